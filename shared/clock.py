@@ -1,0 +1,25 @@
+"""Clocks by purpose, as constructor arguments: policy never reads the time itself, so that tests can replay histories."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Monotonic = Callable[[], float]
+"""Seconds that only go forward; for durations and deadlines. `time.monotonic` in production."""
+
+
+def monotonic() -> float:
+    """Return seconds on the clock that deadlines (`_by`) are measured on."""
+    return time.monotonic()
+
+
+def utc_now() -> datetime:
+    """Return the wall clock's instant, for what is stored or shown; never for durations."""
+    return datetime.now(UTC)
+
+
+def left(by: float, now: float | None = None) -> float:
+    """Return the seconds until the deadline `by`, never below zero."""
+    return max(0.0, by - (monotonic() if now is None else now))

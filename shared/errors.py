@@ -1,0 +1,44 @@
+"""The root of Bulkhead's errors and those that more than one room raises.
+
+Each docstring says when it is raised. Outcomes of a send are values (`shared.messages`), not errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class BulkheadError(Exception):
+    """Root of all errors that Bulkhead raises on purpose."""
+
+
+class SettingsInvalid(BulkheadError):
+    """Raised when the process environment cannot be used; a process then leaves with exit code 78 and is not restarted.
+
+    Attributes:
+        problems: one sentence for each wrong variable, with its name, its value and what would be right.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class StoreUnavailable(BulkheadError):
+    """Raised when PostgreSQL cannot be reached or did not answer by the deadline; what was asked may or may not have happened."""
+
+
+class QueueUnavailable(BulkheadError):
+    """Raised when Redis cannot be reached or did not answer by the deadline; harmless, since hints are derived again from rows."""
+
+
+class Fenced(BulkheadError):
+    """Raised when a write comes from an incarnation that no longer owns the row."""
+
+
+class IllegalTransition(BulkheadError):
+    """Raised when code asks for a change of state that the transition table does not list."""
+
+
+class SlotTaken(BulkheadError):
+    """Raised when a slot's lock is held by another process; two copies of a slot never run."""

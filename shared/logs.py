@@ -1,0 +1,127 @@
+"""Structured logs: one JSON object a line, an event name and its fields, a correlation id, no text and no phone numbers.
+
+Lines below warning go to standard output, the others to standard error: the orchestrator keeps a file of each per slot. Event names are
+a closed list, docs/log-events.md, and a test compares it with the code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import sys
+import traceback
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, TextIO
+
+correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
+"""Set at the edge (HTTP request, claimed row, journal row) and written into every line below it."""
+
+PRIVATE_FIELDS: Final = frozenset(
+    {"text", "body", "caption", "chat_id", "phone", "to", "from", "recipient", "sender", "wa_id", "token", "api_key", "authorization", "secret", "password"}
+)
+"""Field names whose value is never written, whoever passes it."""
+
+_LONG_NUMBER: Final = re.compile(r"(?<![0-9A-Za-z])\+?\d[\d ()-]{6,}\d(?![0-9A-Za-z])")
+_BEARER: Final = re.compile(r"(?i)(bearer\s+|api-key[:=]\s*|access_token=)[^\s\"'&]+")
+
+
+def scrub(free_text: str) -> str:
+    """Return `free_text` (an error's wording, a traceback) without what looks like a phone number or a credential."""
+    return _LONG_NUMBER.sub("[number]", _BEARER.sub(r"\1[secret]", free_text))
+
+
+def fingerprint(private: str) -> str:
+    """Return a short stable name for a chat or phone, so that lines about it can be found without saying who it is."""
+    return hashlib.blake2s(private.encode(), digest_size=5, person=b"bulkhead").hexdigest()
+
+
+class _JsonLine(logging.Formatter):
+    def __init__(self, identity: dict[str, Any]) -> None:
+        super().__init__()
+        self._identity = identity
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            **self._identity,
+            "logger": record.name,
+        }
+        if correlation := correlation_id.get():
+            line["correlation_id"] = correlation
+        event = getattr(record, "event", None)
+        if event is None:
+            line |= {"event": "library_log", "message": scrub(record.getMessage())}
+        else:
+            line["event"] = event
+            for name, value in record.__dict__["fields"].items():
+                line[name] = "[private]" if name in PRIVATE_FIELDS else value
+        if record.exc_info and record.exc_info[0] is not None:
+            line["error"] = record.exc_info[0].__name__
+            line["traceback"] = scrub("".join(traceback.format_exception(*record.exc_info)))
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | BaseException | bool | None
+
+
+class EventLog:
+    """Writes events of one logger: `log.info("message_sent", message_id=7)`. Field values must be JSON or have a safe `str`."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def _write(self, level: int, event: str, exc_info: _ExcInfo, fields: dict[str, Any]) -> None:
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, event, exc_info=exc_info, extra={"event": event, "fields": fields})
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Write what only a developer wants."""
+        self._write(logging.DEBUG, event, None, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Write what happened in the ordinary course."""
+        self._write(logging.INFO, event, None, fields)
+
+    def warning(self, event: str, *, exc_info: _ExcInfo = None, **fields: Any) -> None:
+        """Write what was survived but should be looked at."""
+        self._write(logging.WARNING, event, exc_info, fields)
+
+    def error(self, event: str, *, exc_info: _ExcInfo = None, **fields: Any) -> None:
+        """Write what failed."""
+        self._write(logging.ERROR, event, exc_info, fields)
+
+
+def logger(name: str) -> EventLog:
+    """Return the event log called `name`, usually `__name__`."""
+    return EventLog(name)
+
+
+class _Below(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno < logging.WARNING
+
+
+def configure(*, level: str, kind: str, instance: int = 0, incarnation: str = "", out: TextIO | None = None, err: TextIO | None = None) -> None:
+    """Send every line of this process, libraries' included, to `out` and `err` as JSON.
+
+    Args:
+        level: least severe level for our own lines; libraries' lines are kept from warning up.
+        kind, instance, incarnation: written into every line.
+        out, err: streams; standard output and standard error when None.
+    """
+    formatter = _JsonLine({"kind": kind, "instance": instance} | ({"incarnation": incarnation} if incarnation else {}))
+    below = logging.StreamHandler(out or sys.stdout)
+    below.addFilter(_Below())
+    above = logging.StreamHandler(err or sys.stderr)
+    above.setLevel(logging.WARNING)
+    for handler in (below, above):
+        handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[below, above], level=logging.WARNING, force=True)
+    for room in ("__main__", "orchestrator", "supervision", "shared", "api", "meta", "webdriver", "recorder", "sandbox", "embedded"):
+        logging.getLogger(room).setLevel(level.upper())
+    logging.captureWarnings(True)

@@ -1,0 +1,115 @@
+"""Shapes that cross rooms: a message to send, the outcome of sending it, a receipt about it, and one that came in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from shared.states import MessageState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutboundMessage:
+    """One claimed row: what a channel needs to send it.
+
+    Attributes:
+        id: row id. attempt: 1 on the first. chat_id: as the client gave it (digits for a phone, or the channel's own chat id).
+        type: `text`, later others. content: by type; for text `{"body": str, "quoted": provider id or None}`.
+        token: what identifies this message at the provider while its answer is unknown: on Meta the callback data, in a browser
+            session the WhatsApp message id. Empty until a channel chose one; kept for every later attempt in a browser session.
+    """
+
+    id: int
+    company_id: str
+    connection_id: int
+    connection_type: str
+    chat_id: str
+    type: str
+    content: Mapping[str, Any]
+    attempt: int
+    token: str
+    incarnation: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """The provider took the message and named it `provider_id`."""
+
+    provider_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retry:
+    """Surely not sent, and trying again may help.
+
+    Attributes:
+        after_s: the provider's own wait; None leaves it to the retry law. counts: False when the attempt should not be charged
+            (a drain, a session that is not ready). code, detail: for the history; never message text or phone numbers.
+    """
+
+    code: str
+    detail: str = ""
+    after_s: float | None = None
+    counts: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dead:
+    """Surely not sent, and trying again cannot help."""
+
+    code: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InDoubt:
+    """The request may have been carried out; only reconciliation can tell."""
+
+    code: str
+    detail: str = ""
+
+
+Outcome: TypeAlias = Sent | Retry | Dead | InDoubt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """What the provider says has become of a message: matched by `token` or by (`connection_id`, `provider_id`).
+
+    Attributes:
+        state: SENT, DELIVERED, READ or FAILED. at: the provider's instant. code, detail: on FAILED.
+        extra: what else is worth keeping in the history (pricing, trace ids).
+    """
+
+    connection_id: int
+    state: MessageState
+    at: datetime
+    provider_id: str = ""
+    token: str = ""
+    code: str = ""
+    detail: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InboundMessage:
+    """A message from outside, in one shape for every channel.
+
+    Attributes:
+        provider_id: unique within its connection; the database refuses a second one. sender: the channel's user id or phone.
+        content: by type; for text `{"body": str}`. context: what it replies to or was forwarded from. from_me: written on the phone by
+            the company itself. at: the provider's instant.
+    """
+
+    connection_id: int
+    provider_id: str
+    chat_id: str
+    sender: str
+    type: str
+    content: Mapping[str, Any]
+    at: datetime
+    sender_name: str = ""
+    from_me: bool = False
+    context: Mapping[str, Any] = field(default_factory=dict)
