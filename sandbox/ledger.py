@@ -1,0 +1,208 @@
+"""What truly arrived and what was sent out, as an append-only file of JSON lines. Tests and chaos runs judge by it alone.
+
+A line is handed to the operating system before `append` returns, and the stand-ins append before they answer: what a client was told
+about is in the file, also when this process is killed in the next instant. (No fsync: a power cut is not what is being tested.)
+
+One event loop owns a ledger; `scan` alone may run in another thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple
+
+_TAIL: Final = 20_000
+"""Entries kept in memory at least; older ones are read from the file."""
+
+_RESERVED: Final = frozenset({"seq", "at"})
+_encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+class LedgerEntry(NamedTuple):
+    """One thing that happened.
+
+    Attributes:
+        seq: 1, 2, 3 … without gaps, also across restarts. at: seconds since 1970. channel: `graph`, `d360`, `web`, `webhook` or
+            `control`. event: what happened, in that channel's words. fields: the rest.
+    """
+
+    seq: int
+    at: float
+    channel: str
+    event: str
+    fields: dict[str, Any]
+
+    def flat(self) -> dict[str, Any]:
+        """Return the entry as it stands in the file."""
+        return {"seq": self.seq, "at": self.at, "channel": self.channel, "event": self.event, **self.fields}
+
+
+def _entry(line: bytes) -> LedgerEntry:
+    fields = json.loads(line)
+    return LedgerEntry(fields.pop("seq"), fields.pop("at"), fields.pop("channel"), fields.pop("event"), fields)
+
+
+class Ledger:
+    """The ledger in `directory`/ledger.jsonl, created or continued.
+
+    Args:
+        directory: made if missing; readable by its owner only, since messages stand in it.
+        clock: wall clock in seconds since 1970.
+    Raises:
+        OSError: the file cannot be opened or written.
+    """
+
+    def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path = directory / "ledger.jsonl"
+        self._clock = clock
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size = self._drop_torn_line()
+        last = self._last_line()
+        self._seq = _entry(last).seq if last else 0
+        self._tail: list[LedgerEntry] = []
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    @property
+    def seq(self) -> int:
+        """Number of the newest entry; 0 when there is none."""
+        return self._seq
+
+    def append(self, channel: str, event: str, **fields: Any) -> LedgerEntry:
+        """Write one entry and return it; the operating system has it when this returns.
+
+        Args:
+            channel, event: see `LedgerEntry`.
+            fields: values that JSON can hold, taken over as they are: do not change them afterwards.
+        Raises:
+            ValueError: a field is called `seq` or `at`.
+            OSError: the file cannot take the whole line; then nothing of it stays.
+        """
+        if not _RESERVED.isdisjoint(fields):
+            raise ValueError(f"{', '.join(sorted(_RESERVED & fields.keys()))}: the ledger sets this itself")
+        entry = LedgerEntry(self._seq + 1, self._clock(), channel, event, fields)
+        line = _encode(entry.flat()).encode() + b"\n"
+        written = os.write(self._fd, line)
+        if written != len(line):
+            os.ftruncate(self._fd, self._size)
+            raise OSError(f"only {written} of {len(line)} bytes could be written to {self.path}")
+        self._size += written
+        self._seq = entry.seq
+        self._tail.append(entry)
+        if len(self._tail) >= 2 * _TAIL:
+            del self._tail[:_TAIL]
+        if self._waiting:
+            waiting, self._waiting = self._waiting, set()
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
+        return entry
+
+    def entries(self, since: int = 0, channel: str | None = None, event: str | None = None, limit: int | None = None) -> list[LedgerEntry]:
+        """Return the entries after number `since`, oldest first.
+
+        Args:
+            channel, event: only these; None: all.
+            limit: at most so many; None: all.
+        """
+        found: list[LedgerEntry] = []
+        recent = bool(self._tail) and since >= self._tail[0].seq - 1
+        for entry in self._tail[since - self._tail[0].seq + 1 :] if recent else self.scan(since):
+            if limit is not None and len(found) >= limit:
+                break
+            if (channel is None or entry.channel == channel) and (event is None or entry.event == event):
+                found.append(entry)
+        return found
+
+    async def wait(self, since: int, wait_s: float, channel: str | None = None, event: str | None = None, limit: int | None = None) -> list[LedgerEntry]:
+        """Return what `entries` returns, but wait up to `wait_s` seconds for the first of them; empty when none came."""
+        loop = asyncio.get_running_loop()
+        by = loop.time() + wait_s
+        while True:
+            seen = self._seq
+            found = self.entries(since, channel, event, limit)
+            if found or loop.time() >= by:
+                return found
+            since = max(since, seen)
+            grown: asyncio.Future[None] = loop.create_future()
+            self._waiting.add(grown)
+            try:
+                await asyncio.wait((grown,), timeout=by - loop.time())
+            finally:
+                self._waiting.discard(grown)
+
+    def scan(self, since: int = 0) -> Iterator[LedgerEntry]:
+        """Read the entries after number `since` from the file, oldest first, up to the newest of now. May run in another thread."""
+        end = self._size
+        with self.path.open("rb") as file:
+            at = self._offset_after(file, since, end)
+            file.seek(at)
+            while at < end:
+                line = file.readline()
+                at += len(line)
+                yield _entry(line)
+
+    def scan_backwards(self) -> Iterator[LedgerEntry]:
+        """Read all entries from the file, newest first."""
+        end = self._size
+        rest = b""
+        while end > 0:
+            start = max(0, end - 65_536)
+            lines = (os.pread(self._fd, end - start, start) + rest).split(b"\n")
+            rest = lines.pop(0) if start else b""
+            yield from (_entry(line) for line in reversed(lines) if line)
+            end = start
+
+    def close(self) -> None:
+        """Close the file. Entries stay readable through `scan` only."""
+        os.close(self._fd)
+
+    def _drop_torn_line(self) -> int:
+        """Cut off what a full disk or a power cut left of a last line; return the size of what is whole."""
+        size = os.fstat(self._fd).st_size
+        whole = size
+        while whole > 0:
+            start = max(0, whole - 65_536)
+            newline = os.pread(self._fd, whole - start, start).rfind(b"\n")
+            whole = start + newline + 1
+            if newline >= 0:
+                break
+        if whole != size:
+            os.ftruncate(self._fd, whole)
+        return whole
+
+    def _last_line(self) -> bytes:
+        start = end = self._size
+        block = b""
+        while start > 0 and b"\n" not in block[:-1]:
+            start = max(0, start - 65_536)
+            block = os.pread(self._fd, end - start, start)
+        return block[:-1].rpartition(b"\n")[2]
+
+    @staticmethod
+    def _offset_after(file: BinaryIO, since: int, end: int) -> int:
+        """Return the offset of the first line whose number is above `since`; numbers only grow, so halving the file finds it."""
+        low, high = 0, end if since > 0 else 0
+        while low < high:
+            middle = (low + high) // 2
+            file.seek(middle)
+            if middle > low:
+                file.readline()
+            line_start = file.tell()
+            if line_start >= high:
+                # `middle` lies in the last line of the range: only that line, which starts at or after `low`, is left to look at
+                file.seek(low)
+                line_start = low
+            line = file.readline()
+            if _entry(line).seq <= since:
+                low = line_start + len(line)
+            elif line_start == low:
+                high = low
+            else:
+                high = line_start
+        return low

@@ -1,0 +1,1 @@
+"""The sandbox, tried from outside over real HTTP."""
