@@ -1,0 +1,84 @@
+"""Secrets at rest (access tokens, app secrets): sealed with AES-256-GCM before they reach a table, opened only where they are used.
+
+The only door to `cryptography`. Every ciphertext is bound to its context (which column of which row), so that one copied to another row does
+not open there.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from dataclasses import dataclass, field
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from shared.errors import BulkheadError, SettingsInvalid
+from shared.settings import Settings
+
+KEY_BYTES: Final = 32
+NONCE_BYTES: Final = 12
+
+
+class SecretUnreadable(BulkheadError):
+    """Raised when a sealed secret does not open: another key, another context, or it was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A secret as it is stored.
+
+    Attributes:
+        key_id: name of the key that sealed it. nonce: 12 bytes, never used twice. ciphertext: with the 16-byte tag at its end.
+    """
+
+    key_id: str
+    nonce: bytes
+    ciphertext: bytes = field(repr=False)
+
+
+class Vault:
+    """Seals and opens secrets with one key. Neither its `repr` nor its errors show a key or a secret."""
+
+    def __init__(self, key_id: str, key: bytes) -> None:
+        """Take the key `key_id` of `KEY_BYTES` bytes. Raises `ValueError` for any other length."""
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"a key has {KEY_BYTES} bytes, not {len(key)}")
+        self.key_id = key_id
+        self._cipher = AESGCM(key)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Vault:
+        """Return the vault for SECRET_KEY_ID and SECRET_ENCRYPTION_KEY. Raises `SettingsInvalid` naming what is wrong, never the value."""
+        text = settings.secret_encryption_key
+        if not text:
+            raise SettingsInvalid(["SECRET_ENCRYPTION_KEY is missing: it is base64 of 32 random bytes"])
+        try:
+            key = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            raise SettingsInvalid(["SECRET_ENCRYPTION_KEY is not base64; it must be base64 of 32 random bytes"]) from None
+        if len(key) != KEY_BYTES:
+            raise SettingsInvalid([f"SECRET_ENCRYPTION_KEY holds {len(key)} bytes; it must be base64 of 32 random bytes"])
+        return cls(settings.secret_key_id, key)
+
+    def __repr__(self) -> str:
+        return f"Vault(key_id={self.key_id!r})"
+
+    def seal(self, plaintext: str, *, context: str) -> Sealed:
+        """Return `plaintext` sealed for `context`, for example `phone_configs.access_token:17`; the same context opens it."""
+        nonce = os.urandom(NONCE_BYTES)
+        return Sealed(self.key_id, nonce, self._cipher.encrypt(nonce, plaintext.encode(), self._bound_to(context)))
+
+    def open(self, sealed: Sealed, *, context: str) -> str:
+        """Return the plaintext. Raises `SecretUnreadable` when the key or the context is another one, or the stored bytes were changed."""
+        if sealed.key_id != self.key_id:
+            raise SecretUnreadable(f"the secret {context} was sealed with key {sealed.key_id!r}, and this process holds {self.key_id!r}")
+        try:
+            return self._cipher.decrypt(bytes(sealed.nonce), bytes(sealed.ciphertext), self._bound_to(context)).decode()
+        except (InvalidTag, ValueError):
+            raise SecretUnreadable(f"the secret {context} does not open with key {self.key_id!r}: another key, another row, or changed bytes") from None
+
+    def _bound_to(self, context: str) -> bytes:
+        return f"{self.key_id}\0{context}".encode()
