@@ -1,0 +1,101 @@
+"""Where the processes of one home meet: its sockets, locks and small files, by name.
+
+Files live in `BULKHEAD_HOME/run`. Sockets live there too unless the path would be too long for a unix socket address; then they live in a
+private directory under the system's temporary directory whose name follows from the home's path, so that every process finds the same one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from shared.errors import BulkheadError
+
+_LONGEST_ADDRESS: Final = 107
+"""Bytes of a unix socket's path that the kernel takes, without the closing NUL."""
+_ROOM_FOR_NAME: Final = 28
+"""Bytes kept free for the longest name below the directory (`postgres/.s.PGSQL.5432`, `webdriver-0.sock`)."""
+
+
+class RuntimeDirectoryUnsafe(BulkheadError):
+    """Raised when the directory for sockets belongs to somebody else or is not a directory: whoever owns it could pose as us."""
+
+
+def run_dir(home: Path) -> Path:
+    """Return the directory of locks, journal and status file, `home/run`, made if it is missing."""
+    return _private(home.absolute() / "run")
+
+
+def runtime_dir(home: Path) -> Path:
+    """Return the directory of unix sockets, made if it is missing.
+
+    It is `home/run` when socket names below it stay short enough, else a directory under the system's temporary directory.
+
+    Raises:
+        RuntimeDirectoryUnsafe: another user owns it, or it is a link or a file.
+    """
+    beside = home.absolute() / "run"
+    if len(os.fsencode(beside)) + _ROOM_FOR_NAME <= _LONGEST_ADDRESS:
+        return _private(beside)
+    name = hashlib.blake2s(os.fsencode(home.absolute()), digest_size=8).hexdigest()
+    return _private(Path(tempfile.gettempdir()) / f"bulkhead-{os.getuid()}-{name}")
+
+
+def notify_socket(home: Path) -> Path:
+    """Return the orchestrator's datagram socket, at a fixed path so that children reach the next orchestrator without being told."""
+    return runtime_dir(home) / "notify.sock"
+
+
+def control_socket(home: Path) -> Path:
+    """Return the orchestrator's stream socket for operators' commands."""
+    return runtime_dir(home) / "control.sock"
+
+
+def slot_socket(home: Path, slot: str) -> Path:
+    """Return the datagram socket of the child in `slot`."""
+    return runtime_dir(home) / f"{slot}.sock"
+
+
+def redis_socket(home: Path) -> Path:
+    """Return the embedded Redis server's socket."""
+    return runtime_dir(home) / "redis.sock"
+
+
+def slot_lock_file(home: Path, slot: str) -> Path:
+    """Return the file whose lock says that `slot` is taken."""
+    return run_dir(home) / f"{slot}.lock"
+
+
+def orchestrator_lock_file(home: Path) -> Path:
+    """Return the file whose lock says that an orchestrator runs over this home."""
+    return run_dir(home) / "orchestrator.lock"
+
+
+def status_file(home: Path) -> Path:
+    """Return the orchestrator's snapshot of all slots."""
+    return run_dir(home) / "status.json"
+
+
+def events_file(home: Path) -> Path:
+    """Return the current segment of the orchestrator's journal."""
+    return run_dir(home) / "events.jsonl"
+
+
+def wanted_file(home: Path) -> Path:
+    """Return the file that keeps the recorder's last word on which kinds some connection needs."""
+    return run_dir(home) / "wanted.json"
+
+
+def _private(directory: Path) -> Path:
+    """Make `directory` ours alone. Search permission for others is left if somebody gave it (PostgreSQL under its own user needs it)."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = directory.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+        raise RuntimeDirectoryUnsafe(f"{directory} belongs to user {facts.st_uid} or is no directory; remove it or choose another BULKHEAD_HOME")
+    if facts.st_mode & 0o066:
+        directory.chmod(stat.S_IMODE(facts.st_mode) & 0o711)
+    return directory

@@ -1,0 +1,270 @@
+"""The child's end of the line to the orchestrator.
+
+Everything here works without an orchestrator too (started by hand, or its orchestrator was killed): sends are dropped, the lock is taken
+and the port is bound by the child itself. What could not be delivered is kept and goes out with the next datagram, so the next orchestrator
+hears it.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import secrets
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from shared.errors import BulkheadError
+from shared.logs import logger
+from shared.process import notify, runtime
+from shared.process.slot_lock import SlotLock, holder_of_this_process
+from shared.settings import ChildEnvironment
+
+log = logger(__name__)
+
+LISTEN_BACKLOG: Final = 4096
+_COMMANDS_AT_ONCE: Final = 64
+_DESCRIPTORS: Final = "descriptors"
+
+
+class ListeningSocketInvalid(BulkheadError):
+    """Raised when LISTEN_FD does not name a listening stream socket."""
+
+
+class Command(StrEnum):
+    """What the orchestrator, or an operator through it, can ask a child over its datagram socket."""
+
+    DRAIN = "drain"
+    """Same as SIGTERM."""
+    POKE = "poke"
+    """There is something new to look at (for the recorder: in the journal)."""
+    PING = "ping"
+    """Already answered; shows that the loop that calls `receive` runs."""
+
+
+def new_incarnation(slot: str) -> str:
+    """Return a fresh name for one life of `slot`."""
+    return f"{slot}.{secrets.token_hex(8)}"
+
+
+def bind_listener(address: str, port: int) -> socket.socket:
+    """Return a listening stream socket on `address` and `port`. Raises `OSError` when the port is taken or the address is not ours."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, port), family=family, backlog=LISTEN_BACKLOG)
+
+
+class Supervised:
+    """One child's end of the line. Made once, in the main thread, before anything else that others could see.
+
+    Attributes:
+        identity: what the orchestrator told this process.
+        incarnation: name of this life of the slot; goes into every claim.
+        watchdog_interval_s: how often `watchdog` should be called while the work loop makes progress, in seconds.
+    """
+
+    def __init__(self, identity: ChildEnvironment, home: Path, lock: SlotLock, incarnation: str, bind_address: str) -> None:
+        self.identity = identity
+        self.incarnation = incarnation
+        self.watchdog_interval_s = max(0.05, min(1.0, identity.watchdog_usec / 1e6 / 4)) if identity.watchdog_usec else 1.0
+        self._lock = lock
+        self._bind_address = bind_address
+        self._is_ready = False
+        self._unsent: dict[str, str] = {}
+        self._listeners: list[socket.socket] = []
+        self._sender = notify.open_sender()
+        self._address = runtime.slot_socket(home, identity.slot)
+        # we hold the slot, so a socket file of this name is a dead incarnation's
+        self._address.unlink(missing_ok=True)
+        self._inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._inbox.setblocking(False)
+        self._inbox.bind(str(self._address))
+        self._address.chmod(0o600)
+
+    @classmethod
+    def from_environment(cls, identity: ChildEnvironment, home: Path, bind_address: str = "127.0.0.1") -> Supervised:
+        """Take the slot and open the line.
+
+        Args:
+            identity: from `shared.settings.load_child`; `process_name` must be set.
+            home: BULKHEAD_HOME, absolute.
+            bind_address: where `listening_sockets` binds when no socket was inherited.
+        Raises:
+            SlotTaken: another process holds the slot; leave with `ExitCode.SLOT_TAKEN`.
+        """
+        path = runtime.slot_lock_file(home, identity.slot)
+        lock = SlotLock.inherited(identity.slot_lock_fd, path) if identity.slot_lock_fd >= 0 else SlotLock.take(path)
+        incarnation = identity.process_incarnation or new_incarnation(identity.slot)
+        lock.write(holder_of_this_process(incarnation, admin_port=identity.process_admin_port, public_port=identity.port))
+        return cls(identity, home, lock, incarnation, bind_address)
+
+    @property
+    def lock_fd(self) -> int:
+        """Descriptor of the slot lock, for `pass_fds` of helper processes: the slot then counts as taken until they are gone too."""
+        return self._lock.fd
+
+    def ready(self, status: str = "") -> None:
+        """Say: may take work now. Call again after `unready` when it may take work again."""
+        self._is_ready = True
+        self._unsent.pop("X_READY", None)
+        self._tell({"READY": "1"} | _status(status))
+
+    def unready(self, status: str = "") -> None:
+        """Say: alive, but may not take work now (for example, its database is away). Never a reason to be killed."""
+        self._is_ready = False
+        self._unsent.pop("READY", None)
+        self._tell({"X_READY": "0"} | _status(status))
+
+    def watchdog(self) -> None:
+        """Say: the work loop makes progress. Call it from the work loop itself, each `watchdog_interval_s`."""
+        self._tell({"WATCHDOG": "1"})
+
+    def stopping(self, status: str = "") -> None:
+        """Say: draining, will exit. A port that we bound ourselves is closed, so that clients are refused and do not wait for nobody."""
+        if self.identity.listen_fd < 0:
+            self._close_listeners()
+        self._tell({"STOPPING": "1"} | _status(status))
+
+    def status(self, text: str) -> None:
+        """Say in a few words what is going on, for operators."""
+        self._tell(_status(text))
+
+    def extend(self, for_s: float, doing: str) -> None:
+        """Declare that the work loop will be silent for up to `for_s` seconds while `doing` something, or that start takes that much longer.
+
+        Zero ends the section. Silence beyond it is a hang.
+        """
+        self._tell({"EXTEND_TIMEOUT_USEC": str(round(for_s * 1e6)), "X_DOING": doing})
+
+    @contextmanager
+    def blocking(self, for_s: float, doing: str) -> Iterator[None]:
+        """Declare a blocking section, see `extend`, for the length of a `with` block."""
+        self.extend(for_s, doing)
+        try:
+            yield
+        finally:
+            self.extend(0.0, "")
+
+    def wanted(self, kinds: Iterable[str]) -> None:
+        """Say which kinds some connection needs; all others of `needed="connections"` are then drained and stopped. For the recorder."""
+        self._tell({"X_WANTED": ",".join(sorted(kinds))})
+
+    def fileno(self) -> int:
+        """Descriptor to watch for reading; then call `receive`."""
+        return self._inbox.fileno()
+
+    def receive(self) -> list[Command]:
+        """Return the commands that have arrived, without blocking; requests for our listening descriptors are answered here."""
+        commands: list[Command] = []
+        for _ in range(_COMMANDS_AT_ONCE):
+            try:
+                datagram, sender = self._inbox.recvfrom(notify.LONGEST_DATAGRAM)
+            except BlockingIOError:
+                break
+            word = _word(datagram)
+            if word == _DESCRIPTORS:
+                self._hand_over_listeners(sender)
+            elif word in Command.__members__.values():
+                command = Command(word)
+                if command is Command.PING and sender:
+                    notify.send(self._sender, sender, {"X_PONG": self.incarnation})
+                commands.append(command)
+            else:
+                log.warning("unknown_command_received", length=len(datagram))
+        return commands
+
+    def listening_sockets(self) -> list[socket.socket]:
+        """Return the listening sockets of the kind's public port: the inherited one, else one bound now; none when the kind has no port.
+
+        Raises:
+            ListeningSocketInvalid: LISTEN_FD is not a listening socket.
+            OSError: the port is taken.
+        """
+        if self.identity.listen_fd >= 0:
+            listener = _inherited_listener(self.identity.listen_fd)
+        elif self.identity.port:
+            listener = bind_listener(self._bind_address, self.identity.port)
+        else:
+            return []
+        # the server may close its socket when it drains; ours is for handing over
+        self._listeners.append(listener.dup())
+        return [listener]
+
+    def last_words(self, code: int, reason: str) -> None:
+        """Leave the exit code and the reason in the slot file, for an orchestrator that is not our parent and cannot wait for us."""
+        holder = self._lock.read()
+        if holder is not None:
+            self._lock.write(replace(holder, exit_code=int(code), exit_reason=" ".join(reason.split())))
+
+    def close(self) -> None:
+        """Close the line and remove its socket. The slot stays taken until the process and its helpers are gone. Closing twice does nothing."""
+        if self._inbox.fileno() < 0:
+            return
+        self._close_listeners()
+        self._inbox.close()
+        self._sender.close()
+        self._address.unlink(missing_ok=True)
+
+    def _tell(self, fields: dict[str, str]) -> None:
+        if not self.identity.notify_socket or self._sender.fileno() < 0:
+            return
+        # readiness is said again each time: an orchestrator that has just adopted us learns it from the next beat
+        readiness = {"READY": "1"} if self._is_ready else {}
+        message = {"X_INCARNATION": self.incarnation} | readiness | self._unsent | fields
+        if notify.send(self._sender, self.identity.notify_socket, message):
+            self._unsent.clear()
+        else:
+            self._unsent |= {name: value for name, value in fields.items() if name != "WATCHDOG"}
+
+    def _hand_over_listeners(self, asker: str | None) -> None:
+        if not asker:
+            return
+        descriptors = array.array("i", [listener.fileno() for listener in self._listeners])
+        message = notify.encode({"X_INCARNATION": self.incarnation, "X_LISTENERS": str(len(descriptors))})
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)] if descriptors else []
+        # nobody there any more, or no room: it will ask again
+        with suppress(OSError):
+            self._sender.sendmsg([message], ancillary, 0, asker)
+
+    def _close_listeners(self) -> None:
+        while self._listeners:
+            self._listeners.pop().close()
+
+
+def ask_command(command: Command) -> bytes:
+    """Return the datagram that asks a child for `command`."""
+    return json.dumps({"command": command}).encode()
+
+
+def ask_descriptors() -> bytes:
+    """Return the datagram that asks a child for its listening descriptors; they come back to the sender's address with `X_LISTENERS`."""
+    return json.dumps({"command": _DESCRIPTORS}).encode()
+
+
+def _word(datagram: bytes) -> str:
+    try:
+        request = json.loads(datagram)
+    except ValueError:
+        return ""
+    word = request.get("command", "") if isinstance(request, dict) else ""
+    return word if isinstance(word, str) else ""
+
+
+def _status(text: str) -> dict[str, str]:
+    return {"STATUS": text} if text else {}
+
+
+def _inherited_listener(fd: int) -> socket.socket:
+    try:
+        listener = socket.socket(fileno=fd)
+        accepts = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as problem:
+        raise ListeningSocketInvalid(f"LISTEN_FD={fd}: {problem}") from None
+    if not accepts:
+        listener.detach()
+        raise ListeningSocketInvalid(f"LISTEN_FD={fd} is a socket, but it does not listen")
+    listener.set_inheritable(False)
+    return listener
