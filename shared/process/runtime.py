@@ -92,7 +92,8 @@ def wanted_file(home: Path) -> Path:
 
 def _private(directory: Path) -> Path:
     """Make `directory` ours alone. Search permission for others is left if somebody gave it (PostgreSQL under its own user needs it)."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
     facts = directory.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
         raise RuntimeDirectoryUnsafe(f"{directory} belongs to user {facts.st_uid} or is no directory; remove it or choose another BULKHEAD_HOME")
