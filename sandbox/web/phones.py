@@ -1,0 +1,426 @@
+"""The phones behind the page: who is linked, what arrived, what is acknowledged when, and which fault is ordered.
+
+A *device* is one browser profile; it names itself. It becomes linked to a *phone number* by a scan and then holds a credential, so that a
+kept profile needs no second scan. Links and arrivals are read back from the ledger at start: a killed sandbox forgets nothing that matters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Literal, Protocol
+
+SENT, DELIVERED, READ = 1, 2, 3
+"""wa-js's numbers for what has become of a message."""
+
+_LINES_KEPT: Final = 1000
+
+Mode = Literal["QR", "SYNCING", "MAIN", "OFFLINE", "CONFLICT", "PROXYBLOCK", "TOS_BLOCK", "SMB_TOS_BLOCK", "DEPRECATED_VERSION"]
+
+
+class Entry(Protocol):
+    """What is read of a ledger entry."""
+
+    @property
+    def event(self) -> str:
+        """What happened."""
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The rest of it."""
+
+
+class Ledger(Protocol):
+    """What is used of `sandbox.ledger.Ledger`."""
+
+    def append(self, channel: str, event: str, **fields: Any) -> Any:
+        """Write one entry."""
+
+    def entries(self, since: int = 0, channel: str | None = None) -> Iterable[Entry]:
+        """Return entries, oldest first."""
+
+
+class Refused(Exception):
+    """Raised when a page or a tester asks for something that cannot be; `status` is the HTTP answer, `code` a stable word."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        self.status, self.code, self.detail = status, code, detail
+        super().__init__(detail)
+
+
+@dataclass
+class Faults:
+    """What goes wrong on one device, until it is set back. Durations in seconds.
+
+    Attributes:
+        delivered_after_s, read_after_s: when acks 2 and 3 follow the arrival. lose_acks: acks that never reach the page (1: the answer to the
+            send itself is held for ever). hold_before_s, hold_after_s: the phone waits before it takes a send, or before it answers.
+        fail_sends: results of the next sends, first first: a value of wa-js's SendMsgResult, or the code of a WPPError.
+        double_events: `chat.new_message` fires twice, first as ciphertext. sync_s: length of the syncing phase.
+    """
+
+    delivered_after_s: float = 0.15
+    read_after_s: float = 0.4
+    lose_acks: list[int] = field(default_factory=list)
+    hold_before_s: float = 0.0
+    hold_after_s: float = 0.0
+    fail_sends: list[str] = field(default_factory=list)
+    double_events: bool = True
+    sync_s: float = 0.3
+
+    def change(self, wanted: Mapping[str, Any]) -> None:
+        """Set the named faults. Raises `Refused` (400) for a name or a type that is none."""
+        known = {row.name: type(getattr(Faults(), row.name)) for row in fields(self)}
+        for name, value in wanted.items():
+            kind = known.get(name)
+            number = kind is float and isinstance(value, int) and not isinstance(value, bool)
+            if kind is None or not (isinstance(value, kind) or number):
+                raise Refused(400, "unknown_fault", f"{name!r}: known are {', '.join(f'{key} ({row.__name__})' for key, row in known.items())}")
+            setattr(self, name, value)
+
+
+@dataclass
+class Line:
+    """One open page: what is pushed to it. Ended by None."""
+
+    events: asyncio.Queue[dict[str, Any] | None] = field(default_factory=lambda: asyncio.Queue(_LINES_KEPT))
+
+    def push(self, **event: Any) -> None:
+        """Queue one event; a page that reads nothing at all loses its line instead of filling the memory."""
+        try:
+            self.events.put_nowait(event)
+        except asyncio.QueueFull:
+            self.end()
+
+    def end(self) -> None:
+        """Close the line after what is queued, or at once when it is full."""
+        while self.events.full():
+            self.events.get_nowait()
+        self.events.put_nowait(None)
+
+
+@dataclass
+class Device:
+    """One browser profile."""
+
+    id: str
+    phone: str = ""
+    credential: str = ""
+    mode: Mode = "QR"
+    refs: list[tuple[str, float]] = field(default_factory=list)
+    """Codes that may be scanned with the monotonic instants of their end, newest last."""
+    pairing_code: str = ""
+    faults: Faults = field(default_factory=Faults)
+    line: Line | None = None
+    waiting: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Messages to the page that it has not confirmed, by id."""
+    away: bool = False
+    """The tester took the phone offline."""
+
+
+@dataclass
+class Arrival:
+    """One message id at the phone: how often it came and how far it got."""
+
+    chat: str
+    times: int = 0
+    ack: int = SENT
+
+
+def lid_of(phone: str) -> str:
+    """Return the number that stands for `phone` where WhatsApp hides it."""
+    return "1" + str(int(hashlib.sha256(phone.encode()).hexdigest(), 16) % 10**13).zfill(13)
+
+
+def resolve_chat(chat_id: str) -> str:
+    """Return the chat that `chat_id` leads to: some people (those whose number ends in 7) are known by their lid only."""
+    user, _, server = chat_id.partition("@")
+    return f"{lid_of(user)}@lid" if server == "c.us" and user.endswith("7") else chat_id
+
+
+class Phones:
+    """Every device and phone of the sandbox. Belongs to one event loop.
+
+    Args:
+        ledger: where arrivals, links and orders are written, channel `web`.
+        code_life_s: seconds until a new QR code replaces the shown one.
+    """
+
+    def __init__(self, ledger: Ledger, *, code_life_s: float = 20.0) -> None:
+        self._ledger = ledger
+        self.code_life_s = code_life_s
+        self._devices: dict[str, Device] = {}
+        self._arrivals: dict[tuple[str, str], Arrival] = {}
+        self._timers: set[asyncio.TimerHandle] = set()
+        self.closed = asyncio.Event()
+        for entry in ledger.entries(channel="web"):
+            self._recall(entry)
+
+    def _recall(self, entry: Entry) -> None:
+        row = entry.fields
+        if entry.event == "device_linked":
+            device = self._known(row["device"])
+            device.phone, device.credential, device.mode = row["phone"], row["credential"], "SYNCING"
+        elif entry.event == "device_unlinked":
+            device = self._known(row["device"])
+            device.phone, device.credential, device.mode = "", "", "QR"
+        elif entry.event == "message_arrived":
+            self._arrivals.setdefault((row["phone"], row["message_id"]), Arrival(row["chat"])).times += 1
+
+    def close(self) -> None:
+        """End every page's line and forget timers; call it before the server is stopped, or it waits for the pages."""
+        self.closed.set()
+        for timer in self._timers:
+            timer.cancel()
+        for device in self._devices.values():
+            if device.line:
+                device.line.end()
+
+    # what the page asks
+
+    def connect(self, device_id: str, credential: str) -> tuple[Device, Line]:
+        """Open a page's line. An older page of the same device gets the conflict. An unknown credential is told that it is logged out."""
+        device = self._known(device_id)
+        line = Line()
+        if device.line:
+            device.line.push(type="stream", mode="CONFLICT", info="NORMAL")
+        device.line = line
+        if credential and credential != device.credential:
+            line.push(type="logout", reason="unknown_companion_device_no_key")
+        elif credential and device.mode in ("TOS_BLOCK", "SMB_TOS_BLOCK", "PROXYBLOCK", "DEPRECATED_VERSION"):
+            self._push_mode(device, device.mode)
+        elif credential:
+            self._synchronise(device)
+        else:
+            self._unlink(device)
+            self._push_mode(device, "QR")
+        return device, line
+
+    def disconnect(self, device: Device, line: Line) -> None:
+        """Forget a page that is gone."""
+        if device.line is line:
+            device.line = None
+
+    def next_code(self, device: Device) -> str:
+        """Make a new code for the QR picture; the one before it may still be scanned for as long again."""
+        now = time.monotonic()
+        ref = "2@" + secrets.token_urlsafe(48)
+        device.refs = [*[row for row in device.refs if row[1] > now][-1:], (ref, now + 2 * self.code_life_s)]
+        return ref
+
+    def pair(self, device: Device) -> str:
+        """Return a new pairing code for `device`, eight characters."""
+        device.pairing_code = "".join(secrets.choice("123456789ABCDEFGHJKLMNPQRSTVWXYZ") for _ in range(8))
+        return device.pairing_code
+
+    def device(self, device_id: str, credential: str | None = None) -> Device:
+        """Return a device by its id or its phone number. Raises `Refused`: 404 unknown, 401 another credential than its own."""
+        device = self._devices.get(device_id) or next((row for row in self._devices.values() if row.phone and row.phone == device_id), None)
+        if device is None:
+            raise Refused(404, "unknown_device", f"no device and no linked phone is called {device_id!r}")
+        if credential is not None and (not device.credential or not secrets.compare_digest(credential, device.credential)):
+            raise Refused(401, "unknown_companion_device_no_key", "this profile is not linked")
+        return device
+
+    async def take(self, device: Device, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Take one message from the page and return the answer to it.
+
+        Raises:
+            Refused: 503 while the phone is away.
+        """
+        if device.faults.fail_sends:
+            code = device.faults.fail_sends.pop(0)
+            self._ledger.append("web", "send_failed", phone=device.phone, message_id=message["id"], code=code)
+            return {"ack": -1, "result": code}
+        await self._hold(device.faults.hold_before_s)
+        if device.away or not device.credential:
+            raise Refused(503, "offline", "the phone is away")
+        arrival = self._arrivals.setdefault((device.phone, message["id"]), Arrival(message["chat"]))
+        arrival.times += 1
+        self._ledger.append(
+            "web",
+            "message_arrived",
+            phone=device.phone,
+            chat=message["chat"],
+            message_id=message["id"],
+            type=message.get("type", "chat"),
+            body=message["body"],
+            body_sha256=hashlib.sha256(message["body"].encode()).hexdigest(),
+            quoted=message.get("quoted"),
+            times=arrival.times,
+        )
+        self._later(device.faults.delivered_after_s, device, message["id"], DELIVERED)
+        self._later(device.faults.read_after_s, device, message["id"], READ)
+        await self._hold(device.faults.hold_after_s)
+        if SENT in device.faults.lose_acks:
+            await self.closed.wait()
+        return {"ack": arrival.ack, "result": "OK"}
+
+    def synced(self, device: Device, pending: Iterable[str]) -> dict[str, int]:
+        """Return the acks of those of the page's own pending messages that arrived here."""
+        return {name: self._arrivals[device.phone, name].ack for name in pending if (device.phone, name) in self._arrivals}
+
+    def confirm(self, device: Device, ids: Iterable[str]) -> None:
+        """The page has stored these messages."""
+        for name in ids:
+            device.waiting.pop(name, None)
+
+    # what a tester orders
+
+    def devices(self) -> list[dict[str, Any]]:
+        """Return every device as the control API shows it."""
+        return [
+            {
+                "device": device.id,
+                "phone": device.phone,
+                "lid": lid_of(device.phone) if device.phone else "",
+                "mode": device.mode,
+                "open": device.line is not None,
+                "waiting": len(device.waiting),
+                "pairing_code": device.pairing_code,
+                "faults": vars(device.faults),
+            }
+            for device in self._devices.values()
+        ]
+
+    def scan(self, code: str, phone: str) -> Device:
+        """Link the device that shows `code` (the QR's text or a pairing code) to `phone`.
+
+        Raises:
+            Refused: 404 when no device shows it any more.
+        """
+        ref, now = code.partition(",")[0], time.monotonic()
+        device = next((row for row in self._devices.values() if any(ref == known and now < end for known, end in row.refs) or code == row.pairing_code), None)
+        if device is None or not code:
+            raise Refused(404, "code_expired", "no page shows this code now; read the newest one")
+        return self.link(device, phone)
+
+    def link(self, device: Device, phone: str) -> Device:
+        """Link `device` to `phone` (digits; empty: a number made from its id); another device of that phone is logged out.
+
+        Raises:
+            Refused: 409 when `device` is linked already.
+        """
+        number = phone or "6011" + str(int(hashlib.sha256(device.id.encode()).hexdigest(), 16) % 10**8).zfill(8)
+        if device.credential:
+            raise Refused(409, "already_linked", "this device is linked; log it out first")
+        for other in [row for row in self._devices.values() if row.phone == number]:
+            self.log_out(other, "replaced")
+        device.phone, device.credential, device.refs, device.pairing_code = number, secrets.token_urlsafe(24), [], ""
+        self._ledger.append("web", "device_linked", device=device.id, phone=number, credential=device.credential)
+        self._push(device, type="linked", phone=number, lid=lid_of(number), credential=device.credential)
+        self._synchronise(device)
+        return device
+
+    def write(self, device: Device, sender: str, body: str, *, name: str = "", chat: str = "", kind: str = "chat", from_me: bool = False) -> str:
+        """Write to `device`'s phone as a customer (or on the phone itself) and return the message's id.
+
+        Args:
+            sender: the customer's digits. chat: a group `…@g.us`; empty: the customer's own chat. from_me: written on the phone to the customer.
+        """
+        remote = chat or resolve_chat(f"{sender}@c.us")
+        author = f"{lid_of(sender)}@lid" if chat else ""
+        own_id = secrets.token_hex(10).upper()
+        message = {
+            "id": f"{'true' if from_me else 'false'}_{remote}_{own_id}" + (f"_{author}" if author else ""),
+            "body": body,
+            "type": kind,
+            "t": int(time.time()),
+            "chat": remote,
+            "author": author,
+            "notifyName": name,
+            "fromMe": from_me,
+        }
+        device.waiting[str(message["id"])] = message
+        self._ledger.append("web", "customer_wrote", phone=device.phone, chat=remote, message_id=message["id"], body=body)
+        if device.mode == "MAIN":
+            self._push(device, type="messages", messages=[message], double=device.faults.double_events)
+        return str(message["id"])
+
+    def set_away(self, device: Device, away: bool) -> None:
+        """Take the phone offline, or bring it back."""
+        device.away = away
+        if device.credential and away:
+            self._push_mode(device, "OFFLINE")
+        elif device.credential:
+            self._synchronise(device)
+
+    def set_mode(self, device: Device, mode: Mode) -> None:
+        """Put the page into a stream mode; MAIN ends a conflict or a block."""
+        if mode == "MAIN" and device.credential:
+            self._synchronise(device)
+        else:
+            self._push_mode(device, mode)
+
+    def log_out(self, device: Device, reason: str = "user_initiated") -> None:
+        """End the link; the page leaves for a new QR code."""
+        self._unlink(device)
+        self._push(device, type="logout", reason=reason)
+
+    def order(self, device: Device, what: str, amount: float) -> None:
+        """Make the page misbehave by itself: `hang` (seconds), `leak` (megabytes a second), `reload`, `script_error`."""
+        self._push(device, type="fault", what=what, amount=amount)
+
+    # inside
+
+    def _unlink(self, device: Device) -> None:
+        if device.credential:
+            self._ledger.append("web", "device_unlinked", device=device.id, phone=device.phone)
+        device.phone, device.credential, device.mode, device.refs = "", "", "QR", []
+        device.waiting.clear()
+
+    def _known(self, device_id: str) -> Device:
+        return self._devices.setdefault(device_id, Device(device_id))
+
+    def _push(self, device: Device, **event: Any) -> None:
+        if device.line:
+            device.line.push(**event)
+
+    def _push_mode(self, device: Device, mode: Mode) -> None:
+        device.mode = mode
+        self._push(device, type="stream", mode=mode, info="OFFLINE" if mode == "OFFLINE" else "NORMAL")
+
+    def _synchronise(self, device: Device) -> None:
+        """Show the syncing phase, then hand over what waited, then MAIN."""
+        if device.away:
+            self._push_mode(device, "OFFLINE")
+            return
+        device.mode = "SYNCING"
+        self._push(device, type="stream", mode="SYNCING", info="SYNCING", progress=30)
+        self._call_later(device.faults.sync_s, self._end_sync, device, device.line)
+
+    def _end_sync(self, device: Device, line: Line | None) -> None:
+        if device.mode != "SYNCING" or device.line is not line or not device.credential:
+            return
+        device.mode = "MAIN"
+        self._push(device, type="messages", messages=list(device.waiting.values()), double=device.faults.double_events)
+        self._push(device, type="stream", mode="MAIN", info="NORMAL", progress=100)
+
+    def _later(self, after_s: float, device: Device, message_id: str, ack: int) -> None:
+        self._call_later(after_s, self._acknowledge, device, message_id, ack)
+
+    def _acknowledge(self, device: Device, message_id: str, ack: int) -> None:
+        arrival = self._arrivals.get((device.phone, message_id))
+        if arrival is None or ack in device.faults.lose_acks:
+            return
+        arrival.ack = max(arrival.ack, ack)
+        self._push(device, type="ack", id=message_id, chat=arrival.chat, ack=arrival.ack)
+
+    def _call_later(self, after_s: float, what: Any, *details: Any) -> None:
+        def run() -> None:
+            self._timers.discard(timer)
+            what(*details)
+
+        timer = asyncio.get_running_loop().call_later(after_s, run)
+        self._timers.add(timer)
+
+    async def _hold(self, hold_s: float) -> None:
+        if hold_s > 0:
+            try:
+                await asyncio.wait_for(self.closed.wait(), hold_s)
+            except TimeoutError:
+                return

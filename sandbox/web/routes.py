@@ -1,0 +1,191 @@
+"""HTTP between page and phone (`/web/…`), and the control API for testers (`/control/web/…`)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from sandbox.web.phones import Device, Line, Mode, Phones, Refused
+from shared.qr import svg
+
+_PAGE: Final = Path(__file__).parent
+_TYPES: Final = {".js": "text/javascript", ".css": "text/css"}
+_ASSETS: Final = {file.name: _TYPES[file.suffix] for file in _PAGE.iterdir() if file.suffix in _TYPES}
+_CSP: Final = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:"
+"""As strict as the real page's: whoever injects a script must have asked the browser to look away."""
+
+_COMMENT_AFTER_S: Final = 15.0
+"""A silent line gets a comment this often, so that a page that is gone is noticed."""
+
+
+def _answered(work: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return JSONResponse(await work(request))
+        except Refused as refused:
+            return JSONResponse({"code": refused.code, "detail": refused.detail}, refused.status)
+
+    return endpoint
+
+
+async def _body(request: Request, *needed: str) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.body() or b"{}")
+    except ValueError:
+        raise Refused(400, "bad_json", "the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise Refused(400, "bad_json", "the body is not a JSON object")
+    if missing := [name for name in needed if not isinstance(body.get(name), str) or not body[name]]:
+        raise Refused(400, "missing_field", f"needed, as text: {', '.join(missing)}")
+    return body
+
+
+def web_routes(phones: Phones) -> list[BaseRoute]:
+    """Return the routes of the page, of its phone, and of the control API. Call `phones.close()` before the server stops."""
+    return [*_page_routes(phones), *_control_routes(phones)]
+
+
+def _page_routes(phones: Phones) -> list[BaseRoute]:
+    async def to_page(request: Request) -> Response:
+        return RedirectResponse("/web/")
+
+    async def page(request: Request) -> Response:
+        return FileResponse(_PAGE / "index.html", headers={"Content-Security-Policy": _CSP, "Cache-Control": "no-store"})
+
+    async def asset(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in _ASSETS:
+            return Response(status_code=404)
+        return FileResponse(_PAGE / name, media_type=_ASSETS[name], headers={"Cache-Control": "no-store"})
+
+    async def qr(request: Request) -> Response:
+        return Response(svg(request.query_params.get("code", "")), media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
+
+    async def stream(request: Request) -> Response:
+        device, line = phones.connect(request.query_params["device"], request.query_params.get("credential", ""))
+        return StreamingResponse(_events(phones, device, line), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+    async def send(request: Request) -> Any:
+        body = await _body(request, "device", "credential", "id", "chat", "body")
+        return await phones.take(phones.device(body["device"], body["credential"]), body)
+
+    async def sync(request: Request) -> Any:
+        body = await _body(request, "device", "credential")
+        device = phones.device(body["device"], body["credential"])
+        phones.confirm(device, body.get("received", []))
+        return {"acks": phones.synced(device, body.get("pending", []))}
+
+    async def pair(request: Request) -> Any:
+        return {"code": phones.pair(phones.device((await _body(request, "device"))["device"]))}
+
+    async def log_out(request: Request) -> Any:
+        body = await _body(request, "device", "credential")
+        phones.log_out(phones.device(body["device"], body["credential"]))
+        return {}
+
+    return [
+        Route("/web", to_page),
+        Route("/web/", page),
+        Route("/web/page/{name}", asset),
+        Route("/web/qr.svg", qr),
+        Route("/web/phone/stream", stream),
+        Route("/web/phone/send", _answered(send), methods=["POST"]),
+        Route("/web/phone/sync", _answered(sync), methods=["POST"]),
+        Route("/web/phone/pair", _answered(pair), methods=["POST"]),
+        Route("/web/phone/logout", _answered(log_out), methods=["POST"]),
+    ]
+
+
+async def _events(phones: Phones, device: Device, line: Line) -> AsyncIterator[str]:
+    """Yield what is pushed to one page, a new code whenever the shown one is too old, and comments in between."""
+    new_code_at = 0.0
+    try:
+        yield "retry: 500\n\n"
+        while not phones.closed.is_set():
+            now = time.monotonic()
+            if device.mode != "QR":
+                new_code_at = 0.0
+            elif now >= new_code_at:
+                new_code_at = now + phones.code_life_s
+                yield f"data: {json.dumps({'type': 'ref', 'ref': phones.next_code(device)})}\n\n"
+            try:
+                event = await asyncio.wait_for(line.events.get(), min(_COMMENT_AFTER_S, max(0.0, new_code_at - now) or _COMMENT_AFTER_S))
+            except TimeoutError:
+                yield ": still here\n\n"
+                continue
+            if event is None:
+                return
+            yield f"data: {json.dumps(event)}\n\n"
+    finally:
+        phones.disconnect(device, line)
+
+
+def _control_routes(phones: Phones) -> list[BaseRoute]:
+    def named(request: Request) -> Device:
+        return phones.device(request.path_params["device"])
+
+    async def devices(request: Request) -> Any:
+        return {"devices": phones.devices()}
+
+    async def scan(request: Request) -> Any:
+        body = await _body(request)
+        if body.get("code"):
+            device = phones.scan(str(body["code"]), str(body.get("phone", "")))
+        else:
+            device = phones.link(phones.device(str(body.get("device", ""))), str(body.get("phone", "")))
+        return {"device": device.id, "phone": device.phone}
+
+    async def write(request: Request) -> Any:
+        body = await _body(request, "from", "body")
+        message_id = phones.write(
+            named(request),
+            body["from"],
+            body["body"],
+            name=str(body.get("name", "")),
+            chat=str(body.get("chat", "")),
+            kind=str(body.get("type", "chat")),
+            from_me=body.get("from_me") is True,
+        )
+        return {"id": message_id}
+
+    async def faults(request: Request) -> Any:
+        device = named(request)
+        device.faults.change(await _body(request))
+        return vars(device.faults)
+
+    async def mode(request: Request) -> Any:
+        body = await _body(request, "mode")
+        if body["mode"] not in get_args(Mode):
+            raise Refused(400, "unknown_mode", f"known are {', '.join(get_args(Mode))}")
+        phones.set_mode(named(request), body["mode"])
+        return {}
+
+    async def order(request: Request) -> Any:
+        device, what = named(request), request.path_params["what"]
+        amount = (await _body(request)).get("amount", 0)
+        if what in ("offline", "online"):
+            phones.set_away(device, what == "offline")
+        elif what == "logout":
+            phones.log_out(device)
+        elif what in ("hang", "leak", "reload", "script_error"):
+            phones.order(device, what, float(amount))
+        else:
+            raise Refused(404, "unknown_order", "known are offline, online, logout, hang, leak, reload, script_error")
+        return {}
+
+    return [
+        Route("/control/web/devices", _answered(devices)),
+        Route("/control/web/scan", _answered(scan), methods=["POST"]),
+        Route("/control/web/devices/{device}/messages", _answered(write), methods=["POST"]),
+        Route("/control/web/devices/{device}/faults", _answered(faults), methods=["POST"]),
+        Route("/control/web/devices/{device}/mode", _answered(mode), methods=["POST"]),
+        Route("/control/web/devices/{device}/{what}", _answered(order), methods=["POST"]),
+    ]

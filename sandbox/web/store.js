@@ -1,0 +1,44 @@
+// What a browser profile keeps: who it is, what it is linked to, and the messages. IndexedDB, written through before anything is told.
+
+const STRICT = { durability: "strict" };
+
+function settled(request) {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}
+
+function completed(transaction) {
+  return new Promise((resolve, reject) => {
+    transaction.oncomplete = () => resolve();
+    transaction.onabort = transaction.onerror = () => reject(transaction.error);
+  });
+}
+
+export async function openStore() {
+  const opening = indexedDB.open("web-sandbox", 1);
+  opening.onupgradeneeded = () => {
+    opening.result.createObjectStore("profile");
+    opening.result.createObjectStore("messages", { keyPath: "id" });
+  };
+  const database = await settled(opening);
+
+  async function write(table, change) {
+    const transaction = database.transaction(table, "readwrite", STRICT);
+    change(transaction.objectStore(table));
+    await completed(transaction);
+  }
+
+  return {
+    read: (key) => settled(database.transaction("profile").objectStore("profile").get(key)),
+    keep: (key, value) => write("profile", (table) => table.put(value, key)),
+    messages: () => settled(database.transaction("messages").objectStore("messages").getAll()),
+    keepMessages: (rows) => write("messages", (table) => rows.forEach((row) => table.put(row))),
+    dropMessage: (id) => write("messages", (table) => table.delete(id)),
+    async forgetLink() {
+      await write("profile", (table) => table.delete("link"));
+      await write("messages", (table) => table.clear());
+    },
+  };
+}

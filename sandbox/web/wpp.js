@@ -1,0 +1,325 @@
+// The object `WPP` of this page: the functions and events of wa-js 4.6.0 that a gateway uses, with the same names, arguments and results.
+// A contract test compares it with the published type declarations.
+
+import { ACK, ChatModel, Emitter, MsgKey, MsgModel, SendMsgResult, StreamInfo, StreamMode, WPPError, Wid, assertWid } from "./shapes.js";
+import { openStore } from "./store.js";
+import { Phone } from "./phone.js";
+
+const DEFAULTS = { detectMentioned: true, linkPreview: true, markIsRead: true, waitForAck: true, delay: 0 };
+
+function randomKey() {
+  return btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(32))));
+}
+
+export async function createWPP() {
+  const store = await openStore();
+  let profile = await store.read("profile");
+  if (!profile) {
+    profile = { device: crypto.randomUUID(), staticKeyPair: randomKey(), identityKeyPair: randomKey(), secretKey: randomKey() };
+    await store.keep("profile", profile);
+  }
+  let link = await store.read("link");
+  const phone = new Phone(profile.device, link?.credential ?? "");
+  const events = new Emitter();
+  const chats = new Map();
+  const lids = new Map();
+  const stream = { mode: link ? StreamMode.SYNCING : undefined, info: StreamInfo.OPENING, progress: 0 };
+  const delivering = new Set(); // ids of the messages that the phone has not taken yet
+  const waiting = new Set(); // ends the wait of each of them
+  let ref = null;
+  let mainReady = false;
+
+  const me = () => (link ? new Wid(`${link.phone}@c.us`) : undefined);
+  const myLid = () => (link ? new Wid(`${link.lid}@lid`) : undefined);
+  const later = (event, ...details) => queueMicrotask(() => events.emit(event, ...details));
+
+  async function lidFor(wid) {
+    // as WhatsApp does for some people: the phone number leads to a chat that is known by another id
+    if (wid.server !== "c.us" || !wid.user.endsWith("7")) return wid;
+    if (!lids.has(wid.user)) {
+      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(wid.user)));
+      const number = digest.reduce((sum, byte) => (sum * 256n + BigInt(byte)), 0n) % 10n ** 13n;
+      lids.set(wid.user, new Wid(`1${number.toString().padStart(13, "0")}@lid`));
+    }
+    return lids.get(wid.user);
+  }
+
+  function chatOf(id) {
+    if (!chats.has(id)) chats.set(id, new ChatModel(new Wid(id)));
+    return chats.get(id);
+  }
+
+  function remember(row) {
+    const chat = chatOf(row.chat);
+    chat.rows.set(row.id, row);
+    chat.t = Math.max(chat.t, row.t);
+  }
+
+  function setMode(mode, info, progress) {
+    const changed = mode !== stream.mode;
+    Object.assign(stream, { mode, info, progress: progress ?? stream.progress });
+    if (changed) later("conn.stream_mode_changed", mode);
+    later("conn.stream_info_changed", info);
+    if ((mode === StreamMode.MAIN || mode === StreamMode.QR) && !mainReady) {
+      mainReady = true;
+      later("conn.main_ready");
+    }
+    if (mode === StreamMode.MAIN) for (const wake of waiting) wake();
+  }
+
+  // Before the page counts as synchronised it knows what it kept, and what the phone has got of what it had not heard about.
+  async function loadAndSync() {
+    for (const row of await store.messages()) if (!chatOf(row.chat).rows.has(row.id)) remember({ ...row, isNewMsg: false });
+    const own = [...chats.values()].flatMap((chat) => [...chat.rows.values()]).filter((row) => row.fromMe);
+    const open = own.filter((row) => row.ack >= ACK.CLOCK && row.ack < ACK.READ);
+    const told = await phone.ask("sync", { pending: open.map((row) => row.id) });
+    for (const row of open) {
+      if (told?.acks[row.id]) await acknowledge(row.id, row.chat, told.acks[row.id]);
+      else if (row.ack === ACK.CLOCK && !delivering.has(row.id)) deliver(row).catch((error) => console.error("send", error));
+    }
+  }
+
+  async function acknowledge(id, chat, ack) {
+    const row = chatOf(chat).rows.get(id);
+    if (!row || ack <= row.ack) return;
+    row.ack = ack;
+    await store.keepMessages([row]);
+    later("chat.msg_ack_change", { ack, chat: new Wid(chat), ids: [MsgKey.fromString(id)], ...(chatOf(chat).isGroup && ack > 1 ? { sender: new Wid(chat) } : {}) });
+  }
+
+  // Hands a message to the phone, waiting while it is away, and resolves with one of wa-js's SendMsgResult, or with a code that a tester ordered.
+  async function deliver(row) {
+    delivering.add(row.id);
+    try {
+      for (let again = false; ; again = true) {
+        const told = (again && (await arrivedBefore(row))) || (reachable() && (await phone.ask("send", row)));
+        if (told) {
+          if (told.result === SendMsgResult.OK) await acknowledge(row.id, row.chat, told.ack);
+          return told.result;
+        }
+        await untilReachable();
+      }
+    } finally {
+      delivering.delete(row.id);
+    }
+  }
+
+  const reachable = () => stream.mode === StreamMode.MAIN || stream.mode === StreamMode.SYNCING;
+
+  // The line may have broken after the phone took the message: what it knows is not handed over again.
+  async function arrivedBefore(row) {
+    const ack = reachable() && (await phone.ask("sync", { pending: [row.id] }))?.acks[row.id];
+    return ack ? { ack, result: SendMsgResult.OK } : null;
+  }
+
+  function untilReachable() {
+    return new Promise((resolve) => {
+      const wake = () => {
+        clearTimeout(timer);
+        waiting.delete(wake);
+        resolve();
+      };
+      const timer = setTimeout(wake, 1000);
+      waiting.add(wake);
+    });
+  }
+
+  async function receive(rows, twice) {
+    if (!rows.length) return;
+    const fresh = [];
+    for (const row of rows) {
+      const known = chatOf(row.chat).rows.has(row.id);
+      const side = row.fromMe ? { from: String(me()), to: row.chat, ack: ACK.SENT } : { from: row.chat, to: String(me()), ack: ACK.RECEIVED };
+      const kept = { ...row, ...side, isNewMsg: true };
+      if (!known) fresh.push(kept);
+      remember(kept);
+    }
+    await store.keepMessages(fresh);
+    await phone.ask("sync", { received: rows.map((row) => row.id) });
+    for (const row of fresh) {
+      if (twice) later("chat.new_message", new MsgModel({ ...row, type: "ciphertext", body: undefined }));
+      later("chat.new_message", new MsgModel(row));
+    }
+  }
+
+  async function leave(reason) {
+    await store.forgetLink();
+    link = undefined;
+    phone.close();
+    events.emit("conn.logout_reason", reason);
+    events.emit("conn.logout");
+    location.href = "/web/?post_logout=1&logout_reason=0";
+  }
+
+  const faults = {
+    hang(amount) {
+      const end = performance.now() + amount * 1000;
+      while (performance.now() < end);
+    },
+    leak(amount) {
+      const kept = (window.leaked ??= []);
+      setInterval(() => kept.push(new Uint8Array(amount * 2 ** 20).fill(1)), 1000);
+    },
+    reload: () => location.reload(),
+    script_error: () => setTimeout(() => { throw new Error("ordered by the tester"); }),
+  };
+
+  const pushes = {
+    ref(event) {
+      ref = event.ref;
+      WPP.conn.getAuthCode().then((code) => events.emit("conn.auth_code_change", code));
+    },
+    async linked(event) {
+      link = { phone: event.phone, lid: event.lid, credential: event.credential };
+      await store.keep("link", link);
+      phone.credential = event.credential;
+      ref = null;
+      later("conn.auth_code_change", null);
+      later("conn.authenticated");
+    },
+    async stream(event) {
+      if (event.mode === StreamMode.MAIN) await loadAndSync();
+      setMode(event.mode, event.info, event.progress);
+      if (event.mode === StreamMode.QR) later("conn.require_auth");
+    },
+    messages: (event) => receive(event.messages, event.double),
+    ack: (event) => acknowledge(event.id, event.chat, event.ack),
+    logout: (event) => leave(event.reason),
+    fault: (event) => faults[event.what](event.amount),
+  };
+  let turn = Promise.resolve(); // pushes are worked off one after the other, in the order in which they came
+  phone.onpush = (event) => {
+    turn = turn.then(() => pushes[event.type](event)).catch((error) => console.error(event.type, error));
+  };
+  phone.onlost = () => {
+    if (stream.mode !== StreamMode.QR && stream.mode !== undefined) setMode(StreamMode.OFFLINE, StreamInfo.OFFLINE);
+  };
+
+  const conn = {
+    isAuthenticated: () => Boolean(link),
+    isRegistered: () => Boolean(link),
+    isMainReady: () => mainReady,
+    isOnline: () => stream.mode !== StreamMode.OFFLINE,
+    needsUpdate: () => stream.mode === StreamMode.DEPRECATED_VERSION,
+    getStreamData: () => ({ mode: stream.mode, info: stream.info }),
+    getHistorySyncProgress: () => ({ progress: stream.progress, paused: false, inProgress: stream.progress < 100 }),
+    getMyUserWid: me,
+    getMyUserLid: myLid,
+    getMyUserId: me,
+    async getAuthCode() {
+      if (link || !ref) return null;
+      const { staticKeyPair, identityKeyPair, secretKey } = profile;
+      return { type: "multidevice", ref, staticKeyPair, identityKeyPair, secretKey, fullCode: [ref, staticKeyPair, identityKeyPair, secretKey].join(",") };
+    },
+    async genLinkDeviceCodeForPhoneNumber(number) {
+      if (link) throw new WPPError("cannot_get_code_for_already_authenticated", "Cannot get code for already authenticated user");
+      if (!number) throw new WPPError("send_the_phone_number_to_connect", "Please send the phone number");
+      return (await phone.ask("pair", {}))?.code;
+    },
+    async logout() {
+      const left = new Promise((resolve) => events.once("conn.logout", resolve));
+      await phone.ask("logout", {});
+      await left;
+      return true;
+    },
+  };
+
+  const chat = {
+    get: (id) => chats.get(String(assertWid(id))),
+    async find(id) {
+      const wid = await lidFor(assertWid(id));
+      if (!link) throw new Error(`Failed to find or create chat for ${id}`);
+      if (wid.server === "c.us" && wid.user.length < 7) throw new Error(`Failed to find or create chat for ${id}`);
+      return chatOf(String(wid));
+    },
+    async list(options = {}) {
+      const found = [...chats.values()].filter((row) => !options.onlyWithUnreadMessage || row.hasUnread).sort((one, other) => other.t - one.t);
+      return found.slice(0, options.count ?? found.length);
+    },
+    async getMessages(id, options = {}) {
+      const found = chats.get(String(assertWid(id)));
+      if (!found) throw new WPPError("chat_not_found", `Chat not found for ${id}`, { id });
+      if (options.onlyUnread && !found.hasUnread) return [];
+      const count = options.onlyUnread ? Math.min(options.count ?? 20, found.unreadCount) : (options.count ?? 20);
+      const rows = [...found.rows.values()].filter((row) => !options.onlyUnread || !row.fromMe).sort((one, other) => one.t - other.t);
+      return (count < 0 ? rows : rows.slice(-count)).map((row) => new MsgModel(row));
+    },
+    async getMessageById(ids) {
+      const found = [ids].flat().map((id) => {
+        const key = MsgKey.fromString(id);
+        const holder = chats.get(String(key.remote));
+        if (!holder) throw new WPPError("chat_not_found", `Chat not found for ${key.remote}`, { id: key.remote });
+        const row = holder.rows.get(String(key));
+        if (!row) throw new WPPError("msg_not_found", `Message ${key} not found`, { id: String(key) });
+        return new MsgModel(row);
+      });
+      return Array.isArray(ids) ? found : found[0];
+    },
+    async getMessageACK(id) {
+      const { ack } = await chat.getMessageById(id);
+      return { ack, fromMe: MsgKey.fromString(id).fromMe, deliveryRemaining: ack < ACK.RECEIVED ? 1 : 0, readRemaining: ack < ACK.READ ? 1 : 0, playedRemaining: 0, participants: [] };
+    },
+    async generateMessageID(target) {
+      const remote = target instanceof ChatModel ? target.id : assertWid(target);
+      return new MsgKey({ fromMe: true, remote, id: await MsgKey.newId(), participant: remote.isGroup() ? myLid() : undefined });
+    },
+    async markIsRead(id) {
+      const found = chats.get(String(assertWid(id)));
+      if (!found) throw new WPPError("chat_not_found", `Chat not found for ${id}`, { id });
+      const unread = [...found.rows.values()].filter((row) => !row.fromMe && !row.read);
+      for (const row of unread) row.read = true;
+      await store.keepMessages(unread);
+      return { wid: found.id, unreadCount: 0 };
+    },
+    async sendTextMessage(id, content, options = {}) {
+      const wanted = { ...DEFAULTS, ...options };
+      const target = await chat.find(id);
+      const key = wanted.messageId ? MsgKey.fromString(wanted.messageId) : await chat.generateMessageID(target);
+      if (!key.fromMe) throw new WPPError("message_key_is_not_from_me", "Message key is not from me", { messageId: String(key) });
+      if (!key.remote.equals(target.id)) {
+        throw new WPPError("message_key_remote_id_is_not_same_of_chat", "Message key remote ID is not same of chat", { messageId: String(key) });
+      }
+      const quoted = wanted.quotedMsg ? String((await chat.getMessageById(wanted.quotedMsg)).id) : undefined;
+      if (wanted.markIsRead) await chat.markIsRead(target.id);
+      const row = {
+        id: String(key), chat: String(target.id), body: content, type: "chat", t: Math.floor(Date.now() / 1000),
+        from: String(me()), to: String(target.id), fromMe: true, ack: ACK.CLOCK, isNewMsg: true, quoted,
+      };
+      remember(row);
+      await store.keepMessages([row]);
+      later("chat.new_message", new MsgModel(row));
+      const result = deliver(row);
+      if (!wanted.waitForAck) {
+        result.catch((error) => console.error("send", error));
+        return { id: row.id, ack: row.ack, from: row.from, to: row.to, sendMsgResult: null };
+      }
+      const messageSendResult = await result;
+      if (!(messageSendResult in SendMsgResult)) {
+        target.rows.delete(row.id);
+        await store.dropMessage(row.id);
+        throw new WPPError(messageSendResult, `ordered by the tester: ${messageSendResult}`);
+      }
+      if (messageSendResult !== SendMsgResult.OK) {
+        row.ack = ACK.FAILED;
+        await store.keepMessages([row]);
+      }
+      return { id: row.id, ack: row.ack, from: row.from, to: row.to, sendMsgResult: { messageSendResult, t: row.t } };
+    },
+  };
+
+  const WPP = {
+    version: "4.6.0",
+    supportedWhatsappWeb: "sandbox",
+    license: "MIT",
+    isInjected: true,
+    isReady: true,
+    isFullReady: true,
+    conn,
+    chat,
+    whatsapp: { Wid, MsgKey, MsgModel, ChatModel, enums: { ACK, SendMsgResult, StreamMode, StreamInfo } },
+    on: events.on.bind(events),
+    off: events.off.bind(events),
+    once: events.once.bind(events),
+  };
+  return { WPP, open: () => phone.open(), chats, device: profile.device };
+}
