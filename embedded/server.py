@@ -1,0 +1,261 @@
+"""The life of one embedded server: a small parent that starts it, proves that it answers, stops it in order, and never leaves it behind.
+
+Two facts are kept apart. WATCHDOG says that this parent runs; whether the server answers is its readiness. So a server that stands still for a
+minute (a stalled disk, a paused process) is reported and not killed; only after `Limits.silent_probes` unanswered questions is it ended here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import selectors
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from embedded.account import Account
+from shared.clock import left, monotonic
+from shared.logs import logger
+from shared.process.exit_codes import ExitCode
+from shared.process.supervised import Command, Supervised
+
+EXTENSION_S: Final = 10.0
+"""How much longer a start may take, said again at every probe that finds the server at work."""
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+log = logger(__name__)
+
+
+class Answer(Enum):
+    """What a probe heard."""
+
+    READY = "ready"
+    NOT_YET = "not ready yet"
+    SILENT = "not answering"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """How one server is run.
+
+    Attributes:
+        command: program and arguments; the program stays in the foreground. environ: all that it sees of an environment.
+        account: system user to run it under; None: as this process.
+        probe: asks the server, and returns within half a second.
+        stop: signal for finishing in order. now: signal for leaving at once without losing what it promised to keep.
+        orphaned: signal that the kernel sends it when this process dies.
+    """
+
+    command: Sequence[str]
+    environ: Mapping[str, str]
+    account: Account | None
+    probe: Callable[[], Answer]
+    stop: signal.Signals
+    now: signal.Signals
+    orphaned: signal.Signals
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Times of one wrapper, in seconds.
+
+    Attributes:
+        drain_s: from the first request to stop to `Server.now`. hurry_s: from there to SIGKILL.
+        probe_s: between two questions to a server that is up. start_probe_s: between the first two to one that starts; doubles from there, since
+            PostgreSQL logs each one that came too early.
+        silent_probes: questions in a row without an answer after which the server is ended. Counted, not timed: a pause of the whole machine
+            costs one question.
+    """
+
+    drain_s: float
+    hurry_s: float = 5.0
+    probe_s: float = 1.0
+    start_probe_s: float = 0.01
+    silent_probes: int = 120
+
+
+def as_account(account: Account | None) -> dict[str, Any]:
+    """Return the arguments of `subprocess` that give up every right but the account's."""
+    return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
+
+
+def dies_with_this_process(death_signal: signal.Signals) -> Callable[[], None]:
+    """Return what a child runs before exec so that the kernel sends it `death_signal` when this process dies, however it dies.
+
+    `subprocess` runs it after the change of user, which would clear the wish.
+    """
+    parent = os.getpid()
+
+    def ask_kernel() -> None:
+        if _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return ask_kernel
+
+
+def _children() -> list[int]:
+    """Return our children: after the server's death, also what it had started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        # Processes come and go while we look; the name may hold anything, what follows the last bracket is plain.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if int(stat.read_text(errors="replace").rpartition(")")[2].split()[1]) == os.getpid():
+                found.append(int(stat.parent.name))
+    return found
+
+
+class Wrapper:
+    """Runs one `Server` from start to exit. Single-threaded: PDEATHSIG counts from the thread that forks."""
+
+    def __init__(self, server: Server, line: Supervised, limits: Limits) -> None:
+        self._server = server
+        self._line = line
+        self._limits = limits
+        self._was_ready = False
+        self._is_ready = False
+        self._silent = 0
+        self._stop_asked = 0
+        self._hurried = False
+        self._next_step_by = float("inf")
+        """When stopping goes one step further, on the monotonic clock."""
+        self._process: subprocess.Popen[bytes]
+
+    def run(self) -> ExitCode:
+        """Start the server and return, when it and all that it started are gone, how this process should leave."""
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        wake, signalled = socket.socketpair()
+        wake.setblocking(False)
+        signalled.setblocking(False)
+        signal.set_wakeup_fd(signalled.fileno())
+        # SIGCHLD is left alone: the server's own exit is seen by its pidfd, orphans are reaped at the end.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        self._started_at = monotonic()
+        self._process = subprocess.Popen(
+            list(self._server.command),
+            env=dict(self._server.environ),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            pass_fds=(self._line.lock_fd,),
+            preexec_fn=dies_with_this_process(self._server.orphaned),  # noqa: PLW1509 - one thread only, and exec would be too late
+            **as_account(self._server.account),
+        )
+        pidfd = os.pidfd_open(self._process.pid)
+        with selectors.DefaultSelector() as selector, wake, signalled:
+            for readable in (pidfd, wake, self._line):
+                selector.register(readable, selectors.EVENT_READ)
+            self._watch(selector, pidfd, wake)
+            signal.set_wakeup_fd(-1)
+        os.close(pidfd)
+        self._sweep()
+        return self._verdict(self._process.wait())
+
+    def _watch(self, selector: selectors.BaseSelector, pidfd: int, wake: socket.socket) -> None:
+        probe_at = beat_at = monotonic()
+        pause_s = self._limits.start_probe_s
+        while True:
+            now = monotonic()
+            if now >= beat_at:
+                self._line.watchdog()
+                beat_at = now + self._line.watchdog_interval_s
+            if now >= self._next_step_by:
+                self._go_further()
+            if now >= probe_at and not self._stop_asked:
+                self._probe()
+                probe_at = monotonic() + (self._limits.probe_s if self._was_ready else pause_s)
+                pause_s = min(pause_s * 2, self._limits.probe_s / 2)
+            due = min(beat_at, self._next_step_by, float("inf") if self._stop_asked else probe_at)
+            ready = {key.fileobj for key, _ in selector.select(left(due))}
+            if pidfd in ready:
+                return
+            if wake in ready:
+                for _ in wake.recv(64):
+                    self._ask_to_stop()
+            if self._line in ready and Command.DRAIN in self._line.receive() and not self._stop_asked:
+                self._ask_to_stop()
+
+    def _probe(self) -> None:
+        answer = self._server.probe()
+        if answer is Answer.READY:
+            if not self._is_ready:
+                self._line.ready("answering")
+                if not self._was_ready:
+                    self._line.extend(0.0, "")
+                    log.info("server_ready", took_s=round(monotonic() - self._started_at, 3), pid=self._process.pid)
+                else:
+                    log.info("server_answered_again", unanswered_probes=self._silent)
+            self._was_ready = self._is_ready = True
+            self._silent = 0
+            return
+        if not self._was_ready:
+            # It answers and is at work (after a crash: on its log); how long that takes depends on the log, not on us.
+            if answer is Answer.NOT_YET:
+                self._line.extend(EXTENSION_S, "the server is recovering")
+            return
+        if self._is_ready:
+            self._is_ready = False
+            log.warning("server_silent", answer=answer.value)
+        self._silent = self._silent + 1 if answer is Answer.SILENT else 0
+        self._line.unready(f"{answer.value}, {self._silent} probes in a row" if self._silent else answer.value)
+        if self._silent == self._limits.silent_probes:
+            log.error("server_given_up", unanswered_probes=self._silent)
+            self._hurry()
+
+    def _ask_to_stop(self) -> None:
+        """First time: finish in order. Second time: now."""
+        self._stop_asked += 1
+        if self._stop_asked == 1:
+            self._line.stopping("stopping")
+            self._process.send_signal(self._server.stop)
+            self._next_step_by = monotonic() + self._limits.drain_s
+        elif self._stop_asked == 2:
+            self._hurry()
+
+    def _hurry(self) -> None:
+        self._hurried = True
+        self._process.send_signal(self._server.now)
+        # A stopped process does not see a signal before it is continued.
+        self._process.send_signal(signal.SIGCONT)
+        self._next_step_by = monotonic() + self._limits.hurry_s
+
+    def _go_further(self) -> None:
+        if not self._hurried:
+            log.warning("server_stop_overdue", after_s=self._limits.drain_s)
+            self._hurry()
+        else:
+            log.error("server_killed", after_s=self._limits.hurry_s)
+            self._process.kill()
+            self._next_step_by = float("inf")
+
+    def _sweep(self) -> None:
+        """Wait for what the dead server had started, which is ours now; end what does not leave by itself."""
+        by = monotonic() + self._limits.hurry_s
+        while orphans := [pid for pid in _children() if pid != self._process.pid]:
+            watched = os.pidfd_open(orphans[0])
+            with selectors.DefaultSelector() as selector:
+                selector.register(watched, selectors.EVENT_READ)
+                gone = selector.select(left(by))
+            os.close(watched)
+            if not gone:
+                log.warning("server_orphans_killed", count=len(orphans))
+                for pid in orphans:
+                    os.kill(pid, signal.SIGKILL)
+            os.waitpid(orphans[0], 0)
+
+    def _verdict(self, code: int) -> ExitCode:
+        if self._stop_asked:
+            log.info("server_stopped", code=code, hurried=self._hurried)
+            return ExitCode.OK if code == 0 and not self._hurried else ExitCode.DRAIN_DEADLINE
+        log.error("server_exited", code=code, was_ready=self._was_ready)
+        return ExitCode.CRASH if self._was_ready else ExitCode.BOOT
