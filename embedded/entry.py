@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -45,7 +44,9 @@ def run_server(kind: str, prepare: Prepare) -> int:
     try:
         settings, identity = load(), load_child()
     except SettingsInvalid as invalid:
-        sys.stderr.write("".join(f"{problem}\n" for problem in invalid.problems))
+        logs.configure(level="info", kind=kind)
+        for problem in invalid.problems:
+            log.error("setting_invalid", problem=problem)
         return ExitCode.CONFIGURATION
     identity = replace(identity, process_name=kind)
     logs.configure(level=settings.log_level, kind=kind, instance=identity.process_instance, incarnation=identity.process_incarnation)
@@ -54,7 +55,7 @@ def run_server(kind: str, prepare: Prepare) -> int:
     try:
         line = Supervised.from_environment(identity, settings.bulkhead_home)
     except SlotTaken as taken:
-        log.error("slot_taken", problem=str(taken))
+        log.error("slot_taken", slot=identity.slot, reason=str(taken))
         return ExitCode.SLOT_TAKEN
     known_as = {"BULKHEAD_HOME": str(settings.bulkhead_home), "PROCESS_NAME": kind, "PROCESS_INSTANCE": str(identity.process_instance)}
     code, reason = ExitCode.CRASH, "uncaught error"

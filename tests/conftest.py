@@ -1,0 +1,120 @@
+"""Fixtures of the whole suite: real servers started once, a fresh database and an empty Redis per test, and no process left behind."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.settings import Settings, load
+from tests.support import environment, ports, processes
+from tests.support.bulkhead import Bulkhead
+from tests.support.servers import Servers
+
+
+def pytest_configure() -> None:
+    """Before anything of ours is collected: no variable of the developer's, and every orphan comes to us."""
+    environment.scrub()
+    processes.adopt_orphans()
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """PostgreSQL and Redis; a server that cannot be started fails each test that needs it."""
+    started = Servers()
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+@pytest.fixture(autouse=True)
+def no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test that leaves a process behind, and end the process."""
+    before = processes.living_descendants().keys()
+    yield
+    alive = processes.living_descendants()
+    left = {pid: command for pid, command in alive.items() if pid not in before}
+    if left and "servers" in request.fixturenames:
+        left = {pid: command for pid, command in left.items() if pid not in request.getfixturevalue("servers").pids}
+    if left:
+        processes.end(left)
+        pytest.fail("left behind:\n" + "\n".join(f"{pid} {command}" for pid, command in left.items()))
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A fresh BULKHEAD_HOME with a path that is short enough for sockets, removed afterwards."""
+    made = Path(tempfile.mkdtemp(prefix="bh-"))
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def database_url(servers: Servers) -> Iterator[str]:
+    """Address of a fresh, migrated database."""
+    name, url = servers.new_database()
+    yield url
+    servers.drop_database(name)
+
+
+@pytest.fixture
+def empty_database_url(servers: Servers) -> Iterator[str]:
+    """Address of a fresh database without Bulkhead's tables."""
+    name, url = servers.new_database(migrated=False)
+    yield url
+    servers.drop_database(name)
+
+
+@pytest.fixture
+def redis_url(servers: Servers) -> str:
+    """Address of an empty Redis database."""
+    return servers.new_redis()
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], list[int]]:
+    """Function that returns so many free ports."""
+    return ports.free_ports
+
+
+def settings_variables(home: Path) -> dict[str, str]:
+    """Return variables for one copy of Bulkhead: its own home, free ports, and keys of its own."""
+    first = ports.free_port_block(104)
+    return {
+        "BULKHEAD_HOME": str(home),
+        "ADMIN_PORT": str(first),
+        **{name: str(first + 100 + offset) for offset, name in enumerate(("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT"))},
+        "API_KEY": "test-" + os.urandom(8).hex(),
+        "SECRET_ENCRYPTION_KEY": base64.b64encode(os.urandom(32)).decode(),
+    }
+
+
+@pytest.fixture
+def settings(home: Path) -> Callable[..., Settings]:
+    """Function that returns checked settings over a fresh home and free ports: `settings(database_url=…, send_attempts=5)`."""
+
+    def build(**overrides: Any) -> Settings:
+        return load(settings_variables(home) | environment.as_environ(overrides))
+
+    return build
+
+
+@pytest.fixture
+def bulkhead(home: Path) -> Iterator[Callable[..., Bulkhead]]:
+    """Function that returns the real program over a fresh home, not started: `bulkhead(only="api")`. It is stopped and checked afterwards."""
+    made: list[Bulkhead] = []
+
+    def build(**variables: object) -> Bulkhead:
+        made.append(Bulkhead(home, settings_variables(home) | environment.as_environ(variables)))
+        return made[-1]
+
+    yield build
+    for program in made:
+        program.close()

@@ -1,0 +1,29 @@
+"""The environment that tests give to processes: the machine's, without one variable of Bulkhead's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+
+from shared.settings import ChildEnvironment, Settings
+
+REPOSITORY = Path(__file__).parents[2]
+OURS = frozenset(row.name.upper() for table in (Settings, ChildEnvironment) for row in fields(table))
+
+
+def scrub() -> None:
+    """Remove Bulkhead's variables from this process's environment, so that a developer's settings change no test."""
+    for name in OURS & os.environ.keys():
+        del os.environ[name]
+
+
+def clean(**variables: object) -> dict[str, str]:
+    """Return the machine's environment without Bulkhead's variables, plus `variables`."""
+    return {name: value for name, value in os.environ.items() if name not in OURS} | as_environ(variables)
+
+
+def as_environ(variables: Mapping[str, object]) -> dict[str, str]:
+    """Return `variables` with names in capitals and values as text."""
+    return {name.upper(): str(value) for name, value in variables.items()}

@@ -1,0 +1,100 @@
+"""Who is alive: the descendants of this test run, found even when they left their parent, their session and their group.
+
+The test run is a child subreaper, so what a killed process leaves behind becomes a child of ours. Such orphans are reaped here, as init
+would do; children that `subprocess` started are left to their `Popen`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.support.waiting import eventually
+
+_PR_SET_CHILD_SUBREAPER = 36
+_ours: set[int] = set()
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every orphan below this process, and keep track of which children are no orphans. Call once."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    start = subprocess.Popen.__init__
+
+    @wraps(start)
+    def started(self: subprocess.Popen[Any], *args: Any, **kwargs: Any) -> None:
+        start(self, *args, **kwargs)
+        _ours.add(self.pid)
+
+    subprocess.Popen.__init__ = started  # type: ignore[method-assign]
+
+
+def reap_orphans() -> None:
+    """Take the exit status of dead orphans, so that their pids are free."""
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess, ChildProcessError):
+            if child.pid not in _ours and child.status() == psutil.STATUS_ZOMBIE:
+                os.waitpid(child.pid, os.WNOHANG)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that is dead and not yet reaped does not."""
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def living_descendants(root: int | None = None) -> dict[int, str]:
+    """Return pid and command line of every living descendant of `root`, by default of the test run."""
+    reap_orphans()
+    try:
+        found = psutil.Process(root).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return {}
+    alive = {}
+    for process in found:
+        with suppress(psutil.NoSuchProcess):
+            if process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                alive[process.pid] = " ".join(process.cmdline()) or process.name()
+    return alive
+
+
+def environ_of(pid: int) -> dict[str, str]:
+    """Return the environment that the process was started with; empty when it is gone."""
+    try:
+        pairs = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return dict(os.fsdecode(pair).split("=", 1) for pair in pairs if b"=" in pair)
+
+
+def of_home(home: Path) -> dict[int, str]:
+    """Return pid and command line of every living process whose environment names `home` as BULKHEAD_HOME, or whose command line names a path in it."""
+    reap_orphans()
+    found = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            command = " ".join(process.cmdline())
+            named = environ_of(process.pid).get("BULKHEAD_HOME") == str(home) or f"{home}/" in command
+            if named and process.pid != os.getpid() and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                found[process.pid] = command or process.name()
+    return found
+
+
+def end(pids: Iterable[int]) -> None:
+    """Kill these processes and wait until they are gone."""
+    pids = list(pids)
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not any(map(is_alive, pids)), 10, "killed processes are gone")
+    reap_orphans()

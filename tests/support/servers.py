@@ -1,0 +1,117 @@
+"""PostgreSQL and Redis for the whole suite: the embedded ones, started once by their own entry files, or external ones named by the environment.
+
+`TEST_DATABASE_URL` (a role with CREATEDB) and `TEST_REDIS_URL` (a database that may be flushed) name external servers. What cannot be reached
+fails the tests that need it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack, closing
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg2
+import redis
+from psycopg2 import sql
+
+from embedded import addresses, postgres
+from shared.settings import Settings
+from shared.store import migrate
+from tests.support.entry import Entry
+
+_numbers = itertools.count()
+
+
+class Servers:
+    """The suite's two servers; each starts when it is first asked for."""
+
+    def __init__(self) -> None:
+        # Short, since sockets live below it.
+        self.home = Path(tempfile.mkdtemp(prefix="bh-"))
+        self._open = ExitStack()
+        self._open.callback(shutil.rmtree, self.home)
+        self._run = f"t{os.getpid()}"
+        self._entries: list[Entry] = []
+
+    @property
+    def pids(self) -> set[int]:
+        """Processes that belong to the suite and not to a test."""
+        return set().union(*({entry.process.pid, *entry.descendants()} for entry in self._entries))
+
+    def _run_entry(self, kind: str) -> None:
+        entry = Entry(kind, self.home)
+        self._open.callback(entry.close)
+        self._entries.append(entry.start())
+        entry.wait_ready()
+        self._open.callback(self._stop, entry)
+
+    @staticmethod
+    def _stop(entry: Entry) -> None:
+        code = entry.stop()
+        assert code == 0, f"{entry.kind} left with {code}:\n{entry.log.read_text()}"
+
+    @cached_property
+    def database_server_url(self) -> str:
+        """Address of a database on the server, with a role that may make others."""
+        if external := os.environ.get("TEST_DATABASE_URL"):
+            return external
+        settings = Settings(bulkhead_home=self.home)
+        cluster = postgres.open_cluster(settings, {"BULKHEAD_HOME": str(self.home)})
+        cluster.alone(postgres.MAINTENANCE_DATABASE, Path(__file__).with_name("allow_createdb.sql"), role=addresses.ROLE)
+        self._run_entry("postgres")
+        return addresses.database_url(settings)
+
+    @cached_property
+    def redis_server_url(self) -> str:
+        """Address of the Redis server."""
+        if external := os.environ.get("TEST_REDIS_URL"):
+            return external
+        self._run_entry("redis")
+        return addresses.redis_url(Settings(bulkhead_home=self.home))
+
+    @cached_property
+    def _template(self) -> str:
+        name = f"{self._run}_template"
+        self._administer("CREATE DATABASE {} TEMPLATE {}", name, urlsplit(self.database_server_url).path.lstrip("/"))
+        self._open.callback(self.drop_database, name)
+        migrate.apply(self._url_of(name))
+        return name
+
+    def new_database(self, *, migrated: bool = True) -> tuple[str, str]:
+        """Make a database and return its name and address.
+
+        Args:
+            migrated: with Bulkhead's tables; otherwise empty.
+        """
+        name = f"{self._run}_{next(_numbers)}"
+        template = self._template if migrated else urlsplit(self.database_server_url).path.lstrip("/")
+        self._administer("CREATE DATABASE {} TEMPLATE {}", name, template)
+        return name, self._url_of(name)
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database that `new_database` made, ending who is still connected."""
+        self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+    def new_redis(self) -> str:
+        """Return the address of a Redis database with nothing in it."""
+        with redis.Redis.from_url(self.redis_server_url) as client:
+            client.flushdb()
+        return self.redis_server_url
+
+    def close(self) -> None:
+        """Stop what was started, in order, and remove its files."""
+        self._open.close()
+
+    def _url_of(self, database: str) -> str:
+        return urlsplit(self.database_server_url)._replace(path=f"/{database}").geturl()
+
+    def _administer(self, statement: str, *names: str) -> None:
+        with closing(psycopg2.connect(self.database_server_url)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))

@@ -1,0 +1,65 @@
+"""The only place in the suite where polling lives. Everything else waits on a condition with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+_Value = TypeVar("_Value")
+
+POLL_S = 0.01
+
+
+class NeverHappened(AssertionError):
+    """Raised when a condition did not come true by its deadline."""
+
+
+def _what(predicate: Callable[..., object], describe: Callable[[], object] | str) -> str:
+    said = describe if isinstance(describe, str) else describe()
+    return f"{said or getattr(predicate, '__qualname__', predicate)}"
+
+
+def eventually(
+    predicate: Callable[[], _Value],
+    within_s: float,
+    describe: Callable[[], object] | str = "",
+    *,
+    poll_s: float = POLL_S,
+    ignoring: tuple[type[Exception], ...] = (),
+) -> _Value:
+    """Return the first true value of `predicate`.
+
+    Args:
+        predicate: asked until it is true. within_s: how long, in seconds.
+        describe: what was waited for, or a function that says what was seen instead; for the failure's text.
+        poll_s: time between two questions. ignoring: errors that mean "not yet".
+    Raises:
+        NeverHappened: it did not come true in time.
+    """
+    by = time.monotonic() + within_s
+    seen: object = None
+    while True:
+        try:
+            if value := predicate():
+                return value
+            seen = value
+        except ignoring as error:
+            seen = error
+        if time.monotonic() >= by:
+            raise NeverHappened(f"not within {within_s} s: {_what(predicate, describe)} (last seen: {seen!r})")
+        time.sleep(poll_s)
+
+
+async def eventually_async(
+    predicate: Callable[[], Awaitable[_Value]], within_s: float, describe: Callable[[], object] | str = "", *, poll_s: float = POLL_S
+) -> _Value:
+    """As `eventually`, for a coroutine function and without blocking the event loop."""
+    by = time.monotonic() + within_s
+    while True:
+        if value := await predicate():
+            return value
+        if time.monotonic() >= by:
+            raise NeverHappened(f"not within {within_s} s: {_what(predicate, describe)} (last seen: {value!r})")
+        await asyncio.sleep(poll_s)
