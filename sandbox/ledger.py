@@ -112,7 +112,7 @@ class Ledger:
         """
         found: list[LedgerEntry] = []
         recent = bool(self._tail) and since >= self._tail[0].seq - 1
-        for entry in self._tail[since - self._tail[0].seq + 1 :] if recent else self.scan(since):
+        for entry in self._tail[since - self._tail[0].seq + 1 :] if recent else self.scan(since, channel):
             if limit is not None and len(found) >= limit:
                 break
             if (channel is None or entry.channel == channel) and (event is None or entry.event == event):
@@ -136,16 +136,22 @@ class Ledger:
             finally:
                 self._waiting.discard(grown)
 
-    def scan(self, since: int = 0) -> Iterator[LedgerEntry]:
-        """Read the entries after number `since` from the file, oldest first, up to the newest of now. May run in another thread."""
+    def scan(self, since: int = 0, channel: str | None = None) -> Iterator[LedgerEntry]:
+        """Read the entries after number `since` from the file, oldest first, up to the newest of now. May run in another thread.
+
+        Args:
+            channel: only these; None: all. Lines of other channels are not even parsed.
+        """
         end = self._size
+        wanted = b"" if channel is None else f'"channel":{_encode(channel)},"event":'.encode()
         with self.path.open("rb") as file:
             at = self._offset_after(file, since, end)
             file.seek(at)
             while at < end:
                 line = file.readline()
                 at += len(line)
-                yield _entry(line)
+                if wanted in line[:120]:
+                    yield _entry(line)
 
     def scan_backwards(self) -> Iterator[LedgerEntry]:
         """Read all entries from the file, newest first."""

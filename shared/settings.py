@@ -65,6 +65,9 @@ class Settings:
     meta_phone_number_id: str = _setting("", "Id of a real Meta number; served as phoneIndex 0 of COMPANY_ID.")
     company_id: str = _setting("demo", "Company that the first connections belong to.")
     sandbox: str = _setting("auto", "Local stand-ins for Meta and WhatsApp Web; auto: when there are no Meta credentials.", choices=("auto", "on", "off"))
+    sandbox_access_token: str = _setting("", "Access token that the sandbox's Graph API takes; made at first start by the orchestrator.", secret=True)
+    sandbox_d360_api_key: str = _setting("", "API key that the sandbox's 360dialog takes; made at first start by the orchestrator.", secret=True)
+    sandbox_d360_webhook_secret: str = _setting("", "Secret header's value on the sandbox's 360dialog webhooks; made at first start.", secret=True)
 
     send_attempts: int = _setting(3, "Attempts before a message is a dead letter.", low=1, high=100)
     retry_base_meta_s: float = _setting(1.0, "Wait before the second attempt on Meta's channels; doubles from there.", low=0)

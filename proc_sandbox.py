@@ -1,0 +1,9 @@
+"""Entry of kind sandbox: local stand-ins for Meta, 360dialog and WhatsApp Web."""
+
+import sys
+
+from sandbox.room import open_room
+from shared.process.child import run_child
+
+if __name__ == "__main__":
+    sys.exit(run_child("sandbox", open_room))

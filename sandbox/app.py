@@ -1,0 +1,26 @@
+"""The sandbox as one ASGI application."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from sandbox.config import SandboxConfig
+from sandbox.control import Control, LoopbackOnly
+from sandbox.d360 import d360_routes
+from sandbox.graph import graph_routes
+from sandbox.state import Sandbox
+from sandbox.web import web_routes
+
+
+def build_app(config: SandboxConfig) -> Starlette:
+    """Return the application; its `state.sandbox` is the `Sandbox`, to be started in the event loop that serves it and closed after.
+
+    Raises:
+        OSError: the data directory cannot be used.
+    """
+    sandbox = Sandbox(config)
+    routes = [*graph_routes(sandbox), *d360_routes(sandbox), *Control(sandbox).routes(), *web_routes(sandbox.phones)]
+    app = Starlette(routes=routes, middleware=[Middleware(LoopbackOnly)])
+    app.state.sandbox = sandbox
+    return app

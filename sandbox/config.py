@@ -1,0 +1,60 @@
+"""What one sandbox is: its numbers, secrets, and where its webhooks go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+META_DIRECT_ID: Final = "100000000000001"
+D360_ID: Final = "100000000000002"
+META_EMBEDDED_ID: Final = "100000000000003"
+
+D360_GUARD: Final = "X-Bulkhead-Webhook-Secret"
+"""Header that the sandbox's 360dialog puts on its webhooks until `POST /v1/configs/webhook` says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Number:
+    """One business number.
+
+    Attributes:
+        channel: `graph` or `d360`: who serves it. display_phone_number: digits, country code first.
+    """
+
+    phone_number_id: str
+    display_phone_number: str
+    waba_id: str
+    channel: str = "graph"
+
+
+DEMO_NUMBERS: Final = (
+    Number(phone_number_id=META_DIRECT_ID, display_phone_number="15550783001", waba_id="200000000000001"),
+    Number(phone_number_id=D360_ID, display_phone_number="15550783002", waba_id="200000000000002", channel="d360"),
+    Number(phone_number_id=META_EMBEDDED_ID, display_phone_number="15550783003", waba_id="200000000000003"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxConfig:
+    """Everything that a sandbox is told from outside; what changes while it runs is in `Knobs`.
+
+    Attributes:
+        data_directory: holds the ledger and 360dialog's webhook address.
+        app_secret: signs Meta's webhooks. verify_token: said in Meta's verification. access_tokens: accepted by the Graph stand-in.
+        d360_api_key: accepted in D360-API-KEY. d360_webhook_secret: sent in `D360_GUARD`.
+        webhook_url: where Meta's webhooks go. d360_webhook_url: where 360dialog's go until it is told otherwise; empty: nowhere.
+        numbers: business numbers; the one of channel `d360` belongs to the API key.
+        latency_s: time between taking a message and answering, in seconds.
+    """
+
+    data_directory: Path
+    app_secret: str
+    verify_token: str
+    access_tokens: tuple[str, ...]
+    d360_api_key: str
+    d360_webhook_secret: str
+    webhook_url: str
+    d360_webhook_url: str = ""
+    numbers: tuple[Number, ...] = DEMO_NUMBERS
+    latency_s: float = 0.0

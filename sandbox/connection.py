@@ -1,0 +1,53 @@
+"""Answers that are none: a connection that is cut, a request that is never answered."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+
+def _abort(receive: Receive) -> None:
+    transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
+    if transport is None:
+        raise RuntimeError("this server does not show its connection; the sandbox's connection faults need uvicorn without wrapping middleware")
+    transport.abort()
+
+
+class Cut(Response):
+    """Closes the connection at once; the client gets no byte."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Close the connection."""
+        # ASGI has no word for this; uvicorn's `receive` belongs to the object that holds the connection
+        _abort(receive)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+class Hang(Response):
+    """Answers nothing until the client goes away or `released` is set; then the connection is closed."""
+
+    def __init__(self, released: asyncio.Event) -> None:
+        super().__init__()
+        self._released = released
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Wait."""
+        gone = asyncio.ensure_future(self._gone(receive))
+        released = asyncio.ensure_future(self._released.wait())
+        try:
+            await asyncio.wait((gone, released), return_when=asyncio.FIRST_COMPLETED)
+            if not gone.done():
+                _abort(receive)
+                await gone
+        finally:
+            gone.cancel()
+            released.cancel()
+
+    @staticmethod
+    async def _gone(receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass

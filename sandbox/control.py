@@ -1,0 +1,298 @@
+"""The control API under `/control/…`: read the ledger, write as a customer, turn knobs, arm faults. For this machine only; see docs/sandbox.md."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sandbox.config import Number
+from sandbox.faults import FAULTS
+from sandbox.knobs import STATUSES
+from sandbox.ledger import LedgerEntry
+from sandbox.limits import LimitValues
+from sandbox.messages import customer_message
+from sandbox.state import Sandbox
+from sandbox.tally import Tally
+
+_WAIT_MAX_S: Final = 60.0
+_ENTRIES_MAX: Final = 10_000
+
+Call = Callable[[Request], Awaitable[Any]]
+
+
+class ControlRefused(Exception):
+    """Raised when a control call cannot be carried out; the sentence is the answer."""
+
+    def __init__(self, reason: str, http_status: int = 400) -> None:
+        self.http_status = http_status
+        super().__init__(reason)
+
+
+class LoopbackOnly:
+    """Lets calls under `prefix` through only from this machine, and not from a web page of somebody else's that is open in a browser here."""
+
+    def __init__(self, app: ASGIApp, prefix: str = "/control") -> None:
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the call through, or answer 403."""
+        if scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")).startswith(self._prefix) and not _from_here(scope):
+            await JSONResponse({"error": "the control API answers this machine only"}, 403)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def _from_here(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    origin = headers.get("origin")
+    return (
+        scope["client"] is not None
+        and _is_loopback(scope["client"][0])
+        and _is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or "")
+        and (origin is None or _is_loopback(urlsplit(origin).hostname or ""))
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _body(request: Request, allowed: Mapping[str, type | tuple[type, ...]], needed: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the JSON object of a call; refuse unknown names, wrong types and what is missing, so that no typing error goes unnoticed."""
+    try:
+        body = json.loads(await request.body() or b"{}")
+    except (ValueError, RecursionError):
+        raise ControlRefused("the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise ControlRefused("the body is not a JSON object")
+    for name, value in body.items():
+        if name not in allowed:
+            raise ControlRefused(f"{name}: not known here; known: {', '.join(sorted(allowed))}")
+        if not isinstance(value, allowed[name]) or (isinstance(value, bool) and allowed[name] is not bool):
+            raise ControlRefused(f"{name}: wrong type")
+    for name in needed:
+        if not body.get(name):
+            raise ControlRefused(f"{name}: missing")
+    return body
+
+
+def _number_of(request: Request, name: str, default: float, high: float) -> float:
+    text = request.query_params.get(name, "")
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= high:
+        raise ControlRefused(f"{name}: a number from 0 to {high:g}")
+    return value
+
+
+def _answered(call: Call) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return JSONResponse(await call(request))
+        except ControlRefused as refused:
+            return JSONResponse({"error": str(refused)}, refused.http_status)
+
+    return endpoint
+
+
+class Control:
+    """The control calls of one sandbox."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._tally = Tally()
+        self._counting = asyncio.Lock()
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes under `/control`."""
+        rows: tuple[tuple[str, str, Call], ...] = (
+            ("GET", "ledger", self.ledger),
+            ("GET", "summary", self.summary),
+            ("GET", "arrivals", self.arrivals),
+            ("POST", "inbound", self.inbound),
+            ("POST", "statuses", self.statuses),
+            ("POST", "changes", self.changes),
+            ("GET", "settings", self.settings),
+            ("POST", "settings", self.turn),
+            ("GET", "faults", self.faults),
+            ("POST", "faults", self.arm),
+            ("DELETE", "faults", self.disarm),
+            ("DELETE", "faults/{id:int}", self.disarm),
+            ("GET", "limits", self.limits),
+            ("POST", "limits", self.limit),
+            ("POST", "verify", self.verify),
+            ("POST", "reset", self.reset),
+        )
+        return [Route(f"/control/{path}", _answered(call), methods=[method]) for method, path, call in rows]
+
+    async def ledger(self, request: Request) -> Any:
+        """Read entries after `since`; `wait_s` waits for the first of them."""
+        since = int(_number_of(request, "since", 0, 1e15))
+        wait_s = _number_of(request, "wait_s", 0, _WAIT_MAX_S)
+        limit = int(_number_of(request, "limit", 1000, _ENTRIES_MAX))
+        wanted = {name: request.query_params.get(name) for name in ("channel", "event")}
+        ledger = self._sandbox.ledger
+        found = await ledger.wait(since, wait_s, **wanted, limit=limit) if wait_s else ledger.entries(since, **wanted, limit=limit)
+        return {"entries": [entry.flat() for entry in found], "seq": ledger.seq}
+
+    async def _counted(self, request: Request) -> Tally:
+        since = int(_number_of(request, "since", 0, 1e15))
+        async with self._counting:
+            if self._tally.since != since:
+                self._tally = Tally(since)
+            tally = self._tally
+            await asyncio.to_thread(tally.catch_up, self._sandbox.ledger)
+        return tally
+
+    async def summary(self, request: Request) -> Any:
+        """Count what arrived after `since`, and name what arrived more than once."""
+        return {**(await self._counted(request)).summary(), "webhooks_pending": self._sandbox.outbox.pending}
+
+    async def arrivals(self, request: Request) -> Any:
+        """Tell how often each message arrived, or those named by `message`."""
+        counted = (await self._counted(request)).arrivals
+        asked = request.query_params.getlist("message")
+        return {"arrivals": {message: counted[message] for message in asked} if asked else dict(counted)}
+
+    async def inbound(self, request: Request) -> Any:
+        """Write as a customer."""
+        allowed = {"phone_number_id": str, "from": str, "name": str, "text": str, "message": dict, "quoted": str}
+        body = await _body(request, allowed, ("phone_number_id", "from"))
+        number = self._number(body["phone_number_id"])
+        sender = "".join(filter(str.isdecimal, body["from"]))
+        content = body.get("message") or {"type": "text", "text": {"body": body.get("text", "")}}
+        if not sender or not isinstance(content.get("type"), str) or (content["type"] == "text" and not content.get("text", {}).get("body")):
+            raise ControlRefused("from needs digits, and text or message.type something to say")
+        message = customer_message(number, sender, content, body.get("quoted", ""))
+        return self._send(number, "customer_wrote", ["message"], id=message["id"], **{"from": sender}, name=body.get("name") or "Customer", message=message)
+
+    async def statuses(self, request: Request) -> Any:
+        """Let a message that was taken go on to a status: `read`, `played`, `failed` …"""
+        body = await _body(request, {"id": str, "callback": str, "status": str, "code": int})
+        status = body.get("status", "read")
+        if status not in STATUSES:
+            raise ControlRefused(f"status: one of {', '.join(STATUSES)}")
+        taken = await asyncio.to_thread(self._find, body.get("id", ""), body.get("callback", ""))
+        if taken is None:
+            raise ControlRefused("no taken message has this id or callback", 404)
+        fields = {name: taken.fields[name] for name in ("id", "to", "recipient_type", "callback", "type")}
+        return self._send(self._number(taken.fields["phone_number_id"]), "status_made", [status], code=body.get("code", 0), **fields)
+
+    def _find(self, id: str, callback: str) -> LedgerEntry | None:
+        for entry in self._sandbox.ledger.scan_backwards():
+            if entry.event == "accepted" and (entry.fields["id"] == id if id else callback and entry.fields["callback"] == callback):
+                return entry
+        return None
+
+    async def changes(self, request: Request) -> Any:
+        """Post any `value` of any webhook `field`, as it is."""
+        body = await _body(request, {"phone_number_id": str, "field": str, "value": dict}, ("phone_number_id", "field", "value"))
+        number = self._number(body["phone_number_id"])
+        return self._send(number, "change_made", ["raw"], field=body["field"], value=body["value"])
+
+    def _number(self, phone_number_id: str) -> Number:
+        number = self._sandbox.numbers.get(phone_number_id)
+        if number is None:
+            raise ControlRefused(f"phone_number_id: not one of {', '.join(self._sandbox.numbers)}", 404)
+        return number
+
+    def _send(self, number: Number, event: str, plan: list[str], **fields: Any) -> dict[str, Any]:
+        entry = self._sandbox.ledger.append(number.channel, event, phone_number_id=number.phone_number_id, plan=plan, **fields)
+        self._sandbox.outbox.schedule(entry)
+        return {"seq": entry.seq, "id": fields.get("id", "")}
+
+    async def settings(self, request: Request) -> Any:
+        """Show the knobs."""
+        return asdict(self._sandbox.knobs)
+
+    async def turn(self, request: Request) -> Any:
+        """Turn knobs; all of them or none."""
+        changes = await _body(request, dict.fromkeys(asdict(self._sandbox.knobs), (int, float, list, dict)))
+        try:
+            self._sandbox.knobs.turn(changes)
+        except ValueError as error:
+            raise ControlRefused(str(error)) from None
+        self._sandbox.ledger.append("control", "settings_turned", changes=changes)
+        return asdict(self._sandbox.knobs)
+
+    async def faults(self, request: Request) -> Any:
+        """Show what is armed, and which faults there are."""
+        return {"armed": [asdict(fault) for fault in self._sandbox.faults.armed()], "known": {name: words for name, (_where, words) in FAULTS.items()}}
+
+    async def arm(self, request: Request) -> Any:
+        """Arm a fault."""
+        texts = {"fault": str, "channel": str, "phone_number_id": str, "to": str, "status": str, "details": str}
+        number = (int, float)
+        allowed: dict[str, type | tuple[type, ...]] = {
+            **texts,
+            "count": (int, type(None)),
+            "probability": number,
+            "code": int,
+            "http_status": int,
+            "latency_ms": number,
+        }
+        body = await _body(request, allowed, ("fault",))
+        name, left = body.pop("fault"), body.pop("count", 1)
+        if name not in FAULTS:
+            raise ControlRefused(f"fault: one of {', '.join(FAULTS)}")
+        if left is not None and left < 1:
+            raise ControlRefused("count: 1 or more, or null for as long as it is armed")
+        if not 0 < body.get("probability", 1) <= 1:
+            raise ControlRefused("probability: above 0, at most 1")
+        if body.get("http_status", 500) not in range(400, 600):
+            raise ControlRefused("http_status: from 400 to 599")
+        if not 0 <= body.get("latency_ms", 0) < 1e9:
+            raise ControlRefused("latency_ms: 0 or more")
+        fault = self._sandbox.faults.arm(name, left=left, **body)
+        self._sandbox.ledger.append("control", "fault_armed", **asdict(fault))
+        return asdict(fault)
+
+    async def disarm(self, request: Request) -> Any:
+        """Disarm one fault, or all."""
+        disarmed = self._sandbox.faults.disarm(request.path_params.get("id"))
+        self._sandbox.ledger.append("control", "faults_disarmed", disarmed=disarmed)
+        return {"disarmed": disarmed}
+
+    async def limits(self, request: Request) -> Any:
+        """Show the rate limits in force."""
+        return asdict(self._sandbox.limits.values)
+
+    async def limit(self, request: Request) -> Any:
+        """Put rate limits in force; what is not named is off."""
+        number = (int, float)
+        body = await _body(request, {"messages_per_second": number, "pair_period_s": number, "pair_burst": int})
+        if not all(0 <= value < 1e9 for value in body.values()) or body.get("pair_burst", 1) < 1:
+            raise ControlRefused("limits are 0 (off) or more, pair_burst 1 or more")
+        self._sandbox.limits.set(LimitValues(**body))
+        self._sandbox.ledger.append("control", "limits_set", **body)
+        return asdict(self._sandbox.limits.values)
+
+    async def verify(self, request: Request) -> Any:
+        """Verify the product's webhook as Meta does; `verify_token` in place of the right one."""
+        body = await _body(request, {"verify_token": str})
+        return await self._sandbox.outbox.verify(body.get("verify_token", self._sandbox.config.verify_token))
+
+    async def reset(self, request: Request) -> Any:
+        """Put knobs, limits and faults back; the ledger stays. Returns its newest number, to read on from."""
+        body = await _body(request, {"seed": int})
+        self._sandbox.reset(body.get("seed"))
+        return {"seq": self._sandbox.ledger.append("control", "reset", **body).seq}

@@ -1,0 +1,65 @@
+"""Stand-in for 360dialog under `/d360/…`: the same messages without version and number, a key of its own, errors of its own."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from sandbox import messages
+from sandbox.graph_errors import GraphError
+from sandbox.state import Sandbox
+
+_METHODS: Final = ["GET", "POST", "PUT", "DELETE", "PATCH"]
+
+
+def _own_error(http_status: int, words: str) -> Response:
+    return JSONResponse({"meta": {"developer_message": words, "http_code": http_status, "success": False}}, http_status)
+
+
+def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
+    """Return the routes of 360dialog. Without a number of channel `d360` every key is unknown."""
+    number = next((number for number in sandbox.config.numbers if number.channel == "d360"), None)
+    key = sandbox.config.d360_api_key.encode()
+
+    def known(request: Request) -> bool:
+        return number is not None and hmac.compare_digest(request.headers.get("d360-api-key", "").encode(), key)
+
+    async def send(request: Request) -> Response:
+        if not known(request) or number is None:
+            return _own_error(401, "Invalid api key")
+        try:
+            return await messages.take(sandbox, "d360", number, request)
+        except GraphError as error:
+            return messages.error_response(error)
+
+    async def webhook(request: Request) -> Response:
+        if not known(request):
+            return _own_error(401, "Invalid api key")
+        target = sandbox.outbox.target("d360")
+        if request.method == "GET":
+            return JSONResponse({"url": target.url, "headers": dict(target.headers)})
+        try:
+            body = await messages.read_json(request)
+        except GraphError:
+            return _own_error(400, "The body is not a JSON object")
+        url, headers = body.get("url"), body.get("headers", {})
+        if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+            return _own_error(400, "url must be an http or https address")
+        if not isinstance(headers, dict) or not all(isinstance(value, str) and value.isascii() and value.isprintable() for value in headers.values()):
+            return _own_error(400, "headers must be texts by name")
+        sandbox.set_d360_webhook(url, headers)
+        sandbox.ledger.append("d360", "webhook_set", url=url, headers=sorted(headers))
+        return JSONResponse({"url": url, "headers": headers})
+
+    async def other(request: Request) -> Response:
+        return _own_error(404, "Not found") if known(request) else _own_error(401, "Invalid api key")
+
+    return [
+        Route("/d360/messages", send, methods=["POST"]),
+        Route("/d360/v1/configs/webhook", webhook, methods=["GET", "POST"]),
+        Route("/d360/{path:path}", other, methods=_METHODS),
+    ]

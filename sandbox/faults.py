@@ -1,0 +1,114 @@
+"""Faults by name: armed by the control API, taken by the next sends or webhooks that match."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+Where = Literal["before", "after", "updates", "update"]
+
+FAULTS: Final[Mapping[str, tuple[Where, str]]] = {
+    "cut_before": ("before", "the connection is closed; the message is not taken"),
+    "error": ("before", "answers with error `code` and/or `http_status`; the message is not taken"),
+    "hang": ("before", "never answers; the message is not taken"),
+    "cut_after": ("after", "the message is taken, then the connection is closed without an answer"),
+    "5xx_after_accept": ("after", "the message is taken, then the answer is `http_status` (502), with error `code` if given, else without a body"),
+    "slow": ("after", "the message is taken, the answer comes after `latency_ms`"),
+    "hang_after": ("after", "the message is taken and never answered"),
+    "fail_later": ("after", "the message is taken and answered, and its only status is `failed` with error `code` (131026)"),
+    "webhook_drop": ("update", "the update is never posted"),
+    "webhook_delay": ("update", "the update is due `latency_ms` later"),
+    "webhook_duplicate": ("update", "the update is posted twice"),
+    "webhook_reorder": ("updates", "the message's updates come in reverse order"),
+}
+"""Every fault: where it takes hold, and what happens."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Fault:
+    """One armed fault.
+
+    Attributes:
+        left: how often it will still be taken; None: until it is disarmed. probability: of being taken by a send or update that matches.
+        channel, phone_number_id, to, status: only these; empty: all. `status` is for webhook faults.
+        code, http_status, details, latency_ms: what the fault's name says about them; 0 and "" leave it to the name.
+        taken: how often it was.
+    """
+
+    id: int
+    name: str
+    left: int | None = 1
+    probability: float = 1.0
+    channel: str = ""
+    phone_number_id: str = ""
+    to: str = ""
+    status: str = ""
+    code: int = 0
+    http_status: int = 0
+    details: str = ""
+    latency_ms: float = 0.0
+    taken: int = 0
+
+    @property
+    def is_before(self) -> bool:
+        """Whether a send with this fault is not taken."""
+        return FAULTS[self.name][0] == "before"
+
+
+class Faults:
+    """The armed faults, oldest first."""
+
+    def __init__(self) -> None:
+        self._armed: list[Fault] = []
+        self._next_id = 1
+        self._dice = random.Random()  # noqa: S311 - dice, not secrets
+
+    def seed(self, seed: int) -> None:
+        """Make the dice repeatable from here on."""
+        self._dice.seed(seed)
+
+    def arm(self, name: str, **details: Any) -> Fault:
+        """Arm a fault; see `Fault` for `details`.
+
+        Raises:
+            KeyError: no fault has this name.
+        """
+        if name not in FAULTS:
+            raise KeyError(name)
+        fault = Fault(id=self._next_id, name=name, **details)
+        self._next_id += 1
+        self._armed.append(fault)
+        return fault
+
+    def armed(self) -> list[Fault]:
+        """Return what is armed now."""
+        return list(self._armed)
+
+    def disarm(self, id: int | None = None) -> int:
+        """Disarm the fault numbered `id`, or all; return how many were armed."""
+        before = len(self._armed)
+        self._armed = [] if id is None else [fault for fault in self._armed if fault.id != id]
+        return before - len(self._armed)
+
+    def take(self, where: tuple[Where, ...], *, channel: str, phone_number_id: str, to: str, status: str = "") -> Fault | None:
+        """Return the first armed fault that takes hold at `where` for this send or update, counted as taken; None when there is none."""
+        if not self._armed:
+            return None
+        for fault in self._armed:
+            if (
+                FAULTS[fault.name][0] in where
+                and fault.channel in {"", channel}
+                and fault.phone_number_id in {"", phone_number_id}
+                and fault.to in {"", to}
+                and fault.status in {"", status}
+                and (fault.probability >= 1.0 or self._dice.random() < fault.probability)
+            ):
+                fault.taken += 1
+                if fault.left is not None:
+                    fault.left -= 1
+                    if fault.left <= 0:
+                        self._armed.remove(fault)
+                return fault
+        return None

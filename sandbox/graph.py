@@ -1,0 +1,123 @@
+"""Stand-in for Meta's Graph API under `/graph/{version}/…`.
+
+A further endpoint is a function `async (call: GraphCall) -> Response` in a file of its own and one row in `_EDGES`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from sandbox import messages
+from sandbox.config import Number
+from sandbox.graph_errors import GraphError, trace_id
+from sandbox.state import Sandbox
+
+_VERSION: Final = re.compile(r"v(\d{1,2})\.0")
+_KNOWN_VERSIONS: Final = range(17, 27)
+_METHODS: Final = ["GET", "POST", "PUT", "DELETE", "PATCH"]
+
+
+class GraphCall(NamedTuple):
+    """A call that has passed the gate: known version, valid token, a number of ours."""
+
+    sandbox: Sandbox
+    request: Request
+    number: Number
+
+
+Edge = Callable[[GraphCall], Awaitable[Response]]
+
+
+async def _send(call: GraphCall) -> Response:
+    return await messages.take(call.sandbox, "graph", call.number, call.request)
+
+
+_EDGES: Final[Mapping[tuple[str, str], Edge]] = {("POST", "messages"): _send}
+"""Served edges of a phone number, by method and name."""
+
+
+def graph_routes(sandbox: Sandbox) -> list[BaseRoute]:
+    """Return the routes of the Graph API. The one that matters for speed comes first."""
+    tokens = tuple(token.encode() for token in sandbox.config.access_tokens)
+    numbers = {number.phone_number_id: number for number in sandbox.config.numbers if number.channel == "graph"}
+
+    def require_token(request: Request) -> None:
+        # every token is compared, so that the time says nothing
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        given = (token if scheme.lower() == "bearer" else "") or request.query_params.get("access_token", "")
+        if not given:
+            raise GraphError(104)
+        if sum(hmac.compare_digest(given.strip().encode(), token) for token in tokens) == 0:
+            raise GraphError(190, message="Invalid OAuth access token - Cannot parse access token")
+
+    async def edge(request: Request) -> Response:
+        version, object_id, name = (request.path_params[part] for part in ("version", "object_id", "edge"))
+        if not _is_known(version):
+            raise GraphError(2500, message=f"Unknown path components: /{object_id}/{name}")
+        require_token(request)
+        number = numbers.get(object_id)
+        if number is None:
+            raise _unsupported(request.method, object_id)
+        serve = _EDGES.get((request.method, name))
+        if serve is None:
+            raise GraphError(2500, message=f"Unknown path components: /{name}")
+        return await serve(GraphCall(sandbox, request, number))
+
+    async def other(request: Request) -> Response:
+        require_token(request)
+        raise _unsupported(request.method, request.path_params["path"].partition("/")[0])
+
+    return [
+        Route("/graph/{version}/{object_id}/{edge}", _answered(edge), methods=_METHODS),
+        Route("/graph/{version}/{path:path}", _answered(other), methods=_METHODS),
+        Route("/graph/{path:path}", _answered(other), methods=_METHODS),
+    ]
+
+
+def _answered(serve: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Turn what `serve` raises into Meta's answer, and put Meta's headers on every answer."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            answer = await serve(request)
+        except GraphError as error:
+            answer = messages.error_response(error)
+        return _with_headers(answer, request.path_params.get("version", ""))
+
+    return endpoint
+
+
+def _is_known(version: str) -> bool:
+    match = _VERSION.fullmatch(version)
+    return match is not None and int(match[1]) in _KNOWN_VERSIONS
+
+
+def _unsupported(method: str, object_id: str) -> GraphError:
+    return GraphError(
+        100,
+        subcode=33,
+        type="GraphMethodException",
+        message=(
+            f"Unsupported {method.lower()} request. Object with ID '{object_id}' does not exist, cannot be loaded due to missing permissions, or does not "
+            "support this operation. Please read the Graph API documentation at https://developers.facebook.com/docs/graph-api"
+        ),
+    )
+
+
+def _with_headers(answer: Response, version: str) -> Response:
+    """Add the headers of Meta's that are worth logging."""
+    trace = trace_id().encode()
+    answer.raw_headers += [
+        (b"facebook-api-version", version.encode() if _is_known(version) else b"v23.0"),
+        (b"x-fb-request-id", trace),
+        (b"x-fb-trace-id", trace[:11]),
+        (b"x-app-usage", b'{"call_count":0,"total_cputime":0,"total_time":0}'),
+    ]
+    return answer

@@ -1,0 +1,73 @@
+"""What can be turned while the sandbox runs: latency and how webhooks behave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+STATUSES: Final = ("sent", "delivered", "read", "played", "failed")
+
+
+@dataclass(kw_only=True, slots=True)
+class Knobs:
+    """Times are milliseconds, as in the control API.
+
+    Attributes:
+        latency_ms: from taking a message to answering.
+        statuses: what every accepted message goes through. delays_ms: for each, how long after the answer it is due.
+        batch_max: most updates in one POST (Meta: up to 1,000). linger_ms: how long the first due update waits for company.
+        posts_max: POSTs under way at once, for each provider. post_timeout_ms: longest wait for the answer to one.
+        retry_base_ms, retry_cap_ms: the first retry comes at once, the next after the base, doubled each time up to the cap.
+        retry_for_s: an update that was not taken for so long is given up (Meta: 7 days).
+    """
+
+    latency_ms: float = 0.0
+    statuses: tuple[str, ...] = ("sent", "delivered")
+    delays_ms: Mapping[str, float] = field(default_factory=lambda: {"sent": 20.0, "delivered": 60.0, "read": 120.0, "played": 180.0, "failed": 60.0})
+    batch_max: int = 50
+    linger_ms: float = 5.0
+    posts_max: int = 8
+    post_timeout_ms: float = 5_000.0
+    retry_base_ms: float = 250.0
+    retry_cap_ms: float = 2_000.0
+    retry_for_s: float = 604_800.0
+
+    def turn(self, changes: Mapping[str, Any]) -> None:
+        """Make all of `changes`, or none; `delays_ms` may name only some statuses.
+
+        Raises:
+            ValueError: a name is not known or a value cannot be used; the sentence says which.
+        """
+        known = {row.name for row in fields(self)}
+        new: dict[str, Any] = {}
+        for name, value in changes.items():
+            if name not in known:
+                raise ValueError(f"{name}: not a knob; known: {', '.join(sorted(known))}")
+            if name == "statuses":
+                if not isinstance(value, list) or not set(value) <= set(STATUSES):
+                    raise ValueError(f"statuses: a list of {', '.join(STATUSES)}")
+                new[name] = tuple(value)
+            elif name == "delays_ms":
+                if not isinstance(value, Mapping) or not value.keys() <= set(STATUSES) or not all(map(_is_time, value.values())):
+                    raise ValueError(f"delays_ms: milliseconds by status, of {', '.join(STATUSES)}")
+                new[name] = {**self.delays_ms, **value}
+            elif name in {"batch_max", "posts_max"}:
+                if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
+                    raise ValueError(f"{name}: a whole number from 1 to 1000")
+                new[name] = value
+            elif not _is_time(value):
+                raise ValueError(f"{name}: a number, 0 or more")
+            else:
+                new[name] = float(value)
+        for name, value in new.items():
+            setattr(self, name, value)
+
+    def restore(self, knobs: Knobs) -> None:
+        """Take over every value of `knobs`."""
+        for row in fields(self):
+            setattr(self, row.name, getattr(knobs, row.name))
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9

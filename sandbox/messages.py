@@ -1,0 +1,222 @@
+"""Taking one message of a business: the same on the Graph API and at 360dialog, which hands it on."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sandbox.config import Number
+from sandbox.connection import Cut, Hang
+from sandbox.faults import Fault
+from sandbox.graph_errors import GraphError
+from sandbox.openapi.validators import Violation
+from sandbox.state import Sandbox
+
+_BODY_MAX: Final = 1 << 20
+_PHONE: Final = re.compile(r"[+\d\s()-]+")
+_NOT_DIGITS: Final = re.compile(r"\D")
+_JSON: Final = {"content-type": "application/json; charset=UTF-8"}
+
+
+def wamid(party: str, *, outgoing: bool) -> str:
+    """Return a new message id of Meta's form: base64 over the other party, the direction and a random name."""
+    name = secrets.token_hex(9).upper() if outgoing else "3A" + secrets.token_hex(9).upper()
+    who = party.encode()
+    raw = (
+        b"\x1c\x18"
+        + bytes((len(who) & 0xFF,))
+        + who
+        + b"\x15\x02\x00"
+        + (b"\x11" if outgoing else b"\x12")
+        + b"\x18"
+        + bytes((len(name),))
+        + name.encode()
+        + b"\x00"
+    )
+    return "wamid." + base64.b64encode(raw).decode()
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """Return the JSON object that `request` carries.
+
+    Raises:
+        GraphError: 100, as Meta answers when it finds no parameters in a body.
+    """
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > _BODY_MAX:
+        raise GraphError(100, details=f"The body is larger than {_BODY_MAX} bytes")
+    try:
+        body = json.loads(await request.body(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise GraphError(100, message="(#100) The parameter messaging_product is required.", details="The body is not a JSON object")
+    return body
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_WORDS: Final[Mapping[str, str]] = {
+    "maxLength": "(#100) Param {param} must be at most {limit} characters long.",
+    "minLength": "(#100) Param {param} must be at least {limit} characters long.",
+    "maxItems": "(#100) Param {param} must have at most {limit} elements.",
+    "minItems": "(#100) Param {param} must have at least {limit} elements.",
+    "enum": "(#100) Param {param} must be one of {{{limit}}}.",
+    "type": "(#100) Param {param} must be of type {limit}.",
+    "additionalProperties": "(#100) Unexpected key {limit} on param {param}.",
+}
+"""What Meta says, nearly, when a parameter breaks this keyword of its schema."""
+
+
+def refusal(violation: Violation) -> GraphError:
+    """Return Meta's error for a body that its schema does not allow."""
+    keyword, path, limit = violation
+    first, *rest = path or ("root",)
+    param = str(first) + "".join(f"['{step}']" if isinstance(step, str) else f"[{step}]" for step in rest)
+    if keyword == "required" and limit == "messaging_product":
+        return GraphError(100, message="(#100) The parameter messaging_product is required.")
+    if keyword == "required":
+        return GraphError(131008, details=f"Parameter {f'{param}[{limit!r}]' if path else limit} is missing")
+    if keyword in _WORDS:
+        shown = ", ".join(map(str, limit)) if isinstance(limit, list) else limit
+        return GraphError(100, message=_WORDS[keyword].format(param=param, limit=shown))
+    return GraphError(131009, details=f"Parameter {param} is not valid ({keyword or 'it cannot be read'})")
+
+
+def _recipient(body: Mapping[str, Any], number: Number) -> str:
+    """Return who the message goes to: digits, a group's id, or a business-scoped user id. Raises `GraphError` when that is nobody."""
+    to = body.get("to")
+    if to is None:
+        recipient: str | None = body.get("recipient")
+        if recipient is None:
+            raise GraphError(131008, details="Parameter 'to' is missing")
+        return recipient
+    if body.get("recipient_type") == "group":
+        return str(to)
+    digits = _NOT_DIGITS.sub("", to)
+    if not _PHONE.fullmatch(to) or not 5 <= len(digits) <= 15:
+        raise GraphError(131009, details="Parameter 'to' is not a phone number")
+    if digits == number.display_phone_number:
+        raise GraphError(131021, details="The recipient's number is the sender's own")
+    return digits
+
+
+def _encoded(answer: Mapping[str, Any]) -> Response:
+    return Response(json.dumps(answer).encode(), headers=_JSON)
+
+
+def error_response(error: GraphError) -> Response:
+    """Return `error` as an answer."""
+    return Response(error.encoded(), error.http_status, headers=_JSON)
+
+
+class _Call(NamedTuple):
+    """One call to `/messages`; `about` is what every ledger entry says about it."""
+
+    sandbox: Sandbox
+    channel: str
+    number: Number
+    body: Mapping[str, Any]
+    about: Mapping[str, str]
+
+
+async def take(sandbox: Sandbox, channel: str, number: Number, request: Request) -> Response:
+    """Check one call to `/messages`, take it, and answer, or do what an armed fault says. Every way out stands in the ledger.
+
+    Raises:
+        GraphError: the body is not JSON.
+    """
+    body = await read_json(request)
+    callback = body.get("biz_opaque_callback_data", "")
+    call = _Call(sandbox, channel, number, body, {"phone_number_id": number.phone_number_id, "callback": callback if isinstance(callback, str) else ""})
+    try:
+        to = _checked(call)
+    except GraphError as error:
+        sandbox.ledger.append(channel, "refused", code=error.code, http_status=error.http_status, details=error.details or error.message, **call.about)
+        return error_response(error)
+    if to is None:
+        sandbox.ledger.append(channel, "read_by_business", message_id=body["message_id"], typing="typing_indicator" in body, **call.about)
+        return _encoded({"success": True})
+    fault = sandbox.faults.take(("before", "after"), channel=channel, phone_number_id=number.phone_number_id, to=to)
+    if fault and fault.is_before:
+        sandbox.ledger.append(channel, "refused", fault=fault.name, code=fault.code, http_status=fault.http_status, to=to, **call.about)
+        return Hang(sandbox.released) if fault.name == "hang" else Cut() if fault.name == "cut_before" else _fault_answer(fault)
+    return await _accept(call, to, fault)
+
+
+def _checked(call: _Call) -> str | None:
+    """Return who the message goes to, None for a read receipt. Raises `GraphError` when the schema, the recipient or a limit forbids it."""
+    if violation := call.sandbox.validator.violation(call.body):
+        raise refusal(violation)
+    if "status" in call.body:
+        return None
+    to = _recipient(call.body, call.number)
+    if code := call.sandbox.limits.passed(call.number.phone_number_id, to):
+        raise GraphError(code)
+    return to
+
+
+async def _accept(call: _Call, to: str, fault: Fault | None) -> Response:
+    sandbox, body = call.sandbox, call.body
+    message_id = wamid(to, outgoing=True)
+    fails = fault is not None and fault.name == "fail_later"
+    extra = {"fault": fault.name, "code": fault.code, "details": fault.details} if fault else {}
+    entry = sandbox.ledger.append(
+        call.channel,
+        "accepted",
+        **call.about,
+        id=message_id,
+        to=to,
+        recipient_type=body.get("recipient_type", "individual"),
+        type=body.get("type", "text"),
+        message=body,
+        plan=["failed"] if fails else list(sandbox.knobs.statuses),
+        **extra,
+    )
+    latency_s = sandbox.knobs.latency_ms / 1000
+    sandbox.outbox.schedule(entry, after_s=latency_s)
+    if fault and fault.name == "cut_after":
+        return Cut()
+    if fault and fault.name == "hang_after":
+        return Hang(sandbox.released)
+    if fault and fault.name == "slow":
+        latency_s += fault.latency_ms / 1000
+    if latency_s:
+        await asyncio.sleep(latency_s)
+    if fault and fault.name == "5xx_after_accept":
+        return _fault_answer(fault, 502)
+    return _encoded(_answer(body, to, message_id))
+
+
+def _answer(body: Mapping[str, Any], to: str, message_id: str) -> dict[str, Any]:
+    contact = {"input": body["to"], "wa_id": to} if "to" in body else {"input": to, "user_id": to}
+    message = {"id": message_id, "message_status": "accepted"} if body.get("type") == "template" else {"id": message_id}
+    return {"messaging_product": "whatsapp", "contacts": [contact], "messages": [message]}
+
+
+def _fault_answer(fault: Fault, http_status: int = 0) -> Response:
+    """Return the error that `fault` asks for: Meta's body when it names a code, else a bare HTTP status."""
+    if fault.code or not (fault.http_status or http_status):
+        return error_response(GraphError(fault.code or 131000, details=fault.details, http_status=fault.http_status or http_status))
+    return Response(status_code=fault.http_status or http_status)
+
+
+def customer_message(number: Number, sender: str, content: Mapping[str, Any], quoted: str = "") -> dict[str, Any]:
+    """Return a customer's message as it stands in a webhook.
+
+    Args:
+        sender: digits. content: `type` and the object of that type. quoted: id of the message that it replies to.
+    """
+    context = {"context": {"from": number.display_phone_number, "id": quoted}} if quoted else {}
+    return {**context, "from": sender, "id": wamid(sender, outgoing=False), "timestamp": str(int(time.time())), **content}

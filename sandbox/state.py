@@ -1,0 +1,92 @@
+"""One sandbox: what all of its stand-ins share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Final
+
+from sandbox.config import D360_GUARD, SandboxConfig
+from sandbox.faults import Faults
+from sandbox.knobs import Knobs
+from sandbox.ledger import Ledger
+from sandbox.limits import Limits, LimitValues
+from sandbox.openapi.validators import MessageValidator
+from sandbox.web import Phones
+from sandbox.webhooks import Outbox, Spawn, Target
+
+_D360_FILE: Final = "d360_webhook.json"
+
+
+class Sandbox:
+    """The state of a running sandbox.
+
+    Args:
+        config: what it is told from outside.
+    Raises:
+        OSError: the data directory cannot be used.
+    """
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self.config = config
+        self.ledger = Ledger(config.data_directory)
+        self.numbers = {number.phone_number_id: number for number in config.numbers}
+        self.validator = MessageValidator()
+        self.knobs = Knobs(latency_ms=config.latency_s * 1000)
+        self.limits = Limits(time.monotonic)
+        self.faults = Faults()
+        self.phones = Phones(self.ledger)
+        self.released = asyncio.Event()
+        """Set to end the requests that are held by a `hang` fault."""
+        targets = {"graph": Target(config.webhook_url, app_secret=config.app_secret), "d360": self._d360_target()}
+        self.outbox = Outbox(self.ledger, targets, self.numbers, self.knobs, self.faults)
+
+    def start(self, spawn: Spawn) -> int:
+        """Begin to post webhooks, first those that an earlier life of this sandbox left; return how many messages those concern."""
+        return self.outbox.start(spawn)
+
+    def leave(self) -> None:
+        """End what would keep the server from stopping: held requests and the pages' open lines."""
+        self.released.set()
+        self.phones.close()
+
+    async def close(self) -> None:
+        """Close connections and the ledger."""
+        self.leave()
+        await self.outbox.close()
+        self.ledger.close()
+
+    def reset(self, seed: int | None = None) -> None:
+        """Put everything that can be turned back to where it was at the start; the ledger and what is to be posted stay.
+
+        Args:
+            seed: makes the faults' dice repeatable.
+        """
+        self.knobs.restore(Knobs(latency_ms=self.config.latency_s * 1000))
+        self.limits.set(LimitValues())
+        self.faults.disarm()
+        if seed is not None:
+            self.faults.seed(seed)
+        self.released.set()
+        self.released = asyncio.Event()
+
+    def set_d360_webhook(self, url: str, headers: dict[str, str]) -> None:
+        """Take over where 360dialog's webhooks go, also for the sandbox's next life."""
+        target = self.outbox.target("d360")
+        target.url, target.headers = url, headers
+        file = self._d360_file()
+        fresh = file.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(json.dumps({"url": url, "headers": headers}), encoding="utf-8")
+        fresh.replace(file)
+
+    def _d360_target(self) -> Target:
+        if self._d360_file().exists():
+            stored = json.loads(self._d360_file().read_bytes())
+            return Target(stored["url"], stored["headers"])
+        return Target(self.config.d360_webhook_url, {D360_GUARD: self.config.d360_webhook_secret})
+
+    def _d360_file(self) -> Path:
+        return self.config.data_directory / _D360_FILE

@@ -1,0 +1,50 @@
+"""How often each message truly arrived, counted from the ledger."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sandbox.ledger import Ledger
+
+ARRIVALS: Final[Mapping[tuple[str, str], str]] = {
+    ("graph", "accepted"): "callback",
+    ("d360", "accepted"): "callback",
+    ("web", "message_arrived"): "message_id",
+}
+"""Entries that are the arrival of a business message, and the field that says which message it is to its sender."""
+
+
+class Tally:
+    """Counts of the entries after number `since`; each call of `catch_up` reads only what is new."""
+
+    def __init__(self, since: int = 0) -> None:
+        self.since = since
+        self.seq = since
+        self.events: Counter[str] = Counter()
+        self.arrivals: Counter[str] = Counter()
+        self.unnamed = 0
+
+    def catch_up(self, ledger: Ledger) -> None:
+        """Count what came since the last call. May run in another thread, one at a time."""
+        for entry in ledger.scan(self.seq):
+            self.seq = entry.seq
+            self.events[f"{entry.channel}.{entry.event}"] += 1
+            if name := ARRIVALS.get((entry.channel, entry.event)):
+                if message := entry.fields.get(name):
+                    self.arrivals[message] += 1
+                else:
+                    self.unnamed += 1
+
+    def summary(self) -> dict[str, Any]:
+        """Return the counts; `duplicated` names every message that arrived more than once, `unnamed` counts arrivals without callback data."""
+        return {
+            "since": self.since,
+            "seq": self.seq,
+            "arrived": self.arrivals.total() + self.unnamed,
+            "distinct": len(self.arrivals),
+            "unnamed": self.unnamed,
+            "duplicated": {message: times for message, times in self.arrivals.items() if times > 1},
+            "events": dict(self.events),
+        }

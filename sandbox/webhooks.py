@@ -1,0 +1,368 @@
+"""The way out: status updates and customers' messages, batched, signed, posted to the product's webhook, and retried until taken.
+
+What is to be posted is derived from ledger entries that carry a `plan` (the updates that they lead to), and every attempt is an entry of its
+own. After a kill the outbox reads the ledger and goes on where it was: like Meta it may post an update twice, and loses none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import hmac
+import json
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+
+from sandbox.config import Number
+from sandbox.faults import Faults
+from sandbox.graph_errors import status_error
+from sandbox.knobs import Knobs
+from sandbox.ledger import Ledger, LedgerEntry
+from shared.backoff import ceiling
+from shared.logs import logger
+
+log = logger(__name__)
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], object]
+"""Runs a coroutine in the background under a name, and sees to it when that fails."""
+
+_SERVICE: Final = {"billable": False, "pricing_model": "PMP", "type": "free_customer_service", "category": "service"}
+_TEMPLATE: Final = {"billable": True, "pricing_model": "PMP", "type": "regular", "category": "utility"}
+_ENCODE: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@dataclass(slots=True)
+class Target:
+    """Where one channel's webhooks go: address ("" is nowhere), fixed headers, and the secret that signs ("" does not sign)."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    app_secret: str = ""
+
+    def signed(self, body: bytes) -> dict[str, str]:
+        """Return the headers of a POST of `body`."""
+        headers = {"Content-Type": "application/json", "User-Agent": "facebookexternalua", **self.headers}
+        if self.app_secret:
+            headers["X-Hub-Signature-256"] = "sha256=" + hmac.digest(self.app_secret.encode(), body, "sha256").hex()
+        return headers
+
+
+@dataclass(slots=True)
+class _Update:
+    """One step of one ledger entry's plan, on its way. `due_at` is monotonic; `content` stays the same in every attempt."""
+
+    entry: LedgerEntry
+    kind: str
+    due_at: float
+    first_due_at: float
+    attempts: int = 0
+    content: dict[str, Any] | None = None
+
+    def named(self) -> dict[str, Any]:
+        return {"seq": self.entry.seq, "kind": self.kind, "id": self.entry.fields.get("id", "")}
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One channel's queue: a heap of (due, tie breaker, update)."""
+
+    name: str
+    target: Target
+    heap: list[tuple[float, int, _Update]] = field(default_factory=list)
+    in_flight: int = 0
+    sleeps_until: float = 0.0
+    failing: bool = False
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def encode(payload: Mapping[str, Any]) -> bytes:
+    """Return `payload` as Meta transmits and signs it: non-ASCII and slashes escaped."""
+    return _ENCODE(payload).replace("/", "\\/").encode()
+
+
+def _status(entry: LedgerEntry, kind: str, now: float) -> dict[str, Any]:
+    fields = entry.fields
+    status: dict[str, Any] = {"id": fields["id"], "status": kind, "timestamp": str(int(now))}
+    # a business-scoped user id has a country and a dot; whoever is reached by it may have no phone number to show
+    status["recipient_user_id" if "." in fields["to"] else "recipient_id"] = fields["to"]
+    if fields.get("recipient_type") == "group":
+        status["recipient_type"] = "group"
+    if fields.get("callback"):
+        status["biz_opaque_callback_data"] = fields["callback"]
+    if kind in {"sent", "delivered"}:
+        status["pricing"] = _TEMPLATE if fields.get("type") == "template" else _SERVICE
+    if kind == "failed":
+        status["errors"] = [status_error(fields.get("code") or 131026, fields.get("details", ""))]
+    return status
+
+
+def _change(number: Number, updates: list[_Update]) -> list[dict[str, Any]]:
+    """Return the `changes` of one number: statuses in one value, customers' messages in another, raw values as they are."""
+    now = time.time()
+    head = {"messaging_product": "whatsapp", "metadata": {"display_phone_number": number.display_phone_number, "phone_number_id": number.phone_number_id}}
+    statuses, contacts, messages, raw = [], {}, [], []
+    for update in updates:
+        fields = update.entry.fields
+        if update.kind == "raw":
+            raw.append({"value": fields["value"], "field": fields["field"]})
+        elif update.kind == "message":
+            contacts[fields["from"]] = {"profile": {"name": fields["name"]}, "wa_id": fields["from"]}
+            messages.append(fields["message"])
+        else:
+            update.content = update.content or _status(update.entry, update.kind, now)
+            statuses.append(update.content)
+    changes = []
+    if messages:
+        changes.append({"value": {**head, "contacts": list(contacts.values()), "messages": messages}, "field": "messages"})
+    if statuses:
+        changes.append({"value": {**head, "statuses": statuses}, "field": "messages"})
+    return changes + raw
+
+
+class Outbox:
+    """Posts what the ledger's plans ask for.
+
+    Args:
+        ledger: read once at `start`, written at every attempt.
+        targets: by channel. numbers: by phone number id. knobs, faults: looked at whenever something is scheduled or posted.
+    """
+
+    def __init__(self, ledger: Ledger, targets: Mapping[str, Target], numbers: Mapping[str, Number], knobs: Knobs, faults: Faults) -> None:
+        self._ledger = ledger
+        self._numbers = numbers
+        self._knobs = knobs
+        self._faults = faults
+        self._lanes = {name: _Lane(name, target) for name, target in targets.items()}
+        self._pending: OrderedDict[int, set[str]] = OrderedDict()
+        """Updates not yet taken, by the number of their entry, oldest entry first."""
+        self._counter = 0
+        self._stopping = False
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def pending(self) -> int:
+        """Entries with updates that have not been taken yet."""
+        return len(self._pending)
+
+    def target(self, channel: str) -> Target:
+        """Return where `channel`'s webhooks go; may be changed in place."""
+        return self._lanes[channel].target
+
+    def start(self, spawn: Spawn) -> int:
+        """Read from the ledger what is still to be posted and begin; return how many entries that concerns. Needs a running event loop."""
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15), trust_env=False)
+        restored = self._unsettled()
+        for entry, kinds in restored:
+            self.schedule(entry, kinds)
+        for lane in self._lanes.values():
+            spawn(self._run(lane), f"webhooks-{lane.name}")
+        return len(restored)
+
+    def schedule(self, entry: LedgerEntry, kinds: Iterable[str] | None = None, after_s: float = 0.0) -> None:
+        """Make the updates of `entry`'s plan due.
+
+        Args:
+            kinds: only these of the plan; None: all.
+            after_s: seconds from now from which the delays count: when the answer to the request goes out.
+        """
+        plan = list(entry.fields["plan"] if kinds is None else kinds)
+        if not plan:
+            return
+        fields, channel = entry.fields, entry.channel
+        about = {"channel": channel, "phone_number_id": fields["phone_number_id"], "to": fields.get("to", fields.get("from", ""))}
+        start = time.monotonic() + after_s
+        dues = [start + self._knobs.delays_ms.get(kind, 0.0) / 1000 for kind in plan]
+        if self._faults.take(("updates",), **about):
+            dues.reverse()
+        self._pending[entry.seq] = set(plan)
+        dropped = []
+        for kind, due_at in zip(plan, dues, strict=True):
+            update = _Update(entry, kind, due_at, due_at)
+            fault = self._faults.take(("update",), status=kind, **about)
+            if not self._lanes[channel].target.url or (fault and fault.name == "webhook_drop"):
+                dropped.append(update)
+                continue
+            if fault and fault.name == "webhook_delay":
+                update.due_at += fault.latency_ms / 1000
+            if fault and fault.name == "webhook_duplicate":
+                self._push(_Update(entry, kind, due_at, due_at))
+            self._push(update)
+        if dropped:
+            self._settle(dropped)
+            self._ledger.append("webhook", "dropped", to=channel, updates=[update.named() for update in dropped], settled=self._settled())
+
+    async def verify(self, verify_token: str) -> dict[str, Any]:
+        """Ask Meta's webhook target to prove itself, as Meta does when an address is set; return what happened, also into the ledger.
+
+        Args:
+            verify_token: what to say as `hub.verify_token`.
+        """
+        challenge = str(secrets.randbelow(9 * 10**9) + 10**9)
+        query = {"hub.mode": "subscribe", "hub.challenge": challenge, "hub.verify_token": verify_token}
+        seen: dict[str, Any] = {"http_status": 0, "error": ""}
+        try:
+            async with self._open_session().get(self.target("graph").url, params=query, timeout=self._timeout()) as answer:
+                text = await answer.text()
+                seen["http_status"] = answer.status
+                verified = answer.status == 200 and text == challenge
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            seen["error"] = type(error).__name__
+            verified = False
+        self._ledger.append("webhook", "verified" if verified else "not_verified", to="graph", **seen)
+        return {"verified": verified, **seen}
+
+    async def drain(self, by: float) -> bool:
+        """Begin no new POST and wait for those under way until the monotonic instant `by`; True when none is left."""
+        self._stopping = True
+        for lane in self._lanes.values():
+            lane.wake.set()
+        while any(lane.in_flight for lane in self._lanes.values()):
+            if time.monotonic() >= by:
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+    async def close(self) -> None:
+        """Close the connections. What was not taken stays in the ledger and is posted by the next `start`."""
+        self._stopping = True
+        for lane in self._lanes.values():
+            lane.wake.set()
+        if self._session is not None:
+            # POSTs under way end with their connections, and write their entry before they do
+            await self._session.close()
+            for lane in self._lanes.values():
+                await lane.ended.wait()
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("the outbox has not been started")
+        return self._session
+
+    def _timeout(self) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(total=self._knobs.post_timeout_ms / 1000)
+
+    def _push(self, update: _Update) -> None:
+        lane = self._lanes[update.entry.channel]
+        self._counter += 1
+        heapq.heappush(lane.heap, (update.due_at, self._counter, update))
+        if update.due_at < lane.sleeps_until:
+            lane.wake.set()
+
+    async def _run(self, lane: _Lane) -> None:
+        """Take what is due, in batches, and post it, several POSTs at once. Ends when the outbox stops; fails when a POST fails in a way nobody foresaw."""
+        try:
+            async with asyncio.TaskGroup() as posts:
+                while not self._stopping:
+                    now = time.monotonic()
+                    if not lane.heap or lane.in_flight >= self._knobs.posts_max:
+                        await self._sleep(lane, float("inf"))
+                    elif (due_at := lane.heap[0][0] + self._knobs.linger_ms / 1000) > now:
+                        await self._sleep(lane, due_at)
+                    else:
+                        batch: list[_Update] = []
+                        while lane.heap and lane.heap[0][0] <= now and len(batch) < self._knobs.batch_max:
+                            batch.append(heapq.heappop(lane.heap)[2])
+                        lane.in_flight += 1
+                        posts.create_task(self._post(lane, batch))
+        finally:
+            lane.ended.set()
+
+    async def _sleep(self, lane: _Lane, until: float) -> None:
+        lane.sleeps_until = until
+        lane.wake.clear()
+        if until == float("inf"):
+            await lane.wake.wait()
+        else:
+            try:
+                async with asyncio.timeout(until - time.monotonic()):
+                    await lane.wake.wait()
+            except TimeoutError:
+                pass
+        lane.sleeps_until = 0.0
+
+    async def _post(self, lane: _Lane, batch: list[_Update]) -> None:
+        body = encode(self._payload(batch))
+        started = time.monotonic()
+        http_status, problem = 0, ""
+        try:
+            async with self._open_session().post(lane.target.url, data=body, headers=lane.target.signed(body), timeout=self._timeout()) as answer:
+                http_status = answer.status
+                await answer.read()
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            problem = type(error).__name__
+        finally:
+            lane.in_flight -= 1
+            lane.wake.set()
+        now = time.monotonic()
+        for update in batch:
+            update.attempts += 1
+        taken = http_status == 200 and not problem
+        given_up = [] if taken else [update for update in batch if now - update.first_due_at > self._knobs.retry_for_s]
+        self._settle(batch if taken else given_up)
+        self._ledger.append(
+            "webhook",
+            "taken" if taken else "refused",
+            to=lane.name,
+            attempt=max(update.attempts for update in batch),
+            http_status=http_status,
+            error=problem,
+            ms=round((now - started) * 1000, 1),
+            updates=[update.named() for update in batch],
+            settled=self._settled(),
+        )
+        if given_up:
+            self._ledger.append("webhook", "given_up", to=lane.name, updates=[update.named() for update in given_up], settled=self._settled())
+            log.error("webhook_updates_given_up", channel=lane.name, updates=len(given_up))
+        if not taken:
+            for update in batch:
+                if update not in given_up:
+                    # attempt 2 comes at once, like Meta's; from the third on the base doubles
+                    wait_s = ceiling(update.attempts, self._knobs.retry_base_ms / 1000, self._knobs.retry_cap_ms / 1000)
+                    update.due_at = now + wait_s
+                    self._push(update)
+        self._say(lane, taken, http_status, problem)
+
+    def _say(self, lane: _Lane, taken: bool, http_status: int, problem: str) -> None:
+        if not taken and not lane.failing:
+            log.warning("webhook_posts_refused", channel=lane.name, http_status=http_status, error=problem)
+        if taken and lane.failing:
+            log.info("webhook_posts_taken_again", channel=lane.name)
+        lane.failing = not taken
+
+    def _payload(self, batch: list[_Update]) -> dict[str, Any]:
+        by_number: dict[str, list[_Update]] = {}
+        for update in batch:
+            by_number.setdefault(update.entry.fields["phone_number_id"], []).append(update)
+        numbers = [(self._numbers[phone_number_id], updates) for phone_number_id, updates in by_number.items()]
+        return {"object": "whatsapp_business_account", "entry": [{"id": number.waba_id, "changes": _change(number, updates)} for number, updates in numbers]}
+
+    def _settle(self, updates: list[_Update]) -> None:
+        for update in updates:
+            kinds = self._pending.get(update.entry.seq)
+            if kinds is not None:
+                kinds.discard(update.kind)
+                if not kinds:
+                    del self._pending[update.entry.seq]
+
+    def _settled(self) -> int:
+        """Return the number up to which every plan in the ledger is done."""
+        return next(iter(self._pending)) - 1 if self._pending else self._ledger.seq
+
+    def _unsettled(self) -> list[tuple[LedgerEntry, set[str]]]:
+        settled = next((entry.fields["settled"] for entry in self._ledger.scan_backwards() if "settled" in entry.fields), 0)
+        open_plans: dict[int, tuple[LedgerEntry, set[str]]] = {}
+        for entry in self._ledger.scan(settled):
+            if entry.fields.get("plan") and entry.channel in self._lanes:
+                open_plans[entry.seq] = (entry, set(entry.fields["plan"]))
+            elif entry.channel == "webhook" and entry.event in {"taken", "dropped", "given_up"}:
+                for update in entry.fields["updates"]:
+                    if update["seq"] in open_plans:
+                        open_plans[update["seq"]][1].discard(update["kind"])
+        return [(entry, kinds) for entry, kinds in open_plans.values() if kinds]
