@@ -36,6 +36,8 @@ class ProcessKind:
     """Setting of the public port; empty for kinds without one."""
     pool_size: str = ""
     """Setting of the connection pool's limit; empty for kinds without a database."""
+    reads_journal: bool = False
+    """Whether the kind is poked when the orchestrator has written something into its journal."""
     restart_base_s: float = 1.0
     """Delay before the second restart in a row; the first has the delay `first_restart_s`. Doubles from there, with full jitter, up to the cap."""
     first_restart_s: float = 0.0
@@ -111,6 +113,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         entry="proc_recorder.py",
         after=("postgres",),
         pool_size="database_pool_recorder_max",
+        reads_journal=True,
         restart_base_s=0.5,
         memory_soft_mb=400,
         memory_hard_mb=512,

@@ -84,13 +84,15 @@ OPEN_MESSAGE_STATES: Final = (M.QUEUED, M.SENDING, M.IN_DOUBT)
 """States in which a message blocks the later ones of its chat."""
 
 SLOT_TRANSITIONS: Final[Mapping[SlotState, frozenset[SlotState]]] = {
-    # stopped -> ready, unready: adopted, its orchestrator died and it did not
-    S.STOPPED: frozenset({S.STARTING, S.READY, S.UNREADY}),
-    S.STARTING: frozenset({S.READY, S.DRAINING, S.KILLING, S.BACKOFF, S.QUARANTINED, S.MISCONFIGURED, S.STOPPED}),
-    S.READY: frozenset({S.UNREADY, S.DRAINING, S.KILLING, S.BACKOFF, S.QUARANTINED, S.MISCONFIGURED}),
-    S.UNREADY: frozenset({S.READY, S.DRAINING, S.KILLING, S.BACKOFF, S.QUARANTINED, S.MISCONFIGURED}),
-    S.DRAINING: frozenset({S.KILLING, S.STOPPED, S.STARTING, S.BACKOFF}),
-    S.KILLING: frozenset({S.STOPPED, S.STARTING, S.BACKOFF, S.QUARANTINED}),
+    # stopped -> unready: adopted, its orchestrator died and it did not; its next beat says whether it is ready
+    S.STOPPED: frozenset({S.STARTING, S.UNREADY}),
+    # starting -> backoff, quarantined: no process came to be
+    S.STARTING: frozenset({S.READY, S.DRAINING, S.KILLING, S.BACKOFF, S.QUARANTINED}),
+    S.READY: frozenset({S.UNREADY, S.DRAINING, S.KILLING}),
+    S.UNREADY: frozenset({S.READY, S.DRAINING, S.KILLING}),
+    # every death passes through killing: what follows is decided when the slot is proved to be free
+    S.DRAINING: frozenset({S.KILLING}),
+    S.KILLING: frozenset({S.STOPPED, S.STARTING, S.BACKOFF, S.QUARANTINED, S.MISCONFIGURED}),
     S.BACKOFF: frozenset({S.STARTING, S.STOPPED}),
     S.QUARANTINED: frozenset({S.STARTING, S.STOPPED}),
     S.MISCONFIGURED: frozenset({S.STARTING, S.STOPPED}),

@@ -1,0 +1,97 @@
+"""The restart law of one slot; pure.
+
+A first death is answered at once (or after the kind's first delay), the next ones ever more slowly, and only healthy time makes up for them:
+having become ready proves nothing. Too many restarts in a period, or too many short lives in a row, mean quarantine with slow probes;
+nothing is ever given up.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from shared.backoff import full_jitter
+from shared.kinds import ProcessKind
+
+Uniform = Callable[[float, float], float]
+
+CAP_S: Final = 30.0
+"""Longest delay before a restart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The supervisor's own durations, in seconds; what differs between kinds stands in their rows."""
+
+    cap_s: float = CAP_S
+    half_life_s: float = 30.0
+    """Healthy time that makes up for half of the past deaths."""
+    probe_first_s: float = 30.0
+    """Wait before the first probe of a quarantined slot; doubles with each that fails."""
+    probe_cap_s: float = 300.0
+    term_s: float = 0.3
+    """Time that a hung process gets between SIGTERM and SIGABRT; its loop is stuck, so it will hardly use it."""
+    abort_s: float = 0.4
+    """Time for writing the traceback of all threads between SIGABRT and SIGKILL."""
+    kill_again_s: float = 0.5
+    """Interval at which what is left of a killed tree is looked for and killed again."""
+    stop_now_s: float = 2.0
+    """Time that everything gets after a second request to stop."""
+    longest_section_s: float = 300.0
+    """Longest blocking section that a child can declare."""
+    occupied_s: float = 1.0
+    """Wait before looking again at a slot that is held by a process we cannot see."""
+    adoption_s: float = 2.0
+    """Added to the silence that a process may have kept while nobody listened."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What the law remembers about one slot."""
+
+    strikes: float = 0.0
+    """Deaths, each worth one when it happens and half of that after each half-life of healthy time."""
+    restarts: tuple[float, ...] = ()
+    """Monotonic instants of the restarts of the last period."""
+    failed_probes: int = 0
+    """Probes in a row that failed, counting the death that led to quarantine; 0: not in quarantine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What follows a death."""
+
+    record: Record
+    delay_s: float
+    quarantined: bool
+
+
+def after_death(record: Record, row: ProcessKind, policy: Policy, *, now: float, healthy_s: float, uniform: Uniform = random.uniform) -> Verdict:
+    """Return what follows an unasked death.
+
+    Args:
+        record: what is remembered about the slot.
+        row: the kind's numbers.
+        policy: the supervisor's numbers.
+        now: monotonic instant of the death.
+        healthy_s: seconds between having become ready and the death; 0 when it never became ready.
+        uniform: source of jitter.
+    """
+    forgiven = 1.0 if healthy_s < row.min_uptime_s else 0.5 ** (healthy_s / policy.half_life_s)
+    strikes = record.strikes * forgiven + 1.0
+    restarts = (*(at for at in record.restarts if at > now - row.period_s), now)
+    if record.failed_probes or len(restarts) > row.intensity or strikes > row.intensity:
+        failed = record.failed_probes + 1
+        ceiling = min(policy.probe_cap_s, policy.probe_first_s * 2.0 ** min(failed - 1, 30))
+        # half of it is certain: a probe is meant to be slow
+        return Verdict(record=Record(strikes=strikes, restarts=restarts, failed_probes=failed), delay_s=uniform(ceiling / 2, ceiling), quarantined=True)
+    attempt = int(strikes)
+    delay_s = row.first_restart_s if attempt < 2 else full_jitter(attempt, row.restart_base_s, policy.cap_s, uniform)
+    return Verdict(record=replace(record, strikes=strikes, restarts=restarts), delay_s=min(delay_s, policy.cap_s), quarantined=False)
+
+
+def has_recovered(record: Record, row: ProcessKind, *, healthy_s: float) -> bool:
+    """Whether a probe of a quarantined slot has lived long enough to end the quarantine; the record is then made anew."""
+    return record.failed_probes > 0 and healthy_s >= row.min_uptime_s

@@ -1,0 +1,317 @@
+"""What the supervisor knows (slots, fleet), what happens to it (events) and what it does (actions): frozen data, no behaviour.
+
+All instants are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import Any
+
+from shared.kinds import ProcessKind
+from shared.process.journal import SupervisionEvent
+from shared.states import SlotState
+from supervision.law import Policy, Record
+
+
+class Cause(Enum):
+    """Why a process is on its way out."""
+
+    NONE = "none"
+    """Nobody asked: a crash, or a signal from elsewhere."""
+    HUNG = "hung"
+    MEMORY_HARD = "over its hard memory ceiling"
+    MEMORY_SOFT = "over its soft memory ceiling"
+    RESTART = "restart asked for"
+    RELOAD = "settings changed"
+    HELD = "drained by an operator"
+    UNNEEDED = "not needed any more"
+    SHUTDOWN = "orchestrator stops"
+
+    @property
+    def asked(self) -> bool:
+        """Whether the exit is expected because we asked for it, whatever its code."""
+        return self not in (Cause.NONE, Cause.HUNG, Cause.MEMORY_HARD)
+
+    @property
+    def under_the_law(self) -> bool:
+        """Whether the restart law decides what follows; a leak that needs replacement each minute is a sick process, too."""
+        return not self.asked or self is Cause.MEMORY_SOFT
+
+
+class Rung(IntEnum):
+    """Steps of the ladder that ends a process."""
+
+    NONE = 0
+    TERM = 1
+    ABORT = 2
+    KILL = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exit:
+    """How a main process left. `code` and `signal` are None when nobody could know (not our child, no last words)."""
+
+    code: int | None = None
+    signal: int | None = None
+    last_words: str = ""
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return signal.Signals(self.signal).name if self.signal in signal.valid_signals() else f"signal {self.signal}"
+        return f"code {self.code}" if self.code is not None else "unknown, no last words"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """One numbered place of a kind, and the process in it if there is one."""
+
+    kind: str
+    instance: int
+    state: SlotState = SlotState.STOPPED
+    since: float = 0.0
+    pid: int = 0
+    incarnation: str = ""
+    adopted: bool = False
+    started_at: float = 0.0
+    ready_at: float | None = None
+    silent_by: float | None = None
+    """Without a sign of life (while starting: of readiness) by then, it hangs."""
+    extended_by: float | None = None
+    """End of a declared blocking section."""
+    step_by: float | None = None
+    """When the next rung is climbed."""
+    next_try_at: float | None = None
+    rung: Rung = Rung.NONE
+    cause: Cause = Cause.NONE
+    main_gone: bool = False
+    held: bool = False
+    """Drained by an operator: stays stopped until somebody says restart."""
+    last_exit: Exit | None = None
+    law: Record = field(default_factory=Record)
+    restarts: int = 0
+    """Unasked restarts of this slot since the orchestrator runs."""
+    status: str = ""
+    doing: str = ""
+    rss_mb: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Name of the slot, for example `meta-0`."""
+        return f"{self.kind}-{self.instance}"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a process is there, or may still be."""
+        return self.state in ALIVE
+
+
+ALIVE = frozenset({SlotState.STARTING, SlotState.READY, SlotState.UNREADY, SlotState.DRAINING, SlotState.KILLING})
+SERVING = frozenset({SlotState.STARTING, SlotState.READY, SlotState.UNREADY})
+WAITING = frozenset({SlotState.BACKOFF, SlotState.QUARANTINED, SlotState.MISCONFIGURED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replacement:
+    """A slot that waits for its turn to be drained and started anew: one at a time for each kind, so that the kind stays ready."""
+
+    slot: str
+    cause: Cause
+    begun: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """Everything the supervisor decides on."""
+
+    rows: tuple[ProcessKind, ...]
+    policy: Policy = field(default_factory=Policy)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """How many slots each kind may have."""
+    configured: bool = False
+    slots: Mapping[str, Slot] = field(default_factory=dict)
+    wanted: frozenset[str] | None = None
+    """Kinds that some connection needs; None: nobody has said yet."""
+    released: Mapping[str, float] = field(default_factory=dict)
+    """When each kind was started for the first time."""
+    replacements: tuple[Replacement, ...] = ()
+    stopping: bool = False
+    left: bool = False
+
+
+# What happens
+
+
+@dataclass(frozen=True)
+class Found:
+    """A process of an earlier orchestrator holds the slot."""
+
+    slot: str
+    pid: int
+    incarnation: str
+    age_s: float
+
+
+@dataclass(frozen=True)
+class Spawned:
+    """The process that was asked for exists."""
+
+    slot: str
+    pid: int
+    incarnation: str
+
+
+@dataclass(frozen=True)
+class SpawnFailed:
+    """No process could be started. `occupied`: somebody whom we cannot see holds the slot, so it was not a crash of ours."""
+
+    slot: str
+    error: str
+    occupied: bool = False
+
+
+@dataclass(frozen=True)
+class Notified:
+    """A child said something."""
+
+    slot: str
+    incarnation: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Exited:
+    """The main process of a slot is gone."""
+
+    slot: str
+    incarnation: str
+    exit: Exit
+    log_tail: str = ""
+
+
+@dataclass(frozen=True)
+class Freed:
+    """Proof of death: the slot's lock is free and no process of the incarnation was found."""
+
+    slot: str
+    incarnation: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Resident memory of the slot's process tree."""
+
+    slot: str
+    rss_mb: float
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """The supervisor itself did not run for that long."""
+
+    late_s: float
+    suspended_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class RestartAsked:
+    """An operator wants these slots replaced, whatever state they are in."""
+
+    slots: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DrainAsked:
+    """An operator wants these slots to finish and stay stopped."""
+
+    slots: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Configured:
+    """Settings are (newly) known: slots per kind, and the kinds whose processes were told something that is not true any more."""
+
+    counts: Mapping[str, int]
+    changed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class WantedKnown:
+    """What was persisted of the recorder's last word."""
+
+    kinds: frozenset[str]
+
+
+@dataclass(frozen=True)
+class StopAsked:
+    """Somebody wants everything to stop. `now`: the second request; `at_once`: the third."""
+
+    now: bool = False
+    at_once: bool = False
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has passed."""
+
+
+Event = Found | Spawned | SpawnFailed | Notified | Exited | Freed | Measured | Stalled | RestartAsked | DrainAsked | Configured | WantedKnown | StopAsked | Tick
+
+# What is done
+
+
+@dataclass(frozen=True)
+class Spawn:
+    """Start a process in the slot; answered by `Spawned` or `SpawnFailed`."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send a signal to the slot's main process."""
+
+    slot: str
+    signal: signal.Signals
+
+
+@dataclass(frozen=True)
+class KillTree:
+    """Kill every process of the slot's incarnation; answered by `Exited` (if it was still there) and then `Freed`. Repeated until then."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
+class Write:
+    """Write an event into the journal and the log."""
+
+    event: SupervisionEvent
+    slot: str = ""
+    incarnation: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class KeepWanted:
+    """Persist the recorder's word."""
+
+    kinds: frozenset[str]
+
+
+@dataclass(frozen=True)
+class CloseListener:
+    """No slot of the kind will run soon: close its port, so that clients are refused instead of waiting for nobody."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Everything has stopped: end the loop."""
+
+
+Action = Spawn | Send | KillTree | Write | KeepWanted | CloseListener | Leave

@@ -1,0 +1,98 @@
+"""What should run, and in which order it starts and stops; pure, over the registry's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from shared.errors import BulkheadError
+from shared.kinds import ProcessKind
+from shared.settings import Settings
+
+
+class RegistryInvalid(BulkheadError):
+    """Raised when the rows contradict each other: a name twice, an unknown predecessor, or a circle of predecessors."""
+
+
+class KindUnknown(BulkheadError):
+    """Raised when an operator names a kind or a slot that the registry does not have."""
+
+
+def check(rows: Sequence[ProcessKind]) -> None:
+    """Raise `RegistryInvalid` unless every predecessor exists and the order of start has no circle."""
+    names = [row.name for row in rows]
+    if len(set(names)) < len(names):
+        raise RegistryInvalid(f"a kind is listed twice: {', '.join(names)}")
+    unknown = sorted({before for row in rows for before in row.after if before not in names})
+    if unknown:
+        raise RegistryInvalid(f"started after kinds that do not exist: {', '.join(unknown)}")
+    start_order(rows)
+
+
+def start_order(rows: Sequence[ProcessKind]) -> tuple[str, ...]:
+    """Return the kinds' names so that each comes after its predecessors, otherwise as the registry lists them."""
+    placed: list[str] = []
+    waiting = list(rows)
+    while waiting:
+        able = [row for row in waiting if all(before in placed for before in row.after)]
+        if not able:
+            raise RegistryInvalid(f"these wait for each other: {', '.join(row.name for row in waiting)}")
+        placed += [row.name for row in able]
+        waiting = [row for row in waiting if row not in able]
+    return tuple(placed)
+
+
+def followers(rows: Sequence[ProcessKind], kind: str) -> frozenset[str]:
+    """Return the kinds that were started after `kind`, directly or not: they are stopped before it."""
+    found: set[str] = set()
+    new = {kind}
+    while new:
+        new = {row.name for row in rows if new & set(row.after)} - found
+        found |= new
+    return frozenset(found)
+
+
+def predecessors_of(rows: Sequence[ProcessKind], kinds: Iterable[str]) -> frozenset[str]:
+    """Return the kinds that `kinds` are started after, directly or not."""
+    after = {row.name: set(row.after) for row in rows}
+    found: set[str] = set()
+    new = set(kinds)
+    while new:
+        new = set().union(*(after[name] for name in new)) - found
+        found |= new
+    return frozenset(found)
+
+
+def wanted_slots(rows: Sequence[ProcessKind], settings: Settings, *, embedded_postgres: bool, embedded_redis: bool, sandbox: bool) -> dict[str, int]:
+    """Return how many slots each kind may have; 0: it is not run at all.
+
+    Kinds that depend on connections are counted as if there were some: whether there are is the recorder's word.
+
+    Args:
+        rows: the registry.
+        settings: instance counts and `only`, which keeps the named kinds and what they are started after.
+        embedded_postgres, embedded_redis, sandbox: whether these servers are needed.
+    Raises:
+        KindUnknown: `only` names a kind that is not in the registry.
+    """
+    only = frozenset(name.strip() for name in settings.only.split(",") if name.strip())
+    unknown = only - {row.name for row in rows}
+    if unknown:
+        raise KindUnknown(f"ONLY={settings.only} names unknown kinds: {', '.join(sorted(unknown))}; known: {', '.join(row.name for row in rows)}")
+    allowed = only | predecessors_of(rows, only) if only else {row.name for row in rows}
+    needed = {"always": True, "connections": True, "embedded_postgres": embedded_postgres, "embedded_redis": embedded_redis, "sandbox": sandbox}
+    return {row.name: (int(getattr(settings, row.instances)) if row.instances else 1) * (needed[row.needed] and row.name in allowed) for row in rows}
+
+
+def select(slots: Iterable[str], target: str, counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the slots that `target` names: a slot (`meta-0`), a kind (`meta`), or all of them (empty).
+
+    Raises:
+        KindUnknown: nothing has that name.
+    """
+    known = tuple(slots)
+    if not target:
+        return known
+    chosen = tuple(slot for slot in known if target in (slot, slot.rsplit("-", 1)[0]))
+    if not chosen:
+        raise KindUnknown(f"no kind or slot {target!r}; kinds: {', '.join(counts)}; slots: {', '.join(known)}")
+    return chosen
