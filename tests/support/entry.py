@@ -11,19 +11,21 @@ from typing import Self
 
 from shared.process import notify, runtime
 from shared.process.slot_lock import is_free
+from shared.process.supervised import Command, ask_command
 from tests.support import environment, processes
 from tests.support.waiting import eventually
 
 
 class Entry:
-    """Runs `proc_<kind>.py` and hears what it says.
+    """Runs `proc_<kind>.py`, or `module` in its place, and hears what it says.
 
     Attributes:
         heard: every datagram so far, parsed. process: the running entry. log: file of its standard output and error.
     """
 
-    def __init__(self, kind: str, home: Path, **variables: object) -> None:
+    def __init__(self, kind: str, home: Path, *, module: str = "", arguments: tuple[str, ...] = (), **variables: object) -> None:
         self.kind, self.home = kind, home
+        self._command = [sys.executable, *(["-m", module] if module else [f"proc_{kind}.py"]), *arguments]
         home.mkdir(mode=0o700, exist_ok=True)
         self.log = home / f"{kind}.log"
         self.heard: list[dict[str, str]] = []
@@ -36,10 +38,11 @@ class Entry:
         self.process: subprocess.Popen[bytes]
 
     def start(self) -> Self:
-        """Start it; `wait_ready` waits for it."""
+        """Start it, again if need be, and forget what was said before; `wait_ready` waits for it."""
+        self.forget()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, f"proc_{self.kind}.py"],
+                self._command,
                 cwd=environment.REPOSITORY,
                 env=environment.clean(bulkhead_home=self.home, notify_socket=self._line_path, **self._variables),
                 stdin=subprocess.DEVNULL,
@@ -88,6 +91,10 @@ class Entry:
         """Whether the process and all its descendants are gone."""
         processes.reap_orphans()
         return is_free(runtime.slot_lock_file(self.home, f"{self.kind}-0"))
+
+    def ask(self, command: str) -> None:
+        """Send it a command over its own socket, as the orchestrator does."""
+        self._line.sendto(ask_command(Command(command)), str(runtime.slot_socket(self.home, f"{self.kind}-0")))
 
     def stop(self) -> int:
         """Ask it to stop in order and return its exit code."""
