@@ -1,0 +1,199 @@
+"""The page bridge: Python's side of `bridge.js`, installed anew in every document, so that `WPP` can be asked and heard."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from shared.errors import BulkheadError
+from shared.logs import logger
+from webdriver.browser import Browser, BrowserLost
+
+log = logger(__name__)
+
+USED_FUNCTIONS: Final = (
+    "conn.isAuthenticated",
+    "conn.getStreamData",
+    "conn.getAuthCode",
+    "conn.getHistorySyncProgress",
+    "conn.getMyUserWid",
+    "conn.getMyUserLid",
+    "conn.logout",
+    "chat.find",
+    "chat.generateMessageID",
+    "chat.sendTextMessage",
+    "chat.getMessageById",
+    "chat.getMessages",
+    "chat.list",
+)
+"""What `bridge.js` calls of `WPP`; the contract test holds it against wa-js's type declarations and the sandbox's object."""
+
+USED_EVENTS: Final = (
+    "chat.new_message",
+    "chat.msg_ack_change",
+    "conn.auth_code_change",
+    "conn.authenticated",
+    "conn.stream_mode_changed",
+    "conn.stream_info_changed",
+    "conn.main_ready",
+    "conn.needs_update",
+    "conn.logout",
+)
+
+_BINDING: Final = "__bulkheadReport"
+_SOURCE: Final = Path(__file__).with_name("bridge.js")
+# analytics and link previews would send what people write to third parties
+_CONFIG: Final = "window.WPPConfig = {deviceName: 'Bulkhead', disableGoogleAnalytics: true, linkPreviewApiServers: []};"
+_LOOK: Final = (
+    "window.__bulkhead ? 'bridge' : window.WPP ? 'library' : (document.readyState !== 'loading' && location.hostname === 'web.whatsapp.com') ? 'bare' : ''"
+)
+
+
+class PageRefused(BulkheadError):
+    """Raised when the page answered a call with an error.
+
+    Attributes:
+        code: WPPError's code, empty for any other error. name: the error's class in the page.
+    """
+
+    def __init__(self, what: str, code: str, name: str) -> None:
+        self.code, self.name = code, name
+        super().__init__(f"{what}: {code or name or 'error'}")
+
+
+@dataclass(frozen=True, slots=True)
+class PageState:
+    """What the page says of itself.
+
+    Attributes:
+        loaded: the library is there and has found the page's own modules; the rest counts only then. seq: events reported so far.
+        mode, info: wa-js's StreamMode and StreamInfo. code: text for the QR picture. me: the linked phone's id.
+    """
+
+    loaded: bool
+    seq: int = 0
+    mode: str = ""
+    info: str = ""
+    authenticated: bool = False
+    code: str = ""
+    me: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PageEvent:
+    """One event out of the page: `kind` is `message`, `ack`, `changed` or `logout`."""
+
+    kind: str
+    data: Any
+
+
+class Bridge:
+    """Speaks to the page in `browser`.
+
+    Args:
+        library: returns wa-js's source, for a page that brings no `WPP` of its own; called only then.
+        heard: called with each event, in order. It must not fail and must not take long.
+
+    Attributes:
+        lost_events: set when a number was skipped or a new document began: ask for what may have been missed, then reset it.
+    """
+
+    def __init__(self, browser: Browser, library: Callable[[], Awaitable[str]], heard: Callable[[PageEvent], None]) -> None:
+        self._browser, self._library, self._heard = browser, library, heard
+        self._source = _SOURCE.read_text()
+        self._epoch, self._seq = "", 0
+        self.lost_events = True
+
+    async def open(self, url: str, by: float) -> None:
+        """Prepare the tab and open the page. Raises as `Browser.go`."""
+        await self._browser.prepare(_CONFIG, _BINDING, self._take, by)
+        await self._browser.go(url, by)
+
+    async def probe(self, by: float) -> PageState:
+        """Ask the page how it is, a real round trip through its script; install the bridge (and the library) first where they are missing.
+
+        Raises:
+            BrowserLost, CallTimedOut, ScriptFailed: see `Browser.evaluate`. PageRefused: the library failed.
+        """
+        found = await self._browser.evaluate(_LOOK, by, "looking at the page")
+        if found == "bare":
+            await self._browser.evaluate(f"{await self._library()}\n;null", by, "injecting wa-js")
+            return PageState(loaded=False)
+        if not found:
+            return PageState(loaded=False)
+        if found == "library":
+            self._epoch, self._seq, self.lost_events = secrets.token_hex(4), 0, True
+            await self._browser.evaluate(f"({self._source})({json.dumps(_BINDING)}, {json.dumps(self._epoch)})", by, "installing the bridge")
+            log.debug("bridge_installed")
+        state = await self._ask("state", by=by)
+        # answers come in the order of the events before them: what is numbered higher than what was heard is lost
+        if state["seq"] > self._seq:
+            self.lost_events, self._seq = True, state["seq"]
+        return PageState(**state)
+
+    async def find_chat(self, chat_id: str, by: float) -> str:
+        """Return the id of the chat that `chat_id` leads to; a phone number may lead to a `…@lid`. Raises as `probe`."""
+        return str(await self._ask("findChat", chat_id, by=by))
+
+    async def new_message_id(self, chat_id: str, by: float) -> str:
+        """Return a new message id for a chat that `find_chat` returned. Raises as `probe`."""
+        return str(await self._ask("newMessageId", chat_id, by=by))
+
+    async def send_text(self, chat_id: str, body: str, message_id: str, quoted: str, by: float) -> Mapping[str, Any]:
+        """Send a text under a chosen id and return {id, ack, result}. Any error but `PageRefused` leaves it open whether it was sent."""
+        answer: Mapping[str, Any] = await self._ask("sendText", chat_id, body, message_id, quoted, by=by)
+        return answer
+
+    async def look_up(self, chat_id: str, message_id: str, by: float) -> Mapping[str, Any]:
+        """Ask whether the page knows a message.
+
+        Returns:
+            {known: true, ack}, or {known: false, certain}: certain when the page has synchronised and no send of it is under way.
+        Raises:
+            As `probe`.
+        """
+        answer: Mapping[str, Any] = await self._ask("lookUp", chat_id, message_id, by=by)
+        return answer
+
+    async def acks(self, message_ids: Sequence[str], by: float) -> Mapping[str, int]:
+        """Return the ack of each message that the page knows. Raises as `probe`."""
+        answer: Mapping[str, int] = await self._ask("acks", list(message_ids), by=by)
+        return answer
+
+    async def unread(self, by: float, *, chats: int = 50, each: int = 50) -> list[dict[str, Any]]:
+        """Return the newest unread messages, as their events would have shown them. Raises as `probe`."""
+        answer: list[dict[str, Any]] = await self._ask("unread", chats, each, by=by)
+        return answer
+
+    async def log_out(self, by: float) -> None:
+        """End the link to the phone. Raises as `probe`."""
+        await self._ask("logOut", by=by)
+
+    async def _ask(self, function: str, *arguments: Any, by: float) -> Any:
+        call = f"window.__bulkhead.{function}({', '.join(json.dumps(argument) for argument in arguments)})"
+        answer = await self._browser.evaluate(call, by, function)
+        if not isinstance(answer, dict) or "ok" not in answer:
+            raise BrowserLost(f"{function}: the page gave no answer")
+        if not answer["ok"]:
+            raise PageRefused(function, answer.get("code", ""), answer.get("name", ""))
+        return answer["value"]
+
+    def _take(self, line: str) -> None:
+        try:
+            event = json.loads(line)
+            epoch, seq, kind, data = str(event["epoch"]), int(event["seq"]), str(event["kind"]), event["data"]
+        except (ValueError, KeyError, TypeError):
+            # any script of the page can call the binding
+            log.warning("page_event_unreadable", length=len(line))
+            return
+        if epoch != self._epoch:
+            return
+        if seq != self._seq + 1:
+            self.lost_events = True
+            log.warning("page_events_lost", missing=seq - self._seq - 1)
+        self._seq = seq
+        self._heard(PageEvent(kind, data))

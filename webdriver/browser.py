@@ -1,0 +1,317 @@
+"""The only door to pyppeteer: one tab of one Chromium, spoken to under deadlines, with every failure named.
+
+pyppeteer 2.0.0 is not maintained. Its connection may spin when the socket closes, loses its receive loop when a handler fails, and answers
+None where it does not know; `_Line` and `_TabSession` stand in for those parts (docs/adr/0020 says what replacing all of it would take).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from pyee import EventEmitter
+from pyppeteer.connection import CDPSession, Connection
+from pyppeteer.dialog import Dialog
+from pyppeteer.errors import NetworkError, PyppeteerError
+from pyppeteer.frame_manager import Frame
+from pyppeteer.page import Page
+from websockets.exceptions import WebSocketException
+from websockets.legacy.client import WebSocketClientProtocol
+from websockets.legacy.client import connect as open_websocket
+
+from shared.clock import left
+from shared.errors import BulkheadError
+from shared.logs import logger
+
+log = logger(__name__)
+
+_UNUSED_DOMAINS: Final = ("Network", "Security", "Performance", "Log")
+"""What pyppeteer switches on and we never read; Network alone keeps the bodies of the page's answers in memory."""
+
+_RECOVERABLE_WORDS: Final = ("Protocol error", "Target closed", "Session closed")
+
+
+class BrowserLost(BulkheadError):
+    """Raised when the tab, the browser or the line to it is gone, or the page moved on: what was asked for may or may not have happened."""
+
+
+class CallTimedOut(BulkheadError):
+    """Raised when a call was not answered by its deadline: what was asked for may or may not have happened."""
+
+
+class ScriptFailed(BulkheadError):
+    """Raised when the page's script ended with an error that nobody in the page caught."""
+
+
+def is_browser_failure(error: BaseException) -> bool:
+    """Return whether `error` means only that a browser, a tab or the line to it is gone: that session is cleaned up, all others go on."""
+    if isinstance(error, BrowserLost | CallTimedOut | PyppeteerError | WebSocketException):
+        return True
+    return any(word in str(error) for word in _RECOVERABLE_WORDS)
+
+
+def _look(future: asyncio.Future[Any]) -> None:
+    """Take the error out of a future that nobody awaits any more, so that it is not reported as forgotten."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _label(answer: Any, method: str) -> None:
+    """Give an open call what pyppeteer reads from it when it fails."""
+    answer.error, answer.method = NetworkError(), method
+
+
+async def _within(awaitable: Awaitable[Any], by: float, what: str) -> Any:
+    """Await under a deadline without cancelling what pyppeteer waits for: it breaks on futures that were cancelled."""
+    task = asyncio.ensure_future(awaitable)
+    task.add_done_callback(_look)
+    done, _ = await asyncio.wait({task}, timeout=left(by))
+    if not done:
+        raise CallTimedOut(f"{what} was not answered in time")
+    try:
+        return task.result()
+    except (PyppeteerError, WebSocketException, ConnectionError) as error:
+        raise BrowserLost(f"{what}: {error}") from error
+
+
+class _TabSession(CDPSession):  # type: ignore[misc]  # pyppeteer has no types
+    """A protocol session whose calls always end: with an answer, or with an error once nobody can answer."""
+
+    _connection: _Line | None
+
+    def send(self, method: str, params: dict[str, Any] | None = None) -> asyncio.Future[Any]:
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        answer.add_done_callback(_look)
+        if self._connection is None:
+            answer.set_exception(NetworkError(f"Protocol error ({method}): Session closed."))
+            return answer
+        self._lastId += 1
+        _label(answer, method)
+        self._callbacks[self._lastId] = answer
+        message = json.dumps({"id": self._lastId, "method": method, "params": params or {}})
+        carried = self._connection.send("Target.sendMessageToTarget", {"sessionId": self._sessionId, "message": message})
+        carried.add_done_callback(lambda done: self._not_carried(answer, method, done))
+        return answer
+
+    @staticmethod
+    def _not_carried(answer: asyncio.Future[Any], method: str, carried: asyncio.Future[Any]) -> None:
+        if not carried.cancelled() and (error := carried.exception()) is not None and not answer.done():
+            answer.set_exception(NetworkError(f"Protocol error ({method}): {error}"))
+
+    def _on_closed(self) -> None:
+        for answer in self._callbacks.values():
+            if not answer.done():
+                answer.set_exception(NetworkError(f"Protocol error ({answer.method}): Target closed."))
+        self._callbacks.clear()
+        self._connection = None
+
+
+class _Line(Connection):  # type: ignore[misc]  # pyppeteer has no types
+    """The websocket to one Chromium, in place of pyppeteer's: it ends once, for everybody, and one bad event does not end it."""
+
+    def __init__(self, url: str, socket: WebSocketClientProtocol) -> None:
+        # not Connection.__init__, which would open a socket of its own and start a loop that cannot be stopped
+        EventEmitter.__init__(self)
+        self._url, self._socket, self._loop = url, socket, asyncio.get_running_loop()
+        self._lastId = 0
+        self._callbacks: dict[int, Any] = {}
+        self._sessions: dict[str, _TabSession] = {}
+        self._connected = True
+        self.lost: asyncio.Future[str] = self._loop.create_future()
+        self._tasks = {self._loop.create_task(self._receive())}
+
+    def send(self, method: str, params: dict[str, Any] | None = None) -> asyncio.Future[Any]:
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        answer.add_done_callback(_look)
+        if not self._connected:
+            answer.set_exception(NetworkError(f"Protocol error ({method}): Target closed."))
+            return answer
+        self._lastId += 1
+        _label(answer, method)
+        self._callbacks[self._lastId] = answer
+        writing = self._loop.create_task(self._write(json.dumps({"id": self._lastId, "method": method, "params": params or {}})))
+        self._tasks.add(writing)
+        writing.add_done_callback(self._tasks.discard)
+        return answer
+
+    async def createSession(self, targetInfo: dict[str, Any]) -> _TabSession:  # noqa: N802, N803 - pyppeteer's names
+        attached = await self.send("Target.attachToTarget", {"targetId": targetInfo["targetId"]})
+        session = _TabSession(self, targetInfo["type"], attached["sessionId"], self._loop)
+        self._sessions[attached["sessionId"]] = session
+        return session
+
+    async def dispose(self) -> None:
+        self._end("closed by us")
+        await self._socket.close()
+
+    async def _write(self, message: str) -> None:
+        try:
+            await self._socket.send(message)
+        except (WebSocketException, OSError) as error:
+            self._end(f"cannot write: {type(error).__name__}")
+
+    async def _receive(self) -> None:
+        try:
+            async for message in self._socket:
+                try:
+                    self._take(json.loads(message))
+                except Exception as error:  # noqa: BLE001 - see below
+                    # pyppeteer's handlers fail on events of targets that have just gone; the line itself is well
+                    log.debug("browser_event_refused", error=type(error).__name__)
+                await asyncio.sleep(0)
+            self._end("the browser closed the line")
+        except (WebSocketException, OSError) as error:
+            self._end(f"the line broke: {type(error).__name__}")
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if message.get("id") in self._callbacks:
+            if self._callbacks[message["id"]].done():
+                del self._callbacks[message["id"]]
+            else:
+                self._on_response(message)
+        else:
+            self._on_query(message)
+
+    def _end(self, reason: str) -> None:
+        if not self._connected:
+            return
+        self._connected = False
+        for answer in self._callbacks.values():
+            if not answer.done():
+                answer.set_exception(NetworkError(f"Protocol error ({answer.method}): Target closed."))
+        self._callbacks.clear()
+        for session in self._sessions.values():
+            session._on_closed()
+        self._sessions.clear()
+        self.lost.set_result(reason)
+
+
+class _TabTarget:
+    """What `Page` needs of pyppeteer's Target, whose own bookkeeping fails in tasks that nobody awaits."""
+
+    def __init__(self) -> None:
+        self._isClosedPromise: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class Browser:
+    """One tab of a running Chromium.
+
+    Attributes:
+        lost: done when the tab, its renderer or the line is gone, with the reason.
+    """
+
+    def __init__(self, line: _Line, page: Page, calls: _TabSession, target_id: str) -> None:
+        self._line, self._page, self._calls, self._target_id = line, page, calls, target_id
+        self.lost = line.lost
+        line.on("Target.targetCrashed", lambda event: self._target_ended(event, "the tab crashed"))
+        line.on("Target.targetDestroyed", lambda event: self._target_ended(event, "the tab was closed"))
+        page.on("error", lambda _: None)
+        page.on("dialog", self._answer_dialog)
+
+    @classmethod
+    async def open(cls, endpoint: str, by: float) -> Browser:
+        """Connect to the Chromium at `endpoint` and take its first tab, until the monotonic instant `by`.
+
+        Raises:
+            BrowserLost: it does not answer as a browser. CallTimedOut: not in time.
+        """
+        # no extension and no ping: the line never leaves this machine, and a tab that hangs is found by asking it
+        connecting = open_websocket(endpoint, max_size=None, compression=None, ping_interval=None, close_timeout=1)
+        try:
+            socket = await asyncio.wait_for(connecting, left(by))
+        except TimeoutError:
+            raise CallTimedOut("connecting was not answered in time") from None
+        except (OSError, WebSocketException) as error:
+            raise BrowserLost(f"connecting: {error}") from error
+        line = _Line(endpoint, socket)
+        try:
+            return await cls._first_tab(line, by)
+        except BaseException:
+            await line.dispose()
+            raise
+
+    @classmethod
+    async def _first_tab(cls, line: _Line, by: float) -> Browser:
+        await _within(line.send("Target.setDiscoverTargets", {"discover": True}), by, "discovering tabs")
+        known = await _within(line.send("Target.getTargets"), by, "listing tabs")
+        tabs = [row for row in known["targetInfos"] if row["type"] == "page"]
+        if not tabs:
+            raise BrowserLost("the browser has no tab")
+        session = await _within(line.createSession(tabs[0]), by, "taking the tab")
+        page = await _within(Page.create(session, _TabTarget(), False, None), by, "reading the tab")
+        for domain in _UNUSED_DOMAINS:
+            await _within(session.send(f"{domain}.disable"), by, f"switching off {domain}")
+        # pyppeteer would ask for every console message again, in tasks that nobody awaits
+        session.remove_all_listeners("Runtime.consoleAPICalled")
+        calls = await _within(line.createSession(tabs[0]), by, "opening a line for calls")
+        return cls(line, page, calls, tabs[0]["targetId"])
+
+    async def prepare(self, script: str, binding: str, take: Callable[[str], None], by: float) -> None:
+        """Get the tab ready for a page, before it is opened.
+
+        Args:
+            script: an expression to run first in every document.
+            binding: name of the function in the page that hands one string to `take`, which must not fail.
+        """
+        await _within(self._page.setBypassCSP(True), by, "setBypassCSP")
+        await _within(self._page._client.send("Page.addScriptToEvaluateOnNewDocument", {"source": script}), by, "addScriptToEvaluateOnNewDocument")
+        await _within(self._page.exposeFunction(binding, take), by, "exposeFunction")
+
+    def on_navigated(self, moved: Callable[[str], None]) -> None:
+        """Call `moved` with the address after each navigation of the main frame."""
+
+        def take(frame: Frame) -> None:
+            if frame is self._page.mainFrame:
+                moved(frame.url)
+
+        self._page.on("framenavigated", take)
+
+    async def go(self, url: str, by: float) -> None:
+        """Open `url`; returns when the answer has begun, not when the page is loaded.
+
+        Raises:
+            BrowserLost: the address cannot be opened, or the browser is gone. CallTimedOut: not in time.
+        """
+        answer = await _within(self._page._client.send("Page.navigate", {"url": url}), by, "opening the page")
+        if answer.get("errorText"):
+            raise BrowserLost(f"opening the page: {answer['errorText']}")
+
+    async def evaluate(self, expression: str, by: float, what: str) -> Any:
+        """Evaluate an expression in the page, await it there if it is a promise, and return its value (JSON).
+
+        Args:
+            what: names the call in errors; never its content.
+        Raises:
+            BrowserLost: tab, browser or line are gone, the page moved on, or no answer can come any more.
+            CallTimedOut: not by the monotonic instant `by`.
+            ScriptFailed: the expression threw.
+        """
+        call = self._calls.send("Runtime.evaluate", {"expression": expression, "awaitPromise": True, "returnByValue": True, "userGesture": True})
+        answer = await _within(call, by, what)
+        if not isinstance(answer, dict) or "result" not in answer:
+            raise BrowserLost(f"{what}: the line closed without an answer")
+        if failure := answer.get("exceptionDetails"):
+            # the wording may hold message text: only the error's class is passed on
+            raise ScriptFailed(f"{what}: {failure.get('exception', {}).get('className', 'error')}")
+        return answer["result"].get("value")
+
+    async def close(self, by: float) -> bool:
+        """Ask the browser to close, which writes its profile, and close the line. Returns whether it took the request; `Chromium.end` ends the rest."""
+        try:
+            await _within(self._line.send("Browser.close"), by, "Browser.close")
+        except (BrowserLost, CallTimedOut):
+            return False
+        finally:
+            await self._line.dispose()
+        return True
+
+    def _target_ended(self, event: dict[str, Any], reason: str) -> None:
+        if event.get("targetId") == self._target_id:
+            self._line._end(reason)
+
+    def _answer_dialog(self, dialog: Dialog) -> None:
+        # a dialog stops the page's script until somebody answers
+        answering = asyncio.ensure_future(dialog.accept() if dialog.type == "beforeunload" else dialog.dismiss())
+        answering.add_done_callback(_look)

@@ -1,0 +1,58 @@
+"""What the page's answer to a send means, as data. Rows that are not listed are in doubt: only what is surely unsent may be sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from shared.messages import Dead, InDoubt, Outcome, Retry, Sent
+
+REFUSALS: Final[Mapping[str, Outcome]] = {
+    # WPPError codes that wa-js throws before it hands the message on
+    "invalid_wid": Dead(code="invalid_chat_id", detail="this is no chat id"),
+    "chat_not_found": Dead(code="chat_not_found", detail="there is no such chat"),
+    "can_not_send_message_to_this_groupType": Dead(code="chat_not_writable", detail="messages go to the community's announcement group"),
+    "invalid_quoted_msg": Dead(code="quoted_message_unknown", detail="the quoted message is not known to the page"),
+    "msg_not_found": Dead(code="quoted_message_unknown", detail="the quoted message is not known to the page"),
+    "quoted_msg_can_not_reply": Dead(code="quoted_message_not_repliable", detail="this message cannot be replied to"),
+    "message_key_is_not_from_me": Retry(code="message_id_refused", detail="the page refused the chosen id"),
+    "message_key_remote_id_is_not_same_of_chat": Retry(code="message_id_refused", detail="the chat has another id now"),
+}
+
+RESULTS: Final[Mapping[str, Outcome]] = {
+    # wa-js's SendMsgResult; OK is not here, it needs the id
+    "ERROR_EXPIRED": Retry(code="send_expired", detail="the page gave the message up before it was sent"),
+    "ERROR_CANCELLED": Retry(code="send_cancelled", detail="the page cancelled the send"),
+    "ERROR_UPLOAD": Retry(code="upload_failed", detail="the file could not be uploaded"),
+    "ERROR_NETWORK": InDoubt(code="send_network", detail="the page lost its line while it waited for the answer"),
+    "ERROR_UNKNOWN": InDoubt(code="send_unknown", detail="the page does not know"),
+}
+
+KNOWN_UNSENT: Final[Mapping[int, Outcome]] = {
+    # negative acks of a message that the page knows: WhatsApp's server has not taken it
+    -1: Retry(code="send_failed"),
+    -2: Retry(code="send_expired"),
+    -3: Dead(code="content_gone"),
+    -4: Dead(code="content_too_big"),
+    -5: Dead(code="content_unuploadable"),
+    -6: Retry(code="device_inactive"),
+    -7: Dead(code="md_downgrade"),
+}
+
+
+def of_lookup(code: str) -> Outcome:
+    """Return what an error means while the chat is looked up and an id is made: nothing was sent."""
+    return REFUSALS.get(code) or Retry(code="chat_lookup_failed", detail=code or "the page could not open the chat")
+
+
+def of_refusal(code: str) -> Outcome:
+    """Return what an error of the send itself means; `code` is WPPError's."""
+    return REFUSALS.get(code) or InDoubt(code="page_error", detail=code)
+
+
+def of_answer(answer: Mapping[str, Any]) -> Outcome:
+    """Return what the page's answer {id, ack, result} means."""
+    result, ack = str(answer.get("result", "")), int(answer.get("ack", 0))
+    if result == "OK" or (not result and ack >= 1):
+        return Sent(provider_id=str(answer["id"]))
+    return RESULTS.get(result) or InDoubt(code="page_answer_unclear", detail=result)

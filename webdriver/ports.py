@@ -1,0 +1,45 @@
+"""What the sessions need from outside, as protocols: the store behind them. Tests bring one in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from shared.messages import InboundMessage, Receipt
+from shared.states import DesiredSession, SessionState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WantedSession:
+    """What the API wants one connection's session to be."""
+
+    connection_id: int
+    company_id: str
+    desired: DesiredSession
+
+
+class SessionStore(Protocol):
+    """Where desired state is read and what is seen is written. Every method raises `StoreUnavailable` when the database is away."""
+
+    async def wanted(self) -> Sequence[WantedSession]:
+        """Return every connection that has a browser session."""
+
+    async def observe(self, connection_id: int, state: SessionState, *, detail: str, qr: str, proved_at: datetime | None) -> None:
+        """Write what a session is seen to be.
+
+        Args:
+            detail: why, in words for operators. qr: text for the QR picture while the session waits for a scan, else empty.
+            proved_at: last instant at which the page itself answered; None keeps the last one.
+        """
+
+    async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
+        """Keep one event of the page as it came and, in the same transaction, the message in it; a second arrival changes nothing.
+
+        Args:
+            message: None when the event holds nothing to read yet (its text is still encrypted).
+        """
+
+    async def record_receipt(self, receipt: Receipt) -> None:
+        """Move the message that a receipt is about."""

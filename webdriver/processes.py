@@ -1,0 +1,136 @@
+"""What /proc tells about Chromium's processes: whose they are, whether they are gone, what they hold; and ending them for certain.
+
+All of a Chromium's processes carry its profile directory in their command line, helpers in sessions of their own too (the crash handler
+starts its own). That, and not a parent's list, decides who belongs to whom: it is right after any number of crashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import hashlib
+import os
+import signal
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+MARKER: Final = "--bulkhead-session="
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_POLL_S: Final = 0.02
+
+
+def mark(home: Path, connection_id: int) -> str:
+    """Return the argument that says which installation and which connection a Chromium belongs to."""
+    return f"{MARKER}{_installation(home)}/{connection_id}"
+
+
+def _installation(home: Path) -> str:
+    return hashlib.blake2s(str(home).encode(), digest_size=6, person=b"bulkhead").hexdigest()
+
+
+def pids_of_profile(profile: Path) -> list[int]:
+    """Return the processes that run on this profile directory, helpers included."""
+    needle = b"=" + os.fsencode(profile)
+    return _pids(lambda line: any(line[at + len(needle) : at + len(needle) + 1] in (b"", b"\0", b" ", b"/") for at in _places(line, needle)))
+
+
+def pids_of_installation(home: Path, profiles: Path) -> list[int]:
+    """Return every Chromium process that was started for this BULKHEAD_HOME: by marker argument, or with a profile below `profiles`."""
+    needles = (f"{MARKER}{_installation(home)}/".encode(), b"=" + os.fsencode(profiles) + b"/")
+    return _pids(lambda line: any(needle in line for needle in needles))
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether `pid` is a process that is not a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat[stat.rindex(b")") + 2 :][:1] not in (b"Z", b"X")
+
+
+def resident_mb(pids: Iterable[int]) -> dict[str, float]:
+    """Return the memory of `pids` together, in megabytes: `rss` counts shared pages for each, `pss` shares them out."""
+    total = {"rss": 0.0, "pss": 0.0}
+    for pid in pids:
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            name = line.partition(":")[0].lower()
+            if name in total:
+                total[name] += int(line.split()[1]) / 1024
+    return total
+
+
+async def end(pids: Callable[[], list[int]], by: float) -> list[int]:
+    """Send SIGKILL to what `pids` names until it names nothing, at most until the monotonic instant `by`. Returns what is left."""
+    loop = asyncio.get_running_loop()
+    while left := pids():
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if loop.time() >= by:
+            return left
+        await asyncio.sleep(_POLL_S)
+    return []
+
+
+def adopt_orphans() -> None:
+    """Make orphans below this process its children, so that they can be reaped and do not stay as zombies where nobody else reaps.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def reap_orphans(but: Iterable[int]) -> int:
+    """Collect dead children, except those whose exit status somebody else waits for (`but`). Returns how many."""
+    kept, reaped = set(but), 0
+    for pid in _children() - kept:
+        if is_alive(pid):
+            continue
+        try:
+            reaped += os.waitpid(pid, os.WNOHANG)[0] != 0
+        except OSError as problem:
+            if problem.errno != errno.ECHILD:
+                raise
+    return reaped
+
+
+def _children() -> set[int]:
+    found: set[int] = set()
+    for file in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):
+            found.update(int(pid) for pid in file.read_bytes().split())
+    return found
+
+
+def _pids(belongs: Callable[[bytes], bool]) -> list[int]:
+    found = []
+    for name in os.listdir("/proc"):  # noqa: PTH208 - this loop runs over every process of the machine
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file:  # noqa: PTH123 - as above
+                line = file.read()
+        except OSError:
+            continue
+        # a zombie's line is empty
+        if line and belongs(line):
+            found.append(int(name))
+    return found
+
+
+def _places(line: bytes, needle: bytes) -> Iterable[int]:
+    at = line.find(needle)
+    while at >= 0:
+        yield at
+        at = line.find(needle, at + 1)

@@ -1,0 +1,85 @@
+"""What one session has to tell the store: in order, never waited for by the page, repeated until the store takes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from shared.backoff import ceiling
+from shared.clock import left, monotonic
+from shared.errors import StoreUnavailable
+from shared.logs import logger
+from shared.messages import InboundMessage, Receipt
+from shared.states import SessionState
+from webdriver.ports import SessionStore
+
+log = logger(__name__)
+
+_MOST: Final = 10_000
+_RETRY_BASE_S: Final = 0.1
+_RETRY_CAP_S: Final = 5.0
+
+
+class Reports:
+    """The way from one session to the store.
+
+    Args:
+        store: takes the reports. connection_id: whose they are.
+        overflowed: called when the store was away for so long that something had to be left out; the page is asked for it later.
+    """
+
+    def __init__(self, store: SessionStore, connection_id: int, overflowed: Callable[[], None]) -> None:
+        self._store, self._connection_id, self._overflowed = store, connection_id, overflowed
+        self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
+        self._something, self._nothing = asyncio.Event(), asyncio.Event()
+        self._nothing.set()
+
+    def observed(self, state: SessionState, *, detail: str = "", qr: str = "", proved_at: datetime | None = None) -> None:
+        """Report what the session is seen to be."""
+        self._put(lambda: self._store.observe(self._connection_id, state, detail=detail, qr=qr, proved_at=proved_at))
+
+    def inbound(self, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
+        """Report an event of the page and the message in it."""
+        self._put(lambda: self._store.journal_inbound(self._connection_id, raw, message))
+
+    def receipt(self, receipt: Receipt) -> None:
+        """Report what has become of a message."""
+        self._put(lambda: self._store.record_receipt(receipt))
+
+    async def run(self) -> None:
+        """Hand the reports over, oldest first, for ever. An error that is not `StoreUnavailable` is a bug and leaves."""
+        failures = 0
+        while True:
+            await self._something.wait()
+            while self._waiting:
+                write = self._waiting.popleft()
+                try:
+                    await write()
+                    failures = 0
+                except StoreUnavailable:
+                    self._waiting.appendleft(write)
+                    failures += 1
+                    if failures == 1:
+                        log.warning("session_reports_waiting", connection_id=self._connection_id, waiting=len(self._waiting))
+                    await asyncio.sleep(ceiling(failures + 1, _RETRY_BASE_S, _RETRY_CAP_S))
+            self._something.clear()
+            self._nothing.set()
+
+    async def flush(self, by: float) -> bool:
+        """Wait until the monotonic instant `by` for everything to be taken. Returns whether it was."""
+        try:
+            await asyncio.wait_for(self._nothing.wait(), left(by, monotonic()))
+        except TimeoutError:
+            return False
+        return True
+
+    def _put(self, write: Callable[[], Awaitable[None]]) -> None:
+        if len(self._waiting) >= _MOST:
+            self._overflowed()
+            return
+        self._waiting.append(write)
+        self._nothing.clear()
+        self._something.set()
