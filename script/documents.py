@@ -1,0 +1,86 @@
+"""Writes the parts of docs/ that are made from the code, between `<!-- made by script/docs: NAME -->` and `<!-- end -->`.
+
+`script/docs` writes them, `script/docs --check` says which would change.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from shared.process import exit_codes
+from shared.settings import ChildEnvironment, Settings
+
+REPOSITORY = Path(__file__).parents[1]
+_SECTION = re.compile(r"(<!-- made by script/docs: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def _range(metadata: Mapping[str, Any]) -> str:
+    low, high = metadata["low"], metadata["high"]
+    if metadata["choices"]:
+        return ", ".join(f"`{choice}`" for choice in metadata["choices"])
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    return f"at least {low:g}" if low is not None else f"at most {high:g}" if high is not None else ""
+
+
+def settings_table(table: type[Settings] | type[ChildEnvironment]) -> str:
+    """Return the table of all variables of `table`."""
+    rows = ["| variable | default | values | meaning |", "|---|---|---|---|"]
+    for row in fields(table):
+        default = str(row.default)
+        secret = " Secret." if row.metadata["secret"] else ""
+        rows.append(f"| `{row.name.upper()}` | {f'`{default}`' if default else ''} | {_range(row.metadata)} | {row.metadata['help']}{secret} |")
+    return "\n".join(rows) + "\n"
+
+
+def exit_code_table() -> str:
+    """Return the table of all exit codes, each with the sentence below its name in the code."""
+    tree = ast.parse(Path(exit_codes.__file__).read_text(encoding="utf-8"))
+    (table,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "ExitCode"]
+    meanings: dict[str, str] = {}
+    name = ""
+    for statement in table.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            name = statement.targets[0].id
+        elif name and isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            meanings[name] = str(statement.value.value)
+    rows = ["| name | code | meaning |", "|---|---|---|"]
+    rows += [f"| `{code.name}` | {code.value} | {meanings[code.name]} |" for code in exit_codes.ExitCode]
+    return "\n".join(rows) + "\n"
+
+
+SECTIONS: Mapping[str, Callable[[], str]] = {
+    "settings": lambda: settings_table(Settings),
+    "child-environment": lambda: settings_table(ChildEnvironment),
+    "exit-codes": exit_code_table,
+}
+
+
+def written_anew(text: str) -> str:
+    """Return a document with its made sections as the code has them now. Raises `KeyError` for a section that nobody makes."""
+    return _SECTION.sub(lambda found: f"{found[1]}{SECTIONS[found['name']]()}{found[3]}", text)
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check every document and return the exit code."""
+    stale = []
+    for document in sorted((REPOSITORY / "docs").rglob("*.md")):
+        text = document.read_text(encoding="utf-8")
+        fresh = written_anew(text)
+        if fresh != text:
+            stale.append(document.relative_to(REPOSITORY))
+            if "--check" not in arguments:
+                document.write_text(fresh, encoding="utf-8")
+    for path in stale:
+        print(f"{path}: {'is out of date; run script/docs' if '--check' in arguments else 'written'}")
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""What ARCHITECTURE.md says, as data. A rule is changed here and there together, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+ROOMS = ("supervision", "api", "meta", "webdriver", "recorder", "sandbox", "embedded")
+"""No room knows another."""
+
+LEAVES = "shared"
+"""Files directly in `shared`: words, tables and shapes."""
+
+LAYERS: Mapping[str, tuple[str, ...]] = {
+    # room or layer -> what it may import beside itself
+    LEAVES: (),
+    "shared.store": (LEAVES,),
+    "shared.process": (LEAVES, "shared.store"),
+    "shared.queues": (LEAVES, "shared.process"),
+    "shared.delivery": (LEAVES, "shared.store", "shared.queues", "shared.process"),
+    # the orchestrator and the embedded servers need neither PostgreSQL nor Redis to do their work
+    "supervision": (LEAVES, "shared.process"),
+    "embedded": (LEAVES, "shared.process"),
+    "sandbox": (LEAVES, "shared.process"),
+    **dict.fromkeys(("api", "meta", "webdriver", "recorder"), (LEAVES, "shared.store", "shared.process", "shared.queues", "shared.delivery")),
+    # entry files, each over its own room
+    **{f"proc_{room}": (room, LEAVES, "shared.process") for room in ("api", "meta", "webdriver", "recorder", "sandbox")},
+    "proc_postgres": ("embedded",),
+    "proc_redis": ("embedded",),
+    "orchestrator": ("supervision", "embedded", LEAVES, "shared.process"),
+}
+
+ANYWHERE = ("api", "meta", "webdriver", "recorder", "sandbox", "shared.process")
+"""Where Starlette may be used: every room that answers HTTP speaks its types."""
+
+DOORS: Mapping[str, tuple[str, ...]] = {
+    # third-party package -> modules (or packages of modules) that may import it; a package that is not listed may be imported nowhere
+    "starlette": ANYWHERE,
+    "uvicorn": ("shared.process.server",),
+    "uvloop": ("shared.process.child",),
+    "prometheus_client": ("shared.process.metrics",),
+    "psycopg2": ("shared.store",),
+    "yoyo": ("shared.store",),
+    "redis": ("shared.queues",),
+    "rq": ("shared.queues",),
+    "cryptography": ("shared.secrets",),
+    "segno": ("shared.qr",),
+    "psutil": ("supervision.resources", "shared.process.heartbeat"),
+    # pyppeteer, and the two libraries of its own that it leaks
+    "pyppeteer": ("webdriver.browser",),
+    "pyee": ("webdriver.browser",),
+    "websockets": ("webdriver.browser",),
+    "aiohttp": ("meta.client", "sandbox.webhooks"),
+    "yaml": ("sandbox.openapi.extract",),
+    "jsonschema_rs": ("sandbox.openapi.validators",),
+}
+
+ENVIRONMENT_READERS = ("shared.settings",)
+"""Modules that may touch `os.environ` and `os.getenv`."""
+
+FORBIDDEN_NAMES = ("utils", "util", "common", "helpers", "helper", "misc", "manager", "managers", "base")
+"""Names of files and folders that say nothing; classes may not end in them either."""
+
+LONGEST_FILE = 500
+LONG_FILES: Mapping[str, str] = {}
+"""Files that may be longer, each with its reason."""
+
+NEVER_LOADED_BY: Mapping[str, tuple[str, ...]] = {
+    # entry file -> third-party packages whose failure must not reach it
+    "orchestrator": ("psycopg2", "redis", "rq", "pyppeteer", "aiohttp", "starlette", "uvicorn", "cryptography"),
+    "proc_api": ("pyppeteer", "aiohttp", "jsonschema_rs"),
+    "proc_meta": ("pyppeteer", "websockets", "jsonschema_rs", "segno"),
+    "proc_webdriver": ("aiohttp", "jsonschema_rs"),
+    "proc_recorder": ("pyppeteer", "aiohttp", "jsonschema_rs"),
+    "proc_sandbox": ("pyppeteer", "redis", "rq"),
+    "proc_postgres": ("psycopg2", "redis", "rq", "pyppeteer", "aiohttp", "starlette", "uvicorn", "cryptography"),
+    "proc_redis": ("psycopg2", "redis", "rq", "pyppeteer", "aiohttp", "starlette", "uvicorn", "cryptography"),
+}

@@ -1,0 +1,95 @@
+"""The program keeps the house's law."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from shared.kinds import KINDS
+from tests.architecture import checks, rules
+from tests.architecture.source import Source
+from tests.support import environment
+
+PROGRAM = Source(environment.REPOSITORY)
+TESTS = Source(environment.REPOSITORY, frozenset({"build", "dist", "var"}) | PROGRAM.folders)
+
+
+def require_none(violations: list[str]) -> None:
+    assert not violations, "\n" + "\n".join(violations)
+
+
+def test_the_whole_program_is_read() -> None:
+    assert {"orchestrator", "supervision", "embedded", "shared.settings", "proc_postgres"} <= {*PROGRAM.modules, *PROGRAM.folders}
+    assert "tests.architecture.test_house" in TESTS.modules
+
+
+def test_imports_point_down() -> None:
+    require_none(checks.imports_pointing_up(PROGRAM, rules.LAYERS))
+
+
+def test_no_room_knows_another() -> None:
+    require_none(checks.rooms_that_know_each_other(PROGRAM, rules.ROOMS))
+
+
+def test_there_is_no_circle_of_imports() -> None:
+    require_none(checks.cycles(PROGRAM))
+
+
+def test_each_package_enters_by_its_door() -> None:
+    require_none(checks.side_doors(PROGRAM, rules.DOORS))
+
+
+def test_each_door_is_used() -> None:
+    require_none(checks.doors_without_use(PROGRAM, rules.DOORS))
+
+
+def test_only_settings_reads_the_environment() -> None:
+    require_none(checks.readers_of_environment(PROGRAM, rules.ENVIRONMENT_READERS))
+
+
+def test_names_say_something() -> None:
+    require_none(checks.empty_names(PROGRAM, rules.FORBIDDEN_NAMES) + checks.empty_names(TESTS, rules.FORBIDDEN_NAMES))
+
+
+def test_files_are_small() -> None:
+    require_none(checks.long_files(PROGRAM, rules.LONGEST_FILE, rules.LONG_FILES))
+    require_none(checks.long_files(TESTS, rules.LONGEST_FILE, {}))
+
+
+def test_modules_open_with_a_sentence() -> None:
+    require_none(checks.modules_without_docstring(PROGRAM) + checks.modules_without_docstring(TESTS))
+
+
+def test_sql_has_its_own_home() -> None:
+    require_none(checks.sql_in_python(PROGRAM))
+
+
+def test_log_events_are_literal_words() -> None:
+    require_none(checks.unclear_events(PROGRAM))
+
+
+def test_every_kind_has_its_entry_file() -> None:
+    missing = [kind.entry for kind in KINDS if kind.entry.removesuffix(".py") not in PROGRAM.modules]
+    assert not missing
+
+
+@pytest.mark.parametrize("entry", sorted(rules.NEVER_LOADED_BY))
+def test_an_entry_loads_no_other_room_and_no_foreign_library(entry: str) -> None:
+    """The first proof of isolation: an import error in another kind's library cannot reach this kind."""
+    program = f"import json, sys, {entry}; print(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=environment.REPOSITORY, env=environment.clean(), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert run.returncode == 0, run.stderr
+    loaded = {name.split(".")[0] for name in json.loads(run.stdout)}
+    own = {name for name in rules.LAYERS[entry] if name in rules.ROOMS}
+    assert not loaded & (set(rules.ROOMS) - own), "another room was loaded"
+    assert not loaded & set(rules.NEVER_LOADED_BY[entry]), "a library was loaded that this kind must not depend on"
+
+
+def test_every_entry_has_a_rule() -> None:
+    entries = {name for name in PROGRAM.modules if name.startswith("proc_") or name == "orchestrator"}
+    assert entries == set(rules.NEVER_LOADED_BY)
