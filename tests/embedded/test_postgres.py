@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import pwd
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -26,10 +28,27 @@ from tests.support.entry import Entry
 from tests.support.waiting import eventually
 
 
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[Path]:
+    """A home whose data directory was made once, for copying."""
+    made = Path(tempfile.mkdtemp(prefix="bh-"))
+    postgres.open_cluster(Settings(bulkhead_home=made), {})
+    yield made
+    shutil.rmtree(made)
+
+
 @pytest.fixture
-def entry(home: Path) -> Iterator[Entry]:
+def empty_entry(home: Path) -> Iterator[Entry]:
+    """The entry over an empty home, which it has to prepare."""
     with Entry("postgres", home) as opened:
         yield opened
+
+
+@pytest.fixture
+def entry(empty_entry: Entry, prepared: Path) -> Entry:
+    """The entry over a prepared home."""
+    shutil.copytree(prepared, empty_entry.home, dirs_exist_ok=True, ignore=shutil.ignore_patterns("run"))
+    return empty_entry
 
 
 @pytest.fixture
@@ -54,18 +73,18 @@ def postmaster(entry: Entry) -> psutil.Process:
     return child
 
 
-def test_prepared_once_and_kept_over_a_stop(entry: Entry, ask: Ask) -> None:
-    entry.start().wait_ready()
+def test_prepared_once_and_kept_over_a_stop(empty_entry: Entry, ask: Ask) -> None:
+    empty_entry.start().wait_ready()
     ask("CREATE TABLE kept (word text)")
     ask("INSERT INTO kept VALUES ('still here')")
-    assert entry.stop() == ExitCode.OK
-    assert "database_created" in entry.log.read_text()
-    entry.log.unlink()
+    assert empty_entry.stop() == ExitCode.OK
+    assert "database_created" in empty_entry.log.read_text()
+    empty_entry.log.unlink()
 
-    entry.start().wait_ready()
+    empty_entry.start().wait_ready()
     assert ask("SELECT word FROM kept") == [("still here",)]
-    assert entry.stop() == ExitCode.OK
-    assert "database_created" not in entry.log.read_text()
+    assert empty_entry.stop() == ExitCode.OK
+    assert "database_created" not in empty_entry.log.read_text()
 
 
 def test_the_role_is_no_superuser_and_owns_its_database_with_vectors(entry: Entry, ask: Ask) -> None:
@@ -229,22 +248,22 @@ def test_a_second_copy_leaves_and_the_first_goes_on(entry: Entry, home: Path, as
     assert entry.stop() == ExitCode.OK
 
 
-def test_an_interrupted_first_start_is_done_again(entry: Entry, home: Path, ask: Ask) -> None:
+def test_an_interrupted_first_start_is_done_again(empty_entry: Entry, home: Path, ask: Ask) -> None:
     unfinished = home / "postgres.new" / "base"
     unfinished.mkdir(parents=True)
     (unfinished / "half").write_text("a file")
-    entry.start().wait_ready()
+    empty_entry.start().wait_ready()
     assert ask("SELECT 1") == [(1,)]
     assert not (home / "postgres.new").exists()
-    entry.stop()
+    empty_entry.stop()
 
 
-def test_asked_to_stop_while_preparing_it_leaves_in_order(entry: Entry) -> None:
-    entry.start()
-    entry.wait_said("X_DOING", "preparing the server")
-    assert entry.stop() == ExitCode.OK
-    entry.start().wait_ready()
-    assert entry.stop() == ExitCode.OK
+def test_asked_to_stop_while_preparing_it_leaves_in_order(empty_entry: Entry) -> None:
+    empty_entry.start()
+    empty_entry.wait_said("X_DOING", "preparing the server")
+    assert empty_entry.stop() == ExitCode.OK
+    empty_entry.start().wait_ready()
+    assert empty_entry.stop() == ExitCode.OK
 
 
 def test_a_lost_password_file_is_made_anew(entry: Entry, home: Path, ask: Ask) -> None:
@@ -288,12 +307,12 @@ def test_data_that_somebody_serves_without_the_slot_is_left_alone(home: Path) ->
         squatter.communicate()
 
 
-def test_data_of_another_major_version_is_a_configuration_error(entry: Entry, home: Path) -> None:
+def test_data_of_another_major_version_is_a_configuration_error(empty_entry: Entry, home: Path) -> None:
     (home / "postgres").mkdir()
     (home / "postgres" / "PG_VERSION").write_text("15\n")
-    entry.start()
-    assert entry.wait_exit() == ExitCode.CONFIGURATION
-    assert "was written by PostgreSQL 15" in entry.log.read_text()
+    empty_entry.start()
+    assert empty_entry.wait_exit() == ExitCode.CONFIGURATION
+    assert "was written by PostgreSQL 15" in empty_entry.log.read_text()
 
 
 def test_a_wrong_setting_is_a_configuration_error(home: Path) -> None:
@@ -326,7 +345,7 @@ def test_folders_are_opened_for_search_only_and_only_where_needed(tmp_path: Path
     shut.chmod(0o700)
     already.chmod(0o755)
     target = already / "postgres"
-    account.open_way(target, account.Account("nobody", 65534, 65534), home=already)
+    account.open_way(target, account.Account("somebody", 54321, 54321), home=already)
     assert stat.S_IMODE(shut.stat().st_mode) == 0o701
     assert stat.S_IMODE(already.stat().st_mode) == 0o755
 
