@@ -180,8 +180,10 @@ class Control:
         number = self._number(body["phone_number_id"])
         sender = "".join(filter(str.isdecimal, body["from"]))
         content = body.get("message") or {"type": "text", "text": {"body": body.get("text", "")}}
-        if not sender or not isinstance(content.get("type"), str) or (content["type"] == "text" and not content.get("text", {}).get("body")):
-            raise ControlRefused("from needs digits, and text or message.type something to say")
+        if not sender:
+            raise ControlRefused("from: digits")
+        if not isinstance(content.get("type"), str) or not (body.get("message") or body.get("text")):
+            raise ControlRefused("text, or message with a type")
         message = customer_message(number, sender, content, body.get("quoted", ""))
         return self._send(number, "customer_wrote", ["message"], id=message["id"], **{"from": sender}, name=body.get("name") or "Customer", message=message)
 
@@ -263,7 +265,7 @@ class Control:
         if not 0 <= body.get("latency_ms", 0) < 1e9:
             raise ControlRefused("latency_ms: 0 or more")
         fault = self._sandbox.faults.arm(name, left=left, **body)
-        self._sandbox.ledger.append("control", "fault_armed", **asdict(fault))
+        self._sandbox.ledger.append("control", "fault_armed", armed=asdict(fault))
         return asdict(fault)
 
     async def disarm(self, request: Request) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from typing import Final
 
 from starlette.requests import Request
@@ -14,6 +15,11 @@ from sandbox.graph_errors import GraphError
 from sandbox.state import Sandbox
 
 _METHODS: Final = ["GET", "POST", "PUT", "DELETE", "PATCH"]
+_NAME: Final = re.compile(r"[A-Za-z0-9-]+")
+
+
+def _is_header(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isprintable()
 
 
 def _own_error(http_status: int, words: str) -> Response:
@@ -49,7 +55,7 @@ def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
         url, headers = body.get("url"), body.get("headers", {})
         if not isinstance(url, str) or not url.startswith(("http://", "https://")):
             return _own_error(400, "url must be an http or https address")
-        if not isinstance(headers, dict) or not all(isinstance(value, str) and value.isascii() and value.isprintable() for value in headers.values()):
+        if not isinstance(headers, dict) or not all(_NAME.fullmatch(name) and _is_header(value) for name, value in headers.items()):
             return _own_error(400, "headers must be texts by name")
         sandbox.set_d360_webhook(url, headers)
         sandbox.ledger.append("d360", "webhook_set", url=url, headers=sorted(headers))

@@ -33,7 +33,7 @@ class Fault:
     Attributes:
         left: how often it will still be taken; None: until it is disarmed. probability: of being taken by a send or update that matches.
         channel, phone_number_id, to, status: only these; empty: all. `status` is for webhook faults.
-        code, http_status, details, latency_ms: what the fault's name says about them; 0 and "" leave it to the name.
+        code, http_status, details, latency_ms: what the fault's name says about them; None, 0 and "" leave it to the name.
         taken: how often it was.
     """
 
@@ -45,7 +45,7 @@ class Fault:
     phone_number_id: str = ""
     to: str = ""
     status: str = ""
-    code: int = 0
+    code: int | None = None
     http_status: int = 0
     details: str = ""
     latency_ms: float = 0.0

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
-_TAIL: Final = 20_000
+_TAIL: Final = 4_000
 """Entries kept in memory at least; older ones are read from the file."""
 
 _RESERVED: Final = frozenset({"seq", "at"})

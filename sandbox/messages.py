@@ -207,8 +207,9 @@ def _answer(body: Mapping[str, Any], to: str, message_id: str) -> dict[str, Any]
 
 def _fault_answer(fault: Fault, http_status: int = 0) -> Response:
     """Return the error that `fault` asks for: Meta's body when it names a code, else a bare HTTP status."""
-    if fault.code or not (fault.http_status or http_status):
-        return error_response(GraphError(fault.code or 131000, details=fault.details, http_status=fault.http_status or http_status))
+    if fault.code is not None or not (fault.http_status or http_status):
+        code = 131000 if fault.code is None else fault.code
+        return error_response(GraphError(code, details=fault.details, http_status=fault.http_status or http_status))
     return Response(status_code=fault.http_status or http_status)
 
 

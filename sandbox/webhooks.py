@@ -182,11 +182,13 @@ class Outbox:
         if self._faults.take(("updates",), **about):
             dues.reverse()
         self._pending[entry.seq] = set(plan)
+        # a number that this life was not given any more has nobody to write to
+        nowhere = not self._lanes[channel].target.url or fields["phone_number_id"] not in self._numbers
         dropped = []
         for kind, due_at in zip(plan, dues, strict=True):
             update = _Update(entry, kind, due_at, due_at)
             fault = self._faults.take(("update",), status=kind, **about)
-            if not self._lanes[channel].target.url or (fault and fault.name == "webhook_drop"):
+            if nowhere or (fault and fault.name == "webhook_drop"):
                 dropped.append(update)
                 continue
             if fault and fault.name == "webhook_delay":
