@@ -25,7 +25,15 @@ class SettingsInvalid(BulkheadError):
 
 
 class StoreUnavailable(BulkheadError):
-    """Raised when PostgreSQL cannot be reached or did not answer by the deadline; what was asked may or may not have happened."""
+    """Raised when PostgreSQL cannot be reached or did not answer by the deadline.
+
+    Attributes:
+        may_be_done: the connection was lost while the commit was under way, so that what was asked may have happened.
+    """
+
+    def __init__(self, message: str, *, may_be_done: bool = False) -> None:
+        self.may_be_done = may_be_done
+        super().__init__(message)
 
 
 class QueueUnavailable(BulkheadError):

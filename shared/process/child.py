@@ -1,0 +1,320 @@
+"""A child's lifecycle: start, serve, drain, stop; the same for every kind. Entry files call `run_child` and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
+
+import uvloop
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Mount
+
+from shared import logs
+from shared.clock import left, monotonic
+from shared.errors import SettingsInvalid, SlotTaken, StoreUnavailable
+from shared.kinds import ProcessKind, admin_port, kind_named
+from shared.process.beats import Beats
+from shared.process.endpoints import process_routes
+from shared.process.exit_codes import ExitCode
+from shared.process.heartbeat import Heartbeat, memory_mb
+from shared.process.metrics import Metrics
+from shared.process.room import Child, OpenRoom, Room, Severity
+from shared.process.server import HttpServer
+from shared.process.supervised import Command, Supervised
+from shared.settings import ChildEnvironment, Settings, load, load_child
+from shared.store.store import Store, ping
+
+log = logs.logger(__name__)
+
+_READINESS_INTERVAL_S: Final = 1.0
+_CLOSE_S: Final = 3.0
+
+
+def run_child(kind_name: str, open_room: OpenRoom) -> int:
+    """Run one process of a kind until it is told to stop, and return its exit code (`ExitCode`).
+
+    Args:
+        kind_name: row in `shared.kinds`. open_room: makes the kind's room; raises `SettingsInvalid` for what only the kind can check.
+    """
+    kind = kind_named(kind_name)
+    try:
+        settings = load()
+        identity = _complete(load_child(), kind, settings)
+    except SettingsInvalid as error:
+        logs.configure(level="info", kind=kind_name)
+        return _misconfigured(error)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    logs.configure(level=settings.log_level, kind=kind_name, instance=identity.process_instance, incarnation=identity.process_incarnation)
+    try:
+        supervised = Supervised.from_environment(identity, settings.bulkhead_home, settings.bind_address)
+    except SlotTaken as error:
+        log.error("slot_taken", slot=identity.slot, reason=str(error))
+        return ExitCode.SLOT_TAKEN
+    identity = replace(identity, process_incarnation=supervised.incarnation)
+    logs.configure(level=settings.log_level, kind=kind_name, instance=identity.process_instance, incarnation=identity.process_incarnation)
+    life = _Life(kind, settings, identity, supervised)
+    code = uvloop.run(life.run(open_room))
+    supervised.last_words(code, life.reason)
+    supervised.close()
+    return code
+
+
+def _complete(identity: ChildEnvironment, kind: ProcessKind, settings: Settings) -> ChildEnvironment:
+    """Fill in what nobody told a process that was started by hand."""
+    name = identity.process_name or kind.name
+    if name != kind.name:
+        raise SettingsInvalid([f"PROCESS_NAME={name} but this is the entry of kind {kind.name}; start the entry file of that kind"])
+    return replace(
+        identity,
+        process_name=name,
+        port=identity.port or (getattr(settings, kind.port) if kind.port else 0),
+        process_admin_port=identity.process_admin_port or admin_port(settings.admin_port, name, identity.process_instance),
+    )
+
+
+def _misconfigured(error: SettingsInvalid) -> ExitCode:
+    for problem in error.problems:
+        log.error("setting_invalid", problem=problem)
+    return ExitCode.CONFIGURATION
+
+
+class _Life:
+    """One run of `run_child`."""
+
+    def __init__(self, kind: ProcessKind, settings: Settings, identity: ChildEnvironment, supervised: Supervised) -> None:
+        self._kind, self._settings, self._identity, self._supervised = kind, settings, identity, supervised
+        self._room: Room | None = None
+        self._database = "not tried yet"
+        self._started = False
+        self._signals = 0
+        self._now = asyncio.Event()
+        self.reason = ""
+
+    async def run(self, open_room: OpenRoom) -> ExitCode:
+        loop = asyncio.get_running_loop()
+        metrics, beats = Metrics(), Beats()
+        pool_size = getattr(self._settings, self._kind.pool_size) if self._kind.pool_size else 1
+        store = Store.open(self._settings, self._identity, limit=pool_size)
+        heartbeat = Heartbeat(store, self._identity, metrics, interval_s=self._settings.heartbeat_s, status=self._word)
+        self._child = child = Child(
+            kind=self._kind,
+            settings=self._settings,
+            identity=self._identity,
+            supervised=self._supervised,
+            store=store,
+            metrics=metrics,
+            beats=beats,
+            stopping=asyncio.Event(),
+            heartbeat=heartbeat,
+            uncaught=self._uncaught,
+        )
+        self._install_handlers(loop)
+        self._describe_process(metrics)
+        self._servers: list[HttpServer] = []
+        child.spawn(self._vouch(), "watchdog")
+        starting = asyncio.ensure_future(self._start(open_room))
+        told = asyncio.ensure_future(child.stopping.wait())
+        try:
+            await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                self.reason = "told to stop before it was ready"
+                starting.cancel()
+                await asyncio.wait({starting}, timeout=_CLOSE_S)
+                return ExitCode.OK
+            if (code := starting.result()) is not ExitCode.OK:
+                return code
+            await told
+            return await self._drain()
+        finally:
+            await self._close(store)
+
+    async def _start(self, open_room: OpenRoom) -> ExitCode:
+        child = self._child
+        try:
+            await self._serve_admin()
+            self._room = await open_room(child)
+            await self._room.start()
+            await self._serve_public(self._room)
+        except SettingsInvalid as error:
+            self.reason = str(error)
+            return _misconfigured(error)
+        except Exception as error:
+            # whatever stops the start is told with its traceback and its own exit code
+            self.reason = f"{type(error).__name__}: {logs.scrub(str(error))}"
+            log.error("boot_failed", exc_info=error, reason=self.reason)
+            return ExitCode.BOOT
+        self._started = True
+        self._supervised.ready()
+        log.info("process_ready", admin_port=self._identity.process_admin_port, port=self._identity.port)
+        if self._kind.pool_size:
+            child.spawn(self._watch_readiness(), "readiness")
+            child.spawn(child.heartbeat.run(), "heartbeat")
+        return ExitCode.OK
+
+    def _install_handlers(self, loop: asyncio.AbstractEventLoop) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop_requested)
+        loop.add_reader(self._supervised.fileno(), self._commanded)
+        loop.set_exception_handler(lambda _, context: self._uncaught(context.get("exception") or RuntimeError(context["message"]), "event loop"))
+        threading.excepthook = lambda hook: loop.call_soon_threadsafe(
+            self._uncaught, hook.exc_value or SystemExit(), f"thread {hook.thread.name if hook.thread else '?'}"
+        )
+
+    def _stop_requested(self) -> None:
+        self._signals += 1
+        self._child.stopping.set()
+        if self._signals > 1:
+            self._now.set()
+
+    def _commanded(self) -> None:
+        for command in self._supervised.receive():
+            if command is Command.DRAIN:
+                self._child.stopping.set()
+            elif command is Command.POKE:
+                for poke in self._child.pokes:
+                    poke()
+
+    def _uncaught(self, error: BaseException, where: str) -> None:
+        """Classify an error that nobody handled: go on, or leave at once with exit code 1."""
+        severity = self._room.classify(error) if self._room is not None else Severity.CRITICAL
+        self._child.heartbeat.count_error(error)
+        if severity is Severity.RECOVERABLE:
+            log.warning("error_survived", exc_info=error, where=where)
+            return
+        log.error("crashed", exc_info=error, where=where)
+        self._supervised.last_words(ExitCode.CRASH, f"{type(error).__name__} in {where}")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # the state is undefined: nothing more runs here, the orchestrator ends our helpers and gives back what was in hand
+        os._exit(ExitCode.CRASH)
+
+    async def _vouch(self) -> None:
+        """Tell the orchestrator that every work loop makes progress, from the event loop itself."""
+        while True:
+            stale = self._child.beats.stale()
+            if stale:
+                log.warning("work_loop_stalled", loops=stale)
+            else:
+                self._supervised.watchdog()
+            await asyncio.sleep(self._supervised.watchdog_interval_s)
+
+    async def _watch_readiness(self) -> None:
+        ready: bool | None = None
+        while True:
+            try:
+                await self._child.store.call(ping)
+                self._database = ""
+            except StoreUnavailable as error:
+                self._database = str(error)
+            missing = self._missing()
+            if ready != (not missing):
+                ready = not missing
+                if ready:
+                    self._supervised.ready("ready")
+                    log.info("readiness_gained")
+                else:
+                    self._supervised.unready(", ".join(missing))
+                    log.warning("readiness_lost", missing=dict(missing))
+            await asyncio.sleep(_READINESS_INTERVAL_S)
+
+    def _missing(self) -> Mapping[str, str]:
+        if self._room is None or not self._started:
+            return {"process": "starting"}
+        if self._child.stopping.is_set():
+            return {"process": "draining"}
+        database = {"database": self._database} if self._kind.pool_size and self._database else {}
+        return {**database, **self._room.readiness()}
+
+    def _word(self) -> str:
+        if not self._started:
+            return "starting"
+        return "draining" if self._child.stopping.is_set() else "unready" if self._missing() else "ready"
+
+    def _health(self) -> dict[str, Any]:
+        missing, stale, stats = self._missing(), self._child.beats.stale(), self._child.store.stats
+        database = {"reachable": not self._database, "inUse": stats.in_use, "idle": stats.idle, "limit": stats.limit}
+        return {
+            "process": self._kind.name,
+            "instance": self._identity.process_instance,
+            "incarnation": self._identity.process_incarnation,
+            "status": "down" if stale else "degraded" if missing else "healthy",
+            "state": self._word(),
+            "missing": missing,
+            "stalled": stale,
+            "pid": os.getpid(),
+            "uptimeSeconds": round(self._child.heartbeat.uptime_s, 3),
+            "memoryMb": round(memory_mb(), 1),
+            "errorCount": self._child.heartbeat.errors,
+            **({"database": database} if self._kind.pool_size else {}),
+            **(self._room.health() if self._room is not None else {}),
+        }
+
+    def _describe_process(self, metrics: Metrics) -> None:
+        store, heartbeat = self._child.store, self._child.heartbeat
+        metrics.gauge("process_uptime_seconds", "Seconds since the process started.", read=lambda: heartbeat.uptime_s)
+        metrics.gauge("process_memory_megabytes", "Resident memory of the process itself.", read=memory_mb)
+        metrics.gauge("process_errors", "Uncaught errors that were survived.", read=lambda: heartbeat.errors)
+        if self._kind.pool_size:
+            metrics.gauge("database_connections_in_use", "Connections that run a transaction.", read=lambda: store.stats.in_use)
+            metrics.gauge("database_connections_idle", "Connections that wait for work.", read=lambda: store.stats.idle)
+            metrics.gauge("database_connections_limit", "Most connections this process may open.", read=lambda: store.stats.limit)
+            metrics.gauge("database_callers_waiting", "Callers that wait for a connection.", read=lambda: store.stats.waiting)
+
+    def _process_routes(self) -> list[BaseRoute]:
+        child = self._child
+        return [*process_routes(beats=child.beats, missing=self._missing, health=self._health, metrics=child.metrics)]
+
+    async def _serve_admin(self) -> None:
+        listener = socket.create_server(("127.0.0.1", self._identity.process_admin_port))
+        await self._serve(HttpServer(Starlette(routes=self._process_routes()), [listener], "admin"))
+
+    async def _serve_public(self, room: Room) -> None:
+        listeners = self._supervised.listening_sockets()
+        if listeners:
+            routes = self._process_routes() + ([Mount("/", room.app)] if room.app is not None else [])
+            await self._serve(HttpServer(Starlette(routes=routes), listeners, "public"))
+
+    async def _serve(self, server: HttpServer) -> None:
+        await server.start()
+        self._servers.append(server)
+
+    async def _drain(self) -> ExitCode:
+        by = monotonic() + self._kind.drain_s
+        self._supervised.stopping("draining")
+        log.info("drain_started", limit_s=self._kind.drain_s)
+        finishing = asyncio.ensure_future(self._finish(by))
+        impatient = asyncio.ensure_future(self._now.wait())
+        await asyncio.wait({finishing, impatient}, timeout=left(by), return_when=asyncio.FIRST_COMPLETED)
+        impatient.cancel()
+        if finishing.done() and finishing.result():
+            self.reason = "drained"
+            log.info("drain_finished")
+            return ExitCode.OK
+        finishing.cancel()
+        self.reason = "told to stop now" if self._now.is_set() else "drain deadline passed"
+        log.warning("drain_incomplete", reason=self.reason)
+        return ExitCode.DRAIN_DEADLINE
+
+    async def _finish(self, by: float) -> bool:
+        # the public port first: requests under way are answered, new ones go to another instance
+        answered = [await server.stop(by) for server in self._servers[1:]]
+        return (self._room is None or await self._room.drain(by)) and all(answered)
+
+    async def _close(self, store: Store) -> None:
+        if self._room is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._room.close(), _CLOSE_S)
+        await self._child.cancel_tasks()
+        for server in reversed(self._servers):
+            await server.stop(monotonic())
+        store.close()

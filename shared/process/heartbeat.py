@@ -1,0 +1,89 @@
+"""The heartbeat row: proof of progress for operators and other hosts, written from the event loop. Never used for liveness on this host."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from shared.clock import monotonic
+from shared.errors import StoreUnavailable
+from shared.logs import logger
+from shared.process.metrics import Metrics
+from shared.settings import ChildEnvironment
+from shared.store import processes
+from shared.store.store import Store
+
+log = logger(__name__)
+_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def memory_mb() -> float:
+    """Return this process's resident memory in megabytes, without its children."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE_MB
+
+
+class Heartbeat:
+    """Writes the row of one slot, and counts the errors that it reports.
+
+    Args:
+        status: asked at each beat: what the process says of itself in one word. interval_s: seconds between beats.
+    """
+
+    def __init__(self, store: Store, identity: ChildEnvironment, metrics: Metrics, *, interval_s: float, status: Callable[[], str]) -> None:
+        self._store, self._identity, self._metrics = store, identity, metrics
+        self._interval_s, self._status = interval_s, status
+        self._started_at = monotonic()
+        self._host = socket.gethostname()
+        self._new_errors = 0
+        self._last_error = ""
+        self.errors = 0
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since this process started."""
+        return monotonic() - self._started_at
+
+    def count_error(self, error: BaseException) -> None:
+        """Add an error to the next beat; only its class is kept, since its text may hold private data."""
+        self.errors += 1
+        self._new_errors += 1
+        self._last_error = type(error).__name__
+
+    async def beat_once(self) -> None:
+        """Write the row now. Raises `StoreUnavailable`; the errors counted so far are then kept for the next beat."""
+        new_errors = self._new_errors
+        await self._store.call(
+            processes.write_heartbeat,
+            processes.Heartbeat(
+                process_name=self._identity.process_name,
+                instance=self._identity.process_instance,
+                status=self._status(),
+                uptime_s=self.uptime_s,
+                memory_mb=memory_mb(),
+                connections=self._store.stats.in_use + self._store.stats.idle,
+                pid=os.getpid(),
+                host=self._host,
+                incarnation=self._identity.process_incarnation,
+                new_errors=new_errors,
+                last_error=self._last_error,
+                metrics=self._metrics.snapshot(),
+            ),
+        )
+        self._new_errors -= new_errors
+
+    async def run(self) -> None:
+        """Beat for ever; a database that is away is noted once and does not disturb the process."""
+        away = False
+        while True:
+            try:
+                await self.beat_once()
+                away = False
+            except StoreUnavailable as error:
+                if not away:
+                    log.warning("heartbeat_not_written", reason=str(error))
+                away = True
+            self._store.prune()
+            await asyncio.sleep(self._interval_s)

@@ -1,0 +1,47 @@
+"""Figures of one process, and the only door to prometheus_client. All names start with `bulkhead_`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+LATENCY_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """A registry of this process's own figures."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+
+    def counter(self, name: str, purpose: str, labels: Sequence[str] = ()) -> Counter:
+        """Make a counter that only goes up, shown as `bulkhead_<name>_total`."""
+        return Counter(name, purpose, labels, namespace="bulkhead", registry=self._registry)
+
+    def gauge(self, name: str, purpose: str, labels: Sequence[str] = (), *, read: Callable[[], float] | None = None) -> Gauge:
+        """Make a gauge; with `read` its value is asked for at each scrape."""
+        gauge = Gauge(name, purpose, labels, namespace="bulkhead", registry=self._registry)
+        if read is not None:
+            gauge.set_function(read)
+        return gauge
+
+    def histogram(self, name: str, purpose: str, labels: Sequence[str] = (), buckets: Sequence[float] = LATENCY_BUCKETS_S) -> Histogram:
+        """Make a histogram of durations in seconds."""
+        return Histogram(name, purpose, labels, namespace="bulkhead", registry=self._registry, buckets=tuple(buckets))
+
+    def exposition(self) -> bytes:
+        """Return all figures in Prometheus' text form."""
+        return generate_latest(self._registry)
+
+    def snapshot(self) -> dict[str, float]:
+        """Return all figures but histogram buckets, by name and labels, for the metrics table."""
+        figures: dict[str, float] = {}
+        for family in self._registry.collect():
+            for sample in family.samples:
+                if not sample.name.endswith(("_bucket", "_created")):
+                    labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
+                    figures[sample.name.removeprefix("bulkhead_") + (f"{{{labels}}}" if labels else "")] = sample.value
+        return figures

@@ -1,0 +1,101 @@
+"""What a kind brings to its process (`Room`) and what it gets to stand on (`Child`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+from starlette.types import ASGIApp
+
+from shared.kinds import ProcessKind
+from shared.process.beats import Beats
+from shared.process.heartbeat import Heartbeat
+from shared.process.metrics import Metrics
+from shared.process.supervised import Supervised
+from shared.settings import ChildEnvironment, Settings
+from shared.store.store import Store
+
+_CANCEL_S: Final = 3.0
+
+
+class Severity(StrEnum):
+    """What an uncaught error means for the process."""
+
+    RECOVERABLE = "recoverable"
+    """Log it, clean up what it concerns, go on."""
+    CRITICAL = "critical"
+    """The state is undefined: exit 1 and be restarted."""
+
+
+class Room(Protocol):
+    """What a kind brings; see ARCHITECTURE.md."""
+
+    app: ASGIApp | None
+    """Served on the kind's public port; None if it has none."""
+
+    async def start(self) -> None:
+        """Become ready. A database or Redis that is away is no reason to fail."""
+
+    async def drain(self, by: float) -> bool:
+        """Take no new work, finish what is in hand until the monotonic instant `by`. Returns whether nothing is left."""
+
+    async def close(self) -> None:
+        """Give everything back; called exactly once, also after a failed start."""
+
+    def readiness(self) -> Mapping[str, str]:
+        """Return what is missing, by name; empty means ready."""
+
+    def health(self) -> Mapping[str, Any]:
+        """Return facts about the kind for `GET /health`."""
+
+    def classify(self, error: BaseException) -> Severity:
+        """Say what an uncaught error means."""
+
+
+@dataclass(kw_only=True)
+class Child:
+    """What a room gets to stand on.
+
+    Attributes:
+        store: this process's own pool. The kinds without a database have one too; it connects on first use.
+        stopping: set when a drain begins. uncaught: classifies an error that nobody handled.
+        pokes: called when the orchestrator says that there is something new to look at.
+    """
+
+    kind: ProcessKind
+    settings: Settings
+    identity: ChildEnvironment
+    supervised: Supervised
+    store: Store
+    metrics: Metrics
+    beats: Beats
+    stopping: asyncio.Event
+    heartbeat: Heartbeat
+    pokes: list[Callable[[], None]] = field(default_factory=list)
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    uncaught: Callable[[BaseException, str], None] = field(default=lambda _error, _where: None)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Run `work` in the background. An error that leaves it is classified like any uncaught one; so is its early end by `SystemExit`."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.uncaught(error, task.get_name())
+
+    async def cancel_tasks(self) -> None:
+        """Cancel what `spawn` started and wait for it."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=_CANCEL_S)
+
+
+OpenRoom = Callable[[Child], Awaitable[Room]]

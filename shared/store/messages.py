@@ -1,0 +1,283 @@
+"""Outbound messages in PostgreSQL: one typed function for each named statement of `queries/messages.sql`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Receipt, Retry, Sent
+from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors, require_transition
+from shared.store.pool import Row, Transaction, records
+
+_ROW_FIELDS: Final = ("id", "company_id", "connection_id", "connection_type", "chat_id", "type", "content", "attempt", "token", "incarnation")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewMessage:
+    """A message to accept.
+
+    Attributes:
+        fingerprint: digest of what was asked, so that an idempotency key cannot be used for something else.
+    """
+
+    company_id: str
+    connection_id: int
+    process_name: str
+    chat_id: str
+    type: str
+    content: Mapping[str, Any]
+    fingerprint: str = ""
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accepted:
+    """What became of a `NewMessage`.
+
+    Attributes:
+        id: its row. replayed: the row was there already, from an earlier request with the same key. conflict: that request asked for
+            something else; `id` is then the earlier row. state: the row's state.
+    """
+
+    id: int
+    replayed: bool = False
+    conflict: bool = False
+    state: MessageState = MessageState.QUEUED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settlement:
+    """What to write about one claimed row."""
+
+    id: int
+    state: MessageState
+    provider_id: str = ""
+    after_s: float = 0.0
+    code: str = ""
+    detail: str = ""
+    counts: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Doubt:
+    """A row in doubt: the message, for how long (seconds), when it was claimed, and the company's policy (None: the setting's)."""
+
+    message: OutboundMessage
+    doubt_s: float
+    claimed_at: datetime
+    policy: str | None
+
+
+def accept(transaction: Transaction, messages: Sequence[NewMessage]) -> list[Accepted]:
+    """Write `messages` in their order, and return what became of each; used keys answer with their earlier row."""
+    rows = [
+        {
+            "position": position,
+            "company_id": message.company_id,
+            "connection_id": message.connection_id,
+            "process_name": message.process_name,
+            "chat_id": message.chat_id,
+            "type": message.type,
+            "content": message.content,
+            "idempotency_key": message.idempotency_key,
+            "fingerprint": message.fingerprint,
+        }
+        for position, message in enumerate(messages)
+    ]
+    written = {row["position"]: Accepted(id=row["id"]) for row in transaction.rows("accept_messages", rows=records(rows))}
+    missing = [position for position in range(len(messages)) if position not in written]
+    if missing:
+        earlier = {
+            (row["company_id"], row["idempotency_key"]): row
+            for row in transaction.rows(
+                "messages_by_idempotency_key",
+                company_ids=[messages[position].company_id for position in missing],
+                keys=[messages[position].idempotency_key for position in missing],
+            )
+        }
+        for position in missing:
+            message = messages[position]
+            row = earlier[message.company_id, message.idempotency_key]
+            written[position] = Accepted(id=row["id"], replayed=True, conflict=row["fingerprint"] != message.fingerprint, state=MessageState(row["state"]))
+    return [written[position] for position in range(len(messages))]
+
+
+def find_by_key(transaction: Transaction, company_id: str, key: str) -> Row | None:
+    """Return the row that took an idempotency key (id, fingerprint, state), None when no row did."""
+    return transaction.row("messages_by_idempotency_key", company_ids=[company_id], keys=[key])
+
+
+def claim(
+    transaction: Transaction,
+    *,
+    kind: str,
+    incarnation: str,
+    ids: Sequence[int],
+    chats: Iterable[tuple[int, str]] = (),
+    most: int,
+    token_at_claim: bool,
+) -> list[OutboundMessage]:
+    """Make `incarnation` the sender of rows that are due and first in their chat.
+
+    Args:
+        ids: rows to look at. chats: (connection id, chat id) whose head is to be looked at too. most: how many at most.
+        token_at_claim: write the token that the kind's channel uses (`bulkhead:<id>:<attempt>`) with the claim.
+    Returns:
+        The claimed rows in the order of their ids; those that are not due, not first or not ours are silently left out.
+    """
+    chats = list(chats)
+    rows = transaction.rows(
+        "claim_messages",
+        kind=kind,
+        incarnation=incarnation,
+        ids=list(ids),
+        chat_connections=[connection_id for connection_id, _ in chats],
+        chat_ids=[chat_id for _, chat_id in chats],
+        most=most,
+        token_at_claim=token_at_claim,
+    )
+    return [_outbound(row) for row in rows]
+
+
+def due(transaction: Transaction, *, kind: str, grace_s: float, most: int) -> list[int]:
+    """Return ids of rows that should have been claimed by now, oldest first: what the relay hints again."""
+    return [row["id"] for row in transaction.rows("due_messages", kind=kind, grace_s=grace_s, most=most)]
+
+
+def record_token(transaction: Transaction, *, message_id: int, incarnation: str, token: str) -> bool:
+    """Store the id that the message will have at the provider. Returns False when the incarnation no longer owns the row."""
+    return transaction.row("record_token", id=message_id, incarnation=incarnation, token=token) is not None
+
+
+def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wait_s: float) -> Settlement:
+    """Translate an outcome into what is written.
+
+    Args:
+        attempts: attempts after which a counted retry becomes a dead letter. wait_s: the retry law's wait for the next attempt.
+    """
+    match outcome:
+        case Sent(provider_id=provider_id):
+            return Settlement(id=message.id, state=MessageState.SENT, provider_id=provider_id)
+        case Retry() if outcome.counts and message.attempt >= attempts:
+            return Settlement(id=message.id, state=MessageState.FAILED, code=outcome.code, detail=outcome.detail)
+        case Retry():
+            after_s = wait_s if outcome.after_s is None else outcome.after_s
+            return Settlement(id=message.id, state=MessageState.QUEUED, after_s=after_s, code=outcome.code, detail=outcome.detail, counts=outcome.counts)
+        case Dead():
+            return Settlement(id=message.id, state=MessageState.FAILED, code=outcome.code, detail=outcome.detail)
+        case InDoubt():
+            return Settlement(id=message.id, state=MessageState.IN_DOUBT, code=outcome.code, detail=outcome.detail)
+
+
+def settle(transaction: Transaction, *, incarnation: str, settlements: Sequence[Settlement]) -> set[int]:
+    """Write what became of claimed rows. Returns the ids that were written; the others are owned by somebody else by now, or moved on."""
+    rows = [
+        {
+            "id": one.id,
+            "state": one.state,
+            "provider_id": one.provider_id,
+            "after_s": one.after_s,
+            "code": one.code,
+            "detail": one.detail,
+            "counts": one.counts,
+        }
+        for one in settlements
+    ]
+    return {row["id"] for row in transaction.rows("settle_messages", rows=records(rows), incarnation=incarnation)}
+
+
+def reclaim(transaction: Transaction, *, incarnation: str) -> list[Row]:
+    """Give back what a dead incarnation had in hand; idempotent. Returns (id, state, process_name) of each row that moved."""
+    return transaction.rows("reclaim_messages", incarnation=incarnation)
+
+
+def abandoned_incarnations(transaction: Transaction, *, silent_s: float) -> list[str]:
+    """Return incarnations that hold rows but have been silent in the heartbeat table for `silent_s`: the dead of other hosts."""
+    return [row["incarnation"] for row in transaction.rows("abandoned_incarnations", silent_s=silent_s)]
+
+
+def in_doubt(transaction: Transaction, *, kind: str, most: int) -> list[Doubt]:
+    """Return rows in doubt that are not held for a human, longest in doubt first."""
+    return [
+        Doubt(message=_outbound(row), doubt_s=row["doubt_s"], claimed_at=row["claimed_at"], policy=row["policy"])
+        for row in transaction.rows("in_doubt_messages", kind=kind, most=most)
+    ]
+
+
+def resolve(transaction: Transaction, *, message_id: int, state: MessageState, code: str, incarnation: str, provider_id: str = "") -> bool:
+    """Move a row out of doubt. Returns False when something else (a webhook, a human) did so first."""
+    require_transition(MESSAGE_TRANSITIONS, MessageState.IN_DOUBT, state)
+    return transaction.row("resolve_in_doubt", id=message_id, state=state, code=code, incarnation=incarnation, provider_id=provider_id) is not None
+
+
+def hold(transaction: Transaction, *, message_id: int, code: str, incarnation: str) -> bool:
+    """Leave a row in doubt to a human. Returns False when it is no longer in doubt, or held already."""
+    return transaction.row("hold_in_doubt", id=message_id, code=code, incarnation=incarnation) is not None
+
+
+def apply_receipts(transaction: Transaction, receipts: Sequence[Receipt]) -> list[bool]:
+    """Move messages on by what the provider says; duplicates, skipped steps and wrong order are harmless.
+
+    Returns:
+        For each receipt whether a message of ours was found for it.
+    """
+    matched = [False] * len(receipts)
+    for state in (MessageState.SENT, MessageState.DELIVERED, MessageState.READ, MessageState.FAILED):
+        rows = [
+            {
+                "position": position,
+                "connection_id": receipt.connection_id,
+                "at": receipt.at.isoformat(),
+                "provider_id": receipt.provider_id,
+                "token": receipt.token,
+                "code": receipt.code,
+                "detail": receipt.detail,
+                "extra": dict(receipt.extra),
+            }
+            for position, receipt in enumerate(receipts)
+            if receipt.state is state
+        ]
+        if rows:
+            before = list(predecessors(MESSAGE_TRANSITIONS, state))
+            for row in transaction.rows("apply_receipts", rows=records(rows), state=state, before=before):
+                matched[row["position"]] = True
+    return matched
+
+
+def by_id(transaction: Transaction, company_id: str, message_id: int) -> Row | None:
+    """Return one outbound message of a company, None when it has none with this id."""
+    return transaction.row("message_by_id", company_id=company_id, id=message_id)
+
+
+def history(transaction: Transaction, message_id: int) -> list[Row]:
+    """Return every step of one message, oldest first."""
+    return transaction.rows("message_history", id=message_id)
+
+
+def chat_page(transaction: Transaction, *, company_id: str, chat_id: str, before: tuple[datetime, int], most: int) -> list[Row]:
+    """Return both directions of a chat, newest first, strictly before the cursor (created_at, id)."""
+    return transaction.rows("chat_page", company_id=company_id, chat_id=chat_id, before_at=before[0], before_id=before[1], most=most)
+
+
+def quotable(transaction: Transaction, *, company_id: str, connection_id: int, chat_id: str, quoted: str) -> str | None:
+    """Return the provider's id of the message in this chat that `quoted` names (our id or the provider's), None when there is none."""
+    row = transaction.row(
+        "quotable_message",
+        company_id=company_id,
+        connection_id=connection_id,
+        chat_id=chat_id,
+        quoted=quoted,
+        id=int(quoted) if quoted.isdecimal() and len(quoted) <= 18 else -1,
+    )
+    return row["provider_id"] if row else None
+
+
+def queue_depth(transaction: Transaction) -> list[Row]:
+    """Return how much is open by kind and state, with the age of the oldest in seconds."""
+    return transaction.rows("queue_depth")
+
+
+def _outbound(row: Row) -> OutboundMessage:
+    return OutboundMessage(**{name: row[name] for name in _ROW_FIELDS})

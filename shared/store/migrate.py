@@ -1,0 +1,71 @@
+"""Applies `migrations/*.sql` with yoyo, one process at a time.
+
+yoyo's own lock is a row that stays when its holder is killed; a PostgreSQL advisory lock is gone with the connection, so that is what
+keeps several starting processes apart.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg2
+import yoyo
+
+from shared.errors import StoreUnavailable
+from shared.kinds import KINDS
+from shared.store.statements import statements
+
+_ADVISORY_LOCK: Final = 0x62756C6B
+"""Any number that nobody else uses: "bulk"."""
+
+
+def migrations_directory() -> Path:
+    """Return the directory of the migrations, in a checkout and in an installed copy."""
+    return Path(__file__).parents[2] / "migrations"
+
+
+@contextmanager
+def _backend(database_url: str) -> Iterator[Any]:
+    logging.getLogger("yoyo").setLevel(logging.WARNING)
+    try:
+        with closing(psycopg2.connect(database_url, application_name="bulkhead/migrate")) as guard:
+            guard.autocommit = True
+            with guard.cursor() as cursor:
+                cursor.execute(statements()["lock_migrations"], {"key": _ADVISORY_LOCK})
+                backend = yoyo.get_backend(database_url)
+                try:
+                    yield backend
+                finally:
+                    backend.connection.close()
+    except psycopg2.OperationalError as error:
+        raise StoreUnavailable(f"PostgreSQL: {str(error).strip()}") from error
+
+
+def pending(database_url: str) -> list[str]:
+    """Return the names of migrations that are not applied yet, in order. Raises `StoreUnavailable` when PostgreSQL cannot be reached."""
+    with _backend(database_url) as backend:
+        return [migration.id for migration in backend.to_apply(yoyo.read_migrations(str(migrations_directory())))]
+
+
+def apply(database_url: str) -> list[str]:
+    """Apply what is pending and bring the copy of the kinds registry up to date.
+
+    Args:
+        database_url: `postgresql://…`.
+    Returns:
+        Names of the migrations that were applied now, in order.
+    Raises:
+        StoreUnavailable: PostgreSQL cannot be reached.
+    """
+    with _backend(database_url) as backend:
+        migrations = backend.to_apply(yoyo.read_migrations(str(migrations_directory())))
+        backend.apply_migrations(migrations)
+        rows = [(connection_type, kind.name) for kind in KINDS for connection_type in kind.connection_types]
+        with backend.connection.cursor() as cursor:
+            parameters = {"connection_types": [row[0] for row in rows], "process_names": [row[1] for row in rows]}
+            cursor.execute(statements()["sync_connection_types"], parameters)
+        return [migration.id for migration in migrations]

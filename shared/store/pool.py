@@ -1,0 +1,257 @@
+"""A connection pool that keeps its word: waits with a deadline, never hands out a dead connection, never waits for a frozen server.
+
+psycopg2's own pool raises when it is exhausted and hands back connections that are gone, and a plain psycopg2 call waits for a frozen
+server for ever. Here every statement runs under psycopg2's wait callback, which polls the socket with the deadline of the running transaction;
+when it passes, the connection is closed and the caller gets `StoreUnavailable`.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg2
+from psycopg2 import extensions, extras
+
+from shared.clock import Monotonic, left, monotonic
+from shared.errors import StoreUnavailable
+from shared.store.statements import statements
+
+Row = Mapping[str, Any]
+
+_READ_EVENTS: Final = select.POLLIN | select.POLLERR | select.POLLHUP
+_WRITE_EVENTS: Final = select.POLLOUT | select.POLLERR | select.POLLHUP
+_GONE: Final = (psycopg2.OperationalError, psycopg2.InterfaceError)
+_running = threading.local()
+
+
+class _DeadlinePassed(Exception):
+    """Raised inside psycopg2's wait; psycopg2 then closes the connection."""
+
+
+def _wait(connection: Any) -> None:
+    poller = select.poll()
+    while (state := connection.poll()) != extensions.POLL_OK:
+        poller.register(connection.fileno(), _READ_EVENTS if state == extensions.POLL_READ else _WRITE_EVENTS)
+        by = getattr(_running, "by", None)
+        if not poller.poll(None if by is None else left(by) * 1000):
+            raise _DeadlinePassed
+        poller.unregister(connection.fileno())
+
+
+extensions.set_wait_callback(_wait)
+
+
+class Transaction:
+    """One open transaction: runs statements by name. Given to functions that `Pool.run` and `Store.call` execute."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def rows(self, name: str, /, **parameters: Any) -> list[Row]:
+        """Run the statement called `name` and return all its rows as mappings by column name."""
+        self._cursor.execute(statements()[name], parameters)
+        return list(self._cursor.fetchall()) if self._cursor.description else []
+
+    def row(self, name: str, /, **parameters: Any) -> Row | None:
+        """Run the statement called `name` and return its first row, None when there is none."""
+        found = self.rows(name, **parameters)
+        return found[0] if found else None
+
+    def one(self, name: str, /, **parameters: Any) -> Row:
+        """Run the statement called `name`, which always answers with a row. Raises `LookupError` when it does not."""
+        found = self.row(name, **parameters)
+        if found is None:
+            raise LookupError(f"{name} answered without a row")
+        return found
+
+    def execute(self, name: str, /, **parameters: Any) -> int:
+        """Run the statement called `name` and return how many rows it touched."""
+        self._cursor.execute(statements()[name], parameters)
+        return int(self._cursor.rowcount)
+
+
+def json(value: Any) -> Any:
+    """Wrap a mapping or list for a `jsonb` parameter."""
+    return extras.Json(value)
+
+
+def records(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Wrap rows for a statement's `jsonb_to_recordset` parameter."""
+    return extras.Json(list(rows))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolStats:
+    """What the pool is doing: counts of connections and of callers."""
+
+    limit: int
+    in_use: int
+    idle: int
+    waiting: int
+    opened: int
+    discarded: int
+    deadlines_passed: int
+
+
+class Pool:
+    """Connections of one process, at most `limit`.
+
+    Args:
+        dsn: PostgreSQL address. limit: most connections at once. application_name: shown in `pg_stat_activity`, as kind/slot/incarnation.
+        idle_s: an idle connection is closed after this long. connect_s: longest wait for a connection.
+    """
+
+    def __init__(self, dsn: str, *, limit: int, application_name: str, idle_s: float, connect_s: float, clock: Monotonic = monotonic) -> None:
+        self._dsn, self._limit, self._application_name = dsn, limit, application_name
+        self._idle_s, self._connect_s, self._clock = idle_s, connect_s, clock
+        self._idle: deque[tuple[Any, float]] = deque()
+        self._free = threading.Condition()
+        self._in_use = self._waiting = self._opened = self._discarded = self._deadlines_passed = 0
+        self._closed = False
+
+    @property
+    def stats(self) -> PoolStats:
+        """Return the counts as they are now."""
+        with self._free:
+            return PoolStats(
+                limit=self._limit,
+                in_use=self._in_use,
+                idle=len(self._idle),
+                waiting=self._waiting,
+                opened=self._opened,
+                discarded=self._discarded,
+                deadlines_passed=self._deadlines_passed,
+            )
+
+    @contextmanager
+    def transaction(self, by: float) -> Iterator[Transaction]:
+        """Open a transaction that commits at the end of the block and rolls back when the block raises.
+
+        Args:
+            by: monotonic instant by which everything, waiting for a connection included, must have ended.
+        Raises:
+            StoreUnavailable: no connection, lost connection or deadline passed; `may_be_done` tells whether the commit was under way.
+        """
+        connection = self._take(by)
+        _running.by = by
+        committing = healthy = False
+        try:
+            with connection.cursor(cursor_factory=extras.RealDictCursor) as cursor:
+                yield Transaction(cursor)
+            committing = True
+            connection.commit()
+            healthy = True
+        except extensions.TransactionRollbackError:
+            # a deadlock or a lost race: the server rolled back and the connection is sound
+            healthy = self._roll_back(connection)
+            raise
+        except (*_GONE, _DeadlinePassed) as error:
+            raise self._unavailable(error, may_be_done=committing) from error
+        except BaseException:
+            healthy = self._roll_back(connection)
+            raise
+        finally:
+            _running.by = None
+            self._give_back(connection, healthy)
+
+    def prune(self) -> None:
+        """Close connections that have been idle for too long; called from the process's own housekeeping."""
+        with self._free:
+            while self._idle and self._clock() - self._idle[0][1] > self._idle_s:
+                self._discard(self._idle.popleft()[0])
+
+    def close(self) -> None:
+        """Close every idle connection; those in use are closed as they come back."""
+        with self._free:
+            self._closed = True
+            while self._idle:
+                self._discard(self._idle.pop()[0])
+            self._free.notify_all()
+
+    def _take(self, by: float) -> Any:
+        by = min(by, self._clock() + self._connect_s)
+        with self._free:
+            self._waiting += 1
+            try:
+                if not self._free.wait_for(lambda: self._closed or self._in_use < self._limit, timeout=left(by, self._clock())):
+                    raise StoreUnavailable(f"all {self._limit} database connections are in use; none came free in time")
+            finally:
+                self._waiting -= 1
+            if self._closed:
+                raise StoreUnavailable("the database pool is closed")
+            self._in_use += 1
+            while self._idle:
+                connection, _ = self._idle.pop()
+                if self._alive(connection):
+                    return connection
+                self._discard(connection)
+        try:
+            return self._open(by)
+        except BaseException:
+            with self._free:
+                self._in_use -= 1
+                self._free.notify()
+            raise
+
+    def _open(self, by: float) -> Any:
+        _running.by = by
+        try:
+            # keepalives and tcp_user_timeout end connections whose peer is gone; the session's own limits end what a lost client left behind
+            connection = psycopg2.connect(
+                self._dsn,
+                application_name=self._application_name,
+                keepalives_idle=5,
+                keepalives_interval=2,
+                keepalives_count=3,
+                tcp_user_timeout=5000,
+                options="-c idle_in_transaction_session_timeout=30s -c timezone=UTC",
+            )
+        except (*_GONE, _DeadlinePassed) as error:
+            raise self._unavailable(error, may_be_done=False) from error
+        finally:
+            _running.by = None
+        with self._free:
+            self._opened += 1
+        return connection
+
+    @staticmethod
+    def _alive(connection: Any) -> bool:
+        # an idle connection has nothing to say: a readable socket means that the server closed it
+        return not connection.closed and not select.select([connection.fileno()], [], [], 0)[0]
+
+    @staticmethod
+    def _roll_back(connection: Any) -> bool:
+        try:
+            connection.rollback()
+        except (*_GONE, _DeadlinePassed):
+            return False
+        return True
+
+    def _give_back(self, connection: Any, healthy: bool) -> None:
+        with self._free:
+            self._in_use -= 1
+            if healthy and not connection.closed and not self._closed:
+                self._idle.append((connection, self._clock()))
+            else:
+                self._discard(connection)
+            self._free.notify()
+
+    def _discard(self, connection: Any) -> None:
+        self._discarded += 1
+        try:
+            connection.close()
+        except _GONE:
+            return  # closing what is broken may fail; it is gone either way
+
+    def _unavailable(self, error: BaseException, *, may_be_done: bool) -> StoreUnavailable:
+        if isinstance(error, _DeadlinePassed):
+            with self._free:
+                self._deadlines_passed += 1
+            return StoreUnavailable("PostgreSQL did not answer in time", may_be_done=may_be_done)
+        return StoreUnavailable(f"PostgreSQL: {str(error).strip() or type(error).__name__}", may_be_done=may_be_done)

@@ -1,0 +1,69 @@
+"""Heartbeats, figures and events of processes: typed functions for `queries/processes.sql`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.store.pool import Row, Transaction, json, records
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heartbeat:
+    """What a slot says of itself; `new_errors` counts since its last heartbeat."""
+
+    process_name: str
+    instance: int
+    status: str
+    uptime_s: float
+    memory_mb: float
+    connections: int
+    pid: int
+    host: str
+    incarnation: str
+    new_errors: int = 0
+    last_error: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def write_heartbeat(transaction: Transaction, beat: Heartbeat) -> None:
+    """Write a slot's heartbeat and its figures."""
+    transaction.execute(
+        "write_heartbeat",
+        process_name=beat.process_name,
+        instance=beat.instance,
+        status=beat.status,
+        new_errors=beat.new_errors,
+        last_error=beat.last_error,
+        uptime_s=beat.uptime_s,
+        memory_mb=beat.memory_mb,
+        connections=beat.connections,
+        pid=beat.pid,
+        host=beat.host,
+        incarnation=beat.incarnation,
+        detail=json(dict(beat.detail)),
+    )
+    if beat.metrics:
+        transaction.execute("write_metrics", process_name=beat.process_name, instance=beat.instance, metrics=json(dict(beat.metrics)))
+
+
+def write_events(transaction: Transaction, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Keep events of the orchestrator's journal (boot_id, seq, at, event, process_name, instance, incarnation, detail). Returns how many were new."""
+    return transaction.execute("write_process_events", rows=records(rows))
+
+
+def statuses(transaction: Transaction) -> list[Row]:
+    """Return every slot with its computed status."""
+    return transaction.rows("process_statuses")
+
+
+def latest_metrics(transaction: Transaction, process_name: str) -> list[Row]:
+    """Return the newest figures of each slot of a kind."""
+    return transaction.rows("latest_metrics", process_name=process_name)
+
+
+def latest_events(transaction: Transaction, process_name: str = "", *, most: int = 100) -> list[Row]:
+    """Return what happened to a kind (to all when empty), newest first."""
+    return transaction.rows("latest_process_events", process_name=process_name, most=most)

@@ -1,0 +1,245 @@
+-- accept_messages --
+-- Write new rows in one statement; a row whose idempotency key exists already is left out of the answer.
+WITH given AS (
+    SELECT nextval('message_ids') AS id, r.*
+    FROM (SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
+          AS r(position int, company_id text, connection_id bigint, process_name text, chat_id text, type text, content jsonb,
+               idempotency_key text, fingerprint text)
+          ORDER BY position) AS r
+), written AS (
+    INSERT INTO messages (id, company_id, connection_id, process_name, chat_id, type, content, idempotency_key, fingerprint)
+    SELECT id, company_id, connection_id, process_name, chat_id, type, content, idempotency_key, fingerprint FROM given
+    ON CONFLICT (company_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+    RETURNING id
+), noted AS (
+    INSERT INTO message_events (message_id, state) SELECT id, 'queued' FROM written
+)
+SELECT given.position, given.id FROM given JOIN written USING (id);
+
+-- messages_by_idempotency_key --
+-- Find the rows that took these keys before.
+SELECT m.company_id, m.idempotency_key, m.id, m.fingerprint, m.state
+FROM messages m
+JOIN unnest(%(company_ids)s::text[], %(keys)s::text[]) AS k(company_id, idempotency_key) USING (company_id, idempotency_key);
+
+-- claim_messages --
+-- Make one incarnation the sender of rows that are due and first in their chat: given ids, and whatever now heads the given chats.
+WITH candidates AS (
+    SELECT unnest(%(ids)s::bigint[]) AS id
+    UNION
+    SELECT head.id
+    FROM unnest(%(chat_connections)s::bigint[], %(chat_ids)s::text[]) AS c(connection_id, chat_id)
+    CROSS JOIN LATERAL (
+        SELECT id FROM messages m
+        WHERE m.connection_id = c.connection_id AND m.chat_id = c.chat_id AND m.state IN ('queued', 'sending', 'in_doubt')
+        ORDER BY id LIMIT 1
+    ) AS head
+), ready AS (
+    SELECT q.id
+    FROM messages q JOIN candidates USING (id)
+    WHERE q.process_name = %(kind)s AND q.state = 'queued' AND (q.not_before IS NULL OR q.not_before <= now())
+      AND NOT EXISTS (
+          SELECT FROM messages earlier
+          WHERE earlier.connection_id = q.connection_id AND earlier.chat_id = q.chat_id AND earlier.id < q.id
+            AND earlier.state IN ('queued', 'sending', 'in_doubt'))
+      AND EXISTS (SELECT FROM phone_configs c WHERE c.id = q.connection_id AND c.status = 'active')
+    ORDER BY q.id LIMIT %(most)s
+    FOR UPDATE OF q SKIP LOCKED
+), claimed AS (
+    UPDATE messages m
+    SET state = 'sending', incarnation = %(incarnation)s, attempt = m.attempt + 1, claimed_at = now(), updated_at = now(),
+        token = CASE WHEN %(token_at_claim)s THEN 'bulkhead:' || m.id || ':' || (m.attempt + 1) ELSE m.token END
+    FROM ready WHERE m.id = ready.id
+    RETURNING m.id, m.company_id, m.connection_id, m.chat_id, m.type, m.content, m.attempt, m.token, m.incarnation
+), noted AS (
+    INSERT INTO message_events (message_id, state, attempt, incarnation) SELECT id, 'sending', attempt, incarnation FROM claimed
+)
+SELECT claimed.*, c.connection_type
+FROM claimed JOIN phone_configs c ON c.id = claimed.connection_id
+ORDER BY claimed.id;
+
+-- due_messages --
+-- Rows that should have been claimed by now: their hint was lost, or their wait is over.
+SELECT q.id
+FROM messages q
+WHERE q.process_name = %(kind)s AND q.state = 'queued'
+  AND coalesce(q.not_before, q.created_at + make_interval(secs => %(grace_s)s)) <= now()
+  AND NOT EXISTS (
+      SELECT FROM messages earlier
+      WHERE earlier.connection_id = q.connection_id AND earlier.chat_id = q.chat_id AND earlier.id < q.id
+        AND earlier.state IN ('queued', 'sending', 'in_doubt'))
+  AND EXISTS (SELECT FROM phone_configs c WHERE c.id = q.connection_id AND c.status = 'active')
+ORDER BY q.id LIMIT %(most)s;
+
+-- record_token --
+-- Store the id that the message will have at the provider, before it is sent; fenced.
+UPDATE messages SET token = %(token)s, updated_at = now()
+WHERE id = %(id)s AND incarnation = %(incarnation)s AND state = 'sending'
+RETURNING id;
+
+-- settle_messages --
+-- Write what became of claimed rows; a row that another incarnation owns by now, or that a webhook moved on, is left alone.
+WITH given AS (
+    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
+    AS r(id bigint, state text, provider_id text, after_s double precision, code text, detail text, counts boolean)
+), owned AS (
+    SELECT m.id FROM messages m JOIN given USING (id)
+    WHERE m.state = 'sending' AND m.incarnation = %(incarnation)s
+    ORDER BY m.id FOR UPDATE OF m
+), moved AS (
+    UPDATE messages m
+    SET state = given.state,
+        provider_id = CASE WHEN given.provider_id <> '' THEN given.provider_id ELSE m.provider_id END,
+        attempt = m.attempt - CASE WHEN given.counts THEN 0 ELSE 1 END,
+        not_before = CASE WHEN given.state = 'queued' THEN now() + make_interval(secs => given.after_s) END,
+        in_doubt_at = CASE WHEN given.state = 'in_doubt' THEN now() END,
+        sent_at = CASE WHEN given.state = 'sent' THEN now() END,
+        error_code = given.code, error_detail = given.detail, updated_at = now()
+    FROM given JOIN owned USING (id)
+    WHERE m.id = given.id
+    RETURNING m.id, m.state, m.attempt + CASE WHEN given.counts THEN 0 ELSE 1 END AS attempt, m.incarnation, given.code, given.detail
+), noted AS (
+    INSERT INTO message_events (message_id, state, attempt, incarnation, code, detail)
+    SELECT id, state, attempt, incarnation, code, detail FROM moved
+)
+SELECT id FROM moved;
+
+-- reclaim_messages --
+-- Give back what a dead incarnation had in hand: rows without a token were surely not sent, the others are in doubt.
+WITH held AS (
+    SELECT id FROM messages WHERE state = 'sending' AND incarnation = %(incarnation)s ORDER BY id FOR UPDATE
+), moved AS (
+    UPDATE messages m
+    SET state = CASE WHEN m.token = '' THEN 'queued' ELSE 'in_doubt' END,
+        in_doubt_at = CASE WHEN m.token = '' THEN NULL ELSE now() END,
+        deaths = m.deaths + 1, error_code = 'process_died', error_detail = '', updated_at = now()
+    FROM held WHERE m.id = held.id
+    RETURNING m.id, m.state, m.attempt, m.incarnation, m.process_name
+), noted AS (
+    INSERT INTO message_events (message_id, state, attempt, incarnation, code)
+    SELECT id, state, attempt, incarnation, 'process_died' FROM moved
+)
+SELECT id, state, process_name FROM moved ORDER BY id;
+
+-- abandoned_incarnations --
+-- Incarnations with rows in hand whose slot has a newer heartbeat of another incarnation, or none for longer than the limit.
+SELECT DISTINCT m.incarnation
+FROM messages m
+WHERE m.state = 'sending' AND m.claimed_at < now() - make_interval(secs => %(silent_s)s)
+  AND NOT EXISTS (
+      SELECT FROM process_health h
+      WHERE h.incarnation = m.incarnation AND h.last_heartbeat > now() - make_interval(secs => %(silent_s)s));
+
+-- in_doubt_messages --
+-- Rows in doubt that no human has been asked about yet, with what reconciliation needs to find out.
+SELECT m.id, m.company_id, m.connection_id, c.connection_type, m.chat_id, m.type, m.content, m.attempt, m.token, m.incarnation,
+       m.claimed_at, extract(epoch FROM now() - m.in_doubt_at)::double precision AS doubt_s, company.in_doubt_policy AS policy
+FROM messages m
+JOIN phone_configs c ON c.id = m.connection_id
+JOIN companies company ON company.id = m.company_id
+WHERE m.process_name = %(kind)s AND m.state = 'in_doubt' AND m.held_at IS NULL
+ORDER BY m.in_doubt_at LIMIT %(most)s;
+
+-- resolve_in_doubt --
+-- Move a row out of doubt, unless something else did so first.
+WITH moved AS (
+    UPDATE messages m
+    SET state = %(state)s, provider_id = CASE WHEN %(provider_id)s <> '' THEN %(provider_id)s ELSE m.provider_id END,
+        sent_at = CASE WHEN %(state)s = 'sent' THEN now() ELSE m.sent_at END, in_doubt_at = NULL, held_at = NULL, not_before = NULL,
+        error_code = %(code)s, error_detail = '', updated_at = now()
+    WHERE m.id = %(id)s AND m.state = 'in_doubt'
+    RETURNING m.id, m.state, m.attempt
+), noted AS (
+    INSERT INTO message_events (message_id, state, attempt, incarnation, code)
+    SELECT id, state, attempt, %(incarnation)s, %(code)s FROM moved
+)
+SELECT id FROM moved;
+
+-- hold_in_doubt --
+-- Leave an in-doubt row to a human.
+WITH held AS (
+    UPDATE messages SET held_at = now(), error_code = %(code)s, updated_at = now()
+    WHERE id = %(id)s AND state = 'in_doubt' AND held_at IS NULL
+    RETURNING id, attempt
+), noted AS (
+    INSERT INTO message_events (message_id, state, attempt, incarnation, code)
+    SELECT id, 'in_doubt', attempt, %(incarnation)s, %(code)s FROM held
+)
+SELECT id FROM held;
+
+-- apply_receipts --
+-- Move messages on by what the provider says, found by token or by provider id; never backwards; every step is kept once.
+WITH given AS (
+    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
+    AS r(position int, connection_id bigint, at timestamptz, provider_id text, token text, code text, detail text, extra jsonb)
+), matched AS (
+    SELECT DISTINCT ON (m.id) m.id, given.position, given.at, given.provider_id, given.code, given.detail, given.extra, m.state AS old_state, m.attempt
+    FROM given
+    CROSS JOIN LATERAL (
+        SELECT id FROM messages WHERE given.token <> '' AND token = given.token AND token <> ''
+        UNION
+        SELECT id FROM messages WHERE given.provider_id <> '' AND provider_id = given.provider_id AND provider_id <> ''
+        UNION
+        -- a status for an earlier attempt of the same row proves that attempt
+        SELECT id FROM messages WHERE given.token ~ '^bulkhead:[0-9]{1,18}:' AND id = split_part(given.token, ':', 2)::bigint
+    ) AS found
+    JOIN messages m ON m.id = found.id AND m.connection_id = given.connection_id
+    ORDER BY m.id, given.at
+), locked AS (
+    SELECT m.id FROM messages m JOIN matched USING (id) ORDER BY m.id FOR UPDATE OF m
+), moved AS (
+    UPDATE messages m
+    SET state = %(state)s, provider_id = CASE WHEN m.provider_id = '' THEN matched.provider_id ELSE m.provider_id END,
+        sent_at = CASE WHEN %(state)s = 'failed' THEN m.sent_at ELSE coalesce(m.sent_at, now()) END, in_doubt_at = NULL, held_at = NULL, not_before = NULL,
+        error_code = matched.code, error_detail = matched.detail, updated_at = now()
+    FROM matched JOIN locked USING (id)
+    WHERE m.id = matched.id AND m.state = ANY(%(before)s)
+    RETURNING m.id
+), noted AS (
+    INSERT INTO message_events (message_id, state, at, attempt, code, detail, extra)
+    SELECT id, %(state)s, at, attempt, code, detail, extra FROM matched
+    WHERE NOT EXISTS (SELECT FROM message_events e WHERE e.message_id = matched.id AND e.state = %(state)s AND e.extra IS NOT NULL)
+)
+SELECT matched.position, matched.id, moved.id IS NOT NULL AS moved FROM matched LEFT JOIN moved USING (id);
+
+-- message_by_id --
+-- One outbound message of a company.
+SELECT m.id, m.company_id, m.connection_id, c.phone_index, c.connection_type, m.chat_id, m.type, m.content, m.state, m.attempt, m.not_before,
+       m.provider_id, m.held_at, m.error_code, m.error_detail, m.created_at, m.sent_at, m.updated_at
+FROM messages m JOIN phone_configs c ON c.id = m.connection_id
+WHERE m.company_id = %(company_id)s AND m.id = %(id)s;
+
+-- message_history --
+-- Every step of one message, oldest first.
+SELECT state, at, attempt, incarnation, code, detail, extra FROM message_events WHERE message_id = %(id)s ORDER BY id;
+
+-- chat_page --
+-- Both directions of a chat, newest first, before a cursor.
+SELECT * FROM (
+    (SELECT m.id, 'out' AS direction, c.phone_index, c.connection_type, m.chat_id, m.type, m.content, m.state, m.provider_id, '' AS sender,
+            m.error_code, m.created_at
+     FROM messages m JOIN phone_configs c ON c.id = m.connection_id
+     WHERE m.company_id = %(company_id)s AND m.chat_id = %(chat_id)s AND (m.created_at, m.id) < (%(before_at)s, %(before_id)s)
+     ORDER BY m.created_at DESC, m.id DESC LIMIT %(most)s)
+    UNION ALL
+    (SELECT i.id, CASE WHEN i.from_me THEN 'out' ELSE 'in' END, c.phone_index, c.connection_type, i.chat_id, i.type, i.content, 'received',
+            i.provider_id, i.sender, '', i.created_at
+     FROM inbound_messages i JOIN phone_configs c ON c.id = i.connection_id
+     WHERE i.company_id = %(company_id)s AND i.chat_id = %(chat_id)s AND (i.created_at, i.id) < (%(before_at)s, %(before_id)s)
+     ORDER BY i.created_at DESC, i.id DESC LIMIT %(most)s)
+) AS page
+ORDER BY created_at DESC, id DESC LIMIT %(most)s;
+
+-- quotable_message --
+-- The provider's id of a message that a reply names by our id or by the provider's.
+SELECT provider_id FROM messages
+WHERE company_id = %(company_id)s AND connection_id = %(connection_id)s AND chat_id = %(chat_id)s
+  AND (id = %(id)s OR provider_id = %(quoted)s) AND provider_id <> ''
+UNION ALL
+SELECT provider_id FROM inbound_messages
+WHERE company_id = %(company_id)s AND connection_id = %(connection_id)s AND chat_id = %(chat_id)s AND (id = %(id)s OR provider_id = %(quoted)s)
+LIMIT 1;
+
+-- queue_depth --
+-- How much is open, by kind and state.
+SELECT process_name, state, messages, extract(epoch FROM now() - oldest_at)::double precision AS oldest_s FROM queue_depth;

@@ -1,0 +1,39 @@
+-- write_heartbeat --
+-- Proof of progress of one slot; the error count is the process's own and is added up over its lives.
+INSERT INTO process_health AS h (process_name, instance, status, last_heartbeat, error_count, last_error, uptime_seconds, memory_usage_mb,
+                                 active_connections, pid, host, incarnation, detail)
+VALUES (%(process_name)s, %(instance)s, %(status)s, now(), %(new_errors)s, %(last_error)s, %(uptime_s)s, %(memory_mb)s, %(connections)s, %(pid)s,
+        %(host)s, %(incarnation)s, %(detail)s)
+ON CONFLICT (process_name, instance) DO UPDATE
+SET status = excluded.status, last_heartbeat = excluded.last_heartbeat, error_count = h.error_count + excluded.error_count,
+    last_error = CASE WHEN excluded.last_error <> '' THEN excluded.last_error ELSE h.last_error END, uptime_seconds = excluded.uptime_seconds,
+    memory_usage_mb = excluded.memory_usage_mb, active_connections = excluded.active_connections, pid = excluded.pid, host = excluded.host,
+    incarnation = excluded.incarnation, detail = excluded.detail;
+
+-- write_metrics --
+-- Figures of one slot at this instant.
+INSERT INTO process_metrics (process_name, instance, metrics) VALUES (%(process_name)s, %(instance)s, %(metrics)s);
+
+-- write_process_events --
+-- Keep what the orchestrator saw; an event that is there already is left alone.
+INSERT INTO process_events (boot_id, seq, at, event, process_name, instance, incarnation, detail)
+SELECT r.boot_id, r.seq, r.at, r.event, r.process_name, r.instance, r.incarnation, r.detail
+FROM jsonb_to_recordset(%(rows)s::jsonb)
+     AS r(boot_id text, seq bigint, at timestamptz, event text, process_name text, instance int, incarnation text, detail jsonb)
+ON CONFLICT (boot_id, seq) DO NOTHING;
+
+-- process_statuses --
+-- Every slot with its computed status.
+SELECT process_name, instance, status, reported, last_heartbeat, silent_s::double precision AS silent_s, error_count, last_error, uptime_seconds,
+       memory_usage_mb, active_connections, pid, host, incarnation, detail
+FROM process_status ORDER BY process_name, instance;
+
+-- latest_metrics --
+-- The newest figures of each slot of a kind.
+SELECT DISTINCT ON (instance) instance, at, metrics FROM process_metrics
+WHERE process_name = %(process_name)s ORDER BY instance, at DESC;
+
+-- latest_process_events --
+-- What happened to a kind, newest first.
+SELECT at, event, process_name, instance, incarnation, detail FROM process_events
+WHERE %(process_name)s = '' OR process_name = %(process_name)s ORDER BY at DESC LIMIT %(most)s;

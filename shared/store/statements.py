@@ -1,0 +1,45 @@
+"""Named SQL: reads `queries/*.sql` and gives each statement by its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+_HEADER = re.compile(r"^-- (?P<name>[a-z][a-z0-9_]*) --$", re.MULTILINE)
+
+
+def parse(text: str, origin: str = "") -> dict[str, str]:
+    """Split one file into its statements.
+
+    Args:
+        text: statements, each under a line `-- name --` and at least one comment line that says what it does.
+        origin: file name for error messages.
+    Raises:
+        ValueError: when a statement has no description, no body, or a name that was used before.
+    """
+    found: dict[str, str] = {}
+    headers = list(_HEADER.finditer(text))
+    for header, following in zip(headers, [*headers[1:], None], strict=True):
+        name = header["name"]
+        body = text[header.end() : following.start() if following else len(text)].strip()
+        if not body.startswith("-- "):
+            raise ValueError(f"{origin}: {name} has no sentence that says what it does")
+        sql = "\n".join(line for line in body.splitlines() if not line.lstrip().startswith("--")).strip().rstrip(";")
+        if not sql or name in found:
+            raise ValueError(f"{origin}: {name} is {'a name used twice' if name in found else 'empty'}")
+        found[name] = sql
+    return found
+
+
+@cache
+def statements() -> Mapping[str, str]:
+    """Return every named statement of `queries/`. Raises `ValueError` when two files use one name."""
+    everything: dict[str, str] = {}
+    for file in sorted(Path(__file__).parent.joinpath("queries").glob("*.sql")):
+        for name, sql in parse(file.read_text(encoding="utf-8"), file.name).items():
+            if name in everything:
+                raise ValueError(f"{file.name}: {name} is a name used twice")
+            everything[name] = sql
+    return everything

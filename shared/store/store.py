@@ -1,0 +1,93 @@
+"""The process's way to PostgreSQL from its event loop: functions that take a `Transaction` run in threads, one connection each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Concatenate, ParamSpec, TypeVar
+
+from psycopg2.extensions import TransactionRollbackError
+
+from shared.clock import monotonic
+from shared.errors import StoreUnavailable
+from shared.settings import ChildEnvironment, Settings
+from shared.store.pool import Pool, PoolStats, Transaction
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_TRIES = 4
+
+
+class Store:
+    """Runs transactions with a deadline.
+
+    Args:
+        pool: the process's own pool. query_s: time for one call when the caller names no deadline.
+    """
+
+    def __init__(self, pool: Pool, *, query_s: float) -> None:
+        self._pool, self._query_s = pool, query_s
+        self._threads = ThreadPoolExecutor(max_workers=pool.stats.limit, thread_name_prefix="store")
+
+    @classmethod
+    def open(cls, settings: Settings, identity: ChildEnvironment, *, limit: int) -> Store:
+        """Make the store of one process; connects on first use."""
+        pool = Pool(
+            settings.database_url,
+            limit=limit,
+            application_name=f"bulkhead/{identity.slot}/{identity.process_incarnation}"[:63],
+            idle_s=settings.database_idle_s,
+            connect_s=settings.database_connect_s,
+        )
+        return cls(pool, query_s=settings.database_query_s)
+
+    @property
+    def stats(self) -> PoolStats:
+        """Return the pool's counts."""
+        return self._pool.stats
+
+    def prune(self) -> None:
+        """Close connections that were idle for too long."""
+        self._pool.prune()
+
+    def run(self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Run `function(transaction, …)` in the calling thread, in one transaction, with the store's own time limit.
+
+        A transaction that lost a race for row locks is run again, so `function` must have no effect outside the database.
+
+        Raises:
+            StoreUnavailable: see `Pool.transaction`.
+        """
+        return self._run(monotonic() + self._query_s, lambda transaction: function(transaction, *args, **kwargs))
+
+    async def call(self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Like `run`, in a thread of the store, from the event loop. The time limit counts from now, waiting for a thread included."""
+        by = monotonic() + self._query_s
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, by, lambda transaction: function(transaction, *args, **kwargs))
+
+    async def call_by(self, by: float, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Like `call`, with the deadline `by` (monotonic) in place of the store's own limit."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, by, lambda transaction: function(transaction, *args, **kwargs))
+
+    def close(self) -> None:
+        """Close the pool; calls still waiting get `StoreUnavailable`."""
+        self._pool.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, by: float, work: Callable[[Transaction], _T]) -> _T:
+        for attempt in range(1, _TRIES + 1):
+            if monotonic() >= by:
+                raise StoreUnavailable("PostgreSQL did not answer in time")
+            try:
+                with self._pool.transaction(by) as transaction:
+                    return work(transaction)
+            except TransactionRollbackError as error:
+                if attempt == _TRIES:
+                    raise StoreUnavailable(f"lost {_TRIES} races for row locks: {type(error).__name__}") from error
+        raise AssertionError("unreachable")
+
+
+def ping(transaction: Transaction) -> None:
+    """Ask PostgreSQL for one row: the cheapest proof that it answers."""
+    transaction.row("ping")
