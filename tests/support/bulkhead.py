@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import requests
 
+from embedded.server import dies_with_this_process
 from shared.kinds import admin_port, kind_named
 from shared.process import runtime
 from shared.process.slot_lock import is_free, read_holder
@@ -49,6 +50,8 @@ class Bulkhead:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                # a test run that is killed takes what it started with it
+                preexec_fn=dies_with_this_process(signal.SIGTERM),  # noqa: PLW1509 - the suite has one thread when it starts processes
             )
         return self
 

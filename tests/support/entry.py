@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from embedded.server import dies_with_this_process
 from shared.process import notify, runtime
 from shared.process.slot_lock import is_free
 from shared.process.supervised import Command, ask_command
@@ -48,6 +50,8 @@ class Entry:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                # a test run that is killed takes what it started with it
+                preexec_fn=dies_with_this_process(signal.SIGTERM),  # noqa: PLW1509 - the suite has one thread when it starts processes
             )
         return self
 

@@ -69,10 +69,10 @@ def living_descendants(root: int | None = None) -> dict[int, str]:
 
 
 def environ_of(pid: int) -> dict[str, str]:
-    """Return the environment that the process was started with; empty when it is gone."""
+    """Return the environment that the process was started with; empty when it is gone or not ours to look into."""
     try:
         pairs = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return {}
     return dict(os.fsdecode(pair).split("=", 1) for pair in pairs if b"=" in pair)
 

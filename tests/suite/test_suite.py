@@ -1,0 +1,160 @@
+"""The suite's own promises: it waits with a deadline, starts clean, isolates databases, and lets no process stay behind."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+
+from shared.settings import Settings
+from tests.support import environment, processes
+from tests.support.ports import free_port_block
+from tests.support.servers import Servers
+from tests.support.waiting import NeverHappened, eventually, eventually_async
+
+LEAVES_AN_ORPHAN = """
+import pathlib, subprocess, sys
+
+def test_leaves_an_orphan(tmp_path):
+    # The parent is gone at once; its child has its own session and would outlive everything.
+    child = "import subprocess as s; print(s.Popen(['sleep', '300'], start_new_session=True, stdout=s.DEVNULL, stderr=s.DEVNULL).pid)"
+    pid = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout
+    pathlib.Path({report!r}).write_text(pid)
+
+def test_the_next_one_is_innocent():
+    pass
+"""
+
+
+def pytest_over(test: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-c", str(environment.REPOSITORY / "setup.cfg"), str(test)]
+    return subprocess.run(command, cwd=environment.REPOSITORY, env=environment.clean(**variables), capture_output=True, text=True, check=False, timeout=90)
+
+
+def test_a_test_that_leaves_a_process_fails_and_the_process_is_ended(tmp_path: Path) -> None:
+    report = tmp_path / "pid"
+    test = tmp_path / "test_orphan.py"
+    test.write_text(LEAVES_AN_ORPHAN.format(report=str(report)))
+    run = pytest_over(test)
+    assert run.returncode == 1
+    assert "left behind" in run.stdout
+    assert "2 passed, 1 error" in run.stdout
+    assert not processes.is_alive(int(report.read_text()))
+
+
+def test_a_developers_variables_reach_no_test(tmp_path: Path) -> None:
+    test = tmp_path / "test_clean.py"
+    test.write_text("import os\n\ndef test_clean():\n    assert not {'API_PORT', 'DATABASE_URL', 'PROCESS_NAME'} & os.environ.keys()\n")
+    run = pytest_over(test, api_port="1", database_url="postgresql://elsewhere", process_name="meta")
+    assert run.returncode == 0, run.stdout
+
+
+def test_a_missing_server_fails_and_does_not_skip(tmp_path: Path) -> None:
+    test = tmp_path / "test_servers.py"
+    test.write_text("def test_database(database_url):\n    pass\n\ndef test_redis(redis_url):\n    pass\n")
+    run = pytest_over(test, test_database_url="postgresql://127.0.0.1:1/nowhere", test_redis_url="redis://127.0.0.1:1/0")
+    assert run.returncode == 1
+    assert "2 errors" in run.stdout
+    assert "skipped" not in run.stdout
+
+
+def test_eventually_returns_the_first_true_value() -> None:
+    answers = iter([0, "", 7])
+    assert eventually(lambda: next(answers), 5) == 7
+
+
+def test_eventually_fails_with_what_was_waited_for_and_seen() -> None:
+    with pytest.raises(NeverHappened, match=r"not within 0.03 s: the moon is blue \(last seen: ''\)"):
+        eventually(str, 0.03, "the moon is blue")
+
+
+def test_eventually_takes_an_error_for_not_yet_only_when_told() -> None:
+    answers = iter([False])
+    with pytest.raises(NeverHappened, match="StopIteration"):
+        eventually(lambda: next(answers), 0.03, ignoring=(StopIteration,))
+    with pytest.raises(ZeroDivisionError):
+        eventually(lambda: 1 // 0, 5)
+
+
+def test_eventually_async_waits_without_blocking_the_loop() -> None:
+    async def both() -> tuple[bool, int]:
+        event = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.02, event.set)
+
+        async def is_set() -> bool:
+            return event.is_set()
+
+        async def never() -> int:
+            return 0
+
+        with pytest.raises(NeverHappened):
+            await eventually_async(never, 0.03, "it never is")
+        return await eventually_async(is_set, 5), 1
+
+    assert asyncio.run(both()) == (True, 1)
+
+
+def test_each_test_has_a_database_of_its_own(servers: Servers) -> None:
+    (first_name, first), (second_name, second) = servers.new_database(), servers.new_database(migrated=False)
+    with closing(psycopg2.connect(first)) as one, closing(psycopg2.connect(second)) as two:
+        with one.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM messages")
+            assert cursor.fetchone() == (0,)
+            cursor.execute("SELECT current_database()")
+            assert cursor.fetchone() == (first_name,)
+        with two.cursor() as cursor, pytest.raises(psycopg2.errors.UndefinedTable):
+            cursor.execute("SELECT count(*) FROM messages")
+    for name in (first_name, second_name):
+        servers.drop_database(name)
+    with pytest.raises(psycopg2.OperationalError, match="does not exist"):
+        psycopg2.connect(first)
+
+
+def test_redis_is_empty_each_time(servers: Servers) -> None:
+    with redis.Redis.from_url(servers.new_redis()) as client:
+        client.set("left", "over")
+    with redis.Redis.from_url(servers.new_redis()) as client:
+        assert client.dbsize() == 0
+
+
+def test_settings_of_two_copies_share_nothing(settings: Callable[..., Settings], free_ports: Callable[[int], list[int]]) -> None:
+    first, second = settings(send_attempts=5), settings()
+    assert first.send_attempts == 5
+    ports = [
+        {copy.api_port, copy.meta_port, copy.webdriver_port, copy.sandbox_port, *range(copy.admin_port, copy.admin_port + 100)} for copy in (first, second)
+    ]
+    assert len(ports[0]) == 104
+    assert ports[0].isdisjoint(ports[1])
+    assert ports[0].isdisjoint(free_ports(3))
+    assert first.api_key != second.api_key
+
+
+def test_a_port_that_is_in_use_is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        offers = iter([port, free_port_block(1)])
+        monkeypatch.setattr("tests.support.ports._taken", set())
+        monkeypatch.setattr("random.randint", lambda *_: next(offers))
+        assert free_port_block(1) != port
+
+
+def test_processes_of_a_home_are_found_by_environment_and_by_command_line(home: Path) -> None:
+    waits = "import sys; print('up', flush=True); sys.stdin.read()"
+    by_environment = subprocess.Popen([sys.executable, "-c", waits], env=environment.clean(bulkhead_home=home), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    by_command = subprocess.Popen([sys.executable, "-c", waits, f"{home}/profile"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with by_environment, by_command:
+        for process in (by_environment, by_command):
+            assert process.stdout is not None
+            process.stdout.readline()
+        assert set(processes.of_home(home)) == {by_environment.pid, by_command.pid}
+        by_environment.communicate()
+        by_command.communicate()
+    assert processes.of_home(home) == {}
