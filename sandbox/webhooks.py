@@ -9,21 +9,20 @@ from __future__ import annotations
 import asyncio
 import heapq
 import hmac
-import json
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import aiohttp
 
 from sandbox.config import Number
 from sandbox.faults import Faults
-from sandbox.graph_errors import status_error
 from sandbox.knobs import Knobs
 from sandbox.ledger import Ledger, LedgerEntry
+from sandbox.updates import Update, encode, envelope
 from shared.backoff import ceiling
 from shared.logs import logger
 
@@ -31,10 +30,6 @@ log = logger(__name__)
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], object]
 """Runs a coroutine in the background under a name, and sees to it when that fails."""
-
-_SERVICE: Final = {"billable": False, "pricing_model": "PMP", "type": "free_customer_service", "category": "service"}
-_TEMPLATE: Final = {"billable": True, "pricing_model": "PMP", "type": "regular", "category": "utility"}
-_ENCODE: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(slots=True)
@@ -54,76 +49,17 @@ class Target:
 
 
 @dataclass(slots=True)
-class _Update:
-    """One step of one ledger entry's plan, on its way. `due_at` is monotonic; `content` stays the same in every attempt."""
-
-    entry: LedgerEntry
-    kind: str
-    due_at: float
-    first_due_at: float
-    attempts: int = 0
-    content: dict[str, Any] | None = None
-
-    def named(self) -> dict[str, Any]:
-        return {"seq": self.entry.seq, "kind": self.kind, "id": self.entry.fields.get("id", "")}
-
-
-@dataclass(slots=True)
 class _Lane:
     """One channel's queue: a heap of (due, tie breaker, update)."""
 
     name: str
     target: Target
-    heap: list[tuple[float, int, _Update]] = field(default_factory=list)
+    heap: list[tuple[float, int, Update]] = field(default_factory=list)
     in_flight: int = 0
     sleeps_until: float = 0.0
     failing: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-def encode(payload: Mapping[str, Any]) -> bytes:
-    """Return `payload` as Meta transmits and signs it: non-ASCII and slashes escaped."""
-    return _ENCODE(payload).replace("/", "\\/").encode()
-
-
-def _status(entry: LedgerEntry, kind: str, now: float) -> dict[str, Any]:
-    fields = entry.fields
-    status: dict[str, Any] = {"id": fields["id"], "status": kind, "timestamp": str(int(now))}
-    # a business-scoped user id has a country and a dot; whoever is reached by it may have no phone number to show
-    status["recipient_user_id" if "." in fields["to"] else "recipient_id"] = fields["to"]
-    if fields.get("recipient_type") == "group":
-        status["recipient_type"] = "group"
-    if fields.get("callback"):
-        status["biz_opaque_callback_data"] = fields["callback"]
-    if kind in {"sent", "delivered"}:
-        status["pricing"] = _TEMPLATE if fields.get("type") == "template" else _SERVICE
-    if kind == "failed":
-        status["errors"] = [status_error(fields.get("code") or 131026, fields.get("details", ""))]
-    return status
-
-
-def _change(number: Number, updates: list[_Update]) -> list[dict[str, Any]]:
-    """Return the `changes` of one number: statuses in one value, customers' messages in another, raw values as they are."""
-    now = time.time()
-    head = {"messaging_product": "whatsapp", "metadata": {"display_phone_number": number.display_phone_number, "phone_number_id": number.phone_number_id}}
-    statuses, contacts, messages, raw = [], {}, [], []
-    for update in updates:
-        fields = update.entry.fields
-        if update.kind == "raw":
-            raw.append({"value": fields["value"], "field": fields["field"]})
-        elif update.kind == "message":
-            contacts[fields["from"]] = {"profile": {"name": fields["name"]}, "wa_id": fields["from"]}
-            messages.append(fields["message"])
-        else:
-            update.content = update.content or _status(update.entry, update.kind, now)
-            statuses.append(update.content)
-    changes = []
-    if messages:
-        changes.append({"value": {**head, "contacts": list(contacts.values()), "messages": messages}, "field": "messages"})
-    if statuses:
-        changes.append({"value": {**head, "statuses": statuses}, "field": "messages"})
-    return changes + raw
 
 
 class Outbox:
@@ -186,7 +122,7 @@ class Outbox:
         nowhere = not self._lanes[channel].target.url or fields["phone_number_id"] not in self._numbers
         dropped = []
         for kind, due_at in zip(plan, dues, strict=True):
-            update = _Update(entry, kind, due_at, due_at)
+            update = Update(entry, kind, due_at, due_at)
             fault = self._faults.take(("update",), status=kind, **about)
             if nowhere or (fault and fault.name == "webhook_drop"):
                 dropped.append(update)
@@ -194,7 +130,7 @@ class Outbox:
             if fault and fault.name == "webhook_delay":
                 update.due_at += fault.latency_ms / 1000
             if fault and fault.name == "webhook_duplicate":
-                self._push(_Update(entry, kind, due_at, due_at))
+                self._push(Update(entry, kind, due_at, due_at))
             self._push(update)
         if dropped:
             self._settle(dropped)
@@ -250,7 +186,7 @@ class Outbox:
     def _timeout(self) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=self._knobs.post_timeout_ms / 1000)
 
-    def _push(self, update: _Update) -> None:
+    def _push(self, update: Update) -> None:
         lane = self._lanes[update.entry.channel]
         self._counter += 1
         heapq.heappush(lane.heap, (update.due_at, self._counter, update))
@@ -268,7 +204,7 @@ class Outbox:
                     elif (due_at := lane.heap[0][0] + self._knobs.linger_ms / 1000) > now:
                         await self._sleep(lane, due_at)
                     else:
-                        batch: list[_Update] = []
+                        batch: list[Update] = []
                         while lane.heap and lane.heap[0][0] <= now and len(batch) < self._knobs.batch_max:
                             batch.append(heapq.heappop(lane.heap)[2])
                         lane.in_flight += 1
@@ -289,8 +225,8 @@ class Outbox:
                 pass
         lane.sleeps_until = 0.0
 
-    async def _post(self, lane: _Lane, batch: list[_Update]) -> None:
-        body = encode(self._payload(batch))
+    async def _post(self, lane: _Lane, batch: list[Update]) -> None:
+        body = encode(envelope(batch, self._numbers))
         started = time.monotonic()
         http_status, problem = 0, ""
         try:
@@ -338,14 +274,7 @@ class Outbox:
             log.info("webhook_posts_taken_again", channel=lane.name)
         lane.failing = not taken
 
-    def _payload(self, batch: list[_Update]) -> dict[str, Any]:
-        by_number: dict[str, list[_Update]] = {}
-        for update in batch:
-            by_number.setdefault(update.entry.fields["phone_number_id"], []).append(update)
-        numbers = [(self._numbers[phone_number_id], updates) for phone_number_id, updates in by_number.items()]
-        return {"object": "whatsapp_business_account", "entry": [{"id": number.waba_id, "changes": _change(number, updates)} for number, updates in numbers]}
-
-    def _settle(self, updates: list[_Update]) -> None:
+    def _settle(self, updates: list[Update]) -> None:
         for update in updates:
             kinds = self._pending.get(update.entry.seq)
             if kinds is not None:

@@ -14,7 +14,7 @@ import pytest
 
 from sandbox.config import D360_GUARD, D360_ID, DEMO_NUMBERS, META_DIRECT_ID
 from sandbox.openapi.validators import document
-from sandbox.webhooks import encode
+from sandbox.updates import encode
 from tests.sandbox.house import APP_SECRET, CUSTOMER, D360_SECRET, House, Post, Receiver, text
 from tests.support.waiting import eventually
 
