@@ -29,12 +29,13 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "orchestrator": ("supervision", "embedded", LEAVES, "shared.process"),
 }
 
-ANYWHERE = ("api", "meta", "webdriver", "recorder", "sandbox", "shared.process")
-"""Where Starlette may be used: every room that answers HTTP speaks its types."""
+FRAMEWORKS: Mapping[str, tuple[str, ...]] = {
+    # every room that answers HTTP speaks Starlette's types; that is no door
+    "starlette": ("api", "meta", "webdriver", "recorder", "sandbox", "shared.process"),
+}
 
 DOORS: Mapping[str, tuple[str, ...]] = {
     # third-party package -> modules (or packages of modules) that may import it; a package that is not listed may be imported nowhere
-    "starlette": ANYWHERE,
     "uvicorn": ("shared.process.server",),
     "uvloop": ("shared.process.child",),
     "prometheus_client": ("shared.process.metrics",),
@@ -44,7 +45,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "rq": ("shared.queues",),
     "cryptography": ("shared.secrets",),
     "segno": ("shared.qr",),
-    "psutil": ("supervision.resources", "shared.process.heartbeat"),
+    "psutil": ("supervision.resources",),
     # pyppeteer, and the two libraries of its own that it leaks
     "pyppeteer": ("webdriver.browser",),
     "pyee": ("webdriver.browser",),
@@ -54,8 +55,8 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "jsonschema_rs": ("sandbox.openapi.validators",),
 }
 
-ENVIRONMENT_READERS = ("shared.settings",)
-"""Modules that may touch `os.environ` and `os.getenv`."""
+ENVIRONMENT_READERS = ("shared.settings", "orchestrator")
+"""Modules that may touch `os.environ` and `os.getenv`: settings reads them, and the orchestrator's entry hands the machine's own on to children."""
 
 FORBIDDEN_NAMES = ("utils", "util", "common", "helpers", "helper", "misc", "manager", "managers", "base")
 """Names of files and folders that say nothing; classes may not end in them either."""
