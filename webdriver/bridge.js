@@ -61,7 +61,7 @@
       const { mode, info } = WPP.conn.getStreamData();
       const authenticated = WPP.conn.isAuthenticated();
       const code = authenticated ? null : await WPP.conn.getAuthCode();
-      return { loaded: true, seq, mode: text(mode), info: text(info), authenticated, code: text(code?.fullCode), me: authenticated ? text(WPP.conn.getMyUserWid()) : "" };
+      return { loaded: true, seq, mode: text(mode), info: text(info), authenticated, code: text(code?.fullCode) };
     }),
 
     findChat: (chatId) => answered(async () => text((await WPP.chat.find(chatId)).id)),

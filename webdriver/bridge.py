@@ -20,7 +20,6 @@ USED_FUNCTIONS: Final = (
     "conn.getStreamData",
     "conn.getAuthCode",
     "conn.getHistorySyncProgress",
-    "conn.getMyUserWid",
     "conn.getMyUserLid",
     "conn.logout",
     "chat.find",
@@ -71,7 +70,7 @@ class PageState:
 
     Attributes:
         loaded: the library is there and has found the page's own modules; the rest counts only then. seq: events reported so far.
-        mode, info: wa-js's StreamMode and StreamInfo. code: text for the QR picture. me: the linked phone's id.
+        mode, info: wa-js's StreamMode and StreamInfo. code: text for the QR picture.
     """
 
     loaded: bool
@@ -80,7 +79,6 @@ class PageState:
     info: str = ""
     authenticated: bool = False
     code: str = ""
-    me: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,9 @@ class _Line(Connection):  # type: ignore[misc]  # pyppeteer has no types
 
     async def dispose(self) -> None:
         self._end("closed by us")
-        await self._socket.close()
+        # not a polite close: it would wait for a browser that may be frozen
+        self._socket.transport.abort()
+        await asyncio.wait(self._tasks)
 
     async def _write(self, message: str) -> None:
         try:

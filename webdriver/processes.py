@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import errno
 import hashlib
 import os
 import signal
@@ -91,18 +90,19 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def reap_orphans(but: Iterable[int]) -> int:
-    """Collect dead children, except those whose exit status somebody else waits for (`but`). Returns how many."""
-    kept, reaped = set(but), 0
-    for pid in _children() - kept:
-        if is_alive(pid):
-            continue
-        try:
-            reaped += os.waitpid(pid, os.WNOHANG)[0] != 0
-        except OSError as problem:
-            if problem.errno != errno.ECHILD:
-                raise
-    return reaped
+def reap_orphans(but: Iterable[int], seen_dead: Iterable[int]) -> set[int]:
+    """Collect children that are dead since the last call at least, so that nobody else waits for their exit status.
+
+    Args:
+        but: children whose exit status somebody waits for. seen_dead: what the last call returned.
+    Returns:
+        The children that are dead now.
+    """
+    dead = {pid for pid in _children() - set(but) if not is_alive(pid)}
+    for pid in dead.intersection(seen_dead):
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    return dead
 
 
 def _children() -> set[int]:

@@ -45,7 +45,8 @@ class SessionPolicy:
 
     Attributes:
         start_s: for Chromium and its tab. load_s: until the page shows any state. probe_every_s, probe_within_s: between two questions to
-            the page, and for one answer. silent_s: without an answer for so long the page counts as hung; 3 + 5 + 5 keeps it under 15.
+            the page, and for one answer. silent_s: a page without an answer for so long counts as hung: after two
+            unanswered questions, 13 seconds after it hung at the latest.
         prove_every_s: how often a proof of life is written while nothing changes.
         backoff_base_s, backoff_cap_s, stable_s: wait before a restart; a life of `stable_s` resets it.
         restarts_an_hour: more than so many, and the session is quarantined for `quarantine_s`: an account that reconnects all the time is banned.
@@ -55,7 +56,7 @@ class SessionPolicy:
     load_s: float = 60.0
     probe_every_s: float = 3.0
     probe_within_s: float = 5.0
-    silent_s: float = 12.0
+    silent_s: float = 9.5
     prove_every_s: float = 5.0
     close_s: float = 3.0
     backoff_base_s: float = 1.0
@@ -118,7 +119,7 @@ class Session:
         self._profile = profile.directory(ground.home, wanted.connection_id)
         self._bridge: Bridge | None = None
         self._chromium: Chromium | None = None
-        self._qr, self._me = "", ""
+        self._qr = ""
         self._written_at = 0.0
         self._logged_out = False
         self._look = asyncio.Event()
@@ -233,18 +234,19 @@ class Session:
             await self._bridge.open(self._ground.url, by)
             log.info("browser_started", connection_id=self.connection_id, pid=self._chromium.pid)
             await self._follow(browser, self._bridge, turn)
+        except asyncio.CancelledError:
+            # we are asked to stop and nothing is wrong: Chromium may write its profile
+            if browser is not None and self._chromium is not None and await browser.close(monotonic() + self._policy.close_s):
+                await asyncio.wait({self._chromium.gone}, timeout=self._policy.close_s)
+            raise
         finally:
             turn.give_back()
-            self._bridge, self._qr, self._me = None, "", ""
-            await self._shut(browser)
-
-    async def _shut(self, browser: Browser | None) -> None:
-        chromium, self._chromium = self._chromium, None
-        if chromium is None:
-            return
-        if browser is not None and await browser.close(monotonic() + self._policy.close_s):
-            await asyncio.wait({chromium.gone}, timeout=self._policy.close_s)
-        await chromium.end()
+            self._bridge, self._qr = None, ""
+            chromium, self._chromium = self._chromium, None
+            if browser is not None:
+                await browser.close(monotonic())
+            if chromium is not None:
+                await chromium.end()
 
     async def _follow(self, browser: Browser, bridge: Bridge, turn: _Turn) -> None:
         policy = self._policy
@@ -303,7 +305,6 @@ class Session:
             state = S.SYNCING
         if state is S.READY and page.info == "OFFLINE":
             state = S.OFFLINE
-        self._me = page.me
         qr = page.code if state is S.NEEDS_LINK else ""
         if state is not self.state or qr != self._qr:
             self._qr = qr

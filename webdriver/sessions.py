@@ -86,6 +86,7 @@ class Sessions:
     async def run(self, beat: LoopBeat | None = None) -> None:
         """Follow the desired state for ever; a database that is away leaves every session as it is."""
         database_known = True
+        dead: set[int] = set()
         while not self._closing:
             self._look.clear()
             if beat is not None:
@@ -99,7 +100,7 @@ class Sessions:
                 database_known = False
             else:
                 self._make_so(wanted)
-            processes.reap_orphans(but=[session.pid for session in self._sessions() if session.pid])
+            dead = processes.reap_orphans([session.pid for session in self._sessions() if session.pid], dead)
             await self._measure()
             try:
                 await asyncio.wait_for(self._look.wait(), _EVERY_S)

@@ -1,0 +1,293 @@
+"""The sandbox's page in a real server, a store in memory, and the sessions between them; every browser is a real Chromium."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+
+from sandbox.ledger import Ledger, LedgerEntry
+from sandbox.web import Phones, web_routes
+from shared.errors import StoreUnavailable
+from shared.messages import InboundMessage, OutboundMessage, Receipt
+from shared.states import DesiredSession, SessionState
+from tests.support.ports import free_ports
+from tests.support.waiting import eventually, eventually_async
+from webdriver import processes
+from webdriver.channel import BrowserChannel
+from webdriver.ports import WantedSession
+from webdriver.session import Ground, Session, SessionPolicy
+from webdriver.sessions import Sessions
+
+_T = TypeVar("_T")
+
+QUICK = SessionPolicy(probe_every_s=0.5, probe_within_s=2.0, silent_s=3.0, prove_every_s=0.5, backoff_base_s=0.1, backoff_cap_s=0.5, missing_chromium_s=0.5)
+"""The default policy with short waits; what is measured against the real figures uses the default."""
+
+
+def run(scenario: Coroutine[Any, Any, _T]) -> _T:
+    """Run a scenario on uvloop, as the product does; an error that nobody awaited fails the test."""
+
+    async def watched() -> _T:
+        forgotten: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: forgotten.append(context))
+        result = await scenario
+        assert not forgotten, forgotten
+        return result
+
+    return uvloop.run(watched())
+
+
+class Web:
+    """The page and its phones, served from a thread of their own."""
+
+    def __init__(self, directory: Path, *, code_life_s: float = 20.0) -> None:
+        self.directory, self._code_life_s = directory, code_life_s
+        self.port = free_ports(1)[0]
+        self.url = f"http://127.0.0.1:{self.port}/web/"
+        self.start()
+
+    def start(self) -> None:
+        """Start the server; again after `stop` with what the ledger remembers."""
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="sandbox-web")
+        self._thread.start()
+        assert self._up.wait(10)
+
+    def stop(self) -> None:
+        """Stop the server and end every page's line."""
+        self._loop.call_soon_threadsafe(self._end)
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def _end(self) -> None:
+        self._server.should_exit = True
+        self._phones.close()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.ledger = Ledger(self.directory)
+        self._phones = Phones(self.ledger, code_life_s=self._code_life_s)
+        config = uvicorn.Config(Starlette(routes=web_routes(self._phones)), port=self.port, ws="none", lifespan="off", log_config=None)
+        self._server = uvicorn.Server(config)
+        self._server.config.load()
+        serving = asyncio.create_task(self._server.serve())
+        while not self._server.started:
+            await asyncio.sleep(0.005)
+        self._up.set()
+        await serving
+        self.ledger.close()
+
+    def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Call the sandbox and return its JSON; a refusal comes back as {status, code, detail}."""
+        request = Request(f"http://127.0.0.1:{self.port}{path}", data=None if body is None else json.dumps(body).encode())
+        try:
+            with urlopen(request, timeout=10) as answer:
+                return json.load(answer)
+        except HTTPError as refused:
+            with refused:
+                return json.load(refused) | {"status": refused.code}
+
+    def order(self, phone: str, what: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Give an order to the page or the phone."""
+        return self.ask(f"/control/web/devices/{phone}/{what}", body or {})
+
+    def arrived(self, body: str | None = None) -> list[LedgerEntry]:
+        """Return what the phone truly got, all of it or one text."""
+        found = [entry for entry in self.ledger.scan() if entry.event == "message_arrived"]
+        return [entry for entry in found if body is None or entry.fields["body"] == body]
+
+
+@dataclass
+class MemoryStore:
+    """A `SessionStore` that refuses a second arrival as the database does."""
+
+    sessions: dict[int, WantedSession] = field(default_factory=dict)
+    observed: dict[int, list[tuple[SessionState, str, str, datetime | None]]] = field(default_factory=dict)
+    raw: list[Mapping[str, Any]] = field(default_factory=list)
+    messages: dict[tuple[int, str], InboundMessage] = field(default_factory=dict)
+    receipts: list[Receipt] = field(default_factory=list)
+    away: bool = False
+
+    def want(self, connection_id: int, desired: DesiredSession = DesiredSession.LINKED) -> None:
+        """Say what a session should be."""
+        self.sessions[connection_id] = WantedSession(connection_id=connection_id, company_id="demo", desired=desired)
+
+    def _reach(self) -> None:
+        if self.away:
+            raise StoreUnavailable("away for the test")
+
+    async def wanted(self) -> Sequence[WantedSession]:
+        self._reach()
+        return list(self.sessions.values())
+
+    async def observe(self, connection_id: int, state: SessionState, *, detail: str, qr: str, proved_at: datetime | None) -> None:
+        self._reach()
+        self.observed.setdefault(connection_id, []).append((state, detail, qr, proved_at))
+
+    async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
+        self._reach()
+        self.raw.append(raw)
+        if message:
+            self.messages.setdefault((connection_id, message.provider_id), message)
+
+    async def record_receipt(self, receipt: Receipt) -> None:
+        self._reach()
+        self.receipts.append(receipt)
+
+    def states(self, connection_id: int) -> list[SessionState]:
+        """Return the observed states, each once in a row."""
+        seen: list[SessionState] = []
+        for state, *_ in self.observed.get(connection_id, []):
+            if not seen or seen[-1] is not state:
+                seen.append(state)
+        return seen
+
+    def qr(self, connection_id: int) -> str:
+        """Return the code that is shown now."""
+        rows = self.observed.get(connection_id)
+        return rows[-1][2] if rows else ""
+
+
+class Town:
+    """Sessions on a home directory against one sandbox."""
+
+    def __init__(self, home: Path, web: Web, policy: SessionPolicy = QUICK, **ground: Any) -> None:
+        self.store, self.web = MemoryStore(), web
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.failed: list[BaseException] = []
+        self.ground = Ground(home=home, chromium_path="", url=web.url, slot_lock_fd=-1, library=_no_library, starts=asyncio.Semaphore(4), policy=policy)
+        self.ground = replace(self.ground, **ground)
+        self.sessions = Sessions(self.store, self.ground, self.spawn)
+        self.channel = BrowserChannel(self.sessions)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Run in the background and keep an error that leaves."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()):
+                self.failed.append(error)
+
+        task.add_done_callback(ended)
+        return task
+
+    def session(self, connection_id: int = 1) -> Session:
+        """Return a running session."""
+        found = self.sessions.find(connection_id)
+        assert found is not None
+        return found
+
+    async def until(self, state: SessionState, connection_id: int = 1, within_s: float = 20.0) -> None:
+        """Wait until a session is in a state, as it was written to the store."""
+
+        async def seen() -> bool:
+            rows = self.store.observed.get(connection_id, [])
+            return bool(rows) and rows[-1][0] is state
+
+        await eventually_async(seen, within_s, lambda: f"{state}; seen {self.store.states(connection_id)}; failed {self.failed}")
+
+    async def link(self, connection_id: int = 1, phone: str = "60111222333") -> None:
+        """Want a session, scan its code as soon as it is shown, and wait until it is ready."""
+        self.store.want(connection_id)
+        self.sessions.poke()
+        await self.until(SessionState.NEEDS_LINK, connection_id)
+        scanned = await self.ask("/control/web/scan", {"code": self.store.qr(connection_id), "phone": phone})
+        assert scanned.get("phone") == phone, scanned
+        await self.until(SessionState.READY, connection_id)
+
+    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Call the sandbox without blocking the loop."""
+        return await asyncio.to_thread(self.web.ask, path, body)
+
+    async def order(self, phone: str, what: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Give an order to the page or the phone."""
+        return await asyncio.to_thread(self.web.order, phone, what, body)
+
+
+@asynccontextmanager
+async def town(home: Path, web: Web, policy: SessionPolicy = QUICK, **ground: Any) -> AsyncIterator[Town]:
+    """Sessions that are swept, run, and closed again; nothing of Chromium is left afterwards."""
+    made = Town(home, web, policy, **ground)
+    await made.sessions.sweep()
+    made.spawn(made.sessions.run(), "sessions")
+    try:
+        yield made
+        assert not made.failed, made.failed
+    finally:
+        await made.sessions.close(asyncio.get_running_loop().time() + 10)
+        assert chromiums(home) == []
+
+
+def chromiums(home: Path) -> list[int]:
+    """Return the Chromium processes of a home."""
+    return processes.pids_of_installation(home, home / "sessions")
+
+
+def kill_browser(session: Session) -> None:
+    """Kill the main process of a session's Chromium as the kernel would when memory is short."""
+    assert session.pid
+    os.kill(session.pid, signal.SIGKILL)
+
+
+def message(body: str = "hello", chat_id: str = "60123456789", **fields: Any) -> OutboundMessage:
+    """Return one claimed row."""
+    row: dict[str, Any] = {
+        "id": 7,
+        "company_id": "demo",
+        "connection_id": 1,
+        "connection_type": "wwebjs",
+        "chat_id": chat_id,
+        "type": "text",
+        "content": {"body": body, "quoted": None},
+        "attempt": 1,
+        "token": "",
+        "incarnation": "webdriver-0.test",
+    }
+    return OutboundMessage(**row | fields)
+
+
+class Tokens(list[str]):
+    """Records the chosen message ids in their order, and runs `then` after each."""
+
+    def __init__(self, then: Callable[[str], Awaitable[None]] | None = None) -> None:
+        super().__init__()
+        self._then = then
+
+    async def record(self, token: str) -> None:
+        """Take one; this is `record_token`."""
+        self.append(token)
+        if self._then:
+            await self._then(token)
+
+
+async def soon(condition: Callable[[], Any], within_s: float = 10.0, describe: Callable[[], object] | str = "") -> Any:
+    """Wait for a condition without blocking the loop."""
+
+    async def asked() -> Any:
+        return condition()
+
+    return await eventually_async(asked, within_s, describe)
+
+
+async def _no_library() -> str:
+    raise AssertionError("the sandbox's page brings its own library")
+
+
+__all__ = ["QUICK", "MemoryStore", "Tokens", "Town", "Web", "chromiums", "eventually", "kill_browser", "message", "run", "soon", "town"]

@@ -1,0 +1,275 @@
+"""One message through one page: chosen id, stored first, arrives once; every way to fail is told apart; a crash is looked into."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from shared.clock import monotonic
+from shared.errors import Fenced
+from shared.messages import Dead, InDoubt, Retry, Sent
+from shared.states import MessageState, SessionState
+from tests.support.waiting import eventually_async
+from tests.webdriver.rig import QUICK, Tokens, Town, Web, kill_browser, message, run, soon, town
+
+PHONE = "60111222333"
+
+
+async def told(here: Town, token: str) -> Sent | Retry | Dead:
+    """Ask until the page can tell."""
+
+    async def asked() -> Sent | Retry | Dead | None:
+        return await here.channel.look_up(message(token=token))
+
+    found = await eventually_async(asked, 10)
+    assert found is not None
+    return found
+
+
+def by(seconds: float = 10.0) -> float:
+    return monotonic() + seconds
+
+
+@pytest.mark.parametrize(
+    ("chat_id", "chat"),
+    [
+        ("60123456789", "60123456789@c.us"),
+        ("+60123456789", "60123456789@c.us"),
+        ("60123456789@c.us", "60123456789@c.us"),
+        ("60123456787", "14120162334126@lid"),
+        ("120363012345678901@g.us", "120363012345678901@g.us"),
+    ],
+)
+def test_text_arrives_once_under_the_id_that_was_stored_before(home: Path, web: Web, chat_id: str, chat: str) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            arrived_when_stored: list[int] = []
+
+            async def look(_: str) -> None:
+                arrived_when_stored.append(len(web.arrived()))
+
+            tokens = Tokens(look)
+            outcome = await here.channel.send(message("Grüße 👋\n\"quoted\" 'and' </script>", chat_id), tokens.record, by())
+            (arrival,) = web.arrived()
+            assert outcome == Sent(provider_id=tokens[0])
+            assert arrived_when_stored == [0]
+            assert len(tokens) == 1
+            assert tokens[0].startswith(f"true_{chat}_")
+            assert (arrival.fields["message_id"], arrival.fields["chat"], arrival.fields["times"]) == (tokens[0], chat, 1)
+            assert arrival.fields["body"] == "Grüße 👋\n\"quoted\" 'and' </script>"
+            await soon(lambda: [row.state for row in here.store.receipts] == [MessageState.SENT, MessageState.DELIVERED, MessageState.READ])
+            assert {(row.token, row.provider_id, row.connection_id) for row in here.store.receipts} == {(tokens[0], tokens[0], 1)}
+            assert here.store.messages == {}, "our own message came in as if somebody had written it"
+
+    run(scenario())
+
+
+def test_reply_quotes_what_was_written(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            question = (await here.order(PHONE, "messages", {"from": "60123456789", "body": "open today?"}))["id"]
+            await soon(lambda: here.store.messages)
+            sent = await here.channel.send(message("yes", content={"body": "yes", "quoted": question}), Tokens().record, by())
+            assert isinstance(sent, Sent)
+            assert web.arrived("yes")[0].fields["quoted"] == question
+            unknown = "false_60123456789@c.us_3EB0000000000000000000"
+            refused = await here.channel.send(message("no", content={"body": "no", "quoted": unknown}), Tokens().record, by())
+            assert isinstance(refused, Dead) and refused.code == "quoted_message_unknown"
+            assert web.arrived("no") == []
+
+    run(scenario())
+
+
+def test_lost_row_is_not_sent(home: Path, web: Web) -> None:
+    async def fenced(_: str) -> None:
+        raise Fenced("another incarnation owns the row")
+
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            with pytest.raises(Fenced):
+                await here.channel.send(message(), Tokens(fenced).record, by())
+            assert isinstance(await here.channel.send(message("next"), Tokens().record, by()), Sent), "the session stayed locked"
+            assert [entry.fields["body"] for entry in web.arrived()] == ["next"]
+
+    run(scenario())
+
+
+def test_what_cannot_be_sent_is_dead_or_comes_back_uncharged(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            absent = await here.channel.send(message(), Tokens().record, by())
+            assert isinstance(absent, Retry) and absent.code == "session_not_ready" and not absent.counts
+            await here.link()
+            tokens = Tokens()
+            invalid = await here.channel.send(message(chat_id="nonsense@nowhere"), tokens.record, by())
+            assert isinstance(invalid, Dead) and invalid.code == "invalid_chat_id"
+            unfound = await here.channel.send(message(chat_id="123"), tokens.record, by())
+            assert isinstance(unfound, Retry) and unfound.code == "chat_lookup_failed" and unfound.counts
+            image = await here.channel.send(message(type="image"), tokens.record, by())
+            assert isinstance(image, Dead) and image.code == "unsupported_type"
+            await here.order(PHONE, "offline")
+            await here.until(SessionState.OFFLINE)
+            offline = await here.channel.send(message(), tokens.record, by())
+            assert isinstance(offline, Retry) and offline.code == "session_not_ready"
+            assert tokens == [] and web.arrived() == []
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome", "code"),
+    [
+        ("ERROR_NETWORK", InDoubt, "send_network"),
+        ("ERROR_UNKNOWN", InDoubt, "send_unknown"),
+        ("ERROR_CANCELLED", Retry, "send_cancelled"),
+        ("ERROR_EXPIRED", Retry, "send_expired"),
+        ("chat_not_found", Dead, "chat_not_found"),
+        ("something_new", InDoubt, "page_error"),
+    ],
+)
+def test_results_and_errors_of_the_page(home: Path, web: Web, fault: str, outcome: type, code: str) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            await here.order(PHONE, "faults", {"fail_sends": [fault]})
+            result = await here.channel.send(message(), Tokens().record, by())
+            assert isinstance(result, outcome) and not isinstance(result, Sent)
+            assert result.code == code
+            assert web.arrived() == []
+
+    run(scenario())
+
+
+def test_second_attempt_keeps_its_id_unless_the_chat_has_another_now(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            kept = "true_60123456789@c.us_3EB0AAAAAAAAAAAAAAAAAA"
+            tokens = Tokens()
+            assert await here.channel.send(message(token=kept, attempt=2), tokens.record, by()) == Sent(provider_id=kept)
+            moved = "true_60123456787@c.us_3EB0BBBBBBBBBBBBBBBBBB"
+            outcome = await here.channel.send(message(chat_id="60123456787", token=moved), tokens.record, by())
+            assert isinstance(outcome, Sent)
+            assert tokens == [kept, outcome.provider_id]
+            assert outcome.provider_id.startswith("true_14120162334126@lid_")
+
+    run(scenario())
+
+
+def test_answer_after_the_deadline_is_in_doubt_and_found_later(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            await here.order(PHONE, "faults", {"hold_before_s": 3.0})
+            tokens = Tokens()
+            late = await here.channel.send(message(), tokens.record, by(2.0))
+            assert isinstance(late, InDoubt) and late.code == "page_answer_late"
+            assert await here.channel.look_up(message(token=tokens[0])) is None, "the send is still under way"
+            assert web.arrived() == []
+            await soon(web.arrived)
+            found = await told(here, tokens[0])
+            assert found == Sent(provider_id=tokens[0])
+            assert len(web.arrived()) == 1
+
+    run(scenario())
+
+
+def test_killed_after_the_phone_took_it_is_looked_up_as_sent(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            await here.order(PHONE, "faults", {"hold_after_s": 30.0})
+            tokens = Tokens()
+            sending = asyncio.create_task(here.channel.send(message(), tokens.record, by()))
+            await soon(web.arrived)
+            kill_browser(here.session())
+            outcome = await sending
+            assert isinstance(outcome, InDoubt) and outcome.code == "browser_lost"
+            assert await here.channel.look_up(message(token=tokens[0])) is None, "nothing can be told while the session is down"
+            await here.order(PHONE, "faults", {"hold_after_s": 0})
+            await soon(lambda: here.session().restarts == 1 and here.session().page())
+            assert await here.channel.look_up(message(token=tokens[0])) == Sent(provider_id=tokens[0])
+            await soon(lambda: here.store.receipts and here.store.receipts[-1].state is MessageState.READ, describe=lambda: here.store.receipts)
+            assert [entry.fields["times"] for entry in web.arrived()] == [1]
+
+    run(scenario())
+
+
+def test_killed_before_the_page_took_it_is_looked_up_as_unsent_and_resent_under_the_same_id(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+
+            async def kill(_: str) -> None:
+                kill_browser(here.session())
+
+            tokens = Tokens(kill)
+            outcome = await here.channel.send(message(), tokens.record, by())
+            assert isinstance(outcome, InDoubt)
+            await soon(lambda: here.session().restarts == 1 and here.session().page())
+            unsent = await here.channel.look_up(message(token=tokens[0]))
+            assert isinstance(unsent, Retry) and unsent.code == "not_sent" and not unsent.counts
+            again = await here.channel.send(message(token=tokens[0], attempt=2), Tokens().record, by())
+            assert again == Sent(provider_id=tokens[0])
+            assert [entry.fields["times"] for entry in web.arrived()] == [1]
+            never_chosen = await here.channel.look_up(message())
+            assert isinstance(never_chosen, Retry) and never_chosen.code == "not_sent"
+
+    run(scenario())
+
+
+def test_reload_in_the_middle_of_a_send_is_in_doubt_and_resolved(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            await here.order(PHONE, "faults", {"hold_before_s": 1.0})
+            tokens = Tokens()
+            sending = asyncio.create_task(here.channel.send(message(), tokens.record, by()))
+            await soon(lambda: tokens)
+            await asyncio.sleep(0.3)
+            await here.order(PHONE, "reload")
+            assert isinstance(await sending, InDoubt)
+            await here.order(PHONE, "faults", {"hold_before_s": 0})
+            found = await told(here, tokens[0])
+            # the page kept the message and handed it over itself
+            assert found == Sent(provider_id=tokens[0])
+            await soon(web.arrived)
+
+    run(scenario())
+
+
+def test_one_message_at_a_time_in_a_session(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            await here.order(PHONE, "faults", {"hold_after_s": 0.2})
+            outcomes = await asyncio.gather(*(here.channel.send(message(f"number {n}"), Tokens().record, by()) for n in range(5)))
+            assert all(isinstance(outcome, Sent) for outcome in outcomes)
+            assert [entry.fields["body"] for entry in web.arrived()] == [f"number {n}" for n in range(5)]
+            slow = asyncio.create_task(here.channel.send(message("slow"), Tokens().record, by()))
+            await asyncio.sleep(0.05)
+            busy = await here.channel.send(message("busy"), Tokens().record, by(1.05))
+            assert isinstance(busy, Retry) and busy.code == "session_busy" and not busy.counts
+            assert isinstance(await slow, Sent)
+
+    run(scenario())
+
+
+def test_slow_and_lost_acks(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web, QUICK) as here:
+            await here.link()
+            await here.order(PHONE, "faults", {"lose_acks": [1]})
+            tokens = Tokens()
+            outcome = await here.channel.send(message("no answer ever"), tokens.record, by(2.0))
+            assert isinstance(outcome, InDoubt)
+            # the answer to the send is lost, but the receipts of the receiver's phone prove it
+            await soon(lambda: [row.state for row in here.store.receipts if row.token == tokens[0]][-1:] == [MessageState.READ])
+            assert await here.channel.look_up(message(token=tokens[0])) == Sent(provider_id=tokens[0])
+
+    run(scenario())

@@ -1,0 +1,254 @@
+"""A session's life against the sandbox's page: linked, kept, killed, hung, crashed, logged out, refused."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shared.states import DesiredSession, SessionState
+from tests.webdriver.rig import QUICK, Town, Web, chromiums, kill_browser, run, soon, town
+from webdriver.session import SessionPolicy
+
+S = SessionState
+
+
+async def restarted(here: Town, times: int = 1) -> None:
+    """Wait until session 1 is ready after so many restarts."""
+    await soon(lambda: here.session().restarts == times and here.session().page(), 20)
+
+
+def test_is_linked_by_its_code_and_kept_by_its_profile(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as first:
+            await first.link()
+            assert first.store.states(1) == [S.STARTING, S.NEEDS_LINK, S.SYNCING, S.READY]
+            killed = first.session().pid
+            kill_browser(first.session())
+            await soon(lambda: first.store.states(1)[-1:] == [S.READY] and S.BACKING_OFF in first.store.states(1))
+            assert first.session().pid != killed
+            assert S.NEEDS_LINK not in first.store.states(1)[4:], "the kept profile needed a new code"
+            assert await soon(lambda: first.store.observed[1][-1][3]), "no proof of life was written"
+        assert first.store.states(1)[-1] is S.ABSENT
+        async with town(home, web) as second:
+            second.store.want(1)
+            await second.until(S.READY)
+            assert S.NEEDS_LINK not in second.store.states(1)
+
+    run(scenario())
+
+
+def test_shows_a_new_code_when_the_old_one_is_too_old(home: Path, tmp_path: Path) -> None:
+    web = Web(tmp_path / "rotating", code_life_s=0.5)
+
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            here.store.want(1)
+            await here.until(S.NEEDS_LINK)
+            first = here.store.qr(1)
+            second = await soon(lambda: here.store.qr(1) != first and here.store.qr(1))
+            assert first.split(",")[1:] == second.split(",")[1:], "only the reference changes, the keys belong to the profile"
+            await asyncio.sleep(1.5)
+            assert (await here.ask("/control/web/scan", {"code": first}))["status"] == 404
+
+    try:
+        run(scenario())
+    finally:
+        web.stop()
+
+
+def test_hung_page_is_noticed_within_15_seconds_and_restarted(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web, SessionPolicy()) as here:
+            await here.link()
+            pid = here.session().pid
+            await here.order("60111222333", "hang", {"amount": 60})
+            hung_at = time.monotonic()
+            await here.until(S.DEGRADED, within_s=15)
+            assert here.session().page() is None, "a page that does not answer may not be sent to"
+            await here.until(S.BACKING_OFF, within_s=15)
+            assert time.monotonic() - hung_at < 15
+            assert here.session().detail == "the page is hung"
+            await here.until(S.READY)
+            assert here.session().pid != pid
+
+    run(scenario())
+
+
+def test_crashed_tab_restarts_the_session(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            renderers = [pid for pid in chromiums(home) if b"--type=renderer" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            for pid in renderers:
+                os.kill(pid, signal.SIGKILL)
+            await restarted(here)
+
+    run(scenario())
+
+
+def test_frozen_browser_is_replaced(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            frozen = chromiums(home)
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
+            await here.until(S.DEGRADED)
+            await restarted(here)
+            assert not set(frozen) & set(chromiums(home))
+
+    run(scenario())
+
+
+def test_reload_and_script_errors_need_no_restart(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            for order in ("script_error", "reload"):
+                await here.order("60111222333", order)
+            await soon(lambda: S.SYNCING in here.store.states(1)[4:], describe=lambda: here.store.states(1))
+            await here.until(S.READY)
+            assert here.session().restarts == 0
+
+    run(scenario())
+
+
+def test_offline_and_conflict_are_shown_and_survived(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            await here.order("60111222333", "offline")
+            await here.until(S.OFFLINE)
+            await here.order("60111222333", "online")
+            await here.until(S.READY)
+            await here.order("60111222333", "mode", {"mode": "CONFLICT"})
+            await here.until(S.CONFLICT)
+            await here.order("60111222333", "mode", {"mode": "MAIN"})
+            await here.until(S.READY)
+            assert here.session().restarts == 0
+
+    run(scenario())
+
+
+def test_logout_on_the_phone_wipes_the_profile_and_shows_a_new_code(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            await here.order("60111222333", "logout")
+            await here.until(S.NEEDS_LINK)
+            assert S.LOGGED_OUT in here.store.states(1)
+            await here.link()
+
+    run(scenario())
+
+
+def test_logout_and_pause_that_the_api_asks_for(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            here.store.want(1, DesiredSession.PAUSED)
+            here.sessions.poke()
+            await here.until(S.ABSENT)
+            await soon(lambda: chromiums(home) == [])
+            here.store.want(1)
+            here.sessions.poke()
+            await here.until(S.READY)
+            here.store.want(1, DesiredSession.LOGGED_OUT)
+            here.sessions.poke()
+            await here.until(S.LOGGED_OUT)
+            await soon(lambda: not (home / "sessions" / "1").exists())
+            assert [entry.event for entry in web.ledger.scan()][-1] == "device_unlinked"
+            here.store.want(1)
+            here.sessions.poke()
+            await here.until(S.NEEDS_LINK)
+
+    run(scenario())
+
+
+def test_account_that_whatsapp_refuses_is_quarantined_and_not_tried_again(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            await here.order("60111222333", "mode", {"mode": "TOS_BLOCK"})
+            await here.until(S.QUARANTINED)
+            assert "TOS_BLOCK" in here.session().detail
+            await soon(lambda: chromiums(home) == [])
+
+    run(scenario())
+
+
+def test_too_many_restarts_within_an_hour_end_in_quarantine_with_a_late_retry(home: Path, web: Web) -> None:
+    policy = replace(QUICK, restarts_an_hour=2, quarantine_s=1.0)
+
+    async def scenario() -> None:
+        async with town(home, web, policy) as here:
+            await here.link()
+            for lives in range(1, 4):
+                kill_browser(here.session())
+                await restarted(here, lives)
+            assert here.store.states(1).count(S.QUARANTINED) == 1
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("path", ["/nonexistent/chromium", "/bin/false"])
+def test_missing_or_broken_chromium_is_said_clearly_and_harms_nobody(home: Path, web: Web, path: str) -> None:
+    async def scenario() -> None:
+        async with town(home, web, chromium_path=path) as here:
+            here.store.want(1)
+            await here.until(S.BACKING_OFF)
+            detail = here.store.observed[1][-1][1]
+            assert ("CHROMIUM_PATH=/nonexistent/chromium" in detail) if "nonexistent" in path else ("Chromium ended with 1" in detail)
+            assert here.session().page() is None
+
+    run(scenario())
+
+
+def test_unreachable_page_is_retried(home: Path, web: Web) -> None:
+    web.stop()
+
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            here.store.want(1)
+            await here.until(S.BACKING_OFF)
+            assert "ERR_CONNECTION_REFUSED" in here.store.observed[1][-1][1]
+            await asyncio.to_thread(web.start)
+            await here.until(S.NEEDS_LINK)
+
+    run(scenario())
+
+
+def test_one_sick_session_leaves_the_others_alone(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await asyncio.gather(*(here.link(number, f"6011122233{number}") for number in (1, 2)))
+            healthy = here.session(2).pid
+            before = len(here.store.states(2))
+            kill_browser(here.session(1))
+            await restarted(here)
+            assert here.session(2).pid == healthy
+            assert here.store.states(2)[before:] == []
+
+    run(scenario())
+
+
+def test_database_away_is_waited_out_and_nothing_observed_is_lost(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            here.store.away = True
+            await here.order("60111222333", "offline")
+            await soon(lambda: here.session().state is S.OFFLINE)
+            await here.order("60111222333", "online")
+            await soon(lambda: here.session().state is S.READY)
+            assert S.OFFLINE not in here.store.states(1)
+            here.store.away = False
+            await soon(lambda: here.store.states(1)[-3:] == [S.OFFLINE, S.SYNCING, S.READY], describe=lambda: here.store.states(1))
+
+    run(scenario())
