@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from shared.states import MessageState
 
@@ -72,6 +72,9 @@ class InDoubt:
 
 
 Outcome: TypeAlias = Sent | Retry | Dead | InDoubt
+
+Policy: TypeAlias = Literal["auto", "resend", "hold"]
+"""What to do with a message in doubt when reconciliation has had its time; see `shared.delivery.reconcile`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -82,8 +82,12 @@ class Child:
         """Run `work` in the background. An error that leaves it is classified like any uncaught one; so is its early end by `SystemExit`."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        self.watch(task)
         return task
+
+    def watch(self, task: asyncio.Task[Any]) -> None:
+        """Classify an error that leaves `task` like any uncaught one."""
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

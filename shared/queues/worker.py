@@ -30,6 +30,7 @@ WAIT_S: Final = 1
 """How long the queue is listened to at a time; below every Redis time limit that the settings allow."""
 _RETRY_S: Final = 0.25
 _REGISTER_S: Final = 10.0
+_AWAY: Final = -1.0
 
 
 class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
@@ -75,13 +76,10 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
             self._beat.beat()
             try:
                 self._register()
+                self._connected()
                 self._round()
-                self.is_connected = True
             except QueueUnavailable as error:
-                if self.is_connected or self._registered_at is None:
-                    log.warning("queue_lost", reason=str(error))
-                self.is_connected = False
-                self._registered_at = -1.0
+                self._disconnected(error)
                 self._stopping.wait(_RETRY_S)
         self._unregister()
         return True
@@ -103,14 +101,24 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
             return
         self._offer(ids)
 
+    def _connected(self) -> None:
+        if not self.is_connected:
+            self.is_connected = True
+            log.info("queue_found")
+
+    def _disconnected(self, error: QueueUnavailable) -> None:
+        if self.is_connected or self._registered_at is None:
+            log.warning("queue_lost", reason=str(error))
+        self.is_connected = False
+        # Redis may come back empty: be born again then
+        self._registered_at = _AWAY
+
     def _register(self) -> None:
         now = self._clock()
-        if self._registered_at is not None and self._registered_at >= 0 and now - self._registered_at < _REGISTER_S:
+        if self._registered_at is not None and self._registered_at != _AWAY and now - self._registered_at < _REGISTER_S:
             return
         with redis_errors():
-            if self._registered_at is None or self._registered_at < 0:
-                if self._registered_at is not None:
-                    log.info("queue_found_again")
+            if self._registered_at is None or self._registered_at == _AWAY:
                 self.connection.delete(self.key)
                 self.register_birth()
                 self.set_state(WorkerStatus.IDLE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Receipt, Retry, Sent
+from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Policy, Receipt, Retry, Sent
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors, require_transition
 from shared.store.pool import Row, Transaction, records
 
@@ -67,7 +67,7 @@ class Doubt:
     message: OutboundMessage
     doubt_s: float
     claimed_at: datetime
-    policy: str | None
+    policy: Policy | None
 
 
 def accept(transaction: Transaction, messages: Sequence[NewMessage]) -> list[Accepted]:
@@ -186,6 +186,11 @@ def settle(transaction: Transaction, *, incarnation: str, settlements: Sequence[
         for one in settlements
     ]
     return {row["id"] for row in transaction.rows("settle_messages", rows=records(rows), incarnation=incarnation)}
+
+
+def held_by(transaction: Transaction, *, incarnation: str) -> list[int]:
+    """Return the ids of rows that an incarnation has in hand."""
+    return [row["id"] for row in transaction.rows("messages_held", incarnation=incarnation)]
 
 
 def reclaim(transaction: Transaction, *, incarnation: str) -> list[Row]:

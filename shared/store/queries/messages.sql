@@ -104,6 +104,10 @@ WITH given AS (
 )
 SELECT id FROM moved;
 
+-- messages_held --
+-- Rows that an incarnation has in hand.
+SELECT id FROM messages WHERE state = 'sending' AND incarnation = %(incarnation)s;
+
 -- reclaim_messages --
 -- Give back what a dead incarnation had in hand: rows without a token were surely not sent, the others are in doubt.
 WITH held AS (

@@ -1,0 +1,39 @@
+"""What a way to reach people must be able to do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias
+
+from shared.messages import OutboundMessage, Outcome
+from shared.store.messages import Doubt
+
+RecordToken: TypeAlias = Callable[[str], Awaitable[None]]
+"""Stores the id that a message will have at the provider. Raises `Fenced` when the row is no longer ours: then nothing may be sent."""
+
+
+class Channel(Protocol):
+    """One way to reach people, for all connections of a process kind.
+
+    Attributes:
+        token_at_claim: the message's token is written with the claim (`bulkhead:<row id>:<attempt>`); otherwise the channel chooses one and
+            calls `record_token` before it sends.
+    """
+
+    token_at_claim: bool
+
+    async def send(self, message: OutboundMessage, record_token: RecordToken, by: float) -> Outcome:
+        """Send one message.
+
+        Args:
+            message: the claimed row. record_token: see `RecordToken`. by: monotonic instant after which nobody waits for the answer.
+        Returns:
+            What became of it. A request that may have been carried out is `InDoubt`, never `Retry`.
+        """
+
+    async def look_up(self, doubt: Doubt) -> Outcome | None:
+        """Find out what became of a message in doubt.
+
+        Returns:
+            `Sent` or `Dead` with proof, `Retry` with evidence that it was not sent, None as long as nothing can be said.
+        """

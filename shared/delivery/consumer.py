@@ -1,0 +1,104 @@
+"""Everything a kind needs to deliver: hint worker, dispatcher, relay, reconciler; put together once for all channels."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from typing import Any, Final
+
+from shared.clock import left
+from shared.delivery.channel import Channel
+from shared.delivery.dispatcher import Dispatcher
+from shared.delivery.reconcile import Reconciler
+from shared.delivery.relay import Relay
+from shared.messages import Policy
+from shared.process.room import Child
+from shared.queues.hints import Hints
+from shared.queues.worker import HintWorker
+
+_HINT_LOOP_LIMIT_S: Final = 6.0
+"""Longest silence of the hint loop: one wait and one Redis time limit, with room for a busy machine."""
+
+
+class Consumer:
+    """Delivers one kind's messages.
+
+    Args:
+        child: the process. channel: how to send. in_flight: sends at once. send_s: time for one send. retry_base_s: base of the retry law.
+    """
+
+    def __init__(self, child: Child, channel: Channel, *, in_flight: int, send_s: float, retry_base_s: float) -> None:
+        self._child, kind, settings = child, child.kind, child.settings
+        incarnation = child.identity.process_incarnation
+        self._hints = Hints(settings.redis_url, settings.redis_timeout_s)
+        self._dispatcher = Dispatcher(
+            child.store,
+            channel,
+            child.metrics,
+            kind=kind.name,
+            incarnation=incarnation,
+            in_flight=in_flight,
+            send_s=send_s,
+            attempts=settings.send_attempts,
+            retry_base_s=retry_base_s,
+        )
+        self._relay = Relay(child.store, self._dispatcher, child.metrics, kind=kind.name)
+        policy: Policy = settings.in_doubt_policy  # type: ignore[assignment]  # the settings table allows just these words
+        self._reconciler = Reconciler(
+            child.store,
+            channel,
+            child.metrics,
+            kind=kind.name,
+            incarnation=incarnation,
+            policy=policy,
+            window_s=settings.in_doubt_window_s,
+            requeued=self._dispatcher.offer,
+        )
+        self._loop = asyncio.get_running_loop()
+        self._worker = HintWorker(
+            self._hints,
+            kind,
+            name=incarnation,
+            room=lambda: self._dispatcher.room,
+            offer=self._offer_from_thread,
+            beat=child.beats.loop("hints", max(_HINT_LOOP_LIMIT_S, 3 * settings.redis_timeout_s)),
+        )
+        self._thread = threading.Thread(target=self._worker.work, name="hints", daemon=True)
+
+    def _offer_from_thread(self, ids: list[int]) -> None:
+        self._loop.call_soon_threadsafe(self._dispatcher.offer, ids)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._dispatcher.start()
+        for task in self._dispatcher.loops():
+            self._child.watch(task)
+        self._child.spawn(self._relay.run(), "relay")
+        self._child.spawn(self._reconciler.run(), "reconciler")
+        self._thread.start()
+
+    async def drain(self, by: float) -> bool:
+        """Take nothing new, finish what is in hand until the monotonic instant `by`. Returns whether nothing is left."""
+        self._worker.stop()
+        drained = await self._dispatcher.drain(by)
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join, left(by))
+        self._child.beats.forget("hints")
+        return drained
+
+    async def close(self) -> None:
+        """Stop at once and give everything back."""
+        self._worker.stop()
+        self._child.beats.forget("hints")
+        await self._dispatcher.close()
+        self._hints.close()
+
+    def health(self) -> Mapping[str, Any]:
+        """Return facts for `GET /health`."""
+        sent = self._dispatcher.sent
+        return {
+            "queueReachable": self._worker.is_connected,
+            "messagesSent": sent,
+            "messagesFailed": self._dispatcher.failed,
+            "avgResponseTime": round(self._dispatcher.send_seconds / sent, 4) if sent else None,
+        }

@@ -1,0 +1,245 @@
+"""Claims rows that are due, sends them side by side, and writes what became of them; both in batches.
+
+The only way in is `offer`: from the hint worker, from the relay, from a retry whose wait is over. The only authority is the claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from functools import partial
+from typing import Final
+
+from shared import logs
+from shared.clock import left, monotonic
+from shared.delivery import retry_law
+from shared.delivery.channel import Channel
+from shared.errors import Fenced, StoreUnavailable
+from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
+from shared.process.metrics import Metrics
+from shared.states import MessageState
+from shared.store import messages
+from shared.store.messages import Settlement
+from shared.store.store import Store
+
+log = logs.logger(__name__)
+
+CLAIM_AT_ONCE: Final = 200
+_STORE_AWAY_S: Final = 0.25
+_GRACE_S: Final = 2.0
+"""How long after a send's deadline its task may still run before it is cut: a channel keeps its deadline itself."""
+
+
+class Dispatcher:
+    """Sends what it is offered.
+
+    Args:
+        kind, incarnation: who claims. channel: how to send. in_flight: sends at once. send_s: time for one send. attempts: counted attempts
+            before a dead letter. retry_base_s: base of the retry law.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        channel: Channel,
+        metrics: Metrics,
+        *,
+        kind: str,
+        incarnation: str,
+        in_flight: int,
+        send_s: float,
+        attempts: int,
+        retry_base_s: float,
+    ) -> None:
+        self._store, self._channel = store, channel
+        self._kind, self._incarnation = kind, incarnation
+        self._in_flight_limit, self._send_s, self._attempts, self._retry_base_s = in_flight, send_s, attempts, retry_base_s
+        self._offered: dict[int, None] = {}
+        self._chats: dict[tuple[int, str], None] = {}
+        self._sending: dict[int, asyncio.Task[None]] = {}
+        self._outcomes: list[tuple[OutboundMessage, Outcome]] = []
+        self._work, self._settled, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._idle.set()
+        self._draining = False
+        self._loops: list[asyncio.Task[None]] = []
+        self._outcome_count = metrics.counter("message_outcomes", "Sends by what became of them.", ("outcome", "code"))
+        self._send_duration = metrics.histogram("send_seconds", "Time of one send call.")
+        self._fenced = metrics.counter("fenced_writes", "Late writes that were refused because the row was no longer ours.")
+        metrics.gauge("messages_in_flight", "Sends under way.", read=lambda: len(self._sending))
+        self.sent = self.failed = 0
+        self.send_seconds = 0.0
+
+    @property
+    def room(self) -> int:
+        """How many more rows may be offered now; read by the hint worker's thread."""
+        return 0 if self._draining else max(0, self._in_flight_limit - len(self._sending) - len(self._offered))
+
+    def offer(self, ids: Iterable[int]) -> None:
+        """Look at these rows soon. Rows that are not due, not first in their chat or not ours are dropped by the claim."""
+        if not self._draining:
+            self._offered.update(dict.fromkeys(row_id for row_id in ids if row_id not in self._sending))
+            self._work.set()
+
+    def start(self) -> None:
+        """Begin to work; needs a running event loop."""
+        self._loops = [asyncio.create_task(self._claim_loop(), name="claims"), asyncio.create_task(self._settle_loop(), name="settlements")]
+
+    async def drain(self, by: float) -> bool:
+        """Claim nothing more, and wait until everything in hand is sent and written, or the monotonic instant `by` has come."""
+        self._draining = True
+        self._work.set()
+        try:
+            await asyncio.wait_for(self._idle.wait(), left(by))
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Stop at once; rows in hand stay claimed until they are reclaimed."""
+        self._draining = True
+        for task in [*self._loops, *self._sending.values()]:
+            task.cancel()
+        await asyncio.gather(*self._loops, *self._sending.values(), return_exceptions=True)
+
+    def loops(self) -> list[asyncio.Task[None]]:
+        """The tasks whose failure is the process's failure."""
+        return self._loops
+
+    async def _claim_loop(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            if self._draining:
+                return
+            room = min(CLAIM_AT_ONCE, self._in_flight_limit - len(self._sending))
+            if room <= 0 or not (self._offered or self._chats):
+                continue
+            ids = list(self._offered)[:room]
+            chats = list(self._chats)
+            try:
+                claimed = await self._store.call(
+                    messages.claim,
+                    kind=self._kind,
+                    incarnation=self._incarnation,
+                    ids=ids,
+                    chats=chats,
+                    most=room,
+                    token_at_claim=self._channel.token_at_claim,
+                )
+            except StoreUnavailable as error:
+                log.warning("claim_failed", reason=str(error), may_be_done=error.may_be_done)
+                # what a lost commit may have claimed is found as our own and given back by `recover`
+                await self._recover(error)
+                self._work.set()
+                continue
+            for row_id in ids:
+                self._offered.pop(row_id, None)
+            for chat in chats:
+                self._chats.pop(chat, None)
+            for message in claimed:
+                self._idle.clear()
+                self._sending[message.id] = asyncio.create_task(self._send(message), name=f"send-{message.id}")
+            if self._offered or len(claimed) == room:
+                self._work.set()
+
+    async def _recover(self, error: StoreUnavailable) -> None:
+        """Wait for the store; a claim whose commit was lost may have made rows ours without our knowing: settle them as unsent."""
+        await asyncio.sleep(_STORE_AWAY_S)
+        if not error.may_be_done:
+            return
+        while True:
+            try:
+                held = await self._store.call(messages.held_by, incarnation=self._incarnation)
+                unknown = [row_id for row_id in held if row_id not in self._sending and not any(message.id == row_id for message, _ in self._outcomes)]
+                if unknown:
+                    settlements = [Settlement(id=row_id, state=MessageState.QUEUED, code="claim_unknown", counts=False) for row_id in unknown]
+                    await self._store.call(messages.settle, incarnation=self._incarnation, settlements=settlements)
+                    self.offer(unknown)
+                break
+            except StoreUnavailable:
+                await asyncio.sleep(_STORE_AWAY_S)
+
+    async def _send(self, message: OutboundMessage) -> None:
+        logs.correlation_id.set(f"m-{message.id}")
+        started = monotonic()
+        by = started + self._send_s
+        try:
+            async with asyncio.timeout(self._send_s + _GRACE_S):
+                outcome = await self._channel.send(message, partial(self._record_token, message), by)
+        except Fenced:
+            self._fenced.inc()
+            log.warning("send_fenced", message_id=message.id)
+            self._forget(message)
+            return
+        except TimeoutError:
+            outcome = InDoubt(code="send_timeout", detail=f"no answer within {self._send_s:g} s")
+        except StoreUnavailable as error:
+            # the token could not be stored, so nothing was sent
+            outcome = Retry(code="store_unavailable", detail=str(error), counts=False)
+        except Exception as error:
+            # a bug in the channel: whether the request left is not known
+            log.error("send_crashed", exc_info=error, message_id=message.id)
+            outcome = InDoubt(code="send_crashed", detail=type(error).__name__)
+        duration_s = monotonic() - started
+        self._send_duration.observe(duration_s)
+        self.send_seconds += duration_s
+        self._outcomes.append((message, outcome))
+        self._settled.set()
+
+    async def _record_token(self, message: OutboundMessage, token: str) -> None:
+        if not await self._store.call(messages.record_token, message_id=message.id, incarnation=self._incarnation, token=token):
+            raise Fenced(f"row {message.id} is no longer ours")
+
+    async def _settle_loop(self) -> None:
+        while True:
+            await self._settled.wait()
+            self._settled.clear()
+            batch, self._outcomes = self._outcomes, []
+            if batch:
+                await self._settle(batch)
+
+    async def _settle(self, batch: list[tuple[OutboundMessage, Outcome]]) -> None:
+        settlements = [
+            messages.settlement(message, outcome, attempts=self._attempts, wait_s=retry_law.wait_s(message.attempt, self._retry_base_s))
+            for message, outcome in batch
+        ]
+        while True:
+            try:
+                written = await self._store.call(messages.settle, incarnation=self._incarnation, settlements=settlements)
+                break
+            except StoreUnavailable as error:
+                # the outcome is only in our hands now: keep it until it is written; a repeat of a lost commit writes nothing twice
+                log.warning("settle_delayed", reason=str(error), messages=len(batch))
+                await asyncio.sleep(_STORE_AWAY_S)
+        for (message, outcome), settlement in zip(batch, settlements, strict=True):
+            self._count(message, outcome, settlement, written=message.id in written)
+            if settlement.state is MessageState.QUEUED:
+                asyncio.get_running_loop().call_later(settlement.after_s + 0.005, self.offer, [message.id])
+            elif settlement.state is not MessageState.IN_DOUBT:
+                self._chats[message.connection_id, message.chat_id] = None
+            self._forget(message)
+        self._work.set()
+
+    def _forget(self, message: OutboundMessage) -> None:
+        self._sending.pop(message.id, None)
+        self._work.set()
+        if not self._sending:
+            self._idle.set()
+
+    def _count(self, message: OutboundMessage, outcome: Outcome, settlement: Settlement, *, written: bool) -> None:
+        word, code = _LABELS[type(outcome)], getattr(outcome, "code", "")
+        self._outcome_count.labels(word, code).inc()
+        if not written:
+            # a webhook may have moved the row on already: then nothing is lost; the history tells which
+            log.info("settlement_overtaken", message_id=message.id, outcome=word)
+        if settlement.state is MessageState.SENT:
+            self.sent += 1
+            log.info("message_sent", message_id=message.id, attempt=message.attempt, connection_id=message.connection_id)
+        elif settlement.state is MessageState.FAILED:
+            self.failed += 1
+            log.warning("message_dead_lettered", message_id=message.id, attempt=message.attempt, code=code)
+        else:
+            log.info("message_unsent", message_id=message.id, attempt=message.attempt, outcome=word, code=code)
+
+
+_LABELS: Final = {Sent: "sent", Retry: "retry", Dead: "dead", InDoubt: "in_doubt"}

@@ -1,0 +1,129 @@
+"""Finds out what became of messages in doubt, and lets the policy decide about those that stay unknown.
+
+`auto` sends again only with evidence that the message was not sent, and holds it for a human when there is none within the window;
+`resend` sends again when the window has passed without proof; `hold` always asks a human. Every decision stands in the message's history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from shared.delivery.channel import Channel
+from shared.errors import StoreUnavailable
+from shared.logs import logger
+from shared.messages import Dead, Outcome, Policy, Retry, Sent
+from shared.process.metrics import Metrics
+from shared.states import MessageState
+from shared.store import messages
+from shared.store.messages import Doubt
+from shared.store.store import Store
+
+log = logger(__name__)
+
+INTERVAL_S: Final = 0.5
+_MOST: Final = 500
+_AT_ONCE: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Move the row to `state`."""
+
+    state: MessageState
+    code: str
+    provider_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Leave the row to a human."""
+
+    code: str
+
+
+def decide(found: Outcome | None, *, policy: Policy, doubt_s: float, window_s: float) -> Move | Hold | None:
+    """Say what happens to a message in doubt; pure.
+
+    Args:
+        found: what the channel found out, None for nothing. doubt_s: how long it has been in doubt. window_s: how long reconciliation has.
+    Returns:
+        The move, or None to go on waiting.
+    """
+    match found:
+        case Sent(provider_id=provider_id):
+            return Move(MessageState.SENT, "proved_sent", provider_id)
+        case Dead(code=code):
+            return Move(MessageState.FAILED, code)
+        case Retry() if policy != "hold":
+            return Move(MessageState.QUEUED, "evidence_unsent")
+    if doubt_s < window_s:
+        return None
+    if policy == "resend":
+        return Move(MessageState.QUEUED, "policy_resend")
+    return Hold("held_by_policy" if policy == "hold" else "no_evidence")
+
+
+class Reconciler:
+    """Looks at one kind's rows in doubt, for ever.
+
+    Args:
+        policy: for companies that have none of their own. window_s: see `decide`. requeued: told the ids of rows that may be sent again.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        channel: Channel,
+        metrics: Metrics,
+        *,
+        kind: str,
+        incarnation: str,
+        policy: Policy,
+        window_s: float,
+        requeued: Callable[[list[int]], None],
+    ) -> None:
+        self._store, self._channel, self._requeued = store, channel, requeued
+        self._kind, self._incarnation, self._policy, self._window_s = kind, incarnation, policy, window_s
+        self._decided = metrics.counter("in_doubt_decisions", "Messages that left doubt, by how.", ("code",))
+
+    async def run(self) -> None:
+        """Look twice a second; never ends by itself."""
+        while True:
+            try:
+                await self.look()
+            except StoreUnavailable as error:
+                log.warning("reconcile_delayed", reason=str(error))
+            await asyncio.sleep(INTERVAL_S)
+
+    async def look(self) -> None:
+        """Look at every row in doubt once. Raises `StoreUnavailable`."""
+        doubts = await self._store.call(messages.in_doubt, kind=self._kind, most=_MOST)
+        for start in range(0, len(doubts), _AT_ONCE):
+            await asyncio.gather(*(self._resolve(doubt) for doubt in doubts[start : start + _AT_ONCE]))
+
+    async def _resolve(self, doubt: Doubt) -> None:
+        found = await self._channel.look_up(doubt)
+        policy: Policy = doubt.policy or self._policy
+        decision = decide(found, policy=policy, doubt_s=doubt.doubt_s, window_s=self._window_s)
+        if decision is None:
+            return
+        row_id = doubt.message.id
+        if isinstance(decision, Hold):
+            moved = await self._store.call(messages.hold, message_id=row_id, code=decision.code, incarnation=self._incarnation)
+        else:
+            moved = await self._store.call(
+                messages.resolve,
+                message_id=row_id,
+                state=decision.state,
+                code=decision.code,
+                incarnation=self._incarnation,
+                provider_id=decision.provider_id,
+            )
+        if moved:
+            self._decided.labels(decision.code).inc()
+            log.warning("doubt_resolved", message_id=row_id, code=decision.code, doubt_s=round(doubt.doubt_s, 3))
+            if isinstance(decision, Move) and decision.state is MessageState.QUEUED:
+                self._requeued([row_id])

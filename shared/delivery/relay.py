@@ -1,0 +1,51 @@
+"""Finds rows that nobody was told about: their hint was lost, Redis is away, or a retry's process died. Needs no Redis itself.
+
+What it finds is offered to this process's own dispatcher, not to Redis: a way round a broken Redis must not lead through it (ADR 0002).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from shared.delivery.dispatcher import Dispatcher
+from shared.errors import StoreUnavailable
+from shared.logs import logger
+from shared.process.metrics import Metrics
+from shared.store import messages
+from shared.store.store import Store
+
+log = logger(__name__)
+
+INTERVAL_S: Final = 0.5
+GRACE_S: Final = 1.0
+"""How old a row must be before its hint counts as lost."""
+
+
+class Relay:
+    """Looks for due rows of one kind, for ever."""
+
+    def __init__(self, store: Store, dispatcher: Dispatcher, metrics: Metrics, *, kind: str) -> None:
+        self._store, self._dispatcher, self._kind = store, dispatcher, kind
+        self._found = metrics.counter("relayed_messages", "Rows that were found without a hint.")
+
+    async def run(self) -> None:
+        """Look twice a second while there is room; never ends by itself."""
+        while True:
+            await self.look()
+            await asyncio.sleep(INTERVAL_S)
+
+    async def look(self) -> int:
+        """Look once. Returns how many rows were offered; none when the store is away."""
+        room = self._dispatcher.room
+        if room <= 0:
+            return 0
+        try:
+            due = await self._store.call(messages.due, kind=self._kind, grace_s=GRACE_S, most=room)
+        except StoreUnavailable:
+            return 0  # the readiness watch tells; the rows stay where they are
+        if due:
+            self._found.inc(len(due))
+            log.info("rows_relayed", rows=len(due))
+            self._dispatcher.offer(due)
+        return len(due)
