@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.clock import left, monotonic
+from shared.delivery.channel import RecordToken
 from shared.logs import logger
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
+from shared.store.messages import Doubt
 from webdriver import events, outcomes
 from webdriver.bridge import Bridge, PageRefused
 from webdriver.browser import BrowserLost, CallTimedOut, ScriptFailed
@@ -17,9 +19,6 @@ from webdriver.session import Session
 from webdriver.sessions import Sessions
 
 log = logger(__name__)
-
-RecordToken = Callable[[str], Awaitable[None]]
-"""Stores the chosen message id in the row; raises `Fenced` when the row belongs to somebody else by now."""
 
 _PREPARE_S: Final = 10.0
 _LEAST_SEND_S: Final = 1.0
@@ -30,6 +29,8 @@ _BUSY: Final = 0.5
 
 class BrowserChannel:
     """Sends through the sessions of this process."""
+
+    token_at_claim = False
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -60,12 +61,13 @@ class BrowserChannel:
         finally:
             session.sending.release()
 
-    async def look_up(self, message: OutboundMessage) -> Sent | Retry | Dead | None:
+    async def look_up(self, doubt: Doubt) -> Outcome | None:
         """Find out what became of a send that nobody saw the end of.
 
         Returns:
             Sent: the page knows the message and the server has it. Retry, Dead: surely not sent. None: cannot be told yet.
         """
+        message = doubt.message
         if not message.token:
             # the id is stored before the page is asked: without one it never was
             return Retry(code="not_sent", detail="no message id had been chosen", after_s=0.0, counts=False)
@@ -127,7 +129,7 @@ def _not_ready(session: Session | None) -> Retry:
     return Retry(code="session_not_ready", detail=detail, after_s=_NOT_READY, counts=False)
 
 
-def _of_lookup(session: Session, message: OutboundMessage, found: Mapping[str, Any]) -> Sent | Retry | Dead | None:
+def _of_lookup(session: Session, message: OutboundMessage, found: Mapping[str, Any]) -> Outcome | None:
     if not found["known"]:
         if not found["certain"]:
             return None

@@ -57,7 +57,6 @@ class Sessions:
         self._look = asyncio.Event()
         self._closing = False
         self._memory: dict[int, dict[str, float]] = {}
-        self._memory_at = 0.0
 
     def find(self, connection_id: int) -> Session | None:
         """Return the session of a connection, None when none runs here."""
@@ -101,11 +100,19 @@ class Sessions:
             else:
                 self._make_so(wanted)
             dead = processes.reap_orphans([session.pid for session in self._sessions() if session.pid], dead)
-            await self._measure()
             try:
                 await asyncio.wait_for(self._look.wait(), _EVERY_S)
             except TimeoutError:
                 continue
+
+    async def measure(self) -> None:
+        """Measure the browsers' memory for ever."""
+        while not self._closing:
+            for session in self._sessions():
+                # /proc answers slowly about large processes: never on the event loop
+                self._memory[session.connection_id] = await asyncio.to_thread(session.memory_mb)
+            self._memory = {connection_id: figures for connection_id, figures in self._memory.items() if connection_id in self._running}
+            await asyncio.sleep(_MEMORY_EVERY_S)
 
     async def close(self, by: float) -> None:
         """End every session at the same time, until the monotonic instant `by`. Calling it again does nothing."""
@@ -119,9 +126,17 @@ class Sessions:
         """Return how many sessions are in each state."""
         return Counter(str(session.state) for session in self._sessions())
 
+    def count(self, state: SessionState) -> int:
+        """Return how many sessions are in `state`."""
+        return self.states().get(state, 0)
+
     def figures(self) -> list[dict[str, Any]]:
         """Return each session's figures for health pages, with the memory as last measured (megabytes)."""
         return [session.figures() | {"memoryMb": self._memory.get(session.connection_id, {})} for session in self._sessions()]
+
+    def restarts(self) -> int:
+        """Return how often the sessions that run now were restarted."""
+        return sum(session.restarts for session in self._sessions())
 
     def memory_mb(self) -> float:
         """Return the memory of all browsers as last measured: proportional set size, megabytes."""
@@ -155,10 +170,3 @@ class Sessions:
         session = Session(row, self._ground, lambda overflowed: Reports(self._store, row.connection_id, overflowed))
         self._running[row.connection_id] = _Running(session, self._spawn)
         log.info("session_wanted", connection_id=row.connection_id, desired=row.desired)
-
-    async def _measure(self) -> None:
-        if monotonic() - self._memory_at < _MEMORY_EVERY_S:
-            return
-        self._memory_at = monotonic()
-        # /proc answers slowly about large processes: never on the event loop
-        self._memory = {session.connection_id: await asyncio.to_thread(session.memory_mb) for session in self._sessions()}

@@ -7,21 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from shared.clock import monotonic
+from shared.clock import monotonic, utc_now
 from shared.errors import Fenced
-from shared.messages import Dead, InDoubt, Retry, Sent
+from shared.messages import Dead, InDoubt, Outcome, Retry, Sent
 from shared.states import MessageState, SessionState
+from shared.store.messages import Doubt
 from tests.support.waiting import eventually_async
 from tests.webdriver.rig import QUICK, Tokens, Town, Web, kill_browser, message, run, soon, town
 
 PHONE = "60111222333"
 
 
-async def told(here: Town, token: str) -> Sent | Retry | Dead:
+def doubt(token: str) -> Doubt:
+    """Return a row in doubt."""
+    return Doubt(message=message(token=token), doubt_s=1.0, claimed_at=utc_now(), policy=None)
+
+
+async def told(here: Town, token: str) -> Outcome:
     """Ask until the page can tell."""
 
-    async def asked() -> Sent | Retry | Dead | None:
-        return await here.channel.look_up(message(token=token))
+    async def asked() -> Outcome | None:
+        return await here.channel.look_up(doubt(token))
 
     found = await eventually_async(asked, 10)
     assert found is not None
@@ -169,7 +175,7 @@ def test_answer_after_the_deadline_is_in_doubt_and_found_later(home: Path, web: 
             tokens = Tokens()
             late = await here.channel.send(message(), tokens.record, by(2.0))
             assert isinstance(late, InDoubt) and late.code == "page_answer_late"
-            assert await here.channel.look_up(message(token=tokens[0])) is None, "the send is still under way"
+            assert await here.channel.look_up(doubt(tokens[0])) is None, "the send is still under way"
             assert web.arrived() == []
             await soon(web.arrived)
             found = await told(here, tokens[0])
@@ -190,10 +196,10 @@ def test_killed_after_the_phone_took_it_is_looked_up_as_sent(home: Path, web: We
             kill_browser(here.session())
             outcome = await sending
             assert isinstance(outcome, InDoubt) and outcome.code == "browser_lost"
-            assert await here.channel.look_up(message(token=tokens[0])) is None, "nothing can be told while the session is down"
+            assert await here.channel.look_up(doubt(tokens[0])) is None, "nothing can be told while the session is down"
             await here.order(PHONE, "faults", {"hold_after_s": 0})
             await soon(lambda: here.session().restarts == 1 and here.session().page())
-            assert await here.channel.look_up(message(token=tokens[0])) == Sent(provider_id=tokens[0])
+            assert await here.channel.look_up(doubt(tokens[0])) == Sent(provider_id=tokens[0])
             await soon(lambda: here.store.receipts and here.store.receipts[-1].state is MessageState.READ, describe=lambda: here.store.receipts)
             assert [entry.fields["times"] for entry in web.arrived()] == [1]
 
@@ -212,12 +218,12 @@ def test_killed_before_the_page_took_it_is_looked_up_as_unsent_and_resent_under_
             outcome = await here.channel.send(message(), tokens.record, by())
             assert isinstance(outcome, InDoubt)
             await soon(lambda: here.session().restarts == 1 and here.session().page())
-            unsent = await here.channel.look_up(message(token=tokens[0]))
+            unsent = await here.channel.look_up(doubt(tokens[0]))
             assert isinstance(unsent, Retry) and unsent.code == "not_sent" and not unsent.counts
             again = await here.channel.send(message(token=tokens[0], attempt=2), Tokens().record, by())
             assert again == Sent(provider_id=tokens[0])
             assert [entry.fields["times"] for entry in web.arrived()] == [1]
-            never_chosen = await here.channel.look_up(message())
+            never_chosen = await here.channel.look_up(doubt(""))
             assert isinstance(never_chosen, Retry) and never_chosen.code == "not_sent"
 
     run(scenario())
@@ -270,6 +276,6 @@ def test_slow_and_lost_acks(home: Path, web: Web) -> None:
             assert isinstance(outcome, InDoubt)
             # the answer to the send is lost, but the receipts of the receiver's phone prove it
             await soon(lambda: [row.state for row in here.store.receipts if row.token == tokens[0]][-1:] == [MessageState.READ])
-            assert await here.channel.look_up(message(token=tokens[0])) == Sent(provider_id=tokens[0])
+            assert await here.channel.look_up(doubt(tokens[0])) == Sent(provider_id=tokens[0])
 
     run(scenario())

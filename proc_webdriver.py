@@ -1,0 +1,9 @@
+"""Entry of kind webdriver: WhatsApp Web in real Chromium, one browser for each session."""
+
+import sys
+
+from shared.process.child import run_child
+from webdriver.room import open_room
+
+if __name__ == "__main__":
+    sys.exit(run_child("webdriver", open_room))

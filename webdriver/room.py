@@ -1,0 +1,107 @@
+"""The room of kind webdriver: sessions, their channel, and the consumer that delivers through it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from starlette.types import ASGIApp
+
+from shared.clock import monotonic
+from shared.delivery.consumer import Consumer
+from shared.logs import logger
+from shared.process.room import Child, Severity
+from shared.states import SessionState
+from webdriver import processes
+from webdriver.browser import is_browser_failure
+from webdriver.channel import BrowserChannel
+from webdriver.chromium import ChromiumMissing, find
+from webdriver.records import Records
+from webdriver.session import Ground, SessionPolicy
+from webdriver.sessions import Sessions
+from webdriver.wa_js import Library
+
+log = logger(__name__)
+
+_REAL: Final = "https://web.whatsapp.com/"
+_STARTS_AT_ONCE: Final = 4
+"""Sessions that start at the same time: enough for 50 in minutes, few enough that those which run keep answering."""
+
+_BEAT_LIMIT_S: Final = 20.0
+_CLOSE_SESSIONS_S: Final = 4.0
+_CLOSE_S: Final = 2.5
+
+
+async def open_room(child: Child) -> WebdriverRoom:
+    """Make the room. Never fails: what is missing is shown by the sessions."""
+    return WebdriverRoom(child)
+
+
+class WebdriverRoom:
+    """See `shared.process.room.Room`."""
+
+    app: ASGIApp | None = None
+
+    def __init__(self, child: Child) -> None:
+        self._child, settings = child, child.settings
+        self._ground = Ground(
+            home=settings.bulkhead_home,
+            chromium_path=settings.chromium_path,
+            url=settings.whatsapp_web_url or _REAL,
+            slot_lock_fd=child.supervised.lock_fd,
+            library=Library(settings.wa_js_path, settings.path("cache")).source,
+            starts=asyncio.Semaphore(_STARTS_AT_ONCE),
+            policy=SessionPolicy(),
+        )
+        self._sessions = Sessions(Records(child.store, child.kind, child.identity.process_incarnation), self._ground, child.spawn)
+        self._consumer = Consumer(
+            child,
+            BrowserChannel(self._sessions),
+            in_flight=settings.webdriver_in_flight,
+            send_s=settings.webdriver_send_s,
+            retry_base_s=settings.retry_base_webdriver_s,
+        )
+        for state in SessionState:
+            child.metrics.gauge(f"sessions_{state}", f"Browser sessions that are {state}.", read=partial(self._sessions.count, state))
+        child.metrics.gauge("browsers_memory_megabytes", "Proportional memory of all browsers, helpers included.", read=self._sessions.memory_mb)
+        child.metrics.gauge("session_restarts", "Restarts of the sessions that run now.", read=self._sessions.restarts)
+
+    async def start(self) -> None:
+        """End what an earlier life left behind, then let the sessions and the deliveries begin; neither waits for the database."""
+        processes.adopt_orphans()
+        await self._sessions.sweep()
+        self._child.pokes.append(self._sessions.poke)
+        self._child.spawn(self._sessions.run(self._child.beats.loop("sessions", _BEAT_LIMIT_S)), "sessions")
+        self._child.spawn(self._sessions.measure(), "browser-memory")
+        self._consumer.start()
+
+    async def drain(self, by: float) -> bool:
+        """Finish the sends in hand, then close the browsers so that they write their profiles."""
+        drained = await self._consumer.drain(by - _CLOSE_SESSIONS_S)
+        self._child.beats.forget("sessions")
+        await self._sessions.close(by)
+        return drained
+
+    async def close(self) -> None:
+        """End everything at once."""
+        self._child.beats.forget("sessions")
+        await self._consumer.close()
+        await self._sessions.close(monotonic() + _CLOSE_S)
+
+    def readiness(self) -> Mapping[str, str]:
+        """Nothing of a session makes the process unready: each session speaks for itself."""
+        return {}
+
+    def health(self) -> Mapping[str, Any]:
+        """Return what the sessions are and whether there is a Chromium."""
+        try:
+            chromium = str(find(self._ground.chromium_path))
+        except ChromiumMissing as missing:
+            chromium = f"missing: {missing}"
+        return {"chromium": chromium, "sessions": self._sessions.figures(), "sessionStates": dict(self._sessions.states()), **self._consumer.health()}
+
+    def classify(self, error: BaseException) -> Severity:
+        """A browser, a tab or a line that is gone ends its session only; anything else ends the process."""
+        return Severity.RECOVERABLE if is_browser_failure(error) else Severity.CRITICAL
