@@ -38,6 +38,19 @@ class Sealed:
     nonce: bytes
     ciphertext: bytes = field(repr=False)
 
+    def to_text(self) -> str:
+        """Return one line that a text column holds: key id, nonce and ciphertext, the latter two as base64."""
+        return ".".join((self.key_id, base64.b64encode(self.nonce).decode(), base64.b64encode(self.ciphertext).decode()))
+
+    @classmethod
+    def from_text(cls, text: str) -> Sealed:
+        """Read what `to_text` wrote. Raises `SecretUnreadable` for anything else."""
+        try:
+            key_id, nonce, ciphertext = text.rsplit(".", 2)
+            return cls(key_id, base64.b64decode(nonce, validate=True), base64.b64decode(ciphertext, validate=True))
+        except ValueError:
+            raise SecretUnreadable("this is not a sealed secret") from None
+
 
 class Vault:
     """Seals and opens secrets with one key. Neither its `repr` nor its errors show a key or a secret."""

@@ -15,12 +15,15 @@ from typing import Any, Final
 import psycopg2
 import yoyo
 
+from shared.clock import monotonic
 from shared.errors import StoreUnavailable
 from shared.kinds import KINDS
+from shared.store.pool import deadline
 from shared.store.statements import statements
 
 _ADVISORY_LOCK: Final = 0x62756C6B
 """Any number that nobody else uses: "bulk"."""
+_LIMIT_S: Final = 120.0
 
 
 def migrations_directory() -> Path:
@@ -32,7 +35,7 @@ def migrations_directory() -> Path:
 def _backend(database_url: str) -> Iterator[Any]:
     logging.getLogger("yoyo").setLevel(logging.WARNING)
     try:
-        with closing(psycopg2.connect(database_url, application_name="bulkhead/migrate")) as guard:
+        with deadline(monotonic() + _LIMIT_S), closing(psycopg2.connect(database_url, application_name="bulkhead/migrate")) as guard:
             guard.autocommit = True
             with guard.cursor() as cursor:
                 cursor.execute(statements()["lock_migrations"], {"key": _ADVISORY_LOCK})

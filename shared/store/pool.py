@@ -47,6 +47,18 @@ def _wait(connection: Any) -> None:
 extensions.set_wait_callback(_wait)
 
 
+@contextmanager
+def deadline(by: float) -> Iterator[None]:
+    """Let no statement of this thread wait beyond the monotonic instant `by`; for code that opens connections of its own."""
+    _running.by = by
+    try:
+        yield
+    except _DeadlinePassed as error:
+        raise StoreUnavailable("PostgreSQL did not answer in time") from error
+    finally:
+        _running.by = None
+
+
 class Transaction:
     """One open transaction: runs statements by name. Given to functions that `Pool.run` and `Store.call` execute."""
 

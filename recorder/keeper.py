@@ -1,0 +1,84 @@
+"""Follows the orchestrator's journal: events become rows, a free slot becomes reclaimed messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from shared.logs import logger
+from shared.process.journal import JournalEntry, JournalReader, SupervisionEvent
+from shared.process.metrics import Metrics
+from shared.store import messages, processes
+from shared.store.pool import Transaction
+from shared.store.store import Store
+
+log = logger(__name__)
+_BATCH: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What one batch came to: how many events were new, and how many rows were given back."""
+
+    events: int
+    reclaimed: int
+
+
+def _row(entry: JournalEntry) -> dict[str, Any]:
+    return {
+        "boot_id": entry.boot,
+        "seq": entry.seq,
+        "at": entry.at,
+        "event": entry.event,
+        "process_name": entry.kind,
+        "instance": entry.instance if entry.slot else None,
+        "incarnation": entry.incarnation,
+        "detail": entry.details,
+    }
+
+
+def keep(transaction: Transaction, entries: Sequence[JournalEntry]) -> Kept:
+    """Write a batch of events and give back what the dead among them had in hand, in one transaction; doing it twice changes nothing."""
+    reclaimed = 0
+    for entry in entries:
+        if entry.event is SupervisionEvent.SLOT_FREE and entry.incarnation:
+            rows = messages.reclaim(transaction, incarnation=entry.incarnation)
+            reclaimed += len(rows)
+            if rows:
+                states = [row["state"] for row in rows]
+                log.warning(
+                    "messages_reclaimed", incarnation=entry.incarnation, queued=states.count("queued"), in_doubt=states.count("in_doubt"), why="slot_free"
+                )
+    return Kept(processes.write_events(transaction, [_row(entry) for entry in entries]), reclaimed)
+
+
+class Keeper:
+    """Follows one home's journal."""
+
+    def __init__(self, store: Store, home: Path, metrics: Metrics) -> None:
+        self._store, self._reader = store, JournalReader(home)
+        self._events = metrics.counter("supervision_events", "Events of the orchestrator that were written down.")
+        self._reclaimed = metrics.counter("reclaimed_messages", "Messages given back after a death.")
+
+    @property
+    def position(self) -> int:
+        """Sequence number up to which everything is written."""
+        return self._reader.position
+
+    async def catch_up(self) -> None:
+        """Deal with everything new. Raises `StoreUnavailable`; what was not written is then read again."""
+        while entries := self._reader.read(_BATCH):
+            try:
+                kept = await self._store.call(keep, entries)
+            except BaseException:
+                self._reader.rewind()
+                raise
+            self._reader.commit(entries[-1].seq)
+            self._events.inc(kept.events)
+            self._reclaimed.inc(kept.reclaimed)
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._reader.close()

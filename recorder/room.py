@@ -1,0 +1,167 @@
+"""The recorder as a supervised process: four small loops that each wait out a database that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from starlette.types import ASGIApp
+
+from recorder import demo
+from recorder.keeper import Keeper
+from shared.clock import monotonic, utc_now
+from shared.errors import StoreUnavailable
+from shared.logs import logger
+from shared.process import runtime
+from shared.process.room import Child, Room, Severity
+from shared.secrets import Vault
+from shared.store import connections, messages, migrate, processes
+from shared.store.processes import Heartbeat
+
+log = logger(__name__)
+
+START_WAIT_S: Final = 15.0
+"""How long `start` waits for the schema; after that the process is up but not ready, and goes on trying."""
+_RETRY_S: Final = 0.5
+_JOURNAL_S: Final = 1.0
+_WANTED_S: Final = 1.0
+_ABANDONED_S: Final = 10.0
+SILENT_S: Final = 60.0
+"""Silence in the heartbeat table after which an incarnation of another host counts as dead; the same limit makes its status `down`."""
+_SNAPSHOT_FRESH_S: Final = 5.0
+
+
+class RecorderRoom:
+    """Migrations first, then journal, wanted kinds, abandoned incarnations and the orchestrator's heartbeat side by side."""
+
+    app: ASGIApp | None = None
+
+    def __init__(self, child: Child) -> None:
+        self._child, self._settings, self._store = child, child.settings, child.store
+        self._vault = Vault.from_settings(child.settings)
+        self._keeper = Keeper(child.store, child.settings.bulkhead_home, child.metrics)
+        self._poked = asyncio.Event()
+        self._schema = asyncio.Event()
+        self._problem = "not tried yet"
+        self._wanted: list[str] = []
+        child.pokes.append(self._poked.set)
+
+    async def start(self) -> None:
+        """Bring the schema up to date; a database that is away does not stop the start."""
+        self._child.spawn(self._migrate(), "migrations")
+        try:
+            await asyncio.wait_for(self._schema.wait(), START_WAIT_S)
+        except TimeoutError:
+            log.warning("schema_waited_for", reason=self._problem)
+        for name, interval_s, work in (
+            ("journal", _JOURNAL_S, self._keeper.catch_up),
+            ("wanted", _WANTED_S, self._tell_wanted),
+            ("abandoned", _ABANDONED_S, self._reclaim_abandoned),
+            ("orchestrator-heartbeat", self._settings.heartbeat_s, self._write_orchestrator),
+        ):
+            self._child.spawn(self._repeat(interval_s, work, poked=self._poked if name == "journal" else None), name)
+
+    async def drain(self, by: float) -> bool:
+        """Write down what is in the journal."""
+        if self._schema.is_set() and monotonic() < by:
+            try:
+                await self._keeper.catch_up()
+            except StoreUnavailable as error:
+                log.warning("journal_not_finished", reason=str(error))
+        return True
+
+    async def close(self) -> None:
+        """Close the journal."""
+        self._keeper.close()
+
+    def readiness(self) -> Mapping[str, str]:
+        """Ready when the schema is up to date."""
+        return {} if self._schema.is_set() else {"schema": self._problem}
+
+    def health(self) -> Mapping[str, Any]:
+        """Return how far the journal is written and which kinds are wanted."""
+        return {"schema": "up to date" if self._schema.is_set() else self._problem, "journalPosition": self._keeper.position, "wantedKinds": self._wanted}
+
+    def classify(self, error: BaseException) -> Severity:
+        """A database that is away is survived; anything else is a bug."""
+        return Severity.RECOVERABLE if isinstance(error, StoreUnavailable) else Severity.CRITICAL
+
+    async def _migrate(self) -> None:
+        while not self._schema.is_set():
+            try:
+                applied = await asyncio.get_running_loop().run_in_executor(None, migrate.apply, self._settings.database_url)
+                first = await self._store.call(demo.ensure, self._settings, self._vault)
+            except StoreUnavailable as error:
+                if self._problem != str(error):
+                    log.warning("schema_delayed", reason=str(error))
+                self._problem = str(error)
+                await asyncio.sleep(_RETRY_S)
+                continue
+            log.info("schema_ready", applied=applied, first_connections=first)
+            self._schema.set()
+
+    async def _repeat(self, interval_s: float, work: Callable[[], Awaitable[None]], *, poked: asyncio.Event | None) -> None:
+        await self._schema.wait()
+        while True:
+            try:
+                await work()
+            except StoreUnavailable as error:
+                log.warning("recording_delayed", work=getattr(work, "__name__", "?"), reason=str(error))
+            if poked is None:
+                await asyncio.sleep(interval_s)
+            else:
+                await _wait(poked, interval_s)
+
+    async def _tell_wanted(self) -> None:
+        self._wanted = await self._store.call(connections.wanted_kinds)
+        # said again each time: a new orchestrator hears it within a second
+        self._child.supervised.wanted(self._wanted)
+
+    async def _reclaim_abandoned(self) -> None:
+        for incarnation in await self._store.call(messages.abandoned_incarnations, silent_s=SILENT_S):
+            rows = await self._store.call(messages.reclaim, incarnation=incarnation)
+            log.warning("messages_reclaimed", incarnation=incarnation, rows=len(rows), why="heartbeat_silent")
+
+    async def _write_orchestrator(self) -> None:
+        """Write the orchestrator's heartbeat row from its snapshot: it has no database itself."""
+        try:
+            snapshot = json.loads(runtime.status_file(self._settings.bulkhead_home).read_text(encoding="utf-8"))
+            age_s = (utc_now() - datetime.fromisoformat(snapshot["at"])).total_seconds()
+        except (OSError, ValueError, KeyError) as error:
+            log.debug("snapshot_unread", reason=type(error).__name__)
+            return
+        if age_s > _SNAPSHOT_FRESH_S:
+            return
+        states = [slot["state"] for slot in snapshot["slots"]]
+        await self._store.call(
+            processes.write_heartbeat,
+            Heartbeat(
+                process_name="orchestrator",
+                instance=0,
+                status=snapshot["state"],
+                uptime_s=float(snapshot.get("uptime_s", 0.0)),
+                memory_mb=float(snapshot.get("memory_mb", 0.0)),
+                connections=0,
+                pid=int(snapshot.get("pid", 0)),
+                host=socket.gethostname(),
+                incarnation=str(snapshot.get("boot", "")),
+                detail={"slots": len(states), "ready": states.count("ready")},
+            ),
+        )
+
+
+async def _wait(event: asyncio.Event, interval_s: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), interval_s)
+    except TimeoutError:
+        return
+    event.clear()
+
+
+async def open_room(child: Child) -> Room:
+    """Return the recorder of this process. Raises `SettingsInvalid` when the encryption key is missing or wrong."""
+    return RecorderRoom(child)
