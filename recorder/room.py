@@ -136,7 +136,7 @@ class RecorderRoom:
             return
         if age_s > _SNAPSHOT_FRESH_S:
             return
-        states = [slot["state"] for slot in snapshot["slots"]]
+        states = [slot["state"] for slot in snapshot["slots"].values()]
         await self._store.call(
             processes.write_heartbeat,
             Heartbeat(
