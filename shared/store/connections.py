@@ -86,6 +86,11 @@ def of_company(transaction: Transaction, company_id: str) -> list[Row]:
     return transaction.rows("connections_of_company", company_id=company_id)
 
 
+def overview(transaction: Transaction, *, most: int) -> list[Row]:
+    """Return connections of all companies with what is observed of them, at most `most`."""
+    return transaction.rows("connection_overview", most=most)
+
+
 def wanted_kinds(transaction: Transaction) -> list[str]:
     """Return the process kinds that some connection needs."""
     return [row["process_name"] for row in transaction.rows("wanted_kinds")]

@@ -42,6 +42,7 @@ class Accepted:
     """
 
     id: int
+    created_at: datetime
     replayed: bool = False
     conflict: bool = False
     state: MessageState = MessageState.QUEUED
@@ -86,7 +87,7 @@ def accept(transaction: Transaction, messages: Sequence[NewMessage]) -> list[Acc
         }
         for position, message in enumerate(messages)
     ]
-    written = {row["position"]: Accepted(id=row["id"]) for row in transaction.rows("accept_messages", rows=records(rows))}
+    written = {row["position"]: Accepted(id=row["id"], created_at=row["created_at"]) for row in transaction.rows("accept_messages", rows=records(rows))}
     missing = [position for position in range(len(messages)) if position not in written]
     if missing:
         earlier = {
@@ -100,12 +101,18 @@ def accept(transaction: Transaction, messages: Sequence[NewMessage]) -> list[Acc
         for position in missing:
             message = messages[position]
             row = earlier[message.company_id, message.idempotency_key]
-            written[position] = Accepted(id=row["id"], replayed=True, conflict=row["fingerprint"] != message.fingerprint, state=MessageState(row["state"]))
+            written[position] = Accepted(
+                id=row["id"],
+                created_at=row["created_at"],
+                replayed=True,
+                conflict=row["fingerprint"] != message.fingerprint,
+                state=MessageState(row["state"]),
+            )
     return [written[position] for position in range(len(messages))]
 
 
 def find_by_key(transaction: Transaction, company_id: str, key: str) -> Row | None:
-    """Return the row that took an idempotency key (id, fingerprint, state), None when no row did."""
+    """Return the row that took an idempotency key (id, fingerprint, state, created_at), None when no row did."""
     return transaction.row("messages_by_idempotency_key", company_ids=[company_id], keys=[key])
 
 

@@ -38,6 +38,11 @@ SELECT c.id, c.phone_index, c.connection_type, c.process_name, c.status, c.statu
 FROM phone_configs c LEFT JOIN phone_status s ON s.connection_id = c.id
 WHERE c.company_id = %(company_id)s ORDER BY c.phone_index;
 
+-- connection_overview --
+-- Connections of all companies with what is observed of them, for operators.
+SELECT company_id, phone_index, connection_type, process_name, configured, status_reason, desired_state, observed, detail, proved_at, updated_at
+FROM connection_overview ORDER BY company_id, phone_index LIMIT %(most)s;
+
 -- wanted_kinds --
 -- Process kinds that some connection needs.
 SELECT DISTINCT process_name FROM phone_configs ORDER BY process_name;

@@ -10,15 +10,15 @@ WITH given AS (
     INSERT INTO messages (id, company_id, connection_id, process_name, chat_id, type, content, idempotency_key, fingerprint)
     SELECT id, company_id, connection_id, process_name, chat_id, type, content, idempotency_key, fingerprint FROM given
     ON CONFLICT (company_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING id
+    RETURNING id, created_at
 ), noted AS (
     INSERT INTO message_events (message_id, state) SELECT id, 'queued' FROM written
 )
-SELECT given.position, given.id FROM given JOIN written USING (id);
+SELECT given.position, id, written.created_at FROM given JOIN written USING (id);
 
 -- messages_by_idempotency_key --
 -- Find the rows that took these keys before.
-SELECT m.company_id, m.idempotency_key, m.id, m.fingerprint, m.state
+SELECT m.company_id, m.idempotency_key, m.id, m.fingerprint, m.state, m.created_at
 FROM messages m
 JOIN unnest(%(company_ids)s::text[], %(keys)s::text[]) AS k(company_id, idempotency_key) USING (company_id, idempotency_key);
 
