@@ -12,7 +12,7 @@ import pytest
 
 from shared.errors import SlotTaken
 from shared.process.slot_lock import Holder, SlotLock, boot_id, holder_of_this_process, is_free, process_start, read_holder
-from tests.supervision.waiting import eventually
+from tests.support.waiting import eventually
 
 HOLD = "import sys; print('up', flush=True); sys.stdin.read()"
 
@@ -88,13 +88,13 @@ def test_held_until_the_last_descendant_is_gone(path: Path) -> None:
     assert process_start(grandchild) is not None
     assert not is_free(path)
     os.kill(grandchild, signal.SIGKILL)
-    eventually(lambda: is_free(path))
+    eventually(lambda: is_free(path), 10, "the lock is free")
     parent.stdin.close()
     parent.stdout.close()
 
 
 def test_process_start_of_nobody() -> None:
     child = subprocess.Popen(["true"])
-    eventually(lambda: process_start(child.pid) is None)  # a zombie counts as gone
+    eventually(lambda: process_start(child.pid) is None, 10, "it is a zombie")  # a zombie counts as gone
     child.wait()
     assert process_start(child.pid) is None

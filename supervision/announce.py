@@ -1,0 +1,117 @@
+"""Tells a person at a terminal what happens: one readable line per change while things start and stop, and a summary when everything is up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, TextIO
+
+from shared.settings import Settings
+from shared.states import SlotState
+from supervision.environment import Told
+from supervision.model import WAITING, Fleet, Slot
+
+_DEMO_CHAT: Final = "15550100200"
+
+
+class Announcer:
+    """Writes to `stream`; None: to nobody."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self._told: Told | None = None
+        self._all_up = False
+
+    def begin(self, told: Told, counts: Mapping[str, int]) -> None:
+        """Say what will be run and where it is kept."""
+        self._told = told
+        kinds = ", ".join(f"{kind} ×{count}" if count > 1 else kind for kind, count in counts.items() if count)
+        if kinds:
+            self.note(f"Bulkhead in {told.settings.bulkhead_home}: {kinds}")
+
+    def slot_changed(self, slot: Slot, now: float) -> None:
+        """Say what became of a slot."""
+        words = {
+            SlotState.STARTING: "starting",
+            SlotState.READY: f"ready after {now - slot.started_at:.1f} s" if slot.ready_at is not None and not slot.adopted else "ready",
+            SlotState.UNREADY: f"adopted, process {slot.pid}" if slot.adopted and slot.ready_at is None else f"not ready: {slot.status or 'no reason given'}",
+            SlotState.DRAINING: f"draining ({slot.cause.value})" if slot.cause.value != "none" else "draining",
+            SlotState.KILLING: self._why_killed(slot),
+            SlotState.BACKOFF: f"{self._how(slot)}; next try in {max(0.0, (slot.next_try_at or now) - now):.1f} s",
+            SlotState.QUARANTINED: f"QUARANTINED after {self._how(slot)}; next probe in {max(0.0, (slot.next_try_at or now) - now):.0f} s",
+            SlotState.MISCONFIGURED: f"MISCONFIGURED: {slot.last_exit.last_words if slot.last_exit else ''} (see logs/{slot.name}.err.log)",
+            SlotState.STOPPED: "stopped",
+        }
+        if not (slot.state is SlotState.STOPPED and not slot.incarnation):
+            self.note(f"  {slot.name:<12} {words[slot.state]}")
+
+    def check_all_up(self, fleet: Fleet) -> bool:
+        """Print the summary the first time that every slot that should run is ready or known to be sick, and return whether this was it."""
+        if self._all_up or self._told is None or fleet.stopping or not fleet.configured:
+            return False
+        conditional = {row.name for row in fleet.rows if row.needed == "connections" and fleet.counts.get(row.name)}
+        if conditional and fleet.wanted is None:
+            return False
+        wanted = [slot for slot in fleet.slots.values() if slot.kind not in conditional or slot.kind in (fleet.wanted or ())]
+        if not wanted or any(slot.state is not SlotState.READY and slot.state not in WAITING - {SlotState.BACKOFF} and not slot.held for slot in wanted):
+            return False
+        self._all_up = True
+        for line in summary(self._told, [slot for slot in wanted if slot.state is not SlotState.READY]):
+            self.note(line)
+        return True
+
+    def stopping(self, request: int) -> None:
+        """Say that a stop was asked for."""
+        self.note({1: "Stopping: finishing what is in hand. Once more: at once.", 2: "Stopping now."}.get(request, "Killing what is left."))
+
+    def note(self, text: str) -> None:
+        """Write one line. A terminal that is gone is no reason to stop supervising."""
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(text + "\n")
+            self._stream.flush()
+        except OSError:
+            self._stream = None
+
+    @staticmethod
+    def _how(slot: Slot) -> str:
+        return f"exit: {slot.last_exit}" if slot.last_exit else slot.status or "no start"
+
+    @staticmethod
+    def _why_killed(slot: Slot) -> str:
+        if slot.main_gone:
+            return f"left ({slot.last_exit})"
+        return f"is ended: {slot.cause.value}" if slot.cause.value != "none" else "is ended"
+
+
+def summary(told: Told, sick: list[Slot]) -> list[str]:
+    """Return the lines that a newcomer needs once everything is up."""
+    settings = told.settings
+    lines = [f"Up, except {slot.name}: {slot.state.value} (see logs/{slot.name}.err.log)" for slot in sick] or ["Everything is up."]
+    if not told.counts.get("api"):
+        return lines
+    lines += [
+        "",
+        f"  Dashboard   http://{_host(settings)}:{settings.api_port}/dashboard",
+        f"  API key     {settings.api_key}   ({_where_key(settings)})",
+    ]
+    if told.uses_sandbox:
+        lines += [
+            "",
+            "  A first message, from the demo company's first connection:",
+            "",
+            f"  curl -X POST http://{_host(settings)}:{settings.api_port}/api/v2/messages/text/{settings.company_id}/{_DEMO_CHAT} \\",
+            f'    -H "Authorization: Bearer {settings.api_key}" -H "Content-Type: application/json" \\',
+            '    -d \'{"message":"Hello","phoneIndex":0}\'',
+        ]
+    return [*lines, "", "  Ctrl-C stops everything."]
+
+
+def _where_key(settings: Settings) -> str:
+    kept = settings.path("api_key")
+    return f"kept in {kept}" if kept.exists() and kept.read_text(encoding="utf-8").strip() == settings.api_key else "from API_KEY"
+
+
+def _host(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.bind_address in ("0.0.0.0", "::", "") else settings.bind_address  # noqa: S104 - compared, not bound
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,130 @@
+"""The upper rung of killing whole trees: one cgroup (v2) for each incarnation, killed by the kernel in one step.
+
+It holds where a cgroup v2 hierarchy is mounted and we may make groups below our own (root, or a unit with Delegate=yes). It works for
+processes that left their session and cleared their environment, which no look at /proc can attribute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from shared.logs import logger
+
+log = logger(__name__)
+
+
+class Cgroups:
+    """The groups of one home, below the cgroup that this process is in."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        self._paths: dict[str, Path] = {}
+
+    @classmethod
+    def probe(cls, home: Path) -> Cgroups | None:
+        """Return the groups of `home` if the kernel and our rights allow killing by cgroup, else None."""
+        mount, own = _mount_point(), _own_group()
+        if mount is None or own is None:
+            return None
+        # an orchestrator that was itself started inside such a group (by a supervised shell) still uses the common place above
+        inside = mount / own.lstrip("/")
+        above = next((folder.parent for folder in (inside, *inside.parents) if folder.name.startswith("bulkhead-")), inside)
+        base = above / f"bulkhead-{hashlib.blake2s(os.fsencode(home), digest_size=6).hexdigest()}"
+        trial = base / "trial"
+        try:
+            base.mkdir(exist_ok=True)
+            trial.mkdir(exist_ok=True)
+            usable = os.access(trial / "cgroup.kill", os.W_OK) and os.access(trial / "cgroup.procs", os.W_OK)
+            trial.rmdir()
+            if not usable:
+                base.rmdir()
+        except OSError:
+            with suppress(OSError):
+                base.rmdir()
+            return None
+        return cls(base) if usable else None
+
+    def place(self, incarnation: str, pid: int) -> bool:
+        """Put `pid`, and so everything that it will start, into the incarnation's group. Returns whether that worked."""
+        path = self._base / incarnation
+        try:
+            path.mkdir(exist_ok=True)
+            (path / "cgroup.procs").write_text(str(pid), encoding="ascii")
+        except OSError as refusal:
+            log.warning("cgroup_not_entered", of=incarnation, problem=str(refusal))
+            return False
+        self._paths[incarnation] = path
+        return True
+
+    def adopt(self, incarnation: str, pid: int) -> None:
+        """Remember the group that an earlier orchestrator made for `pid`, wherever it is."""
+        mount, own = _mount_point(), _own_group(pid)
+        if mount is not None and own is not None and own.endswith(f"/{incarnation}"):
+            self._paths[incarnation] = mount / own.lstrip("/")
+
+    def has(self, incarnation: str) -> bool:
+        """Whether there is a group for the incarnation."""
+        return incarnation in self._paths
+
+    def kill(self, incarnation: str) -> None:
+        """Send SIGKILL to every process in the group at once."""
+        path = self._paths.get(incarnation)
+        if path is not None:
+            with suppress(OSError):
+                (path / "cgroup.kill").write_text("1", encoding="ascii")
+
+    def members(self, incarnation: str) -> set[int]:
+        """Return the pids in the group; zombies do not count."""
+        path = self._paths.get(incarnation)
+        if path is None:
+            return set()
+        try:
+            if "populated 0" in (path / "cgroup.events").read_text(encoding="ascii"):
+                return set()  # cgroup.procs would list zombies too
+            return {int(pid) for pid in (path / "cgroup.procs").read_text(encoding="ascii").split()}
+        except OSError:
+            return set()
+
+    def leftovers(self, living: set[str]) -> set[str]:
+        """Return the incarnations of this home whose group still has processes and that are not in `living`; empty groups are removed."""
+        found: set[str] = set()
+        for path in self._base.iterdir() if self._base.is_dir() else ():
+            if not path.is_dir() or path.name in living:
+                continue
+            self._paths[path.name] = path
+            if self.members(path.name):
+                found.add(path.name)
+            else:
+                self.remove(path.name)
+        return found
+
+    def remove(self, incarnation: str) -> None:
+        """Remove the empty group of a dead incarnation."""
+        path = self._paths.pop(incarnation, None)
+        if path is not None:
+            with suppress(OSError):
+                path.rmdir()
+
+    def close(self) -> None:
+        """Remove the home's own group if nothing is left in it."""
+        with suppress(OSError):
+            self._base.rmdir()
+
+
+def _mount_point() -> Path | None:
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        before, _, after = line.partition(" - ")
+        if after.startswith("cgroup2 "):
+            return Path(before.split()[4])
+    return None
+
+
+def _own_group(pid: int | str = "self") -> str | None:
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines():
+            if line.startswith("0::"):
+                return line[3:]
+    return None

@@ -1,0 +1,51 @@
+"""What every command is given, and the codes that commands answer with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from shared.kinds import ProcessKind
+from shared.settings import Settings
+from supervision.environment import EmbeddedAddresses, Told, prepare, read_settings
+from supervision.law import Policy
+
+
+class Answer(IntEnum):
+    """Exit codes of operator's commands beside those of `ExitCode`."""
+
+    UNWELL = 1
+    """Done, but what was asked about is not well, or did not become so in time."""
+    NOT_RUNNING = 3
+    """No orchestrator runs over this home."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Where and over what the program runs; tests pass other rows than the registry's.
+
+    Attributes:
+        environ: the process environment.
+        rows: the registry.
+        entries: directory of the entry files.
+        embedded: where the embedded servers will listen.
+        policy: the supervisor's durations.
+        use_cgroups: whether the upper rung of killing may be used.
+    """
+
+    environ: Mapping[str, str]
+    rows: Sequence[ProcessKind]
+    entries: Path
+    embedded: EmbeddedAddresses
+    policy: Policy
+    use_cgroups: bool = True
+
+    def settings(self, only: str = "") -> Settings:
+        """Return the operator's settings. Raises `SettingsInvalid`."""
+        return read_settings(self.environ, only)
+
+    def told(self, only: str = "") -> Told:
+        """Make the home ready and return what children are told. Raises `SettingsInvalid` and `KindUnknown`."""
+        return prepare(self.settings(only), self.rows, self.embedded)

@@ -1,0 +1,41 @@
+"""`drain [KIND[-N]]`: let processes finish what is in hand and stay stopped, until `restart`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+
+from shared.clock import left, monotonic
+from shared.process import runtime
+from shared.process.exit_codes import ExitCode
+from shared.states import SlotState
+from supervision import control
+from supervision.commands.context import Answer, Context
+
+HELP = "let processes finish what is in hand and stay stopped until restart"
+_LOOK_EACH_S = 0.1
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("target", metavar="KIND[-N]", nargs="?", default="", help="a kind or one slot; without it: all")
+    parser.add_argument("--within", type=float, default=120.0, metavar="S", help="how long to wait, in seconds (%(default)s); 0: do not wait")
+
+
+def run(context: Context, given: Namespace) -> int:
+    """Ask for it, and wait until all are stopped."""
+    path = runtime.control_socket(context.settings().bulkhead_home)
+    slots = control.ask(path, {"command": "drain", "target": given.target})["slots"]
+    by = monotonic() + given.within
+    waiting = set(slots)
+    while waiting and left(by):
+        states = {name: slot["state"] for name, slot in control.ask(path, {"command": "status"})["status"]["slots"].items()}
+        for name in [name for name in waiting if states.get(name, SlotState.STOPPED) == SlotState.STOPPED]:
+            print(f"{name} stopped")
+            waiting.discard(name)
+        time.sleep(_LOOK_EACH_S if waiting else 0)
+    if waiting and given.within:
+        print(f"not stopped within {given.within:g} s: {', '.join(sorted(waiting))}", file=sys.stderr)
+        return Answer.UNWELL
+    return ExitCode.OK

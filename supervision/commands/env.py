@@ -1,0 +1,33 @@
+"""`env [NAME]`: what children are told. A secret is shown only when it is asked for by its name."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import fields
+
+from shared.process.exit_codes import ExitCode
+from shared.settings import Settings, to_environ
+from supervision.commands.context import Context
+
+HELP = "show what children are told"
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="only this setting's value")
+
+
+def run(context: Context, given: Namespace) -> int:
+    """Print the settings; 64: no setting has that name."""
+    told = to_environ(context.told().settings)
+    if given.name:
+        if given.name.upper() not in told:
+            print(f"no setting {given.name!r}; docs/settings.md lists them", file=sys.stderr)
+            return ExitCode.USAGE
+        print(told[given.name.upper()])
+        return ExitCode.OK
+    hidden = {row.name.upper() for row in fields(Settings) if row.metadata["secret"]}
+    for name, value in told.items():
+        print(f"{name}={'(secret)' if name in hidden and value else value}")
+    return ExitCode.OK

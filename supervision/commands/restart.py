@@ -1,0 +1,49 @@
+"""`restart KIND[-N]`: replace one process after the other, without the kind ever being away; ends a drain, a quarantine, a misconfiguration."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+
+from shared.clock import left, monotonic
+from shared.process import runtime
+from shared.process.exit_codes import ExitCode
+from shared.states import SlotState
+from supervision import control
+from supervision.commands.context import Answer, Context
+
+HELP = "replace the processes of a kind, one after the other"
+_LOOK_EACH_S = 0.1
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("target", metavar="KIND[-N]", help="a kind (meta) or one slot (meta-0)")
+    parser.add_argument("--within", type=float, default=180.0, metavar="S", help="how long to wait for readiness, in seconds (%(default)s); 0: do not")
+
+
+def run(context: Context, given: Namespace) -> int:
+    """Ask for it, and wait until each slot has a new life that is ready."""
+    path = runtime.control_socket(context.settings().bulkhead_home)
+    old = control.ask(path, {"command": "restart", "target": given.target})["slots"]
+    by = monotonic() + given.within
+    waiting = dict(old)
+    while waiting and left(by):
+        slots = control.ask(path, {"command": "status"})["status"]["slots"]
+        for name in list(waiting):
+            slot = slots.get(name)
+            if slot is None:
+                print(f"{name} does not exist any more")
+                del waiting[name]
+            elif slot["state"] == SlotState.READY and slot["incarnation"] != old[name]:
+                print(f"{name} ready, process {slot['pid']}")
+                del waiting[name]
+            elif slot["state"] in (SlotState.QUARANTINED, SlotState.MISCONFIGURED) and slot["incarnation"] != old[name]:
+                print(f"{name} {slot['state']}: {slot['reason']}", file=sys.stderr)
+                return Answer.UNWELL
+        time.sleep(_LOOK_EACH_S if waiting else 0)
+    if waiting and given.within:
+        print(f"not ready within {given.within:g} s: {', '.join(waiting)}", file=sys.stderr)
+        return Answer.UNWELL
+    return ExitCode.OK

@@ -1,0 +1,90 @@
+"""`status`: every slot, its state and why; also while no orchestrator lives."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from shared.process import runtime
+from shared.process.exit_codes import ExitCode
+from shared.process.slot_lock import is_free, read_holder
+from shared.states import SlotState
+from supervision import control, snapshot
+from supervision.commands import table
+from supervision.commands.context import Answer, Context
+
+HELP = "show every slot, its state and why"
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("--json", action="store_true", help="the whole snapshot as JSON")
+
+
+def run(context: Context, given: Namespace) -> int:
+    """Print the status; 0: all that should run is ready, 1: something is not, 3: no orchestrator runs."""
+    home = context.settings().bulkhead_home
+    status, lives = ask(home)
+    if given.json:
+        print(json.dumps(status | {"orchestrator_lives": lives}, indent=2))
+    else:
+        print("\n".join(_lines(status, home, lives=lives)))
+    if not lives:
+        return Answer.NOT_RUNNING
+    return ExitCode.OK if all(_is_well(slot) for slot in status["slots"].values()) else Answer.UNWELL
+
+
+def ask(home: Path) -> tuple[dict[str, Any], bool]:
+    """Return the status and whether an orchestrator lives; without one, what the slot locks say about its last snapshot."""
+    try:
+        return control.ask(runtime.control_socket(home), {"command": "status"})["status"], True
+    except control.NoOrchestrator:
+        return without_orchestrator(home), False
+
+
+def without_orchestrator(home: Path) -> dict[str, Any]:
+    """Return a snapshot made from the slot locks, which the kernel keeps true whoever lives."""
+    last = snapshot.read(runtime.status_file(home)) or {}
+    known: dict[str, Any] = last.get("slots", {})
+    slots: dict[str, Any] = {}
+    for path in sorted(runtime.run_dir(home).glob("*-*.lock")):
+        holder, slot = read_holder(path), path.stem
+        if holder is None or is_free(path):
+            continue
+        kind, _, instance = slot.rpartition("-")
+        facts = known.get(slot, {}) if known.get(slot, {}).get("incarnation") == holder.incarnation else {}
+        slots[slot] = {"kind": kind, "instance": int(instance), "state": "unsupervised"} | {
+            name: facts.get(name) for name in ("since", "restarts", "memory_mb", "ready_at", "started_at", "last_exit", "next_try_at", "reason", "status")
+        }
+        slots[slot] |= {"pid": holder.pid, "incarnation": holder.incarnation, "admin_port": holder.admin_port, "port": holder.public_port or None}
+    return {"at": last.get("at"), "pid": None, "state": "not running", "slots": slots}
+
+
+def _lines(status: dict[str, Any], home: Path, *, lives: bool) -> list[str]:
+    if lives:
+        head = f"orchestrator {status['pid']} {status['state']}, {status['memory_mb']} MB, kills by {status['rung']}, home {home}"
+    elif status["slots"]:
+        head = f"No orchestrator runs over {home}, but these processes do; the next `bulkhead run` adopts them, `bulkhead stop` stops them."
+    else:
+        return [f"Nothing runs over {home}."]
+    rows = [
+        (
+            name,
+            slot["state"],
+            slot["pid"],
+            table.age(slot["since"]),
+            slot["restarts"],
+            slot["memory_mb"],
+            slot["admin_port"],
+            slot["port"],
+            " ".join(filter(None, [slot["reason"] or slot["status"], f"next try {table.age(slot['next_try_at'])}" if slot["next_try_at"] else ""])),
+        )
+        for name, slot in status["slots"].items()
+    ]
+    return [head, *table.lines(("SLOT", "STATE", "PID", "SINCE", "RESTARTS", "MB", "ADMIN", "PORT", "WHY"), rows)]
+
+
+def _is_well(slot: dict[str, Any]) -> bool:
+    return slot["state"] in (SlotState.READY, SlotState.STOPPED)

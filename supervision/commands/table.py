@@ -1,0 +1,37 @@
+"""Aligned tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+
+def lines(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Return `rows` under `head` with aligned columns; numbers to the right, None as a dash."""
+    cells = [[_text(cell) for cell in row] for row in rows]
+    widths = [max([len(name), *(len(row[column]) for row in cells)]) for column, name in enumerate(head)]
+    right = [bool(rows) and all(isinstance(row[column], int | float | None) for row in rows) for column in range(len(head))]
+    return [
+        "  ".join(cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in zip(row, widths, right, strict=True)).rstrip()
+        for row in [list(head), *cells]
+    ]
+
+
+def age(at: str | None) -> str:
+    """Return how long ago the instant `at` (ISO 8601) was, in one or two units."""
+    if not at:
+        return "-"
+    seconds = int((datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())
+    sign, seconds = ("in ", -seconds) if seconds < 0 else ("", seconds)
+    days, rest = divmod(seconds, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, seconds = divmod(rest, 60)
+    if days:
+        return f"{sign}{days}d {hours}h"
+    if hours:
+        return f"{sign}{hours}h {minutes}m"
+    return f"{sign}{minutes}m {seconds}s" if minutes else f"{sign}{seconds}s"
+
+
+def _text(cell: object) -> str:
+    return "-" if cell is None or cell == "" else str(cell)

@@ -1,0 +1,130 @@
+"""The control socket: one JSON line asks, one JSON line answers, then the connection is closed. Server for the loop, client for commands."""
+
+from __future__ import annotations
+
+import json
+import selectors
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from shared.clock import monotonic
+from shared.errors import BulkheadError
+
+Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+_LONGEST_REQUEST: Final = 64 * 1024
+_PATIENCE_S: Final = 5.0
+_MOST_CLIENTS: Final = 64
+
+
+class NoOrchestrator(BulkheadError):
+    """Raised when nobody answers on the control socket."""
+
+
+class Refused(BulkheadError):
+    """Raised when the orchestrator answers that it will not or cannot do what was asked."""
+
+
+class ControlServer:
+    """Answers operators within the supervisor's selector; a slow or silent client is dropped and never waited for."""
+
+    def __init__(self, path: Path, selector: selectors.BaseSelector, handler: Handler) -> None:
+        self._path = path
+        self._selector = selector
+        self._handler = handler
+        self._clients: dict[socket.socket, tuple[bytearray, float]] = {}
+        path.unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.setblocking(False)
+        self._listener.bind(str(path))
+        path.chmod(0o600)
+        self._listener.listen(16)
+        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def drop_silent(self) -> None:
+        """Close connections that have not asked anything in time."""
+        now = monotonic()
+        for client, (_, since) in list(self._clients.items()):
+            if now - since > _PATIENCE_S:
+                self._drop(client)
+
+    def close(self) -> None:
+        """Close everything and remove the socket's file."""
+        for client in list(self._clients):
+            self._drop(client)
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        self._path.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        with suppress(BlockingIOError, ConnectionError):
+            client, _ = self._listener.accept()
+            if len(self._clients) >= _MOST_CLIENTS:
+                client.close()
+                return
+            client.setblocking(False)
+            self._clients[client] = (bytearray(), monotonic())
+            self._selector.register(client, selectors.EVENT_READ, lambda: self._read(client))
+
+    def _read(self, client: socket.socket) -> None:
+        buffer, _ = self._clients[client]
+        try:
+            chunk = client.recv(_LONGEST_REQUEST)
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk = b""
+        buffer += chunk
+        if b"\n" in buffer:
+            self._answer(client, bytes(buffer.split(b"\n", 1)[0]))
+        if not chunk or b"\n" in buffer or len(buffer) > _LONGEST_REQUEST:
+            self._drop(client)
+
+    def _answer(self, client: socket.socket, line: bytes) -> None:
+        try:
+            answer = self._handler(_parse(line))
+        except BulkheadError as refusal:
+            answer = {"ok": False, "error": str(refusal)}
+        with suppress(OSError):
+            client.sendall(json.dumps(answer, default=str).encode() + b"\n")
+
+    def _drop(self, client: socket.socket) -> None:
+        self._clients.pop(client, None)
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(client)
+        client.close()
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(line)
+    except ValueError:
+        request = None
+    if not isinstance(request, dict):
+        raise Refused("a request is one line with a JSON object")
+    return request
+
+
+def ask(path: Path, request: Mapping[str, Any], *, within_s: float = _PATIENCE_S) -> dict[str, Any]:
+    """Ask the orchestrator that listens at `path` and return its answer.
+
+    Raises:
+        NoOrchestrator: nobody listens, or it did not answer in time.
+        Refused: it said no; the text is its reason.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.settimeout(within_s)
+            line.connect(str(path))
+            line.sendall(json.dumps(request).encode() + b"\n")
+            answer = json.loads(line.makefile("rb").readline() or b"null")
+    except (OSError, ValueError) as problem:
+        raise NoOrchestrator(f"no orchestrator answers at {path}: {problem}") from None
+    if not isinstance(answer, dict):
+        raise NoOrchestrator(f"the orchestrator at {path} closed the line without an answer")
+    if not answer.get("ok"):
+        raise Refused(str(answer.get("error", "refused")))
+    return answer

@@ -1,0 +1,241 @@
+"""What children are told: the operator's settings, completed by what this home keeps and by what else runs here.
+
+Order of precedence: the process environment, the file `BULKHEAD_HOME/settings.env` (which SIGHUP reads again), then what is made here.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from shared import settings as settings_table
+from shared.errors import SettingsInvalid
+from shared.kinds import ADMIN_PORT_STRIDE, ProcessKind
+from shared.process import runtime
+from shared.settings import ChildEnvironment, Settings, to_environ
+from supervision.plan import wanted_slots
+
+SETTINGS_FILE: Final = "settings.env"
+_REAL: Final = {
+    "graph_base_url": "https://graph.facebook.com",
+    "d360_base_url": "https://waba-v2.360dialog.io",
+    "whatsapp_web_url": "https://web.whatsapp.com/",
+}
+_SANDBOX_PATHS: Final = {"graph_base_url": "/graph", "d360_base_url": "/d360", "whatsapp_web_url": "/web/"}
+_FOREIGN: Final = frozenset({"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "NOTIFY_SOCKET", "WATCHDOG_USEC", "FDSTORE"})
+"""Variables of our own supervisor that no child may mistake for its own."""
+_ONLY_OURS: Final = frozenset({"only", "log_max_mb", "log_keep"})
+"""Settings that only the orchestrator reads."""
+
+
+def _token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def _key() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+KEPT: Final[Mapping[str, tuple[str, Callable[[], str], bool]]] = {
+    "api_key": ("api_key", _token, False),
+    "secret_encryption_key": ("secret_key", _key, False),
+    "meta_verify_token": ("meta_verify_token", _token, False),
+    "meta_app_secret": ("meta_app_secret", _token, True),
+    "sandbox_access_token": ("sandbox_access_token", _token, True),
+    "sandbox_d360_api_key": ("sandbox_d360_api_key", _token, True),
+    "sandbox_d360_webhook_secret": ("sandbox_d360_webhook_secret", _token, True),
+}
+"""Secrets that are made at first start and kept in a file of the home, mode 0600: setting, file, how it is made, only for the sandbox."""
+
+
+class EmbeddedAddresses(Protocol):
+    """Where the embedded servers will listen (the entry file passes the room `embedded`'s)."""
+
+    def database_url(self, settings: Settings) -> str:
+        """Return PostgreSQL's address."""
+
+    def redis_url(self, settings: Settings) -> str:
+        """Return Redis's address."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What this orchestrator's children are told.
+
+    Attributes:
+        settings: complete: every address and every secret that a child needs.
+        counts: how many slots each kind may have.
+        uses_sandbox: whether the sandbox runs here.
+    """
+
+    settings: Settings
+    counts: Mapping[str, int]
+    uses_sandbox: bool
+    embedded_postgres: bool
+    embedded_redis: bool
+
+
+def read_settings(environ: Mapping[str, str], only: str = "") -> Settings:
+    """Return the operator's settings.
+
+    Args:
+        environ: the process environment.
+        only: kinds named on the command line; wins over ONLY.
+    Raises:
+        SettingsInvalid: with one sentence for each wrong variable or line.
+    """
+    home = Path(environ.get("BULKHEAD_HOME", "").strip() or Settings().bulkhead_home).expanduser().absolute()
+    variables = {**read_file(home / SETTINGS_FILE), **{name: value for name, value in environ.items() if value.strip()}}
+    if only:
+        variables["ONLY"] = only
+    return settings_table.load(variables)
+
+
+def read_file(path: Path) -> dict[str, str]:
+    """Return the `NAME=value` lines of `path`; none when there is no such file. Raises `SettingsInvalid` naming each wrong line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as problem:
+        raise SettingsInvalid([f"{path} cannot be read: {problem}"]) from None
+    known = {row.name.upper() for row in fields(Settings)} - {"BULKHEAD_HOME"}
+    found: dict[str, str] = {}
+    problems: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        name, is_pair, value = text.partition("=")
+        name = name.strip()
+        if not is_pair or name not in known:
+            problems.append(f"{path}:{number}: {name!r} is not a setting; lines are NAME=value, names as in docs/settings.md")
+        else:
+            found[name] = value.strip().strip("\"'")
+    if problems:
+        raise SettingsInvalid(problems)
+    return found
+
+
+def prepare(operator: Settings, rows: Sequence[ProcessKind], embedded: EmbeddedAddresses) -> Told:
+    """Make the home ready and return what children are told.
+
+    Raises:
+        SettingsInvalid: the home cannot be used.
+        KindUnknown: ONLY names a kind that does not exist.
+    """
+    home = operator.bulkhead_home
+    uses_sandbox = operator.sandbox == "on" or (operator.sandbox == "auto" and not operator.meta_access_token)
+    needs = {"embedded_postgres": not operator.database_url, "embedded_redis": not operator.redis_url, "sandbox": uses_sandbox}
+    counts = wanted_slots(rows, operator, **needs)
+    _check_admin_ports(rows, counts)
+    try:
+        _make_home(home)
+        complete = replace(operator, **_kept(operator, uses_sandbox=uses_sandbox), **_addresses(operator, uses_sandbox=uses_sandbox))
+        if needs["embedded_postgres"]:
+            complete = replace(complete, database_url=embedded.database_url(operator))
+        if needs["embedded_redis"]:
+            complete = replace(complete, redis_url=embedded.redis_url(operator))
+    except (OSError, runtime.RuntimeDirectoryUnsafe) as problem:
+        raise SettingsInvalid([f"BULKHEAD_HOME={home} cannot be used: {problem}"]) from None
+    return Told(
+        settings=complete,
+        counts=counts,
+        uses_sandbox=uses_sandbox,
+        embedded_postgres=needs["embedded_postgres"],
+        embedded_redis=needs["embedded_redis"],
+    )
+
+
+def admin_port(rows: Sequence[ProcessKind], first: int, kind: str, instance: int) -> int:
+    """Return a slot's loopback port, as `shared.kinds.admin_port` does, for any registry."""
+    return first + ADMIN_PORT_STRIDE * [row.name for row in rows].index(kind) + instance
+
+
+def child_environ(told: Told, identity: ChildEnvironment, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the whole environment of one child.
+
+    Args:
+        told: the settings part.
+        identity: the part about this child.
+        inherited: the orchestrator's own environment, of which the rest is passed on.
+    """
+    own = {row.name.upper() for row in fields(ChildEnvironment)} | _FOREIGN
+    base = {name: value for name, value in inherited.items() if name not in own}
+    # from the first instruction on: a traceback when it is aborted, and no line held back when it is killed
+    base |= {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
+    return base | to_environ(told.settings) | to_environ(identity)
+
+
+def changed_for(rows: Sequence[ProcessKind], old: Mapping[str, str], new: Mapping[str, str]) -> frozenset[str]:
+    """Return the kinds whose processes were told something that is not true any more.
+
+    Settings that one registry row names (port, pool size) concern that kind alone, instance counts and those of the orchestrator nobody who
+    runs already; any other may be read by every kind.
+
+    Args:
+        rows: the registry.
+        old, new: variables as `shared.settings.to_environ` makes them; those that `old` lacks are not compared.
+    """
+    names = {name.lower() for name, value in new.items() if old.get(name, value) != value}
+    changed: set[str] = set()
+    for name in names - _ONLY_OURS - {row.instances for row in rows}:
+        changed |= {row.name for row in rows if name in (row.port, row.pool_size)} or {row.name for row in rows}
+    return frozenset(changed)
+
+
+def _make_home(home: Path) -> None:
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = home.stat()
+    if facts.st_uid != os.geteuid():
+        raise SettingsInvalid([f"BULKHEAD_HOME={home} belongs to user {facts.st_uid}, not to us (user {os.geteuid()}); run as that user or choose another"])
+    if facts.st_mode & 0o066:
+        # search permission stays where somebody gave it: the embedded PostgreSQL runs as another user when we are root
+        home.chmod(facts.st_mode & 0o711)
+    (home / "logs").mkdir(mode=0o700, exist_ok=True)
+    runtime.run_dir(home)
+    runtime.runtime_dir(home)
+
+
+def _kept(operator: Settings, *, uses_sandbox: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for setting, (name, make, only_sandbox) in KEPT.items():
+        if not getattr(operator, setting) and (uses_sandbox or not only_sandbox):
+            found[setting] = _keep(operator.path(name), make)
+    return found
+
+
+def _keep(path: Path, make: Callable[[], str]) -> str:
+    """Return the secret in `path`, made and written at once when there is none: two starters agree on the one that came first."""
+    if not path.exists():
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
+            file.write(make() + "\n")
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    secret = path.read_text(encoding="utf-8").strip()
+    if not secret:
+        raise SettingsInvalid([f"{path} is empty; remove it (a new secret is then made) or put the secret back"])
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+    return secret
+
+
+def _addresses(operator: Settings, *, uses_sandbox: bool) -> dict[str, Any]:
+    host = "127.0.0.1" if operator.bind_address in ("0.0.0.0", "::", "") else operator.bind_address  # noqa: S104 - compared, not bound
+    sandbox = f"http://{f'[{host}]' if ':' in host else host}:{operator.sandbox_port}"
+    return {setting: getattr(operator, setting) or (sandbox + path if uses_sandbox else _REAL[setting]) for setting, path in _SANDBOX_PATHS.items()}
+
+
+def _check_admin_ports(rows: Sequence[ProcessKind], counts: Mapping[str, int]) -> None:
+    if len(rows) > ADMIN_PORT_STRIDE or any(count > ADMIN_PORT_STRIDE for count in counts.values()):
+        raise SettingsInvalid([f"the 100 ports from ADMIN_PORT hold {ADMIN_PORT_STRIDE} kinds of {ADMIN_PORT_STRIDE} slots each"])

@@ -1,0 +1,97 @@
+"""One pair of log files for each slot: opened here, written by the child itself, so that they outlive the orchestrator.
+
+Rotation copies and truncates, because the child holds the file open: the copy is repeated until it has caught up, so that only what is
+written between the last copied byte and the truncation can be missing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from shared.logs import scrub
+
+_CHUNK: Final = 1024 * 1024
+_CATCH_UPS: Final = 8
+
+
+class LogFiles:
+    """The log files below `BULKHEAD_HOME/logs`.
+
+    Args:
+        directory: where they are; made if it is missing.
+        max_bytes: size at which one is rotated.
+        keep: rotated generations kept of each.
+    """
+
+    def __init__(self, directory: Path, max_bytes: int, keep: int) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._keep = keep
+
+    def path(self, slot: str, stream: str) -> Path:
+        """Return the current file of `stream` (`out` or `err`) of `slot`."""
+        return self._directory / f"{slot}.{stream}.log"
+
+    @contextmanager
+    def opened(self, slot: str) -> Iterator[tuple[int, int]]:
+        """Yield descriptors of the two files, for appending; they are closed on leaving."""
+        out = _append(self.path(slot, "out"))
+        try:
+            err = _append(self.path(slot, "err"))
+            try:
+                yield out, err
+            finally:
+                os.close(err)
+        finally:
+            os.close(out)
+
+    def size(self, slot: str, stream: str) -> int:
+        """Return the size of a current file in bytes; 0 when there is none."""
+        with suppress(FileNotFoundError):
+            return self.path(slot, stream).stat().st_size
+        return 0
+
+    def tail(self, slot: str, stream: str, *, since: int = 0, lines: int = 20, max_bytes: int = 4096) -> str:
+        """Return the last lines written after the byte `since`, without what looks like a phone number or a credential."""
+        try:
+            with self.path(slot, stream).open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                start = max(since if since <= size else 0, size - max_bytes)
+                file.seek(start)
+                text = file.read(max_bytes).decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+        return scrub("\n".join(text.splitlines()[-lines:]))
+
+    def rotate_full(self) -> list[Path]:
+        """Rotate every current file that has reached the limit, and return those."""
+        full = [path for path in self._directory.glob("*.log") if path.stat().st_size >= self._max_bytes]
+        for path in full:
+            self._rotate(path)
+        return full
+
+    def _rotate(self, path: Path) -> None:
+        for generation in range(self._keep, 1, -1):
+            with suppress(FileNotFoundError):
+                path.with_name(f"{path.name}.{generation - 1}").replace(path.with_name(f"{path.name}.{generation}"))
+        fresh = path.with_name(f"{path.name}.1")
+        with path.open("r+b", buffering=0) as source, fresh.open("wb", buffering=0) as copy:
+            fresh.chmod(0o600)
+            for _ in range(_CATCH_UPS):
+                copied = 0
+                while chunk := source.read(_CHUNK):
+                    copied += copy.write(chunk)
+                    if copy.tell() > 2 * self._max_bytes:
+                        break  # a writer that outruns us: the rest is given up rather than the disk
+                if not copied or copy.tell() > 2 * self._max_bytes:
+                    break
+            source.truncate(0)
+
+
+def _append(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

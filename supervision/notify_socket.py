@@ -1,0 +1,79 @@
+"""The orchestrator's datagram socket: sd_notify words from children, with the kernel's word on who sent them, and what we ask of children."""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from shared.process import notify
+
+_CREDENTIALS: Final = struct.Struct("iii")
+_AT_ONCE: Final = 512
+_DESCRIPTORS: Final = 8
+_BUFFER: Final = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Datagram:
+    """What one sender said. `descriptors` belong to the receiver, which closes them."""
+
+    pid: int
+    fields: dict[str, str]
+    descriptors: list[int] = field(default_factory=list)
+
+
+class NotifySocket:
+    """Bound at a fixed path, so that children of an earlier orchestrator reach this one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        self._socket.bind(str(path))
+        path.chmod(0o600)
+
+    def fileno(self) -> int:
+        """Descriptor to watch for reading; then call `receive`."""
+        return self._socket.fileno()
+
+    def receive(self) -> list[Datagram]:
+        """Return what has arrived, without blocking and at most so much that the loop stays responsive."""
+        heard: list[Datagram] = []
+        for _ in range(_AT_ONCE):
+            try:
+                datagram, ancillary, _flags, _address = self._socket.recvmsg(
+                    notify.LONGEST_DATAGRAM, socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(4 * _DESCRIPTORS)
+                )
+            except BlockingIOError:
+                break
+            pid, uid, descriptors = 0, -1, array.array("i")
+            for level, kind, data in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+                    pid, uid, _ = _CREDENTIALS.unpack(data[: _CREDENTIALS.size])
+                elif level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+            if uid not in (0, os.geteuid()):
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                continue
+            heard.append(Datagram(pid, notify.parse(datagram), list(descriptors)))
+        return heard
+
+    def ask(self, child: Path, datagram: bytes) -> None:
+        """Send `datagram` to a child's socket; its answer, if any, comes back here. Nobody there, or too busy: it is asked again later."""
+        with suppress(OSError):
+            self._socket.sendto(datagram, str(child))
+
+    def close(self) -> None:
+        """Close the socket and remove its file."""
+        self._socket.close()
+        self._path.unlink(missing_ok=True)

@@ -1,0 +1,100 @@
+"""The orchestrator's snapshot of all slots, for `run/status.json`, the control socket and the commands.
+
+Whoever reads the file without an orchestrator must look at `at`: it is written each second while one lives.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from shared.clock import utc_now
+from shared.states import SlotState
+from supervision.model import Fleet, Slot
+from supervision.resources import Usage
+
+
+def of_fleet(fleet: Fleet, now: float, *, ports: Callable[[Slot], tuple[int, int]], usage: Mapping[str, Usage]) -> dict[str, Any]:
+    """Return the slots as JSON values.
+
+    Args:
+        fleet: the supervisor's state.
+        now: monotonic instant of it.
+        ports: gives a slot's admin port and public port (0: none).
+        usage: last measurement of each slot.
+    """
+    wall = utc_now()
+
+    def at(instant: float | None) -> str | None:
+        return None if instant is None else _iso(wall + timedelta(seconds=instant - now))
+
+    slots = {}
+    for name, slot in fleet.slots.items():
+        measured = usage.get(name) if slot.is_alive else None
+        admin, public = ports(slot)
+        slots[name] = {
+            "kind": slot.kind,
+            "instance": slot.instance,
+            "state": slot.state.value,
+            "since": at(slot.since) if slot.since else None,
+            "pid": slot.pid or None,
+            "incarnation": slot.incarnation or None,
+            "adopted": slot.adopted,
+            "started_at": at(slot.started_at) if slot.is_alive else None,
+            "ready_at": at(slot.ready_at),
+            "restarts": slot.restarts,
+            "strikes": round(slot.law.strikes, 2),
+            "last_exit": None if slot.last_exit is None else {"how": str(slot.last_exit), "last_words": slot.last_exit.last_words},
+            "status": slot.status,
+            "reason": _reason(slot),
+            "next_try_at": at(slot.next_try_at),
+            "admin_port": admin,
+            "port": public or None,
+            "memory_mb": round(measured.memory_mb, 1) if measured else None,
+            "processes": measured.processes if measured else None,
+            "threads": measured.threads if measured else None,
+            "open_files": measured.open_files if measured else None,
+        }
+    return {
+        "at": _iso(wall),
+        "state": "stopping" if fleet.stopping else "running",
+        "wanted": None if fleet.wanted is None else sorted(fleet.wanted),
+        "slots": slots,
+    }
+
+
+def write(path: Path, snapshot: Mapping[str, Any]) -> None:
+    """Put `snapshot` at `path` in one step, so that no reader sees half of it."""
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(snapshot), encoding="utf-8")
+    beside.chmod(0o600)
+    beside.replace(path)
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Return the snapshot at `path`, or None when there is none that can be read."""
+    try:
+        snapshot = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return snapshot if isinstance(snapshot, dict) else None
+
+
+def _reason(slot: Slot) -> str:
+    """Why the slot is not simply ready, in a few words."""
+    if slot.held:
+        return "drained by an operator"
+    if slot.state is SlotState.QUARANTINED:
+        return f"{len(slot.law.restarts)} restarts, last exit: {slot.last_exit or slot.status or 'none'}"
+    if slot.state in (SlotState.BACKOFF, SlotState.MISCONFIGURED) and slot.last_exit:
+        return f"last exit: {slot.last_exit}" + (f" ({slot.last_exit.last_words})" if slot.last_exit.last_words else "")
+    if slot.state in (SlotState.DRAINING, SlotState.KILLING):
+        return slot.cause.value if slot.cause.value != "none" else ""
+    return ""
+
+
+def _iso(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,98 @@
+"""Starts one child: its own session, its log files, its slot lock and its listening socket inherited, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.logs import logger
+
+log = logger(__name__)
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process that was just started, or adopted.
+
+    Attributes:
+        pidfd: becomes readable when it ends, and cannot be mistaken for a later process with its pid.
+        is_child: whether its exit status can be waited for.
+        err_from: size of its error log when it started: what comes after is its own.
+    """
+
+    pid: int
+    pidfd: int
+    is_child: bool
+    err_from: int
+
+    def send(self, which: signal.Signals) -> None:
+        """Send a signal, if it still exists."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, which)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.pidfd)
+
+
+def spawn(
+    script: Path,
+    environ: Mapping[str, str],
+    *,
+    streams: tuple[int, int],
+    keep: Sequence[int],
+    nice: int,
+    oom_score_adj: int,
+    err_from: int,
+    arguments: Sequence[str] = (),
+) -> Started:
+    """Start `script` with this interpreter and return it. Call from the main thread only.
+
+    Priority, out-of-memory score and core size are set from outside just after exec, so no code of ours runs between fork and exec.
+
+    Args:
+        script: the entry file.
+        environ: its whole environment.
+        streams: descriptors for standard output and error.
+        keep: further descriptors that it inherits under their own numbers.
+        nice, oom_score_adj: as the kernel defines them; where our rights do not suffice they stay as they are.
+        err_from: size of the error log now.
+        arguments: command line after the script.
+    Raises:
+        OSError: fork or exec was refused.
+    """
+    process = subprocess.Popen(
+        [sys.executable, str(script), *arguments],
+        env=dict(environ),
+        stdin=subprocess.DEVNULL,
+        stdout=streams[0],
+        stderr=streams[1],
+        pass_fds=tuple(keep),
+        start_new_session=True,
+    )
+    pid = process.pid
+    # the status is waited for by pidfd; without this, Popen would wait for it too when it is collected
+    process.returncode = 0
+    pidfd = os.pidfd_open(pid)
+    with suppress(ProcessLookupError):
+        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+    _adjust(pid, nice, oom_score_adj)
+    return Started(pid=pid, pidfd=pidfd, is_child=True, err_from=err_from)
+
+
+def _adjust(pid: int, nice: int, oom_score_adj: int) -> None:
+    try:
+        if nice:
+            os.setpriority(os.PRIO_PROCESS, pid, nice)
+        if oom_score_adj:
+            Path(f"/proc/{pid}/oom_score_adj").write_text(str(oom_score_adj), encoding="ascii")
+    except (PermissionError, ProcessLookupError, FileNotFoundError) as refusal:
+        # below zero needs rights that most installations do not have, and are not required to
+        log.debug("priority_not_set", pid=pid, nice=nice, oom_score_adj=oom_score_adj, problem=str(refusal))

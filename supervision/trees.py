@@ -1,0 +1,111 @@
+"""Ends whole process trees, and proves that nothing of an incarnation lives.
+
+A capability ladder, probed once at start: rung "cgroup" where the kernel kills a group in one step; below it rung "walk", which finds an
+incarnation's processes by session, group, parentage and environment marker and kills until none is found. An incarnation without a group (its
+orchestrator could not make one) is walked on either rung.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Literal
+
+from shared.process.slot_lock import is_free, process_start
+from supervision.cgroups import Cgroups
+from supervision.processes import Process, descendants, holders, marked, scan
+
+_PR_SET_CHILD_SUBREAPER: Final = 36
+
+
+def become_subreaper() -> bool:
+    """Make orphans of our descendants our own children, so that they can be found and reaped. Returns whether the kernel can do that."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return bool(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+class Trees:
+    """Kills and looks for the processes of incarnations of one home.
+
+    Attributes:
+        rung: which capability holds here, `cgroup` or `walk`.
+    """
+
+    def __init__(self, home: Path, *, use_cgroups: bool = True) -> None:
+        self._home = home
+        self._cgroups = Cgroups.probe(home) if use_cgroups else None
+        self.rung: Literal["cgroup", "walk"] = "cgroup" if self._cgroups else "walk"
+        self._mains: dict[str, tuple[int, int]] = {}
+
+    def watch(self, incarnation: str, pid: int) -> None:
+        """Remember the main process of a new incarnation, and put it into a cgroup of its own where that can be had."""
+        self._mains[incarnation] = (pid, process_start(pid) or 0)
+        if self._cgroups:
+            self._cgroups.place(incarnation, pid)
+
+    def adopt(self, incarnation: str, pid: int) -> None:
+        """Remember the main process of an incarnation that an earlier orchestrator started."""
+        self._mains[incarnation] = (pid, process_start(pid) or 0)
+        if self._cgroups:
+            self._cgroups.adopt(incarnation, pid)
+
+    def living(self, incarnation: str) -> set[int]:
+        """Return the pids of every process that belongs to `incarnation`, its main process included."""
+        if self._cgroups and self._cgroups.has(incarnation):
+            return self._cgroups.members(incarnation)
+        processes = scan()
+        seeds = self._seeds(incarnation, processes)
+        return (seeds | descendants(processes, seeds)) - {os.getpid()}
+
+    def kill(self, incarnation: str, *, lock: Path | None = None) -> set[int]:
+        """Send SIGKILL to all of `incarnation`, and return those that were found.
+
+        Args:
+            incarnation: whose processes.
+            lock: when nothing was found, kill whoever still has this file open: they keep the slot from being free.
+        """
+        if self._cgroups:
+            self._cgroups.kill(incarnation)
+        found = self.living(incarnation)
+        if not found and lock is not None and not is_free(lock):
+            found = holders(lock)
+        kill(found)
+        return found
+
+    def forget(self, incarnation: str) -> None:
+        """Drop what is remembered of an incarnation that is proved dead."""
+        self._mains.pop(incarnation, None)
+        if self._cgroups:
+            self._cgroups.remove(incarnation)
+
+    def leftovers(self, living: set[str]) -> set[str]:
+        """Return the incarnations of this home that have processes but are not in `living`: remains of an orchestrator's sudden death."""
+        found = set(marked(scan(), self._home).values())
+        if self._cgroups:
+            found |= self._cgroups.leftovers(living)
+        return found - living
+
+    def close(self) -> None:
+        """Give back what was made for this home outside of it."""
+        if self._cgroups:
+            self._cgroups.close()
+
+    def _seeds(self, incarnation: str, processes: dict[int, Process]) -> set[int]:
+        main, started = self._mains.get(incarnation, (0, 0))
+        seeds = {pid for pid, name in marked(processes, self._home).items() if name == incarnation}
+        there = processes.get(main)
+        if main and (there is None or there.started == started):
+            # a session or group number is not given to anybody else while a member lives; a stranger with our main's pid would show here
+            seeds |= {process.pid for process in processes.values() if main in (process.pid, process.session, process.group)}
+        return seeds
+
+
+def kill(pids: Iterable[int]) -> None:
+    """Send SIGKILL to each process that still exists and that we may signal."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)

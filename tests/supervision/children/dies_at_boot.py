@@ -1,0 +1,6 @@
+"""Cannot start."""
+
+import sys
+
+sys.stderr.write("no disk\n")
+sys.exit(70)

@@ -1,0 +1,5 @@
+"""Does everything right."""
+
+from tests.supervision.children.childhood import ordinary
+
+ordinary()

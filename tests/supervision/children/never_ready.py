@@ -1,0 +1,7 @@
+"""Beats but never becomes ready."""
+
+from tests.supervision.children.childhood import Life
+
+life = Life()
+life.run()
+life.leave()

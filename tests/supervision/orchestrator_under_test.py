@@ -1,0 +1,47 @@
+"""The real orchestrator over fixture kinds: the same program as `orchestrator.py`, with rows and policy from two variables."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shared.kinds import ProcessKind
+from shared.settings import Settings
+from supervision.commands.context import Context
+from supervision.commands.entry import main
+from supervision.law import Policy
+
+
+class NoEmbeddedServers:
+    """Fixture children need no servers."""
+
+    def database_url(self, settings: Settings) -> str:
+        """Never asked: DATABASE_URL is set."""
+        raise AssertionError
+
+    def redis_url(self, settings: Settings) -> str:
+        """Never asked: REDIS_URL is set."""
+        raise AssertionError
+
+
+def fixture_rows() -> list[ProcessKind]:
+    """Return the registry that the test wrote into FIXTURE_ROWS."""
+    make: Callable[..., ProcessKind] = ProcessKind
+    described: list[dict[str, Any]] = json.loads(os.environ["FIXTURE_ROWS"])
+    return [make(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}) for row in described]
+
+
+if __name__ == "__main__":
+    context = Context(
+        environ=os.environ,
+        rows=fixture_rows(),
+        entries=Path(__file__).with_name("children"),
+        embedded=NoEmbeddedServers(),
+        policy=Policy(**json.loads(os.environ["FIXTURE_POLICY"])),
+        use_cgroups=not os.environ.get("FIXTURE_WALK_ONLY"),
+    )
+    sys.exit(main(sys.argv[1:], context))
