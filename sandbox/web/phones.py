@@ -226,6 +226,14 @@ class Phones:
             raise Refused(401, "unknown_companion_device_no_key", "this profile is not linked")
         return device
 
+    def only_waiting(self) -> Device:
+        """Return the one device that shows a code now. Raises `Refused`: 404 when none does, 409 when several do."""
+        waiting = [device for device in self._devices.values() if device.line is not None and device.mode == "QR"]
+        if len(waiting) != 1:
+            names = ", ".join(device.id for device in waiting) or "none"
+            raise Refused(409 if waiting else 404, "which_device", f"devices that show a code: {names}; name one by 'device' or 'code'")
+        return waiting[0]
+
     async def take(self, device: Device, message: Mapping[str, Any]) -> dict[str, Any]:
         """Take one message from the page and return the answer to it.
 

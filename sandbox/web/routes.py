@@ -137,10 +137,11 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
 
     async def scan(request: Request) -> Any:
         body = await _body(request)
+        phone = str(body.get("phone", ""))
         if body.get("code"):
-            device = phones.scan(str(body["code"]), str(body.get("phone", "")))
+            device = phones.scan(str(body["code"]), phone)
         else:
-            device = phones.link(phones.device(str(body.get("device", ""))), str(body.get("phone", "")))
+            device = phones.link(phones.device(str(body["device"])) if body.get("device") else phones.only_waiting(), phone)
         return {"device": device.id, "phone": device.phone}
 
     async def write(request: Request) -> Any:
