@@ -18,7 +18,7 @@ from shared.process.journal import SupervisionEvent as Happened
 from shared.process.slot_lock import read_holder
 from supervision import control, snapshot
 from tests.support import environment, processes
-from tests.support.waiting import eventually
+from tests.support.waiting import NeverHappened, eventually
 
 PROGRAM = Path(__file__).with_name("orchestrator_under_test.py")
 SOON_S = 20.0
@@ -131,6 +131,14 @@ class House:
         assert found is not None
         return found
 
+    def never(self, condition: Callable[[], object], for_s: float, what: str) -> None:
+        """Wait and see that a condition does not come true."""
+        try:
+            eventually(condition, for_s)
+        except NeverHappened:
+            return
+        raise AssertionError(f"{what}\n{self.tell()}")
+
     def ready(self, *slots: str, after: int = 0) -> House:
         """Wait until each slot's present process is ready."""
         for slot in slots:
@@ -150,8 +158,9 @@ class House:
         return dict(control.ask(runtime.control_socket(self.home), {"command": "status"})["status"])
 
     def slot(self, name: str) -> dict[str, Any]:
-        """One slot of the snapshot file; empty when there is none yet."""
-        return dict((snapshot.read(runtime.status_file(self.home)) or {}).get("slots", {}).get(name, {}))
+        """One slot of this orchestrator's snapshot file; empty when it has written none yet."""
+        written = snapshot.read(runtime.status_file(self.home)) or {}
+        return dict(written.get("slots", {}).get(name, {})) if written.get("pid") == self.orchestrator.pid else {}
 
     def pid(self, slot: str) -> int:
         """The main process that holds a slot."""

@@ -1,0 +1,88 @@
+"""Hangs are seen and ended with a traceback; what is slow, stopped together with everything, or declared, is left alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import datetime
+
+import psutil
+
+from shared.process.journal import SupervisionEvent as Happened
+from tests.supervision.house import House
+
+
+def seconds_between(house: House, first: Happened, second: Happened, slot: str) -> float:
+    found = [house.happened(first, slot), house.happened(second, slot)]
+    assert found[0] and found[1]
+    return (datetime.fromisoformat(found[1].at) - datetime.fromisoformat(found[0].at)).total_seconds()
+
+
+def test_a_loop_that_stands_still_is_ended_with_a_traceback(house: House) -> None:
+    house.rows({"name": "bad", "entry": "stops_its_loop", "watchdog_s": 0.5}, {"name": "api"}).start()
+    exited = house.wait(Happened.EXITED, "bad-0")
+    hung = house.happened(Happened.HUNG, "bad-0")
+    assert hung is not None and 0.5 <= hung.details["silent_s"] < 1.5
+    # the loop stands still, so SIGTERM is not heard; SIGABRT writes every thread's place
+    assert exited.details["signal"] == signal.SIGABRT
+    assert "stuck_in_the_work_loop" in exited.details["log_tail"] and "busy_elsewhere" in exited.details["log_tail"]
+    assert seconds_between(house, Happened.READY, Happened.EXITED, "bad-0") < 0.5 + 1.0 + 0.5
+    house.wait(Happened.STARTED, "bad-0", after=exited.seq)
+    assert house.slot("api-0")["state"] == "ready"
+
+
+def test_a_stopped_process_dies_too(house: House) -> None:
+    house.rows({"name": "api", "watchdog_s": 0.5}).start().ready("api-0")
+    house.kill("api-0", signal.SIGSTOP)
+    exited = house.wait(Happened.EXITED, "api-0")
+    assert exited.details["signal"] == signal.SIGKILL and exited.details["reason"] == "hung"
+    house.wait(Happened.READY, "api-0", after=exited.seq)
+
+
+def test_a_closed_line_is_silence(house: House) -> None:
+    house.rows({"name": "bad", "entry": "closes_its_line", "watchdog_s": 0.5}).start()
+    exited = house.wait(Happened.EXITED, "bad-0")
+    assert (exited.details["reason"], exited.details["code"]) == ("hung", 0)
+
+
+def test_a_declared_section_is_no_hang(house: House) -> None:
+    house.rows({"name": "slow", "entry": "blocks_as_declared", "watchdog_s": 0.4}).start(FIXTURE_BLOCK_S="1.5")
+    house.until(lambda: house.slot("slow-0").get("status") == "back", "the section is over")
+    assert house.count(Happened.HUNG) == 0 and house.count(Happened.STARTED, "slow-0") == 1
+
+
+def test_the_whole_tree_stopped_and_continued_is_nobodys_hang(house: House) -> None:
+    """A paused machine: orchestrator and children stand still together for far longer than any threshold."""
+    house.rows({"name": "api", "watchdog_s": 0.5, "instances": "api_instances"}, {"name": "meta", "watchdog_s": 0.5}).start().ready("api-0", "api-1", "meta-0")
+    slots = ("api-0", "api-1", "meta-0")
+    pids = {slot: house.pid(slot) for slot in slots}
+    everyone = [house.orchestrator.pid, *pids.values()]
+    for pid in everyone:
+        os.kill(pid, signal.SIGSTOP)
+    house.until(lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in everyone), "all stand still")
+    house.never(lambda: False, 3.0, "three seconds of standing still")
+    for pid in everyone:
+        os.kill(pid, signal.SIGCONT)
+    stall = house.wait(Happened.STALL)
+    assert stall.details["late_s"] >= 2.5
+    house.never(lambda: house.count(Happened.HUNG), 1.5, "a false kill")
+    assert {slot: house.pid(slot) for slot in slots} == pids
+
+
+def test_an_orchestrator_that_was_stopped_alone_kills_nobody(house: House) -> None:
+    """Its queue of words overran while it stood still; its own lateness is taken off everybody's silence."""
+    house.rows({"name": "api", "watchdog_s": 0.5, "instances": "api_instances"}).start(API_INSTANCES="4").ready("api-0", "api-1", "api-2", "api-3")
+    house.orchestrator.send_signal(signal.SIGSTOP)
+    house.never(lambda: False, 2.0, "two seconds of standing still")
+    house.orchestrator.send_signal(signal.SIGCONT)
+    stall = house.wait(Happened.STALL)
+    house.never(lambda: house.count(Happened.HUNG), 1.5, "a false kill")
+    assert house.count(Happened.EXITED) == 0 and stall.details["late_s"] >= 1.5
+
+
+def test_sigusr1_dumps_stacks_and_disturbs_nobody(house: House) -> None:
+    house.rows({"name": "api"}).start().ready("api-0")
+    house.orchestrator.send_signal(signal.SIGUSR1)
+    err = house.home / "logs" / "orchestrator.err.log"
+    house.until(lambda: "_turn_until_left" in err.read_text(), "stacks in the log")
+    assert house.slot("api-0")["state"] == "ready"

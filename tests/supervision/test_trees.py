@@ -1,0 +1,145 @@
+"""Trees die whole, on each rung of the ladder, and a slot is free only when they are gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.process import runtime
+from shared.process.journal import SupervisionEvent as Happened
+from shared.process.slot_lock import SlotLock, is_free
+from supervision.cgroups import Cgroups
+from supervision.processes import descendants, environment, holders, marked, scan
+from supervision.trees import Trees, kill
+from tests.supervision.house import House
+from tests.support import processes
+from tests.support.waiting import eventually
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(1000)"]
+
+
+def helpers_of(house: House) -> tuple[int, int]:
+    away, daemon = (int(pid) for pid in (house.home / "helpers").read_text().split())
+    return away, daemon
+
+
+@pytest.mark.parametrize("rung", ["cgroup", "walk"])
+def test_helpers_that_left_the_session_die_with_their_process(house: House, rung: str) -> None:
+    """A killed child's helpers: one in another session with the lock, one daemonised with a cleared environment and without it."""
+    if rung == "cgroup" and Cgroups.probe(house.home) is None:
+        pytest.fail("this machine has no cgroup v2 to write to; the upper rung cannot be shown")
+    house.rows({"name": "bad", "entry": "forks_away"}).start(FIXTURE_WALK_ONLY="" if rung == "cgroup" else "1").ready("bad-0")
+    assert house.status()["rung"] == rung
+    away, daemon = helpers_of(house)
+    assert processes.is_alive(away) and processes.is_alive(daemon)
+    house.kill("bad-0")
+    free = house.wait(Happened.SLOT_FREE, "bad-0")
+    assert not processes.is_alive(away)
+    if rung == "cgroup":
+        assert not processes.is_alive(daemon)
+    else:
+        processes.end([daemon])  # what nothing marks, only a cgroup can find
+    house.wait(Happened.READY, "bad-0", after=free.seq)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stop_leaves_no_helper(house: House, number: signal.Signals) -> None:
+    house.rows({"name": "bad", "entry": "forks_away"}).start().ready("bad-0")
+    away, daemon = helpers_of(house)
+    if number is signal.SIGKILL:
+        house.kill("bad-0")
+        house.ready("bad-0", after=house.wait(Happened.STARTED, "bad-0", after=house.wait(Happened.EXITED).seq).seq)
+        assert not processes.is_alive(away) and not processes.is_alive(daemon)
+        away, daemon = helpers_of(house)
+    assert house.stop() == 0
+    assert not processes.is_alive(away) and not processes.is_alive(daemon)
+
+
+def test_remains_of_a_sudden_death_of_everything_are_killed_at_the_next_start(house: House) -> None:
+    """kill -9 of the orchestrator and of the child; its helpers live on and hold the slot. Nothing of the dead incarnation survives the next start."""
+    house.rows({"name": "bad", "entry": "forks_away"}).start().ready("bad-0")
+    away, daemon = helpers_of(house)
+    old = house.slot("bad-0")["incarnation"]
+    house.kill_orchestrator()
+    house.kill("bad-0")
+    assert not is_free(runtime.slot_lock_file(house.home, "bad-0"))
+    house.start().ready("bad-0")
+    assert not processes.is_alive(away) and not processes.is_alive(daemon)
+    free = house.happened(Happened.SLOT_FREE, "bad-0")
+    assert free is not None and free.incarnation == old
+    assert house.story("bad-0") == ["started", "ready", "slot_free", "started", "ready"]
+
+
+def test_scan_knows_us_and_our_children(tmp_path: Path) -> None:
+    child = subprocess.Popen(SLEEP, start_new_session=True, env={"BULKHEAD_HOME": str(tmp_path), "PROCESS_INCARNATION": "x-0.1"})
+    try:
+        found = scan()
+        assert found[child.pid].parent == os.getpid() and found[child.pid].session == child.pid
+        assert child.pid in descendants(found, [os.getpid()])
+        eventually(lambda: marked(scan(), tmp_path) == {child.pid: "x-0.1"}, 5, "the child has its environment")
+        assert environment(child.pid)["PROCESS_INCARNATION"] == "x-0.1"
+    finally:
+        child.kill()
+        child.wait()
+    assert environment(child.pid) == {}
+    assert marked([child.pid], tmp_path) == {}
+
+
+def test_only_inheritors_of_a_lock_are_named(tmp_path: Path) -> None:
+    """Who took the lock himself is somebody's main process; who inherited it is a helper; who reads the file is a bystander."""
+    path = tmp_path / "x-0.lock"
+    lock = SlotLock.take(path)
+    heir = subprocess.Popen(SLEEP, pass_fds=[lock.fd])
+    with path.open("rb") as opened:
+        reader = subprocess.Popen(SLEEP, stdin=opened)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", f"import fcntl, time; f = open({str(tmp_path / 'y')!r}, 'w'); fcntl.flock(f, 2); print(1, flush=True); time.sleep(1000)"],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert owner.stdout and owner.stdout.readline()
+        assert holders(path) == {heir.pid}
+        assert holders(tmp_path / "y") == set()
+    finally:
+        kill([heir.pid, reader.pid, owner.pid])
+        for process in (heir, reader, owner):
+            process.wait()
+        assert owner.stdout
+        owner.stdout.close()
+        lock.close()
+
+
+def test_a_stranger_with_our_pid_is_not_ours(tmp_path: Path) -> None:
+    """The main process is known by pid and start time; another process with that pid, and its session, belong to somebody else."""
+    stranger = subprocess.Popen(SLEEP, start_new_session=True, env={})
+    trees = Trees(tmp_path, use_cgroups=False)
+    try:
+        trees._mains["x-0.1"] = (stranger.pid, 1)
+        assert trees.living("x-0.1") == set()
+        trees.watch("x-0.1", stranger.pid)
+        assert trees.living("x-0.1") == {stranger.pid}
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_no_cgroup_is_left_behind(house: House) -> None:
+    groups = Cgroups.probe(house.home)
+    if groups is None:
+        pytest.fail("this machine has no cgroup v2 to write to")
+    groups.close()
+    house.rows({"name": "api"}).start().ready("api-0")
+    assert house.stop() == 0
+    assert not groups._base.exists()
+
+
+def test_killing_what_is_gone_is_nothing(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    kill([gone.pid])
+    assert Trees(tmp_path, use_cgroups=False).kill("never-0.1", lock=tmp_path / "none.lock") == set()
