@@ -187,7 +187,7 @@ class Chromium:
         Raises:
             ChromiumFailed: something survived SIGKILL for seconds (a process stuck in the kernel).
         """
-        left = await processes.end(self.pids, monotonic() + _END_S)
+        left = await processes.end(lambda: sorted({*self.pids(), *processes.pids_of_session(self.pid)}), monotonic() + _END_S)
         if left:
             raise ChromiumFailed(f"processes {left} survived SIGKILL")
         await asyncio.wait({self.gone}, timeout=_END_S)

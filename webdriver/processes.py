@@ -42,6 +42,19 @@ def pids_of_installation(home: Path, profiles: Path) -> list[int]:
     return _pids(lambda line: any(needle in line for needle in needles))
 
 
+def pids_of_session(leader: int) -> list[int]:
+    """Return the processes of the session that `leader` began, zombies left out: also those of a wrapper script, whose command line says nothing."""
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and _in_session(path, leader)]
+
+
+def _in_session(path: Path, leader: int) -> bool:
+    try:
+        fields = (path / "stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return False
+    return fields[0] not in (b"Z", b"X") and int(fields[3]) == leader
+
+
 def is_alive(pid: int) -> bool:
     """Return whether `pid` is a process that is not a zombie."""
     try:

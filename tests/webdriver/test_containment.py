@@ -1,0 +1,167 @@
+"""No Chromium outlives its owner, no profile stays locked, nobody else's browser is touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from shared.clock import monotonic
+from tests.support import environment
+from tests.support.waiting import eventually
+from tests.webdriver.rig import Web, chromiums, run, town
+from webdriver import processes, profile
+from webdriver.chromium import Chromium, ChromiumFailed, Launch, find
+from webdriver.profile import ProfileTaken
+
+
+@contextmanager
+def owner(home: Path, *connections: int) -> Iterator[subprocess.Popen[str]]:
+    """Run `tests.webdriver.owner` until the end of the block."""
+    command = [sys.executable, "-m", "tests.webdriver.owner", str(home), *map(str, connections)]
+    process = subprocess.Popen(command, cwd=environment.REPOSITORY, env=environment.clean(), stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    with process.stdout as said:
+        try:
+            assert len(said.readline().split()) == len(connections)
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            eventually(lambda: not chromiums(home), 5, lambda: str(chromiums(home)))
+
+
+def launch(home: Path, number: int = 1, **fields: object) -> Launch:
+    settings = {"executable": find(""), "profile": profile.directory(home, number), "marker": processes.mark(home, number)} | fields
+    return Launch(**settings)  # type: ignore[arg-type]  # fields of the dataclass by name
+
+
+def socket_directories() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("org.chromium.*"))
+
+
+def test_owner_killed_takes_its_browsers_with_it(home: Path) -> None:
+    with owner(home, 1, 2) as process:
+        assert len(chromiums(home)) > 6
+        process.kill()
+        eventually(lambda: not chromiums(home), 5, lambda: str(chromiums(home)))
+        for number in (1, 2):
+            assert profile.claim(profile.directory(home, number), holds_slot_lock=False), "the lock of a dead browser stayed"
+
+
+def test_frozen_helpers_that_outlive_everybody_are_swept_by_the_next_life(home: Path, web: Web) -> None:
+    async def scenario() -> None:
+        async with town(home, web):
+            assert chromiums(home) == []
+
+    with owner(home, 1) as process:
+        for pid in chromiums(home):
+            os.kill(pid, signal.SIGSTOP)
+        process.kill()
+        eventually(lambda: not any(map(leads, chromiums(home))), 5)
+        assert chromiums(home), "a stopped helper cannot notice that its browser is gone"
+        run(scenario())
+
+
+def leads(pid: int) -> bool:
+    """Whether this is a browser's main process, and not a helper."""
+    try:
+        return processes.MARKER.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def test_sweep_ends_strays_of_this_home_and_of_no_other(home: Path, web: Web) -> None:
+    other = Path(tempfile.mkdtemp(prefix="bh-"))
+
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            assert chromiums(home) == []
+            assert await here.sessions.sweep() == 0
+
+    with owner(home, 1), owner(other, 1):
+        kept = chromiums(other)
+        assert chromiums(home)
+        run(scenario())
+        assert set(kept) <= set(chromiums(other))
+    profile.wipe(other)
+
+
+def test_starts_and_ends_without_a_trace(home: Path) -> None:
+    async def scenario() -> None:
+        before = socket_directories()
+        read, write = os.pipe()
+        chromium = await Chromium.start(launch(home, keep_open=(write,)), monotonic() + 20)
+        inherited = {file.readlink() for file in Path(f"/proc/{chromium.pid}/fd").iterdir()}
+        assert Path(f"/proc/self/fd/{write}").readlink() in inherited, "the slot would count as free while this browser lives"
+        environ = Path(f"/proc/{chromium.pid}/environ").read_bytes()
+        assert b"PYTEST_CURRENT_TEST" not in environ, "the browser may not see our environment"
+        with pytest.raises(ProfileTaken):
+            await Chromium.start(launch(home), monotonic() + 20)
+        assert processes.is_alive(chromium.pid), "the refused start harmed the owner"
+        await chromium.end()
+        assert chromium.gone.result() == -signal.SIGKILL
+        assert chromiums(home) == []
+        assert socket_directories() <= before
+        assert not (home / "sessions" / "1" / "SingletonLock").is_symlink()
+        os.close(read)
+        os.close(write)
+
+    run(scenario())
+
+
+def test_chromium_that_opens_no_port_is_ended(home: Path, tmp_path: Path) -> None:
+    mute = tmp_path / "chromium"
+    mute.write_text("#!/bin/sh\necho 'no display' >&2\nsleep 60 & wait\n")
+    mute.chmod(0o700)
+
+    async def scenario() -> None:
+        with pytest.raises(ChromiumFailed, match="opened no debugging port in time: no display"):
+            await Chromium.start(launch(home, executable=mute), monotonic() + 0.5)
+        assert chromiums(home) == []
+
+    run(scenario())
+    # the wrapper's helper says nothing of a profile; it went with the session (the suite fails a test that leaves a process behind)
+
+
+@pytest.mark.parametrize(
+    ("host", "pid", "holds_slot", "freed"),
+    [
+        ("here", 2**22 - 3, False, True),
+        ("here", "stranger", False, True),
+        ("elsewhere", 1, True, True),
+        ("elsewhere", 1, False, False),
+        (None, None, False, False),
+    ],
+    ids=["dead owner", "owner's number taken by a stranger", "other host, slot held", "other host, slot not held", "no lock"],
+)
+def test_lock_is_removed_only_when_its_owner_is_proved_dead(home: Path, host: str | None, pid: object, holds_slot: bool, freed: bool) -> None:
+    directory = profile.directory(home, 1)
+    directory.mkdir(parents=True)
+    lock = directory / "SingletonLock"
+    if host is None:
+        assert profile.claim(directory, holds_slot_lock=holds_slot) is False
+        return
+    name = socket.gethostname() if host == "here" else "another-host"
+    lock.symlink_to(f"{name}-{os.getppid() if pid == 'stranger' else pid}")
+    if freed:
+        assert profile.claim(directory, holds_slot_lock=holds_slot) is True
+    else:
+        with pytest.raises(ProfileTaken, match="nothing proves"):
+            profile.claim(directory, holds_slot_lock=holds_slot)
+    assert lock.is_symlink() is not freed
+
+
+def test_profiles_whose_names_begin_alike_are_told_apart(home: Path) -> None:
+    with owner(home, 1, 10):
+        one, ten = (set(processes.pids_of_profile(profile.directory(home, number))) for number in (1, 10))
+        assert one and ten
+        assert not one & ten

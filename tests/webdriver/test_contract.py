@@ -1,0 +1,188 @@
+"""The contract with wa-js: what the bridge uses stands in the published declarations, and the sandbox's object has the same names and shapes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.clock import monotonic
+from tests.webdriver.rig import Web, run, town
+from webdriver import bridge, outcomes, wa_js
+from webdriver.browser import Browser
+from webdriver.chromium import Chromium, Launch, find
+from webdriver.events import ACKS
+
+OFFERED = ("conn.isRegistered", "conn.isMainReady", "conn.isOnline", "conn.needsUpdate", "conn.getMyUserWid", "conn.getMyUserId",
+           "conn.genLinkDeviceCodeForPhoneNumber", "chat.get", "chat.getMessageACK", "chat.markIsRead")  # fmt: skip
+"""What the sandbox's object has beyond what the bridge uses."""
+
+
+class Published:
+    """The pinned package's type declarations."""
+
+    def __init__(self, package: Path) -> None:
+        with tarfile.open(package) as archive:
+            self.files = {
+                member.name.removeprefix("package/dist/"): (archive.extractfile(member) or pytest.fail(member.name)).read().decode()
+                for member in archive.getmembers()
+                if member.name.endswith(".d.ts")
+            }
+
+    def function(self, name: str) -> str:
+        """Return the declarations of `namespace.function`, exported all the way up to `WPP`."""
+        space, _, function = name.partition(".")
+        assert re.search(rf"export \* as {space} from", self.files["index.d.ts"]), f"WPP.{space} is not exported"
+        assert re.search(rf"\b{function}\b", self.files[f"{space}/functions/index.d.ts"]), f"WPP.{name} is not exported"
+        assert "functions" in self.files[f"{space}/index.d.ts"]
+        found = [text for path, text in self.files.items() if path.startswith(f"{space}/functions/") and f"function {function}(" in text]
+        assert found, f"WPP.{name} is not declared"
+        return found[0]
+
+    def events(self) -> set[str]:
+        """Return the names of all events."""
+        return {
+            name for path, text in self.files.items() if path.endswith("events/eventTypes.d.ts") for name in re.findall(r"^    '([a-z]+\.[a-z_]+)'", text, re.M)
+        }
+
+    def enum(self, name: str) -> dict[str, Any]:
+        """Return the members of an enumeration."""
+        (text,) = [text for path, text in self.files.items() if path == f"whatsapp/enums/{name}.d.ts"]
+        body = text.partition(f"enum {name} {{")[2].partition("}")[0]
+        return {key: int(value) if value.lstrip("-").isdigit() else value.strip('"') for key, value in re.findall(r'(\w+) = ("?[\w-]+"?)', body)}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """The package, fetched by npm as the product fetches it."""
+    package = tmp_path_factory.mktemp("npm") / "package.tgz"
+    asyncio.run(wa_js.fetch(package))
+    return Published(package)
+
+
+def test_package_is_the_pinned_one_and_nothing_else_passes(tmp_path: Path, published: Published) -> None:
+    assert published.files["index.d.ts"]
+    forged = tmp_path / "package.tgz"
+    forged.write_bytes(b"something else")
+    with pytest.raises(wa_js.LibraryUnavailable, match=r"is not @wppconnect/wa-js 4\.6\.0"):
+        wa_js.script_in(forged)
+    with pytest.raises(wa_js.LibraryUnavailable, match="WA_JS_PATH"):
+        asyncio.run(wa_js.Library(str(tmp_path / "missing.js"), tmp_path).source())
+
+
+def test_library_is_fetched_once_and_kept(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        library = wa_js.Library("", tmp_path / "cache")
+        first, second = await asyncio.gather(library.source(), library.source())
+        assert first is second
+        assert "WPP" in first
+        (kept,) = (tmp_path / "cache").iterdir()
+        assert base64.b64encode(hashlib.sha512(kept.read_bytes()).digest()).decode() == wa_js.INTEGRITY
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("name", sorted({*bridge.USED_FUNCTIONS, *OFFERED}))
+def test_function_is_published(published: Published, name: str) -> None:
+    assert published.function(name)
+
+
+@pytest.mark.parametrize("name", bridge.USED_EVENTS)
+def test_event_is_published(published: Published, name: str) -> None:
+    assert name in published.events()
+
+
+def test_bridge_uses_what_it_says() -> None:
+    source = Path(bridge.__file__).with_suffix(".js").read_text()
+    assert set(re.findall(r"WPP\.((?:conn|chat)\.\w+)\(", source)) == set(bridge.USED_FUNCTIONS)
+    used = set(re.findall(r'"((?:conn|chat)\.[a-z_]+)"', source))
+    assert used == set(bridge.USED_EVENTS)
+
+
+def test_options_and_results_are_published(published: Published) -> None:
+    options = published.files["chat/types.d.ts"]
+    for name in ("messageId", "waitForAck", "markIsRead", "detectMentioned", "quotedMsg"):
+        assert f"    {name}?:" in options
+    assert all(f"    {name}" in options.partition("interface SendMessageReturn")[2] for name in ("id: string", "ack: number", "sendMsgResult:"))
+    assert re.search(r"linkPreview\?:", "".join(text for path, text in published.files.items() if path.startswith("chat/")))
+    assert all(f"    {name}: string" in published.files["conn/types.d.ts"] for name in ("ref", "staticKeyPair", "identityKeyPair", "secretKey", "fullCode"))
+    assert all(f"    {name}" in published.files["config/Config.d.ts"] for name in ("deviceName", "disableGoogleAnalytics", "linkPreviewApiServers"))
+    list_options, message_options = (published.files[f"chat/functions/{name}.d.ts"] for name in ("list", "getMessages"))
+    assert "onlyWithUnreadMessage?: boolean" in list_options and "count?: number" in list_options
+    assert "onlyUnread?: boolean" in message_options and "count?: number" in message_options
+    assert "export declare let isReady: boolean" in published.files["loader/index.d.ts"]
+
+
+def test_tables_cover_what_is_published(published: Published) -> None:
+    assert set(ACKS) == set(published.enum("ACK").values())
+    assert {*outcomes.RESULTS, "OK"} == set(published.enum("SendMsgResult").values())
+    assert {"QR", "MAIN", "SYNCING", "OFFLINE", "CONFLICT", "PROXYBLOCK", "TOS_BLOCK", "SMB_TOS_BLOCK"} <= set(published.enum("StreamMode").values())
+
+
+def tree() -> Iterator[str]:
+    """Yield JavaScript expressions that say what the sandbox's object is."""
+    yield "({ functions: Object.fromEntries(['conn', 'chat'].map((space) => [space, Object.keys(WPP[space])])),"
+    yield " enums: WPP.whatsapp.enums, version: WPP.version, ready: WPP.isReady })"
+
+
+def test_sandbox_object_has_the_published_names_and_values(home: Path, web: Web, published: Published) -> None:
+    async def scenario() -> dict[str, Any]:
+        chromium = await Chromium.start(Launch(executable=find(""), profile=home / "sessions" / "1", marker="--bulkhead-session=contract"), monotonic() + 20)
+        try:
+            browser = await Browser.open(chromium.endpoint, monotonic() + 10)
+            await browser.go(web.url, monotonic() + 10)
+            ready = "new Promise((done) => { const look = () => window.WPP ? done(true) : setTimeout(look, 10); look(); })"
+            assert await browser.evaluate(ready, monotonic() + 10, "waiting for WPP")
+            told: dict[str, Any] = await browser.evaluate("".join(tree()), monotonic() + 5, "describing WPP")
+            await browser.close(monotonic() + 3)
+            return told
+        finally:
+            await chromium.end()
+
+    told = run(scenario())
+    names = {f"{space}.{name}" for space, functions in told["functions"].items() for name in functions}
+    assert names == {*bridge.USED_FUNCTIONS, *OFFERED}
+    for name, members in told["enums"].items():
+        assert members == published.enum(name), name
+    assert told["version"] == wa_js.VERSION
+    assert told["ready"] is True
+
+
+def test_sandbox_answers_have_the_published_shapes(home: Path, web: Web, published: Published) -> None:
+    result = re.findall(r"^    (\w+)\??:", published.files["chat/types.d.ts"].partition("interface SendMessageReturn")[2].partition("\n}")[0], re.M)
+
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            page = here.session().page()
+            assert page is not None
+
+            async def ask(expression: str) -> Any:
+                return await page._browser.evaluate(expression, monotonic() + 5, "asking")
+
+            sent = await ask("WPP.chat.sendTextMessage('60123456789@c.us', 'hello', {linkPreview: false})")
+            assert set(sent) <= set(result)
+            assert set(sent["sendMsgResult"]) == {"messageSendResult", "t"}
+            assert set(await ask("WPP.conn.getStreamData()")) == {"mode", "info"}
+            assert set(await ask("WPP.conn.getHistorySyncProgress()")) == {"progress", "paused", "inProgress"}
+            assert set(await ask(f"WPP.chat.getMessageACK('{sent['id']}')")) == {
+                "ack", "fromMe", "deliveryRemaining", "readRemaining", "playedRemaining", "participants",
+            }  # fmt: skip
+            key = await ask("WPP.chat.generateMessageID('60123456789@c.us').then((key) => [String(key), key.fromMe, String(key.remote), key.id])")
+            assert key[0] == f"true_60123456789@c.us_{key[3]}"
+            for wrong, code in (
+                ("{messageId: 'false_60123456789@c.us_AA'}", "message_key_is_not_from_me"),
+                ("{messageId: 'true_60999999999@c.us_AA'}", "message_key_remote_id_is_not_same_of_chat"),
+            ):
+                assert await ask(f"WPP.chat.sendTextMessage('60123456789@c.us', 'x', {wrong}).catch((error) => error.code)") == code
+            assert await ask("WPP.chat.getMessageById('true_60123456789@c.us_AA').catch((error) => error.code)") == "msg_not_found"
+            assert await ask("WPP.chat.getMessageById('true_60999999999@c.us_AA').catch((error) => error.code)") == "chat_not_found"
+
+    run(scenario())

@@ -1,0 +1,138 @@
+"""The whole process over real PostgreSQL and Redis: a message through the page, kill -9 in the middle of many, nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import psycopg2
+import pytest
+
+from shared.process.exit_codes import ExitCode
+from shared.process.runtime import slot_lock_file
+from shared.process.slot_lock import read_holder
+from shared.settings import ChildEnvironment, Settings
+from shared.store import connections, messages
+from shared.store.messages import NewMessage
+from shared.store.pool import Row, Transaction
+from shared.store.store import Store
+from tests.support.entry import Entry
+from tests.support.waiting import eventually
+from tests.webdriver.rig import Web, chromiums
+
+PHONE = "60111222333"
+
+
+class Desk:
+    """What the API and the recorder would do: make a connection, accept messages, look at rows, give a dead one's rows back."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.database_url = settings.database_url
+        self.store = Store.open(settings, ChildEnvironment(process_name="test"), limit=2)
+        self.connection_id = self.store.run(self._connect)
+
+    @staticmethod
+    def _connect(transaction: Transaction) -> int:
+        connections.ensure_company(transaction, "demo")
+        return connections.ensure(transaction, company_id="demo", phone_index=1, connection_type="wwebjs")
+
+    def accept(self, chats: list[str], body: str) -> list[int]:
+        """Accept one text for each chat."""
+        rows = [
+            NewMessage(
+                company_id="demo",
+                connection_id=self.connection_id,
+                process_name="webdriver",
+                chat_id=chat,
+                type="text",
+                content={"body": f"{body} {number}", "quoted": None},
+            )
+            for number, chat in enumerate(chats)
+        ]
+        return [accepted.id for accepted in self.store.run(messages.accept, rows)]
+
+    def row(self, message_id: int) -> Row:
+        """Return a message's row."""
+        found = self.store.run(messages.by_id, "demo", message_id)
+        assert found is not None
+        return found
+
+    def observed(self) -> Row:
+        """Return what is seen of the connection."""
+        return self.store.run(connections.of_company, "demo")[0]
+
+
+@pytest.fixture
+def desk(settings: Callable[..., Settings], database_url: str) -> Iterator[Desk]:
+    made = Desk(settings(database_url=database_url))
+    yield made
+    made.store.close()
+
+
+def health(port: int) -> dict[str, Any]:
+    with urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+        return dict(json.load(answer))
+
+
+def test_messages_survive_kill_9_in_the_middle_and_no_browser_outlives_it(
+    home: Path, web: Web, desk: Desk, redis_url: str, free_ports: Callable[[int], list[int]]
+) -> None:
+    port, admin = free_ports(2)
+    addresses: dict[str, Any] = {"database_url": desk.database_url, "redis_url": redis_url, "whatsapp_web_url": web.url}
+    with Entry("webdriver", home, webdriver_port=port, process_admin_port=admin, **addresses) as webdriver:
+        webdriver.start().wait_ready()
+        eventually(lambda: desk.observed()["observed"] == "needs_link" and desk.observed()["qr"], 30, lambda: f"{desk.observed()}\n{webdriver.log.read_text()}")
+        web.ask("/control/web/scan", {"code": desk.observed()["qr"], "phone": PHONE})
+        eventually(lambda: desk.observed()["observed"] == "ready", 20, lambda: str(desk.observed()))
+        assert desk.observed()["proved_at"] is not None
+
+        (first,) = desk.accept(["60123456789"], "hello")
+        eventually(lambda: desk.row(first)["state"] == "read", 10, lambda: str(desk.row(first)))
+        (arrival,) = web.arrived()
+        assert desk.row(first)["provider_id"] == arrival.fields["message_id"]
+        facts = health(port)
+        assert facts["sessionStates"] == {"ready": 1}
+        assert facts["sessions"][0]["connectionId"] == desk.connection_id
+
+        # many messages, each slow enough that the kill comes between "asked" and "answered"
+        web.order(PHONE, "faults", {"hold_after_s": 0.1})
+        chats = [f"601200000{number:02d}" for number in range(40)]
+        many = desk.accept(chats, "many")
+        eventually(lambda: len(web.arrived()) > 8, 20)
+        dead = read_holder(slot_lock_file(home, "webdriver-0"))
+        assert dead is not None
+        webdriver.process.kill()
+        killed_at = time.monotonic()
+        webdriver.wait_exit(5)
+        assert chromiums(home) == [], "a browser outlived its owner"
+        assert time.monotonic() - killed_at < 3
+        desk.store.run(messages.reclaim, incarnation=dead.incarnation)
+        states = Counter(desk.row(one)["state"] for one in many)
+        assert states["in_doubt"] >= 1, states
+
+        web.order(PHONE, "faults", {"hold_after_s": 0})
+        web.order(PHONE, "messages", {"from": "60123456789", "body": "while it was dead"})
+        started_at = time.monotonic()
+        webdriver.start().wait_ready()
+        eventually(lambda: desk.observed()["observed"] == "ready", 20, lambda: str(desk.observed()))
+        assert time.monotonic() - started_at < 10, "a linked session is back within ten seconds"
+        eventually(lambda: all(desk.row(one)["state"] in ("sent", "delivered", "read") for one in many), 40, lambda: str([desk.row(one) for one in many]))
+        arrived = Counter(entry.fields["body"] for entry in web.arrived())
+        assert arrived == Counter({"hello 0": 1} | {f"many {number}": 1 for number in range(40)})
+        eventually(lambda: inbound_bodies(desk.database_url) == ["while it was dead"], 10)
+        assert webdriver.stop() == ExitCode.OK
+        assert chromiums(home) == []
+        assert desk.observed()["observed"] == "absent"
+
+
+def inbound_bodies(database_url: str) -> list[str]:
+    """Return the texts of all inbound messages."""
+    with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT content ->> 'body' FROM inbound_messages ORDER BY id")
+        return [row[0] for row in cursor.fetchall()]
