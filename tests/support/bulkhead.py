@@ -123,6 +123,24 @@ class Bulkhead:
         assert not is_free(path), f"{kind}-{instance} is not running"
         return holder.pid
 
+    def pids(self) -> dict[str, int]:
+        """Return the process in each slot that is held now, by slot name."""
+        held = {}
+        for path in runtime.run_dir(self.home).glob("*-*.lock"):
+            holder = read_holder(path)
+            if holder is not None and not is_free(path) and processes.is_alive(holder.pid):
+                held[path.stem] = holder.pid
+        return held
+
+    def kill_everything(self) -> set[int]:
+        """Send SIGKILL to every process of this copy, the orchestrator first, and return their pids once all are gone."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        pids = set(self.alive())
+        self._end(pids)
+        return pids
+
     def kill(self, kind: str, number: signal.Signals = signal.SIGKILL, instance: int = 0) -> int:
         """Send a signal to the process in a slot, or to the orchestrator (`kind="orchestrator"`), and return its pid."""
         assert self.process is not None

@@ -1,0 +1,72 @@
+"""What end-to-end tests say to one running copy, and what they read from the other side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from tests.support.bulkhead import Bulkhead
+from tests.support.waiting import eventually
+
+CHANNELS = {0: "meta_direct", 1: "wwebjs", 2: "360dialog", 3: "meta_embedded"}
+
+
+def send(copy: Bulkhead, text: str, *, phone_index: int = 0, chat: str = "15550100200", **headers: str) -> str:
+    """Send a text to company demo's connection and return the message's id."""
+    answer = copy.api("POST", f"/api/v2/messages/text/demo/{chat}", json={"message": text, "phoneIndex": phone_index}, headers=headers)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def state(copy: Bulkhead, message_id: str, chat: str = "15550100200") -> dict[str, Any]:
+    """Return a message as the API shows it."""
+    answer = copy.api("GET", f"/api/v2/messages/demo/{chat}/{message_id}")
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+def wait_state(copy: Bulkhead, message_id: str, *states: str, chat: str = "15550100200", within_s: float = 30.0) -> dict[str, Any]:
+    """Wait until a message is in one of `states` and return it."""
+    return eventually(
+        lambda: shown if (shown := state(copy, message_id, chat))["status"] in states else {},
+        within_s,
+        lambda: f"message {message_id} becomes {' or '.join(states)}; it is {state(copy, message_id, chat)}\n{copy.tail()}",
+        ignoring=(OSError,),
+    )
+
+
+def arrivals(copy: Bulkhead) -> Counter[str]:
+    """Return how often each text truly arrived at any provider, by the sandbox's ledger."""
+    counted: Counter[str] = Counter()
+    since = 0
+    while True:
+        answer = copy.sandbox("GET", f"/control/ledger?since={since}")
+        assert answer.status_code == 200, answer.text
+        entries = answer.json()["entries"]
+        if not entries:
+            return counted
+        since = entries[-1]["seq"]
+        for entry in entries:
+            if entry["event"] == "accepted" and entry["type"] == "text":
+                counted[entry["message"]["text"]["body"]] += 1
+            elif entry["event"] == "message_arrived":
+                counted[entry["body"]] += 1
+
+
+def wait_session(copy: Bulkhead, wanted: str, *, phone_index: int = 1, within_s: float = 45.0) -> dict[str, Any]:
+    """Wait until a browser session is in a state and return it."""
+    return eventually(
+        lambda: shown if (shown := copy.api("GET", f"/api/v2/sessions/demo/{phone_index}").json()).get("state") == wanted else {},
+        within_s,
+        lambda: f"the session becomes {wanted}; it is {copy.api('GET', f'/api/v2/sessions/demo/{phone_index}').text}\n{copy.tail()}",
+        ignoring=(OSError, ValueError),
+    )
+
+
+def link(copy: Bulkhead) -> None:
+    """Scan the QR code that the API shows, as a phone would."""
+    code = wait_session(copy, "needs_link")["qr"]
+    answer = copy.sandbox("POST", "/control/web/scan", json={"code": code})
+    assert answer.status_code == 200, answer.text
+    wait_session(copy, "ready")
