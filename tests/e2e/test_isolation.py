@@ -66,8 +66,7 @@ def test_meta_does_not_notice_that_the_browser_process_dies_again_and_again(bulk
         killed = copy.kill("webdriver")
         shown = wait_state(copy, send(copy, f"round {number}"), "delivered", "read", within_s=10.0)
         assert shown["attempt"] == 1
-        eventually(partial(is_replaced, copy, "webdriver-0", killed), 60.0, lambda: f"webdriver is back
-{copy.tail()}")
+        eventually(partial(is_replaced, copy, "webdriver-0", killed), 60.0, lambda: f"webdriver is back\n{copy.tail()}")
     after = copy.pids()
     assert {slot: pid for slot, pid in after.items() if slot != "webdriver-0"} == {slot: pid for slot, pid in before.items() if slot != "webdriver-0"}
     assert arrivals(copy) == {f"round {number}": 1 for number in range(5)}
