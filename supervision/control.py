@@ -41,7 +41,7 @@ class ControlServer:
         self._listener.setblocking(False)
         self._listener.bind(str(path))
         path.chmod(0o600)
-        self._listener.listen(16)
+        self._listener.listen(128)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def drop_silent(self) -> None:

@@ -526,7 +526,8 @@ class Supervisor:
                 if number in (signal.SIGTERM, signal.SIGINT):
                     self._stop_requested(signal.Signals(number).name)
                 elif number == signal.SIGHUP:
-                    self._reload_settings()
+                    with suppress(BulkheadError):  # told already
+                        self._reload_settings()
                 elif number == signal.SIGCHLD:
                     self._reap()
 
@@ -582,8 +583,9 @@ class Supervisor:
             case "restart" | "drain":
                 slots = plan.select(self._fleet.slots, target, self._fleet.counts)
                 log.info("operator_asked", command=command, slots=list(slots))
+                before = {name: self._fleet.slots[name].incarnation for name in slots}
                 self._take(RestartAsked(slots) if command == "restart" else DrainAsked(slots))
-                return {"ok": True, "slots": {name: self._fleet.slots[name].incarnation for name in slots if name in self._fleet.slots}}
+                return {"ok": True, "slots": before}
             case "stop":
                 self._stop_requested("operator")
                 return {"ok": True, "pid": os.getpid()}

@@ -36,6 +36,9 @@ def run(context: Context, given: Namespace) -> int:
             if slot is None:
                 print(f"{name} does not exist any more")
                 del waiting[name]
+            elif slot["state"] == SlotState.STOPPED:
+                print(f"{name} is not needed now")
+                del waiting[name]
             elif slot["state"] == SlotState.READY and slot["incarnation"] != old[name]:
                 print(f"{name} ready, process {slot['pid']}")
                 del waiting[name]

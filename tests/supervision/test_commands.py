@@ -1,0 +1,285 @@
+"""The operator's command line against a real orchestrator, as an operator uses it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from shared.process import runtime
+from shared.process.exit_codes import ExitCode
+from shared.process.journal import SupervisionEvent as Happened
+from shared.settings import Settings
+from supervision import control
+from supervision.commands import table
+from supervision.commands.context import Answer
+from supervision.commands.entry import COMMANDS
+from tests.supervision.house import PROGRAM, House
+from tests.support import environment
+
+API = {"name": "api", "instances": "api_instances", "port": "api_port"}
+
+
+def test_status_tells_every_slot_and_whether_all_is_well(house: House) -> None:
+    house.rows(API, {"name": "bad", "entry": "dies_at_boot", "intensity": 1}, probe_first_s=100).start().ready("api-0", "api-1")
+    house.wait(Happened.QUARANTINED, "bad-0")
+    status = house.command("status")
+    assert status.returncode == Answer.UNWELL
+    lines = {line.split()[0]: line for line in status.stdout.splitlines()}
+    assert "ready" in lines["api-0"] and house.variables["API_PORT"] in lines["api-0"] and house.variables["ADMIN_PORT"] in lines["api-0"]
+    assert "quarantined" in lines["bad-0"] and "code 70" in lines["bad-0"] and "next try in" in lines["bad-0"]
+    as_json = json.loads(house.command("status", "--json").stdout)
+    assert as_json["slots"]["api-1"]["state"] == "ready" and as_json["orchestrator_lives"] is True
+    assert as_json["pid"] == house.orchestrator.pid
+
+
+def test_status_of_nothing(house: House) -> None:
+    answer = house.rows(API).command("status")
+    assert (answer.returncode, answer.stdout) == (Answer.NOT_RUNNING, f"Nothing runs over {house.home}.\n")
+    for words in (["restart", "api"], ["drain"]):
+        answer = house.command(*words)
+        assert answer.returncode == Answer.NOT_RUNNING and "no orchestrator answers" in answer.stderr
+    assert house.command("stop").stdout == f"Nothing runs over {house.home}.\n"
+
+
+def test_ps_lists_helpers(house: House) -> None:
+    house.rows({"name": "bad", "entry": "forks_away"}).start().ready("bad-0")
+    rows = json.loads(house.command("ps", "--json").stdout)
+    away = int((house.home / "helpers").read_text().split()[0])
+    assert {row["pid"] for row in rows} >= {house.pid("bad-0"), away}
+    assert all(row["memory_mb"] > 0 and row["slot"] == "bad-0" for row in rows)
+    assert "forks_away.py" in house.command("ps").stdout
+
+
+def test_restart_of_one_slot_touches_no_other(house: House) -> None:
+    house.rows(API).start().ready("api-0", "api-1")
+    untouched = house.pid("api-0")
+    answer = house.command("restart", "api-1")
+    assert answer.returncode == ExitCode.OK and answer.stdout.startswith("api-1 ready, process ")
+    assert house.pid("api-0") == untouched and house.count(Happened.RESTARTING) == 0
+
+
+def test_restart_tells_when_the_new_one_does_not_come_up(house: House) -> None:
+    house.rows({"name": "bad", "entry": "misconfigured"}).start()
+    house.wait(Happened.MISCONFIGURED, "bad-0")
+    answer = house.command("restart", "bad")
+    assert answer.returncode == Answer.UNWELL and "misconfigured" in answer.stderr and "COMPANY_ID must contain api" in answer.stderr
+    late = house.command("restart", "bad", "--within", "0")
+    assert late.returncode == ExitCode.OK
+
+
+def test_drain_holds_until_restart(house: House) -> None:
+    house.rows(API, {"name": "meta"}).start().ready("api-0", "api-1", "meta-0")
+    answer = house.command("drain", "api")
+    assert answer.returncode == ExitCode.OK and sorted(answer.stdout.splitlines()) == ["api-0 stopped", "api-1 stopped"]
+    assert house.slot("meta-0")["state"] == "ready"
+    assert "drained by an operator" in house.command("status").stdout
+    assert house.command("restart", "api").returncode == ExitCode.OK
+    everything = house.command("drain")
+    assert everything.returncode == ExitCode.OK and "meta-0 stopped" in everything.stdout
+    assert house.orchestrator.poll() is None
+
+
+def test_a_drain_that_takes_too_long_is_said(house: House) -> None:
+    house.rows({"name": "bad", "entry": "ignores_term"}).start().ready("bad-0")
+    answer = house.command("drain", "bad", "--within", "0.3")
+    assert answer.returncode == Answer.UNWELL and "bad-0" in answer.stderr
+
+
+def test_stop_waits_until_all_is_gone(house: House) -> None:
+    house.rows(API).start().ready("api-0")
+    assert house.command("stop").returncode == ExitCode.OK
+    assert house.orchestrator.wait(5) == ExitCode.OK and house.alive() == {}
+
+
+def test_stop_now_does_not_wait_for_what_is_in_hand(house: House) -> None:
+    house.rows({"name": "bad", "entry": "ignores_term", "drain_s": 60.0}, stop_now_s=0.2).start().ready("bad-0")
+    assert house.command("stop", "--within", "0.2").returncode == Answer.UNWELL
+    assert house.command("stop", "--now").returncode == ExitCode.OK
+
+
+def test_logs_out_and_err_of_a_kind_and_of_the_orchestrator(house: House) -> None:
+    house.rows(API, {"name": "bad", "entry": "dies_after_ready", "intensity": 1}).start().ready("api-0", "api-1")
+    house.wait(Happened.QUARANTINED, "bad-0")
+    assert "born bad-0." in house.command("logs", "bad").stdout
+    only_err = house.command("logs", "bad-0", "--err", "-n", "1")
+    assert only_err.stdout == "cannot go on\n"
+    both = house.command("logs", "api").stdout
+    assert "api-0.out: born" in both and "api-1.out: born" in both
+    assert "orchestrator_started" in house.command("logs", "orchestrator").stdout
+    unknown = house.command("logs", "nobody")
+    assert unknown.returncode == Answer.NOT_RUNNING and "no logs of 'nobody'" in unknown.stderr
+
+
+def test_logs_follow(house: House) -> None:
+    house.rows({"name": "api"}).start().ready("api-0")
+    follower = subprocess.Popen(
+        [sys.executable, str(PROGRAM), "logs", "api-0", "-f"], env=environment.clean(**house.variables), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+    )
+    try:
+        assert follower.stdout is not None
+        assert b"born" in follower.stdout.readline()
+        house.kill("api-0")
+        assert b"born" in follower.stdout.readline()
+    finally:
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(10) == ExitCode.OK
+        assert follower.stdout is not None
+        follower.stdout.close()
+
+
+def test_events_as_table_and_json(house: House) -> None:
+    house.rows(API).start().ready("api-0", "api-1")
+    house.kill("api-1")
+    house.wait(Happened.RESTARTING, "api-1")
+    lines = house.command("events", "api-1", "-n", "100").stdout.splitlines()
+    assert [line.split()[2] for line in lines][:5] == ["started", "ready", "exited", "slot_free", "restarting"]
+    assert "signal=9" in lines[2]
+    (last,) = house.command("events", "api", "-n", "1", "--json").stdout.splitlines()
+    assert json.loads(last)["kind"] == "api"
+
+
+def test_env_hides_secrets_unless_named(house: House) -> None:
+    house.rows(API)
+    shown = house.command("env").stdout
+    assert f"API_PORT={house.variables['API_PORT']}\n" in shown and "API_KEY=(secret)\n" in shown
+    assert house.variables["API_KEY"] not in shown and "nobody@" not in shown
+    assert house.command("env", "api_key").stdout == house.variables["API_KEY"] + "\n"
+    unknown = house.command("env", "API_KEE")
+    assert unknown.returncode == ExitCode.USAGE and "API_KEE" in unknown.stderr
+
+
+def test_every_problem_of_the_settings_is_printed_at_once(house: House) -> None:
+    house.rows(API).variables |= {"API_PORT": "abc", "LOG_LEVEL": "loud", "META_ACCESS_TOKEN": ""}
+    for words in (["run"], ["status"], []):
+        answer = house.command(*words)
+        assert answer.returncode == ExitCode.CONFIGURATION
+        assert answer.stderr.splitlines() == ["API_PORT='abc' is not a whole number", "LOG_LEVEL='loud' is not one of debug, info, warning, error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(["fly"], "fly"), (["restart"], "KIND"), (["logs", "api", "-n", "x"], "invalid int"), (["run", "--only", "apo"], "unknown kinds: apo; known: api")],
+)
+def test_wrong_command_lines(house: House, words: list[str], says: str) -> None:
+    answer = house.rows(API).command(*words)
+    assert answer.returncode == ExitCode.USAGE and says in answer.stderr
+
+
+def test_unknown_targets(house: House) -> None:
+    house.rows(API).start().ready("api-0")
+    answer = house.command("restart", "meta")
+    assert answer.returncode == ExitCode.USAGE and "slots: api-0, api-1" in answer.stderr
+
+
+def test_help_lists_every_command(house: House) -> None:
+    said = house.rows(API).command("--help")
+    assert said.returncode == 0 and all(name in said.stdout for name in COMMANDS)
+
+
+def test_only_runs_what_is_named_and_what_that_needs(house: House) -> None:
+    house.rows(API | {"after": ["db"]}, {"name": "db"}, {"name": "meta"}).start("--only", "api").ready("api-0", "api-1", "db-0")
+    assert "meta-0" not in house.status()["slots"]
+
+
+def test_the_terminal_shows_progress_and_the_summary(house: House) -> None:
+    house.rows(API, {"name": "recorder", "entry": "recorder"}, {"name": "meta", "needed": "connections"})
+    (house.home / "wanted-by-fixture").write_text("meta")
+    house.start("run", SANDBOX="on").ready("api-0", "api-1", "meta-0")
+    house.until(lambda: "Everything is up." in house.output.read_text(), "the summary")
+    said, port = house.output.read_text(), house.variables["API_PORT"]
+    assert "api-0        ready after" in said
+    assert f"Dashboard   http://127.0.0.1:{port}/dashboard" in said
+    assert f"API key     {house.variables['API_KEY']}   (from API_KEY)" in said
+    assert f"curl -X POST http://127.0.0.1:{port}/api/v2/messages/text/demo/15550100200 \\" in said
+    assert said.index("meta-0       ready") < said.index("Everything is up.")
+    assert "{" not in said.split("Everything is up.")[0], "a person reads this, not a machine"
+
+
+def test_the_summary_names_what_is_not_up(house: House) -> None:
+    house.rows(API, {"name": "bad", "entry": "dies_at_boot", "intensity": 1}).start()
+    house.until(lambda: "Up, except bad-0: quarantined (see logs/bad-0.err.log)" in house.output.read_text(), "the summary")
+
+
+# SIGHUP
+
+
+def test_sighup_changes_what_changed_and_nothing_else(house: House) -> None:
+    house.rows(API, {"name": "meta", "pool_size": "database_pool_meta_max"}).start().ready("api-0", "api-1", "meta-0")
+    pids = {slot: house.pid(slot) for slot in ("api-0", "api-1", "meta-0")}
+    del house.variables  # the running orchestrator has its own copy; what changes, changes in the file
+    (house.home / "settings.env").write_text("DATABASE_POOL_META_MAX=5\nAPI_INSTANCES=3\nWEBDRIVER_SEND_S=30\n")
+    house.orchestrator.send_signal(signal.SIGHUP)
+    house.ready("api-2", "meta-0", after=house.wait(Happened.DRAINED, "meta-0", purpose="settings changed").seq)
+    assert {slot: house.pid(slot) for slot in ("api-0", "api-1")} == {slot: pids[slot] for slot in ("api-0", "api-1")}
+    (house.home / "settings.env").write_text("API_INSTANCES=1\nDATABASE_POOL_META_MAX=5\n")
+    house.orchestrator.send_signal(signal.SIGHUP)
+    house.until(lambda: set(house.status()["slots"]) == {"api-0", "meta-0"}, "two slots fewer")
+    assert house.pid("api-0") == pids["api-0"] and house.count(Happened.EXITED, "meta-0") == 1
+
+
+def test_wrong_settings_at_sighup_change_nothing(house: House) -> None:
+    house.rows(API).start().ready("api-0", "api-1")
+    (house.home / "settings.env").write_text("LOG_KEEP=no\n")
+    house.orchestrator.send_signal(signal.SIGHUP)
+    house.until(lambda: "settings not reloaded: LOG_KEEP='no' is not a whole number" in house.output.read_text(), "the refusal")
+    assert house.status()["slots"]["api-0"]["state"] == "ready" and house.count(Happened.EXITED) == 0
+    with pytest.raises(control.Refused, match="LOG_KEEP"):
+        control.ask(runtime.control_socket(house.home), {"command": "reload"})
+
+
+# the control socket, held wrong
+
+
+def test_nonsense_on_the_control_socket_harms_nobody(house: House) -> None:
+    house.rows(API).start().ready("api-0")
+    path = str(runtime.control_socket(house.home))
+    for nonsense in (b"\n", b"[]\n", b"\xff\xfe\n", b'{"command": "fly"}\n', b'{"command": "restart", "target": 7}\n', b"{" * 70_000):
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(10)
+            line.connect(path)
+            line.sendall(nonsense)
+            line.shutdown(socket.SHUT_WR)
+            answer = line.makefile("rb").read()
+        assert not answer or json.loads(answer)["ok"] is False
+    assert house.status()["slots"]["api-0"]["state"] == "ready"
+
+
+def test_silent_clients_are_dropped_and_delay_nobody(house: House) -> None:
+    house.rows(API).start().ready("api-0")
+    idle = [socket.socket(socket.AF_UNIX) for _ in range(70)]
+    try:
+        for line in idle:
+            line.settimeout(10)
+            line.connect(str(runtime.control_socket(house.home)))
+        begun = time.monotonic()
+        assert idle[0].recv(1) == b""  # dropped in time
+        assert time.monotonic() - begun < 9
+        assert house.status()["slots"]["api-0"]["state"] == "ready"
+    finally:
+        for line in idle:
+            line.close()
+
+
+def test_sockets_and_files_are_for_us_alone(house: House) -> None:
+    house.rows(API).start().ready("api-0")
+    for path in [*house.home.rglob("*")]:
+        if path.name not in ("output", "helpers"):
+            assert path.lstat().st_mode & 0o066 == 0, path
+    assert house.home.stat().st_uid == os.getuid()
+
+
+def test_tables_align() -> None:
+    lines = table.lines(("NAME", "N"), [("a", 1), ("long", None), ("", 22)])
+    assert lines == ["NAME   N", "a      1", "long   -", "-     22"]
+    assert table.age(None) == "-"
+
+
+def test_settings_have_no_field_that_commands_cannot_show() -> None:
+    assert {"help", "secret"} <= set(Settings.__dataclass_fields__["api_key"].metadata)

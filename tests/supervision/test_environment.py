@@ -1,0 +1,156 @@
+"""What children are told, made from what the operator said, what this home keeps, and what else runs here."""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shared.errors import SettingsInvalid
+from shared.kinds import KINDS
+from shared.kinds import admin_port as registry_admin_port
+from shared.settings import ChildEnvironment, Settings, load, load_child, to_environ
+from supervision.environment import KEPT, Told, admin_port, changed_for, child_environ, prepare, read_file, read_settings
+
+
+class Embedded:
+    """Stands for the room of the embedded servers."""
+
+    def database_url(self, settings: Settings) -> str:
+        """Where it would be."""
+        return f"postgresql://embedded@/{settings.bulkhead_home.name}"
+
+    def redis_url(self, settings: Settings) -> str:
+        """Where it would be."""
+        return "unix:///embedded.sock"
+
+
+def told(home: Path, **operator: object) -> Told:
+    return prepare(replace(Settings(), bulkhead_home=home, **operator), KINDS, Embedded())  # type: ignore[arg-type]
+
+
+def test_everything_is_completed_for_a_newcomer(home: Path) -> None:
+    complete = told(home / "new")
+    settings = complete.settings
+    assert complete.uses_sandbox and complete.embedded_postgres and complete.embedded_redis
+    assert settings.database_url == "postgresql://embedded@/new" and settings.redis_url == "unix:///embedded.sock"
+    assert settings.graph_base_url == "http://127.0.0.1:3100/graph"
+    assert settings.d360_base_url == "http://127.0.0.1:3100/d360"
+    assert settings.whatsapp_web_url == "http://127.0.0.1:3100/web/"
+    assert len(base64.b64decode(settings.secret_encryption_key)) == 32
+    secrets = [getattr(settings, name) for name in KEPT]
+    assert all(len(secret) >= 32 for secret in secrets) and len(set(secrets)) == len(secrets)
+    assert complete.counts == {"api": 2, "webdriver": 1, "meta": 2, "recorder": 1, "sandbox": 1, "postgres": 1, "redis": 1}
+    assert load(to_environ(settings)) == settings
+
+
+def test_secrets_are_kept_and_private(home: Path) -> None:
+    first = told(home).settings
+    (home / "api_key").chmod(0o644)
+    assert told(home).settings == first
+    for name, _, _ in KEPT.values():
+        assert stat.S_IMODE((home / name).stat().st_mode) == 0o600
+    assert (home / "api_key").read_text().strip() == first.api_key
+    assert not list(home.glob(f"*.{os.getpid()}"))
+
+
+def test_what_the_operator_says_wins(home: Path) -> None:
+    settings = told(
+        home,
+        api_key="mine",
+        database_url="postgresql://db/x",
+        redis_url="redis://r",
+        graph_base_url="http://graph.test",
+        meta_app_secret="theirs",
+        sandbox="on",
+    ).settings
+    assert (settings.api_key, settings.database_url, settings.redis_url) == ("mine", "postgresql://db/x", "redis://r")
+    assert (settings.graph_base_url, settings.meta_app_secret) == ("http://graph.test", "theirs")
+    assert settings.d360_base_url == "http://127.0.0.1:3100/d360"
+    assert not (home / "api_key").exists() and not (home / "meta_app_secret").exists()
+
+
+def test_with_real_credentials_there_is_no_sandbox_and_no_made_up_app_secret(home: Path) -> None:
+    complete = told(home, meta_access_token="t", meta_phone_number_id="1", meta_app_secret="s")
+    assert not complete.uses_sandbox and complete.counts["sandbox"] == 0
+    assert complete.settings.graph_base_url == "https://graph.facebook.com"
+    assert complete.settings.whatsapp_web_url == "https://web.whatsapp.com/"
+    assert complete.settings.sandbox_access_token == ""
+    assert told(home, sandbox="off").settings.meta_app_secret == ""
+
+
+@pytest.mark.parametrize(("address", "host"), [("0.0.0.0", "127.0.0.1"), ("10.0.0.7", "10.0.0.7"), ("::", "127.0.0.1"), ("::1", "[::1]")])
+def test_the_sandbox_is_reached_where_it_listens(home: Path, address: str, host: str) -> None:
+    assert told(home, bind_address=address).settings.graph_base_url == f"http://{host}:3100/graph"
+
+
+def test_an_empty_secret_file_is_said_and_not_replaced(home: Path) -> None:
+    (home / "api_key").write_text("\n")
+    with pytest.raises(SettingsInvalid, match="api_key is empty"):
+        told(home)
+
+
+def test_a_home_that_cannot_be_used(home: Path) -> None:
+    (home / "file").write_text("")
+    with pytest.raises(SettingsInvalid, match="cannot be used"):
+        told(home / "file" / "below")
+    (home / "logs").write_text("")
+    with pytest.raises(SettingsInvalid, match="cannot be used"):
+        told(home)
+
+
+def test_search_permission_for_the_database_user_is_left_and_nothing_else(home: Path) -> None:
+    home.chmod(0o777)
+    told(home)
+    assert stat.S_IMODE(home.stat().st_mode) == 0o711
+
+
+def test_the_settings_file_fills_in_and_the_environment_wins(home: Path) -> None:
+    (home / "settings.env").write_text("# ours\n\nAPI_PORT=4400\nLOG_LEVEL='debug'\nCOMPANY_ID=\"acme\"\n")
+    settings = read_settings({"BULKHEAD_HOME": str(home), "API_PORT": "4401", "LOG_LEVEL": " "}, only="api")
+    assert (settings.api_port, settings.log_level, settings.company_id, settings.only) == (4401, "debug", "acme", "api")
+
+
+def test_each_wrong_line_of_the_settings_file_is_named(home: Path) -> None:
+    (home / "settings.env").write_text("API_PORT 4400\nAPIPORT=1\nBULKHEAD_HOME=/elsewhere\nLOG_LEVEL=info\n")
+    with pytest.raises(SettingsInvalid) as wrong:
+        read_file(home / "settings.env")
+    assert [problem.split(":")[1] for problem in wrong.value.problems] == ["1", "2", "3"]
+    (home / "settings.env").write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsInvalid, match="cannot be read"):
+        read_file(home / "settings.env")
+    assert read_file(home / "none") == {}
+
+
+def test_a_child_gets_its_own_part_and_nothing_of_our_keeper(home: Path) -> None:
+    identity = ChildEnvironment(process_name="meta", process_instance=1, process_incarnation="meta-1.x", notify_socket="/n", watchdog_usec=5)
+    ours = {"PATH": "/bin", "NOTIFY_SOCKET": "/systemd", "WATCHDOG_PID": "1", "WATCHDOG_USEC": "9", "LISTEN_FDS": "2", "LISTEN_FD": "9", "API_KEY": "stale"}
+    environ = child_environ(told(home), identity, ours)
+    assert load_child(environ) == identity
+    assert environ["PATH"] == "/bin" and "WATCHDOG_PID" not in environ and "LISTEN_FDS" not in environ
+    assert environ["API_KEY"] == (home / "api_key").read_text().strip()
+    assert environ["PYTHONFAULTHANDLER"] == "1"
+
+
+def test_admin_ports_are_the_registrys() -> None:
+    for row in KINDS:
+        assert admin_port(KINDS, 3200, row.name, 1) == registry_admin_port(3200, row.name, 1)
+
+
+def test_only_those_who_were_told_something_false_are_changed() -> None:
+    old = to_environ(Settings())
+    every = {row.name for row in KINDS}
+
+    def changed(**new: object) -> set[str]:
+        return set(changed_for(KINDS, old, to_environ(replace(Settings(), **new))))  # type: ignore[arg-type]
+
+    assert changed() == set()
+    assert changed(api_instances=5, only="api", log_keep=9) == set()
+    assert changed(database_pool_meta_max=7) == {"meta"}
+    assert changed(api_port=3999, sandbox_port=3998) == {"api", "sandbox"}
+    assert changed(company_id="acme") == every
+    assert changed_for(KINDS, {}, old) == frozenset()
