@@ -1,0 +1,80 @@
+"""The API as one ASGI application: all operations, routed, behind the edge."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api import openapi, pages, reference
+from api.acceptance import Acceptor
+from api.connections import Connections
+from api.dashboard.page import Dashboard
+from api.directory import Directory
+from api.edge import Edge
+from api.health import Health
+from api.keys import KeyCheck
+from api.messages import Messages
+from api.neighbours import Neighbours
+from api.operations import Operation, routes
+from api.problems import Problem
+from api.sessions import Sessions
+from shared.process.room import Child
+
+API_VERSION: Final = "2.0"
+
+
+def operations_of(messages: Messages, connections: Connections, sessions: Sessions, health: Health, dashboard: Dashboard) -> list[Operation]:
+    """Return every operation of the API, with the two documents that are made from them."""
+    topics = (messages, connections, sessions, health, dashboard)
+    listed = [operation for topic in topics for operation in topic.operations()]
+
+    async def show_openapi(_: Request) -> Response:
+        return JSONResponse(openapi.document(listed, API_VERSION))
+
+    async def show_reference(_: Request) -> Response:
+        return pages.html(reference.page(listed))
+
+    listed += [
+        Operation(
+            method="GET",
+            path="/openapi.json",
+            group="Pages",
+            summary="The API as an OpenAPI 3.1 document",
+            handler=show_openapi,
+            needs_key=False,
+            answers={200: ("The document.", "application/json")},
+        ),
+        Operation(
+            method="GET",
+            path="/docs",
+            group="Pages",
+            summary="The API as a page to read",
+            handler=show_reference,
+            needs_key=False,
+            answers={200: ("The page.", "text/html")},
+        ),
+    ]
+    return listed
+
+
+def build_app(child: Child, acceptor: Acceptor, neighbours: Neighbours, key: str) -> tuple[ASGIApp, Messages]:
+    """Return the application, and the operations on messages, which count what they accept.
+
+    Args:
+        key: what API clients must show.
+    """
+    directory = Directory(child.store)
+    messages = Messages(directory, child.store, acceptor, child.metrics, child.stopping)
+    health = Health(child, neighbours)
+    listed = operations_of(messages, Connections(directory, child.store), Sessions(directory, child.store), health, Dashboard(child.store, health))
+    # a path with a closing slash is another path: a redirected POST would lose its body with some clients
+    router = Router(routes(listed, KeyCheck(key)), redirect_slashes=False, default=_unknown_path)
+    return Edge(router, child.metrics, child.heartbeat.count_error), messages
+
+
+async def _unknown_path(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise Problem("path_unknown", "There is nothing at this path.")

@@ -1,0 +1,75 @@
+"""Which company has which connection: the one place where a request's company is checked, so that no company sees another's."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from api.problems import Problem
+from shared.clock import Monotonic, monotonic
+from shared.store import connections
+from shared.store.connections import Connection
+from shared.store.store import Store
+
+REMEMBERED_S: Final = 1.0
+"""How long a connection that was found is not looked up again."""
+_MOST_REMEMBERED: Final = 10_000
+_COMPANY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PHONE_INDEX: Final = re.compile(r"[0-9]{1,4}")
+
+
+class Directory:
+    """Finds connections, and remembers them for a moment: they change rarely and every message needs one."""
+
+    def __init__(self, store: Store, clock: Monotonic = monotonic) -> None:
+        self._store, self._clock = store, clock
+        self._known: dict[tuple[str, int], tuple[Connection, float]] = {}
+
+    async def connection(self, company_id: str, phone_index: int) -> Connection:
+        """Return a company's connection.
+
+        Raises:
+            Problem: the company, or its connection, is unknown.
+            StoreUnavailable: it is not remembered and the database is away.
+        """
+        known, until = self._known.get((company_id, phone_index), (None, 0.0))
+        if known is not None and self._clock() < until:
+            return known
+        require_possible(company_id)
+        found = await self._store.call(connections.by_index, company_id, phone_index)
+        if found is None:
+            self._known.pop((company_id, phone_index), None)
+            await self.require_company(company_id)
+            raise phone_index_unknown()
+        if len(self._known) >= _MOST_REMEMBERED:
+            self._known.clear()
+        self._known[company_id, phone_index] = (found, self._clock() + REMEMBERED_S)
+        return found
+
+    async def require_company(self, company_id: str) -> None:
+        """Raise `Problem` unless there is such a company."""
+        require_possible(company_id)
+        if not await self._store.call(connections.company_exists, company_id):
+            raise _company_unknown()
+
+
+def require_possible(company_id: str) -> None:
+    """Raise `Problem` when no company can have this id."""
+    if not _COMPANY.fullmatch(company_id):
+        raise _company_unknown()
+
+
+def read_phone_index(text: str) -> int:
+    """Return the index in a path. Raises `Problem` when no connection can have it."""
+    if not _PHONE_INDEX.fullmatch(text):
+        raise phone_index_unknown()
+    return int(text)
+
+
+def phone_index_unknown() -> Problem:
+    """Return the refusal of an index that the company has not."""
+    return Problem("phone_index_unknown", "The company has no connection with this index.")
+
+
+def _company_unknown() -> Problem:
+    return Problem("company_unknown", "There is no such company.")

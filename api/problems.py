@@ -1,0 +1,121 @@
+"""Everything that can go wrong with a request, as data (RFC 9457). docs/problems.md lists the same rows and a test compares them.
+
+A type is a promise to clients: rows are added, never renamed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from shared.errors import BulkheadError
+
+TYPE_PREFIX: Final = "urn:bulkhead:problem:"
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemType:
+    """One way to be refused: HTTP status, title, and what the client can do about it."""
+
+    status: int
+    title: str
+    remedy: str
+
+
+PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
+    "body_not_json": ProblemType(
+        status=400, title="The body is not JSON", remedy="Send one JSON value in UTF-8 (RFC 8259), each name once, without NaN or Infinity."
+    ),
+    "header_invalid": ProblemType(status=400, title="A header cannot be used", remedy="Correct the header that `header` names."),
+    "query_invalid": ProblemType(status=400, title="A query parameter cannot be used", remedy="Correct the parameter that `parameter` names."),
+    "key_missing": ProblemType(status=401, title="An API key is needed", remedy="Send `Authorization: Bearer KEY` or `X-API-Key: KEY`."),
+    "key_invalid": ProblemType(status=401, title="The API key is wrong", remedy="The key is the setting API_KEY, or stands in BULKHEAD_HOME/api_key."),
+    "path_unknown": ProblemType(status=404, title="There is nothing at this path", remedy="All paths are listed in /docs and /openapi.json."),
+    "company_unknown": ProblemType(status=404, title="There is no such company", remedy="Check `companyId`."),
+    "phone_index_unknown": ProblemType(
+        status=404, title="The company has no connection with this index", remedy="GET /api/v2/connections/{companyId} lists its connections."
+    ),
+    "message_unknown": ProblemType(
+        status=404, title="The chat has no such message", remedy="Use the path in the `Location` header of the answer that accepted the message."
+    ),
+    "code_absent": ProblemType(
+        status=404, title="There is no code to scan now", remedy="Codes exist while the session's `state` is `needs_link`; ask again when it is."
+    ),
+    "process_unknown": ProblemType(status=404, title="There is no such process kind", remedy="`known` lists the kinds."),
+    "method_not_allowed": ProblemType(status=405, title="The path does not take this method", remedy="The `Allow` header lists the methods."),
+    "body_late": ProblemType(status=408, title="The body did not arrive in time", remedy="Send the request again; a body has 10 seconds."),
+    "idempotency_key_reused": ProblemType(
+        status=409, title="The idempotency key was used for another request", remedy="Use a new key for each message; `messageId` is the earlier one."
+    ),
+    "body_too_large": ProblemType(status=413, title="The body is too large", remedy="Stay below `limit` bytes."),
+    "media_type_unsupported": ProblemType(
+        status=415, title="The body's media type is not supported", remedy="Send `Content-Type: application/json`, in UTF-8 and not compressed."
+    ),
+    "body_invalid": ProblemType(
+        status=422, title="The body is not what this operation takes", remedy="`errors` lists each wrong place as a JSON pointer with the reason."
+    ),
+    "text_empty": ProblemType(status=422, title="The text is empty", remedy="Send at least one character that is not blank."),
+    "text_too_long": ProblemType(
+        status=422, title="The text is too long for the channel", remedy="Stay within `limit` characters (Unicode code points), or send several messages."
+    ),
+    "chat_invalid": ProblemType(
+        status=422, title="The chat id cannot be used", remedy="Use a phone number with country code, or an id that the channel gave you."
+    ),
+    "quoted_message_unknown": ProblemType(
+        status=422,
+        title="The quoted message is not in this chat",
+        remedy="Name a message of the same chat and connection that was sent or received; one that is still queued cannot be quoted.",
+    ),
+    "unsupported_operation": ProblemType(
+        status=422,
+        title="The connection cannot do this",
+        remedy="`reason` is `channel` (the channel has no such operation) or `not_yet` (Bulkhead cannot do it yet); see the connection's capabilities.",
+    ),
+    "internal_error": ProblemType(
+        status=500, title="An error that nobody foresaw", remedy="Report `instance`: the log lines of the request carry it as `correlation_id`."
+    ),
+    "database_unavailable": ProblemType(
+        status=503, title="The database does not answer", remedy="Nothing was accepted. Send the request again after `Retry-After` seconds."
+    ),
+    "acceptance_unknown": ProblemType(
+        status=503,
+        title="The database was lost while the message was written",
+        remedy="The message may have been accepted. Sent again with the same `Idempotency-Key` it is surely accepted once.",
+    ),
+}
+
+
+class Problem(BulkheadError):
+    """Raised when a request is refused.
+
+    Attributes:
+        name: row of `PROBLEM_TYPES`. detail: what is wrong with this request; never message text, phone numbers or keys.
+        headers: to be added to the answer. members: extension members, for example `field` and `limit`.
+    """
+
+    def __init__(self, name: str, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> None:
+        self.name, self.detail, self.headers, self.members = name, detail, dict(headers or {}), members
+        self.kind = PROBLEM_TYPES[name]
+        super().__init__(f"{name}: {detail}")
+
+    def response(self, instance: str) -> Response:
+        """Return the answer. `instance`: the request's correlation id."""
+        body = {
+            "type": TYPE_PREFIX + self.name,
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail,
+            "instance": instance,
+            **self.members,
+        }
+        return Response(json.dumps(body, ensure_ascii=False).encode(), status_code=self.kind.status, headers=self.headers, media_type=MEDIA_TYPE)
+
+
+def database_unavailable() -> Problem:
+    """Return the refusal of a request that surely changed nothing."""
+    return Problem("database_unavailable", "PostgreSQL did not answer in time; nothing was accepted.", headers={"Retry-After": "2"})

@@ -1,0 +1,77 @@
+"""`/docs`: the operations and problems as one readable page without any outside asset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from itertools import groupby
+from typing import Any
+
+from api.openapi import problems_of
+from api.operations import Operation
+from api.problems import PROBLEM_TYPES, TYPE_PREFIX
+from api.schemas import SCHEMAS
+
+
+def page(operations: Sequence[Operation]) -> str:
+    """Return the page as HTML."""
+    return "\n".join(_page(operations))
+
+
+def _page(operations: Sequence[Operation]) -> Iterator[str]:
+    yield '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Bulkhead API</title>'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="/dashboard/style.css"></head><body>'
+    yield '<header><h1>Bulkhead <span>API</span></h1><nav><a href="/dashboard">Dashboard</a> <a href="/openapi.json">OpenAPI document</a></nav></header>'
+    yield "<main class='reading'><p>Show the key as <code>Authorization: Bearer KEY</code> or <code>X-API-Key: KEY</code>. "
+    yield "Errors are <code>application/problem+json</code>; each <code>type</code> is listed <a href='#problems'>below</a>. "
+    yield "Every answer carries <code>X-Request-Id</code>: yours, if you send one.</p>"
+    for group, members in groupby(sorted(operations, key=lambda operation: operation.group), key=lambda operation: operation.group):
+        yield f"<h2>{escape(group)}</h2>"
+        for operation in members:
+            yield from _operation(operation)
+    yield "<h2 id='problems'>Problems</h2><table><thead><tr><th>type</th><th>status</th><th>title</th><th>what to do</th></tr></thead><tbody>"
+    for name, kind in PROBLEM_TYPES.items():
+        cells = f"<td><code>{TYPE_PREFIX}{name}</code></td><td>{kind.status}</td><td>{escape(kind.title)}</td><td>{_marked(kind.remedy)}</td>"
+        yield f"<tr id='{name}'>{cells}</tr>"
+    yield "</tbody></table></main></body></html>"
+
+
+def _operation(operation: Operation) -> Iterator[str]:
+    lock = "" if operation.needs_key else " <span class='badge'>no key</span>"
+    yield f"<section class='operation'><h3><span class='method'>{operation.method}</span> <code>{escape(operation.path)}</code>{lock}</h3>"
+    yield f"<p>{escape(operation.summary)}.</p>"
+    rows = [
+        *((name, "body", _type(schema), schema.get("description", "")) for name, schema in ((operation.body or {}).get("properties", {})).items()),
+        *((parameter.name, parameter.place, _type(parameter.schema), parameter.purpose) for parameter in operation.parameters),
+    ]
+    if rows:
+        yield "<table><thead><tr><th>name</th><th>in</th><th>type</th><th>meaning</th></tr></thead><tbody>"
+        for name, place, kind, purpose in rows:
+            yield f"<tr><td><code>{escape(name)}</code></td><td>{place}</td><td>{escape(kind)}</td><td>{_marked(purpose)}</td></tr>"
+        yield "</tbody></table>"
+    yield "<ul>"
+    for status, (meaning, shape) in operation.answers.items():
+        fields = ", ".join(SCHEMAS[shape].get("properties", {})) if shape in SCHEMAS else shape
+        yield f"<li><strong>{status}</strong> {_marked(meaning)} <span class='quiet'>{escape(fields)}</span></li>"
+    names = problems_of(operation)
+    if names:
+        links = " ".join(f"<a href='#{name}'>{PROBLEM_TYPES[name].status}&nbsp;{name}</a>" for name in names)
+        yield f"<li class='quiet'>refused: {links}</li>"
+    yield "</ul></section>"
+
+
+def _type(schema: Any) -> str:
+    words = [str(schema.get("type", "any"))]
+    if "enum" in schema:
+        words = [" | ".join(schema["enum"])]
+    if "maximum" in schema:
+        words.append(f"{schema.get('minimum', 0)} to {schema['maximum']}")
+    if "default" in schema:
+        words.append(f"default {schema['default']}")
+    return ", ".join(words)
+
+
+def _marked(text: str) -> str:
+    """Escape a sentence and set what stands in backticks as code."""
+    parts = escape(text).split("`")
+    return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))

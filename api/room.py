@@ -1,0 +1,63 @@
+"""The API as a supervised process: composition only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from api.app import build_app
+from api.keys import load_key
+from api.neighbours import Neighbours
+from shared.delivery.accept import Acceptor
+from shared.errors import QueueUnavailable, SettingsInvalid, StoreUnavailable
+from shared.process.room import Child, Room, Severity
+from shared.queues.hints import Hints
+
+
+class ApiRoom:
+    """The API under `run_child`."""
+
+    def __init__(self, child: Child) -> None:
+        settings = child.settings
+        if missing := [name.upper() for name in ("database_url", "redis_url") if not getattr(settings, name)]:
+            raise SettingsInvalid([f"{name} is empty; the orchestrator fills it in for its children, set it to start the API by hand" for name in missing])
+        key = load_key(settings)
+        self._child = child
+        self._hints = Hints(settings.redis_url, settings.redis_timeout_s)
+        self._acceptor = Acceptor(child.store, self._hints, child.metrics)
+        self._neighbours = Neighbours(child.store, self._hints)
+        app, self._messages = build_app(child, self._acceptor, self._neighbours, key)
+        self.app: ASGIApp | None = app
+
+    async def start(self) -> None:
+        """Begin to accept; a database or Redis that is away stops nothing."""
+        await self._acceptor.start()
+        self._child.spawn(self._neighbours.watch_redis(), "redis-watch")
+
+    async def drain(self, by: float) -> bool:
+        """Nothing is left when the last request is answered, and the server has waited for that."""
+        return True
+
+    async def close(self) -> None:
+        """Give the acceptor and the connections back."""
+        await self._acceptor.close()
+        self._hints.close()
+
+    def readiness(self) -> Mapping[str, str]:
+        """Nothing beyond the database, which every child watches: without Redis messages are accepted all the same."""
+        return {}
+
+    def health(self) -> Mapping[str, Any]:
+        """Return what was accepted and how Redis was seen last."""
+        return {"acceptedCount": self._messages.accepted, "redis": self._neighbours.redis.as_json()}
+
+    def classify(self, error: BaseException) -> Severity:
+        """A neighbour that is away is survived; errors in requests never come here."""
+        return Severity.RECOVERABLE if isinstance(error, (StoreUnavailable, QueueUnavailable)) else Severity.CRITICAL
+
+
+async def open_room(child: Child) -> Room:
+    """Return the API of this process. Raises `SettingsInvalid` when there is no key or no address."""
+    return ApiRoom(child)

@@ -1,0 +1,200 @@
+"""Shapes of answers as JSON schemas, for `/openapi.json`; tests compare real answers with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from shared.states import DesiredSession, MessageState
+
+Schema = Mapping[str, Any]
+
+_TEXT: Final[Schema] = {"type": "string"}
+_TEXT_OR_NULL: Final[Schema] = {"type": ["string", "null"]}
+_NUMBER: Final[Schema] = {"type": "number"}
+_NUMBER_OR_NULL: Final[Schema] = {"type": ["number", "null"]}
+_COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+_YES_NO: Final[Schema] = {"type": "boolean"}
+_AT: Final[Schema] = {"type": "string", "format": "date-time"}
+_AT_OR_NULL: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}
+_STATUS: Final[Schema] = {"type": "string", "enum": [state.value for state in MessageState]}
+
+
+def _object(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
+    return {"type": "object", "additionalProperties": False, "required": list(required), "properties": {**required, **(optional or {})}}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_NEIGHBOUR: Final = _object({"reachable": _YES_NO, "askedAt": _AT, "tookMs": _NUMBER}, {"reason": _TEXT})
+_CONTENT: Final = {"message": {"type": "string", "description": "Of a text."}, "content": {"description": "Of every other type, as it is kept."}}
+
+SCHEMAS: Final[Mapping[str, Schema]] = {
+    "Problem": {
+        "type": "object",
+        "description": "RFC 9457, with extension members by type (docs/problems.md).",
+        "required": ["type", "title", "status", "detail", "instance"],
+        "properties": {
+            "type": {"type": "string", "format": "uri"},
+            "title": _TEXT,
+            "status": {"type": "integer"},
+            "detail": _TEXT,
+            "instance": {"type": "string", "description": "The request's correlation id, as in the header X-Request-Id."},
+        },
+    },
+    "AcceptedMessage": _object(
+        {
+            "id": _TEXT,
+            "status": _STATUS,
+            "companyId": _TEXT,
+            "chatId": {"type": "string", "description": "The chat's canonical id."},
+            "phoneIndex": _COUNT,
+            "connectionType": _TEXT,
+            "type": _TEXT,
+            "held": {"type": "boolean", "description": "The connection is paused: the message waits until it is resumed."},
+            "createdAt": _AT,
+        }
+    ),
+    "Message": _object(
+        {
+            "id": _TEXT,
+            "status": _STATUS,
+            "companyId": _TEXT,
+            "chatId": _TEXT,
+            "phoneIndex": _COUNT,
+            "connectionType": _TEXT,
+            "type": _TEXT,
+            "attempt": _COUNT,
+            "providerMessageId": _TEXT_OR_NULL,
+            "error": {"type": ["object", "null"], "required": ["code", "detail"], "properties": {"code": _TEXT, "detail": _TEXT}},
+            "notBefore": {**_AT_OR_NULL, "description": "When the next attempt is due."},
+            "heldForHumanAt": {**_AT_OR_NULL, "description": "When policy left a message in doubt to a human."},
+            "createdAt": _AT,
+            "sentAt": _AT_OR_NULL,
+            "updatedAt": _AT,
+            "history": _list(
+                _object(
+                    {
+                        "state": _STATUS,
+                        "at": _AT,
+                        "attempt": _COUNT,
+                        "incarnation": _TEXT_OR_NULL,
+                        "code": _TEXT_OR_NULL,
+                        "detail": _TEXT_OR_NULL,
+                        "extra": {"type": ["object", "null"]},
+                    }
+                )
+            ),
+        },
+        _CONTENT,
+    ),
+    "ChatPage": _object(
+        {
+            "messages": _list(
+                _object(
+                    {
+                        "id": _TEXT,
+                        "direction": {"type": "string", "enum": ["in", "out"]},
+                        "status": {"type": "string", "enum": [*(state.value for state in MessageState), "received"]},
+                        "chatId": _TEXT,
+                        "phoneIndex": _COUNT,
+                        "connectionType": _TEXT,
+                        "type": _TEXT,
+                        "sender": _TEXT_OR_NULL,
+                        "providerMessageId": _TEXT_OR_NULL,
+                        "errorCode": _TEXT_OR_NULL,
+                        "createdAt": _AT,
+                    },
+                    _CONTENT,
+                )
+            ),
+            "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
+        }
+    ),
+    "Connections": _object({"companyId": _TEXT, "connections": _list(_ref("Connection"))}),
+    "Connection": _object(
+        {
+            "phoneIndex": _COUNT,
+            "connectionType": _TEXT,
+            "process": _TEXT,
+            "status": {"type": "string", "enum": ["active", "paused"]},
+            "statusReason": _TEXT_OR_NULL,
+            "desired": {"type": "string", "enum": [state.value for state in DesiredSession]},
+            "state": _TEXT,
+            "detail": _TEXT_OR_NULL,
+            "accountId": _TEXT_OR_NULL,
+            "provedAt": _AT_OR_NULL,
+            "lastEventAt": _AT_OR_NULL,
+            "observedAt": _AT_OR_NULL,
+            "capabilities": {
+                "type": "object",
+                "additionalProperties": _object(
+                    {"supported": _YES_NO},
+                    {"reason": {"type": "string", "enum": ["channel", "not_yet"]}, "limits": {"type": "object", "additionalProperties": _COUNT}},
+                ),
+            },
+        }
+    ),
+    "Session": _object(
+        {
+            "companyId": _TEXT,
+            "phoneIndex": _COUNT,
+            "connectionType": _TEXT,
+            "desired": {"type": "string", "enum": [state.value for state in DesiredSession]},
+            "state": _TEXT,
+            "detail": _TEXT_OR_NULL,
+            "provedAt": {**_AT_OR_NULL, "description": "When the session was last proved to work."},
+            "observedAt": _AT_OR_NULL,
+            "qr": {**_TEXT_OR_NULL, "description": "What the code to scan says; null when there is none now."},
+        }
+    ),
+    "SystemHealth": _object(
+        {
+            "status": {"type": "string", "enum": ["healthy", "degraded", "down"]},
+            "at": _AT,
+            "answeredBy": _TEXT,
+            "database": _NEIGHBOUR,
+            "redis": _NEIGHBOUR,
+            "orchestrator": _object(
+                {"state": {"type": "string", "enum": ["running", "stopping", "stale", "missing"]}, "at": _AT_OR_NULL, "ageSeconds": _NUMBER_OR_NULL}
+            ),
+            "processes": _list(
+                _object(
+                    {
+                        "process": _TEXT,
+                        "instance": _COUNT,
+                        "status": {"type": "string", "enum": ["healthy", "degraded", "down", "stopped", "unknown"]},
+                        "sources": _list({"type": "string", "enum": ["orchestrator", "heartbeat"]}),
+                        "state": _TEXT_OR_NULL,
+                        "reason": _TEXT_OR_NULL,
+                        "pid": {"type": ["integer", "null"]},
+                        "incarnation": _TEXT_OR_NULL,
+                        "host": _TEXT_OR_NULL,
+                        "uptimeSeconds": _NUMBER_OR_NULL,
+                        "memoryMb": _NUMBER_OR_NULL,
+                        "restarts": {"type": ["integer", "null"]},
+                        "errorCount": {"type": ["integer", "null"]},
+                        "lastError": _TEXT_OR_NULL,
+                        "lastHeartbeatAt": _AT_OR_NULL,
+                        "silentSeconds": _NUMBER_OR_NULL,
+                    }
+                )
+            ),
+        }
+    ),
+    "ProcessMetrics": _object(
+        {
+            "process": _TEXT,
+            "instances": _list(_object({"instance": _COUNT, "at": _AT, "metrics": {"type": "object", "additionalProperties": _NUMBER}})),
+        }
+    ),
+    "Liveness": _object({"live": _YES_NO, "stalled": _list(_TEXT)}),
+    "Readiness": _object({"ready": _YES_NO, "missing": {"type": "object", "additionalProperties": _TEXT}}),
+    "ProcessHealth": {"type": "object", "required": ["process", "instance", "status", "state", "missing", "pid", "uptimeSeconds", "memoryMb"]},
+}

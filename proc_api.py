@@ -1,0 +1,9 @@
+"""Entry of kind api: HTTP for API clients and operators."""
+
+import sys
+
+from api.room import open_room
+from shared.process.child import run_child
+
+if __name__ == "__main__":
+    sys.exit(run_child("api", open_room))
