@@ -29,7 +29,7 @@ def config_from(settings: Settings) -> SandboxConfig:
     if missing := [name.upper() for name in _SECRETS if not getattr(settings, name)]:
         raise SettingsInvalid([f"{name} is empty; the sandbox does not run without it" for name in missing])
     host = "127.0.0.1" if settings.bind_address in {"", "0.0.0.0", "::"} else settings.bind_address  # noqa: S104 - compared, not bound
-    webhook_url = f"http://{f'[{host}]' if ':' in host else host}:{settings.meta_port}/api/meta/webhook"
+    webhooks = f"http://{f'[{host}]' if ':' in host else host}:{settings.meta_port}"
     return SandboxConfig(
         data_directory=settings.path("sandbox"),
         app_secret=settings.meta_app_secret,
@@ -37,8 +37,9 @@ def config_from(settings: Settings) -> SandboxConfig:
         access_tokens=(settings.sandbox_access_token,),
         d360_api_key=settings.sandbox_d360_api_key,
         d360_webhook_secret=settings.sandbox_d360_webhook_secret,
-        webhook_url=webhook_url,
-        d360_webhook_url=webhook_url,
+        webhook_url=f"{webhooks}/api/meta/webhook",
+        # where the product listens for phoneIndex 2 of the first company, its 360dialog number
+        d360_webhook_url=f"{webhooks}/webhooks/360dialog/{settings.company_id}/2",
     )
 
 

@@ -66,3 +66,17 @@ def heard_since(transaction: Transaction, source: str, since: datetime) -> bool:
     """Return whether anything came through a source's door after an instant: the proof that its webhooks are alive."""
     row = transaction.row("last_event_at", source=source, since=since)
     return bool(row and row["at"])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backlog:
+    """Raw events that wait to be processed: how many, and for how long the oldest has waited, in seconds (0 when none does)."""
+
+    events: int
+    oldest_s: float
+
+
+def backlog(transaction: Transaction, kind: str) -> Backlog:
+    """Return what waits to be processed."""
+    row = transaction.one("journal_backlog", kind=kind)
+    return Backlog(events=row["events"], oldest_s=row["oldest_s"])

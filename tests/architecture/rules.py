@@ -50,7 +50,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "pyppeteer": ("webdriver.browser",),
     "pyee": ("webdriver.browser",),
     "websockets": ("webdriver.browser",),
-    "aiohttp": ("meta.client", "sandbox.webhooks"),
+    "aiohttp": ("meta.graph", "sandbox.webhooks"),
     "yaml": ("sandbox.openapi.extract",),
     "jsonschema_rs": ("sandbox.openapi.validators",),
 }

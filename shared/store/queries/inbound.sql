@@ -31,3 +31,8 @@ RETURNING id, connection_id, provider_id;
 -- last_event_at --
 -- When a source was heard from last.
 SELECT max(received_at) AS at FROM inbound_journal WHERE source = %(source)s AND received_at > %(since)s;
+
+-- journal_backlog --
+-- How many raw events of a kind wait to be processed, and since when the oldest does.
+SELECT count(*) AS events, coalesce(extract(epoch FROM now() - min(received_at)), 0)::double precision AS oldest_s
+FROM inbound_journal WHERE process_name = %(kind)s AND processed_at IS NULL;

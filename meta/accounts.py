@@ -1,0 +1,214 @@
+"""The connections of this kind with their opened credentials, kept fresh from PostgreSQL. Secrets live here and in request headers, nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from meta.graph import Endpoint
+from shared.clock import Monotonic, monotonic
+from shared.errors import BulkheadError, StoreUnavailable
+from shared.kinds import ProcessKind
+from shared.logs import logger
+from shared.process.beats import LoopBeat
+from shared.secrets import Sealed, SecretUnreadable, Vault
+from shared.settings import Settings
+from shared.store import connections
+from shared.store.connections import Connection
+from shared.store.pool import Transaction
+from shared.store.store import Store
+
+log = logger(__name__)
+
+REFRESH_S: Final = 3.0
+_MISS_PAUSE_S: Final = 0.25
+"""Shortest time between two refreshes that a missing connection asks for."""
+_GRAPH: Final = "https://graph.facebook.com"
+_D360: Final = "https://waba-v2.360dialog.io"
+_NUMBER_ID: Final = re.compile(r"[0-9]{1,32}")
+D360: Final = "360dialog"
+"""The connection type that has webhooks and a key of its own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """One connection that can send.
+
+    Attributes:
+        source: what its webhooks are journalled as. webhook_secret: what 360dialog must say in its header; empty: nothing is taken.
+    """
+
+    connection: Connection
+    endpoint: Endpoint
+    source: str
+    webhook_secret: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unusable:
+    """One connection that cannot send, and why; the sentence names no secret."""
+
+    connection: Connection
+    problem: str
+
+
+Known: TypeAlias = Account | Unusable
+
+META_SOURCE: Final = "meta"
+"""Source of every webhook that our app's secret signed, in the journal."""
+
+
+def d360_source(connection_id: int) -> str:
+    """Return the source of one 360dialog number's webhooks: each number proves only its own to be alive."""
+    return f"d360:{connection_id}"
+
+
+class CredentialsUnusable(BulkheadError):
+    """Raised when a connection's credentials do not open or lack something; the sentence names no secret."""
+
+
+class Accounts:
+    """What is known about this kind's connections.
+
+    Args:
+        incarnation: written beside what is observed of a connection.
+    """
+
+    def __init__(self, store: Store, vault: Vault, settings: Settings, kind: ProcessKind, *, incarnation: str, clock: Monotonic = monotonic) -> None:
+        self._store, self._vault, self._kind, self._incarnation, self._clock = store, vault, kind, incarnation, clock
+        self._graph = f"{(settings.graph_base_url or _GRAPH).rstrip('/')}/{settings.graph_version}"
+        self._d360 = (settings.d360_base_url or _D360).rstrip("/")
+        self._known: Mapping[int, Known] = {}
+        self._by_index: Mapping[tuple[str, int], Known] = {}
+        self._observed: dict[int, str] = {}
+        self._refreshing = asyncio.Lock()
+        self._refreshed_at: float | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the connections were read at least once."""
+        return self._refreshed_at is not None
+
+    def usable(self) -> int:
+        """How many connections can send now: credentials in order and not paused."""
+        return sum(isinstance(known, Account) and known.connection.status == "active" for known in self._known.values())
+
+    def connections(self) -> list[Connection]:
+        """Return every connection as it was last read, usable or not."""
+        return [known.connection for known in self._known.values()]
+
+    async def find(self, connection_id: int) -> Known | None:
+        """Return a connection, read anew if it is not known. Raises `StoreUnavailable`."""
+        if connection_id not in self._known:
+            await self._refresh_for_miss()
+        return self._known.get(connection_id)
+
+    async def find_by_index(self, company_id: str, phone_index: int) -> Known | None:
+        """Return a company's connection, read anew if it is not known. Raises `StoreUnavailable`."""
+        if (company_id, phone_index) not in self._by_index:
+            await self._refresh_for_miss()
+        return self._by_index.get((company_id, phone_index))
+
+    async def run(self, beat: LoopBeat) -> None:
+        """Refresh for ever; a database that is away leaves what is known as it is."""
+        while True:
+            beat.beat()
+            try:
+                await self.refresh()
+            except StoreUnavailable as error:
+                log.info("accounts_not_refreshed", reason=str(error))
+            await asyncio.sleep(REFRESH_S)
+
+    async def refresh(self) -> None:
+        """Read every connection, open what changed, and write what is seen of those whose state changed. Raises `StoreUnavailable`."""
+        async with self._refreshing:
+            rows = await self._store.call(connections.of_kind, self._kind.name)
+            self._known = {row.id: self._same_or_opened(row) for row in rows}
+            self._by_index = {(known.connection.company_id, known.connection.phone_index): known for known in self._known.values()}
+            self._refreshed_at = self._clock()
+            changed = [known for known in self._known.values() if self._observed.get(known.connection.id) != _problem(known)]
+            if changed:
+                await self._store.call(_observe, changed, self._incarnation)
+            for known in changed:
+                self._tell(known)
+            self._observed = {known.connection.id: _problem(known) for known in self._known.values()}
+
+    async def _refresh_for_miss(self) -> None:
+        if self._refreshed_at is None or self._clock() - self._refreshed_at >= _MISS_PAUSE_S:
+            await self.refresh()
+
+    def _tell(self, known: Known) -> None:
+        before, problem = self._observed.get(known.connection.id), _problem(known)
+        if problem:
+            log.warning("credentials_unusable", connection_id=known.connection.id, problem=problem)
+        elif before:
+            log.info("credentials_usable_again", connection_id=known.connection.id)
+
+    def _same_or_opened(self, row: Connection) -> Known:
+        known = self._known.get(row.id)
+        if known is not None and known.connection == row:
+            return known
+        try:
+            return self._opened(row)
+        except CredentialsUnusable as error:
+            return Unusable(connection=row, problem=str(error))
+
+    def _opened(self, row: Connection) -> Account:
+        credentials = self._credentials(row)
+        if row.connection_type == D360:
+            secret = credentials.get("webhook_secret", "")
+            return Account(
+                connection=row,
+                endpoint=Endpoint(f"{self._d360}/messages", {"D360-API-KEY": _header(credentials, "api_key")}),
+                source=d360_source(row.id),
+                webhook_secret=secret.encode() if isinstance(secret, str) else b"",
+            )
+        if not _NUMBER_ID.fullmatch(row.account_id):
+            raise CredentialsUnusable("the connection has no phone number id")
+        headers = {"Authorization": f"Bearer {_header(credentials, 'access_token')}"}
+        return Account(connection=row, endpoint=Endpoint(f"{self._graph}/{row.account_id}/messages", headers), source=META_SOURCE)
+
+    def _credentials(self, row: Connection) -> Mapping[str, Any]:
+        if not row.credentials:
+            raise CredentialsUnusable("the connection has no credentials")
+        try:
+            opened = self._vault.open(Sealed.from_text(row.credentials), context=connections.credentials_context(row.company_id, row.phone_index))
+        except SecretUnreadable as error:
+            raise CredentialsUnusable(str(error)) from None
+        try:
+            credentials = json.loads(opened)
+        except ValueError:
+            credentials = None
+        if not isinstance(credentials, dict):
+            # not chained: the parser's error would carry the text
+            raise CredentialsUnusable("the credentials are not a JSON object") from None
+        return credentials
+
+
+def _header(credentials: Mapping[str, Any], name: str) -> str:
+    value = credentials.get(name)
+    if not isinstance(value, str) or not value:
+        raise CredentialsUnusable(f"the credentials have no {name}")
+    if not (value.isascii() and value.isprintable()):
+        raise CredentialsUnusable(f"the credentials' {name} holds characters that no header can carry")
+    return value
+
+
+def _problem(known: Known) -> str:
+    return known.problem if isinstance(known, Unusable) else ""
+
+
+def _observe(transaction: Transaction, changed: Iterable[Known], incarnation: str) -> None:
+    for known in sorted(changed, key=lambda one: one.connection.id):
+        problem = _problem(known)
+        connections.observe(
+            transaction,
+            connection_id=known.connection.id,
+            status="misconfigured" if problem else "ready",
+            detail=problem,
+            incarnation=incarnation,
+        )

@@ -1,0 +1,135 @@
+"""The Channel of Meta's connections: one message through one HTTP call, and what its answer means."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from meta import errors, payloads
+from meta.accounts import Account, Accounts, Unusable
+from meta.errors import Accepted, Kind, Reading, Refusal, Scope, Unclear
+from meta.graph import Answer, Graph, Unwritten
+from meta.throttle import Throttle
+from shared.clock import monotonic
+from shared.delivery.channel import RecordToken
+from shared.errors import StoreUnavailable
+from shared.logs import logger
+from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
+from shared.process.metrics import Metrics
+from shared.store import connections, inbound
+from shared.store.messages import Doubt
+from shared.store.pool import Transaction
+from shared.store.store import Store
+
+log = logger(__name__)
+
+UNUSABLE_S: Final = 5.0
+"""How long a message waits for credentials that do not open; the connection heals by itself when they are mended."""
+_HELD_S: Final = 1.0
+"""A message of a paused connection is due again this soon; the claim holds it for as long as the pause lasts."""
+_LAG_S: Final = 1.0
+"""Webhooks that wait longer than this to be read may hold the proof: until then silence proves nothing."""
+
+
+class MetaChannel:
+    """Sends through the Graph API and 360dialog.
+
+    Args:
+        window_s: how long webhooks must be silent about a message, although they are proven alive, before it counts as not sent.
+    """
+
+    token_at_claim = True
+
+    def __init__(self, store: Store, accounts: Accounts, graph: Graph, metrics: Metrics, *, kind: str, window_s: float) -> None:
+        self._store, self._accounts, self._graph, self._kind, self._window_s = store, accounts, graph, kind, window_s
+        self._throttle = Throttle()
+        self._call_seconds = metrics.histogram("meta_call_seconds", "Time of one send call to a provider, from request to answer.", ("connection_type",))
+        self._refusals = metrics.counter("meta_refusals", "Sends that a provider refused, by its code.", ("connection_type", "code"))
+        self._failures = metrics.counter("meta_transport_failures", "Calls without an answer that proves anything.", ("connection_type", "code"))
+        self.api_errors = 0
+
+    async def send(self, message: OutboundMessage, record_token: RecordToken, by: float) -> Outcome:
+        """See `Channel.send`. Raises `StoreUnavailable` when the connection cannot be read; nothing was sent then."""
+        account = await self._accounts.find(message.connection_id)
+        if not isinstance(account, Account):
+            return _unusable(account)
+        if (wait_s := self._throttle.remaining_s(*_keys(message))) > 0:
+            return Retry(code="throttled", detail="the provider asked to wait", after_s=wait_s, counts=False)
+        try:
+            body = payloads.build(message)
+        except payloads.PayloadRefused as refused:
+            return Dead(code=refused.code, detail=str(refused))
+        started = monotonic()
+        reply = await self._graph.post(account.endpoint, body, by)
+        if isinstance(reply, Answer):
+            self._call_seconds.labels(message.connection_type).observe(monotonic() - started)
+            return await self._of_reading(message, errors.read(reply))
+        if isinstance(reply, Unwritten):
+            return self._failed(message, Retry(code="connection_failed", detail=reply.reason))
+        return self._failed(message, InDoubt(code="no_answer", detail=reply.reason))
+
+    async def look_up(self, doubt: Doubt) -> Outcome | None:
+        """See `Channel.look_up`: proof comes by webhook, so all that can be found here is evidence of the contrary. Raises `StoreUnavailable`."""
+        if doubt.doubt_s < self._window_s:
+            return None
+        account = await self._accounts.find(doubt.message.connection_id)
+        if not isinstance(account, Account):
+            return None
+        if not await self._store.call(_is_proven_silent, self._kind, account.source, doubt.claimed_at):
+            return None
+        return Retry(code="not_sent", detail="webhooks are alive and silent about it", after_s=0.0, counts=False)
+
+    async def _of_reading(self, message: OutboundMessage, reading: Reading) -> Outcome:
+        if isinstance(reading, Accepted):
+            self._throttle.passed(*_keys(message))
+            return Sent(provider_id=reading.provider_id)
+        if isinstance(reading, Unclear):
+            return self._failed(message, InDoubt(code=reading.code, detail=reading.detail))
+        return await self._refused(message, reading)
+
+    async def _refused(self, message: OutboundMessage, refusal: Refusal) -> Outcome:
+        self.api_errors += 1
+        self._refusals.labels(message.connection_type, refusal.code).inc()
+        rule, code, detail = refusal.rule, refusal.code, refusal.detail
+        log.info("send_refused", message_id=message.id, connection_id=message.connection_id, code=code, rule=str(rule.kind), detail=detail)
+        match rule.kind:
+            case Kind.DEAD:
+                return Dead(code=code, detail=detail)
+            case Kind.RETRY:
+                return Retry(code=code, detail=detail, after_s=rule.after_s if refusal.told_s is None else refusal.told_s)
+            case Kind.THROTTLE:
+                chat, connection = _keys(message)
+                wait_s = self._throttle.refused(chat if rule.wait.scope is Scope.CHAT else connection, rule.wait, refusal.told_s)
+                return Retry(code=code, detail=detail, after_s=wait_s, counts=False)
+            case Kind.PAUSE:
+                await self._pause(message.connection_id, f"{code}: {rule.meaning}")
+                return Retry(code=code, detail=detail, after_s=_HELD_S, counts=False)
+
+    async def _pause(self, connection_id: int, reason: str) -> None:
+        try:
+            if await self._store.call(connections.pause, connection_id, reason):
+                log.warning("connection_paused", connection_id=connection_id, reason=reason)
+        except StoreUnavailable as error:
+            # the message comes back and is refused again: then it is tried once more
+            log.warning("pause_not_written", connection_id=connection_id, reason=str(error))
+
+    def _failed(self, message: OutboundMessage, outcome: Retry | InDoubt) -> Outcome:
+        self.api_errors += 1
+        self._failures.labels(message.connection_type, outcome.code).inc()
+        log.info("call_failed", message_id=message.id, connection_id=message.connection_id, code=outcome.code, reason=outcome.detail)
+        return outcome
+
+
+def _keys(message: OutboundMessage) -> tuple[tuple[int, str], int]:
+    return (message.connection_id, message.chat_id), message.connection_id
+
+
+def _unusable(account: Unusable | None) -> Retry:
+    if account is None:
+        return Retry(code="connection_unknown", detail="the connection was not found", after_s=UNUSABLE_S, counts=False)
+    return Retry(code="credentials_unusable", detail=account.problem, after_s=UNUSABLE_S, counts=False)
+
+
+def _is_proven_silent(transaction: Transaction, kind: str, source: str, since: datetime) -> bool:
+    """Whether something came through the source's door since then, and everything that came has been read."""
+    return inbound.backlog(transaction, kind).oldest_s < _LAG_S and inbound.heard_since(transaction, source, since)

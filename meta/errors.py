@@ -1,0 +1,298 @@
+"""What Meta's and 360dialog's answers mean, as data: one row for each code, and rules for codes that have none. Pure.
+
+Decided by code, never by title or HTTP status, except where there is no code. An HTTP 5xx counts as "not accepted" only when Meta's own error body
+says so: a bare 5xx may come from something in between after the message was taken, and is in doubt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, TypeAlias
+
+from meta.graph import Answer
+from shared.logs import scrub
+
+
+class Kind(StrEnum):
+    """What a code asks for."""
+
+    RETRY = "retry"
+    """Not taken; the retry law decides when again, and it counts."""
+    THROTTLE = "throttle"
+    """Not taken because of a limit that passes by itself: wait by the code's own law, and do not count the attempt."""
+    PAUSE = "pause"
+    """Nothing of this connection can be sent until somebody acts: hold its queue."""
+    DEAD = "dead"
+    """Trying again cannot help."""
+
+
+class Scope(StrEnum):
+    """Whom a throttle concerns."""
+
+    CHAT = "chat"
+    CONNECTION = "connection"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitLaw:
+    """Wait `base_s`, each further time in a row `growth` times as long, at most `cap_s`."""
+
+    base_s: float
+    growth: float
+    cap_s: float
+    scope: Scope = Scope.CONNECTION
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the table. `wait` is for throttles; `after_s` is a provider's fixed wait for a retry, None leaves it to the retry law."""
+
+    kind: Kind
+    meaning: str
+    wait: WaitLaw = WaitLaw(base_s=1, growth=2, cap_s=60)
+    after_s: float | None = None
+
+
+_HOUR_S: Final = 3600.0
+_THROUGHPUT: Final = WaitLaw(base_s=1, growth=2, cap_s=60)
+_CALLS: Final = WaitLaw(base_s=60, growth=2, cap_s=_HOUR_S)
+_MAINTENANCE: Final = WaitLaw(base_s=15, growth=2, cap_s=60)
+_SPAM: Final = WaitLaw(base_s=4 * _HOUR_S, growth=2, cap_s=24 * _HOUR_S)
+_PAIR: Final = WaitLaw(base_s=1, growth=4, cap_s=300, scope=Scope.CHAT)
+
+
+def _retry(meaning: str, after_s: float | None = None) -> Rule:
+    return Rule(Kind.RETRY, meaning, after_s=after_s)
+
+
+def _throttle(meaning: str, wait: WaitLaw) -> Rule:
+    return Rule(Kind.THROTTLE, meaning, wait=wait)
+
+
+def _pause(meaning: str) -> Rule:
+    return Rule(Kind.PAUSE, meaning)
+
+
+def _dead(meaning: str) -> Rule:
+    return Rule(Kind.DEAD, meaning)
+
+
+RULES: Final[Mapping[int, Rule]] = {
+    0: _pause("the access token could not be authenticated"),
+    1: _retry("unknown method or server error"),
+    2: _retry("temporary trouble of the API"),
+    3: _dead("capability or permission missing"),
+    4: _throttle("call limit of the app", _CALLS),
+    10: _dead("permission missing"),
+    17: _throttle("call limit of the user", _CALLS),
+    32: _throttle("call limit of the page", _CALLS),
+    33: _dead("the business number was deleted"),
+    100: _dead("bad parameter, or an object that is absent or unseen"),
+    104: _pause("access token missing"),
+    190: _pause("the access token is no longer valid"),
+    341: _throttle("limit of the application", _CALLS),
+    368: _pause("blocked for policy violations"),
+    613: _throttle("custom rate limit", _CALLS),
+    803: _dead("the object does not exist"),
+    80007: _throttle("rate limit of the WhatsApp Business Account", _CALLS),
+    130403: _dead("the business has blocked this user"),
+    130429: _throttle("throughput of the number passed", _THROUGHPUT),
+    130472: _dead("the user is part of an experiment of Meta's (marketing)"),
+    130497: _dead("not allowed to message users in this country"),
+    130501: _dead("message type not allowed in groups"),
+    131000: _retry("unknown failure"),
+    131005: _dead("access denied"),
+    131008: _dead("required parameter missing"),
+    131009: _dead("parameter value not valid"),
+    131016: _retry("service unavailable"),
+    131021: _dead("the recipient is the sender"),
+    131026: _dead("undeliverable: no WhatsApp, an old client, or terms not accepted"),
+    131030: _dead("test number: recipient not on the list"),
+    131031: _pause("account locked"),
+    131037: _dead("display name not approved"),
+    131042: _pause("payment problem"),
+    131044: _dead("payment for calling"),
+    131045: _dead("registration or certificate: register the number"),
+    131047: _dead("more than 24 hours since the user wrote: use a template"),
+    131048: _throttle("spam rate limit: quality of the number", _SPAM),
+    131049: _dead("held back by Meta for engagement (marketing); not before 24 hours"),
+    131050: _dead("the user stopped marketing messages"),
+    131051: _dead("message type not supported"),
+    131052: _dead("inbound media could not be fetched"),
+    131053: _dead("outbound media could not be used"),
+    131055: _dead("method not allowed (Marketing Messages)"),
+    131056: _throttle("too many messages to the same user", _PAIR),
+    131057: _throttle("the number is in maintenance", _MAINTENANCE),
+    131062: _dead("not allowed to a business-scoped user id"),
+    131063: _dead("marketing messages are off on the Cloud API"),
+    131064: _dead("template misclassification limit"),
+    132000: _dead("number of template parameters"),
+    132001: _dead("template or language absent"),
+    132005: _dead("translated text too long"),
+    132007: _dead("template breaks a policy or character rule"),
+    132008: _dead("template parameter value"),
+    132012: _dead("template parameter format"),
+    132015: _dead("template paused"),
+    132016: _dead("template disabled"),
+    132018: _dead("template parameter problem"),
+    132068: _dead("flow blocked"),
+    132069: _dead("flow throttled; not before an hour"),
+    133000: _dead("an earlier deregistration is incomplete"),
+    133004: _retry("registration server busy"),
+    133005: _dead("two-step PIN wrong"),
+    133006: _dead("number must be verified again"),
+    133008: _dead("too many PIN tries"),
+    133009: _dead("PIN tried too fast"),
+    133010: _dead("number not registered"),
+    133015: _retry("number deleted just now: wait five minutes", after_s=300),
+    133016: _dead("limit of registrations"),
+    134011: _dead("payment terms not accepted"),
+    134100: _dead("template not for marketing messages"),
+    134101: _dead("template still being prepared for marketing messages"),
+    134102: _dead("template not available for marketing messages"),
+    135000: _dead("generic parameter error"),
+    136024: _dead("verification code cannot be requested"),
+    136025: _dead("verification code wrong"),
+    137000: _dead("identity hash mismatch: check, then send without the hash"),
+}
+"""Every code that concerns sending, and those of neighbouring calls that may stray into it."""
+
+RULE_RANGES: Final[tuple[tuple[range, Rule], ...]] = ((range(200, 300), _dead("permission")),)
+"""Families of codes that mean the same; a row of `RULES` wins."""
+
+STATUS_RULES: Final[Mapping[int, Rule]] = {
+    401: _pause("the key or token was not accepted"),
+    408: _retry("the request did not arrive in time"),
+    425: _retry("too early"),
+    429: _throttle("too many requests", _THROUGHPUT),
+}
+"""Refusals without a code of Meta's, by HTTP status; other 4xx are dead."""
+
+D360_STATUS_RULES: Final[Mapping[int, Rule]] = {**STATUS_RULES, 403: _pause("blocked by 360dialog")}
+"""Refusals in 360dialog's own words, by their `http_code`."""
+
+_UNKNOWN_DEAD: Final = _dead("unknown code, refused")
+_UNKNOWN_RETRY: Final = _retry("unknown code, said to pass")
+_REDIRECTED: Final = _retry("the address answers with a redirect")
+_DETAIL_MOST: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider took the message."""
+
+    provider_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The provider says that it did not take the message.
+
+    Attributes:
+        code: Meta's, or `http_<status>`, or `360dialog_<status>`. detail: its words and trace id. told_s: wait that its headers ask for, in seconds.
+    """
+
+    code: str
+    rule: Rule
+    detail: str
+    told_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """An answer that proves neither."""
+
+    code: str
+    detail: str = ""
+
+
+def read(answer: Answer) -> Accepted | Refusal | Unclear:
+    """Return what an HTTP answer to a send says."""
+    body = _parsed(answer.body)
+    error, own = body.get("error"), body.get("meta")
+    if isinstance(error, Mapping):
+        return _of_error(answer, error)
+    if 200 <= answer.status < 300:
+        provider_id = _message_id(body)
+        return Accepted(provider_id) if provider_id else Unclear("answer_unreadable", f"HTTP {answer.status} without a message id")
+    if answer.status >= 500:
+        return Unclear(f"http_{answer.status}", _words(own) if isinstance(own, Mapping) else "")
+    if isinstance(own, Mapping):
+        status = _whole(own.get("http_code")) or answer.status
+        return Refusal(f"360dialog_{status}", D360_STATUS_RULES.get(status, _UNKNOWN_DEAD), _words(own), _told_s(answer.headers))
+    rule = _REDIRECTED if answer.status < 400 else STATUS_RULES.get(answer.status, _UNKNOWN_DEAD)
+    return Refusal(f"http_{answer.status}", rule, "", _told_s(answer.headers))
+
+
+def rule_of(code: int, *, status: int = 400, transient: bool = False) -> Rule:
+    """Return the rule for one code; unknown ones by HTTP status and by what Meta says about them passing."""
+    if rule := RULES.get(code):
+        return rule
+    for family, rule in RULE_RANGES:
+        if code in family:
+            return rule
+    return _UNKNOWN_RETRY if transient or status >= 500 else _UNKNOWN_DEAD
+
+
+def _of_error(answer: Answer, error: Mapping[str, Any]) -> Refusal | Unclear:
+    code = _whole(error.get("code"))
+    data = error.get("error_data")
+    words = data.get("details") if isinstance(data, Mapping) else None
+    detail = describe(words or error.get("message"), subcode=error.get("error_subcode"), trace=error.get("fbtrace_id"))
+    if code is None:
+        if answer.status >= 500 or answer.status < 300:
+            return Unclear(f"http_{answer.status}", detail)
+        return Refusal(f"http_{answer.status}", STATUS_RULES.get(answer.status, _UNKNOWN_DEAD), detail, _told_s(answer.headers))
+    return Refusal(str(code), rule_of(code, status=answer.status, transient=error.get("is_transient") is True), detail, _told_s(answer.headers))
+
+
+def describe(words: object, *, subcode: object = None, trace: object = None) -> str:
+    """Return a provider's words for the history: without what looks like a phone number, with subcode and trace id when there are any."""
+    text = scrub(words.replace("\0", ""))[:_DETAIL_MOST] if isinstance(words, str) else ""
+    marks = [f"subcode {subcode}"] if _whole(subcode) else []
+    marks += [f"fbtrace_id {trace[:64]}"] if isinstance(trace, str) and trace.isascii() and trace.isprintable() and trace else []
+    return f"{text} ({', '.join(marks)})" if marks else text
+
+
+def _words(own: Mapping[str, Any]) -> str:
+    return describe(own.get("developer_message"))
+
+
+def _parsed(body: bytes) -> Mapping[str, Any]:
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _message_id(body: Mapping[str, Any]) -> str:
+    messages = body.get("messages")
+    first = messages[0] if isinstance(messages, list) and messages else None
+    provider_id = first.get("id") if isinstance(first, dict) else None
+    return provider_id if isinstance(provider_id, str) and "\0" not in provider_id and len(provider_id) <= PROVIDER_ID_MOST else ""
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, str) and value.isdecimal() and len(value) < 12:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _told_s(headers: Mapping[str, str]) -> float | None:
+    """Return the wait that the headers ask for: Retry-After in seconds, or the usage header's minutes."""
+    if retry_after := _whole(headers.get("Retry-After", "").strip()):
+        return float(min(retry_after, 24 * _HOUR_S))
+    usage = _parsed(headers.get("X-Business-Use-Case-Usage", "").encode())
+    rows = [row for rows in usage.values() if isinstance(rows, list) for row in rows if isinstance(row, dict)]
+    minutes = max((_whole(row.get("estimated_time_to_regain_access")) or 0 for row in rows), default=0)
+    return min(minutes * 60.0, 24 * _HOUR_S) if minutes > 0 else None
+
+
+PROVIDER_ID_MOST: Final = 255
+"""Longest provider id that is taken for one; Meta's have about 60 characters."""
+
+Reading: TypeAlias = Accepted | Refusal | Unclear

@@ -1,0 +1,124 @@
+"""HTTP to Meta and 360dialog, and this room's only door to aiohttp. Tells apart what surely never left from what may have been carried out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import aiohttp
+
+from shared.clock import left
+
+_CONNECT_S: Final = 5.0
+_KEEPALIVE_S: Final = 15.0
+"""Idle connections are closed by us before the other side would: a request that meets a connection being closed is in doubt for nothing."""
+_DNS_S: Final = 60
+_LONGEST_ANSWER: Final = 256 * 1024
+
+TRANSPORT_FAILURES: Final[tuple[type[BaseException], ...]] = (aiohttp.ClientError, ConnectionError, TimeoutError)
+"""What a network may do to us at any time: connection refused or cut, no answer in time, an answer that is no HTTP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where one connection's messages are posted, and the header that says who we are."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole HTTP answer; `body` is empty when it was longer than any answer of a provider."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """No byte of the request left: there was no connection to write it to."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """The request may have been written, and no whole answer came."""
+
+    reason: str
+
+
+Reply: TypeAlias = Answer | Unwritten | Unanswered
+
+
+class _Progress:
+    """How far one request has come; set by aiohttp's tracing."""
+
+    __slots__ = ("has_connection",)
+
+    def __init__(self) -> None:
+        self.has_connection = False
+
+
+async def _connected(_session: aiohttp.ClientSession, context: Any, _parameters: Any) -> None:
+    # from here on aiohttp writes at its own pace: the connection is the last point at which "nothing left" is certain
+    if isinstance(progress := context.trace_request_ctx, _Progress):
+        progress.has_connection = True
+
+
+class Graph:
+    """One pool of connections, reused for every send of this process. Needs a running event loop.
+
+    Args:
+        connections: most at once; sends beyond wait for one within their deadline.
+    """
+
+    def __init__(self, *, connections: int) -> None:
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_create_end.append(_connected)
+        tracing.on_connection_reuseconn.append(_connected)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=_DNS_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Content-Type": "application/json", "User-Agent": "bulkhead"},
+            trace_configs=[tracing],
+            trust_env=False,
+        )
+
+    async def post(self, endpoint: Endpoint, body: bytes, by: float) -> Reply:
+        """POST one JSON body. Never raises for what the network does.
+
+        Args:
+            by: monotonic instant by which the whole answer must have come.
+        """
+        progress = _Progress()
+        try:
+            async with (
+                asyncio.timeout(left(by)),
+                self._session.post(endpoint.url, data=body, headers=endpoint.headers, allow_redirects=False, trace_request_ctx=progress) as response,
+            ):
+                return Answer(response.status, await _read(response), response.headers)
+        except TRANSPORT_FAILURES as error:
+            # the error's text may hold the address; its class says what happened
+            reason = type(error).__name__
+            return Unanswered(reason) if progress.has_connection else Unwritten(reason)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    chunks, length = [], 0
+    async for chunk in response.content.iter_any():
+        length += len(chunk)
+        if length > _LONGEST_ANSWER:
+            response.close()
+            return b""
+        chunks.append(chunk)
+    return b"".join(chunks)

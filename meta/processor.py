@@ -1,0 +1,216 @@
+"""Reads the journal: what webhooks say becomes receipts and inbound messages, in one transaction with the mark that they were read.
+
+A row that cannot be read or written is finished with the reason, counted, and never stands in the way of another; its raw body stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from meta import events
+from meta.accounts import D360, Accounts
+from meta.events import Harvest
+from shared.clock import monotonic
+from shared.errors import StoreUnavailable
+from shared.logs import logger
+from shared.process.beats import LoopBeat
+from shared.process.metrics import Metrics
+from shared.store import connections, inbound, messages
+from shared.store.connections import Connection
+from shared.store.pool import Row, Transaction
+from shared.store.store import Store
+
+log = logger(__name__)
+
+BATCH_MOST: Final = 50
+_LOOK_S: Final = 1.0
+"""How often rows of another instance are looked for; our own wake us at once."""
+_AWAY_S: Final = 0.5
+_TRANSACTION_S: Final = 20.0
+BEAT_LIMIT_S: Final = _TRANSACTION_S + 10
+"""Longest silence of the loop: one whole transaction."""
+
+
+@dataclass(kw_only=True)
+class _Batch:
+    """What one transaction did."""
+
+    rows: int = 0
+    new_messages: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    with_problems: list[tuple[int, str]] = field(default_factory=list)
+    paused: dict[int, str] = field(default_factory=dict)
+    oldest_s: float = 0.0
+
+
+class Processor:
+    """Processes one kind's journal, beside other instances that do the same.
+
+    Args:
+        accounts: which number belongs to which connection. kind: whose journal.
+    """
+
+    def __init__(self, store: Store, accounts: Accounts, metrics: Metrics, *, kind: str) -> None:
+        self._store, self._accounts, self._kind = store, accounts, kind
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._most = BATCH_MOST
+        self._lag_s = 0.0
+        self._events = metrics.counter("meta_events", "Parts of webhooks by kind.", ("kind",))
+        self._failed_rows = metrics.counter("meta_journal_rows_failed", "Raw events that could not be processed; they stay in the journal with the reason.")
+        metrics.gauge("meta_journal_lag_seconds", "Age of the oldest raw event that waits to be processed.", read=lambda: self._lag_s)
+        self.received = 0
+
+    @property
+    def lag_s(self) -> float:
+        """Age of the oldest raw event that waited at the last look, in seconds."""
+        return self._lag_s
+
+    def wake(self) -> None:
+        """Say that something was journalled just now."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Take no further batch; `run` returns when the one in hand is written."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self, beat: LoopBeat) -> None:
+        """Process until `stop`."""
+        while not self._stopping:
+            beat.beat()
+            try:
+                if await self.process():
+                    continue
+            except StoreUnavailable as error:
+                # perhaps the batch was too much for one transaction's time
+                self._most = max(1, self._most // 4)
+                log.warning("journal_not_processed", reason=str(error), next_batch=self._most)
+                await asyncio.sleep(_AWAY_S)
+                continue
+            try:
+                await asyncio.wait_for(self._wake.wait(), _LOOK_S)
+            except TimeoutError:
+                continue
+            finally:
+                self._wake.clear()
+
+    async def process(self) -> int:
+        """Process one batch. Returns how many rows it had. Raises `StoreUnavailable`."""
+        try:
+            batch = await self._store.call_by(monotonic() + _TRANSACTION_S, self._work, self._most, [])
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # some row is poison: find it, so that it stops nobody
+            log.warning("journal_batch_failed", exc_info=error, rows=self._most)
+            return await self._one_by_one()
+        self._account(batch)
+        self._most = min(BATCH_MOST, self._most * 2)
+        return batch.rows
+
+    async def _one_by_one(self) -> int:
+        done = 0
+        for _ in range(self._most):
+            taken: list[int] = []
+            try:
+                batch = await self._store.call_by(monotonic() + _TRANSACTION_S, self._work, 1, taken)
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # whatever it is, it is this row's, and its raw body stays
+                if not taken:
+                    raise
+                log.error("journal_row_failed", exc_info=error, journal_id=taken[-1])
+                self._failed_rows.inc()
+                await self._store.call(inbound.finish, {taken[-1]: f"failed: {type(error).__name__}"})
+                done += 1
+                continue
+            self._account(batch)
+            done += batch.rows
+            if not batch.rows:
+                break
+        return done
+
+    def _work(self, transaction: Transaction, most: int, taken: list[int]) -> _Batch:
+        """Process up to `most` rows in one transaction; may be run again from the start. `taken` tells the caller which rows it was about."""
+        rows = inbound.take(transaction, self._kind, most=most)
+        done = _Batch(rows=len(rows))
+        backlog = inbound.backlog(transaction, self._kind)
+        done.oldest_s = backlog.oldest_s
+        taken[:] = [row["id"] for row in rows]
+        if not rows:
+            return done
+        numbers = _Numbers(self._accounts.connections(), lambda: connections.of_kind(transaction, self._kind))
+        harvests = {row["id"]: events.harvest(row["body"], row["received_at"], numbers.lookup_for(row)) for row in rows}
+        self._write(transaction, harvests, done)
+        return done
+
+    @staticmethod
+    def _write(transaction: Transaction, harvests: Mapping[int, Harvest], done: _Batch) -> None:
+        receipts = [receipt for found in harvests.values() for receipt in found.receipts]
+        if receipts:
+            messages.apply_receipts(transaction, receipts)
+        arrived = [(message, journal_id) for journal_id, found in harvests.items() for message in found.messages]
+        if arrived:
+            # in one order everywhere, so that two instances never wait for each other's keys
+            arrived.sort(key=lambda pair: (pair[0].connection_id, pair[0].provider_id))
+            done.new_messages = len(inbound.insert(transaction, arrived))
+        for connection_id, reason in sorted({pair for found in harvests.values() for pair in found.pauses.items()}):
+            if connections.pause(transaction, connection_id, reason):
+                done.paused[connection_id] = reason
+        if heard := {connection_id for found in harvests.values() for connection_id in found.heard}:
+            connections.touch(transaction, heard)
+        outcomes = {journal_id: found.outcome() for journal_id, found in harvests.items()}
+        inbound.finish(transaction, outcomes)
+        done.with_problems = [(journal_id, outcome) for journal_id, outcome in outcomes.items() if outcome]
+        for found in harvests.values():
+            done.counts.update(found.counts)
+
+    def _account(self, batch: _Batch) -> None:
+        self._lag_s = batch.oldest_s if not batch.rows else 0.0 if batch.rows < self._most else batch.oldest_s
+        self.received += batch.new_messages
+        for kind, count in batch.counts.items():
+            self._events.labels(kind).inc(count)
+        for connection_id, reason in batch.paused.items():
+            log.warning("connection_paused", connection_id=connection_id, reason=reason)
+        for journal_id, outcome in batch.with_problems:
+            log.warning("webhook_not_understood", journal_id=journal_id, outcome=outcome)
+
+
+class _Numbers:
+    """Which connections a phone number id belongs to, within one transaction.
+
+    Args:
+        known: connections as last read. read: reads them anew; asked at most once, when a number is unknown.
+    """
+
+    def __init__(self, known: Sequence[Connection], read: Callable[[], Sequence[Connection]]) -> None:
+        self._by_number = _by_number(known)
+        self._read: Callable[[], Sequence[Connection]] | None = read
+
+    def lookup_for(self, row: Row) -> Callable[[str], Sequence[int]]:
+        """Return the lookup for one journal row: what came through a 360dialog number's own door can only be about that number."""
+        owner = row["connection_id"]
+        return lambda number: [connection.id for connection in self._find(number) if _may_tell(connection, owner)]
+
+    def _find(self, number: str) -> Sequence[Connection]:
+        if not number:
+            return ()
+        if number not in self._by_number and self._read is not None:
+            self._by_number, self._read = _by_number(self._read()), None
+        return self._by_number.get(number, ())
+
+
+def _may_tell(connection: Connection, owner: int | None) -> bool:
+    return connection.id == owner if owner is not None else connection.connection_type != D360
+
+
+def _by_number(known: Sequence[Connection]) -> Mapping[str, Sequence[Connection]]:
+    found: dict[str, list[Connection]] = {}
+    for connection in known:
+        if connection.account_id:
+            found.setdefault(connection.account_id, []).append(connection)
+    return found

@@ -1,0 +1,101 @@
+"""The room of kind meta: the channel and the consumer that delivers through it, the webhooks, and the processor that reads them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.types import ASGIApp
+
+from meta.accounts import Accounts
+from meta.channel import MetaChannel
+from meta.graph import Graph
+from meta.journal import Journal
+from meta.processor import BEAT_LIMIT_S, Processor
+from meta.severity import classify
+from meta.webhooks import Webhooks
+from shared.clock import left
+from shared.delivery.consumer import Consumer
+from shared.errors import StoreUnavailable
+from shared.logs import logger
+from shared.process.room import Child, Room, Severity
+from shared.secrets import Vault
+
+log = logger(__name__)
+
+_ACCOUNTS_BEAT_S: Final = 20.0
+
+
+async def open_room(child: Child) -> Room:
+    """Make the room. Raises `SettingsInvalid` when the key for stored credentials is missing or wrong."""
+    return MetaRoom(child, Vault.from_settings(child.settings))
+
+
+class MetaRoom:
+    """See `shared.process.room.Room`."""
+
+    app: ASGIApp | None
+
+    def __init__(self, child: Child, vault: Vault) -> None:
+        self._child, settings, kind = child, child.settings, child.kind
+        self._accounts = Accounts(child.store, vault, settings, kind, incarnation=child.identity.process_incarnation)
+        self._graph = Graph(connections=settings.meta_in_flight)
+        self._channel = MetaChannel(child.store, self._accounts, self._graph, child.metrics, kind=kind.name, window_s=settings.in_doubt_window_s)
+        self._consumer = Consumer(child, self._channel, in_flight=settings.meta_in_flight, send_s=settings.meta_send_s, retry_base_s=settings.retry_base_meta_s)
+        self._processor = Processor(child.store, self._accounts, child.metrics, kind=kind.name)
+        self._journal = Journal(child.store, kind.name, self._processor.wake)
+        self._processing: asyncio.Task[None] | None = None
+        webhooks = Webhooks(self._accounts, self._journal, child.metrics, app_secret=settings.meta_app_secret, verify_token=settings.meta_verify_token)
+        self.app = webhooks.app()
+        child.metrics.gauge("meta_connections_usable", "Connections that can send now.", read=self._accounts.usable)
+
+    async def start(self) -> None:
+        """Let ingress, reading and deliveries begin; none of them waits for the database."""
+        if not self._child.settings.meta_app_secret:
+            log.warning("webhooks_cannot_be_believed", reason="META_APP_SECRET is not set: every event of Meta's is refused")
+        try:
+            await self._accounts.refresh()
+        except StoreUnavailable as error:
+            log.info("accounts_not_refreshed", reason=str(error))
+        self._child.spawn(self._accounts.run(self._child.beats.loop("accounts", _ACCOUNTS_BEAT_S)), "accounts")
+        for task in self._journal.start():
+            self._child.watch(task)
+        self._processing = self._child.spawn(self._processor.run(self._child.beats.loop("journal", BEAT_LIMIT_S)), "journal")
+        self._consumer.start()
+
+    async def drain(self, by: float) -> bool:
+        """Finish the sends in hand and the batch that is being read; what is journalled beyond waits for the next life or another instance."""
+        drained = await self._consumer.drain(by)
+        self._processor.stop()
+        self._child.beats.forget("journal")
+        if self._processing is not None:
+            done, _ = await asyncio.wait({self._processing}, timeout=left(by))
+            drained = drained and bool(done)
+        return drained
+
+    async def close(self) -> None:
+        """Give everything back at once."""
+        for loop in ("accounts", "journal"):
+            self._child.beats.forget(loop)
+        await self._journal.close()
+        await self._consumer.close()
+        await self._graph.close()
+
+    def readiness(self) -> Mapping[str, str]:
+        """Connections must have been read once; a provider that is away makes nobody unready."""
+        return {} if self._accounts.is_loaded else {"connections": "not read yet"}
+
+    def health(self) -> Mapping[str, Any]:
+        """Return what the user wants to see of Meta's bots."""
+        return {
+            "botsActive": self._accounts.usable(),
+            "messagesReceived": self._processor.received,
+            "apiErrors": self._channel.api_errors,
+            "journalLagSeconds": round(self._processor.lag_s, 3),
+            **self._consumer.health(),
+        }
+
+    def classify(self, error: BaseException) -> Severity:
+        """See `meta.severity`."""
+        return classify(error)

@@ -1,0 +1,161 @@
+"""The public port: Meta's verification, and events from Meta and 360dialog, stored before they are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from meta import events
+from meta.accounts import D360, META_SOURCE, Account, Accounts, Known
+from meta.journal import Journal
+from shared.errors import BulkheadError, StoreUnavailable
+from shared.logs import logger
+from shared.process.metrics import Metrics
+from shared.store.inbound import RawEvent
+
+log = logger(__name__)
+
+META_PATHS: Final = ("/api/meta/webhook", "/webhooks/whatsapp", "/webhooks/messenger")
+D360_PATH: Final = "/webhooks/360dialog/{company_id}/{phone_index:int}"
+D360_GUARD: Final = "X-Bulkhead-Webhook-Secret"
+"""Header that 360dialog is told to send (`POST /v1/configs/webhook`), since it does not sign."""
+
+BODY_MOST: Final = 3 * 1024 * 1024
+_DISCARD_MOST: Final = 16 * 1024 * 1024
+"""How much of a body that is too long is still read, so that the sender sees the answer and not a cut connection."""
+_BODY_S: Final = 10.0
+_PREFIX: Final = "sha256="
+_NO_CACHE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class Refused(BulkheadError):
+    """Raised where a post is refused.
+
+    Attributes:
+        status: HTTP status. answer: label in the metrics.
+    """
+
+    def __init__(self, status: int, answer: str) -> None:
+        self.status, self.answer = status, answer
+        super().__init__(answer)
+
+
+class Webhooks:
+    """Answers providers.
+
+    Args:
+        app_secret: signs Meta's events; empty: none is believed. verify_token: what Meta must repeat; empty: verification fails.
+    """
+
+    def __init__(self, accounts: Accounts, journal: Journal, metrics: Metrics, *, app_secret: str, verify_token: str) -> None:
+        self._accounts, self._journal = accounts, journal
+        self._app_secret, self._verify_token = app_secret.encode(), verify_token.encode()
+        self._posts = metrics.counter("meta_webhook_posts", "Webhook posts by door and answer.", ("door", "answer"))
+        self._signature_failures = metrics.counter("meta_signature_failures", "Posts refused for a missing or wrong signature or secret.", ("door",))
+
+    def app(self) -> Starlette:
+        """Return the application for the public port."""
+        routes = [Route(path, self.verify, methods=["GET"]) for path in META_PATHS]
+        routes += [Route(path, self.take_meta, methods=["POST"]) for path in META_PATHS]
+        return Starlette(routes=[*routes, Route(D360_PATH, self.take_d360, methods=["POST"])])
+
+    async def verify(self, request: Request) -> Response:
+        """Prove to Meta that the address is ours."""
+        query = request.query_params
+        is_right = hmac.compare_digest(query.get("hub.verify_token", "").encode(), self._verify_token) and bool(self._verify_token)
+        if query.get("hub.mode") != "subscribe" or "hub.challenge" not in query or not is_right:
+            log.warning("webhook_not_verified")
+            return PlainTextResponse("", 403, _NO_CACHE)
+        log.info("webhook_verified")
+        return PlainTextResponse(query["hub.challenge"], 200, _NO_CACHE)
+
+    async def take_meta(self, request: Request) -> Response:
+        """Take events that Meta signed."""
+
+        async def guarded(body: bytes) -> RawEvent:
+            if not is_signed(request.headers.get("x-hub-signature-256", ""), body, self._app_secret):
+                raise Refused(401, "bad_signature")
+            return RawEvent(source=META_SOURCE, body=body)
+
+        return await self._answer(request, "meta", guarded)
+
+    async def take_d360(self, request: Request) -> Response:
+        """Take events of one 360dialog number."""
+
+        async def guarded(body: bytes) -> RawEvent:
+            known = await self._accounts.find_by_index(request.path_params["company_id"], request.path_params["phone_index"])
+            given = request.headers.get(D360_GUARD, "").encode()
+            # an unknown connection is answered like a wrong secret: nobody learns which there are
+            if not hmac.compare_digest(given, _secret(known)) or not given or not isinstance(known, Account):
+                raise Refused(401, "bad_signature")
+            return RawEvent(source=known.source, body=body, connection_id=known.connection.id)
+
+        return await self._answer(request, "360dialog", guarded)
+
+    async def _answer(self, request: Request, door: str, guarded: Callable[[bytes], Awaitable[RawEvent]]) -> Response:
+        try:
+            event = await guarded(await _body(request))
+            events.require_json(event.body)
+            await self._journal.keep(event)
+        except Refused as refused:
+            answer, response = refused.answer, _bare(refused.status)
+        except events.NotJson:
+            answer, response = "bad_json", _bare(400)
+        except StoreUnavailable as error:
+            log.warning("webhook_not_stored", reason=str(error))
+            answer, response = "not_stored", Response(status_code=503, headers={"Retry-After": "1"})
+        else:
+            answer, response = "stored", _bare(200)
+        self._posts.labels(door, answer).inc()
+        if answer == "bad_signature":
+            self._signature_failures.labels(door).inc()
+            log.warning("webhook_signature_refused", door=door)
+        return response
+
+
+def is_signed(header: str, body: bytes, app_secret: bytes) -> bool:
+    """Whether `header` (`sha256=` and hex digits) is the HMAC of the raw `body` under `app_secret`; never with an empty secret. Constant time."""
+    digits = header.removeprefix(_PREFIX)
+    try:
+        given = bytes.fromhex(digits) if digits != header and len(digits) == 64 else b""
+    except ValueError:
+        given = b""
+    return hmac.compare_digest(given, hmac.digest(app_secret, body, "sha256")) and bool(app_secret)
+
+
+def _secret(known: Known | None) -> bytes:
+    return known.webhook_secret if isinstance(known, Account) and known.connection.connection_type == D360 else b""
+
+
+def _bare(status: int) -> Response:
+    return Response(status_code=status, headers={"Connection": "close"} if status == 413 else None)
+
+
+async def _body(request: Request) -> bytes:
+    """Return the raw body. Raises `Refused` when it is too long, too slow, or cut."""
+    chunks: list[bytes] = []
+    length = 0
+    try:
+        async with asyncio.timeout(_BODY_S):
+            async for chunk in request.stream():
+                length += len(chunk)
+                if length > BODY_MOST:
+                    chunks.clear()
+                    if length > _DISCARD_MOST:
+                        break
+                else:
+                    chunks.append(chunk)
+    except TimeoutError:
+        raise Refused(408, "too_slow") from None
+    except ClientDisconnect:
+        raise Refused(400, "disconnected") from None
+    if length > BODY_MOST:
+        raise Refused(413, "too_long")
+    return b"".join(chunks)

@@ -1,0 +1,9 @@
+"""Entry of kind meta: Meta's Cloud API and 360dialog, and their webhooks."""
+
+import sys
+
+from meta.room import open_room
+from shared.process.child import run_child
+
+if __name__ == "__main__":
+    sys.exit(run_child("meta", open_room))
