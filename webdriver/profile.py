@@ -20,9 +20,19 @@ class ProfileTaken(BulkheadError):
     """Raised when a living process, or one that cannot be proved dead, owns a profile directory."""
 
 
+def root(home: Path) -> Path:
+    """Return the directory of all profiles."""
+    return home / "sessions"
+
+
 def directory(home: Path, connection_id: int) -> Path:
     """Return where the profile of a connection is kept."""
-    return home / "sessions" / str(connection_id)
+    return root(home) / str(connection_id)
+
+
+def kept(home: Path) -> list[Path]:
+    """Return the profiles that there are."""
+    return sorted(path for path in root(home).glob("*") if path.is_dir())
 
 
 def claim(profile: Path, *, holds_slot_lock: bool) -> bool:

@@ -74,12 +74,17 @@ class Sessions:
         """
 
         def strays() -> list[int]:
-            return processes.pids_of_installation(self._ground.home, profile.directory(self._ground.home, 0).parent)
+            return processes.pids_of_installation(self._ground.home, profile.root(self._ground.home))
 
         found = strays()
         if found:
             left_over = await processes.end(strays, monotonic() + _SWEEP_S)
             log.warning("stray_browsers_ended", processes=len(found), survived=len(left_over))
+            if left_over:
+                return len(found)
+        for kept in profile.kept(self._ground.home):
+            # also of sessions that nobody wants any more: their sockets lie in the system's directory for temporary files
+            profile.release(kept)
         return len(found)
 
     async def run(self, beat: LoopBeat | None = None) -> None:

@@ -37,6 +37,8 @@ def owner(home: Path, *connections: int) -> Iterator[subprocess.Popen[str]]:
             process.kill()
             process.wait()
             eventually(lambda: not chromiums(home), 5, lambda: str(chromiums(home)))
+            for kept in profile.kept(home):
+                profile.release(kept)
 
 
 def launch(home: Path, number: int = 1, **fields: object) -> Launch:
