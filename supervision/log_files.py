@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,14 @@ from shared.logs import scrub
 
 _CHUNK: Final = 1024 * 1024
 _CATCH_UPS: Final = 8
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place in a log that is found again after rotations."""
+
+    rotations: int
+    size: int
 
 
 class LogFiles:
@@ -32,6 +41,7 @@ class LogFiles:
         self._directory = directory
         self._max_bytes = max_bytes
         self._keep = keep
+        self._rotations: dict[Path, int] = {}
 
     def path(self, slot: str, stream: str) -> Path:
         """Return the current file of `stream` (`out` or `err`) of `slot`."""
@@ -56,17 +66,18 @@ class LogFiles:
             return self.path(slot, stream).stat().st_size
         return 0
 
-    def tail(self, slot: str, stream: str, *, since: int = 0, lines: int = 20, max_bytes: int = 4096) -> str:
-        """Return the last lines written after the byte `since`, without what looks like a phone number or a credential."""
-        try:
-            with self.path(slot, stream).open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                start = max(since if since <= size else 0, size - max_bytes)
-                file.seek(start)
-                text = file.read(max_bytes).decode(errors="replace")
-        except FileNotFoundError:
-            return ""
-        return scrub("\n".join(text.splitlines()[-lines:]))
+    def mark(self, slot: str, stream: str) -> Mark:
+        """Return this moment's end of a log."""
+        return Mark(self._rotations.get(self.path(slot, stream), 0), self.size(slot, stream))
+
+    def tail(self, slot: str, stream: str, *, since: Mark, lines: int = 20, max_bytes: int = 4096) -> str:
+        """Return the last lines written after `since`, without what looks like a phone number or a credential."""
+        path = self.path(slot, stream)
+        rotated = self._rotations.get(path, 0) > since.rotations
+        text = _end_of(path, 0 if rotated else since.size, max_bytes)
+        if rotated and len(text) < max_bytes:
+            text = _end_of(path.with_name(f"{path.name}.1"), 0, max_bytes - len(text)) + text
+        return scrub("\n".join(text.decode(errors="replace").splitlines()[-lines:]))
 
     def rotate_full(self) -> list[Path]:
         """Rotate every current file that has reached the limit, and return those."""
@@ -91,6 +102,17 @@ class LogFiles:
                 if not copied or copy.tell() > 2 * self._max_bytes:
                     break
             source.truncate(0)
+        self._rotations[path] = self._rotations.get(path, 0) + 1
+
+
+def _end_of(path: Path, since: int, max_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(since, size - max_bytes))
+            return file.read(max_bytes)
+    except FileNotFoundError:
+        return b""
 
 
 def _append(path: Path) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.logs import logger
+from supervision.log_files import Mark
 
 log = logger(__name__)
 
@@ -24,13 +25,13 @@ class Started:
     Attributes:
         pidfd: becomes readable when it ends, and cannot be mistaken for a later process with its pid.
         is_child: whether its exit status can be waited for.
-        err_from: size of its error log when it started: what comes after is its own.
+        err_from: end of its error log when it started: what comes after is its own.
     """
 
     pid: int
     pidfd: int
     is_child: bool
-    err_from: int
+    err_from: Mark
 
     def send(self, which: signal.Signals) -> None:
         """Send a signal, if it still exists."""
@@ -50,7 +51,7 @@ def spawn(
     keep: Sequence[int],
     nice: int,
     oom_score_adj: int,
-    err_from: int,
+    err_from: Mark,
     arguments: Sequence[str] = (),
 ) -> Started:
     """Start `script` with this interpreter and return it. Call from the main thread only.
@@ -63,7 +64,7 @@ def spawn(
         streams: descriptors for standard output and error.
         keep: further descriptors that it inherits under their own numbers.
         nice, oom_score_adj: as the kernel defines them; where our rights do not suffice they stay as they are.
-        err_from: size of the error log now.
+        err_from: end of the error log now.
         arguments: command line after the script.
     Raises:
         OSError: fork or exec was refused.

@@ -251,7 +251,7 @@ class Supervisor:
                 pidfd = os.pidfd_open(living.pid)
             except ProcessLookupError:
                 continue  # gone since the survey; its lock is free or will be, and the slot starts like any other
-            self._watch(living.slot, Started(living.pid, pidfd, is_child=False, err_from=self._logs.size(living.slot, "err")))
+            self._watch(living.slot, Started(living.pid, pidfd, is_child=False, err_from=self._logs.mark(living.slot, "err")))
             self._take(Found(living.slot, living.pid, living.incarnation, living.age_s))
             was_told = environment(living.pid)
             if "PROCESS_INCARNATION" in was_told:  # else somebody started it by hand, with settings of his own
@@ -383,7 +383,7 @@ class Supervisor:
                     keep=[lock.fd, *([listener.fileno()] if listener else [])],
                     nice=row.nice,
                     oom_score_adj=row.oom_score_adj,
-                    err_from=self._logs.size(slot.name, "err"),
+                    err_from=self._logs.mark(slot.name, "err"),
                 )
             self._trees.watch(incarnation, started.pid)
             self._watch(slot.name, started)

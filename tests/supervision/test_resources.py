@@ -1,0 +1,283 @@
+"""Memory ceilings, log files and the words of strangers: what children use and say, and what they may not."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from shared.kinds import KINDS
+from shared.process import notify, runtime
+from shared.process.journal import SupervisionEvent as Happened
+from shared.settings import Settings
+from supervision.keeper import Keeper
+from supervision.log_files import LogFiles, Mark
+from supervision.notify_socket import NotifySocket
+from supervision.resources import Sampler, Usage, details, measure
+from supervision.spawn import spawn
+from tests.supervision.house import House
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(1000)"]
+
+
+def last(pids: list[int]) -> Usage:
+    *steps, usage = measure(pids)
+    assert usage is not None and steps == [None] * usage.processes
+    return usage
+
+
+# memory
+
+
+def test_soft_ceiling_drains_and_replaces(house: House) -> None:
+    house.rows({"name": "bad", "entry": "leaks", "memory_soft_mb": 80, "memory_hard_mb": 2000}, {"name": "api", "memory_soft_mb": 80}).start(
+        FIXTURE_LEAK_MB="120"
+    )
+    house.ready("api-0")
+    over = house.wait(Happened.OVER_MEMORY, "bad-0")
+    assert over.details["ceiling"] == "soft" and over.details["rss_mb"] > 120 and over.details["limit_mb"] == 80
+    drained = house.wait(Happened.DRAINED, "bad-0")
+    assert drained.details["in_time"] is True and drained.details["purpose"] == "over its soft memory ceiling"
+    house.wait(Happened.STARTED, "bad-0", after=drained.seq)
+    assert house.count(Happened.EXITED, "api-0") == 0
+
+
+def test_hard_ceiling_kills_and_replaces(house: House) -> None:
+    house.rows({"name": "bad", "entry": "leaks", "memory_hard_mb": 80}).start(FIXTURE_LEAK_MB="120")
+    over = house.wait(Happened.OVER_MEMORY, "bad-0")
+    assert over.details["ceiling"] == "hard"
+    exited = house.wait(Happened.EXITED, "bad-0")
+    assert exited.details["signal"] == 9 and exited.details["reason"] == "over its hard memory ceiling"
+    house.wait(Happened.STARTED, "bad-0", after=exited.seq)
+
+
+def test_the_snapshot_shows_memory_threads_and_files(house: House) -> None:
+    house.rows({"name": "api", "entry": "forks_away"}).start().ready("api-0")
+    slot = house.until(lambda: house.slot("api-0") if house.slot("api-0").get("memory_mb") else None, "measured")
+    assert slot is not None
+    assert slot["processes"] >= 2 and slot["threads"] >= 2 and slot["open_files"] >= 6 and 5 < slot["memory_mb"] < 200
+
+
+def test_a_tree_is_not_counted_five_times() -> None:
+    """Shared pages count once: three processes of the same program use far less than three times what one shows."""
+    alone = subprocess.Popen(SLEEP)
+    more = [subprocess.Popen(SLEEP) for _ in range(2)]
+    try:
+        whole = last([alone.pid, *(process.pid for process in more)])
+        plain_sum = sum(psutil.Process(process.pid).memory_info().rss for process in (alone, *more)) / 1024 / 1024
+        assert whole.processes == 3 and whole.memory_mb < plain_sum
+    finally:
+        for process in (alone, *more):
+            process.kill()
+            process.wait()
+    assert last([alone.pid]) == Usage(0.0, 0, 0, 0)
+    assert details([alone.pid]) == []
+
+
+def test_the_sampler_looks_at_one_process_at_a_time() -> None:
+    looked: list[str] = []
+
+    def tree_of(slot: str) -> list[int]:
+        looked.append(slot)
+        return [os.getpid(), os.getppid()]
+
+    sampler = Sampler(tree_of)
+    assert sampler.step() is None
+    sampler.begin(["api-0", "meta-0"])
+    sampler.begin(["late-0"])  # the round before is not over
+    results = []
+    while not sampler.is_idle:
+        results.append(sampler.step())
+    assert looked == ["api-0", "meta-0"]
+    assert [result[0] if result else None for result in results] == [None, None, "api-0", None, None, "meta-0"]
+
+
+def test_priorities_are_set_from_outside(tmp_path: Path) -> None:
+    script = tmp_path / "sleep.py"
+    script.write_text("import time\ntime.sleep(1000)\n")
+    with (tmp_path / "log").open("wb") as log:
+        started = spawn(script, os.environ, streams=(log.fileno(), log.fileno()), keep=[], nice=5, oom_score_adj=300, err_from=Mark(0, 0))
+    try:
+        assert Path(f"/proc/{started.pid}/oom_score_adj").read_text().strip() == "300"
+        assert resource.prlimit(started.pid, resource.RLIMIT_CORE) == (0, 0)
+        assert os.getsid(started.pid) == started.pid
+        assert os.getpriority(os.PRIO_PROCESS, started.pid) >= 5
+    finally:
+        os.kill(started.pid, 9)
+        os.waitid(os.P_PIDFD, started.pidfd, os.WEXITED)
+        started.close()
+
+
+def test_chromiums_kind_yields_to_the_others() -> None:
+    rows = {row.name: row for row in KINDS}
+    assert rows["webdriver"].nice > rows["api"].nice == rows["meta"].nice == 0
+    assert rows["webdriver"].oom_score_adj > 0 > rows["postgres"].oom_score_adj
+    assert [rows[name].memory_hard_mb for name in ("api", "webdriver", "meta")] == [2048, 4096, 1024]
+
+
+# logs
+
+
+def test_a_flood_is_rotated_and_the_disk_does_not_fill(house: House) -> None:
+    house.rows({"name": "bad", "entry": "fills_its_log"}, {"name": "api"}).start(LOG_MAX_MB="0.5", LOG_KEEP="2").ready("bad-0", "api-0")
+    logs = house.home / "logs"
+    house.until((logs / "bad-0.err.log.2").exists, "two generations")
+    pid, third = house.pid("bad-0"), (logs / "bad-0.err.log.1").stat().st_ino
+    house.until(lambda: (logs / "bad-0.err.log.1").stat().st_ino != third, "one more rotation")
+    assert not (logs / "bad-0.err.log.3").exists()
+    assert (logs / "bad-0.err.log.1").stat().st_size <= 3 * 0.5 * 1024 * 1024
+    assert house.pid("bad-0") == pid and house.slot("api-0")["state"] == "ready"
+    house.kill("bad-0")
+    assert "xxxx" in house.wait(Happened.EXITED, "bad-0").details["log_tail"]
+
+
+def test_rotation_keeps_every_line_of_a_writer_that_pauses(tmp_path: Path) -> None:
+    logs = LogFiles(tmp_path, max_bytes=1000, keep=2)
+    lines = [f"line {number}" for number in range(400)]
+    with logs.opened("api-0") as (out, _):
+        for line in lines:
+            os.write(out, f"{line}\n".encode())
+            if logs.rotate_full():
+                assert logs.size("api-0", "out") == 0
+            kept = "".join(path.read_text() for path in sorted(tmp_path.glob("api-0.out.log*"), key=lambda path: path.name, reverse=True))
+            assert kept.endswith(f"{line}\n")
+    assert len(list(tmp_path.glob("api-0.out.log*"))) == 3
+
+
+def test_the_tail_is_of_this_life_and_without_numbers(tmp_path: Path) -> None:
+    logs = LogFiles(tmp_path, max_bytes=1000, keep=2)
+    with logs.opened("api-0") as (_, err):
+        os.write(err, b"of the life before\n")
+        since = logs.mark("api-0", "err")
+        os.write(err, b"cannot reach +49 151 23456789\nAuthorization: Bearer abcdef\n")
+    tail = logs.tail("api-0", "err", since=since)
+    assert tail == "cannot reach [number]\nAuthorization: Bearer [secret]"
+    assert logs.tail("nobody", "err", since=logs.mark("nobody", "err")) == ""
+
+
+def test_the_tail_reaches_back_over_a_rotation(tmp_path: Path) -> None:
+    logs = LogFiles(tmp_path, max_bytes=10, keep=2)
+    with logs.opened("api-0") as (_, err):
+        since = logs.mark("api-0", "err")
+        os.write(err, b"before the rotation\n")
+        assert logs.rotate_full()
+        assert logs.tail("api-0", "err", since=since) == "before the rotation"
+        os.write(err, b"after it\n")
+    assert logs.tail("api-0", "err", since=since) == "before the rotation\nafter it"
+
+
+def test_a_childs_files_outlive_the_orchestrator(house: House) -> None:
+    """No pipe to the orchestrator: what a child writes after its death still arrives."""
+    house.rows({"name": "bad", "entry": "fills_its_log"}).start().ready("bad-0")
+    house.kill_orchestrator()
+    err = house.home / "logs" / "bad-0.err.log"
+    size = err.stat().st_size
+    house.process = None
+    house.until(lambda: err.stat().st_size > size, "it goes on writing")
+
+
+# strangers
+
+
+def test_strangers_and_liars_are_not_heard(house: House) -> None:
+    house.rows({"name": "api", "entry": "never_ready", "startup_s": 30.0}).start()
+    house.wait(Happened.STARTED, "api-0")
+    incarnation = house.until(lambda: house.slot("api-0").get("incarnation"), "its name")
+    with notify.open_sender() as stranger:
+        for fields in ({"READY": "1", "X_INCARNATION": str(incarnation)}, {"X_WANTED": "meta"}, {"EXTEND_TIMEOUT_USEC": "9" * 30}, {"READY": "1"}):
+            assert notify.send(stranger, str(runtime.notify_socket(house.home)), fields)
+        stranger.sendto(os.urandom(4000), str(runtime.notify_socket(house.home)))
+    house.never(lambda: house.slot("api-0")["state"] != "starting", 0.7, "a stranger's READY was believed")
+    assert house.count(Happened.WANTED) == 0
+
+
+def test_descriptors_from_strangers_are_closed(tmp_path: Path) -> None:
+    path = tmp_path / "n.sock"
+    ours = NotifySocket(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, socket.socket() as gift:
+        sender.sendmsg([b"X=1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, gift.fileno().to_bytes(4, sys.byteorder))], 0, str(path))
+        (datagram,) = ours.receive()
+    assert datagram.pid == os.getpid() and datagram.fields == {"X": "1"} and len(datagram.descriptors) == 1
+    os.close(datagram.descriptors[0])
+    ours.ask(tmp_path / "nobody.sock", b"x")
+    ours.close()
+    assert not path.exists()
+
+
+# the recorder's word
+
+
+def test_wanted_kinds_start_and_stop_with_connections_and_the_word_is_kept(house: House) -> None:
+    house.rows({"name": "recorder", "entry": "recorder", "reads_journal": True}, {"name": "meta", "needed": "connections"}, {"name": "api"}).start()
+    house.ready("recorder-0", "api-0")
+    assert house.status()["wanted"] is None and house.slot("meta-0")["state"] == "stopped"
+    (house.home / "wanted-by-fixture").write_text("meta")
+    house.ready("meta-0")
+    assert json.loads(runtime.wanted_file(house.home).read_text()) == ["meta"]
+    house.stop()
+    (house.home / "wanted-by-fixture").unlink()
+    house.start().ready("meta-0")  # no word yet in this life: the kept one counts
+    assert house.status()["wanted"] == ["meta"]
+
+
+def test_a_damaged_word_is_no_word(house: House) -> None:
+    runtime.wanted_file(house.home).write_text("{not json")
+    house.rows({"name": "meta", "needed": "connections"}, {"name": "api"}).start().ready("api-0")
+    assert house.status()["wanted"] is None
+
+
+def test_readers_of_the_journal_are_poked(house: House) -> None:
+    house.rows({"name": "reader", "entry": "counts_pokes", "reads_journal": True}, {"name": "api"}).start().ready("reader-0", "api-0")
+    poked = house.until(lambda: house.slot("reader-0").get("status"), "a poke")
+    house.kill("api-0")
+    house.until(lambda: house.slot("reader-0")["status"] != poked, "another poke")
+
+
+# our own keeper
+
+
+def test_the_keeper_hears_ready_life_and_end(house: House) -> None:
+    path = house.home / "keeper.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as keeper:
+        keeper.bind(str(path))
+        keeper.settimeout(10)
+        house.rows({"name": "api"}).start(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="400000").ready("api-0")
+        heard: list[dict[str, str]] = []
+        while not any("READY" in fields for fields in heard) or not any("WATCHDOG" in fields for fields in heard):
+            heard.append(notify.parse(keeper.recv(4096)))
+        assert "NOTIFY_SOCKET=" + str(runtime.notify_socket(house.home)) in Path(f"/proc/{house.pid('api-0')}/environ").read_text().split("\0")
+        begun = time.monotonic()
+        for _ in range(5):
+            keeper.recv(4096)
+        assert time.monotonic() - begun < 5 * 0.4
+        house.orchestrator.terminate()
+        while "STOPPING" not in heard[-1]:
+            heard.append(notify.parse(keeper.recv(4096)))
+        assert int(heard[-1]["EXTEND_TIMEOUT_USEC"]) >= 5_000_000
+        assert house.stop() == 0
+
+
+def test_a_watchdog_that_is_meant_for_another_process_is_not_ours() -> None:
+    half_said = (
+        {"WATCHDOG_USEC": "1000"},
+        {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "x"},
+        {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"},
+    )
+    for environ in ({}, *half_said):
+        keeper = Keeper(environ)
+        assert keeper.interval_s == 0
+        keeper.alive()
+        keeper.close()
+
+
+def test_orchestrator_is_small(house: House) -> None:
+    house.rows({"name": "api"}).start().ready("api-0")
+    assert house.until(lambda: house.status()["memory_mb"], "measured") < 60
+    assert Settings().log_max_mb > 0
