@@ -65,7 +65,8 @@ class BrowserChannel:
         """Find out what became of a send that nobody saw the end of.
 
         Returns:
-            Sent: the page knows the message and the server has it. Retry, Dead: surely not sent. None: cannot be told yet.
+            Sent: the page knows the message and the server has it. Retry, Dead: surely not sent. None: the page cannot tell yet.
+            InDoubt: there is no page that could be asked; the time for finding out has not begun.
         """
         message = doubt.message
         if not message.token:
@@ -74,12 +75,14 @@ class BrowserChannel:
         session = self._sessions.find(message.connection_id)
         page = session.page() if session else None
         if session is None or page is None:
-            return None
+            return InDoubt(code="session_not_ready", detail=_not_ready(session).detail)
         try:
             found = await page.look_up(events.chat_of(message.token), message.token, monotonic() + _LOOK_UP_S)
-        except (BrowserLost, CallTimedOut, ScriptFailed, PageRefused) as error:
-            log.info("lookup_unanswered", connection_id=message.connection_id, message_id=message.id, reason=str(error))
+        except PageRefused as refused:
+            log.info("lookup_unanswered", connection_id=message.connection_id, message_id=message.id, reason=str(refused))
             return None
+        except (BrowserLost, CallTimedOut, ScriptFailed) as error:
+            return InDoubt(code="page_unavailable", detail=str(error))
         session.witness.remember(message.token)
         return _of_lookup(session, message, found)
 

@@ -35,5 +35,6 @@ class Channel(Protocol):
         """Find out what became of a message in doubt.
 
         Returns:
-            `Sent` or `Dead` with proof, `Retry` with evidence that it was not sent, None as long as nothing can be said.
+            `Sent` or `Dead` with proof, `Retry` with evidence that it was not sent, None as long as nothing can be said; `InDoubt` while
+            nobody can be asked (a browser session that is not back yet): the window of the policy does not count then.
         """

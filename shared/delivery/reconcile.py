@@ -14,7 +14,7 @@ from typing import Final
 from shared.delivery.channel import Channel
 from shared.errors import StoreUnavailable
 from shared.logs import logger
-from shared.messages import Dead, Outcome, Policy, Retry, Sent
+from shared.messages import Dead, InDoubt, Outcome, Policy, Retry, Sent
 from shared.process.metrics import Metrics
 from shared.states import MessageState
 from shared.store import messages
@@ -59,7 +59,8 @@ def decide(found: Outcome | None, *, policy: Policy, doubt_s: float, window_s: f
             return Move(MessageState.FAILED, code)
         case Retry() if policy != "hold":
             return Move(MessageState.QUEUED, "evidence_unsent")
-    if doubt_s < window_s:
+    # InDoubt: nobody could be asked, so the time for finding out has not begun
+    if isinstance(found, InDoubt) or doubt_s < window_s:
         return None
     if policy == "resend":
         return Move(MessageState.QUEUED, "policy_resend")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.clock import monotonic, utc_now
+from shared.delivery.reconcile import decide
 from shared.errors import Fenced
 from shared.messages import Dead, InDoubt, Outcome, Retry, Sent
 from shared.states import MessageState, SessionState
@@ -27,7 +28,8 @@ async def told(here: Town, token: str) -> Outcome:
     """Ask until the page can tell."""
 
     async def asked() -> Outcome | None:
-        return await here.channel.look_up(doubt(token))
+        found = await here.channel.look_up(doubt(token))
+        return None if isinstance(found, InDoubt) else found
 
     found = await eventually_async(asked, 10)
     assert found is not None
@@ -196,7 +198,9 @@ def test_killed_after_the_phone_took_it_is_looked_up_as_sent(home: Path, web: We
             kill_browser(here.session())
             outcome = await sending
             assert isinstance(outcome, InDoubt) and outcome.code == "browser_lost"
-            assert await here.channel.look_up(doubt(tokens[0])) is None, "nothing can be told while the session is down"
+            unasked = await here.channel.look_up(doubt(tokens[0]))
+            assert isinstance(unasked, InDoubt)
+            assert decide(unasked, policy="auto", doubt_s=3600, window_s=10) is None, "the time for finding out has not begun"
             await here.order(PHONE, "faults", {"hold_after_s": 0})
             await soon(lambda: here.session().restarts == 1 and here.session().page())
             assert await here.channel.look_up(doubt(tokens[0])) == Sent(provider_id=tokens[0])

@@ -155,6 +155,32 @@ def test_sandbox_object_has_the_published_names_and_values(home: Path, web: Web,
     assert told["ready"] is True
 
 
+def test_real_library_takes_our_settings_and_has_what_the_bridge_uses(home: Path, tmp_path: Path) -> None:
+    """It finds no WhatsApp in an empty page, and reports itself not ready; its functions and its configuration are there nevertheless."""
+
+    async def scenario() -> None:
+        source = await wa_js.Library("", tmp_path).source()
+        chromium = await Chromium.start(Launch(executable=find(""), profile=home / "sessions" / "1", marker="--bulkhead-session=contract"), monotonic() + 20)
+        try:
+            browser = await Browser.open(chromium.endpoint, monotonic() + 10)
+            page = bridge.Bridge(browser, lambda: asyncio.sleep(0, source), lambda _: None)
+            await page.open("data:text/html,<meta http-equiv=Content-Security-Policy content=\"script-src 'none'\">", monotonic() + 10)
+            assert await page.probe(monotonic() + 10) == bridge.PageState(loaded=False), "a library was injected into a page that is not WhatsApp's"
+            await browser.evaluate(f"{source}\n;null", monotonic() + 10, "injecting wa-js")
+            names = ", ".join(f"WPP.{name}" for name in bridge.USED_FUNCTIONS)
+            assert set(await browser.evaluate(f"[{names}].map((function_) => typeof function_)", monotonic() + 5, "looking")) == {"function"}
+            settings = await browser.evaluate(
+                "[WPP.config.disableGoogleAnalytics, WPP.config.linkPreviewApiServers.length, WPP.version]", monotonic() + 5, "looking"
+            )
+            assert settings == [True, 0, wa_js.VERSION]
+            assert await page.probe(monotonic() + 10) == bridge.PageState(loaded=False)
+            await browser.close(monotonic() + 3)
+        finally:
+            await chromium.end()
+
+    run(scenario())
+
+
 def test_sandbox_answers_have_the_published_shapes(home: Path, web: Web, published: Published) -> None:
     result = re.findall(r"^    (\w+)\??:", published.files["chat/types.d.ts"].partition("interface SendMessageReturn")[2].partition("\n}")[0], re.M)
 
