@@ -1,0 +1,24 @@
+"""One API process for all tests that do it no harm."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.house import House
+from tests.support.servers import Servers
+
+
+@pytest.fixture(scope="package")
+def house(servers: Servers) -> Iterator[House]:
+    """The API over a database with companies alpha and beta; tests use chats of their own where rows matter."""
+    home = Path(tempfile.mkdtemp(prefix="bh-"))
+    name, url = servers.new_database()
+    with House(home, url, servers.new_redis()) as started:
+        yield started.seed().start()
+    servers.drop_database(name)
+    shutil.rmtree(home)
