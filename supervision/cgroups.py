@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from shared.logs import logger
 
 log = logger(__name__)
+
+_YOUNG_S: Final = 60.0
 
 
 class Cgroups:
@@ -32,6 +36,7 @@ class Cgroups:
         # an orchestrator that was itself started inside such a group (by a supervised shell) still uses the common place above
         inside = mount / own.lstrip("/")
         above = next((folder.parent for folder in (inside, *inside.parents) if folder.name.startswith("bulkhead-")), inside)
+        _sweep(above)
         base = above / f"bulkhead-{hashlib.blake2s(os.fsencode(home), digest_size=6).hexdigest()}"
         trial = base / "trial"
         try:
@@ -51,7 +56,7 @@ class Cgroups:
         """Put `pid`, and so everything that it will start, into the incarnation's group. Returns whether that worked."""
         path = self._base / incarnation
         try:
-            path.mkdir(exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
             (path / "cgroup.procs").write_text(str(pid), encoding="ascii")
         except OSError as refusal:
             log.warning("cgroup_not_entered", of=incarnation, problem=str(refusal))
@@ -112,6 +117,16 @@ class Cgroups:
         """Remove the home's own group if nothing is left in it."""
         with suppress(OSError):
             self._base.rmdir()
+
+
+def _sweep(above: Path) -> None:
+    """Remove groups of homes that were killed and never started again. Young ones may be about to get their process."""
+    old = time.time() - _YOUNG_S
+    for base in above.glob("bulkhead-*"):
+        for group in (*(path for path in base.iterdir() if path.is_dir()), base):
+            with suppress(OSError):  # busy: somebody lives there
+                if group.stat().st_mtime < old:
+                    group.rmdir()
 
 
 def _mount_point() -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack
@@ -41,11 +42,10 @@ def supervise(context: Context, told: Told, *, only: str = "", only_stop: bool =
         only: kinds named on the command line, for reloading.
         only_stop: adopt what lives and stop it.
     """
+    os.umask(0o077)  # for us and every child: what is written here is for this user alone
     with ExitStack() as opened:
         own = [told.settings.path("logs", f"orchestrator.{stream}.log") for stream in ("out", "err")]
         out, err = (opened.enter_context(path.open("a", encoding="utf-8")) for path in own)
-        for path in own:
-            path.chmod(0o600)
         logs.configure(level=told.settings.log_level, kind="orchestrator", out=out, err=err)
         supervisor = Supervisor(
             context.rows,

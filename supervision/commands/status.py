@@ -79,11 +79,16 @@ def _lines(status: dict[str, Any], home: Path, *, lives: bool) -> list[str]:
             slot["memory_mb"],
             slot["admin_port"],
             slot["port"],
-            " ".join(filter(None, [slot["reason"] or slot["status"], f"next try {table.age(slot['next_try_at'])}" if slot["next_try_at"] else ""])),
+            " ".join(filter(None, [slot["reason"] or _news(slot), f"next try {table.age(slot['next_try_at'])}" if slot["next_try_at"] else ""])),
         )
         for name, slot in status["slots"].items()
     ]
     return [head, *table.lines(("SLOT", "STATE", "PID", "SINCE", "RESTARTS", "MB", "ADMIN", "PORT", "WHY"), rows)]
+
+
+def _news(slot: dict[str, Any]) -> str:
+    said = str(slot["status"] or "")
+    return "" if said == slot["state"] else said
 
 
 def _is_well(slot: dict[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from shared.process.journal import JournalEntry, JournalReader
 from shared.process.journal import SupervisionEvent as Happened
 from shared.process.slot_lock import read_holder
 from supervision import control, snapshot
+from supervision.cgroups import Cgroups
 from tests.support import environment, processes
 from tests.support.waiting import NeverHappened, eventually
 
@@ -212,5 +213,9 @@ class House:
             process.wait()
         helpers = self.home / "helpers"
         daemons = [int(pid) for pid in helpers.read_text().split()] if helpers.exists() else []
+        groups = Cgroups.probe(self.home)
         processes.end([*processes.of_home(self.home), *(pid for pid in daemons if processes.is_alive(pid))])
+        if groups is not None:
+            groups.leftovers(set())
+            groups.close()
         self._journal.close()
