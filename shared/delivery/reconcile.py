@@ -113,11 +113,12 @@ class Reconciler:
             return
         row_id = doubt.message.id
         if isinstance(decision, Hold):
-            moved = await self._store.call(messages.hold, message_id=row_id, code=decision.code, incarnation=self._incarnation)
+            moved = await self._store.call(messages.hold, message_id=row_id, attempt=doubt.message.attempt, code=decision.code, incarnation=self._incarnation)
         else:
             moved = await self._store.call(
                 messages.resolve,
                 message_id=row_id,
+                attempt=doubt.message.attempt,
                 state=decision.state,
                 code=decision.code,
                 incarnation=self._incarnation,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Policy, Receipt, Retry, Sent
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors, require_transition
-from shared.store.pool import Row, Transaction, records
+from shared.store.pool import Row, Transaction, json, records
 
 _ROW_FIELDS: Final = ("id", "company_id", "connection_id", "connection_type", "chat_id", "type", "content", "attempt", "token", "incarnation")
 
@@ -87,7 +87,7 @@ def accept(transaction: Transaction, messages: Sequence[NewMessage]) -> list[Acc
         }
         for position, message in enumerate(messages)
     ]
-    written = {row["position"]: Accepted(id=row["id"], created_at=row["created_at"]) for row in transaction.rows("accept_messages", rows=records(rows))}
+    written = {row["position"]: Accepted(id=row["id"], created_at=row["created_at"]) for row in transaction.rows("accept_messages", rows=json(rows))}
     missing = [position for position in range(len(messages)) if position not in written]
     if missing:
         earlier = {
@@ -218,15 +218,20 @@ def in_doubt(transaction: Transaction, *, kind: str, most: int) -> list[Doubt]:
     ]
 
 
-def resolve(transaction: Transaction, *, message_id: int, state: MessageState, code: str, incarnation: str, provider_id: str = "") -> bool:
-    """Move a row out of doubt. Returns False when something else (a webhook, a human) did so first."""
+def resolve(transaction: Transaction, *, message_id: int, attempt: int, state: MessageState, code: str, incarnation: str, provider_id: str = "") -> bool:
+    """Move a row out of doubt about its attempt number `attempt`.
+
+    Returns:
+        False when something else (a webhook, another process, a human) did so first, also if the row is in doubt about a later attempt by now.
+    """
     require_transition(MESSAGE_TRANSITIONS, MessageState.IN_DOUBT, state)
-    return transaction.row("resolve_in_doubt", id=message_id, state=state, code=code, incarnation=incarnation, provider_id=provider_id) is not None
+    row = transaction.row("resolve_in_doubt", id=message_id, attempt=attempt, state=state, code=code, incarnation=incarnation, provider_id=provider_id)
+    return row is not None
 
 
-def hold(transaction: Transaction, *, message_id: int, code: str, incarnation: str) -> bool:
-    """Leave a row in doubt to a human. Returns False when it is no longer in doubt, or held already."""
-    return transaction.row("hold_in_doubt", id=message_id, code=code, incarnation=incarnation) is not None
+def hold(transaction: Transaction, *, message_id: int, attempt: int, code: str, incarnation: str) -> bool:
+    """Leave a row in doubt about its attempt number `attempt` to a human. Returns False when it is no longer so, or held already."""
+    return transaction.row("hold_in_doubt", id=message_id, attempt=attempt, code=code, incarnation=incarnation) is not None
 
 
 def apply_receipts(transaction: Transaction, receipts: Sequence[Receipt]) -> list[bool]:
@@ -235,12 +240,19 @@ def apply_receipts(transaction: Transaction, receipts: Sequence[Receipt]) -> lis
     Returns:
         For each receipt whether a message of ours was found for it.
     """
-    matched = [False] * len(receipts)
+    if not receipts:
+        return []
+    names = [
+        {"position": position, "connection_id": receipt.connection_id, "provider_id": receipt.provider_id, "token": receipt.token}
+        for position, receipt in enumerate(receipts)
+    ]
+    # locked first and in one order: two processes that hear the same news do not write it twice, and do not wait for each other in a circle
+    matches = [(row["position"], row["id"]) for row in transaction.rows("match_receipts", rows=records(names))]
     for state in (MessageState.SENT, MessageState.DELIVERED, MessageState.READ, MessageState.FAILED):
         rows = [
             {
                 "position": position,
-                "connection_id": receipt.connection_id,
+                "id": row_id,
                 "at": receipt.at.isoformat(),
                 "provider_id": receipt.provider_id,
                 "token": receipt.token,
@@ -248,14 +260,13 @@ def apply_receipts(transaction: Transaction, receipts: Sequence[Receipt]) -> lis
                 "detail": receipt.detail,
                 "extra": dict(receipt.extra),
             }
-            for position, receipt in enumerate(receipts)
-            if receipt.state is state
+            for position, row_id in matches
+            if (receipt := receipts[position]).state is state
         ]
         if rows:
-            before = list(predecessors(MESSAGE_TRANSITIONS, state))
-            for row in transaction.rows("apply_receipts", rows=records(rows), state=state, before=before):
-                matched[row["position"]] = True
-    return matched
+            transaction.execute("apply_receipts", rows=records(rows), state=state, before=list(predecessors(MESSAGE_TRANSITIONS, state)))
+    found = {position for position, _ in matches}
+    return [position in found for position in range(len(receipts))]
 
 
 def by_id(transaction: Transaction, company_id: str, message_id: int) -> Row | None:

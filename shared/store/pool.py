@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from json import dumps
 from typing import Any, Final
 
 import psycopg2
@@ -88,14 +89,33 @@ class Transaction:
         return int(self._cursor.rowcount)
 
 
+def storable(text: str) -> str:
+    """Return `text` with what PostgreSQL cannot hold (NUL, half of a surrogate pair) replaced by U+FFFD."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def json(value: Any) -> Any:
-    """Wrap a mapping or list for a `jsonb` parameter."""
+    """Wrap a mapping or list for a `jsonb` parameter. A text in it that PostgreSQL cannot hold fails the statement."""
     return extras.Json(value)
 
 
 def records(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Wrap rows for a statement's `jsonb_to_recordset` parameter."""
-    return extras.Json(list(rows))
+    """Wrap rows for a statement's `jsonb_to_recordset` parameter; texts from outside are made `storable`."""
+    return extras.Json(list(rows), dumps=_dumps_storable)
+
+
+def _dumps_storable(value: Any) -> str:
+    dumped = dumps(value)
+    # the escapes of what may be unstorable; rare, so that the common case costs one search
+    return dumps(_all_storable(value)) if "\\u0000" in dumped or "\\ud" in dumped else dumped
+
+
+def _all_storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, Mapping):
+        return {_all_storable(key): _all_storable(item) for key, item in value.items()}
+    return [_all_storable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, TypeVar
 
+from psycopg2.errors import UndefinedTable
 from psycopg2.extensions import TransactionRollbackError
 
 from shared.clock import monotonic
@@ -85,6 +86,9 @@ class Store:
             except TransactionRollbackError as error:
                 if attempt == _TRIES:
                     raise StoreUnavailable(f"lost {_TRIES} races for row locks: {type(error).__name__}") from error
+            except UndefinedTable as error:
+                # a process that comes up before the recorder has migrated waits, as for a database that is away
+                raise StoreUnavailable("PostgreSQL has no schema yet") from error
         raise AssertionError("unreachable")
 
 

@@ -145,13 +145,13 @@ WHERE m.process_name = %(kind)s AND m.state = 'in_doubt' AND m.held_at IS NULL
 ORDER BY m.in_doubt_at LIMIT %(most)s;
 
 -- resolve_in_doubt --
--- Move a row out of doubt, unless something else did so first.
+-- Move a row out of doubt about one attempt, unless something else did so first.
 WITH moved AS (
     UPDATE messages m
     SET state = %(state)s, provider_id = CASE WHEN %(provider_id)s <> '' THEN %(provider_id)s ELSE m.provider_id END,
         sent_at = CASE WHEN %(state)s = 'sent' THEN now() ELSE m.sent_at END, in_doubt_at = NULL, held_at = NULL, not_before = NULL,
         error_code = %(code)s, error_detail = '', updated_at = now()
-    WHERE m.id = %(id)s AND m.state = 'in_doubt'
+    WHERE m.id = %(id)s AND m.state = 'in_doubt' AND m.attempt = %(attempt)s
     RETURNING m.id, m.state, m.attempt
 ), noted AS (
     INSERT INTO message_events (message_id, state, attempt, incarnation, code)
@@ -163,7 +163,7 @@ SELECT id FROM moved;
 -- Leave an in-doubt row to a human.
 WITH held AS (
     UPDATE messages SET held_at = now(), error_code = %(code)s, updated_at = now()
-    WHERE id = %(id)s AND state = 'in_doubt' AND held_at IS NULL
+    WHERE id = %(id)s AND state = 'in_doubt' AND attempt = %(attempt)s AND held_at IS NULL
     RETURNING id, attempt
 ), noted AS (
     INSERT INTO message_events (message_id, state, attempt, incarnation, code)
@@ -171,40 +171,56 @@ WITH held AS (
 )
 SELECT id FROM held;
 
--- apply_receipts --
--- Move messages on by what the provider says, found by token or by provider id; never backwards; every step is kept once.
+-- match_receipts --
+-- Find and lock the messages that receipts are about, by token or by the provider's id, within the connection they came through.
 WITH given AS (
-    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
-    AS r(position int, connection_id bigint, at timestamptz, provider_id text, token text, code text, detail text, extra jsonb)
-), matched AS (
-    SELECT DISTINCT ON (m.id) m.id, given.position, given.at, given.provider_id, given.code, given.detail, given.extra, m.state AS old_state, m.attempt
-    FROM given
-    CROSS JOIN LATERAL (
+    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(position int, connection_id bigint, provider_id text, token text)
+), found AS (
+    SELECT given.position, given.connection_id, hit.id
+    FROM given CROSS JOIN LATERAL (
         SELECT id FROM messages WHERE given.token <> '' AND token = given.token AND token <> ''
         UNION
         SELECT id FROM messages WHERE given.provider_id <> '' AND provider_id = given.provider_id AND provider_id <> ''
         UNION
         -- a status for an earlier attempt of the same row proves that attempt
         SELECT id FROM messages WHERE given.token ~ '^bulkhead:[0-9]{1,18}:' AND id = split_part(given.token, ':', 2)::bigint
-    ) AS found
-    JOIN messages m ON m.id = found.id AND m.connection_id = given.connection_id
-    ORDER BY m.id, given.at
+    ) AS hit
 ), locked AS (
-    SELECT m.id FROM messages m JOIN matched USING (id) ORDER BY m.id FOR UPDATE OF m
+    SELECT m.id FROM messages m
+    WHERE EXISTS (SELECT FROM found WHERE found.id = m.id AND found.connection_id = m.connection_id)
+    ORDER BY m.id FOR UPDATE
+)
+SELECT found.position, locked.id FROM found JOIN locked USING (id);
+
+-- apply_receipts --
+-- Move locked messages on by what the provider says; never backwards; every step of every attempt is kept once.
+WITH given AS (
+    SELECT r.*, m.token AS current_token,
+           CASE WHEN r.token ~ '^bulkhead:[0-9]{1,18}:[0-9]{1,4}$' THEN split_part(r.token, ':', 3)::smallint ELSE m.attempt END AS attempt
+    FROM jsonb_to_recordset(%(rows)s::jsonb)
+         AS r(position int, id bigint, at timestamptz, provider_id text, token text, code text, detail text, extra jsonb)
+    JOIN messages m ON m.id = r.id
+), news AS (
+    SELECT DISTINCT ON (id) * FROM given
+    -- that an earlier attempt failed says nothing about the one that is under way
+    WHERE %(state)s <> 'failed' OR token = '' OR token = current_token
+    ORDER BY id, at, position
 ), moved AS (
     UPDATE messages m
-    SET state = %(state)s, provider_id = CASE WHEN m.provider_id = '' THEN matched.provider_id ELSE m.provider_id END,
+    SET state = %(state)s, provider_id = CASE WHEN m.provider_id = '' THEN news.provider_id ELSE m.provider_id END,
         sent_at = CASE WHEN %(state)s = 'failed' THEN m.sent_at ELSE coalesce(m.sent_at, now()) END, in_doubt_at = NULL, held_at = NULL, not_before = NULL,
-        error_code = matched.code, error_detail = matched.detail, updated_at = now()
-    FROM matched JOIN locked USING (id)
-    WHERE m.id = matched.id AND m.state = ANY(%(before)s)
-    RETURNING m.id
-), noted AS (
-    INSERT INTO message_events (message_id, state, at, attempt, code, detail, extra)
-    SELECT id, %(state)s, at, attempt, code, detail, extra FROM matched
-    WHERE NOT EXISTS (SELECT FROM message_events e WHERE e.message_id = matched.id AND e.state = %(state)s AND e.extra IS NOT NULL)
+        error_code = news.code, error_detail = news.detail, updated_at = now()
+    FROM news
+    WHERE m.id = news.id AND m.state = ANY(%(before)s)
+      -- the provider took it and then refused it: that it took it is no news
+      AND NOT (%(state)s = 'sent' AND m.state = 'failed' AND EXISTS (
+          SELECT FROM message_events e WHERE e.message_id = m.id AND e.state = 'failed' AND e.attempt = news.attempt AND e.extra IS NOT NULL))
 )
-SELECT matched.position, matched.id, moved.id IS NOT NULL AS moved FROM matched LEFT JOIN moved USING (id);
+INSERT INTO message_events (message_id, state, at, attempt, code, detail, extra)
+SELECT DISTINCT ON (id, attempt) id, %(state)s, at, attempt, code, detail, extra FROM given
+WHERE NOT EXISTS (
+    SELECT FROM message_events e WHERE e.message_id = given.id AND e.state = %(state)s AND e.attempt = given.attempt AND e.extra IS NOT NULL)
+ORDER BY id, attempt, at, position;
 
 -- message_by_id --
 -- One outbound message of a company.

@@ -1,0 +1,156 @@
+"""A company with connections in a real database, and short ways to put messages there and to look at what became of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import psycopg2
+from psycopg2.extras import RealDictCursor
+
+from shared.kinds import kind_for
+from shared.messages import OutboundMessage, Receipt
+from shared.states import MessageState
+from shared.store import connections, messages
+from shared.store.messages import Accepted, NewMessage, Settlement
+from shared.store.pool import Pool
+from shared.store.store import Store
+
+_T = TypeVar("_T")
+
+LONG_AGO = datetime(2024, 5, 1, tzinfo=UTC)
+JOIN_S = 20.0
+
+
+def open_store(url: str, *, limit: int = 8, query_s: float = 5.0, connect_s: float = 5.0, name: str = "test") -> Store:
+    """Return a store of its own over `url`."""
+    return Store(Pool(url, limit=limit, application_name=name, idle_s=30.0, connect_s=connect_s), query_s=query_s)
+
+
+def query(url: str, sql: str, **parameters: Any) -> list[Mapping[str, Any]]:
+    """Run any statement on a connection of its own and return its rows."""
+    with closing(psycopg2.connect(url, cursor_factory=RealDictCursor)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            rows: list[Any] = cursor.fetchall() if cursor.description else []
+            return rows
+
+
+@contextmanager
+def open_transaction(url: str, sql: str = "SELECT", **parameters: Any) -> Iterator[Any]:
+    """Hold a transaction open that has run `sql`; it commits at the end of the block."""
+    with closing(psycopg2.connect(url)) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            yield connection
+        connection.commit()
+
+
+def side_by_side(*work: Callable[[], _T]) -> list[_T]:
+    """Run functions at the same moment, one thread each, and return their results in order; the first error is raised here."""
+    barrier = threading.Barrier(len(work))
+    results: dict[int, _T] = {}
+    errors: list[BaseException] = []
+
+    def run(position: int, one: Callable[[], _T]) -> None:
+        try:
+            barrier.wait(JOIN_S)
+            results[position] = one()
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(work)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(JOIN_S)
+    assert not any(thread.is_alive() for thread in threads), "a thread did not come back"
+    if errors:
+        raise errors[0]
+    return [results[position] for position in range(len(work))]
+
+
+class Ground:
+    """One database, one store, and what tests do with them all the time.
+
+    Attributes:
+        connection: id of the first connection, `acme`'s phone 0 on `meta_direct`.
+    """
+
+    def __init__(self, url: str, *, limit: int = 8) -> None:
+        self.url = url
+        self.store = open_store(url, limit=limit)
+        self.connection = self.connect()
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+    def connect(self, company: str = "acme", phone_index: int = 0, connection_type: str = "meta_direct") -> int:
+        """Make a company's connection and return its id."""
+        self.store.run(connections.ensure_company, company)
+        return self.store.run(connections.ensure, company_id=company, phone_index=phone_index, connection_type=connection_type)
+
+    def message(self, chat: str = "a", **fields: Any) -> NewMessage:
+        """Return a message to accept on the first connection, or as `fields` say."""
+        defaults: dict[str, Any] = {
+            "company_id": "acme",
+            "connection_id": self.connection,
+            "process_name": kind_for(fields.pop("connection_type", "meta_direct")).name,
+            "type": "text",
+            "content": {"body": "hello"},
+        }
+        return NewMessage(chat_id=chat, **(defaults | fields))
+
+    def accept(self, *chats: str, **fields: Any) -> list[int]:
+        """Accept one message for each chat named and return their ids."""
+        return [one.id for one in self.accepted([self.message(chat, **fields) for chat in chats])]
+
+    def accepted(self, rows: Sequence[NewMessage]) -> list[Accepted]:
+        """Accept `rows` in one batch."""
+        return self.store.run(messages.accept, rows)
+
+    def claim(
+        self,
+        ids: Sequence[int] = (),
+        *,
+        incarnation: str = "meta-0.a",
+        chats: Sequence[tuple[int, str]] = (),
+        most: int = 100,
+        token_at_claim: bool = True,
+        kind: str = "meta",
+    ) -> list[OutboundMessage]:
+        """Claim rows."""
+        return self.store.run(messages.claim, kind=kind, incarnation=incarnation, ids=ids, chats=chats, most=most, token_at_claim=token_at_claim)
+
+    def claimed_ids(self, ids: Sequence[int], **named: Any) -> list[int]:
+        """Claim rows and return which were claimed."""
+        return [message.id for message in self.claim(ids, **named)]
+
+    def settle(self, row_id: int, state: MessageState, *, incarnation: str = "meta-0.a", **fields: Any) -> bool:
+        """Write one outcome and return whether it was written."""
+        return row_id in self.store.run(messages.settle, incarnation=incarnation, settlements=[Settlement(id=row_id, state=state, **fields)])
+
+    def receipts(self, *receipts: Receipt) -> list[bool]:
+        """Apply receipts in one batch."""
+        return self.store.run(messages.apply_receipts, receipts)
+
+    def row(self, row_id: int) -> Mapping[str, Any]:
+        """Return everything that is stored about a message."""
+        return query(self.url, "SELECT * FROM messages WHERE id = %(id)s", id=row_id)[0]
+
+    def state(self, row_id: int) -> str:
+        """Return a message's state."""
+        return str(self.row(row_id)["state"])
+
+    def history(self, row_id: int) -> list[str]:
+        """Return the states that stand in a message's history, in order."""
+        return [row["state"] for row in self.store.run(messages.history, row_id)]
+
+    def set(self, row_id: int, assignments: str, **parameters: Any) -> None:
+        """Bring a row into a condition that takes long to reach otherwise."""
+        query(self.url, f"UPDATE messages SET {assignments} WHERE id = %(row_id)s", row_id=row_id, **parameters)

@@ -1,0 +1,208 @@
+"""What the provider says about a message: any order, any number of times, through any process, one end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.messages import Receipt
+from shared.states import MessageState
+from shared.store import messages
+from tests.store.rig import LONG_AGO, Ground, open_store, query, side_by_side
+
+M = MessageState
+ORDER = (M.SENT, M.DELIVERED, M.READ, M.FAILED)
+RANK = {"sent": 1, "delivered": 2, "read": 3}
+
+
+@pytest.fixture
+def all_examples(ground: Ground) -> Ground:
+    """The ground that all examples of a property share."""
+    return ground
+
+
+def receipt(ground: Ground, state: MessageState, **fields: Any) -> Receipt:
+    """Return a receipt of the first connection whose instant follows from its state."""
+    defaults: dict[str, Any] = {"connection_id": ground.connection, "at": LONG_AGO + timedelta(minutes=ORDER.index(state))}
+    return Receipt(state=state, **(defaults | fields))
+
+
+def sending(ground: Ground, chat: str = "a") -> int:
+    """Return a row that is being sent."""
+    (row_id,) = ground.accept(chat)
+    ground.claim([row_id])
+    return row_id
+
+
+class TestMatching:
+    def test_by_token_and_by_provider_id(self, ground: Ground) -> None:
+        row_id = sending(ground)
+        assert ground.receipts(receipt(ground, M.SENT, token=f"bulkhead:{row_id}:1", provider_id="wamid.1")) == [True]
+        assert ground.state(row_id) == "sent"
+        assert ground.receipts(receipt(ground, M.DELIVERED, provider_id="wamid.1")) == [True]
+        row = ground.row(row_id)
+        assert (row["state"], row["provider_id"]) == ("delivered", "wamid.1")
+        assert row["sent_at"] is not None
+
+    def test_each_receipt_of_a_batch_is_told_apart(self, ground: Ground) -> None:
+        row_id = sending(ground)
+        ours = receipt(ground, M.SENT, token=f"bulkhead:{row_id}:1", provider_id="wamid.1")
+        foreign = receipt(ground, M.SENT, provider_id="wamid.2")
+        assert ground.receipts(foreign, ours, ours, receipt(ground, M.READ, token=f"bulkhead:{row_id}:1")) == [False, True, True, True]
+
+    def test_empty_names_match_nothing(self, ground: Ground) -> None:
+        row_id = sending(ground)
+        assert ground.receipts(receipt(ground, M.SENT)) == [False]
+        assert ground.state(row_id) == "sending"
+        assert ground.receipts() == []
+
+    def test_only_within_the_connection_it_came_through(self, ground: Ground) -> None:
+        """Whoever owns another number must not be able to move our messages."""
+        row_id = sending(ground)
+        ground.settle(row_id, M.SENT, provider_id="wamid.1")
+        other = ground.connect("globex")
+        for names in ({"token": f"bulkhead:{row_id}:1"}, {"provider_id": "wamid.1"}, {"token": f"bulkhead:{row_id}:9"}):
+            assert ground.receipts(receipt(ground, M.READ, connection_id=other, **names)) == [False]
+        assert ground.state(row_id) == "sent"
+
+    def test_a_receipt_of_an_earlier_attempt_proves_the_row(self, ground: Ground) -> None:
+        row_id = sending(ground)
+        ground.settle(row_id, M.QUEUED, code="no_answer")
+        ground.claim([row_id])
+        assert ground.row(row_id)["token"] == f"bulkhead:{row_id}:2"
+        assert ground.receipts(receipt(ground, M.SENT, token=f"bulkhead:{row_id}:1", provider_id="wamid.1")) == [True]
+        assert (ground.state(row_id), ground.row(row_id)["provider_id"]) == ("sent", "wamid.1")
+
+    def test_the_failure_of_an_earlier_attempt_does_not_end_the_one_under_way(self, ground: Ground) -> None:
+        row_id = sending(ground)
+        ground.settle(row_id, M.QUEUED, code="no_answer")
+        ground.claim([row_id])
+        assert ground.receipts(receipt(ground, M.FAILED, token=f"bulkhead:{row_id}:1", code="131000")) == [True]
+        assert ground.state(row_id) == "sending"
+        assert ground.settle(row_id, M.SENT, provider_id="wamid.2")
+        steps = [(step["state"], step["attempt"]) for step in ground.store.run(messages.history, row_id)]
+        assert ("failed", 1) in steps
+
+    def test_the_failure_of_this_attempt_does_also_beside_one_of_an_earlier(self, ground: Ground) -> None:
+        row_id = sending(ground)
+        ground.settle(row_id, M.QUEUED, code="no_answer")
+        ground.claim([row_id])
+        earlier = receipt(ground, M.FAILED, token=f"bulkhead:{row_id}:1", code="131000")
+        this = receipt(ground, M.FAILED, token=f"bulkhead:{row_id}:2", code="131026", at=LONG_AGO + timedelta(hours=1))
+        assert ground.receipts(earlier, this) == [True, True]
+        assert (ground.state(row_id), ground.row(row_id)["error_code"]) == ("failed", "131026")
+
+    def test_a_receipt_may_hold_what_the_database_cannot(self, ground: Ground) -> None:
+        row_id = sending(ground)
+        odd = receipt(ground, M.FAILED, token=f"bulkhead:{row_id}:1", code="1", detail="nul \0", extra={"half": "\ud83d", "deep": [{"a": "\0"}]})
+        assert ground.receipts(odd) == [True]
+        assert ground.store.run(messages.history, row_id)[-1]["extra"] == {"half": "\ufffd", "deep": [{"a": "\ufffd"}]}
+
+
+class TestProof:
+    def test_it_ends_doubt_and_waiting(self, ground: Ground) -> None:
+        doubtful, held, waiting = (sending(ground, chat) for chat in "abc")
+        ground.settle(doubtful, M.IN_DOUBT)
+        ground.settle(held, M.IN_DOUBT)
+        ground.store.run(messages.hold, message_id=held, attempt=1, code="no_evidence", incarnation="x")
+        ground.settle(waiting, M.QUEUED, after_s=3600.0, code="5xx")
+        for row_id in (doubtful, held, waiting):
+            assert ground.receipts(receipt(ground, M.SENT, token=f"bulkhead:{row_id}:1", provider_id=f"p{row_id}")) == [True]
+            row = ground.row(row_id)
+            assert (row["state"], row["in_doubt_at"], row["held_at"], row["not_before"], row["error_code"]) == ("sent", None, None, None, "")
+
+    def test_it_wakes_a_dead_letter_that_went_out_after_all(self, ground: Ground) -> None:
+        row_id = sending(ground)
+        ground.settle(row_id, M.FAILED, code="gave_up")
+        ground.receipts(receipt(ground, M.SENT, token=f"bulkhead:{row_id}:1", provider_id="wamid.1"))
+        assert ground.state(row_id) == "sent"
+
+    def test_that_the_provider_took_it_does_not_undo_that_it_then_refused_it(self, ground: Ground) -> None:
+        row_id = sending(ground)
+        token = f"bulkhead:{row_id}:1"
+        ground.receipts(receipt(ground, M.FAILED, token=token, code="131026"))
+        ground.receipts(receipt(ground, M.SENT, token=token))
+        assert ground.state(row_id) == "failed"
+        assert not ground.settle(row_id, M.SENT, provider_id="wamid.1")
+        ground.receipts(receipt(ground, M.DELIVERED, token=token))
+        assert ground.state(row_id) == "delivered"
+
+    def test_a_deleted_message_stays_deleted(self, ground: Ground) -> None:
+        row_id = sending(ground)
+        ground.settle(row_id, M.SENT, provider_id="wamid.1")
+        ground.set(row_id, "state = 'deleted'")
+        assert ground.receipts(receipt(ground, M.READ, provider_id="wamid.1")) == [True]
+        assert ground.state(row_id) == "deleted"
+
+
+class TestHistory:
+    def test_every_step_is_kept_once_with_the_providers_instant(self, ground: Ground) -> None:
+        row_id = sending(ground)
+        token = f"bulkhead:{row_id}:1"
+        steps = [receipt(ground, state, token=token, extra={"n": 1}) for state in (M.SENT, M.DELIVERED, M.READ)]
+        for one in [*steps, *steps[::-1]]:
+            ground.receipts(one)
+        ground.receipts(*steps, *steps)
+        kept = [(step["state"], step["at"], step["extra"]) for step in ground.store.run(messages.history, row_id)][2:]
+        assert kept == [(one.state, one.at, {"n": 1}) for one in steps]
+
+    def test_also_when_two_processes_hear_it_at_the_same_moment(self, ground: Ground) -> None:
+        rivals = [open_store(ground.url), open_store(ground.url)]
+        for round_ in range(15):
+            ids = [sending(ground, f"{round_}-{number}") for number in range(4)]
+            news = [receipt(ground, state, token=f"bulkhead:{row_id}:1") for row_id in ids for state in (M.SENT, M.DELIVERED)]
+            orders = (news, news[::-1])
+            side_by_side(*(lambda rival=rival, order=order: rival.run(messages.apply_receipts, order) for rival, order in zip(rivals, orders, strict=True)))
+            for row_id in ids:
+                assert sorted(ground.history(row_id)) == ["delivered", "queued", "sending", "sent"]
+                assert ground.state(row_id) == "delivered"
+        for rival in rivals:
+            rival.close()
+
+    def test_refused_and_taken_heard_at_the_same_moment_is_refused(self, ground: Ground) -> None:
+        rivals = [open_store(ground.url), open_store(ground.url)]
+        for round_ in range(25):
+            row_id = sending(ground, f"{round_}")
+            token = f"bulkhead:{row_id}:1"
+            news = (receipt(ground, M.FAILED, token=token, code="1"), receipt(ground, M.SENT, token=token))
+            side_by_side(*(lambda rival=rival, one=one: rival.run(messages.apply_receipts, [one]) for rival, one in zip(rivals, news, strict=True)))
+            assert ground.state(row_id) == "failed"
+        for rival in rivals:
+            rival.close()
+
+
+starts = st.sampled_from(["sending", "sent", "in_doubt", "queued", "failed"])
+news = st.lists(st.sampled_from(ORDER), min_size=1, max_size=8)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(start=starts, arrived=news, cuts=st.lists(st.booleans(), min_size=8, max_size=8), answered_at=st.integers(0, 9))
+def test_every_order_ends_in_the_same_state_and_none_moves_backwards(
+    all_examples: Ground, start: str, arrived: list[MessageState], cuts: list[bool], answered_at: int
+) -> None:
+    """Receipts come in any order and number, cut into any batches; the answer to the send itself may come anywhere between them."""
+    ground = all_examples
+    query(ground.url, "DELETE FROM messages")
+    row_id = sending(ground)
+    if start != "sending":
+        ground.settle(row_id, M(start), provider_id="wamid.1" if start == "sent" else "", after_s=3600.0)
+    batches: list[list[Receipt]] = [[]]
+    for state, cut in zip(arrived, cuts, strict=False):
+        batches[-1].append(receipt(ground, state, token=f"bulkhead:{row_id}:1", provider_id="wamid.1"))
+        if cut:
+            batches.append([])
+    reached = 0
+    for number, batch in enumerate(batches):
+        if number == answered_at:
+            ground.settle(row_id, M.SENT, provider_id="wamid.1")
+        assert all(ground.receipts(*batch))
+        rank = RANK.get(ground.state(row_id), 0 if M.FAILED not in arrived else reached)
+        assert rank >= reached or ground.state(row_id) == "failed"
+        reached = max(reached, rank)
+    said = set(arrived)
+    expected = next((state for state in (M.READ, M.DELIVERED, M.FAILED, M.SENT) if state in said), None)
+    assert ground.state(row_id) == expected
