@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import psycopg2
@@ -20,6 +21,9 @@ from shared.store.pool import Transaction
 from shared.store.store import Store
 from tests.support import ports
 from tests.support.entry import Entry
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 KEY = "key-of-the-tests"
 ANSWER_S = 15.0
@@ -47,11 +51,11 @@ class House:
         entry: the process. url: of its public port. admin: of its own port.
     """
 
-    def __init__(self, home: Path, database_url: str, redis_url: str, **variables: object) -> None:
+    def __init__(self, home: Path, database_url: str, redis_url: str, **variables: Any) -> None:
         first = ports.free_port_block(104)
         self.database_url = database_url
         self.url, self.admin = f"http://127.0.0.1:{first + 100}", f"http://127.0.0.1:{first}"
-        given = {"database_url": database_url, "redis_url": redis_url, "api_key": KEY, "api_port": first + 100, "admin_port": first}
+        given: dict[str, Any] = {"database_url": database_url, "redis_url": redis_url, "api_key": KEY, "api_port": first + 100, "admin_port": first}
         self.entry = Entry("api", home, **(given | variables))
         self._client = requests.Session()
         self._client.trust_env = False
@@ -72,12 +76,16 @@ class House:
 
     def seed(self) -> Self:
         """Make companies alpha and beta."""
+        self.run(_companies)
+        return self
+
+    def run(self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Run a function of `shared.store` in a transaction of its own."""
         store = Store.open(Settings(database_url=self.database_url), ChildEnvironment(process_name="test"), limit=1)
         try:
-            store.run(_companies)
+            return store.run(function, *args, **kwargs)
         finally:
             store.close()
-        return self
 
     def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         """Run a statement in a transaction of its own and return its rows."""
@@ -109,13 +117,17 @@ def _companies(transaction: Transaction) -> None:
 
 
 class CommitThief:
-    """Stands between the API and PostgreSQL, and steals the answer to a commit: told to, it lets one COMMIT through, or not, and cuts the line.
+    """Stands between the API and PostgreSQL and steals the answer to the commit of one message.
+
+    Args:
+        loot: what the transaction must have said before. Only the first such transaction is robbed.
 
     Attributes:
         stolen: set when it has done so.
     """
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, loot: bytes) -> None:
+        self._loot = loot
         parts = urlsplit(database_url)
         place = unquote(dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair).get("host", parts.hostname or ""))
         self._server: Any = f"{place}/.s.PGSQL.{parts.port or 5432}" if place.startswith("/") else (place, parts.port or 5432)
@@ -128,8 +140,7 @@ class CommitThief:
         self._threads[0].start()
 
     def steal(self, *, committed: bool) -> None:
-        """Cut the line at the next COMMIT, after the server has done it or before it hears of it."""
-        self.stolen.clear()
+        """Cut the line at that COMMIT, after the server has done it or before it hears of it."""
         self._mode = "after" if committed else "before"
 
     def close(self) -> None:
@@ -157,10 +168,12 @@ class CommitThief:
                 self._threads[-1].start()
 
     def _ask(self, client: socket.socket, server: socket.socket, doomed: threading.Event) -> None:
+        tempting = False
         with suppress(OSError):
             while asked := client.recv(65536):
+                tempting = tempting or self._loot in asked
                 # a simple query that is nothing but COMMIT: Q, length, text, NUL
-                if self._mode and asked == b"Q\0\0\0\x0bCOMMIT\0":
+                if tempting and self._mode and asked == b"Q\0\0\0\x0bCOMMIT\0":
                     mode, self._mode = self._mode, ""
                     if mode == "after":
                         doomed.set()

@@ -55,11 +55,12 @@ def test_a_group_is_a_chat_of_a_browser_session(house: House) -> None:
 
 
 def test_the_longest_text_of_each_channel_is_accepted_however_it_is_escaped(house: House) -> None:
+    escaped = "\\ud83d\\ude00"
     for index, limit in ((0, 4096), (1, 65536)):
         answer = house.call(
             "POST",
             f"/api/v2/messages/text/alpha/{CHAT}",
-            data='{"phoneIndex": %d, "message": "%s"}' % (index, "\\ud83d\\ude00" * limit),
+            data=f'{{"phoneIndex": {index}, "message": "{escaped * limit}"}}',
             headers={"Content-Type": "application/json"},
         )
         assert answer.status_code == 202, answer.text

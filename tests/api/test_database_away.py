@@ -1,0 +1,103 @@
+"""PostgreSQL away: stopped, frozen, or lost in the very moment of the commit. Never a half acceptance, and back as soon as it is back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from embedded import addresses
+from shared.settings import Settings
+from shared.store import migrate
+from tests.api.house import House, problem
+from tests.support.entry import Entry
+from tests.support.servers import Servers
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def postgres() -> Iterator[Entry]:
+    """A PostgreSQL of our own, to be ill-treated."""
+    home = Path(tempfile.mkdtemp(prefix="bh-"))
+    with Entry("postgres", home) as server:
+        server.start().wait_ready()
+        migrate.apply(addresses.database_url(Settings(bulkhead_home=home)))
+        yield server
+        server.stop()
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def house(home: Path, postgres: Entry, servers: Servers) -> Iterator[House]:
+    """An API over it, with short time limits."""
+    url = addresses.database_url(Settings(bulkhead_home=postgres.home))
+    with House(home, url, servers.new_redis(), database_query_s=2, database_connect_s=1) as made:
+        yield made.seed().start()
+
+
+def server_processes(postgres: Entry) -> list[int]:
+    """Return the server's processes without its wrapper."""
+    return list(postgres.descendants())
+
+
+def refused(house: House) -> dict[str, object]:
+    answer = house.send("into the void", chat="15550100300")
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert answer.elapsed.total_seconds() < 6
+    return problem(answer)
+
+
+def accepted(house: House) -> bool:
+    return bool(house.send("back again", chat="15550100301").status_code == 202)
+
+
+def test_a_frozen_database_is_a_503_in_seconds_and_all_is_well_when_it_thaws(house: House, postgres: Entry) -> None:
+    assert accepted(house)
+    frozen = server_processes(postgres)
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(30) as pool:
+            shown = list(pool.map(lambda _: refused(house), range(30)))
+        assert {str(one["type"]) for one in shown} <= {"database_unavailable", "acceptance_unknown"}
+        assert house.call("GET", "/livez", key=None).status_code == 200, "the process itself is well"
+        everything = house.call("GET", "/health/all")
+        assert everything.elapsed.total_seconds() < 4
+        assert everything.json()["status"] == "down"
+        assert everything.json()["database"]["reachable"] is False
+        assert everything.json()["redis"]["reachable"] is True
+        page = house.call("GET", "/dashboard/data").json()
+        assert page["queue"] is page["connections"] is page["events"] is None
+        eventually(lambda: house.call("GET", "/readyz", key=None).status_code == 503, 10, "it says that it is not ready")
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    eventually(lambda: accepted(house), 10, "messages are accepted again")
+    eventually(lambda: house.call("GET", "/readyz", key=None).status_code == 200, 10, "it is ready again")
+    surely_not = [one for one in shown if one["type"] == "database_unavailable"]
+    rows = house.sql("SELECT id FROM messages WHERE chat_id = '15550100300'")
+    assert len(rows) <= len(shown) - len(surely_not), "what was surely not accepted is not there"
+
+
+def test_a_killed_database_is_a_503_at_once_and_is_found_again(house: House, postgres: Entry) -> None:
+    assert accepted(house)
+    for pid in server_processes(postgres):
+        os.kill(pid, signal.SIGKILL)
+    assert postgres.wait_exit() != 0
+    for _ in range(3):
+        assert refused(house)["type"] == "database_unavailable"
+    assert house.call("GET", "/api/v2/connections/alpha").status_code == 503
+    assert problem(house.call("GET", "/api/v2/messages/alpha/15550100300"))["type"] == "database_unavailable"
+    health = house.call("GET", "/health/all").json()
+    assert health["status"] == "down"
+    assert "reason" in health["database"]
+    postgres.start().wait_ready()
+    eventually(lambda: accepted(house), 10, "messages are accepted again")
+    assert house.sql("SELECT id FROM messages WHERE chat_id = '15550100300'") == []

@@ -1,0 +1,119 @@
+"""The API as a process: what it does not start without, what it counts and writes, how it leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.process.exit_codes import ExitCode
+from tests.api.house import CHAT, KEY, House, problem
+from tests.support.servers import Servers
+from tests.support.waiting import eventually
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [("API_KEY", "start the orchestrator once"), ("DATABASE_URL", "the orchestrator fills it in"), ("REDIS_URL", "the orchestrator fills it in")],
+)
+def test_it_does_not_start_without(home: Path, missing: str, said: str) -> None:
+    given = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1/0", "API_KEY": KEY} | {missing: ""}
+    with House(home, given["DATABASE_URL"], given["REDIS_URL"], api_key=given["API_KEY"]) as house:
+        house.entry.start()
+        assert house.entry.wait_exit() == ExitCode.CONFIGURATION
+        text = house.entry.log.read_text()
+        assert f"{missing} is empty" in text
+        assert said in text
+
+
+def test_the_key_is_read_from_the_home(home: Path) -> None:
+    (home / "api_key").write_text("kept-in-the-home\n")
+    with House(home, "postgresql://nobody@127.0.0.1:1/none", "redis://127.0.0.1:1/0", api_key="") as house:
+        house.start()
+        assert house.call("GET", "/health/all", key="kept-in-the-home").status_code == 200
+        assert problem(house.call("GET", "/health/all"))["type"] == "key_invalid"
+
+
+def test_requests_are_counted_by_route_and_never_by_chat(house: House) -> None:
+    house.send("counted")
+    house.send("")
+    house.call("GET", "/nowhere/at/all")
+    text = house.call("GET", "/metrics", key=None).text
+    route = "/api/v2/messages/text/{companyId}/{chatId}"
+    assert re.search(rf'bulkhead_http_requests_total{{method="POST",route="{re.escape(route)}",status="202"}} \d', text)
+    assert re.search(rf'bulkhead_http_request_seconds_count{{route="{re.escape(route)}"}} \d', text)
+    assert 'bulkhead_http_requests_total{method="GET",route="none",status="404"}' in text
+    assert 'bulkhead_http_problems_total{type="text_empty"}' in text
+    assert 'bulkhead_messages_accepted_total{connection_type="meta_direct"}' in text
+    assert CHAT not in text
+
+
+def test_logs_name_the_route_and_nobody(home: Path, database_url: str, servers: Servers) -> None:
+    with House(home, database_url, servers.new_redis(), log_level="debug") as house:
+        house.seed().start()
+        house.send("a private text", headers={"X-Request-Id": "trace-7", "Idempotency-Key": "private-key"})
+        house.send("a private text" * 1000)
+        house.call("GET", f"/api/v2/messages/alpha/{CHAT}/abc")
+        assert house.entry.stop() == 0
+        text = house.entry.log.read_text()
+    lines: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
+    (line,) = [line for line in lines if line.get("correlation_id") == "trace-7"]
+    assert line["event"] == "request_answered"
+    assert (line["route"], line["method"], line["status"]) == ("/api/v2/messages/text/{companyId}/{chatId}", "POST", 202)
+    assert line["duration_ms"] > 0
+    for secret in (CHAT, "a private text", "key-of-the-tests", "private-key"):
+        assert secret not in text
+
+
+def test_told_to_stop_it_answers_who_waits_and_leaves(home: Path, database_url: str, servers: Servers) -> None:
+    with House(home, database_url, servers.new_redis()) as house:
+        house.seed().start()
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(house.send, "waiting", headers={"Prefer": "wait=60"})
+            eventually(lambda: house.sql("SELECT id FROM messages"), 5, "the row is there")
+            house.entry.process.terminate()
+            answer = waiting.result(10)
+        assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+        assert house.entry.wait_exit() == ExitCode.OK
+
+
+def test_an_error_that_nobody_foresaw_is_a_500_and_the_process_goes_on(home: Path, database_url: str, servers: Servers) -> None:
+    with House(home, database_url, servers.new_redis()) as house:
+        house.seed().start()
+        before = house.entry.process.pid
+        house.sql("ALTER TABLE messages RENAME COLUMN content TO lost")
+        answer = house.send("what now?")
+        shown = problem(answer)
+        assert (answer.status_code, shown["type"]) == (500, "internal_error")
+        assert "content" not in answer.text
+        assert house.call("GET", "/health", key=None).json()["errorCount"] == 1
+        house.sql("ALTER TABLE messages RENAME COLUMN lost TO content")
+        assert house.send("on we go").status_code == 202
+        assert house.entry.process.poll() is None
+        assert house.entry.process.pid == before
+        (line,) = [line for line in map(json.loads, house.entry.log.read_text().splitlines()) if line["event"] == "request_failed"]
+        assert line["correlation_id"] == shown["instance"]
+        assert "UndefinedColumn" in line["traceback"]
+
+
+def test_before_the_schema_is_there_it_is_a_503(home: Path, empty_database_url: str, servers: Servers) -> None:
+    with House(home, empty_database_url, servers.new_redis()) as house:
+        house.start()
+        assert problem(house.send("too early"))["type"] == "database_unavailable"
+        assert problem(house.call("GET", "/api/v2/connections/alpha"))["type"] == "database_unavailable"
+        health = house.call("GET", "/health/all")
+        assert health.status_code == 200
+        assert health.json()["status"] in ("down", "degraded")
+
+
+def test_hypertext_upgrades_are_refused(house: House) -> None:
+    answer = house.call(
+        "GET",
+        "/dashboard",
+        headers={"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="},
+    )
+    assert answer.status_code == 403
