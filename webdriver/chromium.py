@@ -40,13 +40,16 @@ FLAGS: Final = (
     "--disable-quic",
     # what a page that nobody looks at does not need, and what would slow it down because nobody looks
     "--disable-gpu",
+    "--disable-software-rasterizer",
     "--disable-dev-shm-usage",
     "--disable-breakpad",
+    "--disable-crashpad-for-testing",
+    "--enable-features=NetworkServiceInProcess2",
     "--disable-notifications",
     "--disable-backgrounding-occluded-windows",
     "--disable-background-timer-throttling",
     "--disable-renderer-backgrounding",
-    "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider,AcceptCHFrame,InterestFeedContentSuggestions,CalculateNativeWinOcclusion",
+    "--disable-features=SpareRendererForSitePerProcess,PreloadTopChromeWebUI,WebUIOmniboxPopup,Translate,OptimizationHints,MediaRouter,CalculateNativeWinOcclusion",
 )
 """The same for every session; docs/webdriver.md says what they cost and save."""
 
@@ -131,7 +134,7 @@ class Chromium:
         if threading.current_thread() is not threading.main_thread():
             # the death signal is bound to the thread that forks: any other may end before the process does
             raise ChromiumFailed("Chromium can be started from the main thread only")
-        profile.claim(launch.profile, holds_slot_lock=bool(launch.keep_open))
+        await asyncio.to_thread(profile.claim, launch.profile, holds_slot_lock=bool(launch.keep_open))
         port_file = launch.profile / _PORT_FILE
         port_file.unlink(missing_ok=True)
         (launch.profile / _LOG).unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 OWNER_GONE = 75
+NICER = 5
 
 
 def become(owner: int, command: list[str]) -> None:
@@ -20,6 +21,8 @@ def become(owner: int, command: list[str]) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    # browsers that start must not keep the process that watches them, or any other kind, from the processor
+    os.nice(NICER)
     # another parent means that the owner died before the line above could count
     if os.getppid() == owner:
         os.execv(command[0], command)  # noqa: S606 - replacing this process is the purpose

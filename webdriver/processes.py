@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from shared.clock import monotonic
+
 MARKER: Final = "--bulkhead-session="
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _POLL_S: Final = 0.02
@@ -81,12 +83,12 @@ def resident_mb(pids: Iterable[int]) -> dict[str, float]:
 
 async def end(pids: Callable[[], list[int]], by: float) -> list[int]:
     """Send SIGKILL to what `pids` names until it names nothing, at most until the monotonic instant `by`. Returns what is left."""
-    loop = asyncio.get_running_loop()
-    while left := pids():
+    # in a thread: /proc waits for a process that is busy with its memory, as a browser that starts is
+    while left := await asyncio.to_thread(pids):
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if loop.time() >= by:
+        if monotonic() >= by:
             return left
         await asyncio.sleep(_POLL_S)
     return []

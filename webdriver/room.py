@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -26,8 +27,8 @@ from webdriver.wa_js import Library
 log = logger(__name__)
 
 _REAL: Final = "https://web.whatsapp.com/"
-_STARTS_AT_ONCE: Final = 4
-"""Sessions that start at the same time: enough for 50 in minutes, few enough that those which run keep answering."""
+_FEWEST_STARTS, _MOST_STARTS = 2, 8
+"""Sessions that start at the same time, one for each processor: 50 are there in minutes, and those that run keep answering."""
 
 _BEAT_LIMIT_S: Final = 20.0
 _CLOSE_SESSIONS_S: Final = 4.0
@@ -52,7 +53,7 @@ class WebdriverRoom:
             url=settings.whatsapp_web_url or _REAL,
             slot_lock_fd=child.supervised.lock_fd,
             library=Library(settings.wa_js_path, settings.path("cache")).source,
-            starts=asyncio.Semaphore(_STARTS_AT_ONCE),
+            starts=asyncio.Semaphore(min(_MOST_STARTS, max(_FEWEST_STARTS, len(os.sched_getaffinity(0))))),
             policy=SessionPolicy(),
         )
         self._sessions = Sessions(Records(child.store, child.kind, child.identity.process_incarnation), self._ground, child.spawn)

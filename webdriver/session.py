@@ -164,6 +164,9 @@ class Session:
             while True:
                 started = monotonic()
                 wait_s = await self._one_life(attempt)
+                if (task := asyncio.current_task()) and task.cancelling():
+                    # the cancellation met an error on its way out
+                    raise asyncio.CancelledError
                 if self.desired is DesiredSession.LOGGED_OUT and self.state is S.LOGGED_OUT:
                     return
                 attempt = 2 if monotonic() - started >= self._policy.stable_s else attempt + 1
