@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import Enum, auto
 from typing import Final
 
 from meta import errors, payloads
@@ -75,7 +76,10 @@ class MetaChannel:
         account = await self._accounts.find(doubt.message.connection_id)
         if not isinstance(account, Account):
             return None
-        if not await self._store.call(_is_proven_silent, self._kind, account.source, doubt.claimed_at):
+        silence = await self._store.call(_silence, self._kind, account.source, doubt.claimed_at)
+        if silence is _Silence.UNREAD:
+            return InDoubt(code="webhooks_unread", detail="webhooks that wait to be read may hold the proof")
+        if silence is _Silence.UNPROVEN:
             return None
         return Retry(code="not_sent", detail="webhooks are alive and silent about it", after_s=0.0, counts=False)
 
@@ -130,6 +134,18 @@ def _unusable(account: Unusable | None) -> Retry:
     return Retry(code="credentials_unusable", detail=account.problem, after_s=UNUSABLE_S, counts=False)
 
 
-def _is_proven_silent(transaction: Transaction, kind: str, source: str, since: datetime) -> bool:
-    """Whether something came through the source's door since then, and everything that came has been read."""
-    return inbound.backlog(transaction, kind).oldest_s < _LAG_S and inbound.heard_since(transaction, source, since)
+class _Silence(Enum):
+    """What the silence of webhooks about a message is worth."""
+
+    PROVEN = auto()
+    """Something else came since then, and everything that came has been read."""
+    UNPROVEN = auto()
+    """Nothing at all came: perhaps nothing can."""
+    UNREAD = auto()
+    """Something came and has not been read."""
+
+
+def _silence(transaction: Transaction, kind: str, source: str, since: datetime) -> _Silence:
+    if inbound.backlog(transaction, kind).oldest_s >= _LAG_S:
+        return _Silence.UNREAD
+    return _Silence.PROVEN if inbound.heard_since(transaction, source, since) else _Silence.UNPROVEN

@@ -1,0 +1,78 @@
+"""One town for those tests that leave it running; another for each test that kills."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.settings import Settings, load
+from tests.conftest import settings_variables
+from tests.meta.seed import SECRETS
+from tests.meta.town import Town
+from tests.sandbox.house import House, Receiver
+from tests.support import environment
+from tests.support.servers import Servers
+
+QUICK = {"in_doubt_window_s": 1, "meta_send_s": 1.5, "retry_base_meta_s": 0.2, "meta_instances": 1}
+
+
+def town_settings(home: Path, database_url: str, redis_url: str, **more: Any) -> Settings:
+    """Return settings of a town whose sandbox stands in for every provider."""
+    variables = settings_variables(home)
+    sandbox = f"http://127.0.0.1:{variables['SANDBOX_PORT']}"
+    addresses = {"graph_base_url": f"{sandbox}/graph", "d360_base_url": f"{sandbox}/d360"}
+    own = {"database_url": database_url, "redis_url": redis_url, **addresses, **SECRETS, **QUICK, **more}
+    return load(variables | environment.as_environ(own))
+
+
+@pytest.fixture(scope="module")
+def running_town(servers: Servers) -> Iterator[Town]:
+    """Processes that live as long as the module's tests."""
+    home = Path(tempfile.mkdtemp(prefix="bh-"))
+    name, url = servers.new_database()
+    with Town(town_settings(home, url, servers.new_redis())) as town:
+        yield town.start()
+    servers.drop_database(name)
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def town(running_town: Town) -> Town:
+    """The running town with the sandbox as at its start."""
+    running_town.reset()
+    return running_town
+
+
+@pytest.fixture
+def own_town(home: Path, database_url: str, redis_url: str) -> Iterator[Callable[..., Town]]:
+    """Function that returns a town of the test's own, not started: `own_town(meta_send_s=3)`."""
+    made: list[Town] = []
+
+    def build(**more: Any) -> Town:
+        made.append(Town(town_settings(home, database_url, redis_url, **more)))
+        return made[-1]
+
+    yield build
+    for town in made:
+        town.close()
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A sandbox in a thread, for tests that leave no fault armed in it."""
+    receiver = Receiver()
+    with House(tmp_path_factory.mktemp("sandbox"), receiver) as started:
+        yield started
+    receiver.close()
+
+
+@pytest.fixture
+def at_sandbox(settings: Callable[..., Settings], database_url: str, sandbox: House) -> Callable[..., Settings]:
+    """Function that returns settings of a channel whose provider is the sandbox."""
+    base = {"database_url": database_url, "graph_base_url": f"{sandbox.base}/graph", "d360_base_url": f"{sandbox.base}/d360", **SECRETS, **QUICK}
+    return lambda **more: settings(**base | more)

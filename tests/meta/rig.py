@@ -1,0 +1,101 @@
+"""The channel in this process: a real store, and a sandbox behind a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+
+from meta.accounts import Accounts
+from meta.channel import MetaChannel
+from meta.graph import Graph
+from meta.processor import Processor
+from shared.clock import monotonic
+from shared.kinds import kind_named
+from shared.messages import OutboundMessage, Outcome
+from shared.process.metrics import Metrics
+from shared.secrets import Vault
+from shared.settings import ChildEnvironment, Settings
+from shared.store.messages import Doubt
+from shared.store.store import Store
+from tests.meta.seed import DIRECT, ROWS, seed
+
+KIND: Final = kind_named("meta")
+TYPES: Final = {index: connection_type for index, connection_type, _account, _credentials in ROWS}
+_T = TypeVar("_T")
+
+
+def run(scenario: Coroutine[Any, Any, _T]) -> _T:
+    """Run one scenario; an error that nobody handled on the loop fails it."""
+
+    async def watched() -> _T:
+        loop, unhandled = asyncio.get_running_loop(), []
+        loop.set_exception_handler(lambda _, context: unhandled.append(context))
+        result = await asyncio.wait_for(scenario, 60)
+        assert not unhandled, unhandled
+        return result
+
+    return asyncio.run(watched())
+
+
+class Rig:
+    """Everything that a channel needs.
+
+    Attributes:
+        ids: connection ids by phone index.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store.open(settings, ChildEnvironment(process_name="meta", process_incarnation="test"), limit=8)
+        self.vault = Vault.from_settings(settings)
+        self.ids: Mapping[int, int] = self.store.run(seed, self.vault)
+        self.metrics = Metrics()
+        self.accounts = Accounts(self.store, self.vault, settings, KIND, incarnation="test")
+        self.graph = Graph(connections=50)
+        self.channel = MetaChannel(self.store, self.accounts, self.graph, self.metrics, kind=KIND.name, window_s=settings.in_doubt_window_s)
+        self.processor = Processor(self.store, self.accounts, self.metrics, kind=KIND.name)
+
+    def message(self, row_id: int = 1, *, phone_index: int = DIRECT, chat: str = "15550100200", **fields: Any) -> OutboundMessage:
+        """Return a claimed row."""
+        values: dict[str, Any] = {
+            "id": row_id,
+            "company_id": "demo",
+            "connection_id": self.ids[phone_index],
+            "connection_type": TYPES[phone_index],
+            "chat_id": chat,
+            "type": "text",
+            "content": {"body": "Hello"},
+            "attempt": 1,
+            "token": f"bulkhead:{row_id}:1",
+            "incarnation": "test",
+        }
+        return OutboundMessage(**values | fields)
+
+    async def send(self, message: OutboundMessage | None = None, *, within_s: float = 2.0) -> Outcome:
+        """Send one message."""
+        return await self.channel.send(message or self.message(), _no_token, monotonic() + within_s)
+
+    def doubt(self, message: OutboundMessage, doubt_s: float, claimed_ago_s: float) -> Doubt:
+        """Return a row in doubt."""
+        return Doubt(message=message, doubt_s=doubt_s, claimed_at=datetime.now(UTC) - timedelta(seconds=claimed_ago_s), policy=None)
+
+
+async def _no_token(_token: str) -> None:
+    raise AssertionError("the token is written with the claim")
+
+
+@asynccontextmanager
+async def rig(settings: Settings) -> AsyncIterator[Rig]:
+    """Open and close a rig in the running loop."""
+    made = Rig(settings)
+    try:
+        yield made
+    finally:
+        await made.graph.close()
+        made.store.close()
+
+
+MakeSettings = Callable[..., Settings]

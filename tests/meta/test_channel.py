@@ -1,0 +1,265 @@
+"""The channel over real HTTP: what each code, each fault and each broken network becomes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from meta.errors import RULES, Kind
+from shared.messages import Dead, InDoubt, Outcome, Retry, Sent
+from shared.settings import Settings
+from shared.store import connections, inbound
+from shared.store.inbound import RawEvent
+from tests.meta.rig import KIND, Rig, rig, run
+from tests.meta.seed import COMPANY, D360, DIRECT, EMBEDDED, ROWS, sealed
+from tests.sandbox.house import House
+
+AtSandbox = Callable[..., Settings]
+
+
+def kind_of(outcome: Outcome) -> Kind:
+    """Return what an outcome shows of the rule behind it."""
+    match outcome:
+        case Dead():
+            return Kind.DEAD
+        case Retry(counts=True):
+            return Kind.RETRY
+        case Retry():
+            return Kind.THROTTLE
+    raise AssertionError(outcome)
+
+
+def test_every_code_of_the_table_over_http(at_sandbox: AtSandbox, sandbox: House) -> None:
+    async def scenario() -> dict[int, tuple[Kind, Kind]]:
+        seen = {}
+        for code, rule in RULES.items():
+            async with rig(at_sandbox()) as own:
+                sandbox.arm("error", code=code)
+                outcome = await own.send()
+                assert not isinstance(outcome, Sent | InDoubt)
+                assert outcome.code == str(code)
+                assert "fbtrace_id" in outcome.detail
+                paused = own.store.run(connections.by_index, COMPANY, DIRECT).status == "paused"  # type: ignore[union-attr]  # it was seeded
+                own.store.run(connections.resume, own.ids[DIRECT])
+                seen[code] = (Kind.PAUSE if paused else kind_of(outcome), rule.kind)
+        return seen
+
+    wrong = {code: pair for code, pair in run(scenario()).items() if pair[0] is not pair[1]}
+    assert not wrong
+
+
+FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "cut_before": ("no_answer", {}),
+    "cut_after": ("no_answer", {}),
+    "hang": ("no_answer", {}),
+    "hang_after": ("no_answer", {}),
+    "5xx_after_accept": ("http_502", {"http_status": 502}),
+    "error": ("http_500", {"http_status": 500}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("phone_index", [DIRECT, D360])
+def test_what_may_have_been_taken_is_in_doubt(at_sandbox: AtSandbox, sandbox: House, fault: str, phone_index: int) -> None:
+    expected, details = FAULTS[fault]
+
+    async def scenario() -> tuple[Outcome, Outcome]:
+        async with rig(at_sandbox()) as own:
+            sandbox.arm(fault, **details)
+            first = await own.send(own.message(phone_index=phone_index), within_s=0.5)
+            return first, await own.send(own.message(2, phone_index=phone_index))
+
+    first, second = run(scenario())
+    assert isinstance(first, InDoubt)
+    assert first.code == expected
+    assert isinstance(second, Sent), "the next send finds a connection that works"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{port}", "http://no-such-host.invalid", "https://127.0.0.1:{sandbox}", "not an address"])
+def test_what_surely_never_left_is_tried_again(at_sandbox: AtSandbox, sandbox: House, address: str) -> None:
+    graph = address.format(port=free_port(), sandbox=sandbox.base.rpartition(":")[2])
+
+    async def scenario() -> Outcome:
+        async with rig(at_sandbox(graph_base_url=graph)) as own:
+            return await own.send()
+
+    outcome = run(scenario())
+    assert isinstance(outcome, Retry), outcome
+    assert (outcome.code, outcome.counts) == ("connection_failed", True)
+
+
+def test_a_server_that_accepts_and_says_nothing_is_in_doubt_and_one_that_never_accepts_is_not(at_sandbox: AtSandbox) -> None:
+    async def scenario() -> tuple[Outcome, Outcome]:
+        with socket.create_server(("127.0.0.1", 0), backlog=5) as silent:
+            async with rig(at_sandbox(graph_base_url=f"http://127.0.0.1:{silent.getsockname()[1]}")) as own:
+                connected = await own.send(within_s=0.3)
+        async with rig(at_sandbox()) as own:
+            # its deadline has passed before a connection could be had
+            return connected, await own.send(within_s=-1.0)
+
+    connected, late = run(scenario())
+    assert isinstance(connected, InDoubt)
+    assert isinstance(late, Retry)
+
+
+def test_an_endless_answer_is_not_read_to_its_end(at_sandbox: AtSandbox) -> None:
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+                await writer.drain()
+        except ConnectionError:
+            writer.close()
+
+    async def scenario() -> Outcome:
+        server = await asyncio.start_server(flood, "127.0.0.1", 0)
+        async with rig(at_sandbox(graph_base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")) as own:
+            outcome = await own.send()
+        server.close()
+        return outcome
+
+    outcome = run(scenario())
+    assert isinstance(outcome, InDoubt)
+    assert outcome.code == "answer_unreadable"
+
+
+def test_sends_share_connections(at_sandbox: AtSandbox, sandbox: House) -> None:
+    async def scenario() -> int:
+        async with rig(at_sandbox()) as own:
+            for number in range(20):
+                assert isinstance(await own.send(own.message(number)), Sent)
+            connector = own.graph._session.connector
+            assert connector is not None
+            return sum(len(idle) for idle in connector._conns.values())
+
+    assert run(scenario()) == 1
+
+
+def test_a_throttled_connection_is_not_called_and_others_are(at_sandbox: AtSandbox, sandbox: House) -> None:
+    async def scenario() -> tuple[Outcome, ...]:
+        async with rig(at_sandbox()) as own:
+            sandbox.arm("error", code=131057)
+            refused = await own.send()
+            since = sandbox.ledger()[-1]["seq"]
+            waiting = await own.send(own.message(2, chat="15550100201"))
+            other = await own.send(own.message(3, phone_index=EMBEDDED))
+            assert len(sandbox.ledger("accepted", since=since)) == 1
+            return refused, waiting, other
+
+    refused, waiting, other = run(scenario())
+    assert isinstance(refused, Retry)
+    assert isinstance(waiting, Retry)
+    assert (refused.code, refused.counts, waiting.code, waiting.counts) == ("131057", False, "throttled", False)
+    assert waiting.after_s is not None
+    assert 14 < waiting.after_s <= 15
+    assert isinstance(other, Sent)
+
+
+def observed(own: Rig) -> Any:
+    return next(row for row in own.store.run(connections.of_company, COMPANY) if row["phone_index"] == DIRECT)
+
+
+def store_credentials(own: Rig, phone_index: int, credentials: str) -> None:
+    _, connection_type, account_id, _ = next(row for row in ROWS if row[0] == phone_index)
+    own.store.run(
+        connections.ensure, company_id=COMPANY, phone_index=phone_index, connection_type=connection_type, account_id=account_id, credentials=credentials
+    )
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    ["", "rubbish", "k1.AAAA.AAAA", "sealed elsewhere", {"access_token": ""}, {}, {"access_token": 5}, {"access_token": "a\r\nX: y"}, [], "not JSON"],
+    ids=repr,
+)
+def test_credentials_that_do_not_serve_hold_the_message_until_they_are_mended(at_sandbox: AtSandbox, sandbox: House, credentials: Any) -> None:
+    async def scenario() -> tuple[Outcome, Any, Outcome, Any]:
+        async with rig(at_sandbox()) as own:
+            good = own.store.run(connections.by_index, COMPANY, DIRECT)
+            assert good is not None
+            if isinstance(credentials, str) and credentials != "not JSON":
+                stored = sealed(own.vault, EMBEDDED, {"access_token": "x"}) if credentials == "sealed elsewhere" else credentials
+            else:
+                stored = sealed(own.vault, DIRECT, credentials)
+            store_credentials(own, DIRECT, stored)
+            await own.accounts.refresh()
+            before = await own.send()
+            seen = observed(own)
+            store_credentials(own, DIRECT, good.credentials)
+            await own.accounts.refresh()
+            healed = await own.send()
+            return before, seen, healed, observed(own)
+
+    before, seen, after, mended = run(scenario())
+    assert isinstance(before, Retry)
+    assert (before.code, before.counts) == ("credentials_unusable", False)
+    assert (seen["observed"], seen["detail"]) == ("misconfigured", before.detail)
+    assert isinstance(after, Sent)
+    assert (mended["observed"], mended["detail"]) == ("ready", "")
+
+
+def test_secrets_are_never_shown(at_sandbox: AtSandbox) -> None:
+    async def scenario() -> str:
+        async with rig(at_sandbox()) as own:
+            found = [await own.accounts.find(row_id) for row_id in own.ids.values()]
+            return repr(found) + repr(own.accounts)
+
+    shown = run(scenario())
+    assert "Account(" in shown
+    assert not [secret for _, _, _, credentials in ROWS for secret in credentials.values() if secret in shown]
+
+
+def test_a_connection_that_was_made_just_now_is_found(at_sandbox: AtSandbox) -> None:
+    async def scenario() -> tuple[Outcome, Outcome]:
+        async with rig(at_sandbox()) as own:
+            await own.accounts.refresh()
+            unknown = await own.send(own.message(connection_id=999_999))
+            own.accounts._known, own.accounts._refreshed_at = {}, None
+            return unknown, await own.send()
+
+    unknown, known = run(scenario())
+    assert isinstance(unknown, Retry)
+    assert (unknown.code, unknown.counts) == ("connection_unknown", False)
+    assert isinstance(known, Sent)
+
+
+@pytest.mark.parametrize(
+    ("doubt_s", "heard", "unread_s", "expected"),
+    [
+        (0.5, "meta", None, None),  # the window is not over
+        (1.5, "", None, None),  # no sign of life at all
+        (1.5, "d360", None, None),  # another door is alive
+        (1.5, "meta", None, "not_sent"),
+        (1.5, "meta", 5.0, "webhooks_unread"),  # the proof may wait in the journal
+        (1.5, "meta", 0.1, "not_sent"),  # what came this instant is being read
+    ],
+)
+def test_evidence_that_a_message_was_not_sent(at_sandbox: AtSandbox, doubt_s: float, heard: str, unread_s: float | None, expected: str | None) -> None:
+    async def scenario() -> Outcome | None:
+        async with rig(at_sandbox(in_doubt_window_s=1)) as own:
+            source = f"d360:{own.ids[D360]}" if heard == "d360" else heard
+            if heard:
+                (read,) = own.store.run(inbound.journal, KIND.name, [RawEvent(source=source, body=b"{}")])
+                own.store.run(inbound.finish, {read: ""})
+            if unread_s is not None:
+                own.store.run(unread_since, unread_s)
+            return await own.channel.look_up(own.doubt(own.message(), doubt_s, doubt_s + 1))
+
+    found = run(scenario())
+    assert (found.code if isinstance(found, Retry | InDoubt) else found) == expected
+
+
+def unread_since(transaction: Any, seconds: float) -> None:
+    """Journal an event that came so long ago and was not read."""
+    (row_id,) = inbound.journal(transaction, KIND.name, [RawEvent(source="meta", body=b"{}")])
+    transaction._cursor.execute("UPDATE inbound_journal SET received_at = now() - make_interval(secs => %s) WHERE id = %s", (seconds, row_id))

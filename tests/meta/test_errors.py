@@ -1,0 +1,130 @@
+"""What answers mean: the table, the rules beyond it, and all shapes of bodies."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from meta.errors import RULES, Accepted, Kind, Reading, Refusal, Scope, Unclear, read, rule_of
+from meta.graph import Answer
+
+RETRY = {1, 2, 131000, 131016, 133004, 133015}
+THROTTLE = {4, 17, 32, 341, 613, 80007, 130429, 131048, 131056, 131057}
+PAUSE = {0, 104, 190, 368, 131031, 131042}
+
+
+def answer(status: int, body: Any, **headers: str) -> Reading:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return read(Answer(status, raw, {name.replace("_", "-"): value for name, value in headers.items()}))
+
+
+def error(code: object, status: int = 400, **more: Any) -> Refusal:
+    read_as = answer(status, {"error": {"message": "words", "type": "OAuthException", "code": code, **more}})
+    assert isinstance(read_as, Refusal)
+    return read_as
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_each_code_asks_for_what_metas_documents_say(code: int) -> None:
+    expected = Kind.RETRY if code in RETRY else Kind.THROTTLE if code in THROTTLE else Kind.PAUSE if code in PAUSE else Kind.DEAD
+    for status in (400, 429, 500):
+        refusal = error(code, status)
+        assert refusal.rule.kind is expected, "the status changes nothing"
+        assert refusal.code == str(code)
+
+
+def test_the_sets_name_no_code_that_is_not_in_the_table() -> None:
+    assert RULES.keys() >= RETRY | THROTTLE | PAUSE
+
+
+def test_waits_of_throttles() -> None:
+    assert (RULES[131056].wait.base_s, RULES[131056].wait.growth, RULES[131056].wait.scope) == (1, 4, Scope.CHAT)
+    assert RULES[130429].wait.scope is Scope.CONNECTION
+    assert RULES[131048].wait.base_s >= 3600
+    assert RULES[4].wait.base_s >= 60
+    assert RULES[133015].after_s == 300
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "more", "kind"),
+    [
+        (999999, 400, {}, Kind.DEAD),
+        (999999, 503, {}, Kind.RETRY),
+        (999999, 400, {"is_transient": True}, Kind.RETRY),
+        (131026, 500, {"is_transient": True}, Kind.DEAD),
+        (200, 403, {}, Kind.DEAD),
+        (299, 500, {}, Kind.DEAD),
+        ("190", 401, {}, Kind.PAUSE),
+    ],
+)
+def test_unknown_codes_go_by_rule(code: object, status: int, more: dict[str, Any], kind: Kind) -> None:
+    assert error(code, status, **more).rule.kind is kind
+
+
+def test_an_error_body_is_no_result_whatever_its_status() -> None:
+    assert error(131030, 200).rule.kind is Kind.DEAD
+
+
+def test_details_and_trace_are_kept_and_numbers_are_not() -> None:
+    refusal = error(131026, error_data={"details": "to +1 555 010 0200: no"}, error_subcode=2655007, fbtrace_id="Axyz")
+    assert refusal.detail == "to [number]: no (subcode 2655007, fbtrace_id Axyz)"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [(401, "360dialog_401", Kind.PAUSE), (403, "360dialog_403", Kind.PAUSE), (400, "360dialog_400", Kind.DEAD), (429, "360dialog_429", Kind.THROTTLE)],
+)
+def test_360dialogs_own_body(status: int, code: str, kind: Kind) -> None:
+    refusal = answer(status, {"meta": {"developer_message": "Invalid api key", "http_code": status, "success": False}})
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.rule.kind, refusal.detail) == (code, kind, "Invalid api key")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error":"x"}', b'{"error":{"message":"x"}}', b'{"meta":{"http_code":500}}', b"\xff\x00"])
+def test_a_5xx_without_a_code_of_metas_proves_nothing(body: bytes) -> None:
+    unclear = answer(502, body)
+    assert isinstance(unclear, Unclear)
+    assert unclear.code == "http_502"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(302, Kind.RETRY), (400, Kind.DEAD), (401, Kind.PAUSE), (404, Kind.DEAD), (408, Kind.RETRY), (429, Kind.THROTTLE)]
+)
+def test_refusals_without_any_body_go_by_status(status: int, kind: Kind) -> None:
+    refusal = answer(status, b"")
+    assert isinstance(refusal, Refusal)
+    assert (refusal.rule.kind, refusal.code) == (kind, f"http_{status}")
+
+
+def test_taken() -> None:
+    assert answer(200, {"messaging_product": "whatsapp", "messages": [{"id": "wamid.A"}]}) == Accepted("wamid.A")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", {"messages": []}, {"messages": [{"id": ""}]}, {"messages": [{"id": 5}]}, {"messages": {"id": "x"}}, {"messages": [{"id": "x" * 300}]}]
+)
+def test_an_answer_without_a_usable_id_proves_nothing(body: Any) -> None:
+    assert isinstance(answer(200, body), Unclear)
+
+
+@pytest.mark.parametrize(
+    ("headers", "told_s"),
+    [
+        ({"Retry_After": "7"}, 7.0),
+        ({"Retry_After": "soon"}, None),
+        ({"X_Business_Use_Case_Usage": '{"1":[{"type":"whatsapp","call_count":100,"estimated_time_to_regain_access":3}]}'}, 180.0),
+        ({"X_Business_Use_Case_Usage": '{"1":[{"estimated_time_to_regain_access":0}]}'}, None),
+        ({"X_Business_Use_Case_Usage": "[1"}, None),
+        ({"X_Business_Use_Case_Usage": '{"1":{"a":1},"2":[4]}'}, None),
+    ],
+)
+def test_waits_that_the_headers_ask_for(headers: dict[str, str], told_s: float | None) -> None:
+    refusal = answer(400, {"error": {"code": 80007}}, **headers)
+    assert isinstance(refusal, Refusal)
+    assert refusal.told_s == told_s
+
+
+def test_unknown_codes_without_context_are_dead() -> None:
+    assert rule_of(138000).kind is Kind.DEAD

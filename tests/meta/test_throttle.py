@@ -1,0 +1,67 @@
+"""Waits that providers ask for, on a clock that the test turns."""
+
+from __future__ import annotations
+
+import pytest
+
+from meta.errors import WaitLaw
+from meta.throttle import Throttle
+
+LAW = WaitLaw(base_s=1, growth=4, cap_s=20)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_waits_grow_up_to_the_cap_and_start_again_after_a_success(clock: Clock) -> None:
+    throttle = Throttle(clock)
+    waits = []
+    for _ in range(4):
+        waits.append(throttle.refused("a", LAW))
+        clock.now += waits[-1]
+    assert waits == [1, 4, 16, 20]
+    throttle.passed("a")
+    assert throttle.refused("a", LAW) == 1
+
+
+def test_refusals_of_one_burst_count_once(clock: Clock) -> None:
+    throttle = Throttle(clock)
+    assert [throttle.refused("a", LAW) for _ in range(50)] == [1] * 50
+    clock.now += 1
+    assert throttle.refused("a", LAW) == 4
+
+
+def test_a_success_of_the_same_burst_does_not_end_the_wait(clock: Clock) -> None:
+    throttle = Throttle(clock)
+    throttle.refused("a", LAW)
+    throttle.passed("a")
+    assert throttle.remaining_s("a") == 1
+    clock.now += 0.25
+    assert throttle.remaining_s("b", "a") == 0.75
+
+
+def test_the_providers_own_wait_wins(clock: Clock) -> None:
+    throttle = Throttle(clock)
+    assert throttle.refused("a", LAW, 180.0) == 180
+    assert throttle.refused("a", LAW, 200.0) == 200
+    assert throttle.refused("a", LAW) == 200
+
+
+def test_keys_do_not_know_each_other_and_are_forgotten_in_time(clock: Clock) -> None:
+    throttle = Throttle(clock)
+    throttle.refused("a", LAW)
+    assert throttle.remaining_s("b") == 0
+    for number in range(30_000):
+        clock.now += 1
+        throttle.refused(number, LAW)
+    assert len(throttle._strikes) <= 10_001
+    assert throttle.remaining_s("a") == 0
