@@ -164,9 +164,8 @@ class Session:
             while True:
                 started = monotonic()
                 wait_s = await self._one_life(attempt)
-                if (task := asyncio.current_task()) and task.cancelling():
-                    # the cancellation met an error on its way out
-                    raise asyncio.CancelledError
+                # a cancellation that met an error on its way out goes on here
+                _raise_if_cancelled()
                 if self.desired is DesiredSession.LOGGED_OUT and self.state is S.LOGGED_OUT:
                     return
                 attempt = 2 if monotonic() - started >= self._policy.stable_s else attempt + 1
@@ -359,6 +358,12 @@ class Session:
         if self._chromium:
             with suppress(FileNotFoundError):
                 self._chromium.trim_log()
+
+
+def _raise_if_cancelled() -> None:
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class _Turn:
