@@ -16,14 +16,14 @@ from typing import Any, Final
 
 import uvloop
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute
 
 from shared import logs
 from shared.clock import left, monotonic
 from shared.errors import SettingsInvalid, SlotTaken, StoreUnavailable
 from shared.kinds import ProcessKind, admin_port, kind_named
 from shared.process.beats import Beats
-from shared.process.endpoints import process_routes
+from shared.process.endpoints import beside, process_routes
 from shared.process.exit_codes import ExitCode
 from shared.process.heartbeat import Heartbeat, memory_mb
 from shared.process.metrics import Metrics
@@ -281,8 +281,8 @@ class _Life:
     async def _serve_public(self, room: Room) -> None:
         listeners = self._supervised.listening_sockets()
         if listeners:
-            routes = self._process_routes() + ([Mount("/", room.app)] if room.app is not None else [])
-            await self._serve(HttpServer(Starlette(routes=routes), listeners, "public"))
+            own = Starlette(routes=self._process_routes())
+            await self._serve(HttpServer(own if room.app is None else beside(own, room.app), listeners, "public"))
 
     async def _serve(self, server: HttpServer) -> None:
         await server.start()

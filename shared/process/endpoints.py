@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.process.beats import Beats
 from shared.process.metrics import CONTENT_TYPE, Metrics
+
+PATHS: Final = ("/livez", "/readyz", "/health", "/metrics")
 
 
 def process_routes(*, beats: Beats, missing: Callable[[], Mapping[str, str]], health: Callable[[], Mapping[str, Any]], metrics: Metrics) -> list[Route]:
@@ -34,4 +37,14 @@ def process_routes(*, beats: Beats, missing: Callable[[], Mapping[str, str]], he
     async def show_metrics(_: Request) -> Response:
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
-    return [Route("/livez", livez), Route("/readyz", readyz), Route("/health", show_health), Route("/metrics", show_metrics)]
+    return [Route(path, handler) for path, handler in zip(PATHS, (livez, readyz, show_health, show_metrics), strict=True)]
+
+
+def beside(own: ASGIApp, room: ASGIApp) -> ASGIApp:
+    """Return an application that reads the four paths from `own` and gives everything else, of whatever form, to the room's."""
+
+    async def choose(scope: Scope, receive: Receive, send: Send) -> None:
+        ours = scope["type"] == "http" and scope["path"] in PATHS and scope["method"] in ("GET", "HEAD")
+        await (own if ours else room)(scope, receive, send)
+
+    return choose
