@@ -48,7 +48,7 @@ _FORMS: Final = (
 )
 _PHONE_ADDRESS: Final = re.compile(r"([0-9]+)(?::[0-9]{1,3})?@(?:c\.us|s\.whatsapp\.net)")
 _BUSINESS_SCOPED: Final = re.compile(r"([A-Za-z]{2})\.(ENT\.)?([A-Za-z0-9]{1,128})")
-_PHONE_SPELLING: Final = re.compile(r"\+?[0-9 ().\-\u00a0]+")
+_PHONE_SPELLING: Final = re.compile(r"\+?[0-9 ().\-\u00a0]*")
 _NO_DIGIT: Final = re.compile(r"[^0-9]")
 _FEWEST_DIGITS: Final = 7
 _MOST_DIGITS: Final = 15

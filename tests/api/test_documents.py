@@ -1,0 +1,115 @@
+"""What the API says about itself is what it does: docs/problems.md, docs/api.md, /openapi.json, /docs, and the shapes of real answers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import requests
+from jsonschema import Draft202012Validator
+
+from api.problems import PROBLEM_TYPES, TYPE_PREFIX
+from tests.api.house import CHAT, House
+from tests.support.environment import REPOSITORY
+
+
+@pytest.fixture(scope="module")
+def described(house: House) -> dict[str, Any]:
+    """The OpenAPI document as clients get it."""
+    document: dict[str, Any] = house.call("GET", "/openapi.json", key=None).json()
+    return document
+
+
+def operations(described: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(method.upper(), path): operation for path, methods in described["paths"].items() for method, operation in methods.items()}
+
+
+def test_the_table_of_problems_is_the_documents() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (.+?) \| (.+) \|$", (REPOSITORY / "docs" / "problems.md").read_text(), re.MULTILINE)
+    assert rows == [(name, str(kind.status), kind.title, kind.remedy) for name, kind in PROBLEM_TYPES.items()]
+
+
+def test_every_operation_is_in_the_document_for_people(described: dict[str, Any]) -> None:
+    text = (REPOSITORY / "docs" / "api.md").read_text()
+    for method, path in operations(described):
+        assert f"`{method} {path}`" in text, f"docs/api.md does not speak of {method} {path}"
+    for path in re.findall(r"`(?:GET|POST|PUT|DELETE) (/[^`?]*)`", text):
+        assert path in described["paths"], f"docs/api.md speaks of {path}, which is not there"
+
+
+def test_the_openapi_document_is_whole(described: dict[str, Any]) -> None:
+    assert described["openapi"] == "3.1.0"
+    schemas = described["components"]["schemas"]
+    for schema in schemas.values():
+        Draft202012Validator.check_schema(schema)
+    named = set(re.findall(r'#/components/schemas/(\w+)"', str(described).replace("'", '"')))
+    assert named == set(schemas), "every schema is used and there is none missing"
+    identifiers = [operation["operationId"] for operation in operations(described).values()]
+    assert len(set(identifiers)) == len(identifiers)
+    for (_, path), operation in operations(described).items():
+        assert re.findall(r"\{(\w+)\}", path) == [parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "path"]
+        assert operation["responses"]
+
+
+def test_the_router_takes_what_the_document_says_and_nothing_else(house: House, described: dict[str, Any]) -> None:
+    for path, methods in described["paths"].items():
+        place = path.format(companyId="alpha", chatId=CHAT, messageId=1, phoneIndex=1, process="api")
+        allowed = {method.upper() for method in methods}
+        for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):
+            assert (house.call(method, place).status_code == 405) == (method not in allowed), f"{method} {place}"
+
+
+def test_every_type_is_promised_by_some_operation(described: dict[str, Any]) -> None:
+    promised = {name.removeprefix(TYPE_PREFIX) for name in re.findall(rf"{TYPE_PREFIX}\w+", str(described["paths"]))}
+    assert promised == set(PROBLEM_TYPES) - {"path_unknown", "method_not_allowed"}
+
+
+REAL = (
+    ("GET", "/api/v2/connections/{companyId}", "/api/v2/connections/alpha"),
+    ("GET", "/api/v2/sessions/{companyId}/{phoneIndex}", "/api/v2/sessions/alpha/1"),
+    ("GET", "/api/v2/messages/{companyId}/{chatId}", f"/api/v2/messages/alpha/{CHAT}"),
+    ("GET", "/health/all", "/health/all"),
+    ("GET", "/metrics/{process}", "/metrics/api"),
+    ("GET", "/livez", "/livez"),
+    ("GET", "/readyz", "/readyz"),
+    ("GET", "/health", "/health"),
+    ("GET", "/api/v2/connections/{companyId}", "/api/v2/connections/nobody"),
+    ("GET", "/api/v2/sessions/{companyId}/{phoneIndex}/qr", "/api/v2/sessions/alpha/1/qr"),
+)
+
+
+def require_shape(described: dict[str, Any], method: str, path: str, answer: requests.Response) -> None:
+    """Compare an answer with what the document promises for its status."""
+    promised = operations(described)[method, path]["responses"][str(answer.status_code)]["content"]
+    media_type = answer.headers["Content-Type"].split(";")[0]
+    schema = promised[media_type]["schema"] | {"components": described["components"]}
+    Draft202012Validator(schema).validate(answer.json())
+
+
+@pytest.mark.parametrize(("method", "path", "place"), REAL)
+def test_a_real_answer_has_the_shape_that_is_promised(house: House, described: dict[str, Any], method: str, path: str, place: str) -> None:
+    house.send("something to show", headers={"Idempotency-Key": "something"})
+    require_shape(described, method, path, house.call(method, place))
+
+
+def test_real_messages_have_the_shape_that_is_promised(house: House, described: dict[str, Any]) -> None:
+    sent = house.send("shapely")
+    require_shape(described, "POST", "/api/v2/messages/text/{companyId}/{chatId}", sent)
+    require_shape(described, "POST", "/api/v2/messages/text/{companyId}/{chatId}", house.send(""))
+    one = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
+    require_shape(described, "GET", one, house.call("GET", sent.headers["Location"]))
+    require_shape(described, "PUT", one, house.call("PUT", sent.headers["Location"]))
+
+
+def test_the_pages_load_nothing_from_elsewhere_and_run_nothing_of_theirs(house: House) -> None:
+    for path in ("/docs", "/dashboard"):
+        page = house.call("GET", path, key=None)
+        assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+        assert "unsafe" not in page.headers["Content-Security-Policy"]
+        assert not re.search(r"""(src|href)=["']?(https?:)?//""", page.text)
+        assert "style=" not in page.text
+        assert not re.search(r"<script(?![^>]*src=)", page.text)
+    text = house.call("GET", "/docs", key=None).text
+    for name in PROBLEM_TYPES:
+        assert f"{TYPE_PREFIX}{name}" in text
