@@ -35,6 +35,8 @@ class Policy:
     """Time that a hung process gets between SIGTERM and SIGABRT; its loop is stuck, so it will hardly use it."""
     abort_s: float = 0.4
     """Time for writing the traceback of all threads between SIGABRT and SIGKILL."""
+    leave_s: float = 4.0
+    """Time for closing up, after `drain_s` for what was in hand."""
     kill_again_s: float = 0.5
     """Interval at which what is left of a killed tree is looked for and killed again."""
     stop_now_s: float = 2.0

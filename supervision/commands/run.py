@@ -51,6 +51,7 @@ def supervise(context: Context, told: Told, *, only: str = "", only_stop: bool =
             context.rows,
             told,
             entries=context.entries,
+            inherited=context.environ,
             reload=lambda: context.told(only),
             announcer=Announcer(sys.stdout),
             keeper=Keeper(context.environ),

@@ -52,7 +52,7 @@ class House:
         """Say which kinds it runs, as fields of `ProcessKind` (`entry` without `.py`), and its policy."""
         full = [DEFAULTS | dict(row) | {"entry": f"{row.get('entry', 'good')}.py"} for row in rows]
         self.variables["FIXTURE_ROWS"] = json.dumps(full)
-        self.variables["FIXTURE_POLICY"] = json.dumps({"probe_first_s": 1.0} | policy)
+        self.variables["FIXTURE_POLICY"] = json.dumps({"probe_first_s": 1.0, "leave_s": 0.2} | policy)
         return self
 
     def start(self, *words: str, **variables: str) -> House:

@@ -6,15 +6,10 @@ import signal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from shared.errors import IllegalTransition
-from shared.kinds import KINDS, ProcessKind
 from shared.process.journal import SupervisionEvent as Happened
-from shared.settings import Settings
-from shared.states import SLOT_TRANSITIONS, SlotState, require_transition
-from supervision.decide import decide, next_by
+from shared.states import SlotState
+from supervision.decide import next_by
 from supervision.law import Policy
 from supervision.model import (
     CloseListener,
@@ -22,26 +17,17 @@ from supervision.model import (
     DrainAsked,
     Exit,
     Exited,
-    Fleet,
     Found,
     Freed,
     KeepWanted,
-    KillTree,
-    Leave,
     Measured,
     Notified,
     RestartAsked,
-    Send,
-    Spawn,
-    Spawned,
     SpawnFailed,
     Stalled,
-    StopAsked,
     Tick,
     WantedKnown,
-    Write,
 )
-from supervision.plan import KindUnknown, RegistryInvalid, check, followers, select, start_order, wanted_slots
 from tests.supervision.world import World, kind
 
 
@@ -49,9 +35,6 @@ def one(**changes: Any) -> World:
     world = World(kind("api", **changes))
     world.ready("api-0")
     return world
-
-
-# Start and order
 
 
 def test_starts_in_order_of_readiness() -> None:
@@ -70,7 +53,7 @@ def test_a_predecessor_that_does_not_come_up_holds_nobody_back_for_ever() -> Non
     world.stubborn = {"db-0"}
     world.after(4.75)
     assert world.state("api-0") == "stopped"
-    assert next_by(world.fleet) == pytest.approx(1005.0)
+    assert next_by(world.fleet, world.now) == pytest.approx(1005.0)
     world.after(0.25)
     assert world.state("api-0") == "starting"
 
@@ -83,51 +66,20 @@ def test_a_predecessor_that_dies_later_stops_nobody() -> None:
     assert world.states() == {"api-0": "starting", "db-0": "starting"}
 
 
+def test_a_kind_that_is_not_needed_wakes_nobody_up() -> None:
+    world = World(kind("meta", needed="connections", after=("db",)), kind("db", startup_s=5.0))
+    world.ready("db-0")
+    world.after(100.0)
+    assert world.state("meta-0") == "stopped"
+    assert next_by(world.fleet, world.now) == pytest.approx(world.now + 3.0)  # only db's silence
+
+
 def test_a_held_predecessor_is_not_waited_for() -> None:
     world = World(kind("api", after=("db",)), kind("db"), start=False)
     world.happens(Configured({"db": 1, "api": 0}))
     world.happens(DrainAsked(("db-0",)))
     world.happens(Configured({"db": 1, "api": 1}))
     assert world.state("api-0") == "starting"
-
-
-@pytest.mark.parametrize(
-    ("rows", "problem"),
-    [
-        ((kind("a"), kind("a")), "listed twice"),
-        ((kind("a", after=("b",)),), "do not exist: b"),
-        ((kind("a", after=("b",)), kind("b", after=("a",))), "wait for each other: a, b"),
-    ],
-)
-def test_contradicting_rows_are_refused(rows: tuple[ProcessKind, ...], problem: str) -> None:
-    with pytest.raises(RegistryInvalid, match=problem):
-        check(rows)
-
-
-def test_the_registry_is_sound_and_stops_in_the_reverse_order() -> None:
-    check(KINDS)
-    order = start_order(KINDS)
-    assert all(order.index(before) < order.index(row.name) for row in KINDS for before in row.after)
-    assert followers(KINDS, "postgres") == {"recorder", "api", "meta", "webdriver"}
-    assert followers(KINDS, "api") == frozenset()
-
-
-def test_what_runs_follows_from_the_settings() -> None:
-    external = wanted_slots(KINDS, Settings(api_instances=3), embedded_postgres=False, embedded_redis=False, sandbox=False)
-    assert external == {"api": 3, "webdriver": 1, "meta": 2, "recorder": 1, "sandbox": 0, "postgres": 0, "redis": 0}
-    only = wanted_slots(KINDS, Settings(only="api"), embedded_postgres=True, embedded_redis=True, sandbox=True)
-    assert only == {"api": 2, "webdriver": 0, "meta": 0, "recorder": 1, "sandbox": 0, "postgres": 1, "redis": 1}
-    with pytest.raises(KindUnknown, match="apo"):
-        wanted_slots(KINDS, Settings(only="apo"), embedded_postgres=True, embedded_redis=True, sandbox=True)
-
-
-def test_targets_are_slots_kinds_or_everything() -> None:
-    slots = ("api-0", "api-1", "meta-0")
-    assert select(slots, "api", {}) == ("api-0", "api-1")
-    assert select(slots, "api-1", {}) == ("api-1",)
-    assert select(slots, "", {}) == slots
-    with pytest.raises(KindUnknown, match="kinds: api; slots: api-0"):
-        select(slots, "ap", {"api": 2})
 
 
 # Desired state
@@ -349,92 +301,6 @@ def test_words_of_another_life_are_not_heard() -> None:
     assert world.events().count("exited") == 1
 
 
-# Asked for by operators
-
-
-def test_restart_is_expected_counts_nothing_and_starts_at_once() -> None:
-    world = one()
-    world.happens(RestartAsked(("api-0",)))
-    assert world.events()[-4:] == ["exited", "drained", "slot_free", "started"]
-    assert world.details(Happened.EXITED)["expected"] is True
-    assert (world.fleet.slots["api-0"].restarts, world.fleet.slots["api-0"].law.strikes) == (0, 0)
-
-
-def test_a_rolling_restart_never_takes_two_of_a_kind_at_once() -> None:
-    world = World(kind("api"), kind("meta"), counts={"api": 3, "meta": 1})
-    world.ready("api-0", "api-1", "api-2", "meta-0")
-    world.happens(RestartAsked(("api-0", "api-1", "api-2", "meta-0")))
-    assert world.states() == {"api-0": "starting", "api-1": "ready", "api-2": "ready", "meta-0": "starting"}
-    world.ready("api-0")
-    assert world.states() == {"api-0": "ready", "api-1": "starting", "api-2": "ready", "meta-0": "starting"}
-    world.ready("api-1")
-    world.ready("api-2")
-    assert world.fleet.replacements and world.states()["api-2"] == "ready"
-    world.ready("meta-0")
-    assert world.fleet.replacements == ()
-
-
-def test_a_bad_update_stops_at_its_first_victim() -> None:
-    world = World(kind("api"), counts={"api": 2})
-    world.ready("api-0", "api-1")
-    world.happens(RestartAsked(("api-0", "api-1")))
-    for _ in range(4):
-        world.dies("api-0", code=1)
-        world.after(4.0)
-    assert world.states() == {"api-0": "quarantined", "api-1": "ready"}
-    assert world.sent("api-1") == []
-
-
-def test_drained_stays_down_until_restart() -> None:
-    world = one()
-    world.happens(DrainAsked(("api-0",)))
-    world.after(100.0)
-    assert world.state("api-0") == "stopped"
-    world.happens(RestartAsked(("api-0",)))
-    assert world.state("api-0") == "starting"
-
-
-def test_draining_what_waits_stops_it() -> None:
-    world = one()
-    world.dies("api-0", code=1)
-    world.dies("api-0", code=1)
-    assert world.state("api-0") == "backoff"
-    world.happens(DrainAsked(("api-0",)))
-    assert world.state("api-0") == "stopped"
-
-
-def test_a_drain_beyond_its_deadline_ends_on_the_ladder() -> None:
-    world = one()
-    world.stubborn = {"api-0"}
-    world.happens(DrainAsked(("api-0",)))
-    world.after(19.75)
-    assert world.sent("api-0") == ["SIGTERM"]
-    world.after(0.75)
-    assert world.sent("api-0")[:3] == ["SIGTERM", "SIGABRT", "tree"]
-    assert world.details(Happened.DRAINED)["in_time"] is False
-    assert world.details(Happened.EXITED)["expected"] is True
-    assert world.state("api-0") == "stopped"
-
-
-def test_a_signal_from_elsewhere_is_unexpected_but_may_drain() -> None:
-    world = one()
-    world.says("api-0", STOPPING="1")
-    world.after(5.0)
-    assert (world.state("api-0"), world.sent("api-0")) == ("draining", [])
-    world.dies("api-0", code=0)
-    assert world.events()[-4:] == ["exited", "slot_free", "restarting", "started"]
-
-
-def test_settings_change_what_they_change_and_nothing_else() -> None:
-    world = World(kind("api"), kind("meta"), counts={"api": 2, "meta": 1})
-    world.ready("api-0", "api-1", "meta-0")
-    world.happens(Configured({"api": 1, "meta": 2}, changed=frozenset()))
-    assert world.states() == {"api-0": "ready", "meta-0": "ready", "meta-1": "starting"}
-    assert world.sent("meta-0") == world.sent("api-0") == []
-    world.happens(Configured({"api": 1, "meta": 2}, changed=frozenset({"api"})))
-    assert world.sent("api-0") == ["SIGTERM", "tree"] and world.sent("meta-0") == []
-
-
 # Memory
 
 
@@ -507,212 +373,3 @@ def test_an_adopted_slot_beyond_the_count_is_drained() -> None:
     world.happens(Configured({"api": 1}))
     assert world.states() == {"api-0": "starting"}
     assert world.sent("api-7") == ["SIGTERM", "tree"]
-
-
-# Stop
-
-
-def test_stop_goes_in_reverse_order_and_ends() -> None:
-    world = World(kind("api", after=("db", "recorder")), kind("recorder", after=("db",)), kind("db"))
-    world.ready("db-0")
-    world.ready("recorder-0")
-    world.ready("api-0")
-    world.stubborn = {"api-0", "recorder-0", "db-0"}
-    world.happens(StopAsked())
-    assert world.states() == {"api-0": "draining", "recorder-0": "ready", "db-0": "ready"}
-    world.dies("api-0", code=0)
-    assert world.states() == {"api-0": "stopped", "recorder-0": "draining", "db-0": "ready"}
-    world.dies("recorder-0", code=0)
-    world.dies("db-0", code=0)
-    assert world.left and world.events()[-1] == "stopped"
-    assert world.done.count(Leave()) == 1
-
-
-def test_stop_forgets_what_waits_and_lets_nothing_start() -> None:
-    world = World(kind("api"), kind("meta", after=("api",)))
-    world.dies("api-0", code=1)
-    world.dies("api-0", code=1)
-    assert world.state("api-0") == "backoff"
-    world.happens(StopAsked())
-    assert world.left
-    world.after(100.0)
-    world.happens(RestartAsked(("api-0", "meta-0")))
-    assert world.states() == {"api-0": "stopped", "meta-0": "stopped"}
-
-
-def test_the_second_request_means_now_and_the_third_at_once() -> None:
-    world = World(kind("api", after=("db",)), kind("db"))
-    world.ready("db-0")
-    world.ready("api-0")
-    world.stubborn = {"api-0", "db-0"}
-    world.happens(StopAsked())
-    world.happens(StopAsked(now=True))
-    assert world.sent("api-0") == ["SIGTERM", "SIGTERM"] and world.sent("db-0") == ["SIGTERM"]
-    world.after(2.0)
-    assert world.sent("api-0")[-1] == "SIGABRT"
-    world.happens(StopAsked(at_once=True))
-    assert world.sent("db-0")[-1] == "tree" and world.left
-
-
-def test_a_crash_during_the_stop_is_not_restarted() -> None:
-    world = World(kind("api"), kind("meta"))
-    world.ready("api-0", "meta-0")
-    world.stubborn = {"api-0", "meta-0"}
-    world.happens(StopAsked())
-    world.dies("api-0", killed_by=signal.SIGSEGV)
-    world.dies("meta-0", code=0)
-    assert world.left and world.details(Happened.DRAINED)["in_time"] is True
-
-
-# The whole machine
-
-
-def test_undeclared_transitions_are_refused() -> None:
-    with pytest.raises(IllegalTransition, match="stopped -> ready"):
-        require_transition(SLOT_TRANSITIONS, SlotState.STOPPED, SlotState.READY)
-
-
-TO_A_PROCESS = ["ready", "unready", "die", "crash78", "exit0", "stopping", "silent", "beat", "stubborn", "meek"]
-TO_THE_FLEET = ["restart", "drain", "memory", "hardmemory", "unkillable", "killable", "wanted", "unwanted", "stall", "refuse", "allow"]
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("wait"), st.floats(0, 40)),
-        st.tuples(st.sampled_from(TO_A_PROCESS + TO_THE_FLEET), st.integers(0, 4)),
-    ),
-    max_size=40,
-)
-
-
-def take(world: World, step: str, slot: str, argument: float) -> None:  # noqa: PLR0912 - one line for each thing that can happen
-    lives = slot in world.alive
-    match step:
-        case "wait":
-            world.after(float(argument))
-        case "ready" if lives:
-            world.ready(slot)
-        case "unready" if lives:
-            world.says(slot, X_READY="0")
-        case "stopping" if lives:
-            world.says(slot, STOPPING="1")
-        case "die" if lives:
-            world.dies(slot, killed_by=signal.SIGKILL)
-        case "crash78" if lives:
-            world.dies(slot, code=78)
-        case "exit0" if lives:
-            world.dies(slot, code=0)
-        case "silent":
-            world.silent = world.silent | {slot}
-        case "beat":
-            world.silent = set()
-        case "stubborn":
-            world.stubborn = world.stubborn | {slot}
-        case "meek":
-            world.stubborn = set()
-        case "restart":
-            world.happens(RestartAsked((slot,)))
-        case "drain":
-            world.happens(DrainAsked((slot,)))
-        case "memory":
-            world.happens(Measured(slot, 150.0))
-        case "hardmemory":
-            world.happens(Measured(slot, 250.0))
-        case "unkillable":
-            world.unkillable = {slot}
-        case "killable":
-            world.unkillable = set()
-        case "wanted" | "unwanted" if "recorder-0" in world.alive:
-            world.says("recorder-0", X_WANTED="meta" if step == "wanted" else "")
-        case "stall":
-            world.now += argument
-            world.happens(Stalled(argument))
-        case "refuse":
-            world.refuse = SpawnFailed("", "no memory")
-        case "allow":
-            world.refuse = None
-
-
-@settings(max_examples=150, deadline=None)
-@given(STEPS, st.booleans())
-def test_whatever_happens_the_invariants_hold(steps: list[tuple[str, float]], adopt: bool) -> None:
-    """No slot ever has two processes (the world asserts it), death is proved before the next life, and a stop always ends."""
-    rows = (
-        kind("db", drain_s=5.0),
-        kind("recorder", after=("db",)),
-        kind("api", after=("db", "recorder"), memory_soft_mb=100, memory_hard_mb=200, port="api_port"),
-        kind("meta", after=("recorder",), needed="connections"),
-    )
-    world = World(*rows, counts={"db": 1, "recorder": 1, "api": 2, "meta": 1}, start=False)
-    if adopt:
-        world.alive["api-1"] = "api-1.old"
-        world.happens(Found("api-1", 77, "api-1.old", 5.0))
-    world.happens(Configured(world.counts))
-    names = list(world.fleet.slots)
-    for step, argument in steps:
-        take(world, step, names[int(argument) % len(names)], argument)
-    world.unkillable = set()
-    world.happens(StopAsked())
-    world.after(120.0)
-    assert world.left
-    assert not world.alive
-    for name in names:
-        story = [event for event in world.events(name) if event in ("started", "adopted", "exited", "slot_free")]
-        assert all(story[index - 1] == "slot_free" for index, event in enumerate(story) if event in ("started", "adopted") and index)
-        assert story.count("exited") == story.count("slot_free") == story.count("started") + story.count("adopted")
-
-
-def test_every_declared_transition_is_walked() -> None:
-    """Tables that promise what never happens mislead; each arrow of the diagram is taken by some history."""
-    walked: set[tuple[SlotState, SlotState]] = set()
-
-    def watched(fleet: Fleet, *events: Any, now: float = 0.0) -> Fleet:
-        for event in events:
-            before = {name: slot.state for name, slot in fleet.slots.items()}
-            moves: list[tuple[SlotState, SlotState]] = []
-            fleet, _ = decide(fleet, event, now, lambda low, high: high)
-            moves = [(before.get(name, SlotState.STOPPED), slot.state) for name, slot in fleet.slots.items()]
-            walked.update(move for move in moves if move[0] is not move[1])
-        return fleet
-
-    row = kind("api", intensity=2)
-    counts = {"api": 1}
-    born = watched(Fleet(rows=(row,)), Configured(counts))
-    lives = watched(born, Spawned("api-0", 1, "i"))
-    ready = watched(lives, Notified("api-0", "i", {"READY": "1"}))
-    unready = watched(ready, Notified("api-0", "i", {"X_READY": "0"}))
-    watched(unready, Notified("api-0", "i", {"READY": "1"}))
-    for fleet in (lives, ready, unready):
-        draining = watched(fleet, DrainAsked(("api-0",)))
-        killing = watched(fleet, Exited("api-0", "i", Exit(code=1)))
-        watched(draining, Exited("api-0", "i", Exit(code=0)), Freed("api-0", "i"))
-    watched(killing, Freed("api-0", "i"))
-    watched(watched(ready, Exited("api-0", "i", Exit(code=78))), Freed("api-0", "i"), RestartAsked(("api-0",)))
-    misconfigured = watched(watched(ready, Exited("api-0", "i", Exit(code=78))), Freed("api-0", "i"))
-    watched(misconfigured, StopAsked())
-    sick = ready
-    for life in ("i", "j", "k"):
-        sick = watched(sick, Exited("api-0", life, Exit(code=1)), Freed("api-0", life), now=1.0)
-        if sick.slots["api-0"].state in (SlotState.BACKOFF, SlotState.QUARANTINED):
-            watched(sick, StopAsked(), now=1.0)
-            sick = watched(sick, Tick(), now=100.0)
-        following = {"i": "j", "j": "k", "k": "l"}[life]
-        sick = watched(sick, Spawned("api-0", 2, following), now=100.0)
-    watched(born, SpawnFailed("api-0", "x", occupied=True))
-    failing = born
-    for _ in range(3):
-        failing = watched(failing, SpawnFailed("api-0", "x"), now=1.0)
-        if failing.slots["api-0"].state is SlotState.BACKOFF:
-            failing = watched(failing, Tick(), now=1.5)
-            failing = watched(failing, Tick(), now=5.0)
-    watched(watched(Fleet(rows=(row,)), Found("api-0", 1, "i", 1.0)))
-    declared = {(old, new) for old, follow in SLOT_TRANSITIONS.items() for new in follow}
-    assert declared == walked
-
-
-def test_actions_are_data() -> None:
-    fleet, actions = decide(Fleet(rows=(kind("api"),)), Configured({"api": 1}), 5.0)
-    assert actions == (Spawn("api-0"),)
-    fleet, actions = decide(fleet, Spawned("api-0", 7, "api-0.x"), 5.1)
-    assert actions == (Write(Happened.STARTED, "api-0", "api-0.x", {"pid": 7, "attempt": 1, "probe": False}),)
-    _, actions = decide(fleet, StopAsked(), 6.0)
-    assert actions == (Send("api-0", signal.SIGTERM),)
-    assert isinstance(KillTree("api-0"), KillTree)

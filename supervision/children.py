@@ -1,0 +1,244 @@
+"""The processes in the slots: started, adopted, signalled, killed and buried. Says what happened to them as events; decides nothing.
+
+A process is buried, and `Freed` said, only when its main process is gone, its tree is empty and its slot's lock is free.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from shared.clock import monotonic
+from shared.errors import SlotTaken
+from shared.kinds import ProcessKind
+from shared.process import runtime
+from shared.process.slot_lock import Holder, SlotLock, boot_id, is_free, process_start, read_holder
+from shared.process.supervised import new_incarnation
+from shared.settings import ChildEnvironment
+from supervision.adoption import Living
+from supervision.log_files import LogFiles
+from supervision.model import Event, Exit, Exited, Freed, Spawned, SpawnFailed
+from supervision.spawn import Started, spawn
+from supervision.trees import Trees
+
+_LOOK_FIRST_S: Final = 0.002
+_LOOK_LATER_S: Final = 0.05
+
+
+@dataclass
+class _Child:
+    """One process in a slot, from its start or adoption to its burial.
+
+    Attributes:
+        gone: its main process has ended and that was said.
+        look_at: when to look again whether its tree is gone; None while nobody wants it to be.
+        pause_s: time between two looks; grows.
+    """
+
+    slot: str
+    incarnation: str
+    process: Started
+    public_port: int
+    gone: bool = False
+    look_at: float | None = None
+    pause_s: float = _LOOK_FIRST_S
+
+
+class Children:
+    """The processes of one home.
+
+    Args:
+        home: BULKHEAD_HOME.
+        entries: directory of the entry files.
+        trees: knows and kills their trees.
+        logs: their log files.
+        selector: watches their descriptors.
+        happened: is told each event.
+        died_unseen: is told slot and incarnation of a process that held a slot, was never seen, and is proved dead.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        entries: Path,
+        trees: Trees,
+        logs: LogFiles,
+        selector: selectors.BaseSelector,
+        happened: Callable[[Event], None],
+        died_unseen: Callable[[str, str], None],
+    ) -> None:
+        self._home = home
+        self._entries = entries
+        self._trees = trees
+        self._logs = logs
+        self._selector = selector
+        self._happened = happened
+        self._died_unseen = died_unseen
+        self._here: dict[str, _Child] = {}
+        self._by_pid: dict[int, _Child] = {}
+        self._buried: dict[str, str] = {}
+
+    def start(self, slot: str, row: ProcessKind, listen_fd: int, identity: ChildEnvironment, tell: Callable[[ChildEnvironment], Mapping[str, str]]) -> Event:
+        """Start a process in `slot` and return what came of it.
+
+        Args:
+            slot: its name.
+            row: its kind.
+            listen_fd: the kind's listening socket; -1: none.
+            identity: what the child is told about itself, but for incarnation and lock.
+            tell: makes its whole environment.
+        """
+        path = runtime.slot_lock_file(self._home, slot)
+        try:
+            lock = SlotLock.take(path)
+        except SlotTaken as taken:
+            return SpawnFailed(slot, str(taken), occupied=True)
+        try:
+            before = lock.read()
+            if before is not None and before.incarnation != self._buried.get(slot):
+                self.know_dead(slot, before.incarnation)
+            incarnation = new_incarnation(slot)
+            holder = Holder(pid=0, started=0, boot_id=boot_id(), incarnation=incarnation, admin_port=identity.process_admin_port, public_port=identity.port)
+            lock.write(holder)
+            told = tell(replace(identity, process_incarnation=incarnation, slot_lock_fd=lock.fd, listen_fd=listen_fd))
+            with self._logs.opened(slot) as streams:
+                process = spawn(
+                    self._entries / row.entry,
+                    told,
+                    streams=streams,
+                    keep=[lock.fd, listen_fd] if listen_fd >= 0 else [lock.fd],
+                    nice=row.nice,
+                    oom_score_adj=row.oom_score_adj,
+                    err_from=self._logs.mark(slot, "err"),
+                )
+            self._trees.watch(incarnation, process.pid)
+            self._watch(_Child(slot, incarnation, process, identity.port))
+            lock.write(replace(holder, pid=process.pid, started=process_start(process.pid) or 0))
+        except OSError as problem:
+            return SpawnFailed(slot, f"{row.entry} could not be started: {problem}")
+        finally:
+            lock.close()
+        return Spawned(slot, process.pid, incarnation)
+
+    def adopt(self, living: Living) -> bool:
+        """Watch a process of an earlier orchestrator. Returns whether it was still there."""
+        try:
+            pidfd = os.pidfd_open(living.pid)
+        except ProcessLookupError:
+            return False
+        process = Started(living.pid, pidfd, is_child=False, err_from=self._logs.mark(living.slot, "err"))
+        self._watch(_Child(living.slot, living.incarnation, process, living.public_port))
+        return True
+
+    def know_dead(self, slot: str, incarnation: str) -> None:
+        """Remember and say that this incarnation, which we never watched, is proved dead."""
+        self._buried[slot] = incarnation
+        self._died_unseen(slot, incarnation)
+
+    def send(self, slot: str, which: signal.Signals) -> None:
+        """Send a signal to the slot's main process, if there is one."""
+        child = self._here.get(slot)
+        if child is not None and not child.gone:
+            child.process.send(which)
+
+    def kill(self, slot: str) -> None:
+        """Kill the slot's whole tree, and look from now on whether it is gone."""
+        child = self._here.get(slot)
+        if child is not None:
+            self._trees.kill(child.incarnation, lock=runtime.slot_lock_file(self._home, slot) if child.gone else None)
+            child.look_at, child.pause_s = monotonic(), _LOOK_FIRST_S
+
+    def look(self) -> None:
+        """Bury those whose time to be looked at has come and of whom nothing is left."""
+        now = monotonic()
+        for child in list(self._here.values()):
+            if child.look_at is None or child.look_at > now:
+                continue
+            if child.gone and is_free(runtime.slot_lock_file(self._home, child.slot)) and not self._trees.living(child.incarnation):
+                self._bury(child)
+            else:
+                child.look_at, child.pause_s = now + child.pause_s, min(_LOOK_LATER_S, child.pause_s * 2)
+
+    def look_at(self) -> float | None:
+        """Return when `look` has something to do, or None."""
+        return min((child.look_at for child in self._here.values() if child.look_at is not None), default=None)
+
+    def slot_of(self, pid: int) -> str | None:
+        """Return the slot whose main process has this pid."""
+        child = self._by_pid.get(pid)
+        return child.slot if child is not None else None
+
+    def serves(self, slot: str, port: int) -> bool:
+        """Whether the process in `slot` was told to serve this public port."""
+        child = self._here.get(slot)
+        return child is not None and child.public_port == port
+
+    def tree(self, slot: str) -> set[int]:
+        """Return the pids of the slot's whole tree."""
+        child = self._here.get(slot)
+        return self._trees.living(child.incarnation) if child is not None else set()
+
+    def reap(self) -> None:
+        """Take the status of every dead child of ours: slots' through their own way, and orphans that came to us as subreaper."""
+        while True:
+            try:
+                status = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if status is None:
+                return
+            child = self._by_pid.get(status.si_pid)
+            if child is not None:
+                self._ended(child)
+            else:
+                with suppress(ChildProcessError):
+                    os.waitpid(status.si_pid, os.WNOHANG)
+
+    def close(self) -> None:
+        """Close every descriptor; the processes go on."""
+        for child in self._here.values():
+            child.process.close()
+
+    def _watch(self, child: _Child) -> None:
+        self._here[child.slot] = child
+        self._by_pid[child.process.pid] = child
+        self._selector.register(child.process.pidfd, selectors.EVENT_READ, lambda: self._ended(child))
+
+    def _ended(self, child: _Child) -> None:
+        if child.gone:
+            return  # heard already in this turn, by the other of pidfd and SIGCHLD
+        how = self._exit_of(child)
+        if how is None:
+            return
+        child.gone = True
+        self._selector.unregister(child.process.pidfd)
+        del self._by_pid[child.process.pid]
+        self._happened(Exited(child.slot, child.incarnation, how, self._logs.tail(child.slot, "err", since=child.process.err_from)))
+
+    def _exit_of(self, child: _Child) -> Exit | None:
+        holder = read_holder(runtime.slot_lock_file(self._home, child.slot))
+        said = holder if holder is not None and holder.incarnation == child.incarnation else None
+        words = said.exit_reason if said else ""
+        if not child.process.is_child:
+            return Exit(code=said.exit_code if said else None, last_words=words)
+        status = os.waitid(os.P_PIDFD, child.process.pidfd, os.WEXITED | os.WNOHANG)
+        if status is None:
+            return None
+        if status.si_code == os.CLD_EXITED:
+            return Exit(code=status.si_status, last_words=words)
+        return Exit(signal=status.si_status, last_words=words)
+
+    def _bury(self, child: _Child) -> None:
+        del self._here[child.slot]
+        self._buried[child.slot] = child.incarnation
+        self._trees.forget(child.incarnation)
+        child.process.close()
+        runtime.slot_socket(self._home, child.slot).unlink(missing_ok=True)
+        self._happened(Freed(child.slot, child.incarnation))

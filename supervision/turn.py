@@ -1,0 +1,163 @@
+"""One turn of a decision: the fleet as it becomes, what is to be done so far, and the steps and facts that decisions are made of.
+
+Each change of state goes through `Turn.move`, which admits only those that `shared.states.SLOT_TRANSITIONS` lists.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from shared.kinds import ProcessKind
+from shared.process.journal import SupervisionEvent as Happened
+from shared.states import SLOT_TRANSITIONS, SlotState, require_transition
+from supervision.law import Uniform, after_death
+from supervision.model import Action, Cause, CloseListener, Fleet, KillTree, Replacement, Rung, Send, Slot, Spawn, Write
+
+
+class Turn:
+    """The fleet while one event is answered.
+
+    Attributes:
+        fleet: as it becomes.
+        actions: what is to be done, in order.
+        now: monotonic instant of the event.
+    """
+
+    def __init__(self, fleet: Fleet, now: float, uniform: Uniform) -> None:
+        self.fleet = fleet
+        self.actions: list[Action] = []
+        self.now = now
+        self._uniform = uniform
+        self._rows: Mapping[str, ProcessKind] = {row.name: row for row in fleet.rows}
+
+    # steps
+
+    def drain(self, slot: Slot, cause: Cause) -> None:
+        """Ask the slot's process to finish and leave, and give it its kind's time."""
+        slot = self.move(slot, SlotState.DRAINING, cause=cause, rung=Rung.TERM, silent_by=None, step_by=self.now + self.drain_s(slot))
+        self.send(slot, signal.SIGTERM)
+
+    def start(self, slot: Slot) -> None:
+        """Ask for a process in the slot; everything about the one before is forgotten but its exit."""
+        slot = self.move(
+            slot,
+            SlotState.STARTING,
+            pid=0,
+            incarnation="",
+            adopted=False,
+            started_at=self.now,
+            ready_at=None,
+            silent_by=self.now + self.row(slot).startup_s,
+            extended_by=None,
+            step_by=None,
+            next_try_at=None,
+            rung=Rung.NONE,
+            cause=Cause.NONE,
+            main_gone=False,
+            status="",
+            doing="",
+        )
+        self.release(slot.kind)
+        self.actions.append(Spawn(slot.name))
+
+    def apply_law(self, slot: Slot, healthy_s: float) -> None:
+        """Let the restart law say what follows an unasked death, or a start that failed."""
+        verdict = after_death(slot.law, self.row(slot), self.fleet.policy, now=self.now, healthy_s=healthy_s, uniform=self._uniform)
+        probed = slot.law.failed_probes > 0
+        slot = self.put(replace(slot, law=verdict.record, restarts=slot.restarts + 1))
+        if verdict.quarantined:
+            slot = self.move(slot, SlotState.QUARANTINED, next_try_at=self.now + verdict.delay_s)
+            if probed:
+                self.write(Happened.PROBED, slot, outcome="failed", next_probe_s=round(verdict.delay_s, 3))
+            else:
+                self.write(Happened.QUARANTINED, slot, restarts=len(verdict.record.restarts), next_probe_s=round(verdict.delay_s, 3))
+            return
+        self.write(Happened.RESTARTING, slot, delay_s=round(verdict.delay_s, 3), strikes=round(verdict.record.strikes, 2))
+        self.move(slot, SlotState.BACKOFF, next_try_at=self.now + verdict.delay_s)
+
+    def enqueue(self, name: str, cause: Cause) -> None:
+        """Let the slot wait for its turn to be replaced."""
+        self.fleet = replace(self.fleet, replacements=(*self.fleet.replacements, Replacement(slot=name, cause=cause)))
+
+    def release(self, kind: str) -> None:
+        """Remember that the kind was started: from now on it waits for no predecessor."""
+        self.fleet = replace(self.fleet, released={kind: self.now} | dict(self.fleet.released))
+
+    def send(self, slot: Slot, which: signal.Signals) -> None:
+        """Send a signal to the slot's main process."""
+        self.actions.append(Send(slot.name, which))
+
+    def kill(self, slot: Slot) -> None:
+        """Climb to the last rung."""
+        if slot.state is not SlotState.KILLING:
+            slot = self.move(slot, SlotState.KILLING)
+        self.put(replace(slot, rung=Rung.KILL, silent_by=None, step_by=self.now + self.fleet.policy.kill_again_s))
+        self.actions.append(KillTree(slot.name))
+
+    # facts
+
+    def should_run(self, slot: Slot) -> bool:
+        """Whether a process should be in the slot."""
+        return not self.fleet.stopping and not slot.held and slot.instance < self.desired(slot.kind)
+
+    def desired(self, kind: str) -> int:
+        """Return how many slots of the kind should run now."""
+        count = self.fleet.counts.get(kind, 0)
+        if self._rows[kind].needed == "connections":
+            return count if self.fleet.wanted is not None and kind in self.fleet.wanted else 0
+        return count
+
+    def gate_is_open(self, kind: str) -> bool:
+        """Predecessors get their time to become ready before a kind's first start; later nobody waits for anybody."""
+        if kind in self.fleet.released:
+            return True
+        for before in self._rows[kind].after:
+            slots = [slot for slot in self.fleet.slots.values() if slot.kind == before and self.should_run(slot)]
+            if all(slot.state is SlotState.READY for slot in slots):
+                continue
+            begun = self.fleet.released.get(before)
+            if begun is None or self.now < begun + self._rows[before].startup_s:
+                return False
+        return True
+
+    def awaits_replacement(self, name: str) -> bool:
+        """Whether the slot is already queued for replacement."""
+        return any(item.slot == name for item in self.fleet.replacements)
+
+    def beat_by(self, slot: Slot) -> float:
+        """Return until when the slot may now be silent."""
+        by = self.now + self.row(slot).watchdog_s
+        return by if slot.extended_by is None else max(by, slot.extended_by)
+
+    def row(self, slot: Slot) -> ProcessKind:
+        """Return the slot's registry row."""
+        return self._rows[slot.kind]
+
+    def drain_s(self, slot: Slot) -> float:
+        """Return how long the slot's process may take from SIGTERM to its end."""
+        return self.row(slot).drain_s + self.fleet.policy.leave_s
+
+    def slot(self, name: str) -> Slot | None:
+        """Return the slot, or None when there is none of that name."""
+        return self.fleet.slots.get(name)
+
+    def put(self, slot: Slot) -> Slot:
+        """Keep the slot as it is now."""
+        self.fleet = replace(self.fleet, slots={**self.fleet.slots, slot.name: slot})
+        return slot
+
+    def move(self, slot: Slot, state: SlotState, **changes: Any) -> Slot:
+        """Change the slot's state, if that is a listed transition; a kind whose last slot has stopped gives its port up."""
+        require_transition(SLOT_TRANSITIONS, slot.state, state)
+        slot = self.put(replace(slot, state=state, since=self.now, **changes))
+        siblings = (other for other in self.fleet.slots.values() if other.kind == slot.kind)
+        if self.row(slot).port and all(other.state is SlotState.STOPPED for other in siblings):
+            self.actions.append(CloseListener(slot.kind))
+        return slot
+
+    def write(self, event: Happened, slot: Slot, **details: Any) -> None:
+        """Write an event about the slot."""
+        self.actions.append(Write(event, slot.name, slot.incarnation, details))

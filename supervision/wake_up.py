@@ -1,0 +1,50 @@
+"""Signals as words in a selector: handlers only enqueue, the loop decides."""
+
+from __future__ import annotations
+
+import faulthandler
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+_HEARD: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+
+class WakeUp:
+    """Becomes readable when a signal has arrived."""
+
+    def __init__(self) -> None:
+        self._woken, self._wake = socket.socketpair()
+        for end in (self._woken, self._wake):
+            end.setblocking(False)
+
+    def fileno(self) -> int:
+        """Descriptor to watch for reading; then call `heard`."""
+        return self._woken.fileno()
+
+    def heard(self) -> list[signal.Signals]:
+        """Return the signals since the last call, in order."""
+        with suppress(BlockingIOError):
+            return [signal.Signals(number) for number in self._woken.recv(4096)]
+        return []
+
+    @contextmanager
+    def catching(self, stacks: Path) -> Iterator[None]:
+        """Catch our signals for the length of a `with` block; SIGUSR1 writes the stacks of all threads to the file `stacks`."""
+        before = signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        handlers = {number: signal.signal(number, lambda *_: None) for number in _HEARD}
+        handlers[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        with stacks.open("a", encoding="utf-8") as file:
+            faulthandler.register(signal.SIGUSR1, file=file, all_threads=True)
+            try:
+                yield
+            finally:
+                faulthandler.unregister(signal.SIGUSR1)
+                signal.set_wakeup_fd(before)
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+                self._woken.close()
+                self._wake.close()

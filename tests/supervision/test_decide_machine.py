@@ -1,0 +1,192 @@
+"""The whole machine: random histories keep its invariants, and every declared transition is walked."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.errors import IllegalTransition
+from shared.process.journal import SupervisionEvent as Happened
+from shared.states import SLOT_TRANSITIONS, SlotState, require_transition
+from supervision.decide import decide, next_by
+from supervision.model import (
+    Configured,
+    DrainAsked,
+    Exit,
+    Exited,
+    Fleet,
+    Found,
+    Freed,
+    KillTree,
+    Measured,
+    Notified,
+    RestartAsked,
+    Send,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Stalled,
+    StopAsked,
+    Tick,
+    Write,
+)
+from tests.supervision.world import World, kind
+
+# The whole machine
+
+
+def test_undeclared_transitions_are_refused() -> None:
+    with pytest.raises(IllegalTransition, match="stopped -> ready"):
+        require_transition(SLOT_TRANSITIONS, SlotState.STOPPED, SlotState.READY)
+
+
+TO_A_PROCESS = ["ready", "unready", "die", "crash78", "exit0", "stopping", "silent", "beat", "stubborn", "meek"]
+TO_THE_FLEET = ["restart", "drain", "memory", "hardmemory", "unkillable", "killable", "wanted", "unwanted", "stall", "refuse", "allow"]
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("wait"), st.floats(0, 40)),
+        st.tuples(st.sampled_from(TO_A_PROCESS + TO_THE_FLEET), st.integers(0, 4)),
+    ),
+    max_size=40,
+)
+
+
+def take(world: World, step: str, slot: str, argument: float) -> None:  # noqa: PLR0912 - one line for each thing that can happen
+    lives = slot in world.alive
+    match step:
+        case "wait":
+            world.after(float(argument))
+        case "ready" if lives:
+            world.ready(slot)
+        case "unready" if lives:
+            world.says(slot, X_READY="0")
+        case "stopping" if lives:
+            world.says(slot, STOPPING="1")
+        case "die" if lives:
+            world.dies(slot, killed_by=signal.SIGKILL)
+        case "crash78" if lives:
+            world.dies(slot, code=78)
+        case "exit0" if lives:
+            world.dies(slot, code=0)
+        case "silent":
+            world.silent = world.silent | {slot}
+        case "beat":
+            world.silent = set()
+        case "stubborn":
+            world.stubborn = world.stubborn | {slot}
+        case "meek":
+            world.stubborn = set()
+        case "restart":
+            world.happens(RestartAsked((slot,)))
+        case "drain":
+            world.happens(DrainAsked((slot,)))
+        case "memory":
+            world.happens(Measured(slot, 150.0))
+        case "hardmemory":
+            world.happens(Measured(slot, 250.0))
+        case "unkillable":
+            world.unkillable = {slot}
+        case "killable":
+            world.unkillable = set()
+        case "wanted" | "unwanted" if "recorder-0" in world.alive:
+            world.says("recorder-0", X_WANTED="meta" if step == "wanted" else "")
+        case "stall":
+            world.now += argument
+            world.happens(Stalled(argument))
+        case "refuse":
+            world.refuse = SpawnFailed("", "no memory")
+        case "allow":
+            world.refuse = None
+
+
+@settings(max_examples=150, deadline=None)
+@given(STEPS, st.booleans())
+def test_whatever_happens_the_invariants_hold(steps: list[tuple[str, float]], adopt: bool) -> None:
+    """No slot ever has two processes (the world asserts it), death is proved before the next life, and a stop always ends."""
+    rows = (
+        kind("db", drain_s=5.0),
+        kind("recorder", after=("db",)),
+        kind("api", after=("db", "recorder"), memory_soft_mb=100, memory_hard_mb=200, port="api_port"),
+        kind("meta", after=("recorder",), needed="connections"),
+    )
+    world = World(*rows, counts={"db": 1, "recorder": 1, "api": 2, "meta": 1}, start=False)
+    if adopt:
+        world.alive["api-1"] = "api-1.old"
+        world.happens(Found("api-1", 77, "api-1.old", 5.0))
+    world.happens(Configured(world.counts))
+    names = list(world.fleet.slots)
+    for step, argument in steps:
+        take(world, step, names[int(argument) % len(names)], argument)
+        world.happens(Tick())
+        assert next_by(world.fleet, world.now) is None or next_by(world.fleet, world.now) > world.now  # type: ignore[operator]
+    world.unkillable = set()
+    world.happens(StopAsked())
+    world.after(120.0)
+    assert world.left
+    assert not world.alive
+    for name in names:
+        story = [event for event in world.events(name) if event in ("started", "adopted", "exited", "slot_free")]
+        assert all(story[index - 1] == "slot_free" for index, event in enumerate(story) if event in ("started", "adopted") and index)
+        assert story.count("exited") == story.count("slot_free") == story.count("started") + story.count("adopted")
+
+
+def test_every_declared_transition_is_walked() -> None:
+    """Tables that promise what never happens mislead; each arrow of the diagram is taken by some history."""
+    walked: set[tuple[SlotState, SlotState]] = set()
+
+    def watched(fleet: Fleet, *events: Any, now: float = 0.0) -> Fleet:
+        for event in events:
+            before = {name: slot.state for name, slot in fleet.slots.items()}
+            moves: list[tuple[SlotState, SlotState]] = []
+            fleet, _ = decide(fleet, event, now, lambda low, high: high)
+            moves = [(before.get(name, SlotState.STOPPED), slot.state) for name, slot in fleet.slots.items()]
+            walked.update(move for move in moves if move[0] is not move[1])
+        return fleet
+
+    row = kind("api", intensity=2)
+    counts = {"api": 1}
+    born = watched(Fleet(rows=(row,)), Configured(counts))
+    lives = watched(born, Spawned("api-0", 1, "i"))
+    ready = watched(lives, Notified("api-0", "i", {"READY": "1"}))
+    unready = watched(ready, Notified("api-0", "i", {"X_READY": "0"}))
+    watched(unready, Notified("api-0", "i", {"READY": "1"}))
+    for fleet in (lives, ready, unready):
+        draining = watched(fleet, DrainAsked(("api-0",)))
+        killing = watched(fleet, Exited("api-0", "i", Exit(code=1)))
+        watched(draining, Exited("api-0", "i", Exit(code=0)), Freed("api-0", "i"))
+    watched(killing, Freed("api-0", "i"))
+    watched(watched(ready, Exited("api-0", "i", Exit(code=78))), Freed("api-0", "i"), RestartAsked(("api-0",)))
+    misconfigured = watched(watched(ready, Exited("api-0", "i", Exit(code=78))), Freed("api-0", "i"))
+    watched(misconfigured, StopAsked())
+    sick = ready
+    for life in ("i", "j", "k"):
+        sick = watched(sick, Exited("api-0", life, Exit(code=1)), Freed("api-0", life), now=1.0)
+        if sick.slots["api-0"].state in (SlotState.BACKOFF, SlotState.QUARANTINED):
+            watched(sick, StopAsked(), now=1.0)
+            sick = watched(sick, Tick(), now=100.0)
+        following = {"i": "j", "j": "k", "k": "l"}[life]
+        sick = watched(sick, Spawned("api-0", 2, following), now=100.0)
+    watched(born, SpawnFailed("api-0", "x", occupied=True))
+    failing = born
+    for _ in range(3):
+        failing = watched(failing, SpawnFailed("api-0", "x"), now=1.0)
+        if failing.slots["api-0"].state is SlotState.BACKOFF:
+            failing = watched(failing, Tick(), now=1.5)
+            failing = watched(failing, Tick(), now=5.0)
+    watched(watched(Fleet(rows=(row,)), Found("api-0", 1, "i", 1.0)))
+    declared = {(old, new) for old, follow in SLOT_TRANSITIONS.items() for new in follow}
+    assert declared == walked
+
+
+def test_actions_are_data() -> None:
+    fleet, actions = decide(Fleet(rows=(kind("api"),)), Configured({"api": 1}), 5.0)
+    assert actions == (Spawn("api-0"),)
+    fleet, actions = decide(fleet, Spawned("api-0", 7, "api-0.x"), 5.1)
+    assert actions == (Write(Happened.STARTED, "api-0", "api-0.x", {"pid": 7, "attempt": 1, "probe": False}),)
+    _, actions = decide(fleet, StopAsked(), 6.0)
+    assert actions == (Send("api-0", signal.SIGTERM),)
+    assert isinstance(KillTree("api-0"), KillTree)
