@@ -137,7 +137,8 @@ class Town:
         """POST a webhook, signed unless `headers` are given. Returns the HTTP status."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         url = f"http://127.0.0.1:{self.settings.meta_port}{path}"
-        return self.http.post(url, data=raw, headers={"X-Hub-Signature-256": signature(raw)} if headers is None else headers, timeout=15).status_code
+        answer = self.http.post(url, data=raw, headers={"X-Hub-Signature-256": signature(raw)} if headers is None else headers, timeout=15)
+        return int(answer.status_code)
 
     def get(self, path: str, **query: str) -> requests.Response:
         """GET something from the meta process's public port."""

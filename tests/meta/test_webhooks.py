@@ -1,0 +1,262 @@
+"""The public port, over HTTP, in the real process: who is believed, what is refused, and that 200 means stored."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+
+from meta.webhooks import BODY_MOST, META_PATHS, is_signed
+from shared.kinds import kind_named
+from shared.process.exit_codes import ExitCode
+from tests.meta.seed import D360, signature, text, webhook
+from tests.meta.town import ACCOUNTS, Town
+from tests.sandbox.house import APP_SECRET, D360_SECRET, VERIFY_TOKEN
+from tests.support.ports import free_ports
+from tests.support.waiting import eventually
+
+GUARD = "X-Bulkhead-Webhook-Secret"
+D360_PATH = f"/webhooks/360dialog/demo/{D360}"
+
+
+def journalled(town: Town) -> int:
+    return int(town.query("SELECT count(*) FROM inbound_journal")[0][0])
+
+
+@pytest.mark.parametrize("path", META_PATHS)
+def test_verification_answers_with_the_bare_challenge(town: Town, path: str) -> None:
+    answer = town.get(path, **{"hub.mode": "subscribe", "hub.challenge": "1158201444", "hub.verify_token": VERIFY_TOKEN})
+    assert (answer.status_code, answer.text) == (200, "1158201444")
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"hub.mode": "subscribe", "hub.challenge": "1", "hub.verify_token": "wrong"},
+        {"hub.mode": "subscribe", "hub.challenge": "1", "hub.verify_token": ""},
+        {"hub.mode": "subscribe", "hub.challenge": "1"},
+        {"hub.mode": "unsubscribe", "hub.challenge": "1", "hub.verify_token": VERIFY_TOKEN},
+        {"hub.challenge": "1", "hub.verify_token": VERIFY_TOKEN},
+        {"hub.mode": "subscribe", "hub.verify_token": VERIFY_TOKEN},
+        {"hub.mode": "subscribe", "hub.challenge": "1", "hub.verify_token": "ß\udcff".encode("utf-8", "replace").decode()},
+        {},
+    ],
+)
+def test_verification_refuses_everything_else(town: Town, query: dict[str, str]) -> None:
+    answer = town.get(META_PATHS[0], **query)
+    assert (answer.status_code, answer.text) == (403, "")
+
+
+def test_the_sandbox_verifies_it_as_meta_does(town: Town) -> None:
+    assert town.control("POST", "verify", {})["verified"] is True
+    assert town.control("POST", "verify", {"verify_token": "wrong"})["verified"] is False
+
+
+BODY = json.dumps(webhook({"messages": [text("Grüße", "wamid.SIGNED")]})).encode()
+RIGHT = signature(BODY)
+
+
+@pytest.mark.parametrize("headers", [{"X-Hub-Signature-256": RIGHT}, {"x-hub-signature-256": RIGHT}, {"X-HUB-SIGNATURE-256": "sha256=" + RIGHT[7:].upper()}])
+def test_the_right_signature_is_believed_in_any_case_of_letters(town: Town, headers: dict[str, str]) -> None:
+    before = journalled(town)
+    assert town.post(BODY, headers=headers) == 200
+    assert journalled(town) == before + 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-Hub-Signature-256": ""},
+        {"X-Hub-Signature-256": "sha256="},
+        {"X-Hub-Signature-256": RIGHT[7:]},
+        {"X-Hub-Signature-256": RIGHT[:-1]},
+        {"X-Hub-Signature-256": RIGHT + "00"},
+        {"X-Hub-Signature-256": "SHA256=" + RIGHT[7:]},
+        {"X-Hub-Signature-256": "sha256=" + "z" * 64},
+        {"X-Hub-Signature-256": "sha256=" + " " * 64},
+        {"X-Hub-Signature-256": signature(BODY, "another secret")},
+        {"X-Hub-Signature-256": signature(BODY, "")},
+        {"X-Hub-Signature-256": signature(BODY + b" ")},
+        {"X-Hub-Signature": "sha1=" + "0" * 40},
+        {GUARD: D360_SECRET},
+    ],
+)
+def test_everything_else_is_refused_counted_and_not_stored(town: Town, headers: dict[str, str]) -> None:
+    before, counted = journalled(town), town.metric('meta_signature_failures_total{door="meta"}')
+    assert town.post(BODY, headers=headers) == 401
+    assert journalled(town) == before
+    assert town.metric('meta_signature_failures_total{door="meta"}') == counted + 1
+
+
+def test_an_altered_body_is_refused(town: Town) -> None:
+    assert town.post(BODY.replace(b"SIGNED", b"FORGED"), headers={"X-Hub-Signature-256": RIGHT}) == 401
+    assert town.post(BODY[:-1], headers={"X-Hub-Signature-256": RIGHT}) == 401
+
+
+def test_an_empty_secret_signs_nothing() -> None:
+    assert is_signed(signature(BODY), BODY, APP_SECRET.encode())
+    assert not is_signed(signature(BODY, ""), BODY, b"")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b'{"object":NaN}', b"\xff\xfe", b'{"a":1}x', b'{"a":"\n"}', b"[1,2", b'"\x00"'])
+def test_what_is_no_json_is_refused(town: Town, body: bytes) -> None:
+    before = journalled(town)
+    assert town.post(body) == 400
+    assert journalled(town) == before
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b"[]",
+        b"null",
+        b"5",
+        b'"text"',
+        b'{"object":"page","entry":[{"messaging":[]}]}',
+        b'{"object":"instagram"}',
+        b'{"object":"something_new","entry":5}',
+        b'{"object":"whatsapp_business_account","entry":[{"changes":[{"field":"brand_new","value":{"x":1}}]}]}',
+        b"[" * 100_000 + b"]" * 100_000,
+    ],
+    ids=lambda body: body[:40],
+)
+def test_whatever_else_is_json_is_stored_and_answered(town: Town, body: bytes) -> None:
+    before = journalled(town)
+    assert town.post(body) == 200
+    assert journalled(town) == before + 1
+    town.wait_journal_read()
+
+
+def test_three_megabytes_are_taken_and_one_byte_more_is_not(town: Town) -> None:
+    filled = json.dumps({"object": "page", "filler": ""}).encode()
+    most = filled.replace(b'""', b'"' + b"x" * (BODY_MOST - len(filled)) + b'"')
+    assert len(most) == BODY_MOST
+    before = journalled(town)
+    assert town.post(most) == 200
+    assert town.post(most.replace(b'"x', b'"xx', 1)) == 413
+    assert town.post(b"x" * (BODY_MOST * 5), headers={}) == 413
+    assert journalled(town) == before + 1
+    assert town.post(BODY) == 200
+    town.wait_journal_read()
+    town.query("UPDATE inbound_journal SET body = '' WHERE length(body) > 1000000 RETURNING id")
+
+
+def test_a_sender_who_goes_away_leaves_nothing(town: Town) -> None:
+    before = journalled(town)
+    with socket.create_connection(("127.0.0.1", town.settings.meta_port)) as line:
+        line.sendall(f"POST /api/meta/webhook HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\nX-Hub-Signature-256: {RIGHT}\r\n\r\n".encode() + BODY[:-5])
+    eventually(lambda: town.metric('meta_webhook_posts_total{answer="disconnected",door="meta"}'), 5, "it is counted")
+    assert journalled(town) == before
+    assert town.get("/livez").status_code == 200
+
+
+def test_posts_that_arrive_together_are_each_stored(town: Town) -> None:
+    before, most = journalled(town), 200
+    bodies = [json.dumps(webhook({"messages": [text("together", f"wamid.TOGETHER{number}")]})).encode() for number in range(most)]
+    start = threading.Barrier(20)
+
+    def post(share: list[bytes]) -> list[int]:
+        with requests.Session() as http:
+            http.trust_env = False
+            start.wait(10)
+            url = f"http://127.0.0.1:{town.settings.meta_port}/api/meta/webhook"
+            return [http.post(url, data=body, headers={"X-Hub-Signature-256": signature(body)}, timeout=15).status_code for body in share]
+
+    with ThreadPoolExecutor(20) as senders:
+        answers = [status for share in senders.map(post, [bodies[number::20] for number in range(20)]) for status in share]
+    assert answers == [200] * most
+    assert journalled(town) == before + most
+    town.wait_journal_read()
+    assert town.query("SELECT count(*) FROM inbound_messages WHERE provider_id LIKE 'wamid.TOGETHER%%'") == [(most,)]
+
+
+def d360_message(provider_id: str, number: str = ACCOUNTS[D360]) -> bytes:
+    return json.dumps(webhook({"messages": [text("hi", provider_id)]}, number=number)).encode()
+
+
+def test_360dialog_is_believed_by_its_own_secret_and_only_about_its_own_number(town: Town) -> None:
+    assert town.post(d360_message("wamid.D1"), path=D360_PATH, headers={GUARD: D360_SECRET}) == 200
+    # another customer's number through this door: stored, and believed by nobody
+    assert town.post(d360_message("wamid.D2", ACCOUNTS[0]), path=D360_PATH, headers={GUARD: D360_SECRET}) == 200
+    # and 360dialog's number by Meta's signature
+    assert town.post(d360_message("wamid.D3")) == 200
+    town.wait_journal_read()
+    assert len(town.inbound("wamid.D1")) == 1
+    assert town.inbound("wamid.D2") == town.inbound("wamid.D3") == []
+    outcomes = [outcome for (outcome,) in town.query("SELECT outcome FROM inbound_journal ORDER BY id DESC LIMIT 2")]
+    assert all("no connection has this phone number id" in outcome for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        (D360_PATH, {}),
+        (D360_PATH, {GUARD: ""}),
+        (D360_PATH, {GUARD: "wrong"}),
+        (D360_PATH, {"X-Hub-Signature-256": signature(d360_message("wamid.D4"))}),
+        ("/webhooks/360dialog/demo/0", {GUARD: ""}),
+        ("/webhooks/360dialog/demo/0", {GUARD: D360_SECRET}),
+        ("/webhooks/360dialog/demo/77", {GUARD: D360_SECRET}),
+        ("/webhooks/360dialog/nobody/2", {GUARD: D360_SECRET}),
+    ],
+)
+def test_360dialogs_door_refuses_everything_else(town: Town, path: str, headers: dict[str, str]) -> None:
+    before = journalled(town)
+    assert town.post(d360_message("wamid.D4"), path=path, headers=headers) == 401
+    assert journalled(town) == before
+
+
+def test_a_customers_message_comes_through_every_door(town: Town) -> None:
+    sent = {}
+    for index, number in ACCOUNTS.items():
+        sent[index] = town.control("POST", "inbound", {"phone_number_id": number, "from": "+15550109900", "text": f"to {index}", "name": "Ann"})["id"]
+    for index, provider_id in sent.items():
+        eventually(lambda wanted=provider_id: town.inbound(wanted), 10, f"the message to {index} is kept")
+        assert town.inbound(provider_id) == [("text", {"body": f"to {index}"}, False, "15550109900")]
+        (touched,) = town.query("SELECT last_event_at IS NOT NULL FROM phone_status WHERE connection_id = %s", town.ids[index])
+        assert touched == (True,)
+
+
+def test_without_a_database_meta_is_told_to_come_again(own_town: Callable[..., Town]) -> None:
+    town = own_town()
+    (nowhere,) = free_ports(1)
+    cut_off = town._entry("meta")
+    cut_off._variables |= {"database_url": f"postgresql://nobody@127.0.0.1:{nowhere}/nothing", "database_connect_s": 0.5}
+    try:
+        cut_off.start()
+        cut_off.wait_ready()
+        answer = town.http.post(f"http://127.0.0.1:{town.settings.meta_port}/api/meta/webhook", data=BODY, headers={"X-Hub-Signature-256": RIGHT}, timeout=15)
+        assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "1")
+        assert town.post(BODY, headers={}) == 401
+        assert town.get("/livez").status_code == 200
+        assert town.get("/readyz").status_code == 503
+        assert cut_off.stop() == ExitCode.OK
+    finally:
+        cut_off.close()
+
+
+def test_it_does_not_start_without_the_key_of_stored_credentials(own_town: Callable[..., Town]) -> None:
+    entry = own_town()._entry("meta")
+    entry._variables |= {"secret_encryption_key": ""}
+    try:
+        entry.start()
+        assert entry.wait_exit() == ExitCode.CONFIGURATION
+        assert "SECRET_ENCRYPTION_KEY" in entry.log.read_text()
+    finally:
+        entry.close()
+
+
+def test_health_says_what_operators_ask_for(town: Town) -> None:
+    facts: dict[str, Any] = town.get("/health").json()
+    assert facts["process"] == kind_named("meta").name
+    assert facts["botsActive"] == 3
+    assert {"messagesSent", "messagesReceived", "apiErrors", "avgResponseTime", "journalLagSeconds"} <= facts.keys()
