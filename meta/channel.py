@@ -60,6 +60,8 @@ class MetaChannel:
             body = payloads.build(message)
         except payloads.PayloadRefused as refused:
             return Dead(code=refused.code, detail=str(refused))
+        # from here on the provider may have it
+        await record_token(message.token)
         started = monotonic()
         reply = await self._graph.post(account.endpoint, body, by)
         if isinstance(reply, Answer):

@@ -88,7 +88,7 @@ CREATE TABLE messages (
     -- what names the message at the provider while its answer is unknown: callback data, or the chosen WhatsApp message id
     token           text NOT NULL DEFAULT '',
     provider_id     text NOT NULL DEFAULT '',
-    -- how often a process died with this row in hand
+    -- how often a process died while its code worked on this row; the second time it is parked
     deaths          smallint NOT NULL DEFAULT 0,
     in_doubt_at     timestamptz,
     -- set when policy leaves an in-doubt message to a human

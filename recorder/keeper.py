@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from shared.logs import logger
+from shared.delivery.reclaim import forget, reclaim
+from shared.process import runtime
 from shared.process.journal import JournalEntry, JournalReader, SupervisionEvent
 from shared.process.metrics import Metrics
-from shared.store import messages, processes
+from shared.store import processes
 from shared.store.pool import Transaction
 from shared.store.store import Store
 
-log = logger(__name__)
 _BATCH: Final = 200
 
 
@@ -39,18 +39,12 @@ def _row(entry: JournalEntry) -> dict[str, Any]:
     }
 
 
-def keep(transaction: Transaction, entries: Sequence[JournalEntry]) -> Kept:
+def keep(transaction: Transaction, run_dir: Path, entries: Sequence[JournalEntry]) -> Kept:
     """Write a batch of events and give back what the dead among them had in hand, in one transaction; doing it twice changes nothing."""
     reclaimed = 0
     for entry in entries:
         if entry.event is SupervisionEvent.SLOT_FREE and entry.incarnation:
-            rows = messages.reclaim(transaction, incarnation=entry.incarnation)
-            reclaimed += len(rows)
-            if rows:
-                states = [row["state"] for row in rows]
-                log.warning(
-                    "messages_reclaimed", incarnation=entry.incarnation, queued=states.count("queued"), in_doubt=states.count("in_doubt"), why="slot_free"
-                )
+            reclaimed += len(reclaim(transaction, run_dir, entry.incarnation, why="slot_free"))
     return Kept(processes.write_events(transaction, [_row(entry) for entry in entries]), reclaimed)
 
 
@@ -58,7 +52,7 @@ class Keeper:
     """Follows one home's journal."""
 
     def __init__(self, store: Store, home: Path, metrics: Metrics) -> None:
-        self._store, self._reader = store, JournalReader(home)
+        self._store, self._reader, self._run_dir = store, JournalReader(home), runtime.run_dir(home)
         self._events = metrics.counter("supervision_events", "Events of the orchestrator that were written down.")
         self._reclaimed = metrics.counter("reclaimed_messages", "Messages given back after a death.")
 
@@ -71,10 +65,13 @@ class Keeper:
         """Deal with everything new. Raises `StoreUnavailable`; what was not written is then read again."""
         while entries := self._reader.read(_BATCH):
             try:
-                kept = await self._store.call(keep, entries)
+                kept = await self._store.call(keep, self._run_dir, entries)
             except BaseException:
                 self._reader.rewind()
                 raise
+            for entry in entries:
+                if entry.event is SupervisionEvent.SLOT_FREE and entry.incarnation:
+                    forget(self._run_dir, entry.incarnation)
             self._reader.commit(entries[-1].seq)
             self._events.inc(kept.events)
             self._reclaimed.inc(kept.reclaimed)

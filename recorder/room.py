@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from starlette.types import ASGIApp
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp
 from recorder import demo
 from recorder.keeper import Keeper
 from shared.clock import monotonic, utc_now
+from shared.delivery.reclaim import reclaim
 from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.process import runtime
@@ -123,8 +125,7 @@ class RecorderRoom:
 
     async def _reclaim_abandoned(self) -> None:
         for incarnation in await self._store.call(messages.abandoned_incarnations, silent_s=SILENT_S):
-            rows = await self._store.call(messages.reclaim, incarnation=incarnation)
-            log.warning("messages_reclaimed", incarnation=incarnation, rows=len(rows), why="heartbeat_silent")
+            await self._store.call(partial(reclaim, why="heartbeat_silent"), runtime.run_dir(self._settings.bulkhead_home), incarnation)
 
     async def _write_orchestrator(self) -> None:
         """Write the orchestrator's heartbeat row from its snapshot: it has no database itself."""

@@ -9,15 +9,19 @@ from shared.messages import OutboundMessage, Outcome
 from shared.store.messages import Doubt
 
 RecordToken: TypeAlias = Callable[[str], Awaitable[None]]
-"""Stores the id that a message will have at the provider. Raises `Fenced` when the row is no longer ours: then nothing may be sent."""
+"""Stores the id that a message will have at the provider, and notes that from now on the provider may have it.
+
+Called once, right before the request can leave; until then a death proves that nothing was sent. Raises `Fenced` when the row is no longer
+ours, and `StoreUnavailable` when the id could not be stored: then nothing may be sent.
+"""
 
 
 class Channel(Protocol):
     """One way to reach people, for all connections of a process kind.
 
     Attributes:
-        token_at_claim: the message's token is written with the claim (`bulkhead:<row id>:<attempt>`); otherwise the channel chooses one and
-            calls `record_token` before it sends.
+        token_at_claim: the message's token is written with the claim (`bulkhead:<row id>:<attempt>`), and `record_token` is called with that very
+            token; otherwise the channel chooses one.
     """
 
     token_at_claim: bool

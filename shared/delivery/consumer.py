@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from shared.clock import left
+from shared.delivery import reclaim as reclaiming
 from shared.delivery.channel import Channel
 from shared.delivery.dispatcher import Dispatcher
+from shared.delivery.flight import FlightRecord, path_of
 from shared.delivery.reconcile import Reconciler
 from shared.delivery.relay import Relay
+from shared.errors import StoreUnavailable
 from shared.messages import Policy
+from shared.process import runtime
 from shared.process.room import Child
 from shared.queues.hints import Hints
 from shared.queues.worker import HintWorker
 
+_STORE_AWAY_S: Final = 0.25
 _HINT_LOOP_LIMIT_S: Final = 6.0
 """Longest silence of the hint loop: one wait and one Redis time limit, with room for a busy machine."""
 
@@ -32,10 +38,13 @@ class Consumer:
         self._child, kind, settings = child, child.kind, child.settings
         incarnation = child.identity.process_incarnation
         self._hints = Hints(settings.redis_url, settings.redis_timeout_s)
+        self._run_dir = runtime.run_dir(settings.bulkhead_home)
+        self._flights = FlightRecord(path_of(self._run_dir, incarnation), in_flight)
         self._dispatcher = Dispatcher(
             child.store,
             channel,
             child.metrics,
+            self._flights,
             kind=kind.name,
             incarnation=incarnation,
             in_flight=in_flight,
@@ -74,9 +83,23 @@ class Consumer:
         self._dispatcher.start()
         for task in self._dispatcher.loops():
             self._child.watch(task)
+        self._child.spawn(self._reclaim_leftovers(), "leftovers")
         self._child.spawn(self._relay.run(), "relay")
         self._child.spawn(self._reconciler.run(), "reconciler")
         self._thread.start()
+
+    async def _reclaim_leftovers(self) -> None:
+        """Give back what earlier lives of this slot had in hand; the recorder does so first if it lives."""
+        slot, living = self._child.identity.slot, self._child.identity.process_incarnation
+        for incarnation in reclaiming.leftovers(self._run_dir, slot, living):
+            while True:
+                try:
+                    await self._child.store.call(partial(reclaiming.reclaim, why="next_life"), self._run_dir, incarnation)
+                except StoreUnavailable:
+                    await asyncio.sleep(_STORE_AWAY_S)
+                    continue
+                reclaiming.forget(self._run_dir, incarnation)
+                break
 
     async def drain(self, by: float) -> bool:
         """Take nothing new, finish what is in hand until the monotonic instant `by`. Returns whether nothing is left."""
@@ -91,6 +114,8 @@ class Consumer:
         self._worker.stop()
         self._child.beats.forget("hints")
         await self._dispatcher.close()
+        # what is still in hand is given back by whoever finds the record
+        self._flights.close(remove=self._dispatcher.in_hand == 0)
         self._hints.close()
 
     def health(self) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from shared import logs
 from shared.clock import left, monotonic
 from shared.delivery import retry_law
 from shared.delivery.channel import Channel
+from shared.delivery.flight import FlightRecord, Stage
 from shared.errors import Fenced, StoreUnavailable
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.process.metrics import Metrics
@@ -34,8 +35,8 @@ class Dispatcher:
     """Sends what it is offered.
 
     Args:
-        kind, incarnation: who claims. channel: how to send. in_flight: sends at once. send_s: time for one send. attempts: counted attempts
-            before a dead letter. retry_base_s: base of the retry law.
+        kind, incarnation: who claims. channel: how to send. flights: where what is in hand stands for those who come after a death.
+        in_flight: sends at once. send_s: time for one send. attempts: counted attempts before a dead letter. retry_base_s: base of the retry law.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Dispatcher:
         store: Store,
         channel: Channel,
         metrics: Metrics,
+        flights: FlightRecord,
         *,
         kind: str,
         incarnation: str,
@@ -51,7 +53,7 @@ class Dispatcher:
         attempts: int,
         retry_base_s: float,
     ) -> None:
-        self._store, self._channel = store, channel
+        self._store, self._channel, self._flights = store, channel, flights
         self._kind, self._incarnation = kind, incarnation
         self._in_flight_limit, self._send_s, self._attempts, self._retry_base_s = in_flight, send_s, attempts, retry_base_s
         self._offered: dict[int, None] = {}
@@ -73,6 +75,11 @@ class Dispatcher:
     def room(self) -> int:
         """How many more rows may be offered now; read by the hint worker's thread."""
         return 0 if self._draining else max(0, self._in_flight_limit - len(self._sending) - len(self._offered))
+
+    @property
+    def in_hand(self) -> int:
+        """How many rows are claimed and not settled."""
+        return len(self._sending)
 
     def offer(self, ids: Iterable[int]) -> None:
         """Look at these rows soon. Rows that are not due, not first in their chat or not ours are dropped by the claim."""
@@ -116,6 +123,8 @@ class Dispatcher:
                 continue
             ids = list(self._offered)[:room]
             chats = list(self._chats)
+            # rows may become ours from here on, so a drain must not think that nothing is in hand
+            self._idle.clear()
             try:
                 claimed = await self._store.call(
                     messages.claim,
@@ -131,14 +140,17 @@ class Dispatcher:
                 # what a lost commit may have claimed is found as our own and given back by `recover`
                 await self._recover(error)
                 self._work.set()
+                self._rest()
                 continue
             for row_id in ids:
                 self._offered.pop(row_id, None)
             for chat in chats:
                 self._chats.pop(chat, None)
             for message in claimed:
-                self._idle.clear()
-                self._sending[message.id] = asyncio.create_task(self._send(message), name=f"send-{message.id}")
+                self._flights.begin(message.id)
+                work = self._flights.watched(message.id, self._send(message))
+                self._sending[message.id] = asyncio.create_task(work, name=f"send-{message.id}")
+            self._rest()
             if self._offered or len(claimed) == room:
                 self._work.set()
 
@@ -180,6 +192,7 @@ class Dispatcher:
             # a bug in the channel: whether the request left is not known
             log.error("send_crashed", exc_info=error, message_id=message.id)
             outcome = InDoubt(code="send_crashed", detail=type(error).__name__)
+        self._note(message, outcome)
         duration_s = monotonic() - started
         self._send_duration.observe(duration_s)
         self.send_seconds += duration_s
@@ -187,8 +200,22 @@ class Dispatcher:
         self._settled.set()
 
     async def _record_token(self, message: OutboundMessage, token: str) -> None:
-        if not await self._store.call(messages.record_token, message_id=message.id, incarnation=self._incarnation, token=token):
+        stored = token == message.token and self._channel.token_at_claim
+        if not stored and not await self._store.call(messages.record_token, message_id=message.id, incarnation=self._incarnation, token=token):
             raise Fenced(f"row {message.id} is no longer ours")
+        self._flights.writing(message.id)
+
+    def _note(self, message: OutboundMessage, outcome: Outcome) -> None:
+        """Keep the outcome where a death cannot take it, until it stands in the database."""
+        match outcome:
+            case Sent(provider_id=provider_id):
+                self._flights.answered(message.id, Stage.SENT, provider_id)
+            case Retry(code=code):
+                self._flights.answered(message.id, Stage.UNSENT, code)
+            case Dead(code=code):
+                self._flights.answered(message.id, Stage.DEAD, code)
+            case InDoubt():
+                self._flights.writing(message.id)
 
     async def _settle_loop(self) -> None:
         while True:
@@ -222,7 +249,11 @@ class Dispatcher:
 
     def _forget(self, message: OutboundMessage) -> None:
         self._sending.pop(message.id, None)
+        self._flights.end(message.id)
         self._work.set()
+        self._rest()
+
+    def _rest(self) -> None:
         if not self._sending:
             self._idle.set()
 

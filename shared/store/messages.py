@@ -200,9 +200,16 @@ def held_by(transaction: Transaction, *, incarnation: str) -> list[int]:
     return [row["id"] for row in transaction.rows("messages_held", incarnation=incarnation)]
 
 
-def reclaim(transaction: Transaction, *, incarnation: str) -> list[Row]:
-    """Give back what a dead incarnation had in hand; idempotent. Returns (id, state, process_name) of each row that moved."""
-    return transaction.rows("reclaim_messages", incarnation=incarnation)
+def reclaim(transaction: Transaction, *, incarnation: str, flights: Sequence[Mapping[str, Any]] = (), recorded: bool = False, active_row: int = 0) -> list[Row]:
+    """Give back what a dead incarnation had in hand; idempotent.
+
+    Args:
+        flights: what its flight record says (id, stage, text). recorded: whether there was a record at all: a row that it does not name was
+            then surely not sent. active_row: the row that its code was working on when it died; parked as poison the second time.
+    Returns:
+        (id, state, process_name, code) of each row that moved.
+    """
+    return transaction.rows("reclaim_messages", incarnation=incarnation, flights=records(flights), recorded=recorded, active_row=active_row)
 
 
 def abandoned_incarnations(transaction: Transaction, *, silent_s: float) -> list[str]:

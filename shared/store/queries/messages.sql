@@ -109,21 +109,44 @@ SELECT id FROM moved;
 SELECT id FROM messages WHERE state = 'sending' AND incarnation = %(incarnation)s;
 
 -- reclaim_messages --
--- Give back what a dead incarnation had in hand: rows without a token were surely not sent, the others are in doubt.
-WITH held AS (
-    SELECT id FROM messages WHERE state = 'sending' AND incarnation = %(incarnation)s ORDER BY id FOR UPDATE
+-- Give back what a dead incarnation had in hand. Its flight record says what became of each row; without a record, rows without a token were
+-- surely not sent and the others are in doubt. The row that it was working on when it died is parked the second time.
+WITH flights AS (
+    SELECT * FROM jsonb_to_recordset(%(flights)s::jsonb) AS r(id bigint, stage text, text text)
+), held AS (
+    SELECT m.id, m.state AS old_state,
+           CASE WHEN m.id = %(active_row)s AND m.deaths >= 1 AND coalesce(f.stage, '') <> 'SENT' THEN 'failed'
+                WHEN f.stage = 'SENT' THEN 'sent'
+                WHEN f.stage = 'DEAD' THEN 'failed'
+                WHEN f.stage = 'WRITING' THEN 'in_doubt'
+                WHEN %(recorded)s OR m.token = '' THEN 'queued'
+                ELSE 'in_doubt' END AS new_state,
+           CASE WHEN m.id = %(active_row)s AND m.deaths >= 1 AND coalesce(f.stage, '') <> 'SENT' THEN 'poison'
+                WHEN f.stage IN ('DEAD', 'UNSENT') THEN f.text
+                WHEN f.stage = 'SENT' THEN ''
+                ELSE 'process_died' END AS code,
+           CASE WHEN f.stage = 'SENT' THEN f.text ELSE '' END AS provider_id,
+           -- an attempt that never left the process is not charged
+           CASE WHEN %(recorded)s AND coalesce(f.stage, 'CLAIMED') = 'CLAIMED' THEN 1 ELSE 0 END AS uncharged
+    FROM messages m LEFT JOIN flights f USING (id)
+    WHERE m.state = 'sending' AND m.incarnation = %(incarnation)s
+    ORDER BY m.id FOR UPDATE OF m
 ), moved AS (
     UPDATE messages m
-    SET state = CASE WHEN m.token = '' THEN 'queued' ELSE 'in_doubt' END,
-        in_doubt_at = CASE WHEN m.token = '' THEN NULL ELSE now() END,
-        deaths = m.deaths + 1, error_code = 'process_died', error_detail = '', updated_at = now()
+    SET state = held.new_state,
+        in_doubt_at = CASE WHEN held.new_state = 'in_doubt' THEN now() END,
+        sent_at = CASE WHEN held.new_state = 'sent' THEN now() ELSE m.sent_at END,
+        provider_id = CASE WHEN held.provider_id <> '' THEN held.provider_id ELSE m.provider_id END,
+        attempt = m.attempt - held.uncharged, not_before = NULL,
+        deaths = m.deaths + CASE WHEN m.id = %(active_row)s THEN 1 ELSE 0 END,
+        error_code = held.code, error_detail = '', updated_at = now()
     FROM held WHERE m.id = held.id
-    RETURNING m.id, m.state, m.attempt, m.incarnation, m.process_name
+    RETURNING m.id, m.state, m.attempt + held.uncharged AS attempt, m.incarnation, m.process_name, held.code
 ), noted AS (
     INSERT INTO message_events (message_id, state, attempt, incarnation, code)
-    SELECT id, state, attempt, incarnation, 'process_died' FROM moved
+    SELECT id, state, attempt, incarnation, code FROM moved
 )
-SELECT id, state, process_name FROM moved ORDER BY id;
+SELECT id, state, process_name, code FROM moved ORDER BY id;
 
 -- abandoned_incarnations --
 -- Incarnations with rows in hand whose slot has a newer heartbeat of another incarnation, or none for longer than the limit.

@@ -1,0 +1,58 @@
+"""Gives back what a dead incarnation had in hand, by its flight record. Whoever calls it must have proof of the death; calling it twice changes nothing.
+
+Three lead here: the orchestrator's proof of death (through the recorder), the next life of the slot (it holds the lock), and the heartbeat table
+for other hosts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shared.delivery import flight
+from shared.logs import logger
+from shared.store import messages
+from shared.store.pool import Row, Transaction
+
+log = logger(__name__)
+
+
+def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: str) -> list[Row]:
+    """Give back the rows of `incarnation`.
+
+    Args:
+        run_dir: where its flight record is, if it lived on this host. why: the proof, for the log.
+    Returns:
+        (id, state, process_name, code) of each row that moved.
+    """
+    try:
+        found = flight.read(flight.path_of(run_dir, incarnation))
+    except flight.FlightRecordInvalid as error:
+        log.error("flight_record_invalid", incarnation=incarnation, reason=str(error))
+        found = None
+    rows = messages.reclaim(
+        transaction,
+        incarnation=incarnation,
+        flights=[{"id": one.row_id, "stage": one.stage.name, "text": one.text} for one in found.flights.values()] if found else (),
+        recorded=found is not None,
+        active_row=found.active_row if found else 0,
+    )
+    if rows:
+        states = [row["state"] for row in rows]
+        counts = {state: states.count(state) for state in sorted(set(states))}
+        log.warning("messages_reclaimed", incarnation=incarnation, rows=len(rows), states=counts, why=why, recorded=found is not None)
+        for row in rows:
+            if row["code"] == "poison":
+                log.error("message_parked_as_poison", message_id=row["id"], incarnation=incarnation)
+    return rows
+
+
+def forget(run_dir: Path, incarnation: str) -> None:
+    """Remove the flight record of an incarnation whose rows are given back; call it after the commit."""
+    flight.path_of(run_dir, incarnation).unlink(missing_ok=True)
+
+
+def leftovers(run_dir: Path, slot: str, living: str) -> list[str]:
+    """Return earlier incarnations of `slot` that left a flight record; the caller holds the slot as `living`, so they are dead."""
+    suffix = ".flight"
+    found = (path.name.removesuffix(suffix) for path in run_dir.glob(f"{slot}.*{suffix}"))
+    return sorted(incarnation for incarnation in found if incarnation != living)
