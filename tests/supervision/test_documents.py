@@ -1,0 +1,77 @@
+"""docs/supervision.md says what the code says: the diagram is the table, every cell of ours names a test, every file and word exists."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+from shared.process.journal import SupervisionEvent
+from shared.states import SLOT_TRANSITIONS, SlotState
+from supervision.commands.context import Answer
+from supervision.commands.entry import COMMANDS
+from supervision.law import Policy
+from tests.support import environment
+
+DOCS = environment.REPOSITORY / "docs"
+PAGE = (DOCS / "supervision.md").read_text()
+
+
+def diagram() -> str:
+    """The state diagram, made from the table."""
+    lines = ["```mermaid", "stateDiagram-v2", "    [*] --> stopped"]
+    lines += [f"    {old} --> {new}" for old in SlotState for new in SlotState if new in SLOT_TRANSITIONS[old]]
+    return "\n".join([*lines, "```"])
+
+
+def test_the_diagram_is_the_table() -> None:
+    between = re.search(r"<!-- made by tests/supervision: slot-states -->\n(.*?)<!-- end -->", PAGE, re.DOTALL)
+    assert between is not None and between[1].strip() == diagram(), f"put this between the marks in docs/supervision.md:\n{diagram()}"
+
+
+def test_every_state_and_command_is_explained() -> None:
+    assert [state for state in SlotState if f"**{state}**" not in PAGE and state not in ("stopped", "ready", "unready")] == []
+    assert [name for name in COMMANDS if name not in PAGE] == []
+
+
+def test_every_cell_of_ours_names_a_test_that_exists() -> None:
+    cells = [line.rstrip("| ").split("|")[-1].strip() for line in PAGE.splitlines() if line.count("|") == 11 and "`test_" in line]
+    assert len(cells) >= 18
+    for cell in cells:
+        found = re.fullmatch(r"Y `(test_\w+)::(test_\w+)`", cell)
+        assert found is not None, cell
+        assert callable(getattr(importlib.import_module(f"tests.supervision.{found[1]}"), found[2])), cell
+
+
+def test_every_cell_of_the_others_has_a_source() -> None:
+    rows = [line for line in PAGE.splitlines() if line.count("|") == 11 and "`test_" in line]
+    for row in rows:
+        others = [cell.strip() for cell in row.strip("|").split("|")[1:9]]
+        assert [cell[-1] for cell in others] == list("¹²³⁴⁵⁶⁷⁸"), row
+        assert all(cell[0] in "YP–" for cell in others), row
+
+
+def test_numbers_in_the_page_are_the_codes() -> None:
+    policy = Policy()
+    assert f"at most {policy.cap_s:g} s" in PAGE and f"each {policy.half_life_s:g} s" in PAGE
+    assert f"{policy.probe_first_s / 2:g} to {policy.probe_first_s:g} s" in PAGE and f"up to {policy.probe_cap_s:g} s" in PAGE
+    assert f"{policy.term_s:g} s later SIGABRT" in PAGE and f"{policy.abort_s:g} s later SIGKILL" in PAGE
+    assert f"{policy.leave_s:g} s for closing up" in PAGE and f"a second one gives {policy.stop_now_s:g} s" in PAGE
+
+
+def test_commands_answers_are_listed() -> None:
+    codes = (DOCS / "exit-codes.md").read_text()
+    for answer in Answer:
+        assert f"- {answer.value} (`{answer.name}`): " in codes
+
+
+def test_documents_that_are_named_exist() -> None:
+    for name in re.findall(r"docs/[\w/.-]+", PAGE):
+        path = environment.REPOSITORY / name.rstrip(".")
+        assert path.exists() or list(path.parent.glob(f"{Path(name).name}*")), name
+
+
+def test_every_event_says_what_it_means() -> None:
+    source = (environment.REPOSITORY / "shared" / "process" / "journal.py").read_text()
+    for event in SupervisionEvent:
+        assert re.search(rf'{event.name} = "{event.value}"\n    """', source), event
