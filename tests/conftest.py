@@ -24,25 +24,31 @@ def pytest_configure() -> None:
     processes.adopt_orphans()
 
 
+_running: list[Servers] = []
+"""The suite's servers while they run; their helper processes come and go during any test, also one that does not use them."""
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """PostgreSQL and Redis; a server that cannot be started fails each test that needs it."""
     started = Servers()
+    _running.append(started)
     try:
         yield started
     finally:
+        _running.remove(started)
         started.close()
 
 
 @pytest.fixture(autouse=True)
-def no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
+def no_process_left() -> Iterator[None]:
     """Fail the test that leaves a process behind, and end the process."""
     before = processes.living_descendants().keys()
     yield
     alive = processes.living_descendants()
     left = {pid: command for pid, command in alive.items() if pid not in before}
-    if left and "servers" in request.fixturenames:
-        of_servers = request.getfixturevalue("servers").pids
+    if left:
+        of_servers = set[int]().union(*(servers.pids for servers in _running))
         # a database connection's process may have ended between the two looks
         left = {pid: command for pid, command in left.items() if pid not in of_servers and processes.is_alive(pid)}
     if left:
