@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from itertools import groupby
 from typing import Any
 
 from api.openapi import problems_of
@@ -20,15 +19,17 @@ def page(operations: Sequence[Operation]) -> str:
 
 def _page(operations: Sequence[Operation]) -> Iterator[str]:
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Bulkhead API</title>'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="/dashboard/style.css"></head><body>'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+    yield '<link rel="stylesheet" href="/dashboard/style.css"></head><body>'
     yield '<header><h1>Bulkhead <span>API</span></h1><nav><a href="/dashboard">Dashboard</a> <a href="/openapi.json">OpenAPI document</a></nav></header>'
     yield "<main class='reading'><p>Show the key as <code>Authorization: Bearer KEY</code> or <code>X-API-Key: KEY</code>. "
     yield "Errors are <code>application/problem+json</code>; each <code>type</code> is listed <a href='#problems'>below</a>. "
     yield "Every answer carries <code>X-Request-Id</code>: yours, if you send one.</p>"
-    for group, members in groupby(sorted(operations, key=lambda operation: operation.group), key=lambda operation: operation.group):
+    for group in dict.fromkeys(operation.group for operation in operations):
         yield f"<h2>{escape(group)}</h2>"
-        for operation in members:
-            yield from _operation(operation)
+        for operation in operations:
+            if operation.group == group:
+                yield from _operation(operation)
     yield "<h2 id='problems'>Problems</h2><table><thead><tr><th>type</th><th>status</th><th>title</th><th>what to do</th></tr></thead><tbody>"
     for name, kind in PROBLEM_TYPES.items():
         cells = f"<td><code>{TYPE_PREFIX}{name}</code></td><td>{kind.status}</td><td>{escape(kind.title)}</td><td>{_marked(kind.remedy)}</td>"

@@ -27,11 +27,13 @@ PRIVATE_FIELDS: Final = frozenset(
 
 _LONG_NUMBER: Final = re.compile(r"(?<![0-9A-Za-z])\+?\d[\d ()-]{6,}\d(?![0-9A-Za-z])")
 _BEARER: Final = re.compile(r"(?i)(bearer\s+|api-key[:=]\s*|access_token=)[^\s\"'&]+")
+_DATABASE_DETAIL: Final = re.compile(r"(?m)^DETAIL: .*$")
+"""PostgreSQL repeats whole rows here."""
 
 
 def scrub(free_text: str) -> str:
-    """Return `free_text` (an error's wording, a traceback) without what looks like a phone number or a credential."""
-    return _LONG_NUMBER.sub("[number]", _BEARER.sub(r"\1[secret]", free_text))
+    """Return `free_text` (an error's wording, a traceback) without rows of the database and what looks like a phone number or a credential."""
+    return _LONG_NUMBER.sub("[number]", _BEARER.sub(r"\1[secret]", _DATABASE_DETAIL.sub("DETAIL: [private]", free_text)))
 
 
 def fingerprint(private: str) -> str:

@@ -137,6 +137,7 @@ def test_connections_say_what_they_are_and_what_they_can(house: House) -> None:
 def test_a_session_shows_its_code_while_there_is_one(house: House) -> None:
     (connection_id,) = [row["id"] for row in house.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")]
     session = "/api/v2/sessions/alpha/1"
+    house.sql("DELETE FROM phone_status WHERE connection_id = %s", connection_id)
     blank = house.call("GET", session).json()
     assert (blank["state"], blank["qr"], blank["desired"]) == ("absent", None, "linked")
     assert problem(house.call("GET", f"{session}/qr"))["state"] == "absent"
