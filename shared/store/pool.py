@@ -17,7 +17,7 @@ from json import dumps
 from typing import Any, Final
 
 import psycopg2
-from psycopg2 import extensions, extras
+from psycopg2 import errors, extensions, extras
 
 from shared.clock import Monotonic, left, monotonic
 from shared.errors import StoreUnavailable
@@ -28,6 +28,7 @@ Row = Mapping[str, Any]
 _READ_EVENTS: Final = select.POLLIN | select.POLLERR | select.POLLHUP
 _WRITE_EVENTS: Final = select.POLLOUT | select.POLLERR | select.POLLHUP
 _GONE: Final = (psycopg2.OperationalError, psycopg2.InterfaceError)
+_NO_SCHEMA: Final = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction)
 _running = threading.local()
 
 
@@ -168,7 +169,8 @@ class Pool:
         Args:
             by: monotonic instant by which everything, waiting for a connection included, must have ended.
         Raises:
-            StoreUnavailable: no connection, lost connection or deadline passed; `may_be_done` tells whether the commit was under way.
+            StoreUnavailable: no connection, lost connection, deadline passed or schema missing; `may_be_done` tells whether the commit was
+                under way.
         """
         connection = self._take(by)
         _running.by = by
@@ -183,6 +185,10 @@ class Pool:
             # a deadlock or a lost race: the server rolled back and the connection is sound
             healthy = self._roll_back(connection)
             raise
+        except _NO_SCHEMA as error:
+            # a process that comes up before the recorder has migrated waits, as for a database that is away
+            healthy = self._roll_back(connection)
+            raise StoreUnavailable(f"PostgreSQL: the schema is not up to date: {str(error).splitlines()[0]}") from error
         except (*_GONE, _DeadlinePassed) as error:
             raise self._unavailable(error, may_be_done=committing) from error
         except BaseException:
@@ -254,8 +260,12 @@ class Pool:
 
     @staticmethod
     def _alive(connection: Any) -> bool:
+        if connection.closed:
+            return False
         # an idle connection has nothing to say: a readable socket means that the server closed it
-        return not connection.closed and not select.select([connection.fileno()], [], [], 0)[0]
+        poller = select.poll()
+        poller.register(connection.fileno(), _READ_EVENTS)
+        return not poller.poll(0)
 
     @staticmethod
     def _roll_back(connection: Any) -> bool:

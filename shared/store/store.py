@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 from typing import Concatenate, ParamSpec, TypeVar
 
-from psycopg2.errors import UndefinedTable
 from psycopg2.extensions import TransactionRollbackError
 
-from shared.clock import monotonic
+from shared.backoff import full_jitter
+from shared.clock import left, monotonic
 from shared.errors import StoreUnavailable
 from shared.settings import ChildEnvironment, Settings
 from shared.store.pool import Pool, PoolStats, Transaction
@@ -18,6 +19,7 @@ from shared.store.pool import Pool, PoolStats, Transaction
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _TRIES = 4
+_AFTER_RACE_S = 0.02
 
 
 class Store:
@@ -29,6 +31,7 @@ class Store:
 
     def __init__(self, pool: Pool, *, query_s: float) -> None:
         self._pool, self._query_s = pool, query_s
+        self._closed = False
         self._threads = ThreadPoolExecutor(max_workers=pool.stats.limit, thread_name_prefix="store")
 
     @classmethod
@@ -64,17 +67,20 @@ class Store:
 
     async def call(self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Like `run`, in a thread of the store, from the event loop. The time limit counts from now, waiting for a thread included."""
-        by = monotonic() + self._query_s
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, by, lambda transaction: function(transaction, *args, **kwargs))
+        return await self.call_by(monotonic() + self._query_s, function, *args, **kwargs)
 
     async def call_by(self, by: float, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Like `call`, with the deadline `by` (monotonic) in place of the store's own limit."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, by, lambda transaction: function(transaction, *args, **kwargs))
 
     def close(self) -> None:
         """Close the pool; calls still waiting get `StoreUnavailable`."""
+        self._closed = True
         self._pool.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        # what still waits for a thread runs into the closed pool; cancelled, it would look as if its caller had been cancelled
+        self._threads.shutdown(wait=False)
 
     def _run(self, by: float, work: Callable[[Transaction], _T]) -> _T:
         for attempt in range(1, _TRIES + 1):
@@ -86,12 +92,11 @@ class Store:
             except TransactionRollbackError as error:
                 if attempt == _TRIES:
                     raise StoreUnavailable(f"lost {_TRIES} races for row locks: {type(error).__name__}") from error
-            except UndefinedTable as error:
-                # a process that comes up before the recorder has migrated waits, as for a database that is away
-                raise StoreUnavailable("PostgreSQL has no schema yet") from error
+            # whoever won must be able to take the locks before we do again
+            sleep(min(left(by), _AFTER_RACE_S + full_jitter(attempt + 1, _AFTER_RACE_S, 1.0)))
         raise AssertionError("unreachable")
 
 
 def ping(transaction: Transaction) -> None:
-    """Ask PostgreSQL for one row: the cheapest proof that it answers."""
+    """Ask PostgreSQL for a sign of life: the cheapest proof that it answers and that the schema is there."""
     transaction.row("ping")

@@ -6,9 +6,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import psycopg2
+from psycopg2 import sql
 from psycopg2.extras import RealDictCursor
 
 from shared.kinds import kind_for
@@ -30,22 +33,22 @@ def open_store(url: str, *, limit: int = 8, query_s: float = 5.0, connect_s: flo
     return Store(Pool(url, limit=limit, application_name=name, idle_s=30.0, connect_s=connect_s), query_s=query_s)
 
 
-def query(url: str, sql: str, **parameters: Any) -> list[Mapping[str, Any]]:
+def query(url: str, statement: str | sql.Composable, **parameters: Any) -> list[Mapping[str, Any]]:
     """Run any statement on a connection of its own and return its rows."""
     with closing(psycopg2.connect(url, cursor_factory=RealDictCursor)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
+            cursor.execute(statement, parameters or None)
             rows: list[Any] = cursor.fetchall() if cursor.description else []
             return rows
 
 
 @contextmanager
-def open_transaction(url: str, sql: str = "SELECT", **parameters: Any) -> Iterator[Any]:
-    """Hold a transaction open that has run `sql`; it commits at the end of the block."""
+def open_transaction(url: str, statement: str = "SELECT", **parameters: Any) -> Iterator[Any]:
+    """Hold a transaction open that has run `statement`; it commits at the end of the block."""
     with closing(psycopg2.connect(url)) as connection:
         with connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
+            cursor.execute(statement, parameters)
             yield connection
         connection.commit()
 
@@ -72,6 +75,60 @@ def side_by_side(*work: Callable[[], _T]) -> list[_T]:
     if errors:
         raise errors[0]
     return [results[position] for position in range(len(work))]
+
+
+def backends(url: str, name: str) -> list[int]:
+    """Return the pids of the server's processes for connections whose application name starts with `name`."""
+    statement = """SELECT pid FROM pg_stat_activity
+                   WHERE datname = current_database() AND application_name LIKE %(name)s || '%%' AND pid <> pg_backend_pid()"""
+    return [row["pid"] for row in query(url, statement, name=name)]
+
+
+def cut(url: str, name: str = "") -> int:
+    """Let the server end the connections whose application name starts with `name`, as a restart of it would, and return how many there were."""
+    pids = backends(url, name)
+    query(url, "SELECT pg_terminate_backend(pid, 5000) FROM unnest(%(pids)s::int[]) AS t(pid)", pids=pids)
+    return len(pids)
+
+
+@contextmanager
+def away(server_url: str, url: str) -> Iterator[None]:
+    """Take one database away, those connected included; it is back at the end of the block."""
+    name = urlsplit(url).path.lstrip("/")
+    query(server_url, sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
+    try:
+        query(server_url, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %(name)s", name=name)
+        yield
+    finally:
+        query(server_url, sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
+
+
+SLOW_COMMIT = """
+    CREATE OR REPLACE FUNCTION wait_at_commit() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_advisory_xact_lock_shared(71); RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT OR UPDATE ON messages DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.state = '{state}') EXECUTE FUNCTION wait_at_commit();
+"""
+
+
+class SlowCommits:
+    """While the block runs, certain commits wait at the server; then they go through, whoever has given up meanwhile. See `Ground.slow_commits`."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> Self:
+        self._lock = psycopg2.connect(self._url)
+        with self._lock.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(71)")
+        return self
+
+    def waiting(self) -> int:
+        """Return how many commits wait."""
+        return len(query(self._url, "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = 71 AND NOT granted"))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._lock.close()
 
 
 class Ground:
@@ -150,6 +207,19 @@ class Ground:
     def history(self, row_id: int) -> list[str]:
         """Return the states that stand in a message's history, in order."""
         return [row["state"] for row in self.store.run(messages.history, row_id)]
+
+    @contextmanager
+    def slow_commits(self, state: str) -> Iterator[SlowCommits]:
+        """Give a block in which commits that bring a message into `state` wait."""
+        query(self.url, SLOW_COMMIT.format(state=state))
+        try:
+            yield SlowCommits(self.url)
+        finally:
+            query(self.url, "DROP TRIGGER slow_commit ON messages")
+
+    def rows(self, row_ids: Sequence[int]) -> list[Mapping[str, Any]]:
+        """Return everything that is stored about these messages, in the order of their ids."""
+        return query(self.url, "SELECT * FROM messages WHERE id = ANY(%(ids)s) ORDER BY id", ids=list(row_ids))
 
     def set(self, row_id: int, assignments: str, **parameters: Any) -> None:
         """Bring a row into a condition that takes long to reach otherwise."""

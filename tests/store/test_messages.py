@@ -362,9 +362,38 @@ class TestReclaim:
 
         assert [(row["id"], row["state"], row["process_name"]) for row in rows] == [(unsent, "queued", "meta"), (unknown, "in_doubt", "meta")]
         assert ground.state(other) == "sending"
-        assert ground.row(unsent)["deaths"] == ground.row(unknown)["deaths"] == 1
         assert ground.row(unknown)["in_doubt_at"] is not None
         assert ground.history(unsent) == ["queued", "sending", "queued"]
+
+    def test_the_flight_record_knows_more(self, ground: Ground) -> None:
+        stages = {"CLAIMED": "", "WRITING": "", "SENT": "wamid.1", "UNSENT": "busy", "DEAD": "131026"}
+        ids = dict(zip([*stages, "absent"], ground.accept(*"abcdef"), strict=True))
+        ground.claim(list(ids.values()))
+        flights = [{"id": ids[stage], "stage": stage, "text": text} for stage, text in stages.items()]
+
+        ground.store.run(messages.reclaim, incarnation="meta-0.a", flights=flights, recorded=True)
+
+        found = {stage: ground.row(row_id) for stage, row_id in ids.items()}
+        assert {stage: (row["state"], row["error_code"], row["attempt"]) for stage, row in found.items()} == {
+            "CLAIMED": ("queued", "process_died", 0),
+            "absent": ("queued", "process_died", 0),
+            "WRITING": ("in_doubt", "process_died", 1),
+            "SENT": ("sent", "", 1),
+            "UNSENT": ("queued", "busy", 1),
+            "DEAD": ("failed", "131026", 1),
+        }
+        assert found["SENT"]["provider_id"] == "wamid.1"
+        assert found["SENT"]["sent_at"] is not None
+        assert [ground.history(row_id)[-1] for row_id in ids.values()] == [row["state"] for row in found.values()]
+
+    def test_the_row_that_a_process_died_on_twice_is_parked_and_its_neighbours_go_on(self, ground: Ground) -> None:
+        poison, neighbour = ground.accept("a", "b")
+        for life in range(2):
+            ground.claim([poison, neighbour], incarnation=f"meta-0.{life}")
+            assert ground.state(poison) == "sending"
+            ground.store.run(messages.reclaim, incarnation=f"meta-0.{life}", flights=[], recorded=True, active_row=poison)
+        assert (ground.state(poison), ground.row(poison)["error_code"], ground.row(poison)["deaths"]) == ("failed", "poison", 2)
+        assert (ground.state(neighbour), ground.row(neighbour)["deaths"]) == ("queued", 0)
 
     def test_it_is_idempotent(self, ground: Ground) -> None:
         (row_id,) = ground.accept("a")
