@@ -117,6 +117,7 @@ class Chromium:
         self._process, self._launch = process, launch
         self.pid = process.pid
         self.endpoint = ""
+        self._sockets: Path | None = None
         self._loop = asyncio.get_running_loop()
         self.gone: asyncio.Future[int] = self._loop.create_future()
         self._pidfd = os.pidfd_open(process.pid)
@@ -153,6 +154,7 @@ class Chromium:
         chromium = cls(process, launch)
         try:
             chromium.endpoint = await chromium._read_endpoint(port_file, by)
+            chromium._sockets = profile.socket_directory(launch.profile)
         except BaseException:
             await chromium.end()
             raise
@@ -194,7 +196,7 @@ class Chromium:
         if left:
             raise ChromiumFailed(f"processes {left} survived SIGKILL")
         await asyncio.wait({self.gone}, timeout=_END_S)
-        profile.release(self._launch.profile)
+        profile.release(self._launch.profile, self._sockets)
 
     def _ended(self) -> None:
         self._loop.remove_reader(self._pidfd)

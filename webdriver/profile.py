@@ -61,12 +61,23 @@ def claim(profile: Path, *, holds_slot_lock: bool) -> bool:
     return True
 
 
-def release(profile: Path) -> None:
-    """Remove the lock and the socket of an owner that is known to be gone."""
-    with suppress(OSError):
-        socket_directory = (profile / _SOCKET).readlink().parent
-        if "org.chromium." in socket_directory.name:
-            shutil.rmtree(socket_directory, ignore_errors=True)
+def socket_directory(profile: Path) -> Path | None:
+    """Return the directory among the system's temporary files that Chromium made for its socket, None when no profile lock names one."""
+    try:
+        named = (profile / _SOCKET).readlink().parent
+    except OSError:
+        return None
+    return named if "org.chromium." in named.name else None
+
+
+def release(profile: Path, sockets: Path | None = None) -> None:
+    """Remove the lock and the socket of an owner that is known to be gone.
+
+    Args:
+        sockets: its socket directory, if that was noted: an owner killed while it closed may have removed what names it.
+    """
+    for directory in filter(None, (sockets, socket_directory(profile))):
+        shutil.rmtree(directory, ignore_errors=True)
     for name in (_LOCK, _SOCKET, _COOKIE):
         (profile / name).unlink(missing_ok=True)
 
