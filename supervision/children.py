@@ -59,6 +59,7 @@ class Children:
         trees: knows and kills their trees.
         logs: their log files.
         selector: watches their descriptors.
+        niceness: theirs, but for what their row adds.
         happened: is told each event.
         died_unseen: is told slot and incarnation of a process that held a slot, was never seen, and is proved dead.
     """
@@ -71,6 +72,7 @@ class Children:
         trees: Trees,
         logs: LogFiles,
         selector: selectors.BaseSelector,
+        niceness: int,
         happened: Callable[[Event], None],
         died_unseen: Callable[[str, str], None],
     ) -> None:
@@ -79,6 +81,7 @@ class Children:
         self._trees = trees
         self._logs = logs
         self._selector = selector
+        self._niceness = niceness
         self._happened = happened
         self._died_unseen = died_unseen
         self._here: dict[str, _Child] = {}
@@ -114,7 +117,7 @@ class Children:
                     told,
                     streams=streams,
                     keep=[lock.fd, listen_fd] if listen_fd >= 0 else [lock.fd],
-                    nice=row.nice,
+                    niceness=self._niceness + row.nice,
                     oom_score_adj=row.oom_score_adj,
                     err_from=self._logs.mark(slot, "err"),
                 )

@@ -11,11 +11,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from shared.logs import logger
 from supervision.log_files import Mark
 
 log = logger(__name__)
+
+_PRECEDENCE: Final = 5
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def spawn(
     *,
     streams: tuple[int, int],
     keep: Sequence[int],
-    nice: int,
+    niceness: int,
     oom_score_adj: int,
     err_from: Mark,
     arguments: Sequence[str] = (),
@@ -63,7 +66,7 @@ def spawn(
         environ: its whole environment.
         streams: descriptors for standard output and error.
         keep: further descriptors that it inherits under their own numbers.
-        nice, oom_score_adj: as the kernel defines them; where our rights do not suffice they stay as they are.
+        niceness, oom_score_adj: as the kernel defines them; where our rights do not suffice they stay as they are.
         err_from: end of the error log now.
         arguments: command line after the script.
     Raises:
@@ -84,16 +87,27 @@ def spawn(
     pidfd = os.pidfd_open(pid)
     with suppress(ProcessLookupError):
         resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
-    _adjust(pid, nice, oom_score_adj)
+    _adjust(pid, niceness, oom_score_adj)
     return Started(pid=pid, pidfd=pidfd, is_child=True, err_from=err_from)
 
 
-def _adjust(pid: int, nice: int, oom_score_adj: int) -> None:
+def claim_priority() -> int:
+    """Give this process precedence over its children, where our rights suffice, and return the niceness that it had: theirs counts from there.
+
+    A supervisor must be able to act while those whom it watches use up the machine.
+    """
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, before - _PRECEDENCE)
+    return before
+
+
+def _adjust(pid: int, niceness: int, oom_score_adj: int) -> None:
     try:
-        if nice:
-            os.setpriority(os.PRIO_PROCESS, pid, nice)
+        if niceness != os.getpriority(os.PRIO_PROCESS, 0):
+            os.setpriority(os.PRIO_PROCESS, pid, niceness)
         if oom_score_adj:
             Path(f"/proc/{pid}/oom_score_adj").write_text(str(oom_score_adj), encoding="ascii")
     except (PermissionError, ProcessLookupError, FileNotFoundError) as refusal:
         # below zero needs rights that most installations do not have, and are not required to
-        log.debug("priority_not_set", pid=pid, nice=nice, oom_score_adj=oom_score_adj, problem=str(refusal))
+        log.debug("priority_not_set", pid=pid, niceness=niceness, oom_score_adj=oom_score_adj, problem=str(refusal))

@@ -44,6 +44,7 @@ from supervision.model import SERVING, Fleet, Slot
 from supervision.notify_socket import NotifySocket
 from supervision.processes import environment
 from supervision.resources import Sampler, Usage, own_usage
+from supervision.spawn import claim_priority
 from supervision.trees import Trees, become_subreaper
 from supervision.wake_up import WakeUp
 
@@ -154,6 +155,7 @@ class Supervisor:
             trees=self._trees,
             logs=self._logs,
             selector=self._selector,
+            niceness=claim_priority(),
             happened=self._take,
             died_unseen=self._died_unseen,
         )

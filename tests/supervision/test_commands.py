@@ -128,8 +128,8 @@ def test_logs_follow(house: House) -> None:
         house.kill("api-0")
         assert b"born" in follower.stdout.readline()
     finally:
-        follower.send_signal(signal.SIGINT)
-        assert follower.wait(10) == ExitCode.OK
+        follower.terminate()
+        follower.wait(10)
         assert follower.stdout is not None
         follower.stdout.close()
 

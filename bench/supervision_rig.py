@@ -1,0 +1,152 @@
+"""A copy of Bulkhead for the supervision benchmarks, and the same program with a restart law that does not quarantine.
+
+Run as a script it is that program: thousands of kills in an hour are not what the law is for, and it would rightly slow them down.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from shared.kinds import KINDS  # noqa: E402 - the repository is made importable above
+from shared.process import runtime  # noqa: E402
+from shared.process.journal import JournalEntry, JournalReader, SupervisionEvent  # noqa: E402
+from shared.process.slot_lock import read_holder  # noqa: E402
+from supervision import control  # noqa: E402
+
+
+class Copy:
+    """One running copy in a temporary home.
+
+    Attributes:
+        home: BULKHEAD_HOME.
+        variables: what it is started with.
+        process: the orchestrator of this moment.
+    """
+
+    def __init__(self, ports: int, *, only: str = "", **variables: str) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="bench-"))
+        names = ("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT")
+        self.ports = {name: ports + 100 + offset for offset, name in enumerate(names)}
+        self.variables = {"BULKHEAD_HOME": str(self.home), "ADMIN_PORT": str(ports), "ONLY": only}
+        self.variables |= {name: str(port) for name, port in self.ports.items()} | variables
+        self._journal = JournalReader(self.home, "bench")
+        self.entries: list[JournalEntry] = []
+        self.process: subprocess.Popen[bytes]
+
+    def start(self) -> Copy:
+        """Start an orchestrator."""
+        with (self.home / "output").open("ab") as output:
+            command = [sys.executable, str(Path(__file__).resolve())]
+            self.process = subprocess.Popen(command, env=os.environ | self.variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        return self
+
+    def events(self) -> list[JournalEntry]:
+        """Every journal entry so far."""
+        self.entries += self._journal.read(1_000_000)
+        return self.entries
+
+    def wait(self, event: SupervisionEvent, slot: str = "", *, after: int = 0, within_s: float = 90.0) -> JournalEntry:
+        """Wait for an entry after sequence number `after`."""
+
+        def found() -> JournalEntry | None:
+            return next((entry for entry in self.events() if entry.seq > after and entry.event is event and slot in ("", entry.slot)), None)
+
+        entry: JournalEntry = self.until(found, f"{event} {slot}", within_s)
+        return entry
+
+    def until(self, condition: Callable[[], Any], what: str, within_s: float = 90.0) -> Any:
+        """Wait for a condition."""
+        by = time.monotonic() + within_s
+        while not (value := condition()):
+            if time.monotonic() > by:
+                raise TimeoutError(f"not within {within_s} s: {what}\n{(self.home / 'output').read_text()[-3000:]}")
+            time.sleep(0.005)
+        return value
+
+    def slots(self) -> dict[str, Any]:
+        """The orchestrator's snapshot of its slots."""
+        with suppress(control.NoOrchestrator):
+            return dict(control.ask(runtime.control_socket(self.home), {"command": "status"})["status"]["slots"])
+        return {}
+
+    def all_ready(self) -> list[str]:
+        """Wait until the slots that should run are ready, and return their names."""
+        self.until(lambda: "Everything is up" in (self.home / "output").read_text(), "everything is up", 180.0)
+        return [name for name, slot in self.slots().items() if slot["state"] == "ready"]
+
+    def pid(self, slot: str) -> int:
+        """The main process in a slot."""
+        holder = read_holder(runtime.slot_lock_file(self.home, slot))
+        assert holder is not None
+        return holder.pid
+
+    def last(self) -> int:
+        """Sequence number of the last entry."""
+        return max((entry.seq for entry in self.events()), default=0)
+
+    def close(self) -> None:
+        """Stop it and remove its home."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(90)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self._journal.close()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def instant(entry: JournalEntry) -> float:
+    """Wall clock of an entry in seconds; its resolution is a millisecond."""
+    return datetime.fromisoformat(entry.at).timestamp()
+
+
+def spread(values: list[float], unit: str = "ms", factor: float = 1000.0) -> dict[str, Any]:
+    """Median, 99th percentile and largest of `values` (seconds)."""
+    ordered = sorted(values)
+    return {
+        "n": len(ordered),
+        f"median_{unit}": round(statistics.median(ordered) * factor, 2),
+        f"p99_{unit}": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * factor, 2),
+        f"max_{unit}": round(ordered[-1] * factor, 2),
+    }
+
+
+def report(name: str, figures: Mapping[str, Any], as_json: Path | None) -> None:
+    """Print the figures as a table and add them to a JSON file."""
+    width = max(map(len, figures))
+    print(f"\n{name}")
+    for label, value in figures.items():
+        print(f"  {label:<{width}}  {value}")
+    if as_json is not None:
+        known = json.loads(as_json.read_text()) if as_json.exists() else {}
+        machine = {"cpus": os.cpu_count(), "kernel": os.uname().release, "python": sys.version.split()[0]}
+        as_json.parent.mkdir(parents=True, exist_ok=True)
+        as_json.write_text(json.dumps(known | {name: dict(figures), "machine": machine}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    from embedded import addresses
+    from supervision.commands.context import Context
+    from supervision.commands.entry import main
+    from supervision.law import Policy
+
+    tender = tuple(replace(row, intensity=1_000_000, restart_base_s=0.01, first_restart_s=0.0, min_uptime_s=0.0) for row in KINDS)
+    sys.exit(main(sys.argv[1:], Context(environ=os.environ, rows=tender, entries=REPOSITORY, embedded=addresses, policy=Policy())))
