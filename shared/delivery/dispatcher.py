@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -27,6 +28,8 @@ log = logs.logger(__name__)
 
 CLAIM_AT_ONCE: Final = 200
 _STORE_AWAY_S: Final = 0.25
+_UNKNOWN_S: Final = 2.0
+"""How often the claim loop looks for rows that are its own without its knowing."""
 _GRACE_S: Final = 2.0
 """How long after a send's deadline its task may still run before it is cut: a channel keeps its deadline itself."""
 
@@ -58,7 +61,8 @@ class Dispatcher:
         self._in_flight_limit, self._send_s, self._attempts, self._retry_base_s = in_flight, send_s, attempts, retry_base_s
         self._offered: dict[int, None] = {}
         self._chats: dict[tuple[int, str], None] = {}
-        self._sending: dict[int, asyncio.Task[None]] = {}
+        self._in_hand: dict[int, OutboundMessage] = {}
+        self._sends: set[asyncio.Task[None]] = set()
         self._outcomes: list[tuple[OutboundMessage, Outcome]] = []
         self._work, self._settled, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._idle.set()
@@ -67,24 +71,24 @@ class Dispatcher:
         self._outcome_count = metrics.counter("message_outcomes", "Sends by what became of them.", ("outcome", "code"))
         self._send_duration = metrics.histogram("send_seconds", "Time of one send call.")
         self._fenced = metrics.counter("fenced_writes", "Late writes that were refused because the row was no longer ours.")
-        metrics.gauge("messages_in_flight", "Sends under way.", read=lambda: len(self._sending))
+        metrics.gauge("messages_in_flight", "Rows that are claimed and not settled.", read=lambda: len(self._in_hand))
         self.sent = self.failed = 0
         self.send_seconds = 0.0
 
     @property
     def room(self) -> int:
         """How many more rows may be offered now; read by the hint worker's thread."""
-        return 0 if self._draining else max(0, self._in_flight_limit - len(self._sending) - len(self._offered))
+        return 0 if self._draining else max(0, self._in_flight_limit - len(self._in_hand) - len(self._offered))
 
     @property
     def in_hand(self) -> int:
         """How many rows are claimed and not settled."""
-        return len(self._sending)
+        return len(self._in_hand)
 
     def offer(self, ids: Iterable[int]) -> None:
         """Look at these rows soon. Rows that are not due, not first in their chat or not ours are dropped by the claim."""
         if not self._draining:
-            self._offered.update(dict.fromkeys(row_id for row_id in ids if row_id not in self._sending))
+            self._offered.update(dict.fromkeys(row_id for row_id in ids if row_id not in self._in_hand))
             self._work.set()
 
     def start(self) -> None:
@@ -95,81 +99,93 @@ class Dispatcher:
         """Claim nothing more, and wait until everything in hand is sent and written, or the monotonic instant `by` has come."""
         self._draining = True
         self._work.set()
+        # a claim under way still brings rows
+        claiming, _ = self._loops
+        await asyncio.wait({claiming}, timeout=left(by))
         try:
             await asyncio.wait_for(self._idle.wait(), left(by))
         except TimeoutError:
             return False
-        return True
+        return claiming.done()
 
     async def close(self) -> None:
         """Stop at once; rows in hand stay claimed until they are reclaimed."""
         self._draining = True
-        for task in [*self._loops, *self._sending.values()]:
+        tasks = [*self._loops, *self._sends]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._loops, *self._sending.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def loops(self) -> list[asyncio.Task[None]]:
         """The tasks whose failure is the process's failure."""
         return self._loops
 
     async def _claim_loop(self) -> None:
-        while True:
-            await self._work.wait()
+        look_at = monotonic() + _UNKNOWN_S
+        while not self._draining:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left(look_at)):
+                    await self._work.wait()
             self._work.clear()
-            if self._draining:
-                return
-            room = min(CLAIM_AT_ONCE, self._in_flight_limit - len(self._sending))
-            if room <= 0 or not (self._offered or self._chats):
-                continue
-            ids = list(self._offered)[:room]
-            chats = list(self._chats)
-            # rows may become ours from here on, so a drain must not think that nothing is in hand
-            self._idle.clear()
             try:
-                claimed = await self._store.call(
-                    messages.claim,
-                    kind=self._kind,
-                    incarnation=self._incarnation,
-                    ids=ids,
-                    chats=chats,
-                    most=room,
-                    token_at_claim=self._channel.token_at_claim,
-                )
+                while not self._draining and await self._claim():
+                    pass
+                if monotonic() >= look_at and not self._draining:
+                    await self._give_back_unknown()
+                    look_at = monotonic() + _UNKNOWN_S
             except StoreUnavailable as error:
                 log.warning("claim_failed", reason=str(error), may_be_done=error.may_be_done)
-                # what a lost commit may have claimed is found as our own and given back by `recover`
-                await self._recover(error)
-                self._work.set()
-                self._rest()
-                continue
-            for row_id in ids:
-                self._offered.pop(row_id, None)
-            for chat in chats:
-                self._chats.pop(chat, None)
-            for message in claimed:
-                self._flights.begin(message.id)
-                work = self._flights.watched(message.id, self._send(message))
-                self._sending[message.id] = asyncio.create_task(work, name=f"send-{message.id}")
-            self._rest()
-            if self._offered or len(claimed) == room:
+                await asyncio.sleep(_STORE_AWAY_S)
                 self._work.set()
 
-    async def _recover(self, error: StoreUnavailable) -> None:
-        """Wait for the store; a claim whose commit was lost may have made rows ours without our knowing: settle them as unsent."""
-        await asyncio.sleep(_STORE_AWAY_S)
-        if not error.may_be_done:
+    async def _claim(self) -> bool:
+        """Claim once. Returns whether there was anything to claim, and room for it."""
+        room = min(CLAIM_AT_ONCE, self._in_flight_limit - len(self._in_hand))
+        # what is in hand is never claimed again: an outcome that is being written must meet the attempt that it belongs to
+        busy = {(message.connection_id, message.chat_id) for message in self._in_hand.values()}
+        chats = [chat for chat in self._chats if chat not in busy][: max(0, room)]
+        ids = list(self._offered)[: max(0, room - len(chats))]
+        if not (ids or chats):
+            return False
+        claimed = await self._store.call(
+            messages.claim,
+            kind=self._kind,
+            incarnation=self._incarnation,
+            ids=ids,
+            chats=chats,
+            most=room,
+            token_at_claim=self._channel.token_at_claim,
+        )
+        for chat in chats:
+            self._chats.pop(chat, None)
+        for row_id in [*ids, *(message.id for message in claimed)]:
+            self._offered.pop(row_id, None)
+        for message in claimed:
+            self._begin(message)
+        return True
+
+    def _begin(self, message: OutboundMessage) -> None:
+        self._in_hand[message.id] = message
+        self._idle.clear()
+        self._flights.begin(message.id)
+        send = asyncio.create_task(self._flights.watched(message.id, self._send(message)), name=f"send-{message.id}")
+        self._sends.add(send)
+        send.add_done_callback(self._sends.discard)
+
+    async def _give_back_unknown(self) -> None:
+        """Put back rows that are ours in the table but not in hand: the commit of a claim was lost on its way to us, and came through later.
+
+        Only the claim loop claims, so while it looks no claim is under way; nobody else was told of these rows, so they are surely unsent.
+        """
+        before = set(self._in_hand)
+        held = await self._store.call(messages.held_by, incarnation=self._incarnation)
+        unknown = [row_id for row_id in held if row_id not in before and row_id not in self._in_hand]
+        if not unknown:
             return
-        while True:
-            try:
-                held = await self._store.call(messages.held_by, incarnation=self._incarnation)
-                unknown = [row_id for row_id in held if row_id not in self._sending and not any(message.id == row_id for message, _ in self._outcomes)]
-                if unknown:
-                    settlements = [Settlement(id=row_id, state=MessageState.QUEUED, code="claim_unknown", counts=False) for row_id in unknown]
-                    await self._store.call(messages.settle, incarnation=self._incarnation, settlements=settlements)
-                    self.offer(unknown)
-                break
-            except StoreUnavailable:
-                await asyncio.sleep(_STORE_AWAY_S)
+        log.warning("unknown_claims_given_back", rows=len(unknown))
+        settlements = [Settlement(id=row_id, state=MessageState.QUEUED, code="claim_unknown", counts=False) for row_id in unknown]
+        await self._store.call(messages.settle, incarnation=self._incarnation, settlements=settlements)
+        self.offer(unknown)
 
     async def _send(self, message: OutboundMessage) -> None:
         logs.correlation_id.set(f"m-{message.id}")
@@ -245,16 +261,12 @@ class Dispatcher:
             elif settlement.state is not MessageState.IN_DOUBT:
                 self._chats[message.connection_id, message.chat_id] = None
             self._forget(message)
-        self._work.set()
 
     def _forget(self, message: OutboundMessage) -> None:
-        self._sending.pop(message.id, None)
+        del self._in_hand[message.id]
         self._flights.end(message.id)
         self._work.set()
-        self._rest()
-
-    def _rest(self) -> None:
-        if not self._sending:
+        if not self._in_hand:
             self._idle.set()
 
     def _count(self, message: OutboundMessage, outcome: Outcome, settlement: Settlement, *, written: bool) -> None:

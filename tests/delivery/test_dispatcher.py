@@ -1,0 +1,598 @@
+"""Claim, send, settle: each message once, in its chat's order, whatever happens to the database meanwhile. The channel is a script."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import pytest
+
+from shared.clock import monotonic
+from shared.delivery.channel import RecordToken
+from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
+from shared.store import messages
+from tests.delivery.rig import Gate, Process, Script, cancelled, run, soon, takes
+from tests.store.rig import Ground, away, open_store
+from tests.support.servers import Servers
+from tests.support.waiting import eventually_async
+
+Answers = dict[int, list[Outcome]]
+
+
+def answering(answers: Answers) -> Script:
+    """Return a channel that gives a row's answers one after the other, and takes it then."""
+
+    async def behave(message: OutboundMessage, _: object) -> Outcome:
+        left = answers.get(message.id)
+        return left.pop(0) if left else Sent(provider_id=f"p-{message.id}")
+
+    return Script(behave)
+
+
+def by_chat(taken: Iterable[int], chats: Mapping[int, str]) -> dict[str, list[int]]:
+    """Return what was taken in each chat, in order."""
+    order: dict[str, list[int]] = defaultdict(list)
+    for row_id in taken:
+        order[chats[row_id]].append(row_id)
+    return order
+
+
+class TestSending:
+    def test_what_is_offered_again_and_again_is_sent_once(self, ground: Ground) -> None:
+        ids = ground.accept("a", "b", "c")
+
+        async def scenario() -> None:
+            async with Process(ground, Script()) as process:
+                for _ in range(5):
+                    process.dispatcher.offer(ids + ids)
+                    await asyncio.sleep(0)
+                await process.until(ids, "sent")
+                process.dispatcher.offer(ids)
+                later = ground.accept("a")
+                process.dispatcher.offer(later)
+                await process.until(later, "sent")
+                assert process.channel.taken[:3] == ids
+                assert len(process.channel.asked) == 4
+                assert (process.dispatcher.sent, process.dispatcher.failed) == (4, 0)
+
+        run(scenario())
+        assert ground.row(ids[0])["provider_id"] == f"p-{ids[0]}"
+        assert ground.history(ids[0]) == ["queued", "sending", "sent"]
+
+    def test_a_chat_keeps_its_order_through_concurrency_and_retries(self, ground: Ground) -> None:
+        luck = random.Random(7)
+        ids = ground.accept(*(f"chat-{number % 6}" for number in range(48)))
+        answers: Answers = {row_id: [Retry(code="later", after_s=luck.random() / 20) for _ in range(luck.randrange(3))] for row_id in ids}
+
+        async def scenario() -> list[int]:
+            async with Process(ground, answering(answers), in_flight=20) as process:
+                process.dispatcher.offer(luck.sample(ids, len(ids)))
+                await process.until(ids, "sent")
+                return process.channel.taken
+
+        taken = run(scenario())
+        chats = {row_id: ground.row(row_id)["chat_id"] for row_id in ids}
+        assert sorted(taken) == ids
+        assert all(order == sorted(order) for order in by_chat(taken, chats).values())
+
+    def test_nothing_is_forgotten_when_more_chats_move_on_than_there_is_room_for(self, ground: Ground) -> None:
+        """Without a relay: the end of one send must lead to the next one of its chat."""
+        ids = ground.accept(*(f"chat-{number % 30}" for number in range(90)))
+
+        async def scenario() -> None:
+            async with Process(ground, Script(), in_flight=3) as process:
+                process.dispatcher.offer(ids)
+                await process.until(ids, "sent")
+
+        run(scenario())
+
+    def test_a_stuck_chat_blocks_only_itself(self, ground: Ground) -> None:
+        stuck, behind, *others = ground.accept("stuck", "stuck", *"abcdef")
+
+        async def scenario() -> None:
+            gate = Gate()
+
+            async def behave(message: OutboundMessage, record_token: RecordToken) -> Outcome:
+                return await (gate if message.id == stuck else takes)(message, record_token)
+
+            async with Process(ground, Script(behave)) as process:
+                process.dispatcher.offer([stuck, behind, *others])
+                await process.until(others, "sent")
+                assert (await process.state(stuck), await process.state(behind)) == ("sending", "queued")
+                gate.open()
+                await process.until([stuck, behind], "sent")
+                assert process.channel.taken[-2:] == [stuck, behind]
+
+        run(scenario())
+
+    def test_never_more_in_flight_than_allowed(self, ground: Ground) -> None:
+        ids = ground.accept(*(f"chat-{number}" for number in range(40)))
+
+        async def scenario() -> None:
+            async def behave(message: OutboundMessage, _: object) -> Outcome:
+                await asyncio.sleep(0.005)
+                return Sent(provider_id=str(message.id))
+
+            async with Process(ground, Script(behave), in_flight=5) as process:
+                assert process.dispatcher.room == 5
+                process.dispatcher.offer(ids)
+                assert process.dispatcher.room == 0
+                await process.until(ids, "sent")
+                assert process.channel.most_in_flight == 5
+                assert process.dispatcher.room == 5
+
+        run(scenario())
+
+    def test_two_incarnations_over_one_database_send_every_message_once_and_in_order(self, ground: Ground) -> None:
+        luck = random.Random(11)
+        ids = ground.accept(*(f"chat-{number % 20}" for number in range(500)))
+        chats = {row["id"]: row["chat_id"] for row in ground.rows(ids)}
+        ledger: list[int] = []
+
+        async def behave(message: OutboundMessage, _: object) -> Outcome:
+            await asyncio.sleep(luck.random() / 200)
+            if luck.random() < 0.1:
+                return Retry(code="later", after_s=luck.random() / 50, counts=False)
+            ledger.append(message.id)
+            return Sent(provider_id=f"p-{message.id}")
+
+        async def scenario() -> None:
+            one = Process(ground, Script(behave), "meta-0.a", in_flight=15)
+            two = Process(ground, Script(behave), "meta-1.b", in_flight=15)
+            async with one, two:
+                relays = [asyncio.create_task(process.relay.run()) for process in (one, two)]
+                for process in (one, two):
+                    process.dispatcher.offer(luck.sample(ids, len(ids)))
+                await one.until(ids, "sent", within_s=40)
+                for relay in relays:
+                    await cancelled(relay)
+                assert one.dispatcher.sent + two.dispatcher.sent == 500
+                assert min(one.dispatcher.sent, two.dispatcher.sent) > 0
+
+        run(scenario())
+        assert sorted(ledger) == ids
+        assert all(order == sorted(order) for order in by_chat(ledger, chats).values())
+
+    def test_one_of_two_incarnations_dies_and_every_message_is_taken_once(self, ground: Ground) -> None:
+        """What it had in hand is in doubt; the provider's own books tell what was taken, and the rest is sent again."""
+        ids = ground.accept(*(f"chat-{number % 10}" for number in range(200)))
+        chats = {row["id"]: row["chat_id"] for row in ground.rows(ids)}
+        ledger: list[int] = []
+
+        async def behave(message: OutboundMessage, _: object) -> Outcome:
+            await asyncio.sleep(0.002)
+            ledger.append(message.id)
+            await asyncio.sleep(0.002)
+            return Sent(provider_id=f"p-{message.id}")
+
+        class Witness(Script):
+            async def look_up(self, doubt: messages.Doubt) -> Outcome | None:
+                return Sent(provider_id=f"p-{doubt.message.id}") if doubt.message.id in ledger else Retry(code="unknown_there")
+
+        async def scenario() -> None:
+            mortal = Process(ground, Script(behave), "meta-0.a", in_flight=8)
+            async with Process(ground, Witness(behave), "meta-1.b", in_flight=8) as survivor:
+                async with mortal:
+                    for process in (mortal, survivor):
+                        process.dispatcher.offer(ids)
+                    await soon(lambda: mortal.dispatcher.sent >= 20, "the mortal one is in the middle of its work")
+                    # killed: nothing of it runs any more, and what it had in hand is not written
+                    await mortal.dispatcher.close()
+                background = [asyncio.create_task(work) for work in (survivor.relay.run(), survivor.reconciler.run())]
+                await survivor.store.call(messages.reclaim, incarnation="meta-0.a")
+                await survivor.until(ids, "sent", within_s=30)
+                for task in background:
+                    await cancelled(task)
+
+        run(scenario())
+        assert sorted(ledger) == ids
+        assert all(order == sorted(order) for order in by_chat(ledger, chats).values())
+
+
+class TestOutcomes:
+    def test_a_retry_waits_as_long_as_the_provider_says(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+
+        async def scenario() -> None:
+            sent_at: list[float] = []
+
+            async def behave(message: OutboundMessage, _: object) -> Outcome:
+                sent_at.append(monotonic())
+                return Retry(code="slow_down", after_s=0.4) if message.attempt == 1 else Sent(provider_id="p")
+
+            async with Process(ground, Script(behave)) as process:
+                process.dispatcher.offer([row_id])
+                await process.until([row_id], "queued")
+                await soon(lambda: len(sent_at) == 1, "the first attempt")
+                for _ in range(3):
+                    # offered too early: the claim refuses it
+                    process.dispatcher.offer([row_id])
+                    await asyncio.sleep(0.01)
+                await process.until([row_id], "sent")
+                first, second = sent_at
+                assert second - first >= 0.4
+
+        run(scenario())
+        assert ground.history(row_id) == ["queued", "sending", "queued", "sending", "sent"]
+
+    def test_without_a_word_of_the_provider_the_wait_doubles(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+
+        async def scenario() -> list[float]:
+            sent_at: list[float] = []
+
+            async def behave(message: OutboundMessage, _: object) -> Outcome:
+                sent_at.append(monotonic())
+                return Retry(code="busy") if message.attempt < 3 else Sent(provider_id="p")
+
+            async with Process(ground, Script(behave), retry_base_s=0.2) as process:
+                process.dispatcher.offer([row_id])
+                await process.until([row_id], "sent")
+            return sent_at
+
+        first, second, third = run(scenario())
+        assert second - first >= 0.2
+        assert third - second >= 0.4
+
+    def test_attempts_used_up_are_a_dead_letter_and_the_chat_goes_on(self, ground: Ground) -> None:
+        row_id, behind = ground.accept("a", "a")
+
+        async def scenario() -> None:
+            async with Process(ground, answering({row_id: [Retry(code="busy", detail="503", after_s=0.0)] * 9}), attempts=3) as process:
+                process.dispatcher.offer([row_id])
+                await process.until([row_id], "failed")
+                await process.until([behind], "sent")
+                assert process.channel.attempts(row_id) == [1, 2, 3]
+                assert process.dispatcher.failed == 1
+
+        run(scenario())
+        assert (ground.row(row_id)["error_code"], ground.row(row_id)["error_detail"]) == ("busy", "503")
+
+    def test_an_uncounted_retry_burns_no_attempt(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+
+        async def scenario() -> None:
+            async with Process(ground, answering({row_id: [Retry(code="not_ready", after_s=0.0, counts=False)] * 6}), attempts=2) as process:
+                process.dispatcher.offer([row_id])
+                await process.until([row_id], "sent")
+                assert process.channel.attempts(row_id) == [1] * 7
+
+        run(scenario())
+
+    def test_dead_is_never_tried_again(self, ground: Ground) -> None:
+        row_id, behind = ground.accept("a", "a")
+
+        async def scenario() -> None:
+            async with Process(ground, answering({row_id: [Dead(code="131026")]})) as process:
+                process.dispatcher.offer([row_id])
+                await process.until([row_id], "failed")
+                await process.until([behind], "sent")
+                assert process.channel.attempts(row_id) == [1]
+
+        run(scenario())
+
+    def test_doubt_holds_the_chat(self, ground: Ground) -> None:
+        row_id, behind, other = ground.accept("a", "a", "b")
+
+        async def scenario() -> None:
+            async with Process(ground, answering({row_id: [InDoubt(code="no_answer")]})) as process:
+                process.dispatcher.offer([row_id, behind, other])
+                await process.until([row_id], "in_doubt")
+                process.dispatcher.offer([row_id, behind])
+                await process.until([other], "sent")
+                assert await process.relay.look() == 0
+                assert await process.state(behind) == "queued"
+
+        run(scenario())
+
+    def test_a_channel_that_raises_leaves_doubt_and_disturbs_nobody(self, ground: Ground) -> None:
+        row_id, other = ground.accept("a", "b")
+
+        async def scenario() -> None:
+            async def behave(message: OutboundMessage, record_token: RecordToken) -> Outcome:
+                if message.id == row_id:
+                    raise LookupError("a bug")
+                return await takes(message, record_token)
+
+            async with Process(ground, Script(behave)) as process:
+                process.dispatcher.offer([row_id, other])
+                await process.until([row_id], "in_doubt")
+                await process.until([other], "sent")
+
+        run(scenario())
+        assert (ground.row(row_id)["error_code"], ground.row(row_id)["error_detail"]) == ("send_crashed", "LookupError")
+
+    def test_a_channel_that_hangs_is_cut_soon_after_its_deadline(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+
+        async def scenario() -> float:
+            async with Process(ground, Script(Gate()), send_s=0.2) as process:
+                started = monotonic()
+                process.dispatcher.offer([row_id])
+                await process.until([row_id], "in_doubt")
+                assert process.channel.in_flight == 0
+                return monotonic() - started
+
+        assert 0.2 <= run(scenario()) < 6.0
+        assert ground.row(row_id)["error_code"] == "send_timeout"
+
+    def test_a_row_that_was_taken_away_is_not_sent(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+
+        async def scenario() -> None:
+            async def behave(message: OutboundMessage, record_token: RecordToken) -> Outcome:
+                await process.store.call(messages.reclaim, incarnation=message.incarnation)
+                await record_token("token")
+                raise AssertionError("a fenced token must stop the send")
+
+            process = Process(ground, Script(behave, token_at_claim=False))
+            async with process:
+                process.dispatcher.offer([row_id])
+                await soon(lambda: process.metrics.snapshot()["fenced_writes_total"] == 1, "the token was refused")
+                await soon(lambda: process.dispatcher.room == 50, "nothing is in hand")
+                assert await process.state(row_id) == "queued"
+
+        run(scenario())
+
+    def test_a_chosen_token_is_stored_before_the_send(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+
+        async def scenario() -> None:
+            async def behave(message: OutboundMessage, record_token: RecordToken) -> Outcome:
+                assert message.token == ""
+                await record_token("3EB0")
+                assert (await asyncio.to_thread(ground.row, message.id))["token"] == "3EB0"
+                return Sent(provider_id="3EB0")
+
+            async with Process(ground, Script(behave, token_at_claim=False)) as process:
+                process.dispatcher.offer([row_id])
+                await process.until([row_id], "sent")
+
+        run(scenario())
+
+
+class TestLostHints:
+    def test_the_relay_finds_a_row_that_nobody_was_told_about(self, ground: Ground) -> None:
+        old, young = ground.accept("a", "b")
+        ground.set(old, "created_at = now() - interval '10 seconds'")
+
+        async def scenario() -> None:
+            async with Process(ground, Script()) as process:
+                assert await process.relay.look() == 1
+                await process.until([old], "sent")
+                assert await process.state(young) == "queued"
+
+        run(scenario())
+
+    def test_the_relay_asks_for_no_more_than_there_is_room(self, ground: Ground) -> None:
+        ids = ground.accept(*"abcd")
+        for row_id in ids:
+            ground.set(row_id, "created_at = now() - interval '10 seconds'")
+
+        async def scenario() -> None:
+            gate = Gate()
+            async with Process(ground, Script(gate), in_flight=2) as process:
+                assert await process.relay.look() == 2
+                assert await process.relay.look() == 0
+                gate.open()
+                await process.until(ids[:2], "sent")
+                assert await process.relay.look() == 2
+                await process.until(ids, "sent")
+
+        run(scenario())
+
+    def test_the_relay_outlives_an_outage(self, ground: Ground, servers: Servers) -> None:
+        (row_id,) = ground.accept("a")
+        ground.set(row_id, "created_at = now() - interval '10 seconds'")
+
+        async def scenario() -> None:
+            async with Process(ground, Script()) as process:
+                with away(servers.database_server_url, ground.url):
+                    assert await process.relay.look() == 0
+                await process.relay.look()
+                await process.until([row_id], "sent")
+
+        run(scenario())
+
+
+class TestDatabaseAway:
+    def test_an_outcome_is_kept_until_the_database_is_back_and_written_once(self, ground: Ground, servers: Servers) -> None:
+        ids = ground.accept("a", "b")
+
+        async def scenario() -> None:
+            gate = Gate()
+            async with Process(ground, Script(gate)) as process:
+                process.dispatcher.offer(ids)
+                await soon(lambda: process.channel.in_flight == 2, "both are being sent")
+                with away(servers.database_server_url, ground.url):
+                    gate.open()
+                    lost = process.store.stats.discarded
+                    await soon(lambda: process.store.stats.discarded > lost, "a settlement was tried")
+                    assert sorted(process.channel.taken) == ids
+                await process.until(ids, "sent")
+                assert len(process.channel.asked) == 2
+
+        run(scenario())
+        assert [ground.history(row_id) for row_id in ids] == [["queued", "sending", "sent"]] * 2
+
+    def test_claims_go_on_when_the_database_is_back(self, ground: Ground, servers: Servers) -> None:
+        ids = ground.accept("a", "b")
+
+        async def scenario() -> None:
+            async with Process(ground, Script()) as process:
+                with away(servers.database_server_url, ground.url):
+                    process.dispatcher.offer(ids)
+                    await process.relay.look()
+                await process.until(ids, "sent")
+
+        run(scenario())
+
+    def test_a_settlement_whose_commit_was_lost_is_written_once(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+
+        async def scenario() -> None:
+            store = open_store(ground.url, query_s=0.4)
+            async with Process(ground, Script(), store=store) as process:
+                with slow:
+                    process.dispatcher.offer([row_id])
+                    await soon(lambda: store.stats.deadlines_passed > 0, "the commit's answer was given up")
+                await process.until([row_id], "sent")
+                await soon(lambda: process.dispatcher.sent == 1, "the settlement is known")
+                assert len(process.channel.asked) == 1
+
+        with ground.slow_commits("sent") as slow:
+            run(scenario())
+        assert ground.history(row_id) == ["queued", "sending", "sent"]
+
+    def test_a_row_whose_retry_is_not_known_to_be_written_is_not_claimed_again(self, ground: Ground) -> None:
+        """Else the repeated settlement of the first attempt would undo the second one, and the third would be a duplicate."""
+        (row_id,) = ground.accept("a")
+
+        async def scenario() -> None:
+            store = open_store(ground.url, query_s=0.4)
+            async with Process(ground, answering({row_id: [Retry(code="busy", after_s=0.0)]}), store=store) as process:
+
+                async def keep_offering() -> None:
+                    while True:
+                        process.dispatcher.offer([row_id])
+                        await asyncio.sleep(0.001)
+
+                with slow:
+                    process.dispatcher.offer([row_id])
+                    await soon(lambda: store.stats.deadlines_passed > 0, "the commit's answer was given up")
+                    offering = asyncio.create_task(keep_offering())
+                await process.until([row_id], "sent")
+                await cancelled(offering)
+                assert process.channel.attempts(row_id) == [1, 2]
+                assert process.channel.taken == [row_id]
+
+        with ground.slow_commits("queued") as slow:
+            run(scenario())
+
+    def test_a_claim_whose_commit_was_lost_leaves_no_row_behind(self, ground: Ground) -> None:
+        """The commit goes through at the server after we gave up: the row is ours without our knowing."""
+        ids = ground.accept("a", "b", "a")
+
+        async def scenario() -> None:
+            store = open_store(ground.url, query_s=0.4)
+            async with Process(ground, Script(), store=store) as process:
+                with slow:
+                    process.dispatcher.offer(ids)
+                    await soon(lambda: store.stats.deadlines_passed > 0, "the claim's answer was given up")
+                    # also looked for while the commit is still under way
+                    await asyncio.sleep(0.5)
+                    assert process.channel.asked == []
+                await process.until(ids, "sent")
+                assert sorted(process.channel.taken) == ids
+
+        with ground.slow_commits("sending") as slow:
+            run(scenario())
+        assert [ground.row(row_id)["attempt"] for row_id in ids] == [1, 1, 1]
+
+    def test_a_token_that_cannot_be_stored_means_unsent(self, ground: Ground, servers: Servers) -> None:
+        (row_id,) = ground.accept("a")
+
+        async def behave(message: OutboundMessage, record_token: RecordToken) -> Outcome:
+            if not message.token and len(script.asked) == 1:
+                with away(servers.database_server_url, ground.url):
+                    await record_token("lost")
+                raise AssertionError("a token that was not stored must stop the send")
+            return Sent(provider_id="p")
+
+        script = Script(behave, token_at_claim=False)
+
+        async def scenario() -> None:
+            async with Process(ground, script) as process:
+                process.dispatcher.offer([row_id])
+                await process.until([row_id], "sent")
+
+        run(scenario())
+        assert script.attempts(row_id) == [1, 1]
+        assert ground.history(row_id) == ["queued", "sending", "queued", "sending", "sent"]
+        assert ground.row(row_id)["token"] == ""
+
+
+class TestDrain:
+    def test_it_finishes_what_is_in_hand_and_claims_nothing_more(self, ground: Ground) -> None:
+        in_hand, behind, other = ground.accept("a", "a", "b")
+
+        async def scenario() -> None:
+            gate = Gate()
+            async with Process(ground, Script(gate), in_flight=1) as process:
+                process.dispatcher.offer([in_hand, behind, other])
+                await soon(lambda: process.channel.in_flight == 1, "the first is being sent")
+                draining = asyncio.create_task(process.dispatcher.drain(monotonic() + 10))
+                await asyncio.sleep(0.05)
+                assert not draining.done()
+                assert process.dispatcher.room == 0
+                process.dispatcher.offer([other])
+                gate.open()
+                assert await draining
+                assert await process.relay.look() == 0
+                assert process.channel.taken == [in_hand]
+
+        run(scenario())
+        assert [ground.state(row_id) for row_id in (in_hand, behind, other)] == ["sent", "queued", "queued"]
+
+    def test_it_ends_at_its_deadline(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+
+        async def scenario() -> None:
+            async with Process(ground, Script(Gate())) as process:
+                process.dispatcher.offer([row_id])
+                await soon(lambda: process.channel.in_flight == 1, "it is being sent")
+                started = monotonic()
+                assert not await process.dispatcher.drain(started + 0.3)
+                assert 0.3 <= monotonic() - started < 1.0
+
+        run(scenario())
+        assert ground.state(row_id) == "sending"
+
+    def test_with_nothing_in_hand_it_is_done(self, ground: Ground) -> None:
+        async def scenario() -> None:
+            async with Process(ground, Script()) as process:
+                assert await process.dispatcher.drain(monotonic() + 5)
+
+        run(scenario())
+
+    def test_a_claim_under_way_is_waited_for(self, ground: Ground) -> None:
+        """What it brings is in hand, and would be left to doubt by a process that thinks it has nothing."""
+        (row_id,) = ground.accept("a")
+
+        async def scenario() -> None:
+            async with Process(ground, Script()) as process:
+                with slow:
+                    process.dispatcher.offer([row_id])
+
+                    async def claiming() -> object:
+                        return await asyncio.to_thread(slow.waiting)
+
+                    await eventually_async(claiming, 10, "the claim is under way")
+                    draining = asyncio.create_task(process.dispatcher.drain(monotonic() + 10))
+                    await asyncio.sleep(0.05)
+                    assert not draining.done()
+                assert await draining
+                assert process.channel.taken == [row_id]
+
+        with ground.slow_commits("sending") as slow:
+            run(scenario())
+        assert ground.state(row_id) == "sent"
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_small_pool_is_enough(ground: Ground, limit: int) -> None:
+    """Claims, settlements and tokens share it without waiting for each other in a circle."""
+    ids = ground.accept(*(f"chat-{number}" for number in range(20)))
+
+    async def scenario() -> None:
+        async def behave(message: OutboundMessage, record_token: RecordToken) -> Outcome:
+            await record_token(f"t-{message.id}")
+            return Sent(provider_id="p")
+
+        async with Process(ground, Script(behave, token_at_claim=False), store=open_store(ground.url, limit=limit)) as process:
+            process.dispatcher.offer(ids)
+            await process.until(ids, "sent")
+
+    run(scenario())
