@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from starlette.datastructures import Headers
 
 from api.problems import Problem
+from shared.crash_points import reach
 from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.store.messages import Accepted, NewMessage
@@ -70,6 +71,7 @@ async def accept(acceptor: Acceptor, message: NewMessage, clients_key: str | Non
             log.warning("commit_answer_lost", reason=str(error))
             lost_commit = True
             continue
+        reach("accept.answering")
         if accepted.conflict:
             raise Problem("idempotency_key_reused", "This Idempotency-Key was used for another request.", messageId=str(accepted.id))
         # after a lost commit the row may be our own first try: only a key that the client used before is a replay
