@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from shared.crash_points import reach
 from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.store import inbound
@@ -60,6 +61,7 @@ class Journal:
             while len(batch) < _MOST_AT_ONCE and length < _MOST_BYTES and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
                 length += len(batch[-1][0].body)
+            reach("journal.gathered")
             try:
                 await self._store.call(inbound.journal, self._kind, [event for event, _ in batch])
             except StoreUnavailable as error:
@@ -75,6 +77,7 @@ class Journal:
                     continue
                 await self._one_by_one(batch)
                 continue
+            reach("journal.committed")
             _settle(batch, None)
             self._kept()
 

@@ -15,6 +15,7 @@ from meta import events
 from meta.accounts import D360, Accounts
 from meta.events import Harvest
 from shared.clock import monotonic
+from shared.crash_points import reach
 from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.process.beats import LoopBeat
@@ -108,6 +109,7 @@ class Processor:
         except Exception as error:  # some row is poison: find it, so that it stops nobody
             log.warning("journal_batch_failed", exc_info=error, rows=self._most)
             return await self._one_by_one()
+        reach("processor.committed")
         self._account(batch)
         self._most = min(BATCH_MOST, self._most * 2)
         return batch.rows
@@ -146,6 +148,7 @@ class Processor:
         numbers = _Numbers(self._accounts.connections(), lambda: connections.of_kind(transaction, self._kind))
         harvests = {row["id"]: events.harvest(row["body"], row["received_at"], numbers.lookup_for(row)) for row in rows}
         self._write(transaction, harvests, done)
+        reach("processor.written")
         return done
 
     @staticmethod

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from shared.crash_points import reach
 from shared.delivery.reclaim import forget, reclaim
 from shared.process import runtime
 from shared.process.journal import JournalEntry, JournalReader, SupervisionEvent
@@ -69,9 +70,11 @@ class Keeper:
             except BaseException:
                 self._reader.rewind()
                 raise
+            reach("keeper.kept")
             for entry in entries:
                 if entry.event is SupervisionEvent.SLOT_FREE and entry.incarnation:
                     forget(self._run_dir, entry.incarnation)
+            reach("keeper.forgotten")
             self._reader.commit(entries[-1].seq)
             self._events.inc(kept.events)
             self._reclaimed.inc(kept.reclaimed)

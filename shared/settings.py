@@ -83,6 +83,8 @@ class Settings:
     chromium_path: str = _setting("", "Chromium's executable; empty: chromium, chromium-browser or google-chrome on PATH.")
     wa_js_path: str = _setting("", "The page library for real WhatsApp Web; empty: fetched from npm at a pinned version on first use.")
     heartbeat_s: float = _setting(10.0, "Interval of the heartbeat row.", low=0.1, high=60)
+    chaos: str = _setting("off", "Whether this copy may be broken on purpose; a precondition of CRASH_POINTS.", choices=("off", "on"))
+    crash_points: str = _setting("", "Places at which processes shall die, see docs/chaos.md; only with CHAOS=on.")
     log_level: str = _setting("info", "Least severe log lines to write.", choices=("debug", "info", "warning", "error"))
     log_max_mb: float = _setting(20.0, "Size at which a slot's log file is rotated.", low=0.01)
     log_keep: int = _setting(5, "Rotated log files kept of each.", low=1, high=100)
@@ -165,6 +167,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         problems.append("META_ACCESS_TOKEN and META_PHONE_NUMBER_ID are set together or not at all")
     if settings.meta_access_token and not settings.meta_app_secret:
         problems.append("META_APP_SECRET is missing: without it no webhook of the real number could be trusted")
+    if settings.crash_points and settings.chaos != "on":
+        problems.append("CRASH_POINTS is set but CHAOS is not on; crash points are for chaos runs alone")
     ports = {name: getattr(settings, name) for name in ("api_port", "webdriver_port", "meta_port", "sandbox_port")}
     for name, port in ports.items():
         twin = next((other for other, used in ports.items() if used == port and other < name), None)

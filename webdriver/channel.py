@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.clock import left, monotonic
+from shared.crash_points import reach
 from shared.delivery.channel import RecordToken
 from shared.logs import logger
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
@@ -92,6 +93,7 @@ async def _send(session: Session, page: Bridge, message: OutboundMessage, record
     if not isinstance(prepared, _Prepared):
         return prepared
     await record_token(prepared.token)
+    reach("page.token_stored")
     session.witness.remember(prepared.token)
     if left(by, monotonic()) < _LEAST_SEND_S / 2:
         return Retry(code="no_time_left", detail="storing the message id took too long", after_s=_BUSY, counts=False)
@@ -103,6 +105,7 @@ async def _send(session: Session, page: Bridge, message: OutboundMessage, record
         return InDoubt(code="page_answer_late", detail="the page did not answer by the deadline")
     except (BrowserLost, ScriptFailed) as error:
         return InDoubt(code="browser_lost", detail=str(error))
+    reach("page.answered")
     return outcomes.of_answer(answer)
 
 

@@ -9,6 +9,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from shared.crash_points import reach
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.kinds import kind_named
 from shared.logs import logger
@@ -74,6 +75,7 @@ class Acceptor:
             while len(batch) < MOST_AT_ONCE and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
             self._batch_size.observe(len(batch))
+            reach("accept.gathered")
             try:
                 results = await self._store.call(messages.accept, [message for message, _ in batch])
             except Exception as error:  # whatever it is, it belongs to those who wait, and the next batch must be tried
@@ -83,6 +85,7 @@ class Acceptor:
                     if not accepted.done():
                         accepted.set_exception(error)
                 continue
+            reach("accept.committed")
             self._hint([(message, result) for (message, _), result in zip(batch, results, strict=True)])
             for (_, accepted), result in zip(batch, results, strict=True):
                 if not accepted.done():
@@ -100,6 +103,7 @@ class Acceptor:
     def _give(self, kind_name: str, ids: list[int]) -> None:
         try:
             self._hints.give(kind_named(kind_name), ids)
+            reach("accept.hinted")
             self.queue_reachable = True
         except QueueUnavailable as error:
             self._hints_lost.inc(len(ids))

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from shared.clock import left
+from shared.crash_points import reach
 from shared.delivery import reclaim as reclaiming
 from shared.delivery.channel import Channel
 from shared.delivery.dispatcher import Dispatcher
@@ -98,6 +99,7 @@ class Consumer:
                 except StoreUnavailable:
                     await asyncio.sleep(_STORE_AWAY_S)
                     continue
+                reach("leftovers.reclaimed")
                 reclaiming.forget(self._run_dir, incarnation)
                 break
 

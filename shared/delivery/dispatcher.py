@@ -13,6 +13,7 @@ from typing import Final
 
 from shared import logs
 from shared.clock import left, monotonic
+from shared.crash_points import reach
 from shared.delivery import retry_law
 from shared.delivery.channel import Channel
 from shared.delivery.flight import FlightRecord, Stage
@@ -147,6 +148,7 @@ class Dispatcher:
         ids = list(self._offered)[: max(0, room - len(chats))]
         if not (ids or chats):
             return False
+        reach("claim.begun")
         claimed = await self._store.call(
             messages.claim,
             kind=self._kind,
@@ -156,12 +158,14 @@ class Dispatcher:
             most=room,
             token_at_claim=self._channel.token_at_claim,
         )
+        reach("claim.committed")
         for chat in chats:
             self._chats.pop(chat, None)
         for row_id in [*ids, *(message.id for message in claimed)]:
             self._offered.pop(row_id, None)
         for message in claimed:
             self._begin(message)
+        reach("claim.recorded")
         return True
 
     def _begin(self, message: OutboundMessage) -> None:
@@ -208,7 +212,9 @@ class Dispatcher:
             # a bug in the channel: whether the request left is not known
             log.error("send_crashed", exc_info=error, message_id=message.id)
             outcome = InDoubt(code="send_crashed", detail=type(error).__name__)
+        reach("send.answered")
         self._note(message, outcome)
+        reach("send.recorded")
         duration_s = monotonic() - started
         self._send_duration.observe(duration_s)
         self.send_seconds += duration_s
@@ -220,6 +226,7 @@ class Dispatcher:
         if not stored and not await self._store.call(messages.record_token, message_id=message.id, incarnation=self._incarnation, token=token):
             raise Fenced(f"row {message.id} is no longer ours")
         self._flights.writing(message.id)
+        reach("send.writing")
 
     def _note(self, message: OutboundMessage, outcome: Outcome) -> None:
         """Keep the outcome where a death cannot take it, until it stands in the database."""
@@ -247,6 +254,7 @@ class Dispatcher:
             for message, outcome in batch
         ]
         while True:
+            reach("settle.begun")
             try:
                 written = await self._store.call(messages.settle, incarnation=self._incarnation, settlements=settlements)
                 break
@@ -254,6 +262,7 @@ class Dispatcher:
                 # the outcome is only in our hands now: keep it until it is written; a repeat of a lost commit writes nothing twice
                 log.warning("settle_delayed", reason=str(error), messages=len(batch))
                 await asyncio.sleep(_STORE_AWAY_S)
+        reach("settle.committed")
         for (message, outcome), settlement in zip(batch, settlements, strict=True):
             self._count(message, outcome, settlement, written=message.id in written)
             if settlement.state is MessageState.QUEUED:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shared.crash_points import reach
 from shared.delivery import flight
 from shared.logs import logger
 from shared.store import messages
@@ -37,6 +38,7 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
         active_row=found.active_row if found else 0,
     )
     if rows:
+        reach("reclaim.written")
         states = [row["state"] for row in rows]
         counts = {state: states.count(state) for state in sorted(set(states))}
         log.warning("messages_reclaimed", incarnation=incarnation, rows=len(rows), states=counts, why=why, recorded=found is not None)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from shared.crash_points import reach
 from shared.delivery.channel import Channel
 from shared.errors import StoreUnavailable
 from shared.logs import logger
@@ -112,6 +113,7 @@ class Reconciler:
         if decision is None:
             return
         row_id = doubt.message.id
+        reach("reconcile.found")
         if isinstance(decision, Hold):
             moved = await self._store.call(messages.hold, message_id=row_id, attempt=doubt.message.attempt, code=decision.code, incarnation=self._incarnation)
         else:
@@ -125,6 +127,7 @@ class Reconciler:
                 provider_id=decision.provider_id,
             )
         if moved:
+            reach("reconcile.resolved")
             self._decided.labels(decision.code).inc()
             log.warning("doubt_resolved", message_id=row_id, code=decision.code, doubt_s=round(doubt.doubt_s, 3))
             if isinstance(decision, Move) and decision.state is MessageState.QUEUED:

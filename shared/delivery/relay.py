@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from shared.crash_points import reach
 from shared.delivery.dispatcher import Dispatcher
 from shared.errors import StoreUnavailable
 from shared.logs import logger
@@ -45,6 +46,7 @@ class Relay:
         except StoreUnavailable:
             return 0  # the readiness watch tells; the rows stay where they are
         if due:
+            reach("relay.found")
             self._found.inc(len(due))
             log.info("rows_relayed", rows=len(due))
             self._dispatcher.offer(due)

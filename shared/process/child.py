@@ -18,10 +18,11 @@ import uvloop
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from shared import logs
+from shared import crash_points, logs
 from shared.clock import left, monotonic
 from shared.errors import SettingsInvalid, SlotTaken, StoreUnavailable
 from shared.kinds import ProcessKind, admin_port, kind_named
+from shared.process import runtime
 from shared.process.beats import Beats
 from shared.process.endpoints import beside, process_routes
 from shared.process.exit_codes import ExitCode
@@ -49,6 +50,7 @@ def run_child(kind_name: str, open_room: OpenRoom) -> int:
     try:
         settings = load()
         identity = _complete(load_child(), kind, settings)
+        crash_points.arm(settings.crash_points, kind_name, runtime.run_dir(settings.bulkhead_home))
     except SettingsInvalid as error:
         logs.configure(level="info", kind=kind_name)
         return _misconfigured(error)

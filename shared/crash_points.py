@@ -1,0 +1,158 @@
+"""Named places at which a process can be made to die: between two steps whose order matters. Nothing happens there unless a chaos run armed them.
+
+`reach("dispatcher.claimed")` costs one look into an empty mapping. `run_child` arms a process once, from the setting CRASH_POINTS:
+
+    meta:dispatcher.claimed=kill@0.02, api:accept.committed=kill@3, *:settle.committed=stop@1
+
+that is `KIND:POINT=ACTION@WHEN`, separated by commas. A kind of `*` means every kind. WHEN with a decimal point is the probability of each visit; without
+one it is the number of the visit in this process's life, and such a point goes off once for the whole home. Whatever goes off is first written into
+`BULKHEAD_HOME/run/crash-points.log`, so that whoever looks afterwards knows what was tried. Settings refuse CRASH_POINTS unless CHAOS=on.
+
+This file imports only the standard library and `shared.errors`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from shared.errors import SettingsInvalid
+
+CRASH_POINTS: Final[Mapping[str, str]] = {
+    "accept.gathered": "messages of one commit are gathered; nothing is written",
+    "accept.committed": "their rows are committed; nobody was hinted or answered",
+    "accept.hinted": "their hints stand in Redis; the hinter has nothing more to do",
+    "accept.answering": "the row is committed and its hint is on its way; the client has no answer",
+    "claim.begun": "the dispatcher is about to claim rows",
+    "claim.committed": "rows are claimed; the flight record does not know them",
+    "claim.recorded": "claimed rows stand in the flight record; no send has begun",
+    "send.writing": "the flight record says that the provider may have it; the request is not written",
+    "send.answered": "the channel knows what became of a send; the flight record does not",
+    "send.recorded": "the flight record knows what became of a send; the database does not",
+    "settle.begun": "outcomes are gathered; nothing is written",
+    "settle.committed": "outcomes are committed; the flight record still holds their rows",
+    "relay.found": "the relay has found rows without a hint; nobody was told",
+    "reconcile.found": "the channel has said what became of a message in doubt; nothing is written",
+    "reconcile.resolved": "a message has left doubt; nobody was told that it may be sent again",
+    "reclaim.written": "a dead incarnation's rows are given back, uncommitted",
+    "leftovers.reclaimed": "the next life has given its predecessor's rows back; the flight record still exists",
+    "keeper.kept": "the recorder has committed a batch of events; flight records and its position are as before",
+    "keeper.forgotten": "the flight records of that batch are removed; the position is as before",
+    "journal.gathered": "webhooks of one commit are gathered; nothing is written",
+    "journal.committed": "webhooks are committed; the provider has no answer",
+    "processor.written": "what a batch of webhooks says is written, uncommitted",
+    "processor.committed": "what a batch of webhooks says is committed",
+    "page.token_stored": "the message id of a browser send is stored; the page was not asked",
+    "page.answered": "the page has answered; nobody was told",
+}
+"""Every crash point and what is done and not done there. A test compares the names with the code."""
+
+LOG_NAME: Final = "crash-points.log"
+
+
+def _exit() -> None:
+    os._exit(1)
+
+
+_ACTIONS: Final[Mapping[str, Callable[[], None]]] = {
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "exit": _exit,
+}
+"""What a process can do to itself: kill -9, stand still until somebody kills it, leave without closing anything."""
+
+
+@dataclass(slots=True)
+class Trap:
+    """One armed crash point of this process.
+
+    Attributes:
+        visit: goes off at this visit, once for the home; 0: by probability. record: file that names what went off.
+    """
+
+    name: str
+    kind: str
+    action: str
+    probability: float = 0.0
+    visit: int = 0
+    record: Path = Path(LOG_NAME)
+    visits: int = 0
+
+    def trip(self) -> None:
+        """Count a visit; go off if it is time."""
+        self.visits += 1
+        line = f"{self.kind}:{self.name}\n"
+        if self.visit:
+            if self.visits != self.visit or (self.record.exists() and line in self.record.read_text(encoding="ascii")):
+                return
+        elif random.random() >= self.probability:  # noqa: S311 - dice, not secrets
+            return
+        with self.record.open("a", encoding="ascii") as record:
+            record.write(line)
+        _ACTIONS[self.action]()
+
+
+_armed: dict[str, Trap] = {}
+
+
+def reach(name: str) -> None:
+    """Say that the process is at the crash point `name`."""
+    if name in _armed:
+        _armed[name].trip()
+
+
+def read(text: str, kind: str, record: Path) -> dict[str, Trap]:
+    """Return the traps that `text` sets for `kind`, by crash point.
+
+    Args:
+        text: see above. record: the home's file of what went off.
+    Raises:
+        SettingsInvalid: with a sentence for each part that cannot be read.
+    """
+    traps: dict[str, Trap] = {}
+    problems = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            trap = _read(part, kind, record)
+        except ValueError as problem:
+            problems.append(f"CRASH_POINTS: {part!r}: {problem}")
+            continue
+        if trap is not None:
+            traps[trap.name] = trap
+    if problems:
+        raise SettingsInvalid(problems)
+    return traps
+
+
+def arm(text: str, kind: str, run_dir: Path) -> None:
+    """Arm this process; an empty text disarms it.
+
+    Args:
+        text: setting CRASH_POINTS. kind: of this process. run_dir: where what goes off is written down.
+    Raises:
+        SettingsInvalid: `text` cannot be read.
+    """
+    _armed.clear()
+    _armed.update(read(text, kind, run_dir / LOG_NAME))
+
+
+def _read(part: str, kind: str, record: Path) -> Trap | None:
+    place, _, what = part.partition("=")
+    for_kind, _, name = place.strip().partition(":")
+    action, _, when = what.strip().partition("@")
+    if name not in CRASH_POINTS:
+        raise ValueError("no such crash point; docs/chaos.md lists them")
+    if action not in _ACTIONS:
+        raise ValueError(f"the action is one of {', '.join(_ACTIONS)}")
+    if when.isdecimal() and int(when) > 0:
+        trap = Trap(name, kind, action, visit=int(when), record=record)
+    elif "." in when and 0.0 < float(when) <= 1.0:
+        trap = Trap(name, kind, action, probability=float(when), record=record)
+    else:
+        raise ValueError("after the @ stands a probability with a decimal point, or the number of the visit")
+    return trap if for_kind in ("*", kind) else None

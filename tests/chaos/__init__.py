@@ -1,0 +1,1 @@
+"""The system under faults: the named crash points, the verdict, and real copies that are killed, frozen and cut while messages flow."""

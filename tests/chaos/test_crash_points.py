@@ -1,0 +1,130 @@
+"""Crash points: the list says what the code has, nothing goes off unarmed, nobody arms production, and an armed one does what it says."""
+
+from __future__ import annotations
+
+import ast
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from shared import crash_points
+from shared.crash_points import CRASH_POINTS, LOG_NAME
+from shared.errors import SettingsInvalid
+from shared.process.exit_codes import ExitCode
+from shared.settings import load
+from tests.architecture.test_house import PROGRAM
+from tests.support import environment
+from tests.support.entry import Entry
+from tests.support.waiting import eventually
+
+
+def calls() -> Counter[str]:
+    """Return how often each name is reached in the program's source."""
+    found: Counter[str] = Counter()
+    for module in PROGRAM.modules.values():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "reach":
+                assert len(node.args) == 1, f"{module.path}:{node.lineno}"
+                (name,) = node.args
+                assert isinstance(name, ast.Constant), f"{module.path}:{node.lineno}: the name is not a literal"
+                found[name.value] += 1
+    return found
+
+
+def test_the_list_is_what_the_code_has_each_once() -> None:
+    assert calls() == dict.fromkeys(CRASH_POINTS, 1)
+
+
+def test_the_document_lists_the_same_sentences() -> None:
+    page = (environment.REPOSITORY / "docs" / "chaos.md").read_text()
+    missing = [name for name, words in CRASH_POINTS.items() if f"| `{name}` | {words} |" not in page]
+    assert not missing
+
+
+def test_unarmed_nothing_happens(tmp_path: Path) -> None:
+    crash_points.arm("", "meta", tmp_path)
+    for name in CRASH_POINTS:
+        crash_points.reach(name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_kinds_points_are_not_armed(tmp_path: Path) -> None:
+    traps = crash_points.read("meta:claim.begun=kill@0.5, *:settle.begun=stop@3, api:accept.gathered=exit@1.0", "meta", tmp_path / LOG_NAME)
+    assert {name: (trap.action, trap.probability, trap.visit) for name, trap in traps.items()} == {
+        "claim.begun": ("kill", 0.5, 0),
+        "settle.begun": ("stop", 0.0, 3),
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["meta:nowhere=kill@1", "meta:claim.begun=burn@1", "meta:claim.begun=kill", "meta:claim.begun=kill@0", "meta:claim.begun=kill@1.5", "x"]
+)
+def test_what_cannot_be_read_is_refused_with_its_text(text: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match=f"CRASH_POINTS: '{text}'"):
+        crash_points.read(text, "meta", tmp_path / LOG_NAME)
+
+
+def test_crash_points_need_chaos() -> None:
+    with pytest.raises(SettingsInvalid, match="CHAOS is not on"):
+        load({"CRASH_POINTS": "meta:claim.begun=kill@1"})
+    assert load({"CRASH_POINTS": "meta:claim.begun=kill@1", "CHAOS": "on"}).crash_points
+
+
+@pytest.mark.parametrize(("variables", "says"), [({}, "CHAOS is not on"), ({"CHAOS": "on"}, "no such crash point")])
+def test_a_process_that_is_armed_by_mistake_does_not_start(variables: dict[str, str], says: str, home: Path) -> None:
+    with Entry("sandbox", home, crash_points="meta:nowhere=kill@1", **variables) as entry:
+        entry.start()
+        assert eventually(lambda: entry.process.poll() is not None, 20.0, "the process leaves")
+        assert entry.process.returncode == ExitCode.CONFIGURATION
+        assert says in entry.log.read_text()
+
+
+_PROGRAM = """
+import sys, pathlib
+from shared import crash_points
+crash_points.arm(sys.argv[1], "meta", pathlib.Path(sys.argv[2]))
+for number in range(1, 6):
+    print(number, flush=True)
+    crash_points.reach("claim.begun")
+"""
+
+
+def run_until_it_goes_off(how: str, run_dir: Path) -> tuple[int, list[str]]:
+    """Run a small process that reaches one point five times, and return its exit code and what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, f"meta:claim.begun={how}", str(run_dir)],
+        cwd=environment.REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert not done.stderr
+    return done.returncode, done.stdout.split()
+
+
+def test_the_nth_visit_kills_once_for_the_home(tmp_path: Path) -> None:
+    assert run_until_it_goes_off("kill@3", tmp_path) == (-signal.SIGKILL, ["1", "2", "3"])
+    assert (tmp_path / LOG_NAME).read_text() == "meta:claim.begun\n"
+    assert run_until_it_goes_off("kill@3", tmp_path) == (0, ["1", "2", "3", "4", "5"])
+
+
+def test_a_probability_goes_off_again_and_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert run_until_it_goes_off("exit@1.0", tmp_path) == (1, ["1"])
+    assert (tmp_path / LOG_NAME).read_text() == "meta:claim.begun\n" * 2
+
+
+def test_stop_stands_still_until_somebody_goes_on(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, "meta:claim.begun=stop@2", str(tmp_path)], cwd=environment.REPOSITORY, stdout=subprocess.PIPE, text=True
+    ) as process:
+        status = Path(f"/proc/{process.pid}/stat")
+        eventually(lambda: status.read_text().rsplit(")", 1)[1].split()[0] == "T", 20.0, "the process stands still")
+        process.send_signal(signal.SIGCONT)
+        assert process.stdout is not None
+        assert process.stdout.read().split() == ["1", "2", "3", "4", "5"]
