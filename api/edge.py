@@ -82,8 +82,11 @@ class Edge:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._requests.labels(route, method, status).inc()
         self._seconds.labels(route).observe(seconds)
-        write = log.debug if status < 400 else log.info
-        write("request_answered", method=method, route=route, status=status, duration_ms=round(seconds * 1000, 2))
+        facts = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1000, 2)}
+        if status < 400:
+            log.debug("request_answered", **facts)
+        else:
+            log.info("request_answered", **facts)
 
 
 def _request_id(scope: Scope) -> str:
