@@ -117,7 +117,6 @@ class Chromium:
         self._process, self._launch = process, launch
         self.pid = process.pid
         self.endpoint = ""
-        self._sockets: Path | None = None
         self._loop = asyncio.get_running_loop()
         self.gone: asyncio.Future[int] = self._loop.create_future()
         self._pidfd = os.pidfd_open(process.pid)
@@ -146,7 +145,7 @@ class Chromium:
                 stdout=output,
                 stderr=output,
                 # nothing of ours: settings hold secrets
-                env={"PATH": _PATH, "HOME": str(launch.profile), "LANG": "C.UTF-8"},
+                env={"PATH": _PATH, "HOME": str(launch.profile), "LANG": "C.UTF-8", "TMPDIR": str(profile.temporary(launch.profile))},
                 cwd=launch.profile,
                 start_new_session=True,
                 pass_fds=tuple(launch.keep_open),
@@ -154,7 +153,6 @@ class Chromium:
         chromium = cls(process, launch)
         try:
             chromium.endpoint = await chromium._read_endpoint(port_file, by)
-            chromium._sockets = profile.socket_directory(launch.profile)
         except BaseException:
             await chromium.end()
             raise
@@ -196,7 +194,7 @@ class Chromium:
         if left:
             raise ChromiumFailed(f"processes {left} survived SIGKILL")
         await asyncio.wait({self.gone}, timeout=_END_S)
-        profile.release(self._launch.profile, self._sockets)
+        await asyncio.to_thread(profile.release, self._launch.profile)
 
     def _ended(self) -> None:
         self._loop.remove_reader(self._pidfd)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 import socket
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -14,6 +17,8 @@ from webdriver.processes import is_alive, pids_of_profile
 _LOCK: Final = "SingletonLock"
 _SOCKET: Final = "SingletonSocket"
 _COOKIE: Final = "SingletonCookie"
+_LONGEST_ADDRESS: Final = 107
+_SOCKET_NAME: Final = len("/org.chromium.Chromium.XXXXXX/SingletonSocket")
 
 
 class ProfileTaken(BulkheadError):
@@ -36,7 +41,7 @@ def kept(home: Path) -> list[Path]:
 
 
 def claim(profile: Path, *, holds_slot_lock: bool) -> bool:
-    """Make the directory if needed and remove a dead owner's lock. Returns whether there was one.
+    """Make the directories if needed and remove what a dead owner left. Returns whether it left a lock.
 
     Args:
         holds_slot_lock: we hold the slot's lock, which every Chromium of an earlier life held too: then an owner under another host name
@@ -48,36 +53,28 @@ def claim(profile: Path, *, holds_slot_lock: bool) -> bool:
     profile.mkdir(mode=0o700, parents=True, exist_ok=True)
     if users := pids_of_profile(profile):
         raise ProfileTaken(f"the profile is in use by process {users[0]}")
-    try:
-        host, _, pid = str((profile / _LOCK).readlink()).rpartition("-")
-    except FileNotFoundError:
-        return False
-    if host != socket.gethostname() and not holds_slot_lock:
-        raise ProfileTaken(f"the profile was locked on host {host!r}, and without the slot's lock nothing proves that its owner is gone")
-    # an owner on this host that lives is a stranger with a dead owner's number: Chromium's own processes were looked for above
-    if host == socket.gethostname() and pid.isdigit() and is_alive(int(pid)) and _is_chromium(int(pid)):
-        raise ProfileTaken(f"the profile is locked by process {pid}")
+    was_locked = _check_lock(profile, holds_slot_lock=holds_slot_lock)
     release(profile)
-    return True
+    # fails if somebody else made it: whoever owns it could pose as our browser
+    temporary(profile).mkdir(mode=0o700)
+    return was_locked
 
 
-def socket_directory(profile: Path) -> Path | None:
-    """Return the directory among the system's temporary files that Chromium made for its socket, None when no profile lock names one."""
-    try:
-        named = (profile / _SOCKET).readlink().parent
-    except OSError:
-        return None
-    return named if "org.chromium." in named.name else None
+def temporary(profile: Path) -> Path:
+    """Return the directory for the temporary files of a profile's Chromium; it is made by `claim` and removed by `release`.
 
-
-def release(profile: Path, sockets: Path | None = None) -> None:
-    """Remove the lock and the socket of an owner that is known to be gone.
-
-    Args:
-        sockets: its socket directory, if that was noted: an owner killed while it closed may have removed what names it.
+    It lies in the profile, unless the path of Chromium's socket would then be too long for the kernel.
     """
-    for directory in filter(None, (sockets, socket_directory(profile))):
-        shutil.rmtree(directory, ignore_errors=True)
+    beside = profile / "tmp"
+    if len(os.fsencode(beside)) + _SOCKET_NAME <= _LONGEST_ADDRESS:
+        return beside
+    name = hashlib.blake2s(os.fsencode(profile), digest_size=8).hexdigest()
+    return Path(tempfile.gettempdir()) / f"bulkhead-{os.geteuid()}-{name}"
+
+
+def release(profile: Path) -> None:
+    """Remove the lock and the temporary files of an owner that is known to be gone."""
+    shutil.rmtree(temporary(profile), ignore_errors=True)
     for name in (_LOCK, _SOCKET, _COOKIE):
         (profile / name).unlink(missing_ok=True)
 
@@ -86,6 +83,21 @@ def wipe(profile: Path) -> None:
     """Remove the directory and everything in it; the link to the phone goes with it. Blocks: call it in a thread."""
     with suppress(FileNotFoundError):
         shutil.rmtree(profile)
+
+
+def _check_lock(profile: Path, *, holds_slot_lock: bool) -> bool:
+    """Return whether a dead owner left its lock; raise `ProfileTaken` if the owner may be alive."""
+    try:
+        host, _, pid = str((profile / _LOCK).readlink()).rpartition("-")
+    except FileNotFoundError:
+        return False
+    if host != socket.gethostname():
+        if not holds_slot_lock:
+            raise ProfileTaken(f"the profile was locked on host {host!r}, and without the slot's lock nothing proves that its owner is gone")
+    elif pid.isdigit() and is_alive(int(pid)) and _is_chromium(int(pid)):
+        # a process with this number that is no Chromium is a stranger: those on this profile were looked for before
+        raise ProfileTaken(f"the profile is locked by process {pid}")
+    return True
 
 
 def _is_chromium(pid: int) -> bool:

@@ -83,7 +83,7 @@ class Sessions:
             if left_over:
                 return len(found)
         for kept in profile.kept(self._ground.home):
-            # also of sessions that nobody wants any more: their sockets lie in the system's directory for temporary files
+            # also of sessions that nobody wants any more
             profile.release(kept)
         return len(found)
 

@@ -46,17 +46,16 @@ def launch(home: Path, number: int = 1, **fields: object) -> Launch:
     return Launch(**settings)  # type: ignore[arg-type]  # fields of the dataclass by name
 
 
-def socket_directories() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("org.chromium.*"))
-
-
 def test_owner_killed_takes_its_browsers_with_it(home: Path) -> None:
     with owner(home, 1, 2) as process:
         assert len(chromiums(home)) > 6
         process.kill()
         eventually(lambda: not chromiums(home), 5, lambda: str(chromiums(home)))
         for number in (1, 2):
-            assert profile.claim(profile.directory(home, number), holds_slot_lock=False), "the lock of a dead browser stayed"
+            kept = profile.directory(home, number)
+            assert profile.claim(kept, holds_slot_lock=False), "a dead browser's lock was not seen"
+            assert not (kept / "SingletonLock").is_symlink()
+            assert list(profile.temporary(kept).iterdir()) == []
 
 
 def test_frozen_helpers_that_outlive_everybody_are_swept_by_the_next_life(home: Path, web: Web) -> None:
@@ -99,21 +98,22 @@ def test_sweep_ends_strays_of_this_home_and_of_no_other(home: Path, web: Web) ->
 
 def test_starts_and_ends_without_a_trace(home: Path) -> None:
     async def scenario() -> None:
-        before = socket_directories()
+        kept = profile.directory(home, 1)
         read, write = os.pipe()
         chromium = await Chromium.start(launch(home, keep_open=(write,)), monotonic() + 20)
         inherited = {file.readlink() for file in Path(f"/proc/{chromium.pid}/fd").iterdir()}
         assert Path(f"/proc/self/fd/{write}").readlink() in inherited, "the slot would count as free while this browser lives"
         environ = Path(f"/proc/{chromium.pid}/environ").read_bytes()
         assert b"PYTEST_CURRENT_TEST" not in environ, "the browser may not see our environment"
+        assert (kept / "SingletonSocket").readlink().is_relative_to(profile.temporary(kept)), "its temporary files lie elsewhere"
         with pytest.raises(ProfileTaken):
             await Chromium.start(launch(home), monotonic() + 20)
         assert processes.is_alive(chromium.pid), "the refused start harmed the owner"
         await chromium.end()
         assert chromium.gone.result() == -signal.SIGKILL
         assert chromiums(home) == []
-        assert socket_directories() <= before
-        assert not (home / "sessions" / "1" / "SingletonLock").is_symlink()
+        assert not profile.temporary(kept).exists()
+        assert not (kept / "SingletonLock").is_symlink()
         os.close(read)
         os.close(write)
 
@@ -160,6 +160,20 @@ def test_lock_is_removed_only_when_its_owner_is_proved_dead(home: Path, host: st
         with pytest.raises(ProfileTaken, match="nothing proves"):
             profile.claim(directory, holds_slot_lock=holds_slot)
     assert lock.is_symlink() is not freed
+
+
+def test_long_paths_get_their_temporary_files_elsewhere(home: Path) -> None:
+    far = home / ("d" * 60)
+
+    async def scenario() -> None:
+        chromium = await Chromium.start(launch(far), monotonic() + 20)
+        await chromium.end()
+
+    assert profile.temporary(profile.directory(home, 1)) == home / "sessions" / "1" / "tmp"
+    elsewhere = profile.temporary(profile.directory(far, 1))
+    assert elsewhere.parent == Path(tempfile.gettempdir())
+    run(scenario())
+    assert not elsewhere.exists()
 
 
 def test_profiles_whose_names_begin_alike_are_told_apart(home: Path) -> None:
