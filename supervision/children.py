@@ -123,7 +123,8 @@ class Children:
                 )
             self._trees.watch(incarnation, process.pid)
             self._watch(_Child(slot, incarnation, process, identity.port))
-            lock.write(replace(holder, pid=process.pid, started=process_start(process.pid) or 0))
+            with suppress(OSError):  # a full disk: the record says pid 0, and an orchestrator that adopts finds the process by its marker
+                lock.write(replace(holder, pid=process.pid, started=process_start(process.pid) or 0))
         except OSError as problem:
             return SpawnFailed(slot, f"{row.entry} could not be started: {problem}")
         finally:

@@ -33,6 +33,7 @@ from supervision import model, plan, snapshot, wanted
 from supervision.adoption import Survey, survey
 from supervision.announce import Announcer
 from supervision.children import Children
+from supervision.chronicle import Chronicle
 from supervision.control import ControlServer
 from supervision.decide import decide, next_by
 from supervision.environment import Told, admin_port, changed_for, child_environ
@@ -59,6 +60,7 @@ _SAMPLE_EVERY_S: Final = 3.0
 _ROTATE_EVERY_S: Final = 2.0
 _ASK_LISTENERS_EVERY_S: Final = 0.5
 _DROP_SILENT_EVERY_S: Final = 1.0
+_CATCH_UP_EVERY_S: Final = 1.0
 
 
 @dataclass
@@ -148,7 +150,7 @@ class Supervisor:
         become_subreaper()
         self._selector = selectors.DefaultSelector()
         self._trees = Trees(self._home, use_cgroups=self._use_cgroups)
-        self._journal = JournalWriter(self._home, self._boot)
+        self._chronicle = Chronicle(JournalWriter(self._home, self._boot))
         self._children = Children(
             home=self._home,
             entries=self._entries,
@@ -169,6 +171,7 @@ class Supervisor:
             _Job(_SNAPSHOT_EVERY_S, self._mark_dirty),
             _Job(_SAMPLE_EVERY_S, self._sample),
             _Job(_ROTATE_EVERY_S, self._rotate),
+            _Job(_CATCH_UP_EVERY_S, self._chronicle.catch_up),
             _Job(_ASK_LISTENERS_EVERY_S, self._ask_for_listeners),
             _Job(_DROP_SILENT_EVERY_S, self._control.drop_silent),
             *([_Job(self._keeper.interval_s, self._keeper.alive)] if self._keeper.interval_s else []),
@@ -182,7 +185,7 @@ class Supervisor:
             self._children.close()
             self._selector.close()
             self._listeners.close_all()
-            self._journal.close()
+            self._chronicle.close()
             self._keeper.close()
             if self._leaving:
                 self._trees.close()
@@ -190,7 +193,7 @@ class Supervisor:
 
     def _begin(self, *, only_stop: bool) -> None:
         found = survey(self._home, self._trees, self._rows.keys())
-        self._write(SupervisionEvent.ORCHESTRATOR_STARTED, details={"pid": os.getpid(), "rung": self._trees.rung})
+        self._chronicle.write(SupervisionEvent.ORCHESTRATOR_STARTED, details={"pid": os.getpid(), "rung": self._trees.rung})
         log.info("orchestrator_started", rung=self._trees.rung, home=str(self._home), adopted=len(found.living))
         for slot, incarnation in found.dead:
             self._children.know_dead(slot, incarnation)
@@ -292,9 +295,13 @@ class Supervisor:
             case model.KillTree(slot):
                 self._children.kill(slot)
             case model.Write(event, slot, incarnation, details):
-                self._write(event, slot, incarnation, details)
+                self._chronicle.write(event, slot, incarnation, details)
             case model.KeepWanted(kinds):
-                wanted.write(runtime.wanted_file(self._home), kinds)
+                try:
+                    wanted.write(runtime.wanted_file(self._home), kinds)
+                except OSError as problem:
+                    # the recorder says it again to the next orchestrator
+                    log.warning("wanted_not_kept", problem=str(problem))
             case model.CloseListener(kind):
                 self._listeners.close(kind)
             case model.Leave():
@@ -407,8 +414,8 @@ class Supervisor:
 
     def _tell(self) -> None:
         """At the end of a turn: wake those who read the journal, and publish what has changed."""
-        if self._journal.seq != self._told_seq:
-            self._told_seq = self._journal.seq
+        if self._chronicle.seq != self._told_seq:
+            self._told_seq = self._chronicle.seq
             for slot in self._fleet.slots.values():
                 if self._rows[slot.kind].reads_journal and slot.state in (SlotState.READY, SlotState.UNREADY):
                     self._notify.ask(runtime.slot_socket(self._home, slot.name), ask_command(Command.POKE))
@@ -430,18 +437,7 @@ class Supervisor:
             self._keeper.status("everything needed is up")
 
     def _died_unseen(self, slot: str, incarnation: str) -> None:
-        self._write(SupervisionEvent.SLOT_FREE, slot, incarnation)
-
-    def _write(self, event: SupervisionEvent, slot: str = "", incarnation: str = "", details: Mapping[str, Any] | None = None) -> None:
-        details = details or {}
-        kind, _, instance = slot.rpartition("-")
-        says = {name: value for name, value in details.items() if name != "log_tail" and value not in (None, "")}
-        log.info("supervision_event_written", happened=event.value, **({"slot": slot} if slot else {}), **says)
-        try:
-            self._journal.write(event, slot=slot, kind=kind, instance=int(instance or 0), incarnation=incarnation, **details)
-        except OSError as problem:
-            # supervision goes on: the next orchestrator says slot_free again from the lock files, and the log has the rest
-            log.error("journal_not_written", happened=event.value, slot=slot, problem=str(problem))
+        self._chronicle.write(SupervisionEvent.SLOT_FREE, slot, incarnation)
 
     def _snapshot(self) -> dict[str, Any]:
         settings = self._told.settings
@@ -452,7 +448,7 @@ class Supervisor:
             "rung": self._trees.rung,
             "uptime_s": round(monotonic() - self._began_at, 1),
             "memory_mb": round(self._own_usage.memory_mb, 1),
-            "journal_seq": self._journal.seq,
+            "journal_seq": self._chronicle.seq,
             "dashboard": f"http://{settings.bind_address}:{settings.api_port}/dashboard",
             **snapshot.of_fleet(self._fleet, monotonic(), ports=self._ports, usage=self._usage),
         }

@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -103,11 +104,24 @@ class JournalWriter:
         """Sequence number of the last entry written."""
         return self._seq
 
-    def write(self, event: SupervisionEvent, *, slot: str = "", kind: str = "", instance: int = 0, incarnation: str = "", **details: Any) -> int:
-        """Append one entry and return its sequence number. Raises `OSError` when the disk refuses it; the number is then not used up."""
+    def write(
+        self,
+        event: SupervisionEvent,
+        *,
+        slot: str = "",
+        kind: str = "",
+        instance: int = 0,
+        incarnation: str = "",
+        at: datetime | None = None,
+        **details: Any,
+    ) -> int:
+        """Append one entry, of this moment or of the instant `at`, and return its sequence number.
+
+        Raises `OSError` when the disk refuses it; the number is then not used up.
+        """
         line = {
             "seq": self._seq + 1,
-            "at": utc_now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "at": (at or utc_now()).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "boot": self._boot,
             "event": event,
             "slot": slot,

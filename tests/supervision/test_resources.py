@@ -183,6 +183,20 @@ def test_the_tail_reaches_back_over_a_rotation(tmp_path: Path) -> None:
     assert logs.tail("api-0", "err", since=since) == "before the rotation\nafter it"
 
 
+def test_a_full_disk_stops_no_supervision(house: House) -> None:
+    """Journal, log and snapshot cannot be written; deaths are seen and answered all the same, and it is all there again when there is room."""
+    house.rows({"name": "api"}, {"name": "recorder", "entry": "recorder"}, {"name": "meta", "needed": "connections"}).start().ready("api-0", "recorder-0")
+    resource.prlimit(house.orchestrator.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    (house.home / "wanted-by-fixture").write_text("meta")
+    house.until(lambda: house.status()["wanted"] == ["meta"], "the recorder is heard")
+    house.kill("api-0")
+    house.until(lambda: house.status()["slots"]["api-0"]["restarts"] >= 1, "the death is seen")
+    resource.prlimit(house.orchestrator.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    house.until(lambda: house.status()["slots"]["api-0"]["state"] == "ready", "restarted")
+    house.until(lambda: house.count(Happened.SLOT_FREE, "api-0") == house.count(Happened.EXITED, "api-0") >= 1, "what could not be written is written")
+    assert house.story("api-0")[:5] == ["started", "ready", "exited", "slot_free", "restarting"]
+
+
 def test_a_childs_files_outlive_the_orchestrator(house: House) -> None:
     """No pipe to the orchestrator: what a child writes after its death still arrives."""
     house.rows({"name": "bad", "entry": "fills_its_log"}).start().ready("bad-0")

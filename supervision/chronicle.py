@@ -1,0 +1,74 @@
+"""What happened, written into the journal and the log. What the disk refuses is kept and written later, in order: `slot_free` must not get lost."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from shared.clock import utc_now
+from shared.logs import logger
+from shared.process.journal import JournalWriter, SupervisionEvent
+
+log = logger(__name__)
+
+_KEPT: Final = 100_000
+_NOT_LOGGED: Final = frozenset({"log_tail"})
+
+
+@dataclass(frozen=True)
+class _Entry:
+    event: SupervisionEvent
+    slot: str
+    incarnation: str
+    details: Mapping[str, Any]
+    at: datetime
+
+
+class Chronicle:
+    """Writes to `journal`, as long as it takes.
+
+    Attributes:
+        seq: sequence number of the last entry written.
+    """
+
+    def __init__(self, journal: JournalWriter) -> None:
+        self._journal = journal
+        self._waiting: deque[_Entry] = deque(maxlen=_KEPT)
+        self._refused = False
+
+    @property
+    def seq(self) -> int:
+        """Sequence number of the last entry written."""
+        return self._journal.seq
+
+    def write(self, event: SupervisionEvent, slot: str = "", incarnation: str = "", details: Mapping[str, Any] | None = None) -> None:
+        """Write one event; never raises for the disk's sake."""
+        entry = _Entry(event, slot, incarnation, details or {}, utc_now())
+        says = {name: value for name, value in entry.details.items() if name not in _NOT_LOGGED and value not in (None, "")}
+        log.info("supervision_event_written", happened=event.value, **({"slot": slot} if slot else {}), **says)
+        self._waiting.append(entry)
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Write what waits, oldest first, until the disk refuses."""
+        while self._waiting:
+            entry = self._waiting[0]
+            kind, _, instance = entry.slot.rpartition("-")
+            try:
+                self._journal.write(
+                    entry.event, slot=entry.slot, kind=kind, instance=int(instance or 0), incarnation=entry.incarnation, at=entry.at, **entry.details
+                )
+            except OSError as problem:
+                if not self._refused:
+                    log.error("journal_not_written", waiting=len(self._waiting), problem=str(problem))
+                self._refused = True
+                return
+            self._refused = False
+            self._waiting.popleft()
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()
