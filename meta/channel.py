@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import Enum, auto
+from functools import partial
 from typing import Final
 
 from meta import errors, payloads
@@ -50,7 +51,11 @@ class MetaChannel:
         self.api_errors = 0
 
     async def send(self, message: OutboundMessage, record_token: RecordToken, by: float) -> Outcome:
-        """See `Channel.send`. Raises `StoreUnavailable` when the connection cannot be read; nothing was sent then."""
+        """See `Channel.send`.
+
+        Raises:
+            StoreUnavailable: the connection cannot be read; nothing was sent. Also whatever `record_token` raises, likewise.
+        """
         account = await self._accounts.find(message.connection_id)
         if not isinstance(account, Account):
             return _unusable(account)
@@ -60,10 +65,8 @@ class MetaChannel:
             body = payloads.build(message)
         except payloads.PayloadRefused as refused:
             return Dead(code=refused.code, detail=str(refused))
-        # from here on the provider may have it
-        await record_token(message.token)
         started = monotonic()
-        reply = await self._graph.post(account.endpoint, body, by)
+        reply = await self._graph.post(account.endpoint, body, by, partial(record_token, message.token))
         if isinstance(reply, Answer):
             self._call_seconds.labels(message.connection_type).observe(monotonic() - started)
             return await self._of_reading(message, errors.read(reply))

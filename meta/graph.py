@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -56,18 +56,22 @@ Reply: TypeAlias = Answer | Unwritten | Unanswered
 
 
 class _Progress:
-    """How far one request has come; set by aiohttp's tracing."""
+    """How far one request has come; told by aiohttp's tracing."""
 
-    __slots__ = ("has_connection",)
+    __slots__ = ("_writing", "may_be_written")
 
-    def __init__(self) -> None:
-        self.has_connection = False
+    def __init__(self, writing: Callable[[], Awaitable[None]]) -> None:
+        self._writing = writing
+        self.may_be_written = False
+
+    async def connected(self) -> None:
+        await self._writing()
+        self.may_be_written = True
 
 
 async def _connected(_session: aiohttp.ClientSession, context: Any, _parameters: Any) -> None:
     # from here on aiohttp writes at its own pace: the connection is the last point at which "nothing left" is certain
-    if isinstance(progress := context.trace_request_ctx, _Progress):
-        progress.has_connection = True
+    await context.trace_request_ctx.connected()
 
 
 class Graph:
@@ -90,13 +94,14 @@ class Graph:
             trust_env=False,
         )
 
-    async def post(self, endpoint: Endpoint, body: bytes, by: float) -> Reply:
+    async def post(self, endpoint: Endpoint, body: bytes, by: float, writing: Callable[[], Awaitable[None]]) -> Reply:
         """POST one JSON body. Never raises for what the network does.
 
         Args:
             by: monotonic instant by which the whole answer must have come.
+            writing: awaited when there is a connection and before the first byte leaves; what it raises is raised here, and nothing left.
         """
-        progress = _Progress()
+        progress = _Progress(writing)
         try:
             async with (
                 asyncio.timeout(left(by)),
@@ -106,7 +111,7 @@ class Graph:
         except TRANSPORT_FAILURES as error:
             # the error's text may hold the address; its class says what happened
             reason = type(error).__name__
-            return Unanswered(reason) if progress.has_connection else Unwritten(reason)
+            return Unanswered(reason) if progress.may_be_written else Unwritten(reason)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -72,7 +74,14 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 @pytest.fixture
-def at_sandbox(settings: Callable[..., Settings], database_url: str, sandbox: House) -> Callable[..., Settings]:
+def portless(home: Path, database_url: str) -> Callable[..., Settings]:
+    """Function that returns settings for what runs in the test itself and listens nowhere."""
+    base = {"BULKHEAD_HOME": str(home), "SECRET_ENCRYPTION_KEY": base64.b64encode(os.urandom(32)).decode(), "DATABASE_URL": database_url}
+    return lambda **more: load(base | environment.as_environ({**SECRETS, **QUICK, **more}))
+
+
+@pytest.fixture
+def at_sandbox(portless: Callable[..., Settings], sandbox: House) -> Callable[..., Settings]:
     """Function that returns settings of a channel whose provider is the sandbox."""
-    base = {"database_url": database_url, "graph_base_url": f"{sandbox.base}/graph", "d360_base_url": f"{sandbox.base}/d360", **SECRETS, **QUICK}
-    return lambda **more: settings(**base | more)
+    addresses = {"graph_base_url": f"{sandbox.base}/graph", "d360_base_url": f"{sandbox.base}/d360"}
+    return lambda **more: portless(**addresses | more)

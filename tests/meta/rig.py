@@ -13,6 +13,7 @@ from meta.channel import MetaChannel
 from meta.graph import Graph
 from meta.processor import Processor
 from shared.clock import monotonic
+from shared.errors import Fenced
 from shared.kinds import kind_named
 from shared.messages import OutboundMessage, Outcome
 from shared.process.metrics import Metrics
@@ -44,11 +45,11 @@ class Rig:
     """Everything that a channel needs.
 
     Attributes:
-        ids: connection ids by phone index.
+        ids: connection ids by phone index. tokens: what was said to be written from now on. fenced: whether rows belong to somebody else.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings, self.tokens, self.fenced = settings, list[str](), False
         self.store = Store.open(settings, ChildEnvironment(process_name="meta", process_incarnation="test"), limit=8)
         self.vault = Vault.from_settings(settings)
         self.ids: Mapping[int, int] = self.store.run(seed, self.vault)
@@ -76,15 +77,16 @@ class Rig:
 
     async def send(self, message: OutboundMessage | None = None, *, within_s: float = 2.0) -> Outcome:
         """Send one message."""
-        return await self.channel.send(message or self.message(), _no_token, monotonic() + within_s)
+        return await self.channel.send(message or self.message(), self._record, monotonic() + within_s)
+
+    async def _record(self, token: str) -> None:
+        if self.fenced:
+            raise Fenced("not ours")
+        self.tokens.append(token)
 
     def doubt(self, message: OutboundMessage, doubt_s: float, claimed_ago_s: float) -> Doubt:
         """Return a row in doubt."""
         return Doubt(message=message, doubt_s=doubt_s, claimed_at=datetime.now(UTC) - timedelta(seconds=claimed_ago_s), policy=None)
-
-
-async def _no_token(_token: str) -> None:
-    raise AssertionError("the token is written with the claim")
 
 
 @asynccontextmanager

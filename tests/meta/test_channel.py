@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from meta.errors import RULES, Kind
+from shared.errors import Fenced
 from shared.messages import Dead, InDoubt, Outcome, Retry, Sent
 from shared.settings import Settings
 from shared.store import connections, inbound
@@ -71,6 +72,7 @@ def test_what_may_have_been_taken_is_in_doubt(at_sandbox: AtSandbox, sandbox: Ho
         async with rig(at_sandbox()) as own:
             sandbox.arm(fault, **details)
             first = await own.send(own.message(phone_index=phone_index), within_s=0.5)
+            assert own.tokens == ["bulkhead:1:1"], "said to be written before the first byte left"
             return first, await own.send(own.message(2, phone_index=phone_index))
 
     first, second = run(scenario())
@@ -90,7 +92,9 @@ def test_what_surely_never_left_is_tried_again(at_sandbox: AtSandbox, sandbox: H
 
     async def scenario() -> Outcome:
         async with rig(at_sandbox(graph_base_url=graph)) as own:
-            return await own.send()
+            outcome = await own.send()
+            assert own.tokens == [], "never said to be written"
+            return outcome
 
     outcome = run(scenario())
     assert isinstance(outcome, Retry), outcome
@@ -132,6 +136,23 @@ def test_an_endless_answer_is_not_read_to_its_end(at_sandbox: AtSandbox) -> None
     outcome = run(scenario())
     assert isinstance(outcome, InDoubt)
     assert outcome.code == "answer_unreadable"
+
+
+@pytest.mark.parametrize("connected_before", [True, False])
+def test_a_row_that_is_no_longer_ours_is_not_sent(at_sandbox: AtSandbox, sandbox: House, connected_before: bool) -> None:
+    async def scenario() -> None:
+        async with rig(at_sandbox()) as own:
+            if connected_before:
+                assert isinstance(await own.send(), Sent)
+            since = sandbox.control("POST", "reset", {})["seq"]
+            own.fenced = True
+            with pytest.raises(Fenced):
+                await own.send(own.message(2))
+            own.fenced = False
+            assert isinstance(await own.send(own.message(3)), Sent)
+            assert [entry["callback"] for entry in sandbox.ledger("accepted", since=since)] == ["bulkhead:3:1"]
+
+    run(scenario())
 
 
 def test_sends_share_connections(at_sandbox: AtSandbox, sandbox: House) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Any
 
@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from meta import events, processor
+from meta import events
 from meta.processor import BATCH_MOST, Processor
 from shared.errors import StoreUnavailable
 from shared.process.beats import LoopBeat
 from shared.process.metrics import Metrics
 from shared.settings import Settings
+from shared.states import MessageState
 from shared.store import connections, inbound, messages
 from shared.store.inbound import RawEvent
 from shared.store.messages import NewMessage
@@ -72,11 +73,11 @@ def states(own: Rig, rows: Iterable[int]) -> list[str]:
     return [str((own.store.run(messages.by_id, COMPANY, row) or {})["state"]) for row in rows]
 
 
-def scenario(make: MakeSettings, database_url: str, play: Callable[[Rig], Any]) -> None:
+def scenario(make: MakeSettings, play: Callable[[Rig], Any]) -> None:
     """Run `play` with a rig over its own database."""
 
     async def played() -> None:
-        async with rig(make(database_url=database_url)) as own:
+        async with rig(make()) as own:
             await play(own)
 
     run(played())
@@ -98,7 +99,7 @@ def scenario(make: MakeSettings, database_url: str, play: Callable[[Rig], Any]) 
     ],
 )
 @pytest.mark.parametrize("together", [True, False], ids=["one batch", "one by one"])
-def test_statuses_in_any_order(settings: MakeSettings, database_url: str, words: list[str], expected: str, together: bool) -> None:
+def test_statuses_in_any_order(portless: MakeSettings, words: list[str], expected: str, together: bool) -> None:
     async def play(own: Rig) -> None:
         (row,) = claimed(own)
         for word in words:
@@ -109,13 +110,13 @@ def test_statuses_in_any_order(settings: MakeSettings, database_url: str, words:
         assert states(own, [row]) == [expected]
         assert ask(own, "SELECT provider_id FROM messages WHERE id = %s", row) == [("wamid.P",)]
 
-    scenario(settings, database_url, play)
+    scenario(portless, play)
 
 
-def test_matched_by_either_name_and_only_on_its_own_number(settings: MakeSettings, database_url: str) -> None:
+def test_matched_by_either_name_and_only_on_its_own_number(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
         by_token, by_id, elsewhere = claimed(own, 3)
-        settled = [messages.Settlement(id=by_id, state=messages.MessageState.SENT, provider_id="wamid.KNOWN")]
+        settled = [messages.Settlement(id=by_id, state=MessageState.SENT, provider_id="wamid.KNOWN")]
         own.store.run(messages.settle, incarnation="test", settlements=settled)
         journal(
             own,
@@ -125,10 +126,10 @@ def test_matched_by_either_name_and_only_on_its_own_number(settings: MakeSetting
         await read_all(own.processor)
         assert states(own, [by_token, by_id, elsewhere]) == ["delivered", "delivered", "sending"]
 
-    scenario(settings, database_url, play)
+    scenario(portless, play)
 
 
-def test_arrivals_are_kept_once_however_often_they_come(settings: MakeSettings, database_url: str) -> None:
+def test_arrivals_are_kept_once_however_often_they_come(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
         payload = webhook({"messages": [text("hi", "wamid.A"), text("hi", "wamid.A"), text("ho", "wamid.B")]})
         journal(own, payload, payload)
@@ -139,10 +140,10 @@ def test_arrivals_are_kept_once_however_often_they_come(settings: MakeSettings, 
         assert own.processor.received == 2
         assert ask(own, "SELECT DISTINCT outcome FROM inbound_journal") == [("",)]
 
-    scenario(settings, database_url, play)
+    scenario(portless, play)
 
 
-def test_two_instances_read_one_journal_once(settings: MakeSettings, database_url: str) -> None:
+def test_two_instances_read_one_journal_once(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
         rows = claimed(own, 50)
         payloads = []
@@ -160,10 +161,10 @@ def test_two_instances_read_one_journal_once(settings: MakeSettings, database_ur
         assert set(states(own, rows)) == {"read"}
         assert ask(own, "SELECT count(*) FROM inbound_journal WHERE processed_at IS NULL OR attempts <> 1 OR outcome <> ''") == [(0,)]
 
-    scenario(settings, database_url, play)
+    scenario(portless, play)
 
 
-def test_a_thousand_updates_in_one_body(settings: MakeSettings, database_url: str) -> None:
+def test_a_thousand_updates_in_one_body(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
         rows = claimed(own, 500)
         payload = webhook(
@@ -177,7 +178,7 @@ def test_a_thousand_updates_in_one_body(settings: MakeSettings, database_url: st
         assert set(states(own, rows)) == {"delivered"}
         assert ask(own, "SELECT count(*) FROM inbound_messages") == [(500,)]
 
-    scenario(settings, database_url, play)
+    scenario(portless, play)
 
 
 @pytest.fixture
@@ -190,11 +191,11 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ZeroDivisionError("unforeseen")
         return real(body, *rest)
 
-    monkeypatch.setattr(processor.events, "harvest", harvest)
+    monkeypatch.setattr(events, "harvest", harvest)
 
 
 @pytest.mark.usefixtures("poison")
-def test_poison_is_named_kept_and_stops_nobody(settings: MakeSettings, database_url: str) -> None:
+def test_poison_is_named_kept_and_stops_nobody(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
         good = [webhook({"messages": [text("x", f"wamid.{number}")]}) for number in range(6)]
         bad = [webhook({"messages": [text("POISON", f"wamid.BAD{number}")]}) for number in range(2)]
@@ -206,10 +207,10 @@ def test_poison_is_named_kept_and_stops_nobody(settings: MakeSettings, database_
         assert ask(own, "SELECT count(*) FROM inbound_journal WHERE processed_at IS NULL OR body = ''") == [(0,)]
         assert b"bulkhead_meta_journal_rows_failed_total 2.0" in own.metrics.exposition()
 
-    scenario(settings, database_url, play)
+    scenario(portless, play)
 
 
-def test_poison_of_the_database_is_found_too(settings: MakeSettings, database_url: str) -> None:
+def test_poison_of_the_database_is_found_too(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
         with closing(psycopg2.connect(own.settings.database_url)) as connection, connection.cursor() as cursor:
             cursor.execute("ALTER TABLE inbound_messages ADD CHECK (content ->> 'body' <> 'forbidden')")
@@ -219,10 +220,10 @@ def test_poison_of_the_database_is_found_too(settings: MakeSettings, database_ur
         assert ask(own, "SELECT provider_id FROM inbound_messages") == [("wamid.2",)]
         assert ask(own, "SELECT outcome FROM inbound_journal ORDER BY id") == [("failed: CheckViolation",), ("",)]
 
-    scenario(settings, database_url, play)
+    scenario(portless, play)
 
 
-def test_a_failed_status_pauses_the_connection(settings: MakeSettings, database_url: str) -> None:
+def test_a_failed_status_pauses_the_connection(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
         (row,) = claimed(own)
         (now,) = ask(own, "SELECT extract(epoch FROM now())::bigint")[0]
@@ -234,10 +235,10 @@ def test_a_failed_status_pauses_the_connection(settings: MakeSettings, database_
         assert (connection.status, connection.status_reason) == ("paused", "131042: payment problem")
         assert states(own, [row]) == ["failed"]
 
-    scenario(settings, database_url, play)
+    scenario(portless, play)
 
 
-def test_a_connection_that_was_made_after_the_last_look_is_found(settings: MakeSettings, database_url: str) -> None:
+def test_a_connection_that_was_made_after_the_last_look_is_found(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
         await own.accounts.refresh()
         own.store.run(connections.ensure, company_id=COMPANY, phone_index=9, connection_type="meta_direct", account_id="777")
@@ -245,10 +246,10 @@ def test_a_connection_that_was_made_after_the_last_look_is_found(settings: MakeS
         await read_all(own.processor)
         assert ask(own, "SELECT provider_id FROM inbound_messages") == [("wamid.NEW",)]
 
-    scenario(settings, database_url, play)
+    scenario(portless, play)
 
 
-def test_it_wakes_at_once_and_survives_a_database_that_goes_away(settings: MakeSettings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_wakes_at_once_and_survives_a_database_that_goes_away(portless: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     real = inbound.take
     away = True
 
@@ -259,7 +260,7 @@ def test_it_wakes_at_once_and_survives_a_database_that_goes_away(settings: MakeS
 
     async def play(own: Rig) -> None:
         nonlocal away
-        monkeypatch.setattr(processor.inbound, "take", take)
+        monkeypatch.setattr(inbound, "take", take)
         running = asyncio.create_task(own.processor.run(LoopBeat("journal", 30, asyncio.get_running_loop().time)))
         journal(own, webhook({"messages": [text("hi", "wamid.A")]}))
         own.processor.wake()
@@ -278,20 +279,20 @@ def test_it_wakes_at_once_and_survives_a_database_that_goes_away(settings: MakeS
         own.processor.stop()
         await asyncio.wait_for(running, 5)
 
-    scenario(settings, database_url, play)
+    scenario(portless, play)
 
 
 @pytest.fixture
-def fuzz_url(database_url: str, settings: MakeSettings) -> Iterator[Mapping[str, Any]]:
-    """A database for all examples of one fuzzing run."""
-    yield {"settings": settings(database_url=database_url)}
+def fuzzed(portless: MakeSettings) -> Settings:
+    """One database for all examples of one fuzzing run."""
+    return portless()
 
 
 @hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(payloads=st.lists(mutated(), min_size=8, max_size=16))
-def test_no_payload_breaks_the_tables(fuzz_url: Mapping[str, Any], payloads: list[Any]) -> None:
+def test_no_payload_breaks_the_tables(fuzzed: Settings, payloads: list[Any]) -> None:
     async def play() -> None:
-        async with rig(fuzz_url["settings"]) as own:
+        async with rig(fuzzed) as own:
             own.store.run(connections.ensure, company_id=COMPANY, phone_index=9, connection_type="meta_direct", account_id="106540352242922")
             witness = f"wamid.WITNESS{len(ask(own, 'SELECT id FROM inbound_journal'))}"
             ids = journal(own, *payloads, webhook({"messages": [text("still here", witness)]}))

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -220,7 +221,7 @@ def test_a_customers_message_comes_through_every_door(town: Town) -> None:
     for index, number in ACCOUNTS.items():
         sent[index] = town.control("POST", "inbound", {"phone_number_id": number, "from": "+15550109900", "text": f"to {index}", "name": "Ann"})["id"]
     for index, provider_id in sent.items():
-        eventually(lambda wanted=provider_id: town.inbound(wanted), 10, f"the message to {index} is kept")
+        eventually(partial(town.inbound, provider_id), 10, f"the message to {index} is kept")
         assert town.inbound(provider_id) == [("text", {"body": f"to {index}"}, False, "15550109900")]
         (touched,) = town.query("SELECT last_event_at IS NOT NULL FROM phone_status WHERE connection_id = %s", town.ids[index])
         assert touched == (True,)

@@ -21,14 +21,17 @@ def _free(port: int) -> bool:
 
 
 def free_port_block(count: int) -> int:
-    """Return the first of `count` free ports in a row; within one test session none is given out twice."""
+    """Return the first of `count` free ports in a row; within one test session none is given out twice before the others are used up."""
     highest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]) - count
-    for _ in range(1000):
-        first = random.randint(LOWEST, highest)
-        block = range(first, first + count)
-        if _taken.isdisjoint(block) and all(_free(port) for port in block):
-            _taken.update(block)
-            return first
+    for _ in range(2):
+        for _ in range(1000):
+            first = random.randint(LOWEST, highest)
+            block = range(first, first + count)
+            if _taken.isdisjoint(block) and all(_free(port) for port in block):
+                _taken.update(block)
+                return first
+        # all were given out once: whoever had the earlier ones is gone, or its ports are not free
+        _taken.clear()
     raise RuntimeError(f"no {count} free ports in a row between {LOWEST} and {highest}")
 
 
