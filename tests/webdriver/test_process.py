@@ -108,10 +108,8 @@ def test_messages_survive_kill_9_in_the_middle_and_no_browser_outlives_it(
         dead = read_holder(slot_lock_file(home, "webdriver-0"))
         assert dead is not None
         webdriver.process.kill()
-        killed_at = time.monotonic()
         webdriver.wait_exit(5)
-        assert chromiums(home) == [], "a browser outlived its owner"
-        assert time.monotonic() - killed_at < 3
+        eventually(lambda: not chromiums(home), 3, "no browser outlives its owner")
         desk.store.run(messages.reclaim, incarnation=dead.incarnation)
         states = Counter(desk.row(one)["state"] for one in many)
         assert states["in_doubt"] >= 1, states
