@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
-from shared.crash_points import reach
+from shared.clock import monotonic
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.kinds import kind_named
 from shared.logs import logger
@@ -26,6 +27,23 @@ COMMITTERS: Final = 2
 """Commits under way at once: while one waits for the disk the next one gathers."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """One message whose sender waits for the commit, until the monotonic instant `by`."""
+
+    message: NewMessage
+    accepted: asyncio.Future[Accepted]
+    by: float
+
+    def succeed(self, accepted: Accepted) -> None:
+        if not self.accepted.done():
+            self.accepted.set_result(accepted)
+
+    def fail(self, error: Exception) -> None:
+        if not self.accepted.done():
+            self.accepted.set_exception(error)
+
+
 class Acceptor:
     """Writes rows and gives hints.
 
@@ -35,16 +53,20 @@ class Acceptor:
 
     def __init__(self, store: Store, hints: Hints, metrics: Metrics) -> None:
         self._store, self._hints = store, hints
-        self._waiting: asyncio.Queue[tuple[NewMessage, asyncio.Future[Accepted]]] = asyncio.Queue()
-        self._committers: list[asyncio.Task[None]] = []
+        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._unhinted: dict[str, list[int]] = {}
+        self._hintable = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
         self._hinter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hinter")
+        self._closed = False
         self._batch_size = metrics.histogram("accept_batch_size", "Messages that shared one commit.", buckets=(1, 2, 5, 10, 20, 50, 100, 200))
         self._hints_lost = metrics.counter("hints_lost", "Hints that Redis did not take; the relay finds their rows.")
         self.queue_reachable = True
 
     async def start(self) -> None:
         """Begin to take messages."""
-        self._committers = [asyncio.create_task(self._commit_batches(), name=f"committer-{number}") for number in range(COMMITTERS)]
+        self._tasks = [asyncio.create_task(self._commit_batches(), name=f"committer-{number}") for number in range(COMMITTERS)]
+        self._tasks.append(asyncio.create_task(self._give_hints(), name="hinter"))
 
     async def accept(self, message: NewMessage) -> Accepted:
         """Commit one message and hint it.
@@ -53,20 +75,22 @@ class Acceptor:
             Its row, or the earlier row of the same idempotency key.
         Raises:
             StoreUnavailable: nothing is promised; with `may_be_done` the row may be there and can be looked up by its key.
+            psycopg2.Error: the database refuses this very message; waiting does not help.
         """
-        accepted: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait((message, accepted))
-        return await accepted
+        if self._closed:
+            raise StoreUnavailable("the process is stopping")
+        waiting = _Waiting(message, asyncio.get_running_loop().create_future(), monotonic() + self._store.query_s)
+        self._waiting.put_nowait(waiting)
+        return await waiting.accepted
 
     async def close(self) -> None:
         """Stop; messages that are still waiting get `StoreUnavailable`."""
-        for committer in self._committers:
-            committer.cancel()
-        await asyncio.gather(*self._committers, return_exceptions=True)
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         while not self._waiting.empty():
-            _, accepted = self._waiting.get_nowait()
-            if not accepted.done():
-                accepted.set_exception(StoreUnavailable("the process is stopping"))
+            self._waiting.get_nowait().fail(StoreUnavailable("the process is stopping"))
         self._hinter.shutdown(wait=False, cancel_futures=True)
 
     async def _commit_batches(self) -> None:
@@ -74,36 +98,58 @@ class Acceptor:
             batch = [await self._waiting.get()]
             while len(batch) < MOST_AT_ONCE and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
-            self._batch_size.observe(len(batch))
-            reach("accept.gathered")
             try:
-                results = await self._store.call(messages.accept, [message for message, _ in batch])
-            except Exception as error:  # whatever it is, it belongs to those who wait, and the next batch must be tried
-                if not isinstance(error, StoreUnavailable):
-                    log.error("accept_failed", exc_info=error, messages=len(batch))
-                for _, accepted in batch:
-                    if not accepted.done():
-                        accepted.set_exception(error)
-                continue
-            reach("accept.committed")
-            self._hint([(message, result) for (message, _), result in zip(batch, results, strict=True)])
-            for (_, accepted), result in zip(batch, results, strict=True):
-                if not accepted.done():
-                    accepted.set_result(result)
+                await self._commit(self._in_time(batch))
+            except asyncio.CancelledError:
+                for waiting in batch:
+                    waiting.fail(StoreUnavailable("the process is stopping", may_be_done=True))
+                raise
 
-    def _hint(self, results: list[tuple[NewMessage, Accepted]]) -> None:
-        by_kind: dict[str, list[int]] = {}
-        for message, accepted in results:
-            if not accepted.replayed:
-                by_kind.setdefault(message.process_name, []).append(accepted.id)
-        for kind_name, ids in by_kind.items():
-            # not waited for: the row is the promise, and a slow Redis must not hold up acceptance
-            self._hinter.submit(self._give, kind_name, ids)
+    @staticmethod
+    def _in_time(batch: list[_Waiting]) -> list[_Waiting]:
+        """Return those of a batch that have time left; behind a frozen database the others are told so instead of waiting in line for ever."""
+        now = monotonic()
+        for waiting in batch:
+            if waiting.by <= now:
+                waiting.fail(StoreUnavailable("PostgreSQL did not answer in time"))
+        return [waiting for waiting in batch if waiting.by > now]
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        """Write a batch in one transaction; when the database refuses it, each message in one of its own, so that it fails alone."""
+        if not batch:
+            return
+        self._batch_size.observe(len(batch))
+        try:
+            results = await self._store.call(messages.accept, [waiting.message for waiting in batch])
+        except StoreUnavailable as error:
+            for waiting in batch:
+                waiting.fail(error)
+        except Exception as error:  # whatever it is, it belongs to the one who asked for it, and the next batch must be tried
+            if len(batch) == 1:
+                log.error("accept_failed", exc_info=error)
+                batch[0].fail(error)
+                return
+            for waiting in batch:
+                await self._commit([waiting])
+        else:
+            for waiting, result in zip(batch, results, strict=True):
+                if not result.replayed:
+                    self._unhinted.setdefault(waiting.message.process_name, []).append(result.id)
+                waiting.succeed(result)
+            self._hintable.set()
+
+    async def _give_hints(self) -> None:
+        """Hint what is committed. Nobody waits for it: the row is the promise, and what gathers while Redis is slow goes out in one piece."""
+        while True:
+            await self._hintable.wait()
+            self._hintable.clear()
+            gathered, self._unhinted = self._unhinted, {}
+            for kind_name, ids in gathered.items():
+                await asyncio.get_running_loop().run_in_executor(self._hinter, self._give, kind_name, ids)
 
     def _give(self, kind_name: str, ids: list[int]) -> None:
         try:
             self._hints.give(kind_named(kind_name), ids)
-            reach("accept.hinted")
             self.queue_reachable = True
         except QueueUnavailable as error:
             self._hints_lost.inc(len(ids))

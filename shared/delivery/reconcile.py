@@ -25,6 +25,8 @@ from shared.store.store import Store
 log = logger(__name__)
 
 INTERVAL_S: Final = 0.5
+LOOK_UP_S: Final = 10.0
+"""Longest time for finding out about one message."""
 _MOST: Final = 500
 _AT_ONCE: Final = 20
 
@@ -106,8 +108,19 @@ class Reconciler:
         for start in range(0, len(doubts), _AT_ONCE):
             await asyncio.gather(*(self._resolve(doubt) for doubt in doubts[start : start + _AT_ONCE]))
 
+    async def _look_up(self, doubt: Doubt) -> Outcome | None:
+        """Ask the channel; one that hangs or breaks could not be asked, and is no reason to leave the other rows alone."""
+        try:
+            async with asyncio.timeout(LOOK_UP_S):
+                return await self._channel.look_up(doubt)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # a bug in the channel, or its provider's silence: the message stays in doubt
+            log.error("look_up_failed", exc_info=error, message_id=doubt.message.id)
+            return InDoubt(code="look_up_failed", detail=type(error).__name__)
+
     async def _resolve(self, doubt: Doubt) -> None:
-        found = await self._channel.look_up(doubt)
+        found = await self._look_up(doubt)
         policy: Policy = doubt.policy or self._policy
         decision = decide(found, policy=policy, doubt_s=doubt.doubt_s, window_s=self._window_s)
         if decision is None:

@@ -26,11 +26,11 @@ class Store:
     """Runs transactions with a deadline.
 
     Args:
-        pool: the process's own pool. query_s: time for one call when the caller names no deadline.
+        pool: the process's own pool. query_s: time for one call when the caller names no deadline, in seconds.
     """
 
     def __init__(self, pool: Pool, *, query_s: float) -> None:
-        self._pool, self._query_s = pool, query_s
+        self._pool, self.query_s = pool, query_s
         self._closed = False
         self._threads = ThreadPoolExecutor(max_workers=pool.stats.limit, thread_name_prefix="store")
 
@@ -63,11 +63,11 @@ class Store:
         Raises:
             StoreUnavailable: see `Pool.transaction`.
         """
-        return self._run(monotonic() + self._query_s, lambda transaction: function(transaction, *args, **kwargs))
+        return self._run(monotonic() + self.query_s, lambda transaction: function(transaction, *args, **kwargs))
 
     async def call(self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Like `run`, in a thread of the store, from the event loop. The time limit counts from now, waiting for a thread included."""
-        return await self.call_by(monotonic() + self._query_s, function, *args, **kwargs)
+        return await self.call_by(monotonic() + self.query_s, function, *args, **kwargs)
 
     async def call_by(self, by: float, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Like `call`, with the deadline `by` (monotonic) in place of the store's own limit."""

@@ -1,0 +1,188 @@
+"""Doubt: what is found out decides, else the policy; and the laws that are pure."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from shared.delivery import reconcile, retry_law
+from shared.delivery.reconcile import Hold, Move, decide
+from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
+from shared.states import MessageState
+from shared.store.messages import Doubt
+from tests.delivery.rig import Process, Script, cancelled, run, soon
+from tests.store.rig import Ground, away, query
+from tests.support.servers import Servers
+
+SENT, QUEUED, FAILED = MessageState.SENT, MessageState.QUEUED, MessageState.FAILED
+UNSENT = Retry(code="unknown_there")
+ASKED_NOBODY = InDoubt(code="session_away")
+
+DECISIONS: list[tuple[Outcome | None, str, float, Move | Hold | None]] = [
+    # proof decides at once, whatever the policy
+    *[(Sent(provider_id="p"), policy, age, Move(SENT, "proved_sent", "p")) for policy in ("auto", "resend", "hold") for age in (0.0, 99.0)],
+    *[(Dead(code="131026"), policy, age, Move(FAILED, "131026")) for policy in ("auto", "resend", "hold") for age in (0.0, 99.0)],
+    # evidence that it was not sent: again, unless a human wants to be asked each time
+    *[(UNSENT, policy, age, Move(QUEUED, "evidence_unsent")) for policy in ("auto", "resend") for age in (0.0, 99.0)],
+    (UNSENT, "hold", 0.0, None),
+    (UNSENT, "hold", 10.0, Hold("held_by_policy")),
+    # nothing is known: wait, then the policy
+    *[(None, policy, 9.99, None) for policy in ("auto", "resend", "hold")],
+    (None, "auto", 10.0, Hold("no_evidence")),
+    (None, "resend", 10.0, Move(QUEUED, "policy_resend")),
+    (None, "hold", 10.0, Hold("held_by_policy")),
+    # nobody could be asked yet: the window has not begun
+    *[(ASKED_NOBODY, policy, 99.0, None) for policy in ("auto", "resend", "hold")],
+]
+
+
+@pytest.mark.parametrize(("found", "policy", "doubt_s", "expected"), DECISIONS)
+def test_what_is_decided(found: Outcome | None, policy: Any, doubt_s: float, expected: Move | Hold | None) -> None:
+    assert decide(found, policy=policy, doubt_s=doubt_s, window_s=10.0) == expected
+
+
+@pytest.mark.parametrize(("attempt", "waits"), [(1, 2.0), (2, 4.0), (3, 8.0), (8, 256.0), (9, 300.0), (10_000, 300.0)])
+def test_the_retry_law(attempt: int, waits: float) -> None:
+    assert retry_law.wait_s(attempt, 2.0) == waits
+    assert retry_law.wait_s(attempt, 0.0) == 0.0
+
+
+def doubtful(ground: Ground, *chats: str) -> list[int]:
+    """Return rows in doubt, one in each chat."""
+    ids = ground.accept(*chats)
+    ground.claim(ids)
+    for row_id in ids:
+        ground.settle(row_id, MessageState.IN_DOUBT, code="no_answer")
+    return ids
+
+
+class TestReconciler:
+    def test_each_row_goes_where_the_provider_says(self, ground: Ground) -> None:
+        sent, dead, unsent, unknown = ids = doubtful(ground, *"abcd")
+        script = Script()
+        script.found = {sent: Sent(provider_id="p"), dead: Dead(code="131026"), unsent: UNSENT, unknown: None}
+
+        async def scenario() -> None:
+            async with Process(ground, script, window_s=3600.0) as process:
+                await process.reconciler.look()
+                await process.until([unsent], "sent")
+                assert script.attempts(unsent) == [2], "it is sent again at once, without a relay"
+
+        run(scenario())
+        assert [ground.state(row_id) for row_id in ids] == ["sent", "failed", "sent", "in_doubt"]
+        assert ground.row(sent)["provider_id"] == "p"
+        assert script.taken == [unsent]
+        codes = [step["code"] for step in query(ground.url, "SELECT code FROM message_events WHERE message_id = %(id)s ORDER BY id", id=unsent)]
+        assert codes == ["", "", "no_answer", "evidence_unsent", "", ""], "the decision stands in the history"
+
+    def test_a_hold_is_not_asked_about_again(self, ground: Ground) -> None:
+        (row_id,) = doubtful(ground, "a")
+        script = Script()
+
+        async def scenario() -> None:
+            async with Process(ground, script, window_s=0.0) as process:
+                await process.reconciler.look()
+                await process.reconciler.look()
+                assert process.metrics.snapshot()["in_doubt_decisions_total{code=no_evidence}"] == 1
+
+        run(scenario())
+        assert len(script.looked_up) == 1
+        assert ground.row(row_id)["held_at"] is not None
+        assert (ground.state(row_id), ground.row(row_id)["error_code"]) == ("in_doubt", "no_evidence")
+
+    def test_the_companys_own_policy_comes_first(self, ground: Ground) -> None:
+        (row_id,) = doubtful(ground, "a")
+        query(ground.url, "UPDATE companies SET in_doubt_policy = 'resend'")
+
+        async def scenario() -> None:
+            async with Process(ground, Script(), policy="hold", window_s=0.0) as process:
+                await process.reconciler.look()
+                await process.until([row_id], "sent")
+
+        run(scenario())
+
+    def test_a_look_up_that_raises_disturbs_no_other_row(self, ground: Ground) -> None:
+        broken, sent = doubtful(ground, "a", "b")
+        script = Script()
+        script.found = {broken: LookupError("a bug"), sent: Sent(provider_id="p")}
+
+        async def scenario() -> None:
+            async with Process(ground, script, window_s=3600.0) as process:
+                await process.reconciler.look()
+
+        run(scenario())
+        assert [ground.state(row_id) for row_id in (broken, sent)] == ["in_doubt", "sent"]
+
+    def test_a_look_up_that_hangs_disturbs_no_other_row(self, ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(reconcile, "LOOK_UP_S", 0.2)
+        hanging, sent = doubtful(ground, "a", "b")
+
+        class Hanging(Script):
+            async def look_up(self, doubt: Doubt) -> Outcome | None:
+                return await asyncio.Event().wait() and None if doubt.message.id == hanging else Sent(provider_id="p")
+
+        async def scenario() -> None:
+            async with Process(ground, Hanging(), window_s=0.0) as process:
+                await process.reconciler.look()
+
+        run(scenario())
+        assert [ground.state(row_id) for row_id in (hanging, sent)] == ["in_doubt", "sent"]
+        assert ground.row(hanging)["held_at"] is None, "nobody could be asked, so that the window has not begun"
+
+    def test_two_processes_decide_once(self, ground: Ground) -> None:
+        ids = doubtful(ground, *(f"chat-{number}" for number in range(30)))
+        script = Script()
+        script.found = dict.fromkeys(ids, UNSENT)
+
+        async def scenario() -> None:
+            async with Process(ground, script, "meta-0.a") as one, Process(ground, script, "meta-1.b") as two:
+                # a row that the other one still has locked is skipped by the claim, and found by the relay
+                relay = asyncio.create_task(one.relay.run())
+                await asyncio.gather(one.reconciler.look(), two.reconciler.look())
+                await one.until(ids, "sent")
+                await cancelled(relay)
+
+        run(scenario())
+        assert sorted(script.taken) == ids
+        assert all(script.attempts(row_id) == [2] for row_id in ids)
+
+    def test_it_outlives_an_outage(self, ground: Ground, servers: Servers) -> None:
+        (row_id,) = doubtful(ground, "a")
+        script = Script()
+        script.found = {row_id: Sent(provider_id="p")}
+
+        async def scenario() -> None:
+            async with Process(ground, script) as process:
+                running = asyncio.create_task(process.reconciler.run())
+                with away(servers.database_server_url, ground.url):
+                    lost = process.store.stats
+                    await soon(lambda: process.store.stats != lost or running.done(), "it looked", within_s=3)
+                await process.until([row_id], "sent")
+                assert not running.done()
+                await cancelled(running)
+
+        run(scenario())
+
+    def test_a_receipt_that_comes_first_wins(self, ground: Ground) -> None:
+        (row_id,) = doubtful(ground, "a")
+
+        class Late(Script):
+            async def look_up(self, doubt: Doubt) -> Outcome | None:
+                await asyncio.to_thread(ground.set, doubt.message.id, "state = 'delivered'")
+                return UNSENT
+
+        script = Late()
+
+        async def scenario() -> None:
+            async with Process(ground, script) as process:
+                await process.reconciler.look()
+
+        run(scenario())
+        assert (ground.state(row_id), script.asked) == ("delivered", [])
+
+
+def test_a_message_of_the_script_has_what_a_row_has() -> None:
+    """The scripted channel is typed by the real protocol; this keeps the rig honest when fields change."""
+    assert set(OutboundMessage.__slots__) >= {"id", "chat_id", "attempt", "token", "incarnation"}
