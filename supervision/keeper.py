@@ -28,7 +28,7 @@ class Keeper:
         self._sender = notify.open_sender()
 
     def ready(self) -> None:
-        """Say that everything needed has been started."""
+        """Say that we supervise; what is up already is told by `status`."""
         self._tell({"READY": "1"})
 
     def alive(self) -> None:

@@ -210,6 +210,8 @@ class Supervisor:
         self._take(model.Configured(counts, changed))
         self._ask_for_listeners()
         self._tell()
+        # that we supervise; a database that is away must not make our keeper end us
+        self._keeper.ready()
 
     def _adopt(self, found: Survey) -> frozenset[str]:
         """Watch what lives, and return the kinds that were told something else than what is true now."""
@@ -433,7 +435,6 @@ class Supervisor:
                 self._dirty = True
                 self._announcer.slot_changed(slot, monotonic())
         if self._announcer.check_all_up(self._fleet):
-            self._keeper.ready()
             self._keeper.status("everything needed is up")
 
     def _died_unseen(self, slot: str, incarnation: str) -> None:

@@ -6,6 +6,7 @@ import os
 import select
 import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import suppress
 
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
@@ -40,7 +41,8 @@ def run(context: Context, given: Namespace) -> int:
         return ExitCode.OK
     try:
         if given.now:
-            control.ask(path, {"command": "stop"})
+            with suppress(control.NoOrchestrator):  # it has left already
+                control.ask(path, {"command": "stop"})
         left_in_time, _, _ = select.select([orchestrator], [], [], given.within)
     finally:
         os.close(orchestrator)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from datetime import datetime
 
@@ -10,6 +11,7 @@ import psutil
 
 from shared.process.journal import SupervisionEvent as Happened
 from tests.supervision.house import House
+from tests.support import environment
 
 
 def seconds_between(house: House, first: Happened, second: Happened, slot: str) -> float:
@@ -78,6 +80,13 @@ def test_an_orchestrator_that_was_stopped_alone_kills_nobody(house: House) -> No
     stall = house.wait(Happened.STALL)
     house.never(lambda: house.count(Happened.HUNG), 1.5, "a false kill")
     assert house.count(Happened.EXITED) == 0 and stall.details["late_s"] >= 1.5
+
+
+def test_no_deadline_is_measured_on_the_wall_clock() -> None:
+    """A clock set an hour ahead, or back, changes nothing: only what is shown, or compared with a file's date, looks at it."""
+    room = environment.REPOSITORY / "supervision"
+    readers = {path.name for path in room.rglob("*.py") if re.search(r"utc_now|time\.time\(|datetime\.now", path.read_text())}
+    assert readers == {"snapshot.py", "chronicle.py", "cgroups.py", "table.py"}
 
 
 def test_sigusr1_dumps_stacks_and_disturbs_nobody(house: House) -> None:
