@@ -84,7 +84,13 @@ def spawn(
     pid = process.pid
     # the status is waited for by pidfd; without this, Popen would wait for it too when it is collected
     process.returncode = 0
-    pidfd = os.pidfd_open(pid)
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        # nobody could watch it: better none than one that nobody sees
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
     with suppress(ProcessLookupError):
         resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
     _adjust(pid, niceness, oom_score_adj)

@@ -117,7 +117,7 @@ def test_supervisord_starts_the_orchestrator_and_nothing_else() -> None:
     program = conf["program:orchestrator"]
     assert program["command"].endswith("orchestrator.py")
     assert (program["stopasgroup"], program["killasgroup"]) == ("false", "false")
-    assert {int(code) for code in program["exitcodes"].split(",")} == {ExitCode.OK, ExitCode.SLOT_TAKEN, ExitCode.CONFIGURATION}
+    assert {int(code) for code in program["exitcodes"].split(",")} == {ExitCode.OK, ExitCode.BOOT, ExitCode.SLOT_TAKEN, ExitCode.CONFIGURATION}
     assert float(program["stopwaitsecs"]) >= _longest_stop_s()
 
 
@@ -128,7 +128,7 @@ def test_the_unit_keeps_the_orchestrator_alone() -> None:
     service = unit["Service"]
     expected = {"Type": "notify", "NotifyAccess": "main", "KillMode": "process", "Delegate": "yes", "Restart": "on-failure", "RestartSec": "0"}
     assert {name: service[name] for name in expected} == expected
-    assert {int(code) for code in service["RestartPreventExitStatus"].split()} == {ExitCode.SLOT_TAKEN, ExitCode.CONFIGURATION}
+    assert {int(code) for code in service["RestartPreventExitStatus"].split()} == {ExitCode.BOOT, ExitCode.SLOT_TAKEN, ExitCode.CONFIGURATION}
     assert unit["Unit"]["StartLimitIntervalSec"] == "0" and float(service["WatchdogSec"]) <= 5
     assert float(service["TimeoutStopSec"]) >= _longest_stop_s()
 

@@ -1,0 +1,23 @@
+"""`chaos`: break a copy on purpose while messages flow, and judge by the provider's ledger. The program of that name does it; this only becomes it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import REMAINDER, ArgumentParser, Namespace
+
+from supervision.commands.context import Context
+
+HELP = "break a copy on purpose while messages flow, and judge what arrived"
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declare the command line: every word is the program's own, also those that look like options."""
+    parser.prefix_chars = ""
+    parser.add_argument("words", nargs=REMAINDER, metavar="…", help="`bulkhead chaos --help` lists them")
+
+
+def run(context: Context, given: Namespace) -> int:
+    """Become `python -m chaos`, found beside our entry files whatever the working directory holds."""
+    environ = {**context.environ, "PYTHONPATH": str(context.entries)}
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "chaos", *given.words], environ)  # noqa: S606 - the program beside ours
