@@ -49,7 +49,7 @@ class Settings:
     database_connect_s: float = _setting(5.0, "Longest wait for a database connection, new or from the pool.", low=0.1)
     database_query_s: float = _setting(5.0, "Longest time for one database transaction.", low=0.1)
     redis_url: str = _setting("", "Redis 6.2+ address; empty: an embedded server under BULKHEAD_HOME.", secret=True)
-    redis_timeout_s: float = _setting(2.0, "Longest wait for one answer of Redis.", low=0.1, high=30)
+    redis_timeout_s: float = _setting(2.0, "Longest wait for one answer of Redis.", low=0.5, high=30)
 
     api_key: str = _setting("", "Key of API clients; empty: made at first start and kept in BULKHEAD_HOME/api_key.", secret=True)
     secret_key_id: str = _setting("k1", "Name of the key that new secrets are encrypted with.")

@@ -39,7 +39,7 @@ class Hints:
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        self.client = connect(url, timeout_s)
+        self.client, self.timeout_s = connect(url, timeout_s), timeout_s
         self._take = self.client.register_script(_TAKE)
         self._queues: dict[str, Queue] = {}
 

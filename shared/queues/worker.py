@@ -26,11 +26,12 @@ from shared.queues.hints import Hints
 
 log = logger(__name__)
 
-WAIT_S: Final = 1
-"""How long the queue is listened to at a time; below every Redis time limit that the settings allow."""
+WAIT_S: Final = 1.0
+"""How long the queue is listened to at a time; never more than half of the Redis time limit, beyond which silence is a fault."""
+REGISTER_S: Final = 10.0
 _RETRY_S: Final = 0.25
-_REGISTER_S: Final = 10.0
-_AWAY: Final = -1.0
+_FORGOTTEN_AFTER: Final = 6
+"""Registrations missed before `rq info` stops to show this worker."""
 
 
 class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
@@ -54,16 +55,13 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
     ) -> None:
         self._hints, self._kind, self._room, self._offer, self._beat, self._clock = hints, kind, room, offer, beat, clock
         self._stopping = threading.Event()
+        self._wait_s = min(WAIT_S, hints.timeout_s / 2)
         self._registered_at: float | None = None
+        self._loss_told = False
         self.is_connected = False
         super().__init__([hints.queue(kind)], name=name, connection=hints.client, serializer=JSONSerializer, prepare_for_work=False)
         # RQ would ask Redis for these while the object is made, and Redis may be away
         self.hostname, self.pid, self.ip_address = socket.gethostname(), os.getpid(), "unknown"
-
-    @property
-    def dequeue_timeout(self) -> int:
-        """Seconds of one blocking wait, so that RQ does not raise the client's time limit to minutes."""
-        return WAIT_S
 
     @property
     def connection_timeout(self) -> int:
@@ -81,11 +79,12 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
             except QueueUnavailable as error:
                 self._disconnected(error)
                 self._stopping.wait(_RETRY_S)
-        self._unregister()
+        if self.is_connected:
+            self._unregister()
         return True
 
     def stop(self) -> None:
-        """Take no more hints; `work` returns within `WAIT_S`. May be called from any thread."""
+        """Take no more hints; `work` returns within `WAIT_S` or the Redis time limit. May be called from any thread."""
         self._stopping.set()
 
     def _round(self) -> None:
@@ -97,33 +96,33 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
         if not ids:
             with redis_errors():
                 # wakes on arrival and puts nothing anywhere: the first hint comes with the next take
-                self.connection.blmove(self.queues[0].key, self.queues[0].key, WAIT_S, src="LEFT", dest="LEFT")
+                self.connection.blmove(self.queues[0].key, self.queues[0].key, self._wait_s, src="LEFT", dest="LEFT")
             return
         self._offer(ids)
 
     def _connected(self) -> None:
         if not self.is_connected:
-            self.is_connected = True
+            self.is_connected, self._loss_told = True, False
             log.info("queue_found")
 
     def _disconnected(self, error: QueueUnavailable) -> None:
-        if self.is_connected or self._registered_at is None:
+        if not self._loss_told:
             log.warning("queue_lost", reason=str(error))
-        self.is_connected = False
+        self.is_connected, self._loss_told = False, True
         # Redis may come back empty: be born again then
-        self._registered_at = _AWAY
+        self._registered_at = None
 
     def _register(self) -> None:
+        """Show up in `rq info`, and go on doing so, also after everything in Redis was deleted."""
         now = self._clock()
-        if self._registered_at is not None and self._registered_at != _AWAY and now - self._registered_at < _REGISTER_S:
+        if self._registered_at is not None and now - self._registered_at < REGISTER_S:
             return
         with redis_errors():
-            if self._registered_at is None or self._registered_at == _AWAY:
+            if self._registered_at is None or not self.connection.exists(self.key):
                 self.connection.delete(self.key)
                 self.register_birth()
                 self.set_state(WorkerStatus.IDLE)
-            else:
-                self.heartbeat(int(_REGISTER_S * 6))
+            self.heartbeat(int(REGISTER_S * _FORGOTTEN_AFTER) or 1)
         self._registered_at = now
 
     def _unregister(self) -> None:
