@@ -1,0 +1,228 @@
+"""One running copy of Bulkhead to be measured: started with the real orchestrator in a temporary home, loaded by a generator, and looked at from outside.
+
+What arrived is read from the sandbox's ledger, what was written from PostgreSQL, what it cost from /proc.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import psycopg2
+
+from bench.load import LoadResult, LoadSpec
+from embedded import addresses
+from shared.kinds import KINDS, admin_port
+from shared.process import runtime
+from shared.process.slot_lock import is_free, read_holder
+from tests.support import environment, ports
+from tests.support.bulkhead import Bulkhead
+from tests.support.waiting import eventually
+
+WITHOUT_BROWSERS: Final = "api,meta,recorder,sandbox,postgres,redis"
+
+
+class TenderBulkhead(Bulkhead):
+    """The same program with a restart law that never quarantines, for runs that kill without end."""
+
+    entry = "bench/supervision_rig.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """One message as the sandbox took it: our row, the attempt, the instant in seconds since 1970."""
+
+    row_id: int
+    attempt: int
+    at: float
+
+
+class House:
+    """A running copy, and what can be asked about it."""
+
+    def __init__(self, copy: Bulkhead) -> None:
+        self.copy = copy
+        self.url = addresses.database_url(copy.settings)
+
+    def rows(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        """Ask PostgreSQL, on a connection of our own."""
+        connection = psycopg2.connect(self.url)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(query, arguments)
+                return list(cursor.fetchall())
+        finally:
+            connection.close()
+
+    def turn(self, **knobs: Any) -> None:
+        """Turn the sandbox's knobs."""
+        answer = self.copy.sandbox("POST", "/control/settings", json=knobs)
+        answer.raise_for_status()
+
+    def provider(self, *, latency_ms: float, statuses: str) -> None:
+        """Say how the provider answers: after how long, and which webhooks follow ("" for none)."""
+        self.turn(latency_ms=latency_ms, statuses=[word for word in statuses.split(",") if word])
+
+    def admin_ports(self, kind: str) -> list[int]:
+        """Return the loopback ports of a kind's slots."""
+        return [admin_port(self.copy.settings.admin_port, kind, instance) for instance in self.copy.slots(kind)]
+
+    def spec(self, **given: Any) -> LoadSpec:
+        """Return a load for this copy."""
+        settings = self.copy.settings
+        return LoadSpec(api_port=settings.api_port, api_key=settings.api_key, result=str(self.copy.home / f"load-{time.time_ns()}.json"), **given)
+
+    @contextmanager
+    def load(self, spec: LoadSpec) -> Iterator[subprocess.Popen[bytes]]:
+        """Run the generator beside the block; read what came of it with `load_result` after the block."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.load", json.dumps(asdict(spec))], cwd=environment.REPOSITORY, env=environment.clean(), stdin=subprocess.DEVNULL
+        )
+        try:
+            yield process
+            code = process.wait(spec.seconds + 90)
+            if code:
+                raise RuntimeError(f"the load generator left with {code}")
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    def load_result(self, spec: LoadSpec) -> LoadResult:
+        """Return what a generator wrote."""
+        return LoadResult(**json.loads(Path(spec.result).read_bytes()))
+
+    def run_load(self, spec: LoadSpec) -> LoadResult:
+        """Run the generator to its end."""
+        with self.load(spec):
+            pass
+        return self.load_result(spec)
+
+    def open_messages(self) -> int:
+        """Return how many rows wait, are being sent, or are in doubt and not held."""
+        return int(self.rows("SELECT count(*) FROM messages WHERE state IN ('queued', 'sending') OR (state = 'in_doubt' AND held_at IS NULL)")[0][0])
+
+    def wait_idle(self, within_s: float = 120.0) -> None:
+        """Wait until no message is open."""
+        eventually(lambda: self.open_messages() == 0, within_s, lambda: f"every message is sent; open: {self.open_messages()}", poll_s=0.1)
+
+    def arrivals(self, since: float = 0.0) -> list[Arrival]:
+        """Read from the ledger's file what arrived after an instant, in its order."""
+        found = []
+        with (self.copy.home / "sandbox" / "ledger.jsonl").open("rb") as ledger:
+            for line in ledger:
+                if b'"event":"accepted"' not in line[:120]:
+                    continue
+                entry = json.loads(line)
+                word, row_id, attempt = entry["callback"].split(":")
+                if entry["at"] >= since and word == "bulkhead":
+                    found.append(Arrival(row_id=int(row_id), attempt=int(attempt), at=entry["at"]))
+        return found
+
+    def processes(self) -> dict[str, list[psutil.Process]]:
+        """Return the living processes of each kind, helpers included, and the orchestrator."""
+        assert self.copy.process is not None
+        found: dict[str, list[psutil.Process]] = {"orchestrator": [psutil.Process(self.copy.process.pid)]}
+        for slot, pid in self.slot_pids().items():
+            try:
+                process = psutil.Process(pid)
+                found.setdefault(slot.rsplit("-", 1)[0], []).extend([process, *process.children(recursive=True)])
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def slot_pids(self) -> dict[str, int]:
+        """Return the process in each slot that is held."""
+        held = {}
+        for row in KINDS:
+            for instance in self.copy.slots(row.name):
+                path = runtime.slot_lock_file(self.copy.home, f"{row.name}-{instance}")
+                holder = read_holder(path)
+                if holder is not None and not is_free(path):
+                    held[f"{row.name}-{instance}"] = holder.pid
+        return held
+
+    def cpu_s(self) -> dict[str, float]:
+        """Return the CPU seconds that each kind has used so far, its ended helpers included."""
+        used: dict[str, float] = {}
+        for kind, processes in self.processes().items():
+            own = processes[:1] if kind == "orchestrator" else processes
+            for process in own:
+                try:
+                    times = process.cpu_times()
+                except psutil.NoSuchProcess:
+                    continue
+                # the orchestrator's ended children are other kinds' processes
+                ended = 0.0 if kind == "orchestrator" else times.children_user + times.children_system
+                used[kind] = used.get(kind, 0.0) + times.user + times.system + ended
+        return used
+
+    def rss_mb(self) -> dict[str, float]:
+        """Return the resident size of each slot's main process and, for servers, of its helpers together (shared pages counted in each)."""
+        sizes = {"orchestrator": psutil.Process(self.copy.process.pid).memory_info().rss / 1e6} if self.copy.process else {}
+        for slot, pid in self.slot_pids().items():
+            try:
+                process = psutil.Process(pid)
+                sizes[slot] = sum(one.memory_full_info().pss for one in [process, *process.children(recursive=True)]) / 1e6
+            except psutil.NoSuchProcess:
+                continue
+        return sizes
+
+
+def warm(house: House, seconds: float) -> None:
+    """Let every process load what it loads late, open its connections, and come to rest."""
+    house.run_load(house.spec(seconds=seconds, rate=100.0, chats=500, first_chat=15_550_000_000))
+    house.wait_idle()
+
+
+def verdict(house: House, result: LoadResult) -> dict[str, int]:
+    """Compare what was accepted with what arrived: the ledger alone decides."""
+    counts = Counter(arrival.row_id for arrival in house.arrivals(result.began_at))
+    accepted = set(result.ids)
+    return {
+        "accepted": len(accepted),
+        "lost": sum(row_id not in counts for row_id in accepted),
+        "duplicated": sum(counts[row_id] > 1 for row_id in accepted),
+        "refused": sum(result.other.values()),
+        "broken": result.broken,
+    }
+
+
+@contextmanager
+def running(kind_of_copy: type[Bulkhead] = Bulkhead, *, only: str = WITHOUT_BROWSERS, **variables: object) -> Iterator[House]:
+    """Start a copy with its own home, ports and keys, wait until it is ready, and stop it afterwards."""
+    home = Path(tempfile.mkdtemp(prefix="bench-"))
+    first = ports.free_port_block(104)
+    names = ("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT")
+    given = {
+        "BULKHEAD_HOME": str(home),
+        "ADMIN_PORT": str(first),
+        **{name: str(first + 100 + offset) for offset, name in enumerate(names)},
+        "API_KEY": "bench-" + os.urandom(8).hex(),
+        "SECRET_ENCRYPTION_KEY": base64.b64encode(os.urandom(32)).decode(),
+        "META_MESSAGES_PER_SECOND": "0",
+        "ONLY": only,
+        **environment.as_environ(variables),
+    }
+    copy = kind_of_copy(home, given)
+    try:
+        copy.start()
+        wanted = [kind for kind in only.split(",") if kind] or ["recorder", "api", "meta", "webdriver"]
+        copy.wait_ready(*[kind for kind in wanted if kind not in ("postgres", "redis")])
+        yield House(copy)
+    finally:
+        copy.close()
+        shutil.rmtree(home, ignore_errors=True)
