@@ -67,3 +67,8 @@ def latest_metrics(transaction: Transaction, process_name: str) -> list[Row]:
 def latest_events(transaction: Transaction, process_name: str = "", *, most: int = 100) -> list[Row]:
     """Return what happened to a kind (to all when empty), newest first."""
     return transaction.rows("latest_process_events", process_name=process_name, most=most)
+
+
+def cut_connections(transaction: Transaction, slot: str) -> None:
+    """End every connection of a slot's processes, as a network does that breaks down; for chaos runs."""
+    transaction.execute("cut_connections", slot=slot)

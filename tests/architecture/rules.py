@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-ROOMS = ("supervision", "api", "meta", "webdriver", "recorder", "sandbox", "embedded")
+ROOMS = ("supervision", "api", "meta", "webdriver", "recorder", "sandbox", "embedded", "chaos")
 """No room knows another."""
 
 LEAVES = "shared"
@@ -21,6 +21,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "supervision": (LEAVES, "shared.process"),
     "embedded": (LEAVES, "shared.process"),
     "sandbox": (LEAVES, "shared.process"),
+    # drives a running copy from outside; cuts its connections to both stores
+    "chaos": (LEAVES, "shared.store", "shared.process", "shared.queues"),
     **dict.fromkeys(("api", "meta", "webdriver", "recorder"), (LEAVES, "shared.store", "shared.process", "shared.queues", "shared.delivery")),
     # entry files, each over its own room
     **{f"proc_{room}": (room, LEAVES, "shared.process") for room in ("api", "meta", "webdriver", "recorder", "sandbox")},
@@ -50,13 +52,13 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "pyppeteer": ("webdriver.browser",),
     "pyee": ("webdriver.browser",),
     "websockets": ("webdriver.browser",),
-    "aiohttp": ("meta.graph", "sandbox.webhooks"),
+    "aiohttp": ("meta.graph", "sandbox.webhooks", "chaos.calls"),
     "yaml": ("sandbox.openapi.extract",),
     "jsonschema_rs": ("sandbox.openapi.validators",),
 }
 
-ENVIRONMENT_READERS = ("shared.settings", "orchestrator")
-"""Modules that may touch `os.environ` and `os.getenv`: settings reads them, and the orchestrator's entry hands the machine's own on to children."""
+ENVIRONMENT_READERS = ("shared.settings", "orchestrator", "chaos.__main__")
+"""Modules that may touch `os.environ` and `os.getenv`: settings reads them, and entries hand the machine's own on to children."""
 
 FORBIDDEN_NAMES = ("utils", "util", "common", "helpers", "helper", "misc", "manager", "managers", "base")
 """Names of files and folders that say nothing; classes may not end in them either."""

@@ -37,3 +37,8 @@ WHERE process_name = %(process_name)s ORDER BY instance, at DESC;
 -- What happened to a kind, newest first.
 SELECT at, event, process_name, instance, incarnation, detail FROM process_events
 WHERE %(process_name)s = '' OR process_name = %(process_name)s ORDER BY at DESC LIMIT %(most)s;
+
+-- cut_connections --
+-- End every other connection of one slot's processes, as a network does that breaks down.
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name LIKE 'bulkhead/' || %(slot)s || '/%%' AND pid <> pg_backend_pid();

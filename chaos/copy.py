@@ -1,0 +1,232 @@
+"""The copy of Bulkhead that is broken: started in a home of its own, or found running in one. Looked at from outside, through files, ports and /proc."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+from chaos.calls import Answer, Calls
+from shared import settings as settings_table
+from shared.clock import left, monotonic
+from shared.errors import BulkheadError
+from shared.kinds import admin_port, kind_named
+from shared.process import runtime
+from shared.process.slot_lock import process_start, read_holder
+from shared.settings import ChildEnvironment, Settings
+
+PROGRAM: Final = Path(__file__).resolve().parents[1] / "orchestrator.py"
+_LOOK_S: Final = 0.02
+_START_S: Final = 120.0
+_STOP_S: Final = 90.0
+_CALL_S: Final = 5.0
+_LOWEST_PORT: Final = 15_000
+_PORTS: Final = 104
+
+
+class CopyUnusable(BulkheadError):
+    """Raised when there is no copy that could be broken: it does not start, or it does not say CHAOS=on."""
+
+
+class NeverHappened(BulkheadError):
+    """Raised when what was waited for did not come in time."""
+
+
+async def until(condition: Callable[[], object], within_s: float, what: str) -> None:
+    """Wait for a condition that is asked again and again. Raises `NeverHappened`."""
+    by = monotonic() + within_s
+    while not condition():
+        if monotonic() >= by:
+            raise NeverHappened(f"not within {within_s:g} s: {what}")
+        await asyncio.sleep(_LOOK_S)
+
+
+class Copy:
+    """One copy.
+
+    Args:
+        home: its BULKHEAD_HOME. variables: settings of its orchestrator. environ: the rest of its environment. calls: for talking to it.
+    Attributes:
+        settings: complete, as its children are told; after `start` or `join`.
+    """
+
+    def __init__(self, home: Path, variables: Mapping[str, str], environ: Mapping[str, str], calls: Calls) -> None:
+        self.home, self._calls = home, calls
+        ours = {row.name.upper() for table in (Settings, ChildEnvironment) for row in fields(table)}
+        self._environ = {name: value for name, value in environ.items() if name not in ours} | dict(variables) | {"BULKHEAD_HOME": str(home)}
+        self._orchestrator: asyncio.subprocess.Process | None = None
+        self.settings = Settings()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether we started its orchestrator, so that we may kill it and start it again."""
+        return self._orchestrator is not None
+
+    async def start(self) -> None:
+        """Start it and wait until every slot is ready. Raises `CopyUnusable`."""
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self.start_orchestrator()
+        await self._read_settings()
+        try:
+            await self.wait_ready(_START_S)
+        except NeverHappened as problem:
+            raise CopyUnusable(f"the copy in {self.home} did not become ready: {problem}; its logs are in {self.home / 'logs'}") from None
+
+    async def join(self) -> None:
+        """Use the copy that runs in this home already. Raises `CopyUnusable` when it does not let itself be broken."""
+        await self._read_settings()
+        if self.settings.chaos != "on":
+            raise CopyUnusable(f"the copy in {self.home} has CHAOS off; it is broken only with CHAOS=on in its settings")
+        if not self.pids():
+            raise CopyUnusable(f"no copy runs in {self.home}")
+
+    async def start_orchestrator(self) -> None:
+        """Start the orchestrator, again if need be."""
+        with (self.home / "orchestrator.log").open("ab") as log:
+            self._orchestrator = await asyncio.create_subprocess_exec(
+                sys.executable, str(PROGRAM), env=self._environ, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    async def _read_settings(self) -> None:
+        shown = dict(line.partition("=")[::2] for line in (await self._operator("env")).splitlines())
+        secrets = {name: (await self._operator("env", name)).strip() for name in ("API_KEY", "DATABASE_URL", "REDIS_URL")}
+        known = {row.name.upper() for row in fields(Settings) if not row.metadata["secret"]}
+        self.settings = settings_table.load({name: value for name, value in shown.items() if name in known} | secrets)
+
+    async def _operator(self, *words: str) -> str:
+        """Run an operator's command and return what it printed. Raises `CopyUnusable`."""
+        asked = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(PROGRAM),
+            *words,
+            env=self._environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        said, complained = await asked.communicate()
+        if asked.returncode:
+            raise CopyUnusable(complained.decode(errors="replace").strip())
+        return said.decode()
+
+    def slots(self) -> list[str]:
+        """Return the slots that this copy runs: those that a process holds now or that were ever taken."""
+        return sorted(path.stem for path in runtime.run_dir(self.home).glob("*-*.lock"))
+
+    def pid(self, slot: str) -> int | None:
+        """Return the living process in a slot, or the orchestrator's; None when there is none now."""
+        holder = read_holder(runtime.orchestrator_lock_file(self.home) if slot == "orchestrator" else runtime.slot_lock_file(self.home, slot))
+        return holder.pid if holder is not None and holder.is_running() else None
+
+    def pids(self) -> dict[str, int]:
+        """Return the living process of each slot."""
+        return {slot: pid for slot in self.slots() if (pid := self.pid(slot))}
+
+    def server_pids(self, slot: str) -> list[int]:
+        """Return the processes below a slot's own, parents first: the embedded server, which is what its wrapper only watches."""
+        pid = self.pid(slot)
+        return [] if pid is None else list(_descendants(pid))
+
+    async def is_ready(self, slot: str) -> bool:
+        """Whether the slot says that it may be given work. The embedded servers have no endpoint; their dependants tell."""
+        kind, _, number = slot.rpartition("-")
+        answer = await self._calls.call("GET", f"http://127.0.0.1:{admin_port(self.settings.admin_port, kind, int(number))}/readyz", within_s=2.0)
+        return answer is not None and answer.status == 200
+
+    def wanted(self) -> list[str]:
+        """Return the slots with an endpoint of their own that should be ready by the settings."""
+        only = {name for name in self.settings.only.split(",") if name}
+        kinds = [kind_named(name) for name in ("recorder", "api", "meta", "sandbox", "webdriver") if not only or name in only or name == "recorder"]
+        return [f"{kind.name}-{number}" for kind in kinds for number in range(getattr(self.settings, kind.instances) if kind.instances else 1)]
+
+    async def wait_ready(self, within_s: float) -> None:
+        """Wait until every wanted slot is ready. Raises `NeverHappened`."""
+        by = monotonic() + within_s
+        waiting = self.wanted()
+        while waiting := [slot for slot in waiting if not await self.is_ready(slot)]:
+            if self._orchestrator is not None and self._orchestrator.returncode is not None:
+                raise NeverHappened(f"the orchestrator left with {self._orchestrator.returncode}")
+            if left(by) <= 0:
+                raise NeverHappened(f"{', '.join(waiting)} ready")
+            await asyncio.sleep(0.1)
+
+    async def wait_orchestrator_gone(self) -> None:
+        """Wait until our orchestrator has left."""
+        if self._orchestrator is not None:
+            await self._orchestrator.wait()
+
+    async def api(self, method: str, path: str, *, within_s: float = _CALL_S, body: Any = None, key: str = "") -> Answer | None:
+        """Call the API, with an idempotency key if given."""
+        headers = {"Authorization": f"Bearer {self.settings.api_key}"} | ({"Idempotency-Key": key} if key else {})
+        return await self._calls.call(method, f"http://127.0.0.1:{self.settings.api_port}{path}", within_s=within_s, body=body, headers=headers)
+
+    async def sandbox(self, method: str, path: str, *, body: Any = None) -> Answer | None:
+        """Call the sandbox's control API."""
+        return await self._calls.call(method, f"http://127.0.0.1:{self.settings.sandbox_port}/control/{path}", within_s=_CALL_S, body=body)
+
+    def ledger(self, since: int = 0) -> Iterator[dict[str, Any]]:
+        """Yield the ledger's entries from the byte offset `since`; each has its own end as `end`. A line that is being written is left for later."""
+        try:
+            file = (self.home / "sandbox" / "ledger.jsonl").open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            file.seek(since)
+            for line in file:
+                since += len(line)
+                if line.endswith(b"\n"):
+                    yield json.loads(line) | {"end": since}
+
+    async def stop(self) -> None:
+        """Ask our orchestrator to stop, and kill what does not leave."""
+        if self._orchestrator is None:
+            return
+        if self._orchestrator.returncode is None:
+            self._orchestrator.send_signal(signal.SIGTERM)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._orchestrator.wait(), _STOP_S)
+        for pid in [pid for slot in self.pids() for pid in (*self.server_pids(slot), self.pid(slot)) if pid]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if self._orchestrator.returncode is None:
+            self._orchestrator.kill()
+            await self._orchestrator.wait()
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in map(int, (task / "children").read_text().split()):
+                if process_start(child) is not None:
+                    yield child
+                    yield from _descendants(child)
+
+
+def free_ports() -> dict[str, str]:
+    """Return settings that put a copy on ports of 127.0.0.1 that nobody uses now, below those that the kernel gives to outgoing connections."""
+    highest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]) - _PORTS
+    # copies that start at the same time begin to look at different places
+    start = _LOWEST_PORT + os.getpid() * _PORTS % (highest - _LOWEST_PORT)
+    for first in (*range(start, highest, _PORTS), *range(_LOWEST_PORT, start, _PORTS)):
+        if all(_is_free(port) for port in range(first, first + _PORTS)):
+            public = {name: str(first + 100 + number) for number, name in enumerate(("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT"))}
+            return {"ADMIN_PORT": str(first), **public}
+    raise CopyUnusable(f"no {_PORTS} free ports in a row")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

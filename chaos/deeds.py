@@ -1,0 +1,157 @@
+"""How each fault is done to a copy. A fault that finds its target away waits a little for it, and is otherwise left out and counted as such."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Final
+
+from chaos.copy import Copy, NeverHappened, until
+from chaos.plans import FAULTS, SENDERS, Deed, Step
+from chaos.verdict import Kill
+from shared.clock import left, monotonic
+from shared.errors import QueueUnavailable, StoreUnavailable
+from shared.queues.connection import connect, redis_errors
+from shared.settings import ChildEnvironment
+from shared.store import processes
+from shared.store.store import Store
+
+_PATIENCE_S: Final = 5.0
+"""How long a fault waits for a target that is just being restarted."""
+_CUT_EVERY_S: Final = 0.05
+_ORCHESTRATOR_AWAY_S: Final = (0.1, 1.5)
+
+
+class Vandal:
+    """Does faults.
+
+    Args:
+        copy: to what. seed: for the little that a schedule leaves open.
+    Attributes:
+        done: how often each fault was done. left_out: how often it could not be. kills: the senders that were killed, and when.
+    """
+
+    def __init__(self, copy: Copy, seed: int) -> None:
+        self._copy, self._dice = copy, random.Random(seed)  # noqa: S311 - dice, not secrets
+        self._frozen: set[int] = set()
+        self.done: dict[str, int] = {}
+        self.left_out: dict[str, int] = {}
+        self.kills: list[Kill] = []
+        self._deeds: Mapping[Deed, Callable[[Step], Awaitable[None]]] = {
+            "kill": self._kill,
+            "kill_server": self._kill_server,
+            "stop_then_kill": self._stop_then_kill,
+            "pause": self._pause,
+            "pause_server": self._pause_server,
+            "cut_database": self._cut_database,
+            "flush_redis": self._flush_redis,
+            "provider": self._provider,
+            "page": self._page,
+        }
+
+    async def do(self, step: Step) -> None:
+        """Do one fault, from its beginning to its end."""
+        try:
+            await self._deeds[FAULTS[step.fault].deed](step)
+        except (NeverHappened, StoreUnavailable, QueueUnavailable, ProcessLookupError):
+            # the target was not there, or went away under our hands: another fault was quicker
+            self.left_out[step.fault] = self.left_out.get(step.fault, 0) + 1
+        else:
+            self.done[step.fault] = self.done.get(step.fault, 0) + 1
+
+    def thaw(self) -> None:
+        """Let everything go on that still stands still."""
+        for pid in list(self._frozen):
+            self._signal([pid], signal.SIGCONT)
+
+    async def _find(self, slot: str) -> int:
+        await until(lambda: self._copy.pid(slot), _PATIENCE_S, f"{slot} lives")
+        pid = self._copy.pid(slot)
+        if pid is None:
+            raise NeverHappened(f"{slot} is gone again")
+        return pid
+
+    async def _find_server(self, slot: str) -> list[int]:
+        await until(lambda: self._copy.server_pids(slot), _PATIENCE_S, f"{slot} has a server")
+        return self._copy.server_pids(slot)
+
+    def _signal(self, pids: Iterable[int], number: signal.Signals) -> None:
+        for pid in pids:
+            if number is signal.SIGSTOP:
+                self._frozen.add(pid)
+            else:
+                self._frozen.discard(pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    async def _kill(self, step: Step) -> None:
+        pid = await self._find(step.target)
+        os.kill(pid, signal.SIGKILL)
+        self._frozen.discard(pid)
+        if step.target in SENDERS:
+            self.kills.append(Kill(at=time.time(), target=step.target))
+        if step.target == "orchestrator":
+            await self._copy.wait_orchestrator_gone()
+            await asyncio.sleep(self._dice.uniform(*_ORCHESTRATOR_AWAY_S))
+            await self._copy.start_orchestrator()
+
+    async def _kill_server(self, step: Step) -> None:
+        pids = await self._find_server(step.target)
+        os.kill(pids[0], signal.SIGKILL)
+
+    async def _stop_then_kill(self, step: Step) -> None:
+        self._signal([await self._find(step.target)], signal.SIGSTOP)
+        await asyncio.sleep(step.lasts_s)
+        await self._kill(step)
+
+    async def _pause(self, step: Step) -> None:
+        pid = await self._find(step.target)
+        self._signal([pid], signal.SIGSTOP)
+        await asyncio.sleep(step.lasts_s)
+        self._signal([pid], signal.SIGCONT)
+
+    async def _pause_server(self, step: Step) -> None:
+        pids = await self._find_server(step.target)
+        self._signal(pids, signal.SIGSTOP)
+        await asyncio.sleep(step.lasts_s)
+        self._signal(pids, signal.SIGCONT)
+
+    async def _cut_database(self, step: Step) -> None:
+        await self._find(step.target)
+        store = Store.open(self._copy.settings, ChildEnvironment(process_name="chaos", process_incarnation="chaos"), limit=1)
+        try:
+            by = monotonic() + step.lasts_s
+            while True:
+                await store.call(processes.cut_connections, step.target)
+                if left(by) <= 0:
+                    break
+                await asyncio.sleep(_CUT_EVERY_S)
+        finally:
+            store.close()
+
+    async def _flush_redis(self, step: Step) -> None:
+        def flush() -> None:
+            with redis_errors(), connect(self._copy.settings.redis_url, 2.0) as client:
+                client.flushall()
+
+        await asyncio.to_thread(flush)
+
+    async def _provider(self, step: Step) -> None:
+        answer = await self._copy.sandbox("POST", "faults", body=dict(FAULTS[step.fault].details))
+        if answer is None or answer.status != 200:
+            raise NeverHappened("the provider is away")
+
+    async def _page(self, step: Step) -> None:
+        details = FAULTS[step.fault].details
+        devices = await self._copy.sandbox("GET", "web/devices")
+        linked = [device["id"] for device in devices.body["devices"] if device["phone"]] if devices and devices.status == 200 else []
+        if not linked:
+            raise NeverHappened("no page is linked")
+        answer = await self._copy.sandbox("POST", f"web/devices/{linked[0]}/{details['order']}", body={"amount": details["amount"]})
+        if answer is None or answer.status != 200:
+            raise NeverHappened("the provider is away")

@@ -1,0 +1,175 @@
+"""Faults and plans as data, and the seeded schedule that is made from them; pure."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+Deed = Literal["kill", "kill_server", "stop_then_kill", "pause", "pause_server", "cut_database", "flush_redis", "provider", "page"]
+
+API: Final = ("api-0", "api-1")
+META: Final = ("meta-0", "meta-1")
+WEBDRIVER: Final = ("webdriver-0",)
+RECORDER: Final = ("recorder-0",)
+SANDBOX: Final = ("sandbox-0",)
+REDIS: Final = ("redis-0",)
+POSTGRES: Final = ("postgres-0",)
+ORCHESTRATOR: Final = ("orchestrator",)
+PROVIDER: Final = ("provider",)
+PAGE: Final = ("page",)
+
+SENDERS: Final = frozenset({*META, *WEBDRIVER})
+"""Slots that send: after the death of one, the time until its messages were resolved is measured."""
+
+WATCHED_S: Final = 12.0
+"""A slot that lived for less pays in full under the restart law: a plan that hits it more often measures the law's patience, not delivery."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One kind of fault.
+
+    Attributes:
+        deed: how it is done, see `deeds`. targets: what it may hit; one is drawn. gap_s: least time between the end of one fault and the next on the
+            same target. lasts_s: range of its length. details: for the provider's and the page's faults, the order that is given to the sandbox.
+    """
+
+    deed: Deed
+    targets: tuple[str, ...]
+    words: str
+    gap_s: float = WATCHED_S
+    lasts_s: tuple[float, float] = (0.0, 0.0)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _provider(words: str, **details: Any) -> Fault:
+    return Fault(deed="provider", targets=PROVIDER, words=words, gap_s=0.0, details=details)
+
+
+def _page(words: str, order: str, amount: float = 0.0, *, gap_s: float = 20.0) -> Fault:
+    return Fault(deed="page", targets=PAGE, words=words, gap_s=gap_s, details={"order": order, "amount": amount})
+
+
+FAULTS: Final[Mapping[str, Fault]] = {
+    "kill_api": Fault(deed="kill", targets=API, words="kill -9 of an API process"),
+    "kill_meta": Fault(deed="kill", targets=META, words="kill -9 of a sender"),
+    "kill_webdriver": Fault(deed="kill", targets=WEBDRIVER, words="kill -9 of the browser process", gap_s=40.0),
+    "kill_recorder": Fault(deed="kill", targets=RECORDER, words="kill -9 of the recorder"),
+    "kill_sandbox": Fault(deed="kill", targets=SANDBOX, words="kill -9 of the provider, in the middle of sends and webhooks"),
+    "kill_orchestrator": Fault(deed="kill", targets=ORCHESTRATOR, words="kill -9 of the orchestrator, which is started again"),
+    "kill_redis": Fault(deed="kill_server", targets=REDIS, words="kill -9 of redis-server"),
+    "kill_postgres": Fault(deed="kill_server", targets=POSTGRES, words="kill -9 of the PostgreSQL server", gap_s=25.0),
+    "kill_postgres_wrapper": Fault(deed="kill", targets=POSTGRES, words="kill -9 of the process that watches PostgreSQL", gap_s=25.0),
+    "stop_kill_api": Fault(deed="stop_then_kill", targets=API, words="an API process stands still, then kill -9", lasts_s=(0.2, 2.0)),
+    "stop_kill_meta": Fault(deed="stop_then_kill", targets=META, words="a sender stands still, then kill -9", lasts_s=(0.2, 2.0)),
+    "pause_api": Fault(deed="pause", targets=API, words="an API process stands still for a while", lasts_s=(0.2, 2.5)),
+    "pause_meta": Fault(deed="pause", targets=META, words="a sender stands still; for longer than its watchdog allows, sometimes", lasts_s=(0.2, 6.0)),
+    "pause_recorder": Fault(deed="pause", targets=RECORDER, words="the recorder stands still", lasts_s=(0.2, 6.0)),
+    "pause_orchestrator": Fault(deed="pause", targets=ORCHESTRATOR, words="the orchestrator stands still", lasts_s=(0.2, 4.0)),
+    "pause_sandbox": Fault(deed="pause", targets=SANDBOX, words="the provider stands still", lasts_s=(0.2, 2.5)),
+    "pause_redis": Fault(deed="pause_server", targets=REDIS, words="redis-server stands still", lasts_s=(0.5, 5.0)),
+    "pause_postgres": Fault(deed="pause_server", targets=POSTGRES, words="all of PostgreSQL stands still", lasts_s=(0.3, 4.0)),
+    "flush_redis": Fault(deed="flush_redis", targets=REDIS, words="FLUSHALL", gap_s=1.0),
+    "cut_database_api": Fault(deed="cut_database", targets=API, words="an API process loses its database connections", lasts_s=(0.0, 1.0), gap_s=3.0),
+    "cut_database_meta": Fault(deed="cut_database", targets=META, words="a sender loses its database connections", lasts_s=(0.0, 1.0), gap_s=3.0),
+    "cut_database_recorder": Fault(deed="cut_database", targets=RECORDER, words="the recorder loses its database connections", lasts_s=(0.0, 1.0), gap_s=3.0),
+    "cut_before": _provider("connections are cut before the message is taken", fault="cut_before", count=3),
+    "cut_after": _provider("connections are cut after the message is taken", fault="cut_after", count=3),
+    "reply_lost": _provider("messages are taken and never answered", fault="hang_after", count=2),
+    "error_after_accept": _provider("messages are taken and answered 502", fault="5xx_after_accept", count=3),
+    "error_before": _provider("messages are not taken and answered 500", fault="error", http_status=500, count=3),
+    "throttled": _provider("messages are not taken and answered 130429", fault="error", http_status=429, code=130429, count=2),
+    "slow_answers": _provider("answers come 1.5 s later", fault="slow", latency_ms=1500.0, count=5),
+    "late_webhook": _provider("webhooks come 2 s later", fault="webhook_delay", latency_ms=2000.0, count=10),
+    "double_webhook": _provider("webhooks come twice", fault="webhook_duplicate", count=10),
+    "reordered_webhook": _provider("webhooks of a message come in reverse order", fault="webhook_reorder", count=10),
+    "page_reload": _page("the page is loaded again", "reload"),
+    "page_error": _page("a script of the page fails", "script_error"),
+    "page_hang": _page("the page's script hangs", "hang", 5.0),
+}
+"""Every kind of fault."""
+
+_PROVIDER: Final[Mapping[str, float]] = {name: 1.0 for name, fault in FAULTS.items() if fault.deed == "provider"} | {"throttled": 0.3, "reply_lost": 0.5}
+_STORAGE: Final[Mapping[str, float]] = {
+    "kill_redis": 1.0,
+    "pause_redis": 1.0,
+    "flush_redis": 1.0,
+    "kill_postgres": 1.0,
+    "kill_postgres_wrapper": 0.5,
+    "pause_postgres": 1.0,
+    "cut_database_api": 1.0,
+    "cut_database_meta": 1.0,
+    "cut_database_recorder": 1.0,
+}
+_PROCESSES: Final[Mapping[str, float]] = {
+    "kill_api": 1.0,
+    "kill_meta": 2.0,
+    "kill_webdriver": 1.0,
+    "kill_recorder": 1.0,
+    "kill_sandbox": 0.7,
+    "kill_orchestrator": 0.7,
+    "stop_kill_api": 0.7,
+    "stop_kill_meta": 1.0,
+    "pause_api": 0.7,
+    "pause_meta": 1.0,
+    "pause_recorder": 0.7,
+    "pause_orchestrator": 0.5,
+    "pause_sandbox": 0.5,
+}
+_PAGES: Final[Mapping[str, float]] = {"page_reload": 1.0, "page_error": 0.5, "page_hang": 0.5}
+
+PLANS: Final[Mapping[str, Mapping[str, float]]] = {
+    "everything": {**_PROCESSES, **_STORAGE, **_PROVIDER, **_PAGES},
+    "processes": _PROCESSES,
+    "storage": _STORAGE,
+    "provider": _PROVIDER,
+    "senders": {"kill_meta": 1.0, "stop_kill_meta": 0.5, "pause_meta": 0.5, "kill_webdriver": 1.0},
+    "recovery": {"kill_meta": 1.0},
+    "browser": {"kill_webdriver": 1.0, **_PAGES},
+    "calm": {},
+}
+"""Every plan: the weight of each of its faults. What hits a process that the copy does not run is left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One fault of a schedule: `at_s` after the start, for `lasts_s`."""
+
+    at_s: float
+    fault: str
+    target: str
+    lasts_s: float
+
+
+def schedule(plan: str, *, faults: int, rate: float, seed: int, targets: Collection[str]) -> list[Step]:
+    """Return `faults` steps of a plan, in time; the same arguments give the same steps.
+
+    Args:
+        rate: faults a second, as long as there is a target that may be hit again. targets: what the copy has.
+    Raises:
+        KeyError: no plan has this name.
+    """
+    dice = random.Random(seed)  # noqa: S311 - dice, not secrets
+    weights = {name: weight for name, weight in PLANS[plan].items() if set(FAULTS[name].targets) & set(targets)}
+    free_at: dict[str, float] = {}
+    steps: list[Step] = []
+    at_s = 0.0
+    while weights and len(steps) < faults:
+        at_s += dice.expovariate(rate)
+        able = {
+            name: [
+                target for target in FAULTS[name].targets if target in targets and free_at.get(target, 0.0) + FAULTS[name].gap_s * (target in free_at) <= at_s
+            ]
+            for name in weights
+        }
+        names = [name for name, hit in able.items() if hit]
+        if not names:
+            continue
+        (name,) = dice.choices(names, [weights[name] for name in names])
+        target = dice.choice(able[name])
+        step = Step(at_s=round(at_s, 3), fault=name, target=target, lasts_s=round(dice.uniform(*FAULTS[name].lasts_s), 3))
+        free_at[target] = step.at_s + step.lasts_s
+        steps.append(step)
+    return steps

@@ -1,0 +1,138 @@
+"""The command line of `bulkhead chaos`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from argparse import ArgumentParser, Namespace
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from chaos import report
+from chaos.calls import Calls
+from chaos.copy import Copy, CopyUnusable, NeverHappened, free_ports
+from chaos.load import ClientWronged, Load
+from chaos.pages import link
+from chaos.plans import FAULTS, ORCHESTRATOR, PAGE, PLANS, PROVIDER, Step, schedule
+from chaos.screen import Screen
+from chaos.trial import Trial, new_mark
+from shared.crash_points import CRASH_POINTS
+from shared.process.exit_codes import ExitCode
+
+_WITHOUT_BROWSER: Final = "postgres,redis,recorder,api,meta,sandbox"
+_USUAL_SLOTS: Final = ("api-0", "api-1", "meta-0", "meta-1", "recorder-0", "sandbox-0", "redis-0", "postgres-0", "webdriver-0")
+_UNCLEAN: Final = 1
+OWN_COPY: Final[Mapping[str, str]] = {
+    "CHAOS": "on",
+    # what is judged is delivery: nothing may end as a dead letter because a plan was unlucky, or wait for a rate limit
+    "SEND_ATTEMPTS": "50",
+    "META_MESSAGES_PER_SECOND": "0",
+    "LOG_MAX_MB": "200",
+}
+"""Settings of a copy that we start, beside its ports."""
+
+
+def parser() -> ArgumentParser:
+    """Return the command line."""
+    made = ArgumentParser(prog="bulkhead chaos", description=(sys.modules["chaos"].__doc__ or "").split("\n\n")[0].split(": ", 1)[-1])
+    made.add_argument("--plan", choices=tuple(PLANS), default="everything", help="which faults, and how often beside each other (default: everything)")
+    made.add_argument("--faults", type=int, default=100, metavar="N", help="how many (default: 100)")
+    made.add_argument("--rate", type=float, default=1.0, metavar="PER_S", help="faults a second, as far as targets may be hit again (default: 1)")
+    made.add_argument("--seed", type=int, default=1, metavar="N", help="the same seed gives the same schedule (default: 1)")
+    made.add_argument("--load", type=float, default=30.0, metavar="PER_S", help="messages a second (default: 30)")
+    made.add_argument("--chats", type=int, default=20, metavar="N", help="chats on each connection (default: 20)")
+    made.add_argument("--browser", action="store_true", help="send through a browser session too, and break it")
+    made.add_argument("--crash-points", default="", metavar="TEXT", help="arm crash points, see docs/chaos.md; a number arms all with that probability")
+    made.add_argument("--settle", type=float, default=180.0, metavar="S", help="how long everything may take to come to an end (default: 180)")
+    made.add_argument("--home", type=Path, metavar="DIR", help="break the copy that runs in this home (it must say CHAOS=on) instead of one of our own")
+    made.add_argument("--keep", action="store_true", help="leave the home of our own copy in place")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the verdict there")
+    made.add_argument("--show-plan", action="store_true", help="print the schedule as JSON and do nothing")
+    return made
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run one trial and return the exit code: 0 when nothing was lost, doubled or reordered and everything came to an end."""
+    given = parser().parse_args(argv)
+    if given.show_plan:
+        print(json.dumps([asdict(step) | {"words": FAULTS[step.fault].words} for step in _steps(given, _USUAL_SLOTS)], indent=2))
+        return ExitCode.OK
+    screen = Screen(sys.stderr)
+    try:
+        return asyncio.run(_interruptible(_run(given, environ, screen)))
+    except (CopyUnusable, NeverHappened, ClientWronged) as problem:
+        screen.done()
+        print(problem, file=sys.stderr)
+        return _UNCLEAN
+
+
+async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
+    """Run the trial so that SIGTERM and Ctrl-C end it in order: our copy is stopped."""
+    task = asyncio.create_task(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return 128 + signal.SIGINT
+
+
+async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> int:
+    home = given.home.absolute() if given.home else Path(tempfile.mkdtemp(prefix="bh-"))
+    variables = {} if given.home else _variables(given)
+    async with Calls() as calls:
+        copy = Copy(home, variables, environ, calls)
+        try:
+            if given.home:
+                await copy.join()
+            else:
+                screen.say(f"starting a copy in {home}")
+                await copy.start()
+            clean = await _break(given, copy, screen)
+        finally:
+            await copy.stop()
+            if not given.home and not given.keep:
+                shutil.rmtree(home, ignore_errors=True)
+    return ExitCode.OK if clean else _UNCLEAN
+
+
+async def _break(given: Namespace, copy: Copy, screen: Screen) -> bool:
+    if given.browser:
+        await link(copy)
+    mark = new_mark()
+    connections = (0, 1, 2, 3) if given.browser else (0, 2, 3)
+    load = Load(copy, mark=mark, rate=given.load, chats=given.chats, phone_indexes=connections, company=copy.settings.company_id)
+    steps = _steps(given, copy.slots(), orchestrator=copy.is_ours)
+    trial = Trial(copy, load, steps, mark=mark, seed=given.seed, settle_s=given.settle, show=screen.show)
+    outcome = await trial.run()
+    screen.done()
+    print(report.table(outcome))
+    if given.json:
+        about = {"plan": given.plan, "seed": given.seed, "rate": given.rate, "load": given.load, "chats": given.chats, "browser": given.browser}
+        given.json.write_text(json.dumps(report.as_json(outcome, **about), indent=2) + "\n")
+    return outcome.verdict.is_clean and outcome.settled
+
+
+def _steps(given: Namespace, slots: Sequence[str], *, orchestrator: bool = True) -> list[Step]:
+    slots = [slot for slot in slots if given.browser or not slot.startswith("webdriver")]
+    targets = [*slots, *PROVIDER, *(ORCHESTRATOR if orchestrator else ()), *(PAGE if given.browser else ())]
+    return schedule(given.plan, faults=given.faults, rate=given.rate, seed=given.seed, targets=targets)
+
+
+def _variables(given: Namespace) -> dict[str, str]:
+    return {**OWN_COPY, **free_ports(), "ONLY": "" if given.browser else _WITHOUT_BROWSER, "CRASH_POINTS": armed(given.crash_points)}
+
+
+def armed(text: str) -> str:
+    """Return what CRASH_POINTS is set to: the text, or every point with the probability that it says."""
+    try:
+        probability = float(text)
+    except ValueError:
+        return text
+    return ",".join(f"*:{name}=kill@{probability:f}" for name in CRASH_POINTS)

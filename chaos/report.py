@@ -1,0 +1,78 @@
+"""What a run came to, as a table for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from chaos.trial import Outcome
+
+_NAMED: Final = 10
+"""Messages that are named in the table; the JSON names all."""
+
+
+def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
+    """Return everything; `about` says how the run was made."""
+    verdict = outcome.verdict
+    return {
+        **about,
+        "seconds": round(outcome.seconds, 1),
+        "faults": {"done": dict(outcome.done), "left_out": dict(outcome.left_out), "crash_points": dict(outcome.crash_points)},
+        "asked": outcome.asked,
+        "asked_again": outcome.again,
+        "accepted": verdict.accepted,
+        "arrived": verdict.arrived,
+        "arrived_without_answer": verdict.unasked,
+        "lost": dict(verdict.lost),
+        "duplicated": dict(verdict.duplicated),
+        "reordered": list(verdict.reordered),
+        "held": dict(verdict.held),
+        "behind_held": list(verdict.behind),
+        "parked": list(verdict.parked),
+        "in_doubt_but_arrived": dict(verdict.in_doubt),
+        "settled": outcome.settled,
+        "settle_s": round(outcome.settle_s, 2),
+        "recoveries": [{"target": kill.target, "at": kill.at, "seconds": round(seconds, 3)} for kill, seconds in verdict.recoveries],
+        "clean": verdict.is_clean,
+    }
+
+
+def table(outcome: Outcome) -> str:
+    """Return the verdict for people."""
+    verdict = outcome.verdict
+    faults, points = sum(outcome.done.values()), sum(outcome.crash_points.values())
+    rows: list[tuple[str, object, str]] = [
+        ("faults done", faults + points, f"{faults} from outside, {points} at crash points, {sum(outcome.left_out.values())} left out: target away"),
+        ("requests", outcome.asked, f"{outcome.again} asked again with the same key"),
+        ("accepted", verdict.accepted, f"in {outcome.seconds:.0f} s"),
+        ("arrived", verdict.arrived, f"{verdict.unasked} of them before the client had an answer" if verdict.unasked else ""),
+        ("lost", len(verdict.lost), _some(f"{text} ({why})" for text, why in verdict.lost.items())),
+        ("duplicated", len(verdict.duplicated), _some(f"{text} ×{times}" for text, times in verdict.duplicated.items())),
+        ("reordered", len(verdict.reordered), _some(verdict.reordered)),
+        ("held for a human", len(verdict.held), _some(f"{text} ({code})" for text, code in verdict.held.items())),
+        ("waiting behind one", len(verdict.behind), _some(verdict.behind)),
+        ("parked as poison", len(verdict.parked), _some(verdict.parked)),
+        ("arrived, in doubt", len(verdict.in_doubt), _some(verdict.in_doubt)),
+        ("settled", "yes" if outcome.settled else "NO", f"{outcome.settle_s:.1f} s after the last fault"),
+        ("sender kills", len(verdict.recoveries), _recoveries([seconds for _, seconds in verdict.recoveries])),
+    ]
+    width = max(len(name) for name, _, _ in rows)
+    lines = [f"{name:<{width}}  {value!s:>7}  {words}".rstrip() for name, value, words in rows]
+    return "\n".join([*_faults(outcome.done), "", *lines, "", f"verdict: {'clean' if verdict.is_clean else 'NOT CLEAN'}"])
+
+
+def _faults(done: Mapping[str, int]) -> list[str]:
+    return [f"{count:>5}  {name}" for name, count in sorted(done.items(), key=lambda pair: (-pair[1], pair[0]))]
+
+
+def _some(names: Iterable[str]) -> str:
+    named = list(names)
+    return "; ".join(named[:_NAMED]) + (f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else "")
+
+
+def _recoveries(seconds: Sequence[float]) -> str:
+    if not seconds:
+        return ""
+    ordered = sorted(seconds)
+    return f"last message accepted before the kill arrived after: median {statistics.median(ordered):.2f} s, longest {ordered[-1]:.2f} s"

@@ -1,0 +1,54 @@
+"""How far a run is: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Final, TextIO
+
+from chaos.trial import Progress
+
+_BAR: Final = 24
+_LINE_EVERY_S: Final = 10.0
+
+
+class Screen:
+    """Shows progress on `stream`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+        self._next_line_s = 0.0
+        self._doing = ""
+
+    def show(self, progress: Progress) -> None:
+        """Show how far it is."""
+        if self._is_terminal:
+            width = shutil.get_terminal_size().columns
+            self._write("\r" + line(progress)[: width - 1].ljust(width - 1))
+        elif progress.elapsed_s >= self._next_line_s or progress.doing != self._doing:
+            self._next_line_s = progress.elapsed_s + _LINE_EVERY_S
+            self._doing = progress.doing
+            self._write(line(progress) + "\n")
+
+    def say(self, text: str) -> None:
+        """Show a sentence of its own."""
+        self._write(("\r" if self._is_terminal else "") + text + "\n")
+
+    def done(self) -> None:
+        """Leave the bar's line."""
+        if self._is_terminal:
+            self._write("\n")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+def line(progress: Progress) -> str:
+    """Return one line."""
+    part = progress.faults / progress.planned if progress.planned else 1.0
+    bar = "#" * round(part * _BAR)
+    return (
+        f"[{bar:<{_BAR}}] {progress.faults}/{progress.planned} faults  {progress.doing:<12} {progress.elapsed_s:5.0f} s  "
+        f"asked {progress.asked}  accepted {progress.accepted}  arrived {progress.arrived}"
+    )

@@ -1,0 +1,250 @@
+"""One run: load and faults side by side, then peace, then the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from chaos.copy import Copy, NeverHappened
+from chaos.deeds import Vandal
+from chaos.load import Chat, Load
+from chaos.plans import Step
+from chaos.verdict import Accepted, Arrival, Standing, Verdict, arrivals_of, judge
+from shared.clock import left, monotonic
+from shared.crash_points import LOG_NAME
+from shared.process import runtime
+
+QUIET_S: Final = 0.5
+_OPEN: Final = frozenset({"queued", "sending", "in_doubt"})
+_PAGE: Final = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is: what it does, and its counts."""
+
+    doing: str
+    elapsed_s: float
+    faults: int
+    planned: int
+    asked: int
+    accepted: int
+    arrived: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        done, left_out: faults by name. crash_points: those that went off, with how often. settled: whether all that was accepted came to an end
+            before the deadline. settle_s: seconds from the last fault until then.
+    """
+
+    verdict: Verdict
+    seconds: float
+    asked: int
+    again: int
+    done: Mapping[str, int]
+    left_out: Mapping[str, int]
+    crash_points: Mapping[str, int]
+    settled: bool
+    settle_s: float
+
+
+@dataclass
+class LedgerReader:
+    """Follows the ledger's file and keeps the arrivals of one run."""
+
+    copy: Copy
+    mark: str
+    arrivals: list[Arrival] = field(default_factory=list)
+    texts: set[str] = field(default_factory=set)
+    _offset: int = 0
+
+    def read(self) -> None:
+        """Read what is new."""
+        entries = []
+        for entry in self.copy.ledger(self._offset):
+            self._offset = entry["end"]
+            entries.append(entry)
+        new = arrivals_of(entries, self.mark)
+        self.arrivals += new
+        self.texts.update(arrival.text for arrival in new)
+
+
+class Trial:
+    """Runs load and faults against one copy.
+
+    Args:
+        steps: the faults. load: the client. seed: for what the schedule leaves open. settle_s: how long everything may take to come to an end after
+            the last fault. show: told how far it is, about four times a second.
+    """
+
+    def __init__(
+        self,
+        copy: Copy,
+        load: Load,
+        steps: Sequence[Step],
+        *,
+        mark: str,
+        seed: int = 0,
+        settle_s: float = 120.0,
+        show: Callable[[Progress], None] = lambda _: None,
+        lead_s: float = 1.0,
+        tail_s: float = 2.0,
+    ) -> None:
+        self._copy, self._load, self._steps, self._settle_s, self._show = copy, load, steps, settle_s, show
+        self._lead_s, self._tail_s = lead_s, tail_s
+        self.vandal = Vandal(copy, seed)
+        self._ledger = LedgerReader(copy, mark)
+        self._doing = "load"
+        self._began = monotonic()
+
+    async def run(self, meanwhile: Callable[[], Awaitable[None]] | None = None) -> Outcome:
+        """Run it.
+
+        Args:
+            meanwhile: runs beside the load, after the scheduled faults; the load goes on until it returns.
+        Raises:
+            ClientWronged: the API refused what it must not refuse.
+        """
+        self._began = monotonic()
+        watching = asyncio.create_task(self._watch())
+        try:
+            self._load.start()
+            await asyncio.sleep(self._lead_s)
+            self._doing = "faults"
+            await self._break()
+            if meanwhile is not None:
+                await meanwhile()
+            self.vandal.thaw()
+            await self._heal()
+            await asyncio.sleep(self._tail_s)
+            self._doing = "last answers"
+            await asyncio.wait_for(self._load.stop(), self._settle_s)
+            self._doing = "settling"
+            healed = monotonic()
+            standings, settled = await self._settle(healed + self._settle_s)
+            settle_s = monotonic() - healed
+        finally:
+            self.vandal.thaw()
+            await self._load.cancel()
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+        self._ledger.read()
+        return Outcome(
+            verdict=judge(self._load.accepted, self._ledger.arrivals, standings, self.vandal.kills),
+            seconds=monotonic() - self._began,
+            asked=self._load.asked,
+            again=self._load.again,
+            done=self.vandal.done,
+            left_out=self.vandal.left_out,
+            crash_points=crash_points_of(self._copy),
+            settled=settled,
+            settle_s=settle_s,
+        )
+
+    async def _break(self) -> None:
+        """Do every step at its time; one that lasts does not hold up the next."""
+        began = monotonic()
+        async with asyncio.TaskGroup() as under_way:
+            for step in self._steps:
+                await asyncio.sleep(left(began + step.at_s))
+                self._load.raise_if_failed()
+                under_way.create_task(self.vandal.do(step))
+
+    async def _heal(self) -> None:
+        """End what would go on by itself: armed faults of the provider."""
+        by = monotonic() + self._settle_s
+        while (answer := await self._copy.sandbox("DELETE", "faults")) is None or answer.status != 200:
+            if left(by) <= 0:
+                raise NeverHappened("the provider came back")
+            await asyncio.sleep(QUIET_S)
+
+    async def _settle(self, by: float) -> tuple[dict[str, Standing], bool]:
+        """Wait until nothing is open any more, apart from what is held for a human and what waits behind it."""
+        while True:
+            self._ledger.read()
+            standings = await self._standings()
+            if standings is not None:
+                held = {message.chat for message in self._load.accepted if (one := standings.get(message.text)) and one.held}
+                open_now = [message for message in self._load.accepted if message.text in standings and standings[message.text].state in _OPEN]
+                if all(message.chat in held for message in open_now):
+                    return standings, True
+                if left(by) <= 0:
+                    return standings, False
+            elif left(by) <= 0:
+                return {}, False
+            await asyncio.sleep(QUIET_S)
+
+    async def _standings(self) -> dict[str, Standing] | None:
+        """Return what Bulkhead says about every message of this run; None when it cannot be asked now."""
+        states: dict[str, str] = {}
+        codes: dict[str, str] = {}
+        for pages in await asyncio.gather(*(self._chat(chat) for chat in self._load.chats)):
+            if pages is None:
+                return None
+            states |= {entry["id"]: entry["status"] for entry in pages}
+            codes |= {entry["id"]: entry["errorCode"] or "" for entry in pages}
+        held = await asyncio.gather(*(self._is_held(message) for message in self._load.accepted if states.get(message.id) == "in_doubt"))
+        holders = {message_id for message_id in held if message_id}
+        return {
+            message.text: Standing(state=states[message.id], code=codes[message.id], held=message.id in holders)
+            for message in self._load.accepted
+            if message.id in states
+        }
+
+    async def _chat(self, chat: Chat) -> list[dict[str, Any]] | None:
+        """Return every message of a chat as the API lists it, None when it does not answer."""
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            answer = await self._copy.api("GET", self._load.path(chat) + f"?limit={_PAGE}" + (f"&cursor={cursor}" if cursor else ""))
+            if answer is None or answer.status != 200:
+                return None
+            found += answer.body["messages"]
+            cursor = answer.body["next"] or ""
+            if not cursor:
+                return found
+
+    async def _is_held(self, message: Accepted) -> str:
+        """Return the message's id if it is left to a human, else nothing."""
+        chat = next(chat for chat in self._load.chats if chat.name == message.chat)
+        answer = await self._copy.api("GET", self._load.path(chat, message.id))
+        return message.id if answer is not None and answer.status == 200 and answer.body["heldForHumanAt"] else ""
+
+    async def _watch(self) -> None:
+        while True:
+            self._ledger.read()
+            self._show(
+                Progress(
+                    doing=self._doing,
+                    elapsed_s=monotonic() - self._began,
+                    faults=sum(self.vandal.done.values()) + sum(self.vandal.left_out.values()),
+                    planned=len(self._steps),
+                    asked=self._load.asked,
+                    accepted=len(self._load.accepted),
+                    arrived=len(self._ledger.texts),
+                )
+            )
+            await asyncio.sleep(0.25)
+
+
+def crash_points_of(copy: Copy) -> dict[str, int]:
+    """Return the crash points that went off in a copy's home, with how often."""
+    try:
+        lines = (runtime.run_dir(copy.home) / LOG_NAME).read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        return {}
+    return {name: lines.count(name) for name in sorted(set(lines))}
+
+
+def new_mark() -> str:
+    """Return a word for one run that no other run has: texts and keys begin with it."""
+    return f"chaos-{time.time_ns():x}"
