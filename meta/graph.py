@@ -64,14 +64,14 @@ class _Progress:
         self._writing = writing
         self.may_be_written = False
 
-    async def connected(self) -> None:
+    async def begin(self) -> None:
         await self._writing()
         self.may_be_written = True
 
 
-async def _connected(_session: aiohttp.ClientSession, context: Any, _parameters: Any) -> None:
-    # from here on aiohttp writes at its own pace: the connection is the last point at which "nothing left" is certain
-    await context.trace_request_ctx.connected()
+async def _begin(_session: aiohttp.ClientSession, context: Any, _parameters: Any) -> None:
+    # called with the connection in hand, before the headers are written; an error here closes the connection and nothing leaves
+    await context.trace_request_ctx.begin()
 
 
 class Graph:
@@ -83,8 +83,7 @@ class Graph:
 
     def __init__(self, *, connections: int) -> None:
         tracing = aiohttp.TraceConfig()
-        tracing.on_connection_create_end.append(_connected)
-        tracing.on_connection_reuseconn.append(_connected)
+        tracing.on_request_headers_sent.append(_begin)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=_DNS_S),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),

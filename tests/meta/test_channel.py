@@ -155,6 +155,27 @@ def test_a_row_that_is_no_longer_ours_is_not_sent(at_sandbox: AtSandbox, sandbox
     run(scenario())
 
 
+def test_not_one_byte_leaves_before_it_is_said(at_sandbox: AtSandbox) -> None:
+    received, ended = bytearray(), asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.extend(await reader.read())
+        writer.close()
+        ended.set()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(listen, "127.0.0.1", 0)
+        async with rig(at_sandbox(graph_base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")) as own:
+            own.fenced = True
+            with pytest.raises(Fenced):
+                await own.send()
+            await asyncio.wait_for(ended.wait(), 5)
+            assert received == b""
+        server.close()
+
+    run(scenario())
+
+
 def test_sends_share_connections(at_sandbox: AtSandbox, sandbox: House) -> None:
     async def scenario() -> int:
         async with rig(at_sandbox()) as own:

@@ -151,7 +151,7 @@ class Town:
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the database directly."""
-        with closing(psycopg2.connect(self.settings.database_url)) as connection, connection.cursor() as cursor:
+        with closing(psycopg2.connect(self.settings.database_url)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
 
