@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.clock import monotonic
+from shared.crash_points import reach
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.kinds import kind_named
 from shared.logs import logger
@@ -119,6 +120,7 @@ class Acceptor:
         if not batch:
             return
         self._batch_size.observe(len(batch))
+        reach("accept.gathered")
         try:
             results = await self._store.call(messages.accept, [waiting.message for waiting in batch])
         except StoreUnavailable as error:
@@ -132,6 +134,7 @@ class Acceptor:
             for waiting in batch:
                 await self._commit([waiting])
         else:
+            reach("accept.committed")
             for waiting, result in zip(batch, results, strict=True):
                 if not result.replayed:
                     self._unhinted.setdefault(waiting.message.process_name, []).append(result.id)
@@ -150,6 +153,7 @@ class Acceptor:
     def _give(self, kind_name: str, ids: list[int]) -> None:
         try:
             self._hints.give(kind_named(kind_name), ids)
+            reach("accept.hinted")
             self.queue_reachable = True
         except QueueUnavailable as error:
             self._hints_lost.inc(len(ids))
