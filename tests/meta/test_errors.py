@@ -9,6 +9,7 @@ import pytest
 
 from meta.errors import RULES, Accepted, Kind, Reading, Refusal, Scope, Unclear, read, rule_of
 from meta.graph import Answer
+from tests.support.environment import REPOSITORY
 
 RETRY = {1, 2, 131000, 131016, 133004, 133015}
 THROTTLE = {4, 17, 32, 341, 613, 80007, 130429, 131048, 131056, 131057}
@@ -128,3 +129,12 @@ def test_waits_that_the_headers_ask_for(headers: dict[str, str], told_s: float |
 
 def test_unknown_codes_without_context_are_dead() -> None:
     assert rule_of(138000).kind is Kind.DEAD
+
+
+def test_the_document_says_what_the_table_says() -> None:
+    words = {Kind.RETRY: "retry", Kind.THROTTLE: "wait", Kind.PAUSE: "pause", Kind.DEAD: "dead"}
+    lines = (REPOSITORY / "docs" / "meta.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `") and line[3].isdigit()]
+    assert {code.strip("`"): (word, meaning) for code, word, _wait, meaning in cells} == {
+        str(code): (words[rule.kind], rule.meaning) for code, rule in RULES.items()
+    }
