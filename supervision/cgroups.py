@@ -123,10 +123,11 @@ def _sweep(above: Path) -> None:
     """Remove groups of homes that were killed and never started again. Young ones may be about to get their process."""
     old = time.time() - _YOUNG_S
     for base in above.glob("bulkhead-*"):
-        for group in (*(path for path in base.iterdir() if path.is_dir()), base):
-            with suppress(OSError):  # busy: somebody lives there
-                if group.stat().st_mtime < old:
-                    group.rmdir()
+        with suppress(PermissionError):  # another user's
+            for group in (*(path for path in base.iterdir() if path.is_dir()), base):
+                with suppress(OSError):  # busy: somebody lives there
+                    if group.stat().st_mtime < old:
+                        group.rmdir()
 
 
 def _mount_point() -> Path | None:

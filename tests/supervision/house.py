@@ -41,7 +41,7 @@ class House:
     def __init__(self, home: Path, variables: Mapping[str, str]) -> None:
         self.home = home
         servers = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1/0", "SANDBOX": "off"}
-        self.variables = dict(variables) | servers | {"PYTHONPATH": str(environment.REPOSITORY)}
+        self.variables = dict(variables) | servers | {"PYTHONPATH": os.pathsep.join(filter(None, [str(environment.REPOSITORY), os.environ.get("PYTHONPATH")]))}
         self.process: subprocess.Popen[bytes] | None = None
         self.earlier: list[subprocess.Popen[bytes]] = []
         self.output = home / "output"
