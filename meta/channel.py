@@ -9,7 +9,7 @@ from typing import Final
 
 from meta import errors, payloads
 from meta.accounts import Account, Accounts, Unusable
-from meta.errors import Accepted, Kind, Reading, Refusal, Scope, Unclear
+from meta.errors import Accepted, Kind, Reading, Refusal, Scope, Unclear, WaitLaw
 from meta.graph import Answer, Graph, Unwritten
 from meta.throttle import Throttle
 from shared.clock import monotonic
@@ -27,6 +27,7 @@ log = logger(__name__)
 
 UNUSABLE_S: Final = 5.0
 """How long a message waits for credentials that do not open; the connection heals by itself when they are mended."""
+_UNREACHABLE: Final = WaitLaw(base_s=1, growth=2, cap_s=5)
 _HELD_S: Final = 1.0
 """A message of a paused connection is due again this soon; the claim holds it for as long as the pause lasts."""
 _LAG_S: Final = 1.0
@@ -71,7 +72,9 @@ class MetaChannel:
             self._call_seconds.labels(message.connection_type).observe(monotonic() - started)
             return await self._of_reading(message, errors.read(reply))
         if isinstance(reply, Unwritten):
-            return self._failed(message, Retry(code="connection_failed", detail=reply.reason))
+            # nobody was asked, so no attempt is spent: an outage of the provider must not make dead letters of what was accepted
+            wait_s = self._throttle.refused(_keys(message)[1], _UNREACHABLE)
+            return self._failed(message, Retry(code="connection_failed", detail=reply.reason, after_s=wait_s, counts=False))
         return self._failed(message, InDoubt(code="no_answer", detail=reply.reason))
 
     async def look_up(self, doubt: Doubt) -> Outcome | None:

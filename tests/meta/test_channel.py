@@ -98,7 +98,7 @@ def test_what_surely_never_left_is_tried_again(at_sandbox: AtSandbox, sandbox: H
 
     outcome = run(scenario())
     assert isinstance(outcome, Retry), outcome
-    assert (outcome.code, outcome.counts) == ("connection_failed", True)
+    assert (outcome.code, outcome.counts) == ("connection_failed", False)
 
 
 def test_a_server_that_accepts_and_says_nothing_is_in_doubt_and_one_that_never_accepts_is_not(at_sandbox: AtSandbox) -> None:
