@@ -10,9 +10,8 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import uvloop
 from starlette.applications import Starlette
@@ -41,10 +40,12 @@ _CLOSE_S: Final = 3.0
 
 
 def run_child(kind_name: str, open_room: OpenRoom) -> int:
-    """Run one process of a kind until it is told to stop, and return its exit code (`ExitCode`).
+    """Run one process of a kind until it is told to stop, and leave with its exit code (`ExitCode`).
 
     Args:
         kind_name: row in `shared.kinds`. open_room: makes the kind's room; raises `SettingsInvalid` for what only the kind can check.
+    Returns:
+        The exit code, if nothing was started; otherwise the process ends in here.
     """
     kind = kind_named(kind_name)
     try:
@@ -65,10 +66,18 @@ def run_child(kind_name: str, open_room: OpenRoom) -> int:
     identity = replace(identity, process_incarnation=supervised.incarnation)
     logs.configure(level=settings.log_level, kind=kind_name, instance=identity.process_instance, incarnation=identity.process_incarnation)
     life = _Life(kind, settings, identity, supervised)
-    code = uvloop.run(life.run(open_room))
+    # the runner is never closed: that would wait for threads, and they for a server that may be frozen
+    code = asyncio.Runner(loop_factory=uvloop.new_event_loop).run(life.run(open_room))
     supervised.last_words(code, life.reason)
     supervised.close()
-    return code
+    return _leave(code)
+
+
+def _leave(code: ExitCode) -> NoReturn:
+    """End the process now, whatever its threads wait for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _complete(identity: ChildEnvironment, kind: ProcessKind, settings: Settings) -> ChildEnvironment:
@@ -195,10 +204,8 @@ class _Life:
             return
         log.error("crashed", exc_info=error, where=where)
         self._supervised.last_words(ExitCode.CRASH, f"{type(error).__name__} in {where}")
-        sys.stdout.flush()
-        sys.stderr.flush()
         # the state is undefined: nothing more runs here, the orchestrator ends our helpers and gives back what was in hand
-        os._exit(ExitCode.CRASH)
+        _leave(ExitCode.CRASH)
 
     async def _vouch(self) -> None:
         """Tell the orchestrator that every work loop makes progress, from the event loop itself."""
@@ -298,24 +305,28 @@ class _Life:
         impatient = asyncio.ensure_future(self._now.wait())
         await asyncio.wait({finishing, impatient}, timeout=left(by), return_when=asyncio.FIRST_COMPLETED)
         impatient.cancel()
-        if finishing.done() and finishing.result():
+        if finishing.done() and (error := finishing.exception()) is not None:
+            self._uncaught(error, "drain")
+        elif finishing.done() and finishing.result():
             self.reason = "drained"
             log.info("drain_finished")
             return ExitCode.OK
         finishing.cancel()
-        self.reason = "told to stop now" if self._now.is_set() else "drain deadline passed"
+        self.reason = "told to stop now" if self._now.is_set() else "something was left in hand" if finishing.done() else "drain deadline passed"
         log.warning("drain_incomplete", reason=self.reason)
         return ExitCode.DRAIN_DEADLINE
 
     async def _finish(self, by: float) -> bool:
-        # the public port first: requests under way are answered, new ones go to another instance
-        answered = [await server.stop(by) for server in self._servers[1:]]
-        return (self._room is None or await self._room.drain(by)) and all(answered)
+        """Take nothing new and finish what is in hand: requests under way and the room's work side by side, so that neither uses up the other's time."""
+        stops = [server.stop(by) for server in self._servers[1:]]
+        return all(await asyncio.gather(*stops, *([self._room.drain(by)] if self._room is not None else [])))
 
     async def _close(self, store: Store) -> None:
         if self._room is not None:
-            with suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(self._room.close(), _CLOSE_S)
+            except Exception as error:  # how this process ends is decided already; what was not given back ends with it
+                log.error("close_failed", exc_info=error)
         await self._child.cancel_tasks()
         for server in reversed(self._servers):
             await server.stop(monotonic())
