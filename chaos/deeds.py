@@ -34,6 +34,7 @@ class Vandal:
         copy: to what. seed: for the little that a schedule leaves open.
     Attributes:
         done: how often each fault was done. left_out: how often it could not be. kills: the senders that were killed, and when.
+        connections_cut: how many database connections were ended.
     """
 
     def __init__(self, copy: Copy, seed: int) -> None:
@@ -42,6 +43,7 @@ class Vandal:
         self.done: dict[str, int] = {}
         self.left_out: dict[str, int] = {}
         self.kills: list[Kill] = []
+        self.connections_cut = 0
         self._deeds: Mapping[Deed, Callable[[Step], Awaitable[None]]] = {
             "kill": self._kill,
             "kill_server": self._kill_server,
@@ -127,7 +129,7 @@ class Vandal:
         try:
             by = monotonic() + step.lasts_s
             while True:
-                await store.call(processes.cut_connections, step.target)
+                self.connections_cut += await store.call(processes.cut_connections, step.target)
                 if left(by) <= 0:
                     break
                 await asyncio.sleep(_CUT_EVERY_S)
@@ -149,7 +151,7 @@ class Vandal:
     async def _page(self, step: Step) -> None:
         details = FAULTS[step.fault].details
         devices = await self._copy.sandbox("GET", "web/devices")
-        linked = [device["id"] for device in devices.body["devices"] if device["phone"]] if devices and devices.status == 200 else []
+        linked = [device["device"] for device in devices.body["devices"] if device["phone"]] if devices and devices.status == 200 else []
         if not linked:
             raise NeverHappened("no page is linked")
         answer = await self._copy.sandbox("POST", f"web/devices/{linked[0]}/{details['order']}", body={"amount": details["amount"]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -43,7 +44,7 @@ class Load:
         mark: beginning of every text and key; unique to this run. rate: messages a second over all chats. chats: conversations on each connection.
         phone_indexes: the connections. company: the tenant.
     Attributes:
-        accepted: what was promised so far. asked: requests made. again: those that had to be made again.
+        accepted: what was promised so far. asked: requests made. reasons: why some had to be made again: no answer, or its status.
     """
 
     def __init__(self, copy: Copy, *, mark: str, rate: float, chats: int, phone_indexes: Sequence[int] = (0, 2, 3), company: str = "demo") -> None:
@@ -53,7 +54,13 @@ class Load:
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.accepted: list[Accepted] = []
-        self.asked = self.again = 0
+        self.asked = 0
+        self.reasons: Counter[str] = Counter()
+
+    @property
+    def again(self) -> int:
+        """How many requests had to be made again."""
+        return self.reasons.total()
 
     @property
     def chats(self) -> Sequence[Chat]:
@@ -108,7 +115,7 @@ class Load:
                 return Accepted(text=text, chat=chat.name, number=number, accepted_at=time.time(), id=str(answer.body["id"]), tries=tries)
             if answer is not None and answer.status < 500 and answer.status != 429:
                 raise ClientWronged(f"{text}: the API answered {answer.status}: {answer.body}")
-            self.again += 1
+            self.reasons["no answer" if answer is None else str(answer.status)] += 1
             await asyncio.sleep(random.uniform(*_AGAIN_S))  # noqa: S311 - dice, not secrets
 
 

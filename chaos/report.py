@@ -20,7 +20,7 @@ def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 1),
         "faults": {"done": dict(outcome.done), "left_out": dict(outcome.left_out), "crash_points": dict(outcome.crash_points)},
         "asked": outcome.asked,
-        "asked_again": outcome.again,
+        "asked_again": dict(outcome.again),
         "accepted": verdict.accepted,
         "arrived": verdict.arrived,
         "arrived_without_answer": verdict.unasked,
@@ -44,7 +44,7 @@ def table(outcome: Outcome) -> str:
     faults, points = sum(outcome.done.values()), sum(outcome.crash_points.values())
     rows: list[tuple[str, object, str]] = [
         ("faults done", faults + points, f"{faults} from outside, {points} at crash points, {sum(outcome.left_out.values())} left out: target away"),
-        ("requests", outcome.asked, f"{outcome.again} asked again with the same key"),
+        ("requests", outcome.asked, _again(outcome.again)),
         ("accepted", verdict.accepted, f"in {outcome.seconds:.0f} s"),
         ("arrived", verdict.arrived, f"{verdict.unasked} of them before the client had an answer" if verdict.unasked else ""),
         ("lost", len(verdict.lost), _some(f"{text} ({why})" for text, why in verdict.lost.items())),
@@ -64,6 +64,11 @@ def table(outcome: Outcome) -> str:
 
 def _faults(done: Mapping[str, int]) -> list[str]:
     return [f"{count:>5}  {name}" for name, count in sorted(done.items(), key=lambda pair: (-pair[1], pair[0]))]
+
+
+def _again(reasons: Mapping[str, int]) -> str:
+    why = ", ".join(f"{reason} ×{count}" for reason, count in sorted(reasons.items()))
+    return f"{sum(reasons.values())} asked again with the same key: {why}" if why else ""
 
 
 def _some(names: Iterable[str]) -> str:

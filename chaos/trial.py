@@ -41,6 +41,7 @@ class Outcome:
     """What a run came to.
 
     Attributes:
+        again: requests that had to be made again, by why.
         done, left_out: faults by name. crash_points: those that went off, with how often. settled: whether all that was accepted came to an end
             before the deadline. settle_s: seconds from the last fault until then.
     """
@@ -48,7 +49,7 @@ class Outcome:
     verdict: Verdict
     seconds: float
     asked: int
-    again: int
+    again: Mapping[str, int]
     done: Mapping[str, int]
     left_out: Mapping[str, int]
     crash_points: Mapping[str, int]
@@ -142,7 +143,7 @@ class Trial:
             verdict=judge(self._load.accepted, self._ledger.arrivals, standings, self.vandal.kills),
             seconds=monotonic() - self._began,
             asked=self._load.asked,
-            again=self._load.again,
+            again=self._load.reasons,
             done=self.vandal.done,
             left_out=self.vandal.left_out,
             crash_points=crash_points_of(self._copy),

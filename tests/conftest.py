@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -24,19 +24,27 @@ def pytest_configure() -> None:
     processes.adopt_orphans()
 
 
-_running: list[Servers] = []
-"""The suite's servers while they run; their helper processes come and go during any test, also one that does not use them."""
+class Running(Protocol):
+    """What runs for longer than one test."""
+
+    @property
+    def pids(self) -> set[int]:
+        """Its processes now."""
+
+
+running: list[Running] = []
+"""The suite's servers, and copies that a module shares, while they run; their processes come and go during any test, also one that does not use them."""
 
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """PostgreSQL and Redis; a server that cannot be started fails each test that needs it."""
     started = Servers()
-    _running.append(started)
+    running.append(started)
     try:
         yield started
     finally:
-        _running.remove(started)
+        running.remove(started)
         started.close()
 
 
@@ -48,7 +56,7 @@ def no_process_left() -> Iterator[None]:
     alive = processes.living_descendants()
     left = {pid: command for pid, command in alive.items() if pid not in before}
     if left:
-        of_servers = set[int]().union(*(servers.pids for servers in _running))
+        of_servers = set[int]().union(*(servers.pids for servers in running))
         # a database connection's process may have ended between the two looks
         left = {pid: command for pid, command in left.items() if pid not in of_servers and processes.is_alive(pid)}
     if left:

@@ -69,6 +69,6 @@ def latest_events(transaction: Transaction, process_name: str = "", *, most: int
     return transaction.rows("latest_process_events", process_name=process_name, most=most)
 
 
-def cut_connections(transaction: Transaction, slot: str) -> None:
-    """End every connection of a slot's processes, as a network does that breaks down; for chaos runs."""
-    transaction.execute("cut_connections", slot=slot)
+def cut_connections(transaction: Transaction, slot: str) -> int:
+    """End every connection of a slot's processes, as a network does that breaks down; for chaos runs. Returns how many."""
+    return transaction.execute("cut_connections", slot=slot)

@@ -28,8 +28,11 @@ class Bulkhead:
     """One copy of Bulkhead.
 
     Attributes:
+        program: the orchestrator's entry, from the repository's root.
         settings: what it is started with. log: file of the orchestrator's standard output and error. process: the orchestrator, once started.
     """
+
+    program = "orchestrator.py"
 
     def __init__(self, home: Path, variables: Mapping[str, str]) -> None:
         self.home = home
@@ -44,7 +47,7 @@ class Bulkhead:
         """Start the orchestrator; `wait_ready` waits for its children."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "orchestrator.py"],
+                [sys.executable, self.program],
                 cwd=environment.REPOSITORY,
                 env=environment.clean(**self.variables),
                 stdin=subprocess.DEVNULL,
@@ -58,7 +61,7 @@ class Bulkhead:
     def command(self, *words: str, within_s: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Run an operator's command (`status`, `restart`, …) against this copy and return what came of it."""
         return subprocess.run(
-            [sys.executable, "orchestrator.py", *words],
+            [sys.executable, self.program, *words],
             cwd=environment.REPOSITORY,
             env=environment.clean(**self.variables),
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,128 @@
+"""One running copy that several tests break, and one trial in it: load, what the test does meanwhile, and the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from chaos.calls import Calls
+from chaos.copy import Copy
+from chaos.load import Load
+from chaos.pages import link
+from chaos.plans import FAULTS, Step
+from chaos.program import OWN_COPY
+from chaos.report import table
+from chaos.trial import Outcome, Trial, new_mark
+from shared.process import runtime
+from tests.conftest import running, settings_variables
+from tests.support import environment, processes
+from tests.support.bulkhead import Bulkhead
+from tests.support.waiting import eventually_async
+
+Meanwhile = Callable[[Copy, Trial, Load], Awaitable[None]]
+
+EVERYWHERE = (0, 1, 2, 3)
+"""Phone indexes of company demo: all four connection types."""
+
+
+class Arena(Bulkhead):
+    """A copy that is linked once and broken by one test after the other."""
+
+    program = "tests/chaos/orchestrator_with_low_ceiling.py"
+
+    @property
+    def pids(self) -> set[int]:  # type: ignore[override]  # for the suite's watch over processes: all of them, whatever slot
+        """Every process of this copy now."""
+        return {*self.alive(), *(processes.living_descendants(self.process.pid) if self.process else ())}
+
+    def trial(self, meanwhile: Meanwhile, *, rate: float = 25.0, chats: int = 4, phone_indexes: tuple[int, ...] = EVERYWHERE) -> tuple[Outcome, Load]:
+        """Let messages flow while `meanwhile` runs, until all that was accepted came to an end, and return the outcome and the load."""
+
+        async def scenario() -> tuple[Outcome, Load]:
+            async with Calls() as calls:
+                copy = Copy(self.home, self.variables, environment.clean(), calls)
+                await copy.join()
+                mark = new_mark()
+                load = Load(copy, mark=mark, rate=rate, chats=chats, phone_indexes=phone_indexes)
+                trial = Trial(copy, load, [], mark=mark, settle_s=90.0)
+                return await trial.run(lambda: meanwhile(copy, trial, load)), load
+
+        return asyncio.run(scenario())
+
+    def link(self) -> None:
+        """Scan the session's code."""
+
+        async def scan() -> None:
+            async with Calls() as calls:
+                copy = Copy(self.home, self.variables, environment.clean(), calls)
+                await copy.join()
+                await link(copy)
+
+        asyncio.run(scan())
+
+    def happened(self, kind: str, event: str) -> list[dict[str, Any]]:
+        """Return what the orchestrator wrote into its journal about a kind's processes."""
+        lines = runtime.events_file(self.home).read_text().splitlines()
+        return [entry for entry in map(json.loads, lines) if entry["event"] == event and entry["kind"] == kind]
+
+    async def restart(self, target: str) -> subprocess.CompletedProcess[str]:
+        """Run the operator's command, beside the load."""
+        return await asyncio.to_thread(self.command, "restart", target, within_s=90.0)
+
+
+@contextmanager
+def open_arena(**variables: object) -> Iterator[Arena]:
+    """A copy, started, ready and registered as one that outlives a test."""
+    home = Path(tempfile.mkdtemp(prefix="bh-"))
+    arena = Arena(home, settings_variables(home) | environment.as_environ({**OWN_COPY, **variables}))
+    running.append(arena)
+    try:
+        arena.start().wait_ready()
+        yield arena
+    finally:
+        arena.close()
+        running.remove(arena)
+        shutil.rmtree(home)
+
+
+async def do(trial: Trial, fault: str, target: str, lasts_s: float = 0.0) -> None:
+    """Do one fault now, and fail when its target was not there."""
+    assert target in FAULTS[fault].targets
+    await trial.vandal.do(Step(at_s=0.0, fault=fault, target=target, lasts_s=lasts_s))
+    assert trial.vandal.done.get(fault), f"{fault} found nobody to hit"
+
+
+async def replaced(copy: Copy, slot: str, before: int, within_s: float = 40.0) -> None:
+    """Wait until another process than `before` serves a slot."""
+
+    async def is_other() -> bool:
+        return copy.pid(slot) not in (None, before) and await copy.is_ready(slot)
+
+    await eventually_async(is_other, within_s, f"{slot} is served by another process", poll_s=0.05)
+
+
+async def more_accepted(load: Load, count: int, within_s: float = 30.0) -> None:
+    """Wait until so many more messages are accepted."""
+    wanted = len(load.accepted) + count
+
+    async def there() -> bool:
+        load.raise_if_failed()
+        return len(load.accepted) >= wanted
+
+    await eventually_async(there, within_s, lambda: f"{wanted} messages are accepted; {len(load.accepted)} are", poll_s=0.02)
+
+
+def require_clean(outcome: Outcome) -> None:
+    """Fail with the whole table unless nothing was lost, doubled, reordered, held or left open."""
+    verdict = outcome.verdict
+    assert verdict.is_clean, table(outcome)
+    assert outcome.settled, table(outcome)
+    assert not (verdict.held or verdict.behind or verdict.parked or verdict.in_doubt), table(outcome)
+    assert verdict.arrived >= verdict.accepted > 0, table(outcome)

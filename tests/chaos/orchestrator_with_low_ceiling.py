@@ -1,0 +1,23 @@
+"""The orchestrator with the browser process's memory ceiling at a height that a test can reach in seconds; everything else as it is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from embedded import addresses
+from shared.kinds import KINDS
+from supervision.commands.context import Context
+from supervision.commands.entry import main
+from supervision.law import Policy
+
+SOFT_MB, HARD_MB = 800, 1600
+
+if __name__ == "__main__":
+    rows = [replace(row, memory_soft_mb=SOFT_MB, memory_hard_mb=HARD_MB) if row.name == "webdriver" else row for row in KINDS]
+    context = Context(environ=os.environ, rows=rows, entries=Path(__file__).parents[2], embedded=addresses, policy=Policy())
+    sys.exit(main(sys.argv[1:], context))
