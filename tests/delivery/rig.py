@@ -205,3 +205,16 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+Answers = dict[int, list[Outcome]]
+
+
+def answering(answers: Answers) -> Script:
+    """Return a channel that gives a row's answers one after the other, and takes it then."""
+
+    async def behave(message: OutboundMessage, _: object) -> Outcome:
+        left = answers.get(message.id)
+        return left.pop(0) if left else Sent(provider_id=f"p-{message.id}")
+
+    return Script(behave)

@@ -1,0 +1,216 @@
+"""Claim, send, settle while the database goes away, answers late or is small, and while the process drains. The channel is a script."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shared.clock import monotonic
+from shared.delivery.channel import RecordToken
+from shared.messages import OutboundMessage, Outcome, Retry, Sent
+from tests.delivery.rig import Gate, Process, Script, answering, cancelled, run, soon
+from tests.store.rig import Ground, away, open_store
+from tests.support.servers import Servers
+from tests.support.waiting import eventually_async
+
+
+class TestDatabaseAway:
+    def test_an_outcome_is_kept_until_the_database_is_back_and_written_once(self, ground: Ground, servers: Servers) -> None:
+        ids = ground.accept("a", "b")
+
+        async def scenario() -> None:
+            gate = Gate()
+            async with Process(ground, Script(gate)) as process:
+                process.dispatcher.offer(ids)
+                await soon(lambda: process.channel.in_flight == 2, "both are being sent")
+                with away(servers.database_server_url, ground.url):
+                    gate.open()
+                    lost = process.store.stats.discarded
+                    await soon(lambda: process.store.stats.discarded > lost, "a settlement was tried")
+                    assert sorted(process.channel.taken) == ids
+                await process.until(ids, "sent")
+                assert len(process.channel.asked) == 2
+
+        run(scenario())
+        assert [ground.history(row_id) for row_id in ids] == [["queued", "sending", "sent"]] * 2
+
+    def test_claims_go_on_when_the_database_is_back(self, ground: Ground, servers: Servers) -> None:
+        ids = ground.accept("a", "b")
+
+        async def scenario() -> None:
+            async with Process(ground, Script()) as process:
+                with away(servers.database_server_url, ground.url):
+                    process.dispatcher.offer(ids)
+                    await process.relay.look()
+                await process.until(ids, "sent")
+
+        run(scenario())
+
+    def test_a_settlement_whose_commit_was_lost_is_written_once(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+
+        async def scenario() -> None:
+            store = open_store(ground.url, query_s=0.4)
+            async with Process(ground, Script(), store=store) as process:
+                with slow:
+                    process.dispatcher.offer([row_id])
+                    await soon(lambda: store.stats.deadlines_passed > 0, "the commit's answer was given up")
+                await process.until([row_id], "sent")
+                await soon(lambda: process.dispatcher.sent == 1, "the settlement is known")
+                assert len(process.channel.asked) == 1
+
+        with ground.slow_commits("sent") as slow:
+            run(scenario())
+        assert ground.history(row_id) == ["queued", "sending", "sent"]
+
+    def test_a_row_whose_retry_is_not_known_to_be_written_is_not_claimed_again(self, ground: Ground) -> None:
+        """Else the repeated settlement of the first attempt would undo the second one, and the third would be a duplicate."""
+        (row_id,) = ground.accept("a")
+
+        async def scenario() -> None:
+            store = open_store(ground.url, query_s=0.4)
+            async with Process(ground, answering({row_id: [Retry(code="busy", after_s=0.0)]}), store=store) as process:
+
+                async def keep_offering() -> None:
+                    while True:
+                        process.dispatcher.offer([row_id])
+                        await asyncio.sleep(0.001)
+
+                with slow:
+                    process.dispatcher.offer([row_id])
+                    await soon(lambda: store.stats.deadlines_passed > 0, "the commit's answer was given up")
+                    offering = asyncio.create_task(keep_offering())
+                await process.until([row_id], "sent")
+                await cancelled(offering)
+                assert process.channel.attempts(row_id) == [1, 2]
+                assert process.channel.taken == [row_id]
+
+        with ground.slow_commits("queued") as slow:
+            run(scenario())
+
+    def test_a_claim_whose_commit_was_lost_leaves_no_row_behind(self, ground: Ground) -> None:
+        """The commit goes through at the server after we gave up: the row is ours without our knowing."""
+        ids = ground.accept("a", "b", "a")
+
+        async def scenario() -> None:
+            store = open_store(ground.url, query_s=0.4)
+            async with Process(ground, Script(), store=store) as process:
+                with slow:
+                    process.dispatcher.offer(ids)
+                    await soon(lambda: store.stats.deadlines_passed > 0, "the claim's answer was given up")
+                    # also looked for while the commit is still under way
+                    await asyncio.sleep(0.5)
+                    assert process.channel.asked == []
+                await process.until(ids, "sent")
+                assert sorted(process.channel.taken) == ids
+
+        with ground.slow_commits("sending") as slow:
+            run(scenario())
+        assert [ground.row(row_id)["attempt"] for row_id in ids] == [1, 1, 1]
+
+    def test_a_token_that_cannot_be_stored_means_unsent(self, ground: Ground, servers: Servers) -> None:
+        (row_id,) = ground.accept("a")
+
+        async def behave(message: OutboundMessage, record_token: RecordToken) -> Outcome:
+            if not message.token and len(script.asked) == 1:
+                with away(servers.database_server_url, ground.url):
+                    await record_token("lost")
+                raise AssertionError("a token that was not stored must stop the send")
+            return Sent(provider_id="p")
+
+        script = Script(behave, token_at_claim=False)
+
+        async def scenario() -> None:
+            async with Process(ground, script) as process:
+                process.dispatcher.offer([row_id])
+                await process.until([row_id], "sent")
+
+        run(scenario())
+        assert script.attempts(row_id) == [1, 1]
+        assert ground.history(row_id) == ["queued", "sending", "queued", "sending", "sent"]
+        assert ground.row(row_id)["token"] == ""
+
+
+class TestDrain:
+    def test_it_finishes_what_is_in_hand_and_claims_nothing_more(self, ground: Ground) -> None:
+        in_hand, behind, other = ground.accept("a", "a", "b")
+
+        async def scenario() -> None:
+            gate = Gate()
+            async with Process(ground, Script(gate), in_flight=1) as process:
+                process.dispatcher.offer([in_hand, behind, other])
+                await soon(lambda: process.channel.in_flight == 1, "the first is being sent")
+                draining = asyncio.create_task(process.dispatcher.drain(monotonic() + 10))
+                await asyncio.sleep(0.05)
+                assert not draining.done()
+                assert process.dispatcher.room == 0
+                process.dispatcher.offer([other])
+                gate.open()
+                assert await draining
+                assert await process.relay.look() == 0
+                assert process.channel.taken == [in_hand]
+
+        run(scenario())
+        assert [ground.state(row_id) for row_id in (in_hand, behind, other)] == ["sent", "queued", "queued"]
+
+    def test_it_ends_at_its_deadline(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+
+        async def scenario() -> None:
+            async with Process(ground, Script(Gate())) as process:
+                process.dispatcher.offer([row_id])
+                await soon(lambda: process.channel.in_flight == 1, "it is being sent")
+                started = monotonic()
+                assert not await process.dispatcher.drain(started + 0.3)
+                assert 0.3 <= monotonic() - started < 1.0
+
+        run(scenario())
+        assert ground.state(row_id) == "sending"
+
+    def test_with_nothing_in_hand_it_is_done(self, ground: Ground) -> None:
+        async def scenario() -> None:
+            async with Process(ground, Script()) as process:
+                assert await process.dispatcher.drain(monotonic() + 5)
+
+        run(scenario())
+
+    def test_a_claim_under_way_is_waited_for(self, ground: Ground) -> None:
+        """What it brings is in hand, and would be left to doubt by a process that thinks it has nothing."""
+        (row_id,) = ground.accept("a")
+
+        async def scenario() -> None:
+            async with Process(ground, Script()) as process:
+                with slow:
+                    process.dispatcher.offer([row_id])
+
+                    async def claiming() -> object:
+                        return await asyncio.to_thread(slow.waiting)
+
+                    await eventually_async(claiming, 10, "the claim is under way")
+                    draining = asyncio.create_task(process.dispatcher.drain(monotonic() + 10))
+                    await asyncio.sleep(0.05)
+                    assert not draining.done()
+                assert await draining
+                assert process.channel.taken == [row_id]
+
+        with ground.slow_commits("sending") as slow:
+            run(scenario())
+        assert ground.state(row_id) == "sent"
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_small_pool_is_enough(ground: Ground, limit: int) -> None:
+    """Claims, settlements and tokens share it without waiting for each other in a circle."""
+    ids = ground.accept(*(f"chat-{number}" for number in range(20)))
+
+    async def scenario() -> None:
+        async def behave(message: OutboundMessage, record_token: RecordToken) -> Outcome:
+            await record_token(f"t-{message.id}")
+            return Sent(provider_id="p")
+
+        async with Process(ground, Script(behave, token_at_claim=False), store=open_store(ground.url, limit=limit)) as process:
+            process.dispatcher.offer(ids)
+            await process.until(ids, "sent")
+
+    run(scenario())

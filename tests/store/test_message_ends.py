@@ -1,0 +1,268 @@
+"""Outbound messages in PostgreSQL after the send: reclaim, doubt, lost hints, and what the API reads."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from shared.messages import InboundMessage
+from shared.states import MessageState
+from shared.store import inbound, messages, processes
+from shared.store.processes import Heartbeat
+from tests.store.rig import Ground, query
+
+QUEUED, SENDING, IN_DOUBT, SENT, FAILED = (
+    MessageState.QUEUED,
+    MessageState.SENDING,
+    MessageState.IN_DOUBT,
+    MessageState.SENT,
+    MessageState.FAILED,
+)
+HOUR = timedelta(hours=1)
+
+
+class TestReclaim:
+    def test_without_a_token_it_is_known_unsent_and_with_one_in_doubt(self, ground: Ground) -> None:
+        unsent, unknown, other = ground.accept("a", "b", "c")
+        ground.claim([unsent, unknown], token_at_claim=False)
+        ground.store.run(messages.record_token, message_id=unknown, incarnation="meta-0.a", token="t")
+        ground.claim([other], incarnation="meta-1.b")
+
+        rows = ground.store.run(messages.reclaim, incarnation="meta-0.a")
+
+        assert [(row["id"], row["state"], row["process_name"]) for row in rows] == [(unsent, "queued", "meta"), (unknown, "in_doubt", "meta")]
+        assert ground.state(other) == "sending"
+        assert ground.row(unknown)["in_doubt_at"] is not None
+        assert ground.history(unsent) == ["queued", "sending", "queued"]
+
+    def test_the_flight_record_knows_more(self, ground: Ground) -> None:
+        stages = {"CLAIMED": "", "WRITING": "", "SENT": "wamid.1", "UNSENT": "busy", "DEAD": "131026"}
+        ids = dict(zip([*stages, "absent"], ground.accept(*"abcdef"), strict=True))
+        ground.claim(list(ids.values()))
+        flights = [{"id": ids[stage], "stage": stage, "text": text} for stage, text in stages.items()]
+
+        ground.store.run(messages.reclaim, incarnation="meta-0.a", flights=flights, recorded=True)
+
+        found = {stage: ground.row(row_id) for stage, row_id in ids.items()}
+        assert {stage: (row["state"], row["error_code"], row["attempt"]) for stage, row in found.items()} == {
+            "CLAIMED": ("queued", "process_died", 0),
+            "absent": ("queued", "process_died", 0),
+            "WRITING": ("in_doubt", "process_died", 1),
+            "SENT": ("sent", "", 1),
+            "UNSENT": ("queued", "busy", 1),
+            "DEAD": ("failed", "131026", 1),
+        }
+        assert found["SENT"]["provider_id"] == "wamid.1"
+        assert found["SENT"]["sent_at"] is not None
+        assert [ground.history(row_id)[-1] for row_id in ids.values()] == [row["state"] for row in found.values()]
+
+    def test_the_row_that_a_process_died_on_twice_is_parked_and_its_neighbours_go_on(self, ground: Ground) -> None:
+        poison, neighbour = ground.accept("a", "b")
+        for life in range(2):
+            ground.claim([poison, neighbour], incarnation=f"meta-0.{life}")
+            assert ground.state(poison) == "sending"
+            ground.store.run(messages.reclaim, incarnation=f"meta-0.{life}", flights=[], recorded=True, active_row=poison)
+        assert (ground.state(poison), ground.row(poison)["error_code"], ground.row(poison)["deaths"]) == ("failed", "poison", 2)
+        assert (ground.state(neighbour), ground.row(neighbour)["deaths"]) == ("queued", 0)
+
+    def test_it_is_idempotent(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+        ground.claim([row_id])
+        assert len(ground.store.run(messages.reclaim, incarnation="meta-0.a")) == 1
+        before = ground.row(row_id)
+        assert ground.store.run(messages.reclaim, incarnation="meta-0.a") == []
+        assert ground.row(row_id) == before
+
+    def test_held_by(self, ground: Ground) -> None:
+        first, second = ground.accept("a", "b")
+        ground.claim([first])
+        ground.claim([second], incarnation="meta-1.b")
+        assert ground.store.run(messages.held_by, incarnation="meta-0.a") == [first]
+
+    def heartbeat(self, ground: Ground, incarnation: str, age_s: float) -> None:
+        ground.store.run(
+            processes.write_heartbeat,
+            Heartbeat(
+                process_name="meta",
+                instance=int(incarnation[5]),
+                status="ready",
+                uptime_s=1,
+                memory_mb=1,
+                connections=1,
+                pid=1,
+                host="h",
+                incarnation=incarnation,
+            ),
+        )
+        query(
+            ground.url,
+            "UPDATE process_health SET last_heartbeat = now() - make_interval(secs => %(age)s) WHERE incarnation = %(who)s",
+            age=age_s,
+            who=incarnation,
+        )
+
+    def test_the_silent_are_abandoned_and_the_living_are_not(self, ground: Ground) -> None:
+        ids = ground.accept("a", "b", "c")
+        for number, row_id in enumerate(ids):
+            ground.claim([row_id], incarnation=f"meta-{number}.x")
+            ground.set(row_id, "claimed_at = now() - interval '90 seconds'")
+        self.heartbeat(ground, "meta-0.x", 5)
+        self.heartbeat(ground, "meta-1.x", 61)
+        assert sorted(ground.store.run(messages.abandoned_incarnations, silent_s=60.0)) == ["meta-1.x", "meta-2.x"]
+
+    def test_a_fresh_claim_is_nobodys_death(self, ground: Ground) -> None:
+        """A process that has just started may have written no heartbeat yet."""
+        (row_id,) = ground.accept("a")
+        ground.claim([row_id])
+        assert ground.store.run(messages.abandoned_incarnations, silent_s=60.0) == []
+
+
+class TestDoubt:
+    def doubtful(self, ground: Ground, chat: str = "a") -> int:
+        (row_id,) = ground.accept(chat)
+        ground.claim([row_id])
+        ground.settle(row_id, IN_DOUBT, code="no_answer")
+        return row_id
+
+    def test_what_reconciliation_sees(self, ground: Ground) -> None:
+        row_id = self.doubtful(ground)
+        ground.set(row_id, "in_doubt_at = now() - interval '7 seconds'")
+        query(ground.url, "UPDATE companies SET in_doubt_policy = 'hold'")
+        (doubt,) = ground.store.run(messages.in_doubt, kind="meta", most=10)
+        assert doubt.message.id == row_id
+        assert doubt.message.token == f"bulkhead:{row_id}:1"
+        assert 7.0 <= doubt.doubt_s < 30.0
+        assert doubt.policy == "hold"
+        assert ground.store.run(messages.in_doubt, kind="webdriver", most=10) == []
+
+    def test_the_longest_in_doubt_first(self, ground: Ground) -> None:
+        first, second = self.doubtful(ground, "a"), self.doubtful(ground, "b")
+        ground.set(second, "in_doubt_at = now() - interval '1 minute'")
+        assert [doubt.message.id for doubt in ground.store.run(messages.in_doubt, kind="meta", most=10)] == [second, first]
+
+    def test_held_rows_are_a_humans(self, ground: Ground) -> None:
+        row_id = self.doubtful(ground)
+        assert ground.store.run(messages.hold, message_id=row_id, attempt=1, code="no_evidence", incarnation="x")
+        assert not ground.store.run(messages.hold, message_id=row_id, attempt=1, code="no_evidence", incarnation="x")
+        assert ground.store.run(messages.in_doubt, kind="meta", most=10) == []
+        assert ground.history(row_id) == ["queued", "sending", "in_doubt", "in_doubt"]
+
+    def test_a_doubt_is_resolved_once(self, ground: Ground) -> None:
+        row_id = self.doubtful(ground)
+        assert ground.store.run(messages.resolve, message_id=row_id, attempt=1, state=SENT, code="proved", incarnation="x", provider_id="p")
+        assert not ground.store.run(messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="late", incarnation="x")
+        row = ground.row(row_id)
+        assert (row["state"], row["provider_id"], row["in_doubt_at"]) == ("sent", "p", None)
+        assert row["sent_at"] is not None
+
+    def test_what_was_found_out_about_an_earlier_attempt_does_not_decide_about_this_one(self, ground: Ground) -> None:
+        """Two processes reconcile side by side; one of them may come late, when the row is in doubt again about another send."""
+        row_id = self.doubtful(ground)
+        assert ground.store.run(messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="evidence_unsent", incarnation="quick")
+        ground.claim([row_id])
+        ground.settle(row_id, IN_DOUBT, code="no_answer")
+
+        assert not ground.store.run(messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="evidence_unsent", incarnation="slow")
+        assert not ground.store.run(messages.hold, message_id=row_id, attempt=1, code="no_evidence", incarnation="slow")
+        assert ground.state(row_id) == "in_doubt"
+
+
+class TestDue:
+    def due(self, ground: Ground, grace_s: float = 1.0, most: int = 10) -> list[int]:
+        return ground.store.run(messages.due, kind="meta", grace_s=grace_s, most=most)
+
+    def test_rows_whose_hint_must_be_lost(self, ground: Ground) -> None:
+        first, second, young = ground.accept("a", "b", "c")
+        for row_id in (first, second):
+            ground.set(row_id, "created_at = now() - interval '2 seconds'")
+        assert self.due(ground) == [first, second]
+        assert self.due(ground, most=1) == [first]
+        ground.set(young, "created_at = now() - interval '2 seconds'")
+        assert self.due(ground) == [first, second, young]
+
+    def test_only_heads_and_only_when_their_wait_is_over(self, ground: Ground) -> None:
+        head, behind, waiting = ground.accept("a", "a", "b")
+        for row_id in (head, behind, waiting):
+            ground.set(row_id, "created_at = now() - interval '1 hour'")
+        ground.set(waiting, "not_before = now() + interval '1 hour'")
+        assert self.due(ground) == [head]
+        ground.set(waiting, "not_before = now() - interval '1 millisecond'")
+        assert self.due(ground) == [head, waiting]
+
+
+class TestReading:
+    def test_a_companys_messages_are_its_own(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+        ground.claim([row_id])
+        ground.settle(row_id, SENT, provider_id="wamid.1")
+        other = ground.connect("globex")
+
+        assert ground.store.run(messages.by_id, "acme", row_id) is not None
+        assert ground.store.run(messages.by_id, "globex", row_id) is None
+
+        def quotable(quoted: str, **fields: Any) -> str | None:
+            where: dict[str, Any] = {"company_id": "acme", "connection_id": ground.connection, "chat_id": "a"} | fields
+            return ground.store.run(messages.quotable, quoted=quoted, **where)
+
+        assert quotable(str(row_id)) == quotable("wamid.1") == "wamid.1"
+        assert quotable("wamid.1", company_id="globex", connection_id=other) is None
+        assert quotable("wamid.1", connection_id=other) is None
+        assert quotable("wamid.1", chat_id="b") is None
+        assert quotable(str(row_id), company_id="globex") is None
+        assert quotable("9" * 40) is None
+        assert quotable("-1") is None
+
+    def test_what_came_in_can_be_quoted(self, ground: Ground) -> None:
+        self.receive(ground, "in.1", "a")
+        found = ground.store.run(messages.quotable, company_id="acme", connection_id=ground.connection, chat_id="a", quoted="in.1")
+        assert found == "in.1"
+
+    def receive(self, ground: Ground, provider_id: str, chat: str, **fields: Any) -> None:
+        message = InboundMessage(
+            connection_id=ground.connection,
+            provider_id=provider_id,
+            chat_id=chat,
+            sender=chat,
+            type="text",
+            content={"body": "hi"},
+            at=datetime.now(UTC),
+            **fields,
+        )
+        ground.store.run(inbound.insert, [(message, None)])
+
+    @pytest.mark.parametrize("most", [1, 2, 3, 5, 7])
+    def test_paging_through_a_chat_shows_every_message_once(self, ground: Ground, most: int) -> None:
+        """Many share one instant, since a batch is one transaction: then the id decides."""
+        expected = [("out", row_id) for row_id in ground.accept("a", "a", "a", "a", "b")[:4]]
+        self.receive(ground, "in.1", "a")
+        self.receive(ground, "in.2", "a", from_me=True)
+        self.receive(ground, "in.3", "b")
+        expected += [("out", row_id) for row_id in ground.accept("a", "a", "a")]
+        inbound_ids = [row["id"] for row in query(ground.url, "SELECT id FROM inbound_messages WHERE chat_id = 'a' ORDER BY id")]
+        expected += [("in", inbound_ids[0]), ("out", inbound_ids[1])]
+        expected.sort(key=lambda entry: entry[1])
+
+        seen: list[tuple[str, int]] = []
+        before = (datetime.now(UTC) + HOUR, 2**62)
+        while page := ground.store.run(messages.chat_page, company_id="acme", chat_id="a", before=before, most=most):
+            seen += [(row["direction"], row["id"]) for row in page]
+            before = (page[-1]["created_at"], page[-1]["id"])
+            assert len(page) <= most
+        assert seen == expected[::-1]
+        assert all(later > earlier for earlier, later in pairwise(row_id for _, row_id in reversed(seen)))
+
+    def test_another_companys_chat_of_the_same_name_is_not_shown(self, ground: Ground) -> None:
+        ground.accept("a")
+        self.receive(ground, "in.1", "a")
+        ground.connect("globex")
+        assert ground.store.run(messages.chat_page, company_id="globex", chat_id="a", before=(datetime.now(UTC) + HOUR, 2**62), most=10) == []
+
+    def test_queue_depth(self, ground: Ground) -> None:
+        ids = ground.accept("a", "b", "c")
+        ground.claim(ids[:1])
+        ground.set(ids[1], "created_at = now() - interval '1 hour'")
+        depth = {row["state"]: (row["messages"], round(row["oldest_s"] / 60)) for row in ground.store.run(messages.queue_depth)}
+        assert depth == {"queued": (2, 60), "sending": (1, 0)}
