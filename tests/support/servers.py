@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 
 import psycopg2
 import redis
-from psycopg2 import sql
+from psycopg2 import errors, sql
 
 from embedded import addresses, postgres
 from shared.settings import Settings
 from shared.store import migrate
 from tests.support.entry import Entry
+from tests.support.waiting import eventually
 
 _numbers = itertools.count()
 
@@ -95,7 +96,13 @@ class Servers:
 
     def drop_database(self, name: str) -> None:
         """Remove a database that `new_database` made, ending who is still connected."""
-        self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+        def dropped() -> bool:
+            self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+            return True
+
+        # the server's own vacuum may be in it for a moment, and only a superuser may end that
+        eventually(dropped, 20, f"database {name} is dropped", ignoring=(errors.InsufficientPrivilege, errors.ObjectInUse))
 
     def new_redis(self) -> str:
         """Return the address of a Redis database with nothing in it."""
