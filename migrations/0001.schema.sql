@@ -202,6 +202,7 @@ CREATE TABLE process_events (
     UNIQUE (boot_id, seq)
 );
 CREATE INDEX process_events_by_process ON process_events (process_name, at DESC);
+CREATE INDEX process_events_slot_free ON process_events (incarnation) WHERE event = 'slot_free';
 
 -- Healthy under 30 s, degraded under 60 s, else down; a process that never started has no row and is down.
 CREATE FUNCTION heartbeat_status(last_heartbeat timestamptz) RETURNS text LANGUAGE sql STABLE AS $$

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,7 @@ class Keeper:
         self._store, self._reader, self._run_dir = store, JournalReader(home), runtime.run_dir(home)
         self._events = metrics.counter("supervision_events", "Events of the orchestrator that were written down.")
         self._reclaimed = metrics.counter("reclaimed_messages", "Messages given back after a death.")
+        self._reading = asyncio.Lock()
 
     @property
     def position(self) -> int:
@@ -64,20 +66,22 @@ class Keeper:
 
     async def catch_up(self) -> None:
         """Deal with everything new. Raises `StoreUnavailable`; what was not written is then read again."""
-        while entries := self._reader.read(_BATCH):
-            try:
-                kept = await self._store.call(keep, self._run_dir, entries)
-            except BaseException:
-                self._reader.rewind()
-                raise
-            reach("keeper.kept")
-            for entry in entries:
-                if entry.event is SupervisionEvent.SLOT_FREE and entry.incarnation:
-                    forget(self._run_dir, entry.incarnation)
-            reach("keeper.forgotten")
-            self._reader.commit(entries[-1].seq)
-            self._events.inc(kept.events)
-            self._reclaimed.inc(kept.reclaimed)
+        # one at a time: a failed batch is read again from the position, which the other one must not have moved past it
+        async with self._reading:
+            while entries := self._reader.read(_BATCH):
+                try:
+                    kept = await self._store.call(keep, self._run_dir, entries)
+                except BaseException:
+                    self._reader.rewind()
+                    raise
+                reach("keeper.kept")
+                for entry in entries:
+                    if entry.event is SupervisionEvent.SLOT_FREE and entry.incarnation:
+                        forget(self._run_dir, entry.incarnation)
+                reach("keeper.forgotten")
+                self._reader.commit(entries[-1].seq)
+                self._events.inc(kept.events)
+                self._reclaimed.inc(kept.reclaimed)
 
     def close(self) -> None:
         """Close the journal."""

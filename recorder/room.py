@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from recorder import demo
 from recorder.keeper import Keeper
+from recorder.silence import Silence
 from shared.clock import monotonic, utc_now
 from shared.delivery.reclaim import reclaim
 from shared.errors import StoreUnavailable
@@ -31,9 +32,10 @@ START_WAIT_S: Final = 15.0
 _RETRY_S: Final = 0.5
 _JOURNAL_S: Final = 1.0
 _WANTED_S: Final = 1.0
-_ABANDONED_S: Final = 10.0
+_PROVED_S: Final = 1.0
+_SILENCE_S: Final = 10.0
 SILENT_S: Final = 60.0
-"""Silence in the heartbeat table after which an incarnation of another host counts as dead; the same limit makes its status `down`."""
+"""Silence in the heartbeat table after which an incarnation of another host is watched; the same limit makes its status `down`."""
 _SNAPSHOT_FRESH_S: Final = 5.0
 
 
@@ -50,6 +52,8 @@ class RecorderRoom:
         self._schema = asyncio.Event()
         self._problem = "not tried yet"
         self._wanted: list[str] = []
+        # time for the living to write again after an outage of the database
+        self._silence = Silence(for_s=2 * self._settings.heartbeat_s + 5.0, gap_s=3 * _SILENCE_S)
         child.pokes.append(self._poked.set)
 
     async def start(self) -> None:
@@ -62,7 +66,8 @@ class RecorderRoom:
         for name, interval_s, work in (
             ("journal", _JOURNAL_S, self._keeper.catch_up),
             ("wanted", _WANTED_S, self._tell_wanted),
-            ("abandoned", _ABANDONED_S, self._reclaim_abandoned),
+            ("proved-dead", _PROVED_S, self._reclaim_proved_dead),
+            ("silent", _SILENCE_S, self._reclaim_silent),
             ("orchestrator-heartbeat", self._settings.heartbeat_s, self._write_orchestrator),
         ):
             self._child.spawn(self._repeat(interval_s, work, poked=self._poked if name == "journal" else None), name)
@@ -123,9 +128,18 @@ class RecorderRoom:
         # said again each time: a new orchestrator hears it within a second
         self._child.supervised.wanted(self._wanted)
 
-    async def _reclaim_abandoned(self) -> None:
-        for incarnation in await self._store.call(messages.abandoned_incarnations, silent_s=SILENT_S):
-            await self._store.call(partial(reclaim, why="heartbeat_silent"), runtime.run_dir(self._settings.bulkhead_home), incarnation)
+    async def _reclaim_proved_dead(self) -> None:
+        """Give back what came into a dead incarnation's hand after it was reclaimed: its last claim was still being committed."""
+        for incarnation in await self._store.call(processes.proved_dead):
+            await self._reclaim(incarnation, "slot_free")
+
+    async def _reclaim_silent(self) -> None:
+        silent_s = max(SILENT_S, 3 * self._settings.heartbeat_s)
+        for incarnation in self._silence.judge(await self._store.call(messages.abandoned_incarnations, silent_s=silent_s)):
+            await self._reclaim(incarnation, "heartbeat_silent")
+
+    async def _reclaim(self, incarnation: str, why: str) -> None:
+        await self._store.call(partial(reclaim, why=why), runtime.run_dir(self._settings.bulkhead_home), incarnation)
 
     async def _write_orchestrator(self) -> None:
         """Write the orchestrator's heartbeat row from its snapshot: it has no database itself."""

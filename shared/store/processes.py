@@ -54,6 +54,11 @@ def write_events(transaction: Transaction, rows: Sequence[Mapping[str, Any]]) ->
     return transaction.execute("write_process_events", rows=records(rows))
 
 
+def proved_dead(transaction: Transaction) -> list[str]:
+    """Return incarnations that hold rows although the orchestrator has seen their slot free."""
+    return [row["incarnation"] for row in transaction.rows("proved_dead")]
+
+
 def statuses(transaction: Transaction) -> list[Row]:
     """Return every slot with its computed status."""
     return transaction.rows("process_statuses")

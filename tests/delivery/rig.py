@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import uvloop
 from psycopg2 import OperationalError
 
+from shared.delivery.breaker import Breaker
 from shared.delivery.channel import RecordToken
 from shared.delivery.dispatcher import Dispatcher
 from shared.delivery.flight import FlightRecord, path_of
@@ -125,6 +126,7 @@ class Process:
         retry_base_s: float = 0.05,
         policy: Any = "auto",
         window_s: float = 0.0,
+        breaker: Breaker | None = None,
     ) -> None:
         self.ground, self.channel, self.incarnation = ground, channel, incarnation
         self.store = store or open_store(ground.url, name=incarnation)
@@ -142,6 +144,7 @@ class Process:
             send_s=send_s,
             attempts=attempts,
             retry_base_s=retry_base_s,
+            breaker=breaker,
         )
         self.relay = Relay(self.store, self.dispatcher, metrics, kind="meta")
         self.reconciler = Reconciler(

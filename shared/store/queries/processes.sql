@@ -22,6 +22,11 @@ FROM jsonb_to_recordset(%(rows)s::jsonb)
      AS r(boot_id text, seq bigint, at timestamptz, event text, process_name text, instance int, incarnation text, detail jsonb)
 ON CONFLICT (boot_id, seq) DO NOTHING;
 
+-- proved_dead --
+-- Incarnations that hold rows although their slot was free: their last claim was committed after they were reclaimed.
+SELECT DISTINCT m.incarnation FROM messages m
+WHERE m.state = 'sending' AND EXISTS (SELECT FROM process_events e WHERE e.event = 'slot_free' AND e.incarnation = m.incarnation);
+
 -- process_statuses --
 -- Every slot with its computed status.
 SELECT process_name, instance, status, reported, last_heartbeat, silent_s::double precision AS silent_s, error_count, last_error, uptime_seconds,

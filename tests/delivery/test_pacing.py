@@ -1,0 +1,414 @@
+"""Pacing: the policy, the tokens that the claim takes, and that whoever waits is in nobody's way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as trials
+from hypothesis import strategies as some
+
+from shared.clock import monotonic
+from shared.delivery.breaker import Breaker
+from shared.delivery.channel import RecordToken
+from shared.delivery.pacer import Pacer
+from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
+from shared.pacing import NO_LIMITS, Limits, limits_of
+from shared.settings import Settings
+from shared.states import MessageState
+from shared.store import messages, pacing
+from tests.delivery.rig import Process, Script, run, soon
+from tests.store.rig import Ground, open_store, open_transaction, query, side_by_side
+
+SECOND = timedelta(seconds=1)
+
+
+def pace(ground: Ground, number: int | None = None, **limits: float) -> None:
+    """Give a number its limits, with nothing spent."""
+    number = number or ground.connection
+    ground.store.run(pacing.set_limits, {number: Limits(**limits)})
+    query(ground.url, "UPDATE pacing SET spent_until = now(), day_spent_until = now() WHERE connection_id = %(id)s", id=number)
+
+
+def claimed(ground: Ground, ids: list[int], **named: Any) -> messages.Claimed:
+    """Claim rows as the dispatcher does."""
+    defaults: dict[str, Any] = {"kind": "meta", "incarnation": "meta-0.a", "most": 100, "token_at_claim": True}
+    return ground.store.run(messages.claim_within_limits, ids=ids, **(defaults | named))
+
+
+class TestPolicy:
+    @pytest.mark.parametrize(
+        ("settings", "connection_type", "options", "expected"),
+        [
+            ({}, "meta_direct", {}, (1 / 80, 4.0, 6.0)),
+            ({}, "360dialog", {"messages_per_second": 1000}, (1 / 1000, 50.0, 6.0)),
+            ({}, "meta_embedded", {"coexistence": True}, (1 / 20, 1.0, 6.0)),
+            ({"meta_messages_per_second": 0.0}, "meta_direct", {}, (0.0, 1.0, 6.0)),
+            ({"meta_messages_per_second": 0.0}, "meta_direct", {"messages_per_second": 5}, (1 / 5, 1.0, 6.0)),
+            ({}, "meta_direct", {"messages_per_second": 0, "pair_limit": False}, (0.0, 1.0, 0.0)),
+            ({"meta_pair_limit": "off"}, "meta_direct", {}, (1 / 80, 4.0, 0.0)),
+            ({"meta_pair_limit": "off"}, "meta_direct", {"pair_limit": True}, (1 / 80, 4.0, 6.0)),
+            ({}, "meta_direct", {"messages_per_second": "fast", "coexistence": "yes", "pair_limit": None}, (1 / 80, 4.0, 6.0)),
+            ({}, "meta_direct", {"messages_per_second": True}, (1 / 80, 4.0, 6.0)),
+            ({}, "meta_direct", {"messages_per_second": -1}, (1 / 80, 4.0, 6.0)),
+        ],
+    )
+    def test_of_a_meta_number(self, settings: dict[str, Any], connection_type: str, options: Mapping[str, Any], expected: tuple[float, ...]) -> None:
+        limits = limits_of(Settings(**settings), connection_type, options)
+        assert (limits.every_s, limits.burst, limits.pair_every_s) == expected
+        assert (limits.day_every_s, limits.jitter) == (0.0, 0.0)
+
+    def test_of_a_browser_session(self) -> None:
+        limits = limits_of(Settings(), "wwebjs", {})
+        assert limits == Limits(every_s=7.5, burst=30.0, jitter=0.5, day_every_s=172.8, day_burst=500.0)
+        assert limits_of(Settings(), "wwebjs", {"messages_per_minute": 60, "messages_per_day": 0}).every_s == 1.0
+        assert limits_of(Settings(webdriver_messages_per_minute=0.0, webdriver_messages_per_day=0), "wwebjs", {}).every_s == 0.0
+
+    def test_a_session_never_sends_more_than_its_ceiling_in_any_day(self) -> None:
+        for ceiling in (1, 2, 10, 999):
+            limits = limits_of(Settings(webdriver_messages_per_day=ceiling), "wwebjs", {})
+            assert limits.day_burst + 86400 / limits.day_every_s <= max(ceiling, 1.5) + 1e-9
+
+
+class Bucket:
+    """The cell rate algorithm in its plainest form, for comparison: a clock that the test moves, and one message at a time."""
+
+    def __init__(self, every_s: float, burst: int) -> None:
+        self.every_s, self.burst = every_s, burst
+        self.spent_until = 0.0
+
+    def take(self, now: float) -> bool:
+        """Take one token if there is one."""
+        start = max(self.spent_until, now)
+        if start - now > (self.burst - 1) * self.every_s + 1e-9:
+            return False
+        self.spent_until = start + self.every_s
+        return True
+
+
+class TestTokens:
+    @given(
+        every_s=some.floats(0.01, 10),
+        burst=some.integers(1, 20),
+        gaps=some.lists(some.floats(0, 5), min_size=1, max_size=60),
+    )
+    def test_no_window_has_more_than_the_burst_and_its_share(self, every_s: float, burst: int, gaps: list[float]) -> None:
+        bucket, now, sent = Bucket(every_s, burst), 0.0, []
+        for gap in gaps:
+            now += gap
+            while bucket.take(now):
+                sent.append(now)
+        for start in range(len(sent)):
+            for end in range(start, len(sent)):
+                assert end - start + 1 <= burst + (sent[end] - sent[start]) / every_s + 1e-6
+
+    @trials(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(every_s=some.sampled_from([0.5, 2.0, 7.5]), burst=some.integers(1, 8), steps=some.lists(some.tuples(some.integers(0, 20), some.integers(1, 12))))
+    def test_the_claim_lets_through_what_the_algorithm_does(self, ground: Ground, every_s: float, burst: int, steps: list[tuple[int, int]]) -> None:
+        """Time passes in the table: what was spent moves back. Half a second is kept free on both sides for the time that the test itself takes."""
+        pace(ground, every_s=every_s, burst=burst)
+        bucket, now = Bucket(every_s, burst), 0.0
+        for passed, wanted in steps:
+            now += passed * every_s / 2 + every_s / 1000
+            query(
+                ground.url,
+                "UPDATE pacing SET spent_until = greatest(spent_until, now()) - make_interval(secs => %(s)s)",
+                s=passed * every_s / 2 + every_s / 1000,
+            )
+            ids = ground.accept(*(f"{number}" for number in range(wanted)), connection_id=ground.connection)
+            allowed = sum(bucket.take(now) for _ in range(wanted))
+            got = claimed(ground, ids)
+            assert [message.id for message in got.messages] == ids[:allowed]
+            assert (ground.connection in got.waits) == (allowed < wanted)
+            query(ground.url, "DELETE FROM messages")
+
+    def test_the_wait_is_told_and_is_long_enough(self, ground: Ground) -> None:
+        pace(ground, every_s=10.0, burst=2)
+        ids = ground.accept(*"abcd")
+        first = claimed(ground, ids)
+        assert [message.id for message in first.messages] == ids[:2]
+        assert 9.0 < first.waits[ground.connection] <= 10.0
+        assert 9.0 < claimed(ground, ids[2:]).waits[ground.connection] <= 10.0
+        query(ground.url, "UPDATE pacing SET spent_until = spent_until - interval '10 seconds'")
+        assert [message.id for message in claimed(ground, ids[2:]).messages] == [ids[2]]
+
+    def test_one_number_takes_nothing_from_another(self, ground: Ground) -> None:
+        other = ground.connect(phone_index=1)
+        pace(ground, every_s=10.0, burst=1)
+        slow, free = ground.accept(*"abc"), ground.accept(*"abc", connection_id=other)
+        got = claimed(ground, slow + free)
+        assert [message.id for message in got.messages] == [slow[0], *free]
+        assert set(got.waits) == {ground.connection}
+
+    def test_a_ceiling_for_the_day_holds_back_what_the_rate_would_let_through(self, ground: Ground) -> None:
+        pace(ground, every_s=0.001, burst=100, day_every_s=86400.0, day_burst=2)
+        ids = ground.accept(*"abc")
+        got = claimed(ground, ids)
+        assert [message.id for message in got.messages] == ids[:2]
+        assert 86000 < got.waits[ground.connection] <= 86400
+
+    def test_held_back_rows_have_no_history_and_are_as_they_were(self, ground: Ground) -> None:
+        pace(ground, every_s=10.0, burst=1)
+        ids = ground.accept(*"abc")
+        claimed(ground, ids)
+        before = ground.rows(ids[1:])
+        for _ in range(20):
+            claimed(ground, ids)
+        assert ground.rows(ids[1:]) == before
+        assert [ground.history(row_id) for row_id in ids] == [["queued", "sending"], ["queued"], ["queued"]]
+
+    def test_two_processes_together_take_no_more_than_there_is(self, ground: Ground) -> None:
+        rivals = [open_store(ground.url), open_store(ground.url)]
+        for round_ in range(15):
+            pace(ground, every_s=1000.0, burst=5)
+            ids = ground.accept(*(f"{round_}-{number}" for number in range(24)))
+            halves = [ids[:12], ids[12:]]
+
+            def claim(half: int, halves: list[list[int]] = halves) -> int:
+                named: dict[str, Any] = {"kind": "meta", "incarnation": f"meta-{half}", "most": 100, "token_at_claim": True}
+                return len(rivals[half].run(messages.claim_within_limits, ids=halves[half], **named).messages)
+
+            one, two = side_by_side(lambda: claim(0), lambda: claim(1))
+            assert one + two <= 5
+            assert one + two + len(claimed(ground, ids).messages) == 5
+        for rival in rivals:
+            rival.close()
+
+    def test_tokens_that_somebody_takes_just_now_are_not_waited_for(self, ground: Ground) -> None:
+        other = ground.connect(phone_index=1)
+        pace(ground, every_s=10.0, burst=5)
+        pace(ground, other, every_s=10.0, burst=5)
+        (mine,), (theirs,) = ground.accept("a"), ground.accept("a", connection_id=other)
+        with open_transaction(ground.url, "SELECT FROM pacing WHERE connection_id = %(id)s FOR UPDATE", id=ground.connection):
+            got = claimed(ground, [mine, theirs])
+            assert [message.id for message in got.messages] == [theirs]
+            assert got.waits == {ground.connection: 0.0}
+        assert [message.id for message in claimed(ground, [mine]).messages] == [mine]
+
+    def test_what_was_surely_not_sent_is_not_spent(self, ground: Ground) -> None:
+        pace(ground, every_s=10.0, burst=1, day_every_s=100.0, day_burst=1)
+        (row_id,) = ground.accept("a")
+        for _ in range(5):
+            assert claimed(ground, [row_id]).messages
+            assert ground.settle(row_id, MessageState.QUEUED, counts=False, code="session_not_ready")
+        assert claimed(ground, [row_id]).messages
+        assert ground.settle(row_id, MessageState.QUEUED, code="send_failed")
+        assert not claimed(ground, [row_id]).messages
+
+    def test_a_scattered_rate_keeps_its_mean(self, ground: Ground) -> None:
+        pace(ground, every_s=10.0, burst=1e6, jitter=0.5)
+        costs = []
+        for number in range(60):
+            (before,) = query(ground.url, "UPDATE pacing SET spent_until = now() + interval '1 hour' RETURNING spent_until")
+            claimed(ground, ground.accept(f"chat-{number}"))
+            (after,) = query(ground.url, "SELECT spent_until FROM pacing")
+            costs.append((after["spent_until"] - before["spent_until"]) / SECOND)
+        assert all(5.0 <= cost <= 15.0 for cost in costs)
+        assert max(costs) - min(costs) > 2.0
+        assert 8.0 < sum(costs) / len(costs) < 12.0
+
+
+class TestPairs:
+    def test_a_chat_that_has_to_wait_says_until_when_and_holds_up_no_other(self, ground: Ground) -> None:
+        pace(ground, pair_every_s=6.0, pair_burst=2)
+        first, second, third, other = ground.accept("a", "a", "a", "b")
+        for row_id in (first, second):
+            assert [message.id for message in claimed(ground, [row_id]).messages] == [row_id]
+            assert ground.settle(row_id, MessageState.SENT)
+        got = claimed(ground, [third, other])
+        assert [message.id for message in got.messages] == [other]
+        assert got.waits == {}, "the number itself need not wait"
+        row = ground.row(third)
+        assert 4.0 < (row["not_before"] - datetime.now(UTC)) / SECOND <= 6.0
+        assert (row["state"], ground.history(third)) == ("queued", ["queued"])
+        assert ground.store.run(messages.due, kind="meta", grace_s=0.0, most=10) == []
+
+        query(ground.url, "UPDATE pair_pacing SET spent_until = spent_until - interval '6 seconds' WHERE chat_id = 'a'")
+        ground.set(third, "not_before = now()")
+        assert ground.store.run(messages.due, kind="meta", grace_s=0.0, most=10) == [third]
+        assert [message.id for message in claimed(ground, [third]).messages] == [third]
+
+    def test_what_a_chat_may_not_send_costs_its_number_nothing(self, ground: Ground) -> None:
+        pace(ground, every_s=10.0, burst=2, pair_every_s=6.0, pair_burst=1)
+        first, second, *others = ground.accept("a", "a", "b", "c")
+        claimed(ground, [first])
+        ground.settle(first, MessageState.SENT)
+        assert [message.id for message in claimed(ground, [second, *others]).messages] == others[:1]
+
+    def test_pairs_are_forgotten_when_nothing_is_spent_any_more(self, ground: Ground) -> None:
+        pace(ground, pair_every_s=6.0, pair_burst=45)
+        query(ground.url, "DELETE FROM pair_pacing")
+        claimed(ground, ground.accept("a", "b"))
+        query(ground.url, "UPDATE pair_pacing SET spent_until = now() - interval '1 second' WHERE chat_id = 'a'")
+        assert ground.store.run(pacing.forget_pairs, most=10) == 1
+        assert [row["chat_id"] for row in query(ground.url, "SELECT chat_id FROM pair_pacing")] == ["b"]
+
+
+class TestPacer:
+    def test_limits_follow_settings_and_options_and_what_is_spent_stays(self, ground: Ground) -> None:
+        session = ground.connect(phone_index=1, connection_type="wwebjs")
+
+        def stored() -> Limits | None:
+            return next(one.limits for one in ground.store.run(pacing.of_kind, "meta") if one.id == ground.connection)
+
+        async def scenario() -> None:
+            pacer = Pacer(ground.store, Settings(), kind="meta")
+            assert stored() is None
+            assert await pacer.look() == 1
+            assert stored() == limits_of(Settings(), "meta_direct", {})
+            assert await pacer.look() == 0, "nothing has changed"
+            query(ground.url, "UPDATE pacing SET spent_until = now() + interval '20 milliseconds'")
+            query(ground.url, "UPDATE phone_configs SET options = '{\"messages_per_second\": 0.5}' WHERE id = %(id)s", id=ground.connection)
+            assert await pacer.look() == 1
+            assert await Pacer(ground.store, Settings(), kind="webdriver").look() == 1
+
+        run(scenario())
+        limits = stored()
+        assert limits is not None
+        assert limits.every_s == 2.0
+        assert {one.id: one.limits for one in ground.store.run(pacing.of_kind, "webdriver")} == {session: limits_of(Settings(), "wwebjs", {})}
+
+    def test_a_limit_that_is_raised_sets_free_those_who_wait(self, ground: Ground) -> None:
+        pace(ground, every_s=3600.0, burst=10)
+        query(ground.url, "UPDATE pacing SET spent_until = now() + interval '10 hours'")
+        (row_id,) = ground.accept("a")
+        assert not claimed(ground, [row_id]).messages
+        ground.store.run(pacing.set_limits, {ground.connection: Limits(every_s=0.001, burst=1)})
+        ground.set(row_id, "created_at = now()")
+        query(ground.url, "UPDATE pacing SET spent_until = spent_until - interval '2 milliseconds'")
+        assert claimed(ground, [row_id]).messages
+
+    def test_a_connection_that_was_deleted_meanwhile_is_no_error(self, ground: Ground) -> None:
+        ground.store.run(pacing.set_limits, {ground.connection + 1000: NO_LIMITS, ground.connection: NO_LIMITS})
+        assert [row["connection_id"] for row in query(ground.url, "SELECT connection_id FROM pacing")] == [ground.connection]
+
+
+class TestDispatching:
+    def test_a_numbers_backlog_delays_no_other_number(self, ground: Ground) -> None:
+        """More rows wait than there are places in flight, and they came first."""
+        other = ground.connect(phone_index=1)
+        pace(ground, every_s=0.5, burst=1)
+        backlog = ground.accept(*(f"chat-{number}" for number in range(120)))
+        free = ground.accept(*(f"chat-{number}" for number in range(40)), connection_id=other)
+
+        async def scenario() -> None:
+            async with Process(ground, Script(), in_flight=10) as process:
+                began = monotonic()
+                process.dispatcher.offer([*backlog, *free])
+                await process.until(free, "sent")
+                took_s = monotonic() - began
+                sent = [row_id for row_id in process.channel.taken if row_id in backlog]
+                assert len(sent) <= 1 + took_s / 0.5
+                assert sent == backlog[: len(sent)]
+                assert process.dispatcher.room == 10, "who waits takes no place"
+
+        run(scenario())
+
+    def test_who_waits_is_found_when_there_are_tokens_and_the_rate_is_kept(self, ground: Ground) -> None:
+        """Without a relay."""
+        pace(ground, every_s=0.04, burst=2)
+        ids = ground.accept(*(f"chat-{number % 12}" for number in range(30)))
+        at: list[float] = []
+
+        async def behave(message: OutboundMessage, _: RecordToken) -> Outcome:
+            at.append(monotonic())
+            return Sent(provider_id=f"p-{message.id}")
+
+        async def scenario() -> None:
+            async with Process(ground, Script(behave)) as process:
+                process.dispatcher.offer(ids)
+                await process.until(ids, "sent")
+                assert sorted(process.channel.taken) == ids
+
+        run(scenario())
+        assert Counter(ground.state(row_id) for row_id in ids) == {"sent": 30}
+        # claims lie up to a round trip before sends
+        assert at[-1] - at[0] >= (30 - 2) * 0.04 - 0.15
+
+    def test_two_processes_share_a_numbers_rate(self, ground: Ground) -> None:
+        pace(ground, every_s=0.03, burst=2)
+        ids = ground.accept(*(f"chat-{number}" for number in range(40)))
+
+        async def scenario() -> float:
+            async with Process(ground, Script(), "meta-0.a") as one, Process(ground, Script(), "meta-1.b") as two:
+                began = monotonic()
+                one.dispatcher.offer(ids[::2])
+                two.dispatcher.offer(ids[1::2])
+                await one.until(ids, "sent")
+                assert sorted(one.channel.taken + two.channel.taken) == ids
+                return monotonic() - began
+
+        assert run(scenario()) >= (40 - 2) * 0.03
+
+    def test_the_relay_finds_a_number_that_waits_and_its_scan_is_not_stuck_in_a_backlog(self, ground: Ground) -> None:
+        other = ground.connect(phone_index=1)
+        pace(ground, every_s=3600.0, burst=1)
+        query(ground.url, "UPDATE pacing SET spent_until = now() + interval '1 hour' WHERE connection_id = %(id)s", id=ground.connection)
+        ground.accept(*(f"chat-{number}" for number in range(50)))
+        free = ground.accept("late", connection_id=other)
+        query(ground.url, "UPDATE messages SET created_at = now() - interval '1 minute'")
+
+        async def scenario() -> None:
+            async with Process(ground, Script(), in_flight=5) as process:
+                assert await process.relay.look() == 2, "one of those who wait, and the other number's"
+                await process.until(free, "sent")
+                await soon(lambda: process.dispatcher.room == 5, "nothing is held in hand")
+                assert process.channel.taken == free
+
+        run(scenario())
+
+    def test_a_provider_that_asks_to_wait_wins(self, ground: Ground) -> None:
+        pace(ground, every_s=0.001, burst=50)
+        (row_id,) = ground.accept("a")
+        at: list[float] = []
+
+        async def behave(message: OutboundMessage, _: RecordToken) -> Outcome:
+            at.append(monotonic())
+            return Retry(code="130429", after_s=0.4, counts=False) if len(at) == 1 else Sent(provider_id=f"p-{message.id}")
+
+        async def scenario() -> None:
+            async with Process(ground, Script(behave)) as process:
+                process.dispatcher.offer([row_id])
+                await process.until([row_id], "sent")
+
+        run(scenario())
+        assert at[1] - at[0] >= 0.4
+
+
+class TestBreaker:
+    def test_it_opens_after_so_many_failures_in_a_row_of_one_connection(self) -> None:
+        breaker = Breaker(3)
+        failures: list[Outcome] = [Dead(code="chat_not_found"), Retry(code="send_failed"), InDoubt(code="page_answer_late")]
+        assert [breaker.note(1, outcome) for outcome in failures[:2]] == ["", ""]
+        assert breaker.note(1, Retry(code="session_not_ready", counts=False)) == "", "it never left"
+        assert breaker.note(2, failures[0]) == "", "another connection"
+        assert breaker.note(1, Sent(provider_id="p")) == ""
+        assert [bool(breaker.note(1, outcome)) for outcome in failures] == [False, False, True]
+        assert breaker.note(1, failures[0]), "as long as it goes on"
+
+    def test_zero_is_never(self) -> None:
+        breaker = Breaker(0)
+        assert not any(breaker.note(1, Dead(code="no")) for _ in range(100))
+
+    def test_the_connection_is_paused_and_its_messages_stay(self, ground: Ground) -> None:
+        ids = ground.accept(*(f"chat-{number}" for number in range(12)))
+
+        async def behave(_: OutboundMessage, __: RecordToken) -> Outcome:
+            return Dead(code="chat_not_found")
+
+        async def scenario() -> None:
+            async with Process(ground, Script(behave), in_flight=1, breaker=Breaker(4)) as process:
+                process.dispatcher.offer(ids)
+                await soon(lambda: query(ground.url, "SELECT id FROM phone_configs WHERE status = 'paused'"), "the connection is paused")
+                await soon(lambda: process.dispatcher.room == 1, "nothing is in hand any more")
+
+        run(scenario())
+        (row,) = query(ground.url, "SELECT status_reason FROM phone_configs")
+        assert row["status_reason"] == "breaker: 4 sends in a row failed, the last one with chat_not_found"
+        states = Counter(ground.state(row_id) for row_id in ids)
+        assert states["queued"] >= 6
+        assert 4 <= states["failed"] <= 6
