@@ -88,7 +88,7 @@ class _Delivery:
         except StoreUnavailable as error:
             outcome = Retry(code="store_unavailable", detail=str(error), counts=False)
         settlement = messages.settlement(
-            message, outcome, attempts=self._settings.send_attempts, wait_s=retry_law.wait_s(message.attempt, self._settings.retry_base_meta_s)
+            message, outcome, attempts=self._settings.send_attempts, wait_s=retry_law.wait_s(message.charged, self._settings.retry_base_meta_s)
         )
         by = monotonic() + _SETTLE_S
         while True:

@@ -19,6 +19,7 @@ class OutboundMessage:
         type: `text`, later others. content: by type; for text `{"body": str, "quoted": provider id or None}`.
         token: what identifies this message at the provider while its answer is unknown: on Meta the callback data, in a browser
             session the WhatsApp message id. Empty until a channel chose one; kept for every later attempt in a browser session.
+        forgiven: attempts before a human redrove it; they are not charged any more.
     """
 
     id: int
@@ -31,6 +32,12 @@ class OutboundMessage:
     attempt: int
     token: str
     incarnation: str
+    forgiven: int = 0
+
+    @property
+    def charged(self) -> int:
+        """Number of this attempt among those that are charged; 1 on the first."""
+        return self.attempt - self.forgiven
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -77,6 +77,11 @@ class Settings:
     meta_in_flight: int = _setting(200, "Sends in flight at once in one meta process.", low=1, high=5000)
     webdriver_in_flight: int = _setting(20, "Sends in flight at once in the webdriver process, one for each session at most.", low=1, high=500)
     meta_messages_per_second: float = _setting(80.0, "Rate limit for one number; 0: no limit.", low=0)
+    meta_pair_limit: str = _setting("on", "Whether one number sends one user at most 1 message each 6 s, 45 at once.", choices=("on", "off"))
+    webdriver_messages_per_minute: float = _setting(8.0, "Rate of one browser session beyond its burst; 0: no limit.", low=0)
+    webdriver_burst: int = _setting(30, "Messages that a browser session may send at once after a pause.", low=1)
+    webdriver_messages_per_day: int = _setting(1000, "Most messages of one browser session in any 24 hours; 0: no ceiling.", low=0)
+    webdriver_breaker: int = _setting(10, "Failed sends in a row after which a browser session's connection is paused; 0: never.", low=0)
     in_doubt_policy: str = _setting("auto", "What to do with a message that may have been sent.", choices=("auto", "resend", "hold"))
     in_doubt_window_s: float = _setting(10.0, "How long reconciliation waits before the policy decides.", low=0)
 

@@ -66,8 +66,8 @@ class DesiredSession(StrEnum):
 M, S, B = MessageState, SlotState, SessionState
 
 MESSAGE_TRANSITIONS: Final[Mapping[MessageState, frozenset[MessageState]]] = {
-    # queued -> failed: refused before a send, or attempts used up; -> sent and beyond: proof arrived after a requeue
-    M.QUEUED: frozenset({M.SENDING, M.FAILED, M.SENT, M.DELIVERED, M.READ}),
+    # queued -> failed: refused before a send, or attempts used up; -> sent and beyond: proof arrived after a requeue; -> deleted: cancelled
+    M.QUEUED: frozenset({M.SENDING, M.FAILED, M.SENT, M.DELIVERED, M.READ, M.DELETED}),
     # sending -> queued: known unsent (retry, drain, reclaim); -> delivered, read: the webhook overtook the answer
     M.SENDING: frozenset({M.QUEUED, M.IN_DOUBT, M.SENT, M.DELIVERED, M.READ, M.FAILED}),
     # in_doubt -> queued: evidence that it was not sent, or the policy says resend
@@ -77,7 +77,8 @@ MESSAGE_TRANSITIONS: Final[Mapping[MessageState, frozenset[MessageState]]] = {
     M.READ: frozenset({M.DELETED}),
     # failed -> queued: redrive by a human; -> sent and beyond: the provider proves that it went out after all
     M.FAILED: frozenset({M.QUEUED, M.SENT, M.DELIVERED, M.READ}),
-    M.DELETED: frozenset(),
+    # deleted -> sent and beyond: cancelled between two attempts, and the provider proves that the first went out; never after a sent one was deleted
+    M.DELETED: frozenset({M.SENT, M.DELIVERED, M.READ}),
 }
 
 OPEN_MESSAGE_STATES: Final = (M.QUEUED, M.SENDING, M.IN_DOUBT)

@@ -63,6 +63,7 @@ class WebdriverRoom:
             in_flight=settings.webdriver_in_flight,
             send_s=settings.webdriver_send_s,
             retry_base_s=settings.retry_base_webdriver_s,
+            breaker_most=settings.webdriver_breaker,
         )
         for state in SessionState:
             child.metrics.gauge(f"sessions_{state}", f"Browser sessions that are {state}.", read=partial(self._sessions.count, state))

@@ -11,9 +11,11 @@ from typing import Any, Final
 from shared.clock import left
 from shared.crash_points import reach
 from shared.delivery import reclaim as reclaiming
+from shared.delivery.breaker import Breaker
 from shared.delivery.channel import Channel
 from shared.delivery.dispatcher import Dispatcher
 from shared.delivery.flight import FlightRecord, path_of
+from shared.delivery.pacer import Pacer
 from shared.delivery.reconcile import Reconciler
 from shared.delivery.relay import Relay
 from shared.errors import StoreUnavailable
@@ -33,9 +35,10 @@ class Consumer:
 
     Args:
         child: the process. channel: how to send. in_flight: sends at once. send_s: time for one send. retry_base_s: base of the retry law.
+        breaker_most: failed sends in a row that pause a connection; 0: never.
     """
 
-    def __init__(self, child: Child, channel: Channel, *, in_flight: int, send_s: float, retry_base_s: float) -> None:
+    def __init__(self, child: Child, channel: Channel, *, in_flight: int, send_s: float, retry_base_s: float, breaker_most: int = 0) -> None:
         self._child, kind, settings = child, child.kind, child.settings
         incarnation = child.identity.process_incarnation
         self._hints = Hints(settings.redis_url, settings.redis_timeout_s)
@@ -52,7 +55,9 @@ class Consumer:
             send_s=send_s,
             attempts=settings.send_attempts,
             retry_base_s=retry_base_s,
+            breaker=Breaker(breaker_most),
         )
+        self._pacer = Pacer(child.store, settings, kind=kind.name)
         self._relay = Relay(child.store, self._dispatcher, child.metrics, kind=kind.name)
         policy: Policy = settings.in_doubt_policy  # type: ignore[assignment]  # the settings table allows just these words
         self._reconciler = Reconciler(
@@ -81,6 +86,7 @@ class Consumer:
 
     def start(self) -> None:
         """Begin to deliver."""
+        self._child.spawn(self._pacer.run(), "pacer")
         self._dispatcher.start()
         for task in self._dispatcher.loops():
             self._child.watch(task)

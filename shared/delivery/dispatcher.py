@@ -6,7 +6,7 @@ The only way in is `offer`: from the hint worker, from the relay, from a retry w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -15,13 +15,14 @@ from shared import logs
 from shared.clock import left, monotonic
 from shared.crash_points import reach
 from shared.delivery import retry_law
+from shared.delivery.breaker import Breaker
 from shared.delivery.channel import Channel
 from shared.delivery.flight import FlightRecord, Stage
 from shared.errors import Fenced, StoreUnavailable
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.process.metrics import Metrics
 from shared.states import MessageState
-from shared.store import messages
+from shared.store import connections, messages
 from shared.store.messages import Settlement
 from shared.store.store import Store
 
@@ -31,6 +32,10 @@ CLAIM_AT_ONCE: Final = 200
 _STORE_AWAY_S: Final = 0.25
 _UNKNOWN_S: Final = 2.0
 """How often the claim loop looks for rows that are its own without its knowing."""
+_GATHER_S: Final = 0.02
+"""Shortest wait for a number's tokens, so that one claim takes several; numbers whose wait ends within it are looked at together."""
+_LONGEST_WAIT_S: Final = 30.0
+"""A limit may be lifted meanwhile: then nobody waits longer than this to notice."""
 _GRACE_S: Final = 2.0
 """How long after a send's deadline its task may still run before it is cut: a channel keeps its deadline itself."""
 
@@ -41,6 +46,7 @@ class Dispatcher:
     Args:
         kind, incarnation: who claims. channel: how to send. flights: where what is in hand stands for those who come after a death.
         in_flight: sends at once. send_s: time for one send. attempts: counted attempts before a dead letter. retry_base_s: base of the retry law.
+        breaker: pauses connections whose sends fail one after the other.
     """
 
     def __init__(
@@ -56,12 +62,15 @@ class Dispatcher:
         send_s: float,
         attempts: int,
         retry_base_s: float,
+        breaker: Breaker | None = None,
     ) -> None:
         self._store, self._channel, self._flights = store, channel, flights
+        self._breaker = breaker or Breaker(0)
         self._kind, self._incarnation = kind, incarnation
         self._in_flight_limit, self._send_s, self._attempts, self._retry_base_s = in_flight, send_s, attempts, retry_base_s
         self._offered: dict[int, None] = {}
         self._chats: dict[tuple[int, str], None] = {}
+        self._paced: dict[int, float] = {}
         self._in_hand: dict[int, OutboundMessage] = {}
         self._sends: set[asyncio.Task[None]] = set()
         self._outcomes: list[tuple[OutboundMessage, Outcome]] = []
@@ -72,6 +81,7 @@ class Dispatcher:
         self._outcome_count = metrics.counter("message_outcomes", "Sends by what became of them.", ("outcome", "code"))
         self._send_duration = metrics.histogram("send_seconds", "Time of one send call.")
         self._fenced = metrics.counter("fenced_writes", "Late writes that were refused because the row was no longer ours.")
+        metrics.gauge("numbers_paced", "Connections whose limits hold messages back just now.", read=lambda: len(self._paced))
         metrics.gauge("messages_in_flight", "Rows that are claimed and not settled.", read=lambda: len(self._in_hand))
         self.sent = self.failed = 0
         self.send_seconds = 0.0
@@ -125,7 +135,7 @@ class Dispatcher:
         look_at = monotonic() + _UNKNOWN_S
         while not self._draining:
             with suppress(TimeoutError):
-                async with asyncio.timeout(left(look_at)):
+                async with asyncio.timeout(left(min(look_at, self._next_tokens_at()))):
                     await self._work.wait()
             self._work.clear()
             try:
@@ -139,34 +149,53 @@ class Dispatcher:
                 await asyncio.sleep(_STORE_AWAY_S)
                 self._work.set()
 
+    def _next_tokens_at(self) -> float:
+        """When the first number that waits has tokens again and there is room to use them (monotonic)."""
+        return min(self._paced.values()) if self._paced and len(self._in_hand) < self._in_flight_limit else float("inf")
+
     async def _claim(self) -> bool:
         """Claim once. Returns whether there was anything to claim, and room for it."""
         room = min(CLAIM_AT_ONCE, self._in_flight_limit - len(self._in_hand))
+        soon = monotonic() + _GATHER_S / 2
+        numbers = [number for number, at in self._paced.items() if at <= soon] if room > 0 else []
+        # the chats of a number that waits are found by it
+        for chat in [chat for chat in self._chats if chat[0] in self._paced]:
+            del self._chats[chat]
         # what is in hand is never claimed again: an outcome that is being written must meet the attempt that it belongs to
         busy = {(message.connection_id, message.chat_id) for message in self._in_hand.values()}
         chats = [chat for chat in self._chats if chat not in busy][: max(0, room)]
         ids = list(self._offered)[: max(0, room - len(chats))]
-        if not (ids or chats):
+        if not (ids or chats or numbers):
             return False
         reach("claim.begun")
         claimed = await self._store.call(
-            messages.claim,
+            messages.claim_within_limits,
             kind=self._kind,
             incarnation=self._incarnation,
             ids=ids,
             chats=chats,
+            numbers=numbers,
             most=room,
             token_at_claim=self._channel.token_at_claim,
         )
         reach("claim.committed")
         for chat in chats:
             self._chats.pop(chat, None)
-        for row_id in [*ids, *(message.id for message in claimed)]:
+        for row_id in [*ids, *(message.id for message in claimed.messages)]:
             self._offered.pop(row_id, None)
-        for message in claimed:
+        self._wait_for_tokens(numbers, claimed.waits)
+        for message in claimed.messages:
             self._begin(message)
         reach("claim.recorded")
         return True
+
+    def _wait_for_tokens(self, asked: Iterable[int], waits: Mapping[int, float]) -> None:
+        """Remember whose limits hold rows back. The rows themselves are forgotten: they are found by their number when it has tokens again."""
+        for number in asked:
+            self._paced.pop(number, None)
+        now = monotonic()
+        for number, wait_s in waits.items():
+            self._paced.setdefault(number, now + min(_LONGEST_WAIT_S, max(_GATHER_S, wait_s)))
 
     def _begin(self, message: OutboundMessage) -> None:
         self._in_hand[message.id] = message
@@ -250,7 +279,7 @@ class Dispatcher:
 
     async def _settle(self, batch: list[tuple[OutboundMessage, Outcome]]) -> None:
         settlements = [
-            messages.settlement(message, outcome, attempts=self._attempts, wait_s=retry_law.wait_s(message.attempt, self._retry_base_s))
+            messages.settlement(message, outcome, attempts=self._attempts, wait_s=retry_law.wait_s(message.charged, self._retry_base_s))
             for message, outcome in batch
         ]
         while True:
@@ -270,6 +299,17 @@ class Dispatcher:
             elif settlement.state is not MessageState.IN_DOUBT:
                 self._chats[message.connection_id, message.chat_id] = None
             self._forget(message)
+        for message, outcome in batch:
+            if reason := self._breaker.note(message.connection_id, outcome):
+                await self._pause(message.connection_id, reason)
+
+    async def _pause(self, connection_id: int, reason: str) -> None:
+        try:
+            if await self._store.call(connections.pause, connection_id, reason):
+                log.error("breaker_opened", connection_id=connection_id, reason=reason)
+        except StoreUnavailable as error:
+            # the next failure in a row says so again
+            log.warning("breaker_not_written", connection_id=connection_id, reason=str(error))
 
     def _forget(self, message: OutboundMessage) -> None:
         del self._in_hand[message.id]

@@ -11,7 +11,7 @@ from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Policy, Rec
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors, require_transition
 from shared.store.pool import Row, Transaction, json, records
 
-_ROW_FIELDS: Final = ("id", "company_id", "connection_id", "connection_type", "chat_id", "type", "content", "attempt", "token", "incarnation")
+_ROW_FIELDS: Final = ("id", "company_id", "connection_id", "connection_type", "chat_id", "type", "content", "attempt", "forgiven", "token", "incarnation")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +20,7 @@ class NewMessage:
 
     Attributes:
         fingerprint: digest of what was asked, so that an idempotency key cannot be used for something else.
+        scheduled_for: when it shall be sent; None for at once. in_doubt_policy: wins over the company's.
     """
 
     company_id: str
@@ -30,6 +31,21 @@ class NewMessage:
     content: Mapping[str, Any]
     fingerprint: str = ""
     idempotency_key: str | None = None
+    scheduled_for: datetime | None = None
+    in_doubt_policy: Policy | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimed:
+    """What a claim brought.
+
+    Attributes:
+        messages: the rows that are ours now, in the order of their ids. waits: numbers (connection ids) whose limits hold due rows back, and for
+            how long at least (seconds).
+    """
+
+    messages: list[OutboundMessage]
+    waits: Mapping[int, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +79,7 @@ class Settlement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Doubt:
-    """A row in doubt: the message, for how long (seconds), when it was claimed, and the company's policy (None: the setting's)."""
+    """A row in doubt: the message, for how long (seconds), when it was claimed, and its own or its company's policy (None: the setting's)."""
 
     message: OutboundMessage
     doubt_s: float
@@ -84,6 +100,8 @@ def accept(transaction: Transaction, messages: Sequence[NewMessage]) -> list[Acc
             "content": message.content,
             "idempotency_key": message.idempotency_key,
             "fingerprint": message.fingerprint,
+            "scheduled_for": message.scheduled_for.isoformat() if message.scheduled_for else None,
+            "in_doubt_policy": message.in_doubt_policy,
         }
         for position, message in enumerate(messages)
     ]
@@ -126,15 +144,36 @@ def claim(
     most: int,
     token_at_claim: bool,
 ) -> list[OutboundMessage]:
-    """Make `incarnation` the sender of rows that are due and first in their chat.
+    """Make `incarnation` the sender of rows that are due and first in their chat; for callers who do not come again when a limit says when.
+
+    Arguments and what is left out as for `claim_within_limits`.
+    """
+    return claim_within_limits(transaction, kind=kind, incarnation=incarnation, ids=ids, chats=chats, most=most, token_at_claim=token_at_claim).messages
+
+
+def claim_within_limits(
+    transaction: Transaction,
+    *,
+    kind: str,
+    incarnation: str,
+    ids: Sequence[int],
+    chats: Iterable[tuple[int, str]] = (),
+    numbers: Sequence[int] = (),
+    most: int,
+    token_at_claim: bool,
+) -> Claimed:
+    """Make `incarnation` the sender of rows that are due, first in their chat, and let through by their number's limits.
 
     Args:
-        ids: rows to look at. chats: (connection id, chat id) whose head is to be looked at too. most: how many at most.
-        token_at_claim: write the token that the kind's channel uses (`bulkhead:<id>:<attempt>`) with the claim.
+        ids: rows to look at. chats: (connection id, chat id) whose head is to be looked at too. numbers: connection ids whose due rows are to be
+            looked at too, as many as their limits let through. most: how many at most. token_at_claim: write the token that the kind's channel
+            uses (`bulkhead:<id>:<attempt>`) with the claim.
     Returns:
-        The claimed rows in the order of their ids; those that are not due, not first or not ours are silently left out.
+        What was claimed and who has to wait; rows that are not due, not first or not ours are silently left out.
     """
     chats = list(chats)
+    if numbers:
+        ids = [*ids, *due(transaction, kind=kind, grace_s=0.0, most=most, numbers=numbers)]
     rows = transaction.rows(
         "claim_messages",
         kind=kind,
@@ -145,12 +184,20 @@ def claim(
         most=most,
         token_at_claim=token_at_claim,
     )
-    return [_outbound(row) for row in rows]
+    return Claimed(
+        messages=[_outbound(row) for row in rows if row["id"] is not None],
+        waits={row["connection_id"]: row["wait_s"] for row in rows if row["id"] is None},
+    )
 
 
-def due(transaction: Transaction, *, kind: str, grace_s: float, most: int) -> list[int]:
-    """Return ids of rows that should have been claimed by now, oldest first: what the relay hints again."""
-    return [row["id"] for row in transaction.rows("due_messages", kind=kind, grace_s=grace_s, most=most)]
+def due(transaction: Transaction, *, kind: str, grace_s: float, most: int, numbers: Sequence[int] | None = None) -> list[int]:
+    """Return ids of rows that should have been claimed by now, oldest first: what the relay hints again.
+
+    Args:
+        grace_s: how old a row must be before its hint counts as lost. numbers: only of these connections.
+    """
+    given = None if numbers is None else list(numbers)
+    return [row["id"] for row in transaction.rows("due_messages", kind=kind, grace_s=grace_s, most=most, numbers=given)]
 
 
 def record_token(transaction: Transaction, *, message_id: int, incarnation: str, token: str) -> bool:
@@ -167,7 +214,7 @@ def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wai
     match outcome:
         case Sent(provider_id=provider_id):
             return Settlement(id=message.id, state=MessageState.SENT, provider_id=provider_id)
-        case Retry() if outcome.counts and message.attempt >= attempts:
+        case Retry() if outcome.counts and message.charged >= attempts:
             return Settlement(id=message.id, state=MessageState.FAILED, code=outcome.code, detail=outcome.detail)
         case Retry():
             after_s = wait_s if outcome.after_s is None else outcome.after_s
@@ -192,7 +239,10 @@ def settle(transaction: Transaction, *, incarnation: str, settlements: Sequence[
         }
         for one in settlements
     ]
-    return {row["id"] for row in transaction.rows("settle_messages", rows=records(rows), incarnation=incarnation)}
+    written = {row["id"] for row in transaction.rows("settle_messages", rows=records(rows), incarnation=incarnation)}
+    if unsent := [one.id for one in settlements if one.state is MessageState.QUEUED and not one.counts and one.id in written]:
+        transaction.execute("give_tokens_back", ids=unsent)
+    return written
 
 
 def held_by(transaction: Transaction, *, incarnation: str) -> list[int]:

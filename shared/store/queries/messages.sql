@@ -4,11 +4,13 @@ WITH given AS (
     SELECT nextval('message_ids') AS id, r.*
     FROM (SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
           AS r(position int, company_id text, connection_id bigint, process_name text, chat_id text, type text, content jsonb,
-               idempotency_key text, fingerprint text)
+               idempotency_key text, fingerprint text, scheduled_for timestamptz, in_doubt_policy text)
           ORDER BY position) AS r
 ), written AS (
-    INSERT INTO messages (id, company_id, connection_id, process_name, chat_id, type, content, idempotency_key, fingerprint)
-    SELECT id, company_id, connection_id, process_name, chat_id, type, content, idempotency_key, fingerprint FROM given
+    INSERT INTO messages (id, company_id, connection_id, process_name, chat_id, type, content, idempotency_key, fingerprint,
+                          scheduled_for, not_before, in_doubt_policy)
+    SELECT id, company_id, connection_id, process_name, chat_id, type, content, idempotency_key, fingerprint,
+           scheduled_for, scheduled_for, in_doubt_policy FROM given
     ON CONFLICT (company_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING id, created_at
 ), noted AS (
@@ -23,7 +25,8 @@ FROM messages m
 JOIN unnest(%(company_ids)s::text[], %(keys)s::text[]) AS k(company_id, idempotency_key) USING (company_id, idempotency_key);
 
 -- claim_messages --
--- Make one incarnation the sender of rows that are due and first in their chat: given ids, and whatever now heads the given chats.
+-- Make one incarnation the sender of rows that are due and first in their chat, as many as their numbers' limits let through: given ids, and
+-- whatever now heads the given chats. A number whose limits held rows back answers with a row without id, and the wait for its next token.
 WITH candidates AS (
     SELECT unnest(%(ids)s::bigint[]) AS id
     UNION
@@ -32,44 +35,123 @@ WITH candidates AS (
     CROSS JOIN LATERAL (
         SELECT id FROM messages m
         WHERE m.connection_id = c.connection_id AND m.chat_id = c.chat_id AND m.state IN ('queued', 'sending', 'in_doubt')
+          AND (m.scheduled_for IS NULL OR m.scheduled_for <= now())
         ORDER BY id LIMIT 1
     ) AS head
-), ready AS (
-    SELECT q.id
-    FROM messages q JOIN candidates USING (id)
-    WHERE q.process_name = %(kind)s AND q.state = 'queued' AND (q.not_before IS NULL OR q.not_before <= now())
+), due AS MATERIALIZED (
+    SELECT q.id, q.connection_id, p.every_s > 0 OR p.day_every_s > 0 AS is_limited,
+           -- the end of the pair's wait, null when it need not wait
+           CASE WHEN tokens_left(pair.spent_until, p.pair_every_s, p.pair_burst) < 1
+                THEN pair.spent_until - make_interval(secs => p.pair_every_s * (p.pair_burst - 1)) END AS pair_free_at
+    FROM messages q
+    LEFT JOIN pacing p ON p.connection_id = q.connection_id
+    LEFT JOIN pair_pacing pair ON p.pair_every_s > 0 AND pair.connection_id = q.connection_id AND pair.chat_id = q.chat_id
+    -- An array of ids, a state that no partial index answers to, and OFFSET 0 below: for each row a look into one index. Joins and partial indexes
+    -- would be weighed by how many rows were open when statistics were last taken, and for a queue that says nothing: at worst each claim would
+    -- read the whole backlog.
+    WHERE q.id = ANY(ARRAY(SELECT id FROM candidates))
+      AND q.process_name = %(kind)s AND coalesce(q.state, '') = 'queued' AND (q.not_before IS NULL OR q.not_before <= now())
       AND NOT EXISTS (
           SELECT FROM messages earlier
           WHERE earlier.connection_id = q.connection_id AND earlier.chat_id = q.chat_id AND earlier.id < q.id
-            AND earlier.state IN ('queued', 'sending', 'in_doubt'))
+            AND earlier.state IN ('queued', 'sending', 'in_doubt') AND (earlier.scheduled_for IS NULL OR earlier.scheduled_for <= now())
+          OFFSET 0)
+      -- what overtook a scheduled row while it slept is finished first
+      AND (q.scheduled_for IS NULL OR NOT EXISTS (
+          SELECT FROM messages later
+          WHERE later.connection_id = q.connection_id AND later.chat_id = q.chat_id AND later.id > q.id AND later.state IN ('sending', 'in_doubt') OFFSET 0))
       AND EXISTS (SELECT FROM phone_configs c WHERE c.id = q.connection_id AND c.status = 'active')
+), taken AS MATERIALIZED (
+    -- locked, so that no two processes take the same tokens, and never waited for: whose row is locked has its tokens taken just now
+    SELECT p.connection_id, least(tokens_left(p.spent_until, p.every_s, p.burst), tokens_left(p.day_spent_until, p.day_every_s, p.day_burst)) AS tokens
+    FROM pacing p
+    WHERE p.connection_id = ANY(ARRAY(SELECT DISTINCT connection_id FROM due WHERE is_limited AND pair_free_at IS NULL))
+      AND tokens_left(p.spent_until, p.every_s, p.burst) >= 1 AND tokens_left(p.day_spent_until, p.day_every_s, p.day_burst) >= 1
+    FOR NO KEY UPDATE OF p SKIP LOCKED
+), allowed AS (
+    SELECT id
+    FROM (SELECT id, connection_id, is_limited, row_number() OVER (PARTITION BY connection_id ORDER BY id) AS place FROM due WHERE pair_free_at IS NULL) AS d
+    LEFT JOIN taken USING (connection_id)
+    WHERE d.is_limited IS NOT TRUE OR d.place <= taken.tokens
+), ready AS (
+    SELECT q.id
+    FROM messages q
+    WHERE q.id = ANY(ARRAY(SELECT id FROM allowed)) AND coalesce(q.state, '') = 'queued' AND (q.not_before IS NULL OR q.not_before <= now())
     ORDER BY q.id LIMIT %(most)s
     FOR UPDATE OF q SKIP LOCKED
 ), claimed AS (
     UPDATE messages m
     SET state = 'sending', incarnation = %(incarnation)s, attempt = m.attempt + 1, claimed_at = now(), updated_at = now(),
         token = CASE WHEN %(token_at_claim)s THEN 'bulkhead:' || m.id || ':' || (m.attempt + 1) ELSE m.token END
-    FROM ready WHERE m.id = ready.id
-    RETURNING m.id, m.company_id, m.connection_id, m.chat_id, m.type, m.content, m.attempt, m.token, m.incarnation
+    WHERE m.id = ANY(ARRAY(SELECT id FROM ready))
+    RETURNING m.id, m.company_id, m.connection_id, m.chat_id, m.type, m.content, m.attempt, m.forgiven, m.token, m.incarnation
 ), noted AS (
     INSERT INTO message_events (message_id, state, attempt, incarnation) SELECT id, 'sending', attempt, incarnation FROM claimed
+), sends AS (
+    SELECT connection_id, count(*) AS number FROM claimed JOIN taken USING (connection_id) GROUP BY connection_id
+), spent AS (
+    UPDATE pacing p
+    SET spent_until = greatest(p.spent_until, now()) + make_interval(secs => sends.number * p.every_s * (1 + p.jitter * (2 * random() - 1))),
+        day_spent_until = greatest(p.day_spent_until, now()) + make_interval(secs => sends.number * p.day_every_s)
+    FROM sends WHERE p.connection_id = sends.connection_id
+), spent_pairs AS (
+    INSERT INTO pair_pacing AS pair (connection_id, chat_id, spent_until)
+    SELECT claimed.connection_id, claimed.chat_id, now() + make_interval(secs => p.pair_every_s)
+    FROM claimed JOIN pacing p USING (connection_id) WHERE p.pair_every_s > 0
+    ON CONFLICT (connection_id, chat_id) DO UPDATE SET spent_until = greatest(pair.spent_until, now()) + (excluded.spent_until - now())
+), postponed AS (
+    -- the head of a chat that has to wait says so itself, until when: nobody looks at it before
+    UPDATE messages m SET not_before = waiting.pair_free_at, updated_at = now()
+    FROM (SELECT q.id, due.pair_free_at FROM messages q JOIN due USING (id)
+          WHERE q.id = ANY(ARRAY(SELECT id FROM due WHERE pair_free_at IS NOT NULL)) AND due.pair_free_at IS NOT NULL AND coalesce(q.state, '') = 'queued'
+          FOR UPDATE OF q SKIP LOCKED) AS waiting
+    WHERE m.id = waiting.id
 )
-SELECT claimed.*, c.connection_type
+SELECT claimed.*, c.connection_type, NULL::double precision AS wait_s
 FROM claimed JOIN phone_configs c ON c.id = claimed.connection_id
-ORDER BY claimed.id;
+UNION ALL
+SELECT NULL, '', held.connection_id, '', '', NULL, 0, 0, '', '', '',
+       greatest(0, extract(epoch FROM p.spent_until - now())::double precision + (coalesce(sends.number, 0) + 1 - p.burst) * p.every_s,
+                extract(epoch FROM p.day_spent_until - now())::double precision + (coalesce(sends.number, 0) + 1 - p.day_burst) * p.day_every_s)
+FROM (SELECT connection_id, count(*) AS number FROM due WHERE is_limited AND pair_free_at IS NULL GROUP BY connection_id) AS held
+LEFT JOIN sends USING (connection_id) JOIN pacing p USING (connection_id)
+WHERE held.number > coalesce(sends.number, 0)
+ORDER BY id;
 
 -- due_messages --
--- Rows that should have been claimed by now: their hint was lost, or their wait is over.
-SELECT q.id
-FROM messages q
-WHERE q.process_name = %(kind)s AND q.state = 'queued'
-  AND coalesce(q.not_before, q.created_at + make_interval(secs => %(grace_s)s)) <= now()
-  AND NOT EXISTS (
-      SELECT FROM messages earlier
-      WHERE earlier.connection_id = q.connection_id AND earlier.chat_id = q.chat_id AND earlier.id < q.id
-        AND earlier.state IN ('queued', 'sending', 'in_doubt'))
-  AND EXISTS (SELECT FROM phone_configs c WHERE c.id = q.connection_id AND c.status = 'active')
-ORDER BY q.id LIMIT %(most)s;
+-- Rows that should have been claimed by now: their hint was lost, their wait is over, or their number had no tokens; by number (all, or those
+-- given), and of each one more than its limits let through now, so that the claim tells when to come again.
+SELECT head.id
+FROM phone_configs c
+LEFT JOIN pacing p ON p.connection_id = c.id
+CROSS JOIN LATERAL (
+    SELECT least(%(most)s, 1 + greatest(0, least(tokens_left(p.spent_until, p.every_s, p.burst), tokens_left(p.day_spent_until, p.day_every_s, p.day_burst))))
+        AS number
+) AS wanted
+CROSS JOIN LATERAL (
+    (SELECT q.id FROM messages q
+     WHERE q.connection_id = c.id AND q.process_name = %(kind)s AND q.state = 'queued' AND q.scheduled_for IS NULL
+       AND coalesce(q.not_before, q.created_at + make_interval(secs => %(grace_s)s)) <= now()
+       AND NOT EXISTS (
+           SELECT FROM messages earlier
+           WHERE earlier.connection_id = q.connection_id AND earlier.chat_id = q.chat_id AND earlier.id < q.id
+             AND earlier.state IN ('queued', 'sending', 'in_doubt') AND (earlier.scheduled_for IS NULL OR earlier.scheduled_for <= now())
+           OFFSET 0)
+     ORDER BY q.id LIMIT wanted.number)
+    UNION ALL
+    (SELECT q.id FROM messages q
+     WHERE q.connection_id = c.id AND q.process_name = %(kind)s AND q.state = 'queued' AND q.scheduled_for <= now()
+       AND (q.not_before IS NULL OR q.not_before <= now())
+       AND NOT EXISTS (
+           SELECT FROM messages other
+           WHERE other.connection_id = q.connection_id AND other.chat_id = q.chat_id AND other.id <> q.id
+             AND (other.state IN ('sending', 'in_doubt')
+                  OR other.id < q.id AND other.state = 'queued' AND (other.scheduled_for IS NULL OR other.scheduled_for <= now()))
+           OFFSET 0)
+     ORDER BY q.scheduled_for LIMIT wanted.number)
+) AS head
+WHERE c.process_name = %(kind)s AND c.status = 'active' AND (%(numbers)s::bigint[] IS NULL OR c.id = ANY(%(numbers)s::bigint[]))
+ORDER BY head.id LIMIT %(most)s;
 
 -- record_token --
 -- Store the id that the message will have at the provider, before it is sent; fenced.
@@ -83,8 +165,8 @@ WITH given AS (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
     AS r(id bigint, state text, provider_id text, after_s double precision, code text, detail text, counts boolean)
 ), owned AS (
-    SELECT m.id FROM messages m JOIN given USING (id)
-    WHERE m.state = 'sending' AND m.incarnation = %(incarnation)s
+    SELECT m.id FROM messages m
+    WHERE m.id = ANY(ARRAY(SELECT id FROM given)) AND coalesce(m.state, '') = 'sending' AND m.incarnation = %(incarnation)s
     ORDER BY m.id FOR UPDATE OF m
 ), moved AS (
     UPDATE messages m
@@ -95,8 +177,8 @@ WITH given AS (
         in_doubt_at = CASE WHEN given.state = 'in_doubt' THEN now() END,
         sent_at = CASE WHEN given.state = 'sent' THEN now() END,
         error_code = given.code, error_detail = given.detail, updated_at = now()
-    FROM given JOIN owned USING (id)
-    WHERE m.id = given.id
+    FROM given
+    WHERE m.id = ANY(ARRAY(SELECT id FROM owned)) AND m.id = given.id
     RETURNING m.id, m.state, m.attempt + CASE WHEN given.counts THEN 0 ELSE 1 END AS attempt, m.incarnation, given.code, given.detail
 ), noted AS (
     INSERT INTO message_events (message_id, state, attempt, incarnation, code, detail)
@@ -159,8 +241,9 @@ WHERE m.state = 'sending' AND m.claimed_at < now() - make_interval(secs => %(sil
 
 -- in_doubt_messages --
 -- Rows in doubt that no human has been asked about yet, with what reconciliation needs to find out.
-SELECT m.id, m.company_id, m.connection_id, c.connection_type, m.chat_id, m.type, m.content, m.attempt, m.token, m.incarnation,
-       m.claimed_at, extract(epoch FROM now() - m.in_doubt_at)::double precision AS doubt_s, company.in_doubt_policy AS policy
+SELECT m.id, m.company_id, m.connection_id, c.connection_type, m.chat_id, m.type, m.content, m.attempt, m.forgiven, m.token, m.incarnation,
+       m.claimed_at, extract(epoch FROM now() - m.in_doubt_at)::double precision AS doubt_s,
+       coalesce(m.in_doubt_policy, company.in_doubt_policy) AS policy
 FROM messages m
 JOIN phone_configs c ON c.id = m.connection_id
 JOIN companies company ON company.id = m.company_id
@@ -210,7 +293,7 @@ WITH given AS (
     ) AS hit
 ), locked AS (
     SELECT m.id FROM messages m
-    WHERE EXISTS (SELECT FROM found WHERE found.id = m.id AND found.connection_id = m.connection_id)
+    WHERE m.id = ANY(ARRAY(SELECT id FROM found)) AND EXISTS (SELECT FROM found WHERE found.id = m.id AND found.connection_id = m.connection_id)
     ORDER BY m.id FOR UPDATE
 )
 SELECT found.position, locked.id FROM found JOIN locked USING (id);
@@ -222,7 +305,7 @@ WITH given AS (
            CASE WHEN r.token ~ '^bulkhead:[0-9]{1,18}:[0-9]{1,4}$' THEN split_part(r.token, ':', 3)::smallint ELSE m.attempt END AS attempt
     FROM jsonb_to_recordset(%(rows)s::jsonb)
          AS r(position int, id bigint, at timestamptz, provider_id text, token text, code text, detail text, extra jsonb)
-    JOIN messages m ON m.id = r.id
+    CROSS JOIN LATERAL (SELECT token, attempt FROM messages WHERE id = r.id OFFSET 0) AS m
 ), news AS (
     SELECT DISTINCT ON (id) * FROM given
     -- that an earlier attempt failed says nothing about the one that is under way
@@ -234,7 +317,9 @@ WITH given AS (
         sent_at = CASE WHEN %(state)s = 'failed' THEN m.sent_at ELSE coalesce(m.sent_at, now()) END, in_doubt_at = NULL, held_at = NULL, not_before = NULL,
         error_code = news.code, error_detail = news.detail, updated_at = now()
     FROM news
-    WHERE m.id = news.id AND m.state = ANY(%(before)s)
+    WHERE m.id = ANY(ARRAY(SELECT id FROM news)) AND m.id = news.id AND m.state = ANY(%(before)s)
+      -- of what was taken back only a row that never counted as sent can turn out to have left
+      AND (m.state <> 'deleted' OR m.sent_at IS NULL)
       -- the provider took it and then refused it: that it took it is no news
       AND NOT (%(state)s = 'sent' AND m.state = 'failed' AND EXISTS (
           SELECT FROM message_events e WHERE e.message_id = m.id AND e.state = 'failed' AND e.attempt = news.attempt AND e.extra IS NOT NULL))
@@ -242,13 +327,13 @@ WITH given AS (
 INSERT INTO message_events (message_id, state, at, attempt, code, detail, extra)
 SELECT DISTINCT ON (id, attempt) id, %(state)s, at, attempt, code, detail, extra FROM given
 WHERE NOT EXISTS (
-    SELECT FROM message_events e WHERE e.message_id = given.id AND e.state = %(state)s AND e.attempt = given.attempt AND e.extra IS NOT NULL)
+    SELECT FROM message_events e WHERE e.message_id = given.id AND e.state = %(state)s AND e.attempt = given.attempt AND e.extra IS NOT NULL OFFSET 0)
 ORDER BY id, attempt, at, position;
 
 -- message_by_id --
 -- One outbound message of a company.
 SELECT m.id, m.company_id, m.connection_id, c.phone_index, c.connection_type, m.chat_id, m.type, m.content, m.state, m.attempt, m.not_before,
-       m.provider_id, m.held_at, m.error_code, m.error_detail, m.created_at, m.sent_at, m.updated_at
+       m.scheduled_for, m.in_doubt_policy, m.provider_id, m.held_at, m.error_code, m.error_detail, m.created_at, m.sent_at, m.updated_at
 FROM messages m JOIN phone_configs c ON c.id = m.connection_id
 WHERE m.company_id = %(company_id)s AND m.id = %(id)s;
 

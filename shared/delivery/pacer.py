@@ -1,0 +1,53 @@
+"""Keeps what numbers may send in PostgreSQL as settings and the connections' options say; every process of a kind does, and they agree."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from shared.clock import Monotonic, monotonic
+from shared.errors import StoreUnavailable
+from shared.logs import logger
+from shared.pacing import limits_of
+from shared.settings import Settings
+from shared.store import pacing
+from shared.store.pool import Transaction
+from shared.store.store import Store
+
+log = logger(__name__)
+
+INTERVAL_S: Final = 2.0
+"""A new connection's limits, and changed options, hold within this time."""
+_FORGET_S: Final = 60.0
+_FORGET_MOST: Final = 20_000
+
+
+class Pacer:
+    """Writes the limits of one kind's numbers, for ever."""
+
+    def __init__(self, store: Store, settings: Settings, *, kind: str, clock: Monotonic = monotonic) -> None:
+        self._store, self._settings, self._kind, self._clock = store, settings, kind, clock
+        self._forget_at = clock() + _FORGET_S
+
+    async def run(self) -> None:
+        """Look every two seconds; never ends by itself."""
+        while True:
+            try:
+                await self.look()
+            except StoreUnavailable as error:
+                log.warning("limits_not_written", reason=str(error))
+            await asyncio.sleep(INTERVAL_S)
+
+    async def look(self) -> int:
+        """Write the limits that changed, and return how many did. Raises `StoreUnavailable`."""
+        changed = await self._store.call(self._write)
+        if self._clock() >= self._forget_at:
+            await self._store.call(pacing.forget_pairs, most=_FORGET_MOST)
+            self._forget_at = self._clock() + _FORGET_S
+        return changed
+
+    def _write(self, transaction: Transaction) -> int:
+        wanted = {one.id: (limits_of(self._settings, one.connection_type, one.options), one.limits) for one in pacing.of_kind(transaction, self._kind)}
+        changed = {number: limits for number, (limits, there) in wanted.items() if limits != there}
+        pacing.set_limits(transaction, changed)
+        return len(changed)

@@ -1,0 +1,92 @@
+"""How fast a number may send: policy as data. What is spent of it stands in PostgreSQL, and the claim takes from it (`claim_messages`).
+
+Every limit has one shape, the generic cell rate algorithm: one message each `every_s` seconds in the long run, and `burst` at once, borrowed from the
+time after. Never more than `burst + T / every_s` leave in any T seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Final
+
+from shared.kinds import kind_for
+from shared.settings import Settings
+
+DAY_S: Final = 86400.0
+COEXISTENCE_PER_SECOND: Final = 20.0
+"""Meta's fixed rate for a number that is also used in the WhatsApp Business app."""
+PAIR_EVERY_S: Final = 6.0
+PAIR_BURST: Final = 45.0
+"""Meta: one message each 6 s to one user, 45 borrowed from the time after."""
+_META_BURST_S: Final = 0.05
+"""A number's burst: what it may send in this time. More would send the rest of the second's messages too early."""
+_BROWSER_JITTER: Final = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What one number may send; zero seconds are no limit.
+
+    Attributes:
+        every_s, burst: of the number itself. jitter: part of `every_s` by which each message costs more or less, at random. day_every_s, day_burst: its
+            ceiling for a day. pair_every_s, pair_burst: to one chat.
+    """
+
+    every_s: float = 0.0
+    burst: float = 1.0
+    jitter: float = 0.0
+    day_every_s: float = 0.0
+    day_burst: float = 1.0
+    pair_every_s: float = 0.0
+    pair_burst: float = 1.0
+
+
+NO_LIMITS: Final = Limits()
+
+
+def limits_of(settings: Settings, connection_type: str, options: Mapping[str, Any]) -> Limits:
+    """Return what a connection may send.
+
+    Args:
+        options: the connection's own: `messages_per_second` or `coexistence` and `pair_limit` on Meta's channels, `messages_per_minute` and
+            `messages_per_day` of a browser session. What cannot be read counts as not given.
+    """
+    law = _LAWS.get(kind_for(connection_type).name)
+    return law(settings, options) if law else NO_LIMITS
+
+
+def _meta(settings: Settings, options: Mapping[str, Any]) -> Limits:
+    usual = COEXISTENCE_PER_SECOND if options.get("coexistence") is True else settings.meta_messages_per_second
+    per_second = _number(options.get("messages_per_second"), usual)
+    has_pair_limit = options.get("pair_limit", settings.meta_pair_limit == "on") is not False
+    return Limits(
+        every_s=1 / per_second if per_second else 0.0,
+        burst=max(1.0, per_second * _META_BURST_S // 1),
+        pair_every_s=PAIR_EVERY_S if has_pair_limit else 0.0,
+        pair_burst=PAIR_BURST,
+    )
+
+
+def _browser(settings: Settings, options: Mapping[str, Any]) -> Limits:
+    per_minute = _number(options.get("messages_per_minute"), settings.webdriver_messages_per_minute)
+    per_day = _number(options.get("messages_per_day"), float(settings.webdriver_messages_per_day))
+    # half of the ceiling at once and half over the day: never more than the ceiling in any 24 hours
+    half = per_day / 2
+    return Limits(
+        every_s=60 / per_minute if per_minute else 0.0,
+        burst=float(settings.webdriver_burst),
+        jitter=_BROWSER_JITTER,
+        day_every_s=DAY_S / half if half else 0.0,
+        day_burst=max(1.0, half),
+    )
+
+
+def _number(given: Any, usual: float) -> float:
+    is_number = isinstance(given, int | float) and not isinstance(given, bool) and isfinite(given) and given >= 0
+    return float(given) if is_number else usual
+
+
+_LAWS: Final[Mapping[str, Callable[[Settings, Mapping[str, Any]], Limits]]] = {"meta": _meta, "webdriver": _browser}
+"""By process kind; a kind that is not listed has no limits."""
