@@ -21,7 +21,7 @@ from psycopg2 import errors, extensions, extras
 
 from shared.clock import Monotonic, left, monotonic
 from shared.errors import StoreUnavailable
-from shared.store.statements import statements
+from shared.store.statements import prepared, statements
 
 Row = Mapping[str, Any]
 
@@ -29,6 +29,8 @@ _READ_EVENTS: Final = select.POLLIN | select.POLLERR | select.POLLHUP
 _WRITE_EVENTS: Final = select.POLLOUT | select.POLLERR | select.POLLHUP
 _GONE: Final = (psycopg2.OperationalError, psycopg2.InterfaceError)
 _NO_SCHEMA: Final = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction)
+_PLANS_S: Final = 5.0
+"""How long a plan is used: tables may grow a hundredfold before anybody tells the planner."""
 _running = threading.local()
 
 
@@ -61,16 +63,26 @@ def deadline(by: float) -> Iterator[None]:
         _running.by = None
 
 
+class _Connection(extensions.connection):
+    """A connection that knows which statements it has prepared, and until when their plans are good (monotonic)."""
+
+    prepared: set[str]
+    plans_by: float
+
+
 class Transaction:
     """One open transaction: runs statements by name. Given to functions that `Pool.run` and `Store.call` execute."""
 
-    def __init__(self, cursor: Any) -> None:
-        self._cursor = cursor
+    def __init__(self, cursor: Any, known: set[str]) -> None:
+        self._cursor, self._known = cursor, known
 
     def rows(self, name: str, /, **parameters: Any) -> list[Row]:
         """Run the statement called `name` and return all its rows as mappings by column name."""
-        self._cursor.execute(statements()[name], parameters)
-        return list(self._cursor.fetchall()) if self._cursor.description else []
+        self._run(name, parameters)
+        if self._cursor.description is None:
+            return []
+        columns = [column.name for column in self._cursor.description]
+        return [dict(zip(columns, values, strict=True)) for values in self._cursor.fetchall()]
 
     def row(self, name: str, /, **parameters: Any) -> Row | None:
         """Run the statement called `name` and return its first row, None when there is none."""
@@ -86,8 +98,19 @@ class Transaction:
 
     def execute(self, name: str, /, **parameters: Any) -> int:
         """Run the statement called `name` and return how many rows it touched."""
-        self._cursor.execute(statements()[name], parameters)
+        self._run(name, parameters)
         return int(self._cursor.rowcount)
+
+    def _run(self, name: str, parameters: Mapping[str, Any]) -> None:
+        hot = prepared().get(name)
+        if hot is None:
+            self._cursor.execute(statements()[name], parameters)
+            return
+        if name not in self._known:
+            # outlives the transaction, also when it is rolled back
+            self._cursor.execute(hot.prepare)
+            self._known.add(name)
+        self._cursor.execute(hot.execute, parameters)
 
 
 def storable(text: str) -> str:
@@ -176,8 +199,11 @@ class Pool:
         _running.by = by
         committing = healthy = False
         try:
-            with connection.cursor(cursor_factory=extras.RealDictCursor) as cursor:
-                yield Transaction(cursor)
+            with connection.cursor() as cursor:
+                if connection.prepared and self._clock() >= connection.plans_by:
+                    cursor.execute("DISCARD PLANS")
+                    connection.plans_by = self._clock() + _PLANS_S
+                yield Transaction(cursor, connection.prepared)
             committing = True
             connection.commit()
             healthy = True
@@ -243,17 +269,19 @@ class Pool:
             # keepalives and tcp_user_timeout end connections whose peer is gone; the session's own limits end what a lost client left behind
             connection = psycopg2.connect(
                 self._dsn,
+                connection_factory=_Connection,
                 application_name=self._application_name,
                 keepalives_idle=5,
                 keepalives_interval=2,
                 keepalives_count=3,
                 tcp_user_timeout=5000,
-                options="-c idle_in_transaction_session_timeout=30s -c timezone=UTC",
+                options="-c idle_in_transaction_session_timeout=30s -c timezone=UTC -c plan_cache_mode=force_generic_plan",
             )
         except (*_GONE, _DeadlinePassed) as error:
             raise self._unavailable(error, may_be_done=False) from error
         finally:
             _running.by = None
+        connection.prepared, connection.plans_by = set(), self._clock() + _PLANS_S
         with self._free:
             self._opened += 1
         return connection

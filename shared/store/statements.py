@@ -6,7 +6,25 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Final, NamedTuple
 
+HOT: Final = frozenset(
+    {
+        "accept_messages",
+        "apply_receipts",
+        "claim_messages",
+        "finish_journal",
+        "insert_inbound",
+        "journal_events",
+        "match_receipts",
+        "settle_messages",
+        "take_journal",
+        "touch_connections",
+    }
+)
+"""Statements that run for every batch of messages. Each connection prepares them: to plan one costs PostgreSQL more than to run it."""
+
+_PARAMETER = re.compile(r"%\((\w+)\)s")
 _HEADER = re.compile(r"^-- (?P<name>[a-z][a-z0-9_]*) --$", re.MULTILINE)
 
 
@@ -43,3 +61,22 @@ def statements() -> Mapping[str, str]:
                 raise ValueError(f"{file.name}: {name} is a name used twice")
             everything[name] = sql
     return everything
+
+
+class Prepared(NamedTuple):
+    """What a connection says once, and what it says every time."""
+
+    prepare: str
+    execute: str
+
+
+@cache
+def prepared() -> Mapping[str, Prepared]:
+    """Return the hot statements by name."""
+    return {name: _prepared(name, statements()[name]) for name in sorted(HOT)}
+
+
+def _prepared(name: str, sql: str) -> Prepared:
+    numbers: dict[str, int] = {}
+    body = _PARAMETER.sub(lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}", sql)
+    return Prepared(f"PREPARE {name} AS {body}", f"EXECUTE {name}({', '.join(f'%({parameter})s' for parameter in numbers)})")

@@ -1,0 +1,120 @@
+"""The statements that run for every batch: prepared on each connection, and cheap however much waits."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+import psycopg2
+import pytest
+
+from shared.clock import monotonic as now
+from shared.states import MessageState
+from shared.store import messages
+from shared.store.pool import Pool, Transaction
+from shared.store.statements import HOT, prepared, statements
+from tests.store.rig import Ground, query
+
+BACKLOG = 12_000
+FEW_PAGES = 300
+
+
+def execute(transaction: Transaction, statement: str) -> list[tuple[object, ...]]:
+    """Run any statement inside the transaction."""
+    transaction._cursor.execute(statement)
+    return list(transaction._cursor.fetchall()) if transaction._cursor.description else []
+
+
+def prepared_names(transaction: Transaction) -> set[object]:
+    return {name for (name,) in execute(transaction, "SELECT name FROM pg_prepared_statements")}
+
+
+def pages_read(transaction: Transaction) -> int:
+    """Return how many pages of the messages and their indexes this transaction has looked at."""
+    return int(
+        str(
+            execute(
+                transaction,
+                """SELECT sum(pg_stat_get_xact_blocks_fetched(oid)) FROM (
+                       SELECT 'messages'::regclass::oid AS oid
+                       UNION ALL SELECT indexrelid FROM pg_index WHERE indrelid = 'messages'::regclass) AS relations""",
+            )[0][0]
+        )
+    )
+
+
+@pytest.fixture
+def waiting(ground: Ground) -> Ground:
+    """Many open rows that statistics know nothing of, as when a provider's outage begins."""
+    query(ground.url, "VACUUM ANALYZE messages")
+    ground.accept(*(f"chat-{number}" for number in range(BACKLOG)))
+    return ground
+
+
+class TestPrepared:
+    def test_every_hot_statement_exists_and_every_parameter_is_passed_on(self) -> None:
+        assert statements().keys() >= HOT
+        for name, (prepare, execute_) in prepared().items():
+            assert "%(" not in prepare
+            assert statements()[name].count("%(") >= execute_.count("%(") > 0
+
+    def test_a_connection_prepares_a_statement_once_and_keeps_it_through_a_rollback(self, ground: Ground) -> None:
+        pool = Pool(ground.url, limit=1, application_name="prepared", idle_s=30.0, connect_s=5.0)
+        ids = ground.accept("a", "b")
+
+        with pytest.raises(ZeroDivisionError), pool.transaction(monotonic() + 5) as transaction:
+            messages.claim(transaction, kind="meta", incarnation="meta-0.a", ids=ids, most=10, token_at_claim=True)
+            raise ZeroDivisionError
+        with pool.transaction(monotonic() + 5) as transaction:
+            assert "claim_messages" in prepared_names(transaction)
+            claimed = messages.claim(transaction, kind="meta", incarnation="meta-0.b", ids=ids, most=10, token_at_claim=True)
+        pool.close()
+
+        assert [(message.id, message.incarnation) for message in claimed] == [(row_id, "meta-0.b") for row_id in ids]
+
+    def test_a_statement_that_could_not_be_prepared_is_prepared_later(self, ground: Ground) -> None:
+        pool = Pool(ground.url, limit=1, application_name="prepared", idle_s=30.0, connect_s=5.0)
+        with pytest.raises(psycopg2.Error), pool.transaction(monotonic() + 5) as transaction:
+            transaction._cursor.execute("SET LOCAL search_path TO nowhere")
+            try:
+                messages.settle(transaction, incarnation="x", settlements=[])
+            except psycopg2.Error as error:
+                raise psycopg2.DataError from error
+        with pool.transaction(monotonic() + 5) as transaction:
+            assert messages.settle(transaction, incarnation="x", settlements=[]) == set()
+        pool.close()
+
+    def test_plans_are_made_anew_as_tables_grow(self, ground: Ground) -> None:
+        at = [now()]
+        pool = Pool(ground.url, limit=1, application_name="prepared", idle_s=30.0, connect_s=60.0, clock=lambda: at[0])
+
+        def plans_made() -> object:
+            with pool.transaction(monotonic() + 60) as transaction:
+                messages.settle(transaction, incarnation="x", settlements=[])
+                return execute(transaction, "SELECT generic_plans FROM pg_prepared_statements WHERE name = 'settle_messages'")[0][0]
+
+        assert [plans_made(), plans_made()] == [1, 2]
+        at[0] += 6.0
+        # the count of executions goes on: the statement is still the same one
+        assert plans_made() == 3
+        pool.close()
+
+
+class TestCost:
+    def test_a_claim_and_its_settlement_cost_what_they_take_not_what_waits(self, waiting: Ground) -> None:
+        ids = [int(row["id"]) for row in query(waiting.url, "SELECT id FROM messages WHERE state = 'queued' ORDER BY id LIMIT 5")]
+        pool = Pool(waiting.url, limit=1, application_name="prepared", idle_s=30.0, connect_s=5.0)
+        with pool.transaction(monotonic() + 5) as transaction:
+            claimed = messages.claim(
+                transaction, kind="meta", incarnation="meta-0.a", ids=ids, chats=[(waiting.connection, "chat-9")], most=10, token_at_claim=True
+            )
+            for_claim = pages_read(transaction)
+        with pool.transaction(monotonic() + 5) as transaction:
+            outcomes = [messages.Settlement(id=message.id, state=MessageState.SENT, provider_id=f"w-{message.id}") for message in claimed]
+            written = messages.settle(transaction, incarnation="meta-0.a", settlements=outcomes)
+            for_both = pages_read(transaction)
+        pool.close()
+
+        assert len(written) == len(claimed) == 6
+        assert for_claim < FEW_PAGES
+        # the server adds up what a session has not reported yet
+        assert for_both < 2 * FEW_PAGES
