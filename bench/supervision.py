@@ -67,7 +67,8 @@ class Clients:
 def detection(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
     """Kill one slot after the other."""
     slots = [name for name in copy.all_ready() if name.rsplit("-", 1)[0] in given.kinds.split(",")]
-    kernel, seen, freed, back = [], [], [], []
+    kernel, seen, freed = [], [], []
+    back: dict[str, list[float]] = {}
     for number in range(given.n):
         slot, before = slots[number % len(slots)], copy.last()
         pidfd = os.pidfd_open(copy.pid(slot))
@@ -79,14 +80,15 @@ def detection(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
         exited = copy.wait(Happened.EXITED, slot, after=before)
         seen.append(instant(exited) - killed_at)
         freed.append(instant(copy.wait(Happened.SLOT_FREE, slot, after=exited.seq)) - killed_at)
-        back.append(instant(copy.wait(Happened.READY, slot, after=exited.seq)) - killed_at)
+        ready = copy.wait(Happened.READY, slot, after=exited.seq)
+        back.setdefault(slot.rsplit("-", 1)[0], []).append(instant(ready) - killed_at)
         time.sleep(random.uniform(0.0, 0.3))
     return {
         "kill -9 to the kernel's word (pidfd)": spread(kernel),
         "kill -9 to event": spread(seen),
         "from the kernel's word to the event": spread([max(0.0, event - word) for event, word in zip(seen, kernel, strict=True)]),
         "kill -9 to proof of death": spread(freed),
-        "kill -9 to ready again": spread(back),
+        **{f"kill -9 of {kind} to ready again": spread(times) for kind, times in back.items()},
     }
 
 
@@ -94,23 +96,27 @@ def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
     """Kill random slots, and look at all others after each."""
     kinds = given.kinds.split(",")
     slots = copy.all_ready()
-    disturbed: Counter[str] = Counter()
     per_kind: Counter[str] = Counter()
+    expected: set[tuple[str, str]] = set()
+    first = copy.last()
     begun = time.monotonic()
     with Clients({name: copy.ports[name] for name in ("API_PORT", "META_PORT")}) as clients:
         for _ in range(given.n):
             victim = random.choice([slot for slot in slots if slot.rsplit("-", 1)[0] in kinds])
-            pids = {slot: copy.pid(slot) for slot in slots}
             before = copy.last()
-            os.kill(pids[victim], signal.SIGKILL)
+            os.kill(copy.pid(victim), signal.SIGKILL)
             per_kind[victim.rsplit("-", 1)[0]] += 1
             exited = copy.wait(Happened.EXITED, victim, after=before)
+            expected.add((victim, exited.incarnation))
             copy.wait(Happened.READY, victim, after=exited.seq, within_s=120)
-            disturbed.update(slot for slot in slots if slot != victim and copy.pid(slot) != pids[slot])
+    exits = [entry for entry in copy.events() if entry.seq > first and entry.event is Happened.EXITED]
+    others = [
+        f"{e.slot}: {e.details['reason']}, {e.details['last_words'] or e.details['log_tail'][-300:]}" for e in exits if (e.slot, e.incarnation) not in expected
+    ]
     return {
         "kills": dict(per_kind),
         "seconds": round(time.monotonic() - begun, 1),
-        "other processes that were replaced": dict(disturbed) or 0,
+        "processes that left without having been killed": others or 0,
         "requests": dict(sorted(clients.counts.items())),
         "connections refused": sum(count for name, count in clients.counts.items() if name.endswith("refused")),
     }

@@ -94,7 +94,8 @@ class Copy:
     def pid(self, slot: str) -> int:
         """The main process in a slot."""
         holder = read_holder(runtime.slot_lock_file(self.home, slot))
-        assert holder is not None
+        if holder is None or holder.pid <= 0:
+            raise LookupError(f"{slot} is just being started")
         return holder.pid
 
     def last(self) -> int:
