@@ -17,6 +17,11 @@ from shared.errors import BulkheadError
 _ASK_S: Final = 8.0
 _AGAIN_S: Final = (0.05, 0.5)
 _FIRST_NUMBER: Final = 15_551_000_000
+NUMBERS: Final = {0: "100000000000001", 2: "100000000000002", 3: "100000000000003"}
+"""The sandbox's phone number ids, by phone index of its first company."""
+CUSTOMERS_EVERY_S: Final = 2.0
+"""How often a customer writes to each of these numbers: where nothing ever comes in, silence is evidence of nothing."""
+_CUSTOMER: Final = "15559999999"
 CONNECTION_TYPES: Final = {0: "meta_direct", 1: "wwebjs", 2: "360dialog", 3: "meta_embedded"}
 
 
@@ -53,6 +58,7 @@ class Load:
         self._every_s = len(self._chats) / rate
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._customers: list[asyncio.Task[None]] = []
         self.accepted: list[Accepted] = []
         self.asked = 0
         self.reasons: Counter[str] = Counter()
@@ -74,17 +80,20 @@ class Load:
     def start(self) -> None:
         """Begin to send."""
         self._tasks = [asyncio.create_task(self._talk(chat)) for chat in self._chats]
+        numbers = {NUMBERS[chat.phone_index] for chat in self._chats if chat.phone_index in NUMBERS}
+        self._customers = [asyncio.create_task(self._write_as_customer(number)) for number in sorted(numbers)]
 
     async def stop(self) -> None:
-        """Begin no further message, and return when each one that was begun has its answer. Raises what a chat failed with."""
+        """Begin no further message, and return when each one that was begun has its answer; customers write on. Raises what a chat failed with."""
         self._stopping.set()
         await asyncio.gather(*self._tasks)
 
     async def cancel(self) -> None:
         """Leave at once."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._customers]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def raise_if_failed(self) -> None:
         """Raise what a chat failed with, if one did."""
@@ -101,6 +110,14 @@ class Load:
             began = time.monotonic()
             self.accepted.append(await self._send(chat, number))
             wait_s = max(0.0, self._every_s - (time.monotonic() - began))
+
+    async def _write_as_customer(self, number: str) -> None:
+        count = 0
+        while True:
+            count += 1
+            # a provider that is away just now has no customers
+            await self._copy.sandbox("POST", "inbound", body={"phone_number_id": number, "from": _CUSTOMER, "text": f"question {count}"})
+            await asyncio.sleep(CUSTOMERS_EVERY_S)
 
     async def _send(self, chat: Chat, number: int) -> Accepted:
         text = f"{self._mark} {chat.name} {number}"
