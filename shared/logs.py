@@ -12,6 +12,7 @@ import logging
 import re
 import sys
 import traceback
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
@@ -23,17 +24,48 @@ correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 PRIVATE_FIELDS: Final = frozenset(
     {"text", "body", "caption", "chat_id", "phone", "to", "from", "recipient", "sender", "wa_id", "token", "api_key", "authorization", "secret", "password"}
 )
-"""Field names whose value is never written, whoever passes it."""
+"""Field names whose value is never written, whoever passes it and however it is spelt (`chatId`, `API-Key`)."""
 
-_LONG_NUMBER: Final = re.compile(r"(?<![0-9A-Za-z])\+?\d[\d ()-]{6,}\d(?![0-9A-Za-z])")
-_BEARER: Final = re.compile(r"(?i)(bearer\s+|api-key[:=]\s*|access_token=)[^\s\"'&]+")
-_DATABASE_DETAIL: Final = re.compile(r"(?m)^DETAIL: .*$")
-"""PostgreSQL repeats whole rows here."""
+_CUTS: Final = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        # PostgreSQL repeats whole rows here
+        (r"(?m)^DETAIL: .*$", "DETAIL: [private]"),
+        (r"(?i)(bearer\s+)[^\s\"'&,;]+", r"\1[secret]"),
+        (r"(?i)((?:access_?token|api[-_]?key|app_?secret|password|secret|verify_token)[\"']?\s*[:=]\s*[\"']?)(?!bearer)[^\s\"'&,;}]+", r"\1[secret]"),
+        (r"(://[^/\s:@]*:)[^/\s@]+@", r"\1[secret]@"),
+        (r"\bEAA[0-9A-Za-z]{16,}", "[secret]"),
+        # eight digits or more, with what people write between them
+        (r"(?<![0-9A-Za-z])\+?\d[\d ()/-]{6,}\d(?![0-9A-Za-z])", "[number]"),
+    )
+)
 
 
 def scrub(free_text: str) -> str:
     """Return `free_text` (an error's wording, a traceback) without rows of the database and what looks like a phone number or a credential."""
-    return _LONG_NUMBER.sub("[number]", _BEARER.sub(r"\1[secret]", _DATABASE_DETAIL.sub("DETAIL: [private]", free_text)))
+    for pattern, replacement in _CUTS:
+        free_text = pattern.sub(replacement, free_text)
+    return free_text
+
+
+def _spelling(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+_PRIVATE_SPELLINGS: Final = frozenset(map(_spelling, PRIVATE_FIELDS))
+
+
+def _tellable(name: str, value: Any) -> Any:
+    """Return a field's value as it may be written: nothing private, no free text as it came."""
+    if _spelling(name) in _PRIVATE_SPELLINGS:
+        return "[private]"
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _tellable(str(key), item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_tellable("", item) for item in value]
+    return scrub(str(value))
 
 
 def fingerprint(private: str) -> str:
@@ -57,22 +89,31 @@ class _JsonLine(logging.Formatter):
             line["correlation_id"] = correlation
         event = getattr(record, "event", None)
         if event is None:
-            line |= {"event": "library_log", "message": scrub(record.getMessage())}
+            line |= {"event": "library_log", "message": scrub(_message_of(record))}
         else:
             line["event"] = event
             for name, value in record.__dict__["fields"].items():
-                line[name] = "[private]" if name in PRIVATE_FIELDS else value
+                line[name] = _tellable(name, value)
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = record.exc_info[0].__name__
             line["traceback"] = scrub("".join(traceback.format_exception(*record.exc_info)))
-        return json.dumps(line, default=str, ensure_ascii=False)
+        # half a surrogate pair has no UTF-8, and a line that cannot be written would be shown raw by the logging module
+        return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError):
+        # a library's mistake; the logging module would print the arguments as they are
+        return f"{record.msg} (its arguments do not fit)"
 
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | BaseException | bool | None
 
 
 class EventLog:
-    """Writes events of one logger: `log.info("message_sent", message_id=7)`. Field values must be JSON or have a safe `str`."""
+    """Writes events of one logger: `log.info("message_sent", message_id=7)`. Texts in fields are scrubbed like errors are."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)

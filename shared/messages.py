@@ -26,9 +26,9 @@ class OutboundMessage:
     company_id: str
     connection_id: int
     connection_type: str
-    chat_id: str
+    chat_id: str = field(repr=False)
     type: str
-    content: Mapping[str, Any]
+    content: Mapping[str, Any] = field(repr=False)
     attempt: int
     token: str
     incarnation: str
@@ -115,11 +115,11 @@ class InboundMessage:
 
     connection_id: int
     provider_id: str
-    chat_id: str
-    sender: str
+    chat_id: str = field(repr=False)
+    sender: str = field(repr=False)
     type: str
-    content: Mapping[str, Any]
+    content: Mapping[str, Any] = field(repr=False)
     at: datetime
-    sender_name: str = ""
+    sender_name: str = field(default="", repr=False)
     from_me: bool = False
     context: Mapping[str, Any] = field(default_factory=dict)

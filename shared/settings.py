@@ -8,16 +8,30 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from shared.errors import SettingsInvalid
 
+_COMPANY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
-def _setting(default: Any, purpose: str, *, choices: tuple[str, ...] = (), low: float | None = None, high: float | None = None, secret: bool = False) -> Any:
-    return field(default=default, metadata={"help": purpose, "choices": choices, "low": low, "high": high, "secret": secret})
+
+def _setting(
+    default: Any,
+    purpose: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    schemes: tuple[str, ...] = (),
+    secret: bool = False,
+) -> Any:
+    metadata = {"help": purpose, "choices": choices, "low": low, "high": high, "schemes": schemes, "secret": secret}
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 def _port(default: int, purpose: str) -> Any:
@@ -40,7 +54,7 @@ class Settings:
     meta_instances: int = _setting(2, "Processes of kind meta.", low=1, high=10)
     webdriver_instances: int = _setting(1, "Processes of kind webdriver; a session has one owner, so 1.", low=1, high=1)
 
-    database_url: str = _setting("", "PostgreSQL 15+ address; empty: an embedded server under BULKHEAD_HOME.", secret=True)
+    database_url: str = _setting("", "PostgreSQL 15+ address; empty: an embedded server under BULKHEAD_HOME.", schemes=("postgresql", "postgres"), secret=True)
     database_pool_api_max: int = _setting(20, "Connections of one api process.", low=1, high=500)
     database_pool_webdriver_max: int = _setting(10, "Connections of one webdriver process.", low=1, high=500)
     database_pool_meta_max: int = _setting(20, "Connections of one meta process.", low=1, high=500)
@@ -48,17 +62,17 @@ class Settings:
     database_idle_s: float = _setting(30.0, "Seconds after which an idle database connection is closed.", low=1)
     database_connect_s: float = _setting(5.0, "Longest wait for a database connection, new or from the pool.", low=0.1)
     database_query_s: float = _setting(5.0, "Longest time for one database transaction.", low=0.1)
-    redis_url: str = _setting("", "Redis 6.2+ address; empty: an embedded server under BULKHEAD_HOME.", secret=True)
+    redis_url: str = _setting("", "Redis 6.2+ address; empty: an embedded server under BULKHEAD_HOME.", schemes=("redis", "rediss", "unix"), secret=True)
     redis_timeout_s: float = _setting(2.0, "Longest wait for one answer of Redis.", low=0.5, high=30)
 
     api_key: str = _setting("", "Key of API clients; empty: made at first start and kept in BULKHEAD_HOME/api_key.", secret=True)
     secret_key_id: str = _setting("k1", "Name of the key that new secrets are encrypted with.")
     secret_encryption_key: str = _setting("", "Base64 of 32 bytes; empty: made at first start and kept in BULKHEAD_HOME/secret_key.", secret=True)
 
-    graph_base_url: str = _setting("", "Graph API; empty: the sandbox when it runs, else https://graph.facebook.com.")
+    graph_base_url: str = _setting("", "Graph API; empty: the sandbox when it runs, else https://graph.facebook.com.", schemes=("https", "http"))
     graph_version: str = _setting("v23.0", "Version in Graph API addresses.")
-    d360_base_url: str = _setting("", "360dialog; empty: the sandbox when it runs, else https://waba-v2.360dialog.io.")
-    whatsapp_web_url: str = _setting("", "WhatsApp Web; empty: the sandbox when it runs, else https://web.whatsapp.com/.")
+    d360_base_url: str = _setting("", "360dialog; empty: the sandbox when it runs, else https://waba-v2.360dialog.io.", schemes=("https", "http"))
+    whatsapp_web_url: str = _setting("", "WhatsApp Web; empty: the sandbox when it runs, else https://web.whatsapp.com/.", schemes=("https", "http"))
     meta_app_secret: str = _setting("", "Meta app's secret: webhooks that it did not sign are refused.", secret=True)
     meta_verify_token: str = _setting("", "Token that Meta repeats when it verifies the webhook address.", secret=True)
     meta_access_token: str = _setting("", "Access token of a real Meta number; set together with META_PHONE_NUMBER_ID.", secret=True)
@@ -122,6 +136,14 @@ class ChildEnvironment:
 _Table = TypeVar("_Table", Settings, ChildEnvironment)
 
 
+def _is_address(text: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in schemes and bool(parts.netloc or parts.path)
+
+
 def _parse(name: str, text: str, default: Any, metadata: Mapping[str, Any]) -> Any:
     value: Any = text
     try:
@@ -133,6 +155,8 @@ def _parse(name: str, text: str, default: Any, metadata: Mapping[str, Any]) -> A
         raise ValueError(f"{name}={text!r} is not one of {', '.join(metadata['choices'])}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name}={text!r} is not a finite number")
+    if metadata["schemes"] and not _is_address(text, metadata["schemes"]):
+        raise ValueError(f"{name} is not an address that begins with {' or '.join(f'{scheme}://' for scheme in metadata['schemes'])}")
     low, high = metadata["low"], metadata["high"]
     if low is not None and value < low:
         raise ValueError(f"{name}={text} is out of range: at least {low:g}")
@@ -168,6 +192,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """
     settings = _read(Settings, os.environ if environ is None else environ)
     problems = []
+    if not _COMPANY_ID.fullmatch(settings.company_id):
+        problems.append(f"COMPANY_ID={settings.company_id!r} is not 1 to 64 letters, digits, - and _")
     if bool(settings.meta_access_token) != bool(settings.meta_phone_number_id):
         problems.append("META_ACCESS_TOKEN and META_PHONE_NUMBER_ID are set together or not at all")
     if settings.meta_access_token and not settings.meta_app_secret:

@@ -28,7 +28,7 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
     try:
         found = flight.read(flight.path_of(run_dir, incarnation))
     except flight.FlightRecordInvalid as error:
-        log.error("flight_record_invalid", incarnation=incarnation, reason=str(error))
+        log.error("flight_record_invalid", dead=incarnation, reason=str(error))
         found = None
     rows = messages.reclaim(
         transaction,
@@ -41,10 +41,10 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
         reach("reclaim.written")
         states = [row["state"] for row in rows]
         counts = {state: states.count(state) for state in sorted(set(states))}
-        log.warning("messages_reclaimed", incarnation=incarnation, rows=len(rows), states=counts, why=why, recorded=found is not None)
+        log.warning("messages_reclaimed", dead=incarnation, rows=len(rows), states=counts, why=why, recorded=found is not None)
         for row in rows:
             if row["code"] == "poison":
-                log.error("message_parked_as_poison", message_id=row["id"], incarnation=incarnation)
+                log.error("message_parked_as_poison", message_id=row["id"], dead=incarnation)
     return rows
 
 

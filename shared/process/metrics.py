@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -37,11 +38,11 @@ class Metrics:
         return generate_latest(self._registry)
 
     def snapshot(self) -> dict[str, float]:
-        """Return all figures but histogram buckets, by name and labels, for the metrics table."""
+        """Return all figures but histogram buckets and what is no number, by name and labels, for the metrics table."""
         figures: dict[str, float] = {}
         for family in self._registry.collect():
             for sample in family.samples:
-                if not sample.name.endswith(("_bucket", "_created")):
+                if not sample.name.endswith(("_bucket", "_created")) and math.isfinite(sample.value):
                     labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
                     figures[sample.name.removeprefix("bulkhead_") + (f"{{{labels}}}" if labels else "")] = sample.value
         return figures

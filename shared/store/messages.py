@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -26,9 +26,9 @@ class NewMessage:
     company_id: str
     connection_id: int
     process_name: str
-    chat_id: str
+    chat_id: str = field(repr=False)
     type: str
-    content: Mapping[str, Any]
+    content: Mapping[str, Any] = field(repr=False)
     fingerprint: str = ""
     idempotency_key: str | None = None
     scheduled_for: datetime | None = None

@@ -1,0 +1,152 @@
+"""The registry of kinds, backoff, beats, metrics and shapes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import random
+from dataclasses import fields
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.backoff import ceiling, full_jitter
+from shared.kinds import ADMIN_PORT_STRIDE, KINDS, admin_port, connection_types, kind_for, kind_named
+from shared.messages import InboundMessage, OutboundMessage
+from shared.process.beats import Beats
+from shared.process.metrics import Metrics
+from shared.settings import Settings
+from shared.store.messages import NewMessage
+from tests.support import environment
+
+SETTINGS = {row.name: row for row in fields(Settings)}
+
+
+class TestKinds:
+    def test_names_and_connection_types_are_unique(self) -> None:
+        assert len({kind.name for kind in KINDS}) == len(KINDS)
+        assert len(set(connection_types())) == len(connection_types())
+        assert {"wwebjs", "meta_direct", "meta_embedded", "360dialog"} <= set(connection_types())
+
+    def test_every_row_names_what_exists(self) -> None:
+        for kind in KINDS:
+            assert (environment.REPOSITORY / kind.entry).is_file(), kind.entry
+            assert all(name in {other.name for other in KINDS} for name in kind.after)
+            for setting in filter(None, (kind.instances, kind.port, kind.pool_size)):
+                assert isinstance(SETTINGS[setting].default, int), setting
+            if kind.job:
+                module, _, function = kind.job.rpartition(".")
+                assert callable(getattr(importlib.import_module(module), function))
+            assert bool(kind.job) == bool(kind.connection_types), "who serves connections has a job, and nobody else"
+
+    def test_nobody_waits_in_a_circle(self) -> None:
+        started: list[str] = []
+        while len(started) < len(KINDS):
+            next_ones = [kind.name for kind in KINDS if kind.name not in started and set(kind.after) <= set(started)]
+            assert next_ones, f"a circle among {[kind.name for kind in KINDS if kind.name not in started]}"
+            started += next_ones
+
+    def test_every_slot_has_an_admin_port_of_its_own(self) -> None:
+        used = [
+            admin_port(3200, kind.name, instance)
+            for kind in KINDS
+            for instance in range(int(SETTINGS[kind.instances].metadata["high"]) if kind.instances else 1)
+        ]
+        assert len(set(used)) == len(used)
+        assert all(3200 <= port < 3300 for port in used)
+        assert admin_port(3200, KINDS[1].name, 0) == 3200 + ADMIN_PORT_STRIDE
+
+    def test_finding_them(self) -> None:
+        assert kind_named("meta").name == kind_for("360dialog").name == "meta"
+        with pytest.raises(KeyError, match="no process kind 'smtp'; known: api"):
+            kind_named("smtp")
+        with pytest.raises(KeyError, match="Unknown connection type 'sms'"):
+            kind_for("sms")
+
+
+class TestBackoff:
+    def test_the_first_does_not_wait_and_then_it_doubles_up_to_the_cap(self) -> None:
+        assert [ceiling(attempt, 2.0, 30.0) for attempt in (0, 1, 2, 3, 4, 5, 6, 7, 10**6)] == [0, 0, 2, 4, 8, 16, 30, 30, 30]
+
+    @given(st.integers(0, 10**9), st.floats(0, 100), st.floats(0, 100), st.integers())
+    def test_jitter_is_anything_up_to_it(self, attempt: int, base_s: float, cap_s: float, seed: int) -> None:
+        assert 0 <= full_jitter(attempt, base_s, cap_s, random.Random(seed).uniform) <= ceiling(attempt, base_s, cap_s) <= cap_s
+
+    def test_it_spreads(self) -> None:
+        luck = random.Random(1)
+        waits = [full_jitter(5, 1.0, 30.0, luck.uniform) for _ in range(200)]
+        assert min(waits) < 1.0
+        assert max(waits) > 7.0
+
+
+class TestBeats:
+    def test_a_loop_is_fresh_while_it_beats(self) -> None:
+        now = [0.0]
+        beats = Beats(lambda: now[0])
+        mill = beats.loop("mill", 2.0)
+        beats.loop("press", 10.0)
+        now[0] = 1.9
+        assert beats.stale() == []
+        now[0] = 2.0
+        assert beats.stale() == ["mill"]
+        mill.beat()
+        now[0] = 9.9
+        assert beats.stale() == ["mill"]
+        now[0] = 10.0
+        assert sorted(beats.stale()) == ["mill", "press"]
+        beats.forget("press")
+        beats.forget("press")
+        mill.beat()
+        assert beats.stale() == []
+
+    def test_a_declared_silence_is_no_stall_and_ends_with_a_beat(self) -> None:
+        now = [0.0]
+        beats = Beats(lambda: now[0])
+        mill = beats.loop("mill", 2.0)
+        with mill.blocking(5.0):
+            now[0] = 6.9
+            assert beats.stale() == []
+            now[0] = 7.0
+            assert beats.stale() == ["mill"]
+        assert beats.stale() == []
+        now[0] = 9.0
+        assert beats.stale() == ["mill"]
+
+
+class TestMetrics:
+    def test_names_exposition_and_snapshot(self) -> None:
+        metrics = Metrics()
+        metrics.counter("sends", "Sends.", ("code",)).labels("ok").inc(2)
+        metrics.gauge("depth", "Depth.", read=lambda: 3.5)
+        metrics.histogram("send_seconds", "Time.").observe(0.2)
+        text = metrics.exposition().decode()
+        assert 'bulkhead_sends_total{code="ok"} 2.0' in text
+        assert "bulkhead_depth 3.5" in text
+        assert metrics.snapshot() == {"sends_total{code=ok}": 2.0, "depth": 3.5, "send_seconds_count": 1.0, "send_seconds_sum": 0.2}
+
+    def test_two_processes_in_one_do_not_share_figures(self) -> None:
+        one, two = Metrics(), Metrics()
+        one.counter("sends", "Sends.").inc()
+        two.counter("sends", "Sends.")
+        assert two.snapshot() == {"sends_total": 0.0}
+
+    def test_what_is_no_number_does_not_reach_the_database(self) -> None:
+        metrics = Metrics()
+        metrics.gauge("odd", "Odd.").set(float("nan"))
+        metrics.gauge("endless", "Endless.").set(float("inf"))
+        metrics.gauge("plain", "Plain.").set(1)
+        assert json.loads(json.dumps(metrics.snapshot(), allow_nan=False)) == {"plain": 1.0}
+
+
+def test_no_text_and_no_number_shows_when_a_message_is_printed() -> None:
+    """An error's text or a debugger's line may hold it, and goes into logs."""
+    private = {"chat_id": "491701234567", "content": {"body": "dear diary"}}
+    outbound = OutboundMessage(id=7, company_id="acme", connection_id=1, connection_type="wwebjs", type="text", attempt=1, token="", incarnation="i", **private)  # type: ignore[arg-type]  # of different kinds
+    new = NewMessage(company_id="acme", connection_id=1, process_name="meta", type="text", **private)  # type: ignore[arg-type]  # as above
+    inbound = InboundMessage(connection_id=1, provider_id="p", sender="491701234567", sender_name="Dear Friend", type="text", at=datetime.now(UTC), **private)  # type: ignore[arg-type]  # as above
+    for shown in map(repr, (outbound, new, inbound)):
+        assert "1234567" not in shown
+        assert "ear" not in shown
+    assert "id=7" in repr(outbound)
