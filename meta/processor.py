@@ -14,7 +14,7 @@ from typing import Final
 from meta import events
 from meta.accounts import D360, Accounts
 from meta.events import Harvest
-from shared.clock import monotonic
+from shared.clock import left, monotonic
 from shared.crash_points import reach
 from shared.errors import StoreUnavailable
 from shared.logs import logger
@@ -31,6 +31,8 @@ BATCH_MOST: Final = 50
 _LOOK_S: Final = 1.0
 """How often rows of another instance are looked for; our own wake us at once."""
 _AWAY_S: Final = 0.5
+_APART_S: Final = 0.02
+"""Two batches begin at least so far apart unless the first was full: the first post waits for nothing, and under load one transaction reads many."""
 _TRANSACTION_S: Final = 20.0
 BEAT_LIMIT_S: Final = _TRANSACTION_S + 10
 """Longest silence of the loop: one whole transaction."""
@@ -82,10 +84,14 @@ class Processor:
 
     async def run(self, beat: LoopBeat) -> None:
         """Process until `stop`."""
+        begun_at = 0.0
         while not self._stopping:
             beat.beat()
+            await asyncio.sleep(left(begun_at + _APART_S))
+            begun_at = monotonic()
             try:
-                if await self.process():
+                if rows := await self.process():
+                    begun_at = 0.0 if rows >= self._most else begun_at
                     continue
             except StoreUnavailable as error:
                 # perhaps the batch was too much for one transaction's time

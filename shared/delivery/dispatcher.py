@@ -32,6 +32,9 @@ CLAIM_AT_ONCE: Final = 200
 _STORE_AWAY_S: Final = 0.25
 _UNKNOWN_S: Final = 2.0
 """How often the claim loop looks for rows that are its own without its knowing."""
+_CLAIMS_APART_S: Final = 0.004
+_SETTLEMENTS_APART_S: Final = 0.008
+"""Two of a kind begin at least so far apart: a first message waits for nothing, and under load each transaction carries what gathered meanwhile."""
 _GATHER_S: Final = 0.02
 """Shortest wait for a number's tokens, so that one claim takes several; numbers whose wait ends within it are looked at together."""
 _LONGEST_WAIT_S: Final = 30.0
@@ -133,11 +136,14 @@ class Dispatcher:
 
     async def _claim_loop(self) -> None:
         look_at = monotonic() + _UNKNOWN_S
+        claimed_at = 0.0
         while not self._draining:
             with suppress(TimeoutError):
                 async with asyncio.timeout(left(min(look_at, self._next_tokens_at()))):
                     await self._work.wait()
+            await asyncio.sleep(left(claimed_at + _CLAIMS_APART_S))
             self._work.clear()
+            claimed_at = monotonic()
             try:
                 while not self._draining and await self._claim():
                     pass
@@ -162,7 +168,7 @@ class Dispatcher:
         for chat in [chat for chat in self._chats if chat[0] in self._paced]:
             del self._chats[chat]
         # what is in hand is never claimed again: an outcome that is being written must meet the attempt that it belongs to
-        busy = {(message.connection_id, message.chat_id) for message in self._in_hand.values()}
+        busy = {(message.connection_id, message.chat_id) for message in self._in_hand.values()} if self._chats else set()
         chats = [chat for chat in self._chats if chat not in busy][: max(0, room)]
         ids = list(self._offered)[: max(0, room - len(chats))]
         if not (ids or chats or numbers):
@@ -270,8 +276,11 @@ class Dispatcher:
                 self._flights.writing(message.id)
 
     async def _settle_loop(self) -> None:
+        settled_at = 0.0
         while True:
             await self._settled.wait()
+            await asyncio.sleep(left(settled_at + _SETTLEMENTS_APART_S))
+            settled_at = monotonic()
             self._settled.clear()
             batch, self._outcomes = self._outcomes, []
             if batch:
@@ -326,7 +335,7 @@ class Dispatcher:
             log.info("settlement_overtaken", message_id=message.id, outcome=word)
         if settlement.state is MessageState.SENT:
             self.sent += 1
-            log.info("message_sent", message_id=message.id, attempt=message.attempt, connection_id=message.connection_id)
+            log.debug("message_sent", message_id=message.id, attempt=message.attempt, connection_id=message.connection_id)
         elif settlement.state is MessageState.FAILED:
             self.failed += 1
             log.warning("message_dead_lettered", message_id=message.id, attempt=message.attempt, code=code)
