@@ -75,5 +75,5 @@ async def accept(acceptor: Acceptor, message: NewMessage, clients_key: str | Non
         if accepted.conflict:
             raise Problem("idempotency_key_reused", "This Idempotency-Key was used for another request.", messageId=str(accepted.id))
         # after a lost commit the row may be our own first try: only a key that the client used before is a replay
-        return replace(accepted, replayed=accepted.replayed and not lost_commit)
+        return replace(accepted, replayed=False) if accepted.replayed and lost_commit else accepted
     raise Problem("acceptance_unknown", "PostgreSQL was lost while the message was written; it may have been accepted.", headers={"Retry-After": "2"})

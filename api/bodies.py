@@ -94,20 +94,23 @@ def _require_json(request: Request) -> None:
 
 async def _read(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "")
-    # a larger body is not read to its end, so the connection cannot carry another request
-    too_large = Problem("body_too_large", f"The body has more than {limit} bytes.", headers={"Connection": "close"}, limit=limit)
     if declared.isdecimal() and int(declared) > limit:
-        raise too_large
+        raise _too_large(limit)
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_WAIT_S):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:
-                    raise too_large
+                    raise _too_large(limit)
     except TimeoutError as error:
         raise Problem("body_late", f"The body did not arrive within {BODY_WAIT_S:g} s.", headers={"Connection": "close"}) from error
     return bytes(body)
+
+
+def _too_large(limit: int) -> Problem:
+    # a larger body is not read to its end, so the connection cannot carry another request
+    return Problem("body_too_large", f"The body has more than {limit} bytes.", headers={"Connection": "close"}, limit=limit)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class Edge:
         self._app, self._count_error = app, count_error
         self._requests = metrics.counter("http_requests", "Requests answered.", ("route", "method", "status"))
         self._seconds = metrics.histogram("http_request_seconds", "Time from request to answer.", ("route",))
+        self._figures: dict[tuple[str, str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
         self._problems = metrics.counter("http_problems", "Requests refused, by problem type.", ("type",))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,8 +81,13 @@ class Edge:
         # the template, never the path itself: chat ids are phone numbers
         route = getattr(scope.get("endpoint"), "path", "none")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        self._requests.labels(route, method, status).inc()
-        self._seconds.labels(route).observe(seconds)
+        figures = self._figures.get((route, method, status))
+        if figures is None:
+            # kept, since to look for them costs more than to count; routes, methods and statuses are few
+            figures = self._figures[route, method, status] = (self._requests.labels(route, method, status).inc, self._seconds.labels(route).observe)
+        count, observe = figures
+        count()
+        observe(seconds)
         facts = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1000, 2)}
         if status < 400:
             log.debug("request_answered", **facts)

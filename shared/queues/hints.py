@@ -17,6 +17,27 @@ JOB_TIMEOUT_S: Final = 60
 HINT_TTL_S: Final = 24 * 3600
 """A hint that nobody took for a day is dropped; its row is found by the relay."""
 
+GIVE_AT_ONCE: Final = 500
+"""Jobs of one script call: Redis does nothing else meanwhile."""
+
+# Writes jobs that differ only in id, data and description, and puts them at the queue's end; ARGV: ttl, number of shared fields, the shared fields and
+# their values, then row ids each with its data. RQ's own enqueue_many writes the same, but spends 90 µs of Python on each job.
+_GIVE: Final = """
+local shared = {}
+for i = 3, 2 + ARGV[2] * 2 do shared[#shared + 1] = ARGV[i] end
+local ids = {}
+for i = 3 + ARGV[2] * 2, #ARGV, 2 do
+    local id = 'm-' .. ARGV[i]
+    local key = 'rq:job:' .. id
+    redis.call('HSET', key, 'data', ARGV[i + 1], 'description', 'row ' .. ARGV[i], unpack(shared))
+    redis.call('EXPIRE', key, ARGV[1])
+    ids[#ids + 1] = id
+end
+redis.call('SADD', KEYS[2], KEYS[1])
+redis.call('RPUSH', KEYS[1], unpack(ids))
+return #ids
+"""
+
 # Takes up to ARGV[1] jobs off the queue in one round trip and forgets them: the row, not the job, is what survives.
 _TAKE: Final = """
 local ids = redis.call('LPOP', KEYS[1], ARGV[1])
@@ -40,7 +61,7 @@ class Hints:
 
     def __init__(self, url: str, timeout_s: float) -> None:
         self.client, self.timeout_s = connect(url, timeout_s), timeout_s
-        self._take = self.client.register_script(_TAKE)
+        self._give, self._take = self.client.register_script(_GIVE), self.client.register_script(_TAKE)
         self._queues: dict[str, Queue] = {}
 
     def queue(self, kind: ProcessKind) -> Queue:
@@ -49,21 +70,29 @@ class Hints:
         return self._queues.setdefault(kind.name, Queue(kind.name, connection=self.client, serializer=JSONSerializer))
 
     def give(self, kind: ProcessKind, ids: Sequence[int]) -> None:
-        """Enqueue one ordinary job for each row id, in one round trip. A row hinted twice is harmless.
+        """Enqueue one ordinary job for each row id, in one round trip for each `GIVE_AT_ONCE`. A row hinted twice is harmless.
 
         Raises:
             QueueUnavailable: Redis cannot be reached; the relay finds the rows.
         """
-        if not ids:
-            return
-        jobs = [
-            Queue.prepare_data(
-                kind.job, args=(row_id,), job_id=f"m-{row_id}", timeout=JOB_TIMEOUT_S, result_ttl=0, failure_ttl=60, ttl=HINT_TTL_S, description=f"row {row_id}"
-            )
-            for row_id in ids
-        ]
         with redis_errors():
-            self.queue(kind).enqueue_many(jobs)
+            shared = self._shared_fields(kind) if ids else []
+            for start in range(0, len(ids), GIVE_AT_ONCE):
+                each: list[Any] = []
+                for row_id in ids[start : start + GIVE_AT_ONCE]:
+                    # compressed as RQ has it, with the least effort
+                    each += (row_id, zlib.compress(JSONSerializer.dumps((kind.job, None, (row_id,), {})), 0))
+                self._give(keys=[Queue.redis_queue_namespace_prefix + kind.name, Queue.redis_queues_keys], args=[HINT_TTL_S, len(shared) // 2, *shared, *each])
+
+    def _shared_fields(self, kind: ProcessKind) -> list[Any]:
+        """Return what all jobs of this moment have in common, as RQ itself writes it: names and values in turn."""
+        queue = self.queue(kind)
+        job = queue.create_job(
+            kind.job, args=(0,), job_id="m-0", timeout=JOB_TIMEOUT_S, result_ttl=0, failure_ttl=60, ttl=HINT_TTL_S, description="", status="queued"
+        )
+        job.origin, job.enqueued_at = queue.name, job.created_at
+        fields: dict[str, Any] = job.to_dict()
+        return [part for name, value in fields.items() if name not in ("data", "description") for part in (name, value)]
 
     def take(self, kind: ProcessKind, most: int) -> list[int]:
         """Take up to `most` hints off the kind's queue and return their row ids; jobs that are not hints are dropped.

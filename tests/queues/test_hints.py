@@ -25,7 +25,7 @@ from shared.errors import QueueUnavailable
 from shared.kinds import kind_named
 from shared.process.beats import Beats
 from shared.queues import worker as worker_module
-from shared.queues.hints import JOB_TIMEOUT_S, Hints
+from shared.queues.hints import GIVE_AT_ONCE, HINT_TTL_S, JOB_TIMEOUT_S, Hints
 from shared.queues.worker import HintWorker
 from shared.settings import Settings
 from tests.queues import jobs
@@ -118,6 +118,25 @@ class TestJobs:
             said = subprocess.run([rq, "info", "--url", redis_url, "--raw"], capture_output=True, text=True, timeout=30, check=True, env=environment.clean())
         assert "queue meta 3" in said.stdout, said
         assert re.search(r"worker meta-0\.shown .* idle meta", said.stdout), said
+
+    def test_their_fields_and_life_are_those_that_rq_gives(self, hints: Hints) -> None:
+        hints.give(META, [7])
+        ours: dict[bytes, bytes] = hints.client.hgetall("rq:job:m-7")  # type: ignore[assignment]  # without decoding, all is bytes
+        queue = Queue("meta", connection=hints.client, serializer=JSONSerializer)
+        limits = {"job_timeout": JOB_TIMEOUT_S, "result_ttl": 0, "failure_ttl": 60, "ttl": HINT_TTL_S}
+        queue.enqueue("meta.job.deliver", 8, job_id="m-8", description="row 8", **limits)
+        theirs: dict[bytes, bytes] = hints.client.hgetall("rq:job:m-8")  # type: ignore[assignment]  # as above
+        differ = {b"data", b"description", b"created_at", b"enqueued_at"}
+        assert ours.keys() == theirs.keys()
+        assert {name: value for name, value in ours.items() if name not in differ} == {name: value for name, value in theirs.items() if name not in differ}
+        assert [len(ours[name]) for name in (b"created_at", b"enqueued_at")] == [len(theirs[name]) for name in (b"created_at", b"enqueued_at")]
+        assert abs(int(hints.client.ttl("rq:job:m-7")) - int(hints.client.ttl("rq:job:m-8"))) <= 1
+        assert hints.client.smembers(Queue.redis_queues_keys) == {b"rq:queue:meta"}
+
+    def test_more_than_one_call_takes_keep_their_order(self, hints: Hints) -> None:
+        ids = list(range(1, GIVE_AT_ONCE * 2 + 10))
+        hints.give(META, ids)
+        assert hints.take(META, len(ids)) == ids
 
     def test_nothing_private_is_in_them(self, hints: Hints) -> None:
         hints.give(META, [7])
