@@ -232,6 +232,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="calm: how long each trouble lasts")
     parser.add_argument("--json", type=Path, default=None, help="file that the figures are added to")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the copy is stopped on the way out
     for name in COMMANDS if given.command == "all" else [given.command]:
         run, usual = COMMANDS[name]
         copy = Copy(given.ports, only=given.only)

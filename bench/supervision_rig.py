@@ -41,7 +41,7 @@ class Copy:
     """
 
     def __init__(self, ports: int, *, only: str = "", **variables: str) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="bench-"))
+        self.home = Path(tempfile.mkdtemp(prefix="bench-supervision-"))
         names = ("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT")
         self.ports = {name: ports + 100 + offset for offset, name in enumerate(names)}
         self.variables = {"BULKHEAD_HOME": str(self.home), "ADMIN_PORT": str(ports), "ONLY": only}
