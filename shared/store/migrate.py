@@ -1,7 +1,8 @@
 """Applies `migrations/*.sql` with yoyo, one process at a time.
 
 yoyo's own lock is a row that stays when its holder is killed; a PostgreSQL advisory lock is gone with the connection, so that is what
-keeps several starting processes apart.
+keeps several starting processes apart. And yoyo notes that a migration is applied in a transaction of its own, after it: killed in between, the
+next start would apply it again. Here both are one transaction.
 """
 
 from __future__ import annotations
@@ -41,11 +42,19 @@ def _backend(database_url: str) -> Iterator[Any]:
                 cursor.execute(statements()["lock_migrations"], {"key": _ADVISORY_LOCK})
                 backend = yoyo.get_backend(database_url)
                 try:
+                    # we are alone, so this is what a killed process left
+                    backend.break_lock()
                     yield backend
                 finally:
                     backend.connection.close()
-    except psycopg2.OperationalError as error:
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise StoreUnavailable(f"PostgreSQL: {str(error).strip()}") from error
+
+
+def _apply_one(backend: Any, migration: Any) -> None:
+    with backend.transaction():
+        migration.process_steps(backend, "apply")
+        backend.mark_one(migration, log=False)
 
 
 def pending(database_url: str) -> list[str]:
@@ -66,7 +75,8 @@ def apply(database_url: str) -> list[str]:
     """
     with _backend(database_url) as backend:
         migrations = backend.to_apply(yoyo.read_migrations(str(migrations_directory())))
-        backend.apply_migrations(migrations)
+        for migration in migrations:
+            _apply_one(backend, migration)
         rows = [(connection_type, kind.name) for kind in KINDS for connection_type in kind.connection_types]
         with backend.connection.cursor() as cursor:
             parameters = {"connection_types": [row[0] for row in rows], "process_names": [row[1] for row in rows]}

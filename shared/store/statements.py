@@ -39,7 +39,7 @@ def parse(text: str, origin: str = "") -> dict[str, str]:
     """
     found: dict[str, str] = {}
     headers = list(_HEADER.finditer(text))
-    for header, following in zip(headers, [*headers[1:], None], strict=True):
+    for header, following in zip(headers, [*headers[1:], None], strict=False):
         name = header["name"]
         body = text[header.end() : following.start() if following else len(text)].strip()
         if not body.startswith("-- "):

@@ -1,0 +1,68 @@
+"""Named SQL: well formed, each used, each there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from shared.clock import monotonic
+from shared.store.pool import storable
+from shared.store.statements import parse, statements
+from tests.store.rig import Ground
+from tests.support import environment
+
+SQL = "-- one --\n-- Says one.\nSELECT 1;\n\n-- two --\n-- Says two,\n-- at length.\nSELECT 2\n-- aside\nFROM t;\n"
+STORE = environment.REPOSITORY / "shared/store"
+
+
+class TestParse:
+    def test_statements_by_name_without_comments(self) -> None:
+        assert parse(SQL) == {"one": "SELECT 1", "two": "SELECT 2\nFROM t"}
+        assert parse("") == {}
+
+    @pytest.mark.parametrize(
+        ("text", "complaint"),
+        [
+            ("-- one --\nSELECT 1;\n", "one has no sentence"),
+            ("-- one --\n-- Says one.\n", "one is empty"),
+            ("-- one --\n-- Says one.\n;\n", "one is empty"),
+            (SQL + "-- one --\n-- Again.\nSELECT 3;\n", "one is a name used twice"),
+        ],
+    )
+    def test_what_is_wrong_is_said_with_file_and_name(self, text: str, complaint: str) -> None:
+        with pytest.raises(ValueError, match=f"x.sql: {complaint}"):
+            parse(text, "x.sql")
+
+
+def names_used() -> Iterator[tuple[str, str]]:
+    """Yield each statement's name that the store's code uses, with the place."""
+    for path in STORE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name: ast.expr | None = None
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("rows", "row", "one", "execute"):
+                name = node.args[0] if node.args else None
+            elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "statements":
+                name = node.slice
+            if isinstance(name, ast.Constant) and isinstance(name.value, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name.value):
+                yield name.value, f"{path.name}:{name.lineno}"
+
+
+def test_every_name_that_is_used_is_there_and_every_statement_is_used() -> None:
+    used = dict(names_used())
+    assert sorted(used.keys() - statements().keys()) == []
+    assert sorted(statements().keys() - used.keys()) == []
+
+
+@pytest.mark.parametrize("name", sorted(statements()))
+def test_the_server_understands_it(ground: Ground, name: str) -> None:
+    """Planned, not run, so that names of tables and columns are checked also for what no other test runs."""
+    with ground.store._pool.transaction(monotonic() + 5) as transaction:
+        transaction._cursor.execute("EXPLAIN " + re.sub(r"%\(\w+\)s", "NULL", statements()[name]).replace("%%", "%"))
+
+
+def test_what_the_database_cannot_hold_is_replaced() -> None:
+    assert storable("a\0b\ud83dc\U0001f600\ude00") == "a\ufffdb\ufffdc\U0001f600\ufffd"
+    assert storable("plain ä € \U0001f600") == "plain ä € \U0001f600"
