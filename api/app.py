@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -13,6 +13,7 @@ from api import openapi, pages, reference
 from api.acceptance import Acceptor
 from api.connections import Connections
 from api.dashboard.page import Dashboard
+from api.dead_letters import DeadLetters
 from api.directory import Directory
 from api.edge import Edge
 from api.health import Health
@@ -27,9 +28,15 @@ from shared.process.room import Child
 API_VERSION: Final = "2.0"
 
 
-def operations_of(messages: Messages, connections: Connections, sessions: Sessions, health: Health, dashboard: Dashboard) -> list[Operation]:
+class Topic(Protocol):
+    """A group of operations."""
+
+    def operations(self) -> list[Operation]:
+        """Return them."""
+
+
+def operations_of(*topics: Topic) -> list[Operation]:
     """Return every operation of the API, with the two documents that are made from them."""
-    topics = (messages, connections, sessions, health, dashboard)
     listed = [operation for topic in topics for operation in topic.operations()]
 
     async def show_openapi(_: Request) -> Response:
@@ -70,7 +77,10 @@ def build_app(child: Child, acceptor: Acceptor, neighbours: Neighbours, key: str
     directory = Directory(child.store)
     messages = Messages(directory, child.store, acceptor, child.metrics, child.stopping)
     health = Health(child, neighbours)
-    listed = operations_of(messages, Connections(directory, child.store), Sessions(directory, child.store), health, Dashboard(child.store, health))
+    dead_letters = DeadLetters(directory, child.store, messages.described)
+    listed = operations_of(
+        messages, dead_letters, Connections(directory, child.store), Sessions(directory, child.store), health, Dashboard(child.store, health)
+    )
     # a path with a closing slash is another path: a redirected POST would lose its body with some clients
     router = Router(routes(listed, KeyCheck(key)), redirect_slashes=False, default=_unknown_path)
     return Edge(router, child.metrics, child.heartbeat.count_error), messages

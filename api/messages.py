@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, get_args
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -17,14 +16,16 @@ from starlette.responses import JSONResponse, Response
 from api import acceptance, capabilities
 from api.bodies import Field, json_schema, read_fields, read_json
 from api.directory import Directory, require_possible
-from api.instants import iso
+from api.instants import iso, read_instant
+from api.message_paths import message_unknown, named, read_chat, read_message_id
 from api.operations import Operation, Parameter
 from api.problems import Problem
 from api.waiting import LONGEST_S, read_wait_s, wait_until_left
-from shared import chats
+from shared.clock import utc_now
+from shared.messages import Policy
 from shared.process.metrics import Metrics
 from shared.states import OPEN_MESSAGE_STATES, MessageState
-from shared.store import messages
+from shared.store import interventions, messages
 from shared.store.connections import Connection
 from shared.store.messages import Accepted, NewMessage
 from shared.store.pool import Row, Transaction
@@ -34,12 +35,15 @@ _TEXT_FIELDS: Final = (
     Field(name="message", kind=str, purpose="The text; its limit depends on the channel.", required=True),
     Field(name="phoneIndex", kind=int, purpose="Which of the company's connections sends it.", default=0, high=9999),
     Field(name="quotedMessageId", kind=str, purpose="A message of the same chat to reply to: our id or the provider's.", longest=300),
+    Field(name="sendAt", kind=str, purpose="When it shall be sent: ISO 8601 with a time zone, at most 30 days ahead; what is past is now.", longest=40),
+    Field(name="inDoubtPolicy", kind=str, purpose="What to do when it may have been sent; wins over the company's.", choices=get_args(Policy)),
 )
-_MESSAGE_ID: Final = re.compile(r"[0-9]{1,18}")
+_FURTHEST: Final = timedelta(days=30)
 _PAGE: Final = 50
 _LONGEST_PAGE: Final = 200
 _NEWEST: Final = (datetime.max.replace(tzinfo=UTC), (1 << 63) - 1)
 _SHARED_PROBLEMS: Final = ("company_unknown", "chat_invalid")
+_GONE_OUT: Final = (MessageState.SENT, MessageState.DELIVERED, MessageState.READ)
 _ONE_PATH: Final = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
 
 
@@ -89,6 +93,7 @@ class Messages:
                     "text_empty",
                     "text_too_long",
                     "quoted_message_unknown",
+                    "send_at_invalid",
                     "acceptance_unknown",
                 ),
             ),
@@ -114,10 +119,10 @@ class Messages:
                 method="DELETE",
                 path=_ONE_PATH,
                 group="Messages",
-                summary="Delete a message (no channel can yet)",
-                handler=self.refuse_delete,
-                answers={},
-                problems=(*one_problems, "unsupported_operation"),
+                summary="Cancel a message that is still queued (deleting what was sent: no channel can yet)",
+                handler=self.cancel,
+                answers={200: ("It is never sent; also the answer when it is asked for again.", "Message")},
+                problems=(*one_problems, "message_not_queued", "unsupported_operation"),
             ),
             Operation(
                 method="GET",
@@ -146,8 +151,11 @@ class Messages:
         require_possible(company_id)
         fields = read_fields(await read_json(request), _TEXT_FIELDS)
         connection = await self._directory.connection(company_id, fields["phoneIndex"])
-        chat_id = _chat(chat_as_given, connection.connection_type)
+        chat_id = read_chat(chat_as_given, connection.connection_type)
         _check_text(fields["message"], connection)
+        scheduled_for, policy = _read_send_at(fields["sendAt"]), fields["inDoubtPolicy"]
+        # what is not asked for does not count: keys that were used before these fields came stay good
+        further = [fields["sendAt"], policy] if fields["sendAt"] or policy else []
         message = NewMessage(
             company_id=company_id,
             connection_id=connection.id,
@@ -155,7 +163,9 @@ class Messages:
             chat_id=chat_id,
             type="text",
             content={"body": fields["message"], "quoted": await self._quoted(connection, chat_id, fields["quotedMessageId"])},
-            fingerprint=acceptance.fingerprint(["text", connection.id, chat_id, fields["message"], fields["quotedMessageId"]]),
+            fingerprint=acceptance.fingerprint(["text", connection.id, chat_id, fields["message"], fields["quotedMessageId"], *further]),
+            scheduled_for=scheduled_for,
+            in_doubt_policy=policy,
         )
         accepted = await acceptance.accept(self._acceptor, message, clients_key)
         if not accepted.replayed:
@@ -165,20 +175,23 @@ class Messages:
         if wait_s:
             row = await wait_until_left(self._store, company_id, accepted.id, wait_s, self._stopping)
             state = MessageState(row["state"]) if row else state
-        return _accepted_answer(connection, chat_id, accepted, state, wait_s)
+        return _accepted_answer(connection, message, accepted, state, wait_s)
 
     async def show_one(self, request: Request) -> Response:
         """Answer with one message's state and history."""
-        company_id, chat_id, message_id = self._named(request)
+        return JSONResponse(await self.described(*named(request)))
+
+    async def described(self, company_id: str, chat_id: str, message_id: int) -> Mapping[str, Any]:
+        """Return one message with its history, as clients see it. Raises `Problem` when the chat has no such message."""
         row, steps = await self._store.call(_with_history, company_id, message_id)
         if row is None or row["chat_id"] != chat_id:
             await self._directory.require_company(company_id)
-            raise _message_unknown()
-        return JSONResponse(_message(row, steps))
+            raise message_unknown()
+        return _message(row, steps)
 
     async def show_chat(self, request: Request) -> Response:
         """Answer with one page of a chat."""
-        company_id, chat_id = request.path_params["companyId"], _chat(request.path_params["chatId"])
+        company_id, chat_id = request.path_params["companyId"], read_chat(request.path_params["chatId"])
         require_possible(company_id)
         most, before = _read_limit(request), _read_cursor(request)
         rows = await self._store.call(messages.chat_page, company_id=company_id, chat_id=chat_id, before=before, most=most + 1)
@@ -191,16 +204,23 @@ class Messages:
         """Refuse to edit, naming why."""
         return await self._refuse(request, "edit")
 
-    async def refuse_delete(self, request: Request) -> Response:
-        """Refuse to delete, naming why."""
-        return await self._refuse(request, "delete")
+    async def cancel(self, request: Request) -> Response:
+        """Take a message back that nobody has in hand; refuse to delete what was sent, naming why."""
+        company_id, chat_id, message_id = named(request)
+        await self._store.call(interventions.cancel, company_id=company_id, chat_id=chat_id, message_id=message_id)
+        shown = await self.described(company_id, chat_id, message_id)
+        if shown["status"] in _GONE_OUT:
+            return await self._refuse(request, "delete")
+        if shown["status"] != MessageState.DELETED:
+            raise Problem("message_not_queued", f"The message is {shown['status']}.", state=shown["status"])
+        return JSONResponse(shown)
 
     async def _refuse(self, request: Request, operation: str) -> Response:
-        company_id, chat_id, message_id = self._named(request)
+        company_id, chat_id, message_id = named(request)
         row = await self._store.call(messages.by_id, company_id, message_id)
         if row is None or row["chat_id"] != chat_id:
             await self._directory.require_company(company_id)
-            raise _message_unknown()
+            raise message_unknown()
         connection_type = row["connection_type"]
         capability = capabilities.of(connection_type)[operation]
         why = "the channel has no such operation" if capability.reason == "channel" else "Bulkhead cannot do it yet"
@@ -212,15 +232,6 @@ class Messages:
             reason=capability.reason,
         )
 
-    @staticmethod
-    def _named(request: Request) -> tuple[str, str, int]:
-        company_id, given_id = request.path_params["companyId"], request.path_params["messageId"]
-        require_possible(company_id)
-        chat_id = _chat(request.path_params["chatId"])
-        if not _MESSAGE_ID.fullmatch(given_id):
-            raise _message_unknown()
-        return company_id, chat_id, int(given_id)
-
     async def _quoted(self, connection: Connection, chat_id: str, quoted: str | None) -> str | None:
         if quoted is None:
             return None
@@ -230,12 +241,18 @@ class Messages:
         return provider_id
 
 
-def _chat(chat_id: str, connection_type: str = "") -> str:
+def _read_send_at(text: str | None) -> datetime | None:
+    """Return when a message shall be sent, None for at once. Raises `Problem` for what is no instant, or too far ahead."""
+    if text is None:
+        return None
+    now = utc_now()
     try:
-        return chats.normalise(connection_type, chat_id) if connection_type else chats.canonical(chat_id)
-    except chats.ChatInvalid as error:
-        sentence = str(error)
-        raise Problem("chat_invalid", f"{sentence[0].upper()}{sentence[1:]}.", field="chatId") from error
+        at = read_instant(text)
+    except ValueError as error:
+        raise Problem("send_at_invalid", "The field sendAt is no instant of ISO 8601 with a time zone.", field="sendAt") from error
+    if at > now + _FURTHEST:
+        raise Problem("send_at_invalid", f"The field sendAt lies more than {_FURTHEST.days} days ahead.", field="sendAt")
+    return at if at > now else None
 
 
 def _check_text(text: str, connection: Connection) -> None:
@@ -252,8 +269,8 @@ def _check_text(text: str, connection: Connection) -> None:
         )
 
 
-def _accepted_answer(connection: Connection, chat_id: str, accepted: Accepted, state: MessageState, wait_s: int) -> Response:
-    place = "/".join(quote(part, safe="@") for part in (connection.company_id, chat_id, str(accepted.id)))
+def _accepted_answer(connection: Connection, message: NewMessage, accepted: Accepted, state: MessageState, wait_s: int) -> Response:
+    place = "/".join(quote(part, safe="@") for part in (connection.company_id, message.chat_id, str(accepted.id)))
     headers = {"Location": f"/api/v2/messages/{place}", "Cache-Control": "no-store"}
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -263,13 +280,15 @@ def _accepted_answer(connection: Connection, chat_id: str, accepted: Accepted, s
         "id": str(accepted.id),
         "status": state,
         "companyId": connection.company_id,
-        "chatId": chat_id,
+        "chatId": message.chat_id,
         "phoneIndex": connection.phone_index,
         "connectionType": connection.connection_type,
         "type": "text",
         "held": connection.status == "paused",
         "createdAt": iso(accepted.created_at),
     }
+    if message.scheduled_for:
+        body["sendAt"] = iso(message.scheduled_for)
     return JSONResponse(body, status_code=200 if wait_s and state not in OPEN_MESSAGE_STATES else 202, headers=headers)
 
 
@@ -290,7 +309,9 @@ def _message(row: Row, steps: list[Row]) -> Mapping[str, Any]:
         "attempt": row["attempt"],
         "providerMessageId": row["provider_id"] or None,
         "error": {"code": row["error_code"], "detail": row["error_detail"]} if row["error_code"] else None,
+        "sendAt": iso(row["scheduled_for"]),
         "notBefore": iso(row["not_before"]),
+        "inDoubtPolicy": row["in_doubt_policy"],
         "heldForHumanAt": iso(row["held_at"]),
         "createdAt": iso(row["created_at"]),
         "sentAt": iso(row["sent_at"]),
@@ -353,14 +374,11 @@ def _read_cursor(request: Request) -> tuple[datetime, int]:
         instant = datetime.fromisoformat(at)
     except (ValueError, binascii.Error) as error:
         raise _cursor_invalid() from error
-    if instant.tzinfo is None or not _MESSAGE_ID.fullmatch(row_id):
+    message_id = read_message_id(row_id)
+    if instant.tzinfo is None or message_id is None:
         raise _cursor_invalid()
-    return instant, int(row_id)
+    return instant, message_id
 
 
 def _cursor_invalid() -> Problem:
     return Problem("query_invalid", "cursor must be `next` of an earlier page.", parameter="cursor")
-
-
-def _message_unknown() -> Problem:
-    return Problem("message_unknown", "The chat has no such message.")

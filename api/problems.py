@@ -52,6 +52,15 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "idempotency_key_reused": ProblemType(
         status=409, title="The idempotency key was used for another request", remedy="Use a new key for each message; `messageId` is the earlier one."
     ),
+    "message_not_queued": ProblemType(
+        status=409, title="The message is not queued any more", remedy="Look at `state`: it is being sent, or it failed; only what is queued can be cancelled."
+    ),
+    "not_a_dead_letter": ProblemType(
+        status=409, title="The message is no dead letter", remedy="Look at `state`: only what failed is redriven; one in doubt that is held is resolved."
+    ),
+    "not_held": ProblemType(
+        status=409, title="The message is not left to a human", remedy="Look at `state`: only a message in doubt that is held can be resolved."
+    ),
     "body_too_large": ProblemType(status=413, title="The body is too large", remedy="Stay below `limit` bytes."),
     "media_type_unsupported": ProblemType(
         status=415, title="The body's media type is not supported", remedy="Send `Content-Type: application/json`, in UTF-8 and not compressed."
@@ -70,6 +79,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         status=422,
         title="The quoted message is not in this chat",
         remedy="Name a message of the same chat and connection that was sent or received; one that is still queued cannot be quoted.",
+    ),
+    "send_at_invalid": ProblemType(
+        status=422,
+        title="The message cannot be sent at this time",
+        remedy="Use ISO 8601 with a time zone (`2026-12-01T09:00:00+01:00`), at most 30 days ahead.",
     ),
     "unsupported_operation": ProblemType(
         status=422,

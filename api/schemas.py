@@ -59,7 +59,8 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "type": _TEXT,
             "held": {"type": "boolean", "description": "The connection is paused: the message waits until it is resumed."},
             "createdAt": _AT,
-        }
+        },
+        {"sendAt": {**_AT, "description": "When it will be sent, if that is later."}},
     ),
     "Message": _object(
         {
@@ -73,7 +74,9 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "attempt": _COUNT,
             "providerMessageId": _TEXT_OR_NULL,
             "error": {"type": ["object", "null"], "required": ["code", "detail"], "properties": {"code": _TEXT, "detail": _TEXT}},
+            "sendAt": {**_AT_OR_NULL, "description": "When the client wants it sent, if not at once."},
             "notBefore": {**_AT_OR_NULL, "description": "When the next attempt is due."},
+            "inDoubtPolicy": {"type": ["string", "null"], "enum": ["auto", "resend", "hold", None]},
             "heldForHumanAt": {**_AT_OR_NULL, "description": "When policy left a message in doubt to a human."},
             "createdAt": _AT,
             "sentAt": _AT_OR_NULL,
@@ -94,6 +97,29 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         },
         _CONTENT,
     ),
+    "DeadLetters": _object(
+        {
+            "letters": _list(
+                _object(
+                    {
+                        "id": _TEXT,
+                        "status": {"type": "string", "enum": [MessageState.FAILED.value, MessageState.IN_DOUBT.value]},
+                        "chatId": _TEXT,
+                        "phoneIndex": _COUNT,
+                        "connectionType": _TEXT,
+                        "type": _TEXT,
+                        "attempt": _COUNT,
+                        "error": _object({"code": _TEXT, "detail": _TEXT}),
+                        "heldForHumanAt": _AT_OR_NULL,
+                        "createdAt": _AT,
+                        "updatedAt": _AT,
+                    }
+                )
+            ),
+            "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
+        }
+    ),
+    "Redriven": _object({"redriven": _COUNT, "more": {"type": "boolean", "description": "As many as asked for: there may be others."}}),
     "ChatPage": _object(
         {
             "messages": _list(

@@ -15,6 +15,7 @@ from typing import Any
 
 from shared.process import exit_codes
 from shared.settings import ChildEnvironment, Settings
+from shared.states import MESSAGE_TRANSITIONS, OPEN_MESSAGE_STATES
 
 REPOSITORY = Path(__file__).parents[1]
 _SECTION = re.compile(r"(<!-- made by script/docs: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -55,10 +56,21 @@ def exit_code_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def message_states() -> str:
+    """Return the life of a message as a diagram (Mermaid), and as a table that says which states hold up their chat."""
+    edges = [f"    {old} --> {new}" for old, following in MESSAGE_TRANSITIONS.items() for new in MESSAGE_TRANSITIONS if new in following]
+    rows = ["| from | to | holds up its chat |", "|---|---|---|"]
+    for old, following in MESSAGE_TRANSITIONS.items():
+        targets = " ".join(f"`{new}`" for new in MESSAGE_TRANSITIONS if new in following)
+        rows.append(f"| `{old}` | {targets} | {'yes' if old in OPEN_MESSAGE_STATES else ''} |")
+    return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> queued", *edges, "```", "", *rows]) + "\n"
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": lambda: settings_table(Settings),
     "child-environment": lambda: settings_table(ChildEnvironment),
     "exit-codes": exit_code_table,
+    "message-states": message_states,
 }
 
 

@@ -136,7 +136,8 @@ class Acceptor:
         else:
             reach("accept.committed")
             for waiting, result in zip(batch, results, strict=True):
-                if not result.replayed:
+                # a scheduled row is found by the relay when it is due
+                if not (result.replayed or waiting.message.scheduled_for):
                     self._unhinted.setdefault(waiting.message.process_name, []).append(result.id)
                 waiting.succeed(result)
             self._hintable.set()

@@ -43,7 +43,7 @@ def errors(*pairs: tuple[str, str]) -> dict[str, Any]:
     return {"errors": [{"pointer": pointer, "reason": reason} for pointer, reason in pairs]}
 
 
-NOT_A_FIELD = "is not a field of this operation; it takes message, phoneIndex, quotedMessageId"
+NOT_A_FIELD = "is not a field of this operation; it takes message, phoneIndex, quotedMessageId, sendAt, inDoubtPolicy"
 WRONG = {
     # where to
     "unknown company": Wrong(**text(f"nobody/{CHAT}"), status=404, type="company_unknown"),
@@ -241,6 +241,7 @@ def test_a_body_that_never_comes_is_given_up(house: House) -> None:
 def test_editing_and_deleting_are_refused_before_anything_is_queued(house: House) -> None:
     for index, reason in ((0, "channel"), (2, "channel"), (1, "not_yet")):
         place = house.send("said is said", phoneIndex=index).headers["Location"]
+        house.sql("UPDATE messages SET state = 'sent' WHERE id = %s", place.rsplit("/", 1)[1])
         for method, operation in (("PUT", "edit"), ("DELETE", "delete")):
             answer = house.call(method, place, json={"message": "unsaid"})
             assert answer.status_code == 422

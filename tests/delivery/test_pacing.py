@@ -47,7 +47,7 @@ class TestPolicy:
             ({}, "meta_direct", {}, (1 / 80, 4.0, 6.0)),
             ({}, "360dialog", {"messages_per_second": 1000}, (1 / 1000, 50.0, 6.0)),
             ({}, "meta_embedded", {"coexistence": True}, (1 / 20, 1.0, 6.0)),
-            ({"meta_messages_per_second": 0.0}, "meta_direct", {}, (0.0, 1.0, 6.0)),
+            ({"meta_messages_per_second": 0.0}, "meta_direct", {}, (0.0, 1.0, 0.0)),
             ({"meta_messages_per_second": 0.0}, "meta_direct", {"messages_per_second": 5}, (1 / 5, 1.0, 6.0)),
             ({}, "meta_direct", {"messages_per_second": 0, "pair_limit": False}, (0.0, 1.0, 0.0)),
             ({"meta_pair_limit": "off"}, "meta_direct", {}, (1 / 80, 4.0, 0.0)),
@@ -67,6 +67,13 @@ class TestPolicy:
         assert limits == Limits(every_s=7.5, burst=30.0, jitter=0.5, day_every_s=172.8, day_burst=500.0)
         assert limits_of(Settings(), "wwebjs", {"messages_per_minute": 60, "messages_per_day": 0}).every_s == 1.0
         assert limits_of(Settings(webdriver_messages_per_minute=0.0, webdriver_messages_per_day=0), "wwebjs", {}).every_s == 0.0
+
+    def test_a_session_is_held_to_a_human_pace_only_where_an_account_can_be_banned(self) -> None:
+        sandbox = {"whatsapp_web_url": "http://127.0.0.1:3100/web/"}
+        assert limits_of(Settings(**sandbox), "wwebjs", {}) == NO_LIMITS
+        assert limits_of(Settings(**sandbox, webdriver_pacing="on"), "wwebjs", {}).every_s == 7.5
+        assert limits_of(Settings(whatsapp_web_url="https://web.whatsapp.com/"), "wwebjs", {}).every_s == 7.5
+        assert limits_of(Settings(webdriver_pacing="off"), "wwebjs", {}) == NO_LIMITS
 
     def test_a_session_never_sends_more_than_its_ceiling_in_any_day(self) -> None:
         for ceiling in (1, 2, 10, 999):

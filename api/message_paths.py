@@ -1,0 +1,43 @@
+"""Which message a path names: `{companyId}/{chatId}/{messageId}`."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from starlette.requests import Request
+
+from api.directory import require_possible
+from api.problems import Problem
+from shared import chats
+
+_MESSAGE_ID: Final = re.compile(r"[0-9]{1,18}")
+
+
+def read_message_id(text: str) -> int | None:
+    """Return the id that a text spells, None when no message can have it."""
+    return int(text) if _MESSAGE_ID.fullmatch(text) else None
+
+
+def read_chat(chat_id: str, connection_type: str = "") -> str:
+    """Return the canonical id of a chat, as it is reached on a channel or, without one, at all. Raises `Problem` when there is none."""
+    try:
+        return chats.normalise(connection_type, chat_id) if connection_type else chats.canonical(chat_id)
+    except chats.ChatInvalid as error:
+        sentence = str(error)
+        raise Problem("chat_invalid", f"{sentence[0].upper()}{sentence[1:]}.", field="chatId") from error
+
+
+def named(request: Request) -> tuple[str, str, int]:
+    """Return company, chat and message id of a path. Raises `Problem` when there can be no such message."""
+    company_id, chat_as_given = request.path_params["companyId"], request.path_params["chatId"]
+    require_possible(company_id)
+    chat_id, message_id = read_chat(chat_as_given), read_message_id(request.path_params["messageId"])
+    if message_id is None:
+        raise message_unknown()
+    return company_id, chat_id, message_id
+
+
+def message_unknown() -> Problem:
+    """Return the refusal of a message that the chat has not."""
+    return Problem("message_unknown", "The chat has no such message.")

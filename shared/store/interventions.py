@@ -1,0 +1,90 @@
+"""What a human does about messages: takes one back that still waits, redrives dead letters, decides about those in doubt.
+
+One typed function for each statement of `queries/interventions.sql`. Each leaves its word in the message's history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, Literal, TypeAlias
+
+from shared.states import MESSAGE_TRANSITIONS, MessageState, require_transition
+from shared.store.pool import Row, Transaction
+
+Resolution: TypeAlias = Literal["sent", "resend", "failed"]
+"""What a human can say about a message in doubt."""
+
+CANCELLED: Final = "cancelled"
+REDRIVEN: Final = "redriven"
+RESOLUTIONS: Final[Mapping[Resolution, tuple[MessageState, str]]] = {
+    "sent": (MessageState.SENT, "resolved_as_sent"),
+    "resend": (MessageState.QUEUED, "resolved_as_unsent"),
+    "failed": (MessageState.FAILED, "resolved_as_failed"),
+}
+"""The state that each word leads to, and its code in the history."""
+MOST_AT_ONCE: Final = 1000
+"""Most messages that one redrive moves."""
+NEWEST: Final = (1 << 63) - 1
+
+
+def cancel(transaction: Transaction, *, company_id: str, chat_id: str, message_id: int) -> bool:
+    """Take a message back. Returns False when it is not queued, or there is none."""
+    require_transition(MESSAGE_TRANSITIONS, MessageState.QUEUED, MessageState.DELETED)
+    return transaction.row("cancel_message", company_id=company_id, chat_id=chat_id, id=message_id) is not None
+
+
+def for_humans(
+    transaction: Transaction, *, company_id: str | None, code: str | None = None, phone_index: int | None = None, before: int = NEWEST, most: int
+) -> list[Row]:
+    """Return dead letters and messages in doubt that were left to a human, newest first, strictly before the id `before`.
+
+    Args:
+        company_id, code, phone_index: only those; None: any.
+    """
+    return transaction.rows("letters_for_humans", company_id=company_id, code=code, phone_index=phone_index, before=before, most=most)
+
+
+def redrive(
+    transaction: Transaction,
+    *,
+    company_id: str,
+    message_id: int | None = None,
+    chat_id: str | None = None,
+    code: str | None = None,
+    phone_index: int | None = None,
+    failed_after: datetime | None = None,
+    failed_before: datetime | None = None,
+    most: int = MOST_AT_ONCE,
+) -> list[int]:
+    """Queue dead letters of a company again and return their ids, oldest first.
+
+    Args:
+        message_id, chat_id, code, phone_index, failed_after, failed_before: only those; None: any. most: how many at most.
+    """
+    require_transition(MESSAGE_TRANSITIONS, MessageState.FAILED, MessageState.QUEUED)
+    rows = transaction.rows(
+        "redrive_messages",
+        company_id=company_id,
+        id=message_id,
+        chat_id=chat_id,
+        code=code,
+        phone_index=phone_index,
+        failed_after=failed_after,
+        failed_before=failed_before,
+        most=most,
+    )
+    return [row["id"] for row in rows]
+
+
+def resolve(transaction: Transaction, *, company_id: str, chat_id: str, message_id: int, resolution: Resolution) -> bool:
+    """Do what a human says about a message in doubt. Returns False when it was not left to one (any more)."""
+    state, code = RESOLUTIONS[resolution]
+    require_transition(MESSAGE_TRANSITIONS, MessageState.IN_DOUBT, state)
+    return transaction.row("resolve_held", company_id=company_id, chat_id=chat_id, id=message_id, state=state, code=code) is not None
+
+
+def last_word(transaction: Transaction, message_id: int) -> str:
+    """Return the code of what a human did about a message last, empty when none did anything."""
+    row = transaction.row("last_intervention", id=message_id, codes=[CANCELLED, REDRIVEN, *(code for _, code in RESOLUTIONS.values())])
+    return row["code"] if row else ""

@@ -1,0 +1,64 @@
+-- cancel_message --
+-- Take a message back that nobody has in hand; a claim that is under way is waited for, and then wins.
+WITH cancelled AS (
+    UPDATE messages SET state = 'deleted', error_code = 'cancelled', error_detail = '', not_before = NULL, updated_at = now()
+    WHERE company_id = %(company_id)s AND chat_id = %(chat_id)s AND id = %(id)s AND state = 'queued'
+    RETURNING id, attempt
+), noted AS (
+    INSERT INTO message_events (message_id, state, attempt, code) SELECT id, 'deleted', attempt, 'cancelled' FROM cancelled
+)
+SELECT id FROM cancelled;
+
+-- letters_for_humans --
+-- What is not tried again without a human: dead letters, and messages in doubt that were left to one; newest first.
+SELECT m.id, m.company_id, c.phone_index, c.connection_type, m.chat_id, m.type, m.state, m.attempt, m.error_code, m.error_detail, m.held_at,
+       m.created_at, m.updated_at
+FROM messages m JOIN phone_configs c ON c.id = m.connection_id
+WHERE (m.state = 'failed' OR m.held_at IS NOT NULL)
+  AND (%(company_id)s::text IS NULL OR m.company_id = %(company_id)s)
+  AND (%(code)s::text IS NULL OR m.error_code = %(code)s)
+  AND (%(phone_index)s::int IS NULL OR c.phone_index = %(phone_index)s)
+  AND m.id < %(before)s
+ORDER BY m.id DESC LIMIT %(most)s;
+
+-- redrive_messages --
+-- Give dead letters another full set of attempts, the oldest first; the history stays, and attempts go on counting where they were.
+WITH chosen AS (
+    SELECT m.id
+    FROM messages m JOIN phone_configs c ON c.id = m.connection_id
+    WHERE m.state = 'failed' AND m.company_id = %(company_id)s
+      AND (%(id)s::bigint IS NULL OR m.id = %(id)s)
+      AND (%(chat_id)s::text IS NULL OR m.chat_id = %(chat_id)s)
+      AND (%(code)s::text IS NULL OR m.error_code = %(code)s)
+      AND (%(phone_index)s::int IS NULL OR c.phone_index = %(phone_index)s)
+      AND (%(failed_after)s::timestamptz IS NULL OR m.updated_at >= %(failed_after)s)
+      AND (%(failed_before)s::timestamptz IS NULL OR m.updated_at < %(failed_before)s)
+    ORDER BY m.id LIMIT %(most)s
+    FOR UPDATE OF m
+), redriven AS (
+    UPDATE messages m
+    SET state = 'queued', forgiven = m.attempt, deaths = 0, not_before = NULL, error_code = '', error_detail = '', updated_at = now()
+    FROM chosen WHERE m.id = chosen.id AND m.state = 'failed'
+    RETURNING m.id, m.attempt
+), noted AS (
+    INSERT INTO message_events (message_id, state, attempt, code) SELECT id, 'queued', attempt, 'redriven' FROM redriven
+)
+SELECT id FROM redriven ORDER BY id;
+
+-- resolve_held --
+-- Do what a human says about a message in doubt that was left to one; sent again it has another full set of attempts.
+WITH moved AS (
+    UPDATE messages m
+    SET state = %(state)s, sent_at = CASE WHEN %(state)s = 'sent' THEN now() ELSE m.sent_at END, in_doubt_at = NULL, held_at = NULL, not_before = NULL,
+        forgiven = CASE WHEN %(state)s = 'queued' THEN m.attempt ELSE m.forgiven END,
+        error_code = CASE WHEN %(state)s = 'failed' THEN %(code)s ELSE '' END, error_detail = '', updated_at = now()
+    WHERE m.company_id = %(company_id)s AND m.chat_id = %(chat_id)s AND m.id = %(id)s AND m.state = 'in_doubt' AND m.held_at IS NOT NULL
+    RETURNING m.id, m.state, m.attempt
+), noted AS (
+    INSERT INTO message_events (message_id, state, attempt, code) SELECT id, state, attempt, %(code)s FROM moved
+)
+SELECT id FROM moved;
+
+-- last_intervention --
+-- What a human did about a message last.
+SELECT code FROM message_events WHERE message_id = %(id)s AND code = ANY(%(codes)s) ORDER BY id DESC LIMIT 1;

@@ -1,0 +1,239 @@
+"""What a human does about messages: cancel, redrive, resolve; and what stays in the history of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from shared.messages import Receipt
+from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
+from shared.store import interventions, messages
+from shared.store.interventions import RESOLUTIONS, Resolution
+from tests.store.rig import Ground, open_store, side_by_side
+
+FAILED, SENT, IN_DOUBT, QUEUED, DELIVERED = MessageState.FAILED, MessageState.SENT, MessageState.IN_DOUBT, MessageState.QUEUED, MessageState.DELIVERED
+
+
+def fail(ground: Ground, chat: str = "a", code: str = "131026", **fields: Any) -> int:
+    """Return a message that failed."""
+    (row_id,) = ground.accept(chat, **fields)
+    assert ground.claim([row_id])
+    assert ground.settle(row_id, FAILED, code=code, detail="no")
+    return row_id
+
+
+def hold(ground: Ground, chat: str = "a") -> int:
+    """Return a message in doubt that was left to a human."""
+    (row_id,) = ground.accept(chat)
+    assert ground.claim([row_id])
+    assert ground.settle(row_id, IN_DOUBT, code="no_answer")
+    assert ground.store.run(messages.hold, message_id=row_id, attempt=1, code="no_evidence", incarnation="x")
+    return row_id
+
+
+def cancel(ground: Ground, row_id: int, chat: str = "a", company: str = "acme") -> bool:
+    return ground.store.run(interventions.cancel, company_id=company, chat_id=chat, message_id=row_id)
+
+
+def redrive(ground: Ground, **named: Any) -> list[int]:
+    return ground.store.run(interventions.redrive, **({"company_id": "acme"} | named))
+
+
+def resolve(ground: Ground, row_id: int, resolution: Resolution, chat: str = "a") -> bool:
+    return ground.store.run(interventions.resolve, company_id="acme", chat_id=chat, message_id=row_id, resolution=resolution)
+
+
+class TestCancel:
+    def test_a_queued_message_is_taken_back_and_the_next_one_goes_on(self, ground: Ground) -> None:
+        first, second = ground.accept("a", "a")
+        assert cancel(ground, first)
+        assert not cancel(ground, first)
+        row = ground.row(first)
+        assert (row["state"], row["error_code"], ground.history(first)) == ("deleted", "cancelled", ["queued", "deleted"])
+        assert ground.claimed_ids([first, second]) == [second]
+        assert ground.store.run(interventions.last_word, first) == "cancelled"
+
+    def test_a_scheduled_one_and_one_that_waits_for_a_retry_too(self, ground: Ground) -> None:
+        (scheduled,) = ground.accept("a", scheduled_for=datetime.now(UTC) + timedelta(days=1))
+        (retried,) = ground.accept("b")
+        ground.claim([retried])
+        ground.settle(retried, QUEUED, after_s=3600.0, code="later")
+        assert cancel(ground, scheduled)
+        assert cancel(ground, retried, "b")
+
+    def test_only_of_this_company_and_chat(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+        ground.connect("globex")
+        assert not cancel(ground, row_id, company="globex")
+        assert not cancel(ground, row_id, chat="b")
+        assert ground.state(row_id) == "queued"
+
+    @pytest.mark.parametrize("state", [SENT, FAILED, IN_DOUBT, None])
+    def test_what_is_on_its_way_is_not(self, ground: Ground, state: MessageState | None) -> None:
+        (row_id,) = ground.accept("a")
+        ground.claim([row_id])
+        if state:
+            ground.settle(row_id, state)
+        assert not cancel(ground, row_id)
+        assert ground.state(row_id) == (state or "sending")
+
+    def test_cancelled_or_claimed_and_never_both(self, ground: Ground) -> None:
+        rivals = [open_store(ground.url), open_store(ground.url)]
+        won = []
+        for round_ in range(25):
+            (row_id,) = ground.accept(f"chat-{round_}")
+            named: dict[str, Any] = {"kind": "meta", "incarnation": "meta-0.a", "ids": [row_id], "most": 1, "token_at_claim": True}
+            where: dict[str, Any] = {"company_id": "acme", "chat_id": f"chat-{round_}", "message_id": row_id}
+            taken_back, claimed = side_by_side(
+                lambda where=where: rivals[0].run(interventions.cancel, **where),
+                lambda named=named: bool(rivals[1].run(messages.claim, **named)),
+            )
+            assert not (taken_back and claimed)
+            assert ground.state(row_id) == ("deleted" if taken_back else "sending" if claimed else "queued")
+            won.append(taken_back)
+        assert any(won)
+        for rival in rivals:
+            rival.close()
+
+    def test_a_proof_that_it_had_left_all_the_same_is_believed(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+        ground.claim([row_id])
+        ground.settle(row_id, IN_DOUBT, code="no_answer")
+        ground.store.run(messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="policy_resend", incarnation="x")
+        assert cancel(ground, row_id)
+        receipt = Receipt(connection_id=ground.connection, state=DELIVERED, at=datetime.now(UTC), token=f"bulkhead:{row_id}:1", provider_id="wamid.1")
+        assert ground.receipts(receipt) == [True]
+        assert ground.state(row_id) == "delivered"
+
+    def test_what_was_sent_and_then_deleted_stays_so(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+        ground.claim([row_id])
+        ground.settle(row_id, SENT, provider_id="wamid.1")
+        ground.set(row_id, "state = 'deleted'")
+        ground.receipts(Receipt(connection_id=ground.connection, state=DELIVERED, at=datetime.now(UTC), provider_id="wamid.1"))
+        assert ground.state(row_id) == "deleted"
+
+
+class TestRedrive:
+    def test_it_has_another_full_set_of_attempts_and_keeps_its_history(self, ground: Ground) -> None:
+        row_id = fail(ground)
+        assert redrive(ground, message_id=row_id, chat_id="a") == [row_id]
+        assert redrive(ground, message_id=row_id, chat_id="a") == []
+        row = ground.row(row_id)
+        assert (row["state"], row["error_code"], row["forgiven"], row["deaths"]) == ("queued", "", 1, 0)
+        assert ground.history(row_id) == ["queued", "sending", "failed", "queued"]
+        (message,) = ground.claim([row_id])
+        # the number goes on, since it names the send at the provider; what is charged begins anew
+        assert (message.attempt, message.charged, message.token) == (2, 1, f"bulkhead:{row_id}:2")
+
+    def test_a_late_word_about_an_attempt_before_says_nothing_about_this_one(self, ground: Ground) -> None:
+        row_id = fail(ground)
+        redrive(ground, message_id=row_id)
+        ground.claim([row_id])
+        late = Receipt(connection_id=ground.connection, state=FAILED, at=datetime.now(UTC), token=f"bulkhead:{row_id}:1", code="131026")
+        assert ground.receipts(late) == [True]
+        assert ground.state(row_id) == "sending"
+
+    def test_poison_has_another_chance_too(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+        for life in range(2):
+            ground.claim([row_id], incarnation=f"meta-0.{life}")
+            ground.store.run(messages.reclaim, incarnation=f"meta-0.{life}", recorded=True, active_row=row_id)
+        assert ground.row(row_id)["error_code"] == "poison"
+        assert redrive(ground) == [row_id]
+        ground.claim([row_id], incarnation="meta-0.3")
+        ground.store.run(messages.reclaim, incarnation="meta-0.3", recorded=True, active_row=row_id)
+        assert ground.state(row_id) == "queued"
+
+    def test_many_by_code_connection_and_time_the_oldest_first(self, ground: Ground) -> None:
+        other = ground.connect(phone_index=1)
+        ids = [fail(ground, f"chat-{number}") for number in range(4)]
+        coded = fail(ground, "b", code="131049")
+        elsewhere = fail(ground, "c", connection_id=other)
+        ground.set(ids[0], "updated_at = now() - interval '2 days'")
+        day = datetime.now(UTC) - timedelta(days=1)
+
+        assert redrive(ground, code="131049") == [coded]
+        assert redrive(ground, phone_index=1) == [elsewhere]
+        assert redrive(ground, failed_before=day) == [ids[0]]
+        assert redrive(ground, failed_after=day, most=2) == ids[1:3]
+        assert redrive(ground) == ids[3:]
+        assert redrive(ground) == []
+
+    def test_nothing_but_what_failed_and_only_of_this_company(self, ground: Ground) -> None:
+        theirs = ground.connect("globex")
+        other = fail(ground, company_id="globex", connection_id=theirs)
+        held = hold(ground, "h")
+        (queued,) = ground.accept("q")
+        (taken_back,) = ground.accept("t")
+        cancel(ground, taken_back, "t")
+        assert redrive(ground) == []
+        assert [ground.state(row_id) for row_id in (other, held, queued, taken_back)] == ["failed", "in_doubt", "queued", "deleted"]
+
+
+class TestResolve:
+    @pytest.mark.parametrize("resolution", RESOLUTIONS)
+    def test_a_held_message_is_what_a_human_says(self, ground: Ground, resolution: Resolution) -> None:
+        row_id = hold(ground)
+        assert resolve(ground, row_id, resolution)
+        assert not resolve(ground, row_id, resolution)
+        state, code = RESOLUTIONS[resolution]
+        row = ground.row(row_id)
+        assert (row["state"], row["held_at"], row["in_doubt_at"], row["sent_at"] is not None) == (state, None, None, resolution == "sent")
+        assert ground.history(row_id)[-1] == state
+        assert ground.store.run(interventions.last_word, row_id) == code
+
+    def test_one_that_is_sent_again_has_a_full_set_of_attempts(self, ground: Ground) -> None:
+        row_id = hold(ground)
+        resolve(ground, row_id, "resend")
+        (message,) = ground.claim([row_id])
+        assert (message.attempt, message.charged) == (2, 1)
+
+    def test_what_is_still_being_found_out_is_not_a_humans(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+        ground.claim([row_id])
+        ground.settle(row_id, IN_DOUBT, code="no_answer")
+        assert not resolve(ground, row_id, "resend")
+        assert ground.state(row_id) == "in_doubt"
+
+    def test_a_webhook_wins_over_a_human_who_comes_later(self, ground: Ground) -> None:
+        row_id = hold(ground)
+        ground.receipts(Receipt(connection_id=ground.connection, state=SENT, at=datetime.now(UTC), token=f"bulkhead:{row_id}:1", provider_id="wamid.1"))
+        assert not resolve(ground, row_id, "resend")
+        assert ground.state(row_id) == "sent"
+
+
+class TestListing:
+    def listed(self, ground: Ground, **named: Any) -> list[int]:
+        return [row["id"] for row in ground.store.run(interventions.for_humans, **({"company_id": "acme", "most": 10} | named))]
+
+    def test_what_waits_for_a_human_newest_first(self, ground: Ground) -> None:
+        other = ground.connect(phone_index=1)
+        theirs = ground.connect("globex")
+        failed, held = fail(ground, "a"), hold(ground, "b")
+        elsewhere = fail(ground, "c", code="131049", connection_id=other)
+        foreign = fail(ground, "d", company_id="globex", connection_id=theirs)
+        (sent,) = ground.accept("s")
+        ground.claim([sent])
+        ground.settle(sent, SENT)
+        assert self.listed(ground) == [elsewhere, held, failed]
+        assert self.listed(ground, code="131049") == [elsewhere]
+        assert self.listed(ground, phone_index=0) == [held, failed]
+        assert self.listed(ground, before=elsewhere, most=1) == [held]
+        assert self.listed(ground, company_id=None) == [foreign, elsewhere, held, failed]
+
+
+def test_a_messages_policy_wins_over_its_companys(ground: Ground) -> None:
+    for policy, expected in ((None, None), ("resend", "resend")):
+        (row_id,) = ground.accept(f"chat-{policy}", in_doubt_policy=policy)
+        ground.claim([row_id])
+        ground.settle(row_id, IN_DOUBT, code="no_answer")
+        (doubt,) = (doubt for doubt in ground.store.run(messages.in_doubt, kind="meta", most=10) if doubt.message.id == row_id)
+        assert doubt.policy == expected
+
+
+def test_every_word_of_a_human_leads_where_the_table_allows() -> None:
+    assert QUEUED in predecessors(MESSAGE_TRANSITIONS, MessageState.DELETED)
+    assert all(IN_DOUBT in predecessors(MESSAGE_TRANSITIONS, state) for state, _ in RESOLUTIONS.values())
