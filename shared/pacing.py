@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from shared.kinds import kind_for
 from shared.settings import Settings
 
+WHATSAPP_WEB: Final = "https://web.whatsapp.com/"
 DAY_S: Final = 86400.0
 COEXISTENCE_PER_SECOND: Final = 20.0
 """Meta's fixed rate for a number that is also used in the WhatsApp Business app."""
@@ -64,12 +66,22 @@ def _meta(settings: Settings, options: Mapping[str, Any]) -> Limits:
     return Limits(
         every_s=1 / per_second if per_second else 0.0,
         burst=max(1.0, per_second * _META_BURST_S // 1),
-        pair_every_s=PAIR_EVERY_S if has_pair_limit else 0.0,
+        # a number without a rate has no limits at all: that is what 0 says
+        pair_every_s=PAIR_EVERY_S if has_pair_limit and per_second else 0.0,
         pair_burst=PAIR_BURST,
     )
 
 
+def spares_the_account(settings: Settings) -> bool:
+    """Return whether browser sessions are held to a human pace: by default only where an account can be banned, at WhatsApp itself."""
+    if settings.webdriver_pacing == "auto":
+        return urlsplit(settings.whatsapp_web_url or WHATSAPP_WEB).hostname == urlsplit(WHATSAPP_WEB).hostname
+    return settings.webdriver_pacing == "on"
+
+
 def _browser(settings: Settings, options: Mapping[str, Any]) -> Limits:
+    if not spares_the_account(settings):
+        return NO_LIMITS
     per_minute = _number(options.get("messages_per_minute"), settings.webdriver_messages_per_minute)
     per_day = _number(options.get("messages_per_day"), float(settings.webdriver_messages_per_day))
     # half of the ceiling at once and half over the day: never more than the ceiling in any 24 hours

@@ -92,6 +92,7 @@ class Settings:
     webdriver_in_flight: int = _setting(20, "Sends in flight at once in the webdriver process, one for each session at most.", low=1, high=500)
     meta_messages_per_second: float = _setting(80.0, "Rate limit for one number; 0: no limit.", low=0)
     meta_pair_limit: str = _setting("on", "Whether one number sends one user at most 1 message each 6 s, 45 at once.", choices=("on", "off"))
+    webdriver_pacing: str = _setting("auto", "Human pace and breaker for browser sessions; auto: only at WhatsApp itself.", choices=("auto", "on", "off"))
     webdriver_messages_per_minute: float = _setting(8.0, "Rate of one browser session beyond its burst; 0: no limit.", low=0)
     webdriver_burst: int = _setting(30, "Messages that a browser session may send at once after a pause.", low=1)
     webdriver_messages_per_day: int = _setting(1000, "Most messages of one browser session in any 24 hours; 0: no ceiling.", low=0)

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from shared.clock import monotonic
 from shared.delivery.consumer import Consumer
 from shared.logs import logger
+from shared.pacing import WHATSAPP_WEB, spares_the_account
 from shared.process.room import Child, Severity
 from shared.states import SessionState
 from webdriver import processes
@@ -26,7 +27,6 @@ from webdriver.wa_js import Library
 
 log = logger(__name__)
 
-_REAL: Final = "https://web.whatsapp.com/"
 _FEWEST_STARTS, _MOST_STARTS = 2, 8
 """Sessions that start at the same time, one for each processor: 50 are there in minutes, and those that run keep answering."""
 
@@ -50,7 +50,7 @@ class WebdriverRoom:
         self._ground = Ground(
             home=settings.bulkhead_home,
             chromium_path=settings.chromium_path,
-            url=settings.whatsapp_web_url or _REAL,
+            url=settings.whatsapp_web_url or WHATSAPP_WEB,
             slot_lock_fd=child.supervised.lock_fd,
             library=Library(settings.wa_js_path, settings.path("cache")).source,
             starts=asyncio.Semaphore(min(_MOST_STARTS, max(_FEWEST_STARTS, len(os.sched_getaffinity(0))))),
@@ -63,7 +63,7 @@ class WebdriverRoom:
             in_flight=settings.webdriver_in_flight,
             send_s=settings.webdriver_send_s,
             retry_base_s=settings.retry_base_webdriver_s,
-            breaker_most=settings.webdriver_breaker,
+            breaker_most=settings.webdriver_breaker if spares_the_account(settings) else 0,
         )
         for state in SessionState:
             child.metrics.gauge(f"sessions_{state}", f"Browser sessions that are {state}.", read=partial(self._sessions.count, state))

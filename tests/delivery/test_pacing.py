@@ -69,7 +69,7 @@ class TestPolicy:
         assert limits_of(Settings(webdriver_messages_per_minute=0.0, webdriver_messages_per_day=0), "wwebjs", {}).every_s == 0.0
 
     def test_a_session_is_held_to_a_human_pace_only_where_an_account_can_be_banned(self) -> None:
-        sandbox = {"whatsapp_web_url": "http://127.0.0.1:3100/web/"}
+        sandbox: dict[str, Any] = {"whatsapp_web_url": "http://127.0.0.1:3100/web/"}
         assert limits_of(Settings(**sandbox), "wwebjs", {}) == NO_LIMITS
         assert limits_of(Settings(**sandbox, webdriver_pacing="on"), "wwebjs", {}).every_s == 7.5
         assert limits_of(Settings(whatsapp_web_url="https://web.whatsapp.com/"), "wwebjs", {}).every_s == 7.5
