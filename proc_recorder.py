@@ -1,12 +1,24 @@
-"""Entry of kind recorder: migrations, the orchestrator's events, reclaim. `--migrate` only migrates."""
+"""Entry of kind recorder: migrations, the orchestrator's events, reclaim. `--migrate` only migrates, `--dead-letters` only does what its words say."""
 
 from __future__ import annotations
 
 import sys
 
+from recorder.dead_letters import dead_letters
 from recorder.migration import migrate_once
 from recorder.room import open_room
 from shared.process.child import run_child
 
+
+def main(argv: list[str]) -> int:
+    """Be the process, or do the one thing that the command line asks for, and return the exit code."""
+    match argv:
+        case ["--migrate"]:
+            return migrate_once()
+        case ["--dead-letters", *words]:
+            return dead_letters(words)
+    return run_child("recorder", open_room)
+
+
 if __name__ == "__main__":
-    sys.exit(migrate_once() if sys.argv[1:] == ["--migrate"] else run_child("recorder", open_room))
+    sys.exit(main(sys.argv[1:]))
