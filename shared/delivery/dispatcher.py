@@ -35,6 +35,9 @@ _UNKNOWN_S: Final = 2.0
 _CLAIMS_APART_S: Final = 0.004
 _SETTLEMENTS_APART_S: Final = 0.008
 """Two of a kind begin at least so far apart: a first message waits for nothing, and under load each transaction carries what gathered meanwhile."""
+_FEW: Final = 8
+_CHATS_S: Final = 0.02
+"""With more than a few messages in hand, chats whose message has left are looked at together with what is offered, or after this long."""
 _GATHER_S: Final = 0.02
 """Shortest wait for a number's tokens, so that one claim takes several; numbers whose wait ends within it are looked at together."""
 _LONGEST_WAIT_S: Final = 30.0
@@ -79,7 +82,7 @@ class Dispatcher:
         self._outcomes: list[tuple[OutboundMessage, Outcome]] = []
         self._work, self._settled, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._idle.set()
-        self._draining = False
+        self._draining = self._look_at_chats = False
         self._loops: list[asyncio.Task[None]] = []
         self._outcome_count = metrics.counter("message_outcomes", "Sends by what became of them.", ("outcome", "code"))
         self._send_duration = metrics.histogram("send_seconds", "Time of one send call.")
@@ -143,6 +146,7 @@ class Dispatcher:
                     await self._work.wait()
             await asyncio.sleep(left(claimed_at + _CLAIMS_APART_S))
             self._work.clear()
+            self._look_at_chats = False
             claimed_at = monotonic()
             try:
                 while not self._draining and await self._claim():
@@ -181,6 +185,7 @@ class Dispatcher:
             ids=ids,
             chats=chats,
             numbers=numbers,
+            in_hand=self._in_hand,
             most=room,
             token_at_claim=self._channel.token_at_claim,
         )
@@ -323,7 +328,11 @@ class Dispatcher:
     def _forget(self, message: OutboundMessage) -> None:
         del self._in_hand[message.id]
         self._flights.end(message.id)
-        self._work.set()
+        if self._offered or len(self._in_hand) <= _FEW:
+            self._work.set()
+        elif not self._look_at_chats:
+            self._look_at_chats = True
+            asyncio.get_running_loop().call_later(_CHATS_S, self._work.set)
         if not self._in_hand:
             self._idle.set()
 

@@ -5,6 +5,10 @@ SELECT %(kind)s, source, connection_id, body
 FROM unnest(%(sources)s::text[], %(connection_ids)s::bigint[], %(bodies)s::bytea[]) AS g(source, connection_id, body)
 RETURNING id;
 
+-- commit_unforced --
+-- Let this transaction's commit not wait for the disk. Only for what can be derived again from rows that are on disk.
+SET LOCAL synchronous_commit = off;
+
 -- take_journal --
 -- Lock a batch of raw events that nobody has processed yet, oldest first.
 SELECT id, source, connection_id, body, received_at, attempts FROM inbound_journal
