@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -159,6 +159,7 @@ def claim_within_limits(
     ids: Sequence[int],
     chats: Iterable[tuple[int, str]] = (),
     numbers: Sequence[int] = (),
+    in_hand: Container[int] = (),
     most: int,
     token_at_claim: bool,
 ) -> Claimed:
@@ -166,8 +167,9 @@ def claim_within_limits(
 
     Args:
         ids: rows to look at. chats: (connection id, chat id) whose head is to be looked at too. numbers: connection ids whose due rows are to be
-            looked at too, as many as their limits let through. most: how many at most. token_at_claim: write the token that the kind's channel
-            uses (`bulkhead:<id>:<attempt>`) with the claim.
+            looked at too, as many as their limits let through. in_hand: rows that are left alone, whoever names them: the incarnation holds them,
+            and the end of an earlier claim of its own may stand in the table without its knowing. most: how many at most. token_at_claim: write
+            the token that the kind's channel uses (`bulkhead:<id>:<attempt>`) with the claim.
     Returns:
         What was claimed and who has to wait; rows that are not due, not first or not ours are silently left out.
     """
@@ -178,7 +180,7 @@ def claim_within_limits(
         "claim_messages",
         kind=kind,
         incarnation=incarnation,
-        ids=list(ids),
+        ids=[row_id for row_id in ids if row_id not in in_hand],
         chat_connections=[connection_id for connection_id, _ in chats],
         chat_ids=[chat_id for _, chat_id in chats],
         most=most,
@@ -329,6 +331,11 @@ def apply_receipts(transaction: Transaction, receipts: Sequence[Receipt]) -> lis
 def by_id(transaction: Transaction, company_id: str, message_id: int) -> Row | None:
     """Return one outbound message of a company, None when it has none with this id."""
     return transaction.row("message_by_id", company_id=company_id, id=message_id)
+
+
+def states(transaction: Transaction, ids: Sequence[int]) -> dict[int, MessageState]:
+    """Return the states of messages by id; those that are not there are left out."""
+    return {row["id"]: MessageState(row["state"]) for row in transaction.rows("message_states", ids=list(ids))}
 
 
 def history(transaction: Transaction, message_id: int) -> list[Row]:

@@ -75,6 +75,7 @@ class TestDatabaseAway:
                 async def keep_offering() -> None:
                     while True:
                         process.dispatcher.offer([row_id])
+                        process.dispatcher._paced[ground.connection] = 0.0  # as if its number had waited for a token, and had one now
                         await asyncio.sleep(0.001)
 
                 with slow:
