@@ -20,7 +20,7 @@ from api.instants import iso, read_instant
 from api.message_paths import message_unknown, named, read_chat, read_message_id
 from api.operations import Operation, Parameter
 from api.problems import Problem
-from api.waiting import LONGEST_S, read_wait_s, wait_until_left
+from api.waiting import LONGEST_S, Waiters, read_wait_s
 from shared.clock import utc_now
 from shared.messages import Policy
 from shared.process.metrics import Metrics
@@ -55,7 +55,7 @@ class Messages:
     """
 
     def __init__(self, directory: Directory, store: Store, acceptor: acceptance.Acceptor, metrics: Metrics, stopping: asyncio.Event) -> None:
-        self._directory, self._store, self._acceptor, self._stopping = directory, store, acceptor, stopping
+        self._directory, self._store, self._acceptor, self._waiters = directory, store, acceptor, Waiters(store, stopping)
         self._accepted = metrics.counter("messages_accepted", "Messages accepted, without replays.", ("connection_type",))
         self.accepted = 0
 
@@ -173,8 +173,7 @@ class Messages:
             self._accepted.labels(connection.connection_type).inc()
         state = accepted.state
         if wait_s:
-            row = await wait_until_left(self._store, company_id, accepted.id, wait_s, self._stopping)
-            state = MessageState(row["state"]) if row else state
+            state = await self._waiters.until_left(accepted.id, wait_s) or state
         return _accepted_answer(connection, message, accepted, state, wait_s)
 
     async def show_one(self, request: Request) -> Response:

@@ -1,24 +1,28 @@
-"""`Prefer: wait=N`: answer when the message has left, or after N seconds, whichever comes first."""
+"""`Prefer: wait=N`: answer when the message has left, or after N seconds, whichever comes first.
+
+However many clients wait, their messages are looked at together: one query each interval, in each process.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from starlette.datastructures import Headers
 
 from shared.clock import left, monotonic
 from shared.errors import StoreUnavailable
-from shared.states import OPEN_MESSAGE_STATES
+from shared.states import OPEN_MESSAGE_STATES, MessageState
 from shared.store import messages
-from shared.store.pool import Row
 from shared.store.store import Store
 
 LONGEST_S: Final = 60
-_FIRST_S: Final = 0.01
-_GROWTH: Final = 1.5
-_SLOWEST_S: Final = 0.25
+SOON_S: Final = 0.02
+"""Interval while somebody has just begun to wait: most messages leave at once."""
+SLOW_S: Final = 0.25
+_SOON_FOR_S: Final = 1.0
 _WAIT: Final = re.compile(r'wait\s*=\s*"?([0-9]{1,9})"?', re.IGNORECASE)
 
 
@@ -31,27 +35,72 @@ def read_wait_s(headers: Headers) -> int:
     return 0
 
 
-async def wait_until_left(store: Store, company_id: str, message_id: int, wait_s: float, stopping: asyncio.Event) -> Row | None:
-    """Return the row once it has left the queue (sent, further, or failed), or as it is when the time is over or the process is told to stop.
+class Waiters:
+    """Those who wait for messages to leave.
 
-    Returns:
-        None when the database could not be asked; the message is accepted all the same.
+    Args:
+        stopping: set when the process drains; all waits end then.
+
+    Attributes:
+        looks: queries so far.
     """
-    by = monotonic() + wait_s
-    pause_s = _FIRST_S
-    while True:
+
+    def __init__(self, store: Store, stopping: asyncio.Event) -> None:
+        self._store, self._stopping = store, stopping
+        self._waiting: dict[int, set[asyncio.Future[MessageState | None]]] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._fresh_until = 0.0
+        self._seen: Mapping[int, MessageState] = {}
+        self.looks = 0
+
+    async def until_left(self, message_id: int, wait_s: float) -> MessageState | None:
+        """Return the message's state once it has left the queue (sent, further, or failed), or as it is when the time is over or the process stops.
+
+        Returns:
+            None when the database could not be asked; the message is accepted all the same.
+        """
+        left_queue: asyncio.Future[MessageState | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(message_id, set()).add(left_queue)
+        self._fresh_until = monotonic() + _SOON_FOR_S
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_until_nobody_waits(), name="waiters")
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        ends: set[asyncio.Future[Any]] = {left_queue, stopping, self._looking}
         try:
-            row = await store.call(messages.by_id, company_id, message_id)
+            await asyncio.wait(ends, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            self._forget(message_id, left_queue)
+        if left_queue.done():
+            return left_queue.result()
+        if self._looking.done():
+            # it ends while somebody waits only by an error
+            self._looking.result()
+        return self._seen.get(message_id)
+
+    async def _look_until_nobody_waits(self) -> None:
+        while self._waiting:
+            began = monotonic()
+            await self._look()
+            interval_s = SOON_S if began < self._fresh_until else SLOW_S
+            await asyncio.sleep(left(began + interval_s))
+
+    async def _look(self) -> None:
+        asked = list(self._waiting)
+        self.looks += 1
+        try:
+            states = await self._store.call(messages.states, asked)
         except StoreUnavailable:
-            return None
-        if row is None or row["state"] not in OPEN_MESSAGE_STATES or not left(by) or stopping.is_set():
-            return row
-        await _pause(min(pause_s, left(by)), stopping)
-        pause_s = min(_SLOWEST_S, pause_s * _GROWTH)
+            states = {}
+        self._seen = states
+        for message_id in asked:
+            if (state := states.get(message_id)) not in OPEN_MESSAGE_STATES:
+                for waiting in self._waiting.get(message_id, ()):
+                    if not waiting.done():
+                        waiting.set_result(state)
 
-
-async def _pause(seconds: float, stopping: asyncio.Event) -> None:
-    try:
-        await asyncio.wait_for(stopping.wait(), seconds)
-    except TimeoutError:
-        return
+    def _forget(self, message_id: int, waiting: asyncio.Future[MessageState | None]) -> None:
+        others = self._waiting[message_id]
+        others.discard(waiting)
+        if not others:
+            del self._waiting[message_id]

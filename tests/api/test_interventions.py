@@ -37,7 +37,7 @@ def failed(house: House, chat: str, code: str = "131026", company: str = "alpha"
     """Return the path of a message that failed."""
     answer = house.send("lost", chat=chat, company=company)
     settle(house, answer.json()["id"], MessageState.FAILED, code=code, detail="undeliverable")
-    return answer.headers["Location"]
+    return str(answer.headers["Location"])
 
 
 def held(house: House, chat: str) -> str:
@@ -46,7 +46,7 @@ def held(house: House, chat: str) -> str:
     message_id = answer.json()["id"]
     settle(house, message_id, MessageState.IN_DOUBT, code="no_answer")
     assert house.run(messages.hold, message_id=int(message_id), attempt=1, code="no_evidence", incarnation="x")
-    return answer.headers["Location"]
+    return str(answer.headers["Location"])
 
 
 @pytest.fixture(scope="module")

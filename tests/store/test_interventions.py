@@ -86,10 +86,14 @@ class TestCancel:
             (row_id,) = ground.accept(f"chat-{round_}")
             named: dict[str, Any] = {"kind": "meta", "incarnation": "meta-0.a", "ids": [row_id], "most": 1, "token_at_claim": True}
             where: dict[str, Any] = {"company_id": "acme", "chat_id": f"chat-{round_}", "message_id": row_id}
-            taken_back, claimed = side_by_side(
-                lambda where=where: rivals[0].run(interventions.cancel, **where),
-                lambda named=named: bool(rivals[1].run(messages.claim, **named)),
-            )
+
+            def take_back(where: dict[str, Any] = where) -> bool:
+                return rivals[0].run(interventions.cancel, **where)
+
+            def claim(named: dict[str, Any] = named) -> bool:
+                return bool(rivals[1].run(messages.claim, **named))
+
+            taken_back, claimed = side_by_side(take_back, claim)
             assert not (taken_back and claimed)
             assert ground.state(row_id) == ("deleted" if taken_back else "sending" if claimed else "queued")
             won.append(taken_back)
@@ -207,7 +211,8 @@ class TestResolve:
 
 class TestListing:
     def listed(self, ground: Ground, **named: Any) -> list[int]:
-        return [row["id"] for row in ground.store.run(interventions.for_humans, **({"company_id": "acme", "most": 10} | named))]
+        where: dict[str, Any] = {"company_id": "acme", "most": 10}
+        return [row["id"] for row in ground.store.run(interventions.for_humans, **(where | named))]
 
     def test_what_waits_for_a_human_newest_first(self, ground: Ground) -> None:
         other = ground.connect(phone_index=1)

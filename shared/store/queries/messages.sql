@@ -337,6 +337,10 @@ SELECT m.id, m.company_id, m.connection_id, c.phone_index, c.connection_type, m.
 FROM messages m JOIN phone_configs c ON c.id = m.connection_id
 WHERE m.company_id = %(company_id)s AND m.id = %(id)s;
 
+-- message_states --
+-- The states of many messages.
+SELECT id, state FROM messages WHERE id = ANY(%(ids)s::bigint[]);
+
 -- message_history --
 -- Every step of one message, oldest first.
 SELECT state, at, attempt, incarnation, code, detail, extra FROM message_events WHERE message_id = %(id)s ORDER BY id;
