@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from shared import chats
 from shared.errors import BulkheadError
 from shared.messages import InboundMessage, Receipt
 from shared.states import MessageState
@@ -65,7 +66,7 @@ def inbound(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage | None
         return InboundMessage(
             connection_id=connection_id,
             provider_id=str(raw["id"]),
-            chat_id=chat,
+            chat_id=_canonical(chat),
             sender=str(raw["author"] or (raw["from"] if own else chat)),
             type=_TYPES.get(kind, kind),
             content={"body": body} if kind == "chat" else {"body": body, "caption": str(raw.get("caption", "")).replace("\0", "")},
@@ -76,6 +77,14 @@ def inbound(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage | None
         )
     except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
         raise EventUnreadable(f"message event: {type(error).__name__}") from error
+
+
+def _canonical(address: str) -> str:
+    """One chat has one name, whoever wrote in it."""
+    try:
+        return chats.canonical(address)
+    except chats.ChatInvalid:
+        return address  # a form that is new: it names the chat all the same
 
 
 def receipt(connection_id: int, message_id: str, ack: int, at: datetime) -> Receipt | None:

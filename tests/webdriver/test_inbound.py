@@ -27,7 +27,7 @@ def test_text_is_journalled_once_though_its_event_fires_twice(home: Path, web: W
             assert found == InboundMessage(
                 connection_id=1,
                 provider_id=message_id,
-                chat_id="60123456789@c.us",
+                chat_id="60123456789",
                 sender="60123456789@c.us",
                 type="text",
                 content={"body": "Hi 👋 there"},
@@ -48,7 +48,7 @@ def test_group_message_names_its_author_and_own_messages_from_the_phone_are_mark
             group, own = sorted(here.store.messages.values(), key=lambda row: row.from_me)
             assert (group.chat_id, group.from_me) == ("120363012345678901@g.us", False)
             assert group.sender.endswith("@lid")
-            assert (own.chat_id, own.from_me, own.sender) == ("60123456789@c.us", True, f"{PHONE}@c.us")
+            assert (own.chat_id, own.from_me, own.sender) == ("60123456789", True, f"{PHONE}@c.us")
 
     run(scenario())
 
