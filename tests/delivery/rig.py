@@ -110,7 +110,7 @@ class Process:
     """What one sending process has: store, dispatcher, relay, reconciler. Use with `async with`.
 
     Attributes:
-        store: its own. dispatcher, relay, reconciler: see there; only the dispatcher is started.
+        store: its own. dispatcher, relay, reconciler: see there; only the dispatcher is started. run_dir: where its flight record is.
     """
 
     def __init__(
@@ -132,7 +132,8 @@ class Process:
         self.store = store or open_store(ground.url, name=incarnation)
         metrics = self.metrics = Metrics()
         self._directory = TemporaryDirectory()
-        self.flights = FlightRecord(path_of(Path(self._directory.name), incarnation), in_flight)
+        self.run_dir = Path(self._directory.name)
+        self.flights = FlightRecord(path_of(self.run_dir, incarnation), in_flight)
         self.dispatcher = Dispatcher(
             self.store,
             channel,
