@@ -6,10 +6,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import latency, throughput
+from bench import isolation, latency, memory, recovery, throughput, workers
 from bench.figures import as_json, draw, show
 
-COMMANDS = {"throughput": throughput, "latency": latency}
+COMMANDS = {
+    "throughput": throughput,
+    "latency": latency,
+    "recovery": recovery,
+    "isolation": isolation,
+    "queue": workers,
+    "memory": memory,
+}
 
 
 def main(words: list[str]) -> int:

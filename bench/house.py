@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import psutil
 import psycopg2
@@ -38,7 +38,18 @@ WITHOUT_BROWSERS: Final = "api,meta,recorder,sandbox,postgres,redis"
 class TenderBulkhead(Bulkhead):
     """The same program with a restart law that never quarantines, for runs that kill without end."""
 
-    entry = "bench/supervision_rig.py"
+    def start(self) -> Self:
+        """Start the orchestrator of `bench/supervision_rig.py`."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "bench/supervision_rig.py"],
+                cwd=environment.REPOSITORY,
+                env=environment.clean(**self.variables),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,9 +181,9 @@ class House:
                 used[kind] = used.get(kind, 0.0) + times.user + times.system + ended
         return used
 
-    def rss_mb(self) -> dict[str, float]:
-        """Return the resident size of each slot's main process and, for servers, of its helpers together (shared pages counted in each)."""
-        sizes = {"orchestrator": psutil.Process(self.copy.process.pid).memory_info().rss / 1e6} if self.copy.process else {}
+    def pss_mb(self) -> dict[str, float]:
+        """Return the memory of each slot with its helpers, in MB; pages that several processes share are split between them (PSS)."""
+        sizes = {"orchestrator": psutil.Process(self.copy.process.pid).memory_full_info().pss / 1e6} if self.copy.process else {}
         for slot, pid in self.slot_pids().items():
             try:
                 process = psutil.Process(pid)
@@ -204,7 +215,7 @@ def verdict(house: House, result: LoadResult) -> dict[str, int]:
 @contextmanager
 def running(kind_of_copy: type[Bulkhead] = Bulkhead, *, only: str = WITHOUT_BROWSERS, **variables: object) -> Iterator[House]:
     """Start a copy with its own home, ports and keys, wait until it is ready, and stop it afterwards."""
-    home = Path(tempfile.mkdtemp(prefix="bench-"))
+    home = Path(tempfile.mkdtemp(prefix="bhb-"))
     first = ports.free_port_block(104)
     names = ("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT")
     given = {

@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def quick(given: argparse.Namespace) -> None:
     """Make a run of seconds of it."""
-    given.seconds, given.accept_rate, given.send_rate = 2.0, 100.0, 50.0
+    given.seconds, given.accept_rate, given.send_rate = 1.0, 100.0, 50.0
 
 
 def run(given: argparse.Namespace) -> Figures:

@@ -151,9 +151,7 @@ class Load:
         line.busy, line.due_at = True, due_at
         chat = self._spec.first_chat + number % self._spec.chats
         body = b'{"message":"bench %d","phoneIndex":%d}' % (number, self._spec.phone_index)
-        line.transport.write(
-            b"POST /api/v2/messages/text/%b/%d HTTP/1.1\r\n%b%d\r\n\r\n%b" % (self._spec.company.encode(), chat, self._head, len(body), body)
-        )
+        line.transport.write(b"POST /api/v2/messages/text/%b/%d HTTP/1.1\r\n%b%d\r\n\r\n%b" % (self._spec.company.encode(), chat, self._head, len(body), body))
 
     def _on_answer(self, line: Line, status: int, body: bytes) -> None:
         self._outstanding -= 1

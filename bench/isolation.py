@@ -1,0 +1,112 @@
+"""`isolation`: what meta's clients notice while the browser process is killed in a loop, and while its share of the CPU is burnt."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Final
+
+from bench.figures import Figures, quantile
+from bench.house import House, TenderBulkhead, running, verdict, warm
+from bench.load import LoadResult
+from shared.kinds import kind_named
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's parameters."""
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of each phase")
+    parser.add_argument("--rounds", type=int, default=3, help="how often calm and trouble take turns")
+    parser.add_argument("--rate", type=float, default=200.0, help="messages a second to meta")
+    parser.add_argument("--latency-ms", type=float, default=100.0, help="provider's latency")
+    parser.add_argument("--statuses", default="sent,delivered", help="webhooks for each message")
+    parser.add_argument("--burners", type=int, default=2, help="busy loops at the browser process's niceness")
+
+
+def quick(given: argparse.Namespace) -> None:
+    """Make a run of seconds of it."""
+    given.seconds, given.rounds, given.rate, given.burners = 1.0, 1, 40.0, 1
+
+
+def run(given: argparse.Namespace) -> Figures:
+    """Measure: calm, each trouble, calm, each trouble …, so that a noisy machine disturbs all alike."""
+    figures = Figures(command="isolation", parameters=vars(given), axes=("round", "p99 from due to provider, ms"))
+    troubles: dict[str, Callable[[House], object]] = {
+        "calm": lambda _: nullcontext(),
+        "webdriver killed in a loop": _killed,
+        "webdriver's CPU burnt": lambda _: _burnt(given.burners),
+    }
+    answered: dict[str, list[float]] = {name: [] for name in troubles}
+    arrived: dict[str, list[float]] = {name: [] for name in troubles}
+    with running(TenderBulkhead, only="api,meta,recorder,sandbox,postgres,redis,webdriver") as house:
+        house.provider(latency_ms=given.latency_ms, statuses=given.statuses)
+        warm(house, 1.0)
+        for _ in range(given.rounds):
+            for name, trouble in troubles.items():
+                with trouble(house):  # type: ignore[attr-defined]  # each is a context manager
+                    result = house.run_load(house.spec(seconds=given.seconds, rate=given.rate))
+                house.wait_idle()
+                p99_answer, p99_arrival = _p99(house, result)
+                answered[name].append(p99_answer)
+                arrived[name].append(p99_arrival)
+                figures.values.setdefault("verdict of the ledger", {})[f"{name} {len(arrived[name])}"] = {
+                    word: count for word, count in verdict(house, result).items() if word in ("accepted", "lost", "duplicated")
+                }
+    for measure, found in (("p99 due to 202, ms", answered), ("p99 due to provider, ms", arrived)):
+        middle = {name: statistics.median(values) for name, values in found.items()}
+        figures.values[measure] = {name: round(value * 1000, 2) for name, value in middle.items()}
+        figures.values[f"{measure.partition(',')[0]}, ratio to calm"] = {
+            name: round(value / middle["calm"], 2) for name, value in middle.items() if name != "calm"
+        }
+    for name, values in arrived.items():
+        figures.series[name] = [(float(number), value * 1000) for number, value in enumerate(values, 1)]
+    return figures
+
+
+def _p99(house: House, result: LoadResult) -> tuple[float, float]:
+    first = {arrival.row_id: arrival.at for arrival in reversed(house.arrivals(result.began_at))}
+    answered = sorted(answer - due for due, answer in zip(result.due_at, result.answered_at, strict=True))
+    arrived = sorted(first[row_id] - due for row_id, due in zip(result.ids, result.due_at, strict=True) if row_id in first)
+    return quantile(answered, 0.99), quantile(arrived, 0.99)
+
+
+@contextmanager
+def _killed(house: House) -> Iterator[None]:
+    """Kill the browser process, with its browsers, whenever it is there."""
+    over = threading.Event()
+
+    def kill() -> None:
+        while not over.wait(0.05):
+            if pid := house.slot_pids().get("webdriver-0"):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    try:
+        yield
+    finally:
+        over.set()
+        killing.join()
+
+
+_BUSY: Final = "import os, sys\nos.nice(int(sys.argv[1]))\nwhile True: pass"
+
+
+@contextmanager
+def _burnt(burners: int) -> Iterator[None]:
+    """Burn CPU as a browser process that runs wild would: at its niceness."""
+    nice = str(kind_named("webdriver").nice)
+    busy = [subprocess.Popen([sys.executable, "-c", _BUSY, nice], stdin=subprocess.DEVNULL) for _ in range(burners)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()

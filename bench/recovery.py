@@ -1,0 +1,82 @@
+"""`recovery`: kill -9 a meta process under load: how long until every message that it had in hand is resolved, and what was lost or sent twice."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+from bench.figures import Figures, spread_ms
+from bench.house import House, running, verdict, warm
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's parameters."""
+    parser.add_argument("--kills", type=int, default=10, help="how often a process is killed, the slots in turn")
+    parser.add_argument("--every", type=float, default=4.0, help="seconds between kills")
+    parser.add_argument("--rate", type=float, default=300.0, help="messages a second")
+    parser.add_argument("--latency-ms", type=float, default=100.0, help="provider's latency")
+    parser.add_argument("--statuses", default="sent,delivered", help="webhooks for each message; they are what resolves doubt")
+
+
+def quick(given: argparse.Namespace) -> None:
+    """Make a run of seconds of it."""
+    given.kills, given.rate, given.every = 1, 50.0, 1.0
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One kill: when (seconds since 1970), and the rows that the process had in hand."""
+
+    at: float
+    rows: list[int]
+
+
+def run(given: argparse.Namespace) -> Figures:
+    """Measure."""
+    figures = Figures(command="recovery", parameters=vars(given), axes=("messages that were in hand", "seconds until resolved"))
+    with running() as house:
+        house.provider(latency_ms=given.latency_ms, statuses=given.statuses)
+        warm(house, 1.0)
+        spec = house.spec(seconds=given.every * (given.kills + 1), rate=given.rate)
+        slots = sorted(slot for slot in house.slot_pids() if slot.startswith("meta-"))
+        kills = []
+        with house.load(spec):
+            for number in range(given.kills):
+                time.sleep(given.every)
+                kills.append(_kill(house, slots[number % len(slots)]))
+        result = house.load_result(spec)
+        house.wait_idle()
+        _judge(house, figures, kills)
+        figures.values["verdict of the ledger"] = verdict(house, result)
+    return figures
+
+
+def _kill(house: House, slot: str) -> Kill:
+    """Stop a process, note what it has in hand, and kill it: what it had is then known, not guessed."""
+    pid = house.slot_pids()[slot]
+    os.kill(pid, signal.SIGSTOP)
+    rows = house.rows("SELECT id FROM messages WHERE state = 'sending' AND incarnation LIKE %s", f"{slot}.%")
+    at = time.time()
+    os.kill(pid, signal.SIGKILL)
+    return Kill(at, [row_id for (row_id,) in rows])
+
+
+def _judge(house: House, figures: Figures, kills: list[Kill]) -> None:
+    each, last, held = [], [], 0
+    for kill in kills:
+        found = house.rows("SELECT extract(epoch FROM sent_at)::float8, held_at IS NOT NULL FROM messages WHERE id = ANY(%s)", kill.rows)
+        held += sum(is_held for _, is_held in found)
+        after = [sent_at - kill.at for sent_at, _ in found if sent_at is not None]
+        each += after
+        last.append(max(after, default=0.0))
+    figures.values |= {
+        "kills": len(kills),
+        "messages in hand": sum(len(kill.rows) for kill in kills),
+        "kill -9 to resolved, each message": spread_ms(each),
+        "kill -9 to resolved, the last one of each kill": spread_ms(last),
+        "held for a human": held,
+    }
+    figures.series["resolved"] = [(float(number), seconds) for number, seconds in enumerate(sorted(each))]

@@ -1,0 +1,103 @@
+"""Every benchmark runs, for seconds, and says what it promises to say. No figure is judged here: the machine may be busy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.figures import Figures, quantile, show, spread_ms
+from bench.memory import slope
+from tests.support import environment, processes
+from tests.support.waiting import eventually
+
+WITHIN_S = 100
+
+
+def bench(command: str, tmp_path: Path) -> dict[str, Any]:
+    """Run one command as a user would and return its figures."""
+    kept = tmp_path / f"{command}.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", command, "--quick", "--json", str(kept)],
+        cwd=environment.REPOSITORY,
+        env=environment.clean(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    # what left its parent's group in the run has been asked to end by then
+    eventually(lambda: not processes.living_descendants(), 10, lambda: f"nothing is left behind: {processes.living_descendants()}")
+    told: dict[str, Any] = json.loads(kept.read_text())
+    assert told["command"] == command
+    assert {"cpus", "load_average"} <= told["machine"].keys()
+    assert done.stdout.startswith(command)
+    figures: dict[str, Any] = told["figures"]
+    return figures
+
+
+def assert_nothing_lost(verdict: dict[str, int]) -> None:
+    assert verdict["accepted"] > 0
+    assert (verdict["lost"], verdict["duplicated"]) == (0, 0)
+
+
+def test_throughput(tmp_path: Path) -> None:
+    (figures,) = bench("throughput", tmp_path).values()
+    assert figures["sent a second"] > 0
+    assert {"api", "meta", "postgres", "redis", "sandbox", "generator", "all"} <= figures["CPU µs a message"].keys()
+    assert_nothing_lost(figures["verdict of the ledger"])
+
+
+def test_latency(tmp_path: Path) -> None:
+    for figures in bench("latency", tmp_path).values():
+        assert 0 < figures["due to 202"]["p50_ms"] <= figures["due to 202"]["p99_ms"]
+        assert figures["due to provider"]["n"] == figures["verdict of the ledger"]["accepted"]
+        assert_nothing_lost(figures["verdict of the ledger"])
+
+
+def test_recovery(tmp_path: Path) -> None:
+    figures = bench("recovery", tmp_path)
+    assert figures["kills"] == 1
+    assert figures["kill -9 to resolved, each message"]["n"] + figures["held for a human"] == figures["messages in hand"]
+    assert_nothing_lost(figures["verdict of the ledger"])
+
+
+def test_isolation(tmp_path: Path) -> None:
+    figures = bench("isolation", tmp_path)
+    assert figures["p99 due to provider, ratio to calm"].keys() == {"webdriver killed in a loop", "webdriver's CPU burnt"}
+    for verdict in figures["verdict of the ledger"].values():
+        assert_nothing_lost(verdict)
+
+
+def test_queue(tmp_path: Path) -> None:
+    figures = bench("queue", tmp_path)
+    assert 0 < figures["our hint worker"]["round trips a job"] < figures["rq SimpleWorker"]["round trips a job"]
+    assert figures["rq Worker"]["jobs a second"] > 0
+
+
+def test_memory(tmp_path: Path) -> None:
+    figures = bench("memory", tmp_path)
+    assert_nothing_lost(figures.pop("verdict of the ledger"))
+    assert {"orchestrator", "api-0", "api-1", "meta-0", "meta-1", "recorder-0", "sandbox-0", "postgres-0", "redis-0"} <= figures.keys()
+    assert all(row["first MB"] > 0 for row in figures.values())
+
+
+class TestFigures:
+    def test_quantiles(self) -> None:
+        ordered = [float(number) for number in range(1, 101)]
+        assert (quantile(ordered, 0.5), quantile(ordered, 0.99), quantile(ordered, 1.0)) == (51.0, 100.0, 100.0)
+        assert spread_ms([0.003, 0.001, 0.002]) == {"p50_ms": 2.0, "p90_ms": 3.0, "p99_ms": 3.0, "max_ms": 3.0, "n": 3}
+
+    @pytest.mark.parametrize(("points", "found"), [([], 0.0), ([(1.0, 5.0)], 0.0), ([(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)], 2.0)])
+    def test_slope(self, points: list[tuple[float, float]], found: float) -> None:
+        assert slope(points) == pytest.approx(found)
+
+    def test_the_table_is_aligned(self) -> None:
+        figures = Figures(command="x", parameters={"n": 1}, values={"a": 1234567, "long name": {"b": 2.5}})
+        assert show(figures).splitlines() == ["x  (n 1)", "  a                 1,234,567", "  long name · b           2.5"]
