@@ -102,6 +102,11 @@ class Dispatcher:
         """How many rows are claimed and not settled."""
         return len(self._in_hand)
 
+    @property
+    def paced(self) -> list[int]:
+        """Numbers whose limits hold messages back just now; their rows are looked for when they have tokens, not before."""
+        return list(self._paced)
+
     def offer(self, ids: Iterable[int]) -> None:
         """Look at these rows soon. Rows that are not due, not first in their chat or not ours are dropped by the claim."""
         if not self._draining:
@@ -173,8 +178,10 @@ class Dispatcher:
             del self._chats[chat]
         # what is in hand is never claimed again: an outcome that is being written must meet the attempt that it belongs to
         busy = {(message.connection_id, message.chat_id) for message in self._in_hand.values()} if self._chats else set()
-        chats = [chat for chat in self._chats if chat not in busy][: max(0, room)]
-        ids = list(self._offered)[: max(0, room - len(chats))]
+        # offers, however many, leave the numbers that have waited their half
+        offers = room - max(1, room // 2) if numbers else max(0, room)
+        chats = [chat for chat in self._chats if chat not in busy][:offers]
+        ids = list(self._offered)[: offers - len(chats)]
         if not (ids or chats or numbers):
             return False
         reach("claim.begun")

@@ -167,39 +167,42 @@ def claim_within_limits(
 
     Args:
         ids: rows to look at. chats: (connection id, chat id) whose head is to be looked at too. numbers: connection ids whose due rows are to be
-            looked at too, as many as their limits let through. in_hand: rows that are left alone, whoever names them: the incarnation holds them,
-            and the end of an earlier claim of its own may stand in the table without its knowing. most: how many at most. token_at_claim: write
-            the token that the kind's channel uses (`bulkhead:<id>:<attempt>`) with the claim.
+            looked at too, as many as their limits let through, and as `ids` and `chats` leave of `most`. in_hand: rows that are left alone,
+            whoever names them: the incarnation holds them, and the end of an earlier claim of its own may stand in the table without its
+            knowing. most: how many at most. token_at_claim: write the token that the kind's channel uses (`bulkhead:<id>:<attempt>`) with the
+            claim.
     Returns:
         What was claimed and who has to wait; rows that are not due, not first or not ours are silently left out.
     """
     chats = list(chats)
-    if numbers:
-        ids = [*ids, *due(transaction, kind=kind, grace_s=0.0, most=most, numbers=numbers)]
+    rest = most - len(ids) - len(chats)
+    found = due(transaction, kind=kind, grace_s=0.0, most=rest, numbers=numbers) if numbers else []
     rows = transaction.rows(
         "claim_messages",
         kind=kind,
         incarnation=incarnation,
-        ids=[row_id for row_id in ids if row_id not in in_hand],
+        ids=[row_id for row_id in (*ids, *found) if row_id not in in_hand],
         chat_connections=[connection_id for connection_id, _ in chats],
         chat_ids=[chat_id for _, chat_id in chats],
         most=most,
         token_at_claim=token_at_claim,
     )
-    return Claimed(
-        messages=[_outbound(row) for row in rows if row["id"] is not None],
-        waits={row["connection_id"]: row["wait_s"] for row in rows if row["id"] is None},
-    )
+    waits = {row["connection_id"]: row["wait_s"] for row in rows if row["id"] is None}
+    if numbers and len(found) >= rest:
+        # there was no room to see whether they have more
+        waits = dict.fromkeys(numbers, 0.0) | waits
+    return Claimed(messages=[_outbound(row) for row in rows if row["id"] is not None], waits=waits)
 
 
-def due(transaction: Transaction, *, kind: str, grace_s: float, most: int, numbers: Sequence[int] | None = None) -> list[int]:
+def due(transaction: Transaction, *, kind: str, grace_s: float, most: int, numbers: Sequence[int] | None = None, but_not: Sequence[int] = ()) -> list[int]:
     """Return ids of rows that should have been claimed by now, oldest first: what the relay hints again.
 
     Args:
-        grace_s: how old a row must be before its hint counts as lost. numbers: only of these connections.
+        grace_s: how old a row must be before its hint counts as lost. numbers: only of these connections. but_not: none of these connections.
     """
     given = None if numbers is None else list(numbers)
-    return [row["id"] for row in transaction.rows("due_messages", kind=kind, grace_s=grace_s, most=most, numbers=given)]
+    rows = transaction.rows("due_messages", kind=kind, grace_s=grace_s, most=most, numbers=given, but_not=list(but_not))
+    return [row["id"] for row in rows]
 
 
 def record_token(transaction: Transaction, *, message_id: int, incarnation: str, token: str) -> bool:

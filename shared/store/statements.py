@@ -13,6 +13,7 @@ HOT: Final = frozenset(
         "accept_messages",
         "apply_receipts",
         "claim_messages",
+        "due_messages",
         "finish_journal",
         "insert_inbound",
         "journal_events",

@@ -364,7 +364,24 @@ class TestDispatching:
                 assert await process.relay.look() == 2, "one of those who wait, and the other number's"
                 await process.until(free, "sent")
                 await soon(lambda: process.dispatcher.room == 5, "nothing is held in hand")
+                assert await process.relay.look() == 0, "who waits is known by now"
                 assert process.channel.taken == free
+
+        run(scenario())
+
+    def test_offers_without_end_do_not_starve_a_number_that_has_waited(self, ground: Ground) -> None:
+        other = ground.connect(phone_index=1)
+        pace(ground, every_s=0.05, burst=1)
+        waited = ground.accept(*(f"chat-{number}" for number in range(10)))
+        flood = ground.accept(*(f"chat-{number}" for number in range(400)), connection_id=other)
+
+        async def scenario() -> None:
+            async with Process(ground, Script(), in_flight=4) as process:
+                process.dispatcher.offer([*waited, *flood])
+                await process.until(waited, "sent")
+                assert len(process.channel.taken) < len(waited) + len(flood), "the flood was still going on"
+                await process.until(flood, "sent")
+                assert sorted(process.channel.taken) == [*waited, *flood]
 
         run(scenario())
 

@@ -120,12 +120,12 @@ ORDER BY id;
 
 -- due_messages --
 -- Rows that should have been claimed by now: their hint was lost, their wait is over, or their number had no tokens; by number (all, or those
--- given), and of each one more than its limits let through now, so that the claim tells when to come again.
+-- given, but not those that are left out), and of each one more than its limits let through now, so that the claim tells when to come again.
 SELECT head.id
 FROM phone_configs c
 LEFT JOIN pacing p ON p.connection_id = c.id
 CROSS JOIN LATERAL (
-    SELECT least(%(most)s, 1 + greatest(0, least(tokens_left(p.spent_until, p.every_s, p.burst), tokens_left(p.day_spent_until, p.day_every_s, p.day_burst))))
+    SELECT least(%(most)s::bigint, 1 + greatest(0, least(tokens_left(p.spent_until, p.every_s, p.burst), tokens_left(p.day_spent_until, p.day_every_s, p.day_burst))))
         AS number
 ) AS wanted
 CROSS JOIN LATERAL (
@@ -151,7 +151,8 @@ CROSS JOIN LATERAL (
      ORDER BY q.scheduled_for LIMIT wanted.number)
 ) AS head
 WHERE c.process_name = %(kind)s AND c.status = 'active' AND (%(numbers)s::bigint[] IS NULL OR c.id = ANY(%(numbers)s::bigint[]))
-ORDER BY head.id LIMIT %(most)s;
+  AND c.id <> ALL(%(but_not)s::bigint[])
+ORDER BY head.id LIMIT %(most)s::bigint;
 
 -- record_token --
 -- Store the id that the message will have at the provider, before it is sent; fenced.
