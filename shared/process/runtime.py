@@ -10,6 +10,7 @@ import hashlib
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -88,6 +89,19 @@ def events_file(home: Path) -> Path:
 def wanted_file(home: Path) -> Path:
     """Return the file that keeps the recorder's last word on which kinds some connection needs."""
     return run_dir(home) / "wanted.json"
+
+
+def sockets_below(home: Path) -> Iterator[Path]:
+    """Yield every socket file in the home, those of the processes' own helpers (browsers, for example) included."""
+    for directory, _, names in os.walk(home):
+        for name in names:
+            path = Path(directory, name)
+            try:
+                is_socket = stat.S_ISSOCK(path.lstat().st_mode)
+            except FileNotFoundError:
+                continue  # gone between the two looks
+            if is_socket:
+                yield path
 
 
 def _private(directory: Path) -> Path:

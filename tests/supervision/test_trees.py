@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -71,6 +72,18 @@ def test_a_stop_leaves_no_helper(house: House, number: signal.Signals) -> None:
         away, daemon = helpers_of(house)
     assert house.stop() == 0
     assert gone(away, daemon, rung)
+
+
+def test_a_stop_removes_the_sockets_of_helpers_that_could_not(house: House) -> None:
+    house.rows({"name": "bad", "entry": "forks_away"}).start().ready("bad-0")
+    directory = house.home / "sessions/7/tmp"
+    directory.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as orphan:
+        orphan.bind(str(directory / "SingletonSocket"))
+    assert [path.name for path in runtime.sockets_below(directory)] == ["SingletonSocket"]
+    assert house.stop() == 0
+    assert list(runtime.sockets_below(house.home)) == []
+    assert directory.exists(), "only sockets go"
 
 
 def test_remains_of_a_sudden_death_of_everything_are_killed_at_the_next_start(house: House) -> None:
