@@ -26,6 +26,8 @@ from shared.queues.hints import Hints
 from shared.queues.worker import HintWorker
 
 _STORE_AWAY_S: Final = 0.25
+_HINTS_END_S: Final = 1.5
+"""Longest wait for the hint loop's end, which is one wait for hints when all is well."""
 _HINT_LOOP_LIMIT_S: Final = 6.0
 """Longest silence of the hint loop: one wait and one Redis time limit, with room for a busy machine."""
 
@@ -113,7 +115,8 @@ class Consumer:
         """Take nothing new, finish what is in hand until the monotonic instant `by`. Returns whether nothing is left."""
         self._worker.stop()
         drained = await self._dispatcher.drain(by)
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.join, left(by))
+        # a Redis that is frozen must not hold up the end: the thread takes nothing any more
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join, min(left(by), _HINTS_END_S))
         self._child.beats.forget("hints")
         return drained
 

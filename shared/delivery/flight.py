@@ -30,7 +30,7 @@ _HEADER_BYTES: Final = 64
 _ENTRY_BYTES: Final = 256
 _STAGE_AT: Final = 24
 _TEXTS_AT: Final = 32
-_TEXT_BYTES: Final = _ENTRY_BYTES - _TEXTS_AT
+_LONGEST_TEXT: Final = _ENTRY_BYTES - _TEXTS_AT - 2
 
 
 class Stage(IntEnum):
@@ -110,11 +110,18 @@ class FlightRecord:
         self._map[self._at(row_id) + _STAGE_AT] = Stage.WRITING
 
     def answered(self, row_id: int, stage: Stage, text: str) -> None:
-        """Keep an answer until it stands in the database. `stage` is SENT, UNSENT or DEAD; a text that is too long leaves the row in doubt."""
+        """Keep an answer until it stands in the database.
+
+        Args:
+            stage: SENT, UNSENT or DEAD. text: see `Flight`; a code that is too long is cut, a provider's id that is leaves the row in doubt.
+        """
         at = self._at(row_id)
-        encoded = text.encode()
-        if len(encoded) > _TEXT_BYTES - 2:
-            return
+        encoded = text.encode(errors="replace")
+        if len(encoded) > _LONGEST_TEXT:
+            if stage is Stage.SENT:
+                self.writing(row_id)
+                return
+            encoded = encoded[:_LONGEST_TEXT].decode(errors="ignore").encode()
         struct.pack_into("<H", self._map, at + _TEXTS_AT, len(encoded))
         self._map[at + _TEXTS_AT + 2 : at + _TEXTS_AT + 2 + len(encoded)] = encoded
         self._map[at + _STAGE_AT] = stage
@@ -190,14 +197,23 @@ def read(path: Path) -> FoundRecord | None:
         raise FlightRecordInvalid(f"{path.name}: not a flight record")
     flights = {}
     for at in range(_HEADER_BYTES, len(content), _ENTRY_BYTES):
-        stage = Stage(content[at + _STAGE_AT])
-        if stage is Stage.FREE:
-            continue
-        (row_id,) = struct.unpack_from("<q", content, at)
-        text = ""
-        if stage >= Stage.SENT:
-            (length,) = struct.unpack_from("<H", content, at + _TEXTS_AT)
-            text = content[at + _TEXTS_AT + 2 : at + _TEXTS_AT + 2 + length].decode()
-        flights[row_id] = Flight(row_id, stage, text)
+        try:
+            flight = _entry(content, at)
+        except ValueError as problem:
+            raise FlightRecordInvalid(f"{path.name}: {problem}") from None
+        if flight.stage is not Stage.FREE:
+            flights[flight.row_id] = flight
     (active,) = _ACTIVE.unpack_from(content, _ACTIVE_AT)
     return FoundRecord(flights, active)
+
+
+def _entry(content: bytes, at: int) -> Flight:
+    """Read one entry. Raises `ValueError` when it is damaged."""
+    (row_id,) = struct.unpack_from("<q", content, at)
+    stage = Stage(content[at + _STAGE_AT])
+    if stage < Stage.SENT:
+        return Flight(row_id, stage)
+    (length,) = struct.unpack_from("<H", content, at + _TEXTS_AT)
+    if length > _LONGEST_TEXT:
+        raise ValueError(f"an entry holds a text of {length} bytes")
+    return Flight(row_id, stage, content[at + _TEXTS_AT + 2 : at + _TEXTS_AT + 2 + length].decode())
