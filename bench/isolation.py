@@ -94,6 +94,8 @@ def _killed(house: House) -> Iterator[None]:
     finally:
         over.set()
         killing.join()
+        # its next life sweeps what the killed browsers left; the next phase begins with everything there
+        house.copy.wait_ready("webdriver")
 
 
 _BUSY: Final = "import os, sys\nos.nice(int(sys.argv[1]))\nwhile True: pass"
