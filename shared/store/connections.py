@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from shared.store.pool import Row, Transaction, json
+from shared.store.pool import Row, Transaction, json, storable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +122,16 @@ def observe(
     proved_at: datetime | None = None,
 ) -> None:
     """Write what a connection is seen to be; `proved_at` None keeps the last proof."""
-    transaction.execute("observe_connection", connection_id=connection_id, status=status, detail=detail, qr=qr, proved_at=proved_at, incarnation=incarnation)
+    transaction.execute(
+        "observe_connection",
+        connection_id=connection_id,
+        status=status,
+        # the wording may be a page's
+        detail=storable(detail),
+        qr=qr,
+        proved_at=proved_at,
+        incarnation=incarnation,
+    )
 
 
 def touch(transaction: Transaction, connection_ids: Iterable[int]) -> None:
