@@ -57,7 +57,7 @@ def ensure(
     credentials: str = "",
     options: Mapping[str, Any] | None = None,
 ) -> int:
-    """Make a connection, or take over a changed type, account or credential. Returns its id."""
+    """Make a connection, or take over a changed type, account or credential; `options` None leaves those that are set. Returns its id."""
     row = transaction.one(
         "ensure_connection",
         company_id=company_id,
@@ -65,7 +65,7 @@ def ensure(
         connection_type=connection_type,
         account_id=account_id,
         credentials=credentials,
-        options=json(dict(options or {})),
+        options=None if options is None else json(dict(options)),
     )
     return int(row["id"])
 

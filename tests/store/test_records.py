@@ -44,6 +44,18 @@ class TestConnections:
         assert found is not None
         assert (found.connection_type, found.process_name, found.account_id) == ("wwebjs", "webdriver", "2")
 
+    def test_options_that_nobody_names_stay_as_an_operator_set_them(self, ground: Ground) -> None:
+        """The first company is made sure of at every start of the recorder."""
+        query(ground.url, """UPDATE phone_configs SET options = '{"messages_per_second": 20}'""")
+        ground.store.run(connections.ensure, company_id="acme", phone_index=0, connection_type="meta_direct", credentials="new")
+        found = ground.store.run(connections.by_index, "acme", 0)
+        assert found is not None
+        assert (found.options, found.credentials) == ({"messages_per_second": 20}, "new")
+        ground.store.run(connections.ensure, company_id="acme", phone_index=0, connection_type="meta_direct", options={})
+        found = ground.store.run(connections.by_index, "acme", 0)
+        assert found is not None
+        assert found.options == {}
+
     def test_what_kinds_are_wanted(self, ground: Ground) -> None:
         assert ground.store.run(connections.wanted_kinds) == ["meta"]
         ground.connect(phone_index=1, connection_type="wwebjs")

@@ -13,11 +13,12 @@ INSERT INTO companies (id, name) VALUES (%(id)s, %(name)s) ON CONFLICT (id) DO N
 SELECT id FROM companies WHERE id = %(id)s;
 
 -- ensure_connection --
--- Make a connection unless the company has one with this index; a new type, account or credential is taken over.
+-- Make a connection unless the company has one with this index; a new type, account or credential is taken over, options if they are given.
 INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name, account_id, credentials, options)
-VALUES (%(company_id)s, %(phone_index)s, %(connection_type)s, '', %(account_id)s, %(credentials)s, %(options)s)
+VALUES (%(company_id)s, %(phone_index)s, %(connection_type)s, '', %(account_id)s, %(credentials)s, coalesce(%(options)s::jsonb, '{}'))
 ON CONFLICT (company_id, phone_index) DO UPDATE
-SET connection_type = excluded.connection_type, account_id = excluded.account_id, credentials = excluded.credentials, options = excluded.options
+SET connection_type = excluded.connection_type, account_id = excluded.account_id, credentials = excluded.credentials,
+    options = coalesce(%(options)s::jsonb, phone_configs.options)
 RETURNING id;
 
 -- connection_by_index --
