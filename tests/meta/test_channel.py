@@ -86,7 +86,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:{port}", "http://no-such-host.invalid", "https://127.0.0.1:{sandbox}", "not an address"])
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{port}", "http://no-such-host.invalid", "https://127.0.0.1:{sandbox}", "http://no..such..host"])
 def test_what_surely_never_left_is_tried_again(at_sandbox: AtSandbox, sandbox: House, address: str) -> None:
     graph = address.format(port=free_port(), sandbox=sandbox.base.rpartition(":")[2])
 
