@@ -107,6 +107,9 @@ class Graph:
                 self._session.post(endpoint.url, data=body, headers=endpoint.headers, allow_redirects=False, trace_request_ctx=progress) as response,
             ):
                 return Answer(response.status, await _read(response), response.headers)
+        except UnicodeError as error:
+            # a host name that no resolver takes; what is wrong stands in the settings
+            return Unwritten(type(error).__name__)
         except TRANSPORT_FAILURES as error:
             # the error's text may hold the address; its class says what happened
             reason = type(error).__name__
