@@ -1,0 +1,190 @@
+"""Mutation checks: safety rules, as data, each with the edit that removes it and the test that must notice.
+
+A test that stays green without the rule it is there for proves nothing. Each mutant is a copy of the tracked files with one rule removed; its test is
+run there, and it must fail as a test fails (an assertion, not an error of collection). First the same tests are run without a mutation: they must pass.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+REPOSITORY: Final = Path(__file__).parents[1]
+LONGEST_S: Final = 180.0
+_TESTS_FAILED: Final = 1
+"""pytest's exit code for: all were run, some failed."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Replace `old`, which stands in the file exactly once, by `new`."""
+
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One rule: what it is for, the edits that remove it, and the test that must turn red."""
+
+    rule: str
+    edits: tuple[Edit, ...]
+    test: str
+
+
+_SQL: Final = "shared/store/queries/messages.sql"
+_LIFE: Final = "tests/model/test_life.py"
+
+MUTATIONS: Final[Mapping[str, Mutation]] = {
+    "settle-fence": Mutation(
+        "an outcome counts only if it comes from the incarnation that claimed the row",
+        (Edit(_SQL, "coalesce(m.state, '') = 'sending' AND m.incarnation = %(incarnation)s", "coalesce(m.state, '') = 'sending'"),),
+        "tests/store/test_messages.py::TestFence",
+    ),
+    "settle-once": Mutation(
+        "an outcome counts only while the row is being sent",
+        (Edit(_SQL, "coalesce(m.state, '') = 'sending' AND m.incarnation = %(incarnation)s", "m.incarnation = %(incarnation)s"),),
+        _LIFE,
+    ),
+    "proof-of-death": Mutation(
+        "a slot is free only when its lock is free and nothing of the incarnation lives",
+        (
+            Edit(
+                "supervision/children.py",
+                "if child.gone and is_free(runtime.slot_lock_file(self._home, child.slot)) and not self._trees.living(child.incarnation):",
+                "if child.gone:",
+            ),
+        ),
+        "tests/model/test_proof_of_death.py",
+    ),
+    "unique-key": Mutation(
+        "an idempotency key names one row",
+        (
+            Edit("migrations/0001.schema.sql", "CREATE UNIQUE INDEX messages_idempotency_key", "CREATE INDEX messages_idempotency_key"),
+            Edit(_SQL, "    ON CONFLICT (company_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING\n", ""),
+        ),
+        _LIFE,
+    ),
+    "head-of-chat": Mutation(
+        "a claim takes only the first open row of a chat",
+        (
+            Edit(
+                _SQL,
+                """            AND earlier.state IN ('queued', 'sending', 'in_doubt') AND (earlier.scheduled_for IS NULL OR earlier.scheduled_for <= now())
+          OFFSET 0)
+      -- what overtook""",
+                """            AND FALSE
+          OFFSET 0)
+      -- what overtook""",
+            ),
+        ),
+        _LIFE,
+    ),
+    "claim-recheck": Mutation(
+        "a row that changed between the look and the lock is looked at again",
+        (
+            Edit(
+                _SQL,
+                "WHERE q.id = ANY(ARRAY(SELECT id FROM allowed)) AND coalesce(q.state, '') = 'queued' AND (q.not_before IS NULL OR q.not_before <= now())",
+                "WHERE q.id = ANY(ARRAY(SELECT id FROM allowed))",
+            ),
+        ),
+        "tests/store/test_messages.py::TestClaim",
+    ),
+    "writing-note": Mutation(
+        "the flight record says that a request may leave before it may leave",
+        (Edit("shared/delivery/dispatcher.py", '        self._flights.writing(message.id)\n        reach("send.writing")', '        reach("send.writing")'),),
+        "tests/model/test_record.py",
+    ),
+    "answer-note": Mutation(
+        "an answer stands in the flight record before it is written to the database",
+        (Edit("shared/delivery/dispatcher.py", '        self._note(message, outcome)\n        reach("send.recorded")', '        reach("send.recorded")'),),
+        "tests/model/test_record.py",
+    ),
+    "doubt-of-this-attempt": Mutation(
+        "what was found out about one attempt decides about no other",
+        (Edit(_SQL, "WHERE m.id = %(id)s AND m.state = 'in_doubt' AND m.attempt = %(attempt)s", "WHERE m.id = %(id)s AND m.state = 'in_doubt'"),),
+        "tests/store/test_message_ends.py",
+    ),
+    "reclaim-writing": Mutation(
+        "a dead process's row whose request may have left is in doubt",
+        (Edit(_SQL, "WHEN f.stage = 'WRITING' THEN 'in_doubt'\n", ""),),
+        _LIFE,
+    ),
+    "forward-only": Mutation(
+        "a webhook moves a row forward only",
+        (Edit(_SQL, "WHERE m.id = news.id AND m.state = ANY(%(before)s)", "WHERE m.id = news.id"),),
+        _LIFE,
+    ),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Try the named mutations (all when none is named) and return 0 when each was noticed."""
+    if unknown := set(argv) - set(MUTATIONS):
+        print(f"no mutation {', '.join(sorted(unknown))}; known: {', '.join(MUTATIONS)}", file=sys.stderr)
+        return 64
+    chosen = {name: mutation for name, mutation in MUTATIONS.items() if not argv or name in argv}
+    tests = sorted({mutation.test for mutation in chosen.values()})
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="bh-mutants-") as place:
+        if tests_fail(copied(Path(place) / "sound"), tests) != 0:
+            print(f"red without any mutation: {' '.join(tests)}", file=sys.stderr)
+            return 1
+        print(f"sound: green  ({time.monotonic() - began:.0f} s)")
+        survivors = [name for name, mutation in chosen.items() if not is_noticed(name, mutation, Path(place) / name)]
+    if survivors:
+        print(f"not noticed: {', '.join(survivors)}", file=sys.stderr)
+    return 1 if survivors else 0
+
+
+def is_noticed(name: str, mutation: Mutation, place: Path) -> bool:
+    """Whether the mutation's test fails without the rule; says so."""
+    began = time.monotonic()
+    tree = copied(place)
+    for edit in mutation.edits:
+        apply(tree, edit)
+    noticed = tests_fail(tree, [mutation.test]) == _TESTS_FAILED
+    shutil.rmtree(place)
+    print(f"{name}: {'red, as it must be' if noticed else 'NOT NOTICED'}  ({time.monotonic() - began:.0f} s)  {mutation.rule}: {mutation.test}", flush=True)
+    return noticed
+
+
+def copied(place: Path) -> Path:
+    """Copy the files that git tracks, as they are now, and return where."""
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, names):
+        source, target = REPOSITORY / name, place / name
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    return place
+
+
+def apply(tree: Path, edit: Edit) -> None:
+    """Make one edit. Raises `ValueError` when the rule does not stand where it is said to: then the table here is out of date."""
+    file = tree / edit.path
+    text = file.read_text(encoding="utf-8")
+    if text.count(edit.old) != 1:
+        raise ValueError(f"{edit.path}: {edit.old!r} stands there {text.count(edit.old)} times, not once")
+    file.write_text(text.replace(edit.old, edit.new), encoding="utf-8")
+
+
+def tests_fail(tree: Path, tests: Sequence[str]) -> int:
+    """Run tests in a copy and return pytest's exit code."""
+    # the shortest way to a failure is of no interest here
+    profile = ["--hypothesis-profile=unshrunk"] if any(test.startswith("tests/model") for test in tests) else []
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "--tb=line", *profile, *tests]
+    return subprocess.run(command, cwd=tree, capture_output=True, check=False, timeout=LONGEST_S * (1 + len(tests)), stdin=subprocess.DEVNULL).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
