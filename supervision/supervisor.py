@@ -480,7 +480,7 @@ class Supervisor:
     def _sweep(self) -> None:
         """After a stop: remove the snapshot and sockets; what must survive (locks with last words, journal) stays."""
         runtime.status_file(self._home).unlink(missing_ok=True)
-        for socket_file in runtime.sockets_below(self._home):
+        for socket_file in runtime.helper_sockets(self._home):
             # a helper that was killed could not remove its own, and no next life of its slot will
             socket_file.unlink(missing_ok=True)
         directory = runtime.runtime_dir(self._home)

@@ -91,9 +91,9 @@ def wanted_file(home: Path) -> Path:
     return run_dir(home) / "wanted.json"
 
 
-def sockets_below(home: Path) -> Iterator[Path]:
-    """Yield every socket file in the home, those of the processes' own helpers (browsers, for example) included."""
-    for directory, _, names in os.walk(home):
+def helper_sockets(home: Path) -> Iterator[Path]:
+    """Yield the socket files that helpers of our processes (browsers) made; they keep theirs below `home/sessions`."""
+    for directory, _, names in os.walk(home / "sessions"):
         for name in names:
             path = Path(directory, name)
             try:
