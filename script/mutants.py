@@ -121,7 +121,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "forward-only": Mutation(
         "a webhook moves a row forward only",
-        (Edit(_SQL, "WHERE m.id = news.id AND m.state = ANY(%(before)s)", "WHERE m.id = news.id"),),
+        (Edit(_SQL, "AND m.id = news.id AND m.state = ANY(%(before)s)", "AND m.id = news.id"),),
         _LIFE,
     ),
 }
@@ -136,8 +136,9 @@ def main(argv: Sequence[str]) -> int:
     tests = sorted({mutation.test for mutation in chosen.values()})
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bh-mutants-") as place:
-        if tests_fail(copied(Path(place) / "sound"), tests) != 0:
-            print(f"red without any mutation: {' '.join(tests)}", file=sys.stderr)
+        sound = run_tests(copied(Path(place) / "sound"), tests)
+        if sound.returncode != 0:
+            print(f"red without any mutation:\n{sound.stdout}", file=sys.stderr)
             return 1
         print(f"sound: green  ({time.monotonic() - began:.0f} s)")
         survivors = [name for name, mutation in chosen.items() if not is_noticed(name, mutation, Path(place) / name)]
@@ -152,7 +153,7 @@ def is_noticed(name: str, mutation: Mutation, place: Path) -> bool:
     tree = copied(place)
     for edit in mutation.edits:
         apply(tree, edit)
-    noticed = tests_fail(tree, [mutation.test]) == _TESTS_FAILED
+    noticed = run_tests(tree, [mutation.test]).returncode == _TESTS_FAILED
     shutil.rmtree(place)
     print(f"{name}: {'red, as it must be' if noticed else 'NOT NOTICED'}  ({time.monotonic() - began:.0f} s)  {mutation.rule}: {mutation.test}", flush=True)
     return noticed
@@ -178,12 +179,13 @@ def apply(tree: Path, edit: Edit) -> None:
     file.write_text(text.replace(edit.old, edit.new), encoding="utf-8")
 
 
-def tests_fail(tree: Path, tests: Sequence[str]) -> int:
-    """Run tests in a copy and return pytest's exit code."""
+def run_tests(tree: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run tests in a copy and return what came of it."""
     # the shortest way to a failure is of no interest here
     profile = ["--hypothesis-profile=unshrunk"] if any(test.startswith("tests/model") for test in tests) else []
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "--tb=line", *profile, *tests]
-    return subprocess.run(command, cwd=tree, capture_output=True, check=False, timeout=LONGEST_S * (1 + len(tests)), stdin=subprocess.DEVNULL).returncode
+    within_s = LONGEST_S * (1 + len(tests))
+    return subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False, timeout=within_s, stdin=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,13 @@ from shared.store import interventions, messages
 from tests.model.provider import Provider
 from tests.store.rig import Ground
 
-CHATS = ("a", "b")
+CHATS = ("a", "b", "c", "d", "e")
 ATTEMPTS = 3
 IN_HAND = 4
 WINDOW_S = 10.0
+SENDERS = st.integers(0, 1)
+STEPS = st.tuples(st.integers(0, 3), st.sampled_from(["on", "on", "on", "on", "settled", "lost", "refused", "dead", "uncounted"]))
+"""One step: of which send in hand, and what happens in it."""
 
 Look = Callable[[str], Sequence[Mapping[str, Any]]]
 """Runs one statement and returns its rows: the model's own eyes, beside the product's functions."""
@@ -63,7 +66,7 @@ def reachable(old: MessageState) -> set[MessageState]:
 
 
 class Life(RuleBasedStateMachine):
-    """Rows of two chats, two senders at a time."""
+    """Rows of a few chats, two senders at a time."""
 
     def __init__(self, ground: Ground, look: Look, run_dir: Path) -> None:
         super().__init__()
@@ -92,7 +95,7 @@ class Life(RuleBasedStateMachine):
 
     # --- accept ---
 
-    @rule(chats=st.lists(st.sampled_from(CHATS), min_size=1, max_size=3))
+    @rule(chats=st.lists(st.sampled_from(CHATS), min_size=2, max_size=8))
     def accept(self, chats: list[str]) -> None:
         """A batch of requests is committed."""
         self.rows += self.ground.accept(*chats)
@@ -111,68 +114,73 @@ class Life(RuleBasedStateMachine):
 
     # --- a sender's steps ---
 
-    @rule(which=st.integers(0, 1), hinted=st.sets(st.integers(0, 30), max_size=4), by_chat=st.booleans(), recorded=st.sampled_from([True, True, True, False]))
-    def claim(self, which: int, hinted: set[int], by_chat: bool, recorded: bool) -> None:
-        """A sender looks at hinted rows, or at a chat's head; now and then it dies before its flight record knows what it got."""
+    @rule(which=SENDERS, by=st.sampled_from(["hints", "chats", "both"]), hinted=st.sets(st.integers(0, 30), max_size=4), steps=st.lists(STEPS, max_size=8))
+    def claim(self, which: int, by: str, hinted: set[int], steps: list[tuple[int, str]]) -> None:
+        """A sender looks at hinted rows, at the heads of chats, or both, and goes some way with what it got."""
         process = self.living[which]
-        room = IN_HAND - len(process.sends)
-        busy = {send.message.chat_id for send in process.sends.values()}
-        ids = [self.rows[place] for place in hinted if place < len(self.rows) and self.rows[place] not in process.sends]
-        chats = [(self.ground.connection, chat) for chat in CHATS if chat not in busy] if by_chat else []
-        if not room:
-            return
-        claimed = self.store.run(messages.claim, kind="meta", incarnation=process.incarnation, ids=ids, chats=chats, most=room, token_at_claim=True)
-        if not recorded:
-            self.die(which, active=None)
-            return
-        for message in claimed:
+        rows = self.rows if by == "both" else [self.rows[place] for place in sorted(hinted) if place < len(self.rows)]
+        for message in self.claimed(process, rows if by != "chats" else [], chats=by != "hints"):
             process.flights.begin(message.id)
             process.sends[message.id] = Send(message)
+        self.go_on(which, steps)
 
-    def choose(self, which: int, pick: int, *steps: Step) -> tuple[Process, Send] | None:
+    @rule(which=SENDERS)
+    def claim_and_die(self, which: int) -> None:
+        """A sender dies when its claim is committed and its flight record does not know of it yet."""
+        self.claimed(self.living[which], self.rows, chats=True)
+        self.kill(which)
+
+    def claimed(self, process: Process, rows: Sequence[int], *, chats: bool) -> list[OutboundMessage]:
+        busy = {send.message.chat_id for send in process.sends.values()}
+        return self.store.run(
+            messages.claim,
+            kind="meta",
+            incarnation=process.incarnation,
+            ids=[row_id for row_id in rows if row_id not in process.sends],
+            chats=[(self.ground.connection, chat) for chat in CHATS if chat not in busy] if chats else [],
+            most=IN_HAND - len(process.sends),
+            token_at_claim=True,
+        )
+
+    @rule(which=SENDERS, steps=st.lists(STEPS, min_size=1, max_size=8))
+    def go_on(self, which: int, steps: list[tuple[int, str]]) -> None:
+        """Sends get on: to the point where the request may leave, to the provider, back with an answer or without one, into the database."""
         process = self.living[which]
-        able = [send for _, send in sorted(process.sends.items()) if send.step in steps]
-        return (process, able[pick % len(able)]) if able else None
+        for pick, turn in steps:
+            if turn == "settled":
+                self.settle(which, answer_lost=pick == 0)
+            elif able := [send for _, send in sorted(process.sends.items()) if send.step != "answered"]:
+                self.advance(process, able[pick % len(able)], turn)
 
-    @rule(which=st.integers(0, 1), pick=st.integers(0, 3))
-    def write(self, which: int, pick: int) -> None:
-        """A request is about to leave."""
-        if chosen := self.choose(which, pick, "claimed"):
-            process, send = chosen
-            process.flights.writing(send.message.id)
-            send.step = "writing"
-
-    @rule(which=st.integers(0, 1), pick=st.integers(0, 3), takes=st.sampled_from([True, True, True, False]))
-    def arrive(self, which: int, pick: int, takes: bool) -> None:
-        """A request reaches the provider, which takes it or refuses it."""
-        if chosen := self.choose(which, pick, "writing"):
-            _, send = chosen
-            if takes:
-                send.provider_id = self.provider.take(send.message.id, send.message.token)
-            send.step = "taken" if takes else "refused"
-
-    @rule(which=st.integers(0, 1), pick=st.integers(0, 3), says=st.sampled_from(["truth", "truth", "nothing", "dead", "uncounted"]))
-    def answer(self, which: int, pick: int, says: str) -> None:
-        """The provider's answer comes, or the deadline: then nobody knows."""
-        chosen = self.choose(which, pick, "taken", "refused", "writing")
-        if chosen is None:
-            return
-        process, send = chosen
-        if says == "nothing" or send.step == "writing":
-            send.outcome = InDoubt(code="no_answer")
-        elif send.step == "taken":
-            send.outcome = Sent(provider_id=send.provider_id)
-        elif says == "dead":
-            send.outcome = Dead(code="131026")
-        else:
-            send.outcome = Retry(code="131000", after_s=0.0, counts=says != "uncounted")
+    def advance(self, process: Process, send: Send, turn: str) -> None:
+        """One step of one send. `turn` says what happens where more than one thing can."""
+        row_id, token = send.message.id, send.message.token
+        match send.step:
+            case "claimed":
+                process.flights.writing(row_id)
+                send.step = "writing"
+            case "writing" if turn == "lost":
+                send.outcome, send.step = InDoubt(code="no_answer"), "answered"
+            case "writing" if turn in ("refused", "dead", "uncounted"):
+                send.step = "refused"
+            case "writing":
+                send.provider_id, send.step = self.provider.take(row_id, token), "taken"
+            case "taken" | "refused" if turn == "lost":
+                send.outcome, send.step = InDoubt(code="no_answer"), "answered"
+            case "taken":
+                send.outcome, send.step = Sent(provider_id=send.provider_id), "answered"
+            case "refused" if turn == "dead":
+                send.outcome, send.step = Dead(code="131026"), "answered"
+            case "refused":
+                send.outcome, send.step = Retry(code="131000", after_s=0.0, counts=turn != "uncounted"), "answered"
         self.note(process, send)
-        send.step = "answered"
 
     @staticmethod
     def note(process: Process, send: Send) -> None:
         """As the dispatcher keeps an outcome."""
         match send.outcome:
+            case None:
+                return
             case Sent(provider_id=provider_id):
                 process.flights.answered(send.message.id, Stage.SENT, provider_id)
             case Retry(code=code):
@@ -180,7 +188,6 @@ class Life(RuleBasedStateMachine):
             case Dead(code=code):
                 process.flights.answered(send.message.id, Stage.DEAD, code)
 
-    @rule(which=st.integers(0, 1), answer_lost=st.booleans())
     def settle(self, which: int, answer_lost: bool) -> None:
         """A sender writes its outcomes; if the answer to the commit is lost, it writes them again."""
         process = self.living[which]
@@ -195,13 +202,22 @@ class Life(RuleBasedStateMachine):
 
     # --- death ---
 
-    @rule(which=st.integers(0, 1), active=st.none() | st.integers(0, 3))
-    def die(self, which: int, active: int | None) -> None:
-        """kill -9, perhaps while the code of one row ran. What the record says then is all that is left; the next life begins."""
+    @rule(which=SENDERS, claims=st.booleans(), steps=st.lists(STEPS, max_size=6), active=st.none() | st.integers(0, 3))
+    def die(self, which: int, claims: bool, steps: list[tuple[int, str]], active: int | None) -> None:
+        """A sender takes rows, or not, goes some way with them, and dies; perhaps while the code of one row runs. The next life begins."""
+        if claims:
+            self.claim(which, "both", set(), steps)
+        else:
+            self.go_on(which, steps)
         process = self.living[which]
         in_hand = sorted(process.sends)
         if active is not None and in_hand:
             process.flights.activate(in_hand[active % len(in_hand)])
+        self.kill(which)
+
+    def kill(self, which: int) -> None:
+        """kill -9: what the record says now is all that is left."""
+        process = self.living[which]
         process.flights.close(remove=False)
         self.dead.append(process)
         self.living[which] = self.born()
@@ -349,7 +365,7 @@ class Life(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Everybody dies; then one process, a provider that takes everything, and reconciliation that sees: every row ends, or is held for a human."""
         for which in range(len(self.living)):
-            self.die(which, active=None)
+            self.kill(which)
         while self.dead:
             self.reclaim(0, twice=True)
         for _ in range(3 * len(self.rows) + 3):
@@ -357,12 +373,7 @@ class Life(RuleBasedStateMachine):
             open_rows = [row_id for row_id, state in self.states().items() if state is MessageState.QUEUED]
             if not open_rows:
                 break
-            self.claim(0, set(range(len(self.rows))), by_chat=True, recorded=True)
-            for _ in range(IN_HAND):
-                self.write(0, 0)
-                self.arrive(0, 0, takes=True)
-                self.answer(0, 0, "truth")
-            self.settle(0, answer_lost=False)
+            self.claim(0, "both", set(), [(place, "on") for place in range(IN_HAND)] * 4 + [(1, "settled")])
             self.promises_are_kept()
         rows = self.table()
         held = {row["chat_id"] for row in rows if row["held_at"]}

@@ -47,5 +47,5 @@ def ground(look: Look, database_url: str) -> Iterator[Ground]:
 def test_every_order_of_events_keeps_the_promises(ground: Ground, look: Look, tmp_path: Path) -> None:
     run_state_machine_as_test(
         lambda: Life(ground, look, tmp_path),  # type: ignore[arg-type]  # any function that makes a machine will do
-        settings=settings(max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
+        settings=settings(stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
     )

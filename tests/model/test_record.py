@@ -13,9 +13,10 @@ from shared.delivery.channel import RecordToken
 from shared.delivery.flight import Stage, path_of
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.store import messages
+from shared.store.pool import Pool
 from shared.store.store import Store
 from tests.delivery.rig import Process, Script, run, soon
-from tests.store.rig import Ground, open_store
+from tests.store.rig import Ground
 
 Send = Callable[[asyncio.Event, OutboundMessage, RecordToken], Awaitable[Outcome]]
 
@@ -27,17 +28,20 @@ class Unwritten(Store):
         asked: set when an outcome is to be written.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store, self.asked = store, asyncio.Event()
+    asked: asyncio.Event
+
+    @classmethod
+    def over(cls, url: str) -> Unwritten:
+        """Open one."""
+        store = cls(Pool(url, limit=4, application_name="test", idle_s=30.0, connect_s=5.0), query_s=5.0)
+        store.asked = asyncio.Event()
+        return store
 
     async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if function is messages.settle:
             self.asked.set()
             await asyncio.Event().wait()
-        return await self._store.call(function, *args, **kwargs)
-
-    def close(self) -> None:
-        self._store.close()
+        return await super().call(function, *args, **kwargs)
 
 
 @pytest.fixture
@@ -116,7 +120,7 @@ def test_an_answer_that_was_not_written_stands_in_the_record(ground: Ground, out
         return outcome
 
     async def scenario() -> None:
-        store = Unwritten(open_store(ground.url))
+        store = Unwritten.over(ground.url)
         async with Process(ground, Script(answer), store=store) as process:
             (row_id,) = ground.accept("a")
             process.dispatcher.offer([row_id])
