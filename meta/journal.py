@@ -63,7 +63,8 @@ class Journal:
                 length += len(batch[-1][0].body)
             reach("journal.gathered")
             try:
-                await self._store.call(inbound.journal, self._kind, [event for event, _ in batch])
+                # what comes through after we gave up waiting is posted again, and twice is once
+                await self._store.call_each(inbound.journal, self._kind, [event for event, _ in batch])
             except StoreUnavailable as error:
                 _settle(batch, error)
                 continue

@@ -34,7 +34,7 @@ _UNKNOWN_S: Final = 2.0
 """How often the claim loop looks for rows that are its own without its knowing."""
 _CLAIMS_APART_S: Final = 0.004
 _SETTLEMENTS_APART_S: Final = 0.008
-"""Two of a kind begin at least so far apart: a first message waits for nothing, and under load each transaction carries what gathered meanwhile."""
+"""Two of a kind begin at least so far apart while more can gather: a first message waits for nothing, and under load each transaction carries many."""
 _FEW: Final = 8
 _CHATS_S: Final = 0.02
 """With more than a few messages in hand, chats whose message has left are looked at together with what is offered, or after this long."""
@@ -149,7 +149,8 @@ class Dispatcher:
             with suppress(TimeoutError):
                 async with asyncio.timeout(left(min(look_at, self._next_tokens_at()))):
                     await self._work.wait()
-            await asyncio.sleep(left(claimed_at + _CLAIMS_APART_S))
+            if len(self._in_hand) > _FEW:
+                await asyncio.sleep(left(claimed_at + _CLAIMS_APART_S))
             self._work.clear()
             self._look_at_chats = False
             claimed_at = monotonic()
@@ -185,7 +186,8 @@ class Dispatcher:
         if not (ids or chats or numbers):
             return False
         reach("claim.begun")
-        claimed = await self._store.call(
+        # a claim that comes through after we gave up waiting is found by `_give_back_unknown`
+        claimed = await self._store.call_each(
             messages.claim_within_limits,
             kind=self._kind,
             incarnation=self._incarnation,
@@ -291,7 +293,8 @@ class Dispatcher:
         settled_at = 0.0
         while True:
             await self._settled.wait()
-            await asyncio.sleep(left(settled_at + _SETTLEMENTS_APART_S))
+            if len(self._outcomes) < len(self._in_hand):
+                await asyncio.sleep(left(settled_at + _SETTLEMENTS_APART_S))
             settled_at = monotonic()
             self._settled.clear()
             batch, self._outcomes = self._outcomes, []

@@ -38,6 +38,8 @@ log = logs.logger(__name__)
 
 _READINESS_INTERVAL_S: Final = 1.0
 _CLOSE_S: Final = 3.0
+_SWITCH_S: Final = 0.0005
+"""How long one thread may keep the others from running. With Python's 5 ms each of a database call's waits costs as much beside a busy event loop."""
 _GARBAGE_AT: Final = 20_000
 """New objects between two looks of the garbage collector; Python's own 700 spend a tenth of a busy process's time on looking."""
 
@@ -58,6 +60,7 @@ def run_child(kind_name: str, open_room: OpenRoom) -> int:
     except SettingsInvalid as error:
         logs.configure(level="info", kind=kind_name)
         return _misconfigured(error)
+    sys.setswitchinterval(_SWITCH_S)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     logs.configure(level=settings.log_level, kind=kind_name, instance=identity.process_instance, incarnation=identity.process_incarnation)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
 from time import sleep
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -75,6 +77,18 @@ class Store:
             raise StoreUnavailable("the store is closed")
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, by, lambda transaction: function(transaction, *args, **kwargs))
 
+    async def call_each(self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Like `call`, but each statement is a transaction of its own; for functions of one statement whose repetition, or late commit, is harmless.
+
+        Raises:
+            StoreUnavailable: see `Pool.statements`.
+        """
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        by = monotonic() + self.query_s
+        work = partial(self._run, by, lambda transaction: function(transaction, *args, **kwargs), self._pool.statements)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
     def close(self) -> None:
         """Close the pool; calls still waiting get `StoreUnavailable`."""
         self._closed = True
@@ -82,12 +96,13 @@ class Store:
         # what still waits for a thread runs into the closed pool; cancelled, it would look as if its caller had been cancelled
         self._threads.shutdown(wait=False)
 
-    def _run(self, by: float, work: Callable[[Transaction], _T]) -> _T:
+    def _run(self, by: float, work: Callable[[Transaction], _T], opened: Callable[[float], AbstractContextManager[Transaction]] | None = None) -> _T:
+        opened = opened or self._pool.transaction
         for attempt in range(1, _TRIES + 1):
             if monotonic() >= by:
                 raise StoreUnavailable("PostgreSQL did not answer in time")
             try:
-                with self._pool.transaction(by) as transaction:
+                with opened(by) as transaction:
                     return work(transaction)
             except TransactionRollbackError as error:
                 if attempt == _TRIES:

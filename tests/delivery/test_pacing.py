@@ -373,7 +373,7 @@ class TestDispatching:
         other = ground.connect(phone_index=1)
         pace(ground, every_s=0.05, burst=1)
         waited = ground.accept(*(f"chat-{number}" for number in range(10)))
-        flood = ground.accept(*(f"chat-{number}" for number in range(400)), connection_id=other)
+        flood = ground.accept(*(f"chat-{number}" for number in range(3000)), connection_id=other)
 
         async def scenario() -> None:
             async with Process(ground, Script(), in_flight=4) as process:

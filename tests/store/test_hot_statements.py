@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
 
 import psycopg2
 import pytest
 
 from shared.clock import monotonic as now
+from shared.errors import StoreUnavailable
 from shared.states import MessageState
 from shared.store import messages
 from shared.store.pool import Pool, Transaction
@@ -118,3 +120,37 @@ class TestCost:
         assert for_claim < FEW_PAGES
         # the server adds up what a session has not reported yet
         assert for_both < 2 * FEW_PAGES
+
+
+class TestEachStatementByItself:
+    def test_what_was_written_before_an_error_stays_and_the_connection_serves_on(self, ground: Ground) -> None:
+        pool = Pool(ground.url, limit=1, application_name="each", idle_s=30.0, connect_s=5.0)
+        first, second = ground.accept("a", "b")
+
+        with pytest.raises(ZeroDivisionError), pool.statements(monotonic() + 5) as each:
+            messages.claim(each, kind="meta", incarnation="meta-0.a", ids=[first], most=10, token_at_claim=True)
+            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError), pool.transaction(monotonic() + 5) as transaction:
+            messages.claim(transaction, kind="meta", incarnation="meta-0.a", ids=[second], most=10, token_at_claim=True)
+            raise ZeroDivisionError
+
+        assert (ground.state(first), ground.state(second)) == ("sending", "queued")
+        assert (pool.stats.opened, pool.stats.discarded) == (1, 0)
+        pool.close()
+
+    def test_a_statement_whose_answer_is_lost_may_be_done(self, ground: Ground) -> None:
+        pool = Pool(ground.url, limit=1, application_name="each", idle_s=30.0, connect_s=5.0)
+        with pytest.raises(StoreUnavailable) as raised, pool.statements(monotonic() + 0.3) as each:
+            execute(each, "SELECT pg_sleep(20)")
+        assert raised.value.may_be_done
+        pool.close()
+
+    def test_from_the_event_loop(self, ground: Ground) -> None:
+        (row_id,) = ground.accept("a")
+        claimed = asyncio.run(
+            ground.store.call_each(messages.claim, kind="meta", incarnation="meta-0.a", ids=[row_id], most=10, token_at_claim=True),
+        )
+        assert [message.id for message in claimed] == [row_id]
+        ground.store.close()
+        with pytest.raises(StoreUnavailable):
+            asyncio.run(ground.store.call_each(messages.queue_depth))
