@@ -38,7 +38,7 @@ def build(message: OutboundMessage) -> bytes:
         "type": message.type,
         message.type: builder(message.content),
     }
-    return json.dumps(body, separators=(",", ":")).encode()
+    return _encode(body).encode()
 
 
 def _addressed(message: OutboundMessage) -> Mapping[str, str]:
@@ -58,5 +58,6 @@ def _text(content: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"body": body, "preview_url": content.get("preview") is True}
 
 
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 BUILDERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]] = {"text": _text}
 """What makes the object of one message type, by type."""
