@@ -56,8 +56,8 @@ WITH candidates AS (
           WHERE earlier.connection_id = q.connection_id AND earlier.chat_id = q.chat_id AND earlier.id < q.id
             AND earlier.state IN ('queued', 'sending', 'in_doubt') AND (earlier.scheduled_for IS NULL OR earlier.scheduled_for <= now())
           OFFSET 0)
-      -- what overtook a scheduled row while it slept is finished first
-      AND (q.scheduled_for IS NULL OR NOT EXISTS (
+      -- what overtook a row while it slept until its time, or lay as a dead letter until it was redriven, is finished first
+      AND (q.scheduled_for IS NULL AND q.attempt = 0 OR NOT EXISTS (
           SELECT FROM messages later
           WHERE later.connection_id = q.connection_id AND later.chat_id = q.chat_id AND later.id > q.id AND later.state IN ('sending', 'in_doubt') OFFSET 0))
       AND EXISTS (SELECT FROM phone_configs c WHERE c.id = q.connection_id AND c.status = 'active')
@@ -209,8 +209,9 @@ WITH flights AS (
                 WHEN f.stage = 'SENT' THEN ''
                 ELSE 'process_died' END AS code,
            CASE WHEN f.stage = 'SENT' THEN f.text ELSE '' END AS provider_id,
-           -- an attempt that never left the process is not charged
-           CASE WHEN %(recorded)s AND coalesce(f.stage, 'CLAIMED') = 'CLAIMED' THEN 1 ELSE 0 END AS uncharged
+           -- an attempt that never left the process is not charged; a parked row keeps it, as the mark of one that others may have overtaken
+           CASE WHEN %(recorded)s AND coalesce(f.stage, 'CLAIMED') = 'CLAIMED' AND NOT (m.id = %(active_row)s AND m.deaths >= 1)
+                THEN 1 ELSE 0 END AS uncharged
     FROM messages m LEFT JOIN flights f USING (id)
     WHERE m.state = 'sending' AND m.incarnation = %(incarnation)s
     ORDER BY m.id FOR UPDATE OF m
