@@ -221,7 +221,9 @@ WITH flights AS (
         in_doubt_at = CASE WHEN held.new_state = 'in_doubt' THEN now() END,
         sent_at = CASE WHEN held.new_state = 'sent' THEN now() ELSE m.sent_at END,
         provider_id = CASE WHEN held.provider_id <> '' THEN held.provider_id ELSE m.provider_id END,
-        attempt = m.attempt - held.uncharged, not_before = NULL,
+        attempt = m.attempt - held.uncharged,
+        -- nobody gives a hint for it: due now, so that the relay does not wait for one first
+        not_before = CASE WHEN held.new_state = 'queued' THEN now() END,
         deaths = m.deaths + CASE WHEN m.id = %(active_row)s THEN 1 ELSE 0 END,
         error_code = held.code, error_detail = '', updated_at = now()
     FROM held WHERE m.id = held.id
