@@ -23,7 +23,7 @@ from tests.support.waiting import NeverHappened, eventually
 SLOT, INCARNATION = "meta-0", "meta-0.a"
 
 
-class Helpers:
+class Stragglers:
     """The tree of the process as the supervisor sees it; a test says which helpers still live."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Death:
     def __init__(self, home: Path) -> None:
         (home / "logs").mkdir()
         self.said: list[Event] = []
-        self.helpers = Helpers()
+        self.helpers = Stragglers()
         self.selector = selectors.DefaultSelector()
         self.lock = SlotLock.take(runtime.slot_lock_file(home, SLOT))
         self.children = Children(
