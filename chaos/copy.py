@@ -83,10 +83,12 @@ class Copy:
     async def join(self) -> None:
         """Use the copy that runs in this home already. Raises `CopyUnusable` when it does not let itself be broken."""
         await self._read_settings()
-        if self.settings.chaos != "on":
-            raise CopyUnusable(f"the copy in {self.home} has CHAOS off; it is broken only with CHAOS=on in its settings")
-        if not self.pids():
+        pids = self.pids()
+        if not pids:
             raise CopyUnusable(f"no copy runs in {self.home}")
+        # what it was started with counts, not what it would be told today
+        if not all(_was_told_chaos(pid) for pid in pids.values()):
+            raise CopyUnusable(f"the copy in {self.home} runs without CHAOS=on; it is left alone")
 
     async def start_orchestrator(self) -> None:
         """Start the orchestrator, again if need be."""
@@ -199,6 +201,14 @@ class Copy:
         if self._orchestrator.returncode is None:
             self._orchestrator.kill()
             await self._orchestrator.wait()
+
+
+def _was_told_chaos(pid: int) -> bool:
+    """Whether a process was started with CHAOS=on, or is gone already."""
+    try:
+        return b"CHAOS=on" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def _descendants(pid: int) -> Iterator[int]:

@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from chaos import report
 from chaos.calls import Calls
@@ -38,9 +38,15 @@ OWN_COPY: Final[Mapping[str, str]] = {
 """Settings of a copy that we start, beside its ports."""
 
 
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n")
+
+
 def parser() -> ArgumentParser:
     """Return the command line."""
-    made = ArgumentParser(prog="bulkhead chaos", description=(sys.modules["chaos"].__doc__ or "").split("\n\n")[0].split(": ", 1)[-1])
+    made = _Parser(prog="bulkhead chaos", description=(sys.modules["chaos"].__doc__ or "").split("\n\n")[0].split(": ", 1)[-1])
     made.add_argument("--plan", choices=tuple(PLANS), default="everything", help="which faults, and how often beside each other (default: everything)")
     made.add_argument("--faults", type=int, default=100, metavar="N", help="how many (default: 100)")
     made.add_argument("--rate", type=float, default=1.0, metavar="PER_S", help="faults a second, as far as targets may be hit again (default: 1)")
@@ -85,7 +91,8 @@ async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
 
 async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> int:
     home = given.home.absolute() if given.home else Path(tempfile.mkdtemp(prefix="bh-"))
-    variables = {} if given.home else _variables(given)
+    # a copy that runs already is asked as any operator's command would ask it; ours is told nothing by chance
+    variables = environ if given.home else _variables(given)
     async with Calls() as calls:
         copy = Copy(home, variables, environ, calls)
         try:

@@ -1,0 +1,43 @@
+"""Plans and their schedules: repeatable, within what the restart law takes as accidents, and nothing that a copy does not run."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from chaos.plans import FAULTS, PLANS, schedule
+
+EVERYTHING = ("api-0", "api-1", "meta-0", "meta-1", "recorder-0", "sandbox-0", "redis-0", "postgres-0", "webdriver-0", "orchestrator", "provider", "page")
+
+
+def test_every_fault_of_a_plan_exists_and_every_fault_is_in_a_plan() -> None:
+    assert {name for weights in PLANS.values() for name in weights} == set(FAULTS)
+
+
+def test_the_same_seed_gives_the_same_schedule_and_another_seed_another() -> None:
+    one, again, other = (schedule("everything", faults=200, rate=2.0, seed=seed, targets=EVERYTHING) for seed in (7, 7, 8))
+    assert one == again
+    assert one != other
+    assert len(one) == 200
+
+
+def test_all_kinds_of_faults_come_up() -> None:
+    steps = schedule("everything", faults=2000, rate=2.0, seed=1, targets=EVERYTHING)
+    assert {step.fault for step in steps} == set(FAULTS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_target_is_hit_again_too_soon(seed: int) -> None:
+    steps = schedule("everything", faults=400, rate=5.0, seed=seed, targets=EVERYTHING)
+    assert [step.at_s for step in steps] == sorted(step.at_s for step in steps)
+    for target in EVERYTHING:
+        for first, second in pairwise(step for step in steps if step.target == target):
+            assert second.at_s - (first.at_s + first.lasts_s) >= FAULTS[second.fault].gap_s - 0.01
+
+
+def test_what_a_copy_does_not_run_is_left_alone() -> None:
+    targets = [target for target in EVERYTHING if target not in ("webdriver-0", "page", "orchestrator")]
+    steps = schedule("everything", faults=500, rate=2.0, seed=1, targets=targets)
+    assert {step.target for step in steps} <= set(targets)
+    assert schedule("browser", faults=10, rate=1.0, seed=1, targets=targets) == []

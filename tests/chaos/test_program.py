@@ -1,0 +1,101 @@
+"""`bulkhead chaos` as an operator runs it: a copy of its own, faults of all kinds, a verdict, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shared.process.exit_codes import ExitCode
+from tests.support import environment, processes
+from tests.support.bulkhead import Bulkhead
+from tests.support.waiting import eventually
+
+
+def chaos(*words: str, **variables: object) -> subprocess.Popen[str]:
+    """Start `bulkhead chaos`."""
+    return subprocess.Popen(
+        [sys.executable, "orchestrator.py", "chaos", *words],
+        cwd=environment.REPOSITORY,
+        env=environment.clean(**variables),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(*words: str, within_s: float = 30.0, **variables: str) -> tuple[int, str, str]:
+    """Run it to its end and return exit code, output and complaints."""
+    with chaos(*words, **variables) as process:
+        try:
+            out, err = process.communicate(timeout=within_s)
+        finally:
+            process.terminate()
+    return process.returncode, out, err
+
+
+@pytest.mark.timeout(240)
+def test_faults_of_all_kinds_and_a_clean_verdict(tmp_path: Path) -> None:
+    told = tmp_path / "verdict.json"
+    words = ["--plan", "everything", "--faults", "25", "--rate", "1.5", "--load", "25", "--chats", "8", "--seed", "4", "--crash-points", "0.0003"]
+    code, out, err = finished(*words, "--settle", "120", "--json", str(told), within_s=220.0)
+    assert code == 0, out + err
+    assert out.endswith("verdict: clean\n")
+    verdict = json.loads(told.read_text())
+    assert verdict["clean"] and verdict["settled"]
+    assert sum(verdict["faults"]["done"].values()) + sum(verdict["faults"]["left_out"].values()) == 25
+    assert verdict["arrived"] >= verdict["accepted"] > 100
+    assert (verdict["lost"], verdict["duplicated"], verdict["reordered"]) == ({}, {}, [])
+    lines = err.splitlines()
+    assert any("25/25 faults" in line for line in lines), "no terminal: plain lines"
+    assert "\r" not in err
+
+
+@pytest.mark.timeout(120)
+def test_it_can_be_stopped_at_any_time_and_leaves_nothing() -> None:
+    with chaos("--faults", "100", "--rate", "1") as process:
+        assert process.stderr is not None
+        home = Path(process.stderr.readline().split()[-1])
+        eventually((home / "logs" / "api-0.out.log").exists, 60.0, "its copy starts")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert not home.exists()
+    assert not processes.of_home(home)
+
+
+def test_a_copy_that_does_not_say_chaos_is_not_touched(bulkhead: Callable[..., Bulkhead]) -> None:
+    copy = bulkhead(only="sandbox").start().wait_ready("sandbox")
+    before = copy.pids()
+    code, _, err = finished("--home", str(copy.home), "--faults", "5", api_key=copy.settings.api_key, chaos="on")
+    assert code == 1
+    assert "runs without CHAOS=on" in err
+    assert copy.pids() == before
+
+
+def test_a_home_without_a_copy(home: Path) -> None:
+    code, _, err = finished("--home", str(home), chaos="on")
+    assert code == 1
+    assert f"no copy runs in {home}" in err
+
+
+def test_the_schedule_is_shown_and_nothing_done() -> None:
+    code, out, err = finished("--plan", "storage", "--faults", "3", "--seed", "9", "--show-plan")
+    assert (code, err) == (0, "")
+    steps = json.loads(out)
+    assert len(steps) == 3
+    assert all(step["words"] for step in steps)
+    assert finished("--plan", "storage", "--faults", "3", "--seed", "9", "--show-plan")[1] == out
+
+
+def test_a_wrong_word_is_a_usage_error() -> None:
+    code, out, err = finished("--plan", "nothing")
+    assert code == ExitCode.USAGE
+    assert not out
+    assert "--plan" in err
