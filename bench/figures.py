@@ -17,13 +17,14 @@ class Figures:
     """What one command measured.
 
     Attributes:
-        values: by name; shown and kept. series: by name the points (x, y) of a picture, shown there alone. axes: what x and y are.
+        values: by name; shown and kept. series, bars: by name the points (x, y), or the length, of a picture; shown there alone. axes: what x and y are.
     """
 
     command: str
     parameters: Mapping[str, Any]
     values: dict[str, Any] = field(default_factory=dict)
     series: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    bars: dict[str, float] = field(default_factory=dict)
     axes: tuple[str, str] = ("", "")
 
 
@@ -78,12 +79,15 @@ def draw(figures: Figures, path: Path) -> bool:
     from matplotlib import pyplot  # noqa: PLC0415 - as above
 
     drawn, axes = pyplot.subplots(figsize=(9, 4.5))
+    if figures.bars:
+        axes.barh(list(figures.bars), list(figures.bars.values()), log=True)
     for name, points in figures.series.items():
         axes.plot([x for x, _ in points], [y for _, y in points], label=name)
     axes.set_xlabel(figures.axes[0])
     axes.set_ylabel(figures.axes[1])
     axes.set_title(figures.command)
-    axes.legend()
+    if figures.series:
+        axes.legend()
     axes.grid(visible=True, alpha=0.3)
     drawn.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(drawn)

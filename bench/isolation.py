@@ -26,7 +26,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=200.0, help="messages a second to meta")
     parser.add_argument("--latency-ms", type=float, default=100.0, help="provider's latency")
     parser.add_argument("--statuses", default="sent,delivered", help="webhooks for each message")
-    parser.add_argument("--burners", type=int, default=2, help="busy loops at the browser process's niceness")
+    parser.add_argument("--burners", type=int, default=2, help="busy loops that stand in for a browser process run wild")
+    parser.add_argument("--nice", type=int, default=kind_named("webdriver").nice, help="their niceness (default: the browser process's)")
 
 
 def quick(given: argparse.Namespace) -> None:
@@ -40,7 +41,7 @@ def run(given: argparse.Namespace) -> Figures:
     troubles: dict[str, Callable[[House], object]] = {
         "calm": lambda _: nullcontext(),
         "webdriver killed in a loop": _killed,
-        "webdriver's CPU burnt": lambda _: _burnt(given.burners),
+        "webdriver's CPU burnt": lambda _: _burnt(given.burners, given.nice),
     }
     answered: dict[str, list[float]] = {name: [] for name in troubles}
     arrived: dict[str, list[float]] = {name: [] for name in troubles}
@@ -102,10 +103,9 @@ _BUSY: Final = "import os, sys\nos.nice(int(sys.argv[1]))\nwhile True: pass"
 
 
 @contextmanager
-def _burnt(burners: int) -> Iterator[None]:
+def _burnt(burners: int, nice: int) -> Iterator[None]:
     """Burn CPU as a browser process that runs wild would: at its niceness."""
-    nice = str(kind_named("webdriver").nice)
-    busy = [subprocess.Popen([sys.executable, "-c", _BUSY, nice], stdin=subprocess.DEVNULL) for _ in range(burners)]
+    busy = [subprocess.Popen([sys.executable, "-c", _BUSY, str(nice)], stdin=subprocess.DEVNULL) for _ in range(burners)]
     try:
         yield
     finally:

@@ -45,7 +45,7 @@ def quick(given: argparse.Namespace) -> None:
 
 def run(given: argparse.Namespace) -> Figures:
     """Measure, one after the other on one Redis."""
-    figures = Figures(command="queue", parameters=vars(given), axes=("", "jobs a second"))
+    figures = Figures(command="queue", parameters=vars(given), axes=("jobs a second", ""))
     servers = Servers()
     try:
         url = servers.new_redis()
@@ -61,6 +61,7 @@ def run(given: argparse.Namespace) -> Figures:
         for name, jobs, measure in rows:
             servers.new_redis()
             figures.values[name] = measure(url, jobs, given.batch)
+            figures.bars[name] = figures.values[name]["jobs a second"]
         ours, stock = figures.values["our hint worker"], figures.values["rq Worker"]
         figures.values["ours to rq Worker"] = round(ours["jobs a second"] / stock["jobs a second"], 1)
     finally:
