@@ -52,7 +52,7 @@ class WebdriverRoom:
             chromium_path=settings.chromium_path,
             url=settings.whatsapp_web_url or WHATSAPP_WEB,
             slot_lock_fd=child.supervised.lock_fd,
-            library=Library(settings.wa_js_path, settings.path("cache")).source,
+            page_library=Library(settings.wa_js_path, settings.path("cache")).source,
             starts=asyncio.Semaphore(min(_MOST_STARTS, max(_FEWEST_STARTS, len(os.sched_getaffinity(0))))),
             policy=SessionPolicy(),
         )

@@ -73,14 +73,14 @@ class Ground:
 
     Attributes:
         chromium_path, url: settings, the address already resolved. slot_lock_fd: inherited by every Chromium; -1: none.
-        library: gives wa-js's source. starts: limits how many sessions start at once.
+        page_library: gives wa-js's source. starts: limits how many sessions start at once.
     """
 
     home: Path
     chromium_path: str
     url: str
     slot_lock_fd: int
-    library: Callable[[], Awaitable[str]]
+    page_library: Callable[[], Awaitable[str]]
     starts: asyncio.Semaphore
     policy: SessionPolicy
 
@@ -232,7 +232,7 @@ class Session:
             browser = await Browser.open(self._chromium.endpoint, by)
             browser.lost.add_done_callback(lambda _: self._look.set())
             browser.on_navigated(self._navigated)
-            self._bridge = Bridge(browser, self._ground.library, self._heard)
+            self._bridge = Bridge(browser, self._ground.page_library, self._heard)
             await self._bridge.open(self._ground.url, by)
             log.info("browser_started", connection_id=self.connection_id, pid=self._chromium.pid)
             await self._follow(browser, self._bridge, turn)

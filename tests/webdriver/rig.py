@@ -170,7 +170,7 @@ class Town:
         self.store, self.web = MemoryStore(), web
         self._tasks: set[asyncio.Task[Any]] = set()
         self.failed: list[BaseException] = []
-        self.ground = Ground(home=home, chromium_path="", url=web.url, slot_lock_fd=-1, library=_no_library, starts=asyncio.Semaphore(2), policy=policy)
+        self.ground = Ground(home=home, chromium_path="", url=web.url, slot_lock_fd=-1, page_library=_no_library, starts=asyncio.Semaphore(2), policy=policy)
         self.ground = replace(self.ground, **ground)
         self.sessions = Sessions(self.store, self.ground, self.spawn)
         self.channel = BrowserChannel(self.sessions)
