@@ -235,5 +235,7 @@ def running(kind_of_copy: type[Bulkhead] = Bulkhead, *, only: str = WITHOUT_BROW
         copy.wait_ready(*[kind for kind in wanted if kind not in ("postgres", "redis")])
         yield House(copy)
     finally:
-        copy.close()
-        shutil.rmtree(home, ignore_errors=True)
+        try:
+            copy.close()
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
