@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from shared.clock import monotonic
 from shared.settings import to_environ
 from tests.meta.seed import D360, DIRECT, EMBEDDED
 from tests.meta.town import KIND, Town
 from tests.support import environment, processes
+from tests.support.waiting import eventually
 
 SIMPLE = "rq.worker.SimpleWorker"
 """RQ's own worker that does not fork."""
 
 
-def stock_worker(town: Town, *options: str) -> subprocess.Popen[bytes]:
-    """Start a worker of RQ's own, with this installation's settings in its environment."""
+@contextmanager
+def stock_worker(town: Town, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of RQ's own, with this installation's settings in its environment; ended with the block, however that ends."""
     variables: dict[str, Any] = dict(to_environ(town.settings))
     rq = str(Path(sys.executable).with_name("rq"))
-    return subprocess.Popen(
+    worker = subprocess.Popen(
         [rq, "worker", "meta", "--serializer", "rq.serializers.JSONSerializer", "--quiet", "--url", town.settings.redis_url, *options],
         cwd=environment.REPOSITORY,
         env=environment.clean(**variables) | {"PYTHONPATH": str(environment.REPOSITORY)},
@@ -30,17 +33,25 @@ def stock_worker(town: Town, *options: str) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
+    with worker:  # closes the pipe and reaps
+        try:
+            yield worker
+        finally:
+            # RQ's forking worker has a child of its own
+            processes.end([*processes.living_descendants(worker.pid), *([worker.pid] if worker.poll() is None else [])])
 
 
 def finish(worker: subprocess.Popen[bytes]) -> str:
+    """Wait until it has left in order, and return what it said."""
     output, _ = worker.communicate(timeout=60)
     assert worker.returncode == 0, output.decode()
     return output.decode()
 
 
-def incarnations(town: Town) -> set[str]:
-    rows = town.query("SELECT DISTINCT incarnation FROM message_events WHERE state = 'sending'")
-    return {"stock" if name.startswith("rq.") else "ours" for (name,) in rows}
+def senders(town: Town, rows: list[int]) -> set[str]:
+    """Return which workers have begun to send any of these rows."""
+    found = town.query("SELECT DISTINCT incarnation FROM message_events WHERE state = 'sending' AND message_id = ANY(%s)", rows)
+    return {"stock" if name.startswith("rq.") else "ours" for (name,) in found}
 
 
 def test_a_stock_worker_alone_sends_everything_in_order(own_town: Callable[..., Town]) -> None:
@@ -50,7 +61,8 @@ def test_a_stock_worker_alone_sends_everything_in_order(own_town: Callable[..., 
     chats = {DIRECT: "15550600001", EMBEDDED: "15550600002", D360: "15550600003"}
     rows = {index: town.send_many([(chat, f"text {number}") for number in range(3)], phone_index=index) for index, chat in chats.items()}
     town.control("POST", "faults", {"fault": "error", "code": 131026, "to": chats[EMBEDDED]})
-    finish(stock_worker(town, "--burst"))
+    with stock_worker(town, "--burst") as stock:
+        finish(stock)
     assert [town.state(row) for row in rows[DIRECT] + rows[D360]] == ["sent"] * 6
     assert [town.state(row) for row in rows[EMBEDDED]] == ["failed", "sent", "sent"]
     for index in chats:
@@ -58,30 +70,50 @@ def test_a_stock_worker_alone_sends_everything_in_order(own_town: Callable[..., 
         assert arrivals == [f"text {number}" for number in range(3)][-len(arrivals) :]
         sequence = [entry["seq"] for row in rows[index] for entry in town.arrived(row)]
         assert sequence == sorted(sequence)
-    assert incarnations(town) == {"stock"}
+    assert senders(town, rows[DIRECT] + rows[EMBEDDED] + rows[D360]) == {"stock"}
 
 
 def test_ours_and_a_stock_one_on_one_queue_send_each_message_once(own_town: Callable[..., Town]) -> None:
-    town = own_town()
+    # one send in hand at a time: ours takes a hint only when it has sent the one before, so that hints are left for the other
+    town = own_town(meta_in_flight=1)
     town.start()
     town.control("POST", "settings", {"latency_ms": 30})
     rows: list[int] = []
-    stock = stock_worker(town, "--worker-class", SIMPLE)
-    by = monotonic() + 60
-    try:
-        while len(rows) < 200 or incarnations(town) != {"stock", "ours"}:
+
+    def accept(count: int) -> list[int]:
+        """Accept so many more, and give every hint twice: both workers look at the same row, often at the same time."""
+        texts = [(f"15550700{number % 50:03}", "both") for number in range(len(rows), len(rows) + count)]
+        accepted = town.send_many(texts)
+        town.hints.give(KIND, accepted)
+        rows.extend(accepted)
+        return accepted
+
+    with stock_worker(town, "--worker-class", SIMPLE) as stock:
+
+        def begun(of: list[int], by_whom: set[str]) -> bool:
             assert stock.poll() is None, finish(stock)
-            assert monotonic() < by, f"only {incarnations(town)} sent anything of {len(rows)}"
-            # every hint is given twice: both workers look at the same row, often at the same time
-            (row,) = town.send_many([(f"15550700{len(rows) % 50:03}", "both")])
-            town.hints.give(KIND, [row])
-            rows.append(row)
+            return senders(town, of) >= by_whom
+
+        # ours stands still until the other one, which takes a while to start, has sent something
+        town.meta.process.send_signal(signal.SIGSTOP)
+        try:
+            accept(100)
+            eventually(lambda: begun(rows, {"stock"}), 60, "the stock worker sends")
+        finally:
+            town.meta.process.send_signal(signal.SIGCONT)
+        # from here on both work, and there is always something left for each, until both have sent something of this
+        together = accept(100)
+
+        def both_took_part() -> bool:
+            if town.hints.depth(KIND) < 20:
+                together.extend(accept(20))
+            return begun(together, {"stock", "ours"})
+
+        eventually(both_took_part, 60, lambda: f"both send; {senders(town, together)} sent something of {len(together)}")
         for row in rows:
             town.wait_state(row, "delivered", within_s=60)
         stock.terminate()
         finish(stock)
-    finally:
-        processes.end([stock.pid] if stock.poll() is None else [])
     assert [len(town.arrived(row)) for row in rows] == [1] * len(rows)
 
 
@@ -92,6 +124,7 @@ def test_a_hint_for_a_row_that_is_not_due_or_not_there_sends_nothing(own_town: C
     first, second = town.send_many([("15550600009", "one"), ("15550600009", "two")], hint=False)
     town.query("UPDATE messages SET not_before = now() + interval '1 hour' WHERE id = %s RETURNING id", first)
     town.hints.give(KIND, [second, 987654321])
-    finish(stock_worker(town, "--burst"))
+    with stock_worker(town, "--burst") as stock:
+        finish(stock)
     assert [town.state(first), town.state(second)] == ["queued", "queued"]
     assert town.asked(first) == town.asked(second) == 0

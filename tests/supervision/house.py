@@ -8,7 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -174,6 +175,18 @@ class House:
         pid = self.pid(slot)
         os.kill(pid, number)
         return pid
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Stop the orchestrator for the block: nothing in its home changes by its hand meanwhile."""
+        pid = self.orchestrator.pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            _, status = os.waitpid(pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status), f"the orchestrator left\n{self.tell()}"
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def kill_orchestrator(self) -> None:
         """Kill the orchestrator as the kernel would."""
