@@ -84,7 +84,8 @@ class MetaChannel:
         account = await self._accounts.find(doubt.message.connection_id)
         if not isinstance(account, Account):
             return None
-        silence = await self._store.call(_silence, self._kind, account.source, doubt.claimed_at)
+        # whoever was held because nothing was heard at all waits a whole window from the first sign of life on
+        silence = await self._store.call(_silence, self._kind, account.source, doubt.claimed_at, self._window_s if doubt.held else 0.0)
         if silence is _Silence.UNREAD:
             return InDoubt(code="webhooks_unread", detail="webhooks that wait to be read may hold the proof")
         if silence is _Silence.UNPROVEN:
@@ -153,7 +154,7 @@ class _Silence(Enum):
     """Something came and has not been read."""
 
 
-def _silence(transaction: Transaction, kind: str, source: str, since: datetime) -> _Silence:
+def _silence(transaction: Transaction, kind: str, source: str, since: datetime, ago_s: float) -> _Silence:
     if inbound.backlog(transaction, kind).oldest_s >= _LAG_S:
         return _Silence.UNREAD
-    return _Silence.PROVEN if inbound.heard_since(transaction, source, since) else _Silence.UNPROVEN
+    return _Silence.PROVEN if inbound.heard_since(transaction, source, since, ago_s=ago_s) else _Silence.UNPROVEN

@@ -18,6 +18,7 @@ from shared.delivery.flight import FlightRecord, path_of
 from shared.delivery.pacer import Pacer
 from shared.delivery.reconcile import Reconciler
 from shared.delivery.relay import Relay
+from shared.delivery.vigil import Vigil
 from shared.errors import StoreUnavailable
 from shared.messages import Policy
 from shared.process import runtime
@@ -70,6 +71,7 @@ class Consumer:
             incarnation=incarnation,
             policy=policy,
             window_s=settings.in_doubt_window_s,
+            vigil=Vigil(self._run_dir / f"{kind.name}.vigil"),
             requeued=self._dispatcher.offer,
         )
         self._loop = asyncio.get_running_loop()

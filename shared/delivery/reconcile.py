@@ -2,6 +2,7 @@
 
 `auto` sends again only with evidence that the message was not sent, and holds it for a human when there is none within the window;
 `resend` sends again when the window has passed without proof; `hold` always asks a human. Every decision stands in the message's history.
+What is held for lack of evidence is looked at again and again: proof or evidence that comes later moves it, as a human would.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from shared.clock import monotonic
 from shared.crash_points import reach
 from shared.delivery.channel import Channel
+from shared.delivery.vigil import Vigil
 from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.messages import Dead, InDoubt, Outcome, Policy, Retry, Sent
@@ -27,6 +30,8 @@ log = logger(__name__)
 INTERVAL_S: Final = 0.5
 LOOK_UP_S: Final = 10.0
 """Longest time for finding out about one message."""
+HELD_INTERVAL_S: Final = 5.0
+"""How often rows are looked at that were held for lack of evidence."""
 _MOST: Final = 500
 _AT_ONCE: Final = 20
 
@@ -74,7 +79,8 @@ class Reconciler:
     """Looks at one kind's rows in doubt, for ever.
 
     Args:
-        policy: for companies that have none of their own. window_s: see `decide`. requeued: told the ids of rows that may be sent again.
+        policy: for companies that have none of their own. window_s: see `decide`. vigil: tells which silence counts. requeued: told the ids of rows
+            that may be sent again.
     """
 
     def __init__(
@@ -87,26 +93,34 @@ class Reconciler:
         incarnation: str,
         policy: Policy,
         window_s: float,
+        vigil: Vigil,
         requeued: Callable[[list[int]], None],
     ) -> None:
-        self._store, self._channel, self._requeued = store, channel, requeued
+        self._store, self._channel, self._vigil, self._requeued = store, channel, vigil, requeued
         self._kind, self._incarnation, self._policy, self._window_s = kind, incarnation, policy, window_s
         self._decided = metrics.counter("in_doubt_decisions", "Messages that left doubt, by how.", ("code",))
 
     async def run(self) -> None:
         """Look twice a second; never ends by itself."""
+        look_at_held = monotonic()
         while True:
             try:
                 await self.look()
+                if monotonic() >= look_at_held:
+                    await self.look(held=True)
+                    look_at_held = monotonic() + HELD_INTERVAL_S
             except StoreUnavailable as error:
                 log.warning("reconcile_delayed", reason=str(error))
             await asyncio.sleep(INTERVAL_S)
 
-    async def look(self) -> None:
-        """Look at every row in doubt once. Raises `StoreUnavailable`."""
-        doubts = await self._store.call(messages.in_doubt, kind=self._kind, most=_MOST)
+    async def look(self, *, held: bool = False) -> None:
+        """Look at every row in doubt once, or at those that are held for lack of evidence. Raises `StoreUnavailable`."""
+        found = await self._store.call(messages.in_doubt, kind=self._kind, most=_MOST, held=held)
+        self._vigil.seen()
+        doubts = self._vigil.weigh(found)
         for start in range(0, len(doubts), _AT_ONCE):
             await asyncio.gather(*(self._resolve(doubt) for doubt in doubts[start : start + _AT_ONCE]))
+            self._vigil.seen()
 
     async def _look_up(self, doubt: Doubt) -> Outcome | None:
         """Ask the channel; one that hangs or breaks could not be asked, and is no reason to leave the other rows alone."""
@@ -121,9 +135,11 @@ class Reconciler:
 
     async def _resolve(self, doubt: Doubt) -> None:
         found = await self._look_up(doubt)
+        if doubt.held and found is None:
+            return
         policy: Policy = doubt.policy or self._policy
         decision = decide(found, policy=policy, doubt_s=doubt.doubt_s, window_s=self._window_s)
-        if decision is None:
+        if decision is None or (doubt.held and isinstance(decision, Hold)):
             return
         row_id = doubt.message.id
         reach("reconcile.found")

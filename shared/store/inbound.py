@@ -67,9 +67,9 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
     return transaction.rows("insert_inbound", rows=records(rows))
 
 
-def heard_since(transaction: Transaction, source: str, since: datetime) -> bool:
-    """Return whether anything came through a source's door after an instant: the proof that its webhooks are alive."""
-    row = transaction.row("last_event_at", source=source, since=since)
+def heard_since(transaction: Transaction, source: str, since: datetime, *, ago_s: float = 0.0) -> bool:
+    """Return whether anything came through a source's door after an instant, and at least `ago_s` ago: the proof that its webhooks are alive."""
+    row = transaction.row("last_event_at", source=source, since=since, ago_s=ago_s)
     return bool(row and row["at"])
 
 

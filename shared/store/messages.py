@@ -79,12 +79,18 @@ class Settlement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Doubt:
-    """A row in doubt: the message, for how long (seconds), when it was claimed, and its own or its company's policy (None: the setting's)."""
+    """A row in doubt: the message, for how long, when it was claimed and how long ago (seconds), its own or its company's policy (None: the setting's).
+
+    Attributes:
+        held: it is left to a human for lack of evidence; only what is found out moves it.
+    """
 
     message: OutboundMessage
+    age_s: float
     doubt_s: float
     claimed_at: datetime
     policy: Policy | None
+    held: bool = False
 
 
 def accept(transaction: Transaction, messages: Sequence[NewMessage]) -> list[Accepted]:
@@ -272,11 +278,11 @@ def abandoned_incarnations(transaction: Transaction, *, silent_s: float) -> list
     return [row["incarnation"] for row in transaction.rows("abandoned_incarnations", silent_s=silent_s)]
 
 
-def in_doubt(transaction: Transaction, *, kind: str, most: int) -> list[Doubt]:
-    """Return rows in doubt that are not held for a human, longest in doubt first."""
+def in_doubt(transaction: Transaction, *, kind: str, most: int, held: bool = False) -> list[Doubt]:
+    """Return rows in doubt, longest in doubt first: those that are not held for a human, or those that are, for lack of evidence alone."""
     return [
-        Doubt(message=_outbound(row), doubt_s=row["doubt_s"], claimed_at=row["claimed_at"], policy=row["policy"])
-        for row in transaction.rows("in_doubt_messages", kind=kind, most=most)
+        Doubt(message=_outbound(row), age_s=row["age_s"], doubt_s=row["doubt_s"], claimed_at=row["claimed_at"], policy=row["policy"], held=held)
+        for row in transaction.rows("in_doubt_messages", kind=kind, most=most, held=held)
     ]
 
 

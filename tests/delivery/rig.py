@@ -19,6 +19,7 @@ from shared.delivery.dispatcher import Dispatcher
 from shared.delivery.flight import FlightRecord, path_of
 from shared.delivery.reconcile import Reconciler
 from shared.delivery.relay import Relay
+from shared.delivery.vigil import Vigil
 from shared.messages import OutboundMessage, Outcome, Sent
 from shared.process.metrics import Metrics
 from shared.store.messages import Doubt
@@ -156,6 +157,7 @@ class Process:
             incarnation=incarnation,
             policy=policy,
             window_s=window_s,
+            vigil=Vigil(self.run_dir / "meta.vigil"),
             requeued=self.dispatcher.offer,
         )
 

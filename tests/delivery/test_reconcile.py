@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from shared.clock import utc_now
 from shared.delivery import reconcile, retry_law
 from shared.delivery.reconcile import Hold, Move, decide
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
@@ -91,6 +95,60 @@ class TestReconciler:
         assert len(script.looked_up) == 1
         assert ground.row(row_id)["held_at"] is not None
         assert (ground.state(row_id), ground.row(row_id)["error_code"]) == ("in_doubt", "no_evidence")
+
+    def test_what_is_held_for_lack_of_evidence_is_looked_at_again(self, ground: Ground) -> None:
+        ids = doubtful(ground, "a", "b", "c", "d")
+        proved, evident, unknown, resend = ids
+        script = Script()
+
+        async def scenario() -> None:
+            async with Process(ground, script, window_s=0.0) as process:
+                await process.reconciler.look()
+                assert all(ground.row(row_id)["held_at"] for row_id in ids)
+                script.found = {proved: Sent(provider_id="p"), evident: UNSENT, unknown: ASKED_NOBODY}
+                # a policy that is changed afterwards decides about what falls in doubt from then on
+                query(ground.url, "UPDATE messages SET in_doubt_policy = 'resend' WHERE id = %(id)s", id=resend)
+                await process.reconciler.look(held=True)
+                await process.until([proved, evident], "sent")
+
+        run(scenario())
+        assert script.attempts(evident) == [2]
+        assert [ground.state(row_id) for row_id in (unknown, resend)] == ["in_doubt", "in_doubt"]
+        assert all(ground.row(row_id)["held_at"] for row_id in (unknown, resend))
+        assert not any(ground.row(row_id)["held_at"] for row_id in (proved, evident))
+
+    def test_what_policy_leaves_to_a_human_is_his(self, ground: Ground) -> None:
+        (row_id,) = doubtful(ground, "a")
+        script = Script()
+
+        async def scenario() -> None:
+            async with Process(ground, script, policy="hold", window_s=0.0) as process:
+                await process.reconciler.look()
+                script.found = {row_id: UNSENT}
+                await process.reconciler.look(held=True)
+
+        run(scenario())
+        assert len(script.looked_up) == 1
+        assert (ground.state(row_id), ground.row(row_id)["error_code"]) == ("in_doubt", "held_by_policy")
+
+    def test_silence_during_an_outage_is_no_evidence(self, ground: Ground) -> None:
+        (row_id,) = doubtful(ground, "a")
+        ground.set(row_id, "in_doubt_at = now() - interval '20 seconds', claimed_at = now() - interval '20 seconds'")
+        script = Script()
+
+        async def scenario() -> None:
+            async with Process(ground, script, window_s=3.0) as process:
+                watch = process.run_dir / "meta.vigil"
+                now = time.time()
+                # looked at until 15 s ago, then not any more
+                watch.write_text(f"{now - 99:.3f} {now - 98:.3f}\n")
+                os.utime(watch, (now - 15, now - 15))
+                await process.reconciler.look()
+                assert script.looked_up[0].doubt_s == 0.0
+                assert script.looked_up[0].claimed_at > utc_now() - timedelta(seconds=1)
+
+        run(scenario())
+        assert (ground.state(row_id), ground.row(row_id)["held_at"]) == ("in_doubt", None)
 
     def test_the_companys_own_policy_comes_first(self, ground: Ground) -> None:
         (row_id,) = doubtful(ground, "a")

@@ -84,9 +84,10 @@ class Rig:
             raise Fenced("not ours")
         self.tokens.append(token)
 
-    def doubt(self, message: OutboundMessage, doubt_s: float, claimed_ago_s: float) -> Doubt:
+    def doubt(self, message: OutboundMessage, doubt_s: float, claimed_ago_s: float, *, held: bool = False) -> Doubt:
         """Return a row in doubt."""
-        return Doubt(message=message, doubt_s=doubt_s, claimed_at=datetime.now(UTC) - timedelta(seconds=claimed_ago_s), policy=None)
+        claimed_at = datetime.now(UTC) - timedelta(seconds=claimed_ago_s)
+        return Doubt(message=message, age_s=claimed_ago_s, doubt_s=doubt_s, claimed_at=claimed_at, policy=None, held=held)
 
 
 @asynccontextmanager

@@ -301,6 +301,23 @@ def test_evidence_that_a_message_was_not_sent(at_sandbox: AtSandbox, doubt_s: fl
     assert (found.code if isinstance(found, Retry | InDoubt) else found) == expected
 
 
+@pytest.mark.parametrize(("heard_ago_s", "expected"), [(0.5, None), (1.5, "not_sent")])
+def test_a_held_message_waits_a_window_from_the_first_sign_of_life(at_sandbox: AtSandbox, heard_ago_s: float, expected: str | None) -> None:
+    async def scenario() -> Outcome | None:
+        async with rig(at_sandbox(in_doubt_window_s=1)) as own:
+            own.store.run(heard_before, heard_ago_s)
+            return await own.channel.look_up(own.doubt(own.message(), 60.0, 61.0, held=True))
+
+    found = run(scenario())
+    assert (found.code if isinstance(found, Retry | InDoubt) else found) == expected
+
+
+def heard_before(transaction: Any, seconds: float) -> None:
+    """Journal an event that came so long ago and was read."""
+    unread_since(transaction, seconds)
+    transaction._cursor.execute("UPDATE inbound_journal SET processed_at = now()")
+
+
 def unread_since(transaction: Any, seconds: float) -> None:
     """Journal an event that came so long ago and was not read."""
     (row_id,) = inbound.journal(transaction, KIND.name, [RawEvent(source="meta", body=b"{}")])

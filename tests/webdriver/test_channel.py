@@ -21,7 +21,7 @@ PHONE = "60111222333"
 
 def doubt(token: str) -> Doubt:
     """Return a row in doubt."""
-    return Doubt(message=message(token=token), doubt_s=1.0, claimed_at=utc_now(), policy=None)
+    return Doubt(message=message(token=token), age_s=1.0, doubt_s=1.0, claimed_at=utc_now(), policy=None)
 
 
 async def told(here: Town, token: str) -> Outcome:

@@ -33,8 +33,9 @@ ON CONFLICT (connection_id, provider_id) DO NOTHING
 RETURNING id, connection_id, provider_id;
 
 -- last_event_at --
--- When a source was heard from last.
-SELECT max(received_at) AS at FROM inbound_journal WHERE source = %(source)s AND received_at > %(since)s;
+-- When a source was heard from last, after an instant and so long ago or longer.
+SELECT max(received_at) AS at FROM inbound_journal
+WHERE source = %(source)s AND received_at > %(since)s AND received_at <= now() - make_interval(secs => %(ago_s)s);
 
 -- journal_backlog --
 -- How many raw events of a kind wait to be processed, and since when the oldest does.

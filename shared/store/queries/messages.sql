@@ -244,14 +244,16 @@ WHERE m.state = 'sending' AND m.claimed_at < now() - make_interval(secs => %(sil
       WHERE h.incarnation = m.incarnation AND h.last_heartbeat > now() - make_interval(secs => %(silent_s)s));
 
 -- in_doubt_messages --
--- Rows in doubt that no human has been asked about yet, with what reconciliation needs to find out.
+-- Rows in doubt that no human has been asked about yet, or those left to one because nothing was known, with what reconciliation needs to find out.
 SELECT m.id, m.company_id, m.connection_id, c.connection_type, m.chat_id, m.type, m.content, m.attempt, m.forgiven, m.token, m.incarnation,
-       m.claimed_at, extract(epoch FROM now() - m.in_doubt_at)::double precision AS doubt_s,
+       m.claimed_at, extract(epoch FROM now() - m.claimed_at)::double precision AS age_s,
+       extract(epoch FROM now() - m.in_doubt_at)::double precision AS doubt_s,
        coalesce(m.in_doubt_policy, company.in_doubt_policy) AS policy
 FROM messages m
 JOIN phone_configs c ON c.id = m.connection_id
 JOIN companies company ON company.id = m.company_id
-WHERE m.process_name = %(kind)s AND m.state = 'in_doubt' AND m.held_at IS NULL
+WHERE m.process_name = %(kind)s AND m.state = 'in_doubt'
+  AND CASE WHEN %(held)s THEN m.held_at IS NOT NULL AND m.error_code = 'no_evidence' ELSE m.held_at IS NULL END
 ORDER BY m.in_doubt_at LIMIT %(most)s;
 
 -- resolve_in_doubt --

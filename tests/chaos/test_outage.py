@@ -1,0 +1,51 @@
+"""An outage that is longer than the window in which reconciliation waits for proof."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from chaos.calls import Calls
+from chaos.copy import Copy
+from chaos.load import Load
+from chaos.plans import Step
+from chaos.program import OWN_COPY
+from chaos.report import table
+from chaos.trial import Trial, new_mark
+from tests.support import environment
+from tests.support.bulkhead import Bulkhead
+
+
+@pytest.mark.timeout(180)
+def test_a_database_that_stands_still_for_longer_than_the_window_doubles_nothing(bulkhead: Callable[..., Bulkhead]) -> None:
+    """Messages that the provider took, whose answers were lost, and whose webhooks met the outage: they come back after it, at the provider's pace."""
+    copy = bulkhead(**OWN_COPY, only="postgres,redis,recorder,api,meta,sandbox", in_doubt_window_s=2).start().wait_ready("recorder", "api", "meta")
+
+    async def scenario() -> None:
+        async with Calls() as calls:
+            outside = Copy(copy.home, copy.variables, environment.clean(), calls)
+            await outside.join()
+            mark = new_mark()
+            load = Load(outside, mark=mark, rate=60.0, chats=20, phone_indexes=(0, 2, 3))
+            trial = Trial(outside, load, [], mark=mark, settle_s=60.0)
+
+            async def stand_still() -> None:
+                slow = {"post_timeout_ms": 1500, "retry_base_ms": 3000, "retry_cap_ms": 6000}
+                for call, body in (
+                    ("settings", slow),
+                    ("faults", {"fault": "webhook_delay", "latency_ms": 900, "count": 60}),
+                    ("faults", {"fault": "cut_after", "count": 20}),
+                ):
+                    answer = await outside.sandbox("POST", call, body=body)
+                    assert answer is not None
+                    assert answer.status == 200, answer
+                await asyncio.sleep(0.6)  # some of them are taken, and none of their webhooks is due
+                await trial.vandal.do(Step(at_s=0.0, fault="pause_postgres", target="postgres-0", lasts_s=5.0))
+
+            outcome = await trial.run(stand_still)
+        assert outcome.verdict.is_clean, table(outcome)
+        assert outcome.settled, table(outcome)
+
+    asyncio.run(scenario())

@@ -1,0 +1,129 @@
+"""Silence counts only while somebody could have heard: outages of the database and of the processes themselves are taken out of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from shared.delivery.vigil import BREAK_S, Vigil
+from shared.messages import OutboundMessage
+from shared.store.messages import Doubt
+
+CLAIMED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    now: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Watch:
+    """One kind's watch in a home, and the time that passes."""
+
+    path: Path
+    clock: Clock
+
+    def looks(self, for_s: float) -> None:
+        """Processes look, twice a second, each with a memory of its own."""
+        for _ in range(round(for_s * 2)):
+            self.clock.now += 0.5
+            Vigil(self.path, self.clock).seen()
+
+    def stands_still(self, for_s: float) -> None:
+        """Nobody looks for so long; then somebody does."""
+        self.clock.now += for_s
+        Vigil(self.path, self.clock).seen()
+
+    def weigh(self, age_s: float, doubt_s: float) -> Doubt:
+        (weighed,) = Vigil(self.path, self.clock).weigh([doubt(age_s, doubt_s)])
+        return weighed
+
+
+def watched(directory: Path, for_s: float) -> Watch:
+    watch = Watch(directory / "meta.vigil", Clock())
+    watch.looks(for_s)
+    return watch
+
+
+def doubt(age_s: float, doubt_s: float) -> Doubt:
+    message = OutboundMessage(
+        id=1,
+        company_id="acme",
+        connection_id=1,
+        connection_type="meta_direct",
+        chat_id="a",
+        type="text",
+        content={},
+        attempt=1,
+        token="t",
+        incarnation="meta-0.a",
+    )
+    return Doubt(message=message, age_s=age_s, doubt_s=doubt_s, claimed_at=CLAIMED_AT, policy=None)
+
+
+def test_without_a_break_all_silence_counts(tmp_path: Path) -> None:
+    assert watched(tmp_path, 60.0).weigh(12.0, 11.0) == doubt(12.0, 11.0)
+
+
+def test_a_late_look_is_no_break(tmp_path: Path) -> None:
+    watch = watched(tmp_path, 60.0)
+    watch.stands_still(BREAK_S)
+    assert watch.weigh(30.0, 30.0) == doubt(30.0, 30.0)
+
+
+def test_silence_begins_anew_after_a_break_and_must_last_longer_by_its_length(tmp_path: Path) -> None:
+    watch = watched(tmp_path, 60.0)
+    watch.stands_still(13.0)
+    assert watch.weigh(14.0, 14.0).doubt_s == 0.0, "the provider's waits may be as long as the break was"
+    watch.looks(13.0)
+    assert watch.weigh(27.0, 27.0).doubt_s == 0.0
+    watch.looks(10.0)
+    weighed = watch.weigh(37.0, 37.0)
+    assert round(weighed.doubt_s, 2) == 10.0
+    assert abs(weighed.claimed_at - CLAIMED_AT - timedelta(seconds=37.0 - 23.0)) < timedelta(milliseconds=10), "what came before the break's end proves nothing"
+
+
+def test_a_break_before_the_claim_does_not_matter(tmp_path: Path) -> None:
+    watch = watched(tmp_path, 60.0)
+    watch.stands_still(13.0)
+    watch.looks(20.0)
+    assert watch.weigh(19.0, 18.0) == doubt(19.0, 18.0)
+
+
+def test_the_longest_break_counts_and_the_last_one_begins_anew(tmp_path: Path) -> None:
+    watch = watched(tmp_path, 60.0)
+    for break_s in (8.0, 4.0):
+        watch.stands_still(break_s)
+        watch.looks(5.0)
+    watch.looks(15.0)
+    assert round(watch.weigh(40.0, 40.0).doubt_s, 2) == 20.0 - 8.0
+
+
+def test_what_was_claimed_before_anybody_watched_lay_in_a_break(tmp_path: Path) -> None:
+    watch = Watch(tmp_path / "meta.vigil", Clock())
+    watch.stands_still(0.0)
+    watch.looks(10.0)
+    assert round(watch.weigh(14.0, 14.0).doubt_s, 2) == 10.0 - 4.0
+    assert watch.weigh(9.0, 8.0) == doubt(9.0, 8.0)
+
+
+def test_a_process_that_comes_after_another_goes_on_with_its_watch(tmp_path: Path) -> None:
+    watch = watched(tmp_path, 10.0)
+    watch.stands_still(2.0)
+    assert watch.weigh(9.0, 8.0) == doubt(9.0, 8.0)
+
+
+def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
+    watch = watched(tmp_path, 1.0)
+    watch.path.write_text("1.000 2.000\n" * 6000)
+    os.utime(watch.path, (watch.clock.now, watch.clock.now))
+    watch.stands_still(5.0)
+    assert watch.path.stat().st_size < 6000
+    watch.looks(20.0)
+    assert round(watch.weigh(30.0, 30.0).doubt_s, 2) == 15.0, "the youngest are kept"
