@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+from shared.clock import utc_now
 from shared.states import MessageState
 
 
@@ -19,7 +20,7 @@ class OutboundMessage:
         type: `text`, later others. content: by type; for text `{"body": str, "quoted": provider id or None}`.
         token: what identifies this message at the provider while its answer is unknown: on Meta the callback data, in a browser
             session the WhatsApp message id. Empty until a channel chose one; kept for every later attempt in a browser session.
-        forgiven: attempts before a human redrove it; they are not charged any more.
+        forgiven: attempts before a human redrove it; they are not charged any more. created_at: when it was accepted.
     """
 
     id: int
@@ -33,6 +34,7 @@ class OutboundMessage:
     token: str
     incarnation: str
     forgiven: int = 0
+    created_at: datetime = field(default_factory=utc_now, compare=False)
 
     @property
     def charged(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Policy, Rec
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors, require_transition
 from shared.store.pool import Row, Transaction, json, records
 
-_ROW_FIELDS: Final = ("id", "company_id", "connection_id", "connection_type", "chat_id", "type", "content", "attempt", "forgiven", "token", "incarnation")
+_ROW_FIELDS: Final = tuple(row.name for row in fields(OutboundMessage))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

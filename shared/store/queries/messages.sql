@@ -84,7 +84,7 @@ WITH candidates AS (
     SET state = 'sending', incarnation = %(incarnation)s, attempt = m.attempt + 1, claimed_at = now(), updated_at = now(),
         token = CASE WHEN %(token_at_claim)s THEN 'bulkhead:' || m.id || ':' || (m.attempt + 1) ELSE m.token END
     WHERE m.id = ANY(ARRAY(SELECT id FROM ready))
-    RETURNING m.id, m.company_id, m.connection_id, m.chat_id, m.type, m.content, m.attempt, m.forgiven, m.token, m.incarnation
+    RETURNING m.id, m.company_id, m.connection_id, m.chat_id, m.type, m.content, m.attempt, m.forgiven, m.token, m.incarnation, m.created_at
 ), noted AS (
     INSERT INTO message_events (message_id, state, attempt, incarnation) SELECT id, 'sending', attempt, incarnation FROM claimed
 ), sends AS (
@@ -110,7 +110,7 @@ WITH candidates AS (
 SELECT claimed.*, c.connection_type, NULL::double precision AS wait_s
 FROM claimed JOIN phone_configs c ON c.id = claimed.connection_id
 UNION ALL
-SELECT NULL, '', held.connection_id, '', '', NULL, 0, 0, '', '', '',
+SELECT NULL, '', held.connection_id, '', '', NULL, 0, 0, '', '', NULL, '',
        greatest(0, extract(epoch FROM p.spent_until - now())::double precision + (coalesce(sends.number, 0) + 1 - p.burst) * p.every_s,
                 extract(epoch FROM p.day_spent_until - now())::double precision + (coalesce(sends.number, 0) + 1 - p.day_burst) * p.day_every_s)
 FROM (SELECT connection_id, count(*) AS number FROM due WHERE is_limited AND pair_free_at IS NULL GROUP BY connection_id) AS held
@@ -246,7 +246,7 @@ WHERE m.state = 'sending' AND m.claimed_at < now() - make_interval(secs => %(sil
 -- in_doubt_messages --
 -- Rows in doubt that no human has been asked about yet, or those left to one because nothing was known, with what reconciliation needs to find out.
 SELECT m.id, m.company_id, m.connection_id, c.connection_type, m.chat_id, m.type, m.content, m.attempt, m.forgiven, m.token, m.incarnation,
-       m.claimed_at, extract(epoch FROM now() - m.claimed_at)::double precision AS age_s,
+       m.created_at, m.claimed_at, extract(epoch FROM now() - m.claimed_at)::double precision AS age_s,
        extract(epoch FROM now() - m.in_doubt_at)::double precision AS doubt_s,
        coalesce(m.in_doubt_policy, company.in_doubt_policy) AS policy
 FROM messages m
