@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from meta import events
 from meta.accounts import D360, Accounts
-from meta.events import Harvest
+from meta.events import reading
+from meta.events.reading import Harvest
 from shared.clock import left, monotonic
 from shared.crash_points import reach
 from shared.errors import StoreUnavailable
@@ -152,7 +152,7 @@ class Processor:
         if not rows:
             return done
         numbers = _Numbers(self._accounts.connections(), lambda: connections.of_kind(transaction, self._kind))
-        harvests = {row["id"]: events.harvest(row["body"], row["received_at"], numbers.lookup_for(row)) for row in rows}
+        harvests = {row["id"]: reading.harvest(row["body"], row["received_at"], numbers.lookup_for(row)) for row in rows}
         self._write(transaction, harvests, done)
         reach("processor.written")
         return done

@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from meta import events
 from meta.accounts import D360, META_SOURCE, Account, Accounts, Known
+from meta.events import reading
 from meta.journal import Journal
 from shared.errors import BulkheadError, StoreUnavailable
 from shared.logs import logger
@@ -102,11 +102,11 @@ class Webhooks:
     async def _answer(self, request: Request, door: str, guarded: Callable[[bytes], Awaitable[RawEvent]]) -> Response:
         try:
             event = await guarded(await _body(request))
-            events.require_json(event.body)
+            reading.require_json(event.body)
             await self._journal.keep(event)
         except Refused as refused:
             answer, response = refused.answer, _bare(refused.status)
-        except events.NotJson:
+        except reading.NotJson:
             answer, response = "bad_json", _bare(400)
         except StoreUnavailable as error:
             log.warning("webhook_not_stored", reason=str(error))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meta import events
-from meta.events import Harvest, harvest
+from meta.events import reading as events
+from meta.events.reading import Harvest, harvest
 from shared.states import MessageState
 from tests.meta.seed import status, text, webhook
 

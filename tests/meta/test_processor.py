@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from meta import events
+from meta.events import reading as events
 from meta.processor import BATCH_MOST, Processor
 from shared.errors import StoreUnavailable
 from shared.process.beats import LoopBeat
