@@ -96,11 +96,6 @@ def wanted_kinds(transaction: Transaction) -> list[str]:
     return [row["process_name"] for row in transaction.rows("wanted_kinds")]
 
 
-def set_desired_state(transaction: Transaction, *, company_id: str, phone_index: int, desired_state: str) -> bool:
-    """Say what a browser session should be. Returns False when there is no such connection."""
-    return transaction.row("set_desired_state", company_id=company_id, phone_index=phone_index, desired_state=desired_state) is not None
-
-
 def pause(transaction: Transaction, connection_id: int, reason: str) -> bool:
     """Hold a connection's queue. Returns False when it was not active."""
     return transaction.row("pause_connection", id=connection_id, reason=reason) is not None

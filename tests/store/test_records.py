@@ -70,13 +70,6 @@ class TestConnections:
         assert ground.store.run(connections.resume, ground.connection)
         assert not ground.store.run(connections.resume, ground.connection)
 
-    def test_the_desired_state(self, ground: Ground) -> None:
-        assert ground.store.run(connections.set_desired_state, company_id="acme", phone_index=0, desired_state="paused")
-        assert not ground.store.run(connections.set_desired_state, company_id="acme", phone_index=9, desired_state="paused")
-        assert not ground.store.run(connections.set_desired_state, company_id="globex", phone_index=0, desired_state="linked")
-        (row,) = ground.store.run(connections.of_company, "acme")
-        assert (row["desired_state"], row["observed"], row["qr"]) == ("paused", "absent", "")
-
     def test_what_is_observed_keeps_its_last_proof(self, ground: Ground) -> None:
         def observe(status: str, **fields: Any) -> dict[str, Any]:
             ground.store.run(connections.observe, connection_id=ground.connection, status=status, incarnation="w", **fields)

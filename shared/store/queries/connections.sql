@@ -34,24 +34,20 @@ FROM phone_configs WHERE process_name = %(kind)s ORDER BY id;
 -- connections_of_company --
 -- A company's connections with what is observed of them.
 SELECT c.id, c.phone_index, c.connection_type, c.process_name, c.status, c.status_reason, c.desired_state, c.account_id,
-       coalesce(s.status, 'absent') AS observed, coalesce(s.detail, '') AS detail, coalesce(s.qr, '') AS qr, s.proved_at, s.last_event_at,
-       s.updated_at AS observed_at
+       coalesce(shown_state(c.process_name, s.status, s.proved_at, s.updated_at), 'absent') AS observed,
+       coalesce(shown_detail(c.process_name, s.status, s.detail, s.proved_at, s.updated_at), '') AS detail,
+       coalesce(s.qr, '') AS qr, s.proved_at, s.last_event_at, s.updated_at AS observed_at
 FROM phone_configs c LEFT JOIN phone_status s ON s.connection_id = c.id
 WHERE c.company_id = %(company_id)s ORDER BY c.phone_index;
 
 -- connection_overview --
 -- Connections of all companies with what is observed of them, for operators.
-SELECT company_id, phone_index, connection_type, process_name, configured, status_reason, desired_state, observed, detail, proved_at, updated_at
+SELECT company_id, phone_index, connection_type, process_name, configured, status_reason, desired_state, observed, detail, proved_at, updated_at, figures
 FROM connection_overview ORDER BY company_id, phone_index LIMIT %(most)s;
 
 -- wanted_kinds --
 -- Process kinds that some connection needs.
 SELECT DISTINCT process_name FROM phone_configs ORDER BY process_name;
-
--- set_desired_state --
--- Say what a browser session should be.
-UPDATE phone_configs SET desired_state = %(desired_state)s
-WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s RETURNING id;
 
 -- pause_connection --
 -- Hold a connection's queue, with the reason.

@@ -1,0 +1,43 @@
+-- sessions_of_company --
+-- A company's connections as those who look after browser sessions see them; what nobody proves any more is not told.
+SELECT c.id, c.company_id, c.phone_index, c.connection_type, c.process_name, c.status, c.desired_state,
+       coalesce(shown_state(c.process_name, s.status, s.proved_at, s.updated_at), 'absent') AS observed,
+       coalesce(shown_detail(c.process_name, s.status, s.detail, s.proved_at, s.updated_at), '') AS detail,
+       coalesce(s.qr, '') AS qr, s.proved_at, s.updated_at AS observed_at, coalesce(s.figures, '{}') AS figures
+FROM phone_configs c LEFT JOIN phone_status s ON s.connection_id = c.id
+WHERE c.company_id = %(company_id)s ORDER BY c.phone_index;
+
+-- session_states --
+-- How many browser sessions should be what and are what, for health pages.
+SELECT desired_state, observed, count(*) AS sessions FROM connection_overview WHERE process_name = 'webdriver' GROUP BY desired_state, observed;
+
+-- want_session --
+-- Say what a browser session should be, and note it when that is news.
+WITH known AS (
+    SELECT id, desired_state FROM phone_configs WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s FOR UPDATE),
+noted AS (
+    INSERT INTO session_events (connection_id, event, detail)
+    SELECT id, 'wanted', %(desired_state)s FROM known WHERE desired_state <> %(desired_state)s)
+UPDATE phone_configs c SET desired_state = %(desired_state)s FROM known WHERE c.id = known.id RETURNING c.id;
+
+-- observe_session --
+-- Write what a browser session is seen to be.
+INSERT INTO phone_status (connection_id, process_name, status, detail, qr, proved_at, incarnation, figures)
+VALUES (%(connection_id)s, '', %(status)s, %(detail)s, %(qr)s, %(proved_at)s, %(incarnation)s, %(figures)s)
+ON CONFLICT (connection_id) DO UPDATE
+SET status = excluded.status, detail = excluded.detail, qr = excluded.qr, proved_at = coalesce(excluded.proved_at, phone_status.proved_at),
+    incarnation = excluded.incarnation, figures = excluded.figures;
+
+-- note_session_event --
+-- Note what happened to a browser session; nothing when its connection is gone.
+INSERT INTO session_events (connection_id, at, event, state, detail, incarnation)
+SELECT id, %(at)s, %(event)s, %(state)s, %(detail)s, %(incarnation)s FROM phone_configs WHERE id = %(connection_id)s;
+
+-- session_events --
+-- What happened to a browser session, newest first.
+SELECT id, at, event, state, detail, incarnation FROM session_events
+WHERE connection_id = %(connection_id)s AND id < %(before)s ORDER BY id DESC LIMIT %(most)s;
+
+-- forget_session_events --
+-- Remove what is too old to matter.
+DELETE FROM session_events WHERE at < now() - make_interval(days => %(days)s);

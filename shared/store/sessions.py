@@ -1,0 +1,68 @@
+"""Browser sessions: what should be, what is, and what happened. Typed functions for `queries/sessions.sql`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from shared.store.pool import Row, Transaction, json, storable
+
+KEPT_DAYS: Final = 30
+"""How long an event of a session can be asked for."""
+_NEWEST: Final = 2**62
+
+
+def of_company(transaction: Transaction, company_id: str) -> list[Row]:
+    """Return a company's connections with what may be said of their sessions: `ready` only while a proof of it is younger than 15 seconds."""
+    return transaction.rows("sessions_of_company", company_id=company_id)
+
+
+def states(transaction: Transaction) -> list[Row]:
+    """Return how many sessions there are for each pair of desired and observed state."""
+    return transaction.rows("session_states")
+
+
+def want(transaction: Transaction, *, company_id: str, phone_index: int, desired_state: str) -> bool:
+    """Say what a browser session should be. Returns False when there is no such connection."""
+    return transaction.row("want_session", company_id=company_id, phone_index=phone_index, desired_state=desired_state) is not None
+
+
+def observe(
+    transaction: Transaction,
+    *,
+    connection_id: int,
+    status: str,
+    incarnation: str,
+    detail: str = "",
+    qr: str = "",
+    proved_at: datetime | None = None,
+    figures: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what a session is seen to be; `proved_at` None keeps the last proof, `figures` None forgets those that were."""
+    transaction.execute(
+        "observe_session",
+        connection_id=connection_id,
+        status=status,
+        # the wording may be a page's
+        detail=storable(detail),
+        qr=qr,
+        proved_at=proved_at,
+        incarnation=incarnation,
+        figures=json(dict(figures or {})),
+    )
+
+
+def note(transaction: Transaction, *, connection_id: int, event: str, at: datetime, state: str = "", detail: str = "", incarnation: str = "") -> None:
+    """Note what happened to a session; nothing when its connection is gone."""
+    transaction.execute("note_session_event", connection_id=connection_id, at=at, event=event, state=state, detail=storable(detail), incarnation=incarnation)
+
+
+def events(transaction: Transaction, connection_id: int, *, most: int, before: int | None = None) -> list[Row]:
+    """Return what happened to a session, newest first; `before`: only what was noted before the event with this id."""
+    return transaction.rows("session_events", connection_id=connection_id, most=most, before=_NEWEST if before is None else before)
+
+
+def forget_old_events(transaction: Transaction) -> int:
+    """Remove events that are older than `KEPT_DAYS`. Returns how many there were."""
+    return transaction.execute("forget_session_events", days=KEPT_DAYS)
