@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
 
 from chaos.calls import Calls
-from chaos.copy import Copy
+from chaos.copy import Copy, until
 from chaos.load import Load
 from chaos.plans import Step
 from chaos.program import OWN_COPY
@@ -17,10 +19,16 @@ from chaos.trial import Trial, new_mark
 from tests.support import environment
 from tests.support.bulkhead import Bulkhead
 
+SLOW_PROVIDER = {"retry_base_ms": 6500, "retry_cap_ms": 6500}
+"""A refused webhook comes again at once, and then after so long: well after PostgreSQL is back."""
+
 
 @pytest.mark.timeout(180)
-def test_a_database_that_stands_still_for_longer_than_the_window_doubles_nothing(bulkhead: Callable[..., Bulkhead]) -> None:
-    """Messages that the provider took, whose answers were lost, and whose webhooks met the outage: they come back after it, at the provider's pace."""
+def test_an_outage_of_the_database_that_is_longer_than_the_window_doubles_nothing(bulkhead: Callable[..., Bulkhead]) -> None:
+    """Messages that the provider took, whose answers were lost, and whose webhooks met the outage: they come after it, at the provider's pace.
+
+    Without the vigil, all that the senders see is a window of silence, and others' webhooks at its end.
+    """
     copy = bulkhead(**OWN_COPY, only="postgres,redis,recorder,api,meta,sandbox", in_doubt_window_s=2).start().wait_ready("recorder", "api", "meta")
 
     async def scenario() -> None:
@@ -31,10 +39,11 @@ def test_a_database_that_stands_still_for_longer_than_the_window_doubles_nothing
             load = Load(outside, mark=mark, rate=60.0, chats=20, phone_indexes=(0, 2, 3))
             trial = Trial(outside, load, [], mark=mark, settle_s=60.0)
 
-            async def stand_still() -> None:
-                slow = {"post_timeout_ms": 1500, "retry_base_ms": 3000, "retry_cap_ms": 6000}
+            async def be_away() -> None:
+                watcher = outside.pid("postgres-0")
+                assert watcher is not None
                 for call, body in (
-                    ("settings", slow),
+                    ("settings", SLOW_PROVIDER),
                     ("faults", {"fault": "webhook_delay", "latency_ms": 900, "count": 60}),
                     ("faults", {"fault": "cut_after", "count": 20}),
                 ):
@@ -42,9 +51,13 @@ def test_a_database_that_stands_still_for_longer_than_the_window_doubles_nothing
                     assert answer is not None
                     assert answer.status == 200, answer
                 await asyncio.sleep(0.6)  # some of them are taken, and none of their webhooks is due
-                await trial.vandal.do(Step(at_s=0.0, fault="pause_postgres", target="postgres-0", lasts_s=5.0))
+                # whoever would start the server again stands still, until the orchestrator has had enough of it
+                os.kill(watcher, signal.SIGSTOP)
+                await trial.vandal.do(Step(at_s=0.0, fault="kill_postgres", target="postgres-0", lasts_s=0.0))
+                await until(lambda: outside.pid("postgres-0") not in (None, watcher), 30.0, "another watcher")
 
-            outcome = await trial.run(stand_still)
+            outcome = await trial.run(be_away)
+        assert outcome.done == {"kill_postgres": 1}
         assert outcome.verdict.is_clean, table(outcome)
         assert outcome.settled, table(outcome)
 
