@@ -38,6 +38,8 @@ log = logs.logger(__name__)
 
 _READINESS_INTERVAL_S: Final = 1.0
 _CLOSE_S: Final = 3.0
+_DATABASE_WAIT_S: Final = 10.0
+"""How much longer a start may take, said again while it waits for PostgreSQL. Each such wait has its own end."""
 _SWITCH_S: Final = 0.0005
 """How long one thread may keep the others from running. With Python's 5 ms each of a database call's waits costs as much beside a busy event loop."""
 _GARBAGE_AT: Final = 20_000
@@ -157,6 +159,7 @@ class _Life:
 
     async def _start(self, open_room: OpenRoom) -> ExitCode:
         child = self._child
+        waiting = child.spawn(self._take_time_for_the_database(), "start")
         try:
             await self._serve_admin()
             self._room = await open_room(child)
@@ -170,6 +173,8 @@ class _Life:
             self.reason = f"{type(error).__name__}: {logs.scrub(str(error))}"
             log.error("boot_failed", exc_info=error, reason=self.reason)
             return ExitCode.BOOT
+        finally:
+            waiting.cancel()
         self._started = True
         # what was loaded stays: it need not be looked at again
         gc.collect()
@@ -226,6 +231,19 @@ class _Life:
             else:
                 self._supervised.watchdog()
             await asyncio.sleep(self._supervised.watchdog_interval_s)
+
+    async def _take_time_for_the_database(self) -> None:
+        """Let the start last as long as it waits for PostgreSQL: one beside a frozen database is no hang, whatever the settings allow a query."""
+        said = False
+        try:
+            while True:
+                await asyncio.sleep(self._supervised.watchdog_interval_s)
+                if self._child.store.stats.in_use:
+                    said = True
+                    self._supervised.extend(_DATABASE_WAIT_S, "start: waits for PostgreSQL")
+        finally:
+            if said:
+                self._supervised.extend(0.0, "")
 
     async def _watch_readiness(self) -> None:
         ready: bool | None = None
