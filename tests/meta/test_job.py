@@ -77,12 +77,12 @@ def test_ours_and_a_stock_one_on_one_queue_send_each_message_once(own_town: Call
     # one send in hand at a time: ours takes a hint only when it has sent the one before, so that hints are left for the other
     town = own_town(meta_in_flight=1)
     town.start()
-    town.control("POST", "settings", {"latency_ms": 30})
+    town.control("POST", "settings", {"latency_ms": 20})
     rows: list[int] = []
 
     def accept(count: int) -> list[int]:
         """Accept so many more, and give every hint twice: both workers look at the same row, often at the same time."""
-        texts = [(f"15550700{number % 50:03}", "both") for number in range(len(rows), len(rows) + count)]
+        texts = [(f"15550700{number % 25:03}", "both") for number in range(len(rows), len(rows) + count)]
         accepted = town.send_many(texts)
         town.hints.give(KIND, accepted)
         rows.extend(accepted)
@@ -97,12 +97,12 @@ def test_ours_and_a_stock_one_on_one_queue_send_each_message_once(own_town: Call
         # ours stands still until the other one, which takes a while to start, has sent something
         town.meta.process.send_signal(signal.SIGSTOP)
         try:
-            accept(100)
+            accept(50)
             eventually(lambda: begun(rows, {"stock"}), 60, "the stock worker sends")
         finally:
             town.meta.process.send_signal(signal.SIGCONT)
         # from here on both work, and there is always something left for each, until both have sent something of this
-        together = accept(100)
+        together = accept(50)
 
         def both_took_part() -> bool:
             if town.hints.depth(KIND) < 20:
