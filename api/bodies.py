@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any, Final, NoReturn
 
 from starlette.requests import Request
@@ -16,6 +17,9 @@ TEXT_BODY_LIMIT: Final = 1 << 20
 """Bytes: the longest text of any channel (65,536 characters) with every character escaped as two surrogates fits."""
 BODY_WAIT_S: Final = 10.0
 _TYPE_NAMES: Final = ((bool, "true or false"), (str, "a string"), (int, "an integer"), (float, "a number"), (list, "an array"), (dict, "an object"))
+_SCHEMA_TYPES: Final = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
+_DEEPEST: Final = 16
+"""Levels of what is not described by a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,30 +27,43 @@ class Field:
     """One field of a body.
 
     Attributes:
-        kind: `str` or `int`. low, high: for integers. longest: for strings, in characters; 0: checked elsewhere. choices: allowed values.
+        kind: `str`, `int`, `float`, `bool`, `list` or `dict`; a field that takes several has `others`.
+        low, high: for numbers; when they are equal: any. shortest, longest: for strings, in characters; longest 0: checked elsewhere. choices: allowed strings.
+        fields: of an object; none: any object is taken. open: an object may have more than those, as the provider's own objects may.
+        items: what an array holds; None: anything. fewest, most: how many of them; most 0: any number.
     """
 
-    name: str
+    name: str = ""
     kind: type
-    purpose: str
+    purpose: str = ""
     required: bool = False
     default: Any = None
-    low: int = 0
-    high: int = 0
+    low: float = 0
+    high: float = 0
+    shortest: int = 0
     longest: int = 0
     choices: tuple[str, ...] = ()
+    fields: tuple[Field, ...] = ()
+    open: bool = False
+    items: Field | None = None
+    fewest: int = 0
+    most: int = 0
+    others: tuple[Field, ...] = ()
 
 
-async def read_json(request: Request, *, limit: int = TEXT_BODY_LIMIT) -> Any:
+_ANY_TEXT: Final = Field(kind=str)
+
+
+async def read_json(request: Request, *, limit: int = TEXT_BODY_LIMIT, wait_s: float = BODY_WAIT_S) -> Any:
     """Return the JSON value in the request's body.
 
     Args:
-        limit: most bytes.
+        limit: most bytes. wait_s: time for all of it to arrive.
     Raises:
         Problem: wrong media type, too large, too late, or not JSON.
     """
     _require_json(request)
-    body = await _read(request, limit)
+    body = await _read(request, limit, wait_s)
     try:
         return _DECODER.decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -67,17 +84,10 @@ def read_fields(value: Any, fields: Sequence[Field]) -> dict[str, Any]:
         Problem: `body_invalid` with every wrong place.
     """
     if not isinstance(value, dict):
-        raise _invalid([("", f"must be an object, not {_named(value)}")])
-    known = {field.name: field for field in fields}
-    errors = [(_pointer(name), f"is not a field of this operation; it takes {', '.join(known)}") for name in value if name not in known]
-    for field in fields:
-        if field.name not in value:
-            if field.required:
-                errors.append((_pointer(field.name), "is missing"))
-        elif reason := _wrong(value[field.name], field):
-            errors.append((_pointer(field.name), reason))
+        raise invalid([("", f"must be an object, not {_named(value)}")])
+    errors = list(_wrong_fields(value, fields, "", open_=False))
     if errors:
-        raise _invalid(errors)
+        raise invalid(errors)
     return {field.name: value.get(field.name, field.default) for field in fields}
 
 
@@ -92,25 +102,36 @@ def _require_json(request: Request) -> None:
         raise Problem("media_type_unsupported", "The body must not be compressed.")
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise _too_large(limit)
+async def _read(request: Request, limit: int, wait_s: float) -> bytes:
+    require_size(request, limit)
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_WAIT_S):
+        async with asyncio.timeout(wait_s):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:
-                    raise _too_large(limit)
+                    raise too_large(limit)
     except TimeoutError as error:
-        raise Problem("body_late", f"The body did not arrive within {BODY_WAIT_S:g} s.", headers={"Connection": "close"}) from error
+        raise late(wait_s) from error
     return bytes(body)
 
 
-def _too_large(limit: int) -> Problem:
+def require_size(request: Request, limit: int) -> None:
+    """Raise `Problem` when the request says itself that its body has more than `limit` bytes."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise too_large(limit)
+
+
+def too_large(limit: int) -> Problem:
+    """Return the refusal of a body with more than `limit` bytes."""
     # a larger body is not read to its end, so the connection cannot carry another request
     return Problem("body_too_large", f"The body has more than {limit} bytes.", headers={"Connection": "close"}, limit=limit)
+
+
+def late(wait_s: float) -> Problem:
+    """Return the refusal of a body that did not come."""
+    return Problem("body_late", f"The body did not arrive within {wait_s:g} s.", headers={"Connection": "close"})
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -128,33 +149,99 @@ _DECODER: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refu
 """Made once: making one costs more than reading a message."""
 
 
-def _wrong(value: Any, field: Field) -> str:
-    if type(value) is not field.kind:
-        return f"must be {_kind_name(field.kind)}, not {_named(value)}"
-    if isinstance(value, str):
-        return _wrong_text(value, field)
-    return "" if isinstance(value, int) and field.low <= value <= field.high else f"must be from {field.low} to {field.high}"
+def _wrong_fields(value: Mapping[str, Any], fields: Sequence[Field], at: str, *, open_: bool) -> Iterator[tuple[str, str]]:
+    known = {field.name for field in fields}
+    if not open_ and not known.issuperset(value):
+        takes = ", ".join(field.name for field in fields)
+        yield from ((at + pointer(name), f"is not a field of this {'object' if at else 'operation'}; it takes {takes}") for name in value if name not in known)
+    for field in fields:
+        if field.name in value:
+            yield from _wrong(value[field.name], field, f"{at}/{field.name}")
+        elif field.required:
+            yield f"{at}/{field.name}", "is missing"
+    if open_:
+        for name in value:
+            if name not in known:
+                yield from _wrong_anywhere(name, at, 1)
+                yield from _wrong_anywhere(value[name], at + pointer(name), 1)
+
+
+def _wrong(value: Any, field: Field, at: str) -> Iterator[tuple[str, str]]:
+    kind = type(value)
+    field = next((other for other in field.others if kind is other.kind), field)
+    if kind is not field.kind and not (field.kind is float and kind is int):
+        kinds = " or ".join(_kind_name(one.kind) for one in (field, *field.others))
+        yield at, f"must be {kinds}, not {_named(value)}"
+    elif kind is str:
+        if reason := _wrong_text(value, field):
+            yield at, reason
+    elif kind is dict:
+        yield from _wrong_fields(value, field.fields, at, open_=field.open or not field.fields)
+    elif kind is list:
+        yield from _wrong_list(value, field, at)
+    elif kind is float and not isfinite(value):
+        yield at, "must be a number that is not infinite"
+    elif kind is not bool and field.low != field.high and not field.low <= value <= field.high:
+        yield at, f"must be from {field.low:.12g} to {field.high:.12g}"
+
+
+def _wrong_list(value: Sequence[Any], field: Field, at: str) -> Iterator[tuple[str, str]]:
+    if len(value) < field.fewest or (field.most and len(value) > field.most):
+        number = f"{field.fewest} to {field.most}" if field.most else f"at least {field.fewest}"
+        yield at, f"must have {number} items; it has {len(value)}"
+        return
+    for index, item in enumerate(value):
+        if field.items is None:
+            yield from _wrong_anywhere(item, f"{at}/{index}", 1)
+        else:
+            yield from _wrong(item, field.items, f"{at}/{index}")
+
+
+def _wrong_anywhere(value: Any, at: str, depth: int) -> Iterator[tuple[str, str]]:
+    """Check what has no table of its own: only that it can be kept."""
+    if depth > _DEEPEST:
+        yield at, f"is nested more than {_DEEPEST} deep"
+    elif isinstance(value, str):
+        if reason := _wrong_text(value, _ANY_TEXT):
+            yield at, reason
+    elif isinstance(value, float):
+        if not isfinite(value):
+            yield at, "must be a number that is not infinite"
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _wrong_anywhere(name, at, depth + 1)
+            yield from _wrong_anywhere(item, at + pointer(name), depth + 1)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _wrong_anywhere(item, f"{at}/{index}", depth + 1)
 
 
 def _wrong_text(value: str, field: Field) -> str:
     if "\0" in value:
         return "must not hold the character NUL"
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        return "holds half of a surrogate pair, which is no character"
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "holds half of a surrogate pair, which is no character"
     if field.longest and len(value) > field.longest:
         return f"has {len(value)} characters; at most {field.longest} are allowed"
+    if len(value) < field.shortest:
+        return "is empty" if not value else f"has {len(value)} characters; at least {field.shortest} are needed"
     if field.choices and value not in field.choices:
         return f"must be one of {', '.join(field.choices)}"
     return ""
 
 
-def _invalid(errors: Sequence[tuple[str, str]]) -> Problem:
+def invalid(errors: Sequence[tuple[str, str]]) -> Problem:
+    """Return the refusal of a body: pairs of a JSON pointer and what is wrong there."""
     listed = [{"pointer": pointer, "reason": reason} for pointer, reason in errors]
     sentences = "; ".join(f"{pointer or 'the body'} {reason}" for pointer, reason in errors[:3])
     return Problem("body_invalid", f"{sentences}.", errors=listed[:50])
 
 
-def _pointer(name: str) -> str:
+def pointer(name: str) -> str:
+    """Return the step of a JSON pointer that leads to `name`."""
     # a name can be anything; what cannot be shown is replaced
     shown = name[:60].encode("utf-8", "replace").decode()
     return "/" + shown.replace("~", "~0").replace("/", "~1")
@@ -168,18 +255,31 @@ def _named(value: Any) -> str:
     return next((name for kind, name in _TYPE_NAMES if isinstance(value, kind)), "null")
 
 
-def json_schema(fields: Sequence[Field]) -> Mapping[str, Any]:
-    """Return the fields as a JSON schema, for `/openapi.json`."""
-    properties: dict[str, Any] = {}
-    for field in fields:
-        schema: dict[str, Any] = {"type": "string" if field.kind is str else "integer", "description": field.purpose}
-        if field.kind is int:
-            schema |= {"minimum": field.low, "maximum": field.high}
-        if field.longest:
-            schema["maxLength"] = field.longest
-        if field.choices:
-            schema["enum"] = list(field.choices)
-        if field.default is not None:
-            schema["default"] = field.default
-        properties[field.name] = schema
-    return {"type": "object", "additionalProperties": False, "required": [field.name for field in fields if field.required], "properties": properties}
+def json_schema(fields: Sequence[Field], *, open_: bool = False) -> Mapping[str, Any]:
+    """Return the fields as a JSON schema, for `/openapi.json`. `open_`: what they do not name may stand beside them."""
+    return {
+        "type": "object",
+        **({} if open_ else {"additionalProperties": False}),
+        "required": [field.name for field in fields if field.required],
+        "properties": {field.name: _schema(field) for field in fields},
+    }
+
+
+def _schema(field: Field) -> Mapping[str, Any]:
+    if field.others:
+        alone = replace(field, others=(), purpose="", default=None)
+        return {"anyOf": [_schema(one) for one in (alone, *field.others)], **({"description": field.purpose} if field.purpose else {})}
+    schema: dict[str, Any] = {"type": _SCHEMA_TYPES[field.kind]}
+    if field.purpose:
+        schema["description"] = field.purpose
+    if field.kind is dict and field.fields:
+        schema |= json_schema(field.fields, open_=field.open)
+    if field.kind is list:
+        schema |= {"items": _schema(field.items) if field.items else {}, "minItems": field.fewest}
+    named = (("minLength", field.shortest), ("maxLength", field.longest), ("maxItems", field.most), ("enum", list(field.choices)))
+    schema |= {name: value for name, value in named if value}
+    if field.low != field.high:
+        schema |= {"minimum": field.low, "maximum": field.high}
+    if field.default is not None:
+        schema["default"] = field.default
+    return schema

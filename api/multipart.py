@@ -1,0 +1,143 @@
+"""Reading `multipart/form-data` as it arrives, so that a file goes from the line into storage without lying anywhere between. The only door to
+python_multipart.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from shared.errors import BulkheadError
+
+_MOST_PARTS: Final = 40
+_TEXT_MOST: Final = 256 * 1024
+"""Bytes of a part that is no file."""
+
+
+class NotMultipart(BulkheadError):
+    """Raised when a body is no form, or breaks off. Its text says why, without repeating anything of it."""
+
+
+@dataclass(slots=True)
+class Part:
+    """One part of a form.
+
+    Attributes:
+        filename: None for a part that is no file. mimetype: as the sender names it. pieces: what it holds; to be read before the next part.
+    """
+
+    name: str
+    filename: str | None
+    mimetype: str
+    pieces: AsyncIterator[bytes] = field(repr=False)
+
+    async def text(self) -> str:
+        """Return what a part that is no file says. Raises `NotMultipart` when it is too long or not UTF-8."""
+        said = bytearray()
+        async for piece in self.pieces:
+            said += piece
+            if len(said) > _TEXT_MOST:
+                raise NotMultipart(f"a field that is no file has more than {_TEXT_MOST} bytes")
+        return _decoded(bytes(said))
+
+
+async def parts(content_type: str, stream: AsyncIterator[bytes]) -> AsyncIterator[Part]:
+    """Give each part of a form in turn.
+
+    Args:
+        content_type: the request's header. stream: its body; what it raises is raised here.
+    Raises:
+        NotMultipart: the body is not what the header says.
+    """
+    form = _Form(content_type, stream)
+    for _ in range(_MOST_PARTS):
+        headers = await form.next_headers()
+        if headers is None:
+            return
+        disposition, options = parse_options_header(headers.get("content-disposition", ""))
+        if disposition != b"form-data" or b"name" not in options:
+            raise NotMultipart("a part has no Content-Disposition: form-data with a name")
+        filename = _decoded(options[b"filename"]) if b"filename" in options else None
+        yield Part(_decoded(options[b"name"]), filename, headers.get("content-type", ""), form.pieces())
+        await form.skip()
+    raise NotMultipart(f"the form has more than {_MOST_PARTS} parts")
+
+
+class _Form:
+    """Turns the parser's calls into things to wait for."""
+
+    def __init__(self, content_type: str, stream: AsyncIterator[bytes]) -> None:
+        _, options = parse_options_header(content_type)
+        boundary = options.get(b"boundary", b"")
+        if not boundary:
+            raise NotMultipart("the header Content-Type names no boundary")
+        self._stream = stream
+        self._seen: deque[tuple[str, Any]] = deque()
+        self._name, self._value = bytearray(), bytearray()
+        self._headers: dict[str, str] = {}
+        self._ended = True
+        callbacks: dict[str, Callable[..., None]] = {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": lambda: self._seen.append(("headers", self._headers)),
+            "on_part_data": lambda data, start, end: self._seen.append(("data", bytes(data[start:end]))),
+            "on_part_end": lambda: self._seen.append(("end", None)),
+            "on_end": lambda: self._seen.append(("last", None)),
+        }
+        try:
+            self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]  # its type wants one name for each key
+        except FormParserError as error:
+            raise NotMultipart("the boundary in Content-Type cannot be used") from error
+
+    async def next_headers(self) -> dict[str, str] | None:
+        """Return the headers of the next part, None after the last."""
+        kind, value = await self._next()
+        if kind == "last":
+            return None
+        self._ended = False
+        return dict(value)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Give what the part holds."""
+        while True:
+            kind, value = await self._next()
+            if kind != "data":
+                self._ended = True
+                return
+            yield value
+
+    async def skip(self) -> None:
+        """Pass over what nobody read of a part."""
+        while not self._ended:
+            self._ended = (await self._next())[0] != "data"
+
+    async def _next(self) -> tuple[str, Any]:
+        while not self._seen:
+            try:
+                self._parser.write(await anext(self._stream))
+            except StopAsyncIteration:
+                raise NotMultipart("the form breaks off before its last boundary") from None
+            except FormParserError as error:
+                raise NotMultipart("the form does not keep to its boundary and headers") from error
+        return self._seen.popleft()
+
+    def _begin(self) -> None:
+        self._headers = {}
+
+    def _end_header(self) -> None:
+        self._headers[self._name.decode("latin-1").strip().lower()] = self._value.decode("latin-1").strip()
+        self._name, self._value = bytearray(), bytearray()
+
+
+def _decoded(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        raise NotMultipart("a field or a file's name is not in UTF-8") from None
