@@ -23,6 +23,7 @@ from api.neighbours import Neighbours
 from api.operations import Operation, routes
 from api.problems import Problem
 from api.sessions import Sessions
+from api.tasks import Tasks
 from shared.process.room import Child
 
 API_VERSION: Final = "2.0"
@@ -77,9 +78,10 @@ def build_app(child: Child, acceptor: Acceptor, neighbours: Neighbours, key: str
     directory = Directory(child.store)
     messages = Messages(directory, child.store, acceptor, child.metrics, child.stopping)
     health = Health(child, neighbours)
+    tasks = Tasks(directory, child.store, child.stopping)
     dead_letters = DeadLetters(directory, child.store, messages.described)
     listed = operations_of(
-        messages, dead_letters, Connections(directory, child.store), Sessions(directory, child.store), health, Dashboard(child.store, health)
+        messages, dead_letters, Connections(directory, child.store), Sessions(directory, child.store, tasks), tasks, health, Dashboard(child.store, health)
     )
     # a path with a closing slash is another path: a redirected POST would lose its body with some clients
     router = Router(routes(listed, KeyCheck(key)), redirect_slashes=False, default=_unknown_path)

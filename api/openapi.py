@@ -16,6 +16,7 @@ _PURPOSES: Final = {
     "chatId": "A phone number with country code in any usual spelling, or the channel's own chat id (`…@g.us`, `…@lid`, `US.…`).",
     "messageId": "Our id of the message.",
     "phoneIndex": "Index of the connection within the company.",
+    "taskId": "Id of the task, from the `Location` header of the answer that began it.",
     "process": "A process kind.",
 }
 SHARED_PROBLEMS: Final = ("internal_error", "database_unavailable")

@@ -46,6 +46,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "code_absent": ProblemType(
         status=404, title="There is no code to scan now", remedy="Codes exist while the session's `state` is `needs_link`; ask again when it is."
     ),
+    "task_unknown": ProblemType(
+        status=404, title="There is no such task", remedy="Use the path in the `Location` header of the answer that began it; tasks are kept for 7 days."
+    ),
     "process_unknown": ProblemType(status=404, title="There is no such process kind", remedy="`known` lists the kinds."),
     "method_not_allowed": ProblemType(status=405, title="The path does not take this method", remedy="The `Allow` header lists the methods."),
     "body_late": ProblemType(status=408, title="The body did not arrive in time", remedy="Send the request again; a body has 10 seconds."),
@@ -60,6 +63,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     ),
     "not_held": ProblemType(
         status=409, title="The message is not left to a human", remedy="Look at `state`: only a message in doubt that is held can be resolved."
+    ),
+    "task_conflict": ProblemType(
+        status=409, title="The state of things does not allow it", remedy="`detail` says what is in the way; `taskId` names the task that found it."
     ),
     "body_too_large": ProblemType(status=413, title="The body is too large", remedy="Stay below `limit` bytes."),
     "media_type_unsupported": ProblemType(
@@ -90,8 +96,24 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="The connection cannot do this",
         remedy="`reason` is `channel` (the channel has no such operation) or `not_yet` (Bulkhead cannot do it yet); see the connection's capabilities.",
     ),
+    "task_invalid": ProblemType(
+        status=422, title="It cannot be done as it was asked", remedy="`detail` says what would be right; `taskId` names the task that found it."
+    ),
     "internal_error": ProblemType(
         status=500, title="An error that nobody foresaw", remedy="Report `instance`: the log lines of the request carry it as `correlation_id`."
+    ),
+    "task_failed": ProblemType(
+        status=500, title="A process could not do it, and nobody foresaw why", remedy="Report `taskId`: the log lines of the task carry it as `correlation_id`."
+    ),
+    "provider_refused": ProblemType(
+        status=502, title="The provider refused it", remedy="`detail` holds the provider's words, `providerCode` its code where it gave one."
+    ),
+    "provider_unreachable": ProblemType(
+        status=502, title="The provider did not answer", remedy="Try again; what was done before it went away is not done twice."
+    ),
+    "task_interrupted": ProblemType(status=503, title="The process that did it ended before it was finished", remedy="Look at what is, then ask again."),
+    "task_expired": ProblemType(
+        status=504, title="Nobody finished it in time", remedy="Check in /health/all that the process that serves the connection runs, then ask again."
     ),
     "database_unavailable": ProblemType(
         status=503, title="The database does not answer", remedy="Nothing was accepted. Send the request again after `Retry-After` seconds."

@@ -167,6 +167,18 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             },
         }
     ),
+    "Task": _object(
+        {
+            "id": _TEXT,
+            "operation": _TEXT,
+            "status": {"type": "string", "enum": ["queued", "running", "done", "failed"]},
+            "result": {"type": ["object", "null"], "description": "What came of it; by operation."},
+            "problem": {"type": ["object", "null"], "required": ["code", "detail"], "properties": {"code": _TEXT, "detail": _TEXT}},
+            "createdAt": _AT,
+            "expiresAt": _AT,
+            "finishedAt": _AT_OR_NULL,
+        }
+    ),
     "Session": _object(
         {
             "companyId": _TEXT,
@@ -178,6 +190,39 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "provedAt": {**_AT_OR_NULL, "description": "When the session was last proved to work."},
             "observedAt": _AT_OR_NULL,
             "qr": {**_TEXT_OR_NULL, "description": "What the code to scan says; null when there is none now."},
+            "browser": {
+                "type": ["object", "null"],
+                "description": "What its browser uses, as last measured; null while none runs.",
+                "properties": {
+                    "rssMb": {**_NUMBER, "description": "Memory in megabytes, shared pages counted for each process."},
+                    "pssMb": {**_NUMBER, "description": "Shared pages divided among those who share them: what to plan with."},
+                    "ussMb": {**_NUMBER, "description": "What would be free again without it."},
+                    "cpu": {**_NUMBER, "description": "Processors in use, lately."},
+                    "processes": _COUNT,
+                    "ageSeconds": _NUMBER,
+                    "readyAfterSeconds": {**_NUMBER_OR_NULL, "description": "From its start until it was ready; null until then."},
+                    "connectsLastHour": _COUNT,
+                    "restarts": _COUNT,
+                },
+            },
+        }
+    ),
+    "Sessions": _object({"companyId": _TEXT, "sessions": _list(_ref("Session"))}),
+    "SessionEvents": _object(
+        {
+            "events": _list(
+                _object(
+                    {
+                        "id": _TEXT,
+                        "at": _AT,
+                        "event": {"type": "string", "description": "docs/browser.md lists them."},
+                        "state": {**_TEXT_OR_NULL, "description": "The session's state after it."},
+                        "detail": _TEXT_OR_NULL,
+                        "incarnation": {**_TEXT_OR_NULL, "description": "Life of the process that saw it; null for a client's wish."},
+                    }
+                )
+            ),
+            "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
         }
     ),
     "SystemHealth": _object(

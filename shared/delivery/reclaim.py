@@ -11,19 +11,19 @@ from pathlib import Path
 from shared.crash_points import reach
 from shared.delivery import flight
 from shared.logs import logger
-from shared.store import messages
+from shared.store import messages, tasks
 from shared.store.pool import Row, Transaction
 
 log = logger(__name__)
 
 
 def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: str) -> list[Row]:
-    """Give back the rows of `incarnation`.
+    """Give back the rows of `incarnation`, and its tasks.
 
     Args:
         run_dir: where its flight record is, if it lived on this host. why: the proof, for the log.
     Returns:
-        (id, state, process_name, code) of each row that moved.
+        (id, state, process_name, code) of each row that moved; tasks are not among them.
     """
     try:
         found = flight.read(flight.path_of(run_dir, incarnation))
@@ -45,6 +45,8 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
         for row in rows:
             if row["code"] == "poison":
                 log.error("message_parked_as_poison", message_id=row["id"], dead=incarnation)
+    if given_back := tasks.reclaim(transaction, dead=incarnation):
+        log.warning("tasks_reclaimed", rows=len(given_back), queued=sum(row["state"] == "queued" for row in given_back), why=why)
     return rows
 
 

@@ -1,0 +1,2 @@
+-- Back to a schema without tasks.
+DROP TABLE tasks;

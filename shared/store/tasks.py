@@ -1,0 +1,183 @@
+"""Tasks: how the API asks another process to do something that is no message. Typed functions for `queries/tasks.sql`.
+
+A task is a row like a message is: added by the API, taken by one incarnation of the kind that can do it, finished by that one alone. What it
+must not show in the table (tokens, PINs) is sealed, and gone when it ends.
+"""
+
+from __future__ import annotations
+
+import json as text_json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from shared.errors import BulkheadError
+from shared.logs import scrub
+from shared.secrets import Sealed, Vault
+from shared.store.pool import Row, Transaction, storable
+from shared.store.pool import json as stored_json
+
+MOST_ATTEMPTS: Final = 3
+"""Lives that may begin a repeatable task; after that it is failed, so that one that kills its process does not do so for ever."""
+
+FAILURES: Final[Mapping[str, str]] = {
+    "invalid": "what was asked cannot be done as it was asked",
+    "conflict": "the state of things does not allow it",
+    "refused": "the provider refused it",
+    "unreachable": "the provider did not answer",
+    "unclear": "the provider may or may not have done it",
+    "interrupted": "the process that ran it ended",
+    "expired": "nobody finished it in time",
+    "internal": "an error that nobody foresaw",
+}
+"""Every code of a failed task, with what it says."""
+
+
+class TaskFailed(BulkheadError):
+    """Raised by a handler whose task cannot be done.
+
+    Attributes:
+        code: row of `FAILURES`. detail: one sentence; never a secret, a text or a phone number. facts: kept as the task's result.
+    """
+
+    def __init__(self, code: str, detail: str, **facts: Any) -> None:
+        if code not in FAILURES:
+            raise ValueError(f"{code} is no way in which a task fails")
+        self.code, self.detail, self.facts = code, detail, facts
+        super().__init__(f"{code}: {detail}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One task in hand.
+
+    Attributes:
+        arguments: what was asked, by operation. sealed: more of that, see `open_secrets`. attempt: 1 in the first life. left_s: seconds until it
+            expires, when it was taken.
+    """
+
+    id: int
+    company_id: str
+    connection_id: int | None
+    process_name: str
+    operation: str
+    arguments: Mapping[str, Any]
+    sealed: str = field(repr=False)
+    attempt: int
+    created_at: datetime
+    left_s: float
+
+
+def _context(company_id: str, operation: str) -> str:
+    return f"tasks/{company_id}/{operation}"
+
+
+def seal_secrets(vault: Vault, company_id: str, operation: str, secrets: Mapping[str, Any]) -> str:
+    """Return `secrets` (anything JSON can hold) as `add` takes them; they open only for a task of this company and operation."""
+    return vault.seal(text_json.dumps(dict(secrets)), context=_context(company_id, operation)).to_text()
+
+
+def open_secrets(vault: Vault, task: Task) -> Mapping[str, Any]:
+    """Return what `seal_secrets` sealed; empty when nothing was. Raises `SecretUnreadable`."""
+    if not task.sealed:
+        return {}
+    opened: Mapping[str, Any] = text_json.loads(vault.open(Sealed.from_text(task.sealed), context=_context(task.company_id, task.operation)))
+    return opened
+
+
+def add(
+    transaction: Transaction,
+    *,
+    company_id: str,
+    operation: str,
+    expires_in_s: float,
+    connection_id: int | None = None,
+    kind: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    sealed: str = "",
+    repeatable: bool = False,
+) -> int:
+    """Ask for something and return the task's id.
+
+    Args:
+        operation: name of a handler. expires_in_s: time after which nobody begins it, and whoever runs it is stopped. connection_id: what it
+            concerns. kind: process kind that does it; None: the one that serves the connection. sealed: see `seal_secrets`. repeatable: doing
+            it twice is as good as doing it once, so that it is begun again after a death.
+    """
+    row = transaction.one(
+        "add_task",
+        company_id=company_id,
+        connection_id=connection_id,
+        kind=kind,
+        operation=operation,
+        arguments=stored_json(dict(arguments or {})),
+        sealed=sealed,
+        repeatable=repeatable,
+        expires_in_s=expires_in_s,
+    )
+    return int(row["id"])
+
+
+def take(transaction: Transaction, *, kind: str, incarnation: str, operations: Sequence[str], most: int) -> list[Task]:
+    """Make `incarnation` the owner of tasks that wait, at most `most`, oldest first."""
+    rows = transaction.rows("take_tasks", kind=kind, incarnation=incarnation, operations=list(operations), most=most)
+    return sorted((Task(**row) for row in rows), key=lambda task: task.id)
+
+
+def finish(transaction: Transaction, *, task_id: int, incarnation: str, result: Mapping[str, Any]) -> bool:
+    """Write that a task is done. Returns False when `incarnation` does not own it (any more)."""
+    return _end(transaction, task_id, incarnation, "done", result=result)
+
+
+def fail(transaction: Transaction, *, task_id: int, incarnation: str, code: str, problem: str, facts: Mapping[str, Any] | None = None) -> bool:
+    """Write why a task could not be done (`FAILURES`). Returns False when `incarnation` does not own it (any more)."""
+    return _end(transaction, task_id, incarnation, "failed", result=facts or None, code=code, problem=problem)
+
+
+def _end(transaction: Transaction, task_id: int, incarnation: str, state: str, *, result: Mapping[str, Any] | None, code: str = "", problem: str = "") -> bool:
+    row = transaction.row(
+        "finish_task",
+        id=task_id,
+        incarnation=incarnation,
+        state=state,
+        result=None if result is None else stored_json(_storable(result)),
+        code=code,
+        # the words may be a provider's
+        problem=storable(scrub(problem)),
+    )
+    return row is not None
+
+
+def _storable(value: Any) -> Any:
+    """Return `value` with texts that PostgreSQL can hold."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, Mapping):
+        return {storable(str(key)): _storable(item) for key, item in value.items()}
+    return [_storable(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def by_id(transaction: Transaction, *, company_id: str, task_id: int) -> Row | None:
+    """Return a company's task as it is now, None when it has none with this id."""
+    return transaction.row("task_by_id", company_id=company_id, id=task_id)
+
+
+def reclaim(transaction: Transaction, *, dead: str) -> list[Row]:
+    """Give back what the incarnation `dead` had in hand; the caller has proof of its death. Returns (id, state) of what moved."""
+    return transaction.rows("reclaim_tasks", dead=dead, slot="", living="", most_attempts=MOST_ATTEMPTS)
+
+
+def reclaim_earlier_lives(transaction: Transaction, *, slot: str, living: str) -> list[Row]:
+    """Give back what earlier incarnations of `slot` had in hand; the caller holds the slot as `living`, so they are dead."""
+    return transaction.rows("reclaim_tasks", dead="", slot=slot, living=living, most_attempts=MOST_ATTEMPTS)
+
+
+def expire(transaction: Transaction, *, kind: str) -> int:
+    """Fail what nobody of `kind` finished in time. Returns how many there were."""
+    return len(transaction.rows("expire_tasks", kind=kind))
+
+
+def forget(transaction: Transaction, *, older_s: float) -> int:
+    """Remove tasks that ended longer ago than `older_s`. Returns how many there were."""
+    return transaction.execute("forget_tasks", older_s=older_s)
