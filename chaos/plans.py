@@ -120,8 +120,12 @@ _PROCESSES: Final[Mapping[str, float]] = {
 }
 _PAGES: Final[Mapping[str, float]] = {"page_reload": 1.0, "page_error": 0.5, "page_hang": 0.5}
 
+_SELDOM: Final = 0.035
+"""Weight of a process's or server's fault in a plan of many faults: each restart costs about a second of CPU, and a cut connection nothing."""
+
 PLANS: Final[Mapping[str, Mapping[str, float]]] = {
     "everything": {**_PROCESSES, **_STORAGE, **_PROVIDER, **_PAGES},
+    "many": {**_PROVIDER, **{name: weight * _SELDOM for name, weight in {**_PROCESSES, **_STORAGE}.items()}},
     "processes": _PROCESSES,
     "storage": _STORAGE,
     "provider": _PROVIDER,
@@ -131,6 +135,9 @@ PLANS: Final[Mapping[str, Mapping[str, float]]] = {
     "calm": {},
 }
 """Every plan: the weight of each of its faults. What hits a process that the copy does not run is left out."""
+
+AT_SENDS: Final = frozenset(name for name, fault in FAULTS.items() if fault.deed == "provider" and not fault.details["fault"].startswith("webhook_"))
+"""Faults that the provider's ledger counts one by one: the sends that they befell."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,13 @@ def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
     return {
         **about,
         "seconds": round(outcome.seconds, 1),
-        "faults": {"done": dict(outcome.done), "left_out": dict(outcome.left_out), "crash_points": dict(outcome.crash_points)},
+        "faults": {
+            "all": outcome.faults,
+            "done": dict(outcome.done),
+            "left_out": dict(outcome.left_out),
+            "at_sends": dict(outcome.at_sends),
+            "crash_points": dict(outcome.crash_points),
+        },
         "asked": outcome.asked,
         "asked_again": dict(outcome.again),
         "accepted": verdict.accepted,
@@ -41,9 +47,10 @@ def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
 def table(outcome: Outcome) -> str:
     """Return the verdict for people."""
     verdict = outcome.verdict
-    faults, points = sum(outcome.done.values()), sum(outcome.crash_points.values())
+    sends, points = sum(outcome.at_sends.values()), sum(outcome.crash_points.values())
+    rest = f"{outcome.faults - sends - points} others, {sum(outcome.left_out.values())} left out: target away"
     rows: list[tuple[str, object, str]] = [
-        ("faults done", faults + points, f"{faults} from outside, {points} at crash points, {sum(outcome.left_out.values())} left out: target away"),
+        ("faults", outcome.faults, f"{sends} sends that the provider did not answer as it should, {points} at crash points, {rest}"),
         ("requests", outcome.asked, _again(outcome.again)),
         ("accepted", verdict.accepted, f"in {outcome.seconds:.0f} s"),
         ("arrived", verdict.arrived, f"{verdict.unasked} of them before the client had an answer" if verdict.unasked else ""),
@@ -59,7 +66,16 @@ def table(outcome: Outcome) -> str:
     ]
     width = max(len(name) for name, _, _ in rows)
     lines = [f"{name:<{width}}  {value!s:>7}  {words}".rstrip() for name, value, words in rows]
-    return "\n".join([*_faults(outcome.done), "", *lines, "", f"verdict: {'clean' if verdict.is_clean else 'NOT CLEAN'}"])
+    return "\n".join(
+        [
+            *_faults(outcome.done),
+            *_faults({f"sends: {name}": count for name, count in outcome.at_sends.items()}),
+            "",
+            *lines,
+            "",
+            f"verdict: {'clean' if verdict.is_clean else 'NOT CLEAN'}",
+        ]
+    )
 
 
 def _faults(done: Mapping[str, int]) -> list[str]:

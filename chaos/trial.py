@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any, Final
 from chaos.copy import Copy, NeverHappened
 from chaos.deeds import Vandal
 from chaos.load import Chat, Load
-from chaos.plans import Step
+from chaos.plans import AT_SENDS, Step
 from chaos.verdict import Accepted, Arrival, Standing, Verdict, arrivals_of, judge
 from shared.clock import left, monotonic
 from shared.crash_points import LOG_NAME
@@ -42,8 +43,8 @@ class Outcome:
 
     Attributes:
         again: requests that had to be made again, by why.
-        done, left_out: faults by name. crash_points: those that went off, with how often. settled: whether all that was accepted came to an end
-            before the deadline. settle_s: seconds from the last fault until then.
+        done, left_out: faults by name. at_sends: sends that a fault of the provider befell, by its name there. crash_points: those that went off, with
+            how often. settled: whether all that was accepted came to an end before the deadline. settle_s: seconds from the last fault until then.
     """
 
     verdict: Verdict
@@ -52,18 +53,27 @@ class Outcome:
     again: Mapping[str, int]
     done: Mapping[str, int]
     left_out: Mapping[str, int]
+    at_sends: Mapping[str, int]
     crash_points: Mapping[str, int]
     settled: bool
     settle_s: float
 
+    @property
+    def faults(self) -> int:
+        """How many faults there were: of the provider's at sends each send that was befallen, of all others each that was done."""
+        steps = sum(count for name, count in self.done.items() if name not in AT_SENDS)
+        return steps + sum(self.at_sends.values()) + sum(self.crash_points.values())
+
 
 @dataclass
 class LedgerReader:
-    """Follows the ledger's file and keeps the arrivals of one run."""
+    """Follows the ledger's file and keeps the arrivals of one run, and what befell the sends since it began (seconds since 1970)."""
 
     copy: Copy
     mark: str
+    began_at: float = field(default_factory=time.time)
     arrivals: list[Arrival] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
     texts: set[str] = field(default_factory=set)
     _offset: int = 0
 
@@ -73,6 +83,7 @@ class LedgerReader:
         for entry in self.copy.ledger(self._offset):
             self._offset = entry["end"]
             entries.append(entry)
+        self.faults.update(entry["fault"] for entry in entries if entry.get("fault") and entry["at"] >= self.began_at)
         new = arrivals_of(entries, self.mark)
         self.arrivals += new
         self.texts.update(arrival.text for arrival in new)
@@ -146,6 +157,7 @@ class Trial:
             again=self._load.reasons,
             done=self.vandal.done,
             left_out=self.vandal.left_out,
+            at_sends=dict(self._ledger.faults),
             crash_points=crash_points_of(self._copy),
             settled=settled,
             settle_s=settle_s,
