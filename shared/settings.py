@@ -100,6 +100,14 @@ class Settings:
     in_doubt_policy: str = _setting("auto", "What to do with a message that may have been sent.", choices=("auto", "resend", "hold"))
     in_doubt_window_s: float = _setting(10.0, "How long reconciliation waits before the policy decides.", low=0)
 
+    media_storage: str = _setting("", "Where files are kept: s3://bucket/prefix; empty: BULKHEAD_HOME/media.", schemes=("s3",))
+    media_s3_url: str = _setting("", "Address of an S3 service other than Amazon's.", schemes=("https", "http"))
+    media_s3_region: str = _setting("us-east-1", "Region of the bucket.")
+    media_s3_key_id: str = _setting("", "Access key id for the bucket; empty: what the machine itself is allowed.")
+    media_s3_secret: str = _setting("", "Secret access key for the bucket.", secret=True)
+    media_retention_days: float = _setting(0.0, "Days after which a file that nobody asked for is deleted; 0: never.", low=0)
+    media_fetch_private: str = _setting("off", "Whether files may be fetched from addresses in private networks.", choices=("off", "on"))
+
     chromium_path: str = _setting("", "Chromium's executable; empty: chromium, chromium-browser or google-chrome on PATH.")
     wa_js_path: str = _setting("", "The page library for real WhatsApp Web; empty: fetched from npm at a pinned version on first use.")
     heartbeat_s: float = _setting(10.0, "Interval of the heartbeat row.", low=0.1, high=60)
@@ -199,6 +207,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         problems.append("META_ACCESS_TOKEN and META_PHONE_NUMBER_ID are set together or not at all")
     if settings.meta_access_token and not settings.meta_app_secret:
         problems.append("META_APP_SECRET is missing: without it no webhook of the real number could be trusted")
+    if bool(settings.media_s3_key_id) != bool(settings.media_s3_secret):
+        problems.append("MEDIA_S3_KEY_ID and MEDIA_S3_SECRET are set together or not at all")
     if settings.crash_points and settings.chaos != "on":
         problems.append("CRASH_POINTS is set but CHAOS is not on; crash points are for chaos runs alone")
     ports = {name: getattr(settings, name) for name in ("api_port", "webdriver_port", "meta_port", "sandbox_port")}

@@ -14,6 +14,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     # room or layer -> what it may import beside itself
     LEAVES: (),
     "shared.store": (LEAVES,),
+    "shared.media": (LEAVES,),
     "shared.process": (LEAVES, "shared.store"),
     "shared.queues": (LEAVES, "shared.process"),
     "shared.delivery": (LEAVES, "shared.store", "shared.queues", "shared.process"),
@@ -23,7 +24,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "sandbox": (LEAVES, "shared.process"),
     # drives a running copy from outside; cuts its connections to both stores
     "chaos": (LEAVES, "shared.store", "shared.process", "shared.queues"),
-    **dict.fromkeys(("api", "meta", "webdriver", "recorder"), (LEAVES, "shared.store", "shared.process", "shared.queues", "shared.delivery")),
+    **dict.fromkeys(("api", "meta", "webdriver", "recorder"), (LEAVES, "shared.store", "shared.media", "shared.process", "shared.queues", "shared.delivery")),
     # entry files, each over its own room
     **{f"proc_{room}": (room, LEAVES, "shared.process") for room in ("api", "meta", "webdriver", "recorder", "sandbox")},
     "proc_postgres": ("embedded",),
@@ -52,7 +53,9 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "pyppeteer": ("webdriver.browser",),
     "pyee": ("webdriver.browser",),
     "websockets": ("webdriver.browser",),
-    "aiohttp": ("meta.graph", "sandbox.webhooks", "chaos.calls"),
+    "aiohttp": ("meta.graph", "sandbox.webhooks", "chaos.calls", "shared.media.wire"),
+    "filetype": ("shared.media.kinds",),
+    "obstore": ("shared.media.s3",),
     "yaml": ("sandbox.openapi.extract",),
     "jsonschema_rs": ("sandbox.openapi.validators",),
 }

@@ -113,6 +113,7 @@ class TestTogether:
             ({"admin_port": 2950}, "ADMIN_PORT"),
             ({"api_port": 3299}, "ADMIN_PORT"),
             ({"crash_points": "meta:claim.begun=kill@1"}, "CHAOS"),
+            ({"media_s3_key_id": "k"}, "MEDIA_S3_SECRET"),
         ],
     )
     def test_what_does_not_go_together(self, variables: dict[str, Any], named: str) -> None:
@@ -147,7 +148,7 @@ def value_of(row: Field[Any]) -> st.SearchStrategy[Any]:
     return st.text(st.characters(exclude_categories=("Cs", "Cc", "Z")), min_size=1, max_size=30)
 
 
-BOUND_TO_OTHERS = ("_port", "_url", "crash_points", "company_id", "bulkhead_home")
+BOUND_TO_OTHERS = ("_port", "_url", "crash_points", "company_id", "bulkhead_home", "media_storage", "media_s3_key_id", "media_s3_secret")
 PLAIN = [row for row in ROWS.values() if not row.name.endswith(BOUND_TO_OTHERS)]
 
 
@@ -180,7 +181,7 @@ class TestSecrets:
 
     def test_those_that_sound_like_one_are_marked(self) -> None:
         telling = ("token", "secret", "key", "password", "_url")
-        harmless = {"secret_key_id", "graph_base_url", "d360_base_url", "whatsapp_web_url"}
+        harmless = {"secret_key_id", "graph_base_url", "d360_base_url", "whatsapp_web_url", "media_s3_url", "media_s3_key_id"}
         assert [name for name in ROWS if any(word in name for word in telling) and name not in {*SECRETS, *harmless}] == []
 
     def test_no_default_is_a_secret(self) -> None:

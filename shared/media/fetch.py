@@ -1,0 +1,74 @@
+"""Fetching a file from an address into storage: bounded in size and time, and never from where only this machine or its neighbours can reach.
+
+What is checked is each address that a name resolves to, at the moment of connecting, after every redirect anew: a name that points to the inside is
+refused like the address itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import SplitResult, unquote
+
+from shared.clock import left
+from shared.media.errors import FetchFailed
+from shared.media.files import Storage, Stored
+from shared.media.kinds import mimetype_of
+from shared.media.reach import Reach, checked
+
+REDIRECTS_MOST: Final = 3
+_PASSING: Final = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file that was fetched and is in storage, and what it is."""
+
+    stored: Stored
+    mimetype: str
+    filename: str
+
+
+async def fetch(
+    url: str, storage: Storage, company_id: str, *, most: int, by: float, reach: Reach = Reach.PUBLIC, headers: Mapping[str, str] | None = None
+) -> Fetched:
+    """Fetch a file and keep it.
+
+    Args:
+        most: bytes. by: monotonic instant by which all of it must be there. headers: for the address's own host; a redirect elsewhere does not carry
+            them.
+    Raises:
+        FetchFailed: not allowed, not there, or not now. MediaTooLarge, StorageUnavailable.
+    """
+    # loaded by whoever fetches: processes that never do do not depend on it
+    from shared.media.wire import client  # noqa: PLC0415 - see above
+
+    own_headers, first = dict(headers or {}), checked(url, reach)
+    here = first
+    try:
+        async with asyncio.timeout(left(by)), client(reach) as http:
+            for _ in range(REDIRECTS_MOST + 1):
+                async with http.get(here, own_headers if _origin(here) == _origin(first) else {}) as answer:
+                    if answer.status in {301, 302, 303, 307, 308}:
+                        here = checked(answer.elsewhere(), reach)
+                        continue
+                    _require_file(answer.status, answer.encoding)
+                    stored = await storage.put(company_id, answer.pieces(), most=most)
+                    name = unquote(here.path.rpartition("/")[2])
+                    return Fetched(stored, mimetype_of(stored.head, answer.content_type, name), name)
+    except TimeoutError:
+        raise FetchFailed("fetch_timeout", "the file was not there in time", passing=True) from None
+    raise FetchFailed("fetch_redirected", f"more than {REDIRECTS_MOST} redirects", passing=False)
+
+
+def _origin(parts: SplitResult) -> tuple[str, str, int]:
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _require_file(status: int, encoding: str) -> None:
+    if status != 200:
+        raise FetchFailed(f"http_{status}", f"the address answers with HTTP {status}", passing=status >= 500 or status in _PASSING)
+    if encoding not in {"", "identity"}:
+        raise FetchFailed("fetch_encoded", "the address answers with packed content that was not asked for", passing=False)

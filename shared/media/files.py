@@ -1,0 +1,78 @@
+"""What a storage of files is: by company and by the SHA-256 of what is in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Protocol
+
+from shared.media.errors import MediaUnknown
+
+HEAD_BYTES: Final = 4096
+"""As much of a file's beginning as tells what kind it is."""
+CHUNK_BYTES: Final = 256 * 1024
+
+_COMPANY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file that is kept.
+
+    Attributes:
+        sha256: lower hex. size: bytes. head: its first `HEAD_BYTES`, to tell its kind.
+    """
+
+    sha256: str
+    size: int
+    head: bytes = field(default=b"", repr=False, compare=False)
+
+
+class Storage(Protocol):
+    """Files of all companies. One company never sees another's, also when the content is the same."""
+
+    async def put(self, company_id: str, source: AsyncIterable[bytes], *, most: int) -> Stored:
+        """Keep a file; all of it or nothing. One that is there already is kept once.
+
+        Args:
+            source: its bytes, in pieces of any length; what it raises is raised here, and nothing is kept. most: bytes.
+        Raises:
+            MediaTooLarge, StorageUnavailable.
+        """
+
+    async def read(self, company_id: str, sha256: str) -> bytes:
+        """Return a whole file. Raises `MediaUnknown`, `StorageUnavailable`."""
+
+    def stream(self, company_id: str, sha256: str) -> AsyncIterator[bytes]:
+        """Return a file in pieces. The first piece raises `MediaUnknown` or `StorageUnavailable`; a later one the latter."""
+
+    async def size(self, company_id: str, sha256: str) -> int:
+        """Return a file's bytes. Raises `MediaUnknown`, `StorageUnavailable`."""
+
+    async def delete(self, company_id: str, sha256: str, *, unless_since: datetime | None = None) -> bool:
+        """Delete a file; one that is not there is no error.
+
+        Args:
+            unless_since: leave it if it was put at this instant or later, also if it was there before.
+        Returns:
+            False when it was left.
+        Raises:
+            StorageUnavailable.
+        """
+
+    async def close(self) -> None:
+        """Give everything back."""
+
+
+def place(company_id: str, sha256: str) -> tuple[str, str, str]:
+    """Return a file's path in storage: company, first two digits, digest.
+
+    Raises:
+        MediaUnknown: these name no file that could be in storage, whatever they try to reach.
+    """
+    if not _COMPANY.fullmatch(company_id) or not _SHA256.fullmatch(sha256):
+        raise MediaUnknown("this is not the name of a file in storage")
+    return company_id, sha256[:2], sha256

@@ -1,0 +1,155 @@
+"""Files in a directory of this machine, readable by its owner only."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import IO, ParamSpec, TypeVar
+
+from shared.media.errors import MediaTooLarge, MediaUnknown, StorageUnavailable
+from shared.media.files import CHUNK_BYTES, HEAD_BYTES, Stored, place
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class LocalStorage:
+    """See `shared.media.storage.Storage`.
+
+    Args:
+        directory: made on first use.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def put(self, company_id: str, source: AsyncIterable[bytes], *, most: int) -> Stored:
+        """See `Storage.put`."""
+        arriving = await _thread(self._begin, company_id)
+        try:
+            with arriving.open("wb") as file:
+                stored = await spool(source, file, most=most)
+                await _thread(_sync, file)
+            await _thread(self._finish, arriving, company_id, stored.sha256)
+        except BaseException:
+            arriving.unlink(missing_ok=True)
+            raise
+        return stored
+
+    async def read(self, company_id: str, sha256: str) -> bytes:
+        """See `Storage.read`."""
+        path = self._path(company_id, sha256)
+        try:
+            return await _thread(path.read_bytes)
+        except FileNotFoundError:
+            raise _unknown() from None
+
+    async def stream(self, company_id: str, sha256: str) -> AsyncIterator[bytes]:
+        """See `Storage.stream`."""
+        try:
+            file = await _thread(self._path(company_id, sha256).open, "rb")
+        except FileNotFoundError:
+            raise _unknown() from None
+        with file:
+            while piece := await _thread(file.read, CHUNK_BYTES):
+                yield piece
+
+    async def size(self, company_id: str, sha256: str) -> int:
+        """See `Storage.size`."""
+        try:
+            return (await _thread(self._path(company_id, sha256).stat)).st_size
+        except FileNotFoundError:
+            raise _unknown() from None
+
+    async def delete(self, company_id: str, sha256: str, *, unless_since: datetime | None = None) -> bool:
+        """See `Storage.delete`."""
+        path = self._path(company_id, sha256)
+        try:
+            if unless_since is not None and (await _thread(path.stat)).st_mtime >= unless_since.timestamp():
+                return False
+            await _thread(path.unlink)
+        except FileNotFoundError:
+            return True
+        return True
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def _path(self, company_id: str, sha256: str) -> Path:
+        return self._directory.joinpath(*place(company_id, sha256))
+
+    def _begin(self, company_id: str) -> Path:
+        """Return the path of a file that is to come, in the company's own directory."""
+        # any digest will do: the company's name is checked
+        company = self._path(company_id, "0" * 64).parents[1]
+        arriving = company / "arriving"
+        arriving.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = arriving / secrets.token_hex(12)
+        path.touch(mode=0o600)
+        return path
+
+    def _finish(self, arriving: Path, company_id: str, sha256: str) -> None:
+        path = self._path(company_id, sha256)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        # also over one that is there: what somebody broke is whole again, and its age starts anew
+        arriving.replace(path)
+        _sync_directory(path.parent)
+
+
+async def spool(source: AsyncIterable[bytes], file: IO[bytes], *, most: int) -> Stored:
+    """Write `source` to `file` and return what it was.
+
+    Args:
+        most: bytes.
+    Raises:
+        MediaTooLarge; StorageUnavailable when the file cannot be written.
+    """
+    digest, size, head = hashlib.sha256(), 0, bytearray()
+    async for piece in source:
+        size += len(piece)
+        if size > most:
+            raise MediaTooLarge(most)
+        if len(head) < HEAD_BYTES:
+            head += piece[: HEAD_BYTES - len(head)]
+        digest.update(piece)
+        try:
+            file.write(piece)
+        except OSError as error:
+            raise _unavailable(error) from error
+    return Stored(digest.hexdigest(), size, bytes(head))
+
+
+async def _thread(work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+    """Run file work in a thread. Raises `FileNotFoundError`, which says something about the file; `StorageUnavailable` for all else."""
+    try:
+        return await asyncio.to_thread(work, *arguments, **named)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _unavailable(error) from error
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unknown() -> MediaUnknown:
+    return MediaUnknown("the company has no such file in storage")
+
+
+def _unavailable(error: OSError) -> StorageUnavailable:
+    return StorageUnavailable(f"the directory for files: {error.strerror or type(error).__name__}")

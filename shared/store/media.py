@@ -1,0 +1,57 @@
+"""What is known about the files in storage, and the names that providers gave to those that were uploaded; typed functions for `queries/media.sql`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from shared.store.pool import Row, Transaction, storable
+
+UPLOAD_DAYS: Final = 29
+"""Days for which an upload is used again; Meta keeps it for 30."""
+_FILENAME_MOST: Final = 240
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredFile:
+    """One file of a company in storage."""
+
+    sha256: str
+    size: int
+    mimetype: str
+    filename: str
+    created_at: datetime
+    used_at: datetime
+
+
+def remember(transaction: Transaction, company_id: str, sha256: str, *, size: int, mimetype: str, filename: str = "") -> None:
+    """Note a file that was put into storage; one that is known keeps its first name and kind unless they are given anew."""
+    transaction.execute("remember_file", company_id=company_id, sha256=sha256, size=size, mimetype=mimetype, filename=storable(filename)[:_FILENAME_MOST])
+
+
+def find(transaction: Transaction, company_id: str, sha256: str) -> StoredFile | None:
+    """Return a company's file, None when it has none with this digest. Whoever asks means to use it: it counts as used now."""
+    row = transaction.row("find_file", company_id=company_id, sha256=sha256)
+    return StoredFile(**row) if row else None
+
+
+def uploaded(transaction: Transaction, connection_id: int, sha256: str, mimetype: str) -> str | None:
+    """Return the provider's id of a file that was uploaded for a connection and is still kept there, None when it must be uploaded."""
+    row = transaction.row("find_upload", connection_id=connection_id, sha256=sha256, mimetype=mimetype, days=UPLOAD_DAYS)
+    return str(row["provider_id"]) if row else None
+
+
+def remember_upload(transaction: Transaction, connection_id: int, sha256: str, mimetype: str, provider_id: str) -> None:
+    """Note under what id the provider keeps a file."""
+    transaction.execute("remember_upload", connection_id=connection_id, sha256=sha256, mimetype=mimetype, provider_id=provider_id)
+
+
+def forget_upload(transaction: Transaction, connection_id: int, provider_id: str) -> None:
+    """Forget an id that the provider does not know any more; a newer id of the same file stays."""
+    transaction.execute("forget_upload", connection_id=connection_id, provider_id=provider_id)
+
+
+def expire(transaction: Transaction, *, days: float, most: int) -> list[Row]:
+    """Forget files that nobody used for `days` and that no open message needs, at most `most`. Returns (company_id, sha256, used_at) of each."""
+    return transaction.rows("expire_files", days=days, most=most)

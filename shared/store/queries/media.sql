@@ -1,0 +1,37 @@
+-- remember_file --
+-- Note a file in storage; it counts as used now.
+INSERT INTO media_files (company_id, sha256, size, mimetype, filename)
+VALUES (%(company_id)s, %(sha256)s, %(size)s, %(mimetype)s, %(filename)s)
+ON CONFLICT (company_id, sha256) DO UPDATE
+SET used_at = now(), mimetype = excluded.mimetype, filename = coalesce(nullif(excluded.filename, ''), media_files.filename);
+
+-- find_file --
+-- One file of a company; it counts as used now.
+UPDATE media_files SET used_at = now() WHERE company_id = %(company_id)s AND sha256 = %(sha256)s
+RETURNING sha256, size, mimetype, filename, created_at, used_at;
+
+-- expire_files --
+-- Forget files that nobody used for so long and that no open message needs.
+DELETE FROM media_files f
+USING (SELECT company_id, sha256 FROM media_files
+       WHERE used_at < now() - make_interval(secs => %(days)s * 86400)
+         AND NOT EXISTS (SELECT FROM messages m WHERE m.company_id = media_files.company_id AND m.state IN ('queued', 'sending', 'in_doubt')
+                                                  AND m.content -> 'media' ->> 'sha256' = media_files.sha256)
+       ORDER BY used_at LIMIT %(most)s FOR UPDATE SKIP LOCKED) AS old
+WHERE f.company_id = old.company_id AND f.sha256 = old.sha256
+RETURNING f.company_id, f.sha256, f.used_at;
+
+-- find_upload --
+-- The provider's id of a file that was uploaded for a connection within so many days.
+SELECT provider_id FROM media_uploads
+WHERE connection_id = %(connection_id)s AND sha256 = %(sha256)s AND mimetype = %(mimetype)s AND uploaded_at > now() - make_interval(days => %(days)s);
+
+-- remember_upload --
+-- Note under what id a provider keeps a file.
+INSERT INTO media_uploads (connection_id, sha256, mimetype, provider_id)
+VALUES (%(connection_id)s, %(sha256)s, %(mimetype)s, %(provider_id)s)
+ON CONFLICT (connection_id, sha256, mimetype) DO UPDATE SET provider_id = excluded.provider_id, uploaded_at = now();
+
+-- forget_upload --
+-- Forget an id that a provider does not know any more.
+DELETE FROM media_uploads WHERE connection_id = %(connection_id)s AND provider_id = %(provider_id)s;
