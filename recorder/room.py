@@ -1,4 +1,4 @@
-"""The recorder as a supervised process: four small loops that each wait out a database that is away."""
+"""The recorder as a supervised process: small loops that each wait out a database that is away."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from recorder import demo
 from recorder.keeper import Keeper
+from recorder.retention import Retention
 from recorder.silence import Silence
 from shared.clock import monotonic, utc_now
 from shared.delivery.reclaim import reclaim
@@ -37,10 +38,11 @@ _SILENCE_S: Final = 10.0
 SILENT_S: Final = 60.0
 """Silence in the heartbeat table after which an incarnation of another host is watched; the same limit makes its status `down`."""
 _SNAPSHOT_FRESH_S: Final = 5.0
+_RETENTION_S: Final = 3600.0
 
 
 class RecorderRoom:
-    """Migrations first, then journal, wanted kinds, abandoned incarnations and the orchestrator's heartbeat side by side."""
+    """Migrations first; then journal, wanted kinds, abandoned incarnations, the orchestrator's heartbeat and retention side by side."""
 
     app: ASGIApp | None = None
 
@@ -48,6 +50,7 @@ class RecorderRoom:
         self._child, self._settings, self._store = child, child.settings, child.store
         self._vault = Vault.from_settings(child.settings)
         self._keeper = Keeper(child.store, child.settings.bulkhead_home, child.metrics)
+        self._retention = Retention(child.store, child.metrics, days=child.settings.retention_days)
         self._poked = asyncio.Event()
         self._schema = asyncio.Event()
         self._problem = "not tried yet"
@@ -69,6 +72,7 @@ class RecorderRoom:
             ("proved-dead", _PROVED_S, self._reclaim_proved_dead),
             ("silent", _SILENCE_S, self._reclaim_silent),
             ("orchestrator-heartbeat", self._settings.heartbeat_s, self._write_orchestrator),
+            ("retention", _RETENTION_S, self._retention.prune),
         ):
             self._child.spawn(self._repeat(interval_s, work, poked=self._poked if name == "journal" else None), name)
 

@@ -111,6 +111,7 @@ class Settings:
     chromium_path: str = _setting("", "Chromium's executable; empty: chromium, chromium-browser or google-chrome on PATH.")
     wa_js_path: str = _setting("", "The page library for real WhatsApp Web; empty: fetched from npm at a pinned version on first use.")
     heartbeat_s: float = _setting(10.0, "Interval of the heartbeat row.", low=0.1, high=60)
+    retention_days: float = _setting(30.0, "Days that processes' figures and events and raw inbound events are kept; 0: for ever.", low=0)
     chaos: str = _setting("off", "Whether this copy may be broken on purpose; a precondition of CRASH_POINTS.", choices=("off", "on"))
     crash_points: str = _setting("", "Places at which processes shall die, see docs/chaos.md; only with CHAOS=on.")
     log_level: str = _setting("info", "Least severe log lines to write.", choices=("debug", "info", "warning", "error"))

@@ -1,0 +1,2 @@
+-- Back to keeping everything.
+DROP INDEX inbound_messages_journal_id;

@@ -1,0 +1,110 @@
+"""What is kept for a time only goes after that time; what is still needed, and messages with their history, stay."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recorder.retention import Retention
+from shared.process.metrics import Metrics
+from shared.settings import Settings
+from shared.store import retention
+from shared.store.store import Store
+from tests.recorder.test_recorder import House
+from tests.store.rig import Ground, open_store, query
+from tests.support.waiting import eventually
+
+DAY = "now() - interval '1 day' * "
+
+
+def fill(url: str) -> None:
+    """Write rows of 40, 20 and 0 days; of raw events also one that waits and one that could not be read."""
+    for number, days in enumerate((40, 40, 40, 20, 0)):
+        query(url, f"INSERT INTO process_metrics (process_name, instance, at, metrics) VALUES ('meta', 0, {DAY}{days}, '{{}}')")
+        query(url, f"INSERT INTO process_events (boot_id, seq, at, event) VALUES ('boot', {number}, {DAY}{days}, 'started')")
+    for days, processed, outcome in ((40, "now()", ""), (40, "NULL", ""), (40, "now()", "not understood"), (40, "now()", ""), (20, "now()", "")):
+        query(
+            url,
+            f"INSERT INTO inbound_journal (process_name, source, received_at, body, processed_at, outcome) "
+            f"VALUES ('meta', 'meta', {DAY}{days}, '', {processed}, '{outcome}')",
+        )
+
+
+def kept(url: str) -> dict[str, list[int]]:
+    """Return the ids in each table."""
+    return {table: [row["id"] for row in query(url, f"SELECT id FROM {table} ORDER BY id")] for table in retention.TABLES}
+
+
+def prune(store: Store, **given: Any) -> Metrics:
+    """Let one round run to its end, and return its figures."""
+    metrics = Metrics()
+    asyncio.run(Retention(store, metrics, **given).prune())
+    return metrics
+
+
+@pytest.mark.parametrize("most", [1, 2, 100])
+def test_rows_go_when_they_are_old_enough(database_url: str, most: int) -> None:
+    fill(database_url)
+    store = open_store(database_url)
+    try:
+        metrics = prune(store, days=30.0, most=most, apart_s=0.0)
+        left = {"process_metrics": [4, 5], "process_events": [4, 5], "inbound_journal": [2, 3, 5]}
+        assert kept(database_url) == left
+        assert metrics.snapshot()["deleted_records_total{table=inbound_journal}"] == 2
+        prune(store, days=30.0, most=most, apart_s=0.0)
+        assert kept(database_url) == left
+        prune(store, days=10.0, most=most, apart_s=0.0)
+        assert kept(database_url) == {"process_metrics": [5], "process_events": [5], "inbound_journal": [2, 3]}
+    finally:
+        store.close()
+
+
+def test_zero_days_keep_everything(database_url: str) -> None:
+    fill(database_url)
+    before = kept(database_url)
+    store = open_store(database_url)
+    try:
+        prune(store, days=0.0)
+    finally:
+        store.close()
+    assert kept(database_url) == before
+
+
+def test_what_is_young_is_not_even_read(database_url: str) -> None:
+    fill(database_url)
+    store = open_store(database_url)
+    try:
+        batches = [store.run(retention.prune, "process_metrics", age_s=30 * 86400.0, after=after, most=2) for after in (0, 2)]
+    finally:
+        store.close()
+    assert batches == [retention.Batch(deleted=2, after=2), retention.Batch(deleted=1, after=None)]
+
+
+def test_a_message_outlives_the_raw_event_that_it_was_read_from(database_url: str) -> None:
+    Ground(database_url).close()  # makes a company with a connection
+    query(database_url, f"INSERT INTO inbound_journal (process_name, source, received_at, body, processed_at) VALUES ('meta', 'meta', {DAY}40, '', now())")
+    query(
+        database_url,
+        "INSERT INTO inbound_messages (company_id, connection_id, journal_id, provider_id, chat_id, sender, type, content, at) "
+        "SELECT company_id, id, 1, 'x', 'c', 's', 'text', '{}', now() FROM phone_configs",
+    )
+    store = open_store(database_url)
+    try:
+        prune(store, days=30.0)
+    finally:
+        store.close()
+    assert query(database_url, "SELECT provider_id, journal_id FROM inbound_messages") == [{"provider_id": "x", "journal_id": None}]
+
+
+def test_the_recorder_does_it(home: Path, database_url: str) -> None:
+    fill(database_url)
+    assert Settings().retention_days == 30.0
+    house = House(home, database_url, retention_days=10)
+    try:
+        house.start()
+        eventually(lambda: kept(database_url)["inbound_journal"] == [2, 3], 15, lambda: f"{kept(database_url)}\n{house.entry.log.read_text()}")
+    finally:
+        house.close()
