@@ -35,5 +35,6 @@ CREATE VIEW connection_overview AS
     SELECT c.company_id, c.phone_index, c.connection_type, c.process_name, c.status AS configured, c.status_reason, c.desired_state,
            coalesce(shown_state(c.process_name, s.status, s.proved_at, s.updated_at), 'absent') AS observed,
            coalesce(shown_detail(c.process_name, s.status, s.detail, s.proved_at, s.updated_at), '') AS detail,
-           s.proved_at, s.updated_at, coalesce(s.figures, '{}') AS figures
-    FROM phone_configs c LEFT JOIN phone_status s ON s.connection_id = c.id;
+           s.proved_at, s.updated_at, coalesce(s.figures, '{}') AS figures, coalesce(s.warning, '') AS warning, coalesce(s.facts, '{}') AS facts,
+           s.checked_at
+    FROM phone_configs c LEFT JOIN phone_status s ON s.connection_id = c.id WHERE c.status <> 'removed';

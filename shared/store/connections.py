@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from shared.states import MESSAGE_TRANSITIONS, MessageState, require_transition
 from shared.store.pool import Row, Transaction, json, storable
+
+REMOVED: Final = "connection_removed"
+"""Code of messages that failed because their connection was removed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +20,7 @@ class Connection:
 
     Attributes:
         account_id: the provider's name for it (Meta: phone number id). credentials: sealed, to be opened with the vault and the context
-            `credentials_context`. options: channel's own, for example limits.
+            `credentials_context`. options: channel's own, for example limits. waba_id: Meta's WhatsApp Business Account, where there is one.
     """
 
     id: int
@@ -30,6 +34,7 @@ class Connection:
     account_id: str
     credentials: str = field(repr=False)
     options: Mapping[str, Any]
+    waba_id: str = ""
 
 
 def credentials_context(company_id: str, phone_index: int) -> str:
@@ -132,3 +137,118 @@ def observe(
 def touch(transaction: Transaction, connection_ids: Iterable[int]) -> None:
     """Note that the provider was heard from about these connections just now."""
     transaction.execute("touch_connections", connection_ids=sorted(set(connection_ids)))
+
+
+def add_company(transaction: Transaction, company_id: str, *, name: str = "", in_doubt_policy: str | None = None) -> bool:
+    """Make a company. Returns False when there is one with this id, which stays as it is."""
+    return transaction.row("add_company", id=company_id, name=storable(name), in_doubt_policy=in_doubt_policy) is not None
+
+
+def companies(transaction: Transaction, *, after: str = "", most: int) -> list[Row]:
+    """Return companies with how many connections each has, by id, those after `after`."""
+    return transaction.rows("companies", after=after, most=most)
+
+
+def add(
+    transaction: Transaction,
+    *,
+    company_id: str,
+    connection_type: str,
+    phone_index: int | None = None,
+    account_id: str = "",
+    waba_id: str = "",
+    options: Mapping[str, Any] | None = None,
+) -> tuple[int, int] | None:
+    """Make a connection without credentials and return its id and index, None when the index is taken. `phone_index` None: the first that is free."""
+    row = transaction.row(
+        "add_connection",
+        company_id=company_id,
+        phone_index=phone_index,
+        connection_type=connection_type,
+        account_id=account_id,
+        waba_id=waba_id,
+        options=json(dict(options or {})),
+    )
+    return (row["id"], row["phone_index"]) if row else None
+
+
+def update(
+    transaction: Transaction,
+    connection_id: int,
+    *,
+    account_id: str | None = None,
+    waba_id: str | None = None,
+    credentials: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> bool:
+    """Change what is given (None: stays). `credentials` are sealed; `options` are merged, a null takes one away. Returns False when it is gone."""
+    row = transaction.row(
+        "update_connection",
+        id=connection_id,
+        account_id=account_id,
+        waba_id=waba_id,
+        credentials=credentials,
+        options=None if options is None else json(dict(options)),
+    )
+    return row is not None
+
+
+def account_in_use(transaction: Transaction, *, connection_type: str, account_id: str, but: int | None = None) -> bool:
+    """Return whether another connection than `but`, of whatever company, serves this account of the provider."""
+    return transaction.row("account_in_use", connection_type=connection_type, account_id=account_id, but=but) is not None
+
+
+def open_messages(transaction: Transaction, connection_id: int) -> int:
+    """Return how many messages of a connection are not finished: queued, being sent, or in doubt."""
+    return int(transaction.one("open_messages", id=connection_id)["messages"])
+
+
+def remove(transaction: Transaction, connection_id: int, reason: str) -> int | None:
+    """End a connection, wipe its credentials, and fail what waits there.
+
+    Its messages keep their history. What is being sent at this moment ends by itself; should it come back, `fail_leftovers` gets it.
+
+    Returns:
+        How many messages failed, None when the connection was gone already.
+    """
+    if transaction.row("remove_connection", id=connection_id, reason=reason) is None:
+        return None
+    return _fail_messages(transaction, connection_id)
+
+
+def fail_leftovers(transaction: Transaction) -> int:
+    """Fail what came back to removed connections, or was accepted while they were removed. Returns how many there were."""
+    return _fail_messages(transaction, None)
+
+
+def _fail_messages(transaction: Transaction, connection_id: int | None) -> int:
+    for state in (MessageState.QUEUED, MessageState.IN_DOUBT):
+        require_transition(MESSAGE_TRANSITIONS, state, MessageState.FAILED)
+    row = transaction.one("fail_messages_of_removed", id=connection_id, code=REMOVED, detail="the connection was removed before it was sent")
+    return int(row["messages"])
+
+
+def note_facts(transaction: Transaction, connection_id: int, facts: Mapping[str, Any], *, warning: str | None = None, checked: bool = False) -> None:
+    """Keep what the provider said about a connection; each fact replaces the one of its name.
+
+    Args:
+        facts: by name, for example `number` (quality, limits) and `token` (validity, expiry); never a secret. warning: what an operator should
+            act on, empty takes it back, None leaves it. checked: the connection was looked at just now.
+    """
+    transaction.execute("note_facts", connection_id=connection_id, facts=json(dict(facts)), warning=warning, checked=checked)
+
+
+def unchecked(transaction: Transaction, kind: str, *, older_s: float, operation: str, again_s: float, most: int) -> list[int]:
+    """Return (and lock) connections of a kind that were not looked at for `older_s` seconds and have no task `operation` younger than `again_s`."""
+    rows = transaction.rows("unchecked_connections", kind=kind, older_s=older_s, operation=operation, again_s=again_s, most=most)
+    return [row["id"] for row in rows]
+
+
+def sealed_credentials(transaction: Transaction, *, after: int = 0, most: int) -> list[Row]:
+    """Return (id, company_id, phone_index, credentials) of connections with ids after `after`, for sealing them anew."""
+    return transaction.rows("sealed_credentials", after=after, most=most)
+
+
+def replace_credentials(transaction: Transaction, connection_id: int, *, old: str, new: str) -> bool:
+    """Put `new` sealed credentials in the place of `old`. Returns False when somebody changed them meanwhile."""
+    return transaction.row("replace_credentials", id=connection_id, old=old, new=new) is not None

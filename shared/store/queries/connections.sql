@@ -16,36 +16,42 @@ SELECT id FROM companies WHERE id = %(id)s;
 -- Make a connection unless the company has one with this index; a new type, account or credential is taken over, options if they are given.
 INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name, account_id, credentials, options)
 VALUES (%(company_id)s, %(phone_index)s, %(connection_type)s, '', %(account_id)s, %(credentials)s, coalesce(%(options)s::jsonb, '{}'))
-ON CONFLICT (company_id, phone_index) DO UPDATE
+ON CONFLICT (company_id, phone_index) WHERE status <> 'removed' DO UPDATE
 SET connection_type = excluded.connection_type, account_id = excluded.account_id, credentials = excluded.credentials,
     options = coalesce(%(options)s::jsonb, phone_configs.options)
 RETURNING id;
 
 -- connection_by_index --
 -- One connection of a company.
-SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options
-FROM phone_configs WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s;
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id
+FROM phone_configs WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s AND status <> 'removed';
 
 -- connections_of_kind --
 -- Every connection that a process kind serves.
-SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options
-FROM phone_configs WHERE process_name = %(kind)s ORDER BY id;
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id
+FROM phone_configs WHERE process_name = %(kind)s AND status <> 'removed' ORDER BY id;
 
 -- connections_of_company --
 -- A company's connections with what is observed of them.
 SELECT c.id, c.phone_index, c.connection_type, c.process_name, c.status, c.status_reason, c.desired_state, c.account_id,
        coalesce(shown_state(c.process_name, s.status, s.proved_at, s.updated_at), 'absent') AS observed,
        coalesce(shown_detail(c.process_name, s.status, s.detail, s.proved_at, s.updated_at), '') AS detail,
-       coalesce(s.qr, '') AS qr, s.proved_at, s.last_event_at, s.updated_at AS observed_at
+       coalesce(s.qr, '') AS qr, s.proved_at, s.last_event_at, s.updated_at AS observed_at, c.waba_id, c.options, c.templates_synced_at,
+       coalesce(s.facts, '{}') AS facts, coalesce(s.warning, '') AS warning, s.checked_at
 FROM phone_configs c LEFT JOIN phone_status s ON s.connection_id = c.id
-WHERE c.company_id = %(company_id)s ORDER BY c.phone_index;
+WHERE c.company_id = %(company_id)s AND c.status <> 'removed' ORDER BY c.phone_index;
 
 -- connection_overview --
 -- Connections of all companies with what is observed of them, for operators.
-SELECT company_id, phone_index, connection_type, process_name, configured, status_reason, desired_state, observed, detail, proved_at, updated_at, figures
+SELECT company_id, phone_index, connection_type, process_name, configured, status_reason, desired_state, observed, detail, proved_at, updated_at, figures,
+       warning, facts, checked_at
 FROM connection_overview ORDER BY company_id, phone_index LIMIT %(most)s;
 
 -- wanted_kinds --
+-- Process kinds that some connection or task needs.
+SELECT process_name FROM phone_configs WHERE status <> 'removed'
+UNION SELECT process_name FROM tasks WHERE state IN ('queued', 'running') AND expires_at > now() ORDER BY process_name;
+
 -- Process kinds that some connection needs.
 SELECT DISTINCT process_name FROM phone_configs ORDER BY process_name;
 
@@ -71,3 +77,77 @@ INSERT INTO phone_status (connection_id, process_name, status, last_event_at)
 SELECT id, '', 'ready', now() FROM unnest(%(connection_ids)s::bigint[]) AS t(id) ORDER BY id
 ON CONFLICT (connection_id) DO UPDATE SET last_event_at = now()
 WHERE phone_status.last_event_at IS NULL OR phone_status.last_event_at < now() - interval '1 second';
+
+-- add_company --
+-- Make a company; one that is there stays as it is.
+INSERT INTO companies (id, name, in_doubt_policy) VALUES (%(id)s, %(name)s, %(in_doubt_policy)s) ON CONFLICT (id) DO NOTHING RETURNING id;
+
+-- companies --
+-- Every company with how many connections it has, by id.
+SELECT co.id, co.name, co.in_doubt_policy, co.created_at,
+       (SELECT count(*) FROM phone_configs c WHERE c.company_id = co.id AND c.status <> 'removed') AS connections
+FROM companies co WHERE co.id > %(after)s ORDER BY co.id LIMIT %(most)s;
+
+-- add_connection --
+-- Make a connection at an index, or at the first one that is free; no row when the index is taken.
+INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name, account_id, waba_id, options)
+SELECT %(company_id)s, coalesce(%(phone_index)s::int, (
+           SELECT min(free) FROM generate_series(0, 9999) AS g(free)
+           WHERE NOT EXISTS (SELECT FROM phone_configs c WHERE c.company_id = %(company_id)s AND c.phone_index = free AND c.status <> 'removed'))),
+       %(connection_type)s, '', %(account_id)s, %(waba_id)s, %(options)s
+ON CONFLICT (company_id, phone_index) WHERE status <> 'removed' DO NOTHING RETURNING id, phone_index;
+
+-- update_connection --
+-- Change what is given about a connection; options are merged, and those that are null go.
+UPDATE phone_configs
+SET account_id = coalesce(%(account_id)s, account_id), waba_id = coalesce(%(waba_id)s, waba_id), credentials = coalesce(%(credentials)s, credentials),
+    options = jsonb_strip_nulls(options || coalesce(%(options)s::jsonb, '{}'))
+WHERE id = %(id)s AND status <> 'removed' RETURNING id;
+
+-- account_in_use --
+-- The connection that serves a provider's account already, whoever owns it; inbound events could not be told apart.
+SELECT id, company_id, phone_index FROM phone_configs
+WHERE account_id = %(account_id)s AND account_id <> '' AND process_name = (SELECT process_name FROM connection_types WHERE connection_type = %(connection_type)s)
+  AND status <> 'removed' AND id IS DISTINCT FROM %(but)s LIMIT 1;
+
+-- open_messages --
+-- How many messages of a connection are not finished.
+SELECT count(*) AS messages FROM messages WHERE connection_id = %(id)s AND state IN ('queued', 'sending', 'in_doubt');
+
+-- remove_connection --
+-- End a connection: it sends nothing more, and its secrets are gone.
+UPDATE phone_configs SET status = 'removed', status_reason = %(reason)s, credentials = '', desired_state = 'logged_out'
+WHERE id = %(id)s AND status <> 'removed' RETURNING id;
+
+-- fail_messages_of_removed --
+-- Fail what still waits at removed connections; what is being sent at this moment is left to its end.
+WITH moved AS (
+    UPDATE messages m SET state = 'failed', held_at = NULL, error_code = %(code)s, error_detail = %(detail)s, updated_at = now()
+    FROM phone_configs c
+    WHERE c.id = m.connection_id AND c.status = 'removed' AND (%(id)s::bigint IS NULL OR c.id = %(id)s) AND m.state IN ('queued', 'in_doubt')
+    RETURNING m.id, m.attempt),
+noted AS (INSERT INTO message_events (message_id, state, attempt, code, detail) SELECT id, 'failed', attempt, %(code)s, %(detail)s FROM moved)
+SELECT count(*) AS messages FROM moved;
+
+-- note_facts --
+-- Keep what the provider said about a connection: given facts replace those of the same name.
+INSERT INTO phone_status (connection_id, process_name, status, facts, warning, checked_at)
+VALUES (%(connection_id)s, '', 'ready', %(facts)s, coalesce(%(warning)s, ''), CASE WHEN %(checked)s THEN now() END)
+ON CONFLICT (connection_id) DO UPDATE
+SET facts = phone_status.facts || excluded.facts, warning = coalesce(%(warning)s, phone_status.warning),
+    checked_at = coalesce(excluded.checked_at, phone_status.checked_at);
+
+-- unchecked_connections --
+-- Connections of a kind that were not looked at for so long, longest first.
+SELECT c.id FROM phone_configs c LEFT JOIN phone_status s ON s.connection_id = c.id
+WHERE c.process_name = %(kind)s AND c.status <> 'removed' AND (s.checked_at IS NULL OR s.checked_at < now() - make_interval(secs => %(older_s)s))
+  AND NOT EXISTS (SELECT FROM tasks t WHERE t.connection_id = c.id AND t.operation = %(operation)s AND t.created_at > now() - make_interval(secs => %(again_s)s))
+ORDER BY s.checked_at NULLS FIRST LIMIT %(most)s FOR UPDATE OF c SKIP LOCKED;
+
+-- sealed_credentials --
+-- Every connection's sealed credentials, by id.
+SELECT id, company_id, phone_index, credentials FROM phone_configs WHERE credentials <> '' AND status <> 'removed' AND id > %(after)s ORDER BY id LIMIT %(most)s;
+
+-- replace_credentials --
+-- Put newly sealed credentials in the place of exactly those that were read.
+UPDATE phone_configs SET credentials = %(new)s WHERE id = %(id)s AND credentials = %(old)s RETURNING id;

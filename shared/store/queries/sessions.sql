@@ -5,7 +5,7 @@ SELECT c.id, c.company_id, c.phone_index, c.connection_type, c.process_name, c.s
        coalesce(shown_detail(c.process_name, s.status, s.detail, s.proved_at, s.updated_at), '') AS detail,
        coalesce(s.qr, '') AS qr, s.proved_at, s.updated_at AS observed_at, coalesce(s.figures, '{}') AS figures
 FROM phone_configs c LEFT JOIN phone_status s ON s.connection_id = c.id
-WHERE c.company_id = %(company_id)s ORDER BY c.phone_index;
+WHERE c.company_id = %(company_id)s AND c.status <> 'removed' ORDER BY c.phone_index;
 
 -- session_states --
 -- How many browser sessions should be what and are what, for health pages.
@@ -14,7 +14,8 @@ SELECT desired_state, observed, count(*) AS sessions FROM connection_overview WH
 -- want_session --
 -- Say what a browser session should be, and note it when that is news.
 WITH known AS (
-    SELECT id, desired_state FROM phone_configs WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s FOR UPDATE),
+    SELECT id, desired_state FROM phone_configs
+    WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s AND status <> 'removed' FOR UPDATE),
 noted AS (
     INSERT INTO session_events (connection_id, event, detail)
     SELECT id, 'wanted', %(desired_state)s FROM known WHERE desired_state <> %(desired_state)s)
