@@ -7,7 +7,7 @@ from typing import Final
 
 from shared.logs import logger
 from shared.process.metrics import Metrics
-from shared.store import retention
+from shared.store.retention import TABLES
 from shared.store.store import Store
 
 log = logger(__name__)
@@ -33,10 +33,10 @@ class Retention:
         """Delete everything that is old enough now. Raises `StoreUnavailable`; the next round goes on."""
         if not self._age_s:
             return
-        for table in retention.TABLES:
+        for table, prune in TABLES.items():
             deleted, after = 0, 0
             while True:
-                batch = await self._store.call(retention.prune, table, age_s=self._age_s, after=after, most=self._most)
+                batch = await self._store.call(prune, age_s=self._age_s, after=after, most=self._most)
                 deleted += batch.deleted
                 self._deleted.labels(table).inc(batch.deleted)
                 if batch.after is None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from shared.store.pool import Transaction
-
-TABLES: Final = {"process_metrics": "prune_metrics", "process_events": "prune_process_events", "inbound_journal": "prune_journal"}
-"""What grows for ever and is kept for a time only, each with its statement. Messages and their history are not among it."""
+from shared.store.pool import Row, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +20,28 @@ class Batch:
     after: int | None
 
 
-def prune(transaction: Transaction, table: str, *, age_s: float, after: int, most: int) -> Batch:
-    """Look at the next `most` rows of one of `TABLES` with ids beyond `after`, and delete those older than `age_s` seconds.
+def prune_metrics(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
+    """Look at the next `most` figures of processes with ids beyond `after`, and delete those older than `age_s` seconds.
 
     Rows are looked at in the order in which they were written, so that neither an index on their time nor the young ones are read.
     """
-    row = transaction.one(TABLES[table], age_s=age_s, after=after, most=most)
+    return _batch(transaction.one("prune_metrics", age_s=age_s, after=after, most=most), most)
+
+
+def prune_events(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
+    """As `prune_metrics`, for what the orchestrator saw."""
+    return _batch(transaction.one("prune_process_events", age_s=age_s, after=after, most=most), most)
+
+
+def prune_journal(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
+    """As `prune_metrics`, for raw inbound events; those that wait, or could not be read, stay."""
+    return _batch(transaction.one("prune_journal", age_s=age_s, after=after, most=most), most)
+
+
+TABLES: Final = {"process_metrics": prune_metrics, "process_events": prune_events, "inbound_journal": prune_journal}
+"""What grows for ever and is kept for a time only. Messages and their history are not among it."""
+
+
+def _batch(row: Row, most: int) -> Batch:
     goes_on = row["looked"] == most and row["all_old"]
     return Batch(deleted=row["deleted"], after=row["last"] if goes_on else None)

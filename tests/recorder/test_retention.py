@@ -77,7 +77,7 @@ def test_what_is_young_is_not_even_read(database_url: str) -> None:
     fill(database_url)
     store = open_store(database_url)
     try:
-        batches = [store.run(retention.prune, "process_metrics", age_s=30 * 86400.0, after=after, most=2) for after in (0, 2)]
+        batches = [store.run(retention.prune_metrics, age_s=30 * 86400.0, after=after, most=2) for after in (0, 2)]
     finally:
         store.close()
     assert batches == [retention.Batch(deleted=2, after=2), retention.Batch(deleted=1, after=None)]
