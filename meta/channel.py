@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from meta import errors, payloads
+from meta import media as uploading
 from meta.accounts import Account, Accounts, Unusable
 from meta.errors import Accepted, Kind, Reading, Refusal, Scope, Unclear, WaitLaw
 from meta.graph import Answer, Graph, Unwritten
+from meta.media import Uploaded, Uploads
 from meta.throttle import Throttle
-from shared.clock import monotonic
+from shared import content
+from shared.clock import monotonic, utc_now
 from shared.delivery.channel import RecordToken
 from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.process.metrics import Metrics
-from shared.store import connections, inbound
+from shared.store import connections, inbound, pauses
 from shared.store.messages import Doubt
 from shared.store.pool import Transaction
 from shared.store.store import Store
@@ -34,6 +39,14 @@ _LAG_S: Final = 1.0
 """Webhooks that wait longer than this to be read may hold the proof: until then silence proves nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A body to post, and the uploads that it names."""
+
+    body: bytes
+    uploads: Mapping[str, Uploaded]
+
+
 class MetaChannel:
     """Sends through the Graph API and 360dialog.
 
@@ -43,10 +56,11 @@ class MetaChannel:
 
     token_at_claim = True
 
-    def __init__(self, store: Store, accounts: Accounts, graph: Graph, metrics: Metrics, *, kind: str, window_s: float) -> None:
-        self._store, self._accounts, self._graph, self._kind, self._window_s = store, accounts, graph, kind, window_s
+    def __init__(self, store: Store, accounts: Accounts, graph: Graph, uploads: Uploads, metrics: Metrics, *, kind: str, window_s: float) -> None:
+        self._store, self._accounts, self._graph, self._uploads = store, accounts, graph, uploads
+        self._kind, self._window_s = kind, window_s
         self._throttle = Throttle()
-        self._call_seconds = metrics.histogram("meta_call_seconds", "Time of one send call to a provider, from request to answer.", ("connection_type",))
+        self._call_seconds = metrics.histogram("meta_call_seconds", "Time of one send call to a provider, from request to answer.", ("connection_type", "type"))
         self._refusals = metrics.counter("meta_refusals", "Sends that a provider refused, by its code.", ("connection_type", "code"))
         self._failures = metrics.counter("meta_transport_failures", "Calls without an answer that proves anything.", ("connection_type", "code"))
         self.api_errors = 0
@@ -63,22 +77,36 @@ class MetaChannel:
         if (wait_s := self._throttle.remaining_s(*_keys(message))) > 0:
             return Retry(code="throttled", detail="the provider asked to wait", after_s=wait_s, counts=False)
         try:
-            body = payloads.build(message)
+            prepared = await self._prepared(account, message, by)
         except payloads.PayloadRefused as refused:
             return Dead(code=refused.code, detail=str(refused))
+        return await self._post(account, message, prepared, record_token, by) if isinstance(prepared, _Prepared) else prepared
+
+    async def _prepared(self, account: Account, message: OutboundMessage, by: float) -> _Prepared | Outcome:
+        """Return what is to be posted, with its files at the provider; or the outcome, when there is nothing to post. Raises `PayloadRefused`."""
+        if (lasts_s := content.SHORT_LIVED.get(message.type)) and (utc_now() - message.created_at).total_seconds() > lasts_s:
+            return Dead(code="expired", detail=f"it would mean nothing after {lasts_s:g} s")
+        files = payloads.files(message)
+        uploads = await self._uploads.ids(account, message, files, by) if files else {}
+        if not isinstance(uploads, Mapping):
+            return await self._not_uploaded(message, uploads)
+        return _Prepared(payloads.build(message, {sha256: one.provider_id for sha256, one in uploads.items()}), uploads)
+
+    async def _post(self, account: Account, message: OutboundMessage, prepared: _Prepared, record_token: RecordToken, by: float) -> Outcome:
         started = monotonic()
-        reply = await self._graph.post(account.endpoint, body, by, partial(record_token, message.token))
+        reply = await self._graph.post(account.endpoint, prepared.body, by, partial(record_token, message.token))
         if isinstance(reply, Answer):
-            self._call_seconds.labels(message.connection_type).observe(monotonic() - started)
-            return await self._of_reading(message, errors.read(reply))
+            self._call_seconds.labels(message.connection_type, message.type).observe(monotonic() - started)
+            reading = errors.read(reply, _done if message.type in content.HARMLESS_TWICE else None)
+            return await self._of_reading(message, reading, prepared.uploads)
         if isinstance(reply, Unwritten):
-            # nobody was asked, so no attempt is spent: an outage of the provider must not make dead letters of what was accepted
-            wait_s = self._throttle.refused(_keys(message)[1], _UNREACHABLE)
-            return self._failed(message, Retry(code="connection_failed", detail=reply.reason, after_s=wait_s, counts=False))
-        return self._failed(message, InDoubt(code="no_answer", detail=reply.reason))
+            return self._unreachable(message, reply.reason)
+        return self._unknown(message, "no_answer", reply.reason)
 
     async def look_up(self, doubt: Doubt) -> Outcome | None:
         """See `Channel.look_up`: proof comes by webhook, so all that can be found here is evidence of the contrary. Raises `StoreUnavailable`."""
+        if doubt.message.type in content.HARMLESS_TWICE:
+            return Retry(code="harmless_twice", detail="doing it again changes nothing", after_s=0.0, counts=False)
         if doubt.doubt_s < self._window_s:
             return None
         account = await self._accounts.find(doubt.message.connection_id)
@@ -92,13 +120,38 @@ class MetaChannel:
             return None
         return Retry(code="not_sent", detail="webhooks are alive and silent about it", after_s=0.0, counts=False)
 
-    async def _of_reading(self, message: OutboundMessage, reading: Reading) -> Outcome:
+    async def _of_reading(self, message: OutboundMessage, reading: Reading, uploads: Mapping[str, Uploaded]) -> Outcome:
         if isinstance(reading, Accepted):
             self._throttle.passed(*_keys(message))
-            return Sent(provider_id=reading.provider_id)
+            return Sent(provider_id="" if message.type in content.HARMLESS_TWICE else reading.provider_id)
         if isinstance(reading, Unclear):
-            return self._failed(message, InDoubt(code=reading.code, detail=reading.detail))
+            return self._unknown(message, reading.code, reading.detail)
+        if reading.code in errors.FORGOTTEN and uploads and await self._uploads.forget(message.connection_id, uploads):
+            log.info("media_forgotten", message_id=message.id, connection_id=message.connection_id, code=reading.code)
+            return Retry(code=reading.code, detail=reading.detail, after_s=0.0, counts=False)
         return await self._refused(message, reading)
+
+    async def _not_uploaded(self, message: OutboundMessage, result: uploading.Refused | Retry | Dead) -> Outcome:
+        """Return what it means for a message that its file has no id. Nothing of the message has left."""
+        match result:
+            case uploading.Refused(reading=Refusal() as refusal):
+                return await self._refused(message, refusal)
+            case uploading.Refused(reading=reading):
+                code, detail = (reading.code, reading.detail) if isinstance(reading, Unclear) else ("answer_unreadable", "")
+                return self._failed(message, Retry(code=f"upload_{code}", detail=detail))
+            case Retry(code="connection_failed"):
+                return self._unreachable(message, result.detail)
+            case Retry() | Dead():
+                return result
+
+    def _unreachable(self, message: OutboundMessage, reason: str) -> Outcome:
+        # nobody was asked, so no attempt is spent: an outage of the provider must not make dead letters of what was accepted
+        wait_s = self._throttle.refused(_keys(message)[1], _UNREACHABLE)
+        return self._failed(message, Retry(code="connection_failed", detail=reason, after_s=wait_s, counts=False))
+
+    def _unknown(self, message: OutboundMessage, code: str, detail: str) -> Outcome:
+        """Return the outcome of a call that may have been carried out."""
+        return self._failed(message, Retry(code=code, detail=detail) if message.type in content.HARMLESS_TWICE else InDoubt(code=code, detail=detail))
 
     async def _refused(self, message: OutboundMessage, refusal: Refusal) -> Outcome:
         self.api_errors += 1
@@ -115,22 +168,32 @@ class MetaChannel:
                 wait_s = self._throttle.refused(chat if rule.wait.scope is Scope.CHAT else connection, rule.wait, refusal.told_s)
                 return Retry(code=code, detail=detail, after_s=wait_s, counts=False)
             case Kind.PAUSE:
-                await self._pause(message.connection_id, f"{code}: {rule.meaning}")
+                await self._pause(message.connection_id, f"{code}: {rule.meaning}", rule.pause_s and max(rule.pause_s, refusal.told_s or 0.0))
                 return Retry(code=code, detail=detail, after_s=_HELD_S, counts=False)
 
-    async def _pause(self, connection_id: int, reason: str) -> None:
+    async def _pause(self, connection_id: int, reason: str, for_s: float | None) -> None:
         try:
-            if await self._store.call(connections.pause, connection_id, reason):
-                log.warning("connection_paused", connection_id=connection_id, reason=reason)
+            if for_s is None:
+                shown = reason if await self._store.call(connections.pause, connection_id, reason) else ""
+            else:
+                shown = await self._store.call(pauses.pause_for, connection_id, reason, for_s)
         except StoreUnavailable as error:
             # the message comes back and is refused again: then it is tried once more
             log.warning("pause_not_written", connection_id=connection_id, reason=str(error))
+        else:
+            if shown:
+                log.warning("connection_paused", connection_id=connection_id, reason=shown)
 
     def _failed(self, message: OutboundMessage, outcome: Retry | InDoubt) -> Outcome:
         self.api_errors += 1
         self._failures.labels(message.connection_type, outcome.code).inc()
         log.info("call_failed", message_id=message.id, connection_id=message.connection_id, code=outcome.code, reason=outcome.detail)
         return outcome
+
+
+def _done(body: Mapping[str, Any]) -> str:
+    """Return whether an answer that names no message says yes."""
+    return "done" if body.get("success") is True else ""
 
 
 def _keys(message: OutboundMessage) -> tuple[tuple[int, str], int]:

@@ -7,8 +7,8 @@ says so: a bare 5xx may come from something in between after the message was tak
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
@@ -24,7 +24,7 @@ class Kind(StrEnum):
     THROTTLE = "throttle"
     """Not taken because of a limit that passes by itself: wait by the code's own law, and do not count the attempt."""
     PAUSE = "pause"
-    """Nothing of this connection can be sent until somebody acts: hold its queue."""
+    """Nothing of this connection can be sent until somebody acts, or for hours: hold its queue."""
     DEAD = "dead"
     """Trying again cannot help."""
 
@@ -48,19 +48,24 @@ class WaitLaw:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row of the table. `wait` is for throttles; `after_s` is a provider's fixed wait for a retry, None leaves it to the retry law."""
+    """One row of the table.
+
+    Attributes:
+        wait: for throttles. after_s: a provider's fixed wait for a retry; None leaves it to the retry law. pause_s: for how long a connection is paused;
+            None: until somebody resumes it.
+    """
 
     kind: Kind
     meaning: str
     wait: WaitLaw = WaitLaw(base_s=1, growth=2, cap_s=60)
     after_s: float | None = None
+    pause_s: float | None = None
 
 
 _HOUR_S: Final = 3600.0
 _THROUGHPUT: Final = WaitLaw(base_s=1, growth=2, cap_s=60)
 _CALLS: Final = WaitLaw(base_s=60, growth=2, cap_s=_HOUR_S)
 _MAINTENANCE: Final = WaitLaw(base_s=15, growth=2, cap_s=60)
-_SPAM: Final = WaitLaw(base_s=4 * _HOUR_S, growth=2, cap_s=24 * _HOUR_S)
 _PAIR: Final = WaitLaw(base_s=1, growth=4, cap_s=300, scope=Scope.CHAT)
 
 
@@ -72,8 +77,8 @@ def _throttle(meaning: str, wait: WaitLaw) -> Rule:
     return Rule(Kind.THROTTLE, meaning, wait=wait)
 
 
-def _pause(meaning: str) -> Rule:
-    return Rule(Kind.PAUSE, meaning)
+def _pause(meaning: str, for_s: float | None = None) -> Rule:
+    return Rule(Kind.PAUSE, meaning, pause_s=for_s)
 
 
 def _dead(meaning: str) -> Rule:
@@ -117,7 +122,7 @@ RULES: Final[Mapping[int, Rule]] = {
     131044: _dead("payment for calling"),
     131045: _dead("registration or certificate: register the number"),
     131047: _dead("more than 24 hours since the user wrote: use a template"),
-    131048: _throttle("spam rate limit: quality of the number", _SPAM),
+    131048: _pause("spam rate limit: quality of the number", for_s=4 * _HOUR_S),
     131049: _dead("held back by Meta for engagement (marketing); not before 24 hours"),
     131050: _dead("the user stopped marketing messages"),
     131051: _dead("message type not supported"),
@@ -157,11 +162,31 @@ RULES: Final[Mapping[int, Rule]] = {
     136024: _dead("verification code cannot be requested"),
     136025: _dead("verification code wrong"),
     137000: _dead("identity hash mismatch: check, then send without the hash"),
+    2494100: _throttle("the number is in maintenance", _MAINTENANCE),
 }
 """Every code that concerns sending, and those of neighbouring calls that may stray into it."""
 
-RULE_RANGES: Final[tuple[tuple[range, Rule], ...]] = ((range(200, 300), _dead("permission")),)
+RULE_RANGES: Final[tuple[tuple[range, Rule], ...]] = (
+    (range(200, 300), _dead("permission")),
+    (range(131200, 131300), _dead("groups")),
+    (range(138000, 139000), _dead("calling")),
+    (range(139000, 140000), _dead("flows or the block list")),
+    (range(147001, 147006), _dead("usernames")),
+    (range(2388000, 2389000), _dead("templates or migration")),
+    (range(2593107, 2593109), _dead("limit of synchronisations")),
+)
 """Families of codes that mean the same; a row of `RULES` wins."""
+
+TOKEN_SUBCODES: Final[Mapping[int, str]] = {
+    458: "the app was removed",
+    459: "the user must pass a check at Facebook",
+    460: "the password was changed",
+    463: "the token has expired",
+    464: "the user is not confirmed",
+    467: "the token was made invalid",
+    492: "the user lost the role on the account",
+}
+"""What a subcode of 190 says about the token."""
 
 STATUS_RULES: Final[Mapping[int, Rule]] = {
     401: _pause("the key or token was not accepted"),
@@ -178,6 +203,10 @@ _UNKNOWN_DEAD: Final = _dead("unknown code, refused")
 _UNKNOWN_RETRY: Final = _retry("unknown code, said to pass")
 _REDIRECTED: Final = _retry("the address answers with a redirect")
 _DETAIL_MOST: Final = 300
+_TOKEN: Final = 190
+
+FORGOTTEN: Final = frozenset({"100", "131009", "131052", "131053"})
+"""Codes with which a message is refused whose file the provider does not keep any more; each has other causes too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,14 +238,18 @@ class Unclear:
     detail: str = ""
 
 
-def read(answer: Answer) -> Accepted | Refusal | Unclear:
-    """Return what an HTTP answer to a send says."""
+def read(answer: Answer, named: Callable[[Mapping[str, Any]], str] | None = None) -> Accepted | Refusal | Unclear:
+    """Return what an HTTP answer says.
+
+    Args:
+        named: finds the provider's id in the body of an answer that says yes, "" when there is none; None: the id of a message that was sent.
+    """
     body = _parsed(answer.body)
     error, own = body.get("error"), body.get("meta")
     if isinstance(error, Mapping):
         return _of_error(answer, error)
     if 200 <= answer.status < 300:
-        provider_id = _message_id(body)
+        provider_id = (named or _message_id)(body)
         return Accepted(provider_id) if provider_id else Unclear("answer_unreadable", f"HTTP {answer.status} without a message id")
     if answer.status >= 500:
         return Unclear(f"http_{answer.status}", _words(own) if isinstance(own, Mapping) else "")
@@ -246,7 +279,10 @@ def _of_error(answer: Answer, error: Mapping[str, Any]) -> Refusal | Unclear:
         if answer.status >= 500 or answer.status < 300:
             return Unclear(f"http_{answer.status}", detail)
         return Refusal(f"http_{answer.status}", STATUS_RULES.get(answer.status, _UNKNOWN_DEAD), detail, _told_s(answer.headers))
-    return Refusal(str(code), rule_of(code, status=answer.status, transient=error.get("is_transient") is True), detail, _told_s(answer.headers))
+    rule = rule_of(code, status=answer.status, transient=error.get("is_transient") is True)
+    if code == _TOKEN and (why := TOKEN_SUBCODES.get(_whole(error.get("error_subcode")) or 0)):
+        rule = replace(rule, meaning=f"{rule.meaning}: {why}")
+    return Refusal(str(code), rule, detail, _told_s(answer.headers))
 
 
 def describe(words: object, *, subcode: object = None, trace: object = None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -16,6 +16,8 @@ _KEEPALIVE_S: Final = 15.0
 """Idle connections are closed by us before the other side would: a request that meets a connection being closed is in doubt for nothing."""
 _DNS_S: Final = 60
 _LONGEST_ANSWER: Final = 256 * 1024
+
+_NONE: Final[Mapping[str, str]] = {}
 
 TRANSPORT_FAILURES: Final[tuple[type[BaseException], ...]] = (aiohttp.ClientError, ConnectionError, TimeoutError)
 """What a network may do to us at any time: connection refused or cut, no answer in time, an answer that is no HTTP."""
@@ -69,6 +71,10 @@ class _Progress:
         self.may_be_written = True
 
 
+async def _nothing() -> None:
+    """Note nothing: whether a call that sends nothing was written is nobody's concern."""
+
+
 async def _begin(_session: aiohttp.ClientSession, context: Any, _parameters: Any) -> None:
     # called with the connection in hand, before the headers are written; an error here closes the connection and nothing leaves
     await context.trace_request_ctx.begin()
@@ -112,6 +118,34 @@ class Graph:
             return Unwritten(type(error).__name__)
         except TRANSPORT_FAILURES as error:
             # the error's text may hold the address; its class says what happened
+            reason = type(error).__name__
+            return Unanswered(reason) if progress.may_be_written else Unwritten(reason)
+
+    async def call(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        by: float,
+        *,
+        data: bytes | AsyncIterable[bytes] | None = None,
+        params: Mapping[str, str] = _NONE,
+    ) -> Reply:
+        """Make any other call: one that sends nothing to anybody. Never raises for what the network does.
+
+        Args:
+            headers: with Content-Type, and Content-Length when `data` comes in pieces. by: as for `post`.
+        """
+        progress = _Progress(_nothing)
+        try:
+            async with (
+                asyncio.timeout(left(by)),
+                self._session.request(method, url, data=data, params=params, headers=headers, allow_redirects=False, trace_request_ctx=progress) as response,
+            ):
+                return Answer(response.status, await _read(response), response.headers)
+        except UnicodeError as error:
+            return Unwritten(type(error).__name__)
+        except TRANSPORT_FAILURES as error:
             reason = type(error).__name__
             return Unanswered(reason) if progress.may_be_written else Unwritten(reason)
 

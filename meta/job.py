@@ -15,11 +15,13 @@ from typing import Final
 from meta.accounts import Accounts
 from meta.channel import MetaChannel
 from meta.graph import Graph
+from meta.media import Uploads
 from shared import logs
 from shared.clock import left, monotonic
 from shared.delivery import retry_law
 from shared.errors import StoreUnavailable
 from shared.kinds import kind_named
+from shared.media.storage import open_storage
 from shared.messages import OutboundMessage, Outcome, Retry
 from shared.process.metrics import Metrics
 from shared.queues.hints import JOB_TIMEOUT_S
@@ -60,10 +62,11 @@ class _Delivery:
         settings, metrics = self._settings, Metrics()
         identity = ChildEnvironment(process_name=KIND.name, process_incarnation=self._incarnation)
         store = Store.open(settings, identity, limit=2)
-        graph = Graph(connections=1)
+        graph, storage = Graph(connections=1), open_storage(settings)
+        uploads = Uploads(store, storage, graph, metrics)
         try:
             accounts = Accounts(store, Vault.from_settings(settings), settings, KIND, incarnation=self._incarnation)
-            channel = MetaChannel(store, accounts, graph, metrics, kind=KIND.name, window_s=settings.in_doubt_window_s)
+            channel = MetaChannel(store, accounts, graph, uploads, metrics, kind=KIND.name, window_s=settings.in_doubt_window_s)
             message = await self._claim(store, ids=[row_id])
             while message is not None:
                 await self._send(store, channel, message)
@@ -71,7 +74,9 @@ class _Delivery:
                 has_time = left(self._by) > self._send_s
                 message = await self._claim(store, chats=[(message.connection_id, message.chat_id)]) if has_time else None
         finally:
+            await uploads.close()
             await graph.close()
+            await storage.close()
             store.close()
 
     async def _claim(self, store: Store, *, ids: Sequence[int] = (), chats: Sequence[tuple[int, str]] = ()) -> OutboundMessage | None:

@@ -12,6 +12,8 @@ from meta.accounts import Accounts
 from meta.channel import MetaChannel
 from meta.graph import Graph
 from meta.journal import Journal
+from meta.media import Uploads
+from meta.pauses import resume_when_due
 from meta.processor import BEAT_LIMIT_S, Processor
 from meta.severity import classify
 from meta.webhooks import Webhooks
@@ -19,6 +21,7 @@ from shared.clock import left
 from shared.delivery.consumer import Consumer
 from shared.errors import StoreUnavailable
 from shared.logs import logger
+from shared.media.storage import open_storage
 from shared.process.room import Child, Room, Severity
 from shared.secrets import Vault
 
@@ -41,7 +44,9 @@ class MetaRoom:
         self._child, settings, kind = child, child.settings, child.kind
         self._accounts = Accounts(child.store, vault, settings, kind, incarnation=child.identity.process_incarnation)
         self._graph = Graph(connections=settings.meta_in_flight)
-        self._channel = MetaChannel(child.store, self._accounts, self._graph, child.metrics, kind=kind.name, window_s=settings.in_doubt_window_s)
+        self._storage = open_storage(settings)
+        self._uploads = Uploads(child.store, self._storage, self._graph, child.metrics)
+        self._channel = MetaChannel(child.store, self._accounts, self._graph, self._uploads, child.metrics, kind=kind.name, window_s=settings.in_doubt_window_s)
         self._consumer = Consumer(child, self._channel, in_flight=settings.meta_in_flight, send_s=settings.meta_send_s, retry_base_s=settings.retry_base_meta_s)
         self._processor = Processor(child.store, self._accounts, child.metrics, kind=kind.name)
         self._journal = Journal(child.store, kind.name, self._processor.wake)
@@ -58,6 +63,7 @@ class MetaRoom:
             await self._accounts.refresh()
         except StoreUnavailable as error:
             log.info("accounts_not_refreshed", reason=str(error))
+        self._child.spawn(resume_when_due(self._child.store, self._child.kind.name), "resumes")
         self._child.spawn(self._accounts.run(self._child.beats.loop("accounts", _ACCOUNTS_BEAT_S)), "accounts")
         for task in self._journal.start():
             self._child.watch(task)
@@ -80,7 +86,9 @@ class MetaRoom:
             self._child.beats.forget(loop)
         await self._journal.close()
         await self._consumer.close()
+        await self._uploads.close()
         await self._graph.close()
+        await self._storage.close()
 
     def readiness(self) -> Mapping[str, str]:
         """Connections must have been read once; a provider that is away makes nobody unready."""

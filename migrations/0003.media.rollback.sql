@@ -1,2 +1,2 @@
--- Back to messages without files; the files themselves stay where they are stored.
-DROP TABLE media_uploads, media_files;
+-- Back to messages without files; the files themselves stay where they are stored. Pauses then end by hand only.
+DROP TABLE timed_pauses, media_uploads, media_files;

@@ -1,4 +1,4 @@
--- Files of messages: what is in storage, and what providers call it.
+-- Files of messages: what is in storage, and what providers call it. And pauses that end by themselves.
 
 -- One row for each file of a company; the bytes lie in storage under the same two names.
 CREATE TABLE media_files (
@@ -22,4 +22,11 @@ CREATE TABLE media_uploads (
     provider_id   text NOT NULL,
     uploaded_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (connection_id, sha256, mimetype)
+);
+
+-- Pauses that end by themselves: of a connection that its provider holds for hours. The reason says which pause it is: another one is left alone.
+CREATE TABLE timed_pauses (
+    connection_id bigint PRIMARY KEY REFERENCES phone_configs ON DELETE CASCADE,
+    reason        text NOT NULL,
+    resume_at     timestamptz NOT NULL
 );

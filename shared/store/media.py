@@ -25,6 +25,14 @@ class StoredFile:
     used_at: datetime
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upload:
+    """What a provider calls a file, and for how long it has it (seconds)."""
+
+    provider_id: str
+    age_s: float
+
+
 def remember(transaction: Transaction, company_id: str, sha256: str, *, size: int, mimetype: str, filename: str = "") -> None:
     """Note a file that was put into storage; one that is known keeps its first name and kind unless they are given anew."""
     transaction.execute("remember_file", company_id=company_id, sha256=sha256, size=size, mimetype=mimetype, filename=storable(filename)[:_FILENAME_MOST])
@@ -36,10 +44,10 @@ def find(transaction: Transaction, company_id: str, sha256: str) -> StoredFile |
     return StoredFile(**row) if row else None
 
 
-def uploaded(transaction: Transaction, connection_id: int, sha256: str, mimetype: str) -> str | None:
+def uploaded(transaction: Transaction, connection_id: int, sha256: str, mimetype: str) -> Upload | None:
     """Return the provider's id of a file that was uploaded for a connection and is still kept there, None when it must be uploaded."""
     row = transaction.row("find_upload", connection_id=connection_id, sha256=sha256, mimetype=mimetype, days=UPLOAD_DAYS)
-    return str(row["provider_id"]) if row else None
+    return Upload(**row) if row else None
 
 
 def remember_upload(transaction: Transaction, connection_id: int, sha256: str, mimetype: str, provider_id: str) -> None:

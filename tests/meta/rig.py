@@ -11,10 +11,12 @@ from typing import Any, Final, TypeVar
 from meta.accounts import Accounts
 from meta.channel import MetaChannel
 from meta.graph import Graph
+from meta.media import Uploads
 from meta.processor import Processor
 from shared.clock import monotonic
 from shared.errors import Fenced
 from shared.kinds import kind_named
+from shared.media.storage import open_storage
 from shared.messages import OutboundMessage, Outcome
 from shared.process.metrics import Metrics
 from shared.secrets import Vault
@@ -56,7 +58,9 @@ class Rig:
         self.metrics = Metrics()
         self.accounts = Accounts(self.store, self.vault, settings, KIND, incarnation="test")
         self.graph = Graph(connections=50)
-        self.channel = MetaChannel(self.store, self.accounts, self.graph, self.metrics, kind=KIND.name, window_s=settings.in_doubt_window_s)
+        self.storage = open_storage(settings)
+        self.uploads = Uploads(self.store, self.storage, self.graph, self.metrics)
+        self.channel = MetaChannel(self.store, self.accounts, self.graph, self.uploads, self.metrics, kind=KIND.name, window_s=settings.in_doubt_window_s)
         self.processor = Processor(self.store, self.accounts, self.metrics, kind=KIND.name)
 
     def message(self, row_id: int = 1, *, phone_index: int = DIRECT, chat: str = "15550100200", **fields: Any) -> OutboundMessage:
@@ -97,6 +101,7 @@ async def rig(settings: Settings) -> AsyncIterator[Rig]:
     try:
         yield made
     finally:
+        await made.uploads.close()
         await made.graph.close()
         made.store.close()
 

@@ -12,8 +12,8 @@ from meta.graph import Answer
 from tests.support.environment import REPOSITORY
 
 RETRY = {1, 2, 131000, 131016, 133004, 133015}
-THROTTLE = {4, 17, 32, 341, 613, 80007, 130429, 131048, 131056, 131057}
-PAUSE = {0, 104, 190, 368, 131031, 131042}
+THROTTLE = {4, 17, 32, 341, 613, 80007, 130429, 131056, 131057, 2494100}
+PAUSE = {0, 104, 190, 368, 131031, 131042, 131048}
 
 
 def answer(status: int, body: Any, **headers: str) -> Reading:
@@ -43,7 +43,7 @@ def test_the_sets_name_no_code_that_is_not_in_the_table() -> None:
 def test_waits_of_throttles() -> None:
     assert (RULES[131056].wait.base_s, RULES[131056].wait.growth, RULES[131056].wait.scope) == (1, 4, Scope.CHAT)
     assert RULES[130429].wait.scope is Scope.CONNECTION
-    assert RULES[131048].wait.base_s >= 3600
+    assert {code: rule.pause_s for code, rule in RULES.items() if rule.pause_s} == {131048: 4 * 3600}, "the others wait for somebody"
     assert RULES[4].wait.base_s >= 60
     assert RULES[133015].after_s == 300
 
@@ -57,6 +57,7 @@ def test_waits_of_throttles() -> None:
         (131026, 500, {"is_transient": True}, Kind.DEAD),
         (200, 403, {}, Kind.DEAD),
         (299, 500, {}, Kind.DEAD),
+        *((code, 400, {}, Kind.DEAD) for code in (131204, 138006, 139000, 147003, 2388093, 2593107)),
         ("190", 401, {}, Kind.PAUSE),
     ],
 )
@@ -129,6 +130,21 @@ def test_waits_that_the_headers_ask_for(headers: dict[str, str], told_s: float |
 
 def test_unknown_codes_without_context_are_dead() -> None:
     assert rule_of(138000).kind is Kind.DEAD
+
+
+@pytest.mark.parametrize(("subcode", "word"), [(458, "app"), (463, "expired"), (467, "invalid"), (492, "role")])
+def test_a_dead_token_says_why(subcode: int, word: str) -> None:
+    refusal = error(190, 401, error_subcode=subcode)
+    assert refusal.rule.kind is Kind.PAUSE
+    assert word in refusal.rule.meaning
+    assert f"subcode {subcode}" in refusal.detail
+
+
+@pytest.mark.parametrize("body", [{"success": True}, {"success": False}, {"success": "yes"}, {}, b""])
+def test_an_answer_to_what_is_no_message(body: Any) -> None:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    reading = read(Answer(200, raw, {}), lambda parsed: "done" if parsed.get("success") is True else "")
+    assert isinstance(reading, Accepted if body == {"success": True} else Unclear)
 
 
 def test_the_document_says_what_the_table_says() -> None:

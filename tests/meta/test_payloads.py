@@ -68,7 +68,7 @@ def test_any_text_makes_json(body: str) -> None:
         ({"chat_id": "120363@g.us"}, "invalid_recipient"),
         ({"chat_id": "12@lid"}, "invalid_recipient"),
         ({"chat_id": ""}, "invalid_recipient"),
-        ({"type": "image", "content": {"url": "x"}}, "unsupported_type"),
+        ({"type": "forward", "content": {"target": "wamid.X"}}, "unsupported_type"),
         ({"content": {}}, "invalid_content"),
         ({"content": {"body": ""}}, "invalid_content"),
         ({"content": {"body": 5}}, "invalid_content"),

@@ -16,14 +16,14 @@ DELETE FROM media_files f
 USING (SELECT company_id, sha256 FROM media_files
        WHERE used_at < now() - make_interval(secs => %(days)s * 86400)
          AND NOT EXISTS (SELECT FROM messages m WHERE m.company_id = media_files.company_id AND m.state IN ('queued', 'sending', 'in_doubt')
-                                                  AND m.content -> 'media' ->> 'sha256' = media_files.sha256)
+                                                  AND strpos(m.content::text, media_files.sha256) > 0)
        ORDER BY used_at LIMIT %(most)s FOR UPDATE SKIP LOCKED) AS old
 WHERE f.company_id = old.company_id AND f.sha256 = old.sha256
 RETURNING f.company_id, f.sha256, f.used_at;
 
 -- find_upload --
 -- The provider's id of a file that was uploaded for a connection within so many days.
-SELECT provider_id FROM media_uploads
+SELECT provider_id, extract(epoch FROM now() - uploaded_at)::double precision AS age_s FROM media_uploads
 WHERE connection_id = %(connection_id)s AND sha256 = %(sha256)s AND mimetype = %(mimetype)s AND uploaded_at > now() - make_interval(days => %(days)s);
 
 -- remember_upload --

@@ -1,0 +1,206 @@
+"""Files on their way to a provider: uploaded once for a connection, found again by their digest, and forgotten when the provider forgot them.
+
+An upload sends nothing to anybody, so a doubt about it is no doubt about a message: it is made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from meta import errors
+from meta.accounts import Account
+from meta.errors import Accepted, Reading
+from meta.graph import Answer, Graph, Unwritten
+from meta.payloads import File
+from shared.clock import left, monotonic
+from shared.logs import logger
+from shared.media import limits
+from shared.media.errors import MediaRefused, MediaUnknown, StorageUnavailable
+from shared.media.storage import Storage
+from shared.messages import Dead, OutboundMessage, Retry
+from shared.process.metrics import Metrics
+from shared.store import media
+from shared.store.pool import Transaction
+from shared.store.store import Store
+
+log = logger(__name__)
+
+UPLOAD_S: Final = 120.0
+"""Longest time for one upload: 100 MB at a little under 7 Mbit/s."""
+_SEND_S: Final = 2.0
+"""Time that is left to the message itself; an upload that takes longer goes on while the message waits for its next turn."""
+_AGAIN_S: Final = 1.0
+_YOUNG_S: Final = 300.0
+"""An id younger than this is not the one that the provider forgot."""
+_Key = tuple[int, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """The provider's id of a file.
+
+    Attributes:
+        is_young: uploaded just now: if it is refused, uploading it again will not help.
+    """
+
+    provider_id: str
+    is_young: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The provider's answer to an upload, when it was no."""
+
+    reading: Reading
+
+
+_Result = Uploaded | Refused | Retry | Dead
+
+
+class Uploads:
+    """Files of this process's sends."""
+
+    def __init__(self, store: Store, storage: Storage, graph: Graph, metrics: Metrics) -> None:
+        self._store, self._storage, self._graph = store, storage, graph
+        self._under_way: dict[_Key, asyncio.Task[_Result]] = {}
+        self._seconds = metrics.histogram("meta_upload_seconds", "Time of one upload to a provider, from request to answer.", ("connection_type",))
+
+    async def ids(self, account: Account, message: OutboundMessage, files: Sequence[File], by: float) -> Mapping[str, Uploaded] | Refused | Retry | Dead:
+        """Return the provider's ids of files by digest, uploading those that it does not have.
+
+        Args:
+            by: monotonic instant of the send's end.
+        Returns:
+            The ids; or why there are none: the provider's refusal, a wait, or that there is no such file.
+        Raises:
+            StoreUnavailable: nothing is known about uploads now.
+        """
+        found: dict[str, Uploaded] = {}
+        for file in files:
+            result = await self._id(account, message, file, by)
+            if not isinstance(result, Uploaded):
+                return result
+            found[file.sha256] = result
+        return found
+
+    async def forget(self, connection_id: int, uploads: Mapping[str, Uploaded]) -> bool:
+        """Forget ids that a provider refused. Returns whether uploading anew may help: not when all of them were uploaded just now."""
+        old = [one.provider_id for one in uploads.values() if not one.is_young]
+        for provider_id in old:
+            await self._store.call(media.forget_upload, connection_id, provider_id)
+        return bool(old)
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _id(self, account: Account, message: OutboundMessage, file: File, by: float) -> _Result:
+        connection_id = account.connection.id
+        known = await self._store.call(_known, message.company_id, connection_id, file)
+        if known is None:
+            return Dead(code="media_unknown", detail="the company has no such file in storage")
+        stored, upload = known
+        if upload is not None:
+            return Uploaded(upload.provider_id, upload.age_s < _YOUNG_S)
+        try:
+            limits.check(message.connection_type, file.type, stored.mimetype, stored.size)
+        except MediaRefused as refused:
+            return Dead(code="media_refused", detail=str(refused))
+        key = (connection_id, file.sha256, stored.mimetype)
+        task = self._under_way.get(key)
+        if task is None:
+            task = self._under_way[key] = asyncio.create_task(self._upload(account, stored), name=f"upload-{connection_id}")
+            task.add_done_callback(lambda done: self._ended(key, done))
+        # many messages may wait for one file, and one that gives up takes nothing from the others
+        await asyncio.wait({task}, timeout=max(0.0, left(by) - _SEND_S))
+        if not task.done():
+            return Retry(code="upload_under_way", detail="the file is still being uploaded", after_s=_AGAIN_S, counts=False)
+        return task.result()
+
+    def _ended(self, key: _Key, task: asyncio.Task[_Result]) -> None:
+        del self._under_way[key]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # whoever still waits is told as well
+            log.info("upload_failed", connection_id=key[0], reason=type(error).__name__)
+
+    async def _upload(self, account: Account, file: media.StoredFile) -> _Result:
+        connection, started = account.connection, monotonic()
+        boundary = secrets.token_hex(16)
+        head, tail = _around(boundary, file)
+        headers = {
+            **account.endpoint.headers,
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            # told beforehand: a body whose length is not known is not taken everywhere
+            "Content-Length": str(len(head) + file.size + len(tail)),
+        }
+        body = _Body(self._storage, connection.company_id, file.sha256, head, tail)
+        reply = await self._graph.call("POST", _address(account), headers, started + UPLOAD_S, data=body.pieces())
+        if body.problem is not None:
+            return body.problem
+        if not isinstance(reply, Answer):
+            code = "connection_failed" if isinstance(reply, Unwritten) else "upload_unanswered"
+            return Retry(code=code, detail=reply.reason, counts=not isinstance(reply, Unwritten))
+        self._seconds.labels(connection.connection_type).observe(monotonic() - started)
+        reading = errors.read(reply, _media_id)
+        if not isinstance(reading, Accepted):
+            return Refused(reading)
+        await self._store.call(media.remember_upload, connection.id, file.sha256, file.mimetype, reading.provider_id)
+        log.info("media_uploaded", connection_id=connection.id, size=file.size, mimetype=file.mimetype)
+        return Uploaded(reading.provider_id, is_young=True)
+
+
+class _Body:
+    """A form with one file, in pieces.
+
+    Attributes:
+        problem: why the file could not be read to its end; the provider then got no whole form.
+    """
+
+    def __init__(self, storage: Storage, company_id: str, sha256: str, head: bytes, tail: bytes) -> None:
+        self._storage, self._company_id, self._sha256, self._head, self._tail = storage, company_id, sha256, head, tail
+        self.problem: Retry | Dead | None = None
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        yield self._head
+        try:
+            async for piece in self._storage.stream(self._company_id, self._sha256):
+                yield piece
+        except MediaUnknown as error:
+            self.problem = Dead(code="media_unknown", detail=str(error))
+            raise ConnectionAbortedError from None
+        except StorageUnavailable as error:
+            self.problem = Retry(code="storage_unavailable", detail=str(error), counts=False)
+            raise ConnectionAbortedError from None
+        yield self._tail
+
+
+def _around(boundary: str, file: media.StoredFile) -> tuple[bytes, bytes]:
+    """Return what stands before and after the file in a form of Meta's."""
+    fields = {"messaging_product": "whatsapp", "type": file.mimetype}
+    parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
+    # the receiver sees the name that the message says, never this one
+    parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="file"\r\nContent-Type: {file.mimetype}\r\n\r\n')
+    return "".join(parts).encode(), f"\r\n--{boundary}--\r\n".encode()
+
+
+def _known(transaction: Transaction, company_id: str, connection_id: int, file: File) -> tuple[media.StoredFile, media.Upload | None] | None:
+    stored = media.find(transaction, company_id, file.sha256)
+    if stored is None:
+        return None
+    return stored, media.uploaded(transaction, connection_id, file.sha256, stored.mimetype)
+
+
+def _address(account: Account) -> str:
+    return account.endpoint.url.removesuffix("messages") + "media"
+
+
+def _media_id(body: Mapping[str, Any]) -> str:
+    provider_id = body.get("id")
+    return provider_id if isinstance(provider_id, str) and provider_id.isprintable() and len(provider_id) <= errors.PROVIDER_ID_MOST else ""

@@ -1,0 +1,25 @@
+-- pause_connection_for --
+-- Hold a connection's queue until an instant, which the reason names for whoever reads it.
+WITH ending AS (
+    SELECT now() + make_interval(secs => %(for_s)s) AS at
+), paused AS (
+    UPDATE phone_configs c
+    SET status = 'paused', status_reason = %(reason)s || ' (until ' || to_char(ending.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') || ')'
+    FROM ending WHERE c.id = %(id)s AND c.status = 'active'
+    RETURNING c.id, c.status_reason AS reason, ending.at
+), noted AS (
+    INSERT INTO timed_pauses (connection_id, reason, resume_at) SELECT id, reason, at FROM paused
+    ON CONFLICT (connection_id) DO UPDATE SET reason = excluded.reason, resume_at = excluded.resume_at
+)
+SELECT reason FROM paused;
+
+-- resume_due_connections --
+-- Let connections send again whose pause has ended, unless they were paused for another reason since then.
+WITH ended AS (
+    DELETE FROM timed_pauses p USING phone_configs c
+    WHERE c.id = p.connection_id AND c.process_name = %(kind)s AND p.resume_at <= now()
+    RETURNING p.connection_id, p.reason
+)
+UPDATE phone_configs c SET status = 'active', status_reason = ''
+FROM ended WHERE c.id = ended.connection_id AND c.status = 'paused' AND c.status_reason = ended.reason
+RETURNING c.id;
