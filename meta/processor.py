@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Final
 
-from meta.accounts import D360, Accounts
+from meta.accounts import Accounts
+from meta.addressees import Directory
 from meta.events import reading
-from meta.events.reading import Harvest
+from meta.events.harvest import Harvest
 from shared.clock import left, monotonic
 from shared.crash_points import reach
 from shared.errors import StoreUnavailable
 from shared.logs import logger
+from shared.messages import InboundMessage
 from shared.process.beats import LoopBeat
 from shared.process.metrics import Metrics
-from shared.store import connections, inbound, messages
-from shared.store.connections import Connection
-from shared.store.pool import Row, Transaction
+from shared.store import connections, inbound, inbound_media, messages
+from shared.store.pool import Transaction
 from shared.store.store import Store
 
 log = logger(__name__)
@@ -44,6 +46,8 @@ class _Batch:
 
     rows: int = 0
     new_messages: int = 0
+    new_files: int = 0
+    notices: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     with_problems: list[tuple[int, str]] = field(default_factory=list)
     paused: dict[int, str] = field(default_factory=dict)
@@ -54,11 +58,11 @@ class Processor:
     """Processes one kind's journal, beside other instances that do the same.
 
     Args:
-        accounts: which number belongs to which connection. kind: whose journal.
+        accounts: which number belongs to which connection. kind: whose journal. files_came: called when there are files to fetch.
     """
 
-    def __init__(self, store: Store, accounts: Accounts, metrics: Metrics, *, kind: str) -> None:
-        self._store, self._accounts, self._kind = store, accounts, kind
+    def __init__(self, store: Store, accounts: Accounts, metrics: Metrics, *, kind: str, files_came: Callable[[], None] = lambda: None) -> None:
+        self._store, self._accounts, self._kind, self._files_came = store, accounts, kind, files_came
         self._wake = asyncio.Event()
         self._stopping = False
         self._most = BATCH_MOST
@@ -151,75 +155,75 @@ class Processor:
         taken[:] = [row["id"] for row in rows]
         if not rows:
             return done
-        numbers = _Numbers(self._accounts.connections(), lambda: connections.of_kind(transaction, self._kind))
-        harvests = {row["id"]: reading.harvest(row["body"], row["received_at"], numbers.lookup_for(row)) for row in rows}
-        self._write(transaction, harvests, done)
+        directory = Directory(self._accounts.connections(), lambda: connections.of_kind(transaction, self._kind))
+        harvests = {row["id"]: reading.harvest(row["body"], row["received_at"], directory.for_owner(row["connection_id"])) for row in rows}
+        self._write(transaction, harvests, {row["id"] for row in rows if row["attempts"]}, done)
         reach("processor.written")
         return done
 
-    @staticmethod
-    def _write(transaction: Transaction, harvests: Mapping[int, Harvest], done: _Batch) -> None:
-        receipts = [receipt for found in harvests.values() for receipt in found.receipts]
-        if receipts:
+    def _write(self, transaction: Transaction, harvests: Mapping[int, Harvest], replayed: set[int], done: _Batch) -> None:
+        """Write what webhooks hold. Those that are `replayed` are old news: they prove nothing about now, and stop nothing now."""
+        found = harvests.values()
+        if receipts := [receipt for one in found for receipt in one.receipts]:
             messages.apply_receipts(transaction, receipts)
-        arrived = [(message, journal_id) for journal_id, found in harvests.items() for message in found.messages]
-        if arrived:
-            # in one order everywhere, so that two instances never wait for each other's keys
-            arrived.sort(key=lambda pair: (pair[0].connection_id, pair[0].provider_id))
-            done.new_messages = len(inbound.insert(transaction, arrived))
-        for connection_id, reason in sorted({pair for found in harvests.values() for pair in found.pauses.items()}):
+        if marks := [mark for one in found for mark in one.watermarks]:
+            messages.apply_receipts(transaction, inbound.receipts_up_to(transaction, marks))
+        people = [[part for one in found for part in parts(one)] for parts in (_contacts, _moves, _choices)]
+        if any(people):
+            inbound.see(transaction, *people)
+        self._write_messages(transaction, harvests, done)
+        if notices := [(notice, journal_id) for journal_id, one in harvests.items() for notice in one.notices]:
+            done.notices = inbound.add_account_events(transaction, self._kind, notices)
+        fresh = [one for journal_id, one in harvests.items() if journal_id not in replayed]
+        for connection_id, reason in sorted({pair for one in fresh for pair in one.pauses.items()}):
             if connections.pause(transaction, connection_id, reason):
                 done.paused[connection_id] = reason
-        if heard := {connection_id for found in harvests.values() for connection_id in found.heard}:
+        if heard := {connection_id for one in fresh for connection_id in one.heard}:
             connections.touch(transaction, heard)
-        outcomes = {journal_id: found.outcome() for journal_id, found in harvests.items()}
+        outcomes = {journal_id: one.outcome() for journal_id, one in harvests.items()}
         inbound.finish(transaction, outcomes)
         done.with_problems = [(journal_id, outcome) for journal_id, outcome in outcomes.items() if outcome]
-        for found in harvests.values():
-            done.counts.update(found.counts)
+        for one in found:
+            done.counts.update(one.counts)
+
+    @staticmethod
+    def _write_messages(transaction: Transaction, harvests: Mapping[int, Harvest], done: _Batch) -> None:
+        arrived = [(message, journal_id) for journal_id, one in harvests.items() for message in one.messages]
+        if not arrived:
+            return
+        phones = inbound.phones_of(transaction, [(message.connection_id, message.chat_id) for message, _ in arrived if _is_user_id(message.chat_id)])
+        new = inbound.insert(transaction, [(_in_known_chat(message, phones), journal_id) for message, journal_id in arrived])
+        done.new_messages = len(new)
+        rows = {(row["connection_id"], row["provider_id"]): row["id"] for row in new}
+        sources = {(source.connection_id, source.provider_id): source for one in harvests.values() for source in one.media}
+        if files := [(rows[name], source) for name, source in sources.items() if name in rows]:
+            inbound_media.media_pending(transaction, files)
+            done.new_files = len(files)
 
     def _account(self, batch: _Batch) -> None:
         self._lag_s = batch.oldest_s if not batch.rows else 0.0 if batch.rows < self._most else batch.oldest_s
         self.received += batch.new_messages
+        if batch.new_files:
+            self._files_came()
         for kind, count in batch.counts.items():
             self._events.labels(kind).inc(count)
         for connection_id, reason in batch.paused.items():
             log.warning("connection_paused", connection_id=connection_id, reason=reason)
         for journal_id, outcome in batch.with_problems:
             log.warning("webhook_not_understood", journal_id=journal_id, outcome=outcome)
+        if batch.notices:
+            log.info("account_events_kept", events=batch.notices)
 
 
-class _Numbers:
-    """Which connections a phone number id belongs to, within one transaction.
-
-    Args:
-        known: connections as last read. read: reads them anew; asked at most once, when a number is unknown.
-    """
-
-    def __init__(self, known: Sequence[Connection], read: Callable[[], Sequence[Connection]]) -> None:
-        self._by_number = _by_number(known)
-        self._read: Callable[[], Sequence[Connection]] | None = read
-
-    def lookup_for(self, row: Row) -> Callable[[str], Sequence[int]]:
-        """Return the lookup for one journal row: what came through a 360dialog number's own door can only be about that number."""
-        owner = row["connection_id"]
-        return lambda number: [connection.id for connection in self._find(number) if _may_tell(connection, owner)]
-
-    def _find(self, number: str) -> Sequence[Connection]:
-        if not number:
-            return ()
-        if number not in self._by_number and self._read is not None:
-            self._by_number, self._read = _by_number(self._read()), None
-        return self._by_number.get(number, ())
+_contacts, _moves, _choices = attrgetter("contacts"), attrgetter("moves"), attrgetter("choices")
 
 
-def _may_tell(connection: Connection, owner: int | None) -> bool:
-    return connection.id == owner if owner is not None else connection.connection_type != D360
+def _is_user_id(chat: str) -> bool:
+    """Whether a chat is named by a business-scoped user id."""
+    return "." in chat and "@" not in chat
 
 
-def _by_number(known: Sequence[Connection]) -> Mapping[str, Sequence[Connection]]:
-    found: dict[str, list[Connection]] = {}
-    for connection in known:
-        if connection.account_id:
-            found.setdefault(connection.account_id, []).append(connection)
-    return found
+def _in_known_chat(message: InboundMessage, phones: Mapping[tuple[int, str], str]) -> InboundMessage:
+    """Return a message in the chat of its writer's number where that is known: somebody who hides his number stays in the chat that he had."""
+    number = phones.get((message.connection_id, message.chat_id))
+    return message if number is None else replace(message, chat_id=number)

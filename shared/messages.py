@@ -112,7 +112,8 @@ class InboundMessage:
     Attributes:
         provider_id: unique within its connection; the database refuses a second one. sender: the channel's user id or phone.
         content: by type; for text `{"body": str}`. context: what it replies to or was forwarded from. from_me: written on the phone by
-            the company itself. at: the provider's instant.
+            the company itself. at: the provider's instant. may_trigger: whether automations may act on it; never on what the company wrote
+            itself, on history, and on lines that nobody wrote.
     """
 
     connection_id: int
@@ -124,4 +125,5 @@ class InboundMessage:
     at: datetime
     sender_name: str = field(default="", repr=False)
     from_me: bool = False
+    may_trigger: bool = True
     context: Mapping[str, Any] = field(default_factory=dict)

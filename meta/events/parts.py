@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,6 +16,7 @@ from shared.errors import BulkheadError
 
 TEXT_MOST: Final = 65_536
 """Characters of a text that are kept; the raw body in the journal has all of them."""
+_WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,59}")
 _DEEPEST: Final = 32
 _WHOLE_MOST: Final = 10**18
 
@@ -43,6 +45,11 @@ def name(value: object) -> str:
 def text(value: object) -> str:
     """Return a text that may be kept; anything else as the empty text."""
     return cleaned_text(value)[:TEXT_MOST] if isinstance(value, str) else ""
+
+
+def word(value: object) -> str:
+    """Return a text that is one plain word, to be told in outcomes and logs; anything else as the empty text."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else ""
 
 
 def whole(value: object) -> int | None:

@@ -1,13 +1,21 @@
-"""What came in: the raw journal and the normalised messages; typed functions for `queries/inbound.sql`."""
+"""What came in: the raw journal, the normalised messages and what changes them, people, and news of accounts; typed functions for `queries/inbound.sql`.
+
+The files that came with messages are in `inbound_media.py`, and the operator's looks into the journal in `inbound_journal.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.messages import InboundMessage
+from shared.arrivals import AccountEvent, Contact, ContactMove, MarketingChoice, Watermark
+from shared.messages import InboundMessage, Receipt
+from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
 from shared.store.pool import Row, Transaction, records
+
+REVOKE = "revoke"
+"""Type of a message that takes another one back."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +55,14 @@ def finish(transaction: Transaction, outcomes: dict[int, str]) -> None:
 
 
 def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, int | None]]) -> list[Row]:
-    """Keep normalised messages, each with its journal id. Returns (id, connection_id, provider_id) of those that were new."""
+    """Keep normalised messages, each with its journal id, and let edits and revokes take hold.
+
+    One that is there already is left alone, unless it was `unknown` then and is not now. An echo of a message that we sent is no message.
+
+    Returns:
+        (id, connection_id, provider_id) of those that were new, or are understood only now.
+    """
+    unique = {(message.connection_id, message.provider_id): (message, journal_id) for message, journal_id in reversed(messages)}
     rows = [
         {
             "connection_id": message.connection_id,
@@ -57,14 +72,143 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
             "sender": message.sender,
             "sender_name": message.sender_name,
             "from_me": message.from_me,
+            "may_trigger": message.may_trigger,
             "type": message.type,
             "content": message.content,
             "context": message.context,
             "at": message.at.isoformat(),
         }
-        for message, journal_id in messages
+        # in one order everywhere, so that two instances never wait for each other's keys
+        for _, (message, journal_id) in sorted(unique.items(), key=lambda one: one[0])
     ]
-    return transaction.rows("insert_inbound", rows=records(rows))
+    new = transaction.rows("insert_inbound", rows=records(rows))
+    if new:
+        transaction.rows("apply_inbound_changes", ids=[row["id"] for row in new])
+    fresh = {(row["connection_id"], row["provider_id"]) for row in new}
+    by_hand = [message for name, (message, _) in sorted(unique.items(), key=lambda one: one[0]) if name in fresh and message.from_me and message.type == REVOKE]
+    if by_hand:
+        transaction.execute(
+            "revoke_sent",
+            connection_ids=[message.connection_id for message in by_hand],
+            provider_ids=[str(message.content["target"]) for message in by_hand],
+            before=[state for state in predecessors(MESSAGE_TRANSITIONS, MessageState.DELETED) if state is not MessageState.QUEUED],
+        )
+    return new
+
+
+def see(transaction: Transaction, contacts: Sequence[Contact], moves: Sequence[ContactMove] = (), choices: Sequence[MarketingChoice] = ()) -> None:
+    """Note people, what they are called from now on, and whether they want marketing messages. Twice is once."""
+    both = {(one.connection_id, one.phone): one.user_id for one in contacts if one.phone and one.user_id != one.phone}
+    _move(transaction, moves, contacts)
+    if both:
+        transaction.execute(
+            "release_phones",
+            connection_ids=[connection_id for connection_id, _ in both],
+            user_ids=list(both.values()),
+            phones=[number for _, number in both],
+        )
+    if contacts:
+        rows = [
+            {
+                "connection_id": one.connection_id,
+                "user_id": both.get((one.connection_id, one.user_id), one.user_id),
+                "phone": one.phone or None,
+                "name": one.name,
+                "username": one.username,
+                "at": one.at.isoformat(),
+            }
+            for one in sorted(contacts, key=lambda one: (one.connection_id, one.user_id))
+        ]
+        transaction.execute("see_contacts", rows=records(rows))
+    if choices:
+        wishes = [
+            {"connection_id": one.connection_id, "user_id": one.user_id, "phone": _number(one.user_id), "wanted": one.wanted, "at": one.at.isoformat()}
+            for one in choices
+        ]
+        transaction.execute("note_marketing", rows=records(wishes))
+
+
+def _move(transaction: Transaction, moves: Sequence[ContactMove], contacts: Sequence[Contact]) -> None:
+    if only := [move for move in moves if not move.user_id and move.phone]:
+        transaction.execute(
+            "change_phones",
+            connection_ids=[move.connection_id for move in only],
+            former=[move.former for move in only],
+            phones=[move.phone for move in only],
+        )
+    rows = [
+        {
+            "connection_id": move.connection_id,
+            "former": move.former,
+            "user_id": move.user_id or move.phone,
+            "phone": move.phone or None,
+            "by_phone": bool(move.user_id),
+            "at": move.at.isoformat(),
+        }
+        for move in moves
+        if move.user_id or move.phone
+    ]
+    # somebody known by his number so far has told his user id
+    rows += [
+        {"connection_id": one.connection_id, "former": one.phone, "user_id": one.user_id, "phone": one.phone, "by_phone": False, "at": one.at.isoformat()}
+        for one in contacts
+        if one.phone and one.user_id != one.phone
+    ]
+    if rows:
+        transaction.execute("move_contacts", rows=records(rows))
+
+
+def _number(user_id: str) -> str | None:
+    return user_id if user_id.isascii() and user_id.isdecimal() else None
+
+
+def phones_of(transaction: Transaction, people: Iterable[tuple[int, str]]) -> dict[tuple[int, str], str]:
+    """Return the numbers of people given by (connection id, user id), where they are known."""
+    asked = sorted(set(people))
+    if not asked:
+        return {}
+    rows = transaction.rows("phones_of", connection_ids=[connection_id for connection_id, _ in asked], user_ids=[user_id for _, user_id in asked])
+    return {(row["connection_id"], row["user_id"]): row["phone"] for row in rows}
+
+
+def contact(transaction: Transaction, connection_id: int, who: str) -> Row | None:
+    """Return what is known about one person, by user id, number, or a former one of either; None when nothing is."""
+    return transaction.row("contact_by_id", connection_id=connection_id, who=who)
+
+
+def receipts_up_to(transaction: Transaction, watermarks: Sequence[Watermark]) -> list[Receipt]:
+    """Return what watermarks say about single messages of ours: those that had left by the instant and may still move to the state."""
+    highest: dict[tuple[int, str, MessageState], Watermark] = {}
+    for mark in watermarks:
+        name = (mark.connection_id, mark.chat_id, mark.state)
+        if name not in highest or mark.at > highest[name].at:
+            highest[name] = mark
+    found = []
+    for mark in highest.values():
+        before = [state for state in predecessors(MESSAGE_TRANSITIONS, mark.state) if state in (MessageState.SENT, MessageState.DELIVERED)]
+        rows = transaction.rows("sent_up_to", connection_id=mark.connection_id, chat_id=mark.chat_id, before=before, at=mark.at)
+        extra = {"status": str(mark.state), "by": "watermark"}
+        found += [Receipt(connection_id=mark.connection_id, state=mark.state, at=mark.at, provider_id=row["provider_id"], extra=extra) for row in rows]
+    return found
+
+
+def add_account_events(transaction: Transaction, kind: str, events: Sequence[tuple[AccountEvent, int]]) -> int:
+    """Keep news about accounts, each with its journal id; `kind` is the process kind. Returns how many were new."""
+    rows = [
+        {"account_id": event.account_id, "kind": event.kind, "value": event.value, "at": event.at.isoformat(), "name": event.name, "journal_id": journal_id}
+        for event, journal_id in events
+    ]
+    return len(transaction.rows("add_account_events", process_name=kind, rows=records(rows)))
+
+
+def take_account_events(transaction: Transaction, kind: str, *, most: int) -> list[Row]:
+    """Lock news that nobody has made anything of, oldest first: (id, account_id, kind, value, at)."""
+    return transaction.rows("take_account_events", process_name=kind, most=most)
+
+
+def finish_account_events(transaction: Transaction, ids: Sequence[int]) -> None:
+    """Mark news as made use of; in the transaction that took them."""
+    transaction.execute("finish_account_events", ids=list(ids))
 
 
 def heard_since(transaction: Transaction, source: str, since: datetime, *, ago_s: float = 0.0) -> bool:

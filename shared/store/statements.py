@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 HOT: Final = frozenset(
     {
         "accept_messages",
+        "apply_inbound_changes",
         "apply_receipts",
         "claim_messages",
         "due_messages",
@@ -18,6 +19,7 @@ HOT: Final = frozenset(
         "insert_inbound",
         "journal_events",
         "match_receipts",
+        "see_contacts",
         "settle_messages",
         "take_journal",
         "touch_connections",

@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from meta.events import reading as events
+from meta.events.harvest import Harvest
 from meta.processor import BATCH_MOST, Processor
 from shared.errors import StoreUnavailable
 from shared.process.beats import LoopBeat
@@ -186,7 +187,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let bodies that hold the word `POISON` break the reading in a way that nobody foresaw."""
     real = events.harvest
 
-    def harvest(body: bytes, *rest: Any) -> events.Harvest:
+    def harvest(body: bytes, *rest: Any) -> Harvest:
         if b"POISON" in body:
             raise ZeroDivisionError("unforeseen")
         return real(body, *rest)

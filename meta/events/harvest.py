@@ -1,0 +1,77 @@
+"""What a webhook holds, gathered part by part."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+from meta.events.parts import Unreadable
+from shared.arrivals import AccountEvent, Contact, ContactMove, MarketingChoice, MediaSource, Watermark
+from shared.messages import InboundMessage, Receipt
+
+_PROBLEMS_MOST: Final = 5
+
+Addressees: TypeAlias = Callable[[str, str], Sequence[int]]
+"""Says which connections an event is about: by the webhook's `object` and the provider's id of the number, page or account."""
+
+
+@dataclass(kw_only=True)
+class Harvest:
+    """What a webhook holds.
+
+    Attributes:
+        received_at: stands in for an instant that an event lacks. addressees: says whom an event is about. object: whose events these are.
+        heard: connections that it is about. pauses: connections that cannot send until somebody acts, with the reason.
+        counts: parts by kind. problems: what could not be read, for the journal.
+    """
+
+    received_at: datetime
+    addressees: Addressees
+    object: str = ""
+    receipts: list[Receipt] = field(default_factory=list)
+    watermarks: list[Watermark] = field(default_factory=list)
+    messages: list[InboundMessage] = field(default_factory=list)
+    media: list[MediaSource] = field(default_factory=list)
+    contacts: list[Contact] = field(default_factory=list)
+    moves: list[ContactMove] = field(default_factory=list)
+    choices: list[MarketingChoice] = field(default_factory=list)
+    notices: list[AccountEvent] = field(default_factory=list)
+    heard: set[int] = field(default_factory=set)
+    pauses: dict[int, str] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def outcome(self) -> str:
+        """Return what the journal says about it: empty when everything was read."""
+        more = len(self.problems) - _PROBLEMS_MOST
+        return "; ".join(self.problems[:_PROBLEMS_MOST]) + (f"; and {more} more" if more > 0 else "")
+
+    def name_problem(self, kind: str, where: str, problem: str, parts: int = 1) -> None:
+        """Note that something could not be read, or is nobody's."""
+        self.counts[kind] += parts
+        self.problems.append(f"{where}{problem}")
+
+    def walk(self, parent: Mapping[str, Any], name: str, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield path and object of each item of a list; what is there and is no list of objects is a problem."""
+        items = parent.get(name)
+        if items is None:
+            return
+        if not isinstance(items, list):
+            self.name_problem("unreadable", f"{path}{name}", ": not a list")
+            return
+        for index, item in enumerate(items):
+            here = f"{path}{name}[{index}]"
+            if isinstance(item, dict):
+                yield f"{here}.", item
+            else:
+                self.name_problem("unreadable", here, ": not an object")
+
+    def attempt(self, path: str, read: Callable[[Mapping[str, Any]], None], part: Mapping[str, Any]) -> None:
+        """Read one part; what it lacks is named, and its neighbours are read all the same."""
+        try:
+            read(part)
+        except Unreadable as problem:
+            self.name_problem("unreadable", path, str(problem))

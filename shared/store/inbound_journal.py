@@ -1,0 +1,60 @@
+"""An operator's looks into the inbound journal, and processing it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.store.pool import Row, Transaction
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """Which raw events are meant; whatever is not given leaves none out.
+
+    Attributes:
+        ids: journal ids. since, until: when they came; the latter exclusive. named: only those with an outcome to tell. failed: only those that could
+            not be processed at all. waiting: only those that nobody has processed yet. words: what stands in the outcome.
+    """
+
+    ids: tuple[int, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    named: bool = False
+    failed: bool = False
+    waiting: bool = False
+    words: str = ""
+
+
+def rows(transaction: Transaction, kind: str, choice: Choice, *, below: int | None = None, most: int) -> list[Row]:
+    """Return raw events without their bodies, newest first, with ids below `below`."""
+    return transaction.rows(
+        "journal_rows",
+        process_name=kind,
+        ids=list(choice.ids) or None,
+        since=choice.since,
+        until=choice.until,
+        named=choice.named,
+        failed=choice.failed,
+        waiting=choice.waiting,
+        words=choice.words,
+        below=below,
+        most=most,
+    )
+
+
+def row(transaction: Transaction, journal_id: int) -> Row | None:
+    """Return one raw event with its body, None when there is none of this id."""
+    found = transaction.row("journal_row", id=journal_id)
+    return {**found, "body": bytes(found["body"])} if found else None
+
+
+def replay(transaction: Transaction, ids: Sequence[int]) -> list[int]:
+    """Let raw events be processed again. Returns those that were processed before; the others wait anyway."""
+    return [found["id"] for found in transaction.rows("replay_journal", ids=list(ids))]
+
+
+def outcomes(transaction: Transaction, ids: Sequence[int]) -> list[Row]:
+    """Return (id, is_processed, outcome) of raw events."""
+    return transaction.rows("journal_outcomes", ids=list(ids))
