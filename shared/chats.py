@@ -4,7 +4,8 @@
 |---|---|---|
 | phone number, `…@c.us`, `…@s.whatsapp.net` | its digits, with country code | every channel |
 | `…@g.us`, `…@lid`, `…@newsletter`, `…@broadcast` | itself, in lower case | browser sessions |
-| business-scoped user id, `US.…` | itself, country in capitals | Meta's channels |
+| business-scoped user id, `US.…` | itself, country in capitals | Meta's WhatsApp channels |
+| page-scoped or Instagram-scoped user id, digits | itself | Messenger and Instagram, which know no phone numbers |
 """
 
 from __future__ import annotations
@@ -33,11 +34,20 @@ class Form(StrEnum):
     NEWSLETTER = "newsletter"
     BROADCAST = "broadcast"
     BUSINESS_SCOPED = "business_scoped"
+    PAGE_SCOPED = "page_scoped"
 
 
 _BROWSER: Final = frozenset({Form.PHONE, Form.GROUP, Form.LID, Form.NEWSLETTER, Form.BROADCAST})
 _META: Final = frozenset({Form.PHONE, Form.BUSINESS_SCOPED})
-_REACH: Final[Mapping[str, frozenset[Form]]] = {"wwebjs": _BROWSER, "meta_direct": _META, "meta_embedded": _META, "360dialog": _META}
+_PAGE: Final = frozenset({Form.PAGE_SCOPED})
+_REACH: Final[Mapping[str, frozenset[Form]]] = {
+    "wwebjs": _BROWSER,
+    "meta_direct": _META,
+    "meta_embedded": _META,
+    "360dialog": _META,
+    "messenger": _PAGE,
+    "instagram": _PAGE,
+}
 """Forms that a connection type can reach; one that is not listed can reach phone numbers."""
 
 _FORMS: Final = (
@@ -48,6 +58,7 @@ _FORMS: Final = (
 )
 _PHONE_ADDRESS: Final = re.compile(r"([0-9]+)(?::[0-9]{1,3})?@(?:c\.us|s\.whatsapp\.net)")
 _BUSINESS_SCOPED: Final = re.compile(r"([A-Za-z]{2})\.(ENT\.)?([A-Za-z0-9]{1,128})")
+_PAGE_SCOPED: Final = re.compile(r"[1-9][0-9]{4,31}")
 _PHONE_SPELLING: Final = re.compile(r"\+?[0-9 ().\-\u00a0]*")
 _NO_DIGIT: Final = re.compile(r"[^0-9]")
 _FEWEST_DIGITS: Final = 7
@@ -71,8 +82,15 @@ def normalise(connection_type: str, chat_id: str) -> str:
     Raises:
         ChatInvalid: it has no form that we know, or one that this channel cannot reach.
     """
+    reach = _REACH.get(connection_type, frozenset({Form.PHONE}))
+    if reach == _PAGE and _PAGE_SCOPED.fullmatch(chat_id.strip()):
+        # as many digits as a phone number may have, and yet none
+        return chat_id.strip()
     form, spelling = _read(chat_id)
-    if form not in _REACH.get(connection_type, {Form.PHONE}):
+    if form is Form.PAGE_SCOPED:
+        # elsewhere it is a phone number with too many digits
+        _phone(spelling)
+    if form not in reach:
         raise ChatInvalid(f"a connection of type {connection_type} cannot reach a chat of form {form}")
     return spelling
 
@@ -87,6 +105,8 @@ def _read(chat_id: str) -> tuple[Form, str]:
         return _address(text.lower())
     if found := _BUSINESS_SCOPED.fullmatch(text):
         return Form.BUSINESS_SCOPED, f"{found[1].upper()}.{found[2] or ''}{found[3]}"
+    if len(text) > _MOST_DIGITS and _PAGE_SCOPED.fullmatch(text):
+        return Form.PAGE_SCOPED, text
     if not _PHONE_SPELLING.fullmatch(text):
         raise ChatInvalid("the chat id is neither a phone number (digits with country code), nor an id like …@g.us or …@lid, nor a business-scoped user id")
     return Form.PHONE, _phone(_NO_DIGIT.sub("", text))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -53,28 +54,39 @@ class Sealed:
 
 
 class Vault:
-    """Seals and opens secrets with one key. Neither its `repr` nor its errors show a key or a secret."""
+    """Seals secrets with one key, and opens what that one or an earlier one sealed. Neither its `repr` nor its errors show a key or a secret.
 
-    def __init__(self, key_id: str, key: bytes) -> None:
-        """Take the key `key_id` of `KEY_BYTES` bytes. Raises `ValueError` for any other length."""
-        if len(key) != KEY_BYTES:
-            raise ValueError(f"a key has {KEY_BYTES} bytes, not {len(key)}")
+    Attributes:
+        key_id: of the key that seals.
+    """
+
+    def __init__(self, key_id: str, key: bytes, old: Mapping[str, bytes] | None = None) -> None:
+        """Take the key `key_id`, and by their names the `old` ones that only open. Raises `ValueError` unless each has `KEY_BYTES` bytes."""
+        keys = {**(old or {}), key_id: key}
+        for one in keys.values():
+            if len(one) != KEY_BYTES:
+                raise ValueError(f"a key has {KEY_BYTES} bytes, not {len(one)}")
         self.key_id = key_id
-        self._cipher = AESGCM(key)
+        self._ciphers = {name: AESGCM(one) for name, one in keys.items()}
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Vault:
-        """Return the vault for SECRET_KEY_ID and SECRET_ENCRYPTION_KEY. Raises `SettingsInvalid` naming what is wrong, never the value."""
+        """Return the vault for SECRET_KEY_ID, SECRET_ENCRYPTION_KEY and SECRET_OLD_KEYS.
+
+        Raises:
+            SettingsInvalid: naming what is wrong, never the value.
+        """
         text = settings.secret_encryption_key
         if not text:
             raise SettingsInvalid(["SECRET_ENCRYPTION_KEY is missing: it is base64 of 32 random bytes"])
-        try:
-            key = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            raise SettingsInvalid(["SECRET_ENCRYPTION_KEY is not base64; it must be base64 of 32 random bytes"]) from None
-        if len(key) != KEY_BYTES:
-            raise SettingsInvalid([f"SECRET_ENCRYPTION_KEY holds {len(key)} bytes; it must be base64 of 32 random bytes"])
-        return cls(settings.secret_key_id, key)
+        key = _key("SECRET_ENCRYPTION_KEY", text)
+        old: dict[str, bytes] = {}
+        for number, pair in enumerate(filter(None, (part.strip() for part in settings.secret_old_keys.split(","))), start=1):
+            name, is_pair, value = pair.partition("=")
+            if not is_pair or not name.strip() or name.strip() in (*old, settings.secret_key_id):
+                raise SettingsInvalid([f"SECRET_OLD_KEYS: part {number} is not NAME=BASE64 with a name of its own, other than SECRET_KEY_ID"])
+            old[name.strip()] = _key(f"SECRET_OLD_KEYS: part {number}", value.strip())
+        return cls(settings.secret_key_id, key, old)
 
     def __repr__(self) -> str:
         return f"Vault(key_id={self.key_id!r})"
@@ -82,16 +94,28 @@ class Vault:
     def seal(self, plaintext: str, *, context: str) -> Sealed:
         """Return `plaintext` sealed for `context`, for example `phone_configs.access_token:17`; the same context opens it."""
         nonce = os.urandom(NONCE_BYTES)
-        return Sealed(self.key_id, nonce, self._cipher.encrypt(nonce, plaintext.encode(), self._bound_to(context)))
+        return Sealed(self.key_id, nonce, self._ciphers[self.key_id].encrypt(nonce, plaintext.encode(), _bound_to(self.key_id, context)))
 
     def open(self, sealed: Sealed, *, context: str) -> str:
         """Return the plaintext. Raises `SecretUnreadable` when the key or the context is another one, or the stored bytes were changed."""
-        if sealed.key_id != self.key_id:
-            raise SecretUnreadable(f"the secret {context} was sealed with key {sealed.key_id!r}, and this process holds {self.key_id!r}")
+        cipher = self._ciphers.get(sealed.key_id)
+        if cipher is None:
+            raise SecretUnreadable(f"the secret {context} was sealed with key {sealed.key_id!r}, and this process holds {', '.join(map(repr, self._ciphers))}")
         try:
-            return self._cipher.decrypt(bytes(sealed.nonce), bytes(sealed.ciphertext), self._bound_to(context)).decode()
+            return cipher.decrypt(bytes(sealed.nonce), bytes(sealed.ciphertext), _bound_to(sealed.key_id, context)).decode()
         except (InvalidTag, ValueError):
-            raise SecretUnreadable(f"the secret {context} does not open with key {self.key_id!r}: another key, another row, or changed bytes") from None
+            raise SecretUnreadable(f"the secret {context} does not open with key {sealed.key_id!r}: another key, another row, or changed bytes") from None
 
-    def _bound_to(self, context: str) -> bytes:
-        return f"{self.key_id}\0{context}".encode()
+
+def _bound_to(key_id: str, context: str) -> bytes:
+    return f"{key_id}\0{context}".encode()
+
+
+def _key(name: str, text: str) -> bytes:
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise SettingsInvalid([f"{name} is not base64; it must be base64 of 32 random bytes"]) from None
+    if len(key) != KEY_BYTES:
+        raise SettingsInvalid([f"{name} holds {len(key)} bytes; it must be base64 of 32 random bytes"])
+    return key

@@ -68,11 +68,21 @@ class Settings:
     api_key: str = _setting("", "Key of API clients; empty: made at first start and kept in BULKHEAD_HOME/api_key.", secret=True)
     secret_key_id: str = _setting("k1", "Name of the key that new secrets are encrypted with.")
     secret_encryption_key: str = _setting("", "Base64 of 32 bytes; empty: made at first start and kept in BULKHEAD_HOME/secret_key.", secret=True)
+    secret_old_keys: str = _setting(
+        "", "Earlier keys, as NAME=BASE64 separated by commas: they open what they sealed until `bulkhead connections reseal` has run.", secret=True
+    )
 
     graph_base_url: str = _setting("", "Graph API; empty: the sandbox when it runs, else https://graph.facebook.com.", schemes=("https", "http"))
     graph_version: str = _setting("v23.0", "Version in Graph API addresses.")
     d360_base_url: str = _setting("", "360dialog; empty: the sandbox when it runs, else https://waba-v2.360dialog.io.", schemes=("https", "http"))
+    instagram_base_url: str = _setting(
+        "", "Instagram API with Instagram Login; empty: the sandbox when it runs, else https://graph.instagram.com.", schemes=("https", "http")
+    )
     whatsapp_web_url: str = _setting("", "WhatsApp Web; empty: the sandbox when it runs, else https://web.whatsapp.com/.", schemes=("https", "http"))
+    public_url: str = _setting(
+        "", "Address at which the providers reach META_PORT, without a path; for setting up 360dialog's webhooks.", schemes=("https", "http")
+    )
+    meta_app_id: str = _setting("", "Meta app's id; needed for embedded signup and for looking at tokens.")
     meta_app_secret: str = _setting("", "Meta app's secret: webhooks that it did not sign are refused.", secret=True)
     meta_verify_token: str = _setting("", "Token that Meta repeats when it verifies the webhook address.", secret=True)
     meta_access_token: str = _setting("", "Access token of a real Meta number; set together with META_PHONE_NUMBER_ID.", secret=True)
@@ -108,7 +118,17 @@ class Settings:
     media_retention_days: float = _setting(0.0, "Days after which a file that nobody asked for is deleted; 0: never.", low=0)
     media_fetch_private: str = _setting("off", "Whether files may be fetched from addresses in private networks.", choices=("off", "on"))
 
+    connection_check_s: float = _setting(21600.0, "Interval at which each connection's number and token are looked at; 0: never by itself.", low=0)
+    expiry_warning_days: float = _setting(7.0, "How long before its end an access token is warned of.", low=0)
+
     chromium_path: str = _setting("", "Chromium's executable; empty: chromium, chromium-browser or google-chrome on PATH.")
+    session_starts: int = _setting(0, "Browser sessions that start at the same time; 0: one for each processor, 2 to 8.", low=0, high=50)
+    session_memory_soft_mb: float = _setting(800.0, "Memory (PSS) of one browser above which it is replaced at a quiet moment; 0: no limit.", low=0)
+    session_memory_hard_mb: float = _setting(1400.0, "Memory (PSS) of one browser above which it is killed and restarted; 0: no limit.", low=0)
+    session_max_age_h: float = _setting(24.0, "Hours after which a browser is replaced at a quiet moment; 0: never.", low=0)
+    session_cpu_most: float = _setting(0.8, "Processors that one browser may use for a minute before it is replaced; 0: no limit.", low=0)
+    session_connects_per_hour: int = _setting(20, "Connects of one session within an hour after which it is quarantined: ban protection.", low=2)
+    web_build_file: str = _setting("", "File with a stored build (HTML) of WhatsApp Web to use in place of the newest; empty: the newest.")
     wa_js_path: str = _setting("", "The page library for real WhatsApp Web; empty: fetched from npm at a pinned version on first use.")
     heartbeat_s: float = _setting(10.0, "Interval of the heartbeat row.", low=0.1, high=60)
     retention_days: float = _setting(30.0, "Days that processes' figures and events and raw inbound events are kept; 0: for ever.", low=0)

@@ -24,9 +24,12 @@ SETTINGS_FILE: Final = "settings.env"
 _REAL: Final = {
     "graph_base_url": "https://graph.facebook.com",
     "d360_base_url": "https://waba-v2.360dialog.io",
+    "instagram_base_url": "https://graph.instagram.com",
     "whatsapp_web_url": "https://web.whatsapp.com/",
 }
-_SANDBOX_PATHS: Final = {"graph_base_url": "/graph", "d360_base_url": "/d360", "whatsapp_web_url": "/web/"}
+_SANDBOX_PATHS: Final = {"graph_base_url": "/graph", "d360_base_url": "/d360", "instagram_base_url": "/instagram", "whatsapp_web_url": "/web/"}
+SANDBOX_APP_ID: Final = "300000000000001"
+"""The Meta app that the sandbox knows."""
 _FOREIGN: Final = frozenset({"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "NOTIFY_SOCKET", "WATCHDOG_USEC", "FDSTORE"})
 """Variables of our own supervisor that no child may mistake for its own."""
 _ONLY_OURS: Final = frozenset({"only", "log_max_mb", "log_keep"})
@@ -233,7 +236,11 @@ def _keep(path: Path, make: Callable[[], str]) -> str:
 def _addresses(operator: Settings, *, uses_sandbox: bool) -> dict[str, Any]:
     host = "127.0.0.1" if operator.bind_address in ("0.0.0.0", "::", "") else operator.bind_address  # noqa: S104 - compared, not bound
     sandbox = f"http://{f'[{host}]' if ':' in host else host}:{operator.sandbox_port}"
-    return {setting: getattr(operator, setting) or (sandbox + path if uses_sandbox else _REAL[setting]) for setting, path in _SANDBOX_PATHS.items()}
+    own = {"public_url": f"http://{f'[{host}]' if ':' in host else host}:{operator.meta_port}", "meta_app_id": SANDBOX_APP_ID}
+    return {
+        **{setting: getattr(operator, setting) or (sandbox + path if uses_sandbox else _REAL[setting]) for setting, path in _SANDBOX_PATHS.items()},
+        **{setting: value for setting, value in own.items() if uses_sandbox and not getattr(operator, setting)},
+    }
 
 
 def _check_admin_ports(rows: Sequence[ProcessKind], counts: Mapping[str, int]) -> None:

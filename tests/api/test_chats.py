@@ -30,13 +30,13 @@ OWN = {
     "status@broadcast": "status@broadcast",
 }
 SCOPED = {"US.abC123": "US.abC123", "us.abC123": "US.abC123", "BR.ENT.x9": "BR.ENT.x9"}
+PAGES = ("messenger", "instagram")
 NOT_A_CHAT = {
     "": "is empty",
     "   ": "is empty",
     "0049301234567": "country code, not with 0",
     "030 1234567": "country code, not with 0",
     "123456": "this one has 6",
-    "1234567890123456": "this one has 16",
     "+": "this one has 0",
     "++15550100200": "neither a phone number",
     "1555+0100200": "neither a phone number",
@@ -53,7 +53,7 @@ NOT_A_CHAT = {
 }
 
 
-@pytest.mark.parametrize("connection_type", connection_types())
+@pytest.mark.parametrize("connection_type", [name for name in connection_types() if name not in PAGES])
 def test_a_phone_number_is_its_digits_on_every_channel(connection_type: str) -> None:
     for spelling, digits in PHONES.items():
         assert normalise(connection_type, spelling) == digits
@@ -72,6 +72,17 @@ def test_what_only_metas_channels_reach() -> None:
         assert {normalise(connection_type, spelling) for connection_type in META} == {canonical(spelling)} == {form}
         with pytest.raises(ChatInvalid, match="cannot reach"):
             normalise("wwebjs", spelling)
+
+
+@pytest.mark.parametrize("connection_type", PAGES)
+def test_a_page_scoped_id_is_itself_on_the_channels_that_know_no_phones(connection_type: str) -> None:
+    for spelling in ("24312345678901234", " 24312345678901234 ", "15550100200"):
+        assert normalise(connection_type, spelling) == canonical(spelling) == spelling.strip()
+    for spelling in ("+15550100200", "15550100200@c.us", "120363041234567890@g.us", "US.abC123"):
+        with pytest.raises(ChatInvalid, match="cannot reach"):
+            normalise(connection_type, spelling)
+    with pytest.raises(ChatInvalid, match="this one has 17"):
+        normalise("meta_direct", "24312345678901234")
 
 
 def test_a_channel_that_came_later_reaches_phones() -> None:

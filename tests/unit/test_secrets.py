@@ -112,3 +112,32 @@ def test_a_wrong_key_setting_is_named_without_its_value(text: str, problem: str)
 def test_a_key_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(ValueError, match="32 bytes, not 16"):
         Vault("k1", bytes(16))
+
+
+def test_an_old_key_opens_what_it_sealed_and_the_new_one_seals() -> None:
+    old = Vault("k1", KEY)
+    sealed = old.seal("token", context="row 1")
+    ring = Vault("k2", bytes(range(1, 33)), {"k1": KEY})
+    assert ring.open(sealed, context="row 1") == "token"
+    again = ring.seal("token", context="row 1")
+    assert (again.key_id, ring.open(again, context="row 1")) == ("k2", "token")
+    with pytest.raises(SecretUnreadable):
+        old.open(again, context="row 1")
+    with pytest.raises(SecretUnreadable):
+        # under another key's name it is another secret
+        ring.open(replace(sealed, key_id="k2"), context="row 1")
+
+
+@pytest.mark.parametrize("text", ["k1", "=AAAA", "k1=short", "k1=" + base64.b64encode(b"x" * 31).decode(), "now=" + base64.b64encode(KEY).decode()])
+def test_old_keys_that_cannot_be_used_are_named_and_never_shown(text: str) -> None:
+    settings = Settings(secret_key_id="now", secret_encryption_key=base64.b64encode(KEY).decode(), secret_old_keys=text)
+    with pytest.raises(SettingsInvalid) as caught:
+        Vault.from_settings(settings)
+    assert "SECRET_OLD_KEYS" in str(caught.value)
+    assert text.partition("=")[2] not in str(caught.value) or not text.partition("=")[2]
+
+
+def test_the_settings_make_a_ring() -> None:
+    encoded = base64.b64encode(KEY).decode()
+    settings = Settings(secret_key_id="k2", secret_encryption_key=base64.b64encode(bytes(32)).decode(), secret_old_keys=f"k0={encoded}, k1={encoded}")
+    assert Vault.from_settings(settings).open(VAULT.seal("token", context="c"), context="c") == "token"
