@@ -37,7 +37,7 @@ class Sandbox:
         self.knobs = Knobs(latency_ms=config.latency_s * 1000)
         self.limits = Limits(time.monotonic)
         self.faults = Faults()
-        self.phones = Phones(self.ledger)
+        self.phones = Phones(self.ledger, config.data_directory / "web-files")
         self.released = asyncio.Event()
         """Set to end the requests that are held by a `hang` fault."""
         targets = {"graph": Target(config.webhook_url, app_secret=config.app_secret), "d360": self._d360_target()}

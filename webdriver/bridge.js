@@ -4,10 +4,13 @@
 (bindingName, epoch) => {
   if (window.__bulkhead) return window.__bulkhead.epoch;
 
-  const sends = new Set(); // ids of the messages whose send has not ended in this page
+  const underWay = new Set(); // tokens of the operations that have not ended in this page
+  const files = new Map(); // files that were given to the page for a send, and files that are read out of it, by a name of the gateway's
   let seq = 0;
 
   const text = (value) => (value === undefined || value === null ? "" : String(value));
+  const number = (value) => (Number.isFinite(Number(value)) ? Number(value) : 0);
+  const only = (fields) => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== ""));
 
   function report(kind, data) {
     seq += 1;
@@ -22,24 +25,45 @@
     }
   }
 
+  // what the page holds of one message, without thumbnails: a picture's body is one
   function plain(message) {
+    const type = text(message.type);
+    const media = message.mediaData || message.filehash ? { mimetype: text(message.mimetype), size: number(message.size), filename: text(message.filename), filehash: text(message.filehash) } : undefined;
     return {
       id: text(message.id),
       chat: text(message.id.remote),
       fromMe: Boolean(message.id.fromMe),
-      type: text(message.type),
-      body: typeof message.body === "string" ? message.body : "",
-      caption: typeof message.caption === "string" ? message.caption : "",
-      t: Number(message.t) || 0,
+      type,
+      body: typeof message.body === "string" && !media ? message.body : "",
+      t: number(message.t),
       from: text(message.from),
       to: text(message.to),
       author: text(message.author),
       notifyName: text(message.notifyName),
-      ack: Number(message.ack ?? 0),
-      quoted: text(message.quotedStanzaID),
-      forwarded: Boolean(message.isForwarded),
+      ack: number(message.ack),
+      ...only({
+        caption: typeof message.caption === "string" ? message.caption : "",
+        quoted: text(message.quotedStanzaID),
+        forwarded: message.isForwarded || undefined,
+        viewOnce: message.isViewOnce || undefined,
+        edit: text(message.latestEditMsgKey),
+        editedAt: message.latestEditMsgKey ? number(message.latestEditSenderTimestampMs) / 1000 : undefined,
+        media,
+        ...(type === "location" ? { lat: message.lat, lng: message.lng, loc: text(message.loc), url: text(message.clientUrl) } : {}),
+        ...(type === "multi_vcard" ? { vcards: (message.vcardList ?? []).map((row) => text(row.vcard)) } : {}),
+        selected: text(message.selectedButtonId ?? message.selectedId ?? message.listResponse?.singleSelectReply?.selectedRowId),
+        subtype: text(message.subtype),
+      }),
     };
   }
+
+    const reaction = (made, target) => ({
+    id: text(made.id),
+    target: text(made.msgId ?? target),
+    emoji: text(made.reactionText),
+    sender: text(made.sender ?? made.senderUserJid),
+    t: number(made.timestamp),
+  });
 
   // wa-js names a group message in an ack by who acknowledged it; we know it by its sender, ourselves
   function ownId(key) {
@@ -51,6 +75,138 @@
     const { progress } = WPP.conn.getHistorySyncProgress();
     // nought means that no history is on its way; a profile linked long ago shows it for ever
     return WPP.conn.isAuthenticated() && WPP.conn.getStreamData().mode === "MAIN" && !(progress > 0 && progress < 100);
+  }
+
+  const sending = (id, wanted) => ({
+    messageId: id, waitForAck: true, markIsRead: false, detectMentioned: false, ...(wanted.quoted ? { quotedMsg: wanted.quoted } : {}),
+  });
+
+  function sent(answer) {
+    const result = answer.sendMsgResult;
+    return { id: text(answer.id), ack: number(answer.ack), result: text(result?.messageSendResult ?? result) };
+  }
+
+  const missing = (error) => error?.code === "msg_not_found";
+  const done = (id) => ({ id, ack: 1, result: "OK" });
+
+  // a message of ours is there under the id that was chosen for it
+  async function known(chat, id) {
+    const message = await WPP.chat.getMessageById(id).catch((error) => {
+      if (!missing(error)) throw error;
+      return null;
+    });
+    return message && { ack: number(message.ack) };
+  }
+
+  async function myReaction(target) {
+    const { reactionByMe: mine } = await WPP.chat.getReactions(target);
+    return { id: text(mine?.id), emoji: text(mine?.reactionText) };
+  }
+
+  function refuse(code) {
+    throw Object.assign(new Error(code), { code });
+  }
+
+  // forwarding takes no id: what we forwarded is the first own forwarded message of this content after the newest one that was there before
+  async function forwarded(chat, wanted) {
+    const source = await WPP.chat.getMessageById(wanted.target);
+    const rows = await WPP.chat.getMessages(chat, { count: 50, ...(wanted.after ? { id: wanted.after, direction: "after" } : {}) });
+    const same = (row) => row.type === source.type && (row.filehash ? row.filehash === source.filehash : text(row.body) === text(source.body));
+    const found = rows.find((row) => row.id.fromMe && row.isForwarded && text(row.id) !== wanted.after && same(row));
+    return found && { id: text(found.id), ack: number(found.ack) };
+  }
+
+  // Each operation: `run` carries it out and resolves with {id, ack, result}; `find` looks whether its effect is there: {ack, id?}, or nothing.
+  const operations = {
+    text: {
+      run: async (chat, id, wanted) => sent(await WPP.chat.sendTextMessage(chat, wanted.body, { ...sending(id, wanted), linkPreview: false })),
+      find: known,
+    },
+    file: {
+      run: async (chat, id, wanted) => sent(await WPP.chat.sendFileMessage(chat, files.get(wanted.file) ?? refuse("file_not_given"), { ...sending(id, wanted), ...wanted.options })),
+      find: known,
+    },
+    location: {
+      run: async (chat, id, wanted) => sent(await WPP.chat.sendLocationMessage(chat, { ...sending(id, wanted), ...wanted.place })),
+      find: known,
+    },
+    contacts: {
+      run: async (chat, id, wanted) => sent(await WPP.chat.sendRawMessage(chat, wanted.raw, sending(id, wanted))),
+      find: known,
+    },
+    edit: {
+      async run(chat, id, wanted) {
+        await WPP.chat.editMessage(wanted.target, wanted.body, { messageId: id, markIsRead: false, detectMentioned: false, linkPreview: false });
+        // wa-js tells no result of an edit: the message itself shows whether it was made
+        return (await operations.edit.find(chat, id, wanted)) ? done(id) : { id, ack: 0, result: "" };
+      },
+      async find(chat, id, wanted) {
+        const message = await WPP.chat.getMessageById(wanted.target);
+        const now = message.type === "chat" ? text(message.body) : text(message.caption);
+        return message.latestEditMsgKey && (text(message.latestEditMsgKey) === id || now === wanted.body.trim()) ? { ack: 1 } : null;
+      },
+    },
+    revoke: {
+      async run(chat, id, wanted) {
+        // for a message of somebody else's wa-js would delete it here instead, and call that a success
+        if (!wanted.target.startsWith("true_")) refuse("not_own_message");
+        const answer = await WPP.chat.deleteMessage(chat, wanted.target, false, true);
+        return answer.isRevoked ? done(id) : { id, ack: 0, result: text(answer.sendMsgResult) };
+      },
+      async find(chat, id, wanted) {
+        const message = await WPP.chat.getMessageById(wanted.target).catch((error) => (missing(error) ? { type: "revoked" } : Promise.reject(error)));
+        return message.type === "revoked" ? { ack: 1 } : null;
+      },
+    },
+    remove: {
+      async run(chat, id, wanted) {
+        const answer = await WPP.chat.deleteMessage(chat, wanted.target, false, false);
+        return answer.isDeleted ? done(id) : { id, ack: 0, result: text(answer.sendMsgResult) };
+      },
+      find: async (chat, id, wanted) => ((await known(chat, wanted.target)) ? null : { ack: 1 }),
+    },
+    reaction: {
+      async run(chat, id, wanted) {
+        const answer = await WPP.chat.sendReactionToMessage(wanted.target, wanted.emoji || false);
+        const result = text(answer.sendMsgResult?.messageSendResult ?? answer.sendMsgResult);
+        return { ack: 0, result, id: (await myReaction(wanted.target)).id || id };
+      },
+      async find(chat, id, wanted) {
+        const mine = await myReaction(wanted.target);
+        return mine.emoji === wanted.emoji ? { ack: 1, ...(mine.id ? { id: mine.id } : {}) } : null;
+      },
+    },
+    forward: {
+      async run(chat, id, wanted) {
+        const failed = await WPP.chat.forwardMessages(chat, [wanted.target], { displayCaptionText: true });
+        const found = await forwarded(chat, wanted);
+        if (found) return { id: found.id, ack: found.ack, result: found.ack >= 1 ? "OK" : "" };
+        return { id, ack: 0, result: failed.length ? "ERROR_CANCELLED" : "" };
+      },
+      find: (chat, id, wanted) => forwarded(chat, wanted),
+    },
+    read: {
+      run: async (chat, id) => {
+        await WPP.chat.markIsRead(chat);
+        return done(id);
+      },
+    },
+    typing: {
+      async run(chat, id, wanted) {
+        if (wanted.state === "paused") await WPP.chat.markIsPaused(chat);
+        else if (wanted.state === "recording") await WPP.chat.markIsRecording(chat);
+        else await WPP.chat.markIsComposing(chat);
+        // not wa-js's own duration: it would keep this answer back for as long
+        if (wanted.state !== "paused" && wanted.lasts) setTimeout(() => WPP.chat.markIsPaused(chat).catch(() => null), wanted.lasts * 1000);
+        return done(id);
+      },
+    },
+  };
+
+  async function inBatches(rows, work) {
+    const found = [];
+    for (let start = 0; start < rows.length; start += 20) found.push(...(await Promise.all(rows.slice(start, start + 20).map(work))).flat());
+    return found;
   }
 
   window.__bulkhead = {
@@ -68,46 +224,96 @@
 
     newMessageId: (chatId) => answered(async () => text(await WPP.chat.generateMessageID(chatId))),
 
-    sendText: (chatId, body, messageId, quoted) => answered(async () => {
-      sends.add(messageId);
+    newestMessage: (chatId) => answered(async () => text((await WPP.chat.getMessages(chatId, { count: 1 })).at(-1)?.id)),
+
+    takeFile: (name, filename, mimetype) => answered(async () => {
+      const input = document.getElementById(name);
+      files.set(name, new File([input.files[0]], filename, { type: mimetype }));
+      input.remove();
+      return files.get(name).size;
+    }),
+
+    dropFile: (name) => answered(async () => {
+      document.getElementById(name)?.remove();
+      files.delete(name);
+    }),
+
+    run: (operation, chat, token, wanted) => answered(async () => {
+      underWay.add(token);
       try {
-        const sent = await WPP.chat.sendTextMessage(chatId, body, {
-          messageId, waitForAck: true, linkPreview: false, markIsRead: false, detectMentioned: false, ...(quoted ? { quotedMsg: quoted } : {}),
-        });
-        const result = sent.sendMsgResult;
-        return { id: text(sent.id), ack: Number(sent.ack), result: text(result?.messageSendResult ?? result) };
+        return await operations[operation].run(chat, token, wanted);
       } finally {
-        sends.delete(messageId);
+        underWay.delete(token);
       }
     }),
 
-    lookUp: (chatId, messageId) => answered(async () => {
-      const certain = synchronised();
-      try {
-        await WPP.chat.find(chatId);
-        return { known: true, ack: Number((await WPP.chat.getMessageById(messageId)).ack ?? 0) };
-      } catch (error) {
-        if (error?.code !== "msg_not_found") throw error;
-        // the page may have lost its line between the questions, and a send that has not ended may still come
-        return { known: false, certain: certain && synchronised() && !sends.has(messageId) };
-      }
+    lookUp: (operation, chat, token, wanted) => answered(async () => {
+      const certain = synchronised() && !underWay.has(token);
+      await WPP.chat.find(chat);
+      const found = await operations[operation].find(chat, token, wanted);
+      if (found) return { known: true, ...found };
+      // the page may have lost its line between the questions, and an operation that has not ended may still have its effect
+      return { known: false, certain: certain && synchronised() && !underWay.has(token) };
     }),
 
     acks: (messageIds) => answered(async () => {
       const found = {};
       for (const id of messageIds) {
         const message = await WPP.chat.getMessageById(id).catch(() => null);
-        if (message) found[id] = Number(message.ack ?? 0);
+        if (message) found[id] = number(message.ack);
       }
       return found;
     }),
 
-    unread: (chats, each) => answered(async () => {
+    // what is unread, and what happened since an instant: messages of both directions, edits, revokes, reactions; newest chats first
+    since: (instant, bounds) => answered(async () => {
       const found = [];
-      for (const chat of await WPP.chat.list({ onlyWithUnreadMessage: true, count: chats })) {
-        found.push(...(await WPP.chat.getMessages(chat.id, { onlyUnread: true, count: each })).map(plain));
+      const chats = await WPP.chat.list({ count: bounds.chats });
+      let cut = chats.length >= bounds.chats && chats.at(-1).t >= instant;
+      for (const [place, chat] of chats.entries()) {
+        if (found.length >= bounds.total) return { found, cut: true };
+        const recent = chat.t >= instant;
+        let rows = await WPP.chat.getMessages(chat.id, { count: recent ? bounds.each : bounds.peek });
+        while (recent && rows.length && rows[0].t >= instant && rows.length < bounds.most) {
+          const before = await WPP.chat.getMessages(chat.id, { count: bounds.each, direction: "before", id: text(rows[0].id) });
+          if (!before.length) break;
+          rows = [...before, ...rows];
+        }
+        cut ||= rows.length >= bounds.most && rows[0].t >= instant;
+        const unread = chat.hasUnread ? await WPP.chat.getMessages(chat.id, { onlyUnread: true, count: bounds.each }) : [];
+        const news = new Map([...unread, ...rows.filter((row) => row.t >= instant)].map((row) => [text(row.id), row]));
+        for (const row of news.values()) if (row.type !== "revoked") found.push({ event: "message", data: plain(row) });
+        for (const row of rows) {
+          if (row.type === "revoked") found.push({ event: "revoke", data: { id: "", target: text(row.id), author: text(row.author), t: number(row.t) } });
+          else if (row.latestEditMsgKey && number(row.latestEditSenderTimestampMs) / 1000 >= instant) found.push({ event: "edit", data: plain(row) });
+        }
+        if (place < bounds.reacted) {
+          const newest = rows.slice(-bounds.peek).map((row) => text(row.id));
+          const made = await inBatches(newest, async (id) => (await WPP.chat.getReactions(id)).reactions.flatMap((row) => row.senders.map((one) => reaction(one, id))));
+          found.push(...made.filter((row) => row.t / 1000 >= instant).map((data) => ({ event: "reaction", data })));
+        }
       }
-      return found;
+      return { found, cut };
+    }),
+
+    // Reads a file out of the page in pieces: `openFile` once, `piece` until the size is reached, then `dropFile`.
+    openFile: (name, messageId) => answered(async () => {
+      const blob = await WPP.chat.downloadMedia(messageId);
+      files.set(name, blob);
+      return { size: blob.size, mimetype: blob.type };
+    }),
+
+    piece: (name, start, length) => answered(async () => {
+      const bytes = new Uint8Array(await files.get(name).slice(start, start + length).arrayBuffer());
+      let binary = "";
+      for (let place = 0; place < bytes.length; place += 32768) binary += String.fromCharCode(...bytes.subarray(place, place + 32768));
+      return btoa(binary);
+    }),
+
+    pairingCode: (phone) => answered(async () => {
+      const code = await WPP.conn.genLinkDeviceCodeForPhoneNumber(phone, true);
+      if (!code) refuse("no_code");
+      return code;
     }),
 
     logOut: () => answered(async () => {
@@ -117,6 +323,9 @@
 
   WPP.on("chat.new_message", (message) => report("message", plain(message)));
   WPP.on("chat.msg_ack_change", ({ ack, ids }) => report("ack", { ack, ids: ids.map(ownId) }));
+  WPP.on("chat.msg_edited", ({ msg }) => report("edit", plain(msg)));
+  WPP.on("chat.msg_revoke", ({ id, refId, author }) => report("revoke", { id: text(id), target: text(refId), author: text(author), t: 0 }));
+  WPP.on("chat.new_reaction", (made) => report("reaction", reaction(made)));
   for (const event of ["conn.auth_code_change", "conn.authenticated", "conn.stream_mode_changed", "conn.stream_info_changed", "conn.main_ready", "conn.needs_update"]) {
     WPP.on(event, () => report("changed", event));
   }

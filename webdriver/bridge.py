@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,12 +22,26 @@ USED_FUNCTIONS: Final = (
     "conn.getAuthCode",
     "conn.getHistorySyncProgress",
     "conn.getMyUserLid",
+    "conn.genLinkDeviceCodeForPhoneNumber",
     "conn.logout",
     "chat.find",
     "chat.generateMessageID",
     "chat.sendTextMessage",
+    "chat.sendFileMessage",
+    "chat.sendLocationMessage",
+    "chat.sendRawMessage",
+    "chat.sendReactionToMessage",
+    "chat.editMessage",
+    "chat.deleteMessage",
+    "chat.forwardMessages",
+    "chat.markIsRead",
+    "chat.markIsComposing",
+    "chat.markIsRecording",
+    "chat.markIsPaused",
+    "chat.downloadMedia",
     "chat.getMessageById",
     "chat.getMessages",
+    "chat.getReactions",
     "chat.list",
 )
 """What `bridge.js` calls of `WPP`; the contract test holds it against wa-js's type declarations and the sandbox's object."""
@@ -34,6 +49,9 @@ USED_FUNCTIONS: Final = (
 USED_EVENTS: Final = (
     "chat.new_message",
     "chat.msg_ack_change",
+    "chat.msg_edited",
+    "chat.msg_revoke",
+    "chat.new_reaction",
     "conn.auth_code_change",
     "conn.authenticated",
     "conn.stream_mode_changed",
@@ -43,6 +61,8 @@ USED_EVENTS: Final = (
     "conn.logout",
 )
 
+_PIECE: Final = 384 * 1024
+"""Bytes that are read out of the page at once: half a megabyte of text, a few milliseconds of this process's loop."""
 _BINDING: Final = "__bulkheadReport"
 _SOURCE: Final = Path(__file__).with_name("bridge.js")
 # analytics and link previews would send what people write to third parties
@@ -83,7 +103,7 @@ class PageState:
 
 @dataclass(frozen=True, slots=True)
 class PageEvent:
-    """One event out of the page: `kind` is `message`, `ack`, `changed` or `logout`."""
+    """One event out of the page: `kind` is `message`, `ack`, `edit`, `revoke`, `reaction`, `changed` or `logout`."""
 
     kind: str
     data: Any
@@ -141,20 +161,30 @@ class Bridge:
         """Return a new message id for a chat that `find_chat` returned. Raises as `probe`."""
         return str(await self._ask("newMessageId", chat_id, by=by))
 
-    async def send_text(self, chat_id: str, body: str, message_id: str, quoted: str, by: float) -> Mapping[str, Any]:
-        """Send a text under a chosen id and return {id, ack, result}. Any error but `PageRefused` leaves it open whether it was sent."""
-        answer: Mapping[str, Any] = await self._ask("sendText", chat_id, body, message_id, quoted, by=by)
+    async def newest_message(self, chat_id: str, by: float) -> str:
+        """Return the id of the newest message of a chat, empty when there is none. Raises as `probe`."""
+        return str(await self._ask("newestMessage", chat_id, by=by))
+
+    async def run(self, operation: str, chat_id: str, token: str, wanted: Mapping[str, Any], by: float) -> Mapping[str, Any]:
+        """Carry out an operation and return {id, ack, result}.
+
+        Args:
+            operation: a name of `bridge.js`'s table. token: names this operation; for what makes a message, the message's id. wanted: the rest.
+        Raises:
+            As `probe`. Any error but `PageRefused` leaves it open whether it was carried out.
+        """
+        answer: Mapping[str, Any] = await self._ask("run", operation, chat_id, token, wanted, by=by)
         return answer
 
-    async def look_up(self, chat_id: str, message_id: str, by: float) -> Mapping[str, Any]:
-        """Ask whether the page knows a message.
+    async def look_up(self, operation: str, chat_id: str, token: str, wanted: Mapping[str, Any], by: float) -> Mapping[str, Any]:
+        """Ask whether the effect of an operation is there. Arguments as for `run`.
 
         Returns:
-            {known: true, ack}, or {known: false, certain}: certain when the page has synchronised and no send of it is under way.
+            {known: true, ack, id?}, or {known: false, certain}: certain when the page has synchronised and the operation is not under way.
         Raises:
             As `probe`.
         """
-        answer: Mapping[str, Any] = await self._ask("lookUp", chat_id, message_id, by=by)
+        answer: Mapping[str, Any] = await self._ask("lookUp", operation, chat_id, token, wanted, by=by)
         return answer
 
     async def acks(self, message_ids: Sequence[str], by: float) -> Mapping[str, int]:
@@ -162,10 +192,42 @@ class Bridge:
         answer: Mapping[str, int] = await self._ask("acks", list(message_ids), by=by)
         return answer
 
-    async def unread(self, by: float, *, chats: int = 50, each: int = 50) -> list[dict[str, Any]]:
-        """Return the newest unread messages, as their events would have shown them. Raises as `probe`."""
-        answer: list[dict[str, Any]] = await self._ask("unread", chats, each, by=by)
-        return answer
+    async def since(self, instant: float, bounds: Mapping[str, int], by: float) -> tuple[list[PageEvent], bool]:
+        """Ask for what is unread and for what happened since an instant (seconds since 1970), as its events would have told it.
+
+        Returns:
+            The events, and whether a bound cut something off. Raises as `probe`.
+        """
+        answer = await self._ask("since", instant, dict(bounds), by=by)
+        return [PageEvent(row["event"], row["data"]) for row in answer["found"]], bool(answer["cut"])
+
+    # files
+
+    async def give_file(self, path: Path, filename: str, mimetype: str, by: float) -> str:
+        """Give the page a file of this machine and return the name under which `run` finds it; `drop_file` forgets it. Raises as `probe`."""
+        name = f"bulkhead-{secrets.token_hex(8)}"
+        await self._browser.give_file(name, path, by)
+        await self._ask("takeFile", name, filename, mimetype, by=by)
+        return name
+
+    async def open_file(self, message_id: str, by: float) -> tuple[str, int]:
+        """Let the page download the file of a message; return the name for `pieces` and its size in bytes. Raises as `probe`."""
+        name = f"bulkhead-{secrets.token_hex(8)}"
+        answer = await self._ask("openFile", name, message_id, by=by)
+        return name, int(answer["size"])
+
+    async def pieces(self, name: str, size: int, by: float) -> AsyncIterator[bytes]:
+        """Yield a file that `open_file` opened. Raises as `probe`."""
+        for start in range(0, size, _PIECE):
+            yield base64.b64decode(await self._ask("piece", name, start, _PIECE, by=by))
+
+    async def drop_file(self, name: str, by: float) -> None:
+        """Let the page forget a file. Raises as `probe`."""
+        await self._ask("dropFile", name, by=by)
+
+    async def pairing_code(self, phone: str, by: float) -> str:
+        """Return a code of eight characters to be typed into the phone with this number (digits). Raises as `probe`."""
+        return str(await self._ask("pairingCode", phone, by=by))
 
     async def log_out(self, by: float) -> None:
         """End the link to the phone. Raises as `probe`."""

@@ -7,8 +7,10 @@ None where it does not know; `_Line` and `_TabSession` stand in for those parts 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Final
 
 from pyee import EventEmitter
@@ -29,6 +31,12 @@ log = logger(__name__)
 
 _UNUSED_DOMAINS: Final = ("Network", "Security", "Performance", "Log")
 """What pyppeteer switches on and we never read; Network alone keeps the bodies of the page's answers in memory."""
+
+_UPDATE_CHECK: Final = "/check-update"
+_NO_WORKER: Final = (
+    "if (navigator.serviceWorker) "
+    "navigator.serviceWorker.register = () => Promise.reject(new DOMException('switched off: the page is pinned', 'SecurityError'));"
+)
 
 _RECOVERABLE_WORDS: Final = ("Protocol error", "Target closed", "Session closed")
 
@@ -261,6 +269,33 @@ class Browser:
         await _within(self._page._client.send("Page.addScriptToEvaluateOnNewDocument", {"source": script}), by, "addScriptToEvaluateOnNewDocument")
         await _within(self._page.exposeFunction(binding, take), by, "exposeFunction")
 
+    async def pin(self, url: str, document: bytes, by: float) -> None:
+        """From now on answer requests for the page at `url` with `document`, refuse its question for updates, and let it have no service worker.
+
+        Args:
+            document: a stored build of the page: its HTML. by: monotonic deadline.
+        """
+        line, page_url = self._page._client, url.split("?")[0]
+        body = base64.b64encode(document).decode()
+        headers = [{"name": "Content-Type", "value": "text/html; charset=utf-8"}]
+
+        def answer(event: dict[str, Any]) -> None:
+            wanted, request = event["request"]["url"], {"requestId": event["requestId"]}
+            if wanted.split("?")[0] == page_url:
+                line.send("Fetch.fulfillRequest", request | {"responseCode": 200, "responseHeaders": headers, "body": body})
+            elif _UPDATE_CHECK in wanted:
+                line.send("Fetch.failRequest", request | {"errorReason": "BlockedByClient"})
+            else:
+                line.send("Fetch.continueRequest", request)
+
+        line.on("Fetch.requestPaused", answer)
+        origin = "/".join(url.split("/")[:3])
+        # a worker that an earlier visit left would answer with the build that it knows
+        await _within(line.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "service_workers,cache_storage"}), by, "removing workers")
+        await _within(line.send("Page.addScriptToEvaluateOnNewDocument", {"source": _NO_WORKER}), by, "refusing workers")
+        patterns = [{"urlPattern": f"{page_url}*", "resourceType": "Document"}, {"urlPattern": f"*{_UPDATE_CHECK}*"}]
+        await _within(line.send("Fetch.enable", {"patterns": patterns}), by, "pinning the page")
+
     def on_navigated(self, moved: Callable[[str], None]) -> None:
         """Call `moved` with the address after each navigation of the main frame."""
 
@@ -298,6 +333,22 @@ class Browser:
             # the wording may hold message text: only the error's class is passed on
             raise ScriptFailed(f"{what}: {failure.get('exception', {}).get('className', 'error')}")
         return answer["result"].get("value")
+
+    async def give_file(self, element_id: str, path: Path, by: float) -> None:
+        """Put a file of this machine into a new, hidden file input of the page; its bytes do not pass through the line, Chromium reads them itself.
+
+        Args:
+            element_id: of the input. path: must stay there for as long as the page uses the file.
+        Raises:
+            As `evaluate`.
+        """
+        wanted = json.dumps({"type": "file", "hidden": True, "id": element_id})
+        made = f"document.documentElement.appendChild(Object.assign(document.createElement('input'), {wanted}))"
+        answer = await _within(self._calls.send("Runtime.evaluate", {"expression": made}), by, "making a file input")
+        if not isinstance(answer, dict) or "objectId" not in answer.get("result", {}) or answer.get("exceptionDetails"):
+            raise BrowserLost("making a file input: no answer")
+        file = {"files": [str(path)], "objectId": answer["result"]["objectId"]}
+        await _within(self._calls.send("DOM.setFileInputFiles", file), by, "giving a file")
 
     async def close(self, by: float) -> bool:
         """Ask the browser to close, which writes its profile, and close the line. Returns whether it took the request; `Chromium.end` ends the rest."""

@@ -1,21 +1,26 @@
-"""The Channel of browser sessions: one message through one page, under an id that is stored before it is used."""
+"""The Channel of browser sessions: one operation through one page, under a name that is stored before it is used."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from shared.clock import left, monotonic
+from shared import content as types
+from shared.clock import left, monotonic, utc_now
 from shared.crash_points import reach
 from shared.delivery.channel import RecordToken
+from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.store.messages import Doubt
 from webdriver import events, outcomes
+from webdriver.attachments import Attachment, Attachments
 from webdriver.bridge import Bridge, PageRefused
 from webdriver.browser import BrowserLost, CallTimedOut, ScriptFailed
+from webdriver.operations import Operation, operation_of
 from webdriver.session import Session
 from webdriver.sessions import Sessions
 
@@ -26,108 +31,219 @@ _LEAST_SEND_S: Final = 1.0
 _LOOK_UP_S: Final = 5.0
 _NOT_READY: Final = 2.0
 _BUSY: Final = 0.5
+_FORWARD: Final = "forward:"
+_EXPIRED: Final = Dead(code="expired", detail="it means nothing any more")
 
 
 class BrowserChannel:
-    """Sends through the sessions of this process."""
+    """Sends through the sessions of this process.
+
+    Args:
+        attachments: for the files of messages.
+    """
 
     token_at_claim = False
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, sessions: Sessions, attachments: Attachments) -> None:
+        self._sessions, self._attachments = sessions, attachments
 
     async def send(self, message: OutboundMessage, record_token: RecordToken, by: float) -> Outcome:
-        """Send one message.
+        """Carry out one row.
 
         Args:
-            record_token: stores the chosen message id in the row; called before the page is asked to send.
-            by: monotonic deadline; what is not answered by then is in doubt.
+            record_token: stores what names the operation in the row; called before the page is asked for it.
+            by: monotonic deadline; what is not answered by then, or by the operation's own, is in doubt.
         Raises:
             Fenced: `record_token` says that the row belongs to somebody else by now; nothing was sent.
-            StoreUnavailable: `record_token` could not store the id; nothing was sent.
+            StoreUnavailable: `record_token` could not store the name; nothing was sent.
         """
-        if message.type != "text":
-            return Dead(code="unsupported_type", detail=f"browser sessions do not send {message.type} yet")
+        operation = operation_of(message.type, message.content)
+        if operation is None:
+            return Dead(code="unsupported_type", detail=f"browser sessions do not send {message.type}")
+        if _is_past(message):
+            return _EXPIRED
         session = self._sessions.find(message.connection_id)
         if session is None or session.page() is None:
             return _not_ready(session)
-        try:
-            await asyncio.wait_for(session.sending.acquire(), left(by - _LEAST_SEND_S, monotonic()))
-        except TimeoutError:
-            return Retry(code="session_busy", detail="other messages of this session took the time", after_s=_BUSY, counts=False)
-        try:
-            # it may have changed while we waited
-            page = session.page()
-            return _not_ready(session) if page is None else await _send(session, page, message, record_token, by)
-        finally:
-            session.sending.release()
+        async with self._file(message, operation, by - _LEAST_SEND_S) as attachment:
+            if isinstance(attachment, Retry | Dead):
+                return attachment
+            # a file may take a minute: whoever only writes does not wait for it
+            turn = session.uploading if attachment else session.sending
+            try:
+                await asyncio.wait_for(turn.acquire(), left(by - _LEAST_SEND_S, monotonic()))
+            except TimeoutError:
+                return Retry(code="session_busy", detail="other messages of this session took the time", after_s=_BUSY, counts=False)
+            try:
+                # it may have changed while we waited
+                page = session.page()
+                return _not_ready(session) if page is None else await _Send(session, page, message, operation, record_token, by).carry_out(attachment)
+            finally:
+                turn.release()
 
     async def look_up(self, doubt: Doubt) -> Outcome | None:
-        """Find out what became of a send that nobody saw the end of.
+        """Find out what became of an operation that nobody saw the end of.
 
         Returns:
-            Sent: the page knows the message and the server has it. Retry, Dead: surely not sent. None: the page cannot tell yet.
+            Sent: the page shows it, and for a message the server has it. Retry, Dead: surely not sent. None: the page cannot tell yet.
             InDoubt: there is no page that could be asked; the time for finding out has not begun.
         """
         message = doubt.message
-        if not message.token:
-            # the id is stored before the page is asked: without one it never was
+        operation = operation_of(message.type, message.content)
+        if not message.token or operation is None:
+            # the name is stored before the page is asked: without one it never was
             return Retry(code="not_sent", detail="no message id had been chosen", after_s=0.0, counts=False)
+        if message.type in types.HARMLESS_TWICE:
+            return _EXPIRED if _is_past(message) else Retry(code="harmless_again", after_s=0.0, counts=False)
         session = self._sessions.find(message.connection_id)
         page = session.page() if session else None
         if session is None or page is None:
             return InDoubt(code="session_not_ready", detail=_not_ready(session).detail)
         try:
-            found = await page.look_up(events.chat_of(message.token), message.token, monotonic() + _LOOK_UP_S)
+            return _of_lookup(session, message, await _look(page, message, operation, monotonic() + _LOOK_UP_S))
         except PageRefused as refused:
             log.info("lookup_unanswered", connection_id=message.connection_id, message_id=message.id, reason=str(refused))
-            return None
+            return outcomes.TARGET_REFUSALS.get(refused.code) if operation.targeted else None
         except (BrowserLost, CallTimedOut, ScriptFailed) as error:
             return InDoubt(code="page_unavailable", detail=str(error))
-        session.witness.remember(message.token)
-        return _of_lookup(session, message, found)
+
+    @asynccontextmanager
+    async def _file(self, message: OutboundMessage, operation: Operation, by: float) -> AsyncIterator[Attachment | Retry | Dead | None]:
+        if operation.page != "file":
+            yield None
+            return
+        async with self._attachments.staged(message, by) as attachment:
+            yield attachment
 
 
-async def _send(session: Session, page: Bridge, message: OutboundMessage, record_token: RecordToken, by: float) -> Outcome:
-    prepared = await _prepare(page, message, min(by - _LEAST_SEND_S, monotonic() + _PREPARE_S))
-    if not isinstance(prepared, _Prepared):
-        return prepared
-    await record_token(prepared.token)
-    reach("page.token_stored")
-    session.witness.remember(prepared.token)
-    if left(by, monotonic()) < _LEAST_SEND_S / 2:
-        return Retry(code="no_time_left", detail="storing the message id took too long", after_s=_BUSY, counts=False)
-    try:
-        answer = await page.send_text(prepared.chat, str(message.content["body"]), prepared.token, str(message.content.get("quoted") or ""), by)
-    except PageRefused as refused:
-        return outcomes.of_refusal(refused.code)
-    except CallTimedOut:
-        return InDoubt(code="page_answer_late", detail="the page did not answer by the deadline")
-    except (BrowserLost, ScriptFailed) as error:
-        return InDoubt(code="browser_lost", detail=str(error))
-    reach("page.answered")
-    return outcomes.of_answer(answer)
+@dataclass(frozen=True, slots=True)
+class _Send:
+    """One attempt at one row."""
+
+    session: Session
+    page: Bridge
+    message: OutboundMessage
+    operation: Operation
+    record_token: RecordToken
+    by: float
+
+    async def carry_out(self, attachment: Attachment | None) -> Outcome:
+        by = min(self.by - _LEAST_SEND_S, monotonic() + _PREPARE_S)
+        prepared = await self._prepare(by)
+        if not isinstance(prepared, _Prepared):
+            return prepared
+        wanted = _wanted(self.message, self.operation, prepared.token)
+        if not attachment:
+            return await self._ask(prepared, wanted)
+        try:
+            file = await self.page.give_file(attachment.path, attachment.filename, attachment.mimetype, by)
+        except (BrowserLost, CallTimedOut, ScriptFailed, PageRefused) as error:
+            return Retry(code="page_unavailable", detail=str(error), after_s=_NOT_READY, counts=False)
+        try:
+            options = {**wanted["options"], "mimetype": attachment.mimetype, "filename": attachment.filename}
+            return await self._ask(prepared, {**wanted, "file": file, "options": options})
+        finally:
+            # a page that is gone has forgotten it by itself
+            with suppress(BrowserLost, CallTimedOut, ScriptFailed, PageRefused):
+                await self.page.drop_file(file, monotonic() + _LEAST_SEND_S)
+
+    async def _prepare(self, by: float) -> _Prepared | Outcome:
+        """Find the chat first: a phone number may lead to a chat with another id, and the message id must name that one."""
+        message, operation = self.message, self.operation
+        try:
+            if operation.targeted:
+                chat = events.chat_of(str(message.content["target"]))
+                if not chat:
+                    return outcomes.TARGET_REFUSALS["msg_not_found"]
+                await self.page.find_chat(chat, by)
+            else:
+                chat = await self.page.find_chat(events.chat_id(message.chat_id), by)
+            if operation.naming == "forward":
+                # the page must have opened the chat of the message too
+                await self.page.find_chat(events.chat_of(str(message.content["target"])), by)
+            return _Prepared(chat, await self._name(chat, by))
+        except PageRefused as refused:
+            return outcomes.of_lookup(refused.code)
+        except (BrowserLost, CallTimedOut, ScriptFailed) as error:
+            return Retry(code="page_unavailable", detail=str(error), after_s=_NOT_READY, counts=False)
+
+    async def _name(self, chat: str, by: float) -> str:
+        message, kept = self.message, self.message.token
+        match self.operation.naming:
+            case "message" | "edit":
+                return kept if kept and events.chat_of(kept) == chat else await self.page.new_message_id(chat, by)
+            case "forward":
+                return kept if kept.startswith(_FORWARD) else _FORWARD + await self.page.newest_message(chat, by)
+            case "effect" if self.operation.page in ("revoke", "remove"):
+                return f"{self.operation.page}:{message.content['target']}"
+            case _:
+                return f"{message.type}:{message.id}"
+
+    async def _ask(self, prepared: _Prepared, wanted: dict[str, Any]) -> Outcome:
+        await self.record_token(prepared.token)
+        reach("page.token_stored")
+        by = min(self.by, monotonic() + self.operation.lasts_s)
+        if left(by, monotonic()) < _LEAST_SEND_S / 2:
+            return Retry(code="no_time_left", detail="storing the message id took too long", after_s=_BUSY, counts=False)
+        with self.session.witness.sending(self.operation.page, prepared.chat, prepared.token, wanted) as sent_as:
+            outcome = await self._answer(prepared, wanted, by)
+            if isinstance(outcome, Sent):
+                sent_as(outcome.provider_id)
+        if self.operation.naming == "forward" and isinstance(outcome, Sent):
+            # what becomes of it is told under the id that the page chose
+            with suppress(StoreUnavailable):
+                await self.record_token(outcome.provider_id)
+        if isinstance(outcome, InDoubt) and self.message.type in types.HARMLESS_TWICE:
+            return Retry(code=outcome.code, detail=outcome.detail)
+        return outcome
+
+    async def _answer(self, prepared: _Prepared, wanted: dict[str, Any], by: float) -> Outcome:
+        try:
+            answer = await self.page.run(self.operation.page, prepared.chat, prepared.token, wanted, by)
+        except PageRefused as refused:
+            return outcomes.of_refusal(refused.code, about_target="target" in wanted)
+        except CallTimedOut:
+            return InDoubt(code="page_answer_late", detail="the page did not answer by the deadline")
+        except (BrowserLost, ScriptFailed) as error:
+            return InDoubt(code="browser_lost", detail=str(error))
+        reach("page.answered")
+        return outcomes.of_answer(answer)
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """The chat as the page knows it, and the message id to use in it."""
+    """The chat as the page knows it, and what names the operation in it."""
 
     chat: str
     token: str
 
 
-async def _prepare(page: Bridge, message: OutboundMessage, by: float) -> _Prepared | Outcome:
-    """Find the chat first: a phone number may lead to a chat with another id, and the message id must name that one."""
-    try:
-        chat = await page.find_chat(events.chat_id(message.chat_id), by)
-        if message.token and events.chat_of(message.token) == chat:
-            return _Prepared(chat, message.token)
-        return _Prepared(chat, await page.new_message_id(chat, by))
-    except PageRefused as refused:
-        return outcomes.of_lookup(refused.code)
-    except (BrowserLost, CallTimedOut, ScriptFailed) as error:
-        return Retry(code="page_unavailable", detail=str(error), after_s=_NOT_READY, counts=False)
+def _wanted(message: OutboundMessage, operation: Operation, token: str = "") -> dict[str, Any]:
+    wanted = operation.wanted(message.content)
+    if quoted := message.content.get("quoted"):
+        wanted["quoted"] = str(quoted)
+    if operation.naming == "forward":
+        name = token or message.token
+        # a name without the prefix is the id that the page had told already
+        wanted["after"] = name.removeprefix(_FORWARD) if name.startswith(_FORWARD) else ""
+    return wanted
+
+
+async def _look(page: Bridge, message: OutboundMessage, operation: Operation, by: float) -> Mapping[str, Any]:
+    chat = _chat_of(message, operation) or await page.find_chat(events.chat_id(message.chat_id), by)
+    # a forwarded message whose id the page has told is looked for like any other
+    named = "text" if operation.naming == "forward" and not message.token.startswith(_FORWARD) else operation.page
+    return await page.look_up(named, chat, message.token, _wanted(message, operation), by)
+
+
+def _chat_of(message: OutboundMessage, operation: Operation) -> str:
+    """Return the chat that an operation in doubt was about; empty when the page must be asked."""
+    return events.chat_of(str(message.content["target"])) if operation.targeted else events.chat_of(message.token)
+
+
+def _is_past(message: OutboundMessage) -> bool:
+    lasts_s = types.SHORT_LIVED.get(message.type)
+    return lasts_s is not None and (utc_now() - message.created_at).total_seconds() > lasts_s
 
 
 def _not_ready(session: Session | None) -> Retry:
@@ -139,11 +255,13 @@ def _of_lookup(session: Session, message: OutboundMessage, found: Mapping[str, A
     if not found["known"]:
         if not found["certain"]:
             return None
-        return Retry(code="not_sent", detail="the page has synchronised and does not know the message id", after_s=0.0, counts=False)
-    ack = int(found["ack"])
+        return Retry(code="not_sent", detail="the page has synchronised and shows nothing of it", after_s=0.0, counts=False)
+    ack, provider_id = int(found["ack"]), str(found.get("id") or message.token)
+    if events.chat_of(provider_id):
+        session.witness.remember(provider_id)
     if ack > 1:
-        session.witness.acknowledged(message.token, ack)
+        session.witness.acknowledged(provider_id, ack)
     if ack >= 1:
-        return Sent(provider_id=message.token)
+        return Sent(provider_id=provider_id)
     unsent = outcomes.KNOWN_UNSENT.get(ack)
     return unsent if isinstance(unsent, Retry | Dead) else None

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from shared import chats
+from shared import content as types
+from shared.arrivals import Contact
 from shared.errors import BulkheadError
 from shared.messages import InboundMessage, Receipt
 from shared.states import MessageState
+from webdriver import vcards
+
+REVOKE: Final = "revoke"
 
 ACKS: Final[Mapping[int, tuple[MessageState, str] | None]] = {
     -7: (MessageState.FAILED, "md_downgrade"),
@@ -28,10 +36,24 @@ ACKS: Final[Mapping[int, tuple[MessageState, str] | None]] = {
 }
 """wa-js's acks: the message's state and, for a failure, its code."""
 
-_TYPES: Final[Mapping[str, str]] = {"chat": "text"}
-"""wa-js's message types whose name differs from ours."""
-
 _UNREADABLE_YET: Final = frozenset({"ciphertext", ""})
+_NOTHING: Final = frozenset({"protocol", "reaction", "revoked"})
+"""Types of rows in the page that are no message: they have events of their own."""
+
+_MEDIA: Final[Mapping[str, str]] = {
+    "image": types.IMAGE,
+    "video": types.VIDEO,
+    "ptv": types.VIDEO,
+    "audio": types.AUDIO,
+    "ptt": types.AUDIO,
+    "document": types.DOCUMENT,
+    "sticker": types.STICKER,
+}
+_SYSTEM: Final = frozenset({"gp2", "notification", "notification_template", "group_notification", "broadcast_notification", "e2e_notification"})
+_NOBODY: Final = frozenset({"system", "call"})
+"""Types of ours that nobody wrote."""
+_DETAILS: Final = ("caption", "quoted", "forwarded", "viewOnce", "edit", "editedAt", "media", "lat", "lng", "loc", "url", "vcards", "selected", "subtype")
+"""What the bridge adds to a message when it is there; an unknown type says which of them it had."""
 
 
 class EventUnreadable(BulkheadError):
@@ -55,28 +77,157 @@ def inbound(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage | None
     Raises:
         EventUnreadable: a field is missing or of another type.
     """
-    try:
+    with _readable("message"):
         kind = str(raw["type"])
-        if kind in _UNREADABLE_YET:
+        if kind in _UNREADABLE_YET or kind in _NOTHING:
             return None
         chat, own = str(raw["chat"]), bool(raw["fromMe"])
-        # PostgreSQL's text holds no NUL, and a customer must not be able to stop the journal
-        body = str(raw["body"]).replace("\0", "")
-        context = {name: raw[name] for name in ("quoted", "forwarded") if raw.get(name)}
+        type_, content = _content(kind, raw)
         return InboundMessage(
             connection_id=connection_id,
             provider_id=str(raw["id"]),
             chat_id=_canonical(chat),
             sender=str(raw["author"] or (raw["from"] if own else chat)),
-            type=_TYPES.get(kind, kind),
-            content={"body": body} if kind == "chat" else {"body": body, "caption": str(raw.get("caption", "")).replace("\0", "")},
-            at=datetime.fromtimestamp(int(raw["t"]), UTC),
-            sender_name=str(raw["notifyName"]).replace("\0", ""),
+            type=type_,
+            content=content,
+            at=_instant(raw["t"]),
+            sender_name=_text(raw["notifyName"]),
             from_me=own,
-            context=context,
+            may_trigger=not own and type_ not in _NOBODY,
+            context={name: raw[name] for name in ("quoted", "forwarded") if raw.get(name)},
         )
-    except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
-        raise EventUnreadable(f"message event: {type(error).__name__}") from error
+
+
+def edited(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage:
+    """Return what an `edit` event says: the message as it is now. Raises `EventUnreadable`."""
+    with _readable("edit"):
+        message = inbound(connection_id, raw)
+        if message is None:
+            raise EventUnreadable("edit event: nothing to read")
+        body = message.content.get("body", message.content.get("caption", ""))
+        return replace(
+            message,
+            # an edit without an id of its own is told apart by what it says
+            provider_id=str(raw.get("edit") or f"edit:{raw['id']}:{hash_of(str(body))}"),
+            type=types.EDIT,
+            content={"target": str(raw["id"]), "body": body},
+            at=_instant(raw.get("editedAt") or raw["t"]),
+            context={},
+        )
+
+
+def revoked(connection_id: int, raw: Mapping[str, Any], now: datetime) -> InboundMessage:
+    """Return what a `revoke` event says. A message is revoked once, so the revoke is named after it. Raises `EventUnreadable`."""
+    with _readable("revoke"):
+        target = str(raw["target"])
+        return _about(connection_id, target, f"revoke:{target}", REVOKE, {"target": target}, sender=str(raw["author"]), at=now)
+
+
+def reacted(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage:
+    """Return what a `reaction` event says; an empty emoji takes it back. Raises `EventUnreadable`."""
+    with _readable("reaction"):
+        target, sender = str(raw["target"]), str(raw["sender"])
+        content = {"emoji": _text(raw["emoji"]), "target": target}
+        found = _about(connection_id, target, str(raw["id"]), types.REACTION, content, sender=sender, at=_instant(float(raw["t"]) / 1000))
+        own = str(raw["id"]).startswith("true_")
+        return replace(found, from_me=own, may_trigger=not own)
+
+
+def person(message: InboundMessage) -> Contact | None:
+    """Return who wrote a message, None when it was ourselves or nobody."""
+    if message.from_me or message.type == "system" or not message.sender:
+        return None
+    user_id = _canonical(message.sender)
+    phone = "" if "@" in user_id else user_id
+    return Contact(connection_id=message.connection_id, user_id=user_id, phone=phone, name=message.sender_name, at=message.at)
+
+
+def _about(connection_id: int, target: str, provider_id: str, type_: str, content: Mapping[str, Any], *, sender: str, at: datetime) -> InboundMessage:
+    chat, own = chat_of(target), target.startswith("true_")
+    if not chat or not provider_id:
+        raise ValueError("it names no message")
+    return InboundMessage(
+        connection_id=connection_id,
+        provider_id=provider_id,
+        chat_id=_canonical(chat),
+        sender=sender or ("" if own else chat),
+        type=type_,
+        content=content,
+        at=at,
+        from_me=own,
+        may_trigger=not own,
+    )
+
+
+def _content(kind: str, raw: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return our type for one of the page's, and the content in the shape of `shared.content`."""
+    if kind in _MEDIA:
+        return _MEDIA[kind], _media(kind, raw)
+    if kind in _SYSTEM:
+        return "system", {"kind": _text(raw.get("subtype", "")) or kind, "body": _text(raw["body"])}
+    if reader := _READERS.get(kind):
+        type_, read = reader
+        return type_, read(raw)
+    return "unknown", {"type": kind, "keys": sorted(name for name in _DETAILS if raw.get(name))}
+
+
+def _location(raw: Mapping[str, Any]) -> dict[str, Any]:
+    name, _, address = _text(raw.get("loc", "")).partition("\n")
+    place = {"latitude": float(raw["lat"]), "longitude": float(raw["lng"]), "name": name, "address": address, "url": _text(raw.get("url", ""))}
+    return {key: value for key, value in place.items() if value != ""}
+
+
+_READERS: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], dict[str, Any]]]]] = {
+    "chat": (types.TEXT, lambda raw: {"body": _text(raw["body"])}),
+    "location": (types.LOCATION, _location),
+    "vcard": (types.CONTACTS, lambda raw: {"contacts": vcards.contacts([_text(raw["body"])])}),
+    "multi_vcard": (types.CONTACTS, lambda raw: {"contacts": vcards.contacts(map(_text, raw["vcards"]))}),
+    "buttons_response": ("button", lambda raw: {"text": _text(raw["body"]), "payload": _text(raw.get("selected", ""))}),
+    "template_button_reply": ("button", lambda raw: {"text": _text(raw["body"]), "payload": _text(raw.get("selected", ""))}),
+    "list_response": (types.INTERACTIVE, lambda raw: {"kind": "list_reply", "id": _text(raw.get("selected", "")), "title": _text(raw["body"])}),
+    "call_log": ("call", lambda raw: {}),
+}
+"""Our type for each of the page's that is neither a file nor a line that nobody wrote, and how its content is read."""
+
+
+def _media(kind: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+    told = raw.get("media") or {}
+    media = {
+        "id": str(raw["id"]),
+        "mimetype": _text(told.get("mimetype", "")),
+        "size": int(told.get("size") or 0),
+        "filename": _text(told.get("filename", "")),
+        "sha256": _text(told.get("filehash", "")),
+        "voice": kind == "ptt",
+    }
+    found: dict[str, Any] = {"media": {key: value for key, value in media.items() if value}}
+    if caption := _text(raw.get("caption", "")):
+        found["caption"] = caption
+    if raw.get("viewOnce"):
+        found["view_once"] = True
+    return found
+
+
+def hash_of(text: str) -> str:
+    """Return a short name for a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _text(value: object) -> str:
+    # PostgreSQL's text holds no NUL, and a customer must not be able to stop the journal
+    return str(value or "").replace("\0", "")
+
+
+def _instant(seconds: object) -> datetime:
+    return datetime.fromtimestamp(float(str(seconds)), UTC)
+
+
+@contextmanager
+def _readable(kind: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, OverflowError, OSError, AttributeError) as error:
+        raise EventUnreadable(f"{kind} event: {type(error).__name__}") from error
 
 
 def _canonical(address: str) -> str:

@@ -15,8 +15,18 @@ REFUSALS: Final[Mapping[str, Outcome]] = {
     "invalid_quoted_msg": Dead(code="quoted_message_unknown", detail="the quoted message is not known to the page"),
     "msg_not_found": Dead(code="quoted_message_unknown", detail="the quoted message is not known to the page"),
     "quoted_msg_can_not_reply": Dead(code="quoted_message_not_repliable", detail="this message cannot be replied to"),
+    "file_too_large": Dead(code="file_too_large", detail="WhatsApp takes no file of this size as this type"),
+    "file_not_given": Retry(code="file_not_given", detail="the page has no such file any more"),
     "message_key_is_not_from_me": Retry(code="message_id_refused", detail="the page refused the chosen id"),
     "message_key_remote_id_is_not_same_of_chat": Retry(code="message_id_refused", detail="the chat has another id now"),
+}
+
+TARGET_REFUSALS: Final[Mapping[str, Dead]] = {
+    # of operations on a message that should be there; thrown before anything is handed on
+    "msg_not_found": Dead(code="message_unknown", detail="the page does not know the message that this is about"),
+    "chat_not_found": Dead(code="message_unknown", detail="the page does not know the chat of the message that this is about"),
+    "edit_message_error": Dead(code="message_not_editable", detail="WhatsApp lets this message not be edited, or not any more"),
+    "not_own_message": Dead(code="message_not_ours", detail="only messages of our own can be deleted for everyone"),
 }
 
 RESULTS: Final[Mapping[str, Outcome]] = {
@@ -45,9 +55,14 @@ def of_lookup(code: str) -> Outcome:
     return REFUSALS.get(code) or Retry(code="chat_lookup_failed", detail=code or "the page could not open the chat")
 
 
-def of_refusal(code: str) -> Outcome:
-    """Return what an error of the send itself means; `code` is WPPError's."""
-    return REFUSALS.get(code) or InDoubt(code="page_error", detail=code)
+def of_refusal(code: str, *, about_target: bool = False) -> Outcome:
+    """Return what an error of the operation itself means; `code` is WPPError's.
+
+    Args:
+        about_target: the operation is about a message that should be there.
+    """
+    found = TARGET_REFUSALS.get(code) if about_target else None
+    return found or REFUSALS.get(code) or InDoubt(code="page_error", detail=code)
 
 
 def of_answer(answer: Mapping[str, Any]) -> Outcome:

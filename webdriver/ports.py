@@ -26,13 +26,19 @@ class SessionStore(Protocol):
     async def wanted(self) -> Sequence[WantedSession]:
         """Return every connection that has a browser session."""
 
-    async def observe(self, connection_id: int, state: SessionState, *, detail: str, qr: str, proved_at: datetime | None) -> None:
+    async def observe(self, connection_id: int, state: SessionState, *, detail: str, qr: str, proved_at: datetime | None, figures: Mapping[str, Any]) -> None:
         """Write what a session is seen to be.
 
         Args:
             detail: why, in words for operators. qr: text for the QR picture while the session waits for a scan, else empty.
-            proved_at: last instant at which the page itself answered; None keeps the last one.
+            proved_at: last instant at which the page itself answered; None keeps the last one. figures: what its browser uses.
         """
+
+    async def note(self, connection_id: int, event: str, at: datetime, state: SessionState, detail: str) -> None:
+        """Write what happened to a session."""
+
+    async def forget_old_events(self) -> None:
+        """Remove what happened too long ago to matter."""
 
     async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
         """Keep one event of the page as it came and, in the same transaction, the message in it; a second arrival changes nothing.
@@ -43,3 +49,15 @@ class SessionStore(Protocol):
 
     async def record_receipt(self, receipt: Receipt) -> None:
         """Move the message that a receipt is about."""
+
+    async def heard(self, connection_id: int, until: datetime) -> None:
+        """Note that everything which the page told until an instant is kept."""
+
+    async def position(self, connection_id: int) -> datetime | None:
+        """Return until when everything that the page told is kept, None when nothing was ever heard."""
+
+    async def known(self, connection_id: int, ids: Sequence[str]) -> set[str]:
+        """Return those of these message ids that are kept, in either direction."""
+
+    async def unread_sends(self, connection_id: int) -> Sequence[str]:
+        """Return the ids of our newest messages that the receiver has not read, as far as we know."""

@@ -7,13 +7,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from shared.arrivals import MediaSource
 from shared.kinds import ProcessKind
 from shared.messages import InboundMessage, Receipt
 from shared.states import DesiredSession, SessionState
-from shared.store import connections, inbound, messages
+from shared.store import connections, inbound, inbound_media, messages, pages, sessions
 from shared.store.pool import Transaction
 from shared.store.store import Store
+from webdriver import events
+from webdriver.operations import MESSAGES
 from webdriver.ports import WantedSession
+
+_SEND_DAYS, _SENDS = 7, 300
+"""How old the messages of ours are, and how many, whose receipts are asked for after a gap."""
 
 
 class _KnownAlready(Exception):
@@ -35,17 +41,26 @@ class Records:
         rows = await self._store.call(connections.of_kind, self._kind.name)
         return [WantedSession(connection_id=row.id, company_id=row.company_id, desired=DesiredSession(row.desired_state)) for row in rows]
 
-    async def observe(self, connection_id: int, state: SessionState, *, detail: str, qr: str, proved_at: datetime | None) -> None:
+    async def observe(self, connection_id: int, state: SessionState, *, detail: str, qr: str, proved_at: datetime | None, figures: Mapping[str, Any]) -> None:
         """See `SessionStore`."""
         await self._store.call(
-            connections.observe,
+            sessions.observe,
             connection_id=connection_id,
             status=state,
             incarnation=self._incarnation,
             detail=detail,
             qr=qr,
             proved_at=proved_at,
+            figures=figures,
         )
+
+    async def note(self, connection_id: int, event: str, at: datetime, state: SessionState, detail: str) -> None:
+        """See `SessionStore`."""
+        await self._store.call(sessions.note, connection_id=connection_id, event=event, at=at, state=state, detail=detail, incarnation=self._incarnation)
+
+    async def forget_old_events(self) -> None:
+        """See `SessionStore`."""
+        await self._store.call(sessions.forget_old_events)
 
     async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
         """See `SessionStore`."""
@@ -59,9 +74,46 @@ class Records:
         """See `SessionStore`."""
         await self._store.call(messages.apply_receipts, [receipt])
 
+    async def heard(self, connection_id: int, until: datetime) -> None:
+        """See `SessionStore`."""
+        await self._store.call(pages.heard, connection_id=connection_id, until=until)
+
+    async def position(self, connection_id: int) -> datetime | None:
+        """See `SessionStore`."""
+        return await self._store.call(pages.position, connection_id)
+
+    async def known(self, connection_id: int, ids: Sequence[str]) -> set[str]:
+        """See `SessionStore`."""
+        return await self._store.call(pages.known, connection_id=connection_id, ids=ids)
+
+    async def unread_sends(self, connection_id: int) -> Sequence[str]:
+        """See `SessionStore`."""
+        return await self._store.call(pages.unread_sends, connection_id=connection_id, types=sorted(MESSAGES), days=_SEND_DAYS, most=_SENDS)
+
 
 def _keep(transaction: Transaction, kind: str, event: inbound.RawEvent, message: InboundMessage | None) -> None:
-    (journal_id,) = inbound.journal(transaction, kind, [event])
-    if message is not None and not inbound.insert(transaction, [(message, journal_id)]):
+    # an echo of what we sent, also while its answer is on the way
+    if message is not None and message.from_me and pages.known(transaction, connection_id=message.connection_id, ids=[message.provider_id]):
         raise _KnownAlready
+    (journal_id,) = inbound.journal(transaction, kind, [event])
+    if message is not None:
+        _understand(transaction, message, journal_id)
     inbound.finish(transaction, {journal_id: "" if message is not None else "nothing to read yet"})
+
+
+def _understand(transaction: Transaction, message: InboundMessage, journal_id: int) -> None:
+    rows = inbound.insert(transaction, [(message, journal_id)])
+    if not rows:
+        raise _KnownAlready
+    if media := message.content.get("media"):
+        source = MediaSource(
+            connection_id=message.connection_id,
+            provider_id=message.provider_id,
+            id=message.provider_id,
+            mimetype=media.get("mimetype", ""),
+            sha256=media.get("sha256", ""),
+            filename=media.get("filename", ""),
+        )
+        inbound_media.media_pending(transaction, [(row["id"], source) for row in rows])
+    if person := events.person(message):
+        inbound.see(transaction, [person])

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from shared.backoff import ceiling
-from shared.clock import left, monotonic
+from shared.clock import left, monotonic, utc_now
 from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.messages import InboundMessage, Receipt
@@ -29,17 +29,33 @@ class Reports:
     Args:
         store: takes the reports. connection_id: whose they are.
         overflowed: called when the store was away for so long that something had to be left out; the page is asked for it later.
+
+    Attributes:
+        store: may be asked; what is told to it goes through here, so that the order stays.
     """
 
     def __init__(self, store: SessionStore, connection_id: int, overflowed: Callable[[], None]) -> None:
-        self._store, self._connection_id, self._overflowed = store, connection_id, overflowed
+        self.store = self._store = store
+        self._connection_id, self._overflowed = connection_id, overflowed
         self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
         self._something, self._nothing = asyncio.Event(), asyncio.Event()
         self._nothing.set()
 
-    def observed(self, state: SessionState, *, detail: str = "", qr: str = "", proved_at: datetime | None = None) -> None:
-        """Report what the session is seen to be."""
-        self._put(lambda: self._store.observe(self._connection_id, state, detail=detail, qr=qr, proved_at=proved_at))
+    @property
+    def are_taken(self) -> bool:
+        """Whether the store has taken everything so far."""
+        return not self._waiting
+
+    def observed(
+        self, state: SessionState, *, detail: str = "", qr: str = "", proved_at: datetime | None = None, figures: Mapping[str, Any] | None = None
+    ) -> None:
+        """Report what the session is seen to be, and what its browser uses."""
+        self._put(lambda: self._store.observe(self._connection_id, state, detail=detail, qr=qr, proved_at=proved_at, figures=figures or {}))
+
+    def event(self, event: str, state: SessionState, detail: str = "") -> None:
+        """Report what happened to the session just now; docs/browser.md lists the events."""
+        at = utc_now()
+        self._put(lambda: self._store.note(self._connection_id, event, at, state, detail))
 
     def inbound(self, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
         """Report an event of the page and the message in it."""
@@ -48,6 +64,10 @@ class Reports:
     def receipt(self, receipt: Receipt) -> None:
         """Report what has become of a message."""
         self._put(lambda: self._store.record_receipt(receipt))
+
+    def heard(self, until: datetime) -> None:
+        """Report that everything until an instant was reported."""
+        self._put(lambda: self._store.heard(self._connection_id, until))
 
     async def run(self) -> None:
         """Hand the reports over, oldest first, for ever. An error that is not `StoreUnavailable` is a bug and leaves."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from shared.clock import monotonic, utc_now
+from shared.errors import StoreUnavailable
 from shared.logs import logger
+from shared.messages import InboundMessage
 from webdriver import events
 from webdriver.bridge import Bridge, PageEvent, PageRefused
 from webdriver.browser import BrowserLost, CallTimedOut, ScriptFailed
@@ -15,8 +21,18 @@ from webdriver.reports import Reports
 log = logger(__name__)
 
 _OWN_MESSAGES_KEPT: Final = 2000
-_CATCH_UP_S: Final = 10.0
+_CATCH_UP_S: Final = 60.0
+_AGAIN_S: Final = 2.0
+_ACKS_AT_ONCE: Final = 50
 _READ: Final = 3
+_NOTED_EVERY_S: Final = 10.0
+_MARGIN: Final = timedelta(minutes=2)
+"""How much further back than the last proved instant the page is asked: clocks differ, and what the page told last may not have been kept."""
+_FIRST_LOOK: Final = timedelta(days=1)
+"""How far back the page of a session is asked that was never heard before."""
+_BOUNDS: Final[Mapping[str, int]] = {"chats": 100, "each": 50, "most": 500, "peek": 15, "reacted": 20, "total": 3000}
+"""How much the page is asked for after a gap: chats, messages of a chat at a time and in all, messages of a quiet chat, chats whose reactions are looked
+at, messages in all."""
 
 
 class Witness:
@@ -27,14 +43,63 @@ class Witness:
     """
 
     def __init__(self, reports: Reports, connection_id: int) -> None:
-        self._reports, self._connection_id = reports, connection_id
+        self._reports, self._store, self._connection_id = reports, reports.store, connection_id
         self._own: OrderedDict[str, tuple[str, int]] = OrderedDict()
+        self._expected: Counter[str] = Counter()
+        self._forwarding: dict[str, list[Mapping[str, Any]]] = {}
+        self._page: Bridge | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._noted_at = 0.0
+        self._failed_before = False
+
+    # what we do ourselves
 
     def remember(self, message_id: str) -> None:
         """Note a message id that was chosen for a send: its events are about our message."""
         self._own.setdefault(_bare(message_id), (message_id, 0))
         while len(self._own) > _OWN_MESSAGES_KEPT:
             self._own.popitem(last=False)
+
+    @contextmanager
+    def sending(self, operation: str, chat: str, token: str, wanted: Mapping[str, Any]) -> Iterator[Callable[[str], None]]:
+        """Know, while the block runs, that we carry out an operation, so that the page's events about it are no news.
+
+        Arguments as for `Bridge.run`.
+        Yields:
+            To be called with the provider's id when it is known that the operation was carried out.
+        """
+        self.remember(token)
+        if operation == "reaction":
+            with self._expecting(_reaction(str(wanted["target"]), str(wanted["emoji"]))):
+                yield lambda _: None
+        elif operation == "forward":
+            # which of the page's events is about our message is known when its id is
+            self._forwarding[chat] = []
+            sent: list[str] = []
+            try:
+                yield sent.append
+            finally:
+                held = self._forwarding.pop(chat)
+                for message_id in sent:
+                    self.remember(message_id)
+                for raw in held:
+                    self.heard(PageEvent("message", raw))
+        else:
+            yield lambda _: None
+
+    @contextmanager
+    def _expecting(self, news: str) -> Iterator[None]:
+        self._expected[news] += 1
+        try:
+            yield
+        finally:
+            # its event may come a little after the answer
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._no_longer_expect, news)
+
+    def _no_longer_expect(self, news: str) -> None:
+        self._expected.pop(news, None)
+
+    # what the page tells
 
     def acknowledged(self, message_id: str, ack: int) -> None:
         """Report what has become of one of our messages."""
@@ -46,46 +111,126 @@ class Witness:
             self._reports.receipt(found)
 
     def heard(self, event: PageEvent) -> None:
-        """Take one `message` or `ack` event; one that makes no sense is logged and left out. Never fails."""
+        """Take one event about messages; one that makes no sense is logged and left out. Never fails."""
         try:
-            if event.kind == "message":
-                self._message(event.data)
-            else:
+            if event.kind == "ack":
                 for message_id in event.data["ids"]:
                     self.acknowledged(str(message_id), int(event.data["ack"]))
+            elif not self._is_held(event):
+                self._report(event.data, event.kind)
         except (events.EventUnreadable, KeyError, TypeError, ValueError) as error:
             log.warning("page_event_unreadable", connection_id=self._connection_id, event_kind=event.kind, error=type(error).__name__)
+        if self._page is not None and not self._page.lost_events and monotonic() - self._noted_at >= _NOTED_EVERY_S:
+            self._note(utc_now())
+
+    def _is_held(self, event: PageEvent) -> bool:
+        raw = event.data
+        if event.kind == "message" and raw["fromMe"] and raw.get("forwarded") and raw["chat"] in self._forwarding:
+            self._forwarding[raw["chat"]].append(raw)
+            return True
+        return False
+
+    def _report(self, raw: Mapping[str, Any], kind: str) -> None:
+        message = self._read(raw, kind)
+        if message is not None and message.from_me and self._is_ours(message):
+            return
+        self._reports.inbound(raw if kind == "message" else {"event": kind, **raw}, message)
+
+    def _read(self, raw: Mapping[str, Any], kind: str) -> InboundMessage | None:
+        match kind:
+            case "message":
+                return events.inbound(self._connection_id, raw)
+            case "edit":
+                return events.edited(self._connection_id, raw)
+            case "revoke":
+                return events.revoked(self._connection_id, raw, utc_now())
+            case "reaction":
+                return events.reacted(self._connection_id, raw)
+            case _:
+                raise events.EventUnreadable(f"an event of kind {kind}")
+
+    def _is_ours(self, message: InboundMessage) -> bool:
+        """Whether it tells only what we did ourselves; what was done on the phone is news."""
+        if _bare(message.provider_id) in self._own:
+            return True
+        if message.type != "reaction":
+            return False
+        news = _reaction(str(message.content["target"]), str(message.content["emoji"]))
+        if self._expected[news] <= 0:
+            del self._expected[news]
+            return False
+        self._expected[news] -= 1
+        return True
+
+    # what it told nobody
 
     async def catch_up(self, bridge: Bridge) -> None:
-        """Ask the page for what it may have told nobody: a new document had no listener yet, or an event was lost."""
+        """Begin to ask the page for what it may have told nobody: a new document had no listener yet, or an event was lost. Returns at once."""
+        if self._asking is not None and not self._asking.done():
+            if self._page is bridge:
+                return
+            self._asking.cancel()
+        self._page = bridge
+        self._asking = asyncio.get_running_loop().create_task(self._catch_up(bridge), name=f"catch-up-{self._connection_id}")
+
+    async def _catch_up(self, bridge: Bridge) -> None:
+        began_at = utc_now()
         bridge.lost_events = False
         by = monotonic() + _CATCH_UP_S
         try:
-            rows = await bridge.unread(by)
-            unread_by_them = [message_id for message_id, ack in self._own.values() if 0 <= ack < _READ]
-            acks = await bridge.acks(unread_by_them, by) if unread_by_them else {}
-        except (BrowserLost, CallTimedOut, ScriptFailed):
+            heard_until = await self._store.position(self._connection_id)
+            since = heard_until - _MARGIN if heard_until else began_at - _FIRST_LOOK
+            found, cut = await bridge.since(since.timestamp(), _BOUNDS, by)
+            news = await self._unknown(found)
+            await self._ask_for_acks(bridge, by)
+        except (BrowserLost, CallTimedOut, ScriptFailed, StoreUnavailable, PageRefused) as error:
+            if not self._failed_before:
+                log.warning("catch_up_failed", connection_id=self._connection_id, error=type(error).__name__, reason=str(error))
+            self._failed_before = True
+            await asyncio.sleep(_AGAIN_S)
             bridge.lost_events = True
             return
-        except PageRefused as error:
-            log.warning("catch_up_refused", connection_id=self._connection_id, reason=str(error))
-            return
-        for row in rows:
-            self.heard(PageEvent("message", row))
-        for message_id, ack in acks.items():
-            if ack > self._own.get(_bare(message_id), ("", 0))[1]:
-                self.acknowledged(message_id, ack)
-        if rows:
-            log.info("caught_up", connection_id=self._connection_id, messages=len(rows))
+        self._failed_before = False
+        for event in news:
+            self.heard(event)
+        if not bridge.lost_events:
+            self._note(began_at)
+        if cut:
+            log.warning("catch_up_cut", connection_id=self._connection_id, since=since.isoformat(), messages=len(found))
+        if news:
+            log.info("caught_up", connection_id=self._connection_id, messages=len(news))
 
-    def _message(self, raw: dict[str, Any]) -> None:
-        message = events.inbound(self._connection_id, raw)
-        # what we sent ourselves comes back as an event; what was written on the phone does too, and that is news
-        if not (raw["fromMe"] and _bare(str(raw["id"])) in self._own):
-            self._reports.inbound(raw, message)
+    async def _unknown(self, found: list[PageEvent]) -> list[PageEvent]:
+        """Return those of the page's events that are not kept."""
+        named: list[tuple[str, PageEvent]] = []
+        for event in found:
+            try:
+                message = self._read(event.data, event.kind)
+            except events.EventUnreadable:
+                # told again, so that it is logged where all such events are
+                message = None
+            named.append((message.provider_id if message else "", event))
+        known = await self._store.known(self._connection_id, [name for name, _ in named if name])
+        return [event for name, event in named if name not in known and (name or event.kind == "message")]
+
+    async def _ask_for_acks(self, bridge: Bridge, by: float) -> None:
+        unread = [message_id for message_id, ack in self._own.values() if 0 <= ack < _READ and events.chat_of(message_id)]
+        ids = list(dict.fromkeys([*await self._store.unread_sends(self._connection_id), *unread]))
+        for start in range(0, len(ids), _ACKS_AT_ONCE):
+            for message_id, ack in (await bridge.acks(ids[start : start + _ACKS_AT_ONCE], by)).items():
+                if ack > self._own.get(_bare(message_id), ("", 0))[1]:
+                    self.acknowledged(message_id, ack)
+
+    def _note(self, until: datetime) -> None:
+        self._noted_at = monotonic()
+        self._reports.heard(until)
+
+
+def _reaction(target: str, emoji: str) -> str:
+    return f"{target} {emoji}"
 
 
 def _bare(message_id: str) -> str:
     """Return the part of a serialized id that names the message alone: `true_<chat>_<this>_<participant>`."""
     parts = message_id.split("_")
-    return parts[2] if len(parts) >= 3 else message_id
+    return parts[2] if len(parts) >= 3 and parts[0] in ("true", "false") else message_id

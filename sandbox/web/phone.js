@@ -36,6 +36,33 @@ export class Phone {
     } catch {
       return null;
     }
+    return this.#told(answer);
+  }
+
+  // Uploads a file; resolves as `ask`.
+  async upload(file) {
+    try {
+      return await this.#told(await fetch(`/web/phone/media?${this.#who()}`, { method: "POST", body: file }));
+    } catch {
+      return null;
+    }
+  }
+
+  // Resolves with the file, or with null when the phone does not have it any more or is out of reach.
+  async download(filehash) {
+    try {
+      const answer = await fetch(`/web/phone/media?${this.#who({ filehash })}`);
+      return answer.ok ? await answer.blob() : null;
+    } catch {
+      return null;
+    }
+  }
+
+  #who(more = {}) {
+    return new URLSearchParams({ device: this.device, credential: this.credential, ...more });
+  }
+
+  async #told(answer) {
     if (answer.status === 503) return null;
     const told = await answer.json();
     if (!answer.ok) throw new Error(`${told.code}: ${told.detail}`);

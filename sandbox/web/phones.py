@@ -12,7 +12,10 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Final, Literal, Protocol
+
+from sandbox.web.files import Files
 
 SENT, DELIVERED, READ = 1, 2, 3
 """wa-js's numbers for what has become of a message."""
@@ -60,7 +63,8 @@ class Faults:
         delivered_after_s, read_after_s: when acks 2 and 3 follow the arrival. lose_acks: acks that never reach the page (1: the answer to the
             send itself is held for ever). hold_before_s, hold_after_s: the phone waits before it takes a send, or before it answers.
         fail_sends: results of the next sends, first first: a value of wa-js's SendMsgResult, or the code of a WPPError.
-        double_events: `chat.new_message` fires twice, first as ciphertext. sync_s: length of the syncing phase.
+        double_events: `chat.new_message` fires twice, first as ciphertext. sync_s: length of the syncing phase. quiet_sync: what waited for the
+            page is there after the syncing phase, and no event tells of it. lose_files: files cannot be downloaded.
     """
 
     delivered_after_s: float = 0.15
@@ -71,6 +75,8 @@ class Faults:
     fail_sends: list[str] = field(default_factory=list)
     double_events: bool = True
     sync_s: float = 0.3
+    quiet_sync: bool = False
+    lose_files: bool = False
 
     def change(self, wanted: Mapping[str, Any]) -> None:
         """Set the named faults. Raises `Refused` (400) for a name or a type that is none."""
@@ -142,16 +148,37 @@ def resolve_chat(chat_id: str) -> str:
     return f"{lid_of(user)}@lid" if server == "c.us" and user.endswith("7") else chat_id
 
 
+_EVENTS: Final[Mapping[tuple[str, str], str]] = {
+    ("protocol", "message_edit"): "edit_arrived",
+    ("protocol", "sender_revoke"): "revoke_arrived",
+    ("reaction", ""): "reaction_arrived",
+}
+"""What arrives at the phone and is no message of its own, by type and subtype; the rest is `message_arrived`."""
+
+_SIGNALS: Final[Mapping[str, str]] = {
+    "read": "read_arrived",
+    "deleted": "deleted_for_me",
+    "composing": "typing_arrived",
+    "recording": "typing_arrived",
+    "paused": "typing_arrived",
+}
+
+_TOLD: Final = ("caption", "lat", "lng", "loc", "vcardFormattedName", "vcardList", "forwarded", "target", "media")
+"""Fields of what arrived that stand in the ledger when they say something."""
+
+
 class Phones:
     """Every device and phone of the sandbox. Belongs to one event loop.
 
     Args:
         ledger: where arrivals, links and orders are written, channel `web`.
+        files: directory for what the phones and their customers send as files.
         code_life_s: seconds until a new QR code replaces the shown one.
     """
 
-    def __init__(self, ledger: Ledger, *, code_life_s: float = 20.0) -> None:
+    def __init__(self, ledger: Ledger, files: Path, *, code_life_s: float = 20.0) -> None:
         self._ledger = ledger
+        self.files = Files(files)
         self.code_life_s = code_life_s
         self._devices: dict[str, Device] = {}
         self._arrivals: dict[tuple[str, str], Arrival] = {}
@@ -168,7 +195,7 @@ class Phones:
         elif entry.event == "device_unlinked":
             device = self._known(row["device"])
             device.phone, device.credential, device.mode = "", "", "QR"
-        elif entry.event == "message_arrived":
+        elif entry.event in {"message_arrived", *_EVENTS.values()}:
             self._arrivals.setdefault((row["phone"], row["message_id"]), Arrival(row["chat"])).times += 1
 
     def close(self) -> None:
@@ -247,26 +274,42 @@ class Phones:
         await self._hold(device.faults.hold_before_s)
         if device.away or not device.credential:
             raise Refused(503, "offline", "the phone is away")
+        kind = (str(message.get("type", "chat")), str(message.get("subtype") or ""))
+        media = message.get("media")
+        if media and not self.files.has(media["filehash"]):
+            raise Refused(409, "file_missing", "the file must be there before its message")
         arrival = self._arrivals.setdefault((device.phone, message["id"]), Arrival(message["chat"]))
         arrival.times += 1
         self._ledger.append(
             "web",
-            "message_arrived",
+            _EVENTS.get(kind, "message_arrived"),
             phone=device.phone,
             chat=message["chat"],
             message_id=message["id"],
-            type=message.get("type", "chat"),
+            type=kind[0],
             body=message["body"],
             body_sha256=hashlib.sha256(message["body"].encode()).hexdigest(),
             quoted=message.get("quoted"),
             times=arrival.times,
+            **{name: message[name] for name in _TOLD if message.get(name)},
+            **({"sha256": self.files.sha256(media["filehash"])} if media else {}),
         )
-        self._later(device.faults.delivered_after_s, device, message["id"], DELIVERED)
-        self._later(device.faults.read_after_s, device, message["id"], READ)
+        if kind not in _EVENTS:
+            self._later(device.faults.delivered_after_s, device, message["id"], DELIVERED)
+            self._later(device.faults.read_after_s, device, message["id"], READ)
         await self._hold(device.faults.hold_after_s)
         if SENT in device.faults.lose_acks:
             await self.closed.wait()
         return {"ack": arrival.ack, "result": "OK"}
+
+    def signal(self, device: Device, chat: str, kind: str, ids: Iterable[str]) -> None:
+        """Take what is no message: read marks, presence, deletions on our own devices. Raises `Refused`: 503 away, 400 unknown."""
+        if device.away or not device.credential:
+            raise Refused(503, "offline", "the phone is away")
+        if kind not in _SIGNALS:
+            raise Refused(400, "unknown_signal", f"known are {', '.join(_SIGNALS)}")
+        details = {"state": kind} if _SIGNALS[kind] == "typing_arrived" else {"message_ids": list(ids)}
+        self._ledger.append("web", _SIGNALS[kind], phone=device.phone, chat=chat, **details)
 
     def synced(self, device: Device, pending: Iterable[str]) -> dict[str, int]:
         """Return the acks of those of the page's own pending messages that arrived here."""
@@ -324,30 +367,71 @@ class Phones:
         self._synchronise(device)
         return device
 
-    def write(self, device: Device, sender: str, body: str, *, name: str = "", chat: str = "", kind: str = "chat", from_me: bool = False) -> str:
+    def write(
+        self,
+        device: Device,
+        sender: str,
+        body: str,
+        *,
+        name: str = "",
+        chat: str = "",
+        kind: str = "chat",
+        from_me: bool = False,
+        more: Mapping[str, Any] | None = None,
+    ) -> str:
         """Write to `device`'s phone as a customer (or on the phone itself) and return the message's id.
 
         Args:
             sender: the customer's digits. chat: a group `…@g.us`; empty: the customer's own chat. from_me: written on the phone to the customer.
+            more: further fields of the message (caption, media, lat, lng, quoted, forwarded, …), as the page's own rows have them.
         """
         remote = chat or resolve_chat(f"{sender}@c.us")
         author = f"{lid_of(sender)}@lid" if chat else ""
-        own_id = secrets.token_hex(10).upper()
         message = {
-            "id": f"{'true' if from_me else 'false'}_{remote}_{own_id}" + (f"_{author}" if author else ""),
+            **self._name(remote, author, from_me=from_me),
+            **(more or {}),
             "body": body,
             "type": kind,
-            "t": int(time.time()),
-            "chat": remote,
             "author": author,
             "notifyName": name,
-            "fromMe": from_me,
         }
-        device.waiting[str(message["id"])] = message
-        self._ledger.append("web", "customer_wrote", phone=device.phone, chat=remote, message_id=message["id"], body=body)
-        if device.mode == "MAIN":
-            self._push(device, type="messages", messages=[message], double=device.faults.double_events)
+        self._ledger.append("web", "customer_wrote", phone=device.phone, chat=remote, message_id=message["id"], body=body, type=kind)
+        self._hand_over(device, message)
         return str(message["id"])
+
+    def change(self, device: Device, target: str, what: Literal["edit", "revoke", "reaction"], body: str, *, sender: str = "") -> str:
+        """Edit or revoke a message, or react to one, as whoever wrote it (or as `sender`, the digits of a customer), and return the change's id.
+
+        Args:
+            target: the message's id. body: the new text or the emoji; empty takes a reaction back. sender: empty for edits and revokes; for a
+                reaction the customer, or `me` for the phone's owner.
+        """
+        own, remote, *_ = target.split("_")
+        if not remote:
+            raise Refused(400, "bad_target", "target is a message's id")
+        from_me = sender == "me" if what == "reaction" else own == "true"
+        by = f"{device.phone}@c.us" if from_me else (resolve_chat(f"{sender}@c.us") if sender else remote)
+        row = {
+            **self._name(remote, "" if remote == by or from_me else by, from_me=from_me),
+            "type": "reaction" if what == "reaction" else "protocol",
+            "subtype": {"edit": "message_edit", "revoke": "revoke", "reaction": ""}[what],
+            "target": target,
+            "body": body,
+            "sender": by,
+        }
+        self._ledger.append("web", f"customer_{what}", phone=device.phone, chat=remote, message_id=row["id"], target=target, body=body)
+        self._hand_over(device, row)
+        return str(row["id"])
+
+    def _name(self, remote: str, author: str, *, from_me: bool) -> dict[str, Any]:
+        own_id = secrets.token_hex(10).upper()
+        serialized = f"{'true' if from_me else 'false'}_{remote}_{own_id}" + (f"_{author}" if author else "")
+        return {"id": serialized, "chat": remote, "fromMe": from_me, "t": int(time.time())}
+
+    def _hand_over(self, device: Device, row: dict[str, Any]) -> None:
+        device.waiting[str(row["id"])] = row
+        if device.mode == "MAIN":
+            self._push(device, type="messages", messages=[row], double=device.faults.double_events)
 
     def set_away(self, device: Device, away: bool) -> None:
         """Take the phone offline, or bring it back."""
@@ -405,7 +489,8 @@ class Phones:
         if device.mode != "SYNCING" or device.line is not line or not device.credential:
             return
         device.mode = "MAIN"
-        self._push(device, type="messages", messages=list(device.waiting.values()), double=device.faults.double_events)
+        quiet = device.faults.quiet_sync
+        self._push(device, type="messages", messages=list(device.waiting.values()), double=device.faults.double_events, quiet=quiet)
         self._push(device, type="stream", mode="MAIN", info="NORMAL", progress=100)
 
     def _later(self, after_s: float, device: Device, message_id: str, ack: int) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -24,6 +25,20 @@ _CSP: Final = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 
 
 _COMMENT_AFTER_S: Final = 15.0
 """A silent line gets a comment this often, so that a page that is gone is noticed."""
+
+
+_WRITTEN: Final = ("caption", "lat", "lng", "loc", "clientUrl", "quoted", "forwarded", "viewOnce", "vcardFormattedName", "vcardList", "pollName", "selectedId")
+"""Fields of a customer's message that are taken over as they are."""
+
+
+def _media(phones: Phones, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the file in a customer's message and describe it as the page's rows do."""
+    try:
+        content = base64.b64decode(str(body["data"]), validate=True)
+    except ValueError:
+        raise Refused(400, "bad_data", "data is not base64") from None
+    mimetype = str(body.get("mimetype", "application/octet-stream"))
+    return {"filehash": phones.files.keep(content), "size": len(content), "mimetype": mimetype, "filename": body.get("filename")}
 
 
 def _answered(work: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[Response]]:
@@ -74,8 +89,29 @@ def _page_routes(phones: Phones) -> list[BaseRoute]:
         return StreamingResponse(_events(phones, device, line), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
     async def send(request: Request) -> Any:
-        body = await _body(request, "device", "credential", "id", "chat", "body")
+        body = await _body(request, "device", "credential", "id", "chat")
+        if not isinstance(body.get("body"), str):
+            raise Refused(400, "missing_field", "needed, as text: body")
         return await phones.take(phones.device(body["device"], body["credential"]), body)
+
+    async def signal(request: Request) -> Any:
+        body = await _body(request, "device", "credential", "chat", "kind")
+        phones.signal(phones.device(body["device"], body["credential"]), body["chat"], body["kind"], body.get("ids", []))
+        return {}
+
+    async def upload(request: Request) -> Any:
+        device = phones.device(request.query_params["device"], request.query_params.get("credential", ""))
+        if device.away:
+            raise Refused(503, "offline", "the phone is away")
+        content = await request.body()
+        return {"filehash": await asyncio.to_thread(phones.files.keep, content)}
+
+    async def download(request: Request) -> Response:
+        device = phones.device(request.query_params["device"], request.query_params.get("credential", ""))
+        filehash = request.query_params.get("filehash", "")
+        if device.faults.lose_files or not phones.files.has(filehash):
+            return Response(status_code=404)
+        return FileResponse(phones.files.path(filehash), media_type="application/octet-stream")
 
     async def sync(request: Request) -> Any:
         body = await _body(request, "device", "credential")
@@ -98,6 +134,9 @@ def _page_routes(phones: Phones) -> list[BaseRoute]:
         Route("/web/qr.svg", qr),
         Route("/web/phone/stream", stream),
         Route("/web/phone/send", _answered(send), methods=["POST"]),
+        Route("/web/phone/signal", _answered(signal), methods=["POST"]),
+        Route("/web/phone/media", _answered(upload), methods=["POST"]),
+        Route("/web/phone/media", download),
         Route("/web/phone/sync", _answered(sync), methods=["POST"]),
         Route("/web/phone/pair", _answered(pair), methods=["POST"]),
         Route("/web/phone/logout", _answered(log_out), methods=["POST"]),
@@ -145,17 +184,28 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
         return {"device": device.id, "phone": device.phone}
 
     async def write(request: Request) -> Any:
-        body = await _body(request, "from", "body")
+        body = await _body(request, "from")
+        device, kind = named(request), str(body.get("type", "chat"))
+        more: dict[str, Any] = {name: body[name] for name in _WRITTEN if name in body}
+        if "data" in body:
+            more["media"] = await asyncio.to_thread(_media, phones, body)
         message_id = phones.write(
-            named(request),
+            device,
             body["from"],
-            body["body"],
+            str(body.get("body", "")),
             name=str(body.get("name", "")),
             chat=str(body.get("chat", "")),
-            kind=str(body.get("type", "chat")),
+            kind=kind,
             from_me=body.get("from_me") is True,
+            more=more,
         )
         return {"id": message_id}
+
+    async def change(request: Request) -> Any:
+        device, body = named(request), await _body(request, "target", "what")
+        if body["what"] not in ("edit", "revoke", "reaction"):
+            raise Refused(400, "unknown_change", "known are edit, revoke, reaction")
+        return {"id": phones.change(device, body["target"], body["what"], str(body.get("body", "")), sender=str(body.get("from", "")))}
 
     async def faults(request: Request) -> Any:
         device = named(request)
@@ -186,6 +236,7 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
         Route("/control/web/devices", _answered(devices)),
         Route("/control/web/scan", _answered(scan), methods=["POST"]),
         Route("/control/web/devices/{device}/messages", _answered(write), methods=["POST"]),
+        Route("/control/web/devices/{device}/changes", _answered(change), methods=["POST"]),
         Route("/control/web/devices/{device}/faults", _answered(faults), methods=["POST"]),
         Route("/control/web/devices/{device}/mode", _answered(mode), methods=["POST"]),
         Route("/control/web/devices/{device}/{what}", _answered(order), methods=["POST"]),

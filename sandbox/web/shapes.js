@@ -70,10 +70,13 @@ export class MsgKey {
 export class MsgModel {
   constructor(row) {
     const key = MsgKey.fromString(row.id);
+    const media = row.media;
     Object.assign(this, {
       id: key,
       body: row.body,
+      caption: row.caption,
       type: row.type,
+      subtype: row.subtype,
       t: row.t,
       from: row.from && new Wid(row.from),
       to: row.to && new Wid(row.to),
@@ -82,6 +85,20 @@ export class MsgModel {
       ack: row.ack,
       isNewMsg: row.isNewMsg ?? false,
       quotedStanzaID: row.quoted ? MsgKey.fromString(row.quoted).id : undefined,
+      isForwarded: row.forwarded ?? false,
+      forwardingScore: row.forwarded ? 1 : 0,
+      isViewOnce: row.viewOnce ?? false,
+      lat: row.lat,
+      lng: row.lng,
+      loc: row.loc,
+      clientUrl: row.clientUrl,
+      vcardFormattedName: row.vcardFormattedName,
+      vcardList: row.vcardList,
+      pollName: row.pollName,
+      selectedId: row.selectedId,
+      latestEditMsgKey: row.edit && MsgKey.fromString(row.edit.id),
+      latestEditSenderTimestampMs: row.edit && row.edit.t * 1000,
+      ...(media ? { mimetype: media.mimetype, size: media.size, filename: media.filename, filehash: media.filehash, mediaData: { ...media } } : {}),
     });
   }
 }
@@ -91,6 +108,7 @@ export class ChatModel {
     this.id = id;
     this.t = 0;
     this.rows = new Map();
+    this.operations = new Map(); // edits, revokes and reactions that are on their way to the phone
   }
   get unreadCount() {
     let count = 0;

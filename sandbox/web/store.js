@@ -17,10 +17,12 @@ function completed(transaction) {
 }
 
 export async function openStore() {
-  const opening = indexedDB.open("web-sandbox", 1);
+  const opening = indexedDB.open("web-sandbox", 2);
   opening.onupgradeneeded = () => {
-    opening.result.createObjectStore("profile");
-    opening.result.createObjectStore("messages", { keyPath: "id" });
+    const have = opening.result.objectStoreNames;
+    if (!have.contains("profile")) opening.result.createObjectStore("profile");
+    if (!have.contains("messages")) opening.result.createObjectStore("messages", { keyPath: "id" });
+    if (!have.contains("files")) opening.result.createObjectStore("files");
   };
   const database = await settled(opening);
 
@@ -35,10 +37,14 @@ export async function openStore() {
     keep: (key, value) => write("profile", (table) => table.put(value, key)),
     messages: () => settled(database.transaction("messages").objectStore("messages").getAll()),
     keepMessages: (rows) => write("messages", (table) => rows.forEach((row) => table.put(row))),
+    keepFile: (filehash, file) => write("files", (table) => table.put(file, filehash)),
+    file: (filehash) => settled(database.transaction("files").objectStore("files").get(filehash)),
+    dropFile: (filehash) => write("files", (table) => table.delete(filehash)),
     dropMessage: (id) => write("messages", (table) => table.delete(id)),
     async forgetLink() {
       await write("profile", (table) => table.delete("link"));
       await write("messages", (table) => table.clear());
+      await write("files", (table) => table.clear());
     },
   };
 }

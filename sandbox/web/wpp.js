@@ -1,11 +1,10 @@
 // The object `WPP` of this page: the functions and events of wa-js 4.6.0 that a gateway uses, with the same names, arguments and results.
 // A contract test compares it with the published type declarations.
 
-import { ACK, ChatModel, Emitter, MsgKey, MsgModel, SendMsgResult, StreamInfo, StreamMode, WPPError, Wid, assertWid } from "./shapes.js";
+import { createChat } from "./chat.js";
+import { ACK, ChatModel, Emitter, MsgKey, MsgModel, SendMsgResult, StreamInfo, StreamMode, WPPError, Wid } from "./shapes.js";
 import { openStore } from "./store.js";
 import { Phone } from "./phone.js";
-
-const DEFAULTS = { detectMentioned: true, linkPreview: true, markIsRead: true, waitForAck: true, delay: 0 };
 
 function randomKey() {
   return btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(32))));
@@ -51,8 +50,23 @@ export async function createWPP() {
 
   function remember(row) {
     const chat = chatOf(row.chat);
+    if (isOperation(row)) {
+      chat.operations.set(row.id, row);
+      return;
+    }
     chat.rows.set(row.id, row);
     chat.t = Math.max(chat.t, row.t);
+  }
+
+  const isOperation = (row) => row.type === "protocol" || row.type === "reaction";
+
+  function revoke(row, by) {
+    Object.assign(row, { type: "revoked", body: "", caption: undefined, revokedBy: by.id });
+  }
+
+  function reactionEvent(row, sender) {
+    const { id, text, t } = row.reactions[sender];
+    return { id: MsgKey.fromString(id), msgId: MsgKey.fromString(row.id), reactionText: text, read: false, sender: new Wid(sender), orphan: 0, orphanReason: null, timestamp: t };
   }
 
   function setMode(mode, info, progress) {
@@ -70,13 +84,19 @@ export async function createWPP() {
   // Before the page counts as synchronised it knows what it kept, and what the phone has got of what it had not heard about.
   async function loadAndSync() {
     for (const row of await store.messages()) if (!chatOf(row.chat).rows.has(row.id)) remember({ ...row, isNewMsg: false });
-    const own = [...chats.values()].flatMap((chat) => [...chat.rows.values()]).filter((row) => row.fromMe);
+    const own = [...chats.values()].flatMap((chat) => [...chat.rows.values(), ...chat.operations.values()]).filter((row) => row.fromMe);
     const open = own.filter((row) => row.ack >= ACK.CLOCK && row.ack < ACK.READ);
     const told = await phone.ask("sync", { pending: open.map((row) => row.id) });
     for (const row of open) {
-      if (told?.acks[row.id]) await acknowledge(row.id, row.chat, told.acks[row.id]);
+      if (told?.acks[row.id]) await (isOperation(row) ? settle(row) : acknowledge(row.id, row.chat, told.acks[row.id]));
       else if (row.ack === ACK.CLOCK && !delivering.has(row.id)) deliver(row).catch((error) => console.error("send", error));
     }
+  }
+
+  // The phone has it; its effect was kept together with it.
+  async function settle(operation) {
+    chatOf(operation.chat).operations.delete(operation.id);
+    await store.dropMessage(operation.id);
   }
 
   async function acknowledge(id, chat, ack) {
@@ -92,9 +112,9 @@ export async function createWPP() {
     delivering.add(row.id);
     try {
       for (let again = false; ; again = true) {
-        const told = (again && (await arrivedBefore(row))) || (reachable() && (await phone.ask("send", row)));
+        const told = (again && (await arrivedBefore(row))) || (reachable() && (await uploaded(row)) && (await phone.ask("send", row)));
         if (told) {
-          if (told.result === SendMsgResult.OK) await acknowledge(row.id, row.chat, told.ack);
+          if (told.result === SendMsgResult.OK) await (isOperation(row) ? settle(row) : acknowledge(row.id, row.chat, told.ack));
           return told.result;
         }
         await untilReachable();
@@ -102,6 +122,13 @@ export async function createWPP() {
     } finally {
       delivering.delete(row.id);
     }
+  }
+
+  // A file goes before its message; one that the phone has already is not sent again.
+  async function uploaded(row) {
+    if (!row.media || row.forwarded) return true;
+    const file = await store.file(row.media.filehash);
+    return !file || Boolean(await phone.upload(file));
   }
 
   const reachable = () => stream.mode === StreamMode.MAIN || stream.mode === StreamMode.SYNCING;
@@ -124,21 +151,46 @@ export async function createWPP() {
     });
   }
 
-  async function receive(rows, twice) {
-    if (!rows.length) return;
-    const fresh = [];
+  async function receive(rows, twice, quiet) {
+    const tell = quiet ? () => {} : later;
     for (const row of rows) {
-      const known = chatOf(row.chat).rows.has(row.id);
-      const side = row.fromMe ? { from: String(me()), to: row.chat, ack: ACK.SENT } : { from: row.chat, to: String(me()), ack: ACK.RECEIVED };
-      const kept = { ...row, ...side, isNewMsg: true };
-      if (!known) fresh.push(kept);
-      remember(kept);
+      if (isOperation(row)) await change(row, tell);
+      else await receiveMessage(row, twice, tell);
     }
-    await store.keepMessages(fresh);
-    await phone.ask("sync", { received: rows.map((row) => row.id) });
-    for (const row of fresh) {
-      if (twice) later("chat.new_message", new MsgModel({ ...row, type: "ciphertext", body: undefined }));
-      later("chat.new_message", new MsgModel(row));
+    if (rows.length) await phone.ask("sync", { received: rows.map((row) => row.id) });
+  }
+
+  async function receiveMessage(row, twice, tell) {
+    if (chatOf(row.chat).rows.has(row.id)) return;
+    const side = row.fromMe ? { from: String(me()), to: row.chat, ack: ACK.SENT } : { from: row.chat, to: String(me()), ack: ACK.RECEIVED };
+    const kept = { ...row, ...side, isNewMsg: true };
+    remember(kept);
+    await store.keepMessages([kept]);
+    if (twice) tell("chat.new_message", new MsgModel({ ...kept, type: "ciphertext", body: undefined, media: undefined, caption: undefined }));
+    tell("chat.new_message", new MsgModel(kept));
+  }
+
+  // Somebody else edited, revoked, or reacted to a message that is here.
+  async function change(row, tell) {
+    const target = chatOf(row.chat).rows.get(row.target);
+    if (!target) return;
+    const known = [target.edit?.id, target.revokedBy, ...Object.values(target.reactions ?? {}).map((made) => made.id)].includes(row.id);
+    if (known) return;
+    if (row.type === "reaction") {
+      target.reactions = { ...target.reactions, [row.sender]: { id: row.id, text: row.body, t: row.t * 1000 } };
+      await store.keepMessages([target]);
+      tell("chat.new_reaction", reactionEvent(target, row.sender));
+    } else if (row.subtype === "message_edit") {
+      target[target.type === "chat" ? "body" : "caption"] = row.body;
+      target.edit = { id: row.id, t: row.t };
+      await store.keepMessages([target]);
+      tell("chat.msg_edited", { chat: new Wid(target.to), id: target.id, msg: new MsgModel(target) });
+    } else {
+      // wa-js tells before the message is changed
+      const author = row.author ? new Wid(row.author) : undefined;
+      tell("chat.msg_revoke", { author, from: new Wid(target.from), id: MsgKey.fromString(row.id), refId: MsgKey.fromString(target.id), to: new Wid(target.to), type: "revoke" });
+      revoke(target, row);
+      await store.keepMessages([target]);
     }
   }
 
@@ -182,7 +234,7 @@ export async function createWPP() {
       setMode(event.mode, event.info, event.progress);
       if (event.mode === StreamMode.QR) later("conn.require_auth");
     },
-    messages: (event) => receive(event.messages, event.double),
+    messages: (event) => receive(event.messages, event.double, event.quiet),
     ack: (event) => acknowledge(event.id, event.chat, event.ack),
     logout: (event) => leave(event.reason),
     fault: (event) => faults[event.what](event.amount),
@@ -224,88 +276,7 @@ export async function createWPP() {
     },
   };
 
-  const chat = {
-    get: (id) => chats.get(String(assertWid(id))),
-    async find(id) {
-      const wid = await lidFor(assertWid(id));
-      if (!link) throw new Error(`Failed to find or create chat for ${id}`);
-      if (wid.server === "c.us" && wid.user.length < 7) throw new Error(`Failed to find or create chat for ${id}`);
-      return chatOf(String(wid));
-    },
-    async list(options = {}) {
-      const found = [...chats.values()].filter((row) => !options.onlyWithUnreadMessage || row.hasUnread).sort((one, other) => other.t - one.t);
-      return found.slice(0, options.count ?? found.length);
-    },
-    async getMessages(id, options = {}) {
-      const found = chats.get(String(assertWid(id)));
-      if (!found) throw new WPPError("chat_not_found", `Chat not found for ${id}`, { id });
-      if (options.onlyUnread && !found.hasUnread) return [];
-      const count = options.onlyUnread ? Math.min(options.count ?? 20, found.unreadCount) : (options.count ?? 20);
-      const rows = [...found.rows.values()].filter((row) => !options.onlyUnread || !row.fromMe).sort((one, other) => one.t - other.t);
-      return (count < 0 ? rows : rows.slice(-count)).map((row) => new MsgModel(row));
-    },
-    async getMessageById(ids) {
-      const found = [ids].flat().map((id) => {
-        const key = MsgKey.fromString(id);
-        const holder = chats.get(String(key.remote));
-        if (!holder) throw new WPPError("chat_not_found", `Chat not found for ${key.remote}`, { id: key.remote });
-        const row = holder.rows.get(String(key));
-        if (!row) throw new WPPError("msg_not_found", `Message ${key} not found`, { id: String(key) });
-        return new MsgModel(row);
-      });
-      return Array.isArray(ids) ? found : found[0];
-    },
-    async getMessageACK(id) {
-      const { ack } = await chat.getMessageById(id);
-      return { ack, fromMe: MsgKey.fromString(id).fromMe, deliveryRemaining: ack < ACK.RECEIVED ? 1 : 0, readRemaining: ack < ACK.READ ? 1 : 0, playedRemaining: 0, participants: [] };
-    },
-    async generateMessageID(target) {
-      const remote = target instanceof ChatModel ? target.id : assertWid(target);
-      return new MsgKey({ fromMe: true, remote, id: await MsgKey.newId(), participant: remote.isGroup() ? myLid() : undefined });
-    },
-    async markIsRead(id) {
-      const found = chats.get(String(assertWid(id)));
-      if (!found) throw new WPPError("chat_not_found", `Chat not found for ${id}`, { id });
-      const unread = [...found.rows.values()].filter((row) => !row.fromMe && !row.read);
-      for (const row of unread) row.read = true;
-      await store.keepMessages(unread);
-      return { wid: found.id, unreadCount: 0 };
-    },
-    async sendTextMessage(id, content, options = {}) {
-      const wanted = { ...DEFAULTS, ...options };
-      const target = await chat.find(id);
-      const key = wanted.messageId ? MsgKey.fromString(wanted.messageId) : await chat.generateMessageID(target);
-      if (!key.fromMe) throw new WPPError("message_key_is_not_from_me", "Message key is not from me", { messageId: String(key) });
-      if (!key.remote.equals(target.id)) {
-        throw new WPPError("message_key_remote_id_is_not_same_of_chat", "Message key remote ID is not same of chat", { messageId: String(key) });
-      }
-      const quoted = wanted.quotedMsg ? String((await chat.getMessageById(wanted.quotedMsg)).id) : undefined;
-      if (wanted.markIsRead) await chat.markIsRead(target.id);
-      const row = {
-        id: String(key), chat: String(target.id), body: content, type: "chat", t: Math.floor(Date.now() / 1000),
-        from: String(me()), to: String(target.id), fromMe: true, ack: ACK.CLOCK, isNewMsg: true, quoted,
-      };
-      remember(row);
-      await store.keepMessages([row]);
-      later("chat.new_message", new MsgModel(row));
-      const result = deliver(row);
-      if (!wanted.waitForAck) {
-        result.catch((error) => console.error("send", error));
-        return { id: row.id, ack: row.ack, from: row.from, to: row.to, sendMsgResult: null };
-      }
-      const messageSendResult = await result;
-      if (!(messageSendResult in SendMsgResult)) {
-        target.rows.delete(row.id);
-        await store.dropMessage(row.id);
-        throw new WPPError(messageSendResult, `ordered by the tester: ${messageSendResult}`);
-      }
-      if (messageSendResult !== SendMsgResult.OK) {
-        row.ack = ACK.FAILED;
-        await store.keepMessages([row]);
-      }
-      return { id: row.id, ack: row.ack, from: row.from, to: row.to, sendMsgResult: { messageSendResult, t: row.t } };
-    },
-  };
+  const chat = createChat({ store, phone, chats, chatOf, remember, later, deliver, lidFor, reachable, me, myLid, revoke, reactionEvent });
 
   const WPP = {
     version: "4.6.0",

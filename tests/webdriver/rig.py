@@ -23,19 +23,33 @@ from starlette.applications import Starlette
 from sandbox.ledger import Ledger, LedgerEntry
 from sandbox.web import Phones, web_routes
 from shared.errors import StoreUnavailable
+from shared.media.local import LocalStorage
+from shared.media.reach import Reach
 from shared.messages import InboundMessage, OutboundMessage, Receipt
 from shared.states import DesiredSession, SessionState
 from tests.support.ports import free_ports
 from tests.support.waiting import eventually, eventually_async
 from webdriver import processes
+from webdriver.attachments import Attachments
 from webdriver.channel import BrowserChannel
+from webdriver.policy import Ground, SessionPolicy
 from webdriver.ports import WantedSession
-from webdriver.session import Ground, Session, SessionPolicy
+from webdriver.session import Session
 from webdriver.sessions import Sessions
 
 _T = TypeVar("_T")
 
-QUICK = SessionPolicy(probe_every_s=0.5, probe_within_s=2.0, silent_s=3.0, prove_every_s=0.5, backoff_base_s=0.1, backoff_cap_s=0.5, missing_chromium_s=0.5)
+QUICK = SessionPolicy(
+    probe_every_s=0.5,
+    probe_within_s=2.0,
+    silent_s=3.0,
+    prove_every_s=0.5,
+    backoff_base_s=0.1,
+    backoff_cap_s=0.5,
+    missing_chromium_s=0.5,
+    quiet_s=0.5,
+    replace_apart_s=0.0,
+)
 """The default policy with short waits; what is measured against the real figures uses the default."""
 
 
@@ -81,7 +95,7 @@ class Web:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.ledger = Ledger(self.directory)
-        self._phones = Phones(self.ledger, code_life_s=self._code_life_s)
+        self._phones = Phones(self.ledger, self.directory / "files", code_life_s=self._code_life_s)
         config = uvicorn.Config(Starlette(routes=web_routes(self._phones)), port=self.port, ws="none", lifespan="off", log_config=None)
         self._server = uvicorn.Server(config)
         self._server.config.load()
@@ -106,6 +120,10 @@ class Web:
         """Give an order to the page or the phone."""
         return self.ask(f"/control/web/devices/{phone}/{what}", body or {})
 
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """Return what the ledger holds of one event, oldest first."""
+        return [entry.fields for entry in self.ledger.scan() if entry.event == event]
+
     def arrived(self, body: str | None = None) -> list[LedgerEntry]:
         """Return what the phone truly got, all of it or one text."""
         found = [entry for entry in self.ledger.scan() if entry.event == "message_arrived"]
@@ -121,6 +139,10 @@ class MemoryStore:
     raw: list[Mapping[str, Any]] = field(default_factory=list)
     messages: dict[tuple[int, str], InboundMessage] = field(default_factory=dict)
     receipts: list[Receipt] = field(default_factory=list)
+    figures: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    events: dict[int, list[tuple[str, SessionState, str]]] = field(default_factory=dict)
+    heard_until: dict[int, datetime] = field(default_factory=dict)
+    sent: list[str] = field(default_factory=list)
     away: bool = False
 
     def want(self, connection_id: int, desired: DesiredSession = DesiredSession.LINKED) -> None:
@@ -135,9 +157,17 @@ class MemoryStore:
         self._reach()
         return list(self.sessions.values())
 
-    async def observe(self, connection_id: int, state: SessionState, *, detail: str, qr: str, proved_at: datetime | None) -> None:
+    async def observe(self, connection_id: int, state: SessionState, *, detail: str, qr: str, proved_at: datetime | None, figures: Mapping[str, Any]) -> None:
         self._reach()
         self.observed.setdefault(connection_id, []).append((state, detail, qr, proved_at))
+        self.figures[connection_id] = figures
+
+    async def note(self, connection_id: int, event: str, at: datetime, state: SessionState, detail: str) -> None:
+        self._reach()
+        self.events.setdefault(connection_id, []).append((event, state, detail))
+
+    async def forget_old_events(self) -> None:
+        self._reach()
 
     async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
         self._reach()
@@ -148,6 +178,22 @@ class MemoryStore:
     async def record_receipt(self, receipt: Receipt) -> None:
         self._reach()
         self.receipts.append(receipt)
+
+    async def heard(self, connection_id: int, until: datetime) -> None:
+        self._reach()
+        self.heard_until[connection_id] = until
+
+    async def position(self, connection_id: int) -> datetime | None:
+        self._reach()
+        return self.heard_until.get(connection_id)
+
+    async def known(self, connection_id: int, ids: Sequence[str]) -> set[str]:
+        self._reach()
+        return {one for one in ids if (connection_id, one) in self.messages or one in self.sent}
+
+    async def unread_sends(self, connection_id: int) -> Sequence[str]:
+        self._reach()
+        return list(self.sent)
 
     def states(self, connection_id: int) -> list[SessionState]:
         """Return the observed states, each once in a row."""
@@ -173,7 +219,8 @@ class Town:
         self.ground = Ground(home=home, chromium_path="", url=web.url, slot_lock_fd=-1, page_library=_no_library, starts=asyncio.Semaphore(2), policy=policy)
         self.ground = replace(self.ground, **ground)
         self.sessions = Sessions(self.store, self.ground, self.spawn)
-        self.channel = BrowserChannel(self.sessions)
+        self.storage = LocalStorage(home / "media")
+        self.channel = BrowserChannel(self.sessions, Attachments(self.storage, home, Reach.LOOPBACK))
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run in the background and keep an error that leaves."""

@@ -118,8 +118,8 @@ def test_what_cannot_be_sent_is_dead_or_comes_back_uncharged(home: Path, web: We
             assert isinstance(invalid, Dead) and invalid.code == "invalid_chat_id"
             unfound = await here.channel.send(message(chat_id="123"), tokens.record, by())
             assert isinstance(unfound, Retry) and unfound.code == "chat_lookup_failed" and unfound.counts
-            image = await here.channel.send(message(type="image"), tokens.record, by())
-            assert isinstance(image, Dead) and image.code == "unsupported_type"
+            unsent = await here.channel.send(message(type="interactive"), tokens.record, by())
+            assert isinstance(unsent, Dead) and unsent.code == "unsupported_type"
             await here.order(PHONE, "offline")
             await here.until(SessionState.OFFLINE)
             offline = await here.channel.send(message(), tokens.record, by())

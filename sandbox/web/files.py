@@ -1,0 +1,40 @@
+"""The files that phones hold: by the hash that WhatsApp names them with, base64 of SHA-256."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+
+class Files:
+    """Files in one directory, made when the first one comes.
+
+    Args:
+        directory: holds them; readable by its owner only.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def keep(self, content: bytes) -> str:
+        """Keep a file and return its hash."""
+        digest = hashlib.sha256(content).digest()
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self._directory / digest.hex()).write_bytes(content)
+        return base64.b64encode(digest).decode()
+
+    def has(self, filehash: str) -> bool:
+        """Return whether a file is here."""
+        return self.path(filehash).is_file()
+
+    def sha256(self, filehash: str) -> str:
+        """Return a hash as hexadecimal digits; empty when it is none."""
+        try:
+            return base64.b64decode(filehash, validate=True).hex()
+        except ValueError:
+            return ""
+
+    def path(self, filehash: str) -> Path:
+        """Return where a file lies, or would."""
+        return self._directory / (self.sha256(filehash) or "none")

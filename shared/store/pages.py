@@ -1,0 +1,29 @@
+"""What the page of a browser session holds, compared with what we have; typed functions for `queries/pages.sql`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from shared.store.pool import Transaction
+
+
+def heard(transaction: Transaction, *, connection_id: int, until: datetime) -> None:
+    """Note that everything which the page told until an instant is in the database; an earlier instant changes nothing."""
+    transaction.execute("note_page_position", connection_id=connection_id, until=until)
+
+
+def position(transaction: Transaction, connection_id: int) -> datetime | None:
+    """Return until when everything that the page told is in the database, None when nothing was ever heard."""
+    row = transaction.row("page_position", connection_id=connection_id)
+    return row["heard_until"] if row else None
+
+
+def known(transaction: Transaction, *, connection_id: int, ids: Sequence[str]) -> set[str]:
+    """Return those of these message ids that we have, in either direction; ours count from the moment at which the id was chosen."""
+    return {row["id"] for row in transaction.rows("known_to_us", connection_id=connection_id, ids=list(ids))} if ids else set()
+
+
+def unread_sends(transaction: Transaction, *, connection_id: int, types: Sequence[str], days: int, most: int) -> list[str]:
+    """Return the ids of our newest messages of these types, at most `days` old, that the receiver has not read, newest first."""
+    return [row["id"] for row in transaction.rows("unread_sends", connection_id=connection_id, types=list(types), days=days, most=most)]

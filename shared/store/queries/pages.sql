@@ -1,0 +1,25 @@
+-- note_page_position --
+-- Everything that the page told until an instant is in the database.
+INSERT INTO page_positions (connection_id, heard_until)
+SELECT id, %(until)s FROM phone_configs WHERE id = %(connection_id)s
+ON CONFLICT (connection_id) DO UPDATE SET heard_until = greatest(page_positions.heard_until, excluded.heard_until);
+
+-- page_position --
+-- Until when everything that the page told is in the database.
+SELECT heard_until FROM page_positions WHERE connection_id = %(connection_id)s;
+
+-- known_to_us --
+-- Which of these ids of messages we have, whoever wrote them; ours count from the moment at which the id was chosen.
+SELECT g.id
+FROM unnest(%(ids)s::text[]) AS g(id)
+WHERE EXISTS (SELECT FROM inbound_messages i WHERE i.connection_id = %(connection_id)s AND i.provider_id = g.id AND i.type <> 'unknown')
+   OR EXISTS (SELECT FROM messages m WHERE m.token = g.id AND m.token <> '' AND m.connection_id = %(connection_id)s)
+   OR EXISTS (SELECT FROM messages m WHERE m.provider_id = g.id AND m.provider_id <> '' AND m.connection_id = %(connection_id)s);
+
+-- unread_sends --
+-- Newest messages of ours that the receiver has not read, by the ids that WhatsApp knows them by.
+SELECT coalesce(nullif(provider_id, ''), token) AS id
+FROM messages
+WHERE connection_id = %(connection_id)s AND state IN ('sending', 'in_doubt', 'sent', 'delivered') AND type = ANY(%(types)s)
+  AND (provider_id <> '' OR token <> '') AND created_at > now() - make_interval(days => %(days)s)
+ORDER BY id DESC LIMIT %(most)s;

@@ -1,0 +1,94 @@
+"""The file of a message on its way from storage to the page: a copy beside the profile that Chromium reads by itself, gone when the send has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from shared.clock import left, monotonic
+from shared.media import limits
+from shared.media.errors import FetchFailed, MediaRefused, MediaTooLarge, MediaUnknown, StorageUnavailable
+from shared.media.fetch import fetch
+from shared.media.reach import Reach
+from shared.media.storage import Storage
+from shared.messages import Dead, OutboundMessage, Retry
+from webdriver import profile
+
+_AGAIN_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that the page can be given.
+
+    Attributes:
+        path: where it lies. mimetype: what it is. filename: what the receiver sees, "" when nobody named it.
+    """
+
+    path: Path = field(repr=False)
+    mimetype: str
+    filename: str = field(repr=False)
+
+
+class Attachments:
+    """Takes files out of storage for the pages of this process.
+
+    Args:
+        storage: where files are. home: BULKHEAD_HOME. reach: how near addresses may be that a client names.
+    """
+
+    def __init__(self, storage: Storage, home: Path, reach: Reach) -> None:
+        self._storage, self._home, self._reach = storage, home, reach
+
+    @asynccontextmanager
+    async def staged(self, message: OutboundMessage, by: float) -> AsyncIterator[Attachment | Retry | Dead]:
+        """Give the file of a message for as long as the block runs, or say why it cannot be had: then nothing was sent.
+
+        Args:
+            by: monotonic instant by which it must lie there.
+        """
+        directory = profile.temporary(profile.directory(self._home, message.connection_id))
+        path = directory / f"bulkhead-{message.id}-{message.attempt}"
+        try:
+            try:
+                async with asyncio.timeout(left(by, monotonic())):
+                    yielded: Attachment | Retry | Dead = await self._stage(message, path, by)
+            except TimeoutError:
+                yielded = Retry(code="file_late", detail="the file was not there in time")
+            except FetchFailed as error:
+                yielded = Retry(code=error.code, detail=str(error)) if error.passing else Dead(code=error.code, detail=str(error))
+            except MediaUnknown:
+                yielded = Dead(code="media_unknown", detail="the file is not in storage any more")
+            except (MediaTooLarge, MediaRefused) as error:
+                yielded = Dead(code="media_refused", detail=str(error))
+            except StorageUnavailable as error:
+                yielded = Retry(code="storage_unavailable", detail=str(error), after_s=_AGAIN_S, counts=False)
+            except OSError as error:
+                # no room, or the session's directory went with its browser
+                yielded = Retry(code="file_not_staged", detail=error.strerror or type(error).__name__, after_s=_AGAIN_S)
+            yield yielded
+        finally:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    async def _stage(self, message: OutboundMessage, path: Path, by: float) -> Attachment | Dead:
+        media: Mapping[str, Any] = message.content["media"]
+        filename = str(message.content.get("filename") or media.get("filename") or "")
+        if "sha256" in media:
+            sha256, mimetype = str(media["sha256"]), str(media["mimetype"])
+            size = await self._storage.size(message.company_id, sha256)
+        elif "link" in media:
+            most = limits.limit_of(message.connection_type, message.type).bytes
+            fetched = await fetch(str(media["link"]), self._storage, message.company_id, most=most, by=by, reach=self._reach)
+            sha256, mimetype, size = fetched.stored.sha256, fetched.mimetype, fetched.stored.size
+            filename = filename or fetched.filename
+        else:
+            return Dead(code="media_unusable", detail="a browser session has no file of another provider's")
+        limits.check(message.connection_type, message.type, mimetype, size)
+        with await asyncio.to_thread(path.open, "xb") as file:
+            async for piece in self._storage.stream(message.company_id, sha256):
+                await asyncio.to_thread(file.write, piece)
+        return Attachment(path, mimetype, filename)

@@ -1,0 +1,131 @@
+"""Files that came with messages: fetched out of the pages in the background, a few at a time, into storage."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections import Counter
+from contextlib import suppress
+from typing import Final
+
+from shared.clock import monotonic
+from shared.errors import StoreUnavailable
+from shared.logs import logger
+from shared.media.errors import MediaTooLarge, StorageUnavailable
+from shared.media.kinds import mimetype_of
+from shared.media.limits import LARGEST
+from shared.media.storage import Storage, Stored
+from shared.store import inbound_media, media
+from shared.store.inbound_media import TakenMedia
+from shared.store.pool import Transaction
+from shared.store.store import Store
+from webdriver.bridge import Bridge, PageRefused
+from webdriver.browser import BrowserLost, CallTimedOut, ScriptFailed
+from webdriver.sessions import Sessions
+
+log = logger(__name__)
+
+_AT_ONCE: Final = 2
+_FETCH_S: Final = 120.0
+_LEASE_S: Final = 180.0
+_IDLE_S: Final = 1.0
+_AWAY_S: Final = 2.0
+_NOT_READY_S: Final = 15.0
+_ATTEMPTS: Final = 8
+"""Times that the page is asked for a file before it is given up; WhatsApp may have to ask the phone for one that is old."""
+_WAITS: Final = 20_000
+"""Times that a session may not be ready when a file is due, before the file is given up: days."""
+_AGAIN_S: Final = 20.0
+_GONE: Final = frozenset({"msg_not_found", "chat_not_found", "message_not_contains_media"})
+
+
+class _Damaged(Exception):
+    """Raised when what came out of the page is not the file that was announced."""
+
+
+class Downloads:
+    """Fetches the files of one process's sessions.
+
+    Args:
+        store: where it stands which are due. storage: where they go. kind, incarnation: who fetches. most: bytes of the largest file that is taken.
+    """
+
+    def __init__(self, store: Store, storage: Storage, sessions: Sessions, *, kind: str, incarnation: str, most: int = LARGEST) -> None:
+        self._store, self._storage, self._sessions = store, storage, sessions
+        self._kind, self._incarnation, self._most = kind, incarnation, most
+        self._asked: Counter[int] = Counter()
+
+    async def run(self) -> None:
+        """Fetch for ever; a database that is away is waited for."""
+        while True:
+            try:
+                taken = await self._store.call(inbound_media.take_media, self._kind, incarnation=self._incarnation, lease_s=_LEASE_S, most=_AT_ONCE)
+                await asyncio.gather(*(self._fetch(one) for one in taken))
+            except StoreUnavailable as error:
+                # the lease ends, and the file is due again
+                log.info("downloads_delayed", reason=str(error))
+                await asyncio.sleep(_AWAY_S)
+                continue
+            if not taken:
+                await asyncio.sleep(_IDLE_S)
+
+    async def _fetch(self, taken: TakenMedia) -> None:
+        session = self._sessions.find(taken.connection_id)
+        page = session.page() if session else None
+        if page is None:
+            # the attempt was none; a number that grows for days ends before its column does
+            if taken.attempts >= _WAITS:
+                await self._failed(taken, "the session was never ready", "failed")
+            else:
+                await self._wait(taken, "the session is not ready", _NOT_READY_S)
+            return
+        try:
+            stored = await self._out_of(page, taken, monotonic() + _FETCH_S)
+        except MediaTooLarge as error:
+            await self._failed(taken, str(error), "refused")
+        except PageRefused as refused:
+            if refused.code in _GONE:
+                await self._failed(taken, "the page does not have the message any more", "failed")
+            else:
+                await self._again(taken, f"the page cannot have the file: {refused.code or refused.name}", _AGAIN_S)
+        except (BrowserLost, CallTimedOut, ScriptFailed, StorageUnavailable, _Damaged) as error:
+            await self._again(taken, str(error), _AGAIN_S)
+        else:
+            self._asked.pop(taken.message_id, None)
+            await self._store.call(self._finish, taken, stored)
+            log.info("inbound_file_stored", connection_id=taken.connection_id, inbound_id=taken.message_id, size=stored.size)
+
+    async def _out_of(self, page: Bridge, taken: TakenMedia, by: float) -> Stored:
+        name, size = await page.open_file(str(taken.source["id"]), by)
+        try:
+            if size > self._most:
+                raise MediaTooLarge(self._most)
+            stored = await self._storage.put(taken.company_id, page.pieces(name, size, by), most=self._most)
+        finally:
+            with suppress(BrowserLost, CallTimedOut, ScriptFailed, PageRefused):
+                await page.drop_file(name, by)
+        announced = str(taken.source.get("sha256") or "")
+        if stored.size != size or (announced and announced != base64.b64encode(bytes.fromhex(stored.sha256)).decode()):
+            raise _Damaged("what came out of the page is not the file that was announced")
+        return stored
+
+    def _finish(self, transaction: Transaction, taken: TakenMedia, stored: Stored) -> None:
+        filename = str(taken.source.get("filename") or "")
+        mimetype = mimetype_of(stored.head, str(taken.source.get("mimetype") or ""), filename)
+        media.remember(transaction, taken.company_id, stored.sha256, size=stored.size, mimetype=mimetype, filename=filename)
+        inbound_media.media_stored(transaction, taken, incarnation=self._incarnation, sha256=stored.sha256, mimetype=mimetype, size=stored.size)
+
+    async def _again(self, taken: TakenMedia, reason: str, after_s: float) -> None:
+        self._asked[taken.message_id] += 1
+        if self._asked[taken.message_id] >= _ATTEMPTS:
+            await self._failed(taken, reason, "failed")
+        else:
+            await self._wait(taken, reason, after_s)
+
+    async def _wait(self, taken: TakenMedia, reason: str, after_s: float) -> None:
+        await self._store.call(inbound_media.media_failed, taken, incarnation=self._incarnation, reason=reason, state="pending", after_s=after_s)
+
+    async def _failed(self, taken: TakenMedia, reason: str, state: str) -> None:
+        self._asked.pop(taken.message_id, None)
+        await self._store.call(inbound_media.media_failed, taken, incarnation=self._incarnation, reason=reason, state=state)
+        log.warning("inbound_file_given_up", connection_id=taken.connection_id, inbound_id=taken.message_id, state=state, reason=reason)

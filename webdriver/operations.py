@@ -1,0 +1,102 @@
+"""What a browser session can do, as data: for each type of message what the page is asked for, how long that may take, and what names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from shared import content as types
+from webdriver import vcards
+
+Content: TypeAlias = Mapping[str, Any]
+Wanted: TypeAlias = dict[str, Any]
+
+Naming: TypeAlias = Literal["message", "edit", "forward", "effect"]
+"""What names an operation while its answer is unknown, and is stored before the page is asked:
+
+`message`: the id of the message that it makes, chosen by us. `edit`: the id of the edit, chosen by us. `forward`: the newest message that the chat
+held before, since wa-js takes no id: what came after it can be told apart. `effect`: nothing of WhatsApp's; the page shows whether the effect is there,
+and to have it twice is to have it once.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operation:
+    """One row of the table.
+
+    Attributes:
+        page: name in `bridge.js`. wanted: what the page is told beside chat and name. naming: see `Naming`. lasts_s: longest time from asking the
+            page to its answer, in seconds; wa-js itself has no limit for files. targeted: is about a message that is there, which names the chat.
+    """
+
+    page: str
+    wanted: Callable[[Content], Wanted]
+    naming: Naming = "message"
+    lasts_s: float = 20.0
+    targeted: bool = False
+
+
+def operation_of(type: str, content: Content) -> Operation | None:
+    """Return the operation for a type of message, None when browser sessions have none."""
+    if type == types.DELETE:
+        return _REVOKE if content.get("everyone") else _REMOVE
+    return OPERATIONS.get(type)
+
+
+def _text(content: Content) -> Wanted:
+    return {"body": str(content["body"])}
+
+
+def _file(type: str) -> Callable[[Content], Wanted]:
+    def wanted(content: Content) -> Wanted:
+        media = content["media"]
+        name = content.get("filename") or media.get("filename")
+        options = {"type": type, "mimetype": media.get("mimetype"), "filename": name, "caption": content.get("caption"), "isPtt": content.get("voice")}
+        return {"options": {key: value for key, value in options.items() if value}}
+
+    return wanted
+
+
+def _location(content: Content) -> Wanted:
+    place = {"lat": content["latitude"], "lng": content["longitude"], "name": content.get("name"), "address": content.get("address")}
+    return {"place": {key: value for key, value in place.items() if value is not None}}
+
+
+def _contacts(content: Content) -> Wanted:
+    cards = [{"displayName": vcards.display_name(contact), "vcard": vcards.vcard(contact)} for contact in content["contacts"]]
+    if len(cards) == 1:
+        return {"raw": {"type": "vcard", "body": cards[0]["vcard"], "vcardFormattedName": cards[0]["displayName"]}}
+    return {"raw": {"type": "multi_vcard", "vcardList": cards}}
+
+
+def _target(content: Content) -> Wanted:
+    return {"target": str(content["target"])}
+
+
+def _typing(content: Content) -> Wanted:
+    return {"state": str(content.get("state") or "composing"), "lasts": float(content.get("lasts_s") or 0.0)}
+
+
+_REVOKE: Final = Operation(page="revoke", wanted=_target, naming="effect", targeted=True)
+_REMOVE: Final = Operation(page="remove", wanted=_target, naming="effect", targeted=True)
+
+OPERATIONS: Final[Mapping[str, Operation]] = {
+    types.TEXT: Operation(page="text", wanted=_text),
+    types.IMAGE: Operation(page="file", wanted=_file("image"), lasts_s=60.0),
+    types.VIDEO: Operation(page="file", wanted=_file("video"), lasts_s=100.0),
+    types.AUDIO: Operation(page="file", wanted=_file("audio"), lasts_s=60.0),
+    types.DOCUMENT: Operation(page="file", wanted=_file("document"), lasts_s=100.0),
+    types.STICKER: Operation(page="file", wanted=_file("sticker"), lasts_s=60.0),
+    types.LOCATION: Operation(page="location", wanted=_location),
+    types.CONTACTS: Operation(page="contacts", wanted=_contacts),
+    types.REACTION: Operation(page="reaction", wanted=lambda content: {**_target(content), "emoji": str(content["emoji"])}, naming="effect", targeted=True),
+    types.EDIT: Operation(page="edit", wanted=lambda content: {**_target(content), "body": str(content["body"])}, naming="edit", targeted=True),
+    types.FORWARD: Operation(page="forward", wanted=_target, naming="forward", lasts_s=30.0),
+    types.READ: Operation(page="read", wanted=lambda content: {}, naming="effect", lasts_s=10.0),
+    types.TYPING: Operation(page="typing", wanted=_typing, naming="effect", lasts_s=10.0),
+}
+"""By type of message; `delete` is one of two, see `operation_of`."""
+
+MESSAGES: Final = frozenset(name for name, operation in OPERATIONS.items() if operation.naming in ("message", "forward"))
+"""Types that make a message, which the receiver may read."""
