@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -183,6 +184,12 @@ class Chromium:
     def pids(self) -> list[int]:
         """Return its processes, helpers included."""
         return processes.pids_of_profile(self._launch.profile)
+
+    def kill(self) -> None:
+        """Kill its main process now; `gone` says when it has ended, and `end` takes the rest."""
+        if not self.gone.done():
+            # the pidfd, not the number: it may be somebody else's by now
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def end(self) -> None:
         """Kill whatever is left of it and see that it is gone.

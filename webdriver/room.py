@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from starlette.types import ASGIApp
@@ -13,22 +14,32 @@ from starlette.types import ASGIApp
 from shared.clock import monotonic
 from shared.delivery.consumer import Consumer
 from shared.logs import logger
+from shared.media.reach import reach_of
+from shared.media.storage import open_storage
 from shared.pacing import WHATSAPP_WEB, spares_the_account
 from shared.process.room import Child, Severity
+from shared.process.tasks import TaskRunner
 from shared.states import SessionState
-from webdriver import processes
+from webdriver import deeds, processes
+from webdriver.attachments import Attachments
+from webdriver.attention import AttentiveChannel
 from webdriver.browser import is_browser_failure
 from webdriver.channel import BrowserChannel
 from webdriver.chromium import ChromiumMissing, find
+from webdriver.downloads import Downloads
+from webdriver.figures import SessionGauges
+from webdriver.policy import Ground, of_settings
 from webdriver.records import Records
-from webdriver.session import Ground, SessionPolicy
 from webdriver.sessions import Sessions
 from webdriver.wa_js import Library
 
 log = logger(__name__)
 
 _FEWEST_STARTS, _MOST_STARTS = 2, 8
-"""Sessions that start at the same time, one for each processor: 50 are there in minutes, and those that run keep answering."""
+"""Sessions that start at the same time unless a setting says it, one for each processor: 50 are there in minutes, and those that run keep answering."""
+
+_SHARE_OF_ALL: Final = 0.9
+"""Part of the process's soft memory ceiling that its browsers may use: the greediest goes before the orchestrator replaces all of them."""
 
 _BEAT_LIMIT_S: Final = 20.0
 _CLOSE_SESSIONS_S: Final = 4.0
@@ -53,13 +64,18 @@ class WebdriverRoom:
             url=settings.whatsapp_web_url or WHATSAPP_WEB,
             slot_lock_fd=child.supervised.lock_fd,
             page_library=Library(settings.wa_js_path, settings.path("cache")).source,
-            starts=asyncio.Semaphore(min(_MOST_STARTS, max(_FEWEST_STARTS, len(os.sched_getaffinity(0))))),
-            policy=SessionPolicy(),
+            starts=asyncio.Semaphore(settings.session_starts or min(_MOST_STARTS, max(_FEWEST_STARTS, len(os.sched_getaffinity(0))))),
+            policy=of_settings(settings),
+            web_build=Path(settings.web_build_file).expanduser().absolute() if settings.web_build_file else None,
+            memory_all_mb=child.kind.memory_soft_mb * _SHARE_OF_ALL,
         )
         self._sessions = Sessions(Records(child.store, child.kind, child.identity.process_incarnation), self._ground, child.spawn)
+        self._storage = open_storage(settings)
+        identity = child.identity.process_incarnation
+        self._downloads = Downloads(child.store, self._storage, self._sessions, kind=child.kind.name, incarnation=identity)
         self._consumer = Consumer(
             child,
-            BrowserChannel(self._sessions),
+            AttentiveChannel(BrowserChannel(self._sessions, Attachments(self._storage, settings.bulkhead_home, reach_of(settings))), self._sessions),
             in_flight=settings.webdriver_in_flight,
             send_s=settings.webdriver_send_s,
             retry_base_s=settings.retry_base_webdriver_s,
@@ -69,6 +85,8 @@ class WebdriverRoom:
             child.metrics.gauge(f"sessions_{state}", f"Browser sessions that are {state}.", read=partial(self._sessions.count, state))
         child.metrics.gauge("browsers_memory_megabytes", "Proportional memory of all browsers, helpers included.", read=self._sessions.memory_mb)
         child.metrics.gauge("session_restarts", "Restarts of the sessions that run now.", read=self._sessions.restarts)
+        self._gauges = SessionGauges(child.metrics, self._sessions)
+        self._tasks = TaskRunner(child, deeds.handlers(self._sessions))
 
     async def start(self) -> None:
         """End what an earlier life left behind, then let the sessions and the deliveries begin; neither waits for the database."""
@@ -76,12 +94,14 @@ class WebdriverRoom:
         await self._sessions.sweep()
         self._child.pokes.append(self._sessions.poke)
         self._child.spawn(self._sessions.run(self._child.beats.loop("sessions", _BEAT_LIMIT_S)), "sessions")
-        self._child.spawn(self._sessions.measure(), "browser-memory")
+        self._child.spawn(self._sessions.measure(self._gauges.show), "browser-usage")
+        self._child.spawn(self._downloads.run(), "downloads")
         self._consumer.start()
+        self._tasks.start()
 
     async def drain(self, by: float) -> bool:
         """Finish the sends in hand, then close the browsers so that they write their profiles."""
-        drained = await self._consumer.drain(by - _CLOSE_SESSIONS_S)
+        drained = all(await asyncio.gather(self._consumer.drain(by - _CLOSE_SESSIONS_S), self._tasks.drain(by - _CLOSE_SESSIONS_S)))
         self._child.beats.forget("sessions")
         await self._sessions.close(by)
         return drained
@@ -90,7 +110,9 @@ class WebdriverRoom:
         """End everything at once."""
         self._child.beats.forget("sessions")
         await self._consumer.close()
+        await self._tasks.close()
         await self._sessions.close(monotonic() + _CLOSE_S)
+        await self._storage.close()
 
     def readiness(self) -> Mapping[str, str]:
         """Nothing of a session makes the process unready: each session speaks for itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
@@ -13,9 +14,11 @@ from shared.logs import logger
 from shared.process.beats import LoopBeat
 from shared.states import DesiredSession, SessionState
 from webdriver import processes, profile
+from webdriver.appetite import Glance
+from webdriver.policy import Ground
 from webdriver.ports import SessionStore, WantedSession
 from webdriver.reports import Reports
-from webdriver.session import Ground, Session
+from webdriver.session import NotNow, Session
 
 log = logger(__name__)
 
@@ -23,8 +26,12 @@ Spawn = Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]]
 """Runs work in the background; an error that leaves it is classified by the process."""
 
 _EVERY_S: Final = 2.0
-_MEMORY_EVERY_S: Final = 15.0
+_MEASURE_EVERY_S: Final = 2.0
+_FORGET_EVERY_S: Final = 3600.0
 _SWEEP_S: Final = 10.0
+_SETTLED_S: Final = 600.0
+_GREEDY: Final = 2.0
+"""A browser is replaced for the good of all only when it has run for so long and uses so many times what its neighbours use."""
 
 
 class _Running:
@@ -56,7 +63,6 @@ class Sessions:
         self._running: dict[int, _Running] = {}
         self._look = asyncio.Event()
         self._closing = False
-        self._memory: dict[int, dict[str, float]] = {}
 
     def find(self, connection_id: int) -> Session | None:
         """Return the session of a connection, None when none runs here."""
@@ -104,20 +110,86 @@ class Sessions:
                 database_known = False
             else:
                 self._make_so(wanted)
+                for session in self._sessions():
+                    session.tell_again()
             dead = processes.reap_orphans([session.pid for session in self._sessions() if session.pid], dead)
             try:
                 await asyncio.wait_for(self._look.wait(), _EVERY_S)
             except TimeoutError:
                 continue
 
-    async def measure(self) -> None:
-        """Measure the browsers' memory for ever."""
+    async def measure(self, shown: Callable[[], None] = lambda: None) -> None:
+        """Measure what the browsers use and hold them to their limits, for ever.
+
+        Args:
+            shown: called after each round.
+        """
+        forget_at = monotonic()
         while not self._closing:
+            # /proc answers slowly about large processes: never on the event loop
+            seen = await asyncio.to_thread(processes.glance, [session.pid for session in self._sessions() if session.pid])
             for session in self._sessions():
-                # /proc answers slowly about large processes: never on the event loop
-                self._memory[session.connection_id] = await asyncio.to_thread(session.memory_mb)
-            self._memory = {connection_id: figures for connection_id, figures in self._memory.items() if connection_id in self._running}
-            await asyncio.sleep(_MEMORY_EVERY_S)
+                if session.pid in seen:
+                    await self._weigh(session, seen[session.pid])
+            self._relieve()
+            shown()
+            if monotonic() >= forget_at:
+                forget_at = monotonic() + _FORGET_EVERY_S
+                await self._forget_old_events()
+            await asyncio.sleep(_MEASURE_EVERY_S)
+
+    @staticmethod
+    async def _weigh(session: Session, seen: Glance) -> None:
+        closely = session.glance(seen)
+        session.weigh(await asyncio.to_thread(session.look_closely) if closely else None)
+
+    def _relieve(self) -> None:
+        """Have the greediest browser replaced when all together use more than they may."""
+        most = self._ground.memory_all_mb
+        used = {session: appetite.memory.pss for session in self._sessions() if (appetite := session.appetite) and appetite.memory}
+        if not most or sum(used.values()) < most:
+            return
+        greediest = max(used, key=lambda session: used[session])
+        appetite = greediest.appetite
+        stands_out = used[greediest] >= _GREEDY * statistics.median(used.values()) or len(used) == 1
+        if appetite is not None and appetite.age_s(monotonic()) >= _SETTLED_S and stands_out:
+            greediest.replace(f"all browsers use {sum(used.values()):.0f} MB of {most:.0f}, and this one {used[greediest]:.0f}")
+
+    async def _forget_old_events(self) -> None:
+        try:
+            await self._store.forget_old_events()
+        except StoreUnavailable as error:
+            log.info("session_events_kept", reason=str(error))
+
+    async def restart(self, connection_id: int, by: float) -> Session:
+        """Have a session begin a new life now and return it. Raises `NotNow` when none runs, or it does not end by the monotonic instant `by`."""
+        running = self._running.get(connection_id)
+        if running is None:
+            raise NotNow("no session runs for this connection; say that it should be linked")
+        if running.life.done():
+            # logged out for good, or its error was survived: the next look begins it anew if it is wanted
+            del self._running[connection_id]
+            running.reporting.cancel()
+            self.poke()
+        else:
+            await running.session.restart(by)
+        return running.session
+
+    async def wipe(self, connection_id: int, by: float) -> None:
+        """End a session, remove its profile, and begin it anew if it is wanted. Raises `NotNow` when its browser does not end by `by`."""
+        running = self._running.get(connection_id)
+        if running is None:
+            await asyncio.to_thread(profile.wipe, profile.directory(self._ground.home, connection_id))
+            return
+        running.life.cancel()
+        await asyncio.wait({running.life}, timeout=left(by))
+        if not running.life.done():
+            raise NotNow("its browser did not end in time")
+        await running.session.wipe()
+        del self._running[connection_id]
+        await running.session.reports.flush(by)
+        running.reporting.cancel()
+        self.poke()
 
     async def close(self, by: float) -> None:
         """End every session at the same time, until the monotonic instant `by`. Calling it again does nothing."""
@@ -136,8 +208,12 @@ class Sessions:
         return self.states().get(state, 0)
 
     def figures(self) -> list[dict[str, Any]]:
-        """Return each session's figures for health pages, with the memory as last measured (megabytes)."""
-        return [session.figures() | {"memoryMb": self._memory.get(session.connection_id, {})} for session in self._sessions()]
+        """Return each session's figures for health pages."""
+        return [session.figures() for session in self._sessions()]
+
+    def all(self) -> list[Session]:
+        """Return the sessions that run here."""
+        return self._sessions()
 
     def restarts(self) -> int:
         """Return how often the sessions that run now were restarted."""
@@ -145,7 +221,7 @@ class Sessions:
 
     def memory_mb(self) -> float:
         """Return the memory of all browsers as last measured: proportional set size, megabytes."""
-        return sum(figures["pss"] for figures in self._memory.values())
+        return sum(appetite.memory.pss for session in self._sessions() if (appetite := session.appetite) and appetite.memory)
 
     def _sessions(self) -> list[Session]:
         return [running.session for running in self._running.values()]

@@ -13,7 +13,7 @@ import pytest
 
 from shared.states import DesiredSession, SessionState
 from tests.webdriver.rig import QUICK, Town, Web, chromiums, kill_browser, run, soon, town
-from webdriver.session import SessionPolicy
+from webdriver.policy import SessionPolicy
 
 S = SessionState
 
@@ -184,7 +184,7 @@ def test_account_that_whatsapp_refuses_is_quarantined_and_not_tried_again(home: 
 
 
 def test_too_many_restarts_within_an_hour_end_in_quarantine_with_a_late_retry(home: Path, web: Web) -> None:
-    policy = replace(QUICK, restarts_an_hour=2, quarantine_s=1.0)
+    policy = replace(QUICK, connects_an_hour=3, quarantine_s=4.0)
 
     async def scenario() -> None:
         async with town(home, web, policy) as here:

@@ -1,0 +1,99 @@
+"""What one session's browser uses, and whether that is too much. Pure: whoever measures hands the figures in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from webdriver.policy import SessionPolicy
+
+Verdict = Literal["", "recycle", "kill"]
+
+_GREW_MB = 40.0
+_LOOK_CLOSELY_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What the kernel says of a browser at no cost: megabytes with shared pages counted for each process, CPU seconds so far, processes."""
+
+    rss_mb: float
+    cpu_s: float
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a close look costs milliseconds to find out, in megabytes: RSS, PSS (shared pages divided), USS (what would be free without it)."""
+
+    rss: float
+    pss: float
+    uss: float
+
+
+class Appetite:
+    """The figures of one browser, from its start to its end.
+
+    Args:
+        policy: its limits. now: monotonic instant of its start.
+
+    Attributes:
+        memory: None until it was looked at closely. cpu: processors in use between the last two glances.
+    """
+
+    def __init__(self, policy: SessionPolicy, now: float) -> None:
+        self._policy = policy
+        self._began_at = self._glanced_at = now
+        self._glance = Glance(0.0, 0.0, 0)
+        self._looked_at = float("-inf")
+        self._rss_then = 0.0
+        self._calm_at = now
+        self.memory: Memory | None = None
+        self.cpu = 0.0
+
+    @property
+    def processes(self) -> int:
+        """How many processes it has."""
+        return self._glance.processes
+
+    def age_s(self, now: float) -> float:
+        """Return for how long it runs."""
+        return now - self._began_at
+
+    def glance(self, seen: Glance, now: float, *, may_burn: bool) -> bool:
+        """Take a glance in and return whether a closer look at the memory is due: it grew, or the last look is old.
+
+        Args:
+            may_burn: the page is busy for a good reason.
+        """
+        if now > self._glanced_at:
+            # processes that ended take their seconds with them
+            self.cpu = max(0.0, seen.cpu_s - self._glance.cpu_s) / (now - self._glanced_at)
+        self._glance, self._glanced_at = seen, now
+        if may_burn or not self._policy.cpu_most or self.cpu < self._policy.cpu_most:
+            self._calm_at = now
+        return now - self._looked_at >= _LOOK_CLOSELY_S or seen.rss_mb - self._rss_then >= _GREW_MB
+
+    def look(self, seen: Memory, now: float) -> None:
+        """Take a close look at the memory in."""
+        self.memory, self._looked_at, self._rss_then = seen, now, self._glance.rss_mb
+
+    def verdict(self, now: float) -> tuple[Verdict, str]:
+        """Return whether it may go on, and why not."""
+        policy = self._policy
+        pss = self.memory.pss if self.memory else 0.0
+        if policy.memory_hard_mb and pss >= policy.memory_hard_mb:
+            return "kill", f"its browser uses {pss:.0f} MB, above the hard ceiling of {policy.memory_hard_mb:.0f}"
+        if policy.memory_soft_mb and pss >= policy.memory_soft_mb:
+            return "recycle", f"its browser uses {pss:.0f} MB, above {policy.memory_soft_mb:.0f}"
+        if now - self._calm_at >= policy.cpu_for_s:
+            return "recycle", f"its page uses more than {policy.cpu_most:g} processors for {now - self._calm_at:.0f} s"
+        if policy.max_age_s and self.age_s(now) >= policy.max_age_s:
+            return "recycle", f"its browser is {self.age_s(now) / 3600:.1f} hours old"
+        return "", ""
+
+    def figures(self, now: float) -> dict[str, float | int]:
+        """Return what health pages and the API show."""
+        memory = {"rssMb": self.memory.rss, "pssMb": self.memory.pss, "ussMb": self.memory.uss} if self.memory else {}
+        shown = {name: round(value, 1) for name, value in memory.items()}
+        return shown | {"cpu": round(self.cpu, 2), "processes": self.processes, "ageSeconds": round(self.age_s(now), 1)}

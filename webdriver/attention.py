@@ -1,0 +1,27 @@
+"""A channel that tells each session what came of its sends, so that one whose page lies about itself is found out."""
+
+from __future__ import annotations
+
+from shared.delivery.channel import Channel, RecordToken
+from shared.messages import OutboundMessage, Outcome
+from shared.store.messages import Doubt
+from webdriver.sessions import Sessions
+
+
+class AttentiveChannel:
+    """Sends through another channel. See `shared.delivery.channel.Channel`."""
+
+    def __init__(self, inner: Channel, sessions: Sessions) -> None:
+        self._inner, self._sessions = inner, sessions
+        self.token_at_claim = inner.token_at_claim
+
+    async def send(self, message: OutboundMessage, record_token: RecordToken, by: float) -> Outcome:
+        """See `Channel`."""
+        outcome = await self._inner.send(message, record_token, by)
+        if session := self._sessions.find(message.connection_id):
+            session.judge(outcome)
+        return outcome
+
+    async def look_up(self, doubt: Doubt) -> Outcome | None:
+        """See `Channel`."""
+        return await self._inner.look_up(doubt)

@@ -1,0 +1,71 @@
+"""How often a session has connected to WhatsApp lately: an account that does so all the time is banned.
+
+The instants stand in a file of the profile, so that a process that is killed again and again does not forget them; with the profile goes the link,
+and with the link the count. Wall-clock seconds: they outlive the boot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from shared.logs import logger
+
+log = logger(__name__)
+
+HOUR_S: Final = 3600.0
+_FILE: Final = "connects"
+_AHEAD_S: Final = 60.0
+"""An instant that lies further ahead comes from a clock that was wrong."""
+
+
+class Connects:
+    """The connects of one profile.
+
+    Args:
+        most: connects within an hour after which it is to wait. pause_s: how long. clock: wall-clock seconds.
+    """
+
+    def __init__(self, profile: Path, *, most: int, pause_s: float, clock: Callable[[], float]) -> None:
+        self._file, self._most, self._pause_s, self._clock = profile / _FILE, most, pause_s, clock
+        self._at: list[float] | None = None
+
+    def note(self) -> None:
+        """Count a connect now. Writes a small file, and makes the profile's directory where there is none yet."""
+        self._at = [*self._recent(), self._clock()]
+        try:
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file.write_text("".join(f"{at:.1f}\n" for at in self._at))
+        except OSError as error:
+            # the count of this life still holds
+            log.warning("connects_not_kept", reason=type(error).__name__)
+
+    def count(self) -> int:
+        """Return how many there were within the last hour."""
+        return len(self._recent())
+
+    def wait_s(self) -> float:
+        """Return how long to wait before the next one: nothing while there were few, else until the pause after the last one is over."""
+        recent = self._recent()
+        return max(0.0, recent[-1] + self._pause_s - self._clock()) if len(recent) >= self._most else 0.0
+
+    def forget(self) -> None:
+        """Start counting anew: the profile was wiped."""
+        self._at = []
+
+    def _recent(self) -> list[float]:
+        if self._at is None:
+            self._at = self._read()
+        now = self._clock()
+        self._at = [at for at in self._at if now - HOUR_S < at < now + _AHEAD_S]
+        return self._at
+
+    def _read(self) -> list[float]:
+        try:
+            return sorted(float(line) for line in self._file.read_text().split())
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            log.warning("connects_not_kept", reason=type(error).__name__)
+            return []

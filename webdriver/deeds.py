@@ -1,0 +1,55 @@
+"""What operators ask of a browser session, as tasks: a restart, a wipe, a pairing code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from shared.clock import monotonic
+from shared.process.tasks import Handler
+from shared.store.tasks import Task, TaskFailed
+from webdriver.bridge import PageRefused
+from webdriver.browser import BrowserLost, CallTimedOut, ScriptFailed
+from webdriver.session import NotNow
+from webdriver.sessions import Sessions
+
+_CODE_S: Final = 30.0
+_END_S: Final = 20.0
+
+
+def handlers(sessions: Sessions) -> Mapping[str, Handler]:
+    """Return the handler of each operation. A death in the middle does no harm: each may be begun again."""
+
+    async def restart(task: Task) -> Mapping[str, Any]:
+        session = await _possible(sessions.restart(_connection(task), monotonic() + _END_S))
+        return {"state": session.state}
+
+    async def wipe(task: Task) -> Mapping[str, Any]:
+        await _possible(sessions.wipe(_connection(task), monotonic() + _END_S))
+        return {"wiped": True}
+
+    async def pair(task: Task) -> Mapping[str, Any]:
+        session = sessions.find(_connection(task))
+        if session is None:
+            raise TaskFailed("conflict", "no session runs for this connection; say that it should be linked")
+        try:
+            return {"code": await _possible(session.pairing_code(str(task.arguments["phone"]), monotonic() + _CODE_S))}
+        except PageRefused as refused:
+            raise TaskFailed("refused", f"WhatsApp gives no code: {refused.code or refused.name}") from refused
+        except (BrowserLost, CallTimedOut, ScriptFailed) as error:
+            raise TaskFailed("unreachable", "the page did not answer") from error
+
+    return {"restart_session": restart, "wipe_session": wipe, "request_pairing_code": pair}
+
+
+async def _possible(work: Any) -> Any:
+    try:
+        return await work
+    except NotNow as reason:
+        raise TaskFailed("conflict", str(reason)) from reason
+
+
+def _connection(task: Task) -> int:
+    if task.connection_id is None:
+        raise TaskFailed("conflict", "the connection is gone")
+    return task.connection_id

@@ -1,0 +1,39 @@
+"""What each session's browser uses, as figures for Prometheus, so that the one that eats the machine has a name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shared.clock import utc_now
+from shared.process.metrics import Metrics
+from webdriver.sessions import Sessions
+
+_BROWSER: Final = {
+    "session_memory_megabytes": ("Proportional memory of one session's browser, helpers included.", "pssMb"),
+    "session_private_megabytes": ("Memory that would be free without this browser.", "ussMb"),
+    "session_cpu": ("Processors that one session's browser uses.", "cpu"),
+    "session_connects": ("Connects of one session within the last hour.", "connectsLastHour"),
+}
+"""Gauges by name: what they say, and the figure that they show."""
+
+
+class SessionGauges:
+    """The gauges, one value for each session that runs; brought up to date by `show`."""
+
+    def __init__(self, metrics: Metrics, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._gauges = {name: metrics.gauge(name, purpose, ("connection",)) for name, (purpose, _) in _BROWSER.items()}
+        self._unproved = metrics.gauge("session_unproved_seconds", "Time since the page last proved that it works.", ("connection",))
+
+    def show(self) -> None:
+        """Take over what was measured."""
+        for gauge in (*self._gauges.values(), self._unproved):
+            gauge.clear()
+        for session in self._sessions.all():
+            name = str(session.connection_id)
+            figures = session.browser_figures()
+            for gauge, (_, figure) in zip(self._gauges.values(), _BROWSER.values(), strict=True):
+                if figure in figures:
+                    gauge.labels(name).set(figures[figure])
+            if session.proved_at is not None:
+                self._unproved.labels(name).set((utc_now() - session.proved_at).total_seconds())
