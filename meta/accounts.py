@@ -28,10 +28,13 @@ REFRESH_S: Final = 3.0
 _MISS_PAUSE_S: Final = 0.25
 """Shortest time between two refreshes that a missing connection asks for."""
 _GRAPH: Final = "https://graph.facebook.com"
+_INSTAGRAM: Final = "https://graph.instagram.com"
 _D360: Final = "https://waba-v2.360dialog.io"
 _NUMBER_ID: Final = re.compile(r"[0-9]{1,32}")
 D360: Final = "360dialog"
 """The connection type that has webhooks and a key of its own."""
+PAGES: Final = ("messenger", "instagram")
+"""Connection types whose account is a Page or an Instagram account, and that know no phone numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,13 +42,20 @@ class Account:
     """One connection that can send.
 
     Attributes:
-        source: what its webhooks are journalled as. webhook_secret: what 360dialog must say in its header; empty: nothing is taken.
+        endpoint: where its messages are posted. source: what its webhooks are journalled as. webhook_secret: what 360dialog must say in its
+            header; empty: nothing is taken. base: address that other calls about it begin with; the endpoint's headers go with them.
     """
 
     connection: Connection
     endpoint: Endpoint
     source: str
     webhook_secret: bytes = field(default=b"", repr=False)
+    base: str = ""
+
+    @property
+    def token(self) -> str:
+        """Its access token; empty for one that has a key in place of it."""
+        return self.endpoint.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +91,7 @@ class Accounts:
     def __init__(self, store: Store, vault: Vault, settings: Settings, kind: ProcessKind, *, incarnation: str, clock: Monotonic = monotonic) -> None:
         self._store, self._vault, self._kind, self._incarnation, self._clock = store, vault, kind, incarnation, clock
         self._graph = f"{(settings.graph_base_url or _GRAPH).rstrip('/')}/{settings.graph_version}"
+        self._instagram = f"{(settings.instagram_base_url or _INSTAGRAM).rstrip('/')}/{settings.graph_version}"
         self._d360 = (settings.d360_base_url or _D360).rstrip("/")
         self._known: Mapping[int, Known] = {}
         self._by_index: Mapping[tuple[str, int], Known] = {}
@@ -166,11 +177,26 @@ class Accounts:
                 endpoint=Endpoint(f"{self._d360}/messages", {"D360-API-KEY": _header(credentials, "api_key")}),
                 source=d360_source(row.id),
                 webhook_secret=secret.encode() if isinstance(secret, str) else b"",
+                base=self._d360,
             )
         if not _NUMBER_ID.fullmatch(row.account_id):
-            raise CredentialsUnusable("the connection has no phone number id")
+            raise CredentialsUnusable(f"the connection has no {'page id' if row.connection_type in PAGES else 'phone number id'}")
         headers = {"Authorization": f"Bearer {_header(credentials, 'access_token')}"}
-        return Account(connection=row, endpoint=Endpoint(f"{self._graph}/{row.account_id}/messages", headers), source=META_SOURCE)
+        # an Instagram account is reached through its Page, or by a login of its own
+        base = self._instagram if row.options.get("login") == "instagram" else self._graph
+        return Account(connection=row, endpoint=Endpoint(f"{base}/{row.account_id}/messages", headers), source=META_SOURCE, base=base)
+
+    def graph_base(self) -> str:
+        """Return the address that calls about no connection begin with."""
+        return self._graph
+
+    def credentials(self, row: Connection) -> Mapping[str, Any]:
+        """Return a connection's opened credentials. Raises `CredentialsUnusable`."""
+        return self._credentials(row)
+
+    def sealed(self, company_id: str, phone_index: int, credentials: Mapping[str, str]) -> str:
+        """Return credentials as a connection's row holds them."""
+        return self._vault.seal(json.dumps(dict(credentials)), context=connections.credentials_context(company_id, phone_index)).to_text()
 
     def _credentials(self, row: Connection) -> Mapping[str, Any]:
         if not row.credentials:

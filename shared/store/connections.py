@@ -10,6 +10,8 @@ from typing import Any, Final
 from shared.states import MESSAGE_TRANSITIONS, MessageState, require_transition
 from shared.store.pool import Row, Transaction, json, storable
 
+CREDENTIAL_CODES: Final = ("0", "104", "190", "http_401", "360dialog_401")
+"""Codes before the colon of a pause's reason that mean: the provider did not take the credentials."""
 REMOVED: Final = "connection_removed"
 """Code of messages that failed because their connection was removed."""
 
@@ -109,6 +111,27 @@ def pause(transaction: Transaction, connection_id: int, reason: str) -> bool:
 def resume(transaction: Transaction, connection_id: int) -> bool:
     """Let a paused connection send again. Returns False when it was not paused."""
     return transaction.row("resume_connection", id=connection_id) is not None
+
+
+def resume_mended(transaction: Transaction, connection_id: int) -> bool:
+    """Let a connection send again that was paused because its credentials did not work. Returns False when it was not paused for that."""
+    return transaction.row("resume_mended", id=connection_id, codes=list(CREDENTIAL_CODES)) is not None
+
+
+def resume_from(transaction: Transaction, connection_id: int, reason: str) -> bool:
+    """Let a connection send again that was paused for a reason beginning with `reason`. Returns False when it was not."""
+    return transaction.row("resume_from", id=connection_id, reason=reason) is not None
+
+
+def by_account(transaction: Transaction, *, company_id: str, connection_type: str, account_id: str) -> Connection | None:
+    """Return a company's connection with this account of the provider, of whatever type the same process kind serves."""
+    row = transaction.row("connection_by_account", company_id=company_id, connection_type=connection_type, account_id=account_id)
+    return Connection(**row) if row else None
+
+
+def company_of(transaction: Transaction, connection_id: int) -> str:
+    """Return whose connection it is. Raises `LookupError` when there is none."""
+    return str(transaction.one("company_of_connection", id=connection_id)["company_id"])
 
 
 def observe(

@@ -63,6 +63,27 @@ UPDATE phone_configs SET status = 'paused', status_reason = %(reason)s WHERE id 
 -- Let a paused connection send again.
 UPDATE phone_configs SET status = 'active', status_reason = '' WHERE id = %(id)s AND status = 'paused' RETURNING id;
 
+-- resume_mended --
+-- Let a connection send again that was paused because its credentials did not work.
+UPDATE phone_configs SET status = 'active', status_reason = ''
+WHERE id = %(id)s AND status = 'paused' AND split_part(status_reason, ':', 1) = ANY(%(codes)s) RETURNING id;
+
+-- resume_from --
+-- Let a connection send again that was paused for a reason with this beginning.
+UPDATE phone_configs SET status = 'active', status_reason = ''
+WHERE id = %(id)s AND status = 'paused' AND starts_with(status_reason, %(reason)s) RETURNING id;
+
+-- connection_by_account --
+-- A company's connection with this account of the provider.
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id
+FROM phone_configs
+WHERE company_id = %(company_id)s AND account_id = %(account_id)s AND status <> 'removed'
+  AND process_name = (SELECT process_name FROM connection_types WHERE connection_type = %(connection_type)s) LIMIT 1;
+
+-- company_of_connection --
+-- Whose connection it is.
+SELECT company_id FROM phone_configs WHERE id = %(id)s;
+
 -- observe_connection --
 -- Write what a connection is seen to be.
 INSERT INTO phone_status (connection_id, process_name, status, detail, qr, proved_at, incarnation)

@@ -1,0 +1,68 @@
+"""What is set up at the provider for one connection: 360dialog's webhook, and the business profile that customers see."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final
+
+from meta.accounts import D360, Account, Accounts
+from meta.calls import Calls
+from meta.health import Health, webhook_address
+from meta.webhooks import D360_GUARD
+from shared.settings import Settings
+from shared.store import connections
+from shared.store.store import Store
+from shared.store.tasks import Task, TaskFailed
+
+PROFILE: Final = ("about", "address", "description", "email", "profile_picture_url", "websites", "vertical")
+
+
+class Setup:
+    """Handlers of tasks that set something up."""
+
+    def __init__(self, store: Store, accounts: Accounts, calls: Calls, health: Health, settings: Settings) -> None:
+        self._store, self._accounts, self._calls, self._health, self._settings = store, accounts, calls, health, settings
+
+    async def set_webhook(self, task: Task) -> Mapping[str, Any]:
+        """Handler `set_webhook`: tell 360dialog where this number's webhooks go, and which secret to say with each."""
+        account = await self._health.account_of(task)
+        if account.connection.connection_type != D360:
+            raise TaskFailed("invalid", "Meta's webhooks are set in the app's settings; only 360dialog's are set for each number")
+        if not self._settings.public_url:
+            raise TaskFailed("invalid", "PUBLIC_URL is not set: the address at which 360dialog reaches META_PORT")
+        account = await self._guarded(account)
+        url = webhook_address(self._settings, account)
+        headers = {D360_GUARD: account.webhook_secret.decode()}
+        await self._calls.post("setting the webhook", f"{account.base}/v1/configs/webhook", account.endpoint.headers, {"url": url, "headers": headers})
+        return {"url": url, "guarded": True}
+
+    async def _guarded(self, account: Account) -> Account:
+        """Return the account with a secret for its webhooks; it is stored before anybody hears of it, so that no webhook meets another one."""
+        if account.webhook_secret:
+            return account
+        connection = account.connection
+        credentials = {**self._accounts.credentials(connection), "webhook_secret": secrets.token_urlsafe(32)}
+        sealed = self._accounts.sealed(connection.company_id, connection.phone_index, credentials)
+        await self._store.call(connections.update, connection.id, credentials=sealed)
+        await self._accounts.refresh()
+        known = await self._accounts.find(connection.id)
+        if not isinstance(known, Account):
+            raise TaskFailed("conflict", "the connection was removed meanwhile")
+        return known
+
+    async def profile(self, task: Task) -> Mapping[str, Any]:
+        """Handler `profile`: change what is given of the business profile, and return all of it."""
+        account = await self._health.account_of(task)
+        url = (
+            f"{account.base}/whatsapp_business_profile"
+            if account.connection.connection_type == D360
+            else f"{account.base}/{account.connection.account_id}/whatsapp_business_profile"
+        )
+        changes = {name: value for name, value in task.arguments.items() if name in PROFILE}
+        if changes:
+            await self._calls.post("changing the profile", url, account.endpoint.headers, {"messaging_product": "whatsapp", **changes})
+        found = await self._calls.get("reading the profile", url, account.endpoint.headers, fields=",".join(PROFILE))
+        data = found.get("data")
+        first = data[0] if isinstance(data, list) and data and isinstance(data[0], Mapping) else {}
+        return {"profile": {name: first[name] for name in PROFILE if name in first}}
