@@ -242,7 +242,7 @@ class Control:
 
     async def arm(self, request: Request) -> Any:
         """Arm a fault."""
-        texts = {"fault": str, "channel": str, "phone_number_id": str, "to": str, "status": str, "details": str}
+        texts = {"fault": str, "channel": str, "phone_number_id": str, "to": str, "status": str, "details": str, "call": str}
         number = (int, float)
         allowed: dict[str, type | tuple[type, ...]] = {
             **texts,
@@ -256,6 +256,8 @@ class Control:
         name, left = body.pop("fault"), body.pop("count", 1)
         if name not in FAULTS:
             raise ControlRefused(f"fault: one of {', '.join(FAULTS)}")
+        if body.get("call", "messages") not in {"messages", "media"}:
+            raise ControlRefused("call: messages or media")
         if left is not None and left < 1:
             raise ControlRefused("count: 1 or more, or null for as long as it is armed")
         if not 0 < body.get("probability", 1) <= 1:

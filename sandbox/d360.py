@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from sandbox import messages
+from sandbox import media_calls, messages
 from sandbox.graph_errors import GraphError
 from sandbox.state import Sandbox
 
@@ -61,11 +61,32 @@ def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
         sandbox.ledger.append("d360", "webhook_set", url=url, headers=sorted(headers))
         return JSONResponse({"url": url, "headers": headers})
 
+    async def upload(request: Request) -> Response:
+        if not known(request) or number is None:
+            return _own_error(401, "Invalid api key")
+        try:
+            return await media_calls.upload(sandbox, "d360", number, request)
+        except GraphError as error:
+            return messages.error_response(error)
+
+    async def node(request: Request) -> Response:
+        if not known(request):
+            return _own_error(401, "Invalid api key")
+        # the address is Meta's: whoever wants the file puts 360dialog's in place of its host
+        answer = await media_calls.of_node(sandbox, "d360", request, str(request.path_params["id"]), f"{request.base_url}lookaside/{media_calls.ATTACHMENTS}")
+        return answer or _own_error(404, "Not found")
+
+    async def download(request: Request) -> Response:
+        return await media_calls.download(sandbox, "d360", request) if known(request) else _own_error(401, "Invalid api key")
+
     async def other(request: Request) -> Response:
         return _own_error(404, "Not found") if known(request) else _own_error(401, "Invalid api key")
 
     return [
         Route("/d360/messages", send, methods=["POST"]),
+        Route("/d360/media", upload, methods=["POST"]),
+        Route(f"/d360/{media_calls.ATTACHMENTS}", download, methods=["GET"]),
+        Route("/d360/{id:int}", node, methods=["GET", "DELETE"]),
         Route("/d360/v1/configs/webhook", webhook, methods=["GET", "POST"]),
         Route("/d360/{path:path}", other, methods=_METHODS),
     ]

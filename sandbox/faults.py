@@ -33,6 +33,7 @@ class Fault:
     Attributes:
         left: how often it will still be taken; None: until it is disarmed. probability: of being taken by a send or update that matches.
         channel, phone_number_id, to, status: only these; empty: all. `status` is for webhook faults.
+        call: which call: `messages`, or `media` for uploads.
         code, http_status, details, latency_ms: what the fault's name says about them; None, 0 and "" leave it to the name.
         taken: how often it was.
     """
@@ -45,6 +46,7 @@ class Fault:
     phone_number_id: str = ""
     to: str = ""
     status: str = ""
+    call: str = "messages"
     code: int | None = None
     http_status: int = 0
     details: str = ""
@@ -92,13 +94,14 @@ class Faults:
         self._armed = [] if id is None else [fault for fault in self._armed if fault.id != id]
         return before - len(self._armed)
 
-    def take(self, where: tuple[Where, ...], *, channel: str, phone_number_id: str, to: str, status: str = "") -> Fault | None:
+    def take(self, where: tuple[Where, ...], *, channel: str, phone_number_id: str, to: str, status: str = "", call: str = "messages") -> Fault | None:
         """Return the first armed fault that takes hold at `where` for this send or update, counted as taken; None when there is none."""
         if not self._armed:
             return None
         for fault in self._armed:
             if (
                 FAULTS[fault.name][0] in where
+                and fault.call == call
                 and fault.channel in {"", channel}
                 and fault.phone_number_id in {"", phone_number_id}
                 and fault.to in {"", to}

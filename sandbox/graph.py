@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from sandbox import messages
+from sandbox import media_calls, messages
 from sandbox.config import Number
 from sandbox.graph_errors import GraphError, trace_id
 from sandbox.state import Sandbox
@@ -39,7 +39,11 @@ async def _send(call: GraphCall) -> Response:
     return await messages.take(call.sandbox, "graph", call.number, call.request)
 
 
-_EDGES: Final[Mapping[tuple[str, str], Edge]] = {("POST", "messages"): _send}
+async def _upload(call: GraphCall) -> Response:
+    return await media_calls.upload(call.sandbox, "graph", call.number, call.request)
+
+
+_EDGES: Final[Mapping[tuple[str, str], Edge]] = {("POST", "messages"): _send, ("POST", "media"): _upload}
 """Served edges of a phone number, by method and name."""
 
 
@@ -70,12 +74,28 @@ def graph_routes(sandbox: Sandbox) -> list[BaseRoute]:
             raise GraphError(2500, message=f"Unknown path components: /{name}")
         return await serve(GraphCall(sandbox, request, number))
 
+    async def node(request: Request) -> Response:
+        version, object_id = request.path_params["version"], request.path_params["object_id"]
+        if not _is_known(version):
+            raise GraphError(2500, message=f"Unknown path components: /{object_id}")
+        require_token(request)
+        answer = await media_calls.of_node(sandbox, "graph", request, object_id, f"{request.base_url}lookaside/{media_calls.ATTACHMENTS}")
+        if answer is None:
+            raise _unsupported(request.method, object_id)
+        return answer
+
+    async def download(request: Request) -> Response:
+        require_token(request)
+        return await media_calls.download(sandbox, "graph", request)
+
     async def other(request: Request) -> Response:
         require_token(request)
         raise _unsupported(request.method, request.path_params["path"].partition("/")[0])
 
     return [
         Route("/graph/{version}/{object_id}/{edge}", _answered(edge), methods=_METHODS),
+        Route("/graph/{version}/{object_id}", _answered(node), methods=_METHODS),
+        Route(f"/lookaside/{media_calls.ATTACHMENTS}", _answered(download), methods=["GET"]),
         Route("/graph/{version}/{path:path}", _answered(other), methods=_METHODS),
         Route("/graph/{path:path}", _answered(other), methods=_METHODS),
     ]

@@ -32,6 +32,7 @@ class Knobs:
     retry_base_ms: float = 250.0
     retry_cap_ms: float = 2_000.0
     retry_for_s: float = 604_800.0
+    fetch_links: int = 0
 
     def turn(self, changes: Mapping[str, Any]) -> None:
         """Make all of `changes`, or none; `delays_ms` may name only some statuses.

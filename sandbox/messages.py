@@ -9,6 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
@@ -18,6 +19,8 @@ from sandbox.config import Number
 from sandbox.connection import Cut, Hang
 from sandbox.faults import Fault
 from sandbox.graph_errors import GraphError
+from sandbox.media import links, require_sendable
+from sandbox.media_calls import fault_answer
 from sandbox.openapi.validators import Violation
 from sandbox.state import Sandbox
 
@@ -155,7 +158,7 @@ async def take(sandbox: Sandbox, channel: str, number: Number, request: Request)
     fault = sandbox.faults.take(("before", "after"), channel=channel, phone_number_id=number.phone_number_id, to=to)
     if fault and fault.is_before:
         sandbox.ledger.append(channel, "refused", fault=fault.name, code=fault.code, http_status=fault.http_status, to=to, **call.about)
-        return Hang(sandbox.released) if fault.name == "hang" else Cut() if fault.name == "cut_before" else _fault_answer(fault)
+        return Hang(sandbox.released) if fault.name == "hang" else Cut() if fault.name == "cut_before" else fault_answer(fault)
     return await _accept(call, to, fault)
 
 
@@ -166,6 +169,7 @@ def _checked(call: _Call) -> str | None:
     if "status" in call.body:
         return None
     to = _recipient(call.body, call.number)
+    require_sendable(call.sandbox.shelf, call.number.phone_number_id, call.body)
     if code := call.sandbox.limits.passed(call.number.phone_number_id, to):
         raise GraphError(code)
     return to
@@ -175,7 +179,13 @@ async def _accept(call: _Call, to: str, fault: Fault | None) -> Response:
     sandbox, body = call.sandbox, call.body
     message_id = wamid(to, outgoing=True)
     fails = fault is not None and fault.name == "fail_later"
-    extra = {"fault": fault.name, "code": fault.code, "details": fault.details} if fault else {}
+    extra: dict[str, Any] = {"fault": fault.name, "code": fault.code, "details": fault.details} if fault else {}
+    if sandbox.knobs.fetch_links and (addresses := links(body)):
+        fetched = [await sandbox.links.fetch(address) for address in addresses]
+        extra |= {"links": [asdict(one) for one in fetched]}
+        if any(one.problem for one in fetched):
+            # Meta has said yes by then, and tells by webhook
+            fails, extra = True, {"code": 131053, "details": "Media upload error: the file could not be fetched from its address", **extra}
     entry = sandbox.ledger.append(
         call.channel,
         "accepted",
@@ -199,7 +209,7 @@ async def _accept(call: _Call, to: str, fault: Fault | None) -> Response:
     if latency_s:
         await asyncio.sleep(latency_s)
     if fault and fault.name == "5xx_after_accept":
-        return _fault_answer(fault, 502)
+        return fault_answer(fault, 502)
     return _encoded(_answer(body, to, message_id))
 
 
@@ -207,14 +217,6 @@ def _answer(body: Mapping[str, Any], to: str, message_id: str) -> dict[str, Any]
     contact = {"input": body["to"], "wa_id": to} if "to" in body else {"input": to, "user_id": to}
     message = {"id": message_id, "message_status": "accepted"} if body.get("type") == "template" else {"id": message_id}
     return {"messaging_product": "whatsapp", "contacts": [contact], "messages": [message]}
-
-
-def _fault_answer(fault: Fault, http_status: int = 0) -> Response:
-    """Return the error that `fault` asks for: Meta's body when it names a code, else a bare HTTP status."""
-    if fault.code is not None or not (fault.http_status or http_status):
-        code = 131000 if fault.code is None else fault.code
-        return error_response(GraphError(code, details=fault.details, http_status=fault.http_status or http_status))
-    return Response(status_code=fault.http_status or http_status)
 
 
 def customer_message(number: Number, sender: str, content: Mapping[str, Any], quoted: str = "") -> dict[str, Any]:

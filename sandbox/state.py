@@ -13,6 +13,8 @@ from sandbox.faults import Faults
 from sandbox.knobs import Knobs
 from sandbox.ledger import Ledger
 from sandbox.limits import Limits, LimitValues
+from sandbox.media import Shelf
+from sandbox.media_links import Links
 from sandbox.openapi.validators import MessageValidator
 from sandbox.web import Phones
 from sandbox.webhooks import Outbox, Spawn, Target
@@ -36,6 +38,8 @@ class Sandbox:
         self.validator = MessageValidator()
         self.knobs = Knobs(latency_ms=config.latency_s * 1000)
         self.limits = Limits(time.monotonic)
+        self.shelf = Shelf(config.data_directory / "media")
+        self.links = Links()
         self.faults = Faults()
         self.phones = Phones(self.ledger, config.data_directory / "web-files")
         self.released = asyncio.Event()
@@ -56,6 +60,7 @@ class Sandbox:
         """Close connections and the ledger."""
         self.leave()
         await self.outbox.close()
+        await self.links.close()
         self.ledger.close()
 
     def reset(self, seed: int | None = None) -> None:

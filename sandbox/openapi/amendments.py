@@ -63,6 +63,7 @@ AMENDMENTS: Final = (
         [
             "button",
             "call_permission_request",
+            "carousel",
             "catalog_message",
             "cta_url",
             "flow",
@@ -72,8 +73,10 @@ AMENDMENTS: Final = (
             "order_status",
             "product",
             "product_list",
+            "request_contact_info",
+            "voice_call",
         ],
-        "order_details and order_status stand in Meta's examples, cta_url and location_request_message on its pages",
+        "order_details and order_status stand in Meta's examples, the others on its pages",
     ),
     Amendment(
         ("ActionObject", "oneOf", 6),
@@ -104,6 +107,31 @@ AMENDMENTS: Final = (
             "properties": {"name": {"enum": ["review_and_pay", "review_order"]}, "parameters": {"type": "object"}},
         },
         "'Send Order Details Message' and 'Send Order Status Message'",
+    ),
+    Amendment(
+        ("ActionObject", "oneOf", 9),
+        {"type": "object", "required": ["cards"], "properties": {"cards": {"type": "array", "minItems": 2, "maxItems": 10, "items": {"type": "object"}}}},
+        "goes with type carousel",
+    ),
+    Amendment(
+        ("ActionObject", "oneOf", 10),
+        {"type": "object", "required": ["name"], "properties": {"name": {"enum": ["voice_call"]}, "parameters": {"type": "object"}}},
+        "goes with type voice_call",
+    ),
+    Amendment(
+        ("ActionObject", "oneOf", 11),
+        {"type": "object", "required": ["name"], "properties": {"name": {"enum": ["request_contact_info"]}}},
+        "goes with type request_contact_info",
+    ),
+    Amendment(("ActionObject", "oneOf", 3, "required"), ["name"], "the page: without parameters the first item of the catalog is shown"),
+    Amendment(("BodyObject", "properties", "text", "maxLength"), 4096, "the page about lists; 1,024 holds for the other kinds"),
+    Amendment(
+        ("PhoneObject", "properties", "type", "enum"), ["CELL", "MAIN", "IPHONE", "HOME", "WORK"], "the page about contacts names CELL, MAIN and IPHONE too"
+    ),
+    Amendment(
+        ("TemplateComponent", "properties", "type", "enum"),
+        ["header", "body", "button", "carousel", "limited_time_offer", "order_status"],
+        "the pages about carousels, offers and orders in templates",
     ),
 )
 

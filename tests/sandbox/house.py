@@ -142,6 +142,19 @@ class Client:
         """POST a message to 360dialog."""
         return self.http.post(f"{self.base}/d360/messages", headers={"D360-API-KEY": key}, json=message, timeout=10, **more)
 
+    def upload(
+        self, content: bytes, mimetype: str, phone_number_id: str = META_DIRECT_ID, *, token: str = ACCESS_TOKEN, fields: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """Upload a file to the Graph API."""
+        given = {"messaging_product": "whatsapp", "type": mimetype} if fields is None else fields
+        url = f"{self.base}/graph/v23.0/{phone_number_id}/media"
+        return self.http.post(url, headers={"Authorization": f"Bearer {token}"}, data=given, files={"file": ("file", content, mimetype)}, timeout=10)
+
+    def get(self, url: str, *, token: str = ACCESS_TOKEN, method: str = "GET") -> requests.Response:
+        """Call the Graph API with a token; `url` is whole or a path below its version."""
+        whole = url if url.startswith("http") else f"{self.base}/graph/v23.0/{url}"
+        return self.http.request(method, whole, headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=10)
+
     def control(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: Any) -> Any:
         """Make a control call that must succeed."""
         answer = self.http.request(method, f"{self.base}/control/{path}", json=body, params=query, timeout=70)

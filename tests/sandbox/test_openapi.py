@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jsonschema_rs
@@ -11,6 +13,7 @@ import pytest
 from sandbox.openapi.amendments import AMENDMENTS
 from sandbox.openapi.validators import MessageValidator, amended, document, message_schemas
 from tests.sandbox.house import House, text
+from tests.support import samples
 
 DOCUMENT = document()
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -25,18 +28,27 @@ PLACEHOLDERS = {
 }
 """Placeholders that stand where only certain values are allowed. All others are texts as good as any."""
 
+FILES = {
+    "<IMAGE_OBJECT_ID>": (samples.JPEG, "image/jpeg"),
+    "<AUDIO_OBJECT_ID>": (samples.OGG, "audio/ogg"),
+    "<VIDEO_OBJECT_ID>": (samples.MP4, "video/mp4"),
+    "<DOCUMENT_OBJECT_ID>": (samples.PDF, "application/pdf"),
+    "<MEDIA_OBJECT_ID>": (samples.WEBP, "image/webp"),
+}
+"""Placeholders of uploaded files, and what was uploaded."""
+
 REFUSED = {
     "Send Reply to List Message": (131008, "the example forgot `type`; without it a message is a text, and this one has no `text`"),
 }
 """Examples of Meta's that are refused, with the code and the reason."""
 
 
-def filled(node: Any) -> Any:
+def filled(node: Any, more: Mapping[str, str] = MappingProxyType({})) -> Any:
     if isinstance(node, dict):
-        return {key: filled(value) for key, value in node.items()}
+        return {key: filled(value, more) for key, value in node.items()}
     if isinstance(node, list):
-        return [filled(value) for value in node]
-    return PLACEHOLDERS.get(node, node) if isinstance(node, str) else node
+        return [filled(value, more) for value in node]
+    return more.get(node, PLACEHOLDERS.get(node, node)) if isinstance(node, str) else node
 
 
 def test_there_are_as_many_examples_as_in_metas_document() -> None:
@@ -45,8 +57,9 @@ def test_there_are_as_many_examples_as_in_metas_document() -> None:
 
 
 def test_every_example_is_taken_or_refused_for_a_named_reason(house: House) -> None:
+    uploaded = {placeholder: house.upload(*file).json()["id"] for placeholder, file in FILES.items()}
     for number, (name, example) in enumerate(sorted(EXAMPLES.items())):
-        answer = house.send(filled(example))
+        answer = house.send(filled(example, uploaded))
         if name in REFUSED:
             assert (answer.status_code, answer.json()["error"]["code"]) == (400, REFUSED[name][0]), name
         elif "status" in example:
@@ -55,7 +68,7 @@ def test_every_example_is_taken_or_refused_for_a_named_reason(house: House) -> N
             assert answer.status_code == 200, (name, answer.text)
             assert answer.json()["messages"][0]["id"].startswith("wamid."), name
             accepted = house.ledger("accepted")[-1]
-            assert (accepted["message"], accepted["type"]) == (filled(example), example.get("type", "text")), (number, name)
+            assert (accepted["message"], accepted["type"]) == (filled(example, uploaded), example.get("type", "text")), (number, name)
 
 
 def _told_apart(amendment_index: int) -> bool:
@@ -98,6 +111,13 @@ PROBES = [
     _message("reaction", {"message_id": "wamid.X"}),
     _message("interactive", {"type": "cta_url", "body": {"text": "x"}, "action": {"name": "cta_url", "parameters": {"display_text": "x", "url": "https://x"}}}),
     _message("interactive", {"type": "location_request_message", "body": {"text": "x"}, "action": {"name": "send_location"}}),
+    _message("interactive", {"type": "carousel", "body": {"text": "x"}, "action": {"cards": [{"card_index": 0}, {"card_index": 1}]}}),
+    _message("interactive", {"type": "voice_call", "action": {"name": "voice_call"}}),
+    _message("interactive", {"type": "request_contact_info", "body": {"text": "x"}, "action": {"name": "request_contact_info"}}),
+    _message("interactive", {"type": "catalog_message", "body": {"text": "x"}, "action": {"name": "catalog_message"}}),
+    _message("interactive", {"type": "list", "body": {"text": "x" * 4096}, "action": {"button": "x", "sections": [{"rows": [{"id": "1", "title": "x"}]}]}}),
+    _message("contacts", [{"name": {"formatted_name": "Ada"}, "phones": [{"phone": "+1", "type": "CELL"}]}]),
+    _message("template", {"name": "x", "language": {"code": "de"}, "components": [{"type": "carousel"}]}),
 ]
 
 

@@ -1,0 +1,187 @@
+"""Files that businesses upload and customers send: kept with what they are, handed out by short-lived addresses, and refused as Meta refuses them.
+
+What may be uploaded is told here from Meta's pages, apart from the product's own table: one judges the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sandbox.graph_errors import GraphError
+
+UPLOAD_DAYS: Final = 30
+INBOUND_DAYS: Final = 7
+ADDRESS_S: Final = 300
+_DAY_S: Final = 86_400
+_KB, _MB = 1024, 1024 * 1024
+UPLOAD_MOST: Final = 100 * _MB
+
+_DOCUMENTS: Final = (100 * _MB, ("document",))
+KINDS: Final[Mapping[str, tuple[int, tuple[str, ...]]]] = {
+    "image/jpeg": (5 * _MB, ("image", "document")),
+    "image/png": (5 * _MB, ("image", "document")),
+    "image/webp": (500 * _KB, ("sticker", "document")),
+    "video/mp4": (16 * _MB, ("video", "document")),
+    "video/3gpp": (16 * _MB, ("video", "document")),
+    **dict.fromkeys(("audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"), (16 * _MB, ("audio", "document"))),
+}
+"""Bytes at most, and what it may be sent as, by mimetype. Others are documents, which often pass, but for those without any type."""
+_STILL_STICKER: Final = 100 * _KB
+_NO_TYPE: Final = "application/octet-stream"
+_BEGINNINGS: Final[Mapping[str, tuple[int, bytes]]] = {
+    "image/jpeg": (0, b"\xff\xd8\xff"),
+    "image/png": (0, b"\x89PNG\r\n\x1a\n"),
+    "image/webp": (8, b"WEBP"),
+    "video/mp4": (4, b"ftyp"),
+    "video/3gpp": (4, b"ftyp"),
+    "audio/mp4": (4, b"ftyp"),
+    "audio/ogg": (0, b"OggS"),
+    "audio/amr": (0, b"#!AMR"),
+    "application/pdf": (0, b"%PDF-"),
+}
+"""How files of these kinds begin: offset and bytes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Media:
+    """One file.
+
+    Attributes:
+        sha256: lower hex. until: seconds since 1970. animated: only stickers tell.
+    """
+
+    id: str
+    phone_number_id: str
+    mime_type: str
+    sha256: str
+    size: int
+    until: float
+    animated: bool = False
+
+
+class Shelf:
+    """Every file of one sandbox, also those of its earlier lives.
+
+    Args:
+        directory: made if missing. clock: seconds since 1970.
+    Raises:
+        OSError: the directory cannot be used.
+    """
+
+    def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory, self._clock = directory, clock
+        self._known: dict[str, Media] = {}
+        self._key = secrets.token_bytes(32)
+
+    def put(self, phone_number_id: str, content: bytes, mime_type: str, *, days: float = INBOUND_DAYS) -> Media:
+        """Keep a file for so many days: `UPLOAD_DAYS` for a business's own, `INBOUND_DAYS` for a customer's."""
+        media = Media(
+            id=str(10**15 + secrets.randbelow(9 * 10**15)),
+            phone_number_id=phone_number_id,
+            mime_type=mime_type,
+            sha256=hashlib.sha256(content).hexdigest(),
+            size=len(content),
+            until=self._clock() + days * _DAY_S,
+            animated=mime_type == "image/webp" and b"ANIM" in content[:4096],
+        )
+        self._content(media.id).write_bytes(content)
+        # written last: a file without this is none
+        self._facts(media.id).write_text(json.dumps(asdict(media)), encoding="utf-8")
+        self._known[media.id] = media
+        return media
+
+    def find(self, id: str, phone_number_id: str = "") -> Media | None:
+        """Return a file that is still kept; None when it is not, or not this number's."""
+        media = self._known.get(id)
+        if media is None and id.isdecimal() and self._facts(id).exists():
+            media = self._known[id] = Media(**json.loads(self._facts(id).read_bytes()))
+        if media is None or media.until <= self._clock() or phone_number_id not in {"", media.phone_number_id}:
+            return None
+        return media
+
+    def content(self, media: Media) -> Path:
+        """Return where its bytes lie."""
+        return self._content(media.id)
+
+    def delete(self, media: Media) -> None:
+        """Forget a file."""
+        self._known.pop(media.id, None)
+        self._facts(media.id).unlink(missing_ok=True)
+        self._content(media.id).unlink(missing_ok=True)
+
+    def query(self, media: Media) -> str:
+        """Return the query of an address under which it can be had for `ADDRESS_S`."""
+        ends = int(self._clock() + ADDRESS_S)
+        return f"mid={media.id}&ext={ends}&hash={self._signature(media.id, str(ends))}"
+
+    def opened(self, query: Mapping[str, str]) -> Media | None:
+        """Return the file that an address of ours names; None when it was changed, is too old, or the file is gone."""
+        media_id, ends, signature = (query.get(name, "") for name in ("mid", "ext", "hash"))
+        if not hmac.compare_digest(signature.encode(), self._signature(media_id, ends).encode()) or int(ends) <= self._clock():
+            return None
+        return self.find(media_id)
+
+    def _signature(self, id: str, ends: str) -> str:
+        return hmac.digest(self._key, f"{id}/{ends}".encode(), "sha256").hex()
+
+    def _content(self, id: str) -> Path:
+        return self._directory / f"{id}.bin"
+
+    def _facts(self, id: str) -> Path:
+        return self._directory / f"{id}.json"
+
+
+def require_uploadable(content: bytes, mime_type: str) -> None:
+    """Raise `GraphError` when Meta would not take a file of this type."""
+    most, _ = KINDS.get(mime_type, _DOCUMENTS)
+    if mime_type == _NO_TYPE or "/" not in mime_type:
+        raise GraphError(100, message=f"(#100) Param file must be a file with one of the supported types. Received file of type '{mime_type[:60]}'.")
+    if not content:
+        raise GraphError(131053, details="The file is empty")
+    if mime_type == "image/webp" and b"ANIM" not in content[:4096]:
+        most = _STILL_STICKER
+    if len(content) > most:
+        raise GraphError(131053, details=f"The file has {len(content)} bytes, more than the {most} allowed for {mime_type}")
+    if mime_type in _BEGINNINGS:
+        offset, beginning = _BEGINNINGS[mime_type]
+        if content[offset : offset + len(beginning)] != beginning:
+            raise GraphError(131053, details=f"The file is not what its type {mime_type} says")
+
+
+def require_sendable(shelf: Shelf, phone_number_id: str, body: Mapping[str, Any]) -> None:
+    """Raise `GraphError` when a message names a file that this number does not have, or that cannot be sent so."""
+    for sent_as, media_id in _named(body, ""):
+        media = shelf.find(media_id, phone_number_id)
+        if media is None:
+            raise GraphError(131053, details="Media upload error: there is no media with this id, or it has expired")
+        if sent_as not in KINDS.get(media.mime_type, _DOCUMENTS)[1]:
+            raise GraphError(131053, details=f"Media of type {media.mime_type} cannot be sent as {sent_as}")
+
+
+def links(body: Mapping[str, Any]) -> list[str]:
+    """Return the addresses of files that a message names."""
+    return [value for _, value in _named(body, "", "link")]
+
+
+_SENT_AS: Final = frozenset({"image", "video", "audio", "document", "sticker"})
+
+
+def _named(node: Any, name: str, key: str = "id") -> Iterator[tuple[str, str]]:
+    """Give each file that a message names by `key`: under what name it stands, and the value."""
+    if isinstance(node, dict):
+        if name in _SENT_AS and isinstance(value := node.get(key), str):
+            yield name, value
+        for inner, value in node.items():
+            yield from _named(value, inner, key)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _named(value, name, key)
