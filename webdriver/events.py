@@ -190,6 +190,10 @@ _READERS: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], dict[str, 
 """Our type for each of the page's that is neither a file nor a line that nobody wrote, and how its content is read."""
 
 
+PAGE_TYPES: Final = _UNREADABLE_YET | _NOTHING | _SYSTEM | _MEDIA.keys() | _READERS.keys()
+"""The page's types that are known here."""
+
+
 def _media(kind: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     told = raw.get("media") or {}
     media = {

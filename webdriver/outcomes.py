@@ -38,6 +38,9 @@ RESULTS: Final[Mapping[str, Outcome]] = {
     "ERROR_UNKNOWN": InDoubt(code="send_unknown", detail="the page does not know"),
 }
 
+WPP_ERRORS: Final = frozenset(REFUSALS.keys() | TARGET_REFUSALS.keys()) - {"file_not_given", "not_own_message"}
+"""Codes that wa-js's own code throws; the rest is the bridge's."""
+
 KNOWN_UNSENT: Final[Mapping[int, Outcome]] = {
     # negative acks of a message that the page knows: WhatsApp's server has not taken it
     -1: Retry(code="send_failed"),

@@ -81,9 +81,8 @@ export async function createWPP() {
     if (mode === StreamMode.MAIN) for (const wake of waiting) wake();
   }
 
-  // Before the page counts as synchronised it knows what it kept, and what the phone has got of what it had not heard about.
-  async function loadAndSync() {
-    for (const row of await store.messages()) if (!chatOf(row.chat).rows.has(row.id)) remember({ ...row, isNewMsg: false });
+  // Before the page counts as synchronised it knows what the phone has got of what it had not heard about.
+  async function catchUp() {
     const own = [...chats.values()].flatMap((chat) => [...chat.rows.values(), ...chat.operations.values()]).filter((row) => row.fromMe);
     const open = own.filter((row) => row.ack >= ACK.CLOCK && row.ack < ACK.READ);
     const told = await phone.ask("sync", { pending: open.map((row) => row.id) });
@@ -230,7 +229,7 @@ export async function createWPP() {
       later("conn.authenticated");
     },
     async stream(event) {
-      if (event.mode === StreamMode.MAIN) await loadAndSync();
+      if (event.mode === StreamMode.MAIN) await catchUp();
       setMode(event.mode, event.info, event.progress);
       if (event.mode === StreamMode.QR) later("conn.require_auth");
     },
@@ -275,6 +274,9 @@ export async function createWPP() {
       return true;
     },
   };
+
+  // what the profile kept is there before anything comes in
+  for (const row of await store.messages()) remember({ ...row, isNewMsg: false });
 
   const chat = createChat({ store, phone, chats, chatOf, remember, later, deliver, lidFor, reachable, me, myLid, revoke, reactionEvent });
 

@@ -120,6 +120,10 @@ class Web:
         """Give an order to the page or the phone."""
         return self.ask(f"/control/web/devices/{phone}/{what}", body or {})
 
+    def phone(self, phone: str) -> dict[str, Any]:
+        """Return what the sandbox shows of the device that is linked to a phone."""
+        return next(dict(row) for row in self.ask("/control/web/devices")["devices"] if row["phone"] == phone)
+
     def told(self, event: str) -> list[dict[str, Any]]:
         """Return what the ledger holds of one event, oldest first."""
         return [entry.fields for entry in self.ledger.scan() if entry.event == event]
@@ -282,6 +286,18 @@ async def town(home: Path, web: Web, policy: SessionPolicy = QUICK, **ground: An
         assert chromiums(home) == []
 
 
+@asynccontextmanager
+async def successor(home: Path, web: Web, before: Town, store: MemoryStore, how: str) -> AsyncIterator[Town]:
+    """The town that goes on with a store: `before` itself, or for a "new process" another one on the same home."""
+    if how != "new process":
+        yield before
+        return
+    async with town(home, web) as made:
+        made.store = made.sessions._store = store  # type: ignore[assignment]  # the same database
+        made.sessions.poke()
+        yield made
+
+
 def chromiums(home: Path) -> list[int]:
     """Return the Chromium processes of a home."""
     return processes.pids_of_installation(home, home / "sessions")
@@ -337,4 +353,4 @@ async def _no_library() -> str:
     raise AssertionError("the sandbox's page brings its own library")
 
 
-__all__ = ["QUICK", "MemoryStore", "Tokens", "Town", "Web", "chromiums", "eventually", "kill_browser", "message", "run", "soon", "town"]
+__all__ = ["QUICK", "MemoryStore", "Tokens", "Town", "Web", "chromiums", "eventually", "kill_browser", "message", "run", "soon", "successor", "town"]

@@ -15,14 +15,39 @@ import pytest
 
 from shared.clock import monotonic
 from tests.webdriver.rig import Web, run, town
-from webdriver import bridge, outcomes, wa_js
+from webdriver import bridge, events, outcomes, wa_js
 from webdriver.browser import Browser
 from webdriver.chromium import Chromium, Launch, find
 from webdriver.events import ACKS
 
 OFFERED = ("conn.isRegistered", "conn.isMainReady", "conn.isOnline", "conn.needsUpdate", "conn.getMyUserWid", "conn.getMyUserId",
-           "conn.genLinkDeviceCodeForPhoneNumber", "chat.get", "chat.getMessageACK", "chat.markIsRead")  # fmt: skip
+           "chat.get", "chat.getMessageACK")  # fmt: skip
 """What the sandbox's object has beyond what the bridge uses."""
+
+
+GIVEN = {
+    "conn.genLinkDeviceCodeForPhoneNumber": ("phone: string",),
+    "chat.find": ("chatId: string",),
+    "chat.generateMessageID": ("chat: string",),
+    "chat.sendTextMessage": ("chatId: any", "content: any", "options?: TextMessageOptions"),
+    "chat.sendFileMessage": ("chatId: string", "content: string | Blob | File", "options:"),
+    "chat.sendLocationMessage": ("chatId: any", "options: LocationMessageOptions"),
+    "chat.sendRawMessage": ("chatId: any", "rawMessage: RawMessage", "options?: SendMessageOptions"),
+    "chat.sendReactionToMessage": ("messageId: string", "reaction: string | false"),
+    "chat.editMessage": ("msgId: string", "newText: string", "options?: EditMessageOptions"),
+    "chat.deleteMessage": ("chatId: string", "ids: string", "deleteMediaInDevice?: boolean", "revoke?: boolean"),
+    "chat.forwardMessages": ("toChatId: string", "msgsId: string[]", "options?: ForwardMessagesOptions"),
+    "chat.markIsRead": ("chatId: string",),
+    "chat.markIsComposing": ("chatId: string",),
+    "chat.markIsRecording": ("chatId: string",),
+    "chat.markIsPaused": ("chatId: string",),
+    "chat.downloadMedia": ("id: string",),
+    "chat.getMessageById": ("id: string",),
+    "chat.getMessages": ("chatId: string", "options?: GetMessagesOptions"),
+    "chat.getReactions": ("msgId: string",),
+    "chat.list": ("options?: ChatListOptions",),
+}
+"""The beginning of each parameter that `bridge.js` gives, in order; functions that are not here are given none."""
 
 
 class Published:
@@ -94,6 +119,18 @@ def test_function_is_published(published: Published, name: str) -> None:
     assert published.function(name)
 
 
+@pytest.mark.parametrize("name", bridge.USED_FUNCTIONS)
+def test_parameters_are_published(published: Published, name: str) -> None:
+    function = name.partition(".")[2]
+    (declared, *_) = re.findall(rf"function {function}\((.*?)\): ", published.function(name), re.S)
+    parameters = re.split(r", (?=\w+\??: )", declared) if declared else []
+    given = GIVEN.get(name, ())
+    assert len(parameters) >= len(given), declared
+    for parameter, wanted in zip(parameters, given, strict=False):
+        assert parameter.startswith(wanted), declared
+    assert all("?:" in parameter for parameter in parameters[len(given) :]), f"{name} needs more than it is given: {declared}"
+
+
 @pytest.mark.parametrize("name", bridge.USED_EVENTS)
 def test_event_is_published(published: Published, name: str) -> None:
     assert name in published.events()
@@ -114,10 +151,52 @@ def test_options_and_results_are_published(published: Published) -> None:
     assert re.search(r"linkPreview\?:", "".join(text for path, text in published.files.items() if path.startswith("chat/")))
     assert all(f"    {name}: string" in published.files["conn/types.d.ts"] for name in ("ref", "staticKeyPair", "identityKeyPair", "secretKey", "fullCode"))
     assert all(f"    {name}" in published.files["config/Config.d.ts"] for name in ("deviceName", "disableGoogleAnalytics", "linkPreviewApiServers"))
+    files = published.function("chat.sendFileMessage")
+    assert all(f"    {name}?: " in files for name in ("caption", "filename", "mimetype", "isPtt"))
+    assert all(f"type: '{name}'" in files for name in ("image", "video", "audio", "document", "sticker"))
+    place = published.function("chat.sendLocationMessage")
+    assert all(f"    {name}" in place for name in ("lat: number", "lng: number", "address?: string", "name?: string"))
+    assert "displayCaptionText?: boolean" in published.function("chat.forwardMessages")
+    assert all(
+        f"    {name}" in published.function("chat.deleteMessage") for name in ("sendMsgResult: SendMsgResult", "isRevoked: boolean", "isDeleted: boolean")
+    )
+    assert "reactionByMe: {" in published.function("chat.getReactions")
     list_options, message_options = (published.files[f"chat/functions/{name}.d.ts"] for name in ("list", "getMessages"))
     assert "onlyWithUnreadMessage?: boolean" in list_options and "count?: number" in list_options
-    assert "onlyUnread?: boolean" in message_options and "count?: number" in message_options
+    assert all(f"    {name}" in message_options for name in ("onlyUnread?: boolean", "count?: number", "id?: string", "direction?: 'after' | 'before'"))
     assert "export declare let isReady: boolean" in published.files["loader/index.d.ts"]
+
+
+def test_what_the_bridge_reads_is_published(published: Published) -> None:
+    message = published.files["whatsapp/models/MsgModel.d.ts"]
+    for name in ("id", "body", "type", "subtype", "t", "notifyName", "from", "to", "author", "ack", "caption", "clientUrl", "loc", "lat", "lng", "mimetype",
+                 "size", "filename", "filehash", "isViewOnce", "quotedStanzaID", "isForwarded", "vcardList", "selectedId", "selectedButtonId",
+                 "listResponse", "mediaData"):  # fmt: skip
+        assert re.search(rf"^    {name}\??: ", message, re.M), name
+    types = published.files["chat/events/eventTypes.d.ts"]
+    for event, fields in (
+        ("chat.msg_revoke", ("author?: Wid", "id: MsgKey", "refId: MsgKey")),
+        ("chat.msg_edited", ("msg: MsgModel",)),
+        ("chat.new_reaction", ("id: MsgKey", "msgId: MsgKey", "reactionText: string", "sender: Wid", "timestamp: number")),
+        ("chat.msg_ack_change", ("ack: number", "ids: MsgKey[]")),
+    ):
+        told = types.partition(f"'{event}': {{")[2].partition("\n    }")[0]
+        assert all(f"        {field};" in told for field in fields), event
+
+
+def test_what_has_no_declaration_stands_in_the_script(tmp_path: Path) -> None:
+    """Names that the bridge relies on and that only the library's own code holds."""
+    script = asyncio.run(wa_js.Library("", tmp_path).source())
+    assert "latestEditMsgKey" in script and "latestEditSenderTimestampMs" in script
+    assert all(f'"{code}"' in script for code in outcomes.WPP_ERRORS), [code for code in outcomes.WPP_ERRORS if f'"{code}"' not in script]
+
+
+def test_page_types_are_published(published: Published) -> None:
+    known = set(published.enum("MSG_TYPE").values())
+    ours = events.PAGE_TYPES
+    assert {"chat", "image", "video", "audio", "ptt", "document", "sticker", "location", "vcard", "multi_vcard"} <= ours
+    # a round video and a listed reply are newer than wa-js's list
+    assert ours - known <= {"ptv", ""}, ours - known
 
 
 def test_tables_cover_what_is_published(published: Published) -> None:
@@ -210,5 +289,16 @@ def test_sandbox_answers_have_the_published_shapes(home: Path, web: Web, publish
                 assert await ask(f"WPP.chat.sendTextMessage('60123456789@c.us', 'x', {wrong}).catch((error) => error.code)") == code
             assert await ask("WPP.chat.getMessageById('true_60123456789@c.us_AA').catch((error) => error.code)") == "msg_not_found"
             assert await ask("WPP.chat.getMessageById('true_60999999999@c.us_AA').catch((error) => error.code)") == "chat_not_found"
+            edited = await ask(f"WPP.chat.editMessage('{sent['id']}', 'hello again')")
+            assert set(edited) <= set(result) and edited["sendMsgResult"] is None
+            reacted = await ask(f"WPP.chat.sendReactionToMessage('{sent['id']}', 'x')")
+            assert set(reacted) == {"sendMsgResult"}
+            assert set(await ask(f"WPP.chat.getReactions('{sent['id']}')")) == {"reactionByMe", "reactions"}
+            assert await ask(f"WPP.chat.forwardMessages('60123456789@c.us', ['{sent['id']}'])") == []
+            deleted = await ask(f"WPP.chat.deleteMessage('60123456789@c.us', '{sent['id']}', false, true)")
+            assert set(deleted) == {"id", "sendMsgResult", "isRevoked", "isDeleted", "isSentByMe"}
+            assert await ask(f"WPP.chat.downloadMedia('{sent['id']}').catch((error) => error.code)") == "message_not_contains_media"
+            assert await ask(f"WPP.chat.editMessage('{sent['id']}', 'x').catch((error) => error.code)") == "edit_message_error"
+            assert await ask("WPP.chat.markIsRead('60999999999@c.us').catch((error) => error.code)") == "chat_not_found"
 
     run(scenario())
