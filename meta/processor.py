@@ -15,7 +15,7 @@ from typing import Final
 from meta.accounts import Accounts
 from meta.addressees import Directory
 from meta.events import reading
-from meta.events.harvest import Harvest
+from meta.events.harvest import Harvest, Pause
 from shared.clock import left, monotonic
 from shared.crash_points import reach
 from shared.errors import StoreUnavailable
@@ -23,7 +23,7 @@ from shared.logs import logger
 from shared.messages import InboundMessage
 from shared.process.beats import LoopBeat
 from shared.process.metrics import Metrics
-from shared.store import connections, inbound, inbound_media, messages
+from shared.store import connections, inbound, inbound_media, messages, pauses
 from shared.store.pool import Transaction
 from shared.store.store import Store
 
@@ -175,9 +175,9 @@ class Processor:
         if notices := [(notice, journal_id) for journal_id, one in harvests.items() for notice in one.notices]:
             done.notices = inbound.add_account_events(transaction, self._kind, notices)
         fresh = [one for journal_id, one in harvests.items() if journal_id not in replayed]
-        for connection_id, reason in sorted({pair for one in fresh for pair in one.pauses.items()}):
-            if connections.pause(transaction, connection_id, reason):
-                done.paused[connection_id] = reason
+        for connection_id, pause in sorted({connection_id: pause for one in fresh for connection_id, pause in one.pauses.items()}.items()):
+            if _pause(transaction, connection_id, pause):
+                done.paused[connection_id] = pause.reason
         if heard := {connection_id for one in fresh for connection_id in one.heard}:
             connections.touch(transaction, heard)
         outcomes = {journal_id: one.outcome() for journal_id, one in harvests.items()}
@@ -216,6 +216,12 @@ class Processor:
 
 
 _contacts, _moves, _choices = attrgetter("contacts"), attrgetter("moves"), attrgetter("choices")
+
+
+def _pause(transaction: Transaction, connection_id: int, pause: Pause) -> bool:
+    if pause.for_s is None:
+        return connections.pause(transaction, connection_id, pause.reason)
+    return bool(pauses.pause_for(transaction, connection_id, pause.reason, pause.for_s))
 
 
 def _is_user_id(chat: str) -> bool:

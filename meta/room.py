@@ -10,12 +10,14 @@ from starlette.types import ASGIApp
 
 from meta.accounts import Accounts
 from meta.channel import MetaChannel
+from meta.fetch import Fetcher
 from meta.graph import Graph
 from meta.journal import Journal
 from meta.media import Uploads
 from meta.pauses import resume_when_due
 from meta.processor import BEAT_LIMIT_S, Processor
 from meta.severity import classify
+from meta.tasks import handlers
 from meta.webhooks import Webhooks
 from shared.clock import left
 from shared.delivery.consumer import Consumer
@@ -23,6 +25,7 @@ from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.media.storage import open_storage
 from shared.process.room import Child, Room, Severity
+from shared.process.tasks import TaskRunner
 from shared.secrets import Vault
 
 log = logger(__name__)
@@ -48,10 +51,20 @@ class MetaRoom:
         self._uploads = Uploads(child.store, self._storage, self._graph, child.metrics)
         self._channel = MetaChannel(child.store, self._accounts, self._graph, self._uploads, child.metrics, kind=kind.name, window_s=settings.in_doubt_window_s)
         self._consumer = Consumer(child, self._channel, in_flight=settings.meta_in_flight, send_s=settings.meta_send_s, retry_base_s=settings.retry_base_meta_s)
-        self._processor = Processor(child.store, self._accounts, child.metrics, kind=kind.name)
+        self._fetcher = Fetcher(child, self._accounts, self._graph, self._storage)
+        self._processor = Processor(child.store, self._accounts, child.metrics, kind=kind.name, files_came=self._fetcher.wake)
         self._journal = Journal(child.store, kind.name, self._processor.wake)
+        done_here, self._account_health = handlers(child.store, self._accounts, self._graph, vault=vault, settings=settings, kind=kind.name)
+        self._tasks = TaskRunner(child, done_here)
         self._processing: asyncio.Task[None] | None = None
-        webhooks = Webhooks(self._accounts, self._journal, child.metrics, app_secret=settings.meta_app_secret, verify_token=settings.meta_verify_token)
+        webhooks = Webhooks(
+            self._accounts,
+            self._journal,
+            child.metrics,
+            app_secret=settings.meta_app_secret,
+            verify_token=settings.meta_verify_token,
+            allows_sha1=settings.meta_sha1_signatures == "on",
+        )
         self.app = webhooks.app()
         child.metrics.gauge("meta_connections_usable", "Connections that can send now.", read=self._accounts.usable)
 
@@ -68,7 +81,11 @@ class MetaRoom:
         for task in self._journal.start():
             self._child.watch(task)
         self._processing = self._child.spawn(self._processor.run(self._child.beats.loop("journal", BEAT_LIMIT_S)), "journal")
+        self._fetcher.start()
         self._consumer.start()
+        self._tasks.start()
+        if self._child.settings.connection_check_s > 0:
+            self._child.spawn(self._account_health.run(self._child.beats.loop("checks", _ACCOUNTS_BEAT_S)), "checks")
 
     async def drain(self, by: float) -> bool:
         """Finish the sends in hand and the batch that is being read; what is journalled beyond waits for the next life or another instance."""
@@ -78,13 +95,16 @@ class MetaRoom:
         if self._processing is not None:
             done, _ = await asyncio.wait({self._processing}, timeout=left(by))
             drained = drained and bool(done)
-        return drained
+        drained = await self._tasks.drain(by) and drained
+        return await self._fetcher.drain(by) and drained
 
     async def close(self) -> None:
         """Give everything back at once."""
-        for loop in ("accounts", "journal"):
+        for loop in ("accounts", "checks", "journal"):
             self._child.beats.forget(loop)
+        await self._tasks.close()
         await self._journal.close()
+        await self._fetcher.close()
         await self._consumer.close()
         await self._uploads.close()
         await self._graph.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -15,6 +15,7 @@ from starlette.routing import Route
 from meta.accounts import D360, META_SOURCE, Account, Accounts, Known
 from meta.events import reading
 from meta.journal import Journal
+from meta.signatures import SHA256, is_signed, is_weakly_signed
 from shared.errors import BulkheadError, StoreUnavailable
 from shared.logs import logger
 from shared.process.metrics import Metrics
@@ -22,7 +23,10 @@ from shared.store.inbound import RawEvent
 
 log = logger(__name__)
 
-META_PATHS: Final = ("/api/meta/webhook", "/webhooks/whatsapp", "/webhooks/messenger")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+META_PATHS: Final = ("/api/meta/webhook", "/webhooks/whatsapp", "/webhooks/messenger", "/webhooks/instagram")
 D360_PATH: Final = "/webhooks/360dialog/{company_id}/{phone_index:int}"
 D360_GUARD: Final = "X-Bulkhead-Webhook-Secret"
 """Header that 360dialog is told to send (`POST /v1/configs/webhook`), since it does not sign."""
@@ -31,7 +35,10 @@ BODY_MOST: Final = 3 * 1024 * 1024
 _DISCARD_MOST: Final = 16 * 1024 * 1024
 """How much of a body that is too long is still read, so that the sender sees the answer and not a cut connection."""
 _BODY_S: Final = 10.0
-_PREFIX: Final = "sha256="
+_HEAVY: Final = 64 * 1024
+"""Bytes from which a body is looked at in a thread of its own, so that the small ones need not wait for it."""
+_OLD_OBJECTS: Final = frozenset({"page", "instagram"})
+"""Webhooks that may be signed by SHA-1 alone where META_SHA1_SIGNATURES allows it."""
 _NO_CACHE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -52,10 +59,11 @@ class Webhooks:
 
     Args:
         app_secret: signs Meta's events; empty: none is believed. verify_token: what Meta must repeat; empty: verification fails.
+        allows_sha1: whether events of pages and Instagram accounts may be signed by SHA-1 alone.
     """
 
-    def __init__(self, accounts: Accounts, journal: Journal, metrics: Metrics, *, app_secret: str, verify_token: str) -> None:
-        self._accounts, self._journal = accounts, journal
+    def __init__(self, accounts: Accounts, journal: Journal, metrics: Metrics, *, app_secret: str, verify_token: str, allows_sha1: bool = False) -> None:
+        self._accounts, self._journal, self._allows_sha1 = accounts, journal, allows_sha1
         self._app_secret, self._verify_token = app_secret.encode(), verify_token.encode()
         self._posts = metrics.counter("meta_webhook_posts", "Webhook posts by door and answer.", ("door", "answer"))
         self._signature_failures = metrics.counter("meta_signature_failures", "Posts refused for a missing or wrong signature or secret.", ("door",))
@@ -80,7 +88,10 @@ class Webhooks:
         """Take events that Meta signed."""
 
         async def guarded(body: bytes) -> RawEvent:
-            if not is_signed(request.headers.get("x-hub-signature-256", ""), body, self._app_secret):
+            is_believed = await _beside(body, is_signed, request.headers.get(SHA256, ""), body, self._app_secret)
+            if not is_believed and self._allows_sha1 and is_weakly_signed(request.headers, body, self._app_secret):
+                is_believed = reading.object_of(body) in _OLD_OBJECTS
+            if not is_believed:
                 raise Refused(401, "bad_signature")
             return RawEvent(source=META_SOURCE, body=body)
 
@@ -102,7 +113,7 @@ class Webhooks:
     async def _answer(self, request: Request, door: str, guarded: Callable[[bytes], Awaitable[RawEvent]]) -> Response:
         try:
             event = await guarded(await _body(request))
-            reading.require_json(event.body)
+            await _beside(event.body, reading.require_json, event.body)
             await self._journal.keep(event)
         except Refused as refused:
             answer, response = refused.answer, _bare(refused.status)
@@ -120,14 +131,11 @@ class Webhooks:
         return response
 
 
-def is_signed(header: str, body: bytes, app_secret: bytes) -> bool:
-    """Whether `header` (`sha256=` and hex digits) is the HMAC of the raw `body` under `app_secret`; never with an empty secret. Constant time."""
-    digits = header.removeprefix(_PREFIX)
-    try:
-        given = bytes.fromhex(digits) if digits != header and len(digits) == 64 else b""
-    except ValueError:
-        given = b""
-    return hmac.compare_digest(given, hmac.digest(app_secret, body, "sha256")) and bool(app_secret)
+async def _beside(body: bytes, function: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+    """Return what `function` returns, in a thread of its own when the body is long."""
+    if len(body) < _HEAVY:
+        return function(*arguments, **named)
+    return await asyncio.to_thread(function, *arguments, **named)
 
 
 def _secret(known: Known | None) -> bytes:

@@ -47,6 +47,9 @@ CRASH_POINTS: Final[Mapping[str, str]] = {
     "journal.committed": "webhooks are committed; the provider has no answer",
     "processor.written": "what a batch of webhooks says is written, uncommitted",
     "processor.committed": "what a batch of webhooks says is committed",
+    "media.taken": "files of messages are taken; nothing is fetched",
+    "media.fetched": "a file of a message is in storage; no row knows it",
+    "media.noted": "the row of a fetched file is committed; nobody was told",
     "page.token_stored": "the message id of a browser send is stored; the page was not asked",
     "page.answered": "the page has answered; nobody was told",
 }

@@ -85,6 +85,9 @@ class Settings:
     meta_app_id: str = _setting("", "Meta app's id; needed for embedded signup and for looking at tokens.")
     meta_app_secret: str = _setting("", "Meta app's secret: webhooks that it did not sign are refused.", secret=True)
     meta_verify_token: str = _setting("", "Token that Meta repeats when it verifies the webhook address.", secret=True)
+    meta_sha1_signatures: str = _setting(
+        "off", "Whether webhooks of pages and Instagram accounts may be signed by SHA-1 alone, as old ones are.", choices=("off", "on")
+    )
     meta_access_token: str = _setting("", "Access token of a real Meta number; set together with META_PHONE_NUMBER_ID.", secret=True)
     meta_phone_number_id: str = _setting("", "Id of a real Meta number; served as phoneIndex 0 of COMPANY_ID.")
     company_id: str = _setting("demo", "Company that the first connections belong to.")
@@ -116,6 +119,9 @@ class Settings:
     media_s3_key_id: str = _setting("", "Access key id for the bucket; empty: what the machine itself is allowed.")
     media_s3_secret: str = _setting("", "Secret access key for the bucket.", secret=True)
     media_retention_days: float = _setting(0.0, "Days after which a file that nobody asked for is deleted; 0: never.", low=0)
+    media_fetch_s: float = _setting(60.0, "Longest time for fetching one file of a message from its provider.", low=1)
+    media_fetches: int = _setting(8, "Files of messages that one process fetches at once.", low=1, high=100)
+    media_inbound_most_mb: int = _setting(100, "Largest file of a message that is fetched, in MB.", low=1, high=2000)
     media_fetch_private: str = _setting("off", "Whether files may be fetched from addresses in private networks.", choices=("off", "on"))
 
     connection_check_s: float = _setting(21600.0, "Interval at which each connection's number and token are looked at; 0: never by itself.", low=0)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from meta.events.parts import Unreadable
 from shared.arrivals import AccountEvent, Contact, ContactMove, MarketingChoice, MediaSource, Watermark
@@ -18,13 +18,20 @@ Addressees: TypeAlias = Callable[[str, str], Sequence[int]]
 """Says which connections an event is about: by the webhook's `object` and the provider's id of the number, page or account."""
 
 
+class Pause(NamedTuple):
+    """Why a connection cannot send, and for how long in seconds; None: until somebody acts."""
+
+    reason: str
+    for_s: float | None
+
+
 @dataclass(kw_only=True)
 class Harvest:
     """What a webhook holds.
 
     Attributes:
         received_at: stands in for an instant that an event lacks. addressees: says whom an event is about. object: whose events these are.
-        heard: connections that it is about. pauses: connections that cannot send until somebody acts, with the reason.
+        heard: connections that it is about. pauses: connections that cannot send now.
         counts: parts by kind. problems: what could not be read, for the journal.
     """
 
@@ -40,7 +47,7 @@ class Harvest:
     choices: list[MarketingChoice] = field(default_factory=list)
     notices: list[AccountEvent] = field(default_factory=list)
     heard: set[int] = field(default_factory=set)
-    pauses: dict[int, str] = field(default_factory=dict)
+    pauses: dict[int, Pause] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 

@@ -25,6 +25,14 @@ def require_json(body: bytes) -> None:
         return
 
 
+def object_of(body: bytes) -> str:
+    """Return what a webhook says it is about; empty when it does not say. Raises `NotJson`."""
+    try:
+        return word(mapping(decoded(body)).get("object"))
+    except RecursionError:
+        return ""
+
+
 def decoded(body: bytes) -> Any:
     """Return what JSON says. Raises `NotJson`, and `RecursionError` when it is nested too deeply for us."""
     try:

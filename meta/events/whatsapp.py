@@ -9,7 +9,7 @@ from typing import Any, Final
 from meta import errors
 from meta.errors import Kind
 from meta.events import content, statuses
-from meta.events.harvest import Harvest
+from meta.events.harvest import Harvest, Pause
 from meta.events.parts import Unreadable, canonical, clean, digest, identifier, instant, mapping, name, objects, phone, present, text, whole, word
 from shared.arrivals import AccountEvent, Contact, ContactMove, MarketingChoice, MediaSource
 from shared.content import TEXT
@@ -133,7 +133,7 @@ class _Change:
         for error in reported:
             code = error.get("code")
             if isinstance(code, int) and not isinstance(code, bool) and (rule := errors.rule_of(code)).kind is Kind.PAUSE:
-                self._found.pauses |= dict.fromkeys(self._connections, f"{code}: {rule.meaning}")
+                self._found.pauses |= dict.fromkeys(self._connections, Pause(f"{code}: {rule.meaning}", rule.pause_s))
 
     def _message(self, message: Mapping[str, Any]) -> None:
         number, user_id = name(message.get("from")), name(message.get("from_user_id"))

@@ -139,7 +139,7 @@ def test_a_type_of_any_length_has_room() -> None:
 def test_a_failure_that_stops_the_whole_connection_pauses_it_unless_it_is_old(late_s: float, code: Any, pauses: bool) -> None:
     at = int((RECEIVED - timedelta(seconds=late_s)).timestamp())
     found = read(webhook({"statuses": [status("failed", at=at, errors=[{"code": code}])]}))
-    assert found.pauses == ({1: "131042: payment problem"} if pauses else {})
+    assert found.pauses == ({1: ("131042: payment problem", None)} if pauses else {})
 
 
 @pytest.mark.parametrize(

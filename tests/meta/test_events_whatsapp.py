@@ -126,7 +126,7 @@ def test_the_document_tells_what_becomes_of_each_example() -> None:
 
 def one(message: Mapping[str, Any], **value: Any) -> InboundMessage:
     """Return what is kept of one message."""
-    whole = {"from": "15550100200", "id": "wamid.ONE", "timestamp": "1760000000"} | message
+    whole: dict[str, Any] = {"from": "15550100200", "id": "wamid.ONE", "timestamp": "1760000000", **message}
     (kept,) = read(webhook({"messages": [whole], **value})).messages
     return kept
 
@@ -344,15 +344,18 @@ def test_whoever_stops_marketing_is_noted() -> None:
 
 @pytest.mark.parametrize("kind", sorted(NOTICES))
 def test_news_of_accounts_are_kept_once(kind: str) -> None:
-    payload = {"object": "whatsapp_business_account", "entry": [{"id": "200", "time": 1739321024, "changes": [{"field": kind, "value": {"event": "X\0"}}]}]}
+    payload: Any = {
+        "object": "whatsapp_business_account",
+        "entry": [{"id": "200", "time": 1739321024, "changes": [{"field": kind, "value": {"event": "X\0"}}]}],
+    }
     first, again = read(payload), read(payload)
     (notice,) = first.notices
     assert (notice.account_id, notice.kind, notice.value) == ("200", kind, {"event": "X"})
     assert notice.at == datetime.fromtimestamp(1739321024, UTC)
     assert again.notices == first.notices
     assert first.outcome() == ""
-    payload["entry"][0]["time"] += 1  # type: ignore[index, operator, call-overload]  # the same news at another time is another one
-    assert read(payload).notices[0].name != notice.name
+    payload["entry"][0]["time"] += 1
+    assert read(payload).notices[0].name != notice.name, "the same news at another time is another one"
 
 
 def test_a_group_status_names_who_it_was() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import socket
 import threading
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 import requests
 
-from meta.webhooks import BODY_MOST, META_PATHS, is_signed
+from meta.signatures import is_signed, is_weakly_signed
+from meta.webhooks import BODY_MOST, META_PATHS
 from shared.kinds import kind_named
 from shared.process.exit_codes import ExitCode
 from tests.meta.seed import D360, signature, text, webhook
@@ -105,6 +107,29 @@ def test_an_altered_body_is_refused(town: Town) -> None:
 def test_an_empty_secret_signs_nothing() -> None:
     assert is_signed(signature(BODY), BODY, APP_SECRET.encode())
     assert not is_signed(signature(BODY, ""), BODY, b"")
+
+
+PAGE = json.dumps({"object": "page", "entry": []}).encode()
+
+
+def sha1(body: bytes) -> dict[str, str]:
+    return {"X-Hub-Signature": "sha1=" + hmac.digest(APP_SECRET.encode(), body, "sha1").hex()}
+
+
+def test_sha1_alone_is_not_enough_unless_it_is_allowed_and_then_for_pages_only(town: Town, own_town: Callable[..., Town]) -> None:
+    assert town.post(PAGE, headers=sha1(PAGE)) == 401
+    lenient = own_town(meta_sha1_signatures="on").start()
+    assert lenient.post(PAGE, headers=sha1(PAGE), path="/webhooks/messenger") == 200
+    assert lenient.post(BODY, headers=sha1(BODY)) == 401
+    assert lenient.post(PAGE + b" ", headers=sha1(PAGE)) == 401
+    # a wrong strong signature is not healed by a right weak one
+    assert lenient.post(PAGE, headers=sha1(PAGE) | {"X-Hub-Signature-256": "sha256=" + "0" * 64}) == 401
+    assert journalled(lenient) == 1
+
+
+def test_an_empty_secret_signs_nothing_weakly_either() -> None:
+    assert is_weakly_signed({"x-hub-signature": sha1(PAGE)["X-Hub-Signature"]}, PAGE, APP_SECRET.encode())
+    assert not is_weakly_signed({"x-hub-signature": "sha1=" + hmac.digest(b"", PAGE, "sha1").hex()}, PAGE, b"")
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b'{"object":NaN}', b"\xff\xfe", b'{"a":1}x', b'{"a":"\n"}', b"[1,2", b'"\x00"'])

@@ -1,0 +1,310 @@
+"""Files that came with messages: fetched in the background from the provider into storage, by id or by address, and again when that does not work.
+
+A row in `inbound_media` says what waits and who is at it. Fetching twice is harmless (storage goes by content), so that whatever dies in between is begun anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
+
+from meta import errors
+from meta.accounts import D360, Account, Accounts
+from meta.errors import Accepted, Kind, Refusal
+from meta.graph import Answer, Graph
+from shared.backoff import ceiling
+from shared.clock import left, monotonic
+from shared.content import AUDIO, IMAGE, STICKER, VIDEO
+from shared.crash_points import reach
+from shared.errors import StoreUnavailable
+from shared.logs import correlation_id, logger
+from shared.media import kinds
+from shared.media.errors import FetchFailed, MediaTooLarge, StorageUnavailable
+from shared.media.fetch import Fetched, fetch
+from shared.media.reach import reach_of
+from shared.media.storage import Storage
+from shared.process.room import Child
+from shared.store import inbound_media, media
+from shared.store.inbound_media import TakenMedia
+from shared.store.pool import Transaction
+
+log = logger(__name__)
+
+ATTEMPTS: Final = 12
+_CAP_S: Final = 900.0
+_BASE_S: Final = 2.0
+_D360_BASE_S: Final = 60.0
+"""360dialog blocks whoever fails 20 times in an hour."""
+_LEASE_BEYOND_S: Final = 10.0
+_LOOK_S: Final = 1.0
+_AWAY_S: Final = 0.5
+_BEAT_LIMIT_S: Final = 30.0
+_MOVED: Final = frozenset({"http_401", "http_403", "http_404", "http_410"})
+"""How an address answers that is not good any more."""
+_OWN_HOSTS: Final = (".facebook.com", ".fbsbx.com", ".fbcdn.net", ".whatsapp.net", ".whatsapp.com", ".instagram.com", ".cdninstagram.com")
+"""Meta's hosts: only they, and whoever stands in for them, get the access token."""
+_BY_ADDRESS: Final = frozenset({"messenger", "instagram"})
+"""Connection types whose files have addresses that are good without a token."""
+_FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
+    IMAGE: ("image/",),
+    STICKER: ("image/", "video/webm"),
+    VIDEO: ("video/",),
+    # sound may come in a box for films
+    AUDIO: ("audio/", "video/mp4", "video/3gpp", "video/ogg", "video/webm"),
+}
+"""What the files of a type are. Bytes that show nothing at all are taken: they are kept as what they are, unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The file is in storage. `reason`: what is strange about it, empty when nothing is."""
+
+    sha256: str
+    mimetype: str
+    size: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Not now; trying again may help."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Trying again cannot help. `state` is `failed` or `refused`."""
+
+    state: str
+    reason: str
+
+
+Outcome: TypeAlias = Kept | Later | Ended
+
+
+class Fetcher:
+    """Fetches the files of one process kind's messages, beside other instances that do the same."""
+
+    def __init__(self, child: Child, accounts: Accounts, graph: Graph, storage: Storage) -> None:
+        settings = child.settings
+        self._child, self._store, self._accounts, self._graph, self._storage = child, child.store, accounts, graph, storage
+        self._kind, self._incarnation = child.kind.name, child.identity.process_incarnation
+        self._most, self._within_s, self._at_once = settings.media_inbound_most_mb * 1024 * 1024, settings.media_fetch_s, settings.media_fetches
+        self._reach = reach_of(settings)
+        self._providers = {host for address in (settings.graph_base_url, settings.d360_base_url) if (host := urlsplit(address).netloc)}
+        self._in_hand: dict[int, asyncio.Task[None]] = {}
+        self._wake = asyncio.Event()
+        self._stopped = False
+        self._files = child.metrics.counter("meta_inbound_files", "Files of messages by what became of one attempt to fetch them.", ("state",))
+
+    def wake(self) -> None:
+        """Say that there are files to fetch."""
+        self._wake.set()
+
+    def start(self) -> None:
+        """Begin; what earlier lives of this slot were fetching is fetched again first."""
+        self._child.spawn(self._run(), "files")
+
+    async def drain(self, by: float) -> bool:
+        """Begin no other file and wait for those in hand until the monotonic instant `by`. Returns whether nothing is left."""
+        self._stop()
+        if self._in_hand:
+            await asyncio.wait(list(self._in_hand.values()), timeout=left(by))
+        return not self._in_hand
+
+    async def close(self) -> None:
+        """Give up what is in hand; it is fetched again by whoever comes next."""
+        self._stop()
+        tasks = list(self._in_hand.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _stop(self) -> None:
+        self._stopped = True
+        self._wake.set()
+        self._child.beats.forget("files")
+
+    async def _run(self) -> None:
+        beat = self._child.beats.loop("files", _BEAT_LIMIT_S)
+        released = False
+        while not self._stopped:
+            beat.beat()
+            self._wake.clear()
+            try:
+                if not released:
+                    slot = self._child.identity.slot
+                    await self._store.call(inbound_media.release_earlier_lives, self._kind, slot=slot, living=self._incarnation)
+                    released = True
+                found = await self._take()
+            except StoreUnavailable as error:
+                log.info("inbound_files_not_taken", reason=str(error))
+                await asyncio.sleep(_AWAY_S)
+                continue
+            if not found:
+                try:
+                    await asyncio.wait_for(self._wake.wait(), _LOOK_S)
+                except TimeoutError:
+                    continue
+
+    async def _take(self) -> int:
+        """Begin with as many files as there is room for. Returns how many."""
+        room = self._at_once - len(self._in_hand)
+        if room <= 0:
+            return 0
+        lease_s = self._within_s + _LEASE_BEYOND_S
+        taken = await self._store.call(inbound_media.take_media, self._kind, incarnation=self._incarnation, lease_s=lease_s, most=room)
+        if taken:
+            reach("media.taken")
+        for file in taken:
+            task = asyncio.create_task(self._one(file), name=f"file-{file.message_id}")
+            self._in_hand[file.message_id] = task
+            task.add_done_callback(lambda _, message_id=file.message_id: self._ended(message_id))  # type: ignore[misc]  # the default binds the id
+            self._child.watch(task)
+        return len(taken)
+
+    def _ended(self, message_id: int) -> None:
+        self._in_hand.pop(message_id, None)
+        self._wake.set()
+
+    async def _one(self, file: TakenMedia) -> None:
+        correlation_id.set(f"file-{file.message_id}")
+        try:
+            outcome = await self._outcome(file, monotonic() + self._within_s)
+            await self._write(file, outcome)
+        except StoreUnavailable as error:
+            # the end of the lease gives it back
+            log.info("inbound_file_not_written", message_id=file.message_id, reason=str(error))
+
+    async def _outcome(self, file: TakenMedia, by: float) -> Outcome:
+        account = await self._accounts.find(file.connection_id)
+        if not isinstance(account, Account):
+            return Later("the connection's credentials cannot be used")
+        address, media_id = str(file.source.get("url", "")), str(file.source.get("id", ""))
+        if address:
+            outcome = await self._from_address(file, account, address, by)
+            if not (isinstance(outcome, Ended) and outcome.reason in _MOVED and media_id):
+                return outcome
+        found = await self._address_of(account, media_id, by)
+        return found if not isinstance(found, str) else await self._from_address(file, account, found, by, is_fresh=True)
+
+    async def _address_of(self, account: Account, media_id: str, by: float) -> str | Outcome:
+        """Ask the provider where a file is."""
+        url, params = _of_id(account, media_id)
+        reply = await self._graph.call("GET", url, account.endpoint.headers, by, params=params)
+        if not isinstance(reply, Answer):
+            return Later(f"asking for its address: {reply.reason}")
+        reading = errors.read(reply, _address_in)
+        if isinstance(reading, Accepted):
+            return reading.provider_id
+        if isinstance(reading, Refusal) and reading.rule.kind is Kind.DEAD:
+            return Ended("failed", f"gone: {reading.code}")
+        return Later(f"asking for its address: {reading.code}")
+
+    async def _from_address(self, file: TakenMedia, account: Account, address: str, by: float, *, is_fresh: bool = False) -> Outcome:
+        here = _through_d360(account, address)
+        headers = {name: value for name, value in account.endpoint.headers.items() if name != "Content-Type"} if self._is_own(account, here) else {}
+        try:
+            fetched = await fetch(here, self._storage, file.company_id, most=self._most, by=by, reach=self._reach, headers=headers)
+        except MediaTooLarge:
+            return Ended("refused", f"larger than {self._most} bytes")
+        except StorageUnavailable:
+            return Later("the storage is away")
+        except FetchFailed as failed:
+            # an address that was given just now may not have reached every server
+            return Later(failed.code) if failed.passing or (is_fresh and failed.code in _MOVED) else Ended("failed", failed.code)
+        reach("media.fetched")
+        return _judged(file, fetched)
+
+    def _is_own(self, account: Account, address: str) -> bool:
+        if account.connection.connection_type in _BY_ADDRESS:
+            return False
+        parts = urlsplit(address)
+        return parts.netloc in self._providers or (parts.scheme == "https" and f".{parts.hostname or ''}".endswith(_OWN_HOSTS + _D360_HOSTS))
+
+    async def _write(self, file: TakenMedia, outcome: Outcome) -> None:
+        if isinstance(outcome, Later) and file.attempts >= ATTEMPTS:
+            outcome = Ended("failed", outcome.reason)
+        mine = await self._store.call(_note, file, outcome, self._incarnation, _wait_s(file, await self._accounts.find(file.connection_id)))
+        if isinstance(outcome, Kept):
+            reach("media.noted")
+        self._files.labels("stored" if isinstance(outcome, Kept) else "later" if isinstance(outcome, Later) else outcome.state).inc()
+        if isinstance(outcome, Kept):
+            log.info("inbound_file_stored", message_id=file.message_id, size=outcome.size, mimetype=outcome.mimetype, reason=outcome.reason, mine=mine)
+        elif isinstance(outcome, Later):
+            log.info("inbound_file_delayed", message_id=file.message_id, attempt=file.attempts, reason=outcome.reason)
+        else:
+            log.warning("inbound_file_given_up", message_id=file.message_id, state=outcome.state, reason=outcome.reason)
+
+
+def _note(transaction: Transaction, file: TakenMedia, outcome: Outcome, incarnation: str, wait_s: float) -> bool:
+    if isinstance(outcome, Kept):
+        filename = str(file.source.get("filename", ""))
+        media.remember(transaction, file.company_id, outcome.sha256, size=outcome.size, mimetype=outcome.mimetype, filename=filename)
+        return inbound_media.media_stored(
+            transaction, file, incarnation=incarnation, sha256=outcome.sha256, mimetype=outcome.mimetype, size=outcome.size, reason=outcome.reason
+        )
+    if isinstance(outcome, Later):
+        return inbound_media.media_failed(transaction, file, incarnation=incarnation, reason=outcome.reason, state="pending", after_s=wait_s)
+    return inbound_media.media_failed(transaction, file, incarnation=incarnation, reason=outcome.reason, state=outcome.state)
+
+
+def _wait_s(file: TakenMedia, account: object) -> float:
+    is_d360 = isinstance(account, Account) and account.connection.connection_type == D360
+    return ceiling(file.attempts + 1, _D360_BASE_S if is_d360 else _BASE_S, _CAP_S)
+
+
+def _judged(file: TakenMedia, fetched: Fetched) -> Outcome:
+    """Return whether what was fetched is what the message says."""
+    families = _FAMILIES.get(file.type)
+    if families and fetched.mimetype != kinds.UNKNOWN and not fetched.mimetype.startswith(families):
+        return Ended("refused", f"not {file.type} but {fetched.mimetype}")
+    told = _hex(str(file.source.get("sha256", "")))
+    reason = "digest_differs" if told and told != fetched.stored.sha256 else ""
+    mimetype = fetched.mimetype
+    if mimetype == kinds.UNKNOWN and families is None:
+        mimetype = kinds.plain(str(file.source.get("mimetype", ""))) or mimetype
+    return Kept(fetched.stored.sha256, mimetype, fetched.stored.size, reason)
+
+
+def _hex(digest: str) -> str:
+    """Return a SHA-256 in hexadecimal digits, given so or in base64; empty when it is none."""
+    if len(digest) == 64:
+        return digest.lower()
+    try:
+        raw = base64.b64decode(digest, validate=True)
+    except (binascii.Error, ValueError):
+        return ""
+    return raw.hex() if len(raw) == 32 else ""
+
+
+def _address_in(body: Mapping[str, object]) -> str:
+    url = body.get("url")
+    return url if isinstance(url, str) else ""
+
+
+def _of_id(account: Account, media_id: str) -> tuple[str, Mapping[str, str]]:
+    """Return where the provider says where a file is."""
+    if account.connection.connection_type == D360:
+        return f"{account.endpoint.url.removesuffix('/messages')}/{media_id}", {}
+    return f"{account.endpoint.url.rsplit('/', 2)[0]}/{media_id}", {"phone_number_id": account.connection.account_id}
+
+
+_D360_HOSTS: Final = (".360dialog.io",)
+
+
+def _through_d360(account: Account, address: str) -> str:
+    """Return an address as 360dialog wants it fetched: Meta's path, at its own host."""
+    if account.connection.connection_type != D360:
+        return address
+    parts = urlsplit(address)
+    base = account.endpoint.url.removesuffix("/messages")
+    if address.startswith(f"{base}/"):
+        return address
+    return f"{base}{parts.path}{f'?{parts.query}' if parts.query else ''}"
