@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import json
+import os
 import secrets
 import socket
 from collections.abc import Iterable, Iterator
@@ -52,9 +53,15 @@ def new_incarnation(slot: str) -> str:
 
 
 def bind_listener(address: str, port: int) -> socket.socket:
-    """Return a listening stream socket on `address` and `port`. Raises `OSError` when the port is taken or the address is not ours."""
+    """Return a listening stream socket on `address` and `port`. Raises `OSError` when the port is taken or the address is not ours.
+
+    It does not block, and nobody may make it block: that is a property of the one socket that all instances of a kind share, and an instance that
+    takes several connections in a row would stand still in `accept` as soon as there is none.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return socket.create_server((address, port), family=family, backlog=LISTEN_BACKLOG)
+    listener = socket.create_server((address, port), family=family, backlog=LISTEN_BACKLOG)
+    listener.setblocking(False)
+    return listener
 
 
 class Supervised:
@@ -189,8 +196,8 @@ class Supervised:
             listener = bind_listener(self._bind_address, self.identity.port)
         else:
             return []
-        # the server may close its socket when it drains; ours is for handing over
-        self._listeners.append(listener.dup())
+        # the server may close its socket when it drains; ours is for handing over. Not `listener.dup()`, which makes the shared socket block again
+        self._listeners.append(socket.socket(fileno=os.dup(listener.fileno())))
         return [listener]
 
     def last_words(self, code: int, reason: str) -> None:

@@ -152,6 +152,21 @@ def test_hands_over_its_listening_socket(tmp_path: Path) -> None:
         assert client.recv(1) == b""
 
 
+def test_a_start_makes_no_siblings_accept_block(tmp_path: Path) -> None:
+    """All instances share one open socket: a sibling that takes connections until there is none must not stand still because we start."""
+    with bind_listener("127.0.0.1", 0) as ours:
+        siblings = os.dup(ours.fileno())
+        told = ChildEnvironment(process_name="api", port=ours.getsockname()[1], listen_fd=os.dup(ours.fileno()))
+        line = Supervised.from_environment(told, tmp_path)
+        (served,) = line.listening_sockets()
+        assert not os.get_blocking(siblings)
+        served.close()
+        line.close()
+        assert not os.get_blocking(siblings)
+        os.close(siblings)
+    os.close(line.lock_fd)
+
+
 def test_binds_its_port_when_started_by_hand(tmp_path: Path) -> None:
     with bind_listener("127.0.0.1", 0) as probe:
         port = probe.getsockname()[1]
