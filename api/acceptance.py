@@ -51,8 +51,8 @@ def fingerprint(asked: Sequence[Any]) -> str:
     return hashlib.blake2b(json.dumps(asked, ensure_ascii=True).encode(), digest_size=16).hexdigest()
 
 
-async def accept(acceptor: Acceptor, message: NewMessage, clients_key: str | None) -> Accepted:
-    """Accept one message, surely or not at all.
+async def accept(acceptor: Acceptor, message: NewMessage) -> Accepted:
+    """Accept one message, which has the client's key or one of our own, surely or not at all.
 
     A commit whose answer was lost is asked for again with the same key, in a fresh transaction: the unique key waits for the first one's end and
     answers with its row, or takes the message now.
@@ -60,7 +60,6 @@ async def accept(acceptor: Acceptor, message: NewMessage, clients_key: str | Non
     Raises:
         Problem: the key was used for another request; the database is away (nothing was accepted), or was lost twice in the commit.
     """
-    message = replace(message, idempotency_key=clients_key or own_key())
     lost_commit = False
     for _ in range(_TRIES):
         try:

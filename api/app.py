@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import openapi, pages, reference
 from api.acceptance import Acceptor
+from api.amendments import Amendments
 from api.connections import Connections
 from api.dashboard.page import Dashboard
 from api.dead_letters import DeadLetters
@@ -18,12 +19,18 @@ from api.directory import Directory
 from api.edge import Edge
 from api.health import Health
 from api.keys import KeyCheck
+from api.media import Media
 from api.messages import Messages
 from api.neighbours import Neighbours
 from api.operations import Operation, routes
 from api.problems import Problem
+from api.sending import Sending
 from api.sessions import Sessions
+from api.shown import Shown
 from api.tasks import Tasks
+from api.uploads import Uploads
+from shared.media.files import Storage
+from shared.media.reach import reach_of
 from shared.process.room import Child
 
 API_VERSION: Final = "2.0"
@@ -69,23 +76,33 @@ def operations_of(*topics: Topic) -> list[Operation]:
     return listed
 
 
-def build_app(child: Child, acceptor: Acceptor, neighbours: Neighbours, key: str) -> tuple[ASGIApp, Messages]:
-    """Return the application, and the operations on messages, which count what they accept.
+def build_app(child: Child, acceptor: Acceptor, storage: Storage, neighbours: Neighbours, key: str) -> tuple[ASGIApp, Sending]:
+    """Return the application, and the operations that send, which count what they accept.
 
     Args:
-        key: what API clients must show.
+        storage: of files. key: what API clients must show.
     """
     directory = Directory(child.store)
-    messages = Messages(directory, child.store, acceptor, child.metrics, child.stopping)
+    shown, uploads = Shown(directory, child.store), Uploads(child.store, storage)
+    sending = Sending(directory, child.store, acceptor, uploads, child.metrics, reach=reach_of(child.settings), stopping=child.stopping)
     health = Health(child, neighbours)
     tasks = Tasks(directory, child.store, child.stopping)
-    dead_letters = DeadLetters(directory, child.store, messages.described)
+    dead_letters = DeadLetters(directory, child.store, shown.one)
     listed = operations_of(
-        messages, dead_letters, Connections(directory, child.store), Sessions(directory, child.store, tasks), tasks, health, Dashboard(child.store, health)
+        sending,
+        Messages(directory, shown),
+        Amendments(directory, child.store, sending, shown),
+        Media(directory, uploads, storage),
+        dead_letters,
+        Connections(directory, child.store),
+        Sessions(directory, child.store, tasks),
+        tasks,
+        health,
+        Dashboard(child.store, health),
     )
     # a path with a closing slash is another path: a redirected POST would lose its body with some clients
     router = Router(routes(listed, KeyCheck(key)), redirect_slashes=False, default=_unknown_path)
-    return Edge(router, child.metrics, child.heartbeat.count_error), messages
+    return Edge(router, child.metrics, child.heartbeat.count_error), sending
 
 
 async def _unknown_path(_scope: Scope, _receive: Receive, _send: Send) -> None:

@@ -85,21 +85,26 @@ def read_fields(value: Any, fields: Sequence[Field]) -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         raise invalid([("", f"must be an object, not {_named(value)}")])
-    errors = list(_wrong_fields(value, fields, "", open_=False))
-    if errors:
+    if errors := list(wrong_fields(value, fields, "", open_=False)):
         raise invalid(errors)
     return {field.name: value.get(field.name, field.default) for field in fields}
 
 
 def _require_json(request: Request) -> None:
-    media_type, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
+    content_type = request.headers.get("content-type", "")
+    if content_type != "application/json":
+        _require_json_type(content_type)
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem("media_type_unsupported", "The body must not be compressed.")
+
+
+def _require_json_type(content_type: str) -> None:
+    media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
     if media_type != "application/json" and not (media_type.startswith("application/") and media_type.endswith("+json")):
         raise Problem("media_type_unsupported", "The body must be application/json.", headers={"Accept": "application/json"})
     charsets = [parameter.removeprefix("charset=").strip('"') for parameter in parameters if parameter.startswith("charset=")]
     if any(charset not in ("utf-8", "utf8") for charset in charsets):
         raise Problem("media_type_unsupported", "The body must be in UTF-8.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Problem("media_type_unsupported", "The body must not be compressed.")
 
 
 async def _read(request: Request, limit: int, wait_s: float) -> bytes:
@@ -149,16 +154,24 @@ _DECODER: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refu
 """Made once: making one costs more than reading a message."""
 
 
-def _wrong_fields(value: Mapping[str, Any], fields: Sequence[Field], at: str, *, open_: bool) -> Iterator[tuple[str, str]]:
+def wrong_fields(value: Mapping[str, Any], fields: Sequence[Field], at: str, *, open_: bool) -> Iterator[tuple[str, str]]:
+    """Give what is wrong with an object, each with its JSON pointer. `at`: the object's own; `open_`: what `fields` do not name may stand there too."""
     known = {field.name for field in fields}
     if not open_ and not known.issuperset(value):
         takes = ", ".join(field.name for field in fields)
         yield from ((at + pointer(name), f"is not a field of this {'object' if at else 'operation'}; it takes {takes}") for name in value if name not in known)
     for field in fields:
-        if field.name in value:
-            yield from _wrong(value[field.name], field, f"{at}/{field.name}")
+        name = field.name
+        if name in value:
+            given = value[name]
+            if type(given) is str and field.kind is str:
+                # most fields are: nothing more is made of what is right
+                if reason := _wrong_text(given, field):
+                    yield f"{at}/{name}", reason
+            else:
+                yield from _wrong(given, field, f"{at}/{name}")
         elif field.required:
-            yield f"{at}/{field.name}", "is missing"
+            yield f"{at}/{name}", "is missing"
     if open_:
         for name in value:
             if name not in known:
@@ -176,7 +189,7 @@ def _wrong(value: Any, field: Field, at: str) -> Iterator[tuple[str, str]]:
         if reason := _wrong_text(value, field):
             yield at, reason
     elif kind is dict:
-        yield from _wrong_fields(value, field.fields, at, open_=field.open or not field.fields)
+        yield from wrong_fields(value, field.fields, at, open_=field.open or not field.fields)
     elif kind is list:
         yield from _wrong_list(value, field, at)
     elif kind is float and not isfinite(value):

@@ -18,6 +18,7 @@ _PURPOSES: Final = {
     "phoneIndex": "Index of the connection within the company.",
     "taskId": "Id of the task, from the `Location` header of the answer that began it.",
     "process": "A process kind.",
+    "sha256": "The file's SHA-256 in lower hex.",
 }
 SHARED_PROBLEMS: Final = ("internal_error", "database_unavailable")
 """Ways in which every operation that needs the key can be refused, beside the key itself."""
@@ -74,16 +75,21 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
     if path_parameters or other_parameters:
         described["parameters"] = path_parameters + other_parameters
-    if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": operation.body}}}
+    bodies = {
+        **({"application/json": {"schema": operation.body}} if operation.body is not None else {}),
+        **({"multipart/form-data": {"schema": operation.form}} if operation.form is not None else {}),
+        **({"application/octet-stream": {"schema": {}}} if operation.raw else {}),
+    }
+    if bodies:
+        described["requestBody"] = {"required": True, "content": bodies}
     return described
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, (meaning, shape) in operation.answers.items():
-        content = {shape: {}} if "/" in shape else {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
-        responses[str(status)] = {"description": meaning, "content": content}
+        content = {} if not shape else {shape: {}} if "/" in shape else {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
+        responses[str(status)] = {"description": meaning, **({"content": content} if content else {})}
     by_status: dict[int, list[str]] = {}
     for name in problems_of(operation):
         by_status.setdefault(PROBLEM_TYPES[name].status, []).append(name)

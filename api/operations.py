@@ -34,7 +34,8 @@ class Operation:
 
     Attributes:
         path: template with `{name}` for each path parameter. handler: None when every process answers it itself (`shared.process.endpoints`).
-        needs_key: whether the request must show the API key. body: JSON schema of the body; None: it takes none.
+        needs_key: whether the request must show the API key. body: JSON schema of the body; None: it takes none. form: schema of the form that may be
+            sent in its place. raw: whether any other bytes may.
         answers: by status, what it means and the name of a schema (`api.schemas`) or a media type. problems: how it can be refused, beside
             what every operation shares.
     """
@@ -47,6 +48,8 @@ class Operation:
     group: str
     needs_key: bool = True
     body: Mapping[str, Any] | None = None
+    form: Mapping[str, Any] | None = None
+    raw: bool = False
     parameters: tuple[Parameter, ...] = ()
     problems: tuple[str, ...] = ()
 

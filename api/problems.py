@@ -32,6 +32,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         status=400, title="The body is not JSON", remedy="Send one JSON value in UTF-8 (RFC 8259), each name once, without NaN or Infinity."
     ),
     "header_invalid": ProblemType(status=400, title="A header cannot be used", remedy="Correct the header that `header` names."),
+    "form_invalid": ProblemType(
+        status=400, title="The form cannot be read", remedy="Send multipart/form-data (RFC 7578) with a boundary, names, and texts in UTF-8."
+    ),
     "query_invalid": ProblemType(status=400, title="A query parameter cannot be used", remedy="Correct the parameter that `parameter` names."),
     "key_missing": ProblemType(status=401, title="An API key is needed", remedy="Send `Authorization: Bearer KEY` or `X-API-Key: KEY`."),
     "key_invalid": ProblemType(status=401, title="The API key is wrong", remedy="The key is the setting API_KEY, or stands in BULKHEAD_HOME/api_key."),
@@ -43,6 +46,7 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "message_unknown": ProblemType(
         status=404, title="The chat has no such message", remedy="Use the path in the `Location` header of the answer that accepted the message."
     ),
+    "media_unknown": ProblemType(status=404, title="The company has no such file", remedy="Use `media.url` of a message, or what an upload answered."),
     "code_absent": ProblemType(
         status=404, title="There is no code to scan now", remedy="Codes exist while the session's `state` is `needs_link`; ask again when it is."
     ),
@@ -58,6 +62,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "message_not_queued": ProblemType(
         status=409, title="The message is not queued any more", remedy="Look at `state`: it is being sent, or it failed; only what is queued can be cancelled."
     ),
+    "message_not_sent": ProblemType(
+        status=409, title="The message has not been sent", remedy="Look at `state`: what was not sent, or is deleted, cannot be edited, answered or forwarded."
+    ),
     "not_a_dead_letter": ProblemType(
         status=409, title="The message is no dead letter", remedy="Look at `state`: only what failed is redriven; one in doubt that is held is resolved."
     ),
@@ -71,12 +78,19 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "media_type_unsupported": ProblemType(
         status=415, title="The body's media type is not supported", remedy="Send `Content-Type: application/json`, in UTF-8 and not compressed."
     ),
+    "range_invalid": ProblemType(status=416, title="The file has no such part", remedy="Stay within `size` bytes."),
     "body_invalid": ProblemType(
         status=422, title="The body is not what this operation takes", remedy="`errors` lists each wrong place as a JSON pointer with the reason."
     ),
     "text_empty": ProblemType(status=422, title="The text is empty", remedy="Send at least one character that is not blank."),
     "text_too_long": ProblemType(
         status=422, title="The text is too long for the channel", remedy="Stay within `limit` characters (Unicode code points), or send several messages."
+    ),
+    "media_too_large": ProblemType(
+        status=422, title="The file is too large for the channel", remedy="Stay within `limit` bytes; the connection's capabilities say it for each type."
+    ),
+    "media_type_refused": ProblemType(
+        status=422, title="The channel does not take files of this kind", remedy="Send one of `allowed`, or send it as a document."
     ),
     "chat_invalid": ProblemType(
         status=422, title="The chat id cannot be used", remedy="Use a phone number with country code, or an id that the channel gave you."
@@ -85,6 +99,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         status=422,
         title="The quoted message is not in this chat",
         remedy="Name a message of the same chat and connection that was sent or received; one that is still queued cannot be quoted.",
+    ),
+    "message_not_received": ProblemType(
+        status=422, title="Nothing was received that could be meant", remedy="Only what came in can be marked as read, or be answered with typing."
     ),
     "send_at_invalid": ProblemType(
         status=422,
@@ -117,6 +134,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     ),
     "database_unavailable": ProblemType(
         status=503, title="The database does not answer", remedy="Nothing was accepted. Send the request again after `Retry-After` seconds."
+    ),
+    "storage_unavailable": ProblemType(
+        status=503, title="The storage for files does not answer", remedy="Nothing was accepted. Send the request again after `Retry-After` seconds."
     ),
     "acceptance_unknown": ProblemType(
         status=503,

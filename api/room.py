@@ -12,6 +12,7 @@ from api.keys import load_key
 from api.neighbours import Neighbours
 from shared.delivery.accept import Acceptor
 from shared.errors import QueueUnavailable, SettingsInvalid, StoreUnavailable
+from shared.media.storage import open_storage
 from shared.process.room import Child, Room, Severity
 from shared.queues.hints import Hints
 
@@ -28,7 +29,8 @@ class ApiRoom:
         self._hints = Hints(settings.redis_url, settings.redis_timeout_s)
         self._acceptor = Acceptor(child.store, self._hints, child.metrics)
         self._neighbours = Neighbours(child.store, self._hints)
-        app, self._messages = build_app(child, self._acceptor, self._neighbours, key)
+        self._storage = open_storage(settings)
+        app, self._sending = build_app(child, self._acceptor, self._storage, self._neighbours, key)
         self.app: ASGIApp | None = app
 
     async def start(self) -> None:
@@ -43,6 +45,7 @@ class ApiRoom:
     async def close(self) -> None:
         """Give the acceptor and the connections back."""
         await self._acceptor.close()
+        await self._storage.close()
         self._hints.close()
 
     def readiness(self) -> Mapping[str, str]:
@@ -51,7 +54,7 @@ class ApiRoom:
 
     def health(self) -> Mapping[str, Any]:
         """Return what was accepted and how Redis was seen last."""
-        return {"acceptedCount": self._messages.accepted, "redis": self._neighbours.redis.as_json()}
+        return {"acceptedCount": self._sending.accepted, "redis": self._neighbours.redis.as_json()}
 
     def classify(self, error: BaseException) -> Severity:
         """A neighbour that is away is survived; errors in requests never come here."""

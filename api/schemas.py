@@ -33,7 +33,53 @@ def _ref(name: str) -> Schema:
 
 
 _NEIGHBOUR: Final = _object({"reachable": _YES_NO, "askedAt": _AT, "tookMs": _NUMBER}, {"reason": _TEXT})
-_CONTENT: Final = {"message": {"type": "string", "description": "Of a text."}, "content": {"description": "Of every other type, as it is kept."}}
+_FILE: Final = _object(
+    {"status": {"type": "string", "enum": ["stored", "linked", "uploaded", "pending", "refused", "failed", "unknown"]}},
+    {
+        "sha256": _TEXT,
+        "mimetype": _TEXT,
+        "size": _COUNT,
+        "filename": _TEXT,
+        "url": {"type": "string", "description": "Where it is to be had: here, once it is stored; else the address that was given."},
+        "mediaId": {"type": "string", "description": "The provider's id of it."},
+        "reason": {"type": "string", "description": "Why it could not be fetched."},
+    },
+)
+_CONTENT: Final = {
+    "message": {"type": "string", "description": "Of a text, and of an edit."},
+    "preview": _YES_NO,
+    "media": _FILE,
+    "caption": _TEXT,
+    "filename": _TEXT,
+    "voice": _YES_NO,
+    "latitude": _NUMBER,
+    "longitude": _NUMBER,
+    "name": _TEXT,
+    "address": _TEXT,
+    "contacts": _list({"type": "object"}),
+    "emoji": _TEXT,
+    "interactive": {"type": "object", "description": "What was sent, or `kind`, `id`, `title`, `description`, `response` of what was chosen."},
+    "language": {},
+    "components": _list({"type": "object"}),
+    "text": _TEXT,
+    "payload": {},
+    "messageId": {**_TEXT_OR_NULL, "description": "Our id of the message that it is about, if it is one of ours."},
+    "targetProviderId": {**_TEXT_OR_NULL, "description": "The provider's id of the message that it is about."},
+    "sourceChatId": _TEXT_OR_NULL,
+    "for": {"type": "string", "enum": ["everyone", "me"]},
+    "state": {"type": "string", "enum": ["on", "off"]},
+    "lastsSeconds": _NUMBER,
+    "content": {"description": "Of every other type, as it is kept."},
+    "quotedMessageId": {"type": "string", "description": "The provider's id of the message that it replies to."},
+    "context": {"type": "object", "description": "What came with it: forwarded, referral, …."},
+    "edited": _YES_NO,
+    "editedAt": _TEXT,
+    "deleted": _YES_NO,
+    "deletedFor": {"type": "string", "enum": ["everyone", "me"]},
+    "reactions": _list(_object({"from": {**_TEXT_OR_NULL, "description": "Null: the company itself."}, "emoji": _TEXT})),
+}
+_LIMITS: Final[Schema] = {"type": "object", "additionalProperties": {"anyOf": [_COUNT, _list(_TEXT)]}}
+_EITHER_STATUS: Final[Schema] = {"type": "string", "enum": [*(state.value for state in MessageState), "received"]}
 
 SCHEMAS: Final[Mapping[str, Schema]] = {
     "Problem": {
@@ -62,16 +108,20 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         },
         {"sendAt": {**_AT, "description": "When it will be sent, if that is later."}},
     ),
+    "MessageOrAccepted": {"anyOf": [_ref("Message"), _ref("AcceptedMessage")]},
+    "StoredFile": _object({"sha256": _TEXT, "size": _COUNT, "mimetype": _TEXT, "filename": _TEXT_OR_NULL, "url": _TEXT}),
     "Message": _object(
         {
             "id": _TEXT,
-            "status": _STATUS,
+            "direction": {"type": "string", "enum": ["in", "out"]},
+            "status": _EITHER_STATUS,
             "companyId": _TEXT,
             "chatId": _TEXT,
             "phoneIndex": _COUNT,
             "connectionType": _TEXT,
             "type": _TEXT,
             "attempt": _COUNT,
+            "sender": _TEXT_OR_NULL,
             "providerMessageId": _TEXT_OR_NULL,
             "error": {"type": ["object", "null"], "required": ["code", "detail"], "properties": {"code": _TEXT, "detail": _TEXT}},
             "sendAt": {**_AT_OR_NULL, "description": "When the client wants it sent, if not at once."},
@@ -127,7 +177,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                     {
                         "id": _TEXT,
                         "direction": {"type": "string", "enum": ["in", "out"]},
-                        "status": {"type": "string", "enum": [*(state.value for state in MessageState), "received"]},
+                        "status": _EITHER_STATUS,
                         "chatId": _TEXT,
                         "phoneIndex": _COUNT,
                         "connectionType": _TEXT,
@@ -162,7 +212,10 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                 "type": "object",
                 "additionalProperties": _object(
                     {"supported": _YES_NO},
-                    {"reason": {"type": "string", "enum": ["channel", "not_yet"]}, "limits": {"type": "object", "additionalProperties": _COUNT}},
+                    {
+                        "reason": {"type": "string", "enum": ["channel", "not_yet"]},
+                        "limits": _LIMITS,
+                    },
                 ),
             },
         }

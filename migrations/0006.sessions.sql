@@ -20,7 +20,7 @@ CREATE INDEX session_events_at ON session_events (at);
 -- Who watches a session writes what it sees every few seconds; when that stops, nobody knows whether the session lives. `ready` says that the
 -- page itself proved it, so its proof must be young. What is over (absent, logged out) stays true when nobody looks.
 CREATE FUNCTION shown_state(process_name text, status text, proved_at timestamptz, seen_at timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN process_name <> 'webdriver' OR status IN ('absent', 'logged_out') THEN status
+    SELECT CASE WHEN status IS NULL OR process_name <> 'webdriver' OR status IN ('absent', 'logged_out') THEN status
                 WHEN seen_at > now() - interval '15 seconds' AND (status <> 'ready' OR proved_at > now() - interval '15 seconds') THEN status
                 ELSE 'degraded' END
 $$;

@@ -56,7 +56,7 @@ def test_a_lost_commit_is_accepted_once(house: House, thief: CommitThief, commit
 
 LOST = StoreUnavailable("the line was cut in the commit", may_be_done=True)
 AWAY = StoreUnavailable("the line cannot be opened")
-MESSAGE = NewMessage(company_id="alpha", connection_id=1, process_name="meta", chat_id="15550100200", type="text", content={"body": "x"})
+MESSAGE = NewMessage(company_id="alpha", connection_id=1, process_name="meta", chat_id="15550100200", type="text", content={"body": "x"}, idempotency_key="k")
 
 
 class Told:
@@ -76,20 +76,19 @@ class Told:
 def test_a_database_that_was_never_reached_is_asked_once() -> None:
     told = Told(AWAY)
     with pytest.raises(StoreUnavailable):
-        asyncio.run(acceptance.accept(told, MESSAGE, None))
+        asyncio.run(acceptance.accept(told, MESSAGE))
     assert len(told.keys) == 1
 
 
 @pytest.mark.parametrize("second", [LOST, AWAY], ids=["lost again", "away"])
 def test_when_nobody_can_tell_the_answer_says_so(second: StoreUnavailable) -> None:
     with pytest.raises(Problem) as refusal:
-        asyncio.run(acceptance.accept(Told(LOST, second), MESSAGE, None))
+        asyncio.run(acceptance.accept(Told(LOST, second), MESSAGE))
     assert refusal.value.name == "acceptance_unknown"
 
 
 def test_the_second_question_uses_the_same_key_and_its_row_is_no_replay() -> None:
     told = Told(LOST, Accepted(id=7, created_at=utc_now(), replayed=True))
-    accepted = asyncio.run(acceptance.accept(told, MESSAGE, None))
+    accepted = asyncio.run(acceptance.accept(told, MESSAGE))
     assert (accepted.id, accepted.replayed) == (7, False)
     assert told.keys[0] == told.keys[1]
-    assert told.keys[0] != acceptance.own_key()

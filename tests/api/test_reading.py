@@ -78,7 +78,7 @@ def test_a_chat_is_read_page_by_page_in_both_directions(house: House) -> None:
             chat_id=chat,
             sender=chat,
             type="text" if number else "image",
-            content={"body": f"in {number}"} if number else {"caption": "a picture"},
+            content={"body": f"in {number}"} if number else {"media": {"id": "900", "mimetype": "image/jpeg"}, "caption": "a picture"},
             at=house.sql("SELECT now() AS now")[0]["now"],
             from_me=number == 3,
         )
@@ -92,7 +92,8 @@ def test_a_chat_is_read_page_by_page_in_both_directions(house: House) -> None:
         assert found[-1], "the last page is not empty"
     (whole,) = pages(house, "+1 555 010 0502", 50)
     assert (whole[-1]["message"], whole[-1]["status"], whole[-1]["sender"]) == ("out 0", "queued", None)
-    assert (whole[-2]["type"], whole[-2]["content"], whole[-2]["status"], whole[-2]["sender"]) == ("image", {"caption": "a picture"}, "received", chat)
+    assert (whole[-2]["type"], whole[-2]["caption"], whole[-2]["status"], whole[-2]["sender"]) == ("image", "a picture", "received", chat)
+    assert whole[-2]["media"] == {"mimetype": "image/jpeg", "mediaId": "900", "status": "unknown"}
     assert whole[0]["message"] == "in 3"
 
 
@@ -127,7 +128,10 @@ def test_connections_say_what_they_are_and_what_they_can(house: House) -> None:
     assert by_index[0]["capabilities"]["text"] == {"supported": True, "limits": {"characters": 4096}}
     assert by_index[1]["capabilities"]["text"] == {"supported": True, "limits": {"characters": 65536}}
     assert by_index[0]["capabilities"]["delete"] == {"supported": False, "reason": "channel"}
-    assert by_index[1]["capabilities"]["delete"] == {"supported": False, "reason": "not_yet"}
+    assert by_index[1]["capabilities"]["delete"] == {"supported": True}
+    assert by_index[0]["capabilities"]["sticker"] == {"supported": True, "limits": {"bytes": 512000, "mimetypes": ["image/webp"]}}
+    assert by_index[2]["capabilities"]["typing_off"] == {"supported": False, "reason": "channel"}
+    assert by_index[1]["capabilities"]["template"] == {"supported": False, "reason": "channel"}
     assert (by_index[3]["status"], by_index[3]["statusReason"]) == ("paused", "an operator said so")
     assert (by_index[0]["process"], by_index[1]["process"]) == ("meta", "webdriver")
     assert by_index[0]["state"] == "absent"

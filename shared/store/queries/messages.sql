@@ -355,13 +355,13 @@ SELECT state, at, attempt, incarnation, code, detail, extra FROM message_events 
 -- Both directions of a chat, newest first, before a cursor.
 SELECT * FROM (
     (SELECT m.id, 'out' AS direction, c.phone_index, c.connection_type, m.chat_id, m.type, m.content, m.state, m.provider_id, '' AS sender,
-            m.error_code, m.created_at
+            m.error_code, '{}'::jsonb AS context, false AS came_in, m.created_at
      FROM messages m JOIN phone_configs c ON c.id = m.connection_id
      WHERE m.company_id = %(company_id)s AND m.chat_id = %(chat_id)s AND (m.created_at, m.id) < (%(before_at)s, %(before_id)s)
      ORDER BY m.created_at DESC, m.id DESC LIMIT %(most)s)
     UNION ALL
-    (SELECT i.id, CASE WHEN i.from_me THEN 'out' ELSE 'in' END, c.phone_index, c.connection_type, i.chat_id, i.type, i.content, 'received',
-            i.provider_id, i.sender, '', i.created_at
+    (SELECT i.id, CASE WHEN i.from_me THEN 'out' ELSE 'in' END, c.phone_index, c.connection_type, i.chat_id, i.type, i.content, i.state,
+            i.provider_id, i.sender, '', i.context, true, i.created_at
      FROM inbound_messages i JOIN phone_configs c ON c.id = i.connection_id
      WHERE i.company_id = %(company_id)s AND i.chat_id = %(chat_id)s AND (i.created_at, i.id) < (%(before_at)s, %(before_id)s)
      ORDER BY i.created_at DESC, i.id DESC LIMIT %(most)s)

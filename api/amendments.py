@@ -1,0 +1,185 @@
+"""What is done about a message that a path names: edit it, delete it, react to it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api import acceptance, capabilities
+from api.bodies import json_schema, read_fields, read_json
+from api.contents import check_text, reaction_content, require_there
+from api.directory import Directory, require_possible
+from api.message_paths import message_unknown, named
+from api.message_types import EDIT_FIELDS, REACT_FIELDS
+from api.operations import Operation, Parameter
+from api.problems import Problem
+from api.sending import ACCEPTING, ACCEPTING_PROBLEMS, ANSWERS, Ask, Sending
+from api.shown import Shown
+from api.waiting import read_wait_s
+from shared import content
+from shared.states import MessageState
+from shared.store import interventions, targets
+from shared.store.store import Store
+from shared.store.targets import Target
+
+_ONE_PATH: Final = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
+_WHOM: Final = ("everyone", "me")
+_ONE_PROBLEMS: Final = ("company_unknown", "chat_invalid", "message_unknown", "message_not_sent", "unsupported_operation")
+
+
+class Amendments:
+    """The operations on messages that are there."""
+
+    def __init__(self, directory: Directory, store: Store, sending: Sending, shown: Shown) -> None:
+        self._directory, self._store, self._sending, self._shown = directory, store, sending, shown
+
+    def operations(self) -> list[Operation]:
+        """Return the operations on messages that are there."""
+        return [
+            Operation(
+                method="PUT",
+                path=_ONE_PATH,
+                group="Messages",
+                summary="Edit a text that was sent",
+                handler=self.edit,
+                body={**json_schema(EDIT_FIELDS), "examples": [{"message": "Your parcel comes on Tuesday."}]},
+                parameters=ACCEPTING,
+                answers=ANSWERS,
+                problems=(*_ONE_PROBLEMS, *ACCEPTING_PROBLEMS, "text_empty", "text_too_long"),
+            ),
+            Operation(
+                method="DELETE",
+                path=_ONE_PATH,
+                group="Messages",
+                summary="Cancel a message that is still queued, or delete one that was sent or received",
+                handler=self.delete,
+                parameters=(
+                    Parameter(
+                        name="for",
+                        place="query",
+                        purpose="Who shall not see it any more.",
+                        schema={"type": "string", "enum": list(_WHOM), "default": "everyone"},
+                    ),
+                    *ACCEPTING,
+                ),
+                answers={
+                    200: ("It is never sent, or was deleted before; with `Prefer: wait` also: the deletion has left.", "MessageOrAccepted"),
+                    202: ("Accepted: `id` is that of the deletion.", "AcceptedMessage"),
+                },
+                problems=(
+                    "company_unknown",
+                    "chat_invalid",
+                    "message_unknown",
+                    "message_not_queued",
+                    "unsupported_operation",
+                    "query_invalid",
+                    "header_invalid",
+                    "idempotency_key_reused",
+                    "acceptance_unknown",
+                ),
+            ),
+            Operation(
+                method="POST",
+                path="/api/messages/react/{companyId}/{messageId}",
+                group="Messages",
+                summary="React to a message; the empty emoji takes the reaction back",
+                handler=self.react,
+                body={**json_schema(REACT_FIELDS), "examples": [{"emoji": "👍"}, {"emoji": ""}]},
+                parameters=ACCEPTING,
+                answers={
+                    202: ("Accepted: `id` is that of the reaction.", "AcceptedMessage"),
+                    200: ("It has left; only with `Prefer: wait`.", "AcceptedMessage"),
+                },
+                problems=("company_unknown", "message_unknown", "message_not_sent", "unsupported_operation", *ACCEPTING_PROBLEMS),
+            ),
+        ]
+
+    async def edit(self, request: Request) -> Response:
+        """Accept the edit of a text that we sent."""
+        target = await self._named(request)
+        capabilities.require(target.connection_type, content.EDIT)
+        fields = read_fields(await read_json(request), EDIT_FIELDS)
+
+        async def build() -> Mapping[str, Any]:
+            if target.direction != "out" or target.type != content.TEXT:
+                raise capabilities.unsupported(target.connection_type, content.EDIT, "channel", "Only texts of the company's own can be edited.")
+            check_text(fields["message"], target.connection_type, content.EDIT)
+            require_there(target)
+            return {"target": target.provider_id, "target_id": target.id, "body": fields["message"]}
+
+        return await self._accept(request, content.EDIT, target, fields, build)
+
+    async def delete(self, request: Request) -> Response:
+        """Take back what nobody has in hand; accept the deletion of what is there."""
+        company_id, chat_id, message_id = named(request)
+        whom = request.query_params.get("for", _WHOM[0])
+        if whom not in _WHOM:
+            raise Problem("query_invalid", f"for must be one of {', '.join(_WHOM)}.", parameter="for")
+        target = await self._named(request)
+        if target.state == MessageState.QUEUED:
+            await self._store.call(interventions.cancel, company_id=company_id, chat_id=chat_id, message_id=message_id)
+            target = await self._named(request)
+        if target.state == MessageState.DELETED:
+            return JSONResponse(await self._shown.one(company_id, chat_id, message_id))
+        if not target.is_there:
+            raise Problem("message_not_queued", f"The message is {target.state}.", state=target.state)
+        capabilities.require(target.connection_type, content.DELETE)
+
+        async def build() -> Mapping[str, Any]:
+            if whom == "everyone" and target.direction != "out":
+                detail = "What others wrote can be deleted for oneself only (`for=me`)."
+                raise capabilities.unsupported(target.connection_type, content.DELETE, "channel", detail)
+            return {"target": target.provider_id, "target_id": target.id, "everyone": whom == "everyone"}
+
+        return await self._accept(request, content.DELETE, target, {"for": whom}, build)
+
+    async def react(self, request: Request) -> Response:
+        """Accept a reaction to a message of any chat."""
+        company_id = request.path_params["companyId"]
+        require_possible(company_id)
+        target = self._alone(await self._store.call(targets.find, company_id, request.path_params["messageId"]))
+        if target is None:
+            await self._directory.require_company(company_id)
+            raise Problem("message_unknown", "The company has no such message.")
+        capabilities.require(target.connection_type, content.REACTION)
+        fields = read_fields(await read_json(request), REACT_FIELDS)
+
+        async def build() -> Mapping[str, Any]:
+            made = reaction_content(target, fields["emoji"])
+            require_there(target)
+            return made
+
+        return await self._accept(request, content.REACTION, target, fields, build)
+
+    async def _named(self, request: Request) -> Target:
+        """Return the message that the path names. Raises `Problem` when the chat has no such message."""
+        company_id, chat_id, message_id = named(request)
+        for target in await self._store.call(targets.find, company_id, str(message_id)):
+            if target.id == message_id and target.chat_id == chat_id:
+                return target
+        await self._directory.require_company(company_id)
+        raise message_unknown()
+
+    @staticmethod
+    def _alone(found: list[Target]) -> Target | None:
+        return found[0] if found else None
+
+    async def _accept(
+        self, request: Request, type_: str, target: Target, fields: Mapping[str, Any], build: Callable[[], Awaitable[Mapping[str, Any]]]
+    ) -> Response:
+        ask = Ask(
+            type=type_,
+            company_id=request.path_params["companyId"],
+            chat_id=target.chat_id,
+            connection_id=target.connection_id,
+            process_name=target.process_name,
+            connection_type=target.connection_type,
+            phone_index=target.phone_index,
+            held=target.connection_status == "paused",
+            fields={**fields, "messageId": target.id},
+            build=build,
+        )
+        return await self._sending.accept(ask, acceptance.read_key(request.headers), read_wait_s(request.headers))

@@ -1,0 +1,267 @@
+"""What a row's `content` is made of, by type (`shared.content` says the shapes): limits of the channel, files, and messages that are meant."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from api import capabilities
+from api.bodies import invalid
+from api.capabilities import Capability
+from api.message_types import FILE_SOURCES
+from api.problems import Problem
+from api.provider_objects import own_files, spelled_contacts, wrong_interactive
+from api.uploads import Uploads, cleaned_filename, file_too_large
+from shared import content
+from shared.media.errors import FetchFailed
+from shared.media.kinds import plain
+from shared.media.limits import limit_of
+from shared.media.reach import Reach, checked
+from shared.store import messages, targets
+from shared.store.connections import Connection
+from shared.store.media import StoredFile
+from shared.store.store import Store
+from shared.store.targets import Target
+
+_CLOUD: Final = ("meta_direct", "meta_embedded", "360dialog")
+_VOICE: Final = "audio/ogg"
+_BROWSER: Final = ("wwebjs",)
+
+Fields = dict[str, Any]
+Content = dict[str, Any]
+
+
+class Builder:
+    """Makes contents.
+
+    Args:
+        reach: from where files may be fetched.
+    """
+
+    def __init__(self, store: Store, uploads: Uploads, reach: Reach) -> None:
+        self._store, self._uploads, self._reach = store, uploads, reach
+        self._builders: Mapping[str, Callable[[str, Connection, str, Fields], Awaitable[Content]]] = {
+            content.TEXT: self._text,
+            **dict.fromkeys(content.MEDIA, self._file),
+            content.LOCATION: self._location,
+            content.CONTACTS: self._contacts,
+            content.REACTION: self._reaction,
+            content.INTERACTIVE: self._interactive,
+            content.TEMPLATE: self._template,
+            content.READ: self._read,
+            content.TYPING: self._typing,
+            content.FORWARD: self._forward,
+        }
+
+    async def content(self, type_: str, connection: Connection, chat_id: str, fields: Fields) -> Content:
+        """Return the content of a message.
+
+        Args:
+            fields: the checked body; a file in it is put into storage, and its place in `fields` taken by what it is.
+        Raises:
+            Problem: the channel cannot do it, or not so.
+        """
+        capabilities.require(connection.connection_type, type_)
+        made = await self._builders[type_](type_, connection, chat_id, fields)
+        quoted = fields.get("quotedMessageId")
+        if quoted is not None:
+            made["quoted"] = await self._quoted(connection, chat_id, quoted)
+        return made
+
+    async def _text(self, _: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
+        check_text(fields["message"], connection.connection_type, content.TEXT)
+        return {"body": fields["message"], "quoted": None, **({"preview": True} if fields["preview"] else {})}
+
+    async def _file(self, type_: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
+        caption = fields.get("caption")
+        if caption:
+            check_caption(caption, connection.connection_type, type_)
+        media = await self._media(type_, connection, fields)
+        filename = media.get("filename") or cleaned_filename(fields.get("filename") or "")
+        return {
+            "media": media,
+            **({"caption": caption} if caption else {}),
+            **({"voice": True} if fields.get("voice") else {}),
+            **({"filename": filename} if type_ == content.DOCUMENT and filename else {}),
+        }
+
+    async def _media(self, type_: str, connection: Connection, fields: Fields) -> Content:
+        given = [name for name in ("file", *FILE_SOURCES) if fields.get(name) is not None]
+        if len(given) != 1:
+            raise invalid([("", f"must name the file by exactly one of file (in a form), {', '.join(FILE_SOURCES)}")])
+        (source,) = given
+        if source == "mediaId":
+            if connection.connection_type in _BROWSER:
+                raise invalid([("/mediaId", f"is nothing that a connection of type {connection.connection_type} knows")])
+            return {"id": fields["mediaId"], **self._told(fields)}
+        if source == "url":
+            return {"link": self._checked_address(fields["url"]), **self._told(fields)}
+        kept = await self._kept(source, type_, connection, fields)
+        _check_file(kept, source, type_, connection.connection_type, voice=bool(fields.get("voice")))
+        filename = cleaned_filename(fields.get("filename") or "") or kept.filename
+        return {"sha256": kept.sha256, "mimetype": kept.mimetype, "size": kept.size, **({"filename": filename} if filename else {})}
+
+    @staticmethod
+    def _told(fields: Fields) -> Content:
+        """Return what the client says about a file that nobody has seen yet."""
+        mimetype, filename = plain(fields.get("mimetype") or ""), cleaned_filename(fields.get("filename") or "")
+        return {**({"mimetype": mimetype} if mimetype else {}), **({"filename": filename} if filename else {})}
+
+    def _checked_address(self, url: str) -> str:
+        try:
+            checked(url, self._reach)
+        except FetchFailed as error:
+            raise invalid([("/url", f"cannot be used: {error}")]) from error
+        return url
+
+    async def _kept(self, source: str, type_: str, connection: Connection, fields: Fields) -> StoredFile:
+        if source == "data":
+            most = limit_of(connection.connection_type, type_).bytes
+            declared, filename = fields.get("mimetype") or "", fields.get("filename") or ""
+            fields["data"] = await self._uploads.keep_base64(
+                connection.company_id, fields["data"], declared=declared, filename=filename, most=most, field="data"
+            )
+        elif source == "sha256":
+            found = await self._uploads.find(connection.company_id, fields["sha256"])
+            if found is None:
+                raise invalid([("/sha256", "is no file of this company")])
+            return found
+        kept: StoredFile = fields[source]
+        return kept
+
+    async def _location(self, _: str, _connection: Connection, _chat_id: str, fields: Fields) -> Content:
+        return {name: fields[name] for name in ("latitude", "longitude", "name", "address") if fields[name] is not None}
+
+    async def _contacts(self, _: str, _connection: Connection, _chat_id: str, fields: Fields) -> Content:
+        return {"contacts": spelled_contacts(fields["contacts"])}
+
+    async def _interactive(self, _: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
+        if wrong := list(wrong_interactive(fields["interactive"])):
+            raise invalid(wrong)
+        return await self._with_files(connection, dict(fields["interactive"]), "/interactive")
+
+    async def _template(self, _: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
+        return await self._with_files(connection, {name: fields[name] for name in ("name", "language", "components") if fields[name] is not None}, "")
+
+    async def _with_files(self, connection: Connection, made: Content, at: str) -> Content:
+        """Say of each file of ours within a provider's object what it is. Raises `Problem` for what is no file of the company."""
+        for place, node in own_files(made, at):
+            found = await self._uploads.find(connection.company_id, node["sha256"])
+            if found is None:
+                raise invalid([(f"{place}/sha256", "is no file of this company")])
+            node |= {"mimetype": found.mimetype, **({"filename": found.filename} if found.filename and "filename" not in node else {})}
+        return made
+
+    async def _reaction(self, _: str, connection: Connection, chat_id: str, fields: Fields) -> Content:
+        return reaction_content(await self._target(connection, fields["messageId"], chat_id), fields["emoji"])
+
+    async def _forward(self, _: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
+        target = await self._target(connection, fields["messageId"])
+        return {"target": target.provider_id, "target_id": target.id, "source_chat": target.chat_id}
+
+    async def _read(self, _: str, connection: Connection, chat_id: str, fields: Fields) -> Content:
+        if fields["messageId"] is None:
+            target_id, provider_id = await self._newest(connection, chat_id)
+            return {"target": provider_id, "target_id": target_id}
+        target = await self._target(connection, fields["messageId"], chat_id)
+        if target.direction != "in":
+            raise Problem("message_not_received", "The message did not come in: only what was received can be marked as read.", field="messageId")
+        return {"target": target.provider_id, "target_id": target.id}
+
+    async def _typing(self, _: str, connection: Connection, chat_id: str, fields: Fields) -> Content:
+        if fields["state"] == "off":
+            capabilities.require(connection.connection_type, capabilities.TYPING_OFF)
+            return {"lasts_s": 0}
+        # the Cloud API shows it as an answer to something
+        newest = await self._newest(connection, chat_id) if connection.connection_type in _CLOUD else None
+        return {"lasts_s": fields["lastsSeconds"], **({"target": newest[1], "target_id": newest[0]} if newest else {})}
+
+    async def _newest(self, connection: Connection, chat_id: str) -> tuple[int, str]:
+        newest = await self._store.call(targets.newest_received, company_id=connection.company_id, connection_id=connection.id, chat_id=chat_id)
+        if newest is None:
+            raise Problem("message_not_received", "Nothing was received in this chat on this connection.", field="chatId")
+        return newest
+
+    async def _target(self, connection: Connection, given: str, chat_id: str | None = None) -> Target:
+        """Return the message that is meant, in this chat or (None) in any of the connection. Raises `Problem` when there is none, or not yet."""
+        found = await self._store.call(targets.find, connection.company_id, given)
+        for target in found:
+            if target.connection_id == connection.id and chat_id in (None, target.chat_id):
+                require_there(target)
+                return target
+        raise Problem("message_unknown", "The connection has no such message here.", field="messageId")
+
+    async def _quoted(self, connection: Connection, chat_id: str, quoted: str) -> str:
+        provider_id = await self._store.call(messages.quotable, company_id=connection.company_id, connection_id=connection.id, chat_id=chat_id, quoted=quoted)
+        if provider_id is None:
+            raise Problem("quoted_message_unknown", "The chat has no sent or received message with this id on this connection.", field="quotedMessageId")
+        return provider_id
+
+
+def check_text(text: str, connection_type: str, operation: str, field: str = "message") -> None:
+    """Raise `Problem` unless a channel takes the text for an operation."""
+    if not text.strip():
+        raise Problem("text_empty", f"The field {field} holds nothing but blanks." if text else f"The field {field} is empty.", field=field)
+    _check_length(text, capabilities.of(connection_type)[operation], "characters", connection_type, field)
+
+
+def check_caption(text: str, connection_type: str, type_: str) -> None:
+    """Raise `Problem` unless a channel takes the text under a file."""
+    capability = capabilities.of(connection_type)[type_]
+    if not capability.limit("captionCharacters"):
+        raise invalid([("/caption", f"is nothing that a connection of type {connection_type} can send with {type_}")])
+    _check_length(text, capability, "captionCharacters", connection_type, "caption")
+
+
+def _check_length(text: str, limits: Capability, name: str, connection_type: str, field: str) -> None:
+    limit, length, unit = limits.limit(name), len(text), "characters"
+    if name == "characters" and (most := limits.limit("bytes")):
+        # a channel that counts so; of a type with a file the bytes are the file's
+        limit, length, unit = most, len(text.encode()), "bytes"
+    if length > limit:
+        raise Problem(
+            "text_too_long",
+            f"The field {field} has {length} {unit}; a connection of type {connection_type} takes {limit}.",
+            field=field,
+            limit=limit,
+            length=length,
+        )
+
+
+def _check_file(kept: StoredFile, source: str, type_: str, connection_type: str, *, voice: bool) -> None:
+    limit = limit_of(connection_type, type_)
+    if kept.size > limit.bytes:
+        raise file_too_large(source, limit.bytes, kept.size)
+    voice = voice and connection_type in _CLOUD
+    if limit.takes(kept.mimetype) and not (voice and kept.mimetype != _VOICE):
+        return
+    allowed = (_VOICE,) if voice else limit.mimetypes
+    raise Problem(
+        "media_type_refused",
+        f"The file in {source} is {kept.mimetype}; a connection of type {connection_type} takes {', '.join(allowed)} as {'a voice note' if voice else type_}.",
+        field=source,
+        mimetype=kept.mimetype,
+        allowed=list(allowed),
+    )
+
+
+def require_there(target: Target) -> None:
+    """Raise `Problem` unless the provider knows the message."""
+    if not target.is_there:
+        raise Problem("message_not_sent", f"The message is {target.state}.", state=target.state)
+
+
+def reaction_content(target: Target, emoji: str) -> Content:
+    """Return the content of a reaction. Raises `Problem` for what is no emoji."""
+    if emoji and not _is_emoji(emoji):
+        raise invalid([("/emoji", "must be one emoji, or empty to take the reaction back")])
+    return {"emoji": emoji, "target": target.provider_id, "target_id": target.id}
+
+
+def _is_emoji(text: str) -> bool:
+    """Return whether a text may be an emoji: of signs alone, or a digit made into a key."""
+    categories = {unicodedata.category(character) for character in text}
+    if text[0] in "0123456789#*":
+        return text.endswith("\u20e3") and len(text) <= 3
+    return categories <= {"So", "Sk", "Sm", "Mn", "Me", "Cf", "Po", "Pd"} and bool(categories & {"So", "Sm", "Po", "Pd"}) and not text.isascii()

@@ -1,0 +1,55 @@
+"""Messages that other messages are about: found by our id or the provider's, in both directions; typed functions for `queries/targets.sql`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from shared.content import DELETE, EDIT, OPERATIONS, TYPING
+from shared.states import MessageState
+from shared.store.pool import Transaction
+
+ACTING: Final = sorted(OPERATIONS | {TYPING, EDIT, DELETE, "revoke"})
+"""Types that are about another message or none: nobody replies to them, reacts to them, or takes them back."""
+_GONE_OUT: Final = frozenset({MessageState.SENT, MessageState.DELIVERED, MessageState.READ})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """A message that an id names.
+
+    Attributes:
+        id: our own. direction: `in`, or `out` for what we or the company's own phone sent. state: of a message of ours, else `received`.
+        provider_id: empty until it was sent.
+    """
+
+    id: int
+    direction: str
+    connection_id: int
+    phone_index: int
+    connection_type: str
+    process_name: str
+    connection_status: str
+    chat_id: str
+    type: str
+    state: str
+    provider_id: str
+    was_sent: bool
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the provider knows the message, so that something can be done about it."""
+        return bool(self.provider_id) and (self.state == "received" or self.state in _GONE_OUT)
+
+
+def find(transaction: Transaction, company_id: str, given: str) -> list[Target]:
+    """Return the messages of a company that `given` names: our id, or the provider's, which may be known on several connections."""
+    own_id = int(given) if given.isdecimal() and given.isascii() and len(given) <= 18 else -1
+    rows = transaction.rows("find_targets", company_id=company_id, id=own_id, provider_id=given, acting=ACTING)
+    return [Target(**row) for row in rows]
+
+
+def newest_received(transaction: Transaction, *, company_id: str, connection_id: int, chat_id: str) -> tuple[int, str] | None:
+    """Return (our id, the provider's id) of the newest message that came into a chat, None when none did."""
+    row = transaction.row("newest_received", company_id=company_id, connection_id=connection_id, chat_id=chat_id, acting=ACTING)
+    return (row["id"], row["provider_id"]) if row else None
