@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from shared.settings import Settings
+from tests.webdriver.desk import Desk
 from tests.webdriver.rig import Web
 
 
@@ -16,3 +18,11 @@ def web(tmp_path: Path) -> Iterator[Web]:
     started = Web(tmp_path / "sandbox")
     yield started
     started.stop()
+
+
+@pytest.fixture
+def desk(settings: Callable[..., Settings], database_url: str) -> Iterator[Desk]:
+    """The API's side of one company with one browser session."""
+    made = Desk(settings(database_url=database_url))
+    yield made
+    made.store.close()

@@ -293,7 +293,7 @@ async def successor(home: Path, web: Web, before: Town, store: MemoryStore, how:
         yield before
         return
     async with town(home, web) as made:
-        made.store = made.sessions._store = store  # type: ignore[assignment]  # the same database
+        made.store = made.sessions._store = store
         made.sessions.poke()
         yield made
 

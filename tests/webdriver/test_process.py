@@ -5,74 +5,24 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import psycopg2
-import pytest
 
 from shared.process.exit_codes import ExitCode
 from shared.process.runtime import slot_lock_file
 from shared.process.slot_lock import read_holder
-from shared.settings import ChildEnvironment, Settings
-from shared.store import connections, messages
-from shared.store.messages import NewMessage
-from shared.store.pool import Row, Transaction
-from shared.store.store import Store
+from shared.store import messages
 from tests.support.entry import Entry
 from tests.support.waiting import eventually
+from tests.webdriver.desk import Desk
 from tests.webdriver.rig import Web, chromiums
 
 PHONE = "60111222333"
-
-
-class Desk:
-    """What the API and the recorder would do: make a connection, accept messages, look at rows, give a dead one's rows back."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.database_url = settings.database_url
-        self.store = Store.open(settings, ChildEnvironment(process_name="test"), limit=2)
-        self.connection_id = self.store.run(self._connect)
-
-    @staticmethod
-    def _connect(transaction: Transaction) -> int:
-        connections.ensure_company(transaction, "demo")
-        return connections.ensure(transaction, company_id="demo", phone_index=1, connection_type="wwebjs")
-
-    def accept(self, chats: list[str], body: str) -> list[int]:
-        """Accept one text for each chat."""
-        rows = [
-            NewMessage(
-                company_id="demo",
-                connection_id=self.connection_id,
-                process_name="webdriver",
-                chat_id=chat,
-                type="text",
-                content={"body": f"{body} {number}", "quoted": None},
-            )
-            for number, chat in enumerate(chats)
-        ]
-        return [accepted.id for accepted in self.store.run(messages.accept, rows)]
-
-    def row(self, message_id: int) -> Row:
-        """Return a message's row."""
-        found = self.store.run(messages.by_id, "demo", message_id)
-        assert found is not None
-        return found
-
-    def observed(self) -> Row:
-        """Return what is seen of the connection."""
-        return self.store.run(connections.of_company, "demo")[0]
-
-
-@pytest.fixture
-def desk(settings: Callable[..., Settings], database_url: str) -> Iterator[Desk]:
-    made = Desk(settings(database_url=database_url))
-    yield made
-    made.store.close()
 
 
 def health(port: int) -> dict[str, Any]:

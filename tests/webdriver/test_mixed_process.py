@@ -1,0 +1,159 @@
+"""The whole process under mixed work: killed with -9 in the middle of 200 sends of every kind; each arrives once, and the session needs no new code.
+
+A longer run: `BULKHEAD_MIXED_SENDS=2000 BULKHEAD_MIXED_KILLS=10 .venv/bin/python -m pytest -q tests/webdriver/test_mixed_process.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from shared.media.local import LocalStorage
+from shared.process.exit_codes import ExitCode
+from shared.process.runtime import slot_lock_file
+from shared.process.slot_lock import read_holder
+from shared.store import messages
+from tests.support.entry import Entry
+from tests.support.waiting import eventually
+from tests.webdriver.desk import Desk
+from tests.webdriver.rig import Web, chromiums, run
+
+PHONE = "60111222333"
+SENDS: Final = int(os.environ.get("BULKHEAD_MIXED_SENDS", "200"))
+KILLS: Final = int(os.environ.get("BULKHEAD_MIXED_KILLS", "1"))
+PNG = b"\x89PNG\r\n\x1a\n"
+ROUND: Final = ("text", "image", "reaction", "edit", "text", "document", "location", "reaction", "edit", "audio")
+GONE_OUT = ("sent", "delivered", "read")
+
+
+def test_mixed_sends_survive_kill_9_each_once(home: Path, web: Web, desk: Desk, redis_url: str, free_ports: Callable[[int], list[int]]) -> None:
+    port, admin = free_ports(2)
+    addresses: dict[str, Any] = {"database_url": desk.database_url, "redis_url": redis_url, "whatsapp_web_url": web.url}
+    with Entry("webdriver", home, webdriver_port=port, process_admin_port=admin, **addresses) as webdriver:
+        webdriver.start().wait_ready()
+        eventually(lambda: desk.observed()["observed"] == "needs_link" and desk.observed()["qr"], 30, webdriver.log.read_text)
+        web.ask("/control/web/scan", {"code": desk.observed()["qr"], "phone": PHONE})
+        eventually(lambda: desk.observed()["observed"] == "ready", 20, lambda: str(desk.observed()))
+
+        chats = [f"60120000{number:03d}" for number in range(SENDS // len(ROUND))]
+        theirs = {chat: web.order(PHONE, "messages", {"from": chat, "body": f"question of {chat}"})["id"] for chat in chats}
+        firsts = dict(zip(chats, desk.accept(chats, "first"), strict=True))
+        eventually(lambda: all(desk.row(one)["state"] in GONE_OUT for one in firsts.values()), 30, lambda: states(desk, list(firsts.values())))
+        rows = [row for chat in chats for row in a_round(desk, home, chat, theirs[chat], desk.row(firsts[chat])["provider_id"])]
+        web.order(PHONE, "faults", {"hold_after_s": 0.02})
+        before = done(web)
+        many = desk.accept_rows(rows)
+        for kill in range(1, KILLS + 1):
+            reached = before + kill * len(many) // (KILLS + 1)
+            eventually(partial(has_done, web, reached), 60, lambda: states(desk, many))
+            dead = read_holder(slot_lock_file(home, "webdriver-0"))
+            assert dead is not None
+            webdriver.process.kill()
+            webdriver.wait_exit(5)
+            eventually(lambda: not chromiums(home), 5, "no browser outlives its owner")
+            desk.store.run(messages.reclaim, incarnation=dead.incarnation)
+            assert any(desk.row(one)["state"] == "in_doubt" for one in many), states(desk, many)
+            picture = web.order(PHONE, "messages", picture_of(f"while it was dead {kill}"))["id"]
+            webdriver.start().wait_ready()
+            eventually(lambda: desk.observed()["observed"] == "ready", 30, lambda: str(desk.observed()))
+        eventually(lambda: all(desk.row(one)["state"] in GONE_OUT for one in many), 60, lambda: states(desk, many))
+        judge(web, rows)
+        files_of_customers_are_stored(desk, home, picture)
+        ours = desk.query("SELECT provider_id, type FROM inbound_messages WHERE from_me")
+        assert ours == [], "something that we did came in as if the owner had done it"
+        assert len(web.told("device_linked")) == 1, "the session was linked anew"
+        assert webdriver.stop() == ExitCode.OK
+        assert chromiums(home) == []
+
+
+def a_round(desk: Desk, home: Path, chat: str, theirs: str, ours: str) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """Return ten rows for one chat, each of which can be told from every other by what arrives."""
+    made: list[tuple[str, str, Mapping[str, Any]]] = []
+    for number, kind in enumerate(ROUND):
+        name = f"{chat}-{number}"
+        contents: Mapping[str, dict[str, Any]] = {
+            "text": {"body": name, "quoted": theirs if number else None},
+            "reaction": {"target": theirs, "emoji": "👍" if number < 5 else "❤️"},
+            "edit": {"target": ours, "body": name},
+            "location": {"latitude": number, "longitude": int(chat[-3:]), "name": name},
+        }
+        if kind in MIMETYPES:
+            content: dict[str, Any] = {"media": {"sha256": desk.keep(home, PNG + name.encode()), "mimetype": MIMETYPES[kind], "filename": name}}
+        else:
+            content = contents[kind]
+        made.append((chat, kind, content))
+    return made
+
+
+MIMETYPES: Final = {"image": "image/png", "document": "application/pdf", "audio": "audio/mpeg"}
+
+
+def done(web: Web) -> int:
+    """Return how much has arrived at the phone."""
+    return sum(entry.event in ("message_arrived", "edit_arrived", "reaction_arrived") for entry in web.ledger.scan())
+
+
+def has_done(web: Web, number: int) -> bool:
+    """Whether so much has arrived at the phone."""
+    return done(web) >= number
+
+
+def judge(web: Web, rows: list[tuple[str, str, Mapping[str, Any]]]) -> None:
+    """Compare what was wanted with what the phone got."""
+    wanted: Counter[tuple[str, ...]] = Counter()
+    for chat, kind, content in rows:
+        if kind == "reaction":
+            wanted["reaction", chat, content["emoji"]] += 1
+        elif kind == "edit":
+            wanted["edit", content["body"]] += 1
+        else:
+            wanted["message", content["body"] if kind == "text" else content["media"]["sha256"] if "media" in content else content["name"]] += 1
+    got: Counter[tuple[str, ...]] = Counter()
+    for row in web.told("message_arrived"):
+        if not row["body"].startswith("first "):
+            got["message", row.get("sha256") or row.get("loc") or row["body"]] += 1
+    for row in web.told("reaction_arrived"):
+        got["reaction", row["chat"].partition("@")[0] if row["chat"].endswith("@c.us") else chat_of_lid(rows, row["chat"]), row["body"]] += 1
+    for row in web.told("edit_arrived"):
+        got["edit", row["body"]] += 1
+    assert got - wanted == Counter(), "twice, or never asked for"
+    assert wanted - got == Counter(), "lost"
+
+
+def chat_of_lid(rows: list[tuple[str, str, Mapping[str, Any]]], lid: str) -> str:
+    """Return the number behind a chat that is known by another id."""
+    return next(chat for chat, kind, content in rows if kind == "reaction" and content["target"].split("_")[1] == lid)
+
+
+def picture_of(caption: str) -> dict[str, Any]:
+    return {"from": "60129999999", "type": "image", "data": base64.b64encode(PNG + caption.encode()).decode(), "mimetype": "image/png", "caption": caption}
+
+
+def files_of_customers_are_stored(desk: Desk, home: Path, picture: str) -> None:
+    """What a customer sent while nobody ran came in, and its file lies in our storage as it was sent."""
+    sql = (
+        "SELECT m.state, m.sha256, i.content ->> 'caption', m.reason FROM inbound_media m JOIN inbound_messages i ON i.id = m.message_id"
+        " WHERE i.provider_id = %s"
+    )
+    eventually(lambda: [row[0] for row in desk.query(sql, picture)] == ["stored"], 20, lambda: desk.query(sql, picture))
+    ((_, sha256, caption, _),) = desk.query(sql, picture)
+    content = PNG + caption.encode()
+    assert sha256 == hashlib.sha256(content).hexdigest()
+
+    async def read() -> bytes:
+        return await LocalStorage(home / "media").read("demo", sha256)
+
+    assert run(read()) == content
+
+
+def states(desk: Desk, ids: list[int]) -> str:
+    """Return how far rows are, for a failure's text."""
+    rows = [desk.row(one) for one in ids]
+    late = [(row["id"], row["type"], row["state"], row["error_code"]) for row in rows if row["state"] not in GONE_OUT]
+    return f"{Counter(row['state'] for row in rows)} {late[:20]}"
