@@ -22,36 +22,62 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.supervision_rig import Copy, instant, report, spread
-from shared.kinds import kind_named
+from shared.kinds import admin_port, kind_named
 from shared.process.journal import SupervisionEvent as Happened
 from supervision.processes import descendants, scan
 
 
+@dataclass(frozen=True)
+class Failure:
+    """One question that was not answered: who was asked, when the asking began and ended (monotonic), and how it failed."""
+
+    name: str
+    began_at: float
+    ended_at: float
+    how: str
+
+
 class Clients:
-    """Ask the public ports without pause, and count answers, refusals and broken requests."""
+    """Ask ports without pause, each from a thread of its own, and count answers, refusals and broken requests.
+
+    Args:
+        ports: what to ask, by name. pause_s: between two questions.
+    """
 
     def __init__(self, ports: dict[str, int], pause_s: float = 0.01) -> None:
         self.counts: Counter[str] = Counter()
+        self.failures: list[Failure] = []
         self._pause_s = pause_s
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(name, port), daemon=True) for name, port in ports.items()]
 
     def _ask(self, name: str, port: int) -> None:
         while not self._stop.wait(self._pause_s):
-            try:
-                with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
-                    line.sendall(b"GET /livez HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
-                    self.counts[f"{name} {'answered' if line.recv(12).startswith(b'HTTP/1.1 200') else 'broken'}"] += 1
-            except ConnectionRefusedError:
-                self.counts[f"{name} refused"] += 1
-            except OSError:
-                self.counts[f"{name} broken"] += 1
+            began_at = time.monotonic()
+            how = self._once(port)
+            self.counts[f"{name} {how}"] += 1
+            if how != "answered":
+                self.failures.append(Failure(name, began_at, time.monotonic(), how))
+
+    @staticmethod
+    def _once(port: int) -> str:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
+                line.sendall(b"GET /livez HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+                return "answered" if line.recv(12).startswith(b"HTTP/1.1 200") else "broken"
+        except ConnectionRefusedError:
+            return "refused"
+        except TimeoutError:
+            return "late"
+        except OSError:
+            return "broken"
 
     def __enter__(self) -> Clients:
         for thread in self._threads:
@@ -92,34 +118,95 @@ def detection(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+PUBLIC = {"API_PORT": "api", "META_PORT": "meta", "WEBDRIVER_PORT": "webdriver", "SANDBOX_PORT": "sandbox"}
+
+
 def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
-    """Kill random slots, and look at all others after each."""
+    """Kill one slot after the other, in rounds of random order, and look at all others after each."""
     kinds = given.kinds.split(",")
     slots = copy.all_ready()
+    victims = [slot for slot in slots if kind_of(slot) in kinds]
+    ports = {name: copy.ports[name] for name, kind in PUBLIC.items() if f"{kind}-0" in slots}
+    own = {slot: admin_port(copy.admin, kind_of(slot), int(slot.rsplit("-", 1)[1])) for slot in slots if kind_of(slot) not in ("postgres", "redis")}
     per_kind: Counter[str] = Counter()
     expected: set[tuple[str, str]] = set()
-    first = copy.last()
-    begun = time.monotonic()
-    with Clients({name: copy.ports[name] for name in ("API_PORT", "META_PORT")}) as clients:
-        for _ in range(given.n):
-            victim = random.choice([slot for slot in slots if slot.rsplit("-", 1)[0] in kinds])
-            before = copy.last()
-            os.kill(copy.pid(victim), signal.SIGKILL)
-            per_kind[victim.rsplit("-", 1)[0]] += 1
-            exited = copy.wait(Happened.EXITED, victim, after=before)
-            expected.add((victim, exited.incarnation))
-            copy.wait(Happened.READY, victim, after=exited.seq, within_s=120)
+    away: list[tuple[str, float, float]] = []
+    pids_changed: list[str] = []
+    connections_lost: list[str] = []
+    connections_seen = 0
+    first, begun = copy.last(), time.monotonic()
+    stopped_by = ""
+    with Clients(ports, pause_s=0.02) as clients, Clients(own, pause_s=0.2) as neighbours:
+        try:
+            for number in range(given.n):
+                if number % len(victims) == 0:
+                    order = random.sample(victims, len(victims))
+                victim = order[number % len(victims)]
+                others = [slot for slot in slots if slot != victim]
+                pids, backends = {slot: copy.pid(slot) for slot in others}, copy.backends(others)
+                before, killed_at = copy.last(), time.monotonic()
+                os.kill(copy.pid(victim), signal.SIGKILL)
+                exited = copy.wait(Happened.EXITED, victim, after=before)
+                expected.add((victim, exited.incarnation))
+                copy.wait(Happened.READY, victim, after=exited.seq, within_s=120)
+                if kind_of(victim) == "postgres":
+                    # without it nobody is ready; they must be again, by themselves, before the next one is killed
+                    copy.until(lambda: all(slot["state"] == "ready" for slot in copy.slots().values()), "all ready again", 120)
+                else:
+                    connections_seen += len(backends)
+                    connections_lost += [f"{backends[pid]} when {victim} was killed" for pid in backends.keys() - copy.backends(others).keys()]
+                away.append((victim, killed_at, time.monotonic()))
+                pids_changed += [f"{slot} when {victim} was killed" for slot, pid in pids.items() if copy.pid(slot) != pid]
+                per_kind[kind_of(victim)] += 1
+                progress(number + 1, given.n, begun)
+        except (TimeoutError, LookupError, OSError) as reason:
+            stopped_by = f"{type(reason).__name__}: {reason}"
     exits = [entry for entry in copy.events() if entry.seq > first and entry.event is Happened.EXITED]
-    others = [
+    unasked = [
         f"{e.slot}: {e.details['reason']}, {e.details['last_words'] or e.details['log_tail'][-300:]}" for e in exits if (e.slot, e.incarnation) not in expected
     ]
+
+    def foreign(failure: Failure, name: str) -> bool:
+        return not any(fits(victim, name) and failure.ended_at >= since and failure.began_at <= until + 1.0 for victim, since, until in away)
+
+    public = [failure for failure in clients.failures if foreign(failure, PUBLIC[failure.name])]
+    neighbour = [failure for failure in neighbours.failures if foreign(failure, failure.name)]
     return {
         "kills": dict(per_kind),
+        "all": sum(per_kind.values()),
+        **({"STOPPED EARLY": stopped_by} if stopped_by else {}),
         "seconds": round(time.monotonic() - begun, 1),
-        "processes that left without having been killed": others or 0,
-        "requests": dict(sorted(clients.counts.items())),
-        "connections refused": sum(count for name, count in clients.counts.items() if name.endswith("refused")),
+        "processes that left without having been killed": unasked or 0,
+        "other slots whose process changed": pids_changed or 0,
+        "database connections of other slots looked at": connections_seen,
+        "of which ended": connections_lost or 0,
+        "requests at public ports": dict(sorted(clients.counts.items())),
+        "connections refused at public ports": sum(count for name, count in clients.counts.items() if name.endswith("refused")),
+        "requests at public ports that failed while no process of that kind was killed": [f"{one.name} {one.how}" for one in public] or 0,
+        "requests to other slots' own ports": sum(neighbours.counts.values()),
+        "of which failed while that slot was not killed": [f"{one.name} {one.how}" for one in neighbour] or 0,
     }
+
+
+def kind_of(slot: str) -> str:
+    """Return the kind of a slot."""
+    return slot.rsplit("-", 1)[0]
+
+
+def fits(victim: str, name: str) -> bool:
+    """Whether `name`, a slot or a kind, is the victim or its kind."""
+    return name in (victim, kind_of(victim))
+
+
+def progress(done: int, of: int, begun: float) -> None:
+    """Show how far it is: a bar that is drawn anew at a terminal, a line now and then elsewhere."""
+    at_terminal = sys.stderr.isatty()
+    if not at_terminal and done % 50 and done != of:
+        return
+    left_s = (time.monotonic() - begun) / done * (of - done)
+    bar = "#" * (40 * done // of)
+    sys.stderr.write(f"{chr(13) if at_terminal else ''}[{bar:<40}] {done}/{of}, {left_s / 60:.0f} min left{'' if at_terminal and done < of else chr(10)}")
+    sys.stderr.flush()
 
 
 def orchestrator(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
@@ -225,7 +312,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=[*COMMANDS, "all"])
     parser.add_argument("-n", type=int, default=0, help="how often (default: small; issue B asks for 1000 kills and 200 orchestrators)")
-    parser.add_argument("--kinds", default="api,meta,webdriver,recorder,sandbox,redis", help="whose processes are killed")
+    parser.add_argument("--kinds", default="api,meta,webdriver,recorder,sandbox,postgres,redis", help="whose processes are killed")
     parser.add_argument("--only", default="", help="kinds that run; empty: all")
     parser.add_argument("--ports", type=int, default=21000, help="first of 110 free ports")
     parser.add_argument("--loops", type=int, default=4, help="calm: busy loops")

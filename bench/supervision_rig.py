@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -24,10 +24,14 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+import psycopg2  # noqa: E402 - as below
+
+from embedded import addresses  # noqa: E402 - the repository is made importable above
 from shared.kinds import KINDS  # noqa: E402 - the repository is made importable above
 from shared.process import runtime  # noqa: E402
 from shared.process.journal import JournalEntry, JournalReader, SupervisionEvent  # noqa: E402
 from shared.process.slot_lock import read_holder  # noqa: E402
+from shared.settings import load  # noqa: E402
 from supervision import control  # noqa: E402
 
 
@@ -44,7 +48,9 @@ class Copy:
         self.home = Path(tempfile.mkdtemp(prefix="bench-supervision-"))
         names = ("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT")
         self.ports = {name: ports + 100 + offset for offset, name in enumerate(names)}
-        self.variables = {"BULKHEAD_HOME": str(self.home), "ADMIN_PORT": str(ports), "ONLY": only}
+        self.admin = ports
+        # connections stay open when nobody needs them: one that ends was ended by something
+        self.variables = {"BULKHEAD_HOME": str(self.home), "ADMIN_PORT": str(ports), "ONLY": only, "DATABASE_IDLE_S": "86400"}
         self.variables |= {name: str(port) for name, port in self.ports.items()} | variables
         self._journal = JournalReader(self.home, "bench")
         self.entries: list[JournalEntry] = []
@@ -54,7 +60,9 @@ class Copy:
         """Start an orchestrator."""
         with (self.home / "output").open("ab") as output:
             command = [sys.executable, str(Path(__file__).resolve())]
-            self.process = subprocess.Popen(command, env=os.environ | self.variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            # as an installation is: compiled once, not at each start
+            inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+            self.process = subprocess.Popen(command, env=inherited | self.variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         return self
 
     def events(self) -> list[JournalEntry]:
@@ -90,6 +98,16 @@ class Copy:
         """Wait until the slots that should run are ready, and return their names."""
         self.until(lambda: "Everything is up" in (self.home / "output").read_text(), "everything is up", 180.0)
         return [name for name, slot in self.slots().items() if slot["state"] == "ready"]
+
+    def backends(self, slots: Sequence[str]) -> dict[int, str]:
+        """Return which slot each of PostgreSQL's processes works for, of those that work for one of `slots`."""
+        connection = psycopg2.connect(addresses.database_url(load(self.variables)), application_name="bench")
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SELECT pid, split_part(application_name, '/', 2) FROM pg_stat_activity WHERE application_name LIKE 'bulkhead/%/%'")
+                return {pid: slot for pid, slot in cursor.fetchall() if slot in slots}
+        finally:
+            connection.close()
 
     def pid(self, slot: str) -> int:
         """The main process in a slot."""
@@ -144,10 +162,9 @@ def report(name: str, figures: Mapping[str, Any], as_json: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    from embedded import addresses
     from supervision.commands.context import Context
     from supervision.commands.entry import main
     from supervision.law import Policy
 
     tender = tuple(replace(row, intensity=1_000_000, restart_base_s=0.01, first_restart_s=0.0, min_uptime_s=0.0) for row in KINDS)
-    sys.exit(main(sys.argv[1:], Context(environ=os.environ, rows=tender, entries=REPOSITORY, embedded=addresses, policy=Policy())))
+    sys.exit(main(sys.argv[1:], Context(environ=os.environ, rows=tender, entries=REPOSITORY, embedded=addresses, policy=Policy(cap_s=0.25))))
