@@ -11,7 +11,8 @@ from api.snapshot import Snapshot
 from shared.clock import utc_now
 from shared.kinds import KINDS
 from shared.settings import Settings
-from shared.states import SlotState
+from shared.states import DesiredSession, SlotState
+from shared.states import SessionState as S
 from shared.store.pool import Row
 
 _BY_STATE: Final[Mapping[str, str]] = {
@@ -22,6 +23,8 @@ _BY_STATE: Final[Mapping[str, str]] = {
     SlotState.STOPPED: "stopped",
 }
 """Status of a slot by its state; every other state is `down`."""
+_SICK: Final = frozenset({S.DEGRADED, S.OFFLINE, S.CONFLICT, S.BACKING_OFF, S.QUARANTINED})
+"""States of a session that should be linked in which it reaches nobody, and no human is asked for anything."""
 _NOT_WHOLE: Final = frozenset({"starting", "unready", "draining", "stopping"})
 """Words of a heartbeat that mean: alive, but takes no work."""
 _FACTS: Final = (
@@ -65,12 +68,25 @@ def merge(
     return sorted(entries.values(), key=lambda entry: (_ORDER.get(entry["process"], len(_ORDER)), entry["process"], entry["instance"]))
 
 
-def overall(processes: Sequence[Mapping[str, Any]], *, database: bool, redis: bool, orchestrator: bool) -> str:
+def overall(processes: Sequence[Mapping[str, Any]], *, database: bool, redis: bool, orchestrator: bool, sessions: bool) -> str:
     """Return one word: `down` when nothing can be accepted, `degraded` when anything is not whole, else `healthy`."""
     if not database:
         return "down"
-    whole = redis and orchestrator and all(entry["status"] in ("healthy", "stopped") for entry in processes)
+    whole = redis and orchestrator and sessions and all(entry["status"] in ("healthy", "stopped") for entry in processes)
     return "healthy" if whole else "degraded"
+
+
+def sessions(rows: Sequence[Row]) -> dict[str, int]:
+    """Return how many browser sessions are in each state, by what is proved lately."""
+    found: dict[str, int] = {}
+    for row in rows:
+        found[row["observed"]] = found.get(row["observed"], 0) + row["sessions"]
+    return found
+
+
+def are_whole(rows: Sequence[Row]) -> bool:
+    """Return whether every session that should be linked either is, or is on its way there, or waits for a human's phone."""
+    return all(row["observed"] not in _SICK for row in rows if row["desired_state"] == DesiredSession.LINKED)
 
 
 def _entry(process: str, instance: int, status: str, **facts: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from shared.errors import StoreUnavailable
 from shared.kinds import KINDS
 from shared.process import runtime
 from shared.process.room import Child
-from shared.store import connections, processes
+from shared.store import connections, processes, sessions
 from shared.store.pool import Row, Transaction
 
 
@@ -72,19 +72,21 @@ class Health:
         account, database, redis, known = await asyncio.gather(
             asyncio.to_thread(snapshot.read, self._status_file), self._neighbours.ask_database(), self._neighbours.ask_redis(), self._known()
         )
-        heartbeats, wanted = known or (None, ())
+        heartbeats, wanted, of_sessions = known or (None, (), None)
         listed = fleet.merge(account, heartbeats, wanted=wanted, settings=self._child.settings, host=self._host, answering=self._child.identity.slot)
+        whole = of_sessions is None or fleet.are_whole(of_sessions)
         return {
-            "status": fleet.overall(listed, database=database.reachable, redis=redis.reachable, orchestrator=account.fresh),
+            "status": fleet.overall(listed, database=database.reachable, redis=redis.reachable, orchestrator=account.fresh, sessions=whole),
             "at": iso(utc_now()),
             "answeredBy": self._child.identity.slot,
             "database": database.as_json(),
             "redis": redis.as_json(),
             "orchestrator": account.as_json(),
             "processes": listed,
+            "sessions": None if of_sessions is None else fleet.sessions(of_sessions),
         }
 
-    async def _known(self) -> tuple[list[Row], list[str]] | None:
+    async def _known(self) -> tuple[list[Row], list[str], list[Row]] | None:
         try:
             async with asyncio.timeout(ANSWER_S + 0.2):
                 return await self._child.store.call_by(monotonic() + ANSWER_S, _processes)
@@ -102,5 +104,5 @@ class Health:
         return JSONResponse({"process": name, "instances": instances})
 
 
-def _processes(transaction: Transaction) -> tuple[list[Row], list[str]]:
-    return processes.statuses(transaction), connections.wanted_kinds(transaction)
+def _processes(transaction: Transaction) -> tuple[list[Row], list[str], list[Row]]:
+    return processes.statuses(transaction), connections.wanted_kinds(transaction), sessions.states(transaction)

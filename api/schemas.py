@@ -310,6 +310,11 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                     }
                 )
             ),
+            "sessions": {
+                "type": ["object", "null"],
+                "description": "Browser sessions by state, as proved lately; null while the database is away.",
+                "additionalProperties": _COUNT,
+            },
         }
     ),
     "ProcessMetrics": _object(

@@ -3,7 +3,7 @@
 -- What a session's browser uses and how its life went, as last measured (memory in megabytes, CPU in cores); empty while there is none.
 ALTER TABLE phone_status ADD COLUMN figures jsonb NOT NULL DEFAULT '{}';
 
--- Every change of a browser session, oldest first; never changed, forgotten after a month.
+-- Every change of a browser session, oldest first; never changed, kept for RETENTION_DAYS.
 CREATE TABLE session_events (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     connection_id bigint NOT NULL REFERENCES phone_configs ON DELETE CASCADE,
@@ -15,7 +15,6 @@ CREATE TABLE session_events (
     incarnation   text NOT NULL DEFAULT ''
 );
 CREATE INDEX session_events_by_connection ON session_events (connection_id, id DESC);
-CREATE INDEX session_events_at ON session_events (at);
 
 -- Who watches a session writes what it sees every few seconds; when that stops, nobody knows whether the session lives. `ready` says that the
 -- page itself proved it, so its proof must be young. What is over (absent, logged out) stays true when nobody looks.

@@ -275,13 +275,13 @@ class Browser:
         Args:
             document: a stored build of the page: its HTML. by: monotonic deadline.
         """
-        line, page_url = self._page._client, url.split("?")[0]
+        line, page_url = self._page._client, url.partition("?")[0]
         body = base64.b64encode(document).decode()
         headers = [{"name": "Content-Type", "value": "text/html; charset=utf-8"}]
 
         def answer(event: dict[str, Any]) -> None:
             wanted, request = event["request"]["url"], {"requestId": event["requestId"]}
-            if wanted.split("?")[0] == page_url:
+            if wanted.partition("?")[0] == page_url:
                 line.send("Fetch.fulfillRequest", request | {"responseCode": 200, "responseHeaders": headers, "body": body})
             elif _UPDATE_CHECK in wanted:
                 line.send("Fetch.failRequest", request | {"errorReason": "BlockedByClient"})

@@ -37,9 +37,6 @@ class SessionStore(Protocol):
     async def note(self, connection_id: int, event: str, at: datetime, state: SessionState, detail: str) -> None:
         """Write what happened to a session."""
 
-    async def forget_old_events(self) -> None:
-        """Remove what happened too long ago to matter."""
-
     async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
         """Keep one event of the page as it came and, in the same transaction, the message in it; a second arrival changes nothing.
 

@@ -58,10 +58,6 @@ class Records:
         """See `SessionStore`."""
         await self._store.call(sessions.note, connection_id=connection_id, event=event, at=at, state=state, detail=detail, incarnation=self._incarnation)
 
-    async def forget_old_events(self) -> None:
-        """See `SessionStore`."""
-        await self._store.call(sessions.forget_old_events)
-
     async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
         """See `SessionStore`."""
         event = inbound.RawEvent(source="webdriver", body=json.dumps(raw).encode(), connection_id=connection_id)

@@ -27,7 +27,6 @@ Spawn = Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]]
 
 _EVERY_S: Final = 2.0
 _MEASURE_EVERY_S: Final = 2.0
-_FORGET_EVERY_S: Final = 3600.0
 _SWEEP_S: Final = 10.0
 _SETTLED_S: Final = 600.0
 _GREEDY: Final = 2.0
@@ -124,7 +123,6 @@ class Sessions:
         Args:
             shown: called after each round.
         """
-        forget_at = monotonic()
         while not self._closing:
             # /proc answers slowly about large processes: never on the event loop
             seen = await asyncio.to_thread(processes.glance, [session.pid for session in self._sessions() if session.pid])
@@ -133,9 +131,6 @@ class Sessions:
                     await self._weigh(session, seen[session.pid])
             self._relieve()
             shown()
-            if monotonic() >= forget_at:
-                forget_at = monotonic() + _FORGET_EVERY_S
-                await self._forget_old_events()
             await asyncio.sleep(_MEASURE_EVERY_S)
 
     @staticmethod
@@ -154,12 +149,6 @@ class Sessions:
         stands_out = used[greediest] >= _GREEDY * statistics.median(used.values()) or len(used) == 1
         if appetite is not None and appetite.age_s(monotonic()) >= _SETTLED_S and stands_out:
             greediest.replace(f"all browsers use {sum(used.values()):.0f} MB of {most:.0f}, and this one {used[greediest]:.0f}")
-
-    async def _forget_old_events(self) -> None:
-        try:
-            await self._store.forget_old_events()
-        except StoreUnavailable as error:
-            log.info("session_events_kept", reason=str(error))
 
     async def restart(self, connection_id: int, by: float) -> Session:
         """Have a session begin a new life now and return it. Raises `NotNow` when none runs, or it does not end by the monotonic instant `by`."""

@@ -95,6 +95,8 @@ function showConnections(connections) {
     ["state", (one) => pill(one.state)],
     ["wanted", (one) => quiet(one.connectionType === "wwebjs" ? one.desired.replaceAll("_", " ") : "")],
     ["proved", (one) => clock(one.provedAt), "narrow"],
+    ["memory", (one) => (one.browser?.pssMb === undefined ? "" : `${Math.round(one.browser.pssMb)} MB`), "number narrow"],
+    ["CPU", (one) => (one.browser ? `${Math.round(one.browser.cpu * 100)} %` : ""), "number narrow"],
     ["detail", (one) => quiet([one.statusReason, one.detail].filter(Boolean).join("; "))],
   ], connections ?? [], connections === null ? "The database does not answer." : "There is no connection yet.");
   return showCodes((connections ?? []).filter((one) => one.state === "needs_link"));

@@ -89,6 +89,7 @@ def _connection(row: Row) -> Mapping[str, Any]:
         "detail": row["detail"] or None,
         "provedAt": iso(row["proved_at"]),
         "observedAt": iso(row["updated_at"]),
+        "browser": dict(row["figures"]) or None,
     }
 
 

@@ -454,7 +454,7 @@ class Phones:
         self._push(device, type="logout", reason=reason)
 
     def order(self, device: Device, what: str, amount: float) -> None:
-        """Make the page misbehave by itself: `hang` (seconds), `leak` (megabytes a second), `reload`, `script_error`."""
+        """Make the page misbehave by itself: `hang`, `burn` (seconds), `leak` (megabytes a second), `reload`, `script_error`."""
         self._push(device, type="fault", what=what, amount=amount)
 
     # inside

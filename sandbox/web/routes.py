@@ -226,10 +226,10 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
             phones.set_away(device, what == "offline")
         elif what == "logout":
             phones.log_out(device)
-        elif what in ("hang", "leak", "reload", "script_error"):
+        elif what in ("hang", "burn", "leak", "reload", "script_error"):
             phones.order(device, what, float(amount))
         else:
-            raise Refused(404, "unknown_order", "known are offline, online, logout, hang, leak, reload, script_error")
+            raise Refused(404, "unknown_order", "known are offline, online, logout, hang, burn, leak, reload, script_error")
         return {}
 
     return [

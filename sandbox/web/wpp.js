@@ -207,6 +207,15 @@ export async function createWPP() {
       const end = performance.now() + amount * 1000;
       while (performance.now() < end);
     },
+    burn(amount) {
+      // busy for 90 of 100 milliseconds, so that it still answers
+      const end = performance.now() + amount * 1000;
+      (function round() {
+        const rest = performance.now() + 90;
+        while (performance.now() < rest);
+        if (performance.now() < end) setTimeout(round, 10);
+      })();
+    },
     leak(amount) {
       const kept = (window.leaked ??= []);
       setInterval(() => kept.push(new Uint8Array(amount * 2 ** 20).fill(1)), 1000);

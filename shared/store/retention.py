@@ -38,7 +38,17 @@ def prune_journal(transaction: Transaction, *, age_s: float, after: int, most: i
     return _batch(transaction.one("prune_journal", age_s=age_s, after=after, most=most), most)
 
 
-TABLES: Final = {"process_metrics": prune_metrics, "process_events": prune_events, "inbound_journal": prune_journal}
+def prune_session_events(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
+    """As `prune_metrics`, for what happened to browser sessions."""
+    return _batch(transaction.one("prune_session_events", age_s=age_s, after=after, most=most), most)
+
+
+TABLES: Final = {
+    "process_metrics": prune_metrics,
+    "process_events": prune_events,
+    "inbound_journal": prune_journal,
+    "session_events": prune_session_events,
+}
 """What grows for ever and is kept for a time only. Messages and their history are not among it."""
 
 

@@ -8,8 +8,6 @@ from typing import Any, Final
 
 from shared.store.pool import Row, Transaction, json, storable
 
-KEPT_DAYS: Final = 30
-"""How long an event of a session can be asked for."""
 _NEWEST: Final = 2**62
 
 
@@ -61,8 +59,3 @@ def note(transaction: Transaction, *, connection_id: int, event: str, at: dateti
 def events(transaction: Transaction, connection_id: int, *, most: int, before: int | None = None) -> list[Row]:
     """Return what happened to a session, newest first; `before`: only what was noted before the event with this id."""
     return transaction.rows("session_events", connection_id=connection_id, most=most, before=_NEWEST if before is None else before)
-
-
-def forget_old_events(transaction: Transaction) -> int:
-    """Remove events that are older than `KEPT_DAYS`. Returns how many there were."""
-    return transaction.execute("forget_session_events", days=KEPT_DAYS)

@@ -22,7 +22,10 @@ DAY = "now() - interval '1 day' * "
 
 def fill(url: str) -> None:
     """Write rows of 40, 20 and 0 days; of raw events also one that waits and one that could not be read."""
+    query(url, "INSERT INTO companies (id, name) VALUES ('old', '')")
+    query(url, "INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name) VALUES ('old', 0, 'wwebjs', '')")
     for number, days in enumerate((40, 40, 40, 20, 0)):
+        query(url, f"INSERT INTO session_events (connection_id, event, at) SELECT id, 'state', {DAY}{days} FROM phone_configs")
         query(url, f"INSERT INTO process_metrics (process_name, instance, at, metrics) VALUES ('meta', 0, {DAY}{days}, '{{}}')")
         query(url, f"INSERT INTO process_events (boot_id, seq, at, event) VALUES ('boot', {number}, {DAY}{days}, 'started')")
     for days, processed, outcome in ((40, "now()", ""), (40, "NULL", ""), (40, "now()", "not understood"), (40, "now()", ""), (20, "now()", "")):
@@ -51,13 +54,13 @@ def test_rows_go_when_they_are_old_enough(database_url: str, most: int) -> None:
     store = open_store(database_url)
     try:
         metrics = prune(store, days=30.0, most=most, apart_s=0.0)
-        left = {"process_metrics": [4, 5], "process_events": [4, 5], "inbound_journal": [2, 3, 5]}
+        left = {"process_metrics": [4, 5], "process_events": [4, 5], "inbound_journal": [2, 3, 5], "session_events": [4, 5]}
         assert kept(database_url) == left
         assert metrics.snapshot()["deleted_records_total{table=inbound_journal}"] == 2
         prune(store, days=30.0, most=most, apart_s=0.0)
         assert kept(database_url) == left
         prune(store, days=10.0, most=most, apart_s=0.0)
-        assert kept(database_url) == {"process_metrics": [5], "process_events": [5], "inbound_journal": [2, 3]}
+        assert kept(database_url) == {"process_metrics": [5], "process_events": [5], "inbound_journal": [2, 3], "session_events": [5]}
     finally:
         store.close()
 

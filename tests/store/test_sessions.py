@@ -82,7 +82,7 @@ def test_a_wish_is_noted_when_it_is_news(ground: Ground, session: int) -> None:
     assert ground.store.run(sessions.of_company, "acme")[1]["desired_state"] == "logged_out"
 
 
-def test_events_are_paged_and_forgotten(ground: Ground, session: int) -> None:
+def test_events_are_paged(ground: Ground, session: int) -> None:
     now = datetime.now(UTC)
     for days, event in ((40, "linked"), (2, "recycled"), (1, "restarted")):
         ground.store.run(sessions.note, connection_id=session, event=event, at=now - timedelta(days=days), state="ready", incarnation="w")
@@ -91,5 +91,3 @@ def test_events_are_paged_and_forgotten(ground: Ground, session: int) -> None:
     assert (newest["event"], second["event"], newest["state"]) == ("restarted", "recycled", "ready")
     (oldest,) = ground.store.run(sessions.events, session, most=2, before=second["id"])
     assert oldest["event"] == "linked"
-    assert ground.store.run(sessions.forget_old_events) == 1
-    assert len(ground.store.run(sessions.events, session, most=10)) == 2

@@ -170,9 +170,6 @@ class MemoryStore:
         self._reach()
         self.events.setdefault(connection_id, []).append((event, state, detail))
 
-    async def forget_old_events(self) -> None:
-        self._reach()
-
     async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
         self._reach()
         self.raw.append(raw)

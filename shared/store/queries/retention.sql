@@ -17,3 +17,9 @@ WITH looked AS MATERIALIZED (
          FROM inbound_journal WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
      gone AS (DELETE FROM inbound_journal USING looked WHERE inbound_journal.id = looked.id AND looked.old AND looked.is_done RETURNING looked.id)
 SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old, (SELECT count(*) FROM gone) AS deleted FROM looked;
+
+-- prune_session_events --
+-- As prune_metrics, for what happened to browser sessions.
+WITH looked AS MATERIALIZED (SELECT id, at < now() - make_interval(secs => %(age_s)s) AS old FROM session_events WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
+     gone AS (DELETE FROM session_events USING looked WHERE session_events.id = looked.id AND looked.old RETURNING looked.id)
+SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old, (SELECT count(*) FROM gone) AS deleted FROM looked;

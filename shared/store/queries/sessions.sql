@@ -38,7 +38,3 @@ SELECT id, %(at)s, %(event)s, %(state)s, %(detail)s, %(incarnation)s FROM phone_
 -- What happened to a browser session, newest first.
 SELECT id, at, event, state, detail, incarnation FROM session_events
 WHERE connection_id = %(connection_id)s AND id < %(before)s ORDER BY id DESC LIMIT %(most)s;
-
--- forget_session_events --
--- Remove what is too old to matter.
-DELETE FROM session_events WHERE at < now() - make_interval(days => %(days)s);
