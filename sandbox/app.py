@@ -5,11 +5,14 @@ from __future__ import annotations
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from sandbox.account_calls import account_routes
 from sandbox.config import SandboxConfig
 from sandbox.control import Control, LoopbackOnly
 from sandbox.d360 import d360_routes
 from sandbox.graph import graph_routes
+from sandbox.messenger import messenger_routes
 from sandbox.state import Sandbox
+from sandbox.templates import template_routes
 from sandbox.web import web_routes
 
 
@@ -20,7 +23,8 @@ def build_app(config: SandboxConfig) -> Starlette:
         OSError: the data directory cannot be used.
     """
     sandbox = Sandbox(config)
-    routes = [*graph_routes(sandbox), *d360_routes(sandbox), *Control(sandbox).routes(), *web_routes(sandbox.phones)]
+    accounts = [*account_routes(sandbox), *template_routes(sandbox), *messenger_routes(sandbox)]
+    routes = [*accounts, *graph_routes(sandbox), *d360_routes(sandbox), *Control(sandbox).routes(), *web_routes(sandbox.phones)]
     app = Starlette(routes=routes, middleware=[Middleware(LoopbackOnly)])
     app.state.sandbox = sandbox
     return app

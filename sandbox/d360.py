@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from sandbox import media_calls, messages
 from sandbox.graph_errors import GraphError
 from sandbox.state import Sandbox
+from sandbox.templates import Shop
 
 _METHODS: Final = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 _NAME: Final = re.compile(r"[A-Za-z0-9-]+")
@@ -79,6 +80,23 @@ def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
     async def download(request: Request) -> Response:
         return await media_calls.download(sandbox, "d360", request) if known(request) else _own_error(401, "Invalid api key")
 
+    async def template_list(request: Request) -> Response:
+        if not known(request) or number is None:
+            return _own_error(401, "Invalid api key")
+        shop, query = Shop(sandbox, number.waba_id), request.query_params
+        try:
+            if request.method == "POST":
+                return JSONResponse(shop.create(await messages.read_json(request)), 201)
+            if request.method == "DELETE":
+                shop.delete(request.path_params["name"], "")
+                return JSONResponse({"meta": {"success": True, "http_code": 200}})
+        except GraphError as error:
+            return messages.error_response(error)
+        offset, limit = (int(query.get(name, default)) if query.get(name, default).isdecimal() else 0 for name, default in (("offset", "0"), ("limit", "1000")))
+        return JSONResponse(
+            {"count": len(shop.listed), "limit": limit, "offset": offset, "total": len(shop.listed), "waba_templates": shop.listed[offset : offset + limit]}
+        )
+
     async def other(request: Request) -> Response:
         return _own_error(404, "Not found") if known(request) else _own_error(401, "Invalid api key")
 
@@ -87,6 +105,8 @@ def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
         Route("/d360/media", upload, methods=["POST"]),
         Route(f"/d360/{media_calls.ATTACHMENTS}", download, methods=["GET"]),
         Route("/d360/{id:int}", node, methods=["GET", "DELETE"]),
+        Route("/d360/v1/configs/templates", template_list, methods=["GET", "POST"]),
+        Route("/d360/v1/configs/templates/{name}", template_list, methods=["DELETE"]),
         Route("/d360/v1/configs/webhook", webhook, methods=["GET", "POST"]),
         Route("/d360/{path:path}", other, methods=_METHODS),
     ]

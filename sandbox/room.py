@@ -8,7 +8,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from sandbox.app import build_app
-from sandbox.config import SandboxConfig
+from sandbox.config import APP_ID, SandboxConfig
 from sandbox.state import Sandbox
 from shared.errors import SettingsInvalid
 from shared.logs import logger
@@ -32,6 +32,7 @@ def config_from(settings: Settings) -> SandboxConfig:
     webhooks = f"http://{f'[{host}]' if ':' in host else host}:{settings.meta_port}"
     return SandboxConfig(
         data_directory=settings.path("sandbox"),
+        app_id=settings.meta_app_id or APP_ID,
         app_secret=settings.meta_app_secret,
         verify_token=settings.meta_verify_token,
         access_tokens=(settings.sandbox_access_token,),

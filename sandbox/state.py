@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from sandbox.accounts import Accounts
 from sandbox.config import D360_GUARD, SandboxConfig
 from sandbox.faults import Faults
 from sandbox.knobs import Knobs
@@ -41,6 +42,7 @@ class Sandbox:
         self.shelf = Shelf(config.data_directory / "media")
         self.links = Links()
         self.faults = Faults()
+        self.accounts = Accounts(config)
         self.phones = Phones(self.ledger, config.data_directory / "web-files")
         self.released = asyncio.Event()
         """Set to end the requests that are held by a `hang` fault."""

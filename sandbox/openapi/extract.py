@@ -14,7 +14,13 @@ from typing import Any, Final
 import yaml
 
 SOURCE: Final = "https://github.com/facebook/openapi/blob/ecba623b/business-messaging-api_v23.0.yaml"
-PATHS: Final = ("/{Version}/{Phone-Number-ID}/messages", "/whatsapp/webhooks")
+PATHS: Final = (
+    "/{Version}/{Phone-Number-ID}/messages",
+    "/{Version}/{Phone-Number-ID}/register",
+    "/{Version}/{WABA-ID}/message_templates",
+    "/{Version}/{WABA-ID}/subscribed_apps",
+    "/whatsapp/webhooks",
+)
 TARGET: Final = Path(__file__).with_name("business_messaging_v23.json")
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import jsonschema_rs
@@ -107,11 +108,34 @@ class MessageValidator:
             if not isinstance(type_name, str) or type_name not in self._by_type:
                 return Violation("enum", ("type",), list(self.types))
             validator = self._by_type[type_name]
-        try:
-            if validator.is_valid(body):
-                return None
-            # what is missing is said first, as Meta does
-            error = min(validator.iter_errors(body), key=lambda error: (error.kind.name != "required", len(error.instance_path)))
-        except (ValueError, RecursionError):
-            return Violation("", (), None)
-        return Violation(error.kind.name, tuple(error.instance_path), error.kind.value)
+        return _first(validator, body)
+
+
+class BodyValidator:
+    """Says what is wrong with the body of a POST to one of the document's other paths.
+
+    Args:
+        path: as it stands in the document. more: what Meta's pages demand beyond it: keywords that are added to the body's schema.
+    """
+
+    def __init__(self, path: str, more: Mapping[str, Any] = MappingProxyType({})) -> None:
+        whole = document()
+        schema = whole["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        local = _with_local_references({"body": schema, "schemas": whole["components"]["schemas"]})
+        # a reference beside other keywords is one more condition (Draft 2020-12)
+        self._validator = jsonschema_rs.Draft202012Validator({"allOf": [local["body"], dict(more)], "$defs": local["schemas"]})
+
+    def violation(self, body: Mapping[str, Any]) -> Violation | None:
+        """Return the first thing that is wrong with `body`, None when it is right."""
+        return _first(self._validator, body)
+
+
+def _first(validator: jsonschema_rs.Draft202012Validator, body: Mapping[str, Any]) -> Violation | None:
+    try:
+        if validator.is_valid(body):
+            return None
+        # what is missing is said first, as Meta does
+        error = min(validator.iter_errors(body), key=lambda error: (error.kind.name != "required", len(error.instance_path)))
+    except (ValueError, RecursionError):
+        return Violation("", (), None)
+    return Violation(error.kind.name, tuple(error.instance_path), error.kind.value)

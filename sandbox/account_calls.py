@@ -1,0 +1,200 @@
+"""The calls of the Graph API about accounts, numbers and tokens. Each has a route of its own, before those of messages.
+
+An armed `error`, `hang` or `cut_before` with `call` set to a call's name (see `CALLS`) takes hold here; one without, never.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from sandbox import media_calls, messages
+from sandbox.accounts import chosen
+from sandbox.config import Number
+from sandbox.connection import Cut, Hang
+from sandbox.graph_errors import GraphError
+from sandbox.openapi.validators import BodyValidator
+from sandbox.state import Sandbox
+
+CALLS: Final = ("access_token", "debug_token", "number", "register", "deregister", "subscribed_apps", "profile", "templates", "page", "webhook")
+"""Names of calls for faults."""
+_PIN_TRIES: Final = 10
+_VERSION: Final = re.compile(r"v(1[7-9]|2[0-6])\.0")
+_PROFILE: Final = ("about", "address", "description", "email", "profile_picture_handle", "websites", "vertical")
+
+Serve = Callable[[Request], Awaitable[Response]]
+
+
+def gate(sandbox: Sandbox, name: str, serve: Serve, *, needs_token: bool = True) -> Serve:
+    """Return an endpoint that checks version and token, does what an armed fault says, and turns errors into Meta's answers."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            _require_version(request)
+            if needs_token:
+                sandbox.accounts.require_token(request)
+            fault = sandbox.faults.take(("before",), channel="graph", phone_number_id="", to="", call=name)
+            if fault is not None:
+                sandbox.ledger.append("account", "refused", call=name, fault=fault.name, code=fault.code)
+                return Hang(sandbox.released) if fault.name == "hang" else Cut() if fault.name == "cut_before" else media_calls.fault_answer(fault)
+            return await serve(request)
+        except GraphError as error:
+            sandbox.ledger.append("account", "refused", call=name, code=error.code, http_status=error.http_status, details=error.details or error.message)
+            return messages.error_response(error)
+
+    return endpoint
+
+
+def _require_version(request: Request) -> None:
+    if not _VERSION.fullmatch(request.path_params["version"]):
+        raise GraphError(2500, message=f"Unknown path components: {request.url.path}")
+
+
+def account_routes(sandbox: Sandbox) -> list[BaseRoute]:
+    """Return the routes about accounts."""
+    calls = AccountCalls(sandbox)
+    routes: list[BaseRoute] = [
+        Route("/graph/{version}/oauth/access_token", gate(sandbox, "access_token", calls.exchange, needs_token=False), methods=["GET", "POST"]),
+        Route("/graph/{version}/debug_token", gate(sandbox, "debug_token", calls.debug, needs_token=False), methods=["GET"]),
+    ]
+    for number in sandbox.config.numbers:
+        if number.channel == "graph":
+            node = f"/graph/{{version}}/{number.phone_number_id}"
+            routes += [
+                Route(node, gate(sandbox, "number", calls.node(number)), methods=["GET"]),
+                Route(f"{node}/register", gate(sandbox, "register", calls.register(number)), methods=["POST"]),
+                Route(f"{node}/deregister", gate(sandbox, "deregister", calls.deregister(number)), methods=["POST"]),
+                Route(f"{node}/whatsapp_business_profile", gate(sandbox, "profile", calls.profile(number)), methods=["GET", "POST"]),
+            ]
+    owners = sorted({number.waba_id for number in sandbox.config.numbers if number.channel == "graph"} | {page.id for page in sandbox.config.pages})
+    for owner in owners:
+        path = f"/graph/{{version}}/{owner}/subscribed_apps"
+        routes.append(Route(path, gate(sandbox, "subscribed_apps", calls.subscribed(owner)), methods=["GET", "POST", "DELETE"]))
+    return routes
+
+
+class AccountCalls:
+    """What the routes do."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox, self._accounts = sandbox, sandbox.accounts
+        self._registration = BodyValidator("/{Version}/{Phone-Number-ID}/register")
+        self._subscription = BodyValidator("/{Version}/{WABA-ID}/subscribed_apps")
+
+    async def exchange(self, request: Request) -> Response:
+        """Give a token for a code."""
+        given = request.query_params
+        config = self._sandbox.config
+        if given.get("client_id") != config.app_id:
+            raise GraphError(101, message="Error validating application. Cannot get application info due to a system error.", http_status=400)
+        if not secrets.compare_digest(given.get("client_secret", "").encode(), config.app_secret.encode()):
+            raise GraphError(1, message="Error validating client secret.", http_status=400)
+        token = self._accounts.exchange(given.get("code", ""))
+        self._sandbox.ledger.append("account", "code_exchanged")
+        return JSONResponse({"access_token": token, "token_type": "bearer"})
+
+    async def debug(self, request: Request) -> Response:
+        """Say what is known about a token."""
+        self._accounts.require_app(request)
+        if not (token := request.query_params.get("input_token", "")):
+            raise GraphError(100, message="(#100) The parameter input_token is required.")
+        return JSONResponse({"data": self._accounts.about(token)})
+
+    def node(self, number: Number) -> Serve:
+        """Say what is known about a number."""
+
+        async def serve(request: Request) -> Response:
+            default = "id,display_phone_number,verified_name,quality_rating"
+            return JSONResponse(chosen(self._accounts.fields(number.phone_number_id), request.query_params.get("fields", default)))
+
+        return serve
+
+    def register(self, number: Number) -> Serve:
+        """Register a number with a PIN, which is its PIN from then on."""
+
+        async def serve(request: Request) -> Response:
+            body = await messages.read_json(request)
+            if violation := self._registration.violation(body):
+                raise messages.refusal(violation)
+            kept = self._accounts.number(number.phone_number_id)
+            tries = kept.get("tries", 0) + 1
+            if tries > _PIN_TRIES:
+                raise GraphError(133016)
+            kept["tries"] = tries
+            if kept.get("pin") not in (None, body["pin"]):
+                self._accounts.save()
+                raise GraphError(133005)
+            kept |= {"registered": True, "pin": body["pin"]}
+            self._accounts.save()
+            self._sandbox.ledger.append("account", "registered", phone_number_id=number.phone_number_id)
+            return JSONResponse({"success": True})
+
+        return serve
+
+    def deregister(self, number: Number) -> Serve:
+        """Take a number off."""
+
+        async def serve(_: Request) -> Response:
+            if not self._accounts.is_registered(number.phone_number_id):
+                raise GraphError(133010)
+            self._accounts.number(number.phone_number_id)["registered"] = False
+            self._accounts.save()
+            self._sandbox.ledger.append("account", "deregistered", phone_number_id=number.phone_number_id)
+            return JSONResponse({"success": True})
+
+        return serve
+
+    def subscribed(self, owner: str) -> Serve:
+        """Show, make or end the app's subscription to an account or a Page."""
+
+        async def serve(request: Request) -> Response:
+            kept, app = self._accounts.waba(owner), self._sandbox.config.app_id
+            if request.method == "GET":
+                if any(page.id == owner for page in self._sandbox.config.pages):
+                    return JSONResponse({"data": [{"id": one, "name": "Bulkhead", "subscribed_fields": ["messages"]} for one in kept["apps"]]})
+                return JSONResponse({"data": [{"whatsapp_business_api_data": {"id": one, "name": "Bulkhead"}} for one in kept["apps"]]})
+            if request.method == "POST" and await request.body() and (violation := self._subscription.violation(await messages.read_json(request))):
+                raise messages.refusal(violation)
+            kept["apps"] = sorted({*kept["apps"], app} if request.method == "POST" else {*kept["apps"]} - {app})
+            self._accounts.save()
+            self._sandbox.ledger.append("account", "subscribed" if request.method == "POST" else "unsubscribed", owner=owner)
+            return JSONResponse({"success": True})
+
+        return serve
+
+    def profile(self, number: Number) -> Serve:
+        """Show or change what customers see of the business."""
+
+        async def serve(request: Request) -> Response:
+            kept = self._accounts.number(number.phone_number_id)
+            profile: dict[str, Any] = kept.setdefault("profile", {})
+            if request.method == "POST":
+                _change(profile, await messages.read_json(request))
+                self._accounts.save()
+                self._sandbox.ledger.append("account", "profile_changed", phone_number_id=number.phone_number_id)
+                return JSONResponse({"success": True})
+            asked = request.query_params.get("fields", "").split(",")
+            return JSONResponse({"data": [{"messaging_product": "whatsapp", **{name: profile[name] for name in asked if name in profile}}]})
+
+        return serve
+
+
+def _change(profile: dict[str, Any], body: Mapping[str, Any]) -> None:
+    """Take over what is given of a profile. Raises `GraphError`."""
+    if body.get("messaging_product") != "whatsapp":
+        raise GraphError(100, message="(#100) The parameter messaging_product is required.")
+    for name, value in body.items():
+        if name == "messaging_product":
+            continue
+        if name not in _PROFILE:
+            raise GraphError(100, message=f"(#100) Unexpected key {name} on param root.")
+        right = isinstance(value, list) and len(value) <= 2 and all(isinstance(one, str) for one in value) if name == "websites" else isinstance(value, str)
+        if not right or (name == "about" and not 1 <= len(value) <= 139):
+            raise GraphError(131009, details=f"Parameter {name} is not valid")
+        profile[name] = value

@@ -1,0 +1,190 @@
+"""What Meta knows about accounts beside messages: tokens, registered numbers, subscriptions, profiles, templates. Kept in a file across restarts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from sandbox.config import SandboxConfig
+from sandbox.graph_errors import GraphError
+
+CODE_S: Final = 30.0
+"""How long the code of an embedded signup lives."""
+SCOPES: Final = ("business_management", "whatsapp_business_management", "whatsapp_business_messaging")
+_FILE: Final = "accounts.json"
+_HELLO: Final = {
+    "id": "700000000000001",
+    "name": "hello_world",
+    "language": "en_US",
+    "category": "UTILITY",
+    "status": "APPROVED",
+    "components": [{"type": "BODY", "text": "Hello World"}],
+}
+"""The template that every new account has."""
+_NUMBER: Final = {
+    "quality_rating": "GREEN",
+    "messaging_limit_tier": "TIER_250",
+    "throughput": {"level": "STANDARD"},
+    "code_verification_status": "VERIFIED",
+    "name_status": "APPROVED",
+    "platform_type": "CLOUD_API",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a browser got at the end of an embedded signup. `until`: monotonic."""
+
+    waba_id: str
+    phone_number_id: str
+    until: float
+
+
+class Accounts:
+    """The accounts of one sandbox.
+
+    Raises:
+        OSError: the data directory cannot be used.
+    """
+
+    def __init__(self, config: SandboxConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config, self._clock = config, clock
+        self._path = config.data_directory / _FILE
+        self._codes: dict[str, Code] = {}
+        self._own = {_digest(token) for token in config.access_tokens}
+        self._kept: dict[str, Any] = {"tokens": {}, "numbers": {}, "wabas": {}, "revoked": False, "expires_at": 0}
+        if self._path.exists():
+            self._kept |= json.loads(self._path.read_bytes())
+
+    def save(self) -> None:
+        """Keep everything for the next life."""
+        fresh = self._path.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(json.dumps(self._kept), encoding="utf-8")
+        fresh.replace(self._path)
+
+    def require_token(self, request: Request) -> str:
+        """Return the token of a call. Raises `GraphError` when there is none that works."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        given = ((token if scheme.lower() == "bearer" else "") or request.query_params.get("access_token", "")).strip()
+        if not given:
+            raise GraphError(104)
+        if not self.is_valid(given):
+            raise GraphError(190, message="Invalid OAuth access token - Cannot parse access token")
+        return given
+
+    def require_app(self, request: Request) -> None:
+        """Raise `GraphError` unless the call comes from the app itself (`APP_ID|APP_SECRET`), or shows a token that works."""
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").strip() or request.query_params.get("access_token", "")
+        if not secrets.compare_digest(given.encode(), f"{self._config.app_id}|{self._config.app_secret}".encode()):
+            self.require_token(request)
+
+    def is_known(self, token: str) -> bool:
+        """Whether a token was ever given out."""
+        # by digest, so that the time of a look-up says nothing about what is known
+        return _digest(token) in self._own or _digest(token) in self._kept["tokens"]
+
+    def is_valid(self, token: str) -> bool:
+        """Whether a token works now."""
+        expires_at = self._kept["expires_at"]
+        return self.is_known(token) and not self._kept["revoked"] and not (expires_at and expires_at <= time.time())
+
+    def about(self, token: str) -> dict[str, Any]:
+        """Return what `debug_token` says."""
+        given = self._kept["tokens"].get(_digest(token))
+        if not self.is_known(token):
+            error = {"code": 190, "message": "Invalid OAuth access token - Cannot parse access token"}
+            return {"is_valid": False, "scopes": [], "error": error}
+        wabas = [given["waba_id"]] if given else sorted({number.waba_id for number in self._config.numbers})
+        valid = self.is_valid(token)
+        error = {} if valid else {"error": {"code": 190, "subcode": 463, "message": "Error validating access token: Session has expired"}}
+        return {
+            "app_id": self._config.app_id,
+            "type": "SYSTEM_USER",
+            "application": "Bulkhead sandbox",
+            "data_access_expires_at": 0,
+            "expires_at": self._kept["expires_at"],
+            "is_valid": valid,
+            "issued_at": given["issued_at"] if given else 1_700_000_000,
+            "scopes": list(SCOPES),
+            "granular_scopes": [{"scope": "whatsapp_business_management", "target_ids": wabas}, {"scope": "whatsapp_business_messaging", "target_ids": wabas}],
+            "user_id": "600000000000001",
+            **error,
+        }
+
+    def turn_tokens(self, *, valid: bool | None, expires_at: int | None) -> None:
+        """Let every token stop working, or work again, or end at an instant (seconds since 1970; 0: never)."""
+        if valid is not None:
+            self._kept["revoked"] = not valid
+        if expires_at is not None:
+            self._kept["expires_at"] = expires_at
+        self.save()
+
+    def new_code(self, waba_id: str, phone_number_id: str) -> str:
+        """Return a code as a browser gets it at the end of an embedded signup."""
+        code = "AQB" + secrets.token_urlsafe(24)
+        self._codes[code] = Code(waba_id, phone_number_id, self._clock() + CODE_S)
+        return code
+
+    def exchange(self, code: str) -> str:
+        """Return the token that a code buys, once. Raises `GraphError`."""
+        bought = self._codes.pop(code, None)
+        if bought is None:
+            raise GraphError(100, message="This authorization code has been used.", subcode=36009)
+        if self._clock() > bought.until:
+            raise GraphError(100, message="This authorization code has expired.", subcode=36007)
+        token = "EAAsandbox" + secrets.token_urlsafe(24)
+        self._kept["tokens"][_digest(token)] = {"waba_id": bought.waba_id, "issued_at": int(time.time())}
+        self.save()
+        return token
+
+    def number(self, phone_number_id: str) -> dict[str, Any]:
+        """Return what is kept about a number; what is changed in it is kept by `save`."""
+        configured = next(number for number in self._config.numbers if number.phone_number_id == phone_number_id)
+        kept: dict[str, Any] = self._kept["numbers"].setdefault(phone_number_id, {})
+        kept.setdefault("registered", configured.registered)
+        return kept
+
+    def is_registered(self, phone_number_id: str) -> bool:
+        """Whether a number may send."""
+        return bool(self.number(phone_number_id)["registered"])
+
+    def fields(self, phone_number_id: str) -> dict[str, Any]:
+        """Return every field of a number's node."""
+        configured = next(number for number in self._config.numbers if number.phone_number_id == phone_number_id)
+        kept = self.number(phone_number_id)
+        return {
+            "id": phone_number_id,
+            "display_phone_number": f"+{configured.display_phone_number}",
+            "verified_name": "Bulkhead sandbox",
+            **_NUMBER,
+            "status": "CONNECTED" if kept["registered"] else "PENDING",
+            **{name: value for name, value in kept.items() if name in _NUMBER},
+        }
+
+    def waba(self, waba_id: str) -> dict[str, Any]:
+        """Return what is kept about a WhatsApp Business Account, or a Page: `apps` (subscribed), `templates`. Kept by `save`."""
+        kept: dict[str, Any] = self._kept["wabas"].setdefault(waba_id, {"apps": [self._config.app_id], "templates": [dict(_HELLO)]})
+        return kept
+
+    def unsubscribed(self, waba_id: str) -> None:
+        """Begin an account to which nothing is subscribed, if it is new."""
+        if waba_id not in self._kept["wabas"]:
+            self.waba(waba_id)["apps"] = []
+
+
+def chosen(everything: Mapping[str, Any], fields: str) -> dict[str, Any]:
+    """Return the fields that a call asked for, and the id, as the Graph API does; without a word all of them."""
+    names = [name.partition("{")[0].strip() for name in fields.split(",") if name.strip()]
+    return {"id": everything["id"], **{name: everything[name] for name in names if name in everything}} if names else dict(everything)
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,56 @@
+"""The control calls about accounts: sign up as a customer's browser, review templates, turn numbers and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sandbox.config import Number
+from sandbox.state import Sandbox
+from sandbox.templates import REVIEWS, Shop
+
+_TURNABLE: Final = ("quality_rating", "messaging_limit_tier", "code_verification_status", "name_status")
+SIGNUP: Final[Mapping[str, type | tuple[type, ...]]] = {"phone_number_id": str}
+REVIEW: Final[Mapping[str, type | tuple[type, ...]]] = dict.fromkeys(("phone_number_id", "name", "language", "status", "reason"), str)
+NUMBER: Final[Mapping[str, type | tuple[type, ...]]] = {**dict.fromkeys(("phone_number_id", *_TURNABLE), str), "registered": bool}
+TOKENS: Final[Mapping[str, type | tuple[type, ...]]] = {"valid": bool, "expires_at": int}
+
+
+class AccountsControl:
+    """What the control API can turn about accounts. Methods raise `ValueError` with a sentence when it cannot be done."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    def signup(self, number: Number) -> dict[str, str]:
+        """Go through embedded signup in a browser: what comes of it is what a web page hands to its server."""
+        if number.channel != "graph":
+            raise ValueError("phone_number_id: not a number of the Graph API")
+        self._sandbox.accounts.unsubscribed(number.waba_id)
+        code = self._sandbox.accounts.new_code(number.waba_id, number.phone_number_id)
+        return {"code": code, "waba_id": number.waba_id, "phone_number_id": number.phone_number_id}
+
+    def review(self, number: Number, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Decide about a template and post the webhook that says so."""
+        if body["status"] not in REVIEWS:
+            raise ValueError(f"status: one of {', '.join(REVIEWS)}")
+        value = Shop(self._sandbox, number.waba_id).review(body["name"], body["language"], body["status"], body.get("reason", ""))
+        if value is None:
+            raise ValueError("the account has no such template")
+        entry = self._sandbox.ledger.append(
+            number.channel, "changed", phone_number_id=number.phone_number_id, field="message_template_status_update", value=value, plan=["raw"]
+        )
+        self._sandbox.outbox.schedule(entry)
+        return {"seq": entry.seq, "value": value}
+
+    def number(self, number: Number, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Change what Meta says about a number, and return all of it."""
+        accounts = self._sandbox.accounts
+        accounts.number(number.phone_number_id).update({name: value for name, value in body.items() if name != "phone_number_id"})
+        accounts.save()
+        return accounts.fields(number.phone_number_id)
+
+    def tokens(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Let every token stop working, work again, or end at an instant."""
+        self._sandbox.accounts.turn_tokens(valid=body.get("valid"), expires_at=body.get("expires_at"))
+        return {"turned": sorted(body)}
