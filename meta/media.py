@@ -119,7 +119,7 @@ class Uploads:
             task = self._under_way[key] = asyncio.create_task(self._upload(account, stored), name=f"upload-{connection_id}")
             task.add_done_callback(lambda done: self._ended(key, done))
         # many messages may wait for one file, and one that gives up takes nothing from the others
-        await asyncio.wait({task}, timeout=max(0.0, left(by) - _SEND_S))
+        await asyncio.wait({task}, timeout=left(by) - min(_SEND_S, left(by) / 2))
         if not task.done():
             return Retry(code="upload_under_way", detail="the file is still being uploaded", after_s=_AGAIN_S, counts=False)
         return task.result()

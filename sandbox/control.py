@@ -16,6 +16,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sandbox import accounts_control, customer_calls
+from sandbox.account_calls import CALLS
 from sandbox.config import Number
 from sandbox.faults import FAULTS
 from sandbox.knobs import STATUSES
@@ -114,11 +116,27 @@ def _answered(call: Call) -> Callable[[Request], Awaitable[Response]]:
     return endpoint
 
 
+async def _done(call: Awaitable[Any]) -> Any:
+    try:
+        return await call
+    except ValueError as error:
+        raise ControlRefused(str(error)) from None
+
+
+def _tried(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except ValueError as error:
+        raise ControlRefused(str(error)) from None
+
+
 class Control:
     """The control calls of one sandbox."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
+        self._customers = customer_calls.CustomerCalls(sandbox)
+        self._accounts = accounts_control.AccountsControl(sandbox)
         self._tally = Tally()
         self._counting = asyncio.Lock()
 
@@ -129,7 +147,14 @@ class Control:
             ("GET", "summary", self.summary),
             ("GET", "arrivals", self.arrivals),
             ("POST", "inbound", self.inbound),
+            ("POST", "customers", self.customers),
+            ("POST", "people", self.people),
+            ("POST", "posts", self.posts),
             ("POST", "statuses", self.statuses),
+            ("POST", "signup", self.signup),
+            ("POST", "templates", self.review),
+            ("POST", "numbers", self.turn_number),
+            ("POST", "tokens", self.turn_tokens),
             ("POST", "changes", self.changes),
             ("GET", "settings", self.settings),
             ("POST", "settings", self.turn),
@@ -186,6 +211,38 @@ class Control:
             raise ControlRefused("text, or message with a type")
         message = customer_message(number, sender, content, body.get("quoted", ""))
         return self._send(number, "customer_wrote", ["message"], id=message["id"], **{"from": sender}, name=body.get("name") or "Customer", message=message)
+
+    async def customers(self, request: Request) -> Any:
+        """Let a customer do something on WhatsApp; see `sandbox/customers.py`."""
+        body = await _body(request, customer_calls.WRITE, ("phone_number_id",))
+        return await _done(self._customers.write(self._number(body["phone_number_id"]), body))
+
+    async def people(self, request: Request) -> Any:
+        """Let somebody do something on Messenger or Instagram."""
+        return await _done(self._customers.act(await _body(request, customer_calls.ACT, ("account_id", "from"))))
+
+    async def posts(self, request: Request) -> Any:
+        """Post any body to Meta's webhook, signed rightly or not."""
+        return await _done(self._customers.post(await _body(request, customer_calls.POST)))
+
+    async def signup(self, request: Request) -> Any:
+        """Go through embedded signup as a customer's browser does."""
+        body = await _body(request, accounts_control.SIGNUP, ("phone_number_id",))
+        return _tried(lambda: self._accounts.signup(self._number(body["phone_number_id"])))
+
+    async def review(self, request: Request) -> Any:
+        """Approve or reject a template, and post the webhook that says so."""
+        body = await _body(request, accounts_control.REVIEW, ("phone_number_id", "name", "language", "status"))
+        return _tried(lambda: self._accounts.review(self._number(body["phone_number_id"]), body))
+
+    async def turn_number(self, request: Request) -> Any:
+        """Change what Meta says about a number."""
+        body = await _body(request, accounts_control.NUMBER, ("phone_number_id",))
+        return _tried(lambda: self._accounts.number(self._number(body["phone_number_id"]), body))
+
+    async def turn_tokens(self, request: Request) -> Any:
+        """Let tokens stop working, work again, or end."""
+        return self._accounts.tokens(await _body(request, accounts_control.TOKENS))
 
     async def statuses(self, request: Request) -> Any:
         """Let a message that was taken go on to a status: `read`, `played`, `failed` …"""
@@ -256,8 +313,8 @@ class Control:
         name, left = body.pop("fault"), body.pop("count", 1)
         if name not in FAULTS:
             raise ControlRefused(f"fault: one of {', '.join(FAULTS)}")
-        if body.get("call", "messages") not in {"messages", "media"}:
-            raise ControlRefused("call: messages or media")
+        if body.get("call", "messages") not in (calls := ("messages", "media", "read", *CALLS)):
+            raise ControlRefused(f"call: one of {', '.join(calls)}")
         if left is not None and left < 1:
             raise ControlRefused("count: 1 or more, or null for as long as it is armed")
         if not 0 < body.get("probability", 1) <= 1:

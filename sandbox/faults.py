@@ -33,7 +33,7 @@ class Fault:
     Attributes:
         left: how often it will still be taken; None: until it is disarmed. probability: of being taken by a send or update that matches.
         channel, phone_number_id, to, status: only these; empty: all. `status` is for webhook faults.
-        call: which call: `messages`, or `media` for uploads.
+        call: which call: `messages`, `media` for uploads, or `read` for read receipts and typing.
         code, http_status, details, latency_ms: what the fault's name says about them; None, 0 and "" leave it to the name.
         taken: how often it was.
     """

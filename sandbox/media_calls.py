@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from sandbox.config import Number
@@ -85,6 +85,8 @@ async def _form(request: Request) -> tuple[bytes, str, str]:
             if not isinstance(file, UploadFile):
                 raise GraphError(100, message="(#100) The parameter file is required.")
             content, own, filename = await file.read(), file.content_type or "", file.filename or ""
+    except ClientDisconnect:
+        raise GraphError(131053, details="The upload broke off") from None
     except HTTPException as error:
         raise GraphError(100, message="(#100) The parameter file is required.", details=str(error.detail)) from None
     mime_type = (declared if isinstance(declared, str) and declared else own).partition(";")[0].strip().lower()

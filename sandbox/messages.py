@@ -153,13 +153,23 @@ async def take(sandbox: Sandbox, channel: str, number: Number, request: Request)
         sandbox.ledger.append(channel, "refused", code=error.code, http_status=error.http_status, details=error.details or error.message, **call.about)
         return error_response(error)
     if to is None:
-        sandbox.ledger.append(channel, "read_by_business", message_id=body["message_id"], typing="typing_indicator" in body, **call.about)
-        return _encoded({"success": True})
+        return _read(call)
     fault = sandbox.faults.take(("before", "after"), channel=channel, phone_number_id=number.phone_number_id, to=to)
     if fault and fault.is_before:
         sandbox.ledger.append(channel, "refused", fault=fault.name, code=fault.code, http_status=fault.http_status, to=to, **call.about)
         return Hang(sandbox.released) if fault.name == "hang" else Cut() if fault.name == "cut_before" else fault_answer(fault)
     return await _accept(call, to, fault)
+
+
+def _read(call: _Call) -> Response:
+    """Take a read receipt, with or without typing, or do what an armed fault says."""
+    sandbox = call.sandbox
+    fault = sandbox.faults.take(("before", "after"), channel=call.channel, phone_number_id=call.number.phone_number_id, to="", call="read")
+    if fault and fault.is_before:
+        sandbox.ledger.append(call.channel, "refused", fault=fault.name, code=fault.code, http_status=fault.http_status, **call.about)
+        return Hang(sandbox.released) if fault.name == "hang" else Cut() if fault.name == "cut_before" else fault_answer(fault)
+    sandbox.ledger.append(call.channel, "read_by_business", message_id=call.body["message_id"], typing="typing_indicator" in call.body, **call.about)
+    return Cut() if fault and fault.name == "cut_after" else _encoded({"success": True})
 
 
 def _checked(call: _Call) -> str | None:

@@ -19,14 +19,18 @@ class Limit:
 
     Attributes:
         bytes: most, of a file. mimetypes: those that are taken; one that ends in `/` stands for its whole family, and none at all for any.
+        but_not: those that are not taken although their family is.
     """
 
     bytes: int
     mimetypes: tuple[str, ...] = ()
+    but_not: tuple[str, ...] = ()
 
     def takes(self, mimetype: str) -> bool:
         """Return whether files of this kind are taken."""
-        return not self.mimetypes or any(mimetype == one or (one.endswith("/") and mimetype.startswith(one)) for one in self.mimetypes)
+        return mimetype not in self.but_not and (
+            not self.mimetypes or any(mimetype == one or (one.endswith("/") and mimetype.startswith(one)) for one in self.mimetypes)
+        )
 
 
 _CLOUD: Final[Mapping[str, Limit]] = {
@@ -34,7 +38,7 @@ _CLOUD: Final[Mapping[str, Limit]] = {
     VIDEO: Limit(16 * _MB, ("video/mp4", "video/3gpp")),
     AUDIO: Limit(16 * _MB, ("audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg")),
     # the documented kinds are text, PDF and Office; others often pass, and Meta says so if one does not
-    DOCUMENT: Limit(100 * _MB),
+    DOCUMENT: Limit(100 * _MB, but_not=("application/octet-stream",)),
     # animated; static ones are smaller, which Meta checks
     STICKER: Limit(500 * _KB, ("image/webp",)),
 }
@@ -91,7 +95,7 @@ def check(connection_type: str, type: str, mimetype: str, size: int) -> None:
     if size == 0:
         raise MediaRefused("the file is empty")
     if not limit.takes(mimetype):
-        taken = ", ".join(f"{one}*" if one.endswith("/") else one for one in limit.mimetypes)
+        taken = ", ".join(f"{one}*" if one.endswith("/") else one for one in limit.mimetypes) or "any file whose kind can be told"
         raise MediaRefused(f"{mimetype} cannot be sent as {type} by a connection of type {connection_type}: it takes {taken}")
     if size > limit.bytes:
         raise MediaRefused(f"the file has {size} bytes; as {type} a connection of type {connection_type} takes at most {limit.bytes}")

@@ -21,6 +21,7 @@ from shared.messages import OutboundMessage, Outcome
 from shared.process.metrics import Metrics
 from shared.secrets import Vault
 from shared.settings import ChildEnvironment, Settings
+from shared.store import media
 from shared.store.messages import Doubt
 from shared.store.store import Store
 from tests.meta.seed import DIRECT, ROWS, seed
@@ -82,6 +83,16 @@ class Rig:
     async def send(self, message: OutboundMessage | None = None, *, within_s: float = 2.0) -> Outcome:
         """Send one message."""
         return await self.channel.send(message or self.message(), self._record, monotonic() + within_s)
+
+    async def keep(self, content: bytes, mimetype: str, filename: str = "") -> dict[str, Any]:
+        """Put a file into storage as the API does. Returns what stands for it in a message's content."""
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield content
+
+        stored = await self.storage.put("demo", pieces(), most=200_000_000)
+        self.store.run(media.remember, "demo", stored.sha256, size=stored.size, mimetype=mimetype, filename=filename)
+        return {"sha256": stored.sha256, "size": stored.size, "mimetype": mimetype} | ({"filename": filename} if filename else {})
 
     async def _record(self, token: str) -> None:
         if self.fenced:
