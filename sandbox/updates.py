@@ -12,6 +12,10 @@ from sandbox.config import Number
 from sandbox.graph_errors import status_error
 from sandbox.ledger import LedgerEntry
 
+WHATSAPP: Final = "whatsapp_business_account"
+MESSAGING: Final = ("page", "instagram")
+"""Objects whose webhooks hold items of chats; a ledger entry about one says so in its field `object`, and names the account in `phone_number_id`."""
+
 _SERVICE: Final = {"billable": False, "pricing_model": "PMP", "type": "free_customer_service", "category": "service"}
 _TEMPLATE: Final = {"billable": True, "pricing_model": "PMP", "type": "regular", "category": "utility"}
 _ENCODE: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -27,6 +31,11 @@ class Update:
     first_due_at: float
     attempts: int = 0
     content: dict[str, Any] | None = None
+
+    @property
+    def object(self) -> str:
+        """What a webhook with it is about: a POST holds updates of one object only."""
+        return str(self.entry.fields.get("object", WHATSAPP))
 
     def named(self) -> dict[str, Any]:
         """Return what the ledger says about it."""
@@ -54,6 +63,12 @@ def _status(entry: LedgerEntry, kind: str, now: float) -> dict[str, Any]:
     return status
 
 
+def _contact(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return who wrote: a number, a user id, or both."""
+    ids = {"wa_id": fields["from"]} if fields.get("from") else {}
+    return {"profile": {"name": fields["name"]}, **ids, **({"user_id": fields["user_id"]} if fields.get("user_id") else {})}
+
+
 def _changes(number: Number, updates: list[Update]) -> list[dict[str, Any]]:
     """Return the `changes` of one number: statuses in one value, customers' messages in another, raw values as they are."""
     now = time.time()
@@ -62,9 +77,9 @@ def _changes(number: Number, updates: list[Update]) -> list[dict[str, Any]]:
     for update in updates:
         fields = update.entry.fields
         if update.kind == "raw":
-            raw.append({"value": fields["value"], "field": fields["field"]})
+            raw.append({"value": {**(head if fields.get("with_number") else {}), **fields["value"]}, "field": fields["field"]})
         elif update.kind == "message":
-            contacts[fields["from"]] = {"profile": {"name": fields["name"]}, "wa_id": fields["from"]}
+            contacts[fields.get("user_id") or fields["from"]] = _contact(fields)
             messages.append(fields["message"])
         else:
             update.content = update.content or _status(update.entry, update.kind, now)
@@ -77,14 +92,51 @@ def _changes(number: Number, updates: list[Update]) -> list[dict[str, Any]]:
     return changes + raw
 
 
+def _item(update: Update) -> dict[str, Any]:
+    """Return one item of a chat: an event as it is, or what became of a message that the account sent (`id`, `to`, `message`, `callback`)."""
+    fields = update.entry.fields
+    if update.kind == "event":
+        return dict(fields["item"])
+    if update.content is None:
+        now_ms = int(time.time() * 1000)
+        there = {"sender": {"id": fields["to"]}, "recipient": {"id": fields["phone_number_id"]}, "timestamp": now_ms}
+        if update.kind == "echo":
+            message = {"mid": fields["id"], "is_echo": True, "app_id": 1, **fields["message"]}
+            update.content = {"sender": {"id": fields["phone_number_id"]}, "recipient": {"id": fields["to"]}, "timestamp": now_ms, "message": message}
+        elif update.kind == "delivered":
+            update.content = there | {"delivery": {"mids": [fields["id"]], "watermark": now_ms}}
+        elif update.object == "page":
+            update.content = there | {"read": {"watermark": now_ms}}
+        else:
+            update.content = there | {"read": {"mid": fields["id"]}}
+    return update.content
+
+
+def together(batch: Sequence[Update]) -> list[list[Update]]:
+    """Return a batch in parts that may share a POST: Meta's hold one object each."""
+    parts: dict[str, list[Update]] = {}
+    for update in batch:
+        parts.setdefault(update.object, []).append(update)
+    return list(parts.values())
+
+
 def envelope(batch: Sequence[Update], numbers: Mapping[str, Number]) -> dict[str, Any]:
-    """Return the whole body of a POST of `batch`.
+    """Return the whole body of a POST of `batch`, whose updates are of one object.
 
     Args:
         numbers: by phone number id; those of the batch's entries are among them.
     """
-    by_number: dict[str, list[Update]] = {}
+    by_account: dict[str, list[Update]] = {}
     for update in batch:
-        by_number.setdefault(update.entry.fields["phone_number_id"], []).append(update)
-    entries = [{"id": numbers[name].waba_id, "changes": _changes(numbers[name], updates)} for name, updates in by_number.items()]
-    return {"object": "whatsapp_business_account", "entry": entries}
+        by_account.setdefault(update.entry.fields["phone_number_id"], []).append(update)
+    kind = batch[0].object
+    if kind == WHATSAPP:
+        entries = [{"id": numbers[name].waba_id, "changes": _changes(numbers[name], updates)} for name, updates in by_account.items()]
+    else:
+        entries = [
+            dict[str, Any](id=name, time=int(time.time() * 1000)) | {part: items}
+            for name, updates in by_account.items()
+            for part in ("messaging", "standby")
+            if (items := [_item(update) for update in updates if bool(update.entry.fields.get("standby")) == (part == "standby")])
+        ]
+    return {"object": kind, "entry": entries}

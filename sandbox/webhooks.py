@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urljoin
 
 import aiohttp
 
@@ -22,7 +23,7 @@ from sandbox.config import Number
 from sandbox.faults import Faults
 from sandbox.knobs import Knobs
 from sandbox.ledger import Ledger, LedgerEntry
-from sandbox.updates import Update, encode, envelope
+from sandbox.updates import Update, encode, envelope, together
 from shared.backoff import ceiling
 from shared.logs import logger
 
@@ -40,11 +41,14 @@ class Target:
     headers: Mapping[str, str] = field(default_factory=dict)
     app_secret: str = ""
 
-    def signed(self, body: bytes) -> dict[str, str]:
-        """Return the headers of a POST of `body`."""
+    def signed(self, body: bytes, how: str = "right") -> dict[str, str]:
+        """Return the headers of a POST of `body`; `how`: signed `right` or `wrong`, with `sha1` alone, or `none`."""
         headers = {"Content-Type": "application/json", "User-Agent": "facebookexternalua", **self.headers}
-        if self.app_secret:
-            headers["X-Hub-Signature-256"] = "sha256=" + hmac.digest(self.app_secret.encode(), body, "sha256").hex()
+        secret = self.app_secret.encode() if how != "wrong" else b"another secret"
+        if self.app_secret and how in {"right", "wrong"}:
+            headers["X-Hub-Signature-256"] = "sha256=" + hmac.digest(secret, body, "sha256").hex()
+        elif self.app_secret and how == "sha1":
+            headers["X-Hub-Signature"] = "sha1=" + hmac.digest(secret, body, "sha1").hex()
         return headers
 
 
@@ -119,7 +123,7 @@ class Outbox:
             dues.reverse()
         self._pending[entry.seq] = set(plan)
         # a number that this life was not given any more has nobody to write to
-        nowhere = not self._lanes[channel].target.url or fields["phone_number_id"] not in self._numbers
+        nowhere = not self._lanes[channel].target.url or (fields["phone_number_id"] not in self._numbers and "object" not in fields)
         dropped = []
         for kind, due_at in zip(plan, dues, strict=True):
             update = Update(entry, kind, due_at, due_at)
@@ -155,6 +159,26 @@ class Outbox:
             verified = False
         self._ledger.append("webhook", "verified" if verified else "not_verified", to="graph", **seen)
         return {"verified": verified, **seen}
+
+    async def post_raw(self, body: bytes, *, signature: str, path: str = "") -> dict[str, Any]:
+        """Post a body as it is to Meta's webhook, once; return what was answered, also into the ledger.
+
+        Args:
+            signature: see `Target.signed`. path: in place of the webhook's own; empty: that.
+        """
+        target = self.target("graph")
+        url = urljoin(target.url, path) if path else target.url
+        started = time.monotonic()
+        seen: dict[str, Any] = {"http_status": 0, "error": ""}
+        try:
+            async with self._open_session().post(url, data=body, headers=target.signed(body, signature), timeout=self._timeout()) as answer:
+                seen["http_status"] = answer.status
+                await answer.read()
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            seen["error"] = type(error).__name__
+        seen["ms"] = round((time.monotonic() - started) * 1000, 1)
+        self._ledger.append("webhook", "posted_raw", to="graph", size=len(body), signature=signature, **seen)
+        return seen
 
     async def drain(self, by: float) -> bool:
         """Begin no new POST and wait for those under way until the monotonic instant `by`; True when none is left."""
@@ -207,8 +231,9 @@ class Outbox:
                         batch: list[Update] = []
                         while lane.heap and lane.heap[0][0] <= now and len(batch) < self._knobs.batch_max:
                             batch.append(heapq.heappop(lane.heap)[2])
-                        lane.in_flight += 1
-                        posts.create_task(self._post(lane, batch))
+                        for part in together(batch):
+                            lane.in_flight += 1
+                            posts.create_task(self._post(lane, part))
         finally:
             lane.ended.set()
 
