@@ -77,6 +77,7 @@ class WebdriverRoom:
             child,
             AttentiveChannel(BrowserChannel(self._sessions, Attachments(self._storage, settings.bulkhead_home, reach_of(settings))), self._sessions),
             in_flight=settings.webdriver_in_flight,
+            each=settings.webdriver_session_in_flight,
             send_s=settings.webdriver_send_s,
             retry_base_s=settings.retry_base_webdriver_s,
             breaker_most=settings.webdriver_breaker if spares_the_account(settings) else 0,

@@ -37,11 +37,12 @@ class Consumer:
     """Delivers one kind's messages.
 
     Args:
-        child: the process. channel: how to send. in_flight: sends at once. send_s: time for one send. retry_base_s: base of the retry law.
+        child: the process. channel: how to send. in_flight, each: sends at once, of all and of one connection (0: no limit). send_s: time for one
+            send. retry_base_s: base of the retry law.
         breaker_most: failed sends in a row that pause a connection; 0: never.
     """
 
-    def __init__(self, child: Child, channel: Channel, *, in_flight: int, send_s: float, retry_base_s: float, breaker_most: int = 0) -> None:
+    def __init__(self, child: Child, channel: Channel, *, in_flight: int, each: int = 0, send_s: float, retry_base_s: float, breaker_most: int = 0) -> None:
         self._child, kind, settings = child, child.kind, child.settings
         incarnation = child.identity.process_incarnation
         self._hints = Hints(settings.redis_url, settings.redis_timeout_s)
@@ -55,6 +56,7 @@ class Consumer:
             kind=kind.name,
             incarnation=incarnation,
             in_flight=in_flight,
+            each=each,
             send_s=send_s,
             attempts=settings.send_attempts,
             retry_base_s=retry_base_s,

@@ -6,15 +6,17 @@ The only way in is `offer`: from the hint worker, from the relay, from a retry w
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
+from math import isinf
 from typing import Final
 
 from shared import logs
 from shared.clock import left, monotonic
 from shared.crash_points import reach
-from shared.delivery import retry_law
+from shared.delivery import fairness, retry_law
 from shared.delivery.breaker import Breaker
 from shared.delivery.channel import Channel
 from shared.delivery.flight import FlightRecord, Stage
@@ -51,7 +53,8 @@ class Dispatcher:
 
     Args:
         kind, incarnation: who claims. channel: how to send. flights: where what is in hand stands for those who come after a death.
-        in_flight: sends at once. send_s: time for one send. attempts: counted attempts before a dead letter. retry_base_s: base of the retry law.
+        in_flight: sends at once. each: sends at once of one connection; 0: no limit but that a slow one leaves places to others. send_s: time for one
+            send. attempts: counted attempts before a dead letter. retry_base_s: base of the retry law.
         breaker: pauses connections whose sends fail one after the other.
     """
 
@@ -65,6 +68,7 @@ class Dispatcher:
         kind: str,
         incarnation: str,
         in_flight: int,
+        each: int = 0,
         send_s: float,
         attempts: int,
         retry_base_s: float,
@@ -73,11 +77,14 @@ class Dispatcher:
         self._store, self._channel, self._flights = store, channel, flights
         self._breaker = breaker or Breaker(0)
         self._kind, self._incarnation = kind, incarnation
-        self._in_flight_limit, self._send_s, self._attempts, self._retry_base_s = in_flight, send_s, attempts, retry_base_s
+        self._in_flight_limit, self._each, self._send_s, self._attempts, self._retry_base_s = in_flight, each, send_s, attempts, retry_base_s
         self._offered: dict[int, None] = {}
         self._chats: dict[tuple[int, str], None] = {}
         self._paced: dict[int, float] = {}
+        self._crowded: set[int] = set()
         self._in_hand: dict[int, OutboundMessage] = {}
+        self._held: Counter[int] = Counter()
+        self._begun: dict[int, float] = {}
         self._sends: set[asyncio.Task[None]] = set()
         self._outcomes: list[tuple[OutboundMessage, Outcome]] = []
         self._work, self._settled, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -186,6 +193,7 @@ class Dispatcher:
         if not (ids or chats or numbers):
             return False
         reach("claim.begun")
+        rooms = fairness.rooms(self._held, self._slow(), places=self._in_flight_limit, each=self._each)
         # a claim that comes through after we gave up waiting is found by `_give_back_unknown`
         claimed = await self._store.call_each(
             messages.claim_within_limits,
@@ -195,6 +203,8 @@ class Dispatcher:
             chats=chats,
             numbers=numbers,
             in_hand=self._in_hand,
+            room=rooms.each,
+            rooms=rooms.of,
             most=room,
             token_at_claim=self._channel.token_at_claim,
         )
@@ -203,22 +213,42 @@ class Dispatcher:
             self._chats.pop(chat, None)
         for row_id in [*ids, *(message.id for message in claimed.messages)]:
             self._offered.pop(row_id, None)
-        self._wait_for_tokens(numbers, claimed.waits)
         for message in claimed.messages:
             self._begin(message)
+        self._wait(numbers, claimed.waits)
         reach("claim.recorded")
         return True
 
-    def _wait_for_tokens(self, asked: Iterable[int], waits: Mapping[int, float]) -> None:
-        """Remember whose limits hold rows back. The rows themselves are forgotten: they are found by their number when it has tokens again."""
+    def _wait(self, asked: Iterable[int], waits: Mapping[int, float]) -> None:
+        """Remember whose limits hold rows back. The rows themselves are forgotten: they are found by their number when it has tokens, or room, again."""
         for number in asked:
             self._paced.pop(number, None)
         now = monotonic()
         for number, wait_s in waits.items():
-            self._paced.setdefault(number, now + min(_LONGEST_WAIT_S, max(_GATHER_S, wait_s)))
+            if not isinf(wait_s):
+                again_s = wait_s
+            elif self._held[number]:
+                # until one of its own ends
+                again_s = wait_s
+                self._crowded.add(number)
+            else:
+                again_s = 0.0
+            self._paced.setdefault(number, now + min(_LONGEST_WAIT_S, max(_GATHER_S, again_s)))
+
+    def _slow(self) -> set[int]:
+        """Connections with a send that takes long."""
+        slow, before = set(), monotonic() - fairness.SLOW_S
+        # in the order of their beginning
+        for row_id, begun in self._begun.items():
+            if begun > before:
+                break
+            slow.add(self._in_hand[row_id].connection_id)
+        return slow
 
     def _begin(self, message: OutboundMessage) -> None:
         self._in_hand[message.id] = message
+        self._begun[message.id] = monotonic()
+        self._held[message.connection_id] += 1
         self._idle.clear()
         self._flights.begin(message.id)
         send = asyncio.create_task(self._flights.watched(message.id, self._send(message)), name=f"send-{message.id}")
@@ -336,7 +366,13 @@ class Dispatcher:
             log.warning("breaker_not_written", connection_id=connection_id, reason=str(error))
 
     def _forget(self, message: OutboundMessage) -> None:
-        del self._in_hand[message.id]
+        del self._in_hand[message.id], self._begun[message.id]
+        self._held[message.connection_id] -= 1
+        if not self._held[message.connection_id]:
+            del self._held[message.connection_id]
+        if message.connection_id in self._crowded:
+            self._crowded.discard(message.connection_id)
+            self._paced[message.connection_id] = monotonic()
         self._flights.end(message.id)
         if self._offered or len(self._in_hand) <= _FEW:
             self._work.set()

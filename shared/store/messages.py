@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Policy, Receipt, Retry, Sent
@@ -41,7 +42,7 @@ class Claimed:
 
     Attributes:
         messages: the rows that are ours now, in the order of their ids. waits: numbers (connection ids) whose limits hold due rows back, and for
-            how long at least (seconds).
+            how long at least (seconds; infinite: until one of their own in hand ends).
     """
 
     messages: list[OutboundMessage]
@@ -166,6 +167,8 @@ def claim_within_limits(
     chats: Iterable[tuple[int, str]] = (),
     numbers: Sequence[int] = (),
     in_hand: Container[int] = (),
+    room: int | None = None,
+    rooms: Mapping[int, int] = MappingProxyType({}),
     most: int,
     token_at_claim: bool,
 ) -> Claimed:
@@ -175,8 +178,8 @@ def claim_within_limits(
         ids: rows to look at. chats: (connection id, chat id) whose head is to be looked at too. numbers: connection ids whose due rows are to be
             looked at too, as many as their limits let through, and as `ids` and `chats` leave of `most`. in_hand: rows that are left alone,
             whoever names them: the incarnation holds them, and the end of an earlier claim of its own may stand in the table without its
-            knowing. most: how many at most. token_at_claim: write the token that the kind's channel uses (`bulkhead:<id>:<attempt>`) with the
-            claim.
+            knowing. room: most of one number (None: no limit), but of those in `rooms` as many as it says. most: how many at most.
+            token_at_claim: write the token that the kind's channel uses (`bulkhead:<id>:<attempt>`) with the claim.
     Returns:
         What was claimed and who has to wait; rows that are not due, not first or not ours are silently left out.
     """
@@ -190,10 +193,16 @@ def claim_within_limits(
         ids=[row_id for row_id in (*ids, *found) if row_id not in in_hand],
         chat_connections=[connection_id for connection_id, _ in chats],
         chat_ids=[chat_id for _, chat_id in chats],
+        room=room,
+        crowded=list(rooms),
+        rooms=list(rooms.values()),
         most=most,
         token_at_claim=token_at_claim,
     )
-    waits = {row["connection_id"]: row["wait_s"] for row in rows if row["id"] is None}
+    waits: dict[int, float] = {}
+    for row in rows:
+        if row["id"] is None:
+            waits[row["connection_id"]] = max(waits.get(row["connection_id"], 0.0), row["wait_s"])
     if numbers and len(found) >= rest:
         # there was no room to see whether they have more
         waits = dict.fromkeys(numbers, 0.0) | waits

@@ -26,7 +26,8 @@ JOIN unnest(%(company_ids)s::text[], %(keys)s::text[]) AS k(company_id, idempote
 
 -- claim_messages --
 -- Make one incarnation the sender of rows that are due and first in their chat, as many as their numbers' limits let through: given ids, and
--- whatever now heads the given chats. A number whose limits held rows back answers with a row without id, and the wait for its next token.
+-- whatever now heads the given chats. A number whose limits held rows back answers with a row without id, and the wait for its next token; one that
+-- has no room for more of its own (`room`, or `rooms` for the numbers in `crowded`) with an endless wait.
 WITH candidates AS (
     SELECT unnest(%(ids)s::bigint[]) AS id
     UNION
@@ -40,6 +41,7 @@ WITH candidates AS (
     ) AS head
 ), due AS MATERIALIZED (
     SELECT q.id, q.connection_id, p.every_s > 0 OR p.day_every_s > 0 AS is_limited,
+           coalesce((%(rooms)s::int[])[array_position(%(crowded)s::bigint[], q.connection_id)], %(room)s::int) AS room,
            -- the end of the pair's wait, null when it need not wait
            CASE WHEN tokens_left(pair.spent_until, p.pair_every_s, p.pair_burst) < 1
                 THEN pair.spent_until - make_interval(secs => p.pair_every_s * (p.pair_burst - 1)) END AS pair_free_at
@@ -70,9 +72,10 @@ WITH candidates AS (
     FOR NO KEY UPDATE OF p SKIP LOCKED
 ), allowed AS (
     SELECT id
-    FROM (SELECT id, connection_id, is_limited, row_number() OVER (PARTITION BY connection_id ORDER BY id) AS place FROM due WHERE pair_free_at IS NULL) AS d
+    FROM (SELECT id, connection_id, is_limited, room, row_number() OVER (PARTITION BY connection_id ORDER BY id) AS place
+          FROM due WHERE pair_free_at IS NULL) AS d
     LEFT JOIN taken USING (connection_id)
-    WHERE d.is_limited IS NOT TRUE OR d.place <= taken.tokens
+    WHERE (d.is_limited IS NOT TRUE OR d.place <= taken.tokens) AND (d.room IS NULL OR d.place <= d.room)
 ), ready AS (
     SELECT q.id
     FROM messages q
@@ -116,6 +119,9 @@ SELECT NULL, '', held.connection_id, '', '', NULL, 0, 0, '', '', NULL, '',
 FROM (SELECT connection_id, count(*) AS number FROM due WHERE is_limited AND pair_free_at IS NULL GROUP BY connection_id) AS held
 LEFT JOIN sends USING (connection_id) JOIN pacing p USING (connection_id)
 WHERE held.number > coalesce(sends.number, 0)
+UNION ALL
+SELECT NULL, '', connection_id, '', '', NULL, 0, 0, '', '', NULL, '', 'Infinity' FROM due WHERE pair_free_at IS NULL
+GROUP BY connection_id HAVING count(*) > min(room)
 ORDER BY id;
 
 -- due_messages --
@@ -331,10 +337,12 @@ WITH given AS (
           SELECT FROM message_events e WHERE e.message_id = m.id AND e.state = 'failed' AND e.attempt = news.attempt AND e.extra IS NOT NULL))
 )
 INSERT INTO message_events (message_id, state, at, attempt, code, detail, extra)
-SELECT DISTINCT ON (id, attempt) id, %(state)s, at, attempt, code, detail, extra FROM given
+SELECT DISTINCT ON (id, attempt, extra ->> 'status') id, %(state)s, at, attempt, code, detail, extra FROM given
 WHERE NOT EXISTS (
-    SELECT FROM message_events e WHERE e.message_id = given.id AND e.state = %(state)s AND e.attempt = given.attempt AND e.extra IS NOT NULL OFFSET 0)
-ORDER BY id, attempt, at, position;
+    -- the provider's own word is part of the step: a voice note is read, and then played
+    SELECT FROM message_events e WHERE e.message_id = given.id AND e.state = %(state)s AND e.attempt = given.attempt
+        AND e.extra IS NOT NULL AND e.extra ->> 'status' IS NOT DISTINCT FROM given.extra ->> 'status' OFFSET 0)
+ORDER BY id, attempt, extra ->> 'status', at, position;
 
 -- message_by_id --
 -- One outbound message of a company.
