@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
+import traceback
 from pathlib import Path
+from typing import Final
 
 from bench import isolation, latency, memory, recovery, throughput, workers
 from bench.figures import as_json, draw, show
 
-COMMANDS = {
+COMMANDS: Final = {
     "throughput": throughput,
     "latency": latency,
     "recovery": recovery,
@@ -17,34 +20,74 @@ COMMANDS = {
     "queue": workers,
     "memory": memory,
 }
+ALL: Final[dict[str, tuple[str, ...]]] = {
+    "throughput": ("throughput",),
+    "throughput-one": ("throughput", "--latency-ms", "100", "--api", "1", "--meta", "1", "--in-flight", "400"),
+    "latency": ("latency",),
+    "recovery": ("recovery",),
+    "isolation": ("isolation",),
+    "queue": ("queue",),
+    "memory": ("memory", "--minutes", "3"),
+}
+"""What `all` runs, in this order, by the name of its files: about 17 minutes. The hour of `memory` is a run of its own."""
+RESULTS: Final = Path(__file__).parent / "results"
 
 
-def main(words: list[str]) -> int:
-    """Run one command and show its figures."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    commands = made.add_subparsers(dest="command", required=True)
     for name, module in COMMANDS.items():
         command = commands.add_parser(name, help=(module.__doc__ or "").partition(": ")[2])
         module.arguments(command)
         command.add_argument("--quick", action="store_true", help="a run of seconds that only shows that the command works")
         command.add_argument("--json", type=Path, default=None, help="file that gets the figures; without it they follow the table")
         command.add_argument("--plot", type=Path, default=None, help="PNG file that gets a picture")
-    given = parser.parse_args(words)
+    every = commands.add_parser("all", help="every command in order; each leaves NAME.txt, NAME.json and NAME.png")
+    every.add_argument("--quick", action="store_true", help="runs of seconds that only show that the commands work")
+    every.add_argument("--into", type=Path, default=RESULTS, help="directory for the files (default: bench/results)")
+    every.add_argument("--only", default=",".join(ALL), help="comma-separated names of those to run (default: %(default)s)")
+    return made
+
+
+def main(words: list[str]) -> int:
+    """Run one command, or all, and show the figures."""
+    given = parser().parse_args(words)
+    if given.command == "all":
+        return _all(given)
     module = COMMANDS[given.command]
     if given.quick:
         module.quick(given)
     kept, picture = given.json, given.plot
     del given.json, given.plot
     figures = module.run(given)
-    print(show(figures))
+    table = show(figures)
+    print(table, flush=True)
     if kept is None:
         print(as_json(figures))
     else:
         kept.write_text(as_json(figures) + "\n")
+        kept.with_suffix(".txt").write_text(table + "\n")
     if picture is not None and not draw(figures, picture):
         print("no picture: matplotlib is not installed; pip install -r bench/requirements.txt", file=sys.stderr)
         return 1
     return 0
+
+
+def _all(given: argparse.Namespace) -> int:
+    """Run one after the other; one that breaks does not stop the rest."""
+    given.into.mkdir(parents=True, exist_ok=True)
+    codes = []
+    for name in given.only.split(","):
+        began = time.monotonic()
+        try:
+            code = main([*ALL[name], *["--quick"] * given.quick, "--json", str(given.into / f"{name}.json"), "--plot", str(given.into / f"{name}.png")])
+        except Exception:  # noqa: BLE001 - whatever broke one command, the others are measured
+            traceback.print_exc()
+            code = 1
+        print(f"{name}: {'done' if code == 0 else 'FAILED'} in {time.monotonic() - began:.0f} s\n", flush=True)
+        codes.append(code)
+    return max(codes)
 
 
 if __name__ == "__main__":
