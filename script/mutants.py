@@ -119,6 +119,16 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit(_SQL, "WHEN f.stage = 'WRITING' THEN 'in_doubt'\n", ""),),
         _LIFE,
     ),
+    "counted-silence": Mutation(
+        "silence in a time in which nobody could have heard is no evidence",
+        (Edit("shared/delivery/reconcile.py", "doubts = self._vigil.weigh(found)", "doubts = found"),),
+        "tests/delivery/test_reconcile.py",
+    ),
+    "fair-share": Mutation(
+        "a slow connection leaves places to others",
+        (Edit(_SQL, " AND (d.room IS NULL OR d.place <= d.room)", ""),),
+        "tests/delivery/test_fairness.py",
+    ),
     "forward-only": Mutation(
         "a webhook moves a row forward only",
         (Edit(_SQL, "AND m.id = news.id AND m.state = ANY(%(before)s)", "AND m.id = news.id"),),
