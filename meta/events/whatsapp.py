@@ -144,7 +144,8 @@ class _Change:
         chat = name(message.get("group_id")) or (name(message.get("to")) or name(message.get("to_user_id")) if from_me else sender)
         if not chat:
             raise Unreadable("to: missing")
-        if not from_me:
+        # whoever says that he has another number is not seen under the old one
+        if not from_me and message.get("type") != content.SYSTEM:
             self._seen(user_id, number, self._names.get(number) or self._names.get(user_id) or "", "", self._instant(message))
         self._keep(message, sender=sender, chat=chat, from_me=from_me)
 

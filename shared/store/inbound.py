@@ -99,14 +99,6 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
 def see(transaction: Transaction, contacts: Sequence[Contact], moves: Sequence[ContactMove] = (), choices: Sequence[MarketingChoice] = ()) -> None:
     """Note people, what they are called from now on, and whether they want marketing messages. Twice is once."""
     both = {(one.connection_id, one.phone): one.user_id for one in contacts if one.phone and one.user_id != one.phone}
-    _move(transaction, moves, contacts)
-    if both:
-        transaction.execute(
-            "release_phones",
-            connection_ids=[connection_id for connection_id, _ in both],
-            user_ids=list(both.values()),
-            phones=[number for _, number in both],
-        )
     if contacts:
         rows = [
             {
@@ -120,6 +112,14 @@ def see(transaction: Transaction, contacts: Sequence[Contact], moves: Sequence[C
             for one in sorted(contacts, key=lambda one: (one.connection_id, one.user_id))
         ]
         transaction.execute("see_contacts", rows=records(rows))
+    _move(transaction, moves, contacts)
+    if both:
+        transaction.execute(
+            "release_phones",
+            connection_ids=[connection_id for connection_id, _ in both],
+            user_ids=list(both.values()),
+            phones=[number for _, number in both],
+        )
     if choices:
         wishes = [
             {"connection_id": one.connection_id, "user_id": one.user_id, "phone": _number(one.user_id), "wanted": one.wanted, "at": one.at.isoformat()}
