@@ -69,6 +69,9 @@ def _sniffed(head: bytes) -> str:
     if not head or _is_text(head):
         # short signatures would take a word at the beginning for a picture ("BM")
         return ""
+    if head[4:11] == b"ftyp3gp":
+        # the library looks at the compatible brands, where mp4 stands too
+        return "video/3gpp"
     found = plain(filetype.guess_mime(head) or "")
     return "" if found == UNKNOWN else found
 

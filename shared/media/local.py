@@ -6,16 +6,20 @@ import asyncio
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from datetime import datetime
 from pathlib import Path
-from typing import IO, ParamSpec, TypeVar
+from typing import IO, Final, ParamSpec, TypeVar
 
 from shared.media.errors import MediaTooLarge, MediaUnknown, StorageUnavailable
 from shared.media.files import CHUNK_BYTES, HEAD_BYTES, Stored, place
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+_ABANDONED_S: Final = 86_400.0
 
 
 class LocalStorage:
@@ -27,6 +31,7 @@ class LocalStorage:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._swept: set[str] = set()
 
     async def put(self, company_id: str, source: AsyncIterable[bytes], *, most: int) -> Stored:
         """See `Storage.put`."""
@@ -88,7 +93,14 @@ class LocalStorage:
         # any digest will do: the company's name is checked
         company = self._path(company_id, "0" * 64).parents[1]
         arriving = company / "arriving"
-        arriving.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (self._directory, company, arriving):
+            directory.mkdir(mode=0o700, parents=directory is self._directory, exist_ok=True)
+        if company_id not in self._swept:
+            self._swept.add(company_id)
+            for left in arriving.iterdir():
+                # of a process that was killed meanwhile: no file takes that long to arrive
+                if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                    left.unlink(missing_ok=True)
         path = arriving / secrets.token_hex(12)
         path.touch(mode=0o600)
         return path

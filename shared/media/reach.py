@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from enum import Enum
 from typing import Final, TypeAlias
 from urllib.parse import SplitResult, urlsplit
@@ -12,6 +13,7 @@ from shared.settings import Settings
 
 _ADDRESS_MOST: Final = 4096
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -48,6 +50,9 @@ def checked(url: str, reach: Reach) -> SplitResult:
     try:
         literal = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
+        if _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
+            # 127.1, 2130706433, 0x7f.1: other ways to write an address, which what connects would understand without asking anybody
+            raise FetchFailed("address_refused", "the address's host is a number, but no IP address as it is usually written", passing=False) from None
         return parts
     require_reachable(str(literal), reach)
     return parts

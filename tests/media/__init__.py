@@ -1,0 +1,1 @@
+"""Files: storage, limits, kinds and the fetch."""
