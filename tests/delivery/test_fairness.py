@@ -57,7 +57,7 @@ def test_others_go_on_beside_a_slow_one(ground: Ground, each: int, most: int, mo
             in_hand.discard(message.id)
 
     async def scenario() -> None:
-        async with Process(ground, Script(behave), in_flight=8, each=each) as process:
+        async with Process(ground, Script(behave), in_flight=8, each=each, send_s=120.0) as process:
             process.dispatcher.offer(lame[:1])
             await soon(lambda: in_hand, "the first one hangs")
             process.dispatcher.offer(lame)
