@@ -118,14 +118,16 @@ class Amendments:
         whom = request.query_params.get("for", _WHOM[0])
         if whom not in _WHOM:
             raise Problem("query_invalid", f"for must be one of {', '.join(_WHOM)}.", parameter="for")
-        target = await self._named(request)
+        target = await self._named(request, acting=True)
         if target.state == MessageState.QUEUED:
             await self._store.call(interventions.cancel, company_id=company_id, chat_id=chat_id, message_id=message_id)
-            target = await self._named(request)
+            target = await self._named(request, acting=True)
         if target.state == MessageState.DELETED:
             return JSONResponse(await self._shown.one(company_id, chat_id, message_id))
         if not target.is_there:
             raise Problem("message_not_queued", f"The message is {target.state}.", state=target.state)
+        if target.type in targets.ACTING:
+            raise capabilities.unsupported(target.connection_type, content.DELETE, "channel", "What was done about another message cannot be deleted.")
         capabilities.require(target.connection_type, content.DELETE)
 
         async def build() -> Mapping[str, Any]:
@@ -154,10 +156,10 @@ class Amendments:
 
         return await self._accept(request, content.REACTION, target, fields, build)
 
-    async def _named(self, request: Request) -> Target:
-        """Return the message that the path names. Raises `Problem` when the chat has no such message."""
+    async def _named(self, request: Request, *, acting: bool = False) -> Target:
+        """Return the message that the path names. Raises `Problem` when the chat has no such message, or (without `acting`) only one about another."""
         company_id, chat_id, message_id = named(request)
-        for target in await self._store.call(targets.find, company_id, str(message_id)):
+        for target in await self._store.call(targets.find, company_id, str(message_id), acting=acting):
             if target.id == message_id and target.chat_id == chat_id:
                 return target
         await self._directory.require_company(company_id)

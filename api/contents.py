@@ -172,10 +172,10 @@ class Builder:
     async def _typing(self, _: str, connection: Connection, chat_id: str, fields: Fields) -> Content:
         if fields["state"] == "off":
             capabilities.require(connection.connection_type, capabilities.TYPING_OFF)
-            return {"lasts_s": 0}
+            return {"state": "paused", "lasts_s": 0}
         # the Cloud API shows it as an answer to something
         newest = await self._newest(connection, chat_id) if connection.connection_type in _CLOUD else None
-        return {"lasts_s": fields["lastsSeconds"], **({"target": newest[1], "target_id": newest[0]} if newest else {})}
+        return {"state": "composing", "lasts_s": fields["lastsSeconds"], **({"target": newest[1], "target_id": newest[0]} if newest else {})}
 
     async def _newest(self, connection: Connection, chat_id: str) -> tuple[int, str]:
         newest = await self._store.call(targets.newest_received, company_id=connection.company_id, connection_id=connection.id, chat_id=chat_id)

@@ -255,6 +255,8 @@ class Sending:
         async def most(fields: Mapping[str, str]) -> int:
             """Return how large the file may be, by what stood before it in the form."""
             kind = row or (_named_type(dict(fields)) if "type" in fields else None)
+            if kind and not kind.has_file:
+                raise invalid([("/file", f"is not a field of a message of type {kind.name}")])
             index = form_fields(fields, (PHONE_INDEX,)).get("phoneIndex", 0) if "phoneIndex" in fields else None
             if not isinstance(index, int):
                 return LARGEST if kind is None else max(types[kind.name].bytes for types in LIMITS.values() if kind.name in types)

@@ -218,7 +218,7 @@ _SHAPES: Final[Mapping[str, Callable[[Shape], Shape]]] = {
     content.DELETE: lambda kept: {**_target(kept), "for": "everyone" if kept.get("everyone", True) else "me"},
     content.FORWARD: lambda kept: {**_target(kept), "sourceChatId": kept.get("source_chat")},
     content.READ: _target,
-    content.TYPING: lambda kept: {"state": "on" if kept.get("lasts_s") else "off", "lastsSeconds": kept.get("lasts_s", 0)},
+    content.TYPING: lambda kept: {"state": "off" if kept.get("state") == "paused" else "on", "lastsSeconds": kept.get("lasts_s", 0)},
     "revoke": _target,
     "button": _some("text", "payload"),
 }

@@ -12,7 +12,7 @@
 | interactive | out: the provider's object; in: kind, id?, title?, description?, response? |
 | template | name, language, components? |
 | edit | target, body; delete: target, everyone; forward: target, source_chat |
-| read | target; typing: target?, lasts_s |
+| read | target; typing: state (composing, paused), target?, lasts_s |
 
 `media` is exactly one of {sha256, mimetype, size, filename?} (a file in our storage), {link} (an address that the provider fetches) and {id, mimetype?, …}
 (the provider's own name for it). `target` is the provider's id of the message that is meant; `target_id` beside it our own, if it is one of ours.

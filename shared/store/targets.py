@@ -42,10 +42,14 @@ class Target:
         return bool(self.provider_id) and (self.state == "received" or self.state in _GONE_OUT)
 
 
-def find(transaction: Transaction, company_id: str, given: str) -> list[Target]:
-    """Return the messages of a company that `given` names: our id, or the provider's, which may be known on several connections."""
+def find(transaction: Transaction, company_id: str, given: str, *, acting: bool = False) -> list[Target]:
+    """Return the messages of a company that `given` names: our id, or the provider's, which may be known on several connections.
+
+    Args:
+        acting: whether those that are themselves about another message count too.
+    """
     own_id = int(given) if given.isdecimal() and given.isascii() and len(given) <= 18 else -1
-    rows = transaction.rows("find_targets", company_id=company_id, id=own_id, provider_id=given, acting=ACTING)
+    rows = transaction.rows("find_targets", company_id=company_id, id=own_id, provider_id=given, acting=[] if acting else ACTING)
     return [Target(**row) for row in rows]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -162,7 +163,7 @@ def test_a_session_shows_its_code_while_there_is_one(house: House) -> None:
     assert text.headers["Content-Type"].startswith("text/plain")
     assert "▀" in text.content.decode()
 
-    house.run(connections.observe, connection_id=connection_id, status="ready", incarnation="webdriver-0.a", qr=code)
+    house.run(connections.observe, connection_id=connection_id, status="ready", incarnation="webdriver-0.a", qr=code, proved_at=datetime.now(UTC))
     answer = house.call("GET", f"{session}/qr")
     assert (answer.status_code, problem(answer)["type"], problem(answer)["state"]) == (404, "code_absent", "ready")
     assert house.call("GET", session).json()["qr"] is None
