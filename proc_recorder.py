@@ -1,4 +1,7 @@
-"""Entry of kind recorder: migrations, the orchestrator's events, reclaim. `--migrate` only migrates, `--dead-letters` only does what its words say."""
+"""Entry of kind recorder: migrations, the orchestrator's events, reclaim.
+
+`--migrate` only migrates; `--dead-letters` and `--webhooks` only do what their words say.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import sys
 from recorder.dead_letters import dead_letters
 from recorder.migration import migrate_once
 from recorder.room import open_room
+from recorder.webhooks import webhooks
 from shared.process.child import run_child
 
 
@@ -17,6 +21,8 @@ def main(argv: list[str]) -> int:
             return migrate_once()
         case ["--dead-letters", *words]:
             return dead_letters(words)
+        case ["--webhooks", *words]:
+            return webhooks(words)
     return run_child("recorder", open_room)
 
 

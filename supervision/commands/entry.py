@@ -10,7 +10,7 @@ from typing import Final
 
 from shared.errors import BulkheadError, SettingsInvalid
 from shared.process.exit_codes import ExitCode
-from supervision.commands import chaos, dead_letters, drain, env, events, logs, migrate, ps, restart, run, sessions, status, stop
+from supervision.commands import chaos, dead_letters, drain, env, events, logs, migrate, ps, restart, run, sessions, status, stop, webhooks
 from supervision.commands.context import Answer, Context
 from supervision.control import NoOrchestrator, Refused
 from supervision.plan import KindUnknown
@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, ModuleType]] = {
     "migrate": migrate,
     "dead-letters": dead_letters,
     "sessions": sessions,
+    "webhooks": webhooks,
     "chaos": chaos,
 }
 

@@ -1,0 +1,239 @@
+"""`proc_recorder.py --webhooks list|show|replay …`: an operator looks into the journal of webhooks, and has raw events or files processed again."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NoReturn
+
+from shared.clock import monotonic
+from shared.errors import SettingsInvalid, StoreUnavailable
+from shared.process.exit_codes import ExitCode
+from shared.settings import ChildEnvironment, load
+from shared.store import inbound_journal, inbound_media
+from shared.store.inbound_journal import Choice
+from shared.store.pool import Row, Transaction
+from shared.store.store import Store
+
+KIND: Final = "meta"
+"""Whose journal: the kind that reads its journal again whenever a row is marked."""
+UNWELL: Final = 1
+"""Exit code: done, but some of it is still not understood, or nobody read it in time."""
+_AT_ONCE: Final = 200
+_MOST: Final = 1_000_000
+_LOOK_S: Final = 0.1
+_BAR: Final = 30
+_COLUMNS: Final = ("id", "source", "received_at", "processed_at", "attempts", "size", "outcome")
+_FILE_COLUMNS: Final = ("message_id", "company_id", "connection_id", "state", "attempts", "updated_at", "reason")
+_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def webhooks(argv: Sequence[str]) -> int:
+    """Do what the command line says, and return an exit code (`ExitCode`, or `UNWELL`)."""
+    given = _parser().parse_args(argv)
+    try:
+        settings = load()
+    except SettingsInvalid as error:
+        sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
+        return ExitCode.CONFIGURATION
+    if not settings.database_url:
+        sys.stderr.write("DATABASE_URL is empty; run `bulkhead webhooks`, which knows the embedded server's address\n")
+        return ExitCode.CONFIGURATION
+    store = Store.open(settings, ChildEnvironment(process_name="webhooks"), limit=1)
+    try:
+        return int(given.act(store, given))
+    except StoreUnavailable as error:
+        sys.stderr.write(f"{error}\n")
+        return ExitCode.BOOT
+    finally:
+        store.close()
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n")
+
+
+def _parser() -> ArgumentParser:
+    parser = _Parser(prog="bulkhead webhooks", description="Look into the journal of webhooks, and have raw events or files processed again.")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|replay")
+    listing = actions.add_parser("list", help="raw events, newest first")
+    listing.set_defaults(act=_list)
+    listing.add_argument("-n", "--limit", type=_number, default=50, metavar="N", help="how many at most (%(default)s)")
+    listing.add_argument("--waiting", action="store_true", help="only those that nobody has processed yet")
+    showing = actions.add_parser("show", help="one raw event as it came")
+    showing.set_defaults(act=_show)
+    showing.add_argument("id", type=_number, metavar="ID")
+    again = actions.add_parser("replay", help="process raw events again; nothing that is known already changes")
+    again.set_defaults(act=_replay, waiting=False)
+    again.add_argument("ids", type=_number, nargs="*", metavar="ID", help="these (with --files: messages); none: all that the options choose")
+    again.add_argument("--all", action="store_true", help="needed when neither ids nor options choose")
+    again.add_argument("--wait", type=float, default=60.0, metavar="S", help="give up when nothing was processed for so long (%(default)g s)")
+    for one in (listing, again):
+        one.add_argument("--failed", action="store_true", help="only those that could not be processed at all")
+        one.add_argument("--named", action="store_true", help="only those of which something was not understood, failed ones too")
+        one.add_argument("--words", default="", metavar="TEXT", help="only those with these words in their outcome")
+        one.add_argument("--since", type=_instant, metavar="WHEN", help="only those that came since: an ISO instant, or 30m, 2h, 1d ago")
+        one.add_argument("--until", type=_instant, metavar="WHEN", help="only those that came before")
+        one.add_argument("--files", action="store_true", help="files of messages that could not be fetched, in place of raw events")
+    for one in (listing, showing, again):
+        one.add_argument("--json", action="store_true", help="one JSON object a line")
+    return parser
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if not 0 < number < 2**62:
+        raise ValueError
+    return number
+
+
+def _instant(text: str) -> datetime:
+    if ago := _AGO.fullmatch(text):
+        return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _UNITS[ago[2]])
+    instant = datetime.fromisoformat(text)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _choice(given: Namespace, ids: Sequence[int] = ()) -> Choice:
+    return Choice(ids=tuple(ids), since=given.since, until=given.until, named=given.named, failed=given.failed, waiting=given.waiting, words=given.words)
+
+
+def _list(store: Store, given: Namespace) -> int:
+    if given.files:
+        return _print(given, store.run(inbound_media.not_fetched, KIND, most=given.limit), _FILE_COLUMNS, "every file was fetched")
+    rows = store.run(inbound_journal.rows, KIND, _choice(given), most=given.limit)
+    return _print(given, rows, _COLUMNS, "there are no such events")
+
+
+def _print(given: Namespace, rows: Sequence[Row], columns: Sequence[str], none: str) -> int:
+    if given.json:
+        sys.stdout.write("".join(json.dumps({name: _shown(row[name]) for name in columns}) + "\n" for row in rows))
+    elif rows:
+        cells = [list(columns), *([str(_shown(row[name]) or "-") for name in columns] for row in rows)]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(columns))]
+        sys.stdout.write("".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in cells))
+    else:
+        sys.stdout.write(f"{none}\n")
+    return ExitCode.OK
+
+
+def _show(store: Store, given: Namespace) -> int:
+    row = store.run(inbound_journal.row, given.id)
+    if row is None:
+        sys.stderr.write(f"there is no event {given.id}\n")
+        return ExitCode.USAGE
+    body = row["body"].decode("utf-8", "backslashreplace")
+    facts = {name: _shown(value) for name, value in row.items() if name != "body"}
+    if given.json:
+        sys.stdout.write(json.dumps(facts | {"body": body}) + "\n")
+        return ExitCode.OK
+    sys.stdout.write("".join(f"{name:<14} {'-' if value in (None, '') else value}\n" for name, value in facts.items()))
+    try:
+        body = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        sys.stdout.write("its body as it came:\n")
+    sys.stdout.write(f"\n{body}\n")
+    return ExitCode.OK
+
+
+def _replay(store: Store, given: Namespace) -> int:
+    chosen = given.ids or given.failed or given.named or given.words or given.since or given.until or given.files or given.all
+    if not chosen:
+        sys.stderr.write("choose: ids, --failed, --named, --words, --since, --until, --files, or --all\n")
+        return ExitCode.USAGE
+    if given.files:
+        return _Run(given, "files").over(store, store.run(inbound_media.fetch_again, KIND, ids=given.ids or None, most=_MOST), _nothing, _files_done)
+    ids = _all_ids(store, given)
+    if given.ids and len(ids) < len(set(given.ids)) and not (given.failed or given.named or given.words or given.since or given.until):
+        sys.stderr.write(f"there is no event {', '.join(str(one) for one in sorted(set(given.ids) - set(ids)))}\n")
+        return ExitCode.USAGE
+    return _Run(given, "events").over(store, ids, inbound_journal.replay, _events_done)
+
+
+def _all_ids(store: Store, given: Namespace) -> list[int]:
+    """Return what is chosen, oldest first; pages of it are read apart, so that no transaction is long."""
+    found: list[int] = []
+    choice = _choice(given, given.ids)
+    while page := store.run(inbound_journal.rows, KIND, choice, below=found[-1] if found else None, most=1000):
+        found += [row["id"] for row in page]
+    return found[::-1]
+
+
+def _nothing(transaction: Transaction, ids: Sequence[int]) -> list[int]:
+    """Mark nothing: files are marked when they are chosen."""
+    return list(ids)
+
+
+def _events_done(transaction: Transaction, ids: Sequence[int]) -> dict[int, str]:
+    """Return how events went, those alone that were processed: empty when they were understood."""
+    return {row["id"]: row["outcome"] for row in inbound_journal.outcomes(transaction, ids) if row["is_processed"]}
+
+
+def _files_done(transaction: Transaction, ids: Sequence[int]) -> dict[int, str]:
+    """Return how files went, those alone that were tried: empty when they are stored."""
+    rows = inbound_media.media_of(transaction, ids)
+    return {one: "" if row["state"] == "stored" else row["reason"] for one, row in rows.items() if row["state"] != "pending" or row["reason"]}
+
+
+class _Run:
+    """Has things done again, a few hundred at a time, and shows how far it is."""
+
+    def __init__(self, given: Namespace, what: str) -> None:
+        self._given, self._what = given, what
+        self._shows = sys.stderr.isatty()
+
+    def over(self, store: Store, ids: Sequence[int], mark: Any, done: Any) -> int:
+        """Return the exit code."""
+        ended: dict[int, str] = {}
+        stuck = False
+        for first in range(0, len(ids), _AT_ONCE):
+            part = ids[first : first + _AT_ONCE]
+            store.run(mark, part)
+            by = monotonic() + self._given.wait
+            while True:
+                now = store.run(done, part)
+                if len(now) > sum(one in ended for one in part):
+                    by = monotonic() + self._given.wait
+                ended |= now
+                self._bar(len(ended), len(ids))
+                stuck = len(now) < len(part) and monotonic() >= by
+                if stuck or len(now) == len(part):
+                    break
+                time.sleep(_LOOK_S)
+            if stuck:
+                break
+        return self._tell(ended, len(ids), stuck=stuck)
+
+    def _bar(self, count: int, total: int) -> None:
+        if self._shows:
+            full = _BAR * count // max(1, total)
+            sys.stderr.write(f"\r[{'#' * full}{'.' * (_BAR - full)}] {count} of {total} {self._what}")
+            sys.stderr.flush()
+
+    def _tell(self, ended: dict[int, str], total: int, *, stuck: bool) -> int:
+        if self._shows and total:
+            sys.stderr.write("\n")
+        left = Counter(outcome for outcome in ended.values() if outcome)
+        well = len(ended) - sum(left.values())
+        if self._given.json:
+            sys.stdout.write(json.dumps({"chosen": total, "well": well, "not_well": sum(left.values()), "not_done": total - len(ended)}) + "\n")
+        else:
+            sys.stdout.write(f"{self._what} chosen: {total}; well: {well}; not well: {sum(left.values())}; not done: {total - len(ended)}\n")
+            for outcome, count in left.most_common(10):
+                sys.stdout.write(f"  {count} x {outcome}\n")
+            if stuck:
+                sys.stdout.write(f"nothing was done for {self._given.wait:g} s: does a meta process run? What is marked is read when one does\n")
+        return UNWELL if left or stuck else ExitCode.OK
+
+
+def _shown(value: Any) -> Any:
+    return value.isoformat(timespec="seconds") if isinstance(value, datetime) else value

@@ -1,0 +1,111 @@
+"""`bulkhead webhooks`, as an operator runs it, beside a living meta process and without one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.process.exit_codes import ExitCode
+from shared.store import connections, inbound
+from shared.store.inbound import RawEvent
+from tests.meta.seed import COMPANY, text, webhook
+from tests.meta.town import Town
+from tests.store.rig import Ground
+from tests.support import environment
+
+
+def command(home: Path, database_url: str, *words: str, entry: tuple[str, ...] = ("proc_recorder.py", "--webhooks")) -> subprocess.CompletedProcess[str]:
+    """Run the command and wait for it: the entry file that the orchestrator's command becomes."""
+    return subprocess.run(
+        [sys.executable, *entry, *words],
+        cwd=environment.REPOSITORY,
+        env=environment.clean(bulkhead_home=home, database_url=database_url),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def ids_of(town: Town) -> list[int]:
+    return [row[0] for row in town.query("SELECT id FROM inbound_journal ORDER BY id")]
+
+
+def test_what_was_nobodys_is_somebodys_after_a_replay(town: Town, home: Path) -> None:
+    number = "777000000000001"
+    for provider_id in ("wamid.LOST1", "wamid.LOST2"):
+        assert town.post(webhook({"messages": [text("hi", provider_id)]}, number=number)) == 200
+    assert town.post(webhook({"messages": [text("hi", "wamid.FINE")]})) == 200
+    town.wait_journal_read()
+
+    listed = command(home, town.settings.database_url, "list", "--named", "--json", entry=("orchestrator.py", "webhooks"))
+    assert listed.returncode == ExitCode.OK, listed.stderr
+    rows = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert len(rows) == 2
+    assert all("no connection has this phone number id" in row["outcome"] and row["attempts"] == 1 for row in rows)
+    shown = command(home, town.settings.database_url, "show", str(rows[0]["id"]))
+    assert '"wamid.LOST2"' in shown.stdout
+
+    again = command(home, town.settings.database_url, "replay", "--named", "--json")
+    assert again.returncode == 1, again.stderr
+    assert json.loads(again.stdout) == {"chosen": 2, "well": 0, "not_well": 2, "not_done": 0}
+
+    town.store.run(connections.ensure, company_id=COMPANY, phone_index=99, connection_type="meta_direct", account_id=number)
+    again = command(home, town.settings.database_url, "replay", "--words", "no connection has", "--since", "1h")
+    assert again.returncode == ExitCode.OK, again.stderr
+    assert again.stdout == "events chosen: 2; well: 2; not well: 0; not done: 0\n"
+    assert len(town.inbound("wamid.LOST1")) == len(town.inbound("wamid.LOST2")) == 1
+    assert command(home, town.settings.database_url, "list", "--named").stdout == "there are no such events\n"
+
+    everything = command(home, town.settings.database_url, "replay", "--all", "--json")
+    assert (everything.returncode, json.loads(everything.stdout)["well"]) == (ExitCode.OK, len(ids_of(town)))
+    assert len(town.inbound("wamid.FINE")) == len(town.inbound("wamid.LOST1")) == 1
+
+
+def test_without_a_meta_process_what_is_marked_waits(database_url: str, home: Path) -> None:
+    ground = Ground(database_url)
+    try:
+        ids = ground.store.run(inbound.journal, "meta", [RawEvent(source="meta", body=b"{}")])
+        ground.store.run(inbound.finish, {ids[0]: "failed: ZeroDivisionError"})
+        run = command(home, database_url, "replay", "--failed", "--wait", "0.5")
+        assert run.returncode == 1
+        assert "events chosen: 1; well: 0; not well: 0; not done: 1" in run.stdout
+        assert "does a meta process run?" in run.stdout
+        waiting = command(home, database_url, "list", "--waiting", "--json").stdout.splitlines()
+        assert [json.loads(line)["id"] for line in waiting] == ids
+    finally:
+        ground.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["replay"], "choose: ids"),
+        (["replay", "4711"], "there is no event 4711"),
+        (["show", "4711"], "there is no event 4711"),
+        (["replay", "x"], "invalid"),
+        (["list", "--since", "yesterday"], "invalid"),
+        ([], "required"),
+        (["dance"], "invalid choice"),
+    ],
+)
+def test_what_an_operator_gets_wrong_is_told_in_a_sentence(migrated_url: str, tmp_path: Path, words: list[str], says: str) -> None:
+    run = command(tmp_path / "home", migrated_url, *words)
+    assert run.returncode == ExitCode.USAGE
+    assert says in run.stderr
+
+
+@pytest.fixture(scope="module")
+def migrated_url(running_town: Town) -> str:
+    """A database that these tests only ask."""
+    return running_town.settings.database_url
+
+
+def test_an_unreachable_database_is_said(tmp_path: Path) -> None:
+    run = command(tmp_path / "home", "postgresql://nobody@127.0.0.1:1/none", "list")
+    assert run.returncode == ExitCode.BOOT
+    assert "PostgreSQL" in run.stderr
