@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from bench import isolation, latency, memory, recovery, throughput, workers
+from bench import browser, isolation, latency, memory, recovery, sessions, throughput, workers
 from bench.figures import as_json, draw, show
 
 COMMANDS: Final = {
@@ -19,6 +19,8 @@ COMMANDS: Final = {
     "isolation": isolation,
     "queue": workers,
     "memory": memory,
+    "browser": browser,
+    "sessions": sessions,
 }
 ALL: Final[dict[str, tuple[str, ...]]] = {
     "throughput": ("throughput",),

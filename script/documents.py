@@ -15,7 +15,7 @@ from typing import Any
 
 from shared.process import exit_codes
 from shared.settings import ChildEnvironment, Settings
-from shared.states import MESSAGE_TRANSITIONS, OPEN_MESSAGE_STATES
+from shared.states import MESSAGE_TRANSITIONS, OPEN_MESSAGE_STATES, SESSION_TRANSITIONS
 
 REPOSITORY = Path(__file__).parents[1]
 _SECTION = re.compile(r"(<!-- made by script/docs: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -66,11 +66,26 @@ def message_states() -> str:
     return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> queued", *edges, "```", "", *rows]) + "\n"
 
 
+def session_states() -> str:
+    """Return the life of a browser session as a diagram (Mermaid). What may come from everywhere is told in the table beside it, and left out."""
+    anywhere = ("absent", "backing_off", "logged_out")
+    edges = [
+        f"    {old} --> {new}"
+        for old, following in SESSION_TRANSITIONS.items()
+        for new in SESSION_TRANSITIONS
+        if new in following and (new not in anywhere or old in anywhere)
+    ]
+    rows = ["| from | to |", "|---|---|"]
+    rows += [f"| `{old}` | {' '.join(f'`{new}`' for new in SESSION_TRANSITIONS if new in following)} |" for old, following in SESSION_TRANSITIONS.items()]
+    return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> absent", *edges, "```", "", *rows]) + "\n"
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": lambda: settings_table(Settings),
     "child-environment": lambda: settings_table(ChildEnvironment),
     "exit-codes": exit_code_table,
     "message-states": message_states,
+    "session-states": session_states,
 }
 
 

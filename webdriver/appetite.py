@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from webdriver.policy import SessionPolicy
+from webdriver.processes import Glance, Memory
 
 Verdict = Literal["", "recycle", "kill"]
 
 _GREW_MB = 40.0
 _LOOK_CLOSELY_S = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """What the kernel says of a browser at no cost: megabytes with shared pages counted for each process, CPU seconds so far, processes."""
-
-    rss_mb: float
-    cpu_s: float
-    processes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What a close look costs milliseconds to find out, in megabytes: RSS, PSS (shared pages divided), USS (what would be free without it)."""
-
-    rss: float
-    pss: float
-    uss: float
 
 
 class Appetite:

@@ -52,7 +52,7 @@ FLAGS: Final = (
     "--disable-renderer-backgrounding",
     "--disable-features=SpareRendererForSitePerProcess,PreloadTopChromeWebUI,WebUIOmniboxPopup,Translate,OptimizationHints,MediaRouter,CalculateNativeWinOcclusion",
 )
-"""The same for every session; docs/webdriver.md says what they cost and save."""
+"""The same for every session; docs/browser-memory.md says what they cost and save."""
 
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _PORT_FILE: Final = "DevToolsActivePort"
@@ -91,18 +91,20 @@ class Launch:
     """How to start one Chromium.
 
     Attributes:
-        marker: argument of `processes.mark`. keep_open: descriptors that it inherits (the slot's lock).
+        marker: argument of `processes.mark`. keep_open: descriptors that it inherits (the slot's lock). flags: others than `FLAGS`
+            only where flags are measured.
     """
 
     executable: Path
     profile: Path
     marker: str
     keep_open: Sequence[int] = ()
+    flags: Sequence[str] = FLAGS
 
     def command(self) -> list[str]:
         """Return the command line, launcher first."""
         sandbox = ("--no-sandbox",) if os.geteuid() == 0 else ()
-        chromium = [str(self.executable), *FLAGS, *sandbox, f"--user-data-dir={self.profile}", self.marker, "about:blank"]
+        chromium = [str(self.executable), *self.flags, *sandbox, f"--user-data-dir={self.profile}", self.marker, "about:blank"]
         return [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *chromium]
 
 

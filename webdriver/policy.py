@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.settings import Settings
 from shared.states import SessionState
+from webdriver.chromium import FLAGS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +75,7 @@ class Ground:
     Attributes:
         chromium_path, url: settings, the address already resolved. slot_lock_fd: inherited by every Chromium; -1: none.
         page_library: gives wa-js's source. starts: limits how many sessions start at once.
-        web_build: file of the page's document to be used in place of what the address answers; None: none. flags: beside Chromium's usual ones.
+        web_build: file of the page's document to be used in place of what the address answers; None: none. flags: of every Chromium.
         memory_all_mb: proportional memory that all browsers together should stay below; 0: no limit.
     """
 
@@ -87,3 +88,4 @@ class Ground:
     policy: SessionPolicy
     web_build: Path | None = None
     memory_all_mb: float = 0.0
+    flags: Sequence[str] = FLAGS

@@ -13,17 +13,35 @@ import os
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from shared.clock import monotonic
-from webdriver.appetite import Glance, Memory
 
 MARKER: Final = "--bulkhead-session="
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _POLL_S: Final = 0.02
 _PAGE_MB: Final = os.sysconf("SC_PAGE_SIZE") / 2**20
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What the kernel says of a browser at no cost: megabytes with shared pages counted for each process, CPU seconds so far, processes."""
+
+    rss_mb: float
+    cpu_s: float
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a close look costs milliseconds to find out, in megabytes: RSS, PSS (shared pages divided), USS (what would be free without it)."""
+
+    rss: float
+    pss: float
+    uss: float
 
 
 def mark(home: Path, connection_id: int) -> str:

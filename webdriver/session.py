@@ -17,13 +17,14 @@ from shared.logs import logger
 from shared.messages import InDoubt, Outcome, Retry
 from shared.states import SESSION_TRANSITIONS, DesiredSession, SessionState, require_transition
 from webdriver import processes, profile
-from webdriver.appetite import Appetite, Glance, Memory
+from webdriver.appetite import Appetite
 from webdriver.bridge import Bridge, PageEvent, PageRefused, PageState
 from webdriver.browser import Browser, BrowserLost, CallTimedOut, ScriptFailed
 from webdriver.chromium import Chromium, ChromiumMissing, Launch, find
 from webdriver.connects import Connects
 from webdriver.policy import Ground
 from webdriver.ports import WantedSession
+from webdriver.processes import Glance, Memory
 from webdriver.reports import Reports
 from webdriver.witness import Witness
 
@@ -302,6 +303,7 @@ class Session:
                 profile=self._profile,
                 marker=processes.mark(self._ground.home, self.connection_id),
                 keep_open=(self._ground.slot_lock_fd,) if self._ground.slot_lock_fd >= 0 else (),
+                flags=self._ground.flags,
             )
             self._connects.note()
             self._chromium = await Chromium.start(launch, by)

@@ -14,9 +14,9 @@ from shared.logs import logger
 from shared.process.beats import LoopBeat
 from shared.states import DesiredSession, SessionState
 from webdriver import processes, profile
-from webdriver.appetite import Glance
 from webdriver.policy import Ground
 from webdriver.ports import SessionStore, WantedSession
+from webdriver.processes import Glance
 from webdriver.reports import Reports
 from webdriver.session import NotNow, Session
 

@@ -60,6 +60,13 @@ def test_a_slot_and_a_session_can_always_come_back() -> None:
             assert home in reached, f"{start} is a dead end"
 
 
+def test_whatever_a_page_shows_may_follow_whatever_it_showed() -> None:
+    # it is asked every few seconds: what lies between two answers is not seen
+    shown = {SessionState.NEEDS_LINK, SessionState.SYNCING, SessionState.READY, SessionState.OFFLINE, SessionState.CONFLICT}
+    for state in shown | {SessionState.STARTING, SessionState.DEGRADED}:
+        assert shown - {state} <= SESSION_TRANSITIONS[state], state
+
+
 def test_what_the_provider_proved_never_moves_backwards() -> None:
     rank = {M.SENT: 1, M.DELIVERED: 2, M.READ: 3}
     steps = [(old, new) for old in rank for new in MESSAGE_TRANSITIONS[old] if new in rank]

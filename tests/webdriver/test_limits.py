@@ -12,10 +12,11 @@ from shared.clock import monotonic
 from shared.states import SessionState
 from tests.webdriver.rig import QUICK, Web, chromiums, message, run, soon, town
 from webdriver import processes
-from webdriver.appetite import Appetite, Glance, Memory
+from webdriver.appetite import Appetite
 from webdriver.attention import AttentiveChannel
 from webdriver.connects import Connects
 from webdriver.policy import SessionPolicy
+from webdriver.processes import Glance, Memory
 
 S = SessionState
 PHONE = "60111222333"

@@ -1,0 +1,330 @@
+"""`sessions`: linked browser sessions that all send, while one of them is killed, hangs, leaks, and dies again and again: what the others and meta notice."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.request import urlopen
+
+import requests
+
+from bench.figures import Figures, quantile
+from bench.house import House, running, verdict
+from bench.load import LoadResult
+from shared.kinds import admin_port
+from shared.states import SessionState
+from tests.support.waiting import eventually
+from webdriver import processes, profile
+
+_LINK_S: Final = 300.0
+_BACK_S: Final = 240.0
+_SENT_S: Final = 180.0
+_LEAK_MB: Final = 200
+_LIMITS: Final = {"SESSION_MEMORY_SOFT_MB": 500, "SESSION_MEMORY_HARD_MB": 700, "SESSION_CONNECTS_PER_HOUR": 8}
+"""Small enough that the sick session meets them within the phase."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's parameters."""
+    parser.add_argument("--sessions", type=int, default=10, help="linked sessions")
+    parser.add_argument("--seconds", type=float, default=12.0, help="length of each phase")
+    parser.add_argument("--rate", type=float, default=5.0, help="messages a second through all browser sessions together")
+    parser.add_argument("--meta-rate", type=float, default=50.0, help="messages a second through meta beside them")
+    parser.add_argument("--burst", type=int, default=200, help="messages in hand when the browser process is killed")
+
+
+def quick(given: argparse.Namespace) -> None:
+    """Make a run of a minute of it."""
+    given.sessions, given.seconds, given.rate, given.meta_rate, given.burst = 3, 4.0, 3.0, 10.0, 30
+
+
+def run(given: argparse.Namespace) -> Figures:
+    """Measure: calm, a trouble of the first session, calm, the next trouble …, and at the end the death of the whole browser process."""
+    figures = Figures(command="sessions", parameters=vars(given), axes=("phase", "p99 from accepted to sent, others, ms"))
+    limits: dict[str, Any] = {**_LIMITS, "META_PAIR_LIMIT": "off"}
+    with running(only="api,meta,recorder,sandbox,postgres,redis,webdriver", **limits) as house:
+        house.provider(latency_ms=100.0, statuses="sent,delivered")
+        show = Show(house, given)
+        figures.values["link all sessions, s"] = show.link()
+        troubles: dict[str, Callable[[], object]] = {
+            "kill -9 of one Chromium": show.kill_browser,
+            "hung tab": lambda: show.order("hang", 60),
+            "leak": lambda: show.order("leak", _LEAK_MB),
+            "crash loop": show.kill_always,
+        }
+        for name, trouble in troubles.items():
+            calm = show.phase(f"calm before {name}", lambda: None)
+            sick = show.phase(name, trouble)
+            figures.values[name] = {**show.recovery(), **_told(sick, calm)}
+            figures.series.setdefault("others", []).append((float(len(figures.values)), sick.p99_ms(show.others)))
+        figures.values["kill -9 of the browser process"] = show.kill_process()
+        figures.values["verdict of the phones' ledger"] = show.verdict()
+    return figures
+
+
+@dataclass
+class Phase:
+    """What was sent while something happened.
+
+    Attributes:
+        sent: by session the ids of its messages. waits: by id the seconds from accepted to sent. meta: what meta's own load came to.
+    """
+
+    sent: dict[int, list[int]] = field(default_factory=dict)
+    waits: dict[int, float] = field(default_factory=dict)
+    meta: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, sessions: range) -> list[float]:
+        """Return the waits of some sessions' messages, sorted."""
+        return sorted(self.waits[one] for index in sessions for one in self.sent.get(index, ()) if one in self.waits)
+
+    def p99_ms(self, sessions: range) -> float:
+        """Return the 99th percentile of these waits."""
+        return round(quantile(self.of(sessions), 0.99) * 1000, 1)
+
+
+class Show:
+    """Ten sessions (or so) of one copy. The first one is the sick one."""
+
+    def __init__(self, house: House, given: argparse.Namespace) -> None:
+        self._house, self._given = house, given
+        self._first = 100
+        self._phones = {self._first + number: f"6011{number:07d}" for number in range(given.sessions)}
+        self._bodies: dict[str, int] = {}
+        self._client = requests.Session()
+        self._since = 0.0
+        self._over = threading.Event()
+        self._killing: threading.Thread | None = None
+        self.sick = self._first
+        self.others = range(self._first + 1, self._first + given.sessions)
+
+    # the sessions
+
+    def link(self) -> float:
+        """Make and link all sessions; return how long it took."""
+        began_at = time.monotonic()
+        for index in self._phones:
+            self._house.rows(
+                "INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name) VALUES ('demo', %s, 'wwebjs', '') RETURNING id", index
+            )
+        by_index = {row["phoneIndex"]: row for row in self._sessions()}
+        assert set(self._phones) <= set(by_index)
+        scanned: set[int] = set()
+
+        def all_ready() -> bool:
+            shown = {row["phoneIndex"]: row for row in self._sessions()}
+            for index in set(self._phones) - scanned:
+                code = shown[index]["qr"]
+                if code and self._house.copy.sandbox("POST", "/control/web/scan", json={"code": code, "phone": self._phones[index]}).ok:
+                    scanned.add(index)
+            return all(shown[index]["state"] == SessionState.READY for index in self._phones)
+
+        eventually(all_ready, _LINK_S, lambda: str({row["phoneIndex"]: row["state"] for row in self._sessions()}), poll_s=0.5)
+        return round(time.monotonic() - began_at, 1)
+
+    def _sessions(self) -> list[dict[str, Any]]:
+        answer = self._house.copy.api("GET", "/api/v2/sessions/demo")
+        answer.raise_for_status()
+        listed: list[dict[str, Any]] = answer.json()["sessions"]
+        return listed
+
+    def _sick(self) -> dict[str, Any]:
+        return next(row for row in self._sessions() if row["phoneIndex"] == self.sick)
+
+    def _sick_pid(self) -> int | None:
+        (found,) = self._house.rows("SELECT id FROM phone_configs WHERE company_id = 'demo' AND phone_index = %s", self.sick)
+        port = admin_port(self._house.copy.settings.admin_port, "webdriver", 0)
+        with urlopen(f"http://127.0.0.1:{port}/health", timeout=20) as answer:
+            sessions = json.load(answer)["sessions"]
+        return next((row["pid"] for row in sessions if row["connectionId"] == found[0]), None)
+
+    # the troubles
+
+    def order(self, what: str, amount: float) -> None:
+        """Have the sick session's page misbehave."""
+        self._house.copy.sandbox("POST", f"/control/web/devices/{self._phones[self.sick]}/{what}", json={"amount": amount}).raise_for_status()
+
+    def kill_browser(self) -> None:
+        """Kill the sick session's Chromium."""
+        if pid := self._sick_pid():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def kill_always(self) -> None:
+        """Kill the sick session's Chromium whenever there is one, until it is quarantined."""
+        self._over.clear()
+
+        def kill() -> None:
+            while not self._over.wait(0.3):
+                self.kill_browser()
+
+        self._killing = threading.Thread(target=kill)
+        self._killing.start()
+
+    def kill_process(self) -> dict[str, Any]:
+        """Kill the browser process while many sends are in hand; say what came back, and what was left behind."""
+        home = self._house.copy.home
+        before = set(processes.pids_of_installation(home, profile.root(home)))
+        phase = Phase()
+        for number in range(self._given.burst):
+            index = self.others[number % len(self.others)]
+            phase.sent.setdefault(index, []).append(self._post(index, f"burst {number}"))
+        # with the burst under way
+        eventually(lambda: self._count_sent(phase) >= self._given.burst // 10, _SENT_S, "some of the burst is sent", poll_s=0.1)
+        killed_at = time.monotonic()
+        os.kill(self._house.slot_pids()["webdriver-0"], signal.SIGKILL)
+        eventually(lambda: not before & set(processes.pids_of_installation(home, profile.root(home))), 30, "no browser outlives its owner", poll_s=0.05)
+        browsers_gone_s = time.monotonic() - killed_at
+        codes: set[int] = set()
+
+        def back() -> bool:
+            shown = [row for row in self._sessions() if row["phoneIndex"] in self.others]
+            codes.update(row["phoneIndex"] for row in shown if row["state"] == SessionState.NEEDS_LINK)
+            restarted = all(row["browser"] and row["browser"]["ageSeconds"] < time.monotonic() - killed_at for row in shown)
+            return restarted and all(row["state"] == SessionState.READY for row in shown)
+
+        eventually(back, _BACK_S, lambda: str({row["phoneIndex"]: (row["state"], row["detail"]) for row in self._sessions()}), poll_s=0.5)
+        back_s = time.monotonic() - killed_at
+        eventually(lambda: self._count_sent(phase) == self._given.burst, _SENT_S, lambda: f"{self._count_sent(phase)} of the burst sent", poll_s=0.5)
+        return {
+            "browsers gone after, s": round(browsers_gone_s, 2),
+            "the others ready again after, s": round(back_s, 1),
+            "sessions that needed a new code": len(codes),
+            "burst sent after, s": round(time.monotonic() - killed_at, 1),
+        }
+
+    def _count_sent(self, phase: Phase) -> int:
+        ids = [one for listed in phase.sent.values() for one in listed]
+        return int(self._house.rows("SELECT count(*) FROM messages WHERE id = ANY(%s) AND state IN ('sent', 'delivered', 'read')", ids)[0][0])
+
+    # phases
+
+    def phase(self, name: str, trouble: Callable[[], object]) -> Phase:
+        """Send through every session and through meta for a while, with a trouble from the second second on."""
+        house, given, phase = self._house, self._given, Phase()
+        spec = house.spec(seconds=given.seconds, rate=given.meta_rate, chats=500, first_chat=15_560_000_000)
+        with house.load(spec):
+            self._since = time.time()
+            trouble()
+            total = int(given.seconds * given.rate)
+            began_at = time.monotonic()
+            for number in range(total):
+                time.sleep(max(0.0, began_at + number / given.rate - time.monotonic()))
+                index = self._first + number % given.sessions
+                phase.sent.setdefault(index, []).append(self._post(index, f"{name} {number}"))
+        result = house.load_result(spec)
+        healthy = [one for index in self.others for one in phase.sent.get(index, ())]
+        eventually(lambda: self._are_sent(healthy), _SENT_S, f"{name}: every message of the others is sent", poll_s=0.2)
+        house.wait_idle() if name.startswith("calm") else None
+        self._measure(phase)
+        phase.meta = self._meta(result)
+        return phase
+
+    def _post(self, index: int, body: str) -> int:
+        text = f"{body} of {index}"
+        place = f"/api/v2/messages/text/demo/6012{len(self._bodies):07d}"
+        answer = self._house.copy.api("POST", place, json={"message": text, "phoneIndex": index})
+        answer.raise_for_status()
+        self._bodies[text] = int(answer.json()["id"])
+        return self._bodies[text]
+
+    def _are_sent(self, ids: list[int]) -> bool:
+        return not self._house.rows("SELECT id FROM messages WHERE id = ANY(%s) AND sent_at IS NULL LIMIT 1", ids)
+
+    def _measure(self, phase: Phase) -> None:
+        ids = [one for listed in phase.sent.values() for one in listed]
+        rows = self._house.rows("SELECT id, extract(epoch FROM sent_at - created_at)::float8 FROM messages WHERE id = ANY(%s) AND sent_at IS NOT NULL", ids)
+        phase.waits = {int(row_id): float(wait) for row_id, wait in rows}
+
+    def _meta(self, result: LoadResult) -> dict[str, float]:
+        first = {arrival.row_id: arrival.at for arrival in reversed(self._house.arrivals(result.began_at))}
+        answered = sorted(answer - due for due, answer in zip(result.due_at, result.answered_at, strict=True))
+        arrived = sorted(first[row_id] - due for row_id, due in zip(result.ids, result.due_at, strict=True) if row_id in first)
+        found = verdict(self._house, result)
+        return {
+            "due to 202": quantile(answered, 0.99) * 1000,
+            "due to provider": quantile(arrived, 0.99) * 1000,
+            "lost": found["lost"],
+            "duplicated": found["duplicated"],
+        }
+
+    def recovery(self) -> dict[str, Any]:
+        """Wait until the sick session is ready again or quarantined, and say how it went."""
+
+        def settled() -> str:
+            seen = self._states()
+            was_sick = any(one != SessionState.READY for _, one in seen)
+            ended = was_sick and seen[-1][1] in (SessionState.READY, SessionState.QUARANTINED) and self._sick()["state"] == seen[-1][1]
+            return seen[-1][1] if ended else ""
+
+        state = eventually(settled, _BACK_S, lambda: f"{self._sick()}; {self._states()}", poll_s=0.3)
+        self._over.set()
+        if self._killing is not None:
+            self._killing.join()
+            self._killing = None
+        seen = self._states()
+        noticed = next(at for at, one in seen if one != SessionState.READY)
+        told: dict[str, Any] = {"sick session": state, "shown as ready for, s": round(noticed - self._since, 2)}
+        if state == SessionState.READY:
+            told["ready again after, s"] = round(next(at for at, one in reversed(seen) if one == SessionState.READY) - self._since, 1)
+        else:
+            told["browsers started until quarantine"] = sum(one == SessionState.STARTING for _, one in seen)
+        return told
+
+    def _states(self) -> list[tuple[float, str]]:
+        """Return the states of the sick session since the trouble began, with their instants."""
+        return [
+            (float(at), str(state))
+            for at, state in self._house.rows(
+                "SELECT extract(epoch FROM e.at)::float8, e.state FROM session_events e JOIN phone_configs c ON c.id = e.connection_id "
+                "WHERE c.phone_index = %s AND e.state <> '' AND e.at >= to_timestamp(%s) ORDER BY e.id",
+                self.sick,
+                self._since,
+            )
+        ]
+
+    def _bring_back(self) -> None:
+        """End the quarantine as an operator would."""
+        if self._sick()["state"] != SessionState.READY:
+            self._house.copy.api("POST", f"/api/v2/sessions/demo/{self.sick}/restart").raise_for_status()
+            eventually(lambda: self._sick()["state"] == SessionState.READY, _BACK_S, "the quarantined session is back", poll_s=0.5)
+
+    def verdict(self) -> dict[str, Any]:
+        """Compare what was accepted with what the phones got."""
+        self._bring_back()
+        eventually(lambda: self._are_sent(list(self._bodies.values())), _SENT_S, "everything is sent", poll_s=0.5)
+        arrived: Counter[str] = Counter()
+        with (self._house.copy.home / "sandbox" / "ledger.jsonl").open("rb") as ledger:
+            for line in ledger:
+                if b'"event":"message_arrived"' in line[:200]:
+                    arrived[json.loads(line)["body"]] += 1
+        return {
+            "accepted": len(self._bodies),
+            "lost": sum(arrived[body] == 0 for body in self._bodies),
+            "duplicated": sum(arrived[body] > 1 for body in self._bodies),
+        }
+
+
+def _told(sick: Phase, calm: Phase) -> dict[str, Any]:
+    others = range(min(sick.sent) + 1, max(sick.sent) + 1)
+    waits, before = sick.of(others), calm.of(others)
+    ratios = {f"meta p99 {name}, ratio to calm": round(sick.meta[name] / calm.meta[name], 2) for name in ("due to 202", "due to provider")}
+    return {
+        "others sent": len(waits),
+        "others not sent": sum(len(sick.sent.get(index, ())) for index in others) - len(waits),
+        "others p50, ms": round(statistics.median(waits) * 1000, 1),
+        "others p99, ms": sick.p99_ms(others),
+        "others p99, ratio to calm": round(quantile(waits, 0.99) / quantile(before, 0.99), 2),
+        **ratios,
+        "meta lost or duplicated": sick.meta["lost"] + sick.meta["duplicated"],
+    }
