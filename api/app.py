@@ -12,7 +12,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api import openapi, pages, reference
 from api.acceptance import Acceptor
 from api.amendments import Amendments
+from api.companies import Companies
+from api.connection_deeds import ConnectionDeeds
 from api.connections import Connections
+from api.credentials import Credentials
 from api.dashboard.page import Dashboard
 from api.dead_letters import DeadLetters
 from api.directory import Directory
@@ -27,11 +30,14 @@ from api.problems import Problem
 from api.sending import Sending
 from api.sessions import Sessions
 from api.shown import Shown
+from api.signup import Signup
 from api.tasks import Tasks
+from api.templates import Templates
 from api.uploads import Uploads
 from shared.media.files import Storage
 from shared.media.reach import reach_of
 from shared.process.room import Child
+from shared.secrets import Vault
 
 API_VERSION: Final = "2.0"
 
@@ -81,12 +87,17 @@ def build_app(child: Child, acceptor: Acceptor, storage: Storage, neighbours: Ne
 
     Args:
         storage: of files. key: what API clients must show.
+    Raises:
+        SettingsInvalid: the key that seals credentials is missing or wrong.
     """
     directory = Directory(child.store)
     shown, uploads = Shown(directory, child.store), Uploads(child.store, storage)
     sending = Sending(directory, child.store, acceptor, uploads, child.metrics, reach=reach_of(child.settings), stopping=child.stopping)
     health = Health(child, neighbours)
     tasks = Tasks(directory, child.store, child.stopping)
+    vault = Vault.from_settings(child.settings)
+    connections = Connections(directory, child.store, Credentials(vault))
+    deeds = ConnectionDeeds(connections, child.store, tasks, vault)
     dead_letters = DeadLetters(directory, child.store, shown.one)
     listed = operations_of(
         sending,
@@ -94,7 +105,11 @@ def build_app(child: Child, acceptor: Acceptor, storage: Storage, neighbours: Ne
         Amendments(directory, child.store, sending, shown),
         Media(directory, uploads, storage),
         dead_letters,
-        Connections(directory, child.store),
+        Companies(child.store),
+        connections,
+        deeds,
+        Signup(directory, child.store, tasks, vault),
+        Templates(connections, deeds, child.store),
         Sessions(directory, child.store, tasks),
         tasks,
         health,

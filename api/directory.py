@@ -46,6 +46,10 @@ class Directory:
         self._known[company_id, phone_index] = (found, self._clock() + REMEMBERED_S)
         return found
 
+    def forget(self, company_id: str, phone_index: int) -> None:
+        """Look a connection up the next time: it was removed just now."""
+        self._known.pop((company_id, phone_index), None)
+
     async def require_company(self, company_id: str) -> None:
         """Raise `Problem` unless there is such a company."""
         require_possible(company_id)

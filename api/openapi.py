@@ -17,6 +17,7 @@ _PURPOSES: Final = {
     "messageId": "Our id of the message.",
     "phoneIndex": "Index of the connection within the company.",
     "taskId": "Id of the task, from the `Location` header of the answer that began it.",
+    "name": "Name of the template.",
     "process": "A process kind.",
     "sha256": "The file's SHA-256 in lower hex.",
 }

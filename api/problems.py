@@ -53,6 +53,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "task_unknown": ProblemType(
         status=404, title="There is no such task", remedy="Use the path in the `Location` header of the answer that began it; tasks are kept for 7 days."
     ),
+    "template_unknown": ProblemType(
+        status=404, title="There is no such template", remedy="GET /api/v2/templates/{companyId}/{phoneIndex} lists those that are known."
+    ),
     "process_unknown": ProblemType(status=404, title="There is no such process kind", remedy="`known` lists the kinds."),
     "method_not_allowed": ProblemType(status=405, title="The path does not take this method", remedy="The `Allow` header lists the methods."),
     "body_late": ProblemType(status=408, title="The body did not arrive in time", remedy="Send the request again; a body has 10 seconds."),
@@ -70,6 +73,20 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     ),
     "not_held": ProblemType(
         status=409, title="The message is not left to a human", remedy="Look at `state`: only a message in doubt that is held can be resolved."
+    ),
+    "company_exists": ProblemType(status=409, title="There is such a company already", remedy="Use it, or choose another `companyId`."),
+    "connection_exists": ProblemType(
+        status=409, title="The company has a connection with this index already", remedy="Change it with PATCH, or leave `phoneIndex` out."
+    ),
+    "account_in_use": ProblemType(
+        status=409,
+        title="Another connection serves this account",
+        remedy="A provider's number or page has one connection: remove the other, or change its credentials.",
+    ),
+    "messages_open": ProblemType(
+        status=409,
+        title="The connection has messages that are not finished",
+        remedy="`messages` of them wait: let them leave, or remove the connection with `?force=true`, which fails them.",
     ),
     "task_conflict": ProblemType(
         status=409, title="The state of things does not allow it", remedy="`detail` says what is in the way; `taskId` names the task that found it."

@@ -205,6 +205,12 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "state": _TEXT,
             "detail": _TEXT_OR_NULL,
             "accountId": _TEXT_OR_NULL,
+            "wabaId": _TEXT_OR_NULL,
+            "options": {"type": "object", "description": "Rates and how it is reached, as they were given."},
+            "warning": {**_TEXT_OR_NULL, "description": "What an operator should act on: a token that ends soon, a number in bad quality."},
+            "facts": {"type": "object", "description": "What the provider said last: `number`, `token`, `webhooks`, `page`."},
+            "checkedAt": {**_AT_OR_NULL, "description": "When the provider was asked last."},
+            "templatesSyncedAt": _AT_OR_NULL,
             "provedAt": _AT_OR_NULL,
             "lastEventAt": _AT_OR_NULL,
             "observedAt": _AT_OR_NULL,
@@ -218,6 +224,30 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                     },
                 ),
             },
+        }
+    ),
+    "RemovedConnection": _object({"companyId": _TEXT, "phoneIndex": _COUNT, "failedMessages": _COUNT}),
+    "Company": _object({"companyId": _TEXT, "name": _TEXT, "inDoubtPolicy": _TEXT_OR_NULL, "connections": _COUNT}, {"createdAt": _AT}),
+    "Companies": _object({"companies": _list(_ref("Company")), "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."}}),
+    "Templates": _object(
+        {
+            "templates": _list(
+                _object(
+                    {
+                        "id": _TEXT_OR_NULL,
+                        "name": _TEXT,
+                        "language": _TEXT,
+                        "category": _TEXT_OR_NULL,
+                        "status": _TEXT,
+                        "reason": _TEXT_OR_NULL,
+                        "quality": _TEXT_OR_NULL,
+                        "components": _list({"type": "object"}),
+                        "updatedAt": _AT,
+                    }
+                )
+            ),
+            "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
+            "syncedAt": {**_AT_OR_NULL, "description": "When all of them were read last; null: never."},
         }
     ),
     "Task": _object(

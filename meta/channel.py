@@ -89,7 +89,7 @@ class MetaChannel:
         files = payloads.files(message)
         uploads = await self._uploads.ids(account, message, files, by) if files else {}
         if not isinstance(uploads, Mapping):
-            return await self._not_uploaded(message, uploads)
+            return await self._not_uploaded(account, message, uploads)
         return _Prepared(payloads.build(message, {sha256: one.provider_id for sha256, one in uploads.items()}), uploads)
 
     async def _post(self, account: Account, message: OutboundMessage, prepared: _Prepared, record_token: RecordToken, by: float) -> Outcome:
@@ -98,7 +98,7 @@ class MetaChannel:
         if isinstance(reply, Answer):
             self._call_seconds.labels(message.connection_type, message.type).observe(monotonic() - started)
             reading = errors.read(reply, _done if message.type in content.HARMLESS_TWICE else None)
-            return await self._of_reading(message, reading, prepared.uploads)
+            return await self._of_reading(account, message, reading, prepared.uploads)
         if isinstance(reply, Unwritten):
             return self._unreachable(message, reply.reason)
         return self._unknown(message, "no_answer", reply.reason)
@@ -120,7 +120,7 @@ class MetaChannel:
             return None
         return Retry(code="not_sent", detail="webhooks are alive and silent about it", after_s=0.0, counts=False)
 
-    async def _of_reading(self, message: OutboundMessage, reading: Reading, uploads: Mapping[str, Uploaded]) -> Outcome:
+    async def _of_reading(self, account: Account, message: OutboundMessage, reading: Reading, uploads: Mapping[str, Uploaded]) -> Outcome:
         if isinstance(reading, Accepted):
             self._throttle.passed(*_keys(message))
             return Sent(provider_id="" if message.type in content.HARMLESS_TWICE else reading.provider_id)
@@ -129,13 +129,13 @@ class MetaChannel:
         if reading.code in errors.FORGOTTEN and uploads and await self._uploads.forget(message.connection_id, uploads):
             log.info("media_forgotten", message_id=message.id, connection_id=message.connection_id, code=reading.code)
             return Retry(code=reading.code, detail=reading.detail, after_s=0.0, counts=False)
-        return await self._refused(message, reading)
+        return await self._refused(account, message, reading)
 
-    async def _not_uploaded(self, message: OutboundMessage, result: uploading.Refused | Retry | Dead) -> Outcome:
+    async def _not_uploaded(self, account: Account, message: OutboundMessage, result: uploading.Refused | Retry | Dead) -> Outcome:
         """Return what it means for a message that its file has no id. Nothing of the message has left."""
         match result:
             case uploading.Refused(reading=Refusal() as refusal):
-                return await self._refused(message, refusal)
+                return await self._refused(account, message, refusal)
             case uploading.Refused(reading=reading):
                 code, detail = (reading.code, reading.detail) if isinstance(reading, Unclear) else ("answer_unreadable", "")
                 return self._failed(message, Retry(code=f"upload_{code}", detail=detail))
@@ -153,7 +153,7 @@ class MetaChannel:
         """Return the outcome of a call that may have been carried out."""
         return self._failed(message, Retry(code=code, detail=detail) if message.type in content.HARMLESS_TWICE else InDoubt(code=code, detail=detail))
 
-    async def _refused(self, message: OutboundMessage, refusal: Refusal) -> Outcome:
+    async def _refused(self, account: Account, message: OutboundMessage, refusal: Refusal) -> Outcome:
         self.api_errors += 1
         self._refusals.labels(message.connection_type, refusal.code).inc()
         rule, code, detail = refusal.rule, refusal.code, refusal.detail
@@ -168,13 +168,16 @@ class MetaChannel:
                 wait_s = self._throttle.refused(chat if rule.wait.scope is Scope.CHAT else connection, rule.wait, refusal.told_s)
                 return Retry(code=code, detail=detail, after_s=wait_s, counts=False)
             case Kind.PAUSE:
-                await self._pause(message.connection_id, f"{code}: {rule.meaning}", rule.pause_s and max(rule.pause_s, refusal.told_s or 0.0))
+                await self._pause(account, f"{code}: {rule.meaning}", rule.pause_s and max(rule.pause_s, refusal.told_s or 0.0))
                 return Retry(code=code, detail=detail, after_s=_HELD_S, counts=False)
 
-    async def _pause(self, connection_id: int, reason: str, for_s: float | None) -> None:
+    async def _pause(self, account: Account, reason: str, for_s: float | None) -> None:
+        connection_id = account.connection.id
         try:
             if for_s is None:
-                shown = reason if await self._store.call(connections.pause, connection_id, reason) else ""
+                # not when somebody has given new credentials since
+                paused = await self._store.call(connections.pause, connection_id, reason, account.connection.credentials)
+                shown = reason if paused else ""
             else:
                 shown = await self._store.call(pauses.pause_for, connection_id, reason, for_s)
         except StoreUnavailable as error:

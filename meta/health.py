@@ -220,7 +220,7 @@ class Health:
         connection = account.connection
         connections.note_facts(transaction, connection.id, finding.facts, warning=finding.dead or finding.warning, checked=True)
         if finding.dead:
-            if connections.pause(transaction, connection.id, finding.dead):
+            if connections.pause(transaction, connection.id, finding.dead, connection.credentials):
                 log.warning("connection_paused", connection_id=connection.id, reason=finding.dead)
         elif connections.resume_mended(transaction, connection.id):
             log.info("connection_resumed", connection_id=connection.id, reason="its credentials work again")

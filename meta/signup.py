@@ -136,7 +136,9 @@ class Signup:
         run.pin = run.pin or f"{secrets.randbelow(10**6):06}"
         sealed = self._accounts.sealed(run.company_id, phone_index, {"access_token": token, "pin": run.pin})
         noted = {"task": run.task_id, "businessId": run.business_id or None, "coexistence": run.coexistence}
-        connections.update(transaction, connection_id, waba_id=run.waba_id, credentials=sealed, options={"signup": noted})
+        # a number that is also on the Business app has a lower rate
+        options = {"signup": noted, **({"coexistence": True} if run.coexistence else {})}
+        connections.update(transaction, connection_id, waba_id=run.waba_id, credentials=sealed, options=options)
         if begun is None or begun.status_reason.startswith(_UNFINISHED):
             connections.pause(transaction, connection_id, f"{_UNFINISHED}; POST /api/v2/signup again to go on")
         connection = connections.by_index(transaction, run.company_id, phone_index)

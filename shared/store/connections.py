@@ -83,6 +83,12 @@ def by_index(transaction: Transaction, company_id: str, phone_index: int) -> Con
     return Connection(**row) if row else None
 
 
+def lock(transaction: Transaction, connection_id: int) -> Connection | None:
+    """Return a connection and keep others from changing it until the transaction ends; None when it is gone."""
+    row = transaction.row("lock_connection", id=connection_id)
+    return Connection(**row) if row else None
+
+
 def of_kind(transaction: Transaction, kind: str) -> list[Connection]:
     """Return every connection that a process kind serves."""
     return [Connection(**row) for row in transaction.rows("connections_of_kind", kind=kind)]
@@ -103,9 +109,13 @@ def wanted_kinds(transaction: Transaction) -> list[str]:
     return [row["process_name"] for row in transaction.rows("wanted_kinds")]
 
 
-def pause(transaction: Transaction, connection_id: int, reason: str) -> bool:
-    """Hold a connection's queue. Returns False when it was not active."""
-    return transaction.row("pause_connection", id=connection_id, reason=reason) is not None
+def pause(transaction: Transaction, connection_id: int, reason: str, credentials: str | None = None) -> bool:
+    """Hold a connection's queue. Returns False when it was not active.
+
+    Args:
+        credentials: sealed, those that the provider refused; when the connection has others by now, nothing happens. None: whatever they are.
+    """
+    return transaction.row("pause_connection", id=connection_id, reason=reason, credentials=credentials) is not None
 
 
 def resume(transaction: Transaction, connection_id: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import threading
 from collections.abc import Callable
@@ -26,6 +27,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 KEY = "key-of-the-tests"
+SEALING_KEY = base64.b64encode(bytes(range(32))).decode()
 ANSWER_S = 15.0
 PREFIX = "urn:bulkhead:problem:"
 ALPHA = {0: "meta_direct", 1: "wwebjs", 2: "360dialog", 3: "meta_embedded"}
@@ -55,7 +57,14 @@ class House:
         first = ports.free_port_block(104)
         self.database_url = database_url
         self.url, self.admin = f"http://127.0.0.1:{first + 100}", f"http://127.0.0.1:{first}"
-        given: dict[str, Any] = {"database_url": database_url, "redis_url": redis_url, "api_key": KEY, "api_port": first + 100, "admin_port": first}
+        given: dict[str, Any] = {
+            "database_url": database_url,
+            "redis_url": redis_url,
+            "api_key": KEY,
+            "secret_encryption_key": SEALING_KEY,
+            "api_port": first + 100,
+            "admin_port": first,
+        }
         self.entry = Entry("api", home, **(given | variables))
         self._client = requests.Session()
         self._client.trust_env = False

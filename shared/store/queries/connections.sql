@@ -26,6 +26,11 @@ RETURNING id;
 SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id
 FROM phone_configs WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s AND status <> 'removed';
 
+-- lock_connection --
+-- One connection, kept from being changed by others until the transaction ends.
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id
+FROM phone_configs WHERE id = %(id)s AND status <> 'removed' FOR UPDATE;
+
 -- connections_of_kind --
 -- Every connection that a process kind serves.
 SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id
@@ -56,8 +61,9 @@ UNION SELECT process_name FROM tasks WHERE state IN ('queued', 'running') AND ex
 SELECT DISTINCT process_name FROM phone_configs ORDER BY process_name;
 
 -- pause_connection --
--- Hold a connection's queue, with the reason.
-UPDATE phone_configs SET status = 'paused', status_reason = %(reason)s WHERE id = %(id)s AND status = 'active' RETURNING id;
+-- Hold a connection's queue, with the reason; not for credentials that it has no more.
+UPDATE phone_configs SET status = 'paused', status_reason = %(reason)s
+WHERE id = %(id)s AND status = 'active' AND (%(credentials)s::text IS NULL OR credentials = %(credentials)s) RETURNING id;
 
 -- resume_connection --
 -- Let a paused connection send again.
