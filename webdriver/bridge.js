@@ -43,7 +43,7 @@
       ack: number(message.ack),
       ...only({
         caption: typeof message.caption === "string" ? message.caption : "",
-        quoted: text(message.quotedStanzaID),
+        quoted: text(message.quotedMsgKey ?? message.quotedStanzaID),
         forwarded: message.isForwarded || undefined,
         viewOnce: message.isViewOnce || undefined,
         edit: text(message.latestEditMsgKey),

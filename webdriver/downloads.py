@@ -63,7 +63,7 @@ class Downloads:
                 await asyncio.gather(*(self._fetch(one) for one in taken))
             except StoreUnavailable as error:
                 # the lease ends, and the file is due again
-                log.info("downloads_delayed", reason=str(error))
+                log.info("inbound_files_not_taken", reason=str(error))
                 await asyncio.sleep(_AWAY_S)
                 continue
             if not taken:

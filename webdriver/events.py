@@ -89,12 +89,12 @@ def inbound(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage | None
             chat_id=_canonical(chat),
             sender=str(raw["author"] or (raw["from"] if own else chat)),
             type=type_,
-            content=content,
+            content=content | ({"quoted": str(raw["quoted"])} if raw.get("quoted") else {}),
             at=_instant(raw["t"]),
             sender_name=_text(raw["notifyName"]),
             from_me=own,
             may_trigger=not own and type_ not in _NOBODY,
-            context={name: raw[name] for name in ("quoted", "forwarded") if raw.get(name)},
+            context={"forwarded": True} if raw.get("forwarded") else {},
         )
 
 
@@ -205,6 +205,10 @@ def _media(kind: str, raw: Mapping[str, Any]) -> dict[str, Any]:
         "voice": kind == "ptt",
     }
     found: dict[str, Any] = {"media": {key: value for key, value in media.items() if value}}
+    if media["voice"]:
+        found["voice"] = True
+    if kind == "document" and media["filename"]:
+        found["filename"] = media["filename"]
     if caption := _text(raw.get("caption", "")):
         found["caption"] = caption
     if raw.get("viewOnce"):

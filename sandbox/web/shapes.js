@@ -85,6 +85,7 @@ export class MsgModel {
       ack: row.ack,
       isNewMsg: row.isNewMsg ?? false,
       quotedStanzaID: row.quoted ? MsgKey.fromString(row.quoted).id : undefined,
+      quotedMsgKey: row.quoted ? MsgKey.fromString(row.quoted) : undefined,
       isForwarded: row.forwarded ?? false,
       forwardingScore: row.forwarded ? 1 : 0,
       isViewOnce: row.viewOnce ?? false,

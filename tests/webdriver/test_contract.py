@@ -170,7 +170,7 @@ def test_options_and_results_are_published(published: Published) -> None:
 def test_what_the_bridge_reads_is_published(published: Published) -> None:
     message = published.files["whatsapp/models/MsgModel.d.ts"]
     for name in ("id", "body", "type", "subtype", "t", "notifyName", "from", "to", "author", "ack", "caption", "clientUrl", "loc", "lat", "lng", "mimetype",
-                 "size", "filename", "filehash", "isViewOnce", "quotedStanzaID", "isForwarded", "vcardList", "selectedId", "selectedButtonId",
+                 "size", "filename", "filehash", "isViewOnce", "quotedStanzaID", "quotedMsgKey", "isForwarded", "vcardList", "selectedId", "selectedButtonId",
                  "listResponse", "mediaData"):  # fmt: skip
         assert re.search(rf"^    {name}\??: ", message, re.M), name
     types = published.files["chat/events/eventTypes.d.ts"]

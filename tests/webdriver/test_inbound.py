@@ -160,16 +160,16 @@ def test_edits_revokes_and_reactions_come_in_and_what_the_owner_does_on_the_phon
     async def scenario() -> None:
         async with town(home, web) as here:
             await here.link()
-            theirs = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "helo", "quoted": "", "forwarded": True}))["id"]
             tokens = Tokens()
             await here.channel.send(message("from us"), tokens.record, monotonic() + 10)
+            theirs = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "helo", "quoted": tokens[0], "forwarded": True}))["id"]
             edit = (await here.order(PHONE, "changes", {"what": "edit", "target": theirs, "body": "hello"}))["id"]
             liked = (await here.order(PHONE, "changes", {"what": "reaction", "target": tokens[0], "body": "👍", "from": CUSTOMER}))["id"]
             own = (await here.order(PHONE, "changes", {"what": "reaction", "target": theirs, "body": "❤️", "from": "me"}))["id"]
             await here.order(PHONE, "changes", {"what": "revoke", "target": theirs})
             await soon(lambda: len(here.store.messages) == 5, describe=lambda: here.store.messages)
             came = {row.provider_id: row for row in here.store.messages.values()}
-            assert came[theirs].context == {"forwarded": True}
+            assert (came[theirs].content, came[theirs].context) == ({"body": "helo", "quoted": tokens[0]}, {"forwarded": True})
             assert (came[edit].type, came[edit].content, came[edit].from_me) == ("edit", {"target": theirs, "body": "hello"}, False)
             assert (came[liked].type, came[liked].content, came[liked].from_me) == ("reaction", {"target": tokens[0], "emoji": "👍"}, False)
             assert (came[own].type, came[own].from_me, came[own].may_trigger) == ("reaction", True, False)
