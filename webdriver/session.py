@@ -26,6 +26,7 @@ from webdriver.policy import Ground
 from webdriver.ports import WantedSession
 from webdriver.processes import Glance, Memory
 from webdriver.reports import Reports
+from webdriver.turns import Turn
 from webdriver.witness import Witness
 
 log = logger(__name__)
@@ -38,7 +39,7 @@ _STATES: Final = {"QR": S.NEEDS_LINK, "SYNCING": S.SYNCING, "MAIN": S.READY, "OF
 _REFUSED: Final = frozenset({"PROXYBLOCK", "TOS_BLOCK", "SMB_TOS_BLOCK"})
 """Stream modes in which WhatsApp wants nothing more of us: trying again would make it worse."""
 
-_PROBED: Final = frozenset({S.STARTING, S.SYNCING})
+_BUSY: Final = frozenset({S.STARTING, S.SYNCING})
 """States in which a page may be busy for long."""
 
 _LOG_OUT_ANSWER_S: Final = 10.0
@@ -139,7 +140,7 @@ class Session:
 
     def glance(self, seen: Glance) -> bool:
         """Take in what its browser uses now. Returns whether a closer look at its memory is due."""
-        return self._appetite is not None and self._appetite.glance(seen, monotonic(), may_burn=self.state in _PROBED)
+        return self._appetite is not None and self._appetite.glance(seen, monotonic(), may_burn=self.state in _BUSY)
 
     def look_closely(self) -> Memory | None:
         """Return the memory of its browser, helpers included. Reads /proc for many milliseconds: call it in a thread."""
@@ -176,7 +177,9 @@ class Session:
             self._condemn(f"the page says that it is well, but {self._unanswered} sends in a row were not answered")
 
     def want(self, desired: DesiredSession) -> None:
-        """Take over a changed desired state."""
+        """Take over a changed desired state. A logout does not wait for the end of a backoff or a quarantine."""
+        if desired is not self.desired and desired is DesiredSession.LOGGED_OUT:
+            self._wake.set()
         self.desired = desired
         self._look.set()
 
@@ -219,7 +222,8 @@ class Session:
         attempt = 1
         try:
             while True:
-                if (wait_s := self._connects.wait_s()) and not self._asked_to_restart:
+                somebody_decided = self._asked_to_restart or self.desired is DesiredSession.LOGGED_OUT
+                if (wait_s := self._connects.wait_s()) and not somebody_decided:
                     self._quarantine(f"{self._connects.count()} connects within an hour; last: {self.detail or 'a life of an earlier process'}", wait_s)
                     await self._rest(wait_s)
                     continue
@@ -293,7 +297,7 @@ class Session:
         self._become(S.STARTING, "")
         self._logged_out, self._condemned, self._replace_for, self._unanswered, self._ready_after_s = False, "", "", 0, None
         browser: Browser | None = None
-        turn = _Turn(self._ground.starts)
+        turn = Turn(self._ground.starts)
         try:
             await turn.take()
             self._began_at = monotonic()
@@ -332,7 +336,7 @@ class Session:
             if chromium is not None:
                 await chromium.end()
 
-    async def _follow(self, browser: Browser, bridge: Bridge, turn: _Turn) -> None:
+    async def _follow(self, browser: Browser, bridge: Bridge, turn: Turn) -> None:
         policy = self._policy
         followed_at = answered_at = monotonic()
         while True:
@@ -473,19 +477,3 @@ def _raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-class _Turn:
-    """A place among the sessions that start at the same time; given back once."""
-
-    def __init__(self, starts: asyncio.Semaphore) -> None:
-        self._starts, self._held = starts, False
-
-    async def take(self) -> None:
-        await self._starts.acquire()
-        self._held = True
-
-    def give_back(self) -> None:
-        if self._held:
-            self._held = False
-            self._starts.release()

@@ -62,6 +62,7 @@ class Sessions:
         self._running: dict[int, _Running] = {}
         self._look = asyncio.Event()
         self._closing = False
+        self._wiping: set[int] = set()
 
     def find(self, connection_id: int) -> Session | None:
         """Return the session of a connection, None when none runs here."""
@@ -166,19 +167,24 @@ class Sessions:
 
     async def wipe(self, connection_id: int, by: float) -> None:
         """End a session, remove its profile, and begin it anew if it is wanted. Raises `NotNow` when its browser does not end by `by`."""
-        running = self._running.get(connection_id)
-        if running is None:
-            await asyncio.to_thread(profile.wipe, profile.directory(self._ground.home, connection_id))
-            return
-        running.life.cancel()
-        await asyncio.wait({running.life}, timeout=left(by))
-        if not running.life.done():
-            raise NotNow("its browser did not end in time")
-        await running.session.wipe()
-        del self._running[connection_id]
-        await running.session.reports.flush(by)
-        running.reporting.cancel()
-        self.poke()
+        # nobody may begin it anew on a profile that goes
+        self._wiping.add(connection_id)
+        try:
+            running = self._running.get(connection_id)
+            if running is None:
+                await asyncio.to_thread(profile.wipe, profile.directory(self._ground.home, connection_id))
+                return
+            running.life.cancel()
+            await asyncio.wait({running.life}, timeout=left(by))
+            if not running.life.done():
+                raise NotNow("its browser did not end in time")
+            await running.session.wipe()
+            self._running.pop(connection_id, None)
+            await running.session.reports.flush(by)
+            running.reporting.cancel()
+        finally:
+            self._wiping.discard(connection_id)
+            self.poke()
 
     async def close(self, by: float) -> None:
         """End every session at the same time, until the monotonic instant `by`. Calling it again does nothing."""
@@ -225,12 +231,14 @@ class Sessions:
                 self._spawn(running.stop(monotonic() + 10.0), f"stop-{connection_id}")
                 continue
             running.session.want(row.desired)
+            if connection_id in self._wiping:
+                continue
             if running.life.done() and not (row.desired is DesiredSession.LOGGED_OUT and running.session.state is SessionState.LOGGED_OUT):
                 # its error was classified and survived, or it was logged out and is wanted again
                 running.reporting.cancel()
                 self._start(row)
         for connection_id, row in wanted.items():
-            if connection_id in self._running or row.desired is DesiredSession.PAUSED:
+            if connection_id in self._running or connection_id in self._wiping or row.desired is DesiredSession.PAUSED:
                 continue
             if row.desired is DesiredSession.LOGGED_OUT and not profile.directory(self._ground.home, connection_id).exists():
                 continue

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.clock import monotonic
-from shared.states import SessionState
+from shared.states import DesiredSession, SessionState
 from tests.webdriver.rig import QUICK, Web, chromiums, message, run, soon, town
 from webdriver import processes
 from webdriver.appetite import Appetite
@@ -236,6 +236,27 @@ def test_a_quarantine_outlives_the_process_and_an_operator_can_end_it(home: Path
             await here.sessions.restart(1, monotonic() + 10)
             await here.until(S.READY, within_s=40)
             assert S.NEEDS_LINK not in here.store.states(1)
+
+    run(scenario())
+
+
+def test_a_logout_does_not_wait_for_the_end_of_a_quarantine(home: Path, web: Web) -> None:
+    policy = replace(QUICK, connects_an_hour=2, quarantine_s=600.0)
+
+    async def scenario() -> None:
+        async with town(home, web, policy) as here:
+            await here.link()
+            for lives in (1, 2):
+                here.session()._condemn("for the test")
+                await soon(lambda lives=lives: here.session().restarts == lives, 40)  # type: ignore[misc]  # the default binds the number
+                if lives == 1:
+                    await soon(here.session().page, 40)
+            await here.until(S.QUARANTINED)
+            here.store.want(1, DesiredSession.LOGGED_OUT)
+            here.sessions.poke()
+            await here.until(S.LOGGED_OUT, within_s=60)
+            assert [entry.event for entry in web.ledger.scan()][-1] == "device_unlinked", "the phone was told"
+            await soon(lambda: not (home / "sessions" / "1").exists())
 
     run(scenario())
 
