@@ -57,8 +57,8 @@ class Kind:
 
 def _named(name: str, parameters: Check | None = None, *, needs_parameters: bool = True) -> Check:
     if parameters is None:
-        return record({"name": choice(name)}, needed=("name",))
-    return record({"name": choice(name), "parameters": parameters}, needed=("name", "parameters") if needs_parameters else ("name",))
+        return record({"name": choice(name)}, needed=("name",), more=False)
+    return record({"name": choice(name), "parameters": parameters}, needed=("name", "parameters") if needs_parameters else ("name",), more=False)
 
 
 def _require_distinct(names: Iterable[str], place: str) -> None:
@@ -97,11 +97,12 @@ _ANY_HEADER: Final = ("text", "image", "video", "document")
 _PICTURED: Final = ("image", "video", "document")
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "button": Kind(action=record({"buttons": listing(_BUTTON, 1, 3)}, needed=("buttons",)), header=_ANY_HEADER, whole=_buttons),
+    "button": Kind(action=record({"buttons": listing(_BUTTON, 1, 3)}, needed=("buttons",), more=False), header=_ANY_HEADER, whole=_buttons),
     "list": Kind(
         action=record(
             {"button": text(20), "sections": listing(record({"title": text(24), "rows": listing(_ROW, 1, _MOST_ROWS)}, needed=("rows",)), 1, 10)},
             needed=("button", "sections"),
+            more=False,
         ),
         body=4096,
         header=("text",),
@@ -109,7 +110,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "cta_url": Kind(action=_named("cta_url", _URL_BUTTON), header=_ANY_HEADER),
     "flow": Kind(action=_named("flow", _FLOW), header=_ANY_HEADER),
-    "product": Kind(action=record({"catalog_id": text(255), "product_retailer_id": text(255)}, needed=("catalog_id", "product_retailer_id")), needs_body=False),
+    "product": Kind(
+        action=record({"catalog_id": text(255), "product_retailer_id": text(255)}, needed=("catalog_id", "product_retailer_id"), more=False), needs_body=False
+    ),
     "product_list": Kind(
         action=record(
             {
@@ -121,6 +124,7 @@ KINDS: Final[Mapping[str, Kind]] = {
                 ),
             },
             needed=("catalog_id", "sections"),
+            more=False,
         ),
         header=("text",),
         needs_header=True,
@@ -131,7 +135,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "call_permission_request": Kind(action=_named("call_permission_request"), needs_body=False),
     "request_contact_info": Kind(action=_named("request_contact_info")),
     "voice_call": Kind(action=_named("voice_call", mapping, needs_parameters=False), needs_body=False),
-    "carousel": Kind(action=record({"cards": listing(_CARD, 2, 10)}, needed=("cards",))),
+    "carousel": Kind(action=record({"cards": listing(_CARD, 2, 10)}, needed=("cards",), more=False)),
     "order_details": Kind(action=_named("review_and_pay", mapping), header=_PICTURED),
     "order_status": Kind(action=_named("review_order", mapping)),
 }
