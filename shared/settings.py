@@ -100,7 +100,7 @@ class Settings:
     retry_base_meta_s: float = _setting(1.0, "Wait before the second attempt on Meta's channels; doubles from there.", low=0)
     retry_base_webdriver_s: float = _setting(2.0, "Wait before the second attempt through a browser session; doubles from there.", low=0)
     meta_send_s: float = _setting(10.0, "Longest time for one send call to Meta.", low=0.1)
-    webdriver_send_s: float = _setting(30.0, "Longest time for one send through a page.", low=0.1)
+    webdriver_send_s: float = _setting(120.0, "Longest time for one send through a page; a file may need it, all else has less of its own.", low=0.1)
     meta_in_flight: int = _setting(200, "Sends in flight at once in one meta process.", low=1, high=5000)
     webdriver_in_flight: int = _setting(20, "Sends in flight at once in the webdriver process.", low=1, high=500)
     webdriver_session_in_flight: int = _setting(2, "Sends in flight at once of one browser session: one in its page, the next ones ready.", low=1, high=500)

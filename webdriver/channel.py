@@ -28,6 +28,8 @@ log = logger(__name__)
 
 _PREPARE_S: Final = 10.0
 _LEAST_SEND_S: Final = 1.0
+_TURN_S: Final = 30.0
+"""Longest wait for others of the same session: whoever waits takes a place from other sessions."""
 _LOOK_UP_S: Final = 5.0
 _NOT_READY: Final = 2.0
 _BUSY: Final = 0.5
@@ -71,7 +73,7 @@ class BrowserChannel:
             # a file may take a minute: whoever only writes does not wait for it
             turn = session.uploading if attachment else session.sending
             try:
-                await asyncio.wait_for(turn.acquire(), left(by - _LEAST_SEND_S, monotonic()))
+                await asyncio.wait_for(turn.acquire(), left(min(by - _LEAST_SEND_S, monotonic() + _TURN_S), monotonic()))
             except TimeoutError:
                 return Retry(code="session_busy", detail="other messages of this session took the time", after_s=_BUSY, counts=False)
             try:

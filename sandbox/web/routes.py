@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from sandbox.web.phones import Device, Line, Mode, Phones, Refused
+from sandbox.web.devices import Device, Line, Mode, Refused
+from sandbox.web.phones import Phones
 from shared.qr import svg
 
 _PAGE: Final = Path(__file__).parent
