@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from enum import Enum, auto
 from functools import partial
 from typing import Any, Final
 
-from meta import errors, payloads
+from meta import errors, messenger, payloads, silence
 from meta import media as uploading
-from meta.accounts import Account, Accounts, Unusable
+from meta.accounts import PAGES, Account, Accounts, Unusable
 from meta.errors import Accepted, Kind, Reading, Refusal, Scope, Unclear, WaitLaw
 from meta.graph import Answer, Graph, Unwritten
 from meta.media import Uploaded, Uploads
+from meta.silence import Silence
 from meta.throttle import Throttle
 from shared import content
 from shared.clock import monotonic, utc_now
@@ -23,9 +22,8 @@ from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.process.metrics import Metrics
-from shared.store import connections, inbound, pauses
+from shared.store import connections, pauses, windows
 from shared.store.messages import Doubt
-from shared.store.pool import Transaction
 from shared.store.store import Store
 
 log = logger(__name__)
@@ -35,8 +33,6 @@ UNUSABLE_S: Final = 5.0
 _UNREACHABLE: Final = WaitLaw(base_s=1, growth=2, cap_s=5)
 _HELD_S: Final = 1.0
 """A message of a paused connection is due again this soon; the claim holds it for as long as the pause lasts."""
-_LAG_S: Final = 1.0
-"""Webhooks that wait longer than this to be read may hold the proof: until then silence proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +82,21 @@ class MetaChannel:
         """Return what is to be posted, with its files at the provider; or the outcome, when there is nothing to post. Raises `PayloadRefused`."""
         if (lasts_s := content.SHORT_LIVED.get(message.type)) and (utc_now() - message.created_at).total_seconds() > lasts_s:
             return Dead(code="expired", detail=f"it would mean nothing after {lasts_s:g} s")
-        files = payloads.files(message)
+        speech = messenger if message.connection_type in PAGES else payloads
+        if speech is messenger and (reason := await self._too_late(message)):
+            return Dead(code=messenger.OUTSIDE, detail=reason)
+        files = speech.files(message)
         uploads = await self._uploads.ids(account, message, files, by) if files else {}
         if not isinstance(uploads, Mapping):
             return await self._not_uploaded(account, message, uploads)
-        return _Prepared(payloads.build(message, {sha256: one.provider_id for sha256, one in uploads.items()}), uploads)
+        return _Prepared(speech.build(message, {sha256: one.provider_id for sha256, one in uploads.items()}), uploads)
 
     async def _post(self, account: Account, message: OutboundMessage, prepared: _Prepared, record_token: RecordToken, by: float) -> Outcome:
         started = monotonic()
         reply = await self._graph.post(account.endpoint, prepared.body, by, partial(record_token, message.token))
         if isinstance(reply, Answer):
             self._call_seconds.labels(message.connection_type, message.type).observe(monotonic() - started)
-            reading = errors.read(reply, _done if message.type in content.HARMLESS_TWICE else None)
+            reading = _read(reply, message)
             return await self._of_reading(account, message, reading, prepared.uploads)
         if isinstance(reply, Unwritten):
             return self._unreachable(message, reply.reason)
@@ -107,18 +106,27 @@ class MetaChannel:
         """See `Channel.look_up`: proof comes by webhook, so all that can be found here is evidence of the contrary. Raises `StoreUnavailable`."""
         if doubt.message.type in content.HARMLESS_TWICE:
             return Retry(code="harmless_twice", detail="doing it again changes nothing", after_s=0.0, counts=False)
-        if doubt.doubt_s < self._window_s:
+        if doubt.doubt_s < self._window_s or doubt.message.connection_type in PAGES:
+            # whether a Page's echoes are subscribed to nobody can say: their silence proves nothing
             return None
         account = await self._accounts.find(doubt.message.connection_id)
         if not isinstance(account, Account):
             return None
         # whoever was held because nothing was heard at all waits a whole window from the first sign of life on
-        silence = await self._store.call(_silence, self._kind, account.source, doubt.claimed_at, self._window_s if doubt.held else 0.0)
-        if silence is _Silence.UNREAD:
+        ago_s = self._window_s if doubt.held else 0.0
+        worth = await self._store.call(silence.weigh, self._kind, account.source, doubt.claimed_at, ago_s)
+        if worth is Silence.UNREAD:
             return InDoubt(code="webhooks_unread", detail="webhooks that wait to be read may hold the proof")
-        if silence is _Silence.UNPROVEN:
+        if worth is Silence.UNPROVEN:
             return None
         return Retry(code="not_sent", detail="webhooks are alive and silent about it", after_s=0.0, counts=False)
+
+    async def _too_late(self, message: OutboundMessage) -> str:
+        """Return why it is too late for a message on Messenger or Instagram, empty when it is not. Raises `StoreUnavailable`."""
+        if not messenger.has_window(message):
+            return ""
+        last = await self._store.call(windows.last_heard, company_id=message.company_id, connection_id=message.connection_id, chat_id=message.chat_id)
+        return messenger.too_late(message, last, utc_now())
 
     async def _of_reading(self, account: Account, message: OutboundMessage, reading: Reading, uploads: Mapping[str, Uploaded]) -> Outcome:
         if isinstance(reading, Accepted):
@@ -194,6 +202,12 @@ class MetaChannel:
         return outcome
 
 
+def _read(reply: Answer, message: OutboundMessage) -> Reading:
+    if message.connection_type in PAGES:
+        return messenger.read(reply, message.type)
+    return errors.read(reply, _done if message.type in content.HARMLESS_TWICE else None)
+
+
 def _done(body: Mapping[str, Any]) -> str:
     """Return whether an answer that names no message says yes."""
     return "done" if body.get("success") is True else ""
@@ -207,20 +221,3 @@ def _unusable(account: Unusable | None) -> Retry:
     if account is None:
         return Retry(code="connection_unknown", detail="the connection was not found", after_s=UNUSABLE_S, counts=False)
     return Retry(code="credentials_unusable", detail=account.problem, after_s=UNUSABLE_S, counts=False)
-
-
-class _Silence(Enum):
-    """What the silence of webhooks about a message is worth."""
-
-    PROVEN = auto()
-    """Something else came since then, and everything that came has been read."""
-    UNPROVEN = auto()
-    """Nothing at all came: perhaps nothing can."""
-    UNREAD = auto()
-    """Something came and has not been read."""
-
-
-def _silence(transaction: Transaction, kind: str, source: str, since: datetime, ago_s: float) -> _Silence:
-    if inbound.backlog(transaction, kind).oldest_s >= _LAG_S:
-        return _Silence.UNREAD
-    return _Silence.PROVEN if inbound.heard_since(transaction, source, since, ago_s=ago_s) else _Silence.UNPROVEN

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from meta import errors
-from meta.accounts import Account
+from meta import errors, messenger
+from meta.accounts import PAGES, Account
 from meta.errors import Accepted, Reading
 from meta.graph import Answer, Graph, Unwritten
 from meta.payloads import File
@@ -133,7 +133,7 @@ class Uploads:
     async def _upload(self, account: Account, file: media.StoredFile) -> _Result:
         connection, started = account.connection, monotonic()
         boundary = secrets.token_hex(16)
-        head, tail = _around(boundary, file)
+        head, tail = _around(boundary, file, pages=connection.connection_type in PAGES)
         headers = {
             **account.endpoint.headers,
             "Content-Type": f"multipart/form-data; boundary={boundary}",
@@ -148,7 +148,7 @@ class Uploads:
             code = "connection_failed" if isinstance(reply, Unwritten) else "upload_unanswered"
             return Retry(code=code, detail=reply.reason, counts=not isinstance(reply, Unwritten))
         self._seconds.labels(connection.connection_type).observe(monotonic() - started)
-        reading = errors.read(reply, _media_id)
+        reading = errors.read(reply, messenger.attachment_id if connection.connection_type in PAGES else _media_id)
         if not isinstance(reading, Accepted):
             return Refused(reading)
         await self._store.call(media.remember_upload, connection.id, file.sha256, file.mimetype, reading.provider_id)
@@ -181,12 +181,13 @@ class _Body:
         yield self._tail
 
 
-def _around(boundary: str, file: media.StoredFile) -> tuple[bytes, bytes]:
-    """Return what stands before and after the file in a form of Meta's."""
-    fields = {"messaging_product": "whatsapp", "type": file.mimetype}
+def _around(boundary: str, file: media.StoredFile, *, pages: bool) -> tuple[bytes, bytes]:
+    """Return what stands before and after the file in a form of Meta's; `pages`: of the Send API's."""
+    fields = messenger.upload_fields(file.mimetype) if pages else {"messaging_product": "whatsapp", "type": file.mimetype}
     parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
     # the receiver sees the name that the message says, never this one
-    parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="file"\r\nContent-Type: {file.mimetype}\r\n\r\n')
+    name = "filedata" if pages else "file"
+    parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="file"\r\nContent-Type: {file.mimetype}\r\n\r\n')
     return "".join(parts).encode(), f"\r\n--{boundary}--\r\n".encode()
 
 
@@ -198,7 +199,8 @@ def _known(transaction: Transaction, company_id: str, connection_id: int, file: 
 
 
 def _address(account: Account) -> str:
-    return account.endpoint.url.removesuffix("messages") + "media"
+    edge = "message_attachments" if account.connection.connection_type in PAGES else "media"
+    return account.endpoint.url.removesuffix("messages") + edge
 
 
 def _media_id(body: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from sandbox.graph_errors import GraphError
 from sandbox.openapi.validators import BodyValidator
 from sandbox.state import Sandbox
 
-CALLS: Final = ("access_token", "debug_token", "number", "register", "deregister", "subscribed_apps", "profile", "templates", "page", "webhook")
+CALLS: Final = ("access_token", "debug_token", "number", "register", "deregister", "subscribed_apps", "profile", "templates", "page", "attachments")
 """Names of calls for faults."""
 _PIN_TRIES: Final = 10
 _VERSION: Final = re.compile(r"v(1[7-9]|2[0-6])\.0")

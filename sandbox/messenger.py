@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
 import jsonschema_rs
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -91,6 +94,7 @@ def messenger_routes(sandbox: Sandbox) -> list[BaseRoute]:
             routes += [
                 Route(node, gate(sandbox, "page", _node(page)), methods=["GET"]),
                 # its faults are those of messages, not of account calls
+                Route(f"{node}/message_attachments", gate(sandbox, "attachments", _store(sandbox, page)), methods=["POST"]),
                 Route(f"{node}/messages", gate(sandbox, f"messages of {page.id}", _send(sandbox, page, validator)), methods=["POST"]),
             ]
     return routes
@@ -103,6 +107,33 @@ def _node(page: Page) -> Serve:
     return serve
 
 
+def _store(sandbox: Sandbox, page: Page) -> Serve:
+    """Take a file that messages may name by its id."""
+
+    async def serve(request: Request) -> Response:
+        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+            raise GraphError(100, message="(#100) Param filedata is required")
+        async with request.form(max_files=1, max_fields=4) as form:
+            file, message = form.get("filedata"), form.get("message")
+            if not isinstance(file, UploadFile) or not isinstance(message, str):
+                raise GraphError(100, message="(#100) Param message and filedata are required")
+            content = await file.read()
+        try:
+            kind = json.loads(message)["attachment"]["type"]
+        except (ValueError, LookupError, TypeError):
+            kind = ""
+        if kind not in ("image", "video", "audio", "file"):
+            raise GraphError(100, message="(#100) Param message[attachment][type] is not valid")
+        made = str(secrets.randbelow(9 * 10**14) + 10**14)
+        digest = hashlib.sha256(content).hexdigest()
+        sandbox.accounts.waba(page.id).setdefault("attachments", {})[made] = {"type": kind, "sha256": digest, "size": len(content)}
+        sandbox.accounts.save()
+        sandbox.ledger.append(_CHANNEL, "attachment_uploaded", phone_number_id=page.id, id=made, type=kind, size=len(content), sha256=digest)
+        return JSONResponse({"attachment_id": made})
+
+    return serve
+
+
 def _send(sandbox: Sandbox, page: Page, validator: jsonschema_rs.Draft202012Validator) -> Serve:
     async def serve(request: Request) -> Response:
         body = await messages.read_json(request)
@@ -111,6 +142,7 @@ def _send(sandbox: Sandbox, page: Page, validator: jsonschema_rs.Draft202012Vali
         about = {"phone_number_id": page.id, "object": OBJECTS[page.channel], "callback": token if isinstance(token, str) else ""}
         try:
             _check(body, page, validator)
+            _require_attachment(sandbox, body, page)
         except GraphError as error:
             sandbox.ledger.append(_CHANNEL, "refused", code=error.code, http_status=error.http_status, details=error.details or error.message, **about)
             return messages.error_response(error)
@@ -174,6 +206,15 @@ def _check(body: Mapping[str, Any], page: Page, validator: jsonschema_rs.Draft20
         length = len((words or "").encode()) if page.channel == "instagram" else len(words or "")
         if length > _TEXT_MOST[page.channel]:
             raise GraphError(100, message=f"(#100) Length of param message[text] must be less than or equal to {_TEXT_MOST[page.channel]}")
+
+
+def _require_attachment(sandbox: Sandbox, body: Mapping[str, Any], page: Page) -> None:
+    """Raise `GraphError` when the message names a file that nobody uploaded."""
+    attachment = (body.get("message") or {}).get("attachment") or {}
+    given = attachment.get("payload", {}).get("attachment_id")
+    known = sandbox.accounts.waba(page.id).get("attachments", {})
+    if given is not None and (given not in known or known[given]["type"] != attachment["type"]):
+        raise GraphError(100, subcode=2018074, message="(#100) Invalid fallback: the attachment id is not known")
 
 
 def _type_of(message: Mapping[str, Any]) -> str:

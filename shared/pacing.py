@@ -17,6 +17,8 @@ from shared.settings import Settings
 
 WHATSAPP_WEB: Final = "https://web.whatsapp.com/"
 DAY_S: Final = 86400.0
+PAGE_PER_SECOND: Final = 300.0
+"""Rate of the Send API for one Page or Instagram account."""
 COEXISTENCE_PER_SECOND: Final = 20.0
 """Meta's fixed rate for a number that is also used in the WhatsApp Business app."""
 PAIR_EVERY_S: Final = 6.0
@@ -55,7 +57,7 @@ def limits_of(settings: Settings, connection_type: str, options: Mapping[str, An
         options: the connection's own: `messages_per_second` or `coexistence` and `pair_limit` on Meta's channels, `messages_per_minute` and
             `messages_per_day` of a browser session. What cannot be read counts as not given.
     """
-    law = _LAWS.get(kind_for(connection_type).name)
+    law = _PAGES.get(connection_type) or _LAWS.get(kind_for(connection_type).name)
     return law(settings, options) if law else NO_LIMITS
 
 
@@ -70,6 +72,11 @@ def _meta(settings: Settings, options: Mapping[str, Any]) -> Limits:
         pair_every_s=PAIR_EVERY_S if has_pair_limit and per_second else 0.0,
         pair_burst=PAIR_BURST,
     )
+
+
+def _page(_: Settings, options: Mapping[str, Any]) -> Limits:
+    per_second = _number(options.get("messages_per_second"), PAGE_PER_SECOND)
+    return Limits(every_s=1 / per_second if per_second else 0.0, burst=max(1.0, per_second * _META_BURST_S // 1))
 
 
 def spares_the_account(settings: Settings) -> bool:
@@ -102,3 +109,5 @@ def _number(given: Any, usual: float) -> float:
 
 _LAWS: Final[Mapping[str, Callable[[Settings, Mapping[str, Any]], Limits]]] = {"meta": _meta, "webdriver": _browser}
 """By process kind; a kind that is not listed has no limits."""
+_PAGES: Final = {"messenger": _page, "instagram": _page}
+"""By connection type, where it differs from the kind's others: Pages and Instagram accounts have no limit for each person."""

@@ -1,0 +1,206 @@
+"""Messenger and Instagram: bodies of the Send API, its answers and errors, and the windows in which it may be used. Pure.
+
+There is no callback data here. A send carries its token as `metadata`, and the echo of the message brings it back: the proof that it went out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from meta import errors
+from meta.errors import Accepted, Kind, Reading, Refusal, Rule
+from meta.graph import Answer
+from meta.payloads import File
+from meta.shapes import PayloadRefused, choice, link, record, text, wrong
+from shared import chats, content
+from shared.messages import OutboundMessage
+
+WINDOW: Final = timedelta(hours=24)
+AGENT_WINDOW: Final = timedelta(days=7)
+HUMAN_AGENT: Final = "HUMAN_AGENT"
+"""The tag that a human's answer carries beyond the window; Meta gives it by permission only."""
+OUTSIDE: Final = "outside_window"
+"""Code of a message that came too late after the customer's last word."""
+INSTAGRAM: Final = "instagram"
+
+_TEXT_BYTES: Final = {INSTAGRAM: 1000}
+_TEXT_CHARACTERS: Final = 2000
+_ID_MOST: Final = 255
+_HEARTS: Final = frozenset({"❤", "❤️", "♥", "♥️"})
+_MEDIA: Final = record({"id": text(255), "link": link, "mimetype": text(255), "filename": text(240), "sha256": text(64)}, exactly_one=("id", "link", "sha256"))
+_KINDS: Final[Mapping[str, str]] = {content.IMAGE: "image", content.VIDEO: "video", content.AUDIO: "audio", content.DOCUMENT: "file"}
+"""Attachment types by message type."""
+_SIDE_EFFECTS: Final = frozenset({content.READ, content.TYPING, content.REACTION})
+"""Types that are no message: they have neither a window nor an id."""
+
+
+def _dead(meaning: str) -> Rule:
+    return Rule(Kind.DEAD, meaning)
+
+
+_BY_SUBCODE: Final[Mapping[tuple[int, int], tuple[str, Rule]]] = {
+    (10, 2018278): (OUTSIDE, _dead("more than 24 hours since the person wrote")),
+    (10, 2018108): (OUTSIDE, _dead("the person cannot be written to at this time")),
+    (10, 2534022): (OUTSIDE, _dead("more than 24 hours since the person wrote")),
+    (100, 2018001): ("100", _dead("the page has no chat with such a person")),
+    (100, 2018015): ("100", _dead("neither a message nor a sender action")),
+    (100, 2018034): ("100", _dead("the message is empty")),
+    (100, 2018276): (OUTSIDE, _dead("the app may not use the tag HUMAN_AGENT")),
+    (551, 1545041): ("551", _dead("the person is not available")),
+}
+"""What a code means together with its subcode: our code for the history, and the rule."""
+_BY_CODE: Final[Mapping[int, Rule]] = {
+    -1: Rule(Kind.RETRY, "temporary trouble of the API"),
+    194: _dead("a list in the body is too short"),
+    551: _dead("the person is not available"),
+    1200: Rule(Kind.RETRY, "temporary trouble with sending"),
+}
+"""Codes of the Send API that the table of WhatsApp's has not."""
+
+
+def files(message: OutboundMessage) -> list[File]:
+    """Return the file that a message carries from our storage. Raises `PayloadRefused`."""
+    media = message.content.get("media")
+    if message.type not in _KINDS or not isinstance(media, Mapping) or not isinstance(sha256 := media.get("sha256"), str):
+        return []
+    mimetype = media.get("mimetype")
+    return [File(message.type, sha256, mimetype if isinstance(mimetype, str) else "")]
+
+
+def build(message: OutboundMessage, ids: Mapping[str, str]) -> bytes:
+    """Return the JSON body that sends `message`. Arguments and errors as for `meta.payloads.build`."""
+    builder = _BUILDERS.get(message.type)
+    if builder is None:
+        raise PayloadRefused("unsupported_type", f"type {message.type} cannot be sent on this channel")
+    try:
+        chat = chats.normalise(message.connection_type, message.chat_id)
+    except chats.ChatInvalid as problem:
+        raise PayloadRefused("invalid_recipient", str(problem)) from None
+    body: dict[str, Any] = {"recipient": {"id": chat}, **builder(message, ids)}
+    if "message" in body:
+        body |= _kind(message)
+        body["message"]["metadata"] = message.token
+        if quoted := message.content.get("quoted"):
+            body["reply_to"] = {"mid": text(_ID_MOST)(quoted, "quoted")}
+    return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _kind(message: OutboundMessage) -> Mapping[str, str]:
+    tag = message.content.get("tag")
+    if tag:
+        return {"messaging_type": "MESSAGE_TAG", "tag": choice(HUMAN_AGENT)(tag, "tag")}
+    return {} if message.connection_type == INSTAGRAM else {"messaging_type": "RESPONSE"}
+
+
+def _text(message: OutboundMessage, _: Mapping[str, str]) -> Mapping[str, Any]:
+    body = text(_TEXT_CHARACTERS)(message.content.get("body"), "body")
+    most = _TEXT_BYTES.get(message.connection_type)
+    if most is not None and len(body.encode()) > most:
+        raise wrong("body", f"has {len(body.encode())} bytes in UTF-8; {most} are allowed")
+    return {"message": {"text": body}}
+
+
+def _attachment(message: OutboundMessage, ids: Mapping[str, str]) -> Mapping[str, Any]:
+    media = _MEDIA(message.content.get("media"), "media")
+    if message.content.get("caption"):
+        raise wrong("caption", "this channel's attachments carry none: send it as a text")
+    if message.connection_type == INSTAGRAM and message.type == content.DOCUMENT:
+        raise PayloadRefused("unsupported_type", "type document cannot be sent on this channel")
+    if "link" in media:
+        payload: dict[str, Any] = {"url": media["link"], "is_reusable": False}
+    elif "sha256" in media and media["sha256"] not in ids:
+        raise PayloadRefused("media_unknown", "a file that was not uploaded")
+    else:
+        payload = {"attachment_id": ids[media["sha256"]] if "sha256" in media else media["id"]}
+    return {"message": {"attachment": {"type": _KINDS[message.type], "payload": payload}}}
+
+
+def _reaction(message: OutboundMessage, _: Mapping[str, str]) -> Mapping[str, Any]:
+    target, emoji = text(_ID_MOST)(message.content.get("target"), "target"), text(40, 0)(message.content.get("emoji"), "emoji")
+    if not emoji:
+        return {"sender_action": "unreact", "payload": {"message_id": target}}
+    word = "love" if message.connection_type == INSTAGRAM and emoji in _HEARTS else emoji
+    return {"sender_action": "react", "payload": {"message_id": target, "reaction": word}}
+
+
+def _typing(message: OutboundMessage, _: Mapping[str, str]) -> Mapping[str, Any]:
+    return {"sender_action": "typing_off" if message.content.get("state") == "paused" else "typing_on"}
+
+
+def _read(_: OutboundMessage, __: Mapping[str, str]) -> Mapping[str, Any]:
+    # everything up to now: which message is meant cannot be said
+    return {"sender_action": "mark_seen"}
+
+
+_BUILDERS: Final[Mapping[str, Callable[[OutboundMessage, Mapping[str, str]], Mapping[str, Any]]]] = {
+    content.TEXT: _text,
+    **dict.fromkeys(_KINDS, _attachment),
+    content.REACTION: _reaction,
+    content.TYPING: _typing,
+    content.READ: _read,
+}
+"""What makes the body of one message type, by type."""
+
+
+def has_window(message: OutboundMessage) -> bool:
+    """Whether a message may be sent only for so long after the customer's last word."""
+    return message.type not in _SIDE_EFFECTS
+
+
+def too_late(message: OutboundMessage, last_heard: datetime | None, now: datetime) -> str:
+    """Return why Meta would refuse a message for its time; empty when it would not, or when nobody knows when the customer wrote last."""
+    if last_heard is None:
+        return ""
+    window = AGENT_WINDOW if message.content.get("tag") == HUMAN_AGENT else WINDOW
+    hours = window.total_seconds() / 3600
+    return f"more than {hours:g} hours since the person wrote" if now - last_heard > window else ""
+
+
+def read(answer: Answer, message_type: str) -> Reading:
+    """Return what an answer of the Send API says. What is no message has no id: its provider id is empty."""
+    reading = errors.read(answer, _recipient if message_type in _SIDE_EFFECTS else _message_id)
+    if isinstance(reading, Accepted):
+        return Accepted("") if message_type in _SIDE_EFFECTS else reading
+    return _refined(answer, reading) if isinstance(reading, Refusal) else reading
+
+
+def _refined(answer: Answer, refusal: Refusal) -> Refusal:
+    """Return a refusal with the rule of its subcode, or of the Send API's own codes."""
+    try:
+        error = json.loads(answer.body).get("error")
+        code, subcode = error.get("code"), error.get("error_subcode")
+    except (ValueError, RecursionError, AttributeError):
+        return refusal
+    if found := _BY_SUBCODE.get((code, subcode)) if isinstance(code, int) and isinstance(subcode, int) else None:
+        return replace(refusal, code=found[0], rule=found[1])
+    if isinstance(code, int) and (rule := _BY_CODE.get(code)):
+        return replace(refusal, rule=rule)
+    return refusal
+
+
+def _message_id(body: Mapping[str, Any]) -> str:
+    return _name(body.get("message_id"))
+
+
+def _recipient(body: Mapping[str, Any]) -> str:
+    return _name(body.get("recipient_id"))
+
+
+def attachment_id(body: Mapping[str, Any]) -> str:
+    """Return the id in the answer to an upload, "" when there is none."""
+    return _name(body.get("attachment_id"))
+
+
+def _name(value: object) -> str:
+    return value if isinstance(value, str) and value.isprintable() and len(value) <= errors.PROVIDER_ID_MOST else ""
+
+
+def upload_fields(mimetype: str) -> Mapping[str, str]:
+    """Return the form fields beside the file (`filedata`) in an upload to `/message_attachments`."""
+    family = mimetype.partition("/")[0]
+    kind = family if family in ("image", "video", "audio") else "file"
+    return {"message": json.dumps({"attachment": {"type": kind, "payload": {"is_reusable": True}}})}
