@@ -82,7 +82,8 @@ def _changes(number: Number, updates: list[Update]) -> list[dict[str, Any]]:
             contacts[fields.get("user_id") or fields["from"]] = _contact(fields)
             messages.append(fields["message"])
         else:
-            update.content = update.content or _status(update.entry, update.kind, now)
+            # it tells when it happened, not when there was time to post it
+            update.content = update.content or _status(update.entry, update.kind, now - max(0.0, time.monotonic() - update.first_due_at))
             statuses.append(update.content)
     changes = []
     if messages:

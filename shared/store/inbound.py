@@ -211,10 +211,10 @@ def finish_account_events(transaction: Transaction, ids: Sequence[int]) -> None:
     transaction.execute("finish_account_events", ids=list(ids))
 
 
-def heard_since(transaction: Transaction, source: str, since: datetime, *, ago_s: float = 0.0) -> bool:
-    """Return whether anything came through a source's door after an instant, and at least `ago_s` ago: the proof that its webhooks are alive."""
-    row = transaction.row("last_event_at", source=source, since=since, ago_s=ago_s)
-    return bool(row and row["at"])
+def newest(transaction: Transaction, source: str, since: datetime, *, ago_s: float = 0.0, most: int) -> list[tuple[bytes, datetime]]:
+    """Return what came last through a source's door, after an instant and at least `ago_s` ago: bodies and when they came."""
+    rows = transaction.rows("newest_events", source=source, since=since, ago_s=ago_s, most=most)
+    return [(bytes(row["body"]), row["received_at"]) for row in rows]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

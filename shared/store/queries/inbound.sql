@@ -236,10 +236,11 @@ SELECT message_id, state, sha256, mimetype, size, reason, attempts FROM inbound_
 -- How many files wait to be fetched.
 SELECT count(*) AS files FROM inbound_media WHERE process_name = %(process_name)s AND state = 'pending';
 
--- last_event_at --
--- When a source was heard from last, after an instant and so long ago or longer.
-SELECT max(received_at) AS at FROM inbound_journal
-WHERE source = %(source)s AND received_at > %(since)s AND received_at <= now() - make_interval(secs => %(ago_s)s);
+-- newest_events --
+-- What came last through a source's door, after an instant and so long ago or longer.
+SELECT body, received_at FROM inbound_journal
+WHERE source = %(source)s AND received_at > %(since)s AND received_at <= now() - make_interval(secs => %(ago_s)s)
+ORDER BY received_at DESC LIMIT %(most)s;
 
 -- journal_backlog --
 -- How many raw events of a kind wait to be processed, and since when the oldest does.
