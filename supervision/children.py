@@ -179,6 +179,10 @@ class Children:
         child = self._by_pid.get(pid)
         return child.slot if child is not None else None
 
+    def watches(self, descriptor: int) -> bool:
+        """Whether the descriptor tells the death of one of these processes."""
+        return any(child.process.pidfd == descriptor for child in self._here.values())
+
     def serves(self, slot: str, port: int) -> bool:
         """Whether the process in `slot` was told to serve this public port."""
         child = self._here.get(slot)

@@ -100,11 +100,14 @@ def spawn(
 def claim_priority() -> int:
     """Give this process precedence over its children, where our rights suffice, and return the niceness that it had: theirs counts from there.
 
-    A supervisor must be able to act while those whom it watches use up the machine.
+    A supervisor must be able to act while those whom it watches use up the machine: it has little to do, but that at once. Where the kernel grants it,
+    it runs before everybody with an ordinary policy; children have the ordinary one again. Else a better niceness has to do.
     """
     before = os.getpriority(os.PRIO_PROCESS, 0)
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, before - _PRECEDENCE)
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
     return before
 
 

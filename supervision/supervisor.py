@@ -1,7 +1,7 @@
 """The shell round `decide`: one selector loop, one thread. It sees, asks `decide`, does what that says, and tells.
 
-Order within a turn: first everything that the selector shows is heard, then time is looked at. So a delay of our own never makes a child
-look silent whose words are already in the socket.
+Order within a turn: first deaths, since somebody waits for what follows; then everything else that the selector shows is heard; then time is looked
+at. So a delay of our own never makes a child look silent whose words are already in the socket.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ _LATE_S: Final = 0.05
 """A turn that comes later than it should by less than this is on time."""
 _SNAPSHOT_EVERY_S: Final = 1.0
 _SAMPLE_EVERY_S: Final = 3.0
+_SAMPLE_APART_S: Final = 0.005
+"""Pause between two processes that are measured: whoever must run meanwhile can."""
 _ROTATE_EVERY_S: Final = 2.0
 _ASK_LISTENERS_EVERY_S: Final = 0.5
 _DROP_SILENT_EVERY_S: Final = 1.0
@@ -243,7 +245,7 @@ class Supervisor:
             if late_s > _LATE_S:
                 self._take(model.Stalled(late_s, suspended - suspended_before))
             turned_at, suspended_before = now, suspended
-            for key, _ in ready:
+            for key, _ in sorted(ready, key=lambda shown: not self._children.watches(shown[0].fd)):
                 key.data()
             self._children.look()
             self._take(model.Tick())
@@ -251,10 +253,9 @@ class Supervisor:
             self._tell()
 
     def _wait_s(self) -> float:
-        if not self._sampler.is_idle:
-            return 0.0
         instants = [job.due_at for job in self._jobs] + [at for at in (self._children.look_at(), next_by(self._fleet, monotonic())) if at is not None]
-        return min(_LONGEST_WAIT_S, max(0.0, min(instants) - monotonic()))
+        longest_s = _LONGEST_WAIT_S if self._sampler.is_idle else _SAMPLE_APART_S
+        return min(longest_s, max(0.0, min(instants) - monotonic()))
 
     def _do_what_is_due(self) -> None:
         now = monotonic()

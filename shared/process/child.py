@@ -30,6 +30,7 @@ from shared.process.heartbeat import Heartbeat, memory_mb
 from shared.process.metrics import Metrics
 from shared.process.room import Child, OpenRoom, Room, Severity
 from shared.process.server import HttpServer
+from shared.process.slot_lock import own_age_s
 from shared.process.supervised import Command, Supervised
 from shared.settings import ChildEnvironment, Settings, load, load_child
 from shared.store.store import Store, ping
@@ -55,6 +56,7 @@ def run_child(kind_name: str, open_room: OpenRoom) -> int:
         The exit code, if nothing was started; otherwise the process ends in here.
     """
     kind = kind_named(kind_name)
+    imported_s = own_age_s()
     try:
         settings = load()
         identity = _complete(load_child(), kind, settings)
@@ -73,7 +75,7 @@ def run_child(kind_name: str, open_room: OpenRoom) -> int:
         return ExitCode.SLOT_TAKEN
     identity = replace(identity, process_incarnation=supervised.incarnation)
     logs.configure(level=settings.log_level, kind=kind_name, instance=identity.process_instance, incarnation=identity.process_incarnation)
-    life = _Life(kind, settings, identity, supervised)
+    life = _Life(kind, settings, identity, supervised, imported_s=imported_s)
     # the runner is never closed: that would wait for threads, and they for a server that may be frozen
     code = asyncio.Runner(loop_factory=uvloop.new_event_loop).run(life.run(open_room))
     supervised.last_words(code, life.reason)
@@ -110,8 +112,9 @@ def _misconfigured(error: SettingsInvalid) -> ExitCode:
 class _Life:
     """One run of `run_child`."""
 
-    def __init__(self, kind: ProcessKind, settings: Settings, identity: ChildEnvironment, supervised: Supervised) -> None:
+    def __init__(self, kind: ProcessKind, settings: Settings, identity: ChildEnvironment, supervised: Supervised, *, imported_s: float) -> None:
         self._kind, self._settings, self._identity, self._supervised = kind, settings, identity, supervised
+        self._imported_s, self._began_at = imported_s, monotonic()
         self._room: Room | None = None
         self._database = "not tried yet"
         self._started = False
@@ -181,7 +184,13 @@ class _Life:
         gc.freeze()
         gc.set_threshold(_GARBAGE_AT)
         self._supervised.ready()
-        log.info("process_ready", admin_port=self._identity.process_admin_port, port=self._identity.port)
+        log.info(
+            "process_ready",
+            admin_port=self._identity.process_admin_port,
+            port=self._identity.port,
+            imported_s=round(self._imported_s, 3),
+            opened_s=round(monotonic() - self._began_at, 3),
+        )
         if self._kind.pool_size:
             child.spawn(self._watch_readiness(), "readiness")
             child.spawn(child.heartbeat.run(), "heartbeat")

@@ -121,7 +121,7 @@ class JournalWriter:
         """
         line = {
             "seq": self._seq + 1,
-            "at": (at or utc_now()).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "at": (at or utc_now()).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "boot": self._boot,
             "event": event,
             "slot": slot,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +53,13 @@ def process_start(pid: int) -> int | None:
         return None
     after_name = stat[stat.rindex(")") + 2 :].split()
     return None if after_name[0] in "ZX" else int(after_name[19])
+
+
+def own_age_s() -> float:
+    """Return for how many seconds this process has existed; in steps of a clock tick."""
+    started = process_start(os.getpid())
+    assert started is not None  # noqa: S101 - as below
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
 
 
 def holder_of_this_process(incarnation: str, *, admin_port: int = 0, public_port: int = 0) -> Holder:

@@ -17,7 +17,7 @@ from shared.process import runtime
 from shared.process.journal import JournalEntry, JournalReader
 from shared.process.journal import SupervisionEvent as Happened
 from shared.process.slot_lock import read_holder
-from supervision import control, snapshot
+from supervision import control
 from supervision.cgroups import Cgroups
 from tests.support import environment, processes
 from tests.support.waiting import NeverHappened, eventually
@@ -160,9 +160,12 @@ class House:
         return dict(control.ask(runtime.control_socket(self.home), {"command": "status"})["status"])
 
     def slot(self, name: str) -> dict[str, Any]:
-        """One slot of this orchestrator's snapshot file; empty when it has written none yet."""
-        written = snapshot.read(runtime.status_file(self.home)) or {}
-        return dict(written.get("slots", {}).get(name, {})) if written.get("pid") == self.orchestrator.pid else {}
+        """One slot as this orchestrator has it now, everything that the journal tells included; empty when it does not answer."""
+        try:
+            told = self.status()
+        except control.NoOrchestrator:
+            return {}
+        return dict(told["slots"].get(name, {})) if told["pid"] == self.orchestrator.pid else {}
 
     def pid(self, slot: str) -> int:
         """The main process that holds a slot."""

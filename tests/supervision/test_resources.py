@@ -116,12 +116,14 @@ def test_priorities_are_set_from_outside(tmp_path: Path) -> None:
 
 
 def test_the_orchestrator_goes_before_its_children(house: House) -> None:
-    """As root, or with CAP_SYS_NICE; without such rights all run alike."""
+    """As root, or with CAP_SYS_NICE; without such rights all run alike. Its own policy is not inherited."""
     house.rows({"name": "api"}, {"name": "browser", "nice": 5}).start().ready("api-0", "browser-0")
     ours = os.getpriority(os.PRIO_PROCESS, 0)
     assert os.getpriority(os.PRIO_PROCESS, house.orchestrator.pid) == (ours - 5 if os.geteuid() == 0 else ours)
     assert os.getpriority(os.PRIO_PROCESS, house.pid("api-0")) == ours
     assert os.getpriority(os.PRIO_PROCESS, house.pid("browser-0")) == ours + 5
+    mine = os.SCHED_RR | os.SCHED_RESET_ON_FORK if os.geteuid() == 0 else os.SCHED_OTHER
+    assert [os.sched_getscheduler(pid) for pid in (house.orchestrator.pid, house.pid("api-0"))] == [mine, os.SCHED_OTHER]
 
 
 def test_chromiums_kind_yields_to_the_others() -> None:
