@@ -48,6 +48,9 @@ _MOVED: Final = frozenset({"http_401", "http_403", "http_404", "http_410"})
 """How an address answers that is not good any more."""
 _OWN_HOSTS: Final = (".facebook.com", ".fbsbx.com", ".fbcdn.net", ".whatsapp.net", ".whatsapp.com", ".instagram.com", ".cdninstagram.com")
 """Meta's hosts: only they, and whoever stands in for them, get the access token."""
+_D360_HOSTS: Final = (".360dialog.io",)
+_ATTACHMENTS: Final = "/whatsapp_business/attachments/"
+"""Path of a file's address at Meta, and at 360dialog."""
 _BY_ADDRESS: Final = frozenset({"messenger", "instagram"})
 """Connection types whose files have addresses that are good without a token."""
 _FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -296,15 +299,14 @@ def _of_id(account: Account, media_id: str) -> tuple[str, Mapping[str, str]]:
     return f"{account.endpoint.url.rsplit('/', 2)[0]}/{media_id}", {"phone_number_id": account.connection.account_id}
 
 
-_D360_HOSTS: Final = (".360dialog.io",)
-
-
 def _through_d360(account: Account, address: str) -> str:
     """Return an address as 360dialog wants it fetched: Meta's path, at its own host."""
     if account.connection.connection_type != D360:
         return address
-    parts = urlsplit(address)
     base = account.endpoint.url.removesuffix("/messages")
     if address.startswith(f"{base}/"):
         return address
-    return f"{base}{parts.path}{f'?{parts.query}' if parts.query else ''}"
+    parts = urlsplit(address)
+    before, found, rest = parts.path.partition(_ATTACHMENTS)
+    path = f"{found}{rest}" if found else before
+    return f"{base}{path}{f'?{parts.query}' if parts.query else ''}"

@@ -1,0 +1,166 @@
+"""Files that came with messages, in the real process: fetched by id and address, again when it fails, refused when they are not what they say."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from meta.fetch import ATTEMPTS, _hex, _judged, _wait_s
+from meta.fetch import Ended as EndedFetch
+from meta.fetch import Kept as KeptFetch
+from shared.media.fetch import Fetched
+from shared.media.storage import Stored
+from shared.store import connections, inbound_media
+from shared.store.inbound_media import TakenMedia
+from tests.meta.seed import D360, DIRECT, webhook
+from tests.meta.town import ACCOUNTS, Town, new_chat
+from tests.support.waiting import eventually
+
+JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + b"x" * 5000
+PDF = b"%PDF-1.4\n" + b"y" * 200_000 + b"\n%%EOF\n"
+
+
+def write(town: Town, kind: str, *, phone_index: int = DIRECT, data: bytes = b"", **more: Any) -> str:
+    """Let a customer send a file. Returns the message's provider id."""
+    asked = {"phone_number_id": ACCOUNTS[phone_index], "from": new_chat(), "kind": kind, **more}
+    if data:
+        asked["data"] = base64.b64encode(data).decode()
+    return str(town.control("POST", "customers", asked)["id"])
+
+
+def file_of(town: Town, provider_id: str) -> dict[str, Any]:
+    """Return the row of a message's file; empty when there is none yet."""
+    rows = town.query(
+        """SELECT to_jsonb(m) || jsonb_build_object('company', i.company_id) FROM inbound_media m JOIN inbound_messages i ON i.id = m.message_id
+           WHERE i.provider_id = %s""",
+        provider_id,
+    )
+    return dict(rows[0][0]) if rows else {}
+
+
+def ended(town: Town, provider_id: str, within_s: float = 30.0) -> dict[str, Any]:
+    """Wait until a message's file is no longer pending, and return its row."""
+    eventually(lambda: file_of(town, provider_id).get("state", "pending") != "pending", within_s, lambda: f"the file is fetched: {file_of(town, provider_id)}")
+    return file_of(town, provider_id)
+
+
+def stored_bytes(town: Town, row: dict[str, Any]) -> bytes:
+    """Return what lies in the local storage."""
+    (path,) = [path for path in (town.settings.bulkhead_home / "media").rglob("*") if path.is_file() and row["sha256"] in str(path).replace("/", "")]
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("phone_index", [DIRECT, D360])
+@pytest.mark.parametrize(("kind", "data", "mimetype"), [("image", JPEG, "image/jpeg"), ("document", PDF, "application/pdf")])
+def test_a_file_is_fetched_from_either_provider(town: Town, phone_index: int, kind: str, data: bytes, mimetype: str) -> None:
+    row = ended(town, write(town, kind, phone_index=phone_index, data=data))
+    assert (row["state"], row["reason"]) == ("stored", "")
+    assert (row["sha256"], row["size"], row["mimetype"]) == (hashlib.sha256(data).hexdigest(), len(data), mimetype)
+    assert stored_bytes(town, row) == data
+    known = town.query("SELECT size, mimetype FROM media_files WHERE company_id = %s AND sha256 = %s", row["company"], row["sha256"])
+    assert known == [(len(data), mimetype)]
+
+
+@pytest.mark.parametrize("kind", ["video", "audio", "voice", "sticker"])
+def test_every_kind_of_file(town: Town, kind: str) -> None:
+    row = ended(town, write(town, kind))
+    assert (row["state"], row["reason"]) == ("stored", "")
+
+
+def test_what_is_not_what_it_says_is_refused_and_can_be_asked_for_again(town: Town) -> None:
+    provider_id = write(town, "image", data=b"<html><body>Sign in</body></html>" * 50)
+    row = ended(town, provider_id)
+    assert row["state"] == "refused"
+    assert row["reason"].startswith("not image but text/")
+    assert town.store.run(inbound_media.fetch_again, "meta", ids=[row["message_id"]], most=10) == [row["message_id"]]
+    assert ended(town, provider_id)["state"] == "refused"
+
+
+def test_a_file_that_the_provider_does_not_know_is_given_up_with_the_reason(town: Town) -> None:
+    message = {"from": new_chat(), "id": "wamid.GONE", "timestamp": "1760000000", "type": "image", "image": {"id": "999999999999999"}}
+    assert town.post(webhook({"messages": [message]})) == 200
+    row = ended(town, "wamid.GONE")
+    assert (row["state"], row["reason"]) == ("failed", "gone: 100")
+
+
+def test_an_address_that_came_with_the_message_is_tried_first_and_the_id_when_it_is_old(town: Town) -> None:
+    provider_id = write(town, "image", data=JPEG)
+    ended(town, provider_id)
+    (source,) = town.query("SELECT source ->> 'id' FROM inbound_media m JOIN inbound_messages i ON i.id = m.message_id WHERE i.provider_id = %s", provider_id)[
+        0
+    ]
+    old = f"http://127.0.0.1:{town.settings.sandbox_port}/whatsapp_business/attachments/?mid={source}&ext=1&hash=00"
+    message = {"from": new_chat(), "id": "wamid.OLD", "timestamp": "1", "type": "image", "image": {"id": source, "url": old}}
+    assert town.post(webhook({"messages": [message]})) == 200
+    row = ended(town, "wamid.OLD")
+    assert (row["state"], row["sha256"]) == ("stored", hashlib.sha256(JPEG).hexdigest())
+
+
+def test_a_file_that_is_too_large_is_refused(own_town: Callable[..., Town]) -> None:
+    town = own_town(media_inbound_most_mb=1).start()
+    row = ended(town, write(town, "document", data=PDF * 6))
+    assert (row["state"], row["reason"]) == ("refused", "larger than 1048576 bytes")
+    assert town.meta.stop() == 0
+
+
+def test_credentials_that_do_not_open_delay_a_file_and_lose_nothing(town: Town) -> None:
+    number = "888000000000001"
+    connection_id = town.store.run(connections.ensure, company_id="demo", phone_index=88, connection_type="meta_direct", account_id=number)
+    message = {"from": new_chat(), "id": "wamid.NOKEY", "timestamp": "1", "type": "image", "image": {"id": "1"}}
+    assert town.post(webhook({"messages": [message]}, number=number)) == 200
+    eventually(lambda: file_of(town, "wamid.NOKEY").get("attempts"), 30, "it was tried")
+    eventually(lambda: file_of(town, "wamid.NOKEY")["reason"], 30, "the reason is told")
+    assert file_of(town, "wamid.NOKEY")["state"] == "pending"
+    assert connection_id == file_of(town, "wamid.NOKEY")["connection_id"]
+
+
+def taken(kind: str = "image", **source: str) -> TakenMedia:
+    return TakenMedia(message_id=1, company_id="demo", connection_id=1, type=kind, source=source, attempts=1)
+
+
+def fetched(mimetype: str, sha256: str = "ab" * 32) -> Fetched:
+    return Fetched(Stored(sha256, 5), mimetype, "")
+
+
+class TestJudgement:
+    @pytest.mark.parametrize(
+        ("kind", "mimetype", "is_kept"),
+        [
+            ("image", "image/png", True),
+            ("image", "text/html", False),
+            ("video", "video/mp4", True),
+            ("video", "audio/ogg", False),
+            ("audio", "video/mp4", True),
+            ("audio", "application/pdf", False),
+            ("sticker", "image/webp", True),
+            ("document", "text/html", True),
+            ("image", "application/octet-stream", True),
+        ],
+    )
+    def test_by_what_the_bytes_show(self, kind: str, mimetype: str, is_kept: bool) -> None:
+        assert isinstance(_judged(taken(kind), fetched(mimetype)), KeptFetch if is_kept else EndedFetch)
+
+    def test_a_digest_in_either_spelling(self) -> None:
+        raw = bytes(range(32))
+        spelled = (raw.hex(), raw.hex().upper(), base64.b64encode(raw).decode())
+        assert {_hex(one) for one in spelled} == {raw.hex()}
+        assert _hex("nonsense") == _hex("") == ""
+        for one in spelled:
+            assert _judged(taken(sha256=one), fetched("image/png", raw.hex())) == KeptFetch(raw.hex(), "image/png", 5, "")
+            assert _judged(taken(sha256=one), fetched("image/png")) == KeptFetch("ab" * 32, "image/png", 5, "digest_differs")
+
+    def test_waits_grow_and_end(self) -> None:
+        waits = [_wait_s(TakenMedia(message_id=1, company_id="x", connection_id=1, type="image", source={}, attempts=n), None) for n in range(1, ATTEMPTS + 1)]
+        assert waits[:3] == [2.0, 4.0, 8.0]
+        assert waits[-1] == 900.0
+        assert waits == sorted(waits)
+
+
+def test_360dialogs_addresses_go_through_its_own_host(town: Town) -> None:
+    row = ended(town, write(town, "image", phone_index=D360, data=JPEG + b"d"))
+    downloads = town.control("GET", "ledger", since=town.since, event="media_downloaded", limit=1000)["entries"]
+    assert [entry["channel"] for entry in downloads if entry["sha256"] == row["sha256"]] == ["d360"]
