@@ -46,11 +46,10 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
     "+ no software rasterizer": _without("breakpad", "crashpad"),
     "+ no crash handlers: what is used": FLAGS,
     "used, and GPU work in the browser": (*FLAGS, "--in-process-gpu"),
-    "used, and no zygote (needs --no-sandbox)": (*FLAGS, "--no-zygote", "--no-sandbox"),
     "used, and one renderer for a site": (*FLAGS, "--process-per-site", "--renderer-process-limit=1"),
     "used, and V8 for size": (*FLAGS, "--js-flags=--optimize-for-size --max-semi-space-size=1"),
 }
-"""Sets of flags, by name."""
+"""Sets of flags, by name. `--no-zygote` is not among them: Chromium 156 then ends itself after a while ("GPU process isn't usable")."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
