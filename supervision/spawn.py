@@ -115,8 +115,17 @@ def _adjust(pid: int, niceness: int, oom_score_adj: int) -> None:
     try:
         if niceness != os.getpriority(os.PRIO_PROCESS, 0):
             os.setpriority(os.PRIO_PROCESS, pid, niceness)
+        _adjust_session(pid, niceness)
         if oom_score_adj:
             Path(f"/proc/{pid}/oom_score_adj").write_text(str(oom_score_adj), encoding="ascii")
-    except (PermissionError, ProcessLookupError, FileNotFoundError) as refusal:
-        # below zero needs rights that most installations do not have, and are not required to
+    except (PermissionError, ProcessLookupError, FileNotFoundError, BlockingIOError) as refusal:
+        # below zero needs rights that most installations do not have, and are not required to; a session is weighed ten times a second at most
         log.debug("priority_not_set", pid=pid, niceness=niceness, oom_score_adj=oom_score_adj, problem=str(refusal))
+
+
+def _adjust_session(pid: int, niceness: int) -> None:
+    """Weigh the process's session: where the kernel groups tasks by session (autogroup), as most do, a niceness counts only among those of one session,
+    and each child has its own."""
+    group = Path(f"/proc/{pid}/autogroup")
+    if niceness and group.exists():
+        group.write_text(str(niceness), encoding="ascii")

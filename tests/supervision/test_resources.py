@@ -109,6 +109,8 @@ def test_priorities_are_set_from_outside(tmp_path: Path) -> None:
         assert resource.prlimit(started.pid, resource.RLIMIT_CORE) == (0, 0)
         assert os.getsid(started.pid) == started.pid
         assert os.getpriority(os.PRIO_PROCESS, started.pid) == 7
+        session = Path(f"/proc/{started.pid}/autogroup")
+        assert not session.exists() or session.read_text().split()[-2:] == ["nice", "7"]
     finally:
         os.kill(started.pid, 9)
         os.waitid(os.P_PIDFD, started.pidfd, os.WEXITED)
