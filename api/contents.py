@@ -27,6 +27,7 @@ from shared.store.targets import Target
 _CLOUD: Final = ("meta_direct", "meta_embedded", "360dialog")
 _VOICE: Final = "audio/ogg"
 _BROWSER: Final = ("wwebjs",)
+_TAGGING: Final = ("messenger", "instagram")
 
 Fields = dict[str, Any]
 Content = dict[str, Any]
@@ -64,6 +65,10 @@ class Builder:
         """
         capabilities.require(connection.connection_type, type_)
         made = await self._builders[type_](type_, connection, chat_id, fields)
+        if (tag := fields.get("tag")) is not None:
+            if connection.connection_type not in _TAGGING:
+                raise invalid([("/tag", f"is nothing that a connection of type {connection.connection_type} knows")])
+            made["tag"] = tag
         quoted = fields.get("quotedMessageId")
         if quoted is not None:
             made["quoted"] = await self._quoted(connection, chat_id, quoted)

@@ -25,6 +25,9 @@ SENDING: Final = (
     Field(name="inDoubtPolicy", kind=str, purpose="What to do when it may have been sent; wins over the company's.", choices=get_args(Policy)),
 )
 QUOTED: Final = Field(name="quotedMessageId", kind=str, purpose="A message of the same chat to reply to: our id or the provider's.", shortest=1, longest=300)
+TAG: Final = Field(
+    name="tag", kind=str, purpose="On Messenger and Instagram, a human's answer more than 24 hours after the person wrote.", choices=("HUMAN_AGENT",)
+)
 _CAPTION: Final = Field(name="caption", kind=str, purpose="Text under it; its limit depends on the channel.")
 _FILE: Final = (
     Field(name="url", kind=str, purpose="Address of the file (http or https); the channel fetches it when the message is sent.", shortest=1, longest=4096),
@@ -68,6 +71,7 @@ TYPES: Final[Mapping[str, MessageType]] = {
             fields=(
                 Field(name="message", kind=str, purpose="The text; its limit depends on the channel.", required=True),
                 Field(name="preview", kind=bool, purpose="Whether the channel shows a preview of the first address in it.", default=False),
+                TAG,
                 QUOTED,
                 *SENDING,
             ),
@@ -76,13 +80,13 @@ TYPES: Final[Mapping[str, MessageType]] = {
         MessageType(
             name=content.IMAGE,
             summary="Send an image",
-            fields=(*_FILE, _CAPTION, QUOTED, *SENDING),
+            fields=(*_FILE, _CAPTION, TAG, QUOTED, *SENDING),
             examples=({"url": "https://example.com/parcel.jpg", "caption": "It looks like this"}, {"sha256": "e3b0c442" * 8, "caption": "Once more"}),
         ),
         MessageType(
             name=content.VIDEO,
             summary="Send a video",
-            fields=(*_FILE, _CAPTION, QUOTED, *SENDING),
+            fields=(*_FILE, _CAPTION, TAG, QUOTED, *SENDING),
             examples=({"url": "https://example.com/unpacking.mp4", "caption": "How to open it"},),
         ),
         MessageType(
@@ -91,6 +95,7 @@ TYPES: Final[Mapping[str, MessageType]] = {
             fields=(
                 *_FILE,
                 Field(name="voice", kind=bool, purpose="Shown as a voice note; on Meta's channels the file must be Ogg with Opus.", default=False),
+                TAG,
                 QUOTED,
                 *SENDING,
             ),
@@ -99,7 +104,7 @@ TYPES: Final[Mapping[str, MessageType]] = {
         MessageType(
             name=content.DOCUMENT,
             summary="Send a document",
-            fields=(*_FILE, _CAPTION, QUOTED, *SENDING),
+            fields=(*_FILE, _CAPTION, TAG, QUOTED, *SENDING),
             examples=({"data": "JVBERi0xLjQK", "filename": "invoice 1001.pdf", "caption": "Your invoice"},),
         ),
         MessageType(

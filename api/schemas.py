@@ -50,6 +50,7 @@ _CONTENT: Final = {
     "preview": _YES_NO,
     "media": _FILE,
     "caption": _TEXT,
+    "tag": _TEXT,
     "filename": _TEXT,
     "voice": _YES_NO,
     "latitude": _NUMBER,

@@ -310,8 +310,8 @@ def _fingerprint(ask: Ask) -> str:
     # what is not asked for does not count: keys that were used before some field came stay good
     further = [send_at, policy] if send_at or policy else []
     if ask.type == content.TEXT:
-        if fields["preview"]:
-            further = [send_at, policy, "preview"]
+        if fields["preview"] or fields["tag"]:
+            further = [send_at, policy, fields["preview"], fields["tag"]]
         return acceptance.fingerprint([ask.type, ask.connection_id, ask.chat_id, fields["message"], fields["quotedMessageId"], *further])
     asked = {name: value for name, value in fields.items() if value is not None and name not in _NO_FIELDS}
     for name in ("file", "data"):

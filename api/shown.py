@@ -142,6 +142,8 @@ def shape(row: Row, company_id: str, beside: Beside) -> Shape:
     shown = {"type": row["type"], **_SHAPES.get(row["type"], _raw)(kept)}
     if "media" in kept:
         shown["media"] = _media(kept["media"], company_id, beside.files.get(row["id"]), came_in=row.get("came_in", False))
+    if tag := kept.get("tag"):
+        shown["tag"] = tag
     if quoted := kept.get("quoted"):
         shown["quotedMessageId"] = quoted
     if context := row.get("context"):

@@ -100,7 +100,7 @@ def test_real_messages_have_the_shape_that_is_promised(house: House, described: 
     require_shape(described, "POST", "/api/v2/messages/text/{companyId}/{chatId}", house.send(""))
     one = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
     require_shape(described, "GET", one, house.call("GET", sent.headers["Location"]))
-    require_shape(described, "PUT", one, house.call("PUT", sent.headers["Location"]))
+    require_shape(described, "PUT", one, house.call("PUT", sent.headers["Location"], json={"message": "x"}))
 
 
 def test_the_pages_load_nothing_from_elsewhere_and_run_nothing_of_theirs(house: House) -> None:

@@ -300,6 +300,15 @@ def test_an_upload_that_is_broken_off_leaves_nothing(house: House) -> None:
     assert house.call("GET", f"/api/v2/media/alpha/{digest(content[:100_000])}").status_code == 404
 
 
+def test_a_storage_that_cannot_be_written_is_said_to_be_away(house: House) -> None:
+    house.sql("INSERT INTO companies (id) VALUES ('cellar')")
+    media = house.entry.home / "media"
+    media.mkdir(exist_ok=True)
+    media.joinpath("cellar").write_text("no directory")
+    answer = house.call("POST", "/api/v2/media/cellar", data=PDF)
+    assert (answer.status_code, problem(answer)["type"], answer.headers["Retry-After"]) == (503, "storage_unavailable", "2")
+
+
 @pytest.mark.parametrize(
     ("given", "cleaned"),
     [

@@ -198,6 +198,7 @@ WRONG: dict[str, tuple[str, Any, str]] = {
         "/interactive/header/image/sha256",
     ),
     "a template without a language": ("template", {"name": "x"}, "/language"),
+    "a tag of another channel": ("text", {"message": "x", "tag": "HUMAN_AGENT"}, "/tag"),
     "an emoji that is a word": ("reaction", {"messageId": "TARGET", "emoji": "yes"}, "/emoji"),
     "typing for a minute": ("typing", {"lastsSeconds": 60}, "/lastsSeconds"),
     "a type that there is not": ("", {"type": "fax"}, "/type"),
