@@ -187,6 +187,8 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
     async def write(request: Request) -> Any:
         body = await _body(request, "from")
         device, kind = named(request), str(body.get("type", "chat"))
+        if kind == "chat":
+            await _body(request, "body")
         more: dict[str, Any] = {name: body[name] for name in _WRITTEN if name in body}
         if "data" in body:
             more["media"] = await asyncio.to_thread(_media, phones, body)
