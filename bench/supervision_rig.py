@@ -53,6 +53,7 @@ class Copy:
         self.variables = {"BULKHEAD_HOME": str(self.home), "ADMIN_PORT": str(ports), "ONLY": only, "DATABASE_IDLE_S": "86400"}
         self.variables |= {name: str(port) for name, port in self.ports.items()} | variables
         self._journal = JournalReader(self.home, "bench")
+        self.begun_at = time.monotonic()
         self.entries: list[JournalEntry] = []
         self.process: subprocess.Popen[bytes]
 
@@ -99,6 +100,11 @@ class Copy:
         self.until(lambda: "Everything is up" in (self.home / "output").read_text(), "everything is up", 180.0)
         return [name for name, slot in self.slots().items() if slot["state"] == "ready"]
 
+    def starts(self, kind: str) -> list[tuple[float, float]]:
+        """Return of each start of a kind how long interpreter and imports took, and the rest until READY, in seconds, as its processes told."""
+        lines = [line for path in self.home.glob(f"logs/{kind}-*.out.log") for line in path.read_text().splitlines() if '"event": "process_ready"' in line]
+        return [(entry["imported_s"], entry["opened_s"]) for entry in map(json.loads, lines)]
+
     def backends(self, slots: Sequence[str]) -> dict[int, str]:
         """Return which slot each of PostgreSQL's processes works for, of those that work for one of `slots`."""
         connection = psycopg2.connect(addresses.database_url(load(self.variables)), application_name="bench")
@@ -133,7 +139,7 @@ class Copy:
 
 
 def instant(entry: JournalEntry) -> float:
-    """Wall clock of an entry in seconds; its resolution is a millisecond."""
+    """Wall clock of an entry in seconds."""
     return datetime.fromisoformat(entry.at).timestamp()
 
 

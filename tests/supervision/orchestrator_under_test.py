@@ -14,6 +14,7 @@ from shared.settings import Settings
 from supervision.commands.context import Context
 from supervision.commands.entry import main
 from supervision.law import Policy
+from tests.supervision import wall_clock
 
 
 class NoEmbeddedServers:
@@ -36,6 +37,7 @@ def fixture_rows() -> list[ProcessKind]:
 
 
 if __name__ == "__main__":
+    wall_clock.follow()
     context = Context(
         environ=os.environ,
         rows=fixture_rows(),

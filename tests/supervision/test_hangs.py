@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
-from datetime import datetime
+from datetime import UTC, datetime
 
 import psutil
+import pytest
 
 from shared.process.journal import SupervisionEvent as Happened
 from tests.supervision.house import House
+from tests.supervision.wall_clock import set_ahead
 from tests.support import environment
 
 
@@ -80,6 +82,31 @@ def test_an_orchestrator_that_was_stopped_alone_kills_nobody(house: House) -> No
     stall = house.wait(Happened.STALL)
     house.never(lambda: house.count(Happened.HUNG), 1.5, "a false kill")
     assert house.count(Happened.EXITED) == 0 and stall.details["late_s"] >= 1.5
+
+
+@pytest.mark.parametrize("ahead_s", [3600.0, -3600.0])
+def test_a_wall_clock_that_is_set_harms_nobody(house: House, ahead_s: float) -> None:
+    """An hour ahead or back, for the orchestrator and for every child, while they run: no hang, no exit, and restarts as always."""
+    shift = house.home / "shift"
+    rows = ({"name": "api", "watchdog_s": 0.5, "instances": "api_instances"}, {"name": "meta", "watchdog_s": 0.5})
+    house.rows(*rows).start(FIXTURE_WALL_SHIFT=str(shift)).ready("api-0", "api-1", "meta-0")
+    pids = {slot: house.pid(slot) for slot in ("api-0", "api-1", "meta-0")}
+    set_ahead(shift, ahead_s)
+
+    def told_ahead_s() -> float:
+        return (datetime.fromisoformat(house.status()["at"]) - datetime.now(UTC)).total_seconds()
+
+    house.until(lambda: abs(told_ahead_s() - ahead_s) < 60.0, "the orchestrator tells the time as it is now")
+    house.never(lambda: house.count(Happened.HUNG) or house.count(Happened.EXITED), 3.0, "a false kill")
+    assert {slot: house.pid(slot) for slot in pids} == pids and house.count(Happened.STALL) == 0
+    house.kill("meta-0")
+    exited = house.wait(Happened.EXITED, "meta-0")
+    assert abs((datetime.fromisoformat(exited.at) - datetime.now(UTC)).total_seconds() - ahead_s) < 60.0, "the clock was set for the journal too"
+    restarting = house.wait(Happened.RESTARTING, "meta-0")
+    assert restarting.details["delay_s"] == 0
+    house.wait(Happened.READY, "meta-0", after=exited.seq)
+    house.kill("api-0", signal.SIGSTOP)
+    house.wait(Happened.HUNG, "api-0")  # and who truly hangs is seen as always
 
 
 def test_no_deadline_is_measured_on_the_wall_clock() -> None:

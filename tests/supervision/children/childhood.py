@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from shared import settings
 from shared.process.supervised import Command, Supervised
+from tests.supervision import wall_clock
 
 
 class Life:
@@ -25,6 +26,7 @@ class Life:
 
     def __init__(self) -> None:
         faulthandler.enable()
+        wall_clock.follow()
         told = settings.load()
         self.identity = settings.load_child()
         self.line = Supervised.from_environment(self.identity, told.bulkhead_home, told.bind_address)
