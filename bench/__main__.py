@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from bench import browser, isolation, latency, memory, recovery, sessions, throughput, workers
+from bench import browser, ingress, isolation, latency, memory, recovery, sessions, throughput, workers
 from bench.figures import as_json, draw, show
 
 COMMANDS: Final = {
@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "isolation": isolation,
     "queue": workers,
     "memory": memory,
+    "ingress": ingress,
     "browser": browser,
     "sessions": sessions,
 }

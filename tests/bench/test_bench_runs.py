@@ -94,6 +94,13 @@ def test_memory(tmp_path: Path) -> None:
     assert all(row["first MB"] > 0 for row in figures.values())
 
 
+def test_ingress(tmp_path: Path) -> None:
+    for figures in bench("ingress", tmp_path).values():
+        assert figures["lost or doubled"] == 0
+        assert figures["answers"].keys() == {"200"}
+        assert 0 < figures["due to answer"]["p50_ms"] <= figures["due to answer"]["p99_ms"]
+
+
 class TestFigures:
     def test_quantiles(self) -> None:
         ordered = [float(number) for number in range(1, 101)]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from chaos.copy import Copy
-from chaos.load import Load
+from chaos.load import NUMBERS, Load
 from chaos.plans import Step
 from chaos.report import table
 from chaos.trial import Trial, crash_points_of
@@ -32,6 +32,9 @@ WHERE: Mapping[str, tuple[str, ...]] = {
         "journal.committed",
         "processor.written",
         "processor.committed",
+        "media.taken",
+        "media.fetched",
+        "media.noted",
     ),
     "recorder": ("reclaim.written", "keeper.kept", "keeper.forgotten"),
     "webdriver": ("page.token_stored", "page.answered"),
@@ -63,6 +66,8 @@ def test_every_crash_point_once() -> None:
                 load.raise_if_failed()
                 if missing & {"meta:reconcile.found", "meta:reconcile.resolved"}:
                     await trial.vandal.do(Step(at_s=0.0, fault="cut_before", target="provider", lasts_s=0.0))
+                if any(point.startswith("meta:media.") for point in missing):
+                    await copy.sandbox("POST", "customers", body={"phone_number_id": NUMBERS[0], "from": "15550109999", "kind": "image"})
                 if "meta:relay.found" in missing:
                     await trial.vandal.do(Step(at_s=0.0, fault="flush_redis", target="redis-0", lasts_s=0.0))
                 if "meta:leftovers.reclaimed" in missing and "recorder:keeper.forgotten" not in missing:
