@@ -10,6 +10,8 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 OWNER_GONE = 75
@@ -22,7 +24,10 @@ def become(owner: int, command: list[str]) -> None:
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     # browsers that start must not keep the process that watches them, or any other kind, from the processor
-    os.nice(NICER)
+    niceness = os.nice(NICER)
+    with suppress(OSError):
+        # where the kernel weighs sessions (docs/adr/0016), this one is new and would count like any other
+        Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
     # another parent means that the owner died before the line above could count
     if os.getppid() == owner:
         os.execv(command[0], command)  # noqa: S606 - replacing this process is the purpose
