@@ -1,4 +1,7 @@
-"""Keeps what numbers may send in PostgreSQL as settings and the connections' options say; every process of a kind does, and they agree."""
+"""Keeps what numbers may send in PostgreSQL as settings and the connections' options say, and what waits with the kind that serves its connection.
+
+Every process of a kind does so, and they agree.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.pacing import limits_of
 from shared.settings import Settings
-from shared.store import pacing
+from shared.store import messages, pacing
 from shared.store.pool import Transaction
 from shared.store.store import Store
 
@@ -18,6 +21,8 @@ log = logger(__name__)
 
 INTERVAL_S: Final = 2.0
 """A new connection's limits, and changed options, hold within this time."""
+_FOLLOW_S: Final = 10.0
+"""How often a kind takes over what waits at connections whose type was changed."""
 _FORGET_S: Final = 60.0
 _FORGET_MOST: Final = 20_000
 
@@ -27,7 +32,7 @@ class Pacer:
 
     def __init__(self, store: Store, settings: Settings, *, kind: str, clock: Monotonic = monotonic) -> None:
         self._store, self._settings, self._kind, self._clock = store, settings, kind, clock
-        self._forget_at = clock() + _FORGET_S
+        self._follow_at, self._forget_at = clock(), clock() + _FORGET_S
 
     async def run(self) -> None:
         """Look every two seconds; never ends by itself."""
@@ -41,6 +46,10 @@ class Pacer:
     async def look(self) -> int:
         """Write the limits that changed, and return how many did. Raises `StoreUnavailable`."""
         changed = await self._store.call(self._write)
+        if self._clock() >= self._follow_at:
+            if rows := await self._store.call(messages.follow_connections, kind=self._kind):
+                log.info("messages_taken_over", rows=rows)
+            self._follow_at = self._clock() + _FOLLOW_S
         if self._clock() >= self._forget_at:
             await self._store.call(pacing.forget_pairs, most=_FORGET_MOST)
             self._forget_at = self._clock() + _FORGET_S

@@ -220,6 +220,11 @@ def due(transaction: Transaction, *, kind: str, grace_s: float, most: int, numbe
     return [row["id"] for row in rows]
 
 
+def follow_connections(transaction: Transaction, *, kind: str) -> int:
+    """Take over what waits at a kind's connections but was accepted for another kind, before their type was changed. Returns how many rows that was."""
+    return len(transaction.rows("follow_connections", kind=kind))
+
+
 def record_token(transaction: Transaction, *, message_id: int, incarnation: str, token: str) -> bool:
     """Store the id that the message will have at the provider. Returns False when the incarnation no longer owns the row."""
     return transaction.row("record_token", id=message_id, incarnation=incarnation, token=token) is not None

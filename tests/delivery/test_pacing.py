@@ -256,6 +256,24 @@ class TestPairs:
 
 
 class TestPacer:
+    def test_what_waits_goes_with_its_connection_to_another_kind(self, ground: Ground) -> None:
+        """Its type was changed while messages waited: whoever serves it now finds and sends them, in their order."""
+        sent, first, second = ground.accept("a", "a", "a")
+        ground.set(sent, "state = 'sent'")
+        query(ground.url, "UPDATE phone_configs SET connection_type = 'wwebjs' WHERE id = %(id)s", id=ground.connection)
+
+        def due(kind: str) -> list[int]:
+            return ground.store.run(messages.due, kind=kind, grace_s=0.0, most=10)
+
+        async def scenario() -> None:
+            await Pacer(ground.store, Settings(), kind="meta").look()
+            assert due("webdriver") == []
+            await Pacer(ground.store, Settings(), kind="webdriver").look()
+
+        run(scenario())
+        assert (due("meta"), due("webdriver")) == ([], [first])
+        assert [ground.row(row_id)["process_name"] for row_id in (sent, first, second)] == ["meta", "webdriver", "webdriver"], "what has left stays as it was"
+
     def test_limits_follow_settings_and_options_and_what_is_spent_stays(self, ground: Ground) -> None:
         session = ground.connect(phone_index=1, connection_type="wwebjs")
 

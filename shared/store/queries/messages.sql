@@ -160,6 +160,13 @@ WHERE c.process_name = %(kind)s AND c.status = 'active' AND (%(numbers)s::bigint
   AND c.id <> ALL(%(but_not)s::bigint[])
 ORDER BY head.id LIMIT %(most)s::bigint;
 
+-- follow_connections --
+-- Take over what waits at connections whose type was changed: it was accepted for another kind.
+UPDATE messages m SET process_name = c.process_name, updated_at = now()
+FROM phone_configs c
+WHERE c.process_name = %(kind)s AND m.connection_id = c.id AND m.state = 'queued' AND m.process_name <> c.process_name
+RETURNING m.id;
+
 -- record_token --
 -- Store the id that the message will have at the provider, before it is sent; fenced.
 UPDATE messages SET token = %(token)s, updated_at = now()
