@@ -37,6 +37,7 @@ class _Child:
 
     Attributes:
         gone: its main process has ended and that was said.
+        hunted: its tree was killed once already since then.
         look_at: when to look again whether its tree is gone; None while nobody wants it to be.
         pause_s: time between two looks; grows.
     """
@@ -46,6 +47,7 @@ class _Child:
     process: Started
     public_port: int
     gone: bool = False
+    hunted: bool = False
     look_at: float | None = None
     pause_s: float = _LOOK_FIRST_S
 
@@ -156,7 +158,9 @@ class Children:
         """Kill the slot's whole tree, and look from now on whether it is gone."""
         child = self._here.get(slot)
         if child is not None:
-            self._trees.kill(child.incarnation, lock=runtime.slot_lock_file(self._home, slot) if child.gone else None)
+            # who holds the lock is looked for among all descriptors of the machine, which takes long: only when the dying have had time to let it go
+            self._trees.kill(child.incarnation, lock=runtime.slot_lock_file(self._home, slot) if child.hunted else None)
+            child.hunted = child.gone
             child.look_at, child.pause_s = monotonic(), _LOOK_FIRST_S
 
     def look(self) -> None:
