@@ -109,12 +109,13 @@ class Signup:
         by_this_task = isinstance(kept_for, Mapping) and kept_for.get("task") == run.task_id
         if run.code and not by_this_task:
             return ""
+        return self._kept(begun, "access_token")
+
+    def _kept(self, connection: Connection, name: str) -> str:
         try:
-            kept = self._accounts.credentials(begun)
+            return text(self._accounts.credentials(connection), name)
         except CredentialsUnusable:
             return ""
-        run.pin = run.pin or text(kept, "pin")
-        return text(kept, "access_token")
 
     def _connect(self, transaction: Transaction, run: _Run, token: str) -> Connection:
         """Keep the token on the number's connection, which is made when there is none, and hold its queue until the rest is done."""
@@ -133,6 +134,8 @@ class Signup:
             connection_id, phone_index = made
         else:
             connection_id, phone_index = begun.id, begun.phone_index
+        if begun is not None and not run.pin:
+            run.pin = self._kept(begun, "pin")
         run.pin = run.pin or f"{secrets.randbelow(10**6):06}"
         sealed = self._accounts.sealed(run.company_id, phone_index, {"access_token": token, "pin": run.pin})
         noted = {"task": run.task_id, "businessId": run.business_id or None, "coexistence": run.coexistence}

@@ -12,7 +12,7 @@ from sandbox.templates import REVIEWS, Shop
 _TURNABLE: Final = ("quality_rating", "messaging_limit_tier", "code_verification_status", "name_status")
 SIGNUP: Final[Mapping[str, type | tuple[type, ...]]] = {"phone_number_id": str}
 REVIEW: Final[Mapping[str, type | tuple[type, ...]]] = dict.fromkeys(("phone_number_id", "name", "language", "status", "reason"), str)
-NUMBER: Final[Mapping[str, type | tuple[type, ...]]] = {**dict.fromkeys(("phone_number_id", *_TURNABLE), str), "registered": bool}
+NUMBER: Final[Mapping[str, type | tuple[type, ...]]] = {**dict.fromkeys(("phone_number_id", *_TURNABLE), str), "registered": bool, "fresh": bool}
 TOKENS: Final[Mapping[str, type | tuple[type, ...]]] = {"valid": bool, "expires_at": int}
 
 
@@ -44,9 +44,11 @@ class AccountsControl:
         return {"seq": entry.seq, "value": value}
 
     def number(self, number: Number, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Change what Meta says about a number, and return all of it."""
+        """Change what Meta says about a number, and return all of it; `fresh`: as if it had never been registered."""
         accounts = self._sandbox.accounts
-        accounts.number(number.phone_number_id).update({name: value for name, value in body.items() if name != "phone_number_id"})
+        if body.get("fresh"):
+            accounts.number(number.phone_number_id).clear()
+        accounts.number(number.phone_number_id).update({name: value for name, value in body.items() if name not in {"phone_number_id", "fresh"}})
         accounts.save()
         return accounts.fields(number.phone_number_id)
 

@@ -271,6 +271,12 @@ def note_facts(transaction: Transaction, connection_id: int, facts: Mapping[str,
     transaction.execute("note_facts", connection_id=connection_id, facts=json(dict(facts)), warning=warning, checked=checked)
 
 
+def note_facts_of_account(transaction: Transaction, waba_id: str, display_number: str, facts: Mapping[str, Any]) -> int:
+    """Like `note_facts` for every connection of a WhatsApp Business Account, or for the one with this number. Returns how many there are."""
+    digits = "".join(character for character in display_number if character.isdecimal())
+    return len(transaction.rows("note_facts_of_account", waba_id=waba_id, digits=digits, facts=json(dict(facts))))
+
+
 def unchecked(transaction: Transaction, kind: str, *, older_s: float, operation: str, again_s: float, most: int) -> list[int]:
     """Return (and lock) connections of a kind that were not looked at for `older_s` seconds and have no task `operation` younger than `again_s`."""
     rows = transaction.rows("unchecked_connections", kind=kind, older_s=older_s, operation=operation, again_s=again_s, most=most)

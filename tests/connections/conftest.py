@@ -40,3 +40,10 @@ def town(running_town: AccountsTown) -> AccountsTown:
     running_town.reset()
     running_town.control("POST", "tokens", {"valid": True, "expires_at": 0})
     return running_town
+
+
+@pytest.fixture
+def mortal_town(home: Path, database_url: str, redis_url: str) -> Iterator[AccountsTown]:
+    """A town of one test's own, whose processes may be killed."""
+    with AccountsTown(accounts_settings(home, database_url, redis_url)) as town:
+        yield town.start()

@@ -1,0 +1,105 @@
+"""Templates: made, reviewed by the provider's people, read anew, removed; and what a message with one may expect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.clock import utc_now
+from shared.store import templates
+from tests.connections.town import AccountsTown
+from tests.support.waiting import eventually
+
+NUMBERS = {0: ("100000000000001", "200000000000001"), 2: ("100000000000002", "200000000000002")}
+BODY = {"category": "UTILITY", "language": "en_US", "components": [{"type": "BODY", "text": "Your order {{1}} is on its way"}]}
+
+
+@pytest.fixture(params=[0, 2], ids=["meta_direct", "360dialog"])
+def index(request: pytest.FixtureRequest, town: AccountsTown) -> int:
+    """A connection with templates."""
+    phone_index: int = request.param
+    town.call("PATCH", f"/api/v2/connections/demo/{phone_index}", {"wabaId": NUMBERS[phone_index][1]})
+    return phone_index
+
+
+def listed(town: AccountsTown, index: int) -> dict[str, Any]:
+    found = town.call("GET", f"/api/v2/templates/demo/{index}").json()
+    return {one["name"]: one for one in found["templates"]}
+
+
+def review(town: AccountsTown, index: int, name: str, status: str, reason: str = "") -> None:
+    town.control("POST", "templates", {"phone_number_id": NUMBERS[index][0], "name": name, "language": "en_US", "status": status, "reason": reason})
+
+
+def test_a_template_is_made_reviewed_and_removed(town: AccountsTown, index: int) -> None:
+    place, name = f"/api/v2/templates/demo/{index}", f"order_{index}"
+    made = town.done("POST", place, {"name": name, **BODY})
+    assert made["status"] == "PENDING"
+    assert listed(town, index)[name]["status"] == "PENDING"
+    review(town, index, name, "REJECTED", "INVALID_FORMAT")
+    eventually(lambda: listed(town, index)[name]["status"] == "REJECTED", 15.0, "the webhook tells of the rejection")
+    assert listed(town, index)[name]["reason"] == "INVALID_FORMAT"
+    review(town, index, name, "APPROVED")
+    eventually(lambda: listed(town, index)[name]["status"] == "APPROVED", 15.0, "the webhook tells of the approval")
+    assert town.done("DELETE", f"{place}/{name}")["removed"] == 1
+    assert name not in listed(town, index)
+    assert town.call("DELETE", f"{place}/{name}").json()["providerCode"] == "100"
+
+
+def test_a_sync_reads_everything_and_forgets_what_is_gone(town: AccountsTown, index: int) -> None:
+    place = f"/api/v2/templates/demo/{index}"
+    names = [f"page_{index}_{number}" for number in range(3)]
+    for name in names:
+        town.done("POST", place, {"name": name, **BODY})
+    town.store.run(templates.write, town.ids[index], [_row("ghost")], at=utc_now(), whole=False)
+    result = town.done("POST", f"{place}/sync")
+    assert result["removed"] == 1
+    known = listed(town, index)
+    assert {*names, "hello_world"} <= known.keys()
+    assert known["hello_world"]["status"] == "APPROVED"
+    assert town.call("GET", place).json()["syncedAt"] is not None
+    for name in names:
+        town.done("DELETE", f"{place}/{name}")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({**BODY, "name": "No Capitals"}, "/name"),
+        ({**BODY, "name": "fine", "language": "english!"}, "/language"),
+        ({**BODY, "name": "fine", "category": "SPAM"}, "/category"),
+        ({**BODY, "name": "fine", "components": [{"text": "no type"}]}, "/components/0/type"),
+        ({**BODY, "name": "fine", "components": []}, "/components"),
+    ],
+)
+def test_what_cannot_be_a_template_is_refused_before_anybody_is_asked(town: AccountsTown, body: dict[str, Any], pointer: str) -> None:
+    answer = town.call("POST", "/api/v2/templates/demo/0", body)
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+def test_what_is_known_of_a_template(town: AccountsTown) -> None:
+    connection_id, find = town.ids[3], templates.find_template
+    assert town.store.run(find, connection_id=connection_id, name="nothing", language="en").problem == "", "nothing is known, so nothing is refused"
+    town.call("PATCH", "/api/v2/connections/demo/3", {"wabaId": "200000000000003"})
+    town.done("POST", "/api/v2/templates/demo/3/sync")
+    assert "no such template" in town.store.run(find, connection_id=connection_id, name="nothing", language="en").problem
+    assert town.store.run(find, connection_id=connection_id, name="hello_world", language="en_US").problem == ""
+    assert town.store.run(templates.apply_status, at=utc_now(), waba_id="200000000000003", name="hello_world", language="en_US", status="PAUSED") == 1
+    assert "paused" in town.store.run(find, connection_id=connection_id, name="hello_world", language="en_US").problem
+
+
+def test_an_older_event_changes_nothing(town: AccountsTown) -> None:
+    connection_id, apply = town.ids[3], templates.apply_status
+    at = utc_now()
+    town.store.run(templates.write, connection_id, [_row("aged")], at=at, whole=False)
+    assert town.store.run(apply, at=at.replace(year=at.year - 1), connection_id=connection_id, name="aged", language="en_US", status="DISABLED") == 0
+    assert town.store.run(apply, at=at, connection_id=connection_id, name="aged", language="en_US", quality="RED") == 1
+    (found,) = [one for one in town.store.run(templates.of_connection, connection_id, most=100) if one.name == "aged"]
+    assert (found.status, found.quality) == ("APPROVED", "RED")
+
+
+def _row(name: str) -> dict[str, Any]:
+    texts = {"provider_id": "", "name": name, "language": "en_US", "category": "UTILITY", "status": "APPROVED", "reason": "", "quality": ""}
+    return {**texts, "components": []}
