@@ -209,6 +209,35 @@
     return found;
   }
 
+  async function reactionsTo(id) {
+    const { reactions } = await WPP.chat.getReactions(id).catch(() => ({ reactions: [] }));
+    return reactions.flatMap((row) => row.senders.map((made) => reaction(made, id)));
+  }
+
+  // what happened in one chat since an instant
+  async function newsOf(chat, instant, bounds, withReactions) {
+    const found = [];
+    const recent = chat.t >= instant;
+    let rows = await WPP.chat.getMessages(chat.id, { count: recent ? bounds.each : bounds.peek });
+    while (recent && rows.length && rows[0].t >= instant && rows.length < bounds.most) {
+      const before = await WPP.chat.getMessages(chat.id, { count: bounds.each, direction: "before", id: text(rows[0].id) });
+      if (!before.length) break;
+      rows = [...before, ...rows];
+    }
+    const unread = chat.hasUnread ? await WPP.chat.getMessages(chat.id, { onlyUnread: true, count: bounds.each }) : [];
+    const news = new Map([...unread, ...rows.filter((row) => row.t >= instant)].map((row) => [text(row.id), row]));
+    for (const row of news.values()) if (row.type !== "revoked") found.push({ event: "message", data: plain(row) });
+    for (const row of rows) {
+      if (row.type === "revoked") found.push({ event: "revoke", data: { id: "", target: text(row.id), author: text(row.author), t: number(row.t) } });
+      else if (row.latestEditMsgKey && number(row.latestEditSenderTimestampMs) / 1000 >= instant) found.push({ event: "edit", data: plain(row) });
+    }
+    if (withReactions) {
+      const made = await inBatches(rows.slice(-bounds.peek).map((row) => text(row.id)), reactionsTo);
+      found.push(...made.filter((row) => row.t / 1000 >= instant).map((data) => ({ event: "reaction", data })));
+    }
+    return { found, cut: rows.length >= bounds.most && rows[0].t >= instant };
+  }
+
   window.__bulkhead = {
     epoch,
 
@@ -270,30 +299,19 @@
       const found = [];
       const chats = await WPP.chat.list({ count: bounds.chats });
       let cut = chats.length >= bounds.chats && chats.at(-1).t >= instant;
+      let failed = 0;
       for (const [place, chat] of chats.entries()) {
-        if (found.length >= bounds.total) return { found, cut: true };
-        const recent = chat.t >= instant;
-        let rows = await WPP.chat.getMessages(chat.id, { count: recent ? bounds.each : bounds.peek });
-        while (recent && rows.length && rows[0].t >= instant && rows.length < bounds.most) {
-          const before = await WPP.chat.getMessages(chat.id, { count: bounds.each, direction: "before", id: text(rows[0].id) });
-          if (!before.length) break;
-          rows = [...before, ...rows];
-        }
-        cut ||= rows.length >= bounds.most && rows[0].t >= instant;
-        const unread = chat.hasUnread ? await WPP.chat.getMessages(chat.id, { onlyUnread: true, count: bounds.each }) : [];
-        const news = new Map([...unread, ...rows.filter((row) => row.t >= instant)].map((row) => [text(row.id), row]));
-        for (const row of news.values()) if (row.type !== "revoked") found.push({ event: "message", data: plain(row) });
-        for (const row of rows) {
-          if (row.type === "revoked") found.push({ event: "revoke", data: { id: "", target: text(row.id), author: text(row.author), t: number(row.t) } });
-          else if (row.latestEditMsgKey && number(row.latestEditSenderTimestampMs) / 1000 >= instant) found.push({ event: "edit", data: plain(row) });
-        }
-        if (place < bounds.reacted) {
-          const newest = rows.slice(-bounds.peek).map((row) => text(row.id));
-          const made = await inBatches(newest, async (id) => (await WPP.chat.getReactions(id)).reactions.flatMap((row) => row.senders.map((one) => reaction(one, id))));
-          found.push(...made.filter((row) => row.t / 1000 >= instant).map((data) => ({ event: "reaction", data })));
+        if (found.length >= bounds.total) return { found, cut: true, failed };
+        try {
+          const news = await newsOf(chat, instant, bounds, place < bounds.reacted);
+          found.push(...news.found);
+          cut ||= news.cut;
+        } catch {
+          // one chat that the page cannot open hides no other
+          failed += 1;
         }
       }
-      return { found, cut };
+      return { found, cut, failed };
     }),
 
     // Reads a file out of the page in pieces: `openFile` once, `piece` until the size is reached, then `dropFile`.

@@ -192,14 +192,14 @@ class Bridge:
         answer: Mapping[str, int] = await self._ask("acks", list(message_ids), by=by)
         return answer
 
-    async def since(self, instant: float, bounds: Mapping[str, int], by: float) -> tuple[list[PageEvent], bool]:
+    async def since(self, instant: float, bounds: Mapping[str, int], by: float) -> tuple[list[PageEvent], bool, int]:
         """Ask for what is unread and for what happened since an instant (seconds since 1970), as its events would have told it.
 
         Returns:
-            The events, and whether a bound cut something off. Raises as `probe`.
+            The events, whether a bound cut something off, and how many chats the page could not open. Raises as `probe`.
         """
         answer = await self._ask("since", instant, dict(bounds), by=by)
-        return [PageEvent(row["event"], row["data"]) for row in answer["found"]], bool(answer["cut"])
+        return [PageEvent(row["event"], row["data"]) for row in answer["found"]], bool(answer["cut"]), int(answer["failed"])
 
     # files
 

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 _ESCAPED: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "", ",": "\\,", ";": "\\;", "\0": ""})
 _UNESCAPE: Final = re.compile(r"\\(.)")
+_PART: Final = re.compile(r"((?:[^\\;]|\\.|\\$)*)(?:;|$)")
+"""What stands before a semicolon that is not escaped."""
 _FOLDED: Final = re.compile(r"\r?\n[ \t]")
 _NOT_DIGIT: Final = re.compile(r"[^0-9]")
 _NAMES: Final = ("last_name", "first_name", "middle_name", "prefix", "suffix")
@@ -52,7 +54,8 @@ def contacts(cards: Iterable[str]) -> list[dict[str, Any]]:
 def _contact(card: str) -> dict[str, Any]:
     name: dict[str, str] = {"formatted_name": ""}
     found: dict[str, Any] = {"name": name, "phones": []}
-    for line in _FOLDED.sub("", card).splitlines():
+    # not splitlines(), which also splits at characters that a name may hold
+    for line in _FOLDED.sub("", card).replace("\r", "\n").split("\n"):
         head, colon, value = line.partition(":")
         if not colon:
             continue
@@ -64,14 +67,14 @@ def _contact(card: str) -> dict[str, Any]:
             case "FN":
                 name["formatted_name"] = _plain(value)
             case "N":
-                name |= {part: _plain(text) for part, text in zip(_NAMES, re.split(r"(?<!\\);", value), strict=False) if text}
+                name |= {part: _plain(text) for part, text in zip(_NAMES, _PART.findall(value), strict=False) if text}
             case "TEL":
                 phone = {"phone": _plain(value), "type": parameters.get("type", "").upper(), "wa_id": parameters.get("waid", "")}
                 found["phones"].append({key: text for key, text in phone.items() if text})
             case "EMAIL":
                 found.setdefault("emails", []).append({"email": _plain(value)})
             case "ORG":
-                found["org"] = {"company": _plain(value.partition(";")[0])}
+                found["org"] = {"company": _plain(_PART.findall(value)[0])}
             case "URL":
                 found.setdefault("urls", []).append({"url": _plain(value)})
     return found

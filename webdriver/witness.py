@@ -180,7 +180,7 @@ class Witness:
         try:
             heard_until = await self._store.position(self._connection_id)
             since = heard_until - _MARGIN if heard_until else began_at - _FIRST_LOOK
-            found, cut = await bridge.since(since.timestamp(), _BOUNDS, by)
+            found, cut, failed = await bridge.since(since.timestamp(), _BOUNDS, by)
             news = await self._unknown(found)
             await self._ask_for_acks(bridge, by)
         except (BrowserLost, CallTimedOut, ScriptFailed, StoreUnavailable, PageRefused) as error:
@@ -195,8 +195,8 @@ class Witness:
             self.heard(event)
         if not bridge.lost_events:
             self._note(began_at)
-        if cut:
-            log.warning("catch_up_cut", connection_id=self._connection_id, since=since.isoformat(), messages=len(found))
+        if cut or failed:
+            log.warning("catch_up_cut", connection_id=self._connection_id, since=since.isoformat(), messages=len(found), chats_failed=failed)
         if news:
             log.info("caught_up", connection_id=self._connection_id, messages=len(news))
 
