@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -25,8 +26,11 @@ def _page(operations: Sequence[Operation]) -> Iterator[str]:
     yield "<main class='reading'><p>Show the key as <code>Authorization: Bearer KEY</code> or <code>X-API-Key: KEY</code>. "
     yield "Errors are <code>application/problem+json</code>; each <code>type</code> is listed <a href='#problems'>below</a>. "
     yield "Every answer carries <code>X-Request-Id</code>: yours, if you send one.</p>"
-    for group in dict.fromkeys(operation.group for operation in operations):
-        yield f"<h2>{escape(group)}</h2>"
+    groups = list(dict.fromkeys(operation.group for operation in operations))
+    links = [f"<a href='#{_anchor(group)}'>{escape(group)}</a>" for group in groups]
+    yield f"<nav class='groups'>{' '.join(links)} <a href='#problems'>Problems</a></nav>"
+    for group in groups:
+        yield f"<h2 id='{_anchor(group)}'>{escape(group)}</h2>"
         for operation in operations:
             if operation.group == group:
                 yield from _operation(operation)
@@ -39,10 +43,10 @@ def _page(operations: Sequence[Operation]) -> Iterator[str]:
 
 def _operation(operation: Operation) -> Iterator[str]:
     lock = "" if operation.needs_key else " <span class='badge'>no key</span>"
-    yield f"<section class='operation'><h3><span class='method'>{operation.method}</span> <code>{escape(operation.path)}</code>{lock}</h3>"
-    yield f"<p>{escape(operation.summary)}.</p>"
+    yield f"<details class='operation'><summary><span class='method'>{operation.method}</span> <code>{escape(operation.path)}</code>{lock}"
+    yield f"<span class='quiet'>{_marked(operation.summary)}</span></summary>"
     rows = [
-        *((name, "body", _type(schema), schema.get("description", "")) for name, schema in ((operation.body or {}).get("properties", {})).items()),
+        *((name, "body", _type(schema), schema.get("description", "")) for name, schema in _fields(operation).items()),
         *((parameter.name, parameter.place, _type(parameter.schema), parameter.purpose) for parameter in operation.parameters),
     ]
     if rows:
@@ -50,6 +54,8 @@ def _operation(operation: Operation) -> Iterator[str]:
         for name, place, kind, purpose in rows:
             yield f"<tr><td><code>{escape(name)}</code></td><td>{place}</td><td>{escape(kind)}</td><td>{_marked(purpose)}</td></tr>"
         yield "</tbody></table>"
+    for example in (operation.body or {}).get("examples", ()):
+        yield f"<pre><code>{escape(json.dumps(example, ensure_ascii=False))}</code></pre>"
     yield "<ul>"
     for status, (meaning, shape) in operation.answers.items():
         fields = ", ".join(SCHEMAS[shape].get("properties", {})) if shape in SCHEMAS else shape
@@ -58,18 +64,36 @@ def _operation(operation: Operation) -> Iterator[str]:
     if names:
         links = " ".join(f"<a href='#{name}'>{PROBLEM_TYPES[name].status}&nbsp;{name}</a>" for name in names)
         yield f"<li class='quiet'>refused: {links}</li>"
-    yield "</ul></section>"
+    yield "</ul></details>"
+
+
+def _fields(operation: Operation) -> Mapping[str, Any]:
+    """Return the fields of a body, in JSON and in a form."""
+    fields: dict[str, Any] = {}
+    for schema in (operation.body or {}, operation.form or {}):
+        fields |= {name: field for name, field in schema.get("properties", {}).items() if name not in fields}
+    return fields
 
 
 def _type(schema: Any) -> str:
+    if choices := schema.get("anyOf"):
+        return " or ".join(dict.fromkeys(_type(choice) for choice in choices))
     words = [str(schema.get("type", "any"))]
     if "enum" in schema:
-        words = [" | ".join(schema["enum"])]
+        words = [" | ".join(str(value) for value in schema["enum"])]
+    if schema.get("format") == "binary":
+        words = ["file"]
     if "maximum" in schema:
         words.append(f"{schema.get('minimum', 0)} to {schema['maximum']}")
+    if "maxLength" in schema:
+        words.append(f"at most {schema['maxLength']} characters")
     if "default" in schema:
-        words.append(f"default {schema['default']}")
+        words.append(f"default {json.dumps(schema['default'])}")
     return ", ".join(words)
+
+
+def _anchor(group: str) -> str:
+    return group.lower().replace(" ", "-")
 
 
 def _marked(text: str) -> str:

@@ -36,7 +36,9 @@ function span(seconds) {
 const clock = (at) => (at ? element("span", { title: at }, new Date(at).toLocaleTimeString()) : "");
 const quiet = (text) => (text ? element("span", { className: "quiet" }, text) : "");
 
-function fill(id, columns, rows, nothing) {
+function fill(id, all, rows, nothing) {
+  // a column marked so is left out while it has nothing to say
+  const columns = all.filter(([, cell, kind]) => !(kind ?? "").includes("seldom") || rows.some((row) => ![null, undefined, ""].includes(cell(row))));
   const head = element("tr", {}, ...columns.map(([name, , kind]) => element("th", { className: kind ?? "", scope: "col" }, name)));
   const body = rows.length
     ? rows.map((row) => element("tr", {}, ...columns.map(([, cell, kind]) => element("td", { className: kind ?? "" }, cell(row) ?? ""))))
@@ -68,7 +70,7 @@ function showHealth(health) {
     ["errors", (one) => one.errorCount, "number"],
     ["pid", (one) => one.pid, "number"],
     ["last heartbeat", (one) => (one.silentSeconds === null ? "" : `${Math.round(one.silentSeconds)} s ago`), "number narrow"],
-    ["why", (one) => quiet(one.reason)],
+    ["why", (one) => quiet(one.reason), "seldom"],
   ], health.processes, "Nothing is known about any process.");
   return [neighbour("PostgreSQL", health.database), neighbour("Redis", health.redis), tile("Orchestrator", pill(keeper.state), note)];
 }
@@ -93,11 +95,11 @@ function showConnections(connections) {
     ["process", (one) => quiet(one.process)],
     ["queue", (one) => pill(one.status)],
     ["state", (one) => pill(one.state)],
-    ["wanted", (one) => quiet(one.connectionType === "wwebjs" ? one.desired.replaceAll("_", " ") : "")],
-    ["proved", (one) => clock(one.provedAt), "narrow"],
+    ["wanted", (one) => quiet(one.connectionType === "wwebjs" ? one.desired.replaceAll("_", " ") : ""), "seldom"],
+    ["proved", (one) => clock(one.provedAt), "narrow seldom"],
     ["memory", (one) => (one.browser?.pssMb === undefined ? "" : `${Math.round(one.browser.pssMb)} MB`), "number narrow"],
     ["CPU", (one) => (one.browser ? `${Math.round(one.browser.cpu * 100)} %` : ""), "number narrow"],
-    ["detail", (one) => quiet([one.statusReason, one.detail].filter(Boolean).join("; "))],
+    ["detail", (one) => quiet([one.statusReason, one.detail].filter(Boolean).join("; ")), "seldom"],
   ], connections ?? [], connections === null ? "The database does not answer." : "There is no connection yet.");
   return showCodes((connections ?? []).filter((one) => one.state === "needs_link"));
 }
@@ -125,7 +127,7 @@ async function showCodes(waiting) {
 }
 
 function showEvents(events) {
-  const words = (detail) => Object.entries(detail ?? {}).filter(([, value]) => value !== null && value !== "" && typeof value !== "object")
+  const words = (detail) => Object.entries(detail ?? {}).filter(([, value]) => value !== null && value !== "" && value !== false && typeof value !== "object")
     .map(([name, value]) => (name.endsWith("_s") ? `${name.slice(0, -2).replaceAll("_", " ")} ${value} s` : `${name.replaceAll("_", " ")} ${value}`)).join(", ");
   fill("events", [
     ["at", (one) => clock(one.at), "narrow"],
