@@ -107,7 +107,8 @@ class Uploads:
         if known is None:
             return Dead(code="media_unknown", detail="the company has no such file in storage")
         stored, upload = known
-        if upload is not None:
+        # a dead letter that a human redrove may have died of its file, of which a provider tells by webhook only
+        if upload is not None and (upload.age_s < _YOUNG_S or not message.forgiven):
             return Uploaded(upload.provider_id, upload.age_s < _YOUNG_S)
         try:
             limits.check(message.connection_type, file.type, stored.mimetype, stored.size)

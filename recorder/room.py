@@ -13,6 +13,7 @@ from typing import Any, Final
 from starlette.types import ASGIApp
 
 from recorder import demo
+from recorder.files import OldFiles
 from recorder.keeper import Keeper
 from recorder.retention import Retention
 from recorder.silence import Silence
@@ -20,6 +21,7 @@ from shared.clock import monotonic, utc_now
 from shared.delivery.reclaim import reclaim
 from shared.errors import StoreUnavailable
 from shared.logs import logger
+from shared.media.storage import open_storage
 from shared.process import runtime
 from shared.process.room import Child, Room, Severity
 from shared.secrets import Vault
@@ -35,6 +37,7 @@ _JOURNAL_S: Final = 1.0
 _WANTED_S: Final = 1.0
 _PROVED_S: Final = 1.0
 _SILENCE_S: Final = 10.0
+_REMOVED_S: Final = 5.0
 SILENT_S: Final = 60.0
 """Silence in the heartbeat table after which an incarnation of another host is watched; the same limit makes its status `down`."""
 _SNAPSHOT_FRESH_S: Final = 5.0
@@ -51,6 +54,8 @@ class RecorderRoom:
         self._vault = Vault.from_settings(child.settings)
         self._keeper = Keeper(child.store, child.settings.bulkhead_home, child.metrics)
         self._retention = Retention(child.store, child.metrics, days=child.settings.retention_days)
+        self._storage = open_storage(child.settings)
+        self._old_files = OldFiles(child.store, self._storage, child.metrics, days=child.settings.media_retention_days)
         self._poked = asyncio.Event()
         self._schema = asyncio.Event()
         self._problem = "not tried yet"
@@ -72,7 +77,9 @@ class RecorderRoom:
             ("proved-dead", _PROVED_S, self._reclaim_proved_dead),
             ("silent", _SILENCE_S, self._reclaim_silent),
             ("orchestrator-heartbeat", self._settings.heartbeat_s, self._write_orchestrator),
+            ("removed", _REMOVED_S, self._fail_leftovers),
             ("retention", _RETENTION_S, self._retention.prune),
+            ("files", _RETENTION_S, self._old_files.prune),
         ):
             self._child.spawn(self._repeat(interval_s, work, poked=self._poked if name == "journal" else None), name)
 
@@ -86,8 +93,9 @@ class RecorderRoom:
         return True
 
     async def close(self) -> None:
-        """Close the journal."""
+        """Close the journal and the storage."""
         self._keeper.close()
+        await self._storage.close()
 
     def readiness(self) -> Mapping[str, str]:
         """Ready when the schema is up to date."""
@@ -144,6 +152,11 @@ class RecorderRoom:
 
     async def _reclaim(self, incarnation: str, why: str) -> None:
         await self._store.call(partial(reclaim, why=why), runtime.run_dir(self._settings.bulkhead_home), incarnation)
+
+    async def _fail_leftovers(self) -> None:
+        """Fail what came back to connections that were removed while it was being sent, or was accepted in that instant."""
+        if failed := await self._store.call(connections.fail_leftovers):
+            log.warning("messages_of_removed_failed", rows=failed)
 
     async def _write_orchestrator(self) -> None:
         """Write the orchestrator's heartbeat row from its snapshot: it has no database itself."""

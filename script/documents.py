@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from shared.media.limits import LIMITS, Limit
 from shared.process import exit_codes
 from shared.settings import ChildEnvironment, Settings
 from shared.states import MESSAGE_TRANSITIONS, OPEN_MESSAGE_STATES, SESSION_TRANSITIONS
@@ -80,12 +81,28 @@ def session_states() -> str:
     return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> absent", *edges, "```", "", *rows]) + "\n"
 
 
+def media_limits() -> str:
+    """Return the table of what each connection type takes as each message type."""
+    rows = ["| type | connection types | at most | kinds |", "|---|---|---|---|"]
+    found: dict[tuple[str, Limit], list[str]] = {}
+    for connection_type, types in LIMITS.items():
+        for name, limit in types.items():
+            found.setdefault((name, limit), []).append(connection_type)
+    for (name, limit), connection_types in found.items():
+        kinds = ", ".join(f"`{one}*`" if one.endswith("/") else f"`{one}`" for one in limit.mimetypes) or "any"
+        but_not = f" but {', '.join(f'`{one}`' for one in limit.but_not)}" if limit.but_not else ""
+        most = f"{limit.bytes // 1024} KB" if limit.bytes < 1024 * 1024 else f"{limit.bytes // (1024 * 1024)} MB"
+        rows.append(f"| `{name}` | {', '.join(f'`{one}`' for one in connection_types)} | {most} | {kinds}{but_not} |")
+    return "\n".join(rows) + "\n"
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": lambda: settings_table(Settings),
     "child-environment": lambda: settings_table(ChildEnvironment),
     "exit-codes": exit_code_table,
     "message-states": message_states,
     "session-states": session_states,
+    "media-limits": media_limits,
 }
 
 

@@ -166,6 +166,20 @@ def test_a_file_that_the_provider_forgot_is_uploaded_again_once(at_sandbox: AtSa
     assert len(sandbox.ledger("media_uploaded", since=since)) == 2
 
 
+def test_a_redriven_message_uploads_its_file_anew(at_sandbox: AtSandbox, sandbox: House) -> None:
+    async def scenario() -> None:
+        async with rig(at_sandbox()) as own:
+            content = {"media": await own.keep(samples.png(b"redriven"), "image/png")}
+            assert isinstance(await own.send(own.message(type="image", content=content)), Sent)
+            age_uploads(own)
+            for _ in range(2):
+                assert isinstance(await own.send(own.message(type="image", content=content, attempt=4, forgiven=3)), Sent)
+
+    since = sandbox.control("GET", "ledger", limit=0)["seq"]
+    run(scenario())
+    assert len(sandbox.ledger("media_uploaded", since=since)) == 2, "one that was uploaded just now is used"
+
+
 def test_an_upload_is_used_for_29_days(at_sandbox: AtSandbox, sandbox: House) -> None:
     async def scenario() -> None:
         async with rig(at_sandbox()) as own:

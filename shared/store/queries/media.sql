@@ -19,7 +19,7 @@ USING (SELECT company_id, sha256 FROM media_files
                                                   AND strpos(m.content::text, media_files.sha256) > 0)
        ORDER BY used_at LIMIT %(most)s FOR UPDATE SKIP LOCKED) AS old
 WHERE f.company_id = old.company_id AND f.sha256 = old.sha256
-RETURNING f.company_id, f.sha256, f.used_at;
+RETURNING f.company_id, f.sha256, f.size, f.mimetype, f.filename, f.used_at;
 
 -- find_upload --
 -- The provider's id of a file that was uploaded for a connection within so many days.

@@ -1,0 +1,50 @@
+"""Deletes files that nobody asked for within MEDIA_RETENTION_DAYS and that no open message needs: first what is known of them, then the bytes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from shared.logs import logger
+from shared.media.errors import StorageUnavailable
+from shared.media.storage import Storage
+from shared.process.metrics import Metrics
+from shared.store import media
+from shared.store.pool import Row
+from shared.store.store import Store
+
+log = logger(__name__)
+
+_BATCH: Final = 100
+
+
+class OldFiles:
+    """Deletes old files.
+
+    Args:
+        days: after which nobody may ask for a file any more; 0: never.
+    """
+
+    def __init__(self, store: Store, storage: Storage, metrics: Metrics, *, days: float) -> None:
+        self._store, self._storage, self._days = store, storage, days
+        self._deleted = metrics.counter("deleted_files", "Files that were deleted after MEDIA_RETENTION_DAYS.")
+
+    async def prune(self) -> None:
+        """Delete everything that is old enough now. Raises `StoreUnavailable`; the next round goes on."""
+        deleted = 0
+        while self._days and (rows := await self._store.call(media.expire, days=self._days, most=_BATCH)):
+            for row in rows:
+                deleted += await self._delete(row["company_id"], row["sha256"], row)
+        if deleted:
+            log.info("old_files_deleted", files=deleted)
+
+    async def _delete(self, company_id: str, sha256: str, row: Row) -> bool:
+        try:
+            # whoever put it again meanwhile also notes it again
+            gone = await self._storage.delete(company_id, sha256, unless_since=row["used_at"] + timedelta(days=self._days / 2))
+        except StorageUnavailable as error:
+            log.warning("old_file_not_deleted", reason=str(error))
+            await self._store.call(media.remember, company_id, sha256, size=row["size"], mimetype=row["mimetype"], filename=row["filename"])
+            return False
+        self._deleted.inc(int(gone))
+        return gone
