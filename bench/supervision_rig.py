@@ -155,7 +155,8 @@ def spread(values: list[float], unit: str = "ms", factor: float = 1000.0) -> dic
 
 
 def report(name: str, figures: Mapping[str, Any], as_json: Path | None) -> None:
-    """Print the figures as a table and add them to a JSON file."""
+    """Print the figures as a table, with how busy the machine was, and add them to a JSON file."""
+    figures = dict(figures) | {"load average at the end (1, 5, 15 min)": [round(load, 1) for load in os.getloadavg()]}
     width = max(map(len, figures))
     print(f"\n{name}")
     for label, value in figures.items():
@@ -164,7 +165,7 @@ def report(name: str, figures: Mapping[str, Any], as_json: Path | None) -> None:
         known = json.loads(as_json.read_text()) if as_json.exists() else {}
         machine = {"cpus": os.cpu_count(), "kernel": os.uname().release, "python": sys.version.split()[0]}
         as_json.parent.mkdir(parents=True, exist_ok=True)
-        as_json.write_text(json.dumps(known | {name: dict(figures), "machine": machine}, indent=2) + "\n")
+        as_json.write_text(json.dumps(known | {name: figures, "machine": machine}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
