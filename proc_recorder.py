@@ -9,6 +9,7 @@ import sys
 
 from recorder.dead_letters import dead_letters
 from recorder.migration import migrate_once
+from recorder.reseal import reseal
 from recorder.room import open_room
 from recorder.webhooks import webhooks
 from shared.process.child import run_child
@@ -21,6 +22,8 @@ def main(argv: list[str]) -> int:
             return migrate_once()
         case ["--dead-letters", *words]:
             return dead_letters(words)
+        case ["--reseal"]:
+            return reseal()
         case ["--webhooks", *words]:
             return webhooks(words)
     return run_child("recorder", open_room)

@@ -20,11 +20,14 @@ class FirstConnection:
     phone_index: int
     connection_type: str
     account_id: str = ""
+    waba_id: str = ""
     credentials: Mapping[str, str]
 
 
 DEMO_ACCOUNTS: Final = {0: "100000000000001", 2: "100000000000002", 3: "100000000000003"}
 """Phone number ids of company demo by phone index: the sandbox's numbers (docs/sandbox.md), which a tester's own provider may use too."""
+DEMO_WABAS: Final = {0: "200000000000001", 2: "200000000000002", 3: "200000000000003"}
+"""Their WhatsApp Business Accounts."""
 
 
 def first_connections(settings: Settings) -> list[FirstConnection]:
@@ -37,11 +40,11 @@ def first_connections(settings: Settings) -> list[FirstConnection]:
         token = {"access_token": settings.sandbox_access_token}
         key = {"api_key": settings.sandbox_d360_api_key, "webhook_secret": settings.sandbox_d360_webhook_secret}
         if not wanted:
-            wanted.append(FirstConnection(phone_index=0, connection_type="meta_direct", account_id=DEMO_ACCOUNTS[0], credentials=token))
+            wanted.append(FirstConnection(phone_index=0, connection_type="meta_direct", account_id=DEMO_ACCOUNTS[0], waba_id=DEMO_WABAS[0], credentials=token))
         wanted += [
             FirstConnection(phone_index=1, connection_type="wwebjs", credentials={}),
-            FirstConnection(phone_index=2, connection_type="360dialog", account_id=DEMO_ACCOUNTS[2], credentials=key),
-            FirstConnection(phone_index=3, connection_type="meta_embedded", account_id=DEMO_ACCOUNTS[3], credentials=token),
+            FirstConnection(phone_index=2, connection_type="360dialog", account_id=DEMO_ACCOUNTS[2], waba_id=DEMO_WABAS[2], credentials=key),
+            FirstConnection(phone_index=3, connection_type="meta_embedded", account_id=DEMO_ACCOUNTS[3], waba_id=DEMO_WABAS[3], credentials=token),
         ]
     return wanted
 
@@ -56,7 +59,7 @@ def ensure(transaction: Transaction, settings: Settings, vault: Vault) -> int:
     for connection in wanted:
         context = connections.credentials_context(company_id, connection.phone_index)
         sealed: Sealed | None = vault.seal(json.dumps(dict(connection.credentials)), context=context) if connection.credentials else None
-        connections.ensure(
+        connection_id = connections.ensure(
             transaction,
             company_id=company_id,
             phone_index=connection.phone_index,
@@ -64,4 +67,6 @@ def ensure(transaction: Transaction, settings: Settings, vault: Vault) -> int:
             account_id=connection.account_id,
             credentials=sealed.to_text() if sealed else "",
         )
+        if connection.waba_id:
+            connections.update(transaction, connection_id, waba_id=connection.waba_id)
     return len(wanted)

@@ -10,7 +10,24 @@ from typing import Final
 
 from shared.errors import BulkheadError, SettingsInvalid
 from shared.process.exit_codes import ExitCode
-from supervision.commands import chaos, dead_letters, drain, env, events, logs, migrate, ps, restart, run, sessions, status, stop, webhooks
+from supervision.commands import (
+    chaos,
+    companies,
+    connections,
+    dead_letters,
+    drain,
+    env,
+    events,
+    logs,
+    migrate,
+    ps,
+    restart,
+    run,
+    sessions,
+    status,
+    stop,
+    webhooks,
+)
 from supervision.commands.context import Answer, Context
 from supervision.control import NoOrchestrator, Refused
 from supervision.plan import KindUnknown
@@ -27,6 +44,8 @@ COMMANDS: Final[dict[str, ModuleType]] = {
     "env": env,
     "migrate": migrate,
     "dead-letters": dead_letters,
+    "companies": companies,
+    "connections": connections,
     "sessions": sessions,
     "webhooks": webhooks,
     "chaos": chaos,

@@ -7,25 +7,20 @@ import json
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from shared.process.exit_codes import ExitCode
 from shared.settings import Settings
+from supervision.commands.asking import Unanswered, ask, call
 from supervision.commands.context import Answer, Context
 from supervision.commands.table import age, lines
 
 HELP = "list browser sessions, link one, restart it, log it out, wipe it"
-_ANSWER_S: Final = 75.0
 _LOOK_EACH_S: Final = 1.0
 _DEEDS: Final = {"restart": "It runs anew.", "logout": "It will be logged out.", "wipe": "Its profile is gone."}
 _HOW: Final = "On the phone: WhatsApp, Linked devices, Link a device. The code changes by itself."
 _CLEAR: Final = "\033[H\033[J"
-
-
-class _Unanswered(Exception):
-    """Raised when the API does not answer, or refuses."""
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -53,13 +48,13 @@ def run(context: Context, given: Namespace) -> int:
         if given.action == "list":
             return _list(settings, place, as_json=given.json)
         return _do(settings, f"{place}/{given.index}", given)
-    except _Unanswered as problem:
+    except Unanswered as problem:
         sys.stderr.write(f"{problem}\n")
         return Answer.UNWELL
 
 
 def _list(settings: Settings, place: str, *, as_json: bool) -> int:
-    sessions = _call(settings, "GET", place)["sessions"]
+    sessions = call(settings, "GET", place)["sessions"]
     if as_json:
         for one in sessions:
             print(json.dumps(one))
@@ -87,52 +82,30 @@ def _do(settings: Settings, place: str, given: Namespace) -> int:
     if given.action == "link":
         return _link(settings, place, given.within)
     if given.action == "pair":
-        task = _call(settings, "POST", f"{place}/pairing-code", {"phone": given.phone})
+        task = call(settings, "POST", f"{place}/pairing-code", {"phone": given.phone})
         if task["status"] != "done":
-            raise _Unanswered("the session did not answer in time; see `bulkhead sessions list`")
+            raise Unanswered("the session did not answer in time; see `bulkhead sessions list`")
         print(f"Type {task['result']['code']} into the phone: Linked devices, Link a device, Link with phone number instead.")
         return ExitCode.OK
-    answer = _call(settings, "POST", f"{place}/{given.action}")
+    answer = call(settings, "POST", f"{place}/{given.action}")
     print(_DEEDS[given.action] if answer.get("status", "done") == "done" else "Asked for; the browser process has not done it yet.")
     return ExitCode.OK
 
 
 def _link(settings: Settings, place: str, within_s: float) -> int:
     """Say that the session should be linked and show its code, the newest at any time, until it was scanned."""
-    session = _call(settings, "POST", place, {"desired": "linked"})
+    session = call(settings, "POST", place, {"desired": "linked"})
     by, drawn = time.monotonic() + within_s, ""
     while time.monotonic() < by:
-        session = _call(settings, "GET", place)
+        session = call(settings, "GET", place)
         if session["state"] in ("syncing", "ready"):
             print(f"Linked: the session is {session['state']}.")
             return ExitCode.OK
         if session["qr"] and session["qr"] != drawn:
-            status, picture = _ask(settings, "GET", f"{place}/qr?format=txt")
+            status, picture = ask(settings, "GET", f"{place}/qr?format=txt")
             if status == http.client.OK:
                 drawn = session["qr"]
                 print(f"{_CLEAR if sys.stdout.isatty() else ''}{picture.decode()}\n{_HOW}", flush=True)
         time.sleep(_LOOK_EACH_S)
     sys.stderr.write(f"not linked within {within_s:.0f} s; the session is {session['state']}{': ' + session['detail'] if session['detail'] else ''}\n")
     return Answer.UNWELL
-
-
-def _call(settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    status, answer = _ask(settings, method, path, body)
-    told = json.loads(answer)
-    if status >= 400:
-        raise _Unanswered(told.get("detail", f"the API answers {status}"))
-    return told
-
-
-def _ask(settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, bytes]:
-    host = "127.0.0.1" if settings.bind_address in ("0.0.0.0", "::", "") else settings.bind_address  # noqa: S104 - compared, not bound
-    line = http.client.HTTPConnection(host, settings.api_port, timeout=_ANSWER_S)
-    headers = {"Authorization": f"Bearer {settings.api_key}", **({"Content-Type": "application/json"} if body is not None else {})}
-    try:
-        line.request(method, path, None if body is None else json.dumps(body), headers)
-        answer = line.getresponse()
-        return answer.status, answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise _Unanswered(f"the API at {host}:{settings.api_port} does not answer ({type(error).__name__}); does Bulkhead run?") from error
-    finally:
-        line.close()

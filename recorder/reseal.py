@@ -1,0 +1,65 @@
+"""`proc_recorder.py --reseal`: seals every connection's credentials with the newest key, so that earlier ones can be taken away, and leaves."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from shared.errors import SettingsInvalid, StoreUnavailable
+from shared.process.exit_codes import ExitCode
+from shared.secrets import Sealed, SecretUnreadable, Vault
+from shared.settings import ChildEnvironment, load
+from shared.store import connections
+from shared.store.pool import Row
+from shared.store.store import Store
+
+_BATCH: Final = 200
+
+
+def reseal() -> int:
+    """Do it, say what came of it, and return an exit code (`ExitCode`): 0 when nothing is sealed with another key any more."""
+    try:
+        settings = load()
+        vault = Vault.from_settings(settings)
+    except SettingsInvalid as error:
+        sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
+        return ExitCode.CONFIGURATION
+    if not settings.database_url:
+        sys.stderr.write("DATABASE_URL is empty; run `bulkhead connections reseal`, which knows the embedded server's address\n")
+        return ExitCode.CONFIGURATION
+    store = Store.open(settings, ChildEnvironment(process_name="reseal"), limit=1)
+    try:
+        resealed, problems = _all(store, vault)
+    except StoreUnavailable as error:
+        sys.stderr.write(f"{error}\nStart PostgreSQL (or Bulkhead, for the embedded one) and try again.\n")
+        return ExitCode.BOOT
+    finally:
+        store.close()
+    sys.stderr.write("".join(f"{problem}\n" for problem in problems))
+    sys.stdout.write(f"sealed with {vault.key_id}: {resealed}; left as they were because they do not open: {len(problems)}\n")
+    if not problems:
+        sys.stdout.write("SECRET_OLD_KEYS is not needed any more\n")
+    return ExitCode.CRASH if problems else ExitCode.OK
+
+
+def _all(store: Store, vault: Vault) -> tuple[int, list[str]]:
+    resealed, after = 0, 0
+    problems: list[str] = []
+    while rows := store.run(connections.sealed_credentials, after=after, most=_BATCH):
+        for row in rows:
+            try:
+                resealed += _one(store, vault, row)
+            except SecretUnreadable as problem:
+                problems.append(f"connection {row['phone_index']} of company {row['company_id']}: {problem}")
+        after = rows[-1]["id"]
+    return resealed, problems
+
+
+def _one(store: Store, vault: Vault, row: Row) -> bool:
+    """Seal one connection's credentials anew. Raises `SecretUnreadable`."""
+    sealed, context = Sealed.from_text(row["credentials"]), connections.credentials_context(row["company_id"], row["phone_index"])
+    opened = vault.open(sealed, context=context)
+    if sealed.key_id == vault.key_id:
+        return False
+    # whoever changed them meanwhile has sealed them with the newest key already
+    return store.run(connections.replace_credentials, row["id"], old=row["credentials"], new=vault.seal(opened, context=context).to_text())

@@ -1,0 +1,40 @@
+"""Asking the API of the copy that runs over this home, for commands that do nothing but that."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from shared.settings import Settings
+
+_ANSWER_S: Final = 75.0
+
+
+class Unanswered(Exception):
+    """Raised when the API does not answer, or refuses; the text says which."""
+
+
+def call(settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    """Return what the API answers. Raises `Unanswered`."""
+    status, answer = ask(settings, method, path, body)
+    told = json.loads(answer)
+    if status >= http.client.BAD_REQUEST:
+        raise Unanswered(told.get("detail", f"the API answers {status}"))
+    return told
+
+
+def ask(settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, bytes]:
+    """Return status and body of the API's answer, whatever it is. Raises `Unanswered` when there is none."""
+    host = "127.0.0.1" if settings.bind_address in ("0.0.0.0", "::", "") else settings.bind_address  # noqa: S104 - compared, not bound
+    line = http.client.HTTPConnection(host, settings.api_port, timeout=_ANSWER_S)
+    headers = {"Authorization": f"Bearer {settings.api_key}", "Prefer": "wait=60", **({"Content-Type": "application/json"} if body is not None else {})}
+    try:
+        line.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = line.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Unanswered(f"the API at {host}:{settings.api_port} does not answer ({type(error).__name__}); does Bulkhead run?") from error
+    finally:
+        line.close()

@@ -1,0 +1,175 @@
+"""`connections list|add|update|test|pause|resume|remove|reseal`: a company's connections, through the API of the copy that runs over this home.
+
+Secrets are never arguments, which everybody on the machine can read: `--secrets FILE` names a file with them (`-`: standard input), either a JSON object like
+`{"accessToken": "…"}`, or nothing but the one secret that the connection's type cannot do without.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from shared.kinds import connection_types
+from shared.process.exit_codes import ExitCode
+from shared.settings import ChildEnvironment, Settings
+from supervision.commands.asking import Unanswered, call
+from supervision.commands.context import Answer, Context
+from supervision.commands.table import age, lines
+from supervision.environment import child_environ
+
+HELP = "list connections, add one, change, test, pause, resume or remove it; seal credentials anew"
+_ENTRY: Final = "proc_recorder.py"
+_MAIN_SECRET: Final = {"360dialog": "apiKey"}
+"""The secret that a file with nothing else holds, by connection type; for others it is the access token."""
+_SECRETS_MOST: Final = 65_536
+_NEEDS_INDEX: Final = ("update", "test", "pause", "resume", "remove")
+
+
+class _Wrong(Exception):
+    """Raised when the command line cannot be carried out; the text says why."""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("action", choices=("list", "add", *_NEEDS_INDEX, "reseal"), help="what to do; reseal: with SECRET_ENCRYPTION_KEY, after it was changed")
+    parser.add_argument("index", metavar="PHONE_INDEX", type=int, nargs="?", default=None, help="which connection; for add the first that is free if left out")
+    parser.add_argument("--company", metavar="ID", default="", help="whose (COMPANY_ID)")
+    parser.add_argument("--type", choices=connection_types(), default=None, help="channel (add)")
+    parser.add_argument("--account", metavar="ID", default=None, help="phone number id, Page id or Instagram account id (add, update)")
+    parser.add_argument("--waba", metavar="ID", default=None, help="WhatsApp Business Account (add, update)")
+    parser.add_argument("--secrets", metavar="FILE", default=None, help="file with the credentials, - for standard input (add, update)")
+    parser.add_argument("--options", metavar="JSON", default=None, help='for example {"messagesPerSecond": 40} (add, update)')
+    parser.add_argument("--force", action="store_true", help="fail the messages that wait there (remove)")
+    parser.add_argument("--json", action="store_true", help="JSON in place of a table")
+
+
+def run(context: Context, given: Namespace) -> int:
+    """Do what was asked and return an exit code."""
+    told = context.told()
+    if given.action == "reseal":
+        environ = child_environ(told, ChildEnvironment(process_name="recorder"), context.environ)
+        os.execve(sys.executable, [sys.executable, str(context.entries / _ENTRY), "--reseal"], environ)  # noqa: S606 - the entry file beside ours
+    place = f"/api/v2/connections/{quote(given.company or told.settings.company_id, safe='')}"
+    if given.action in _NEEDS_INDEX and given.index is None:
+        sys.stderr.write(f"{given.action} needs a PHONE_INDEX; `bulkhead connections list` shows them\n")
+        return ExitCode.USAGE
+    try:
+        return _do(told.settings, place, given)
+    except _Wrong as problem:
+        sys.stderr.write(f"{problem}\n")
+        return ExitCode.USAGE
+    except Unanswered as problem:
+        sys.stderr.write(f"{problem}\n")
+        return Answer.UNWELL
+
+
+def _do(settings: Settings, place: str, given: Namespace) -> int:
+    if given.action == "list":
+        return _list(call(settings, "GET", place)["connections"], as_json=given.json)
+    if given.action == "add":
+        if given.type is None:
+            raise _Wrong(f"add needs --type, one of {', '.join(connection_types())}")
+        index = {} if given.index is None else {"phoneIndex": given.index}
+        shown = call(settings, "POST", place, {"connectionType": given.type, **index, **_changes(given, given.type)})
+        return _say(shown, f"Made: connection {shown['phoneIndex']}, {shown['connectionType']}.", given)
+    one = f"{place}/{given.index}"
+    if given.action == "update":
+        shown = call(settings, "PATCH", one, _changes(given, call(settings, "GET", one)["connectionType"]))
+        return _say(shown, f"Changed; it is {_status(shown)}.", given)
+    if given.action == "test":
+        return _test(call(settings, "POST", f"{one}/test"), given)
+    if given.action == "remove":
+        shown = call(settings, "DELETE", f"{one}?force={'true' if given.force else 'false'}")
+        return _say(shown, f"Removed; messages that failed with it: {shown['failedMessages']}.", given)
+    shown = call(settings, "POST", f"{one}/{given.action}")
+    return _say(shown, f"It is {_status(shown)}.", given)
+
+
+def _list(found: list[dict[str, Any]], *, as_json: bool) -> int:
+    if as_json:
+        for one in found:
+            print(json.dumps(one))
+        return ExitCode.OK
+    rows = []
+    for one in found:
+        number = one["facts"].get("number", {})
+        reason = one["statusReason"] or one["warning"] or one["detail"]
+        rows.append(
+            [
+                one["phoneIndex"],
+                one["connectionType"],
+                one["status"],
+                one["state"],
+                number.get("qualityRating"),
+                number.get("messagingLimitTier"),
+                age(one["checkedAt"]),
+                reason,
+            ]
+        )
+    print(*lines(("index", "type", "status", "state", "quality", "tier", "checked", "why"), rows), sep="\n")
+    return ExitCode.OK
+
+
+def _test(task: dict[str, Any], given: Namespace) -> int:
+    result = task["result"]
+    if task["status"] != "done":
+        raise Unanswered("the process that serves the connection has not done it yet; see `bulkhead status`")
+    if given.json:
+        print(json.dumps(result))
+    else:
+        for fact in ("number", "page", "token", "webhooks"):
+            for name, value in result.get(fact, {}).items():
+                print(f"{fact:9} {name}: {value if value not in ('', None) else '-'}")
+        for sentence in filter(None, (result["problem"], *result["warnings"])):
+            print(f"!         {sentence}")
+    return ExitCode.OK if result["healthy"] else Answer.UNWELL
+
+
+def _say(shown: dict[str, Any], sentence: str, given: Namespace) -> int:
+    print(json.dumps(shown) if given.json else sentence)
+    return ExitCode.OK
+
+
+def _status(shown: dict[str, Any]) -> str:
+    return f"{shown['status']}: {shown['statusReason']}" if shown["statusReason"] else str(shown["status"])
+
+
+def _changes(given: Namespace, connection_type: str) -> dict[str, Any]:
+    """Return what the command line says about a connection, with the secrets that it points to."""
+    named = {"accountId": given.account, "wabaId": given.waba}
+    changes: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    if given.options is not None:
+        changes["options"] = _object(given.options, "--options")
+    return changes | (_secrets(given.secrets, connection_type) if given.secrets is not None else {})
+
+
+def _secrets(source: str, connection_type: str) -> dict[str, Any]:
+    try:
+        if source == "-":
+            told = getpass.getpass("Secret: ") if sys.stdin.isatty() else sys.stdin.read(_SECRETS_MOST)
+        else:
+            with Path(source).open(encoding="utf-8") as file:
+                told = file.read(_SECRETS_MOST)
+    except (OSError, UnicodeDecodeError) as problem:
+        raise _Wrong(f"--secrets: {source} cannot be read ({type(problem).__name__})") from None
+    told = told.strip()
+    if not told:
+        raise _Wrong("--secrets: there is nothing in it")
+    return _object(told, "--secrets") if told.startswith("{") else {_MAIN_SECRET.get(connection_type, "accessToken"): told}
+
+
+def _object(text: str, what: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        # the parser's words may repeat a secret
+        raise _Wrong(f"{what} is not JSON") from None
+    if not isinstance(found, dict):
+        raise _Wrong(f"{what} is not a JSON object")
+    return found
