@@ -100,8 +100,8 @@ SLOT_TRANSITIONS: Final[Mapping[SlotState, frozenset[SlotState]]] = {
 }
 
 SESSION_TRANSITIONS: Final[Mapping[SessionState, frozenset[SessionState]]] = {
-    # absent -> quarantined: an earlier life of the process connected too often
-    B.ABSENT: frozenset({B.STARTING, B.QUARANTINED}),
+    # absent -> quarantined: an earlier life of the process connected too often; -> backing_off: a browser that was to be replaced did not end in time
+    B.ABSENT: frozenset({B.STARTING, B.BACKING_OFF, B.QUARANTINED}),
     B.STARTING: frozenset({B.NEEDS_LINK, B.SYNCING, B.READY, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}),
     B.NEEDS_LINK: frozenset({B.SYNCING, B.READY, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}),
     B.SYNCING: frozenset({B.READY, B.NEEDS_LINK, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}),

@@ -144,7 +144,9 @@ class Session:
 
     def look_closely(self) -> Memory | None:
         """Return the memory of its browser, helpers included. Reads /proc for many milliseconds: call it in a thread."""
-        return processes.memory(self._chromium.pids()) if self._chromium else None
+        # asked once: the loop may end its browser meanwhile
+        chromium = self._chromium
+        return processes.memory(chromium.pids()) if chromium else None
 
     def weigh(self, memory: Memory | None) -> None:
         """Take in the memory of its browser, where it was looked at, and act on what it is too much of."""

