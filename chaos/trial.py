@@ -22,6 +22,7 @@ from shared.process import runtime
 QUIET_S: Final = 0.5
 _OPEN: Final = frozenset({"queued", "sending", "in_doubt"})
 _PAGE: Final = 200
+_READERS: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,8 @@ class Trial:
         self._lead_s, self._tail_s = lead_s, tail_s
         self.vandal = Vandal(copy, seed)
         self._ledger = LedgerReader(copy, mark)
+        # more at once would only wait for each other, on a slow machine beyond the time limit of a call
+        self._readers = asyncio.Semaphore(_READERS)
         self._doing = "load"
         self._began = monotonic()
 
@@ -215,6 +218,10 @@ class Trial:
 
     async def _chat(self, chat: Chat) -> list[dict[str, Any]] | None:
         """Return every message of a chat as the API lists it, None when it does not answer."""
+        async with self._readers:
+            return await self._pages(chat)
+
+    async def _pages(self, chat: Chat) -> list[dict[str, Any]] | None:
         found: list[dict[str, Any]] = []
         cursor = ""
         while True:
