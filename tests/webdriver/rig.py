@@ -242,7 +242,7 @@ class Town:
         assert found is not None
         return found
 
-    async def until(self, state: SessionState, connection_id: int = 1, within_s: float = 20.0) -> None:
+    async def until(self, state: SessionState, connection_id: int = 1, within_s: float = 40.0) -> None:
         """Wait until a session is in a state, as it was written to the store."""
 
         async def seen() -> bool:
