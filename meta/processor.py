@@ -33,7 +33,7 @@ BATCH_MOST: Final = 50
 _LOOK_S: Final = 1.0
 """How often rows of another instance are looked for; our own wake us at once."""
 _AWAY_S: Final = 0.5
-_APART_S: Final = 0.02
+_APART_S: Final = 0.04
 """Two batches begin at least so far apart unless the first was full: the first post waits for nothing, and under load one transaction reads many."""
 _TRANSACTION_S: Final = 20.0
 BEAT_LIMIT_S: Final = _TRANSACTION_S + 10

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from shared.clock import monotonic
+from shared.clock import left, monotonic
 from shared.crash_points import reach
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.kinds import kind_named
@@ -24,6 +24,8 @@ from shared.store.store import Store
 log = logger(__name__)
 
 MOST_AT_ONCE: Final = 200
+_HINTS_APART_S: Final = 0.004
+"""Hints are given at least so far apart: the first waits for nothing, and under load each round trip brings many."""
 COMMITTERS: Final = 2
 """Commits under way at once: while one waits for the disk the next one gathers."""
 
@@ -144,9 +146,12 @@ class Acceptor:
 
     async def _give_hints(self) -> None:
         """Hint what is committed. Nobody waits for it: the row is the promise, and what gathers while Redis is slow goes out in one piece."""
+        given_at = 0.0
         while True:
             await self._hintable.wait()
+            await asyncio.sleep(left(given_at + _HINTS_APART_S))
             self._hintable.clear()
+            given_at = monotonic()
             gathered, self._unhinted = self._unhinted, {}
             for kind_name, ids in gathered.items():
                 await asyncio.get_running_loop().run_in_executor(self._hinter, self._give, kind_name, ids)

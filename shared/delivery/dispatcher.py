@@ -34,10 +34,12 @@ CLAIM_AT_ONCE: Final = 200
 _STORE_AWAY_S: Final = 0.25
 _UNKNOWN_S: Final = 2.0
 """How often the claim loop looks for rows that are its own without its knowing."""
-_CLAIMS_APART_S: Final = 0.004
-_SETTLEMENTS_APART_S: Final = 0.008
-"""Two of a kind begin at least so far apart while more can gather: a first message waits for nothing, and under load each transaction carries many."""
+_CLAIMS_APART_S: Final = 0.012
+_SETTLEMENTS_APART_S: Final = 0.016
+"""How far apart two of a kind begin while more can gather, with `_MANY` messages in hand; with fewer as much less. A first message waits for nothing, and
+under load, when waiting costs least, each transaction carries many."""
 _FEW: Final = 8
+_MANY: Final = 48
 _CHATS_S: Final = 0.02
 """With more than a few messages in hand, chats whose message has left are looked at together with what is offered, or after this long."""
 _GATHER_S: Final = 0.02
@@ -157,7 +159,7 @@ class Dispatcher:
                 async with asyncio.timeout(left(min(look_at, self._next_tokens_at()))):
                     await self._work.wait()
             if len(self._in_hand) > _FEW:
-                await asyncio.sleep(left(claimed_at + _CLAIMS_APART_S))
+                await asyncio.sleep(left(claimed_at + _CLAIMS_APART_S * self._busyness()))
             self._work.clear()
             self._look_at_chats = False
             claimed_at = monotonic()
@@ -171,6 +173,10 @@ class Dispatcher:
                 log.warning("claim_failed", reason=str(error), may_be_done=error.may_be_done)
                 await asyncio.sleep(_STORE_AWAY_S)
                 self._work.set()
+
+    def _busyness(self) -> float:
+        """How many messages are in hand, as a part of many; 1 at most."""
+        return min(1.0, len(self._in_hand) / _MANY)
 
     def _next_tokens_at(self) -> float:
         """When the first number that waits has tokens again and there is room to use them (monotonic)."""
@@ -324,7 +330,7 @@ class Dispatcher:
         while True:
             await self._settled.wait()
             if len(self._outcomes) < len(self._in_hand):
-                await asyncio.sleep(left(settled_at + _SETTLEMENTS_APART_S))
+                await asyncio.sleep(left(settled_at + _SETTLEMENTS_APART_S * max(0.5, self._busyness())))
             settled_at = monotonic()
             self._settled.clear()
             batch, self._outcomes = self._outcomes, []
@@ -339,7 +345,8 @@ class Dispatcher:
         while True:
             reach("settle.begun")
             try:
-                written = await self._store.call(messages.settle, incarnation=self._incarnation, settlements=settlements)
+                # one that comes through after we gave up waiting finds its rows still in our hand, or given back by our death
+                written = await self._store.call_each(messages.settle, incarnation=self._incarnation, settlements=settlements)
                 break
             except StoreUnavailable as error:
                 # the outcome is only in our hands now: keep it until it is written; a repeat of a lost commit writes nothing twice

@@ -16,7 +16,7 @@ from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 from rq.worker import WorkerStatus
 
-from shared.clock import Monotonic, monotonic
+from shared.clock import Monotonic, left, monotonic
 from shared.errors import QueueUnavailable
 from shared.kinds import ProcessKind
 from shared.logs import logger
@@ -28,6 +28,8 @@ log = logger(__name__)
 
 WAIT_S: Final = 1.0
 """How long the queue is listened to at a time; never more than half of the Redis time limit, beyond which silence is a fault."""
+_TAKES_APART_S: Final = 0.004
+"""A take waits so long after one that left nothing: a first hint waits for nothing, and under load each round trip brings many."""
 REGISTER_S: Final = 10.0
 _RETRY_S: Final = 0.25
 _FORGOTTEN_AFTER: Final = 6
@@ -57,6 +59,7 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
         self._stopping = threading.Event()
         self._wait_s = min(WAIT_S, hints.timeout_s / 2)
         self._registered_at: float | None = None
+        self._took_at = float("-inf")
         self._loss_told = False
         self.is_connected = False
         super().__init__([hints.queue(kind)], name=name, connection=hints.client, serializer=JSONSerializer, prepare_for_work=False)
@@ -92,12 +95,16 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
         if room <= 0:
             self._stopping.wait(0.02)
             return
+        if (wait_s := left(self._took_at + _TAKES_APART_S, self._clock())) > 0:
+            self._stopping.wait(wait_s)
         ids = self._hints.take(self._kind, room)
         if not ids:
             with redis_errors():
                 # wakes on arrival and puts nothing anywhere: the first hint comes with the next take
                 self.connection.blmove(self.queues[0].key, self.queues[0].key, self._wait_s, src="LEFT", dest="LEFT")
             return
+        if len(ids) < room:
+            self._took_at = self._clock()
         self._offer(ids)
 
     def _connected(self) -> None:
