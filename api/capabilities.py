@@ -43,7 +43,7 @@ class Capability:
     Attributes:
         reason: why it is not supported: `channel` when the channel has no such operation, `not_yet` when Bulkhead cannot do it yet.
         limits: what a client must stay within, by name: numbers (`characters`, `captionCharacters`, `bytes`, …) and, for files, `mimetypes` (one
-            that ends in `/` stands for its whole family; without the list any is taken).
+            that ends in `/` stands for its whole family; without the list any is taken) and `refusedMimetypes`.
     """
 
     reason: Reason = ""
@@ -126,7 +126,12 @@ _INSTAGRAM: Final[Mapping[str, Limits]] = {
 def _table(connection_type: str, supported: Mapping[str, Limits]) -> Mapping[str, Capability]:
     files = LIMITS.get(connection_type, {})
     for_files: dict[str, Limits] = {
-        name: {"bytes": limit.bytes, **({"mimetypes": list(limit.mimetypes)} if limit.mimetypes else {})} for name, limit in files.items()
+        name: {
+            "bytes": limit.bytes,
+            **({"mimetypes": list(limit.mimetypes)} if limit.mimetypes else {}),
+            **({"refusedMimetypes": list(limit.but_not)} if limit.but_not else {}),
+        }
+        for name, limit in files.items()
     }
     return {name: Capability(limits={**supported[name], **for_files.get(name, {})}) if name in supported else _CHANNEL_CANNOT for name in OPERATIONS}
 

@@ -147,7 +147,16 @@ class Builder:
         return await self._with_files(connection, dict(fields["interactive"]), "/interactive")
 
     async def _template(self, _: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
+        await self._require_sendable(connection, fields["name"], fields["language"])
         return await self._with_files(connection, {name: fields[name] for name in ("name", "language", "components") if fields[name] is not None}, "")
+
+    async def _require_sendable(self, connection: Connection, name: str, language: Any) -> None:
+        """Raise `Problem` when it is known that the provider would refuse a template; until its templates were read once, nothing is known."""
+        code = language.get("code") if isinstance(language, dict) else language
+        found = await self._store.call(templates.find_template, connection_id=connection.id, name=name, language=str(code))
+        if found.problem:
+            status = found.template.status if found.template else None
+            raise Problem("template_unusable", f"{found.problem[0].upper()}{found.problem[1:]}.", template=name, templateStatus=status)
 
     async def _with_files(self, connection: Connection, made: Content, at: str) -> Content:
         """Say of each file of ours within a provider's object what it is. Raises `Problem` for what is no file of the company."""
@@ -242,9 +251,11 @@ def _check_file(kept: StoredFile, source: str, type_: str, connection_type: str,
     if limit.takes(kept.mimetype) and not (voice and kept.mimetype != _VOICE):
         return
     allowed = (_VOICE,) if voice else limit.mimetypes
+    takes = f"it takes {', '.join(allowed)}" if allowed else "say by `mimetype` or `filename` what it is"
+    kind = "a voice note" if voice else type_
     raise Problem(
         "media_type_refused",
-        f"The file in {source} is {kept.mimetype}; a connection of type {connection_type} takes {', '.join(allowed)} as {'a voice note' if voice else type_}.",
+        f"The file in {source} is {kept.mimetype}, which a connection of type {connection_type} does not take as {kind}; {takes}.",
         field=source,
         mimetype=kept.mimetype,
         allowed=list(allowed),

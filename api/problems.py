@@ -107,7 +107,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         status=422, title="The file is too large for the channel", remedy="Stay within `limit` bytes; the connection's capabilities say it for each type."
     ),
     "media_type_refused": ProblemType(
-        status=422, title="The channel does not take files of this kind", remedy="Send one of `allowed`, or send it as a document."
+        status=422,
+        title="The channel does not take files of this kind",
+        remedy="Send one of `allowed`; with none, say by `mimetype` or `filename` what it is.",
     ),
     "chat_invalid": ProblemType(
         status=422, title="The chat id cannot be used", remedy="Use a phone number with country code, or an id that the channel gave you."
@@ -129,6 +131,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         status=422,
         title="The connection cannot do this",
         remedy="`reason` is `channel` (the channel has no such operation) or `not_yet` (Bulkhead cannot do it yet); see the connection's capabilities.",
+    ),
+    "template_unusable": ProblemType(
+        status=422,
+        title="The provider would refuse this template",
+        remedy="`templateStatus` says what it is, null when the account has none; POST /api/v2/templates/{companyId}/{phoneIndex}/sync reads them anew.",
     ),
     "task_invalid": ProblemType(
         status=422, title="It cannot be done as it was asked", remedy="`detail` says what would be right; `taskId` names the task that found it."

@@ -97,6 +97,9 @@ def test_what_a_file_is_its_bytes_say(house: House) -> None:
     shown = problem(answer)
     assert (answer.status_code, shown["type"], shown["field"], shown["mimetype"]) == (422, "media_type_refused", "file", "application/pdf")
     assert "image/png" in shown["allowed"]
+    unknown = problem(send_form(house, "document", b"\x01\x02\x03" * 50, filename="x", mimetype="application/octet-stream"))
+    assert (unknown["type"], unknown["allowed"]) == ("media_type_refused", [])
+    assert "mimetype" in unknown["detail"]
     assert media_of(house, send_form(house, "document", PNG, filename="x.pdf", mimetype="application/pdf"))["mimetype"] == "image/png"
 
 
