@@ -164,7 +164,7 @@ def _location(given: Mapping[str, Any]) -> Mapping[str, Any]:
     return checked
 
 
-_WHERE: Final = choice("HOME", "WORK")
+_WHERE: Final = text(60, 0)
 _WORD: Final = text(1000, 0)
 _NAME: Final = record(
     dict.fromkeys(("formatted_name", "first_name", "middle_name", "last_name", "prefix", "suffix"), text(300, 0)), needed=("formatted_name",), more=False
@@ -172,9 +172,7 @@ _NAME: Final = record(
 _CONTACT: Final = record(
     {
         "name": _NAME,
-        "phones": listing(
-            record({"phone": text(60), "type": choice("CELL", "MAIN", "IPHONE", "HOME", "WORK"), "wa_id": text(32)}, needed=("phone",), more=False), 0, 20
-        ),
+        "phones": listing(record({"phone": text(60), "type": _WHERE, "wa_id": text(32)}, needed=("phone",), more=False), 0, 20),
         "emails": listing(
             record({"email": matching(r"[^@\s]{1,64}@[^@\s]{1,255}", "an e-mail address"), "type": _WHERE}, needed=("email",), more=False), 0, 20
         ),

@@ -125,8 +125,9 @@ AMENDMENTS: Final = (
     ),
     Amendment(("ActionObject", "oneOf", 3, "required"), ["name"], "the page: without parameters the first item of the catalog is shown"),
     Amendment(("BodyObject", "properties", "text", "maxLength"), 4096, "the page about lists; 1,024 holds for the other kinds"),
-    Amendment(
-        ("PhoneObject", "properties", "type", "enum"), ["CELL", "MAIN", "IPHONE", "HOME", "WORK"], "the page about contacts names CELL, MAIN and IPHONE too"
+    *(
+        Amendment((f"{name}Object", "properties", "type"), {"type": "string"}, "the page about contacts writes Mobile, Landline, Company, Facebook, personal")
+        for name in ("Phone", "Email", "Url", "Address")
     ),
     Amendment(
         ("TemplateComponent", "properties", "type", "enum"),

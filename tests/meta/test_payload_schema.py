@@ -112,11 +112,11 @@ def interactive(draw: st.DrawFn) -> dict[str, Any]:
     return made | ({"footer": draw(FOOTER)} if draw(st.booleans()) else {})
 
 
-WHERE = st.sampled_from(["HOME", "WORK"])
+WHERE = st.sampled_from(["HOME", "WORK", "Mobile", "Facebook"])
 NAME = parts({"formatted_name": texts(100)}, first_name=texts(50), last_name=texts(50), middle_name=texts(50), prefix=texts(9), suffix=texts(9))
 CONTACT = parts(
     {"name": NAME},
-    phones=st.lists(parts({"phone": texts(30)}, type=st.sampled_from(["CELL", "HOME", "WORK"]), wa_id=texts(20)), max_size=2),
+    phones=st.lists(parts({"phone": texts(30)}, type=WHERE, wa_id=texts(20)), max_size=2),
     emails=st.lists(parts({"email": st.just("ada@example.com")}, type=WHERE), max_size=2),
     urls=st.lists(parts({"url": LINKS}, type=WHERE), max_size=2),
     addresses=st.lists(parts({}, street=texts(50), city=texts(50), zip=texts(10), country_code=texts(2), type=WHERE), max_size=2),

@@ -116,7 +116,10 @@ PROBES = [
     _message("interactive", {"type": "request_contact_info", "body": {"text": "x"}, "action": {"name": "request_contact_info"}}),
     _message("interactive", {"type": "catalog_message", "body": {"text": "x"}, "action": {"name": "catalog_message"}}),
     _message("interactive", {"type": "list", "body": {"text": "x" * 4096}, "action": {"button": "x", "sections": [{"rows": [{"id": "1", "title": "x"}]}]}}),
-    _message("contacts", [{"name": {"formatted_name": "Ada"}, "phones": [{"phone": "+1", "type": "CELL"}]}]),
+    _message("contacts", [{"name": {"formatted_name": "Ada"}, "phones": [{"phone": "+1", "type": "Mobile"}]}]),
+    _message("contacts", [{"name": {"formatted_name": "Ada"}, "emails": [{"email": "a@example.com", "type": "Company"}]}]),
+    _message("contacts", [{"name": {"formatted_name": "Ada"}, "urls": [{"url": "https://example.com", "type": "Facebook"}]}]),
+    _message("contacts", [{"name": {"formatted_name": "Ada"}, "addresses": [{"city": "London", "type": "personal"}]}]),
     _message("template", {"name": "x", "language": {"code": "de"}, "components": [{"type": "carousel"}]}),
 ]
 
