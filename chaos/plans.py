@@ -136,8 +136,8 @@ PLANS: Final[Mapping[str, Mapping[str, float]]] = {
 }
 """Every plan: the weight of each of its faults. What hits a process that the copy does not run is left out."""
 
-AT_SENDS: Final = frozenset(name for name, fault in FAULTS.items() if fault.deed == "provider" and not fault.details["fault"].startswith("webhook_"))
-"""Faults that the provider's ledger counts one by one: the sends that they befell."""
+AT_PROVIDER: Final = frozenset(name for name, fault in FAULTS.items() if fault.deed == "provider")
+"""Faults that the provider's ledger counts one by one: each send and each webhook that one befell."""
 
 
 @dataclass(frozen=True, kw_only=True)

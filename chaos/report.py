@@ -22,7 +22,7 @@ def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
             "all": outcome.faults,
             "done": dict(outcome.done),
             "left_out": dict(outcome.left_out),
-            "at_sends": dict(outcome.at_sends),
+            "at_provider": dict(outcome.at_provider),
             "crash_points": dict(outcome.crash_points),
         },
         "asked": outcome.asked,
@@ -47,10 +47,10 @@ def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
 def table(outcome: Outcome) -> str:
     """Return the verdict for people."""
     verdict = outcome.verdict
-    sends, points = sum(outcome.at_sends.values()), sum(outcome.crash_points.values())
+    sends, points = sum(outcome.at_provider.values()), sum(outcome.crash_points.values())
     rest = f"{outcome.faults - sends - points} others, {sum(outcome.left_out.values())} left out: target away"
     rows: list[tuple[str, object, str]] = [
-        ("faults", outcome.faults, f"{sends} sends that the provider did not answer as it should, {points} at crash points, {rest}"),
+        ("faults", outcome.faults, f"{sends} answers and webhooks of the provider that were not as they should be, {points} at crash points, {rest}"),
         ("requests", outcome.asked, _again(outcome.again)),
         ("accepted", verdict.accepted, f"in {outcome.seconds:.0f} s"),
         ("arrived", verdict.arrived, f"{verdict.unasked} of them before the client had an answer" if verdict.unasked else ""),
@@ -69,7 +69,7 @@ def table(outcome: Outcome) -> str:
     return "\n".join(
         [
             *_faults(outcome.done),
-            *_faults({f"sends: {name}": count for name, count in outcome.at_sends.items()}),
+            *_faults({f"single: {name}": count for name, count in outcome.at_provider.items()}),
             "",
             *lines,
             "",

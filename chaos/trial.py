@@ -13,7 +13,7 @@ from typing import Any, Final
 from chaos.copy import Copy, NeverHappened
 from chaos.deeds import Vandal
 from chaos.load import Chat, Load
-from chaos.plans import AT_SENDS, Step
+from chaos.plans import AT_PROVIDER, Step
 from chaos.verdict import Accepted, Arrival, Standing, Verdict, arrivals_of, judge
 from shared.clock import left, monotonic
 from shared.crash_points import LOG_NAME
@@ -44,8 +44,9 @@ class Outcome:
 
     Attributes:
         again: requests that had to be made again, by why.
-        done, left_out: faults by name. at_sends: sends that a fault of the provider befell, by its name there. crash_points: those that went off, with
-            how often. settled: whether all that was accepted came to an end before the deadline. settle_s: seconds from the last fault until then.
+        done, left_out: faults by name. at_provider: sends and webhooks that a fault of the provider befell, by its name there.
+        crash_points: those that went off, with how often. settled: whether all that was accepted came to an end before the deadline. settle_s: seconds
+            from the last fault until then.
     """
 
     verdict: Verdict
@@ -54,21 +55,21 @@ class Outcome:
     again: Mapping[str, int]
     done: Mapping[str, int]
     left_out: Mapping[str, int]
-    at_sends: Mapping[str, int]
+    at_provider: Mapping[str, int]
     crash_points: Mapping[str, int]
     settled: bool
     settle_s: float
 
     @property
     def faults(self) -> int:
-        """How many faults there were: of the provider's at sends each send that was befallen, of all others each that was done."""
-        steps = sum(count for name, count in self.done.items() if name not in AT_SENDS)
-        return steps + sum(self.at_sends.values()) + sum(self.crash_points.values())
+        """How many faults there were: of the provider's each send and each webhook that was befallen, of all others each that was done."""
+        steps = sum(count for name, count in self.done.items() if name not in AT_PROVIDER)
+        return steps + sum(self.at_provider.values()) + sum(self.crash_points.values())
 
 
 @dataclass
 class LedgerReader:
-    """Follows the ledger's file and keeps the arrivals of one run, and what befell the sends since it began (seconds since 1970)."""
+    """Follows the ledger's file and keeps the arrivals of one run, and what befell sends and webhooks since it began (seconds since 1970)."""
 
     copy: Copy
     mark: str
@@ -160,7 +161,7 @@ class Trial:
             again=self._load.reasons,
             done=self.vandal.done,
             left_out=self.vandal.left_out,
-            at_sends=dict(self._ledger.faults),
+            at_provider=dict(self._ledger.faults),
             crash_points=crash_points_of(self._copy),
             settled=settled,
             settle_s=settle_s,

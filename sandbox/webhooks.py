@@ -119,7 +119,9 @@ class Outbox:
         about = {"channel": channel, "phone_number_id": fields["phone_number_id"], "to": fields.get("to", fields.get("from", ""))}
         start = time.monotonic() + after_s
         dues = [start + self._knobs.delays_ms.get(kind, 0.0) / 1000 for kind in plan]
-        if self._faults.take(("updates",), **about):
+        befallen = []
+        if fault := self._faults.take(("updates",), **about):
+            befallen.append((fault.name, "all"))
             dues.reverse()
         self._pending[entry.seq] = set(plan)
         # a number that this life was not given any more has nobody to write to
@@ -128,6 +130,8 @@ class Outbox:
         for kind, due_at in zip(plan, dues, strict=True):
             update = Update(entry, kind, due_at, due_at)
             fault = self._faults.take(("update",), status=kind, **about)
+            if fault:
+                befallen.append((fault.name, kind))
             if nowhere or (fault and fault.name == "webhook_drop"):
                 dropped.append(update)
                 continue
@@ -136,6 +140,8 @@ class Outbox:
             if fault and fault.name == "webhook_duplicate":
                 self._push(Update(entry, kind, due_at, due_at))
             self._push(update)
+        for name, kind in befallen:
+            self._ledger.append("webhook", "befallen", to=channel, fault=name, of=entry.seq, kind=kind)
         if dropped:
             self._settle(dropped)
             self._ledger.append("webhook", "dropped", to=channel, updates=[update.named() for update in dropped], settled=self._settled())

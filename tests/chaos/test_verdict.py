@@ -173,12 +173,12 @@ def test_the_report_says_not_clean(what: str, tmp_path: Path) -> None:
             again={},
             done={"kill_meta": 1, "cut_after": 2, "late_webhook": 3},
             left_out={},
-            at_sends={"cut_after": 6},
+            at_provider={"cut_after": 6, "webhook_delay": 30},
             crash_points={"meta:settle.begun": 1},
             settled=True,
             settle_s=0.1,
         )
-        assert outcome.faults == 1 + 3 + 6 + 1, "of the provider's faults each send counts that one befell"
+        assert outcome.faults == 1 + 6 + 30 + 1, "of the provider's faults each send and each webhook counts that one befell"
         shown, told = table(outcome), as_json(outcome, seed=1)
         assert shown.endswith("verdict: clean" if is_clean else "verdict: NOT CLEAN")
         assert ("chaos-1 x 1" in shown) is not is_clean
