@@ -18,7 +18,7 @@ from shared.media.errors import FetchFailed
 from shared.media.kinds import plain
 from shared.media.limits import limit_of
 from shared.media.reach import Reach, checked
-from shared.store import messages, targets
+from shared.store import messages, targets, templates
 from shared.store.connections import Connection
 from shared.store.media import StoredFile
 from shared.store.store import Store
@@ -150,10 +150,9 @@ class Builder:
         await self._require_sendable(connection, fields["name"], fields["language"])
         return await self._with_files(connection, {name: fields[name] for name in ("name", "language", "components") if fields[name] is not None}, "")
 
-    async def _require_sendable(self, connection: Connection, name: str, language: Any) -> None:
+    async def _require_sendable(self, connection: Connection, name: str, language: str) -> None:
         """Raise `Problem` when it is known that the provider would refuse a template; until its templates were read once, nothing is known."""
-        code = language.get("code") if isinstance(language, dict) else language
-        found = await self._store.call(templates.find_template, connection_id=connection.id, name=name, language=str(code))
+        found = await self._store.call(templates.find_template, connection_id=connection.id, name=name, language=language)
         if found.problem:
             status = found.template.status if found.template else None
             raise Problem("template_unusable", f"{found.problem[0].upper()}{found.problem[1:]}.", template=name, templateStatus=status)

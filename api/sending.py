@@ -77,9 +77,8 @@ _PROBLEMS: Final[Mapping[str, tuple[str, ...]]] = {
             "storage_unavailable",
         ),
     ),
-    **dict.fromkeys(
-        (content.LOCATION, content.CONTACTS, content.INTERACTIVE, content.TEMPLATE), ("quoted_message_unknown", "send_at_invalid", "unsupported_operation")
-    ),
+    **dict.fromkeys((content.LOCATION, content.CONTACTS, content.INTERACTIVE), ("quoted_message_unknown", "send_at_invalid", "unsupported_operation")),
+    content.TEMPLATE: ("quoted_message_unknown", "send_at_invalid", "template_unusable", "unsupported_operation"),
     **dict.fromkeys((content.REACTION, content.FORWARD), ("message_unknown", "message_not_sent", "send_at_invalid", "unsupported_operation")),
     content.READ: ("message_unknown", "message_not_received", "unsupported_operation"),
     content.TYPING: ("message_not_received", "unsupported_operation"),

@@ -213,7 +213,7 @@ class _Run:
         self.phone_index = index if isinstance(index, int) else None
         self.coexistence = asked.get("coexistence") is True
         self.code, self.pin = text(given, "code"), text(given, "pin")
-        self.step = "begin"
+        self.step = "exchange"
         self.done: list[str] = []
 
 

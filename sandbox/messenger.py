@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
-import jsonschema_rs
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,6 +20,7 @@ from sandbox.accounts import chosen
 from sandbox.config import Page
 from sandbox.connection import Cut, Hang
 from sandbox.graph_errors import GraphError
+from sandbox.openapi.validators import SchemaValidator
 from sandbox.state import Sandbox
 
 _ID: Final = {"type": "string", "pattern": "^[0-9]{1,32}$"}
@@ -86,7 +86,7 @@ _TEXT_MOST: Final = {"messenger": 2000, "instagram": 1000}
 
 def messenger_routes(sandbox: Sandbox) -> list[BaseRoute]:
     """Return the routes of every configured Page and Instagram account."""
-    validator = jsonschema_rs.Draft202012Validator(dict(_SCHEMA))
+    validator = SchemaValidator(_SCHEMA)
     routes: list[BaseRoute] = []
     for page in sandbox.config.pages:
         for root in ("/graph", "/instagram") if page.channel == "instagram" else ("/graph",):
@@ -134,7 +134,7 @@ def _store(sandbox: Sandbox, page: Page) -> Serve:
     return serve
 
 
-def _send(sandbox: Sandbox, page: Page, validator: jsonschema_rs.Draft202012Validator) -> Serve:
+def _send(sandbox: Sandbox, page: Page, validator: SchemaValidator) -> Serve:
     async def serve(request: Request) -> Response:
         body = await messages.read_json(request)
         message = body.get("message")
@@ -185,11 +185,10 @@ async def _take(sandbox: Sandbox, body: Mapping[str, Any], about: Mapping[str, s
     return JSONResponse({"recipient_id": to, "message_id": message_id})
 
 
-def _check(body: Mapping[str, Any], page: Page, validator: jsonschema_rs.Draft202012Validator) -> None:
+def _check(body: Mapping[str, Any], page: Page, validator: SchemaValidator) -> None:
     """Raise `GraphError` when the Send API would refuse the body."""
-    if not validator.is_valid(body):
-        error = min(validator.iter_errors(body), key=lambda one: (one.kind.name != "required", len(one.instance_path)))
-        raise GraphError(100, message=f"(#100) Param {'.'.join(map(str, error.instance_path)) or 'root'} is not valid ({error.kind.name})")
+    if violation := validator.violation(body):
+        raise GraphError(100, message=f"(#100) Param {'.'.join(map(str, violation.path)) or 'root'} is not valid ({violation.keyword})")
     message, action = body.get("message"), body.get("sender_action")
     if (message is None) == (action is None):
         raise GraphError(100, subcode=2018015, message="(#100) Either a message or a sender action is needed")

@@ -111,6 +111,17 @@ class MessageValidator:
         return _first(validator, body)
 
 
+class SchemaValidator:
+    """Says what is wrong with a body by a schema of our own, for what Meta's document has not."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._validator = jsonschema_rs.Draft202012Validator(dict(schema))
+
+    def violation(self, body: Mapping[str, Any]) -> Violation | None:
+        """Return the first thing that is wrong with `body`, None when it is right."""
+        return _first(self._validator, body)
+
+
 class BodyValidator:
     """Says what is wrong with the body of a POST to one of the document's other paths.
 

@@ -9,6 +9,7 @@ import pytest
 from shared.clock import utc_now
 from shared.store import templates
 from tests.connections.town import AccountsTown
+from tests.meta.town import new_chat
 from tests.support.waiting import eventually
 
 NUMBERS = {0: ("100000000000001", "200000000000001"), 2: ("100000000000002", "200000000000002")}
@@ -88,6 +89,20 @@ def test_what_is_known_of_a_template(town: AccountsTown) -> None:
     assert town.store.run(find, connection_id=connection_id, name="hello_world", language="en_US").problem == ""
     assert town.store.run(templates.apply_status, at=utc_now(), waba_id="200000000000003", name="hello_world", language="en_US", status="PAUSED") == 1
     assert "paused" in town.store.run(find, connection_id=connection_id, name="hello_world", language="en_US").problem
+
+
+def test_a_message_with_a_template_that_would_be_refused_is_not_accepted(town: AccountsTown) -> None:
+    town.call("PATCH", "/api/v2/connections/demo/3", {"wabaId": "200000000000003"})
+    town.done("POST", "/api/v2/templates/demo/3/sync")
+    place = f"/api/v2/messages/template/demo/{new_chat()}"
+    answer = town.call("POST", place, {"name": "nothing_like_it", "language": "en_US", "phoneIndex": 3})
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2], answer.json()["templateStatus"]) == (422, "template_unusable", None)
+    town.store.run(templates.apply_status, at=utc_now(), waba_id="200000000000003", name="hello_world", language="en_US", status="PAUSED")
+    assert town.call("POST", place, {"name": "hello_world", "language": "en_US", "phoneIndex": 3}).json()["templateStatus"] == "PAUSED"
+    town.store.run(templates.apply_status, at=utc_now(), waba_id="200000000000003", name="hello_world", language="en_US", status="APPROVED")
+    accepted = town.call("POST", place, {"name": "hello_world", "language": "en_US", "phoneIndex": 3})
+    assert accepted.status_code == 202
+    town.wait_state(int(accepted.json()["id"]), "delivered")
 
 
 def test_an_older_event_changes_nothing(town: AccountsTown) -> None:
