@@ -14,6 +14,7 @@ from tests.webdriver.rig import QUICK, Web, chromiums, message, run, soon, town
 from webdriver import processes
 from webdriver.appetite import Appetite
 from webdriver.attention import AttentiveChannel
+from webdriver.chromium import Chromium, ChromiumFailed
 from webdriver.connects import Connects
 from webdriver.policy import SessionPolicy
 from webdriver.processes import Glance, Memory
@@ -236,6 +237,26 @@ def test_a_quarantine_outlives_the_process_and_an_operator_can_end_it(home: Path
             await here.sessions.restart(1, monotonic() + 10)
             await here.until(S.READY, within_s=40)
             assert S.NEEDS_LINK not in here.store.states(1)
+
+    run(scenario())
+
+
+def test_a_browser_that_does_not_end_in_time_is_a_failure_of_its_session_alone(home: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            end = Chromium.end
+
+            async def late(chromium: Chromium) -> None:
+                await end(chromium)
+                monkeypatch.undo()
+                raise ChromiumFailed("processes [1] survived SIGKILL")
+
+            monkeypatch.setattr(Chromium, "end", late)
+            here.session().replace("for the test")
+            await soon(lambda: here.session().restarts == 1, 40)
+            await here.until(S.READY, within_s=40)
+            assert [state for state in here.store.states(1) if state is not S.SYNCING][-4:] == [S.ABSENT, S.BACKING_OFF, S.STARTING, S.READY]
 
     run(scenario())
 
