@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -14,10 +16,12 @@ from meta.fetch import Ended as EndedFetch
 from meta.fetch import Kept as KeptFetch
 from shared.media.fetch import Fetched
 from shared.media.storage import Stored
+from shared.secrets import Vault
 from shared.store import connections, inbound_media
 from shared.store.inbound_media import TakenMedia
-from tests.meta.seed import D360, DIRECT, webhook
+from tests.meta.seed import D360, DIRECT, sealed, webhook
 from tests.meta.town import ACCOUNTS, Town, new_chat
+from tests.sandbox.house import ACCESS_TOKEN
 from tests.support.waiting import eventually
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + b"x" * 5000
@@ -164,3 +168,32 @@ def test_360dialogs_addresses_go_through_its_own_host(town: Town) -> None:
     row = ended(town, write(town, "image", phone_index=D360, data=JPEG + b"d"))
     downloads = town.control("GET", "ledger", since=town.since, event="media_downloaded", limit=1000)["entries"]
     assert [entry["channel"] for entry in downloads if entry["sha256"] == row["sha256"]] == ["d360"]
+
+
+def test_messengers_files_are_fetched_from_their_plain_addresses(town: Town) -> None:
+    page = "300000000000077"
+    own = {"access_token": ACCESS_TOKEN}
+    sealed_own = sealed(Vault.from_settings(town.settings), 77, own)
+    town.store.run(connections.ensure, company_id="demo", phone_index=77, connection_type="messenger", account_id=page, credentials=sealed_own)
+    seen: list[str | None] = []
+
+    class Plain(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers.get("Authorization"))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(JPEG)))
+            self.end_headers()
+            self.wfile.write(JPEG)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Plain) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/v/picture.jpg?oh=1"
+        said = town.control("POST", "people", {"account_id": page, "from": "24500000000000001", "kind": "attachment", "url": url})
+        row = ended(town, said["id"])
+        server.shutdown()
+    assert (row["state"], row["sha256"]) == ("stored", hashlib.sha256(JPEG).hexdigest())
+    assert seen == [None], "nobody but Meta gets the access token"
+    assert town.query("SELECT chat_id, sender, type FROM inbound_messages WHERE provider_id = %s", said["id"]) == [("24500000000000001",) * 2 + ("image",)]
