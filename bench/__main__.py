@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -81,11 +82,15 @@ def main(words: list[str]) -> int:
 def _all(given: argparse.Namespace) -> int:
     """Run one after the other; one that breaks does not stop the rest."""
     given.into.mkdir(parents=True, exist_ok=True)
+    can_draw = find_spec("matplotlib") is not None
+    if not can_draw:
+        print("no pictures: matplotlib is not installed; pip install -r bench/requirements.txt", file=sys.stderr)
     codes = []
     for name in given.only.split(","):
         began = time.monotonic()
         try:
-            code = main([*ALL[name], *["--quick"] * given.quick, "--json", str(given.into / f"{name}.json"), "--plot", str(given.into / f"{name}.png")])
+            picture = ["--plot", str(given.into / f"{name}.png")] if can_draw else []
+            code = main([*ALL[name], *["--quick"] * given.quick, "--json", str(given.into / f"{name}.json"), *picture])
         except Exception:  # noqa: BLE001 - whatever broke one command, the others are measured
             traceback.print_exc()
             code = 1

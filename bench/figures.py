@@ -87,7 +87,7 @@ def draw(figures: Figures, path: Path) -> bool:
     axes.set_ylabel(figures.axes[1])
     axes.set_title(figures.command)
     if figures.series:
-        axes.legend()
+        axes.legend(loc="upper left")
     axes.grid(visible=True, alpha=0.3)
     drawn.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(drawn)

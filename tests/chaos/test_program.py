@@ -61,13 +61,13 @@ def test_faults_of_all_kinds_and_a_clean_verdict(tmp_path: Path) -> None:
 def test_two_thousand_faults_lose_double_and_reorder_nothing(tmp_path: Path) -> None:
     """Mostly the provider's, which cost nothing to do: each send that one befell counts, and is one of the messages that are judged."""
     told = tmp_path / "verdict.json"
-    words = ["--plan", "many", "--faults", "900", "--rate", "14", "--load", "130", "--chats", "60", "--seed", "2", "--settle", "240"]
+    words = ["--plan", "many", "--faults", "700", "--rate", "14", "--load", "100", "--chats", "60", "--seed", "2", "--settle", "240"]
     code, out, err = finished(*words, "--json", str(told), within_s=400.0)
     assert code == 0, out + err
     verdict = json.loads(told.read_text())
     assert verdict["faults"]["all"] >= 2000, out
     assert (verdict["lost"], verdict["duplicated"], verdict["reordered"]) == ({}, {}, [])
-    assert verdict["arrived"] >= verdict["accepted"] > 4000
+    assert verdict["arrived"] >= verdict["accepted"] > 1000
 
 
 @pytest.mark.timeout(120)
