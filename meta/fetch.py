@@ -179,11 +179,21 @@ class Fetcher:
     async def _one(self, file: TakenMedia) -> None:
         correlation_id.set(f"file-{file.message_id}")
         try:
-            outcome = await self._outcome(file, monotonic() + self._within_s)
-            await self._write(file, outcome)
+            await self._write(file, await self._safe_outcome(file))
         except StoreUnavailable as error:
             # the end of the lease gives it back
             log.info("inbound_file_not_written", message_id=file.message_id, reason=str(error))
+
+    async def _safe_outcome(self, file: TakenMedia) -> Outcome:
+        if file.attempts > ATTEMPTS:
+            return Ended("failed", "whoever fetched it died too often")
+        try:
+            return await self._outcome(file, monotonic() + self._within_s)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # whatever it is, it is this file's, and the others go on
+            log.error("inbound_file_broke", exc_info=error, message_id=file.message_id)
+            return Ended("failed", f"failed: {type(error).__name__}")
 
     async def _outcome(self, file: TakenMedia, by: float) -> Outcome:
         account = await self._accounts.find(file.connection_id)

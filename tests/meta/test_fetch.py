@@ -122,6 +122,18 @@ def test_credentials_that_do_not_open_delay_a_file_and_lose_nothing(town: Town) 
     assert connection_id == file_of(town, "wamid.NOKEY")["connection_id"]
 
 
+def test_an_address_that_is_none_ends_its_file_and_nobody_else(town: Town) -> None:
+    pid = town.meta.process.pid
+    image = {"from": new_chat(), "id": "wamid.BAD", "timestamp": "1", "type": "image", "image": {"url": "https://[half/x"}}
+    assert town.post(webhook({"messages": [image]})) == 200
+    row = ended(town, "wamid.BAD")
+    assert row["state"] == "failed"
+    assert row["reason"] in ("failed: ValueError", "address_refused")
+    assert ended(town, write(town, "image", data=JPEG))["state"] == "stored"
+    assert town.meta.process.poll() is None
+    assert town.meta.process.pid == pid
+
+
 def taken(kind: str = "image", **source: str) -> TakenMedia:
     return TakenMedia(message_id=1, company_id="demo", connection_id=1, type=kind, source=source, attempts=1)
 
