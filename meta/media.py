@@ -36,7 +36,7 @@ _SEND_S: Final = 2.0
 _AGAIN_S: Final = 1.0
 _YOUNG_S: Final = 300.0
 """An id younger than this is not the one that the provider forgot."""
-_Key = tuple[int, str, str]
+_Key = tuple[int, str, str, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,28 +102,32 @@ class Uploads:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _id(self, account: Account, message: OutboundMessage, file: File, by: float) -> _Result:
-        connection_id = account.connection.id
-        known = await self._store.call(_known, message.company_id, connection_id, file)
-        if known is None:
-            return Dead(code="media_unknown", detail="the company has no such file in storage")
-        stored, upload = known
         # a dead letter that a human redrove may have died of its file, of which a provider tells by webhook only
-        if upload is not None and (upload.age_s < _YOUNG_S or not message.forgiven):
-            return Uploaded(upload.provider_id, upload.age_s < _YOUNG_S)
-        try:
-            limits.check(message.connection_type, file.type, stored.mimetype, stored.size)
-        except MediaRefused as refused:
-            return Dead(code="media_refused", detail=str(refused))
-        key = (connection_id, file.sha256, stored.mimetype)
+        key = (account.connection.id, file.sha256, file.type, message.forgiven > 0)
         task = self._under_way.get(key)
         if task is None:
-            task = self._under_way[key] = asyncio.create_task(self._upload(account, stored), name=f"upload-{connection_id}")
+            task = self._under_way[key] = asyncio.create_task(self._found_or_uploaded(account, file, anew=message.forgiven > 0), name=f"upload-{key[0]}")
             task.add_done_callback(lambda done: self._ended(key, done))
         # many messages may wait for one file, and one that gives up takes nothing from the others
         await asyncio.wait({task}, timeout=left(by) - min(_SEND_S, left(by) / 2))
         if not task.done():
             return Retry(code="upload_under_way", detail="the file is still being uploaded", after_s=_AGAIN_S, counts=False)
         return task.result()
+
+    async def _found_or_uploaded(self, account: Account, file: File, *, anew: bool) -> _Result:
+        """Look the file up and upload it if need be: one task for both, so that whoever comes between them finds one or the other."""
+        connection = account.connection
+        known = await self._store.call(_known, connection.company_id, connection.id, file)
+        if known is None:
+            return Dead(code="media_unknown", detail="the company has no such file in storage")
+        stored, upload = known
+        if upload is not None and (upload.age_s < _YOUNG_S or not anew):
+            return Uploaded(upload.provider_id, upload.age_s < _YOUNG_S)
+        try:
+            limits.check(connection.connection_type, file.type, stored.mimetype, stored.size)
+        except MediaRefused as refused:
+            return Dead(code="media_refused", detail=str(refused))
+        return await self._upload(account, stored)
 
     def _ended(self, key: _Key, task: asyncio.Task[_Result]) -> None:
         del self._under_way[key]
