@@ -114,3 +114,20 @@ class TestFigures:
     def test_the_table_is_aligned(self) -> None:
         figures = Figures(command="x", parameters={"n": 1}, values={"a": 1234567, "long name": {"b": 2.5}})
         assert show(figures).splitlines() == ["x  (n 1)", "  a                 1,234,567", "  long name · b           2.5"]
+
+
+def test_all_leaves_a_table_and_figures_for_each(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "all", "--quick", "--only", "queue", "--into", str(tmp_path / "results")],
+        cwd=environment.REPOSITORY,
+        env=environment.clean(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / "results" / "queue.json").read_text())["command"] == "queue"
+    assert (tmp_path / "results" / "queue.txt").read_text().startswith("queue")
+    assert "queue: done in" in done.stdout
