@@ -80,6 +80,8 @@ class TestApply:
             ("meta_direct", "meta"),
             ("meta_embedded", "meta"),
             ("360dialog", "meta"),
+            ("messenger", "meta"),
+            ("instagram", "meta"),
         }
         query(empty_database_url, "UPDATE connection_types SET process_name = 'old'; DELETE FROM connection_types WHERE connection_type = '360dialog'")
         migrate.apply(empty_database_url)
