@@ -39,6 +39,7 @@ from supervision.model import (
     Spawned,
     SpawnFailed,
     Stalled,
+    Starved,
     StopAsked,
     Tick,
     WantedKnown,
@@ -97,6 +98,8 @@ class _Decision(Turn):
                 self._measured(event)
             case Stalled():
                 self._stalled(event)
+            case Starved():
+                self._starved(event)
             case RestartAsked():
                 self._restart(event.slots, Cause.RESTART)
             case DrainAsked():
@@ -108,14 +111,15 @@ class _Decision(Turn):
             case StopAsked():
                 self._stop(event)
             case Tick():
-                pass
+                # only now: as long as something waits to be heard, nobody is called silent
+                for name in self.fleet.slots if self.fleet.configured else ():
+                    self._climb(name)
 
     def settle(self) -> None:
         """Do what the present state and time ask for, whatever happened. Before the first `Configured` nobody knows what that is."""
         if not self.fleet.configured:
             return
         for name in self.fleet.slots:
-            self._climb(name)
             self._end_quarantine(name)
         self._stop_what_should_not_run()
         self._advance_replacements()
@@ -140,7 +144,7 @@ class _Decision(Turn):
             slot = self.move(slot, SlotState.UNREADY)
             self.write(Happened.UNREADY, slot, status=slot.status)
         if said.get("WATCHDOG") == "1" and slot.state in (SlotState.READY, SlotState.UNREADY):
-            slot = self.put(replace(slot, silent_by=self.beat_by(slot)))
+            slot = self.put(replace(slot, silent_by=self.beat_by(slot), starved_s=0.0))
         if said.get("STOPPING") == "1" and slot.state in SERVING:
             # a signal from elsewhere: the exit will not be one that we asked for
             self.move(slot, SlotState.DRAINING, rung=Rung.TERM, silent_by=None, step_by=self.now + self.drain_s(slot))
@@ -152,7 +156,7 @@ class _Decision(Turn):
             return slot
         first = slot.ready_at is None
         slot = self.move(slot, SlotState.READY, ready_at=self.now if first else slot.ready_at)
-        slot = self.put(replace(slot, silent_by=self.beat_by(slot)))
+        slot = self.put(replace(slot, silent_by=self.beat_by(slot), starved_s=0.0))
         if not (first and slot.adopted):
             self.write(Happened.READY, slot, after_s=round(self.now - slot.started_at, 3) if first else None, status=slot.status)
         return slot
@@ -280,6 +284,12 @@ class _Decision(Turn):
         if event.late_s >= STALL_WORTH_SAYING_S:
             self.actions.append(Write(Happened.STALL, details={"late_s": round(event.late_s, 3), "suspended_s": round(event.suspended_s, 3)}))
 
+    def _starved(self, event: Starved) -> None:
+        slot = self.slot(event.slot)
+        if slot is None or slot.silent_by is None or slot.state not in SERVING or slot.starved_s + event.for_s > self.fleet.policy.starved_most_s:
+            return
+        self.put(replace(slot, silent_by=max(slot.silent_by, self.now + event.for_s), starved_s=slot.starved_s + event.for_s))
+
     def _restart(self, names: tuple[str, ...], cause: Cause) -> None:
         if self.fleet.stopping:
             return
@@ -339,7 +349,8 @@ class _Decision(Turn):
         policy = self.fleet.policy
         if slot.silent_by is not None and slot.silent_by <= self.now and slot.state in SERVING:
             what = "start" if slot.state is SlotState.STARTING else slot.doing or "work loop"
-            silent_s = self.now - (slot.silent_by - self.row(slot).watchdog_s) if slot.state is not SlotState.STARTING else self.now - slot.started_at
+            began_at = slot.started_at if slot.state is SlotState.STARTING else slot.silent_by - slot.starved_s - self.row(slot).watchdog_s
+            silent_s = self.now - began_at
             self.write(Happened.HUNG, slot, what=what, silent_s=round(silent_s, 3), rung=Rung.TERM.name.lower())
             slot = self.move(slot, SlotState.KILLING, cause=Cause.HUNG, rung=Rung.TERM, silent_by=None, step_by=self.now + policy.term_s)
             self.send(slot, signal.SIGTERM)

@@ -33,6 +33,8 @@ class Policy:
     probe_cap_s: float = 300.0
     term_s: float = 0.3
     """Time that a hung process gets between SIGTERM and SIGABRT; its loop is stuck, so it will hardly use it."""
+    starved_most_s: float = 60.0
+    """Longest silence that is allowed for beyond the threshold because a process does not get a CPU."""
     abort_s: float = 0.4
     """Time for writing the traceback of all threads between SIGABRT and SIGKILL."""
     leave_s: float = 4.0

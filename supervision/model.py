@@ -80,6 +80,8 @@ class Slot:
     ready_at: float | None = None
     silent_by: float | None = None
     """Without a sign of life (while starting: of readiness) by then, it hangs."""
+    starved_s: float = 0.0
+    """How much of its silence since its last word was allowed for because it did not get a CPU."""
     extended_by: float | None = None
     """End of a declared blocking section."""
     step_by: float | None = None
@@ -217,6 +219,14 @@ class Stalled:
 
 
 @dataclass(frozen=True)
+class Starved:
+    """A silent process wants a CPU and does not get enough of one: it may be silent for that much longer."""
+
+    slot: str
+    for_s: float
+
+
+@dataclass(frozen=True)
 class RestartAsked:
     """An operator wants these slots replaced, whatever state they are in."""
 
@@ -258,7 +268,11 @@ class Tick:
     """Time has passed."""
 
 
-Event = Found | Spawned | SpawnFailed | Notified | Exited | Freed | Measured | Stalled | RestartAsked | DrainAsked | Configured | WantedKnown | StopAsked | Tick
+Reported = Found | Spawned | SpawnFailed | Notified | Exited | Freed | Measured | Stalled | Starved
+"""What processes and the machine do."""
+Asked = RestartAsked | DrainAsked | Configured | WantedKnown | StopAsked
+"""What people and settings want."""
+Event = Reported | Asked | Tick
 
 # What is done
 

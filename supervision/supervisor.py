@@ -46,6 +46,7 @@ from supervision.notify_socket import NotifySocket
 from supervision.processes import environment
 from supervision.resources import Sampler, Usage, own_usage
 from supervision.spawn import claim_priority
+from supervision.starvation import PROBE_S, Starvation
 from supervision.trees import Trees, become_subreaper
 from supervision.wake_up import WakeUp
 
@@ -164,6 +165,7 @@ class Supervisor:
             died_unseen=self._died_unseen,
         )
         self._sampler = Sampler(self._children.tree)
+        self._starvation = Starvation()
         self._notify = NotifySocket(runtime.notify_socket(self._home))
         self._selector.register(self._notify, selectors.EVENT_READ, self._hear)
         self._control = ControlServer(runtime.control_socket(self._home), self._selector, self._answer)
@@ -248,9 +250,21 @@ class Supervisor:
             for key, _ in sorted(ready, key=lambda shown: not self._children.watches(shown[0].fd)):
                 key.data()
             self._children.look()
+            self._allow_for_starvation()
             self._take(model.Tick())
             self._do_what_is_due()
             self._tell()
+
+    def _allow_for_starvation(self) -> None:
+        """Give more time to those who are about to be called hung, and only wait for a CPU; hear once more what the others have said meanwhile."""
+        now = monotonic()
+        silent = [slot for slot in self._fleet.slots.values() if slot.silent_by is not None and slot.silent_by <= now and slot.state in SERVING and slot.pid]
+        for slot in silent:
+            if self._starvation.is_starved(slot.pid):
+                log.debug("child_starved", slot=slot.name)
+                self._take(model.Starved(slot.name, PROBE_S))
+        if silent:
+            self._hear()
 
     def _wait_s(self) -> float:
         instants = [job.due_at for job in self._jobs] + [at for at in (self._children.look_at(), next_by(self._fleet, monotonic())) if at is not None]

@@ -51,6 +51,7 @@ class Turn:
             started_at=self.now,
             ready_at=None,
             silent_by=self.now + self.row(slot).startup_s,
+            starved_s=0.0,
             extended_by=None,
             step_by=None,
             next_try_at=None,

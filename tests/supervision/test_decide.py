@@ -25,6 +25,7 @@ from supervision.model import (
     RestartAsked,
     SpawnFailed,
     Stalled,
+    Starved,
     Tick,
     WantedKnown,
 )
@@ -287,6 +288,49 @@ def test_a_small_stall_moves_deadlines_without_a_word() -> None:
     world.happens(Stalled(0.2))
     assert before is not None and world.fleet.slots["api-0"].silent_by == before + 0.2
     assert "stall" not in world.events()
+
+
+def test_who_waits_for_a_cpu_may_be_silent_for_longer_but_not_for_ever() -> None:
+    world = one()
+    world.silent = {"api-0"}
+    world.now += 3.0
+    for _ in range(40):
+        world.happens(Starved("api-0", 0.25))
+        world.happens(Tick())
+        world.now += 0.25
+    assert world.state("api-0") == "ready"
+    world.says("api-0", WATCHDOG="1")
+    assert world.fleet.slots["api-0"].starved_s == 0
+    world.now += 3.0
+    for _ in range(1000):
+        if "hung" in world.events():
+            break
+        world.now += 0.25
+        world.happens(Starved("api-0", 0.25))
+        world.happens(Tick())
+    silent_s = world.details(Happened.HUNG)["silent_s"]
+    assert 3.0 + world.fleet.policy.starved_most_s <= silent_s <= 3.5 + world.fleet.policy.starved_most_s
+
+
+def test_who_hangs_in_plenty_is_not_allowed_for_after_the_fact() -> None:
+    world = one()
+    world.silent = world.stubborn = {"api-0"}
+    world.after(3.0)
+    assert "hung" in world.events()
+    world.happens(Starved("api-0", 0.25))
+    assert world.state("api-0") == "killing"
+
+
+def test_nobody_is_called_silent_while_others_are_heard() -> None:
+    """Only time calls somebody silent, when everything that waits in the socket was heard: his own word may stand behind that of another."""
+    world = World(kind("api"), kind("meta"))
+    world.ready("api-0", "meta-0")
+    world.now += 3.1
+    world.says("meta-0", WATCHDOG="1")
+    assert world.state("api-0") == "ready"
+    world.says("api-0", WATCHDOG="1")
+    world.happens(Tick())
+    assert world.states() == {"api-0": "ready", "meta-0": "ready"}
 
 
 def test_words_of_another_life_are_not_heard() -> None:
