@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ class Attachment:
     """A file that the page can be given.
 
     Attributes:
-        path: where it lies. mimetype: what it is. filename: what the receiver sees, "" when nobody named it.
+        path: where it lies. mimetype: what it is. filename: what the receiver sees.
     """
 
     path: Path = field(repr=False)
@@ -91,4 +92,4 @@ class Attachments:
         with await asyncio.to_thread(path.open, "xb") as file:
             async for piece in self._storage.stream(message.company_id, sha256):
                 await asyncio.to_thread(file.write, piece)
-        return Attachment(path, mimetype, filename)
+        return Attachment(path, mimetype, filename or message.type + (mimetypes.guess_extension(mimetype) or ""))

@@ -93,7 +93,8 @@ def inbound(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage | None
             at=_instant(raw["t"]),
             sender_name=_text(raw["notifyName"]),
             from_me=own,
-            may_trigger=not own and type_ not in _NOBODY,
+            # what people show everybody who knows them is not written to us
+            may_trigger=not own and type_ not in _NOBODY and not chat.endswith("@broadcast"),
             context={"forwarded": True} if raw.get("forwarded") else {},
         )
 

@@ -205,10 +205,10 @@ def test_what_happened_silently_in_a_gap_is_found_by_comparing(home: Path, web: 
                 await here.order(PHONE, "reload")
             elif how == "kill":
                 kill_browser(here.session())
-            await soon(lambda: web.phone(PHONE)["open"] is (how != "new process"), 20)
+            await soon(lambda: web.phone(PHONE)["open"] is (how != "new process"), 40)
             await here.order(PHONE, "online")
             async with successor(home, web, here, store, how) as now:
-                await soon(lambda: len(store.messages) == 6, 30, lambda: sorted(store.messages))
+                await soon(lambda: len(store.messages) == 6, 60, lambda: sorted(store.messages))
                 assert {name for _, name in store.messages} == {known, wrong, mine, edit, liked, f"revoke:{wrong}"}
                 assert store.messages[1, mine].from_me
                 await soon(lambda: [row.state for row in store.receipts if row.token == tokens[0]][-1:] == ["read"], describe=lambda: store.receipts)

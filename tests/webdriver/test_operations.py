@@ -105,6 +105,7 @@ def test_every_type_of_message_arrives_as_it_was_meant(home: Path, web: Web) -> 
             assert (arrived["image"]["caption"], arrived["image"]["quoted"]) == ("a <b>cat</b>", question)
             assert arrived["document"]["media"] | {"filehash": ""} == {"filehash": "", "size": len(PNG), "mimetype": "application/pdf", "filename": "offer.pdf"}
             assert arrived["document"]["caption"] == "our offer"
+            assert arrived["video"]["media"]["filename"] == "video.mp4", "a file that nobody named is called by its type"
             assert arrived["ptt"]["media"]["mimetype"] == "audio/ogg"
             assert (arrived["location"]["lat"], arrived["location"]["lng"], arrived["location"]["loc"]) == (3.139, -101.6869, "Here\n1 Road")
             (read_back,) = vcards.contacts([arrived["vcard"]["body"]])

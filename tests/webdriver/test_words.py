@@ -88,6 +88,8 @@ def test_a_number_that_is_hidden_is_a_person_all_the_same() -> None:
     assert one and (one.user_id, one.phone, one.name) == ("60123456789", "60123456789", "Ali")
     assert other and (other.user_id, other.phone) == ("999999999@lid", "")
     assert events.person(own) is None
+    status = events.inbound(1, {**ROW, "chat": "status@broadcast", "author": "60123456789@c.us"})
+    assert status and not status.may_trigger and shown.may_trigger
 
 
 @pytest.mark.parametrize(
