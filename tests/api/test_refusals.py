@@ -126,7 +126,7 @@ WRONG = {
     "a reaction without a message": Wrong(
         path=f"/api/v2/messages/reaction/alpha/{CHAT}", body=body(emoji="x"), status=422, type="body_invalid", members=errors(("/messageId", "is missing"))
     ),
-    "the wrong emoji": Wrong(path="/api/messages/react/alpha/1", body=body(), status=404, type="message_unknown"),
+    "a reaction to nothing": Wrong(path="/api/messages/react/alpha/999999999", body=body(), status=404, type="message_unknown"),
     "a file of nobody": Wrong(method="GET", path=f"/api/v2/media/alpha/{'0' * 64}", headers={}, status=404, type="media_unknown"),
     "an upload for nobody": Wrong(path="/api/v2/media/nobody", body=b"x", headers={}, status=404, type="company_unknown"),
     "an upload of nothing": Wrong(path="/api/v2/media/alpha", body=b"", headers={}, status=422, type="body_invalid"),
