@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
+from shared.clock import monotonic
 from shared.crash_points import reach
 from shared.errors import StoreUnavailable
 from shared.logs import logger
@@ -20,18 +21,28 @@ _MOST_BYTES: Final = 8 * 1024 * 1024
 _COMMITTERS: Final = 2
 """Commits under way at once: while one waits for the disk the next one gathers."""
 
-_Waiting = tuple[RawEvent, asyncio.Future[None]]
+LATE_S: Final = 1.0
+"""Who has to wait longer may have given up, and posts again at its own pace."""
+
+
+class _Waiting(NamedTuple):
+    """A post that waits to be answered, since a monotonic instant."""
+
+    event: RawEvent
+    committed: asyncio.Future[None]
+    since: float
 
 
 class Journal:
     """Writes raw events.
 
     Args:
-        kind: whose journal. kept: called after each commit, so that somebody looks at what came.
+        kind: whose journal. kept: called after each commit, so that somebody looks at what came. unheard: told for how long (seconds) somebody waited
+            who was refused for want of the database, or answered late: until he comes again, nobody may conclude anything from his silence.
     """
 
-    def __init__(self, store: Store, kind: str, kept: Callable[[], None]) -> None:
-        self._store, self._kind, self._kept = store, kind, kept
+    def __init__(self, store: Store, kind: str, kept: Callable[[], None], unheard: Callable[[float], None]) -> None:
+        self._store, self._kind, self._kept, self._unheard = store, kind, kept, unheard
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._committers: list[asyncio.Task[None]] = []
 
@@ -43,7 +54,7 @@ class Journal:
     async def keep(self, event: RawEvent) -> None:
         """Return when `event` is committed. Raises `StoreUnavailable` when it is not, or may not be."""
         committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait((event, committed))
+        self._waiting.put_nowait(_Waiting(event, committed, monotonic()))
         await committed
 
     async def close(self) -> None:
@@ -57,15 +68,16 @@ class Journal:
     async def _commit_batches(self) -> None:
         while True:
             batch = [await self._waiting.get()]
-            length = len(batch[0][0].body)
+            length = len(batch[0].event.body)
             while len(batch) < _MOST_AT_ONCE and length < _MOST_BYTES and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
-                length += len(batch[-1][0].body)
+                length += len(batch[-1].event.body)
             reach("journal.gathered")
             try:
                 # what comes through after we gave up waiting is posted again, and twice is once
-                await self._store.call_each(inbound.journal, self._kind, [event for event, _ in batch])
+                await self._store.call_each(inbound.journal, self._kind, [waiting.event for waiting in batch])
             except StoreUnavailable as error:
+                self._unheard(monotonic() - batch[0].since)
                 _settle(batch, error)
                 continue
             except asyncio.CancelledError:
@@ -79,13 +91,15 @@ class Journal:
                 await self._one_by_one(batch)
                 continue
             reach("journal.committed")
+            if (waited_s := monotonic() - batch[0].since) > LATE_S:
+                self._unheard(waited_s)
             _settle(batch, None)
             self._kept()
 
     async def _one_by_one(self, batch: list[_Waiting]) -> None:
         for waiting in batch:
             try:
-                await self._store.call(inbound.journal, self._kind, [waiting[0]])
+                await self._store.call(inbound.journal, self._kind, [waiting.event])
             except Exception as error:  # given to the one who waits, as above
                 if not isinstance(error, StoreUnavailable):
                     log.error("webhook_not_journalled", exc_info=error)
@@ -96,10 +110,10 @@ class Journal:
 
 
 def _settle(batch: list[_Waiting], error: Exception | None) -> None:
-    for _, committed in batch:
-        if committed.done():
+    for waiting in batch:
+        if waiting.committed.done():
             continue
         if error is None:
-            committed.set_result(None)
+            waiting.committed.set_result(None)
         else:
-            committed.set_exception(error)
+            waiting.committed.set_exception(error)

@@ -54,7 +54,7 @@ class MetaRoom:
         self._consumer = Consumer(child, self._channel, in_flight=settings.meta_in_flight, send_s=settings.meta_send_s, retry_base_s=settings.retry_base_meta_s)
         self._fetcher = Fetcher(child, self._accounts, self._graph, self._storage)
         self._processor = Processor(child.store, self._accounts, child.metrics, kind=kind.name, files_came=self._fetcher.wake)
-        self._journal = Journal(child.store, kind.name, self._processor.wake)
+        self._journal = Journal(child.store, kind.name, self._processor.wake, self._consumer.vigil.missed)
         done_here, self._account_health = handlers(child.store, self._accounts, self._graph, vault=vault, settings=settings, kind=kind.name)
         self._tasks = TaskRunner(child, done_here)
         self._processing: asyncio.Task[None] | None = None

@@ -38,8 +38,9 @@ class Consumer:
 
     Args:
         child: the process. channel: how to send. in_flight, each: sends at once, of all and of one connection (0: no limit). send_s: time for one
-            send. retry_base_s: base of the retry law.
-        breaker_most: failed sends in a row that pause a connection; 0: never.
+            send. retry_base_s: base of the retry law. breaker_most: failed sends in a row that pause a connection; 0: never.
+    Attributes:
+        vigil: is to be told when the channel's provider was not heard.
     """
 
     def __init__(self, child: Child, channel: Channel, *, in_flight: int, each: int = 0, send_s: float, retry_base_s: float, breaker_most: int = 0) -> None:
@@ -65,6 +66,7 @@ class Consumer:
         self._pacer = Pacer(child.store, settings, kind=kind.name)
         self._relay = Relay(child.store, self._dispatcher, child.metrics, kind=kind.name)
         policy: Policy = settings.in_doubt_policy  # type: ignore[assignment]  # the settings table allows just these words
+        self.vigil = Vigil(self._run_dir / f"{kind.name}.vigil")
         self._reconciler = Reconciler(
             child.store,
             channel,
@@ -73,7 +75,7 @@ class Consumer:
             incarnation=incarnation,
             policy=policy,
             window_s=settings.in_doubt_window_s,
-            vigil=Vigil(self._run_dir / f"{kind.name}.vigil"),
+            vigil=self.vigil,
             requeued=self._dispatcher.offer,
         )
         self._loop = asyncio.get_running_loop()

@@ -1,8 +1,9 @@
 """How long silence about a message has been worth something: it proves nothing about a time in which nobody could have heard.
 
 A process that looks at its doubts twice a second thereby proves that it ran and that PostgreSQL answered, so that webhooks could be taken and kept. A
-longer time without such a look, by any process of the kind, is a break: what was posted then was refused or not heard, and the provider posts it again
-at its own pace. A provider that doubles its waits comes back at the latest after as long again as the break was; only silence beyond that counts.
+longer time without such a look, by any process of the kind, is a break, and so is the time for which a post waited that was refused or answered late:
+what was posted then was perhaps not heard, and the provider posts it again at its own pace. A provider that doubles its waits comes back at the latest
+after as long again as the break was; only silence beyond that counts.
 
 What is remembered stands in one small file for each kind, so that the next life of a process knows it too: its time stamp is the last look, its lines
 are the breaks (begin and end, seconds since 1970).
@@ -51,6 +52,16 @@ class Vigil:
             if known.st_size > _LONGEST_FILE:
                 self._shorten()
         os.utime(self._path, (now, now))
+
+    def missed(self, for_s: float) -> None:
+        """Say that somebody who spoke to us had no answer for so long, or none at all: a break, however short, since he may come again later than others."""
+        now = self._clock()
+        try:
+            looked = self._path.stat().st_mtime
+        except FileNotFoundError:
+            return  # the first look of all ends a break that this one lies in
+        self._add((now - for_s, now))
+        os.utime(self._path, (looked, looked))
 
     def weigh(self, doubts: Sequence[Doubt]) -> list[Doubt]:
         """Return the doubts with only the silence that counts: `doubt_s` without breaks and what they cost, `claimed_at` not before the last of them."""

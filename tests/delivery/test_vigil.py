@@ -119,6 +119,31 @@ def test_a_process_that_comes_after_another_goes_on_with_its_watch(tmp_path: Pat
     assert watch.weigh(9.0, 8.0) == doubt(9.0, 8.0)
 
 
+def test_who_spoke_and_was_not_heard_may_come_again_later(tmp_path: Path) -> None:
+    watch = watched(tmp_path, 30.0)
+    Vigil(watch.path, watch.clock).missed(5.0)
+    assert watch.weigh(20.0, 20.0).doubt_s == 0.0
+    watch.looks(15.0)
+    assert round(watch.weigh(35.0, 35.0).doubt_s, 2) == 15.0 - 5.0
+
+
+def test_who_is_not_heard_does_not_count_as_a_look(tmp_path: Path) -> None:
+    watch = watched(tmp_path, 30.0)
+    for _ in range(8):
+        watch.clock.now += 1.0
+        Vigil(watch.path, watch.clock).missed(0.2)
+    Vigil(watch.path, watch.clock).seen()
+    watch.looks(10.0)
+    assert round(watch.weigh(20.0, 20.0).doubt_s, 2) == 10.0 - 8.0, "eight seconds without a look are one break"
+
+
+def test_before_the_first_look_of_all_nothing_is_noted(tmp_path: Path) -> None:
+    watch = Watch(tmp_path / "meta.vigil", Clock())
+    Vigil(watch.path, watch.clock).missed(1.0)
+    watch.looks(10.0)
+    assert round(watch.weigh(14.0, 14.0).doubt_s, 2) == 9.5 - 4.5, "what lies before it is one break"
+
+
 def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
     watch = watched(tmp_path, 1.0)
     watch.path.write_text("1.000 2.000\n" * 6000)

@@ -1,0 +1,59 @@
+"""Who posted and was not heard, or heard late, is told of: his silence is no evidence then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from meta import journal as journals
+from meta.journal import Journal
+from shared.errors import StoreUnavailable
+from shared.store.inbound import RawEvent
+
+EVENT = RawEvent(source="meta", body=b"{}")
+
+
+class Shelf:
+    """A store whose next commits go as they are told to."""
+
+    def __init__(self, *commits: Callable[[], Any]) -> None:
+        self._commits = list(commits)
+
+    async def call_each(self, *_: Any) -> None:
+        await self._commits.pop(0)()
+
+
+async def at_once() -> None:
+    return None
+
+
+async def refused() -> None:
+    raise StoreUnavailable("away")
+
+
+async def late() -> None:
+    await asyncio.sleep(0.06)
+
+
+@pytest.mark.parametrize(("commit", "is_heard", "least_s"), [(at_once, True, None), (refused, False, 0.0), (late, True, 0.05)])
+def test_who_is_told_of(commit: Callable[[], Any], is_heard: bool, least_s: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journals, "LATE_S", 0.05)
+    unheard: list[float] = []
+
+    async def scenario() -> bool:
+        journal = Journal(Shelf(commit), "meta", lambda: None, unheard.append)  # type: ignore[arg-type]  # all that it asks of a store
+        journal.start()
+        try:
+            await journal.keep(EVENT)
+        except StoreUnavailable:
+            return False
+        finally:
+            await journal.close()
+        return True
+
+    assert asyncio.run(scenario()) is is_heard
+    assert len(unheard) == (least_s is not None)
+    assert all(for_s >= (least_s or 0.0) for for_s in unheard)
