@@ -97,9 +97,10 @@ function showConnections(connections) {
     ["state", (one) => pill(one.state)],
     ["wanted", (one) => quiet(one.connectionType === "wwebjs" ? one.desired.replaceAll("_", " ") : ""), "seldom"],
     ["proved", (one) => clock(one.provedAt), "narrow seldom"],
+    ["quality", (one) => quiet([one.quality, one.tier].filter(Boolean).join(" ").toLowerCase().replaceAll("_", " ")), "narrow seldom"],
     ["memory", (one) => (one.browser?.pssMb === undefined ? "" : `${Math.round(one.browser.pssMb)} MB`), "number narrow"],
     ["CPU", (one) => (one.browser ? `${Math.round(one.browser.cpu * 100)} %` : ""), "number narrow"],
-    ["detail", (one) => quiet([one.statusReason, one.detail].filter(Boolean).join("; ")), "seldom"],
+    ["detail", (one) => quiet([one.statusReason, one.warning, one.detail].filter(Boolean).join("; ")), "seldom"],
   ], connections ?? [], connections === null ? "The database does not answer." : "There is no connection yet.");
   return showCodes((connections ?? []).filter((one) => one.state === "needs_link"));
 }

@@ -90,6 +90,10 @@ def _connection(row: Row) -> Mapping[str, Any]:
         "provedAt": iso(row["proved_at"]),
         "observedAt": iso(row["updated_at"]),
         "browser": dict(row["figures"]) or None,
+        "warning": row["warning"] or None,
+        "quality": row["facts"].get("number", {}).get("qualityRating") or None,
+        "tier": row["facts"].get("number", {}).get("messagingLimitTier") or None,
+        "checkedAt": iso(row["checked_at"]),
     }
 
 
