@@ -23,11 +23,11 @@ from bench.house import House, running, verdict
 from bench.load import LoadResult
 from shared.kinds import admin_port
 from shared.states import SessionState
-from tests.support.waiting import eventually
+from tests.support.waiting import NeverHappened, eventually
 from webdriver import processes, profile
 
 _LINK_S: Final = 300.0
-_BACK_S: Final = 240.0
+_BACK_S: Final = 600.0
 _SENT_S: Final = 180.0
 _LEAK_MB: Final = 200
 _LIMITS: Final = {"SESSION_MEMORY_SOFT_MB": 500, "SESSION_MEMORY_HARD_MB": 700, "SESSION_CONNECTS_PER_HOUR": 8}
@@ -67,8 +67,12 @@ def run(given: argparse.Namespace) -> Figures:
             sick = show.phase(name, trouble)
             figures.values[name] = {**show.recovery(), **_told(sick, calm)}
             figures.series.setdefault("others", []).append((float(len(figures.values)), sick.p99_ms(show.others)))
-        figures.values["kill -9 of the browser process"] = show.kill_process()
-        figures.values["verdict of the phones' ledger"] = show.verdict()
+        for name, last in (("kill -9 of the browser process", show.kill_process), ("verdict of the phones' ledger", show.verdict)):
+            try:
+                figures.values[name] = last()
+            except NeverHappened as missed:
+                # what was measured before is not thrown away with it
+                figures.values[name] = {"not shown": str(missed)}
     return figures
 
 

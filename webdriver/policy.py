@@ -31,7 +31,7 @@ class SessionPolicy:
         cpu_most, cpu_for_s: a page that uses more than so many processors for so long is replaced too; while it synchronises it may.
     """
 
-    start_s: float = 20.0
+    start_s: float = 45.0
     longest: Mapping[SessionState, float] = field(
         default_factory=lambda: {SessionState.STARTING: 60.0, SessionState.SYNCING: 900.0, SessionState.OFFLINE: 300.0}
     )
