@@ -37,11 +37,11 @@ class Unwritten(Store):
         store.asked = asyncio.Event()
         return store
 
-    async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def call_each(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if function is messages.settle:
             self.asked.set()
             await asyncio.Event().wait()
-        return await super().call(function, *args, **kwargs)
+        return await super().call_each(function, *args, **kwargs)
 
 
 @pytest.fixture

@@ -240,7 +240,8 @@ def claim_with_old_snapshot() -> Callable[..., list[int]]:
         cursor = transaction._cursor  # no statement of the product's is slow enough
         cursor.execute(
             slow,
-            {"ids": ids, "chat_connections": [], "chat_ids": [], "kind": "meta", "incarnation": "slow", "most": 10, "token_at_claim": True},
+            {"ids": ids, "chat_connections": [], "chat_ids": [], "kind": "meta", "incarnation": "slow", "most": 10, "token_at_claim": True}
+            | {"room": None, "rooms": [], "crowded": []},
         )
         return [row["id"] for row in cursor.fetchall()]
 
