@@ -172,9 +172,11 @@ class MemoryStore:
 
     async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
         self._reach()
+        if message is not None and (connection_id, message.provider_id) in self.messages:
+            return
         self.raw.append(raw)
         if message:
-            self.messages.setdefault((connection_id, message.provider_id), message)
+            self.messages[connection_id, message.provider_id] = message
 
     async def record_receipt(self, receipt: Receipt) -> None:
         self._reach()
