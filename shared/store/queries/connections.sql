@@ -57,9 +57,6 @@ FROM connection_overview ORDER BY company_id, phone_index LIMIT %(most)s;
 SELECT process_name FROM phone_configs WHERE status <> 'removed'
 UNION SELECT process_name FROM tasks WHERE state IN ('queued', 'running') AND expires_at > now() ORDER BY process_name;
 
--- Process kinds that some connection needs.
-SELECT DISTINCT process_name FROM phone_configs ORDER BY process_name;
-
 -- pause_connection --
 -- Hold a connection's queue, with the reason; not for credentials that it has no more.
 UPDATE phone_configs SET status = 'paused', status_reason = %(reason)s
