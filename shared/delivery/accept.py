@@ -24,8 +24,9 @@ from shared.store.store import Store
 log = logger(__name__)
 
 MOST_AT_ONCE: Final = 200
-_HINTS_APART_S: Final = 0.004
-"""Hints are given at least so far apart: the first waits for nothing, and under load each round trip brings many."""
+_COMMITS_APART_S: Final = 0.004
+_HINTS_APART_S: Final = 0.008
+"""Two of a kind begin at least so far apart: the first message waits for nothing, and under load each round trip carries many."""
 COMMITTERS: Final = 2
 """Commits under way at once: while one waits for the disk the next one gathers."""
 
@@ -62,6 +63,7 @@ class Acceptor:
         self._tasks: list[asyncio.Task[None]] = []
         self._hinter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hinter")
         self._closed = False
+        self._begun_at = 0.0
         self._batch_size = metrics.histogram("accept_batch_size", "Messages that shared one commit.", buckets=(1, 2, 5, 10, 20, 50, 100, 200))
         self._hints_lost = metrics.counter("hints_lost", "Hints that Redis did not take; the relay finds their rows.")
         self.queue_reachable = True
@@ -99,9 +101,11 @@ class Acceptor:
     async def _commit_batches(self) -> None:
         while True:
             batch = [await self._waiting.get()]
-            while len(batch) < MOST_AT_ONCE and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
             try:
+                await asyncio.sleep(left(self._begun_at + _COMMITS_APART_S))
+                while len(batch) < MOST_AT_ONCE and not self._waiting.empty():
+                    batch.append(self._waiting.get_nowait())
+                self._begun_at = monotonic()
                 await self._commit(self._in_time(batch))
             except asyncio.CancelledError:
                 for waiting in batch:
