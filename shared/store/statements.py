@@ -38,7 +38,7 @@ def parse(text: str, origin: str = "") -> dict[str, str]:
         text: statements, each under a line `-- name --` and at least one comment line that says what it does.
         origin: file name for error messages.
     Raises:
-        ValueError: when a statement has no description, no body, or a name that was used before.
+        ValueError: when a statement has no description, no body, more than one statement, or a name that was used before.
     """
     found: dict[str, str] = {}
     headers = list(_HEADER.finditer(text))
@@ -50,6 +50,8 @@ def parse(text: str, origin: str = "") -> dict[str, str]:
         sql = "\n".join(line for line in body.splitlines() if not line.lstrip().startswith("--")).strip().rstrip(";")
         if not sql or name in found:
             raise ValueError(f"{origin}: {name} is {'a name used twice' if name in found else 'empty'}")
+        if ";" in sql:
+            raise ValueError(f"{origin}: {name} holds more than one statement")
         found[name] = sql
     return found
 

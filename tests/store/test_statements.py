@@ -30,6 +30,7 @@ class TestParse:
             ("-- one --\n-- Says one.\n", "one is empty"),
             ("-- one --\n-- Says one.\n;\n", "one is empty"),
             (SQL + "-- one --\n-- Again.\nSELECT 3;\n", "one is a name used twice"),
+            ("-- one --\n-- Two at once.\nSELECT 1;\nSELECT 2;\n", "one holds more than one statement"),
         ],
     )
     def test_what_is_wrong_is_said_with_file_and_name(self, text: str, complaint: str) -> None:
