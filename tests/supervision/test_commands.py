@@ -214,7 +214,7 @@ def test_sighup_changes_what_changed_and_nothing_else(house: House) -> None:
     house.rows(API, {"name": "meta", "pool_size": "database_pool_meta_max"}).start().ready("api-0", "api-1", "meta-0")
     pids = {slot: house.pid(slot) for slot in ("api-0", "api-1", "meta-0")}
     del house.variables  # the running orchestrator has its own copy; what changes, changes in the file
-    (house.home / "settings.env").write_text("DATABASE_POOL_META_MAX=5\nAPI_INSTANCES=3\nWEBDRIVER_SEND_S=30\n")
+    (house.home / "settings.env").write_text(f"DATABASE_POOL_META_MAX=5\nAPI_INSTANCES=3\nWEBDRIVER_SEND_S={Settings().webdriver_send_s}\n")
     house.orchestrator.send_signal(signal.SIGHUP)
     house.ready("api-2", "meta-0", after=house.wait(Happened.DRAINED, "meta-0", purpose="settings changed").seq)
     assert {slot: house.pid(slot) for slot in ("api-0", "api-1")} == {slot: pids[slot] for slot in ("api-0", "api-1")}
