@@ -193,7 +193,7 @@ class Supervisor:
             self._keeper.close()
             if self._leaving:
                 self._trees.close()
-                self._sweep()
+                runtime.sweep(self._home)
 
     def _begin(self, *, only_stop: bool) -> None:
         found = survey(self._home, self._trees, self._rows.keys())
@@ -491,17 +491,6 @@ class Supervisor:
                 log.info("log_rotated", file=path.name)
         except OSError as problem:
             log.warning("log_not_rotated", problem=str(problem))
-
-    def _sweep(self) -> None:
-        """After a stop: remove the snapshot and sockets; what must survive (locks with last words, journal) stays."""
-        runtime.status_file(self._home).unlink(missing_ok=True)
-        for socket_file in runtime.helper_sockets(self._home):
-            # a helper that was killed could not remove its own, and no next life of its slot will
-            socket_file.unlink(missing_ok=True)
-        directory = runtime.runtime_dir(self._home)
-        if not directory.is_relative_to(self._home):
-            with suppress(OSError):  # not empty: somebody else's socket is still there
-                directory.rmdir()
 
 
 def _suspended_s() -> float:

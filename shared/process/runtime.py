@@ -11,6 +11,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -114,3 +115,15 @@ def _private(directory: Path) -> Path:
     if facts.st_mode & 0o066:
         directory.chmod(stat.S_IMODE(facts.st_mode) & 0o711)
     return directory
+
+
+def sweep(home: Path) -> None:
+    """After a stop: remove the snapshot and the sockets of a home; what must survive (locks with last words, journal) stays."""
+    status_file(home).unlink(missing_ok=True)
+    for socket_file in helper_sockets(home):
+        # a helper that was killed could not remove its own, and no next life of its slot will
+        socket_file.unlink(missing_ok=True)
+    directory = runtime_dir(home)
+    if not directory.is_relative_to(home):
+        with suppress(OSError):  # not empty: somebody else's socket is still there
+            directory.rmdir()

@@ -61,5 +61,9 @@ def forget_upload(transaction: Transaction, connection_id: int, provider_id: str
 
 
 def expire(transaction: Transaction, *, days: float, most: int) -> list[Row]:
-    """Forget files that nobody used for `days` and that no open message needs, at most `most`. Returns (company_id, sha256, size, mimetype, filename, used_at) of each."""
+    """Forget files that nobody used for `days` and that no open message needs, at most `most`.
+
+    Returns:
+        (company_id, sha256, size, mimetype, filename, used_at) of each.
+    """
     return transaction.rows("expire_files", days=days, most=most)
