@@ -253,6 +253,14 @@ class Town:
 
         await eventually_async(seen, within_s, lambda: f"{state}; seen {self.store.states(connection_id)}; failed {self.failed}")
 
+    async def passed(self, state: SessionState, connection_id: int = 1, within_s: float = 40.0) -> str:
+        """Wait until a session has been in a state, however short, and return what was said of it then (the last time)."""
+
+        async def seen() -> list[str]:
+            return [detail for written, detail, *_ in self.store.observed.get(connection_id, []) if written is state]
+
+        return (await eventually_async(seen, within_s, lambda: f"{state}; seen {self.store.states(connection_id)}; failed {self.failed}"))[-1]
+
     async def link(self, connection_id: int = 1, phone: str = "60111222333") -> None:
         """Want a session, scan its code as soon as it is shown, and wait until it is ready."""
         self.store.want(connection_id)

@@ -209,8 +209,7 @@ def test_a_page_that_says_it_is_well_and_answers_no_send_is_restarted(home: Path
             for number in range(2):
                 outcome = await channel.send(message(f"unheard {number}", chat_id=f"6012345678{number}"), _record, monotonic() + 3)
                 assert type(outcome).__name__ == "InDoubt"
-            await here.until(S.BACKING_OFF)
-            assert "2 sends in a row were not answered" in here.session().detail
+            assert "2 sends in a row were not answered" in await here.passed(S.BACKING_OFF)
             await here.order(PHONE, "faults", {"lose_acks": []})
             await here.until(S.READY, within_s=40)
             assert type(await channel.send(message("heard"), _record, monotonic() + 20)).__name__ == "Sent"

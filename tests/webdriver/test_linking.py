@@ -125,8 +125,7 @@ def test_a_build_that_is_not_there_is_said(home: Path, web: Web, tmp_path: Path)
     async def scenario() -> None:
         async with town(home, web, web_build=tmp_path / "none.html") as here:
             here.store.want(1)
-            await here.until(S.BACKING_OFF)
-            assert "none.html" in here.session().detail
+            assert "none.html" in await here.passed(S.BACKING_OFF)
 
     run(scenario())
 
