@@ -296,7 +296,7 @@ class TestCrash:
     def test_a_stack_dump_does_not_end_it(self, house: Callable[..., House]) -> None:
         child = house().start()
         child.entry.process.send_signal(signal.SIGUSR1)
-        child.wait_for("Thread 0x")
+        child.wait_for("most recent call first")
         assert child.get("/livez").status_code == 200
         assert child.entry.stop() == ExitCode.OK
 
