@@ -66,7 +66,8 @@ def run_child(kind_name: str, open_room: OpenRoom) -> int:
         return _misconfigured(error)
     sys.setswitchinterval(_SWITCH_S)
     faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    # not faulthandler.register: that walks other threads' frames without the interpreter's lock, while they run, and once ended the process
+    signal.signal(signal.SIGUSR1, lambda *_: faulthandler.dump_traceback(all_threads=True))
     logs.configure(level=settings.log_level, kind=kind_name, instance=identity.process_instance, incarnation=identity.process_incarnation)
     try:
         supervised = Supervised.from_environment(identity, settings.bulkhead_home, settings.bind_address)
