@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from shared.errors import SettingsInvalid, StoreUnavailable
+from recorder.errand import errand
 from shared.process.exit_codes import ExitCode
-from shared.settings import ChildEnvironment, load
 from shared.store import connections, interventions
 from shared.store.interventions import MOST_AT_ONCE
 from shared.store.pool import Row, Transaction
-from shared.store.store import Store
 
 _COLUMNS: Final = ("id", "company_id", "phone_index", "connection_type", "state", "attempt", "error_code", "updated_at")
 
@@ -29,22 +27,7 @@ def dead_letters(argv: Sequence[str]) -> int:
     if not 1 <= given.limit <= MOST_AT_ONCE:
         sys.stderr.write(f"--limit is from 1 to {MOST_AT_ONCE}\n")
         return ExitCode.USAGE
-    try:
-        settings = load()
-    except SettingsInvalid as error:
-        sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
-        return ExitCode.CONFIGURATION
-    if not settings.database_url:
-        sys.stderr.write("DATABASE_URL is empty; run `bulkhead dead-letters`, which knows the embedded server's address\n")
-        return ExitCode.CONFIGURATION
-    store = Store.open(settings, ChildEnvironment(process_name="dead-letters"), limit=1)
-    try:
-        return store.run(_list if given.action == "list" else _redrive, given)
-    except StoreUnavailable as error:
-        sys.stderr.write(f"{error}\nStart PostgreSQL (or Bulkhead, for the embedded one) and try again.\n")
-        return ExitCode.BOOT
-    finally:
-        store.close()
+    return errand("dead-letters", lambda store, _: store.run(_list if given.action == "list" else _redrive, given))
 
 
 def _parser() -> ArgumentParser:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from shared.errors import SettingsInvalid, StoreUnavailable
+from recorder.errand import errand
 from shared.process.exit_codes import ExitCode
 from shared.secrets import Sealed, SecretUnreadable, Vault
-from shared.settings import ChildEnvironment, load
+from shared.settings import Settings
 from shared.store import connections
 from shared.store.pool import Row
 from shared.store.store import Store
@@ -18,23 +18,12 @@ _BATCH: Final = 200
 
 def reseal() -> int:
     """Do it, say what came of it, and return an exit code (`ExitCode`): 0 when nothing is sealed with another key any more."""
-    try:
-        settings = load()
-        vault = Vault.from_settings(settings)
-    except SettingsInvalid as error:
-        sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
-        return ExitCode.CONFIGURATION
-    if not settings.database_url:
-        sys.stderr.write("DATABASE_URL is empty; run `bulkhead connections reseal`, which knows the embedded server's address\n")
-        return ExitCode.CONFIGURATION
-    store = Store.open(settings, ChildEnvironment(process_name="reseal"), limit=1)
-    try:
-        resealed, problems = _all(store, vault)
-    except StoreUnavailable as error:
-        sys.stderr.write(f"{error}\nStart PostgreSQL (or Bulkhead, for the embedded one) and try again.\n")
-        return ExitCode.BOOT
-    finally:
-        store.close()
+    return errand("connections reseal", _reseal)
+
+
+def _reseal(store: Store, settings: Settings) -> int:
+    vault = Vault.from_settings(settings)
+    resealed, problems = _all(store, vault)
     sys.stderr.write("".join(f"{problem}\n" for problem in problems))
     sys.stdout.write(f"sealed with {vault.key_id}: {resealed}; left as they were because they do not open: {len(problems)}\n")
     if not problems:

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 
+from recorder.errand import errand
 from shared.clock import monotonic
-from shared.errors import SettingsInvalid, StoreUnavailable
 from shared.process.exit_codes import ExitCode
-from shared.settings import ChildEnvironment, load
 from shared.store import inbound_journal, inbound_media
 from shared.store.inbound_journal import Choice
 from shared.store.pool import Row, Transaction
@@ -38,22 +37,7 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def webhooks(argv: Sequence[str]) -> int:
     """Do what the command line says, and return an exit code (`ExitCode`, or `UNWELL`)."""
     given = _parser().parse_args(argv)
-    try:
-        settings = load()
-    except SettingsInvalid as error:
-        sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
-        return ExitCode.CONFIGURATION
-    if not settings.database_url:
-        sys.stderr.write("DATABASE_URL is empty; run `bulkhead webhooks`, which knows the embedded server's address\n")
-        return ExitCode.CONFIGURATION
-    store = Store.open(settings, ChildEnvironment(process_name="webhooks"), limit=1)
-    try:
-        return int(given.act(store, given))
-    except StoreUnavailable as error:
-        sys.stderr.write(f"{error}\n")
-        return ExitCode.BOOT
-    finally:
-        store.close()
+    return errand("webhooks", lambda store, _: int(given.act(store, given)))
 
 
 class _Parser(ArgumentParser):
