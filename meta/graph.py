@@ -42,7 +42,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Unwritten:
-    """No byte of the request left: there was no connection to write it to."""
+    """No whole request left: there was no connection to write it to, or it broke before."""
 
     reason: str
 
@@ -58,26 +58,43 @@ Reply: TypeAlias = Answer | Unwritten | Unanswered
 
 
 class _Progress:
-    """How far one request has come; told by aiohttp's tracing."""
+    """How far one request has come; told by aiohttp's tracing.
 
-    __slots__ = ("_writing", "may_be_written")
+    Args:
+        writing: awaited before the body leaves; None when headers alone may be a whole request.
+    """
 
-    def __init__(self, writing: Callable[[], Awaitable[None]]) -> None:
+    __slots__ = ("_writing", "may_be_written", "refusal")
+
+    def __init__(self, writing: Callable[[], Awaitable[None]] | None) -> None:
         self._writing = writing
         self.may_be_written = False
+        self.refusal: Exception | None = None
 
-    async def begin(self) -> None:
-        await self._writing()
+    async def headers(self) -> None:
+        self.may_be_written = self._writing is None
+
+    async def body(self) -> None:
+        if self._writing is None or self.may_be_written:
+            return
+        try:
+            await self._writing()
+        except Exception as refusal:
+            # aiohttp would make a network fault of it
+            self.refusal = refusal
+            raise
         self.may_be_written = True
 
 
-async def _nothing() -> None:
-    """Note nothing: whether a call that sends nothing was written is nobody's concern."""
+async def _headers(_session: aiohttp.ClientSession, context: Any, _parameters: Any) -> None:
+    # called with the connection in hand, before anything is written
+    await context.trace_request_ctx.headers()
 
 
-async def _begin(_session: aiohttp.ClientSession, context: Any, _parameters: Any) -> None:
-    # called with the connection in hand, before the headers are written; an error here closes the connection and nothing leaves
-    await context.trace_request_ctx.begin()
+async def _body(_session: aiohttp.ClientSession, context: Any, _parameters: Any) -> None:
+    # called right before the body is written, and the headers with it: what a process that is killed had noted has then nearly always left.
+    # An error here closes the connection, and nothing leaves
+    await context.trace_request_ctx.body()
 
 
 class Graph:
@@ -89,7 +106,8 @@ class Graph:
 
     def __init__(self, *, connections: int) -> None:
         tracing = aiohttp.TraceConfig()
-        tracing.on_request_headers_sent.append(_begin)
+        tracing.on_request_headers_sent.append(_headers)
+        tracing.on_request_chunk_sent.append(_body)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=_DNS_S),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
@@ -104,7 +122,7 @@ class Graph:
 
         Args:
             by: monotonic instant by which the whole answer must have come.
-            writing: awaited when there is a connection and before the first byte leaves; what it raises is raised here, and nothing left.
+            writing: awaited when there is a connection and right before the request leaves; what it raises is raised here, and nothing left.
         """
         progress = _Progress(writing)
         try:
@@ -117,6 +135,8 @@ class Graph:
             # a host name that no resolver takes; what is wrong stands in the settings
             return Unwritten(type(error).__name__)
         except TRANSPORT_FAILURES as error:
+            if progress.refusal is not None:
+                raise progress.refusal from None
             # the error's text may hold the address; its class says what happened
             reason = type(error).__name__
             return Unanswered(reason) if progress.may_be_written else Unwritten(reason)
@@ -136,7 +156,7 @@ class Graph:
         Args:
             headers: with Content-Type, and Content-Length when `data` comes in pieces. by: as for `post`.
         """
-        progress = _Progress(_nothing)
+        progress = _Progress(None)
         try:
             async with (
                 asyncio.timeout(left(by)),

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from shared.clock import monotonic
 from shared.crash_points import reach
 from shared.errors import StoreUnavailable
+from shared.gathering import Gathering
 from shared.logs import logger
 from shared.store import inbound
 from shared.store.inbound import RawEvent
@@ -16,8 +17,10 @@ from shared.store.store import Store
 
 log = logger(__name__)
 
-_MOST_AT_ONCE: Final = 100
 _MOST_BYTES: Final = 8 * 1024 * 1024
+_LEAST_WEIGHT: Final = _MOST_BYTES // 100
+"""What even an empty body counts as: a hundred posts share one commit, at most."""
+_APART_S: Final = 0.008
 _COMMITTERS: Final = 2
 """Commits under way at once: while one waits for the disk the next one gathers."""
 
@@ -43,7 +46,7 @@ class Journal:
 
     def __init__(self, store: Store, kind: str, kept: Callable[[], None], unheard: Callable[[float], None]) -> None:
         self._store, self._kind, self._kept, self._unheard = store, kind, kept, unheard
-        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._waiting: Gathering[_Waiting] = Gathering(_APART_S, _MOST_BYTES, lambda waiting: max(_LEAST_WEIGHT, len(waiting.event.body)))
         self._committers: list[asyncio.Task[None]] = []
 
     def start(self) -> list[asyncio.Task[None]]:
@@ -54,7 +57,7 @@ class Journal:
     async def keep(self, event: RawEvent) -> None:
         """Return when `event` is committed. Raises `StoreUnavailable` when it is not, or may not be."""
         committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait(_Waiting(event, committed, monotonic()))
+        self._waiting.put(_Waiting(event, committed, monotonic()))
         await committed
 
     async def close(self) -> None:
@@ -62,16 +65,11 @@ class Journal:
         for committer in self._committers:
             committer.cancel()
         await asyncio.gather(*self._committers, return_exceptions=True)
-        while not self._waiting.empty():
-            _settle([self._waiting.get_nowait()], StoreUnavailable("the process is stopping"))
+        _settle(self._waiting.rest(), StoreUnavailable("the process is stopping"))
 
     async def _commit_batches(self) -> None:
         while True:
-            batch = [await self._waiting.get()]
-            length = len(batch[0].event.body)
-            while len(batch) < _MOST_AT_ONCE and length < _MOST_BYTES and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
-                length += len(batch[-1].event.body)
+            batch = await self._waiting.batch()
             reach("journal.gathered")
             try:
                 # what comes through after we gave up waiting is posted again, and twice is once

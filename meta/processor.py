@@ -16,9 +16,10 @@ from meta.accounts import Accounts
 from meta.addressees import Directory
 from meta.events import reading
 from meta.events.harvest import Harvest, Pause
-from shared.clock import left, monotonic
+from shared.clock import monotonic
 from shared.crash_points import reach
 from shared.errors import StoreUnavailable
+from shared.gathering import Spacing
 from shared.logs import logger
 from shared.messages import InboundMessage
 from shared.process.beats import LoopBeat
@@ -33,7 +34,7 @@ BATCH_MOST: Final = 50
 _LOOK_S: Final = 1.0
 """How often rows of another instance are looked for; our own wake us at once."""
 _AWAY_S: Final = 0.5
-_APART_S: Final = 0.04
+_APART_S: Final = 0.08
 """Two batches begin at least so far apart unless the first was full: the first post waits for nothing, and under load one transaction reads many."""
 _TRANSACTION_S: Final = 20.0
 BEAT_LIMIT_S: Final = _TRANSACTION_S + 10
@@ -88,14 +89,14 @@ class Processor:
 
     async def run(self, beat: LoopBeat) -> None:
         """Process until `stop`."""
-        begun_at = 0.0
+        spacing = Spacing()
         while not self._stopping:
             beat.beat()
-            await asyncio.sleep(left(begun_at + _APART_S))
-            begun_at = monotonic()
+            await spacing.begin(_APART_S)
             try:
                 if rows := await self.process():
-                    begun_at = 0.0 if rows >= self._most else begun_at
+                    if rows >= self._most:
+                        spacing.forget()
                     continue
             except StoreUnavailable as error:
                 # perhaps the batch was too much for one transaction's time

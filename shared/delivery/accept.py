@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from shared.clock import left, monotonic
+from shared.clock import monotonic
 from shared.crash_points import reach
 from shared.errors import QueueUnavailable, StoreUnavailable
+from shared.gathering import Gathering, Spacing
 from shared.kinds import kind_named
 from shared.logs import logger
 from shared.process.metrics import Metrics
@@ -24,8 +25,8 @@ from shared.store.store import Store
 log = logger(__name__)
 
 MOST_AT_ONCE: Final = 200
-_COMMITS_APART_S: Final = 0.004
-_HINTS_APART_S: Final = 0.008
+_COMMITS_APART_S: Final = 0.006
+_HINTS_APART_S: Final = 0.01
 """Two of a kind begin at least so far apart: the first message waits for nothing, and under load each round trip carries many."""
 COMMITTERS: Final = 2
 """Commits under way at once: while one waits for the disk the next one gathers."""
@@ -57,13 +58,12 @@ class Acceptor:
 
     def __init__(self, store: Store, hints: Hints, metrics: Metrics) -> None:
         self._store, self._hints = store, hints
-        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._waiting: Gathering[_Waiting] = Gathering(_COMMITS_APART_S, MOST_AT_ONCE)
         self._unhinted: dict[str, list[int]] = {}
         self._hintable = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._hinter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hinter")
         self._closed = False
-        self._begun_at = 0.0
         self._batch_size = metrics.histogram("accept_batch_size", "Messages that shared one commit.", buckets=(1, 2, 5, 10, 20, 50, 100, 200))
         self._hints_lost = metrics.counter("hints_lost", "Hints that Redis did not take; the relay finds their rows.")
         self.queue_reachable = True
@@ -85,7 +85,7 @@ class Acceptor:
         if self._closed:
             raise StoreUnavailable("the process is stopping")
         waiting = _Waiting(message, asyncio.get_running_loop().create_future(), monotonic() + self._store.query_s)
-        self._waiting.put_nowait(waiting)
+        self._waiting.put(waiting)
         return await waiting.accepted
 
     async def close(self) -> None:
@@ -94,18 +94,14 @@ class Acceptor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        while not self._waiting.empty():
-            self._waiting.get_nowait().fail(StoreUnavailable("the process is stopping"))
+        for waiting in self._waiting.rest():
+            waiting.fail(StoreUnavailable("the process is stopping"))
         self._hinter.shutdown(wait=False, cancel_futures=True)
 
     async def _commit_batches(self) -> None:
         while True:
-            batch = [await self._waiting.get()]
+            batch = await self._waiting.batch()
             try:
-                await asyncio.sleep(left(self._begun_at + _COMMITS_APART_S))
-                while len(batch) < MOST_AT_ONCE and not self._waiting.empty():
-                    batch.append(self._waiting.get_nowait())
-                self._begun_at = monotonic()
                 await self._commit(self._in_time(batch))
             except asyncio.CancelledError:
                 for waiting in batch:
@@ -150,12 +146,11 @@ class Acceptor:
 
     async def _give_hints(self) -> None:
         """Hint what is committed. Nobody waits for it: the row is the promise, and what gathers while Redis is slow goes out in one piece."""
-        given_at = 0.0
+        spacing = Spacing()
         while True:
             await self._hintable.wait()
-            await asyncio.sleep(left(given_at + _HINTS_APART_S))
+            await spacing.begin(_HINTS_APART_S)
             self._hintable.clear()
-            given_at = monotonic()
             gathered, self._unhinted = self._unhinted, {}
             for kind_name, ids in gathered.items():
                 await asyncio.get_running_loop().run_in_executor(self._hinter, self._give, kind_name, ids)

@@ -21,6 +21,7 @@ from shared.delivery.breaker import Breaker
 from shared.delivery.channel import Channel
 from shared.delivery.flight import FlightRecord, Stage
 from shared.errors import Fenced, StoreUnavailable
+from shared.gathering import Spacing
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.process.metrics import Metrics
 from shared.states import MessageState
@@ -34,8 +35,8 @@ CLAIM_AT_ONCE: Final = 200
 _STORE_AWAY_S: Final = 0.25
 _UNKNOWN_S: Final = 2.0
 """How often the claim loop looks for rows that are its own without its knowing."""
-_CLAIMS_APART_S: Final = 0.012
-_SETTLEMENTS_APART_S: Final = 0.016
+_CLAIMS_APART_S: Final = 0.02
+_SETTLEMENTS_APART_S: Final = 0.04
 """How far apart two of a kind begin while more can gather, with `_MANY` messages in hand; with fewer as much less. A first message waits for nothing, and
 under load, when waiting costs least, each transaction carries many."""
 _FEW: Final = 8
@@ -153,16 +154,14 @@ class Dispatcher:
 
     async def _claim_loop(self) -> None:
         look_at = monotonic() + _UNKNOWN_S
-        claimed_at = 0.0
+        spacing = Spacing()
         while not self._draining:
             with suppress(TimeoutError):
                 async with asyncio.timeout(left(min(look_at, self._next_tokens_at()))):
                     await self._work.wait()
-            if len(self._in_hand) > _FEW:
-                await asyncio.sleep(left(claimed_at + _CLAIMS_APART_S * self._busyness()))
+            await spacing.begin(_CLAIMS_APART_S * self._busyness() if len(self._in_hand) > _FEW else 0.0)
             self._work.clear()
             self._look_at_chats = False
-            claimed_at = monotonic()
             try:
                 while not self._draining and await self._claim():
                     pass
@@ -326,12 +325,10 @@ class Dispatcher:
                 self._flights.writing(message.id)
 
     async def _settle_loop(self) -> None:
-        settled_at = 0.0
+        spacing = Spacing()
         while True:
             await self._settled.wait()
-            if len(self._outcomes) < len(self._in_hand):
-                await asyncio.sleep(left(settled_at + _SETTLEMENTS_APART_S * max(0.5, self._busyness())))
-            settled_at = monotonic()
+            await spacing.begin(_SETTLEMENTS_APART_S * max(0.5, self._busyness()) if len(self._outcomes) < len(self._in_hand) else 0.0)
             self._settled.clear()
             batch, self._outcomes = self._outcomes, []
             if batch:

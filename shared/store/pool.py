@@ -29,7 +29,7 @@ _READ_EVENTS: Final = select.POLLIN | select.POLLERR | select.POLLHUP
 _WRITE_EVENTS: Final = select.POLLOUT | select.POLLERR | select.POLLHUP
 _GONE: Final = (psycopg2.OperationalError, psycopg2.InterfaceError)
 _NO_SCHEMA: Final = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction)
-_PLANS_S: Final = 5.0
+_PLANS_S: Final = 30.0
 """How long a plan is used: tables may grow a hundredfold before anybody tells the planner."""
 _running = threading.local()
 

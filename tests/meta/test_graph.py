@@ -1,0 +1,117 @@
+"""Between the note that the provider may have a message and its way into the kernel there is no time to die in."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections.abc import Iterator
+
+import pytest
+import uvloop
+
+from meta.graph import Endpoint, Graph, Unanswered, Unwritten
+from shared.clock import monotonic
+from shared.errors import Fenced
+
+
+async def _nothing() -> None:
+    """Note nothing."""
+
+
+async def _connection(listener: socket.socket) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    accepted, _ = await asyncio.wait_for(loop.sock_accept(listener), 5)
+    return accepted
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        made.setblocking(False)
+        yield made
+
+
+def _endpoint(listener: socket.socket) -> Endpoint:
+    return Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}/messages", {})
+
+
+def test_what_is_noted_leaves_in_the_same_turn_of_the_loop(listener: socket.socket) -> None:
+    async def scenario() -> bool:
+        graph, noted = Graph(connections=1), asyncio.Event()
+
+        async def note() -> None:
+            noted.set()
+
+        async def first_look(peer: socket.socket) -> bool:
+            """Look in every turn of the loop; return whether the peer had it when it was first seen to be noted."""
+            while not noted.is_set():
+                await asyncio.sleep(0)
+            return bool(select.select([peer], [], [], 0)[0])
+
+        # the first request opens the connection, which the second one finds idle
+        opened = asyncio.create_task(graph.post(_endpoint(listener), b"{}", monotonic() + 5, _nothing))
+        peer = await _connection(listener)
+        loop = asyncio.get_running_loop()
+        await asyncio.wait_for(loop.sock_recv(peer, 65_536), 5)
+        await loop.sock_sendall(peer, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await opened
+        posted = asyncio.create_task(graph.post(_endpoint(listener), b"{}", monotonic() + 5, note))
+        # created after the request: in every turn it looks after it
+        seen = await asyncio.wait_for(asyncio.create_task(first_look(peer)), 5)
+        peer.close()
+        await posted
+        await graph.close()
+        return seen
+
+    with uvloop_runner() as runner:
+        assert runner.run(scenario())
+
+
+def uvloop_runner() -> asyncio.Runner:
+    """Return a runner with the loop that processes use."""
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+@pytest.mark.parametrize("refusal", [Fenced("not ours"), RuntimeError("a bug")])
+def test_a_refusal_to_write_is_raised_as_it_is_and_nothing_leaves(listener: socket.socket, refusal: Exception) -> None:
+    async def scenario() -> bytes:
+        graph = Graph(connections=1)
+
+        async def refuse() -> None:
+            raise refusal
+
+        posted = asyncio.create_task(graph.post(_endpoint(listener), b"{}", monotonic() + 5, refuse))
+        peer = await _connection(listener)
+        with pytest.raises(type(refusal), match=str(refusal)):
+            await posted
+        received = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(peer, 65_536), 5)
+        peer.close()
+        await graph.close()
+        return received
+
+    with uvloop_runner() as runner:
+        assert runner.run(scenario()) == b""
+
+
+def test_a_call_without_a_body_may_have_been_heard(listener: socket.socket) -> None:
+    """Its headers are the whole request: cut off after them, nobody knows."""
+
+    async def scenario() -> None:
+        graph = Graph(connections=1)
+        called = asyncio.create_task(graph.call("GET", _endpoint(listener).url, {}, monotonic() + 0.5))
+        peer = await _connection(listener)
+        assert isinstance(await called, Unanswered)
+        peer.close()
+        assert isinstance(await graph.call("GET", _endpoint_of_nobody(), {}, monotonic() + 5), Unwritten)
+        await graph.close()
+
+    with uvloop_runner() as runner:
+        runner.run(scenario())
+
+
+def _endpoint_of_nobody() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    return f"http://127.0.0.1:{port}/"
