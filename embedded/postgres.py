@@ -86,12 +86,15 @@ _STARTUP_PACKET: Final = struct.pack("!I", len(_STARTUP) + 4) + _STARTUP
 _CANNOT_CONNECT_NOW: Final = b"C57P03\0"
 
 
+_SOCKET: Final = ".s.PGSQL.5432"
+
+
 def probe(socket_dir: Path, timeout_s: float = 0.5) -> Answer:
     """Ask the server as a client would that wants to sign in: a request for a password means ready; starting up and stopping say so themselves."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(timeout_s)
         try:
-            client.connect(str(socket_dir / ".s.PGSQL.5432"))
+            client.connect(str(socket_dir / _SOCKET))
             client.sendall(_STARTUP_PACKET)
             answer = client.recv(1024)
         except OSError:
@@ -173,7 +176,7 @@ def open_cluster(settings: Settings, known_as: Mapping[str, str]) -> Cluster:
     _require_runnable(cluster)
     password = addresses.postgres_password(settings)
     if data.exists():
-        _accept(cluster)
+        _accept(cluster, socket_dir)
         _keep_password(cluster, home, password)
     else:
         _create(cluster, home, password)
@@ -214,24 +217,39 @@ def _require_runnable(cluster: Cluster) -> None:
         raise ServerUnusable(f"{who} cannot run {cluster.binaries / 'postgres'}: {failure}; set DATABASE_URL to use another server") from failure
 
 
-def _accept(cluster: Cluster) -> None:
+def _accept(cluster: Cluster, socket_dir: Path) -> None:
     """Check that the data can be used by this server and by nobody else at this moment, and that it belongs to the server's user."""
     written_by = (cluster.data / "PG_VERSION").read_text().strip()
     if written_by != MAJOR:
         raise ServerUnusable(f"{cluster.data} was written by PostgreSQL {written_by}, this is {MAJOR}: move it away after a pg_dump, or set DATABASE_URL")
     give(cluster.data, cluster.account)
-    pid_file = cluster.data / "postmaster.pid"
+    for lock_file in (cluster.data / "postmaster.pid", socket_dir / f"{_SOCKET}.lock"):
+        _remove_stale(lock_file, cluster.data)
+
+
+def _remove_stale(lock_file: Path, data: Path) -> None:
+    """Remove a dead server's lock file that PostgreSQL would take for a living one's. Raises `PreparationFailed` when it is one."""
     try:
-        pid = int(pid_file.read_text().split("\n", 1)[0])
-        folder = Path(f"/proc/{pid}/cwd").readlink()
-    except (FileNotFoundError, ProcessLookupError, ValueError):
-        # No file or a dead process: PostgreSQL itself knows what to do with both.
+        pid = int(lock_file.read_text().split("\n", 1)[0])
+    except (FileNotFoundError, ValueError):
         return
-    if folder == cluster.data.resolve():
-        raise PreparationFailed(f"process {pid} already serves {cluster.data}, though nobody holds its slot")
-    # After a restart of the container a stranger may have the pid; PostgreSQL would then refuse to start. We hold the slot, so no server of ours lives.
-    log.warning("stale_pid_file_removed", pid=pid)
-    pid_file.unlink()
+    if not Path(f"/proc/{pid}").exists():
+        # a dead process: PostgreSQL itself knows what to do
+        return
+    if _folder_of(pid) == data.resolve():
+        raise PreparationFailed(f"process {pid} already serves {data}, though nobody holds its slot")
+    # After a restart of the container a stranger may have the pid, and after our wrapper's death whoever inherited the dead server may be slow to take it
+    # away; PostgreSQL would refuse to start. We hold the slot, and every process of a server holds it too: none of ours lives.
+    log.warning("stale_lock_file_removed", pid=pid, file=lock_file.name)
+    lock_file.unlink()
+
+
+def _folder_of(pid: int) -> Path | None:
+    """Return the working directory of a process, None when it is dead and only not yet taken away."""
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def _create(cluster: Cluster, home: Path, password: str) -> None:

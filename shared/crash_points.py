@@ -4,9 +4,11 @@
 
     meta:dispatcher.claimed=kill@0.02, api:accept.committed=kill@3, *:settle.committed=stop@1
 
-that is `KIND:POINT=ACTION@WHEN`, separated by commas. A kind of `*` means every kind. WHEN with a decimal point is the probability of each visit; without
-one it is the number of the visit in this process's life, and such a point goes off once for the whole home. Whatever goes off is first written into
-`BULKHEAD_HOME/run/crash-points.log`, so that whoever looks afterwards knows what was tried. Settings refuse CRASH_POINTS unless CHAOS=on.
+that is `KIND:POINT=ACTION@WHEN`, separated by commas. A kind of `*` means every kind of child; `orchestrator` is named, since nobody in the house starts it
+again. `kill/SLOT` kills another slot's process and its helpers in place of one's own: `api:accept.committed=kill/redis-0@3`. WHEN with a decimal point is
+the probability of each visit; without one it is the number of the visit in this process's life, and such a point goes off once for the whole home. Whatever
+goes off is first written into `BULKHEAD_HOME/run/crash-points.log`, so that whoever looks afterwards knows what was tried. Settings refuse CRASH_POINTS
+unless CHAOS=on.
 
 This file imports only the standard library and `shared.errors`.
 """
@@ -15,9 +17,11 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -50,11 +54,16 @@ CRASH_POINTS: Final[Mapping[str, str]] = {
     "media.taken": "files of messages are taken; nothing is fetched",
     "media.fetched": "a file of a message is in storage; no row knows it",
     "media.noted": "the row of a fetched file is committed; nobody was told",
+    "spawn.begun": "a slot's lock is taken and names a new incarnation; no process is started",
+    "spawn.started": "a process is started; its slot's lock does not name it",
+    "death.proved": "nothing is left of a dead process's tree; nobody was told",
+    "provider.taken": "the sandbox, as the provider, has written a message into its ledger; there is no answer and no webhook",
     "page.token_stored": "the message id of a browser send is stored; the page was not asked",
     "page.answered": "the page has answered; nobody was told",
 }
 """Every crash point and what is done and not done there. A test compares the names with the code."""
 
+ORCHESTRATOR: Final = "orchestrator"
 LOG_NAME: Final = "crash-points.log"
 
 
@@ -69,27 +78,33 @@ _ACTIONS: Final[Mapping[str, Callable[[], None]]] = {
 }
 """What a process can do to itself: kill -9, stand still until somebody kills it, leave without closing anything."""
 
+KillSlot = Callable[[str], None]
+"""Kills what lives in a slot, with its helpers; what is not there is no reason to complain."""
+_SLOT: Final = re.compile(r"[a-z]+-\d+")
+
 
 @dataclass(slots=True)
 class Trap:
     """One armed crash point of this process.
 
     Attributes:
-        visit: goes off at this visit, once for the home; 0: by probability. record: file that names what went off.
+        action: see above. victim: the slot that `kill` kills; empty: this process. visit: goes off at this visit, once for the home; 0: by probability.
+        record: file that names what went off.
     """
 
     name: str
     kind: str
     action: str
+    victim: str = ""
     probability: float = 0.0
     visit: int = 0
     record: Path = Path(LOG_NAME)
     visits: int = 0
 
-    def trip(self) -> None:
+    def trip(self, kill_slot: KillSlot) -> None:
         """Count a visit; go off if it is time."""
         self.visits += 1
-        line = f"{self.kind}:{self.name}\n"
+        line = f"{self.kind}:{self.name}{self.victim and '/' + self.victim}\n"
         if self.visit:
             if self.visits != self.visit or (self.record.exists() and line in self.record.read_text(encoding="ascii")):
                 return
@@ -97,27 +112,31 @@ class Trap:
             return
         with self.record.open("a", encoding="ascii") as record:
             record.write(line)
-        _ACTIONS[self.action]()
+        if self.victim:
+            kill_slot(self.victim)
+        else:
+            _ACTIONS[self.action]()
 
 
-_armed: dict[str, Trap] = {}
+_armed: dict[str, list[Callable[[], None]]] = {}
 
 
 def reach(name: str) -> None:
     """Say that the process is at the crash point `name`."""
     if name in _armed:
-        _armed[name].trip()
+        for trip in _armed[name]:
+            trip()
 
 
-def read(text: str, kind: str, record: Path) -> dict[str, Trap]:
-    """Return the traps that `text` sets for `kind`, by crash point.
+def read(text: str, kind: str, record: Path) -> list[Trap]:
+    """Return the traps that `text` sets for `kind`, in its order.
 
     Args:
         text: see above. record: the home's file of what went off.
     Raises:
         SettingsInvalid: with a sentence for each part that cannot be read.
     """
-    traps: dict[str, Trap] = {}
+    traps = []
     problems = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         try:
@@ -126,36 +145,39 @@ def read(text: str, kind: str, record: Path) -> dict[str, Trap]:
             problems.append(f"CRASH_POINTS: {part!r}: {problem}")
             continue
         if trap is not None:
-            traps[trap.name] = trap
+            traps.append(trap)
     if problems:
         raise SettingsInvalid(problems)
     return traps
 
 
-def arm(text: str, kind: str, run_dir: Path) -> None:
+def arm(text: str, kind: str, run_dir: Path, kill_slot: KillSlot) -> None:
     """Arm this process; an empty text disarms it.
 
     Args:
-        text: setting CRASH_POINTS. kind: of this process. run_dir: where what goes off is written down.
+        text: setting CRASH_POINTS. kind: of this process. run_dir: where what goes off is written down. kill_slot: how another slot's process is killed.
     Raises:
         SettingsInvalid: `text` cannot be read.
     """
     _armed.clear()
-    _armed.update(read(text, kind, run_dir / LOG_NAME))
+    for trap in read(text, kind, run_dir / LOG_NAME):
+        _armed.setdefault(trap.name, []).append(partial(trap.trip, kill_slot))
 
 
 def _read(part: str, kind: str, record: Path) -> Trap | None:
     place, _, what = part.partition("=")
     for_kind, _, name = place.strip().partition(":")
-    action, _, when = what.strip().partition("@")
+    deed, _, when = what.strip().partition("@")
+    action, slash, victim = deed.partition("/")
     if name not in CRASH_POINTS:
         raise ValueError("no such crash point; docs/chaos.md lists them")
-    if action not in _ACTIONS:
-        raise ValueError(f"the action is one of {', '.join(_ACTIONS)}")
+    if action not in _ACTIONS or (slash and (action != "kill" or not (victim == ORCHESTRATOR or _SLOT.fullmatch(victim)))):
+        raise ValueError(f"the action is one of {', '.join(_ACTIONS)}, or kill/SLOT")
+    trap = Trap(name, kind, action, victim, record=record)
     if when.isdecimal() and int(when) > 0:
-        trap = Trap(name, kind, action, visit=int(when), record=record)
+        trap.visit = int(when)
     elif "." in when and 0.0 < float(when) <= 1.0:
-        trap = Trap(name, kind, action, probability=float(when), record=record)
+        trap.probability = float(when)
     else:
         raise ValueError("after the @ stands a probability with a decimal point, or the number of the visit")
-    return trap if for_kind in ("*", kind) else None
+    return trap if for_kind == kind or (for_kind == "*" and kind != ORCHESTRATOR) else None

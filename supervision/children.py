@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from shared.clock import monotonic
+from shared.crash_points import reach
 from shared.errors import SlotTaken
 from shared.kinds import ProcessKind
 from shared.process import runtime
@@ -112,6 +113,7 @@ class Children:
             incarnation = new_incarnation(slot)
             holder = Holder(pid=0, started=0, boot_id=boot_id(), incarnation=incarnation, admin_port=identity.process_admin_port, public_port=identity.port)
             lock.write(holder)
+            reach("spawn.begun")
             told = tell(replace(identity, process_incarnation=incarnation, slot_lock_fd=lock.fd, listen_fd=listen_fd))
             with self._logs.opened(slot) as streams:
                 process = spawn(
@@ -123,6 +125,7 @@ class Children:
                     oom_score_adj=row.oom_score_adj,
                     err_from=self._logs.mark(slot, "err"),
                 )
+            reach("spawn.started")
             self._trees.watch(incarnation, process.pid)
             self._watch(_Child(slot, incarnation, process, identity.port))
             with suppress(OSError):  # a full disk: the record says pid 0, and an orchestrator that adopts finds the process by its marker
@@ -248,6 +251,7 @@ class Children:
         return Exit(signal=status.si_status, last_words=words)
 
     def _bury(self, child: _Child) -> None:
+        reach("death.proved")
         del self._here[child.slot]
         self._buried[child.slot] = child.incarnation
         self._trees.forget(child.incarnation)

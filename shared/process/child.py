@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import uvloop
@@ -30,7 +31,7 @@ from shared.process.heartbeat import Heartbeat, memory_mb
 from shared.process.metrics import Metrics
 from shared.process.room import Child, OpenRoom, Room, Severity
 from shared.process.server import HttpServer
-from shared.process.slot_lock import own_age_s
+from shared.process.slot_lock import kill_holder, own_age_s
 from shared.process.supervised import Command, Supervised
 from shared.settings import ChildEnvironment, Settings, load, load_child
 from shared.store.store import Store, ping
@@ -60,7 +61,7 @@ def run_child(kind_name: str, open_room: OpenRoom) -> int:
     try:
         settings = load()
         identity = _complete(load_child(), kind, settings)
-        crash_points.arm(settings.crash_points, kind_name, runtime.run_dir(settings.bulkhead_home))
+        crash_points.arm(settings.crash_points, kind_name, runtime.run_dir(settings.bulkhead_home), partial(kill_holder, settings.bulkhead_home))
     except SettingsInvalid as error:
         logs.configure(level="info", kind=kind_name)
         return _misconfigured(error)

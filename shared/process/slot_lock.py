@@ -9,12 +9,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from shared.crash_points import ORCHESTRATOR
 from shared.errors import SlotTaken
+from shared.process import runtime
 
 _RECORD_LENGTH: Final = 1024
 _LONGEST_REASON: Final = 400
@@ -149,6 +153,17 @@ def is_free(path: Path) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def kill_holder(home: Path, slot: str) -> None:
+    """Kill -9 what lives in `slot`, with the helpers of its process group, or the orchestrator; only for crash points. Nobody there: nothing happens."""
+    path = runtime.orchestrator_lock_file(home) if slot == ORCHESTRATOR else runtime.slot_lock_file(home, slot)
+    holder = read_holder(path)
+    if holder is None or not holder.is_running():
+        return
+    with suppress(ProcessLookupError):
+        # a slot's process leads a session of its own; the orchestrator belongs to whoever started it
+        (os.kill if slot == ORCHESTRATOR else os.killpg)(holder.pid, signal.SIGKILL)
 
 
 def _parse(record: bytes) -> Holder | None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ import pytest
 from shared import crash_points
 from shared.crash_points import CRASH_POINTS, LOG_NAME
 from shared.errors import SettingsInvalid
+from shared.process import runtime
 from shared.process.exit_codes import ExitCode
+from shared.process.slot_lock import Holder, SlotLock, boot_id, kill_holder, process_start
 from shared.settings import load
 from tests.architecture.test_house import PROGRAM
 from tests.support import environment
@@ -45,8 +48,12 @@ def test_the_document_lists_the_same_sentences() -> None:
     assert not missing
 
 
+def nobody(slot: str) -> None:
+    raise AssertionError(f"nobody was to kill {slot}")
+
+
 def test_unarmed_nothing_happens(tmp_path: Path) -> None:
-    crash_points.arm("", "meta", tmp_path)
+    crash_points.arm("", "meta", tmp_path, nobody)
     for name in CRASH_POINTS:
         crash_points.reach(name)
     assert not list(tmp_path.iterdir())
@@ -54,14 +61,31 @@ def test_unarmed_nothing_happens(tmp_path: Path) -> None:
 
 def test_another_kinds_points_are_not_armed(tmp_path: Path) -> None:
     traps = crash_points.read("meta:claim.begun=kill@0.5, *:settle.begun=stop@3, api:accept.gathered=exit@1.0", "meta", tmp_path / LOG_NAME)
-    assert {name: (trap.action, trap.probability, trap.visit) for name, trap in traps.items()} == {
+    assert {trap.name: (trap.action, trap.probability, trap.visit) for trap in traps} == {
         "claim.begun": ("kill", 0.5, 0),
         "settle.begun": ("stop", 0.0, 3),
     }
 
 
+def test_every_kind_of_child_is_meant_by_a_star_and_the_orchestrator_is_not(tmp_path: Path) -> None:
+    text = "*:settle.begun=kill@1, orchestrator:death.proved=kill@2"
+    assert [trap.name for trap in crash_points.read(text, "recorder", tmp_path)] == ["settle.begun"]
+    assert [trap.name for trap in crash_points.read(text, crash_points.ORCHESTRATOR, tmp_path)] == ["death.proved"]
+
+
 @pytest.mark.parametrize(
-    "text", ["meta:nowhere=kill@1", "meta:claim.begun=burn@1", "meta:claim.begun=kill", "meta:claim.begun=kill@0", "meta:claim.begun=kill@1.5", "x"]
+    "text",
+    [
+        "meta:nowhere=kill@1",
+        "meta:claim.begun=burn@1",
+        "meta:claim.begun=kill/0@1",
+        "meta:claim.begun=kill/@1",
+        "meta:claim.begun=stop/redis-0@1",
+        "meta:claim.begun=kill",
+        "meta:claim.begun=kill@0",
+        "meta:claim.begun=kill@1.5",
+        "x",
+    ],
 )
 def test_what_cannot_be_read_is_refused_with_its_text(text: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match=f"CRASH_POINTS: '{text}'"):
@@ -86,7 +110,7 @@ def test_a_process_that_is_armed_by_mistake_does_not_start(chaos: str, says: str
 _PROGRAM = """
 import sys, pathlib
 from shared import crash_points
-crash_points.arm(sys.argv[1], "meta", pathlib.Path(sys.argv[2]))
+crash_points.arm(sys.argv[1], "meta", pathlib.Path(sys.argv[2]), lambda slot: print("killed", slot, flush=True))
 for number in range(1, 6):
     print(number, flush=True)
     crash_points.reach("claim.begun")
@@ -111,6 +135,33 @@ def test_the_nth_visit_kills_once_for_the_home(tmp_path: Path) -> None:
     assert run_until_it_goes_off("kill@3", tmp_path) == (-signal.SIGKILL, ["1", "2", "3"])
     assert (tmp_path / LOG_NAME).read_text() == "meta:claim.begun\n"
     assert run_until_it_goes_off("kill@3", tmp_path) == (0, ["1", "2", "3", "4", "5"])
+
+
+def test_another_slot_can_be_killed_and_one_goes_on(tmp_path: Path) -> None:
+    assert run_until_it_goes_off("kill/redis-0@2", tmp_path) == (0, ["1", "2", "killed", "redis-0", "3", "4", "5"])
+    assert (tmp_path / LOG_NAME).read_text() == "meta:claim.begun/redis-0\n"
+
+
+def test_who_holds_a_slot_is_killed_with_its_group_and_who_is_gone_is_not(home: Path) -> None:
+    program = "import subprocess, sys; subprocess.Popen(['sleep', '60']); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        lock = SlotLock.take(runtime.slot_lock_file(home, "redis-0"))
+        started = process_start(process.pid)
+        assert started is not None
+        holder = Holder(pid=process.pid, started=started, boot_id=boot_id(), incarnation="redis-0.1")
+        lock.write(replace(holder, started=1))
+        kill_holder(home, "redis-0")
+        kill_holder(home, "redis-1")
+        kill_holder(home, "orchestrator")
+        assert process.poll() is None
+        lock.write(holder)
+        kill_holder(home, "redis-0")
+        assert process.wait(20) == -signal.SIGKILL
+        # its helper held the pipe open
+        assert process.stdout.read() == b""
+        lock.close()
 
 
 def test_a_probability_goes_off_again_and_again(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Every crash point goes off at least once in a running copy, in each kind of process that has it, and nothing is lost, doubled or reordered."""
+"""Every crash point goes off at least once in a running copy, in each process that has it, and the servers and the orchestrator die at points of
+others: nothing is lost, doubled or reordered."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from chaos.report import table
 from chaos.trial import Trial, crash_points_of
 from shared.clock import left, monotonic
 from shared.crash_points import CRASH_POINTS
-from tests.chaos.arena import open_arena
+from tests.chaos.arena import Arena, open_arena
+from tests.supervision.test_adoption import OF_ORCHESTRATOR
 from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.timeout(300)
@@ -38,21 +40,39 @@ WHERE: Mapping[str, tuple[str, ...]] = {
     ),
     "recorder": ("reclaim.written", "keeper.kept", "keeper.forgotten"),
     "webdriver": ("page.token_stored", "page.answered"),
+    "sandbox": ("provider.taken",),
 }
 """Which kinds reach which points."""
+OTHERS = (
+    "api:accept.gathered/postgres-0",
+    "api:accept.committed/redis-0",
+    "meta:claim.committed/redis-0",
+    "meta:settle.begun/postgres-0",
+    "meta:processor.written/postgres-0",
+    "meta:send.writing/sandbox-0",
+    "recorder:reclaim.written/orchestrator",
+)
+"""Who has no steps of its own to die between, or is to die between somebody else's."""
 
-ONCE_EACH = [f"{kind}:{name}" for kind, names in WHERE.items() for name in names]
-BUSY = frozenset(name for name in CRASH_POINTS if name.split(".")[0] in ("accept", "claim", "send", "settle", "journal", "processor"))
+ONCE_EACH = [*(f"{kind}:{name}" for kind, names in WHERE.items() for name in names), *OTHERS]
+BUSY = frozenset(name for name in CRASH_POINTS if name.split(".")[0] in ("accept", "claim", "send", "settle", "journal", "processor", "provider"))
 """Reached with every batch of messages: these go off at a later visit, so that a life gets somewhere."""
 
 
 def armed() -> str:
     """Return CRASH_POINTS: every point at a visit of its own, so that one life does not stand in the way of the next."""
-    return ",".join(f"{point}=kill@{10 + 3 * number if point.split(':')[1] in BUSY else 1}" for number, point in enumerate(ONCE_EACH))
+    return ",".join(_armed(point, number) for number, point in enumerate(ONCE_EACH))
+
+
+def _armed(point: str, number: int) -> str:
+    place, slash, victim = point.partition("/")
+    # what is reached once a death goes off at the first, and for others at the second
+    visit = 10 + 3 * number if place.split(":")[1] in BUSY else 2 if victim else 1
+    return f"{place}=kill{slash}{victim}@{visit}"
 
 
 def test_the_table_has_every_point() -> None:
-    assert {name for names in WHERE.values() for name in names} == set(CRASH_POINTS)
+    assert {name for names in WHERE.values() for name in names} | set(OF_ORCHESTRATOR) == set(CRASH_POINTS)
 
 
 def test_every_crash_point_once() -> None:
@@ -61,6 +81,7 @@ def test_every_crash_point_once() -> None:
 
         async def provoke(copy: Copy, trial: Trial, load: Load) -> None:
             """Bring about what some points wait for: lost hints, doubt that only evidence ends, a death that the recorder does not see."""
+            serving = asyncio.create_task(service_manager(copy, arena))
             by = monotonic() + 150.0
             while (missing := set(ONCE_EACH) - set(crash_points_of(copy))) and left(by) > 0:
                 load.raise_if_failed()
@@ -73,6 +94,7 @@ def test_every_crash_point_once() -> None:
                 if "meta:leftovers.reclaimed" in missing and "recorder:keeper.forgotten" not in missing:
                     await without_recorder(copy, trial)
                 await asyncio.sleep(2.0)
+            serving.cancel()
 
         outcome, _ = arena.trial(provoke, rate=40.0, chats=12)
     missing = sorted(set(ONCE_EACH) - set(outcome.crash_points))
@@ -80,6 +102,22 @@ def test_every_crash_point_once() -> None:
     assert outcome.verdict.is_clean, table(outcome)
     assert outcome.settled, table(outcome)
     assert not (outcome.verdict.held or outcome.verdict.behind), table(outcome)
+
+
+async def service_manager(copy: Copy, arena: Arena) -> None:
+    """Start the orchestrator again whenever it is gone."""
+    while True:
+        if copy.pid("orchestrator") is None:
+            assert arena.process is not None
+            arena.process.wait(10)
+            # in this very thread: the orchestrator is told of the death of the one that started it
+            arena.start()
+            await eventually_async(lambda: _lives(copy), 30.0, "the orchestrator lives again", poll_s=0.02)
+        await asyncio.sleep(0.1)
+
+
+async def _lives(copy: Copy) -> bool:
+    return copy.pid("orchestrator") is not None
 
 
 async def without_recorder(copy: Copy, trial: Trial) -> None:

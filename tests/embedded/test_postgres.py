@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -21,6 +21,7 @@ import pytest
 
 from embedded import account, addresses, postgres
 from embedded.failure import PreparationFailed, ServerUnusable
+from embedded.server import as_account
 from shared.process.exit_codes import ExitCode
 from shared.settings import Settings
 from tests.support import environment, processes
@@ -277,17 +278,33 @@ def test_a_lost_password_file_is_made_anew(entry: Entry, home: Path, ask: Ask) -
     entry.stop()
 
 
-def test_a_stale_pid_file_with_a_strangers_pid_does_not_stop_a_start(entry: Entry, home: Path, ask: Ask) -> None:
+@contextmanager
+def a_strangers() -> Iterator[int]:
+    """As after the restart of a container, where pids begin anew: somebody else has the dead server's."""
+    yield os.getpid()
+
+
+@contextmanager
+def of_one_not_taken_away() -> Iterator[int]:
+    """As after the death of the wrapper too: whoever inherited the dead server has not waited for it. It belongs to the server's user."""
+    with subprocess.Popen(["true"], **as_account(account.server_account())) as dead:
+        os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+        yield dead.pid
+
+
+@pytest.mark.parametrize("pid_of", [a_strangers, of_one_not_taken_away])
+def test_stale_lock_files_do_not_stop_a_start(entry: Entry, home: Path, ask: Ask, pid_of: Callable[[], AbstractContextManager[int]]) -> None:
     entry.start().wait_ready()
-    pid_file = home / "postgres" / "postmaster.pid"
-    lines = pid_file.read_text().splitlines()
+    lock_files = (home / "postgres" / "postmaster.pid", addresses.postgres_socket_dir(Settings(bulkhead_home=home)) / ".s.PGSQL.5432.lock")
+    lines = {file: file.read_text().splitlines() for file in lock_files}
     entry.process.kill()
     entry.wait_exit()
-    # As after the restart of a container, where pids begin anew: somebody else has the dead server's.
-    pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
-    entry.start().wait_ready()
-    assert ask("SELECT 1") == [(1,)]
-    assert entry.stop() == ExitCode.OK
+    with pid_of() as pid:
+        for file in lock_files:
+            file.write_text("\n".join([str(pid), *lines[file][1:]]) + "\n")
+        entry.start().wait_ready()
+        assert ask("SELECT 1") == [(1,)]
+        assert entry.stop() == ExitCode.OK
 
 
 def test_data_that_somebody_serves_without_the_slot_is_left_alone(home: Path) -> None:

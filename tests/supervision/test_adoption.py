@@ -12,12 +12,14 @@ from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
 from shared.process.slot_lock import Holder, SlotLock, boot_id, read_holder
-from tests.supervision.house import House
+from tests.supervision.house import SOON_S, House
 from tests.support import environment, processes
 from tests.support.waiting import eventually
 
 SERVED = {"name": "api", "instances": "api_instances", "port": "api_port"}
 SLOTS = ("api-0", "api-1", "meta-0")
+OF_ORCHESTRATOR = {"spawn.started": 2, "death.proved": 1, "spawn.begun": 3}
+"""The orchestrator's own crash points, and at which visit of a life each goes off."""
 
 
 def test_killed_orchestrator_children_live_and_are_adopted_within_a_second(house: House) -> None:
@@ -71,6 +73,31 @@ def test_the_same_listening_socket_serves_later_children(house: House) -> None:
         answer = waiting.makefile("rb").read().decode()
     assert "200 OK" in answer and old not in answer
     assert house.count(Happened.START_FAILED) == 0
+
+
+def test_an_orchestrator_that_dies_between_two_of_its_steps(house: House) -> None:
+    """Wherever it dies, the next one finds every process, starts none twice and leaves none out."""
+    points = ",".join(f"orchestrator:{name}=kill@{visit}" for name, visit in OF_ORCHESTRATOR.items())
+    house.rows({"name": "api"}, {"name": "meta"}).start(CHAOS="on", CRASH_POINTS=points)
+
+    def dies() -> None:
+        assert house.orchestrator.wait(SOON_S) == -signal.SIGKILL
+        house.start().until(lambda: house.slot("api-0").get("state") == "ready" == house.slot("meta-0").get("state"), "both are supervised")
+
+    # spawn.started: both processes live, and the lock of the second one does not name it
+    dies()
+    assert house.count(Happened.ADOPTED) == 2 and house.count(Happened.EXITED) == 0
+    # death.proved
+    first = house.kill("meta-0")
+    dies()
+    assert house.pid("meta-0") != first
+    # spawn.begun: for the third time in this life, which has started one by now
+    for _ in range(2):
+        pid = house.kill("meta-0")
+        eventually(lambda pid=pid: house.orchestrator.poll() is not None or house.slot("meta-0").get("pid") not in (pid, None), SOON_S, house.tell)  # type: ignore[misc]
+    dies()
+    assert sorted(house.alive()) == sorted((house.pid("api-0"), house.pid("meta-0"))), "one process a slot"
+    assert house.stop() == ExitCode.OK
 
 
 def test_two_orchestrators_at_once(house: House) -> None:
