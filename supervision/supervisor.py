@@ -15,11 +15,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from shared import crash_points
 from shared.clock import monotonic
 from shared.errors import BulkheadError
 from shared.kinds import ProcessKind
@@ -27,7 +25,7 @@ from shared.logs import logger
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import JournalWriter, SupervisionEvent
-from shared.process.slot_lock import SlotLock, boot_id, holder_of_this_process, kill_holder
+from shared.process.slot_lock import SlotLock, boot_id, holder_of_this_process
 from shared.process.supervised import Command, ask_command, ask_descriptors
 from shared.settings import ChildEnvironment, to_environ
 from shared.states import SlotState
@@ -140,7 +138,6 @@ class Supervisor:
             PortUnusable: a port that is needed at once is taken, and nothing was started.
         """
         lock = SlotLock.take(runtime.orchestrator_lock_file(self._home))
-        crash_points.arm(self._told.settings.crash_points, crash_points.ORCHESTRATOR, runtime.run_dir(self._home), partial(kill_holder, self._home))
         lock.write(holder_of_this_process(self._boot))
         try:
             with self._sources():

@@ -6,12 +6,13 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack
+from functools import partial
 
-from shared import logs
+from shared import crash_points, logs
 from shared.errors import SlotTaken
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
-from shared.process.slot_lock import read_holder
+from shared.process.slot_lock import kill_holder, read_holder
 from supervision.announce import Announcer
 from supervision.commands.context import Context
 from supervision.environment import Told
@@ -43,6 +44,8 @@ def supervise(context: Context, told: Told, *, only: str = "", only_stop: bool =
         only_stop: adopt what lives and stop it.
     """
     os.umask(0o077)  # for us and every child: what is written here is for this user alone
+    home = told.settings.bulkhead_home
+    crash_points.arm("" if only_stop else told.settings.crash_points, crash_points.ORCHESTRATOR, runtime.run_dir(home), partial(kill_holder, home))
     with ExitStack() as opened:
         own = [told.settings.path("logs", f"orchestrator.{stream}.log") for stream in ("out", "err")]
         out, err = (opened.enter_context(path.open("a", encoding="utf-8")) for path in own)
@@ -62,9 +65,9 @@ def supervise(context: Context, told: Told, *, only: str = "", only_stop: bool =
         try:
             return supervisor.run(only_stop=only_stop)
         except SlotTaken:
-            holder = read_holder(runtime.orchestrator_lock_file(told.settings.bulkhead_home))
+            holder = read_holder(runtime.orchestrator_lock_file(home))
             who = f"process {holder.pid}" if holder else "another process"
-            print(f"An orchestrator ({who}) already runs over {told.settings.bulkhead_home}; nothing was started.", file=sys.stderr)
+            print(f"An orchestrator ({who}) already runs over {home}; nothing was started.", file=sys.stderr)
             return ExitCode.SLOT_TAKEN
         except PortUnusable as problem:
             print(f"{problem}.", file=sys.stderr)
