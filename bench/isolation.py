@@ -17,6 +17,7 @@ from bench.figures import Figures, quantile
 from bench.house import House, TenderBulkhead, running, verdict, warm
 from bench.load import LoadResult
 from shared.kinds import kind_named
+from tests.support import environment
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +27,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=200.0, help="messages a second to meta")
     parser.add_argument("--latency-ms", type=float, default=100.0, help="provider's latency")
     parser.add_argument("--statuses", default="sent,delivered", help="webhooks for each message")
-    parser.add_argument("--burners", type=int, default=2, help="busy loops that stand in for a browser process run wild")
-    parser.add_argument("--nice", type=int, default=kind_named("webdriver").nice, help="their niceness (default: the browser process's)")
+    parser.add_argument("--burners", type=int, default=2, help="busy loops that stand in for browsers run wild")
+    parser.add_argument("--nice", type=int, default=kind_named("webdriver").nice, help="niceness of whoever starts them (default: the browser process's)")
 
 
 def quick(given: argparse.Namespace) -> None:
@@ -99,13 +100,20 @@ def _killed(house: House) -> Iterator[None]:
         house.copy.wait_ready("webdriver")
 
 
-_BUSY: Final = "import os, sys\nos.nice(int(sys.argv[1]))\nwhile True: pass"
+_BUSY: Final = """
+import os, sys
+from webdriver.launcher import become
+os.nice(int(sys.argv[1]))
+become(int(sys.argv[2]), [sys.executable, "-c", "while True: pass"])
+"""
+"""Gets its share of the processor in the way that a browser gets it, from the product's own launcher."""
 
 
 @contextmanager
 def _burnt(burners: int, nice: int) -> Iterator[None]:
-    """Burn CPU as a browser process that runs wild would: at its niceness."""
-    busy = [subprocess.Popen([sys.executable, "-c", _BUSY, str(nice)], stdin=subprocess.DEVNULL) for _ in range(burners)]
+    """Burn CPU as a browser that runs wild would."""
+    command = [sys.executable, "-c", _BUSY, str(nice), str(os.getpid())]
+    busy = [subprocess.Popen(command, cwd=environment.REPOSITORY, stdin=subprocess.DEVNULL, start_new_session=True) for _ in range(burners)]
     try:
         yield
     finally:

@@ -28,6 +28,8 @@ def become(owner: int, command: list[str]) -> None:
     with suppress(OSError):
         # where the kernel weighs sessions (docs/adr/0016), this one is new and would count like any other
         Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
+        # a processor that runs only this counts as free for whoever wakes up; the session's weight, which stays, keeps it from starving
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     # another parent means that the owner died before the line above could count
     if os.getppid() == owner:
         os.execv(command[0], command)  # noqa: S606 - replacing this process is the purpose
