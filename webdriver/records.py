@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.arrivals import MediaSource
+from shared.content import REACTION
 from shared.kinds import ProcessKind
 from shared.messages import InboundMessage, Receipt
 from shared.states import DesiredSession, SessionState
@@ -89,12 +90,25 @@ class Records:
 
 def _keep(transaction: Transaction, kind: str, event: inbound.RawEvent, message: InboundMessage | None) -> None:
     # an echo of what we sent, also while its answer is on the way
-    if message is not None and message.from_me and pages.known(transaction, connection_id=message.connection_id, ids=[message.provider_id]):
+    if message is not None and message.from_me and _is_ours(transaction, message):
         raise _KnownAlready
     (journal_id,) = inbound.journal(transaction, kind, [event])
     if message is not None:
         _understand(transaction, message, journal_id)
     inbound.finish(transaction, {journal_id: "" if message is not None else "nothing to read yet"})
+
+
+def _is_ours(transaction: Transaction, message: InboundMessage) -> bool:
+    if pages.known(transaction, connection_id=message.connection_id, ids=[message.provider_id]):
+        return True
+    return message.type == REACTION and pages.is_our_reaction(
+        transaction,
+        connection_id=message.connection_id,
+        chat_id=message.chat_id,
+        target=str(message.content["target"]),
+        emoji=str(message.content["emoji"]),
+        at=message.at,
+    )
 
 
 def _understand(transaction: Transaction, message: InboundMessage, journal_id: int) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from shared.store.pool import Transaction
+
+_MARGIN_S: Final = 10.0
+"""How far the page's clock and ours may be apart."""
 
 
 def heard(transaction: Transaction, *, connection_id: int, until: datetime) -> None:
@@ -22,6 +26,12 @@ def position(transaction: Transaction, connection_id: int) -> datetime | None:
 def known(transaction: Transaction, *, connection_id: int, ids: Sequence[str]) -> set[str]:
     """Return those of these message ids that we have, in either direction; ours count from the moment at which the id was chosen."""
     return {row["id"] for row in transaction.rows("known_to_us", connection_id=connection_id, ids=list(ids))} if ids else set()
+
+
+def is_our_reaction(transaction: Transaction, *, connection_id: int, chat_id: str, target: str, emoji: str, at: datetime) -> bool:
+    """Whether a reaction that the page shows as made at an instant is one that we sent, by a process that may be dead by now."""
+    found = transaction.one("is_our_reaction", connection_id=connection_id, chat_id=chat_id, target=target, emoji=emoji, at=at, margin_s=_MARGIN_S)
+    return bool(found["ours"])
 
 
 def unread_sends(transaction: Transaction, *, connection_id: int, types: Sequence[str], days: int, most: int) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.messages import InboundMessage
-from shared.store import connections, inbound, processes
+from shared.store import connections, inbound, pages, processes
 from shared.store.inbound import RawEvent
 from shared.store.pool import Transaction
 from shared.store.processes import Heartbeat
@@ -228,3 +228,28 @@ class TestProcesses:
         assert ground.store.run(processes.write_events, [event(1, boot="another")]) == 1
         assert [row["detail"]["n"] for row in ground.store.run(processes.latest_events, "meta")] == [2, 1, 1]
         assert [row["detail"]["n"] for row in ground.store.run(processes.latest_events, most=2)] == [3, 2]
+
+
+class TestPages:
+    def test_a_reaction_is_ours_while_it_may_have_been_sent_and_shortly_after(self, ground: Ground) -> None:
+        """The page names a reaction only when it is there: after a death nobody else can tell whose it was."""
+        (row_id,) = ground.accept("15550100200", type="reaction", content={"target": "true_1@c.us_A", "emoji": "👍"})
+        now = datetime.now(UTC)
+
+        def is_ours(**other: Any) -> bool:
+            asked: dict[str, Any] = {"chat_id": "15550100200", "target": "true_1@c.us_A", "emoji": "👍", "at": now}
+            return ground.store.run(pages.is_our_reaction, connection_id=ground.connection, **(asked | other))
+
+        assert not is_ours(), "the page was never asked"
+        ground.set(row_id, "token = 'reaction'")
+        assert is_ours()
+        assert not is_ours(emoji="❤️")
+        assert not is_ours(emoji="")
+        assert not is_ours(target="true_1@c.us_B")
+        assert not is_ours(chat_id="15550100201")
+        assert not is_ours(at=now - timedelta(minutes=1)), "made on the phone before ours was accepted"
+        ground.set(row_id, "state = 'sent', sent_at = now()")
+        assert is_ours()
+        assert not is_ours(at=now + timedelta(minutes=1)), "made again on the phone"
+        ground.set(row_id, "state = 'failed'")
+        assert not is_ours()

@@ -16,6 +16,17 @@ WHERE EXISTS (SELECT FROM inbound_messages i WHERE i.connection_id = %(connectio
    OR EXISTS (SELECT FROM messages m WHERE m.token = g.id AND m.token <> '' AND m.connection_id = %(connection_id)s)
    OR EXISTS (SELECT FROM messages m WHERE m.provider_id = g.id AND m.provider_id <> '' AND m.connection_id = %(connection_id)s);
 
+-- is_our_reaction --
+-- Whether a reaction of ours is what the page shows: carried out, or perhaps carried out, at that instant. It has no id that we know before the page tells.
+SELECT EXISTS (
+    SELECT
+    FROM phone_configs c JOIN messages m ON m.company_id = c.company_id AND m.connection_id = c.id
+    WHERE c.id = %(connection_id)s AND m.chat_id = %(chat_id)s AND m.type = 'reaction' AND m.token <> '' AND m.state <> 'failed'
+      AND m.content->>'target' = %(target)s AND m.content->>'emoji' = %(emoji)s
+      AND m.created_at BETWEEN %(at)s::timestamptz - interval '7 days' AND %(at)s::timestamptz + make_interval(secs => %(margin_s)s)
+      AND coalesce(m.sent_at, now()) > %(at)s::timestamptz - make_interval(secs => %(margin_s)s)
+) AS ours;
+
 -- unread_sends --
 -- Newest messages of ours that the receiver has not read, by the ids that WhatsApp knows them by.
 SELECT coalesce(nullif(provider_id, ''), token) AS id
