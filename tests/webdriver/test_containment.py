@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -96,13 +96,21 @@ def test_sweep_ends_strays_of_this_home_and_of_no_other(home: Path, web: Web) ->
     profile.wipe(other)
 
 
+def open_files(pid: int) -> set[Path]:
+    """Return what a living process has open; it opens and closes files while we look."""
+    found = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(file.readlink())
+    return found
+
+
 def test_starts_and_ends_without_a_trace(home: Path) -> None:
     async def scenario() -> None:
         kept = profile.directory(home, 1)
         read, write = os.pipe()
         chromium = await Chromium.start(launch(home, keep_open=(write,)), monotonic() + 20)
-        inherited = {file.readlink() for file in Path(f"/proc/{chromium.pid}/fd").iterdir()}
-        assert Path(f"/proc/self/fd/{write}").readlink() in inherited, "the slot would count as free while this browser lives"
+        assert Path(f"/proc/self/fd/{write}").readlink() in open_files(chromium.pid), "the slot would count as free while this browser lives"
         environ = Path(f"/proc/{chromium.pid}/environ").read_bytes()
         assert b"PYTEST_CURRENT_TEST" not in environ, "the browser may not see our environment"
         assert (kept / "SingletonSocket").readlink().is_relative_to(profile.temporary(kept)), "its temporary files lie elsewhere"
