@@ -21,6 +21,7 @@ _MOST_BYTES: Final = 8 * 1024 * 1024
 _LEAST_WEIGHT: Final = _MOST_BYTES // 100
 """What even an empty body counts as: a hundred posts share one commit, at most."""
 _APART_S: Final = 0.008
+"""Two commits begin at least so far apart: the first post waits for nothing, and under load one commit keeps many."""
 _COMMITTERS: Final = 2
 """Commits under way at once: while one waits for the disk the next one gathers."""
 
