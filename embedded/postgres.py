@@ -245,10 +245,10 @@ def _remove_stale(lock_file: Path, data: Path) -> None:
 
 
 def _folder_of(pid: int) -> Path | None:
-    """Return the working directory of a process, None when it is dead and only not yet taken away."""
+    """Return the working directory of a process, None when it is dead and only not yet taken away, or another user's and so no server of ours."""
     try:
         return Path(f"/proc/{pid}/cwd").readlink()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
 
 

@@ -307,6 +307,19 @@ def test_stale_lock_files_do_not_stop_a_start(entry: Entry, home: Path, ask: Ask
         assert entry.stop() == ExitCode.OK
 
 
+def test_another_users_process_is_no_server_of_ours() -> None:
+    """Without root nobody may see where it works."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        with pytest.raises(PermissionError):
+            Path("/proc/1/cwd").readlink()
+        assert postgres._folder_of(1) is None
+    finally:
+        os.seteuid(before)
+
+
 def test_data_that_somebody_serves_without_the_slot_is_left_alone(home: Path) -> None:
     data = home / "postgres"
     data.mkdir()
