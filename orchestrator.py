@@ -16,7 +16,9 @@ from supervision.law import Policy
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command over the registry and return its exit code. Without arguments: the process's own command line."""
-    context = Context(environ=os.environ, rows=KINDS, entries=Path(__file__).resolve().parent, embedded=addresses, policy=Policy())
+    context = Context(
+        environ=os.environ, rows=KINDS, entries=Path(__file__).resolve().parent, embedded=addresses, policy=Policy()
+    )
     return run_command(sys.argv[1:] if argv is None else argv, context)
 
 

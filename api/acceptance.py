@@ -37,7 +37,11 @@ def read_key(headers: Headers) -> str | None:
     if not given:
         return None
     if len(given) > 1 or not _CLIENTS_KEY.fullmatch(given[0]):
-        raise Problem("header_invalid", "Idempotency-Key must stand once, with 1 to 255 visible ASCII characters.", header="Idempotency-Key")
+        raise Problem(
+            "header_invalid",
+            "Idempotency-Key must stand once, with 1 to 255 visible ASCII characters.",
+            header="Idempotency-Key",
+        )
     return given[0]
 
 
@@ -72,7 +76,15 @@ async def accept(acceptor: Acceptor, message: NewMessage) -> Accepted:
             continue
         reach("accept.answering")
         if accepted.conflict:
-            raise Problem("idempotency_key_reused", "This Idempotency-Key was used for another request.", messageId=str(accepted.id))
+            raise Problem(
+                "idempotency_key_reused",
+                "This Idempotency-Key was used for another request.",
+                messageId=str(accepted.id),
+            )
         # after a lost commit the row may be our own first try: only a key that the client used before is a replay
         return replace(accepted, replayed=False) if accepted.replayed and lost_commit else accepted
-    raise Problem("acceptance_unknown", "PostgreSQL was lost while the message was written; it may have been accepted.", headers={"Retry-After": "2"})
+    raise Problem(
+        "acceptance_unknown",
+        "PostgreSQL was lost while the message was written; it may have been accepted.",
+        headers={"Retry-After": "2"},
+    )

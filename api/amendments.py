@@ -27,7 +27,13 @@ from shared.store.targets import Target
 
 _ONE_PATH: Final = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
 _WHOM: Final = ("everyone", "me")
-_ONE_PROBLEMS: Final = ("company_unknown", "chat_invalid", "message_unknown", "message_not_sent", "unsupported_operation")
+_ONE_PROBLEMS: Final = (
+    "company_unknown",
+    "chat_invalid",
+    "message_unknown",
+    "message_not_sent",
+    "unsupported_operation",
+)
 
 
 class Amendments:
@@ -66,7 +72,10 @@ class Amendments:
                     *ACCEPTING,
                 ),
                 answers={
-                    200: ("It is never sent, or was deleted before; with `Prefer: wait` also: the deletion has left.", "MessageOrAccepted"),
+                    200: (
+                        "It is never sent, or was deleted before; with `Prefer: wait` also: the deletion has left.",
+                        "MessageOrAccepted",
+                    ),
                     202: ("Accepted: `id` is that of the deletion.", "AcceptedMessage"),
                 },
                 problems=(
@@ -93,7 +102,13 @@ class Amendments:
                     202: ("Accepted: `id` is that of the reaction.", "AcceptedMessage"),
                     200: ("It has left; only with `Prefer: wait`.", "AcceptedMessage"),
                 },
-                problems=("company_unknown", "message_unknown", "message_not_sent", "unsupported_operation", *ACCEPTING_PROBLEMS),
+                problems=(
+                    "company_unknown",
+                    "message_unknown",
+                    "message_not_sent",
+                    "unsupported_operation",
+                    *ACCEPTING_PROBLEMS,
+                ),
             ),
         ]
 
@@ -105,7 +120,9 @@ class Amendments:
 
         async def build() -> Mapping[str, Any]:
             if target.direction != "out" or target.type != content.TEXT:
-                raise capabilities.unsupported(target.connection_type, content.EDIT, "channel", "Only texts of the company's own can be edited.")
+                raise capabilities.unsupported(
+                    target.connection_type, content.EDIT, "channel", "Only texts of the company's own can be edited."
+                )
             check_text(fields["message"], target.connection_type, content.EDIT)
             require_there(target)
             return {"target": target.provider_id, "target_id": target.id, "body": fields["message"]}
@@ -127,7 +144,12 @@ class Amendments:
         if not target.is_there:
             raise Problem("message_not_queued", f"The message is {target.state}.", state=target.state)
         if target.type in targets.ACTING:
-            raise capabilities.unsupported(target.connection_type, content.DELETE, "channel", "What was done about another message cannot be deleted.")
+            raise capabilities.unsupported(
+                target.connection_type,
+                content.DELETE,
+                "channel",
+                "What was done about another message cannot be deleted.",
+            )
         capabilities.require(target.connection_type, content.DELETE)
 
         async def build() -> Mapping[str, Any]:
@@ -170,7 +192,12 @@ class Amendments:
         return found[0] if found else None
 
     async def _accept(
-        self, request: Request, type_: str, target: Target, fields: Mapping[str, Any], build: Callable[[], Awaitable[Mapping[str, Any]]]
+        self,
+        request: Request,
+        type_: str,
+        target: Target,
+        fields: Mapping[str, Any],
+        build: Callable[[], Awaitable[Mapping[str, Any]]],
     ) -> Response:
         ask = Ask(
             type=type_,

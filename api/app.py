@@ -82,7 +82,9 @@ def operations_of(*topics: Topic) -> list[Operation]:
     return listed
 
 
-def build_app(child: Child, acceptor: Acceptor, storage: Storage, neighbours: Neighbours, key: str) -> tuple[ASGIApp, Sending]:
+def build_app(
+    child: Child, acceptor: Acceptor, storage: Storage, neighbours: Neighbours, key: str
+) -> tuple[ASGIApp, Sending]:
     """Return the application, and the operations that send, which count what they accept.
 
     Args:
@@ -92,7 +94,15 @@ def build_app(child: Child, acceptor: Acceptor, storage: Storage, neighbours: Ne
     """
     directory = Directory(child.store)
     shown, uploads = Shown(directory, child.store), Uploads(child.store, storage)
-    sending = Sending(directory, child.store, acceptor, uploads, child.metrics, reach=reach_of(child.settings), stopping=child.stopping)
+    sending = Sending(
+        directory,
+        child.store,
+        acceptor,
+        uploads,
+        child.metrics,
+        reach=reach_of(child.settings),
+        stopping=child.stopping,
+    )
     health = Health(child, neighbours)
     tasks = Tasks(directory, child.store, child.stopping)
     vault = Vault.from_settings(child.settings)

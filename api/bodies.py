@@ -16,7 +16,14 @@ from api.problems import Problem
 TEXT_BODY_LIMIT: Final = 1 << 20
 """Bytes: the longest text of any channel (65,536 characters) with every character escaped as two surrogates fits."""
 BODY_WAIT_S: Final = 10.0
-_TYPE_NAMES: Final = ((bool, "true or false"), (str, "a string"), (int, "an integer"), (float, "a number"), (list, "an array"), (dict, "an object"))
+_TYPE_NAMES: Final = (
+    (bool, "true or false"),
+    (str, "a string"),
+    (int, "an integer"),
+    (float, "a number"),
+    (list, "an array"),
+    (dict, "an object"),
+)
 _SCHEMA_TYPES: Final = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
 _DEEPEST: Final = 16
 """Levels of what is not described by a table."""
@@ -72,7 +79,9 @@ async def read_json(request: Request, *, limit: int = TEXT_BODY_LIMIT, wait_s: f
         raise Problem("body_not_json", "The body is nested too deeply.") from error
     except json.JSONDecodeError as error:
         # the decoder's own wording names positions, never what stands there
-        raise Problem("body_not_json", f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno}).") from error
+        raise Problem(
+            "body_not_json", f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
+        ) from error
     except ValueError as error:
         raise Problem("body_not_json", "The body holds a number that is too long.") from error
 
@@ -100,9 +109,15 @@ def _require_json(request: Request) -> None:
 
 def _require_json_type(content_type: str) -> None:
     media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
-    if media_type != "application/json" and not (media_type.startswith("application/") and media_type.endswith("+json")):
-        raise Problem("media_type_unsupported", "The body must be application/json.", headers={"Accept": "application/json"})
-    charsets = [parameter.removeprefix("charset=").strip('"') for parameter in parameters if parameter.startswith("charset=")]
+    if media_type != "application/json" and not (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    ):
+        raise Problem(
+            "media_type_unsupported", "The body must be application/json.", headers={"Accept": "application/json"}
+        )
+    charsets = [
+        parameter.removeprefix("charset=").strip('"') for parameter in parameters if parameter.startswith("charset=")
+    ]
     if any(charset not in ("utf-8", "utf8") for charset in charsets):
         raise Problem("media_type_unsupported", "The body must be in UTF-8.")
 
@@ -131,7 +146,9 @@ def require_size(request: Request, limit: int) -> None:
 def too_large(limit: int) -> Problem:
     """Return the refusal of a body with more than `limit` bytes."""
     # a larger body is not read to its end, so the connection cannot carry another request
-    return Problem("body_too_large", f"The body has more than {limit} bytes.", headers={"Connection": "close"}, limit=limit)
+    return Problem(
+        "body_too_large", f"The body has more than {limit} bytes.", headers={"Connection": "close"}, limit=limit
+    )
 
 
 def late(wait_s: float) -> Problem:
@@ -154,12 +171,18 @@ _DECODER: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refu
 """Made once: making one costs more than reading a message."""
 
 
-def wrong_fields(value: Mapping[str, Any], fields: Sequence[Field], at: str, *, open_: bool) -> Iterator[tuple[str, str]]:
+def wrong_fields(
+    value: Mapping[str, Any], fields: Sequence[Field], at: str, *, open_: bool
+) -> Iterator[tuple[str, str]]:
     """Give what is wrong with an object, each with its JSON pointer. `at`: the object's own; `open_`: what `fields` do not name may stand there too."""
     known = {field.name for field in fields}
     if not open_ and not known.issuperset(value):
         takes = ", ".join(field.name for field in fields)
-        yield from ((at + pointer(name), f"is not a field of this {'object' if at else 'operation'}; it takes {takes}") for name in value if name not in known)
+        yield from (
+            (at + pointer(name), f"is not a field of this {'object' if at else 'operation'}; it takes {takes}")
+            for name in value
+            if name not in known
+        )
     for field in fields:
         name = field.name
         if name in value:
@@ -281,7 +304,10 @@ def json_schema(fields: Sequence[Field], *, open_: bool = False) -> Mapping[str,
 def _schema(field: Field) -> Mapping[str, Any]:
     if field.others:
         alone = replace(field, others=(), purpose="", default=None)
-        return {"anyOf": [_schema(one) for one in (alone, *field.others)], **({"description": field.purpose} if field.purpose else {})}
+        return {
+            "anyOf": [_schema(one) for one in (alone, *field.others)],
+            **({"description": field.purpose} if field.purpose else {}),
+        }
     schema: dict[str, Any] = {"type": _SCHEMA_TYPES[field.kind]}
     if field.purpose:
         schema["description"] = field.purpose
@@ -289,7 +315,12 @@ def _schema(field: Field) -> Mapping[str, Any]:
         schema |= json_schema(field.fields, open_=field.open)
     if field.kind is list:
         schema |= {"items": _schema(field.items) if field.items else {}, "minItems": field.fewest}
-    named = (("minLength", field.shortest), ("maxLength", field.longest), ("maxItems", field.most), ("enum", list(field.choices)))
+    named = (
+        ("minLength", field.shortest),
+        ("maxLength", field.longest),
+        ("maxItems", field.most),
+        ("enum", list(field.choices)),
+    )
     schema |= {name: value for name, value in named if value}
     if field.low != field.high:
         schema |= {"minimum": field.low, "maximum": field.high}

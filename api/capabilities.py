@@ -61,7 +61,11 @@ class Capability:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as the API shows it."""
-        return {"supported": self.supported, **({"reason": self.reason} if self.reason else {}), **({"limits": dict(self.limits)} if self.limits else {})}
+        return {
+            "supported": self.supported,
+            **({"reason": self.reason} if self.reason else {}),
+            **({"limits": dict(self.limits)} if self.limits else {}),
+        }
 
 
 _CHANNEL_CANNOT: Final = Capability(reason="channel")
@@ -133,7 +137,12 @@ def _table(connection_type: str, supported: Mapping[str, Limits]) -> Mapping[str
         }
         for name, limit in files.items()
     }
-    return {name: Capability(limits={**supported[name], **for_files.get(name, {})}) if name in supported else _CHANNEL_CANNOT for name in OPERATIONS}
+    return {
+        name: Capability(limits={**supported[name], **for_files.get(name, {})})
+        if name in supported
+        else _CHANNEL_CANNOT
+        for name in OPERATIONS
+    }
 
 
 CAPABILITIES: Final[Mapping[str, Mapping[str, Capability]]] = {
@@ -147,7 +156,10 @@ CAPABILITIES: Final[Mapping[str, Mapping[str, Capability]]] = {
         "instagram": _INSTAGRAM,
     }.items()
 }
-_UNLISTED: Final[Mapping[str, Capability]] = {**dict.fromkeys(OPERATIONS, Capability(reason="not_yet")), content.TEXT: Capability(limits={"characters": 1000})}
+_UNLISTED: Final[Mapping[str, Capability]] = {
+    **dict.fromkeys(OPERATIONS, Capability(reason="not_yet")),
+    content.TEXT: Capability(limits={"characters": 1000}),
+}
 """A channel that came later and has no row yet."""
 
 

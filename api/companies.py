@@ -18,10 +18,20 @@ from shared.store.store import Store
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MOST: Final = 200
 _FIELDS: Final = (
-    Field(name="companyId", kind=str, required=True, shortest=1, longest=64, purpose="1 to 64 letters, digits, `-` and `_`; stands in every path."),
+    Field(
+        name="companyId",
+        kind=str,
+        required=True,
+        shortest=1,
+        longest=64,
+        purpose="1 to 64 letters, digits, `-` and `_`; stands in every path.",
+    ),
     Field(name="name", kind=str, default="", longest=200, purpose="For people."),
     Field(
-        name="inDoubtPolicy", kind=str, choices=("auto", "resend", "hold"), purpose="What to do with messages that may have been sent; wins over the setting."
+        name="inDoubtPolicy",
+        kind=str,
+        choices=("auto", "resend", "hold"),
+        purpose="What to do with messages that may have been sent; wins over the setting.",
     ),
 )
 
@@ -52,13 +62,22 @@ class Companies:
                 handler=self.create,
                 body=json_schema(_FIELDS),
                 answers={201: ("It is there.", "Company")},
-                problems=("body_not_json", "body_late", "body_too_large", "media_type_unsupported", "body_invalid", "company_exists"),
+                problems=(
+                    "body_not_json",
+                    "body_late",
+                    "body_too_large",
+                    "media_type_unsupported",
+                    "body_invalid",
+                    "company_exists",
+                ),
             ),
         ]
 
     async def show(self, request: Request) -> Response:
         """Answer with companies."""
-        rows = await self._store.call(connections.companies, after=request.query_params.get("after", "").replace("\0", ""), most=_MOST)
+        rows = await self._store.call(
+            connections.companies, after=request.query_params.get("after", "").replace("\0", ""), most=_MOST
+        )
         listed = [
             {
                 "companyId": row["id"],
@@ -77,7 +96,14 @@ class Companies:
         company_id = given["companyId"]
         if not _ID.fullmatch(company_id):
             raise invalid([("/companyId", "must be 1 to 64 letters, digits, - and _")])
-        if not await self._store.call(connections.add_company, company_id, name=given["name"], in_doubt_policy=given["inDoubtPolicy"]):
+        if not await self._store.call(
+            connections.add_company, company_id, name=given["name"], in_doubt_policy=given["inDoubtPolicy"]
+        ):
             raise Problem("company_exists", "There is a company with this id.")
-        body = {"companyId": company_id, "name": given["name"], "inDoubtPolicy": given["inDoubtPolicy"], "connections": 0}
+        body = {
+            "companyId": company_id,
+            "name": given["name"],
+            "inDoubtPolicy": given["inDoubtPolicy"],
+            "connections": 0,
+        }
         return JSONResponse(body, status_code=201, headers={"Location": f"/api/v2/connections/{company_id}"})

@@ -19,10 +19,19 @@ from shared.store.connections import Connection
 from shared.store.store import Store
 
 TASK_S: Final = 60.0
-ANSWERS: Final[Mapping[int, tuple[str, str]]] = {200: ("Done; `result` says what came of it.", "Task"), 202: ("Not finished yet; see `Location`.", "Task")}
+ANSWERS: Final[Mapping[int, tuple[str, str]]] = {
+    200: ("Done; `result` says what came of it.", "Task"),
+    202: ("Not finished yet; see `Location`.", "Task"),
+}
 PROBLEMS: Final = (*UNKNOWN, "unsupported_operation", *TASK_PROBLEMS)
 _WHATSAPP: Final = frozenset({"meta_direct", "meta_embedded"})
-_PIN: Final = Field(name="pin", kind=str, shortest=6, longest=6, purpose="Two-step PIN, six digits; the one that is kept when it is not given.")
+_PIN: Final = Field(
+    name="pin",
+    kind=str,
+    shortest=6,
+    longest=6,
+    purpose="Two-step PIN, six digits; the one that is kept when it is not given.",
+)
 _PROFILE_FIELDS: Final = (
     Field(name="about", kind=str, shortest=1, longest=139, purpose="The line below the name."),
     Field(name="address", kind=str, longest=256, purpose="Street address."),
@@ -67,7 +76,11 @@ class ConnectionDeeds:
         """Look at the connection."""
         connection = await self._connections.connection(request)
         if connection.process_name != "meta":
-            raise unsupported(connection, "test", "A browser session proves itself all the time: GET /api/v2/sessions/{companyId}/{phoneIndex} tells.")
+            raise unsupported(
+                connection,
+                "test",
+                "A browser session proves itself all the time: GET /api/v2/sessions/{companyId}/{phoneIndex} tells.",
+            )
         return await self.ask(request, connection, "test_connection")
 
     async def register(self, request: Request) -> Response:
@@ -75,7 +88,9 @@ class ConnectionDeeds:
         connection = await self._whatsapp(request, "register")
         pin = read_fields(await read_json(request, limit=BODY_LIMIT), (_PIN,))["pin"]
         if pin is not None and not pin.isdecimal():
-            raise Problem("body_invalid", "/pin must be six digits.", errors=[{"pointer": "/pin", "reason": "must be six digits"}])
+            raise Problem(
+                "body_invalid", "/pin must be six digits.", errors=[{"pointer": "/pin", "reason": "must be six digits"}]
+            )
         return await self.ask(request, connection, "register", secrets={"pin": pin} if pin else None, repeatable=False)
 
     async def deregister(self, request: Request) -> Response:
@@ -86,7 +101,11 @@ class ConnectionDeeds:
         """Set 360dialog's webhook."""
         connection = await self._connections.connection(request)
         if connection.connection_type != "360dialog":
-            raise unsupported(connection, "webhook", "Meta's webhooks are set once for the whole app; only 360dialog's are set for each number.")
+            raise unsupported(
+                connection,
+                "webhook",
+                "Meta's webhooks are set once for the whole app; only 360dialog's are set for each number.",
+            )
         return await self.ask(request, connection, "set_webhook")
 
     async def show_profile(self, request: Request) -> Response:
@@ -97,7 +116,9 @@ class ConnectionDeeds:
         """Change the profile."""
         connection = await self._with_profile(request)
         given = read_fields(await read_json(request, limit=BODY_LIMIT), _PROFILE_FIELDS)
-        return await self.ask(request, connection, "profile", {name: value for name, value in given.items() if value is not None})
+        return await self.ask(
+            request, connection, "profile", {name: value for name, value in given.items() if value is not None}
+        )
 
     async def _whatsapp(self, request: Request, operation: str) -> Connection:
         connection = await self._connections.connection(request)
@@ -108,7 +129,9 @@ class ConnectionDeeds:
     async def _with_profile(self, request: Request) -> Connection:
         connection = await self._connections.connection(request)
         if connection.connection_type not in (*_WHATSAPP, "360dialog"):
-            raise unsupported(connection, "profile", "Only WhatsApp numbers at Meta and 360dialog have a business profile.")
+            raise unsupported(
+                connection, "profile", "Only WhatsApp numbers at Meta and 360dialog have a business profile."
+            )
         return connection
 
     async def ask(
@@ -137,4 +160,10 @@ class ConnectionDeeds:
 
 def unsupported(connection: Connection, operation: str, sentence: str) -> Problem:
     """Return the refusal of what a connection's type has not."""
-    return Problem("unsupported_operation", sentence, operation=operation, connectionType=connection.connection_type, reason="channel")
+    return Problem(
+        "unsupported_operation",
+        sentence,
+        operation=operation,
+        connectionType=connection.connection_type,
+        reason="channel",
+    )

@@ -11,7 +11,15 @@ from starlette.responses import JSONResponse, Response
 
 from api import capabilities
 from api.bodies import Field, json_schema, read_fields, read_json
-from api.connection_bodies import CHANGE, CREATE, credentials_of, kept_options, require_ids, require_whole, shown_options
+from api.connection_bodies import (
+    CHANGE,
+    CREATE,
+    credentials_of,
+    kept_options,
+    require_ids,
+    require_whole,
+    shown_options,
+)
 from api.credentials import Credentials
 from api.directory import Directory, phone_index_unknown, read_phone_index, require_possible
 from api.instants import iso
@@ -29,7 +37,13 @@ OF_A_BODY: Final = ("body_not_json", "body_late", "body_too_large", "media_type_
 BODY_LIMIT: Final = 1 << 16
 _BY_OPERATOR: Final = "an operator said so"
 _STATUS_FIELDS: Final = (
-    Field(name="status", kind=str, purpose="`active` sends, `paused` holds the connection's queue.", required=True, choices=("active", "paused")),
+    Field(
+        name="status",
+        kind=str,
+        purpose="`active` sends, `paused` holds the connection's queue.",
+        required=True,
+        choices=("active", "paused"),
+    ),
     Field(name="reason", kind=str, purpose="Why it is paused, for those who look.", default=_BY_OPERATOR, longest=200),
 )
 _SESSION_TYPE: Final = "wwebjs"
@@ -66,7 +80,15 @@ class Connections:
                 answers={201: ("The connection; `Location` is its path.", "Connection")},
                 problems=("company_unknown", *OF_A_BODY, "connection_exists", "account_in_use"),
             ),
-            Operation(method="GET", path=PATH, group="Connections", summary="One connection", handler=self.show, answers=one, problems=UNKNOWN),
+            Operation(
+                method="GET",
+                path=PATH,
+                group="Connections",
+                summary="One connection",
+                handler=self.show,
+                answers=one,
+                problems=UNKNOWN,
+            ),
             Operation(
                 method="PATCH",
                 path=PATH,
@@ -127,7 +149,9 @@ class Connections:
     async def show_all(self, request: Request) -> Response:
         """Answer with all connections of a company."""
         company_id = request.path_params["companyId"]
-        return JSONResponse({"companyId": company_id, "connections": [_connection(row) for row in await self._rows(company_id)]})
+        return JSONResponse(
+            {"companyId": company_id, "connections": [_connection(row) for row in await self._rows(company_id)]}
+        )
 
     async def show(self, request: Request) -> Response:
         """Answer with one connection."""
@@ -146,7 +170,9 @@ class Connections:
         answer.headers["Location"] = f"/api/v2/connections/{company_id}/{phone_index}"
         return answer
 
-    def _add(self, transaction: Transaction, company_id: str, given: Mapping[str, Any], credentials: Mapping[str, str]) -> int:
+    def _add(
+        self, transaction: Transaction, company_id: str, given: Mapping[str, Any], credentials: Mapping[str, str]
+    ) -> int:
         connection_type, account_id = given["connectionType"], given["accountId"] or ""
         _require_free(transaction, connection_type, account_id, None)
         made = connections.add(
@@ -163,7 +189,9 @@ class Connections:
         connection_id, phone_index = made
         if credentials:
             # sealed for its index, which is known just now
-            connections.update(transaction, connection_id, credentials=self._credentials.sealed(company_id, phone_index, credentials))
+            connections.update(
+                transaction, connection_id, credentials=self._credentials.sealed(company_id, phone_index, credentials)
+            )
         return phone_index
 
     async def change(self, request: Request) -> Response:
@@ -174,7 +202,9 @@ class Connections:
         await self._store.call(self._change, connection, given, credentials_of(connection.connection_type, given))
         return await self._shown(connection.company_id, connection.phone_index)
 
-    def _change(self, transaction: Transaction, connection: Connection, given: Mapping[str, Any], credentials: Mapping[str, str]) -> None:
+    def _change(
+        self, transaction: Transaction, connection: Connection, given: Mapping[str, Any], credentials: Mapping[str, str]
+    ) -> None:
         if given["accountId"]:
             _require_free(transaction, connection.connection_type, given["accountId"], connection.id)
         # read again, so that two changes at the same time do not undo each other
@@ -200,7 +230,9 @@ class Connections:
         connection = await self.connection(request)
         failed = await self._store.call(partial(_remove, force=force in ("true", "1")), connection)
         self._directory.forget(connection.company_id, connection.phone_index)
-        return JSONResponse({"companyId": connection.company_id, "phoneIndex": connection.phone_index, "failedMessages": failed})
+        return JSONResponse(
+            {"companyId": connection.company_id, "phoneIndex": connection.phone_index, "failedMessages": failed}
+        )
 
     async def set_status(self, request: Request) -> Response:
         """Pause or resume; one that is so already stays as it is."""
@@ -294,5 +326,7 @@ def _connection(row: Row) -> Mapping[str, Any]:
         "provedAt": iso(row["proved_at"]),
         "lastEventAt": iso(row["last_event_at"]),
         "observedAt": iso(row["observed_at"]),
-        "capabilities": {name: capability.as_json() for name, capability in capabilities.of(row["connection_type"]).items()},
+        "capabilities": {
+            name: capability.as_json() for name, capability in capabilities.of(row["connection_type"]).items()
+        },
     }

@@ -98,14 +98,21 @@ class Builder:
         (source,) = given
         if source == "mediaId":
             if connection.connection_type in _BROWSER:
-                raise invalid([("/mediaId", f"is nothing that a connection of type {connection.connection_type} knows")])
+                raise invalid(
+                    [("/mediaId", f"is nothing that a connection of type {connection.connection_type} knows")]
+                )
             return {"id": fields["mediaId"], **self._told(fields)}
         if source == "url":
             return {"link": self._checked_address(fields["url"]), **self._told(fields)}
         kept = await self._kept(source, type_, connection, fields)
         _check_file(kept, source, type_, connection.connection_type, voice=bool(fields.get("voice")))
         filename = cleaned_filename(fields.get("filename") or "") or kept.filename
-        return {"sha256": kept.sha256, "mimetype": kept.mimetype, "size": kept.size, **({"filename": filename} if filename else {})}
+        return {
+            "sha256": kept.sha256,
+            "mimetype": kept.mimetype,
+            "size": kept.size,
+            **({"filename": filename} if filename else {}),
+        }
 
     @staticmethod
     def _told(fields: Fields) -> Content:
@@ -148,14 +155,25 @@ class Builder:
 
     async def _template(self, _: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
         await self._require_sendable(connection, fields["name"], fields["language"])
-        return await self._with_files(connection, {name: fields[name] for name in ("name", "language", "components") if fields[name] is not None}, "")
+        return await self._with_files(
+            connection,
+            {name: fields[name] for name in ("name", "language", "components") if fields[name] is not None},
+            "",
+        )
 
     async def _require_sendable(self, connection: Connection, name: str, language: str) -> None:
         """Raise `Problem` when it is known that the provider would refuse a template; until its templates were read once, nothing is known."""
-        found = await self._store.call(templates.find_template, connection_id=connection.id, name=name, language=language)
+        found = await self._store.call(
+            templates.find_template, connection_id=connection.id, name=name, language=language
+        )
         if found.problem:
             status = found.template.status if found.template else None
-            raise Problem("template_unusable", f"{found.problem[0].upper()}{found.problem[1:]}.", template=name, templateStatus=status)
+            raise Problem(
+                "template_unusable",
+                f"{found.problem[0].upper()}{found.problem[1:]}.",
+                template=name,
+                templateStatus=status,
+            )
 
     async def _with_files(self, connection: Connection, made: Content, at: str) -> Content:
         """Say of each file of ours within a provider's object what it is. Raises `Problem` for what is no file of the company."""
@@ -163,7 +181,10 @@ class Builder:
             found = await self._uploads.find(connection.company_id, node["sha256"])
             if found is None:
                 raise invalid([(f"{place}/sha256", "is no file of this company")])
-            node |= {"mimetype": found.mimetype, **({"filename": found.filename} if found.filename and "filename" not in node else {})}
+            node |= {
+                "mimetype": found.mimetype,
+                **({"filename": found.filename} if found.filename and "filename" not in node else {}),
+            }
         return made
 
     async def _reaction(self, _: str, connection: Connection, chat_id: str, fields: Fields) -> Content:
@@ -179,7 +200,11 @@ class Builder:
             return {"target": provider_id, "target_id": target_id}
         target = await self._target(connection, fields["messageId"], chat_id)
         if target.direction != "in":
-            raise Problem("message_not_received", "The message did not come in: only what was received can be marked as read.", field="messageId")
+            raise Problem(
+                "message_not_received",
+                "The message did not come in: only what was received can be marked as read.",
+                field="messageId",
+            )
         return {"target": target.provider_id, "target_id": target.id}
 
     async def _typing(self, _: str, connection: Connection, chat_id: str, fields: Fields) -> Content:
@@ -188,12 +213,20 @@ class Builder:
             return {"state": "paused", "lasts_s": 0}
         # the Cloud API shows it as an answer to something
         newest = await self._newest(connection, chat_id) if connection.connection_type in _CLOUD else None
-        return {"state": "composing", "lasts_s": fields["lastsSeconds"], **({"target": newest[1], "target_id": newest[0]} if newest else {})}
+        return {
+            "state": "composing",
+            "lasts_s": fields["lastsSeconds"],
+            **({"target": newest[1], "target_id": newest[0]} if newest else {}),
+        }
 
     async def _newest(self, connection: Connection, chat_id: str) -> tuple[int, str]:
-        newest = await self._store.call(targets.newest_received, company_id=connection.company_id, connection_id=connection.id, chat_id=chat_id)
+        newest = await self._store.call(
+            targets.newest_received, company_id=connection.company_id, connection_id=connection.id, chat_id=chat_id
+        )
         if newest is None:
-            raise Problem("message_not_received", "Nothing was received in this chat on this connection.", field="chatId")
+            raise Problem(
+                "message_not_received", "Nothing was received in this chat on this connection.", field="chatId"
+            )
         return newest
 
     async def _target(self, connection: Connection, given: str, chat_id: str | None = None) -> Target:
@@ -206,16 +239,30 @@ class Builder:
         raise Problem("message_unknown", "The connection has no such message here.", field="messageId")
 
     async def _quoted(self, connection: Connection, chat_id: str, quoted: str) -> str:
-        provider_id = await self._store.call(messages.quotable, company_id=connection.company_id, connection_id=connection.id, chat_id=chat_id, quoted=quoted)
+        provider_id = await self._store.call(
+            messages.quotable,
+            company_id=connection.company_id,
+            connection_id=connection.id,
+            chat_id=chat_id,
+            quoted=quoted,
+        )
         if provider_id is None:
-            raise Problem("quoted_message_unknown", "The chat has no sent or received message with this id on this connection.", field="quotedMessageId")
+            raise Problem(
+                "quoted_message_unknown",
+                "The chat has no sent or received message with this id on this connection.",
+                field="quotedMessageId",
+            )
         return provider_id
 
 
 def check_text(text: str, connection_type: str, operation: str, field: str = "message") -> None:
     """Raise `Problem` unless a channel takes the text for an operation."""
     if not text.strip():
-        raise Problem("text_empty", f"The field {field} holds nothing but blanks." if text else f"The field {field} is empty.", field=field)
+        raise Problem(
+            "text_empty",
+            f"The field {field} holds nothing but blanks." if text else f"The field {field} is empty.",
+            field=field,
+        )
     _check_length(text, capabilities.of(connection_type)[operation], "characters", connection_type, field)
 
 
@@ -279,4 +326,8 @@ def _is_emoji(text: str) -> bool:
     categories = {unicodedata.category(character) for character in text}
     if text[0] in "0123456789#*":
         return text.endswith("\u20e3") and len(text) <= 3
-    return categories <= {"So", "Sk", "Sm", "Mn", "Me", "Cf", "Po", "Pd"} and bool(categories & {"So", "Sm", "Po", "Pd"}) and not text.isascii()
+    return (
+        categories <= {"So", "Sk", "Sm", "Mn", "Me", "Cf", "Po", "Pd"}
+        and bool(categories & {"So", "Sm", "Po", "Pd"})
+        and not text.isascii()
+    )

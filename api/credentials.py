@@ -18,7 +18,9 @@ class Credentials:
 
     def sealed(self, company_id: str, phone_index: int, credentials: Mapping[str, Any]) -> str:
         """Return credentials as a connection's row holds them; they open for this company's index alone."""
-        return self._vault.seal(json.dumps(dict(credentials)), context=credentials_context(company_id, phone_index)).to_text()
+        return self._vault.seal(
+            json.dumps(dict(credentials)), context=credentials_context(company_id, phone_index)
+        ).to_text()
 
     def changed(self, connection: Connection, changes: Mapping[str, str]) -> str:
         """Return a connection's credentials with `changes`, sealed. Those that do not open (any more) are replaced by the changes alone."""
@@ -29,4 +31,6 @@ class Credentials:
                 kept = json.loads(self._vault.open(Sealed.from_text(connection.credentials), context=context))
             except (SecretUnreadable, ValueError):
                 kept = {}
-        return self.sealed(connection.company_id, connection.phone_index, {**(kept if isinstance(kept, dict) else {}), **changes})
+        return self.sealed(
+            connection.company_id, connection.phone_index, {**(kept if isinstance(kept, dict) else {}), **changes}
+        )

@@ -29,9 +29,20 @@ _REDRIVE_FIELDS: Final = (
     Field(name="phoneIndex", kind=int, purpose="Only those of this connection.", high=9999),
     Field(name="failedAfter", kind=str, purpose=f"Only those that failed then or later; {_INSTANT}", longest=40),
     Field(name="failedBefore", kind=str, purpose=f"Only those that failed earlier; {_INSTANT}", longest=40),
-    Field(name="limit", kind=int, purpose="How many at most, the oldest first.", default=MOST_AT_ONCE, low=1, high=MOST_AT_ONCE),
+    Field(
+        name="limit",
+        kind=int,
+        purpose="How many at most, the oldest first.",
+        default=MOST_AT_ONCE,
+        low=1,
+        high=MOST_AT_ONCE,
+    ),
 )
-_RESOLVE_FIELDS: Final = (Field(name="as", kind=str, purpose="What is the case, or shall be done.", required=True, choices=get_args(Resolution)),)
+_RESOLVE_FIELDS: Final = (
+    Field(
+        name="as", kind=str, purpose="What is the case, or shall be done.", required=True, choices=get_args(Resolution)
+    ),
+)
 _ONE_PATH: Final = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
 _BODY_PROBLEMS: Final = ("body_not_json", "body_late", "body_too_large", "media_type_unsupported", "body_invalid")
 _ONE_PROBLEMS: Final = ("company_unknown", "chat_invalid", "message_unknown")
@@ -61,7 +72,12 @@ class DeadLetters:
                 handler=self.show,
                 parameters=(
                     Parameter(name="code", place="query", purpose="Only those with this error code."),
-                    Parameter(name="phoneIndex", place="query", purpose="Only those of this connection.", schema={"type": "integer", "minimum": 0}),
+                    Parameter(
+                        name="phoneIndex",
+                        place="query",
+                        purpose="Only those of this connection.",
+                        schema={"type": "integer", "minimum": 0},
+                    ),
                     Parameter(name="cursor", place="query", purpose="`next` of the page before."),
                 ),
                 answers={200: ("One page.", "DeadLetters")},
@@ -134,7 +150,9 @@ class DeadLetters:
     async def redrive_one(self, request: Request) -> Response:
         """Queue one message again; one that was redriven before is left as it is."""
         company_id, chat_id, message_id = named(request)
-        moved = await self._store.call(interventions.redrive, company_id=company_id, chat_id=chat_id, message_id=message_id)
+        moved = await self._store.call(
+            interventions.redrive, company_id=company_id, chat_id=chat_id, message_id=message_id
+        )
         shown = await self._describe(company_id, chat_id, message_id)
         if not moved and await self._store.call(interventions.last_word, message_id) != REDRIVEN:
             raise Problem("not_a_dead_letter", f"The message is {shown['status']}.", state=shown["status"])
@@ -144,7 +162,9 @@ class DeadLetters:
         """Do what a human says about a message in doubt."""
         company_id, chat_id, message_id = named(request)
         resolution: Resolution = read_fields(await read_json(request), _RESOLVE_FIELDS)["as"]
-        moved = await self._store.call(interventions.resolve, company_id=company_id, chat_id=chat_id, message_id=message_id, resolution=resolution)
+        moved = await self._store.call(
+            interventions.resolve, company_id=company_id, chat_id=chat_id, message_id=message_id, resolution=resolution
+        )
         shown = await self._describe(company_id, chat_id, message_id)
         if not moved and await self._store.call(interventions.last_word, message_id) != RESOLUTIONS[resolution][1]:
             raise Problem("not_held", f"The message is {shown['status']}.", state=shown["status"])
@@ -189,4 +209,6 @@ def _read_at(fields: Mapping[str, Any], name: str) -> datetime | None:
         return read_instant(fields[name])
     except ValueError as error:
         reason = "is no instant of ISO 8601 with a time zone"
-        raise Problem("body_invalid", f"/{name} {reason}.", errors=[{"pointer": f"/{name}", "reason": reason}]) from error
+        raise Problem(
+            "body_invalid", f"/{name} {reason}.", errors=[{"pointer": f"/{name}", "reason": reason}]
+        ) from error

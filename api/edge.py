@@ -84,7 +84,10 @@ class Edge:
         figures = self._figures.get((route, method, status))
         if figures is None:
             # kept, since to look for them costs more than to count; routes, methods and statuses are few
-            figures = self._figures[route, method, status] = (self._requests.labels(route, method, status).inc, self._seconds.labels(route).observe)
+            figures = self._figures[route, method, status] = (
+                self._requests.labels(route, method, status).inc,
+                self._seconds.labels(route).observe,
+            )
         count, observe = figures
         count()
         observe(seconds)

@@ -46,7 +46,13 @@ _ORDER: Final = {kind.name: number for number, kind in enumerate(KINDS)}
 
 
 def merge(
-    snapshot: Snapshot, heartbeats: Sequence[Row] | None, *, wanted: Sequence[str], settings: Settings, host: str, answering: str
+    snapshot: Snapshot,
+    heartbeats: Sequence[Row] | None,
+    *,
+    wanted: Sequence[str],
+    settings: Settings,
+    host: str,
+    answering: str,
 ) -> list[dict[str, Any]]:
     """Return one entry for each slot, in registry order.
 
@@ -64,15 +70,24 @@ def merge(
     if not snapshot.fresh:
         for kind, instance in _expected(settings, wanted):
             if f"{kind}-{instance}" not in entries:
-                entries[f"{kind}-{instance}"] = _unseen(kind, instance, heartbeats is not None, f"{kind}-{instance}" == answering)
-    return sorted(entries.values(), key=lambda entry: (_ORDER.get(entry["process"], len(_ORDER)), entry["process"], entry["instance"]))
+                entries[f"{kind}-{instance}"] = _unseen(
+                    kind, instance, heartbeats is not None, f"{kind}-{instance}" == answering
+                )
+    return sorted(
+        entries.values(),
+        key=lambda entry: (_ORDER.get(entry["process"], len(_ORDER)), entry["process"], entry["instance"]),
+    )
 
 
-def overall(processes: Sequence[Mapping[str, Any]], *, database: bool, redis: bool, orchestrator: bool, sessions: bool) -> str:
+def overall(
+    processes: Sequence[Mapping[str, Any]], *, database: bool, redis: bool, orchestrator: bool, sessions: bool
+) -> str:
     """Return one word: `down` when nothing can be accepted, `degraded` when anything is not whole, else `healthy`."""
     if not database:
         return "down"
-    whole = redis and orchestrator and sessions and all(entry["status"] in ("healthy", "stopped") for entry in processes)
+    whole = (
+        redis and orchestrator and sessions and all(entry["status"] in ("healthy", "stopped") for entry in processes)
+    )
     return "healthy" if whole else "degraded"
 
 
@@ -108,10 +123,17 @@ def _of_slot(slot: Mapping[str, Any], row: Row | None) -> dict[str, Any]:
     sources = ["orchestrator"]
     if row is not None:
         sources.append("heartbeat")
-        facts |= {"host": row["host"] or None, "errorCount": row["error_count"], "lastError": row["last_error"] or None, **_heard(row)}
+        facts |= {
+            "host": row["host"] or None,
+            "errorCount": row["error_count"],
+            "lastError": row["last_error"] or None,
+            **_heard(row),
+        }
         if status == "healthy" and row["incarnation"] == slot.get("incarnation") and row["status"] != "healthy":
             status, reason = "degraded", f"no heartbeat for {row['silent_s']:.0f} s"
-    return _entry(str(slot.get("kind", "")), int(slot.get("instance", 0)), status, **facts, reason=reason, sources=sources)
+    return _entry(
+        str(slot.get("kind", "")), int(slot.get("instance", 0)), status, **facts, reason=reason, sources=sources
+    )
 
 
 def _of_heartbeat(row: Row) -> dict[str, Any]:
@@ -147,8 +169,14 @@ def _unseen(kind: str, instance: int, database: bool, answering: bool) -> dict[s
 
 def _expected(settings: Settings, wanted: Sequence[str]) -> list[tuple[str, int]]:
     only = {name.strip() for name in settings.only.split(",") if name.strip()}
-    kinds = [kind for kind in KINDS if (kind.needed == "always" or kind.name in wanted) and (not only or kind.name in only)]
-    return [(kind.name, instance) for kind in kinds for instance in range(getattr(settings, kind.instances) if kind.instances else 1)]
+    kinds = [
+        kind for kind in KINDS if (kind.needed == "always" or kind.name in wanted) and (not only or kind.name in only)
+    ]
+    return [
+        (kind.name, instance)
+        for kind in kinds
+        for instance in range(getattr(settings, kind.instances) if kind.instances else 1)
+    ]
 
 
 def _since(instant: str) -> float | None:

@@ -34,10 +34,22 @@ class Health:
     def operations(self) -> list[Operation]:
         """Return the operations on processes."""
         own = (
-            ("/livez", "Does this process make progress?", {200: ("It does.", "Liveness"), 503: ("A work loop stands still.", "Liveness")}),
-            ("/readyz", "May this process be given work?", {200: ("It may.", "Readiness"), 503: ("`missing` says what it waits for.", "Readiness")}),
+            (
+                "/livez",
+                "Does this process make progress?",
+                {200: ("It does.", "Liveness"), 503: ("A work loop stands still.", "Liveness")},
+            ),
+            (
+                "/readyz",
+                "May this process be given work?",
+                {200: ("It may.", "Readiness"), 503: ("`missing` says what it waits for.", "Readiness")},
+            ),
             ("/health", "This process, for people", {200: ("Facts about the process.", "ProcessHealth")}),
-            ("/metrics", "Figures of this process for Prometheus", {200: ("Text exposition format 0.0.4.", "text/plain")}),
+            (
+                "/metrics",
+                "Figures of this process for Prometheus",
+                {200: ("Text exposition format 0.0.4.", "text/plain")},
+            ),
         )
         return [
             Operation(
@@ -46,7 +58,12 @@ class Health:
                 group="Processes",
                 summary="Health of every process, the database and Redis",
                 handler=self.show_all,
-                answers={200: ("What is known, also while PostgreSQL and Redis are away; `status` sums it up.", "SystemHealth")},
+                answers={
+                    200: (
+                        "What is known, also while PostgreSQL and Redis are away; `status` sums it up.",
+                        "SystemHealth",
+                    )
+                },
             ),
             Operation(
                 method="GET",
@@ -58,7 +75,15 @@ class Health:
                 problems=("process_unknown",),
             ),
             *(
-                Operation(method="GET", path=path, group="Processes", summary=summary, handler=None, needs_key=False, answers=answers)
+                Operation(
+                    method="GET",
+                    path=path,
+                    group="Processes",
+                    summary=summary,
+                    handler=None,
+                    needs_key=False,
+                    answers=answers,
+                )
                 for path, summary, answers in own
             ),
         ]
@@ -70,13 +95,25 @@ class Health:
     async def everything(self) -> dict[str, Any]:
         """Return what is known about the database, Redis, the orchestrator and every process."""
         account, database, redis, known = await asyncio.gather(
-            asyncio.to_thread(snapshot.read, self._status_file), self._neighbours.ask_database(), self._neighbours.ask_redis(), self._known()
+            asyncio.to_thread(snapshot.read, self._status_file),
+            self._neighbours.ask_database(),
+            self._neighbours.ask_redis(),
+            self._known(),
         )
         heartbeats, wanted, of_sessions = known or (None, (), None)
-        listed = fleet.merge(account, heartbeats, wanted=wanted, settings=self._child.settings, host=self._host, answering=self._child.identity.slot)
+        listed = fleet.merge(
+            account,
+            heartbeats,
+            wanted=wanted,
+            settings=self._child.settings,
+            host=self._host,
+            answering=self._child.identity.slot,
+        )
         whole = of_sessions is None or fleet.are_whole(of_sessions)
         return {
-            "status": fleet.overall(listed, database=database.reachable, redis=redis.reachable, orchestrator=account.fresh, sessions=whole),
+            "status": fleet.overall(
+                listed, database=database.reachable, redis=redis.reachable, orchestrator=account.fresh, sessions=whole
+            ),
             "at": iso(utc_now()),
             "answeredBy": self._child.identity.slot,
             "database": database.as_json(),

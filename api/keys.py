@@ -27,9 +27,15 @@ def load_key(settings: Settings) -> str:
     try:
         key = kept.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
-        raise SettingsInvalid([f"API_KEY is empty and {kept} cannot be read ({type(error).__name__}); start the orchestrator once, or set API_KEY"]) from error
+        raise SettingsInvalid(
+            [
+                f"API_KEY is empty and {kept} cannot be read ({type(error).__name__}); start the orchestrator once, or set API_KEY"
+            ]
+        ) from error
     if not key:
-        raise SettingsInvalid([f"API_KEY is empty and so is {kept}; remove the file and start the orchestrator, or set API_KEY"])
+        raise SettingsInvalid(
+            [f"API_KEY is empty and so is {kept}; remove the file and start the orchestrator, or set API_KEY"]
+        )
     return key
 
 
@@ -51,7 +57,11 @@ class KeyCheck:
         # no short cut: the time must not tell which of several keys was right
         right = [hmac.compare_digest(_digest(key), self._digest) for key in shown]
         if not all(right):
-            raise Problem("key_invalid", "The request shows a wrong API key.", headers={"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'})
+            raise Problem(
+                "key_invalid",
+                "The request shows a wrong API key.",
+                headers={"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'},
+            )
 
 
 def _digest(key: bytes) -> bytes:

@@ -46,14 +46,31 @@ class Media:
                     "required": ["file"],
                     "properties": {
                         "file": {"type": "string", "format": "binary", "description": "The file."},
-                        "filename": {"type": "string", "description": "Its name; wins over the one of the form's part."},
+                        "filename": {
+                            "type": "string",
+                            "description": "Its name; wins over the one of the form's part.",
+                        },
                         "mimetype": {"type": "string", "description": "What it is; what its first bytes show wins."},
                     },
                 },
                 raw=True,
-                parameters=(Parameter(name="filename", place="query", purpose="Name of a file that is sent as it is; its `Content-Type` says what it is."),),
+                parameters=(
+                    Parameter(
+                        name="filename",
+                        place="query",
+                        purpose="Name of a file that is sent as it is; its `Content-Type` says what it is.",
+                    ),
+                ),
                 answers={201: ("It is in storage.", "StoredFile")},
-                problems=("company_unknown", "form_invalid", "body_late", "body_too_large", "media_too_large", "body_invalid", "storage_unavailable"),
+                problems=(
+                    "company_unknown",
+                    "form_invalid",
+                    "body_late",
+                    "body_too_large",
+                    "media_too_large",
+                    "body_invalid",
+                    "storage_unavailable",
+                ),
             ),
             Operation(
                 method="GET",
@@ -81,16 +98,33 @@ class Media:
         content_type = request.headers.get("content-type", "")
         if content_type.lower().startswith("multipart/form-data"):
             fields, kept = await self._uploads.read_form(request, company_id, _most)
-            if unknown := [(f"/{name}", "is not a field of this operation; it takes file, filename, mimetype") for name in fields if name not in _FIELDS]:
+            if unknown := [
+                (f"/{name}", "is not a field of this operation; it takes file, filename, mimetype")
+                for name in fields
+                if name not in _FIELDS
+            ]:
                 raise invalid(unknown)
             if kept is None:
                 raise invalid([("/file", "is missing")])
         else:
             require_size(request, LARGEST)
             filename = request.query_params.get("filename", "")
-            kept = await self._uploads.keep(company_id, arriving(request, LARGEST), declared=content_type, filename=filename, most=LARGEST, field="file")
+            kept = await self._uploads.keep(
+                company_id,
+                arriving(request, LARGEST),
+                declared=content_type,
+                filename=filename,
+                most=LARGEST,
+                field="file",
+            )
         place = file_place(company_id, kept.sha256)
-        body = {"sha256": kept.sha256, "size": kept.size, "mimetype": kept.mimetype, "filename": kept.filename or None, "url": place}
+        body = {
+            "sha256": kept.sha256,
+            "size": kept.size,
+            "mimetype": kept.mimetype,
+            "filename": kept.filename or None,
+            "url": place,
+        }
         return JSONResponse(body, status_code=201, headers={"Location": place})
 
     async def download(self, request: Request) -> Response:
@@ -102,7 +136,9 @@ class Media:
             await self._directory.require_company(company_id)
             raise _unknown()
         headers = _headers(found)
-        if headers["ETag"] in [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]:
+        if headers["ETag"] in [
+            tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")
+        ]:
             return Response(status_code=304, headers=headers)
         part = _asked(request, found)
         headers["Content-Length"] = str(part.length)
@@ -119,7 +155,9 @@ class Media:
             raise _unknown() from error
         except StorageUnavailable as error:
             raise storage_unavailable() from error
-        return StreamingResponse(_cut(first, pieces, part), status_code=status, headers=headers, media_type=found.mimetype)
+        return StreamingResponse(
+            _cut(first, pieces, part), status_code=status, headers=headers, media_type=found.mimetype
+        )
 
 
 _FIELDS: Final = ("filename", "mimetype")
@@ -137,7 +175,10 @@ async def _most(_: Mapping[str, str]) -> int:
 
 def _headers(found: StoredFile) -> dict[str, str]:
     name = found.filename or found.sha256
-    plain = "".join(character if character.isascii() and character.isprintable() and character not in '"\\' else "_" for character in name)
+    plain = "".join(
+        character if character.isascii() and character.isprintable() and character not in '"\\' else "_"
+        for character in name
+    )
     return {
         "ETag": f'"{found.sha256}"',
         "Accept-Ranges": "bytes",
@@ -163,7 +204,12 @@ def _asked(request: Request, found: StoredFile) -> _Part:
         if given[2] and int(given[2]) < start:
             return _Part(0, found.size)
     if length <= 0 or start >= found.size:
-        raise Problem("range_invalid", f"The file has {found.size} bytes.", headers={"Content-Range": f"bytes */{found.size}"}, size=found.size)
+        raise Problem(
+            "range_invalid",
+            f"The file has {found.size} bytes.",
+            headers={"Content-Range": f"bytes */{found.size}"},
+            size=found.size,
+        )
     return _Part(start, length)
 
 

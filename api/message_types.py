@@ -18,22 +18,66 @@ FILE_SOURCES: Final = ("url", "data", "sha256", "mediaId")
 """Fields of a JSON body that name a file; in a form there is `file` beside them."""
 _EMOJI: Final = 40
 
-PHONE_INDEX: Final = Field(name="phoneIndex", kind=int, purpose="Which of the company's connections sends it.", default=0, high=9999)
+PHONE_INDEX: Final = Field(
+    name="phoneIndex", kind=int, purpose="Which of the company's connections sends it.", default=0, high=9999
+)
 SENDING: Final = (
     PHONE_INDEX,
-    Field(name="sendAt", kind=str, purpose="When it shall be sent: ISO 8601 with a time zone, at most 30 days ahead; what is past is now.", longest=40),
-    Field(name="inDoubtPolicy", kind=str, purpose="What to do when it may have been sent; wins over the company's.", choices=get_args(Policy)),
+    Field(
+        name="sendAt",
+        kind=str,
+        purpose="When it shall be sent: ISO 8601 with a time zone, at most 30 days ahead; what is past is now.",
+        longest=40,
+    ),
+    Field(
+        name="inDoubtPolicy",
+        kind=str,
+        purpose="What to do when it may have been sent; wins over the company's.",
+        choices=get_args(Policy),
+    ),
 )
-QUOTED: Final = Field(name="quotedMessageId", kind=str, purpose="A message of the same chat to reply to: our id or the provider's.", shortest=1, longest=300)
+QUOTED: Final = Field(
+    name="quotedMessageId",
+    kind=str,
+    purpose="A message of the same chat to reply to: our id or the provider's.",
+    shortest=1,
+    longest=300,
+)
 TAG: Final = Field(
-    name="tag", kind=str, purpose="On Messenger and Instagram, a human's answer more than 24 hours after the person wrote.", choices=("HUMAN_AGENT",)
+    name="tag",
+    kind=str,
+    purpose="On Messenger and Instagram, a human's answer more than 24 hours after the person wrote.",
+    choices=("HUMAN_AGENT",),
 )
 _CAPTION: Final = Field(name="caption", kind=str, purpose="Text under it; its limit depends on the channel.")
 _FILE: Final = (
-    Field(name="url", kind=str, purpose="Address of the file (http or https); the channel fetches it when the message is sent.", shortest=1, longest=4096),
-    Field(name="data", kind=str, purpose="The file in base64, also as a `data:` URI; for files beyond 16 MB send a form or upload it first.", shortest=1),
-    Field(name="sha256", kind=str, purpose="A file that was uploaded or sent before, by its digest.", shortest=64, longest=64),
-    Field(name="mediaId", kind=str, purpose="The provider's id of a file that was uploaded there; not in browser sessions.", shortest=1, longest=300),
+    Field(
+        name="url",
+        kind=str,
+        purpose="Address of the file (http or https); the channel fetches it when the message is sent.",
+        shortest=1,
+        longest=4096,
+    ),
+    Field(
+        name="data",
+        kind=str,
+        purpose="The file in base64, also as a `data:` URI; for files beyond 16 MB send a form or upload it first.",
+        shortest=1,
+    ),
+    Field(
+        name="sha256",
+        kind=str,
+        purpose="A file that was uploaded or sent before, by its digest.",
+        shortest=64,
+        longest=64,
+    ),
+    Field(
+        name="mediaId",
+        kind=str,
+        purpose="The provider's id of a file that was uploaded there; not in browser sessions.",
+        shortest=1,
+        longest=300,
+    ),
     Field(name="mimetype", kind=str, purpose="What the file is; what its first bytes show wins.", longest=255),
     Field(name="filename", kind=str, purpose="Its name, as the receiver sees it; cleaned of paths.", longest=1000),
 )
@@ -59,7 +103,14 @@ class MessageType:
 
 
 def _target(purpose: str, *, required: bool = True) -> Field:
-    return Field(name="messageId", kind=str, purpose=f"{purpose}: our id or the provider's.", required=required, shortest=1, longest=300)
+    return Field(
+        name="messageId",
+        kind=str,
+        purpose=f"{purpose}: our id or the provider's.",
+        required=required,
+        shortest=1,
+        longest=300,
+    )
 
 
 TYPES: Final[Mapping[str, MessageType]] = {
@@ -70,18 +121,29 @@ TYPES: Final[Mapping[str, MessageType]] = {
             summary="Send a text",
             fields=(
                 Field(name="message", kind=str, purpose="The text; its limit depends on the channel.", required=True),
-                Field(name="preview", kind=bool, purpose="Whether the channel shows a preview of the first address in it.", default=False),
+                Field(
+                    name="preview",
+                    kind=bool,
+                    purpose="Whether the channel shows a preview of the first address in it.",
+                    default=False,
+                ),
                 TAG,
                 QUOTED,
                 *SENDING,
             ),
-            examples=({"message": "Your parcel is on its way."}, {"message": "See https://example.com", "preview": True, "phoneIndex": 1}),
+            examples=(
+                {"message": "Your parcel is on its way."},
+                {"message": "See https://example.com", "preview": True, "phoneIndex": 1},
+            ),
         ),
         MessageType(
             name=content.IMAGE,
             summary="Send an image",
             fields=(*_FILE, _CAPTION, TAG, QUOTED, *SENDING),
-            examples=({"url": "https://example.com/parcel.jpg", "caption": "It looks like this"}, {"sha256": "e3b0c442" * 8, "caption": "Once more"}),
+            examples=(
+                {"url": "https://example.com/parcel.jpg", "caption": "It looks like this"},
+                {"sha256": "e3b0c442" * 8, "caption": "Once more"},
+            ),
         ),
         MessageType(
             name=content.VIDEO,
@@ -94,7 +156,12 @@ TYPES: Final[Mapping[str, MessageType]] = {
             summary="Send an audio file or a voice note",
             fields=(
                 *_FILE,
-                Field(name="voice", kind=bool, purpose="Shown as a voice note; on Meta's channels the file must be Ogg with Opus.", default=False),
+                Field(
+                    name="voice",
+                    kind=bool,
+                    purpose="Shown as a voice note; on Meta's channels the file must be Ogg with Opus.",
+                    default=False,
+                ),
                 TAG,
                 QUOTED,
                 *SENDING,
@@ -124,7 +191,14 @@ TYPES: Final[Mapping[str, MessageType]] = {
                 QUOTED,
                 *SENDING,
             ),
-            examples=({"latitude": 52.5163, "longitude": 13.3777, "name": "Brandenburg Gate", "address": "Pariser Platz, Berlin"},),
+            examples=(
+                {
+                    "latitude": 52.5163,
+                    "longitude": 13.3777,
+                    "name": "Brandenburg Gate",
+                    "address": "Pariser Platz, Berlin",
+                },
+            ),
         ),
         MessageType(
             name=content.CONTACTS,
@@ -132,7 +206,14 @@ TYPES: Final[Mapping[str, MessageType]] = {
             fields=(CONTACTS_FIELD, QUOTED, *SENDING),
             examples=(
                 {"contacts": [{"name": "Ada Lovelace", "phones": ["+1 555 010 0300"]}]},
-                {"contacts": [{"name": {"formatted_name": "Ada Lovelace", "first_name": "Ada"}, "phones": [{"phone": "+15550100300", "type": "WORK"}]}]},
+                {
+                    "contacts": [
+                        {
+                            "name": {"formatted_name": "Ada Lovelace", "first_name": "Ada"},
+                            "phones": [{"phone": "+15550100300", "type": "WORK"}],
+                        }
+                    ]
+                },
             ),
         ),
         MessageType(
@@ -140,7 +221,13 @@ TYPES: Final[Mapping[str, MessageType]] = {
             summary="React to a message of the chat",
             fields=(
                 _target("The message"),
-                Field(name="emoji", kind=str, purpose="One emoji; the empty string takes the reaction back.", required=True, longest=_EMOJI),
+                Field(
+                    name="emoji",
+                    kind=str,
+                    purpose="One emoji; the empty string takes the reaction back.",
+                    required=True,
+                    longest=_EMOJI,
+                ),
                 *SENDING,
             ),
             examples=({"messageId": "41", "emoji": "👍"}, {"messageId": "41", "emoji": ""}),
@@ -166,7 +253,10 @@ TYPES: Final[Mapping[str, MessageType]] = {
                     "interactive": {
                         "type": "list",
                         "body": {"text": "Which size?"},
-                        "action": {"button": "Sizes", "sections": [{"rows": [{"id": "s", "title": "Small"}, {"id": "l", "title": "Large"}]}]},
+                        "action": {
+                            "button": "Sizes",
+                            "sections": [{"rows": [{"id": "s", "title": "Small"}, {"id": "l", "title": "Large"}]}],
+                        },
                     }
                 },
             ),
@@ -177,21 +267,43 @@ TYPES: Final[Mapping[str, MessageType]] = {
             fields=(*TEMPLATE_FIELDS, QUOTED, *SENDING),
             examples=(
                 {"name": "hello_world", "language": "en_US"},
-                {"name": "parcel_sent", "language": "de", "components": [{"type": "body", "parameters": [{"type": "text", "text": "1001"}]}]},
+                {
+                    "name": "parcel_sent",
+                    "language": "de",
+                    "components": [{"type": "body", "parameters": [{"type": "text", "text": "1001"}]}],
+                },
             ),
         ),
         MessageType(
             name=content.READ,
             summary="Mark what came in as read",
-            fields=(_target("The received message up to which it counts; without it the newest of the chat", required=False), PHONE_INDEX),
+            fields=(
+                _target(
+                    "The received message up to which it counts; without it the newest of the chat", required=False
+                ),
+                PHONE_INDEX,
+            ),
             examples=({}, {"messageId": "42"}),
         ),
         MessageType(
             name=content.TYPING,
             summary="Show that something is being written, or stop showing it",
             fields=(
-                Field(name="state", kind=str, purpose="`on`, or `off` where the channel can.", default="on", choices=("on", "off")),
-                Field(name="lastsSeconds", kind=float, purpose="How long it is shown unless a message comes first.", default=10.0, low=1, high=25),
+                Field(
+                    name="state",
+                    kind=str,
+                    purpose="`on`, or `off` where the channel can.",
+                    default="on",
+                    choices=("on", "off"),
+                ),
+                Field(
+                    name="lastsSeconds",
+                    kind=float,
+                    purpose="How long it is shown unless a message comes first.",
+                    default=10.0,
+                    low=1,
+                    high=25,
+                ),
                 PHONE_INDEX,
             ),
             examples=({"state": "on", "lastsSeconds": 5}, {"state": "on"}),
@@ -222,14 +334,30 @@ def form_schema(row: MessageType) -> Mapping[str, Any]:
 
 def typed_form_schema() -> Mapping[str, Any]:
     """Return the schema of a form that names its type itself."""
-    fields = {field.name: field for row in TYPES.values() if row.has_file for field in row.fields if field.name not in FILE_SOURCES}
-    kind = Field(name="type", kind=str, purpose="What the file is sent as.", required=True, choices=tuple(row.name for row in TYPES.values() if row.has_file))
+    fields = {
+        field.name: field
+        for row in TYPES.values()
+        if row.has_file
+        for field in row.fields
+        if field.name not in FILE_SOURCES
+    }
+    kind = Field(
+        name="type",
+        kind=str,
+        purpose="What the file is sent as.",
+        required=True,
+        choices=tuple(row.name for row in TYPES.values() if row.has_file),
+    )
     return _form([kind, *fields.values()])
 
 
 def _form(fields: Sequence[Field]) -> Mapping[str, Any]:
     schema = json_schema(fields)
-    file = {"type": "string", "format": "binary", "description": "The file; what the form says before it is known while it arrives."}
+    file = {
+        "type": "string",
+        "format": "binary",
+        "description": "The file; what the form says before it is known while it arrives.",
+    }
     return {**schema, "required": [*schema["required"], "file"], "properties": {**schema["properties"], "file": file}}
 
 
@@ -238,5 +366,15 @@ def typed_schema() -> Mapping[str, Any]:
     choices = []
     for row in TYPES.values():
         schema = json_schema(row.fields)
-        choices.append({**schema, "required": ["type", *schema["required"]], "properties": {"type": {"const": row.name}, **schema["properties"]}})
-    return {"type": "object", "oneOf": choices, "examples": [{"type": row.name, **row.examples[0]} for row in TYPES.values()]}
+        choices.append(
+            {
+                **schema,
+                "required": ["type", *schema["required"]],
+                "properties": {"type": {"const": row.name}, **schema["properties"]},
+            }
+        )
+    return {
+        "type": "object",
+        "oneOf": choices,
+        "examples": [{"type": row.name, **row.examples[0]} for row in TYPES.values()],
+    }

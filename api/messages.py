@@ -79,7 +79,9 @@ class Messages:
 def _read_limit(request: Request) -> int:
     given = request.query_params.get("limit", str(_PAGE))
     if not (given.isascii() and given.isdecimal() and len(given) < 6 and 1 <= int(given) <= _LONGEST_PAGE):
-        raise Problem("query_invalid", f"limit must be from 1 to {_LONGEST_PAGE}.", parameter="limit", limit=_LONGEST_PAGE)
+        raise Problem(
+            "query_invalid", f"limit must be from 1 to {_LONGEST_PAGE}.", parameter="limit", limit=_LONGEST_PAGE
+        )
     return int(given)
 
 
@@ -92,7 +94,9 @@ def _read_cursor(request: Request) -> tuple[datetime, int]:
     if given is None:
         return _NEWEST
     try:
-        at, row_id = base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True).decode("ascii").split(" ")
+        at, row_id = (
+            base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True).decode("ascii").split(" ")
+        )
         instant = datetime.fromisoformat(at)
     except (ValueError, binascii.Error) as error:
         raise _cursor_invalid() from error

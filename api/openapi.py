@@ -64,7 +64,12 @@ def _operation(operation: Operation) -> dict[str, Any]:
         for name in _PATH_PARAMETER.findall(operation.path)
     ]
     other_parameters = [
-        {"name": parameter.name, "in": parameter.place, "description": parameter.purpose, "schema": dict(parameter.schema)}
+        {
+            "name": parameter.name,
+            "in": parameter.place,
+            "description": parameter.purpose,
+            "schema": dict(parameter.schema),
+        }
         for parameter in operation.parameters
     ]
     described: dict[str, Any] = {
@@ -89,14 +94,25 @@ def _operation(operation: Operation) -> dict[str, Any]:
 def _responses(operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, (meaning, shape) in operation.answers.items():
-        content = {} if not shape else {shape: {}} if "/" in shape else {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
+        content = (
+            {}
+            if not shape
+            else {shape: {}}
+            if "/" in shape
+            else {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
+        )
         responses[str(status)] = {"description": meaning, **({"content": content} if content else {})}
     by_status: dict[int, list[str]] = {}
     for name in problems_of(operation):
         by_status.setdefault(PROBLEM_TYPES[name].status, []).append(name)
     for status, names in sorted(by_status.items()):
         types = [TYPE_PREFIX + name for name in names]
-        schema: dict[str, Any] = {"allOf": [{"$ref": "#/components/schemas/Problem"}, {"type": "object", "properties": {"type": {"enum": types}}}]}
+        schema: dict[str, Any] = {
+            "allOf": [
+                {"$ref": "#/components/schemas/Problem"},
+                {"type": "object", "properties": {"type": {"enum": types}}},
+            ]
+        }
         responses[str(status)] = {
             "description": "; ".join(f"{PROBLEM_TYPES[name].title} (`{name}`)" for name in names) + ".",
             "content": {MEDIA_TYPE: {"schema": schema}},

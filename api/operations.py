@@ -71,7 +71,9 @@ class _Resource:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         operation = self._operations.get(method)
         if operation is None or operation.handler is None:
-            raise Problem("method_not_allowed", f"This path does not take {scope['method']}.", headers={"Allow": self._allow})
+            raise Problem(
+                "method_not_allowed", f"This path does not take {scope['method']}.", headers={"Allow": self._allow}
+            )
         request = Request(scope, receive)
         if operation.needs_key:
             self._keys.require(request.headers)

@@ -29,54 +29,104 @@ class ProblemType:
 
 PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "body_not_json": ProblemType(
-        status=400, title="The body is not JSON", remedy="Send one JSON value in UTF-8 (RFC 8259), each name once, without NaN or Infinity."
+        status=400,
+        title="The body is not JSON",
+        remedy="Send one JSON value in UTF-8 (RFC 8259), each name once, without NaN or Infinity.",
     ),
-    "header_invalid": ProblemType(status=400, title="A header cannot be used", remedy="Correct the header that `header` names."),
+    "header_invalid": ProblemType(
+        status=400, title="A header cannot be used", remedy="Correct the header that `header` names."
+    ),
     "form_invalid": ProblemType(
-        status=400, title="The form cannot be read", remedy="Send multipart/form-data (RFC 7578) with a boundary, names, and texts in UTF-8."
+        status=400,
+        title="The form cannot be read",
+        remedy="Send multipart/form-data (RFC 7578) with a boundary, names, and texts in UTF-8.",
     ),
-    "query_invalid": ProblemType(status=400, title="A query parameter cannot be used", remedy="Correct the parameter that `parameter` names."),
-    "key_missing": ProblemType(status=401, title="An API key is needed", remedy="Send `Authorization: Bearer KEY` or `X-API-Key: KEY`."),
-    "key_invalid": ProblemType(status=401, title="The API key is wrong", remedy="The key is the setting API_KEY, or stands in BULKHEAD_HOME/api_key."),
-    "path_unknown": ProblemType(status=404, title="There is nothing at this path", remedy="All paths are listed in /docs and /openapi.json."),
+    "query_invalid": ProblemType(
+        status=400, title="A query parameter cannot be used", remedy="Correct the parameter that `parameter` names."
+    ),
+    "key_missing": ProblemType(
+        status=401, title="An API key is needed", remedy="Send `Authorization: Bearer KEY` or `X-API-Key: KEY`."
+    ),
+    "key_invalid": ProblemType(
+        status=401,
+        title="The API key is wrong",
+        remedy="The key is the setting API_KEY, or stands in BULKHEAD_HOME/api_key.",
+    ),
+    "path_unknown": ProblemType(
+        status=404, title="There is nothing at this path", remedy="All paths are listed in /docs and /openapi.json."
+    ),
     "company_unknown": ProblemType(status=404, title="There is no such company", remedy="Check `companyId`."),
     "phone_index_unknown": ProblemType(
-        status=404, title="The company has no connection with this index", remedy="GET /api/v2/connections/{companyId} lists its connections."
+        status=404,
+        title="The company has no connection with this index",
+        remedy="GET /api/v2/connections/{companyId} lists its connections.",
     ),
     "message_unknown": ProblemType(
-        status=404, title="The chat has no such message", remedy="Use the path in the `Location` header of the answer that accepted the message."
+        status=404,
+        title="The chat has no such message",
+        remedy="Use the path in the `Location` header of the answer that accepted the message.",
     ),
-    "media_unknown": ProblemType(status=404, title="The company has no such file", remedy="Use `media.url` of a message, or what an upload answered."),
+    "media_unknown": ProblemType(
+        status=404,
+        title="The company has no such file",
+        remedy="Use `media.url` of a message, or what an upload answered.",
+    ),
     "code_absent": ProblemType(
-        status=404, title="There is no code to scan now", remedy="Codes exist while the session's `state` is `needs_link`; ask again when it is."
+        status=404,
+        title="There is no code to scan now",
+        remedy="Codes exist while the session's `state` is `needs_link`; ask again when it is.",
     ),
     "task_unknown": ProblemType(
-        status=404, title="There is no such task", remedy="Use the path in the `Location` header of the answer that began it; tasks are kept for 7 days."
+        status=404,
+        title="There is no such task",
+        remedy="Use the path in the `Location` header of the answer that began it; tasks are kept for 7 days.",
     ),
     "template_unknown": ProblemType(
-        status=404, title="There is no such template", remedy="GET /api/v2/templates/{companyId}/{phoneIndex} lists those that are known."
+        status=404,
+        title="There is no such template",
+        remedy="GET /api/v2/templates/{companyId}/{phoneIndex} lists those that are known.",
     ),
-    "process_unknown": ProblemType(status=404, title="There is no such process kind", remedy="`known` lists the kinds."),
-    "method_not_allowed": ProblemType(status=405, title="The path does not take this method", remedy="The `Allow` header lists the methods."),
-    "body_late": ProblemType(status=408, title="The body did not arrive in time", remedy="Send the request again; a body has 10 seconds."),
+    "process_unknown": ProblemType(
+        status=404, title="There is no such process kind", remedy="`known` lists the kinds."
+    ),
+    "method_not_allowed": ProblemType(
+        status=405, title="The path does not take this method", remedy="The `Allow` header lists the methods."
+    ),
+    "body_late": ProblemType(
+        status=408, title="The body did not arrive in time", remedy="Send the request again; a body has 10 seconds."
+    ),
     "idempotency_key_reused": ProblemType(
-        status=409, title="The idempotency key was used for another request", remedy="Use a new key for each message; `messageId` is the earlier one."
+        status=409,
+        title="The idempotency key was used for another request",
+        remedy="Use a new key for each message; `messageId` is the earlier one.",
     ),
     "message_not_queued": ProblemType(
-        status=409, title="The message is not queued any more", remedy="Look at `state`: it is being sent, or it failed; only what is queued can be cancelled."
+        status=409,
+        title="The message is not queued any more",
+        remedy="Look at `state`: it is being sent, or it failed; only what is queued can be cancelled.",
     ),
     "message_not_sent": ProblemType(
-        status=409, title="The message has not been sent", remedy="Look at `state`: what was not sent, or is deleted, cannot be edited, answered or forwarded."
+        status=409,
+        title="The message has not been sent",
+        remedy="Look at `state`: what was not sent, or is deleted, cannot be edited, answered or forwarded.",
     ),
     "not_a_dead_letter": ProblemType(
-        status=409, title="The message is no dead letter", remedy="Look at `state`: only what failed is redriven; one in doubt that is held is resolved."
+        status=409,
+        title="The message is no dead letter",
+        remedy="Look at `state`: only what failed is redriven; one in doubt that is held is resolved.",
     ),
     "not_held": ProblemType(
-        status=409, title="The message is not left to a human", remedy="Look at `state`: only a message in doubt that is held can be resolved."
+        status=409,
+        title="The message is not left to a human",
+        remedy="Look at `state`: only a message in doubt that is held can be resolved.",
     ),
-    "company_exists": ProblemType(status=409, title="There is such a company already", remedy="Use it, or choose another `companyId`."),
+    "company_exists": ProblemType(
+        status=409, title="There is such a company already", remedy="Use it, or choose another `companyId`."
+    ),
     "connection_exists": ProblemType(
-        status=409, title="The company has a connection with this index already", remedy="Change it with PATCH, or leave `phoneIndex` out."
+        status=409,
+        title="The company has a connection with this index already",
+        remedy="Change it with PATCH, or leave `phoneIndex` out.",
     ),
     "account_in_use": ProblemType(
         status=409,
@@ -89,22 +139,34 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         remedy="`messages` of them wait: let them leave, or remove the connection with `?force=true`, which fails them.",
     ),
     "task_conflict": ProblemType(
-        status=409, title="The state of things does not allow it", remedy="`detail` says what is in the way; `taskId` names the task that found it."
+        status=409,
+        title="The state of things does not allow it",
+        remedy="`detail` says what is in the way; `taskId` names the task that found it.",
     ),
     "body_too_large": ProblemType(status=413, title="The body is too large", remedy="Stay below `limit` bytes."),
     "media_type_unsupported": ProblemType(
-        status=415, title="The body's media type is not supported", remedy="Send `Content-Type: application/json`, in UTF-8 and not compressed."
+        status=415,
+        title="The body's media type is not supported",
+        remedy="Send `Content-Type: application/json`, in UTF-8 and not compressed.",
     ),
     "range_invalid": ProblemType(status=416, title="The file has no such part", remedy="Stay within `size` bytes."),
     "body_invalid": ProblemType(
-        status=422, title="The body is not what this operation takes", remedy="`errors` lists each wrong place as a JSON pointer with the reason."
+        status=422,
+        title="The body is not what this operation takes",
+        remedy="`errors` lists each wrong place as a JSON pointer with the reason.",
     ),
-    "text_empty": ProblemType(status=422, title="The text is empty", remedy="Send at least one character that is not blank."),
+    "text_empty": ProblemType(
+        status=422, title="The text is empty", remedy="Send at least one character that is not blank."
+    ),
     "text_too_long": ProblemType(
-        status=422, title="The text is too long for the channel", remedy="Stay within `limit` characters (Unicode code points), or send several messages."
+        status=422,
+        title="The text is too long for the channel",
+        remedy="Stay within `limit` characters (Unicode code points), or send several messages.",
     ),
     "media_too_large": ProblemType(
-        status=422, title="The file is too large for the channel", remedy="Stay within `limit` bytes; the connection's capabilities say it for each type."
+        status=422,
+        title="The file is too large for the channel",
+        remedy="Stay within `limit` bytes; the connection's capabilities say it for each type.",
     ),
     "media_type_refused": ProblemType(
         status=422,
@@ -112,7 +174,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         remedy="Send one of `allowed`; with none, say by `mimetype` or `filename` what it is.",
     ),
     "chat_invalid": ProblemType(
-        status=422, title="The chat id cannot be used", remedy="Use a phone number with country code, or an id that the channel gave you."
+        status=422,
+        title="The chat id cannot be used",
+        remedy="Use a phone number with country code, or an id that the channel gave you.",
     ),
     "quoted_message_unknown": ProblemType(
         status=422,
@@ -120,7 +184,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         remedy="Name a message of the same chat and connection that was sent or received; one that is still queued cannot be quoted.",
     ),
     "message_not_received": ProblemType(
-        status=422, title="Nothing was received that could be meant", remedy="Only what came in can be marked as read, or be answered with typing."
+        status=422,
+        title="Nothing was received that could be meant",
+        remedy="Only what came in can be marked as read, or be answered with typing.",
     ),
     "send_at_invalid": ProblemType(
         status=422,
@@ -138,29 +204,49 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         remedy="`templateStatus` says what it is, null when the account has none; POST /api/v2/templates/{companyId}/{phoneIndex}/sync reads them anew.",
     ),
     "task_invalid": ProblemType(
-        status=422, title="It cannot be done as it was asked", remedy="`detail` says what would be right; `taskId` names the task that found it."
+        status=422,
+        title="It cannot be done as it was asked",
+        remedy="`detail` says what would be right; `taskId` names the task that found it.",
     ),
     "internal_error": ProblemType(
-        status=500, title="An error that nobody foresaw", remedy="Report `instance`: the log lines of the request carry it as `correlation_id`."
+        status=500,
+        title="An error that nobody foresaw",
+        remedy="Report `instance`: the log lines of the request carry it as `correlation_id`.",
     ),
     "task_failed": ProblemType(
-        status=500, title="A process could not do it, and nobody foresaw why", remedy="Report `taskId`: the log lines of the task carry it as `correlation_id`."
+        status=500,
+        title="A process could not do it, and nobody foresaw why",
+        remedy="Report `taskId`: the log lines of the task carry it as `correlation_id`.",
     ),
     "provider_refused": ProblemType(
-        status=502, title="The provider refused it", remedy="`detail` holds the provider's words, `providerCode` its code where it gave one."
+        status=502,
+        title="The provider refused it",
+        remedy="`detail` holds the provider's words, `providerCode` its code where it gave one.",
     ),
     "provider_unreachable": ProblemType(
-        status=502, title="The provider did not answer", remedy="Try again; what was done before it went away is not done twice."
+        status=502,
+        title="The provider did not answer",
+        remedy="Try again; what was done before it went away is not done twice.",
     ),
-    "task_interrupted": ProblemType(status=503, title="The process that did it ended before it was finished", remedy="Look at what is, then ask again."),
+    "task_interrupted": ProblemType(
+        status=503,
+        title="The process that did it ended before it was finished",
+        remedy="Look at what is, then ask again.",
+    ),
     "task_expired": ProblemType(
-        status=504, title="Nobody finished it in time", remedy="Check in /health/all that the process that serves the connection runs, then ask again."
+        status=504,
+        title="Nobody finished it in time",
+        remedy="Check in /health/all that the process that serves the connection runs, then ask again.",
     ),
     "database_unavailable": ProblemType(
-        status=503, title="The database does not answer", remedy="Nothing was accepted. Send the request again after `Retry-After` seconds."
+        status=503,
+        title="The database does not answer",
+        remedy="Nothing was accepted. Send the request again after `Retry-After` seconds.",
     ),
     "storage_unavailable": ProblemType(
-        status=503, title="The storage for files does not answer", remedy="Nothing was accepted. Send the request again after `Retry-After` seconds."
+        status=503,
+        title="The storage for files does not answer",
+        remedy="Nothing was accepted. Send the request again after `Retry-After` seconds.",
     ),
     "acceptance_unknown": ProblemType(
         status=503,
@@ -193,9 +279,16 @@ class Problem(BulkheadError):
             "instance": instance,
             **self.members,
         }
-        return Response(json.dumps(body, ensure_ascii=False).encode(), status_code=self.kind.status, headers=self.headers, media_type=MEDIA_TYPE)
+        return Response(
+            json.dumps(body, ensure_ascii=False).encode(),
+            status_code=self.kind.status,
+            headers=self.headers,
+            media_type=MEDIA_TYPE,
+        )
 
 
 def database_unavailable() -> Problem:
     """Return the refusal of a request that surely changed nothing."""
-    return Problem("database_unavailable", "PostgreSQL did not answer in time; nothing was accepted.", headers={"Retry-After": "2"})
+    return Problem(
+        "database_unavailable", "PostgreSQL did not answer in time; nothing was accepted.", headers={"Retry-After": "2"}
+    )

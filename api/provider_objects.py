@@ -14,7 +14,9 @@ Wrong = Iterator[tuple[str, str]]
 
 
 def _text(name: str, longest: int, *, required: bool = True, purpose: str = "") -> Field:
-    return Field(name=name, kind=str, purpose=purpose, required=required, shortest=1 if required else 0, longest=longest)
+    return Field(
+        name=name, kind=str, purpose=purpose, required=required, shortest=1 if required else 0, longest=longest
+    )
 
 
 def _any(name: str, *, required: bool = True) -> Field:
@@ -22,7 +24,9 @@ def _any(name: str, *, required: bool = True) -> Field:
 
 
 def _list(name: str, most: int, *fields: Field, required: bool = True) -> Field:
-    return Field(name=name, kind=list, required=required, fewest=1, most=most, items=Field(kind=dict, fields=fields, open=True))
+    return Field(
+        name=name, kind=list, required=required, fewest=1, most=most, items=Field(kind=dict, fields=fields, open=True)
+    )
 
 
 def _record(*fields: Field) -> Field:
@@ -101,7 +105,12 @@ TEMPLATE_FIELDS: Final = (
             fields=(
                 Field(name="type", kind=str, required=True, shortest=1, longest=40),
                 Field(name="sub_type", kind=str, longest=40),
-                Field(name="parameters", kind=list, most=100, items=Field(kind=dict, open=True, fields=(_text("type", 40),))),
+                Field(
+                    name="parameters",
+                    kind=list,
+                    most=100,
+                    items=Field(kind=dict, open=True, fields=(_text("type", 40),)),
+                ),
             ),
         ),
     ),
@@ -120,7 +129,13 @@ _ACTIONS: Final[Mapping[str, tuple[Field, ...]]] = {
     "list": (_text("button", 20), _list("sections", 10, _text("title", 24, required=False), _list("rows", 10, *_ROW))),
     "cta_url": (
         Field(name="name", kind=str, required=True, choices=("cta_url",)),
-        Field(name="parameters", kind=dict, required=True, open=True, fields=(_text("display_text", 20), _text("url", 2000))),
+        Field(
+            name="parameters",
+            kind=dict,
+            required=True,
+            open=True,
+            fields=(_text("display_text", 20), _text("url", 2000)),
+        ),
     ),
     "flow": (
         Field(name="name", kind=str, required=True, choices=("flow",)),
@@ -142,13 +157,25 @@ _ACTIONS: Final[Mapping[str, tuple[Field, ...]]] = {
     "product": (_text("catalog_id", 100), _text("product_retailer_id", 200)),
     "product_list": (
         _text("catalog_id", 100),
-        _list("sections", 10, _text("title", 24, required=False), _list("product_items", 30, _text("product_retailer_id", 200))),
+        _list(
+            "sections",
+            10,
+            _text("title", 24, required=False),
+            _list("product_items", 30, _text("product_retailer_id", 200)),
+        ),
     ),
     "catalog_message": (Field(name="name", kind=str, required=True, choices=("catalog_message",)),),
     "location_request_message": (Field(name="name", kind=str, required=True, choices=("send_location",)),),
 }
 """What stands in `action`, by type of the interactive message; of other types only that it is an object is checked."""
-_BODY_MOST: Final = {"button": 1024, "cta_url": 1024, "flow": 1024, "location_request_message": 1024, "product_list": 1024, "product": 1024}
+_BODY_MOST: Final = {
+    "button": 1024,
+    "cta_url": 1024,
+    "flow": 1024,
+    "location_request_message": 1024,
+    "product_list": 1024,
+    "product": 1024,
+}
 """Characters of the body; 4,096 where Meta says nothing else."""
 _BODILESS: Final = ("product",)
 
@@ -178,7 +205,11 @@ def _wrong_whole(kind: str, action: Mapping[str, Any], at: str) -> Wrong:
     """Give what is wrong with parts that are each right."""
     if kind == "button":
         yield from _twice(action.get("buttons"), ("reply", "id"), f"{at}/action/buttons")
-    elif kind == "flow" and isinstance(parameters := action.get("parameters"), dict) and ("flow_id" in parameters) == ("flow_name" in parameters):
+    elif (
+        kind == "flow"
+        and isinstance(parameters := action.get("parameters"), dict)
+        and ("flow_id" in parameters) == ("flow_name" in parameters)
+    ):
         yield f"{at}/action/parameters", "must have exactly one of flow_id and flow_name"
     elif kind in ("list", "product_list"):
         inner, most = ("rows", 10) if kind == "list" else ("product_items", 30)
@@ -187,7 +218,11 @@ def _wrong_whole(kind: str, action: Mapping[str, Any], at: str) -> Wrong:
         if len(rows) > most:
             yield f"{at}/action/sections", f"have {len(rows)} {inner} in all; at most {most} are allowed"
         if len(sections) > 1:
-            yield from ((f"{at}/action/sections/{index}/title", "is missing") for index, section in enumerate(sections) if not section.get("title"))
+            yield from (
+                (f"{at}/action/sections/{index}/title", "is missing")
+                for index, section in enumerate(sections)
+                if not section.get("title")
+            )
         if kind == "list":
             yield from _twice(rows, ("id",), f"{at}/action/sections")
 
@@ -213,7 +248,11 @@ def spelled_contacts(given: Sequence[Mapping[str, Any]]) -> list[Mapping[str, An
         {
             **contact,
             "name": _name(contact["name"]) if isinstance(contact["name"], str) else contact["name"],
-            **({"phones": [{"phone": phone} if isinstance(phone, str) else phone for phone in contact["phones"]]} if "phones" in contact else {}),
+            **(
+                {"phones": [{"phone": phone} if isinstance(phone, str) else phone for phone in contact["phones"]]}
+                if "phones" in contact
+                else {}
+            ),
         }
         for contact in given
     ]
@@ -222,7 +261,11 @@ def spelled_contacts(given: Sequence[Mapping[str, Any]]) -> list[Mapping[str, An
 def _name(formatted: str) -> Mapping[str, str]:
     # Meta wants at least one part beside the whole
     first, _, last = formatted.strip().partition(" ")
-    return {"formatted_name": formatted, "first_name": first or formatted, **({"last_name": last.strip()} if last.strip() else {})}
+    return {
+        "formatted_name": formatted,
+        "first_name": first or formatted,
+        **({"last_name": last.strip()} if last.strip() else {}),
+    }
 
 
 def own_files(node: Any, at: str) -> Iterator[tuple[str, dict[str, Any]]]:

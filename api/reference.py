@@ -47,7 +47,10 @@ def _operation(operation: Operation) -> Iterator[str]:
     yield f"<span class='quiet'>{_marked(operation.summary)}</span></summary>"
     rows = [
         *((name, "body", _type(schema), schema.get("description", "")) for name, schema in _fields(operation).items()),
-        *((parameter.name, parameter.place, _type(parameter.schema), parameter.purpose) for parameter in operation.parameters),
+        *(
+            (parameter.name, parameter.place, _type(parameter.schema), parameter.purpose)
+            for parameter in operation.parameters
+        ),
     ]
     if rows:
         yield "<table><thead><tr><th>name</th><th>in</th><th>type</th><th>meaning</th></tr></thead><tbody>"

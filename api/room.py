@@ -23,7 +23,12 @@ class ApiRoom:
     def __init__(self, child: Child) -> None:
         settings = child.settings
         if missing := [name.upper() for name in ("database_url", "redis_url") if not getattr(settings, name)]:
-            raise SettingsInvalid([f"{name} is empty; the orchestrator fills it in for its children, set it to start the API by hand" for name in missing])
+            raise SettingsInvalid(
+                [
+                    f"{name} is empty; the orchestrator fills it in for its children, set it to start the API by hand"
+                    for name in missing
+                ]
+            )
         key = load_key(settings)
         self._child = child
         self._hints = Hints(settings.redis_url, settings.redis_timeout_s)

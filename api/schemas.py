@@ -21,7 +21,12 @@ _STATUS: Final[Schema] = {"type": "string", "enum": [state.value for state in Me
 
 
 def _object(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
-    return {"type": "object", "additionalProperties": False, "required": list(required), "properties": {**required, **(optional or {})}}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(required),
+        "properties": {**required, **(optional or {})},
+    }
 
 
 def _list(items: Schema) -> Schema:
@@ -40,7 +45,10 @@ _FILE: Final = _object(
         "mimetype": _TEXT,
         "size": _COUNT,
         "filename": _TEXT,
-        "url": {"type": "string", "description": "Where it is to be had: here, once it is stored; else the address that was given."},
+        "url": {
+            "type": "string",
+            "description": "Where it is to be had: here, once it is stored; else the address that was given.",
+        },
         "mediaId": {"type": "string", "description": "The provider's id of it."},
         "reason": {"type": "string", "description": "Why it could not be fetched."},
     },
@@ -59,7 +67,10 @@ _CONTENT: Final = {
     "address": _TEXT,
     "contacts": _list({"type": "object"}),
     "emoji": _TEXT,
-    "interactive": {"type": "object", "description": "What was sent, or `kind`, `id`, `title`, `description`, `response` of what was chosen."},
+    "interactive": {
+        "type": "object",
+        "description": "What was sent, or `kind`, `id`, `title`, `description`, `response` of what was chosen.",
+    },
     "language": {},
     "components": _list({"type": "object"}),
     "text": _TEXT,
@@ -77,7 +88,9 @@ _CONTENT: Final = {
     "editedAt": _TEXT,
     "deleted": _YES_NO,
     "deletedFor": {"type": "string", "enum": ["everyone", "me"]},
-    "reactions": _list(_object({"from": {**_TEXT_OR_NULL, "description": "Null: the company itself."}, "emoji": _TEXT})),
+    "reactions": _list(
+        _object({"from": {**_TEXT_OR_NULL, "description": "Null: the company itself."}, "emoji": _TEXT})
+    ),
 }
 _LIMITS: Final[Schema] = {"type": "object", "additionalProperties": {"anyOf": [_COUNT, _list(_TEXT)]}}
 _EITHER_STATUS: Final[Schema] = {"type": "string", "enum": [*(state.value for state in MessageState), "received"]}
@@ -92,7 +105,10 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "title": _TEXT,
             "status": {"type": "integer"},
             "detail": _TEXT,
-            "instance": {"type": "string", "description": "The request's correlation id, as in the header X-Request-Id."},
+            "instance": {
+                "type": "string",
+                "description": "The request's correlation id, as in the header X-Request-Id.",
+            },
         },
     },
     "AcceptedMessage": _object(
@@ -104,13 +120,18 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "phoneIndex": _COUNT,
             "connectionType": _TEXT,
             "type": _TEXT,
-            "held": {"type": "boolean", "description": "The connection is paused: the message waits until it is resumed."},
+            "held": {
+                "type": "boolean",
+                "description": "The connection is paused: the message waits until it is resumed.",
+            },
             "createdAt": _AT,
         },
         {"sendAt": {**_AT, "description": "When it will be sent, if that is later."}},
     ),
     "MessageOrAccepted": {"anyOf": [_ref("Message"), _ref("AcceptedMessage")]},
-    "StoredFile": _object({"sha256": _TEXT, "size": _COUNT, "mimetype": _TEXT, "filename": _TEXT_OR_NULL, "url": _TEXT}),
+    "StoredFile": _object(
+        {"sha256": _TEXT, "size": _COUNT, "mimetype": _TEXT, "filename": _TEXT_OR_NULL, "url": _TEXT}
+    ),
     "Message": _object(
         {
             "id": _TEXT,
@@ -124,7 +145,11 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "attempt": _COUNT,
             "sender": _TEXT_OR_NULL,
             "providerMessageId": _TEXT_OR_NULL,
-            "error": {"type": ["object", "null"], "required": ["code", "detail"], "properties": {"code": _TEXT, "detail": _TEXT}},
+            "error": {
+                "type": ["object", "null"],
+                "required": ["code", "detail"],
+                "properties": {"code": _TEXT, "detail": _TEXT},
+            },
             "sendAt": {**_AT_OR_NULL, "description": "When the client wants it sent, if not at once."},
             "notBefore": {**_AT_OR_NULL, "description": "When the next attempt is due."},
             "inDoubtPolicy": {"type": ["string", "null"], "enum": ["auto", "resend", "hold", None]},
@@ -170,7 +195,9 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
         }
     ),
-    "Redriven": _object({"redriven": _COUNT, "more": {"type": "boolean", "description": "As many as asked for: there may be others."}}),
+    "Redriven": _object(
+        {"redriven": _COUNT, "more": {"type": "boolean", "description": "As many as asked for: there may be others."}}
+    ),
     "ChatPage": _object(
         {
             "messages": _list(
@@ -208,8 +235,14 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "accountId": _TEXT_OR_NULL,
             "wabaId": _TEXT_OR_NULL,
             "options": {"type": "object", "description": "Rates and how it is reached, as they were given."},
-            "warning": {**_TEXT_OR_NULL, "description": "What an operator should act on: a token that ends soon, a number in bad quality."},
-            "facts": {"type": "object", "description": "What the provider said last: `number`, `token`, `webhooks`, `page`."},
+            "warning": {
+                **_TEXT_OR_NULL,
+                "description": "What an operator should act on: a token that ends soon, a number in bad quality.",
+            },
+            "facts": {
+                "type": "object",
+                "description": "What the provider said last: `number`, `token`, `webhooks`, `page`.",
+            },
             "checkedAt": {**_AT_OR_NULL, "description": "When the provider was asked last."},
             "templatesSyncedAt": _AT_OR_NULL,
             "provedAt": _AT_OR_NULL,
@@ -228,8 +261,15 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         }
     ),
     "RemovedConnection": _object({"companyId": _TEXT, "phoneIndex": _COUNT, "failedMessages": _COUNT}),
-    "Company": _object({"companyId": _TEXT, "name": _TEXT, "inDoubtPolicy": _TEXT_OR_NULL, "connections": _COUNT}, {"createdAt": _AT}),
-    "Companies": _object({"companies": _list(_ref("Company")), "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."}}),
+    "Company": _object(
+        {"companyId": _TEXT, "name": _TEXT, "inDoubtPolicy": _TEXT_OR_NULL, "connections": _COUNT}, {"createdAt": _AT}
+    ),
+    "Companies": _object(
+        {
+            "companies": _list(_ref("Company")),
+            "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
+        }
+    ),
     "Templates": _object(
         {
             "templates": _list(
@@ -257,7 +297,11 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "operation": _TEXT,
             "status": {"type": "string", "enum": ["queued", "running", "done", "failed"]},
             "result": {"type": ["object", "null"], "description": "What came of it; by operation."},
-            "problem": {"type": ["object", "null"], "required": ["code", "detail"], "properties": {"code": _TEXT, "detail": _TEXT}},
+            "problem": {
+                "type": ["object", "null"],
+                "required": ["code", "detail"],
+                "properties": {"code": _TEXT, "detail": _TEXT},
+            },
             "createdAt": _AT,
             "expiresAt": _AT,
             "finishedAt": _AT_OR_NULL,
@@ -279,12 +323,18 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                 "description": "What its browser uses, as last measured; null while none runs.",
                 "properties": {
                     "rssMb": {**_NUMBER, "description": "Memory in megabytes, shared pages counted for each process."},
-                    "pssMb": {**_NUMBER, "description": "Shared pages divided among those who share them: what to plan with."},
+                    "pssMb": {
+                        **_NUMBER,
+                        "description": "Shared pages divided among those who share them: what to plan with.",
+                    },
                     "ussMb": {**_NUMBER, "description": "What would be free again without it."},
                     "cpu": {**_NUMBER, "description": "Processors in use, lately."},
                     "processes": _COUNT,
                     "ageSeconds": _NUMBER,
-                    "readyAfterSeconds": {**_NUMBER_OR_NULL, "description": "From its start until it was ready; null until then."},
+                    "readyAfterSeconds": {
+                        **_NUMBER_OR_NULL,
+                        "description": "From its start until it was ready; null until then.",
+                    },
                     "connectsLastHour": _COUNT,
                     "restarts": _COUNT,
                 },
@@ -302,7 +352,10 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                         "event": {"type": "string", "description": "docs/browser.md lists them."},
                         "state": {**_TEXT_OR_NULL, "description": "The session's state after it."},
                         "detail": _TEXT_OR_NULL,
-                        "incarnation": {**_TEXT_OR_NULL, "description": "Life of the process that saw it; null for a client's wish."},
+                        "incarnation": {
+                            **_TEXT_OR_NULL,
+                            "description": "Life of the process that saw it; null for a client's wish.",
+                        },
                     }
                 )
             ),
@@ -317,7 +370,11 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "database": _NEIGHBOUR,
             "redis": _NEIGHBOUR,
             "orchestrator": _object(
-                {"state": {"type": "string", "enum": ["running", "stopping", "stale", "missing"]}, "at": _AT_OR_NULL, "ageSeconds": _NUMBER_OR_NULL}
+                {
+                    "state": {"type": "string", "enum": ["running", "stopping", "stale", "missing"]},
+                    "at": _AT_OR_NULL,
+                    "ageSeconds": _NUMBER_OR_NULL,
+                }
             ),
             "processes": _list(
                 _object(
@@ -351,10 +408,15 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     "ProcessMetrics": _object(
         {
             "process": _TEXT,
-            "instances": _list(_object({"instance": _COUNT, "at": _AT, "metrics": {"type": "object", "additionalProperties": _NUMBER}})),
+            "instances": _list(
+                _object({"instance": _COUNT, "at": _AT, "metrics": {"type": "object", "additionalProperties": _NUMBER}})
+            ),
         }
     ),
     "Liveness": _object({"live": _YES_NO, "stalled": _list(_TEXT)}),
     "Readiness": _object({"ready": _YES_NO, "missing": {"type": "object", "additionalProperties": _TEXT}}),
-    "ProcessHealth": {"type": "object", "required": ["process", "instance", "status", "state", "missing", "pid", "uptimeSeconds", "memoryMb"]},
+    "ProcessHealth": {
+        "type": "object",
+        "required": ["process", "instance", "status", "state", "missing", "pid", "uptimeSeconds", "memoryMb"],
+    },
 }

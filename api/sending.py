@@ -46,10 +46,17 @@ ACCEPTING: Final = (
         purpose="1 to 255 visible characters; the same key and body are accepted once.",
         schema={"type": "string", "minLength": 1, "maxLength": 255},
     ),
-    Parameter(name="Prefer", place="header", purpose=f"`wait=N` answers when the message has left, or after N (at most {LONGEST_S}) seconds."),
+    Parameter(
+        name="Prefer",
+        place="header",
+        purpose=f"`wait=N` answers when the message has left, or after N (at most {LONGEST_S}) seconds.",
+    ),
 )
 """Headers of every operation that accepts a message."""
-ANSWERS: Final = {202: ("Accepted: it will be done once.", "AcceptedMessage"), 200: ("It has left; only with `Prefer: wait`.", "AcceptedMessage")}
+ANSWERS: Final = {
+    202: ("Accepted: it will be done once.", "AcceptedMessage"),
+    200: ("It has left; only with `Prefer: wait`.", "AcceptedMessage"),
+}
 """How every operation that accepts a message answers."""
 ACCEPTING_PROBLEMS: Final = (
     "body_not_json",
@@ -77,9 +84,15 @@ _PROBLEMS: Final[Mapping[str, tuple[str, ...]]] = {
             "storage_unavailable",
         ),
     ),
-    **dict.fromkeys((content.LOCATION, content.CONTACTS, content.INTERACTIVE), ("quoted_message_unknown", "send_at_invalid", "unsupported_operation")),
+    **dict.fromkeys(
+        (content.LOCATION, content.CONTACTS, content.INTERACTIVE),
+        ("quoted_message_unknown", "send_at_invalid", "unsupported_operation"),
+    ),
     content.TEMPLATE: ("quoted_message_unknown", "send_at_invalid", "template_unusable", "unsupported_operation"),
-    **dict.fromkeys((content.REACTION, content.FORWARD), ("message_unknown", "message_not_sent", "send_at_invalid", "unsupported_operation")),
+    **dict.fromkeys(
+        (content.REACTION, content.FORWARD),
+        ("message_unknown", "message_not_sent", "send_at_invalid", "unsupported_operation"),
+    ),
     content.READ: ("message_unknown", "message_not_received", "unsupported_operation"),
     content.TYPING: ("message_not_received", "unsupported_operation"),
 }
@@ -114,12 +127,22 @@ class Sending:
     """
 
     def __init__(
-        self, directory: Directory, store: Store, acceptor: acceptance.Acceptor, uploads: Uploads, metrics: Metrics, *, reach: Reach, stopping: asyncio.Event
+        self,
+        directory: Directory,
+        store: Store,
+        acceptor: acceptance.Acceptor,
+        uploads: Uploads,
+        metrics: Metrics,
+        *,
+        reach: Reach,
+        stopping: asyncio.Event,
     ) -> None:
         self._directory, self._store, self._acceptor, self._uploads = directory, store, acceptor, uploads
         self._waiters, self._builder = Waiters(store, stopping), Builder(store, uploads, reach)
         self._big_bodies = asyncio.Semaphore(_BIG_BODIES)
-        self._accepted = metrics.counter("messages_accepted", "Messages accepted, without replays.", ("connection_type",))
+        self._accepted = metrics.counter(
+            "messages_accepted", "Messages accepted, without replays.", ("connection_type",)
+        )
         self.accepted = 0
 
     def operations(self) -> list[Operation]:
@@ -150,7 +173,11 @@ class Sending:
                 form=typed_form_schema(),
                 parameters=ACCEPTING,
                 answers=ANSWERS,
-                problems=(*where, *ACCEPTING_PROBLEMS, *dict.fromkeys(name for names in _PROBLEMS.values() for name in names)),
+                problems=(
+                    *where,
+                    *ACCEPTING_PROBLEMS,
+                    *dict.fromkeys(name for names in _PROBLEMS.values() for name in names),
+                ),
             )
         ]
 
@@ -230,7 +257,9 @@ class Sending:
             return None
         return Accepted(id=row["id"], created_at=row["created_at"], replayed=True, state=MessageState(row["state"]))
 
-    async def _read(self, request: Request, company_id: str, row: MessageType | None) -> tuple[MessageType, dict[str, Any]]:
+    async def _read(
+        self, request: Request, company_id: str, row: MessageType | None
+    ) -> tuple[MessageType, dict[str, Any]]:
         """Return the type and the body as given, with the file of a form, which is in storage by now, as `file`."""
         may_hold_file = row is None or row.has_file
         if may_hold_file and request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
@@ -248,7 +277,9 @@ class Sending:
             row = _named_type(body)
         return row, body
 
-    async def _read_form(self, request: Request, company_id: str, row: MessageType | None) -> tuple[MessageType, dict[str, Any]]:
+    async def _read_form(
+        self, request: Request, company_id: str, row: MessageType | None
+    ) -> tuple[MessageType, dict[str, Any]]:
         await self._directory.require_company(company_id)
 
         async def most(fields: Mapping[str, str]) -> int:
@@ -258,7 +289,11 @@ class Sending:
                 raise invalid([("/file", f"is not a field of a message of type {kind.name}")])
             index = form_fields(fields, (PHONE_INDEX,)).get("phoneIndex", 0) if "phoneIndex" in fields else None
             if not isinstance(index, int):
-                return LARGEST if kind is None else max(types[kind.name].bytes for types in LIMITS.values() if kind.name in types)
+                return (
+                    LARGEST
+                    if kind is None
+                    else max(types[kind.name].bytes for types in LIMITS.values() if kind.name in types)
+                )
             connection = await self._directory.connection(company_id, index)
             if kind is None:
                 return LARGEST
@@ -272,7 +307,12 @@ class Sending:
         if not row.has_file:
             raise invalid([("/file", f"is not a field of a message of type {row.name}")])
         # they are the file's by now
-        return row, {**form_fields({name: text for name, text in given.items() if name not in ("mimetype", "filename")}, row.fields), "file": kept}
+        return row, {
+            **form_fields(
+                {name: text for name, text in given.items() if name not in ("mimetype", "filename")}, row.fields
+            ),
+            "file": kept,
+        }
 
 
 def _is_small(request: Request) -> bool:
@@ -297,9 +337,13 @@ def read_send_at(text: str | None) -> datetime | None:
     try:
         at = read_instant(text)
     except ValueError as error:
-        raise Problem("send_at_invalid", "The field sendAt is no instant of ISO 8601 with a time zone.", field="sendAt") from error
+        raise Problem(
+            "send_at_invalid", "The field sendAt is no instant of ISO 8601 with a time zone.", field="sendAt"
+        ) from error
     if at > now + _FURTHEST:
-        raise Problem("send_at_invalid", f"The field sendAt lies more than {_FURTHEST.days} days ahead.", field="sendAt")
+        raise Problem(
+            "send_at_invalid", f"The field sendAt lies more than {_FURTHEST.days} days ahead.", field="sendAt"
+        )
     return at if at > now else None
 
 
@@ -311,7 +355,9 @@ def _fingerprint(ask: Ask) -> str:
     if ask.type == content.TEXT:
         if fields["preview"] or fields["tag"]:
             further = [send_at, policy, fields["preview"], fields["tag"]]
-        return acceptance.fingerprint([ask.type, ask.connection_id, ask.chat_id, fields["message"], fields["quotedMessageId"], *further])
+        return acceptance.fingerprint(
+            [ask.type, ask.connection_id, ask.chat_id, fields["message"], fields["quotedMessageId"], *further]
+        )
     asked = {name: value for name, value in fields.items() if value is not None and name not in _NO_FIELDS}
     for name in ("file", "data"):
         if isinstance(kept := asked.get(name), StoredFile):

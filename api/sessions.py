@@ -28,10 +28,22 @@ _SESSION_TYPES: Final = ("wwebjs",)
 _BODY_LIMIT: Final = 4096
 _MOST_EVENTS: Final = 200
 _DESIRED_FIELDS: Final = (
-    Field(name="desired", kind=str, purpose="What the session should be.", required=True, choices=tuple(state.value for state in DesiredSession)),
+    Field(
+        name="desired",
+        kind=str,
+        purpose="What the session should be.",
+        required=True,
+        choices=tuple(state.value for state in DesiredSession),
+    ),
 )
 _PAIRING_FIELDS: Final = (
-    Field(name="phone", kind=str, purpose="Number of the phone that the code is typed into: country code and number, digits only.", required=True, longest=20),
+    Field(
+        name="phone",
+        kind=str,
+        purpose="Number of the phone that the code is typed into: country code and number, digits only.",
+        required=True,
+        longest=20,
+    ),
 )
 _PHONE: Final = re.compile(r"\+?([0-9]{7,15})")
 _TASK_S: Final = 60.0
@@ -92,7 +104,11 @@ class Sessions:
                 problems=_UNKNOWN,
             ),
             self._deed("restart", "End a session's browser and start it anew on its profile", "It runs anew."),
-            self._deed("wipe", "Remove a session's profile, whatever the phone thinks of it", "The profile is gone; a wanted session shows a new code."),
+            self._deed(
+                "wipe",
+                "Remove a session's profile, whatever the phone thinks of it",
+                "The profile is gone; a wanted session shows a new code.",
+            ),
             Operation(
                 method="POST",
                 path=f"{_PATH}/pairing-code",
@@ -100,7 +116,10 @@ class Sessions:
                 summary="A code to type into the phone, in place of one to scan",
                 handler=self.pair,
                 body=json_schema(_PAIRING_FIELDS),
-                answers={200: ("`result.code`: eight characters, good for about three minutes.", "Task"), 202: ("Not finished yet; see `Location`.", "Task")},
+                answers={
+                    200: ("`result.code`: eight characters, good for about three minutes.", "Task"),
+                    202: ("Not finished yet; see `Location`.", "Task"),
+                },
                 problems=(*_UNKNOWN, *_OF_A_BODY, *TASK_PROBLEMS),
             ),
             Operation(
@@ -110,7 +129,12 @@ class Sessions:
                 summary="The code to scan, as a picture",
                 handler=self.show_code,
                 parameters=(
-                    Parameter(name="format", place="query", purpose="Kind of picture.", schema={"type": "string", "enum": list(_PICTURES), "default": "png"}),
+                    Parameter(
+                        name="format",
+                        place="query",
+                        purpose="Kind of picture.",
+                        schema={"type": "string", "enum": list(_PICTURES), "default": "png"},
+                    ),
                 ),
                 answers={200: ("The picture; `format` chooses SVG or half blocks for a terminal.", "image/png")},
                 problems=(*_UNKNOWN, "code_absent", "query_invalid"),
@@ -148,7 +172,9 @@ class Sessions:
     async def want(self, request: Request) -> Response:
         """Note what a session should be."""
         row = await self.row(request)
-        return await self._want(row, read_fields(await read_json(request, limit=_BODY_LIMIT), _DESIRED_FIELDS)["desired"])
+        return await self._want(
+            row, read_fields(await read_json(request, limit=_BODY_LIMIT), _DESIRED_FIELDS)["desired"]
+        )
 
     async def log_out(self, request: Request) -> Response:
         """Note that a session should be logged out."""
@@ -178,7 +204,9 @@ class Sessions:
             problems=(*_UNKNOWN, *TASK_PROBLEMS),
         )
 
-    async def _ask(self, request: Request, row: Row, operation: str, arguments: Mapping[str, Any] | None = None) -> Response:
+    async def _ask(
+        self, request: Request, row: Row, operation: str, arguments: Mapping[str, Any] | None = None
+    ) -> Response:
         task_id = await self._store.call(
             tasks.add,
             company_id=row["company_id"],
@@ -198,7 +226,9 @@ class Sessions:
         row = await self.row(request)
         code = _code(row)
         if code is None:
-            raise Problem("code_absent", f"The session is {row['observed']}: there is no code to scan now.", state=row["observed"])
+            raise Problem(
+                "code_absent", f"The session is {row['observed']}: there is no code to scan now.", state=row["observed"]
+            )
         media_type, draw = _PICTURES[chosen]
         return Response(draw(code), media_type=media_type, headers=_NOT_KEPT)
 
@@ -235,7 +265,9 @@ class Sessions:
         return rows
 
     async def _want(self, row: Row, desired: str) -> Response:
-        if not await self._store.call(sessions.want, company_id=row["company_id"], phone_index=row["phone_index"], desired_state=desired):
+        if not await self._store.call(
+            sessions.want, company_id=row["company_id"], phone_index=row["phone_index"], desired_state=desired
+        ):
             raise phone_index_unknown()
         return JSONResponse(_session({**row, "desired_state": desired}), status_code=202, headers=_NOT_KEPT)
 

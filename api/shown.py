@@ -35,7 +35,9 @@ class Shown:
             raise message_unknown()
         return _received(row, beside) if steps is None else _sent(row, steps, beside)
 
-    async def page(self, company_id: str, chat_id: str, *, before: tuple[Any, int], most: int) -> tuple[list[Row], list[Shape]]:
+    async def page(
+        self, company_id: str, chat_id: str, *, before: tuple[Any, int], most: int
+    ) -> tuple[list[Row], list[Shape]]:
         """Return both directions of a chat, newest first: the rows, and what clients see of them."""
         rows, beside = await self._store.call(_page, company_id, chat_id, before, most)
         return rows, [_entry(row, company_id, beside) for row in rows]
@@ -45,7 +47,9 @@ class Beside:
     """What stands beside messages."""
 
     def __init__(self, transaction: Transaction, company_id: str, rows: Sequence[Row]) -> None:
-        self.reactions = marks.reactions(transaction, company_id, [row["provider_id"] for row in rows if row["provider_id"]])
+        self.reactions = marks.reactions(
+            transaction, company_id, [row["provider_id"] for row in rows if row["provider_id"]]
+        )
         self.files = marks.received_files(transaction, [row["id"] for row in rows if "media" in row["content"]])
 
 
@@ -57,7 +61,9 @@ def _whole(transaction: Transaction, company_id: str, message_id: int) -> tuple[
     return row, steps, Beside(transaction, company_id, [row] if row else [])
 
 
-def _page(transaction: Transaction, company_id: str, chat_id: str, before: tuple[Any, int], most: int) -> tuple[list[Row], Beside]:
+def _page(
+    transaction: Transaction, company_id: str, chat_id: str, before: tuple[Any, int], most: int
+) -> tuple[list[Row], Beside]:
     rows = messages.chat_page(transaction, company_id=company_id, chat_id=chat_id, before=before, most=most)
     return rows, Beside(transaction, company_id, rows)
 
@@ -141,7 +147,9 @@ def shape(row: Row, company_id: str, beside: Beside) -> Shape:
     kept = row["content"]
     shown = {"type": row["type"], **_SHAPES.get(row["type"], _raw)(kept)}
     if "media" in kept:
-        shown["media"] = _media(kept["media"], company_id, beside.files.get(row["id"]), came_in=row.get("came_in", False))
+        shown["media"] = _media(
+            kept["media"], company_id, beside.files.get(row["id"]), came_in=row.get("came_in", False)
+        )
     if tag := kept.get("tag"):
         shown["tag"] = tag
     if quoted := kept.get("quoted"):
@@ -214,13 +222,18 @@ _SHAPES: Final[Mapping[str, Callable[[Shape], Shape]]] = {
     content.LOCATION: _some("latitude", "longitude", "name", "address"),
     content.CONTACTS: _some("contacts"),
     content.REACTION: lambda kept: {**_target(kept), "emoji": kept.get("emoji", "")},
-    content.INTERACTIVE: lambda kept: {"interactive": {name: value for name, value in kept.items() if name != "quoted"}},
+    content.INTERACTIVE: lambda kept: {
+        "interactive": {name: value for name, value in kept.items() if name != "quoted"}
+    },
     content.TEMPLATE: _some("name", "language", "components"),
     content.EDIT: _edit,
     content.DELETE: lambda kept: {**_target(kept), "for": "everyone" if kept.get("everyone", True) else "me"},
     content.FORWARD: lambda kept: {**_target(kept), "sourceChatId": kept.get("source_chat")},
     content.READ: _target,
-    content.TYPING: lambda kept: {"state": "off" if kept.get("state") == "paused" else "on", "lastsSeconds": kept.get("lasts_s", 0)},
+    content.TYPING: lambda kept: {
+        "state": "off" if kept.get("state") == "paused" else "on",
+        "lastsSeconds": kept.get("lasts_s", 0),
+    },
     "revoke": _target,
     "button": _some("text", "payload"),
 }

@@ -21,13 +21,42 @@ from shared.store.store import Store
 _OPERATION: Final = "signup"
 _TASK_S: Final = 120.0
 _FIELDS: Final = (
-    Field(name="code", kind=str, shortest=1, longest=4096, purpose="What `FB.login` answered; good for 30 seconds. Left out when a signup is taken up again."),
+    Field(
+        name="code",
+        kind=str,
+        shortest=1,
+        longest=4096,
+        purpose="What `FB.login` answered; good for 30 seconds. Left out when a signup is taken up again.",
+    ),
     Field(name="wabaId", kind=str, required=True, shortest=1, longest=32, purpose="`waba_id` of the browser's event."),
-    Field(name="phoneNumberId", kind=str, required=True, shortest=1, longest=32, purpose="`phone_number_id` of the browser's event."),
+    Field(
+        name="phoneNumberId",
+        kind=str,
+        required=True,
+        shortest=1,
+        longest=32,
+        purpose="`phone_number_id` of the browser's event.",
+    ),
     Field(name="businessId", kind=str, longest=32, purpose="`business_id` of the browser's event."),
-    Field(name="pin", kind=str, shortest=6, longest=6, purpose="Two-step PIN of the number, six digits; one is made if it is not given."),
-    Field(name="phoneIndex", kind=int, high=9999, purpose="Index within the company; the first that is free if it is not given."),
-    Field(name="coexistence", kind=bool, default=False, purpose="The number stays on the WhatsApp Business app: it is not registered."),
+    Field(
+        name="pin",
+        kind=str,
+        shortest=6,
+        longest=6,
+        purpose="Two-step PIN of the number, six digits; one is made if it is not given.",
+    ),
+    Field(
+        name="phoneIndex",
+        kind=int,
+        high=9999,
+        purpose="Index within the company; the first that is free if it is not given.",
+    ),
+    Field(
+        name="coexistence",
+        kind=bool,
+        default=False,
+        purpose="The number stays on the WhatsApp Business app: it is not registered.",
+    ),
 )
 
 
@@ -57,7 +86,11 @@ class Signup:
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
         given = read_fields(await read_json(request, limit=BODY_LIMIT), _FIELDS)
-        errors = [(f"/{name}", "must be digits") for name in ("wabaId", "phoneNumberId", "businessId", "pin") if given[name] and not _digits(given[name])]
+        errors = [
+            (f"/{name}", "must be digits")
+            for name in ("wabaId", "phoneNumberId", "businessId", "pin")
+            if given[name] and not _digits(given[name])
+        ]
         if errors:
             raise invalid(errors)
         secrets = {name: given[name] for name in ("code", "pin") if given[name]}
@@ -66,7 +99,9 @@ class Signup:
             company_id=company_id,
             kind=kind_for("meta_embedded").name,
             operation=_OPERATION,
-            arguments={name: given[name] for name in ("wabaId", "phoneNumberId", "businessId", "phoneIndex", "coexistence")},
+            arguments={
+                name: given[name] for name in ("wabaId", "phoneNumberId", "businessId", "phoneIndex", "coexistence")
+            },
             sealed=tasks.seal_secrets(self._vault, company_id, _OPERATION, secrets) if secrets else "",
             expires_in_s=_TASK_S,
             repeatable=True,

@@ -68,7 +68,11 @@ class Tasks:
         """Answer with one task."""
         company_id, text = request.path_params["companyId"], request.path_params["taskId"]
         require_possible(company_id)
-        row = await self._store.call(tasks.by_id, company_id=company_id, task_id=int(text)) if _TASK_ID.fullmatch(text) else None
+        row = (
+            await self._store.call(tasks.by_id, company_id=company_id, task_id=int(text))
+            if _TASK_ID.fullmatch(text)
+            else None
+        )
         if row is None:
             await self._directory.require_company(company_id)
             raise Problem("task_unknown", "The company has no such task.")
@@ -81,9 +85,16 @@ class Tasks:
             Problem: it failed.
         """
         preferences = [one.strip().lower() for value in request.headers.getlist("prefer") for one in value.split(",")]
-        row = await self._until_ended(company_id, task_id, read_wait_s(request.headers) or (0 if "respond-async" in preferences else WAIT_S))
+        row = await self._until_ended(
+            company_id, task_id, read_wait_s(request.headers) or (0 if "respond-async" in preferences else WAIT_S)
+        )
         if row["state"] == "failed":
-            raise Problem(_PROBLEM_OF.get(row["problem_code"], "task_failed"), _sentence(row["problem"]), taskId=str(task_id), **(row["result"] or {}))
+            raise Problem(
+                _PROBLEM_OF.get(row["problem_code"], "task_failed"),
+                _sentence(row["problem"]),
+                taskId=str(task_id),
+                **(row["result"] or {}),
+            )
         location = {"Location": f"/api/v2/tasks/{company_id}/{task_id}"}
         return JSONResponse(_task(row), status_code=200 if row["state"] == "done" else 202, headers=location)
 

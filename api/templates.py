@@ -27,11 +27,36 @@ _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,8})?")
 _MOST: Final = 200
 _BODY_LIMIT: Final = 1 << 18
 _FIELDS: Final = (
-    Field(name="name", kind=str, required=True, shortest=1, longest=512, purpose="Lower case letters, digits and underscores."),
+    Field(
+        name="name",
+        kind=str,
+        required=True,
+        shortest=1,
+        longest=512,
+        purpose="Lower case letters, digits and underscores.",
+    ),
     Field(name="language", kind=str, required=True, shortest=2, longest=15, purpose="For example `en_US`."),
-    Field(name="category", kind=str, required=True, choices=("AUTHENTICATION", "MARKETING", "UTILITY"), purpose="What it is for."),
-    Field(name="components", kind=list, required=True, items=Field(kind=dict, open=True), fewest=1, most=20, purpose="As the provider describes them."),
-    Field(name="allowCategoryChange", kind=bool, purpose="Whether the provider may put it into another category in place of rejecting it."),
+    Field(
+        name="category",
+        kind=str,
+        required=True,
+        choices=("AUTHENTICATION", "MARKETING", "UTILITY"),
+        purpose="What it is for.",
+    ),
+    Field(
+        name="components",
+        kind=list,
+        required=True,
+        items=Field(kind=dict, open=True),
+        fewest=1,
+        most=20,
+        purpose="As the provider describes them.",
+    ),
+    Field(
+        name="allowCategoryChange",
+        kind=bool,
+        purpose="Whether the provider may put it into another category in place of rejecting it.",
+    ),
 )
 
 
@@ -54,7 +79,12 @@ class Templates:
                     Parameter(name="status", place="query", purpose="Only those, for example APPROVED."),
                     Parameter(name="cursor", place="query", purpose="`next` of the page before."),
                 ),
-                answers={200: (f"By name and language, at most {_MOST}; `syncedAt` says when they were read last.", "Templates")},
+                answers={
+                    200: (
+                        f"By name and language, at most {_MOST}; `syncedAt` says when they were read last.",
+                        "Templates",
+                    )
+                },
                 problems=(*UNKNOWN, "unsupported_operation", "query_invalid"),
             ),
             Operation(
@@ -97,11 +127,21 @@ class Templates:
             raise Problem("query_invalid", "cursor must be the `next` of the page before.", parameter="cursor")
         status = query.get("status")
         if status is not None and not re.fullmatch(r"[A-Za-z_]{1,40}", status):
-            raise Problem("query_invalid", "status must be a word of the provider's, for example APPROVED.", parameter="status")
-        found = await self._store.call(templates.of_connection, connection.id, after=(name, language), status=status.upper() if status else None, most=_MOST)
+            raise Problem(
+                "query_invalid", "status must be a word of the provider's, for example APPROVED.", parameter="status"
+            )
+        found = await self._store.call(
+            templates.of_connection,
+            connection.id,
+            after=(name, language),
+            status=status.upper() if status else None,
+            most=_MOST,
+        )
         synced = await self._store.call(templates.find_template, connection_id=connection.id, name="", language="")
         following = f"{found[-1].name} {found[-1].language}" if len(found) == _MOST else None
-        return JSONResponse({"templates": [_template(one) for one in found], "next": following, "syncedAt": iso(synced.synced_at)})
+        return JSONResponse(
+            {"templates": [_template(one) for one in found], "next": following, "syncedAt": iso(synced.synced_at)}
+        )
 
     async def sync(self, request: Request) -> Response:
         """Read all templates anew."""
@@ -116,7 +156,11 @@ class Templates:
             errors.append(("/name", "must be lower case letters, digits and underscores"))
         if not _LANGUAGE.fullmatch(given["language"]):
             errors.append(("/language", "must be a language like en or en_US"))
-        errors += [(f"/components/{n}/type", "is missing") for n, one in enumerate(given["components"]) if not isinstance(one.get("type"), str)]
+        errors += [
+            (f"/components/{n}/type", "is missing")
+            for n, one in enumerate(given["components"])
+            if not isinstance(one.get("type"), str)
+        ]
         if errors:
             raise invalid(errors)
         # made twice, the provider refuses the second: nothing is known then, and a sync tells
@@ -135,7 +179,9 @@ class Templates:
     async def _connection(self, request: Request) -> Connection:
         connection = await self._connections.connection(request)
         if connection.connection_type not in _TYPES:
-            raise unsupported(connection, "templates", f"A connection of type {connection.connection_type} has no templates.")
+            raise unsupported(
+                connection, "templates", f"A connection of type {connection.connection_type} has no templates."
+            )
         return connection
 
 

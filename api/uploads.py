@@ -42,7 +42,15 @@ MostBytes = Callable[[Mapping[str, str]], Awaitable[int]]
 def cleaned_filename(name: str) -> str:
     """Return a file's name without path, control characters and direction marks; "" when nothing is left."""
     bare = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
-    shown = "".join(character for character in bare if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")).strip().lstrip(".")
+    shown = (
+        "".join(
+            character
+            for character in bare
+            if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+        )
+        .strip()
+        .lstrip(".")
+    )
     if len(shown.encode()) > _FILENAME_BYTES:
         stem, dot, ending = shown.rpartition(".")
         ending = dot + ending if dot and len(ending.encode()) <= 20 else ""
@@ -57,7 +65,9 @@ class Uploads:
     def __init__(self, store: Store, storage: Storage) -> None:
         self._store, self._storage = store, storage
 
-    async def keep(self, company_id: str, source: AsyncIterator[bytes], *, declared: str, filename: str, most: int, field: str) -> StoredFile:
+    async def keep(
+        self, company_id: str, source: AsyncIterator[bytes], *, declared: str, filename: str, most: int, field: str
+    ) -> StoredFile:
         """Put a file into storage.
 
         Args:
@@ -76,18 +86,24 @@ class Uploads:
         mimetype, filename = mimetype_of(stored.head, declared, filename), cleaned_filename(filename)
         return await self._store.call(_remembered, company_id, stored, mimetype, filename)
 
-    async def keep_base64(self, company_id: str, text: str, *, declared: str, filename: str, most: int, field: str) -> StoredFile:
+    async def keep_base64(
+        self, company_id: str, text: str, *, declared: str, filename: str, most: int, field: str
+    ) -> StoredFile:
         """Put a file that is given as text into storage. Arguments and errors as for `keep`; `text` may be a `data:` URI."""
         said, content = await asyncio.to_thread(_decoded, text, field)
         if len(content) > most:
             raise file_too_large(field, most, len(content))
-        return await self.keep(company_id, _pieces(content), declared=declared or said, filename=filename, most=most, field=field)
+        return await self.keep(
+            company_id, _pieces(content), declared=declared or said, filename=filename, most=most, field=field
+        )
 
     async def find(self, company_id: str, sha256: str) -> StoredFile | None:
         """Return what is known of a file, None when the company has none with this digest."""
         return await self._store.call(media.find, company_id, sha256) if _SHA256.fullmatch(sha256) else None
 
-    async def read_form(self, request: Request, company_id: str, most: MostBytes) -> tuple[dict[str, str], StoredFile | None]:
+    async def read_form(
+        self, request: Request, company_id: str, most: MostBytes
+    ) -> tuple[dict[str, str], StoredFile | None]:
         """Read a form with one file named `file`, which goes into storage as it arrives.
 
         Returns:
@@ -109,7 +125,9 @@ class Uploads:
                 else:
                     raise invalid([(pointer(part.name), "is a file; the file's field is called file")])
         except NotMultipart as error:
-            raise Problem("form_invalid", f"The form cannot be read: {error}.", headers={"Connection": "close"}) from error
+            raise Problem(
+                "form_invalid", f"The form cannot be read: {error}.", headers={"Connection": "close"}
+            ) from error
         return fields, kept
 
     async def _keep_part(self, company_id: str, part: Part, fields: Mapping[str, str], most: int) -> StoredFile:
@@ -170,12 +188,23 @@ def file_too_large(field: str, limit: int, size: int | None = None) -> Problem:
     """Return the refusal of a file with more than `limit` bytes."""
     # what came in a body is not read to its end
     known = {} if size is None else {"size": size}
-    return Problem("media_too_large", f"The file in {field} has more than {limit} bytes.", headers={"Connection": "close"}, field=field, limit=limit, **known)
+    return Problem(
+        "media_too_large",
+        f"The file in {field} has more than {limit} bytes.",
+        headers={"Connection": "close"},
+        field=field,
+        limit=limit,
+        **known,
+    )
 
 
 def storage_unavailable() -> Problem:
     """Return the refusal while files can be neither kept nor read."""
-    return Problem("storage_unavailable", "The storage for files does not answer; nothing was accepted.", headers={"Retry-After": "2"})
+    return Problem(
+        "storage_unavailable",
+        "The storage for files does not answer; nothing was accepted.",
+        headers={"Retry-After": "2"},
+    )
 
 
 def _decoded(text: str, field: str) -> tuple[str, bytes]:
@@ -188,7 +217,9 @@ def _decoded(text: str, field: str) -> tuple[str, bytes]:
         said, start, plain = found[1].partition(";")[0], found.end(), found[2] is None
     try:
         # line breaks, as some encoders make them, are no harm; anything else that is not base64 is
-        return said, unquote_to_bytes(text[start:]) if plain else binascii.a2b_base64(_unbroken(text[start:]), strict_mode=True)
+        return said, unquote_to_bytes(text[start:]) if plain else binascii.a2b_base64(
+            _unbroken(text[start:]), strict_mode=True
+        )
     except ValueError as error:
         raise invalid([(pointer(field), "is not base64")]) from error
 

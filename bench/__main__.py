@@ -45,13 +45,19 @@ def parser() -> argparse.ArgumentParser:
     for name, module in COMMANDS.items():
         command = commands.add_parser(name, help=(module.__doc__ or "").partition(": ")[2])
         module.arguments(command)
-        command.add_argument("--quick", action="store_true", help="a run of seconds that only shows that the command works")
-        command.add_argument("--json", type=Path, default=None, help="file that gets the figures; without it they follow the table")
+        command.add_argument(
+            "--quick", action="store_true", help="a run of seconds that only shows that the command works"
+        )
+        command.add_argument(
+            "--json", type=Path, default=None, help="file that gets the figures; without it they follow the table"
+        )
         command.add_argument("--plot", type=Path, default=None, help="PNG file that gets a picture")
     every = commands.add_parser("all", help="every command in order; each leaves NAME.txt, NAME.json and NAME.png")
     every.add_argument("--quick", action="store_true", help="runs of seconds that only show that the commands work")
     every.add_argument("--into", type=Path, default=RESULTS, help="directory for the files (default: bench/results)")
-    every.add_argument("--only", default=",".join(ALL), help="comma-separated names of those to run (default: %(default)s)")
+    every.add_argument(
+        "--only", default=",".join(ALL), help="comma-separated names of those to run (default: %(default)s)"
+    )
     return made
 
 

@@ -34,14 +34,20 @@ def _without(*words: str) -> tuple[str, ...]:
 def _few_features(flags: Sequence[str]) -> tuple[str, ...]:
     dropped = ("SpareRendererForSitePerProcess", "PreloadTopChromeWebUI", "WebUIOmniboxPopup")
     return tuple(
-        _FEATURES + ",".join(name for name in flag.removeprefix(_FEATURES).split(",") if name not in dropped) if flag.startswith(_FEATURES) else flag
+        _FEATURES + ",".join(name for name in flag.removeprefix(_FEATURES).split(",") if name not in dropped)
+        if flag.startswith(_FEATURES)
+        else flag
         for flag in flags
     )
 
 
 VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "none of those below": _few_features(_without("NetworkServiceInProcess", "software-rasterizer", "breakpad", "crashpad")),
-    "+ no spare renderer, no preloaded pages": _without("NetworkServiceInProcess", "software-rasterizer", "breakpad", "crashpad"),
+    "none of those below": _few_features(
+        _without("NetworkServiceInProcess", "software-rasterizer", "breakpad", "crashpad")
+    ),
+    "+ no spare renderer, no preloaded pages": _without(
+        "NetworkServiceInProcess", "software-rasterizer", "breakpad", "crashpad"
+    ),
     "+ network service in the browser": _without("software-rasterizer", "breakpad", "crashpad"),
     "+ no software rasterizer": _without("breakpad", "crashpad"),
     "+ no crash handlers: what is used": FLAGS,
@@ -84,7 +90,9 @@ async def _measure(count: int, flags: Sequence[str], given: argparse.Namespace) 
     home = Path(tempfile.mkdtemp(prefix="bhb-"))
     web = await asyncio.to_thread(Web, home / "sandbox")
     ground: dict[str, Any] = {"flags": flags, "starts": asyncio.Semaphore(given.starts)}
-    policy = SessionPolicy(start_s=60.0, longest={SessionState.STARTING: 180.0}, silent_s=60.0, probe_within_s=30.0, cpu_most=0.0)
+    policy = SessionPolicy(
+        start_s=60.0, longest={SessionState.STARTING: 180.0}, silent_s=60.0, probe_within_s=30.0, cpu_most=0.0
+    )
     try:
         async with town(home, web, policy, **ground) as first:
             await asyncio.gather(*(_link(first, number) for number in range(1, count + 1)))

@@ -37,13 +37,28 @@ def spread_ms(seconds: Sequence[float]) -> dict[str, float]:
     """Return p50, p99 and the largest in milliseconds."""
     ordered = sorted(seconds)
     shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
-    return {f"{name}_ms": round(quantile(ordered, share) * 1000, 2) for name, share in shares.items()} | {"n": len(ordered)}
+    return {f"{name}_ms": round(quantile(ordered, share) * 1000, 2) for name, share in shares.items()} | {
+        "n": len(ordered)
+    }
 
 
 def machine() -> dict[str, Any]:
     """Return what the figures were measured on, with how busy it was just now."""
-    model = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown")
-    return {"cpus": os.cpu_count(), "cpu": model, "kernel": os.uname().release, "python": sys.version.split()[0], "load_average": os.getloadavg()}
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "unknown",
+    )
+    return {
+        "cpus": os.cpu_count(),
+        "cpu": model,
+        "kernel": os.uname().release,
+        "python": sys.version.split()[0],
+        "load_average": os.getloadavg(),
+    }
 
 
 def show(figures: Figures) -> str:
@@ -51,7 +66,9 @@ def show(figures: Figures) -> str:
     flat = dict(_flat(figures.values))
     width = max(map(len, flat), default=0)
     given = ", ".join(f"{name} {value}" for name, value in figures.parameters.items())
-    return "\n".join([f"{figures.command}  ({given})", *(f"  {name:<{width}}  {value:>12}" for name, value in flat.items())])
+    return "\n".join(
+        [f"{figures.command}  ({given})", *(f"  {name:<{width}}  {value:>12}" for name, value in flat.items())]
+    )
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
@@ -60,13 +77,21 @@ def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             rows += _flat(value, f"{before}{name} · ")
         else:
-            rows.append((f"{before}{name}", f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)))
+            rows.append(
+                (
+                    f"{before}{name}",
+                    f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value),
+                )
+            )
     return rows
 
 
 def as_json(figures: Figures) -> str:
     """Return the figures, what they were asked with, and the machine, as JSON."""
-    return json.dumps({"command": figures.command, "parameters": figures.parameters, "machine": machine(), "figures": figures.values}, default=str)
+    return json.dumps(
+        {"command": figures.command, "parameters": figures.parameters, "machine": machine(), "figures": figures.values},
+        default=str,
+    )
 
 
 def draw(figures: Figures, path: Path) -> bool:

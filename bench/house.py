@@ -94,13 +94,21 @@ class House:
     def spec(self, **given: Any) -> LoadSpec:
         """Return a load for this copy."""
         settings = self.copy.settings
-        return LoadSpec(api_port=settings.api_port, api_key=settings.api_key, result=str(self.copy.home / f"load-{time.time_ns()}.json"), **given)
+        return LoadSpec(
+            api_port=settings.api_port,
+            api_key=settings.api_key,
+            result=str(self.copy.home / f"load-{time.time_ns()}.json"),
+            **given,
+        )
 
     @contextmanager
     def load(self, spec: LoadSpec) -> Iterator[subprocess.Popen[bytes]]:
         """Run the generator beside the block; read what came of it with `load_result` after the block."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "bench.load", json.dumps(asdict(spec))], cwd=environment.REPOSITORY, env=environment.clean(), stdin=subprocess.DEVNULL
+            [sys.executable, "-m", "bench.load", json.dumps(asdict(spec))],
+            cwd=environment.REPOSITORY,
+            env=environment.clean(),
+            stdin=subprocess.DEVNULL,
         )
         try:
             yield process
@@ -124,11 +132,20 @@ class House:
 
     def open_messages(self) -> int:
         """Return how many rows wait, are being sent, or are in doubt and not held."""
-        return int(self.rows("SELECT count(*) FROM messages WHERE state IN ('queued', 'sending') OR (state = 'in_doubt' AND held_at IS NULL)")[0][0])
+        return int(
+            self.rows(
+                "SELECT count(*) FROM messages WHERE state IN ('queued', 'sending') OR (state = 'in_doubt' AND held_at IS NULL)"
+            )[0][0]
+        )
 
     def wait_idle(self, within_s: float = 120.0) -> None:
         """Wait until no message is open."""
-        eventually(lambda: self.open_messages() == 0, within_s, lambda: f"every message is sent; open: {self.open_messages()}", poll_s=0.1)
+        eventually(
+            lambda: self.open_messages() == 0,
+            within_s,
+            lambda: f"every message is sent; open: {self.open_messages()}",
+            poll_s=0.1,
+        )
 
     def arrivals(self, since: float = 0.0) -> list[Arrival]:
         """Read from the ledger's file what arrived after an instant, in its order."""
@@ -183,11 +200,17 @@ class House:
 
     def pss_mb(self) -> dict[str, float]:
         """Return the memory of each slot with its helpers, in MB; pages that several processes share are split between them (PSS)."""
-        sizes = {"orchestrator": psutil.Process(self.copy.process.pid).memory_full_info().pss / 1e6} if self.copy.process else {}
+        sizes = (
+            {"orchestrator": psutil.Process(self.copy.process.pid).memory_full_info().pss / 1e6}
+            if self.copy.process
+            else {}
+        )
         for slot, pid in self.slot_pids().items():
             try:
                 process = psutil.Process(pid)
-                sizes[slot] = sum(one.memory_full_info().pss for one in [process, *process.children(recursive=True)]) / 1e6
+                sizes[slot] = (
+                    sum(one.memory_full_info().pss for one in [process, *process.children(recursive=True)]) / 1e6
+                )
             except psutil.NoSuchProcess:
                 continue
         return sizes
@@ -213,7 +236,9 @@ def verdict(house: House, result: LoadResult) -> dict[str, int]:
 
 
 @contextmanager
-def running(kind_of_copy: type[Bulkhead] = Bulkhead, *, only: str = WITHOUT_BROWSERS, **variables: object) -> Iterator[House]:
+def running(
+    kind_of_copy: type[Bulkhead] = Bulkhead, *, only: str = WITHOUT_BROWSERS, **variables: object
+) -> Iterator[House]:
     """Start a copy with its own home, ports and keys, wait until it is ready, and stop it afterwards."""
     home = Path(tempfile.mkdtemp(prefix="bhb-"))
     first = ports.free_port_block(104)

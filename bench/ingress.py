@@ -49,28 +49,44 @@ def run(given: argparse.Namespace) -> Figures:
         single = [_body(f"one{number}", 1) for number in range(count)]
         figures.values["single events"], figures.series["single events"] = _measure(house, single, given.rate, 1)
         many = [_body(f"many{number}", _BATCH) for number in range(given.batches)]
-        figures.values[f"{_BATCH} events a body"], figures.series[f"{_BATCH} events a body"] = _measure(house, many, given.batch_rate, _BATCH)
+        figures.values[f"{_BATCH} events a body"], figures.series[f"{_BATCH} events a body"] = _measure(
+            house, many, given.batch_rate, _BATCH
+        )
     return figures
 
 
 def _body(name: str, events: int) -> bytes:
     """Return a webhook of Meta's with so many customers' messages."""
-    head = {"messaging_product": "whatsapp", "metadata": {"display_phone_number": "15550783001", "phone_number_id": _NUMBER}}
+    head = {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": "15550783001", "phone_number_id": _NUMBER},
+    }
     people = [str(15_560_000_000 + (crc32(f"{name}.{event}".encode()) % 50_000)) for event in range(events)]
     value = {
         **head,
         "contacts": [{"profile": {"name": "Ann Lee"}, "wa_id": who} for who in dict.fromkeys(people)],
         "messages": [
-            {"from": who, "id": f"wamid.{name}.{event}", "timestamp": "1760000000", "type": "text", "text": {"body": "Is it open today?"}}
+            {
+                "from": who,
+                "id": f"wamid.{name}.{event}",
+                "timestamp": "1760000000",
+                "type": "text",
+                "text": {"body": "Is it open today?"},
+            }
             for event, who in enumerate(people)
         ],
     }
     return json.dumps(
-        {"object": "whatsapp_business_account", "entry": [{"id": "200000000000001", "changes": [{"field": "messages", "value": value}]}]}
+        {
+            "object": "whatsapp_business_account",
+            "entry": [{"id": "200000000000001", "changes": [{"field": "messages", "value": value}]}],
+        }
     ).encode()
 
 
-def _measure(house: House, bodies: Sequence[bytes], rate: float, events: int) -> tuple[dict[str, Any], list[tuple[float, float]]]:
+def _measure(
+    house: House, bodies: Sequence[bytes], rate: float, events: int
+) -> tuple[dict[str, Any], list[tuple[float, float]]]:
     before, spent = _kept(house), house.cpu_s()
     began = time.monotonic()
     answers = _post(house, bodies, rate)
@@ -100,8 +116,15 @@ def _kept(house: House) -> int:
 def _wait_read(house: House, wanted: int) -> None:
     """Wait until so many messages are kept and no raw event waits."""
     waiting = "SELECT count(*) FROM inbound_journal WHERE processed_at IS NULL"
-    eventually(lambda: house.rows(waiting)[0][0] == 0, 180.0, lambda: f"the journal is read; waiting: {house.rows(waiting)}", poll_s=0.05)
-    eventually(lambda: _kept(house) >= wanted, 10.0, lambda: f"{wanted} messages are kept; {_kept(house)} are", poll_s=0.05)
+    eventually(
+        lambda: house.rows(waiting)[0][0] == 0,
+        180.0,
+        lambda: f"the journal is read; waiting: {house.rows(waiting)}",
+        poll_s=0.05,
+    )
+    eventually(
+        lambda: _kept(house) >= wanted, 10.0, lambda: f"{wanted} messages are kept; {_kept(house)} are", poll_s=0.05
+    )
 
 
 def _post(house: House, bodies: Sequence[bytes], rate: float) -> list[tuple[float, float, int]]:

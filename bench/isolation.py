@@ -28,7 +28,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency-ms", type=float, default=100.0, help="provider's latency")
     parser.add_argument("--statuses", default="sent,delivered", help="webhooks for each message")
     parser.add_argument("--burners", type=int, default=2, help="busy loops that stand in for browsers run wild")
-    parser.add_argument("--nice", type=int, default=kind_named("webdriver").nice, help="niceness of whoever starts them (default: the browser process's)")
+    parser.add_argument(
+        "--nice",
+        type=int,
+        default=kind_named("webdriver").nice,
+        help="niceness of whoever starts them (default: the browser process's)",
+    )
 
 
 def quick(given: argparse.Namespace) -> None:
@@ -58,7 +63,9 @@ def run(given: argparse.Namespace) -> Figures:
                 answered[name].append(p99_answer)
                 arrived[name].append(p99_arrival)
                 figures.values.setdefault("verdict of the ledger", {})[f"{name} {len(arrived[name])}"] = {
-                    word: count for word, count in verdict(house, result).items() if word in ("accepted", "lost", "duplicated")
+                    word: count
+                    for word, count in verdict(house, result).items()
+                    if word in ("accepted", "lost", "duplicated")
                 }
     for measure, found in (("p99 due to 202, ms", answered), ("p99 due to provider, ms", arrived)):
         middle = {name: statistics.median(values) for name, values in found.items()}
@@ -74,7 +81,9 @@ def run(given: argparse.Namespace) -> Figures:
 def _p99(house: House, result: LoadResult) -> tuple[float, float]:
     first = {arrival.row_id: arrival.at for arrival in reversed(house.arrivals(result.began_at))}
     answered = sorted(answer - due for due, answer in zip(result.due_at, result.answered_at, strict=True))
-    arrived = sorted(first[row_id] - due for row_id, due in zip(result.ids, result.due_at, strict=True) if row_id in first)
+    arrived = sorted(
+        first[row_id] - due for row_id, due in zip(result.ids, result.due_at, strict=True) if row_id in first
+    )
     return quantile(answered, 0.99), quantile(arrived, 0.99)
 
 
@@ -113,7 +122,10 @@ become(int(sys.argv[2]), [sys.executable, "-c", "while True: pass"])
 def _burnt(burners: int, nice: int) -> Iterator[None]:
     """Burn CPU as a browser that runs wild would."""
     command = [sys.executable, "-c", _BUSY, str(nice), str(os.getpid())]
-    busy = [subprocess.Popen(command, cwd=environment.REPOSITORY, stdin=subprocess.DEVNULL, start_new_session=True) for _ in range(burners)]
+    busy = [
+        subprocess.Popen(command, cwd=environment.REPOSITORY, stdin=subprocess.DEVNULL, start_new_session=True)
+        for _ in range(burners)
+    ]
     try:
         yield
     finally:

@@ -11,8 +11,12 @@ from bench.house import House, running, verdict, warm
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's parameters."""
     parser.add_argument("--seconds", type=float, default=30.0, help="length of each of the two loads")
-    parser.add_argument("--accept-rate", type=float, default=500.0, help="messages a second while the answers are measured")
-    parser.add_argument("--send-rate", type=float, default=200.0, help="messages a second while the way to the provider is measured")
+    parser.add_argument(
+        "--accept-rate", type=float, default=500.0, help="messages a second while the answers are measured"
+    )
+    parser.add_argument(
+        "--send-rate", type=float, default=200.0, help="messages a second while the way to the provider is measured"
+    )
     parser.add_argument("--latency-ms", type=float, default=100.0, help="provider's latency")
     parser.add_argument("--statuses", default="sent,delivered", help="webhooks for each message; '' for none")
 
@@ -39,7 +43,9 @@ def _measure(house: House, figures: Figures, rate: float, seconds: float) -> Non
     first = {arrival.row_id: arrival.at for arrival in reversed(house.arrivals(result.began_at))}
     answered = [answer - due for due, answer in zip(result.due_at, result.answered_at, strict=True)]
     arrived = [first[row_id] - due for row_id, due in zip(result.ids, result.due_at, strict=True) if row_id in first]
-    from_answer = [first[row_id] - answer for row_id, answer in zip(result.ids, result.answered_at, strict=True) if row_id in first]
+    from_answer = [
+        first[row_id] - answer for row_id, answer in zip(result.ids, result.answered_at, strict=True) if row_id in first
+    ]
     figures.values[f"at {rate:g}/s"] = {
         "due to 202": spread_ms(answered),
         "due to provider": spread_ms(arrived),
@@ -49,4 +55,6 @@ def _measure(house: House, figures: Figures, rate: float, seconds: float) -> Non
     }
     for name, seconds_each in (("due to 202", answered), ("due to provider", arrived)):
         ordered = sorted(seconds_each)
-        figures.series[f"{name} at {rate:g}/s"] = [(at / len(ordered), value * 1000) for at, value in enumerate(ordered)][:: max(1, len(ordered) // 500)]
+        figures.series[f"{name} at {rate:g}/s"] = [
+            (at / len(ordered), value * 1000) for at, value in enumerate(ordered)
+        ][:: max(1, len(ordered) // 500)]

@@ -141,7 +141,9 @@ class Load:
 
     async def _connect(self) -> Line:
         self._open += 1
-        _, line = await asyncio.get_running_loop().create_connection(lambda: Line(self._on_answer, self._on_lost), "127.0.0.1", self._spec.api_port)
+        _, line = await asyncio.get_running_loop().create_connection(
+            lambda: Line(self._on_answer, self._on_lost), "127.0.0.1", self._spec.api_port
+        )
         return line
 
     def _post(self, line: Line, due_at: float) -> None:
@@ -151,7 +153,10 @@ class Load:
         line.busy, line.due_at = True, due_at
         chat = self._spec.first_chat + number % self._spec.chats
         body = b'{"message":"bench %d","phoneIndex":%d}' % (number, self._spec.phone_index)
-        line.transport.write(b"POST /api/v2/messages/text/%b/%d HTTP/1.1\r\n%b%d\r\n\r\n%b" % (self._spec.company.encode(), chat, self._head, len(body), body))
+        line.transport.write(
+            b"POST /api/v2/messages/text/%b/%d HTTP/1.1\r\n%b%d\r\n\r\n%b"
+            % (self._spec.company.encode(), chat, self._head, len(body), body)
+        )
 
     def _on_answer(self, line: Line, status: int, body: bytes) -> None:
         self._outstanding -= 1

@@ -43,7 +43,11 @@ def run(given: argparse.Namespace) -> Figures:
             sizes = [size for _, size in points]
             # the first half fills caches and pools
             late = points[len(points) // 2 :]
-            figures.values[slot] = {"first MB": round(sizes[0], 1), "last MB": round(sizes[-1], 1), "MB an hour, second half": round(slope(late) * 60, 2)}
+            figures.values[slot] = {
+                "first MB": round(sizes[0], 1),
+                "last MB": round(sizes[-1], 1),
+                "MB an hour, second half": round(slope(late) * 60, 2),
+            }
         figures.values["verdict of the ledger"] = verdict(house, result)
     return figures
 

@@ -19,7 +19,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=float, default=4.0, help="seconds between kills")
     parser.add_argument("--rate", type=float, default=300.0, help="messages a second")
     parser.add_argument("--latency-ms", type=float, default=100.0, help="provider's latency")
-    parser.add_argument("--statuses", default="sent,delivered", help="webhooks for each message; they are what resolves doubt")
+    parser.add_argument(
+        "--statuses", default="sent,delivered", help="webhooks for each message; they are what resolves doubt"
+    )
 
 
 def quick(given: argparse.Namespace) -> None:
@@ -37,7 +39,9 @@ class Kill:
 
 def run(given: argparse.Namespace) -> Figures:
     """Measure."""
-    figures = Figures(command="recovery", parameters=vars(given), axes=("messages that were in hand", "seconds until resolved"))
+    figures = Figures(
+        command="recovery", parameters=vars(given), axes=("messages that were in hand", "seconds until resolved")
+    )
     # many kills: the restart law would rightly slow the restarts down, and is not what is measured
     with running(TenderBulkhead) as house:
         house.provider(latency_ms=given.latency_ms, statuses=given.statuses)
@@ -70,7 +74,10 @@ def _kill(house: House, slot: str) -> Kill:
 def _judge(house: House, figures: Figures, kills: list[Kill]) -> None:
     each, last, held = [], [], 0
     for kill in kills:
-        found = house.rows("SELECT extract(epoch FROM sent_at)::float8, held_at IS NOT NULL FROM messages WHERE id = ANY(%s)", kill.rows)
+        found = house.rows(
+            "SELECT extract(epoch FROM sent_at)::float8, held_at IS NOT NULL FROM messages WHERE id = ANY(%s)",
+            kill.rows,
+        )
         held += sum(is_held for _, is_held in found)
         after = [sent_at - kill.at for sent_at, _ in found if sent_at is not None]
         each += after

@@ -38,7 +38,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's parameters."""
     parser.add_argument("--sessions", type=int, default=10, help="linked sessions")
     parser.add_argument("--seconds", type=float, default=12.0, help="length of each phase")
-    parser.add_argument("--rate", type=float, default=5.0, help="messages a second through all browser sessions together")
+    parser.add_argument(
+        "--rate", type=float, default=5.0, help="messages a second through all browser sessions together"
+    )
     parser.add_argument("--meta-rate", type=float, default=50.0, help="messages a second through meta beside them")
     parser.add_argument("--burst", type=int, default=200, help="messages in hand when the browser process is killed")
 
@@ -50,7 +52,9 @@ def quick(given: argparse.Namespace) -> None:
 
 def run(given: argparse.Namespace) -> Figures:
     """Measure: calm, a trouble of the first session, calm, the next trouble …, and at the end the death of the whole browser process."""
-    figures = Figures(command="sessions", parameters=vars(given), axes=("phase", "p99 from accepted to sent, others, ms"))
+    figures = Figures(
+        command="sessions", parameters=vars(given), axes=("phase", "p99 from accepted to sent, others, ms")
+    )
     limits: dict[str, Any] = {**_LIMITS, "META_PAIR_LIMIT": "off"}
     with running(only="api,meta,recorder,sandbox,postgres,redis,webdriver", **limits) as house:
         house.provider(latency_ms=100.0, statuses="sent,delivered")
@@ -67,7 +71,10 @@ def run(given: argparse.Namespace) -> Figures:
             sick = show.phase(name, trouble)
             figures.values[name] = {**show.recovery(), **_told(sick, calm)}
             figures.series.setdefault("others", []).append((float(len(figures.values)), sick.p99_ms(show.others)))
-        for name, last in (("kill -9 of the browser process", show.kill_process), ("verdict of the phones' ledger", show.verdict)):
+        for name, last in (
+            ("kill -9 of the browser process", show.kill_process),
+            ("verdict of the phones' ledger", show.verdict),
+        ):
             try:
                 figures.values[name] = last()
             except NeverHappened as missed:
@@ -119,7 +126,8 @@ class Show:
         began_at = time.monotonic()
         for index in self._phones:
             self._house.rows(
-                "INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name) VALUES ('demo', %s, 'wwebjs', '') RETURNING id", index
+                "INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name) VALUES ('demo', %s, 'wwebjs', '') RETURNING id",
+                index,
             )
         by_index = {row["phoneIndex"]: row for row in self._sessions()}
         assert set(self._phones) <= set(by_index)
@@ -129,11 +137,18 @@ class Show:
             shown = {row["phoneIndex"]: row for row in self._sessions()}
             for index in set(self._phones) - scanned:
                 code = shown[index]["qr"]
-                if code and self._house.copy.sandbox("POST", "/control/web/scan", json={"code": code, "phone": self._phones[index]}).ok:
+                if (
+                    code
+                    and self._house.copy.sandbox(
+                        "POST", "/control/web/scan", json={"code": code, "phone": self._phones[index]}
+                    ).ok
+                ):
                     scanned.add(index)
             return all(shown[index]["state"] == SessionState.READY for index in self._phones)
 
-        eventually(all_ready, _LINK_S, lambda: str({row["phoneIndex"]: row["state"] for row in self._sessions()}), poll_s=0.5)
+        eventually(
+            all_ready, _LINK_S, lambda: str({row["phoneIndex"]: row["state"] for row in self._sessions()}), poll_s=0.5
+        )
         return round(time.monotonic() - began_at, 1)
 
     def _sessions(self) -> list[dict[str, Any]]:
@@ -146,7 +161,9 @@ class Show:
         return next(row for row in self._sessions() if row["phoneIndex"] == self.sick)
 
     def _sick_pid(self) -> int | None:
-        (found,) = self._house.rows("SELECT id FROM phone_configs WHERE company_id = 'demo' AND phone_index = %s", self.sick)
+        (found,) = self._house.rows(
+            "SELECT id FROM phone_configs WHERE company_id = 'demo' AND phone_index = %s", self.sick
+        )
         port = admin_port(self._house.copy.settings.admin_port, "webdriver", 0)
         with urlopen(f"http://127.0.0.1:{port}/health", timeout=20) as answer:
             sessions = json.load(answer)["sessions"]
@@ -156,7 +173,9 @@ class Show:
 
     def order(self, what: str, amount: float) -> None:
         """Have the sick session's page misbehave."""
-        self._house.copy.sandbox("POST", f"/control/web/devices/{self._phones[self.sick]}/{what}", json={"amount": amount}).raise_for_status()
+        self._house.copy.sandbox(
+            "POST", f"/control/web/devices/{self._phones[self.sick]}/{what}", json={"amount": amount}
+        ).raise_for_status()
 
     def kill_browser(self) -> None:
         """Kill the sick session's Chromium."""
@@ -184,22 +203,41 @@ class Show:
             index = self.others[number % len(self.others)]
             phase.sent.setdefault(index, []).append(self._post(index, f"burst {number}"))
         # with the burst under way
-        eventually(lambda: self._count_sent(phase) >= self._given.burst // 10, _SENT_S, "some of the burst is sent", poll_s=0.1)
+        eventually(
+            lambda: self._count_sent(phase) >= self._given.burst // 10, _SENT_S, "some of the burst is sent", poll_s=0.1
+        )
         killed_at = time.monotonic()
         os.kill(self._house.slot_pids()["webdriver-0"], signal.SIGKILL)
-        eventually(lambda: not before & set(processes.pids_of_installation(home, profile.root(home))), 30, "no browser outlives its owner", poll_s=0.05)
+        eventually(
+            lambda: not before & set(processes.pids_of_installation(home, profile.root(home))),
+            30,
+            "no browser outlives its owner",
+            poll_s=0.05,
+        )
         browsers_gone_s = time.monotonic() - killed_at
         codes: set[int] = set()
 
         def back() -> bool:
             shown = [row for row in self._sessions() if row["phoneIndex"] in self.others]
             codes.update(row["phoneIndex"] for row in shown if row["state"] == SessionState.NEEDS_LINK)
-            restarted = all(row["browser"] and row["browser"]["ageSeconds"] < time.monotonic() - killed_at for row in shown)
+            restarted = all(
+                row["browser"] and row["browser"]["ageSeconds"] < time.monotonic() - killed_at for row in shown
+            )
             return restarted and all(row["state"] == SessionState.READY for row in shown)
 
-        eventually(back, _BACK_S, lambda: str({row["phoneIndex"]: (row["state"], row["detail"]) for row in self._sessions()}), poll_s=0.5)
+        eventually(
+            back,
+            _BACK_S,
+            lambda: str({row["phoneIndex"]: (row["state"], row["detail"]) for row in self._sessions()}),
+            poll_s=0.5,
+        )
         back_s = time.monotonic() - killed_at
-        eventually(lambda: self._count_sent(phase) == self._given.burst, _SENT_S, lambda: f"{self._count_sent(phase)} of the burst sent", poll_s=0.5)
+        eventually(
+            lambda: self._count_sent(phase) == self._given.burst,
+            _SENT_S,
+            lambda: f"{self._count_sent(phase)} of the burst sent",
+            poll_s=0.5,
+        )
         return {
             "browsers gone after, s": round(browsers_gone_s, 2),
             "the others ready again after, s": round(back_s, 1),
@@ -209,7 +247,11 @@ class Show:
 
     def _count_sent(self, phase: Phase) -> int:
         ids = [one for listed in phase.sent.values() for one in listed]
-        return int(self._house.rows("SELECT count(*) FROM messages WHERE id = ANY(%s) AND state IN ('sent', 'delivered', 'read')", ids)[0][0])
+        return int(
+            self._house.rows(
+                "SELECT count(*) FROM messages WHERE id = ANY(%s) AND state IN ('sent', 'delivered', 'read')", ids
+            )[0][0]
+        )
 
     # phases
 
@@ -247,13 +289,18 @@ class Show:
 
     def _measure(self, phase: Phase) -> None:
         ids = [one for listed in phase.sent.values() for one in listed]
-        rows = self._house.rows("SELECT id, extract(epoch FROM sent_at - created_at)::float8 FROM messages WHERE id = ANY(%s) AND sent_at IS NOT NULL", ids)
+        rows = self._house.rows(
+            "SELECT id, extract(epoch FROM sent_at - created_at)::float8 FROM messages WHERE id = ANY(%s) AND sent_at IS NOT NULL",
+            ids,
+        )
         phase.waits = {int(row_id): float(wait) for row_id, wait in rows}
 
     def _meta(self, result: LoadResult) -> dict[str, float]:
         first = {arrival.row_id: arrival.at for arrival in reversed(self._house.arrivals(result.began_at))}
         answered = sorted(answer - due for due, answer in zip(result.due_at, result.answered_at, strict=True))
-        arrived = sorted(first[row_id] - due for row_id, due in zip(result.ids, result.due_at, strict=True) if row_id in first)
+        arrived = sorted(
+            first[row_id] - due for row_id, due in zip(result.ids, result.due_at, strict=True) if row_id in first
+        )
         found = verdict(self._house, result)
         return {
             "due to 202": quantile(answered, 0.99) * 1000,
@@ -268,7 +315,11 @@ class Show:
         def settled() -> str:
             seen = self._states()
             was_sick = any(one != SessionState.READY for _, one in seen)
-            ended = was_sick and seen[-1][1] in (SessionState.READY, SessionState.QUARANTINED) and self._sick()["state"] == seen[-1][1]
+            ended = (
+                was_sick
+                and seen[-1][1] in (SessionState.READY, SessionState.QUARANTINED)
+                and self._sick()["state"] == seen[-1][1]
+            )
             return seen[-1][1] if ended else ""
 
         state = eventually(settled, _BACK_S, lambda: f"{self._sick()}; {self._states()}", poll_s=0.3)
@@ -280,7 +331,9 @@ class Show:
         noticed = next(at for at, one in seen if one != SessionState.READY)
         told: dict[str, Any] = {"sick session": state, "shown as ready for, s": round(noticed - self._since, 2)}
         if state == SessionState.READY:
-            told["ready again after, s"] = round(next(at for at, one in reversed(seen) if one == SessionState.READY) - self._since, 1)
+            told["ready again after, s"] = round(
+                next(at for at, one in reversed(seen) if one == SessionState.READY) - self._since, 1
+            )
         else:
             told["browsers started until quarantine"] = sum(one == SessionState.STARTING for _, one in seen)
         return told
@@ -301,7 +354,12 @@ class Show:
         """End the quarantine as an operator would."""
         if self._sick()["state"] != SessionState.READY:
             self._house.copy.api("POST", f"/api/v2/sessions/demo/{self.sick}/restart").raise_for_status()
-            eventually(lambda: self._sick()["state"] == SessionState.READY, _BACK_S, "the quarantined session is back", poll_s=0.5)
+            eventually(
+                lambda: self._sick()["state"] == SessionState.READY,
+                _BACK_S,
+                "the quarantined session is back",
+                poll_s=0.5,
+            )
 
     def verdict(self) -> dict[str, Any]:
         """Compare what was accepted with what the phones got."""
@@ -322,7 +380,10 @@ class Show:
 def _told(sick: Phase, calm: Phase) -> dict[str, Any]:
     others = range(min(sick.sent) + 1, max(sick.sent) + 1)
     waits, before = sick.of(others), calm.of(others)
-    ratios = {f"meta p99 {name}, ratio to calm": round(sick.meta[name] / calm.meta[name], 2) for name in ("due to 202", "due to provider")}
+    ratios = {
+        f"meta p99 {name}, ratio to calm": round(sick.meta[name] / calm.meta[name], 2)
+        for name in ("due to 202", "due to provider")
+    }
     return {
         "others sent": len(waits),
         "others not sent": sum(len(sick.sent.get(index, ())) for index in others) - len(waits),

@@ -58,7 +58,9 @@ class Clients:
         self.failures: list[Failure] = []
         self._pause_s = pause_s
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(name, port), daemon=True) for name, port in ports.items()]
+        self._threads = [
+            threading.Thread(target=self._ask, args=(name, port), daemon=True) for name, port in ports.items()
+        ]
 
     def _ask(self, name: str, port: int) -> None:
         while not self._stop.wait(self._pause_s):
@@ -130,8 +132,16 @@ def detection(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
         "resident MB of the killed": {"median": round(statistics.median(resident), 1), "max": round(max(resident), 1)},
         "kill -9 to proof of death": spread(freed),
         **{f"kill -9 of {kind} to ready again": spread(times) for kind, times in back.items()},
-        **{f"  of which {kind}'s interpreter and imports": spread([imported for imported, _ in parts]) for kind, parts in starts.items() if parts},
-        **{f"  of which {kind}'s settings, sockets and room": spread([opened for _, opened in parts]) for kind, parts in starts.items() if parts},
+        **{
+            f"  of which {kind}'s interpreter and imports": spread([imported for imported, _ in parts])
+            for kind, parts in starts.items()
+            if parts
+        },
+        **{
+            f"  of which {kind}'s settings, sockets and room": spread([opened for _, opened in parts])
+            for kind, parts in starts.items()
+            if parts
+        },
     }
 
 
@@ -155,7 +165,11 @@ def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
     slots = copy.all_ready()
     victims = [slot for slot in slots if kind_of(slot) in kinds]
     ports = {name: copy.ports[name] for name, kind in PUBLIC.items() if f"{kind}-0" in slots}
-    own = {slot: admin_port(copy.admin, kind_of(slot), int(slot.rsplit("-", 1)[1])) for slot in slots if kind_of(slot) not in ("postgres", "redis")}
+    own = {
+        slot: admin_port(copy.admin, kind_of(slot), int(slot.rsplit("-", 1)[1]))
+        for slot in slots
+        if kind_of(slot) not in ("postgres", "redis")
+    }
     per_kind: Counter[str] = Counter()
     expected: set[tuple[str, str]] = set()
     away: list[tuple[str, float, float]] = []
@@ -179,23 +193,35 @@ def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
                 copy.wait(Happened.READY, victim, after=exited.seq, within_s=120)
                 if kind_of(victim) == "postgres":
                     # without it nobody is ready; they must be again, by themselves, before the next one is killed
-                    copy.until(lambda: all(slot["state"] == "ready" for slot in copy.slots().values()), "all ready again", 120)
+                    copy.until(
+                        lambda: all(slot["state"] == "ready" for slot in copy.slots().values()), "all ready again", 120
+                    )
                 else:
                     connections_seen += len(backends)
-                    connections_lost += [f"{backends[pid]} when {victim} was killed" for pid in backends.keys() - copy.backends(others).keys()]
+                    connections_lost += [
+                        f"{backends[pid]} when {victim} was killed"
+                        for pid in backends.keys() - copy.backends(others).keys()
+                    ]
                 away.append((victim, killed_at, time.monotonic()))
-                pids_changed += [f"{slot} when {victim} was killed" for slot, pid in pids.items() if copy.pid(slot) != pid]
+                pids_changed += [
+                    f"{slot} when {victim} was killed" for slot, pid in pids.items() if copy.pid(slot) != pid
+                ]
                 per_kind[kind_of(victim)] += 1
                 progress(number + 1, given.n, begun)
         except (TimeoutError, LookupError, OSError) as reason:
             stopped_by = f"{type(reason).__name__}: {reason}"
     exits = [entry for entry in copy.events() if entry.seq > first and entry.event is Happened.EXITED]
     unasked = [
-        f"{e.slot}: {e.details['reason']}, {e.details['last_words'] or e.details['log_tail'][-300:]}" for e in exits if (e.slot, e.incarnation) not in expected
+        f"{e.slot}: {e.details['reason']}, {e.details['last_words'] or e.details['log_tail'][-300:]}"
+        for e in exits
+        if (e.slot, e.incarnation) not in expected
     ]
 
     def foreign(failure: Failure, name: str) -> bool:
-        return not any(fits(victim, name) and failure.ended_at >= since and failure.began_at <= until + 1.0 for victim, since, until in away)
+        return not any(
+            fits(victim, name) and failure.ended_at >= since and failure.began_at <= until + 1.0
+            for victim, since, until in away
+        )
 
     public = [failure for failure in clients.failures if foreign(failure, PUBLIC[failure.name])]
     neighbour = [failure for failure in neighbours.failures if foreign(failure, failure.name)]
@@ -209,8 +235,13 @@ def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
         "database connections of other slots looked at": connections_seen,
         "of which ended": connections_lost or 0,
         "requests at public ports": dict(sorted(clients.counts.items())),
-        "connections refused at public ports": sum(count for name, count in clients.counts.items() if name.endswith("refused")),
-        "requests at public ports that failed while no process of that kind was killed": [f"{one.name} {one.how}" for one in public] or 0,
+        "connections refused at public ports": sum(
+            count for name, count in clients.counts.items() if name.endswith("refused")
+        ),
+        "requests at public ports that failed while no process of that kind was killed": [
+            f"{one.name} {one.how}" for one in public
+        ]
+        or 0,
         "requests to other slots' own ports": sum(neighbours.counts.values()),
         "of which failed while that slot was not killed": [f"{one.name} {one.how}" for one in neighbour] or 0,
     }
@@ -233,7 +264,9 @@ def progress(done: int, of: int, begun: float) -> None:
         return
     left_s = (time.monotonic() - begun) / done * (of - done)
     bar = "#" * (40 * done // of)
-    sys.stderr.write(f"{chr(13) if at_terminal else ''}[{bar:<40}] {done}/{of}, {left_s / 60:.0f} min left{'' if at_terminal and done < of else chr(10)}")
+    sys.stderr.write(
+        f"{chr(13) if at_terminal else ''}[{bar:<40}] {done}/{of}, {left_s / 60:.0f} min left{'' if at_terminal and done < of else chr(10)}"
+    )
     sys.stderr.flush()
 
 
@@ -254,7 +287,9 @@ def orchestrator(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
             entries = [entry for entry in copy.events() if entry.seq > before]
             last = max(instant(entry) for entry in entries if entry.event is Happened.ADOPTED)
             from_start.append(last - begun_at)
-            within.append(last - next(instant(entry) for entry in entries if entry.event is Happened.ORCHESTRATOR_STARTED))
+            within.append(
+                last - next(instant(entry) for entry in entries if entry.event is Happened.ORCHESTRATOR_STARTED)
+            )
             doubled += sum(copy.pid(slot) != pid for slot, pid in pids.items())
     return {
         "start of the next one to all adopted": spread(from_start),
@@ -288,12 +323,19 @@ def calm(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
         before = copy.last()
         what()
         time.sleep(10.0)
-        found = Counter(entry.event.value for entry in copy.events() if entry.seq > before and entry.event in (Happened.HUNG, Happened.EXITED))
+        found = Counter(
+            entry.event.value
+            for entry in copy.events()
+            if entry.seq > before and entry.event in (Happened.HUNG, Happened.EXITED)
+        )
         return dict(found)
 
     def busy() -> None:
         # each in a session of its own: where the kernel weighs sessions, four loops in one would count as one
-        loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True) for _ in range(given.loops)]
+        loops = [
+            subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
+            for _ in range(given.loops)
+        ]
         time.sleep(given.busy_seconds)
         for loop in loops:
             loop.kill()
@@ -340,13 +382,22 @@ def main() -> int:
     """Run one benchmark, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=[*COMMANDS, "all"])
-    parser.add_argument("-n", type=int, default=0, help="how often (default: small; issue B asks for 1000 kills and 200 orchestrators)")
-    parser.add_argument("--kinds", default="api,meta,webdriver,recorder,sandbox,postgres,redis", help="whose processes are killed")
+    parser.add_argument(
+        "-n", type=int, default=0, help="how often (default: small; issue B asks for 1000 kills and 200 orchestrators)"
+    )
+    parser.add_argument(
+        "--kinds", default="api,meta,webdriver,recorder,sandbox,postgres,redis", help="whose processes are killed"
+    )
     parser.add_argument("--only", default="", help="kinds that run; empty: all")
     parser.add_argument("--ports", type=int, default=21000, help="first of 110 free ports")
     parser.add_argument("--loops", type=int, default=4, help="calm: busy loops")
     parser.add_argument("--busy-seconds", type=float, default=300.0, help="calm: how long they run")
-    parser.add_argument("--seconds", type=float, default=60.0, help="calm: how long each of the other troubles lasts; the last one at most 30")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=60.0,
+        help="calm: how long each of the other troubles lasts; the last one at most 30",
+    )
     parser.add_argument("--json", type=Path, default=None, help="file that the figures are added to")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the copy is stopped on the way out

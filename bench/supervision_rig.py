@@ -50,7 +50,12 @@ class Copy:
         self.ports = {name: ports + 100 + offset for offset, name in enumerate(names)}
         self.admin = ports
         # connections stay open when nobody needs them: one that ends was ended by something
-        self.variables = {"BULKHEAD_HOME": str(self.home), "ADMIN_PORT": str(ports), "ONLY": only, "DATABASE_IDLE_S": "86400"}
+        self.variables = {
+            "BULKHEAD_HOME": str(self.home),
+            "ADMIN_PORT": str(ports),
+            "ONLY": only,
+            "DATABASE_IDLE_S": "86400",
+        }
         self.variables |= {name: str(port) for name, port in self.ports.items()} | variables
         self._journal = JournalReader(self.home, "bench")
         self.begun_at = time.monotonic()
@@ -63,7 +68,9 @@ class Copy:
             command = [sys.executable, str(Path(__file__).resolve())]
             # as an installation is: compiled once, not at each start
             inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-            self.process = subprocess.Popen(command, env=inherited | self.variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            self.process = subprocess.Popen(
+                command, env=inherited | self.variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
         return self
 
     def events(self) -> list[JournalEntry]:
@@ -75,7 +82,14 @@ class Copy:
         """Wait for an entry after sequence number `after`."""
 
         def found() -> JournalEntry | None:
-            return next((entry for entry in self.events() if entry.seq > after and entry.event is event and slot in ("", entry.slot)), None)
+            return next(
+                (
+                    entry
+                    for entry in self.events()
+                    if entry.seq > after and entry.event is event and slot in ("", entry.slot)
+                ),
+                None,
+            )
 
         entry: JournalEntry = self.until(found, f"{event} {slot}", within_s)
         return entry
@@ -102,7 +116,12 @@ class Copy:
 
     def starts(self, kind: str) -> list[tuple[float, float]]:
         """Return of each start of a kind how long interpreter and imports took, and the rest until READY, in seconds, as its processes told."""
-        lines = [line for path in self.home.glob(f"logs/{kind}-*.out.log") for line in path.read_text().splitlines() if '"event": "process_ready"' in line]
+        lines = [
+            line
+            for path in self.home.glob(f"logs/{kind}-*.out.log")
+            for line in path.read_text().splitlines()
+            if '"event": "process_ready"' in line
+        ]
         return [(entry["imported_s"], entry["opened_s"]) for entry in map(json.loads, lines)]
 
     def backends(self, slots: Sequence[str]) -> dict[int, str]:
@@ -110,7 +129,9 @@ class Copy:
         connection = psycopg2.connect(addresses.database_url(load(self.variables)), application_name="bench")
         try:
             with connection, connection.cursor() as cursor:
-                cursor.execute("SELECT pid, split_part(application_name, '/', 2) FROM pg_stat_activity WHERE application_name LIKE 'bulkhead/%/%'")
+                cursor.execute(
+                    "SELECT pid, split_part(application_name, '/', 2) FROM pg_stat_activity WHERE application_name LIKE 'bulkhead/%/%'"
+                )
                 return {pid: slot for pid, slot in cursor.fetchall() if slot in slots}
         finally:
             connection.close()
@@ -173,5 +194,12 @@ if __name__ == "__main__":
     from supervision.commands.entry import main
     from supervision.law import Policy
 
-    tender = tuple(replace(row, intensity=1_000_000, restart_base_s=0.01, first_restart_s=0.0, min_uptime_s=0.0) for row in KINDS)
-    sys.exit(main(sys.argv[1:], Context(environ=os.environ, rows=tender, entries=REPOSITORY, embedded=addresses, policy=Policy(cap_s=0.25))))
+    tender = tuple(
+        replace(row, intensity=1_000_000, restart_base_s=0.01, first_restart_s=0.0, min_uptime_s=0.0) for row in KINDS
+    )
+    sys.exit(
+        main(
+            sys.argv[1:],
+            Context(environ=os.environ, rows=tender, entries=REPOSITORY, embedded=addresses, policy=Policy(cap_s=0.25)),
+        )
+    )

@@ -12,7 +12,9 @@ from bench.load import LoadResult
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's parameters."""
     parser.add_argument("--seconds", type=float, default=60.0, help="how long messages are posted")
-    parser.add_argument("--latency-ms", type=float, action="append", help="provider's latency; may be repeated (default: 0 and 100)")
+    parser.add_argument(
+        "--latency-ms", type=float, action="append", help="provider's latency; may be repeated (default: 0 and 100)"
+    )
     parser.add_argument("--statuses", default="sent,delivered", help="webhooks for each message; '' for none")
     parser.add_argument("--connections", type=int, default=48, help="keep-alive connections of the generator")
     parser.add_argument("--backlog", type=int, default=2000, help="most messages accepted and not sent")
@@ -41,7 +43,12 @@ def run(given: argparse.Namespace) -> Figures:
 
 def _measure(house: House, given: argparse.Namespace) -> tuple[dict[str, object], list[tuple[float, float]]]:
     spec = house.spec(
-        seconds=given.seconds, rate=given.rate, connections=given.connections, backlog=given.backlog, meta_ports=house.admin_ports("meta"), chats=20_000
+        seconds=given.seconds,
+        rate=given.rate,
+        connections=given.connections,
+        backlog=given.backlog,
+        meta_ports=house.admin_ports("meta"),
+        chats=20_000,
     )
     before = house.cpu_s()
     result = house.run_load(spec)
@@ -54,7 +61,9 @@ def _measure(house: House, given: argparse.Namespace) -> tuple[dict[str, object]
         "sent a second": round(sum(amount for _, amount in per_second) / given.seconds, 1),
         "slowest second": min((amount for _, amount in per_second), default=0),
         "answered 202 a second": round(count / (result.ended_at - result.began_at), 1),
-        "CPU µs a message": {kind: round(seconds / count * 1e6) for kind, seconds in sorted(spent.items(), key=lambda one: -one[1])}
+        "CPU µs a message": {
+            kind: round(seconds / count * 1e6) for kind, seconds in sorted(spent.items(), key=lambda one: -one[1])
+        }
         | {"all": round(sum(spent.values()) / count * 1e6)},
         "verdict of the ledger": verdict(house, result),
     }

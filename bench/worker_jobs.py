@@ -28,7 +28,9 @@ def main(words: list[str]) -> int:
         return _dramatiq(url)
     connection = redis.Redis.from_url(url)
     stock = {"rq": Worker, "simple": SimpleWorker}[kind](
-        [Queue(QUEUE, connection=connection, serializer=JSONSerializer)], connection=connection, serializer=JSONSerializer
+        [Queue(QUEUE, connection=connection, serializer=JSONSerializer)],
+        connection=connection,
+        serializer=JSONSerializer,
     )
     print("ready", flush=True)
     sys.stdin.readline()

@@ -34,7 +34,12 @@ _EMPTY_S = 300.0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's parameters."""
-    parser.add_argument("--jobs", type=int, default=20_000, help="jobs for our worker; Dramatiq and SimpleWorker get a tenth, the forking worker a hundredth")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=20_000,
+        help="jobs for our worker; Dramatiq and SimpleWorker get a tenth, the forking worker a hundredth",
+    )
     parser.add_argument("--batch", type=int, default=20, help="hints given at once, as a commit's worth of messages is")
 
 
@@ -84,7 +89,10 @@ class _Reads:
         """Return round trips and commands for each job since the last look."""
         now, before = self._now(), self._before
         self._before = self._now()
-        return {"round trips a job": round((now[0] - before[0] - 1) / jobs, 3), "commands a job": round((now[1] - before[1] - 1) / jobs, 2)}
+        return {
+            "round trips a job": round((now[0] - before[0] - 1) / jobs, 3),
+            "commands a job": round((now[1] - before[1] - 1) / jobs, 2),
+        }
 
 
 def _ours(url: str, jobs: int, batch: int) -> dict[str, object]:
@@ -127,7 +135,12 @@ def _stock(kind: str, url: str, jobs: int, batch: int) -> dict[str, object]:
     reads = _Reads(url)
     cpu = time.process_time()
     for start in range(0, jobs, batch):
-        queue.enqueue_many([Queue.prepare_data(nothing, args=(number,), result_ttl=0) for number in range(start, min(jobs, start + batch))])
+        queue.enqueue_many(
+            [
+                Queue.prepare_data(nothing, args=(number,), result_ttl=0)
+                for number in range(start, min(jobs, start + batch))
+            ]
+        )
     given_cpu, given = time.process_time() - cpu, reads.a_job(jobs)
     with _worker(kind, url) as process:
         assert process.stdin is not None

@@ -38,10 +38,15 @@ class Calls:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def call(self, method: str, url: str, *, within_s: float, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer | None:
+    async def call(
+        self, method: str, url: str, *, within_s: float, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Answer | None:
         """Make one call. Returns None when no whole answer came in time: whether it was carried out is then unknown."""
         try:
-            async with asyncio.timeout(within_s), self._session.request(method, url, json=body, headers=headers) as response:
+            async with (
+                asyncio.timeout(within_s),
+                self._session.request(method, url, json=body, headers=headers) as response,
+            ):
                 content = await response.read()
         except _NETWORK:
             return None

@@ -61,7 +61,11 @@ class Copy:
     def __init__(self, home: Path, variables: Mapping[str, str], environ: Mapping[str, str], calls: Calls) -> None:
         self.home, self._calls = home, calls
         ours = {row.name.upper() for table in (Settings, ChildEnvironment) for row in fields(table)}
-        self._environ = {name: value for name, value in environ.items() if name not in ours} | dict(variables) | {"BULKHEAD_HOME": str(home)}
+        self._environ = (
+            {name: value for name, value in environ.items() if name not in ours}
+            | dict(variables)
+            | {"BULKHEAD_HOME": str(home)}
+        )
         self._orchestrator: asyncio.subprocess.Process | None = None
         self.settings = Settings()
 
@@ -78,7 +82,9 @@ class Copy:
         try:
             await self.wait_ready(_START_S)
         except NeverHappened as problem:
-            raise CopyUnusable(f"the copy in {self.home} did not become ready: {problem}; its logs are in {self.home / 'logs'}") from None
+            raise CopyUnusable(
+                f"the copy in {self.home} did not become ready: {problem}; its logs are in {self.home / 'logs'}"
+            ) from None
 
     async def join(self) -> None:
         """Use the copy that runs in this home already. Raises `CopyUnusable` when it does not let itself be broken."""
@@ -94,12 +100,19 @@ class Copy:
         """Start the orchestrator, again if need be."""
         with (self.home / "orchestrator.log").open("ab") as log:
             self._orchestrator = await asyncio.create_subprocess_exec(
-                sys.executable, str(PROGRAM), env=self._environ, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+                sys.executable,
+                str(PROGRAM),
+                env=self._environ,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
 
     async def _read_settings(self) -> None:
         shown = dict(line.partition("=")[::2] for line in (await self._operator("env")).splitlines())
-        secrets = {name: (await self._operator("env", name)).strip() for name in ("API_KEY", "DATABASE_URL", "REDIS_URL")}
+        secrets = {
+            name: (await self._operator("env", name)).strip() for name in ("API_KEY", "DATABASE_URL", "REDIS_URL")
+        }
         known = {row.name.upper() for row in fields(Settings) if not row.metadata["secret"]}
         self.settings = settings_table.load({name: value for name, value in shown.items() if name in known} | secrets)
 
@@ -125,7 +138,11 @@ class Copy:
 
     def pid(self, slot: str) -> int | None:
         """Return the living process in a slot, or the orchestrator's; None when there is none now."""
-        holder = read_holder(runtime.orchestrator_lock_file(self.home) if slot == "orchestrator" else runtime.slot_lock_file(self.home, slot))
+        holder = read_holder(
+            runtime.orchestrator_lock_file(self.home)
+            if slot == "orchestrator"
+            else runtime.slot_lock_file(self.home, slot)
+        )
         return holder.pid if holder is not None and holder.is_running() else None
 
     def pids(self) -> dict[str, int]:
@@ -140,14 +157,24 @@ class Copy:
     async def is_ready(self, slot: str) -> bool:
         """Whether the slot says that it may be given work. The embedded servers have no endpoint; their dependants tell."""
         kind, _, number = slot.rpartition("-")
-        answer = await self._calls.call("GET", f"http://127.0.0.1:{admin_port(self.settings.admin_port, kind, int(number))}/readyz", within_s=2.0)
+        answer = await self._calls.call(
+            "GET", f"http://127.0.0.1:{admin_port(self.settings.admin_port, kind, int(number))}/readyz", within_s=2.0
+        )
         return answer is not None and answer.status == 200
 
     def wanted(self) -> list[str]:
         """Return the slots with an endpoint of their own that should be ready by the settings."""
         only = {name for name in self.settings.only.split(",") if name}
-        kinds = [kind_named(name) for name in ("recorder", "api", "meta", "sandbox", "webdriver") if not only or name in only or name == "recorder"]
-        return [f"{kind.name}-{number}" for kind in kinds for number in range(getattr(self.settings, kind.instances) if kind.instances else 1)]
+        kinds = [
+            kind_named(name)
+            for name in ("recorder", "api", "meta", "sandbox", "webdriver")
+            if not only or name in only or name == "recorder"
+        ]
+        return [
+            f"{kind.name}-{number}"
+            for kind in kinds
+            for number in range(getattr(self.settings, kind.instances) if kind.instances else 1)
+        ]
 
     async def wait_ready(self, within_s: float) -> None:
         """Wait until every wanted slot is ready. Raises `NeverHappened`."""
@@ -165,14 +192,20 @@ class Copy:
         if self._orchestrator is not None:
             await self._orchestrator.wait()
 
-    async def api(self, method: str, path: str, *, within_s: float = _CALL_S, body: Any = None, key: str = "") -> Answer | None:
+    async def api(
+        self, method: str, path: str, *, within_s: float = _CALL_S, body: Any = None, key: str = ""
+    ) -> Answer | None:
         """Call the API, with an idempotency key if given."""
         headers = {"Authorization": f"Bearer {self.settings.api_key}"} | ({"Idempotency-Key": key} if key else {})
-        return await self._calls.call(method, f"http://127.0.0.1:{self.settings.api_port}{path}", within_s=within_s, body=body, headers=headers)
+        return await self._calls.call(
+            method, f"http://127.0.0.1:{self.settings.api_port}{path}", within_s=within_s, body=body, headers=headers
+        )
 
     async def sandbox(self, method: str, path: str, *, body: Any = None) -> Answer | None:
         """Call the sandbox's control API."""
-        return await self._calls.call(method, f"http://127.0.0.1:{self.settings.sandbox_port}/control/{path}", within_s=_CALL_S, body=body)
+        return await self._calls.call(
+            method, f"http://127.0.0.1:{self.settings.sandbox_port}/control/{path}", within_s=_CALL_S, body=body
+        )
 
     def ledger(self, since: int = 0) -> Iterator[dict[str, Any]]:
         """Yield the ledger's entries from the byte offset `since`; each has its own end as `end`. A line that is being written is left for later."""
@@ -227,7 +260,10 @@ def free_ports() -> dict[str, str]:
     start = _LOWEST_PORT + os.getpid() * _PORTS % (highest - _LOWEST_PORT)
     for first in (*range(start, highest, _PORTS), *range(_LOWEST_PORT, start, _PORTS)):
         if all(_is_free(port) for port in range(first, first + _PORTS)):
-            public = {name: str(first + 100 + number) for number, name in enumerate(("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT"))}
+            public = {
+                name: str(first + 100 + number)
+                for number, name in enumerate(("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT"))
+            }
             return {"ADMIN_PORT": str(first), **public}
     raise CopyUnusable(f"no {_PORTS} free ports in a row")
 

@@ -125,7 +125,9 @@ class Vandal:
 
     async def _cut_database(self, step: Step) -> None:
         await self._find(step.target)
-        store = Store.open(self._copy.settings, ChildEnvironment(process_name="chaos", process_incarnation="chaos"), limit=1)
+        store = Store.open(
+            self._copy.settings, ChildEnvironment(process_name="chaos", process_incarnation="chaos"), limit=1
+        )
         try:
             by = monotonic() + step.lasts_s
             while True:
@@ -151,9 +153,15 @@ class Vandal:
     async def _page(self, step: Step) -> None:
         details = FAULTS[step.fault].details
         devices = await self._copy.sandbox("GET", "web/devices")
-        linked = [device["device"] for device in devices.body["devices"] if device["phone"]] if devices and devices.status == 200 else []
+        linked = (
+            [device["device"] for device in devices.body["devices"] if device["phone"]]
+            if devices and devices.status == 200
+            else []
+        )
         if not linked:
             raise NeverHappened("no page is linked")
-        answer = await self._copy.sandbox("POST", f"web/devices/{linked[0]}/{details['order']}", body={"amount": details["amount"]})
+        answer = await self._copy.sandbox(
+            "POST", f"web/devices/{linked[0]}/{details['order']}", body={"amount": details["amount"]}
+        )
         if answer is None or answer.status != 200:
             raise NeverHappened("the provider is away")

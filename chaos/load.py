@@ -52,9 +52,22 @@ class Load:
         accepted: what was promised so far. asked: requests made. reasons: why some had to be made again: no answer, or its status.
     """
 
-    def __init__(self, copy: Copy, *, mark: str, rate: float, chats: int, phone_indexes: Sequence[int] = (0, 2, 3), company: str = "demo") -> None:
+    def __init__(
+        self,
+        copy: Copy,
+        *,
+        mark: str,
+        rate: float,
+        chats: int,
+        phone_indexes: Sequence[int] = (0, 2, 3),
+        company: str = "demo",
+    ) -> None:
         self._copy, self._mark, self._company = copy, mark, company
-        self._chats = [Chat(index, str(_FIRST_NUMBER + 10_000 * index + number)) for index in phone_indexes for number in range(chats)]
+        self._chats = [
+            Chat(index, str(_FIRST_NUMBER + 10_000 * index + number))
+            for index in phone_indexes
+            for number in range(chats)
+        ]
         self._every_s = len(self._chats) / rate
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -116,7 +129,9 @@ class Load:
         while True:
             count += 1
             # a provider that is away just now has no customers
-            await self._copy.sandbox("POST", "inbound", body={"phone_number_id": number, "from": _CUSTOMER, "text": f"question {count}"})
+            await self._copy.sandbox(
+                "POST", "inbound", body={"phone_number_id": number, "from": _CUSTOMER, "text": f"question {count}"}
+            )
             await asyncio.sleep(CUSTOMERS_EVERY_S)
 
     async def _send(self, chat: Chat, number: int) -> Accepted:
@@ -127,9 +142,18 @@ class Load:
         while True:
             tries += 1
             self.asked += 1
-            answer = await self._copy.api("POST", f"/api/v2/messages/text/{self._company}/{chat.number}", body=body, key=key, within_s=_ASK_S)
+            answer = await self._copy.api(
+                "POST", f"/api/v2/messages/text/{self._company}/{chat.number}", body=body, key=key, within_s=_ASK_S
+            )
             if answer is not None and answer.status in (200, 202):
-                return Accepted(text=text, chat=chat.name, number=number, accepted_at=time.time(), id=str(answer.body["id"]), tries=tries)
+                return Accepted(
+                    text=text,
+                    chat=chat.name,
+                    number=number,
+                    accepted_at=time.time(),
+                    id=str(answer.body["id"]),
+                    tries=tries,
+                )
             if answer is not None and answer.status < 500 and answer.status != 429:
                 raise ClientWronged(f"{text}: the API answered {answer.status}: {answer.body}")
             self.reasons["no answer" if answer is None else str(answer.status)] += 1

@@ -7,7 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-Deed = Literal["kill", "kill_server", "stop_then_kill", "pause", "pause_server", "cut_database", "flush_redis", "provider", "page"]
+Deed = Literal[
+    "kill", "kill_server", "stop_then_kill", "pause", "pause_server", "cut_database", "flush_redis", "provider", "page"
+]
 
 API: Final = ("api-0", "api-1")
 META: Final = ("meta-0", "meta-1")
@@ -57,30 +59,69 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "kill_meta": Fault(deed="kill", targets=META, words="kill -9 of a sender"),
     "kill_webdriver": Fault(deed="kill", targets=WEBDRIVER, words="kill -9 of the browser process", gap_s=40.0),
     "kill_recorder": Fault(deed="kill", targets=RECORDER, words="kill -9 of the recorder"),
-    "kill_sandbox": Fault(deed="kill", targets=SANDBOX, words="kill -9 of the provider, in the middle of sends and webhooks"),
-    "kill_orchestrator": Fault(deed="kill", targets=ORCHESTRATOR, words="kill -9 of the orchestrator, which is started again"),
+    "kill_sandbox": Fault(
+        deed="kill", targets=SANDBOX, words="kill -9 of the provider, in the middle of sends and webhooks"
+    ),
+    "kill_orchestrator": Fault(
+        deed="kill", targets=ORCHESTRATOR, words="kill -9 of the orchestrator, which is started again"
+    ),
     "kill_redis": Fault(deed="kill_server", targets=REDIS, words="kill -9 of redis-server"),
     "kill_postgres": Fault(deed="kill_server", targets=POSTGRES, words="kill -9 of the PostgreSQL server", gap_s=25.0),
-    "kill_postgres_wrapper": Fault(deed="kill", targets=POSTGRES, words="kill -9 of the process that watches PostgreSQL", gap_s=25.0),
-    "stop_kill_api": Fault(deed="stop_then_kill", targets=API, words="an API process stands still, then kill -9", lasts_s=(0.2, 2.0)),
-    "stop_kill_meta": Fault(deed="stop_then_kill", targets=META, words="a sender stands still, then kill -9", lasts_s=(0.2, 2.0)),
+    "kill_postgres_wrapper": Fault(
+        deed="kill", targets=POSTGRES, words="kill -9 of the process that watches PostgreSQL", gap_s=25.0
+    ),
+    "stop_kill_api": Fault(
+        deed="stop_then_kill", targets=API, words="an API process stands still, then kill -9", lasts_s=(0.2, 2.0)
+    ),
+    "stop_kill_meta": Fault(
+        deed="stop_then_kill", targets=META, words="a sender stands still, then kill -9", lasts_s=(0.2, 2.0)
+    ),
     "pause_api": Fault(deed="pause", targets=API, words="an API process stands still for a while", lasts_s=(0.2, 2.5)),
-    "pause_meta": Fault(deed="pause", targets=META, words="a sender stands still; for longer than its watchdog allows, sometimes", lasts_s=(0.2, 6.0)),
+    "pause_meta": Fault(
+        deed="pause",
+        targets=META,
+        words="a sender stands still; for longer than its watchdog allows, sometimes",
+        lasts_s=(0.2, 6.0),
+    ),
     "pause_recorder": Fault(deed="pause", targets=RECORDER, words="the recorder stands still", lasts_s=(0.2, 6.0)),
-    "pause_orchestrator": Fault(deed="pause", targets=ORCHESTRATOR, words="the orchestrator stands still", lasts_s=(0.2, 4.0)),
+    "pause_orchestrator": Fault(
+        deed="pause", targets=ORCHESTRATOR, words="the orchestrator stands still", lasts_s=(0.2, 4.0)
+    ),
     "pause_sandbox": Fault(deed="pause", targets=SANDBOX, words="the provider stands still", lasts_s=(0.2, 2.5)),
     "pause_redis": Fault(deed="pause_server", targets=REDIS, words="redis-server stands still", lasts_s=(0.5, 5.0)),
-    "pause_postgres": Fault(deed="pause_server", targets=POSTGRES, words="all of PostgreSQL stands still", lasts_s=(0.3, 4.0)),
+    "pause_postgres": Fault(
+        deed="pause_server", targets=POSTGRES, words="all of PostgreSQL stands still", lasts_s=(0.3, 4.0)
+    ),
     "flush_redis": Fault(deed="flush_redis", targets=REDIS, words="FLUSHALL", gap_s=1.0),
-    "cut_database_api": Fault(deed="cut_database", targets=API, words="an API process loses its database connections", lasts_s=(0.0, 1.0), gap_s=3.0),
-    "cut_database_meta": Fault(deed="cut_database", targets=META, words="a sender loses its database connections", lasts_s=(0.0, 1.0), gap_s=3.0),
-    "cut_database_recorder": Fault(deed="cut_database", targets=RECORDER, words="the recorder loses its database connections", lasts_s=(0.0, 1.0), gap_s=3.0),
+    "cut_database_api": Fault(
+        deed="cut_database",
+        targets=API,
+        words="an API process loses its database connections",
+        lasts_s=(0.0, 1.0),
+        gap_s=3.0,
+    ),
+    "cut_database_meta": Fault(
+        deed="cut_database",
+        targets=META,
+        words="a sender loses its database connections",
+        lasts_s=(0.0, 1.0),
+        gap_s=3.0,
+    ),
+    "cut_database_recorder": Fault(
+        deed="cut_database",
+        targets=RECORDER,
+        words="the recorder loses its database connections",
+        lasts_s=(0.0, 1.0),
+        gap_s=3.0,
+    ),
     "cut_before": _provider("connections are cut before the message is taken", fault="cut_before", count=3),
     "cut_after": _provider("connections are cut after the message is taken", fault="cut_after", count=3),
     "reply_lost": _provider("messages are taken and never answered", fault="hang_after", count=2),
     "error_after_accept": _provider("messages are taken and answered 502", fault="5xx_after_accept", count=3),
     "error_before": _provider("messages are not taken and answered 500", fault="error", http_status=500, count=3),
-    "throttled": _provider("messages are not taken and answered 130429", fault="error", http_status=429, code=130429, count=2),
+    "throttled": _provider(
+        "messages are not taken and answered 130429", fault="error", http_status=429, code=130429, count=2
+    ),
     "slow_answers": _provider("answers come 1.5 s later", fault="slow", latency_ms=1500.0, count=5),
     "late_webhook": _provider("webhooks come 2 s later", fault="webhook_delay", latency_ms=2000.0, count=10),
     "double_webhook": _provider("webhooks come twice", fault="webhook_duplicate", count=10),
@@ -91,7 +132,10 @@ FAULTS: Final[Mapping[str, Fault]] = {
 }
 """Every kind of fault."""
 
-_PROVIDER: Final[Mapping[str, float]] = {name: 1.0 for name, fault in FAULTS.items() if fault.deed == "provider"} | {"throttled": 0.3, "reply_lost": 0.5}
+_PROVIDER: Final[Mapping[str, float]] = {name: 1.0 for name, fault in FAULTS.items() if fault.deed == "provider"} | {
+    "throttled": 0.3,
+    "reply_lost": 0.5,
+}
 _STORAGE: Final[Mapping[str, float]] = {
     "kill_redis": 1.0,
     "pause_redis": 1.0,
@@ -167,7 +211,9 @@ def schedule(plan: str, *, faults: int, rate: float, seed: int, targets: Collect
         at_s += dice.expovariate(rate)
         able = {
             name: [
-                target for target in FAULTS[name].targets if target in targets and free_at.get(target, 0.0) + FAULTS[name].gap_s * (target in free_at) <= at_s
+                target
+                for target in FAULTS[name].targets
+                if target in targets and free_at.get(target, 0.0) + FAULTS[name].gap_s * (target in free_at) <= at_s
             ]
             for name in weights
         }
@@ -176,7 +222,9 @@ def schedule(plan: str, *, faults: int, rate: float, seed: int, targets: Collect
             continue
         (name,) = dice.choices(names, [weights[name] for name in names])
         target = dice.choice(able[name])
-        step = Step(at_s=round(at_s, 3), fault=name, target=target, lasts_s=round(dice.uniform(*FAULTS[name].lasts_s), 3))
+        step = Step(
+            at_s=round(at_s, 3), fault=name, target=target, lasts_s=round(dice.uniform(*FAULTS[name].lasts_s), 3)
+        )
         free_at[target] = step.at_s + step.lasts_s
         steps.append(step)
     return steps

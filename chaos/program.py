@@ -26,7 +26,17 @@ from shared.crash_points import CRASH_POINTS
 from shared.process.exit_codes import ExitCode
 
 _WITHOUT_BROWSER: Final = "postgres,redis,recorder,api,meta,sandbox"
-_USUAL_SLOTS: Final = ("api-0", "api-1", "meta-0", "meta-1", "recorder-0", "sandbox-0", "redis-0", "postgres-0", "webdriver-0")
+_USUAL_SLOTS: Final = (
+    "api-0",
+    "api-1",
+    "meta-0",
+    "meta-1",
+    "recorder-0",
+    "sandbox-0",
+    "redis-0",
+    "postgres-0",
+    "webdriver-0",
+)
 _UNCLEAN: Final = 1
 OWN_COPY: Final[Mapping[str, str]] = {
     "CHAOS": "on",
@@ -46,17 +56,48 @@ class _Parser(ArgumentParser):
 
 def parser() -> ArgumentParser:
     """Return the command line."""
-    made = _Parser(prog="bulkhead chaos", description=(sys.modules["chaos"].__doc__ or "").split("\n\n")[0].split(": ", 1)[-1])
-    made.add_argument("--plan", choices=tuple(PLANS), default="everything", help="which faults, and how often beside each other (default: everything)")
+    made = _Parser(
+        prog="bulkhead chaos", description=(sys.modules["chaos"].__doc__ or "").split("\n\n")[0].split(": ", 1)[-1]
+    )
+    made.add_argument(
+        "--plan",
+        choices=tuple(PLANS),
+        default="everything",
+        help="which faults, and how often beside each other (default: everything)",
+    )
     made.add_argument("--faults", type=int, default=100, metavar="N", help="how many (default: 100)")
-    made.add_argument("--rate", type=float, default=1.0, metavar="PER_S", help="faults a second, as far as targets may be hit again (default: 1)")
-    made.add_argument("--seed", type=int, default=1, metavar="N", help="the same seed gives the same schedule (default: 1)")
+    made.add_argument(
+        "--rate",
+        type=float,
+        default=1.0,
+        metavar="PER_S",
+        help="faults a second, as far as targets may be hit again (default: 1)",
+    )
+    made.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="the same seed gives the same schedule (default: 1)"
+    )
     made.add_argument("--load", type=float, default=30.0, metavar="PER_S", help="messages a second (default: 30)")
     made.add_argument("--chats", type=int, default=20, metavar="N", help="chats on each connection (default: 20)")
     made.add_argument("--browser", action="store_true", help="send through a browser session too, and break it")
-    made.add_argument("--crash-points", default="", metavar="TEXT", help="arm crash points, see docs/chaos.md; a number arms all with that probability")
-    made.add_argument("--settle", type=float, default=180.0, metavar="S", help="how long everything may take to come to an end (default: 180)")
-    made.add_argument("--home", type=Path, metavar="DIR", help="break the copy that runs in this home (it must say CHAOS=on) instead of one of our own")
+    made.add_argument(
+        "--crash-points",
+        default="",
+        metavar="TEXT",
+        help="arm crash points, see docs/chaos.md; a number arms all with that probability",
+    )
+    made.add_argument(
+        "--settle",
+        type=float,
+        default=180.0,
+        metavar="S",
+        help="how long everything may take to come to an end (default: 180)",
+    )
+    made.add_argument(
+        "--home",
+        type=Path,
+        metavar="DIR",
+        help="break the copy that runs in this home (it must say CHAOS=on) instead of one of our own",
+    )
     made.add_argument("--keep", action="store_true", help="leave the home of our own copy in place")
     made.add_argument("--json", type=Path, metavar="FILE", help="write the verdict there")
     made.add_argument("--show-plan", action="store_true", help="print the schedule as JSON and do nothing")
@@ -67,7 +108,11 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one trial and return the exit code: 0 when nothing was lost, doubled or reordered and everything came to an end."""
     given = parser().parse_args(argv)
     if given.show_plan:
-        print(json.dumps([asdict(step) | {"words": FAULTS[step.fault].words} for step in _steps(given, _USUAL_SLOTS)], indent=2))
+        print(
+            json.dumps(
+                [asdict(step) | {"words": FAULTS[step.fault].words} for step in _steps(given, _USUAL_SLOTS)], indent=2
+            )
+        )
         return ExitCode.OK
     screen = Screen(sys.stderr)
     try:
@@ -114,14 +159,23 @@ async def _break(given: Namespace, copy: Copy, screen: Screen) -> bool:
         await link(copy)
     mark = new_mark()
     connections = (0, 1, 2, 3) if given.browser else (0, 2, 3)
-    load = Load(copy, mark=mark, rate=given.load, chats=given.chats, phone_indexes=connections, company=copy.settings.company_id)
+    load = Load(
+        copy, mark=mark, rate=given.load, chats=given.chats, phone_indexes=connections, company=copy.settings.company_id
+    )
     steps = _steps(given, copy.slots(), orchestrator=copy.is_ours)
     trial = Trial(copy, load, steps, mark=mark, seed=given.seed, settle_s=given.settle, show=screen.show)
     outcome = await trial.run()
     screen.done()
     print(report.table(outcome))
     if given.json:
-        about = {"plan": given.plan, "seed": given.seed, "rate": given.rate, "load": given.load, "chats": given.chats, "browser": given.browser}
+        about = {
+            "plan": given.plan,
+            "seed": given.seed,
+            "rate": given.rate,
+            "load": given.load,
+            "chats": given.chats,
+            "browser": given.browser,
+        }
         given.json.write_text(json.dumps(report.as_json(outcome, **about), indent=2) + "\n")
     return outcome.verdict.is_clean and outcome.settled
 
@@ -133,7 +187,12 @@ def _steps(given: Namespace, slots: Sequence[str], *, orchestrator: bool = True)
 
 
 def _variables(given: Namespace) -> dict[str, str]:
-    return {**OWN_COPY, **free_ports(), "ONLY": "" if given.browser else _WITHOUT_BROWSER, "CRASH_POINTS": armed(given.crash_points)}
+    return {
+        **OWN_COPY,
+        **free_ports(),
+        "ONLY": "" if given.browser else _WITHOUT_BROWSER,
+        "CRASH_POINTS": armed(given.crash_points),
+    }
 
 
 def armed(text: str) -> str:

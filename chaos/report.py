@@ -39,7 +39,9 @@ def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
         "in_doubt_but_arrived": dict(verdict.in_doubt),
         "settled": outcome.settled,
         "settle_s": round(outcome.settle_s, 2),
-        "recoveries": [{"target": kill.target, "at": kill.at, "seconds": round(seconds, 3)} for kill, seconds in verdict.recoveries],
+        "recoveries": [
+            {"target": kill.target, "at": kill.at, "seconds": round(seconds, 3)} for kill, seconds in verdict.recoveries
+        ],
         "clean": verdict.is_clean,
     }
 
@@ -50,12 +52,24 @@ def table(outcome: Outcome) -> str:
     sends, points = sum(outcome.at_provider.values()), sum(outcome.crash_points.values())
     rest = f"{outcome.faults - sends - points} others, {sum(outcome.left_out.values())} left out: target away"
     rows: list[tuple[str, object, str]] = [
-        ("faults", outcome.faults, f"{sends} answers and webhooks of the provider that were not as they should be, {points} at crash points, {rest}"),
+        (
+            "faults",
+            outcome.faults,
+            f"{sends} answers and webhooks of the provider that were not as they should be, {points} at crash points, {rest}",
+        ),
         ("requests", outcome.asked, _again(outcome.again)),
         ("accepted", verdict.accepted, f"in {outcome.seconds:.0f} s"),
-        ("arrived", verdict.arrived, f"{verdict.unasked} of them before the client had an answer" if verdict.unasked else ""),
+        (
+            "arrived",
+            verdict.arrived,
+            f"{verdict.unasked} of them before the client had an answer" if verdict.unasked else "",
+        ),
         ("lost", len(verdict.lost), _some(f"{text} ({why})" for text, why in verdict.lost.items())),
-        ("duplicated", len(verdict.duplicated), _some(f"{text} ×{times}" for text, times in verdict.duplicated.items())),
+        (
+            "duplicated",
+            len(verdict.duplicated),
+            _some(f"{text} ×{times}" for text, times in verdict.duplicated.items()),
+        ),
         ("reordered", len(verdict.reordered), _some(verdict.reordered)),
         ("held for a human", len(verdict.held), _some(f"{text} ({code})" for text, code in verdict.held.items())),
         ("waiting behind one", len(verdict.behind), _some(verdict.behind)),

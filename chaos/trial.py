@@ -190,8 +190,14 @@ class Trial:
             self._ledger.read()
             standings = await self._standings()
             if standings is not None:
-                held = {message.chat for message in self._load.accepted if (one := standings.get(message.text)) and one.held}
-                open_now = [message for message in self._load.accepted if message.text in standings and standings[message.text].state in _OPEN]
+                held = {
+                    message.chat for message in self._load.accepted if (one := standings.get(message.text)) and one.held
+                }
+                open_now = [
+                    message
+                    for message in self._load.accepted
+                    if message.text in standings and standings[message.text].state in _OPEN
+                ]
                 if all(message.chat in held for message in open_now):
                     return standings, True
                 if left(by) <= 0:
@@ -209,7 +215,9 @@ class Trial:
                 return None
             states |= {entry["id"]: entry["status"] for entry in pages}
             codes |= {entry["id"]: entry["errorCode"] or "" for entry in pages}
-        held = await asyncio.gather(*(self._is_held(message) for message in self._load.accepted if states.get(message.id) == "in_doubt"))
+        held = await asyncio.gather(
+            *(self._is_held(message) for message in self._load.accepted if states.get(message.id) == "in_doubt")
+        )
         holders = {message_id for message_id in held if message_id}
         return {
             message.text: Standing(state=states[message.id], code=codes[message.id], held=message.id in holders)
@@ -226,7 +234,9 @@ class Trial:
         found: list[dict[str, Any]] = []
         cursor = ""
         while True:
-            answer = await self._copy.api("GET", self._load.path(chat) + f"?limit={_PAGE}" + (f"&cursor={cursor}" if cursor else ""))
+            answer = await self._copy.api(
+                "GET", self._load.path(chat) + f"?limit={_PAGE}" + (f"&cursor={cursor}" if cursor else "")
+            )
             if answer is None or answer.status != 200:
                 return None
             found += answer.body["messages"]

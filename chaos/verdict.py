@@ -100,7 +100,12 @@ def arrivals_of(entries: Iterable[Mapping[str, Any]], mark: str) -> list[Arrival
     return found
 
 
-def judge(accepted: Sequence[Accepted], arrivals: Sequence[Arrival], standings: Mapping[str, Standing], kills: Sequence[Kill] = ()) -> Verdict:
+def judge(
+    accepted: Sequence[Accepted],
+    arrivals: Sequence[Arrival],
+    standings: Mapping[str, Standing],
+    kills: Sequence[Kill] = (),
+) -> Verdict:
     """Compare what was promised with what arrived.
 
     Args:
@@ -137,7 +142,11 @@ def judge(accepted: Sequence[Accepted], arrivals: Sequence[Arrival], standings: 
         held=held,
         behind=behind,
         parked=parked,
-        in_doubt={text: standing.code for text, standing in standings.items() if standing.state == "in_doubt" and text in first},
+        in_doubt={
+            text: standing.code
+            for text, standing in standings.items()
+            if standing.state == "in_doubt" and text in first
+        },
         unasked=sum(text not in promised for text in first),
         recoveries=[(kill, _recovery_s(kill, accepted, first)) for kill in kills],
     )
@@ -158,5 +167,7 @@ def _reordered(promised: Mapping[str, Accepted], first: Iterable[Arrival]) -> li
 
 def _recovery_s(kill: Kill, accepted: Sequence[Accepted], first: Mapping[str, Arrival]) -> float:
     """Return how long what was accepted before the kill was still arriving."""
-    waiting = [first[message.text].at for message in accepted if message.accepted_at <= kill.at and message.text in first]
+    waiting = [
+        first[message.text].at for message in accepted if message.accepted_at <= kill.at and message.text in first
+    ]
     return max([0.0, *(at - kill.at for at in waiting)])

@@ -49,9 +49,21 @@ def server_account() -> Account | None:
         return None
     if account := _known(NAME):
         return account
-    command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", NAME]
+    command = [
+        "useradd",
+        "--system",
+        "--user-group",
+        "--no-create-home",
+        "--home-dir",
+        "/nonexistent",
+        "--shell",
+        "/usr/sbin/nologin",
+        NAME,
+    ]
     try:
-        made = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+        made = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+        )
         problem = made.stderr.strip()
     except (OSError, subprocess.TimeoutExpired) as error:
         problem = str(error)
@@ -62,7 +74,9 @@ def server_account() -> Account | None:
     if account := _known("nobody"):
         log.warning("server_account_shared", name=account.name, problem=problem)
         return account
-    raise ServerUnusable(f"as root PostgreSQL needs a system user: {problem}. Make one ({' '.join(command)}), run as another user, or set DATABASE_URL")
+    raise ServerUnusable(
+        f"as root PostgreSQL needs a system user: {problem}. Make one ({' '.join(command)}), run as another user, or set DATABASE_URL"
+    )
 
 
 def _passable(folder: os.stat_result, account: Account) -> bool:
@@ -91,9 +105,16 @@ def open_way(target: Path, account: Account, home: Path) -> None:
         try:
             folder.chmod(wanted)
         except OSError as error:
-            raise ServerUnusable(f"user {account.name} cannot pass {folder} on the way to {target}: {error}; run chmod o+x {folder}") from error
+            raise ServerUnusable(
+                f"user {account.name} cannot pass {folder} on the way to {target}: {error}; run chmod o+x {folder}"
+            ) from error
         if not folder.is_relative_to(home.resolve()):
-            log.warning("folder_made_searchable", folder=str(folder), mode_before=f"{stat.S_IMODE(facts.st_mode):04o}", mode_now=f"{wanted:04o}")
+            log.warning(
+                "folder_made_searchable",
+                folder=str(folder),
+                mode_before=f"{stat.S_IMODE(facts.st_mode):04o}",
+                mode_now=f"{wanted:04o}",
+            )
 
 
 def give(folder: Path, account: Account | None) -> None:

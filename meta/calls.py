@@ -48,7 +48,14 @@ class Calls:
         return await self.call("POST", what, url, headers, body=body)
 
     async def call(
-        self, method: str, what: str, url: str, headers: Mapping[str, str], *, query: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        what: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
     ) -> Mapping[str, Any]:
         """Make one call and return the object that it answers with.
 
@@ -67,9 +74,17 @@ class Calls:
             params=query or {},
         )
         if not isinstance(reply, Answer):
-            raise TaskFailed("unreachable" if isinstance(reply, Unwritten) or method == "GET" else "unclear", f"{what}: no answer ({reply.reason})")
+            raise TaskFailed(
+                "unreachable" if isinstance(reply, Unwritten) or method == "GET" else "unclear",
+                f"{what}: no answer ({reply.reason})",
+            )
         found = _object(reply.body)
-        if 200 <= reply.status < 300 and found is not None and "error" not in found and found.get("success") is not False:
+        if (
+            200 <= reply.status < 300
+            and found is not None
+            and "error" not in found
+            and found.get("success") is not False
+        ):
             return found
         reading = errors.read(reply)
         if isinstance(reading, Refusal):

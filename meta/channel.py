@@ -52,13 +52,31 @@ class MetaChannel:
 
     token_at_claim = True
 
-    def __init__(self, store: Store, accounts: Accounts, graph: Graph, uploads: Uploads, metrics: Metrics, *, kind: str, window_s: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        accounts: Accounts,
+        graph: Graph,
+        uploads: Uploads,
+        metrics: Metrics,
+        *,
+        kind: str,
+        window_s: float,
+    ) -> None:
         self._store, self._accounts, self._graph, self._uploads = store, accounts, graph, uploads
         self._kind, self._window_s = kind, window_s
         self._throttle = Throttle()
-        self._call_seconds = metrics.histogram("meta_call_seconds", "Time of one send call to a provider, from request to answer.", ("connection_type", "type"))
-        self._refusals = metrics.counter("meta_refusals", "Sends that a provider refused, by its code.", ("connection_type", "code"))
-        self._failures = metrics.counter("meta_transport_failures", "Calls without an answer that proves anything.", ("connection_type", "code"))
+        self._call_seconds = metrics.histogram(
+            "meta_call_seconds",
+            "Time of one send call to a provider, from request to answer.",
+            ("connection_type", "type"),
+        )
+        self._refusals = metrics.counter(
+            "meta_refusals", "Sends that a provider refused, by its code.", ("connection_type", "code")
+        )
+        self._failures = metrics.counter(
+            "meta_transport_failures", "Calls without an answer that proves anything.", ("connection_type", "code")
+        )
         self.api_errors = 0
 
     async def send(self, message: OutboundMessage, record_token: RecordToken, by: float) -> Outcome:
@@ -76,11 +94,17 @@ class MetaChannel:
             prepared = await self._prepared(account, message, by)
         except payloads.PayloadRefused as refused:
             return Dead(code=refused.code, detail=str(refused))
-        return await self._post(account, message, prepared, record_token, by) if isinstance(prepared, _Prepared) else prepared
+        return (
+            await self._post(account, message, prepared, record_token, by)
+            if isinstance(prepared, _Prepared)
+            else prepared
+        )
 
     async def _prepared(self, account: Account, message: OutboundMessage, by: float) -> _Prepared | Outcome:
         """Return what is to be posted, with its files at the provider; or the outcome, when there is nothing to post. Raises `PayloadRefused`."""
-        if (lasts_s := content.SHORT_LIVED.get(message.type)) and (utc_now() - message.created_at).total_seconds() > lasts_s:
+        if (lasts_s := content.SHORT_LIVED.get(message.type)) and (
+            utc_now() - message.created_at
+        ).total_seconds() > lasts_s:
             return Dead(code="expired", detail=f"it would mean nothing after {lasts_s:g} s")
         speech = messenger if message.connection_type in PAGES else payloads
         if speech is messenger and (reason := await self._too_late(message)):
@@ -91,7 +115,9 @@ class MetaChannel:
             return await self._not_uploaded(account, message, uploads)
         return _Prepared(speech.build(message, {sha256: one.provider_id for sha256, one in uploads.items()}), uploads)
 
-    async def _post(self, account: Account, message: OutboundMessage, prepared: _Prepared, record_token: RecordToken, by: float) -> Outcome:
+    async def _post(
+        self, account: Account, message: OutboundMessage, prepared: _Prepared, record_token: RecordToken, by: float
+    ) -> Outcome:
         started = monotonic()
         reply = await self._graph.post(account.endpoint, prepared.body, by, partial(record_token, message.token))
         if isinstance(reply, Answer):
@@ -125,10 +151,17 @@ class MetaChannel:
         """Return why it is too late for a message on Messenger or Instagram, empty when it is not. Raises `StoreUnavailable`."""
         if not messenger.has_window(message):
             return ""
-        last = await self._store.call(windows.last_heard, company_id=message.company_id, connection_id=message.connection_id, chat_id=message.chat_id)
+        last = await self._store.call(
+            windows.last_heard,
+            company_id=message.company_id,
+            connection_id=message.connection_id,
+            chat_id=message.chat_id,
+        )
         return messenger.too_late(message, last, utc_now())
 
-    async def _of_reading(self, account: Account, message: OutboundMessage, reading: Reading, uploads: Mapping[str, Uploaded]) -> Outcome:
+    async def _of_reading(
+        self, account: Account, message: OutboundMessage, reading: Reading, uploads: Mapping[str, Uploaded]
+    ) -> Outcome:
         if isinstance(reading, Accepted):
             self._throttle.passed(*_keys(message))
             return Sent(provider_id="" if message.type in content.HARMLESS_TWICE else reading.provider_id)
@@ -139,13 +172,17 @@ class MetaChannel:
             return Retry(code=reading.code, detail=reading.detail, after_s=0.0, counts=False)
         return await self._refused(account, message, reading)
 
-    async def _not_uploaded(self, account: Account, message: OutboundMessage, result: uploading.Refused | Retry | Dead) -> Outcome:
+    async def _not_uploaded(
+        self, account: Account, message: OutboundMessage, result: uploading.Refused | Retry | Dead
+    ) -> Outcome:
         """Return what it means for a message that its file has no id. Nothing of the message has left."""
         match result:
             case uploading.Refused(reading=Refusal() as refusal):
                 return await self._refused(account, message, refusal)
             case uploading.Refused(reading=reading):
-                code, detail = (reading.code, reading.detail) if isinstance(reading, Unclear) else ("answer_unreadable", "")
+                code, detail = (
+                    (reading.code, reading.detail) if isinstance(reading, Unclear) else ("answer_unreadable", "")
+                )
                 return self._failed(message, Retry(code=f"upload_{code}", detail=detail))
             case Retry(code="connection_failed"):
                 return self._unreachable(message, result.detail)
@@ -159,24 +196,42 @@ class MetaChannel:
 
     def _unknown(self, message: OutboundMessage, code: str, detail: str) -> Outcome:
         """Return the outcome of a call that may have been carried out."""
-        return self._failed(message, Retry(code=code, detail=detail) if message.type in content.HARMLESS_TWICE else InDoubt(code=code, detail=detail))
+        return self._failed(
+            message,
+            Retry(code=code, detail=detail)
+            if message.type in content.HARMLESS_TWICE
+            else InDoubt(code=code, detail=detail),
+        )
 
     async def _refused(self, account: Account, message: OutboundMessage, refusal: Refusal) -> Outcome:
         self.api_errors += 1
         self._refusals.labels(message.connection_type, refusal.code).inc()
         rule, code, detail = refusal.rule, refusal.code, refusal.detail
-        log.info("send_refused", message_id=message.id, connection_id=message.connection_id, code=code, rule=str(rule.kind), detail=detail)
+        log.info(
+            "send_refused",
+            message_id=message.id,
+            connection_id=message.connection_id,
+            code=code,
+            rule=str(rule.kind),
+            detail=detail,
+        )
         match rule.kind:
             case Kind.DEAD:
                 return Dead(code=code, detail=detail)
             case Kind.RETRY:
-                return Retry(code=code, detail=detail, after_s=rule.after_s if refusal.told_s is None else refusal.told_s)
+                return Retry(
+                    code=code, detail=detail, after_s=rule.after_s if refusal.told_s is None else refusal.told_s
+                )
             case Kind.THROTTLE:
                 chat, connection = _keys(message)
-                wait_s = self._throttle.refused(chat if rule.wait.scope is Scope.CHAT else connection, rule.wait, refusal.told_s)
+                wait_s = self._throttle.refused(
+                    chat if rule.wait.scope is Scope.CHAT else connection, rule.wait, refusal.told_s
+                )
                 return Retry(code=code, detail=detail, after_s=wait_s, counts=False)
             case Kind.PAUSE:
-                await self._pause(account, f"{code}: {rule.meaning}", rule.pause_s and max(rule.pause_s, refusal.told_s or 0.0))
+                await self._pause(
+                    account, f"{code}: {rule.meaning}", rule.pause_s and max(rule.pause_s, refusal.told_s or 0.0)
+                )
                 return Retry(code=code, detail=detail, after_s=_HELD_S, counts=False)
 
     async def _pause(self, account: Account, reason: str, for_s: float | None) -> None:
@@ -184,7 +239,9 @@ class MetaChannel:
         try:
             if for_s is None:
                 # not when somebody has given new credentials since
-                paused = await self._store.call(connections.pause, connection_id, reason, account.connection.credentials)
+                paused = await self._store.call(
+                    connections.pause, connection_id, reason, account.connection.credentials
+                )
                 shown = reason if paused else ""
             else:
                 shown = await self._store.call(pauses.pause_for, connection_id, reason, for_s)
@@ -198,7 +255,13 @@ class MetaChannel:
     def _failed(self, message: OutboundMessage, outcome: Retry | InDoubt) -> Outcome:
         self.api_errors += 1
         self._failures.labels(message.connection_type, outcome.code).inc()
-        log.info("call_failed", message_id=message.id, connection_id=message.connection_id, code=outcome.code, reason=outcome.detail)
+        log.info(
+            "call_failed",
+            message_id=message.id,
+            connection_id=message.connection_id,
+            code=outcome.code,
+            reason=outcome.detail,
+        )
         return outcome
 
 

@@ -250,12 +250,18 @@ def read(answer: Answer, named: Callable[[Mapping[str, Any]], str] | None = None
         return _of_error(answer, error)
     if 200 <= answer.status < 300:
         provider_id = (named or _message_id)(body)
-        return Accepted(provider_id) if provider_id else Unclear("answer_unreadable", f"HTTP {answer.status} without a message id")
+        return (
+            Accepted(provider_id)
+            if provider_id
+            else Unclear("answer_unreadable", f"HTTP {answer.status} without a message id")
+        )
     if answer.status >= 500:
         return Unclear(f"http_{answer.status}", _words(own) if isinstance(own, Mapping) else "")
     if isinstance(own, Mapping):
         status = _whole(own.get("http_code")) or answer.status
-        return Refusal(f"360dialog_{status}", D360_STATUS_RULES.get(status, _UNKNOWN_DEAD), _words(own), _told_s(answer.headers))
+        return Refusal(
+            f"360dialog_{status}", D360_STATUS_RULES.get(status, _UNKNOWN_DEAD), _words(own), _told_s(answer.headers)
+        )
     rule = _REDIRECTED if answer.status < 400 else STATUS_RULES.get(answer.status, _UNKNOWN_DEAD)
     return Refusal(f"http_{answer.status}", rule, "", _told_s(answer.headers))
 
@@ -278,7 +284,9 @@ def _of_error(answer: Answer, error: Mapping[str, Any]) -> Refusal | Unclear:
     if code is None:
         if answer.status >= 500 or answer.status < 300:
             return Unclear(f"http_{answer.status}", detail)
-        return Refusal(f"http_{answer.status}", STATUS_RULES.get(answer.status, _UNKNOWN_DEAD), detail, _told_s(answer.headers))
+        return Refusal(
+            f"http_{answer.status}", STATUS_RULES.get(answer.status, _UNKNOWN_DEAD), detail, _told_s(answer.headers)
+        )
     rule = rule_of(code, status=answer.status, transient=error.get("is_transient") is True)
     if code == _TOKEN and (why := TOKEN_SUBCODES.get(_whole(error.get("error_subcode")) or 0)):
         rule = replace(rule, meaning=f"{rule.meaning}: {why}")
@@ -289,7 +297,11 @@ def describe(words: object, *, subcode: object = None, trace: object = None) -> 
     """Return a provider's words for the history: without what looks like a phone number, with subcode and trace id when there are any."""
     text = scrub(words.replace("\0", ""))[:_DETAIL_MOST] if isinstance(words, str) else ""
     marks = [f"subcode {subcode}"] if _whole(subcode) else []
-    marks += [f"fbtrace_id {trace[:64]}"] if isinstance(trace, str) and trace.isascii() and trace.isprintable() and trace else []
+    marks += (
+        [f"fbtrace_id {trace[:64]}"]
+        if isinstance(trace, str) and trace.isascii() and trace.isprintable() and trace
+        else []
+    )
     return f"{text} ({', '.join(marks)})" if marks else text
 
 
@@ -309,7 +321,11 @@ def _message_id(body: Mapping[str, Any]) -> str:
     messages = body.get("messages")
     first = messages[0] if isinstance(messages, list) and messages else None
     provider_id = first.get("id") if isinstance(first, dict) else None
-    return provider_id if isinstance(provider_id, str) and "\0" not in provider_id and len(provider_id) <= PROVIDER_ID_MOST else ""
+    return (
+        provider_id
+        if isinstance(provider_id, str) and "\0" not in provider_id and len(provider_id) <= PROVIDER_ID_MOST
+        else ""
+    )
 
 
 def _whole(value: object) -> int | None:

@@ -46,7 +46,15 @@ _AWAY_S: Final = 0.5
 _BEAT_LIMIT_S: Final = 30.0
 _MOVED: Final = frozenset({"http_401", "http_403", "http_404", "http_410"})
 """How an address answers that is not good any more."""
-_OWN_HOSTS: Final = (".facebook.com", ".fbsbx.com", ".fbcdn.net", ".whatsapp.net", ".whatsapp.com", ".instagram.com", ".cdninstagram.com")
+_OWN_HOSTS: Final = (
+    ".facebook.com",
+    ".fbsbx.com",
+    ".fbcdn.net",
+    ".whatsapp.net",
+    ".whatsapp.com",
+    ".instagram.com",
+    ".cdninstagram.com",
+)
 """Meta's hosts: only they, and whoever stands in for them, get the access token."""
 _D360_HOSTS: Final = (".360dialog.io",)
 _ATTACHMENTS: Final = "/whatsapp_business/attachments/"
@@ -96,15 +104,29 @@ class Fetcher:
 
     def __init__(self, child: Child, accounts: Accounts, graph: Graph, storage: Storage) -> None:
         settings = child.settings
-        self._child, self._store, self._accounts, self._graph, self._storage = child, child.store, accounts, graph, storage
+        self._child, self._store, self._accounts, self._graph, self._storage = (
+            child,
+            child.store,
+            accounts,
+            graph,
+            storage,
+        )
         self._kind, self._incarnation = child.kind.name, child.identity.process_incarnation
-        self._most, self._within_s, self._at_once = settings.media_inbound_most_mb * 1024 * 1024, settings.media_fetch_s, settings.media_fetches
+        self._most, self._within_s, self._at_once = (
+            settings.media_inbound_most_mb * 1024 * 1024,
+            settings.media_fetch_s,
+            settings.media_fetches,
+        )
         self._reach = reach_of(settings)
-        self._providers = {host for address in (settings.graph_base_url, settings.d360_base_url) if (host := urlsplit(address).netloc)}
+        self._providers = {
+            host for address in (settings.graph_base_url, settings.d360_base_url) if (host := urlsplit(address).netloc)
+        }
         self._in_hand: dict[int, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._stopped = False
-        self._files = child.metrics.counter("meta_inbound_files", "Files of messages by what became of one attempt to fetch them.", ("state",))
+        self._files = child.metrics.counter(
+            "meta_inbound_files", "Files of messages by what became of one attempt to fetch them.", ("state",)
+        )
 
     def wake(self) -> None:
         """Say that there are files to fetch."""
@@ -143,7 +165,9 @@ class Fetcher:
             try:
                 if not released:
                     slot = self._child.identity.slot
-                    await self._store.call(inbound_media.release_earlier_lives, self._kind, slot=slot, living=self._incarnation)
+                    await self._store.call(
+                        inbound_media.release_earlier_lives, self._kind, slot=slot, living=self._incarnation
+                    )
                     released = True
                 found = await self._take()
             except StoreUnavailable as error:
@@ -162,7 +186,9 @@ class Fetcher:
         if room <= 0:
             return 0
         lease_s = self._within_s + _LEASE_BEYOND_S
-        taken = await self._store.call(inbound_media.take_media, self._kind, incarnation=self._incarnation, lease_s=lease_s, most=room)
+        taken = await self._store.call(
+            inbound_media.take_media, self._kind, incarnation=self._incarnation, lease_s=lease_s, most=room
+        )
         if taken:
             reach("media.taken")
         for file in taken:
@@ -205,7 +231,9 @@ class Fetcher:
             if not (isinstance(outcome, Ended) and outcome.reason in _MOVED and media_id):
                 return outcome
         found = await self._address_of(account, media_id, by)
-        return found if not isinstance(found, str) else await self._from_address(file, account, found, by, is_fresh=True)
+        return (
+            found if not isinstance(found, str) else await self._from_address(file, account, found, by, is_fresh=True)
+        )
 
     async def _address_of(self, account: Account, media_id: str, by: float) -> str | Outcome:
         """Ask the provider where a file is."""
@@ -220,18 +248,30 @@ class Fetcher:
             return Ended("failed", f"gone: {reading.code}")
         return Later(f"asking for its address: {reading.code}")
 
-    async def _from_address(self, file: TakenMedia, account: Account, address: str, by: float, *, is_fresh: bool = False) -> Outcome:
+    async def _from_address(
+        self, file: TakenMedia, account: Account, address: str, by: float, *, is_fresh: bool = False
+    ) -> Outcome:
         here = _through_d360(account, address)
-        headers = {name: value for name, value in account.endpoint.headers.items() if name != "Content-Type"} if self._is_own(account, here) else {}
+        headers = (
+            {name: value for name, value in account.endpoint.headers.items() if name != "Content-Type"}
+            if self._is_own(account, here)
+            else {}
+        )
         try:
-            fetched = await fetch(here, self._storage, file.company_id, most=self._most, by=by, reach=self._reach, headers=headers)
+            fetched = await fetch(
+                here, self._storage, file.company_id, most=self._most, by=by, reach=self._reach, headers=headers
+            )
         except MediaTooLarge:
             return Ended("refused", f"larger than {self._most} bytes")
         except StorageUnavailable:
             return Later("the storage is away")
         except FetchFailed as failed:
             # an address that was given just now may not have reached every server
-            return Later(failed.code) if failed.passing or (is_fresh and failed.code in _MOVED) else Ended("failed", failed.code)
+            return (
+                Later(failed.code)
+                if failed.passing or (is_fresh and failed.code in _MOVED)
+                else Ended("failed", failed.code)
+            )
         reach("media.fetched")
         return _judged(file, fetched)
 
@@ -239,17 +279,30 @@ class Fetcher:
         if account.connection.connection_type in _BY_ADDRESS:
             return False
         parts = urlsplit(address)
-        return parts.netloc in self._providers or (parts.scheme == "https" and f".{parts.hostname or ''}".endswith(_OWN_HOSTS + _D360_HOSTS))
+        return parts.netloc in self._providers or (
+            parts.scheme == "https" and f".{parts.hostname or ''}".endswith(_OWN_HOSTS + _D360_HOSTS)
+        )
 
     async def _write(self, file: TakenMedia, outcome: Outcome) -> None:
         if isinstance(outcome, Later) and file.attempts >= ATTEMPTS:
             outcome = Ended("failed", outcome.reason)
-        mine = await self._store.call(_note, file, outcome, self._incarnation, _wait_s(file, await self._accounts.find(file.connection_id)))
+        mine = await self._store.call(
+            _note, file, outcome, self._incarnation, _wait_s(file, await self._accounts.find(file.connection_id))
+        )
         if isinstance(outcome, Kept):
             reach("media.noted")
-        self._files.labels("stored" if isinstance(outcome, Kept) else "later" if isinstance(outcome, Later) else outcome.state).inc()
+        self._files.labels(
+            "stored" if isinstance(outcome, Kept) else "later" if isinstance(outcome, Later) else outcome.state
+        ).inc()
         if isinstance(outcome, Kept):
-            log.info("inbound_file_stored", message_id=file.message_id, size=outcome.size, mimetype=outcome.mimetype, reason=outcome.reason, mine=mine)
+            log.info(
+                "inbound_file_stored",
+                message_id=file.message_id,
+                size=outcome.size,
+                mimetype=outcome.mimetype,
+                reason=outcome.reason,
+                mine=mine,
+            )
         elif isinstance(outcome, Later):
             log.info("inbound_file_delayed", message_id=file.message_id, attempt=file.attempts, reason=outcome.reason)
         else:
@@ -259,13 +312,30 @@ class Fetcher:
 def _note(transaction: Transaction, file: TakenMedia, outcome: Outcome, incarnation: str, wait_s: float) -> bool:
     if isinstance(outcome, Kept):
         filename = str(file.source.get("filename", ""))
-        media.remember(transaction, file.company_id, outcome.sha256, size=outcome.size, mimetype=outcome.mimetype, filename=filename)
+        media.remember(
+            transaction,
+            file.company_id,
+            outcome.sha256,
+            size=outcome.size,
+            mimetype=outcome.mimetype,
+            filename=filename,
+        )
         return inbound_media.media_stored(
-            transaction, file, incarnation=incarnation, sha256=outcome.sha256, mimetype=outcome.mimetype, size=outcome.size, reason=outcome.reason
+            transaction,
+            file,
+            incarnation=incarnation,
+            sha256=outcome.sha256,
+            mimetype=outcome.mimetype,
+            size=outcome.size,
+            reason=outcome.reason,
         )
     if isinstance(outcome, Later):
-        return inbound_media.media_failed(transaction, file, incarnation=incarnation, reason=outcome.reason, state="pending", after_s=wait_s)
-    return inbound_media.media_failed(transaction, file, incarnation=incarnation, reason=outcome.reason, state=outcome.state)
+        return inbound_media.media_failed(
+            transaction, file, incarnation=incarnation, reason=outcome.reason, state="pending", after_s=wait_s
+        )
+    return inbound_media.media_failed(
+        transaction, file, incarnation=incarnation, reason=outcome.reason, state=outcome.state
+    )
 
 
 def _wait_s(file: TakenMedia, account: object) -> float:

@@ -128,7 +128,9 @@ class Graph:
         try:
             async with (
                 asyncio.timeout(left(by)),
-                self._session.post(endpoint.url, data=body, headers=endpoint.headers, allow_redirects=False, trace_request_ctx=progress) as response,
+                self._session.post(
+                    endpoint.url, data=body, headers=endpoint.headers, allow_redirects=False, trace_request_ctx=progress
+                ) as response,
             ):
                 return Answer(response.status, await _read(response), response.headers)
         except UnicodeError as error:
@@ -160,7 +162,15 @@ class Graph:
         try:
             async with (
                 asyncio.timeout(left(by)),
-                self._session.request(method, url, data=data, params=params, headers=headers, allow_redirects=False, trace_request_ctx=progress) as response,
+                self._session.request(
+                    method,
+                    url,
+                    data=data,
+                    params=params,
+                    headers=headers,
+                    allow_redirects=False,
+                    trace_request_ctx=progress,
+                ) as response,
             ):
                 return Answer(response.status, await _read(response), response.headers)
         except UnicodeError as error:

@@ -30,9 +30,7 @@ from shared.store.tasks import Task, TaskFailed
 log = logger(__name__)
 
 OPERATION: Final = "test_connection"
-NUMBER_FIELDS: Final = (
-    "id,display_phone_number,verified_name,quality_rating,code_verification_status,name_status,status,throughput,messaging_limit_tier,platform_type"
-)
+NUMBER_FIELDS: Final = "id,display_phone_number,verified_name,quality_rating,code_verification_status,name_status,status,throughput,messaging_limit_tier,platform_type"
 _LOOK_S: Final = 30.0
 _TASK_S: Final = 120.0
 _MOST: Final = 20
@@ -82,7 +80,9 @@ class Health:
     def _ask(self, transaction: Transaction) -> None:
         interval_s = self._settings.connection_check_s * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - as above
         again_s = min(interval_s, 600.0)
-        for connection_id in connections.unchecked(transaction, self._kind, older_s=interval_s, operation=OPERATION, again_s=again_s, most=_MOST):
+        for connection_id in connections.unchecked(
+            transaction, self._kind, older_s=interval_s, operation=OPERATION, again_s=again_s, most=_MOST
+        ):
             tasks.add(
                 transaction,
                 company_id=connections.company_of(transaction, connection_id),
@@ -97,7 +97,12 @@ class Health:
         account = await self.account_of(task)
         finding = await self.look(account)
         await self._store.call(self._write, account, finding)
-        return {"healthy": not finding.dead and not finding.warnings, "problem": finding.dead or None, "warnings": finding.warnings, **finding.facts}
+        return {
+            "healthy": not finding.dead and not finding.warnings,
+            "problem": finding.dead or None,
+            "warnings": finding.warnings,
+            **finding.facts,
+        }
 
     async def account_of(self, task: Task) -> Account:
         """Return the account of a task's connection, as it is now. Raises `TaskFailed` when it is gone or cannot be used."""
@@ -133,7 +138,10 @@ class Health:
         if finding.dead:
             return
         found = await self._calls.get(
-            "looking at the number", f"{account.base}/{account.connection.account_id}", account.endpoint.headers, fields=NUMBER_FIELDS
+            "looking at the number",
+            f"{account.base}/{account.connection.account_id}",
+            account.endpoint.headers,
+            fields=NUMBER_FIELDS,
         )
         throughput = found.get("throughput")
         finding.facts["number"] = {
@@ -158,13 +166,18 @@ class Health:
         own_login = account.connection.options.get("login") == "instagram"
         page = account.connection.account_id
         found = await self._calls.get(
-            "looking at the page", f"{account.base}/{page}", account.endpoint.headers, fields="id,username" if own_login else "id,name"
+            "looking at the page",
+            f"{account.base}/{page}",
+            account.endpoint.headers,
+            fields="id,username" if own_login else "id,name",
         )
         finding.facts["page"] = {"id": text(found, "id"), "name": text(found, "name") or text(found, "username")}
         await self._subscribed(account, page, finding)
 
     async def _subscribed(self, account: Account, owner: str, finding: Finding) -> None:
-        found = await self._calls.get("looking at the subscribed apps", f"{account.base}/{owner}/subscribed_apps", account.endpoint.headers)
+        found = await self._calls.get(
+            "looking at the subscribed apps", f"{account.base}/{owner}/subscribed_apps", account.endpoint.headers
+        )
         apps = found.get("data")
         ids = [_app_id(app) for app in apps if isinstance(app, Mapping)] if isinstance(apps, Sequence) else []
         ours = self._settings.meta_app_id
@@ -201,14 +214,18 @@ class Health:
     async def inspect(self, token: str) -> Mapping[str, Any]:
         """Return what Meta says about a token (`debug_token`), asked as the app. Raises `TaskFailed`."""
         headers = {"Authorization": f"Bearer {self._settings.meta_app_id}|{self._settings.meta_app_secret}"}
-        found = await self._calls.get("looking at the token", f"{self._accounts.graph_base()}/debug_token", headers, input_token=token)
+        found = await self._calls.get(
+            "looking at the token", f"{self._accounts.graph_base()}/debug_token", headers, input_token=token
+        )
         data = found.get("data")
         if not isinstance(data, Mapping):
             raise TaskFailed("unclear", "looking at the token: the answer says nothing about it")
         return data
 
     async def _d360(self, account: Account, finding: Finding) -> None:
-        found = await self._calls.get("looking at the key", f"{account.base}/v1/configs/webhook", account.endpoint.headers)
+        found = await self._calls.get(
+            "looking at the key", f"{account.base}/v1/configs/webhook", account.endpoint.headers
+        )
         url, headers = text(found, "url"), found.get("headers")
         guarded = isinstance(headers, Mapping) and any(str(name).lower() == D360_GUARD.lower() for name in headers)
         ours = bool(url) and url == webhook_address(self._settings, account)
@@ -218,7 +235,9 @@ class Health:
 
     def _write(self, transaction: Transaction, account: Account, finding: Finding) -> None:
         connection = account.connection
-        connections.note_facts(transaction, connection.id, finding.facts, warning=finding.dead or finding.warning, checked=True)
+        connections.note_facts(
+            transaction, connection.id, finding.facts, warning=finding.dead or finding.warning, checked=True
+        )
         if finding.dead:
             if connections.pause(transaction, connection.id, finding.dead, connection.credentials):
                 log.warning("connection_paused", connection_id=connection.id, reason=finding.dead)

@@ -10,7 +10,14 @@ from meta.shapes import Check, anything, choice, link, listing, mapping, number,
 
 _MEDIA: Final = record({"id": text(255), "link": link}, exactly_one=("id", "link"))
 _HEADER: Final = record(
-    {"type": choice("text", "image", "video", "document"), "text": text(60), "sub_text": text(60), "image": _MEDIA, "video": _MEDIA, "document": _MEDIA},
+    {
+        "type": choice("text", "image", "video", "document"),
+        "text": text(60),
+        "sub_text": text(60),
+        "image": _MEDIA,
+        "video": _MEDIA,
+        "document": _MEDIA,
+    },
     needed=("type",),
 )
 _FOOTER: Final = record({"text": text(60)}, needed=("text",))
@@ -19,7 +26,10 @@ _BUTTON: Final = record({"type": choice("reply"), "reply": _REPLY}, needed=("typ
 _ROW: Final = record({"id": text(200), "title": text(24), "description": text(72, 0)}, needed=("id", "title"))
 _PRODUCT: Final = record({"product_retailer_id": text(255)}, needed=("product_retailer_id",))
 _URL_BUTTON: Final = record({"display_text": text(20), "url": link}, needed=("display_text", "url"))
-_CARD: Final = record({"card_index": number(0, 9), "type": text(40), "header": _HEADER, "action": mapping}, needed=("card_index", "type", "action"))
+_CARD: Final = record(
+    {"card_index": number(0, 9), "type": text(40), "header": _HEADER, "action": mapping},
+    needed=("card_index", "type", "action"),
+)
 _FLOW: Final = record(
     {
         "flow_message_version": choice("3"),
@@ -58,7 +68,11 @@ class Kind:
 def _named(name: str, parameters: Check | None = None, *, needs_parameters: bool = True) -> Check:
     if parameters is None:
         return record({"name": choice(name)}, needed=("name",), more=False)
-    return record({"name": choice(name), "parameters": parameters}, needed=("name", "parameters") if needs_parameters else ("name",), more=False)
+    return record(
+        {"name": choice(name), "parameters": parameters},
+        needed=("name", "parameters") if needs_parameters else ("name",),
+        more=False,
+    )
 
 
 def _require_distinct(names: Iterable[str], place: str) -> None:
@@ -97,10 +111,19 @@ _ANY_HEADER: Final = ("text", "image", "video", "document")
 _PICTURED: Final = ("image", "video", "document")
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "button": Kind(action=record({"buttons": listing(_BUTTON, 1, 3)}, needed=("buttons",), more=False), header=_ANY_HEADER, whole=_buttons),
+    "button": Kind(
+        action=record({"buttons": listing(_BUTTON, 1, 3)}, needed=("buttons",), more=False),
+        header=_ANY_HEADER,
+        whole=_buttons,
+    ),
     "list": Kind(
         action=record(
-            {"button": text(20), "sections": listing(record({"title": text(24), "rows": listing(_ROW, 1, _MOST_ROWS)}, needed=("rows",)), 1, 10)},
+            {
+                "button": text(20),
+                "sections": listing(
+                    record({"title": text(24), "rows": listing(_ROW, 1, _MOST_ROWS)}, needed=("rows",)), 1, 10
+                ),
+            },
             needed=("button", "sections"),
             more=False,
         ),
@@ -111,14 +134,22 @@ KINDS: Final[Mapping[str, Kind]] = {
     "cta_url": Kind(action=_named("cta_url", _URL_BUTTON), header=_ANY_HEADER),
     "flow": Kind(action=_named("flow", _FLOW), header=_ANY_HEADER),
     "product": Kind(
-        action=record({"catalog_id": text(255), "product_retailer_id": text(255)}, needed=("catalog_id", "product_retailer_id"), more=False), needs_body=False
+        action=record(
+            {"catalog_id": text(255), "product_retailer_id": text(255)},
+            needed=("catalog_id", "product_retailer_id"),
+            more=False,
+        ),
+        needs_body=False,
     ),
     "product_list": Kind(
         action=record(
             {
                 "catalog_id": text(255),
                 "sections": listing(
-                    record({"title": text(24), "product_items": listing(_PRODUCT, 1, _MOST_PRODUCTS)}, needed=("product_items",)),
+                    record(
+                        {"title": text(24), "product_items": listing(_PRODUCT, 1, _MOST_PRODUCTS)},
+                        needed=("product_items",),
+                    ),
                     1,
                     10,
                 ),
@@ -130,7 +161,9 @@ KINDS: Final[Mapping[str, Kind]] = {
         needs_header=True,
         whole=_products,
     ),
-    "catalog_message": Kind(action=_named("catalog_message", record({"thumbnail_product_retailer_id": text(255)}), needs_parameters=False)),
+    "catalog_message": Kind(
+        action=_named("catalog_message", record({"thumbnail_product_retailer_id": text(255)}), needs_parameters=False)
+    ),
     "location_request_message": Kind(action=_named("send_location")),
     "call_permission_request": Kind(action=_named("call_permission_request"), needs_body=False),
     "request_contact_info": Kind(action=_named("request_contact_info")),
@@ -141,12 +174,22 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 """Every kind that is checked in full. Of one that Meta adds later only the outline is checked, and Meta judges the rest."""
 
-_OUTLINE: Final = record({"type": text(64), "header": anything, "body": record({"text": text(4096)}, needed=("text",)), "footer": _FOOTER, "action": mapping})
+_OUTLINE: Final = record(
+    {
+        "type": text(64),
+        "header": anything,
+        "body": record({"text": text(4096)}, needed=("text",)),
+        "footer": _FOOTER,
+        "action": mapping,
+    }
+)
 
 
 def interactive(value: Any, place: str) -> dict[str, Any]:
     """Check an interactive message. Raises `PayloadRefused`."""
-    message: dict[str, Any] = record({"type": text(64), "action": mapping, "footer": _FOOTER}, needed=("type", "action"))(value, place)
+    message: dict[str, Any] = record(
+        {"type": text(64), "action": mapping, "footer": _FOOTER}, needed=("type", "action")
+    )(value, place)
     kind = KINDS.get(message["type"])
     if kind is None:
         checked: dict[str, Any] = _OUTLINE(message, place)
@@ -168,7 +211,12 @@ def _header(value: Any, kind: Kind, place: str) -> dict[str, Any]:
     header: dict[str, Any] = _HEADER(value, place)
     shown = header["type"]
     if shown not in kind.header:
-        raise wrong(place, f"must be of type {' or '.join(kind.header)} here" if kind.header else "has no place in this kind of message")
+        raise wrong(
+            place,
+            f"must be of type {' or '.join(kind.header)} here"
+            if kind.header
+            else "has no place in this kind of message",
+        )
     if shown not in header:
         raise wrong(place, f"{shown} is missing")
     return header

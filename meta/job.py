@@ -66,22 +66,34 @@ class _Delivery:
         uploads = Uploads(store, storage, graph, metrics)
         try:
             accounts = Accounts(store, Vault.from_settings(settings), settings, KIND, incarnation=self._incarnation)
-            channel = MetaChannel(store, accounts, graph, uploads, metrics, kind=KIND.name, window_s=settings.in_doubt_window_s)
+            channel = MetaChannel(
+                store, accounts, graph, uploads, metrics, kind=KIND.name, window_s=settings.in_doubt_window_s
+            )
             message = await self._claim(store, ids=[row_id])
             while message is not None:
                 await self._send(store, channel, message)
                 # the next send must be able to end within the job's time
                 has_time = left(self._by) > self._send_s
-                message = await self._claim(store, chats=[(message.connection_id, message.chat_id)]) if has_time else None
+                message = (
+                    await self._claim(store, chats=[(message.connection_id, message.chat_id)]) if has_time else None
+                )
         finally:
             await uploads.close()
             await graph.close()
             await storage.close()
             store.close()
 
-    async def _claim(self, store: Store, *, ids: Sequence[int] = (), chats: Sequence[tuple[int, str]] = ()) -> OutboundMessage | None:
+    async def _claim(
+        self, store: Store, *, ids: Sequence[int] = (), chats: Sequence[tuple[int, str]] = ()
+    ) -> OutboundMessage | None:
         claimed = await store.call(
-            messages.claim, kind=KIND.name, incarnation=self._incarnation, ids=ids, chats=chats, most=1, token_at_claim=MetaChannel.token_at_claim
+            messages.claim,
+            kind=KIND.name,
+            incarnation=self._incarnation,
+            ids=ids,
+            chats=chats,
+            most=1,
+            token_at_claim=MetaChannel.token_at_claim,
         )
         return claimed[0] if claimed else None
 
@@ -93,7 +105,10 @@ class _Delivery:
         except StoreUnavailable as error:
             outcome = Retry(code="store_unavailable", detail=str(error), counts=False)
         settlement = messages.settlement(
-            message, outcome, attempts=self._settings.send_attempts, wait_s=retry_law.wait_s(message.charged, self._settings.retry_base_meta_s)
+            message,
+            outcome,
+            attempts=self._settings.send_attempts,
+            wait_s=retry_law.wait_s(message.charged, self._settings.retry_base_meta_s),
         )
         by = monotonic() + _SETTLE_S
         while True:
@@ -104,7 +119,9 @@ class _Delivery:
                 if left(by) <= 0:
                     raise
                 await asyncio.sleep(_STORE_AWAY_S)
-        log.info("stock_worker_delivered", message_id=message.id, state=str(settlement.state), written=message.id in written)
+        log.info(
+            "stock_worker_delivered", message_id=message.id, state=str(settlement.state), written=message.id in written
+        )
 
 
 async def _recorded(_token: str) -> None:

@@ -47,12 +47,16 @@ class Journal:
 
     def __init__(self, store: Store, kind: str, kept: Callable[[], None], unheard: Callable[[float], None]) -> None:
         self._store, self._kind, self._kept, self._unheard = store, kind, kept, unheard
-        self._waiting: Gathering[_Waiting] = Gathering(_APART_S, _MOST_BYTES, lambda waiting: max(_LEAST_WEIGHT, len(waiting.event.body)))
+        self._waiting: Gathering[_Waiting] = Gathering(
+            _APART_S, _MOST_BYTES, lambda waiting: max(_LEAST_WEIGHT, len(waiting.event.body))
+        )
         self._committers: list[asyncio.Task[None]] = []
 
     def start(self) -> list[asyncio.Task[None]]:
         """Begin to write. Returns the tasks whose failure is the process's failure."""
-        self._committers = [asyncio.create_task(self._commit_batches(), name=f"journal-{number}") for number in range(_COMMITTERS)]
+        self._committers = [
+            asyncio.create_task(self._commit_batches(), name=f"journal-{number}") for number in range(_COMMITTERS)
+        ]
         return self._committers
 
     async def keep(self, event: RawEvent) -> None:
@@ -82,7 +86,9 @@ class Journal:
             except asyncio.CancelledError:
                 _settle(batch, StoreUnavailable("the process is stopping", may_be_done=True))
                 raise
-            except Exception as error:  # one event's own fault (its connection was removed just now) must not refuse the others
+            except (
+                Exception
+            ) as error:  # one event's own fault (its connection was removed just now) must not refuse the others
                 if len(batch) == 1:
                     log.error("webhook_not_journalled", exc_info=error)
                     _settle(batch, error)

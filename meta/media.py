@@ -67,9 +67,13 @@ class Uploads:
     def __init__(self, store: Store, storage: Storage, graph: Graph, metrics: Metrics) -> None:
         self._store, self._storage, self._graph = store, storage, graph
         self._under_way: dict[_Key, asyncio.Task[_Result]] = {}
-        self._seconds = metrics.histogram("meta_upload_seconds", "Time of one upload to a provider, from request to answer.", ("connection_type",))
+        self._seconds = metrics.histogram(
+            "meta_upload_seconds", "Time of one upload to a provider, from request to answer.", ("connection_type",)
+        )
 
-    async def ids(self, account: Account, message: OutboundMessage, files: Sequence[File], by: float) -> Mapping[str, Uploaded] | Refused | Retry | Dead:
+    async def ids(
+        self, account: Account, message: OutboundMessage, files: Sequence[File], by: float
+    ) -> Mapping[str, Uploaded] | Refused | Retry | Dead:
         """Return the provider's ids of files by digest, uploading those that it does not have.
 
         Args:
@@ -106,12 +110,16 @@ class Uploads:
         key = (account.connection.id, file.sha256, file.type, message.forgiven > 0)
         task = self._under_way.get(key)
         if task is None:
-            task = self._under_way[key] = asyncio.create_task(self._found_or_uploaded(account, file, anew=message.forgiven > 0), name=f"upload-{key[0]}")
+            task = self._under_way[key] = asyncio.create_task(
+                self._found_or_uploaded(account, file, anew=message.forgiven > 0), name=f"upload-{key[0]}"
+            )
             task.add_done_callback(lambda done: self._ended(key, done))
         # many messages may wait for one file, and one that gives up takes nothing from the others
         await asyncio.wait({task}, timeout=left(by) - min(_SEND_S, left(by) / 2))
         if not task.done():
-            return Retry(code="upload_under_way", detail="the file is still being uploaded", after_s=_AGAIN_S, counts=False)
+            return Retry(
+                code="upload_under_way", detail="the file is still being uploaded", after_s=_AGAIN_S, counts=False
+            )
         return task.result()
 
     async def _found_or_uploaded(self, account: Account, file: File, *, anew: bool) -> _Result:
@@ -188,15 +196,24 @@ class _Body:
 
 def _around(boundary: str, file: media.StoredFile, *, pages: bool) -> tuple[bytes, bytes]:
     """Return what stands before and after the file in a form of Meta's; `pages`: of the Send API's."""
-    fields = messenger.upload_fields(file.mimetype) if pages else {"messaging_product": "whatsapp", "type": file.mimetype}
-    parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
+    fields = (
+        messenger.upload_fields(file.mimetype) if pages else {"messaging_product": "whatsapp", "type": file.mimetype}
+    )
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ]
     # the receiver sees the name that the message says, never this one
     name = "filedata" if pages else "file"
-    parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="file"\r\nContent-Type: {file.mimetype}\r\n\r\n')
+    parts.append(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="file"\r\nContent-Type: {file.mimetype}\r\n\r\n'
+    )
     return "".join(parts).encode(), f"\r\n--{boundary}--\r\n".encode()
 
 
-def _known(transaction: Transaction, company_id: str, connection_id: int, file: File) -> tuple[media.StoredFile, media.Upload | None] | None:
+def _known(
+    transaction: Transaction, company_id: str, connection_id: int, file: File
+) -> tuple[media.StoredFile, media.Upload | None] | None:
     stored = media.find(transaction, company_id, file.sha256)
     if stored is None:
         return None
@@ -210,4 +227,8 @@ def _address(account: Account) -> str:
 
 def _media_id(body: Mapping[str, Any]) -> str:
     provider_id = body.get("id")
-    return provider_id if isinstance(provider_id, str) and provider_id.isprintable() and len(provider_id) <= errors.PROVIDER_ID_MOST else ""
+    return (
+        provider_id
+        if isinstance(provider_id, str) and provider_id.isprintable() and len(provider_id) <= errors.PROVIDER_ID_MOST
+        else ""
+    )

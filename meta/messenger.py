@@ -31,8 +31,16 @@ _TEXT_BYTES: Final = {INSTAGRAM: 1000}
 _TEXT_CHARACTERS: Final = 2000
 _ID_MOST: Final = 255
 _HEARTS: Final = frozenset({"❤", "❤️", "♥", "♥️"})
-_MEDIA: Final = record({"id": text(255), "link": link, "mimetype": text(255), "filename": text(240), "sha256": text(64)}, exactly_one=("id", "link", "sha256"))
-_KINDS: Final[Mapping[str, str]] = {content.IMAGE: "image", content.VIDEO: "video", content.AUDIO: "audio", content.DOCUMENT: "file"}
+_MEDIA: Final = record(
+    {"id": text(255), "link": link, "mimetype": text(255), "filename": text(240), "sha256": text(64)},
+    exactly_one=("id", "link", "sha256"),
+)
+_KINDS: Final[Mapping[str, str]] = {
+    content.IMAGE: "image",
+    content.VIDEO: "video",
+    content.AUDIO: "audio",
+    content.DOCUMENT: "file",
+}
 """Attachment types by message type."""
 _SIDE_EFFECTS: Final = frozenset({content.READ, content.TYPING, content.REACTION})
 """Types that are no message: they have neither a window nor an id."""
@@ -65,7 +73,11 @@ _BY_CODE: Final[Mapping[int, Rule]] = {
 def files(message: OutboundMessage) -> list[File]:
     """Return the file that a message carries from our storage. Raises `PayloadRefused`."""
     media = message.content.get("media")
-    if message.type not in _KINDS or not isinstance(media, Mapping) or not isinstance(sha256 := media.get("sha256"), str):
+    if (
+        message.type not in _KINDS
+        or not isinstance(media, Mapping)
+        or not isinstance(sha256 := media.get("sha256"), str)
+    ):
         return []
     mimetype = media.get("mimetype")
     return [File(message.type, sha256, mimetype if isinstance(mimetype, str) else "")]
@@ -120,7 +132,10 @@ def _attachment(message: OutboundMessage, ids: Mapping[str, str]) -> Mapping[str
 
 
 def _reaction(message: OutboundMessage, _: Mapping[str, str]) -> Mapping[str, Any]:
-    target, emoji = text(_ID_MOST)(message.content.get("target"), "target"), text(40, 0)(message.content.get("emoji"), "emoji")
+    target, emoji = (
+        text(_ID_MOST)(message.content.get("target"), "target"),
+        text(40, 0)(message.content.get("emoji"), "emoji"),
+    )
     if not emoji:
         return {"sender_action": "unreact", "payload": {"message_id": target}}
     word = "love" if message.connection_type == INSTAGRAM and emoji in _HEARTS else emoji

@@ -76,7 +76,11 @@ def _limits(transaction: Transaction, account: str, value: Mapping[str, Any], at
 
 
 def _name(transaction: Transaction, account: str, value: Mapping[str, Any], at: datetime) -> None:
-    facts = {"decision": text(value, "decision"), "requested": text(value, "requested_verified_name"), "at": at.isoformat()}
+    facts = {
+        "decision": text(value, "decision"),
+        "requested": text(value, "requested_verified_name"),
+        "at": at.isoformat(),
+    }
     connections.note_facts_of_account(transaction, account, text(value, "display_phone_number"), {"name": facts})
 
 

@@ -8,7 +8,21 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from meta.interactive import interactive
-from meta.shapes import PayloadRefused, anything, choice, date, flag, link, listing, mapping, matching, number, record, text, wrong
+from meta.shapes import (
+    PayloadRefused,
+    anything,
+    choice,
+    date,
+    flag,
+    link,
+    listing,
+    mapping,
+    matching,
+    number,
+    record,
+    text,
+    wrong,
+)
 from shared import chats, content
 from shared.messages import OutboundMessage
 
@@ -92,7 +106,10 @@ def _files(node: Any, type: str, depth: int, sent_as: str) -> Iterator[File]:
         if type in _FILED and isinstance(sha256 := node.get("sha256"), str):
             mimetype, filename = node.get("mimetype"), node.get("filename")
             yield File(
-                sent_as if type == "media" else type, sha256, mimetype if isinstance(mimetype, str) else "", filename if isinstance(filename, str) else ""
+                sent_as if type == "media" else type,
+                sha256,
+                mimetype if isinstance(mimetype, str) else "",
+                filename if isinstance(filename, str) else "",
             )
             return
         for name, value in node.items():
@@ -123,7 +140,9 @@ def _text(given: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"body": text(4096)(given.get("body"), "body"), "preview_url": given.get("preview") is True}
 
 
-_MEDIA: Final = record({"id": text(255), "link": link, "mimetype": text(255), "filename": text(240)}, exactly_one=("id", "link"))
+_MEDIA: Final = record(
+    {"id": text(255), "link": link, "mimetype": text(255), "filename": text(240)}, exactly_one=("id", "link")
+)
 
 
 def _media(given: Mapping[str, Any], *, caption: bool = False) -> dict[str, Any]:
@@ -152,11 +171,15 @@ def _audio(given: Mapping[str, Any]) -> Mapping[str, Any]:
     return made | {"voice": flag(given["voice"], "voice")}
 
 
-_LOCATION: Final = record({"latitude": number(-90, 90), "longitude": number(-180, 180), "name": text(1000), "address": text(1000)})
+_LOCATION: Final = record(
+    {"latitude": number(-90, 90), "longitude": number(-180, 180), "name": text(1000), "address": text(1000)}
+)
 
 
 def _location(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    place = {name: given[name] for name in ("latitude", "longitude", "name", "address") if given.get(name) not in (None, "")}
+    place = {
+        name: given[name] for name in ("latitude", "longitude", "name", "address") if given.get(name) not in (None, "")
+    }
     for name in ("latitude", "longitude"):
         if name not in place:
             raise wrong(name, "is missing")
@@ -167,18 +190,33 @@ def _location(given: Mapping[str, Any]) -> Mapping[str, Any]:
 _WHERE: Final = text(60, 0)
 _WORD: Final = text(1000, 0)
 _NAME: Final = record(
-    dict.fromkeys(("formatted_name", "first_name", "middle_name", "last_name", "prefix", "suffix"), text(300, 0)), needed=("formatted_name",), more=False
+    dict.fromkeys(("formatted_name", "first_name", "middle_name", "last_name", "prefix", "suffix"), text(300, 0)),
+    needed=("formatted_name",),
+    more=False,
 )
 _CONTACT: Final = record(
     {
         "name": _NAME,
-        "phones": listing(record({"phone": text(60), "type": _WHERE, "wa_id": text(32)}, needed=("phone",), more=False), 0, 20),
+        "phones": listing(
+            record({"phone": text(60), "type": _WHERE, "wa_id": text(32)}, needed=("phone",), more=False), 0, 20
+        ),
         "emails": listing(
-            record({"email": matching(r"[^@\s]{1,64}@[^@\s]{1,255}", "an e-mail address"), "type": _WHERE}, needed=("email",), more=False), 0, 20
+            record(
+                {"email": matching(r"[^@\s]{1,64}@[^@\s]{1,255}", "an e-mail address"), "type": _WHERE},
+                needed=("email",),
+                more=False,
+            ),
+            0,
+            20,
         ),
         "urls": listing(record({"url": link, "type": _WHERE}, needed=("url",), more=False), 0, 20),
         "addresses": listing(
-            record({**dict.fromkeys(("street", "city", "state", "zip", "country", "country_code"), _WORD), "type": _WHERE}, more=False), 0, 20
+            record(
+                {**dict.fromkeys(("street", "city", "state", "zip", "country", "country_code"), _WORD), "type": _WHERE},
+                more=False,
+            ),
+            0,
+            20,
         ),
         "org": record(dict.fromkeys(("company", "department", "title"), _WORD), more=False),
         "birthday": date,
@@ -202,7 +240,10 @@ def _with_a_part(contact: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _reaction(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"message_id": text(_ID_MOST)(given.get("target"), "target"), "emoji": text(40, 0)(given.get("emoji"), "emoji")}
+    return {
+        "message_id": text(_ID_MOST)(given.get("target"), "target"),
+        "emoji": text(40, 0)(given.get("emoji"), "emoji"),
+    }
 
 
 def _interactive(given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -211,11 +252,20 @@ def _interactive(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 _PARAMETER_MEDIA: Final = record({"id": text(255), "link": link}, exactly_one=("id", "link"))
 _PARAMETER: Final = record(
-    {"type": text(64), "text": text(4096, 0), "image": _PARAMETER_MEDIA, "video": _PARAMETER_MEDIA, "document": _PARAMETER_MEDIA}, needed=("type",)
+    {
+        "type": text(64),
+        "text": text(4096, 0),
+        "image": _PARAMETER_MEDIA,
+        "video": _PARAMETER_MEDIA,
+        "document": _PARAMETER_MEDIA,
+    },
+    needed=("type",),
 )
 _COMPONENT: Final = record(
     {
-        "type": choice("header", "body", "button", "carousel", "limited_time_offer", "order_status", "HEADER", "BODY", "BUTTON"),
+        "type": choice(
+            "header", "body", "button", "carousel", "limited_time_offer", "order_status", "HEADER", "BODY", "BUTTON"
+        ),
         "sub_type": text(64),
         "index": anything,
         "parameters": listing(_PARAMETER, 0, 100),
@@ -254,7 +304,10 @@ def _read(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _typing(given: Mapping[str, Any]) -> Mapping[str, Any]:
     if not given.get("target"):
-        raise PayloadRefused("target_missing", "on this channel typing is shown as the beginning of an answer: it names the message that is answered")
+        raise PayloadRefused(
+            "target_missing",
+            "on this channel typing is shown as the beginning of an answer: it names the message that is answered",
+        )
     return {**_read(given), "typing_indicator": {"type": "text"}}
 
 
@@ -273,5 +326,8 @@ BUILDERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
     content.TEMPLATE: _template,
 }
 """What makes the object of one message type, by type."""
-_CALLS: Final[Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]] = {content.READ: _read, content.TYPING: _typing}
+_CALLS: Final[Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]] = {
+    content.READ: _read,
+    content.TYPING: _typing,
+}
 """What is no message to anybody, but a word about one that came in."""

@@ -62,15 +62,30 @@ class Processor:
         accounts: which number belongs to which connection. kind: whose journal. files_came: called when there are files to fetch.
     """
 
-    def __init__(self, store: Store, accounts: Accounts, metrics: Metrics, *, kind: str, files_came: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        accounts: Accounts,
+        metrics: Metrics,
+        *,
+        kind: str,
+        files_came: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store, self._accounts, self._kind, self._files_came = store, accounts, kind, files_came
         self._wake = asyncio.Event()
         self._stopping = False
         self._most = BATCH_MOST
         self._lag_s = 0.0
         self._events = metrics.counter("meta_events", "Parts of webhooks by kind.", ("kind",))
-        self._failed_rows = metrics.counter("meta_journal_rows_failed", "Raw events that could not be processed; they stay in the journal with the reason.")
-        metrics.gauge("meta_journal_lag_seconds", "Age of the oldest raw event that waits to be processed.", read=lambda: self._lag_s)
+        self._failed_rows = metrics.counter(
+            "meta_journal_rows_failed",
+            "Raw events that could not be processed; they stay in the journal with the reason.",
+        )
+        metrics.gauge(
+            "meta_journal_lag_seconds",
+            "Age of the oldest raw event that waits to be processed.",
+            read=lambda: self._lag_s,
+        )
         self.received = 0
 
     @property
@@ -157,12 +172,17 @@ class Processor:
         if not rows:
             return done
         directory = Directory(self._accounts.connections(), lambda: connections.of_kind(transaction, self._kind))
-        harvests = {row["id"]: reading.harvest(row["body"], row["received_at"], directory.for_owner(row["connection_id"])) for row in rows}
+        harvests = {
+            row["id"]: reading.harvest(row["body"], row["received_at"], directory.for_owner(row["connection_id"]))
+            for row in rows
+        }
         self._write(transaction, harvests, {row["id"] for row in rows if row["attempts"]}, done)
         reach("processor.written")
         return done
 
-    def _write(self, transaction: Transaction, harvests: Mapping[int, Harvest], replayed: set[int], done: _Batch) -> None:
+    def _write(
+        self, transaction: Transaction, harvests: Mapping[int, Harvest], replayed: set[int], done: _Batch
+    ) -> None:
         """Write what webhooks hold. Those that are `replayed` are old news: they prove nothing about now, and stop nothing now."""
         found = harvests.values()
         if receipts := [receipt for one in found for receipt in one.receipts]:
@@ -176,7 +196,9 @@ class Processor:
         if notices := [(notice, journal_id) for journal_id, one in harvests.items() for notice in one.notices]:
             done.notices = inbound.add_account_events(transaction, self._kind, notices)
         fresh = [one for journal_id, one in harvests.items() if journal_id not in replayed]
-        for connection_id, pause in sorted({connection_id: pause for one in fresh for connection_id, pause in one.pauses.items()}.items()):
+        for connection_id, pause in sorted(
+            {connection_id: pause for one in fresh for connection_id, pause in one.pauses.items()}.items()
+        ):
             if _pause(transaction, connection_id, pause):
                 done.paused[connection_id] = pause.reason
         if heard := {connection_id for one in fresh for connection_id in one.heard}:
@@ -192,11 +214,18 @@ class Processor:
         arrived = [(message, journal_id) for journal_id, one in harvests.items() for message in one.messages]
         if not arrived:
             return
-        phones = inbound.phones_of(transaction, [(message.connection_id, message.chat_id) for message, _ in arrived if _is_user_id(message.chat_id)])
-        new = inbound.insert(transaction, [(_in_known_chat(message, phones), journal_id) for message, journal_id in arrived])
+        phones = inbound.phones_of(
+            transaction,
+            [(message.connection_id, message.chat_id) for message, _ in arrived if _is_user_id(message.chat_id)],
+        )
+        new = inbound.insert(
+            transaction, [(_in_known_chat(message, phones), journal_id) for message, journal_id in arrived]
+        )
         done.new_messages = len(new)
         rows = {(row["connection_id"], row["provider_id"]): row["id"] for row in new}
-        sources = {(source.connection_id, source.provider_id): source for one in harvests.values() for source in one.media}
+        sources = {
+            (source.connection_id, source.provider_id): source for one in harvests.values() for source in one.media
+        }
         if files := [(rows[name], source) for name, source in sources.items() if name in rows]:
             inbound_media.media_pending(transaction, files)
             done.new_files = len(files)

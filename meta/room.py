@@ -50,12 +50,30 @@ class MetaRoom:
         self._graph = Graph(connections=settings.meta_in_flight)
         self._storage = open_storage(settings)
         self._uploads = Uploads(child.store, self._storage, self._graph, child.metrics)
-        self._channel = MetaChannel(child.store, self._accounts, self._graph, self._uploads, child.metrics, kind=kind.name, window_s=settings.in_doubt_window_s)
-        self._consumer = Consumer(child, self._channel, in_flight=settings.meta_in_flight, send_s=settings.meta_send_s, retry_base_s=settings.retry_base_meta_s)
+        self._channel = MetaChannel(
+            child.store,
+            self._accounts,
+            self._graph,
+            self._uploads,
+            child.metrics,
+            kind=kind.name,
+            window_s=settings.in_doubt_window_s,
+        )
+        self._consumer = Consumer(
+            child,
+            self._channel,
+            in_flight=settings.meta_in_flight,
+            send_s=settings.meta_send_s,
+            retry_base_s=settings.retry_base_meta_s,
+        )
         self._fetcher = Fetcher(child, self._accounts, self._graph, self._storage)
-        self._processor = Processor(child.store, self._accounts, child.metrics, kind=kind.name, files_came=self._fetcher.wake)
+        self._processor = Processor(
+            child.store, self._accounts, child.metrics, kind=kind.name, files_came=self._fetcher.wake
+        )
         self._journal = Journal(child.store, kind.name, self._processor.wake, self._consumer.vigil.missed)
-        done_here, self._account_health = handlers(child.store, self._accounts, self._graph, vault=vault, settings=settings, kind=kind.name)
+        done_here, self._account_health = handlers(
+            child.store, self._accounts, self._graph, vault=vault, settings=settings, kind=kind.name
+        )
         self._tasks = TaskRunner(child, done_here)
         self._processing: asyncio.Task[None] | None = None
         webhooks = Webhooks(
@@ -72,7 +90,9 @@ class MetaRoom:
     async def start(self) -> None:
         """Let ingress, reading and deliveries begin; none of them waits for the database."""
         if not self._child.settings.meta_app_secret:
-            log.warning("webhooks_cannot_be_believed", reason="META_APP_SECRET is not set: every event of Meta's is refused")
+            log.warning(
+                "webhooks_cannot_be_believed", reason="META_APP_SECRET is not set: every event of Meta's is refused"
+            )
         try:
             await self._accounts.refresh()
         except StoreUnavailable as error:
@@ -81,11 +101,16 @@ class MetaRoom:
         self._child.spawn(self._accounts.run(self._child.beats.loop("accounts", _ACCOUNTS_BEAT_S)), "accounts")
         for task in self._journal.start():
             self._child.watch(task)
-        self._processing = self._child.spawn(self._processor.run(self._child.beats.loop("journal", BEAT_LIMIT_S)), "journal")
+        self._processing = self._child.spawn(
+            self._processor.run(self._child.beats.loop("journal", BEAT_LIMIT_S)), "journal"
+        )
         self._fetcher.start()
         self._consumer.start()
         self._tasks.start()
-        self._child.spawn(News(self._child.store, kind=self._child.kind.name).run(self._child.beats.loop("news", _ACCOUNTS_BEAT_S)), "news")
+        self._child.spawn(
+            News(self._child.store, kind=self._child.kind.name).run(self._child.beats.loop("news", _ACCOUNTS_BEAT_S)),
+            "news",
+        )
         if self._child.settings.connection_check_s > 0:
             self._child.spawn(self._account_health.run(self._child.beats.loop("checks", _ACCOUNTS_BEAT_S)), "checks")
 

@@ -22,19 +22,32 @@ class Setup:
     """Handlers of tasks that set something up."""
 
     def __init__(self, store: Store, accounts: Accounts, calls: Calls, health: Health, settings: Settings) -> None:
-        self._store, self._accounts, self._calls, self._health, self._settings = store, accounts, calls, health, settings
+        self._store, self._accounts, self._calls, self._health, self._settings = (
+            store,
+            accounts,
+            calls,
+            health,
+            settings,
+        )
 
     async def set_webhook(self, task: Task) -> Mapping[str, Any]:
         """Handler `set_webhook`: tell 360dialog where this number's webhooks go, and which secret to say with each."""
         account = await self._health.account_of(task)
         if account.connection.connection_type != D360:
-            raise TaskFailed("invalid", "Meta's webhooks are set in the app's settings; only 360dialog's are set for each number")
+            raise TaskFailed(
+                "invalid", "Meta's webhooks are set in the app's settings; only 360dialog's are set for each number"
+            )
         if not self._settings.public_url:
             raise TaskFailed("invalid", "PUBLIC_URL is not set: the address at which 360dialog reaches META_PORT")
         account = await self._guarded(account)
         url = webhook_address(self._settings, account)
         headers = {D360_GUARD: account.webhook_secret.decode()}
-        await self._calls.post("setting the webhook", f"{account.base}/v1/configs/webhook", account.endpoint.headers, {"url": url, "headers": headers})
+        await self._calls.post(
+            "setting the webhook",
+            f"{account.base}/v1/configs/webhook",
+            account.endpoint.headers,
+            {"url": url, "headers": headers},
+        )
         return {"url": url, "guarded": True}
 
     async def _guarded(self, account: Account) -> Account:
@@ -61,7 +74,9 @@ class Setup:
         )
         changes = {name: value for name, value in task.arguments.items() if name in PROFILE}
         if changes:
-            await self._calls.post("changing the profile", url, account.endpoint.headers, {"messaging_product": "whatsapp", **changes})
+            await self._calls.post(
+                "changing the profile", url, account.endpoint.headers, {"messaging_product": "whatsapp", **changes}
+            )
         found = await self._calls.get("reading the profile", url, account.endpoint.headers, fields=",".join(PROFILE))
         data = found.get("data")
         first = data[0] if isinstance(data, list) and data and isinstance(data[0], Mapping) else {}

@@ -10,7 +10,9 @@ from shared.errors import Fenced, QueueUnavailable, StoreUnavailable
 from shared.process.room import Severity
 
 SURVIVED: Final[Mapping[type[BaseException], str]] = {
-    **dict.fromkeys(TRANSPORT_FAILURES, "the provider or the network: refused, cut, late, or an HTTP answer of any status"),
+    **dict.fromkeys(
+        TRANSPORT_FAILURES, "the provider or the network: refused, cut, late, or an HTTP answer of any status"
+    ),
     StoreUnavailable: "PostgreSQL is away: rows and journal wait",
     QueueUnavailable: "Redis is away: the relay finds the rows",
     Fenced: "a late write was refused, as it must be",

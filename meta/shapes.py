@@ -74,7 +74,12 @@ def number(low: float, high: float) -> Check:
     """A number in a range."""
 
     def check(value: Any, place: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+            or not low <= value <= high
+        ):
             raise wrong(place, f"must be a number from {low:g} to {high:g}")
         return value
 
@@ -98,7 +103,11 @@ def date(value: Any, place: str) -> str:
 def link(value: Any, place: str) -> str:
     """An address that the provider fetches or the receiver opens."""
     try:
-        parts = urlsplit(value) if isinstance(value, str) and len(value) <= _LINK_MOST and value.isprintable() and " " not in value else None
+        parts = (
+            urlsplit(value)
+            if isinstance(value, str) and len(value) <= _LINK_MOST and value.isprintable() and " " not in value
+            else None
+        )
         host = parts.hostname if parts else None
     except ValueError:
         parts = host = None
@@ -132,7 +141,9 @@ def listing(of: Check, least: int, most: int) -> Check:
     return check
 
 
-def record(fields: Mapping[str, Check], *, needed: tuple[str, ...] = (), exactly_one: tuple[str, ...] = (), more: bool = True) -> Check:
+def record(
+    fields: Mapping[str, Check], *, needed: tuple[str, ...] = (), exactly_one: tuple[str, ...] = (), more: bool = True
+) -> Check:
     """An object.
 
     Args:

@@ -34,8 +34,17 @@ _CONNECTED: Final = "CONNECTED"
 class Signup:
     """Handlers of tasks that sign numbers up."""
 
-    def __init__(self, store: Store, accounts: Accounts, calls: Calls, health: Health, *, vault: Vault, settings: Settings) -> None:
-        self._store, self._accounts, self._calls, self._health, self._vault, self._settings = store, accounts, calls, health, vault, settings
+    def __init__(
+        self, store: Store, accounts: Accounts, calls: Calls, health: Health, *, vault: Vault, settings: Settings
+    ) -> None:
+        self._store, self._accounts, self._calls, self._health, self._vault, self._settings = (
+            store,
+            accounts,
+            calls,
+            health,
+            vault,
+            settings,
+        )
 
     async def sign_up(self, task: Task) -> Mapping[str, Any]:
         """Handler `signup`: make a connection of what embedded signup gave the browser, or finish one that was begun."""
@@ -45,7 +54,11 @@ class Signup:
         try:
             return await self._steps(run)
         except TaskFailed as failure:
-            raise TaskFailed(failure.code, f"step {run.step}: {failure.detail}", **{**failure.facts, "step": run.step, "done": run.done}) from failure
+            raise TaskFailed(
+                failure.code,
+                f"step {run.step}: {failure.detail}",
+                **{**failure.facts, "step": run.step, "done": run.done},
+            ) from failure
 
     async def _steps(self, run: _Run) -> Mapping[str, Any]:
         begun = await self._store.call(self._begun, run)
@@ -62,7 +75,9 @@ class Signup:
         await self._inspect(account, run)
         run.done.append("inspect")
         run.step = "subscribe"
-        await self._calls.post("subscribing the app", f"{account.base}/{run.waba_id}/subscribed_apps", account.endpoint.headers, {})
+        await self._calls.post(
+            "subscribing the app", f"{account.base}/{run.waba_id}/subscribed_apps", account.endpoint.headers, {}
+        )
         run.done.append("subscribe")
         run.step = "register"
         if not run.coexistence:
@@ -71,7 +86,9 @@ class Signup:
         await self._store.call(_activate, connection.id)
         run.done.append("activate")
         finding = await self._health.look(account)
-        await self._store.call(connections.note_facts, connection.id, finding.facts, warning=finding.dead or finding.warning, checked=True)
+        await self._store.call(
+            connections.note_facts, connection.id, finding.facts, warning=finding.dead or finding.warning, checked=True
+        )
         log.info("number_signed_up", connection_id=connection.id, coexistence=run.coexistence)
         return {"phoneIndex": connection.phone_index, "done": run.done, **finding.facts}
 
@@ -92,13 +109,19 @@ class Signup:
 
     def _begun(self, transaction: Transaction, run: _Run) -> Connection | None:
         """Return this number's connection, if the company has it already. Raises `TaskFailed` when another one is in the way."""
-        mine = connections.by_account(transaction, company_id=run.company_id, connection_type=CONNECTION_TYPE, account_id=run.account_id)
-        if connections.account_in_use(transaction, connection_type=CONNECTION_TYPE, account_id=run.account_id, but=mine.id if mine else None):
+        mine = connections.by_account(
+            transaction, company_id=run.company_id, connection_type=CONNECTION_TYPE, account_id=run.account_id
+        )
+        if connections.account_in_use(
+            transaction, connection_type=CONNECTION_TYPE, account_id=run.account_id, but=mine.id if mine else None
+        ):
             raise TaskFailed("conflict", "another connection serves this number")
         if mine is not None and run.phone_index is not None and mine.phone_index != run.phone_index:
             raise TaskFailed("conflict", f"the number is the company's connection {mine.phone_index} already")
         if mine is not None and mine.connection_type != CONNECTION_TYPE:
-            raise TaskFailed("conflict", f"the number is the company's connection {mine.phone_index} of type {mine.connection_type}")
+            raise TaskFailed(
+                "conflict", f"the number is the company's connection {mine.phone_index} of type {mine.connection_type}"
+            )
         return mine
 
     def _kept_token(self, begun: Connection | None, run: _Run) -> str:
@@ -153,7 +176,9 @@ class Signup:
         await self._accounts.refresh()
         known = await self._accounts.find(connection_id)
         if not isinstance(known, Account):
-            raise TaskFailed("internal", known.problem if isinstance(known, Unusable) else "the connection was removed meanwhile")
+            raise TaskFailed(
+                "internal", known.problem if isinstance(known, Unusable) else "the connection was removed meanwhile"
+            )
         return known
 
     async def _inspect(self, account: Account, run: _Run) -> None:
@@ -179,7 +204,9 @@ class Signup:
 
     async def _register(self, account: Account, pin: str) -> None:
         url = f"{account.base}/{account.connection.account_id}/register"
-        await self._calls.post("registering the number", url, account.endpoint.headers, {"messaging_product": "whatsapp", "pin": pin})
+        await self._calls.post(
+            "registering the number", url, account.endpoint.headers, {"messaging_product": "whatsapp", "pin": pin}
+        )
 
     async def register(self, task: Task) -> Mapping[str, Any]:
         """Handler `register`: register the number with its two-step PIN, and keep the PIN."""
@@ -197,7 +224,12 @@ class Signup:
     async def deregister(self, task: Task) -> Mapping[str, Any]:
         """Handler `deregister`: take the number off the Cloud API, and hold its queue."""
         account = await self._health.account_of(task)
-        await self._calls.post("deregistering the number", f"{account.base}/{account.connection.account_id}/deregister", account.endpoint.headers, {})
+        await self._calls.post(
+            "deregistering the number",
+            f"{account.base}/{account.connection.account_id}/deregister",
+            account.endpoint.headers,
+            {},
+        )
         await self._store.call(connections.pause, account.connection.id, "deregistered by an operator")
         return {"registered": False}
 
@@ -208,7 +240,11 @@ class _Run:
     def __init__(self, task: Task, given: Mapping[str, Any]) -> None:
         asked = task.arguments
         self.task_id, self.company_id = task.id, task.company_id
-        self.account_id, self.waba_id, self.business_id = str(asked["phoneNumberId"]), str(asked["wabaId"]), str(asked.get("businessId") or "")
+        self.account_id, self.waba_id, self.business_id = (
+            str(asked["phoneNumberId"]),
+            str(asked["wabaId"]),
+            str(asked.get("businessId") or ""),
+        )
         index = asked.get("phoneIndex")
         self.phone_index = index if isinstance(index, int) else None
         self.coexistence = asked.get("coexistence") is True

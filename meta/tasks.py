@@ -17,7 +17,9 @@ from shared.settings import Settings
 from shared.store.store import Store
 
 
-def handlers(store: Store, accounts: Accounts, graph: Graph, *, vault: Vault, settings: Settings, kind: str) -> tuple[Mapping[str, Handler], Health]:
+def handlers(
+    store: Store, accounts: Accounts, graph: Graph, *, vault: Vault, settings: Settings, kind: str
+) -> tuple[Mapping[str, Handler], Health]:
     """Return the handlers, and what looks at connections by itself."""
     calls = Calls(graph)
     health = Health(store, accounts, calls, settings, kind=kind)

@@ -31,7 +31,9 @@ class Templates:
         account = await self._health.account_of(task)
         at = utc_now()
         listed = await (self._d360_list(account) if _is_d360(account) else self._list(account))
-        removed = await self._store.call(templates.write, account.connection.id, [_row(one) for one in listed], at=at, whole=True)
+        removed = await self._store.call(
+            templates.write, account.connection.id, [_row(one) for one in listed], at=at, whole=True
+        )
         return {"templates": len(listed), "removed": removed}
 
     async def create(self, task: Task) -> Mapping[str, Any]:
@@ -42,18 +44,26 @@ class Templates:
             body["allow_category_change"] = asked["allowCategoryChange"]
         at = utc_now()
         made = await self._calls.post("creating the template", _address(account), account.endpoint.headers, body)
-        row = _row({**body, **{name: made[name] for name in ("id", "status", "category") if isinstance(made.get(name), str)}})
+        row = _row(
+            {**body, **{name: made[name] for name in ("id", "status", "category") if isinstance(made.get(name), str)}}
+        )
         await self._store.call(templates.write, account.connection.id, [row], at=at, whole=False)
         return {"id": row["provider_id"], "status": row["status"], "category": row["category"]}
 
     async def delete(self, task: Task) -> Mapping[str, Any]:
         """Handler `delete_template`: remove one name, in all languages, or the one language that is named by its id."""
-        account, name, language = await self._health.account_of(task), str(task.arguments["name"]), task.arguments.get("language")
+        account, name, language = (
+            await self._health.account_of(task),
+            str(task.arguments["name"]),
+            task.arguments.get("language"),
+        )
         query = {} if _is_d360(account) else {"name": name}
         if language:
             if _is_d360(account):
                 raise TaskFailed("invalid", "360dialog removes a template in all its languages")
-            found = await self._store.call(templates.find_template, connection_id=account.connection.id, name=name, language=language)
+            found = await self._store.call(
+                templates.find_template, connection_id=account.connection.id, name=name, language=language
+            )
             if found.template is None or not found.template.provider_id:
                 raise TaskFailed("invalid", "no such template is known; read the templates first")
             query["hsm_id"] = found.template.provider_id
@@ -64,7 +74,9 @@ class Templates:
             # a run that was interrupted has done it, or somebody else has
             if not (task.attempt > 1 and refused.provider_code in ("100", "http_404", "360dialog_404")):
                 raise
-        removed = await self._store.call(partial(templates.delete, name=name, language=language or None), account.connection.id)
+        removed = await self._store.call(
+            partial(templates.delete, name=name, language=language or None), account.connection.id
+        )
         return {"removed": removed}
 
     async def _list(self, account: Account) -> list[Mapping[str, Any]]:
@@ -85,7 +97,13 @@ class Templates:
     async def _d360_list(self, account: Account) -> list[Mapping[str, Any]]:
         listed: list[Mapping[str, Any]] = []
         for page in range(_MOST_PAGES):
-            found = await self._calls.get("reading the templates", _address(account), account.endpoint.headers, limit=str(_PAGE), offset=str(page * _PAGE))
+            found = await self._calls.get(
+                "reading the templates",
+                _address(account),
+                account.endpoint.headers,
+                limit=str(_PAGE),
+                offset=str(page * _PAGE),
+            )
             here = _objects(found.get("waba_templates"))
             listed += here
             if len(here) < _PAGE:
@@ -101,7 +119,9 @@ def _address(account: Account) -> str:
     if _is_d360(account):
         return f"{account.base}/v1/configs/templates"
     if not account.connection.waba_id:
-        raise TaskFailed("invalid", "the connection's wabaId is not set: templates belong to the WhatsApp Business Account")
+        raise TaskFailed(
+            "invalid", "the connection's wabaId is not set: templates belong to the WhatsApp Business Account"
+        )
     return f"{account.base}/{account.connection.waba_id}/message_templates"
 
 

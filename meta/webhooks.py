@@ -62,11 +62,22 @@ class Webhooks:
         allows_sha1: whether events of pages and Instagram accounts may be signed by SHA-1 alone.
     """
 
-    def __init__(self, accounts: Accounts, journal: Journal, metrics: Metrics, *, app_secret: str, verify_token: str, allows_sha1: bool = False) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        journal: Journal,
+        metrics: Metrics,
+        *,
+        app_secret: str,
+        verify_token: str,
+        allows_sha1: bool = False,
+    ) -> None:
         self._accounts, self._journal, self._allows_sha1 = accounts, journal, allows_sha1
         self._app_secret, self._verify_token = app_secret.encode(), verify_token.encode()
         self._posts = metrics.counter("meta_webhook_posts", "Webhook posts by door and answer.", ("door", "answer"))
-        self._signature_failures = metrics.counter("meta_signature_failures", "Posts refused for a missing or wrong signature or secret.", ("door",))
+        self._signature_failures = metrics.counter(
+            "meta_signature_failures", "Posts refused for a missing or wrong signature or secret.", ("door",)
+        )
 
     def app(self) -> Starlette:
         """Return the application for the public port."""
@@ -77,7 +88,9 @@ class Webhooks:
     async def verify(self, request: Request) -> Response:
         """Prove to Meta that the address is ours."""
         query = request.query_params
-        is_right = hmac.compare_digest(query.get("hub.verify_token", "").encode(), self._verify_token) and bool(self._verify_token)
+        is_right = hmac.compare_digest(query.get("hub.verify_token", "").encode(), self._verify_token) and bool(
+            self._verify_token
+        )
         if query.get("hub.mode") != "subscribe" or "hub.challenge" not in query or not is_right:
             log.warning("webhook_not_verified")
             return PlainTextResponse("", 403, _NO_CACHE)
@@ -101,7 +114,9 @@ class Webhooks:
         """Take events of one 360dialog number."""
 
         async def guarded(body: bytes) -> RawEvent:
-            known = await self._accounts.find_by_index(request.path_params["company_id"], request.path_params["phone_index"])
+            known = await self._accounts.find_by_index(
+                request.path_params["company_id"], request.path_params["phone_index"]
+            )
             given = request.headers.get(D360_GUARD, "").encode()
             # an unknown connection is answered like a wrong secret: nobody learns which there are
             if not hmac.compare_digest(given, _secret(known)) or not given or not isinstance(known, Account):

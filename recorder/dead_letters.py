@@ -43,7 +43,11 @@ def _parser() -> ArgumentParser:
 
 
 def _filter(given: Namespace) -> dict[str, Any]:
-    return {"code": given.code or None, "phone_index": given.phone_index if given.phone_index >= 0 else None, "most": given.limit}
+    return {
+        "code": given.code or None,
+        "phone_index": given.phone_index if given.phone_index >= 0 else None,
+        "most": given.limit,
+    }
 
 
 def _list(transaction: Transaction, given: Namespace) -> int:
@@ -65,14 +69,18 @@ def _redrive(transaction: Transaction, given: Namespace) -> int:
     if given.json:
         sys.stdout.write(json.dumps({"redriven": len(ids), "more": len(ids) == given.limit}) + "\n")
     else:
-        sys.stdout.write(f"queued again: {len(ids)}{'; there may be more' if len(ids) == given.limit and not given.id else ''}\n")
+        sys.stdout.write(
+            f"queued again: {len(ids)}{'; there may be more' if len(ids) == given.limit and not given.id else ''}\n"
+        )
     return ExitCode.OK
 
 
 def _table(rows: Sequence[Row]) -> str:
     cells = [list(_COLUMNS), *([str(_shown(row[name])) for name in _COLUMNS] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(_COLUMNS))]
-    return "".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in cells)
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in cells
+    )
 
 
 def _shown(value: Any) -> Any:

@@ -35,16 +35,43 @@ def first_connections(settings: Settings) -> list[FirstConnection]:
     wanted = []
     if settings.meta_access_token:
         token = {"access_token": settings.meta_access_token}
-        wanted.append(FirstConnection(phone_index=0, connection_type="meta_direct", account_id=settings.meta_phone_number_id, credentials=token))
+        wanted.append(
+            FirstConnection(
+                phone_index=0,
+                connection_type="meta_direct",
+                account_id=settings.meta_phone_number_id,
+                credentials=token,
+            )
+        )
     if settings.sandbox_access_token:
         token = {"access_token": settings.sandbox_access_token}
         key = {"api_key": settings.sandbox_d360_api_key, "webhook_secret": settings.sandbox_d360_webhook_secret}
         if not wanted:
-            wanted.append(FirstConnection(phone_index=0, connection_type="meta_direct", account_id=DEMO_ACCOUNTS[0], waba_id=DEMO_WABAS[0], credentials=token))
+            wanted.append(
+                FirstConnection(
+                    phone_index=0,
+                    connection_type="meta_direct",
+                    account_id=DEMO_ACCOUNTS[0],
+                    waba_id=DEMO_WABAS[0],
+                    credentials=token,
+                )
+            )
         wanted += [
             FirstConnection(phone_index=1, connection_type="wwebjs", credentials={}),
-            FirstConnection(phone_index=2, connection_type="360dialog", account_id=DEMO_ACCOUNTS[2], waba_id=DEMO_WABAS[2], credentials=key),
-            FirstConnection(phone_index=3, connection_type="meta_embedded", account_id=DEMO_ACCOUNTS[3], waba_id=DEMO_WABAS[3], credentials=token),
+            FirstConnection(
+                phone_index=2,
+                connection_type="360dialog",
+                account_id=DEMO_ACCOUNTS[2],
+                waba_id=DEMO_WABAS[2],
+                credentials=key,
+            ),
+            FirstConnection(
+                phone_index=3,
+                connection_type="meta_embedded",
+                account_id=DEMO_ACCOUNTS[3],
+                waba_id=DEMO_WABAS[3],
+                credentials=token,
+            ),
         ]
     return wanted
 
@@ -58,7 +85,9 @@ def ensure(transaction: Transaction, settings: Settings, vault: Vault) -> int:
     connections.ensure_company(transaction, company_id)
     for connection in wanted:
         context = connections.credentials_context(company_id, connection.phone_index)
-        sealed: Sealed | None = vault.seal(json.dumps(dict(connection.credentials)), context=context) if connection.credentials else None
+        sealed: Sealed | None = (
+            vault.seal(json.dumps(dict(connection.credentials)), context=context) if connection.credentials else None
+        )
         connection_id = connections.ensure(
             transaction,
             company_id=company_id,

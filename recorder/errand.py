@@ -20,7 +20,9 @@ def errand(command: str, do: Callable[[Store, Settings], int]) -> int:
     try:
         settings = load()
         if not settings.database_url:
-            sys.stderr.write(f"DATABASE_URL is empty; run `bulkhead {command}`, which knows the embedded server's address\n")
+            sys.stderr.write(
+                f"DATABASE_URL is empty; run `bulkhead {command}`, which knows the embedded server's address\n"
+            )
             return ExitCode.CONFIGURATION
         store = Store.open(settings, ChildEnvironment(process_name=command.rpartition(" ")[2]), limit=1)
         try:

@@ -41,10 +41,14 @@ class OldFiles:
     async def _delete(self, company_id: str, sha256: str, row: Row) -> bool:
         try:
             # whoever put it again meanwhile also notes it again
-            gone = await self._storage.delete(company_id, sha256, unless_since=row["used_at"] + timedelta(days=self._days / 2))
+            gone = await self._storage.delete(
+                company_id, sha256, unless_since=row["used_at"] + timedelta(days=self._days / 2)
+            )
         except StorageUnavailable as error:
             log.warning("old_file_not_deleted", reason=str(error))
-            await self._store.call(media.remember, company_id, sha256, size=row["size"], mimetype=row["mimetype"], filename=row["filename"])
+            await self._store.call(
+                media.remember, company_id, sha256, size=row["size"], mimetype=row["mimetype"], filename=row["filename"]
+            )
             return False
         self._deleted.inc(int(gone))
         return gone

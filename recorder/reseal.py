@@ -25,7 +25,9 @@ def _reseal(store: Store, settings: Settings) -> int:
     vault = Vault.from_settings(settings)
     resealed, problems = _all(store, vault)
     sys.stderr.write("".join(f"{problem}\n" for problem in problems))
-    sys.stdout.write(f"sealed with {vault.key_id}: {resealed}; left as they were because they do not open: {len(problems)}\n")
+    sys.stdout.write(
+        f"sealed with {vault.key_id}: {resealed}; left as they were because they do not open: {len(problems)}\n"
+    )
     if not problems:
         sys.stdout.write("SECRET_OLD_KEYS is not needed any more\n")
     return ExitCode.CRASH if problems else ExitCode.OK
@@ -46,9 +48,17 @@ def _all(store: Store, vault: Vault) -> tuple[int, list[str]]:
 
 def _one(store: Store, vault: Vault, row: Row) -> bool:
     """Seal one connection's credentials anew. Raises `SecretUnreadable`."""
-    sealed, context = Sealed.from_text(row["credentials"]), connections.credentials_context(row["company_id"], row["phone_index"])
+    sealed, context = (
+        Sealed.from_text(row["credentials"]),
+        connections.credentials_context(row["company_id"], row["phone_index"]),
+    )
     opened = vault.open(sealed, context=context)
     if sealed.key_id == vault.key_id:
         return False
     # whoever changed them meanwhile has sealed them with the newest key already
-    return store.run(connections.replace_credentials, row["id"], old=row["credentials"], new=vault.seal(opened, context=context).to_text())
+    return store.run(
+        connections.replace_credentials,
+        row["id"],
+        old=row["credentials"],
+        new=vault.seal(opened, context=context).to_text(),
+    )

@@ -25,7 +25,9 @@ class Retention:
         days: how long they are kept; 0: for ever. most: rows of one batch. apart_s: pause between two batches.
     """
 
-    def __init__(self, store: Store, metrics: Metrics, *, days: float, most: int = _BATCH, apart_s: float = _APART_S) -> None:
+    def __init__(
+        self, store: Store, metrics: Metrics, *, days: float, most: int = _BATCH, apart_s: float = _APART_S
+    ) -> None:
         self._store, self._age_s, self._most, self._apart_s = store, days * _DAY_S, most, apart_s
         self._deleted = metrics.counter("deleted_records", "Rows that were deleted after RETENTION_DAYS.", ("table",))
 

@@ -103,7 +103,11 @@ class RecorderRoom:
 
     def health(self) -> Mapping[str, Any]:
         """Return how far the journal is written and which kinds are wanted."""
-        return {"schema": "up to date" if self._schema.is_set() else self._problem, "journalPosition": self._keeper.position, "wantedKinds": self._wanted}
+        return {
+            "schema": "up to date" if self._schema.is_set() else self._problem,
+            "journalPosition": self._keeper.position,
+            "wantedKinds": self._wanted,
+        }
 
     def classify(self, error: BaseException) -> Severity:
         """A database that is away is survived; anything else is a bug."""
@@ -112,7 +116,9 @@ class RecorderRoom:
     async def _migrate(self) -> None:
         while not self._schema.is_set():
             try:
-                applied = await asyncio.get_running_loop().run_in_executor(None, migrate.apply, self._settings.database_url)
+                applied = await asyncio.get_running_loop().run_in_executor(
+                    None, migrate.apply, self._settings.database_url
+                )
                 first = await self._store.call(demo.ensure, self._settings, self._vault)
             except StoreUnavailable as error:
                 if self._problem != str(error):
@@ -123,7 +129,9 @@ class RecorderRoom:
             log.info("schema_ready", applied=applied, first_connections=first)
             self._schema.set()
 
-    async def _repeat(self, interval_s: float, work: Callable[[], Awaitable[None]], *, poked: asyncio.Event | None) -> None:
+    async def _repeat(
+        self, interval_s: float, work: Callable[[], Awaitable[None]], *, poked: asyncio.Event | None
+    ) -> None:
         await self._schema.wait()
         while True:
             try:
@@ -147,7 +155,9 @@ class RecorderRoom:
 
     async def _reclaim_silent(self) -> None:
         silent_s = max(SILENT_S, 3 * self._settings.heartbeat_s)
-        for incarnation in self._silence.judge(await self._store.call(messages.abandoned_incarnations, silent_s=silent_s)):
+        for incarnation in self._silence.judge(
+            await self._store.call(messages.abandoned_incarnations, silent_s=silent_s)
+        ):
             await self._reclaim(incarnation, "heartbeat_silent")
 
     async def _reclaim(self, incarnation: str, why: str) -> None:

@@ -47,7 +47,10 @@ class _Parser(ArgumentParser):
 
 
 def _parser() -> ArgumentParser:
-    parser = _Parser(prog="bulkhead webhooks", description="Look into the journal of webhooks, and have raw events or files processed again.")
+    parser = _Parser(
+        prog="bulkhead webhooks",
+        description="Look into the journal of webhooks, and have raw events or files processed again.",
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|replay")
     listing = actions.add_parser("list", help="raw events, newest first")
     listing.set_defaults(act=_list)
@@ -58,16 +61,37 @@ def _parser() -> ArgumentParser:
     showing.add_argument("id", type=_number, metavar="ID")
     again = actions.add_parser("replay", help="process raw events again; nothing that is known already changes")
     again.set_defaults(act=_replay, waiting=False)
-    again.add_argument("ids", type=_number, nargs="*", metavar="ID", help="these (with --files: messages); none: all that the options choose")
+    again.add_argument(
+        "ids",
+        type=_number,
+        nargs="*",
+        metavar="ID",
+        help="these (with --files: messages); none: all that the options choose",
+    )
     again.add_argument("--all", action="store_true", help="needed when neither ids nor options choose")
-    again.add_argument("--wait", type=float, default=60.0, metavar="S", help="give up when nothing was processed for so long (%(default)g s)")
+    again.add_argument(
+        "--wait",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="give up when nothing was processed for so long (%(default)g s)",
+    )
     for one in (listing, again):
         one.add_argument("--failed", action="store_true", help="only those that could not be processed at all")
-        one.add_argument("--named", action="store_true", help="only those of which something was not understood, failed ones too")
+        one.add_argument(
+            "--named", action="store_true", help="only those of which something was not understood, failed ones too"
+        )
         one.add_argument("--words", default="", metavar="TEXT", help="only those with these words in their outcome")
-        one.add_argument("--since", type=_instant, metavar="WHEN", help="only those that came since: an ISO instant, or 30m, 2h, 1d ago")
+        one.add_argument(
+            "--since",
+            type=_instant,
+            metavar="WHEN",
+            help="only those that came since: an ISO instant, or 30m, 2h, 1d ago",
+        )
         one.add_argument("--until", type=_instant, metavar="WHEN", help="only those that came before")
-        one.add_argument("--files", action="store_true", help="files of messages that could not be fetched, in place of raw events")
+        one.add_argument(
+            "--files", action="store_true", help="files of messages that could not be fetched, in place of raw events"
+        )
     for one in (listing, showing, again):
         one.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser
@@ -88,12 +112,22 @@ def _instant(text: str) -> datetime:
 
 
 def _choice(given: Namespace, ids: Sequence[int] = ()) -> Choice:
-    return Choice(ids=tuple(ids), since=given.since, until=given.until, named=given.named, failed=given.failed, waiting=given.waiting, words=given.words)
+    return Choice(
+        ids=tuple(ids),
+        since=given.since,
+        until=given.until,
+        named=given.named,
+        failed=given.failed,
+        waiting=given.waiting,
+        words=given.words,
+    )
 
 
 def _list(store: Store, given: Namespace) -> int:
     if given.files:
-        return _print(given, store.run(inbound_media.not_fetched, KIND, most=given.limit), _FILE_COLUMNS, "every file was fetched")
+        return _print(
+            given, store.run(inbound_media.not_fetched, KIND, most=given.limit), _FILE_COLUMNS, "every file was fetched"
+        )
     rows = store.run(inbound_journal.rows, KIND, _choice(given), most=given.limit)
     return _print(given, rows, _COLUMNS, "there are no such events")
 
@@ -104,7 +138,12 @@ def _print(given: Namespace, rows: Sequence[Row], columns: Sequence[str], none: 
     elif rows:
         cells = [list(columns), *([str(_shown(row[name]) or "-") for name in columns] for row in rows)]
         widths = [max(len(row[column]) for row in cells) for column in range(len(columns))]
-        sys.stdout.write("".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in cells))
+        sys.stdout.write(
+            "".join(
+                "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
+                for row in cells
+            )
+        )
     else:
         sys.stdout.write(f"{none}\n")
     return ExitCode.OK
@@ -130,14 +169,29 @@ def _show(store: Store, given: Namespace) -> int:
 
 
 def _replay(store: Store, given: Namespace) -> int:
-    chosen = given.ids or given.failed or given.named or given.words or given.since or given.until or given.files or given.all
+    chosen = (
+        given.ids
+        or given.failed
+        or given.named
+        or given.words
+        or given.since
+        or given.until
+        or given.files
+        or given.all
+    )
     if not chosen:
         sys.stderr.write("choose: ids, --failed, --named, --words, --since, --until, --files, or --all\n")
         return ExitCode.USAGE
     if given.files:
-        return _Run(given, "files").over(store, store.run(inbound_media.fetch_again, KIND, ids=given.ids or None, most=_MOST), _nothing, _files_done)
+        return _Run(given, "files").over(
+            store, store.run(inbound_media.fetch_again, KIND, ids=given.ids or None, most=_MOST), _nothing, _files_done
+        )
     ids = _all_ids(store, given)
-    if given.ids and len(ids) < len(set(given.ids)) and not (given.failed or given.named or given.words or given.since or given.until):
+    if (
+        given.ids
+        and len(ids) < len(set(given.ids))
+        and not (given.failed or given.named or given.words or given.since or given.until)
+    ):
         sys.stderr.write(f"there is no event {', '.join(str(one) for one in sorted(set(given.ids) - set(ids)))}\n")
         return ExitCode.USAGE
     return _Run(given, "events").over(store, ids, inbound_journal.replay, _events_done)
@@ -165,7 +219,11 @@ def _events_done(transaction: Transaction, ids: Sequence[int]) -> dict[int, str]
 def _files_done(transaction: Transaction, ids: Sequence[int]) -> dict[int, str]:
     """Return how files went, those alone that were tried: empty when they are stored."""
     rows = inbound_media.media_of(transaction, ids)
-    return {one: "" if row["state"] == "stored" else row["reason"] for one, row in rows.items() if row["state"] != "pending" or row["reason"]}
+    return {
+        one: "" if row["state"] == "stored" else row["reason"]
+        for one, row in rows.items()
+        if row["state"] != "pending" or row["reason"]
+    }
 
 
 class _Run:
@@ -209,13 +267,22 @@ class _Run:
         left = Counter(outcome for outcome in ended.values() if outcome)
         well = len(ended) - sum(left.values())
         if self._given.json:
-            sys.stdout.write(json.dumps({"chosen": total, "well": well, "not_well": sum(left.values()), "not_done": total - len(ended)}) + "\n")
+            sys.stdout.write(
+                json.dumps(
+                    {"chosen": total, "well": well, "not_well": sum(left.values()), "not_done": total - len(ended)}
+                )
+                + "\n"
+            )
         else:
-            sys.stdout.write(f"{self._what} chosen: {total}; well: {well}; not well: {sum(left.values())}; not done: {total - len(ended)}\n")
+            sys.stdout.write(
+                f"{self._what} chosen: {total}; well: {well}; not well: {sum(left.values())}; not done: {total - len(ended)}\n"
+            )
             for outcome, count in left.most_common(10):
                 sys.stdout.write(f"  {count} x {outcome}\n")
             if stuck:
-                sys.stdout.write(f"nothing was done for {self._given.wait:g} s: does a meta process run? What is marked is read when one does\n")
+                sys.stdout.write(
+                    f"nothing was done for {self._given.wait:g} s: does a meta process run? What is marked is read when one does\n"
+                )
         return UNWELL if left or stuck else ExitCode.OK
 
 

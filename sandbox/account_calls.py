@@ -22,7 +22,18 @@ from sandbox.graph_errors import GraphError
 from sandbox.openapi.validators import BodyValidator
 from sandbox.state import Sandbox
 
-CALLS: Final = ("access_token", "debug_token", "number", "register", "deregister", "subscribed_apps", "profile", "templates", "page", "attachments")
+CALLS: Final = (
+    "access_token",
+    "debug_token",
+    "number",
+    "register",
+    "deregister",
+    "subscribed_apps",
+    "profile",
+    "templates",
+    "page",
+    "attachments",
+)
 """Names of calls for faults."""
 _PIN_TRIES: Final = 10
 _VERSION: Final = re.compile(r"v(1[7-9]|2[0-6])\.0")
@@ -42,10 +53,23 @@ def gate(sandbox: Sandbox, name: str, serve: Serve, *, needs_token: bool = True)
             fault = sandbox.faults.take(("before",), channel="graph", phone_number_id="", to="", call=name)
             if fault is not None:
                 sandbox.ledger.append("account", "refused", call=name, fault=fault.name, code=fault.code)
-                return Hang(sandbox.released) if fault.name == "hang" else Cut() if fault.name == "cut_before" else media_calls.fault_answer(fault)
+                return (
+                    Hang(sandbox.released)
+                    if fault.name == "hang"
+                    else Cut()
+                    if fault.name == "cut_before"
+                    else media_calls.fault_answer(fault)
+                )
             return await serve(request)
         except GraphError as error:
-            sandbox.ledger.append("account", "refused", call=name, code=error.code, http_status=error.http_status, details=error.details or error.message)
+            sandbox.ledger.append(
+                "account",
+                "refused",
+                call=name,
+                code=error.code,
+                http_status=error.http_status,
+                details=error.details or error.message,
+            )
             return messages.error_response(error)
 
     return endpoint
@@ -60,8 +84,16 @@ def account_routes(sandbox: Sandbox) -> list[BaseRoute]:
     """Return the routes about accounts."""
     calls = AccountCalls(sandbox)
     routes: list[BaseRoute] = [
-        Route("/graph/{version}/oauth/access_token", gate(sandbox, "access_token", calls.exchange, needs_token=False), methods=["GET", "POST"]),
-        Route("/graph/{version}/debug_token", gate(sandbox, "debug_token", calls.debug, needs_token=False), methods=["GET"]),
+        Route(
+            "/graph/{version}/oauth/access_token",
+            gate(sandbox, "access_token", calls.exchange, needs_token=False),
+            methods=["GET", "POST"],
+        ),
+        Route(
+            "/graph/{version}/debug_token",
+            gate(sandbox, "debug_token", calls.debug, needs_token=False),
+            methods=["GET"],
+        ),
     ]
     for number in sandbox.config.numbers:
         if number.channel == "graph":
@@ -70,12 +102,21 @@ def account_routes(sandbox: Sandbox) -> list[BaseRoute]:
                 Route(node, gate(sandbox, "number", calls.node(number)), methods=["GET"]),
                 Route(f"{node}/register", gate(sandbox, "register", calls.register(number)), methods=["POST"]),
                 Route(f"{node}/deregister", gate(sandbox, "deregister", calls.deregister(number)), methods=["POST"]),
-                Route(f"{node}/whatsapp_business_profile", gate(sandbox, "profile", calls.profile(number)), methods=["GET", "POST"]),
+                Route(
+                    f"{node}/whatsapp_business_profile",
+                    gate(sandbox, "profile", calls.profile(number)),
+                    methods=["GET", "POST"],
+                ),
             ]
-    owners = sorted({number.waba_id for number in sandbox.config.numbers if number.channel == "graph"} | {page.id for page in sandbox.config.pages})
+    owners = sorted(
+        {number.waba_id for number in sandbox.config.numbers if number.channel == "graph"}
+        | {page.id for page in sandbox.config.pages}
+    )
     for owner in owners:
         path = f"/graph/{{version}}/{owner}/subscribed_apps"
-        routes.append(Route(path, gate(sandbox, "subscribed_apps", calls.subscribed(owner)), methods=["GET", "POST", "DELETE"]))
+        routes.append(
+            Route(path, gate(sandbox, "subscribed_apps", calls.subscribed(owner)), methods=["GET", "POST", "DELETE"])
+        )
     return routes
 
 
@@ -92,7 +133,11 @@ class AccountCalls:
         given = request.query_params
         config = self._sandbox.config
         if given.get("client_id") != config.app_id:
-            raise GraphError(101, message="Error validating application. Cannot get application info due to a system error.", http_status=400)
+            raise GraphError(
+                101,
+                message="Error validating application. Cannot get application info due to a system error.",
+                http_status=400,
+            )
         if not secrets.compare_digest(given.get("client_secret", "").encode(), config.app_secret.encode()):
             raise GraphError(1, message="Error validating client secret.", http_status=400)
         token = self._accounts.exchange(given.get("code", ""))
@@ -111,7 +156,9 @@ class AccountCalls:
 
         async def serve(request: Request) -> Response:
             default = "id,display_phone_number,verified_name,quality_rating"
-            return JSONResponse(chosen(self._accounts.fields(number.phone_number_id), request.query_params.get("fields", default)))
+            return JSONResponse(
+                chosen(self._accounts.fields(number.phone_number_id), request.query_params.get("fields", default))
+            )
 
         return serve
 
@@ -157,13 +204,28 @@ class AccountCalls:
             kept, app = self._accounts.waba(owner), self._sandbox.config.app_id
             if request.method == "GET":
                 if any(page.id == owner for page in self._sandbox.config.pages):
-                    return JSONResponse({"data": [{"id": one, "name": "Bulkhead", "subscribed_fields": ["messages"]} for one in kept["apps"]]})
-                return JSONResponse({"data": [{"whatsapp_business_api_data": {"id": one, "name": "Bulkhead"}} for one in kept["apps"]]})
-            if request.method == "POST" and await request.body() and (violation := self._subscription.violation(await messages.read_json(request))):
+                    return JSONResponse(
+                        {
+                            "data": [
+                                {"id": one, "name": "Bulkhead", "subscribed_fields": ["messages"]}
+                                for one in kept["apps"]
+                            ]
+                        }
+                    )
+                return JSONResponse(
+                    {"data": [{"whatsapp_business_api_data": {"id": one, "name": "Bulkhead"}} for one in kept["apps"]]}
+                )
+            if (
+                request.method == "POST"
+                and await request.body()
+                and (violation := self._subscription.violation(await messages.read_json(request)))
+            ):
                 raise messages.refusal(violation)
             kept["apps"] = sorted({*kept["apps"], app} if request.method == "POST" else {*kept["apps"]} - {app})
             self._accounts.save()
-            self._sandbox.ledger.append("account", "subscribed" if request.method == "POST" else "unsubscribed", owner=owner)
+            self._sandbox.ledger.append(
+                "account", "subscribed" if request.method == "POST" else "unsubscribed", owner=owner
+            )
             return JSONResponse({"success": True})
 
         return serve
@@ -180,7 +242,13 @@ class AccountCalls:
                 self._sandbox.ledger.append("account", "profile_changed", phone_number_id=number.phone_number_id)
                 return JSONResponse({"success": True})
             asked = request.query_params.get("fields", "").split(",")
-            return JSONResponse({"data": [{"messaging_product": "whatsapp", **{name: profile[name] for name in asked if name in profile}}]})
+            return JSONResponse(
+                {
+                    "data": [
+                        {"messaging_product": "whatsapp", **{name: profile[name] for name in asked if name in profile}}
+                    ]
+                }
+            )
 
         return serve
 
@@ -194,7 +262,11 @@ def _change(profile: dict[str, Any], body: Mapping[str, Any]) -> None:
             continue
         if name not in _PROFILE:
             raise GraphError(100, message=f"(#100) Unexpected key {name} on param root.")
-        right = isinstance(value, list) and len(value) <= 2 and all(isinstance(one, str) for one in value) if name == "websites" else isinstance(value, str)
+        right = (
+            isinstance(value, list) and len(value) <= 2 and all(isinstance(one, str) for one in value)
+            if name == "websites"
+            else isinstance(value, str)
+        )
         if not right or (name == "about" and not 1 <= len(value) <= 139):
             raise GraphError(131009, details=f"Parameter {name} is not valid")
         profile[name] = value

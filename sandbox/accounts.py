@@ -82,7 +82,9 @@ class Accounts:
 
     def require_app(self, request: Request) -> None:
         """Raise `GraphError` unless the call comes from the app itself (`APP_ID|APP_SECRET`), or shows a token that works."""
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").strip() or request.query_params.get("access_token", "")
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").strip() or request.query_params.get(
+            "access_token", ""
+        )
         if not secrets.compare_digest(given.encode(), f"{self._config.app_id}|{self._config.app_secret}".encode()):
             self.require_token(request)
 
@@ -104,7 +106,13 @@ class Accounts:
             return {"is_valid": False, "scopes": [], "error": error}
         wabas = [given["waba_id"]] if given else sorted({number.waba_id for number in self._config.numbers})
         valid = self.is_valid(token)
-        error = {} if valid else {"error": {"code": 190, "subcode": 463, "message": "Error validating access token: Session has expired"}}
+        error = (
+            {}
+            if valid
+            else {
+                "error": {"code": 190, "subcode": 463, "message": "Error validating access token: Session has expired"}
+            }
+        )
         return {
             "app_id": self._config.app_id,
             "type": "SYSTEM_USER",
@@ -114,7 +122,10 @@ class Accounts:
             "is_valid": valid,
             "issued_at": given["issued_at"] if given else 1_700_000_000,
             "scopes": list(SCOPES),
-            "granular_scopes": [{"scope": "whatsapp_business_management", "target_ids": wabas}, {"scope": "whatsapp_business_messaging", "target_ids": wabas}],
+            "granular_scopes": [
+                {"scope": "whatsapp_business_management", "target_ids": wabas},
+                {"scope": "whatsapp_business_messaging", "target_ids": wabas},
+            ],
             "user_id": "600000000000001",
             **error,
         }
@@ -171,7 +182,9 @@ class Accounts:
 
     def waba(self, waba_id: str) -> dict[str, Any]:
         """Return what is kept about a WhatsApp Business Account, or a Page: `apps` (subscribed), `templates`. Kept by `save`."""
-        kept: dict[str, Any] = self._kept["wabas"].setdefault(waba_id, {"apps": [self._config.app_id], "templates": [dict(_HELLO)]})
+        kept: dict[str, Any] = self._kept["wabas"].setdefault(
+            waba_id, {"apps": [self._config.app_id], "templates": [dict(_HELLO)]}
+        )
         return kept
 
     def unsubscribed(self, waba_id: str) -> None:
@@ -183,7 +196,11 @@ class Accounts:
 def chosen(everything: Mapping[str, Any], fields: str) -> dict[str, Any]:
     """Return the fields that a call asked for, and the id, as the Graph API does; without a word all of them."""
     names = [name.partition("{")[0].strip() for name in fields.split(",") if name.strip()]
-    return {"id": everything["id"], **{name: everything[name] for name in names if name in everything}} if names else dict(everything)
+    return (
+        {"id": everything["id"], **{name: everything[name] for name in names if name in everything}}
+        if names
+        else dict(everything)
+    )
 
 
 def _digest(token: str) -> str:

@@ -11,8 +11,14 @@ from sandbox.templates import REVIEWS, Shop
 
 _TURNABLE: Final = ("quality_rating", "messaging_limit_tier", "code_verification_status", "name_status")
 SIGNUP: Final[Mapping[str, type | tuple[type, ...]]] = {"phone_number_id": str}
-REVIEW: Final[Mapping[str, type | tuple[type, ...]]] = dict.fromkeys(("phone_number_id", "name", "language", "status", "reason"), str)
-NUMBER: Final[Mapping[str, type | tuple[type, ...]]] = {**dict.fromkeys(("phone_number_id", *_TURNABLE), str), "registered": bool, "fresh": bool}
+REVIEW: Final[Mapping[str, type | tuple[type, ...]]] = dict.fromkeys(
+    ("phone_number_id", "name", "language", "status", "reason"), str
+)
+NUMBER: Final[Mapping[str, type | tuple[type, ...]]] = {
+    **dict.fromkeys(("phone_number_id", *_TURNABLE), str),
+    "registered": bool,
+    "fresh": bool,
+}
 TOKENS: Final[Mapping[str, type | tuple[type, ...]]] = {"valid": bool, "expires_at": int}
 
 
@@ -34,11 +40,18 @@ class AccountsControl:
         """Decide about a template and post the webhook that says so."""
         if body["status"] not in REVIEWS:
             raise ValueError(f"status: one of {', '.join(REVIEWS)}")
-        value = Shop(self._sandbox, number.waba_id).review(body["name"], body["language"], body["status"], body.get("reason", ""))
+        value = Shop(self._sandbox, number.waba_id).review(
+            body["name"], body["language"], body["status"], body.get("reason", "")
+        )
         if value is None:
             raise ValueError("the account has no such template")
         entry = self._sandbox.ledger.append(
-            number.channel, "changed", phone_number_id=number.phone_number_id, field="message_template_status_update", value=value, plan=["raw"]
+            number.channel,
+            "changed",
+            phone_number_id=number.phone_number_id,
+            field="message_template_status_update",
+            value=value,
+            plan=["raw"],
         )
         self._sandbox.outbox.schedule(entry)
         return {"seq": entry.seq, "value": value}
@@ -48,7 +61,9 @@ class AccountsControl:
         accounts = self._sandbox.accounts
         if body.get("fresh"):
             accounts.number(number.phone_number_id).clear()
-        accounts.number(number.phone_number_id).update({name: value for name, value in body.items() if name not in {"phone_number_id", "fresh"}})
+        accounts.number(number.phone_number_id).update(
+            {name: value for name, value in body.items() if name not in {"phone_number_id", "fresh"}}
+        )
         accounts.save()
         return accounts.fields(number.phone_number_id)
 

@@ -24,7 +24,13 @@ def build_app(config: SandboxConfig) -> Starlette:
     """
     sandbox = Sandbox(config)
     accounts = [*account_routes(sandbox), *template_routes(sandbox), *messenger_routes(sandbox)]
-    routes = [*accounts, *graph_routes(sandbox), *d360_routes(sandbox), *Control(sandbox).routes(), *web_routes(sandbox.phones)]
+    routes = [
+        *accounts,
+        *graph_routes(sandbox),
+        *d360_routes(sandbox),
+        *Control(sandbox).routes(),
+        *web_routes(sandbox.phones),
+    ]
     app = Starlette(routes=routes, middleware=[Middleware(LoopbackOnly)])
     app.state.sandbox = sandbox
     return app

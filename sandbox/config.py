@@ -49,7 +49,10 @@ DEMO_NUMBERS: Final = (
     Number(phone_number_id=META_EMBEDDED_ID, display_phone_number="15550783003", waba_id="200000000000003"),
     Number(phone_number_id=SIGNUP_ID, display_phone_number="15550783004", waba_id="200000000000004", registered=False),
 )
-DEMO_PAGES: Final = (Page(id=MESSENGER_ID, name="Bulkhead demo"), Page(id=INSTAGRAM_ID, name="bulkhead_demo", channel="instagram"))
+DEMO_PAGES: Final = (
+    Page(id=MESSENGER_ID, name="Bulkhead demo"),
+    Page(id=INSTAGRAM_ID, name="bulkhead_demo", channel="instagram"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,9 @@ from starlette.types import Receive, Scope, Send
 def _abort(receive: Receive) -> None:
     transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
     if transport is None:
-        raise RuntimeError("this server does not show its connection; the sandbox's connection faults need uvicorn without wrapping middleware")
+        raise RuntimeError(
+            "this server does not show its connection; the sandbox's connection faults need uvicorn without wrapping middleware"
+        )
     transport.abort()
 
 

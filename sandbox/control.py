@@ -50,7 +50,11 @@ class LoopbackOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the call through, or answer 403."""
-        if scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")).startswith(self._prefix) and not _from_here(scope):
+        if (
+            scope["type"] == "http"
+            and scope["path"].removeprefix(scope.get("root_path", "")).startswith(self._prefix)
+            and not _from_here(scope)
+        ):
             await JSONResponse({"error": "the control API answers this machine only"}, 403)(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -76,7 +80,9 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-async def _body(request: Request, allowed: Mapping[str, type | tuple[type, ...]], needed: tuple[str, ...] = ()) -> dict[str, Any]:
+async def _body(
+    request: Request, allowed: Mapping[str, type | tuple[type, ...]], needed: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Return the JSON object of a call; refuse unknown names, wrong types and what is missing, so that no typing error goes unnoticed."""
     try:
         body = json.loads(await request.body() or b"{}")
@@ -176,7 +182,11 @@ class Control:
         limit = int(_number_of(request, "limit", 1000, _ENTRIES_MAX))
         wanted = {name: request.query_params.get(name) for name in ("channel", "event")}
         ledger = self._sandbox.ledger
-        found = await ledger.wait(since, wait_s, **wanted, limit=limit) if wait_s else ledger.entries(since, **wanted, limit=limit)
+        found = (
+            await ledger.wait(since, wait_s, **wanted, limit=limit)
+            if wait_s
+            else ledger.entries(since, **wanted, limit=limit)
+        )
         return {"entries": [entry.flat() for entry in found], "seq": ledger.seq}
 
     async def _counted(self, request: Request) -> Tally:
@@ -210,7 +220,15 @@ class Control:
         if not isinstance(content.get("type"), str) or not (body.get("message") or body.get("text")):
             raise ControlRefused("text, or message with a type")
         message = customer_message(number, sender, content, body.get("quoted", ""))
-        return self._send(number, "customer_wrote", ["message"], id=message["id"], **{"from": sender}, name=body.get("name") or "Customer", message=message)
+        return self._send(
+            number,
+            "customer_wrote",
+            ["message"],
+            id=message["id"],
+            **{"from": sender},
+            name=body.get("name") or "Customer",
+            message=message,
+        )
 
     async def customers(self, request: Request) -> Any:
         """Let a customer do something on WhatsApp; see `sandbox/customers.py`."""
@@ -254,17 +272,23 @@ class Control:
         if taken is None:
             raise ControlRefused("no taken message has this id or callback", 404)
         fields = {name: taken.fields[name] for name in ("id", "to", "recipient_type", "callback", "type")}
-        return self._send(self._number(taken.fields["phone_number_id"]), "status_made", [status], code=body.get("code", 0), **fields)
+        return self._send(
+            self._number(taken.fields["phone_number_id"]), "status_made", [status], code=body.get("code", 0), **fields
+        )
 
     def _find(self, id: str, callback: str) -> LedgerEntry | None:
         for entry in self._sandbox.ledger.scan_backwards():
-            if entry.event == "accepted" and (entry.fields["id"] == id if id else callback and entry.fields["callback"] == callback):
+            if entry.event == "accepted" and (
+                entry.fields["id"] == id if id else callback and entry.fields["callback"] == callback
+            ):
                 return entry
         return None
 
     async def changes(self, request: Request) -> Any:
         """Post any `value` of any webhook `field`, as it is."""
-        body = await _body(request, {"phone_number_id": str, "field": str, "value": dict}, ("phone_number_id", "field", "value"))
+        body = await _body(
+            request, {"phone_number_id": str, "field": str, "value": dict}, ("phone_number_id", "field", "value")
+        )
         number = self._number(body["phone_number_id"])
         return self._send(number, "change_made", ["raw"], field=body["field"], value=body["value"])
 
@@ -275,7 +299,9 @@ class Control:
         return number
 
     def _send(self, number: Number, event: str, plan: list[str], **fields: Any) -> dict[str, Any]:
-        entry = self._sandbox.ledger.append(number.channel, event, phone_number_id=number.phone_number_id, plan=plan, **fields)
+        entry = self._sandbox.ledger.append(
+            number.channel, event, phone_number_id=number.phone_number_id, plan=plan, **fields
+        )
         self._sandbox.outbox.schedule(entry)
         return {"seq": entry.seq, "id": fields.get("id", "")}
 
@@ -295,11 +321,22 @@ class Control:
 
     async def faults(self, request: Request) -> Any:
         """Show what is armed, and which faults there are."""
-        return {"armed": [asdict(fault) for fault in self._sandbox.faults.armed()], "known": {name: words for name, (_where, words) in FAULTS.items()}}
+        return {
+            "armed": [asdict(fault) for fault in self._sandbox.faults.armed()],
+            "known": {name: words for name, (_where, words) in FAULTS.items()},
+        }
 
     async def arm(self, request: Request) -> Any:
         """Arm a fault."""
-        texts = {"fault": str, "channel": str, "phone_number_id": str, "to": str, "status": str, "details": str, "call": str}
+        texts = {
+            "fault": str,
+            "channel": str,
+            "phone_number_id": str,
+            "to": str,
+            "status": str,
+            "details": str,
+            "call": str,
+        }
         number = (int, float)
         allowed: dict[str, type | tuple[type, ...]] = {
             **texts,

@@ -24,15 +24,40 @@ SIGNATURES: Final = ("right", "wrong", "none", "sha1")
 _FILES: Final[Mapping[str, tuple[str, bytes]]] = {
     "image": ("image/jpeg", b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00\xff\xd9"),
     "video": ("video/mp4", b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom"),
-    "audio": ("audio/ogg", b"OggS\x00\x02" + bytes(20) + b"\x01\x13OpusHead\x01\x01\x00\x00\x80\xbb\x00\x00\x00\x00\x00"),
-    "voice": ("audio/ogg", b"OggS\x00\x02" + bytes(20) + b"\x01\x13OpusHead\x01\x01\x00\x00\x80\xbb\x00\x00\x00\x00\x00"),
+    "audio": (
+        "audio/ogg",
+        b"OggS\x00\x02" + bytes(20) + b"\x01\x13OpusHead\x01\x01\x00\x00\x80\xbb\x00\x00\x00\x00\x00",
+    ),
+    "voice": (
+        "audio/ogg",
+        b"OggS\x00\x02" + bytes(20) + b"\x01\x13OpusHead\x01\x01\x00\x00\x80\xbb\x00\x00\x00\x00\x00",
+    ),
     "document": ("application/pdf", b"%PDF-1.4\n%%EOF\n"),
-    "sticker": ("image/webp", b"RIFF\x1a\x00\x00\x00WEBPVP8L\x0d\x00\x00\x00\x2f\x00\x00\x00\x10\x07\x10\x11\x11\x88\x88\xfe\x07\x00"),
+    "sticker": (
+        "image/webp",
+        b"RIFF\x1a\x00\x00\x00WEBPVP8L\x0d\x00\x00\x00\x2f\x00\x00\x00\x10\x07\x10\x11\x11\x88\x88\xfe\x07\x00",
+    ),
 }
 """What a customer sends who is not given a file: its mimetype, and the smallest thing that is one."""
 
 WRITE: Final[Mapping[str, type | tuple[type, ...]]] = {
-    **dict.fromkeys(("phone_number_id", "kind", "from", "user_id", "name", "text", "target", "emoji", "quoted", "group_id", "data", "mime_type"), str),
+    **dict.fromkeys(
+        (
+            "phone_number_id",
+            "kind",
+            "from",
+            "user_id",
+            "name",
+            "text",
+            "target",
+            "emoji",
+            "quoted",
+            "group_id",
+            "data",
+            "mime_type",
+        ),
+        str,
+    ),
     "filename": str,
     "count": int,
     "delay_ms": (int, float),
@@ -43,7 +68,14 @@ ACT: Final[Mapping[str, type | tuple[type, ...]]] = {
     "count": int,
     "delay_ms": (int, float),
 }
-POST: Final[Mapping[str, type | tuple[type, ...]]] = {"body": str, "base64": str, "json": (dict, list), "signature": str, "path": str, "copies": int}
+POST: Final[Mapping[str, type | tuple[type, ...]]] = {
+    "body": str,
+    "base64": str,
+    "json": (dict, list),
+    "signature": str,
+    "path": str,
+    "copies": int,
+}
 
 
 class CustomerCalls:
@@ -71,23 +103,37 @@ class CustomerCalls:
                 media=file,
                 filename=body.get("filename", ""),
             )
-            made.append(self._around(number, kind, wish) if kind in AROUND else self._written(number, kind, wish, sender, body))
+            made.append(
+                self._around(number, kind, wish) if kind in AROUND else self._written(number, kind, wish, sender, body)
+            )
         return self._begin(made, body)
 
     def _written(self, number: Number, kind: str, wish: Wish, sender: str, body: Mapping[str, Any]) -> LedgerEntry:
         message = customer_message(number, wish.sender, MESSAGES[kind](wish), body.get("quoted", ""))
         if not sender:
             del message["from"]
-        message |= {key: value for key, value in (("from_user_id", body.get("user_id")), ("group_id", body.get("group_id"))) if value}
+        message |= {
+            key: value
+            for key, value in (("from_user_id", body.get("user_id")), ("group_id", body.get("group_id")))
+            if value
+        }
         about = {"from": sender, "user_id": body.get("user_id", ""), "name": body.get("name") or "Customer"}
         return self._sandbox.ledger.append(
-            number.channel, "customer_wrote", phone_number_id=number.phone_number_id, plan=["message"], id=message["id"], message=message, **about
+            number.channel,
+            "customer_wrote",
+            phone_number_id=number.phone_number_id,
+            plan=["message"],
+            id=message["id"],
+            message=message,
+            **about,
         )
 
     def _around(self, number: Number, kind: str, wish: Wish) -> LedgerEntry:
         name, value = AROUND[kind](number, wish)
         fields = {"field": name, "value": value, "with_number": True}
-        return self._sandbox.ledger.append(number.channel, "change_made", phone_number_id=number.phone_number_id, plan=["raw"], **fields)
+        return self._sandbox.ledger.append(
+            number.channel, "change_made", phone_number_id=number.phone_number_id, plan=["raw"], **fields
+        )
 
     async def _file(self, number: Number, kind: str, body: Mapping[str, Any]) -> Media | None:
         if kind not in _FILES:
@@ -98,7 +144,9 @@ class CustomerCalls:
                 content = base64.b64decode(body["data"], validate=True)
             except (binascii.Error, ValueError):
                 raise ValueError("data: base64") from None
-        return await asyncio.to_thread(self._sandbox.shelf.put, number.phone_number_id, content, body.get("mime_type", mime_type))
+        return await asyncio.to_thread(
+            self._sandbox.shelf.put, number.phone_number_id, content, body.get("mime_type", mime_type)
+        )
 
     async def act(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Let somebody act on Messenger or Instagram, `count` times."""
@@ -106,10 +154,21 @@ class CustomerCalls:
         if kind not in PEOPLE or about not in MESSAGING:
             raise ValueError(f"kind: one of {', '.join(PEOPLE)}; object: one of {', '.join(MESSAGING)}")
         fields = {key: body[key] for key in ("attachment", "url") if key in body}
-        wish = Wish(sender=body["from"], text=body.get("text", ""), target=body.get("target", ""), emoji=body.get("emoji", "❤"), fields=fields)
+        wish = Wish(
+            sender=body["from"],
+            text=body.get("text", ""),
+            target=body.get("target", ""),
+            emoji=body.get("emoji", "❤"),
+            fields=fields,
+        )
         made = []
         for _ in range(_count(body)):
-            event = {"sender": {"id": wish.sender}, "recipient": {"id": body["account_id"]}, "timestamp": int(time.time() * 1000), **PEOPLE[kind](wish)}
+            event = {
+                "sender": {"id": wish.sender},
+                "recipient": {"id": body["account_id"]},
+                "timestamp": int(time.time() * 1000),
+                **PEOPLE[kind](wish),
+            }
             said = event.get("message") or event.get("postback") or {}
             made.append(
                 self._sandbox.ledger.append(
@@ -132,7 +191,11 @@ class CustomerCalls:
             raise ValueError("delay_ms: from 0 to an hour")
         for entry in made:
             self._sandbox.outbox.schedule(entry, after_s=delay_s)
-        return {"seq": made[-1].seq, "id": made[0].fields.get("id", ""), "ids": [entry.fields.get("id", "") for entry in made]}
+        return {
+            "seq": made[-1].seq,
+            "id": made[0].fields.get("id", ""),
+            "ids": [entry.fields.get("id", "") for entry in made],
+        }
 
     async def post(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Post a body as it is to Meta's webhook, once, signed rightly or not. Returns the answers."""
@@ -155,7 +218,12 @@ class CustomerCalls:
         copies = body.get("copies", 1)
         if not 1 <= copies <= COUNT_MOST:
             raise ValueError(f"copies: from 1 to {COUNT_MOST}")
-        return {"answers": [await self._sandbox.outbox.post_raw(raw, signature=signature, path=body.get("path", "")) for _ in range(copies)]}
+        return {
+            "answers": [
+                await self._sandbox.outbox.post_raw(raw, signature=signature, path=body.get("path", ""))
+                for _ in range(copies)
+            ]
+        }
 
 
 def _count(body: Mapping[str, Any]) -> int:

@@ -73,34 +73,79 @@ MESSAGES: Final[Mapping[str, Callable[[Wish], dict[str, Any]]]] = {
     "voice": _own("audio", lambda wish: _file(wish, voice=True)),
     "document": _own("document", lambda wish: _file(wish, caption=wish.text, filename=wish.filename or "file.pdf")),
     "sticker": _own("sticker", lambda wish: _file(wish, animated=False)),
-    "location": _own("location", lambda wish: {"latitude": 37.44, "longitude": -122.16, "name": wish.text or "Here", "address": "1 Main St"}),
-    "contacts": _own("contacts", lambda _: [{"name": {"formatted_name": "Ann Lee"}, "phones": [{"phone": "+15550100999", "wa_id": "15550100999"}]}]),
+    "location": _own(
+        "location",
+        lambda wish: {"latitude": 37.44, "longitude": -122.16, "name": wish.text or "Here", "address": "1 Main St"},
+    ),
+    "contacts": _own(
+        "contacts",
+        lambda _: [
+            {"name": {"formatted_name": "Ann Lee"}, "phones": [{"phone": "+15550100999", "wa_id": "15550100999"}]}
+        ],
+    ),
     "reaction": _own("reaction", lambda wish: {"message_id": _target(wish), "emoji": wish.emoji}),
     "unreaction": _own("reaction", lambda wish: {"message_id": _target(wish)}),
     "button": _own("button", lambda wish: {"text": wish.text or "Yes", "payload": "YES"}),
-    "button_reply": _own("interactive", lambda wish: {"type": "button_reply", "button_reply": {"id": "yes", "title": wish.text or "Yes"}}),
-    "list_reply": _own("interactive", lambda wish: {"type": "list_reply", "list_reply": {"id": "row", "title": wish.text or "Row", "description": "one"}}),
-    "flow_reply": _own(
-        "interactive", lambda _: {"type": "nfm_reply", "nfm_reply": {"name": "flow", "body": "Sent", "response_json": '{"flow_token":"t","answer":"yes"}'}}
+    "button_reply": _own(
+        "interactive", lambda wish: {"type": "button_reply", "button_reply": {"id": "yes", "title": wish.text or "Yes"}}
     ),
-    "order": _own("order", lambda wish: {"catalog_id": "194836987003835", "text": wish.text, "product_items": _PRODUCTS}),
-    "edit": _own("edit", lambda wish: {"original_message_id": _target(wish), "message": {"type": "text", "text": {"body": wish.text or "Better"}}}),
+    "list_reply": _own(
+        "interactive",
+        lambda wish: {
+            "type": "list_reply",
+            "list_reply": {"id": "row", "title": wish.text or "Row", "description": "one"},
+        },
+    ),
+    "flow_reply": _own(
+        "interactive",
+        lambda _: {
+            "type": "nfm_reply",
+            "nfm_reply": {"name": "flow", "body": "Sent", "response_json": '{"flow_token":"t","answer":"yes"}'},
+        },
+    ),
+    "order": _own(
+        "order", lambda wish: {"catalog_id": "194836987003835", "text": wish.text, "product_items": _PRODUCTS}
+    ),
+    "edit": _own(
+        "edit",
+        lambda wish: {
+            "original_message_id": _target(wish),
+            "message": {"type": "text", "text": {"body": wish.text or "Better"}},
+        },
+    ),
     "revoke": _own("revoke", lambda wish: {"original_message_id": _target(wish)}),
-    "unsupported": lambda _: {"type": "unsupported", "errors": [{"code": 131051, "title": "Message type unknown"}], "unsupported": {"type": "poll"}},
+    "unsupported": lambda _: {
+        "type": "unsupported",
+        "errors": [{"code": 131051, "title": "Message type unknown"}],
+        "unsupported": {"type": "poll"},
+    },
     "new_kind": _own("hologram", lambda _: {"depth": 3}),
     "ad": lambda wish: {"type": "text", "text": {"body": wish.text or "About the ad"}, "referral": _AD},
     "forwarded": lambda wish: {"type": "text", "text": {"body": wish.text or "Look"}, "context": {"forwarded": True}},
     "number_changed": lambda wish: {
         "type": "system",
-        "system": {"type": "user_changed_number", "wa_id": _target(wish), "body": f"User changed from {wish.sender} to {wish.target}"},
+        "system": {
+            "type": "user_changed_number",
+            "wa_id": _target(wish),
+            "body": f"User changed from {wish.sender} to {wish.target}",
+        },
     },
 }
 """What a customer can write on WhatsApp. `number_changed` has the new number as target."""
 
 
 def _echo(number: Number, wish: Wish) -> tuple[str, dict[str, Any]]:
-    message = {"from": number.display_phone_number, "to": wish.sender, "id": f"wamid.{secrets.token_hex(12)}", "timestamp": _now()}
-    what = {"type": "revoke", "revoke": {"original_message_id": wish.target}} if wish.target else {"type": "text", "text": {"body": wish.text or "By hand"}}
+    message = {
+        "from": number.display_phone_number,
+        "to": wish.sender,
+        "id": f"wamid.{secrets.token_hex(12)}",
+        "timestamp": _now(),
+    }
+    what = (
+        {"type": "revoke", "revoke": {"original_message_id": wish.target}}
+        if wish.target
+        else {"type": "text", "text": {"body": wish.text or "By hand"}}
+    )
     return "smb_message_echoes", {"message_echoes": [message | what]}
 
 
@@ -116,12 +161,20 @@ def _history(number: Number, wish: Wish) -> tuple[str, dict[str, Any]]:
         }
         for sender, body in ((number.display_phone_number, "Then"), (wish.sender, wish.text or "Long ago"))
     ]
-    chunk = {"metadata": {"phase": 0, "chunk_order": 1, "progress": 100}, "threads": [{"id": wish.sender, "messages": past}]}
+    chunk = {
+        "metadata": {"phase": 0, "chunk_order": 1, "progress": 100},
+        "threads": [{"id": wish.sender, "messages": past}],
+    }
     return "history", {"history": [chunk]}
 
 
 def _call(number: Number, wish: Wish) -> tuple[str, dict[str, Any]]:
-    call = {"id": f"wacid.{secrets.token_hex(12)}", "from": wish.sender, "to": number.display_phone_number, "direction": "USER_INITIATED"}
+    call = {
+        "id": f"wacid.{secrets.token_hex(12)}",
+        "from": wish.sender,
+        "to": number.display_phone_number,
+        "direction": "USER_INITIATED",
+    }
     end = {"event": "terminate", "status": "COMPLETED", "duration": 8}
     return "calls", {"calls": [call | {"event": "connect", "timestamp": _now()}, call | end | {"timestamp": _now()}]}
 
@@ -132,10 +185,24 @@ AROUND: Final[Mapping[str, Callable[[Number, Wish], tuple[str, dict[str, Any]]]]
     "call": _call,
     "address_book": lambda _, wish: (
         "smb_app_state_sync",
-        {"state_sync": [{"type": "contact", "contact": {"full_name": wish.text or "Ann Lee", "phone_number": wish.sender}, "action": "add"}]},
+        {
+            "state_sync": [
+                {
+                    "type": "contact",
+                    "contact": {"full_name": wish.text or "Ann Lee", "phone_number": wish.sender},
+                    "action": "add",
+                }
+            ]
+        },
     ),
-    "stop_marketing": lambda _, wish: ("user_preferences", {"user_preferences": [{"wa_id": wish.sender, "value": "stop", "timestamp": _now()}]}),
-    "resume_marketing": lambda _, wish: ("user_preferences", {"user_preferences": [{"wa_id": wish.sender, "value": "resume", "timestamp": _now()}]}),
+    "stop_marketing": lambda _, wish: (
+        "user_preferences",
+        {"user_preferences": [{"wa_id": wish.sender, "value": "stop", "timestamp": _now()}]},
+    ),
+    "resume_marketing": lambda _, wish: (
+        "user_preferences",
+        {"user_preferences": [{"wa_id": wish.sender, "value": "resume", "timestamp": _now()}]},
+    ),
     "user_id_changed": lambda _, wish: (
         "user_id_update",
         {"user_id_update": [{"user_id": {"previous": wish.sender, "current": _target(wish)}, "timestamp": _now()}]},
@@ -144,7 +211,13 @@ AROUND: Final[Mapping[str, Callable[[Number, Wish], tuple[str, dict[str, Any]]]]
         "group_lifecycle_update",
         {
             "groups": [
-                {"type": "group_create", "group_id": _target(wish), "subject": wish.text or "Group", "timestamp": _now(), "request_id": secrets.token_hex(8)}
+                {
+                    "type": "group_create",
+                    "group_id": _target(wish),
+                    "subject": wish.text or "Group",
+                    "timestamp": _now(),
+                    "request_id": secrets.token_hex(8),
+                }
             ]
         },
     ),
@@ -159,16 +232,22 @@ def _attachment(wish: Wish) -> dict[str, Any]:
 
 PEOPLE: Final[Mapping[str, Callable[[Wish], dict[str, Any]]]] = {
     "text": lambda wish: {"message": {"mid": _mid(), "text": wish.text or "Hi"}},
-    "quick_reply": lambda wish: {"message": {"mid": _mid(), "text": wish.text or "Red", "quick_reply": {"payload": "RED"}}},
+    "quick_reply": lambda wish: {
+        "message": {"mid": _mid(), "text": wish.text or "Red", "quick_reply": {"payload": "RED"}}
+    },
     "attachment": lambda wish: {"message": {"mid": _mid(), "attachments": [_attachment(wish)]}},
     "reply": lambda wish: {"message": {"mid": _mid(), "text": wish.text or "Yes", "reply_to": {"mid": _target(wish)}}},
     "unsend": lambda wish: {"message": {"mid": _target(wish), "is_deleted": True}},
     "edit": lambda wish: {"message_edit": {"mid": _target(wish), "text": wish.text or "Better", "num_edit": 1}},
     "postback": lambda wish: {"postback": {"mid": _mid(), "title": wish.text or "Start", "payload": "START"}},
-    "reaction": lambda wish: {"reaction": {"mid": _target(wish), "action": "react", "reaction": "love", "emoji": wish.emoji}},
+    "reaction": lambda wish: {
+        "reaction": {"mid": _target(wish), "action": "react", "reaction": "love", "emoji": wish.emoji}
+    },
     "unreaction": lambda wish: {"reaction": {"mid": _target(wish), "action": "unreact"}},
     "read": lambda wish: {"read": {"mid": wish.target} if wish.target else {"watermark": int(time.time() * 1000)}},
-    "delivery": lambda wish: {"delivery": {"watermark": int(time.time() * 1000)} | ({"mids": [wish.target]} if wish.target else {})},
+    "delivery": lambda wish: {
+        "delivery": {"watermark": int(time.time() * 1000)} | ({"mids": [wish.target]} if wish.target else {})
+    },
     "optin": lambda _: {"optin": {"ref": "ref"}},
     "referral": lambda _: {"referral": {"ref": "ref", "source": "SHORTLINK", "type": "OPEN_THREAD"}},
     "pass_thread": lambda _: {"pass_thread_control": {"new_owner_app_id": "1"}},

@@ -56,7 +56,9 @@ def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
         url, headers = body.get("url"), body.get("headers", {})
         if not isinstance(url, str) or not url.startswith(("http://", "https://")):
             return _own_error(400, "url must be an http or https address")
-        if not isinstance(headers, dict) or not all(_NAME.fullmatch(name) and _is_header(value) for name, value in headers.items()):
+        if not isinstance(headers, dict) or not all(
+            _NAME.fullmatch(name) and _is_header(value) for name, value in headers.items()
+        ):
             return _own_error(400, "headers must be texts by name")
         sandbox.set_d360_webhook(url, headers)
         sandbox.ledger.append("d360", "webhook_set", url=url, headers=sorted(headers))
@@ -74,11 +76,21 @@ def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
         if not known(request):
             return _own_error(401, "Invalid api key")
         # the address is Meta's: whoever wants the file puts 360dialog's in place of its host
-        answer = await media_calls.of_node(sandbox, "d360", request, str(request.path_params["id"]), f"{request.base_url}lookaside/{media_calls.ATTACHMENTS}")
+        answer = await media_calls.of_node(
+            sandbox,
+            "d360",
+            request,
+            str(request.path_params["id"]),
+            f"{request.base_url}lookaside/{media_calls.ATTACHMENTS}",
+        )
         return answer or _own_error(404, "Not found")
 
     async def download(request: Request) -> Response:
-        return await media_calls.download(sandbox, "d360", request) if known(request) else _own_error(401, "Invalid api key")
+        return (
+            await media_calls.download(sandbox, "d360", request)
+            if known(request)
+            else _own_error(401, "Invalid api key")
+        )
 
     async def template_list(request: Request) -> Response:
         if not known(request) or number is None:
@@ -92,9 +104,18 @@ def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
                 return JSONResponse({"meta": {"success": True, "http_code": 200}})
         except GraphError as error:
             return messages.error_response(error)
-        offset, limit = (int(query.get(name, default)) if query.get(name, default).isdecimal() else 0 for name, default in (("offset", "0"), ("limit", "1000")))
+        offset, limit = (
+            int(query.get(name, default)) if query.get(name, default).isdecimal() else 0
+            for name, default in (("offset", "0"), ("limit", "1000"))
+        )
         return JSONResponse(
-            {"count": len(shop.listed), "limit": limit, "offset": offset, "total": len(shop.listed), "waba_templates": shop.listed[offset : offset + limit]}
+            {
+                "count": len(shop.listed),
+                "limit": limit,
+                "offset": offset,
+                "total": len(shop.listed),
+                "waba_templates": shop.listed[offset : offset + limit],
+            }
         )
 
     async def other(request: Request) -> Response:

@@ -14,10 +14,16 @@ FAULTS: Final[Mapping[str, tuple[Where, str]]] = {
     "error": ("before", "answers with error `code` and/or `http_status`; the message is not taken"),
     "hang": ("before", "never answers; the message is not taken"),
     "cut_after": ("after", "the message is taken, then the connection is closed without an answer"),
-    "5xx_after_accept": ("after", "the message is taken, then the answer is `http_status` (502), with error `code` if given, else without a body"),
+    "5xx_after_accept": (
+        "after",
+        "the message is taken, then the answer is `http_status` (502), with error `code` if given, else without a body",
+    ),
     "slow": ("after", "the message is taken, the answer comes after `latency_ms`"),
     "hang_after": ("after", "the message is taken and never answered"),
-    "fail_later": ("after", "the message is taken and answered, and its only status is `failed` with error `code` (131026)"),
+    "fail_later": (
+        "after",
+        "the message is taken and answered, and its only status is `failed` with error `code` (131026)",
+    ),
     "webhook_drop": ("update", "the update is never posted"),
     "webhook_delay": ("update", "the update is due `latency_ms` later"),
     "webhook_duplicate": ("update", "the update is posted twice"),
@@ -94,7 +100,16 @@ class Faults:
         self._armed = [] if id is None else [fault for fault in self._armed if fault.id != id]
         return before - len(self._armed)
 
-    def take(self, where: tuple[Where, ...], *, channel: str, phone_number_id: str, to: str, status: str = "", call: str = "messages") -> Fault | None:
+    def take(
+        self,
+        where: tuple[Where, ...],
+        *,
+        channel: str,
+        phone_number_id: str,
+        to: str,
+        status: str = "",
+        call: str = "messages",
+    ) -> Fault | None:
         """Return the first armed fault that takes hold at `where` for this send or update, counted as taken; None when there is none."""
         if not self._armed:
             return None

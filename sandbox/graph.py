@@ -36,7 +36,9 @@ Edge = Callable[[GraphCall], Awaitable[Response]]
 
 async def _send(call: GraphCall) -> Response:
     if not call.sandbox.accounts.is_registered(call.number.phone_number_id):
-        call.sandbox.ledger.append("graph", "refused", phone_number_id=call.number.phone_number_id, code=133010, callback="")
+        call.sandbox.ledger.append(
+            "graph", "refused", phone_number_id=call.number.phone_number_id, code=133010, callback=""
+        )
         raise GraphError(133010)
     return await messages.take(call.sandbox, "graph", call.number, call.request)
 
@@ -71,7 +73,9 @@ def graph_routes(sandbox: Sandbox) -> list[BaseRoute]:
         if not _is_known(version):
             raise GraphError(2500, message=f"Unknown path components: /{object_id}")
         sandbox.accounts.require_token(request)
-        answer = await media_calls.of_node(sandbox, "graph", request, object_id, f"{request.base_url}lookaside/{media_calls.ATTACHMENTS}")
+        answer = await media_calls.of_node(
+            sandbox, "graph", request, object_id, f"{request.base_url}lookaside/{media_calls.ATTACHMENTS}"
+        )
         if answer is None:
             raise _unsupported(request.method, object_id)
         return answer

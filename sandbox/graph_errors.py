@@ -120,7 +120,9 @@ class GraphError(BulkheadError):
         details: for `error_data` of WhatsApp's codes. subcode, type, http_status: in place of the code's own.
     """
 
-    def __init__(self, code: int, *, message: str = "", details: str = "", subcode: int = 0, type: str = "", http_status: int = 0) -> None:
+    def __init__(
+        self, code: int, *, message: str = "", details: str = "", subcode: int = 0, type: str = "", http_status: int = 0
+    ) -> None:
         row = ERRORS.get(code, _UNLISTED)
         self.code = code
         self.details = details or DETAILS.get(code, "")
@@ -135,7 +137,10 @@ class GraphError(BulkheadError):
         """Return the answer's body."""
         error: dict[str, Any] = {"message": self.message, "type": self.type, "code": self.code}
         if self.code >= CLOUD_API_FIRST or self.details:
-            error["error_data"] = {"messaging_product": "whatsapp", "details": self.details or ERRORS.get(self.code, _UNLISTED).title}
+            error["error_data"] = {
+                "messaging_product": "whatsapp",
+                "details": self.details or ERRORS.get(self.code, _UNLISTED).title,
+            }
         if self.subcode:
             error["error_subcode"] = self.subcode
         if self.transient:

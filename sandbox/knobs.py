@@ -24,7 +24,9 @@ class Knobs:
 
     latency_ms: float = 0.0
     statuses: tuple[str, ...] = ("sent", "delivered")
-    delays_ms: Mapping[str, float] = field(default_factory=lambda: {"sent": 20.0, "delivered": 60.0, "read": 120.0, "played": 180.0, "failed": 60.0})
+    delays_ms: Mapping[str, float] = field(
+        default_factory=lambda: {"sent": 20.0, "delivered": 60.0, "read": 120.0, "played": 180.0, "failed": 60.0}
+    )
     batch_max: int = 50
     linger_ms: float = 5.0
     posts_max: int = 8
@@ -50,7 +52,11 @@ class Knobs:
                     raise ValueError(f"statuses: a list of {', '.join(STATUSES)}")
                 new[name] = tuple(value)
             elif name == "delays_ms":
-                if not isinstance(value, Mapping) or not value.keys() <= set(STATUSES) or not all(map(_is_time, value.values())):
+                if (
+                    not isinstance(value, Mapping)
+                    or not value.keys() <= set(STATUSES)
+                    or not all(map(_is_time, value.values()))
+                ):
                     raise ValueError(f"delays_ms: milliseconds by status, of {', '.join(STATUSES)}")
                 new[name] = {**self.delays_ms, **value}
             elif name in {"batch_max", "posts_max"}:

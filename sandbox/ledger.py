@@ -103,7 +103,9 @@ class Ledger:
                     future.set_result(None)
         return entry
 
-    def entries(self, since: int = 0, channel: str | None = None, event: str | None = None, limit: int | None = None) -> list[LedgerEntry]:
+    def entries(
+        self, since: int = 0, channel: str | None = None, event: str | None = None, limit: int | None = None
+    ) -> list[LedgerEntry]:
         """Return the entries after number `since`, oldest first.
 
         Args:
@@ -119,7 +121,9 @@ class Ledger:
                 found.append(entry)
         return found
 
-    async def wait(self, since: int, wait_s: float, channel: str | None = None, event: str | None = None, limit: int | None = None) -> list[LedgerEntry]:
+    async def wait(
+        self, since: int, wait_s: float, channel: str | None = None, event: str | None = None, limit: int | None = None
+    ) -> list[LedgerEntry]:
         """Return what `entries` returns, but wait up to `wait_s` seconds for the first of them; empty when none came."""
         loop = asyncio.get_running_loop()
         by = loop.time() + wait_s

@@ -62,7 +62,11 @@ class Limits:
     def set(self, values: LimitValues) -> None:
         """Put `values` in force; what was counted before is forgotten."""
         self.values = values
-        self._number = Pace(1 / values.messages_per_second, max(1, round(values.messages_per_second))) if values.messages_per_second else None
+        self._number = (
+            Pace(1 / values.messages_per_second, max(1, round(values.messages_per_second)))
+            if values.messages_per_second
+            else None
+        )
         self._pair = Pace(values.pair_period_s, values.pair_burst) if values.pair_period_s else None
 
     def passed(self, phone_number_id: str, to: str) -> int | None:

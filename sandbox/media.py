@@ -31,7 +31,9 @@ KINDS: Final[Mapping[str, tuple[int, tuple[str, ...]]]] = {
     "image/webp": (500 * _KB, ("sticker", "document")),
     "video/mp4": (16 * _MB, ("video", "document")),
     "video/3gpp": (16 * _MB, ("video", "document")),
-    **dict.fromkeys(("audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"), (16 * _MB, ("audio", "document"))),
+    **dict.fromkeys(
+        ("audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"), (16 * _MB, ("audio", "document"))
+    ),
 }
 """Bytes at most, and what it may be sent as, by mimetype. Others are documents, which often pass, but for those without any type."""
 _STILL_STICKER: Final = 100 * _KB
@@ -126,7 +128,10 @@ class Shelf:
     def opened(self, query: Mapping[str, str]) -> Media | None:
         """Return the file that an address of ours names; None when it was changed, is too old, or the file is gone."""
         media_id, ends, signature = (query.get(name, "") for name in ("mid", "ext", "hash"))
-        if not hmac.compare_digest(signature.encode(), self._signature(media_id, ends).encode()) or int(ends) <= self._clock():
+        if (
+            not hmac.compare_digest(signature.encode(), self._signature(media_id, ends).encode())
+            or int(ends) <= self._clock()
+        ):
             return None
         return self.find(media_id)
 
@@ -144,13 +149,18 @@ def require_uploadable(content: bytes, mime_type: str) -> None:
     """Raise `GraphError` when Meta would not take a file of this type."""
     most, _ = KINDS.get(mime_type, _DOCUMENTS)
     if mime_type == _NO_TYPE or "/" not in mime_type:
-        raise GraphError(100, message=f"(#100) Param file must be a file with one of the supported types. Received file of type '{mime_type[:60]}'.")
+        raise GraphError(
+            100,
+            message=f"(#100) Param file must be a file with one of the supported types. Received file of type '{mime_type[:60]}'.",
+        )
     if not content:
         raise GraphError(131053, details="The file is empty")
     if mime_type == "image/webp" and b"ANIM" not in content[:4096]:
         most = _STILL_STICKER
     if len(content) > most:
-        raise GraphError(131053, details=f"The file has {len(content)} bytes, more than the {most} allowed for {mime_type}")
+        raise GraphError(
+            131053, details=f"The file has {len(content)} bytes, more than the {most} allowed for {mime_type}"
+        )
     if mime_type in _BEGINNINGS:
         offset, beginning = _BEGINNINGS[mime_type]
         if content[offset : offset + len(beginning)] != beginning:

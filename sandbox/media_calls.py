@@ -42,10 +42,20 @@ async def upload(sandbox: Sandbox, channel: str, number: Number, request: Reques
             details=error.details or error.message,
         )
         raise
-    fault = sandbox.faults.take(("before", "after"), channel=channel, phone_number_id=number.phone_number_id, to="", call=_CALL)
+    fault = sandbox.faults.take(
+        ("before", "after"), channel=channel, phone_number_id=number.phone_number_id, to="", call=_CALL
+    )
     if fault and fault.is_before:
-        sandbox.ledger.append(channel, "media_refused", fault=fault.name, code=fault.code, http_status=fault.http_status, **about)
-        return Hang(sandbox.released) if fault.name == "hang" else Cut() if fault.name == "cut_before" else fault_answer(fault)
+        sandbox.ledger.append(
+            channel, "media_refused", fault=fault.name, code=fault.code, http_status=fault.http_status, **about
+        )
+        return (
+            Hang(sandbox.released)
+            if fault.name == "hang"
+            else Cut()
+            if fault.name == "cut_before"
+            else fault_answer(fault)
+        )
     media = await asyncio.to_thread(sandbox.shelf.put, number.phone_number_id, content, mime_type, days=UPLOAD_DAYS)
     sandbox.ledger.append(
         channel,
@@ -76,7 +86,9 @@ async def _form(request: Request) -> tuple[bytes, str, str]:
         raise GraphError(131053, details=f"The upload is larger than {UPLOAD_MOST} bytes")
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         # the document's examples name a path on somebody's disk in JSON: no file comes with it
-        raise GraphError(100, message="(#100) The parameter file is required.", details="An upload is a form with a file")
+        raise GraphError(
+            100, message="(#100) The parameter file is required.", details="An upload is a form with a file"
+        )
     try:
         async with request.form(max_files=1, max_fields=10) as form:
             file, product, declared = form.get("file"), form.get("messaging_product"), form.get("type")
@@ -128,6 +140,10 @@ async def of_node(sandbox: Sandbox, channel: str, request: Request, id: str, add
 def fault_answer(fault: Fault, http_status: int = 0) -> Response:
     """Return the error that `fault` asks for: Meta's body when it names a code, else a bare HTTP status."""
     if fault.code is not None or not (fault.http_status or http_status):
-        error = GraphError(131000 if fault.code is None else fault.code, details=fault.details, http_status=fault.http_status or http_status)
+        error = GraphError(
+            131000 if fault.code is None else fault.code,
+            details=fault.details,
+            http_status=fault.http_status or http_status,
+        )
         return Response(error.encoded(), error.http_status, media_type="application/json")
     return Response(status_code=fault.http_status or http_status)

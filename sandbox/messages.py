@@ -63,7 +63,9 @@ async def read_json(request: Request) -> dict[str, Any]:
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        raise GraphError(100, message="(#100) The parameter messaging_product is required.", details="The body is not a JSON object")
+        raise GraphError(
+            100, message="(#100) The parameter messaging_product is required.", details="The body is not a JSON object"
+        )
     return body
 
 
@@ -147,29 +149,66 @@ async def take(sandbox: Sandbox, channel: str, number: Number, request: Request)
     """
     body = await read_json(request)
     callback = body.get("biz_opaque_callback_data", "")
-    call = _Call(sandbox, channel, number, body, {"phone_number_id": number.phone_number_id, "callback": callback if isinstance(callback, str) else ""})
+    call = _Call(
+        sandbox,
+        channel,
+        number,
+        body,
+        {"phone_number_id": number.phone_number_id, "callback": callback if isinstance(callback, str) else ""},
+    )
     try:
         to = _checked(call)
     except GraphError as error:
-        sandbox.ledger.append(channel, "refused", code=error.code, http_status=error.http_status, details=error.details or error.message, **call.about)
+        sandbox.ledger.append(
+            channel,
+            "refused",
+            code=error.code,
+            http_status=error.http_status,
+            details=error.details or error.message,
+            **call.about,
+        )
         return error_response(error)
     if to is None:
         return _read(call)
     fault = sandbox.faults.take(("before", "after"), channel=channel, phone_number_id=number.phone_number_id, to=to)
     if fault and fault.is_before:
-        sandbox.ledger.append(channel, "refused", fault=fault.name, code=fault.code, http_status=fault.http_status, to=to, **call.about)
-        return Hang(sandbox.released) if fault.name == "hang" else Cut() if fault.name == "cut_before" else fault_answer(fault)
+        sandbox.ledger.append(
+            channel, "refused", fault=fault.name, code=fault.code, http_status=fault.http_status, to=to, **call.about
+        )
+        return (
+            Hang(sandbox.released)
+            if fault.name == "hang"
+            else Cut()
+            if fault.name == "cut_before"
+            else fault_answer(fault)
+        )
     return await _accept(call, to, fault)
 
 
 def _read(call: _Call) -> Response:
     """Take a read receipt, with or without typing, or do what an armed fault says."""
     sandbox = call.sandbox
-    fault = sandbox.faults.take(("before", "after"), channel=call.channel, phone_number_id=call.number.phone_number_id, to="", call="read")
+    fault = sandbox.faults.take(
+        ("before", "after"), channel=call.channel, phone_number_id=call.number.phone_number_id, to="", call="read"
+    )
     if fault and fault.is_before:
-        sandbox.ledger.append(call.channel, "refused", fault=fault.name, code=fault.code, http_status=fault.http_status, **call.about)
-        return Hang(sandbox.released) if fault.name == "hang" else Cut() if fault.name == "cut_before" else fault_answer(fault)
-    sandbox.ledger.append(call.channel, "read_by_business", message_id=call.body["message_id"], typing="typing_indicator" in call.body, **call.about)
+        sandbox.ledger.append(
+            call.channel, "refused", fault=fault.name, code=fault.code, http_status=fault.http_status, **call.about
+        )
+        return (
+            Hang(sandbox.released)
+            if fault.name == "hang"
+            else Cut()
+            if fault.name == "cut_before"
+            else fault_answer(fault)
+        )
+    sandbox.ledger.append(
+        call.channel,
+        "read_by_business",
+        message_id=call.body["message_id"],
+        typing="typing_indicator" in call.body,
+        **call.about,
+    )
     return Cut() if fault and fault.name == "cut_after" else _encoded({"success": True})
 
 
@@ -196,7 +235,14 @@ async def _accept(call: _Call, to: str, fault: Fault | None) -> Response:
         extra |= {"links": [asdict(one) for one in fetched]}
         if any(one.problem for one in fetched):
             # Meta has said yes by then, and tells by webhook
-            fails, extra = True, {"code": 131053, "details": "Media upload error: the file could not be fetched from its address", **extra}
+            fails, extra = (
+                True,
+                {
+                    "code": 131053,
+                    "details": "Media upload error: the file could not be fetched from its address",
+                    **extra,
+                },
+            )
     entry = sandbox.ledger.append(
         call.channel,
         "accepted",
@@ -238,4 +284,10 @@ def customer_message(number: Number, sender: str, content: Mapping[str, Any], qu
         sender: digits. content: `type` and the object of that type. quoted: id of the message that it replies to.
     """
     context = {"context": {"from": number.display_phone_number, "id": quoted}} if quoted else {}
-    return {**context, "from": sender, "id": wamid(sender, outgoing=False), "timestamp": str(int(time.time())), **content}
+    return {
+        **context,
+        "from": sender,
+        "id": wamid(sender, outgoing=False),
+        "timestamp": str(int(time.time())),
+        **content,
+    }

@@ -26,8 +26,17 @@ from sandbox.state import Sandbox
 _ID: Final = {"type": "string", "pattern": "^[0-9]{1,32}$"}
 _TAGS: Final = ("HUMAN_AGENT",)
 """Tags that Meta still takes; CONFIRMED_EVENT_UPDATE, ACCOUNT_UPDATE and POST_PURCHASE_UPDATE have answered 100 since April 2026."""
-_URL: Final = {"type": "object", "required": ["url"], "properties": {"url": {"type": "string", "pattern": "^https?://"}, "is_reusable": {"type": "boolean"}}}
-_STORED: Final = {"type": "object", "required": ["attachment_id"], "properties": {"attachment_id": _ID}, "additionalProperties": False}
+_URL: Final = {
+    "type": "object",
+    "required": ["url"],
+    "properties": {"url": {"type": "string", "pattern": "^https?://"}, "is_reusable": {"type": "boolean"}},
+}
+_STORED: Final = {
+    "type": "object",
+    "required": ["attachment_id"],
+    "properties": {"attachment_id": _ID},
+    "additionalProperties": False,
+}
 _SCHEMA: Final[Mapping[str, Any]] = {
     "type": "object",
     "required": ["recipient"],
@@ -42,7 +51,12 @@ _SCHEMA: Final[Mapping[str, Any]] = {
             "properties": {"message_id": {"type": "string", "minLength": 1}, "reaction": {"type": "string"}},
             "additionalProperties": False,
         },
-        "reply_to": {"type": "object", "required": ["mid"], "properties": {"mid": {"type": "string", "minLength": 1}}, "additionalProperties": False},
+        "reply_to": {
+            "type": "object",
+            "required": ["mid"],
+            "properties": {"mid": {"type": "string", "minLength": 1}},
+            "additionalProperties": False,
+        },
         "notification_type": {"enum": ["REGULAR", "SILENT_PUSH", "NO_PUSH"]},
         "message": {
             "type": "object",
@@ -51,7 +65,10 @@ _SCHEMA: Final[Mapping[str, Any]] = {
                 "attachment": {
                     "type": "object",
                     "required": ["type", "payload"],
-                    "properties": {"type": {"enum": ["image", "video", "audio", "file"]}, "payload": {"oneOf": [_URL, _STORED]}},
+                    "properties": {
+                        "type": {"enum": ["image", "video", "audio", "file"]},
+                        "payload": {"oneOf": [_URL, _STORED]},
+                    },
                     "additionalProperties": False,
                 },
                 "quick_replies": {
@@ -94,15 +111,25 @@ def messenger_routes(sandbox: Sandbox) -> list[BaseRoute]:
             routes += [
                 Route(node, gate(sandbox, "page", _node(page)), methods=["GET"]),
                 # its faults are those of messages, not of account calls
-                Route(f"{node}/message_attachments", gate(sandbox, "attachments", _store(sandbox, page)), methods=["POST"]),
-                Route(f"{node}/messages", gate(sandbox, f"messages of {page.id}", _send(sandbox, page, validator)), methods=["POST"]),
+                Route(
+                    f"{node}/message_attachments", gate(sandbox, "attachments", _store(sandbox, page)), methods=["POST"]
+                ),
+                Route(
+                    f"{node}/messages",
+                    gate(sandbox, f"messages of {page.id}", _send(sandbox, page, validator)),
+                    methods=["POST"],
+                ),
             ]
     return routes
 
 
 def _node(page: Page) -> Serve:
     async def serve(request: Request) -> Response:
-        return JSONResponse(chosen({"id": page.id, "name": page.name, "username": page.name}, request.query_params.get("fields", "id,name")))
+        return JSONResponse(
+            chosen(
+                {"id": page.id, "name": page.name, "username": page.name}, request.query_params.get("fields", "id,name")
+            )
+        )
 
     return serve
 
@@ -126,9 +153,21 @@ def _store(sandbox: Sandbox, page: Page) -> Serve:
             raise GraphError(100, message="(#100) Param message[attachment][type] is not valid")
         made = str(secrets.randbelow(9 * 10**14) + 10**14)
         digest = hashlib.sha256(content).hexdigest()
-        sandbox.accounts.waba(page.id).setdefault("attachments", {})[made] = {"type": kind, "sha256": digest, "size": len(content)}
+        sandbox.accounts.waba(page.id).setdefault("attachments", {})[made] = {
+            "type": kind,
+            "sha256": digest,
+            "size": len(content),
+        }
         sandbox.accounts.save()
-        sandbox.ledger.append(_CHANNEL, "attachment_uploaded", phone_number_id=page.id, id=made, type=kind, size=len(content), sha256=digest)
+        sandbox.ledger.append(
+            _CHANNEL,
+            "attachment_uploaded",
+            phone_number_id=page.id,
+            id=made,
+            type=kind,
+            size=len(content),
+            sha256=digest,
+        )
         return JSONResponse({"attachment_id": made})
 
     return serve
@@ -139,12 +178,23 @@ def _send(sandbox: Sandbox, page: Page, validator: SchemaValidator) -> Serve:
         body = await messages.read_json(request)
         message = body.get("message")
         token = message.get("metadata", "") if isinstance(message, Mapping) else ""
-        about = {"phone_number_id": page.id, "object": OBJECTS[page.channel], "callback": token if isinstance(token, str) else ""}
+        about = {
+            "phone_number_id": page.id,
+            "object": OBJECTS[page.channel],
+            "callback": token if isinstance(token, str) else "",
+        }
         try:
             _check(body, page, validator)
             _require_attachment(sandbox, body, page)
         except GraphError as error:
-            sandbox.ledger.append(_CHANNEL, "refused", code=error.code, http_status=error.http_status, details=error.details or error.message, **about)
+            sandbox.ledger.append(
+                _CHANNEL,
+                "refused",
+                code=error.code,
+                http_status=error.http_status,
+                details=error.details or error.message,
+                **about,
+            )
             return messages.error_response(error)
         if "sender_action" in body:
             sandbox.ledger.append(_CHANNEL, "action", to=body["recipient"]["id"], action=body["sender_action"], **about)
@@ -159,8 +209,16 @@ async def _take(sandbox: Sandbox, body: Mapping[str, Any], about: Mapping[str, s
     to = body["recipient"]["id"]
     fault = sandbox.faults.take(("before", "after"), channel=_CHANNEL, phone_number_id=about["phone_number_id"], to=to)
     if fault and fault.is_before:
-        sandbox.ledger.append(_CHANNEL, "refused", fault=fault.name, code=fault.code, http_status=fault.http_status, to=to, **about)
-        return Hang(sandbox.released) if fault.name == "hang" else Cut() if fault.name == "cut_before" else media_calls.fault_answer(fault)
+        sandbox.ledger.append(
+            _CHANNEL, "refused", fault=fault.name, code=fault.code, http_status=fault.http_status, to=to, **about
+        )
+        return (
+            Hang(sandbox.released)
+            if fault.name == "hang"
+            else Cut()
+            if fault.name == "cut_before"
+            else media_calls.fault_answer(fault)
+        )
     message_id = f"m_{secrets.token_urlsafe(48)}"
     entry = sandbox.ledger.append(
         _CHANNEL,
@@ -188,7 +246,10 @@ async def _take(sandbox: Sandbox, body: Mapping[str, Any], about: Mapping[str, s
 def _check(body: Mapping[str, Any], page: Page, validator: SchemaValidator) -> None:
     """Raise `GraphError` when the Send API would refuse the body."""
     if violation := validator.violation(body):
-        raise GraphError(100, message=f"(#100) Param {'.'.join(map(str, violation.path)) or 'root'} is not valid ({violation.keyword})")
+        raise GraphError(
+            100,
+            message=f"(#100) Param {'.'.join(map(str, violation.path)) or 'root'} is not valid ({violation.keyword})",
+        )
     message, action = body.get("message"), body.get("sender_action")
     if (message is None) == (action is None):
         raise GraphError(100, subcode=2018015, message="(#100) Either a message or a sender action is needed")
@@ -199,12 +260,17 @@ def _check(body: Mapping[str, Any], page: Page, validator: SchemaValidator) -> N
     if message is not None:
         words, attachment = message.get("text"), message.get("attachment")
         if not words and attachment is None:
-            raise GraphError(100, subcode=2018034, message="(#100) Message cannot be empty, must provide valid attachment or text")
+            raise GraphError(
+                100, subcode=2018034, message="(#100) Message cannot be empty, must provide valid attachment or text"
+            )
         if words and attachment is not None:
             raise GraphError(100, message="(#100) Cannot specify both text and attachment")
         length = len((words or "").encode()) if page.channel == "instagram" else len(words or "")
         if length > _TEXT_MOST[page.channel]:
-            raise GraphError(100, message=f"(#100) Length of param message[text] must be less than or equal to {_TEXT_MOST[page.channel]}")
+            raise GraphError(
+                100,
+                message=f"(#100) Length of param message[text] must be less than or equal to {_TEXT_MOST[page.channel]}",
+            )
 
 
 def _require_attachment(sandbox: Sandbox, body: Mapping[str, Any], page: Page) -> None:

@@ -17,7 +17,13 @@ from shared.settings import Settings
 
 log = logger(__name__)
 
-_SECRETS = ("meta_app_secret", "meta_verify_token", "sandbox_access_token", "sandbox_d360_api_key", "sandbox_d360_webhook_secret")
+_SECRETS = (
+    "meta_app_secret",
+    "meta_verify_token",
+    "sandbox_access_token",
+    "sandbox_d360_api_key",
+    "sandbox_d360_webhook_secret",
+)
 
 
 def config_from(settings: Settings) -> SandboxConfig:

@@ -51,9 +51,16 @@ class Shop:
         if violation := self._validator.violation(body):
             raise messages.refusal(violation)
         if not _NAME.fullmatch(body["name"]):
-            raise GraphError(100, message="Invalid parameter", subcode=2388042, details="The name has lower case letters, digits and underscores only")
+            raise GraphError(
+                100,
+                message="Invalid parameter",
+                subcode=2388042,
+                details="The name has lower case letters, digits and underscores only",
+            )
         if any(one["name"] == body["name"] and one["language"] == body["language"] for one in self.listed):
-            raise GraphError(100, message="Invalid parameter", subcode=2388024, details="Content in this language already exists")
+            raise GraphError(
+                100, message="Invalid parameter", subcode=2388024, details="Content in this language already exists"
+            )
         made = {
             "id": str(secrets.randbelow(9 * 10**15) + 10**15),
             **{name: body[name] for name in ("name", "language", "category", "components")},
@@ -61,7 +68,9 @@ class Shop:
         }
         self.listed.append(made)
         self._sandbox.accounts.save()
-        self._sandbox.ledger.append("account", "template_created", waba_id=self.waba_id, name=made["name"], language=made["language"])
+        self._sandbox.ledger.append(
+            "account", "template_created", waba_id=self.waba_id, name=made["name"], language=made["language"]
+        )
         return {"id": made["id"], "status": made["status"], "category": made["category"]}
 
     def delete(self, name: str, template_id: str) -> None:
@@ -93,7 +102,10 @@ def template_routes(sandbox: Sandbox) -> list[BaseRoute]:
     """Return the routes of the Graph API; those of 360dialog are beside its others."""
     owners = sorted({number.waba_id for number in sandbox.config.numbers if number.channel == "graph"})
     paths = {f"/graph/{{version}}/{owner}/message_templates": Shop(sandbox, owner) for owner in owners}
-    return [Route(path, gate(sandbox, "templates", _edge(shop)), methods=["GET", "POST", "DELETE"]) for path, shop in paths.items()]
+    return [
+        Route(path, gate(sandbox, "templates", _edge(shop)), methods=["GET", "POST", "DELETE"])
+        for path, shop in paths.items()
+    ]
 
 
 def _edge(shop: Shop) -> Serve:
@@ -106,17 +118,29 @@ def _edge(shop: Shop) -> Serve:
                 raise GraphError(100, message="(#100) The parameter name is required.")
             shop.delete(query["name"], query.get("hsm_id", ""))
             return JSONResponse({"success": True})
-        found = [one for one in shop.listed if query.get("name") in (None, one["name"]) and query.get("status") in (None, one["status"])]
+        found = [
+            one
+            for one in shop.listed
+            if query.get("name") in (None, one["name"]) and query.get("status") in (None, one["status"])
+        ]
         limit, after = _whole(query.get("limit", "25"), _PAGE_MOST), _whole(query.get("after", "0"), 10**9)
         here = found[after : after + limit]
         cursors = {"cursors": {"before": str(after), "after": str(after + len(here))}}
-        following = {"next": str(request.url.include_query_params(after=after + len(here)))} if after + len(here) < len(found) else {}
-        return JSONResponse({"data": [chosen(one, query.get("fields", "")) for one in here], "paging": {**cursors, **following}})
+        following = (
+            {"next": str(request.url.include_query_params(after=after + len(here)))}
+            if after + len(here) < len(found)
+            else {}
+        )
+        return JSONResponse(
+            {"data": [chosen(one, query.get("fields", "")) for one in here], "paging": {**cursors, **following}}
+        )
 
     return serve
 
 
 def _whole(text: str, most: int) -> int:
     if not text.isdecimal():
-        raise GraphError(100, message="Invalid cursors values" if most > _PAGE_MOST else "(#100) limit must be a positive integer")
+        raise GraphError(
+            100, message="Invalid cursors values" if most > _PAGE_MOST else "(#100) limit must be a positive integer"
+        )
     return min(int(text), most)

@@ -66,28 +66,41 @@ def _status(entry: LedgerEntry, kind: str, now: float) -> dict[str, Any]:
 def _contact(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return who wrote: a number, a user id, or both."""
     ids = {"wa_id": fields["from"]} if fields.get("from") else {}
-    return {"profile": {"name": fields["name"]}, **ids, **({"user_id": fields["user_id"]} if fields.get("user_id") else {})}
+    return {
+        "profile": {"name": fields["name"]},
+        **ids,
+        **({"user_id": fields["user_id"]} if fields.get("user_id") else {}),
+    }
 
 
 def _changes(number: Number, updates: list[Update]) -> list[dict[str, Any]]:
     """Return the `changes` of one number: statuses in one value, customers' messages in another, raw values as they are."""
     now = time.time()
-    head = {"messaging_product": "whatsapp", "metadata": {"display_phone_number": number.display_phone_number, "phone_number_id": number.phone_number_id}}
+    head = {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": number.display_phone_number, "phone_number_id": number.phone_number_id},
+    }
     statuses, contacts, messages, raw = [], {}, [], []
     for update in updates:
         fields = update.entry.fields
         if update.kind == "raw":
-            raw.append({"value": {**(head if fields.get("with_number") else {}), **fields["value"]}, "field": fields["field"]})
+            raw.append(
+                {"value": {**(head if fields.get("with_number") else {}), **fields["value"]}, "field": fields["field"]}
+            )
         elif update.kind == "message":
             contacts[fields.get("user_id") or fields["from"]] = _contact(fields)
             messages.append(fields["message"])
         else:
             # it tells when it happened, not when there was time to post it
-            update.content = update.content or _status(update.entry, update.kind, now - max(0.0, time.monotonic() - update.first_due_at))
+            update.content = update.content or _status(
+                update.entry, update.kind, now - max(0.0, time.monotonic() - update.first_due_at)
+            )
             statuses.append(update.content)
     changes = []
     if messages:
-        changes.append({"value": {**head, "contacts": list(contacts.values()), "messages": messages}, "field": "messages"})
+        changes.append(
+            {"value": {**head, "contacts": list(contacts.values()), "messages": messages}, "field": "messages"}
+        )
     if statuses:
         changes.append({"value": {**head, "statuses": statuses}, "field": "messages"})
     return changes + raw
@@ -103,7 +116,12 @@ def _item(update: Update) -> dict[str, Any]:
         there = {"sender": {"id": fields["to"]}, "recipient": {"id": fields["phone_number_id"]}, "timestamp": now_ms}
         if update.kind == "echo":
             message = {"mid": fields["id"], "is_echo": True, "app_id": 1, **fields["message"]}
-            update.content = {"sender": {"id": fields["phone_number_id"]}, "recipient": {"id": fields["to"]}, "timestamp": now_ms, "message": message}
+            update.content = {
+                "sender": {"id": fields["phone_number_id"]},
+                "recipient": {"id": fields["to"]},
+                "timestamp": now_ms,
+                "message": message,
+            }
         elif update.kind == "delivered":
             update.content = there | {"delivery": {"mids": [fields["id"]], "watermark": now_ms}}
         elif update.object == "page":
@@ -132,12 +150,21 @@ def envelope(batch: Sequence[Update], numbers: Mapping[str, Number]) -> dict[str
         by_account.setdefault(update.entry.fields["phone_number_id"], []).append(update)
     kind = batch[0].object
     if kind == WHATSAPP:
-        entries = [{"id": numbers[name].waba_id, "changes": _changes(numbers[name], updates)} for name, updates in by_account.items()]
+        entries = [
+            {"id": numbers[name].waba_id, "changes": _changes(numbers[name], updates)}
+            for name, updates in by_account.items()
+        ]
     else:
         entries = [
             dict[str, Any](id=name, time=int(time.time() * 1000)) | {part: items}
             for name, updates in by_account.items()
             for part in ("messaging", "standby")
-            if (items := [_item(update) for update in updates if bool(update.entry.fields.get("standby")) == (part == "standby")])
+            if (
+                items := [
+                    _item(update)
+                    for update in updates
+                    if bool(update.entry.fields.get("standby")) == (part == "standby")
+                ]
+            )
         ]
     return {"object": kind, "entry": entries}

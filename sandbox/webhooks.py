@@ -74,7 +74,9 @@ class Outbox:
         targets: by channel. numbers: by phone number id. knobs, faults: looked at whenever something is scheduled or posted.
     """
 
-    def __init__(self, ledger: Ledger, targets: Mapping[str, Target], numbers: Mapping[str, Number], knobs: Knobs, faults: Faults) -> None:
+    def __init__(
+        self, ledger: Ledger, targets: Mapping[str, Target], numbers: Mapping[str, Number], knobs: Knobs, faults: Faults
+    ) -> None:
         self._ledger = ledger
         self._numbers = numbers
         self._knobs = knobs
@@ -97,7 +99,9 @@ class Outbox:
 
     def start(self, spawn: Spawn) -> int:
         """Read from the ledger what is still to be posted and begin; return how many entries that concerns. Needs a running event loop."""
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15), trust_env=False)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15), trust_env=False
+        )
         restored = self._unsettled()
         for entry, kinds in restored:
             self.schedule(entry, kinds)
@@ -116,7 +120,11 @@ class Outbox:
         if not plan:
             return
         fields, channel = entry.fields, entry.channel
-        about = {"channel": channel, "phone_number_id": fields["phone_number_id"], "to": fields.get("to", fields.get("from", ""))}
+        about = {
+            "channel": channel,
+            "phone_number_id": fields["phone_number_id"],
+            "to": fields.get("to", fields.get("from", "")),
+        }
         start = time.monotonic() + after_s
         dues = [start + self._knobs.delays_ms.get(kind, 0.0) / 1000 for kind in plan]
         befallen = []
@@ -125,7 +133,9 @@ class Outbox:
             dues.reverse()
         self._pending[entry.seq] = set(plan)
         # a number that this life was not given any more has nobody to write to
-        nowhere = not self._lanes[channel].target.url or (fields["phone_number_id"] not in self._numbers and "object" not in fields)
+        nowhere = not self._lanes[channel].target.url or (
+            fields["phone_number_id"] not in self._numbers and "object" not in fields
+        )
         dropped = []
         for kind, due_at in zip(plan, dues, strict=True):
             update = Update(entry, kind, due_at, due_at)
@@ -144,7 +154,13 @@ class Outbox:
             self._ledger.append("webhook", "befallen", to=channel, fault=name, of=entry.seq, kind=kind)
         if dropped:
             self._settle(dropped)
-            self._ledger.append("webhook", "dropped", to=channel, updates=[update.named() for update in dropped], settled=self._settled())
+            self._ledger.append(
+                "webhook",
+                "dropped",
+                to=channel,
+                updates=[update.named() for update in dropped],
+                settled=self._settled(),
+            )
 
     async def verify(self, verify_token: str) -> dict[str, Any]:
         """Ask Meta's webhook target to prove itself, as Meta does when an address is set; return what happened, also into the ledger.
@@ -156,7 +172,9 @@ class Outbox:
         query = {"hub.mode": "subscribe", "hub.challenge": challenge, "hub.verify_token": verify_token}
         seen: dict[str, Any] = {"http_status": 0, "error": ""}
         try:
-            async with self._open_session().get(self.target("graph").url, params=query, timeout=self._timeout()) as answer:
+            async with self._open_session().get(
+                self.target("graph").url, params=query, timeout=self._timeout()
+            ) as answer:
                 text = await answer.text()
                 seen["http_status"] = answer.status
                 verified = answer.status == 200 and text == challenge
@@ -177,7 +195,9 @@ class Outbox:
         started = time.monotonic()
         seen: dict[str, Any] = {"http_status": 0, "error": ""}
         try:
-            async with self._open_session().post(url, data=body, headers=target.signed(body, signature), timeout=self._timeout()) as answer:
+            async with self._open_session().post(
+                url, data=body, headers=target.signed(body, signature), timeout=self._timeout()
+            ) as answer:
                 seen["http_status"] = answer.status
                 await answer.read()
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -261,7 +281,9 @@ class Outbox:
         started = time.monotonic()
         http_status, problem = 0, ""
         try:
-            async with self._open_session().post(lane.target.url, data=body, headers=lane.target.signed(body), timeout=self._timeout()) as answer:
+            async with self._open_session().post(
+                lane.target.url, data=body, headers=lane.target.signed(body), timeout=self._timeout()
+            ) as answer:
                 http_status = answer.status
                 await answer.read()
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -287,7 +309,13 @@ class Outbox:
             settled=self._settled(),
         )
         if given_up:
-            self._ledger.append("webhook", "given_up", to=lane.name, updates=[update.named() for update in given_up], settled=self._settled())
+            self._ledger.append(
+                "webhook",
+                "given_up",
+                to=lane.name,
+                updates=[update.named() for update in given_up],
+                settled=self._settled(),
+            )
             log.error("webhook_updates_given_up", channel=lane.name, updates=len(given_up))
         if not taken:
             for update in batch:
@@ -318,7 +346,9 @@ class Outbox:
         return next(iter(self._pending)) - 1 if self._pending else self._ledger.seq
 
     def _unsettled(self) -> list[tuple[LedgerEntry, set[str]]]:
-        settled = next((entry.fields["settled"] for entry in self._ledger.scan_backwards() if "settled" in entry.fields), 0)
+        settled = next(
+            (entry.fields["settled"] for entry in self._ledger.scan_backwards() if "settled" in entry.fields), 0
+        )
         open_plans: dict[int, tuple[LedgerEntry, set[str]]] = {}
         for entry in self._ledger.scan(settled):
             if entry.fields.get("plan") and entry.channel in self._lanes:

@@ -37,7 +37,9 @@ def settings_table(table: type[Settings] | type[ChildEnvironment]) -> str:
     for row in fields(table):
         default = str(row.default)
         secret = " Secret." if row.metadata["secret"] else ""
-        rows.append(f"| `{row.name.upper()}` | {f'`{default}`' if default else ''} | {_range(row.metadata)} | {row.metadata['help']}{secret} |")
+        rows.append(
+            f"| `{row.name.upper()}` | {f'`{default}`' if default else ''} | {_range(row.metadata)} | {row.metadata['help']}{secret} |"
+        )
     return "\n".join(rows) + "\n"
 
 
@@ -59,7 +61,12 @@ def exit_code_table() -> str:
 
 def message_states() -> str:
     """Return the life of a message as a diagram (Mermaid), and as a table that says which states hold up their chat."""
-    edges = [f"    {old} --> {new}" for old, following in MESSAGE_TRANSITIONS.items() for new in MESSAGE_TRANSITIONS if new in following]
+    edges = [
+        f"    {old} --> {new}"
+        for old, following in MESSAGE_TRANSITIONS.items()
+        for new in MESSAGE_TRANSITIONS
+        if new in following
+    ]
     rows = ["| from | to | holds up its chat |", "|---|---|---|"]
     for old, following in MESSAGE_TRANSITIONS.items():
         targets = " ".join(f"`{new}`" for new in MESSAGE_TRANSITIONS if new in following)
@@ -77,7 +84,10 @@ def session_states() -> str:
         if new in following and (new not in anywhere or old in anywhere)
     ]
     rows = ["| from | to |", "|---|---|"]
-    rows += [f"| `{old}` | {' '.join(f'`{new}`' for new in SESSION_TRANSITIONS if new in following)} |" for old, following in SESSION_TRANSITIONS.items()]
+    rows += [
+        f"| `{old}` | {' '.join(f'`{new}`' for new in SESSION_TRANSITIONS if new in following)} |"
+        for old, following in SESSION_TRANSITIONS.items()
+    ]
     return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> absent", *edges, "```", "", *rows]) + "\n"
 
 

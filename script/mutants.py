@@ -46,12 +46,24 @@ _LIFE: Final = "tests/model/test_life.py"
 MUTATIONS: Final[Mapping[str, Mutation]] = {
     "settle-fence": Mutation(
         "an outcome counts only if it comes from the incarnation that claimed the row",
-        (Edit(_SQL, "coalesce(m.state, '') = 'sending' AND m.incarnation = %(incarnation)s", "coalesce(m.state, '') = 'sending'"),),
+        (
+            Edit(
+                _SQL,
+                "coalesce(m.state, '') = 'sending' AND m.incarnation = %(incarnation)s",
+                "coalesce(m.state, '') = 'sending'",
+            ),
+        ),
         "tests/store/test_messages.py::TestFence",
     ),
     "settle-once": Mutation(
         "an outcome counts only while the row is being sent",
-        (Edit(_SQL, "coalesce(m.state, '') = 'sending' AND m.incarnation = %(incarnation)s", "m.incarnation = %(incarnation)s"),),
+        (
+            Edit(
+                _SQL,
+                "coalesce(m.state, '') = 'sending' AND m.incarnation = %(incarnation)s",
+                "m.incarnation = %(incarnation)s",
+            ),
+        ),
         _LIFE,
     ),
     "proof-of-death": Mutation(
@@ -68,8 +80,14 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     "unique-key": Mutation(
         "an idempotency key names one row",
         (
-            Edit("migrations/0001.schema.sql", "CREATE UNIQUE INDEX messages_idempotency_key", "CREATE INDEX messages_idempotency_key"),
-            Edit(_SQL, "    ON CONFLICT (company_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING\n", ""),
+            Edit(
+                "migrations/0001.schema.sql",
+                "CREATE UNIQUE INDEX messages_idempotency_key",
+                "CREATE INDEX messages_idempotency_key",
+            ),
+            Edit(
+                _SQL, "    ON CONFLICT (company_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING\n", ""
+            ),
         ),
         _LIFE,
     ),
@@ -101,17 +119,35 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "writing-note": Mutation(
         "the flight record says that a request may leave before it may leave",
-        (Edit("shared/delivery/dispatcher.py", '        self._flights.writing(message.id)\n        reach("send.writing")', '        reach("send.writing")'),),
+        (
+            Edit(
+                "shared/delivery/dispatcher.py",
+                '        self._flights.writing(message.id)\n        reach("send.writing")',
+                '        reach("send.writing")',
+            ),
+        ),
         "tests/model/test_record.py",
     ),
     "answer-note": Mutation(
         "an answer stands in the flight record before it is written to the database",
-        (Edit("shared/delivery/dispatcher.py", '        self._note(message, outcome)\n        reach("send.recorded")', '        reach("send.recorded")'),),
+        (
+            Edit(
+                "shared/delivery/dispatcher.py",
+                '        self._note(message, outcome)\n        reach("send.recorded")',
+                '        reach("send.recorded")',
+            ),
+        ),
         "tests/model/test_record.py",
     ),
     "doubt-of-this-attempt": Mutation(
         "what was found out about one attempt decides about no other",
-        (Edit(_SQL, "WHERE m.id = %(id)s AND m.state = 'in_doubt' AND m.attempt = %(attempt)s", "WHERE m.id = %(id)s AND m.state = 'in_doubt'"),),
+        (
+            Edit(
+                _SQL,
+                "WHERE m.id = %(id)s AND m.state = 'in_doubt' AND m.attempt = %(attempt)s",
+                "WHERE m.id = %(id)s AND m.state = 'in_doubt'",
+            ),
+        ),
         "tests/store/test_message_ends.py",
     ),
     "reclaim-writing": Mutation(
@@ -165,13 +201,18 @@ def is_noticed(name: str, mutation: Mutation, place: Path) -> bool:
         apply(tree, edit)
     noticed = run_tests(tree, [mutation.test]).returncode == _TESTS_FAILED
     shutil.rmtree(place)
-    print(f"{name}: {'red, as it must be' if noticed else 'NOT NOTICED'}  ({time.monotonic() - began:.0f} s)  {mutation.rule}: {mutation.test}", flush=True)
+    print(
+        f"{name}: {'red, as it must be' if noticed else 'NOT NOTICED'}  ({time.monotonic() - began:.0f} s)  {mutation.rule}: {mutation.test}",
+        flush=True,
+    )
     return noticed
 
 
 def copied(place: Path) -> Path:
     """Copy the files that git tracks, as they are now, and return where."""
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split("\0")
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
     for name in filter(None, names):
         source, target = REPOSITORY / name, place / name
         if source.is_file():
@@ -195,7 +236,9 @@ def run_tests(tree: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[s
     profile = ["--hypothesis-profile=unshrunk"] if any(test.startswith("tests/model") for test in tests) else []
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "--tb=line", *profile, *tests]
     within_s = LONGEST_S * (1 + len(tests))
-    return subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False, timeout=within_s, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        command, cwd=tree, capture_output=True, text=True, check=False, timeout=within_s, stdin=subprocess.DEVNULL
+    )
 
 
 if __name__ == "__main__":

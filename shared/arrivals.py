@@ -70,7 +70,13 @@ class MediaSource:
 
     def stored(self) -> Mapping[str, str]:
         """Return what is kept about it until it is fetched."""
-        return {"id": self.id, "url": self.url, "mimetype": self.mimetype, "sha256": self.sha256, "filename": self.filename}
+        return {
+            "id": self.id,
+            "url": self.url,
+            "mimetype": self.mimetype,
+            "sha256": self.sha256,
+            "filename": self.filename,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,8 @@ def ceiling(attempt: int, base_s: float, cap_s: float) -> float:
     return min(cap_s, base_s * 2.0 ** min(attempt - 2, 60))
 
 
-def full_jitter(attempt: int, base_s: float, cap_s: float, uniform: Callable[[float, float], float] = random.uniform) -> float:
+def full_jitter(
+    attempt: int, base_s: float, cap_s: float, uniform: Callable[[float, float], float] = random.uniform
+) -> float:
     """Return a wait drawn evenly between zero and `ceiling`, in seconds, so that many waiters do not come back at once."""
     return uniform(0.0, ceiling(attempt, base_s, cap_s))

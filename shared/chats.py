@@ -108,7 +108,9 @@ def _read(chat_id: str) -> tuple[Form, str]:
     if len(text) > _MOST_DIGITS and _PAGE_SCOPED.fullmatch(text):
         return Form.PAGE_SCOPED, text
     if not _PHONE_SPELLING.fullmatch(text):
-        raise ChatInvalid("the chat id is neither a phone number (digits with country code), nor an id like …@g.us or …@lid, nor a business-scoped user id")
+        raise ChatInvalid(
+            "the chat id is neither a phone number (digits with country code), nor an id like …@g.us or …@lid, nor a business-scoped user id"
+        )
     return Form.PHONE, _phone(_NO_DIGIT.sub("", text))
 
 
@@ -118,12 +120,16 @@ def _address(text: str) -> tuple[Form, str]:
     for form, pattern in _FORMS:
         if pattern.fullmatch(text):
             return form, text
-    raise ChatInvalid("what stands around the @ of the chat id is not one of digits@c.us, digits@g.us, digits@lid, digits@newsletter and digits@broadcast")
+    raise ChatInvalid(
+        "what stands around the @ of the chat id is not one of digits@c.us, digits@g.us, digits@lid, digits@newsletter and digits@broadcast"
+    )
 
 
 def _phone(digits: str) -> str:
     if digits.startswith("0"):
         raise ChatInvalid("a phone number starts with its country code, not with 0")
     if not _FEWEST_DIGITS <= len(digits) <= _MOST_DIGITS:
-        raise ChatInvalid(f"a phone number has {_FEWEST_DIGITS} to {_MOST_DIGITS} digits with its country code; this one has {len(digits)}")
+        raise ChatInvalid(
+            f"a phone number has {_FEWEST_DIGITS} to {_MOST_DIGITS} digits with its country code; this one has {len(digits)}"
+        )
     return digits

@@ -171,7 +171,9 @@ def _read(part: str, kind: str, record: Path) -> Trap | None:
     action, slash, victim = deed.partition("/")
     if name not in CRASH_POINTS:
         raise ValueError("no such crash point; docs/chaos.md lists them")
-    if action not in _ACTIONS or (slash and (action != "kill" or not (victim == ORCHESTRATOR or _SLOT.fullmatch(victim)))):
+    if action not in _ACTIONS or (
+        slash and (action != "kill" or not (victim == ORCHESTRATOR or _SLOT.fullmatch(victim)))
+    ):
         raise ValueError(f"the action is one of {', '.join(_ACTIONS)}, or kill/SLOT")
     trap = Trap(name, kind, action, victim, record=record)
     if when.isdecimal() and int(when) > 0:

@@ -22,7 +22,23 @@ correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 """Set at the edge (HTTP request, claimed row, journal row) and written into every line below it."""
 
 PRIVATE_FIELDS: Final = frozenset(
-    {"text", "body", "caption", "chat_id", "phone", "to", "from", "recipient", "sender", "wa_id", "token", "api_key", "authorization", "secret", "password"}
+    {
+        "text",
+        "body",
+        "caption",
+        "chat_id",
+        "phone",
+        "to",
+        "from",
+        "recipient",
+        "sender",
+        "wa_id",
+        "token",
+        "api_key",
+        "authorization",
+        "secret",
+        "password",
+    }
 )
 """Field names whose value is never written, whoever passes it and however it is spelt (`chatId`, `API-Key`)."""
 
@@ -32,7 +48,10 @@ _CUTS: Final = tuple(
         # PostgreSQL repeats whole rows here
         (r"(?m)^DETAIL: .*$", "DETAIL: [private]"),
         (r"(?i)(bearer\s+)[^\s\"'&,;]+", r"\1[secret]"),
-        (r"(?i)((?:access_?token|api[-_]?key|app_?secret|password|secret|verify_token)[\"']?\s*[:=]\s*[\"']?)(?!bearer)[^\s\"'&,;}]+", r"\1[secret]"),
+        (
+            r"(?i)((?:access_?token|api[-_]?key|app_?secret|password|secret|verify_token)[\"']?\s*[:=]\s*[\"']?)(?!bearer)[^\s\"'&,;}]+",
+            r"\1[secret]",
+        ),
         (r"(://[^/\s:@]*:)[^/\s@]+@", r"\1[secret]@"),
         (r"\bEAA[0-9A-Za-z]{16,}", "[secret]"),
         # eight digits or more, with what people write between them
@@ -149,7 +168,15 @@ class _Below(logging.Filter):
         return record.levelno < logging.WARNING
 
 
-def configure(*, level: str, kind: str, instance: int = 0, incarnation: str = "", out: TextIO | None = None, err: TextIO | None = None) -> None:
+def configure(
+    *,
+    level: str,
+    kind: str,
+    instance: int = 0,
+    incarnation: str = "",
+    out: TextIO | None = None,
+    err: TextIO | None = None,
+) -> None:
     """Send every line of this process, libraries' included, to `out` and `err` as JSON.
 
     Args:
@@ -165,6 +192,17 @@ def configure(*, level: str, kind: str, instance: int = 0, incarnation: str = ""
     for handler in (below, above):
         handler.setFormatter(formatter)
     logging.basicConfig(handlers=[below, above], level=logging.WARNING, force=True)
-    for room in ("__main__", "orchestrator", "supervision", "shared", "api", "meta", "webdriver", "recorder", "sandbox", "embedded"):
+    for room in (
+        "__main__",
+        "orchestrator",
+        "supervision",
+        "shared",
+        "api",
+        "meta",
+        "webdriver",
+        "recorder",
+        "sandbox",
+        "embedded",
+    ):
         logging.getLogger(room).setLevel(level.upper())
     logging.captureWarnings(True)

@@ -41,7 +41,9 @@ class Sealed:
 
     def to_text(self) -> str:
         """Return one line that a text column holds: key id, nonce and ciphertext, the latter two as base64."""
-        return ".".join((self.key_id, base64.b64encode(self.nonce).decode(), base64.b64encode(self.ciphertext).decode()))
+        return ".".join(
+            (self.key_id, base64.b64encode(self.nonce).decode(), base64.b64encode(self.ciphertext).decode())
+        )
 
     @classmethod
     def from_text(cls, text: str) -> Sealed:
@@ -81,10 +83,16 @@ class Vault:
             raise SettingsInvalid(["SECRET_ENCRYPTION_KEY is missing: it is base64 of 32 random bytes"])
         key = _key("SECRET_ENCRYPTION_KEY", text)
         old: dict[str, bytes] = {}
-        for number, pair in enumerate(filter(None, (part.strip() for part in settings.secret_old_keys.split(","))), start=1):
+        for number, pair in enumerate(
+            filter(None, (part.strip() for part in settings.secret_old_keys.split(","))), start=1
+        ):
             name, is_pair, value = pair.partition("=")
             if not is_pair or not name.strip() or name.strip() in (*old, settings.secret_key_id):
-                raise SettingsInvalid([f"SECRET_OLD_KEYS: part {number} is not NAME=BASE64 with a name of its own, other than SECRET_KEY_ID"])
+                raise SettingsInvalid(
+                    [
+                        f"SECRET_OLD_KEYS: part {number} is not NAME=BASE64 with a name of its own, other than SECRET_KEY_ID"
+                    ]
+                )
             old[name.strip()] = _key(f"SECRET_OLD_KEYS: part {number}", value.strip())
         return cls(settings.secret_key_id, key, old)
 
@@ -94,17 +102,27 @@ class Vault:
     def seal(self, plaintext: str, *, context: str) -> Sealed:
         """Return `plaintext` sealed for `context`, for example `phone_configs.access_token:17`; the same context opens it."""
         nonce = os.urandom(NONCE_BYTES)
-        return Sealed(self.key_id, nonce, self._ciphers[self.key_id].encrypt(nonce, plaintext.encode(), _bound_to(self.key_id, context)))
+        return Sealed(
+            self.key_id,
+            nonce,
+            self._ciphers[self.key_id].encrypt(nonce, plaintext.encode(), _bound_to(self.key_id, context)),
+        )
 
     def open(self, sealed: Sealed, *, context: str) -> str:
         """Return the plaintext. Raises `SecretUnreadable` when the key or the context is another one, or the stored bytes were changed."""
         cipher = self._ciphers.get(sealed.key_id)
         if cipher is None:
-            raise SecretUnreadable(f"the secret {context} was sealed with key {sealed.key_id!r}, and this process holds {', '.join(map(repr, self._ciphers))}")
+            raise SecretUnreadable(
+                f"the secret {context} was sealed with key {sealed.key_id!r}, and this process holds {', '.join(map(repr, self._ciphers))}"
+            )
         try:
-            return cipher.decrypt(bytes(sealed.nonce), bytes(sealed.ciphertext), _bound_to(sealed.key_id, context)).decode()
+            return cipher.decrypt(
+                bytes(sealed.nonce), bytes(sealed.ciphertext), _bound_to(sealed.key_id, context)
+            ).decode()
         except (InvalidTag, ValueError):
-            raise SecretUnreadable(f"the secret {context} does not open with key {sealed.key_id!r}: another key, another row, or changed bytes") from None
+            raise SecretUnreadable(
+                f"the secret {context} does not open with key {sealed.key_id!r}: another key, another row, or changed bytes"
+            ) from None
 
 
 def _bound_to(key_id: str, context: str) -> bytes:

@@ -102,12 +102,20 @@ SLOT_TRANSITIONS: Final[Mapping[SlotState, frozenset[SlotState]]] = {
 SESSION_TRANSITIONS: Final[Mapping[SessionState, frozenset[SessionState]]] = {
     # absent -> quarantined: an earlier life of the process connected too often; -> backing_off: a browser that was to be replaced did not end in time
     B.ABSENT: frozenset({B.STARTING, B.BACKING_OFF, B.QUARANTINED}),
-    B.STARTING: frozenset({B.NEEDS_LINK, B.SYNCING, B.READY, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}),
+    B.STARTING: frozenset(
+        {B.NEEDS_LINK, B.SYNCING, B.READY, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}
+    ),
     B.NEEDS_LINK: frozenset({B.SYNCING, B.READY, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}),
     B.SYNCING: frozenset({B.READY, B.NEEDS_LINK, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}),
-    B.READY: frozenset({B.DEGRADED, B.SYNCING, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.NEEDS_LINK, B.BACKING_OFF, B.ABSENT}),
-    B.DEGRADED: frozenset({B.READY, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.NEEDS_LINK, B.SYNCING, B.BACKING_OFF, B.ABSENT}),
-    B.OFFLINE: frozenset({B.READY, B.SYNCING, B.DEGRADED, B.CONFLICT, B.LOGGED_OUT, B.NEEDS_LINK, B.BACKING_OFF, B.ABSENT}),
+    B.READY: frozenset(
+        {B.DEGRADED, B.SYNCING, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.NEEDS_LINK, B.BACKING_OFF, B.ABSENT}
+    ),
+    B.DEGRADED: frozenset(
+        {B.READY, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.NEEDS_LINK, B.SYNCING, B.BACKING_OFF, B.ABSENT}
+    ),
+    B.OFFLINE: frozenset(
+        {B.READY, B.SYNCING, B.DEGRADED, B.CONFLICT, B.LOGGED_OUT, B.NEEDS_LINK, B.BACKING_OFF, B.ABSENT}
+    ),
     B.CONFLICT: frozenset({B.READY, B.SYNCING, B.OFFLINE, B.NEEDS_LINK, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}),
     B.LOGGED_OUT: frozenset({B.STARTING, B.NEEDS_LINK, B.BACKING_OFF, B.ABSENT}),
     B.BACKING_OFF: frozenset({B.STARTING, B.QUARANTINED, B.ABSENT}),
@@ -120,7 +128,9 @@ _State = TypeVar("_State", bound=StrEnum)
 def require_transition(table: Mapping[_State, frozenset[_State]], old: _State, new: _State) -> None:
     """Raise `IllegalTransition` unless `table` lists `new` after `old`."""
     if new not in table[old]:
-        raise IllegalTransition(f"{type(old).__name__}: {old} -> {new} is not listed; from {old} only {', '.join(sorted(table[old])) or 'nothing'}")
+        raise IllegalTransition(
+            f"{type(old).__name__}: {old} -> {new} is not listed; from {old} only {', '.join(sorted(table[old])) or 'nothing'}"
+        )
 
 
 def predecessors(table: Mapping[_State, frozenset[_State]], new: _State) -> tuple[_State, ...]:

@@ -101,13 +101,19 @@ def _main_process(home: Path, slot: str, holder: Holder | None) -> Living | None
     if pid == 0:
         # its orchestrator died between fork and telling us the pid: look for the leader of the session that carries the marker
         processes = scan()
-        leaders = [pid for pid, name in marked(processes, home).items() if name == holder.incarnation and processes[pid].session == pid]
+        leaders = [
+            pid
+            for pid, name in marked(processes, home).items()
+            if name == holder.incarnation and processes[pid].session == pid
+        ]
         if not leaders:
             return None
         pid, started = leaders[0], processes[leaders[0]].started
     if process_start(pid) != started:
         return None
-    return Living(slot=slot, pid=pid, incarnation=holder.incarnation, age_s=_age_s(started), public_port=holder.public_port)
+    return Living(
+        slot=slot, pid=pid, incarnation=holder.incarnation, age_s=_age_s(started), public_port=holder.public_port
+    )
 
 
 def _age_s(started_ticks: int) -> float:

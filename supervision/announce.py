@@ -32,8 +32,12 @@ class Announcer:
         """Say what became of a slot."""
         words = {
             SlotState.STARTING: "starting",
-            SlotState.READY: f"ready after {now - slot.started_at:.1f} s" if slot.ready_at is not None and not slot.adopted else "ready",
-            SlotState.UNREADY: f"adopted, process {slot.pid}" if slot.adopted and slot.ready_at is None else f"not ready: {slot.status or 'no reason given'}",
+            SlotState.READY: f"ready after {now - slot.started_at:.1f} s"
+            if slot.ready_at is not None and not slot.adopted
+            else "ready",
+            SlotState.UNREADY: f"adopted, process {slot.pid}"
+            if slot.adopted and slot.ready_at is None
+            else f"not ready: {slot.status or 'no reason given'}",
             SlotState.DRAINING: f"draining ({slot.cause.value})" if slot.cause.value != "none" else "draining",
             SlotState.KILLING: self._why_killed(slot),
             SlotState.BACKOFF: f"{self._how(slot)}; next try in {max(0.0, (slot.next_try_at or now) - now):.1f} s",
@@ -51,8 +55,13 @@ class Announcer:
         conditional = {row.name for row in fleet.rows if row.needed == "connections" and fleet.counts.get(row.name)}
         if conditional and fleet.wanted is None:
             return False
-        wanted = [slot for slot in fleet.slots.values() if slot.kind not in conditional or slot.kind in (fleet.wanted or ())]
-        if not wanted or any(slot.state is not SlotState.READY and slot.state not in WAITING - {SlotState.BACKOFF} and not slot.held for slot in wanted):
+        wanted = [
+            slot for slot in fleet.slots.values() if slot.kind not in conditional or slot.kind in (fleet.wanted or ())
+        ]
+        if not wanted or any(
+            slot.state is not SlotState.READY and slot.state not in WAITING - {SlotState.BACKOFF} and not slot.held
+            for slot in wanted
+        ):
             return False
         self._all_up = True
         for line in summary(self._told, [slot for slot in wanted if slot.state is not SlotState.READY]):
@@ -61,7 +70,11 @@ class Announcer:
 
     def stopping(self, request: int) -> None:
         """Say that a stop was asked for."""
-        self.note({1: "Stopping: finishing what is in hand. Once more: at once.", 2: "Stopping now."}.get(request, "Killing what is left."))
+        self.note(
+            {1: "Stopping: finishing what is in hand. Once more: at once.", 2: "Stopping now."}.get(
+                request, "Killing what is left."
+            )
+        )
 
     def note(self, text: str) -> None:
         """Write one line. A terminal that is gone is no reason to stop supervising."""
@@ -87,7 +100,9 @@ class Announcer:
 def summary(told: Told, sick: list[Slot]) -> list[str]:
     """Return the lines that a newcomer needs once everything is up."""
     settings = told.settings
-    lines = [f"Up, except {slot.name}: {slot.state.value} (see logs/{slot.name}.err.log)" for slot in sick] or ["Everything is up."]
+    lines = [f"Up, except {slot.name}: {slot.state.value} (see logs/{slot.name}.err.log)" for slot in sick] or [
+        "Everything is up."
+    ]
     if not told.counts.get("api"):
         return lines
     lines += [
@@ -109,7 +124,11 @@ def summary(told: Told, sick: list[Slot]) -> list[str]:
 
 def _where_key(settings: Settings) -> str:
     kept = settings.path("api_key")
-    return f"kept in {kept}" if kept.exists() and kept.read_text(encoding="utf-8").strip() == settings.api_key else "from API_KEY"
+    return (
+        f"kept in {kept}"
+        if kept.exists() and kept.read_text(encoding="utf-8").strip() == settings.api_key
+        else "from API_KEY"
+    )
 
 
 def _host(settings: Settings) -> str:

@@ -35,7 +35,9 @@ class Cgroups:
             return None
         # an orchestrator that was itself started inside such a group (by a supervised shell) still uses the common place above
         inside = mount / own.lstrip("/")
-        above = next((folder.parent for folder in (inside, *inside.parents) if folder.name.startswith("bulkhead-")), inside)
+        above = next(
+            (folder.parent for folder in (inside, *inside.parents) if folder.name.startswith("bulkhead-")), inside
+        )
         _sweep(above)
         base = above / f"bulkhead-{hashlib.blake2s(os.fsencode(home), digest_size=6).hexdigest()}"
         trial = base / "trial"

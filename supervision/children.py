@@ -91,7 +91,14 @@ class Children:
         self._by_pid: dict[int, _Child] = {}
         self._buried: dict[str, str] = {}
 
-    def start(self, slot: str, row: ProcessKind, listen_fd: int, identity: ChildEnvironment, tell: Callable[[ChildEnvironment], Mapping[str, str]]) -> Event:
+    def start(
+        self,
+        slot: str,
+        row: ProcessKind,
+        listen_fd: int,
+        identity: ChildEnvironment,
+        tell: Callable[[ChildEnvironment], Mapping[str, str]],
+    ) -> Event:
         """Start a process in `slot` and return what came of it.
 
         Args:
@@ -111,7 +118,14 @@ class Children:
             if before is not None and before.incarnation != self._buried.get(slot):
                 self.know_dead(slot, before.incarnation)
             incarnation = new_incarnation(slot)
-            holder = Holder(pid=0, started=0, boot_id=boot_id(), incarnation=incarnation, admin_port=identity.process_admin_port, public_port=identity.port)
+            holder = Holder(
+                pid=0,
+                started=0,
+                boot_id=boot_id(),
+                incarnation=incarnation,
+                admin_port=identity.process_admin_port,
+                public_port=identity.port,
+            )
             lock.write(holder)
             reach("spawn.begun")
             told = tell(replace(identity, process_incarnation=incarnation, slot_lock_fd=lock.fd, listen_fd=listen_fd))
@@ -128,7 +142,9 @@ class Children:
             reach("spawn.started")
             self._trees.watch(incarnation, process.pid)
             self._watch(_Child(slot, incarnation, process, identity.port))
-            with suppress(OSError):  # a full disk: the record says pid 0, and an orchestrator that adopts finds the process by its marker
+            with suppress(
+                OSError
+            ):  # a full disk: the record says pid 0, and an orchestrator that adopts finds the process by its marker
                 lock.write(replace(holder, pid=process.pid, started=process_start(process.pid) or 0))
         except OSError as problem:
             return SpawnFailed(slot, f"{row.entry} could not be started: {problem}")
@@ -172,7 +188,11 @@ class Children:
         for child in list(self._here.values()):
             if child.look_at is None or child.look_at > now:
                 continue
-            if child.gone and is_free(runtime.slot_lock_file(self._home, child.slot)) and not self._trees.living(child.incarnation):
+            if (
+                child.gone
+                and is_free(runtime.slot_lock_file(self._home, child.slot))
+                and not self._trees.living(child.incarnation)
+            ):
                 self._bury(child)
             else:
                 child.look_at, child.pause_s = now + child.pause_s, min(_LOOK_LATER_S, child.pause_s * 2)
@@ -235,7 +255,9 @@ class Children:
         child.gone = True
         self._selector.unregister(child.process.pidfd)
         del self._by_pid[child.process.pid]
-        self._happened(Exited(child.slot, child.incarnation, how, self._logs.tail(child.slot, "err", since=child.process.err_from)))
+        self._happened(
+            Exited(child.slot, child.incarnation, how, self._logs.tail(child.slot, "err", since=child.process.err_from))
+        )
 
     def _exit_of(self, child: _Child) -> Exit | None:
         holder = read_holder(runtime.slot_lock_file(self._home, child.slot))

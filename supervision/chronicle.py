@@ -44,10 +44,14 @@ class Chronicle:
         """Sequence number of the last entry written."""
         return self._journal.seq
 
-    def write(self, event: SupervisionEvent, slot: str = "", incarnation: str = "", details: Mapping[str, Any] | None = None) -> None:
+    def write(
+        self, event: SupervisionEvent, slot: str = "", incarnation: str = "", details: Mapping[str, Any] | None = None
+    ) -> None:
         """Write one event; never raises for the disk's sake."""
         entry = _Entry(event, slot, incarnation, details or {}, utc_now())
-        says = {name: value for name, value in entry.details.items() if name not in _NOT_LOGGED and value not in (None, "")}
+        says = {
+            name: value for name, value in entry.details.items() if name not in _NOT_LOGGED and value not in (None, "")
+        }
         log.info("supervision_event_written", happened=event.value, **({"slot": slot} if slot else {}), **says)
         self._waiting.append(entry)
         self.catch_up()
@@ -59,7 +63,13 @@ class Chronicle:
             kind, _, instance = entry.slot.rpartition("-")
             try:
                 self._journal.write(
-                    entry.event, slot=entry.slot, kind=kind, instance=int(instance or 0), incarnation=entry.incarnation, at=entry.at, **entry.details
+                    entry.event,
+                    slot=entry.slot,
+                    kind=kind,
+                    instance=int(instance or 0),
+                    incarnation=entry.incarnation,
+                    at=entry.at,
+                    **entry.details,
                 )
             except OSError as problem:
                 if not self._refused:

@@ -52,7 +52,9 @@ STALL_WORTH_SAYING_S: Final = 0.5
 """A delay of the supervisor below this moves deadlines silently."""
 
 
-def decide(fleet: Fleet, event: Event, now: float, uniform: Uniform = random.uniform) -> tuple[Fleet, tuple[Action, ...]]:
+def decide(
+    fleet: Fleet, event: Event, now: float, uniform: Uniform = random.uniform
+) -> tuple[Fleet, tuple[Action, ...]]:
     """Return the fleet after `event` and what is to be done, in order.
 
     Args:
@@ -69,11 +71,17 @@ def decide(fleet: Fleet, event: Event, now: float, uniform: Uniform = random.uni
 
 def next_by(fleet: Fleet, now: float) -> float | None:
     """Return the earliest instant after `now` at which a `Tick` may decide something, or None when only an event can."""
-    instants = [at for slot in fleet.slots.values() for at in (slot.silent_by, slot.step_by, slot.next_try_at) if at is not None]
+    instants = [
+        at for slot in fleet.slots.values() for at in (slot.silent_by, slot.step_by, slot.next_try_at) if at is not None
+    ]
     rows = {row.name: row for row in fleet.rows}
     if any(slot.state is SlotState.STOPPED and slot.kind not in fleet.released for slot in fleet.slots.values()):
         instants += [at + rows[kind].startup_s for kind, at in fleet.released.items()]
-    instants += [slot.ready_at + rows[slot.kind].min_uptime_s for slot in fleet.slots.values() if slot.law.failed_probes and slot.ready_at is not None]
+    instants += [
+        slot.ready_at + rows[slot.kind].min_uptime_s
+        for slot in fleet.slots.values()
+        if slot.law.failed_probes and slot.ready_at is not None
+    ]
     return min((at for at in instants if at > now), default=None)
 
 
@@ -158,14 +166,23 @@ class _Decision(Turn):
         slot = self.move(slot, SlotState.READY, ready_at=self.now if first else slot.ready_at)
         slot = self.put(replace(slot, silent_by=self.beat_by(slot), starved_s=0.0))
         if not (first and slot.adopted):
-            self.write(Happened.READY, slot, after_s=round(self.now - slot.started_at, 3) if first else None, status=slot.status)
+            self.write(
+                Happened.READY,
+                slot,
+                after_s=round(self.now - slot.started_at, 3) if first else None,
+                status=slot.status,
+            )
         return slot
 
     def _extend(self, slot: Slot, microseconds: str, doing: str) -> Slot:
         for_s = min(int(microseconds) / 1e6, self.fleet.policy.longest_section_s) if microseconds.isdecimal() else 0.0
         if for_s <= 0:
             slot = self.put(replace(slot, extended_by=None, doing=""))
-            return self.put(replace(slot, silent_by=self.beat_by(slot))) if slot.state in (SlotState.READY, SlotState.UNREADY) else slot
+            return (
+                self.put(replace(slot, silent_by=self.beat_by(slot)))
+                if slot.state in (SlotState.READY, SlotState.UNREADY)
+                else slot
+            )
         until = self.now + for_s
         slot = self.put(replace(slot, extended_by=until, doing=doing))
         if slot.state in SERVING and slot.silent_by is not None:
@@ -187,7 +204,14 @@ class _Decision(Turn):
         if slot.state is not SlotState.KILLING:
             slot = self.move(slot, SlotState.KILLING)
         slot = self.put(
-            replace(slot, main_gone=True, last_exit=event.exit, silent_by=None, extended_by=None, step_by=self.now + self.fleet.policy.kill_again_s)
+            replace(
+                slot,
+                main_gone=True,
+                last_exit=event.exit,
+                silent_by=None,
+                extended_by=None,
+                step_by=self.now + self.fleet.policy.kill_again_s,
+            )
         )
         self.write(
             Happened.EXITED,
@@ -212,7 +236,9 @@ class _Decision(Turn):
             return
         self.write(Happened.SLOT_FREE, slot)
         healthy_s = 0.0 if slot.ready_at is None else max(0.0, self.now - slot.ready_at)
-        slot = self.put(replace(slot, pid=0, adopted=False, ready_at=None, step_by=None, status="", doing="", rss_mb=0.0))
+        slot = self.put(
+            replace(slot, pid=0, adopted=False, ready_at=None, step_by=None, status="", doing="", rss_mb=0.0)
+        )
         cause = slot.cause
         if not self.should_run(slot):
             self.move(slot, SlotState.STOPPED)
@@ -229,7 +255,9 @@ class _Decision(Turn):
         if slot is None or slot.state is not SlotState.STARTING or slot.pid:
             return
         slot = self.put(replace(slot, pid=event.pid, incarnation=event.incarnation, started_at=self.now))
-        self.write(Happened.STARTED, slot, pid=event.pid, attempt=int(slot.law.strikes) + 1, probe=slot.law.failed_probes > 0)
+        self.write(
+            Happened.STARTED, slot, pid=event.pid, attempt=int(slot.law.strikes) + 1, probe=slot.law.failed_probes > 0
+        )
 
     def _spawn_failed(self, event: SpawnFailed) -> None:
         slot = self.slot(event.slot)
@@ -263,10 +291,14 @@ class _Decision(Turn):
         slot = self.put(replace(slot, rss_mb=event.rss_mb))
         row = self.row(slot)
         if row.memory_hard_mb and event.rss_mb > row.memory_hard_mb:
-            self.write(Happened.OVER_MEMORY, slot, rss_mb=round(event.rss_mb), limit_mb=row.memory_hard_mb, ceiling="hard")
+            self.write(
+                Happened.OVER_MEMORY, slot, rss_mb=round(event.rss_mb), limit_mb=row.memory_hard_mb, ceiling="hard"
+            )
             self.kill(self.put(replace(slot, cause=Cause.MEMORY_HARD)))
         elif row.memory_soft_mb and event.rss_mb > row.memory_soft_mb and not self.awaits_replacement(slot.name):
-            self.write(Happened.OVER_MEMORY, slot, rss_mb=round(event.rss_mb), limit_mb=row.memory_soft_mb, ceiling="soft")
+            self.write(
+                Happened.OVER_MEMORY, slot, rss_mb=round(event.rss_mb), limit_mb=row.memory_soft_mb, ceiling="soft"
+            )
             self.enqueue(slot.name, Cause.MEMORY_SOFT)
 
     def _stalled(self, event: Stalled) -> None:
@@ -282,13 +314,25 @@ class _Decision(Turn):
             )
         self.fleet = replace(self.fleet, released={kind: at + event.late_s for kind, at in self.fleet.released.items()})
         if event.late_s >= STALL_WORTH_SAYING_S:
-            self.actions.append(Write(Happened.STALL, details={"late_s": round(event.late_s, 3), "suspended_s": round(event.suspended_s, 3)}))
+            self.actions.append(
+                Write(
+                    Happened.STALL,
+                    details={"late_s": round(event.late_s, 3), "suspended_s": round(event.suspended_s, 3)},
+                )
+            )
 
     def _starved(self, event: Starved) -> None:
         slot = self.slot(event.slot)
-        if slot is None or slot.silent_by is None or slot.state not in SERVING or slot.starved_s + event.for_s > self.fleet.policy.starved_most_s:
+        if (
+            slot is None
+            or slot.silent_by is None
+            or slot.state not in SERVING
+            or slot.starved_s + event.for_s > self.fleet.policy.starved_most_s
+        ):
             return
-        self.put(replace(slot, silent_by=max(slot.silent_by, self.now + event.for_s), starved_s=slot.starved_s + event.for_s))
+        self.put(
+            replace(slot, silent_by=max(slot.silent_by, self.now + event.for_s), starved_s=slot.starved_s + event.for_s)
+        )
 
     def _restart(self, names: tuple[str, ...], cause: Cause) -> None:
         if self.fleet.stopping:
@@ -318,7 +362,11 @@ class _Decision(Turn):
             for instance in range(count):
                 slot = Slot(kind=kind, instance=instance, since=self.now)
                 slots.setdefault(slot.name, slot)
-        slots = {name: slot for name, slot in slots.items() if slot.instance < event.counts.get(slot.kind, 0) or slot.is_alive}
+        slots = {
+            name: slot
+            for name, slot in slots.items()
+            if slot.instance < event.counts.get(slot.kind, 0) or slot.is_alive
+        }
         order = {row.name: index for index, row in enumerate(self.fleet.rows)}
         ordered = sorted(slots.items(), key=lambda pair: (order[pair[1].kind], pair[1].instance))
         self.fleet = replace(self.fleet, counts=dict(event.counts), slots=dict(ordered), configured=True)
@@ -338,8 +386,14 @@ class _Decision(Turn):
             elif slot.state is SlotState.KILLING:
                 continue  # already climbing faster than this
             else:
-                moved = slot if slot.state is SlotState.DRAINING else self.move(slot, SlotState.DRAINING, cause=Cause.SHUTDOWN)
-                self.put(replace(moved, rung=Rung.TERM, silent_by=None, step_by=self.now + self.fleet.policy.stop_now_s))
+                moved = (
+                    slot
+                    if slot.state is SlotState.DRAINING
+                    else self.move(slot, SlotState.DRAINING, cause=Cause.SHUTDOWN)
+                )
+                self.put(
+                    replace(moved, rung=Rung.TERM, silent_by=None, step_by=self.now + self.fleet.policy.stop_now_s)
+                )
                 self.send(moved, signal.SIGTERM)
 
     # what time asks for
@@ -349,10 +403,21 @@ class _Decision(Turn):
         policy = self.fleet.policy
         if slot.silent_by is not None and slot.silent_by <= self.now and slot.state in SERVING:
             what = "start" if slot.state is SlotState.STARTING else slot.doing or "work loop"
-            began_at = slot.started_at if slot.state is SlotState.STARTING else slot.silent_by - slot.starved_s - self.row(slot).watchdog_s
+            began_at = (
+                slot.started_at
+                if slot.state is SlotState.STARTING
+                else slot.silent_by - slot.starved_s - self.row(slot).watchdog_s
+            )
             silent_s = self.now - began_at
             self.write(Happened.HUNG, slot, what=what, silent_s=round(silent_s, 3), rung=Rung.TERM.name.lower())
-            slot = self.move(slot, SlotState.KILLING, cause=Cause.HUNG, rung=Rung.TERM, silent_by=None, step_by=self.now + policy.term_s)
+            slot = self.move(
+                slot,
+                SlotState.KILLING,
+                cause=Cause.HUNG,
+                rung=Rung.TERM,
+                silent_by=None,
+                step_by=self.now + policy.term_s,
+            )
             self.send(slot, signal.SIGTERM)
             return
         if slot.step_by is None or slot.step_by > self.now or not slot.is_alive:
@@ -361,14 +426,24 @@ class _Decision(Turn):
             self.kill(slot)
         else:
             if slot.state is SlotState.DRAINING:
-                self.write(Happened.HUNG, slot, what="drain", silent_s=round(self.now - slot.since, 3), rung=Rung.ABORT.name.lower())
+                self.write(
+                    Happened.HUNG,
+                    slot,
+                    what="drain",
+                    silent_s=round(self.now - slot.since, 3),
+                    rung=Rung.ABORT.name.lower(),
+                )
                 slot = self.move(slot, SlotState.KILLING)
             self.put(replace(slot, rung=Rung.ABORT, step_by=self.now + policy.abort_s))
             self.send(slot, signal.SIGABRT)
 
     def _end_quarantine(self, name: str) -> None:
         slot = self.fleet.slots[name]
-        if slot.ready_at is not None and slot.state in SERVING and has_recovered(slot.law, self.row(slot), healthy_s=self.now - slot.ready_at):
+        if (
+            slot.ready_at is not None
+            and slot.state in SERVING
+            and has_recovered(slot.law, self.row(slot), healthy_s=self.now - slot.ready_at)
+        ):
             slot = self.put(replace(slot, law=Record()))
             self.write(Happened.PROBED, slot, outcome="recovered")
 
@@ -417,14 +492,20 @@ class _Decision(Turn):
 
     def _leave_if_done(self) -> None:
         self._forget_surplus()
-        if self.fleet.stopping and not self.fleet.left and all(slot.state is SlotState.STOPPED for slot in self.fleet.slots.values()):
+        if (
+            self.fleet.stopping
+            and not self.fleet.left
+            and all(slot.state is SlotState.STOPPED for slot in self.fleet.slots.values())
+        ):
             self.fleet = replace(self.fleet, left=True)
             self.actions.append(Write(Happened.STOPPED))
             self.actions.append(Leave())
 
     def _forget_surplus(self) -> None:
         kept = {
-            name: slot for name, slot in self.fleet.slots.items() if slot.state is not SlotState.STOPPED or slot.instance < self.fleet.counts.get(slot.kind, 0)
+            name: slot
+            for name, slot in self.fleet.slots.items()
+            if slot.state is not SlotState.STOPPED or slot.instance < self.fleet.counts.get(slot.kind, 0)
         }
         if len(kept) < len(self.fleet.slots):
             self.fleet = replace(self.fleet, slots=kept)

@@ -27,10 +27,17 @@ _REAL: Final = {
     "instagram_base_url": "https://graph.instagram.com",
     "whatsapp_web_url": "https://web.whatsapp.com/",
 }
-_SANDBOX_PATHS: Final = {"graph_base_url": "/graph", "d360_base_url": "/d360", "instagram_base_url": "/instagram", "whatsapp_web_url": "/web/"}
+_SANDBOX_PATHS: Final = {
+    "graph_base_url": "/graph",
+    "d360_base_url": "/d360",
+    "instagram_base_url": "/instagram",
+    "whatsapp_web_url": "/web/",
+}
 SANDBOX_APP_ID: Final = "300000000000001"
 """The Meta app that the sandbox knows."""
-_FOREIGN: Final = frozenset({"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "NOTIFY_SOCKET", "WATCHDOG_USEC", "FDSTORE"})
+_FOREIGN: Final = frozenset(
+    {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "NOTIFY_SOCKET", "WATCHDOG_USEC", "FDSTORE"}
+)
 """Variables of our own supervisor that no child may mistake for its own."""
 _ONLY_OURS: Final = frozenset({"only", "log_max_mb", "log_keep"})
 """Settings that only the orchestrator reads."""
@@ -117,7 +124,9 @@ def read_file(path: Path) -> dict[str, str]:
         name, is_pair, value = text.partition("=")
         name = name.strip()
         if not is_pair or name not in known:
-            problems.append(f"{path}:{number}: {name!r} is not a setting; lines are NAME=value, names as in docs/settings.md")
+            problems.append(
+                f"{path}:{number}: {name!r} is not a setting; lines are NAME=value, names as in docs/settings.md"
+            )
         else:
             found[name] = value.strip().strip("\"'")
     if problems:
@@ -134,12 +143,18 @@ def prepare(operator: Settings, rows: Sequence[ProcessKind], embedded: EmbeddedA
     """
     home = operator.bulkhead_home
     uses_sandbox = operator.sandbox == "on" or (operator.sandbox == "auto" and not operator.meta_access_token)
-    needs = {"embedded_postgres": not operator.database_url, "embedded_redis": not operator.redis_url, "sandbox": uses_sandbox}
+    needs = {
+        "embedded_postgres": not operator.database_url,
+        "embedded_redis": not operator.redis_url,
+        "sandbox": uses_sandbox,
+    }
     counts = wanted_slots(rows, operator, **needs)
     _check_admin_ports(rows, counts)
     try:
         _make_home(home)
-        complete = replace(operator, **_kept(operator, uses_sandbox=uses_sandbox), **_addresses(operator, uses_sandbox=uses_sandbox))
+        complete = replace(
+            operator, **_kept(operator, uses_sandbox=uses_sandbox), **_addresses(operator, uses_sandbox=uses_sandbox)
+        )
         if needs["embedded_postgres"]:
             complete = replace(complete, database_url=embedded.database_url(operator))
         if needs["embedded_redis"]:
@@ -196,7 +211,11 @@ def _make_home(home: Path) -> None:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = home.stat()
     if facts.st_uid != os.geteuid():
-        raise SettingsInvalid([f"BULKHEAD_HOME={home} belongs to user {facts.st_uid}, not to us (user {os.geteuid()}); run as that user or choose another"])
+        raise SettingsInvalid(
+            [
+                f"BULKHEAD_HOME={home} belongs to user {facts.st_uid}, not to us (user {os.geteuid()}); run as that user or choose another"
+            ]
+        )
     if facts.st_mode & 0o066:
         # search permission stays where somebody gave it: the embedded PostgreSQL runs as another user when we are root
         home.chmod(facts.st_mode & 0o711)
@@ -236,13 +255,21 @@ def _keep(path: Path, make: Callable[[], str]) -> str:
 def _addresses(operator: Settings, *, uses_sandbox: bool) -> dict[str, Any]:
     host = "127.0.0.1" if operator.bind_address in ("0.0.0.0", "::", "") else operator.bind_address  # noqa: S104 - compared, not bound
     sandbox = f"http://{f'[{host}]' if ':' in host else host}:{operator.sandbox_port}"
-    own = {"public_url": f"http://{f'[{host}]' if ':' in host else host}:{operator.meta_port}", "meta_app_id": SANDBOX_APP_ID}
+    own = {
+        "public_url": f"http://{f'[{host}]' if ':' in host else host}:{operator.meta_port}",
+        "meta_app_id": SANDBOX_APP_ID,
+    }
     return {
-        **{setting: getattr(operator, setting) or (sandbox + path if uses_sandbox else _REAL[setting]) for setting, path in _SANDBOX_PATHS.items()},
+        **{
+            setting: getattr(operator, setting) or (sandbox + path if uses_sandbox else _REAL[setting])
+            for setting, path in _SANDBOX_PATHS.items()
+        },
         **{setting: value for setting, value in own.items() if uses_sandbox and not getattr(operator, setting)},
     }
 
 
 def _check_admin_ports(rows: Sequence[ProcessKind], counts: Mapping[str, int]) -> None:
     if len(rows) > ADMIN_PORT_STRIDE or any(count > ADMIN_PORT_STRIDE for count in counts.values()):
-        raise SettingsInvalid([f"the 100 ports from ADMIN_PORT hold {ADMIN_PORT_STRIDE} kinds of {ADMIN_PORT_STRIDE} slots each"])
+        raise SettingsInvalid(
+            [f"the 100 ports from ADMIN_PORT hold {ADMIN_PORT_STRIDE} kinds of {ADMIN_PORT_STRIDE} slots each"]
+        )

@@ -72,7 +72,9 @@ class Verdict:
     quarantined: bool
 
 
-def after_death(record: Record, row: ProcessKind, policy: Policy, *, now: float, healthy_s: float, uniform: Uniform = random.uniform) -> Verdict:
+def after_death(
+    record: Record, row: ProcessKind, policy: Policy, *, now: float, healthy_s: float, uniform: Uniform = random.uniform
+) -> Verdict:
     """Return what follows an unasked death.
 
     Args:
@@ -90,10 +92,18 @@ def after_death(record: Record, row: ProcessKind, policy: Policy, *, now: float,
         failed = record.failed_probes + 1
         ceiling = min(policy.probe_cap_s, policy.probe_first_s * 2.0 ** min(failed - 1, 30))
         # half of it is certain: a probe is meant to be slow
-        return Verdict(record=Record(strikes=strikes, restarts=restarts, failed_probes=failed), delay_s=uniform(ceiling / 2, ceiling), quarantined=True)
+        return Verdict(
+            record=Record(strikes=strikes, restarts=restarts, failed_probes=failed),
+            delay_s=uniform(ceiling / 2, ceiling),
+            quarantined=True,
+        )
     attempt = int(strikes)
     delay_s = row.first_restart_s if attempt < 2 else full_jitter(attempt, row.restart_base_s, policy.cap_s, uniform)
-    return Verdict(record=replace(record, strikes=strikes, restarts=restarts), delay_s=min(delay_s, policy.cap_s), quarantined=False)
+    return Verdict(
+        record=replace(record, strikes=strikes, restarts=restarts),
+        delay_s=min(delay_s, policy.cap_s),
+        quarantined=False,
+    )
 
 
 def has_recovered(record: Record, row: ProcessKind, *, healthy_s: float) -> bool:

@@ -65,7 +65,9 @@ class Listeners:
 def _listens_on(descriptor: int, port: int) -> bool:
     candidate = socket.socket(fileno=os.dup(descriptor))
     try:
-        return bool(candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)) and candidate.getsockname()[1] == port
+        return (
+            bool(candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)) and candidate.getsockname()[1] == port
+        )
     except OSError:
         return False
     finally:

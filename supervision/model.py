@@ -61,7 +61,9 @@ class Exit:
 
     def __str__(self) -> str:
         if self.signal is not None:
-            return signal.Signals(self.signal).name if self.signal in signal.valid_signals() else f"signal {self.signal}"
+            return (
+                signal.Signals(self.signal).name if self.signal in signal.valid_signals() else f"signal {self.signal}"
+            )
         return f"code {self.code}" if self.code is not None else "unknown, no last words"
 
 

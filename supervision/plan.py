@@ -62,7 +62,9 @@ def predecessors_of(rows: Sequence[ProcessKind], kinds: Iterable[str]) -> frozen
     return frozenset(found)
 
 
-def wanted_slots(rows: Sequence[ProcessKind], settings: Settings, *, embedded_postgres: bool, embedded_redis: bool, sandbox: bool) -> dict[str, int]:
+def wanted_slots(
+    rows: Sequence[ProcessKind], settings: Settings, *, embedded_postgres: bool, embedded_redis: bool, sandbox: bool
+) -> dict[str, int]:
     """Return how many slots each kind may have; 0: it is not run at all.
 
     Kinds that depend on connections are counted as if there were some: whether there are is the recorder's word.
@@ -77,10 +79,22 @@ def wanted_slots(rows: Sequence[ProcessKind], settings: Settings, *, embedded_po
     only = frozenset(name.strip() for name in settings.only.split(",") if name.strip())
     unknown = only - {row.name for row in rows}
     if unknown:
-        raise KindUnknown(f"ONLY={settings.only} names unknown kinds: {', '.join(sorted(unknown))}; known: {', '.join(row.name for row in rows)}")
+        raise KindUnknown(
+            f"ONLY={settings.only} names unknown kinds: {', '.join(sorted(unknown))}; known: {', '.join(row.name for row in rows)}"
+        )
     allowed = only | predecessors_of(rows, only) if only else {row.name for row in rows}
-    needed = {"always": True, "connections": True, "embedded_postgres": embedded_postgres, "embedded_redis": embedded_redis, "sandbox": sandbox}
-    return {row.name: (int(getattr(settings, row.instances)) if row.instances else 1) * (needed[row.needed] and row.name in allowed) for row in rows}
+    needed = {
+        "always": True,
+        "connections": True,
+        "embedded_postgres": embedded_postgres,
+        "embedded_redis": embedded_redis,
+        "sandbox": sandbox,
+    }
+    return {
+        row.name: (int(getattr(settings, row.instances)) if row.instances else 1)
+        * (needed[row.needed] and row.name in allowed)
+        for row in rows
+    }
 
 
 def select(slots: Iterable[str], target: str, counts: Mapping[str, int]) -> tuple[str, ...]:

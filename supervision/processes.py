@@ -91,7 +91,9 @@ def holders(path: Path) -> set[int]:
             with suppress(*_GONE):
                 for descriptor in (_PROC / name / "fd").iterdir():
                     with suppress(*_GONE):
-                        if descriptor.readlink() == target and _inherited_lock(_PROC / name / "fdinfo" / descriptor.name, name):
+                        if descriptor.readlink() == target and _inherited_lock(
+                            _PROC / name / "fdinfo" / descriptor.name, name
+                        ):
                             found.add(int(name))
                             break
     return found
@@ -99,7 +101,11 @@ def holders(path: Path) -> set[int]:
 
 def _inherited_lock(fdinfo: Path, pid: str) -> bool:
     """Whether the descriptor holds a lock that another process took: the kernel keeps the taker's pid."""
-    locks = (line.split() for line in fdinfo.read_text(encoding="ascii", errors="replace").splitlines() if line.startswith("lock:"))
+    locks = (
+        line.split()
+        for line in fdinfo.read_text(encoding="ascii", errors="replace").splitlines()
+        if line.startswith("lock:")
+    )
     return any("FLOCK" in words and words[words.index("FLOCK") + 3] != pid for words in locks)
 
 
@@ -109,4 +115,6 @@ def _read(name: str) -> Process | None:
     values = stat[stat.rindex(b")") + 2 :].split()
     if values[0] in (b"Z", b"X"):
         return None
-    return Process(pid=int(name), parent=int(values[1]), group=int(values[2]), session=int(values[3]), started=int(values[19]))
+    return Process(
+        pid=int(name), parent=int(values[1]), group=int(values[2]), session=int(values[3]), started=int(values[19])
+    )

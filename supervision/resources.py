@@ -48,7 +48,12 @@ def own_usage() -> Usage:
     """Return what this process uses."""
     process = psutil.Process()
     with process.oneshot():
-        return Usage(memory_mb=process.memory_info().rss / _MIB, processes=1, threads=process.num_threads(), open_files=process.num_fds())
+        return Usage(
+            memory_mb=process.memory_info().rss / _MIB,
+            processes=1,
+            threads=process.num_threads(),
+            open_files=process.num_fds(),
+        )
 
 
 def details(tree: Iterable[int]) -> list[dict[str, object]]:

@@ -17,7 +17,9 @@ from supervision.model import Fleet, Slot
 from supervision.resources import Usage
 
 
-def of_fleet(fleet: Fleet, now: float, *, ports: Callable[[Slot], tuple[int, int]], usage: Mapping[str, Usage]) -> dict[str, Any]:
+def of_fleet(
+    fleet: Fleet, now: float, *, ports: Callable[[Slot], tuple[int, int]], usage: Mapping[str, Usage]
+) -> dict[str, Any]:
     """Return the slots as JSON values.
 
     Args:
@@ -47,7 +49,9 @@ def of_fleet(fleet: Fleet, now: float, *, ports: Callable[[Slot], tuple[int, int
             "ready_at": at(slot.ready_at),
             "restarts": slot.restarts,
             "strikes": round(slot.law.strikes, 2),
-            "last_exit": None if slot.last_exit is None else {"how": str(slot.last_exit), "last_words": slot.last_exit.last_words},
+            "last_exit": None
+            if slot.last_exit is None
+            else {"how": str(slot.last_exit), "last_words": slot.last_exit.last_words},
             "status": slot.status,
             "reason": _reason(slot),
             "next_try_at": at(slot.next_try_at),

@@ -107,7 +107,9 @@ def claim_priority() -> int:
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, before - _PRECEDENCE)
     with suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
+        os.sched_setscheduler(
+            0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(os.sched_get_priority_min(os.SCHED_RR))
+        )
     return before
 
 

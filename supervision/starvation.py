@@ -35,7 +35,9 @@ class Starvation:
         if not self._wants_to_run(pid):
             return False
         now, used_s = self._clock(), self._used_s(pid)
-        self._looks = {one: look for one, look in self._looks.items() if now - look[0] < _FORGOTTEN_S} | {pid: (now, used_s)}
+        self._looks = {one: look for one, look in self._looks.items() if now - look[0] < _FORGOTTEN_S} | {
+            pid: (now, used_s)
+        }
         if before is None or now - before[0] >= _FORGOTTEN_S:
             return True
         return used_s - before[1] < _ENOUGH * (now - before[0])

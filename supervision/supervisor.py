@@ -120,7 +120,9 @@ class Supervisor:
         self._usage: dict[str, Usage] = {}
         self._own_usage = own_usage()
         self._listeners = Listeners()
-        self._logs = LogFiles(told.settings.path("logs"), int(told.settings.log_max_mb * 1024 * 1024), told.settings.log_keep)
+        self._logs = LogFiles(
+            told.settings.path("logs"), int(told.settings.log_max_mb * 1024 * 1024), told.settings.log_keep
+        )
         self._stop_requests = 0
         self._leaving = False
         self._told_seq = 0
@@ -197,7 +199,9 @@ class Supervisor:
 
     def _begin(self, *, only_stop: bool) -> None:
         found = survey(self._home, self._trees, self._rows.keys())
-        self._chronicle.write(SupervisionEvent.ORCHESTRATOR_STARTED, details={"pid": os.getpid(), "rung": self._trees.rung})
+        self._chronicle.write(
+            SupervisionEvent.ORCHESTRATOR_STARTED, details={"pid": os.getpid(), "rung": self._trees.rung}
+        )
         log.info("orchestrator_started", rung=self._trees.rung, home=str(self._home), adopted=len(found.living))
         for slot, incarnation in found.dead:
             self._children.know_dead(slot, incarnation)
@@ -258,7 +262,11 @@ class Supervisor:
     def _allow_for_starvation(self) -> None:
         """Give more time to those who are about to be called hung, and only wait for a CPU; hear once more what the others have said meanwhile."""
         now = monotonic()
-        silent = [slot for slot in self._fleet.slots.values() if slot.silent_by is not None and slot.silent_by <= now and slot.state in SERVING and slot.pid]
+        silent = [
+            slot
+            for slot in self._fleet.slots.values()
+            if slot.silent_by is not None and slot.silent_by <= now and slot.state in SERVING and slot.pid
+        ]
         for slot in silent:
             if self._starvation.is_starved(slot.pid):
                 log.debug("child_starved", slot=slot.name)
@@ -267,7 +275,9 @@ class Supervisor:
             self._hear()
 
     def _wait_s(self) -> float:
-        instants = [job.due_at for job in self._jobs] + [at for at in (self._children.look_at(), next_by(self._fleet, monotonic())) if at is not None]
+        instants = [job.due_at for job in self._jobs] + [
+            at for at in (self._children.look_at(), next_by(self._fleet, monotonic())) if at is not None
+        ]
         longest_s = _LONGEST_WAIT_S if self._sampler.is_idle else _SAMPLE_APART_S
         return min(longest_s, max(0.0, min(instants) - monotonic()))
 
@@ -331,7 +341,9 @@ class Supervisor:
             if not row.port:
                 listen_fd = -1
             elif not self._listeners.holds(row.name) and self._adopted_sibling_serves(slot, public):
-                return model.SpawnFailed(slot.name, "the kind's listening socket is still asked for from its other process", occupied=True)
+                return model.SpawnFailed(
+                    slot.name, "the kind's listening socket is still asked for from its other process", occupied=True
+                )
             else:
                 listen_fd = self._listeners.open(row, self._told.settings).fileno()
         except PortUnusable as problem:
@@ -344,7 +356,9 @@ class Supervisor:
             notify_socket=str(runtime.notify_socket(self._home)),
             watchdog_usec=round(row.watchdog_s * 1e6),
         )
-        return self._children.start(slot.name, row, listen_fd, identity, lambda complete: child_environ(self._told, complete, self._inherited))
+        return self._children.start(
+            slot.name, row, listen_fd, identity, lambda complete: child_environ(self._told, complete, self._inherited)
+        )
 
     # hearing
 
@@ -389,7 +403,10 @@ class Supervisor:
         before, self._told = self._told.settings, told
         changed = changed_for(tuple(self._rows.values()), to_environ(before), to_environ(told.settings))
         for row in self._rows.values():
-            if row.port and (getattr(told.settings, row.port), told.settings.bind_address) != (getattr(before, row.port), before.bind_address):
+            if row.port and (getattr(told.settings, row.port), told.settings.bind_address) != (
+                getattr(before, row.port),
+                before.bind_address,
+            ):
                 self._listeners.close(row.name)
         log.info("settings_reloaded", changed=sorted(changed))
         self._take(model.Configured(told.counts, changed))
@@ -424,7 +441,9 @@ class Supervisor:
 
     def _adopted_sibling_serves(self, slot: Slot, port: int) -> bool:
         """Whether another process of the kind, adopted and not yet asked successfully, listens on the port that we would bind."""
-        siblings = (other for other in self._fleet.slots.values() if other.kind == slot.kind and other.name != slot.name)
+        siblings = (
+            other for other in self._fleet.slots.values() if other.kind == slot.kind and other.name != slot.name
+        )
         return any(other.adopted and other.is_alive and self._children.serves(other.name, port) for other in siblings)
 
     # telling

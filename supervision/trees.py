@@ -100,7 +100,9 @@ class Trees:
         there = processes.get(main)
         if main and (there is None or there.started == started):
             # a session or group number is not given to anybody else while a member lives; a stranger with our main's pid would show here
-            seeds |= {process.pid for process in processes.values() if main in (process.pid, process.session, process.group)}
+            seeds |= {
+                process.pid for process in processes.values() if main in (process.pid, process.session, process.group)
+            }
         return seeds
 
 

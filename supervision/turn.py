@@ -37,7 +37,9 @@ class Turn:
 
     def drain(self, slot: Slot, cause: Cause) -> None:
         """Ask the slot's process to finish and leave, and give it its kind's time."""
-        slot = self.move(slot, SlotState.DRAINING, cause=cause, rung=Rung.TERM, silent_by=None, step_by=self.now + self.drain_s(slot))
+        slot = self.move(
+            slot, SlotState.DRAINING, cause=cause, rung=Rung.TERM, silent_by=None, step_by=self.now + self.drain_s(slot)
+        )
         self.send(slot, signal.SIGTERM)
 
     def start(self, slot: Slot) -> None:
@@ -66,7 +68,9 @@ class Turn:
 
     def apply_law(self, slot: Slot, healthy_s: float) -> None:
         """Let the restart law say what follows an unasked death, or a start that failed."""
-        verdict = after_death(slot.law, self.row(slot), self.fleet.policy, now=self.now, healthy_s=healthy_s, uniform=self._uniform)
+        verdict = after_death(
+            slot.law, self.row(slot), self.fleet.policy, now=self.now, healthy_s=healthy_s, uniform=self._uniform
+        )
         probed = slot.law.failed_probes > 0
         slot = self.put(replace(slot, law=verdict.record, restarts=slot.restarts + 1))
         if verdict.quarantined:
@@ -74,9 +78,16 @@ class Turn:
             if probed:
                 self.write(Happened.PROBED, slot, outcome="failed", next_probe_s=round(verdict.delay_s, 3))
             else:
-                self.write(Happened.QUARANTINED, slot, restarts=len(verdict.record.restarts), next_probe_s=round(verdict.delay_s, 3))
+                self.write(
+                    Happened.QUARANTINED,
+                    slot,
+                    restarts=len(verdict.record.restarts),
+                    next_probe_s=round(verdict.delay_s, 3),
+                )
             return
-        self.write(Happened.RESTARTING, slot, delay_s=round(verdict.delay_s, 3), strikes=round(verdict.record.strikes, 2))
+        self.write(
+            Happened.RESTARTING, slot, delay_s=round(verdict.delay_s, 3), strikes=round(verdict.record.strikes, 2)
+        )
         self.move(slot, SlotState.BACKOFF, next_try_at=self.now + verdict.delay_s)
 
     def enqueue(self, name: str, cause: Cause) -> None:

@@ -106,7 +106,10 @@ def settings_variables(home: Path) -> dict[str, str]:
     return {
         "BULKHEAD_HOME": str(home),
         "ADMIN_PORT": str(first),
-        **{name: str(first + 100 + offset) for offset, name in enumerate(("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT"))},
+        **{
+            name: str(first + 100 + offset)
+            for offset, name in enumerate(("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT"))
+        },
         "API_KEY": "test-" + os.urandom(8).hex(),
         "SECRET_ENCRYPTION_KEY": base64.b64encode(os.urandom(32)).decode(),
     }

@@ -61,7 +61,11 @@ class Attachments:
             except TimeoutError:
                 yielded = Retry(code="file_late", detail="the file was not there in time")
             except FetchFailed as error:
-                yielded = Retry(code=error.code, detail=str(error)) if error.passing else Dead(code=error.code, detail=str(error))
+                yielded = (
+                    Retry(code=error.code, detail=str(error))
+                    if error.passing
+                    else Dead(code=error.code, detail=str(error))
+                )
             except MediaUnknown:
                 yielded = Dead(code="media_unknown", detail="the file is not in storage any more")
             except (MediaTooLarge, MediaRefused) as error:
@@ -83,7 +87,9 @@ class Attachments:
             size = await self._storage.size(message.company_id, sha256)
         elif "link" in media:
             most = limits.limit_of(message.connection_type, message.type).bytes
-            fetched = await fetch(str(media["link"]), self._storage, message.company_id, most=most, by=by, reach=self._reach)
+            fetched = await fetch(
+                str(media["link"]), self._storage, message.company_id, most=most, by=by, reach=self._reach
+            )
             sha256, mimetype, size = fetched.stored.sha256, fetched.mimetype, fetched.stored.size
             filename = filename or fetched.filename
         else:

@@ -67,9 +67,7 @@ _BINDING: Final = "__bulkheadReport"
 _SOURCE: Final = Path(__file__).with_name("bridge.js")
 # analytics and link previews would send what people write to third parties
 _CONFIG: Final = "window.WPPConfig = {deviceName: 'Bulkhead', disableGoogleAnalytics: true, linkPreviewApiServers: []};"
-_LOOK: Final = (
-    "window.__bulkhead ? 'bridge' : window.WPP ? 'library' : (document.readyState !== 'loading' && location.hostname === 'web.whatsapp.com') ? 'bare' : ''"
-)
+_LOOK: Final = "window.__bulkhead ? 'bridge' : window.WPP ? 'library' : (document.readyState !== 'loading' && location.hostname === 'web.whatsapp.com') ? 'bare' : ''"
 
 
 class PageRefused(BulkheadError):
@@ -120,7 +118,9 @@ class Bridge:
         lost_events: set when a number was skipped or a new document began: ask for what may have been missed, then reset it.
     """
 
-    def __init__(self, browser: Browser, library: Callable[[], Awaitable[str]], heard: Callable[[PageEvent], None]) -> None:
+    def __init__(
+        self, browser: Browser, library: Callable[[], Awaitable[str]], heard: Callable[[PageEvent], None]
+    ) -> None:
         self._browser, self._library, self._heard = browser, library, heard
         self._source = _SOURCE.read_text()
         self._epoch, self._seq = "", 0
@@ -145,7 +145,9 @@ class Bridge:
             return PageState(loaded=False)
         if found == "library":
             self._epoch, self._seq, self.lost_events = secrets.token_hex(4), 0, True
-            await self._browser.evaluate(f"({self._source})({json.dumps(_BINDING)}, {json.dumps(self._epoch)})", by, "installing the bridge")
+            await self._browser.evaluate(
+                f"({self._source})({json.dumps(_BINDING)}, {json.dumps(self._epoch)})", by, "installing the bridge"
+            )
             log.debug("bridge_installed")
         state = await self._ask("state", by=by)
         # answers come in the order of the events before them: what is numbered higher than what was heard is lost
@@ -165,7 +167,9 @@ class Bridge:
         """Return the id of the newest message of a chat, empty when there is none. Raises as `probe`."""
         return str(await self._ask("newestMessage", chat_id, by=by))
 
-    async def run(self, operation: str, chat_id: str, token: str, wanted: Mapping[str, Any], by: float) -> Mapping[str, Any]:
+    async def run(
+        self, operation: str, chat_id: str, token: str, wanted: Mapping[str, Any], by: float
+    ) -> Mapping[str, Any]:
         """Carry out an operation and return {id, ack, result}.
 
         Args:
@@ -176,7 +180,9 @@ class Bridge:
         answer: Mapping[str, Any] = await self._ask("run", operation, chat_id, token, wanted, by=by)
         return answer
 
-    async def look_up(self, operation: str, chat_id: str, token: str, wanted: Mapping[str, Any], by: float) -> Mapping[str, Any]:
+    async def look_up(
+        self, operation: str, chat_id: str, token: str, wanted: Mapping[str, Any], by: float
+    ) -> Mapping[str, Any]:
         """Ask whether the effect of an operation is there. Arguments as for `run`.
 
         Returns:
@@ -199,7 +205,11 @@ class Bridge:
             The events, whether a bound cut something off, and how many chats the page could not open. Raises as `probe`.
         """
         answer = await self._ask("since", instant, dict(bounds), by=by)
-        return [PageEvent(row["event"], row["data"]) for row in answer["found"]], bool(answer["cut"]), int(answer["failed"])
+        return (
+            [PageEvent(row["event"], row["data"]) for row in answer["found"]],
+            bool(answer["cut"]),
+            int(answer["failed"]),
+        )
 
     # files
 

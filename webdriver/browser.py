@@ -99,7 +99,9 @@ class _TabSession(CDPSession):  # type: ignore[misc]  # pyppeteer has no types
         _label(answer, method)
         self._callbacks[self._lastId] = answer
         message = json.dumps({"id": self._lastId, "method": method, "params": params or {}})
-        carried = self._connection.send("Target.sendMessageToTarget", {"sessionId": self._sessionId, "message": message})
+        carried = self._connection.send(
+            "Target.sendMessageToTarget", {"sessionId": self._sessionId, "message": message}
+        )
         carried.add_done_callback(lambda done: self._not_carried(answer, method, done))
         return answer
 
@@ -139,7 +141,9 @@ class _Line(Connection):  # type: ignore[misc]  # pyppeteer has no types
         self._lastId += 1
         _label(answer, method)
         self._callbacks[self._lastId] = answer
-        writing = self._loop.create_task(self._write(json.dumps({"id": self._lastId, "method": method, "params": params or {}})))
+        writing = self._loop.create_task(
+            self._write(json.dumps({"id": self._lastId, "method": method, "params": params or {}}))
+        )
         self._tasks.add(writing)
         writing.add_done_callback(self._tasks.discard)
         return answer
@@ -266,7 +270,11 @@ class Browser:
             binding: name of the function in the page that hands one string to `take`, which must not fail.
         """
         await _within(self._page.setBypassCSP(True), by, "setBypassCSP")
-        await _within(self._page._client.send("Page.addScriptToEvaluateOnNewDocument", {"source": script}), by, "addScriptToEvaluateOnNewDocument")
+        await _within(
+            self._page._client.send("Page.addScriptToEvaluateOnNewDocument", {"source": script}),
+            by,
+            "addScriptToEvaluateOnNewDocument",
+        )
         await _within(self._page.exposeFunction(binding, take), by, "exposeFunction")
 
     async def pin(self, url: str, document: bytes, by: float) -> None:
@@ -282,7 +290,9 @@ class Browser:
         def answer(event: dict[str, Any]) -> None:
             wanted, request = event["request"]["url"], {"requestId": event["requestId"]}
             if wanted.partition("?")[0] == page_url:
-                line.send("Fetch.fulfillRequest", request | {"responseCode": 200, "responseHeaders": headers, "body": body})
+                line.send(
+                    "Fetch.fulfillRequest", request | {"responseCode": 200, "responseHeaders": headers, "body": body}
+                )
             elif _UPDATE_CHECK in wanted:
                 line.send("Fetch.failRequest", request | {"errorReason": "BlockedByClient"})
             else:
@@ -291,8 +301,16 @@ class Browser:
         line.on("Fetch.requestPaused", answer)
         origin = "/".join(url.split("/")[:3])
         # a worker that an earlier visit left would answer with the build that it knows
-        await _within(line.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "service_workers,cache_storage"}), by, "removing workers")
-        await _within(line.send("Page.addScriptToEvaluateOnNewDocument", {"source": _NO_WORKER}), by, "refusing workers")
+        await _within(
+            line.send(
+                "Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "service_workers,cache_storage"}
+            ),
+            by,
+            "removing workers",
+        )
+        await _within(
+            line.send("Page.addScriptToEvaluateOnNewDocument", {"source": _NO_WORKER}), by, "refusing workers"
+        )
         patterns = [{"urlPattern": f"{page_url}*", "resourceType": "Document"}, {"urlPattern": f"*{_UPDATE_CHECK}*"}]
         await _within(line.send("Fetch.enable", {"patterns": patterns}), by, "pinning the page")
 
@@ -325,7 +343,10 @@ class Browser:
             CallTimedOut: not by the monotonic instant `by`.
             ScriptFailed: the expression threw.
         """
-        call = self._calls.send("Runtime.evaluate", {"expression": expression, "awaitPromise": True, "returnByValue": True, "userGesture": True})
+        call = self._calls.send(
+            "Runtime.evaluate",
+            {"expression": expression, "awaitPromise": True, "returnByValue": True, "userGesture": True},
+        )
         answer = await _within(call, by, what)
         if not isinstance(answer, dict) or "result" not in answer:
             raise BrowserLost(f"{what}: the line closed without an answer")

@@ -73,13 +73,24 @@ class BrowserChannel:
             # a file may take a minute: whoever only writes does not wait for it
             turn = session.uploading if attachment else session.sending
             try:
-                await asyncio.wait_for(turn.acquire(), left(min(by - _LEAST_SEND_S, monotonic() + _TURN_S), monotonic()))
+                await asyncio.wait_for(
+                    turn.acquire(), left(min(by - _LEAST_SEND_S, monotonic() + _TURN_S), monotonic())
+                )
             except TimeoutError:
-                return Retry(code="session_busy", detail="other messages of this session took the time", after_s=_BUSY, counts=False)
+                return Retry(
+                    code="session_busy",
+                    detail="other messages of this session took the time",
+                    after_s=_BUSY,
+                    counts=False,
+                )
             try:
                 # it may have changed while we waited
                 page = session.page()
-                return _not_ready(session) if page is None else await _Send(session, page, message, operation, record_token, by).carry_out(attachment)
+                return (
+                    _not_ready(session)
+                    if page is None
+                    else await _Send(session, page, message, operation, record_token, by).carry_out(attachment)
+                )
             finally:
                 turn.release()
 
@@ -104,13 +115,17 @@ class BrowserChannel:
         try:
             return _of_lookup(session, message, await _look(page, message, operation, monotonic() + _LOOK_UP_S))
         except PageRefused as refused:
-            log.info("lookup_unanswered", connection_id=message.connection_id, message_id=message.id, reason=str(refused))
+            log.info(
+                "lookup_unanswered", connection_id=message.connection_id, message_id=message.id, reason=str(refused)
+            )
             return outcomes.TARGET_REFUSALS.get(refused.code) if operation.targeted else None
         except (BrowserLost, CallTimedOut, ScriptFailed) as error:
             return InDoubt(code="page_unavailable", detail=str(error))
 
     @asynccontextmanager
-    async def _file(self, message: OutboundMessage, operation: Operation, by: float) -> AsyncIterator[Attachment | Retry | Dead | None]:
+    async def _file(
+        self, message: OutboundMessage, operation: Operation, by: float
+    ) -> AsyncIterator[Attachment | Retry | Dead | None]:
         if operation.page != "file":
             yield None
             return
@@ -186,7 +201,9 @@ class _Send:
         reach("page.token_stored")
         by = min(self.by, monotonic() + self.operation.lasts_s)
         if left(by, monotonic()) < _LEAST_SEND_S / 2:
-            return Retry(code="no_time_left", detail="storing the message id took too long", after_s=_BUSY, counts=False)
+            return Retry(
+                code="no_time_left", detail="storing the message id took too long", after_s=_BUSY, counts=False
+            )
         with self.session.witness.sending(self.operation.page, prepared.chat, prepared.token, wanted) as sent_as:
             outcome = await self._answer(prepared, wanted, by)
             if isinstance(outcome, Sent):
@@ -257,7 +274,9 @@ def _of_lookup(session: Session, message: OutboundMessage, found: Mapping[str, A
     if not found["known"]:
         if not found["certain"]:
             return None
-        return Retry(code="not_sent", detail="the page has synchronised and shows nothing of it", after_s=0.0, counts=False)
+        return Retry(
+            code="not_sent", detail="the page has synchronised and shows nothing of it", after_s=0.0, counts=False
+        )
     ack, provider_id = int(found["ack"]), str(found.get("id") or message.token)
     if events.chat_of(provider_id):
         session.witness.remember(provider_id)

@@ -82,7 +82,11 @@ def find(setting: str) -> Path:
     for name in (setting,) if setting else EXECUTABLES:
         if found := shutil.which(name):
             return Path(found)
-    looked = f"CHROMIUM_PATH={setting} is not an executable file" if setting else f"none of {', '.join(EXECUTABLES)} is on PATH"
+    looked = (
+        f"CHROMIUM_PATH={setting} is not an executable file"
+        if setting
+        else f"none of {', '.join(EXECUTABLES)} is on PATH"
+    )
     raise ChromiumMissing(f"{looked}; install Chromium (Debian: apt-get install chromium) or set CHROMIUM_PATH")
 
 
@@ -104,7 +108,14 @@ class Launch:
     def command(self) -> list[str]:
         """Return the command line, launcher first."""
         sandbox = ("--no-sandbox",) if os.geteuid() == 0 else ()
-        chromium = [str(self.executable), *self.flags, *sandbox, f"--user-data-dir={self.profile}", self.marker, "about:blank"]
+        chromium = [
+            str(self.executable),
+            *self.flags,
+            *sandbox,
+            f"--user-data-dir={self.profile}",
+            self.marker,
+            "about:blank",
+        ]
         return [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *chromium]
 
 
@@ -148,7 +159,12 @@ class Chromium:
                 stdout=output,
                 stderr=output,
                 # nothing of ours: settings hold secrets
-                env={"PATH": _PATH, "HOME": str(launch.profile), "LANG": "C.UTF-8", "TMPDIR": str(profile.temporary(launch.profile))},
+                env={
+                    "PATH": _PATH,
+                    "HOME": str(launch.profile),
+                    "LANG": "C.UTF-8",
+                    "TMPDIR": str(profile.temporary(launch.profile)),
+                },
                 cwd=launch.profile,
                 start_new_session=True,
                 pass_fds=tuple(launch.keep_open),
@@ -175,7 +191,11 @@ class Chromium:
 
     def last_words(self) -> str:
         """Return the last error line of its log, for a message to the operator."""
-        lines = [line for line in self._log().read_text(errors="replace").splitlines() if "ERROR:dbus" not in line and line.strip()]
+        lines = [
+            line
+            for line in self._log().read_text(errors="replace").splitlines()
+            if "ERROR:dbus" not in line and line.strip()
+        ]
         return lines[-1][-300:] if lines else "it said nothing"
 
     def trim_log(self) -> None:
@@ -199,7 +219,9 @@ class Chromium:
         Raises:
             ChromiumFailed: something survived SIGKILL for seconds (a process stuck in the kernel).
         """
-        left = await processes.end(lambda: sorted({*self.pids(), *processes.pids_of_session(self.pid)}), monotonic() + _END_S)
+        left = await processes.end(
+            lambda: sorted({*self.pids(), *processes.pids_of_session(self.pid)}), monotonic() + _END_S
+        )
         if left:
             raise ChromiumFailed(f"processes {left} survived SIGKILL")
         await asyncio.wait({self.gone}, timeout=_END_S)

@@ -50,7 +50,9 @@ class Downloads:
         store: where it stands which are due. storage: where they go. kind, incarnation: who fetches. most: bytes of the largest file that is taken.
     """
 
-    def __init__(self, store: Store, storage: Storage, sessions: Sessions, *, kind: str, incarnation: str, most: int = LARGEST) -> None:
+    def __init__(
+        self, store: Store, storage: Storage, sessions: Sessions, *, kind: str, incarnation: str, most: int = LARGEST
+    ) -> None:
         self._store, self._storage, self._sessions = store, storage, sessions
         self._kind, self._incarnation, self._most = kind, incarnation, most
         self._asked: Counter[int] = Counter()
@@ -59,7 +61,9 @@ class Downloads:
         """Fetch for ever; a database that is away is waited for."""
         while True:
             try:
-                taken = await self._store.call(inbound_media.take_media, self._kind, incarnation=self._incarnation, lease_s=_LEASE_S, most=_AT_ONCE)
+                taken = await self._store.call(
+                    inbound_media.take_media, self._kind, incarnation=self._incarnation, lease_s=_LEASE_S, most=_AT_ONCE
+                )
                 await asyncio.gather(*(self._fetch(one) for one in taken))
             except StoreUnavailable as error:
                 # the lease ends, and the file is due again
@@ -93,7 +97,9 @@ class Downloads:
         else:
             self._asked.pop(taken.message_id, None)
             await self._store.call(self._finish, taken, stored)
-            log.info("inbound_file_stored", connection_id=taken.connection_id, inbound_id=taken.message_id, size=stored.size)
+            log.info(
+                "inbound_file_stored", connection_id=taken.connection_id, inbound_id=taken.message_id, size=stored.size
+            )
 
     async def _out_of(self, page: Bridge, taken: TakenMedia, by: float) -> Stored:
         name, size = await page.open_file(str(taken.source["id"]), by)
@@ -112,8 +118,12 @@ class Downloads:
     def _finish(self, transaction: Transaction, taken: TakenMedia, stored: Stored) -> None:
         filename = str(taken.source.get("filename") or "")
         mimetype = mimetype_of(stored.head, str(taken.source.get("mimetype") or ""), filename)
-        media.remember(transaction, taken.company_id, stored.sha256, size=stored.size, mimetype=mimetype, filename=filename)
-        inbound_media.media_stored(transaction, taken, incarnation=self._incarnation, sha256=stored.sha256, mimetype=mimetype, size=stored.size)
+        media.remember(
+            transaction, taken.company_id, stored.sha256, size=stored.size, mimetype=mimetype, filename=filename
+        )
+        inbound_media.media_stored(
+            transaction, taken, incarnation=self._incarnation, sha256=stored.sha256, mimetype=mimetype, size=stored.size
+        )
 
     async def _again(self, taken: TakenMedia, reason: str, after_s: float) -> None:
         self._asked[taken.message_id] += 1
@@ -123,9 +133,24 @@ class Downloads:
             await self._wait(taken, reason, after_s)
 
     async def _wait(self, taken: TakenMedia, reason: str, after_s: float) -> None:
-        await self._store.call(inbound_media.media_failed, taken, incarnation=self._incarnation, reason=reason, state="pending", after_s=after_s)
+        await self._store.call(
+            inbound_media.media_failed,
+            taken,
+            incarnation=self._incarnation,
+            reason=reason,
+            state="pending",
+            after_s=after_s,
+        )
 
     async def _failed(self, taken: TakenMedia, reason: str, state: str) -> None:
         self._asked.pop(taken.message_id, None)
-        await self._store.call(inbound_media.media_failed, taken, incarnation=self._incarnation, reason=reason, state=state)
-        log.warning("inbound_file_given_up", connection_id=taken.connection_id, inbound_id=taken.message_id, state=state, reason=reason)
+        await self._store.call(
+            inbound_media.media_failed, taken, incarnation=self._incarnation, reason=reason, state=state
+        )
+        log.warning(
+            "inbound_file_given_up",
+            connection_id=taken.connection_id,
+            inbound_id=taken.message_id,
+            state=state,
+            reason=reason,
+        )

@@ -32,7 +32,10 @@ ACKS: Final[Mapping[int, tuple[MessageState, str] | None]] = {
     2: (MessageState.DELIVERED, ""),
     3: (MessageState.READ, ""),
     4: (MessageState.READ, ""),  # played
-    5: (MessageState.SENT, ""),  # another device of our own has it: it passed the server, and says nothing about the receiver
+    5: (
+        MessageState.SENT,
+        "",
+    ),  # another device of our own has it: it passed the server, and says nothing about the receiver
 }
 """wa-js's acks: the message's state and, for a failure, its code."""
 
@@ -49,10 +52,27 @@ _MEDIA: Final[Mapping[str, str]] = {
     "document": types.DOCUMENT,
     "sticker": types.STICKER,
 }
-_SYSTEM: Final = frozenset({"gp2", "notification", "notification_template", "group_notification", "broadcast_notification", "e2e_notification"})
+_SYSTEM: Final = frozenset(
+    {"gp2", "notification", "notification_template", "group_notification", "broadcast_notification", "e2e_notification"}
+)
 _NOBODY: Final = frozenset({"system", "call"})
 """Types of ours that nobody wrote."""
-_DETAILS: Final = ("caption", "quoted", "forwarded", "viewOnce", "edit", "editedAt", "media", "lat", "lng", "loc", "url", "vcards", "selected", "subtype")
+_DETAILS: Final = (
+    "caption",
+    "quoted",
+    "forwarded",
+    "viewOnce",
+    "edit",
+    "editedAt",
+    "media",
+    "lat",
+    "lng",
+    "loc",
+    "url",
+    "vcards",
+    "selected",
+    "subtype",
+)
 """What the bridge adds to a message when it is there; an unknown type says which of them it had."""
 
 
@@ -121,7 +141,9 @@ def revoked(connection_id: int, raw: Mapping[str, Any], now: datetime) -> Inboun
     """Return what a `revoke` event says. A message is revoked once, so the revoke is named after it. Raises `EventUnreadable`."""
     with _readable("revoke"):
         target = str(raw["target"])
-        return _about(connection_id, target, f"revoke:{target}", REVOKE, {"target": target}, sender=str(raw["author"]), at=now)
+        return _about(
+            connection_id, target, f"revoke:{target}", REVOKE, {"target": target}, sender=str(raw["author"]), at=now
+        )
 
 
 def reacted(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage:
@@ -129,7 +151,15 @@ def reacted(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage:
     with _readable("reaction"):
         target, sender = str(raw["target"]), str(raw["sender"])
         content = {"emoji": _text(raw["emoji"]), "target": target}
-        found = _about(connection_id, target, str(raw["id"]), types.REACTION, content, sender=sender, at=_instant(float(raw["t"]) / 1000))
+        found = _about(
+            connection_id,
+            target,
+            str(raw["id"]),
+            types.REACTION,
+            content,
+            sender=sender,
+            at=_instant(float(raw["t"]) / 1000),
+        )
         own = str(raw["id"]).startswith("true_")
         return replace(found, from_me=own, may_trigger=not own)
 
@@ -140,10 +170,21 @@ def person(message: InboundMessage) -> Contact | None:
         return None
     user_id = _canonical(message.sender)
     phone = "" if "@" in user_id else user_id
-    return Contact(connection_id=message.connection_id, user_id=user_id, phone=phone, name=message.sender_name, at=message.at)
+    return Contact(
+        connection_id=message.connection_id, user_id=user_id, phone=phone, name=message.sender_name, at=message.at
+    )
 
 
-def _about(connection_id: int, target: str, provider_id: str, type_: str, content: Mapping[str, Any], *, sender: str, at: datetime) -> InboundMessage:
+def _about(
+    connection_id: int,
+    target: str,
+    provider_id: str,
+    type_: str,
+    content: Mapping[str, Any],
+    *,
+    sender: str,
+    at: datetime,
+) -> InboundMessage:
     chat, own = chat_of(target), target.startswith("true_")
     if not chat or not provider_id:
         raise ValueError("it names no message")
@@ -174,7 +215,13 @@ def _content(kind: str, raw: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _location(raw: Mapping[str, Any]) -> dict[str, Any]:
     name, _, address = _text(raw.get("loc", "")).partition("\n")
-    place = {"latitude": float(raw["lat"]), "longitude": float(raw["lng"]), "name": name, "address": address, "url": _text(raw.get("url", ""))}
+    place = {
+        "latitude": float(raw["lat"]),
+        "longitude": float(raw["lng"]),
+        "name": name,
+        "address": address,
+        "url": _text(raw.get("url", "")),
+    }
     return {key: value for key, value in place.items() if value != ""}
 
 
@@ -184,8 +231,14 @@ _READERS: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], dict[str, 
     "vcard": (types.CONTACTS, lambda raw: {"contacts": vcards.contacts([_text(raw["body"])])}),
     "multi_vcard": (types.CONTACTS, lambda raw: {"contacts": vcards.contacts(map(_text, raw["vcards"]))}),
     "buttons_response": ("button", lambda raw: {"text": _text(raw["body"]), "payload": _text(raw.get("selected", ""))}),
-    "template_button_reply": ("button", lambda raw: {"text": _text(raw["body"]), "payload": _text(raw.get("selected", ""))}),
-    "list_response": (types.INTERACTIVE, lambda raw: {"kind": "list_reply", "id": _text(raw.get("selected", "")), "title": _text(raw["body"])}),
+    "template_button_reply": (
+        "button",
+        lambda raw: {"text": _text(raw["body"]), "payload": _text(raw.get("selected", ""))},
+    ),
+    "list_response": (
+        types.INTERACTIVE,
+        lambda raw: {"kind": "list_reply", "id": _text(raw.get("selected", "")), "title": _text(raw["body"])},
+    ),
     "call_log": ("call", lambda raw: {}),
 }
 """Our type for each of the page's that is neither a file nor a line that nobody wrote, and how its content is read."""
@@ -253,4 +306,12 @@ def receipt(connection_id: int, message_id: str, ack: int, at: datetime) -> Rece
     if found is None:
         return None
     state, code = found
-    return Receipt(connection_id=connection_id, state=state, at=at, provider_id=message_id, token=message_id, code=code, extra={"ack": ack})
+    return Receipt(
+        connection_id=connection_id,
+        state=state,
+        at=at,
+        provider_id=message_id,
+        token=message_id,
+        code=code,
+        extra={"ack": ack},
+    )

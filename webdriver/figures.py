@@ -23,7 +23,9 @@ class SessionGauges:
     def __init__(self, metrics: Metrics, sessions: Sessions) -> None:
         self._sessions = sessions
         self._gauges = {name: metrics.gauge(name, purpose, ("connection",)) for name, (purpose, _) in _BROWSER.items()}
-        self._unproved = metrics.gauge("session_unproved_seconds", "Time since the page last proved that it works.", ("connection",))
+        self._unproved = metrics.gauge(
+            "session_unproved_seconds", "Time since the page last proved that it works.", ("connection",)
+        )
 
     def show(self) -> None:
         """Take over what was measured."""

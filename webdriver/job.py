@@ -13,4 +13,8 @@ def deliver(row_id: int) -> None:
     A stock worker has no browser session, and a second one on the same profile would end the first. So the hint is spent and the row stays as
     it is: the webdriver process finds rows without a hint by itself (`shared.delivery.relay`).
     """
-    log.warning("hint_left_alone", message_id=row_id, reason="a stock worker owns no browser session; the webdriver process finds the row")
+    log.warning(
+        "hint_left_alone",
+        message_id=row_id,
+        reason="a stock worker owns no browser session; the webdriver process finds the row",
+    )

@@ -19,7 +19,9 @@ OWNER_GONE = 75
 NICER = 5
 
 
-def sessions_are_weighed(proc: Path = Path("/proc"), mounts: Sequence[Path] = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))) -> bool:
+def sessions_are_weighed(
+    proc: Path = Path("/proc"), mounts: Sequence[Path] = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
+) -> bool:
     """Whether the kernel gives each session a weight: the switch is on, and no control group of ours (a container's, a service's) has the processor.
 
     Only the root group has no `cpu.weight` (cgroup v2). Raises `OSError` when the kernel does not tell.

@@ -52,19 +52,32 @@ def _file(type: str) -> Callable[[Content], Wanted]:
     def wanted(content: Content) -> Wanted:
         media = content["media"]
         name = content.get("filename") or media.get("filename")
-        options = {"type": type, "mimetype": media.get("mimetype"), "filename": name, "caption": content.get("caption"), "isPtt": content.get("voice")}
+        options = {
+            "type": type,
+            "mimetype": media.get("mimetype"),
+            "filename": name,
+            "caption": content.get("caption"),
+            "isPtt": content.get("voice"),
+        }
         return {"options": {key: value for key, value in options.items() if value}}
 
     return wanted
 
 
 def _location(content: Content) -> Wanted:
-    place = {"lat": content["latitude"], "lng": content["longitude"], "name": content.get("name"), "address": content.get("address")}
+    place = {
+        "lat": content["latitude"],
+        "lng": content["longitude"],
+        "name": content.get("name"),
+        "address": content.get("address"),
+    }
     return {"place": {key: value for key, value in place.items() if value is not None}}
 
 
 def _contacts(content: Content) -> Wanted:
-    cards = [{"displayName": vcards.display_name(contact), "vcard": vcards.vcard(contact)} for contact in content["contacts"]]
+    cards = [
+        {"displayName": vcards.display_name(contact), "vcard": vcards.vcard(contact)} for contact in content["contacts"]
+    ]
     if len(cards) == 1:
         return {"raw": {"type": "vcard", "body": cards[0]["vcard"], "vcardFormattedName": cards[0]["displayName"]}}
     return {"raw": {"type": "multi_vcard", "vcardList": cards}}
@@ -90,13 +103,25 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     types.STICKER: Operation(page="file", wanted=_file("sticker"), lasts_s=60.0),
     types.LOCATION: Operation(page="location", wanted=_location),
     types.CONTACTS: Operation(page="contacts", wanted=_contacts),
-    types.REACTION: Operation(page="reaction", wanted=lambda content: {**_target(content), "emoji": str(content["emoji"])}, naming="effect", targeted=True),
-    types.EDIT: Operation(page="edit", wanted=lambda content: {**_target(content), "body": str(content["body"])}, naming="edit", targeted=True),
+    types.REACTION: Operation(
+        page="reaction",
+        wanted=lambda content: {**_target(content), "emoji": str(content["emoji"])},
+        naming="effect",
+        targeted=True,
+    ),
+    types.EDIT: Operation(
+        page="edit",
+        wanted=lambda content: {**_target(content), "body": str(content["body"])},
+        naming="edit",
+        targeted=True,
+    ),
     types.FORWARD: Operation(page="forward", wanted=_target, naming="forward", lasts_s=30.0),
     types.READ: Operation(page="read", wanted=lambda content: {}, naming="effect", lasts_s=10.0),
     types.TYPING: Operation(page="typing", wanted=_typing, naming="effect", lasts_s=10.0),
 }
 """By type of message; `delete` is one of two, see `operation_of`."""
 
-MESSAGES: Final = frozenset(name for name, operation in OPERATIONS.items() if operation.naming in ("message", "forward"))
+MESSAGES: Final = frozenset(
+    name for name, operation in OPERATIONS.items() if operation.naming in ("message", "forward")
+)
 """Types that make a message, which the receiver may read."""

@@ -11,7 +11,9 @@ REFUSALS: Final[Mapping[str, Outcome]] = {
     # WPPError codes that wa-js throws before it hands the message on
     "invalid_wid": Dead(code="invalid_chat_id", detail="this is no chat id"),
     "chat_not_found": Dead(code="chat_not_found", detail="there is no such chat"),
-    "can_not_send_message_to_this_groupType": Dead(code="chat_not_writable", detail="messages go to the community's announcement group"),
+    "can_not_send_message_to_this_groupType": Dead(
+        code="chat_not_writable", detail="messages go to the community's announcement group"
+    ),
     "invalid_quoted_msg": Dead(code="quoted_message_unknown", detail="the quoted message is not known to the page"),
     "msg_not_found": Dead(code="quoted_message_unknown", detail="the quoted message is not known to the page"),
     "quoted_msg_can_not_reply": Dead(code="quoted_message_not_repliable", detail="this message cannot be replied to"),
@@ -24,8 +26,12 @@ REFUSALS: Final[Mapping[str, Outcome]] = {
 TARGET_REFUSALS: Final[Mapping[str, Dead]] = {
     # of operations on a message that should be there; thrown before anything is handed on
     "msg_not_found": Dead(code="message_unknown", detail="the page does not know the message that this is about"),
-    "chat_not_found": Dead(code="message_unknown", detail="the page does not know the chat of the message that this is about"),
-    "edit_message_error": Dead(code="message_not_editable", detail="WhatsApp lets this message not be edited, or not any more"),
+    "chat_not_found": Dead(
+        code="message_unknown", detail="the page does not know the chat of the message that this is about"
+    ),
+    "edit_message_error": Dead(
+        code="message_not_editable", detail="WhatsApp lets this message not be edited, or not any more"
+    ),
     "not_own_message": Dead(code="message_not_ours", detail="only messages of our own can be deleted for everyone"),
 }
 

@@ -26,7 +26,16 @@ class SessionStore(Protocol):
     async def wanted(self) -> Sequence[WantedSession]:
         """Return every connection that has a browser session."""
 
-    async def observe(self, connection_id: int, state: SessionState, *, detail: str, qr: str, proved_at: datetime | None, figures: Mapping[str, Any]) -> None:
+    async def observe(
+        self,
+        connection_id: int,
+        state: SessionState,
+        *,
+        detail: str,
+        qr: str,
+        proved_at: datetime | None,
+        figures: Mapping[str, Any],
+    ) -> None:
         """Write what a session is seen to be.
 
         Args:

@@ -56,7 +56,11 @@ def _installation(home: Path) -> str:
 def pids_of_profile(profile: Path) -> list[int]:
     """Return the processes that run on this profile directory, helpers included."""
     needle = b"=" + os.fsencode(profile)
-    return _pids(lambda line: any(line[at + len(needle) : at + len(needle) + 1] in (b"", b"\0", b" ", b"/") for at in _places(line, needle)))
+    return _pids(
+        lambda line: any(
+            line[at + len(needle) : at + len(needle) + 1] in (b"", b"\0", b" ", b"/") for at in _places(line, needle)
+        )
+    )
 
 
 def pids_of_installation(home: Path, profiles: Path) -> list[int]:
@@ -108,7 +112,9 @@ def glance(leaders: Iterable[int]) -> dict[int, Glance]:
         seen.add(leader)
         so_far = found[leader]
         ticks = sum(int(field) for field in fields[11:15])
-        found[leader] = Glance(so_far.rss_mb + int(fields[21]) * _PAGE_MB, so_far.cpu_s + ticks / _TICKS, so_far.processes + 1)
+        found[leader] = Glance(
+            so_far.rss_mb + int(fields[21]) * _PAGE_MB, so_far.cpu_s + ticks / _TICKS, so_far.processes + 1
+        )
     return {leader: found[leader] for leader in seen}
 
 

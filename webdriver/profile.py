@@ -93,7 +93,9 @@ def _check_lock(profile: Path, *, holds_slot_lock: bool) -> bool:
         return False
     if host != socket.gethostname():
         if not holds_slot_lock:
-            raise ProfileTaken(f"the profile was locked on host {host!r}, and without the slot's lock nothing proves that its owner is gone")
+            raise ProfileTaken(
+                f"the profile was locked on host {host!r}, and without the slot's lock nothing proves that its owner is gone"
+            )
     elif pid.isdigit() and is_alive(int(pid)) and _is_chromium(int(pid)):
         # a process with this number that is no Chromium is a stranger: those on this profile were looked for before
         raise ProfileTaken(f"the profile is locked by process {pid}")

@@ -40,9 +40,21 @@ class Records:
     async def wanted(self) -> Sequence[WantedSession]:
         """See `SessionStore`."""
         rows = await self._store.call(connections.of_kind, self._kind.name)
-        return [WantedSession(connection_id=row.id, company_id=row.company_id, desired=DesiredSession(row.desired_state)) for row in rows]
+        return [
+            WantedSession(connection_id=row.id, company_id=row.company_id, desired=DesiredSession(row.desired_state))
+            for row in rows
+        ]
 
-    async def observe(self, connection_id: int, state: SessionState, *, detail: str, qr: str, proved_at: datetime | None, figures: Mapping[str, Any]) -> None:
+    async def observe(
+        self,
+        connection_id: int,
+        state: SessionState,
+        *,
+        detail: str,
+        qr: str,
+        proved_at: datetime | None,
+        figures: Mapping[str, Any],
+    ) -> None:
         """See `SessionStore`."""
         await self._store.call(
             sessions.observe,
@@ -57,7 +69,15 @@ class Records:
 
     async def note(self, connection_id: int, event: str, at: datetime, state: SessionState, detail: str) -> None:
         """See `SessionStore`."""
-        await self._store.call(sessions.note, connection_id=connection_id, event=event, at=at, state=state, detail=detail, incarnation=self._incarnation)
+        await self._store.call(
+            sessions.note,
+            connection_id=connection_id,
+            event=event,
+            at=at,
+            state=state,
+            detail=detail,
+            incarnation=self._incarnation,
+        )
 
     async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
         """See `SessionStore`."""
@@ -85,7 +105,9 @@ class Records:
 
     async def unread_sends(self, connection_id: int) -> Sequence[str]:
         """See `SessionStore`."""
-        return await self._store.call(pages.unread_sends, connection_id=connection_id, types=sorted(MESSAGES), days=_SEND_DAYS, most=_SENDS)
+        return await self._store.call(
+            pages.unread_sends, connection_id=connection_id, types=sorted(MESSAGES), days=_SEND_DAYS, most=_SENDS
+        )
 
 
 def _keep(transaction: Transaction, kind: str, event: inbound.RawEvent, message: InboundMessage | None) -> None:

@@ -47,10 +47,20 @@ class Reports:
         return not self._waiting
 
     def observed(
-        self, state: SessionState, *, detail: str = "", qr: str = "", proved_at: datetime | None = None, figures: Mapping[str, Any] | None = None
+        self,
+        state: SessionState,
+        *,
+        detail: str = "",
+        qr: str = "",
+        proved_at: datetime | None = None,
+        figures: Mapping[str, Any] | None = None,
     ) -> None:
         """Report what the session is seen to be, and what its browser uses."""
-        self._put(lambda: self._store.observe(self._connection_id, state, detail=detail, qr=qr, proved_at=proved_at, figures=figures or {}))
+        self._put(
+            lambda: self._store.observe(
+                self._connection_id, state, detail=detail, qr=qr, proved_at=proved_at, figures=figures or {}
+            )
+        )
 
     def event(self, event: str, state: SessionState, detail: str = "") -> None:
         """Report what happened to the session just now; docs/browser.md lists the events."""
@@ -83,7 +93,9 @@ class Reports:
                     self._waiting.appendleft(write)
                     failures += 1
                     if failures == 1:
-                        log.warning("session_reports_waiting", connection_id=self._connection_id, waiting=len(self._waiting))
+                        log.warning(
+                            "session_reports_waiting", connection_id=self._connection_id, waiting=len(self._waiting)
+                        )
                     await asyncio.sleep(ceiling(failures + 1, _RETRY_BASE_S, _RETRY_CAP_S))
             self._something.clear()
             self._nothing.set()

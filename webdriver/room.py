@@ -64,18 +64,27 @@ class WebdriverRoom:
             url=settings.whatsapp_web_url or WHATSAPP_WEB,
             slot_lock_fd=child.supervised.lock_fd,
             page_library=Library(settings.wa_js_path, settings.path("cache")).source,
-            starts=asyncio.Semaphore(settings.session_starts or min(_MOST_STARTS, max(_FEWEST_STARTS, len(os.sched_getaffinity(0))))),
+            starts=asyncio.Semaphore(
+                settings.session_starts or min(_MOST_STARTS, max(_FEWEST_STARTS, len(os.sched_getaffinity(0))))
+            ),
             policy=of_settings(settings),
             web_build=Path(settings.web_build_file).expanduser().absolute() if settings.web_build_file else None,
             memory_all_mb=child.kind.memory_soft_mb * _SHARE_OF_ALL,
         )
-        self._sessions = Sessions(Records(child.store, child.kind, child.identity.process_incarnation), self._ground, child.spawn)
+        self._sessions = Sessions(
+            Records(child.store, child.kind, child.identity.process_incarnation), self._ground, child.spawn
+        )
         self._storage = open_storage(settings)
         identity = child.identity.process_incarnation
-        self._downloads = Downloads(child.store, self._storage, self._sessions, kind=child.kind.name, incarnation=identity)
+        self._downloads = Downloads(
+            child.store, self._storage, self._sessions, kind=child.kind.name, incarnation=identity
+        )
         self._consumer = Consumer(
             child,
-            AttentiveChannel(BrowserChannel(self._sessions, Attachments(self._storage, settings.bulkhead_home, reach_of(settings))), self._sessions),
+            AttentiveChannel(
+                BrowserChannel(self._sessions, Attachments(self._storage, settings.bulkhead_home, reach_of(settings))),
+                self._sessions,
+            ),
             in_flight=settings.webdriver_in_flight,
             each=settings.webdriver_session_in_flight,
             send_s=settings.webdriver_send_s,
@@ -83,8 +92,14 @@ class WebdriverRoom:
             breaker_most=settings.webdriver_breaker if spares_the_account(settings) else 0,
         )
         for state in SessionState:
-            child.metrics.gauge(f"sessions_{state}", f"Browser sessions that are {state}.", read=partial(self._sessions.count, state))
-        child.metrics.gauge("browsers_memory_megabytes", "Proportional memory of all browsers, helpers included.", read=self._sessions.memory_mb)
+            child.metrics.gauge(
+                f"sessions_{state}", f"Browser sessions that are {state}.", read=partial(self._sessions.count, state)
+            )
+        child.metrics.gauge(
+            "browsers_memory_megabytes",
+            "Proportional memory of all browsers, helpers included.",
+            read=self._sessions.memory_mb,
+        )
         child.metrics.gauge("session_restarts", "Restarts of the sessions that run now.", read=self._sessions.restarts)
         self._gauges = SessionGauges(child.metrics, self._sessions)
         self._tasks = TaskRunner(child, deeds.handlers(self._sessions))
@@ -102,7 +117,11 @@ class WebdriverRoom:
 
     async def drain(self, by: float) -> bool:
         """Finish the sends in hand, then close the browsers so that they write their profiles."""
-        drained = all(await asyncio.gather(self._consumer.drain(by - _CLOSE_SESSIONS_S), self._tasks.drain(by - _CLOSE_SESSIONS_S)))
+        drained = all(
+            await asyncio.gather(
+                self._consumer.drain(by - _CLOSE_SESSIONS_S), self._tasks.drain(by - _CLOSE_SESSIONS_S)
+            )
+        )
         self._child.beats.forget("sessions")
         await self._sessions.close(by)
         return drained
@@ -125,7 +144,12 @@ class WebdriverRoom:
             chromium = str(find(self._ground.chromium_path))
         except ChromiumMissing as missing:
             chromium = f"missing: {missing}"
-        return {"chromium": chromium, "sessions": self._sessions.figures(), "sessionStates": dict(self._sessions.states()), **self._consumer.health()}
+        return {
+            "chromium": chromium,
+            "sessions": self._sessions.figures(),
+            "sessionStates": dict(self._sessions.states()),
+            **self._consumer.health(),
+        }
 
     def classify(self, error: BaseException) -> Severity:
         """A browser, a tab or a line that is gone ends its session only; anything else ends the process."""

@@ -33,7 +33,13 @@ log = logger(__name__)
 
 S = SessionState
 
-_STATES: Final = {"QR": S.NEEDS_LINK, "SYNCING": S.SYNCING, "MAIN": S.READY, "OFFLINE": S.OFFLINE, "CONFLICT": S.CONFLICT}
+_STATES: Final = {
+    "QR": S.NEEDS_LINK,
+    "SYNCING": S.SYNCING,
+    "MAIN": S.READY,
+    "OFFLINE": S.OFFLINE,
+    "CONFLICT": S.CONFLICT,
+}
 """wa-js's stream modes; MAIN counts only while the page is authenticated."""
 
 _REFUSED: Final = frozenset({"PROXYBLOCK", "TOS_BLOCK", "SMB_TOS_BLOCK"})
@@ -89,7 +95,9 @@ class Session:
         self.witness = Witness(self.reports, wanted.connection_id)
         self._ground, self._policy = ground, ground.policy
         self._profile = profile.directory(ground.home, wanted.connection_id)
-        self._connects = Connects(self._profile, most=self._policy.connects_an_hour, pause_s=self._policy.quarantine_s, clock=time.time)
+        self._connects = Connects(
+            self._profile, most=self._policy.connects_an_hour, pause_s=self._policy.quarantine_s, clock=time.time
+        )
         self._bridge: Bridge | None = None
         self._chromium: Chromium | None = None
         self._appetite: Appetite | None = None
@@ -130,7 +138,11 @@ class Session:
         """Return what its browser uses, as last measured, and how its life goes; empty while there is none."""
         if self._appetite is None:
             return {}
-        life = {"readyAfterSeconds": self._ready_after_s, "connectsLastHour": self._connects.count(), "restarts": self.restarts}
+        life = {
+            "readyAfterSeconds": self._ready_after_s,
+            "connectsLastHour": self._connects.count(),
+            "restarts": self.restarts,
+        }
         return self._appetite.figures(monotonic()) | life
 
     @property
@@ -164,7 +176,11 @@ class Session:
     def replace(self, reason: str) -> None:
         """Have a fresh browser at the next quiet moment, unless there was one just now or the account connects too often as it is."""
         policy = self._policy
-        if self._replace_for or monotonic() - self._replaced_at < policy.replace_apart_s or self._connects.count() * 2 > policy.connects_an_hour:
+        if (
+            self._replace_for
+            or monotonic() - self._replaced_at < policy.replace_apart_s
+            or self._connects.count() * 2 > policy.connects_an_hour
+        ):
             return
         self._replace_for, self._replace_by = reason, monotonic() + policy.recycle_within_s
         log.info("session_replacement_due", connection_id=self.connection_id, reason=reason)
@@ -226,7 +242,10 @@ class Session:
             while True:
                 somebody_decided = self._asked_to_restart or self.desired is DesiredSession.LOGGED_OUT
                 if (wait_s := self._connects.wait_s()) and not somebody_decided:
-                    self._quarantine(f"{self._connects.count()} connects within an hour; last: {self.detail or 'a life of an earlier process'}", wait_s)
+                    self._quarantine(
+                        f"{self._connects.count()} connects within an hour; last: {self.detail or 'a life of an earlier process'}",
+                        wait_s,
+                    )
                     await self._rest(wait_s)
                     continue
                 self._asked_to_restart = False
@@ -272,7 +291,13 @@ class Session:
             return policy.missing_chromium_s
         except (BulkheadError, OSError) as error:
             self._become(S.BACKING_OFF, str(error))
-            log.warning("session_failed", connection_id=self.connection_id, error=type(error).__name__, reason=str(error), attempt=attempt)
+            log.warning(
+                "session_failed",
+                connection_id=self.connection_id,
+                error=type(error).__name__,
+                reason=str(error),
+                attempt=attempt,
+            )
             if isinstance(error, _Refused):
                 self._quarantine(str(error), policy.quarantine_s)
                 return policy.quarantine_s
@@ -297,7 +322,13 @@ class Session:
     async def _live(self) -> None:
         """One life: start the browser, follow the page. Always leaves by an error."""
         self._become(S.STARTING, "")
-        self._logged_out, self._condemned, self._replace_for, self._unanswered, self._ready_after_s = False, "", "", 0, None
+        self._logged_out, self._condemned, self._replace_for, self._unanswered, self._ready_after_s = (
+            False,
+            "",
+            "",
+            0,
+            None,
+        )
         browser: Browser | None = None
         turn = Turn(self._ground.starts)
         try:
@@ -326,7 +357,11 @@ class Session:
             await self._follow(browser, self._bridge, turn)
         except (asyncio.CancelledError, _Replaced):
             # nothing is wrong: Chromium may write its profile
-            if browser is not None and self._chromium is not None and await browser.close(monotonic() + self._policy.close_s):
+            if (
+                browser is not None
+                and self._chromium is not None
+                and await browser.close(monotonic() + self._policy.close_s)
+            ):
                 await asyncio.wait({self._chromium.gone}, timeout=self._policy.close_s)
             raise
         finally:
@@ -349,7 +384,9 @@ class Session:
                 answered_at = monotonic()
                 self._see(page)
             if self._logged_out:
-                raise _LoggedOut("logged out" if self.desired is DesiredSession.LOGGED_OUT else "the link was ended on the phone")
+                raise _LoggedOut(
+                    "logged out" if self.desired is DesiredSession.LOGGED_OUT else "the link was ended on the phone"
+                )
             if self._condemned:
                 raise _Failed(self._condemned)
             if browser.lost.done():
@@ -359,7 +396,9 @@ class Session:
             if self.state is not S.STARTING:
                 turn.give_back()
             if monotonic() - max(self.since, followed_at) >= policy.longest.get(self.state, math.inf):
-                raise _Failed("the page never loaded" if self.state is S.STARTING else f"the page is {self.state} and stays so")
+                raise _Failed(
+                    "the page never loaded" if self.state is S.STARTING else f"the page is {self.state} and stays so"
+                )
             if self.desired is DesiredSession.LOGGED_OUT:
                 await self._log_out(bridge)
             self._make_way()
@@ -367,7 +406,9 @@ class Session:
                 await self.witness.catch_up(bridge)
             self._trim_log()
             # a page that is loading, or that left a question open, is asked again soon
-            pause_s = policy.probe_every_s if page is not None and page.mode else max(0.0, _SOON_S - (monotonic() - asked_at))
+            pause_s = (
+                policy.probe_every_s if page is not None and page.mode else max(0.0, _SOON_S - (monotonic() - asked_at))
+            )
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), pause_s)
 
@@ -426,8 +467,12 @@ class Session:
     def _become(self, state: SessionState, detail: str) -> None:
         if state is not self.state:
             require_transition(SESSION_TRANSITIONS, self.state, state)
-            log.info("session_state_changed", connection_id=self.connection_id, old=self.state, new=state, detail=detail)
-            self.reports.event("linked" if self.state is S.NEEDS_LINK and state in (S.SYNCING, S.READY) else "state", state, detail)
+            log.info(
+                "session_state_changed", connection_id=self.connection_id, old=self.state, new=state, detail=detail
+            )
+            self.reports.event(
+                "linked" if self.state is S.NEEDS_LINK and state in (S.SYNCING, S.READY) else "state", state, detail
+            )
             self.since = monotonic()
         self.state, self.detail = state, detail
         self._write()
@@ -435,7 +480,9 @@ class Session:
     def _write(self) -> None:
         self._written_at = monotonic()
         qr = self._qr if self.state is S.NEEDS_LINK else ""
-        self.reports.observed(self.state, detail=self.detail, qr=qr, proved_at=self.proved_at, figures=self.browser_figures())
+        self.reports.observed(
+            self.state, detail=self.detail, qr=qr, proved_at=self.proved_at, figures=self.browser_figures()
+        )
 
     async def _log_out(self, bridge: Bridge) -> None:
         if self.state is S.READY:

@@ -126,7 +126,9 @@ class Sessions:
         """
         while not self._closing:
             # /proc answers slowly about large processes: never on the event loop
-            seen = await asyncio.to_thread(processes.glance, [session.pid for session in self._sessions() if session.pid])
+            seen = await asyncio.to_thread(
+                processes.glance, [session.pid for session in self._sessions() if session.pid]
+            )
             for session in self._sessions():
                 if session.pid in seen:
                     await self._weigh(session, seen[session.pid])
@@ -142,14 +144,20 @@ class Sessions:
     def _relieve(self) -> None:
         """Have the greediest browser replaced when all together use more than they may."""
         most = self._ground.memory_all_mb
-        used = {session: appetite.memory.pss for session in self._sessions() if (appetite := session.appetite) and appetite.memory}
+        used = {
+            session: appetite.memory.pss
+            for session in self._sessions()
+            if (appetite := session.appetite) and appetite.memory
+        }
         if not most or sum(used.values()) < most:
             return
         greediest = max(used, key=lambda session: used[session])
         appetite = greediest.appetite
         stands_out = used[greediest] >= _GREEDY * statistics.median(used.values()) or len(used) == 1
         if appetite is not None and appetite.age_s(monotonic()) >= _SETTLED_S and stands_out:
-            greediest.replace(f"all browsers use {sum(used.values()):.0f} MB of {most:.0f}, and this one {used[greediest]:.0f}")
+            greediest.replace(
+                f"all browsers use {sum(used.values()):.0f} MB of {most:.0f}, and this one {used[greediest]:.0f}"
+            )
 
     async def restart(self, connection_id: int, by: float) -> Session:
         """Have a session begin a new life now and return it. Raises `NotNow` when none runs, or it does not end by the monotonic instant `by`."""
@@ -216,7 +224,9 @@ class Sessions:
 
     def memory_mb(self) -> float:
         """Return the memory of all browsers as last measured: proportional set size, megabytes."""
-        return sum(appetite.memory.pss for session in self._sessions() if (appetite := session.appetite) and appetite.memory)
+        return sum(
+            appetite.memory.pss for session in self._sessions() if (appetite := session.appetite) and appetite.memory
+        )
 
     def _sessions(self) -> list[Session]:
         return [running.session for running in self._running.values()]
@@ -233,14 +243,19 @@ class Sessions:
             running.session.want(row.desired)
             if connection_id in self._wiping:
                 continue
-            if running.life.done() and not (row.desired is DesiredSession.LOGGED_OUT and running.session.state is SessionState.LOGGED_OUT):
+            if running.life.done() and not (
+                row.desired is DesiredSession.LOGGED_OUT and running.session.state is SessionState.LOGGED_OUT
+            ):
                 # its error was classified and survived, or it was logged out and is wanted again
                 running.reporting.cancel()
                 self._start(row)
         for connection_id, row in wanted.items():
             if connection_id in self._running or connection_id in self._wiping or row.desired is DesiredSession.PAUSED:
                 continue
-            if row.desired is DesiredSession.LOGGED_OUT and not profile.directory(self._ground.home, connection_id).exists():
+            if (
+                row.desired is DesiredSession.LOGGED_OUT
+                and not profile.directory(self._ground.home, connection_id).exists()
+            ):
                 continue
             self._start(row)
 

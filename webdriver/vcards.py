@@ -33,7 +33,12 @@ def vcard(contact: Mapping[str, Any]) -> str:
         contact: {name: {formatted_name, …}, phones?, emails?, org?, urls?}, as Meta spells them.
     """
     name = contact.get("name", {})
-    lines = ["BEGIN:VCARD", "VERSION:3.0", f"N:{';'.join(_escaped(name.get(part)) for part in _NAMES)}", f"FN:{_escaped(display_name(contact))}"]
+    lines = [
+        "BEGIN:VCARD",
+        "VERSION:3.0",
+        f"N:{';'.join(_escaped(name.get(part)) for part in _NAMES)}",
+        f"FN:{_escaped(display_name(contact))}",
+    ]
     if organisation := contact.get("org", {}).get("company"):
         lines.append(f"ORG:{_escaped(organisation)}")
     for row in contact.get("phones", ()):
@@ -41,7 +46,9 @@ def vcard(contact: Mapping[str, Any]) -> str:
         # WhatsApp makes a contact that can be written to of a number with a waid
         account = _NOT_DIGIT.sub("", str(row.get("wa_id") or phone))
         lines.append(f"TEL;type={_parameter(row.get('type'))};waid={account}:{_escaped(phone or f'+{account}')}")
-    lines += [f"EMAIL;type={_parameter(row.get('type'))}:{_escaped(row.get('email'))}" for row in contact.get("emails", ())]
+    lines += [
+        f"EMAIL;type={_parameter(row.get('type'))}:{_escaped(row.get('email'))}" for row in contact.get("emails", ())
+    ]
     lines += [f"URL:{_escaped(row.get('url'))}" for row in contact.get("urls", ())]
     return "\n".join([*lines, "END:VCARD"])
 
@@ -69,7 +76,11 @@ def _contact(card: str) -> dict[str, Any]:
             case "N":
                 name |= {part: _plain(text) for part, text in zip(_NAMES, _PART.findall(value), strict=False) if text}
             case "TEL":
-                phone = {"phone": _plain(value), "type": parameters.get("type", "").upper(), "wa_id": parameters.get("waid", "")}
+                phone = {
+                    "phone": _plain(value),
+                    "type": parameters.get("type", "").upper(),
+                    "wa_id": parameters.get("waid", ""),
+                }
                 found["phones"].append({key: text for key, text in phone.items() if text})
             case "EMAIL":
                 found.setdefault("emails", []).append({"email": _plain(value)})

@@ -77,20 +77,28 @@ async def fetch(package: Path) -> None:
         command = ("npm", "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", str(fetched))
         # npm needs its own configuration, and none of our secrets
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(Path.home())}
-        npm = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, env=environment, cwd=fetched)
+        npm = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, env=environment, cwd=fetched
+        )
         try:
             await asyncio.wait_for(npm.communicate(), _FETCH_S)
         except TimeoutError:
             npm.kill()
             await npm.wait()
-            raise LibraryUnavailable(f"npm did not fetch {PACKAGE} within {_FETCH_S:.0f} s; fetch it yourself and set WA_JS_PATH") from None
+            raise LibraryUnavailable(
+                f"npm did not fetch {PACKAGE} within {_FETCH_S:.0f} s; fetch it yourself and set WA_JS_PATH"
+            ) from None
         found = list(fetched.glob("*.tgz"))
         if npm.returncode != 0 or len(found) != 1:
-            raise LibraryUnavailable(f"npm could not fetch {PACKAGE}@{VERSION} (exit {npm.returncode}); fetch it yourself and set WA_JS_PATH")
+            raise LibraryUnavailable(
+                f"npm could not fetch {PACKAGE}@{VERSION} (exit {npm.returncode}); fetch it yourself and set WA_JS_PATH"
+            )
         await asyncio.to_thread(script_in, found[0])
         found[0].replace(package)
     except FileNotFoundError:
-        raise LibraryUnavailable("npm is not installed; install it, or fetch the page library yourself and set WA_JS_PATH") from None
+        raise LibraryUnavailable(
+            "npm is not installed; install it, or fetch the page library yourself and set WA_JS_PATH"
+        ) from None
     finally:
         for rest in fetched.iterdir():
             rest.unlink()

@@ -61,7 +61,9 @@ class Witness:
             self._own.popitem(last=False)
 
     @contextmanager
-    def sending(self, operation: str, chat: str, token: str, wanted: Mapping[str, Any]) -> Iterator[Callable[[str], None]]:
+    def sending(
+        self, operation: str, chat: str, token: str, wanted: Mapping[str, Any]
+    ) -> Iterator[Callable[[str], None]]:
         """Know, while the block runs, that we carry out an operation, so that the page's events about it are no news.
 
         Arguments as for `Bridge.run`.
@@ -119,7 +121,12 @@ class Witness:
             elif not self._is_held(event):
                 self._report(event.data, event.kind)
         except (events.EventUnreadable, KeyError, TypeError, ValueError) as error:
-            log.warning("page_event_unreadable", connection_id=self._connection_id, event_kind=event.kind, error=type(error).__name__)
+            log.warning(
+                "page_event_unreadable",
+                connection_id=self._connection_id,
+                event_kind=event.kind,
+                error=type(error).__name__,
+            )
         if self._page is not None and not self._page.lost_events and monotonic() - self._noted_at >= _NOTED_EVERY_S:
             self._note(utc_now())
 
@@ -171,7 +178,9 @@ class Witness:
                 return
             self._asking.cancel()
         self._page = bridge
-        self._asking = asyncio.get_running_loop().create_task(self._catch_up(bridge), name=f"catch-up-{self._connection_id}")
+        self._asking = asyncio.get_running_loop().create_task(
+            self._catch_up(bridge), name=f"catch-up-{self._connection_id}"
+        )
 
     async def _catch_up(self, bridge: Bridge) -> None:
         began_at = utc_now()
@@ -185,7 +194,9 @@ class Witness:
             await self._ask_for_acks(bridge, by)
         except (BrowserLost, CallTimedOut, ScriptFailed, StoreUnavailable, PageRefused) as error:
             if not self._failed_before:
-                log.warning("catch_up_failed", connection_id=self._connection_id, error=type(error).__name__, reason=str(error))
+                log.warning(
+                    "catch_up_failed", connection_id=self._connection_id, error=type(error).__name__, reason=str(error)
+                )
             self._failed_before = True
             await asyncio.sleep(_AGAIN_S)
             bridge.lost_events = True
@@ -196,7 +207,13 @@ class Witness:
         if not bridge.lost_events:
             self._note(began_at)
         if cut or failed:
-            log.warning("catch_up_cut", connection_id=self._connection_id, since=since.isoformat(), messages=len(found), chats_failed=failed)
+            log.warning(
+                "catch_up_cut",
+                connection_id=self._connection_id,
+                since=since.isoformat(),
+                messages=len(found),
+                chats_failed=failed,
+            )
         if news:
             log.info("caught_up", connection_id=self._connection_id, messages=len(news))
 
@@ -214,7 +231,9 @@ class Witness:
         return [event for name, event in named if name not in known and (name or event.kind == "message")]
 
     async def _ask_for_acks(self, bridge: Bridge, by: float) -> None:
-        unread = [message_id for message_id, ack in self._own.values() if 0 <= ack < _READ and events.chat_of(message_id)]
+        unread = [
+            message_id for message_id, ack in self._own.values() if 0 <= ack < _READ and events.chat_of(message_id)
+        ]
         ids = list(dict.fromkeys([*await self._store.unread_sends(self._connection_id), *unread]))
         for start in range(0, len(ids), _ACKS_AT_ONCE):
             for message_id, ack in (await bridge.acks(ids[start : start + _ACKS_AT_ONCE], by)).items():

@@ -42,7 +42,12 @@ class Dashboard:
                 group="Pages",
                 summary="What the operators' page shows",
                 handler=self.show_data,
-                answers={200: ("Health, queues, connections and events; the last three are null while the database is away.", "application/json")},
+                answers={
+                    200: (
+                        "Health, queues, connections and events; the last three are null while the database is away.",
+                        "application/json",
+                    )
+                },
             ),
         ]
 
@@ -73,7 +78,12 @@ def _read(transaction: Transaction) -> tuple[list[Row], list[Row], list[Row]]:
 
 
 def _queue(row: Row) -> Mapping[str, Any]:
-    return {"process": row["process_name"], "state": row["state"], "messages": row["messages"], "oldestSeconds": round(row["oldest_s"] or 0.0, 1)}
+    return {
+        "process": row["process_name"],
+        "state": row["state"],
+        "messages": row["messages"],
+        "oldestSeconds": round(row["oldest_s"] or 0.0, 1),
+    }
 
 
 def _connection(row: Row) -> Mapping[str, Any]:
@@ -98,4 +108,10 @@ def _connection(row: Row) -> Mapping[str, Any]:
 
 
 def _event(row: Row) -> Mapping[str, Any]:
-    return {"at": iso(row["at"]), "event": row["event"], "process": row["process_name"], "instance": row["instance"], "detail": row["detail"]}
+    return {
+        "at": iso(row["at"]),
+        "event": row["event"],
+        "process": row["process_name"],
+        "instance": row["instance"],
+        "detail": row["detail"],
+    }

@@ -13,7 +13,16 @@ from shared.content import AUDIO, DOCUMENT, IMAGE, INTERACTIVE, LOCATION, REACTI
 _FILES: Final[Mapping[str, str]] = {"image": IMAGE, "video": VIDEO, "audio": AUDIO, "file": DOCUMENT}
 """Attachments that are files, and our types."""
 
-_EMOJI: Final[Mapping[str, str]] = {"love": "❤", "like": "👍", "dislike": "👎", "smile": "😆", "laugh": "😆", "wow": "😮", "sad": "😢", "angry": "😠"}
+_EMOJI: Final[Mapping[str, str]] = {
+    "love": "❤",
+    "like": "👍",
+    "dislike": "👎",
+    "smile": "😆",
+    "laugh": "😆",
+    "wow": "😮",
+    "sad": "😢",
+    "angry": "😠",
+}
 """Reactions that come as a word and no emoji."""
 
 
@@ -45,7 +54,11 @@ def _attachment(attachment: Mapping[str, Any]) -> Told:
     url = text(payload.get("url")) or text(attachment.get("url"))
     if kind in _FILES and url:
         is_sticker = kind == "image" and name(payload.get("sticker_id"))
-        own = {"url": url, "filename": payload.get("name") or payload.get("title"), "mime_type": payload.get("mime_type")}
+        own = {
+            "url": url,
+            "filename": payload.get("name") or payload.get("title"),
+            "mime_type": payload.get("mime_type"),
+        }
         try:
             return content.media(STICKER if is_sticker else _FILES[kind], own)
         except Unreadable:
@@ -54,12 +67,17 @@ def _attachment(attachment: Mapping[str, Any]) -> Told:
         place = mapping(payload.get("coordinates"))
         latitude, longitude = number(place.get("lat")), number(place.get("long"))
         if latitude is not None and longitude is not None:
-            return Told(LOCATION, {"latitude": latitude, "longitude": longitude} | present(name=text(attachment.get("title"))))
+            return Told(
+                LOCATION, {"latitude": latitude, "longitude": longitude} | present(name=text(attachment.get("title")))
+            )
     if not kind:
         return content.unknown({"type": "attachment", "attachment": attachment}, "attachment")
     # shares, story mentions, reels, templates: what they are and where they lead
     title = text(attachment.get("title")) or text(payload.get("title"))
-    return Told(INTERACTIVE, present(kind=kind, id=name(payload.get("id")), title=title) | {"response": clean(payload) | present(url=url)})
+    return Told(
+        INTERACTIVE,
+        present(kind=kind, id=name(payload.get("id")), title=title) | {"response": clean(payload) | present(url=url)},
+    )
 
 
 def reaction(given: Mapping[str, Any]) -> Told:

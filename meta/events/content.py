@@ -194,7 +194,9 @@ def _edit(message: Mapping[str, Any], own: object) -> Told:
 
 def _revoke(message: Mapping[str, Any], own: object) -> Told:
     revoke = _own(message, own)
-    return Told(REVOKE, {"target": _target(revoke, "original_message_id" if "original_message_id" in revoke else "message_id")})
+    return Told(
+        REVOKE, {"target": _target(revoke, "original_message_id" if "original_message_id" in revoke else "message_id")}
+    )
 
 
 def _unsupported(message: Mapping[str, Any], own: object) -> Told:

@@ -9,7 +9,20 @@ from meta.events import attachments, content
 from meta.events.attachments import postback, reaction, system
 from meta.events.content import Told
 from meta.events.harvest import Harvest
-from meta.events.parts import Unreadable, clean, digest, identifier, instant, mapping, name, objects, present, text, whole, word
+from meta.events.parts import (
+    Unreadable,
+    clean,
+    digest,
+    identifier,
+    instant,
+    mapping,
+    name,
+    objects,
+    present,
+    text,
+    whole,
+    word,
+)
 from shared.arrivals import Contact, MediaSource, Watermark
 from shared.content import EDIT, TEXT
 from shared.messages import InboundMessage, Receipt
@@ -63,7 +76,9 @@ def read_entry(found: Harvest, path: str, entry: Mapping[str, Any]) -> None:
         return
     found.heard.update(connections)
     for where, item, is_standby in items:
-        found.attempt(where, _Item(_Account(found, account, connections), where, item, is_standby=is_standby).read, item)
+        found.attempt(
+            where, _Item(_Account(found, account, connections), where, item, is_standby=is_standby).read, item
+        )
 
 
 class _Account(NamedTuple):
@@ -78,10 +93,19 @@ class _Item:
     """One item: something that somebody did in one chat."""
 
     def __init__(self, account: _Account, path: str, item: Mapping[str, Any], *, is_standby: bool) -> None:
-        self._found, self._connections, self._path, self._is_standby = account.found, account.connections, path, is_standby
+        self._found, self._connections, self._path, self._is_standby = (
+            account.found,
+            account.connections,
+            path,
+            is_standby,
+        )
         sender, recipient = name(mapping(item.get("sender")).get("id")), name(mapping(item.get("recipient")).get("id"))
         # somebody who is known by a reference only, until he writes
-        sender = sender or name(mapping(item.get("sender")).get("user_ref")) or name(mapping(item.get("optin")).get("user_ref"))
+        sender = (
+            sender
+            or name(mapping(item.get("sender")).get("user_ref"))
+            or name(mapping(item.get("optin")).get("user_ref"))
+        )
         self._from_me = (bool(sender) and sender == account.id) or mapping(item.get("message")).get("is_echo") is True
         self._sender, self._chat = sender, recipient if self._from_me else sender
         self._at = instant(item.get("timestamp"), account.found.received_at)
@@ -97,7 +121,11 @@ class _Item:
                 read(self, mapping(item[part]))
         for part in sorted(_SYSTEM & item.keys()):
             known = True
-            self._put(system(part.replace("-", "_"), mapping(item[part])), provider_id=digest(item), may_trigger=part in _BY_CUSTOMER)
+            self._put(
+                system(part.replace("-", "_"), mapping(item[part])),
+                provider_id=digest(item),
+                may_trigger=part in _BY_CUSTOMER,
+            )
         if not known:
             names = ", ".join(sorted(filter(None, (word(key) for key in item if key not in _ENVELOPE)))[:5])
             self._found.name_problem("other_change", self._path, f"parts {names}: not what we read")
@@ -125,21 +153,33 @@ class _Item:
         for number, told in enumerate(attachments.told(message), 1):
             quoted = present(quoted=name(replied.get("mid")))
             self._put(
-                Told(told.type, told.content | quoted, told.file), provider_id=mid if number == 1 else f"{mid}#{number}", context=context if number == 1 else {}
+                Told(told.type, told.content | quoted, told.file),
+                provider_id=mid if number == 1 else f"{mid}#{number}",
+                context=context if number == 1 else {},
             )
 
     def _proves(self, token: str, mid: str) -> None:
         """An echo of a send of ours: the proof that it went out, and no message."""
         self._found.counts["status_sent"] += 1
         self._found.receipts += [
-            Receipt(connection_id=connection_id, state=MessageState.SENT, at=self._at, provider_id=mid, token=token, extra={"status": "sent", "by": "echo"})
+            Receipt(
+                connection_id=connection_id,
+                state=MessageState.SENT,
+                at=self._at,
+                provider_id=mid,
+                token=token,
+                extra={"status": "sent", "by": "echo"},
+            )
             for connection_id in self._connections
         ]
 
     def _edit(self, edit: Mapping[str, Any]) -> None:
         mid = identifier(edit, "mid")
         number = whole(edit.get("num_edit"))
-        self._put(Told(EDIT, {"target": mid, "body": text(edit.get("text"))}), provider_id=digest(edit) if number is None else f"{mid}#edit{number}")
+        self._put(
+            Told(EDIT, {"target": mid, "body": text(edit.get("text"))}),
+            provider_id=digest(edit) if number is None else f"{mid}#edit{number}",
+        )
 
     def _postback(self, given: Mapping[str, Any]) -> None:
         context = {"referral": clean(given["referral"])} if "referral" in given else {}
@@ -152,7 +192,9 @@ class _Item:
     def _delivery(self, given: Mapping[str, Any]) -> None:
         self._found.counts["status_delivered"] += 1
         mids = given.get("mids")
-        self._receipts(MessageState.DELIVERED, [mid for mid in map(name, mids) if mid] if isinstance(mids, list) else [])
+        self._receipts(
+            MessageState.DELIVERED, [mid for mid in map(name, mids) if mid] if isinstance(mids, list) else []
+        )
         self._watermark(MessageState.DELIVERED, given)
 
     def _read(self, given: Mapping[str, Any]) -> None:
@@ -162,7 +204,9 @@ class _Item:
 
     def _receipts(self, state: MessageState, mids: list[str]) -> None:
         self._found.receipts += [
-            Receipt(connection_id=connection_id, state=state, at=self._at, provider_id=mid, extra={"status": str(state)})
+            Receipt(
+                connection_id=connection_id, state=state, at=self._at, provider_id=mid, extra={"status": str(state)}
+            )
             for mid in mids
             for connection_id in self._connections
         ]
@@ -170,12 +214,19 @@ class _Item:
     def _watermark(self, state: MessageState, given: Mapping[str, Any]) -> None:
         if "watermark" in given:
             up_to = instant(given["watermark"], self._at)
-            self._found.watermarks += [Watermark(connection_id=connection_id, chat_id=self._chat, state=state, at=up_to) for connection_id in self._connections]
+            self._found.watermarks += [
+                Watermark(connection_id=connection_id, chat_id=self._chat, state=state, at=up_to)
+                for connection_id in self._connections
+            ]
 
-    def _put(self, told: Told, *, provider_id: str, context: Mapping[str, Any] | None = None, may_trigger: bool = True) -> None:
+    def _put(
+        self, told: Told, *, provider_id: str, context: Mapping[str, Any] | None = None, may_trigger: bool = True
+    ) -> None:
         self._found.counts["echo" if self._from_me else "message_text" if told.type == TEXT else "message_other"] += 1
         if told.type == content.UNKNOWN:
-            self._found.name_problem("unknown_type", self._path, f"type {word(told.content.get('type'))}: not one that we read")
+            self._found.name_problem(
+                "unknown_type", self._path, f"type {word(told.content.get('type'))}: not one that we read"
+            )
         for connection_id in self._connections:
             self._found.messages.append(
                 InboundMessage(

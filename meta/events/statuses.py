@@ -38,7 +38,16 @@ def receipts(status: Mapping[str, Any], connections: Sequence[int], received_at:
     extra = {"status": word} | {key: clean(status[key]) for key in _KEPT if key in status}
     at = instant(status.get("timestamp"), received_at)
     return word, [
-        Receipt(connection_id=connection_id, state=state, at=at, provider_id=provider_id, token=token, code=code, detail=detail, extra=extra)
+        Receipt(
+            connection_id=connection_id,
+            state=state,
+            at=at,
+            provider_id=provider_id,
+            token=token,
+            code=code,
+            detail=detail,
+            extra=extra,
+        )
         for connection_id in connections
     ]
 

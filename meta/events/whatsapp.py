@@ -10,7 +10,22 @@ from meta import errors
 from meta.errors import Kind
 from meta.events import content, statuses
 from meta.events.harvest import Harvest, Pause
-from meta.events.parts import Unreadable, canonical, clean, digest, identifier, instant, mapping, name, objects, phone, present, text, whole, word
+from meta.events.parts import (
+    Unreadable,
+    canonical,
+    clean,
+    digest,
+    identifier,
+    instant,
+    mapping,
+    name,
+    objects,
+    phone,
+    present,
+    text,
+    whole,
+    word,
+)
 from shared.arrivals import AccountEvent, Contact, ContactMove, MarketingChoice, MediaSource
 from shared.content import TEXT
 from shared.messages import InboundMessage
@@ -48,7 +63,15 @@ PARENT_FIELDS: Final = ("referral", "identity", "group_id", "origin")
 _LATE: Final = timedelta(minutes=10)
 """A failure older than this no longer pauses a connection: somebody may have mended it since."""
 _HISTORY: Final = "history"
-_CALL_FIELDS: Final = ("direction", "status", "start_time", "end_time", "duration", "errors", "biz_opaque_callback_data")
+_CALL_FIELDS: Final = (
+    "direction",
+    "status",
+    "start_time",
+    "end_time",
+    "duration",
+    "errors",
+    "biz_opaque_callback_data",
+)
 """What is kept of a call; what a telephone needs to answer it stays in the journal."""
 _NOT_TOLD: Final = frozenset({"unknown", "media_placeholder", *content.READERS})
 """Types that are kept as unknown and need no naming: Meta itself does not tell them, or what is wrong with them was named."""
@@ -81,7 +104,9 @@ class _Change:
                 self._read_notice()
             return
         if not self._connections:
-            self._found.name_problem("unknown_number", self._path, "value: no connection has this phone number id", len(parts))
+            self._found.name_problem(
+                "unknown_number", self._path, "value: no connection has this phone number id", len(parts)
+            )
             return
         self._found.heard.update(self._connections)
         for index, contact in enumerate(objects(self._value.get("contacts"))):
@@ -100,13 +125,23 @@ class _Change:
         told_at = whole(self._entry.get("time"))
         self._found.counts["account_event"] += 1
         self._found.notices.append(
-            AccountEvent(account_id=account_id, kind=self._field, value=value, at=at, name=digest([account_id, self._field, told_at, value]))
+            AccountEvent(
+                account_id=account_id,
+                kind=self._field,
+                value=value,
+                at=at,
+                name=digest([account_id, self._field, told_at, value]),
+            )
         )
 
     def _contact(self, contact: Mapping[str, Any]) -> None:
         """Note who somebody is: his ids belong together, and his name goes with each of them."""
         profile = mapping(contact.get("profile"))
-        called, user_id, number = text(profile.get("name"))[:400], name(contact.get("user_id")), name(contact.get("wa_id"))
+        called, user_id, number = (
+            text(profile.get("name"))[:400],
+            name(contact.get("user_id")),
+            name(contact.get("wa_id")),
+        )
         if not (user_id or number):
             return
         self._names |= {who: called for who in (user_id, number) if who and called}
@@ -117,7 +152,9 @@ class _Change:
         digits = phone(number)
         who = canonical(user_id) or digits or number
         for connection_id in self._connections:
-            self._found.contacts.append(Contact(connection_id=connection_id, user_id=who, phone=digits, name=called, username=username, at=at))
+            self._found.contacts.append(
+                Contact(connection_id=connection_id, user_id=who, phone=digits, name=called, username=username, at=at)
+            )
 
     def _status(self, status: Mapping[str, Any]) -> None:
         if status.get("type") == content.CALL:
@@ -126,13 +163,20 @@ class _Change:
         word, receipts = statuses.receipts(status, self._connections, self._found.received_at)
         self._found.counts[f"status_{word}"] += 1
         self._found.receipts += receipts
-        if word == "failed" and self._found.received_at - instant(status.get("timestamp"), self._found.received_at) < _LATE:
+        if (
+            word == "failed"
+            and self._found.received_at - instant(status.get("timestamp"), self._found.received_at) < _LATE
+        ):
             self._pause(objects(status.get("errors"))[:1])
 
     def _pause(self, reported: Sequence[Mapping[str, Any]]) -> None:
         for error in reported:
             code = error.get("code")
-            if isinstance(code, int) and not isinstance(code, bool) and (rule := errors.rule_of(code)).kind is Kind.PAUSE:
+            if (
+                isinstance(code, int)
+                and not isinstance(code, bool)
+                and (rule := errors.rule_of(code)).kind is Kind.PAUSE
+            ):
                 self._found.pauses |= dict.fromkeys(self._connections, Pause(f"{code}: {rule.meaning}", rule.pause_s))
 
     def _message(self, message: Mapping[str, Any]) -> None:
@@ -141,12 +185,16 @@ class _Change:
         if not sender:
             raise Unreadable("from, from_user_id: neither is there")
         from_me = self._field == _HISTORY and self._is_business(number)
-        chat = name(message.get("group_id")) or (name(message.get("to")) or name(message.get("to_user_id")) if from_me else sender)
+        chat = name(message.get("group_id")) or (
+            name(message.get("to")) or name(message.get("to_user_id")) if from_me else sender
+        )
         if not chat:
             raise Unreadable("to: missing")
         # whoever says that he has another number is not seen under the old one
         if not from_me and message.get("type") != content.SYSTEM:
-            self._seen(user_id, number, self._names.get(number) or self._names.get(user_id) or "", "", self._instant(message))
+            self._seen(
+                user_id, number, self._names.get(number) or self._names.get(user_id) or "", "", self._instant(message)
+            )
         self._keep(message, sender=sender, chat=chat, from_me=from_me)
 
     def _echo(self, message: Mapping[str, Any]) -> None:
@@ -168,12 +216,16 @@ class _Change:
             self._found.name_problem("unreadable", self._path, str(problem))
             told = content.unknown(message, text(message.get("type")))
         if told.type == content.UNKNOWN and told.content.get("type") not in _NOT_TOLD:
-            self._found.name_problem("unknown_type", self._path, f"type {word(told.content.get('type'))}: not one that we read")
+            self._found.name_problem(
+                "unknown_type", self._path, f"type {word(told.content.get('type'))}: not one that we read"
+            )
         if told.type == content.SYSTEM:
             self._changed(mapping(message.get("system")), sender, at)
         is_history = self._field == _HISTORY
         context = _context(message)
-        self._found.counts["echo" if from_me else "history" if is_history else "message_text" if told.type == TEXT else "message_other"] += 1
+        self._found.counts[
+            "echo" if from_me else "history" if is_history else "message_text" if told.type == TEXT else "message_other"
+        ] += 1
         self._put(
             content.Told(told.type, told.content | _quoted(told, context), told.file),
             provider_id=provider_id,
@@ -230,7 +282,13 @@ class _Change:
             return
         for connection_id in self._connections:
             self._found.moves.append(
-                ContactMove(connection_id=connection_id, former=canonical(former), user_id=canonical(user_id) if user_id else "", phone=digits, at=at)
+                ContactMove(
+                    connection_id=connection_id,
+                    former=canonical(former),
+                    user_id=canonical(user_id) if user_id else "",
+                    phone=digits,
+                    at=at,
+                )
             )
 
     def _error(self, error: Mapping[str, Any]) -> None:
@@ -244,22 +302,40 @@ class _Change:
         if not chat:
             raise Unreadable("group_id: missing")
         rest = {key: value for key, value in clean(group).items() if key not in ("type", "timestamp", "group_id")}
-        told = content.Told(content.SYSTEM, rest | {"kind": text(group.get("type"))[:60], "body": text(group.get("subject"))})
+        told = content.Told(
+            content.SYSTEM, rest | {"kind": text(group.get("type"))[:60], "body": text(group.get("subject"))}
+        )
         self._found.counts["group"] += 1
         self._put(told, chat=chat, provider_id=digest([self._field, group]), at=self._instant(group))
 
     def _call(self, call: Mapping[str, Any]) -> None:
         """Keep one step of a call: the same call is told about several times."""
         call_id, step = identifier(call, "id"), text(call.get("event"))[:60].lower()
-        is_ours = text(call.get("direction")).upper() == "BUSINESS_INITIATED" or "recipient_id" in call or self._is_business(name(call.get("from")))
-        other = name(call.get("recipient_id")) or name(call.get("to")) if is_ours else name(call.get("from")) or name(call.get("from_user_id"))
+        is_ours = (
+            text(call.get("direction")).upper() == "BUSINESS_INITIATED"
+            or "recipient_id" in call
+            or self._is_business(name(call.get("from")))
+        )
+        other = (
+            name(call.get("recipient_id")) or name(call.get("to"))
+            if is_ours
+            else name(call.get("from")) or name(call.get("from_user_id"))
+        )
         if not other:
             raise Unreadable("from, to: nobody is named")
         fields = {key: clean(call[key]) for key in _CALL_FIELDS if key in call}
         told = content.Told(content.CALL, fields | {"kind": step, "call_id": call_id})
         provider_id = f"{call_id}:{step}" if len(call_id) + len(step) < 200 else digest([call_id, step])
         self._found.counts["call"] += 1
-        self._put(told, provider_id=provider_id, chat=other, at=self._instant(call), sender="" if is_ours else other, from_me=is_ours, may_trigger=not is_ours)
+        self._put(
+            told,
+            provider_id=provider_id,
+            chat=other,
+            at=self._instant(call),
+            sender="" if is_ours else other,
+            from_me=is_ours,
+            may_trigger=not is_ours,
+        )
 
     def _history(self, chunk: Mapping[str, Any]) -> None:
         """Read a piece of what was said before the number came to us."""
@@ -267,14 +343,22 @@ class _Change:
             self._found.counts["history_refused"] += 1
             self._found.problems.append(f"{error_path}history is not shared")
         for thread_path, thread in self._found.walk(chunk, "threads", self._path):
-            customer = name(thread.get("id")) or name(mapping(thread.get("context")).get("wa_id")) or name(mapping(thread.get("context")).get("user_id"))
+            customer = (
+                name(thread.get("id"))
+                or name(mapping(thread.get("context")).get("wa_id"))
+                or name(mapping(thread.get("context")).get("user_id"))
+            )
             for path, message in self._found.walk(thread, "messages", thread_path):
                 self._found.attempt(path, lambda one, customer=customer: self._past(one, customer), message)  # type: ignore[misc]  # the default binds it
 
     def _past(self, message: Mapping[str, Any], customer: str) -> None:
         sender = name(message.get("from")) or name(message.get("from_user_id"))
         was = mapping(message.get("history_context"))
-        from_me = was.get("from_me") is True or self._is_business(sender) or (bool(customer) and bool(sender) and canonical(sender) != canonical(customer))
+        from_me = (
+            was.get("from_me") is True
+            or self._is_business(sender)
+            or (bool(customer) and bool(sender) and canonical(sender) != canonical(customer))
+        )
         chat = customer or (name(message.get("to")) if from_me else sender)
         if not chat:
             raise Unreadable("from, to: nobody is named")
@@ -300,7 +384,12 @@ class _Change:
             raise Unreadable("value: neither stop nor resume" if who else "wa_id, user_id: neither is there")
         self._found.counts["preference"] += 1
         self._found.choices += [
-            MarketingChoice(connection_id=connection_id, user_id=canonical(who), wanted=word == "resume", at=self._instant(preference))
+            MarketingChoice(
+                connection_id=connection_id,
+                user_id=canonical(who),
+                wanted=word == "resume",
+                at=self._instant(preference),
+            )
             for connection_id in self._connections
         ]
 

@@ -32,18 +32,50 @@ AMENDMENTS: Final = (
         "`recipient_type` is missing in Meta's example 'Send Test Message' and `type` in 'Send Text Message with Preview URL'; its pages call "
         "both optional; `recipient` may stand in place of `to`, which is checked beside the schema",
     ),
-    Amendment(("BaseMessageProperties", "properties", "messaging_product"), {"type": "string", "enum": ["whatsapp"]}, "the page names this one value"),
-    Amendment(("BaseMessageProperties", "properties", "biz_opaque_callback_data"), {"type": "string", "maxLength": 512}, "on the page, not in the document"),
-    Amendment(("BaseMessageProperties", "properties", "recipient"), {"type": "string", "minLength": 1}, "business-scoped user ids: on the page only"),
-    Amendment(("BaseMessageProperties", "properties", "recipient_identity_key_hash"), {"type": "string"}, "on the page, not in the document"),
-    Amendment(("TextMessage", "allOf", 1, "properties", "text", "required"), ["body"], "a text without a body is refused"),
     Amendment(
-        ("TextMessage", "allOf", 1, "properties", "text", "properties", "body"), {"type": "string", "minLength": 1, "maxLength": 4096}, "the page's limit"
+        ("BaseMessageProperties", "properties", "messaging_product"),
+        {"type": "string", "enum": ["whatsapp"]},
+        "the page names this one value",
+    ),
+    Amendment(
+        ("BaseMessageProperties", "properties", "biz_opaque_callback_data"),
+        {"type": "string", "maxLength": 512},
+        "on the page, not in the document",
+    ),
+    Amendment(
+        ("BaseMessageProperties", "properties", "recipient"),
+        {"type": "string", "minLength": 1},
+        "business-scoped user ids: on the page only",
+    ),
+    Amendment(
+        ("BaseMessageProperties", "properties", "recipient_identity_key_hash"),
+        {"type": "string"},
+        "on the page, not in the document",
+    ),
+    Amendment(
+        ("TextMessage", "allOf", 1, "properties", "text", "required"), ["body"], "a text without a body is refused"
+    ),
+    Amendment(
+        ("TextMessage", "allOf", 1, "properties", "text", "properties", "body"),
+        {"type": "string", "minLength": 1, "maxLength": 4096},
+        "the page's limit",
     ),
     Amendment(("MediaObject", "properties"), {"caption": {"type": "string", "maxLength": 1024}}, "the page's limit"),
-    Amendment(("LocationMessage", "allOf", 1, "properties", "location", "required"), ["latitude", "longitude"], "a place without coordinates is refused"),
-    Amendment(("LocationMessage", "allOf", 1, "properties", "location", "properties", "latitude"), _NUMBER_OR_TEXT, "a number in 'Send Location Message'"),
-    Amendment(("LocationMessage", "allOf", 1, "properties", "location", "properties", "longitude"), _NUMBER_OR_TEXT, "a number in 'Send Location Message'"),
+    Amendment(
+        ("LocationMessage", "allOf", 1, "properties", "location", "required"),
+        ["latitude", "longitude"],
+        "a place without coordinates is refused",
+    ),
+    Amendment(
+        ("LocationMessage", "allOf", 1, "properties", "location", "properties", "latitude"),
+        _NUMBER_OR_TEXT,
+        "a number in 'Send Location Message'",
+    ),
+    Amendment(
+        ("LocationMessage", "allOf", 1, "properties", "location", "properties", "longitude"),
+        _NUMBER_OR_TEXT,
+        "a number in 'Send Location Message'",
+    ),
     Amendment(
         ("ReactionMessage", "allOf", 1, "properties", "reaction", "required"),
         ["message_id", "emoji"],
@@ -56,7 +88,9 @@ AMENDMENTS: Final = (
         "the pattern allows neither 0 nor 1, and 'Send Catalog Template Message' writes the number 0",
     ),
     Amendment(
-        ("TemplateComponent", "properties", "sub_type"), {"type": "string"}, "'Send Catalog Template Message' writes CATALOG, 'Send Flow Template Message' flow"
+        ("TemplateComponent", "properties", "sub_type"),
+        {"type": "string"},
+        "'Send Catalog Template Message' writes CATALOG, 'Send Flow Template Message' flow",
     ),
     Amendment(
         ("InteractiveObject", "properties", "type", "enum"),
@@ -110,12 +144,20 @@ AMENDMENTS: Final = (
     ),
     Amendment(
         ("ActionObject", "oneOf", 9),
-        {"type": "object", "required": ["cards"], "properties": {"cards": {"type": "array", "minItems": 2, "maxItems": 10, "items": {"type": "object"}}}},
+        {
+            "type": "object",
+            "required": ["cards"],
+            "properties": {"cards": {"type": "array", "minItems": 2, "maxItems": 10, "items": {"type": "object"}}},
+        },
         "goes with type carousel",
     ),
     Amendment(
         ("ActionObject", "oneOf", 10),
-        {"type": "object", "required": ["name"], "properties": {"name": {"enum": ["voice_call"]}, "parameters": {"type": "object"}}},
+        {
+            "type": "object",
+            "required": ["name"],
+            "properties": {"name": {"enum": ["voice_call"]}, "parameters": {"type": "object"}},
+        },
         "goes with type voice_call",
     ),
     Amendment(
@@ -123,10 +165,20 @@ AMENDMENTS: Final = (
         {"type": "object", "required": ["name"], "properties": {"name": {"enum": ["request_contact_info"]}}},
         "goes with type request_contact_info",
     ),
-    Amendment(("ActionObject", "oneOf", 3, "required"), ["name"], "the page: without parameters the first item of the catalog is shown"),
-    Amendment(("BodyObject", "properties", "text", "maxLength"), 4096, "the page about lists; 1,024 holds for the other kinds"),
+    Amendment(
+        ("ActionObject", "oneOf", 3, "required"),
+        ["name"],
+        "the page: without parameters the first item of the catalog is shown",
+    ),
+    Amendment(
+        ("BodyObject", "properties", "text", "maxLength"), 4096, "the page about lists; 1,024 holds for the other kinds"
+    ),
     *(
-        Amendment((f"{name}Object", "properties", "type"), {"type": "string"}, "the page about contacts writes Mobile, Landline, Company, Facebook, personal")
+        Amendment(
+            (f"{name}Object", "properties", "type"),
+            {"type": "string"},
+            "the page about contacts writes Mobile, Landline, Company, Facebook, personal",
+        )
         for name in ("Phone", "Email", "Url", "Address")
     ),
     Amendment(
@@ -142,7 +194,11 @@ READ_RECEIPT: Final[dict[str, Any]] = {
         "messaging_product": {"type": "string", "enum": ["whatsapp"]},
         "status": {"type": "string", "enum": ["read"]},
         "message_id": {"type": "string", "minLength": 1},
-        "typing_indicator": {"type": "object", "properties": {"type": {"type": "string", "enum": ["text"]}}, "required": ["type"]},
+        "typing_indicator": {
+            "type": "object",
+            "properties": {"type": {"type": "string", "enum": ["text"]}},
+            "required": ["type"],
+        },
     },
     "required": ["messaging_product", "status", "message_id"],
     "additionalProperties": False,

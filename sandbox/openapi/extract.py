@@ -39,7 +39,12 @@ def extract(document: dict[str, Any]) -> dict[str, Any]:
     Raises:
         KeyError: a path or component is not in the document.
     """
-    cut: dict[str, Any] = {"source": SOURCE, "openapi": document["openapi"], "paths": {path: document["paths"][path] for path in PATHS}, "components": {}}
+    cut: dict[str, Any] = {
+        "source": SOURCE,
+        "openapi": document["openapi"],
+        "paths": {path: document["paths"][path] for path in PATHS},
+        "components": {},
+    }
     wanted = _references(cut["paths"])
     while wanted:
         _, _, group, name = wanted.pop().split("/")
@@ -53,7 +58,10 @@ def main() -> None:
     """Write `TARGET` from the document named on the command line."""
     document = yaml.load(Path(sys.argv[1]).read_bytes(), Loader=yaml.CSafeLoader)
     # `default`: YAML reads unquoted dates in examples as dates
-    TARGET.write_text(json.dumps(extract(document), indent=1, sort_keys=True, default=str, ensure_ascii=False) + "\n", encoding="utf-8")
+    TARGET.write_text(
+        json.dumps(extract(document), indent=1, sort_keys=True, default=str, ensure_ascii=False) + "\n",
+        encoding="utf-8",
+    )
 
 
 if __name__ == "__main__":

@@ -83,7 +83,10 @@ def message_schemas(schemas: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _with_local_references(node: Any) -> Any:
     if isinstance(node, dict):
-        return {key: value.replace("#/components/schemas/", "#/$defs/") if key == "$ref" else _with_local_references(value) for key, value in node.items()}
+        return {
+            key: value.replace("#/components/schemas/", "#/$defs/") if key == "$ref" else _with_local_references(value)
+            for key, value in node.items()
+        }
     if isinstance(node, list):
         return [_with_local_references(value) for value in node]
     return node
@@ -94,7 +97,8 @@ class MessageValidator:
 
     def __init__(self) -> None:
         self._by_type = {
-            name: jsonschema_rs.Draft202012Validator(schema) for name, schema in message_schemas(amended(document()["components"]["schemas"])).items()
+            name: jsonschema_rs.Draft202012Validator(schema)
+            for name, schema in message_schemas(amended(document()["components"]["schemas"])).items()
         }
         self._read_receipt = jsonschema_rs.Draft202012Validator(READ_RECEIPT)
         self.types = tuple(sorted(self._by_type))
@@ -134,7 +138,9 @@ class BodyValidator:
         schema = whole["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         local = _with_local_references({"body": schema, "schemas": whole["components"]["schemas"]})
         # a reference beside other keywords is one more condition (Draft 2020-12)
-        self._validator = jsonschema_rs.Draft202012Validator({"allOf": [local["body"], dict(more)], "$defs": local["schemas"]})
+        self._validator = jsonschema_rs.Draft202012Validator(
+            {"allOf": [local["body"], dict(more)], "$defs": local["schemas"]}
+        )
 
     def violation(self, body: Mapping[str, Any]) -> Violation | None:
         """Return the first thing that is wrong with `body`, None when it is right."""
@@ -146,7 +152,9 @@ def _first(validator: jsonschema_rs.Draft202012Validator, body: Mapping[str, Any
         if validator.is_valid(body):
             return None
         # what is missing is said first, as Meta does
-        error = min(validator.iter_errors(body), key=lambda error: (error.kind.name != "required", len(error.instance_path)))
+        error = min(
+            validator.iter_errors(body), key=lambda error: (error.kind.name != "required", len(error.instance_path))
+        )
     except (ValueError, RecursionError):
         return Violation("", (), None)
     return Violation(error.kind.name, tuple(error.instance_path), error.kind.value)

@@ -13,7 +13,9 @@ SENT, DELIVERED, READ = 1, 2, 3
 
 _LINES_KEPT: Final = 1000
 
-Mode = Literal["QR", "SYNCING", "MAIN", "OFFLINE", "CONFLICT", "PROXYBLOCK", "TOS_BLOCK", "SMB_TOS_BLOCK", "DEPRECATED_VERSION"]
+Mode = Literal[
+    "QR", "SYNCING", "MAIN", "OFFLINE", "CONFLICT", "PROXYBLOCK", "TOS_BLOCK", "SMB_TOS_BLOCK", "DEPRECATED_VERSION"
+]
 
 
 class Refused(Exception):
@@ -54,7 +56,11 @@ class Faults:
             kind = known.get(name)
             number = kind is float and isinstance(value, int) and not isinstance(value, bool)
             if kind is None or not (isinstance(value, kind) or number):
-                raise Refused(400, "unknown_fault", f"{name!r}: known are {', '.join(f'{key} ({row.__name__})' for key, row in known.items())}")
+                raise Refused(
+                    400,
+                    "unknown_fault",
+                    f"{name!r}: known are {', '.join(f'{key} ({row.__name__})' for key, row in known.items())}",
+                )
             setattr(self, name, value)
 
 

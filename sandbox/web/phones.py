@@ -138,10 +138,14 @@ class Phones:
 
     def device(self, device_id: str, credential: str | None = None) -> Device:
         """Return a device by its id or its phone number. Raises `Refused`: 404 unknown, 401 another credential than its own."""
-        device = self._devices.get(device_id) or next((row for row in self._devices.values() if row.phone and row.phone == device_id), None)
+        device = self._devices.get(device_id) or next(
+            (row for row in self._devices.values() if row.phone and row.phone == device_id), None
+        )
         if device is None:
             raise Refused(404, "unknown_device", f"no device and no linked phone is called {device_id!r}")
-        if credential is not None and (not device.credential or not secrets.compare_digest(credential, device.credential)):
+        if credential is not None and (
+            not device.credential or not secrets.compare_digest(credential, device.credential)
+        ):
             raise Refused(401, "unknown_companion_device_no_key", "this profile is not linked")
         return device
 
@@ -150,7 +154,11 @@ class Phones:
         waiting = [device for device in self._devices.values() if device.line is not None and device.mode == "QR"]
         if len(waiting) != 1:
             names = ", ".join(device.id for device in waiting) or "none"
-            raise Refused(409 if waiting else 404, "which_device", f"devices that show a code: {names}; name one by 'device' or 'code'")
+            raise Refused(
+                409 if waiting else 404,
+                "which_device",
+                f"devices that show a code: {names}; name one by 'device' or 'code'",
+            )
         return waiting[0]
 
     async def take(self, device: Device, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,7 +213,9 @@ class Phones:
 
     def synced(self, device: Device, pending: Iterable[str]) -> dict[str, int]:
         """Return the acks of those of the page's own pending messages that arrived here."""
-        return {name: self._arrivals[device.phone, name].ack for name in pending if (device.phone, name) in self._arrivals}
+        return {
+            name: self._arrivals[device.phone, name].ack for name in pending if (device.phone, name) in self._arrivals
+        }
 
     def confirm(self, device: Device, ids: Iterable[str]) -> None:
         """The page has stored these messages."""
@@ -237,7 +247,14 @@ class Phones:
             Refused: 404 when no device shows it any more.
         """
         ref, now = code.partition(",")[0], time.monotonic()
-        device = next((row for row in self._devices.values() if any(ref == known and now < end for known, end in row.refs) or code == row.pairing_code), None)
+        device = next(
+            (
+                row
+                for row in self._devices.values()
+                if any(ref == known and now < end for known, end in row.refs) or code == row.pairing_code
+            ),
+            None,
+        )
         if device is None or not code:
             raise Refused(404, "code_expired", "no page shows this code now; read the newest one")
         return self.link(device, phone)
@@ -287,11 +304,15 @@ class Phones:
             "author": author,
             "notifyName": name,
         }
-        self._ledger.append("web", "customer_wrote", phone=device.phone, chat=remote, message_id=message["id"], body=body, type=kind)
+        self._ledger.append(
+            "web", "customer_wrote", phone=device.phone, chat=remote, message_id=message["id"], body=body, type=kind
+        )
         self._hand_over(device, message)
         return str(message["id"])
 
-    def change(self, device: Device, target: str, what: Literal["edit", "revoke", "reaction"], body: str, *, sender: str = "") -> str:
+    def change(
+        self, device: Device, target: str, what: Literal["edit", "revoke", "reaction"], body: str, *, sender: str = ""
+    ) -> str:
         """Edit or revoke a message, or react to one, as whoever wrote it (or as `sender`, the digits of a customer), and return the change's id.
 
         Args:
@@ -311,7 +332,9 @@ class Phones:
             "body": body,
             "sender": by,
         }
-        self._ledger.append("web", f"customer_{what}", phone=device.phone, chat=remote, message_id=row["id"], target=target, body=body)
+        self._ledger.append(
+            "web", f"customer_{what}", phone=device.phone, chat=remote, message_id=row["id"], target=target, body=body
+        )
         self._hand_over(device, row)
         return str(row["id"])
 
@@ -382,7 +405,13 @@ class Phones:
             return
         device.mode = "MAIN"
         quiet = device.faults.quiet_sync
-        self._push(device, type="messages", messages=list(device.waiting.values()), double=device.faults.double_events, quiet=quiet)
+        self._push(
+            device,
+            type="messages",
+            messages=list(device.waiting.values()),
+            double=device.faults.double_events,
+            quiet=quiet,
+        )
         self._push(device, type="stream", mode="MAIN", info="NORMAL", progress=100)
 
     def _later(self, after_s: float, device: Device, message_id: str, ack: int) -> None:

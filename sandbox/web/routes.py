@@ -28,7 +28,20 @@ _COMMENT_AFTER_S: Final = 15.0
 """A silent line gets a comment this often, so that a page that is gone is noticed."""
 
 
-_WRITTEN: Final = ("caption", "lat", "lng", "loc", "clientUrl", "quoted", "forwarded", "viewOnce", "vcardFormattedName", "vcardList", "pollName", "selectedId")
+_WRITTEN: Final = (
+    "caption",
+    "lat",
+    "lng",
+    "loc",
+    "clientUrl",
+    "quoted",
+    "forwarded",
+    "viewOnce",
+    "vcardFormattedName",
+    "vcardList",
+    "pollName",
+    "selectedId",
+)
 """Fields of a customer's message that are taken over as they are."""
 
 
@@ -39,7 +52,12 @@ def _media(phones: Phones, body: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError:
         raise Refused(400, "bad_data", "data is not base64") from None
     mimetype = str(body.get("mimetype", "application/octet-stream"))
-    return {"filehash": phones.files.keep(content), "size": len(content), "mimetype": mimetype, "filename": body.get("filename")}
+    return {
+        "filehash": phones.files.keep(content),
+        "size": len(content),
+        "mimetype": mimetype,
+        "filename": body.get("filename"),
+    }
 
 
 def _answered(work: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[Response]]:
@@ -74,7 +92,9 @@ def _page_routes(phones: Phones) -> list[BaseRoute]:
         return RedirectResponse("/web/")
 
     async def page(request: Request) -> Response:
-        return FileResponse(_PAGE / "index.html", headers={"Content-Security-Policy": _CSP, "Cache-Control": "no-store"})
+        return FileResponse(
+            _PAGE / "index.html", headers={"Content-Security-Policy": _CSP, "Cache-Control": "no-store"}
+        )
 
     async def asset(request: Request) -> Response:
         name = request.path_params["name"]
@@ -83,11 +103,15 @@ def _page_routes(phones: Phones) -> list[BaseRoute]:
         return FileResponse(_PAGE / name, media_type=_ASSETS[name], headers={"Cache-Control": "no-store"})
 
     async def qr(request: Request) -> Response:
-        return Response(svg(request.query_params.get("code", "")), media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
+        return Response(
+            svg(request.query_params.get("code", "")), media_type="image/svg+xml", headers={"Cache-Control": "no-store"}
+        )
 
     async def stream(request: Request) -> Response:
         device, line = phones.connect(request.query_params["device"], request.query_params.get("credential", ""))
-        return StreamingResponse(_events(phones, device, line), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        return StreamingResponse(
+            _events(phones, device, line), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
 
     async def send(request: Request) -> Any:
         body = await _body(request, "device", "credential", "id", "chat")
@@ -97,7 +121,9 @@ def _page_routes(phones: Phones) -> list[BaseRoute]:
 
     async def signal(request: Request) -> Any:
         body = await _body(request, "device", "credential", "chat", "kind")
-        phones.signal(phones.device(body["device"], body["credential"]), body["chat"], body["kind"], body.get("ids", []))
+        phones.signal(
+            phones.device(body["device"], body["credential"]), body["chat"], body["kind"], body.get("ids", [])
+        )
         return {}
 
     async def upload(request: Request) -> Any:
@@ -157,7 +183,9 @@ async def _events(phones: Phones, device: Device, line: Line) -> AsyncIterator[s
                 new_code_at = now + phones.code_life_s
                 yield f"data: {json.dumps({'type': 'ref', 'ref': phones.next_code(device)})}\n\n"
             try:
-                event = await asyncio.wait_for(line.events.get(), min(_COMMENT_AFTER_S, max(0.0, new_code_at - now) or _COMMENT_AFTER_S))
+                event = await asyncio.wait_for(
+                    line.events.get(), min(_COMMENT_AFTER_S, max(0.0, new_code_at - now) or _COMMENT_AFTER_S)
+                )
             except TimeoutError:
                 yield ": still here\n\n"
                 continue
@@ -181,7 +209,9 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
         if body.get("code"):
             device = phones.scan(str(body["code"]), phone)
         else:
-            device = phones.link(phones.device(str(body["device"])) if body.get("device") else phones.only_waiting(), phone)
+            device = phones.link(
+                phones.device(str(body["device"])) if body.get("device") else phones.only_waiting(), phone
+            )
         return {"device": device.id, "phone": device.phone}
 
     async def write(request: Request) -> Any:
@@ -208,7 +238,11 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
         device, body = named(request), await _body(request, "target", "what")
         if body["what"] not in ("edit", "revoke", "reaction"):
             raise Refused(400, "unknown_change", "known are edit, revoke, reaction")
-        return {"id": phones.change(device, body["target"], body["what"], str(body.get("body", "")), sender=str(body.get("from", "")))}
+        return {
+            "id": phones.change(
+                device, body["target"], body["what"], str(body.get("body", "")), sender=str(body.get("from", ""))
+            )
+        }
 
     async def faults(request: Request) -> Any:
         device = named(request)
@@ -232,7 +266,9 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
         elif what in ("hang", "burn", "leak", "reload", "script_error"):
             phones.order(device, what, float(amount))
         else:
-            raise Refused(404, "unknown_order", "known are offline, online, logout, hang, burn, leak, reload, script_error")
+            raise Refused(
+                404, "unknown_order", "known are offline, online, logout, hang, burn, leak, reload, script_error"
+            )
         return {}
 
     return [

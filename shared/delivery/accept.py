@@ -64,13 +64,17 @@ class Acceptor:
         self._tasks: list[asyncio.Task[None]] = []
         self._hinter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hinter")
         self._closed = False
-        self._batch_size = metrics.histogram("accept_batch_size", "Messages that shared one commit.", buckets=(1, 2, 5, 10, 20, 50, 100, 200))
+        self._batch_size = metrics.histogram(
+            "accept_batch_size", "Messages that shared one commit.", buckets=(1, 2, 5, 10, 20, 50, 100, 200)
+        )
         self._hints_lost = metrics.counter("hints_lost", "Hints that Redis did not take; the relay finds their rows.")
         self.queue_reachable = True
 
     async def start(self) -> None:
         """Begin to take messages."""
-        self._tasks = [asyncio.create_task(self._commit_batches(), name=f"committer-{number}") for number in range(COMMITTERS)]
+        self._tasks = [
+            asyncio.create_task(self._commit_batches(), name=f"committer-{number}") for number in range(COMMITTERS)
+        ]
         self._tasks.append(asyncio.create_task(self._give_hints(), name="hinter"))
 
     async def accept(self, message: NewMessage) -> Accepted:
@@ -128,7 +132,9 @@ class Acceptor:
         except StoreUnavailable as error:
             for waiting in batch:
                 waiting.fail(error)
-        except Exception as error:  # whatever it is, it belongs to the one who asked for it, and the next batch must be tried
+        except (
+            Exception
+        ) as error:  # whatever it is, it belongs to the one who asked for it, and the next batch must be tried
             if len(batch) == 1:
                 log.error("accept_failed", exc_info=error)
                 batch[0].fail(error)

@@ -30,4 +30,6 @@ class Breaker:
             return ""
         self._failed[connection_id] += 1
         failed = self._failed[connection_id]
-        return f"breaker: {failed} sends in a row failed, the last one with {outcome.code}" if failed >= self._most else ""
+        return (
+            f"breaker: {failed} sends in a row failed, the last one with {outcome.code}" if failed >= self._most else ""
+        )

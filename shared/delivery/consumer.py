@@ -43,7 +43,17 @@ class Consumer:
         vigil: is to be told when the channel's provider was not heard.
     """
 
-    def __init__(self, child: Child, channel: Channel, *, in_flight: int, each: int = 0, send_s: float, retry_base_s: float, breaker_most: int = 0) -> None:
+    def __init__(
+        self,
+        child: Child,
+        channel: Channel,
+        *,
+        in_flight: int,
+        each: int = 0,
+        send_s: float,
+        retry_base_s: float,
+        breaker_most: int = 0,
+    ) -> None:
         self._child, kind, settings = child, child.kind, child.settings
         incarnation = child.identity.process_incarnation
         self._hints = Hints(settings.redis_url, settings.redis_timeout_s)
@@ -109,7 +119,9 @@ class Consumer:
         for incarnation in reclaiming.leftovers(self._run_dir, slot, living):
             while True:
                 try:
-                    await self._child.store.call(partial(reclaiming.reclaim, why="next_life"), self._run_dir, incarnation)
+                    await self._child.store.call(
+                        partial(reclaiming.reclaim, why="next_life"), self._run_dir, incarnation
+                    )
                 except StoreUnavailable:
                     await asyncio.sleep(_STORE_AWAY_S)
                     continue

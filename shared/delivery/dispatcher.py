@@ -80,7 +80,13 @@ class Dispatcher:
         self._store, self._channel, self._flights = store, channel, flights
         self._breaker = breaker or Breaker(0)
         self._kind, self._incarnation = kind, incarnation
-        self._in_flight_limit, self._each, self._send_s, self._attempts, self._retry_base_s = in_flight, each, send_s, attempts, retry_base_s
+        self._in_flight_limit, self._each, self._send_s, self._attempts, self._retry_base_s = (
+            in_flight,
+            each,
+            send_s,
+            attempts,
+            retry_base_s,
+        )
         self._offered: dict[int, None] = {}
         self._chats: dict[tuple[int, str], None] = {}
         self._paced: dict[int, float] = {}
@@ -96,8 +102,12 @@ class Dispatcher:
         self._loops: list[asyncio.Task[None]] = []
         self._outcome_count = metrics.counter("message_outcomes", "Sends by what became of them.", ("outcome", "code"))
         self._send_duration = metrics.histogram("send_seconds", "Time of one send call.")
-        self._fenced = metrics.counter("fenced_writes", "Late writes that were refused because the row was no longer ours.")
-        metrics.gauge("numbers_paced", "Connections whose limits hold messages back just now.", read=lambda: len(self._paced))
+        self._fenced = metrics.counter(
+            "fenced_writes", "Late writes that were refused because the row was no longer ours."
+        )
+        metrics.gauge(
+            "numbers_paced", "Connections whose limits hold messages back just now.", read=lambda: len(self._paced)
+        )
         metrics.gauge("messages_in_flight", "Rows that are claimed and not settled.", read=lambda: len(self._in_hand))
         self.sent = self.failed = 0
         self.send_seconds = 0.0
@@ -125,7 +135,10 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begin to work; needs a running event loop."""
-        self._loops = [asyncio.create_task(self._claim_loop(), name="claims"), asyncio.create_task(self._settle_loop(), name="settlements")]
+        self._loops = [
+            asyncio.create_task(self._claim_loop(), name="claims"),
+            asyncio.create_task(self._settle_loop(), name="settlements"),
+        ]
 
     async def drain(self, by: float) -> bool:
         """Claim nothing more, and wait until everything in hand is sent and written, or the monotonic instant `by` has come."""
@@ -190,7 +203,9 @@ class Dispatcher:
         for chat in [chat for chat in self._chats if chat[0] in self._paced]:
             del self._chats[chat]
         # what is in hand is never claimed again: an outcome that is being written must meet the attempt that it belongs to
-        busy = {(message.connection_id, message.chat_id) for message in self._in_hand.values()} if self._chats else set()
+        busy = (
+            {(message.connection_id, message.chat_id) for message in self._in_hand.values()} if self._chats else set()
+        )
         # offers, however many, leave the numbers that have waited their half
         offers = room - max(1, room // 2) if numbers else max(0, room)
         chats = [chat for chat in self._chats if chat not in busy][:offers]
@@ -271,7 +286,9 @@ class Dispatcher:
         if not unknown:
             return
         log.warning("unknown_claims_given_back", rows=len(unknown))
-        settlements = [Settlement(id=row_id, state=MessageState.QUEUED, code="claim_unknown", counts=False) for row_id in unknown]
+        settlements = [
+            Settlement(id=row_id, state=MessageState.QUEUED, code="claim_unknown", counts=False) for row_id in unknown
+        ]
         await self._store.call(messages.settle, incarnation=self._incarnation, settlements=settlements)
         self.offer(unknown)
 
@@ -307,7 +324,9 @@ class Dispatcher:
 
     async def _record_token(self, message: OutboundMessage, token: str) -> None:
         stored = token == message.token and self._channel.token_at_claim
-        if not stored and not await self._store.call(messages.record_token, message_id=message.id, incarnation=self._incarnation, token=token):
+        if not stored and not await self._store.call(
+            messages.record_token, message_id=message.id, incarnation=self._incarnation, token=token
+        ):
             raise Fenced(f"row {message.id} is no longer ours")
         self._flights.writing(message.id)
         reach("send.writing")
@@ -328,7 +347,9 @@ class Dispatcher:
         spacing = Spacing()
         while True:
             await self._settled.wait()
-            await spacing.begin(_SETTLEMENTS_APART_S * max(0.5, self._busyness()) if len(self._outcomes) < len(self._in_hand) else 0.0)
+            await spacing.begin(
+                _SETTLEMENTS_APART_S * max(0.5, self._busyness()) if len(self._outcomes) < len(self._in_hand) else 0.0
+            )
             self._settled.clear()
             batch, self._outcomes = self._outcomes, []
             if batch:
@@ -336,14 +357,18 @@ class Dispatcher:
 
     async def _settle(self, batch: list[tuple[OutboundMessage, Outcome]]) -> None:
         settlements = [
-            messages.settlement(message, outcome, attempts=self._attempts, wait_s=retry_law.wait_s(message.charged, self._retry_base_s))
+            messages.settlement(
+                message, outcome, attempts=self._attempts, wait_s=retry_law.wait_s(message.charged, self._retry_base_s)
+            )
             for message, outcome in batch
         ]
         while True:
             reach("settle.begun")
             try:
                 # one that comes through after we gave up waiting finds its rows still in our hand, or given back by our death
-                written = await self._store.call_each(messages.settle, incarnation=self._incarnation, settlements=settlements)
+                written = await self._store.call_each(
+                    messages.settle, incarnation=self._incarnation, settlements=settlements
+                )
                 break
             except StoreUnavailable as error:
                 # the outcome is only in our hands now: keep it until it is written; a repeat of a lost commit writes nothing twice
@@ -394,7 +419,9 @@ class Dispatcher:
             log.info("settlement_overtaken", message_id=message.id, outcome=word)
         if settlement.state is MessageState.SENT:
             self.sent += 1
-            log.debug("message_sent", message_id=message.id, attempt=message.attempt, connection_id=message.connection_id)
+            log.debug(
+                "message_sent", message_id=message.id, attempt=message.attempt, connection_id=message.connection_id
+            )
         elif settlement.state is MessageState.FAILED:
             self.failed += 1
             log.warning("message_dead_lettered", message_id=message.id, attempt=message.attempt, code=code)

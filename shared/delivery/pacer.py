@@ -56,7 +56,10 @@ class Pacer:
         return changed
 
     def _write(self, transaction: Transaction) -> int:
-        wanted = {one.id: (limits_of(self._settings, one.connection_type, one.options), one.limits) for one in pacing.of_kind(transaction, self._kind)}
+        wanted = {
+            one.id: (limits_of(self._settings, one.connection_type, one.options), one.limits)
+            for one in pacing.of_kind(transaction, self._kind)
+        }
         changed = {number: limits for number, (limits, there) in wanted.items() if limits != there}
         pacing.set_limits(transaction, changed)
         return len(changed)

@@ -33,7 +33,9 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
     rows = messages.reclaim(
         transaction,
         incarnation=incarnation,
-        flights=[{"id": one.row_id, "stage": one.stage.name, "text": one.text} for one in found.flights.values()] if found else (),
+        flights=[{"id": one.row_id, "stage": one.stage.name, "text": one.text} for one in found.flights.values()]
+        if found
+        else (),
         recorded=found is not None,
         active_row=found.active_row if found else 0,
     )
@@ -41,12 +43,16 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
         reach("reclaim.written")
         states = [row["state"] for row in rows]
         counts = {state: states.count(state) for state in sorted(set(states))}
-        log.warning("messages_reclaimed", dead=incarnation, rows=len(rows), states=counts, why=why, recorded=found is not None)
+        log.warning(
+            "messages_reclaimed", dead=incarnation, rows=len(rows), states=counts, why=why, recorded=found is not None
+        )
         for row in rows:
             if row["code"] == "poison":
                 log.error("message_parked_as_poison", message_id=row["id"], dead=incarnation)
     if given_back := tasks.reclaim(transaction, dead=incarnation):
-        log.warning("tasks_reclaimed", rows=len(given_back), queued=sum(row["state"] == "queued" for row in given_back), why=why)
+        log.warning(
+            "tasks_reclaimed", rows=len(given_back), queued=sum(row["state"] == "queued" for row in given_back), why=why
+        )
     return rows
 
 

@@ -144,7 +144,13 @@ class Reconciler:
         row_id = doubt.message.id
         reach("reconcile.found")
         if isinstance(decision, Hold):
-            moved = await self._store.call(messages.hold, message_id=row_id, attempt=doubt.message.attempt, code=decision.code, incarnation=self._incarnation)
+            moved = await self._store.call(
+                messages.hold,
+                message_id=row_id,
+                attempt=doubt.message.attempt,
+                code=decision.code,
+                incarnation=self._incarnation,
+            )
         else:
             moved = await self._store.call(
                 messages.resolve,

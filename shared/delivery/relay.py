@@ -42,7 +42,9 @@ class Relay:
         if room <= 0:
             return 0
         try:
-            due = await self._store.call(messages.due, kind=self._kind, grace_s=GRACE_S, most=room, but_not=self._dispatcher.paced)
+            due = await self._store.call(
+                messages.due, kind=self._kind, grace_s=GRACE_S, most=room, but_not=self._dispatcher.paced
+            )
         except StoreUnavailable:
             return 0  # the readiness watch tells; the rows stay where they are
         if due:

@@ -79,7 +79,9 @@ class Vigil:
     def _shorten(self) -> None:
         """Keep the youngest breaks."""
         shorter = self._path.with_suffix(".new")
-        shorter.write_text("".join(f"{begin:.3f} {end:.3f}\n" for begin, end in self._breaks()[-_KEPT:]), encoding="ascii")
+        shorter.write_text(
+            "".join(f"{begin:.3f} {end:.3f}\n" for begin, end in self._breaks()[-_KEPT:]), encoding="ascii"
+        )
         shorter.replace(self._path)
 
 

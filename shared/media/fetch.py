@@ -32,7 +32,14 @@ class Fetched:
 
 
 async def fetch(
-    url: str, storage: Storage, company_id: str, *, most: int, by: float, reach: Reach = Reach.PUBLIC, headers: Mapping[str, str] | None = None
+    url: str,
+    storage: Storage,
+    company_id: str,
+    *,
+    most: int,
+    by: float,
+    reach: Reach = Reach.PUBLIC,
+    headers: Mapping[str, str] | None = None,
 ) -> Fetched:
     """Fetch a file and keep it.
 
@@ -69,6 +76,10 @@ def _origin(parts: SplitResult) -> tuple[str, str, int]:
 
 def _require_file(status: int, encoding: str) -> None:
     if status != 200:
-        raise FetchFailed(f"http_{status}", f"the address answers with HTTP {status}", passing=status >= 500 or status in _PASSING)
+        raise FetchFailed(
+            f"http_{status}", f"the address answers with HTTP {status}", passing=status >= 500 or status in _PASSING
+        )
     if encoding not in {"", "identity"}:
-        raise FetchFailed("fetch_encoded", "the address answers with packed content that was not asked for", passing=False)
+        raise FetchFailed(
+            "fetch_encoded", "the address answers with packed content that was not asked for", passing=False
+        )

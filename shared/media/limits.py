@@ -29,7 +29,8 @@ class Limit:
     def takes(self, mimetype: str) -> bool:
         """Return whether files of this kind are taken."""
         return mimetype not in self.but_not and (
-            not self.mimetypes or any(mimetype == one or (one.endswith("/") and mimetype.startswith(one)) for one in self.mimetypes)
+            not self.mimetypes
+            or any(mimetype == one or (one.endswith("/") and mimetype.startswith(one)) for one in self.mimetypes)
         )
 
 
@@ -95,7 +96,14 @@ def check(connection_type: str, type: str, mimetype: str, size: int) -> None:
     if size == 0:
         raise MediaRefused("the file is empty")
     if not limit.takes(mimetype):
-        taken = ", ".join(f"{one}*" if one.endswith("/") else one for one in limit.mimetypes) or "any file whose kind can be told"
-        raise MediaRefused(f"{mimetype} cannot be sent as {type} by a connection of type {connection_type}: it takes {taken}")
+        taken = (
+            ", ".join(f"{one}*" if one.endswith("/") else one for one in limit.mimetypes)
+            or "any file whose kind can be told"
+        )
+        raise MediaRefused(
+            f"{mimetype} cannot be sent as {type} by a connection of type {connection_type}: it takes {taken}"
+        )
     if size > limit.bytes:
-        raise MediaRefused(f"the file has {size} bytes; as {type} a connection of type {connection_type} takes at most {limit.bytes}")
+        raise MediaRefused(
+            f"the file has {size} bytes; as {type} a connection of type {connection_type} takes at most {limit.bytes}"
+        )

@@ -52,7 +52,11 @@ def checked(url: str, reach: Reach) -> SplitResult:
     except ValueError:
         if _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
             # 127.1, 2130706433, 0x7f.1: other ways to write an address, which what connects would understand without asking anybody
-            raise FetchFailed("address_refused", "the address's host is a number, but no IP address as it is usually written", passing=False) from None
+            raise FetchFailed(
+                "address_refused",
+                "the address's host is a number, but no IP address as it is usually written",
+                passing=False,
+            ) from None
         return parts
     require_reachable(str(literal), reach)
     return parts

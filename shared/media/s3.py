@@ -20,7 +20,9 @@ try:
     from obstore.exceptions import BaseError, NotFoundError
     from obstore.store import S3Store
 except ImportError as error:
-    raise SettingsInvalid([f"MEDIA_STORAGE names a bucket, but the library for it cannot be loaded: {error}"]) from error
+    raise SettingsInvalid(
+        [f"MEDIA_STORAGE names a bucket, but the library for it cannot be loaded: {error}"]
+    ) from error
 
 if TYPE_CHECKING:
     from obstore.store import S3Config
@@ -114,7 +116,11 @@ def open_bucket(settings: Settings) -> BucketStorage:
         address.netloc,
         prefix=address.path.strip("/") or None,
         config=config,
-        client_options={"allow_http": settings.media_s3_url.startswith("http://"), "connect_timeout": _CONNECT, "timeout": _REQUEST},
+        client_options={
+            "allow_http": settings.media_s3_url.startswith("http://"),
+            "connect_timeout": _CONNECT,
+            "timeout": _REQUEST,
+        },
         retry_config={"max_retries": _TRIES, "retry_timeout": _GIVE_UP},
     )
     return BucketStorage(bucket)

@@ -26,7 +26,9 @@ class _Guarded(AbstractResolver):
     def __init__(self, reach: Reach) -> None:
         self._reach, self._inner = reach, ThreadedResolver()
 
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
         found = await self._inner.resolve(host, port, family)
         for row in found:
             require_reachable(row["host"], self._reach)
@@ -71,7 +73,9 @@ class Client:
             response = await self._session.get(url.geturl(), headers=headers, allow_redirects=False)
         except (aiohttp.ClientError, ConnectionError, UnicodeError, ValueError) as error:
             # the error's text holds the address; its class says what happened
-            raise FetchFailed("fetch_unreachable", f"the address does not answer ({type(error).__name__})", passing=True) from None
+            raise FetchFailed(
+                "fetch_unreachable", f"the address does not answer ({type(error).__name__})", passing=True
+            ) from None
         try:
             yield Answer(response)
         finally:
@@ -85,6 +89,11 @@ async def client(reach: Reach) -> AsyncIterator[Client]:
     headers = {"User-Agent": "bulkhead", "Accept-Encoding": "identity"}
     timeout: Any = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_READ_S)
     async with aiohttp.ClientSession(
-        connector=connector, headers=headers, timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+        connector=connector,
+        headers=headers,
+        timeout=timeout,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
     ) as session:
         yield Client(session)

@@ -61,7 +61,12 @@ def run_child(kind_name: str, open_room: OpenRoom) -> int:
     try:
         settings = load()
         identity = _complete(load_child(), kind, settings)
-        crash_points.arm(settings.crash_points, kind_name, runtime.run_dir(settings.bulkhead_home), partial(kill_holder, settings.bulkhead_home))
+        crash_points.arm(
+            settings.crash_points,
+            kind_name,
+            runtime.run_dir(settings.bulkhead_home),
+            partial(kill_holder, settings.bulkhead_home),
+        )
     except SettingsInvalid as error:
         logs.configure(level="info", kind=kind_name)
         return _misconfigured(error)
@@ -69,14 +74,24 @@ def run_child(kind_name: str, open_room: OpenRoom) -> int:
     faulthandler.enable()
     # not faulthandler.register: that walks other threads' frames without the interpreter's lock, while they run, and once ended the process
     signal.signal(signal.SIGUSR1, lambda *_: faulthandler.dump_traceback(all_threads=True))
-    logs.configure(level=settings.log_level, kind=kind_name, instance=identity.process_instance, incarnation=identity.process_incarnation)
+    logs.configure(
+        level=settings.log_level,
+        kind=kind_name,
+        instance=identity.process_instance,
+        incarnation=identity.process_incarnation,
+    )
     try:
         supervised = Supervised.from_environment(identity, settings.bulkhead_home, settings.bind_address)
     except SlotTaken as error:
         log.error("slot_taken", slot=identity.slot, reason=str(error))
         return ExitCode.SLOT_TAKEN
     identity = replace(identity, process_incarnation=supervised.incarnation)
-    logs.configure(level=settings.log_level, kind=kind_name, instance=identity.process_instance, incarnation=identity.process_incarnation)
+    logs.configure(
+        level=settings.log_level,
+        kind=kind_name,
+        instance=identity.process_instance,
+        incarnation=identity.process_incarnation,
+    )
     life = _Life(kind, settings, identity, supervised, imported_s=imported_s)
     # the runner is never closed: that would wait for threads, and they for a server that may be frozen
     code = asyncio.Runner(loop_factory=uvloop.new_event_loop).run(life.run(open_room))
@@ -96,12 +111,15 @@ def _complete(identity: ChildEnvironment, kind: ProcessKind, settings: Settings)
     """Fill in what nobody told a process that was started by hand."""
     name = identity.process_name or kind.name
     if name != kind.name:
-        raise SettingsInvalid([f"PROCESS_NAME={name} but this is the entry of kind {kind.name}; start the entry file of that kind"])
+        raise SettingsInvalid(
+            [f"PROCESS_NAME={name} but this is the entry of kind {kind.name}; start the entry file of that kind"]
+        )
     return replace(
         identity,
         process_name=name,
         port=identity.port or (getattr(settings, kind.port) if kind.port else 0),
-        process_admin_port=identity.process_admin_port or admin_port(settings.admin_port, name, identity.process_instance),
+        process_admin_port=identity.process_admin_port
+        or admin_port(settings.admin_port, name, identity.process_instance),
     )
 
 
@@ -114,7 +132,15 @@ def _misconfigured(error: SettingsInvalid) -> ExitCode:
 class _Life:
     """One run of `run_child`."""
 
-    def __init__(self, kind: ProcessKind, settings: Settings, identity: ChildEnvironment, supervised: Supervised, *, imported_s: float) -> None:
+    def __init__(
+        self,
+        kind: ProcessKind,
+        settings: Settings,
+        identity: ChildEnvironment,
+        supervised: Supervised,
+        *,
+        imported_s: float,
+    ) -> None:
         self._kind, self._settings, self._identity, self._supervised = kind, settings, identity, supervised
         self._imported_s, self._began_at = imported_s, monotonic()
         self._room: Room | None = None
@@ -202,7 +228,11 @@ class _Life:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_requested)
         loop.add_reader(self._supervised.fileno(), self._commanded)
-        loop.set_exception_handler(lambda _, context: self._uncaught(context.get("exception") or RuntimeError(context["message"]), "event loop"))
+        loop.set_exception_handler(
+            lambda _, context: self._uncaught(
+                context.get("exception") or RuntimeError(context["message"]), "event loop"
+            )
+        )
         threading.excepthook = lambda hook: loop.call_soon_threadsafe(
             self._uncaught, hook.exc_value or SystemExit(), f"thread {hook.thread.name if hook.thread else '?'}"
         )
@@ -313,10 +343,16 @@ class _Life:
         metrics.gauge("process_memory_megabytes", "Resident memory of the process itself.", read=memory_mb)
         metrics.gauge("process_errors", "Uncaught errors that were survived.", read=lambda: heartbeat.errors)
         if self._kind.pool_size:
-            metrics.gauge("database_connections_in_use", "Connections that run a transaction.", read=lambda: store.stats.in_use)
+            metrics.gauge(
+                "database_connections_in_use", "Connections that run a transaction.", read=lambda: store.stats.in_use
+            )
             metrics.gauge("database_connections_idle", "Connections that wait for work.", read=lambda: store.stats.idle)
-            metrics.gauge("database_connections_limit", "Most connections this process may open.", read=lambda: store.stats.limit)
-            metrics.gauge("database_callers_waiting", "Callers that wait for a connection.", read=lambda: store.stats.waiting)
+            metrics.gauge(
+                "database_connections_limit", "Most connections this process may open.", read=lambda: store.stats.limit
+            )
+            metrics.gauge(
+                "database_callers_waiting", "Callers that wait for a connection.", read=lambda: store.stats.waiting
+            )
 
     def _process_routes(self) -> list[BaseRoute]:
         child = self._child
@@ -351,7 +387,13 @@ class _Life:
             log.info("drain_finished")
             return ExitCode.OK
         finishing.cancel()
-        self.reason = "told to stop now" if self._now.is_set() else "something was left in hand" if finishing.done() else "drain deadline passed"
+        self.reason = (
+            "told to stop now"
+            if self._now.is_set()
+            else "something was left in hand"
+            if finishing.done()
+            else "drain deadline passed"
+        )
         log.warning("drain_incomplete", reason=self.reason)
         return ExitCode.DRAIN_DEADLINE
 

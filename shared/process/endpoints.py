@@ -16,7 +16,9 @@ from shared.process.metrics import CONTENT_TYPE, Metrics
 PATHS: Final = ("/livez", "/readyz", "/health", "/metrics")
 
 
-def process_routes(*, beats: Beats, missing: Callable[[], Mapping[str, str]], health: Callable[[], Mapping[str, Any]], metrics: Metrics) -> list[Route]:
+def process_routes(
+    *, beats: Beats, missing: Callable[[], Mapping[str, str]], health: Callable[[], Mapping[str, Any]], metrics: Metrics
+) -> list[Route]:
     """Return the four routes.
 
     Args:
@@ -37,7 +39,9 @@ def process_routes(*, beats: Beats, missing: Callable[[], Mapping[str, str]], he
     async def show_metrics(_: Request) -> Response:
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
-    return [Route(path, handler) for path, handler in zip(PATHS, (livez, readyz, show_health, show_metrics), strict=True)]
+    return [
+        Route(path, handler) for path, handler in zip(PATHS, (livez, readyz, show_health, show_metrics), strict=True)
+    ]
 
 
 def beside(own: ASGIApp, room: ASGIApp) -> ASGIApp:

@@ -32,7 +32,15 @@ class Heartbeat:
         status: asked at each beat: what the process says of itself in one word. interval_s: seconds between beats.
     """
 
-    def __init__(self, store: Store, identity: ChildEnvironment, metrics: Metrics, *, interval_s: float, status: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        identity: ChildEnvironment,
+        metrics: Metrics,
+        *,
+        interval_s: float,
+        status: Callable[[], str],
+    ) -> None:
         self._store, self._identity, self._metrics = store, identity, metrics
         self._interval_s, self._status = interval_s, status
         self._started_at = monotonic()

@@ -22,14 +22,18 @@ class Metrics:
         """Make a counter that only goes up, shown as `bulkhead_<name>_total`."""
         return Counter(name, purpose, labels, namespace="bulkhead", registry=self._registry)
 
-    def gauge(self, name: str, purpose: str, labels: Sequence[str] = (), *, read: Callable[[], float] | None = None) -> Gauge:
+    def gauge(
+        self, name: str, purpose: str, labels: Sequence[str] = (), *, read: Callable[[], float] | None = None
+    ) -> Gauge:
         """Make a gauge; with `read` its value is asked for at each scrape."""
         gauge = Gauge(name, purpose, labels, namespace="bulkhead", registry=self._registry)
         if read is not None:
             gauge.set_function(read)
         return gauge
 
-    def histogram(self, name: str, purpose: str, labels: Sequence[str] = (), buckets: Sequence[float] = LATENCY_BUCKETS_S) -> Histogram:
+    def histogram(
+        self, name: str, purpose: str, labels: Sequence[str] = (), buckets: Sequence[float] = LATENCY_BUCKETS_S
+    ) -> Histogram:
         """Make a histogram of durations in seconds."""
         return Histogram(name, purpose, labels, namespace="bulkhead", registry=self._registry, buckets=tuple(buckets))
 

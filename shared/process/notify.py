@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from typing import Final
 
 LONGEST_DATAGRAM: Final = 4096
-_NOBODY_LISTENS: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN, errno.ENOBUFS, errno.EPERM, errno.EACCES, errno.ENOTCONN})
+_NOBODY_LISTENS: Final = frozenset(
+    {errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN, errno.ENOBUFS, errno.EPERM, errno.EACCES, errno.ENOTCONN}
+)
 
 
 def open_sender() -> socket.socket:

@@ -111,7 +111,9 @@ def _private(directory: Path) -> Path:
     directory.mkdir(mode=0o700, exist_ok=True)
     facts = directory.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
-        raise RuntimeDirectoryUnsafe(f"{directory} belongs to user {facts.st_uid} or is no directory; remove it or choose another BULKHEAD_HOME")
+        raise RuntimeDirectoryUnsafe(
+            f"{directory} belongs to user {facts.st_uid} or is no directory; remove it or choose another BULKHEAD_HOME"
+        )
     if facts.st_mode & 0o066:
         directory.chmod(stat.S_IMODE(facts.st_mode) & 0o711)
     return directory

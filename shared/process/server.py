@@ -88,7 +88,15 @@ class HttpServer:
     def __init__(self, app: ASGIApp, sockets: Sequence[socket.socket], name: str) -> None:
         # nothing of ours speaks WebSocket; uvicorn's default could not even be imported beside pyppeteer, which holds websockets below 11
         self._config = uvicorn.Config(
-            app, loop="none", http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False, timeout_keep_alive=30
+            app,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=30,
         )
         self._server = _Server(self._config)
         self._sockets, self._name = list(sockets), name

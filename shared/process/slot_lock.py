@@ -70,7 +70,14 @@ def holder_of_this_process(incarnation: str, *, admin_port: int = 0, public_port
     """Return the record that says: this process, this incarnation."""
     started = process_start(os.getpid())
     assert started is not None  # noqa: S101 - we are alive, so /proc lists us
-    return Holder(pid=os.getpid(), started=started, boot_id=boot_id(), incarnation=incarnation, admin_port=admin_port, public_port=public_port)
+    return Holder(
+        pid=os.getpid(),
+        started=started,
+        boot_id=boot_id(),
+        incarnation=incarnation,
+        admin_port=admin_port,
+        public_port=public_port,
+    )
 
 
 class SlotLock:
@@ -93,7 +100,9 @@ class SlotLock:
         except BlockingIOError:
             os.close(fd)
             holder = read_holder(path)
-            known = f"process {holder.pid}, incarnation {holder.incarnation}" if holder else "a process that left no name"
+            known = (
+                f"process {holder.pid}, incarnation {holder.incarnation}" if holder else "a process that left no name"
+            )
             raise SlotTaken(f"{path} is held by {known}") from None
         except BaseException:
             os.close(fd)

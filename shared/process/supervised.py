@@ -73,10 +73,14 @@ class Supervised:
         watchdog_interval_s: how often `watchdog` should be called while the work loop makes progress, in seconds.
     """
 
-    def __init__(self, identity: ChildEnvironment, home: Path, lock: SlotLock, incarnation: str, bind_address: str) -> None:
+    def __init__(
+        self, identity: ChildEnvironment, home: Path, lock: SlotLock, incarnation: str, bind_address: str
+    ) -> None:
         self.identity = identity
         self.incarnation = incarnation
-        self.watchdog_interval_s = max(0.05, min(1.0, identity.watchdog_usec / 1e6 / 4)) if identity.watchdog_usec else 1.0
+        self.watchdog_interval_s = (
+            max(0.05, min(1.0, identity.watchdog_usec / 1e6 / 4)) if identity.watchdog_usec else 1.0
+        )
         self._lock = lock
         self._bind_address = bind_address
         self._is_ready = False
@@ -105,7 +109,9 @@ class Supervised:
         path = runtime.slot_lock_file(home, identity.slot)
         lock = SlotLock.inherited(identity.slot_lock_fd, path) if identity.slot_lock_fd >= 0 else SlotLock.take(path)
         incarnation = identity.process_incarnation or new_incarnation(identity.slot)
-        lock.write(holder_of_this_process(incarnation, admin_port=identity.process_admin_port, public_port=identity.port))
+        lock.write(
+            holder_of_this_process(incarnation, admin_port=identity.process_admin_port, public_port=identity.port)
+        )
         return cls(identity, home, lock, incarnation, bind_address)
 
     @property

@@ -44,7 +44,11 @@ class TaskRunner:
 
     def __init__(self, child: Child, handlers: Mapping[str, Handler], *, at_once: int = AT_ONCE) -> None:
         self._store, self._handlers, self._at_once = child.store, handlers, at_once
-        self._kind, self._slot, self._incarnation = child.kind.name, child.identity.slot, child.identity.process_incarnation
+        self._kind, self._slot, self._incarnation = (
+            child.kind.name,
+            child.identity.slot,
+            child.identity.process_incarnation,
+        )
         self._child = child
         self._in_hand: dict[int, asyncio.Task[None]] = {}
         self._stopped = asyncio.Event()
@@ -99,13 +103,17 @@ class TaskRunner:
     async def _reclaim(self) -> None:
         rows = await self._store.call(tasks.reclaim_earlier_lives, slot=self._slot, living=self._incarnation)
         if rows:
-            log.warning("tasks_reclaimed", rows=len(rows), queued=sum(row["state"] == "queued" for row in rows), why="next_life")
+            log.warning(
+                "tasks_reclaimed", rows=len(rows), queued=sum(row["state"] == "queued" for row in rows), why="next_life"
+            )
 
     async def _take(self) -> bool:
         room = self._at_once - len(self._in_hand)
         if room <= 0:
             return True
-        taken = await self._store.call(tasks.take, kind=self._kind, incarnation=self._incarnation, operations=sorted(self._handlers), most=room)
+        taken = await self._store.call(
+            tasks.take, kind=self._kind, incarnation=self._incarnation, operations=sorted(self._handlers), most=room
+        )
         for task in taken:
             running = asyncio.get_running_loop().create_task(self._do(task), name=f"task-{task.id}")
             self._in_hand[task.id] = running
@@ -147,7 +155,12 @@ class TaskRunner:
         if failure is None:
             return await self._store.call(tasks.finish, task_id=task.id, incarnation=self._incarnation, result=result)
         return await self._store.call(
-            tasks.fail, task_id=task.id, incarnation=self._incarnation, code=failure.code, problem=failure.detail, facts=failure.facts
+            tasks.fail,
+            task_id=task.id,
+            incarnation=self._incarnation,
+            code=failure.code,
+            problem=failure.detail,
+            facts=failure.facts,
         )
 
     def _tell(self, task: Task, failure: TaskFailed | None, took_ms: float, *, ours: bool) -> None:

@@ -19,7 +19,12 @@ def connect(url: str, timeout_s: float) -> redis.Redis:
     redis-py retries ten times by default, which makes a frozen server hang its callers for an hour and an enqueue happen twice.
     """
     return redis.Redis.from_url(
-        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0), retry_on_error=[], health_check_interval=0
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        retry_on_error=[],
+        health_check_interval=0,
     )
 
 

@@ -82,13 +82,24 @@ class Hints:
                 for row_id in ids[start : start + GIVE_AT_ONCE]:
                     # compressed as RQ has it, with the least effort
                     each += (row_id, zlib.compress(JSONSerializer.dumps((kind.job, None, (row_id,), {})), 0))
-                self._give(keys=[Queue.redis_queue_namespace_prefix + kind.name, Queue.redis_queues_keys], args=[HINT_TTL_S, len(shared) // 2, *shared, *each])
+                self._give(
+                    keys=[Queue.redis_queue_namespace_prefix + kind.name, Queue.redis_queues_keys],
+                    args=[HINT_TTL_S, len(shared) // 2, *shared, *each],
+                )
 
     def _shared_fields(self, kind: ProcessKind) -> list[Any]:
         """Return what all jobs of this moment have in common, as RQ itself writes it: names and values in turn."""
         queue = self.queue(kind)
         job = queue.create_job(
-            kind.job, args=(0,), job_id="m-0", timeout=JOB_TIMEOUT_S, result_ttl=0, failure_ttl=60, ttl=HINT_TTL_S, description="", status="queued"
+            kind.job,
+            args=(0,),
+            job_id="m-0",
+            timeout=JOB_TIMEOUT_S,
+            result_ttl=0,
+            failure_ttl=60,
+            ttl=HINT_TTL_S,
+            description="",
+            status="queued",
         )
         job.origin, job.enqueued_at = queue.name, job.created_at
         fields: dict[str, Any] = job.to_dict()

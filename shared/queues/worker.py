@@ -55,14 +55,23 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
         beat: LoopBeat,
         clock: Monotonic = monotonic,
     ) -> None:
-        self._hints, self._kind, self._room, self._offer, self._beat, self._clock = hints, kind, room, offer, beat, clock
+        self._hints, self._kind, self._room, self._offer, self._beat, self._clock = (
+            hints,
+            kind,
+            room,
+            offer,
+            beat,
+            clock,
+        )
         self._stopping = threading.Event()
         self._wait_s = min(WAIT_S, hints.timeout_s / 2)
         self._registered_at: float | None = None
         self._took_at = float("-inf")
         self._loss_told = False
         self.is_connected = False
-        super().__init__([hints.queue(kind)], name=name, connection=hints.client, serializer=JSONSerializer, prepare_for_work=False)
+        super().__init__(
+            [hints.queue(kind)], name=name, connection=hints.client, serializer=JSONSerializer, prepare_for_work=False
+        )
         # RQ would ask Redis for these while the object is made, and Redis may be away
         self.hostname, self.pid, self.ip_address = socket.gethostname(), os.getpid(), "unknown"
 

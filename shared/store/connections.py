@@ -133,9 +133,13 @@ def resume_from(transaction: Transaction, connection_id: int, reason: str) -> bo
     return transaction.row("resume_from", id=connection_id, reason=reason) is not None
 
 
-def by_account(transaction: Transaction, *, company_id: str, connection_type: str, account_id: str) -> Connection | None:
+def by_account(
+    transaction: Transaction, *, company_id: str, connection_type: str, account_id: str
+) -> Connection | None:
     """Return a company's connection with this account of the provider, of whatever type the same process kind serves."""
-    row = transaction.row("connection_by_account", company_id=company_id, connection_type=connection_type, account_id=account_id)
+    row = transaction.row(
+        "connection_by_account", company_id=company_id, connection_type=connection_type, account_id=account_id
+    )
     return Connection(**row) if row else None
 
 
@@ -172,9 +176,13 @@ def touch(transaction: Transaction, connection_ids: Iterable[int]) -> None:
     transaction.execute("touch_connections", connection_ids=sorted(set(connection_ids)))
 
 
-def add_company(transaction: Transaction, company_id: str, *, name: str = "", in_doubt_policy: str | None = None) -> bool:
+def add_company(
+    transaction: Transaction, company_id: str, *, name: str = "", in_doubt_policy: str | None = None
+) -> bool:
     """Make a company. Returns False when there is one with this id, which stays as it is."""
-    return transaction.row("add_company", id=company_id, name=storable(name), in_doubt_policy=in_doubt_policy) is not None
+    return (
+        transaction.row("add_company", id=company_id, name=storable(name), in_doubt_policy=in_doubt_policy) is not None
+    )
 
 
 def companies(transaction: Transaction, *, after: str = "", most: int) -> list[Row]:
@@ -228,7 +236,9 @@ def update(
 
 def account_in_use(transaction: Transaction, *, connection_type: str, account_id: str, but: int | None = None) -> bool:
     """Return whether another connection than `but`, of whatever company, serves this account of the provider."""
-    return transaction.row("account_in_use", connection_type=connection_type, account_id=account_id, but=but) is not None
+    return (
+        transaction.row("account_in_use", connection_type=connection_type, account_id=account_id, but=but) is not None
+    )
 
 
 def open_messages(transaction: Transaction, connection_id: int) -> int:
@@ -257,18 +267,32 @@ def fail_leftovers(transaction: Transaction) -> int:
 def _fail_messages(transaction: Transaction, connection_id: int | None) -> int:
     for state in (MessageState.QUEUED, MessageState.IN_DOUBT):
         require_transition(MESSAGE_TRANSITIONS, state, MessageState.FAILED)
-    row = transaction.one("fail_messages_of_removed", id=connection_id, code=REMOVED, detail="the connection was removed before it was sent")
+    row = transaction.one(
+        "fail_messages_of_removed",
+        id=connection_id,
+        code=REMOVED,
+        detail="the connection was removed before it was sent",
+    )
     return int(row["messages"])
 
 
-def note_facts(transaction: Transaction, connection_id: int, facts: Mapping[str, Any], *, warning: str | None = None, checked: bool = False) -> None:
+def note_facts(
+    transaction: Transaction,
+    connection_id: int,
+    facts: Mapping[str, Any],
+    *,
+    warning: str | None = None,
+    checked: bool = False,
+) -> None:
     """Keep what the provider said about a connection; each fact replaces the one of its name.
 
     Args:
         facts: by name, for example `number` (quality, limits) and `token` (validity, expiry); never a secret. warning: what an operator should
             act on, empty takes it back, None leaves it. checked: the connection was looked at just now.
     """
-    transaction.execute("note_facts", connection_id=connection_id, facts=json(dict(facts)), warning=warning, checked=checked)
+    transaction.execute(
+        "note_facts", connection_id=connection_id, facts=json(dict(facts)), warning=warning, checked=checked
+    )
 
 
 def note_facts_of_account(transaction: Transaction, waba_id: str, display_number: str, facts: Mapping[str, Any]) -> int:
@@ -277,9 +301,13 @@ def note_facts_of_account(transaction: Transaction, waba_id: str, display_number
     return len(transaction.rows("note_facts_of_account", waba_id=waba_id, digits=digits, facts=json(dict(facts))))
 
 
-def unchecked(transaction: Transaction, kind: str, *, older_s: float, operation: str, again_s: float, most: int) -> list[int]:
+def unchecked(
+    transaction: Transaction, kind: str, *, older_s: float, operation: str, again_s: float, most: int
+) -> list[int]:
     """Return (and lock) connections of a kind that were not looked at for `older_s` seconds and have no task `operation` younger than `again_s`."""
-    rows = transaction.rows("unchecked_connections", kind=kind, older_s=older_s, operation=operation, again_s=again_s, most=most)
+    rows = transaction.rows(
+        "unchecked_connections", kind=kind, older_s=older_s, operation=operation, again_s=again_s, most=most
+    )
     return [row["id"] for row in rows]
 
 

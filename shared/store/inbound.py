@@ -62,7 +62,10 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
     Returns:
         (id, connection_id, provider_id) of those that were new, or are understood only now.
     """
-    unique = {(message.connection_id, message.provider_id): (message, journal_id) for message, journal_id in reversed(messages)}
+    unique = {
+        (message.connection_id, message.provider_id): (message, journal_id)
+        for message, journal_id in reversed(messages)
+    }
     rows = [
         {
             "connection_id": message.connection_id,
@@ -85,18 +88,31 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
     if new:
         transaction.rows("apply_inbound_changes", ids=[row["id"] for row in new])
     fresh = {(row["connection_id"], row["provider_id"]) for row in new}
-    by_hand = [message for name, (message, _) in sorted(unique.items(), key=lambda one: one[0]) if name in fresh and message.from_me and message.type == REVOKE]
+    by_hand = [
+        message
+        for name, (message, _) in sorted(unique.items(), key=lambda one: one[0])
+        if name in fresh and message.from_me and message.type == REVOKE
+    ]
     if by_hand:
         transaction.execute(
             "revoke_sent",
             connection_ids=[message.connection_id for message in by_hand],
             provider_ids=[str(message.content["target"]) for message in by_hand],
-            before=[state for state in predecessors(MESSAGE_TRANSITIONS, MessageState.DELETED) if state is not MessageState.QUEUED],
+            before=[
+                state
+                for state in predecessors(MESSAGE_TRANSITIONS, MessageState.DELETED)
+                if state is not MessageState.QUEUED
+            ],
         )
     return new
 
 
-def see(transaction: Transaction, contacts: Sequence[Contact], moves: Sequence[ContactMove] = (), choices: Sequence[MarketingChoice] = ()) -> None:
+def see(
+    transaction: Transaction,
+    contacts: Sequence[Contact],
+    moves: Sequence[ContactMove] = (),
+    choices: Sequence[MarketingChoice] = (),
+) -> None:
     """Note people, what they are called from now on, and whether they want marketing messages. Twice is once."""
     both = {(one.connection_id, one.phone): one.user_id for one in contacts if one.phone and one.user_id != one.phone}
     if contacts:
@@ -122,7 +138,13 @@ def see(transaction: Transaction, contacts: Sequence[Contact], moves: Sequence[C
         )
     if choices:
         wishes = [
-            {"connection_id": one.connection_id, "user_id": one.user_id, "phone": _number(one.user_id), "wanted": one.wanted, "at": one.at.isoformat()}
+            {
+                "connection_id": one.connection_id,
+                "user_id": one.user_id,
+                "phone": _number(one.user_id),
+                "wanted": one.wanted,
+                "at": one.at.isoformat(),
+            }
             for one in choices
         ]
         transaction.execute("note_marketing", rows=records(wishes))
@@ -150,7 +172,14 @@ def _move(transaction: Transaction, moves: Sequence[ContactMove], contacts: Sequ
     ]
     # somebody known by his number so far has told his user id
     rows += [
-        {"connection_id": one.connection_id, "former": one.phone, "user_id": one.user_id, "phone": one.phone, "by_phone": False, "at": one.at.isoformat()}
+        {
+            "connection_id": one.connection_id,
+            "former": one.phone,
+            "user_id": one.user_id,
+            "phone": one.phone,
+            "by_phone": False,
+            "at": one.at.isoformat(),
+        }
         for one in contacts
         if one.phone and one.user_id != one.phone
     ]
@@ -167,7 +196,11 @@ def phones_of(transaction: Transaction, people: Iterable[tuple[int, str]]) -> di
     asked = sorted(set(people))
     if not asked:
         return {}
-    rows = transaction.rows("phones_of", connection_ids=[connection_id for connection_id, _ in asked], user_ids=[user_id for _, user_id in asked])
+    rows = transaction.rows(
+        "phones_of",
+        connection_ids=[connection_id for connection_id, _ in asked],
+        user_ids=[user_id for _, user_id in asked],
+    )
     return {(row["connection_id"], row["user_id"]): row["phone"] for row in rows}
 
 
@@ -185,17 +218,39 @@ def receipts_up_to(transaction: Transaction, watermarks: Sequence[Watermark]) ->
             highest[name] = mark
     found = []
     for mark in highest.values():
-        before = [state for state in predecessors(MESSAGE_TRANSITIONS, mark.state) if state in (MessageState.SENT, MessageState.DELIVERED)]
-        rows = transaction.rows("sent_up_to", connection_id=mark.connection_id, chat_id=mark.chat_id, before=before, at=mark.at)
+        before = [
+            state
+            for state in predecessors(MESSAGE_TRANSITIONS, mark.state)
+            if state in (MessageState.SENT, MessageState.DELIVERED)
+        ]
+        rows = transaction.rows(
+            "sent_up_to", connection_id=mark.connection_id, chat_id=mark.chat_id, before=before, at=mark.at
+        )
         extra = {"status": str(mark.state), "by": "watermark"}
-        found += [Receipt(connection_id=mark.connection_id, state=mark.state, at=mark.at, provider_id=row["provider_id"], extra=extra) for row in rows]
+        found += [
+            Receipt(
+                connection_id=mark.connection_id,
+                state=mark.state,
+                at=mark.at,
+                provider_id=row["provider_id"],
+                extra=extra,
+            )
+            for row in rows
+        ]
     return found
 
 
 def add_account_events(transaction: Transaction, kind: str, events: Sequence[tuple[AccountEvent, int]]) -> int:
     """Keep news about accounts, each with its journal id; `kind` is the process kind. Returns how many were new."""
     rows = [
-        {"account_id": event.account_id, "kind": event.kind, "value": event.value, "at": event.at.isoformat(), "name": event.name, "journal_id": journal_id}
+        {
+            "account_id": event.account_id,
+            "kind": event.kind,
+            "value": event.value,
+            "at": event.at.isoformat(),
+            "name": event.name,
+            "journal_id": journal_id,
+        }
         for event, journal_id in events
     ]
     return len(transaction.rows("add_account_events", process_name=kind, rows=records(rows)))
@@ -211,7 +266,9 @@ def finish_account_events(transaction: Transaction, ids: Sequence[int]) -> None:
     transaction.execute("finish_account_events", ids=list(ids))
 
 
-def newest(transaction: Transaction, source: str, since: datetime, *, ago_s: float = 0.0, most: int) -> list[tuple[bytes, datetime]]:
+def newest(
+    transaction: Transaction, source: str, since: datetime, *, ago_s: float = 0.0, most: int
+) -> list[tuple[bytes, datetime]]:
     """Return what came last through a source's door, after an instant and at least `ago_s` ago: bodies and when they came."""
     rows = transaction.rows("newest_events", source=source, since=since, ago_s=ago_s, most=most)
     return [(bytes(row["body"]), row["received_at"]) for row in rows]

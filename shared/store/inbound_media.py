@@ -36,16 +36,37 @@ def media_pending(transaction: Transaction, sources: Sequence[tuple[int, MediaSo
 
 def take_media(transaction: Transaction, kind: str, *, incarnation: str, lease_s: float, most: int) -> list[TakenMedia]:
     """Make an incarnation the fetcher of files that are due; nobody else takes them before the lease ends, in seconds."""
-    rows = transaction.rows("take_inbound_media", process_name=kind, incarnation=incarnation, lease_s=lease_s, most=most)
+    rows = transaction.rows(
+        "take_inbound_media", process_name=kind, incarnation=incarnation, lease_s=lease_s, most=most
+    )
     return [TakenMedia(**row) for row in rows]
 
 
-def media_stored(transaction: Transaction, taken: TakenMedia, *, incarnation: str, sha256: str, mimetype: str, size: int, reason: str = "") -> bool:
+def media_stored(
+    transaction: Transaction,
+    taken: TakenMedia,
+    *,
+    incarnation: str,
+    sha256: str,
+    mimetype: str,
+    size: int,
+    reason: str = "",
+) -> bool:
     """Note that a file is in our storage. Returns False when somebody else took it meanwhile."""
-    return _finish(transaction, taken, incarnation, state="stored", sha256=sha256, mimetype=mimetype, size=size, reason=reason)
+    return _finish(
+        transaction, taken, incarnation, state="stored", sha256=sha256, mimetype=mimetype, size=size, reason=reason
+    )
 
 
-def media_failed(transaction: Transaction, taken: TakenMedia, *, incarnation: str, reason: str, state: str = "failed", after_s: float = 0.0) -> bool:
+def media_failed(
+    transaction: Transaction,
+    taken: TakenMedia,
+    *,
+    incarnation: str,
+    reason: str,
+    state: str = "failed",
+    after_s: float = 0.0,
+) -> bool:
     """Note that a file could not be fetched.
 
     Args:
@@ -105,4 +126,9 @@ def not_fetched(transaction: Transaction, kind: str, *, most: int) -> list[Row]:
 
 def fetch_again(transaction: Transaction, kind: str, *, ids: Sequence[int] | None, most: int) -> list[int]:
     """Let files that could not be fetched be fetched again: of these messages, or all. Returns the messages' ids."""
-    return [row["message_id"] for row in transaction.rows("replay_inbound_media", process_name=kind, ids=None if ids is None else list(ids), most=most)]
+    return [
+        row["message_id"]
+        for row in transaction.rows(
+            "replay_inbound_media", process_name=kind, ids=None if ids is None else list(ids), most=most
+        )
+    ]

@@ -35,14 +35,22 @@ def cancel(transaction: Transaction, *, company_id: str, chat_id: str, message_i
 
 
 def for_humans(
-    transaction: Transaction, *, company_id: str | None, code: str | None = None, phone_index: int | None = None, before: int = NEWEST, most: int
+    transaction: Transaction,
+    *,
+    company_id: str | None,
+    code: str | None = None,
+    phone_index: int | None = None,
+    before: int = NEWEST,
+    most: int,
 ) -> list[Row]:
     """Return dead letters and messages in doubt that were left to a human, newest first, strictly before the id `before`.
 
     Args:
         company_id, code, phone_index: only those; None: any.
     """
-    return transaction.rows("letters_for_humans", company_id=company_id, code=code, phone_index=phone_index, before=before, most=most)
+    return transaction.rows(
+        "letters_for_humans", company_id=company_id, code=code, phone_index=phone_index, before=before, most=most
+    )
 
 
 def redrive(
@@ -77,14 +85,21 @@ def redrive(
     return [row["id"] for row in rows]
 
 
-def resolve(transaction: Transaction, *, company_id: str, chat_id: str, message_id: int, resolution: Resolution) -> bool:
+def resolve(
+    transaction: Transaction, *, company_id: str, chat_id: str, message_id: int, resolution: Resolution
+) -> bool:
     """Do what a human says about a message in doubt. Returns False when it was not left to one (any more)."""
     state, code = RESOLUTIONS[resolution]
     require_transition(MESSAGE_TRANSITIONS, MessageState.IN_DOUBT, state)
-    return transaction.row("resolve_held", company_id=company_id, chat_id=chat_id, id=message_id, state=state, code=code) is not None
+    return (
+        transaction.row("resolve_held", company_id=company_id, chat_id=chat_id, id=message_id, state=state, code=code)
+        is not None
+    )
 
 
 def last_word(transaction: Transaction, message_id: int) -> str:
     """Return the code of what a human did about a message last, empty when none did anything."""
-    row = transaction.row("last_intervention", id=message_id, codes=[CANCELLED, REDRIVEN, *(code for _, code in RESOLUTIONS.values())])
+    row = transaction.row(
+        "last_intervention", id=message_id, codes=[CANCELLED, REDRIVEN, *(code for _, code in RESOLUTIONS.values())]
+    )
     return row["code"] if row else ""

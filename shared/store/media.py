@@ -33,9 +33,18 @@ class Upload:
     age_s: float
 
 
-def remember(transaction: Transaction, company_id: str, sha256: str, *, size: int, mimetype: str, filename: str = "") -> None:
+def remember(
+    transaction: Transaction, company_id: str, sha256: str, *, size: int, mimetype: str, filename: str = ""
+) -> None:
     """Note a file that was put into storage; one that is known keeps its first name and kind unless they are given anew."""
-    transaction.execute("remember_file", company_id=company_id, sha256=sha256, size=size, mimetype=mimetype, filename=storable(filename)[:_FILENAME_MOST])
+    transaction.execute(
+        "remember_file",
+        company_id=company_id,
+        sha256=sha256,
+        size=size,
+        mimetype=mimetype,
+        filename=storable(filename)[:_FILENAME_MOST],
+    )
 
 
 def find(transaction: Transaction, company_id: str, sha256: str) -> StoredFile | None:
@@ -46,13 +55,17 @@ def find(transaction: Transaction, company_id: str, sha256: str) -> StoredFile |
 
 def uploaded(transaction: Transaction, connection_id: int, sha256: str, mimetype: str) -> Upload | None:
     """Return the provider's id of a file that was uploaded for a connection and is still kept there, None when it must be uploaded."""
-    row = transaction.row("find_upload", connection_id=connection_id, sha256=sha256, mimetype=mimetype, days=UPLOAD_DAYS)
+    row = transaction.row(
+        "find_upload", connection_id=connection_id, sha256=sha256, mimetype=mimetype, days=UPLOAD_DAYS
+    )
     return Upload(**row) if row else None
 
 
 def remember_upload(transaction: Transaction, connection_id: int, sha256: str, mimetype: str, provider_id: str) -> None:
     """Note under what id the provider keeps a file."""
-    transaction.execute("remember_upload", connection_id=connection_id, sha256=sha256, mimetype=mimetype, provider_id=provider_id)
+    transaction.execute(
+        "remember_upload", connection_id=connection_id, sha256=sha256, mimetype=mimetype, provider_id=provider_id
+    )
 
 
 def forget_upload(transaction: Transaction, connection_id: int, provider_id: str) -> None:

@@ -112,7 +112,10 @@ def accept(transaction: Transaction, messages: Sequence[NewMessage]) -> list[Acc
         }
         for position, message in enumerate(messages)
     ]
-    written = {row["position"]: Accepted(id=row["id"], created_at=row["created_at"]) for row in transaction.rows("accept_messages", rows=json(rows))}
+    written = {
+        row["position"]: Accepted(id=row["id"], created_at=row["created_at"])
+        for row in transaction.rows("accept_messages", rows=json(rows))
+    }
     missing = [position for position in range(len(messages)) if position not in written]
     if missing:
         earlier = {
@@ -155,7 +158,9 @@ def claim(
 
     Arguments and what is left out as for `claim_within_limits`.
     """
-    return claim_within_limits(transaction, kind=kind, incarnation=incarnation, ids=ids, chats=chats, most=most, token_at_claim=token_at_claim).messages
+    return claim_within_limits(
+        transaction, kind=kind, incarnation=incarnation, ids=ids, chats=chats, most=most, token_at_claim=token_at_claim
+    ).messages
 
 
 def claim_within_limits(
@@ -209,7 +214,15 @@ def claim_within_limits(
     return Claimed(messages=[_outbound(row) for row in rows if row["id"] is not None], waits=waits)
 
 
-def due(transaction: Transaction, *, kind: str, grace_s: float, most: int, numbers: Sequence[int] | None = None, but_not: Sequence[int] = ()) -> list[int]:
+def due(
+    transaction: Transaction,
+    *,
+    kind: str,
+    grace_s: float,
+    most: int,
+    numbers: Sequence[int] | None = None,
+    but_not: Sequence[int] = (),
+) -> list[int]:
     """Return ids of rows that should have been claimed by now, oldest first: what the relay hints again.
 
     Args:
@@ -243,7 +256,14 @@ def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wai
             return Settlement(id=message.id, state=MessageState.FAILED, code=outcome.code, detail=outcome.detail)
         case Retry():
             after_s = wait_s if outcome.after_s is None else outcome.after_s
-            return Settlement(id=message.id, state=MessageState.QUEUED, after_s=after_s, code=outcome.code, detail=outcome.detail, counts=outcome.counts)
+            return Settlement(
+                id=message.id,
+                state=MessageState.QUEUED,
+                after_s=after_s,
+                code=outcome.code,
+                detail=outcome.detail,
+                counts=outcome.counts,
+            )
         case Dead():
             return Settlement(id=message.id, state=MessageState.FAILED, code=outcome.code, detail=outcome.detail)
         case InDoubt():
@@ -265,7 +285,9 @@ def settle(transaction: Transaction, *, incarnation: str, settlements: Sequence[
         for one in settlements
     ]
     written = {row["id"] for row in transaction.rows("settle_messages", rows=records(rows), incarnation=incarnation)}
-    if unsent := [one.id for one in settlements if one.state is MessageState.QUEUED and not one.counts and one.id in written]:
+    if unsent := [
+        one.id for one in settlements if one.state is MessageState.QUEUED and not one.counts and one.id in written
+    ]:
         transaction.execute("give_tokens_back", ids=unsent)
     return written
 
@@ -275,7 +297,14 @@ def held_by(transaction: Transaction, *, incarnation: str) -> list[int]:
     return [row["id"] for row in transaction.rows("messages_held", incarnation=incarnation)]
 
 
-def reclaim(transaction: Transaction, *, incarnation: str, flights: Sequence[Mapping[str, Any]] = (), recorded: bool = False, active_row: int = 0) -> list[Row]:
+def reclaim(
+    transaction: Transaction,
+    *,
+    incarnation: str,
+    flights: Sequence[Mapping[str, Any]] = (),
+    recorded: bool = False,
+    active_row: int = 0,
+) -> list[Row]:
     """Give back what a dead incarnation had in hand; idempotent.
 
     Args:
@@ -284,7 +313,9 @@ def reclaim(transaction: Transaction, *, incarnation: str, flights: Sequence[Map
     Returns:
         (id, state, process_name, code) of each row that moved.
     """
-    return transaction.rows("reclaim_messages", incarnation=incarnation, flights=records(flights), recorded=recorded, active_row=active_row)
+    return transaction.rows(
+        "reclaim_messages", incarnation=incarnation, flights=records(flights), recorded=recorded, active_row=active_row
+    )
 
 
 def abandoned_incarnations(transaction: Transaction, *, silent_s: float) -> list[str]:
@@ -295,25 +326,51 @@ def abandoned_incarnations(transaction: Transaction, *, silent_s: float) -> list
 def in_doubt(transaction: Transaction, *, kind: str, most: int, held: bool = False) -> list[Doubt]:
     """Return rows in doubt, longest in doubt first: those that are not held for a human, or those that are, for lack of evidence alone."""
     return [
-        Doubt(message=_outbound(row), age_s=row["age_s"], doubt_s=row["doubt_s"], claimed_at=row["claimed_at"], policy=row["policy"], held=held)
+        Doubt(
+            message=_outbound(row),
+            age_s=row["age_s"],
+            doubt_s=row["doubt_s"],
+            claimed_at=row["claimed_at"],
+            policy=row["policy"],
+            held=held,
+        )
         for row in transaction.rows("in_doubt_messages", kind=kind, most=most, held=held)
     ]
 
 
-def resolve(transaction: Transaction, *, message_id: int, attempt: int, state: MessageState, code: str, incarnation: str, provider_id: str = "") -> bool:
+def resolve(
+    transaction: Transaction,
+    *,
+    message_id: int,
+    attempt: int,
+    state: MessageState,
+    code: str,
+    incarnation: str,
+    provider_id: str = "",
+) -> bool:
     """Move a row out of doubt about its attempt number `attempt`.
 
     Returns:
         False when something else (a webhook, another process, a human) did so first, also if the row is in doubt about a later attempt by now.
     """
     require_transition(MESSAGE_TRANSITIONS, MessageState.IN_DOUBT, state)
-    row = transaction.row("resolve_in_doubt", id=message_id, attempt=attempt, state=state, code=code, incarnation=incarnation, provider_id=provider_id)
+    row = transaction.row(
+        "resolve_in_doubt",
+        id=message_id,
+        attempt=attempt,
+        state=state,
+        code=code,
+        incarnation=incarnation,
+        provider_id=provider_id,
+    )
     return row is not None
 
 
 def hold(transaction: Transaction, *, message_id: int, attempt: int, code: str, incarnation: str) -> bool:
     """Leave a row in doubt about its attempt number `attempt` to a human. Returns False when it is no longer so, or held already."""
-    return transaction.row("hold_in_doubt", id=message_id, attempt=attempt, code=code, incarnation=incarnation) is not None
+    return (
+        transaction.row("hold_in_doubt", id=message_id, attempt=attempt, code=code, incarnation=incarnation) is not None
+    )
 
 
 def apply_receipts(transaction: Transaction, receipts: Sequence[Receipt]) -> list[bool]:
@@ -325,7 +382,12 @@ def apply_receipts(transaction: Transaction, receipts: Sequence[Receipt]) -> lis
     if not receipts:
         return []
     names = [
-        {"position": position, "connection_id": receipt.connection_id, "provider_id": receipt.provider_id, "token": receipt.token}
+        {
+            "position": position,
+            "connection_id": receipt.connection_id,
+            "provider_id": receipt.provider_id,
+            "token": receipt.token,
+        }
         for position, receipt in enumerate(receipts)
     ]
     # locked first and in one order: two processes that hear the same news do not write it twice, and do not wait for each other in a circle
@@ -346,7 +408,9 @@ def apply_receipts(transaction: Transaction, receipts: Sequence[Receipt]) -> lis
             if (receipt := receipts[position]).state is state
         ]
         if rows:
-            transaction.execute("apply_receipts", rows=records(rows), state=state, before=list(predecessors(MESSAGE_TRANSITIONS, state)))
+            transaction.execute(
+                "apply_receipts", rows=records(rows), state=state, before=list(predecessors(MESSAGE_TRANSITIONS, state))
+            )
     found = {position for position, _ in matches}
     return [position in found for position in range(len(receipts))]
 
@@ -366,9 +430,13 @@ def history(transaction: Transaction, message_id: int) -> list[Row]:
     return transaction.rows("message_history", id=message_id)
 
 
-def chat_page(transaction: Transaction, *, company_id: str, chat_id: str, before: tuple[datetime, int], most: int) -> list[Row]:
+def chat_page(
+    transaction: Transaction, *, company_id: str, chat_id: str, before: tuple[datetime, int], most: int
+) -> list[Row]:
     """Return both directions of a chat, newest first, strictly before the cursor (created_at, id)."""
-    return transaction.rows("chat_page", company_id=company_id, chat_id=chat_id, before_at=before[0], before_id=before[1], most=most)
+    return transaction.rows(
+        "chat_page", company_id=company_id, chat_id=chat_id, before_at=before[0], before_id=before[1], most=most
+    )
 
 
 def quotable(transaction: Transaction, *, company_id: str, connection_id: int, chat_id: str, quoted: str) -> str | None:

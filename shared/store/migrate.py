@@ -36,7 +36,10 @@ def migrations_directory() -> Path:
 def _backend(database_url: str) -> Iterator[Any]:
     logging.getLogger("yoyo").setLevel(logging.WARNING)
     try:
-        with deadline(monotonic() + _LIMIT_S), closing(psycopg2.connect(database_url, application_name="bulkhead/migrate")) as guard:
+        with (
+            deadline(monotonic() + _LIMIT_S),
+            closing(psycopg2.connect(database_url, application_name="bulkhead/migrate")) as guard,
+        ):
             guard.autocommit = True
             with guard.cursor() as cursor:
                 cursor.execute(statements()["lock_migrations"], {"key": _ADVISORY_LOCK})

@@ -41,7 +41,9 @@ def of_kind(transaction: Transaction, kind: str) -> list[PacedNumber]:
 def set_limits(transaction: Transaction, limits: Mapping[int, Limits]) -> None:
     """Write limits by connection id; what was spent under earlier ones stays spent."""
     if limits:
-        transaction.execute("set_limits", rows=json([{"connection_id": number, **asdict(one)} for number, one in limits.items()]))
+        transaction.execute(
+            "set_limits", rows=json([{"connection_id": number, **asdict(one)} for number, one in limits.items()])
+        )
 
 
 def forget_pairs(transaction: Transaction, *, most: int) -> int:

@@ -25,15 +25,36 @@ def position(transaction: Transaction, connection_id: int) -> datetime | None:
 
 def known(transaction: Transaction, *, connection_id: int, ids: Sequence[str]) -> set[str]:
     """Return those of these message ids that we have, in either direction; ours count from the moment at which the id was chosen."""
-    return {row["id"] for row in transaction.rows("known_to_us", connection_id=connection_id, ids=list(ids))} if ids else set()
+    return (
+        {row["id"] for row in transaction.rows("known_to_us", connection_id=connection_id, ids=list(ids))}
+        if ids
+        else set()
+    )
 
 
-def is_our_reaction(transaction: Transaction, *, connection_id: int, chat_id: str, target: str, emoji: str, at: datetime) -> bool:
+def is_our_reaction(
+    transaction: Transaction, *, connection_id: int, chat_id: str, target: str, emoji: str, at: datetime
+) -> bool:
     """Whether a reaction that the page shows as made at an instant is one that we sent, by a process that may be dead by now."""
-    found = transaction.one("is_our_reaction", connection_id=connection_id, chat_id=chat_id, target=target, emoji=emoji, at=at, margin_s=_MARGIN_S)
+    found = transaction.one(
+        "is_our_reaction",
+        connection_id=connection_id,
+        chat_id=chat_id,
+        target=target,
+        emoji=emoji,
+        at=at,
+        margin_s=_MARGIN_S,
+    )
     return bool(found["ours"])
 
 
-def unread_sends(transaction: Transaction, *, connection_id: int, types: Sequence[str], days: int, most: int) -> list[str]:
+def unread_sends(
+    transaction: Transaction, *, connection_id: int, types: Sequence[str], days: int, most: int
+) -> list[str]:
     """Return the ids of our newest messages of these types, at most `days` old, that the receiver has not read, newest first."""
-    return [row["id"] for row in transaction.rows("unread_sends", connection_id=connection_id, types=list(types), days=days, most=most)]
+    return [
+        row["id"]
+        for row in transaction.rows(
+            "unread_sends", connection_id=connection_id, types=list(types), days=days, most=most
+        )
+    ]

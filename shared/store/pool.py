@@ -163,7 +163,16 @@ class Pool:
         idle_s: an idle connection is closed after this long. connect_s: longest wait for a connection.
     """
 
-    def __init__(self, dsn: str, *, limit: int, application_name: str, idle_s: float, connect_s: float, clock: Monotonic = monotonic) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        limit: int,
+        application_name: str,
+        idle_s: float,
+        connect_s: float,
+        clock: Monotonic = monotonic,
+    ) -> None:
         self._dsn, self._limit, self._application_name = dsn, limit, application_name
         self._idle_s, self._connect_s, self._clock = idle_s, connect_s, clock
         self._idle: deque[tuple[Any, float]] = deque()
@@ -261,7 +270,9 @@ class Pool:
         with self._free:
             self._waiting += 1
             try:
-                if not self._free.wait_for(lambda: self._closed or self._in_use < self._limit, timeout=left(by, self._clock())):
+                if not self._free.wait_for(
+                    lambda: self._closed or self._in_use < self._limit, timeout=left(by, self._clock())
+                ):
                     raise StoreUnavailable(f"all {self._limit} database connections are in use; none came free in time")
             finally:
                 self._waiting -= 1

@@ -46,7 +46,9 @@ def write_heartbeat(transaction: Transaction, beat: Heartbeat) -> None:
         detail=json(dict(beat.detail)),
     )
     if beat.metrics:
-        transaction.execute("write_metrics", process_name=beat.process_name, instance=beat.instance, metrics=json(dict(beat.metrics)))
+        transaction.execute(
+            "write_metrics", process_name=beat.process_name, instance=beat.instance, metrics=json(dict(beat.metrics))
+        )
 
 
 def write_events(transaction: Transaction, rows: Sequence[Mapping[str, Any]]) -> int:

@@ -23,7 +23,10 @@ def states(transaction: Transaction) -> list[Row]:
 
 def want(transaction: Transaction, *, company_id: str, phone_index: int, desired_state: str) -> bool:
     """Say what a browser session should be. Returns False when there is no such connection."""
-    return transaction.row("want_session", company_id=company_id, phone_index=phone_index, desired_state=desired_state) is not None
+    return (
+        transaction.row("want_session", company_id=company_id, phone_index=phone_index, desired_state=desired_state)
+        is not None
+    )
 
 
 def observe(
@@ -51,11 +54,30 @@ def observe(
     )
 
 
-def note(transaction: Transaction, *, connection_id: int, event: str, at: datetime, state: str = "", detail: str = "", incarnation: str = "") -> None:
+def note(
+    transaction: Transaction,
+    *,
+    connection_id: int,
+    event: str,
+    at: datetime,
+    state: str = "",
+    detail: str = "",
+    incarnation: str = "",
+) -> None:
     """Note what happened to a session; nothing when its connection is gone."""
-    transaction.execute("note_session_event", connection_id=connection_id, at=at, event=event, state=state, detail=storable(detail), incarnation=incarnation)
+    transaction.execute(
+        "note_session_event",
+        connection_id=connection_id,
+        at=at,
+        event=event,
+        state=state,
+        detail=storable(detail),
+        incarnation=incarnation,
+    )
 
 
 def events(transaction: Transaction, connection_id: int, *, most: int, before: int | None = None) -> list[Row]:
     """Return what happened to a session, newest first; `before`: only what was noted before the event with this id."""
-    return transaction.rows("session_events", connection_id=connection_id, most=most, before=_NEWEST if before is None else before)
+    return transaction.rows(
+        "session_events", connection_id=connection_id, most=most, before=_NEWEST if before is None else before
+    )

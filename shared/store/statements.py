@@ -84,4 +84,6 @@ def prepared() -> Mapping[str, Prepared]:
 def _prepared(name: str, sql: str) -> Prepared:
     numbers: dict[str, int] = {}
     body = _PARAMETER.sub(lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}", sql)
-    return Prepared(f"PREPARE {name} AS {body}", f"EXECUTE {name}({', '.join(f'%({parameter})s' for parameter in numbers)})")
+    return Prepared(
+        f"PREPARE {name} AS {body}", f"EXECUTE {name}({', '.join(f'%({parameter})s' for parameter in numbers)})"
+    )

@@ -67,17 +67,25 @@ class Store:
         """
         return self._run(monotonic() + self.query_s, lambda transaction: function(transaction, *args, **kwargs))
 
-    async def call(self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    async def call(
+        self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
         """Like `run`, in a thread of the store, from the event loop. The time limit counts from now, waiting for a thread included."""
         return await self.call_by(monotonic() + self.query_s, function, *args, **kwargs)
 
-    async def call_by(self, by: float, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    async def call_by(
+        self, by: float, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
         """Like `call`, with the deadline `by` (monotonic) in place of the store's own limit."""
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, by, lambda transaction: function(transaction, *args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._run, by, lambda transaction: function(transaction, *args, **kwargs)
+        )
 
-    async def call_each(self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    async def call_each(
+        self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
         """Like `call`, but each statement is a transaction of its own; for functions of one statement whose repetition, or late commit, is harmless.
 
         Raises:
@@ -96,7 +104,12 @@ class Store:
         # what still waits for a thread runs into the closed pool; cancelled, it would look as if its caller had been cancelled
         self._threads.shutdown(wait=False)
 
-    def _run(self, by: float, work: Callable[[Transaction], _T], opened: Callable[[float], AbstractContextManager[Transaction]] | None = None) -> _T:
+    def _run(
+        self,
+        by: float,
+        work: Callable[[Transaction], _T],
+        opened: Callable[[float], AbstractContextManager[Transaction]] | None = None,
+    ) -> _T:
         opened = opened or self._pool.transaction
         for attempt in range(1, _TRIES + 1):
             if monotonic() >= by:

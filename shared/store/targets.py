@@ -49,11 +49,17 @@ def find(transaction: Transaction, company_id: str, given: str, *, acting: bool 
         acting: whether those that are themselves about another message count too.
     """
     own_id = int(given) if given.isdecimal() and given.isascii() and len(given) <= 18 else -1
-    rows = transaction.rows("find_targets", company_id=company_id, id=own_id, provider_id=given, acting=[] if acting else ACTING)
+    rows = transaction.rows(
+        "find_targets", company_id=company_id, id=own_id, provider_id=given, acting=[] if acting else ACTING
+    )
     return [Target(**row) for row in rows]
 
 
-def newest_received(transaction: Transaction, *, company_id: str, connection_id: int, chat_id: str) -> tuple[int, str] | None:
+def newest_received(
+    transaction: Transaction, *, company_id: str, connection_id: int, chat_id: str
+) -> tuple[int, str] | None:
     """Return (our id, the provider's id) of the newest message that came into a chat, None when none did."""
-    row = transaction.row("newest_received", company_id=company_id, connection_id=connection_id, chat_id=chat_id, acting=ACTING)
+    row = transaction.row(
+        "newest_received", company_id=company_id, connection_id=connection_id, chat_id=chat_id, acting=ACTING
+    )
     return (row["id"], row["provider_id"]) if row else None

@@ -82,7 +82,9 @@ def open_secrets(vault: Vault, task: Task) -> Mapping[str, Any]:
     """Return what `seal_secrets` sealed; empty when nothing was. Raises `SecretUnreadable`."""
     if not task.sealed:
         return {}
-    opened: Mapping[str, Any] = text_json.loads(vault.open(Sealed.from_text(task.sealed), context=_context(task.company_id, task.operation)))
+    opened: Mapping[str, Any] = text_json.loads(
+        vault.open(Sealed.from_text(task.sealed), context=_context(task.company_id, task.operation))
+    )
     return opened
 
 
@@ -130,12 +132,29 @@ def finish(transaction: Transaction, *, task_id: int, incarnation: str, result: 
     return _end(transaction, task_id, incarnation, "done", result=result)
 
 
-def fail(transaction: Transaction, *, task_id: int, incarnation: str, code: str, problem: str, facts: Mapping[str, Any] | None = None) -> bool:
+def fail(
+    transaction: Transaction,
+    *,
+    task_id: int,
+    incarnation: str,
+    code: str,
+    problem: str,
+    facts: Mapping[str, Any] | None = None,
+) -> bool:
     """Write why a task could not be done (`FAILURES`). Returns False when `incarnation` does not own it (any more)."""
     return _end(transaction, task_id, incarnation, "failed", result=facts or None, code=code, problem=problem)
 
 
-def _end(transaction: Transaction, task_id: int, incarnation: str, state: str, *, result: Mapping[str, Any] | None, code: str = "", problem: str = "") -> bool:
+def _end(
+    transaction: Transaction,
+    task_id: int,
+    incarnation: str,
+    state: str,
+    *,
+    result: Mapping[str, Any] | None,
+    code: str = "",
+    problem: str = "",
+) -> bool:
     row = transaction.row(
         "finish_task",
         id=task_id,

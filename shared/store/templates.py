@@ -77,9 +77,23 @@ def find_template(transaction: Transaction, *, connection_id: int, name: str, la
     return Found(synced_at=row["templates_synced_at"], template=None if row["id"] is None else _template(row))
 
 
-def of_connection(transaction: Transaction, connection_id: int, *, after: tuple[str, str] = ("", ""), status: str | None = None, most: int) -> list[Template]:
+def of_connection(
+    transaction: Transaction,
+    connection_id: int,
+    *,
+    after: tuple[str, str] = ("", ""),
+    status: str | None = None,
+    most: int,
+) -> list[Template]:
     """Return templates of a connection by name and language, strictly after that pair; `status`: only those."""
-    rows = transaction.rows("templates_of", connection_id=connection_id, after_name=after[0], after_language=after[1], status=status, most=most)
+    rows = transaction.rows(
+        "templates_of",
+        connection_id=connection_id,
+        after_name=after[0],
+        after_language=after[1],
+        status=status,
+        most=most,
+    )
     return [_template(row) for row in rows]
 
 
@@ -87,7 +101,9 @@ def _template(row: Row) -> Template:
     return Template(**{name: row[name] for name in Template.__slots__})
 
 
-def write(transaction: Transaction, connection_id: int, rows: Sequence[Mapping[str, Any]], *, at: datetime, whole: bool) -> int:
+def write(
+    transaction: Transaction, connection_id: int, rows: Sequence[Mapping[str, Any]], *, at: datetime, whole: bool
+) -> int:
     """Keep templates as a provider's list or answer has them.
 
     Args:

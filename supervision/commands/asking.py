@@ -29,12 +29,18 @@ def ask(settings: Settings, method: str, path: str, body: Mapping[str, Any] | No
     """Return status and body of the API's answer, whatever it is. Raises `Unanswered` when there is none."""
     host = "127.0.0.1" if settings.bind_address in ("0.0.0.0", "::", "") else settings.bind_address  # noqa: S104 - compared, not bound
     line = http.client.HTTPConnection(host, settings.api_port, timeout=_ANSWER_S)
-    headers = {"Authorization": f"Bearer {settings.api_key}", "Prefer": "wait=60", **({"Content-Type": "application/json"} if body is not None else {})}
+    headers = {
+        "Authorization": f"Bearer {settings.api_key}",
+        "Prefer": "wait=60",
+        **({"Content-Type": "application/json"} if body is not None else {}),
+    }
     try:
         line.request(method, path, None if body is None else json.dumps(body), headers)
         answer = line.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
-        raise Unanswered(f"the API at {host}:{settings.api_port} does not answer ({type(error).__name__}); does Bulkhead run?") from error
+        raise Unanswered(
+            f"the API at {host}:{settings.api_port} does not answer ({type(error).__name__}); does Bulkhead run?"
+        ) from error
     finally:
         line.close()

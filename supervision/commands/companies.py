@@ -22,7 +22,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "add"), help="what to do")
     parser.add_argument("company", metavar="ID", nargs="?", default="", help="1 to 64 letters, digits, - and _ (add)")
     parser.add_argument("--name", default="", help="for people (add)")
-    parser.add_argument("--in-doubt-policy", choices=("auto", "resend", "hold"), default=None, help="wins over IN_DOUBT_POLICY (add)")
+    parser.add_argument(
+        "--in-doubt-policy", choices=("auto", "resend", "hold"), default=None, help="wins over IN_DOUBT_POLICY (add)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line (list)")
 
 
@@ -46,7 +48,13 @@ def run(context: Context, given: Namespace) -> int:
         for one in found:
             print(json.dumps(one))
     else:
-        print(*lines(("company", "name", "connections"), [[one["companyId"], one["name"], one["connections"]] for one in found]), sep="\n")
+        print(
+            *lines(
+                ("company", "name", "connections"),
+                [[one["companyId"], one["name"], one["connections"]] for one in found],
+            ),
+            sep="\n",
+        )
     return ExitCode.OK
 
 

@@ -37,14 +37,31 @@ class _Wrong(Exception):
 
 def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("action", choices=("list", "add", *_NEEDS_INDEX, "reseal"), help="what to do; reseal: with SECRET_ENCRYPTION_KEY, after it was changed")
-    parser.add_argument("index", metavar="PHONE_INDEX", type=int, nargs="?", default=None, help="which connection; for add the first that is free if left out")
+    parser.add_argument(
+        "action",
+        choices=("list", "add", *_NEEDS_INDEX, "reseal"),
+        help="what to do; reseal: with SECRET_ENCRYPTION_KEY, after it was changed",
+    )
+    parser.add_argument(
+        "index",
+        metavar="PHONE_INDEX",
+        type=int,
+        nargs="?",
+        default=None,
+        help="which connection; for add the first that is free if left out",
+    )
     parser.add_argument("--company", metavar="ID", default="", help="whose (COMPANY_ID)")
     parser.add_argument("--type", choices=connection_types(), default=None, help="channel (add)")
-    parser.add_argument("--account", metavar="ID", default=None, help="phone number id, Page id or Instagram account id (add, update)")
+    parser.add_argument(
+        "--account", metavar="ID", default=None, help="phone number id, Page id or Instagram account id (add, update)"
+    )
     parser.add_argument("--waba", metavar="ID", default=None, help="WhatsApp Business Account (add, update)")
-    parser.add_argument("--secrets", metavar="FILE", default=None, help="file with the credentials, - for standard input (add, update)")
-    parser.add_argument("--options", metavar="JSON", default=None, help='for example {"messagesPerSecond": 40} (add, update)')
+    parser.add_argument(
+        "--secrets", metavar="FILE", default=None, help="file with the credentials, - for standard input (add, update)"
+    )
+    parser.add_argument(
+        "--options", metavar="JSON", default=None, help='for example {"messagesPerSecond": 40} (add, update)'
+    )
     parser.add_argument("--force", action="store_true", help="fail the messages that wait there (remove)")
     parser.add_argument("--json", action="store_true", help="JSON in place of a table")
 
@@ -161,7 +178,9 @@ def _secrets(source: str, connection_type: str) -> dict[str, Any]:
     told = told.strip()
     if not told:
         raise _Wrong("--secrets: there is nothing in it")
-    return _object(told, "--secrets") if told.startswith("{") else {_MAIN_SECRET.get(connection_type, "accessToken"): told}
+    return (
+        _object(told, "--secrets") if told.startswith("{") else {_MAIN_SECRET.get(connection_type, "accessToken"): told}
+    )
 
 
 def _object(text: str, what: str) -> dict[str, Any]:

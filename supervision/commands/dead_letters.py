@@ -24,7 +24,14 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--id", type=int, metavar="N", default=0, help="only this message (redrive)")
     parser.add_argument("--code", metavar="CODE", default="", help="only those with this error code")
     parser.add_argument("--phone-index", type=int, metavar="N", default=-1, help="only those of this connection")
-    parser.add_argument("-n", "--limit", type=int, default=100, metavar="N", help="how many at most: list the newest, redrive the oldest (%(default)s)")
+    parser.add_argument(
+        "-n",
+        "--limit",
+        type=int,
+        default=100,
+        metavar="N",
+        help="how many at most: list the newest, redrive the oldest (%(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 

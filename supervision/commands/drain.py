@@ -20,7 +20,13 @@ _LOOK_EACH_S = 0.1
 def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("target", metavar="KIND[-N]", nargs="?", default="", help="a kind or one slot; without it: all")
-    parser.add_argument("--within", type=float, default=120.0, metavar="S", help="how long to wait, in seconds (%(default)s); 0: do not wait")
+    parser.add_argument(
+        "--within",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="how long to wait, in seconds (%(default)s); 0: do not wait",
+    )
 
 
 def run(context: Context, given: Namespace) -> int:
@@ -30,7 +36,9 @@ def run(context: Context, given: Namespace) -> int:
     by = monotonic() + given.within
     waiting = set(slots)
     while waiting and left(by):
-        states = {name: slot["state"] for name, slot in control.ask(path, {"command": "status"})["status"]["slots"].items()}
+        states = {
+            name: slot["state"] for name, slot in control.ask(path, {"command": "status"})["status"]["slots"].items()
+        }
         for name in [name for name in waiting if states.get(name, SlotState.STOPPED) == SlotState.STOPPED]:
             print(f"{name} stopped")
             waiting.discard(name)

@@ -102,5 +102,7 @@ def _parser() -> ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
-        module.arguments(commands.add_parser(name, help=module.HELP, description=(module.__doc__ or "").split("`: ", 1)[-1]))
+        module.arguments(
+            commands.add_parser(name, help=module.HELP, description=(module.__doc__ or "").split("`: ", 1)[-1])
+        )
     return parser

@@ -44,5 +44,7 @@ def _is_about(entry: JournalEntry, target: str) -> bool:
 
 
 def _line(entry: JournalEntry) -> str:
-    details = " ".join(f"{name}={value}" for name, value in entry.details.items() if value not in (None, "") and name != "log_tail")
+    details = " ".join(
+        f"{name}={value}" for name, value in entry.details.items() if value not in (None, "") and name != "log_tail"
+    )
     return f"{entry.at}  {entry.slot or 'orchestrator':<12}  {entry.event:<20}  {details}".rstrip()

@@ -27,7 +27,11 @@ def run(context: Context, given: Namespace) -> int:
     directory = context.settings().path("logs")
     streams = ("err",) if given.err else ("out", "err")
     several = not (directory / f"{given.target}.err.log").exists()
-    names = sorted({path.name.split(".")[0] for path in directory.glob(f"{given.target}-*.log")}) if several else [given.target]
+    names = (
+        sorted({path.name.split(".")[0] for path in directory.glob(f"{given.target}-*.log")})
+        if several
+        else [given.target]
+    )
     files = [path for name in names for stream in streams if (path := directory / f"{name}.{stream}.log").exists()]
     if not files:
         print(f"no logs of {given.target!r} in {directory}", file=sys.stderr)

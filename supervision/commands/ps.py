@@ -34,6 +34,8 @@ def run(context: Context, given: Namespace) -> int:
         print(json.dumps(found, indent=2))
     else:
         columns = ("slot", "pid", "parent", "memory_mb", "threads", "open_files", "cpu_s", "command")
-        rows = [[str(row["command"])[:100] if column == "command" else row[column] for column in columns] for row in found]
+        rows = [
+            [str(row["command"])[:100] if column == "command" else row[column] for column in columns] for row in found
+        ]
         print("\n".join(table.lines([column.upper() for column in columns], rows)))
     return ExitCode.OK if found else Answer.NOT_RUNNING

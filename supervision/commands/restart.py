@@ -20,7 +20,13 @@ _LOOK_EACH_S = 0.1
 def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("target", metavar="KIND[-N]", help="a kind (meta) or one slot (meta-0)")
-    parser.add_argument("--within", type=float, default=180.0, metavar="S", help="how long to wait for readiness, in seconds (%(default)s); 0: do not")
+    parser.add_argument(
+        "--within",
+        type=float,
+        default=180.0,
+        metavar="S",
+        help="how long to wait for readiness, in seconds (%(default)s); 0: do not",
+    )
 
 
 def run(context: Context, given: Namespace) -> int:

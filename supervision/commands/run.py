@@ -25,7 +25,9 @@ HELP = "start everything that is needed and watch it, until Ctrl-C"
 
 def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("--only", default="", metavar="KINDS", help="run only these kinds and what they need, for example api,meta")
+    parser.add_argument(
+        "--only", default="", metavar="KINDS", help="run only these kinds and what they need, for example api,meta"
+    )
 
 
 def run(context: Context, given: Namespace) -> int:
@@ -45,7 +47,12 @@ def supervise(context: Context, told: Told, *, only: str = "", only_stop: bool =
     """
     os.umask(0o077)  # for us and every child: what is written here is for this user alone
     home = told.settings.bulkhead_home
-    crash_points.arm("" if only_stop else told.settings.crash_points, crash_points.ORCHESTRATOR, runtime.run_dir(home), partial(kill_holder, home))
+    crash_points.arm(
+        "" if only_stop else told.settings.crash_points,
+        crash_points.ORCHESTRATOR,
+        runtime.run_dir(home),
+        partial(kill_holder, home),
+    )
     with ExitStack() as opened:
         own = [told.settings.path("logs", f"orchestrator.{stream}.log") for stream in ("out", "err")]
         out, err = (opened.enter_context(path.open("a", encoding="utf-8")) for path in own)

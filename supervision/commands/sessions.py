@@ -25,11 +25,21 @@ _CLEAR: Final = "\033[H\033[J"
 
 def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("action", choices=("list", "link", "pair", *_DEEDS), help="what to do; link shows the code to scan until it was scanned")
-    parser.add_argument("index", metavar="PHONE_INDEX", type=int, nargs="?", default=None, help="which session; not for list")
+    parser.add_argument(
+        "action",
+        choices=("list", "link", "pair", *_DEEDS),
+        help="what to do; link shows the code to scan until it was scanned",
+    )
+    parser.add_argument(
+        "index", metavar="PHONE_INDEX", type=int, nargs="?", default=None, help="which session; not for list"
+    )
     parser.add_argument("--company", metavar="ID", default="", help="whose (COMPANY_ID)")
-    parser.add_argument("--phone", metavar="NUMBER", default="", help="number of the phone that the code is typed into (pair)")
-    parser.add_argument("--within", metavar="SECONDS", type=float, default=300.0, help="longest wait for a scan (%(default).0f)")
+    parser.add_argument(
+        "--phone", metavar="NUMBER", default="", help="number of the phone that the code is typed into (pair)"
+    )
+    parser.add_argument(
+        "--within", metavar="SECONDS", type=float, default=300.0, help="longest wait for a scan (%(default).0f)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line (list)")
 
 
@@ -85,10 +95,16 @@ def _do(settings: Settings, place: str, given: Namespace) -> int:
         task = call(settings, "POST", f"{place}/pairing-code", {"phone": given.phone})
         if task["status"] != "done":
             raise Unanswered("the session did not answer in time; see `bulkhead sessions list`")
-        print(f"Type {task['result']['code']} into the phone: Linked devices, Link a device, Link with phone number instead.")
+        print(
+            f"Type {task['result']['code']} into the phone: Linked devices, Link a device, Link with phone number instead."
+        )
         return ExitCode.OK
     answer = call(settings, "POST", f"{place}/{given.action}")
-    print(_DEEDS[given.action] if answer.get("status", "done") == "done" else "Asked for; the browser process has not done it yet.")
+    print(
+        _DEEDS[given.action]
+        if answer.get("status", "done") == "done"
+        else "Asked for; the browser process has not done it yet."
+    )
     return ExitCode.OK
 
 
@@ -107,5 +123,7 @@ def _link(settings: Settings, place: str, within_s: float) -> int:
                 drawn = session["qr"]
                 print(f"{_CLEAR if sys.stdout.isatty() else ''}{picture.decode()}\n{_HOW}", flush=True)
         time.sleep(_LOOK_EACH_S)
-    sys.stderr.write(f"not linked within {within_s:.0f} s; the session is {session['state']}{': ' + session['detail'] if session['detail'] else ''}\n")
+    sys.stderr.write(
+        f"not linked within {within_s:.0f} s; the session is {session['state']}{': ' + session['detail'] if session['detail'] else ''}\n"
+    )
     return Answer.UNWELL

@@ -56,9 +56,25 @@ def without_orchestrator(home: Path) -> dict[str, Any]:
         kind, _, instance = slot.rpartition("-")
         facts = known.get(slot, {}) if known.get(slot, {}).get("incarnation") == holder.incarnation else {}
         slots[slot] = {"kind": kind, "instance": int(instance), "state": "unsupervised"} | {
-            name: facts.get(name) for name in ("since", "restarts", "memory_mb", "ready_at", "started_at", "last_exit", "next_try_at", "reason", "status")
+            name: facts.get(name)
+            for name in (
+                "since",
+                "restarts",
+                "memory_mb",
+                "ready_at",
+                "started_at",
+                "last_exit",
+                "next_try_at",
+                "reason",
+                "status",
+            )
         }
-        slots[slot] |= {"pid": holder.pid, "incarnation": holder.incarnation, "admin_port": holder.admin_port, "port": holder.public_port or None}
+        slots[slot] |= {
+            "pid": holder.pid,
+            "incarnation": holder.incarnation,
+            "admin_port": holder.admin_port,
+            "port": holder.public_port or None,
+        }
     return {"at": last.get("at"), "pid": None, "state": "not running", "slots": slots}
 
 
@@ -79,7 +95,15 @@ def _lines(status: dict[str, Any], home: Path, *, lives: bool) -> list[str]:
             slot["memory_mb"],
             slot["admin_port"],
             slot["port"],
-            " ".join(filter(None, [slot["reason"] or _news(slot), f"next try {table.age(slot['next_try_at'])}" if slot["next_try_at"] else ""])),
+            " ".join(
+                filter(
+                    None,
+                    [
+                        slot["reason"] or _news(slot),
+                        f"next try {table.age(slot['next_try_at'])}" if slot["next_try_at"] else "",
+                    ],
+                )
+            ),
         )
         for name, slot in status["slots"].items()
     ]

@@ -21,7 +21,9 @@ HELP = "drain and stop everything"
 def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("--now", action="store_true", help="do not wait for what is in hand")
-    parser.add_argument("--within", type=float, default=180.0, metavar="S", help="how long to wait, in seconds (%(default)s)")
+    parser.add_argument(
+        "--within", type=float, default=180.0, metavar="S", help="how long to wait, in seconds (%(default)s)"
+    )
 
 
 def run(context: Context, given: Namespace) -> int:

@@ -10,9 +10,14 @@ def lines(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Return `rows` under `head` with aligned columns; numbers to the right, None as a dash."""
     cells = [[_text(cell) for cell in row] for row in rows]
     widths = [max([len(name), *(len(row[column]) for row in cells)]) for column, name in enumerate(head)]
-    right = [bool(rows) and all(isinstance(row[column], int | float | None) for row in rows) for column in range(len(head))]
+    right = [
+        bool(rows) and all(isinstance(row[column], int | float | None) for row in rows) for column in range(len(head))
+    ]
     return [
-        "  ".join(cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in zip(row, widths, right, strict=True)).rstrip()
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
         for row in [list(head), *cells]
     ]
 

@@ -77,11 +77,23 @@ class House:
     def call(self, method: str, path: str, *, key: str | None = KEY, **arguments: Any) -> requests.Response:
         """Ask the API; `key=None` shows none."""
         headers = ({"Authorization": f"Bearer {key}"} if key else {}) | arguments.pop("headers", {})
-        return self._client.request(method, self.url + path, headers=headers, timeout=arguments.pop("timeout", ANSWER_S), **arguments)
+        return self._client.request(
+            method, self.url + path, headers=headers, timeout=arguments.pop("timeout", ANSWER_S), **arguments
+        )
 
-    def send(self, text: Any = "Hello", *, company: str = "alpha", chat: str = CHAT, headers: dict[str, str] | None = None, **fields: Any) -> requests.Response:
+    def send(
+        self,
+        text: Any = "Hello",
+        *,
+        company: str = "alpha",
+        chat: str = CHAT,
+        headers: dict[str, str] | None = None,
+        **fields: Any,
+    ) -> requests.Response:
         """Send a text."""
-        return self.call("POST", f"/api/v2/messages/text/{company}/{chat}", json={"message": text, **fields}, headers=headers or {})
+        return self.call(
+            "POST", f"/api/v2/messages/text/{company}/{chat}", json={"message": text, **fields}, headers=headers or {}
+        )
 
     def seed(self) -> Self:
         """Make companies alpha and beta."""
@@ -98,7 +110,11 @@ class House:
 
     def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         """Run a statement in a transaction of its own and return its rows."""
-        with closing(psycopg2.connect(self.database_url)) as connection, connection, connection.cursor(cursor_factory=extras.RealDictCursor) as cursor:
+        with (
+            closing(psycopg2.connect(self.database_url)) as connection,
+            connection,
+            connection.cursor(cursor_factory=extras.RealDictCursor) as cursor,
+        ):
             cursor.execute(statement, values)
             return [dict(row) for row in cursor.fetchall()] if cursor.description else []
 
@@ -110,7 +126,9 @@ class House:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -118,7 +136,13 @@ def _companies(transaction: Transaction) -> None:
     for company in ("alpha", "beta", "empty"):
         connections.ensure_company(transaction, company)
     ids = [
-        connections.ensure(transaction, company_id="alpha", phone_index=index, connection_type=kind, account_id=f"10000000000000{index}")
+        connections.ensure(
+            transaction,
+            company_id="alpha",
+            phone_index=index,
+            connection_type=kind,
+            account_id=f"10000000000000{index}",
+        )
         for index, kind in ALPHA.items()
     ]
     connections.ensure(transaction, company_id="beta", phone_index=0, connection_type="meta_direct")
@@ -138,10 +162,16 @@ class CommitThief:
     def __init__(self, database_url: str, loot: bytes) -> None:
         self._loot = loot
         parts = urlsplit(database_url)
-        place = unquote(dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair).get("host", parts.hostname or ""))
-        self._server: Any = f"{place}/.s.PGSQL.{parts.port or 5432}" if place.startswith("/") else (place, parts.port or 5432)
+        place = unquote(
+            dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair).get("host", parts.hostname or "")
+        )
+        self._server: Any = (
+            f"{place}/.s.PGSQL.{parts.port or 5432}" if place.startswith("/") else (place, parts.port or 5432)
+        )
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{self._listener.getsockname()[1]}", query="").geturl()
+        self.url = parts._replace(
+            netloc=f"{parts.username}:{parts.password}@127.0.0.1:{self._listener.getsockname()[1]}", query=""
+        ).geturl()
         self.stolen = threading.Event()
         self._mode: str = ""
         self._lines: list[socket.socket] = []

@@ -20,16 +20,28 @@ def sent(house: House, chat: str, text: str = "said", index: int = BROWSER) -> s
     """Return the path of a message that was sent."""
     answer = house.send(text, chat=chat, phoneIndex=index)
     message_id = answer.json()["id"]
-    house.sql("UPDATE messages SET state = 'sent', sent_at = now(), provider_id = %s WHERE id = %s", f"id-{message_id}", message_id)
+    house.sql(
+        "UPDATE messages SET state = 'sent', sent_at = now(), provider_id = %s WHERE id = %s",
+        f"id-{message_id}",
+        message_id,
+    )
     return str(answer.headers["Location"])
 
 
 def received(house: House, chat: str, name: str, index: int = BROWSER, **fields: Any) -> str:
     """Return our id of a message that came in."""
-    (connection,) = house.sql("SELECT id, now() AS now FROM phone_configs WHERE company_id = 'alpha' AND phone_index = %s", index)
+    (connection,) = house.sql(
+        "SELECT id, now() AS now FROM phone_configs WHERE company_id = 'alpha' AND phone_index = %s", index
+    )
     content = fields.pop("content", {"body": "hello"})
     message = InboundMessage(
-        connection_id=connection["id"], provider_id=name, chat_id=chat, sender=chat, content=content, at=connection["now"], **({"type": "text"} | fields)
+        connection_id=connection["id"],
+        provider_id=name,
+        chat_id=chat,
+        sender=chat,
+        content=content,
+        at=connection["now"],
+        **({"type": "text"} | fields),
     )
     (row,) = house.run(inbound.insert, [(message, None)])
     return str(row["id"])
@@ -42,7 +54,11 @@ def carry_out(house: House, answer: requests.Response, state: MessageState = Mes
     kind = "webdriver" if answer.json()["connectionType"] == "wwebjs" else "meta"
     (claimed,) = house.run(messages.claim, kind=kind, incarnation="x", ids=[message_id], most=1, token_at_claim=False)
     assert claimed.id == message_id
-    house.run(messages.settle, incarnation="x", settlements=[Settlement(id=message_id, state=state, provider_id=f"id-{message_id}" if state == "sent" else "")])
+    house.run(
+        messages.settle,
+        incarnation="x",
+        settlements=[Settlement(id=message_id, state=state, provider_id=f"id-{message_id}" if state == "sent" else "")],
+    )
 
 
 def content_of(house: House, answer: requests.Response) -> dict[str, Any]:
@@ -86,20 +102,41 @@ def test_whoever_says_that_it_went_out_it_takes_hold(house: House, way: str) -> 
     message_id = int(answer.json()["id"])
     house.run(messages.claim, kind="webdriver", incarnation="dead", ids=[message_id], most=1, token_at_claim=False)
     if way == "reclaim":
-        house.run(messages.reclaim, incarnation="dead", flights=[{"id": message_id, "stage": "SENT", "text": "id-x"}], recorded=True)
+        house.run(
+            messages.reclaim,
+            incarnation="dead",
+            flights=[{"id": message_id, "stage": "SENT", "text": "id-x"}],
+            recorded=True,
+        )
     else:
         doubt = Settlement(id=message_id, state=MessageState.IN_DOUBT, code="x")
         house.run(messages.settle, incarnation="dead", settlements=[doubt])
         if way == "reconciliation":
-            assert house.run(messages.resolve, message_id=message_id, attempt=1, state=MessageState.SENT, code="found", incarnation="y")
+            assert house.run(
+                messages.resolve,
+                message_id=message_id,
+                attempt=1,
+                state=MessageState.SENT,
+                code="found",
+                incarnation="y",
+            )
         else:
             house.sql("UPDATE messages SET token = 'tok-802' WHERE id = %s", message_id)
             (row,) = house.sql("SELECT connection_id, now() AS now FROM messages WHERE id = %s", message_id)
-            house.run(messages.apply_receipts, [Receipt(connection_id=row["connection_id"], state=MessageState.DELIVERED, at=row["now"], token="tok-802")])
+            house.run(
+                messages.apply_receipts,
+                [
+                    Receipt(
+                        connection_id=row["connection_id"], state=MessageState.DELIVERED, at=row["now"], token="tok-802"
+                    )
+                ],
+            )
     assert house.call("GET", place).json()["message"] == f"after {way}"
 
 
-@pytest.mark.parametrize(("whom", "status", "code"), [("everyone", "deleted", "deleted"), ("me", "sent", "deleted_for_me")])
+@pytest.mark.parametrize(
+    ("whom", "status", "code"), [("everyone", "deleted", "deleted"), ("me", "sent", "deleted_for_me")]
+)
 def test_what_was_sent_is_deleted(house: House, whom: str, status: str, code: str) -> None:
     place = sent(house, f"1555010081{len(whom)}")
     answer = house.call("DELETE", f"{place}?for={whom}")
@@ -131,7 +168,9 @@ def test_what_was_written_on_the_phone_is_deleted_for_everyone(house: House) -> 
     chat = "15550100821"
     message_id = received(house, chat, "in-821", from_me=True)
     carry_out(house, house.call("DELETE", f"/api/v2/messages/alpha/{chat}/{message_id}"))
-    (entry,) = [one for one in house.call("GET", f"/api/v2/messages/alpha/{chat}").json()["messages"] if one["id"] == message_id]
+    (entry,) = [
+        one for one in house.call("GET", f"/api/v2/messages/alpha/{chat}").json()["messages"] if one["id"] == message_id
+    ]
     assert (entry["status"], entry["deleted"]) == ("deleted", True)
 
 
@@ -144,7 +183,11 @@ def test_meta_neither_edits_nor_deletes(house: House) -> None:
         place = sent(house, "15550100823", index=index)
         for method, operation in (("PUT", "edit"), ("DELETE", "delete")):
             refused = problem(house.call(method, place, json={"message": "x"}))
-            assert (refused["type"], refused["operation"], refused["reason"]) == ("unsupported_operation", operation, "channel")
+            assert (refused["type"], refused["operation"], refused["reason"]) == (
+                "unsupported_operation",
+                operation,
+                "channel",
+            )
 
 
 @pytest.mark.parametrize("index", [0, BROWSER])
@@ -159,34 +202,64 @@ def test_a_reaction_by_either_path(house: House, index: int) -> None:
         answer = house.call("POST", path, json=body)
         assert answer.json()["chatId"] == chat
         assert answer.json()["connectionType"] == ("wwebjs" if index else "meta_direct")
-        assert content_of(house, answer) == {"emoji": body["emoji"], "target": f"in-83{index}", "target_id": int(message_id)}
+        assert content_of(house, answer) == {
+            "emoji": body["emoji"],
+            "target": f"in-83{index}",
+            "target_id": int(message_id),
+        }
         carry_out(house, answer)
     place = f"/api/v2/messages/alpha/{chat}/{message_id}"
-    received(house, chat, f"r1-83{index}", index=index, type="reaction", content={"emoji": "😮", "target": f"in-83{index}"})
-    assert house.call("GET", place).json()["reactions"] == [{"from": None, "emoji": "1️⃣"}, {"from": chat, "emoji": "😮"}], "the last of each counts"
-    received(house, chat, f"r2-83{index}", index=index, type="reaction", content={"emoji": "", "target": f"in-83{index}"})
+    received(
+        house, chat, f"r1-83{index}", index=index, type="reaction", content={"emoji": "😮", "target": f"in-83{index}"}
+    )
+    assert house.call("GET", place).json()["reactions"] == [
+        {"from": None, "emoji": "1️⃣"},
+        {"from": chat, "emoji": "😮"},
+    ], "the last of each counts"
+    received(
+        house, chat, f"r2-83{index}", index=index, type="reaction", content={"emoji": "", "target": f"in-83{index}"}
+    )
     carry_out(house, house.call("POST", f"/api/messages/react/alpha/{message_id}", json={"emoji": ""}))
     assert "reactions" not in house.call("GET", place).json(), "both were taken back"
 
 
 def test_nobody_reacts_to_what_is_not_there(house: House) -> None:
     queued = house.send("still here", chat="15550100840", phoneIndex=BROWSER).json()["id"]
-    assert problem(house.call("POST", f"/api/messages/react/alpha/{queued}", json={"emoji": "👍"}))["type"] == "message_not_sent"
-    assert problem(house.call("POST", "/api/messages/react/alpha/999999999", json={"emoji": "👍"}))["type"] == "message_unknown"
-    assert problem(house.call("POST", "/api/messages/react/nobody/1", json={"emoji": "👍"}))["type"] == "company_unknown"
-    assert problem(house.call("POST", f"/api/messages/react/beta/{queued}", json={"emoji": "👍"}))["type"] == "message_unknown", "another company's"
-    wrong = house.call("POST", "/api/v2/messages/reaction/alpha/15550100841", json={"emoji": "👍", "messageId": queued, "phoneIndex": BROWSER})
+    assert (
+        problem(house.call("POST", f"/api/messages/react/alpha/{queued}", json={"emoji": "👍"}))["type"]
+        == "message_not_sent"
+    )
+    assert (
+        problem(house.call("POST", "/api/messages/react/alpha/999999999", json={"emoji": "👍"}))["type"]
+        == "message_unknown"
+    )
+    assert (
+        problem(house.call("POST", "/api/messages/react/nobody/1", json={"emoji": "👍"}))["type"] == "company_unknown"
+    )
+    assert (
+        problem(house.call("POST", f"/api/messages/react/beta/{queued}", json={"emoji": "👍"}))["type"]
+        == "message_unknown"
+    ), "another company's"
+    wrong = house.call(
+        "POST",
+        "/api/v2/messages/reaction/alpha/15550100841",
+        json={"emoji": "👍", "messageId": queued, "phoneIndex": BROWSER},
+    )
     assert problem(wrong)["type"] == "message_unknown", "of another chat"
 
 
 def test_a_message_of_any_chat_of_the_connection_is_forwarded(house: House) -> None:
     message_id = received(house, "15550100850", "in-850")
-    answer = house.call("POST", "/api/v2/messages/forward/alpha/15550100851", json={"messageId": message_id, "phoneIndex": BROWSER})
+    answer = house.call(
+        "POST", "/api/v2/messages/forward/alpha/15550100851", json={"messageId": message_id, "phoneIndex": BROWSER}
+    )
     assert content_of(house, answer) == {"target": "in-850", "target_id": int(message_id), "source_chat": "15550100850"}
     shown = house.call("GET", answer.headers["Location"]).json()
     assert (shown["chatId"], shown["messageId"], shown["sourceChatId"]) == ("15550100851", message_id, "15550100850")
     elsewhere = received(house, "15550100850", "in-850-meta", index=0)
-    refused = house.call("POST", "/api/v2/messages/forward/alpha/15550100851", json={"messageId": elsewhere, "phoneIndex": BROWSER})
+    refused = house.call(
+        "POST", "/api/v2/messages/forward/alpha/15550100851", json={"messageId": elsewhere, "phoneIndex": BROWSER}
+    )
     assert problem(refused)["type"] == "message_unknown", "another connection's"
 
 
@@ -207,7 +280,10 @@ def test_reading_and_typing(house: House, index: int) -> None:
     answer = house.call("POST", read, json={"phoneIndex": index, "messageId": first})
     assert content_of(house, answer)["target"] == f"in-86{index}-1"
     ours = sent(house, chat, index=index).rsplit("/", 1)[1]
-    assert problem(house.call("POST", read, json={"phoneIndex": index, "messageId": ours}))["type"] == "message_not_received"
+    assert (
+        problem(house.call("POST", read, json={"phoneIndex": index, "messageId": ours}))["type"]
+        == "message_not_received"
+    )
     answer = house.call("POST", typing, json={"phoneIndex": index, "lastsSeconds": 5})
     wanted: dict[str, Any] = {"state": "composing", "lasts_s": 5}
     assert content_of(house, answer).items() >= wanted.items()
@@ -224,7 +300,10 @@ def test_what_acts_on_a_message_is_none_to_act_on(house: House) -> None:
     edit = house.call("PUT", place, json={"message": "x"})
     carry_out(house, edit)
     assert problem(house.call("PUT", edit.headers["Location"], json={"message": "y"}))["type"] == "message_unknown"
-    assert problem(house.call("POST", f"/api/messages/react/alpha/{edit.json()['id']}", json={"emoji": "👍"}))["type"] == "message_unknown"
+    assert (
+        problem(house.call("POST", f"/api/messages/react/alpha/{edit.json()['id']}", json={"emoji": "👍"}))["type"]
+        == "message_unknown"
+    )
 
 
 def test_what_is_queued_of_any_type_is_cancelled(house: House) -> None:
@@ -236,20 +315,38 @@ def test_what_is_queued_of_any_type_is_cancelled(house: House) -> None:
 
 
 def test_what_was_done_about_a_message_is_not_deleted(house: House) -> None:
-    reaction = house.call("POST", f"/api/messages/react/alpha/{sent(house, '15550100872').rsplit('/', 1)[1]}", json={"emoji": "👍"})
+    reaction = house.call(
+        "POST", f"/api/messages/react/alpha/{sent(house, '15550100872').rsplit('/', 1)[1]}", json={"emoji": "👍"}
+    )
     carry_out(house, reaction)
     assert problem(house.call("DELETE", reaction.headers["Location"]))["type"] == "unsupported_operation"
 
 
 RECEIVED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "text": ("text", {"body": "hi", "quoted": "w.1"}, {"message": "hi", "quotedMessageId": "w.1"}),
-    "edited": ("text", {"body": "hi", "edited_at": "2026-01-01T00:00:00Z"}, {"message": "hi", "edited": True, "editedAt": "2026-01-01T00:00:00Z"}),
+    "edited": (
+        "text",
+        {"body": "hi", "edited_at": "2026-01-01T00:00:00Z"},
+        {"message": "hi", "edited": True, "editedAt": "2026-01-01T00:00:00Z"},
+    ),
     "location": ("location", {"latitude": 1.5, "longitude": 2, "url": "x"}, {"latitude": 1.5, "longitude": 2}),
     "button": ("button", {"text": "Yes", "payload": "y"}, {"text": "Yes", "payload": "y"}),
-    "choice": ("interactive", {"kind": "list_reply", "id": "s", "title": "S"}, {"interactive": {"kind": "list_reply", "id": "s", "title": "S"}}),
-    "reaction": ("reaction", {"emoji": "x", "target": "w.2"}, {"emoji": "x", "targetProviderId": "w.2", "messageId": None}),
+    "choice": (
+        "interactive",
+        {"kind": "list_reply", "id": "s", "title": "S"},
+        {"interactive": {"kind": "list_reply", "id": "s", "title": "S"}},
+    ),
+    "reaction": (
+        "reaction",
+        {"emoji": "x", "target": "w.2"},
+        {"emoji": "x", "targetProviderId": "w.2", "messageId": None},
+    ),
     "revoke": ("revoke", {"target": "w.3"}, {"targetProviderId": "w.3"}),
-    "edit of a caption": ("edit", {"target": "w.4", "type": "image", "content": {"caption": "new"}}, {"message": "new", "targetProviderId": "w.4"}),
+    "edit of a caption": (
+        "edit",
+        {"target": "w.4", "type": "image", "content": {"caption": "new"}},
+        {"message": "new", "targetProviderId": "w.4"},
+    ),
     "order": ("order", {"catalog_id": "1", "product_items": []}, {"content": {"catalog_id": "1", "product_items": []}}),
     "unknown": ("unknown", {"type": "hologram", "keys": ["a"]}, {"content": {"type": "hologram", "keys": ["a"]}}),
 }
@@ -261,10 +358,14 @@ def test_what_came_in_is_shown_as_what_goes_out(house: House, name: str) -> None
     chat = "15550100880"
     message_id = received(house, chat, f"in-880-{name}", type=type_, content=content, context={"forwarded": True})
     one = house.call("GET", f"/api/v2/messages/alpha/{chat}/{message_id}").json()
-    (entry,) = [row for row in house.call("GET", f"/api/v2/messages/alpha/{chat}").json()["messages"] if row["id"] == message_id]
+    (entry,) = [
+        row for row in house.call("GET", f"/api/v2/messages/alpha/{chat}").json()["messages"] if row["id"] == message_id
+    ]
     for shown in (one, entry):
         assert shown["type"] == type_
-        assert shown.items() >= {**wanted, "context": {"forwarded": True}, "direction": "in", "status": "received"}.items()
+        assert (
+            shown.items() >= {**wanted, "context": {"forwarded": True}, "direction": "in", "status": "received"}.items()
+        )
 
 
 @pytest.mark.parametrize(
@@ -272,7 +373,16 @@ def test_what_came_in_is_shown_as_what_goes_out(house: House, name: str) -> None
     [
         ("pending", {"status": "pending", "mediaId": "900", "mimetype": "image/jpeg"}),
         ("failed", {"status": "failed", "mediaId": "900", "mimetype": "image/jpeg", "reason": "gone"}),
-        ("stored", {"status": "stored", "mimetype": "image/png", "size": 5, "sha256": "ab" * 32, "url": f"/api/v2/media/alpha/{'ab' * 32}"}),
+        (
+            "stored",
+            {
+                "status": "stored",
+                "mimetype": "image/png",
+                "size": 5,
+                "sha256": "ab" * 32,
+                "url": f"/api/v2/media/alpha/{'ab' * 32}",
+            },
+        ),
     ],
 )
 def test_a_file_that_came_in_says_where_it_is(house: House, state: str, wanted: dict[str, Any]) -> None:

@@ -21,10 +21,27 @@ SHOWN_S = 10.0
 @pytest.fixture
 def busy_house(house: House) -> House:
     """An API with something to show."""
-    (connection_id,) = [row["id"] for row in house.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")]
-    house.run(connections.observe, connection_id=connection_id, status="needs_link", incarnation="webdriver-0.a", qr="2@a,b,c,d")
-    event = {"event": "quarantined", "process_name": "meta", "instance": 1, "incarnation": "", "detail": {"restarts": 11, "note": "<b>not bold</b>"}}
-    house.run(processes.write_events, [{"boot_id": "dashboard", "seq": 1, "at": (utc_now() - timedelta(seconds=5)).isoformat()} | event])
+    (connection_id,) = [
+        row["id"] for row in house.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")
+    ]
+    house.run(
+        connections.observe,
+        connection_id=connection_id,
+        status="needs_link",
+        incarnation="webdriver-0.a",
+        qr="2@a,b,c,d",
+    )
+    event = {
+        "event": "quarantined",
+        "process_name": "meta",
+        "instance": 1,
+        "incarnation": "",
+        "detail": {"restarts": 11, "note": "<b>not bold</b>"},
+    }
+    house.run(
+        processes.write_events,
+        [{"boot_id": "dashboard", "seq": 1, "at": (utc_now() - timedelta(seconds=5)).isoformat()} | event],
+    )
     house.send("one that waits")
     return house
 
@@ -59,10 +76,17 @@ async def look(house: House) -> dict[str, Any]:
         await knock(KEY)
         drawn = "() => { const image = document.querySelector('#codes img'); return image && image.complete ? image.naturalWidth : 0; }"
         await eventually_async(lambda: page.evaluate(drawn), SHOWN_S, "the code to scan is drawn")
-        seen = {name: await text(f"#{name}") for name in ("overall", "tiles", "processes", "connections", "queue", "events", "codes")}
+        seen = {
+            name: await text(f"#{name}")
+            for name in ("overall", "tiles", "processes", "connections", "queue", "events", "codes")
+        }
         kept = await page.evaluate("[sessionStorage.length, localStorage.length, document.cookie]")
         house.run(connections.observe, connection_id=_session_id(house), status="ready", incarnation="webdriver-0.a")
-        await eventually_async(lambda: page.evaluate("!document.querySelector('#codes img')"), SHOWN_S, "the code goes when the session is linked")
+        await eventually_async(
+            lambda: page.evaluate("!document.querySelector('#codes img')"),
+            SHOWN_S,
+            "the code goes when the session is linked",
+        )
         return seen | {"refused": refused, "hidden": hidden, "kept": kept, "said": said}
     finally:
         await browser.close()

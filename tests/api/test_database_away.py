@@ -75,7 +75,9 @@ def test_a_frozen_database_is_a_503_in_seconds_and_all_is_well_when_it_thaws(hou
         assert everything.json()["redis"]["reachable"] is True
         page = house.call("GET", "/dashboard/data").json()
         assert page["queue"] is page["connections"] is page["events"] is None
-        eventually(lambda: house.call("GET", "/readyz", key=None).status_code == 503, 10, "it says that it is not ready")
+        eventually(
+            lambda: house.call("GET", "/readyz", key=None).status_code == 503, 10, "it says that it is not ready"
+        )
     finally:
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)

@@ -22,11 +22,17 @@ def described(house: House) -> dict[str, Any]:
 
 
 def operations(described: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(method.upper(), path): operation for path, methods in described["paths"].items() for method, operation in methods.items()}
+    return {
+        (method.upper(), path): operation
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+    }
 
 
 def test_the_table_of_problems_is_the_documents() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (.+?) \| (.+) \|$", (REPOSITORY / "docs" / "problems.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\d+) \| (.+?) \| (.+) \|$", (REPOSITORY / "docs" / "problems.md").read_text(), re.MULTILINE
+    )
     assert rows == [(name, str(kind.status), kind.title, kind.remedy) for name, kind in PROBLEM_TYPES.items()]
 
 
@@ -48,14 +54,25 @@ def test_the_openapi_document_is_whole(described: dict[str, Any]) -> None:
     identifiers = [operation["operationId"] for operation in operations(described).values()]
     assert len(set(identifiers)) == len(identifiers)
     for (_, path), operation in operations(described).items():
-        assert re.findall(r"\{(\w+)\}", path) == [parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "path"]
+        assert re.findall(r"\{(\w+)\}", path) == [
+            parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "path"
+        ]
         assert operation["responses"]
 
 
 def test_the_router_takes_what_the_document_says_and_nothing_else(house: House, described: dict[str, Any]) -> None:
     for path, methods in described["paths"].items():
         # a connection that is not there: what is allowed is really done
-        place = path.format(companyId="alpha", chatId=CHAT, messageId=1, phoneIndex=9, process="api", taskId=1, name="hello", sha256="0" * 64)
+        place = path.format(
+            companyId="alpha",
+            chatId=CHAT,
+            messageId=1,
+            phoneIndex=9,
+            process="api",
+            taskId=1,
+            name="hello",
+            sha256="0" * 64,
+        )
         allowed = {method.upper() for method in methods}
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):
             assert (house.call(method, place).status_code == 405) == (method not in allowed), f"{method} {place}"
@@ -89,7 +106,9 @@ def require_shape(described: dict[str, Any], method: str, path: str, answer: req
 
 
 @pytest.mark.parametrize(("method", "path", "place"), REAL)
-def test_a_real_answer_has_the_shape_that_is_promised(house: House, described: dict[str, Any], method: str, path: str, place: str) -> None:
+def test_a_real_answer_has_the_shape_that_is_promised(
+    house: House, described: dict[str, Any], method: str, path: str, place: str
+) -> None:
     house.send("something to show", headers={"Idempotency-Key": "something"})
     require_shape(described, method, path, house.call(method, place))
 

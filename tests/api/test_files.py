@@ -29,7 +29,13 @@ def picture(extra: int = 0) -> bytes:
 
     header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
     comment = chunk(b"tEXt", b"Comment\0" + b"x" * extra) if extra else b""
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + comment + chunk(b"IDAT", zlib.compress(b"\0\0\0\0")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + comment
+        + chunk(b"IDAT", zlib.compress(b"\0\0\0\0"))
+        + chunk(b"IEND", b"")
+    )
 
 
 PNG = picture()
@@ -39,10 +45,25 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def send_form(house: House, type_: str, content: bytes, *, filename: str = "a.png", mimetype: str = "image/png", chat: str = CHAT, **given: Any) -> Any:
+def send_form(
+    house: House,
+    type_: str,
+    content: bytes,
+    *,
+    filename: str = "a.png",
+    mimetype: str = "image/png",
+    chat: str = CHAT,
+    **given: Any,
+) -> Any:
     """Send a file as a form; `given` are its other fields, and `headers`."""
     headers = given.pop("headers", {})
-    return house.call("POST", f"/api/v2/messages/{type_}/alpha/{chat}", files={"file": (filename, content, mimetype)}, data=given, headers=headers)
+    return house.call(
+        "POST",
+        f"/api/v2/messages/{type_}/alpha/{chat}",
+        files={"file": (filename, content, mimetype)},
+        data=given,
+        headers=headers,
+    )
 
 
 def media_of(house: House, answer: requests.Response) -> dict[str, Any]:
@@ -55,13 +76,24 @@ def media_of(house: House, answer: requests.Response) -> dict[str, Any]:
 def test_the_same_file_is_the_same_message_however_it_comes(house: House) -> None:
     key = {"Idempotency-Key": "one-picture"}
     first = send_form(house, "image", PNG, caption="look", phoneIndex="0", headers=key)
-    assert media_of(house, first) == {"sha256": digest(PNG), "mimetype": "image/png", "size": len(PNG), "filename": "a.png"}
+    assert media_of(house, first) == {
+        "sha256": digest(PNG),
+        "mimetype": "image/png",
+        "size": len(PNG),
+        "filename": "a.png",
+    }
     again = send_form(house, "image", PNG, caption="look", phoneIndex="0", headers=key)
     assert (again.status_code, again.headers["Idempotency-Replayed"]) == (202, "true")
     typed = house.call(
         "POST",
         f"/api/v2/messages/alpha/{CHAT}",
-        json={"type": "image", "data": base64.b64encode(PNG).decode(), "mimetype": "image/png", "caption": "look", "filename": "a.png"},
+        json={
+            "type": "image",
+            "data": base64.b64encode(PNG).decode(),
+            "mimetype": "image/png",
+            "caption": "look",
+            "filename": "a.png",
+        },
         headers=key,
     )
     assert (typed.status_code, typed.json()["id"]) == (202, first.json()["id"]), typed.text
@@ -88,19 +120,36 @@ def test_base64_in_every_spelling(house: House, spelling: str) -> None:
         "uri with a charset": f"data:application/pdf;charset=binary;base64,{encoded}",
         "broken into lines": base64.encodebytes(PDF).decode(),
     }[spelling]
-    answer = house.call("POST", f"/api/v2/messages/document/alpha/{CHAT}", json={"data": data, "filename": "C:\\tmp\\invoice.pdf"})
-    assert media_of(house, answer) == {"sha256": digest(PDF), "mimetype": "application/pdf", "size": len(PDF), "filename": "invoice.pdf"}
+    answer = house.call(
+        "POST", f"/api/v2/messages/document/alpha/{CHAT}", json={"data": data, "filename": "C:\\tmp\\invoice.pdf"}
+    )
+    assert media_of(house, answer) == {
+        "sha256": digest(PDF),
+        "mimetype": "application/pdf",
+        "size": len(PDF),
+        "filename": "invoice.pdf",
+    }
 
 
 def test_what_a_file_is_its_bytes_say(house: House) -> None:
     answer = send_form(house, "image", PDF, filename="a.png", mimetype="image/png")
     shown = problem(answer)
-    assert (answer.status_code, shown["type"], shown["field"], shown["mimetype"]) == (422, "media_type_refused", "file", "application/pdf")
+    assert (answer.status_code, shown["type"], shown["field"], shown["mimetype"]) == (
+        422,
+        "media_type_refused",
+        "file",
+        "application/pdf",
+    )
     assert "image/png" in shown["allowed"]
-    unknown = problem(send_form(house, "document", b"\x01\x02\x03" * 50, filename="x", mimetype="application/octet-stream"))
+    unknown = problem(
+        send_form(house, "document", b"\x01\x02\x03" * 50, filename="x", mimetype="application/octet-stream")
+    )
     assert (unknown["type"], unknown["allowed"]) == ("media_type_refused", [])
     assert "mimetype" in unknown["detail"]
-    assert media_of(house, send_form(house, "document", PNG, filename="x.pdf", mimetype="application/pdf"))["mimetype"] == "image/png"
+    assert (
+        media_of(house, send_form(house, "document", PNG, filename="x.pdf", mimetype="application/pdf"))["mimetype"]
+        == "image/png"
+    )
 
 
 def test_a_voice_note_is_ogg_on_metas_channels(house: House) -> None:
@@ -108,8 +157,15 @@ def test_a_voice_note_is_ogg_on_metas_channels(house: House) -> None:
     shown = problem(send_form(house, "audio", mp3, filename="a.mp3", mimetype="audio/mpeg", voice="true"))
     assert (shown["type"], shown["allowed"]) == ("media_type_refused", ["audio/ogg"])
     assert send_form(house, "audio", mp3, filename="a.mp3", mimetype="audio/mpeg", voice="false").status_code == 202
-    assert send_form(house, "audio", mp3, filename="a.mp3", mimetype="audio/mpeg", voice="true", phoneIndex="1").status_code == 202
-    assert problem(send_form(house, "audio", mp3, voice="perhaps"))["errors"] == [{"pointer": "/voice", "reason": "must be true or false, not a string"}]
+    assert (
+        send_form(
+            house, "audio", mp3, filename="a.mp3", mimetype="audio/mpeg", voice="true", phoneIndex="1"
+        ).status_code
+        == 202
+    )
+    assert problem(send_form(house, "audio", mp3, voice="perhaps"))["errors"] == [
+        {"pointer": "/voice", "reason": "must be true or false, not a string"}
+    ]
 
 
 @pytest.mark.parametrize("way", ["form, index first", "form, index last", "data", "sha256"])
@@ -121,7 +177,10 @@ def test_a_file_that_is_too_large_for_the_channel_is_refused_with_the_limit(hous
     if way == "data":
         answer = house.call("POST", path, json={"data": base64.b64encode(webp).decode()})
     elif way == "sha256":
-        assert house.call("POST", "/api/v2/media/alpha", data=webp, headers={"Content-Type": "image/webp"}).status_code == 201
+        assert (
+            house.call("POST", "/api/v2/media/alpha", data=webp, headers={"Content-Type": "image/webp"}).status_code
+            == 201
+        )
         answer = house.call("POST", path, json={"sha256": digest(webp)})
     else:
         parts: list[tuple[str, Any]] = [("phoneIndex", (None, "0")), ("file", ("s.webp", webp, "image/webp"))]
@@ -133,7 +192,12 @@ def test_a_file_that_is_too_large_for_the_channel_is_refused_with_the_limit(hous
 
 
 def test_a_body_with_a_file_has_a_limit_of_its_own(house: House) -> None:
-    answer = house.call("POST", f"/api/v2/messages/image/alpha/{CHAT}", data=b" " * (DATA_BODY_LIMIT + 1), headers={"Content-Type": "application/json"})
+    answer = house.call(
+        "POST",
+        f"/api/v2/messages/image/alpha/{CHAT}",
+        data=b" " * (DATA_BODY_LIMIT + 1),
+        headers={"Content-Type": "application/json"},
+    )
     assert (problem(answer)["type"], problem(answer)["limit"]) == ("body_too_large", DATA_BODY_LIMIT)
 
 
@@ -145,13 +209,21 @@ FORMS: dict[str, tuple[str, bytes, str]] = {
         b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nhalf',
         "form_invalid",
     ),
-    "a part without a name": ("multipart/form-data; boundary=b", b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n", "form_invalid"),
+    "a part without a name": (
+        "multipart/form-data; boundary=b",
+        b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n",
+        "form_invalid",
+    ),
     "a field in latin-1": (
         "multipart/form-data; boundary=b",
         b'--b\r\nContent-Disposition: form-data; name="caption"\r\n\r\n\xe4\r\n--b--\r\n',
         "form_invalid",
     ),
-    "no file": ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="caption"\r\n\r\nx\r\n--b--\r\n', "body_invalid"),
+    "no file": (
+        "multipart/form-data; boundary=b",
+        b'--b\r\nContent-Disposition: form-data; name="caption"\r\n\r\nx\r\n--b--\r\n',
+        "body_invalid",
+    ),
     "a file of another name": (
         "multipart/form-data; boundary=b",
         b'--b\r\nContent-Disposition: form-data; name="picture"; filename="x"\r\n\r\nx\r\n--b--\r\n',
@@ -175,7 +247,8 @@ FORMS: dict[str, tuple[str, bytes, str]] = {
     ),
     "a hundred fields": (
         "multipart/form-data; boundary=b",
-        b"".join(b'--b\r\nContent-Disposition: form-data; name="f%d"\r\n\r\nx\r\n' % number for number in range(100)) + b"--b--\r\n",
+        b"".join(b'--b\r\nContent-Disposition: form-data; name="f%d"\r\n\r\nx\r\n' % number for number in range(100))
+        + b"--b--\r\n",
         "form_invalid",
     ),
 }
@@ -197,7 +270,12 @@ def test_a_type_without_files_takes_no_form(house: House) -> None:
 
 
 def test_a_file_is_uploaded_once_and_sent_often(house: House) -> None:
-    raw = house.call("POST", "/api/v2/media/alpha?filename=my%20invoice.pdf", data=PDF, headers={"Content-Type": "application/octet-stream"})
+    raw = house.call(
+        "POST",
+        "/api/v2/media/alpha?filename=my%20invoice.pdf",
+        data=PDF,
+        headers={"Content-Type": "application/octet-stream"},
+    )
     assert raw.status_code == 201, raw.text
     assert raw.json() == {
         "sha256": digest(PDF),
@@ -210,13 +288,26 @@ def test_a_file_is_uploaded_once_and_sent_often(house: House) -> None:
     form = house.call("POST", "/api/v2/media/alpha", files={"file": ("other.pdf", PDF, "application/pdf")})
     assert (form.status_code, form.json()["filename"]) == (201, "other.pdf")
     for index in (0, 1):
-        answer = house.call("POST", f"/api/v2/messages/document/alpha/{CHAT}", json={"sha256": digest(PDF), "filename": "third.pdf", "phoneIndex": index})
+        answer = house.call(
+            "POST",
+            f"/api/v2/messages/document/alpha/{CHAT}",
+            json={"sha256": digest(PDF), "filename": "third.pdf", "phoneIndex": index},
+        )
         assert media_of(house, answer)["filename"] == "third.pdf"
     header = {"type": "document", "document": {"sha256": digest(PDF)}}
-    message = {"type": "button", "header": header, "body": {"text": "x"}, "action": {"buttons": [{"type": "reply", "reply": {"id": "1", "title": "y"}}]}}
+    message = {
+        "type": "button",
+        "header": header,
+        "body": {"text": "x"},
+        "action": {"buttons": [{"type": "reply", "reply": {"id": "1", "title": "y"}}]},
+    }
     answer = house.call("POST", f"/api/v2/messages/interactive/alpha/{CHAT}", json={"interactive": message})
     (row,) = house.sql("SELECT content FROM messages WHERE id = %s", answer.json()["id"])
-    assert row["content"]["header"]["document"] == {"sha256": digest(PDF), "mimetype": "application/pdf", "filename": "other.pdf"}
+    assert row["content"]["header"]["document"] == {
+        "sha256": digest(PDF),
+        "mimetype": "application/pdf",
+        "filename": "other.pdf",
+    }
 
 
 def test_no_company_has_anothers_files(house: House) -> None:
@@ -265,7 +356,13 @@ class TestDownloads:
 
     @pytest.mark.parametrize(
         ("asked", "start", "end"),
-        [("bytes=0-0", 0, 1), ("bytes=10-19", 10, 20), ("bytes=-7", -7, None), ("bytes=43000-", 43000, None), ("bytes=43000-99999999", 43000, None)],
+        [
+            ("bytes=0-0", 0, 1),
+            ("bytes=10-19", 10, 20),
+            ("bytes=-7", -7, None),
+            ("bytes=43000-", 43000, None),
+            ("bytes=43000-99999999", 43000, None),
+        ],
     )
     def test_a_part(self, house: House, place: str, asked: str, start: int, end: int | None) -> None:
         answer = house.call("GET", place, headers={"Range": asked})
@@ -282,7 +379,11 @@ class TestDownloads:
     @pytest.mark.parametrize("asked", ["bytes=999999999-", "bytes=-0"])
     def test_a_part_beyond_the_end_is_refused(self, house: House, place: str, asked: str) -> None:
         answer = house.call("GET", place, headers={"Range": asked})
-        assert (answer.status_code, problem(answer)["type"], problem(answer)["size"]) == (416, "range_invalid", len(PDF))
+        assert (answer.status_code, problem(answer)["type"], problem(answer)["size"]) == (
+            416,
+            "range_invalid",
+            len(PDF),
+        )
         assert answer.headers["Content-Range"] == f"bytes */{len(PDF)}"
 
     def test_a_part_of_what_has_changed_is_the_whole(self, house: House, place: str) -> None:
@@ -294,7 +395,11 @@ def test_an_upload_that_is_broken_off_leaves_nothing(house: House) -> None:
     content = os.urandom(200_000)
     line = http.client.HTTPConnection(urlsplit(house.url).netloc, timeout=10)
     line.putrequest("POST", "/api/v2/media/alpha")
-    for name, value in {"Authorization": f"Bearer {KEY}", "Content-Length": str(len(content)), "Content-Type": "application/pdf"}.items():
+    for name, value in {
+        "Authorization": f"Bearer {KEY}",
+        "Content-Length": str(len(content)),
+        "Content-Type": "application/pdf",
+    }.items():
         line.putheader(name, value)
     line.endheaders()
     line.send(content[:100_000])
@@ -309,7 +414,11 @@ def test_a_storage_that_cannot_be_written_is_said_to_be_away(house: House) -> No
     media.mkdir(exist_ok=True)
     media.joinpath("cellar").write_text("no directory")
     answer = house.call("POST", "/api/v2/media/cellar", data=PDF)
-    assert (answer.status_code, problem(answer)["type"], answer.headers["Retry-After"]) == (503, "storage_unavailable", "2")
+    assert (answer.status_code, problem(answer)["type"], answer.headers["Retry-After"]) == (
+        503,
+        "storage_unavailable",
+        "2",
+    )
 
 
 @pytest.mark.parametrize(

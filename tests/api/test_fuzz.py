@@ -13,15 +13,24 @@ from hypothesis import strategies as st
 from api.problems import PROBLEM_TYPES
 from tests.api.house import CHAT, House, problem
 
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+QUICK = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 OURS = ("message", "phoneIndex", "quotedMessageId", "desired")
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=40)
-values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4), max_leaves=12)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
 bodies = st.dictionaries(st.sampled_from(OURS) | st.text(max_size=8), values, max_size=5) | values
 likely = st.fixed_dictionaries(
     {"message": st.text(st.characters(), max_size=60)},
-    optional={"phoneIndex": st.integers(-1, 5) | st.integers(), "quotedMessageId": st.text(st.characters(), max_size=30) | st.integers(0, 10**20).map(str)},
+    optional={
+        "phoneIndex": st.integers(-1, 5) | st.integers(),
+        "quotedMessageId": st.text(st.characters(), max_size=30) | st.integers(0, 10**20).map(str),
+    },
 )
 segments = st.binary(max_size=12).map(quote_from_bytes) | st.sampled_from(
     ["alpha", "beta", CHAT, "1", "0", "text", "%00", "..", "%2F", "120363041234567890@g.us"]
@@ -40,20 +49,35 @@ def require_known(answer: Any) -> None:
 @given(bodies | likely)
 def test_any_json(house: House, body: Any) -> None:
     data = json.dumps(body)
-    require_known(house.call("POST", f"/api/v2/messages/text/alpha/{CHAT}", data=data, headers={"Content-Type": "application/json"}))
-    require_known(house.call("POST", "/api/v2/sessions/alpha/1", data=data, headers={"Content-Type": "application/json"}))
+    require_known(
+        house.call(
+            "POST", f"/api/v2/messages/text/alpha/{CHAT}", data=data, headers={"Content-Type": "application/json"}
+        )
+    )
+    require_known(
+        house.call("POST", "/api/v2/sessions/alpha/1", data=data, headers={"Content-Type": "application/json"})
+    )
 
 
 @QUICK
-@given(st.binary(max_size=200), st.sampled_from(["application/json", "application/problem+json; charset=utf-8", "text/plain", "application/json;;=;"]))
+@given(
+    st.binary(max_size=200),
+    st.sampled_from(
+        ["application/json", "application/problem+json; charset=utf-8", "text/plain", "application/json;;=;"]
+    ),
+)
 def test_any_bytes(house: House, body: bytes, media_type: str) -> None:
-    require_known(house.call("POST", f"/api/v2/messages/text/alpha/{CHAT}", data=body, headers={"Content-Type": media_type}))
+    require_known(
+        house.call("POST", f"/api/v2/messages/text/alpha/{CHAT}", data=body, headers={"Content-Type": media_type})
+    )
 
 
 @QUICK
 @given(
     methods,
-    st.sampled_from(["api/v2/messages", "api/v2/messages/text", "api/v2/connections", "api/v2/sessions", "metrics", "dashboard", ""]),
+    st.sampled_from(
+        ["api/v2/messages", "api/v2/messages/text", "api/v2/connections", "api/v2/sessions", "metrics", "dashboard", ""]
+    ),
     st.lists(segments, max_size=4),
 )
 def test_any_path(house: House, method: str, start: str, parts: list[str]) -> None:
@@ -62,18 +86,32 @@ def test_any_path(house: House, method: str, start: str, parts: list[str]) -> No
 
 
 @QUICK
-@given(st.dictionaries(st.sampled_from(["Idempotency-Key", "Prefer", "X-Request-Id", "Content-Type", "Accept"]), header_values, max_size=4))
+@given(
+    st.dictionaries(
+        st.sampled_from(["Idempotency-Key", "Prefer", "X-Request-Id", "Content-Type", "Accept"]),
+        header_values,
+        max_size=4,
+    )
+)
 def test_any_headers(house: House, headers: dict[str, str]) -> None:
     if "wait" in headers.get("Prefer", ""):
         headers["Prefer"] = "wait=0"
     body = json.dumps({"message": "fuzz"})
-    require_known(house.call("POST", f"/api/v2/messages/text/alpha/{CHAT}", data=body, headers={"Content-Type": "application/json"} | headers))
+    require_known(
+        house.call(
+            "POST",
+            f"/api/v2/messages/text/alpha/{CHAT}",
+            data=body,
+            headers={"Content-Type": "application/json"} | headers,
+        )
+    )
 
 
 @QUICK
 @given(
     st.sampled_from(["limit", "cursor"]),
-    st.text(st.characters(codec="utf-8"), max_size=40) | st.text(string.ascii_letters + string.digits + "-_=", max_size=60),
+    st.text(st.characters(codec="utf-8"), max_size=40)
+    | st.text(string.ascii_letters + string.digits + "-_=", max_size=60),
 )
 def test_any_query(house: House, name: str, value: str) -> None:
     require_known(house.call("GET", f"/api/v2/messages/alpha/{CHAT}", params={name: value}))

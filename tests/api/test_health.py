@@ -50,8 +50,19 @@ def account(home: Path, states: Mapping[str, str], age_s: float = 0.0) -> None:
     slots = {}
     for name, state in states.items():
         kind, _, instance = name.partition("-")
-        slot: dict[str, Any] = {"kind": kind, "instance": int(instance), "state": state, "pid": 4711, "incarnation": f"{kind}-{instance}.x", "restarts": 2}
-        slots[name] = slot | {"started_at": (utc_now() - timedelta(seconds=60)).isoformat(), "memory_mb": 55.5, "reason": ""}
+        slot: dict[str, Any] = {
+            "kind": kind,
+            "instance": int(instance),
+            "state": state,
+            "pid": 4711,
+            "incarnation": f"{kind}-{instance}.x",
+            "restarts": 2,
+        }
+        slots[name] = slot | {
+            "started_at": (utc_now() - timedelta(seconds=60)).isoformat(),
+            "memory_mb": 55.5,
+            "reason": "",
+        }
     written = {"at": (utc_now() - timedelta(seconds=age_s)).isoformat(), "state": "running", "slots": slots}
     beside = runtime.status_file(home).with_suffix(".test")
     beside.write_text(json.dumps(written))
@@ -73,10 +84,19 @@ def test_without_an_orchestrator_the_heartbeats_speak_and_what_never_started_is_
     house.run(processes.write_heartbeat, beat("meta", 0))
     house.run(processes.write_heartbeat, beat("meta", 1, status="draining"))
     house.run(processes.write_heartbeat, beat("recorder"))
-    house.sql("UPDATE process_health SET last_heartbeat = now() - interval '45 seconds' WHERE process_name = 'recorder'")
+    house.sql(
+        "UPDATE process_health SET last_heartbeat = now() - interval '45 seconds' WHERE process_name = 'recorder'"
+    )
     eventually(lambda: statuses(everything(house))["api-0"] == "healthy", 5, "its own heartbeat is there")
     shown = everything(house)
-    assert statuses(shown) == {"api-0": "healthy", "api-1": "down", "webdriver-0": "down", "meta-0": "healthy", "meta-1": "degraded", "recorder-0": "degraded"}
+    assert statuses(shown) == {
+        "api-0": "healthy",
+        "api-1": "down",
+        "webdriver-0": "down",
+        "meta-0": "healthy",
+        "meta-1": "degraded",
+        "recorder-0": "degraded",
+    }
     assert shown["status"] == "degraded"
     assert shown["orchestrator"]["state"] == "missing"
     assert shown["answeredBy"] == "api-0"
@@ -86,10 +106,24 @@ def test_without_an_orchestrator_the_heartbeats_speak_and_what_never_started_is_
 
 
 def test_a_fresh_account_says_which_slots_there_are(house: House, home: Path) -> None:
-    for one in (beat("meta", 0), beat("meta", 7), beat("meta", 9, host="elsewhere"), beat("webdriver", 0, incarnation="webdriver-0.x")):
+    for one in (
+        beat("meta", 0),
+        beat("meta", 7),
+        beat("meta", 9, host="elsewhere"),
+        beat("webdriver", 0, incarnation="webdriver-0.x"),
+    ):
         house.run(processes.write_heartbeat, one)
-    house.sql("UPDATE process_health SET last_heartbeat = now() - interval '2 minutes' WHERE process_name = 'webdriver'")
-    states = {"api-0": "ready", "meta-0": "ready", "meta-1": "quarantined", "webdriver-0": "ready", "recorder-0": "backoff", "sandbox-0": "stopped"}
+    house.sql(
+        "UPDATE process_health SET last_heartbeat = now() - interval '2 minutes' WHERE process_name = 'webdriver'"
+    )
+    states = {
+        "api-0": "ready",
+        "meta-0": "ready",
+        "meta-1": "quarantined",
+        "webdriver-0": "ready",
+        "recorder-0": "backoff",
+        "sandbox-0": "stopped",
+    }
     account(home, states)
     shown = everything(house)
     assert shown["orchestrator"]["state"] == "running"
@@ -114,7 +148,9 @@ def test_all_well_is_healthy(house: House, home: Path) -> None:
     eventually(lambda: everything(house)["status"] == "healthy", 5, lambda: everything(house))
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"at": "yesterday", "slots": {}}', '{"at": 5, "slots": {}, "state": "running"}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", '{"at": "yesterday", "slots": {}}', '{"at": 5, "slots": {}, "state": "running"}']
+)
 def test_an_account_that_cannot_be_read_is_missing(house: House, home: Path, content: str) -> None:
     runtime.status_file(home).write_text(content)
     assert everything(house)["orchestrator"] == {"state": "missing", "at": None, "ageSeconds": None}
@@ -131,7 +167,9 @@ def test_an_old_account_is_stale_and_not_believed(house: House, home: Path) -> N
 def test_redis_away_is_said_and_refuses_nothing(home: Path, database_url: str) -> None:
     with Entry("redis", home / "r") as server:
         server.start().wait_ready()
-        with House(home / "a", database_url, f"unix://{runtime.redis_socket(home / 'r')}?db=0", redis_timeout_s=2) as house:
+        with House(
+            home / "a", database_url, f"unix://{runtime.redis_socket(home / 'r')}?db=0", redis_timeout_s=2
+        ) as house:
             house.seed().start()
             eventually(lambda: everything(house)["redis"]["reachable"], 5, "Redis answers")
             frozen = list(server.descendants())
@@ -169,5 +207,8 @@ def test_figures_of_a_kind(house: House) -> None:
     house.run(processes.write_heartbeat, beat("meta", 0))
     house.run(processes.write_heartbeat, beat("meta", 1))
     shown = house.call("GET", "/metrics/meta").json()
-    assert [(one["instance"], one["metrics"]) for one in shown["instances"]] == [(0, {"messages_sent_total": 3.0}), (1, {"messages_sent_total": 3.0})]
+    assert [(one["instance"], one["metrics"]) for one in shown["instances"]] == [
+        (0, {"messages_sent_total": 3.0}),
+        (1, {"messages_sent_total": 3.0}),
+    ]
     assert house.call("GET", "/metrics/webdriver").json() == {"process": "webdriver", "instances": []}

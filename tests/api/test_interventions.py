@@ -28,9 +28,17 @@ def ahead(**span: float) -> str:
 
 def settle(house: House, message_id: str, state: MessageState, **fields: Any) -> None:
     """Claim a message and write what became of it."""
-    named: dict[str, Any] = {"kind": "meta", "incarnation": "meta-0.a", "ids": [int(message_id)], "most": 1, "token_at_claim": True}
+    named: dict[str, Any] = {
+        "kind": "meta",
+        "incarnation": "meta-0.a",
+        "ids": [int(message_id)],
+        "most": 1,
+        "token_at_claim": True,
+    }
     assert house.run(messages.claim, **named)
-    assert house.run(messages.settle, incarnation="meta-0.a", settlements=[Settlement(id=int(message_id), state=state, **fields)])
+    assert house.run(
+        messages.settle, incarnation="meta-0.a", settlements=[Settlement(id=int(message_id), state=state, **fields)]
+    )
 
 
 def failed(house: House, chat: str, code: str = "131026", company: str = "alpha") -> str:
@@ -64,12 +72,16 @@ def require_shape(described: dict[str, Any], method: str, path: str, answer: req
 
 
 class TestSendAt:
-    def test_a_scheduled_text_is_a_row_without_a_hint(self, house: House, servers: Servers, described: dict[str, Any]) -> None:
+    def test_a_scheduled_text_is_a_row_without_a_hint(
+        self, house: House, servers: Servers, described: dict[str, Any]
+    ) -> None:
         when = ahead(hours=2)
         answer = house.send("later", chat="15550100400", sendAt=when)
         assert answer.status_code == 202, answer.text
         require_shape(described, "POST", "/api/v2/messages/text/{companyId}/{chatId}", answer)
-        assert datetime.fromisoformat(answer.json()["sendAt"]) - datetime.fromisoformat(when) < timedelta(milliseconds=1)
+        assert datetime.fromisoformat(answer.json()["sendAt"]) - datetime.fromisoformat(when) < timedelta(
+            milliseconds=1
+        )
         shown = house.call("GET", answer.headers["Location"])
         require_shape(described, "GET", ONE, shown)
         assert shown.json()["sendAt"] == shown.json()["notBefore"] == answer.json()["sendAt"]
@@ -87,7 +99,16 @@ class TestSendAt:
         assert house.call("GET", answer.headers["Location"]).json()["sendAt"] is None
 
     @pytest.mark.parametrize(
-        "when", ["", "soon", "2030-01-01", "2030-01-01T10:00:00", "2030-13-01T10:00:00Z", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"]
+        "when",
+        [
+            "",
+            "soon",
+            "2030-01-01",
+            "2030-01-01T10:00:00",
+            "2030-13-01T10:00:00Z",
+            "9999-12-31T23:59:59-14:00",
+            "0001-01-01T00:00:00+14:00",
+        ],
     )
     def test_what_is_no_instant_with_a_zone_or_too_far_ahead_is_refused(self, house: House, when: str) -> None:
         answer = house.send("never", sendAt=when)
@@ -114,7 +135,9 @@ class TestPolicy:
 
     def test_only_words_that_are_known(self, house: House) -> None:
         answer = house.send("odd", inDoubtPolicy="maybe")
-        assert problem(answer)["errors"] == [{"pointer": "/inDoubtPolicy", "reason": "must be one of auto, resend, hold"}]
+        assert problem(answer)["errors"] == [
+            {"pointer": "/inDoubtPolicy", "reason": "must be one of auto, resend, hold"}
+        ]
 
 
 class TestCancel:
@@ -159,7 +182,10 @@ class TestRedrive:
             assert answer.status_code == 202, answer.text
             require_shape(described, "POST", f"{ONE}/redrive", answer)
             assert (answer.json()["status"], answer.json()["error"]) == ("queued", None)
-            assert [(step["state"], step["code"]) for step in answer.json()["history"]][-2:] == [("failed", "131026"), ("queued", "redriven")]
+            assert [(step["state"], step["code"]) for step in answer.json()["history"]][-2:] == [
+                ("failed", "131026"),
+                ("queued", "redriven"),
+            ]
 
     def test_what_never_failed_is_no_dead_letter(self, house: House) -> None:
         for place in (house.send("fine", chat="15550100421").headers["Location"], held(house, "15550100422")):
@@ -186,7 +212,9 @@ class TestRedrive:
         assert redrive(code="131049", phoneIndex=0, limit=2) == {"redriven": 1, "more": False}
         assert redrive() == {"redriven": 1, "more": False}
 
-    @pytest.mark.parametrize("fields", [{"limit": 0}, {"limit": 1001}, {"failedAfter": "yesterday"}, {"code": 131049}, {"everything": True}])
+    @pytest.mark.parametrize(
+        "fields", [{"limit": 0}, {"limit": 1001}, {"failedAfter": "yesterday"}, {"code": 131049}, {"everything": True}]
+    )
     def test_a_filter_that_cannot_be_read_moves_nothing(self, house: House, fields: dict[str, Any]) -> None:
         place = failed(house, "15550100440")
         answer = house.call("POST", "/api/v2/dead-letters/alpha/redrive", json=fields)
@@ -239,19 +267,36 @@ class TestListing:
 
     def test_held_ones_are_listed_with_their_state(self, house: House) -> None:
         place = held(house, "15550100471")
-        (letter,) = [one for one in house.call("GET", "/api/v2/dead-letters/alpha").json()["letters"] if one["chatId"] == "15550100471"]
-        assert (letter["status"], letter["error"]["code"], bool(letter["heldForHumanAt"])) == ("in_doubt", "no_evidence", True)
+        (letter,) = [
+            one
+            for one in house.call("GET", "/api/v2/dead-letters/alpha").json()["letters"]
+            if one["chatId"] == "15550100471"
+        ]
+        assert (letter["status"], letter["error"]["code"], bool(letter["heldForHumanAt"])) == (
+            "in_doubt",
+            "no_evidence",
+            True,
+        )
         house.call("POST", f"{place}/resolve", json={"as": "sent"})
 
     @pytest.mark.parametrize(
         ("query", "kind"),
-        [("cursor=x", "query_invalid"), ("code=" + "x" * 101, "query_invalid"), ("code=%00", "query_invalid"), ("phoneIndex=-1", "phone_index_unknown")],
+        [
+            ("cursor=x", "query_invalid"),
+            ("code=" + "x" * 101, "query_invalid"),
+            ("code=%00", "query_invalid"),
+            ("phoneIndex=-1", "phone_index_unknown"),
+        ],
     )
     def test_a_query_that_cannot_be_read_is_refused(self, house: House, query: str, kind: str) -> None:
         assert problem(house.call("GET", f"/api/v2/dead-letters/alpha?{query}"))["type"] == kind
 
     def test_no_company_sees_anothers(self, house: House) -> None:
         failed(house, "15550100472", company="beta")
-        assert not [one for one in house.call("GET", "/api/v2/dead-letters/alpha").json()["letters"] if one["chatId"] == "15550100472"]
+        assert not [
+            one
+            for one in house.call("GET", "/api/v2/dead-letters/alpha").json()["letters"]
+            if one["chatId"] == "15550100472"
+        ]
         for method, place in (("GET", "/api/v2/dead-letters/nobody"), ("POST", "/api/v2/dead-letters/nobody/redrive")):
             assert problem(house.call(method, place, json={}))["type"] == "company_unknown"

@@ -56,7 +56,15 @@ def test_a_lost_commit_is_accepted_once(house: House, thief: CommitThief, commit
 
 LOST = StoreUnavailable("the line was cut in the commit", may_be_done=True)
 AWAY = StoreUnavailable("the line cannot be opened")
-MESSAGE = NewMessage(company_id="alpha", connection_id=1, process_name="meta", chat_id="15550100200", type="text", content={"body": "x"}, idempotency_key="k")
+MESSAGE = NewMessage(
+    company_id="alpha",
+    connection_id=1,
+    process_name="meta",
+    chat_id="15550100200",
+    type="text",
+    content={"body": "x"},
+    idempotency_key="k",
+)
 
 
 class Told:

@@ -17,7 +17,9 @@ BUTTONS = TYPES["interactive"].examples[0]["interactive"]
 LIST = TYPES["interactive"].examples[1]["interactive"]
 
 
-def post(house: House, type_: str, body: Any, *, chat: str, company: str = "alpha", **arguments: Any) -> requests.Response:
+def post(
+    house: House, type_: str, body: Any, *, chat: str, company: str = "alpha", **arguments: Any
+) -> requests.Response:
     """Send a message by the path of its type."""
     return house.call("POST", f"/api/v2/messages/{type_}/{company}/{chat}", json=body, **arguments)
 
@@ -38,23 +40,38 @@ RIGHT: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"body": "see https://example.com", "quoted": None, "preview": True},
     ),
     "image by address": ("image", {"url": PICTURE, "caption": "so"}, {"media": {"link": PICTURE}, "caption": "so"}),
-    "image by the provider's id": ("image", {"mediaId": "17", "mimetype": "image/PNG"}, {"media": {"id": "17", "mimetype": "image/png"}}),
+    "image by the provider's id": (
+        "image",
+        {"mediaId": "17", "mimetype": "image/PNG"},
+        {"media": {"id": "17", "mimetype": "image/png"}},
+    ),
     "video by address": ("video", {"url": PICTURE}, {"media": {"link": PICTURE}}),
     "voice note": ("audio", {"url": PICTURE, "voice": True}, {"media": {"link": PICTURE}, "voice": True}),
     "document with a name": (
         "document",
         {"url": PICTURE, "filename": "../a\u202eb/../invoice\u202e 1.pdf", "mimetype": "application/pdf"},
-        {"media": {"link": PICTURE, "mimetype": "application/pdf", "filename": "invoice 1.pdf"}, "filename": "invoice 1.pdf"},
+        {
+            "media": {"link": PICTURE, "mimetype": "application/pdf", "filename": "invoice 1.pdf"},
+            "filename": "invoice 1.pdf",
+        },
     ),
     "sticker": ("sticker", {"url": PICTURE}, {"media": {"link": PICTURE}}),
-    "location": ("location", {"latitude": 52, "longitude": -13.5, "name": "here"}, {"latitude": 52, "longitude": -13.5, "name": "here"}),
+    "location": (
+        "location",
+        {"latitude": 52, "longitude": -13.5, "name": "here"},
+        {"latitude": 52, "longitude": -13.5, "name": "here"},
+    ),
     "contacts in short": (
         "contacts",
         {"contacts": [{"name": "Ada Byron Lovelace", "phones": ["+1 555 010 0300", {"phone": "1", "type": "WORK"}]}]},
         {
             "contacts": [
                 {
-                    "name": {"formatted_name": "Ada Byron Lovelace", "first_name": "Ada", "last_name": "Byron Lovelace"},
+                    "name": {
+                        "formatted_name": "Ada Byron Lovelace",
+                        "first_name": "Ada",
+                        "last_name": "Byron Lovelace",
+                    },
                     "phones": [{"phone": "+1 555 010 0300"}, {"phone": "1", "type": "WORK"}],
                 }
             ]
@@ -62,14 +79,36 @@ RIGHT: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "contacts in full": (
         "contacts",
-        {"contacts": [{"name": {"formatted_name": "Ada", "first_name": "Ada"}, "emails": [{"email": "ada@example.com"}], "birthday": "1815-12-10"}]},
-        {"contacts": [{"name": {"formatted_name": "Ada", "first_name": "Ada"}, "emails": [{"email": "ada@example.com"}], "birthday": "1815-12-10"}]},
+        {
+            "contacts": [
+                {
+                    "name": {"formatted_name": "Ada", "first_name": "Ada"},
+                    "emails": [{"email": "ada@example.com"}],
+                    "birthday": "1815-12-10",
+                }
+            ]
+        },
+        {
+            "contacts": [
+                {
+                    "name": {"formatted_name": "Ada", "first_name": "Ada"},
+                    "emails": [{"email": "ada@example.com"}],
+                    "birthday": "1815-12-10",
+                }
+            ]
+        },
     ),
     "buttons": ("interactive", {"interactive": BUTTONS}, BUTTONS),
     "list": ("interactive", {"interactive": LIST}, LIST),
     "a kind that came later": (
         "interactive",
-        {"interactive": {"type": "hologram", "body": {"text": "x"}, "action": {"name": "show", "parameters": {"deep": [{"er": 1}]}}}},
+        {
+            "interactive": {
+                "type": "hologram",
+                "body": {"text": "x"},
+                "action": {"name": "show", "parameters": {"deep": [{"er": 1}]}},
+            }
+        },
         {"type": "hologram", "body": {"text": "x"}, "action": {"name": "show", "parameters": {"deep": [{"er": 1}]}}},
     ),
     "product without a body": (
@@ -79,8 +118,16 @@ RIGHT: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "template": (
         "template",
-        {"name": "parcel_sent", "language": "de", "components": [{"type": "body", "parameters": [{"type": "text", "text": "1001"}]}]},
-        {"name": "parcel_sent", "language": "de", "components": [{"type": "body", "parameters": [{"type": "text", "text": "1001"}]}]},
+        {
+            "name": "parcel_sent",
+            "language": "de",
+            "components": [{"type": "body", "parameters": [{"type": "text", "text": "1001"}]}],
+        },
+        {
+            "name": "parcel_sent",
+            "language": "de",
+            "components": [{"type": "body", "parameters": [{"type": "text", "text": "1001"}]}],
+        },
     ),
 }
 
@@ -92,11 +139,20 @@ def test_it_is_written_as_it_was_meant_by_either_path(house: House, name: str) -
     first = post(house, type_, body, chat=chat, headers={"Idempotency-Key": name.replace(" ", "-")})
     assert kept(house, first) == wanted
     assert first.json()["type"] == type_
-    again = house.call("POST", f"/api/v2/messages/alpha/{chat}", json={"type": type_, **body}, headers={"Idempotency-Key": name.replace(" ", "-")})
+    again = house.call(
+        "POST",
+        f"/api/v2/messages/alpha/{chat}",
+        json={"type": type_, **body},
+        headers={"Idempotency-Key": name.replace(" ", "-")},
+    )
     assert again.headers["Idempotency-Replayed"] == "true", again.text
     assert again.json() == first.json()
     shown = house.call("GET", first.headers["Location"]).json()
-    in_chat = next(entry for entry in house.call("GET", f"/api/v2/messages/alpha/{chat}?limit=200").json()["messages"] if entry["id"] == shown["id"])
+    in_chat = next(
+        entry
+        for entry in house.call("GET", f"/api/v2/messages/alpha/{chat}?limit=200").json()["messages"]
+        if entry["id"] == shown["id"]
+    )
     names = body.keys() - {"url", "mediaId", "mimetype"}
     for seen in (shown, in_chat):
         assert seen["type"] == type_
@@ -148,22 +204,42 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     "no contacts": ("contacts", {"contacts": []}, "/contacts"),
     "six contacts": ("contacts", {"contacts": [{"name": "x"}] * 6}, "/contacts"),
     "a contact without a name": ("contacts", {"contacts": [{"phones": ["1"]}]}, "/contacts/0/name"),
-    "a phone of another kind": ("contacts", {"contacts": [{"name": "x", "phones": [{"phone": "1", "type": "CAR"}]}]}, "/contacts/0/phones/0/type"),
+    "a phone of another kind": (
+        "contacts",
+        {"contacts": [{"name": "x", "phones": [{"phone": "1", "type": "CAR"}]}]},
+        "/contacts/0/phones/0/type",
+    ),
     "a phone that is a number": ("contacts", {"contacts": [{"name": "x", "phones": [1]}]}, "/contacts/0/phones/0"),
-    "four buttons": ("interactive", interactive("button", {"buttons": [button(id_=str(number)) for number in range(4)]}), "/interactive/action/buttons"),
+    "four buttons": (
+        "interactive",
+        interactive("button", {"buttons": [button(id_=str(number)) for number in range(4)]}),
+        "/interactive/action/buttons",
+    ),
     "a button of 21 characters": (
         "interactive",
         interactive("button", {"buttons": [button("x" * 21)]}),
         "/interactive/action/buttons/0/reply/title",
     ),
-    "two buttons of one id": ("interactive", interactive("button", {"buttons": [button(), button("No")]}), "/interactive/action/buttons"),
+    "two buttons of one id": (
+        "interactive",
+        interactive("button", {"buttons": [button(), button("No")]}),
+        "/interactive/action/buttons",
+    ),
     "a body of 1,025 characters": (
         "interactive",
         interactive("button", {"buttons": [button()]}, body={"text": "x" * 1025}),
         "/interactive/body/text",
     ),
-    "a footer of 61 characters": ("interactive", interactive("button", {"buttons": [button()]}, footer={"text": "x" * 61}), "/interactive/footer/text"),
-    "a header without what it names": ("interactive", interactive("button", {"buttons": [button()]}, header={"type": "image"}), "/interactive/header/image"),
+    "a footer of 61 characters": (
+        "interactive",
+        interactive("button", {"buttons": [button()]}, footer={"text": "x" * 61}),
+        "/interactive/footer/text",
+    ),
+    "a header without what it names": (
+        "interactive",
+        interactive("button", {"buttons": [button()]}, header={"type": "image"}),
+        "/interactive/header/image",
+    ),
     "eleven rows in one section": (
         "interactive",
         interactive("list", {"button": "b", "sections": [{"rows": rows(11)}]}),
@@ -171,7 +247,9 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     ),
     "eleven rows in two sections": (
         "interactive",
-        interactive("list", {"button": "b", "sections": [{"title": "a", "rows": rows(6)}, {"title": "b", "rows": rows(5, 6)}]}),
+        interactive(
+            "list", {"button": "b", "sections": [{"title": "a", "rows": rows(6)}, {"title": "b", "rows": rows(5, 6)}]}
+        ),
         "/interactive/action/sections",
     ),
     "two sections without a title": (
@@ -181,17 +259,31 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     ),
     "a flow with two names": (
         "interactive",
-        interactive("flow", {"name": "flow", "parameters": {"flow_message_version": "3", "flow_cta": "x", "flow_id": "1", "flow_name": "x"}}),
+        interactive(
+            "flow",
+            {
+                "name": "flow",
+                "parameters": {"flow_message_version": "3", "flow_cta": "x", "flow_id": "1", "flow_name": "x"},
+            },
+        ),
         "/interactive/action/parameters",
     ),
-    "no body": ("interactive", {"interactive": {"type": "button", "action": {"buttons": [button()]}}}, "/interactive/body"),
+    "no body": (
+        "interactive",
+        {"interactive": {"type": "button", "action": {"buttons": [button()]}}},
+        "/interactive/body",
+    ),
     "no action": ("interactive", {"interactive": {"type": "button", "body": {"text": "x"}}}, "/interactive/action"),
     "an action deeper than all reason": (
         "interactive",
         interactive("new", {"a": [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]}),
         "/interactive/action/a" + "/0" * 16,
     ),
-    "NUL deep inside": ("template", {"name": "x", "language": "de", "components": [{"type": "body", "more": ["a\0"]}]}, "/components/0/more/0"),
+    "NUL deep inside": (
+        "template",
+        {"name": "x", "language": "de", "components": [{"type": "body", "more": ["a\0"]}]},
+        "/components/0/more/0",
+    ),
     "a header's file that nobody has": (
         "interactive",
         interactive("button", {"buttons": [button()]}, header={"type": "image", "image": {"sha256": "0" * 64}}),
@@ -216,7 +308,11 @@ def test_it_is_refused_with_the_place(house: House, name: str) -> None:
         house.sql("UPDATE messages SET state = 'sent', provider_id = 'wamid.702' WHERE id = %s", target)
         body = {**body, "messageId": target}
     before = house.sql("SELECT count(*) AS rows FROM messages")
-    answer = post(house, type_, body, chat=chat) if type_ else house.call("POST", f"/api/v2/messages/alpha/{chat}", json=body)
+    answer = (
+        post(house, type_, body, chat=chat)
+        if type_
+        else house.call("POST", f"/api/v2/messages/alpha/{chat}", json=body)
+    )
     shown = problem(answer)
     assert (answer.status_code, shown["type"]) == (422, "body_invalid")
     assert pointer in [error["pointer"] for error in shown["errors"]], shown["errors"]
@@ -233,7 +329,9 @@ def test_it_is_refused_with_the_place(house: House, name: str) -> None:
         (1, "template", {"name": "x", "language": "de"}),
     ],
 )
-def test_what_the_channel_cannot_do_is_refused_before_it_is_queued(house: House, index: int, type_: str, body: dict[str, Any]) -> None:
+def test_what_the_channel_cannot_do_is_refused_before_it_is_queued(
+    house: House, index: int, type_: str, body: dict[str, Any]
+) -> None:
     shown = problem(post(house, type_, {**body, "phoneIndex": index}, chat="15550100703"))
     assert (shown["type"], shown["reason"]) == ("unsupported_operation", "channel")
     assert shown["operation"] in (type_, "typing_off")

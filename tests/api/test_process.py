@@ -18,10 +18,18 @@ from tests.support.waiting import eventually
 
 @pytest.mark.parametrize(
     ("missing", "said"),
-    [("API_KEY", "start the orchestrator once"), ("DATABASE_URL", "the orchestrator fills it in"), ("REDIS_URL", "the orchestrator fills it in")],
+    [
+        ("API_KEY", "start the orchestrator once"),
+        ("DATABASE_URL", "the orchestrator fills it in"),
+        ("REDIS_URL", "the orchestrator fills it in"),
+    ],
 )
 def test_it_does_not_start_without(home: Path, missing: str, said: str) -> None:
-    given = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1/0", "API_KEY": KEY} | {missing: ""}
+    given = {
+        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        "API_KEY": KEY,
+    } | {missing: ""}
     with House(home, given["DATABASE_URL"], given["REDIS_URL"], api_key=given["API_KEY"]) as house:
         house.entry.start()
         assert house.entry.wait_exit() == ExitCode.CONFIGURATION
@@ -63,7 +71,11 @@ def test_logs_name_the_route_and_nobody(home: Path, database_url: str, servers: 
     lines: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
     (line,) = [line for line in lines if line.get("correlation_id") == "trace-7"]
     assert line["event"] == "request_answered"
-    assert (line["route"], line["method"], line["status"]) == ("/api/v2/messages/text/{companyId}/{chatId}", "POST", 202)
+    assert (line["route"], line["method"], line["status"]) == (
+        "/api/v2/messages/text/{companyId}/{chatId}",
+        "POST",
+        202,
+    )
     assert line["duration_ms"] > 0
     for secret in (CHAT, "a private text", "key-of-the-tests", "private-key"):
         assert secret not in text
@@ -81,7 +93,9 @@ def test_told_to_stop_it_answers_who_waits_and_leaves(home: Path, database_url: 
         assert house.entry.wait_exit() == ExitCode.OK
 
 
-def test_an_error_that_nobody_foresaw_is_a_500_and_the_process_goes_on(home: Path, database_url: str, servers: Servers) -> None:
+def test_an_error_that_nobody_foresaw_is_a_500_and_the_process_goes_on(
+    home: Path, database_url: str, servers: Servers
+) -> None:
     with House(home, database_url, servers.new_redis()) as house:
         house.seed().start()
         before = house.entry.process.pid
@@ -117,7 +131,14 @@ def test_nobody_is_upgraded_to_another_protocol(house: House) -> None:
     answer = house.call(
         "GET",
         "/dashboard",
-        headers={"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="},
+        headers={
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        },
     )
-    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8"), "what it asks for is answered in plain HTTP"
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8"), (
+        "what it asks for is answered in plain HTTP"
+    )
     assert "Upgrade" not in answer.headers

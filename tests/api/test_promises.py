@@ -22,7 +22,11 @@ from tests.api.house import House, problem
 from tests.api.test_amendments import received
 from tests.api.test_files import PNG
 
-QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large])
+QUICK = settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 OF_THE_DAY: Final = {"internal_error"}
 """Problems that nobody can provoke from outside."""
 NOT_FUZZED: Final = re.compile(r"/api/v2/(connections|signup|templates|sessions|tasks)\b")
@@ -76,19 +80,33 @@ def test_every_example_of_a_message_is_taken(house: House, described: dict[str, 
             body["messageId"] = quoted
         if "sha256" in body:
             body["sha256"] = known
-        answer = house.call("POST", path.format(companyId="alpha", chatId=chat), json=body, headers={"Idempotency-Key": f"example-{type_}-{index}"})
+        answer = house.call(
+            "POST",
+            path.format(companyId="alpha", chatId=chat),
+            json=body,
+            headers={"Idempotency-Key": f"example-{type_}-{index}"},
+        )
         assert answer.status_code == 202, answer.text
         require_shape(described, "POST", path, answer)
         typed = house.call("POST", f"/api/v2/messages/alpha/{chat}", json={"type": type_, **body})
         assert typed.status_code == 202, typed.text
         require_shape(described, "POST", "/api/v2/messages/{companyId}/{chatId}", typed)
-        require_shape(described, "GET", "/api/v2/messages/{companyId}/{chatId}/{messageId}", house.call("GET", answer.headers["Location"]))
-    require_shape(described, "GET", "/api/v2/messages/{companyId}/{chatId}", house.call("GET", f"/api/v2/messages/alpha/{chat}"))
+        require_shape(
+            described,
+            "GET",
+            "/api/v2/messages/{companyId}/{chatId}/{messageId}",
+            house.call("GET", answer.headers["Location"]),
+        )
+    require_shape(
+        described, "GET", "/api/v2/messages/{companyId}/{chatId}", house.call("GET", f"/api/v2/messages/alpha/{chat}")
+    )
 
 
 def test_real_answers_about_files_have_the_shape_that_is_promised(house: House, described: dict[str, Any]) -> None:
     require_shape(described, "POST", "/api/v2/media/{companyId}", house.call("POST", "/api/v2/media/alpha", data=PNG))
-    require_shape(described, "GET", "/api/v2/media/{companyId}/{sha256}", house.call("GET", f"/api/v2/media/alpha/{'0' * 64}"))
+    require_shape(
+        described, "GET", "/api/v2/media/{companyId}/{sha256}", house.call("GET", f"/api/v2/media/alpha/{'0' * 64}")
+    )
 
 
 def test_every_problem_is_provoked_by_a_test() -> None:
@@ -108,9 +126,13 @@ def values(schema: Mapping[str, Any], depth: int = 0) -> st.SearchStrategy[Any]:
         properties = schema.get("properties", {})
         named = {name: values(one, depth + 1) for name, one in properties.items()}
         required = {name: named[name] for name in schema.get("required", ()) if name in named}
-        fixed = st.fixed_dictionaries(required, optional={name: one for name, one in named.items() if name not in required})
+        fixed = st.fixed_dictionaries(
+            required, optional={name: one for name, one in named.items() if name not in required}
+        )
         if schema.get("additionalProperties", True):
-            return st.builds(lambda one, more: {**more, **one}, fixed, st.dictionaries(st.text(max_size=5), _SCALARS, max_size=2))
+            return st.builds(
+                lambda one, more: {**more, **one}, fixed, st.dictionaries(st.text(max_size=5), _SCALARS, max_size=2)
+            )
         return fixed
     if kind == "array":
         return st.lists(values(schema.get("items", {}), depth + 1), max_size=min(4, schema.get("maxItems", 4)))
@@ -122,12 +144,16 @@ def values(schema: Mapping[str, Any], depth: int = 0) -> st.SearchStrategy[Any]:
     }.get(kind or "", _SCALARS)
 
 
-_SCALARS: Final = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(), max_size=10)
+_SCALARS: Final = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(), max_size=10)
+)
 
 
 @QUICK
 @given(st.data())
-def test_whatever_the_document_calls_right_is_answered(house: House, described: dict[str, Any], data: st.DataObject) -> None:
+def test_whatever_the_document_calls_right_is_answered(
+    house: House, described: dict[str, Any], data: st.DataObject
+) -> None:
     for (method, path), schema in bodies(described).items():
         if NOT_FUZZED.match(path):
             continue
@@ -142,15 +168,30 @@ def test_whatever_the_document_calls_right_is_answered(house: House, described: 
 @given(st.data(), st.binary(max_size=300), st.sampled_from(["form", "raw"]))
 def test_whatever_file_comes_is_answered(house: House, data: st.DataObject, content: bytes, way: str) -> None:
     texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
-    path = data.draw(st.sampled_from([f"/api/v2/messages/{type_}/alpha/{CHAT}" for type_ in TYPES] + ["/api/v2/media/alpha", f"/api/v2/messages/alpha/{CHAT}"]))
+    path = data.draw(
+        st.sampled_from(
+            [f"/api/v2/messages/{type_}/alpha/{CHAT}" for type_ in TYPES]
+            + ["/api/v2/media/alpha", f"/api/v2/messages/alpha/{CHAT}"]
+        )
+    )
     if way == "form":
         fields = data.draw(
-            st.dictionaries(st.sampled_from(["type", "phoneIndex", "caption", "filename", "mimetype", "voice", "sendAt"]) | texts, texts, max_size=4)
+            st.dictionaries(
+                st.sampled_from(["type", "phoneIndex", "caption", "filename", "mimetype", "voice", "sendAt"]) | texts,
+                texts,
+                max_size=4,
+            )
         )
-        parts: list[tuple[str, Any]] = [(name, (None, value)) for name, value in fields.items()] + [("file", (data.draw(texts), content, data.draw(texts)))]
+        parts: list[tuple[str, Any]] = [(name, (None, value)) for name, value in fields.items()] + [
+            ("file", (data.draw(texts), content, data.draw(texts)))
+        ]
         answer = house.call("POST", path, files=data.draw(st.permutations(parts)))
     else:
-        headers = {"Content-Type": data.draw(st.sampled_from(["multipart/form-data; boundary=x", "multipart/form-data", "image/png", ""]))}
+        headers = {
+            "Content-Type": data.draw(
+                st.sampled_from(["multipart/form-data; boundary=x", "multipart/form-data", "image/png", ""])
+            )
+        }
         answer = house.call("POST", path, data=b"--x\r\n" + content + b"\r\n--x--\r\n", headers=headers)
     assert answer.status_code < 500, answer.text
     if answer.status_code >= 400:

@@ -17,7 +17,9 @@ from tests.api.house import ALPHA, House, problem
 def pages(house: House, chat: str, limit: int) -> list[list[dict[str, Any]]]:
     found, cursor = [], ""
     while True:
-        page = house.call("GET", f"/api/v2/messages/alpha/{chat}?limit={limit}{f'&cursor={cursor}' if cursor else ''}").json()
+        page = house.call(
+            "GET", f"/api/v2/messages/alpha/{chat}?limit={limit}{f'&cursor={cursor}' if cursor else ''}"
+        ).json()
         found.append(page["messages"])
         cursor = page["next"]
         if cursor is None:
@@ -33,7 +35,9 @@ def test_a_message_tells_its_whole_history(house: House) -> None:
     assert (fresh["sentAt"], fresh["providerMessageId"], fresh["error"], fresh["attempt"]) == (None, None, None, 0)
 
     house.run(messages.claim, kind="meta", incarnation="meta-0.a", ids=[message_id], most=1, token_at_claim=True)
-    retry = messages.Settlement(id=message_id, state=MessageState.QUEUED, code="131056", detail="pair rate limit", after_s=0)
+    retry = messages.Settlement(
+        id=message_id, state=MessageState.QUEUED, code="131056", detail="pair rate limit", after_s=0
+    )
     house.run(messages.settle, incarnation="meta-0.a", settlements=[retry])
     house.run(messages.claim, kind="meta", incarnation="meta-1.b", ids=[message_id], most=1, token_at_claim=True)
     sent_it = messages.Settlement(id=message_id, state=MessageState.SENT, provider_id="wamid.500")
@@ -44,7 +48,9 @@ def test_a_message_tells_its_whole_history(house: House) -> None:
     assert shown["message"] == "a long life"
     assert (shown["attempt"], shown["providerMessageId"]) == (2, "wamid.500")
     assert shown["sentAt"] is not None
-    steps = [(step["state"], step["attempt"], step["incarnation"], step["code"], step["detail"]) for step in shown["history"]]
+    steps = [
+        (step["state"], step["attempt"], step["incarnation"], step["code"], step["detail"]) for step in shown["history"]
+    ]
     assert steps == [
         ("queued", 0, None, None, None),
         ("sending", 1, "meta-0.a", None, None),
@@ -70,7 +76,9 @@ def test_a_dead_letter_tells_why(house: House) -> None:
 def test_a_chat_is_read_page_by_page_in_both_directions(house: House) -> None:
     chat = "15550100502"
     expected = []
-    (connection_id,) = [row["id"] for row in house.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 0")]
+    (connection_id,) = [
+        row["id"] for row in house.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 0")
+    ]
     for number in range(4):
         expected.append(("out", house.send(f"out {number}", chat=chat).json()["id"]))
         arrived = InboundMessage(
@@ -79,7 +87,9 @@ def test_a_chat_is_read_page_by_page_in_both_directions(house: House) -> None:
             chat_id=chat,
             sender=chat,
             type="text" if number else "image",
-            content={"body": f"in {number}"} if number else {"media": {"id": "900", "mimetype": "image/jpeg"}, "caption": "a picture"},
+            content={"body": f"in {number}"}
+            if number
+            else {"media": {"id": "900", "mimetype": "image/jpeg"}, "caption": "a picture"},
             at=house.sql("SELECT now() AS now")[0]["now"],
             from_me=number == 3,
         )
@@ -93,7 +103,12 @@ def test_a_chat_is_read_page_by_page_in_both_directions(house: House) -> None:
         assert found[-1], "the last page is not empty"
     (whole,) = pages(house, "+1 555 010 0502", 50)
     assert (whole[-1]["message"], whole[-1]["status"], whole[-1]["sender"]) == ("out 0", "queued", None)
-    assert (whole[-2]["type"], whole[-2]["caption"], whole[-2]["status"], whole[-2]["sender"]) == ("image", "a picture", "received", chat)
+    assert (whole[-2]["type"], whole[-2]["caption"], whole[-2]["status"], whole[-2]["sender"]) == (
+        "image",
+        "a picture",
+        "received",
+        chat,
+    )
     assert whole[-2]["media"] == {"mimetype": "image/jpeg", "mediaId": "900", "status": "unknown"}
     assert whole[0]["message"] == "in 3"
 
@@ -113,7 +128,10 @@ def test_no_company_sees_anothers(house: House) -> None:
     assert [one["phoneIndex"] for one in house.call("GET", "/api/v2/connections/beta").json()["connections"]] == [0]
     theirs = house.send("a secret of beta", company="beta", chat="15550100503")
     assert [entry["message"] for page in pages(house, "15550100503", 50) for entry in page] == ["a secret of alpha"]
-    assert problem(house.call("GET", f"/api/v2/messages/alpha/15550100503/{theirs.json()['id']}"))["type"] == "message_unknown"
+    assert (
+        problem(house.call("GET", f"/api/v2/messages/alpha/15550100503/{theirs.json()['id']}"))["type"]
+        == "message_unknown"
+    )
 
 
 def test_a_message_is_found_only_in_its_own_chat(house: House) -> None:
@@ -130,7 +148,10 @@ def test_connections_say_what_they_are_and_what_they_can(house: House) -> None:
     assert by_index[1]["capabilities"]["text"] == {"supported": True, "limits": {"characters": 65536}}
     assert by_index[0]["capabilities"]["delete"] == {"supported": False, "reason": "channel"}
     assert by_index[1]["capabilities"]["delete"] == {"supported": True}
-    assert by_index[0]["capabilities"]["sticker"] == {"supported": True, "limits": {"bytes": 512000, "mimetypes": ["image/webp"]}}
+    assert by_index[0]["capabilities"]["sticker"] == {
+        "supported": True,
+        "limits": {"bytes": 512000, "mimetypes": ["image/webp"]},
+    }
     assert by_index[2]["capabilities"]["typing_off"] == {"supported": False, "reason": "channel"}
     assert by_index[1]["capabilities"]["template"] == {"supported": False, "reason": "channel"}
     assert (by_index[3]["status"], by_index[3]["statusReason"]) == ("paused", "an operator said so")
@@ -140,7 +161,9 @@ def test_connections_say_what_they_are_and_what_they_can(house: House) -> None:
 
 
 def test_a_session_shows_its_code_while_there_is_one(house: House) -> None:
-    (connection_id,) = [row["id"] for row in house.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")]
+    (connection_id,) = [
+        row["id"] for row in house.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")
+    ]
     session = "/api/v2/sessions/alpha/1"
     house.sql("DELETE FROM phone_status WHERE connection_id = %s", connection_id)
     blank = house.call("GET", session).json()
@@ -148,7 +171,14 @@ def test_a_session_shows_its_code_while_there_is_one(house: House) -> None:
     assert problem(house.call("GET", f"{session}/qr"))["state"] == "absent"
 
     code = "2@AbCdEf0123456789,key,secret"
-    house.run(connections.observe, connection_id=connection_id, status="needs_link", incarnation="webdriver-0.a", detail="scan it", qr=code)
+    house.run(
+        connections.observe,
+        connection_id=connection_id,
+        status="needs_link",
+        incarnation="webdriver-0.a",
+        detail="scan it",
+        qr=code,
+    )
     shown = house.call("GET", session)
     assert (shown.json()["state"], shown.json()["qr"], shown.json()["detail"]) == ("needs_link", code, "scan it")
     assert shown.headers["Cache-Control"] == "no-store"
@@ -163,7 +193,14 @@ def test_a_session_shows_its_code_while_there_is_one(house: House) -> None:
     assert text.headers["Content-Type"].startswith("text/plain")
     assert "▀" in text.content.decode()
 
-    house.run(connections.observe, connection_id=connection_id, status="ready", incarnation="webdriver-0.a", qr=code, proved_at=datetime.now(UTC))
+    house.run(
+        connections.observe,
+        connection_id=connection_id,
+        status="ready",
+        incarnation="webdriver-0.a",
+        qr=code,
+        proved_at=datetime.now(UTC),
+    )
     answer = house.call("GET", f"{session}/qr")
     assert (answer.status_code, problem(answer)["type"], problem(answer)["state"]) == (404, "code_absent", "ready")
     assert house.call("GET", session).json()["qr"] is None

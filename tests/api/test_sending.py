@@ -31,7 +31,9 @@ def test_a_text_is_accepted_as_a_row_and_hinted(house: House, servers: Servers, 
     }
     assert answer.headers["Location"] == f"/api/v2/messages/alpha/{CHAT}/{body['id']}"
     assert "Idempotency-Replayed" not in answer.headers
-    (row,) = house.sql("SELECT chat_id, state, content, process_name, idempotency_key FROM messages WHERE id = %s", body["id"])
+    (row,) = house.sql(
+        "SELECT chat_id, state, content, process_name, idempotency_key FROM messages WHERE id = %s", body["id"]
+    )
     assert (row["chat_id"], row["state"], row["content"]) == (CHAT, "queued", {"body": "Hello ☂", "quoted": None})
     assert row["process_name"] == kind_for(ALPHA[index]).name
     assert row["idempotency_key"].startswith(" "), "a key of our own, that no client can send"
@@ -85,7 +87,9 @@ def test_a_replay_tells_the_state_of_now(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "chat", "index"), [("other", CHAT, 0), ("first", "15550100299", 0), ("first", CHAT, 1)], ids=["other text", "other chat", "other connection"]
+    ("text", "chat", "index"),
+    [("other", CHAT, 0), ("first", "15550100299", 0), ("first", CHAT, 1)],
+    ids=["other text", "other chat", "other connection"],
 )
 def test_the_same_key_for_something_else_is_refused(house: House, text: str, chat: str, index: int) -> None:
     key = {"Idempotency-Key": f"conflict-{text}-{chat}-{index}"}
@@ -105,7 +109,9 @@ def test_a_key_belongs_to_its_company(house: House) -> None:
 
 def test_fifty_at_once_with_one_key_are_one_message(house: House) -> None:
     with ThreadPoolExecutor(50) as pool:
-        answers = list(pool.map(lambda _: house.send("storm", chat="15550100211", headers={"Idempotency-Key": "storm"}), range(50)))
+        answers = list(
+            pool.map(lambda _: house.send("storm", chat="15550100211", headers={"Idempotency-Key": "storm"}), range(50))
+        )
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
@@ -128,8 +134,12 @@ def test_a_reply_names_the_quoted_message_by_our_id_or_the_providers(house: Hous
         assert row["content"] == {"body": "the answer", "quoted": "wamid.question"}
 
 
-@pytest.mark.parametrize("where", [{"chat": "15550100213"}, {"phoneIndex": 1}, {"company": "beta"}], ids=["chat", "connection", "company"])
-def test_a_message_of_another_chat_connection_or_company_cannot_be_quoted(house: House, where: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "where", [{"chat": "15550100213"}, {"phoneIndex": 1}, {"company": "beta"}], ids=["chat", "connection", "company"]
+)
+def test_a_message_of_another_chat_connection_or_company_cannot_be_quoted(
+    house: House, where: dict[str, object]
+) -> None:
     quoted = house.send("private", chat="15550100214").json()["id"]
     house.sql("UPDATE messages SET state = 'sent', provider_id = 'wamid.private' WHERE id = %s", quoted)
     answer = house.send("who asked?", **({"chat": "15550100214", "quotedMessageId": quoted} | where))
@@ -139,8 +149,12 @@ def test_a_message_of_another_chat_connection_or_company_cannot_be_quoted(house:
 
 def test_prefer_wait_answers_when_the_message_has_left(house: House) -> None:
     with ThreadPoolExecutor(1) as pool:
-        answering = pool.submit(house.send, "wait for it", chat="15550100215", headers={"Prefer": "respond-async, wait=30"})
-        (row,) = eventually(lambda: house.sql("SELECT id FROM messages WHERE chat_id = '15550100215'"), 5, "the row is there")
+        answering = pool.submit(
+            house.send, "wait for it", chat="15550100215", headers={"Prefer": "respond-async, wait=30"}
+        )
+        (row,) = eventually(
+            lambda: house.sql("SELECT id FROM messages WHERE chat_id = '15550100215'"), 5, "the row is there"
+        )
         house.sql("UPDATE messages SET state = 'sent' WHERE id = %s", row["id"])
         answer = answering.result(5)
     assert answer.status_code == 200

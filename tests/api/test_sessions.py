@@ -16,7 +16,16 @@ from tests.api.house import House, problem
 from tests.support.waiting import eventually
 
 PLACE = "/api/v2/sessions/alpha/1"
-FIGURES = {"pssMb": 140.5, "rssMb": 730.1, "ussMb": 85.0, "cpu": 0.05, "processes": 7, "ageSeconds": 12.0, "readyAfterSeconds": 2.1, "restarts": 0}
+FIGURES = {
+    "pssMb": 140.5,
+    "rssMb": 730.1,
+    "ussMb": 85.0,
+    "cpu": 0.05,
+    "processes": 7,
+    "ageSeconds": 12.0,
+    "readyAfterSeconds": 2.1,
+    "restarts": 0,
+}
 
 
 @pytest.fixture
@@ -53,7 +62,11 @@ def test_ready_is_said_only_while_it_is_proved(house: House, session: int) -> No
     assert (shown["state"], shown["detail"]) == ("degraded", "was ready, and nothing proves it any more")
     connections = house.call("GET", "/api/v2/connections/alpha").json()["connections"]
     assert next(one for one in connections if one["phoneIndex"] == 1)["state"] == "degraded"
-    (dashboard,) = [one for one in house.call("GET", "/dashboard/data").json()["connections"] if (one["companyId"], one["phoneIndex"]) == ("alpha", 1)]
+    (dashboard,) = [
+        one
+        for one in house.call("GET", "/dashboard/data").json()["connections"]
+        if (one["companyId"], one["phoneIndex"]) == ("alpha", 1)
+    ]
     assert dashboard["state"] == "degraded"
     everything = house.call("GET", "/health/all").json()
     assert everything["sessions"]["degraded"] >= 1
@@ -64,9 +77,20 @@ def test_ready_is_said_only_while_it_is_proved(house: House, session: int) -> No
 def test_what_happened_is_told_newest_first_and_page_by_page(house: House, session: int) -> None:
     for desired in ("paused", "paused", "linked"):
         assert house.call("POST", PLACE, json={"desired": desired}).status_code == 202
-    house.run(sessions.note, connection_id=session, event="state", at=utc_now(), state="quarantined", detail="20 connects", incarnation="webdriver-0.a")
+    house.run(
+        sessions.note,
+        connection_id=session,
+        event="state",
+        at=utc_now(),
+        state="quarantined",
+        detail="20 connects",
+        incarnation="webdriver-0.a",
+    )
     first = house.call("GET", f"{PLACE}/events?limit=2").json()
-    assert [(one["event"], one["state"], one["detail"]) for one in first["events"]] == [("state", "quarantined", "20 connects"), ("wanted", None, "linked")]
+    assert [(one["event"], one["state"], one["detail"]) for one in first["events"]] == [
+        ("state", "quarantined", "20 connects"),
+        ("wanted", None, "linked"),
+    ]
     assert (first["events"][0]["incarnation"], first["events"][1]["incarnation"]) == ("webdriver-0.a", None)
     second = house.call("GET", f"{PLACE}/events?cursor={first['next']}").json()
     assert [one["detail"] for one in second["events"]] == ["paused"]
@@ -90,7 +114,9 @@ def browser_process(house: House, answers: Mapping[str, Mapping[str, Any]]) -> I
 
     def work() -> None:
         while not over.wait(0.05):
-            for task in house.run(tasks.take, kind="webdriver", incarnation="webdriver-0.a", operations=list(answers), most=5):
+            for task in house.run(
+                tasks.take, kind="webdriver", incarnation="webdriver-0.a", operations=list(answers), most=5
+            ):
                 taken.append(task)
                 house.run(tasks.finish, task_id=task.id, incarnation="webdriver-0.a", result=answers[task.operation])
 
@@ -123,7 +149,9 @@ def test_a_deed_that_nobody_does_can_be_looked_up_later(house: House, session: i
     assert answer.status_code == 202
     with browser_process(house, {"restart_session": {"state": "starting"}}):
         eventually(lambda: house.call("GET", answer.headers["Location"]).json()["status"] == "done", 10)
-    assert house.sql("SELECT count(*) AS n FROM tasks WHERE connection_id = %s AND state = 'queued'", session) == [{"n": 0}]
+    assert house.sql("SELECT count(*) AS n FROM tasks WHERE connection_id = %s AND state = 'queued'", session) == [
+        {"n": 0}
+    ]
 
 
 @pytest.mark.parametrize("phone", ["", "12345", "1" * 16, "60-12", "phone", "６０１２３４５６７"])

@@ -33,7 +33,11 @@ def test_a_task_that_fails_is_a_problem(house: House, code: str) -> None:
     with ThreadPoolExecutor(1) as pool:
         answering = pool.submit(house.call, "POST", TEST, headers={"Prefer": "wait=10"})
         (row,) = eventually(lambda: house.sql("SELECT id FROM tasks WHERE state = 'queued'"), 5, "the task is there")
-        house.sql("UPDATE tasks SET state = 'failed', problem_code = %s, problem = 'it was so', finished_at = now() WHERE id = %s", code, row["id"])
+        house.sql(
+            "UPDATE tasks SET state = 'failed', problem_code = %s, problem = 'it was so', finished_at = now() WHERE id = %s",
+            code,
+            row["id"],
+        )
         answer = answering.result(10)
     shown = problem(answer)
     assert (answer.status_code, shown["type"]) == PROBLEMS[code]
@@ -56,8 +60,17 @@ def test_a_template_that_the_provider_would_refuse_is_refused_at_once(house: Hou
     (connection,) = house.sql("SELECT id FROM phone_configs WHERE company_id = 'beta'")
     house.sql("UPDATE phone_configs SET templates_synced_at = now() WHERE id = %s", connection["id"])
     try:
-        house.sql("INSERT INTO templates (connection_id, name, language, status) VALUES (%s, 'refused', 'de', 'REJECTED')", connection["id"])
-        answer = house.call("POST", "/api/v2/messages/template/beta/15550100950", json={"name": "refused", "language": "de"})
-        assert (answer.status_code, problem(answer)["type"], problem(answer)["templateStatus"]) == (422, "template_unusable", "REJECTED")
+        house.sql(
+            "INSERT INTO templates (connection_id, name, language, status) VALUES (%s, 'refused', 'de', 'REJECTED')",
+            connection["id"],
+        )
+        answer = house.call(
+            "POST", "/api/v2/messages/template/beta/15550100950", json={"name": "refused", "language": "de"}
+        )
+        assert (answer.status_code, problem(answer)["type"], problem(answer)["templateStatus"]) == (
+            422,
+            "template_unusable",
+            "REJECTED",
+        )
     finally:
         house.sql("UPDATE phone_configs SET templates_synced_at = NULL WHERE id = %s", connection["id"])

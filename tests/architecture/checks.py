@@ -20,7 +20,11 @@ def layer_of(module: str, layers: Mapping[str, Sequence[str]]) -> str | None:
 
 def imports_pointing_up(source: Source, layers: Mapping[str, Sequence[str]]) -> list[str]:
     """Imports that the layers do not allow, and modules that stand in no layer."""
-    found = [f"{module.path}: stands in no layer; add a row to the rules" for module in source.modules.values() if layer_of(module.name, layers) is None]
+    found = [
+        f"{module.path}: stands in no layer; add a row to the rules"
+        for module in source.modules.values()
+        if layer_of(module.name, layers) is None
+    ]
     for edge, loaded in source.edges():
         here, there = layer_of(edge.importer, layers), layer_of(loaded, layers)
         if here and there and here != there and there not in layers[here]:
@@ -65,8 +69,18 @@ def side_doors(source: Source, doors: Mapping[str, Sequence[str]]) -> list[str]:
 
 def doors_without_use(source: Source, doors: Mapping[str, Sequence[str]]) -> list[str]:
     """Rules about doors that nobody goes through any more."""
-    used = {(package, door) for edge, package in source.foreign() for door in doors.get(package, ()) if f"{edge.importer}.".startswith(f"{door}.")}
-    return [f"{package}: nobody imports it in {door}" for package, allowed in doors.items() for door in allowed if (package, door) not in used]
+    used = {
+        (package, door)
+        for edge, package in source.foreign()
+        for door in doors.get(package, ())
+        if f"{edge.importer}.".startswith(f"{door}.")
+    }
+    return [
+        f"{package}: nobody imports it in {door}"
+        for package, allowed in doors.items()
+        for door in allowed
+        if (package, door) not in used
+    ]
 
 
 def readers_of_environment(source: Source, allowed: Sequence[str]) -> list[str]:
@@ -87,7 +101,11 @@ def empty_names(source: Source, forbidden: Sequence[str]) -> list[str]:
     """Files, folders and classes whose names say nothing."""
     found = []
     for module in source.modules.values():
-        found += [f"{module.path}: the name {part!r} says nothing" for part in module.path.with_suffix("").parts if part.lower().strip("_") in forbidden]
+        found += [
+            f"{module.path}: the name {part!r} says nothing"
+            for part in module.path.with_suffix("").parts
+            if part.lower().strip("_") in forbidden
+        ]
         for node in ast.walk(module.tree):
             if isinstance(node, ast.ClassDef) and node.name.lower().endswith(tuple(forbidden)):
                 found.append(f"{module.path}:{node.lineno}: the class name {node.name} says nothing")
@@ -108,7 +126,9 @@ def long_files(source: Source, longest: int, exceptions: Mapping[str, str]) -> l
 def modules_without_docstring(source: Source) -> list[str]:
     """Modules that do not open with a sentence; empty package markers are let through."""
     return [
-        f"{module.path}: does not open with a docstring" for module in source.modules.values() if module.text.strip() and not ast.get_docstring(module.tree)
+        f"{module.path}: does not open with a docstring"
+        for module in source.modules.values()
+        if module.text.strip() and not ast.get_docstring(module.tree)
     ]
 
 
@@ -124,7 +144,9 @@ def sql_in_python(source: Source) -> list[str]:
     found = []
     for module in source.modules.values():
         docstrings = {id(statement.value) for statement in ast.walk(module.tree) if isinstance(statement, ast.Expr)}
-        literals = (node for node in ast.walk(module.tree) if isinstance(node, ast.Constant) and id(node) not in docstrings)
+        literals = (
+            node for node in ast.walk(module.tree) if isinstance(node, ast.Constant) and id(node) not in docstrings
+        )
         found += [
             f"{module.path}:{literal.lineno}: SQL belongs into a .sql file: {literal.value.strip()[:60]!r}"
             for literal in literals
@@ -171,9 +193,14 @@ def unclear_events(source: Source) -> list[str]:
 
 def undocumented(kind: str, in_code: Mapping[str, str], in_document: Sequence[str], document: str) -> list[str]:
     """What stands in the code and not in its document, the other way round, and what the document says twice."""
-    found = [f"{place}: {kind} {name} is not in {document}" for name, place in in_code.items() if name not in in_document]
+    found = [
+        f"{place}: {kind} {name} is not in {document}" for name, place in in_code.items() if name not in in_document
+    ]
     found += [f"{document}: {kind} {name} is not in the code" for name in in_document if name not in in_code]
-    return found + [f"{document}: {kind} {name} stands there twice" for name in sorted({name for name in in_document if in_document.count(name) > 1})]
+    return found + [
+        f"{document}: {kind} {name} stands there twice"
+        for name in sorted({name for name in in_document if in_document.count(name) > 1})
+    ]
 
 
 def first_cells(markdown: str) -> list[str]:

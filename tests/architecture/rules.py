@@ -24,9 +24,14 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "sandbox": (LEAVES, "shared.process"),
     # drives a running copy from outside; cuts its connections to both stores
     "chaos": (LEAVES, "shared.store", "shared.process", "shared.queues"),
-    **dict.fromkeys(("api", "meta", "webdriver", "recorder"), (LEAVES, "shared.store", "shared.media", "shared.process", "shared.queues", "shared.delivery")),
+    **dict.fromkeys(
+        ("api", "meta", "webdriver", "recorder"),
+        (LEAVES, "shared.store", "shared.media", "shared.process", "shared.queues", "shared.delivery"),
+    ),
     # entry files, each over its own room
-    **{f"proc_{room}": (room, LEAVES, "shared.process") for room in ("api", "meta", "webdriver", "recorder", "sandbox")},
+    **{
+        f"proc_{room}": (room, LEAVES, "shared.process") for room in ("api", "meta", "webdriver", "recorder", "sandbox")
+    },
     "proc_postgres": ("embedded",),
     "proc_redis": ("embedded",),
     "orchestrator": ("supervision", "embedded", LEAVES, "shared.process"),

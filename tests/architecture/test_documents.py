@@ -23,12 +23,20 @@ def test_made_sections_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_every_setting_is_in_the_document() -> None:
     names = {row.name.upper(): "shared/settings.py" for table in (Settings, ChildEnvironment) for row in fields(table)}
-    require_none(checks.undocumented("setting", names, checks.first_cells((DOCS / "settings.md").read_text()), "docs/settings.md"))
+    require_none(
+        checks.undocumented(
+            "setting", names, checks.first_cells((DOCS / "settings.md").read_text()), "docs/settings.md"
+        )
+    )
 
 
 def test_every_exit_code_is_in_the_document() -> None:
     names = {code.name: "shared/process/exit_codes.py" for code in ExitCode}
-    require_none(checks.undocumented("exit code", names, checks.first_cells((DOCS / "exit-codes.md").read_text()), "docs/exit-codes.md"))
+    require_none(
+        checks.undocumented(
+            "exit code", names, checks.first_cells((DOCS / "exit-codes.md").read_text()), "docs/exit-codes.md"
+        )
+    )
 
 
 def test_every_log_event_is_in_the_document() -> None:
@@ -36,7 +44,9 @@ def test_every_log_event_is_in_the_document() -> None:
     require_none(checks.undocumented("log event", checks.log_events(PROGRAM), document, "docs/log-events.md"))
 
 
-def test_a_stale_section_is_noticed_and_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stale_section_is_noticed_and_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "docs").mkdir()
     page = tmp_path / "docs" / "page.md"
     page.write_text("before\n<!-- made by script/docs: exit-codes -->\n| old |\n<!-- end -->\nafter\n")

@@ -22,7 +22,10 @@ def require_none(violations: list[str]) -> None:
 
 
 def test_the_whole_program_is_read() -> None:
-    assert {"orchestrator", "supervision", "embedded", "shared.settings", "proc_postgres"} <= {*PROGRAM.modules, *PROGRAM.folders}
+    assert {"orchestrator", "supervision", "embedded", "shared.settings", "proc_postgres"} <= {
+        *PROGRAM.modules,
+        *PROGRAM.folders,
+    }
     assert "tests.architecture.test_house" in TESTS.modules
 
 
@@ -81,7 +84,13 @@ def test_an_entry_loads_no_other_room_and_no_foreign_library(entry: str) -> None
     """The first proof of isolation: an import error in another kind's library cannot reach this kind."""
     program = f"import json, sys, {entry}; print(json.dumps(sorted(sys.modules)))"
     run = subprocess.run(
-        [sys.executable, "-c", program], cwd=environment.REPOSITORY, env=environment.clean(), capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", program],
+        cwd=environment.REPOSITORY,
+        env=environment.clean(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert run.returncode == 0, run.stderr
     loaded = {name.split(".")[0] for name in json.loads(run.stdout)}

@@ -46,6 +46,8 @@ def test_every_package_and_every_entry_file_is_listed() -> None:
 
 def test_every_version_is_pinned() -> None:
     for name in ("requirements.txt", "requirements-dev.txt"):
-        lines = [line for line in (environment.REPOSITORY / name).read_text().splitlines() if line and line[0].isalpha()]
+        lines = [
+            line for line in (environment.REPOSITORY / name).read_text().splitlines() if line and line[0].isalpha()
+        ]
         assert lines
         assert [line for line in lines if "==" not in line] == []

@@ -25,7 +25,11 @@ def bench(command: str, tmp_path: Path) -> dict[str, Any]:
     before = processes.living_descendants()
 
     def left() -> dict[int, str]:
-        return {pid: name for pid, name in processes.living_descendants().items() if pid not in before and not name.startswith("postgres:")}
+        return {
+            pid: name
+            for pid, name in processes.living_descendants().items()
+            if pid not in before and not name.startswith("postgres:")
+        }
 
     done = subprocess.run(
         [sys.executable, "-m", "bench", command, "--quick", "--json", str(kept)],
@@ -70,13 +74,18 @@ def test_latency(tmp_path: Path) -> None:
 def test_recovery(tmp_path: Path) -> None:
     figures = bench("recovery", tmp_path)
     assert figures["kills"] == 1
-    assert figures["kill -9 to resolved, each message"]["n"] + figures["held for a human"] == figures["messages in hand"]
+    assert (
+        figures["kill -9 to resolved, each message"]["n"] + figures["held for a human"] == figures["messages in hand"]
+    )
     assert_nothing_lost(figures["verdict of the ledger"])
 
 
 def test_isolation(tmp_path: Path) -> None:
     figures = bench("isolation", tmp_path)
-    assert figures["p99 due to provider, ratio to calm"].keys() == {"webdriver killed in a loop", "webdriver's CPU burnt"}
+    assert figures["p99 due to provider, ratio to calm"].keys() == {
+        "webdriver killed in a loop",
+        "webdriver's CPU burnt",
+    }
     for verdict in figures["verdict of the ledger"].values():
         assert_nothing_lost(verdict)
 
@@ -90,7 +99,17 @@ def test_queue(tmp_path: Path) -> None:
 def test_memory(tmp_path: Path) -> None:
     figures = bench("memory", tmp_path)
     assert_nothing_lost(figures.pop("verdict of the ledger"))
-    assert {"orchestrator", "api-0", "api-1", "meta-0", "meta-1", "recorder-0", "sandbox-0", "postgres-0", "redis-0"} <= figures.keys()
+    assert {
+        "orchestrator",
+        "api-0",
+        "api-1",
+        "meta-0",
+        "meta-1",
+        "recorder-0",
+        "sandbox-0",
+        "postgres-0",
+        "redis-0",
+    } <= figures.keys()
     assert all(row["first MB"] > 0 for row in figures.values())
 
 
@@ -107,13 +126,19 @@ class TestFigures:
         assert (quantile(ordered, 0.5), quantile(ordered, 0.99), quantile(ordered, 1.0)) == (51.0, 100.0, 100.0)
         assert spread_ms([0.003, 0.001, 0.002]) == {"p50_ms": 2.0, "p90_ms": 3.0, "p99_ms": 3.0, "max_ms": 3.0, "n": 3}
 
-    @pytest.mark.parametrize(("points", "found"), [([], 0.0), ([(1.0, 5.0)], 0.0), ([(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)], 2.0)])
+    @pytest.mark.parametrize(
+        ("points", "found"), [([], 0.0), ([(1.0, 5.0)], 0.0), ([(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)], 2.0)]
+    )
     def test_slope(self, points: list[tuple[float, float]], found: float) -> None:
         assert slope(points) == pytest.approx(found)
 
     def test_the_table_is_aligned(self) -> None:
         figures = Figures(command="x", parameters={"n": 1}, values={"a": 1234567, "long name": {"b": 2.5}})
-        assert show(figures).splitlines() == ["x  (n 1)", "  a                 1,234,567", "  long name · b           2.5"]
+        assert show(figures).splitlines() == [
+            "x  (n 1)",
+            "  a                 1,234,567",
+            "  long name · b           2.5",
+        ]
 
 
 def test_all_leaves_a_table_and_figures_for_each(tmp_path: Path) -> None:

@@ -34,7 +34,11 @@ def bench(command: str, tmp_path: Path) -> dict[str, Any]:
     assert done.returncode == 0, done.stdout + done.stderr
 
     def left() -> set[int]:
-        return {pid for pid, name in processes.living_descendants().items() if pid not in before and not name.startswith("postgres:")}
+        return {
+            pid
+            for pid, name in processes.living_descendants().items()
+            if pid not in before and not name.startswith("postgres:")
+        }
 
     eventually(lambda: not left(), 20, lambda: f"nothing is left behind: {left()}")
     figures: dict[str, Any] = json.loads(kept.read_text())["figures"]

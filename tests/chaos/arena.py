@@ -42,7 +42,9 @@ class Arena(Bulkhead):
         """Every process of this copy now."""
         return {*self.alive(), *(processes.living_descendants(self.process.pid) if self.process else ())}
 
-    def trial(self, meanwhile: Meanwhile, *, rate: float = 25.0, chats: int = 4, phone_indexes: tuple[int, ...] = EVERYWHERE) -> tuple[Outcome, Load]:
+    def trial(
+        self, meanwhile: Meanwhile, *, rate: float = 25.0, chats: int = 4, phone_indexes: tuple[int, ...] = EVERYWHERE
+    ) -> tuple[Outcome, Load]:
         """Let messages flow while `meanwhile` runs, until all that was accepted came to an end, and return the outcome and the load."""
 
         async def scenario() -> tuple[Outcome, Load]:
@@ -116,7 +118,9 @@ async def more_accepted(load: Load, count: int, within_s: float = 30.0) -> None:
         load.raise_if_failed()
         return len(load.accepted) >= wanted
 
-    await eventually_async(there, within_s, lambda: f"{wanted} messages are accepted; {len(load.accepted)} are", poll_s=0.02)
+    await eventually_async(
+        there, within_s, lambda: f"{wanted} messages are accepted; {len(load.accepted)} are", poll_s=0.02
+    )
 
 
 def require_clean(outcome: Outcome) -> None:

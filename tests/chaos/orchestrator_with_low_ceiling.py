@@ -18,6 +18,11 @@ from supervision.law import Policy
 SOFT_MB, HARD_MB = 800, 1600
 
 if __name__ == "__main__":
-    rows = [replace(row, memory_soft_mb=SOFT_MB, memory_hard_mb=HARD_MB) if row.name == "webdriver" else row for row in KINDS]
-    context = Context(environ=os.environ, rows=rows, entries=Path(__file__).parents[2], embedded=addresses, policy=Policy())
+    rows = [
+        replace(row, memory_soft_mb=SOFT_MB, memory_hard_mb=HARD_MB) if row.name == "webdriver" else row
+        for row in KINDS
+    ]
+    context = Context(
+        environ=os.environ, rows=rows, entries=Path(__file__).parents[2], embedded=addresses, policy=Policy()
+    )
     sys.exit(main(sys.argv[1:], context))

@@ -60,7 +60,9 @@ def test_unarmed_nothing_happens(tmp_path: Path) -> None:
 
 
 def test_another_kinds_points_are_not_armed(tmp_path: Path) -> None:
-    traps = crash_points.read("meta:claim.begun=kill@0.5, *:settle.begun=stop@3, api:accept.gathered=exit@1.0", "meta", tmp_path / LOG_NAME)
+    traps = crash_points.read(
+        "meta:claim.begun=kill@0.5, *:settle.begun=stop@3, api:accept.gathered=exit@1.0", "meta", tmp_path / LOG_NAME
+    )
     assert {trap.name: (trap.action, trap.probability, trap.visit) for trap in traps} == {
         "claim.begun": ("kill", 0.5, 0),
         "settle.begun": ("stop", 0.0, 3),
@@ -144,7 +146,9 @@ def test_another_slot_can_be_killed_and_one_goes_on(tmp_path: Path) -> None:
 
 def test_who_holds_a_slot_is_killed_with_its_group_and_who_is_gone_is_not(home: Path) -> None:
     program = "import subprocess, sys; subprocess.Popen(['sleep', '60']); print(flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
         assert process.stdout is not None
         process.stdout.readline()
         lock = SlotLock.take(runtime.slot_lock_file(home, "redis-0"))
@@ -172,7 +176,10 @@ def test_a_probability_goes_off_again_and_again(tmp_path: Path) -> None:
 
 def test_stop_stands_still_until_somebody_goes_on(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, "meta:claim.begun=stop@2", str(tmp_path)], cwd=environment.REPOSITORY, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _PROGRAM, "meta:claim.begun=stop@2", str(tmp_path)],
+        cwd=environment.REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         status = Path(f"/proc/{process.pid}/stat")
         eventually(lambda: status.read_text().rsplit(")", 1)[1].split()[0] == "T", 20.0, "the process stands still")

@@ -21,7 +21,16 @@ from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.timeout(300)
 
-_SENDING = ("claim.begun", "claim.committed", "claim.recorded", "send.writing", "send.answered", "send.recorded", "settle.begun", "settle.committed")
+_SENDING = (
+    "claim.begun",
+    "claim.committed",
+    "claim.recorded",
+    "send.writing",
+    "send.answered",
+    "send.recorded",
+    "settle.begun",
+    "settle.committed",
+)
 WHERE: Mapping[str, tuple[str, ...]] = {
     "api": ("accept.gathered", "accept.committed", "accept.hinted", "accept.answering"),
     "meta": (
@@ -55,7 +64,11 @@ OTHERS = (
 """Who has no steps of its own to die between, or is to die between somebody else's."""
 
 ONCE_EACH = [*(f"{kind}:{name}" for kind, names in WHERE.items() for name in names), *OTHERS]
-BUSY = frozenset(name for name in CRASH_POINTS if name.split(".")[0] in ("accept", "claim", "send", "settle", "journal", "processor", "provider"))
+BUSY = frozenset(
+    name
+    for name in CRASH_POINTS
+    if name.split(".")[0] in ("accept", "claim", "send", "settle", "journal", "processor", "provider")
+)
 """Reached with every batch of messages: these go off at a later visit, so that a life gets somewhere."""
 
 
@@ -88,7 +101,11 @@ def test_every_crash_point_once() -> None:
                 if missing & {"meta:reconcile.found", "meta:reconcile.resolved"}:
                     await trial.vandal.do(Step(at_s=0.0, fault="cut_before", target="provider", lasts_s=0.0))
                 if any(point.startswith("meta:media.") for point in missing):
-                    await copy.sandbox("POST", "customers", body={"phone_number_id": NUMBERS[0], "from": "15550109999", "kind": "image"})
+                    await copy.sandbox(
+                        "POST",
+                        "customers",
+                        body={"phone_number_id": NUMBERS[0], "from": "15550109999", "kind": "image"},
+                    )
                 if "meta:relay.found" in missing:
                     await trial.vandal.do(Step(at_s=0.0, fault="flush_redis", target="redis-0", lasts_s=0.0))
                 if "meta:leftovers.reclaimed" in missing and "recorder:keeper.forgotten" not in missing:
@@ -123,7 +140,9 @@ async def _lives(copy: Copy) -> bool:
 async def without_recorder(copy: Copy, trial: Trial) -> None:
     """Kill a sender while the recorder stands still, so that its next life gives the rows back itself."""
     before = copy.pid("meta-0")
-    pausing = asyncio.create_task(trial.vandal.do(Step(at_s=0.0, fault="pause_recorder", target="recorder-0", lasts_s=2.5)))
+    pausing = asyncio.create_task(
+        trial.vandal.do(Step(at_s=0.0, fault="pause_recorder", target="recorder-0", lasts_s=2.5))
+    )
     await trial.vandal.do(Step(at_s=0.0, fault="kill_meta", target="meta-0", lasts_s=0.0))
 
     async def another() -> bool:

@@ -24,12 +24,18 @@ SLOW_PROVIDER = {"retry_base_ms": 6500, "retry_cap_ms": 6500}
 
 
 @pytest.mark.timeout(180)
-def test_an_outage_of_the_database_that_is_longer_than_the_window_doubles_nothing(bulkhead: Callable[..., Bulkhead]) -> None:
+def test_an_outage_of_the_database_that_is_longer_than_the_window_doubles_nothing(
+    bulkhead: Callable[..., Bulkhead],
+) -> None:
     """Messages that the provider took, whose answers were lost, and whose webhooks met the outage: they come after it, at the provider's pace.
 
     Without the vigil, all that the senders see is a window of silence, and others' webhooks at its end.
     """
-    copy = bulkhead(**OWN_COPY, only="postgres,redis,recorder,api,meta,sandbox", in_doubt_window_s=2).start().wait_ready("recorder", "api", "meta")
+    copy = (
+        bulkhead(**OWN_COPY, only="postgres,redis,recorder,api,meta,sandbox", in_doubt_window_s=2)
+        .start()
+        .wait_ready("recorder", "api", "meta")
+    )
 
     async def scenario() -> None:
         async with Calls() as calls:

@@ -8,7 +8,20 @@ import pytest
 
 from chaos.plans import FAULTS, PLANS, schedule
 
-EVERYTHING = ("api-0", "api-1", "meta-0", "meta-1", "recorder-0", "sandbox-0", "redis-0", "postgres-0", "webdriver-0", "orchestrator", "provider", "page")
+EVERYTHING = (
+    "api-0",
+    "api-1",
+    "meta-0",
+    "meta-1",
+    "recorder-0",
+    "sandbox-0",
+    "redis-0",
+    "postgres-0",
+    "webdriver-0",
+    "orchestrator",
+    "provider",
+    "page",
+)
 
 
 def test_every_fault_of_a_plan_exists_and_every_fault_is_in_a_plan() -> None:
@@ -16,7 +29,9 @@ def test_every_fault_of_a_plan_exists_and_every_fault_is_in_a_plan() -> None:
 
 
 def test_the_same_seed_gives_the_same_schedule_and_another_seed_another() -> None:
-    one, again, other = (schedule("everything", faults=200, rate=2.0, seed=seed, targets=EVERYTHING) for seed in (7, 7, 8))
+    one, again, other = (
+        schedule("everything", faults=200, rate=2.0, seed=seed, targets=EVERYTHING) for seed in (7, 7, 8)
+    )
     assert one == again
     assert one != other
     assert len(one) == 200

@@ -43,7 +43,22 @@ def finished(*words: str, within_s: float = 30.0, **variables: str) -> tuple[int
 @pytest.mark.timeout(240)
 def test_faults_of_all_kinds_and_a_clean_verdict(tmp_path: Path) -> None:
     told = tmp_path / "verdict.json"
-    words = ["--plan", "everything", "--faults", "25", "--rate", "1.5", "--load", "25", "--chats", "8", "--seed", "4", "--crash-points", "0.0003"]
+    words = [
+        "--plan",
+        "everything",
+        "--faults",
+        "25",
+        "--rate",
+        "1.5",
+        "--load",
+        "25",
+        "--chats",
+        "8",
+        "--seed",
+        "4",
+        "--crash-points",
+        "0.0003",
+    ]
     code, out, err = finished(*words, "--settle", "120", "--json", str(told), within_s=220.0)
     assert code == 0, out + err
     assert out.endswith("verdict: clean\n")
@@ -61,7 +76,22 @@ def test_faults_of_all_kinds_and_a_clean_verdict(tmp_path: Path) -> None:
 def test_two_thousand_faults_lose_double_and_reorder_nothing(tmp_path: Path) -> None:
     """Mostly the provider's, which cost nothing to do: each send that one befell counts, and is one of the messages that are judged."""
     told = tmp_path / "verdict.json"
-    words = ["--plan", "many", "--faults", "700", "--rate", "14", "--load", "100", "--chats", "60", "--seed", "2", "--settle", "240"]
+    words = [
+        "--plan",
+        "many",
+        "--faults",
+        "700",
+        "--rate",
+        "14",
+        "--load",
+        "100",
+        "--chats",
+        "60",
+        "--seed",
+        "2",
+        "--settle",
+        "240",
+    ]
     code, out, err = finished(*words, "--json", str(told), within_s=400.0)
     assert code == 0, out + err
     verdict = json.loads(told.read_text())

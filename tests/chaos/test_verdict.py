@@ -17,7 +17,9 @@ from chaos.verdict import Accepted, Kill, Standing, Verdict, judge
 
 CHATS = ("meta_direct/0000", "360dialog/0001")
 ACCEPTED = [
-    Accepted(text=f"chaos-1 {chat} {number}", chat=chat, number=number, accepted_at=100.0 + number, id=f"{chat} {number}")
+    Accepted(
+        text=f"chaos-1 {chat} {number}", chat=chat, number=number, accepted_at=100.0 + number, id=f"{chat} {number}"
+    )
     for chat in CHATS
     for number in range(1, 6)
 ]
@@ -33,7 +35,9 @@ def honest() -> list[dict[str, Any]]:
             body = {"type": "text", "message": {"text": {"body": text}}}
             entries.append({"channel": "graph", "event": "accepted", **body})
             entries.append({"channel": "graph", "event": "refused", "fault": "cut_before"})
-    entries.append({"channel": "graph", "event": "accepted", "type": "text", "message": {"text": {"body": "somebody else's"}}})
+    entries.append(
+        {"channel": "graph", "event": "accepted", "type": "text", "message": {"text": {"body": "somebody else's"}}}
+    )
     entries.append({"channel": "web", "event": "message_arrived", "body": "another run's"})
     return entries
 
@@ -43,15 +47,24 @@ def arrival(text: str) -> dict[str, Any]:
 
 
 def position(entries: list[dict[str, Any]], text: str) -> int:
-    (found,) = [index for index, entry in enumerate(entries) if entry["event"] == "accepted" and entry["message"]["text"]["body"] == text]
+    (found,) = [
+        index
+        for index, entry in enumerate(entries)
+        if entry["event"] == "accepted" and entry["message"]["text"]["body"] == text
+    ]
     return found
 
 
-def verdict_on(entries: list[dict[str, Any]], home: Path, standings: dict[str, Standing] = SENT, kills: tuple[Kill, ...] = ()) -> Verdict:
+def verdict_on(
+    entries: list[dict[str, Any]], home: Path, standings: dict[str, Standing] = SENT, kills: tuple[Kill, ...] = ()
+) -> Verdict:
     """Write the entries as the sandbox does, in two pieces with a torn line between them, and judge what the program reads from the file."""
     (home / "sandbox").mkdir()
     file = home / "sandbox" / "ledger.jsonl"
-    lines = b"".join(json.dumps({"seq": number, "at": 100.0 + number, **entry}).encode() + b"\n" for number, entry in enumerate(entries, 1))
+    lines = b"".join(
+        json.dumps({"seq": number, "at": 100.0 + number, **entry}).encode() + b"\n"
+        for number, entry in enumerate(entries, 1)
+    )
     reader = LedgerReader(Copy(home, {}, {}, Calls()), "chaos-1 ")
     reader.read()
     file.write_bytes(lines[: len(lines) // 2])
@@ -86,7 +99,9 @@ def test_a_lost_message_that_nobody_knows_is_lost(tmp_path: Path) -> None:
 def test_a_dead_letter_is_lost(tmp_path: Path) -> None:
     entries, text = honest(), ACCEPTED[4].text
     del entries[position(entries, text)]
-    assert verdict_on(entries, tmp_path, {text: Standing(state="failed", code="131000")}).lost == {text: "failed 131000"}
+    assert verdict_on(entries, tmp_path, {text: Standing(state="failed", code="131000")}).lost == {
+        text: "failed 131000"
+    }
 
 
 def test_a_duplicate_is_counted_wherever_it_came_through(tmp_path: Path) -> None:
@@ -151,7 +166,11 @@ def test_and_not_twice(tmp_path: Path) -> None:
 def test_the_time_after_a_kill_counts_what_was_accepted_before_it(tmp_path: Path) -> None:
     entries = honest()
     late = entries.pop(position(entries, f"chaos-1 {CHATS[0]} 2"))
-    verdict = verdict_on([*entries, late], tmp_path, kills=(Kill(at=103.5, target="meta-0"), Kill(at=101.5, target="meta-1"), Kill(at=200.0, target="meta-0")))
+    verdict = verdict_on(
+        [*entries, late],
+        tmp_path,
+        kills=(Kill(at=103.5, target="meta-0"), Kill(at=101.5, target="meta-1"), Kill(at=200.0, target="meta-0")),
+    )
     last = 100.0 + len(entries) + 1
     # at 101.5 only the first messages were accepted, and they arrived soon
     assert [seconds for _, seconds in verdict.recoveries] == pytest.approx([last - 103.5, 104.0 - 101.5, 0.0])
@@ -178,7 +197,9 @@ def test_the_report_says_not_clean(what: str, tmp_path: Path) -> None:
             settled=True,
             settle_s=0.1,
         )
-        assert outcome.faults == 1 + 6 + 30 + 1, "of the provider's faults each send and each webhook counts that one befell"
+        assert outcome.faults == 1 + 6 + 30 + 1, (
+            "of the provider's faults each send and each webhook counts that one befell"
+        )
         shown, told = table(outcome), as_json(outcome, seed=1)
         assert shown.endswith("verdict: clean" if is_clean else "verdict: NOT CLEAN")
         assert ("chaos-1 x 1" in shown) is not is_clean

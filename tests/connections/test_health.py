@@ -15,10 +15,18 @@ DAY_S = 86_400
 
 def test_a_look_shows_number_token_and_webhooks(town: AccountsTown) -> None:
     town.call("PATCH", f"{PLACE}/0", {"wabaId": "200000000000001"})
-    town.control("POST", "numbers", {"phone_number_id": "100000000000001", "quality_rating": "YELLOW", "messaging_limit_tier": "TIER_10K"})
+    town.control(
+        "POST",
+        "numbers",
+        {"phone_number_id": "100000000000001", "quality_rating": "YELLOW", "messaging_limit_tier": "TIER_10K"},
+    )
     result = town.done("POST", f"{PLACE}/0/test")
     assert result["healthy"] is True
-    assert (result["number"]["qualityRating"], result["number"]["messagingLimitTier"], result["number"]["throughput"]) == ("YELLOW", "TIER_10K", "STANDARD")
+    assert (
+        result["number"]["qualityRating"],
+        result["number"]["messagingLimitTier"],
+        result["number"]["throughput"],
+    ) == ("YELLOW", "TIER_10K", "STANDARD")
     assert result["number"]["displayPhoneNumber"] == "+15550783001"
     assert result["token"]["valid"] is True
     assert "whatsapp_business_messaging" in result["token"]["scopes"]
@@ -77,9 +85,12 @@ def test_a_queue_that_a_dead_token_holds_is_sent_after_the_new_one(town: Account
 
 
 @pytest.mark.parametrize(
-    ("call", "details", "status", "kind"), [("number", {"code": 33}, 502, "provider_refused"), ("debug_token", {"code": 2}, 502, "provider_refused")]
+    ("call", "details", "status", "kind"),
+    [("number", {"code": 33}, 502, "provider_refused"), ("debug_token", {"code": 2}, 502, "provider_refused")],
 )
-def test_what_the_provider_refuses_is_told_with_its_code(town: AccountsTown, call: str, details: dict[str, int], status: int, kind: str) -> None:
+def test_what_the_provider_refuses_is_told_with_its_code(
+    town: AccountsTown, call: str, details: dict[str, int], status: int, kind: str
+) -> None:
     town.control("POST", "faults", {"fault": "error", "call": call, **details})
     answer = town.call("POST", f"{PLACE}/3/test")
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (status, kind)

@@ -60,13 +60,21 @@ def test_a_company_is_made_once(shop: AccountsTown) -> None:
 
 
 def test_a_connection_is_made_at_the_first_free_index_and_shows_no_secret(shop: AccountsTown) -> None:
-    made = [shop.call("POST", PLACE, {**DIRECT, "accountId": f"10999000000000{number}", "options": {"messagesPerSecond": 20}}) for number in range(2)]
+    made = [
+        shop.call(
+            "POST", PLACE, {**DIRECT, "accountId": f"10999000000000{number}", "options": {"messagesPerSecond": 20}}
+        )
+        for number in range(2)
+    ]
     assert [answer.status_code for answer in made] == [201, 201]
     assert [answer.json()["phoneIndex"] for answer in made] == [0, 1]
     assert made[1].headers["Location"] == f"{PLACE}/1"
     assert made[0].json()["options"] == {"messagesPerSecond": 20}
     assert ACCESS_TOKEN not in shop.call("GET", PLACE).text
-    stored = query(shop.settings.database_url, "SELECT credentials FROM phone_configs WHERE company_id = 'shop' AND status <> 'removed'")
+    stored = query(
+        shop.settings.database_url,
+        "SELECT credentials FROM phone_configs WHERE company_id = 'shop' AND status <> 'removed'",
+    )
     assert all(row["credentials"].startswith("k1.") and ACCESS_TOKEN not in row["credentials"] for row in stored)
 
 
@@ -93,7 +101,9 @@ def test_what_cannot_be_made_is_refused(shop: AccountsTown, body: dict[str, Any]
 
 
 def test_a_change_keeps_what_is_not_named(shop: AccountsTown) -> None:
-    shop.call("POST", PLACE, {**DIRECT, "phoneIndex": 4, "wabaId": "209990000000001", "options": {"messagesPerSecond": 20}})
+    shop.call(
+        "POST", PLACE, {**DIRECT, "phoneIndex": 4, "wabaId": "209990000000001", "options": {"messagesPerSecond": 20}}
+    )
     shown = shop.call("PATCH", f"{PLACE}/4", {"options": {"pairLimit": False}}).json()
     assert (shown["wabaId"], shown["options"]) == ("209990000000001", {"messagesPerSecond": 20, "pairLimit": False})
     assert problem(shop.call("PATCH", f"{PLACE}/9", {})) == (404, "phone_index_unknown")
@@ -107,32 +117,60 @@ def test_messages_that_wait_keep_a_connection_from_being_removed(shop: AccountsT
     answer = shop.call("DELETE", f"{PLACE}/0")
     assert problem(answer) == (409, "messages_open")
     assert answer.json()["messages"] == 3
-    assert shop.call("DELETE", f"{PLACE}/0?force=true").json() == {"companyId": "shop", "phoneIndex": 0, "failedMessages": 3}
+    assert shop.call("DELETE", f"{PLACE}/0?force=true").json() == {
+        "companyId": "shop",
+        "phoneIndex": 0,
+        "failedMessages": 3,
+    }
     for message_id in ids:
         shown = shop.call("GET", f"/api/v2/messages/shop/{chat}/{message_id}").json()
         assert (shown["status"], shown["error"]["code"]) == ("failed", "connection_removed")
-    assert problem(shop.call("POST", f"/api/v2/messages/text/shop/{chat}", {"message": "Hello"})) == (404, "phone_index_unknown")
+    assert problem(shop.call("POST", f"/api/v2/messages/text/shop/{chat}", {"message": "Hello"})) == (
+        404,
+        "phone_index_unknown",
+    )
     # the index and the account are free again, and the history of the old one stays
     assert shop.call("POST", PLACE, {**DIRECT, "phoneIndex": 0}).status_code == 201
     assert shop.call("GET", f"/api/v2/messages/shop/{chat}/{ids[0]}").json()["status"] == "failed"
-    assert query(shop.settings.database_url, "SELECT credentials FROM phone_configs WHERE status = 'removed' AND credentials <> ''") == []
+    assert (
+        query(
+            shop.settings.database_url,
+            "SELECT credentials FROM phone_configs WHERE status = 'removed' AND credentials <> ''",
+        )
+        == []
+    )
 
 
 def test_a_browser_session_that_is_removed_is_wiped_by_its_process(shop: AccountsTown) -> None:
     shop.call("POST", PLACE, {"connectionType": "wwebjs", "phoneIndex": 0})
     assert shop.call("DELETE", f"{PLACE}/0").status_code == 200
-    (task,) = query(shop.settings.database_url, "SELECT process_name, operation, state FROM tasks WHERE company_id = 'shop'")
+    (task,) = query(
+        shop.settings.database_url, "SELECT process_name, operation, state FROM tasks WHERE company_id = 'shop'"
+    )
     assert (task["process_name"], task["operation"], task["state"]) == ("webdriver", "wipe_session", "queued")
 
 
 def test_the_command_line_does_the_same(shop: AccountsTown, tmp_path: Any) -> None:
     made = command(
-        shop, "connections", "add", "--company", "shop", "--type", "360dialog", "--account", "109990000000009", "--secrets", "-", told=D360_KEY + "\n"
+        shop,
+        "connections",
+        "add",
+        "--company",
+        "shop",
+        "--type",
+        "360dialog",
+        "--account",
+        "109990000000009",
+        "--secrets",
+        "-",
+        told=D360_KEY + "\n",
     )
     assert (made.returncode, made.stdout) == (0, "Made: connection 0, 360dialog.\n"), made.stderr
     listed = json.loads(command(shop, "connections", "list", "--company", "shop", "--json").stdout)
     assert (listed["connectionType"], listed["accountId"]) == ("360dialog", "109990000000009")
-    assert command(shop, "connections", "pause", "0", "--company", "shop").stdout == "It is paused: an operator said so.\n"
+    assert (
+        command(shop, "connections", "pause", "0", "--company", "shop").stdout == "It is paused: an operator said so.\n"
+    )
     assert command(shop, "connections", "resume", "0", "--company", "shop").stdout == "It is active.\n"
     file = tmp_path / "secret"
     file.write_text('{"apiKey": "another"}')
@@ -143,7 +181,10 @@ def test_the_command_line_does_the_same(shop: AccountsTown, tmp_path: Any) -> No
     table = command(shop, "connections", "list", "--company", "shop").stdout
     assert "paused" in table
     assert "360dialog_401" in table
-    assert command(shop, "connections", "remove", "0", "--company", "shop").stdout == "Removed; messages that failed with it: 0.\n"
+    assert (
+        command(shop, "connections", "remove", "0", "--company", "shop").stdout
+        == "Removed; messages that failed with it: 0.\n"
+    )
     assert command(shop, "companies", "add", "shop").returncode == 1
     assert "shop" in command(shop, "companies", "list").stdout
     assert command(shop, "connections", "remove", "--company", "shop").returncode == 64
@@ -159,7 +200,13 @@ def test_keys_are_rotated(shop: AccountsTown) -> None:
     assert [row["key"] for row in query(shop.settings.database_url, keys)] == ["k2"]
     again = command(shop, "connections", "reseal", SECRET_KEY_ID="k2", SECRET_ENCRYPTION_KEY=new)
     assert "sealed with k2: 0; left as they were because they do not open: 0" in again.stdout
-    wrong = command(shop, "connections", "reseal", SECRET_KEY_ID="k3", SECRET_ENCRYPTION_KEY=base64.b64encode(os.urandom(32)).decode())
+    wrong = command(
+        shop,
+        "connections",
+        "reseal",
+        SECRET_KEY_ID="k3",
+        SECRET_ENCRYPTION_KEY=base64.b64encode(os.urandom(32)).decode(),
+    )
     assert wrong.returncode == 1
     assert "do not open" in wrong.stdout
     back = command(shop, "connections", "reseal", SECRET_OLD_KEYS=f"k2={new}")

@@ -26,7 +26,12 @@ def channel(request: pytest.FixtureRequest, town: AccountsTown) -> str:
     made = town.call(
         "POST",
         "/api/v2/connections/demo",
-        {"connectionType": channel, "phoneIndex": INDEX[channel], "accountId": ACCOUNT[channel], "accessToken": ACCESS_TOKEN},
+        {
+            "connectionType": channel,
+            "phoneIndex": INDEX[channel],
+            "accountId": ACCOUNT[channel],
+            "accessToken": ACCESS_TOKEN,
+        },
     )
     assert made.status_code in (201, 409), made.text
     town.wait_connection(INDEX[channel], state="ready")
@@ -67,27 +72,40 @@ def test_a_file_is_uploaded_once_and_named_by_its_id(town: AccountsTown, channel
     for row in rows:
         town.wait_state(row, "delivered")
     (upload,) = town.events("attachment_uploaded", phone_number_id=ACCOUNT[channel])
-    assert {town.arrived(row)[0]["body"]["message"]["attachment"]["payload"]["attachment_id"] for row in rows} == {upload["id"]}
+    assert {town.arrived(row)[0]["body"]["message"]["attachment"]["payload"]["attachment_id"] for row in rows} == {
+        upload["id"]
+    }
 
 
 def test_a_link_is_left_to_the_provider(town: AccountsTown, channel: str) -> None:
     row = send(town, channel, "image", person(), url="https://example.org/cat.jpg")
     town.wait_state(row, "delivered")
-    assert town.arrived(row)[0]["body"]["message"]["attachment"] == {"type": "image", "payload": {"url": "https://example.org/cat.jpg", "is_reusable": False}}
+    assert town.arrived(row)[0]["body"]["message"]["attachment"] == {
+        "type": "image",
+        "payload": {"url": "https://example.org/cat.jpg", "is_reusable": False},
+    }
 
 
 def test_typing_and_reading_are_sender_actions(town: AccountsTown, channel: str) -> None:
     chat = person()
-    town.control("POST", "people", {"account_id": ACCOUNT[channel], "object": OBJECT[channel], "from": chat, "text": "Hi"})
+    town.control(
+        "POST", "people", {"account_id": ACCOUNT[channel], "object": OBJECT[channel], "from": chat, "text": "Hi"}
+    )
     row = send(town, channel, "typing", chat)
     town.wait_state(row, "sent")
     assert [entry["action"] for entry in town.events("action", to=chat)] == ["typing_on"]
 
 
-def test_a_customer_who_wrote_just_now_is_answered_and_one_of_yesterday_is_not(town: AccountsTown, channel: str) -> None:
+def test_a_customer_who_wrote_just_now_is_answered_and_one_of_yesterday_is_not(
+    town: AccountsTown, channel: str
+) -> None:
     chat = person()
-    town.control("POST", "people", {"account_id": ACCOUNT[channel], "object": OBJECT[channel], "from": chat, "text": "Hi"})
-    where = "UPDATE inbound_messages SET at = at - make_interval(hours => %(hours)s) WHERE chat_id = %(chat)s RETURNING id"
+    town.control(
+        "POST", "people", {"account_id": ACCOUNT[channel], "object": OBJECT[channel], "from": chat, "text": "Hi"}
+    )
+    where = (
+        "UPDATE inbound_messages SET at = at - make_interval(hours => %(hours)s) WHERE chat_id = %(chat)s RETURNING id"
+    )
     url = town.settings.database_url
     eventually(lambda: query(url, where, hours=0, chat=chat), 15.0, "the message comes in")
     town.wait_state(send(town, channel, "text", chat, message="In time"), "delivered")

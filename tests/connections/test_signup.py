@@ -47,13 +47,20 @@ def test_a_code_becomes_a_connection_that_sends(newcomer: AccountsTown) -> None:
     assert (result["number"]["status"], result["webhooks"]["subscribed"]) == ("CONNECTED", True)
     shown = newcomer.connection(result["phoneIndex"], "newcomer")
     assert (shown["status"], shown["connectionType"], shown["wabaId"]) == ("active", "meta_embedded", SIGNUP["wabaId"])
-    everything = str(query(newcomer.settings.database_url, "SELECT t.*, c.* FROM tasks t, phone_configs c")) + newcomer.meta.log.read_text()
+    everything = (
+        str(query(newcomer.settings.database_url, "SELECT t.*, c.* FROM tasks t, phone_configs c"))
+        + newcomer.meta.log.read_text()
+    )
     assert given not in everything
     assert PIN not in everything
     chat = new_chat()
-    sent = newcomer.call("POST", f"/api/v2/messages/text/newcomer/{chat}", {"message": "Hello", "phoneIndex": result["phoneIndex"]}).json()
+    sent = newcomer.call(
+        "POST", f"/api/v2/messages/text/newcomer/{chat}", {"message": "Hello", "phoneIndex": result["phoneIndex"]}
+    ).json()
     eventually(
-        lambda: newcomer.call("GET", f"/api/v2/messages/newcomer/{chat}/{sent['id']}").json()["status"] == "delivered", 15.0, "the first message is delivered"
+        lambda: newcomer.call("GET", f"/api/v2/messages/newcomer/{chat}/{sent['id']}").json()["status"] == "delivered",
+        15.0,
+        "the first message is delivered",
     )
 
 
@@ -74,11 +81,18 @@ def test_the_same_number_again_is_the_same_connection_with_a_new_token(newcomer:
         ("register", "register", ["exchange", "connect", "inspect", "subscribe"]),
     ],
 )
-def test_a_step_that_fails_is_named_and_taken_up_again_without_a_code(newcomer: AccountsTown, call: str, step: str, done: list[str]) -> None:
+def test_a_step_that_fails_is_named_and_taken_up_again_without_a_code(
+    newcomer: AccountsTown, call: str, step: str, done: list[str]
+) -> None:
     given = code(newcomer)
     newcomer.control("POST", "faults", {"fault": "error", "call": call, "code": 131000})
     problem = asked(newcomer, code=given, pin=PIN)
-    assert (problem["type"], problem["step"], problem["done"], problem["providerCode"]) == ("provider_refused", step, done, "131000")
+    assert (problem["type"], problem["step"], problem["done"], problem["providerCode"]) == (
+        "provider_refused",
+        step,
+        done,
+        "131000",
+    )
     if step == "exchange":
         assert newcomer.call("GET", "/api/v2/connections/newcomer").json()["connections"] == []
         result = newcomer.done("POST", PLACE, {**SIGNUP, "code": given, "pin": PIN})
@@ -134,7 +148,9 @@ def test_a_token_for_another_account_is_refused(newcomer: AccountsTown) -> None:
 def test_a_killed_process_goes_on_with_the_signup(mortal_town: AccountsTown) -> None:
     mortal_town.call("POST", "/api/v2/companies", {"companyId": "newcomer"})
     mortal_town.control("POST", "faults", {"fault": "hang", "call": "register"})
-    answer = mortal_town.call("POST", PLACE, {**SIGNUP, "code": code(mortal_town), "pin": PIN}, headers={"Prefer": "respond-async"})
+    answer = mortal_town.call(
+        "POST", PLACE, {**SIGNUP, "code": code(mortal_town), "pin": PIN}, headers={"Prefer": "respond-async"}
+    )
     assert answer.status_code == 202
     eventually(lambda: mortal_town.control("GET", "faults")["armed"] == [], 15.0, "it hangs at registering")
     mortal_town.meta.process.kill()

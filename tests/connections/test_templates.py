@@ -13,7 +13,11 @@ from tests.meta.town import new_chat
 from tests.support.waiting import eventually
 
 NUMBERS = {0: ("100000000000001", "200000000000001"), 2: ("100000000000002", "200000000000002")}
-BODY = {"category": "UTILITY", "language": "en_US", "components": [{"type": "BODY", "text": "Your order {{1}} is on its way"}]}
+BODY = {
+    "category": "UTILITY",
+    "language": "en_US",
+    "components": [{"type": "BODY", "text": "Your order {{1}} is on its way"}],
+}
 
 
 @pytest.fixture(params=[0, 2], ids=["meta_direct", "360dialog"])
@@ -30,7 +34,11 @@ def listed(town: AccountsTown, index: int) -> dict[str, Any]:
 
 
 def review(town: AccountsTown, index: int, name: str, status: str, reason: str = "") -> None:
-    town.control("POST", "templates", {"phone_number_id": NUMBERS[index][0], "name": name, "language": "en_US", "status": status, "reason": reason})
+    town.control(
+        "POST",
+        "templates",
+        {"phone_number_id": NUMBERS[index][0], "name": name, "language": "en_US", "status": status, "reason": reason},
+    )
 
 
 def test_a_template_is_made_reviewed_and_removed(town: AccountsTown, index: int) -> None:
@@ -74,7 +82,9 @@ def test_a_sync_reads_everything_and_forgets_what_is_gone(town: AccountsTown, in
         ({**BODY, "name": "fine", "components": []}, "/components"),
     ],
 )
-def test_what_cannot_be_a_template_is_refused_before_anybody_is_asked(town: AccountsTown, body: dict[str, Any], pointer: str) -> None:
+def test_what_cannot_be_a_template_is_refused_before_anybody_is_asked(
+    town: AccountsTown, body: dict[str, Any], pointer: str
+) -> None:
     answer = town.call("POST", "/api/v2/templates/demo/0", body)
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
@@ -82,12 +92,26 @@ def test_what_cannot_be_a_template_is_refused_before_anybody_is_asked(town: Acco
 
 def test_what_is_known_of_a_template(town: AccountsTown) -> None:
     connection_id, find = town.ids[3], templates.find_template
-    assert town.store.run(find, connection_id=connection_id, name="nothing", language="en").problem == "", "nothing is known, so nothing is refused"
+    assert town.store.run(find, connection_id=connection_id, name="nothing", language="en").problem == "", (
+        "nothing is known, so nothing is refused"
+    )
     town.call("PATCH", "/api/v2/connections/demo/3", {"wabaId": "200000000000003"})
     town.done("POST", "/api/v2/templates/demo/3/sync")
-    assert "no such template" in town.store.run(find, connection_id=connection_id, name="nothing", language="en").problem
+    assert (
+        "no such template" in town.store.run(find, connection_id=connection_id, name="nothing", language="en").problem
+    )
     assert town.store.run(find, connection_id=connection_id, name="hello_world", language="en_US").problem == ""
-    assert town.store.run(templates.apply_status, at=utc_now(), waba_id="200000000000003", name="hello_world", language="en_US", status="PAUSED") == 1
+    assert (
+        town.store.run(
+            templates.apply_status,
+            at=utc_now(),
+            waba_id="200000000000003",
+            name="hello_world",
+            language="en_US",
+            status="PAUSED",
+        )
+        == 1
+    )
     assert "paused" in town.store.run(find, connection_id=connection_id, name="hello_world", language="en_US").problem
 
 
@@ -96,10 +120,31 @@ def test_a_message_with_a_template_that_would_be_refused_is_not_accepted(town: A
     town.done("POST", "/api/v2/templates/demo/3/sync")
     place = f"/api/v2/messages/template/demo/{new_chat()}"
     answer = town.call("POST", place, {"name": "nothing_like_it", "language": "en_US", "phoneIndex": 3})
-    assert (answer.status_code, answer.json()["type"].rpartition(":")[2], answer.json()["templateStatus"]) == (422, "template_unusable", None)
-    town.store.run(templates.apply_status, at=utc_now(), waba_id="200000000000003", name="hello_world", language="en_US", status="PAUSED")
-    assert town.call("POST", place, {"name": "hello_world", "language": "en_US", "phoneIndex": 3}).json()["templateStatus"] == "PAUSED"
-    town.store.run(templates.apply_status, at=utc_now(), waba_id="200000000000003", name="hello_world", language="en_US", status="APPROVED")
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2], answer.json()["templateStatus"]) == (
+        422,
+        "template_unusable",
+        None,
+    )
+    town.store.run(
+        templates.apply_status,
+        at=utc_now(),
+        waba_id="200000000000003",
+        name="hello_world",
+        language="en_US",
+        status="PAUSED",
+    )
+    assert (
+        town.call("POST", place, {"name": "hello_world", "language": "en_US", "phoneIndex": 3}).json()["templateStatus"]
+        == "PAUSED"
+    )
+    town.store.run(
+        templates.apply_status,
+        at=utc_now(),
+        waba_id="200000000000003",
+        name="hello_world",
+        language="en_US",
+        status="APPROVED",
+    )
     accepted = town.call("POST", place, {"name": "hello_world", "language": "en_US", "phoneIndex": 3})
     assert accepted.status_code == 202
     town.wait_state(int(accepted.json()["id"]), "delivered")
@@ -109,12 +154,30 @@ def test_an_older_event_changes_nothing(town: AccountsTown) -> None:
     connection_id, apply = town.ids[3], templates.apply_status
     at = utc_now()
     town.store.run(templates.write, connection_id, [_row("aged")], at=at, whole=False)
-    assert town.store.run(apply, at=at.replace(year=at.year - 1), connection_id=connection_id, name="aged", language="en_US", status="DISABLED") == 0
+    assert (
+        town.store.run(
+            apply,
+            at=at.replace(year=at.year - 1),
+            connection_id=connection_id,
+            name="aged",
+            language="en_US",
+            status="DISABLED",
+        )
+        == 0
+    )
     assert town.store.run(apply, at=at, connection_id=connection_id, name="aged", language="en_US", quality="RED") == 1
     (found,) = [one for one in town.store.run(templates.of_connection, connection_id, most=100) if one.name == "aged"]
     assert (found.status, found.quality) == ("APPROVED", "RED")
 
 
 def _row(name: str) -> dict[str, Any]:
-    texts = {"provider_id": "", "name": name, "language": "en_US", "category": "UTILITY", "status": "APPROVED", "reason": "", "quality": ""}
+    texts = {
+        "provider_id": "",
+        "name": name,
+        "language": "en_US",
+        "category": "UTILITY",
+        "status": "APPROVED",
+        "reason": "",
+        "quality": "",
+    }
     return {**texts, "components": []}

@@ -35,7 +35,14 @@ class AccountsTown(Town):
     def call(self, method: str, path: str, body: Any = None, **arguments: Any) -> requests.Response:
         """Ask the API."""
         headers = {"Authorization": f"Bearer {self.settings.api_key}"} | arguments.pop("headers", {})
-        return self.http.request(method, f"http://127.0.0.1:{self.settings.api_port}{path}", json=body, headers=headers, timeout=ANSWER_S, **arguments)
+        return self.http.request(
+            method,
+            f"http://127.0.0.1:{self.settings.api_port}{path}",
+            json=body,
+            headers=headers,
+            timeout=ANSWER_S,
+            **arguments,
+        )
 
     def done(self, method: str, path: str, body: Any = None) -> Any:
         """Ask for a task and return its result."""
@@ -58,7 +65,9 @@ class AccountsTown(Town):
             shown = self.connection(phone_index)
             return shown if all(shown[name] == value for name, value in expected.items()) else None
 
-        found = eventually(shows, 15.0, lambda: f"connection {phone_index} shows {expected}: {self.connection(phone_index)}")
+        found = eventually(
+            shows, 15.0, lambda: f"connection {phone_index} shows {expected}: {self.connection(phone_index)}"
+        )
         assert found is not None
         return found
 

@@ -181,7 +181,9 @@ class Process:
 
         async def there() -> bool:
             try:
-                rows = await asyncio.to_thread(query, self.ground.url, "SELECT state FROM messages WHERE id = ANY(%(ids)s)", ids=ids)
+                rows = await asyncio.to_thread(
+                    query, self.ground.url, "SELECT state FROM messages WHERE id = ANY(%(ids)s)", ids=ids
+                )
             except OperationalError:
                 return False  # the test has taken the database away
             return all(row["state"] in states for row in rows)

@@ -181,7 +181,9 @@ class TestDatabaseAway:
             async with Accepting(ground, redis, store=store) as accepting:
                 with slow:
                     started = monotonic()
-                    results = await asyncio.gather(*(accepting.accept(f"chat-{number}") for number in range(4000)), return_exceptions=True)
+                    results = await asyncio.gather(
+                        *(accepting.accept(f"chat-{number}") for number in range(4000)), return_exceptions=True
+                    )
                     took = monotonic() - started
                 assert all(isinstance(result, StoreUnavailable) for result in results)
                 assert took < 3.0

@@ -104,7 +104,9 @@ def post(home: Path, ground: Ground) -> Iterator[Callable[..., Post]]:
         one.close()
 
 
-def test_what_is_hinted_is_sent_once_and_in_order_and_a_drain_leaves_nothing(post: Callable[..., Post], ground: Ground, redis_url: str) -> None:
+def test_what_is_hinted_is_sent_once_and_in_order_and_a_drain_leaves_nothing(
+    post: Callable[..., Post], ground: Ground, redis_url: str
+) -> None:
     office = post(redis_url).start()
     ids = ground.accept(*(f"chat-{number % 12}" for number in range(120)))
     office.hints.give(META, ids)
@@ -117,7 +119,9 @@ def test_what_is_hinted_is_sent_once_and_in_order_and_a_drain_leaves_nothing(pos
     assert office.flights() == []
 
 
-def test_a_drain_in_the_middle_leaves_nothing_in_hand(post: Callable[..., Post], ground: Ground, redis_url: str) -> None:
+def test_a_drain_in_the_middle_leaves_nothing_in_hand(
+    post: Callable[..., Post], ground: Ground, redis_url: str
+) -> None:
     office = post(redis_url, slowness_s=0.1).start()
     ids = ground.accept(*(f"chat-{number}" for number in range(100)))
     office.hints.give(META, ids)
@@ -132,7 +136,9 @@ def test_a_drain_in_the_middle_leaves_nothing_in_hand(post: Callable[..., Post],
     office.assert_once_and_in_order(ids)
 
 
-def test_killed_in_the_middle_its_next_life_loses_and_doubles_nothing(post: Callable[..., Post], ground: Ground, redis_url: str) -> None:
+def test_killed_in_the_middle_its_next_life_loses_and_doubles_nothing(
+    post: Callable[..., Post], ground: Ground, redis_url: str
+) -> None:
     """Without a recorder: the slot's next life finds the flight record itself."""
     office = post(redis_url, slowness_s=0.02)
     ids = ground.accept(*(f"chat-{number % 25}" for number in range(200)))
@@ -184,7 +190,9 @@ def test_a_frozen_redis_does_not_hold_up_the_end(post: Callable[..., Post]) -> N
             assert office.entry.wait_exit(within_s=4.0) == ExitCode.OK
 
 
-def test_an_outage_of_the_database_in_the_middle(post: Callable[..., Post], ground: Ground, redis_url: str, servers: Servers) -> None:
+def test_an_outage_of_the_database_in_the_middle(
+    post: Callable[..., Post], ground: Ground, redis_url: str, servers: Servers
+) -> None:
     office = post(redis_url).start()
     ids = ground.accept(*(f"chat-{number % 20}" for number in range(200)))
     office.hints.give(META, ids)

@@ -49,7 +49,10 @@ class TestSending:
     def test_a_chat_keeps_its_order_through_concurrency_and_retries(self, ground: Ground) -> None:
         luck = random.Random(7)
         ids = ground.accept(*(f"chat-{number % 6}" for number in range(48)))
-        answers: Answers = {row_id: [Retry(code="later", after_s=luck.random() / 20) for _ in range(luck.randrange(3))] for row_id in ids}
+        answers: Answers = {
+            row_id: [Retry(code="later", after_s=luck.random() / 20) for _ in range(luck.randrange(3))]
+            for row_id in ids
+        }
 
         async def scenario() -> list[int]:
             async with Process(ground, answering(answers), in_flight=20) as process:
@@ -154,7 +157,11 @@ class TestSending:
 
         class Witness(Script):
             async def look_up(self, doubt: messages.Doubt) -> Outcome | None:
-                return Sent(provider_id=f"p-{doubt.message.id}") if doubt.message.id in ledger else Retry(code="unknown_there")
+                return (
+                    Sent(provider_id=f"p-{doubt.message.id}")
+                    if doubt.message.id in ledger
+                    else Retry(code="unknown_there")
+                )
 
         async def scenario() -> None:
             mortal = Process(ground, Script(behave), "meta-0.a", in_flight=8)
@@ -172,7 +179,9 @@ class TestSending:
                         await survivor.store.call(messages.reclaim, incarnation="meta-0.a")
                         await asyncio.sleep(0.1)
 
-                background = [asyncio.create_task(work) for work in (reclaim(), survivor.relay.run(), survivor.reconciler.run())]
+                background = [
+                    asyncio.create_task(work) for work in (reclaim(), survivor.relay.run(), survivor.reconciler.run())
+                ]
                 await survivor.until(ids, "sent", within_s=30)
                 for task in background:
                     await cancelled(task)
@@ -231,7 +240,9 @@ class TestOutcomes:
         row_id, behind = ground.accept("a", "a")
 
         async def scenario() -> None:
-            async with Process(ground, answering({row_id: [Retry(code="busy", detail="503", after_s=0.0)] * 9}), attempts=3) as process:
+            async with Process(
+                ground, answering({row_id: [Retry(code="busy", detail="503", after_s=0.0)] * 9}), attempts=3
+            ) as process:
                 process.dispatcher.offer([row_id])
                 await process.until([row_id], "failed")
                 await process.until([behind], "sent")
@@ -245,7 +256,9 @@ class TestOutcomes:
         (row_id,) = ground.accept("a")
 
         async def scenario() -> None:
-            async with Process(ground, answering({row_id: [Retry(code="not_ready", after_s=0.0, counts=False)] * 6}), attempts=2) as process:
+            async with Process(
+                ground, answering({row_id: [Retry(code="not_ready", after_s=0.0, counts=False)] * 6}), attempts=2
+            ) as process:
                 process.dispatcher.offer([row_id])
                 await process.until([row_id], "sent")
                 assert process.channel.attempts(row_id) == [1] * 7

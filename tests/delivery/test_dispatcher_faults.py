@@ -16,7 +16,9 @@ from tests.support.waiting import eventually_async
 
 
 class TestDatabaseAway:
-    def test_an_outcome_is_kept_until_the_database_is_back_and_written_once(self, ground: Ground, servers: Servers) -> None:
+    def test_an_outcome_is_kept_until_the_database_is_back_and_written_once(
+        self, ground: Ground, servers: Servers
+    ) -> None:
         ids = ground.accept("a", "b")
 
         async def scenario() -> None:
@@ -75,7 +77,9 @@ class TestDatabaseAway:
                 async def keep_offering() -> None:
                     while True:
                         process.dispatcher.offer([row_id])
-                        process.dispatcher._paced[ground.connection] = 0.0  # as if its number had waited for a token, and had one now
+                        process.dispatcher._paced[ground.connection] = (
+                            0.0  # as if its number had waited for a token, and had one now
+                        )
                         await asyncio.sleep(0.001)
 
                 with slow:
@@ -210,7 +214,9 @@ def test_a_small_pool_is_enough(ground: Ground, limit: int) -> None:
             await record_token(f"t-{message.id}")
             return Sent(provider_id="p")
 
-        async with Process(ground, Script(behave, token_at_claim=False), store=open_store(ground.url, limit=limit)) as process:
+        async with Process(
+            ground, Script(behave, token_at_claim=False), store=open_store(ground.url, limit=limit)
+        ) as process:
             process.dispatcher.offer(ids)
             await process.until(ids, "sent")
 

@@ -31,7 +31,11 @@ def pace(ground: Ground, number: int | None = None, **limits: float) -> None:
     """Give a number its limits, with nothing spent."""
     number = number or ground.connection
     ground.store.run(pacing.set_limits, {number: Limits(**limits)})
-    query(ground.url, "UPDATE pacing SET spent_until = now(), day_spent_until = now() WHERE connection_id = %(id)s", id=number)
+    query(
+        ground.url,
+        "UPDATE pacing SET spent_until = now(), day_spent_until = now() WHERE connection_id = %(id)s",
+        id=number,
+    )
 
 
 def claimed(ground: Ground, ids: list[int], **named: Any) -> messages.Claimed:
@@ -52,12 +56,19 @@ class TestPolicy:
             ({}, "meta_direct", {"messages_per_second": 0, "pair_limit": False}, (0.0, 1.0, 0.0)),
             ({"meta_pair_limit": "off"}, "meta_direct", {}, (1 / 80, 4.0, 0.0)),
             ({"meta_pair_limit": "off"}, "meta_direct", {"pair_limit": True}, (1 / 80, 4.0, 6.0)),
-            ({}, "meta_direct", {"messages_per_second": "fast", "coexistence": "yes", "pair_limit": None}, (1 / 80, 4.0, 6.0)),
+            (
+                {},
+                "meta_direct",
+                {"messages_per_second": "fast", "coexistence": "yes", "pair_limit": None},
+                (1 / 80, 4.0, 6.0),
+            ),
             ({}, "meta_direct", {"messages_per_second": True}, (1 / 80, 4.0, 6.0)),
             ({}, "meta_direct", {"messages_per_second": -1}, (1 / 80, 4.0, 6.0)),
         ],
     )
-    def test_of_a_meta_number(self, settings: dict[str, Any], connection_type: str, options: Mapping[str, Any], expected: tuple[float, ...]) -> None:
+    def test_of_a_meta_number(
+        self, settings: dict[str, Any], connection_type: str, options: Mapping[str, Any], expected: tuple[float, ...]
+    ) -> None:
         limits = limits_of(Settings(**settings), connection_type, options)
         assert (limits.every_s, limits.burst, limits.pair_every_s) == expected
         assert (limits.day_every_s, limits.jitter) == (0.0, 0.0)
@@ -66,7 +77,10 @@ class TestPolicy:
         limits = limits_of(Settings(), "wwebjs", {})
         assert limits == Limits(every_s=7.5, burst=30.0, jitter=0.5, day_every_s=172.8, day_burst=500.0)
         assert limits_of(Settings(), "wwebjs", {"messages_per_minute": 60, "messages_per_day": 0}).every_s == 1.0
-        assert limits_of(Settings(webdriver_messages_per_minute=0.0, webdriver_messages_per_day=0), "wwebjs", {}).every_s == 0.0
+        assert (
+            limits_of(Settings(webdriver_messages_per_minute=0.0, webdriver_messages_per_day=0), "wwebjs", {}).every_s
+            == 0.0
+        )
 
     def test_a_session_is_held_to_a_human_pace_only_where_an_account_can_be_banned(self) -> None:
         sandbox: dict[str, Any] = {"whatsapp_web_url": "http://127.0.0.1:3100/web/"}
@@ -103,7 +117,9 @@ class TestTokens:
         burst=some.integers(1, 20),
         gaps=some.lists(some.floats(0, 5), min_size=1, max_size=60),
     )
-    def test_no_window_has_more_than_the_burst_and_its_share(self, every_s: float, burst: int, gaps: list[float]) -> None:
+    def test_no_window_has_more_than_the_burst_and_its_share(
+        self, every_s: float, burst: int, gaps: list[float]
+    ) -> None:
         bucket, now, sent = Bucket(every_s, burst), 0.0, []
         for gap in gaps:
             now += gap
@@ -114,8 +130,14 @@ class TestTokens:
                 assert end - start + 1 <= burst + (sent[end] - sent[start]) / every_s + 1e-6
 
     @trials(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(every_s=some.sampled_from([0.5, 2.0, 7.5]), burst=some.integers(1, 8), steps=some.lists(some.tuples(some.integers(0, 20), some.integers(1, 12))))
-    def test_the_claim_lets_through_what_the_algorithm_does(self, ground: Ground, every_s: float, burst: int, steps: list[tuple[int, int]]) -> None:
+    @given(
+        every_s=some.sampled_from([0.5, 2.0, 7.5]),
+        burst=some.integers(1, 8),
+        steps=some.lists(some.tuples(some.integers(0, 20), some.integers(1, 12))),
+    )
+    def test_the_claim_lets_through_what_the_algorithm_does(
+        self, ground: Ground, every_s: float, burst: int, steps: list[tuple[int, int]]
+    ) -> None:
         """Time passes in the table: what was spent moves back. Half a second is kept free on both sides for the time that the test itself takes."""
         pace(ground, every_s=every_s, burst=burst)
         bucket, now = Bucket(every_s, burst), 0.0
@@ -176,7 +198,12 @@ class TestTokens:
             halves = [ids[:12], ids[12:]]
 
             def claim(half: int, halves: list[list[int]] = halves) -> int:
-                named: dict[str, Any] = {"kind": "meta", "incarnation": f"meta-{half}", "most": 100, "token_at_claim": True}
+                named: dict[str, Any] = {
+                    "kind": "meta",
+                    "incarnation": f"meta-{half}",
+                    "most": 100,
+                    "token_at_claim": True,
+                }
                 return len(rivals[half].run(messages.claim_within_limits, ids=halves[half], **named).messages)
 
             one, two = side_by_side(lambda: claim(0), lambda: claim(1))
@@ -190,7 +217,9 @@ class TestTokens:
         pace(ground, every_s=10.0, burst=5)
         pace(ground, other, every_s=10.0, burst=5)
         (mine,), (theirs,) = ground.accept("a"), ground.accept("a", connection_id=other)
-        with open_transaction(ground.url, "SELECT FROM pacing WHERE connection_id = %(id)s FOR UPDATE", id=ground.connection):
+        with open_transaction(
+            ground.url, "SELECT FROM pacing WHERE connection_id = %(id)s FOR UPDATE", id=ground.connection
+        ):
             got = claimed(ground, [mine, theirs])
             assert [message.id for message in got.messages] == [theirs]
             assert got.waits == {ground.connection: 0.0}
@@ -210,7 +239,9 @@ class TestTokens:
         pace(ground, every_s=10.0, burst=1e6, jitter=0.5)
         costs = []
         for number in range(60):
-            (before,) = query(ground.url, "UPDATE pacing SET spent_until = now() + interval '1 hour' RETURNING spent_until")
+            (before,) = query(
+                ground.url, "UPDATE pacing SET spent_until = now() + interval '1 hour' RETURNING spent_until"
+            )
             claimed(ground, ground.accept(f"chat-{number}"))
             (after,) = query(ground.url, "SELECT spent_until FROM pacing")
             costs.append((after["spent_until"] - before["spent_until"]) / SECOND)
@@ -272,7 +303,11 @@ class TestPacer:
 
         run(scenario())
         assert (due("meta"), due("webdriver")) == ([], [first])
-        assert [ground.row(row_id)["process_name"] for row_id in (sent, first, second)] == ["meta", "webdriver", "webdriver"], "what has left stays as it was"
+        assert [ground.row(row_id)["process_name"] for row_id in (sent, first, second)] == [
+            "meta",
+            "webdriver",
+            "webdriver",
+        ], "what has left stays as it was"
 
     def test_limits_follow_settings_and_options_and_what_is_spent_stays(self, ground: Ground) -> None:
         session = ground.connect(phone_index=1, connection_type="wwebjs")
@@ -287,7 +322,11 @@ class TestPacer:
             assert stored() == limits_of(Settings(), "meta_direct", {})
             assert await pacer.look() == 0, "nothing has changed"
             query(ground.url, "UPDATE pacing SET spent_until = now() + interval '20 milliseconds'")
-            query(ground.url, "UPDATE phone_configs SET options = '{\"messages_per_second\": 0.5}' WHERE id = %(id)s", id=ground.connection)
+            query(
+                ground.url,
+                "UPDATE phone_configs SET options = '{\"messages_per_second\": 0.5}' WHERE id = %(id)s",
+                id=ground.connection,
+            )
             assert await pacer.look() == 1
             assert await Pacer(ground.store, Settings(), kind="webdriver").look() == 1
 
@@ -295,7 +334,9 @@ class TestPacer:
         limits = stored()
         assert limits is not None
         assert limits.every_s == 2.0
-        assert {one.id: one.limits for one in ground.store.run(pacing.of_kind, "webdriver")} == {session: limits_of(Settings(), "wwebjs", {})}
+        assert {one.id: one.limits for one in ground.store.run(pacing.of_kind, "webdriver")} == {
+            session: limits_of(Settings(), "wwebjs", {})
+        }
 
     def test_a_limit_that_is_raised_sets_free_those_who_wait(self, ground: Ground) -> None:
         pace(ground, every_s=3600.0, burst=10)
@@ -309,7 +350,9 @@ class TestPacer:
 
     def test_a_connection_that_was_deleted_meanwhile_is_no_error(self, ground: Ground) -> None:
         ground.store.run(pacing.set_limits, {ground.connection + 1000: NO_LIMITS, ground.connection: NO_LIMITS})
-        assert [row["connection_id"] for row in query(ground.url, "SELECT connection_id FROM pacing")] == [ground.connection]
+        assert [row["connection_id"] for row in query(ground.url, "SELECT connection_id FROM pacing")] == [
+            ground.connection
+        ]
 
 
 class TestDispatching:
@@ -372,7 +415,11 @@ class TestDispatching:
     def test_the_relay_finds_a_number_that_waits_and_its_scan_is_not_stuck_in_a_backlog(self, ground: Ground) -> None:
         other = ground.connect(phone_index=1)
         pace(ground, every_s=3600.0, burst=1)
-        query(ground.url, "UPDATE pacing SET spent_until = now() + interval '1 hour' WHERE connection_id = %(id)s", id=ground.connection)
+        query(
+            ground.url,
+            "UPDATE pacing SET spent_until = now() + interval '1 hour' WHERE connection_id = %(id)s",
+            id=ground.connection,
+        )
         ground.accept(*(f"chat-{number}" for number in range(50)))
         free = ground.accept("late", connection_id=other)
         query(ground.url, "UPDATE messages SET created_at = now() - interval '1 minute'")
@@ -410,7 +457,9 @@ class TestDispatching:
 
         async def behave(message: OutboundMessage, _: RecordToken) -> Outcome:
             at.append(monotonic())
-            return Retry(code="130429", after_s=0.4, counts=False) if len(at) == 1 else Sent(provider_id=f"p-{message.id}")
+            return (
+                Retry(code="130429", after_s=0.4, counts=False) if len(at) == 1 else Sent(provider_id=f"p-{message.id}")
+            )
 
         async def scenario() -> None:
             async with Process(ground, Script(behave)) as process:
@@ -424,7 +473,11 @@ class TestDispatching:
 class TestBreaker:
     def test_it_opens_after_so_many_failures_in_a_row_of_one_connection(self) -> None:
         breaker = Breaker(3)
-        failures: list[Outcome] = [Dead(code="chat_not_found"), Retry(code="send_failed"), InDoubt(code="page_answer_late")]
+        failures: list[Outcome] = [
+            Dead(code="chat_not_found"),
+            Retry(code="send_failed"),
+            InDoubt(code="page_answer_late"),
+        ]
         assert [breaker.note(1, outcome) for outcome in failures[:2]] == ["", ""]
         assert breaker.note(1, Retry(code="session_not_ready", counts=False)) == "", "it never left"
         assert breaker.note(2, failures[0]) == "", "another connection"
@@ -445,7 +498,10 @@ class TestBreaker:
         async def scenario() -> None:
             async with Process(ground, Script(behave), in_flight=1, breaker=Breaker(4)) as process:
                 process.dispatcher.offer(ids)
-                await soon(lambda: query(ground.url, "SELECT id FROM phone_configs WHERE status = 'paused'"), "the connection is paused")
+                await soon(
+                    lambda: query(ground.url, "SELECT id FROM phone_configs WHERE status = 'paused'"),
+                    "the connection is paused",
+                )
                 await soon(lambda: process.dispatcher.room == 1, "nothing is in hand any more")
 
         run(scenario())

@@ -26,8 +26,16 @@ ASKED_NOBODY = InDoubt(code="session_away")
 
 DECISIONS: list[tuple[Outcome | None, str, float, Move | Hold | None]] = [
     # proof decides at once, whatever the policy
-    *[(Sent(provider_id="p"), policy, age, Move(SENT, "proved_sent", "p")) for policy in ("auto", "resend", "hold") for age in (0.0, 99.0)],
-    *[(Dead(code="131026"), policy, age, Move(FAILED, "131026")) for policy in ("auto", "resend", "hold") for age in (0.0, 99.0)],
+    *[
+        (Sent(provider_id="p"), policy, age, Move(SENT, "proved_sent", "p"))
+        for policy in ("auto", "resend", "hold")
+        for age in (0.0, 99.0)
+    ],
+    *[
+        (Dead(code="131026"), policy, age, Move(FAILED, "131026"))
+        for policy in ("auto", "resend", "hold")
+        for age in (0.0, 99.0)
+    ],
     # evidence that it was not sent: again, unless a human wants to be asked each time
     *[(UNSENT, policy, age, Move(QUEUED, "evidence_unsent")) for policy in ("auto", "resend") for age in (0.0, 99.0)],
     (UNSENT, "hold", 0.0, None),
@@ -78,7 +86,12 @@ class TestReconciler:
         assert [ground.state(row_id) for row_id in ids] == ["sent", "failed", "sent", "in_doubt"]
         assert ground.row(sent)["provider_id"] == "p"
         assert script.taken == [unsent]
-        codes = [step["code"] for step in query(ground.url, "SELECT code FROM message_events WHERE message_id = %(id)s ORDER BY id", id=unsent)]
+        codes = [
+            step["code"]
+            for step in query(
+                ground.url, "SELECT code FROM message_events WHERE message_id = %(id)s ORDER BY id", id=unsent
+            )
+        ]
         assert codes == ["", "", "no_answer", "evidence_unsent", "", ""], "the decision stands in the history"
 
     def test_a_hold_is_not_asked_about_again(self, ground: Ground) -> None:

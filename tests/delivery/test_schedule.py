@@ -23,7 +23,9 @@ def later(seconds: float = 3600.0) -> datetime:
 
 def wake(ground: Ground, row_id: int) -> None:
     """Let the time of a scheduled row come."""
-    ground.set(row_id, "scheduled_for = now() - interval '1 millisecond', not_before = now() - interval '1 millisecond'")
+    ground.set(
+        row_id, "scheduled_for = now() - interval '1 millisecond', not_before = now() - interval '1 millisecond'"
+    )
 
 
 def due(ground: Ground) -> list[int]:
@@ -75,8 +77,12 @@ class TestAwake:
         assert ground.claimed_ids([scheduled]) == []
         assert ground.settle(overtaking, IN_DOUBT)
         assert ground.claimed_ids([scheduled]) == []
-        assert ground.store.run(messages.resolve, message_id=overtaking, attempt=1, state=QUEUED, code="unsent", incarnation="x")
-        assert ground.claimed_ids([scheduled, overtaking]) == [scheduled], "both are due: the one that was accepted first"
+        assert ground.store.run(
+            messages.resolve, message_id=overtaking, attempt=1, state=QUEUED, code="unsent", incarnation="x"
+        )
+        assert ground.claimed_ids([scheduled, overtaking]) == [scheduled], (
+            "both are due: the one that was accepted first"
+        )
 
     def test_several_of_one_chat_go_in_the_order_in_which_they_were_accepted(self, ground: Ground) -> None:
         first, second = ground.accept("a", "a", scheduled_for=later())
@@ -137,4 +143,6 @@ class TestDelivery:
 
 def test_a_message_that_is_not_scheduled_has_no_time(ground: Ground) -> None:
     (row_id,) = ground.accept("a")
-    assert query(ground.url, "SELECT scheduled_for, not_before FROM messages WHERE id = %(id)s", id=row_id) == [{"scheduled_for": None, "not_before": None}]
+    assert query(ground.url, "SELECT scheduled_for, not_before FROM messages WHERE id = %(id)s", id=row_id) == [
+        {"scheduled_for": None, "not_before": None}
+    ]

@@ -86,7 +86,9 @@ def test_silence_begins_anew_after_a_break_and_must_last_longer_by_its_length(tm
     watch.looks(10.0)
     weighed = watch.weigh(37.0, 37.0)
     assert round(weighed.doubt_s, 2) == 10.0
-    assert abs(weighed.claimed_at - CLAIMED_AT - timedelta(seconds=37.0 - 23.0)) < timedelta(milliseconds=10), "what came before the break's end proves nothing"
+    assert abs(weighed.claimed_at - CLAIMED_AT - timedelta(seconds=37.0 - 23.0)) < timedelta(milliseconds=10), (
+        "what came before the break's end proves nothing"
+    )
 
 
 def test_a_break_before_the_claim_does_not_matter(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ CHANNELS = {0: "meta_direct", 1: "wwebjs", 2: "360dialog", 3: "meta_embedded"}
 
 def send(copy: Bulkhead, text: str, *, phone_index: int = 0, chat: str = "15550100200", **headers: str) -> str:
     """Send a text to company demo's connection and return the message's id."""
-    answer = copy.api("POST", f"/api/v2/messages/text/demo/{chat}", json={"message": text, "phoneIndex": phone_index}, headers=headers)
+    answer = copy.api(
+        "POST", f"/api/v2/messages/text/demo/{chat}", json={"message": text, "phoneIndex": phone_index}, headers=headers
+    )
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
 
@@ -26,12 +28,16 @@ def state(copy: Bulkhead, message_id: str, chat: str = "15550100200") -> dict[st
     return shown
 
 
-def wait_state(copy: Bulkhead, message_id: str, *states: str, chat: str = "15550100200", within_s: float = 30.0) -> dict[str, Any]:
+def wait_state(
+    copy: Bulkhead, message_id: str, *states: str, chat: str = "15550100200", within_s: float = 30.0
+) -> dict[str, Any]:
     """Wait until a message is in one of `states` and return it."""
     return eventually(
         lambda: shown if (shown := state(copy, message_id, chat))["status"] in states else {},
         within_s,
-        lambda: f"message {message_id} becomes {' or '.join(states)}; it is {state(copy, message_id, chat)}\n{copy.tail()}",
+        lambda: (
+            f"message {message_id} becomes {' or '.join(states)}; it is {state(copy, message_id, chat)}\n{copy.tail()}"
+        ),
         ignoring=(OSError,),
     )
 
@@ -57,9 +63,15 @@ def arrivals(copy: Bulkhead) -> Counter[str]:
 def wait_session(copy: Bulkhead, wanted: str, *, phone_index: int = 1, within_s: float = 45.0) -> dict[str, Any]:
     """Wait until a browser session is in a state and return it."""
     return eventually(
-        lambda: shown if (shown := copy.api("GET", f"/api/v2/sessions/demo/{phone_index}").json()).get("state") == wanted else {},
+        lambda: (
+            shown
+            if (shown := copy.api("GET", f"/api/v2/sessions/demo/{phone_index}").json()).get("state") == wanted
+            else {}
+        ),
         within_s,
-        lambda: f"the session becomes {wanted}; it is {copy.api('GET', f'/api/v2/sessions/demo/{phone_index}').text}\n{copy.tail()}",
+        lambda: (
+            f"the session becomes {wanted}; it is {copy.api('GET', f'/api/v2/sessions/demo/{phone_index}').text}\n{copy.tail()}"
+        ),
         ignoring=(OSError, ValueError),
     )
 

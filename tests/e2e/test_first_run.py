@@ -9,7 +9,9 @@ from tests.e2e.conversation import CHANNELS, arrivals, link, send, wait_session,
 from tests.support.bulkhead import Bulkhead
 
 
-def test_a_message_through_each_connection_arrives_once_and_the_session_survives_a_restart(bulkhead: Callable[..., Bulkhead]) -> None:
+def test_a_message_through_each_connection_arrives_once_and_the_session_survives_a_restart(
+    bulkhead: Callable[..., Bulkhead],
+) -> None:
     copy = bulkhead().start().wait_ready()
     link(copy)
     picture = copy.api("GET", "/api/v2/sessions/demo/1/qr")

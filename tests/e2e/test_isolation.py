@@ -49,7 +49,10 @@ def is_replaced(copy: Bulkhead, slot: str, killed: int) -> bool:
 def try_send(copy: Bulkhead, text: str, index: int) -> str:
     """Send with a key, so that asking again cannot send twice; empty when the API cannot accept now."""
     answer = copy.api(
-        "POST", "/api/v2/messages/text/demo/15550100200", json={"message": text, "phoneIndex": index}, headers={"Idempotency-Key": text.replace(" ", "-")}
+        "POST",
+        "/api/v2/messages/text/demo/15550100200",
+        json={"message": text, "phoneIndex": index},
+        headers={"Idempotency-Key": text.replace(" ", "-")},
     )
     if answer.status_code == 503:
         assert answer.headers["Retry-After"]
@@ -68,5 +71,7 @@ def test_meta_does_not_notice_that_the_browser_process_dies_again_and_again(bulk
         assert shown["attempt"] == 1
         eventually(partial(is_replaced, copy, "webdriver-0", killed), 60.0, lambda: f"webdriver is back\n{copy.tail()}")
     after = copy.pids()
-    assert {slot: pid for slot, pid in after.items() if slot != "webdriver-0"} == {slot: pid for slot, pid in before.items() if slot != "webdriver-0"}
+    assert {slot: pid for slot, pid in after.items() if slot != "webdriver-0"} == {
+        slot: pid for slot, pid in before.items() if slot != "webdriver-0"
+    }
     assert arrivals(copy) == {f"round {number}": 1 for number in range(5)}

@@ -90,10 +90,16 @@ def test_prepared_once_and_kept_over_a_stop(empty_entry: Entry, ask: Ask) -> Non
 
 def test_the_role_is_no_superuser_and_owns_its_database_with_vectors(entry: Entry, ask: Ask) -> None:
     entry.start().wait_ready()
-    assert ask("SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = current_user") == [(False,) * 5]
-    assert ask("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()") == [(addresses.ROLE,)]
+    assert ask(
+        "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = current_user"
+    ) == [(False,) * 5]
+    assert ask("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()") == [
+        (addresses.ROLE,)
+    ]
     assert ask("SELECT '[1,2]'::vector <-> '[1,2]'::vector") == [(0.0,)]
-    assert ask("SELECT current_setting('synchronous_commit'), current_setting('fsync'), current_setting('listen_addresses')") == [("on", "on", "")]
+    assert ask(
+        "SELECT current_setting('synchronous_commit'), current_setting('fsync'), current_setting('listen_addresses')"
+    ) == [("on", "on", "")]
     entry.stop()
 
 
@@ -193,7 +199,9 @@ def test_one_killed_backend_is_the_servers_own_business(entry: Entry, ask: Ask, 
     entry.start().wait_ready()
     with closing(psycopg2.connect(addresses.database_url(Settings(bulkhead_home=home)))) as victim:
         os.kill(victim.get_backend_pid(), signal.SIGKILL)
-        eventually(lambda: ask("SELECT 1") == [(1,)], 10, "the server answers again", ignoring=(psycopg2.OperationalError,))
+        eventually(
+            lambda: ask("SELECT 1") == [(1,)], 10, "the server answers again", ignoring=(psycopg2.OperationalError,)
+        )
     assert entry.process.poll() is None
     assert entry.stop() == ExitCode.OK
 
@@ -293,9 +301,14 @@ def of_one_not_taken_away() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("pid_of", [a_strangers, of_one_not_taken_away])
-def test_stale_lock_files_do_not_stop_a_start(entry: Entry, home: Path, ask: Ask, pid_of: Callable[[], AbstractContextManager[int]]) -> None:
+def test_stale_lock_files_do_not_stop_a_start(
+    entry: Entry, home: Path, ask: Ask, pid_of: Callable[[], AbstractContextManager[int]]
+) -> None:
     entry.start().wait_ready()
-    lock_files = (home / "postgres" / "postmaster.pid", addresses.postgres_socket_dir(Settings(bulkhead_home=home)) / ".s.PGSQL.5432.lock")
+    lock_files = (
+        home / "postgres" / "postmaster.pid",
+        addresses.postgres_socket_dir(Settings(bulkhead_home=home)) / ".s.PGSQL.5432.lock",
+    )
     lines = {file: file.read_text().splitlines() for file in lock_files}
     entry.process.kill()
     entry.wait_exit()
@@ -324,7 +337,10 @@ def test_data_that_somebody_serves_without_the_slot_is_left_alone(home: Path) ->
     data.mkdir()
     (data / "PG_VERSION").write_text(postgres.MAJOR)
     squatter = subprocess.Popen(
-        [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read()"], cwd=data, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read()"],
+        cwd=data,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     with squatter:
         assert squatter.stdout is not None
@@ -379,7 +395,9 @@ def test_folders_are_opened_for_search_only_and_only_where_needed(tmp_path: Path
     assert stat.S_IMODE(already.stat().st_mode) == 0o755
 
 
-def test_without_useradd_the_server_runs_as_nobody_and_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_useradd_the_server_runs_as_nobody_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(account, "NAME", "bulkhead-nowhere")
     monkeypatch.setenv("PATH", "/nowhere")

@@ -43,7 +43,9 @@ def run(home: Path) -> Iterator[Run]:
         def start(program: str, *limits: str, ready: bool = True) -> Entry:
             if ready:
                 (home / "ready").touch()
-            entry = opened.enter_context(Entry("redis", home, module="tests.embedded.rig", arguments=(program, *limits)))
+            entry = opened.enter_context(
+                Entry("redis", home, module="tests.embedded.rig", arguments=(program, *limits))
+            )
             return entry.start()
 
         yield start
@@ -145,5 +147,7 @@ def test_drain_by_datagram_is_one_request_to_stop(run: Run, home: Path) -> None:
 
 def ignores(entry: Entry, number: signal.Signals) -> bool:
     (server,) = entry.descendants()
-    lines = dict(line.split(":\t", 1) for line in Path(f"/proc/{server}/status").read_text().splitlines() if ":\t" in line)
+    lines = dict(
+        line.split(":\t", 1) for line in Path(f"/proc/{server}/status").read_text().splitlines() if ":\t" in line
+    )
     return bool(int(lines["SigIgn"], 16) >> (number - 1) & 1)

@@ -60,7 +60,10 @@ class Site:
 def answer(status: int, body: bytes = b"", **headers: str) -> Serve:
     def serve(request: BaseHTTPRequestHandler) -> None:
         request.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **{name.replace("_", "-"): value for name, value in headers.items()}}.items():
+        for name, value in {
+            "Content-Length": str(len(body)),
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }.items():
             request.send_header(name, value)
         request.end_headers()
         request.wfile.write(body)
@@ -99,10 +102,18 @@ def open_site() -> Iterator[Callable[[Mapping[str, Serve]], Site]]:
 
 
 def get(
-    url: str, home: Path, *, reach: Reach = Reach.LOOPBACK, most: int = 1_000_000, within_s: float = 5.0, headers: Mapping[str, str] | None = None
+    url: str,
+    home: Path,
+    *,
+    reach: Reach = Reach.LOOPBACK,
+    most: int = 1_000_000,
+    within_s: float = 5.0,
+    headers: Mapping[str, str] | None = None,
 ) -> Fetched:
     async def scenario() -> Fetched:
-        return await fetch(url, LocalStorage(home), "acme", most=most, by=monotonic() + within_s, reach=reach, headers=headers)
+        return await fetch(
+            url, LocalStorage(home), "acme", most=most, by=monotonic() + within_s, reach=reach, headers=headers
+        )
 
     return asyncio.run(scenario())
 
@@ -132,7 +143,14 @@ def test_a_circle_ends(open_site: Callable[..., Site], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "location",
-    ["http://127.0.0.1:1/", "file:///etc/passwd", "http://[::1]/", "ftp://example.com/", "http://user:word@example.com/", "//169.254.169.254/latest"],
+    [
+        "http://127.0.0.1:1/",
+        "file:///etc/passwd",
+        "http://[::1]/",
+        "ftp://example.com/",
+        "http://user:word@example.com/",
+        "//169.254.169.254/latest",
+    ],
 )
 def test_a_redirect_is_looked_at_like_an_address(open_site: Callable[..., Site], tmp_path: Path, location: str) -> None:
     site = open_site({"/a": answer(302, Location=location)})

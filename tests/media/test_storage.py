@@ -57,7 +57,11 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
 def test_what_is_put_is_read(storage: Storage, content: bytes) -> None:
     async def scenario() -> None:
         stored = await storage.put("acme", pieces(content), most=len(content))
-        assert (stored.sha256, stored.size, stored.head) == (hashlib.sha256(content).hexdigest(), len(content), content[:HEAD_BYTES])
+        assert (stored.sha256, stored.size, stored.head) == (
+            hashlib.sha256(content).hexdigest(),
+            len(content),
+            content[:HEAD_BYTES],
+        )
         assert await storage.read("acme", stored.sha256) == content
         assert b"".join([piece async for piece in storage.stream("acme", stored.sha256)]) == content
         assert await storage.size("acme", stored.sha256) == len(content)
@@ -80,7 +84,8 @@ def test_companies_do_not_mix(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("company", "sha256"), [("..", "0" * 64), ("acme", "../../../../etc/passwd"), ("a/b", "0" * 64), ("", "0" * 64), ("acme", "0" * 63 + "g")]
+    ("company", "sha256"),
+    [("..", "0" * 64), ("acme", "../../../../etc/passwd"), ("a/b", "0" * 64), ("", "0" * 64), ("acme", "0" * 63 + "g")],
 )
 def test_names_that_reach_elsewhere_are_unknown(storage: Storage, company: str, sha256: str) -> None:
     async def scenario() -> None:
@@ -119,7 +124,9 @@ def test_delete(storage: Storage) -> None:
     async def scenario() -> None:
         stored = await storage.put("acme", pieces(b"old"), most=100)
         now = datetime.now(UTC)
-        assert not await storage.delete("acme", stored.sha256, unless_since=now - timedelta(hours=1)), "somebody has put it since"
+        assert not await storage.delete("acme", stored.sha256, unless_since=now - timedelta(hours=1)), (
+            "somebody has put it since"
+        )
         assert await storage.read("acme", stored.sha256) == b"old"
         assert await storage.delete("acme", stored.sha256, unless_since=now + timedelta(hours=1))
         assert await storage.delete("acme", stored.sha256), "gone is gone"

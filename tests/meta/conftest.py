@@ -76,7 +76,11 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 @pytest.fixture
 def portless(home: Path, database_url: str) -> Callable[..., Settings]:
     """Function that returns settings for what runs in the test itself and listens nowhere."""
-    base = {"BULKHEAD_HOME": str(home), "SECRET_ENCRYPTION_KEY": base64.b64encode(os.urandom(32)).decode(), "DATABASE_URL": database_url}
+    base = {
+        "BULKHEAD_HOME": str(home),
+        "SECRET_ENCRYPTION_KEY": base64.b64encode(os.urandom(32)).decode(),
+        "DATABASE_URL": database_url,
+    }
     return lambda **more: load(base | environment.as_environ({**SECRETS, **QUICK, **more}))
 
 

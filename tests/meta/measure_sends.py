@@ -40,9 +40,14 @@ async def _timed(own: Rig, rows: Mapping[str, tuple[str, Mapping[str, Any]]]) ->
 
 async def _measure(settings: Any) -> dict[str, list[float]]:
     async with rig(settings) as own:
-        rows: dict[str, tuple[str, Mapping[str, Any]]] = {name: (type_name, content) for name, (type_name, content, _) in SENDS.items()}
+        rows: dict[str, tuple[str, Mapping[str, Any]]] = {
+            name: (type_name, content) for name, (type_name, content, _) in SENDS.items()
+        }
         for type_name, (content, mimetype) in FILES.items():
-            rows[f"{type_name} from storage, uploaded before"] = (type_name, {"media": await own.keep(content, mimetype)})
+            rows[f"{type_name} from storage, uploaded before"] = (
+                type_name,
+                {"media": await own.keep(content, mimetype)},
+            )
         rows |= {"read": ("read", {"target": "wamid.X"}), "typing": ("typing", {"target": "wamid.X"})}
         await _timed(own, {"warm-up": rows["text"]})
         taken = await _timed(own, rows)
@@ -50,8 +55,12 @@ async def _measure(settings: Any) -> dict[str, list[float]]:
             for number in range(10):
                 media = await own.keep(samples.png(b"%d" % number).ljust(size, b"0"), "image/png")
                 started = monotonic()
-                assert isinstance(await own.send(own.message(type="image", content={"media": media}), within_s=20), Sent)
-                taken.setdefault(f"image from storage with its upload, {label}", []).append((monotonic() - started) * 1000)
+                assert isinstance(
+                    await own.send(own.message(type="image", content={"media": media}), within_s=20), Sent
+                )
+                taken.setdefault(f"image from storage with its upload, {label}", []).append(
+                    (monotonic() - started) * 1000
+                )
         return taken
 
 
@@ -59,7 +68,11 @@ def main() -> None:
     """Print a table of milliseconds."""
     receiver = Receiver()
     with tempfile.TemporaryDirectory(prefix="bh-") as home, House(Path(home) / "sandbox", receiver) as sandbox:
-        own = {"graph_base_url": f"{sandbox.base}/graph", "d360_base_url": f"{sandbox.base}/d360", "database_url": sys.argv[1]}
+        own = {
+            "graph_base_url": f"{sandbox.base}/graph",
+            "d360_base_url": f"{sandbox.base}/d360",
+            "database_url": sys.argv[1],
+        }
         keys = {"BULKHEAD_HOME": home, "SECRET_ENCRYPTION_KEY": base64.b64encode(os.urandom(32)).decode()}
         taken = asyncio.run(_measure(load(keys | environment.as_environ({**SECRETS, **own}))))
     receiver.close()

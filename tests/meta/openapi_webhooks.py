@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-SCHEMAS: Final[Mapping[str, Any]] = json.loads((Path(__file__).parent / "fixtures" / "webhook_schemas.json").read_text())
+SCHEMAS: Final[Mapping[str, Any]] = json.loads(
+    (Path(__file__).parent / "fixtures" / "webhook_schemas.json").read_text()
+)
 
 NUMBER: Final = "100000000000001"
 _KNOWN: Final[Mapping[str, st.SearchStrategy[Any]]] = {
@@ -50,9 +52,13 @@ def _plain(schema: Mapping[str, Any], depth: int) -> st.SearchStrategy[Any]:
             return st.booleans()
         case "string":
             return st.text(max_size=12)
-    properties = {name: _KNOWN[name] if name in _KNOWN else _of(one, depth) for name, one in schema.get("properties", {}).items()}
+    properties = {
+        name: _KNOWN[name] if name in _KNOWN else _of(one, depth) for name, one in schema.get("properties", {}).items()
+    }
     required = {name: one for name, one in properties.items() if name in schema.get("required", ())}
-    return st.fixed_dictionaries(required, optional={name: one for name, one in properties.items() if name not in required})
+    return st.fixed_dictionaries(
+        required, optional={name: one for name, one in properties.items() if name not in required}
+    )
 
 
 def _merged(parts: tuple[Any, ...]) -> Any:

@@ -61,10 +61,20 @@ class Rig:
         self.graph = Graph(connections=50)
         self.storage = open_storage(settings)
         self.uploads = Uploads(self.store, self.storage, self.graph, self.metrics)
-        self.channel = MetaChannel(self.store, self.accounts, self.graph, self.uploads, self.metrics, kind=KIND.name, window_s=settings.in_doubt_window_s)
+        self.channel = MetaChannel(
+            self.store,
+            self.accounts,
+            self.graph,
+            self.uploads,
+            self.metrics,
+            kind=KIND.name,
+            window_s=settings.in_doubt_window_s,
+        )
         self.processor = Processor(self.store, self.accounts, self.metrics, kind=KIND.name)
 
-    def message(self, row_id: int = 1, *, phone_index: int = DIRECT, chat: str = "15550100200", **fields: Any) -> OutboundMessage:
+    def message(
+        self, row_id: int = 1, *, phone_index: int = DIRECT, chat: str = "15550100200", **fields: Any
+    ) -> OutboundMessage:
         """Return a claimed row."""
         values: dict[str, Any] = {
             "id": row_id,
@@ -92,7 +102,9 @@ class Rig:
 
         stored = await self.storage.put("demo", pieces(), most=200_000_000)
         self.store.run(media.remember, "demo", stored.sha256, size=stored.size, mimetype=mimetype, filename=filename)
-        return {"sha256": stored.sha256, "size": stored.size, "mimetype": mimetype} | ({"filename": filename} if filename else {})
+        return {"sha256": stored.sha256, "size": stored.size, "mimetype": mimetype} | (
+            {"filename": filename} if filename else {}
+        )
 
     async def _record(self, token: str) -> None:
         if self.fenced:
@@ -102,7 +114,9 @@ class Rig:
     def doubt(self, message: OutboundMessage, doubt_s: float, claimed_ago_s: float, *, held: bool = False) -> Doubt:
         """Return a row in doubt."""
         claimed_at = datetime.now(UTC) - timedelta(seconds=claimed_ago_s)
-        return Doubt(message=message, age_s=claimed_ago_s, doubt_s=doubt_s, claimed_at=claimed_at, policy=None, held=held)
+        return Doubt(
+            message=message, age_s=claimed_ago_s, doubt_s=doubt_s, claimed_at=claimed_at, policy=None, held=held
+        )
 
 
 @asynccontextmanager

@@ -62,12 +62,17 @@ def signature(body: bytes, secret: str = APP_SECRET) -> str:
 
 def webhook(*values: Mapping[str, Any], number: str = META_DIRECT_ID) -> dict[str, Any]:
     """Return a webhook with one change for each value, about one number."""
-    head = {"messaging_product": "whatsapp", "metadata": {"display_phone_number": "15550783001", "phone_number_id": number}}
+    head = {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": "15550783001", "phone_number_id": number},
+    }
     changes = [{"field": "messages", "value": {**head, **value}} for value in values]
     return {"object": "whatsapp_business_account", "entry": [{"id": "200000000000001", "changes": changes}]}
 
 
-def status(word: str, *, token: str = "", provider_id: str = "wamid.X", at: int = 1760000000, **more: Any) -> dict[str, Any]:
+def status(
+    word: str, *, token: str = "", provider_id: str = "wamid.X", at: int = 1760000000, **more: Any
+) -> dict[str, Any]:
     """Return one status."""
     callback = {"biz_opaque_callback_data": token} if token else {}
     return {"id": provider_id, "status": word, "timestamp": str(at), "recipient_id": "15550100200", **callback, **more}
@@ -75,4 +80,11 @@ def status(word: str, *, token: str = "", provider_id: str = "wamid.X", at: int 
 
 def text(body: str, provider_id: str, *, sender: str = "15550100200", **more: Any) -> dict[str, Any]:
     """Return one text message of a customer."""
-    return {"from": sender, "id": provider_id, "timestamp": "1760000000", "type": "text", "text": {"body": body}, **more}
+    return {
+        "from": sender,
+        "id": provider_id,
+        "timestamp": "1760000000",
+        "type": "text",
+        "text": {"body": body},
+        **more,
+    }

@@ -65,7 +65,9 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("phone_index", [DIRECT, D360])
-def test_what_may_have_been_taken_is_in_doubt(at_sandbox: AtSandbox, sandbox: House, fault: str, phone_index: int) -> None:
+def test_what_may_have_been_taken_is_in_doubt(
+    at_sandbox: AtSandbox, sandbox: House, fault: str, phone_index: int
+) -> None:
     expected, details = FAULTS[fault]
 
     async def scenario() -> tuple[Outcome, Outcome]:
@@ -86,7 +88,10 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:{port}", "http://no-such-host.invalid", "https://127.0.0.1:{sandbox}", "http://no..such..host"])
+@pytest.mark.parametrize(
+    "address",
+    ["http://127.0.0.1:{port}", "http://no-such-host.invalid", "https://127.0.0.1:{sandbox}", "http://no..such..host"],
+)
 def test_what_surely_never_left_is_tried_again(at_sandbox: AtSandbox, sandbox: House, address: str) -> None:
     graph = address.format(port=free_port(), sandbox=sandbox.base.rpartition(":")[2])
 
@@ -101,7 +106,9 @@ def test_what_surely_never_left_is_tried_again(at_sandbox: AtSandbox, sandbox: H
     assert (outcome.code, outcome.counts) == ("connection_failed", False)
 
 
-def test_a_server_that_accepts_and_says_nothing_is_in_doubt_and_one_that_never_accepts_is_not(at_sandbox: AtSandbox) -> None:
+def test_a_server_that_accepts_and_says_nothing_is_in_doubt_and_one_that_never_accepts_is_not(
+    at_sandbox: AtSandbox,
+) -> None:
     async def scenario() -> tuple[Outcome, Outcome]:
         with socket.create_server(("127.0.0.1", 0), backlog=5) as silent:
             async with rig(at_sandbox(graph_base_url=f"http://127.0.0.1:{silent.getsockname()[1]}")) as own:
@@ -139,7 +146,9 @@ def test_an_endless_answer_is_not_read_to_its_end(at_sandbox: AtSandbox) -> None
 
 
 @pytest.mark.parametrize("connected_before", [True, False])
-def test_a_row_that_is_no_longer_ours_is_not_sent(at_sandbox: AtSandbox, sandbox: House, connected_before: bool) -> None:
+def test_a_row_that_is_no_longer_ours_is_not_sent(
+    at_sandbox: AtSandbox, sandbox: House, connected_before: bool
+) -> None:
     async def scenario() -> None:
         async with rig(at_sandbox()) as own:
             if connected_before:
@@ -215,22 +224,44 @@ def observed(own: Rig) -> Any:
 def store_credentials(own: Rig, phone_index: int, credentials: str) -> None:
     _, connection_type, account_id, _ = next(row for row in ROWS if row[0] == phone_index)
     own.store.run(
-        connections.ensure, company_id=COMPANY, phone_index=phone_index, connection_type=connection_type, account_id=account_id, credentials=credentials
+        connections.ensure,
+        company_id=COMPANY,
+        phone_index=phone_index,
+        connection_type=connection_type,
+        account_id=account_id,
+        credentials=credentials,
     )
 
 
 @pytest.mark.parametrize(
     "credentials",
-    ["", "rubbish", "k1.AAAA.AAAA", "sealed elsewhere", {"access_token": ""}, {}, {"access_token": 5}, {"access_token": "a\r\nX: y"}, [], "not JSON"],
+    [
+        "",
+        "rubbish",
+        "k1.AAAA.AAAA",
+        "sealed elsewhere",
+        {"access_token": ""},
+        {},
+        {"access_token": 5},
+        {"access_token": "a\r\nX: y"},
+        [],
+        "not JSON",
+    ],
     ids=repr,
 )
-def test_credentials_that_do_not_serve_hold_the_message_until_they_are_mended(at_sandbox: AtSandbox, sandbox: House, credentials: Any) -> None:
+def test_credentials_that_do_not_serve_hold_the_message_until_they_are_mended(
+    at_sandbox: AtSandbox, sandbox: House, credentials: Any
+) -> None:
     async def scenario() -> tuple[Outcome, Any, Outcome, Any]:
         async with rig(at_sandbox()) as own:
             good = own.store.run(connections.by_index, COMPANY, DIRECT)
             assert good is not None
             if isinstance(credentials, str) and credentials != "not JSON":
-                stored = sealed(own.vault, EMBEDDED, {"access_token": "x"}) if credentials == "sealed elsewhere" else credentials
+                stored = (
+                    sealed(own.vault, EMBEDDED, {"access_token": "x"})
+                    if credentials == "sealed elsewhere"
+                    else credentials
+                )
             else:
                 stored = sealed(own.vault, DIRECT, credentials)
             store_credentials(own, DIRECT, stored)
@@ -286,7 +317,9 @@ def test_a_connection_that_was_made_just_now_is_found(at_sandbox: AtSandbox) -> 
         (1.5, "meta", 0.1, "not_sent"),  # what came this instant is being read
     ],
 )
-def test_evidence_that_a_message_was_not_sent(at_sandbox: AtSandbox, doubt_s: float, heard: str, unread_s: float | None, expected: str | None) -> None:
+def test_evidence_that_a_message_was_not_sent(
+    at_sandbox: AtSandbox, doubt_s: float, heard: str, unread_s: float | None, expected: str | None
+) -> None:
     async def scenario() -> Outcome | None:
         async with rig(at_sandbox(in_doubt_window_s=1)) as own:
             source = f"d360:{own.ids[D360]}" if heard == "d360" else heard
@@ -302,7 +335,9 @@ def test_evidence_that_a_message_was_not_sent(at_sandbox: AtSandbox, doubt_s: fl
 
 
 @pytest.mark.parametrize(("heard_ago_s", "expected"), [(0.5, None), (1.5, "not_sent")])
-def test_a_held_message_waits_a_window_from_the_first_sign_of_life(at_sandbox: AtSandbox, heard_ago_s: float, expected: str | None) -> None:
+def test_a_held_message_waits_a_window_from_the_first_sign_of_life(
+    at_sandbox: AtSandbox, heard_ago_s: float, expected: str | None
+) -> None:
     async def scenario() -> Outcome | None:
         async with rig(at_sandbox(in_doubt_window_s=1)) as own:
             own.store.run(heard_before, heard_ago_s)
@@ -321,4 +356,6 @@ def heard_before(transaction: Any, seconds: float) -> None:
 def unread_since(transaction: Any, seconds: float) -> None:
     """Journal an event that came so long ago and was not read."""
     (row_id,) = inbound.journal(transaction, KIND.name, [RawEvent(source="meta", body=b"{}")])
-    transaction._cursor.execute("UPDATE inbound_journal SET received_at = now() - make_interval(secs => %s) WHERE id = %s", (seconds, row_id))
+    transaction._cursor.execute(
+        "UPDATE inbound_journal SET received_at = now() - make_interval(secs => %s) WHERE id = %s", (seconds, row_id)
+    )

@@ -54,7 +54,10 @@ def test_no_event_is_lost_and_none_is_twice(own_town: Callable[..., Town], point
                         {
                             **message,
                             "id": f"wamid.E{number}",
-                            "edit": {"original_message_id": f"wamid.C{number}", "message": {"type": "text", "text": {"body": "new"}}},
+                            "edit": {
+                                "original_message_id": f"wamid.C{number}",
+                                "message": {"type": "text", "text": {"body": "new"}},
+                            },
                         },
                     ],
                 }
@@ -66,7 +69,9 @@ def test_no_event_is_lost_and_none_is_twice(own_town: Callable[..., Town], point
         revive(town)
     town.wait_journal_read(30)
     assert (town.settings.bulkhead_home / "run" / "crash-points.log").read_text() == f"meta:{point}\n"
-    rows = town.query("SELECT provider_id, content ->> 'body' FROM inbound_messages WHERE type = 'text' ORDER BY provider_id")
+    rows = town.query(
+        "SELECT provider_id, content ->> 'body' FROM inbound_messages WHERE type = 'text' ORDER BY provider_id"
+    )
     assert rows == [(f"wamid.C{number}", "new") for number in range(6)]
     assert town.query("SELECT count(*) FROM inbound_messages") == [(12,)]
     assert town.query("SELECT user_id, phone, name FROM contacts") == [("US.1", "15550100200", "Ann")]
@@ -82,10 +87,16 @@ def test_every_file_arrives(own_town: Callable[..., Town], point: str) -> None:
     assert town.meta.wait_exit() == -9
     town.meta.start()
     town.meta.wait_ready()
-    eventually(lambda: town.query("SELECT count(*) FROM inbound_media WHERE state = 'stored'") == [(3,)], 40, "every file is stored")
+    eventually(
+        lambda: town.query("SELECT count(*) FROM inbound_media WHERE state = 'stored'") == [(3,)],
+        40,
+        "every file is stored",
+    )
     assert (town.settings.bulkhead_home / "run" / "crash-points.log").read_text() == f"meta:{point}\n"
     assert town.query("SELECT count(*) FROM inbound_messages") == [(3,)]
     ((sha256,),) = town.query("SELECT DISTINCT sha256 FROM inbound_media")
-    (kept,) = [path for path in (town.settings.bulkhead_home / "media").rglob("*") if path.is_file() and path.name == sha256]
+    (kept,) = [
+        path for path in (town.settings.bulkhead_home / "media").rglob("*") if path.is_file() and path.name == sha256
+    ]
     assert hashlib.sha256(kept.read_bytes()).hexdigest() == sha256
     assert town.meta.stop() == 0

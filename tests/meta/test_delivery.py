@@ -51,7 +51,9 @@ def test_a_chat_that_meta_cannot_reach_is_dead_before_any_call(town: Town) -> No
         ("error", {"http_status": 503}, "http_503"),
     ],
 )
-def test_what_was_not_taken_is_sent_again_when_webhooks_prove_it(town: Town, fault: str, details: dict[str, int], code: str) -> None:
+def test_what_was_not_taken_is_sent_again_when_webhooks_prove_it(
+    town: Town, fault: str, details: dict[str, int], code: str
+) -> None:
     chat = new_chat()
     town.arm(fault, chat, **details)
     row = town.send(chat)
@@ -82,7 +84,9 @@ def test_without_any_sign_of_life_a_doubt_is_left_to_a_human(town: Town) -> None
         ("5xx_after_accept", {"http_status": 504}),
     ],
 )
-def test_what_was_taken_without_an_answer_is_proved_by_its_webhook_and_never_sent_again(town: Town, fault: str, details: dict[str, int]) -> None:
+def test_what_was_taken_without_an_answer_is_proved_by_its_webhook_and_never_sent_again(
+    town: Town, fault: str, details: dict[str, int]
+) -> None:
     chat = new_chat()
     town.arm(fault, chat, **details)
     row = town.send(chat)
@@ -113,7 +117,9 @@ def test_statuses_in_any_order_and_number(town: Town, fault: str) -> None:
     town.wait_journal_read()
     assert town.state(row) == "read"
     told = [step["extra"]["status"] for step in town.store.run(messages.history, row) if step["extra"]]
-    assert sorted(told) == ["delivered", "played", "read", "sent"], "each of the provider's steps stands in the history once"
+    assert sorted(told) == ["delivered", "played", "read", "sent"], (
+        "each of the provider's steps stands in the history once"
+    )
 
 
 def test_a_later_failure_is_told_with_its_code(town: Town) -> None:
@@ -161,8 +167,14 @@ def test_a_dead_token_pauses_the_connection_and_loses_nothing(town: Town) -> Non
     chat, later = new_chat(), new_chat()
     town.arm("error", chat, code=190, phone_number_id="100000000000003")
     row = town.send(chat, phone_index=EMBEDDED)
-    eventually(lambda: town.query("SELECT status FROM phone_configs WHERE id = %s", town.ids[EMBEDDED]) == [("paused",)], 10, "the connection is paused")
-    assert town.query("SELECT status_reason FROM phone_configs WHERE id = %s", town.ids[EMBEDDED]) == [("190: the access token is no longer valid",)]
+    eventually(
+        lambda: town.query("SELECT status FROM phone_configs WHERE id = %s", town.ids[EMBEDDED]) == [("paused",)],
+        10,
+        "the connection is paused",
+    )
+    assert town.query("SELECT status_reason FROM phone_configs WHERE id = %s", town.ids[EMBEDDED]) == [
+        ("190: the access token is no longer valid",)
+    ]
     waiting = town.send(later, phone_index=EMBEDDED)
     direct = town.send(new_chat())
     town.wait_state(direct, "delivered")

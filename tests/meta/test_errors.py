@@ -29,7 +29,15 @@ def error(code: object, status: int = 400, **more: Any) -> Refusal:
 
 @pytest.mark.parametrize("code", RULES)
 def test_each_code_asks_for_what_metas_documents_say(code: int) -> None:
-    expected = Kind.RETRY if code in RETRY else Kind.THROTTLE if code in THROTTLE else Kind.PAUSE if code in PAUSE else Kind.DEAD
+    expected = (
+        Kind.RETRY
+        if code in RETRY
+        else Kind.THROTTLE
+        if code in THROTTLE
+        else Kind.PAUSE
+        if code in PAUSE
+        else Kind.DEAD
+    )
     for status in (400, 429, 500):
         refusal = error(code, status)
         assert refusal.rule.kind is expected, "the status changes nothing"
@@ -43,7 +51,9 @@ def test_the_sets_name_no_code_that_is_not_in_the_table() -> None:
 def test_waits_of_throttles() -> None:
     assert (RULES[131056].wait.base_s, RULES[131056].wait.growth, RULES[131056].wait.scope) == (1, 4, Scope.CHAT)
     assert RULES[130429].wait.scope is Scope.CONNECTION
-    assert {code: rule.pause_s for code, rule in RULES.items() if rule.pause_s} == {131048: 4 * 3600}, "the others wait for somebody"
+    assert {code: rule.pause_s for code, rule in RULES.items() if rule.pause_s} == {131048: 4 * 3600}, (
+        "the others wait for somebody"
+    )
     assert RULES[4].wait.base_s >= 60
     assert RULES[133015].after_s == 300
 
@@ -76,7 +86,12 @@ def test_details_and_trace_are_kept_and_numbers_are_not() -> None:
 
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
-    [(401, "360dialog_401", Kind.PAUSE), (403, "360dialog_403", Kind.PAUSE), (400, "360dialog_400", Kind.DEAD), (429, "360dialog_429", Kind.THROTTLE)],
+    [
+        (401, "360dialog_401", Kind.PAUSE),
+        (403, "360dialog_403", Kind.PAUSE),
+        (400, "360dialog_400", Kind.DEAD),
+        (429, "360dialog_429", Kind.THROTTLE),
+    ],
 )
 def test_360dialogs_own_body(status: int, code: str, kind: Kind) -> None:
     refusal = answer(status, {"meta": {"developer_message": "Invalid api key", "http_code": status, "success": False}})
@@ -84,7 +99,10 @@ def test_360dialogs_own_body(status: int, code: str, kind: Kind) -> None:
     assert (refusal.code, refusal.rule.kind, refusal.detail) == (code, kind, "Invalid api key")
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error":"x"}', b'{"error":{"message":"x"}}', b'{"meta":{"http_code":500}}', b"\xff\x00"])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"[]", b'{"error":"x"}', b'{"error":{"message":"x"}}', b'{"meta":{"http_code":500}}', b"\xff\x00"],
+)
 def test_a_5xx_without_a_code_of_metas_proves_nothing(body: bytes) -> None:
     unclear = answer(502, body)
     assert isinstance(unclear, Unclear)
@@ -92,7 +110,8 @@ def test_a_5xx_without_a_code_of_metas_proves_nothing(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(302, Kind.RETRY), (400, Kind.DEAD), (401, Kind.PAUSE), (404, Kind.DEAD), (408, Kind.RETRY), (429, Kind.THROTTLE)]
+    ("status", "kind"),
+    [(302, Kind.RETRY), (400, Kind.DEAD), (401, Kind.PAUSE), (404, Kind.DEAD), (408, Kind.RETRY), (429, Kind.THROTTLE)],
 )
 def test_refusals_without_any_body_go_by_status(status: int, kind: Kind) -> None:
     refusal = answer(status, b"")
@@ -105,7 +124,16 @@ def test_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{}", {"messages": []}, {"messages": [{"id": ""}]}, {"messages": [{"id": 5}]}, {"messages": {"id": "x"}}, {"messages": [{"id": "x" * 300}]}]
+    "body",
+    [
+        b"",
+        b"{}",
+        {"messages": []},
+        {"messages": [{"id": ""}]},
+        {"messages": [{"id": 5}]},
+        {"messages": {"id": "x"}},
+        {"messages": [{"id": "x" * 300}]},
+    ],
 )
 def test_an_answer_without_a_usable_id_proves_nothing(body: Any) -> None:
     assert isinstance(answer(200, body), Unclear)
@@ -116,7 +144,12 @@ def test_an_answer_without_a_usable_id_proves_nothing(body: Any) -> None:
     [
         ({"Retry_After": "7"}, 7.0),
         ({"Retry_After": "soon"}, None),
-        ({"X_Business_Use_Case_Usage": '{"1":[{"type":"whatsapp","call_count":100,"estimated_time_to_regain_access":3}]}'}, 180.0),
+        (
+            {
+                "X_Business_Use_Case_Usage": '{"1":[{"type":"whatsapp","call_count":100,"estimated_time_to_regain_access":3}]}'
+            },
+            180.0,
+        ),
         ({"X_Business_Use_Case_Usage": '{"1":[{"estimated_time_to_regain_access":0}]}'}, None),
         ({"X_Business_Use_Case_Usage": "[1"}, None),
         ({"X_Business_Use_Case_Usage": '{"1":{"a":1},"2":[4]}'}, None),
@@ -150,7 +183,11 @@ def test_an_answer_to_what_is_no_message(body: Any) -> None:
 def test_the_document_says_what_the_table_says() -> None:
     words = {Kind.RETRY: "retry", Kind.THROTTLE: "wait", Kind.PAUSE: "pause", Kind.DEAD: "dead"}
     lines = (REPOSITORY / "docs" / "meta.md").read_text().splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `") and line[3].isdigit()]
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith("| `") and line[3].isdigit()
+    ]
     assert {code.strip("`"): (word, meaning) for code, word, _wait, meaning in cells} == {
         str(code): (words[rule.kind], rule.meaning) for code, rule in RULES.items()
     }

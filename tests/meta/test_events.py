@@ -34,7 +34,10 @@ def test_every_entry_change_list_and_item_is_read() -> None:
             *(
                 {
                     "messages": [text("hi", f"wamid.{entry}.{change}.{item}") for item in range(4)],
-                    "statuses": [status(word, provider_id=f"wamid.S{entry}.{change}") for word in ("sent", "delivered", "read", "played", "failed")],
+                    "statuses": [
+                        status(word, provider_id=f"wamid.S{entry}.{change}")
+                        for word in ("sent", "delivered", "read", "played", "failed")
+                    ],
                     "errors": [{"code": 130429, "title": "x"}],
                 }
                 for change in range(2)
@@ -57,11 +60,29 @@ def test_every_entry_change_list_and_item_is_read() -> None:
 
 def test_a_status_keeps_everything_worth_keeping() -> None:
     pricing = {"billable": False, "pricing_model": "PMP", "category": "service"}
-    error = {"code": 131047, "title": "t", "message": "m", "error_data": {"details": "more than 24 hours, +1 555 010 0200"}, "href": "https://x"}
+    error = {
+        "code": 131047,
+        "title": "t",
+        "message": "m",
+        "error_data": {"details": "more than 24 hours, +1 555 010 0200"},
+        "href": "https://x",
+    }
     (sent, failed) = read(
-        webhook({"statuses": [status("sent", token="bulkhead:7:1", pricing=pricing), status("failed", token="bulkhead:8:1", errors=[error])]})
+        webhook(
+            {
+                "statuses": [
+                    status("sent", token="bulkhead:7:1", pricing=pricing),
+                    status("failed", token="bulkhead:8:1", errors=[error]),
+                ]
+            }
+        )
     ).receipts
-    assert (sent.connection_id, sent.token, sent.provider_id, sent.extra["pricing"]) == (1, "bulkhead:7:1", "wamid.X", pricing)
+    assert (sent.connection_id, sent.token, sent.provider_id, sent.extra["pricing"]) == (
+        1,
+        "bulkhead:7:1",
+        "wamid.X",
+        pricing,
+    )
     assert sent.at == datetime.fromtimestamp(1760000000, UTC)
     assert (failed.code, failed.detail) == ("131047", "more than 24 hours, [number]")
     assert failed.extra["errors"] == [error]
@@ -83,13 +104,24 @@ def test_an_unknown_number_is_named_and_nobody_is_told() -> None:
 def test_what_cannot_be_read_hides_nobody() -> None:
     found = read(
         webhook(
-            {"messages": [5, {}, {"from": "1"}, {**text("x", "wamid.1"), "text": None}, text("good", "wamid.GOOD"), {"from": "1", "id": 7}]},
+            {
+                "messages": [
+                    5,
+                    {},
+                    {"from": "1"},
+                    {**text("x", "wamid.1"), "text": None},
+                    text("good", "wamid.GOOD"),
+                    {"from": "1", "id": 7},
+                ]
+            },
             {"statuses": [{"status": "flying"}, {"id": "x"}, status("read", provider_id="wamid.READ"), None]},
             {"messages": "none", "statuses": {}, "errors": [1]},
         )
     )
     # without a sender it is no message; one that cannot be read is kept as far as it can, and named
-    assert [(message.provider_id, message.type) for message in found.messages if message.provider_id.startswith("wamid.")] == [
+    assert [
+        (message.provider_id, message.type) for message in found.messages if message.provider_id.startswith("wamid.")
+    ] == [
         ("wamid.1", "unknown"),
         ("wamid.GOOD", "text"),
     ]
@@ -102,7 +134,12 @@ def test_what_cannot_be_read_hides_nobody() -> None:
 
 @pytest.mark.parametrize(
     ("given_at", "seconds"),
-    [("1760000000", 1760000000), (1760000000, 1760000000), ("1760000000123", 1760000000.123), (1760000000123, 1760000000.123)],
+    [
+        ("1760000000", 1760000000),
+        (1760000000, 1760000000),
+        ("1760000000123", 1760000000.123),
+        (1760000000123, 1760000000.123),
+    ],
 )
 def test_instants_in_seconds_and_milliseconds(given_at: Any, seconds: float) -> None:
     (message,) = read(webhook({"messages": [text("x", "wamid.A") | {"timestamp": given_at}]})).messages
@@ -123,7 +160,11 @@ def test_ids_that_no_index_can_hold_are_replaced_by_one_of_their_content() -> No
 
 
 def test_what_postgresql_cannot_hold_is_left_out() -> None:
-    body = json.dumps(webhook({"messages": [text("a\0b\ud800c", "wamid.A", context={"k\0": ["\0", 1e308]})]})).encode().replace(b"1e+308", b"1e999")
+    body = (
+        json.dumps(webhook({"messages": [text("a\0b\ud800c", "wamid.A", context={"k\0": ["\0", 1e308]})]}))
+        .encode()
+        .replace(b"1e+308", b"1e999")
+    )
     (message,) = read(body).messages
     assert message.content == {"body": "ab?c"}
     assert message.context == {"k": ["", None]}
@@ -135,8 +176,12 @@ def test_a_type_of_any_length_has_room() -> None:
     assert message.content == {"type": "x" * 60}
 
 
-@pytest.mark.parametrize(("late_s", "code", "pauses"), [(1, 131042, True), (3600, 131042, False), (1, 131026, False), (1, "131042", False)])
-def test_a_failure_that_stops_the_whole_connection_pauses_it_unless_it_is_old(late_s: float, code: Any, pauses: bool) -> None:
+@pytest.mark.parametrize(
+    ("late_s", "code", "pauses"), [(1, 131042, True), (3600, 131042, False), (1, 131026, False), (1, "131042", False)]
+)
+def test_a_failure_that_stops_the_whole_connection_pauses_it_unless_it_is_old(
+    late_s: float, code: Any, pauses: bool
+) -> None:
     at = int((RECEIVED - timedelta(seconds=late_s)).timestamp())
     found = read(webhook({"statuses": [status("failed", at=at, errors=[{"code": code}])]}))
     assert found.pauses == ({1: ("131042: payment problem", None)} if pauses else {})
@@ -149,7 +194,11 @@ def test_a_failure_that_stops_the_whole_connection_pauses_it_unless_it_is_old(la
         ({"object": "user", "entry": [{}]}, "other_object", "object user: not one that we read"),
         ({"object": "a phone number: 15550100200"}, "other_object", "object : not one that we read"),
         (webhook({"brand_new": {}}), "other_change", "entry[0].changes[0].field messages: not one that we read"),
-        ({"object": "page", "entry": [{"messaging": [{}]}]}, "unknown_number", "entry[0].id: no connection has this page id"),
+        (
+            {"object": "page", "entry": [{"messaging": [{}]}]},
+            "unknown_number",
+            "entry[0].id: no connection has this page id",
+        ),
     ],
 )
 def test_what_we_do_not_read_is_counted_and_named(payload: Any, kind: str, outcome: str) -> None:
@@ -172,7 +221,10 @@ def test_not_json_and_too_deep() -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["id", "from", "type", "text", "body", "statuses", "x"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["id", "from", "type", "text", "body", "statuses", "x"]), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -196,7 +248,14 @@ def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
 
 
 SEEDS = [json.loads(path.read_text()) for path in EXAMPLES] + [
-    webhook({"statuses": [status("failed", token="bulkhead:1:1", errors=[{"code": 131042, "error_data": {"details": "x"}}])], "errors": [{"code": 1}]}),
+    webhook(
+        {
+            "statuses": [
+                status("failed", token="bulkhead:1:1", errors=[{"code": 131042, "error_data": {"details": "x"}}])
+            ],
+            "errors": [{"code": 1}],
+        }
+    ),
     webhook({"message_echoes": [text("x", "wamid.E", to="15550100200")]}),
 ]
 

@@ -28,7 +28,12 @@ def item(**parts: Any) -> dict[str, Any]:
 
 def echo(**message: Any) -> dict[str, Any]:
     """Return what the page itself wrote."""
-    return {"sender": {"id": PAGE}, "recipient": {"id": "24500000000000001"}, "timestamp": AT, "message": {"is_echo": True, "app_id": 5, **message}}
+    return {
+        "sender": {"id": PAGE},
+        "recipient": {"id": "24500000000000001"},
+        "timestamp": AT,
+        "message": {"is_echo": True, "app_id": 5, **message},
+    }
 
 
 def told(found: Harvest) -> list[tuple[str, dict[str, Any]]]:
@@ -45,35 +50,83 @@ FALLBACK = {"type": "fallback", "title": "A page", "payload": {"url": "https://e
     ("parts", "expected"),
     [
         ({"message": {"mid": "m_1", "text": "Hi"}}, [("text", {"body": "Hi"})]),
-        ({"message": {"mid": "m_1", "text": "Hi", "reply_to": {"mid": "m_0"}}}, [("text", {"body": "Hi", "quoted": "m_0"})]),
-        ({"message": {"mid": "m_1", "text": "Red", "quick_reply": {"payload": "RED"}}}, [("button", {"text": "Red", "payload": "RED"})]),
-        ({"message": {"mid": "m_1", "attachments": [IMAGE]}}, [("image", {"media": {}})]),
-        ({"message": {"mid": "m_1", "text": "look", "attachments": [IMAGE, IMAGE]}}, [("image", {"media": {}, "caption": "look"}), ("image", {"media": {}})]),
         (
-            {"message": {"mid": "m_1", "attachments": [{"type": "image", "payload": {"url": "https://x.example/s", "sticker_id": 369}}]}},
+            {"message": {"mid": "m_1", "text": "Hi", "reply_to": {"mid": "m_0"}}},
+            [("text", {"body": "Hi", "quoted": "m_0"})],
+        ),
+        (
+            {"message": {"mid": "m_1", "text": "Red", "quick_reply": {"payload": "RED"}}},
+            [("button", {"text": "Red", "payload": "RED"})],
+        ),
+        ({"message": {"mid": "m_1", "attachments": [IMAGE]}}, [("image", {"media": {}})]),
+        (
+            {"message": {"mid": "m_1", "text": "look", "attachments": [IMAGE, IMAGE]}},
+            [("image", {"media": {}, "caption": "look"}), ("image", {"media": {}})],
+        ),
+        (
+            {
+                "message": {
+                    "mid": "m_1",
+                    "attachments": [{"type": "image", "payload": {"url": "https://x.example/s", "sticker_id": 369}}],
+                }
+            },
             [("sticker", {"media": {}})],
         ),
-        ({"message": {"mid": "m_1", "attachments": [{"type": "file", "payload": {"url": "https://x.example/f"}}]}}, [("document", {"media": {}})]),
         (
-            {"message": {"mid": "m_1", "attachments": [{"type": "location", "payload": {"coordinates": {"lat": 1.5, "long": 2}}}]}},
+            {"message": {"mid": "m_1", "attachments": [{"type": "file", "payload": {"url": "https://x.example/f"}}]}},
+            [("document", {"media": {}})],
+        ),
+        (
+            {
+                "message": {
+                    "mid": "m_1",
+                    "attachments": [{"type": "location", "payload": {"coordinates": {"lat": 1.5, "long": 2}}}],
+                }
+            },
             [("location", {"latitude": 1.5, "longitude": 2})],
         ),
-        ({"message": {"mid": "m_1", "text": "see https://example.org", "attachments": [FALLBACK]}}, [("text", {"body": "see https://example.org"})]),
         (
-            {"message": {"mid": "m_1", "attachments": [{"type": "story_mention", "payload": {"url": "https://x.example/story"}}]}},
+            {"message": {"mid": "m_1", "text": "see https://example.org", "attachments": [FALLBACK]}},
+            [("text", {"body": "see https://example.org"})],
+        ),
+        (
+            {
+                "message": {
+                    "mid": "m_1",
+                    "attachments": [{"type": "story_mention", "payload": {"url": "https://x.example/story"}}],
+                }
+            },
             [("interactive", {"kind": "story_mention", "response": {"url": "https://x.example/story"}})],
         ),
         ({"message": {"mid": "m_1", "is_unsupported": True}}, [("unsupported", {"kind": "unsupported", "errors": []})]),
         ({"message": {"mid": "m_1", "is_deleted": True}}, [("revoke", {"target": "m_1"})]),
         ({"message_edit": {"mid": "m_1", "text": "new", "num_edit": 1}}, [("edit", {"target": "m_1", "body": "new"})]),
-        ({"postback": {"mid": "m_2", "title": "Start", "payload": "GO", "referral": {"ref": "r"}}}, [("button", {"text": "Start", "payload": "GO"})]),
-        ({"reaction": {"mid": "m_1", "action": "react", "reaction": "love", "emoji": "❤"}}, [("reaction", {"emoji": "❤", "target": "m_1"})]),
-        ({"reaction": {"mid": "m_1", "action": "react", "reaction": "like"}}, [("reaction", {"emoji": "👍", "target": "m_1"})]),
+        (
+            {"postback": {"mid": "m_2", "title": "Start", "payload": "GO", "referral": {"ref": "r"}}},
+            [("button", {"text": "Start", "payload": "GO"})],
+        ),
+        (
+            {"reaction": {"mid": "m_1", "action": "react", "reaction": "love", "emoji": "❤"}},
+            [("reaction", {"emoji": "❤", "target": "m_1"})],
+        ),
+        (
+            {"reaction": {"mid": "m_1", "action": "react", "reaction": "like"}},
+            [("reaction", {"emoji": "👍", "target": "m_1"})],
+        ),
         ({"reaction": {"mid": "m_1", "action": "unreact"}}, [("reaction", {"emoji": "", "target": "m_1"})]),
-        ({"optin": {"ref": "r", "payload": "p"}}, [("system", {"kind": "optin", "body": "", "ref": "r", "payload": "p"})]),
+        (
+            {"optin": {"ref": "r", "payload": "p"}},
+            [("system", {"kind": "optin", "body": "", "ref": "r", "payload": "p"})],
+        ),
         ({"referral": {"ref": "r"}}, [("system", {"kind": "referral", "body": "", "ref": "r"})]),
-        ({"pass_thread_control": {"new_owner_app_id": 5}}, [("system", {"kind": "pass_thread_control", "body": "", "new_owner_app_id": 5})]),
-        ({"policy-enforcement": {"action": "block"}}, [("system", {"kind": "policy_enforcement", "body": "", "action": "block"})]),
+        (
+            {"pass_thread_control": {"new_owner_app_id": 5}},
+            [("system", {"kind": "pass_thread_control", "body": "", "new_owner_app_id": 5})],
+        ),
+        (
+            {"policy-enforcement": {"action": "block"}},
+            [("system", {"kind": "policy_enforcement", "body": "", "action": "block"})],
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", ["page", "instagram"])
@@ -98,11 +151,19 @@ def test_several_files_of_one_message_are_messages_of_their_own() -> None:
 
 
 def test_an_echo_of_our_own_send_proves_it_and_one_of_a_human_is_kept() -> None:
-    found = read(entry(echo(mid="m_ours", text="Hello", metadata="bulkhead:7:1"), echo(mid="m_human", text="Hi, it is me")))
+    found = read(
+        entry(echo(mid="m_ours", text="Hello", metadata="bulkhead:7:1"), echo(mid="m_human", text="Hi, it is me"))
+    )
     (receipt,) = found.receipts
     assert (receipt.state, receipt.token, receipt.provider_id) == (MessageState.SENT, "bulkhead:7:1", "m_ours")
     (kept,) = found.messages
-    assert (kept.provider_id, kept.from_me, kept.may_trigger, kept.chat_id, kept.context["app_id"]) == ("m_human", True, False, "24500000000000001", "5")
+    assert (kept.provider_id, kept.from_me, kept.may_trigger, kept.chat_id, kept.context["app_id"]) == (
+        "m_human",
+        True,
+        False,
+        "24500000000000001",
+        "5",
+    )
     assert not found.contacts
 
 
@@ -114,7 +175,10 @@ def test_only_whoever_writes_as_the_page_can_prove_a_send() -> None:
 
 def test_deliveries_and_reads_are_receipts_and_watermarks() -> None:
     found = read(entry(item(delivery={"mids": ["m_1", "m_2"], "watermark": AT}), item(read={"watermark": AT + 5})))
-    assert [(receipt.state, receipt.provider_id) for receipt in found.receipts] == [(MessageState.DELIVERED, "m_1"), (MessageState.DELIVERED, "m_2")]
+    assert [(receipt.state, receipt.provider_id) for receipt in found.receipts] == [
+        (MessageState.DELIVERED, "m_1"),
+        (MessageState.DELIVERED, "m_2"),
+    ]
     assert [(mark.state, mark.chat_id, mark.at) for mark in found.watermarks] == [
         (MessageState.DELIVERED, "24500000000000001", datetime.fromtimestamp(AT / 1000, UTC)),
         (MessageState.READ, "24500000000000001", datetime.fromtimestamp((AT + 5) / 1000, UTC)),
@@ -131,7 +195,14 @@ def test_what_another_app_is_answering_triggers_nothing() -> None:
 
 def test_the_shape_of_changes_is_read_too() -> None:
     value = item(message={"mid": "m_1", "text": "Hi"})
-    found = read(entry({"field": "messages", "value": value}, {"field": "comments", "value": {"text": "nice"}}, kind="instagram", part="changes"))
+    found = read(
+        entry(
+            {"field": "messages", "value": value},
+            {"field": "comments", "value": {"text": "nice"}},
+            kind="instagram",
+            part="changes",
+        )
+    )
     assert [(message.type, message.provider_id) for message in found.messages] == [("text", "m_1")]
     assert found.outcome() == "entry[0].changes[1].field comments: not one that we read"
 

@@ -20,7 +20,11 @@ QUOTED = "wamid.HBgLMTY1MDM4Nzk0MzkVAgARGBJGMzEyNzhENTZDMzNGODlDRDgA"
 TOLD: Mapping[str, tuple[str, dict[str, Any]]] = {
     "button_message": (
         "button",
-        {"text": "Unsubscribe", "payload": "Unsubscribe", "quoted": "wamid.HBgLMTY1MDM4Nzk0MzkVAgARGBJFNjk2OTMwNEZCQjhGMzUyQUYA"},
+        {
+            "text": "Unsubscribe",
+            "payload": "Unsubscribe",
+            "quoted": "wamid.HBgLMTY1MDM4Nzk0MzkVAgARGBJFNjk2OTMwNEZCQjhGMzUyQUYA",
+        },
     ),
     "contact_sharing_message": (
         "contacts",
@@ -37,13 +41,23 @@ TOLD: Mapping[str, tuple[str, dict[str, Any]]] = {
     "image_message": (
         "image",
         {
-            "media": {"id": "1003383421387256", "mimetype": "image/jpeg", "sha256": "SfInY0gGKTsJlUWbwxC1k+FAD0FZHvzwfpvO0zX0GUI="},
+            "media": {
+                "id": "1003383421387256",
+                "mimetype": "image/jpeg",
+                "sha256": "SfInY0gGKTsJlUWbwxC1k+FAD0FZHvzwfpvO0zX0GUI=",
+            },
             "caption": "Taj Mahal",
         },
     ),
     "interactive_list_reply_message": (
         "interactive",
-        {"kind": "list_reply", "id": "priority_express", "title": "Priority Mail Express", "description": "Next Day to 2 Days", "quoted": QUOTED},
+        {
+            "kind": "list_reply",
+            "id": "priority_express",
+            "title": "Priority Mail Express",
+            "description": "Next Day to 2 Days",
+            "quoted": QUOTED,
+        },
     ),
     "location_message": (
         "location",
@@ -66,17 +80,29 @@ TOLD: Mapping[str, tuple[str, dict[str, Any]]] = {
             ],
         },
     ),
-    "reaction_message": ("reaction", {"emoji": "👍", "target": "wamid.HBgLMTY1MDM4Nzk0MzkVAgARGBI0RTJEOTc2ODVERUY5RDlGNkYA"}),
+    "reaction_message": (
+        "reaction",
+        {"emoji": "👍", "target": "wamid.HBgLMTY1MDM4Nzk0MzkVAgARGBI0RTJEOTc2ODVERUY5RDlGNkYA"},
+    ),
     "system_message": (
         "system",
-        {"kind": "user_changed_number", "body": "User Sheena Nelson changed from 16505551234 to 12195555358", "wa_id": "12195555358"},
+        {
+            "kind": "user_changed_number",
+            "body": "User Sheena Nelson changed from 16505551234 to 12195555358",
+            "wa_id": "12195555358",
+        },
     ),
     "unsupported_message": (
         "unsupported",
         {
             "kind": "unsupported",
             "errors": [
-                {"code": 131051, "title": "Message type unknown", "message": "Message type unknown", "details": "Message type is currently not supported."}
+                {
+                    "code": 131051,
+                    "title": "Message type unknown",
+                    "message": "Message type unknown",
+                    "details": "Message type is currently not supported.",
+                }
             ],
         },
     ),
@@ -87,7 +113,11 @@ TOLD: Mapping[str, tuple[str, dict[str, Any]]] = {
 }
 """What becomes of Meta's examples where it is worth spelling out."""
 
-GROUPS = {"group_create_message": "group_create", "group_remove_participants": "group_create", "group_settings_update": "group_settings_update"}
+GROUPS = {
+    "group_create_message": "group_create",
+    "group_remove_participants": "group_create",
+    "group_settings_update": "group_settings_update",
+}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -100,7 +130,12 @@ def test_metas_own_examples_are_understood(path: Any) -> None:
     if path.stem in GROUPS:
         (kept,) = found.messages
         (group,) = change["value"]["groups"]
-        assert (kept.type, kept.content["kind"], kept.chat_id, kept.may_trigger) == ("system", GROUPS[path.stem], group["group_id"], False)
+        assert (kept.type, kept.content["kind"], kept.chat_id, kept.may_trigger) == (
+            "system",
+            GROUPS[path.stem],
+            group["group_id"],
+            False,
+        )
         return
     (message,) = change["value"]["messages"]
     (kept,) = found.messages
@@ -114,7 +149,9 @@ def test_metas_own_examples_are_understood(path: Any) -> None:
     assert kept.type == kind
     assert content is None or kept.content == content
     contacts = change["value"].get("contacts", [])
-    assert {(contact.user_id, contact.name) for contact in found.contacts if contact.name} == {(one["wa_id"], one["profile"]["name"]) for one in contacts}
+    assert {(contact.user_id, contact.name) for contact in found.contacts if contact.name} == {
+        (one["wa_id"], one["profile"]["name"]) for one in contacts
+    }
 
 
 def test_the_document_tells_what_becomes_of_each_example() -> None:
@@ -140,30 +177,57 @@ MEDIA = {"id": "900", "mime_type": "audio/ogg; codecs=opus", "sha256": "c2hh"}
         (
             {"type": "audio", "audio": MEDIA | {"voice": True}},
             "audio",
-            {"media": {"id": "900", "mimetype": "audio/ogg; codecs=opus", "sha256": "c2hh", "voice": True}, "voice": True},
+            {
+                "media": {"id": "900", "mimetype": "audio/ogg; codecs=opus", "sha256": "c2hh", "voice": True},
+                "voice": True,
+            },
         ),
         (
             {"type": "voice", "voice": MEDIA},
             "audio",
-            {"media": {"id": "900", "mimetype": "audio/ogg; codecs=opus", "sha256": "c2hh", "voice": True}, "voice": True},
+            {
+                "media": {"id": "900", "mimetype": "audio/ogg; codecs=opus", "sha256": "c2hh", "voice": True},
+                "voice": True,
+            },
         ),
-        ({"type": "video", "video": {"id": 900, "caption": "look"}}, "video", {"media": {"id": "900"}, "caption": "look"}),
+        (
+            {"type": "video", "video": {"id": 900, "caption": "look"}},
+            "video",
+            {"media": {"id": "900"}, "caption": "look"},
+        ),
         (
             {"type": "document", "document": {"id": "9", "filename": "a.pdf", "file_size": "12"}},
             "document",
             {"media": {"id": "9", "filename": "a.pdf", "size": 12}, "filename": "a.pdf"},
         ),
-        ({"type": "sticker", "sticker": {"id": "9", "animated": True}}, "sticker", {"media": {"id": "9"}, "animated": True}),
+        (
+            {"type": "sticker", "sticker": {"id": "9", "animated": True}},
+            "sticker",
+            {"media": {"id": "9"}, "animated": True},
+        ),
         ({"type": "image", "image": {"url": "https://lookaside.example/x"}}, "image", {"media": {}}),
-        ({"type": "location", "location": {"latitude": "48.1", "longitude": 11}}, "location", {"latitude": 48.1, "longitude": 11}),
+        (
+            {"type": "location", "location": {"latitude": "48.1", "longitude": 11}},
+            "location",
+            {"latitude": 48.1, "longitude": 11},
+        ),
         ({"type": "reaction", "reaction": {"message_id": "wamid.T"}}, "reaction", {"emoji": "", "target": "wamid.T"}),
         (
-            {"type": "interactive", "interactive": {"type": "button_reply", "button_reply": {"id": "yes", "title": "Yes"}}},
+            {
+                "type": "interactive",
+                "interactive": {"type": "button_reply", "button_reply": {"id": "yes", "title": "Yes"}},
+            },
             "interactive",
             {"kind": "button_reply", "id": "yes", "title": "Yes"},
         ),
         (
-            {"type": "interactive", "interactive": {"type": "nfm_reply", "nfm_reply": {"name": "flow", "body": "Sent", "response_json": '{"a":[1,"b"]}'}}},
+            {
+                "type": "interactive",
+                "interactive": {
+                    "type": "nfm_reply",
+                    "nfm_reply": {"name": "flow", "body": "Sent", "response_json": '{"a":[1,"b"]}'},
+                },
+            },
             "interactive",
             {"kind": "nfm_reply", "id": "flow", "title": "Sent", "response": {"a": [1, "b"]}},
         ),
@@ -173,26 +237,58 @@ MEDIA = {"id": "900", "mime_type": "audio/ogg; codecs=opus", "sha256": "c2hh"}
             {"kind": "nfm_reply", "response": "{no"},
         ),
         (
-            {"type": "interactive", "interactive": {"type": "call_permission_reply", "call_permission_reply": {"response": "accept"}}},
+            {
+                "type": "interactive",
+                "interactive": {"type": "call_permission_reply", "call_permission_reply": {"response": "accept"}},
+            },
             "interactive",
             {"kind": "call_permission_reply", "response": {"response": "accept"}},
         ),
         (
-            {"type": "edit", "edit": {"original_message_id": "wamid.T", "message": {"type": "text", "text": {"body": "new"}}}},
+            {
+                "type": "edit",
+                "edit": {"original_message_id": "wamid.T", "message": {"type": "text", "text": {"body": "new"}}},
+            },
             "edit",
             {"target": "wamid.T", "body": "new"},
         ),
         (
-            {"type": "edit", "edit": {"original_message_id": "wamid.T", "message": {"type": "image", "image": {"id": "1", "caption": "new"}}}},
+            {
+                "type": "edit",
+                "edit": {
+                    "original_message_id": "wamid.T",
+                    "message": {"type": "image", "image": {"id": "1", "caption": "new"}},
+                },
+            },
             "edit",
             {"target": "wamid.T", "type": "image", "content": {"media": {"id": "1"}, "caption": "new"}},
         ),
-        ({"type": "edit", "edit": {"message_id": "wamid.T", "body": "new"}}, "edit", {"target": "wamid.T", "body": "new"}),
+        (
+            {"type": "edit", "edit": {"message_id": "wamid.T", "body": "new"}},
+            "edit",
+            {"target": "wamid.T", "body": "new"},
+        ),
         ({"type": "revoke", "revoke": {"original_message_id": "wamid.T"}}, "revoke", {"target": "wamid.T"}),
-        ({"type": "unsupported", "unsupported": {"type": "poll_creation"}}, "unsupported", {"kind": "poll_creation", "errors": []}),
-        ({"type": "unknown", "errors": [{"code": 131051}]}, "unknown", {"type": "unknown", "errors": [{"code": 131051}]}),
-        ({"type": "hologram", "hologram": {"b": 1, "a": "secret"}}, "unknown", {"type": "hologram", "keys": ["a", "b"]}),
-        ({"type": "location", "location": {"latitude": "north"}}, "unknown", {"type": "location", "keys": ["latitude"]}),
+        (
+            {"type": "unsupported", "unsupported": {"type": "poll_creation"}},
+            "unsupported",
+            {"kind": "poll_creation", "errors": []},
+        ),
+        (
+            {"type": "unknown", "errors": [{"code": 131051}]},
+            "unknown",
+            {"type": "unknown", "errors": [{"code": 131051}]},
+        ),
+        (
+            {"type": "hologram", "hologram": {"b": 1, "a": "secret"}},
+            "unknown",
+            {"type": "hologram", "keys": ["a", "b"]},
+        ),
+        (
+            {"type": "location", "location": {"latitude": "north"}},
+            "unknown",
+            {"type": "location", "keys": ["latitude"]},
+        ),
         ({"type": "image", "image": {"caption": "no file"}}, "unknown", {"type": "image", "keys": ["caption"]}),
         ({}, "unknown", {}),
     ],
@@ -203,30 +299,83 @@ def test_every_type_has_one_shape(message: dict[str, Any], kind: str, content: d
 
 
 def test_what_is_not_understood_is_named_in_the_journal() -> None:
-    found = read(webhook({"messages": [{"from": "1", "id": "wamid.1", "type": "hologram"}, {"from": "1", "id": "wamid.2", "type": "image", "image": 5}]}))
-    assert found.outcome() == "entry[0].changes[0].type hologram: not one that we read; entry[0].changes[0].image: not an object"
+    found = read(
+        webhook(
+            {
+                "messages": [
+                    {"from": "1", "id": "wamid.1", "type": "hologram"},
+                    {"from": "1", "id": "wamid.2", "type": "image", "image": 5},
+                ]
+            }
+        )
+    )
+    assert (
+        found.outcome()
+        == "entry[0].changes[0].type hologram: not one that we read; entry[0].changes[0].image: not an object"
+    )
     assert [message.type for message in found.messages] == ["unknown", "unknown"]
 
 
 def test_files_are_to_be_fetched_and_their_address_is_told_to_nobody() -> None:
-    found = read(webhook({"messages": [{"from": "15550100200", "id": "wamid.F", "type": "image", "image": MEDIA | {"url": "https://lookaside.example/?x=1"}}]}))
+    found = read(
+        webhook(
+            {
+                "messages": [
+                    {
+                        "from": "15550100200",
+                        "id": "wamid.F",
+                        "type": "image",
+                        "image": MEDIA | {"url": "https://lookaside.example/?x=1"},
+                    }
+                ]
+            }
+        )
+    )
     (source,) = found.media
-    assert (source.connection_id, source.provider_id, source.id, source.url) == (1, "wamid.F", "900", "https://lookaside.example/?x=1")
+    assert (source.connection_id, source.provider_id, source.id, source.url) == (
+        1,
+        "wamid.F",
+        "900",
+        "https://lookaside.example/?x=1",
+    )
     assert "url" not in found.messages[0].content["media"]
 
 
 def test_what_stands_beside_a_message_is_its_context() -> None:
-    kept = one(text("x", "wamid.1", context={"forwarded": True, "frequently_forwarded": True}, referral={"source_id": "7"}, identity={"hash": "h"}))
-    assert kept.context == {"forwarded": True, "frequently_forwarded": True, "referral": {"source_id": "7"}, "identity": {"hash": "h"}}
+    kept = one(
+        text(
+            "x",
+            "wamid.1",
+            context={"forwarded": True, "frequently_forwarded": True},
+            referral={"source_id": "7"},
+            identity={"hash": "h"},
+        )
+    )
+    assert kept.context == {
+        "forwarded": True,
+        "frequently_forwarded": True,
+        "referral": {"source_id": "7"},
+        "identity": {"hash": "h"},
+    }
 
 
 def test_people_without_a_number_groups_and_names() -> None:
     value = {
-        "contacts": [{"profile": {"name": "Ann", "username": "ann"}, "user_id": "us.9f8e"}, {"profile": {"name": "Bob"}, "wa_id": "15550100201"}],
+        "contacts": [
+            {"profile": {"name": "Ann", "username": "ann"}, "user_id": "us.9f8e"},
+            {"profile": {"name": "Bob"}, "wa_id": "15550100201"},
+        ],
         "messages": [
             {"from_user_id": "us.9f8e", "id": "wamid.1", "timestamp": "1", "type": "text", "text": {"body": "a"}},
             text("b", "wamid.2", sender="15550100201", group_id="Y2FwaV9ncm91cDox"),
-            {"from": "15550100202", "from_user_id": "DE.7", "id": "wamid.3", "timestamp": "1", "type": "text", "text": {"body": "c"}},
+            {
+                "from": "15550100202",
+                "from_user_id": "DE.7",
+                "id": "wamid.3",
+                "timestamp": "1",
+                "type": "text",
+                "text": {"body": "c"},
+            },
         ],
     }
     found = read(webhook(value))
@@ -241,8 +390,22 @@ def test_people_without_a_number_groups_and_names() -> None:
 
 def test_echoes_of_the_business_app_are_ours_and_trigger_nothing() -> None:
     echoes = [
-        {"from": "15550783001", "to": "15550100200", "id": "wamid.E", "timestamp": "1", "type": "text", "text": {"body": "by hand"}},
-        {"from": "15550783001", "to_user_id": "US.1", "id": "wamid.R", "timestamp": "1", "type": "revoke", "revoke": {"original_message_id": "wamid.E"}},
+        {
+            "from": "15550783001",
+            "to": "15550100200",
+            "id": "wamid.E",
+            "timestamp": "1",
+            "type": "text",
+            "text": {"body": "by hand"},
+        },
+        {
+            "from": "15550783001",
+            "to_user_id": "US.1",
+            "id": "wamid.R",
+            "timestamp": "1",
+            "type": "revoke",
+            "revoke": {"original_message_id": "wamid.E"},
+        },
     ]
     found = read(webhook({"message_echoes": echoes}))
     assert [(kept.from_me, kept.may_trigger, kept.chat_id, kept.type) for kept in found.messages] == [
@@ -262,15 +425,40 @@ def field(name: str, value: dict[str, Any], **entry: Any) -> dict[str, Any]:
 
 def test_history_is_kept_on_both_sides_and_triggers_nothing() -> None:
     past = [
-        {"from": "15550783001", "id": "wamid.H1", "timestamp": "1739230955", "type": "text", "text": {"body": "out"}, "history_context": {"status": "READ"}},
-        {"from": "15550100200", "id": "wamid.H2", "timestamp": "1739230970", "type": "media_placeholder", "history_context": {"status": "PLAYED"}},
+        {
+            "from": "15550783001",
+            "id": "wamid.H1",
+            "timestamp": "1739230955",
+            "type": "text",
+            "text": {"body": "out"},
+            "history_context": {"status": "READ"},
+        },
+        {
+            "from": "15550100200",
+            "id": "wamid.H2",
+            "timestamp": "1739230970",
+            "type": "media_placeholder",
+            "history_context": {"status": "PLAYED"},
+        },
     ]
-    chunk = {"metadata": {"phase": 0, "chunk_order": 1, "progress": 55}, "threads": [{"id": "15550100200", "messages": past}]}
+    chunk = {
+        "metadata": {"phase": 0, "chunk_order": 1, "progress": 55},
+        "threads": [{"id": "15550100200", "messages": past}],
+    }
     found = read(field("history", {"history": [chunk]}))
     assert found.outcome() == ""
     out, placeholder = found.messages
-    assert (out.from_me, out.chat_id, out.may_trigger, out.context) == (True, "15550100200", False, {"status": "read", "history": True})
-    assert (placeholder.from_me, placeholder.type, placeholder.content) == (False, "unknown", {"type": "media_placeholder"})
+    assert (out.from_me, out.chat_id, out.may_trigger, out.context) == (
+        True,
+        "15550100200",
+        False,
+        {"status": "read", "history": True},
+    )
+    assert (placeholder.from_me, placeholder.type, placeholder.content) == (
+        False,
+        "unknown",
+        {"type": "media_placeholder"},
+    )
     file = {"from": "15550100200", "id": "wamid.H2", "timestamp": "1739230970", "type": "image", "image": MEDIA}
     (behind,) = read(field("history", {"messages": [file]})).messages
     assert (behind.type, behind.may_trigger) == ("image", False)
@@ -293,12 +481,23 @@ def test_calls_are_kept_step_by_step() -> None:
             "direction": "USER_INITIATED",
             "session": {"sdp": "…"},
         },
-        {"id": "wacid.1", "from": "15550100200", "to": "15550783001", "event": "terminate", "timestamp": "2", "status": "COMPLETED", "duration": 8},
+        {
+            "id": "wacid.1",
+            "from": "15550100200",
+            "to": "15550783001",
+            "event": "terminate",
+            "timestamp": "2",
+            "status": "COMPLETED",
+            "duration": 8,
+        },
     ]
     ringing = {"id": "wacid.2", "type": "call", "status": "RINGING", "timestamp": "3", "recipient_id": "15550100200"}
     found = read(field("calls", {"calls": calls, "statuses": [ringing]}))
     assert found.outcome() == ""
-    assert [(call.provider_id, call.from_me, call.content["kind"]) for call in sorted(found.messages, key=lambda one: one.at)] == [
+    assert [
+        (call.provider_id, call.from_me, call.content["kind"])
+        for call in sorted(found.messages, key=lambda one: one.at)
+    ] == [
         ("wacid.1:connect", False, "connect"),
         ("wacid.1:terminate", False, "terminate"),
         ("wacid.2:ringing", True, "ringing"),
@@ -328,7 +527,12 @@ def test_numbers_and_ids_that_change_are_told() -> None:
 
 def test_the_address_book_of_the_business_app_gives_names() -> None:
     items = [
-        {"type": "contact", "contact": {"full_name": "Ann Lee", "phone_number": "15550100200"}, "action": "add", "metadata": {"timestamp": "1739321024"}},
+        {
+            "type": "contact",
+            "contact": {"full_name": "Ann Lee", "phone_number": "15550100200"},
+            "action": "add",
+            "metadata": {"timestamp": "1739321024"},
+        },
         {"type": "contact", "contact": {"phone_number": "15550100201"}, "action": "remove"},
     ]
     found = read(field("smb_app_state_sync", {"state_sync": items}))
@@ -336,9 +540,15 @@ def test_the_address_book_of_the_business_app_gives_names() -> None:
 
 
 def test_whoever_stops_marketing_is_noted() -> None:
-    preferences = [{"wa_id": "15550100200", "category": "marketing_messages", "value": word, "timestamp": 1760000000} for word in ("stop", "resume", "perhaps")]
+    preferences = [
+        {"wa_id": "15550100200", "category": "marketing_messages", "value": word, "timestamp": 1760000000}
+        for word in ("stop", "resume", "perhaps")
+    ]
     found = read(field("user_preferences", {"user_preferences": preferences}))
-    assert [(choice.user_id, choice.wanted) for choice in found.choices] == [("15550100200", False), ("15550100200", True)]
+    assert [(choice.user_id, choice.wanted) for choice in found.choices] == [
+        ("15550100200", False),
+        ("15550100200", True),
+    ]
     assert "value: neither stop nor resume" in found.outcome()
 
 

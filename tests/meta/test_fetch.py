@@ -48,24 +48,38 @@ def file_of(town: Town, provider_id: str) -> dict[str, Any]:
 
 def ended(town: Town, provider_id: str, within_s: float = 30.0) -> dict[str, Any]:
     """Wait until a message's file is no longer pending, and return its row."""
-    eventually(lambda: file_of(town, provider_id).get("state", "pending") != "pending", within_s, lambda: f"the file is fetched: {file_of(town, provider_id)}")
+    eventually(
+        lambda: file_of(town, provider_id).get("state", "pending") != "pending",
+        within_s,
+        lambda: f"the file is fetched: {file_of(town, provider_id)}",
+    )
     return file_of(town, provider_id)
 
 
 def stored_bytes(town: Town, row: dict[str, Any]) -> bytes:
     """Return what lies in the local storage."""
-    (path,) = [path for path in (town.settings.bulkhead_home / "media").rglob("*") if path.is_file() and row["sha256"] in str(path).replace("/", "")]
+    (path,) = [
+        path
+        for path in (town.settings.bulkhead_home / "media").rglob("*")
+        if path.is_file() and row["sha256"] in str(path).replace("/", "")
+    ]
     return path.read_bytes()
 
 
 @pytest.mark.parametrize("phone_index", [DIRECT, D360])
-@pytest.mark.parametrize(("kind", "data", "mimetype"), [("image", JPEG, "image/jpeg"), ("document", PDF, "application/pdf")])
-def test_a_file_is_fetched_from_either_provider(town: Town, phone_index: int, kind: str, data: bytes, mimetype: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "data", "mimetype"), [("image", JPEG, "image/jpeg"), ("document", PDF, "application/pdf")]
+)
+def test_a_file_is_fetched_from_either_provider(
+    town: Town, phone_index: int, kind: str, data: bytes, mimetype: str
+) -> None:
     row = ended(town, write(town, kind, phone_index=phone_index, data=data))
     assert (row["state"], row["reason"]) == ("stored", "")
     assert (row["sha256"], row["size"], row["mimetype"]) == (hashlib.sha256(data).hexdigest(), len(data), mimetype)
     assert stored_bytes(town, row) == data
-    known = town.query("SELECT size, mimetype FROM media_files WHERE company_id = %s AND sha256 = %s", row["company"], row["sha256"])
+    known = town.query(
+        "SELECT size, mimetype FROM media_files WHERE company_id = %s AND sha256 = %s", row["company"], row["sha256"]
+    )
     assert known == [(len(data), mimetype)]
 
 
@@ -85,7 +99,13 @@ def test_what_is_not_what_it_says_is_refused_and_can_be_asked_for_again(town: To
 
 
 def test_a_file_that_the_provider_does_not_know_is_given_up_with_the_reason(town: Town) -> None:
-    message = {"from": new_chat(), "id": "wamid.GONE", "timestamp": "1760000000", "type": "image", "image": {"id": "999999999999999"}}
+    message = {
+        "from": new_chat(),
+        "id": "wamid.GONE",
+        "timestamp": "1760000000",
+        "type": "image",
+        "image": {"id": "999999999999999"},
+    }
     assert town.post(webhook({"messages": [message]})) == 200
     row = ended(town, "wamid.GONE")
     assert (row["state"], row["reason"]) == ("failed", "gone: 100")
@@ -94,11 +114,18 @@ def test_a_file_that_the_provider_does_not_know_is_given_up_with_the_reason(town
 def test_an_address_that_came_with_the_message_is_tried_first_and_the_id_when_it_is_old(town: Town) -> None:
     provider_id = write(town, "image", data=JPEG)
     ended(town, provider_id)
-    (source,) = town.query("SELECT source ->> 'id' FROM inbound_media m JOIN inbound_messages i ON i.id = m.message_id WHERE i.provider_id = %s", provider_id)[
-        0
-    ]
+    (source,) = town.query(
+        "SELECT source ->> 'id' FROM inbound_media m JOIN inbound_messages i ON i.id = m.message_id WHERE i.provider_id = %s",
+        provider_id,
+    )[0]
     old = f"http://127.0.0.1:{town.settings.sandbox_port}/whatsapp_business/attachments/?mid={source}&ext=1&hash=00"
-    message = {"from": new_chat(), "id": "wamid.OLD", "timestamp": "1", "type": "image", "image": {"id": source, "url": old}}
+    message = {
+        "from": new_chat(),
+        "id": "wamid.OLD",
+        "timestamp": "1",
+        "type": "image",
+        "image": {"id": source, "url": old},
+    }
     assert town.post(webhook({"messages": [message]})) == 200
     row = ended(town, "wamid.OLD")
     assert (row["state"], row["sha256"]) == ("stored", hashlib.sha256(JPEG).hexdigest())
@@ -113,7 +140,9 @@ def test_a_file_that_is_too_large_is_refused(own_town: Callable[..., Town]) -> N
 
 def test_credentials_that_do_not_open_delay_a_file_and_lose_nothing(town: Town) -> None:
     number = "888000000000001"
-    connection_id = town.store.run(connections.ensure, company_id="demo", phone_index=88, connection_type="meta_direct", account_id=number)
+    connection_id = town.store.run(
+        connections.ensure, company_id="demo", phone_index=88, connection_type="meta_direct", account_id=number
+    )
     message = {"from": new_chat(), "id": "wamid.NOKEY", "timestamp": "1", "type": "image", "image": {"id": "1"}}
     assert town.post(webhook({"messages": [message]}, number=number)) == 200
     eventually(lambda: file_of(town, "wamid.NOKEY").get("attempts"), 30, "it was tried")
@@ -124,7 +153,13 @@ def test_credentials_that_do_not_open_delay_a_file_and_lose_nothing(town: Town) 
 
 def test_an_address_that_is_none_ends_its_file_and_nobody_else(town: Town) -> None:
     pid = town.meta.process.pid
-    image = {"from": new_chat(), "id": "wamid.BAD", "timestamp": "1", "type": "image", "image": {"url": "https://[half/x"}}
+    image = {
+        "from": new_chat(),
+        "id": "wamid.BAD",
+        "timestamp": "1",
+        "type": "image",
+        "image": {"url": "https://[half/x"},
+    }
     assert town.post(webhook({"messages": [image]})) == 200
     row = ended(town, "wamid.BAD")
     assert row["state"] == "failed"
@@ -166,11 +201,20 @@ class TestJudgement:
         assert {_hex(one) for one in spelled} == {raw.hex()}
         assert _hex("nonsense") == _hex("") == ""
         for one in spelled:
-            assert _judged(taken(sha256=one), fetched("image/png", raw.hex())) == KeptFetch(raw.hex(), "image/png", 5, "")
-            assert _judged(taken(sha256=one), fetched("image/png")) == KeptFetch("ab" * 32, "image/png", 5, "digest_differs")
+            assert _judged(taken(sha256=one), fetched("image/png", raw.hex())) == KeptFetch(
+                raw.hex(), "image/png", 5, ""
+            )
+            assert _judged(taken(sha256=one), fetched("image/png")) == KeptFetch(
+                "ab" * 32, "image/png", 5, "digest_differs"
+            )
 
     def test_waits_grow_and_end(self) -> None:
-        waits = [_wait_s(TakenMedia(message_id=1, company_id="x", connection_id=1, type="image", source={}, attempts=n), None) for n in range(1, ATTEMPTS + 1)]
+        waits = [
+            _wait_s(
+                TakenMedia(message_id=1, company_id="x", connection_id=1, type="image", source={}, attempts=n), None
+            )
+            for n in range(1, ATTEMPTS + 1)
+        ]
         assert waits[:3] == [2.0, 4.0, 8.0]
         assert waits[-1] == 900.0
         assert waits == sorted(waits)
@@ -186,7 +230,14 @@ def test_messengers_files_are_fetched_from_their_plain_addresses(town: Town) -> 
     page = "300000000000077"
     own = {"access_token": ACCESS_TOKEN}
     sealed_own = sealed(Vault.from_settings(town.settings), 77, own)
-    town.store.run(connections.ensure, company_id="demo", phone_index=77, connection_type="messenger", account_id=page, credentials=sealed_own)
+    town.store.run(
+        connections.ensure,
+        company_id="demo",
+        phone_index=77,
+        connection_type="messenger",
+        account_id=page,
+        credentials=sealed_own,
+    )
     seen: list[str | None] = []
 
     class Plain(BaseHTTPRequestHandler):
@@ -203,9 +254,13 @@ def test_messengers_files_are_fetched_from_their_plain_addresses(town: Town) -> 
     with ThreadingHTTPServer(("127.0.0.1", 0), Plain) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/v/picture.jpg?oh=1"
-        said = town.control("POST", "people", {"account_id": page, "from": "24500000000000001", "kind": "attachment", "url": url})
+        said = town.control(
+            "POST", "people", {"account_id": page, "from": "24500000000000001", "kind": "attachment", "url": url}
+        )
         row = ended(town, said["id"])
         server.shutdown()
     assert (row["state"], row["sha256"]) == ("stored", hashlib.sha256(JPEG).hexdigest())
     assert seen == [None], "nobody but Meta gets the access token"
-    assert town.query("SELECT chat_id, sender, type FROM inbound_messages WHERE provider_id = %s", said["id"]) == [("24500000000000001",) * 2 + ("image",)]
+    assert town.query("SELECT chat_id, sender, type FROM inbound_messages WHERE provider_id = %s", said["id"]) == [
+        ("24500000000000001",) * 2 + ("image",)
+    ]

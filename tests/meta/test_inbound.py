@@ -38,7 +38,13 @@ def did(at: int = 1760000000000, **parts: Any) -> dict[str, Any]:
 
 def with_page(own: Rig, phone_index: int = 7, connection_type: str = "messenger") -> int:
     """Make a connection of a page."""
-    return own.store.run(connections.ensure, company_id=COMPANY, phone_index=phone_index, connection_type=connection_type, account_id=PAGE)
+    return own.store.run(
+        connections.ensure,
+        company_id=COMPANY,
+        phone_index=phone_index,
+        connection_type=connection_type,
+        account_id=PAGE,
+    )
 
 
 def test_a_person_is_one_row_whatever_he_is_called(portless: MakeSettings) -> None:
@@ -47,7 +53,15 @@ def test_a_person_is_one_row_whatever_he_is_called(portless: MakeSettings) -> No
         await read_all(own.processor)
         assert people(own) == [("15550100200", "15550100200", "Ann", [])]
         # he tells his user id
-        journal(own, webhook({"contacts": [named("Ann B", wa_id="15550100200", user_id="US.1")], "messages": [text("2", "wamid.2", from_user_id="US.1")]}))
+        journal(
+            own,
+            webhook(
+                {
+                    "contacts": [named("Ann B", wa_id="15550100200", user_id="US.1")],
+                    "messages": [text("2", "wamid.2", from_user_id="US.1")],
+                }
+            ),
+        )
         await read_all(own.processor)
         assert people(own) == [("US.1", "15550100200", "Ann B", ["15550100200"])]
         # told by number alone he is the same, and a name that is not told is kept
@@ -55,11 +69,19 @@ def test_a_person_is_one_row_whatever_he_is_called(portless: MakeSettings) -> No
         await read_all(own.processor)
         assert people(own) == [("US.1", "15550100200", "Ann B", ["15550100200"])]
         # he hides his number: the chat stays the one that he had
-        hidden = {"from_user_id": "US.1", "id": "wamid.4", "timestamp": "1760000000", "type": "text", "text": {"body": "4"}}
+        hidden = {
+            "from_user_id": "US.1",
+            "id": "wamid.4",
+            "timestamp": "1760000000",
+            "type": "text",
+            "text": {"body": "4"},
+        }
         stranger = {**hidden, "from_user_id": "US.2", "id": "wamid.5"}
         journal(own, webhook({"messages": [hidden, stranger]}))
         await read_all(own.processor)
-        assert dict(ask(own, "SELECT provider_id, chat_id FROM inbound_messages WHERE provider_id IN ('wamid.4', 'wamid.5')")) == {
+        assert dict(
+            ask(own, "SELECT provider_id, chat_id FROM inbound_messages WHERE provider_id IN ('wamid.4', 'wamid.5')")
+        ) == {
             "wamid.4": "15550100200",
             "wamid.5": "US.2",
         }
@@ -71,11 +93,26 @@ def test_numbers_and_ids_change(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
         journal(
             own,
-            webhook({"contacts": [named("Ann", wa_id="15550100200"), named("Bob", wa_id="15550100201", user_id="US.B")], "messages": [text("1", "wamid.1")]}),
+            webhook(
+                {
+                    "contacts": [named("Ann", wa_id="15550100200"), named("Bob", wa_id="15550100201", user_id="US.B")],
+                    "messages": [text("1", "wamid.1")],
+                }
+            ),
         )
         changed = {"type": "system", "timestamp": "1760000001"}
-        ann = {**changed, "from": "15550100200", "id": "wamid.S1", "system": {"type": "user_changed_number", "wa_id": "15550100299"}}
-        bob = {**changed, "from": "15550100201", "id": "wamid.S2", "system": {"type": "user_changed_number", "wa_id": "15550100298", "user_id": "US.C"}}
+        ann = {
+            **changed,
+            "from": "15550100200",
+            "id": "wamid.S1",
+            "system": {"type": "user_changed_number", "wa_id": "15550100299"},
+        }
+        bob = {
+            **changed,
+            "from": "15550100201",
+            "id": "wamid.S2",
+            "system": {"type": "user_changed_number", "wa_id": "15550100298", "user_id": "US.C"},
+        }
         journal(own, webhook({"messages": [ann]}), webhook({"messages": [bob]}))
         await read_all(own.processor)
         rows = {row[2]: row for row in people(own) if row[2]}
@@ -96,7 +133,15 @@ def test_numbers_and_ids_change(portless: MakeSettings) -> None:
 def test_a_number_belongs_to_one_person_at_a_time(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
         for user_id, provider_id in (("US.OLD", "wamid.1"), ("US.NEW", "wamid.2")):
-            journal(own, webhook({"contacts": [named("x", wa_id="15550100200", user_id=user_id)], "messages": [text("x", provider_id, from_user_id=user_id)]}))
+            journal(
+                own,
+                webhook(
+                    {
+                        "contacts": [named("x", wa_id="15550100200", user_id=user_id)],
+                        "messages": [text("x", provider_id, from_user_id=user_id)],
+                    }
+                ),
+            )
             await read_all(own.processor)
         assert [(row[0], row[1]) for row in people(own)] == [("US.NEW", "15550100200"), ("US.OLD", None)]
 
@@ -120,22 +165,40 @@ def test_whether_marketing_is_wanted_the_newest_word_counts(portless: MakeSettin
 
 def edit(target: str, provider_id: str, body: str, at: int = 1760000100) -> dict[str, Any]:
     new = {"type": "text", "text": {"body": body}}
-    return {"from": "15550100200", "id": provider_id, "timestamp": str(at), "type": "edit", "edit": {"original_message_id": target, "message": new}}
+    return {
+        "from": "15550100200",
+        "id": provider_id,
+        "timestamp": str(at),
+        "type": "edit",
+        "edit": {"original_message_id": target, "message": new},
+    }
 
 
 def revoke(target: str, provider_id: str, **more: str) -> dict[str, Any]:
-    return {"from": "15550100200", "id": provider_id, "timestamp": "1760000200", "type": "revoke", "revoke": {"original_message_id": target}, **more}
+    return {
+        "from": "15550100200",
+        "id": provider_id,
+        "timestamp": "1760000200",
+        "type": "revoke",
+        "revoke": {"original_message_id": target},
+        **more,
+    }
 
 
 def test_edits_and_revokes_take_hold_whichever_comes_first(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
-        before, after = [text("first", "wamid.A")], [edit("wamid.A", "wamid.E2", "third", 1760000102), edit("wamid.A", "wamid.E1", "second", 1760000101)]
+        before, after = (
+            [text("first", "wamid.A")],
+            [edit("wamid.A", "wamid.E2", "third", 1760000102), edit("wamid.A", "wamid.E1", "second", 1760000101)],
+        )
         orders = {"A": [*before, *after], "B": [*after, *before]}
         for name, order in orders.items():
             for message in order:
                 journal(own, webhook({"messages": [_renamed(message, name)]}))
                 await read_all(own.processor)
-            ((content, state),) = ask(own, "SELECT content, state FROM inbound_messages WHERE provider_id = %s", f"wamid.A{name}")
+            ((content, state),) = ask(
+                own, "SELECT content, state FROM inbound_messages WHERE provider_id = %s", f"wamid.A{name}"
+            )
             assert content["body"] == "third"
             assert content["edited_at"].startswith("2025-10-09")
             assert state == "received"
@@ -158,9 +221,21 @@ def _renamed(message: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def test_an_edited_caption_keeps_its_file(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
-        picture = {"from": "15550100200", "id": "wamid.P", "timestamp": "1", "type": "image", "image": {"id": "900", "caption": "old"}}
+        picture = {
+            "from": "15550100200",
+            "id": "wamid.P",
+            "timestamp": "1",
+            "type": "image",
+            "image": {"id": "900", "caption": "old"},
+        }
         new = {"type": "image", "image": {"id": "901", "caption": "new"}}
-        words = {"from": "15550100200", "id": "wamid.W", "timestamp": "2", "type": "edit", "edit": {"original_message_id": "wamid.P", "message": new}}
+        words = {
+            "from": "15550100200",
+            "id": "wamid.W",
+            "timestamp": "2",
+            "type": "edit",
+            "edit": {"original_message_id": "wamid.P", "message": new},
+        }
         journal(own, webhook({"messages": [picture, words]}))
         await read_all(own.processor)
         ((content,),) = ask(own, "SELECT content FROM inbound_messages WHERE provider_id = 'wamid.P'")
@@ -173,7 +248,11 @@ def test_an_edited_caption_keeps_its_file(portless: MakeSettings) -> None:
 def test_what_the_company_takes_back_by_hand_is_deleted_also_when_we_sent_it(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
         (row,) = claimed(own)
-        own.store.run(messages.settle, incarnation="test", settlements=[messages.Settlement(id=row, state=MessageState.SENT, provider_id="wamid.OURS")])
+        own.store.run(
+            messages.settle,
+            incarnation="test",
+            settlements=[messages.Settlement(id=row, state=MessageState.SENT, provider_id="wamid.OURS")],
+        )
         echo = {"from": "15550783001", "to": "15550400000", "timestamp": "1"}
         ours_again = {**echo, "id": "wamid.OURS", "type": "text", "text": {"body": "x"}}
         taken_back = {**echo, "id": "wamid.R", "type": "revoke", "revoke": {"original_message_id": "wamid.OURS"}}
@@ -183,7 +262,11 @@ def test_what_the_company_takes_back_by_hand_is_deleted_also_when_we_sent_it(por
         assert ask(own, "SELECT type, from_me, may_trigger FROM inbound_messages") == [("revoke", True, False)]
         # a customer cannot take back what we wrote
         (other,) = claimed(own)
-        own.store.run(messages.settle, incarnation="test", settlements=[messages.Settlement(id=other, state=MessageState.SENT, provider_id="wamid.SAFE")])
+        own.store.run(
+            messages.settle,
+            incarnation="test",
+            settlements=[messages.Settlement(id=other, state=MessageState.SENT, provider_id="wamid.SAFE")],
+        )
         journal(own, webhook({"messages": [revoke("wamid.SAFE", "wamid.X")]}))
         await read_all(own.processor)
         assert states(own, [other]) == ["sent"]
@@ -196,7 +279,11 @@ def test_what_was_not_understood_is_replaced_when_it_is(portless: MakeSettings) 
         placeholder = {"from": "15550100200", "id": "wamid.H", "timestamp": "1", "type": "media_placeholder"}
         journal(own, webhook({"messages": [placeholder]}))
         await read_all(own.processor)
-        journal(own, webhook({"messages": [{**placeholder, "type": "image", "image": {"id": "900"}}]}), webhook({"messages": [placeholder]}))
+        journal(
+            own,
+            webhook({"messages": [{**placeholder, "type": "image", "image": {"id": "900"}}]}),
+            webhook({"messages": [placeholder]}),
+        )
         await read_all(own.processor)
         assert ask(own, "SELECT type, content FROM inbound_messages") == [("image", {"media": {"id": "900"}})]
         assert ask(own, "SELECT state FROM inbound_media") == [("pending",)]
@@ -220,11 +307,20 @@ def test_played_is_read_and_stands_in_the_history_beside_it(portless: MakeSettin
 def sent_into(own: Rig, connection_id: int, provider_id: str) -> int:
     """Make a row that was sent to the person of the page's chat."""
     new = messages.NewMessage(
-        company_id=COMPANY, connection_id=connection_id, process_name=KIND.name, chat_id="24500000000000001", type="text", content={"body": "x"}
+        company_id=COMPANY,
+        connection_id=connection_id,
+        process_name=KIND.name,
+        chat_id="24500000000000001",
+        type="text",
+        content={"body": "x"},
     )
     (accepted,) = own.store.run(messages.accept, [new])
     own.store.run(messages.claim, kind=KIND.name, incarnation="test", ids=[accepted.id], most=1, token_at_claim=True)
-    own.store.run(messages.settle, incarnation="test", settlements=[messages.Settlement(id=accepted.id, state=MessageState.SENT, provider_id=provider_id)])
+    own.store.run(
+        messages.settle,
+        incarnation="test",
+        settlements=[messages.Settlement(id=accepted.id, state=MessageState.SENT, provider_id=provider_id)],
+    )
     return accepted.id
 
 
@@ -238,7 +334,12 @@ def test_watermarks_move_everything_that_had_left_by_then(portless: MakeSettings
         journal(own, page(did(delivery={"mids": ["m_1"], "watermark": between})))
         await read_all(own.processor)
         assert states(own, [first, second, late]) == ["delivered", "delivered", "sent"]
-        journal(own, page(did(read={"watermark": between})), page(did(delivery={"watermark": between + 60_000})), page(did(read={"watermark": 1})))
+        journal(
+            own,
+            page(did(read={"watermark": between})),
+            page(did(delivery={"watermark": between + 60_000})),
+            page(did(read={"watermark": 1})),
+        )
         await read_all(own.processor)
         assert states(own, [first, second, late]) == ["read", "read", "delivered"]
         history = [step["state"] for step in own.store.run(messages.history, first)]
@@ -252,17 +353,29 @@ def test_an_echo_proves_a_send_of_ours_and_is_kept_once_of_a_human(portless: Mak
         with_page(own)
         connection_id = with_page(own, 8, "instagram")
         new = messages.NewMessage(
-            company_id=COMPANY, connection_id=connection_id, process_name=KIND.name, chat_id="24500000000000001", type="text", content={"body": "x"}
+            company_id=COMPANY,
+            connection_id=connection_id,
+            process_name=KIND.name,
+            chat_id="24500000000000001",
+            type="text",
+            content={"body": "x"},
         )
         (accepted,) = own.store.run(messages.accept, [new])
-        own.store.run(messages.claim, kind=KIND.name, incarnation="test", ids=[accepted.id], most=1, token_at_claim=True)
+        own.store.run(
+            messages.claim, kind=KIND.name, incarnation="test", ids=[accepted.id], most=1, token_at_claim=True
+        )
         back = {"sender": {"id": PAGE}, "recipient": {"id": "24500000000000001"}, "timestamp": 1760000000000}
-        ours = {**back, "message": {"mid": "m_ours", "is_echo": True, "text": "x", "metadata": f"bulkhead:{accepted.id}:1"}}
+        ours = {
+            **back,
+            "message": {"mid": "m_ours", "is_echo": True, "text": "x", "metadata": f"bulkhead:{accepted.id}:1"},
+        }
         human = {**back, "message": {"mid": "m_human", "is_echo": True, "text": "by hand"}}
         journal(own, page(ours, human, kind="instagram"), page(human, kind="instagram"))
         await read_all(own.processor)
         assert states(own, [accepted.id]) == ["sent"]
-        assert ask(own, "SELECT connection_id, provider_id, from_me, may_trigger FROM inbound_messages") == [(connection_id, "m_human", True, False)]
+        assert ask(own, "SELECT connection_id, provider_id, from_me, may_trigger FROM inbound_messages") == [
+            (connection_id, "m_human", True, False)
+        ]
 
     scenario(portless, play)
 
@@ -270,7 +383,10 @@ def test_an_echo_proves_a_send_of_ours_and_is_kept_once_of_a_human(portless: Mak
 def test_news_of_accounts_wait_for_whoever_uses_them(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
         change = {"field": "message_template_status_update", "value": {"event": "APPROVED", "message_template_id": 7}}
-        payload = {"object": "whatsapp_business_account", "entry": [{"id": "200000000000001", "time": 1760000000, "changes": [change]}]}
+        payload = {
+            "object": "whatsapp_business_account",
+            "entry": [{"id": "200000000000001", "time": 1760000000, "changes": [change]}],
+        }
         journal(own, payload, payload)
         await read_all(own.processor)
 
@@ -280,7 +396,11 @@ def test_news_of_accounts_wait_for_whoever_uses_them(portless: MakeSettings) -> 
             return rows
 
         (event,) = own.store.run(take)
-        assert (event["account_id"], event["kind"], event["value"]["event"]) == ("200000000000001", "message_template_status_update", "APPROVED")
+        assert (event["account_id"], event["kind"], event["value"]["event"]) == (
+            "200000000000001",
+            "message_template_status_update",
+            "APPROVED",
+        )
         assert own.store.run(take) == []
 
     scenario(portless, play)
@@ -291,7 +411,11 @@ def test_processing_again_changes_nothing_and_stops_nothing(portless: MakeSettin
         (row,) = claimed(own)
         now = int(datetime.now(UTC).timestamp())
         failed = status("failed", token=f"bulkhead:{row}:1", provider_id="wamid.F", at=now, errors=[{"code": 131042}])
-        value = {"contacts": [named("Ann", wa_id="15550100200")], "messages": [text("x", "wamid.1"), edit("wamid.1", "wamid.E", "y")], "statuses": [failed]}
+        value = {
+            "contacts": [named("Ann", wa_id="15550100200")],
+            "messages": [text("x", "wamid.1"), edit("wamid.1", "wamid.E", "y")],
+            "statuses": [failed],
+        }
         ids = journal(own, webhook(value), webhook({"messages": [text("x", "wamid.2")]}, number="1"))
         await read_all(own.processor)
         connection = own.store.run(connections.by_index, COMPANY, DIRECT)
@@ -301,7 +425,9 @@ def test_processing_again_changes_nothing_and_stops_nothing(portless: MakeSettin
 
         def everything() -> list[Any]:
             tables = ("inbound_messages", "contacts", "messages", "message_events", "phone_configs")
-            return [ask(own, f"SELECT to_jsonb({table}) - 'updated_at' FROM {table} ORDER BY 1::text") for table in tables]
+            return [
+                ask(own, f"SELECT to_jsonb({table}) - 'updated_at' FROM {table} ORDER BY 1::text") for table in tables
+            ]
 
         before = everything()
         assert own.store.run(inbound_journal.replay, ids) == ids
@@ -312,10 +438,14 @@ def test_processing_again_changes_nothing_and_stops_nothing(portless: MakeSettin
         rows = own.store.run(inbound_journal.rows, KIND.name, inbound_journal.Choice(named=True), most=10)
         assert [(found["id"], found["attempts"]) for found in rows] == [(ids[1], 2)]
         # the number has a connection by now
-        own.store.run(connections.ensure, company_id=COMPANY, phone_index=9, connection_type="meta_direct", account_id="1")
+        own.store.run(
+            connections.ensure, company_id=COMPANY, phone_index=9, connection_type="meta_direct", account_id="1"
+        )
         own.store.run(inbound_journal.replay, [ids[1]])
         await read_all(own.processor)
         assert ask(own, "SELECT count(*) FROM inbound_messages WHERE provider_id = 'wamid.2'") == [(1,)]
-        assert own.store.run(inbound_journal.outcomes, [ids[1]]) == [{"id": ids[1], "is_processed": True, "outcome": ""}]
+        assert own.store.run(inbound_journal.outcomes, [ids[1]]) == [
+            {"id": ids[1], "is_processed": True, "outcome": ""}
+        ]
 
     scenario(portless, play)

@@ -32,7 +32,9 @@ def test_what_was_answered_survives_kill_9_between_commit_and_processing(own_tow
     town.meta.wait_ready()
     # the provider did not see our answers, as far as it knows, and posts some again
     assert [town.post(body) for body in bodies[:2]] == [200, 200]
-    eventually(lambda: town.query("SELECT count(*) FROM inbound_messages") == [(len(bodies),)], 10, "every message is kept")
+    eventually(
+        lambda: town.query("SELECT count(*) FROM inbound_messages") == [(len(bodies),)], 10, "every message is kept"
+    )
     town.wait_journal_read()
     assert town.query("SELECT count(*) FROM inbound_messages") == [(len(bodies),)]
     assert town.meta.stop() == 0

@@ -19,12 +19,22 @@ from tests.meta.test_events_messaging import PAGE, echo, entry, item
 from tests.meta.town import Town
 
 pytestmark = pytest.mark.timeout(300)
-FUZZ = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large])
+FUZZ = settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
+)
 PURE = settings(FUZZ, max_examples=300)
 
 CHATS = [
     entry(
-        item(message={"mid": "m_1", "text": "x", "attachments": [{"type": "image", "payload": {"url": "https://x.example/a"}}]}),
+        item(
+            message={
+                "mid": "m_1",
+                "text": "x",
+                "attachments": [{"type": "image", "payload": {"url": "https://x.example/a"}}],
+            }
+        ),
         echo(mid="m_2", metadata="bulkhead:1:1"),
     ),
     entry(
@@ -34,8 +44,16 @@ CHATS = [
         item(delivery={"mids": ["m"]}),
         kind="instagram",
     ),
-    {"object": "whatsapp_business_account", "entry": [{"id": "1", "time": 1, "changes": [{"field": "account_update", "value": {"event": "X"}}]}]},
-    webhook({"calls": [{"id": "c", "from": "1555", "event": "connect"}], "history": [{"threads": [{"id": "1", "messages": [text("x", "wamid.H")]}]}]}),
+    {
+        "object": "whatsapp_business_account",
+        "entry": [{"id": "1", "time": 1, "changes": [{"field": "account_update", "value": {"event": "X"}}]}],
+    },
+    webhook(
+        {
+            "calls": [{"id": "c", "from": "1555", "event": "connect"}],
+            "history": [{"threads": [{"id": "1", "messages": [text("x", "wamid.H")]}]}],
+        }
+    ),
     webhook(
         {
             "user_id_update": [{"user_id": {"previous": "US.1", "current": "US.2"}}],
@@ -43,7 +61,18 @@ CHATS = [
             "groups": [{"group_id": "g"}],
         }
     ),
-    webhook({"messages": [{"from": "15550100200", "id": "wamid.D", "type": "edit", "edit": {"original_message_id": "wamid.A", "message": {"type": "text"}}}]}),
+    webhook(
+        {
+            "messages": [
+                {
+                    "from": "15550100200",
+                    "id": "wamid.D",
+                    "type": "edit",
+                    "edit": {"original_message_id": "wamid.A", "message": {"type": "text"}},
+                }
+            ]
+        }
+    ),
     webhook(
         {
             "state_sync": [{"contact": {"phone_number": "15550100200", "full_name": "x"}}],
@@ -105,7 +134,10 @@ def test_what_was_disturbed_is_kept_in_forms_that_the_tables_take(payload: Any) 
 def said(payload: Any) -> int:
     """Return how many things a webhook that is right in shape says: each must be counted, or the whole is named."""
     changes = [change["value"] for entry_ in payload["entry"] for change in entry_["changes"]]
-    return sum(sum(len(items) for name, items in value.items() if name in READERS) if READERS.keys() & value.keys() else 1 for value in changes)
+    return sum(
+        sum(len(items) for name, items in value.items() if name in READERS) if READERS.keys() & value.keys() else 1
+        for value in changes
+    )
 
 
 @FUZZ
@@ -129,15 +161,37 @@ def big(kind: str) -> bytes:
     if kind == "one text":
         body = json.dumps(webhook({"messages": [text("x" * (BODY_MOST - 2000), "wamid.BIG")]}))
     elif kind == "many messages":
-        body = json.dumps(webhook({"messages": [text('ä\\"' * dice.randint(0, 9), f"wamid.MANY{number}") for number in range(14_000)]}))
+        body = json.dumps(
+            webhook(
+                {"messages": [text('ä\\"' * dice.randint(0, 9), f"wamid.MANY{number}") for number in range(14_000)]}
+            )
+        )
     elif kind == "many keys":
-        body = json.dumps(webhook({"messages": [{**text("x", "wamid.KEYS"), "context": {f"k{number}": number for number in range(150_000)}}]}))
+        body = json.dumps(
+            webhook(
+                {
+                    "messages": [
+                        {**text("x", "wamid.KEYS"), "context": {f"k{number}": number for number in range(150_000)}}
+                    ]
+                }
+            )
+        )
     elif kind == "deep":
         body = '{"object":"page","entry":' + "[" * 1_400_000 + "]" * 1_400_000 + "}"
     elif kind == "long number":
         body = '{"object":"page","n":' + "9" * 3_000_000 + "}"
     else:
-        body = json.dumps({"object": "page", "entry": [{"id": PAGE, "messaging": [item(message={"mid": f"m{n}", "text": "\0\ud800"}) for n in range(12_000)]}]})
+        body = json.dumps(
+            {
+                "object": "page",
+                "entry": [
+                    {
+                        "id": PAGE,
+                        "messaging": [item(message={"mid": f"m{n}", "text": "\0\ud800"}) for n in range(12_000)],
+                    }
+                ],
+            }
+        )
     return body.encode()[:BODY_MOST] if kind != "half" else body.encode()
 
 

@@ -26,7 +26,17 @@ def stock_worker(town: Town, *options: str) -> Iterator[subprocess.Popen[bytes]]
     variables: dict[str, Any] = dict(to_environ(town.settings))
     rq = str(Path(sys.executable).with_name("rq"))
     worker = subprocess.Popen(
-        [rq, "worker", "meta", "--serializer", "rq.serializers.JSONSerializer", "--quiet", "--url", town.settings.redis_url, *options],
+        [
+            rq,
+            "worker",
+            "meta",
+            "--serializer",
+            "rq.serializers.JSONSerializer",
+            "--quiet",
+            "--url",
+            town.settings.redis_url,
+            *options,
+        ],
         cwd=environment.REPOSITORY,
         env=environment.clean(**variables) | {"PYTHONPATH": str(environment.REPOSITORY)},
         stdin=subprocess.DEVNULL,
@@ -50,7 +60,9 @@ def finish(worker: subprocess.Popen[bytes]) -> str:
 
 def senders(town: Town, rows: list[int]) -> set[str]:
     """Return which workers have begun to send any of these rows."""
-    found = town.query("SELECT DISTINCT incarnation FROM message_events WHERE state = 'sending' AND message_id = ANY(%s)", rows)
+    found = town.query(
+        "SELECT DISTINCT incarnation FROM message_events WHERE state = 'sending' AND message_id = ANY(%s)", rows
+    )
     return {"stock" if name.startswith("rq.") else "ours" for (name,) in found}
 
 
@@ -59,7 +71,10 @@ def test_a_stock_worker_alone_sends_everything_in_order(own_town: Callable[..., 
     town.sandbox.start()
     town.sandbox.wait_ready()
     chats = {DIRECT: "15550600001", EMBEDDED: "15550600002", D360: "15550600003"}
-    rows = {index: town.send_many([(chat, f"text {number}") for number in range(3)], phone_index=index) for index, chat in chats.items()}
+    rows = {
+        index: town.send_many([(chat, f"text {number}") for number in range(3)], phone_index=index)
+        for index, chat in chats.items()
+    }
     town.control("POST", "faults", {"fault": "error", "code": 131026, "to": chats[EMBEDDED]})
     with stock_worker(town, "--burst") as stock:
         finish(stock)
@@ -109,7 +124,9 @@ def test_ours_and_a_stock_one_on_one_queue_send_each_message_once(own_town: Call
                 together.extend(accept(20))
             return begun(together, {"stock", "ours"})
 
-        eventually(both_took_part, 60, lambda: f"both send; {senders(town, together)} sent something of {len(together)}")
+        eventually(
+            both_took_part, 60, lambda: f"both send; {senders(town, together)} sent something of {len(together)}"
+        )
         for row in rows:
             town.wait_state(row, "delivered", within_s=60)
         stock.terminate()

@@ -38,8 +38,12 @@ async def late() -> None:
     await asyncio.sleep(0.06)
 
 
-@pytest.mark.parametrize(("commit", "is_heard", "least_s"), [(at_once, True, None), (refused, False, 0.0), (late, True, 0.05)])
-def test_who_is_told_of(commit: Callable[[], Any], is_heard: bool, least_s: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("commit", "is_heard", "least_s"), [(at_once, True, None), (refused, False, 0.0), (late, True, 0.05)]
+)
+def test_who_is_told_of(
+    commit: Callable[[], Any], is_heard: bool, least_s: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(journals, "LATE_S", 0.05)
     unheard: list[float] = []
 

@@ -30,7 +30,14 @@ def keep(town: Town, content: bytes, mimetype: str) -> dict[str, Any]:
 def send(town: Town, chat: str, *rows: tuple[str, Mapping[str, Any]]) -> list[int]:
     """Accept rows of any type in one chat and hint them. Returns their ids."""
     new = [
-        NewMessage(company_id=COMPANY, connection_id=town.ids[DIRECT], process_name=KIND.name, chat_id=chat, type=type_name, content=content)
+        NewMessage(
+            company_id=COMPANY,
+            connection_id=town.ids[DIRECT],
+            process_name=KIND.name,
+            chat_id=chat,
+            type=type_name,
+            content=content,
+        )
         for type_name, content in rows
     ]
     ids = [accepted.id for accepted in town.store.run(messages.accept, new)]
@@ -66,7 +73,9 @@ def test_a_chat_of_files_and_marks_arrives_in_its_order(town: Town) -> None:
     assert taken[0]["message"]["image"] == {"id": uploaded["id"], "caption": "Look"}
 
 
-def test_a_death_in_the_middle_of_an_upload_loses_nothing_and_sends_nothing_twice(own_town: Callable[..., Town]) -> None:
+def test_a_death_in_the_middle_of_an_upload_loses_nothing_and_sends_nothing_twice(
+    own_town: Callable[..., Town],
+) -> None:
     town = own_town()
     town.start()
     picture = keep(town, samples.png(b"death"), "image/png")

@@ -60,7 +60,10 @@ def test_attachments_by_link_id_and_upload() -> None:
         "payload": {"url": "https://e.org/a", "is_reusable": False},
     }
     assert payload(message("document", media={"id": "99"})) == {"type": "file", "payload": {"attachment_id": "99"}}
-    assert payload(message("video", media={"sha256": SHA, "mimetype": "video/mp4"}), **{SHA: "5"}) == {"type": "video", "payload": {"attachment_id": "5"}}
+    assert payload(message("video", media={"sha256": SHA, "mimetype": "video/mp4"}), **{SHA: "5"}) == {
+        "type": "video",
+        "payload": {"attachment_id": "5"},
+    }
     assert [file.sha256 for file in messenger.files(message("video", media={"sha256": SHA}))] == [SHA]
     assert json.loads(messenger.upload_fields("application/pdf")["message"])["attachment"]["type"] == "file"
 
@@ -71,9 +74,15 @@ def test_attachments_by_link_id_and_upload() -> None:
         (message("typing", state="composing"), {"sender_action": "typing_on"}),
         (message("typing", state="paused"), {"sender_action": "typing_off"}),
         (message("read", target="m_1"), {"sender_action": "mark_seen"}),
-        (message("reaction", target="m_1", emoji="👍"), {"sender_action": "react", "payload": {"message_id": "m_1", "reaction": "👍"}}),
+        (
+            message("reaction", target="m_1", emoji="👍"),
+            {"sender_action": "react", "payload": {"message_id": "m_1", "reaction": "👍"}},
+        ),
         (message("reaction", target="m_1", emoji=""), {"sender_action": "unreact", "payload": {"message_id": "m_1"}}),
-        (message("reaction", channel="instagram", target="m_1", emoji="❤️"), {"sender_action": "react", "payload": {"message_id": "m_1", "reaction": "love"}}),
+        (
+            message("reaction", channel="instagram", target="m_1", emoji="❤️"),
+            {"sender_action": "react", "payload": {"message_id": "m_1", "reaction": "love"}},
+        ),
     ],
 )
 def test_sender_actions(one: OutboundMessage, expected: dict[str, Any]) -> None:
@@ -138,7 +147,9 @@ def answered(status: int, **found: Any) -> Answer:
     ],
 )
 def test_refusals(code: int, subcode: int, name: str, kind: Kind) -> None:
-    reading = messenger.read(answered(400, error={"code": code, "error_subcode": subcode, "message": "no", "fbtrace_id": "Axyz"}), "text")
+    reading = messenger.read(
+        answered(400, error={"code": code, "error_subcode": subcode, "message": "no", "fbtrace_id": "Axyz"}), "text"
+    )
     assert isinstance(reading, Refusal)
     assert (reading.code, reading.rule.kind) == (name, kind)
     assert "Axyz" in reading.detail

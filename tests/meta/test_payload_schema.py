@@ -39,20 +39,32 @@ def texts(most: int, least: int = 1) -> st.SearchStrategy[str]:
     return st.text(min_size=least, max_size=min(most, 40)) | st.just("x" * most)
 
 
-def parts(needed: Mapping[str, st.SearchStrategy[Any]], **optional: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+def parts(
+    needed: Mapping[str, st.SearchStrategy[Any]], **optional: st.SearchStrategy[Any]
+) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(dict(needed), optional=optional)
 
 
 LINKS = st.sampled_from(["https://example.com/a.png", "http://example.com:8080/ä?x=1"])
-NAMED = st.fixed_dictionaries({"link": LINKS}) | st.fixed_dictionaries({"id": st.from_regex("[0-9]{1,20}", fullmatch=True)})
+NAMED = st.fixed_dictionaries({"link": LINKS}) | st.fixed_dictionaries(
+    {"id": st.from_regex("[0-9]{1,20}", fullmatch=True)}
+)
 MEDIA = NAMED | st.just({"sha256": SHA, "mimetype": "audio/ogg", "size": 5})
 HEADER = st.one_of(
     parts({"type": st.just("text"), "text": texts(60)}),
-    *(parts({"type": st.just(kind), kind: NAMED | st.just({"sha256": SHA})}) for kind in ("image", "video", "document")),
+    *(
+        parts({"type": st.just(kind), kind: NAMED | st.just({"sha256": SHA})})
+        for kind in ("image", "video", "document")
+    ),
 )
 BODY = parts({"text": texts(1024)})
 FOOTER = parts({"text": texts(60)})
-ROWS = st.lists(parts({"id": texts(200), "title": texts(24)}, description=texts(72, 0)), min_size=1, max_size=5, unique_by=lambda row: row["id"])
+ROWS = st.lists(
+    parts({"id": texts(200), "title": texts(24)}, description=texts(72, 0)),
+    min_size=1,
+    max_size=5,
+    unique_by=lambda row: row["id"],
+)
 
 
 def _button_id(button: dict[str, Any]) -> str:
@@ -75,7 +87,9 @@ FLOW = st.sampled_from(["flow_id", "flow_name"]).flatmap(
     )
 )
 PRODUCTS = st.lists(parts({"product_retailer_id": texts(100)}), min_size=1, max_size=5)
-CARD = parts({"card_index": st.integers(0, 9), "type": st.just("cta_url"), "action": st.just({"name": "cta_url"})}, header=HEADER)
+CARD = parts(
+    {"card_index": st.integers(0, 9), "type": st.just("cta_url"), "action": st.just({"name": "cta_url"})}, header=HEADER
+)
 
 
 def named(name: str, parameters: st.SearchStrategy[Any] | None = None) -> st.SearchStrategy[dict[str, Any]]:
@@ -84,12 +98,20 @@ def named(name: str, parameters: st.SearchStrategy[Any] | None = None) -> st.Sea
 
 ACTIONS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "button": parts({"buttons": BUTTONS}),
-    "list": parts({"button": texts(20), "sections": st.lists(parts({"title": texts(24), "rows": ROWS}), min_size=1, max_size=1)}),
+    "list": parts(
+        {"button": texts(20), "sections": st.lists(parts({"title": texts(24), "rows": ROWS}), min_size=1, max_size=1)}
+    ),
     "cta_url": named("cta_url", parts({"display_text": texts(20), "url": LINKS})),
     "flow": named("flow", FLOW),
     "product": parts({"catalog_id": texts(50), "product_retailer_id": texts(50)}),
-    "product_list": parts({"catalog_id": texts(50), "sections": st.lists(parts({"title": texts(24), "product_items": PRODUCTS}), min_size=1, max_size=3)}),
-    "catalog_message": named("catalog_message") | named("catalog_message", parts({"thumbnail_product_retailer_id": texts(50)})),
+    "product_list": parts(
+        {
+            "catalog_id": texts(50),
+            "sections": st.lists(parts({"title": texts(24), "product_items": PRODUCTS}), min_size=1, max_size=3),
+        }
+    ),
+    "catalog_message": named("catalog_message")
+    | named("catalog_message", parts({"thumbnail_product_retailer_id": texts(50)})),
     "location_request_message": named("send_location"),
     "call_permission_request": named("call_permission_request"),
     "request_contact_info": named("request_contact_info"),
@@ -113,13 +135,22 @@ def interactive(draw: st.DrawFn) -> dict[str, Any]:
 
 
 WHERE = st.sampled_from(["HOME", "WORK", "Mobile", "Facebook"])
-NAME = parts({"formatted_name": texts(100)}, first_name=texts(50), last_name=texts(50), middle_name=texts(50), prefix=texts(9), suffix=texts(9))
+NAME = parts(
+    {"formatted_name": texts(100)},
+    first_name=texts(50),
+    last_name=texts(50),
+    middle_name=texts(50),
+    prefix=texts(9),
+    suffix=texts(9),
+)
 CONTACT = parts(
     {"name": NAME},
     phones=st.lists(parts({"phone": texts(30)}, type=WHERE, wa_id=texts(20)), max_size=2),
     emails=st.lists(parts({"email": st.just("ada@example.com")}, type=WHERE), max_size=2),
     urls=st.lists(parts({"url": LINKS}, type=WHERE), max_size=2),
-    addresses=st.lists(parts({}, street=texts(50), city=texts(50), zip=texts(10), country_code=texts(2), type=WHERE), max_size=2),
+    addresses=st.lists(
+        parts({}, street=texts(50), city=texts(50), zip=texts(10), country_code=texts(2), type=WHERE), max_size=2
+    ),
     org=parts({}, company=texts(50), title=texts(50)),
     birthday=st.just("1815-12-10"),
 )
@@ -130,7 +161,12 @@ PARAMETERS = st.lists(
     max_size=3,
 )
 COMPONENT = parts({"type": st.sampled_from(["header", "body", "BODY"])}, parameters=PARAMETERS) | parts(
-    {"type": st.just("button"), "sub_type": st.sampled_from(["url", "quick_reply", "flow"]), "index": st.integers(0, 9) | st.just("1")}, parameters=PARAMETERS
+    {
+        "type": st.just("button"),
+        "sub_type": st.sampled_from(["url", "quick_reply", "flow"]),
+        "index": st.integers(0, 9) | st.just("1"),
+    },
+    parameters=PARAMETERS,
 )
 CONTENTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "text": parts({"body": texts(4096)}, preview=st.booleans()),
@@ -139,11 +175,18 @@ CONTENTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "audio": parts({"media": MEDIA}, voice=st.booleans()),
     "document": parts({"media": MEDIA}, caption=texts(1024), filename=texts(240)),
     "sticker": parts({"media": MEDIA}),
-    "location": parts({"latitude": st.floats(-90, 90), "longitude": st.floats(-180, 180) | st.integers(-180, 180)}, name=texts(1000, 0), address=texts(1000)),
+    "location": parts(
+        {"latitude": st.floats(-90, 90), "longitude": st.floats(-180, 180) | st.integers(-180, 180)},
+        name=texts(1000, 0),
+        address=texts(1000),
+    ),
     "contacts": parts({"contacts": st.lists(CONTACT, min_size=1, max_size=5)}),
     "reaction": parts({"target": texts(100), "emoji": st.sampled_from(["👍", "", "❤️"])}),
     "interactive": interactive(),
-    "template": parts({"name": texts(512), "language": st.sampled_from(["de", "en_US", "zh_HK"])}, components=st.lists(COMPONENT, max_size=3)),
+    "template": parts(
+        {"name": texts(512), "language": st.sampled_from(["de", "en_US", "zh_HK"])},
+        components=st.lists(COMPONENT, max_size=3),
+    ),
     "read": parts({"target": texts(100)}),
     "typing": parts({"target": texts(100)}, lasts_s=st.floats(1, 25)),
 }
@@ -170,9 +213,17 @@ def test_valid_content_makes_a_valid_body(sent: tuple[str, dict[str, Any]], chat
 
 
 JUNK: Final = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats() | st.text(max_size=5) | st.sampled_from(["reply", "text", "x" * 5000, "\0"]),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["reply", "text", "x" * 5000, "\0"]),
     lambda inner: (
-        st.lists(inner, max_size=12) | st.dictionaries(st.sampled_from(["id", "link", "type", "text", "name", "title", "sha256", "media"]), inner, max_size=4)
+        st.lists(inner, max_size=12)
+        | st.dictionaries(
+            st.sampled_from(["id", "link", "type", "text", "name", "title", "sha256", "media"]), inner, max_size=4
+        )
     ),
     max_leaves=12,
 )
@@ -199,9 +250,15 @@ def mutated(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     type_name, content = draw(WHOLE)
     for _ in range(draw(st.integers(1, 3))):
         way = draw(st.sampled_from(places(content)))
-        content = changed(content, way, draw(JUNK) if way else draw(st.dictionaries(st.text(max_size=9), JUNK, max_size=3)))
+        content = changed(
+            content, way, draw(JUNK) if way else draw(st.dictionaries(st.text(max_size=9), JUNK, max_size=3))
+        )
         if draw(st.booleans()):
-            content = content | draw(st.dictionaries(st.sampled_from(["type", "action", "body", "media", "quoted", "header", "target"]), JUNK, max_size=1))
+            content = content | draw(
+                st.dictionaries(
+                    st.sampled_from(["type", "action", "body", "media", "quoted", "header", "target"]), JUNK, max_size=1
+                )
+            )
     return type_name, content
 
 
@@ -227,7 +284,10 @@ def test_whatever_is_built_of_spoilt_content_is_valid_all_the_same(sent: tuple[s
 
 
 @settings(max_examples=300)
-@given(st.sampled_from([*sorted(CONTENTS), "edit", "delete", "forward", "carousel", ""]), st.dictionaries(st.text(max_size=9), JUNK, max_size=4))
+@given(
+    st.sampled_from([*sorted(CONTENTS), "edit", "delete", "forward", "carousel", ""]),
+    st.dictionaries(st.text(max_size=9), JUNK, max_size=4),
+)
 def test_any_content_is_built_or_refused(type_name: str, content: dict[str, Any]) -> None:
     judged(type_name, content)
 
@@ -241,7 +301,11 @@ def deep(depth: int) -> Any:
 
 @pytest.mark.parametrize("depth", [60, 100, 100_000])
 def test_deep_content_is_refused_and_nothing_worse(depth: int) -> None:
-    content = {"type": "flow", "body": {"text": "x"}, "action": {"name": "flow", "parameters": {"flow_action_payload": deep(depth)}}}
+    content = {
+        "type": "flow",
+        "body": {"text": "x"},
+        "action": {"name": "flow", "parameters": {"flow_action_payload": deep(depth)}},
+    }
     with pytest.raises(PayloadRefused):
         build(message("interactive", content))
 
@@ -259,15 +323,27 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "six contacts": ("contacts", {"contacts": [{"name": {"formatted_name": "x"}}] * 6}, "1 to 5"),
     "strange part of a contact": ("contacts", {"contacts": [{"name": {"formatted_name": "x"}, "shoe": 42}]}, "shoe"),
     "reaction to nothing": ("reaction", {"emoji": "x"}, "target"),
-    "four buttons": ("interactive", {"type": "button", "body": {"text": "x"}, "action": {"buttons": [{}] * 4}}, "1 to 3"),
+    "four buttons": (
+        "interactive",
+        {"type": "button", "body": {"text": "x"}, "action": {"buttons": [{}] * 4}},
+        "1 to 3",
+    ),
     "what belongs to another kind": (
         "interactive",
-        {"type": "button", "body": {"text": "x"}, "action": {"buttons": [{"type": "reply", "reply": {"id": "1", "title": "x"}}], "catalog_id": "1"}},
+        {
+            "type": "button",
+            "body": {"text": "x"},
+            "action": {"buttons": [{"type": "reply", "reply": {"id": "1", "title": "x"}}], "catalog_id": "1"},
+        },
         "catalog_id",
     ),
     "two buttons of one name": (
         "interactive",
-        {"type": "button", "body": {"text": "x"}, "action": {"buttons": [{"type": "reply", "reply": {"id": "1", "title": "x"}}] * 2}},
+        {
+            "type": "button",
+            "body": {"text": "x"},
+            "action": {"buttons": [{"type": "reply", "reply": {"id": "1", "title": "x"}}] * 2},
+        },
         "twice",
     ),
     "eleven rows": (
@@ -277,19 +353,30 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
             "body": {"text": "x"},
             "action": {
                 "button": "x",
-                "sections": [{"title": "x", "rows": [{"id": f"{part}{row}", "title": "x"} for row in range(6)]} for part in range(2)],
+                "sections": [
+                    {"title": "x", "rows": [{"id": f"{part}{row}", "title": "x"} for row in range(6)]}
+                    for part in range(2)
+                ],
             },
         },
         "at most 10",
     ),
     "untitled sections": (
         "interactive",
-        {"type": "list", "body": {"text": "x"}, "action": {"button": "x", "sections": [{"rows": [{"id": str(part), "title": "x"}]} for part in range(2)]}},
+        {
+            "type": "list",
+            "body": {"text": "x"},
+            "action": {"button": "x", "sections": [{"rows": [{"id": str(part), "title": "x"}]} for part in range(2)]},
+        },
         "title is missing",
     ),
     "products without a header": (
         "interactive",
-        {"type": "product_list", "body": {"text": "x"}, "action": {"catalog_id": "1", "sections": [{"product_items": [{"product_retailer_id": "1"}]}]}},
+        {
+            "type": "product_list",
+            "body": {"text": "x"},
+            "action": {"catalog_id": "1", "sections": [{"product_items": [{"product_retailer_id": "1"}]}]},
+        },
         "header is missing",
     ),
     "list with a picture": (
@@ -307,12 +394,19 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         {
             "type": "flow",
             "body": {"text": "x"},
-            "action": {"name": "flow", "parameters": {"flow_message_version": "3", "flow_cta": "x", "flow_id": "1", "flow_name": "x"}},
+            "action": {
+                "name": "flow",
+                "parameters": {"flow_message_version": "3", "flow_cta": "x", "flow_id": "1", "flow_name": "x"},
+            },
         },
         "exactly one",
     ),
     "template without language": ("template", {"name": "x"}, "language"),
-    "button without index": ("template", {"name": "x", "language": "de", "components": [{"type": "button", "sub_type": "url"}]}, "index"),
+    "button without index": (
+        "template",
+        {"name": "x", "language": "de", "components": [{"type": "button", "sub_type": "url"}]},
+        "index",
+    ),
     "file that was not uploaded": ("image", {"media": {"sha256": "cd" * 32}}, "not uploaded"),
 }
 

@@ -37,7 +37,9 @@ NUMBER_OF = {DIRECT: "100000000000001", D360: "100000000000002", EMBEDDED: "1000
 def journal(own: Rig, *payloads: Any, connection_id: int | None = None) -> list[int]:
     """Keep webhooks as ingress does."""
     bodies = [payload if isinstance(payload, bytes) else json.dumps(payload).encode() for payload in payloads]
-    return own.store.run(inbound.journal, KIND.name, [RawEvent(source="meta", body=body, connection_id=connection_id) for body in bodies])
+    return own.store.run(
+        inbound.journal, KIND.name, [RawEvent(source="meta", body=body, connection_id=connection_id) for body in bodies]
+    )
 
 
 async def read_all(*readers: Processor) -> None:
@@ -121,7 +123,14 @@ def test_matched_by_either_name_and_only_on_its_own_number(portless: MakeSetting
         own.store.run(messages.settle, incarnation="test", settlements=settled)
         journal(
             own,
-            webhook({"statuses": [status("delivered", token=f"bulkhead:{by_token}:1"), status("delivered", provider_id="wamid.KNOWN")]}),
+            webhook(
+                {
+                    "statuses": [
+                        status("delivered", token=f"bulkhead:{by_token}:1"),
+                        status("delivered", provider_id="wamid.KNOWN"),
+                    ]
+                }
+            ),
             webhook({"statuses": [status("delivered", token=f"bulkhead:{elsewhere}:1")]}, number=NUMBER_OF[EMBEDDED]),
         )
         await read_all(own.processor)
@@ -137,7 +146,10 @@ def test_arrivals_are_kept_once_however_often_they_come(portless: MakeSettings) 
         await read_all(own.processor)
         journal(own, payload)
         await read_all(own.processor)
-        assert ask(own, "SELECT provider_id, content ->> 'body' FROM inbound_messages ORDER BY provider_id") == [("wamid.A", "hi"), ("wamid.B", "ho")]
+        assert ask(own, "SELECT provider_id, content ->> 'body' FROM inbound_messages ORDER BY provider_id") == [
+            ("wamid.A", "hi"),
+            ("wamid.B", "ho"),
+        ]
         assert own.processor.received == 2
         assert ask(own, "SELECT DISTINCT outcome FROM inbound_journal") == [("",)]
 
@@ -152,7 +164,12 @@ def test_two_instances_read_one_journal_once(portless: MakeSettings) -> None:
             row = rows[number % len(rows)]
             word = ("sent", "delivered", "read")[number % 3]
             payloads.append(
-                webhook({"statuses": [status(word, token=f"bulkhead:{row}:1", provider_id=f"wamid.R{row}")], "messages": [text("x", f"wamid.{number % 150}")]})
+                webhook(
+                    {
+                        "statuses": [status(word, token=f"bulkhead:{row}:1", provider_id=f"wamid.R{row}")],
+                        "messages": [text("x", f"wamid.{number % 150}")],
+                    }
+                )
             )
         journal(own, *payloads)
         beside = Processor(own.store, own.accounts, Metrics(), kind=KIND.name)
@@ -160,7 +177,9 @@ def test_two_instances_read_one_journal_once(portless: MakeSettings) -> None:
         assert ask(own, "SELECT count(*), count(DISTINCT provider_id) FROM inbound_messages") == [(150, 150)]
         assert own.processor.received + beside.received == 150
         assert set(states(own, rows)) == {"read"}
-        assert ask(own, "SELECT count(*) FROM inbound_journal WHERE processed_at IS NULL OR attempts <> 1 OR outcome <> ''") == [(0,)]
+        assert ask(
+            own, "SELECT count(*) FROM inbound_journal WHERE processed_at IS NULL OR attempts <> 1 OR outcome <> ''"
+        ) == [(0,)]
 
     scenario(portless, play)
 
@@ -170,7 +189,9 @@ def test_a_thousand_updates_in_one_body(portless: MakeSettings) -> None:
         rows = claimed(own, 500)
         payload = webhook(
             {
-                "statuses": [status("delivered", token=f"bulkhead:{row}:1", provider_id=f"wamid.R{row}") for row in rows],
+                "statuses": [
+                    status("delivered", token=f"bulkhead:{row}:1", provider_id=f"wamid.R{row}") for row in rows
+                ],
                 "messages": [text("x", f"wamid.{number}") for number in range(500)],
             }
         )
@@ -216,7 +237,9 @@ def test_poison_of_the_database_is_found_too(portless: MakeSettings) -> None:
         with closing(psycopg2.connect(own.settings.database_url)) as connection, connection.cursor() as cursor:
             cursor.execute("ALTER TABLE inbound_messages ADD CHECK (content ->> 'body' <> 'forbidden')")
             connection.commit()
-        journal(own, webhook({"messages": [text("forbidden", "wamid.1")]}), webhook({"messages": [text("fine", "wamid.2")]}))
+        journal(
+            own, webhook({"messages": [text("forbidden", "wamid.1")]}), webhook({"messages": [text("fine", "wamid.2")]})
+        )
         await read_all(own.processor)
         assert ask(own, "SELECT provider_id FROM inbound_messages") == [("wamid.2",)]
         assert ask(own, "SELECT outcome FROM inbound_journal ORDER BY id") == [("failed: CheckViolation",), ("",)]
@@ -242,15 +265,23 @@ def test_a_failed_status_pauses_the_connection(portless: MakeSettings) -> None:
 def test_a_connection_that_was_made_after_the_last_look_is_found(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
         await own.accounts.refresh()
-        own.store.run(connections.ensure, company_id=COMPANY, phone_index=9, connection_type="meta_direct", account_id="777")
-        journal(own, webhook({"messages": [text("hi", "wamid.NEW")]}, number="777"), webhook({"messages": [text("hi", "wamid.NO")]}, number="778"))
+        own.store.run(
+            connections.ensure, company_id=COMPANY, phone_index=9, connection_type="meta_direct", account_id="777"
+        )
+        journal(
+            own,
+            webhook({"messages": [text("hi", "wamid.NEW")]}, number="777"),
+            webhook({"messages": [text("hi", "wamid.NO")]}, number="778"),
+        )
         await read_all(own.processor)
         assert ask(own, "SELECT provider_id FROM inbound_messages") == [("wamid.NEW",)]
 
     scenario(portless, play)
 
 
-def test_it_wakes_at_once_and_survives_a_database_that_goes_away(portless: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_wakes_at_once_and_survives_a_database_that_goes_away(
+    portless: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = inbound.take
     away = True
 
@@ -289,17 +320,29 @@ def fuzzed(portless: MakeSettings) -> Settings:
     return portless()
 
 
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(payloads=st.lists(mutated(), min_size=8, max_size=16))
 def test_no_payload_breaks_the_tables(fuzzed: Settings, payloads: list[Any]) -> None:
     async def play() -> None:
         async with rig(fuzzed) as own:
-            own.store.run(connections.ensure, company_id=COMPANY, phone_index=9, connection_type="meta_direct", account_id="106540352242922")
+            own.store.run(
+                connections.ensure,
+                company_id=COMPANY,
+                phone_index=9,
+                connection_type="meta_direct",
+                account_id="106540352242922",
+            )
             witness = f"wamid.WITNESS{len(ask(own, 'SELECT id FROM inbound_journal'))}"
             ids = journal(own, *payloads, webhook({"messages": [text("still here", witness)]}))
             await read_all(own.processor)
             assert ask(own, "SELECT count(*) FROM inbound_messages WHERE provider_id = %s", witness) == [(1,)]
-            failed = ask(own, "SELECT id, outcome, convert_from(body, 'UTF8') FROM inbound_journal WHERE id = ANY(%s) AND outcome LIKE 'failed%%'", ids)
+            failed = ask(
+                own,
+                "SELECT id, outcome, convert_from(body, 'UTF8') FROM inbound_journal WHERE id = ANY(%s) AND outcome LIKE 'failed%%'",
+                ids,
+            )
             assert not failed
             assert ask(own, "SELECT count(*) FROM inbound_journal WHERE processed_at IS NULL") == [(0,)]
 

@@ -18,7 +18,9 @@ from tests.store.rig import Ground
 from tests.support import environment
 
 
-def command(home: Path, database_url: str, *words: str, entry: tuple[str, ...] = ("proc_recorder.py", "--webhooks")) -> subprocess.CompletedProcess[str]:
+def command(
+    home: Path, database_url: str, *words: str, entry: tuple[str, ...] = ("proc_recorder.py", "--webhooks")
+) -> subprocess.CompletedProcess[str]:
     """Run the command and wait for it: the entry file that the orchestrator's command becomes."""
     return subprocess.run(
         [sys.executable, *entry, *words],
@@ -42,7 +44,9 @@ def test_what_was_nobodys_is_somebodys_after_a_replay(town: Town, home: Path) ->
     assert town.post(webhook({"messages": [text("hi", "wamid.FINE")]})) == 200
     town.wait_journal_read()
 
-    listed = command(home, town.settings.database_url, "list", "--named", "--json", entry=("orchestrator.py", "webhooks"))
+    listed = command(
+        home, town.settings.database_url, "list", "--named", "--json", entry=("orchestrator.py", "webhooks")
+    )
     assert listed.returncode == ExitCode.OK, listed.stderr
     rows = [json.loads(line) for line in listed.stdout.splitlines()]
     assert len(rows) == 2
@@ -54,7 +58,9 @@ def test_what_was_nobodys_is_somebodys_after_a_replay(town: Town, home: Path) ->
     assert again.returncode == 1, again.stderr
     assert json.loads(again.stdout) == {"chosen": 2, "well": 0, "not_well": 2, "not_done": 0}
 
-    town.store.run(connections.ensure, company_id=COMPANY, phone_index=99, connection_type="meta_direct", account_id=number)
+    town.store.run(
+        connections.ensure, company_id=COMPANY, phone_index=99, connection_type="meta_direct", account_id=number
+    )
     again = command(home, town.settings.database_url, "replay", "--words", "no connection has", "--since", "1h")
     assert again.returncode == ExitCode.OK, again.stderr
     assert again.stdout == "events chosen: 2; well: 2; not well: 0; not done: 0\n"
@@ -93,7 +99,9 @@ def test_without_a_meta_process_what_is_marked_waits(database_url: str, home: Pa
         (["dance"], "invalid choice"),
     ],
 )
-def test_what_an_operator_gets_wrong_is_told_in_a_sentence(migrated_url: str, tmp_path: Path, words: list[str], says: str) -> None:
+def test_what_an_operator_gets_wrong_is_told_in_a_sentence(
+    migrated_url: str, tmp_path: Path, words: list[str], says: str
+) -> None:
     run = command(tmp_path / "home", migrated_url, *words)
     assert run.returncode == ExitCode.USAGE
     assert says in run.stderr

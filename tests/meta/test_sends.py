@@ -26,17 +26,34 @@ LINK = "https://example.com/file"
 BUTTONS = {
     "type": "button",
     "body": {"text": "When?"},
-    "action": {"buttons": [{"type": "reply", "reply": {"id": "m", "title": "Morning"}}, {"type": "reply", "reply": {"id": "e", "title": "Evening"}}]},
+    "action": {
+        "buttons": [
+            {"type": "reply", "reply": {"id": "m", "title": "Morning"}},
+            {"type": "reply", "reply": {"id": "e", "title": "Evening"}},
+        ]
+    },
 }
 SENDS: dict[str, tuple[str, dict[str, Any], Any]] = {
     # name: type, our content, Meta's object
     "text": ("text", {"body": "Hello"}, {"body": "Hello", "preview_url": False}),
-    "preview": ("text", {"body": "See https://example.com", "preview": True}, {"body": "See https://example.com", "preview_url": True}),
+    "preview": (
+        "text",
+        {"body": "See https://example.com", "preview": True},
+        {"body": "See https://example.com", "preview_url": True},
+    ),
     "image": ("image", {"media": {"link": LINK}, "caption": "This"}, {"link": LINK, "caption": "This"}),
     "video": ("video", {"media": {"link": LINK}, "caption": None}, {"link": LINK}),
     "audio": ("audio", {"media": {"link": LINK}, "voice": False}, {"link": LINK}),
-    "voice": ("audio", {"media": {"link": LINK, "mimetype": "audio/ogg"}, "voice": True}, {"link": LINK, "voice": True}),
-    "document": ("document", {"media": {"link": LINK, "filename": "a.pdf"}, "caption": "Bill"}, {"link": LINK, "caption": "Bill", "filename": "a.pdf"}),
+    "voice": (
+        "audio",
+        {"media": {"link": LINK, "mimetype": "audio/ogg"}, "voice": True},
+        {"link": LINK, "voice": True},
+    ),
+    "document": (
+        "document",
+        {"media": {"link": LINK, "filename": "a.pdf"}, "caption": "Bill"},
+        {"link": LINK, "caption": "Bill", "filename": "a.pdf"},
+    ),
     "sticker": ("sticker", {"media": {"link": LINK}}, {"link": LINK}),
     "location": (
         "location",
@@ -46,17 +63,30 @@ SENDS: dict[str, tuple[str, dict[str, Any], Any]] = {
     "contacts": (
         "contacts",
         {"contacts": [{"name": {"formatted_name": "Ada"}, "phones": [{"phone": "+15550100300", "type": "CELL"}]}]},
-        [{"name": {"formatted_name": "Ada", "first_name": "Ada"}, "phones": [{"phone": "+15550100300", "type": "CELL"}]}],
+        [
+            {
+                "name": {"formatted_name": "Ada", "first_name": "Ada"},
+                "phones": [{"phone": "+15550100300", "type": "CELL"}],
+            }
+        ],
     ),
     "reaction": ("reaction", {"emoji": "👍", "target": "wamid.X"}, {"message_id": "wamid.X", "emoji": "👍"}),
     "reaction taken back": ("reaction", {"emoji": "", "target": "wamid.X"}, {"message_id": "wamid.X", "emoji": ""}),
     "interactive": ("interactive", BUTTONS, BUTTONS),
     "template": (
         "template",
-        {"name": "parcel", "language": "de", "components": [{"type": "button", "sub_type": "url", "index": 0, "parameters": [{"type": "text", "text": "7"}]}]},
         {
             "name": "parcel",
-            "components": [{"type": "button", "sub_type": "url", "index": "0", "parameters": [{"type": "text", "text": "7"}]}],
+            "language": "de",
+            "components": [
+                {"type": "button", "sub_type": "url", "index": 0, "parameters": [{"type": "text", "text": "7"}]}
+            ],
+        },
+        {
+            "name": "parcel",
+            "components": [
+                {"type": "button", "sub_type": "url", "index": "0", "parameters": [{"type": "text", "text": "7"}]}
+            ],
             "language": {"code": "de"},
         },
     ),
@@ -90,18 +120,25 @@ FILES = {
 
 
 @pytest.mark.parametrize("phone_index", [DIRECT, D360])
-def test_files_are_uploaded_once_and_the_right_bytes_arrive(at_sandbox: AtSandbox, sandbox: House, phone_index: int) -> None:
+def test_files_are_uploaded_once_and_the_right_bytes_arrive(
+    at_sandbox: AtSandbox, sandbox: House, phone_index: int
+) -> None:
     async def scenario() -> None:
         async with rig(at_sandbox()) as own:
             for type_name, (content, mimetype) in FILES.items():
                 since = sandbox.control("GET", "ledger", limit=0)["seq"]
                 media = await own.keep(content, mimetype, "bill.pdf" if type_name == "document" else "")
                 for _ in range(2):
-                    assert isinstance(await own.send(own.message(phone_index=phone_index, type=type_name, content={"media": media})), Sent)
+                    assert isinstance(
+                        await own.send(own.message(phone_index=phone_index, type=type_name, content={"media": media})),
+                        Sent,
+                    )
                 (uploaded,) = sandbox.ledger("media_uploaded", since=since)
                 assert (uploaded["sha256"], uploaded["mime_type"]) == (hashlib.sha256(content).hexdigest(), mimetype)
                 name = {"filename": "bill.pdf"} if type_name == "document" else {}
-                assert [entry["message"][type_name] for entry in sandbox.ledger("accepted", since=since)] == [{"id": uploaded["id"]} | name] * 2
+                assert [entry["message"][type_name] for entry in sandbox.ledger("accepted", since=since)] == [
+                    {"id": uploaded["id"]} | name
+                ] * 2
 
     run(scenario())
 
@@ -111,7 +148,10 @@ def test_many_messages_wait_for_one_upload(at_sandbox: AtSandbox, sandbox: House
         async with rig(at_sandbox()) as own:
             media = await own.keep(samples.png(b"many"), "image/png")
             sandbox.arm("slow", call="media", latency_ms=200)
-            rows = [own.message(row, chat=f"1555010{row:04}", type="image", content={"media": media}) for row in range(1, 21)]
+            rows = [
+                own.message(row, chat=f"1555010{row:04}", type="image", content={"media": media})
+                for row in range(1, 21)
+            ]
             return list(await asyncio.gather(*(own.send(row, within_s=5) for row in rows)))
 
     since = sandbox.control("GET", "ledger", limit=0)["seq"]
@@ -122,7 +162,10 @@ def test_many_messages_wait_for_one_upload(at_sandbox: AtSandbox, sandbox: House
 def test_files_in_headers_and_parameters_are_uploaded_too(at_sandbox: AtSandbox, sandbox: House) -> None:
     async def scenario() -> None:
         async with rig(at_sandbox()) as own:
-            picture, bill = await own.keep(samples.png(b"header"), "image/png"), await own.keep(samples.PDF, "application/pdf")
+            picture, bill = (
+                await own.keep(samples.png(b"header"), "image/png"),
+                await own.keep(samples.PDF, "application/pdf"),
+            )
             header = BUTTONS | {"header": {"type": "image", "image": {"sha256": picture["sha256"]}}}
             assert isinstance(await own.send(own.message(type="interactive", content=header)), Sent)
             parameter = {"type": "document", "document": {"sha256": bill["sha256"], "filename": "bill.pdf"}}
@@ -173,7 +216,9 @@ def test_a_redriven_message_uploads_its_file_anew(at_sandbox: AtSandbox, sandbox
             assert isinstance(await own.send(own.message(type="image", content=content)), Sent)
             age_uploads(own)
             for _ in range(2):
-                assert isinstance(await own.send(own.message(type="image", content=content, attempt=4, forgiven=3)), Sent)
+                assert isinstance(
+                    await own.send(own.message(type="image", content=content, attempt=4, forgiven=3)), Sent
+                )
 
     since = sandbox.control("GET", "ledger", limit=0)["seq"]
     run(scenario())
@@ -185,7 +230,10 @@ def test_an_upload_is_used_for_29_days(at_sandbox: AtSandbox, sandbox: House) ->
         async with rig(at_sandbox()) as own:
             media = await own.keep(samples.png(b"old"), "image/png")
             for days in (0, 28, 29):
-                query(own.settings.database_url, f"UPDATE media_uploads SET uploaded_at = now() - interval '{days} days 1 hour'")
+                query(
+                    own.settings.database_url,
+                    f"UPDATE media_uploads SET uploaded_at = now() - interval '{days} days 1 hour'",
+                )
                 assert isinstance(await own.send(own.message(type="image", content={"media": media})), Sent)
 
     since = sandbox.control("GET", "ledger", limit=0)["seq"]
@@ -264,7 +312,9 @@ def test_a_token_that_is_refused_at_an_upload_pauses(at_sandbox: AtSandbox, sand
         pytest.param(b"\0\1\2", "application/octet-stream", "document", id="of no kind"),
     ],
 )
-def test_what_meta_would_not_take_is_not_uploaded(at_sandbox: AtSandbox, sandbox: House, content: bytes, mimetype: str, type_name: str) -> None:
+def test_what_meta_would_not_take_is_not_uploaded(
+    at_sandbox: AtSandbox, sandbox: House, content: bytes, mimetype: str, type_name: str
+) -> None:
     async def scenario() -> Outcome:
         async with rig(at_sandbox()) as own:
             return await own.send(own.message(type=type_name, content={"media": await own.keep(content, mimetype)}))
@@ -284,7 +334,11 @@ def test_a_file_that_is_not_there(at_sandbox: AtSandbox) -> None:
             nonsense = own.message(type="image", content={"media": {"sha256": "../../x"}})
             media = await own.keep(samples.png(b"lost"), "image/png")
             await own.storage.delete("demo", media["sha256"])
-            return await own.send(unknown), await own.send(nonsense), await own.send(own.message(type="image", content={"media": media}))
+            return (
+                await own.send(unknown),
+                await own.send(nonsense),
+                await own.send(own.message(type="image", content={"media": media})),
+            )
 
     for outcome in run(scenario()):
         assert isinstance(outcome, Dead)
@@ -313,7 +367,9 @@ def test_reading_and_typing(at_sandbox: AtSandbox, sandbox: House, type_name: st
 def test_typing_that_comes_too_late_is_given_up(at_sandbox: AtSandbox, sandbox: House) -> None:
     async def scenario() -> tuple[Outcome, Outcome]:
         async with rig(at_sandbox()) as own:
-            late = own.message(type="typing", content={"target": "wamid.IN"}, created_at=utc_now() - timedelta(seconds=26))
+            late = own.message(
+                type="typing", content={"target": "wamid.IN"}, created_at=utc_now() - timedelta(seconds=26)
+            )
             return await own.send(late), await own.send(own.message(type="typing", content={}))
 
     since = sandbox.control("GET", "ledger", limit=0)["seq"]
@@ -341,7 +397,10 @@ def test_a_pause_for_hours_ends_by_itself_unless_it_is_another_by_then(at_sandbo
             assert isinstance(await own.send(), Retry)
             assert state()[0] == "paused"
             assert state()[1].startswith("131048: ")
-            (row,) = query(own.settings.database_url, "SELECT extract(epoch FROM resume_at - now())::float AS left_s, resume_at FROM timed_pauses")
+            (row,) = query(
+                own.settings.database_url,
+                "SELECT extract(epoch FROM resume_at - now())::float AS left_s, resume_at FROM timed_pauses",
+            )
             assert 4 * 3600 - 60 < row["left_s"] <= 4 * 3600
             assert row["resume_at"].strftime("%Y-%m-%dT%H:%M") in state()[1], "whoever looks sees until when"
             assert own.store.run(pauses.resume_due, KIND.name) == []

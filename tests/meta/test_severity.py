@@ -42,7 +42,15 @@ def test_survived(error: BaseException) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [RuntimeError(), KeyError("x"), AssertionError(), MemoryError(), OSError(24, "Too many open files"), IllegalTransition("x"), SystemExit(1)],
+    [
+        RuntimeError(),
+        KeyError("x"),
+        AssertionError(),
+        MemoryError(),
+        OSError(24, "Too many open files"),
+        IllegalTransition("x"),
+        SystemExit(1),
+    ],
     ids=repr,
 )
 def test_everything_else_ends_the_process(error: BaseException) -> None:

@@ -16,7 +16,17 @@ def status(at: datetime, *, is_text: bool = True, to_ms: bool = False) -> bytes:
     """A webhook about something that happened at an instant."""
     seconds = int(at.timestamp())
     instant = seconds * 1000 + 250 if to_ms else seconds
-    return json.dumps({"entry": [{"changes": [{"value": {"statuses": [{"id": "wamid.X", "timestamp": str(instant) if is_text else instant}]}}]}]}).encode()
+    return json.dumps(
+        {
+            "entry": [
+                {
+                    "changes": [
+                        {"value": {"statuses": [{"id": "wamid.X", "timestamp": str(instant) if is_text else instant}]}}
+                    ]
+                }
+            ]
+        }
+    ).encode()
 
 
 @pytest.mark.parametrize(

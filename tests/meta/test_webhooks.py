@@ -34,7 +34,9 @@ def journalled(town: Town) -> int:
 
 @pytest.mark.parametrize("path", META_PATHS)
 def test_verification_answers_with_the_bare_challenge(town: Town, path: str) -> None:
-    answer = town.get(path, **{"hub.mode": "subscribe", "hub.challenge": "1158201444", "hub.verify_token": VERIFY_TOKEN})
+    answer = town.get(
+        path, **{"hub.mode": "subscribe", "hub.challenge": "1158201444", "hub.verify_token": VERIFY_TOKEN}
+    )
     assert (answer.status_code, answer.text) == (200, "1158201444")
     assert answer.headers["content-type"].startswith("text/plain")
 
@@ -48,7 +50,11 @@ def test_verification_answers_with_the_bare_challenge(town: Town, path: str) -> 
         {"hub.mode": "unsubscribe", "hub.challenge": "1", "hub.verify_token": VERIFY_TOKEN},
         {"hub.challenge": "1", "hub.verify_token": VERIFY_TOKEN},
         {"hub.mode": "subscribe", "hub.verify_token": VERIFY_TOKEN},
-        {"hub.mode": "subscribe", "hub.challenge": "1", "hub.verify_token": "ß\udcff".encode("utf-8", "replace").decode()},
+        {
+            "hub.mode": "subscribe",
+            "hub.challenge": "1",
+            "hub.verify_token": "ß\udcff".encode("utf-8", "replace").decode(),
+        },
         {},
     ],
 )
@@ -66,7 +72,14 @@ BODY = json.dumps(webhook({"messages": [text("Grüße", "wamid.SIGNED")]})).enco
 RIGHT = signature(BODY)
 
 
-@pytest.mark.parametrize("headers", [{"X-Hub-Signature-256": RIGHT}, {"x-hub-signature-256": RIGHT}, {"X-HUB-SIGNATURE-256": "sha256=" + RIGHT[7:].upper()}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Hub-Signature-256": RIGHT},
+        {"x-hub-signature-256": RIGHT},
+        {"X-HUB-SIGNATURE-256": "sha256=" + RIGHT[7:].upper()},
+    ],
+)
 def test_the_right_signature_is_believed_in_any_case_of_letters(town: Town, headers: dict[str, str]) -> None:
     before = journalled(town)
     assert town.post(BODY, headers=headers) == 200
@@ -116,7 +129,9 @@ def sha1(body: bytes) -> dict[str, str]:
     return {"X-Hub-Signature": "sha1=" + hmac.digest(APP_SECRET.encode(), body, "sha1").hex()}
 
 
-def test_sha1_alone_is_not_enough_unless_it_is_allowed_and_then_for_pages_only(town: Town, own_town: Callable[..., Town]) -> None:
+def test_sha1_alone_is_not_enough_unless_it_is_allowed_and_then_for_pages_only(
+    town: Town, own_town: Callable[..., Town]
+) -> None:
     assert town.post(PAGE, headers=sha1(PAGE)) == 401
     lenient = own_town(meta_sha1_signatures="on").start()
     assert lenient.post(PAGE, headers=sha1(PAGE), path="/webhooks/messenger") == 200
@@ -132,7 +147,9 @@ def test_an_empty_secret_signs_nothing_weakly_either() -> None:
     assert not is_weakly_signed({"x-hub-signature": "sha1=" + hmac.digest(b"", PAGE, "sha1").hex()}, PAGE, b"")
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b'{"object":NaN}', b"\xff\xfe", b'{"a":1}x', b'{"a":"\n"}', b"[1,2", b'"\x00"'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"nonsense", b'{"object":NaN}', b"\xff\xfe", b'{"a":1}x', b'{"a":"\n"}', b"[1,2", b'"\x00"']
+)
 def test_what_is_no_json_is_refused(town: Town, body: bytes) -> None:
     before = journalled(town)
     assert town.post(body) == 400
@@ -179,7 +196,10 @@ def test_three_megabytes_are_taken_and_one_byte_more_is_not(town: Town) -> None:
 def test_a_sender_who_goes_away_leaves_nothing(town: Town) -> None:
     before = journalled(town)
     with socket.create_connection(("127.0.0.1", town.settings.meta_port)) as line:
-        line.sendall(f"POST /api/meta/webhook HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\nX-Hub-Signature-256: {RIGHT}\r\n\r\n".encode() + BODY[:-5])
+        line.sendall(
+            f"POST /api/meta/webhook HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\nX-Hub-Signature-256: {RIGHT}\r\n\r\n".encode()
+            + BODY[:-5]
+        )
     eventually(lambda: town.metric('meta_webhook_posts_total{answer="disconnected",door="meta"}'), 5, "it is counted")
     assert journalled(town) == before
     assert town.get("/livez").status_code == 200
@@ -187,7 +207,10 @@ def test_a_sender_who_goes_away_leaves_nothing(town: Town) -> None:
 
 def test_posts_that_arrive_together_are_each_stored(town: Town) -> None:
     before, most = journalled(town), 200
-    bodies = [json.dumps(webhook({"messages": [text("together", f"wamid.TOGETHER{number}")]})).encode() for number in range(most)]
+    bodies = [
+        json.dumps(webhook({"messages": [text("together", f"wamid.TOGETHER{number}")]})).encode()
+        for number in range(most)
+    ]
     start = threading.Barrier(20)
 
     def post(share: list[bytes]) -> list[int]:
@@ -195,10 +218,15 @@ def test_posts_that_arrive_together_are_each_stored(town: Town) -> None:
             http.trust_env = False
             start.wait(10)
             url = f"http://127.0.0.1:{town.settings.meta_port}/api/meta/webhook"
-            return [http.post(url, data=body, headers={"X-Hub-Signature-256": signature(body)}, timeout=15).status_code for body in share]
+            return [
+                http.post(url, data=body, headers={"X-Hub-Signature-256": signature(body)}, timeout=15).status_code
+                for body in share
+            ]
 
     with ThreadPoolExecutor(20) as senders:
-        answers = [status for share in senders.map(post, [bodies[number::20] for number in range(20)]) for status in share]
+        answers = [
+            status for share in senders.map(post, [bodies[number::20] for number in range(20)]) for status in share
+        ]
     assert answers == [200] * most
     assert journalled(town) == before + most
     town.wait_journal_read()
@@ -244,11 +272,15 @@ def test_360dialogs_door_refuses_everything_else(town: Town, path: str, headers:
 def test_a_customers_message_comes_through_every_door(town: Town) -> None:
     sent = {}
     for index, number in ACCOUNTS.items():
-        sent[index] = town.control("POST", "inbound", {"phone_number_id": number, "from": "+15550109900", "text": f"to {index}", "name": "Ann"})["id"]
+        sent[index] = town.control(
+            "POST", "inbound", {"phone_number_id": number, "from": "+15550109900", "text": f"to {index}", "name": "Ann"}
+        )["id"]
     for index, provider_id in sent.items():
         eventually(partial(town.inbound, provider_id), 10, f"the message to {index} is kept")
         assert town.inbound(provider_id) == [("text", {"body": f"to {index}"}, False, "15550109900")]
-        (touched,) = town.query("SELECT last_event_at IS NOT NULL FROM phone_status WHERE connection_id = %s", town.ids[index])
+        (touched,) = town.query(
+            "SELECT last_event_at IS NOT NULL FROM phone_status WHERE connection_id = %s", town.ids[index]
+        )
         assert touched == (True,)
 
 
@@ -256,11 +288,19 @@ def test_without_a_database_meta_is_told_to_come_again(own_town: Callable[..., T
     town = own_town()
     (nowhere,) = free_ports(1)
     cut_off = town._entry("meta")
-    cut_off._variables |= {"database_url": f"postgresql://nobody@127.0.0.1:{nowhere}/nothing", "database_connect_s": 0.5}
+    cut_off._variables |= {
+        "database_url": f"postgresql://nobody@127.0.0.1:{nowhere}/nothing",
+        "database_connect_s": 0.5,
+    }
     try:
         cut_off.start()
         cut_off.wait_ready()
-        answer = town.http.post(f"http://127.0.0.1:{town.settings.meta_port}/api/meta/webhook", data=BODY, headers={"X-Hub-Signature-256": RIGHT}, timeout=15)
+        answer = town.http.post(
+            f"http://127.0.0.1:{town.settings.meta_port}/api/meta/webhook",
+            data=BODY,
+            headers={"X-Hub-Signature-256": RIGHT},
+            timeout=15,
+        )
         assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "1")
         assert town.post(BODY, headers={}) == 401
         assert town.get("/livez").status_code == 200

@@ -53,7 +53,9 @@ class Town:
         self.since = 0
 
     def _entry(self, kind: str) -> Entry:
-        variables: dict[str, Any] = {name.lower(): value for name, value in to_environ(self.settings).items() if name != "BULKHEAD_HOME"}
+        variables: dict[str, Any] = {
+            name.lower(): value for name, value in to_environ(self.settings).items() if name != "BULKHEAD_HOME"
+        }
         return Entry(kind, Path(self.settings.bulkhead_home), **variables)
 
     def start(self) -> Self:
@@ -79,11 +81,15 @@ class Town:
         """Arm a fault for one chat."""
         self.control("POST", "faults", {"fault": fault, "to": chat} | details)
 
-    def send(self, chat: str, body: str = "Hello", *, phone_index: int = DIRECT, hint: bool = True, **content: Any) -> int:
+    def send(
+        self, chat: str, body: str = "Hello", *, phone_index: int = DIRECT, hint: bool = True, **content: Any
+    ) -> int:
         """Accept one text and hint it, as the API does. Returns its row."""
         return self.send_many([(chat, body)], phone_index=phone_index, hint=hint, **content)[0]
 
-    def send_many(self, texts: Iterable[tuple[str, str]], *, phone_index: int = DIRECT, hint: bool = True, **content: Any) -> list[int]:
+    def send_many(
+        self, texts: Iterable[tuple[str, str]], *, phone_index: int = DIRECT, hint: bool = True, **content: Any
+    ) -> list[int]:
         """Accept several texts in one transaction and hint them."""
         new = [
             NewMessage(
@@ -120,7 +126,9 @@ class Town:
     def wait_state(self, row_id: int, state: str, within_s: float = WITHIN_S) -> None:
         """Wait until a row is in a state."""
         eventually(
-            lambda: self.state(row_id) == state, within_s, lambda: f"row {row_id} is {state}: {self.history(row_id)}\n{self.meta.log.read_text()[-4000:]}"
+            lambda: self.state(row_id) == state,
+            within_s,
+            lambda: f"row {row_id} is {state}: {self.history(row_id)}\n{self.meta.log.read_text()[-4000:]}",
         )
 
     def arrived(self, row_id: int) -> list[dict[str, Any]]:
@@ -131,13 +139,25 @@ class Town:
     def asked(self, row_id: int) -> int:
         """Return how often the sandbox was asked to send a row, taken or refused."""
         entries = self.control("GET", "ledger", since=self.since, limit=10_000)["entries"]
-        return sum(entry.get("callback", "").startswith(f"bulkhead:{row_id}:") for entry in entries if entry["event"] in ("accepted", "refused"))
+        return sum(
+            entry.get("callback", "").startswith(f"bulkhead:{row_id}:")
+            for entry in entries
+            if entry["event"] in ("accepted", "refused")
+        )
 
-    def post(self, body: bytes | Mapping[str, Any], *, path: str = "/api/meta/webhook", headers: Mapping[str, str] | None = None) -> int:
+    def post(
+        self,
+        body: bytes | Mapping[str, Any],
+        *,
+        path: str = "/api/meta/webhook",
+        headers: Mapping[str, str] | None = None,
+    ) -> int:
         """POST a webhook, signed unless `headers` are given. Returns the HTTP status."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         url = f"http://127.0.0.1:{self.settings.meta_port}{path}"
-        answer = self.http.post(url, data=raw, headers={"X-Hub-Signature-256": signature(raw)} if headers is None else headers, timeout=15)
+        answer = self.http.post(
+            url, data=raw, headers={"X-Hub-Signature-256": signature(raw)} if headers is None else headers, timeout=15
+        )
         return int(answer.status_code)
 
     def get(self, path: str, **query: str) -> requests.Response:
@@ -151,17 +171,27 @@ class Town:
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the database directly."""
-        with closing(psycopg2.connect(self.settings.database_url)) as connection, connection, connection.cursor() as cursor:
+        with (
+            closing(psycopg2.connect(self.settings.database_url)) as connection,
+            connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
 
     def wait_journal_read(self, within_s: float = WITHIN_S) -> None:
         """Wait until no raw event waits to be processed."""
-        eventually(lambda: not self.query("SELECT id FROM inbound_journal WHERE processed_at IS NULL"), within_s, "the journal is read")
+        eventually(
+            lambda: not self.query("SELECT id FROM inbound_journal WHERE processed_at IS NULL"),
+            within_s,
+            "the journal is read",
+        )
 
     def inbound(self, provider_id: str) -> list[tuple[Any, ...]]:
         """Return (type, content, from_me, chat_id) of the kept messages with this provider id."""
-        return self.query("SELECT type, content, from_me, chat_id FROM inbound_messages WHERE provider_id = %s", provider_id)
+        return self.query(
+            "SELECT type, content, from_me, chat_id FROM inbound_messages WHERE provider_id = %s", provider_id
+        )
 
     def close(self) -> None:
         """Stop everything."""
@@ -174,7 +204,9 @@ class Town:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -29,7 +29,9 @@ ATTEMPTS = 3
 IN_HAND = 4
 WINDOW_S = 10.0
 SENDERS = st.integers(0, 1)
-STEPS = st.tuples(st.integers(0, 3), st.sampled_from(["on", "on", "on", "on", "settled", "lost", "refused", "dead", "uncounted"]))
+STEPS = st.tuples(
+    st.integers(0, 3), st.sampled_from(["on", "on", "on", "on", "settled", "lost", "refused", "dead", "uncounted"])
+)
 """One step: of which send in hand, and what happens in it."""
 
 Look = Callable[[str], Sequence[Mapping[str, Any]]]
@@ -114,7 +116,12 @@ class Life(RuleBasedStateMachine):
 
     # --- a sender's steps ---
 
-    @rule(which=SENDERS, by=st.sampled_from(["hints", "chats", "both"]), hinted=st.sets(st.integers(0, 30), max_size=4), steps=st.lists(STEPS, max_size=8))
+    @rule(
+        which=SENDERS,
+        by=st.sampled_from(["hints", "chats", "both"]),
+        hinted=st.sets(st.integers(0, 30), max_size=4),
+        steps=st.lists(STEPS, max_size=8),
+    )
     def claim(self, which: int, by: str, hinted: set[int], steps: list[tuple[int, str]]) -> None:
         """A sender looks at hinted rows, at the heads of chats, or both, and goes some way with what it got."""
         process = self.living[which]
@@ -192,7 +199,11 @@ class Life(RuleBasedStateMachine):
         """A sender writes its outcomes; if the answer to the commit is lost, it writes them again."""
         process = self.living[which]
         done = [send for send in process.sends.values() if send.step == "answered" and send.outcome is not None]
-        settlements = [messages.settlement(send.message, send.outcome, attempts=ATTEMPTS, wait_s=0.0) for send in done if send.outcome is not None]
+        settlements = [
+            messages.settlement(send.message, send.outcome, attempts=ATTEMPTS, wait_s=0.0)
+            for send in done
+            if send.outcome is not None
+        ]
         self.store.run(messages.settle, incarnation=process.incarnation, settlements=settlements)
         if answer_lost:
             assert not self.store.run(messages.settle, incarnation=process.incarnation, settlements=settlements)
@@ -239,19 +250,30 @@ class Life(RuleBasedStateMachine):
         """A process that counted as dead was only slow: nothing that it writes now may count."""
         process = [one for one in self.reclaimed if one.sends][pick % len([one for one in self.reclaimed if one.sends])]
         before = self.states()
-        settlements = [messages.settlement(send.message, Sent(provider_id="late"), attempts=ATTEMPTS, wait_s=0.0) for send in process.sends.values()]
+        settlements = [
+            messages.settlement(send.message, Sent(provider_id="late"), attempts=ATTEMPTS, wait_s=0.0)
+            for send in process.sends.values()
+        ]
         assert not self.store.run(messages.settle, incarnation=process.incarnation, settlements=settlements)
         for send in process.sends.values():
-            assert not self.store.run(messages.record_token, message_id=send.message.id, incarnation=process.incarnation, token="late")
+            assert not self.store.run(
+                messages.record_token, message_id=send.message.id, incarnation=process.incarnation, token="late"
+            )
         assert self.states() == before
 
     # --- the provider speaks ---
 
     @precondition(lambda self: self.provider.tokens)
-    @rule(picks=st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["sent", "delivered", "read"])), min_size=1, max_size=4))
+    @rule(
+        picks=st.lists(
+            st.tuples(st.integers(0, 30), st.sampled_from(["sent", "delivered", "read"])), min_size=1, max_size=4
+        )
+    )
     def webhook(self, picks: list[tuple[int, str]]) -> None:
         """Statuses of taken messages: any of them, in any order, twice."""
-        self.receive([(self.provider.tokens[place % len(self.provider.tokens)], MessageState(word)) for place, word in picks])
+        self.receive(
+            [(self.provider.tokens[place % len(self.provider.tokens)], MessageState(word)) for place, word in picks]
+        )
 
     @precondition(lambda self: self.provider.tokens)
     @rule(pick=st.integers(0, 30))
@@ -263,7 +285,13 @@ class Life(RuleBasedStateMachine):
 
     def receive(self, news: list[tuple[tuple[str, int], MessageState]]) -> None:
         receipts = [
-            Receipt(connection_id=self.ground.connection, state=state, at=utc_now(), token=token, code="131026" if state is MessageState.FAILED else "")
+            Receipt(
+                connection_id=self.ground.connection,
+                state=state,
+                at=utc_now(),
+                token=token,
+                code="131026" if state is MessageState.FAILED else "",
+            )
             for (token, _), state in news
         ]
         assert all(self.ground.receipts(*receipts)), "a status of ours found no row"
@@ -276,9 +304,17 @@ class Life(RuleBasedStateMachine):
         for doubt in self.store.run(messages.in_doubt, kind="meta", most=100):
             found: Outcome | None = None
             if sees:
-                found = Sent(provider_id="seen") if self.provider.knows(doubt.message.token) else Retry(code="not_sent", after_s=0.0, counts=False)
+                found = (
+                    Sent(provider_id="seen")
+                    if self.provider.knows(doubt.message.token)
+                    else Retry(code="not_sent", after_s=0.0, counts=False)
+                )
             decision = decide(found, policy=policy, doubt_s=WINDOW_S if waited else 0.0, window_s=WINDOW_S)
-            fields: dict[str, Any] = {"message_id": doubt.message.id, "attempt": doubt.message.attempt, "incarnation": "model"}
+            fields: dict[str, Any] = {
+                "message_id": doubt.message.id,
+                "attempt": doubt.message.attempt,
+                "incarnation": "model",
+            }
             if decision is None:
                 continue
             if isinstance(decision, Hold):
@@ -286,7 +322,9 @@ class Life(RuleBasedStateMachine):
                 continue
             if decision.code == "policy_resend":
                 self.resent.add(doubt.message.id)
-            assert self.store.run(messages.resolve, state=decision.state, code=decision.code, provider_id=decision.provider_id, **fields)
+            assert self.store.run(
+                messages.resolve, state=decision.state, code=decision.code, provider_id=decision.provider_id, **fields
+            )
 
     @rule(pick=st.integers(0, 30), says=st.sampled_from(["sent", "resend", "failed"]))
     def human_decides(self, pick: int, says: interventions.Resolution) -> None:
@@ -295,7 +333,9 @@ class Life(RuleBasedStateMachine):
         if not held:
             return
         row = held[pick % len(held)]
-        assert self.store.run(interventions.resolve, company_id="acme", chat_id=row["chat_id"], message_id=row["id"], resolution=says)
+        assert self.store.run(
+            interventions.resolve, company_id="acme", chat_id=row["chat_id"], message_id=row["id"], resolution=says
+        )
         self.resent.add(row["id"])
 
     @rule()
@@ -327,7 +367,9 @@ class Life(RuleBasedStateMachine):
         for row in rows:
             if row["state"] not in (MessageState.SENDING, MessageState.IN_DOUBT):
                 continue
-            assert row["chat_id"] not in under_way, f"two rows of a chat are under way: {under_way[row['chat_id']]}, {row['id']}"
+            assert row["chat_id"] not in under_way, (
+                f"two rows of a chat are under way: {under_way[row['chat_id']]}, {row['id']}"
+            )
             under_way[row["chat_id"]] = row["id"]
             if row["state"] == MessageState.SENDING:
                 assert row["incarnation"] in incarnations, f"nobody has row {row['id']} in hand"
@@ -377,7 +419,11 @@ class Life(RuleBasedStateMachine):
             self.promises_are_kept()
         rows = self.table()
         held = {row["chat_id"] for row in rows if row["held_at"]}
-        left = {row["id"]: row["state"] for row in rows if row["state"] in OPEN_MESSAGE_STATES and row["chat_id"] not in held}
+        left = {
+            row["id"]: row["state"]
+            for row in rows
+            if row["state"] in OPEN_MESSAGE_STATES and row["chat_id"] not in held
+        }
         assert not left, f"neither ended nor held: {left}"
         for process in self.living:
             process.flights.close(remove=True)

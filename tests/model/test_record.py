@@ -114,7 +114,9 @@ def test_a_row_that_may_have_left_is_in_doubt(ground: Ground) -> None:
         (InDoubt(code="no_answer"), Stage.WRITING, "", "in_doubt"),
     ],
 )
-def test_an_answer_that_was_not_written_stands_in_the_record(ground: Ground, outcome: Outcome, stage: Stage, text: str, state: str) -> None:
+def test_an_answer_that_was_not_written_stands_in_the_record(
+    ground: Ground, outcome: Outcome, stage: Stage, text: str, state: str
+) -> None:
     async def answer(message: OutboundMessage, record_token: RecordToken) -> Outcome:
         await record_token(message.token)
         return outcome

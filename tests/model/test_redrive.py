@@ -46,7 +46,11 @@ def test_it_waits_for_the_one_under_way(ground: Ground, fails: type, state: str)
     chats = [(ground.connection, "a")]
     assert ground.claim([first, second, third], chats=chats) == []
     if state == "in_doubt":
-        assert ground.store.run(messages.resolve, message_id=second, attempt=1, state=MessageState.SENT, code="proved_sent", incarnation="x")
+        assert ground.store.run(
+            messages.resolve, message_id=second, attempt=1, state=MessageState.SENT, code="proved_sent", incarnation="x"
+        )
     else:
         assert ground.settle(second, MessageState.SENT, provider_id="p")
-    assert [message.id for message in ground.claim([third], chats=chats)] == [first], "then it is its turn, before what was accepted later"
+    assert [message.id for message in ground.claim([third], chats=chats)] == [first], (
+        "then it is its turn, before what was accepted later"
+    )

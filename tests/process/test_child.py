@@ -42,7 +42,12 @@ class House:
             "meta_port": first + 100,
             "redis_url": "redis://127.0.0.1:1/0",
         }
-        defaults: dict[str, Any] = {"database_url": NOWHERE, "heartbeat_s": 0.1, "database_connect_s": 1.0, "database_query_s": 1.0}
+        defaults: dict[str, Any] = {
+            "database_url": NOWHERE,
+            "heartbeat_s": 0.1,
+            "database_connect_s": 1.0,
+            "database_query_s": 1.0,
+        }
         self.entry = Entry(kind, home, module="tests.process.accidents", **(own | defaults | variables))
         self._client = requests.Session()
         self._client.trust_env = False
@@ -112,7 +117,9 @@ class TestStart:
             ("start-raises", ExitCode.BOOT, "boot_failed", 1),
         ],
     )
-    def test_what_stops_it_has_its_own_exit_code(self, house: Callable[..., House], room: str, code: ExitCode, event: str, closed: int) -> None:
+    def test_what_stops_it_has_its_own_exit_code(
+        self, house: Callable[..., House], room: str, code: ExitCode, event: str, closed: int
+    ) -> None:
         child = house(room=room)
         child.entry.start()
         assert child.entry.wait_exit() == code
@@ -167,20 +174,29 @@ class TestStart:
         assert child.get("/readyz").status_code == 503
         assert list(child.get("/readyz").json()["missing"]) == ["database"]
         health = child.get("/health").json()
-        assert (health["status"], health["state"], health["database"]["reachable"], health["fact"]) == ("degraded", "unready", False, 7)
+        assert (health["status"], health["state"], health["database"]["reachable"], health["fact"]) == (
+            "degraded",
+            "unready",
+            False,
+            7,
+        )
         assert "bulkhead_process_uptime_seconds" in child.get("/metrics").text
         child.entry.forget()
         child.entry.wait_said("WATCHDOG", "1")
         assert child.entry.stop() == ExitCode.OK
 
-    def test_a_database_without_a_schema_is_one_that_is_not_there_yet(self, house: Callable[..., House], empty_database_url: str) -> None:
+    def test_a_database_without_a_schema_is_one_that_is_not_there_yet(
+        self, house: Callable[..., House], empty_database_url: str
+    ) -> None:
         child = house(database_url=empty_database_url).start()
         child.entry.wait_said("X_READY", "0")
         assert "schema" in child.get("/readyz").json()["missing"]["database"]
         child.entry.forget()
         migrate.apply(empty_database_url)
         child.entry.wait_said("STATUS", "ready")
-        eventually(lambda: query(empty_database_url, "SELECT instance FROM process_health"), 10, "its heartbeat is written")
+        eventually(
+            lambda: query(empty_database_url, "SELECT instance FROM process_health"), 10, "its heartbeat is written"
+        )
         assert child.entry.stop() == ExitCode.OK
 
 
@@ -271,7 +287,9 @@ class TestLiveness:
 
 class TestCrash:
     @pytest.mark.parametrize("where", ["task", "callback", "thread", "forgotten"])
-    def test_an_error_that_the_kind_knows_is_survived_and_counted(self, house: Callable[..., House], database_url: str, where: str) -> None:
+    def test_an_error_that_the_kind_knows_is_survived_and_counted(
+        self, house: Callable[..., House], database_url: str, where: str
+    ) -> None:
         child = house(database_url=database_url).start()
         child.do(f"crash-{where}-tame")
         child.wait_for("error_survived")
@@ -302,7 +320,9 @@ class TestCrash:
 
 
 class TestHeartbeat:
-    def test_the_row_says_who_lives_and_errors_add_up_over_lives(self, house: Callable[..., House], database_url: str) -> None:
+    def test_the_row_says_who_lives_and_errors_add_up_over_lives(
+        self, house: Callable[..., House], database_url: str
+    ) -> None:
         child = house(database_url=database_url, process_incarnation="meta-0.first").start()
         child.do("crash-task-tame")
         child.do("crash-task-tame")
@@ -323,7 +343,9 @@ class TestHeartbeat:
         assert figures["process_errors"] == 1
         assert child.entry.stop() == ExitCode.OK
 
-    def test_errors_counted_while_the_database_was_away_are_told_later(self, house: Callable[..., House], database_url: str, servers: Servers) -> None:
+    def test_errors_counted_while_the_database_was_away_are_told_later(
+        self, house: Callable[..., House], database_url: str, servers: Servers
+    ) -> None:
         child = house(database_url=database_url).start()
         eventually(lambda: query(database_url, "SELECT pid FROM process_health"), 10)
         with away(servers.database_server_url, database_url):
@@ -367,7 +389,9 @@ class TestStop:
         slow = threading.Thread(target=lambda: answers.append(child.get("/do/slow", public=True).text))
         slow.start()
         child.wait_for("said: slow")
-        releasing = threading.Thread(target=lambda: keep.get(f"http://127.0.0.1:{child.public}/do/release", timeout=ANSWER_S))
+        releasing = threading.Thread(
+            target=lambda: keep.get(f"http://127.0.0.1:{child.public}/do/release", timeout=ANSWER_S)
+        )
         releasing.start()
         child.term()
         assert child.entry.wait_exit() == ExitCode.OK
@@ -407,14 +431,18 @@ class TestStop:
         child = house(room=room).start()
         assert child.entry.stop() == ExitCode.OK
         assert len(child.events("close_failed")) == 1
-        assert "Traceback" not in "".join(line for line in child.log().splitlines(keepends=True) if not line.startswith("{"))
+        assert "Traceback" not in "".join(
+            line for line in child.log().splitlines(keepends=True) if not line.startswith("{")
+        )
 
     def test_a_frozen_database_holds_nobody_up(self, house: Callable[..., House]) -> None:
         """Threads that wait for it must not keep the process after it has said its last word."""
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
             child = house(database_url=url, database_connect_s=20.0, database_query_s=20.0).start()
-            eventually(lambda: child.get("/health").json()["database"]["inUse"] > 0, 10, "a thread waits for the database")
+            eventually(
+                lambda: child.get("/health").json()["database"]["inUse"] > 0, 10, "a thread waits for the database"
+            )
             started = monotonic()
             assert child.entry.stop() == ExitCode.OK
             assert monotonic() - started < 5.0

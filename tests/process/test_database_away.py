@@ -24,7 +24,9 @@ MakeSettings = Callable[..., Settings]
 
 def entry(kind: str, settings: Settings) -> Entry:
     """One process of a kind, without Redis too."""
-    variables: dict[str, Any] = {name.lower(): value for name, value in to_environ(settings).items() if name != "BULKHEAD_HOME"}
+    variables: dict[str, Any] = {
+        name.lower(): value for name, value in to_environ(settings).items() if name != "BULKHEAD_HOME"
+    }
     variables |= {"redis_url": "redis://127.0.0.1:1/0", "process_admin_port": settings.admin_port}
     # the recorder would wait for its schema, before it is up, for longer than a test should take
     return Entry(kind, settings.bulkhead_home, module="tests.recorder.hasty" if kind == "recorder" else "", **variables)
@@ -38,7 +40,9 @@ def asked(settings: Settings, path: str) -> int:
 
 
 @pytest.mark.parametrize("kind", DEPENDENT)
-def test_it_waits_for_a_database_that_refuses(kind: str, settings: MakeSettings, servers: Servers, database_url: str) -> None:
+def test_it_waits_for_a_database_that_refuses(
+    kind: str, settings: MakeSettings, servers: Servers, database_url: str
+) -> None:
     told = settings(database_url=database_url)
     with entry(kind, told) as child:
         with away(servers.database_server_url, database_url):
@@ -69,7 +73,10 @@ def test_it_waits_for_a_database_that_is_frozen(kind: str, settings: MakeSetting
 
 def test_a_start_may_take_as_long_as_it_waits_for_the_database(settings: MakeSettings) -> None:
     """Meta reads its connections before it is ready: with these settings that takes longer than a start may without a word."""
-    with frozen() as url, entry("meta", settings(database_url=url, database_connect_s=60.0, database_query_s=60.0)) as child:
+    with (
+        frozen() as url,
+        entry("meta", settings(database_url=url, database_connect_s=60.0, database_query_s=60.0)) as child,
+    ):
         child.start().wait_said("X_DOING", "start: waits for PostgreSQL")
         assert not any("READY" in fields for fields in child.heard)
         child.forget()

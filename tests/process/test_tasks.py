@@ -41,7 +41,14 @@ def ground(database_url: str) -> Iterator[Ground]:
 
 def add(ground: Ground, operation: str = "test", *, expires_in_s: float = 30.0, **fields: Any) -> int:
     """Add a task on the first connection."""
-    return ground.store.run(tasks.add, company_id="acme", operation=operation, connection_id=ground.connection, expires_in_s=expires_in_s, **fields)
+    return ground.store.run(
+        tasks.add,
+        company_id="acme",
+        operation=operation,
+        connection_id=ground.connection,
+        expires_in_s=expires_in_s,
+        **fields,
+    )
 
 
 def take(ground: Ground, incarnation: str = "meta-0.a", *, most: int = 10) -> list[Task]:
@@ -64,7 +71,9 @@ def row(ground: Ground, task_id: int) -> Mapping[str, Any]:
 class Process:
     """What a runner stands on, and the runner."""
 
-    def __init__(self, store: Store, handlers: Mapping[str, Handler], incarnation: str = "meta-0.b", *, at_once: int = 8) -> None:
+    def __init__(
+        self, store: Store, handlers: Mapping[str, Handler], incarnation: str = "meta-0.b", *, at_once: int = 8
+    ) -> None:
         identity = ChildEnvironment(process_name="meta", process_incarnation=incarnation)
         metrics = Metrics()
         self.errors: list[BaseException] = []
@@ -106,7 +115,9 @@ async def ended(ground: Ground, task_id: int) -> Mapping[str, Any]:
 
 def test_two_processes_never_take_the_same(ground: Ground) -> None:
     ids = {add(ground) for _ in range(40)}
-    taken = side_by_side(*((lambda name=name: take(ground, name, most=40)) for name in ("meta-0.a", "meta-1.a", "meta-0.b")))
+    taken = side_by_side(
+        *((lambda name=name: take(ground, name, most=40)) for name in ("meta-0.a", "meta-1.a", "meta-0.b"))
+    )
     assert sorted(task.id for some in taken for task in some) == sorted(ids)
 
 
@@ -117,7 +128,10 @@ def test_only_its_owner_ends_a_task_and_only_once(ground: Ground) -> None:
     assert not write(tasks.finish, task_id=task_id, incarnation="meta-1.x", result={})
     assert write(tasks.finish, task_id=task_id, incarnation="meta-0.a", result={"a": "b\0c"})
     assert not write(tasks.fail, task_id=task_id, incarnation="meta-0.a", code="refused", problem="late")
-    assert (look(ground, task_id)["state"], look(ground, task_id)["result"]) == ("done", {"a": "b\N{REPLACEMENT CHARACTER}c"})
+    assert (look(ground, task_id)["state"], look(ground, task_id)["result"]) == (
+        "done",
+        {"a": "b\N{REPLACEMENT CHARACTER}c"},
+    )
 
 
 def test_another_company_sees_nothing_of_it(ground: Ground) -> None:
@@ -184,7 +198,10 @@ def test_a_runner_does_what_is_asked_and_tells_how_it_went(ground: Ground) -> No
 
     async def scenario() -> None:
         async with Process(ground.store, {"good": good, "bad": bad, "broken": broken, "slow": slow}) as process:
-            ids = {name: add(ground, name, arguments={"n": 7}, expires_in_s=2.0 if name == "slow" else 30.0) for name in ("good", "bad", "broken", "slow")}
+            ids = {
+                name: add(ground, name, arguments={"n": 7}, expires_in_s=2.0 if name == "slow" else 30.0)
+                for name in ("good", "bad", "broken", "slow")
+            }
             rows = {name: await ended(ground, task_id) for name, task_id in ids.items()}
             assert (rows["good"]["state"], rows["good"]["result"]) == ("done", {"got": 7})
             assert (rows["bad"]["problem_code"], rows["bad"]["result"]) == ("refused", {"step": "register"})
@@ -271,7 +288,11 @@ asyncio.run(main())
 def test_a_killed_process_loses_no_task(ground: Ground) -> None:
     task_id = add(ground, repeatable=True)
     with subprocess.Popen(
-        [sys.executable, "-c", KILLED, ground.url], cwd=environment.REPOSITORY, env=environment.clean(), stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", KILLED, ground.url],
+        cwd=environment.REPOSITORY,
+        env=environment.clean(),
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"

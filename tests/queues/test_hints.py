@@ -66,7 +66,14 @@ class Running:
         self.offered: list[int] = []
         self.room = 100
         self.beats = Beats()
-        self.worker = HintWorker(self.hints, META, name=name, room=lambda: self.room, offer=self._take, beat=self.beats.loop("hints", timeout_s * 3 + 2.0))
+        self.worker = HintWorker(
+            self.hints,
+            META,
+            name=name,
+            room=lambda: self.room,
+            offer=self._take,
+            beat=self.beats.loop("hints", timeout_s * 3 + 2.0),
+        )
         self.errors: list[BaseException] = []
         self._thread = threading.Thread(target=self._work, name=name)
 
@@ -99,14 +106,24 @@ class Running:
 
     def until(self, *row_ids: int, within_s: float = 10.0) -> None:
         """Wait until these rows were offered."""
-        eventually(lambda: set(row_ids) <= set(self.offered), within_s, lambda: f"{row_ids} offered; were: {self.offered[-10:]}")
+        eventually(
+            lambda: set(row_ids) <= set(self.offered),
+            within_s,
+            lambda: f"{row_ids} offered; were: {self.offered[-10:]}",
+        )
 
 
 class TestJobs:
     def test_they_are_ordinary(self, hints: Hints) -> None:
         hints.give(META, [7, 8])
         job = Job.fetch("m-7", connection=hints.client, serializer=JSONSerializer)
-        assert (job.func_name, tuple(job.args), job.kwargs, job.origin, job.timeout) == ("meta.job.deliver", (7,), {}, "meta", JOB_TIMEOUT_S)
+        assert (job.func_name, tuple(job.args), job.kwargs, job.origin, job.timeout) == (
+            "meta.job.deliver",
+            (7,),
+            {},
+            "meta",
+            JOB_TIMEOUT_S,
+        )
         assert Queue("meta", connection=hints.client, serializer=JSONSerializer).job_ids == ["m-7", "m-8"]
 
     def test_rq_info_sees_queue_and_worker(self, hints: Hints, redis_url: str) -> None:
@@ -115,7 +132,14 @@ class TestJobs:
             eventually(lambda: running.worker.is_connected, 5)
             hints.give(META, [1, 2, 3])
             rq = os.path.join(os.path.dirname(sys.executable), "rq")  # noqa: PTH118, PTH120 - a sibling of the interpreter, links kept
-            said = subprocess.run([rq, "info", "--url", redis_url, "--raw"], capture_output=True, text=True, timeout=30, check=True, env=environment.clean())
+            said = subprocess.run(
+                [rq, "info", "--url", redis_url, "--raw"],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+                env=environment.clean(),
+            )
         assert "queue meta 3" in said.stdout, said
         assert re.search(r"worker meta-0\.shown .* idle meta", said.stdout), said
 
@@ -128,8 +152,12 @@ class TestJobs:
         theirs: dict[bytes, bytes] = hints.client.hgetall("rq:job:m-8")  # type: ignore[assignment]  # as above
         differ = {b"data", b"description", b"created_at", b"enqueued_at"}
         assert ours.keys() == theirs.keys()
-        assert {name: value for name, value in ours.items() if name not in differ} == {name: value for name, value in theirs.items() if name not in differ}
-        assert [len(ours[name]) for name in (b"created_at", b"enqueued_at")] == [len(theirs[name]) for name in (b"created_at", b"enqueued_at")]
+        assert {name: value for name, value in ours.items() if name not in differ} == {
+            name: value for name, value in theirs.items() if name not in differ
+        }
+        assert [len(ours[name]) for name in (b"created_at", b"enqueued_at")] == [
+            len(theirs[name]) for name in (b"created_at", b"enqueued_at")
+        ]
         assert abs(int(hints.client.ttl("rq:job:m-7")) - int(hints.client.ttl("rq:job:m-8"))) <= 1
         assert hints.client.smembers(Queue.redis_queues_keys) == {b"rq:queue:meta"}
 
@@ -148,7 +176,11 @@ class TestJobs:
         kind = replace(META, name="proof", job="tests.queues.jobs.look_at")
         hints.give(kind, [11, 12])
         jobs.seen.clear()
-        stock = SimpleWorker([Queue("proof", connection=hints.client, serializer=JSONSerializer)], connection=hints.client, serializer=JSONSerializer)
+        stock = SimpleWorker(
+            [Queue("proof", connection=hints.client, serializer=JSONSerializer)],
+            connection=hints.client,
+            serializer=JSONSerializer,
+        )
         assert stock.work(burst=True, logging_level="ERROR")
         assert jobs.seen == [11, 12]
 
@@ -336,4 +368,6 @@ class TestWorker:
     @staticmethod
     def born(running: Running, name: str) -> bool:
         """Whether RQ shows the worker."""
-        return name in [worker.name for worker in Worker.all(connection=running.hints.client, serializer=JSONSerializer)]
+        return name in [
+            worker.name for worker in Worker.all(connection=running.hints.client, serializer=JSONSerializer)
+        ]

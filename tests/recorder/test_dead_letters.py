@@ -46,7 +46,9 @@ def fail(ground: Ground, chat: str, code: str) -> int:
 
 
 def test_what_failed_is_listed_and_queued_again(ground: Ground, home: Path) -> None:
-    first, second, third = (fail(ground, f"chat-{number}", code) for number, code in enumerate(("131026", "131049", "131026")))
+    first, second, third = (
+        fail(ground, f"chat-{number}", code) for number, code in enumerate(("131026", "131049", "131026"))
+    )
 
     listed = command(home, ground.url, "list", "--json")
     assert listed.returncode == ExitCode.OK, listed.stderr
@@ -55,7 +57,9 @@ def test_what_failed_is_listed_and_queued_again(ground: Ground, home: Path) -> N
     assert [line.split()[0] for line in table] == ["id", str(second)]
     assert "chat-1" not in "".join(table), "chat ids stay out of terminals and their logs"
 
-    assert json.loads(command(home, ground.url, "redrive", "--company", "acme", "--code", "131026", "--limit", "1", "--json").stdout) == {
+    assert json.loads(
+        command(home, ground.url, "redrive", "--company", "acme", "--code", "131026", "--limit", "1", "--json").stdout
+    ) == {
         "redriven": 1,
         "more": True,
     }

@@ -34,8 +34,15 @@ class Shelf:
     def keep(self, content: bytes, *, days: float) -> str:
         """Keep a file that was put, and asked for last, so many days ago. Returns its digest."""
         stored = asyncio.run(self.storage.put(COMPANY, pieces(content), most=1000))
-        self.ground.store.run(media.remember, COMPANY, stored.sha256, size=stored.size, mimetype="text/plain", filename="a.txt")
-        query(self.url, "UPDATE media_files SET used_at = now() - make_interval(secs => %(s)s) WHERE sha256 = %(name)s", s=days * 86400, name=stored.sha256)
+        self.ground.store.run(
+            media.remember, COMPANY, stored.sha256, size=stored.size, mimetype="text/plain", filename="a.txt"
+        )
+        query(
+            self.url,
+            "UPDATE media_files SET used_at = now() - make_interval(secs => %(s)s) WHERE sha256 = %(name)s",
+            s=days * 86400,
+            name=stored.sha256,
+        )
         os.utime(next(self.home.rglob(stored.sha256)), (time.time() - days * 86400,) * 2)
         return stored.sha256
 
@@ -80,7 +87,9 @@ def test_whoever_asks_for_a_file_keeps_it(shelf: Shelf) -> None:
     assert shelf.has(asked)
 
 
-@pytest.mark.parametrize("content", ["""{"media": {"sha256": "%s"}}""", """{"type": "button", "header": {"image": {"sha256": "%s"}}}"""])
+@pytest.mark.parametrize(
+    "content", ["""{"media": {"sha256": "%s"}}""", """{"type": "button", "header": {"image": {"sha256": "%s"}}}"""]
+)
 def test_what_an_open_message_needs_stays(shelf: Shelf, content: str) -> None:
     needed = shelf.keep(b"needed", days=31)
     (row,) = shelf.ground.accept("a")

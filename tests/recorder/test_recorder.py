@@ -47,7 +47,12 @@ class House:
     def __init__(self, home: Path, database_url: str, *, module: str = "", **variables: Any) -> None:
         self.home, self.url = home, database_url
         self.admin = ports.free_port_block(104)
-        given: dict[str, Any] = {"database_url": database_url, "secret_encryption_key": KEY, "admin_port": self.admin, "process_admin_port": self.admin}
+        given: dict[str, Any] = {
+            "database_url": database_url,
+            "secret_encryption_key": KEY,
+            "admin_port": self.admin,
+            "process_admin_port": self.admin,
+        }
         self.entry = Entry("recorder", home, module=module, **(given | variables))
         self.journal = JournalWriter(home, "boot-1")
 
@@ -66,7 +71,11 @@ class House:
 
     def until_seen(self, *seqs: int) -> None:
         """Wait until exactly these entries stand in the database."""
-        eventually(lambda: [row["seq"] for row in self.events()] == list(seqs), 15, lambda: f"{self.events()}\n{self.entry.log.read_text()}")
+        eventually(
+            lambda: [row["seq"] for row in self.events()] == list(seqs),
+            15,
+            lambda: f"{self.events()}\n{self.entry.log.read_text()}",
+        )
 
     def position(self) -> int:
         """Return how far it has read for good."""
@@ -114,11 +123,25 @@ class TestJournal:
         recorder.start()
         recorder.until_seen(1)
         recorder.journal.write(E.STARTED, slot="meta-1", kind="meta", instance=1, incarnation="meta-1.a", pid=8)
-        recorder.journal.write(E.EXITED, slot="meta-1", kind="meta", instance=1, incarnation="meta-1.a", code=1, log_tail="odd \0 bytes \ud83d")
+        recorder.journal.write(
+            E.EXITED,
+            slot="meta-1",
+            kind="meta",
+            instance=1,
+            incarnation="meta-1.a",
+            code=1,
+            log_tail="odd \0 bytes \ud83d",
+        )
         recorder.poke()
         recorder.until_seen(1, 2, 3)
         started, exited = recorder.events()[1:]
-        assert (started["event"], started["process_name"], started["instance"], started["incarnation"], started["detail"]) == (
+        assert (
+            started["event"],
+            started["process_name"],
+            started["instance"],
+            started["incarnation"],
+            started["detail"],
+        ) == (
             "started",
             "meta",
             1,
@@ -141,7 +164,9 @@ class TestJournal:
         assert recorder.position() == 451
 
     @pytest.mark.parametrize("point", ["keeper.kept", "keeper.forgotten", "reclaim.written"])
-    def test_killed_in_between_it_writes_everything_once(self, house: Callable[..., House], ground: Ground, point: str) -> None:
+    def test_killed_in_between_it_writes_everything_once(
+        self, house: Callable[..., House], ground: Ground, point: str
+    ) -> None:
         row_id = claimed(ground)
         recorder = house(chaos="on", crash_points=f"recorder:{point}=kill@1").start()
         recorder.journal.write(E.EXITED, slot="meta-0", kind="meta", incarnation="meta-0.a", signal=9)
@@ -201,7 +226,9 @@ def claimed(ground: Ground, incarnation: str = "meta-0.a", chat: str = "a") -> i
 
 
 class TestReclaim:
-    def test_a_free_slot_gives_back_what_it_held_and_no_other(self, house: Callable[..., House], ground: Ground) -> None:
+    def test_a_free_slot_gives_back_what_it_held_and_no_other(
+        self, house: Callable[..., House], ground: Ground
+    ) -> None:
         dead, alive = claimed(ground), claimed(ground, "meta-1.b", "b")
         recorder = house().start()
         recorder.journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
@@ -224,7 +251,9 @@ class TestReclaim:
         assert (ground.row(sent)["provider_id"], ground.state(unsent)) == ("wamid.1", "queued")
         eventually(lambda: not path.exists(), 5, "the record is removed")
 
-    def test_a_claim_that_came_through_after_the_death_is_given_back_too(self, house: Callable[..., House], ground: Ground) -> None:
+    def test_a_claim_that_came_through_after_the_death_is_given_back_too(
+        self, house: Callable[..., House], ground: Ground
+    ) -> None:
         """The server may still be committing what the dead process asked for last."""
         recorder = house().start()
         recorder.journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
@@ -259,9 +288,13 @@ class TestReclaim:
 
 
 class TestSchema:
-    def test_it_migrates_at_start_and_tells_what_is_wanted(self, house: Callable[..., House], empty_database_url: str) -> None:
+    def test_it_migrates_at_start_and_tells_what_is_wanted(
+        self, house: Callable[..., House], empty_database_url: str
+    ) -> None:
         recorder = house(empty_database_url).start()
-        assert query(empty_database_url, "SELECT connection_type FROM connection_types WHERE process_name = 'webdriver'") == [{"connection_type": "wwebjs"}]
+        assert query(
+            empty_database_url, "SELECT connection_type FROM connection_types WHERE process_name = 'webdriver'"
+        ) == [{"connection_type": "wwebjs"}]
         recorder.entry.wait_said("X_WANTED", "")
         ground = Ground(empty_database_url)
         recorder.entry.wait_said("X_WANTED", "meta")
@@ -271,7 +304,9 @@ class TestSchema:
         health = recorder.get("/health").json()
         assert (health["schema"], health["wantedKinds"]) == ("up to date", ["meta", "webdriver"])
 
-    def test_started_without_a_database_it_lives_and_goes_on_trying(self, house: Callable[..., House], database_url: str, servers: Servers) -> None:
+    def test_started_without_a_database_it_lives_and_goes_on_trying(
+        self, house: Callable[..., House], database_url: str, servers: Servers
+    ) -> None:
         recorder = house(module="tests.recorder.hasty")
         with away(servers.database_server_url, database_url):
             recorder.start()
@@ -325,14 +360,23 @@ class TestFirstCompany:
             connection = store.run(connections.by_index, "demo", index)
             assert connection is not None
             context = connections.credentials_context("demo", index)
-            credentials[index] = json.loads(vault.open(Sealed.from_text(connection.credentials), context=context)) if connection.credentials else None
+            credentials[index] = (
+                json.loads(vault.open(Sealed.from_text(connection.credentials), context=context))
+                if connection.credentials
+                else None
+            )
         store.close()
         return credentials
 
     def test_with_a_sandbox(self, house: Callable[..., House], database_url: str) -> None:
         recorder = house(**self.TOKENS).start()
-        rows = query(database_url, "SELECT phone_index, connection_type, process_name, account_id, credentials FROM phone_configs ORDER BY phone_index")
-        assert [(row["phone_index"], row["connection_type"], row["process_name"], row["account_id"]) for row in rows] == [
+        rows = query(
+            database_url,
+            "SELECT phone_index, connection_type, process_name, account_id, credentials FROM phone_configs ORDER BY phone_index",
+        )
+        assert [
+            (row["phone_index"], row["connection_type"], row["process_name"], row["account_id"]) for row in rows
+        ] == [
             (0, "meta_direct", "meta", DEMO_ACCOUNTS[0]),
             (1, "wwebjs", "webdriver", ""),
             (2, "360dialog", "meta", DEMO_ACCOUNTS[2]),
@@ -341,7 +385,12 @@ class TestFirstCompany:
         stored = " ".join(row["credentials"] for row in rows)
         assert not any(secret in stored for secret in self.TOKENS.values())
         token = {"access_token": "EAAsandboxtoken"}
-        assert self.opened(database_url) == {0: token, 1: None, 2: {"api_key": "d360key", "webhook_secret": "d360secret"}, 3: token}
+        assert self.opened(database_url) == {
+            0: token,
+            1: None,
+            2: {"api_key": "d360key", "webhook_secret": "d360secret"},
+            3: token,
+        }
         with pytest.raises(SecretUnreadable):
             self.opened(database_url, base64.b64encode(os.urandom(32)).decode())
         recorder.entry.wait_said("X_WANTED", "meta,webdriver")
@@ -356,7 +405,9 @@ class TestFirstCompany:
     def test_with_a_real_number(self, house: Callable[..., House], database_url: str) -> None:
         house(meta_access_token="EAAreal", meta_phone_number_id="4711", meta_app_secret="s", company_id="acme").start()
         rows = query(database_url, "SELECT company_id, phone_index, connection_type, account_id FROM phone_configs")
-        assert rows == [{"company_id": "acme", "phone_index": 0, "connection_type": "meta_direct", "account_id": "4711"}]
+        assert rows == [
+            {"company_id": "acme", "phone_index": 0, "connection_type": "meta_direct", "account_id": "4711"}
+        ]
 
     def test_without_credentials_there_is_none(self, house: Callable[..., House], database_url: str) -> None:
         house().start()
@@ -373,9 +424,13 @@ class TestOrchestrator:
     def write(self, home: Path, age_s: float = 0.0) -> None:
         at = (datetime.now(UTC) - timedelta(seconds=age_s)).isoformat()
         slots = {"meta-0": {"state": "ready"}, "api-0": {"state": "starting"}}
-        runtime.status_file(home).write_text(json.dumps({"at": at, "state": "running", "slots": slots, "pid": 77, "boot": "boot-1", "uptime_s": 5.5}))
+        runtime.status_file(home).write_text(
+            json.dumps({"at": at, "state": "running", "slots": slots, "pid": 77, "boot": "boot-1", "uptime_s": 5.5})
+        )
 
-    def test_its_heartbeat_comes_from_its_snapshot(self, house: Callable[..., House], home: Path, database_url: str) -> None:
+    def test_its_heartbeat_comes_from_its_snapshot(
+        self, house: Callable[..., House], home: Path, database_url: str
+    ) -> None:
         self.write(home)
         house(heartbeat_s=0.2).start()
         rows = "SELECT reported, pid, incarnation, detail FROM process_status WHERE process_name = 'orchestrator'"
@@ -383,7 +438,9 @@ class TestOrchestrator:
         expected = {"reported": "running", "pid": 77, "incarnation": "boot-1", "detail": {"slots": 2, "ready": 1}}
         assert query(database_url, rows) == [expected]
 
-    def test_an_old_snapshot_is_no_sign_of_life(self, house: Callable[..., House], home: Path, database_url: str) -> None:
+    def test_an_old_snapshot_is_no_sign_of_life(
+        self, house: Callable[..., House], home: Path, database_url: str
+    ) -> None:
         self.write(home, age_s=60)
         house(heartbeat_s=0.2).start()
         eventually(lambda: query(database_url, "SELECT pid FROM process_health WHERE process_name = 'recorder'"), 10)

@@ -23,12 +23,30 @@ DAY = "now() - interval '1 day' * "
 def fill(url: str) -> None:
     """Write rows of 40, 20 and 0 days; of raw events also one that waits and one that could not be read."""
     query(url, "INSERT INTO companies (id, name) VALUES ('old', '')")
-    query(url, "INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name) VALUES ('old', 0, 'wwebjs', '')")
+    query(
+        url,
+        "INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name) VALUES ('old', 0, 'wwebjs', '')",
+    )
     for number, days in enumerate((40, 40, 40, 20, 0)):
-        query(url, f"INSERT INTO session_events (connection_id, event, at) SELECT id, 'state', {DAY}{days} FROM phone_configs")
-        query(url, f"INSERT INTO process_metrics (process_name, instance, at, metrics) VALUES ('meta', 0, {DAY}{days}, '{{}}')")
-        query(url, f"INSERT INTO process_events (boot_id, seq, at, event) VALUES ('boot', {number}, {DAY}{days}, 'started')")
-    for days, processed, outcome in ((40, "now()", ""), (40, "NULL", ""), (40, "now()", "not understood"), (40, "now()", ""), (20, "now()", "")):
+        query(
+            url,
+            f"INSERT INTO session_events (connection_id, event, at) SELECT id, 'state', {DAY}{days} FROM phone_configs",
+        )
+        query(
+            url,
+            f"INSERT INTO process_metrics (process_name, instance, at, metrics) VALUES ('meta', 0, {DAY}{days}, '{{}}')",
+        )
+        query(
+            url,
+            f"INSERT INTO process_events (boot_id, seq, at, event) VALUES ('boot', {number}, {DAY}{days}, 'started')",
+        )
+    for days, processed, outcome in (
+        (40, "now()", ""),
+        (40, "NULL", ""),
+        (40, "now()", "not understood"),
+        (40, "now()", ""),
+        (20, "now()", ""),
+    ):
         query(
             url,
             f"INSERT INTO inbound_journal (process_name, source, received_at, body, processed_at, outcome) "
@@ -38,7 +56,9 @@ def fill(url: str) -> None:
 
 def kept(url: str) -> dict[str, list[int]]:
     """Return the ids in each table."""
-    return {table: [row["id"] for row in query(url, f"SELECT id FROM {table} ORDER BY id")] for table in retention.TABLES}
+    return {
+        table: [row["id"] for row in query(url, f"SELECT id FROM {table} ORDER BY id")] for table in retention.TABLES
+    }
 
 
 def prune(store: Store, **given: Any) -> Metrics:
@@ -54,13 +74,23 @@ def test_rows_go_when_they_are_old_enough(database_url: str, most: int) -> None:
     store = open_store(database_url)
     try:
         metrics = prune(store, days=30.0, most=most, apart_s=0.0)
-        left = {"process_metrics": [4, 5], "process_events": [4, 5], "inbound_journal": [2, 3, 5], "session_events": [4, 5]}
+        left = {
+            "process_metrics": [4, 5],
+            "process_events": [4, 5],
+            "inbound_journal": [2, 3, 5],
+            "session_events": [4, 5],
+        }
         assert kept(database_url) == left
         assert metrics.snapshot()["deleted_records_total{table=inbound_journal}"] == 2
         prune(store, days=30.0, most=most, apart_s=0.0)
         assert kept(database_url) == left
         prune(store, days=10.0, most=most, apart_s=0.0)
-        assert kept(database_url) == {"process_metrics": [5], "process_events": [5], "inbound_journal": [2, 3], "session_events": [5]}
+        assert kept(database_url) == {
+            "process_metrics": [5],
+            "process_events": [5],
+            "inbound_journal": [2, 3],
+            "session_events": [5],
+        }
     finally:
         store.close()
 
@@ -88,7 +118,10 @@ def test_what_is_young_is_not_even_read(database_url: str) -> None:
 
 def test_a_message_outlives_the_raw_event_that_it_was_read_from(database_url: str) -> None:
     Ground(database_url).close()  # makes a company with a connection
-    query(database_url, f"INSERT INTO inbound_journal (process_name, source, received_at, body, processed_at) VALUES ('meta', 'meta', {DAY}40, '', now())")
+    query(
+        database_url,
+        f"INSERT INTO inbound_journal (process_name, source, received_at, body, processed_at) VALUES ('meta', 'meta', {DAY}40, '', now())",
+    )
     query(
         database_url,
         "INSERT INTO inbound_messages (company_id, connection_id, journal_id, provider_id, chat_id, sender, type, content, at) "
@@ -99,7 +132,9 @@ def test_a_message_outlives_the_raw_event_that_it_was_read_from(database_url: st
         prune(store, days=30.0)
     finally:
         store.close()
-    assert query(database_url, "SELECT provider_id, journal_id FROM inbound_messages") == [{"provider_id": "x", "journal_id": None}]
+    assert query(database_url, "SELECT provider_id, journal_id FROM inbound_messages") == [
+        {"provider_id": "x", "journal_id": None}
+    ]
 
 
 def test_the_recorder_does_it(home: Path, database_url: str) -> None:
@@ -108,6 +143,10 @@ def test_the_recorder_does_it(home: Path, database_url: str) -> None:
     house = House(home, database_url, retention_days=10)
     try:
         house.start()
-        eventually(lambda: kept(database_url)["inbound_journal"] == [2, 3], 15, lambda: f"{kept(database_url)}\n{house.entry.log.read_text()}")
+        eventually(
+            lambda: kept(database_url)["inbound_journal"] == [2, 3],
+            15,
+            lambda: f"{kept(database_url)}\n{house.entry.log.read_text()}",
+        )
     finally:
         house.close()

@@ -68,9 +68,14 @@ def cut(document: Mapping[str, Any]) -> list[Example]:
         for method, operation in document["paths"][path].items():
             if method == "parameters":
                 continue
-            found += [Example(call, method.upper(), 0, *one) for one in _examples(operation.get("requestBody", {}).get("content", {}))]
+            found += [
+                Example(call, method.upper(), 0, *one)
+                for one in _examples(operation.get("requestBody", {}).get("content", {}))
+            ]
             for status, answer in operation["responses"].items():
-                found += [Example(call, method.upper(), int(status), *one) for one in _examples(answer.get("content", {}))]
+                found += [
+                    Example(call, method.upper(), int(status), *one) for one in _examples(answer.get("content", {}))
+                ]
     return sorted(found, key=lambda example: example.title)
 
 

@@ -33,7 +33,13 @@ CUSTOMER = "+15550100200"
 
 def text(body: str = "Hello", **more: Any) -> dict[str, Any]:
     """Return a text message as the product sends it."""
-    return {"messaging_product": "whatsapp", "recipient_type": "individual", "to": CUSTOMER, "type": "text", "text": {"body": body}} | more
+    return {
+        "messaging_product": "whatsapp",
+        "recipient_type": "individual",
+        "to": CUSTOMER,
+        "type": "text",
+        "text": {"body": body},
+    } | more
 
 
 class Post(NamedTuple):
@@ -51,7 +57,11 @@ class Post(NamedTuple):
 
     def statuses(self) -> list[tuple[str, str]]:
         """Return (callback data, status) of every status."""
-        return [(status.get("biz_opaque_callback_data", ""), status["status"]) for value in self.values() for status in value.get("statuses", [])]
+        return [
+            (status.get("biz_opaque_callback_data", ""), status["status"])
+            for value in self.values()
+            for status in value.get("statuses", [])
+        ]
 
 
 class Receiver:
@@ -132,28 +142,54 @@ class Client:
         self.http = requests.Session()
         self.http.trust_env = False
 
-    def send(self, message: Any, phone_number_id: str = META_DIRECT_ID, *, token: str = ACCESS_TOKEN, version: str = "v23.0", **more: Any) -> requests.Response:
+    def send(
+        self,
+        message: Any,
+        phone_number_id: str = META_DIRECT_ID,
+        *,
+        token: str = ACCESS_TOKEN,
+        version: str = "v23.0",
+        **more: Any,
+    ) -> requests.Response:
         """POST a message to the Graph API."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         body = {"data": message} if isinstance(message, bytes) else {"json": message}
-        return self.http.post(f"{self.base}/graph/{version}/{phone_number_id}/messages", headers=headers, timeout=10, **body | more)
+        return self.http.post(
+            f"{self.base}/graph/{version}/{phone_number_id}/messages", headers=headers, timeout=10, **body | more
+        )
 
     def send_d360(self, message: Any, key: str = D360_KEY, **more: Any) -> requests.Response:
         """POST a message to 360dialog."""
-        return self.http.post(f"{self.base}/d360/messages", headers={"D360-API-KEY": key}, json=message, timeout=10, **more)
+        return self.http.post(
+            f"{self.base}/d360/messages", headers={"D360-API-KEY": key}, json=message, timeout=10, **more
+        )
 
     def upload(
-        self, content: bytes, mimetype: str, phone_number_id: str = META_DIRECT_ID, *, token: str = ACCESS_TOKEN, fields: Mapping[str, str] | None = None
+        self,
+        content: bytes,
+        mimetype: str,
+        phone_number_id: str = META_DIRECT_ID,
+        *,
+        token: str = ACCESS_TOKEN,
+        fields: Mapping[str, str] | None = None,
     ) -> requests.Response:
         """Upload a file to the Graph API."""
         given = {"messaging_product": "whatsapp", "type": mimetype} if fields is None else fields
         url = f"{self.base}/graph/v23.0/{phone_number_id}/media"
-        return self.http.post(url, headers={"Authorization": f"Bearer {token}"}, data=given, files={"file": ("file", content, mimetype)}, timeout=10)
+        return self.http.post(
+            url,
+            headers={"Authorization": f"Bearer {token}"},
+            data=given,
+            files={"file": ("file", content, mimetype)},
+            timeout=10,
+        )
 
     def get(self, url: str, *, token: str = ACCESS_TOKEN, method: str = "GET") -> requests.Response:
         """Call the Graph API with a token; `url` is whole or a path below its version."""
         whole = url if url.startswith("http") else f"{self.base}/graph/v23.0/{url}"
-        return self.http.request(method, whole, headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=10)
+        return self.http.request(
+            method, whole, headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=10
+        )
 
     def control(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: Any) -> Any:
         """Make a control call that must succeed."""
@@ -168,7 +204,9 @@ class Client:
 
     def ledger(self, event: str = "", since: int = 0, wait_s: float = 0.0) -> list[dict[str, Any]]:
         """Return ledger entries."""
-        entries: list[dict[str, Any]] = self.control("GET", "ledger", since=since, wait_s=wait_s, event=event or None)["entries"]
+        entries: list[dict[str, Any]] = self.control("GET", "ledger", since=since, wait_s=wait_s, event=event or None)[
+            "entries"
+        ]
         return entries
 
     def close(self) -> None:
@@ -216,7 +254,9 @@ class House(Client):
         await server.stop(monotonic() + 2)
         await app.state.sandbox.outbox.drain(monotonic() + 2)
         await app.state.sandbox.close()
-        self._problems += [result for result in await asyncio.gather(*tasks, return_exceptions=True) if result is not None]
+        self._problems += [
+            result for result in await asyncio.gather(*tasks, return_exceptions=True) if result is not None
+        ]
 
     def close(self) -> None:
         """Stop, and fail if one of its tasks had failed."""
@@ -229,5 +269,7 @@ class House(Client):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()

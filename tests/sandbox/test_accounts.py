@@ -18,9 +18,13 @@ DIRECT, WABA, PAGE, INSTAGRAM = "100000000000001", "200000000000001", "400000000
 PERSON = "24312345678901234"
 
 
-def ask(house: House, method: str, path: str, body: Any = None, token: str = ACCESS_TOKEN, **query: str) -> requests.Response:
+def ask(
+    house: House, method: str, path: str, body: Any = None, token: str = ACCESS_TOKEN, **query: str
+) -> requests.Response:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return requests.request(method, f"{house.base}/graph/v23.0/{path}", json=body, params=query, headers=headers, timeout=15)
+    return requests.request(
+        method, f"{house.base}/graph/v23.0/{path}", json=body, params=query, headers=headers, timeout=15
+    )
 
 
 def code_of(answer: requests.Response) -> tuple[int, int]:
@@ -67,23 +71,52 @@ def test_a_code_works_once_and_for_half_a_minute(config: SandboxConfig) -> None:
         (("POST", f"{DIRECT}/register", {"messaging_product": "whatsapp", "pin": "12345"}, {}), (400, 100)),
         (("POST", f"{DIRECT}/register", {"messaging_product": "whatsapp"}, {}), (400, 131008)),
         (("POST", f"{DIRECT}/register", {"pin": "123456"}, {}), (400, 100)),
-        (("POST", f"{DIRECT}/whatsapp_business_profile", {"messaging_product": "whatsapp", "colour": "blue"}, {}), (400, 100)),
+        (
+            ("POST", f"{DIRECT}/whatsapp_business_profile", {"messaging_product": "whatsapp", "colour": "blue"}, {}),
+            (400, 100),
+        ),
         (("POST", f"{WABA}/message_templates", {"name": "x"}, {}), (400, 131008)),
-        (("POST", f"{WABA}/message_templates", {"name": "X", "language": "en", "category": "UTILITY", "components": [{"type": "BODY"}]}, {}), (400, 100)),
+        (
+            (
+                "POST",
+                f"{WABA}/message_templates",
+                {"name": "X", "language": "en", "category": "UTILITY", "components": [{"type": "BODY"}]},
+                {},
+            ),
+            (400, 100),
+        ),
         (("DELETE", f"{WABA}/message_templates", None, {"name": "nothing"}), (400, 100)),
         (("DELETE", f"{WABA}/message_templates", None, {}), (400, 100)),
         (("POST", f"{PAGE}/messages", {"recipient": {"id": PERSON}}, {}), (400, 100)),
         (("POST", f"{PAGE}/messages", {"recipient": {"id": PERSON}, "message": {"text": "x" * 2001}}, {}), (400, 100)),
-        (("POST", f"{INSTAGRAM}/messages", {"recipient": {"id": PERSON}, "message": {"text": "é" * 501}}, {}), (400, 100)),
         (
-            ("POST", f"{PAGE}/messages", {"recipient": {"id": PERSON}, "message": {"text": "x"}, "messaging_type": "MESSAGE_TAG", "tag": "ACCOUNT_UPDATE"}, {}),
+            ("POST", f"{INSTAGRAM}/messages", {"recipient": {"id": PERSON}, "message": {"text": "é" * 501}}, {}),
             (400, 100),
         ),
-        (("POST", f"{PAGE}/messages", {"recipient": {"id": PERSON}, "message": {"text": "x"}, "colour": "blue"}, {}), (400, 100)),
+        (
+            (
+                "POST",
+                f"{PAGE}/messages",
+                {
+                    "recipient": {"id": PERSON},
+                    "message": {"text": "x"},
+                    "messaging_type": "MESSAGE_TAG",
+                    "tag": "ACCOUNT_UPDATE",
+                },
+                {},
+            ),
+            (400, 100),
+        ),
+        (
+            ("POST", f"{PAGE}/messages", {"recipient": {"id": PERSON}, "message": {"text": "x"}, "colour": "blue"}, {}),
+            (400, 100),
+        ),
         (("POST", f"{PAGE}/messages", {"recipient": {"id": PERSON}, "message": {"text": "x"}}, {}), None),
     ],
 )
-def test_what_meta_would_refuse(house: House, call: tuple[str, str, Any, dict[str, str]], expected: tuple[int, int] | None) -> None:
+def test_what_meta_would_refuse(
+    house: House, call: tuple[str, str, Any, dict[str, str]], expected: tuple[int, int] | None
+) -> None:
     method, path, body, query = call
     answer = ask(house, method, path, body, **query)
     if expected is None:
@@ -92,17 +125,28 @@ def test_what_meta_would_refuse(house: House, call: tuple[str, str, Any, dict[st
         assert code_of(answer) == expected, answer.text
 
 
-@pytest.mark.parametrize("path", [DIRECT, f"{WABA}/subscribed_apps", f"{WABA}/message_templates", f"{DIRECT}/whatsapp_business_profile", PAGE])
+@pytest.mark.parametrize(
+    "path",
+    [DIRECT, f"{WABA}/subscribed_apps", f"{WABA}/message_templates", f"{DIRECT}/whatsapp_business_profile", PAGE],
+)
 def test_without_a_token_nothing_is_told(house: House, path: str) -> None:
     assert code_of(ask(house, "GET", path, token="")) == (401, 104)
     assert code_of(ask(house, "GET", path, token="wrong")) == (401, 190)
-    assert requests.get(f"{house.base}/graph/v3.0/{path}", headers={"Authorization": f"Bearer {ACCESS_TOKEN}"}, timeout=15).json()["error"]["code"] == 2500
+    assert (
+        requests.get(
+            f"{house.base}/graph/v3.0/{path}", headers={"Authorization": f"Bearer {ACCESS_TOKEN}"}, timeout=15
+        ).json()["error"]["code"]
+        == 2500
+    )
 
 
 def test_the_app_asks_about_tokens(house: House) -> None:
     answer = ask(house, "GET", "debug_token", token=f"{APP}|{APP_SECRET}", input_token=ACCESS_TOKEN).json()["data"]
     assert (answer["is_valid"], answer["app_id"]) == (True, APP)
-    assert ask(house, "GET", "debug_token", token=f"{APP}|{APP_SECRET}", input_token="nobody's").json()["data"]["is_valid"] is False
+    assert (
+        ask(house, "GET", "debug_token", token=f"{APP}|{APP_SECRET}", input_token="nobody's").json()["data"]["is_valid"]
+        is False
+    )
     assert code_of(ask(house, "GET", "debug_token", token=f"{APP}|wrong", input_token=ACCESS_TOKEN)) == (401, 190)
 
 

@@ -30,8 +30,17 @@ def test_the_summary_counts_what_arrived_and_names_duplicates(house: House) -> N
     house.send_d360(text(biz_opaque_callback_data="c"))
     house.send({})
     summary = house.control("GET", "summary")
-    assert (summary["arrived"], summary["distinct"], summary["unnamed"], summary["duplicated"]) == (7, 3, 1, {"a": 3, "c": 2})
-    assert (summary["events"]["graph.accepted"], summary["events"]["d360.accepted"], summary["events"]["graph.refused"]) == (6, 1, 1)
+    assert (summary["arrived"], summary["distinct"], summary["unnamed"], summary["duplicated"]) == (
+        7,
+        3,
+        1,
+        {"a": 3, "c": 2},
+    )
+    assert (
+        summary["events"]["graph.accepted"],
+        summary["events"]["d360.accepted"],
+        summary["events"]["graph.refused"],
+    ) == (6, 1, 1)
     assert house.control("GET", "arrivals", message=["a", "nobody"]) == {"arrivals": {"a": 3, "nobody": 0}}
     seq = house.control("GET", "ledger")["seq"]
     house.send(text(biz_opaque_callback_data="a"))
@@ -41,15 +50,28 @@ def test_the_summary_counts_what_arrived_and_names_duplicates(house: House) -> N
 
 
 def test_a_customers_message_looks_like_metas_example(house: House, receiver: Receiver) -> None:
-    written = house.control("POST", "inbound", {"phone_number_id": "100000000000001", "from": CUSTOMER, "name": "Ann", "text": "Grüße", "quoted": "wamid.OUT"})
+    written = house.control(
+        "POST",
+        "inbound",
+        {"phone_number_id": "100000000000001", "from": CUSTOMER, "name": "Ann", "text": "Grüße", "quoted": "wamid.OUT"},
+    )
     receiver.wait(lambda: receiver.posts)
-    example = document()["paths"]["/whatsapp/webhooks"]["post"]["requestBody"]["content"]["application/json"]["examples"]["Text Message"]["value"]
+    example = document()["paths"]["/whatsapp/webhooks"]["post"]["requestBody"]["content"]["application/json"][
+        "examples"
+    ]["Text Message"]["value"]
     envelope = json.loads(receiver.posts[0].body)
-    assert _shape(example) == _shape(json.loads(receiver.posts[0].body.replace(b'"context":{"from":"15550783001","id":"wamid.OUT"},', b"")))
+    assert _shape(example) == _shape(
+        json.loads(receiver.posts[0].body.replace(b'"context":{"from":"15550783001","id":"wamid.OUT"},', b""))
+    )
     value = envelope["entry"][0]["changes"][0]["value"]
     (message,) = value["messages"]
     assert value["contacts"] == [{"profile": {"name": "Ann"}, "wa_id": "15550100200"}]
-    assert (message["id"], message["from"], message["type"], message["text"]) == (written["id"], "15550100200", "text", {"body": "Grüße"})
+    assert (message["id"], message["from"], message["type"], message["text"]) == (
+        written["id"],
+        "15550100200",
+        "text",
+        {"body": "Grüße"},
+    )
     assert message["context"] == {"from": "15550783001", "id": "wamid.OUT"}
 
 
@@ -67,9 +89,13 @@ def test_a_customer_may_write_anything_on_either_channel(house: House, receiver:
     assert message["image"] == image["image"]
     assert "X-Bulkhead-Webhook-Secret" in receiver.posts[0].headers
     receiver.posts.clear()
-    house.control("POST", "changes", {"phone_number_id": "100000000000001", "field": "account_alerts", "value": {"alert": 1}})
+    house.control(
+        "POST", "changes", {"phone_number_id": "100000000000001", "field": "account_alerts", "value": {"alert": 1}}
+    )
     receiver.wait(lambda: receiver.posts)
-    assert json.loads(receiver.posts[0].body)["entry"][0]["changes"] == [{"value": {"alert": 1}, "field": "account_alerts"}]
+    assert json.loads(receiver.posts[0].body)["entry"][0]["changes"] == [
+        {"value": {"alert": 1}, "field": "account_alerts"}
+    ]
 
 
 def test_a_message_goes_on_when_a_tester_says_so(house: House, receiver: Receiver) -> None:
@@ -79,14 +105,23 @@ def test_a_message_goes_on_when_a_tester_says_so(house: House, receiver: Receive
     receiver.wait(lambda: receiver.statuses()[2:] == [("on", "read")])
     house.control("POST", "statuses", {"id": message_id, "status": "failed", "code": 131026})
     receiver.wait(lambda: receiver.statuses()[3:] == [("on", "failed")])
-    assert {status["id"] for post in receiver.posts for value in post.values() for status in value["statuses"]} == {message_id}
+    assert {status["id"] for post in receiver.posts for value in post.values() for status in value["statuses"]} == {
+        message_id
+    }
     assert house.control("GET", "arrivals") == {"arrivals": {"on": 1}}
 
 
 def test_knobs_are_turned_shown_and_reset(house: House) -> None:
     before = house.control("GET", "settings")
-    turned = house.control("POST", "settings", {"latency_ms": 5, "statuses": ["sent", "read"], "delays_ms": {"read": 7}})
-    assert (turned["latency_ms"], turned["statuses"], turned["delays_ms"]["read"], turned["delays_ms"]["sent"]) == (5, ["sent", "read"], 7, 20)
+    turned = house.control(
+        "POST", "settings", {"latency_ms": 5, "statuses": ["sent", "read"], "delays_ms": {"read": 7}}
+    )
+    assert (turned["latency_ms"], turned["statuses"], turned["delays_ms"]["read"], turned["delays_ms"]["sent"]) == (
+        5,
+        ["sent", "read"],
+        7,
+        20,
+    )
     assert house.control("GET", "settings") == turned
     seq = house.control("POST", "reset")["seq"]
     assert house.control("GET", "settings") == before
@@ -123,7 +158,12 @@ def test_a_refused_message_counts_for_no_limit() -> None:
     now = 0.0
     limits = Limits(lambda: now)
     limits.set(LimitValues(messages_per_second=2, pair_period_s=6, pair_burst=1))
-    assert [limits.passed("n", "a"), limits.passed("n", "a"), limits.passed("n", "b"), limits.passed("n", "c")] == [None, 131056, None, 130429]
+    assert [limits.passed("n", "a"), limits.passed("n", "a"), limits.passed("n", "b"), limits.passed("n", "c")] == [
+        None,
+        131056,
+        None,
+        130429,
+    ]
     now = 0.5
     assert [limits.passed("n", "c"), limits.passed("n", "d")] == [None, 130429]
 
@@ -189,4 +229,6 @@ def test_what_is_not_there_is_said_to_be_missing(quiet_house: House) -> None:
 )
 def test_the_control_api_answers_this_machine_only(quiet_house: House, headers: dict[str, str], status: int) -> None:
     for path in ("settings", "web/devices"):
-        assert quiet_house.http.get(f"{quiet_house.base}/control/{path}", headers=headers, timeout=5).status_code == status
+        assert (
+            quiet_house.http.get(f"{quiet_house.base}/control/{path}", headers=headers, timeout=5).status_code == status
+        )

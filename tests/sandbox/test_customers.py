@@ -20,22 +20,46 @@ FILES = ("image", "video", "audio", "voice", "document", "sticker")
 def values(receiver: Receiver, field: str = "") -> list[dict[str, Any]]:
     """Return every value of every WhatsApp change so far."""
     bodies = [json.loads(post.body) for post in list(receiver.posts)]
-    changes = [change for body in bodies if body["object"] == "whatsapp_business_account" for entry in body["entry"] for change in entry["changes"]]
+    changes = [
+        change
+        for body in bodies
+        if body["object"] == "whatsapp_business_account"
+        for entry in body["entry"]
+        for change in entry["changes"]
+    ]
     return [change["value"] for change in changes if not field or change["field"] == field]
 
 
 def items(receiver: Receiver, part: str = "messaging") -> list[dict[str, Any]]:
     """Return every item of every page and Instagram account so far."""
     bodies = [json.loads(post.body) for post in list(receiver.posts)]
-    return [item for body in bodies if body["object"] != "whatsapp_business_account" for entry in body["entry"] for item in entry.get(part, [])]
+    return [
+        item
+        for body in bodies
+        if body["object"] != "whatsapp_business_account"
+        for entry in body["entry"]
+        for item in entry.get(part, [])
+    ]
 
 
 @pytest.mark.parametrize("kind", sorted(MESSAGES))
 def test_each_kind_of_message_is_posted_in_metas_shape(house: House, receiver: Receiver, kind: str) -> None:
-    made = house.control("POST", "customers", {"phone_number_id": META_DIRECT_ID, "from": "15550100200", "kind": kind, "target": "wamid.TARGET"})
+    made = house.control(
+        "POST",
+        "customers",
+        {"phone_number_id": META_DIRECT_ID, "from": "15550100200", "kind": kind, "target": "wamid.TARGET"},
+    )
 
     def arrived() -> dict[str, Any] | None:
-        return next((message for value in values(receiver) for message in value.get("messages", []) if message["id"] == made["id"]), None)
+        return next(
+            (
+                message
+                for value in values(receiver)
+                for message in value.get("messages", [])
+                if message["id"] == made["id"]
+            ),
+            None,
+        )
 
     message = receiver.wait(arrived)
     assert message["from"] == "15550100200"
@@ -43,13 +67,19 @@ def test_each_kind_of_message_is_posted_in_metas_shape(house: House, receiver: R
     assert isinstance(message["type"], str)
     if kind in FILES:
         own = message[message["type"]]
-        media = requests.get(f"{house.base}/graph/v23.0/{own['id']}", headers={"Authorization": f"Bearer {house.config.access_tokens[0]}"}, timeout=5).json()
+        media = requests.get(
+            f"{house.base}/graph/v23.0/{own['id']}",
+            headers={"Authorization": f"Bearer {house.config.access_tokens[0]}"},
+            timeout=5,
+        ).json()
         assert (media["sha256"], media["mime_type"]) == (own["sha256"], own["mime_type"])
 
 
 @pytest.mark.parametrize("kind", sorted(AROUND))
 def test_each_thing_around_messages_names_its_number(house: House, receiver: Receiver, kind: str) -> None:
-    house.control("POST", "customers", {"phone_number_id": META_DIRECT_ID, "from": "15550100200", "kind": kind, "target": "X.1"})
+    house.control(
+        "POST", "customers", {"phone_number_id": META_DIRECT_ID, "from": "15550100200", "kind": kind, "target": "X.1"}
+    )
     (value,) = receiver.wait(lambda: [value for value in values(receiver) if "messages" not in value])
     assert value["metadata"]["phone_number_id"] == META_DIRECT_ID
     assert len(value) == 3
@@ -58,7 +88,18 @@ def test_each_thing_around_messages_names_its_number(house: House, receiver: Rec
 @pytest.mark.parametrize("kind", sorted(PEOPLE))
 @pytest.mark.parametrize("about", ["page", "instagram"])
 def test_each_deed_of_people_is_posted_for_its_account(house: House, receiver: Receiver, kind: str, about: str) -> None:
-    house.control("POST", "people", {"account_id": "300", "object": about, "from": "245", "kind": kind, "target": "m_1", "url": "https://x.example/a.jpg"})
+    house.control(
+        "POST",
+        "people",
+        {
+            "account_id": "300",
+            "object": about,
+            "from": "245",
+            "kind": kind,
+            "target": "m_1",
+            "url": "https://x.example/a.jpg",
+        },
+    )
     (item,) = receiver.wait(lambda: items(receiver))
     assert (item["sender"], item["recipient"]) == ({"id": "245"}, {"id": "300"})
     assert json.loads(receiver.posts[-1].body)["object"] == about
@@ -85,7 +126,14 @@ def test_a_thousand_updates_share_one_body(house: House, receiver: Receiver) -> 
 
 def test_people_without_a_number_and_files_of_ones_own(house: House, receiver: Receiver) -> None:
     content = b"\xff\xd8\xff" + b"x" * 100
-    asked = {"phone_number_id": D360_ID, "user_id": "US.1", "kind": "image", "data": base64.b64encode(content).decode(), "group_id": "G1", "text": "look"}
+    asked = {
+        "phone_number_id": D360_ID,
+        "user_id": "US.1",
+        "kind": "image",
+        "data": base64.b64encode(content).decode(),
+        "group_id": "G1",
+        "text": "look",
+    }
     house.control("POST", "customers", asked)
     (message,) = receiver.wait(lambda: [message for value in values(receiver) for message in value["messages"]])
     assert "from" not in message
@@ -102,10 +150,13 @@ def test_a_delay_is_kept(house: House, receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize(
-    ("signature", "header"), [("right", "X-Hub-Signature-256"), ("wrong", "X-Hub-Signature-256"), ("sha1", "X-Hub-Signature"), ("none", "")]
+    ("signature", "header"),
+    [("right", "X-Hub-Signature-256"), ("wrong", "X-Hub-Signature-256"), ("sha1", "X-Hub-Signature"), ("none", "")],
 )
 def test_any_body_can_be_posted_signed_or_not(house: House, receiver: Receiver, signature: str, header: str) -> None:
-    answers = house.control("POST", "posts", {"base64": base64.b64encode(b"\xff{").decode(), "signature": signature, "copies": 2})["answers"]
+    answers = house.control(
+        "POST", "posts", {"base64": base64.b64encode(b"\xff{").decode(), "signature": signature, "copies": 2}
+    )["answers"]
     assert [answer["http_status"] for answer in answers] == [200, 200]
     for post in receiver.posts:
         assert post.body == b"\xff{"
@@ -125,7 +176,9 @@ def test_any_body_can_be_posted_signed_or_not(house: House, receiver: Receiver, 
         ("posts", {"body": "x", "signature": "weak"}, "signature: one of"),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_a_sentence(house: House, path: str, body: dict[str, Any], says: str) -> None:
+def test_what_cannot_be_done_is_refused_with_a_sentence(
+    house: House, path: str, body: dict[str, Any], says: str
+) -> None:
     answer = requests.post(f"{house.base}/control/{path}", json=body, timeout=5)
     assert answer.status_code == 400
     assert says in answer.json()["error"]

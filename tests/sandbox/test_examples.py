@@ -102,7 +102,9 @@ def content_of(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
             return name, {"body": given.get("body"), "preview": given.get("preview_url", False)} | quoted
         case "image" | "video" | "audio" | "document" | "sticker":
             named = {key: given[key] for key in ("id", "link") if key in given}
-            return name, {"media": named} | {key: given[key] for key in ("caption", "filename") if key in given} | quoted
+            return name, {"media": named} | {
+                key: given[key] for key in ("caption", "filename") if key in given
+            } | quoted
         case "contacts":
             return name, {"contacts": given} | quoted
         case "reaction":
@@ -162,7 +164,12 @@ def of_answer(example: Example) -> str:
         refusal = errors.read(answer)
         assert isinstance(refusal, Refusal), example.title
         assert refusal.code.isdecimal(), example.title
-        words = {Kind.DEAD: "not tried again", Kind.RETRY: "tried again", Kind.THROTTLE: "waited for", Kind.PAUSE: "pauses the connection"}
+        words = {
+            Kind.DEAD: "not tried again",
+            Kind.RETRY: "tried again",
+            Kind.THROTTLE: "waited for",
+            Kind.PAUSE: "pauses the connection",
+        }
         return f"read: code {refusal.code}, {words[refusal.rule.kind]}"
     if example.call == "messages" and "success" not in example.value:
         assert isinstance(errors.read(answer), Accepted), example.title
@@ -178,8 +185,19 @@ def of_answer(example: Example) -> str:
 def of_request(house: House, example: Example, ids: Mapping[str, str]) -> str:
     """Return what becomes of an example of a request, at the sandbox and in Bulkhead; fail when that is not what the tables say."""
     body = filled(example.value, ids)
-    path = PATHS[example.call].replace("{Version}", "v23.0").replace("{Phone-Number-ID}", META_DIRECT_ID).replace("{WABA-ID}", WABA)
-    answer = house.http.request(example.method, f"{house.base}/graph{path}", json=body, headers={"Authorization": f"Bearer {ACCESS_TOKEN}"}, timeout=10)
+    path = (
+        PATHS[example.call]
+        .replace("{Version}", "v23.0")
+        .replace("{Phone-Number-ID}", META_DIRECT_ID)
+        .replace("{WABA-ID}", WABA)
+    )
+    answer = house.http.request(
+        example.method,
+        f"{house.base}/graph{path}",
+        json=body,
+        headers={"Authorization": f"Bearer {ACCESS_TOKEN}"},
+        timeout=10,
+    )
     if example.call in NOT_OURS:
         assert answer.status_code == 400, example.title
         return f"refused: {NOT_OURS[example.call]}"
@@ -234,8 +252,15 @@ def test_there_are_as_many_as_in_metas_document() -> None:
 @pytest.mark.timeout(180)
 def test_every_example_becomes_what_the_document_says(house: House) -> None:
     found = {example.title: verdict for example, verdict in verdicts(house)}
-    rows = [line.strip("| ").split(" | ") for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if line.startswith("| ") and "---" not in line][1:]
-    said = {f"{call} {shape.replace('answer ', '').split(': ', 1)[0]}: {shape.split(': ', 1)[1]}": verdict for call, shape, verdict in rows}
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in DOCUMENT.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ") and "---" not in line
+    ][1:]
+    said = {
+        f"{call} {shape.replace('answer ', '').split(': ', 1)[0]}: {shape.split(': ', 1)[1]}": verdict
+        for call, shape, verdict in rows
+    }
     assert found == said
 
 

@@ -16,7 +16,9 @@ from tests.sandbox.house import House, Receiver, text
 
 
 def _events(house: House) -> list[tuple[str, str]]:
-    return [(entry["event"], entry.get("fault", "")) for entry in house.ledger() if entry["channel"] in {"graph", "d360"}]
+    return [
+        (entry["event"], entry.get("fault", "")) for entry in house.ledger() if entry["channel"] in {"graph", "d360"}
+    ]
 
 
 @pytest.mark.parametrize("channel", ["graph", "d360"])
@@ -40,7 +42,10 @@ def test_cut_after_has_taken_the_message(house: House, receiver: Receiver) -> No
     assert house.control("GET", "summary")["duplicated"] == {"cut": 2}
 
 
-@pytest.mark.parametrize(("details", "status", "body"), [({}, 502, b""), ({"http_status": 503}, 503, b""), ({"code": 131000}, 502, b"131000")])
+@pytest.mark.parametrize(
+    ("details", "status", "body"),
+    [({}, 502, b""), ({"http_status": 503}, 503, b""), ({"code": 131000}, 502, b"131000")],
+)
 def test_5xx_after_accept(house: House, details: dict[str, Any], status: int, body: bytes) -> None:
     house.arm("5xx_after_accept", **details)
     answer = house.send(text(biz_opaque_callback_data="x"))
@@ -63,7 +68,10 @@ def test_a_hang_lasts_until_the_client_gives_up_or_the_reset(house: House, fault
     house.arm(fault, count=2)
     with pytest.raises(requests.ReadTimeout):
         house.http.post(
-            f"{house.base}/graph/v23.0/100000000000001/messages", json=text(), headers={"Authorization": "Bearer access-token-of-the-tests"}, timeout=0.2
+            f"{house.base}/graph/v23.0/100000000000001/messages",
+            json=text(),
+            headers={"Authorization": "Bearer access-token-of-the-tests"},
+            timeout=0.2,
         )
     assert _events(house) == [(event, fault)]
     caught: list[Exception] = []
@@ -71,7 +79,10 @@ def test_a_hang_lasts_until_the_client_gives_up_or_the_reset(house: House, fault
     def send() -> None:
         try:
             requests.post(
-                f"{house.base}/graph/v23.0/100000000000001/messages", json=text(), headers={"Authorization": "Bearer access-token-of-the-tests"}, timeout=10
+                f"{house.base}/graph/v23.0/100000000000001/messages",
+                json=text(),
+                headers={"Authorization": "Bearer access-token-of-the-tests"},
+                timeout=10,
             )
         except requests.RequestException as error:
             caught.append(error)
@@ -130,14 +141,18 @@ def test_dropped_delayed_doubled_and_reordered_webhooks(house: House, receiver: 
     receiver.posts.clear()
     house.arm("webhook_duplicate", status="delivered")
     house.send(text(biz_opaque_callback_data="doubled"))
-    receiver.wait(lambda: receiver.statuses() == [("doubled", "sent"), ("doubled", "delivered"), ("doubled", "delivered")])
+    receiver.wait(
+        lambda: receiver.statuses() == [("doubled", "sent"), ("doubled", "delivered"), ("doubled", "delivered")]
+    )
 
     receiver.posts.clear()
     house.arm("webhook_reorder")
     house.send(text(biz_opaque_callback_data="reordered"))
     receiver.wait(lambda: receiver.statuses() == [("reordered", "delivered"), ("reordered", "sent")])
     assert house.control("GET", "faults")["armed"] == []
-    assert house.control("GET", "arrivals")["arrivals"] == dict.fromkeys(("dropped", "delayed", "doubled", "reordered"), 1)
+    assert house.control("GET", "arrivals")["arrivals"] == dict.fromkeys(
+        ("dropped", "delayed", "doubled", "reordered"), 1
+    )
 
 
 def test_faults_keep_to_their_number_count_and_dice(house: House) -> None:

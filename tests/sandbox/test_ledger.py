@@ -124,7 +124,9 @@ while True:
 def test_what_was_answered_outlives_kill_9(tmp_path: Path) -> None:
     told = 0
     for _ in range(5):
-        writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+        writer = subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        )
         with writer:
             assert writer.stdout is not None
             for line in writer.stdout:

@@ -30,7 +30,12 @@ def test_a_file_comes_back_as_it_was(house: House) -> None:
     media_id = answer.json()["id"]
     (entry,) = house.ledger("media_uploaded")
     digest = hashlib.sha256(samples.PNG).hexdigest()
-    assert (entry["id"], entry["sha256"], entry["size"], entry["mime_type"]) == (media_id, digest, len(samples.PNG), "image/png")
+    assert (entry["id"], entry["sha256"], entry["size"], entry["mime_type"]) == (
+        media_id,
+        digest,
+        len(samples.PNG),
+        "image/png",
+    )
 
     facts = house.get(media_id).json()
     assert {name: facts[name] for name in ("messaging_product", "mime_type", "sha256", "file_size", "id")} == {
@@ -48,7 +53,11 @@ def test_a_file_comes_back_as_it_was(house: House) -> None:
     assert house.get(media_id, method="DELETE").json() == {"success": True}
     assert code(house.get(media_id)) == 100
     assert house.get(facts["url"]).status_code == 404
-    assert [entry["event"] for entry in house.ledger() if entry["event"].startswith("media_")] == ["media_uploaded", "media_downloaded", "media_deleted"]
+    assert [entry["event"] for entry in house.ledger() if entry["event"].startswith("media_")] == [
+        "media_uploaded",
+        "media_downloaded",
+        "media_deleted",
+    ]
 
 
 def test_a_file_belongs_to_its_number(house: House) -> None:
@@ -66,7 +75,9 @@ def test_a_file_belongs_to_its_number(house: House) -> None:
         pytest.param(samples.mp4(length=16 * MB + 1), "video/mp4", 131053, id="video beyond"),
         pytest.param(samples.webp(length=100 * 1024), "image/webp", 0, id="sticker at its limit"),
         pytest.param(samples.webp(length=100 * 1024 + 2), "image/webp", 131053, id="still sticker beyond"),
-        pytest.param(samples.webp(animated=True, length=500 * 1024), "image/webp", 0, id="animated sticker at its limit"),
+        pytest.param(
+            samples.webp(animated=True, length=500 * 1024), "image/webp", 0, id="animated sticker at its limit"
+        ),
         pytest.param(samples.PNG, "image/jpeg", 131053, id="not what its type says"),
         pytest.param(b"", "image/png", 131053, id="empty"),
         pytest.param(b"abc", "application/octet-stream", 100, id="no type"),
@@ -88,7 +99,9 @@ def test_what_is_no_upload(quiet_house: House) -> None:
     example = {"file": "@/local/path/file.jpg;type=image/jpeg", "messaging_product": "whatsapp"}
     assert code(quiet_house.http.post(url, headers=headers, json=example, timeout=10)) == 100
     for raw in (b"", b"--x\r\n", b"\0" * 100):
-        answer = quiet_house.http.post(url, headers=headers | {"Content-Type": "multipart/form-data; boundary=x"}, data=raw, timeout=10)
+        answer = quiet_house.http.post(
+            url, headers=headers | {"Content-Type": "multipart/form-data; boundary=x"}, data=raw, timeout=10
+        )
         assert code(answer) == 100
 
 
@@ -100,19 +113,36 @@ def test_a_message_names_a_file_that_is_there_and_of_its_kind(quiet_house: House
     assert code(quiet_house.send(message("audio", {"id": "123"}))) == 131053
     header = {"type": "video", "video": {"id": media_id}}
     buttons = {"buttons": [{"type": "reply", "reply": {"id": "1", "title": "x"}}]}
-    assert code(quiet_house.send(message("interactive", {"type": "button", "header": header, "body": {"text": "x"}, "action": buttons}))) == 131053
+    assert (
+        code(
+            quiet_house.send(
+                message("interactive", {"type": "button", "header": header, "body": {"text": "x"}, "action": buttons})
+            )
+        )
+        == 131053
+    )
 
 
 def test_360dialog(house: House) -> None:
     url, headers = f"{house.base}/d360", {"D360-API-KEY": D360_KEY}
     form = {"messaging_product": "whatsapp", "type": "application/pdf"}
-    answer = house.http.post(f"{url}/media", headers=headers, data=form, files={"file": ("a.pdf", samples.PDF, "application/pdf")}, timeout=10)
+    answer = house.http.post(
+        f"{url}/media",
+        headers=headers,
+        data=form,
+        files={"file": ("a.pdf", samples.PDF, "application/pdf")},
+        timeout=10,
+    )
     media_id = answer.json()["id"]
     assert house.ledger("media_uploaded")[0]["phone_number_id"] == D360_ID
     facts = house.http.get(f"{url}/{media_id}", headers=headers, timeout=10).json()
     through = facts["url"].replace(f"{house.base}/lookaside", url)
     assert house.http.get(through, headers=headers, timeout=10).content == samples.PDF
-    for wrong in (house.http.get(through, timeout=10), house.http.post(f"{url}/media", timeout=10), house.http.get(f"{url}/{media_id}", timeout=10)):
+    for wrong in (
+        house.http.get(through, timeout=10),
+        house.http.post(f"{url}/media", timeout=10),
+        house.http.get(f"{url}/{media_id}", timeout=10),
+    ):
         assert (wrong.status_code, wrong.json()["meta"]["http_code"]) == (401, 401)
     assert house.http.delete(f"{url}/{media_id}", headers=headers, timeout=10).json() == {"success": True}
     assert house.http.get(f"{url}/{media_id}", headers=headers, timeout=10).status_code == 404
@@ -135,16 +165,30 @@ def test_links_are_fetched_when_the_knob_says_so_and_only_from_here(house: House
     house.send(message("image", {"link": "https://example.com/a.png"}))
     house.send(message("image", {"link": f"{house.base}/nothing"}))
     _, fetched, far, absent = house.ledger("accepted")
-    assert fetched["links"] == [{"sha256": hashlib.sha256(samples.PNG).hexdigest(), "size": len(samples.PNG), "mime_type": "image/png", "problem": ""}]
+    assert fetched["links"] == [
+        {
+            "sha256": hashlib.sha256(samples.PNG).hexdigest(),
+            "size": len(samples.PNG),
+            "mime_type": "image/png",
+            "problem": "",
+        }
+    ]
     assert fetched["plan"] == ["sent", "delivered"]
-    assert (far["plan"], far["code"], far["links"][0]["problem"]) == (["failed"], 131053, "the sandbox fetches from this machine only")
+    assert (far["plan"], far["code"], far["links"][0]["problem"]) == (
+        ["failed"],
+        131053,
+        "the sandbox fetches from this machine only",
+    )
     assert (absent["plan"], absent["links"][0]["problem"]) == (["failed"], "HTTP 404")
 
 
 def test_files_age_and_outlive_the_process(tmp_path: Any) -> None:
     now = [1_800_000_000.0]
     shelf = Shelf(tmp_path, lambda: now[0])
-    uploaded, received = shelf.put("1", samples.PNG, "image/png", days=UPLOAD_DAYS), shelf.put("1", samples.PDF, "application/pdf", days=INBOUND_DAYS)
+    uploaded, received = (
+        shelf.put("1", samples.PNG, "image/png", days=UPLOAD_DAYS),
+        shelf.put("1", samples.PDF, "application/pdf", days=INBOUND_DAYS),
+    )
     query = dict(pair.split("=") for pair in shelf.query(uploaded).split("&"))
     assert shelf.opened(query) == uploaded
     assert shelf.opened(query | {"mid": received.id}) is None

@@ -18,7 +18,9 @@ from tests.support import samples
 DOCUMENT = document()
 EXAMPLES: dict[str, dict[str, Any]] = {
     name: example["value"]
-    for name, example in DOCUMENT["paths"]["/{Version}/{Phone-Number-ID}/messages"]["post"]["requestBody"]["content"]["application/json"]["examples"].items()
+    for name, example in DOCUMENT["paths"]["/{Version}/{Phone-Number-ID}/messages"]["post"]["requestBody"]["content"][
+        "application/json"
+    ]["examples"].items()
 }
 
 PLACEHOLDERS = {
@@ -38,7 +40,10 @@ FILES = {
 """Placeholders of uploaded files, and what was uploaded."""
 
 REFUSED = {
-    "Send Reply to List Message": (131008, "the example forgot `type`; without it a message is a text, and this one has no `text`"),
+    "Send Reply to List Message": (
+        131008,
+        "the example forgot `type`; without it a message is a text, and this one has no `text`",
+    ),
 }
 """Examples of Meta's that are refused, with the code and the reason."""
 
@@ -68,7 +73,10 @@ def test_every_example_is_taken_or_refused_for_a_named_reason(house: House) -> N
             assert answer.status_code == 200, (name, answer.text)
             assert answer.json()["messages"][0]["id"].startswith("wamid."), name
             accepted = house.ledger("accepted")[-1]
-            assert (accepted["message"], accepted["type"]) == (filled(example, uploaded), example.get("type", "text")), (number, name)
+            assert (accepted["message"], accepted["type"]) == (
+                filled(example, uploaded),
+                example.get("type", "text"),
+            ), (number, name)
 
 
 def _told_apart(amendment_index: int) -> bool:
@@ -77,7 +85,9 @@ def _told_apart(amendment_index: int) -> bool:
     validators = {name: jsonschema_rs.Draft202012Validator(schema) for name, schema in message_schemas(without).items()}
     whole = MessageValidator()
     for probe in [*map(filled, EXAMPLES.values()), *PROBES]:
-        if "status" not in probe and validators[probe.get("type", "text")].is_valid(probe) != (whole.violation(probe) is None):
+        if "status" not in probe and validators[probe.get("type", "text")].is_valid(probe) != (
+            whole.violation(probe) is None
+        ):
             return True
     return False
 
@@ -88,7 +98,11 @@ def _renumbered(left_out: int) -> tuple[Any, ...]:
     moved = []
     for later in AMENDMENTS[left_out + 1 :]:
         same_list = isinstance(at[-1], int) and later.at[:-1] == at[:-1]
-        moved.append(later._replace(at=(*later.at[:-1], later.at[-1] - 1)) if same_list and isinstance(later.at[-1], int) else later)
+        moved.append(
+            later._replace(at=(*later.at[:-1], later.at[-1] - 1))
+            if same_list and isinstance(later.at[-1], int)
+            else later
+        )
     return tuple(moved)
 
 
@@ -109,16 +123,42 @@ PROBES = [
     _message("location", {"latitude": 1.5, "longitude": "2"}),
     _message("location", {"name": "nowhere"}),
     _message("reaction", {"message_id": "wamid.X"}),
-    _message("interactive", {"type": "cta_url", "body": {"text": "x"}, "action": {"name": "cta_url", "parameters": {"display_text": "x", "url": "https://x"}}}),
-    _message("interactive", {"type": "location_request_message", "body": {"text": "x"}, "action": {"name": "send_location"}}),
-    _message("interactive", {"type": "carousel", "body": {"text": "x"}, "action": {"cards": [{"card_index": 0}, {"card_index": 1}]}}),
+    _message(
+        "interactive",
+        {
+            "type": "cta_url",
+            "body": {"text": "x"},
+            "action": {"name": "cta_url", "parameters": {"display_text": "x", "url": "https://x"}},
+        },
+    ),
+    _message(
+        "interactive", {"type": "location_request_message", "body": {"text": "x"}, "action": {"name": "send_location"}}
+    ),
+    _message(
+        "interactive",
+        {"type": "carousel", "body": {"text": "x"}, "action": {"cards": [{"card_index": 0}, {"card_index": 1}]}},
+    ),
     _message("interactive", {"type": "voice_call", "action": {"name": "voice_call"}}),
-    _message("interactive", {"type": "request_contact_info", "body": {"text": "x"}, "action": {"name": "request_contact_info"}}),
+    _message(
+        "interactive",
+        {"type": "request_contact_info", "body": {"text": "x"}, "action": {"name": "request_contact_info"}},
+    ),
     _message("interactive", {"type": "catalog_message", "body": {"text": "x"}, "action": {"name": "catalog_message"}}),
-    _message("interactive", {"type": "list", "body": {"text": "x" * 4096}, "action": {"button": "x", "sections": [{"rows": [{"id": "1", "title": "x"}]}]}}),
+    _message(
+        "interactive",
+        {
+            "type": "list",
+            "body": {"text": "x" * 4096},
+            "action": {"button": "x", "sections": [{"rows": [{"id": "1", "title": "x"}]}]},
+        },
+    ),
     _message("contacts", [{"name": {"formatted_name": "Ada"}, "phones": [{"phone": "+1", "type": "Mobile"}]}]),
-    _message("contacts", [{"name": {"formatted_name": "Ada"}, "emails": [{"email": "a@example.com", "type": "Company"}]}]),
-    _message("contacts", [{"name": {"formatted_name": "Ada"}, "urls": [{"url": "https://example.com", "type": "Facebook"}]}]),
+    _message(
+        "contacts", [{"name": {"formatted_name": "Ada"}, "emails": [{"email": "a@example.com", "type": "Company"}]}]
+    ),
+    _message(
+        "contacts", [{"name": {"formatted_name": "Ada"}, "urls": [{"url": "https://example.com", "type": "Facebook"}]}]
+    ),
     _message("contacts", [{"name": {"formatted_name": "Ada"}, "addresses": [{"city": "London", "type": "personal"}]}]),
     _message("template", {"name": "x", "language": {"code": "de"}, "components": [{"type": "carousel"}]}),
 ]
@@ -145,7 +185,9 @@ def test_by_the_letter_of_metas_document_no_message_is_valid() -> None:
         pytest.param(_message("contacts", [{}] * 6), id="six contacts"),
         pytest.param(_message("sticker", {"id": "1", "link": "https://x"}), id="id and link"),
         pytest.param(_message("image", {}), id="neither id nor link"),
-        pytest.param({"messaging_product": "whatsapp", "status": "unread", "message_id": "wamid.X"}, id="no such status"),
+        pytest.param(
+            {"messaging_product": "whatsapp", "status": "unread", "message_id": "wamid.X"}, id="no such status"
+        ),
     ],
 )
 def test_a_wrong_body_is_refused_in_metas_shape(quiet_house: House, body: dict[str, Any]) -> None:

@@ -36,7 +36,9 @@ def configured(settings: Callable[..., Settings], receiver: Receiver) -> Setting
 
 
 def _entry(home: Path, settings: Settings) -> Entry:
-    variables: dict[str, Any] = {name.lower(): value for name, value in to_environ(settings).items() if name != "BULKHEAD_HOME"}
+    variables: dict[str, Any] = {
+        name.lower(): value for name, value in to_environ(settings).items() if name != "BULKHEAD_HOME"
+    }
     return Entry("sandbox", home, **variables)
 
 

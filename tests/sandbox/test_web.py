@@ -89,7 +89,9 @@ def test_message_stands_in_the_ledger_each_time_it_comes_and_is_acknowledged(web
         assert [here.next("ack")["ack"] for _ in range(2)] == [2, 3]
         assert here.send()["ack"] == 3
         assert [entry.fields["times"] for entry in web.arrived("hello")] == [1, 2]
-        assert here.ask("sync", pending=["true_60123456789@c.us_AA", "true_60123456789@c.us_BB"]) == {"acks": {"true_60123456789@c.us_AA": 3}}
+        assert here.ask("sync", pending=["true_60123456789@c.us_AA", "true_60123456789@c.us_BB"]) == {
+            "acks": {"true_60123456789@c.us_AA": 3}
+        }
 
 
 def test_sandbox_that_is_started_again_remembers_links_and_arrivals(web: Web) -> None:
@@ -174,10 +176,17 @@ def test_ordered_failures_hit_the_next_sends_only(web: Web) -> None:
         (f"/control/web/devices/{PHONE}/faults", {"gremlins": 1}, 400, "unknown_fault"),
         (f"/control/web/devices/{PHONE}/faults", {"hold_after_s": "long"}, 400, "unknown_fault"),
         (f"/control/web/devices/{PHONE}/messages", {"from": "60123456789"}, 400, "missing_field"),
-        ("/web/phone/send", {"device": "profile-1", "credential": "wrong", "id": "a", "chat": "b", "body": "c"}, 401, "unknown_companion_device_no_key"),
+        (
+            "/web/phone/send",
+            {"device": "profile-1", "credential": "wrong", "id": "a", "chat": "b", "body": "c"},
+            401,
+            "unknown_companion_device_no_key",
+        ),
     ],
 )
-def test_wrong_orders_are_refused_with_a_reason(web: Web, path: str, body: dict[str, Any], status: int, code: str) -> None:
+def test_wrong_orders_are_refused_with_a_reason(
+    web: Web, path: str, body: dict[str, Any], status: int, code: str
+) -> None:
     with linked(web):
         refused = web.ask(path, body)
         assert (refused["status"], refused["code"]) == (status, code)

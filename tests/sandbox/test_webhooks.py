@@ -20,7 +20,9 @@ from tests.support.waiting import eventually
 
 
 def _meta_schema(name: str) -> jsonschema_rs.Draft202012Validator:
-    definitions = json.loads(json.dumps(document()["components"]["schemas"]).replace("#/components/schemas/", "#/$defs/"))
+    definitions = json.loads(
+        json.dumps(document()["components"]["schemas"]).replace("#/components/schemas/", "#/$defs/")
+    )
     return jsonschema_rs.Draft202012Validator({"$ref": f"#/$defs/{name}", "$defs": definitions})
 
 
@@ -50,7 +52,12 @@ def test_a_message_is_sent_then_delivered(house: House, receiver: Receiver) -> N
         assert status["id"] == message_id
         assert status["recipient_id"] == "15550100200"
         assert abs(int(status["timestamp"]) - time.time()) < 5
-        assert status["pricing"] == {"billable": False, "pricing_model": "PMP", "type": "free_customer_service", "category": "service"}
+        assert status["pricing"] == {
+            "billable": False,
+            "pricing_model": "PMP",
+            "type": "free_customer_service",
+            "category": "service",
+        }
     eventually(lambda: house.control("GET", "summary")["webhooks_pending"] == 0, 5)
     taken = house.ledger("taken")
     assert [entry["http_status"] for entry in taken] == [200] * len(receiver.posts)
@@ -83,10 +90,19 @@ def test_360dialogs_address_is_set_through_its_own_call_and_kept(tmp_path: Path,
             {"url": receiver.url, "headers": {"X": "a\nb"}},
             {"url": receiver.url, "headers": {"X Y": "a"}},
         ):
-            assert house.http.post(f"{house.base}/d360/v1/configs/webhook", json=wrong, headers=key, timeout=5).status_code == 400
-        assert house.http.post(f"{house.base}/d360/v1/configs/webhook", json={"url": receiver.url}, timeout=5).status_code == 401
+            assert (
+                house.http.post(f"{house.base}/d360/v1/configs/webhook", json=wrong, headers=key, timeout=5).status_code
+                == 400
+            )
+        assert (
+            house.http.post(f"{house.base}/d360/v1/configs/webhook", json={"url": receiver.url}, timeout=5).status_code
+            == 401
+        )
         wanted = {"url": receiver.url.replace("/api/meta", ""), "headers": {"X-Gw": "mine"}}
-        assert house.http.post(f"{house.base}/d360/v1/configs/webhook", json=wanted, headers=key, timeout=5).json() == wanted
+        assert (
+            house.http.post(f"{house.base}/d360/v1/configs/webhook", json=wanted, headers=key, timeout=5).json()
+            == wanted
+        )
     with House(tmp_path, receiver, d360_webhook_url="") as house:
         assert house.http.get(f"{house.base}/d360/v1/configs/webhook", headers=key, timeout=5).json() == wanted
         house.send_d360(text(biz_opaque_callback_data="after"))
@@ -101,10 +117,20 @@ def test_what_is_not_taken_is_posted_again_with_the_same_content(house: House, r
     receiver.wait(lambda: len(receiver.posts) == 6)
     assert len({post.body for post in receiver.posts}) == 1
     refused = house.ledger("refused")
-    assert [(entry["attempt"], entry["http_status"]) for entry in refused] == [(1, 500), (2, 404), (3, 0), (4, 302), (5, 201)]
+    assert [(entry["attempt"], entry["http_status"]) for entry in refused] == [
+        (1, 500),
+        (2, 404),
+        (3, 0),
+        (4, 302),
+        (5, 201),
+    ]
     assert refused[2]["error"] == "ServerDisconnectedError"
     (taken,) = house.ledger("taken", wait_s=5)
-    assert (taken["attempt"], taken["http_status"], [update["kind"] for update in taken["updates"]]) == (6, 200, ["sent"])
+    assert (taken["attempt"], taken["http_status"], [update["kind"] for update in taken["updates"]]) == (
+        6,
+        200,
+        ["sent"],
+    )
     waits = [later["at"] - earlier["at"] for earlier, later in zip(refused, [*refused[1:], taken], strict=True)]
     assert waits[1] >= 0.01 and waits[2] >= 0.02 and waits[3] >= 0.04, waits
 
@@ -130,7 +156,9 @@ def test_after_its_time_an_update_is_given_up(house: House, receiver: Receiver) 
 
 
 def test_many_updates_share_a_post(house: House, receiver: Receiver) -> None:
-    house.control("POST", "settings", {"batch_max": 30, "linger_ms": 300, "statuses": ["sent"], "delays_ms": {"sent": 0}})
+    house.control(
+        "POST", "settings", {"batch_max": 30, "linger_ms": 300, "statuses": ["sent"], "delays_ms": {"sent": 0}}
+    )
     names = [f"batch:{number}" for number in range(40)]
     for number, name in enumerate(names):
         house.send(text(biz_opaque_callback_data=name), META_DIRECT_ID if number % 2 else "100000000000003")
@@ -138,7 +166,10 @@ def test_many_updates_share_a_post(house: House, receiver: Receiver) -> None:
     assert sorted(receiver.statuses()) == sorted((name, "sent") for name in names)
     assert max(len(post.statuses()) for post in receiver.posts) == 30
     assert all(_signed(post) for post in receiver.posts)
-    assert [entry["id"] for entry in json.loads(receiver.posts[0].body)["entry"]] == ["200000000000003", "200000000000001"]
+    assert [entry["id"] for entry in json.loads(receiver.posts[0].body)["entry"]] == [
+        "200000000000003",
+        "200000000000001",
+    ]
 
 
 def test_what_an_earlier_life_left_is_posted_by_the_next(tmp_path: Path, receiver: Receiver) -> None:
@@ -154,7 +185,9 @@ def test_what_an_earlier_life_left_is_posted_by_the_next(tmp_path: Path, receive
         assert house.control("GET", "summary")["webhooks_pending"] == 2
     receiver.posts.clear()
     with House(tmp_path, receiver) as house:
-        receiver.wait(lambda: sorted(receiver.statuses()) == [("first", "delivered"), ("second", "delivered"), ("second", "sent")])
+        receiver.wait(
+            lambda: sorted(receiver.statuses()) == [("first", "delivered"), ("second", "delivered"), ("second", "sent")]
+        )
         eventually(lambda: house.control("GET", "summary")["webhooks_pending"] == 0, 5)
     receiver.posts.clear()
     with House(tmp_path, receiver) as house:
@@ -193,7 +226,9 @@ def test_a_webhook_that_is_away_gets_everything_when_it_is_back(tmp_path: Path, 
         ({"to": None, "recipient": "US.abc"}, {"recipient_user_id": "US.abc"}),
     ],
 )
-def test_statuses_say_who_it_was_in_the_right_field(house: House, receiver: Receiver, extra: dict[str, Any], in_status: dict[str, Any]) -> None:
+def test_statuses_say_who_it_was_in_the_right_field(
+    house: House, receiver: Receiver, extra: dict[str, Any], in_status: dict[str, Any]
+) -> None:
     house.send({name: value for name, value in text(**extra).items() if value is not None})
     receiver.wait(lambda: receiver.posts)
     (status,) = next(receiver.posts[0].values())["statuses"]
@@ -202,7 +237,11 @@ def test_statuses_say_who_it_was_in_the_right_field(house: House, receiver: Rece
 
 def test_verification_is_asked_as_meta_asks(house: House) -> None:
     assert house.control("POST", "verify") == {"verified": True, "http_status": 200, "error": ""}
-    assert house.control("POST", "verify", {"verify_token": "wrong"}) == {"verified": False, "http_status": 403, "error": ""}
+    assert house.control("POST", "verify", {"verify_token": "wrong"}) == {
+        "verified": False,
+        "http_status": 403,
+        "error": "",
+    }
     assert [entry["event"] for entry in house.ledger() if entry["channel"] == "webhook"] == ["verified", "not_verified"]
 
 

@@ -32,7 +32,13 @@ def bare_path(tmp_path: Path) -> Path:
 
 def run(script: Path, *arguments: str, path: Path | str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [script, *arguments], env={"PATH": str(path), **variables}, capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL
+        [script, *arguments],
+        env={"PATH": str(path), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -110,6 +116,8 @@ def test_the_second_time_nothing_is_done_until_the_list_changes(clone: Path) -> 
 def test_a_failed_installation_is_not_taken_for_done(clone: Path) -> None:
     (clone / "requirements.txt").write_text("./no-such-package\n")
     for _ in range(2):
-        done = run(clone / "script" / "venv", "requirements.txt", path=os.environ["PATH"], HOME=os.environ.get("HOME", "/"))
+        done = run(
+            clone / "script" / "venv", "requirements.txt", path=os.environ["PATH"], HOME=os.environ.get("HOME", "/")
+        )
         assert done.returncode != 0
         assert "no-such-package" in done.stderr

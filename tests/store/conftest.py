@@ -21,7 +21,10 @@ def kept_database_url(servers: Servers) -> Iterator[str]:
 @pytest.fixture
 def ground(kept_database_url: str) -> Iterator[Ground]:
     """A company with one connection, and nothing else in the database."""
-    query(kept_database_url, "DELETE FROM companies; DELETE FROM process_health; DELETE FROM process_events; DELETE FROM process_metrics")
+    query(
+        kept_database_url,
+        "DELETE FROM companies; DELETE FROM process_health; DELETE FROM process_events; DELETE FROM process_metrics",
+    )
     made = Ground(kept_database_url)
     yield made
     made.close()

@@ -97,7 +97,11 @@ def away(server_url: str, url: str) -> Iterator[None]:
     name = urlsplit(url).path.lstrip("/")
     query(server_url, sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
     try:
-        query(server_url, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %(name)s", name=name)
+        query(
+            server_url,
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %(name)s",
+            name=name,
+        )
         yield
     finally:
         query(server_url, sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
@@ -125,9 +129,13 @@ class SlowCommits:
 
     def waiting(self) -> int:
         """Return how many commits wait."""
-        return len(query(self._url, "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = 71 AND NOT granted"))
+        return len(
+            query(self._url, "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = 71 AND NOT granted")
+        )
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._lock.close()
 
 
@@ -150,7 +158,9 @@ class Ground:
     def connect(self, company: str = "acme", phone_index: int = 0, connection_type: str = "meta_direct") -> int:
         """Make a company's connection and return its id."""
         self.store.run(connections.ensure_company, company)
-        return self.store.run(connections.ensure, company_id=company, phone_index=phone_index, connection_type=connection_type)
+        return self.store.run(
+            connections.ensure, company_id=company, phone_index=phone_index, connection_type=connection_type
+        )
 
     def message(self, chat: str = "a", **fields: Any) -> NewMessage:
         """Return a message to accept on the first connection, or as `fields` say."""
@@ -182,7 +192,15 @@ class Ground:
         kind: str = "meta",
     ) -> list[OutboundMessage]:
         """Claim rows."""
-        return self.store.run(messages.claim, kind=kind, incarnation=incarnation, ids=ids, chats=chats, most=most, token_at_claim=token_at_claim)
+        return self.store.run(
+            messages.claim,
+            kind=kind,
+            incarnation=incarnation,
+            ids=ids,
+            chats=chats,
+            most=most,
+            token_at_claim=token_at_claim,
+        )
 
     def claimed_ids(self, ids: Sequence[int], **named: Any) -> list[int]:
         """Claim rows and return which were claimed."""
@@ -190,7 +208,9 @@ class Ground:
 
     def settle(self, row_id: int, state: MessageState, *, incarnation: str = "meta-0.a", **fields: Any) -> bool:
         """Write one outcome and return whether it was written."""
-        return row_id in self.store.run(messages.settle, incarnation=incarnation, settlements=[Settlement(id=row_id, state=state, **fields)])
+        return row_id in self.store.run(
+            messages.settle, incarnation=incarnation, settlements=[Settlement(id=row_id, state=state, **fields)]
+        )
 
     def receipts(self, *receipts: Receipt) -> list[bool]:
         """Apply receipts in one batch."""

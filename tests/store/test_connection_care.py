@@ -15,16 +15,22 @@ def status(ground: Ground) -> Mapping[str, Any]:
 
 
 def unchecked(ground: Ground) -> list[int]:
-    return ground.store.run(connections.unchecked, "meta", older_s=3600.0, operation="test_connection", again_s=600.0, most=10)
+    return ground.store.run(
+        connections.unchecked, "meta", older_s=3600.0, operation="test_connection", again_s=600.0, most=10
+    )
 
 
 def test_who_was_not_looked_at_for_long_is_asked_about_once(ground: Ground) -> None:
     assert unchecked(ground) == [ground.connection]
-    ground.store.run(tasks.add, company_id="acme", connection_id=ground.connection, operation="test_connection", expires_in_s=60.0)
+    ground.store.run(
+        tasks.add, company_id="acme", connection_id=ground.connection, operation="test_connection", expires_in_s=60.0
+    )
     assert unchecked(ground) == [], "somebody has asked already"
     query(ground.url, "UPDATE tasks SET created_at = now() - interval '11 minutes'")
     assert unchecked(ground) == [ground.connection], "and nobody did it"
-    ground.store.run(connections.note_facts, ground.connection, {"number": {"quality": "GREEN"}}, warning="soon", checked=True)
+    ground.store.run(
+        connections.note_facts, ground.connection, {"number": {"quality": "GREEN"}}, warning="soon", checked=True
+    )
     assert unchecked(ground) == []
     query(ground.url, "UPDATE phone_status SET checked_at = now() - interval '2 hours'")
     assert unchecked(ground) == [ground.connection]
@@ -35,7 +41,11 @@ def test_facts_are_replaced_by_name_and_a_warning_is_taken_back(ground: Ground) 
     ground.store.run(note, ground.connection, {"number": {"a": 1, "b": 2}, "token": {"valid": True}}, warning="soon")
     ground.store.run(note, ground.connection, {"number": {"a": 3}})
     row = query(ground.url, "SELECT facts, warning, checked_at FROM phone_status")[0]
-    assert (row["facts"], row["warning"], row["checked_at"]) == ({"number": {"a": 3}, "token": {"valid": True}}, "soon", None)
+    assert (row["facts"], row["warning"], row["checked_at"]) == (
+        {"number": {"a": 3}, "token": {"valid": True}},
+        "soon",
+        None,
+    )
     ground.store.run(note, ground.connection, {}, warning="")
     assert query(ground.url, "SELECT warning FROM phone_status")[0]["warning"] == ""
 
@@ -66,7 +76,14 @@ def test_what_is_being_sent_at_its_removal_ends_by_itself(ground: Ground) -> Non
 
 
 def test_a_kind_is_wanted_for_a_task_alone(ground: Ground) -> None:
-    ground.store.run(tasks.add, company_id="acme", connection_id=ground.connection, kind="webdriver", operation="wipe_session", expires_in_s=60.0)
+    ground.store.run(
+        tasks.add,
+        company_id="acme",
+        connection_id=ground.connection,
+        kind="webdriver",
+        operation="wipe_session",
+        expires_in_s=60.0,
+    )
     ground.store.run(connections.remove, ground.connection, "gone")
     assert ground.store.run(connections.wanted_kinds) == ["webdriver"]
 

@@ -68,7 +68,9 @@ class TestPrepared:
             raise ZeroDivisionError
         with pool.transaction(monotonic() + 5) as transaction:
             assert "claim_messages" in prepared_names(transaction)
-            claimed = messages.claim(transaction, kind="meta", incarnation="meta-0.b", ids=ids, most=10, token_at_claim=True)
+            claimed = messages.claim(
+                transaction, kind="meta", incarnation="meta-0.b", ids=ids, most=10, token_at_claim=True
+            )
         pool.close()
 
         assert [(message.id, message.incarnation) for message in claimed] == [(row_id, "meta-0.b") for row_id in ids]
@@ -92,7 +94,9 @@ class TestPrepared:
         def plans_made() -> object:
             with pool.transaction(monotonic() + 60) as transaction:
                 messages.settle(transaction, incarnation="x", settlements=[])
-                return execute(transaction, "SELECT generic_plans FROM pg_prepared_statements WHERE name = 'settle_messages'")[0][0]
+                return execute(
+                    transaction, "SELECT generic_plans FROM pg_prepared_statements WHERE name = 'settle_messages'"
+                )[0][0]
 
         assert [plans_made(), plans_made()] == [1, 2]
         at[0] += 6.0
@@ -103,15 +107,27 @@ class TestPrepared:
 
 class TestCost:
     def test_a_claim_and_its_settlement_cost_what_they_take_not_what_waits(self, waiting: Ground) -> None:
-        ids = [int(row["id"]) for row in query(waiting.url, "SELECT id FROM messages WHERE state = 'queued' ORDER BY id LIMIT 5")]
+        ids = [
+            int(row["id"])
+            for row in query(waiting.url, "SELECT id FROM messages WHERE state = 'queued' ORDER BY id LIMIT 5")
+        ]
         pool = Pool(waiting.url, limit=1, application_name="prepared", idle_s=30.0, connect_s=5.0)
         with pool.transaction(monotonic() + 5) as transaction:
             claimed = messages.claim(
-                transaction, kind="meta", incarnation="meta-0.a", ids=ids, chats=[(waiting.connection, "chat-9")], most=10, token_at_claim=True
+                transaction,
+                kind="meta",
+                incarnation="meta-0.a",
+                ids=ids,
+                chats=[(waiting.connection, "chat-9")],
+                most=10,
+                token_at_claim=True,
             )
             for_claim = pages_read(transaction)
         with pool.transaction(monotonic() + 5) as transaction:
-            outcomes = [messages.Settlement(id=message.id, state=MessageState.SENT, provider_id=f"w-{message.id}") for message in claimed]
+            outcomes = [
+                messages.Settlement(id=message.id, state=MessageState.SENT, provider_id=f"w-{message.id}")
+                for message in claimed
+            ]
             written = messages.settle(transaction, incarnation="meta-0.a", settlements=outcomes)
             for_both = pages_read(transaction)
         pool.close()
@@ -148,7 +164,9 @@ class TestEachStatementByItself:
     def test_from_the_event_loop(self, ground: Ground) -> None:
         (row_id,) = ground.accept("a")
         claimed = asyncio.run(
-            ground.store.call_each(messages.claim, kind="meta", incarnation="meta-0.a", ids=[row_id], most=10, token_at_claim=True),
+            ground.store.call_each(
+                messages.claim, kind="meta", incarnation="meta-0.a", ids=[row_id], most=10, token_at_claim=True
+            ),
         )
         assert [message.id for message in claimed] == [row_id]
         ground.store.close()

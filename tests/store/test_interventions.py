@@ -13,7 +13,13 @@ from shared.store import interventions, messages
 from shared.store.interventions import RESOLUTIONS, Resolution
 from tests.store.rig import Ground, open_store, side_by_side
 
-FAILED, SENT, IN_DOUBT, QUEUED, DELIVERED = MessageState.FAILED, MessageState.SENT, MessageState.IN_DOUBT, MessageState.QUEUED, MessageState.DELIVERED
+FAILED, SENT, IN_DOUBT, QUEUED, DELIVERED = (
+    MessageState.FAILED,
+    MessageState.SENT,
+    MessageState.IN_DOUBT,
+    MessageState.QUEUED,
+    MessageState.DELIVERED,
+)
 
 
 def fail(ground: Ground, chat: str = "a", code: str = "131026", **fields: Any) -> int:
@@ -42,7 +48,9 @@ def redrive(ground: Ground, **named: Any) -> list[int]:
 
 
 def resolve(ground: Ground, row_id: int, resolution: Resolution, chat: str = "a") -> bool:
-    return ground.store.run(interventions.resolve, company_id="acme", chat_id=chat, message_id=row_id, resolution=resolution)
+    return ground.store.run(
+        interventions.resolve, company_id="acme", chat_id=chat, message_id=row_id, resolution=resolution
+    )
 
 
 class TestCancel:
@@ -51,7 +59,11 @@ class TestCancel:
         assert cancel(ground, first)
         assert not cancel(ground, first)
         row = ground.row(first)
-        assert (row["state"], row["error_code"], ground.history(first)) == ("deleted", "cancelled", ["queued", "deleted"])
+        assert (row["state"], row["error_code"], ground.history(first)) == (
+            "deleted",
+            "cancelled",
+            ["queued", "deleted"],
+        )
         assert ground.claimed_ids([first, second]) == [second]
         assert ground.store.run(interventions.last_word, first) == "cancelled"
 
@@ -84,7 +96,13 @@ class TestCancel:
         won = []
         for round_ in range(25):
             (row_id,) = ground.accept(f"chat-{round_}")
-            named: dict[str, Any] = {"kind": "meta", "incarnation": "meta-0.a", "ids": [row_id], "most": 1, "token_at_claim": True}
+            named: dict[str, Any] = {
+                "kind": "meta",
+                "incarnation": "meta-0.a",
+                "ids": [row_id],
+                "most": 1,
+                "token_at_claim": True,
+            }
             where: dict[str, Any] = {"company_id": "acme", "chat_id": f"chat-{round_}", "message_id": row_id}
 
             def take_back(where: dict[str, Any] = where) -> bool:
@@ -105,9 +123,17 @@ class TestCancel:
         (row_id,) = ground.accept("a")
         ground.claim([row_id])
         ground.settle(row_id, IN_DOUBT, code="no_answer")
-        ground.store.run(messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="policy_resend", incarnation="x")
+        ground.store.run(
+            messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="policy_resend", incarnation="x"
+        )
         assert cancel(ground, row_id)
-        receipt = Receipt(connection_id=ground.connection, state=DELIVERED, at=datetime.now(UTC), token=f"bulkhead:{row_id}:1", provider_id="wamid.1")
+        receipt = Receipt(
+            connection_id=ground.connection,
+            state=DELIVERED,
+            at=datetime.now(UTC),
+            token=f"bulkhead:{row_id}:1",
+            provider_id="wamid.1",
+        )
         assert ground.receipts(receipt) == [True]
         assert ground.state(row_id) == "delivered"
 
@@ -116,7 +142,9 @@ class TestCancel:
         ground.claim([row_id])
         ground.settle(row_id, SENT, provider_id="wamid.1")
         ground.set(row_id, "state = 'deleted'")
-        ground.receipts(Receipt(connection_id=ground.connection, state=DELIVERED, at=datetime.now(UTC), provider_id="wamid.1"))
+        ground.receipts(
+            Receipt(connection_id=ground.connection, state=DELIVERED, at=datetime.now(UTC), provider_id="wamid.1")
+        )
         assert ground.state(row_id) == "deleted"
 
 
@@ -136,7 +164,13 @@ class TestRedrive:
         row_id = fail(ground)
         redrive(ground, message_id=row_id)
         ground.claim([row_id])
-        late = Receipt(connection_id=ground.connection, state=FAILED, at=datetime.now(UTC), token=f"bulkhead:{row_id}:1", code="131026")
+        late = Receipt(
+            connection_id=ground.connection,
+            state=FAILED,
+            at=datetime.now(UTC),
+            token=f"bulkhead:{row_id}:1",
+            code="131026",
+        )
         assert ground.receipts(late) == [True]
         assert ground.state(row_id) == "sending"
 
@@ -174,7 +208,12 @@ class TestRedrive:
         (taken_back,) = ground.accept("t")
         cancel(ground, taken_back, "t")
         assert redrive(ground) == []
-        assert [ground.state(row_id) for row_id in (other, held, queued, taken_back)] == ["failed", "in_doubt", "queued", "deleted"]
+        assert [ground.state(row_id) for row_id in (other, held, queued, taken_back)] == [
+            "failed",
+            "in_doubt",
+            "queued",
+            "deleted",
+        ]
 
 
 class TestResolve:
@@ -185,7 +224,12 @@ class TestResolve:
         assert not resolve(ground, row_id, resolution)
         state, code = RESOLUTIONS[resolution]
         row = ground.row(row_id)
-        assert (row["state"], row["held_at"], row["in_doubt_at"], row["sent_at"] is not None) == (state, None, None, resolution == "sent")
+        assert (row["state"], row["held_at"], row["in_doubt_at"], row["sent_at"] is not None) == (
+            state,
+            None,
+            None,
+            resolution == "sent",
+        )
         assert ground.history(row_id)[-1] == state
         assert ground.store.run(interventions.last_word, row_id) == code
 
@@ -204,7 +248,15 @@ class TestResolve:
 
     def test_a_webhook_wins_over_a_human_who_comes_later(self, ground: Ground) -> None:
         row_id = hold(ground)
-        ground.receipts(Receipt(connection_id=ground.connection, state=SENT, at=datetime.now(UTC), token=f"bulkhead:{row_id}:1", provider_id="wamid.1"))
+        ground.receipts(
+            Receipt(
+                connection_id=ground.connection,
+                state=SENT,
+                at=datetime.now(UTC),
+                token=f"bulkhead:{row_id}:1",
+                provider_id="wamid.1",
+            )
+        )
         assert not resolve(ground, row_id, "resend")
         assert ground.state(row_id) == "sent"
 
@@ -235,7 +287,9 @@ def test_a_messages_policy_wins_over_its_companys(ground: Ground) -> None:
         (row_id,) = ground.accept(f"chat-{policy}", in_doubt_policy=policy)
         ground.claim([row_id])
         ground.settle(row_id, IN_DOUBT, code="no_answer")
-        (doubt,) = (doubt for doubt in ground.store.run(messages.in_doubt, kind="meta", most=10) if doubt.message.id == row_id)
+        (doubt,) = (
+            doubt for doubt in ground.store.run(messages.in_doubt, kind="meta", most=10) if doubt.message.id == row_id
+        )
         assert doubt.policy == expected
 
 

@@ -33,7 +33,10 @@ class TestReclaim:
 
         rows = ground.store.run(messages.reclaim, incarnation="meta-0.a")
 
-        assert [(row["id"], row["state"], row["process_name"]) for row in rows] == [(unsent, "queued", "meta"), (unknown, "in_doubt", "meta")]
+        assert [(row["id"], row["state"], row["process_name"]) for row in rows] == [
+            (unsent, "queued", "meta"),
+            (unknown, "in_doubt", "meta"),
+        ]
         assert ground.state(other) == "sending"
         assert ground.row(unknown)["in_doubt_at"] is not None
         assert ground.history(unsent) == ["queued", "sending", "queued"]
@@ -64,8 +67,14 @@ class TestReclaim:
         for life in range(2):
             ground.claim([poison, neighbour], incarnation=f"meta-0.{life}")
             assert ground.state(poison) == "sending"
-            ground.store.run(messages.reclaim, incarnation=f"meta-0.{life}", flights=[], recorded=True, active_row=poison)
-        assert (ground.state(poison), ground.row(poison)["error_code"], ground.row(poison)["deaths"]) == ("failed", "poison", 2)
+            ground.store.run(
+                messages.reclaim, incarnation=f"meta-0.{life}", flights=[], recorded=True, active_row=poison
+            )
+        assert (ground.state(poison), ground.row(poison)["error_code"], ground.row(poison)["deaths"]) == (
+            "failed",
+            "poison",
+            2,
+        )
         assert (ground.state(neighbour), ground.row(neighbour)["deaths"]) == ("queued", 0)
 
     def test_it_is_idempotent(self, ground: Ground) -> None:
@@ -141,7 +150,10 @@ class TestDoubt:
     def test_the_longest_in_doubt_first(self, ground: Ground) -> None:
         first, second = self.doubtful(ground, "a"), self.doubtful(ground, "b")
         ground.set(second, "in_doubt_at = now() - interval '1 minute'")
-        assert [doubt.message.id for doubt in ground.store.run(messages.in_doubt, kind="meta", most=10)] == [second, first]
+        assert [doubt.message.id for doubt in ground.store.run(messages.in_doubt, kind="meta", most=10)] == [
+            second,
+            first,
+        ]
 
     def test_held_rows_are_a_humans(self, ground: Ground) -> None:
         row_id = self.doubtful(ground)
@@ -152,8 +164,12 @@ class TestDoubt:
 
     def test_a_doubt_is_resolved_once(self, ground: Ground) -> None:
         row_id = self.doubtful(ground)
-        assert ground.store.run(messages.resolve, message_id=row_id, attempt=1, state=SENT, code="proved", incarnation="x", provider_id="p")
-        assert not ground.store.run(messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="late", incarnation="x")
+        assert ground.store.run(
+            messages.resolve, message_id=row_id, attempt=1, state=SENT, code="proved", incarnation="x", provider_id="p"
+        )
+        assert not ground.store.run(
+            messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="late", incarnation="x"
+        )
         row = ground.row(row_id)
         assert (row["state"], row["provider_id"], row["in_doubt_at"]) == ("sent", "p", None)
         assert row["sent_at"] is not None
@@ -161,11 +177,15 @@ class TestDoubt:
     def test_what_was_found_out_about_an_earlier_attempt_does_not_decide_about_this_one(self, ground: Ground) -> None:
         """Two processes reconcile side by side; one of them may come late, when the row is in doubt again about another send."""
         row_id = self.doubtful(ground)
-        assert ground.store.run(messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="evidence_unsent", incarnation="quick")
+        assert ground.store.run(
+            messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="evidence_unsent", incarnation="quick"
+        )
         ground.claim([row_id])
         ground.settle(row_id, IN_DOUBT, code="no_answer")
 
-        assert not ground.store.run(messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="evidence_unsent", incarnation="slow")
+        assert not ground.store.run(
+            messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="evidence_unsent", incarnation="slow"
+        )
         assert not ground.store.run(messages.hold, message_id=row_id, attempt=1, code="no_evidence", incarnation="slow")
         assert ground.state(row_id) == "in_doubt"
 
@@ -217,7 +237,9 @@ class TestReading:
 
     def test_what_came_in_can_be_quoted(self, ground: Ground) -> None:
         self.receive(ground, "in.1", "a")
-        found = ground.store.run(messages.quotable, company_id="acme", connection_id=ground.connection, chat_id="a", quoted="in.1")
+        found = ground.store.run(
+            messages.quotable, company_id="acme", connection_id=ground.connection, chat_id="a", quoted="in.1"
+        )
         assert found == "in.1"
 
     def receive(self, ground: Ground, provider_id: str, chat: str, **fields: Any) -> None:
@@ -241,7 +263,9 @@ class TestReading:
         self.receive(ground, "in.2", "a", from_me=True)
         self.receive(ground, "in.3", "b")
         expected += [("out", row_id) for row_id in ground.accept("a", "a", "a")]
-        inbound_ids = [row["id"] for row in query(ground.url, "SELECT id FROM inbound_messages WHERE chat_id = 'a' ORDER BY id")]
+        inbound_ids = [
+            row["id"] for row in query(ground.url, "SELECT id FROM inbound_messages WHERE chat_id = 'a' ORDER BY id")
+        ]
         expected += [("in", inbound_ids[0]), ("out", inbound_ids[1])]
         expected.sort(key=lambda entry: entry[1])
 
@@ -258,11 +282,19 @@ class TestReading:
         ground.accept("a")
         self.receive(ground, "in.1", "a")
         ground.connect("globex")
-        assert ground.store.run(messages.chat_page, company_id="globex", chat_id="a", before=(datetime.now(UTC) + HOUR, 2**62), most=10) == []
+        assert (
+            ground.store.run(
+                messages.chat_page, company_id="globex", chat_id="a", before=(datetime.now(UTC) + HOUR, 2**62), most=10
+            )
+            == []
+        )
 
     def test_queue_depth(self, ground: Ground) -> None:
         ids = ground.accept("a", "b", "c")
         ground.claim(ids[:1])
         ground.set(ids[1], "created_at = now() - interval '1 hour'")
-        depth = {row["state"]: (row["messages"], round(row["oldest_s"] / 60)) for row in ground.store.run(messages.queue_depth)}
+        depth = {
+            row["state"]: (row["messages"], round(row["oldest_s"] / 60))
+            for row in ground.store.run(messages.queue_depth)
+        }
         assert depth == {"queued": (2, 60), "sending": (1, 0)}

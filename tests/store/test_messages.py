@@ -66,7 +66,10 @@ class TestAccept:
     def test_companies_do_not_share_keys(self, ground: Ground) -> None:
         other = ground.connect("globex")
         first, second = ground.accepted(
-            [ground.message(idempotency_key="k"), ground.message(company_id="globex", connection_id=other, idempotency_key="k")],
+            [
+                ground.message(idempotency_key="k"),
+                ground.message(company_id="globex", connection_id=other, idempotency_key="k"),
+            ],
         )
         assert first.id != second.id
         assert not second.replayed
@@ -76,7 +79,9 @@ class TestAccept:
         rivals = [open_store(ground.url), open_store(ground.url)]
         for round_ in range(20):
             keyed = ground.message(f"chat-{round_}", idempotency_key=f"k{round_}", fingerprint="f")
-            one, two = side_by_side(*(lambda rival=rival, keyed=keyed: rival.run(messages.accept, [keyed])[0] for rival in rivals))
+            one, two = side_by_side(
+                *(lambda rival=rival, keyed=keyed: rival.run(messages.accept, [keyed])[0] for rival in rivals)
+            )
             assert one.id == two.id
             assert {one.replayed, two.replayed} == {False, True}
         assert len(query(ground.url, "SELECT id FROM messages")) == 20
@@ -88,7 +93,9 @@ class TestAccept:
         names = [f"k{number}" for number in range(50)]
         there = [ground.message(idempotency_key=name, fingerprint="f") for name in names]
         rivals = [open_store(ground.url), open_store(ground.url)]
-        one, two = side_by_side(lambda: rivals[0].run(messages.accept, there), lambda: rivals[1].run(messages.accept, there[::-1]))
+        one, two = side_by_side(
+            lambda: rivals[0].run(messages.accept, there), lambda: rivals[1].run(messages.accept, there[::-1])
+        )
         assert [accepted.id for accepted in one] == [accepted.id for accepted in two[::-1]]
         assert len(query(ground.url, "SELECT id FROM messages")) == 50
         for rival in rivals:
@@ -111,7 +118,9 @@ class TestClaim:
         assert ground.claimed_ids([second]) == [], "while the first is being sent"
         assert ground.settle(first, IN_DOUBT)
         assert ground.claimed_ids([second]) == [], "while the first is in doubt"
-        assert ground.store.run(messages.resolve, message_id=first, attempt=1, state=SENT, code="proved", incarnation="x")
+        assert ground.store.run(
+            messages.resolve, message_id=first, attempt=1, state=SENT, code="proved", incarnation="x"
+        )
         assert ground.claimed_ids([second]) == [second]
 
     def test_a_waiting_retry_holds_its_chat_and_no_other(self, ground: Ground) -> None:
@@ -181,7 +190,9 @@ class TestClaim:
 
             def claim(number: int, ids: list[int] = ids) -> list[int]:
                 order = ids if number else ids[::-1]
-                claimed = rivals[number].run(messages.claim, kind="meta", incarnation=f"meta-{number}", ids=order, most=12, token_at_claim=True)
+                claimed = rivals[number].run(
+                    messages.claim, kind="meta", incarnation=f"meta-{number}", ids=order, most=12, token_at_claim=True
+                )
                 return [message.id for message in claimed]
 
             one, two = side_by_side(lambda: claim(0), lambda: claim(1))
@@ -223,7 +234,9 @@ class TestClaim:
         with open_transaction(ground.url, "SELECT pg_advisory_xact_lock(7)"):
             thread = threading.Thread(target=claim)
             thread.start()
-            waits = "SELECT pid FROM pg_stat_activity WHERE application_name = 'slow claimer' AND wait_event = 'advisory'"
+            waits = (
+                "SELECT pid FROM pg_stat_activity WHERE application_name = 'slow claimer' AND wait_event = 'advisory'"
+            )
             eventually(lambda: query(ground.url, waits), 10, "the claimer waits inside its statement")
             ground.set(row_id, "attempt = 1, not_before = now() + interval '1 hour'")
         thread.join(10)
@@ -240,7 +253,15 @@ def claim_with_old_snapshot() -> Callable[..., list[int]]:
         cursor = transaction._cursor  # no statement of the product's is slow enough
         cursor.execute(
             slow,
-            {"ids": ids, "chat_connections": [], "chat_ids": [], "kind": "meta", "incarnation": "slow", "most": 10, "token_at_claim": True}
+            {
+                "ids": ids,
+                "chat_connections": [],
+                "chat_ids": [],
+                "kind": "meta",
+                "incarnation": "slow",
+                "most": 10,
+                "token_at_claim": True,
+            }
             | {"room": None, "rooms": [], "crowded": []},
         )
         return [row["id"] for row in cursor.fetchall()]
@@ -289,7 +310,11 @@ class TestFence:
         first, second = ground.accept("a", "b")
         ground.claim([first, second])
         ground.set(first, "incarnation = 'somebody else'")
-        written = ground.store.run(messages.settle, incarnation="meta-0.a", settlements=[Settlement(id=row, state=SENT) for row in (first, second)])
+        written = ground.store.run(
+            messages.settle,
+            incarnation="meta-0.a",
+            settlements=[Settlement(id=row, state=SENT) for row in (first, second)],
+        )
         assert written == {second}
         assert (ground.state(first), ground.state(second)) == ("sending", "sent")
 
@@ -338,7 +363,12 @@ class TestSettle:
         ground.claim([row_id])
         assert ground.settle(row_id, FAILED, code="131026", detail="undeliverable")
         row = ground.row(row_id)
-        assert (row["state"], row["error_code"], row["error_detail"], row["sent_at"]) == ("failed", "131026", "undeliverable", None)
+        assert (row["state"], row["error_code"], row["error_detail"], row["sent_at"]) == (
+            "failed",
+            "131026",
+            "undeliverable",
+            None,
+        )
 
     def test_a_reason_that_the_database_cannot_hold_is_written_all_the_same(self, ground: Ground) -> None:
         """A provider's answer may hold anything; an outcome that could not be written would take the process down."""

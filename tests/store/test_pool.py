@@ -101,7 +101,11 @@ class TestLimit:
     def test_exhausted_it_waits_and_then_says_so_by_the_deadline(self, ground: Ground) -> None:
         pool = make_pool(ground.url, limit=1)
         with pool.transaction(monotonic() + 30):
-            with lasting(0.3), pytest.raises(StoreUnavailable, match="all 1 database connections are in use") as refused, pool.transaction(monotonic() + 0.3):
+            with (
+                lasting(0.3),
+                pytest.raises(StoreUnavailable, match="all 1 database connections are in use") as refused,
+                pool.transaction(monotonic() + 0.3),
+            ):
                 pass
             assert not refused.value.may_be_done
             assert pool.stats.waiting == 0
@@ -253,7 +257,11 @@ class TestDeadConnections:
 class TestDeadlines:
     def test_a_statement_that_takes_too_long_is_given_up(self, ground: Ground) -> None:
         pool = make_pool(ground.url)
-        with lasting(0.3), pytest.raises(StoreUnavailable, match="did not answer in time") as late, pool.transaction(monotonic() + 0.3) as transaction:
+        with (
+            lasting(0.3),
+            pytest.raises(StoreUnavailable, match="did not answer in time") as late,
+            pool.transaction(monotonic() + 0.3) as transaction,
+        ):
             execute(transaction, "SELECT pg_sleep(30)")
         assert not late.value.may_be_done
         assert (pool.stats.deadlines_passed, pool.stats.idle, pool.stats.in_use) == (1, 0, 0)
@@ -263,7 +271,11 @@ class TestDeadlines:
     def test_a_frozen_server_is_given_up(self, ground: Ground) -> None:
         pool = make_pool(ground.url, application_name="frozen")
         work(pool)
-        with Frozen(ground.url, "frozen"), lasting(0.4), pytest.raises(StoreUnavailable, match="did not answer in time"):
+        with (
+            Frozen(ground.url, "frozen"),
+            lasting(0.4),
+            pytest.raises(StoreUnavailable, match="did not answer in time"),
+        ):
             work(pool, 0.4)
         work(pool)
         pool.close()
@@ -281,7 +293,11 @@ class TestDeadlines:
         pool = make_pool(ground.url)
         with ground.slow_commits("queued") as slow:
             with slow:
-                with lasting(0.4), pytest.raises(StoreUnavailable) as unknown, pool.transaction(monotonic() + 0.4) as transaction:
+                with (
+                    lasting(0.4),
+                    pytest.raises(StoreUnavailable) as unknown,
+                    pool.transaction(monotonic() + 0.4) as transaction,
+                ):
                     execute(
                         transaction,
                         "INSERT INTO messages (company_id, connection_id, process_name, chat_id, type, content) "
@@ -416,7 +432,11 @@ class TestStore:
 
 
 def test_a_password_does_not_stand_in_errors(ground: Ground) -> None:
-    url = ground.url.replace("postgresql://bulkhead:", f"postgresql://nobody:{quote('s3cret')}", 1) if "bulkhead:" in ground.url else ground.url
+    url = (
+        ground.url.replace("postgresql://bulkhead:", f"postgresql://nobody:{quote('s3cret')}", 1)
+        if "bulkhead:" in ground.url
+        else ground.url
+    )
     pool = make_pool(url)
     with pytest.raises(StoreUnavailable) as refused:
         work(pool)

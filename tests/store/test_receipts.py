@@ -27,7 +27,10 @@ def all_examples(ground: Ground) -> Ground:
 
 def receipt(ground: Ground, state: MessageState, **fields: Any) -> Receipt:
     """Return a receipt of the first connection whose instant follows from its state."""
-    defaults: dict[str, Any] = {"connection_id": ground.connection, "at": LONG_AGO + timedelta(minutes=ORDER.index(state))}
+    defaults: dict[str, Any] = {
+        "connection_id": ground.connection,
+        "at": LONG_AGO + timedelta(minutes=ORDER.index(state)),
+    }
     return Receipt(state=state, **(defaults | fields))
 
 
@@ -52,7 +55,12 @@ class TestMatching:
         row_id = sending(ground)
         ours = receipt(ground, M.SENT, token=f"bulkhead:{row_id}:1", provider_id="wamid.1")
         foreign = receipt(ground, M.SENT, provider_id="wamid.2")
-        assert ground.receipts(foreign, ours, ours, receipt(ground, M.READ, token=f"bulkhead:{row_id}:1")) == [False, True, True, True]
+        assert ground.receipts(foreign, ours, ours, receipt(ground, M.READ, token=f"bulkhead:{row_id}:1")) == [
+            False,
+            True,
+            True,
+            True,
+        ]
 
     def test_empty_names_match_nothing(self, ground: Ground) -> None:
         row_id = sending(ground)
@@ -98,7 +106,14 @@ class TestMatching:
 
     def test_a_receipt_may_hold_what_the_database_cannot(self, ground: Ground) -> None:
         row_id = sending(ground)
-        odd = receipt(ground, M.FAILED, token=f"bulkhead:{row_id}:1", code="1", detail="nul \0", extra={"half": "\ud83d", "deep": [{"a": "\0"}]})
+        odd = receipt(
+            ground,
+            M.FAILED,
+            token=f"bulkhead:{row_id}:1",
+            code="1",
+            detail="nul \0",
+            extra={"half": "\ud83d", "deep": [{"a": "\0"}]},
+        )
         assert ground.receipts(odd) == [True]
         assert ground.store.run(messages.history, row_id)[-1]["extra"] == {"half": "\ufffd", "deep": [{"a": "\ufffd"}]}
 
@@ -111,9 +126,17 @@ class TestProof:
         ground.store.run(messages.hold, message_id=held, attempt=1, code="no_evidence", incarnation="x")
         ground.settle(waiting, M.QUEUED, after_s=3600.0, code="5xx")
         for row_id in (doubtful, held, waiting):
-            assert ground.receipts(receipt(ground, M.SENT, token=f"bulkhead:{row_id}:1", provider_id=f"p{row_id}")) == [True]
+            assert ground.receipts(receipt(ground, M.SENT, token=f"bulkhead:{row_id}:1", provider_id=f"p{row_id}")) == [
+                True
+            ]
             row = ground.row(row_id)
-            assert (row["state"], row["in_doubt_at"], row["held_at"], row["not_before"], row["error_code"]) == ("sent", None, None, None, "")
+            assert (row["state"], row["in_doubt_at"], row["held_at"], row["not_before"], row["error_code"]) == (
+                "sent",
+                None,
+                None,
+                None,
+                "",
+            )
 
     def test_it_wakes_a_dead_letter_that_went_out_after_all(self, ground: Ground) -> None:
         row_id = sending(ground)
@@ -154,9 +177,18 @@ class TestHistory:
         rivals = [open_store(ground.url), open_store(ground.url)]
         for round_ in range(15):
             ids = [sending(ground, f"{round_}-{number}") for number in range(4)]
-            news = [receipt(ground, state, token=f"bulkhead:{row_id}:1") for row_id in ids for state in (M.SENT, M.DELIVERED)]
+            news = [
+                receipt(ground, state, token=f"bulkhead:{row_id}:1")
+                for row_id in ids
+                for state in (M.SENT, M.DELIVERED)
+            ]
             orders = (news, news[::-1])
-            side_by_side(*(lambda rival=rival, order=order: rival.run(messages.apply_receipts, order) for rival, order in zip(rivals, orders, strict=True)))
+            side_by_side(
+                *(
+                    lambda rival=rival, order=order: rival.run(messages.apply_receipts, order)
+                    for rival, order in zip(rivals, orders, strict=True)
+                )
+            )
             for row_id in ids:
                 assert sorted(ground.history(row_id)) == ["delivered", "queued", "sending", "sent"]
                 assert ground.state(row_id) == "delivered"
@@ -169,7 +201,12 @@ class TestHistory:
             row_id = sending(ground, f"{round_}")
             token = f"bulkhead:{row_id}:1"
             news = (receipt(ground, M.FAILED, token=token, code="1"), receipt(ground, M.SENT, token=token))
-            side_by_side(*(lambda rival=rival, one=one: rival.run(messages.apply_receipts, [one]) for rival, one in zip(rivals, news, strict=True)))
+            side_by_side(
+                *(
+                    lambda rival=rival, one=one: rival.run(messages.apply_receipts, [one])
+                    for rival, one in zip(rivals, news, strict=True)
+                )
+            )
             assert ground.state(row_id) == "failed"
         for rival in rivals:
             rival.close()

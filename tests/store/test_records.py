@@ -19,7 +19,13 @@ from tests.store.rig import LONG_AGO, Ground, open_store, query, side_by_side
 class TestConnections:
     def test_what_was_made_can_be_found(self, ground: Ground) -> None:
         made = ground.store.run(
-            connections.ensure, company_id="acme", phone_index=3, connection_type="360dialog", account_id="1", credentials="sealed", options={"a": 1}
+            connections.ensure,
+            company_id="acme",
+            phone_index=3,
+            connection_type="360dialog",
+            account_id="1",
+            credentials="sealed",
+            options={"a": 1},
         )
         found = ground.store.run(connections.by_index, "acme", 3)
         assert found is not None
@@ -38,7 +44,9 @@ class TestConnections:
         assert ground.store.run(connections.of_kind, "webdriver") == []
 
     def test_making_it_again_changes_it_in_place(self, ground: Ground) -> None:
-        again = ground.store.run(connections.ensure, company_id="acme", phone_index=0, connection_type="wwebjs", account_id="2")
+        again = ground.store.run(
+            connections.ensure, company_id="acme", phone_index=0, connection_type="wwebjs", account_id="2"
+        )
         assert again == ground.connection
         found = ground.store.run(connections.by_index, "acme", 0)
         assert found is not None
@@ -47,11 +55,15 @@ class TestConnections:
     def test_options_that_nobody_names_stay_as_an_operator_set_them(self, ground: Ground) -> None:
         """The first company is made sure of at every start of the recorder."""
         query(ground.url, """UPDATE phone_configs SET options = '{"messages_per_second": 20}'""")
-        ground.store.run(connections.ensure, company_id="acme", phone_index=0, connection_type="meta_direct", credentials="new")
+        ground.store.run(
+            connections.ensure, company_id="acme", phone_index=0, connection_type="meta_direct", credentials="new"
+        )
         found = ground.store.run(connections.by_index, "acme", 0)
         assert found is not None
         assert (found.options, found.credentials) == ({"messages_per_second": 20}, "new")
-        ground.store.run(connections.ensure, company_id="acme", phone_index=0, connection_type="meta_direct", options={})
+        ground.store.run(
+            connections.ensure, company_id="acme", phone_index=0, connection_type="meta_direct", options={}
+        )
         found = ground.store.run(connections.by_index, "acme", 0)
         assert found is not None
         assert found.options == {}
@@ -72,13 +84,20 @@ class TestConnections:
 
     def test_what_is_observed_keeps_its_last_proof(self, ground: Ground) -> None:
         def observe(status: str, **fields: Any) -> dict[str, Any]:
-            ground.store.run(connections.observe, connection_id=ground.connection, status=status, incarnation="w", **fields)
+            ground.store.run(
+                connections.observe, connection_id=ground.connection, status=status, incarnation="w", **fields
+            )
             (row,) = ground.store.run(connections.of_company, "acme")
             return dict(row)
 
         assert observe("ready", proved_at=LONG_AGO)["proved_at"] == LONG_AGO
         row = observe("offline", detail="the page said \0 nothing \ud83d", qr="2@x")
-        assert (row["observed"], row["detail"], row["qr"], row["proved_at"]) == ("offline", "the page said \ufffd nothing \ufffd", "2@x", LONG_AGO)
+        assert (row["observed"], row["detail"], row["qr"], row["proved_at"]) == (
+            "offline",
+            "the page said \ufffd nothing \ufffd",
+            "2@x",
+            LONG_AGO,
+        )
         assert [one["observed"] for one in ground.store.run(connections.overview, most=10)] == ["offline"]
 
     def test_being_heard_from_is_noted_once_a_second(self, ground: Ground) -> None:
@@ -111,7 +130,11 @@ class TestInbound:
 
     def test_raw_events_are_kept_to_the_byte_and_taken_in_order(self, ground: Ground) -> None:
         bodies = [bytes(range(256)), b"", b"{}"]
-        ids = ground.store.run(inbound.journal, "meta", [RawEvent(source="meta", body=body, connection_id=ground.connection) for body in bodies])
+        ids = ground.store.run(
+            inbound.journal,
+            "meta",
+            [RawEvent(source="meta", body=body, connection_id=ground.connection) for body in bodies],
+        )
         assert ids == sorted(ids)
 
         def take(transaction: Transaction) -> list[bytes]:
@@ -150,7 +173,12 @@ class TestInbound:
 
     def test_a_message_is_kept_once(self, ground: Ground) -> None:
         first = self.message(ground, "p1", content={"body": "nul \0"})
-        assert [row["provider_id"] for row in ground.store.run(inbound.insert, [(first, None), (first, None), (self.message(ground, "p2"), None)])] == [
+        assert [
+            row["provider_id"]
+            for row in ground.store.run(
+                inbound.insert, [(first, None), (first, None), (self.message(ground, "p2"), None)]
+            )
+        ] == [
             "p1",
             "p2",
         ]
@@ -158,8 +186,12 @@ class TestInbound:
         bodies = query(ground.url, "SELECT content->>'body' AS body FROM inbound_messages ORDER BY id")
         assert [row["body"] for row in bodies] == ["nul \ufffd", "hi"]
         other = ground.connect("globex")
-        assert len(ground.store.run(inbound.insert, [(self.message(ground, "p1", connection_id=other), None)])) == 1, "ids are a connection's own"
-        assert ground.store.run(inbound.insert, [(self.message(ground, "p9", connection_id=987654321), None)]) == [], "of a connection that is gone"
+        assert len(ground.store.run(inbound.insert, [(self.message(ground, "p1", connection_id=other), None)])) == 1, (
+            "ids are a connection's own"
+        )
+        assert ground.store.run(inbound.insert, [(self.message(ground, "p9", connection_id=987654321), None)]) == [], (
+            "of a connection that is gone"
+        )
 
     def test_whether_a_door_was_heard_from(self, ground: Ground) -> None:
         before = datetime.now(UTC) - timedelta(seconds=5)
@@ -172,7 +204,10 @@ class TestInbound:
     def test_what_waits(self, ground: Ground) -> None:
         assert ground.store.run(inbound.backlog, "meta") == inbound.Backlog(events=0, oldest_s=0)
         ground.store.run(inbound.journal, "meta", [RawEvent(source="meta", body=b"x")] * 2)
-        query(ground.url, "UPDATE inbound_journal SET received_at = now() - interval '1 minute' WHERE id = (SELECT min(id) FROM inbound_journal)")
+        query(
+            ground.url,
+            "UPDATE inbound_journal SET received_at = now() - interval '1 minute' WHERE id = (SELECT min(id) FROM inbound_journal)",
+        )
         backlog = ground.store.run(inbound.backlog, "meta")
         assert (backlog.events, round(backlog.oldest_s)) == (2, 60)
 
@@ -198,7 +233,12 @@ class TestProcesses:
         self.beat(ground, incarnation="meta-0.b", new_errors=1, last_error="OSError")
         self.beat(ground, instance=1)
         rows = {row["instance"]: row for row in ground.store.run(processes.statuses)}
-        assert (rows[0]["error_count"], rows[0]["last_error"], rows[0]["incarnation"], rows[0]["status"]) == (3, "OSError", "meta-0.b", "healthy")
+        assert (rows[0]["error_count"], rows[0]["last_error"], rows[0]["incarnation"], rows[0]["status"]) == (
+            3,
+            "OSError",
+            "meta-0.b",
+            "healthy",
+        )
         assert rows[1]["error_count"] == 0
 
     def test_the_newest_figures_of_each_slot(self, ground: Ground) -> None:

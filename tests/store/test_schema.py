@@ -17,7 +17,9 @@ from shared.store import connections, migrate
 from tests.store.rig import Ground, open_store, query
 from tests.support import environment
 
-NAMES = sorted(path.stem for path in migrate.migrations_directory().glob("[0-9]*.sql") if not path.stem.endswith(".rollback"))
+NAMES = sorted(
+    path.stem for path in migrate.migrations_directory().glob("[0-9]*.sql") if not path.stem.endswith(".rollback")
+)
 OURS = """
     SELECT relname AS name FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
     WHERE nspname = 'public' AND relkind IN ('r', 'v', 'S', 'm') AND relname NOT LIKE '%%yoyo%%'
@@ -83,7 +85,10 @@ class TestApply:
             ("messenger", "meta"),
             ("instagram", "meta"),
         }
-        query(empty_database_url, "UPDATE connection_types SET process_name = 'old'; DELETE FROM connection_types WHERE connection_type = '360dialog'")
+        query(
+            empty_database_url,
+            "UPDATE connection_types SET process_name = 'old'; DELETE FROM connection_types WHERE connection_type = '360dialog'",
+        )
         migrate.apply(empty_database_url)
         assert query(empty_database_url, rows) == right
 
@@ -91,19 +96,29 @@ class TestApply:
         started = [migrating(empty_database_url) for _ in range(3)]
         said = [(process.communicate(timeout=60)[0], process.returncode) for process in started]
         assert [code for _, code in said] == [0, 0, 0], said
-        assert sorted(text.splitlines()[0] for text, _ in said) == [f"applied {NAMES[0]}", "the schema is up to date", "the schema is up to date"]
+        assert sorted(text.splitlines()[0] for text, _ in said) == [
+            f"applied {NAMES[0]}",
+            "the schema is up to date",
+            "the schema is up to date",
+        ]
 
     @pytest.mark.parametrize("where", ["before the note", "under the library's lock", "after the first migration"])
-    def test_killed_in_the_middle_it_leaves_nothing_in_the_way(self, empty_database_url: str, tmp_path: Path, where: str) -> None:
+    def test_killed_in_the_middle_it_leaves_nothing_in_the_way(
+        self, empty_database_url: str, tmp_path: Path, where: str
+    ) -> None:
         script = tmp_path / "dies.py"
         script.write_text(DIES)
         paths = {"PYTHONPATH": str(environment.REPOSITORY)}
-        died = subprocess.run([sys.executable, str(script), empty_database_url, where], env=os.environ | paths, timeout=60, check=False)
+        died = subprocess.run(
+            [sys.executable, str(script), empty_database_url, where], env=os.environ | paths, timeout=60, check=False
+        )
         assert died.returncode == -signal.SIGKILL
         assert migrate.apply(empty_database_url) == (NAMES[1:] if where == "after the first migration" else NAMES)
         Ground(empty_database_url).close()
 
-    def test_a_statement_that_fails_leaves_nothing_half_done(self, empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_statement_that_fails_leaves_nothing_half_done(
+        self, empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         for path in migrate.migrations_directory().glob("*.sql"):
             tmp_path.joinpath(path.name).write_text(path.read_text())
         broken = tmp_path / "9999.broken.sql"
@@ -146,7 +161,9 @@ class TestWords:
 
     def test_so_does_that_of_the_observed_status(self, ground: Ground) -> None:
         ground.store.run(connections.observe, connection_id=ground.connection, status="ready", incarnation="x")
-        assert query(ground.url, "SELECT process_name, status FROM phone_status") == [{"process_name": "meta", "status": "ready"}]
+        assert query(ground.url, "SELECT process_name, status FROM phone_status") == [
+            {"process_name": "meta", "status": "ready"}
+        ]
 
     def test_a_connection_type_that_nobody_serves_is_refused(self, ground: Ground) -> None:
         with pytest.raises(psycopg2.IntegrityError):
@@ -158,25 +175,57 @@ class TestWords:
         assert any("(process_name, status)" in row["indexdef"] for row in found)
 
     def test_the_columns_that_were_asked_for(self, ground: Ground) -> None:
-        wanted = {"process_name", "status", "last_heartbeat", "error_count", "uptime_seconds", "memory_usage_mb", "active_connections"}
-        rows = query(ground.url, "SELECT column_name FROM information_schema.columns WHERE table_name = 'process_health'")
+        wanted = {
+            "process_name",
+            "status",
+            "last_heartbeat",
+            "error_count",
+            "uptime_seconds",
+            "memory_usage_mb",
+            "active_connections",
+        }
+        rows = query(
+            ground.url, "SELECT column_name FROM information_schema.columns WHERE table_name = 'process_health'"
+        )
         assert wanted <= {row["column_name"] for row in rows}
 
     def test_a_heartbeats_age_decides(self, ground: Ground) -> None:
-        for seconds, expected in ((0, "healthy"), (29, "healthy"), (31, "degraded"), (59, "degraded"), (61, "down"), (10**6, "down")):
-            (row,) = query(ground.url, "SELECT heartbeat_status(now() - make_interval(secs => %(age)s)) AS status", age=seconds)
+        for seconds, expected in (
+            (0, "healthy"),
+            (29, "healthy"),
+            (31, "degraded"),
+            (59, "degraded"),
+            (61, "down"),
+            (10**6, "down"),
+        ):
+            (row,) = query(
+                ground.url, "SELECT heartbeat_status(now() - make_interval(secs => %(age)s)) AS status", age=seconds
+            )
             assert row["status"] == expected
-        assert query(ground.url, "SELECT heartbeat_status(NULL) AS status") == [{"status": "down"}], "one that never started"
+        assert query(ground.url, "SELECT heartbeat_status(NULL) AS status") == [{"status": "down"}], (
+            "one that never started"
+        )
 
     def test_every_view_answers(self, ground: Ground) -> None:
         ids = ground.accept("a", "b")
         ground.claim(ids[:1])
-        views = [row["viewname"] for row in query(ground.url, "SELECT viewname FROM pg_views WHERE schemaname = 'public' ORDER BY 1")]
-        assert {"connection_overview", "messages_per_minute", "process_status", "queue_depth", "recent_process_events"} <= set(views)
+        views = [
+            row["viewname"]
+            for row in query(ground.url, "SELECT viewname FROM pg_views WHERE schemaname = 'public' ORDER BY 1")
+        ]
+        assert {
+            "connection_overview",
+            "messages_per_minute",
+            "process_status",
+            "queue_depth",
+            "recent_process_events",
+        } <= set(views)
         rows = {view: query(ground.url, f"SELECT * FROM {view}") for view in views}
         assert {(row["state"], row["messages"]) for row in rows["queue_depth"]} == {("queued", 1), ("sending", 1)}
         assert sum(row["messages"] for row in rows["messages_per_minute"]) == 2
-        assert [(row["company_id"], row["configured"], row["observed"]) for row in rows["connection_overview"]] == [("acme", "active", "absent")]
+        assert [(row["company_id"], row["configured"], row["observed"]) for row in rows["connection_overview"]] == [
+            ("acme", "active", "absent")
+        ]
 
     @pytest.mark.parametrize("company", ["", "a b", "ä", "x" * 65, "a;b"])
     def test_a_company_has_a_plain_id(self, ground: Ground, company: str) -> None:

@@ -20,10 +20,20 @@ def session(ground: Ground) -> int:
     return ground.connect(phone_index=1, connection_type="wwebjs")
 
 
-def observed(ground: Ground, connection_id: int, status: SessionState, *, proved_s: float | None = None, seen_s: float = 0.0, **fields: Any) -> Any:
+def observed(
+    ground: Ground,
+    connection_id: int,
+    status: SessionState,
+    *,
+    proved_s: float | None = None,
+    seen_s: float = 0.0,
+    **fields: Any,
+) -> Any:
     """Write an observation of so many seconds ago, and return what is shown of it."""
     proved_at = None if proved_s is None else datetime.now(UTC) - timedelta(seconds=proved_s)
-    ground.store.run(sessions.observe, connection_id=connection_id, status=status, incarnation="w", proved_at=proved_at, **fields)
+    ground.store.run(
+        sessions.observe, connection_id=connection_id, status=status, incarnation="w", proved_at=proved_at, **fields
+    )
     # the trigger writes the present into updated_at
     query(ground.url, "ALTER TABLE phone_status DISABLE TRIGGER USER")
     query(ground.url, f"UPDATE phone_status SET updated_at = now() - make_interval(secs => {seen_s})")
@@ -52,7 +62,9 @@ def test_what_nobody_proves_any_more_is_not_shown(
 ) -> None:
     row = observed(ground, session, status, proved_s=ages[0], seen_s=ages[1], detail="why")
     assert row["observed"] == shown
-    assert row["detail"] == ("why" if shown == status else f"was {status.replace('_', ' ')}, and nothing proves it any more")
+    assert row["detail"] == (
+        "why" if shown == status else f"was {status.replace('_', ' ')}, and nothing proves it any more"
+    )
     assert ground.store.run(connections.of_company, "acme")[1]["observed"] == shown
     assert ground.store.run(connections.overview, most=10)[1]["observed"] == shown
     assert ground.store.run(sessions.states) == [{"desired_state": "linked", "observed": shown, "sessions": 1}]
@@ -85,7 +97,14 @@ def test_a_wish_is_noted_when_it_is_news(ground: Ground, session: int) -> None:
 def test_events_are_paged(ground: Ground, session: int) -> None:
     now = datetime.now(UTC)
     for days, event in ((40, "linked"), (2, "recycled"), (1, "restarted")):
-        ground.store.run(sessions.note, connection_id=session, event=event, at=now - timedelta(days=days), state="ready", incarnation="w")
+        ground.store.run(
+            sessions.note,
+            connection_id=session,
+            event=event,
+            at=now - timedelta(days=days),
+            state="ready",
+            incarnation="w",
+        )
     ground.store.run(sessions.note, connection_id=0, event="linked", at=now)
     newest, second = ground.store.run(sessions.events, session, most=2)
     assert (newest["event"], second["event"], newest["state"]) == ("restarted", "recycled", "ready")

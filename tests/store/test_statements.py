@@ -43,11 +43,23 @@ def names_used() -> Iterator[tuple[str, str]]:
     for path in STORE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             name: ast.expr | None = None
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("rows", "row", "one", "execute"):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in ("rows", "row", "one", "execute")
+            ):
                 name = node.args[0] if node.args else None
-            elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "statements":
+            elif (
+                isinstance(node, ast.Subscript)
+                and isinstance(node.value, ast.Call)
+                and getattr(node.value.func, "id", "") == "statements"
+            ):
                 name = node.slice
-            if isinstance(name, ast.Constant) and isinstance(name.value, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name.value):
+            if (
+                isinstance(name, ast.Constant)
+                and isinstance(name.value, str)
+                and re.fullmatch(r"[a-z][a-z0-9_]*", name.value)
+            ):
                 yield name.value, f"{path.name}:{name.lineno}"
 
 

@@ -35,8 +35,27 @@ def test_the_next_one_is_innocent():
 
 
 def pytest_over(test: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-c", str(environment.REPOSITORY / "setup.cfg"), str(test)]
-    return subprocess.run(command, cwd=environment.REPOSITORY, env=environment.clean(**variables), capture_output=True, text=True, check=False, timeout=90)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "tests.conftest",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        str(environment.REPOSITORY / "setup.cfg"),
+        str(test),
+    ]
+    return subprocess.run(
+        command,
+        cwd=environment.REPOSITORY,
+        env=environment.clean(**variables),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
 
 
 def test_a_test_that_leaves_a_process_fails_and_the_process_is_ended(tmp_path: Path) -> None:
@@ -52,7 +71,9 @@ def test_a_test_that_leaves_a_process_fails_and_the_process_is_ended(tmp_path: P
 
 def test_a_developers_variables_reach_no_test(tmp_path: Path) -> None:
     test = tmp_path / "test_clean.py"
-    test.write_text("import os\n\ndef test_clean():\n    assert not {'API_PORT', 'DATABASE_URL', 'PROCESS_NAME'} & os.environ.keys()\n")
+    test.write_text(
+        "import os\n\ndef test_clean():\n    assert not {'API_PORT', 'DATABASE_URL', 'PROCESS_NAME'} & os.environ.keys()\n"
+    )
     run = pytest_over(test, api_port="1", database_url="postgresql://elsewhere", process_name="meta")
     assert run.returncode == 0, run.stdout
 
@@ -60,7 +81,9 @@ def test_a_developers_variables_reach_no_test(tmp_path: Path) -> None:
 def test_a_missing_server_fails_and_does_not_skip(tmp_path: Path) -> None:
     test = tmp_path / "test_servers.py"
     test.write_text("def test_database(database_url):\n    pass\n\ndef test_redis(redis_url):\n    pass\n")
-    run = pytest_over(test, test_database_url="postgresql://127.0.0.1:1/nowhere", test_redis_url="redis://127.0.0.1:1/0")
+    run = pytest_over(
+        test, test_database_url="postgresql://127.0.0.1:1/nowhere", test_redis_url="redis://127.0.0.1:1/0"
+    )
     assert run.returncode == 1
     assert "2 errors" in run.stdout
     assert "skipped" not in run.stdout
@@ -125,11 +148,20 @@ def test_redis_is_empty_each_time(servers: Servers) -> None:
         assert client.dbsize() == 0
 
 
-def test_settings_of_two_copies_share_nothing(settings: Callable[..., Settings], free_ports: Callable[[int], list[int]]) -> None:
+def test_settings_of_two_copies_share_nothing(
+    settings: Callable[..., Settings], free_ports: Callable[[int], list[int]]
+) -> None:
     first, second = settings(send_attempts=5), settings()
     assert first.send_attempts == 5
     ports = [
-        {copy.api_port, copy.meta_port, copy.webdriver_port, copy.sandbox_port, *range(copy.admin_port, copy.admin_port + 100)} for copy in (first, second)
+        {
+            copy.api_port,
+            copy.meta_port,
+            copy.webdriver_port,
+            copy.sandbox_port,
+            *range(copy.admin_port, copy.admin_port + 100),
+        }
+        for copy in (first, second)
     ]
     assert len(ports[0]) == 104
     assert ports[0].isdisjoint(ports[1])
@@ -148,8 +180,15 @@ def test_a_port_that_is_in_use_is_not_given_out(monkeypatch: pytest.MonkeyPatch)
 
 def test_processes_of_a_home_are_found_by_environment_and_by_command_line(home: Path) -> None:
     waits = "import sys; print('up', flush=True); sys.stdin.read()"
-    by_environment = subprocess.Popen([sys.executable, "-c", waits], env=environment.clean(bulkhead_home=home), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    by_command = subprocess.Popen([sys.executable, "-c", waits, f"{home}/profile"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    by_environment = subprocess.Popen(
+        [sys.executable, "-c", waits],
+        env=environment.clean(bulkhead_home=home),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    by_command = subprocess.Popen(
+        [sys.executable, "-c", waits, f"{home}/profile"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     with by_environment, by_command:
         for process in (by_environment, by_command):
             assert process.stdout is not None

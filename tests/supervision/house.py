@@ -24,7 +24,14 @@ from tests.support.waiting import NeverHappened, eventually
 
 PROGRAM = Path(__file__).with_name("orchestrator_under_test.py")
 SOON_S = 20.0
-DEFAULTS = {"watchdog_s": 2.0, "startup_s": 10.0, "drain_s": 5.0, "min_uptime_s": 2.0, "restart_base_s": 0.05, "intensity": 20}
+DEFAULTS = {
+    "watchdog_s": 2.0,
+    "startup_s": 10.0,
+    "drain_s": 5.0,
+    "min_uptime_s": 2.0,
+    "restart_base_s": 0.05,
+    "intensity": 20,
+}
 
 T = TypeVar("T")
 
@@ -41,8 +48,16 @@ class House:
 
     def __init__(self, home: Path, variables: Mapping[str, str]) -> None:
         self.home = home
-        servers = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1/0", "SANDBOX": "off"}
-        self.variables = dict(variables) | servers | {"PYTHONPATH": os.pathsep.join(filter(None, [str(environment.REPOSITORY), os.environ.get("PYTHONPATH")]))}
+        servers = {
+            "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+            "REDIS_URL": "redis://127.0.0.1:1/0",
+            "SANDBOX": "off",
+        }
+        self.variables = (
+            dict(variables)
+            | servers
+            | {"PYTHONPATH": os.pathsep.join(filter(None, [str(environment.REPOSITORY), os.environ.get("PYTHONPATH")]))}
+        )
         self.process: subprocess.Popen[bytes] | None = None
         self.earlier: list[subprocess.Popen[bytes]] = []
         self.output = home / "output"
@@ -122,14 +137,20 @@ class House:
 
         def alive_and_true() -> T:
             value = condition()
-            assert value or self.process is None or self.process.poll() is None, f"the orchestrator left before {what}\n{self.tell()}"
+            assert value or self.process is None or self.process.poll() is None, (
+                f"the orchestrator left before {what}\n{self.tell()}"
+            )
             return value
 
         return eventually(alive_and_true, within_s, lambda: f"{what}\n{self.tell()}")
 
-    def wait(self, event: Happened, slot: str = "", *, after: int = 0, within_s: float = SOON_S, **details: Any) -> JournalEntry:
+    def wait(
+        self, event: Happened, slot: str = "", *, after: int = 0, within_s: float = SOON_S, **details: Any
+    ) -> JournalEntry:
         """Wait until it happened, and return the entry."""
-        found = self.until(lambda: self.happened(event, slot, after=after, **details), f"{event} {slot} {details or ''}", within_s)
+        found = self.until(
+            lambda: self.happened(event, slot, after=after, **details), f"{event} {slot} {details or ''}", within_s
+        )
         assert found is not None
         return found
 
@@ -144,14 +165,23 @@ class House:
     def ready(self, *slots: str, after: int = 0) -> House:
         """Wait until each slot's present process is ready."""
         for slot in slots:
-            self.until(lambda slot=slot: self.slot(slot).get("state") == "ready" and self.last >= after, f"{slot} ready")  # type: ignore[misc]
+            self.until(
+                lambda slot=slot: self.slot(slot).get("state") == "ready" and self.last >= after, f"{slot} ready"
+            )  # type: ignore[misc]
         return self
 
     def tell(self) -> str:
         """Everything that helps to understand a failure."""
         lines = [f"{entry.seq} {entry.at} {entry.event} {entry.slot} {entry.details}" for entry in self.events()[-40:]]
         logs = [self.output, *sorted(self.home.glob("logs/*.err.log"))]
-        return "\n".join(lines + [f"== {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs if log.exists() and log.stat().st_size])
+        return "\n".join(
+            lines
+            + [
+                f"== {log.name}\n{log.read_text(errors='replace')[-1500:]}"
+                for log in logs
+                if log.exists() and log.stat().st_size
+            ]
+        )
 
     # what is
 
@@ -198,7 +228,11 @@ class House:
 
     def alive(self) -> dict[int, str]:
         """Every living process of this home but the orchestrator."""
-        return {pid: command for pid, command in processes.of_home(self.home).items() if self.process is None or pid != self.process.pid}
+        return {
+            pid: command
+            for pid, command in processes.of_home(self.home).items()
+            if self.process is None or pid != self.process.pid
+        }
 
     def get(self, port: int) -> str:
         """Ask whoever serves `port` for his incarnation."""

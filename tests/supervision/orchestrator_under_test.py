@@ -33,7 +33,10 @@ def fixture_rows() -> list[ProcessKind]:
     """Return the registry that the test wrote into FIXTURE_ROWS."""
     make: Callable[..., ProcessKind] = ProcessKind
     described: list[dict[str, Any]] = json.loads(os.environ["FIXTURE_ROWS"])
-    return [make(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}) for row in described]
+    return [
+        make(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+        for row in described
+    ]
 
 
 if __name__ == "__main__":

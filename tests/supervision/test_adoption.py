@@ -66,7 +66,9 @@ def test_the_same_listening_socket_serves_later_children(house: House) -> None:
     port, old = house.slot("api-0")["port"], house.slot("api-0")["incarnation"]
     house.kill_orchestrator()
     house.start().ready("api-0")
-    house.kill("api-0", signal.SIGSTOP)  # the last child cannot accept; connections wait in the queue that the orchestrator holds, too
+    house.kill(
+        "api-0", signal.SIGSTOP
+    )  # the last child cannot accept; connections wait in the queue that the orchestrator holds, too
     with socket.create_connection(("127.0.0.1", port), timeout=20) as waiting:
         waiting.sendall(b"GET / HTTP/1.1\r\n\r\n")
         house.kill("api-0")
@@ -82,7 +84,10 @@ def test_an_orchestrator_that_dies_between_two_of_its_steps(house: House) -> Non
 
     def dies() -> None:
         assert house.orchestrator.wait(SOON_S) == -signal.SIGKILL
-        house.start().until(lambda: house.slot("api-0").get("state") == "ready" == house.slot("meta-0").get("state"), "both are supervised")
+        house.start().until(
+            lambda: house.slot("api-0").get("state") == "ready" == house.slot("meta-0").get("state"),
+            "both are supervised",
+        )
 
     # spawn.started: both processes live, and the lock of the second one does not name it
     dies()
@@ -94,7 +99,11 @@ def test_an_orchestrator_that_dies_between_two_of_its_steps(house: House) -> Non
     # spawn.begun: for the third time in this life, which has started one by now
     for _ in range(2):
         pid = house.kill("meta-0")
-        eventually(lambda pid=pid: house.orchestrator.poll() is not None or house.slot("meta-0").get("pid") not in (pid, None), SOON_S, house.tell)  # type: ignore[misc]
+        eventually(
+            lambda pid=pid: house.orchestrator.poll() is not None or house.slot("meta-0").get("pid") not in (pid, None),
+            SOON_S,
+            house.tell,
+        )  # type: ignore[misc]
     dies()
     assert sorted(house.alive()) == sorted((house.pid("api-0"), house.pid("meta-0"))), "one process a slot"
     assert house.stop() == ExitCode.OK

@@ -27,12 +27,18 @@ API = {"name": "api", "instances": "api_instances", "port": "api_port"}
 
 
 def test_status_tells_every_slot_and_whether_all_is_well(house: House) -> None:
-    house.rows(API, {"name": "bad", "entry": "dies_at_boot", "intensity": 1}, probe_first_s=100).start().ready("api-0", "api-1")
+    house.rows(API, {"name": "bad", "entry": "dies_at_boot", "intensity": 1}, probe_first_s=100).start().ready(
+        "api-0", "api-1"
+    )
     house.wait(Happened.QUARANTINED, "bad-0")
     status = house.command("status")
     assert status.returncode == Answer.UNWELL
     lines = {line.split()[0]: line for line in status.stdout.splitlines()}
-    assert "ready" in lines["api-0"] and house.variables["API_PORT"] in lines["api-0"] and house.variables["ADMIN_PORT"] in lines["api-0"]
+    assert (
+        "ready" in lines["api-0"]
+        and house.variables["API_PORT"] in lines["api-0"]
+        and house.variables["ADMIN_PORT"] in lines["api-0"]
+    )
     assert "quarantined" in lines["bad-0"] and "code 70" in lines["bad-0"] and "next try in" in lines["bad-0"]
     as_json = json.loads(house.command("status", "--json").stdout)
     assert as_json["slots"]["api-1"]["state"] == "ready" and as_json["orchestrator_lives"] is True
@@ -69,7 +75,11 @@ def test_restart_tells_when_the_new_one_does_not_come_up(house: House) -> None:
     house.rows({"name": "bad", "entry": "misconfigured"}).start()
     house.wait(Happened.MISCONFIGURED, "bad-0")
     answer = house.command("restart", "bad")
-    assert answer.returncode == Answer.UNWELL and "misconfigured" in answer.stderr and "COMPANY_ID must contain api" in answer.stderr
+    assert (
+        answer.returncode == Answer.UNWELL
+        and "misconfigured" in answer.stderr
+        and "COMPANY_ID must contain api" in answer.stderr
+    )
     late = house.command("restart", "bad", "--within", "0")
     assert late.returncode == ExitCode.OK
 
@@ -120,7 +130,10 @@ def test_logs_out_and_err_of_a_kind_and_of_the_orchestrator(house: House) -> Non
 def test_logs_follow(house: House) -> None:
     house.rows({"name": "api"}).start().ready("api-0")
     follower = subprocess.Popen(
-        [sys.executable, str(PROGRAM), "logs", "api-0", "-f"], env=environment.clean(**house.variables), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+        [sys.executable, str(PROGRAM), "logs", "api-0", "-f"],
+        env=environment.clean(**house.variables),
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
     )
     try:
         assert follower.stdout is not None
@@ -160,12 +173,20 @@ def test_every_problem_of_the_settings_is_printed_at_once(house: House) -> None:
     for words in (["run"], ["status"], []):
         answer = house.command(*words)
         assert answer.returncode == ExitCode.CONFIGURATION
-        assert answer.stderr.splitlines() == ["API_PORT='abc' is not a whole number", "LOG_LEVEL='loud' is not one of debug, info, warning, error"]
+        assert answer.stderr.splitlines() == [
+            "API_PORT='abc' is not a whole number",
+            "LOG_LEVEL='loud' is not one of debug, info, warning, error",
+        ]
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [(["fly"], "fly"), (["restart"], "KIND"), (["logs", "api", "-n", "x"], "invalid int"), (["run", "--only", "apo"], "unknown kinds: apo; known: api")],
+    [
+        (["fly"], "fly"),
+        (["restart"], "KIND"),
+        (["logs", "api", "-n", "x"], "invalid int"),
+        (["run", "--only", "apo"], "unknown kinds: apo; known: api"),
+    ],
 )
 def test_wrong_command_lines(house: House, words: list[str], says: str) -> None:
     answer = house.rows(API).command(*words)
@@ -184,7 +205,9 @@ def test_help_lists_every_command(house: House) -> None:
 
 
 def test_only_runs_what_is_named_and_what_that_needs(house: House) -> None:
-    house.rows(API | {"after": ["db"]}, {"name": "db"}, {"name": "meta"}).start("--only", "api").ready("api-0", "api-1", "db-0")
+    house.rows(API | {"after": ["db"]}, {"name": "db"}, {"name": "meta"}).start("--only", "api").ready(
+        "api-0", "api-1", "db-0"
+    )
     assert "meta-0" not in house.status()["slots"]
 
 
@@ -204,7 +227,9 @@ def test_the_terminal_shows_progress_and_the_summary(house: House) -> None:
 
 def test_the_summary_names_what_is_not_up(house: House) -> None:
     house.rows(API, {"name": "bad", "entry": "dies_at_boot", "intensity": 1}).start()
-    house.until(lambda: "Up, except bad-0: quarantined (see logs/bad-0.err.log)" in house.output.read_text(), "the summary")
+    house.until(
+        lambda: "Up, except bad-0: quarantined (see logs/bad-0.err.log)" in house.output.read_text(), "the summary"
+    )
 
 
 # SIGHUP
@@ -214,7 +239,9 @@ def test_sighup_changes_what_changed_and_nothing_else(house: House) -> None:
     house.rows(API, {"name": "meta", "pool_size": "database_pool_meta_max"}).start().ready("api-0", "api-1", "meta-0")
     pids = {slot: house.pid(slot) for slot in ("api-0", "api-1", "meta-0")}
     del house.variables  # the running orchestrator has its own copy; what changes, changes in the file
-    (house.home / "settings.env").write_text(f"DATABASE_POOL_META_MAX=5\nAPI_INSTANCES=3\nWEBDRIVER_SEND_S={Settings().webdriver_send_s}\n")
+    (house.home / "settings.env").write_text(
+        f"DATABASE_POOL_META_MAX=5\nAPI_INSTANCES=3\nWEBDRIVER_SEND_S={Settings().webdriver_send_s}\n"
+    )
     house.orchestrator.send_signal(signal.SIGHUP)
     house.ready("api-2", "meta-0", after=house.wait(Happened.DRAINED, "meta-0", purpose="settings changed").seq)
     assert {slot: house.pid(slot) for slot in ("api-0", "api-1")} == {slot: pids[slot] for slot in ("api-0", "api-1")}
@@ -228,7 +255,9 @@ def test_wrong_settings_at_sighup_change_nothing(house: House) -> None:
     house.rows(API).start().ready("api-0", "api-1")
     (house.home / "settings.env").write_text("LOG_KEEP=no\n")
     house.orchestrator.send_signal(signal.SIGHUP)
-    house.until(lambda: "settings not reloaded: LOG_KEEP='no' is not a whole number" in house.output.read_text(), "the refusal")
+    house.until(
+        lambda: "settings not reloaded: LOG_KEEP='no' is not a whole number" in house.output.read_text(), "the refusal"
+    )
     assert house.status()["slots"]["api-0"]["state"] == "ready" and house.count(Happened.EXITED) == 0
     with pytest.raises(control.Refused, match="LOG_KEEP"):
         control.ask(runtime.control_socket(house.home), {"command": "reload"})
@@ -240,7 +269,14 @@ def test_wrong_settings_at_sighup_change_nothing(house: House) -> None:
 def test_nonsense_on_the_control_socket_harms_nobody(house: House) -> None:
     house.rows(API).start().ready("api-0")
     path = str(runtime.control_socket(house.home))
-    for nonsense in (b"\n", b"[]\n", b"\xff\xfe\n", b'{"command": "fly"}\n', b'{"command": "restart", "target": 7}\n', b"{" * 70_000):
+    for nonsense in (
+        b"\n",
+        b"[]\n",
+        b"\xff\xfe\n",
+        b'{"command": "fly"}\n',
+        b'{"command": "restart", "target": 7}\n',
+        b"{" * 70_000,
+    ):
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(10)
             line.connect(path)

@@ -45,7 +45,19 @@ def test_undeclared_transitions_are_refused() -> None:
 
 
 TO_A_PROCESS = ["ready", "unready", "die", "crash78", "exit0", "stopping", "silent", "beat", "stubborn", "meek"]
-TO_THE_FLEET = ["restart", "drain", "memory", "hardmemory", "unkillable", "killable", "wanted", "unwanted", "stall", "refuse", "allow"]
+TO_THE_FLEET = [
+    "restart",
+    "drain",
+    "memory",
+    "hardmemory",
+    "unkillable",
+    "killable",
+    "wanted",
+    "unwanted",
+    "stall",
+    "refuse",
+    "allow",
+]
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("wait"), st.floats(0, 40)),
@@ -130,7 +142,11 @@ def test_whatever_happens_the_invariants_hold(steps: list[tuple[str, float]], ad
     assert not world.alive
     for name in names:
         story = [event for event in world.events(name) if event in ("started", "adopted", "exited", "slot_free")]
-        assert all(story[index - 1] == "slot_free" for index, event in enumerate(story) if event in ("started", "adopted") and index)
+        assert all(
+            story[index - 1] == "slot_free"
+            for index, event in enumerate(story)
+            if event in ("started", "adopted") and index
+        )
         assert story.count("exited") == story.count("slot_free") == story.count("started") + story.count("adopted")
 
 

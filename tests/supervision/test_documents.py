@@ -26,16 +26,24 @@ def diagram() -> str:
 
 def test_the_diagram_is_the_table() -> None:
     between = re.search(r"<!-- made by tests/supervision: slot-states -->\n(.*?)<!-- end -->", PAGE, re.DOTALL)
-    assert between is not None and between[1].strip() == diagram(), f"put this between the marks in docs/supervision.md:\n{diagram()}"
+    assert between is not None and between[1].strip() == diagram(), (
+        f"put this between the marks in docs/supervision.md:\n{diagram()}"
+    )
 
 
 def test_every_state_and_command_is_explained() -> None:
-    assert [state for state in SlotState if f"**{state}**" not in PAGE and state not in ("stopped", "ready", "unready")] == []
+    assert [
+        state for state in SlotState if f"**{state}**" not in PAGE and state not in ("stopped", "ready", "unready")
+    ] == []
     assert [name for name in COMMANDS if name not in PAGE] == []
 
 
 def test_every_cell_of_ours_names_a_test_that_exists() -> None:
-    cells = [line.rstrip("| ").split("|")[-1].strip() for line in PAGE.splitlines() if line.count("|") == 11 and "`test_" in line]
+    cells = [
+        line.rstrip("| ").split("|")[-1].strip()
+        for line in PAGE.splitlines()
+        if line.count("|") == 11 and "`test_" in line
+    ]
     assert len(cells) >= 18
     for cell in cells:
         found = re.fullmatch(r"Y `(test_\w+)::(test_\w+)`", cell)
@@ -55,7 +63,10 @@ def test_every_cell_of_the_others_has_a_source() -> None:
 def test_numbers_in_the_page_are_the_codes() -> None:
     policy = Policy()
     assert f"at most {policy.cap_s:g} s" in PAGE and f"each {policy.half_life_s:g} s" in PAGE
-    assert f"{policy.probe_first_s / 2:g} to {policy.probe_first_s:g} s" in PAGE and f"up to {policy.probe_cap_s:g} s" in PAGE
+    assert (
+        f"{policy.probe_first_s / 2:g} to {policy.probe_first_s:g} s" in PAGE
+        and f"up to {policy.probe_cap_s:g} s" in PAGE
+    )
     assert f"{policy.term_s:g} s later SIGABRT" in PAGE and f"{policy.abort_s:g} s later SIGKILL" in PAGE
     assert f"{policy.leave_s:g} s for closing up" in PAGE and f"a second one gives {policy.stop_now_s:g} s" in PAGE
 

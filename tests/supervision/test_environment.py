@@ -14,7 +14,16 @@ from shared.errors import SettingsInvalid
 from shared.kinds import KINDS
 from shared.kinds import admin_port as registry_admin_port
 from shared.settings import ChildEnvironment, Settings, load, load_child, to_environ
-from supervision.environment import KEPT, Told, admin_port, changed_for, child_environ, prepare, read_file, read_settings
+from supervision.environment import (
+    KEPT,
+    Told,
+    admin_port,
+    changed_for,
+    child_environ,
+    prepare,
+    read_file,
+    read_settings,
+)
 
 
 class Embedded:
@@ -44,7 +53,15 @@ def test_everything_is_completed_for_a_newcomer(home: Path) -> None:
     assert len(base64.b64decode(settings.secret_encryption_key)) == 32
     secrets = [getattr(settings, name) for name in KEPT]
     assert all(len(secret) >= 32 for secret in secrets) and len(set(secrets)) == len(secrets)
-    assert complete.counts == {"api": 2, "webdriver": 1, "meta": 2, "recorder": 1, "sandbox": 1, "postgres": 1, "redis": 1}
+    assert complete.counts == {
+        "api": 2,
+        "webdriver": 1,
+        "meta": 2,
+        "recorder": 1,
+        "sandbox": 1,
+        "postgres": 1,
+        "redis": 1,
+    }
     assert load(to_environ(settings)) == settings
 
 
@@ -83,7 +100,9 @@ def test_with_real_credentials_there_is_no_sandbox_and_no_made_up_app_secret(hom
     assert told(home, sandbox="off").settings.meta_app_secret == ""
 
 
-@pytest.mark.parametrize(("address", "host"), [("0.0.0.0", "127.0.0.1"), ("10.0.0.7", "10.0.0.7"), ("::", "127.0.0.1"), ("::1", "[::1]")])
+@pytest.mark.parametrize(
+    ("address", "host"), [("0.0.0.0", "127.0.0.1"), ("10.0.0.7", "10.0.0.7"), ("::", "127.0.0.1"), ("::1", "[::1]")]
+)
 def test_the_sandbox_is_reached_where_it_listens(home: Path, address: str, host: str) -> None:
     assert told(home, bind_address=address).settings.graph_base_url == f"http://{host}:3100/graph"
 
@@ -127,8 +146,18 @@ def test_each_wrong_line_of_the_settings_file_is_named(home: Path) -> None:
 
 
 def test_a_child_gets_its_own_part_and_nothing_of_our_keeper(home: Path) -> None:
-    identity = ChildEnvironment(process_name="meta", process_instance=1, process_incarnation="meta-1.x", notify_socket="/n", watchdog_usec=5)
-    ours = {"PATH": "/bin", "NOTIFY_SOCKET": "/systemd", "WATCHDOG_PID": "1", "WATCHDOG_USEC": "9", "LISTEN_FDS": "2", "LISTEN_FD": "9", "API_KEY": "stale"}
+    identity = ChildEnvironment(
+        process_name="meta", process_instance=1, process_incarnation="meta-1.x", notify_socket="/n", watchdog_usec=5
+    )
+    ours = {
+        "PATH": "/bin",
+        "NOTIFY_SOCKET": "/systemd",
+        "WATCHDOG_PID": "1",
+        "WATCHDOG_USEC": "9",
+        "LISTEN_FDS": "2",
+        "LISTEN_FD": "9",
+        "API_KEY": "stale",
+    }
     environ = child_environ(told(home), identity, ours)
     assert load_child(environ) == identity
     assert environ["PATH"] == "/bin" and "WATCHDOG_PID" not in environ and "LISTEN_FDS" not in environ

@@ -57,13 +57,17 @@ def test_a_declared_section_is_no_hang(house: House) -> None:
 
 def test_the_whole_tree_stopped_and_continued_is_nobodys_hang(house: House) -> None:
     """A paused machine: orchestrator and children stand still together for far longer than any threshold."""
-    house.rows({"name": "api", "watchdog_s": 0.5, "instances": "api_instances"}, {"name": "meta", "watchdog_s": 0.5}).start().ready("api-0", "api-1", "meta-0")
+    house.rows(
+        {"name": "api", "watchdog_s": 0.5, "instances": "api_instances"}, {"name": "meta", "watchdog_s": 0.5}
+    ).start().ready("api-0", "api-1", "meta-0")
     slots = ("api-0", "api-1", "meta-0")
     pids = {slot: house.pid(slot) for slot in slots}
     everyone = [house.orchestrator.pid, *pids.values()]
     for pid in everyone:
         os.kill(pid, signal.SIGSTOP)
-    house.until(lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in everyone), "all stand still")
+    house.until(
+        lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in everyone), "all stand still"
+    )
     house.never(lambda: False, 3.0, "three seconds of standing still")
     for pid in everyone:
         os.kill(pid, signal.SIGCONT)
@@ -75,7 +79,9 @@ def test_the_whole_tree_stopped_and_continued_is_nobodys_hang(house: House) -> N
 
 def test_an_orchestrator_that_was_stopped_alone_kills_nobody(house: House) -> None:
     """Its queue of words overran while it stood still; its own lateness is taken off everybody's silence."""
-    house.rows({"name": "api", "watchdog_s": 0.5, "instances": "api_instances"}).start(API_INSTANCES="4").ready("api-0", "api-1", "api-2", "api-3")
+    house.rows({"name": "api", "watchdog_s": 0.5, "instances": "api_instances"}).start(API_INSTANCES="4").ready(
+        "api-0", "api-1", "api-2", "api-3"
+    )
     house.orchestrator.send_signal(signal.SIGSTOP)
     house.never(lambda: False, 2.0, "two seconds of standing still")
     house.orchestrator.send_signal(signal.SIGCONT)
@@ -101,7 +107,9 @@ def test_a_wall_clock_that_is_set_harms_nobody(house: House, ahead_s: float) -> 
     assert {slot: house.pid(slot) for slot in pids} == pids and house.count(Happened.STALL) == 0
     house.kill("meta-0")
     exited = house.wait(Happened.EXITED, "meta-0")
-    assert abs((datetime.fromisoformat(exited.at) - datetime.now(UTC)).total_seconds() - ahead_s) < 60.0, "the clock was set for the journal too"
+    assert abs((datetime.fromisoformat(exited.at) - datetime.now(UTC)).total_seconds() - ahead_s) < 60.0, (
+        "the clock was set for the journal too"
+    )
     restarting = house.wait(Happened.RESTARTING, "meta-0")
     assert restarting.details["delay_s"] == 0
     house.wait(Happened.READY, "meta-0", after=exited.seq)
@@ -112,7 +120,9 @@ def test_a_wall_clock_that_is_set_harms_nobody(house: House, ahead_s: float) -> 
 def test_no_deadline_is_measured_on_the_wall_clock() -> None:
     """A clock set an hour ahead, or back, changes nothing: only what is shown, or compared with a file's date, looks at it."""
     room = environment.REPOSITORY / "supervision"
-    readers = {path.name for path in room.rglob("*.py") if re.search(r"utc_now|time\.time\(|datetime\.now", path.read_text())}
+    readers = {
+        path.name for path in room.rglob("*.py") if re.search(r"utc_now|time\.time\(|datetime\.now", path.read_text())
+    }
     assert readers == {"snapshot.py", "chronicle.py", "cgroups.py", "table.py"}
 
 

@@ -52,7 +52,9 @@ def test_read_follows_and_commit_survives(tmp_path: Path, writer: Writer, reader
     assert reader_named("another").read(1)[0].seq == 1
 
 
-def test_the_next_orchestrator_goes_on_counting_after_a_torn_line(tmp_path: Path, writer: Writer, reader_named: Reader) -> None:
+def test_the_next_orchestrator_goes_on_counting_after_a_torn_line(
+    tmp_path: Path, writer: Writer, reader_named: Reader
+) -> None:
     write(writer("boot-1"), 2)
     with runtime.events_file(tmp_path).open("a", encoding="utf-8") as torn:
         torn.write('{"seq": 3, "at"')

@@ -40,12 +40,18 @@ class Supervisord:
         self.environ = environment.clean(**house.variables)
         words = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.conf)]
         with house.output.open("ab") as output:
-            self.process = subprocess.Popen(words, env=self.environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            self.process = subprocess.Popen(
+                words, env=self.environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
 
     def ctl(self, *words: str) -> str:
         """Run supervisorctl."""
         return subprocess.run(
-            [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(self.conf), *words], env=self.environ, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(self.conf), *words],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            check=False,
         ).stdout
 
     def orchestrator(self) -> int:
@@ -71,7 +77,12 @@ def supervisord(house: House) -> Iterator[Supervisord]:
 
 def states(house: House) -> dict[str, str]:
     try:
-        return {name: slot["state"] for name, slot in control.ask(runtime.control_socket(house.home), {"command": "status"})["status"]["slots"].items()}
+        return {
+            name: slot["state"]
+            for name, slot in control.ask(runtime.control_socket(house.home), {"command": "status"})["status"][
+                "slots"
+            ].items()
+        }
     except control.NoOrchestrator:
         return {}
 
@@ -113,11 +124,20 @@ def _conf() -> configparser.RawConfigParser:
 
 def test_supervisord_starts_the_orchestrator_and_nothing_else() -> None:
     conf = _conf()
-    assert [section for section in conf.sections() if section.startswith(("program:", "group:", "eventlistener:", "fcgi-program:"))] == ["program:orchestrator"]
+    assert [
+        section
+        for section in conf.sections()
+        if section.startswith(("program:", "group:", "eventlistener:", "fcgi-program:"))
+    ] == ["program:orchestrator"]
     program = conf["program:orchestrator"]
     assert program["command"].endswith("orchestrator.py")
     assert (program["stopasgroup"], program["killasgroup"]) == ("false", "false")
-    assert {int(code) for code in program["exitcodes"].split(",")} == {ExitCode.OK, ExitCode.BOOT, ExitCode.SLOT_TAKEN, ExitCode.CONFIGURATION}
+    assert {int(code) for code in program["exitcodes"].split(",")} == {
+        ExitCode.OK,
+        ExitCode.BOOT,
+        ExitCode.SLOT_TAKEN,
+        ExitCode.CONFIGURATION,
+    }
     assert float(program["stopwaitsecs"]) >= _longest_stop_s()
 
 
@@ -126,9 +146,20 @@ def test_the_unit_keeps_the_orchestrator_alone() -> None:
     unit.optionxform = str  # type: ignore[assignment, method-assign] # names are in mixed case
     unit.read(UNIT)
     service = unit["Service"]
-    expected = {"Type": "notify", "NotifyAccess": "main", "KillMode": "process", "Delegate": "yes", "Restart": "on-failure", "RestartSec": "0"}
+    expected = {
+        "Type": "notify",
+        "NotifyAccess": "main",
+        "KillMode": "process",
+        "Delegate": "yes",
+        "Restart": "on-failure",
+        "RestartSec": "0",
+    }
     assert {name: service[name] for name in expected} == expected
-    assert {int(code) for code in service["RestartPreventExitStatus"].split()} == {ExitCode.BOOT, ExitCode.SLOT_TAKEN, ExitCode.CONFIGURATION}
+    assert {int(code) for code in service["RestartPreventExitStatus"].split()} == {
+        ExitCode.BOOT,
+        ExitCode.SLOT_TAKEN,
+        ExitCode.CONFIGURATION,
+    }
     assert unit["Unit"]["StartLimitIntervalSec"] == "0" and float(service["WatchdogSec"]) <= 5
     assert float(service["TimeoutStopSec"]) >= _longest_stop_s()
 
@@ -136,10 +167,21 @@ def test_the_unit_keeps_the_orchestrator_alone() -> None:
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     """Where systemd's own checker is installed, it finds nothing; elsewhere the test above has to do."""
     checker = shutil.which("systemd-analyze")
-    text = UNIT.read_text().replace("/opt/bulkhead/.venv/bin/python", sys.executable).replace("/opt/bulkhead", str(environment.REPOSITORY))
-    (tmp_path / "bulkhead.service").write_text(text.replace("User=bulkhead", "User=root").replace("Group=bulkhead", "Group=root"))
+    text = (
+        UNIT.read_text()
+        .replace("/opt/bulkhead/.venv/bin/python", sys.executable)
+        .replace("/opt/bulkhead", str(environment.REPOSITORY))
+    )
+    (tmp_path / "bulkhead.service").write_text(
+        text.replace("User=bulkhead", "User=root").replace("Group=bulkhead", "Group=root")
+    )
     if checker:
-        said = subprocess.run([checker, "verify", "--man=no", str(tmp_path / "bulkhead.service")], capture_output=True, text=True, check=False)
+        said = subprocess.run(
+            [checker, "verify", "--man=no", str(tmp_path / "bulkhead.service")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert (said.returncode, said.stderr) == (0, "")
     assert "ExecStart=" in text
 

@@ -11,7 +11,9 @@ from shared.kinds import KINDS, ProcessKind, kind_named
 from supervision.law import Policy, Record, Verdict, after_death, has_recovered
 
 POLICY = Policy()
-ROW = ProcessKind(name="x", entry="x.py", restart_base_s=1.0, first_restart_s=0.0, intensity=5, period_s=60.0, min_uptime_s=10.0)
+ROW = ProcessKind(
+    name="x", entry="x.py", restart_base_s=1.0, first_restart_s=0.0, intensity=5, period_s=60.0, min_uptime_s=10.0
+)
 rows = st.sampled_from(KINDS)
 lives = st.lists(st.floats(0, 400), min_size=1, max_size=60)
 
@@ -68,7 +70,15 @@ def test_the_users_numbers() -> None:
     webdriver = kind_named("webdriver")
     assert (webdriver.restart_base_s, webdriver.intensity, webdriver.min_uptime_s) == (5.0, 10, 10.0)
     assert [verdict.delay_s for verdict in live_through(webdriver, [0.0] * 5)] == [1.0, 5.0, 10.0, 20.0, 30.0]
-    assert [verdict.delay_s for verdict in live_through(kind_named("meta"), [0.0] * 7)] == [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
+    assert [verdict.delay_s for verdict in live_through(kind_named("meta"), [0.0] * 7)] == [
+        0.0,
+        1.0,
+        2.0,
+        4.0,
+        8.0,
+        16.0,
+        30.0,
+    ]
     assert kind_named("meta").intensity == 20
 
 

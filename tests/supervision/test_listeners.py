@@ -65,7 +65,12 @@ def test_a_rolling_restart_refuses_no_connection_and_keeps_one_ready(house: Hous
     assert restarted.returncode == ExitCode.OK, restarted.stderr + house.tell()
     assert clients.refused == 0 and set(clients.answers[-4:]).isdisjoint(old)
     order = [(entry.event, entry.slot) for entry in house.events() if entry.event in (Happened.EXITED, Happened.READY)]
-    assert order[2:] == [(Happened.EXITED, "api-0"), (Happened.READY, "api-0"), (Happened.EXITED, "api-1"), (Happened.READY, "api-1")]
+    assert order[2:] == [
+        (Happened.EXITED, "api-0"),
+        (Happened.READY, "api-0"),
+        (Happened.EXITED, "api-1"),
+        (Happened.READY, "api-1"),
+    ]
 
 
 def test_a_taken_port_is_said_before_anything_runs(house: House) -> None:
@@ -80,12 +85,18 @@ def test_a_taken_port_is_said_before_anything_runs(house: House) -> None:
 def test_an_address_that_is_not_ours(house: House) -> None:
     house.rows(SERVED).variables["BIND_ADDRESS"] = "192.0.2.1"
     refused = house.command("run")
-    assert refused.returncode == ExitCode.BOOT and "BIND_ADDRESS=192.0.2.1 is not an address of this machine" in refused.stderr
+    assert (
+        refused.returncode == ExitCode.BOOT
+        and "BIND_ADDRESS=192.0.2.1 is not an address of this machine" in refused.stderr
+    )
 
 
 def test_a_port_that_is_taken_later_follows_the_restart_law(house: House) -> None:
     """The kind was not needed at start; when it is, its port is gone. The other kinds run, and it is tried again."""
-    house.rows({"name": "recorder", "entry": "recorder", "reads_journal": True}, {"name": "meta", "needed": "connections", "port": "meta_port"}).start()
+    house.rows(
+        {"name": "recorder", "entry": "recorder", "reads_journal": True},
+        {"name": "meta", "needed": "connections", "port": "meta_port"},
+    ).start()
     house.ready("recorder-0")
     with bind_listener("127.0.0.1", int(house.variables["META_PORT"])):
         (house.home / "wanted-by-fixture").write_text("meta")
@@ -95,7 +106,9 @@ def test_a_port_that_is_taken_later_follows_the_restart_law(house: House) -> Non
 
 
 def test_the_port_of_a_kind_that_is_not_needed_refuses(house: House) -> None:
-    house.rows({"name": "recorder", "entry": "recorder"}, {"name": "meta", "needed": "connections", "port": "meta_port"})
+    house.rows(
+        {"name": "recorder", "entry": "recorder"}, {"name": "meta", "needed": "connections", "port": "meta_port"}
+    )
     (house.home / "wanted-by-fixture").write_text("meta")
     house.start().ready("meta-0")
     port = int(house.variables["META_PORT"])

@@ -37,9 +37,10 @@ def last(pids: list[int]) -> Usage:
 
 
 def test_soft_ceiling_drains_and_replaces(house: House) -> None:
-    house.rows({"name": "bad", "entry": "leaks", "memory_soft_mb": 80, "memory_hard_mb": 2000}, {"name": "api", "memory_soft_mb": 80}).start(
-        FIXTURE_LEAK_MB="120"
-    )
+    house.rows(
+        {"name": "bad", "entry": "leaks", "memory_soft_mb": 80, "memory_hard_mb": 2000},
+        {"name": "api", "memory_soft_mb": 80},
+    ).start(FIXTURE_LEAK_MB="120")
     house.ready("api-0")
     over = house.wait(Happened.OVER_MEMORY, "bad-0")
     assert over.details["ceiling"] == "soft" and over.details["rss_mb"] > 120 and over.details["limit_mb"] == 80
@@ -60,7 +61,9 @@ def test_hard_ceiling_kills_and_replaces(house: House) -> None:
 
 def test_the_snapshot_shows_memory_threads_and_files(house: House) -> None:
     house.rows({"name": "api", "entry": "forks_away"}).start().ready("api-0")
-    slot = house.until(lambda: house.slot("api-0") if (house.slot("api-0").get("processes") or 0) >= 2 else None, "measured")
+    slot = house.until(
+        lambda: house.slot("api-0") if (house.slot("api-0").get("processes") or 0) >= 2 else None, "measured"
+    )
     assert slot is not None
     assert slot["processes"] >= 2 and slot["threads"] >= 2 and slot["open_files"] >= 6 and 5 < slot["memory_mb"] < 200
 
@@ -103,7 +106,15 @@ def test_priorities_are_set_from_outside(tmp_path: Path) -> None:
     script = tmp_path / "sleep.py"
     script.write_text("import time\ntime.sleep(1000)\n")
     with (tmp_path / "log").open("wb") as log:
-        started = spawn(script, os.environ, streams=(log.fileno(), log.fileno()), keep=[], niceness=7, oom_score_adj=300, err_from=Mark(0, 0))
+        started = spawn(
+            script,
+            os.environ,
+            streams=(log.fileno(), log.fileno()),
+            keep=[],
+            niceness=7,
+            oom_score_adj=300,
+            err_from=Mark(0, 0),
+        )
     try:
         assert Path(f"/proc/{started.pid}/oom_score_adj").read_text().strip() == "300"
         assert resource.prlimit(started.pid, resource.RLIMIT_CORE) == (0, 0)
@@ -125,7 +136,10 @@ def test_the_orchestrator_goes_before_its_children(house: House) -> None:
     assert os.getpriority(os.PRIO_PROCESS, house.pid("api-0")) == ours
     assert os.getpriority(os.PRIO_PROCESS, house.pid("browser-0")) == ours + 5
     mine = os.SCHED_RR | os.SCHED_RESET_ON_FORK if os.geteuid() == 0 else os.SCHED_OTHER
-    assert [os.sched_getscheduler(pid) for pid in (house.orchestrator.pid, house.pid("api-0"))] == [mine, os.SCHED_OTHER]
+    assert [os.sched_getscheduler(pid) for pid in (house.orchestrator.pid, house.pid("api-0"))] == [
+        mine,
+        os.SCHED_OTHER,
+    ]
 
 
 def test_chromiums_kind_yields_to_the_others() -> None:
@@ -139,7 +153,9 @@ def test_chromiums_kind_yields_to_the_others() -> None:
 
 
 def test_a_flood_is_rotated_and_the_disk_does_not_fill(house: House) -> None:
-    house.rows({"name": "bad", "entry": "fills_its_log"}, {"name": "api"}).start(LOG_MAX_MB="0.5", LOG_KEEP="2").ready("bad-0", "api-0")
+    house.rows({"name": "bad", "entry": "fills_its_log"}, {"name": "api"}).start(LOG_MAX_MB="0.5", LOG_KEEP="2").ready(
+        "bad-0", "api-0"
+    )
     logs = house.home / "logs"
     house.until((logs / "bad-0.err.log.2").exists, "two generations")
     pid = house.pid("bad-0")
@@ -160,7 +176,10 @@ def test_rotation_keeps_every_line_of_a_writer_that_pauses(tmp_path: Path) -> No
             os.write(out, f"{line}\n".encode())
             if logs.rotate_full():
                 assert logs.size("api-0", "out") == 0
-            kept = "".join(path.read_text() for path in sorted(tmp_path.glob("api-0.out.log*"), key=lambda path: path.name, reverse=True))
+            kept = "".join(
+                path.read_text()
+                for path in sorted(tmp_path.glob("api-0.out.log*"), key=lambda path: path.name, reverse=True)
+            )
             assert kept.endswith(f"{line}\n")
     assert len(list(tmp_path.glob("api-0.out.log*"))) == 3
 
@@ -189,7 +208,9 @@ def test_the_tail_reaches_back_over_a_rotation(tmp_path: Path) -> None:
 
 def test_a_full_disk_stops_no_supervision(house: House) -> None:
     """Journal, log and snapshot cannot be written; deaths are seen and answered all the same, and it is all there again when there is room."""
-    house.rows({"name": "api"}, {"name": "recorder", "entry": "recorder"}, {"name": "meta", "needed": "connections"}).start().ready("api-0", "recorder-0")
+    house.rows(
+        {"name": "api"}, {"name": "recorder", "entry": "recorder"}, {"name": "meta", "needed": "connections"}
+    ).start().ready("api-0", "recorder-0")
     resource.prlimit(house.orchestrator.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
     (house.home / "wanted-by-fixture").write_text("meta")
     house.until(lambda: house.status()["wanted"] == ["meta"], "the recorder is heard")
@@ -197,7 +218,10 @@ def test_a_full_disk_stops_no_supervision(house: House) -> None:
     house.until(lambda: house.status()["slots"]["api-0"]["restarts"] >= 1, "the death is seen")
     resource.prlimit(house.orchestrator.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     house.until(lambda: house.status()["slots"]["api-0"]["state"] == "ready", "restarted")
-    house.until(lambda: house.count(Happened.SLOT_FREE, "api-0") == house.count(Happened.EXITED, "api-0") >= 1, "what could not be written is written")
+    house.until(
+        lambda: house.count(Happened.SLOT_FREE, "api-0") == house.count(Happened.EXITED, "api-0") >= 1,
+        "what could not be written is written",
+    )
     assert house.story("api-0")[:5] == ["started", "ready", "exited", "slot_free", "restarting"]
 
 
@@ -219,7 +243,12 @@ def test_strangers_and_liars_are_not_heard(house: House) -> None:
     house.wait(Happened.STARTED, "api-0")
     incarnation = house.until(lambda: house.slot("api-0").get("incarnation"), "its name")
     with notify.open_sender() as stranger:
-        for fields in ({"READY": "1", "X_INCARNATION": str(incarnation)}, {"X_WANTED": "meta"}, {"EXTEND_TIMEOUT_USEC": "9" * 30}, {"READY": "1"}):
+        for fields in (
+            {"READY": "1", "X_INCARNATION": str(incarnation)},
+            {"X_WANTED": "meta"},
+            {"EXTEND_TIMEOUT_USEC": "9" * 30},
+            {"READY": "1"},
+        ):
             assert notify.send(stranger, str(runtime.notify_socket(house.home)), fields)
         stranger.sendto(os.urandom(4000), str(runtime.notify_socket(house.home)))
     house.never(lambda: house.slot("api-0")["state"] != "starting", 0.7, "a stranger's READY was believed")
@@ -230,7 +259,9 @@ def test_descriptors_from_strangers_are_closed(tmp_path: Path) -> None:
     path = tmp_path / "n.sock"
     ours = NotifySocket(path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, socket.socket() as gift:
-        sender.sendmsg([b"X=1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, gift.fileno().to_bytes(4, sys.byteorder))], 0, str(path))
+        sender.sendmsg(
+            [b"X=1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, gift.fileno().to_bytes(4, sys.byteorder))], 0, str(path)
+        )
         (datagram,) = ours.receive()
     assert datagram.pid == os.getpid() and datagram.fields == {"X": "1"} and len(datagram.descriptors) == 1
     os.close(datagram.descriptors[0])
@@ -243,7 +274,11 @@ def test_descriptors_from_strangers_are_closed(tmp_path: Path) -> None:
 
 
 def test_wanted_kinds_start_and_stop_with_connections_and_the_word_is_kept(house: House) -> None:
-    house.rows({"name": "recorder", "entry": "recorder", "reads_journal": True}, {"name": "meta", "needed": "connections"}, {"name": "api"}).start()
+    house.rows(
+        {"name": "recorder", "entry": "recorder", "reads_journal": True},
+        {"name": "meta", "needed": "connections"},
+        {"name": "api"},
+    ).start()
     house.ready("recorder-0", "api-0")
     assert house.status()["wanted"] is None and house.slot("meta-0")["state"] == "stopped"
     (house.home / "wanted-by-fixture").write_text("meta")
@@ -262,7 +297,9 @@ def test_a_damaged_word_is_no_word(house: House) -> None:
 
 
 def test_readers_of_the_journal_are_poked(house: House) -> None:
-    house.rows({"name": "reader", "entry": "counts_pokes", "reads_journal": True}, {"name": "api"}).start().ready("reader-0", "api-0")
+    house.rows({"name": "reader", "entry": "counts_pokes", "reads_journal": True}, {"name": "api"}).start().ready(
+        "reader-0", "api-0"
+    )
     poked = house.until(lambda: house.slot("reader-0").get("status"), "a poke")
     house.kill("api-0")
     house.until(lambda: house.slot("reader-0")["status"] != poked, "another poke")
@@ -280,7 +317,9 @@ def test_the_keeper_hears_ready_life_and_end(house: House) -> None:
         heard: list[dict[str, str]] = []
         while not any("READY" in fields for fields in heard) or not any("WATCHDOG" in fields for fields in heard):
             heard.append(notify.parse(keeper.recv(4096)))
-        assert "NOTIFY_SOCKET=" + str(runtime.notify_socket(house.home)) in Path(f"/proc/{house.pid('api-0')}/environ").read_text().split("\0")
+        assert "NOTIFY_SOCKET=" + str(runtime.notify_socket(house.home)) in Path(
+            f"/proc/{house.pid('api-0')}/environ"
+        ).read_text().split("\0")
         begun = time.monotonic()
         for _ in range(5):
             keeper.recv(4096)

@@ -15,7 +15,11 @@ from tests.support.waiting import eventually
 
 
 def test_starts_in_order_and_stops_in_reverse(house: House) -> None:
-    house.rows({"name": "api", "after": ["db"]}, {"name": "db"}, {"name": "meta", "instances": "meta_instances", "after": ["api"]}).start(META_INSTANCES="2")
+    house.rows(
+        {"name": "api", "after": ["db"]},
+        {"name": "db"},
+        {"name": "meta", "instances": "meta_instances", "after": ["api"]},
+    ).start(META_INSTANCES="2")
     house.ready("api-0", "db-0", "meta-0", "meta-1")
     started = [entry.slot for entry in house.events() if entry.event is Happened.STARTED]
     assert started == ["db-0", "api-0", "meta-0", "meta-1"]
@@ -31,7 +35,11 @@ def test_a_killed_child_is_back_at_once_and_the_others_do_not_notice(house: Hous
     other, old = house.pid("api-0"), house.slot("meta-0")["incarnation"]
     house.kill("meta-0")
     exited = house.wait(Happened.EXITED, "meta-0")
-    assert (exited.details["signal"], exited.details["code"], exited.details["expected"]) == (signal.SIGKILL, None, False)
+    assert (exited.details["signal"], exited.details["code"], exited.details["expected"]) == (
+        signal.SIGKILL,
+        None,
+        False,
+    )
     house.wait(Happened.READY, "meta-0", after=exited.seq)
     assert house.story("meta-0")[2:] == ["exited", "slot_free", "restarting", "started", "ready"]
     free = house.happened(Happened.SLOT_FREE, "meta-0")
@@ -60,7 +68,9 @@ def test_dies_after_ready_for_ever(house: House) -> None:
 
 def test_dies_after_a_while_and_starts_over_at_the_first_delay(house: House) -> None:
     """The minute of issue B in small: lives longer than min_uptime_s let the strikes decay."""
-    house.rows({"name": "bad", "entry": "dies_later", "intensity": 3, "min_uptime_s": 0.2}, half_life_s=0.05).start(FIXTURE_LIFE_S="0.5")
+    house.rows({"name": "bad", "entry": "dies_later", "intensity": 3, "min_uptime_s": 0.2}, half_life_s=0.05).start(
+        FIXTURE_LIFE_S="0.5"
+    )
     house.until(lambda: house.count(Happened.EXITED, "bad-0") >= 4, "four deaths")
     restarts = [entry.details for entry in house.events() if entry.event is Happened.RESTARTING]
     assert all(restart["delay_s"] == 0 and restart["strikes"] < 1.1 for restart in restarts)
@@ -142,7 +152,9 @@ def test_the_third_signal_kills_at_once(house: House) -> None:
     for request in (1, 2):
         house.orchestrator.send_signal(signal.SIGTERM)
         out = house.home / "logs" / "orchestrator.out.log"
-        house.until(lambda out=out, request=request: f'"request": {request}' in out.read_text(), f"request {request} heard")  # type: ignore[misc]
+        house.until(
+            lambda out=out, request=request: f'"request": {request}' in out.read_text(), f"request {request} heard"
+        )  # type: ignore[misc]
     assert house.stop(within_s=5.0) == ExitCode.OK
 
 
@@ -177,4 +189,9 @@ def test_the_holder_record_names_the_running_process(house: House) -> None:
     holder = read_holder(runtime.slot_lock_file(house.home, "api-0"))
     slot = house.slot("api-0")
     assert holder is not None and holder.is_running()
-    assert (holder.pid, holder.incarnation, holder.admin_port, holder.public_port) == (slot["pid"], slot["incarnation"], slot["admin_port"], slot["port"])
+    assert (holder.pid, holder.incarnation, holder.admin_port, holder.public_port) == (
+        slot["pid"],
+        slot["incarnation"],
+        slot["admin_port"],
+        slot["port"],
+    )

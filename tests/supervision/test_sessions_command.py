@@ -17,7 +17,15 @@ from shared.process.exit_codes import ExitCode
 from tests.support import environment
 
 KEY = "key-of-the-tests"
-ONE = {"phoneIndex": 1, "desired": "linked", "state": "ready", "provedAt": None, "detail": None, "browser": {"pssMb": 140.4, "cpu": 0.05}, "qr": None}
+ONE = {
+    "phoneIndex": 1,
+    "desired": "linked",
+    "state": "ready",
+    "provedAt": None,
+    "detail": None,
+    "browser": {"pssMb": 140.4, "cpu": 0.05},
+    "qr": None,
+}
 
 
 class Api:
@@ -72,9 +80,23 @@ def api() -> Iterator[Callable[[Callable[[str, str], tuple[int, Any]]], Api]]:
 
 def ask(home: Path, port: int, *words: str) -> tuple[int, str, str]:
     """Run the command and return its exit code, output and errors."""
-    variables = {"bulkhead_home": home, "api_key": KEY, "api_port": port, "redis_url": "redis://127.0.0.1:1", "database_url": "postgresql://x@127.0.0.1:1/x"}
+    variables = {
+        "bulkhead_home": home,
+        "api_key": KEY,
+        "api_port": port,
+        "redis_url": "redis://127.0.0.1:1",
+        "database_url": "postgresql://x@127.0.0.1:1/x",
+    }
     command = [sys.executable, "orchestrator.py", "sessions", *words]
-    done = subprocess.run(command, cwd=environment.REPOSITORY, env=environment.clean(**variables), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command,
+        cwd=environment.REPOSITORY,
+        env=environment.clean(**variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -88,7 +110,14 @@ def test_the_list(home: Path, api: Any) -> None:
 
 
 def test_a_code_is_drawn_until_it_was_scanned(home: Path, api: Any) -> None:
-    looks = iter([{**ONE, "state": "starting"}, {**ONE, "state": "needs_link", "qr": "2@x"}, {**ONE, "state": "needs_link", "qr": "2@x"}, ONE])
+    looks = iter(
+        [
+            {**ONE, "state": "starting"},
+            {**ONE, "state": "needs_link", "qr": "2@x"},
+            {**ONE, "state": "needs_link", "qr": "2@x"},
+            ONE,
+        ]
+    )
 
     def answer(method: str, path: str) -> tuple[int, Any]:
         if path.endswith("format=txt"):
@@ -112,8 +141,16 @@ def test_a_session_that_nobody_links(home: Path, api: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "asked", "told"),
     [
-        (("restart", "1"), ("POST", "/api/v2/sessions/demo/1/restart", None), ((200, {"status": "done"}), "It runs anew.")),
-        (("wipe", "1"), ("POST", "/api/v2/sessions/demo/1/wipe", None), ((202, {"status": "queued"}), "has not done it yet")),
+        (
+            ("restart", "1"),
+            ("POST", "/api/v2/sessions/demo/1/restart", None),
+            ((200, {"status": "done"}), "It runs anew."),
+        ),
+        (
+            ("wipe", "1"),
+            ("POST", "/api/v2/sessions/demo/1/wipe", None),
+            ((202, {"status": "queued"}), "has not done it yet"),
+        ),
         (("logout", "1"), ("POST", "/api/v2/sessions/demo/1/logout", None), ((202, ONE), "It will be logged out.")),
         (
             ("pair", "1", "--phone", "60123456789"),

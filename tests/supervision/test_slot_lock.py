@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from shared.errors import SlotTaken
-from shared.process.slot_lock import Holder, SlotLock, boot_id, holder_of_this_process, is_free, process_start, read_holder
+from shared.process.slot_lock import (
+    Holder,
+    SlotLock,
+    boot_id,
+    holder_of_this_process,
+    is_free,
+    process_start,
+    read_holder,
+)
 from tests.support.waiting import eventually
 
 HOLD = "import sys; print('up', flush=True); sys.stdin.read()"
@@ -78,7 +86,9 @@ def test_held_until_the_last_descendant_is_gone(path: Path) -> None:
     lock = SlotLock.take(path)
     spawn = f"subprocess.Popen([sys.executable, '-c', {HOLD!r}], pass_fds=[{lock.fd}], stdout=sys.stdout)"
     code = f"import subprocess, sys; p = {spawn}; print(p.pid, flush=True); p.wait()"
-    parent = subprocess.Popen([sys.executable, "-c", code], pass_fds=[lock.fd], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], pass_fds=[lock.fd], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert parent.stdout and parent.stdin
     words = {parent.stdout.readline().strip(), parent.stdout.readline().strip()}
     grandchild = int((words - {"up"}).pop())

@@ -45,9 +45,12 @@ def test_who_does_not_want_to_run_is_not_starved(machine: Machine, threads: str)
 
 
 @pytest.mark.parametrize(
-    ("threads", "used_s", "starved"), [("RSS", 0.02, True), ("SRS", 0.0, True), ("DSS", 0.0, True), ("RSS", 0.24, False), ("RRR", 0.13, False)]
+    ("threads", "used_s", "starved"),
+    [("RSS", 0.02, True), ("SRS", 0.0, True), ("DSS", 0.0, True), ("RSS", 0.24, False), ("RRR", 0.13, False)],
 )
-def test_who_wants_to_run_is_judged_by_what_he_got(machine: Machine, threads: str, used_s: float, starved: bool) -> None:
+def test_who_wants_to_run_is_judged_by_what_he_got(
+    machine: Machine, threads: str, used_s: float, starved: bool
+) -> None:
     machine.process(threads, 1.0)
     assert machine.told.is_starved(PID), "nobody knows after a first look"
     machine.now += PROBE_S

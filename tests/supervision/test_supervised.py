@@ -14,7 +14,15 @@ import pytest
 from shared.errors import SlotTaken
 from shared.process import notify, runtime
 from shared.process.slot_lock import SlotLock, read_holder
-from shared.process.supervised import Command, ListeningSocketInvalid, Supervised, ask_command, ask_descriptors, bind_listener, new_incarnation
+from shared.process.supervised import (
+    Command,
+    ListeningSocketInvalid,
+    Supervised,
+    ask_command,
+    ask_descriptors,
+    bind_listener,
+    new_incarnation,
+)
 from shared.settings import ChildEnvironment
 
 
@@ -29,7 +37,12 @@ def orchestrator_at(path: Path) -> Iterator[socket.socket]:
 
 @pytest.fixture
 def identity(tmp_path: Path) -> ChildEnvironment:
-    return ChildEnvironment(process_name="meta", process_instance=1, notify_socket=str(runtime.notify_socket(tmp_path)), watchdog_usec=3_000_000)
+    return ChildEnvironment(
+        process_name="meta",
+        process_instance=1,
+        notify_socket=str(runtime.notify_socket(tmp_path)),
+        watchdog_usec=3_000_000,
+    )
 
 
 @pytest.fixture
@@ -55,7 +68,11 @@ def test_says_everything_in_sd_notify_words(line: Supervised, tmp_path: Path) ->
         line.unready("database away")
         assert heard(ours) == {"X_INCARNATION": line.incarnation, "X_READY": "0", "STATUS": "database away"}
         with line.blocking(2.5, "loading a profile"):
-            assert heard(ours) == {"X_INCARNATION": line.incarnation, "EXTEND_TIMEOUT_USEC": "2500000", "X_DOING": "loading a profile"}
+            assert heard(ours) == {
+                "X_INCARNATION": line.incarnation,
+                "EXTEND_TIMEOUT_USEC": "2500000",
+                "X_DOING": "loading a profile",
+            }
         assert heard(ours)["EXTEND_TIMEOUT_USEC"] == "0"
         line.wanted({"meta", "api"})
         assert heard(ours)["X_WANTED"] == "api,meta"
@@ -71,7 +88,13 @@ def test_what_nobody_heard_goes_to_the_next_orchestrator(line: Supervised, tmp_p
     line.watchdog()
     with orchestrator_at(runtime.notify_socket(tmp_path)) as ours:
         line.watchdog()
-        assert heard(ours) == {"X_INCARNATION": line.incarnation, "READY": "1", "STATUS": "up", "X_WANTED": "meta", "WATCHDOG": "1"}
+        assert heard(ours) == {
+            "X_INCARNATION": line.incarnation,
+            "READY": "1",
+            "STATUS": "up",
+            "X_WANTED": "meta",
+            "WATCHDOG": "1",
+        }
         line.watchdog()
         assert heard(ours) == {"X_INCARNATION": line.incarnation, "READY": "1", "WATCHDOG": "1"}
 
@@ -101,7 +124,14 @@ def test_takes_the_slot_and_leaves_last_words(line: Supervised, identity: ChildE
 def test_inherits_lock_and_incarnation(identity: ChildEnvironment, tmp_path: Path) -> None:
     path = runtime.slot_lock_file(tmp_path, "meta-1")
     lock = SlotLock.take(path)
-    told = ChildEnvironment(process_name="meta", process_instance=1, process_incarnation="meta-1.abc", slot_lock_fd=lock.fd, process_admin_port=3221, port=3002)
+    told = ChildEnvironment(
+        process_name="meta",
+        process_instance=1,
+        process_incarnation="meta-1.abc",
+        slot_lock_fd=lock.fd,
+        process_admin_port=3221,
+        port=3002,
+    )
     supervised = Supervised.from_environment(told, tmp_path)
     assert (supervised.incarnation, supervised.lock_fd) == ("meta-1.abc", lock.fd)
     holder = read_holder(path)
@@ -134,7 +164,9 @@ def test_commands_arrive_and_nonsense_does_not_harm(line: Supervised, tmp_path: 
 def test_hands_over_its_listening_socket(tmp_path: Path) -> None:
     listener = bind_listener("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    told = ChildEnvironment(process_name="api", port=port, listen_fd=listener.detach(), notify_socket=str(runtime.notify_socket(tmp_path)))
+    told = ChildEnvironment(
+        process_name="api", port=port, listen_fd=listener.detach(), notify_socket=str(runtime.notify_socket(tmp_path))
+    )
     line = Supervised.from_environment(told, tmp_path)
     (served,) = line.listening_sockets()
     served.close()  # as a server that drains does

@@ -50,7 +50,9 @@ def gone(away: int, daemon: int, rung: str) -> bool:
 @pytest.mark.parametrize("rung", rungs())
 def test_helpers_that_left_the_session_die_with_their_process(house: House, rung: str) -> None:
     """A killed child's helpers: one in another session with the lock, one daemonised with a cleared environment and without it."""
-    house.rows({"name": "bad", "entry": "forks_away"}).start(FIXTURE_WALK_ONLY="" if rung == "cgroup" else "1").ready("bad-0")
+    house.rows({"name": "bad", "entry": "forks_away"}).start(FIXTURE_WALK_ONLY="" if rung == "cgroup" else "1").ready(
+        "bad-0"
+    )
     assert house.status()["rung"] == rung
     away, daemon = helpers_of(house)
     assert processes.is_alive(away) and processes.is_alive(daemon)
@@ -106,7 +108,9 @@ def test_remains_of_a_sudden_death_of_everything_are_killed_at_the_next_start(ho
 
 
 def test_scan_knows_us_and_our_children(tmp_path: Path) -> None:
-    child = subprocess.Popen(SLEEP, start_new_session=True, env={"BULKHEAD_HOME": str(tmp_path), "PROCESS_INCARNATION": "x-0.1"})
+    child = subprocess.Popen(
+        SLEEP, start_new_session=True, env={"BULKHEAD_HOME": str(tmp_path), "PROCESS_INCARNATION": "x-0.1"}
+    )
     try:
         found = scan()
         assert found[child.pid].parent == os.getpid() and found[child.pid].session == child.pid
@@ -128,7 +132,11 @@ def test_only_inheritors_of_a_lock_are_named(tmp_path: Path) -> None:
     with path.open("rb") as opened:
         reader = subprocess.Popen(SLEEP, stdin=opened)
     owner = subprocess.Popen(
-        [sys.executable, "-c", f"import fcntl, time; f = open({str(tmp_path / 'y')!r}, 'w'); fcntl.flock(f, 2); print(1, flush=True); time.sleep(1000)"],
+        [
+            sys.executable,
+            "-c",
+            f"import fcntl, time; f = open({str(tmp_path / 'y')!r}, 'w'); fcntl.flock(f, 2); print(1, flush=True); time.sleep(1000)",
+        ],
         stdout=subprocess.PIPE,
     )
     try:

@@ -52,7 +52,9 @@ class World:
         refuse: error with which Spawn fails.
     """
 
-    def __init__(self, *rows: ProcessKind, counts: dict[str, int] | None = None, policy: Policy | None = None, start: bool = True) -> None:
+    def __init__(
+        self, *rows: ProcessKind, counts: dict[str, int] | None = None, policy: Policy | None = None, start: bool = True
+    ) -> None:
         self.now = 1000.0
         self.fleet = Fleet(rows=rows, policy=policy or Policy())
         self.done: list[Action] = []
@@ -98,7 +100,9 @@ class World:
         for slot in slots:
             self.says(slot, READY="1")
 
-    def dies(self, slot: str, *, code: int | None = None, killed_by: signal.Signals | None = None, last_words: str = "") -> None:
+    def dies(
+        self, slot: str, *, code: int | None = None, killed_by: signal.Signals | None = None, last_words: str = ""
+    ) -> None:
         """Let the slot's main process die."""
         incarnation = self.alive.pop(slot)
         self.happens(Exited(slot, incarnation, Exit(code=code, signal=killed_by, last_words=last_words)))

@@ -20,7 +20,9 @@ SECRET: Final = "secret+of/the/tests"
 REGION: Final = "eu-central-1"
 BUCKET: Final = "files"
 
-_CREDENTIAL: Final = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/s3/aws4_request, ?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})")
+_CREDENTIAL: Final = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/s3/aws4_request, ?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})"
+)
 _UNSIGNED: Final = "UNSIGNED-PAYLOAD"
 
 
@@ -49,7 +51,9 @@ class Bucket:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -66,9 +70,16 @@ class Bucket:
         if told not in {_UNSIGNED, hashlib.sha256(body).hexdigest()}:
             return "the content is not what its hash says"
         parts = urlsplit(handler.path)
-        pairs = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in parse_qsl(parts.query, keep_blank_values=True))
-        headers = "".join(f"{name}:{' '.join((handler.headers.get(name) or '').split())}\n" for name in signed.split(";"))
-        request = "\n".join((handler.command, parts.path, "&".join(f"{name}={value}" for name, value in pairs), headers, signed, told))
+        pairs = sorted(
+            (quote(name, safe="-_.~"), quote(value, safe="-_.~"))
+            for name, value in parse_qsl(parts.query, keep_blank_values=True)
+        )
+        headers = "".join(
+            f"{name}:{' '.join((handler.headers.get(name) or '').split())}\n" for name in signed.split(";")
+        )
+        request = "\n".join(
+            (handler.command, parts.path, "&".join(f"{name}={value}" for name, value in pairs), headers, signed, told)
+        )
         scope = f"{day}/{region}/s3/aws4_request"
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
         key = _mac(_mac(_mac(_mac(b"AWS4" + SECRET.encode(), day), region), "s3"), "aws4_request")
@@ -125,13 +136,20 @@ class Bucket:
                 if "uploads" in query:
                     upload = f"upload-{len(bucket._parts)}"
                     bucket._parts[upload] = {}
-                    self._xml("InitiateMultipartUploadResult", f"<Bucket>{BUCKET}</Bucket><Key>{key}</Key><UploadId>{upload}</UploadId>")
+                    self._xml(
+                        "InitiateMultipartUploadResult",
+                        f"<Bucket>{BUCKET}</Bucket><Key>{key}</Key><UploadId>{upload}</UploadId>",
+                    )
                     return
                 bucket.objects[key] = b"".join(part for _, part in sorted(bucket._parts.pop(query["uploadId"]).items()))
                 self._xml("CompleteMultipartUploadResult", f'<Key>{key}</Key><ETag>"whole"</ETag>')
 
             def _xml(self, name: str, inner: str) -> None:
-                self._say(200, f'<?xml version="1.0" encoding="UTF-8"?><{name}>{inner}</{name}>'.encode(), {"Content-Type": "application/xml"})
+                self._say(
+                    200,
+                    f'<?xml version="1.0" encoding="UTF-8"?><{name}>{inner}</{name}>'.encode(),
+                    {"Content-Type": "application/xml"},
+                )
 
             def _error(self, status: int, code: str) -> None:
                 self._say(status, f"<Error><Code>{code}</Code></Error>".encode(), {"Content-Type": "application/xml"})

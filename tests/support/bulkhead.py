@@ -93,12 +93,18 @@ class Bulkhead:
             assert not died, f"the orchestrator left before {what}:\n{self.tail()}"
             return bool(self._client.get(url, timeout=ANSWER_S).ok)
 
-        eventually(answers, within_s, lambda: f"{what}\n{self.tail()}", ignoring=(requests.RequestException,), poll_s=0.05)
+        eventually(
+            answers, within_s, lambda: f"{what}\n{self.tail()}", ignoring=(requests.RequestException,), poll_s=0.05
+        )
 
     def tail(self, length: int = 6000) -> str:
         """Return the end of the orchestrator's output and of every slot's error file."""
         logs = [self.log, *sorted(self.home.glob("logs/*err*"))]
-        return "\n".join(f"== {log.name}\n{log.read_text(errors='replace')[-length:]}" for log in logs if log.exists() and log.stat().st_size)
+        return "\n".join(
+            f"== {log.name}\n{log.read_text(errors='replace')[-length:]}"
+            for log in logs
+            if log.exists() and log.stat().st_size
+        )
 
     def api(self, method: str, path: str, *, key: str | None = None, **arguments: Any) -> requests.Response:
         """Call the API with this copy's key (`key=""`: without); `arguments` are those of `requests`."""
@@ -166,7 +172,11 @@ class Bulkhead:
         if self.process.poll() is None:
             self.process.send_signal(number)
         process = self.process
-        eventually(lambda: process.poll() is not None, within_s, lambda: f"the orchestrator leaves; alive: {self.alive()}\n{self.tail()}")
+        eventually(
+            lambda: process.poll() is not None,
+            within_s,
+            lambda: f"the orchestrator leaves; alive: {self.alive()}\n{self.tail()}",
+        )
         left, sockets = self.alive(), self.sockets()
         self._end(left)
         assert not left, f"left behind after stop: {left}\n{self.tail()}"

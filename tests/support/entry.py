@@ -25,7 +25,9 @@ class Entry:
         heard: every datagram so far, parsed. process: the running entry. log: file of its standard output and error.
     """
 
-    def __init__(self, kind: str, home: Path, *, module: str = "", arguments: tuple[str, ...] = (), **variables: object) -> None:
+    def __init__(
+        self, kind: str, home: Path, *, module: str = "", arguments: tuple[str, ...] = (), **variables: object
+    ) -> None:
         self.kind, self.home = kind, home
         self._command = [sys.executable, *(["-m", module] if module else [f"proc_{kind}.py"]), *arguments]
         home.mkdir(mode=0o700, exist_ok=True)
@@ -74,10 +76,16 @@ class Entry:
         def said_or_dead() -> bool:
             died = self.process.poll() is not None
             said = any(fields.get(name) == value for fields in self.listen())
-            assert said or not died, f"{self.kind} left with {self.process.returncode} before it said {name}={value}:\n{self.log.read_text()}"
+            assert said or not died, (
+                f"{self.kind} left with {self.process.returncode} before it said {name}={value}:\n{self.log.read_text()}"
+            )
             return said
 
-        eventually(said_or_dead, within_s, lambda: f"{self.kind} says {name}={value}; it said {self.heard[-5:]}\n{self.log.read_text()}")
+        eventually(
+            said_or_dead,
+            within_s,
+            lambda: f"{self.kind} says {name}={value}; it said {self.heard[-5:]}\n{self.log.read_text()}",
+        )
 
     def wait_ready(self, within_s: float = 60.0) -> Self:
         """Wait for READY."""
@@ -86,8 +94,14 @@ class Entry:
 
     def wait_exit(self, within_s: float = 30.0) -> int:
         """Wait until it has left and its slot is free, and return its exit code (negative: signal)."""
-        eventually(lambda: self.process.poll() is not None, within_s, lambda: f"{self.kind} leaves\n{self.log.read_text()}")
-        eventually(self.slot_is_free, within_s, lambda: f"slot {self.kind}-0 becomes free; alive: {processes.of_home(self.home)}")
+        eventually(
+            lambda: self.process.poll() is not None, within_s, lambda: f"{self.kind} leaves\n{self.log.read_text()}"
+        )
+        eventually(
+            self.slot_is_free,
+            within_s,
+            lambda: f"slot {self.kind}-0 becomes free; alive: {processes.of_home(self.home)}",
+        )
         assert self.process.returncode is not None
         return self.process.returncode
 
@@ -123,5 +137,7 @@ class Entry:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()

@@ -85,7 +85,11 @@ def of_home(home: Path) -> dict[int, str]:
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             command = " ".join(process.cmdline())
             named = environ_of(process.pid).get("BULKHEAD_HOME") == str(home) or f"{home}/" in command
-            if named and process.pid != os.getpid() and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            if (
+                named
+                and process.pid != os.getpid()
+                and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+            ):
                 found[process.pid] = command or process.name()
     return found
 

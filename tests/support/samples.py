@@ -14,7 +14,13 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 def png(salt: bytes = b"") -> bytes:
     """Return a picture of one dot; `salt` makes it another file."""
     head = _chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + _chunk(b"tEXt", b"salt\0" + salt) + _chunk(b"IDAT", zlib.compress(b"\0\xff\x80\0")) + _chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + head
+        + _chunk(b"tEXt", b"salt\0" + salt)
+        + _chunk(b"IDAT", zlib.compress(b"\0\xff\x80\0"))
+        + _chunk(b"IEND", b"")
+    )
 
 
 def mp4(brand: bytes = b"isom", length: int = 600) -> bytes:

@@ -63,7 +63,9 @@ class Servers:
             return external
         settings = Settings(bulkhead_home=self.home)
         cluster = postgres.open_cluster(settings, {"BULKHEAD_HOME": str(self.home)})
-        cluster.alone(postgres.MAINTENANCE_DATABASE, Path(__file__).with_name("allow_createdb.sql"), role=addresses.ROLE)
+        cluster.alone(
+            postgres.MAINTENANCE_DATABASE, Path(__file__).with_name("allow_createdb.sql"), role=addresses.ROLE
+        )
         self._run_entry("postgres")
         return addresses.database_url(settings)
 
@@ -102,7 +104,9 @@ class Servers:
             return True
 
         # the server's own vacuum may be in it for a moment, and only a superuser may end that
-        eventually(dropped, 20, f"database {name} is dropped", ignoring=(errors.InsufficientPrivilege, errors.ObjectInUse))
+        eventually(
+            dropped, 20, f"database {name} is dropped", ignoring=(errors.InsufficientPrivilege, errors.ObjectInUse)
+        )
 
     def new_redis(self) -> str:
         """Return the address of a Redis database with nothing in it."""

@@ -53,7 +53,11 @@ def eventually(
 
 
 async def eventually_async(
-    predicate: Callable[[], Awaitable[_Value]], within_s: float, describe: Callable[[], object] | str = "", *, poll_s: float = POLL_S
+    predicate: Callable[[], Awaitable[_Value]],
+    within_s: float,
+    describe: Callable[[], object] | str = "",
+    *,
+    poll_s: float = POLL_S,
 ) -> _Value:
     """As `eventually`, for a coroutine function and without blocking the event loop."""
     by = time.monotonic() + within_s

@@ -65,8 +65,13 @@ class TestGathering:
 
         assert asyncio.run(scenario()) == [[0], [1, 2, 3, 4, 5]]
 
-    @pytest.mark.parametrize(("weights", "batches"), [([1] * 5, [[1, 1, 1], [1, 1]]), ([2, 2, 9, 1], [[2], [2], [9], [1]]), ([1, 2, 3], [[1, 2], [3]])])
-    def test_a_batch_is_never_heavier_than_allowed_unless_it_is_one(self, weights: list[int], batches: list[list[int]]) -> None:
+    @pytest.mark.parametrize(
+        ("weights", "batches"),
+        [([1] * 5, [[1, 1, 1], [1, 1]]), ([2, 2, 9, 1], [[2], [2], [9], [1]]), ([1, 2, 3], [[1, 2], [3]])],
+    )
+    def test_a_batch_is_never_heavier_than_allowed_unless_it_is_one(
+        self, weights: list[int], batches: list[list[int]]
+    ) -> None:
         async def scenario() -> list[list[int]]:
             gathering = Gathering[int](0.0, 3, lambda weight: weight)
             for weight in weights:

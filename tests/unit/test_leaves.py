@@ -68,11 +68,26 @@ class TestKinds:
 
 class TestBackoff:
     def test_the_first_does_not_wait_and_then_it_doubles_up_to_the_cap(self) -> None:
-        assert [ceiling(attempt, 2.0, 30.0) for attempt in (0, 1, 2, 3, 4, 5, 6, 7, 10**6)] == [0, 0, 2, 4, 8, 16, 30, 30, 30]
+        assert [ceiling(attempt, 2.0, 30.0) for attempt in (0, 1, 2, 3, 4, 5, 6, 7, 10**6)] == [
+            0,
+            0,
+            2,
+            4,
+            8,
+            16,
+            30,
+            30,
+            30,
+        ]
 
     @given(st.integers(0, 10**9), st.floats(0, 100), st.floats(0, 100), st.integers())
     def test_jitter_is_anything_up_to_it(self, attempt: int, base_s: float, cap_s: float, seed: int) -> None:
-        assert 0 <= full_jitter(attempt, base_s, cap_s, random.Random(seed).uniform) <= ceiling(attempt, base_s, cap_s) <= cap_s
+        assert (
+            0
+            <= full_jitter(attempt, base_s, cap_s, random.Random(seed).uniform)
+            <= ceiling(attempt, base_s, cap_s)
+            <= cap_s
+        )
 
     def test_it_spreads(self) -> None:
         luck = random.Random(1)
@@ -124,7 +139,12 @@ class TestMetrics:
         text = metrics.exposition().decode()
         assert 'bulkhead_sends_total{code="ok"} 2.0' in text
         assert "bulkhead_depth 3.5" in text
-        assert metrics.snapshot() == {"sends_total{code=ok}": 2.0, "depth": 3.5, "send_seconds_count": 1.0, "send_seconds_sum": 0.2}
+        assert metrics.snapshot() == {
+            "sends_total{code=ok}": 2.0,
+            "depth": 3.5,
+            "send_seconds_count": 1.0,
+            "send_seconds_sum": 0.2,
+        }
 
     def test_two_processes_in_one_do_not_share_figures(self) -> None:
         one, two = Metrics(), Metrics()
@@ -143,9 +163,27 @@ class TestMetrics:
 def test_no_text_and_no_number_shows_when_a_message_is_printed() -> None:
     """An error's text or a debugger's line may hold it, and goes into logs."""
     private = {"chat_id": "491701234567", "content": {"body": "dear diary"}}
-    outbound = OutboundMessage(id=7, company_id="acme", connection_id=1, connection_type="wwebjs", type="text", attempt=1, token="", incarnation="i", **private)  # type: ignore[arg-type]  # of different kinds
+    outbound = OutboundMessage(
+        id=7,
+        company_id="acme",
+        connection_id=1,
+        connection_type="wwebjs",
+        type="text",
+        attempt=1,
+        token="",
+        incarnation="i",
+        **private,
+    )  # type: ignore[arg-type]  # of different kinds
     new = NewMessage(company_id="acme", connection_id=1, process_name="meta", type="text", **private)  # type: ignore[arg-type]  # as above
-    inbound = InboundMessage(connection_id=1, provider_id="p", sender="491701234567", sender_name="Dear Friend", type="text", at=datetime.now(UTC), **private)  # type: ignore[arg-type]  # as above
+    inbound = InboundMessage(
+        connection_id=1,
+        provider_id="p",
+        sender="491701234567",
+        sender_name="Dear Friend",
+        type="text",
+        at=datetime.now(UTC),
+        **private,
+    )  # type: ignore[arg-type]  # as above
     for shown in map(repr, (outbound, new, inbound)):
         assert "1234567" not in shown
         assert "ear" not in shown

@@ -101,7 +101,10 @@ class TestLines:
         log.info("b_informed")
         log.warning("c_warned")
         log.error("d_failed")
-        assert [json.loads(line)["event"] for line in written.out.getvalue().splitlines()] == ["a_debugged", "b_informed"]
+        assert [json.loads(line)["event"] for line in written.out.getvalue().splitlines()] == [
+            "a_debugged",
+            "b_informed",
+        ]
         assert [json.loads(line)["event"] for line in written.err.getvalue().splitlines()] == ["c_warned", "d_failed"]
 
     def test_the_level_is_ours_and_libraries_speak_from_warning_up(self) -> None:
@@ -122,7 +125,13 @@ class TestLines:
         assert [line.get("correlation_id") for line in written.lines()] == [None, "m-12345678", None]
 
     def test_one_line_each_whatever_is_in_it(self, written: Written) -> None:
-        log.info("odd_logged", value="two\nlines \u2028 \ud83d half", path=Path("/x"), error=ValueError("boom"), deep={"a": [1, {"b": (2, 3)}]})
+        log.info(
+            "odd_logged",
+            value="two\nlines \u2028 \ud83d half",
+            path=Path("/x"),
+            error=ValueError("boom"),
+            deep={"a": [1, {"b": (2, 3)}]},
+        )
         logging.getLogger("lib").warning("two\nlines \ud83d")
         first, second = written.lines()
         assert (first["path"], first["error"], first["deep"]) == ("/x", "boom", {"a": [1, {"b": [2, 3]}]})
@@ -130,7 +139,14 @@ class TestLines:
 
     def test_a_library_whose_arguments_do_not_fit_is_no_leak(self) -> None:
         script = "import logging; from shared import logs; logs.configure(level='info', kind='x'); logging.warning('sent %d to %s', '491701234567')"
-        said = subprocess.run([sys.executable, "-c", script], cwd=environment.REPOSITORY, capture_output=True, text=True, check=True, timeout=30)
+        said = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=environment.REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        )
         assert json.loads(said.stderr)["message"] == "sent %d to %s (its arguments do not fit)"
         assert "491701234567" not in said.stdout + said.stderr
 
@@ -148,7 +164,14 @@ class TestLines:
 
     def test_by_default_to_the_processs_own_streams(self) -> None:
         script = "from shared import logs; logs.configure(level='info', kind='x'); log = logs.logger('shared.y'); log.info('a_b'); log.error('c_d')"
-        said = subprocess.run([sys.executable, "-c", script], cwd=environment.REPOSITORY, capture_output=True, text=True, check=True, timeout=30)
+        said = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=environment.REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        )
         assert (json.loads(said.stdout)["event"], json.loads(said.stderr)["event"]) == ("a_b", "c_d")
 
 
@@ -161,7 +184,14 @@ class TestPrivacy:
 
     @pytest.mark.parametrize("phone", PHONES)
     def test_numbers_are_cut_out_of_free_text(self, written: Written, phone: str) -> None:
-        for text in (f"cannot reach {phone}", f"{phone}@c.us is gone", f"to={phone},", f"({phone})", f'"{phone}"', f"true_{phone}@c.us_3EB0"):
+        for text in (
+            f"cannot reach {phone}",
+            f"{phone}@c.us is gone",
+            f"to={phone},",
+            f"({phone})",
+            f'"{phone}"',
+            f"true_{phone}@c.us_3EB0",
+        ):
             log.warning("x_failed", reason=text, nested={"why": [text]}, error=ValueError(text))
             logging.getLogger("lib").error("library says %s", text)
             with pytest.raises(ValueError, match="cannot") as raised:
@@ -218,6 +248,11 @@ def test_no_event_overwrites_who_speaks() -> None:
     found = []
     for path in (path for room in rooms for path in (environment.REPOSITORY / room).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name) and node.func.value.id == "log":
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id == "log"
+            ):
                 found += [f"{path.name}:{node.lineno} {word.arg}" for word in node.keywords if word.arg in reserved]
     assert found == []

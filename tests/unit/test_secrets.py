@@ -128,7 +128,10 @@ def test_an_old_key_opens_what_it_sealed_and_the_new_one_seals() -> None:
         ring.open(replace(sealed, key_id="k2"), context="row 1")
 
 
-@pytest.mark.parametrize("text", ["k1", "=AAAA", "k1=short", "k1=" + base64.b64encode(b"x" * 31).decode(), "now=" + base64.b64encode(KEY).decode()])
+@pytest.mark.parametrize(
+    "text",
+    ["k1", "=AAAA", "k1=short", "k1=" + base64.b64encode(b"x" * 31).decode(), "now=" + base64.b64encode(KEY).decode()],
+)
 def test_old_keys_that_cannot_be_used_are_named_and_never_shown(text: str) -> None:
     settings = Settings(secret_key_id="now", secret_encryption_key=base64.b64encode(KEY).decode(), secret_old_keys=text)
     with pytest.raises(SettingsInvalid) as caught:
@@ -139,5 +142,9 @@ def test_old_keys_that_cannot_be_used_are_named_and_never_shown(text: str) -> No
 
 def test_the_settings_make_a_ring() -> None:
     encoded = base64.b64encode(KEY).decode()
-    settings = Settings(secret_key_id="k2", secret_encryption_key=base64.b64encode(bytes(32)).decode(), secret_old_keys=f"k0={encoded}, k1={encoded}")
+    settings = Settings(
+        secret_key_id="k2",
+        secret_encryption_key=base64.b64encode(bytes(32)).decode(),
+        secret_old_keys=f"k0={encoded}, k1={encoded}",
+    )
     assert Vault.from_settings(settings).open(VAULT.seal("token", context="c"), context="c") == "token"

@@ -15,7 +15,11 @@ from shared.settings import ChildEnvironment, Settings, load, load_child, to_env
 
 ROWS = {row.name: row for row in fields(Settings)}
 NUMBERS = [row for row in ROWS.values() if isinstance(row.default, int | float)]
-BOUNDED = [(row, side) for row in [*NUMBERS, *(row for row in fields(ChildEnvironment) if isinstance(row.default, int))] for side in ("low", "high")]
+BOUNDED = [
+    (row, side)
+    for row in [*NUMBERS, *(row for row in fields(ChildEnvironment) if isinstance(row.default, int))]
+    for side in ("low", "high")
+]
 CHOICES = [row for row in ROWS.values() if row.metadata["choices"]]
 SECRETS = [row.name for row in ROWS.values() if row.metadata["secret"]]
 
@@ -41,15 +45,21 @@ class TestValues:
     @pytest.mark.parametrize("row", NUMBERS, ids=lambda row: row.name)
     @pytest.mark.parametrize("text", ["many", "1,5", "0x10", "1 2", "--1"])
     def test_what_is_no_number_is_named_with_its_value(self, row: Field[Any], text: str) -> None:
-        assert problems(**{row.name: text}) == (f"{row.name.upper()}={text!r} is not {'a whole number' if isinstance(row.default, int) else 'a number'}",)
+        assert problems(**{row.name: text}) == (
+            f"{row.name.upper()}={text!r} is not {'a whole number' if isinstance(row.default, int) else 'a number'}",
+        )
 
-    @pytest.mark.parametrize("row", [row for row in NUMBERS if isinstance(row.default, float)], ids=lambda row: row.name)
+    @pytest.mark.parametrize(
+        "row", [row for row in NUMBERS if isinstance(row.default, float)], ids=lambda row: row.name
+    )
     @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999"])
     def test_what_is_not_finite_is_refused(self, row: Field[Any], text: str) -> None:
         (problem,) = problems(**{row.name: text})
         assert row.name.upper() in problem
 
-    @pytest.mark.parametrize(("row", "side"), BOUNDED, ids=lambda value: value if isinstance(value, str) else value.name)
+    @pytest.mark.parametrize(
+        ("row", "side"), BOUNDED, ids=lambda value: value if isinstance(value, str) else value.name
+    )
     def test_both_ends_of_a_range_are_inside_and_beyond_them_is_refused(self, row: Field[Any], side: str) -> None:
         limit = row.metadata[side]
         if limit is None:
@@ -63,7 +73,9 @@ class TestValues:
         edge = int(limit) if isinstance(row.default, int) else limit
         assert getattr(read(elsewhere | {name: str(edge)}), row.name) == edge
         step = 1 if isinstance(row.default, int) else 0.001
-        with pytest.raises(SettingsInvalid, match=f"{name}=.* is out of range: at {'least' if side == 'low' else 'most'}"):
+        with pytest.raises(
+            SettingsInvalid, match=f"{name}=.* is out of range: at {'least' if side == 'low' else 'most'}"
+        ):
             read({name: str(edge - step if side == "low" else edge + step)})
 
     @pytest.mark.parametrize("row", CHOICES, ids=lambda row: row.name)
@@ -75,14 +87,31 @@ class TestValues:
 
     def test_every_problem_is_named_at_once(self) -> None:
         found = problems(api_port="x", meta_port="70000", log_level="loud", retry_base_meta_s="-1")
-        assert [problem.split("=")[0] for problem in found] == ["API_PORT", "META_PORT", "RETRY_BASE_META_S", "LOG_LEVEL"]
+        assert [problem.split("=")[0] for problem in found] == [
+            "API_PORT",
+            "META_PORT",
+            "RETRY_BASE_META_S",
+            "LOG_LEVEL",
+        ]
 
     @pytest.mark.parametrize(
         ("name", "good", "bad"),
         [
-            ("database_url", ["postgresql://u:p@h/d", "postgres://h/d"], ["mysql://u:p@h/d", "h:5432", "host=h dbname=d"]),
-            ("redis_url", ["redis://h:6379/0", "rediss://h", "unix:///run/redis.sock?db=0"], ["http://h", "h:6379", "postgresql://h"]),
-            ("graph_base_url", ["https://graph.facebook.com", "http://127.0.0.1:1"], ["graph.facebook.com", "ftp://u:p@h", "https://"]),
+            (
+                "database_url",
+                ["postgresql://u:p@h/d", "postgres://h/d"],
+                ["mysql://u:p@h/d", "h:5432", "host=h dbname=d"],
+            ),
+            (
+                "redis_url",
+                ["redis://h:6379/0", "rediss://h", "unix:///run/redis.sock?db=0"],
+                ["http://h", "h:6379", "postgresql://h"],
+            ),
+            (
+                "graph_base_url",
+                ["https://graph.facebook.com", "http://127.0.0.1:1"],
+                ["graph.facebook.com", "ftp://u:p@h", "https://"],
+            ),
             ("d360_base_url", ["https://h"], ["h"]),
             ("whatsapp_web_url", ["https://web.whatsapp.com/"], ["web"]),
         ],
@@ -120,7 +149,10 @@ class TestTogether:
         assert any(named in problem for problem in problems(**variables))
 
     def test_what_does(self) -> None:
-        assert load({"META_ACCESS_TOKEN": "t", "META_PHONE_NUMBER_ID": "1", "META_APP_SECRET": "s"}).meta_phone_number_id == "1"
+        assert (
+            load({"META_ACCESS_TOKEN": "t", "META_PHONE_NUMBER_ID": "1", "META_APP_SECRET": "s"}).meta_phone_number_id
+            == "1"
+        )
         assert load({"API_PORT": "3300"}).api_port == 3300, "the first beyond the admin ports"
 
     def test_the_home_is_absolute_for_every_process(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -148,7 +180,16 @@ def value_of(row: Field[Any]) -> st.SearchStrategy[Any]:
     return st.text(st.characters(exclude_categories=("Cs", "Cc", "Z")), min_size=1, max_size=30)
 
 
-BOUND_TO_OTHERS = ("_port", "_url", "crash_points", "company_id", "bulkhead_home", "media_storage", "media_s3_key_id", "media_s3_secret")
+BOUND_TO_OTHERS = (
+    "_port",
+    "_url",
+    "crash_points",
+    "company_id",
+    "bulkhead_home",
+    "media_storage",
+    "media_s3_key_id",
+    "media_s3_secret",
+)
 PLAIN = [row for row in ROWS.values() if not row.name.endswith(BOUND_TO_OTHERS)]
 
 
@@ -159,7 +200,13 @@ class TestRoundTrip:
         assert load(to_environ(settings)) == settings
 
     def test_also_all_defaults_and_addresses(self) -> None:
-        settings = load({"DATABASE_URL": "postgresql://u:p%20w@/d?host=/run", "REDIS_URL": "unix:///r.sock", "BULKHEAD_HOME": "/a b/c"})
+        settings = load(
+            {
+                "DATABASE_URL": "postgresql://u:p%20w@/d?host=/run",
+                "REDIS_URL": "unix:///r.sock",
+                "BULKHEAD_HOME": "/a b/c",
+            }
+        )
         assert load(to_environ(settings)) == settings
 
     @given(st.fixed_dictionaries({row.name: value_of(row) for row in fields(ChildEnvironment)}))
@@ -191,7 +238,9 @@ class TestSecrets:
             "media_s3_url",
             "media_s3_key_id",
         }
-        assert [name for name in ROWS if any(word in name for word in telling) and name not in {*SECRETS, *harmless}] == []
+        assert [
+            name for name in ROWS if any(word in name for word in telling) and name not in {*SECRETS, *harmless}
+        ] == []
 
     def test_no_default_is_a_secret(self) -> None:
         assert [name for name in SECRETS if ROWS[name].default] == []

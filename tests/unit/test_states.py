@@ -31,7 +31,11 @@ TABLES: list[tuple[type[StrEnum], Mapping[Any, frozenset[Any]]]] = [
     (SlotState, SLOT_TRANSITIONS),
     (SessionState, SESSION_TRANSITIONS),
 ]
-SCHEMA = "\n".join(path.read_text() for path in sorted(migrations_directory().glob("[0-9]*.sql")) if not path.name.endswith(".rollback.sql"))
+SCHEMA = "\n".join(
+    path.read_text()
+    for path in sorted(migrations_directory().glob("[0-9]*.sql"))
+    if not path.name.endswith(".rollback.sql")
+)
 
 
 @pytest.mark.parametrize(("states", "table"), TABLES)
@@ -62,7 +66,13 @@ def test_a_slot_and_a_session_can_always_come_back() -> None:
 
 def test_whatever_a_page_shows_may_follow_whatever_it_showed() -> None:
     # it is asked every few seconds: what lies between two answers is not seen
-    shown = {SessionState.NEEDS_LINK, SessionState.SYNCING, SessionState.READY, SessionState.OFFLINE, SessionState.CONFLICT}
+    shown = {
+        SessionState.NEEDS_LINK,
+        SessionState.SYNCING,
+        SessionState.READY,
+        SessionState.OFFLINE,
+        SessionState.CONFLICT,
+    }
     for state in shown | {SessionState.STARTING, SessionState.DEGRADED}:
         assert shown - {state} <= SESSION_TRANSITIONS[state], state
 
@@ -111,4 +121,6 @@ def test_the_database_knows_the_same_words() -> None:
 
 
 def test_states_fit_their_columns() -> None:
-    assert all(len(state) <= 20 for states in (MessageState, SlotState, SessionState, DesiredSession) for state in states)
+    assert all(
+        len(state) <= 20 for states in (MessageState, SlotState, SessionState, DesiredSession) for state in states
+    )

@@ -34,12 +34,21 @@ class Desk:
 
     def accept(self, chats: list[str], body: str) -> list[int]:
         """Accept one text for each chat."""
-        return self.accept_rows([(chat, "text", {"body": f"{body} {number}", "quoted": None}) for number, chat in enumerate(chats)])
+        return self.accept_rows(
+            [(chat, "text", {"body": f"{body} {number}", "quoted": None}) for number, chat in enumerate(chats)]
+        )
 
     def accept_rows(self, rows: Sequence[tuple[str, str, Mapping[str, Any]]]) -> list[int]:
         """Accept rows of (chat, type, content)."""
         new = [
-            NewMessage(company_id="demo", connection_id=self.connection_id, process_name="webdriver", chat_id=chat, type=type_, content=content)
+            NewMessage(
+                company_id="demo",
+                connection_id=self.connection_id,
+                process_name="webdriver",
+                chat_id=chat,
+                type=type_,
+                content=content,
+            )
             for chat, type_, content in rows
         ]
         return [accepted.id for accepted in self.store.run(messages.accept, new)]

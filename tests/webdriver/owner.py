@@ -16,7 +16,13 @@ from webdriver.chromium import Chromium, Launch, find
 async def own(home: Path, connections: list[int]) -> None:
     """Start one Chromium for each connection."""
     launches = [
-        Launch(executable=find(""), profile=profile.directory(home, number), marker=processes.mark(home, number), keep_open=()) for number in connections
+        Launch(
+            executable=find(""),
+            profile=profile.directory(home, number),
+            marker=processes.mark(home, number),
+            keep_open=(),
+        )
+        for number in connections
     ]
     started = [await Chromium.start(launch, monotonic() + 20) for launch in launches]
     print(*(chromium.pid for chromium in started), flush=True)  # noqa: T201 - the test reads it

@@ -96,7 +96,9 @@ class Web:
         self._loop = asyncio.get_running_loop()
         self.ledger = Ledger(self.directory)
         self._phones = Phones(self.ledger, self.directory / "files", code_life_s=self._code_life_s)
-        config = uvicorn.Config(Starlette(routes=web_routes(self._phones)), port=self.port, ws="none", lifespan="off", log_config=None)
+        config = uvicorn.Config(
+            Starlette(routes=web_routes(self._phones)), port=self.port, ws="none", lifespan="off", log_config=None
+        )
         self._server = uvicorn.Server(config)
         self._server.config.load()
         serving = asyncio.create_task(self._server.serve())
@@ -108,7 +110,9 @@ class Web:
 
     def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Call the sandbox and return its JSON; a refusal comes back as {status, code, detail}."""
-        request = Request(f"http://127.0.0.1:{self.port}{path}", data=None if body is None else json.dumps(body).encode())
+        request = Request(
+            f"http://127.0.0.1:{self.port}{path}", data=None if body is None else json.dumps(body).encode()
+        )
         try:
             with urlopen(request, timeout=10) as answer:
                 return json.load(answer)
@@ -161,7 +165,16 @@ class MemoryStore:
         self._reach()
         return list(self.sessions.values())
 
-    async def observe(self, connection_id: int, state: SessionState, *, detail: str, qr: str, proved_at: datetime | None, figures: Mapping[str, Any]) -> None:
+    async def observe(
+        self,
+        connection_id: int,
+        state: SessionState,
+        *,
+        detail: str,
+        qr: str,
+        proved_at: datetime | None,
+        figures: Mapping[str, Any],
+    ) -> None:
         self._reach()
         self.observed.setdefault(connection_id, []).append((state, detail, qr, proved_at))
         self.figures[connection_id] = figures
@@ -219,7 +232,15 @@ class Town:
         self.store, self.web = MemoryStore(), web
         self._tasks: set[asyncio.Task[Any]] = set()
         self.failed: list[BaseException] = []
-        self.ground = Ground(home=home, chromium_path="", url=web.url, slot_lock_fd=-1, page_library=_no_library, starts=asyncio.Semaphore(2), policy=policy)
+        self.ground = Ground(
+            home=home,
+            chromium_path="",
+            url=web.url,
+            slot_lock_fd=-1,
+            page_library=_no_library,
+            starts=asyncio.Semaphore(2),
+            policy=policy,
+        )
         self.ground = replace(self.ground, **ground)
         self.sessions = Sessions(self.store, self.ground, self.spawn)
         self.storage = LocalStorage(home / "media")
@@ -251,7 +272,9 @@ class Town:
             rows = self.store.observed.get(connection_id, [])
             return bool(rows) and rows[-1][0] is state
 
-        await eventually_async(seen, within_s, lambda: f"{state}; seen {self.store.states(connection_id)}; failed {self.failed}")
+        await eventually_async(
+            seen, within_s, lambda: f"{state}; seen {self.store.states(connection_id)}; failed {self.failed}"
+        )
 
     async def passed(self, state: SessionState, connection_id: int = 1, within_s: float = 40.0) -> str:
         """Wait until a session has been in a state, however short, and return what was said of it then (the last time)."""
@@ -259,7 +282,11 @@ class Town:
         async def seen() -> list[str]:
             return [detail for written, detail, *_ in self.store.observed.get(connection_id, []) if written is state]
 
-        return (await eventually_async(seen, within_s, lambda: f"{state}; seen {self.store.states(connection_id)}; failed {self.failed}"))[-1]
+        return (
+            await eventually_async(
+                seen, within_s, lambda: f"{state}; seen {self.store.states(connection_id)}; failed {self.failed}"
+            )
+        )[-1]
 
     async def link(self, connection_id: int = 1, phone: str = "60111222333") -> None:
         """Want a session, scan its code as soon as it is shown, and wait until it is ready."""
@@ -360,4 +387,18 @@ async def _no_library() -> str:
     raise AssertionError("the sandbox's page brings its own library")
 
 
-__all__ = ["QUICK", "MemoryStore", "Tokens", "Town", "Web", "chromiums", "eventually", "kill_browser", "message", "run", "soon", "successor", "town"]
+__all__ = [
+    "QUICK",
+    "MemoryStore",
+    "Tokens",
+    "Town",
+    "Web",
+    "chromiums",
+    "eventually",
+    "kill_browser",
+    "message",
+    "run",
+    "soon",
+    "successor",
+    "town",
+]

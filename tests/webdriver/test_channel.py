@@ -60,16 +60,29 @@ def test_text_arrives_once_under_the_id_that_was_stored_before(home: Path, web: 
                 arrived_when_stored.append(len(web.arrived()))
 
             tokens = Tokens(look)
-            outcome = await here.channel.send(message("Grüße 👋\n\"quoted\" 'and' </script>", chat_id), tokens.record, by())
+            outcome = await here.channel.send(
+                message("Grüße 👋\n\"quoted\" 'and' </script>", chat_id), tokens.record, by()
+            )
             (arrival,) = web.arrived()
             assert outcome == Sent(provider_id=tokens[0])
             assert arrived_when_stored == [0]
             assert len(tokens) == 1
             assert tokens[0].startswith(f"true_{chat}_")
-            assert (arrival.fields["message_id"], arrival.fields["chat"], arrival.fields["times"]) == (tokens[0], chat, 1)
+            assert (arrival.fields["message_id"], arrival.fields["chat"], arrival.fields["times"]) == (
+                tokens[0],
+                chat,
+                1,
+            )
             assert arrival.fields["body"] == "Grüße 👋\n\"quoted\" 'and' </script>"
-            await soon(lambda: [row.state for row in here.store.receipts] == [MessageState.SENT, MessageState.DELIVERED, MessageState.READ])
-            assert {(row.token, row.provider_id, row.connection_id) for row in here.store.receipts} == {(tokens[0], tokens[0], 1)}
+            await soon(
+                lambda: (
+                    [row.state for row in here.store.receipts]
+                    == [MessageState.SENT, MessageState.DELIVERED, MessageState.READ]
+                )
+            )
+            assert {(row.token, row.provider_id, row.connection_id) for row in here.store.receipts} == {
+                (tokens[0], tokens[0], 1)
+            }
             assert here.store.messages == {}, "our own message came in as if somebody had written it"
 
     run(scenario())
@@ -81,11 +94,15 @@ def test_reply_quotes_what_was_written(home: Path, web: Web) -> None:
             await here.link()
             question = (await here.order(PHONE, "messages", {"from": "60123456789", "body": "open today?"}))["id"]
             await soon(lambda: here.store.messages)
-            sent = await here.channel.send(message("yes", content={"body": "yes", "quoted": question}), Tokens().record, by())
+            sent = await here.channel.send(
+                message("yes", content={"body": "yes", "quoted": question}), Tokens().record, by()
+            )
             assert isinstance(sent, Sent)
             assert web.arrived("yes")[0].fields["quoted"] == question
             unknown = "false_60123456789@c.us_3EB0000000000000000000"
-            refused = await here.channel.send(message("no", content={"body": "no", "quoted": unknown}), Tokens().record, by())
+            refused = await here.channel.send(
+                message("no", content={"body": "no", "quoted": unknown}), Tokens().record, by()
+            )
             assert isinstance(refused, Dead) and refused.code == "quoted_message_unknown"
             assert web.arrived("no") == []
 
@@ -101,7 +118,9 @@ def test_lost_row_is_not_sent(home: Path, web: Web) -> None:
             await here.link()
             with pytest.raises(Fenced):
                 await here.channel.send(message(), Tokens(fenced).record, by())
-            assert isinstance(await here.channel.send(message("next"), Tokens().record, by()), Sent), "the session stayed locked"
+            assert isinstance(await here.channel.send(message("next"), Tokens().record, by()), Sent), (
+                "the session stayed locked"
+            )
             assert [entry.fields["body"] for entry in web.arrived()] == ["next"]
 
     run(scenario())
@@ -159,7 +178,9 @@ def test_second_attempt_keeps_its_id_unless_the_chat_has_another_now(home: Path,
             await here.link()
             kept = "true_60123456789@c.us_3EB0AAAAAAAAAAAAAAAAAA"
             tokens = Tokens()
-            assert await here.channel.send(message(token=kept, attempt=2), tokens.record, by()) == Sent(provider_id=kept)
+            assert await here.channel.send(message(token=kept, attempt=2), tokens.record, by()) == Sent(
+                provider_id=kept
+            )
             moved = "true_60123456787@c.us_3EB0BBBBBBBBBBBBBBBBBB"
             outcome = await here.channel.send(message(chat_id="60123456787", token=moved), tokens.record, by())
             assert isinstance(outcome, Sent)
@@ -200,17 +221,24 @@ def test_killed_after_the_phone_took_it_is_looked_up_as_sent(home: Path, web: We
             assert isinstance(outcome, InDoubt) and outcome.code == "browser_lost"
             unasked = await here.channel.look_up(doubt(tokens[0]))
             assert isinstance(unasked, InDoubt)
-            assert decide(unasked, policy="auto", doubt_s=3600, window_s=10) is None, "the time for finding out has not begun"
+            assert decide(unasked, policy="auto", doubt_s=3600, window_s=10) is None, (
+                "the time for finding out has not begun"
+            )
             await here.order(PHONE, "faults", {"hold_after_s": 0})
             await soon(lambda: here.session().restarts == 1 and here.session().page())
             assert await here.channel.look_up(doubt(tokens[0])) == Sent(provider_id=tokens[0])
-            await soon(lambda: here.store.receipts and here.store.receipts[-1].state is MessageState.READ, describe=lambda: here.store.receipts)
+            await soon(
+                lambda: here.store.receipts and here.store.receipts[-1].state is MessageState.READ,
+                describe=lambda: here.store.receipts,
+            )
             assert [entry.fields["times"] for entry in web.arrived()] == [1]
 
     run(scenario())
 
 
-def test_killed_before_the_page_took_it_is_looked_up_as_unsent_and_resent_under_the_same_id(home: Path, web: Web) -> None:
+def test_killed_before_the_page_took_it_is_looked_up_as_unsent_and_resent_under_the_same_id(
+    home: Path, web: Web
+) -> None:
     async def scenario() -> None:
         async with town(home, web) as here:
             await here.link()
@@ -258,7 +286,9 @@ def test_one_message_at_a_time_in_a_session(home: Path, web: Web) -> None:
         async with town(home, web) as here:
             await here.link()
             await here.order(PHONE, "faults", {"hold_after_s": 0.2})
-            outcomes = await asyncio.gather(*(here.channel.send(message(f"number {n}"), Tokens().record, by()) for n in range(5)))
+            outcomes = await asyncio.gather(
+                *(here.channel.send(message(f"number {n}"), Tokens().record, by()) for n in range(5))
+            )
             assert all(isinstance(outcome, Sent) for outcome in outcomes)
             assert [entry.fields["body"] for entry in web.arrived()] == [f"number {n}" for n in range(5)]
             slow = asyncio.create_task(here.channel.send(message("slow"), Tokens().record, by()))
@@ -279,7 +309,9 @@ def test_slow_and_lost_acks(home: Path, web: Web) -> None:
             outcome = await here.channel.send(message("no answer ever"), tokens.record, by(2.0))
             assert isinstance(outcome, InDoubt)
             # the answer to the send is lost, but the receipts of the receiver's phone prove it
-            await soon(lambda: [row.state for row in here.store.receipts if row.token == tokens[0]][-1:] == [MessageState.READ])
+            await soon(
+                lambda: [row.state for row in here.store.receipts if row.token == tokens[0]][-1:] == [MessageState.READ]
+            )
             assert await here.channel.look_up(doubt(tokens[0])) == Sent(provider_id=tokens[0])
 
     run(scenario())

@@ -27,7 +27,9 @@ from webdriver.profile import ProfileTaken
 def owner(home: Path, *connections: int) -> Iterator[subprocess.Popen[str]]:
     """Run `tests.webdriver.owner` until the end of the block."""
     command = [sys.executable, "-m", "tests.webdriver.owner", str(home), *map(str, connections)]
-    process = subprocess.Popen(command, cwd=environment.REPOSITORY, env=environment.clean(), stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=environment.REPOSITORY, env=environment.clean(), stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout
     with process.stdout as said:
         try:
@@ -42,7 +44,11 @@ def owner(home: Path, *connections: int) -> Iterator[subprocess.Popen[str]]:
 
 
 def launch(home: Path, number: int = 1, **fields: object) -> Launch:
-    settings = {"executable": find(""), "profile": profile.directory(home, number), "marker": processes.mark(home, number)} | fields
+    settings = {
+        "executable": find(""),
+        "profile": profile.directory(home, number),
+        "marker": processes.mark(home, number),
+    } | fields
     return Launch(**settings)  # type: ignore[arg-type]  # fields of the dataclass by name
 
 
@@ -110,10 +116,14 @@ def test_starts_and_ends_without_a_trace(home: Path) -> None:
         kept = profile.directory(home, 1)
         read, write = os.pipe()
         chromium = await Chromium.start(launch(home, keep_open=(write,)), monotonic() + 20)
-        assert Path(f"/proc/self/fd/{write}").readlink() in open_files(chromium.pid), "the slot would count as free while this browser lives"
+        assert Path(f"/proc/self/fd/{write}").readlink() in open_files(chromium.pid), (
+            "the slot would count as free while this browser lives"
+        )
         environ = Path(f"/proc/{chromium.pid}/environ").read_bytes()
         assert b"PYTEST_CURRENT_TEST" not in environ, "the browser may not see our environment"
-        assert (kept / "SingletonSocket").readlink().is_relative_to(profile.temporary(kept)), "its temporary files lie elsewhere"
+        assert (kept / "SingletonSocket").readlink().is_relative_to(profile.temporary(kept)), (
+            "its temporary files lie elsewhere"
+        )
         with pytest.raises(ProfileTaken):
             await Chromium.start(launch(home), monotonic() + 20)
         assert processes.is_alive(chromium.pid), "the refused start harmed the owner"
@@ -151,9 +161,17 @@ def test_chromium_that_opens_no_port_is_ended(home: Path, tmp_path: Path) -> Non
         ("elsewhere", 1, False, False),
         (None, None, False, False),
     ],
-    ids=["dead owner", "owner's number taken by a stranger", "other host, slot held", "other host, slot not held", "no lock"],
+    ids=[
+        "dead owner",
+        "owner's number taken by a stranger",
+        "other host, slot held",
+        "other host, slot not held",
+        "no lock",
+    ],
 )
-def test_lock_is_removed_only_when_its_owner_is_proved_dead(home: Path, host: str | None, pid: object, holds_slot: bool, freed: bool) -> None:
+def test_lock_is_removed_only_when_its_owner_is_proved_dead(
+    home: Path, host: str | None, pid: object, holds_slot: bool, freed: bool
+) -> None:
     directory = profile.directory(home, 1)
     directory.mkdir(parents=True)
     lock = directory / "SingletonLock"

@@ -56,7 +56,9 @@ class Published:
     def __init__(self, package: Path) -> None:
         with tarfile.open(package) as archive:
             self.files = {
-                member.name.removeprefix("package/dist/"): (archive.extractfile(member) or pytest.fail(member.name)).read().decode()
+                member.name.removeprefix("package/dist/"): (archive.extractfile(member) or pytest.fail(member.name))
+                .read()
+                .decode()
                 for member in archive.getmembers()
                 if member.name.endswith(".d.ts")
             }
@@ -67,21 +69,31 @@ class Published:
         assert re.search(rf"export \* as {space} from", self.files["index.d.ts"]), f"WPP.{space} is not exported"
         assert re.search(rf"\b{function}\b", self.files[f"{space}/functions/index.d.ts"]), f"WPP.{name} is not exported"
         assert "functions" in self.files[f"{space}/index.d.ts"]
-        found = [text for path, text in self.files.items() if path.startswith(f"{space}/functions/") and f"function {function}(" in text]
+        found = [
+            text
+            for path, text in self.files.items()
+            if path.startswith(f"{space}/functions/") and f"function {function}(" in text
+        ]
         assert found, f"WPP.{name} is not declared"
         return found[0]
 
     def events(self) -> set[str]:
         """Return the names of all events."""
         return {
-            name for path, text in self.files.items() if path.endswith("events/eventTypes.d.ts") for name in re.findall(r"^    '([a-z]+\.[a-z_]+)'", text, re.M)
+            name
+            for path, text in self.files.items()
+            if path.endswith("events/eventTypes.d.ts")
+            for name in re.findall(r"^    '([a-z]+\.[a-z_]+)'", text, re.M)
         }
 
     def enum(self, name: str) -> dict[str, Any]:
         """Return the members of an enumeration."""
         (text,) = [text for path, text in self.files.items() if path == f"whatsapp/enums/{name}.d.ts"]
         body = text.partition(f"enum {name} {{")[2].partition("}")[0]
-        return {key: int(value) if value.lstrip("-").isdigit() else value.strip('"') for key, value in re.findall(r'(\w+) = ("?[\w-]+"?)', body)}
+        return {
+            key: int(value) if value.lstrip("-").isdigit() else value.strip('"')
+            for key, value in re.findall(r'(\w+) = ("?[\w-]+"?)', body)
+        }
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +140,9 @@ def test_parameters_are_published(published: Published, name: str) -> None:
     assert len(parameters) >= len(given), declared
     for parameter, wanted in zip(parameters, given, strict=False):
         assert parameter.startswith(wanted), declared
-    assert all("?:" in parameter for parameter in parameters[len(given) :]), f"{name} needs more than it is given: {declared}"
+    assert all("?:" in parameter for parameter in parameters[len(given) :]), (
+        f"{name} needs more than it is given: {declared}"
+    )
 
 
 @pytest.mark.parametrize("name", bridge.USED_EVENTS)
@@ -147,10 +161,21 @@ def test_options_and_results_are_published(published: Published) -> None:
     options = published.files["chat/types.d.ts"]
     for name in ("messageId", "waitForAck", "markIsRead", "detectMentioned", "quotedMsg"):
         assert f"    {name}?:" in options
-    assert all(f"    {name}" in options.partition("interface SendMessageReturn")[2] for name in ("id: string", "ack: number", "sendMsgResult:"))
-    assert re.search(r"linkPreview\?:", "".join(text for path, text in published.files.items() if path.startswith("chat/")))
-    assert all(f"    {name}: string" in published.files["conn/types.d.ts"] for name in ("ref", "staticKeyPair", "identityKeyPair", "secretKey", "fullCode"))
-    assert all(f"    {name}" in published.files["config/Config.d.ts"] for name in ("deviceName", "disableGoogleAnalytics", "linkPreviewApiServers"))
+    assert all(
+        f"    {name}" in options.partition("interface SendMessageReturn")[2]
+        for name in ("id: string", "ack: number", "sendMsgResult:")
+    )
+    assert re.search(
+        r"linkPreview\?:", "".join(text for path, text in published.files.items() if path.startswith("chat/"))
+    )
+    assert all(
+        f"    {name}: string" in published.files["conn/types.d.ts"]
+        for name in ("ref", "staticKeyPair", "identityKeyPair", "secretKey", "fullCode")
+    )
+    assert all(
+        f"    {name}" in published.files["config/Config.d.ts"]
+        for name in ("deviceName", "disableGoogleAnalytics", "linkPreviewApiServers")
+    )
     files = published.function("chat.sendFileMessage")
     assert all(f"    {name}?: " in files for name in ("caption", "filename", "mimetype", "isPtt"))
     assert all(f"type: '{name}'" in files for name in ("image", "video", "audio", "document", "sticker"))
@@ -158,12 +183,16 @@ def test_options_and_results_are_published(published: Published) -> None:
     assert all(f"    {name}" in place for name in ("lat: number", "lng: number", "address?: string", "name?: string"))
     assert "displayCaptionText?: boolean" in published.function("chat.forwardMessages")
     assert all(
-        f"    {name}" in published.function("chat.deleteMessage") for name in ("sendMsgResult: SendMsgResult", "isRevoked: boolean", "isDeleted: boolean")
+        f"    {name}" in published.function("chat.deleteMessage")
+        for name in ("sendMsgResult: SendMsgResult", "isRevoked: boolean", "isDeleted: boolean")
     )
     assert "reactionByMe: {" in published.function("chat.getReactions")
     list_options, message_options = (published.files[f"chat/functions/{name}.d.ts"] for name in ("list", "getMessages"))
     assert "onlyWithUnreadMessage?: boolean" in list_options and "count?: number" in list_options
-    assert all(f"    {name}" in message_options for name in ("onlyUnread?: boolean", "count?: number", "id?: string", "direction?: 'after' | 'before'"))
+    assert all(
+        f"    {name}" in message_options
+        for name in ("onlyUnread?: boolean", "count?: number", "id?: string", "direction?: 'after' | 'before'")
+    )
     assert "export declare let isReady: boolean" in published.files["loader/index.d.ts"]
 
 
@@ -177,7 +206,10 @@ def test_what_the_bridge_reads_is_published(published: Published) -> None:
     for event, fields in (
         ("chat.msg_revoke", ("author?: Wid", "id: MsgKey", "refId: MsgKey")),
         ("chat.msg_edited", ("msg: MsgModel",)),
-        ("chat.new_reaction", ("id: MsgKey", "msgId: MsgKey", "reactionText: string", "sender: Wid", "timestamp: number")),
+        (
+            "chat.new_reaction",
+            ("id: MsgKey", "msgId: MsgKey", "reactionText: string", "sender: Wid", "timestamp: number"),
+        ),
         ("chat.msg_ack_change", ("ack: number", "ids: MsgKey[]")),
     ):
         told = types.partition(f"'{event}': {{")[2].partition("\n    }")[0]
@@ -188,7 +220,9 @@ def test_what_has_no_declaration_stands_in_the_script(tmp_path: Path) -> None:
     """Names that the bridge relies on and that only the library's own code holds."""
     script = asyncio.run(wa_js.Library("", tmp_path).source())
     assert "latestEditMsgKey" in script and "latestEditSenderTimestampMs" in script
-    assert all(f'"{code}"' in script for code in outcomes.WPP_ERRORS), [code for code in outcomes.WPP_ERRORS if f'"{code}"' not in script]
+    assert all(f'"{code}"' in script for code in outcomes.WPP_ERRORS), [
+        code for code in outcomes.WPP_ERRORS if f'"{code}"' not in script
+    ]
 
 
 def test_page_types_are_published(published: Published) -> None:
@@ -202,7 +236,9 @@ def test_page_types_are_published(published: Published) -> None:
 def test_tables_cover_what_is_published(published: Published) -> None:
     assert set(ACKS) == set(published.enum("ACK").values())
     assert {*outcomes.RESULTS, "OK"} == set(published.enum("SendMsgResult").values())
-    assert {"QR", "MAIN", "SYNCING", "OFFLINE", "CONFLICT", "PROXYBLOCK", "TOS_BLOCK", "SMB_TOS_BLOCK"} <= set(published.enum("StreamMode").values())
+    assert {"QR", "MAIN", "SYNCING", "OFFLINE", "CONFLICT", "PROXYBLOCK", "TOS_BLOCK", "SMB_TOS_BLOCK"} <= set(
+        published.enum("StreamMode").values()
+    )
 
 
 def tree() -> Iterator[str]:
@@ -213,11 +249,16 @@ def tree() -> Iterator[str]:
 
 def test_sandbox_object_has_the_published_names_and_values(home: Path, web: Web, published: Published) -> None:
     async def scenario() -> dict[str, Any]:
-        chromium = await Chromium.start(Launch(executable=find(""), profile=home / "sessions" / "1", marker="--bulkhead-session=contract"), monotonic() + 20)
+        chromium = await Chromium.start(
+            Launch(executable=find(""), profile=home / "sessions" / "1", marker="--bulkhead-session=contract"),
+            monotonic() + 20,
+        )
         try:
             browser = await Browser.open(chromium.endpoint, monotonic() + 10)
             await browser.go(web.url, monotonic() + 10)
-            ready = "new Promise((done) => { const look = () => window.WPP ? done(true) : setTimeout(look, 10); look(); })"
+            ready = (
+                "new Promise((done) => { const look = () => window.WPP ? done(true) : setTimeout(look, 10); look(); })"
+            )
             assert await browser.evaluate(ready, monotonic() + 10, "waiting for WPP")
             told: dict[str, Any] = await browser.evaluate("".join(tree()), monotonic() + 5, "describing WPP")
             await browser.close(monotonic() + 3)
@@ -239,17 +280,29 @@ def test_real_library_takes_our_settings_and_has_what_the_bridge_uses(home: Path
 
     async def scenario() -> None:
         source = await wa_js.Library("", tmp_path).source()
-        chromium = await Chromium.start(Launch(executable=find(""), profile=home / "sessions" / "1", marker="--bulkhead-session=contract"), monotonic() + 20)
+        chromium = await Chromium.start(
+            Launch(executable=find(""), profile=home / "sessions" / "1", marker="--bulkhead-session=contract"),
+            monotonic() + 20,
+        )
         try:
             browser = await Browser.open(chromium.endpoint, monotonic() + 10)
             page = bridge.Bridge(browser, lambda: asyncio.sleep(0, source), lambda _: None)
-            await page.open("data:text/html,<meta http-equiv=Content-Security-Policy content=\"script-src 'none'\">", monotonic() + 10)
-            assert await page.probe(monotonic() + 10) == bridge.PageState(loaded=False), "a library was injected into a page that is not WhatsApp's"
+            await page.open(
+                "data:text/html,<meta http-equiv=Content-Security-Policy content=\"script-src 'none'\">",
+                monotonic() + 10,
+            )
+            assert await page.probe(monotonic() + 10) == bridge.PageState(loaded=False), (
+                "a library was injected into a page that is not WhatsApp's"
+            )
             await browser.evaluate(f"{source}\n;null", monotonic() + 10, "injecting wa-js")
             names = ", ".join(f"WPP.{name}" for name in bridge.USED_FUNCTIONS)
-            assert set(await browser.evaluate(f"[{names}].map((function_) => typeof function_)", monotonic() + 5, "looking")) == {"function"}
+            assert set(
+                await browser.evaluate(f"[{names}].map((function_) => typeof function_)", monotonic() + 5, "looking")
+            ) == {"function"}
             settings = await browser.evaluate(
-                "[WPP.config.disableGoogleAnalytics, WPP.config.linkPreviewApiServers.length, WPP.version]", monotonic() + 5, "looking"
+                "[WPP.config.disableGoogleAnalytics, WPP.config.linkPreviewApiServers.length, WPP.version]",
+                monotonic() + 5,
+                "looking",
             )
             assert settings == [True, 0, wa_js.VERSION]
             assert await page.probe(monotonic() + 10) == bridge.PageState(loaded=False)
@@ -261,7 +314,11 @@ def test_real_library_takes_our_settings_and_has_what_the_bridge_uses(home: Path
 
 
 def test_sandbox_answers_have_the_published_shapes(home: Path, web: Web, published: Published) -> None:
-    result = re.findall(r"^    (\w+)\??:", published.files["chat/types.d.ts"].partition("interface SendMessageReturn")[2].partition("\n}")[0], re.M)
+    result = re.findall(
+        r"^    (\w+)\??:",
+        published.files["chat/types.d.ts"].partition("interface SendMessageReturn")[2].partition("\n}")[0],
+        re.M,
+    )
 
     async def scenario() -> None:
         async with town(home, web) as here:
@@ -280,15 +337,28 @@ def test_sandbox_answers_have_the_published_shapes(home: Path, web: Web, publish
             assert set(await ask(f"WPP.chat.getMessageACK('{sent['id']}')")) == {
                 "ack", "fromMe", "deliveryRemaining", "readRemaining", "playedRemaining", "participants",
             }  # fmt: skip
-            key = await ask("WPP.chat.generateMessageID('60123456789@c.us').then((key) => [String(key), key.fromMe, String(key.remote), key.id])")
+            key = await ask(
+                "WPP.chat.generateMessageID('60123456789@c.us').then((key) => [String(key), key.fromMe, String(key.remote), key.id])"
+            )
             assert key[0] == f"true_60123456789@c.us_{key[3]}"
             for wrong, code in (
                 ("{messageId: 'false_60123456789@c.us_AA'}", "message_key_is_not_from_me"),
                 ("{messageId: 'true_60999999999@c.us_AA'}", "message_key_remote_id_is_not_same_of_chat"),
             ):
-                assert await ask(f"WPP.chat.sendTextMessage('60123456789@c.us', 'x', {wrong}).catch((error) => error.code)") == code
-            assert await ask("WPP.chat.getMessageById('true_60123456789@c.us_AA').catch((error) => error.code)") == "msg_not_found"
-            assert await ask("WPP.chat.getMessageById('true_60999999999@c.us_AA').catch((error) => error.code)") == "chat_not_found"
+                assert (
+                    await ask(
+                        f"WPP.chat.sendTextMessage('60123456789@c.us', 'x', {wrong}).catch((error) => error.code)"
+                    )
+                    == code
+                )
+            assert (
+                await ask("WPP.chat.getMessageById('true_60123456789@c.us_AA').catch((error) => error.code)")
+                == "msg_not_found"
+            )
+            assert (
+                await ask("WPP.chat.getMessageById('true_60999999999@c.us_AA').catch((error) => error.code)")
+                == "chat_not_found"
+            )
             edited = await ask(f"WPP.chat.editMessage('{sent['id']}', 'hello again')")
             assert set(edited) <= set(result) and edited["sendMsgResult"] is None
             reacted = await ask(f"WPP.chat.sendReactionToMessage('{sent['id']}', 'x')")
@@ -297,8 +367,14 @@ def test_sandbox_answers_have_the_published_shapes(home: Path, web: Web, publish
             assert await ask(f"WPP.chat.forwardMessages('60123456789@c.us', ['{sent['id']}'])") == []
             deleted = await ask(f"WPP.chat.deleteMessage('60123456789@c.us', '{sent['id']}', false, true)")
             assert set(deleted) == {"id", "sendMsgResult", "isRevoked", "isDeleted", "isSentByMe"}
-            assert await ask(f"WPP.chat.downloadMedia('{sent['id']}').catch((error) => error.code)") == "message_not_contains_media"
-            assert await ask(f"WPP.chat.editMessage('{sent['id']}', 'x').catch((error) => error.code)") == "edit_message_error"
+            assert (
+                await ask(f"WPP.chat.downloadMedia('{sent['id']}').catch((error) => error.code)")
+                == "message_not_contains_media"
+            )
+            assert (
+                await ask(f"WPP.chat.editMessage('{sent['id']}', 'x').catch((error) => error.code)")
+                == "edit_message_error"
+            )
             assert await ask("WPP.chat.markIsRead('60999999999@c.us').catch((error) => error.code)") == "chat_not_found"
 
     run(scenario())

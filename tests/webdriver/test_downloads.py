@@ -26,7 +26,14 @@ CUSTOMER = "60123456789"
 
 
 def file(content: bytes, **more: Any) -> dict[str, Any]:
-    return {"from": CUSTOMER, "type": "document", "data": base64.b64encode(content).decode(), "mimetype": "application/zip", "filename": "a.zip", **more}
+    return {
+        "from": CUSTOMER,
+        "type": "document",
+        "data": base64.b64encode(content).decode(),
+        "mimetype": "application/zip",
+        "filename": "a.zip",
+        **more,
+    }
 
 
 async def rows(desk: Desk, message_id: str) -> list[tuple[Any, ...]]:
@@ -49,7 +56,9 @@ async def until(desk: Desk, message_id: str, state: str, reason: str = "") -> tu
     raise AssertionError(await rows(desk, message_id))
 
 
-def test_files_are_fetched_in_the_background_and_what_cannot_be_had_is_said(home: Path, web: Web, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_fetched_in_the_background_and_what_cannot_be_had_is_said(
+    home: Path, web: Web, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(downloads, "_AGAIN_S", 0.1)
     monkeypatch.setattr(downloads, "_ATTEMPTS", 2)
     monkeypatch.setattr(downloads, "_IDLE_S", 0.05)
@@ -58,7 +67,14 @@ def test_files_are_fetched_in_the_background_and_what_cannot_be_had_is_said(home
         async with town(home, web) as here:
             keep_in(here, desk)
             await here.link(desk.connection_id)
-            fetcher = Downloads(desk.store, here.storage, here.sessions, kind="webdriver", incarnation="webdriver-0.test", most=2 * 1024 * 1024)
+            fetcher = Downloads(
+                desk.store,
+                here.storage,
+                here.sessions,
+                kind="webdriver",
+                incarnation="webdriver-0.test",
+                most=2 * 1024 * 1024,
+            )
             here.spawn(fetcher.run(), "downloads")
             content = os.urandom(1_500_000)
             whole = (await here.order(PHONE, "messages", file(content)))["id"]
@@ -75,7 +91,12 @@ def test_files_are_fetched_in_the_background_and_what_cannot_be_had_is_said(home
             lost = (await here.order(PHONE, "messages", file(b"PK\x03\x04 lost")))["id"]
             await until(desk, lost, "failed", "media_not_found")
             await here.order(PHONE, "faults", {"lose_files": False})
-            (message_id,) = (row[0] for row in await asyncio.to_thread(desk.query, "SELECT id FROM inbound_messages WHERE provider_id = %s", lost))
+            (message_id,) = (
+                row[0]
+                for row in await asyncio.to_thread(
+                    desk.query, "SELECT id FROM inbound_messages WHERE provider_id = %s", lost
+                )
+            )
             await desk.store.call(inbound_media.fetch_again, "webdriver", ids=[message_id], most=1)
             await until(desk, lost, "stored")
 
@@ -85,7 +106,9 @@ def test_files_are_fetched_in_the_background_and_what_cannot_be_had_is_said(home
             await page._browser.evaluate(f"({swapped}, null)", monotonic() + 5, "swapping files")
             damaged = (await here.order(PHONE, "messages", file(b"PK\x03\x04 as it was")))["id"]
             await until(desk, damaged, "failed", "not the file that was announced")
-            assert all((await asyncio.to_thread(desk.query, "SELECT count(*) FROM contacts WHERE phone = %s", CUSTOMER))[0])
+            assert all(
+                (await asyncio.to_thread(desk.query, "SELECT count(*) FROM contacts WHERE phone = %s", CUSTOMER))[0]
+            )
 
     run(scenario())
 

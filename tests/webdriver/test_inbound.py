@@ -47,7 +47,9 @@ def test_group_message_names_its_author_and_own_messages_from_the_phone_are_mark
     async def scenario() -> None:
         async with town(home, web) as here:
             await here.link()
-            await here.order(PHONE, "messages", {"from": "60123456789", "body": "in a group", "chat": "120363012345678901@g.us"})
+            await here.order(
+                PHONE, "messages", {"from": "60123456789", "body": "in a group", "chat": "120363012345678901@g.us"}
+            )
             await here.order(PHONE, "messages", {"from": "60123456789", "body": "from my phone", "from_me": True})
             await soon(lambda: len(here.store.messages) == 2)
             group, own = sorted(here.store.messages.values(), key=lambda row: row.from_me)
@@ -125,14 +127,29 @@ def test_every_type_comes_in_in_the_shape_of_every_channel(home: Path, web: Web)
             await write("note", file("ptt", "audio/ogg"))
             await write("paper", file("document", "application/pdf", filename="order.pdf", caption="order.pdf"))
             await write("sticker", file("sticker", "image/webp"))
-            await write("place", {"from": CUSTOMER, "type": "location", "lat": 3.1, "lng": 101.5, "loc": "Shop\n1 Road", "clientUrl": "https://x.example"})
+            await write(
+                "place",
+                {
+                    "from": CUSTOMER,
+                    "type": "location",
+                    "lat": 3.1,
+                    "lng": 101.5,
+                    "loc": "Shop\n1 Road",
+                    "clientUrl": "https://x.example",
+                },
+            )
             await write("card", {"from": CUSTOMER, "type": "vcard", "body": CARD, "vcardFormattedName": "Ali Baba"})
-            await write("cards", {"from": CUSTOMER, "type": "multi_vcard", "vcardList": [{"vcard": CARD}, {"vcard": CARD}]})
+            await write(
+                "cards", {"from": CUSTOMER, "type": "multi_vcard", "vcardList": [{"vcard": CARD}, {"vcard": CARD}]}
+            )
             await write("button", {"from": CUSTOMER, "type": "buttons_response", "body": "Yes", "selectedId": "yes-1"})
             await write("poll", {"from": CUSTOMER, "type": "poll_creation", "pollName": "When?", "caption": "When?"})
             await write("joined", {"from": CUSTOMER, "type": "gp2", "chat": "120363012345678901@g.us"})
             await write("call", {"from": CUSTOMER, "type": "call_log"})
-            await soon(lambda: len(here.store.messages) == len(names), describe=lambda: [row.type for row in here.store.messages.values()])
+            await soon(
+                lambda: len(here.store.messages) == len(names),
+                describe=lambda: [row.type for row in here.store.messages.values()],
+            )
             came = {names[row.provider_id]: row for row in here.store.messages.values()}
             assert {name: row.type for name, row in came.items()} == {
                 "picture": "image", "note": "audio", "paper": "document", "sticker": "sticker", "place": "location", "card": "contacts", "cards": "contacts",
@@ -148,9 +165,17 @@ def test_every_type_comes_in_in_the_shape_of_every_channel(home: Path, web: Web)
             }
             assert picture == {"caption": "look"}
             assert came["note"].content["media"]["voice"] is True
-            assert came["place"].content == {"latitude": 3.1, "longitude": 101.5, "name": "Shop", "address": "1 Road", "url": "https://x.example"}
+            assert came["place"].content == {
+                "latitude": 3.1,
+                "longitude": 101.5,
+                "name": "Shop",
+                "address": "1 Road",
+                "url": "https://x.example",
+            }
             (card,) = came["card"].content["contacts"]
-            assert card["name"]["formatted_name"] == "Ali Baba" and card["phones"] == [{"phone": "+60 12-345 6780", "wa_id": "60123456780"}]
+            assert card["name"]["formatted_name"] == "Ali Baba" and card["phones"] == [
+                {"phone": "+60 12-345 6780", "wa_id": "60123456780"}
+            ]
             assert len(came["cards"].content["contacts"]) == 2
             assert came["button"].content == {"text": "Yes", "payload": "yes-1"}
             assert came["poll"].content == {"type": "poll_creation", "keys": ["caption"]}
@@ -165,19 +190,45 @@ def test_edits_revokes_and_reactions_come_in_and_what_the_owner_does_on_the_phon
             await here.link()
             tokens = Tokens()
             await here.channel.send(message("from us"), tokens.record, monotonic() + 10)
-            theirs = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "helo", "quoted": tokens[0], "forwarded": True}))["id"]
+            theirs = (
+                await here.order(
+                    PHONE, "messages", {"from": CUSTOMER, "body": "helo", "quoted": tokens[0], "forwarded": True}
+                )
+            )["id"]
             edit = (await here.order(PHONE, "changes", {"what": "edit", "target": theirs, "body": "hello"}))["id"]
-            liked = (await here.order(PHONE, "changes", {"what": "reaction", "target": tokens[0], "body": "👍", "from": CUSTOMER}))["id"]
-            own = (await here.order(PHONE, "changes", {"what": "reaction", "target": theirs, "body": "❤️", "from": "me"}))["id"]
+            liked = (
+                await here.order(
+                    PHONE, "changes", {"what": "reaction", "target": tokens[0], "body": "👍", "from": CUSTOMER}
+                )
+            )["id"]
+            own = (
+                await here.order(PHONE, "changes", {"what": "reaction", "target": theirs, "body": "❤️", "from": "me"})
+            )["id"]
             await here.order(PHONE, "changes", {"what": "revoke", "target": theirs})
             await soon(lambda: len(here.store.messages) == 5, describe=lambda: here.store.messages)
             came = {row.provider_id: row for row in here.store.messages.values()}
-            assert (came[theirs].content, came[theirs].context) == ({"body": "helo", "quoted": tokens[0]}, {"forwarded": True})
-            assert (came[edit].type, came[edit].content, came[edit].from_me) == ("edit", {"target": theirs, "body": "hello"}, False)
-            assert (came[liked].type, came[liked].content, came[liked].from_me) == ("reaction", {"target": tokens[0], "emoji": "👍"}, False)
+            assert (came[theirs].content, came[theirs].context) == (
+                {"body": "helo", "quoted": tokens[0]},
+                {"forwarded": True},
+            )
+            assert (came[edit].type, came[edit].content, came[edit].from_me) == (
+                "edit",
+                {"target": theirs, "body": "hello"},
+                False,
+            )
+            assert (came[liked].type, came[liked].content, came[liked].from_me) == (
+                "reaction",
+                {"target": tokens[0], "emoji": "👍"},
+                False,
+            )
             assert (came[own].type, came[own].from_me, came[own].may_trigger) == ("reaction", True, False)
             revoke = came[f"revoke:{theirs}"]
-            assert (revoke.type, revoke.content, revoke.from_me, revoke.chat_id) == ("revoke", {"target": theirs}, False, CUSTOMER)
+            assert (revoke.type, revoke.content, revoke.from_me, revoke.chat_id) == (
+                "revoke",
+                {"target": theirs},
+                False,
+                CUSTOMER,
+            )
 
     run(scenario())
 
@@ -200,9 +251,15 @@ def test_what_happened_silently_in_a_gap_is_found_by_comparing(home: Path, web: 
             if how == "new process":
                 await here.sessions.close(monotonic() + 10)
             await here.order(PHONE, "offline")
-            mine = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "from my phone", "from_me": True}))["id"]
+            mine = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "from my phone", "from_me": True}))[
+                "id"
+            ]
             edit = (await here.order(PHONE, "changes", {"what": "edit", "target": known, "body": "after"}))["id"]
-            liked = (await here.order(PHONE, "changes", {"what": "reaction", "target": tokens[0], "body": "👍", "from": CUSTOMER}))["id"]
+            liked = (
+                await here.order(
+                    PHONE, "changes", {"what": "reaction", "target": tokens[0], "body": "👍", "from": CUSTOMER}
+                )
+            )["id"]
             await here.order(PHONE, "changes", {"what": "revoke", "target": wrong})
             if how == "reload":
                 await here.order(PHONE, "reload")
@@ -214,8 +271,13 @@ def test_what_happened_silently_in_a_gap_is_found_by_comparing(home: Path, web: 
                 await soon(lambda: len(store.messages) == 6, 60, lambda: sorted(store.messages))
                 assert {name for _, name in store.messages} == {known, wrong, mine, edit, liked, f"revoke:{wrong}"}
                 assert store.messages[1, mine].from_me
-                await soon(lambda: [row.state for row in store.receipts if row.token == tokens[0]][-1:] == ["read"], describe=lambda: store.receipts)
-                assert not [row for row in store.messages.values() if row.provider_id == tokens[0]], "our own message came in"
+                await soon(
+                    lambda: [row.state for row in store.receipts if row.token == tokens[0]][-1:] == ["read"],
+                    describe=lambda: store.receipts,
+                )
+                assert not [row for row in store.messages.values() if row.provider_id == tokens[0]], (
+                    "our own message came in"
+                )
                 asked_again = len(store.raw)
                 await now.order(PHONE, "reload")
                 await soon(lambda: now.session().page() and not now.session().page().lost_events)  # type: ignore[union-attr]  # asked just before

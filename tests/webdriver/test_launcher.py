@@ -19,7 +19,12 @@ SHOW = "import os; print(os.nice(0), os.sched_getscheduler(0))"
 def launch(owner: int, *command: str) -> subprocess.CompletedProcess[str]:
     """Become `command` for `owner`, in a session of its own."""
     return subprocess.run(
-        [sys.executable, str(LAUNCHER), str(owner), *command], capture_output=True, text=True, check=False, timeout=30, start_new_session=True
+        [sys.executable, str(LAUNCHER), str(owner), *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        start_new_session=True,
     )
 
 
@@ -45,7 +50,9 @@ def test_a_processor_that_runs_only_a_browser_counts_as_free() -> None:
         ("1", "0::/", ".", False),
     ],
 )
-def test_in_a_group_that_has_the_processor_sessions_have_no_weight(tmp_path: Path, switch: str, groups: str, with_weight: str, weighed: bool) -> None:
+def test_in_a_group_that_has_the_processor_sessions_have_no_weight(
+    tmp_path: Path, switch: str, groups: str, with_weight: str, weighed: bool
+) -> None:
     """There a browser under `SCHED_IDLE` would starve beside busy processes."""
     proc, mount = tmp_path / "proc", tmp_path / "cgroup"
     for file, text in (("sys/kernel/sched_autogroup_enabled", switch), ("self/cgroup", groups)):

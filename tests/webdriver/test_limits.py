@@ -207,7 +207,9 @@ def test_a_page_that_says_it_is_well_and_answers_no_send_is_restarted(home: Path
             channel = AttentiveChannel(here.channel, here.sessions)
             await here.order(PHONE, "faults", {"lose_acks": [1, 2, 3]})
             for number in range(2):
-                outcome = await channel.send(message(f"unheard {number}", chat_id=f"6012345678{number}"), _record, monotonic() + 3)
+                outcome = await channel.send(
+                    message(f"unheard {number}", chat_id=f"6012345678{number}"), _record, monotonic() + 3
+                )
                 assert type(outcome).__name__ == "InDoubt"
             assert "2 sends in a row were not answered" in await here.passed(S.BACKING_OFF)
             await here.order(PHONE, "faults", {"lose_acks": []})
@@ -231,7 +233,10 @@ def test_a_quarantine_outlives_the_process_and_an_operator_can_end_it(home: Path
             await here.until(S.QUARANTINED)
             assert "2 connects within an hour" in here.session().detail
             told = len(here.store.observed[1])
-            await soon(lambda: len(here.store.observed[1]) > told, describe="what nobody confirms is not believed: it is told again")
+            await soon(
+                lambda: len(here.store.observed[1]) > told,
+                describe="what nobody confirms is not believed: it is told again",
+            )
             assert chromiums(home) == []
             await here.sessions.restart(1, monotonic() + 10)
             await here.until(S.READY, within_s=40)
@@ -240,7 +245,9 @@ def test_a_quarantine_outlives_the_process_and_an_operator_can_end_it(home: Path
     run(scenario())
 
 
-def test_a_browser_that_does_not_end_in_time_is_a_failure_of_its_session_alone(home: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_browser_that_does_not_end_in_time_is_a_failure_of_its_session_alone(
+    home: Path, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario() -> None:
         async with town(home, web) as here:
             await here.link()
@@ -255,7 +262,12 @@ def test_a_browser_that_does_not_end_in_time_is_a_failure_of_its_session_alone(h
             here.session().replace("for the test")
             await soon(lambda: here.session().restarts == 1, 40)
             await here.until(S.READY, within_s=40)
-            assert [state for state in here.store.states(1) if state is not S.SYNCING][-4:] == [S.ABSENT, S.BACKING_OFF, S.STARTING, S.READY]
+            assert [state for state in here.store.states(1) if state is not S.SYNCING][-4:] == [
+                S.ABSENT,
+                S.BACKING_OFF,
+                S.STARTING,
+                S.READY,
+            ]
 
     run(scenario())
 

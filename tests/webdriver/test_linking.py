@@ -142,7 +142,10 @@ def test_as_many_sessions_start_at_once_as_are_allowed(home: Path, web: Web) -> 
             by = monotonic() + 60
             while monotonic() < by and here.sessions.count(S.NEEDS_LINK) < 5:
                 # one that is past its start has given its place back a moment ago at most
-                highest = max(highest, sum(session.pid is not None and session.state is S.STARTING for session in here.sessions.all()))
+                highest = max(
+                    highest,
+                    sum(session.pid is not None and session.state is S.STARTING for session in here.sessions.all()),
+                )
                 await asyncio.sleep(0.02)
             assert here.sessions.count(S.NEEDS_LINK) == 5
             assert 1 <= highest <= most

@@ -35,20 +35,35 @@ GONE_OUT = ("sent", "delivered", "read")
 
 
 @pytest.mark.timeout(60 + SENDS // 2 + 60 * KILLS)
-def test_mixed_sends_survive_kill_9_each_once(home: Path, web: Web, desk: Desk, redis_url: str, free_ports: Callable[[int], list[int]]) -> None:
+def test_mixed_sends_survive_kill_9_each_once(
+    home: Path, web: Web, desk: Desk, redis_url: str, free_ports: Callable[[int], list[int]]
+) -> None:
     port, admin = free_ports(2)
     addresses: dict[str, Any] = {"database_url": desk.database_url, "redis_url": redis_url, "whatsapp_web_url": web.url}
     with Entry("webdriver", home, webdriver_port=port, process_admin_port=admin, **addresses) as webdriver:
         webdriver.start().wait_ready()
-        eventually(lambda: desk.observed()["observed"] == "needs_link" and desk.observed()["qr"], 30, webdriver.log.read_text)
+        eventually(
+            lambda: desk.observed()["observed"] == "needs_link" and desk.observed()["qr"], 30, webdriver.log.read_text
+        )
         web.ask("/control/web/scan", {"code": desk.observed()["qr"], "phone": PHONE})
         eventually(lambda: desk.observed()["observed"] == "ready", 20, lambda: str(desk.observed()))
 
         chats = [f"60120000{number:03d}" for number in range(SENDS // len(ROUND))]
-        theirs = {chat: web.order(PHONE, "messages", {"from": chat, "body": f"question of {chat}"})["id"] for chat in chats}
+        theirs = {
+            chat: web.order(PHONE, "messages", {"from": chat, "body": f"question of {chat}"})["id"] for chat in chats
+        }
         firsts = dict(zip(chats, desk.accept(chats, "first"), strict=True))
-        eventually(lambda: are_out(desk, list(firsts.values())), 30 + SENDS / 20, lambda: states(desk, list(firsts.values())), poll_s=0.1)
-        rows = [row for chat in chats for row in a_round(desk, home, chat, theirs[chat], desk.row(firsts[chat])["provider_id"])]
+        eventually(
+            lambda: are_out(desk, list(firsts.values())),
+            30 + SENDS / 20,
+            lambda: states(desk, list(firsts.values())),
+            poll_s=0.1,
+        )
+        rows = [
+            row
+            for chat in chats
+            for row in a_round(desk, home, chat, theirs[chat], desk.row(firsts[chat])["provider_id"])
+        ]
         before = done(web)
         many = desk.accept_rows(rows)
         for kill in range(1, KILLS + 1):
@@ -90,7 +105,9 @@ def a_round(desk: Desk, home: Path, chat: str, theirs: str, ours: str) -> list[t
             "location": {"latitude": number, "longitude": int(chat[-3:]), "name": name},
         }
         if kind in MIMETYPES:
-            content: dict[str, Any] = {"media": {"sha256": desk.keep(home, PNG + name.encode()), "mimetype": MIMETYPES[kind], "filename": name}}
+            content: dict[str, Any] = {
+                "media": {"sha256": desk.keep(home, PNG + name.encode()), "mimetype": MIMETYPES[kind], "filename": name}
+            }
         else:
             content = contents[kind]
         made.append((chat, kind, content))
@@ -119,13 +136,24 @@ def judge(web: Web, rows: list[tuple[str, str, Mapping[str, Any]]]) -> None:
         elif kind == "edit":
             wanted["edit", content["body"]] += 1
         else:
-            wanted["message", content["body"] if kind == "text" else content["media"]["sha256"] if "media" in content else content["name"]] += 1
+            wanted[
+                "message",
+                content["body"]
+                if kind == "text"
+                else content["media"]["sha256"]
+                if "media" in content
+                else content["name"],
+            ] += 1
     got: Counter[tuple[str, ...]] = Counter()
     for row in web.told("message_arrived"):
         if not row["body"].startswith("first "):
             got["message", row.get("sha256") or row.get("loc") or row["body"]] += 1
     for row in web.told("reaction_arrived"):
-        got["reaction", row["chat"].partition("@")[0] if row["chat"].endswith("@c.us") else chat_of_lid(rows, row["chat"]), row["body"]] += 1
+        got[
+            "reaction",
+            row["chat"].partition("@")[0] if row["chat"].endswith("@c.us") else chat_of_lid(rows, row["chat"]),
+            row["body"],
+        ] += 1
     for row in web.told("edit_arrived"):
         got["edit", row["body"]] += 1
     assert got - wanted == Counter(), "twice, or never asked for"
@@ -138,7 +166,13 @@ def chat_of_lid(rows: list[tuple[str, str, Mapping[str, Any]]], lid: str) -> str
 
 
 def picture_of(caption: str) -> dict[str, Any]:
-    return {"from": "60129999999", "type": "image", "data": base64.b64encode(PNG + caption.encode()).decode(), "mimetype": "image/png", "caption": caption}
+    return {
+        "from": "60129999999",
+        "type": "image",
+        "data": base64.b64encode(PNG + caption.encode()).decode(),
+        "mimetype": "image/png",
+        "caption": caption,
+    }
 
 
 def files_of_customers_are_stored(desk: Desk, home: Path, picture: str) -> None:
@@ -160,7 +194,9 @@ def files_of_customers_are_stored(desk: Desk, home: Path, picture: str) -> None:
 
 def are_out(desk: Desk, ids: list[int]) -> bool:
     """Whether all of these rows were sent."""
-    return desk.query("SELECT count(*) FROM messages WHERE id = ANY(%s) AND state = ANY(%s)", ids, list(GONE_OUT)) == [(len(ids),)]
+    return desk.query("SELECT count(*) FROM messages WHERE id = ANY(%s) AND state = ANY(%s)", ids, list(GONE_OUT)) == [
+        (len(ids),)
+    ]
 
 
 def states(desk: Desk, ids: list[int]) -> str:

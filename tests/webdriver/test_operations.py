@@ -58,7 +58,11 @@ class Desk:
         tokens = Tokens()
         row = message(id=self._id, type=type_, content=content, chat_id=chat_id, **more)
         outcome = await self._here.channel.send(row, tokens.record, by())
-        self.rows.append(message(id=self._id, type=type_, content=content, chat_id=chat_id, token=tokens[-1] if tokens else "", **more))
+        self.rows.append(
+            message(
+                id=self._id, type=type_, content=content, chat_id=chat_id, token=tokens[-1] if tokens else "", **more
+            )
+        )
         return outcome
 
     async def sent(self, type_: str, content: Mapping[str, Any], chat_id: str = CUSTOMER) -> str:
@@ -69,7 +73,9 @@ class Desk:
 
     async def look_up(self, row: OutboundMessage | None = None) -> Outcome | None:
         """Look up the newest row, or another one."""
-        return await self._here.channel.look_up(Doubt(message=row or self.rows[-1], doubt_s=1.0, age_s=1.0, claimed_at=utc_now(), policy=None))
+        return await self._here.channel.look_up(
+            Doubt(message=row or self.rows[-1], doubt_s=1.0, age_s=1.0, claimed_at=utc_now(), policy=None)
+        )
 
 
 def media(sha256: str, mimetype: str, filename: str = "", **more: Any) -> dict[str, Any]:
@@ -86,15 +92,24 @@ def test_every_type_of_message_arrives_as_it_was_meant(home: Path, web: Web) -> 
             question = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "which one?"}))["id"]
             await soon(lambda: here.store.messages)
             names = {
-                "image": await desk.sent("image", media(digest, "image/png", "cat.png", caption="a <b>cat</b>", quoted=question)),
+                "image": await desk.sent(
+                    "image", media(digest, "image/png", "cat.png", caption="a <b>cat</b>", quoted=question)
+                ),
                 "video": await desk.sent("video", media(digest, "video/mp4")),
                 "audio": await desk.sent("audio", media(digest, "audio/mpeg", "song.mp3")),
                 "ptt": await desk.sent("audio", media(digest, "audio/ogg", voice=True)),
-                "document": await desk.sent("document", media(digest, "application/pdf", "offer.pdf", caption="our offer")),
+                "document": await desk.sent(
+                    "document", media(digest, "application/pdf", "offer.pdf", caption="our offer")
+                ),
                 "sticker": await desk.sent("sticker", media(digest, "image/webp")),
-                "location": await desk.sent("location", {"latitude": 3.139, "longitude": -101.6869, "name": "Here", "address": "1 Road"}),
+                "location": await desk.sent(
+                    "location", {"latitude": 3.139, "longitude": -101.6869, "name": "Here", "address": "1 Road"}
+                ),
                 "vcard": await desk.sent("contacts", {"contacts": [ALICE]}),
-                "multi_vcard": await desk.sent("contacts", {"contacts": [ALICE, {"name": {"formatted_name": "Bo"}, "phones": [{"phone": "60111"}]}]}),
+                "multi_vcard": await desk.sent(
+                    "contacts",
+                    {"contacts": [ALICE, {"name": {"formatted_name": "Bo"}, "phones": [{"phone": "60111"}]}]},
+                ),
             }
             arrived = {row["type"]: row for row in web.told("message_arrived")}
             assert {kind: row["message_id"] for kind, row in arrived.items()} == names
@@ -103,11 +118,22 @@ def test_every_type_of_message_arrives_as_it_was_meant(home: Path, web: Web) -> 
                 assert arrived[kind]["sha256"] == digest, kind
                 assert arrived[kind]["body"] == "", "a thumbnail is no text"
             assert (arrived["image"]["caption"], arrived["image"]["quoted"]) == ("a <b>cat</b>", question)
-            assert arrived["document"]["media"] | {"filehash": ""} == {"filehash": "", "size": len(PNG), "mimetype": "application/pdf", "filename": "offer.pdf"}
+            assert arrived["document"]["media"] | {"filehash": ""} == {
+                "filehash": "",
+                "size": len(PNG),
+                "mimetype": "application/pdf",
+                "filename": "offer.pdf",
+            }
             assert arrived["document"]["caption"] == "our offer"
-            assert arrived["video"]["media"]["filename"] == "video.mp4", "a file that nobody named is called by its type"
+            assert arrived["video"]["media"]["filename"] == "video.mp4", (
+                "a file that nobody named is called by its type"
+            )
             assert arrived["ptt"]["media"]["mimetype"] == "audio/ogg"
-            assert (arrived["location"]["lat"], arrived["location"]["lng"], arrived["location"]["loc"]) == (3.139, -101.6869, "Here\n1 Road")
+            assert (arrived["location"]["lat"], arrived["location"]["lng"], arrived["location"]["loc"]) == (
+                3.139,
+                -101.6869,
+                "Here\n1 Road",
+            )
             (read_back,) = vcards.contacts([arrived["vcard"]["body"]])
             assert read_back["name"]["formatted_name"] == "Ali; Baba, \\o/"
             assert [phone["wa_id"] for phone in read_back["phones"]] == ["60123456780", "60123456781"]
@@ -131,13 +157,21 @@ def test_everything_that_is_done_to_a_message_arrives_once(home: Path, web: Web)
             edit = await desk.sent("edit", {"target": ours, "body": "an answer"})
             assert await desk.look_up() == Sent(provider_id=edit)
             (edited,) = web.told("edit_arrived")
-            assert (edited["target"], edited["body"], edited["message_id"], edited["times"]) == (ours, "an answer", edit, 1)
+            assert (edited["target"], edited["body"], edited["message_id"], edited["times"]) == (
+                ours,
+                "an answer",
+                edit,
+                1,
+            )
 
             liked = await desk.sent("reaction", {"target": theirs, "emoji": "👍"})
             assert await desk.look_up() == Sent(provider_id=liked)
             taken_back = await desk.sent("reaction", {"target": theirs, "emoji": ""})
             assert await desk.look_up() == Sent(provider_id=taken_back)
-            assert [(row["target"], row["body"]) for row in web.told("reaction_arrived")] == [(theirs, "👍"), (theirs, "")]
+            assert [(row["target"], row["body"]) for row in web.told("reaction_arrived")] == [
+                (theirs, "👍"),
+                (theirs, ""),
+            ]
 
             forwarded = await desk.sent("forward", {"target": theirs, "source_chat": CUSTOMER}, "60129999999")
             assert await desk.look_up() == Sent(provider_id=forwarded)
@@ -189,7 +223,9 @@ def test_what_cannot_be_done_is_dead_and_touches_nothing(home: Path, web: Web) -
                 "address_refused": await desk.send("image", {"media": {"link": "ftp://127.0.0.1/cat.png"}}),
                 "expired": await desk.send("typing", {"lasts_s": 5}, created_at=utc_now() - timedelta(seconds=40)),
             }
-            assert {code: (type(outcome), getattr(outcome, "code", "")) for code, outcome in refused.items()} == {code: (Dead, code) for code in refused}
+            assert {code: (type(outcome), getattr(outcome, "code", "")) for code, outcome in refused.items()} == {
+                code: (Dead, code) for code in refused
+            }
             for wrong in ("forged", "wamid.AAA"):
                 outcome = await desk.send("edit", {"target": wrong, "body": "x"})
                 assert isinstance(outcome, Dead) and outcome.code == "message_unknown"

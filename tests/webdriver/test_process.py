@@ -37,7 +37,11 @@ def test_messages_survive_kill_9_in_the_middle_and_no_browser_outlives_it(
     addresses: dict[str, Any] = {"database_url": desk.database_url, "redis_url": redis_url, "whatsapp_web_url": web.url}
     with Entry("webdriver", home, webdriver_port=port, process_admin_port=admin, **addresses) as webdriver:
         webdriver.start().wait_ready()
-        eventually(lambda: desk.observed()["observed"] == "needs_link" and desk.observed()["qr"], 30, lambda: f"{desk.observed()}\n{webdriver.log.read_text()}")
+        eventually(
+            lambda: desk.observed()["observed"] == "needs_link" and desk.observed()["qr"],
+            30,
+            lambda: f"{desk.observed()}\n{webdriver.log.read_text()}",
+        )
         web.ask("/control/web/scan", {"code": desk.observed()["qr"], "phone": PHONE})
         eventually(lambda: desk.observed()["observed"] == "ready", 20, lambda: str(desk.observed()))
         assert desk.observed()["proved_at"] is not None
@@ -70,7 +74,11 @@ def test_messages_survive_kill_9_in_the_middle_and_no_browser_outlives_it(
         webdriver.start().wait_ready()
         eventually(lambda: desk.observed()["observed"] == "ready", 20, lambda: str(desk.observed()))
         assert time.monotonic() - started_at < 10, "a linked session is back within ten seconds"
-        eventually(lambda: all(desk.row(one)["state"] in ("sent", "delivered", "read") for one in many), 40, lambda: str([desk.row(one) for one in many]))
+        eventually(
+            lambda: all(desk.row(one)["state"] in ("sent", "delivered", "read") for one in many),
+            40,
+            lambda: str([desk.row(one) for one in many]),
+        )
         arrived = Counter(entry.fields["body"] for entry in web.arrived())
         assert arrived == Counter({"hello 0": 1} | {f"many {number}": 1 for number in range(40)})
         eventually(lambda: inbound_bodies(desk.database_url) == ["while it was dead"], 10)

@@ -20,8 +20,22 @@ TARGET = f"true_{CHAT}@c.us_3EB0AA"
 def test_a_reaction_that_a_dead_process_made_is_not_the_owners(desk: Desk, emoji: str, kept: int) -> None:
     (row_id,) = desk.accept_rows([(CHAT, "reaction", {"target": TARGET, "emoji": "👍"})])
     # the page was asked, and the process died before the answer
-    desk.store.run(lambda transaction: transaction._cursor.execute("UPDATE messages SET token = 'reaction' WHERE id = %s", [row_id]))
-    raw = {"id": f"true_{CHAT}@c.us_3EB0{ord(emoji):X}", "target": TARGET, "sender": "", "emoji": emoji, "t": time() * 1000}
+    desk.store.run(
+        lambda transaction: transaction._cursor.execute(
+            "UPDATE messages SET token = 'reaction' WHERE id = %s", [row_id]
+        )
+    )
+    raw = {
+        "id": f"true_{CHAT}@c.us_3EB0{ord(emoji):X}",
+        "target": TARGET,
+        "sender": "",
+        "emoji": emoji,
+        "t": time() * 1000,
+    }
     records = Records(desk.store, kind_named("webdriver"), "webdriver-0.test")
-    asyncio.run(records.journal_inbound(desk.connection_id, {"event": "reaction", **raw}, events.reacted(desk.connection_id, raw)))
+    asyncio.run(
+        records.journal_inbound(
+            desk.connection_id, {"event": "reaction", **raw}, events.reacted(desk.connection_id, raw)
+        )
+    )
     assert len(desk.query("SELECT 1 FROM inbound_messages WHERE from_me AND type = 'reaction'")) == kept

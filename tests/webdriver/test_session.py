@@ -28,7 +28,11 @@ def test_is_linked_by_its_code_and_kept_by_its_profile(home: Path, web: Web) -> 
         async with town(home, web) as first:
             await first.link()
             # synchronising may be over before anybody asks
-            assert [state for state in first.store.states(1) if state is not S.SYNCING] == [S.STARTING, S.NEEDS_LINK, S.READY]
+            assert [state for state in first.store.states(1) if state is not S.SYNCING] == [
+                S.STARTING,
+                S.NEEDS_LINK,
+                S.READY,
+            ]
             killed = first.session().pid
             kill_browser(first.session())
             await soon(lambda: first.store.states(1)[-1:] == [S.READY] and S.BACKING_OFF in first.store.states(1))
@@ -53,7 +57,9 @@ def test_shows_a_new_code_when_the_old_one_is_too_old(home: Path, tmp_path: Path
             await here.until(S.NEEDS_LINK)
             first = here.store.qr(1)
             second = await soon(lambda: here.store.qr(1) != first and here.store.qr(1))
-            assert first.split(",")[1:] == second.split(",")[1:], "only the reference changes, the keys belong to the profile"
+            assert first.split(",")[1:] == second.split(",")[1:], (
+                "only the reference changes, the keys belong to the profile"
+            )
             await asyncio.sleep(1.5)
             assert (await here.ask("/control/web/scan", {"code": first}))["status"] == 404
 
@@ -85,7 +91,9 @@ def test_crashed_tab_restarts_the_session(home: Path, web: Web) -> None:
     async def scenario() -> None:
         async with town(home, web) as here:
             await here.link()
-            renderers = [pid for pid in chromiums(home) if b"--type=renderer" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            renderers = [
+                pid for pid in chromiums(home) if b"--type=renderer" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            ]
             for pid in renderers:
                 os.kill(pid, signal.SIGKILL)
             await restarted(here)
@@ -204,7 +212,11 @@ def test_missing_or_broken_chromium_is_said_clearly_and_harms_nobody(home: Path,
         async with town(home, web, chromium_path=path) as here:
             here.store.want(1)
             detail = await here.passed(S.BACKING_OFF)
-            assert ("CHROMIUM_PATH=/nonexistent/chromium" in detail) if "nonexistent" in path else ("Chromium ended with 1" in detail)
+            assert (
+                ("CHROMIUM_PATH=/nonexistent/chromium" in detail)
+                if "nonexistent" in path
+                else ("Chromium ended with 1" in detail)
+            )
             assert here.session().page() is None
 
     run(scenario())

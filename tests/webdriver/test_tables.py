@@ -24,7 +24,10 @@ AT = datetime(2026, 1, 2, tzinfo=UTC)
     ("error", "severity"),
     [
         (NetworkError("Protocol error Runtime.evaluate: Target closed."), Severity.RECOVERABLE),
-        (NetworkError("Protocol Error (Page.navigate): Session closed. Most likely the page has been closed."), Severity.RECOVERABLE),
+        (
+            NetworkError("Protocol Error (Page.navigate): Session closed. Most likely the page has been closed."),
+            Severity.RECOVERABLE,
+        ),
         (RuntimeError("Protocol error (Target.attachToTarget): No target with given id"), Severity.RECOVERABLE),
         (RuntimeError("Session closed"), Severity.RECOVERABLE),
         (ElementHandleError("INTERNAL ERROR: missing context with id = 3"), Severity.RECOVERABLE),
@@ -39,7 +42,9 @@ AT = datetime(2026, 1, 2, tzinfo=UTC)
         (SystemExit(3), Severity.CRITICAL),
     ],
 )
-def test_browser_failures_end_a_session_and_everything_else_the_process(error: BaseException, severity: Severity) -> None:
+def test_browser_failures_end_a_session_and_everything_else_the_process(
+    error: BaseException, severity: Severity
+) -> None:
     room = object.__new__(WebdriverRoom)
     assert room.classify(error) is severity
 
@@ -47,12 +52,23 @@ def test_browser_failures_end_a_session_and_everything_else_the_process(error: B
 @pytest.mark.parametrize(
     ("ack", "state"),
     [(ack, MessageState.FAILED) for ack in range(-7, 0)]
-    + [(1, MessageState.SENT), (2, MessageState.DELIVERED), (3, MessageState.READ), (4, MessageState.READ), (5, MessageState.SENT)],
+    + [
+        (1, MessageState.SENT),
+        (2, MessageState.DELIVERED),
+        (3, MessageState.READ),
+        (4, MessageState.READ),
+        (5, MessageState.SENT),
+    ],
 )
 def test_every_ack_has_a_state(ack: int, state: MessageState) -> None:
     receipt = events.receipt(4, "true_60123456789@c.us_3EB0AA", ack, AT)
     assert receipt is not None
-    assert (receipt.state, receipt.token, receipt.connection_id, bool(receipt.code)) == (state, "true_60123456789@c.us_3EB0AA", 4, ack < 0)
+    assert (receipt.state, receipt.token, receipt.connection_id, bool(receipt.code)) == (
+        state,
+        "true_60123456789@c.us_3EB0AA",
+        4,
+        ack < 0,
+    )
 
 
 @pytest.mark.parametrize("ack", [0, -8, 6])
@@ -73,7 +89,21 @@ def test_answers() -> None:
 
 @pytest.mark.parametrize(
     "broken",
-    [{}, {"type": "chat"}, {"type": "chat", "chat": "a", "fromMe": False, "id": "x", "body": "b", "author": "", "from": "a", "t": "soon", "notifyName": ""}],
+    [
+        {},
+        {"type": "chat"},
+        {
+            "type": "chat",
+            "chat": "a",
+            "fromMe": False,
+            "id": "x",
+            "body": "b",
+            "author": "",
+            "from": "a",
+            "t": "soon",
+            "notifyName": "",
+        },
+    ],
 )
 def test_events_without_sense_are_named_and_do_no_harm(broken: dict[str, Any]) -> None:
     with pytest.raises(events.EventUnreadable):

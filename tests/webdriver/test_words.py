@@ -25,7 +25,11 @@ ROW: Mapping[str, Any] = {
 
 @given(WORDS, WORDS, st.lists(st.from_regex(r"\+?[0-9]{7,15}", fullmatch=True), max_size=4), WORDS)
 def test_a_contact_survives_the_way_there_and_back(name: str, first: str, phones: list[str], company: str) -> None:
-    contact = {"name": {"formatted_name": name, "first_name": first}, "phones": [{"phone": phone} for phone in phones], "org": {"company": company}}
+    contact = {
+        "name": {"formatted_name": name, "first_name": first},
+        "phones": [{"phone": phone} for phone in phones],
+        "org": {"company": company},
+    }
     (back,) = vcards.contacts([vcards.vcard(contact)])
     assert back["name"]["formatted_name"] == name
     assert back["name"].get("first_name", "") == first
@@ -48,7 +52,12 @@ VALUES = st.recursive(
 
 @settings(max_examples=300)
 @given(
-    st.dictionaries(st.sampled_from([*ROW, "media", "lat", "lng", "loc", "vcards", "edit", "editedAt", "target", "emoji", "sender", "quoted"]), VALUES),
+    st.dictionaries(
+        st.sampled_from(
+            [*ROW, "media", "lat", "lng", "loc", "vcards", "edit", "editedAt", "target", "emoji", "sender", "quoted"]
+        ),
+        VALUES,
+    ),
     st.sampled_from(sorted(events.PAGE_TYPES)),
 )
 def test_an_event_is_read_or_named_unreadable(changes: Mapping[str, Any], kind: str) -> None:
@@ -81,7 +90,9 @@ def test_rows_of_the_page_that_are_no_message(kind: str) -> None:
 
 def test_a_number_that_is_hidden_is_a_person_all_the_same() -> None:
     shown = events.inbound(1, ROW)
-    hidden = events.inbound(1, {**ROW, "id": "false_1200@g.us_AA_999999999@lid", "chat": "120036301234@g.us", "author": "999999999@lid"})
+    hidden = events.inbound(
+        1, {**ROW, "id": "false_1200@g.us_AA_999999999@lid", "chat": "120036301234@g.us", "author": "999999999@lid"}
+    )
     own = events.inbound(1, {**ROW, "fromMe": True})
     assert shown and hidden and own
     one, other = events.person(shown), events.person(hidden)

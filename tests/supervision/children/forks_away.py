@@ -16,7 +16,11 @@ helper = subprocess.Popen(sys.argv[1:], start_new_session=True, env={}, stdout=s
 print(helper.pid, flush=True)
 os._exit(0)
 """
-daemon = int(subprocess.run([sys.executable, "-c", twice, *sleeper], stdout=subprocess.PIPE, check=True, start_new_session=True).stdout)
+daemon = int(
+    subprocess.run(
+        [sys.executable, "-c", twice, *sleeper], stdout=subprocess.PIPE, check=True, start_new_session=True
+    ).stdout
+)
 Path(os.environ["BULKHEAD_HOME"], "helpers").write_text(f"{away.pid} {daemon}")
 life.line.ready()
 life.run()
