@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -162,12 +163,13 @@ class House:
             return
         raise AssertionError(f"{what}\n{self.tell()}")
 
+    def _is_ready(self, slot: str, after: int) -> bool:
+        return self.slot(slot).get("state") == "ready" and self.last >= after
+
     def ready(self, *slots: str, after: int = 0) -> House:
         """Wait until each slot's present process is ready."""
         for slot in slots:
-            self.until(
-                lambda slot=slot: self.slot(slot).get("state") == "ready" and self.last >= after, f"{slot} ready"
-            )  # type: ignore[misc]
+            self.until(partial(self._is_ready, slot, after), f"{slot} ready")
         return self
 
     def tell(self) -> str:

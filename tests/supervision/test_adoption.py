@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from datetime import datetime
+from functools import partial
 
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
@@ -20,6 +21,10 @@ SERVED = {"name": "api", "instances": "api_instances", "port": "api_port"}
 SLOTS = ("api-0", "api-1", "meta-0")
 OF_ORCHESTRATOR = {"spawn.started": 2, "death.proved": 1, "spawn.begun": 3}
 """The orchestrator's own crash points, and at which visit of a life each goes off."""
+
+
+def _replaced_or_over(house: House, pid: int) -> bool:
+    return house.orchestrator.poll() is not None or house.slot("meta-0").get("pid") not in (pid, None)
 
 
 def test_killed_orchestrator_children_live_and_are_adopted_within_a_second(house: House) -> None:
@@ -99,11 +104,7 @@ def test_an_orchestrator_that_dies_between_two_of_its_steps(house: House) -> Non
     # spawn.begun: for the third time in this life, which has started one by now
     for _ in range(2):
         pid = house.kill("meta-0")
-        eventually(
-            lambda pid=pid: house.orchestrator.poll() is not None or house.slot("meta-0").get("pid") not in (pid, None),
-            SOON_S,
-            house.tell,
-        )  # type: ignore[misc]
+        eventually(partial(_replaced_or_over, house, pid), SOON_S, house.tell)
     dies()
     assert sorted(house.alive()) == sorted((house.pid("api-0"), house.pid("meta-0"))), "one process a slot"
     assert house.stop() == ExitCode.OK

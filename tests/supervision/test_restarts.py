@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from pathlib import Path
 
 from shared.process import runtime
@@ -147,14 +148,16 @@ def test_the_second_signal_means_now_and_leaves_nothing(house: House) -> None:
     assert house.stop(within_s=5.0) == ExitCode.OK
 
 
+def _contains(file: Path, text: str) -> bool:
+    return text in file.read_text()
+
+
 def test_the_third_signal_kills_at_once(house: House) -> None:
     house.rows({"name": "bad", "entry": "ignores_term", "drain_s": 60.0}, stop_now_s=60.0).start().ready("bad-0")
     for request in (1, 2):
         house.orchestrator.send_signal(signal.SIGTERM)
         out = house.home / "logs" / "orchestrator.out.log"
-        house.until(
-            lambda out=out, request=request: f'"request": {request}' in out.read_text(), f"request {request} heard"
-        )  # type: ignore[misc]
+        house.until(partial(_contains, out, f'"request": {request}'), f"request {request} received")
     assert house.stop(within_s=5.0) == ExitCode.OK
 
 

@@ -7,6 +7,7 @@ import json
 import random
 from dataclasses import fields
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -162,7 +163,7 @@ class TestMetrics:
 
 def test_no_text_and_no_number_shows_when_a_message_is_printed() -> None:
     """An error's text or a debugger's line may hold it, and goes into logs."""
-    private = {"chat_id": "491701234567", "content": {"body": "dear diary"}}
+    private: dict[str, Any] = {"chat_id": "491701234567", "content": {"body": "dear diary"}}
     outbound = OutboundMessage(
         id=7,
         company_id="acme",
@@ -173,8 +174,8 @@ def test_no_text_and_no_number_shows_when_a_message_is_printed() -> None:
         token="",
         incarnation="i",
         **private,
-    )  # type: ignore[arg-type]  # of different kinds
-    new = NewMessage(company_id="acme", connection_id=1, process_name="meta", type="text", **private)  # type: ignore[arg-type]  # as above
+    )
+    new = NewMessage(company_id="acme", connection_id=1, process_name="meta", type="text", **private)
     inbound = InboundMessage(
         connection_id=1,
         provider_id="p",
@@ -183,7 +184,7 @@ def test_no_text_and_no_number_shows_when_a_message_is_printed() -> None:
         type="text",
         at=datetime.now(UTC),
         **private,
-    )  # type: ignore[arg-type]  # as above
+    )
     for shown in map(repr, (outbound, new, inbound)):
         assert "1234567" not in shown
         assert "ear" not in shown
