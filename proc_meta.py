@@ -2,8 +2,8 @@
 
 import sys
 
-from meta.room import open_room
+from meta.room import open_service
 from shared.process.child import run_child
 
 if __name__ == "__main__":
-    sys.exit(run_child("meta", open_room))
+    sys.exit(run_child("meta", open_service))

@@ -10,7 +10,7 @@ import sys
 from recorder.dead_letters import dead_letters
 from recorder.migration import migrate_once
 from recorder.reseal import reseal
-from recorder.room import open_room
+from recorder.room import open_service
 from recorder.webhooks import webhooks
 from shared.process.child import run_child
 
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
             return reseal()
         case ["--webhooks", *words]:
             return webhooks(words)
-    return run_child("recorder", open_room)
+    return run_child("recorder", open_service)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from api.templates import Templates
 from api.uploads import Uploads
 from shared.media.files import Storage
 from shared.media.reach import reach_of
-from shared.process.room import Child
+from shared.process.service import Child
 from shared.secrets import Vault
 
 API_VERSION: Final = "2.0"

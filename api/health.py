@@ -18,7 +18,7 @@ from shared.clock import monotonic, utc_now
 from shared.errors import StoreUnavailable
 from shared.kinds import KINDS
 from shared.process import runtime
-from shared.process.room import Child
+from shared.process.service import Child
 from shared.store import connections, processes, sessions
 from shared.store.pool import Row, Transaction
 

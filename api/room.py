@@ -13,11 +13,11 @@ from api.neighbours import Neighbours
 from shared.delivery.accept import Acceptor
 from shared.errors import QueueUnavailable, SettingsInvalid, StoreUnavailable
 from shared.media.storage import open_storage
-from shared.process.room import Child, Room, Severity
+from shared.process.service import Child, Service, Severity
 from shared.queues.hints import Hints
 
 
-class ApiRoom:
+class ApiService:
     """The API under `run_child`."""
 
     def __init__(self, child: Child) -> None:
@@ -66,6 +66,6 @@ class ApiRoom:
         return Severity.RECOVERABLE if isinstance(error, (StoreUnavailable, QueueUnavailable)) else Severity.CRITICAL
 
 
-async def open_room(child: Child) -> Room:
+async def open_service(child: Child) -> Service:
     """Return the API of this process. Raises `SettingsInvalid` when there is no key or no address."""
-    return ApiRoom(child)
+    return ApiService(child)

@@ -28,7 +28,7 @@ from shared.media.errors import FetchFailed, MediaTooLarge, StorageUnavailable
 from shared.media.fetch import Fetched, fetch
 from shared.media.reach import reach_of
 from shared.media.storage import Storage
-from shared.process.room import Child
+from shared.process.service import Child
 from shared.store import inbound_media, media
 from shared.store.inbound_media import TakenMedia
 from shared.store.pool import Transaction

@@ -25,7 +25,7 @@ from shared.delivery.consumer import Consumer
 from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.media.storage import open_storage
-from shared.process.room import Child, Room, Severity
+from shared.process.service import Child, Service, Severity
 from shared.process.tasks import TaskRunner
 from shared.secrets import Vault
 
@@ -34,13 +34,13 @@ log = logger(__name__)
 _ACCOUNTS_BEAT_S: Final = 20.0
 
 
-async def open_room(child: Child) -> Room:
+async def open_service(child: Child) -> Service:
     """Make the room. Raises `SettingsInvalid` when the key for stored credentials is missing or wrong."""
-    return MetaRoom(child, Vault.from_settings(child.settings))
+    return MetaService(child, Vault.from_settings(child.settings))
 
 
-class MetaRoom:
-    """See `shared.process.room.Room`."""
+class MetaService:
+    """See `shared.process.service.Service`."""
 
     app: ASGIApp | None
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from meta.graph import TRANSPORT_FAILURES
 from shared.errors import Fenced, QueueUnavailable, StoreUnavailable
-from shared.process.room import Severity
+from shared.process.service import Severity
 
 SURVIVED: Final[Mapping[type[BaseException], str]] = {
     **dict.fromkeys(

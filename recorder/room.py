@@ -23,7 +23,7 @@ from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.media.storage import open_storage
 from shared.process import runtime
-from shared.process.room import Child, Room, Severity
+from shared.process.service import Child, Service, Severity
 from shared.secrets import Vault
 from shared.store import connections, messages, migrate, processes
 from shared.store.processes import Heartbeat
@@ -44,7 +44,7 @@ _SNAPSHOT_FRESH_S: Final = 5.0
 _RETENTION_S: Final = 3600.0
 
 
-class RecorderRoom:
+class RecorderService:
     """Migrations first; then journal, wanted kinds, abandoned incarnations, the orchestrator's heartbeat and retention side by side."""
 
     app: ASGIApp | None = None
@@ -204,6 +204,6 @@ async def _wait(event: asyncio.Event, interval_s: float) -> None:
     event.clear()
 
 
-async def open_room(child: Child) -> Room:
+async def open_service(child: Child) -> Service:
     """Return the recorder of this process. Raises `SettingsInvalid` when the encryption key is missing or wrong."""
-    return RecorderRoom(child)
+    return RecorderService(child)

@@ -12,7 +12,7 @@ from sandbox.config import APP_ID, SandboxConfig
 from sandbox.state import Sandbox
 from shared.errors import SettingsInvalid
 from shared.logs import logger
-from shared.process.room import Child, Room, Severity
+from shared.process.service import Child, Service, Severity
 from shared.settings import Settings
 
 log = logger(__name__)
@@ -50,7 +50,7 @@ def config_from(settings: Settings) -> SandboxConfig:
     )
 
 
-class SandboxRoom:
+class SandboxService:
     """The sandbox under `run_child`."""
 
     def __init__(self, child: Child) -> None:
@@ -90,6 +90,6 @@ class SandboxRoom:
         return Severity.CRITICAL
 
 
-async def open_room(child: Child) -> Room:
+async def open_service(child: Child) -> Service:
     """Return the sandbox of this process. Raises `SettingsInvalid` when a secret is missing."""
-    return SandboxRoom(child)
+    return SandboxService(child)

@@ -17,7 +17,7 @@ from shared.logs import logger
 from shared.media.reach import reach_of
 from shared.media.storage import open_storage
 from shared.pacing import WHATSAPP_WEB, spares_the_account
-from shared.process.room import Child, Severity
+from shared.process.service import Child, Severity
 from shared.process.tasks import TaskRunner
 from shared.states import SessionState
 from webdriver import deeds, processes
@@ -46,13 +46,13 @@ _CLOSE_SESSIONS_S: Final = 4.0
 _CLOSE_S: Final = 2.5
 
 
-async def open_room(child: Child) -> WebdriverRoom:
+async def open_service(child: Child) -> WebdriverService:
     """Make the room. Never fails: what is missing is shown by the sessions."""
-    return WebdriverRoom(child)
+    return WebdriverService(child)
 
 
-class WebdriverRoom:
-    """See `shared.process.room.Room`."""
+class WebdriverService:
+    """See `shared.process.service.Service`."""
 
     app: ASGIApp | None = None
 

@@ -22,7 +22,7 @@ from shared.delivery.vigil import Vigil
 from shared.errors import StoreUnavailable
 from shared.messages import Policy
 from shared.process import runtime
-from shared.process.room import Child
+from shared.process.service import Child
 from shared.queues.hints import Hints
 from shared.queues.worker import HintWorker
 

@@ -29,8 +29,8 @@ from shared.process.endpoints import beside, process_routes
 from shared.process.exit_codes import ExitCode
 from shared.process.heartbeat import Heartbeat, memory_mb
 from shared.process.metrics import Metrics
-from shared.process.room import Child, OpenRoom, Room, Severity
 from shared.process.server import HttpServer
+from shared.process.service import Child, OpenService, Service, Severity
 from shared.process.slot_lock import kill_holder, own_age_s
 from shared.process.supervised import Command, Supervised
 from shared.settings import ChildEnvironment, Settings, load, load_child
@@ -48,11 +48,11 @@ _GARBAGE_AT: Final = 20_000
 """New objects between two looks of the garbage collector; Python's own 700 spend a tenth of a busy process's time on looking."""
 
 
-def run_child(kind_name: str, open_room: OpenRoom) -> int:
+def run_child(kind_name: str, open_service: OpenService) -> int:
     """Run one process of a kind until it is told to stop, and leave with its exit code (`ExitCode`).
 
     Args:
-        kind_name: row in `shared.kinds`. open_room: makes the kind's room; raises `SettingsInvalid` for what only the kind can check.
+        kind_name: row in `shared.kinds`. open_service: makes the kind's service; raises `SettingsInvalid` for what only the kind can check.
     Returns:
         The exit code, if nothing was started; otherwise the process ends in here.
     """
@@ -94,7 +94,7 @@ def run_child(kind_name: str, open_room: OpenRoom) -> int:
     )
     life = _Life(kind, settings, identity, supervised, imported_s=imported_s)
     # the runner is never closed: that would wait for threads, and they for a server that may be frozen
-    code = asyncio.Runner(loop_factory=uvloop.new_event_loop).run(life.run(open_room))
+    code = asyncio.Runner(loop_factory=uvloop.new_event_loop).run(life.run(open_service))
     supervised.last_words(code, life.reason)
     supervised.close()
     return _leave(code)
@@ -143,14 +143,14 @@ class _Life:
     ) -> None:
         self._kind, self._settings, self._identity, self._supervised = kind, settings, identity, supervised
         self._imported_s, self._began_at = imported_s, monotonic()
-        self._room: Room | None = None
+        self._service: Service | None = None
         self._database = "not tried yet"
         self._started = False
         self._signals = 0
         self._now = asyncio.Event()
         self.reason = ""
 
-    async def run(self, open_room: OpenRoom) -> ExitCode:
+    async def run(self, open_service: OpenService) -> ExitCode:
         loop = asyncio.get_running_loop()
         metrics, beats = Metrics(), Beats()
         pool_size = getattr(self._settings, self._kind.pool_size) if self._kind.pool_size else 1
@@ -172,7 +172,7 @@ class _Life:
         self._describe_process(metrics)
         self._servers: list[HttpServer] = []
         child.spawn(self._vouch(), "watchdog")
-        starting = asyncio.ensure_future(self._start(open_room))
+        starting = asyncio.ensure_future(self._start(open_service))
         told = asyncio.ensure_future(child.stopping.wait())
         try:
             await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -188,14 +188,14 @@ class _Life:
         finally:
             await self._close(store)
 
-    async def _start(self, open_room: OpenRoom) -> ExitCode:
+    async def _start(self, open_service: OpenService) -> ExitCode:
         child = self._child
         waiting = child.spawn(self._take_time_for_the_database(), "start")
         try:
             await self._serve_admin()
-            self._room = await open_room(child)
-            await self._room.start()
-            await self._serve_public(self._room)
+            self._service = await open_service(child)
+            await self._service.start()
+            await self._serve_public(self._service)
         except SettingsInvalid as error:
             self.reason = str(error)
             return _misconfigured(error)
@@ -253,7 +253,7 @@ class _Life:
 
     def _uncaught(self, error: BaseException, where: str) -> None:
         """Classify an error that nobody handled: go on, or leave at once with exit code 1."""
-        severity = self._room.classify(error) if self._room is not None else Severity.CRITICAL
+        severity = self._service.classify(error) if self._service is not None else Severity.CRITICAL
         self._child.heartbeat.count_error(error)
         if severity is Severity.RECOVERABLE:
             log.warning("error_survived", exc_info=error, where=where)
@@ -306,12 +306,12 @@ class _Life:
             await asyncio.sleep(_READINESS_INTERVAL_S)
 
     def _missing(self) -> Mapping[str, str]:
-        if self._room is None or not self._started:
+        if self._service is None or not self._started:
             return {"process": "starting"}
         if self._child.stopping.is_set():
             return {"process": "draining"}
         database = {"database": self._database} if self._kind.pool_size and self._database else {}
-        return {**database, **self._room.readiness()}
+        return {**database, **self._service.readiness()}
 
     def _word(self) -> str:
         if not self._started:
@@ -334,7 +334,7 @@ class _Life:
             "memoryMb": round(memory_mb(), 1),
             "errorCount": self._child.heartbeat.errors,
             **({"database": database} if self._kind.pool_size else {}),
-            **(self._room.health() if self._room is not None else {}),
+            **(self._service.health() if self._service is not None else {}),
         }
 
     def _describe_process(self, metrics: Metrics) -> None:
@@ -362,11 +362,11 @@ class _Life:
         listener = socket.create_server(("127.0.0.1", self._identity.process_admin_port))
         await self._serve(HttpServer(Starlette(routes=self._process_routes()), [listener], "admin"))
 
-    async def _serve_public(self, room: Room) -> None:
+    async def _serve_public(self, service: Service) -> None:
         listeners = self._supervised.listening_sockets()
         if listeners:
             own = Starlette(routes=self._process_routes())
-            await self._serve(HttpServer(own if room.app is None else beside(own, room.app), listeners, "public"))
+            await self._serve(HttpServer(own if service.app is None else beside(own, service.app), listeners, "public"))
 
     async def _serve(self, server: HttpServer) -> None:
         await server.start()
@@ -398,14 +398,14 @@ class _Life:
         return ExitCode.DRAIN_DEADLINE
 
     async def _finish(self, by: float) -> bool:
-        """Take nothing new and finish what is in hand: requests under way and the room's work side by side, so that neither uses up the other's time."""
+        """Take nothing new and finish what is in hand: requests under way and the service's work side by side, so that neither uses up the other's time."""
         stops = [server.stop(by) for server in self._servers[1:]]
-        return all(await asyncio.gather(*stops, *([self._room.drain(by)] if self._room is not None else [])))
+        return all(await asyncio.gather(*stops, *([self._service.drain(by)] if self._service is not None else [])))
 
     async def _close(self, store: Store) -> None:
-        if self._room is not None:
+        if self._service is not None:
             try:
-                await asyncio.wait_for(self._room.close(), _CLOSE_S)
+                await asyncio.wait_for(self._service.close(), _CLOSE_S)
             except Exception as error:  # how this process ends is decided already; what was not given back ends with it
                 log.error("close_failed", exc_info=error)
         await self._child.cancel_tasks()

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from shared.clock import left, monotonic
 from shared.errors import StoreUnavailable
 from shared.logs import correlation_id, logger
-from shared.process.room import Child
+from shared.process.service import Child
 from shared.store import tasks
 from shared.store.tasks import Task, TaskFailed
 

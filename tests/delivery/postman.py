@@ -18,7 +18,7 @@ from shared.delivery.channel import RecordToken
 from shared.delivery.consumer import Consumer
 from shared.messages import OutboundMessage, Outcome, Retry, Sent
 from shared.process.child import run_child
-from shared.process.room import Child, Room, Severity
+from shared.process.service import Child, Service, Severity
 from shared.store.messages import Doubt
 
 LEDGER = Path(os.environ["LEDGER"])
@@ -45,7 +45,7 @@ class BookChannel:
         return Sent(provider_id=f"p-{doubt.message.id}") if taken else Retry(code="not_in_the_book")
 
 
-class PostRoom:
+class PostService:
     """A consumer and nothing else."""
 
     app: ASGIApp | None = None
@@ -78,10 +78,10 @@ class PostRoom:
         return Severity.CRITICAL
 
 
-async def open_room(child: Child) -> Room:
+async def open_service(child: Child) -> Service:
     """Open the post office."""
-    return PostRoom(child)
+    return PostService(child)
 
 
 if __name__ == "__main__":
-    sys.exit(run_child("meta", open_room))
+    sys.exit(run_child("meta", open_service))

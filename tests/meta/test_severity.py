@@ -8,7 +8,7 @@ from yarl import URL
 
 from meta.severity import classify
 from shared.errors import Fenced, IllegalTransition, QueueUnavailable, StoreUnavailable
-from shared.process.room import Severity
+from shared.process.service import Severity
 
 _REQUEST = aiohttp.RequestInfo(URL("http://127.0.0.1/"), "POST", None)  # type: ignore[arg-type]  # its headers do not matter here
 

@@ -23,7 +23,7 @@ from shared.clock import left
 from shared.errors import SettingsInvalid
 from shared.kinds import kind_named
 from shared.process import child as lifecycle
-from shared.process.room import Child, Room, Severity
+from shared.process.service import Child, Service, Severity
 
 KIND = os.environ["TEST_KIND"]
 FAULT = os.environ.get("ROOM", "")
@@ -125,7 +125,7 @@ async def _raise_soon(error: BaseException) -> None:
     raise error
 
 
-async def open_room(child: Child) -> Room:
+async def open_service(child: Child) -> Service:
     """Open the room, or do not."""
     if FAULT == "open-invalid":
         raise SettingsInvalid(["GLUE=none is not glue"])
@@ -137,4 +137,4 @@ async def open_room(child: Child) -> Room:
 if __name__ == "__main__":
     # the registry's twenty seconds are too long for a test
     vars(lifecycle)["kind_named"] = lambda name: replace(kind_named(name), drain_s=DRAIN_S)
-    sys.exit(lifecycle.run_child(KIND, open_room))
+    sys.exit(lifecycle.run_child(KIND, open_service))

@@ -17,7 +17,7 @@ from shared.kinds import kind_named
 from shared.process.beats import Beats
 from shared.process.heartbeat import Heartbeat
 from shared.process.metrics import Metrics
-from shared.process.room import Child
+from shared.process.service import Child
 from shared.process.supervised import Supervised
 from shared.process.tasks import Handler, TaskRunner
 from shared.secrets import Sealed, SecretUnreadable, Vault

@@ -9,4 +9,4 @@ from shared.process.child import run_child
 
 if __name__ == "__main__":
     room.START_WAIT_S = 0.5  # type: ignore[misc]  # fifteen seconds are too long for a test
-    sys.exit(run_child("recorder", room.open_room))
+    sys.exit(run_child("recorder", room.open_service))

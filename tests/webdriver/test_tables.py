@@ -10,12 +10,12 @@ from pyppeteer.errors import ElementHandleError, NetworkError, PageError
 from websockets.exceptions import ConnectionClosedError
 
 from shared.messages import Dead, InDoubt, Retry, Sent
-from shared.process.room import Severity
+from shared.process.service import Severity
 from shared.states import MessageState
 from webdriver import events, outcomes
 from webdriver.browser import BrowserLost, CallTimedOut
 from webdriver.job import deliver
-from webdriver.room import WebdriverRoom
+from webdriver.room import WebdriverService
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -45,7 +45,7 @@ AT = datetime(2026, 1, 2, tzinfo=UTC)
 def test_browser_failures_end_a_session_and_everything_else_the_process(
     error: BaseException, severity: Severity
 ) -> None:
-    room = object.__new__(WebdriverRoom)
+    room = object.__new__(WebdriverService)
     assert room.classify(error) is severity
 
 

@@ -1,4 +1,4 @@
-"""What a kind brings to its process (`Room`) and what it gets to stand on (`Child`)."""
+"""What a kind brings to its process (`Service`) and what it gets to stand on (`Child`)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Severity(StrEnum):
     """The state is undefined: exit 1 and be restarted."""
 
 
-class Room(Protocol):
+class Service(Protocol):
     """What a kind brings; see ARCHITECTURE.md."""
 
     app: ASGIApp | None
@@ -57,7 +57,7 @@ class Room(Protocol):
 
 @dataclass(kw_only=True)
 class Child:
-    """What a room gets to stand on.
+    """What a service gets to stand on.
 
     Attributes:
         store: this process's own pool. The kinds without a database have one too; it connects on first use.
@@ -102,4 +102,4 @@ class Child:
             await asyncio.wait(list(self._tasks), timeout=_CANCEL_S)
 
 
-OpenRoom = Callable[[Child], Awaitable[Room]]
+OpenService = Callable[[Child], Awaitable[Service]]
