@@ -1,4 +1,4 @@
-"""HTTP to the copy under test, as a client makes it; this program's only door to aiohttp. What the network does is a value, not an error."""
+"""HTTP to the installation under test, as a client makes it; this program's only door to aiohttp. What the network does is a value, not an error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Answer:
 
 
 class Calls:
-    """Connections to one copy. Use with `async with`.
+    """Connections to one installation. Use with `async with`.
 
     Args:
         connections: most at once.

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from chaos.copy import Copy
-from chaos.verdict import Accepted
+from chaos.installation import Installation
+from chaos.judge import Accepted
 from shared.errors import BulkheadError
 
 _ASK_S: Final = 8.0
@@ -54,7 +54,7 @@ class Load:
 
     def __init__(
         self,
-        copy: Copy,
+        installation: Installation,
         *,
         mark: str,
         rate: float,
@@ -62,7 +62,7 @@ class Load:
         phone_indexes: Sequence[int] = (0, 2, 3),
         company: str = "demo",
     ) -> None:
-        self._copy, self._mark, self._company = copy, mark, company
+        self._installation, self._mark, self._company = installation, mark, company
         self._chats = [
             Chat(index, str(_FIRST_NUMBER + 10_000 * index + number))
             for index in phone_indexes
@@ -129,7 +129,7 @@ class Load:
         while True:
             count += 1
             # a provider that is away just now has no customers
-            await self._copy.sandbox(
+            await self._installation.sandbox(
                 "POST", "inbound", body={"phone_number_id": number, "from": _CUSTOMER, "text": f"question {count}"}
             )
             await asyncio.sleep(CUSTOMERS_EVERY_S)
@@ -142,7 +142,7 @@ class Load:
         while True:
             tries += 1
             self.asked += 1
-            answer = await self._copy.api(
+            answer = await self._installation.api(
                 "POST", f"/api/v2/messages/text/{self._company}/{chat.number}", body=body, key=key, within_s=_ASK_S
             )
             if answer is not None and answer.status in (200, 202):

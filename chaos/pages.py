@@ -1,36 +1,38 @@
-"""The browser session of a copy: linked as a phone would link it."""
+"""The browser session of an installation: linked as a phone would link it."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Final
 
-from chaos.copy import Copy, NeverHappened
+from chaos.installation import Installation, NeverHappened
 from shared.clock import left, monotonic
 
 _SESSION_S: Final = 90.0
 _LOOK_S: Final = 0.2
 
 
-async def wait_session(copy: Copy, wanted: str, *, phone_index: int = 1, within_s: float = _SESSION_S) -> str:
+async def wait_session(
+    installation: Installation, desired: str, *, phone_index: int = 1, within_s: float = _SESSION_S
+) -> str:
     """Wait until the session is in a state, and return the code that it shows ("" when none). Raises `NeverHappened`."""
     by = monotonic() + within_s
     seen = "nothing"
     while True:
-        answer = await copy.api("GET", f"/api/v2/sessions/{copy.settings.company_id}/{phone_index}")
+        answer = await installation.api("GET", f"/api/v2/sessions/{installation.settings.company_id}/{phone_index}")
         if answer is not None and answer.status == 200:
             seen = answer.body["state"]
-            if seen == wanted:
+            if seen == desired:
                 return answer.body.get("qr") or ""
         if left(by) <= 0:
-            raise NeverHappened(f"not within {within_s:g} s: the session is {wanted}; it is {seen}")
+            raise NeverHappened(f"not within {within_s:g} s: the session is {desired}; it is {seen}")
         await asyncio.sleep(_LOOK_S)
 
 
-async def link(copy: Copy) -> None:
+async def link(installation: Installation) -> None:
     """Scan the code that the session shows, and wait until it is ready. Raises `NeverHappened`."""
-    code = await wait_session(copy, "needs_link")
-    answer = await copy.sandbox("POST", "web/scan", body={"code": code})
+    code = await wait_session(installation, "needs_link")
+    answer = await installation.sandbox("POST", "web/scan", body={"code": code})
     if answer is None or answer.status != 200:
         raise NeverHappened("the code was scanned")
-    await wait_session(copy, "ready")
+    await wait_session(installation, "ready")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-Deed = Literal[
+Action = Literal[
     "kill", "kill_server", "stop_then_kill", "pause", "pause_server", "cut_database", "flush_redis", "provider", "page"
 ]
 
@@ -34,11 +34,11 @@ class Fault:
     """One kind of fault.
 
     Attributes:
-        deed: how it is done, see `deeds`. targets: what it may hit; one is drawn. gap_s: least time between the end of one fault and the next on the
+        action: how it is done, see `actions`. targets: what it may hit; one is drawn. gap_s: least time between the end of one fault and the next on the
             same target. lasts_s: range of its length. details: for the provider's and the page's faults, the order that is given to the sandbox.
     """
 
-    deed: Deed
+    action: Action
     targets: tuple[str, ...]
     words: str
     gap_s: float = WATCHED_S
@@ -47,68 +47,72 @@ class Fault:
 
 
 def _provider(words: str, **details: Any) -> Fault:
-    return Fault(deed="provider", targets=PROVIDER, words=words, gap_s=0.0, details=details)
+    return Fault(action="provider", targets=PROVIDER, words=words, gap_s=0.0, details=details)
 
 
 def _page(words: str, order: str, amount: float = 0.0, *, gap_s: float = 20.0) -> Fault:
-    return Fault(deed="page", targets=PAGE, words=words, gap_s=gap_s, details={"order": order, "amount": amount})
+    return Fault(action="page", targets=PAGE, words=words, gap_s=gap_s, details={"order": order, "amount": amount})
 
 
 FAULTS: Final[Mapping[str, Fault]] = {
-    "kill_api": Fault(deed="kill", targets=API, words="kill -9 of an API process"),
-    "kill_meta": Fault(deed="kill", targets=META, words="kill -9 of a sender"),
-    "kill_webdriver": Fault(deed="kill", targets=WEBDRIVER, words="kill -9 of the browser process", gap_s=40.0),
-    "kill_recorder": Fault(deed="kill", targets=RECORDER, words="kill -9 of the recorder"),
+    "kill_api": Fault(action="kill", targets=API, words="kill -9 of an API process"),
+    "kill_meta": Fault(action="kill", targets=META, words="kill -9 of a sender"),
+    "kill_webdriver": Fault(action="kill", targets=WEBDRIVER, words="kill -9 of the browser process", gap_s=40.0),
+    "kill_recorder": Fault(action="kill", targets=RECORDER, words="kill -9 of the recorder"),
     "kill_sandbox": Fault(
-        deed="kill", targets=SANDBOX, words="kill -9 of the provider, in the middle of sends and webhooks"
+        action="kill", targets=SANDBOX, words="kill -9 of the provider, in the middle of sends and webhooks"
     ),
     "kill_orchestrator": Fault(
-        deed="kill", targets=ORCHESTRATOR, words="kill -9 of the orchestrator, which is started again"
+        action="kill", targets=ORCHESTRATOR, words="kill -9 of the orchestrator, which is started again"
     ),
-    "kill_redis": Fault(deed="kill_server", targets=REDIS, words="kill -9 of redis-server"),
-    "kill_postgres": Fault(deed="kill_server", targets=POSTGRES, words="kill -9 of the PostgreSQL server", gap_s=25.0),
+    "kill_redis": Fault(action="kill_server", targets=REDIS, words="kill -9 of redis-server"),
+    "kill_postgres": Fault(
+        action="kill_server", targets=POSTGRES, words="kill -9 of the PostgreSQL server", gap_s=25.0
+    ),
     "kill_postgres_wrapper": Fault(
-        deed="kill", targets=POSTGRES, words="kill -9 of the process that watches PostgreSQL", gap_s=25.0
+        action="kill", targets=POSTGRES, words="kill -9 of the process that watches PostgreSQL", gap_s=25.0
     ),
     "stop_kill_api": Fault(
-        deed="stop_then_kill", targets=API, words="an API process stands still, then kill -9", lasts_s=(0.2, 2.0)
+        action="stop_then_kill", targets=API, words="an API process stands still, then kill -9", lasts_s=(0.2, 2.0)
     ),
     "stop_kill_meta": Fault(
-        deed="stop_then_kill", targets=META, words="a sender stands still, then kill -9", lasts_s=(0.2, 2.0)
+        action="stop_then_kill", targets=META, words="a sender stands still, then kill -9", lasts_s=(0.2, 2.0)
     ),
-    "pause_api": Fault(deed="pause", targets=API, words="an API process stands still for a while", lasts_s=(0.2, 2.5)),
+    "pause_api": Fault(
+        action="pause", targets=API, words="an API process stands still for a while", lasts_s=(0.2, 2.5)
+    ),
     "pause_meta": Fault(
-        deed="pause",
+        action="pause",
         targets=META,
         words="a sender stands still; for longer than its watchdog allows, sometimes",
         lasts_s=(0.2, 6.0),
     ),
-    "pause_recorder": Fault(deed="pause", targets=RECORDER, words="the recorder stands still", lasts_s=(0.2, 6.0)),
+    "pause_recorder": Fault(action="pause", targets=RECORDER, words="the recorder stands still", lasts_s=(0.2, 6.0)),
     "pause_orchestrator": Fault(
-        deed="pause", targets=ORCHESTRATOR, words="the orchestrator stands still", lasts_s=(0.2, 4.0)
+        action="pause", targets=ORCHESTRATOR, words="the orchestrator stands still", lasts_s=(0.2, 4.0)
     ),
-    "pause_sandbox": Fault(deed="pause", targets=SANDBOX, words="the provider stands still", lasts_s=(0.2, 2.5)),
-    "pause_redis": Fault(deed="pause_server", targets=REDIS, words="redis-server stands still", lasts_s=(0.5, 5.0)),
+    "pause_sandbox": Fault(action="pause", targets=SANDBOX, words="the provider stands still", lasts_s=(0.2, 2.5)),
+    "pause_redis": Fault(action="pause_server", targets=REDIS, words="redis-server stands still", lasts_s=(0.5, 5.0)),
     "pause_postgres": Fault(
-        deed="pause_server", targets=POSTGRES, words="all of PostgreSQL stands still", lasts_s=(0.3, 4.0)
+        action="pause_server", targets=POSTGRES, words="all of PostgreSQL stands still", lasts_s=(0.3, 4.0)
     ),
-    "flush_redis": Fault(deed="flush_redis", targets=REDIS, words="FLUSHALL", gap_s=1.0),
+    "flush_redis": Fault(action="flush_redis", targets=REDIS, words="FLUSHALL", gap_s=1.0),
     "cut_database_api": Fault(
-        deed="cut_database",
+        action="cut_database",
         targets=API,
         words="an API process loses its database connections",
         lasts_s=(0.0, 1.0),
         gap_s=3.0,
     ),
     "cut_database_meta": Fault(
-        deed="cut_database",
+        action="cut_database",
         targets=META,
         words="a sender loses its database connections",
         lasts_s=(0.0, 1.0),
         gap_s=3.0,
     ),
     "cut_database_recorder": Fault(
-        deed="cut_database",
+        action="cut_database",
         targets=RECORDER,
         words="the recorder loses its database connections",
         lasts_s=(0.0, 1.0),
@@ -132,7 +136,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
 }
 """Every kind of fault."""
 
-_PROVIDER: Final[Mapping[str, float]] = {name: 1.0 for name, fault in FAULTS.items() if fault.deed == "provider"} | {
+_PROVIDER: Final[Mapping[str, float]] = {name: 1.0 for name, fault in FAULTS.items() if fault.action == "provider"} | {
     "throttled": 0.3,
     "reply_lost": 0.5,
 }
@@ -178,9 +182,9 @@ PLANS: Final[Mapping[str, Mapping[str, float]]] = {
     "browser": {"kill_webdriver": 1.0, **_PAGES},
     "calm": {},
 }
-"""Every plan: the weight of each of its faults. What hits a process that the copy does not run is left out."""
+"""Every plan: the weight of each of its faults. What hits a process that the installation does not run is left out."""
 
-AT_PROVIDER: Final = frozenset(name for name, fault in FAULTS.items() if fault.deed == "provider")
+AT_PROVIDER: Final = frozenset(name for name, fault in FAULTS.items() if fault.action == "provider")
 """Faults that the provider's ledger counts one by one: each send and each webhook that one befell."""
 
 
@@ -198,7 +202,7 @@ def schedule(plan: str, *, faults: int, rate: float, seed: int, targets: Collect
     """Return `faults` steps of a plan, in time; the same arguments give the same steps.
 
     Args:
-        rate: faults a second, as long as there is a target that may be hit again. targets: what the copy has.
+        rate: faults a second, as long as there is a target that may be hit again. targets: what the installation has.
     Raises:
         KeyError: no plan has this name.
     """

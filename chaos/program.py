@@ -16,12 +16,12 @@ from typing import Any, Final, NoReturn
 
 from chaos import report
 from chaos.calls import Calls
-from chaos.copy import Copy, CopyUnusable, NeverHappened, free_ports
+from chaos.installation import Installation, InstallationUnusable, NeverHappened, free_ports
 from chaos.load import ClientWronged, Load
 from chaos.pages import link
 from chaos.plans import FAULTS, ORCHESTRATOR, PAGE, PLANS, PROVIDER, Step, schedule
+from chaos.run import Run, new_mark
 from chaos.screen import Screen
-from chaos.trial import Trial, new_mark
 from shared.crash_points import CRASH_POINTS
 from shared.process.exit_codes import ExitCode
 
@@ -38,14 +38,14 @@ _USUAL_SLOTS: Final = (
     "webdriver-0",
 )
 _UNCLEAN: Final = 1
-OWN_COPY: Final[Mapping[str, str]] = {
+OWN_INSTALLATION: Final[Mapping[str, str]] = {
     "CHAOS": "on",
     # what is judged is delivery: nothing may end as a dead letter because a plan was unlucky, or wait for a rate limit
     "SEND_ATTEMPTS": "50",
     "META_MESSAGES_PER_SECOND": "0",
     "LOG_MAX_MB": "200",
 }
-"""Settings of a copy that we start, beside its ports."""
+"""Settings of an installation that we start, beside its ports."""
 
 
 class _Parser(ArgumentParser):
@@ -96,16 +96,16 @@ def parser() -> ArgumentParser:
         "--home",
         type=Path,
         metavar="DIR",
-        help="break the copy that runs in this home (it must say CHAOS=on) instead of one of our own",
+        help="break the installation that runs in this home (it must say CHAOS=on) instead of one of our own",
     )
-    made.add_argument("--keep", action="store_true", help="leave the home of our own copy in place")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the verdict there")
+    made.add_argument("--keep", action="store_true", help="leave the home of our own installation in place")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     made.add_argument("--show-plan", action="store_true", help="print the schedule as JSON and do nothing")
     return made
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run one trial and return the exit code: 0 when nothing was lost, doubled or reordered and everything came to an end."""
+    """Run one run and return the exit code: 0 when nothing was lost, doubled or reordered and everything came to an end."""
     given = parser().parse_args(argv)
     if given.show_plan:
         print(
@@ -117,14 +117,14 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     screen = Screen(sys.stderr)
     try:
         return asyncio.run(_interruptible(_run(given, environ, screen)))
-    except (CopyUnusable, NeverHappened, ClientWronged) as problem:
+    except (InstallationUnusable, NeverHappened, ClientWronged) as problem:
         screen.done()
         print(problem, file=sys.stderr)
         return _UNCLEAN
 
 
 async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
-    """Run the trial so that SIGTERM and Ctrl-C end it in order: our copy is stopped."""
+    """Run the run so that SIGTERM and Ctrl-C end it in order: our installation is stopped."""
     task = asyncio.create_task(work)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
@@ -136,35 +136,40 @@ async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
 
 async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> int:
     home = given.home.absolute() if given.home else Path(tempfile.mkdtemp(prefix="bh-"))
-    # a copy that runs already is asked as any operator's command would ask it; ours is told nothing by chance
+    # an installation that runs already is asked as any operator's command would ask it; ours is told nothing by chance
     variables = environ if given.home else _variables(given)
     async with Calls() as calls:
-        copy = Copy(home, variables, environ, calls)
+        installation = Installation(home, variables, environ, calls)
         try:
             if given.home:
-                await copy.join()
+                await installation.join()
             else:
-                screen.say(f"starting a copy in {home}")
-                await copy.start()
-            clean = await _break(given, copy, screen)
+                screen.say(f"starting an installation in {home}")
+                await installation.start()
+            clean = await _break(given, installation, screen)
         finally:
-            await copy.stop()
+            await installation.stop()
             if not given.home and not given.keep:
                 shutil.rmtree(home, ignore_errors=True)
     return ExitCode.OK if clean else _UNCLEAN
 
 
-async def _break(given: Namespace, copy: Copy, screen: Screen) -> bool:
+async def _break(given: Namespace, installation: Installation, screen: Screen) -> bool:
     if given.browser:
-        await link(copy)
+        await link(installation)
     mark = new_mark()
     connections = (0, 1, 2, 3) if given.browser else (0, 2, 3)
     load = Load(
-        copy, mark=mark, rate=given.load, chats=given.chats, phone_indexes=connections, company=copy.settings.company_id
+        installation,
+        mark=mark,
+        rate=given.load,
+        chats=given.chats,
+        phone_indexes=connections,
+        company=installation.settings.company_id,
     )
-    steps = _steps(given, copy.slots(), orchestrator=copy.is_ours)
-    trial = Trial(copy, load, steps, mark=mark, seed=given.seed, settle_s=given.settle, show=screen.show)
-    outcome = await trial.run()
+    steps = _steps(given, installation.slots(), orchestrator=installation.is_ours)
+    run = Run(installation, load, steps, mark=mark, seed=given.seed, settle_s=given.settle, show=screen.show)
+    outcome = await run.run()
     screen.done()
     print(report.table(outcome))
     if given.json:
@@ -177,7 +182,7 @@ async def _break(given: Namespace, copy: Copy, screen: Screen) -> bool:
             "browser": given.browser,
         }
         given.json.write_text(json.dumps(report.as_json(outcome, **about), indent=2) + "\n")
-    return outcome.verdict.is_clean and outcome.settled
+    return outcome.result.is_clean and outcome.settled
 
 
 def _steps(given: Namespace, slots: Sequence[str], *, orchestrator: bool = True) -> list[Step]:
@@ -188,7 +193,7 @@ def _steps(given: Namespace, slots: Sequence[str], *, orchestrator: bool = True)
 
 def _variables(given: Namespace) -> dict[str, str]:
     return {
-        **OWN_COPY,
+        **OWN_INSTALLATION,
         **free_ports(),
         "ONLY": "" if given.browser else _WITHOUT_BROWSER,
         "CRASH_POINTS": armed(given.crash_points),

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from chaos.trial import Outcome
+from chaos.run import Outcome
 
 _NAMED: Final = 10
 """Messages that are named in the table; the JSON names all."""
@@ -14,7 +14,7 @@ _NAMED: Final = 10
 
 def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
     """Return everything; `about` says how the run was made."""
-    verdict = outcome.verdict
+    result = outcome.result
     return {
         **about,
         "seconds": round(outcome.seconds, 1),
@@ -27,28 +27,28 @@ def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
         },
         "asked": outcome.asked,
         "asked_again": dict(outcome.again),
-        "accepted": verdict.accepted,
-        "arrived": verdict.arrived,
-        "arrived_without_answer": verdict.unasked,
-        "lost": dict(verdict.lost),
-        "duplicated": dict(verdict.duplicated),
-        "reordered": list(verdict.reordered),
-        "held": dict(verdict.held),
-        "behind_held": list(verdict.behind),
-        "parked": list(verdict.parked),
-        "in_doubt_but_arrived": dict(verdict.in_doubt),
+        "accepted": result.accepted,
+        "arrived": result.arrived,
+        "arrived_without_answer": result.unasked,
+        "lost": dict(result.lost),
+        "duplicated": dict(result.duplicated),
+        "reordered": list(result.reordered),
+        "held": dict(result.held),
+        "behind_held": list(result.behind),
+        "parked": list(result.parked),
+        "in_doubt_but_arrived": dict(result.in_doubt),
         "settled": outcome.settled,
         "settle_s": round(outcome.settle_s, 2),
         "recoveries": [
-            {"target": kill.target, "at": kill.at, "seconds": round(seconds, 3)} for kill, seconds in verdict.recoveries
+            {"target": kill.target, "at": kill.at, "seconds": round(seconds, 3)} for kill, seconds in result.recoveries
         ],
-        "clean": verdict.is_clean,
+        "clean": result.is_clean,
     }
 
 
 def table(outcome: Outcome) -> str:
-    """Return the verdict for people."""
-    verdict = outcome.verdict
+    """Return the result for people."""
+    result = outcome.result
     sends, points = sum(outcome.at_provider.values()), sum(outcome.crash_points.values())
     rest = f"{outcome.faults - sends - points} others, {sum(outcome.left_out.values())} left out: target away"
     rows: list[tuple[str, object, str]] = [
@@ -58,25 +58,25 @@ def table(outcome: Outcome) -> str:
             f"{sends} answers and webhooks of the provider that were not as they should be, {points} at crash points, {rest}",
         ),
         ("requests", outcome.asked, _again(outcome.again)),
-        ("accepted", verdict.accepted, f"in {outcome.seconds:.0f} s"),
+        ("accepted", result.accepted, f"in {outcome.seconds:.0f} s"),
         (
             "arrived",
-            verdict.arrived,
-            f"{verdict.unasked} of them before the client had an answer" if verdict.unasked else "",
+            result.arrived,
+            f"{result.unasked} of them before the client had an answer" if result.unasked else "",
         ),
-        ("lost", len(verdict.lost), _some(f"{text} ({why})" for text, why in verdict.lost.items())),
+        ("lost", len(result.lost), _some(f"{text} ({why})" for text, why in result.lost.items())),
         (
             "duplicated",
-            len(verdict.duplicated),
-            _some(f"{text} ×{times}" for text, times in verdict.duplicated.items()),
+            len(result.duplicated),
+            _some(f"{text} ×{times}" for text, times in result.duplicated.items()),
         ),
-        ("reordered", len(verdict.reordered), _some(verdict.reordered)),
-        ("held for a human", len(verdict.held), _some(f"{text} ({code})" for text, code in verdict.held.items())),
-        ("waiting behind one", len(verdict.behind), _some(verdict.behind)),
-        ("parked as poison", len(verdict.parked), _some(verdict.parked)),
-        ("arrived, in doubt", len(verdict.in_doubt), _some(verdict.in_doubt)),
+        ("reordered", len(result.reordered), _some(result.reordered)),
+        ("held for a human", len(result.held), _some(f"{text} ({code})" for text, code in result.held.items())),
+        ("waiting behind one", len(result.behind), _some(result.behind)),
+        ("parked as poison", len(result.parked), _some(result.parked)),
+        ("arrived, in doubt", len(result.in_doubt), _some(result.in_doubt)),
         ("settled", "yes" if outcome.settled else "NO", f"{outcome.settle_s:.1f} s after the last fault"),
-        ("sender kills", len(verdict.recoveries), _recoveries([seconds for _, seconds in verdict.recoveries])),
+        ("sender kills", len(result.recoveries), _recoveries([seconds for _, seconds in result.recoveries])),
     ]
     width = max(len(name) for name, _, _ in rows)
     lines = [f"{name:<{width}}  {value!s:>7}  {words}".rstrip() for name, value, words in rows]
@@ -87,7 +87,7 @@ def table(outcome: Outcome) -> str:
             "",
             *lines,
             "",
-            f"verdict: {'clean' if verdict.is_clean else 'NOT CLEAN'}",
+            f"result: {'clean' if result.is_clean else 'NOT CLEAN'}",
         ]
     )
 

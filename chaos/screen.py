@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import Final, TextIO
 
-from chaos.trial import Progress
+from chaos.run import Progress
 
 _BAR: Final = 24
 _LINE_EVERY_S: Final = 10.0

@@ -1,4 +1,4 @@
-"""Every crash point goes off at least once in a running copy, in each process that has it, and the servers and the orchestrator die at points of
+"""Every crash point goes off at least once in a running installation, in each process that has it, and the servers and the orchestrator die at points of
 others: nothing is lost, doubled or reordered."""
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from collections.abc import Mapping
 
 import pytest
 
-from chaos.copy import Copy
+from chaos.installation import Installation
 from chaos.load import NUMBERS, Load
 from chaos.plans import Step
 from chaos.report import table
-from chaos.trial import Trial, crash_points_of
+from chaos.run import Run, crash_points_of
 from shared.clock import left, monotonic
 from shared.crash_points import CRASH_POINTS
-from tests.chaos.arena import Arena, open_arena
+from tests.chaos.env import ChaosEnv, open_arena
 from tests.supervision.test_adoption import OF_ORCHESTRATOR
 from tests.support.waiting import eventually_async
 
@@ -89,64 +89,64 @@ def test_the_table_has_every_point() -> None:
 
 
 def test_every_crash_point_once() -> None:
-    with open_arena(crash_points=armed()) as arena:
-        arena.link()
+    with open_arena(crash_points=armed()) as env:
+        env.link()
 
-        async def provoke(copy: Copy, trial: Trial, load: Load) -> None:
+        async def provoke(installation: Installation, run: Run, load: Load) -> None:
             """Bring about what some points wait for: lost hints, doubt that only evidence ends, a death that the recorder does not see."""
-            serving = asyncio.create_task(service_manager(copy, arena))
+            serving = asyncio.create_task(service_manager(installation, env))
             by = monotonic() + 150.0
-            while (missing := set(ONCE_EACH) - set(crash_points_of(copy))) and left(by) > 0:
+            while (missing := set(ONCE_EACH) - set(crash_points_of(installation))) and left(by) > 0:
                 load.raise_if_failed()
                 if missing & {"meta:reconcile.found", "meta:reconcile.resolved"}:
-                    await trial.vandal.do(Step(at_s=0.0, fault="cut_before", target="provider", lasts_s=0.0))
+                    await run.injector.do(Step(at_s=0.0, fault="cut_before", target="provider", lasts_s=0.0))
                 if any(point.startswith("meta:media.") for point in missing):
-                    await copy.sandbox(
+                    await installation.sandbox(
                         "POST",
                         "customers",
                         body={"phone_number_id": NUMBERS[0], "from": "15550109999", "kind": "image"},
                     )
                 if "meta:relay.found" in missing:
-                    await trial.vandal.do(Step(at_s=0.0, fault="flush_redis", target="redis-0", lasts_s=0.0))
+                    await run.injector.do(Step(at_s=0.0, fault="flush_redis", target="redis-0", lasts_s=0.0))
                 if "meta:leftovers.reclaimed" in missing and "recorder:keeper.forgotten" not in missing:
-                    await without_recorder(copy, trial)
+                    await without_recorder(installation, run)
                 await asyncio.sleep(2.0)
             serving.cancel()
 
-        outcome, _ = arena.trial(provoke, rate=40.0, chats=12)
+        outcome, _ = env.run(provoke, rate=40.0, chats=12)
     missing = sorted(set(ONCE_EACH) - set(outcome.crash_points))
     assert not missing, f"did not go off: {missing}\n{table(outcome)}"
-    assert outcome.verdict.is_clean, table(outcome)
+    assert outcome.result.is_clean, table(outcome)
     assert outcome.settled, table(outcome)
-    assert not (outcome.verdict.held or outcome.verdict.behind), table(outcome)
+    assert not (outcome.result.held or outcome.result.behind), table(outcome)
 
 
-async def service_manager(copy: Copy, arena: Arena) -> None:
+async def service_manager(installation: Installation, env: ChaosEnv) -> None:
     """Start the orchestrator again whenever it is gone."""
     while True:
-        if copy.pid("orchestrator") is None:
-            assert arena.process is not None
-            arena.process.wait(10)
+        if installation.pid("orchestrator") is None:
+            assert env.process is not None
+            env.process.wait(10)
             # in this very thread: the orchestrator is told of the death of the one that started it
-            arena.start()
-            await eventually_async(lambda: _lives(copy), 30.0, "the orchestrator lives again", poll_s=0.02)
+            env.start()
+            await eventually_async(lambda: _lives(installation), 30.0, "the orchestrator lives again", poll_s=0.02)
         await asyncio.sleep(0.1)
 
 
-async def _lives(copy: Copy) -> bool:
-    return copy.pid("orchestrator") is not None
+async def _lives(installation: Installation) -> bool:
+    return installation.pid("orchestrator") is not None
 
 
-async def without_recorder(copy: Copy, trial: Trial) -> None:
+async def without_recorder(installation: Installation, run: Run) -> None:
     """Kill a sender while the recorder stands still, so that its next life gives the rows back itself."""
-    before = copy.pid("meta-0")
+    before = installation.pid("meta-0")
     pausing = asyncio.create_task(
-        trial.vandal.do(Step(at_s=0.0, fault="pause_recorder", target="recorder-0", lasts_s=2.5))
+        run.injector.do(Step(at_s=0.0, fault="pause_recorder", target="recorder-0", lasts_s=2.5))
     )
-    await trial.vandal.do(Step(at_s=0.0, fault="kill_meta", target="meta-0", lasts_s=0.0))
+    await run.injector.do(Step(at_s=0.0, fault="kill_meta", target="meta-0", lasts_s=0.0))
 
     async def another() -> bool:
-        return copy.pid("meta-0") not in (None, before)
+        return installation.pid("meta-0") not in (None, before)
 
     await eventually_async(another, 30.0, "meta-0 lives again", poll_s=0.02)
     await pausing

@@ -10,12 +10,12 @@ from collections.abc import Callable
 import pytest
 
 from chaos.calls import Calls
-from chaos.copy import Copy, until
+from chaos.installation import Installation, until
 from chaos.load import Load
 from chaos.plans import Step
-from chaos.program import OWN_COPY
+from chaos.program import OWN_INSTALLATION
 from chaos.report import table
-from chaos.trial import Trial, new_mark
+from chaos.run import Run, new_mark
 from tests.support import environment
 from tests.support.bulkhead import Bulkhead
 
@@ -31,19 +31,19 @@ def test_an_outage_of_the_database_that_is_longer_than_the_window_doubles_nothin
 
     Without the vigil, all that the senders see is a window of silence, and others' webhooks at its end.
     """
-    copy = (
-        bulkhead(**OWN_COPY, only="postgres,redis,recorder,api,meta,sandbox", in_doubt_window_s=2)
+    installation = (
+        bulkhead(**OWN_INSTALLATION, only="postgres,redis,recorder,api,meta,sandbox", in_doubt_window_s=2)
         .start()
         .wait_ready("recorder", "api", "meta")
     )
 
     async def scenario() -> None:
         async with Calls() as calls:
-            outside = Copy(copy.home, copy.variables, environment.clean(), calls)
+            outside = Installation(installation.home, installation.variables, environment.clean(), calls)
             await outside.join()
             mark = new_mark()
             load = Load(outside, mark=mark, rate=60.0, chats=20, phone_indexes=(0, 2, 3))
-            trial = Trial(outside, load, [], mark=mark, settle_s=60.0)
+            run = Run(outside, load, [], mark=mark, settle_s=60.0)
 
             async def be_away() -> None:
                 watcher = outside.pid("postgres-0")
@@ -59,12 +59,12 @@ def test_an_outage_of_the_database_that_is_longer_than_the_window_doubles_nothin
                 await asyncio.sleep(0.6)  # some of them are taken, and none of their webhooks is due
                 # whoever would start the server again stands still, until the orchestrator has had enough of it
                 os.kill(watcher, signal.SIGSTOP)
-                await trial.vandal.do(Step(at_s=0.0, fault="kill_postgres", target="postgres-0", lasts_s=0.0))
+                await run.injector.do(Step(at_s=0.0, fault="kill_postgres", target="postgres-0", lasts_s=0.0))
                 await until(lambda: outside.pid("postgres-0") not in (None, watcher), 30.0, "another watcher")
 
-            outcome = await trial.run(be_away)
+            outcome = await run.run(be_away)
         assert outcome.done == {"kill_postgres": 1}
-        assert outcome.verdict.is_clean, table(outcome)
+        assert outcome.result.is_clean, table(outcome)
         assert outcome.settled, table(outcome)
 
     asyncio.run(scenario())

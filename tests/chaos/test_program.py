@@ -1,4 +1,4 @@
-"""`bulkhead chaos` as an operator runs it: a copy of its own, faults of all kinds, a verdict, and nothing left behind."""
+"""`bulkhead chaos` as an operator runs it: an installation of its own, faults of all kinds, a result, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def finished(*words: str, within_s: float = 30.0, **variables: str) -> tuple[int
 
 @pytest.mark.timeout(240)
 def test_faults_of_all_kinds_and_a_clean_verdict(tmp_path: Path) -> None:
-    told = tmp_path / "verdict.json"
+    told = tmp_path / "result.json"
     words = [
         "--plan",
         "everything",
@@ -61,12 +61,12 @@ def test_faults_of_all_kinds_and_a_clean_verdict(tmp_path: Path) -> None:
     ]
     code, out, err = finished(*words, "--settle", "120", "--json", str(told), within_s=220.0)
     assert code == 0, out + err
-    assert out.endswith("verdict: clean\n")
-    verdict = json.loads(told.read_text())
-    assert verdict["clean"] and verdict["settled"]
-    assert sum(verdict["faults"]["done"].values()) + sum(verdict["faults"]["left_out"].values()) == 25
-    assert verdict["arrived"] >= verdict["accepted"] > 100
-    assert (verdict["lost"], verdict["duplicated"], verdict["reordered"]) == ({}, {}, [])
+    assert out.endswith("result: clean\n")
+    result = json.loads(told.read_text())
+    assert result["clean"] and result["settled"]
+    assert sum(result["faults"]["done"].values()) + sum(result["faults"]["left_out"].values()) == 25
+    assert result["arrived"] >= result["accepted"] > 100
+    assert (result["lost"], result["duplicated"], result["reordered"]) == ({}, {}, [])
     lines = err.splitlines()
     assert any("25/25 faults" in line for line in lines), "no terminal: plain lines"
     assert "\r" not in err
@@ -75,7 +75,7 @@ def test_faults_of_all_kinds_and_a_clean_verdict(tmp_path: Path) -> None:
 @pytest.mark.timeout(420)
 def test_two_thousand_faults_lose_double_and_reorder_nothing(tmp_path: Path) -> None:
     """Mostly the provider's, which cost nothing to do: each send that one befell counts, and is one of the messages that are judged."""
-    told = tmp_path / "verdict.json"
+    told = tmp_path / "result.json"
     words = [
         "--plan",
         "many",
@@ -94,10 +94,10 @@ def test_two_thousand_faults_lose_double_and_reorder_nothing(tmp_path: Path) -> 
     ]
     code, out, err = finished(*words, "--json", str(told), within_s=400.0)
     assert code == 0, out + err
-    verdict = json.loads(told.read_text())
-    assert verdict["faults"]["all"] >= 2000, out
-    assert (verdict["lost"], verdict["duplicated"], verdict["reordered"]) == ({}, {}, [])
-    assert verdict["arrived"] >= verdict["accepted"] > 1000
+    result = json.loads(told.read_text())
+    assert result["faults"]["all"] >= 2000, out
+    assert (result["lost"], result["duplicated"], result["reordered"]) == ({}, {}, [])
+    assert result["arrived"] >= result["accepted"] > 1000
 
 
 @pytest.mark.timeout(120)
@@ -105,7 +105,7 @@ def test_it_can_be_stopped_at_any_time_and_leaves_nothing() -> None:
     with chaos("--faults", "100", "--rate", "1") as process:
         assert process.stderr is not None
         home = Path(process.stderr.readline().split()[-1])
-        eventually((home / "logs" / "api-0.out.log").exists, 60.0, "its copy starts")
+        eventually((home / "logs" / "api-0.out.log").exists, 60.0, "its installation starts")
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
@@ -114,18 +114,20 @@ def test_it_can_be_stopped_at_any_time_and_leaves_nothing() -> None:
 
 
 def test_a_copy_that_does_not_say_chaos_is_not_touched(bulkhead: Callable[..., Bulkhead]) -> None:
-    copy = bulkhead(only="sandbox").start().wait_ready("sandbox")
-    before = copy.pids()
-    code, _, err = finished("--home", str(copy.home), "--faults", "5", api_key=copy.settings.api_key, chaos="on")
+    installation = bulkhead(only="sandbox").start().wait_ready("sandbox")
+    before = installation.pids()
+    code, _, err = finished(
+        "--home", str(installation.home), "--faults", "5", api_key=installation.settings.api_key, chaos="on"
+    )
     assert code == 1
     assert "runs without CHAOS=on" in err
-    assert copy.pids() == before
+    assert installation.pids() == before
 
 
 def test_a_home_without_a_copy(home: Path) -> None:
     code, _, err = finished("--home", str(home), chaos="on")
     assert code == 1
-    assert f"no copy runs in {home}" in err
+    assert f"no installation runs in {home}" in err
 
 
 def test_the_schedule_is_shown_and_nothing_done() -> None:

@@ -1,4 +1,4 @@
-"""One running copy that several tests break, and one trial in it: load, what the test does meanwhile, and the verdict."""
+"""One running installation that several tests break, and one run in it: load, what the test does meanwhile, and the result."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from pathlib import Path
 from typing import Any
 
 from chaos.calls import Calls
-from chaos.copy import Copy
+from chaos.installation import Installation
 from chaos.load import Load
 from chaos.pages import link
 from chaos.plans import FAULTS, Step
-from chaos.program import OWN_COPY
+from chaos.program import OWN_INSTALLATION
 from chaos.report import table
-from chaos.trial import Outcome, Trial, new_mark
+from chaos.run import Outcome, Run, new_mark
 from shared.process import runtime
 from tests.conftest import running, settings_variables
 from tests.support import environment, processes
 from tests.support.bulkhead import Bulkhead
 from tests.support.waiting import eventually_async
 
-Meanwhile = Callable[[Copy, Trial, Load], Awaitable[None]]
+Meanwhile = Callable[[Installation, Run, Load], Awaitable[None]]
 
 EVERYWHERE = (0, 1, 2, 3)
 """Phone indexes of company demo: all four connection types."""
 
 
-class Arena(Bulkhead):
-    """A copy that is linked once and broken by one test after the other."""
+class ChaosEnv(Bulkhead):
+    """A installation that is linked once and broken by one test after the other."""
 
     program = "tests/chaos/orchestrator_with_low_ceiling.py"
 
     @property
     def pids(self) -> set[int]:  # type: ignore[override]  # for the suite's watch over processes: all of them, whatever slot
-        """Every process of this copy now."""
+        """Every process of this installation now."""
         return {*self.alive(), *(processes.living_descendants(self.process.pid) if self.process else ())}
 
-    def trial(
+    def run(
         self, meanwhile: Meanwhile, *, rate: float = 25.0, chats: int = 4, phone_indexes: tuple[int, ...] = EVERYWHERE
     ) -> tuple[Outcome, Load]:
         """Let messages flow while `meanwhile` runs, until all that was accepted came to an end, and return the outcome and the load."""
 
         async def scenario() -> tuple[Outcome, Load]:
             async with Calls() as calls:
-                copy = Copy(self.home, self.variables, environment.clean(), calls)
-                await copy.join()
+                installation = Installation(self.home, self.variables, environment.clean(), calls)
+                await installation.join()
                 mark = new_mark()
-                load = Load(copy, mark=mark, rate=rate, chats=chats, phone_indexes=phone_indexes)
-                trial = Trial(copy, load, [], mark=mark, settle_s=90.0)
-                return await trial.run(lambda: meanwhile(copy, trial, load)), load
+                load = Load(installation, mark=mark, rate=rate, chats=chats, phone_indexes=phone_indexes)
+                run = Run(installation, load, [], mark=mark, settle_s=90.0)
+                return await run.run(lambda: meanwhile(installation, run, load)), load
 
         return asyncio.run(scenario())
 
@@ -63,9 +63,9 @@ class Arena(Bulkhead):
 
         async def scan() -> None:
             async with Calls() as calls:
-                copy = Copy(self.home, self.variables, environment.clean(), calls)
-                await copy.join()
-                await link(copy)
+                installation = Installation(self.home, self.variables, environment.clean(), calls)
+                await installation.join()
+                await link(installation)
 
         asyncio.run(scan())
 
@@ -80,53 +80,53 @@ class Arena(Bulkhead):
 
 
 @contextmanager
-def open_arena(**variables: object) -> Iterator[Arena]:
-    """A copy, started, ready and registered as one that outlives a test."""
+def open_arena(**variables: object) -> Iterator[ChaosEnv]:
+    """A installation, started, ready and registered as one that outlives a test."""
     home = Path(tempfile.mkdtemp(prefix="bh-"))
-    arena = Arena(home, settings_variables(home) | environment.as_environ({**OWN_COPY, **variables}))
-    running.append(arena)
+    env = ChaosEnv(home, settings_variables(home) | environment.as_environ({**OWN_INSTALLATION, **variables}))
+    running.append(env)
     try:
-        arena.start().wait_ready()
-        yield arena
+        env.start().wait_ready()
+        yield env
     finally:
-        arena.close()
-        running.remove(arena)
+        env.close()
+        running.remove(env)
         shutil.rmtree(home)
 
 
-async def do(trial: Trial, fault: str, target: str, lasts_s: float = 0.0) -> None:
+async def do(run: Run, fault: str, target: str, lasts_s: float = 0.0) -> None:
     """Do one fault now, and fail when its target was not there."""
     assert target in FAULTS[fault].targets
-    await trial.vandal.do(Step(at_s=0.0, fault=fault, target=target, lasts_s=lasts_s))
-    assert trial.vandal.done.get(fault), f"{fault} found nobody to hit"
+    await run.injector.do(Step(at_s=0.0, fault=fault, target=target, lasts_s=lasts_s))
+    assert run.injector.done.get(fault), f"{fault} found nobody to hit"
 
 
-async def replaced(copy: Copy, slot: str, before: int, within_s: float = 40.0) -> None:
+async def replaced(installation: Installation, slot: str, before: int, within_s: float = 40.0) -> None:
     """Wait until another process than `before` serves a slot."""
 
     async def is_other() -> bool:
-        return copy.pid(slot) not in (None, before) and await copy.is_ready(slot)
+        return installation.pid(slot) not in (None, before) and await installation.is_ready(slot)
 
     await eventually_async(is_other, within_s, f"{slot} is served by another process", poll_s=0.05)
 
 
 async def more_accepted(load: Load, count: int, within_s: float = 30.0) -> None:
     """Wait until so many more messages are accepted."""
-    wanted = len(load.accepted) + count
+    desired = len(load.accepted) + count
 
     async def there() -> bool:
         load.raise_if_failed()
-        return len(load.accepted) >= wanted
+        return len(load.accepted) >= desired
 
     await eventually_async(
-        there, within_s, lambda: f"{wanted} messages are accepted; {len(load.accepted)} are", poll_s=0.02
+        there, within_s, lambda: f"{desired} messages are accepted; {len(load.accepted)} are", poll_s=0.02
     )
 
 
 def require_clean(outcome: Outcome) -> None:
     """Fail with the whole table unless nothing was lost, doubled, reordered, held or left open."""
-    verdict = outcome.verdict
-    assert verdict.is_clean, table(outcome)
+    result = outcome.result
+    assert result.is_clean, table(outcome)
     assert outcome.settled, table(outcome)
-    assert not (verdict.held or verdict.behind or verdict.parked or verdict.in_doubt), table(outcome)
-    assert verdict.arrived >= verdict.accepted > 0, table(outcome)
+    assert not (result.held or result.behind or result.parked or result.in_doubt), table(outcome)
+    assert result.arrived >= result.accepted > 0, table(outcome)

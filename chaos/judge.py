@@ -39,7 +39,7 @@ class Arrival:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
+class ReportedState:
     """What Bulkhead says about a message: its state, the code of its last error, and whether it is left to a human."""
 
     state: str
@@ -56,7 +56,7 @@ class Kill:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Result:
     """What a run came to. Messages are named by their texts.
 
     Attributes:
@@ -103,13 +103,13 @@ def arrivals_of(entries: Iterable[Mapping[str, Any]], mark: str) -> list[Arrival
 def judge(
     accepted: Sequence[Accepted],
     arrivals: Sequence[Arrival],
-    standings: Mapping[str, Standing],
+    reported: Mapping[str, ReportedState],
     kills: Sequence[Kill] = (),
-) -> Verdict:
+) -> Result:
     """Compare what was promised with what arrived.
 
     Args:
-        arrivals: in the ledger's order. standings: what Bulkhead says, by text; at least of what did not arrive.
+        arrivals: in the ledger's order. reported: what Bulkhead says, by text; at least of what did not arrive.
     """
     times: dict[str, int] = defaultdict(int)
     first: dict[str, Arrival] = {}
@@ -118,22 +118,22 @@ def judge(
         first.setdefault(arrival.text, arrival)
     promised = {message.text: message for message in accepted}
     missing = [message for message in accepted if message.text not in first]
-    held_chats = {message.chat for message in accepted if (standing := standings.get(message.text)) and standing.held}
+    held_chats = {message.chat for message in accepted if (state := reported.get(message.text)) and state.held}
     lost: dict[str, str] = {}
     held: dict[str, str] = {}
     behind: list[str] = []
     parked: list[str] = []
     for message in missing:
-        standing = standings.get(message.text, Standing(state="unknown"))
-        if standing.held:
-            held[message.text] = standing.code
-        elif standing.state == "failed" and standing.code == "poison":
+        state = reported.get(message.text, ReportedState(state="unknown"))
+        if state.held:
+            held[message.text] = state.code
+        elif state.state == "failed" and state.code == "poison":
             parked.append(message.text)
-        elif standing.state == "queued" and message.chat in held_chats:
+        elif state.state == "queued" and message.chat in held_chats:
             behind.append(message.text)
         else:
-            lost[message.text] = f"{standing.state} {standing.code}".strip()
-    return Verdict(
+            lost[message.text] = f"{state.state} {state.code}".strip()
+    return Result(
         accepted=len(accepted),
         arrived=len(first),
         lost=lost,
@@ -142,11 +142,7 @@ def judge(
         held=held,
         behind=behind,
         parked=parked,
-        in_doubt={
-            text: standing.code
-            for text, standing in standings.items()
-            if standing.state == "in_doubt" and text in first
-        },
+        in_doubt={text: state.code for text, state in reported.items() if state.state == "in_doubt" and text in first},
         unasked=sum(text not in promised for text in first),
         recoveries=[(kill, _recovery_s(kill, accepted, first)) for kill in kills],
     )

@@ -1,4 +1,4 @@
-"""The copy of Bulkhead that is broken: started in a home of its own, or found running in one. Looked at from outside, through files, ports and /proc."""
+"""The installation of Bulkhead that is broken: started in a home of its own, or found running in one. Looked at from outside, through files, ports and /proc."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _LOWEST_PORT: Final = 15_000
 _PORTS: Final = 104
 
 
-class CopyUnusable(BulkheadError):
-    """Raised when there is no copy that could be broken: it does not start, or it does not say CHAOS=on."""
+class InstallationUnusable(BulkheadError):
+    """Raised when there is no installation that could be broken: it does not start, or it does not say CHAOS=on."""
 
 
 class NeverHappened(BulkheadError):
@@ -49,8 +49,8 @@ async def until(condition: Callable[[], object], within_s: float, what: str) -> 
         await asyncio.sleep(_LOOK_S)
 
 
-class Copy:
-    """One copy.
+class Installation:
+    """One installation.
 
     Args:
         home: its BULKHEAD_HOME. variables: settings of its orchestrator. environ: the rest of its environment. calls: for talking to it.
@@ -75,26 +75,26 @@ class Copy:
         return self._orchestrator is not None
 
     async def start(self) -> None:
-        """Start it and wait until every slot is ready. Raises `CopyUnusable`."""
+        """Start it and wait until every slot is ready. Raises `InstallationUnusable`."""
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self.start_orchestrator()
         await self._read_settings()
         try:
             await self.wait_ready(_START_S)
         except NeverHappened as problem:
-            raise CopyUnusable(
-                f"the copy in {self.home} did not become ready: {problem}; its logs are in {self.home / 'logs'}"
+            raise InstallationUnusable(
+                f"the installation in {self.home} did not become ready: {problem}; its logs are in {self.home / 'logs'}"
             ) from None
 
     async def join(self) -> None:
-        """Use the copy that runs in this home already. Raises `CopyUnusable` when it does not let itself be broken."""
+        """Use the installation that runs in this home already. Raises `InstallationUnusable` when it does not let itself be broken."""
         await self._read_settings()
         pids = self.pids()
         if not pids:
-            raise CopyUnusable(f"no copy runs in {self.home}")
+            raise InstallationUnusable(f"no installation runs in {self.home}")
         # what it was started with counts, not what it would be told today
         if not all(_was_told_chaos(pid) for pid in pids.values()):
-            raise CopyUnusable(f"the copy in {self.home} runs without CHAOS=on; it is left alone")
+            raise InstallationUnusable(f"the installation in {self.home} runs without CHAOS=on; it is left alone")
 
     async def start_orchestrator(self) -> None:
         """Start the orchestrator, again if need be."""
@@ -117,7 +117,7 @@ class Copy:
         self.settings = settings_table.load({name: value for name, value in shown.items() if name in known} | secrets)
 
     async def _operator(self, *words: str) -> str:
-        """Run an operator's command and return what it printed. Raises `CopyUnusable`."""
+        """Run an operator's command and return what it printed. Raises `InstallationUnusable`."""
         asked = await asyncio.create_subprocess_exec(
             sys.executable,
             str(PROGRAM),
@@ -129,11 +129,11 @@ class Copy:
         )
         said, complained = await asked.communicate()
         if asked.returncode:
-            raise CopyUnusable(complained.decode(errors="replace").strip())
+            raise InstallationUnusable(complained.decode(errors="replace").strip())
         return said.decode()
 
     def slots(self) -> list[str]:
-        """Return the slots that this copy runs: those that a process holds now or that were ever taken."""
+        """Return the slots that this installation runs: those that a process holds now or that were ever taken."""
         return sorted(path.stem for path in runtime.run_dir(self.home).glob("*-*.lock"))
 
     def pid(self, slot: str) -> int | None:
@@ -162,7 +162,7 @@ class Copy:
         )
         return answer is not None and answer.status == 200
 
-    def wanted(self) -> list[str]:
+    def desired(self) -> list[str]:
         """Return the slots with an endpoint of their own that should be ready by the settings."""
         only = {name for name in self.settings.only.split(",") if name}
         kinds = [
@@ -177,9 +177,9 @@ class Copy:
         ]
 
     async def wait_ready(self, within_s: float) -> None:
-        """Wait until every wanted slot is ready. Raises `NeverHappened`."""
+        """Wait until every desired slot is ready. Raises `NeverHappened`."""
         by = monotonic() + within_s
-        waiting = self.wanted()
+        waiting = self.desired()
         while waiting := [slot for slot in waiting if not await self.is_ready(slot)]:
             if self._orchestrator is not None and self._orchestrator.returncode is not None:
                 raise NeverHappened(f"the orchestrator left with {self._orchestrator.returncode}")
@@ -254,7 +254,7 @@ def _descendants(pid: int) -> Iterator[int]:
 
 
 def free_ports() -> dict[str, str]:
-    """Return settings that put a copy on ports of 127.0.0.1 that nobody uses now, below those that the kernel gives to outgoing connections."""
+    """Return settings that put an installation on ports of 127.0.0.1 that nobody uses now, below those that the kernel gives to outgoing connections."""
     highest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]) - _PORTS
     # copies that start at the same time begin to look at different places
     start = _LOWEST_PORT + os.getpid() * _PORTS % (highest - _LOWEST_PORT)
@@ -265,7 +265,7 @@ def free_ports() -> dict[str, str]:
                 for number, name in enumerate(("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT"))
             }
             return {"ADMIN_PORT": str(first), **public}
-    raise CopyUnusable(f"no {_PORTS} free ports in a row")
+    raise InstallationUnusable(f"no {_PORTS} free ports in a row")
 
 
 def _is_free(port: int) -> bool:

@@ -1,4 +1,4 @@
-"""One run: load and faults side by side, then peace, then the verdict."""
+"""One run: load and faults side by side, then peace, then the result."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from chaos.copy import Copy, NeverHappened
-from chaos.deeds import Vandal
+from chaos.fault_actions import FaultInjector
+from chaos.installation import Installation, NeverHappened
+from chaos.judge import Accepted, Arrival, ReportedState, Result, arrivals_of, judge
 from chaos.load import Chat, Load
 from chaos.plans import AT_PROVIDER, Step
-from chaos.verdict import Accepted, Arrival, Standing, Verdict, arrivals_of, judge
 from shared.clock import left, monotonic
 from shared.crash_points import LOG_NAME
 from shared.process import runtime
@@ -49,7 +49,7 @@ class Outcome:
             from the last fault until then.
     """
 
-    verdict: Verdict
+    result: Result
     seconds: float
     asked: int
     again: Mapping[str, int]
@@ -71,7 +71,7 @@ class Outcome:
 class LedgerReader:
     """Follows the ledger's file and keeps the arrivals of one run, and what befell sends and webhooks since it began (seconds since 1970)."""
 
-    copy: Copy
+    installation: Installation
     mark: str
     began_at: float = field(default_factory=time.time)
     arrivals: list[Arrival] = field(default_factory=list)
@@ -82,7 +82,7 @@ class LedgerReader:
     def read(self) -> None:
         """Read what is new."""
         entries = []
-        for entry in self.copy.ledger(self._offset):
+        for entry in self.installation.ledger(self._offset):
             self._offset = entry["end"]
             entries.append(entry)
         self.faults.update(entry["fault"] for entry in entries if entry.get("fault") and entry["at"] >= self.began_at)
@@ -91,8 +91,8 @@ class LedgerReader:
         self.texts.update(arrival.text for arrival in new)
 
 
-class Trial:
-    """Runs load and faults against one copy.
+class Run:
+    """Runs load and faults against one installation.
 
     Args:
         steps: the faults. load: the client. seed: for what the schedule leaves open. settle_s: how long everything may take to come to an end after
@@ -101,7 +101,7 @@ class Trial:
 
     def __init__(
         self,
-        copy: Copy,
+        installation: Installation,
         load: Load,
         steps: Sequence[Step],
         *,
@@ -112,10 +112,16 @@ class Trial:
         lead_s: float = 1.0,
         tail_s: float = 2.0,
     ) -> None:
-        self._copy, self._load, self._steps, self._settle_s, self._show = copy, load, steps, settle_s, show
+        self._installation, self._load, self._steps, self._settle_s, self._show = (
+            installation,
+            load,
+            steps,
+            settle_s,
+            show,
+        )
         self._lead_s, self._tail_s = lead_s, tail_s
-        self.vandal = Vandal(copy, seed)
-        self._ledger = LedgerReader(copy, mark)
+        self.injector = FaultInjector(installation, seed)
+        self._ledger = LedgerReader(installation, mark)
         # more at once would only wait for each other, on a slow machine beyond the time limit of a call
         self._readers = asyncio.Semaphore(_READERS)
         self._doing = "load"
@@ -138,31 +144,31 @@ class Trial:
             await self._break()
             if meanwhile is not None:
                 await meanwhile()
-            self.vandal.thaw()
+            self.injector.thaw()
             await self._heal()
             await asyncio.sleep(self._tail_s)
             self._doing = "last answers"
             await asyncio.wait_for(self._load.stop(), self._settle_s)
             self._doing = "settling"
             healed = monotonic()
-            standings, settled = await self._settle(healed + self._settle_s)
+            reported, settled = await self._settle(healed + self._settle_s)
             settle_s = monotonic() - healed
         finally:
-            self.vandal.thaw()
+            self.injector.thaw()
             await self._load.cancel()
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching
         self._ledger.read()
         return Outcome(
-            verdict=judge(self._load.accepted, self._ledger.arrivals, standings, self.vandal.kills),
+            result=judge(self._load.accepted, self._ledger.arrivals, reported, self.injector.kills),
             seconds=monotonic() - self._began,
             asked=self._load.asked,
             again=self._load.reasons,
-            done=self.vandal.done,
-            left_out=self.vandal.left_out,
+            done=self.injector.done,
+            left_out=self.injector.left_out,
             at_provider=dict(self._ledger.faults),
-            crash_points=crash_points_of(self._copy),
+            crash_points=crash_points_of(self._installation),
             settled=settled,
             settle_s=settle_s,
         )
@@ -174,39 +180,39 @@ class Trial:
             for step in self._steps:
                 await asyncio.sleep(left(began + step.at_s))
                 self._load.raise_if_failed()
-                under_way.create_task(self.vandal.do(step))
+                under_way.create_task(self.injector.do(step))
 
     async def _heal(self) -> None:
         """End what would go on by itself: armed faults of the provider."""
         by = monotonic() + self._settle_s
-        while (answer := await self._copy.sandbox("DELETE", "faults")) is None or answer.status != 200:
+        while (answer := await self._installation.sandbox("DELETE", "faults")) is None or answer.status != 200:
             if left(by) <= 0:
                 raise NeverHappened("the provider came back")
             await asyncio.sleep(QUIET_S)
 
-    async def _settle(self, by: float) -> tuple[dict[str, Standing], bool]:
+    async def _settle(self, by: float) -> tuple[dict[str, ReportedState], bool]:
         """Wait until nothing is open any more, apart from what is held for a human and what waits behind it."""
         while True:
             self._ledger.read()
-            standings = await self._standings()
-            if standings is not None:
+            reported = await self._standings()
+            if reported is not None:
                 held = {
-                    message.chat for message in self._load.accepted if (one := standings.get(message.text)) and one.held
+                    message.chat for message in self._load.accepted if (one := reported.get(message.text)) and one.held
                 }
                 open_now = [
                     message
                     for message in self._load.accepted
-                    if message.text in standings and standings[message.text].state in _OPEN
+                    if message.text in reported and reported[message.text].state in _OPEN
                 ]
                 if all(message.chat in held for message in open_now):
-                    return standings, True
+                    return reported, True
                 if left(by) <= 0:
-                    return standings, False
+                    return reported, False
             elif left(by) <= 0:
                 return {}, False
             await asyncio.sleep(QUIET_S)
 
-    async def _standings(self) -> dict[str, Standing] | None:
+    async def _standings(self) -> dict[str, ReportedState] | None:
         """Return what Bulkhead says about every message of this run; None when it cannot be asked now."""
         states: dict[str, str] = {}
         codes: dict[str, str] = {}
@@ -220,7 +226,7 @@ class Trial:
         )
         holders = {message_id for message_id in held if message_id}
         return {
-            message.text: Standing(state=states[message.id], code=codes[message.id], held=message.id in holders)
+            message.text: ReportedState(state=states[message.id], code=codes[message.id], held=message.id in holders)
             for message in self._load.accepted
             if message.id in states
         }
@@ -234,7 +240,7 @@ class Trial:
         found: list[dict[str, Any]] = []
         cursor = ""
         while True:
-            answer = await self._copy.api(
+            answer = await self._installation.api(
                 "GET", self._load.path(chat) + f"?limit={_PAGE}" + (f"&cursor={cursor}" if cursor else "")
             )
             if answer is None or answer.status != 200:
@@ -247,7 +253,7 @@ class Trial:
     async def _is_held(self, message: Accepted) -> str:
         """Return the message's id if it is left to a human, else nothing."""
         chat = next(chat for chat in self._load.chats if chat.name == message.chat)
-        answer = await self._copy.api("GET", self._load.path(chat, message.id))
+        answer = await self._installation.api("GET", self._load.path(chat, message.id))
         return message.id if answer is not None and answer.status == 200 and answer.body["heldForHumanAt"] else ""
 
     async def _watch(self) -> None:
@@ -257,7 +263,7 @@ class Trial:
                 Progress(
                     doing=self._doing,
                     elapsed_s=monotonic() - self._began,
-                    faults=sum(self.vandal.done.values()) + sum(self.vandal.left_out.values()),
+                    faults=sum(self.injector.done.values()) + sum(self.injector.left_out.values()),
                     planned=len(self._steps),
                     asked=self._load.asked,
                     accepted=len(self._load.accepted),
@@ -267,10 +273,10 @@ class Trial:
             await asyncio.sleep(0.25)
 
 
-def crash_points_of(copy: Copy) -> dict[str, int]:
-    """Return the crash points that went off in a copy's home, with how often."""
+def crash_points_of(installation: Installation) -> dict[str, int]:
+    """Return the crash points that went off in an installation's home, with how often."""
     try:
-        lines = (runtime.run_dir(copy.home) / LOG_NAME).read_text(encoding="ascii").split()
+        lines = (runtime.run_dir(installation.home) / LOG_NAME).read_text(encoding="ascii").split()
     except FileNotFoundError:
         return {}
     return {name: lines.count(name) for name in sorted(set(lines))}

@@ -1,4 +1,4 @@
-"""How each fault is done to a copy. A fault that finds its target away waits a little for it, and is otherwise left out and counted as such."""
+"""How each fault is done to an installation. A fault that finds its target away waits a little for it, and is otherwise left out and counted as such."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Final
 
-from chaos.copy import Copy, NeverHappened, until
-from chaos.plans import FAULTS, SENDERS, Deed, Step
-from chaos.verdict import Kill
+from chaos.installation import Installation, NeverHappened, until
+from chaos.judge import Kill
+from chaos.plans import FAULTS, SENDERS, Action, Step
 from shared.clock import left, monotonic
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.queues.connection import connect, redis_errors
@@ -27,24 +27,24 @@ _CUT_EVERY_S: Final = 0.05
 _ORCHESTRATOR_AWAY_S: Final = (0.1, 1.5)
 
 
-class Vandal:
+class FaultInjector:
     """Does faults.
 
     Args:
-        copy: to what. seed: for the little that a schedule leaves open.
+        installation: to what. seed: for the little that a schedule leaves open.
     Attributes:
         done: how often each fault was done. left_out: how often it could not be. kills: the senders that were killed, and when.
         connections_cut: how many database connections were ended.
     """
 
-    def __init__(self, copy: Copy, seed: int) -> None:
-        self._copy, self._dice = copy, random.Random(seed)  # noqa: S311 - dice, not secrets
+    def __init__(self, installation: Installation, seed: int) -> None:
+        self._installation, self._dice = installation, random.Random(seed)  # noqa: S311 - dice, not secrets
         self._frozen: set[int] = set()
         self.done: dict[str, int] = {}
         self.left_out: dict[str, int] = {}
         self.kills: list[Kill] = []
         self.connections_cut = 0
-        self._deeds: Mapping[Deed, Callable[[Step], Awaitable[None]]] = {
+        self.actions: Mapping[Action, Callable[[Step], Awaitable[None]]] = {
             "kill": self._kill,
             "kill_server": self._kill_server,
             "stop_then_kill": self._stop_then_kill,
@@ -59,7 +59,7 @@ class Vandal:
     async def do(self, step: Step) -> None:
         """Do one fault, from its beginning to its end."""
         try:
-            await self._deeds[FAULTS[step.fault].deed](step)
+            await self.actions[FAULTS[step.fault].action](step)
         except (NeverHappened, StoreUnavailable, QueueUnavailable, ProcessLookupError):
             # the target was not there, or went away under our hands: another fault was quicker
             self.left_out[step.fault] = self.left_out.get(step.fault, 0) + 1
@@ -72,15 +72,15 @@ class Vandal:
             self._signal([pid], signal.SIGCONT)
 
     async def _find(self, slot: str) -> int:
-        await until(lambda: self._copy.pid(slot), _PATIENCE_S, f"{slot} lives")
-        pid = self._copy.pid(slot)
+        await until(lambda: self._installation.pid(slot), _PATIENCE_S, f"{slot} lives")
+        pid = self._installation.pid(slot)
         if pid is None:
             raise NeverHappened(f"{slot} is gone again")
         return pid
 
     async def _find_server(self, slot: str) -> list[int]:
-        await until(lambda: self._copy.server_pids(slot), _PATIENCE_S, f"{slot} has a server")
-        return self._copy.server_pids(slot)
+        await until(lambda: self._installation.server_pids(slot), _PATIENCE_S, f"{slot} has a server")
+        return self._installation.server_pids(slot)
 
     def _signal(self, pids: Iterable[int], number: signal.Signals) -> None:
         for pid in pids:
@@ -98,9 +98,9 @@ class Vandal:
         if step.target in SENDERS:
             self.kills.append(Kill(at=time.time(), target=step.target))
         if step.target == "orchestrator":
-            await self._copy.wait_orchestrator_gone()
+            await self._installation.wait_orchestrator_gone()
             await asyncio.sleep(self._dice.uniform(*_ORCHESTRATOR_AWAY_S))
-            await self._copy.start_orchestrator()
+            await self._installation.start_orchestrator()
 
     async def _kill_server(self, step: Step) -> None:
         pids = await self._find_server(step.target)
@@ -126,7 +126,7 @@ class Vandal:
     async def _cut_database(self, step: Step) -> None:
         await self._find(step.target)
         store = Store.open(
-            self._copy.settings, ChildEnvironment(process_name="chaos", process_incarnation="chaos"), limit=1
+            self._installation.settings, ChildEnvironment(process_name="chaos", process_incarnation="chaos"), limit=1
         )
         try:
             by = monotonic() + step.lasts_s
@@ -140,19 +140,19 @@ class Vandal:
 
     async def _flush_redis(self, step: Step) -> None:
         def flush() -> None:
-            with redis_errors(), connect(self._copy.settings.redis_url, 2.0) as client:
+            with redis_errors(), connect(self._installation.settings.redis_url, 2.0) as client:
                 client.flushall()
 
         await asyncio.to_thread(flush)
 
     async def _provider(self, step: Step) -> None:
-        answer = await self._copy.sandbox("POST", "faults", body=dict(FAULTS[step.fault].details))
+        answer = await self._installation.sandbox("POST", "faults", body=dict(FAULTS[step.fault].details))
         if answer is None or answer.status != 200:
             raise NeverHappened("the provider is away")
 
     async def _page(self, step: Step) -> None:
         details = FAULTS[step.fault].details
-        devices = await self._copy.sandbox("GET", "web/devices")
+        devices = await self._installation.sandbox("GET", "web/devices")
         linked = (
             [device["device"] for device in devices.body["devices"] if device["phone"]]
             if devices and devices.status == 200
@@ -160,7 +160,7 @@ class Vandal:
         )
         if not linked:
             raise NeverHappened("no page is linked")
-        answer = await self._copy.sandbox(
+        answer = await self._installation.sandbox(
             "POST", f"web/devices/{linked[0]}/{details['order']}", body={"amount": details["amount"]}
         )
         if answer is None or answer.status != 200:

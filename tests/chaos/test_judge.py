@@ -1,4 +1,4 @@
-"""The verdict itself: a run that went well is clean, and a ledger that was doctored is not."""
+"""The result itself: a run that went well is clean, and a ledger that was doctored is not."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from chaos.calls import Calls
-from chaos.copy import Copy
+from chaos.installation import Installation
+from chaos.judge import Accepted, Kill, ReportedState, Result, judge
 from chaos.report import as_json, table
-from chaos.trial import LedgerReader, Outcome
-from chaos.verdict import Accepted, Kill, Standing, Verdict, judge
+from chaos.run import LedgerReader, Outcome
 
 CHATS = ("meta_direct/0000", "360dialog/0001")
 ACCEPTED = [
@@ -23,7 +23,7 @@ ACCEPTED = [
     for chat in CHATS
     for number in range(1, 6)
 ]
-SENT = {message.text: Standing(state="delivered") for message in ACCEPTED}
+SENT = {message.text: ReportedState(state="delivered") for message in ACCEPTED}
 
 
 def honest() -> list[dict[str, Any]]:
@@ -56,8 +56,8 @@ def position(entries: list[dict[str, Any]], text: str) -> int:
 
 
 def verdict_on(
-    entries: list[dict[str, Any]], home: Path, standings: dict[str, Standing] = SENT, kills: tuple[Kill, ...] = ()
-) -> Verdict:
+    entries: list[dict[str, Any]], home: Path, reported: dict[str, ReportedState] = SENT, kills: tuple[Kill, ...] = ()
+) -> Result:
     """Write the entries as the sandbox does, in two pieces with a torn line between them, and judge what the program reads from the file."""
     (home / "sandbox").mkdir()
     file = home / "sandbox" / "ledger.jsonl"
@@ -65,61 +65,61 @@ def verdict_on(
         json.dumps({"seq": number, "at": 100.0 + number, **entry}).encode() + b"\n"
         for number, entry in enumerate(entries, 1)
     )
-    reader = LedgerReader(Copy(home, {}, {}, Calls()), "chaos-1 ")
+    reader = LedgerReader(Installation(home, {}, {}, Calls()), "chaos-1 ")
     reader.read()
     file.write_bytes(lines[: len(lines) // 2])
     reader.read()
     file.write_bytes(lines)
     reader.read()
-    return judge(ACCEPTED, reader.arrivals, standings, kills)
+    return judge(ACCEPTED, reader.arrivals, reported, kills)
 
 
 def test_an_honest_ledger_is_clean(tmp_path: Path) -> None:
-    verdict = verdict_on(honest(), tmp_path)
-    assert verdict.is_clean
-    assert (verdict.accepted, verdict.arrived, verdict.unasked) == (10, 10, 0)
-    assert not (verdict.held or verdict.behind or verdict.parked or verdict.in_doubt)
+    result = verdict_on(honest(), tmp_path)
+    assert result.is_clean
+    assert (result.accepted, result.arrived, result.unasked) == (10, 10, 0)
+    assert not (result.held or result.behind or result.parked or result.in_doubt)
 
 
 def test_a_lost_message_is_named(tmp_path: Path) -> None:
     entries, text = honest(), ACCEPTED[2].text
     del entries[position(entries, text)]
-    verdict = verdict_on(entries, tmp_path)
-    assert not verdict.is_clean
-    assert verdict.lost == {text: "delivered"}, "what Bulkhead says about it does not help"
-    assert not (verdict.duplicated or verdict.reordered)
+    result = verdict_on(entries, tmp_path)
+    assert not result.is_clean
+    assert result.lost == {text: "delivered"}, "what Bulkhead says about it does not help"
+    assert not (result.duplicated or result.reordered)
 
 
 def test_a_lost_message_that_nobody_knows_is_lost(tmp_path: Path) -> None:
     entries, text = honest(), ACCEPTED[2].text
     del entries[position(entries, text)]
-    assert verdict_on(entries, tmp_path, standings={}).lost == {text: "unknown"}
+    assert verdict_on(entries, tmp_path, reported={}).lost == {text: "unknown"}
 
 
 def test_a_dead_letter_is_lost(tmp_path: Path) -> None:
     entries, text = honest(), ACCEPTED[4].text
     del entries[position(entries, text)]
-    assert verdict_on(entries, tmp_path, {text: Standing(state="failed", code="131000")}).lost == {
+    assert verdict_on(entries, tmp_path, {text: ReportedState(state="failed", code="131000")}).lost == {
         text: "failed 131000"
     }
 
 
 def test_a_duplicate_is_counted_wherever_it_came_through(tmp_path: Path) -> None:
     entries, text = honest(), ACCEPTED[7].text
-    verdict = verdict_on([*entries, arrival(text), arrival(text)], tmp_path)
-    assert not verdict.is_clean
-    assert verdict.duplicated == {text: 3}
-    assert not verdict.reordered, "a second arrival is a duplicate, not a disorder"
+    result = verdict_on([*entries, arrival(text), arrival(text)], tmp_path)
+    assert not result.is_clean
+    assert result.duplicated == {text: 3}
+    assert not result.reordered, "a second arrival is a duplicate, not a disorder"
 
 
 def test_two_messages_of_a_chat_in_the_wrong_order(tmp_path: Path) -> None:
     entries = honest()
     second, third = (position(entries, f"chaos-1 {CHATS[0]} {number}") for number in (2, 3))
     entries[second], entries[third] = entries[third], entries[second]
-    verdict = verdict_on(entries, tmp_path)
-    assert not verdict.is_clean
-    assert verdict.reordered == [f"chaos-1 {CHATS[0]} 2"]
-    assert not (verdict.lost or verdict.duplicated)
+    result = verdict_on(entries, tmp_path)
+    assert not result.is_clean
+    assert result.reordered == [f"chaos-1 {CHATS[0]} 2"]
+    assert not (result.lost or result.duplicated)
 
 
 def test_a_late_message_is_one_disorder_not_many(tmp_path: Path) -> None:
@@ -133,24 +133,24 @@ def test_held_and_parked_are_named_and_not_lost(tmp_path: Path) -> None:
     gone = [ACCEPTED[0].text, ACCEPTED[1].text, ACCEPTED[9].text]
     for text in gone:
         del entries[position(entries, text)]
-    standings = SENT | {
-        gone[0]: Standing(state="in_doubt", code="no_evidence", held=True),
-        gone[1]: Standing(state="queued"),
-        gone[2]: Standing(state="failed", code="poison"),
-        ACCEPTED[5].text: Standing(state="in_doubt", code="process_died"),
+    reported = SENT | {
+        gone[0]: ReportedState(state="in_doubt", code="no_evidence", held=True),
+        gone[1]: ReportedState(state="queued"),
+        gone[2]: ReportedState(state="failed", code="poison"),
+        ACCEPTED[5].text: ReportedState(state="in_doubt", code="process_died"),
     }
-    verdict = verdict_on(entries, tmp_path, standings)
-    assert verdict.is_clean
-    assert verdict.held == {gone[0]: "no_evidence"}
-    assert verdict.behind == [gone[1]]
-    assert verdict.parked == [gone[2]]
-    assert verdict.in_doubt == {ACCEPTED[5].text: "process_died"}
+    result = verdict_on(entries, tmp_path, reported)
+    assert result.is_clean
+    assert result.held == {gone[0]: "no_evidence"}
+    assert result.behind == [gone[1]]
+    assert result.parked == [gone[2]]
+    assert result.in_doubt == {ACCEPTED[5].text: "process_died"}
 
 
 def test_a_queued_message_of_a_chat_without_a_held_one_is_lost(tmp_path: Path) -> None:
     entries, text = honest(), ACCEPTED[1].text
     del entries[position(entries, text)]
-    assert verdict_on(entries, tmp_path, SENT | {text: Standing(state="queued")}).lost == {text: "queued"}
+    assert verdict_on(entries, tmp_path, SENT | {text: ReportedState(state="queued")}).lost == {text: "queued"}
 
 
 def test_an_arrival_without_an_answer_is_allowed_once(tmp_path: Path) -> None:
@@ -166,14 +166,14 @@ def test_and_not_twice(tmp_path: Path) -> None:
 def test_the_time_after_a_kill_counts_what_was_accepted_before_it(tmp_path: Path) -> None:
     entries = honest()
     late = entries.pop(position(entries, f"chaos-1 {CHATS[0]} 2"))
-    verdict = verdict_on(
+    result = verdict_on(
         [*entries, late],
         tmp_path,
         kills=(Kill(at=103.5, target="meta-0"), Kill(at=101.5, target="meta-1"), Kill(at=200.0, target="meta-0")),
     )
     last = 100.0 + len(entries) + 1
     # at 101.5 only the first messages were accepted, and they arrived soon
-    assert [seconds for _, seconds in verdict.recoveries] == pytest.approx([last - 103.5, 104.0 - 101.5, 0.0])
+    assert [seconds for _, seconds in result.recoveries] == pytest.approx([last - 103.5, 104.0 - 101.5, 0.0])
 
 
 @pytest.mark.parametrize("what", ["lost", "duplicated", "reordered"])
@@ -184,9 +184,9 @@ def test_the_report_says_not_clean(what: str, tmp_path: Path) -> None:
         "duplicated": replace(clean, duplicated={"chaos-1 x 1": 2}),
         "reordered": replace(clean, reordered=["chaos-1 x 1"]),
     }
-    for verdict, is_clean in ((clean, True), (doctored[what], False)):
+    for result, is_clean in ((clean, True), (doctored[what], False)):
         outcome = Outcome(
-            verdict=verdict,
+            result=result,
             seconds=1.0,
             asked=10,
             again={},
@@ -201,7 +201,7 @@ def test_the_report_says_not_clean(what: str, tmp_path: Path) -> None:
             "of the provider's faults each send and each webhook counts that one befell"
         )
         shown, told = table(outcome), as_json(outcome, seed=1)
-        assert shown.endswith("verdict: clean" if is_clean else "verdict: NOT CLEAN")
+        assert shown.endswith("result: clean" if is_clean else "result: NOT CLEAN")
         assert ("chaos-1 x 1" in shown) is not is_clean
         assert told["clean"] is is_clean
         assert bool(told[what]) is not is_clean
