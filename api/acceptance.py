@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol
 from starlette.datastructures import Headers
 
 from api.problems import Problem
-from shared.crash_points import reach
 from shared.errors import StoreUnavailable
+from shared.fail_points import hit
 from shared.logs import logger
 from shared.store.messages import Accepted, NewMessage
 
@@ -74,7 +74,7 @@ async def accept(acceptor: Acceptor, message: NewMessage) -> Accepted:
             log.warning("commit_answer_lost", reason=str(error))
             lost_commit = True
             continue
-        reach("accept.answering")
+        hit("accept.answering")
         if accepted.conflict:
             raise Problem(
                 "idempotency_key_reused",

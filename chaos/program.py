@@ -22,7 +22,7 @@ from chaos.pages import link
 from chaos.plans import FAULTS, ORCHESTRATOR, PAGE, PLANS, PROVIDER, Step, schedule
 from chaos.run import Run, new_mark
 from chaos.screen import Screen
-from shared.crash_points import CRASH_POINTS
+from shared.fail_points import FAIL_POINTS
 from shared.process.exit_codes import ExitCode
 
 _WITHOUT_BROWSER: Final = "postgres,redis,recorder,api,meta,sandbox"
@@ -206,4 +206,4 @@ def armed(text: str) -> str:
         probability = float(text)
     except ValueError:
         return text
-    return ",".join(f"*:{name}=kill@{probability:f}" for name in CRASH_POINTS)
+    return ",".join(f"*:{name}=kill@{probability:f}" for name in FAIL_POINTS)

@@ -16,7 +16,7 @@ from chaos.judge import Accepted, Arrival, ReportedState, Result, arrivals_of, j
 from chaos.load import Chat, Load
 from chaos.plans import AT_PROVIDER, Step
 from shared.clock import left, monotonic
-from shared.crash_points import LOG_NAME
+from shared.fail_points import LOG_NAME
 from shared.process import runtime
 
 QUIET_S: Final = 0.5

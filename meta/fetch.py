@@ -20,8 +20,8 @@ from meta.graph import Answer, Graph
 from shared.backoff import ceiling
 from shared.clock import left, monotonic
 from shared.content import AUDIO, IMAGE, STICKER, VIDEO
-from shared.crash_points import reach
 from shared.errors import StoreUnavailable
+from shared.fail_points import hit
 from shared.logs import correlation_id, logger
 from shared.media import kinds
 from shared.media.errors import FetchFailed, MediaTooLarge, StorageUnavailable
@@ -190,7 +190,7 @@ class Fetcher:
             inbound_media.take_media, self._kind, incarnation=self._incarnation, lease_s=lease_s, most=room
         )
         if taken:
-            reach("media.taken")
+            hit("media.taken")
         for file in taken:
             task = asyncio.create_task(self._one(file), name=f"file-{file.message_id}")
             self._in_hand[file.message_id] = task
@@ -272,7 +272,7 @@ class Fetcher:
                 if failed.passing or (is_fresh and failed.code in _MOVED)
                 else Ended("failed", failed.code)
             )
-        reach("media.fetched")
+        hit("media.fetched")
         return _judged(file, fetched)
 
     def _is_own(self, account: Account, address: str) -> bool:
@@ -290,7 +290,7 @@ class Fetcher:
             _note, file, outcome, self._incarnation, _wait_s(file, await self._accounts.find(file.connection_id))
         )
         if isinstance(outcome, Kept):
-            reach("media.noted")
+            hit("media.noted")
         self._files.labels(
             "stored" if isinstance(outcome, Kept) else "later" if isinstance(outcome, Later) else outcome.state
         ).inc()

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from shared.clock import monotonic
-from shared.crash_points import reach
 from shared.errors import StoreUnavailable
+from shared.fail_points import hit
 from shared.gathering import Gathering
 from shared.logs import logger
 from shared.store import inbound
@@ -75,7 +75,7 @@ class Journal:
     async def _commit_batches(self) -> None:
         while True:
             batch = await self._waiting.batch()
-            reach("journal.gathered")
+            hit("journal.gathered")
             try:
                 # what comes through after we gave up waiting is posted again, and twice is once
                 await self._store.call_each(inbound.journal, self._kind, [waiting.event for waiting in batch])
@@ -95,7 +95,7 @@ class Journal:
                     continue
                 await self._one_by_one(batch)
                 continue
-            reach("journal.committed")
+            hit("journal.committed")
             if (waited_s := monotonic() - batch[0].since) > LATE_S:
                 self._unheard(waited_s)
             _settle(batch, None)

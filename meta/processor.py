@@ -17,8 +17,8 @@ from meta.addressees import Directory
 from meta.events import reading
 from meta.events.harvest import Harvest, Pause
 from shared.clock import monotonic
-from shared.crash_points import reach
 from shared.errors import StoreUnavailable
+from shared.fail_points import hit
 from shared.gathering import Spacing
 from shared.logs import logger
 from shared.messages import InboundMessage
@@ -135,7 +135,7 @@ class Processor:
         except Exception as error:  # some row is poison: find it, so that it stops nobody
             log.warning("journal_batch_failed", exc_info=error, rows=self._most)
             return await self._one_by_one()
-        reach("processor.committed")
+        hit("processor.committed")
         self._account(batch)
         self._most = min(BATCH_MOST, self._most * 2)
         return batch.rows
@@ -177,7 +177,7 @@ class Processor:
             for row in rows
         }
         self._write(transaction, harvests, {row["id"] for row in rows if row["attempts"]}, done)
-        reach("processor.written")
+        hit("processor.written")
         return done
 
     def _write(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from shared.crash_points import reach
 from shared.delivery.reclaim import forget, reclaim
+from shared.fail_points import hit
 from shared.process import runtime
 from shared.process.journal import JournalEntry, JournalReader, SupervisionEvent
 from shared.process.metrics import Metrics
@@ -74,11 +74,11 @@ class Keeper:
                 except BaseException:
                     self._reader.rewind()
                     raise
-                reach("keeper.kept")
+                hit("keeper.kept")
                 for entry in entries:
                     if entry.event is SupervisionEvent.SLOT_FREE and entry.incarnation:
                         forget(self._run_dir, entry.incarnation)
-                reach("keeper.forgotten")
+                hit("keeper.forgotten")
                 self._reader.commit(entries[-1].seq)
                 self._events.inc(kept.events)
                 self._reclaimed.inc(kept.reclaimed)

@@ -23,7 +23,7 @@ from sandbox.media import links, require_sendable
 from sandbox.media_calls import fault_answer
 from sandbox.openapi.validators import Violation
 from sandbox.state import Sandbox
-from shared.crash_points import reach
+from shared.fail_points import hit
 
 _BODY_MAX: Final = 1 << 20
 _PHONE: Final = re.compile(r"[+\d\s()-]+")
@@ -255,7 +255,7 @@ async def _accept(call: _Call, to: str, fault: Fault | None) -> Response:
         plan=["failed"] if fails else list(sandbox.knobs.statuses),
         **extra,
     )
-    reach("provider.taken")
+    hit("provider.taken")
     latency_s = sandbox.knobs.latency_ms / 1000
     sandbox.outbox.schedule(entry, after_s=latency_s)
     if fault and fault.name == "cut_after":

@@ -122,8 +122,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "shared/delivery/dispatcher.py",
-                '        self._flights.writing(message.id)\n        reach("send.writing")',
-                '        reach("send.writing")',
+                '        self._flights.writing(message.id)\n        hit("send.writing")',
+                '        hit("send.writing")',
             ),
         ),
         "tests/model/test_record.py",
@@ -133,8 +133,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "shared/delivery/dispatcher.py",
-                '        self._note(message, outcome)\n        reach("send.recorded")',
-                '        reach("send.recorded")',
+                '        self._note(message, outcome)\n        hit("send.recorded")',
+                '        hit("send.recorded")',
             ),
         ),
         "tests/model/test_record.py",

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from shared.clock import monotonic
-from shared.crash_points import reach
 from shared.errors import SlotTaken
+from shared.fail_points import hit
 from shared.kinds import ProcessKind
 from shared.process import runtime
 from shared.process.slot_lock import Holder, SlotLock, boot_id, is_free, process_start, read_holder
@@ -127,7 +127,7 @@ class Children:
                 public_port=identity.port,
             )
             lock.write(holder)
-            reach("spawn.begun")
+            hit("spawn.begun")
             told = tell(replace(identity, process_incarnation=incarnation, slot_lock_fd=lock.fd, listen_fd=listen_fd))
             with self._logs.opened(slot) as streams:
                 process = spawn(
@@ -139,7 +139,7 @@ class Children:
                     oom_score_adj=row.oom_score_adj,
                     err_from=self._logs.mark(slot, "err"),
                 )
-            reach("spawn.started")
+            hit("spawn.started")
             self._trees.watch(incarnation, process.pid)
             self._watch(_Child(slot, incarnation, process, identity.port))
             with suppress(
@@ -273,7 +273,7 @@ class Children:
         return Exit(signal=status.si_status, last_words=words)
 
     def _bury(self, child: _Child) -> None:
-        reach("death.proved")
+        hit("death.proved")
         del self._here[child.slot]
         self._buried[child.slot] = child.incarnation
         self._trees.forget(child.incarnation)

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from shared import content as types
 from shared.clock import left, monotonic, utc_now
-from shared.crash_points import reach
 from shared.delivery.channel import RecordToken
 from shared.errors import StoreUnavailable
+from shared.fail_points import hit
 from shared.logs import logger
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.store.messages import Doubt
@@ -198,7 +198,7 @@ class _Send:
 
     async def _ask(self, prepared: _Prepared, wanted: dict[str, Any]) -> Outcome:
         await self.record_token(prepared.token)
-        reach("page.token_stored")
+        hit("page.token_stored")
         by = min(self.by, monotonic() + self.operation.lasts_s)
         if left(by, monotonic()) < _LEAST_SEND_S / 2:
             return Retry(
@@ -225,7 +225,7 @@ class _Send:
             return InDoubt(code="page_answer_late", detail="the page did not answer by the deadline")
         except (BrowserLost, ScriptFailed) as error:
             return InDoubt(code="browser_lost", detail=str(error))
-        reach("page.answered")
+        hit("page.answered")
         return outcomes.of_answer(answer)
 
 

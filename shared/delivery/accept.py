@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.clock import monotonic
-from shared.crash_points import reach
 from shared.errors import QueueUnavailable, StoreUnavailable
+from shared.fail_points import hit
 from shared.gathering import Gathering, Spacing
 from shared.kinds import kind_named
 from shared.logs import logger
@@ -126,7 +126,7 @@ class Acceptor:
         if not batch:
             return
         self._batch_size.observe(len(batch))
-        reach("accept.gathered")
+        hit("accept.gathered")
         try:
             results = await self._store.call(messages.accept, [waiting.message for waiting in batch])
         except StoreUnavailable as error:
@@ -142,7 +142,7 @@ class Acceptor:
             for waiting in batch:
                 await self._commit([waiting])
         else:
-            reach("accept.committed")
+            hit("accept.committed")
             for waiting, result in zip(batch, results, strict=True):
                 # a scheduled row is found by the relay when it is due
                 if not (result.replayed or waiting.message.scheduled_for):
@@ -164,7 +164,7 @@ class Acceptor:
     def _give(self, kind_name: str, ids: list[int]) -> None:
         try:
             self._hints.give(kind_named(kind_name), ids)
-            reach("accept.hinted")
+            hit("accept.hinted")
             self.queue_reachable = True
         except QueueUnavailable as error:
             self._hints_lost.inc(len(ids))

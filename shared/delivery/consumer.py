@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, Final
 
 from shared.clock import left
-from shared.crash_points import reach
 from shared.delivery import reclaim as reclaiming
 from shared.delivery.breaker import Breaker
 from shared.delivery.channel import Channel
@@ -20,6 +19,7 @@ from shared.delivery.reconcile import Reconciler
 from shared.delivery.relay import Relay
 from shared.delivery.vigil import Vigil
 from shared.errors import StoreUnavailable
+from shared.fail_points import hit
 from shared.messages import Policy
 from shared.process import runtime
 from shared.process.service import Child
@@ -125,7 +125,7 @@ class Consumer:
                 except StoreUnavailable:
                     await asyncio.sleep(_STORE_AWAY_S)
                     continue
-                reach("leftovers.reclaimed")
+                hit("leftovers.reclaimed")
                 reclaiming.forget(self._run_dir, incarnation)
                 break
 

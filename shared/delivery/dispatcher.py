@@ -15,12 +15,12 @@ from typing import Final
 
 from shared import logs
 from shared.clock import left, monotonic
-from shared.crash_points import reach
 from shared.delivery import fairness, retry_law
 from shared.delivery.breaker import Breaker
 from shared.delivery.channel import Channel
 from shared.delivery.flight import FlightRecord, Stage
 from shared.errors import Fenced, StoreUnavailable
+from shared.fail_points import hit
 from shared.gathering import Spacing
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.process.metrics import Metrics
@@ -212,7 +212,7 @@ class Dispatcher:
         ids = list(self._offered)[: offers - len(chats)]
         if not (ids or chats or numbers):
             return False
-        reach("claim.begun")
+        hit("claim.begun")
         rooms = fairness.rooms(self._held, self._slow(), places=self._in_flight_limit, each=self._each)
         # a claim that comes through after we gave up waiting is found by `_give_back_unknown`
         claimed = await self._store.call_each(
@@ -228,7 +228,7 @@ class Dispatcher:
             most=room,
             token_at_claim=self._channel.token_at_claim,
         )
-        reach("claim.committed")
+        hit("claim.committed")
         for chat in chats:
             self._chats.pop(chat, None)
         for row_id in [*ids, *(message.id for message in claimed.messages)]:
@@ -236,7 +236,7 @@ class Dispatcher:
         for message in claimed.messages:
             self._begin(message)
         self._wait(numbers, claimed.waits)
-        reach("claim.recorded")
+        hit("claim.recorded")
         return True
 
     def _wait(self, asked: Iterable[int], waits: Mapping[int, float]) -> None:
@@ -313,9 +313,9 @@ class Dispatcher:
             # a bug in the channel: whether the request left is not known
             log.error("send_crashed", exc_info=error, message_id=message.id)
             outcome = InDoubt(code="send_crashed", detail=type(error).__name__)
-        reach("send.answered")
+        hit("send.answered")
         self._note(message, outcome)
-        reach("send.recorded")
+        hit("send.recorded")
         duration_s = monotonic() - started
         self._send_duration.observe(duration_s)
         self.send_seconds += duration_s
@@ -329,7 +329,7 @@ class Dispatcher:
         ):
             raise Fenced(f"row {message.id} is no longer ours")
         self._flights.writing(message.id)
-        reach("send.writing")
+        hit("send.writing")
 
     def _note(self, message: OutboundMessage, outcome: Outcome) -> None:
         """Keep the outcome where a death cannot take it, until it stands in the database."""
@@ -363,7 +363,7 @@ class Dispatcher:
             for message, outcome in batch
         ]
         while True:
-            reach("settle.begun")
+            hit("settle.begun")
             try:
                 # one that comes through after we gave up waiting finds its rows still in our hand, or given back by our death
                 written = await self._store.call_each(
@@ -374,7 +374,7 @@ class Dispatcher:
                 # the outcome is only in our hands now: keep it until it is written; a repeat of a lost commit writes nothing twice
                 log.warning("settle_delayed", reason=str(error), messages=len(batch))
                 await asyncio.sleep(_STORE_AWAY_S)
-        reach("settle.committed")
+        hit("settle.committed")
         for (message, outcome), settlement in zip(batch, settlements, strict=True):
             self._count(message, outcome, settlement, written=message.id in written)
             if settlement.state is MessageState.QUEUED:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.crash_points import reach
 from shared.delivery import flight
+from shared.fail_points import hit
 from shared.logs import logger
 from shared.store import messages, tasks
 from shared.store.pool import Row, Transaction
@@ -40,7 +40,7 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
         active_row=found.active_row if found else 0,
     )
     if rows:
-        reach("reclaim.written")
+        hit("reclaim.written")
         states = [row["state"] for row in rows]
         counts = {state: states.count(state) for state in sorted(set(states))}
         log.warning(

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.clock import monotonic
-from shared.crash_points import reach
 from shared.delivery.channel import Channel
 from shared.delivery.vigil import Vigil
 from shared.errors import StoreUnavailable
+from shared.fail_points import hit
 from shared.logs import logger
 from shared.messages import Dead, InDoubt, Outcome, Policy, Retry, Sent
 from shared.process.metrics import Metrics
@@ -142,7 +142,7 @@ class Reconciler:
         if decision is None or (doubt.held and isinstance(decision, Hold)):
             return
         row_id = doubt.message.id
-        reach("reconcile.found")
+        hit("reconcile.found")
         if isinstance(decision, Hold):
             moved = await self._store.call(
                 messages.hold,
@@ -162,7 +162,7 @@ class Reconciler:
                 provider_id=decision.provider_id,
             )
         if moved:
-            reach("reconcile.resolved")
+            hit("reconcile.resolved")
             self._decided.labels(decision.code).inc()
             log.warning("doubt_resolved", message_id=row_id, code=decision.code, doubt_s=round(doubt.doubt_s, 3))
             if isinstance(decision, Move) and decision.state is MessageState.QUEUED:

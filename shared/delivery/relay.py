@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from shared.crash_points import reach
 from shared.delivery.dispatcher import Dispatcher
 from shared.errors import StoreUnavailable
+from shared.fail_points import hit
 from shared.logs import logger
 from shared.process.metrics import Metrics
 from shared.store import messages
@@ -48,7 +48,7 @@ class Relay:
         except StoreUnavailable:
             return 0  # the readiness watch tells; the rows stay where they are
         if due:
-            reach("relay.found")
+            hit("relay.found")
             self._found.inc(len(due))
             log.info("rows_relayed", rows=len(due))
             self._dispatcher.offer(due)

@@ -19,7 +19,7 @@ import uvloop
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from shared import crash_points, logs
+from shared import fail_points, logs
 from shared.clock import left, monotonic
 from shared.errors import SettingsInvalid, SlotTaken, StoreUnavailable
 from shared.kinds import ProcessKind, admin_port, kind_named
@@ -61,7 +61,7 @@ def run_child(kind_name: str, open_service: OpenService) -> int:
     try:
         settings = load()
         identity = _complete(load_child(), kind, settings)
-        crash_points.arm(
+        fail_points.arm(
             settings.crash_points,
             kind_name,
             runtime.run_dir(settings.bulkhead_home),

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from shared.crash_points import ORCHESTRATOR
 from shared.errors import SlotTaken
+from shared.fail_points import ORCHESTRATOR
 from shared.process import runtime
 
 _RECORD_LENGTH: Final = 1024

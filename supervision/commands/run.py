@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack
 from functools import partial
 
-from shared import crash_points, logs
+from shared import fail_points, logs
 from shared.errors import SlotTaken
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
@@ -47,9 +47,9 @@ def supervise(context: Context, told: Told, *, only: str = "", only_stop: bool =
     """
     os.umask(0o077)  # for us and every child: what is written here is for this user alone
     home = told.settings.bulkhead_home
-    crash_points.arm(
+    fail_points.arm(
         "" if only_stop else told.settings.crash_points,
-        crash_points.ORCHESTRATOR,
+        fail_points.ORCHESTRATOR,
         runtime.run_dir(home),
         partial(kill_holder, home),
     )

@@ -1,14 +1,13 @@
-"""Named places at which a process can be made to die: between two steps whose order matters. Nothing happens there unless a chaos run armed them.
+"""Fail points: named places between two steps whose order matters, where a chaos run can make a process die.
 
-`reach("dispatcher.claimed")` costs one look into an empty mapping. `run_child` arms a process once, from the setting CRASH_POINTS:
+`hit("claim.committed")` costs one look-up in an empty mapping unless the process is armed. `run_child` arms it once, from the setting CRASH_POINTS:
 
-    meta:dispatcher.claimed=kill@0.02, api:accept.committed=kill@3, *:settle.committed=stop@1
+    meta:claim.committed=kill@0.02, api:accept.committed=kill@3, *:settle.committed=stop@1
 
-that is `KIND:POINT=ACTION@WHEN`, separated by commas. A kind of `*` means every kind of child; `orchestrator` is named, since nobody in the house starts it
-again. `kill/SLOT` kills another slot's process and its helpers in place of one's own: `api:accept.committed=kill/redis-0@3`. WHEN with a decimal point is
-the probability of each visit; without one it is the number of the visit in this process's life, and such a point goes off once for the whole home. Whatever
-goes off is first written into `BULKHEAD_HOME/run/crash-points.log`, so that whoever looks afterwards knows what was tried. Settings refuse CRASH_POINTS
-unless CHAOS=on.
+that is `KIND:POINT=ACTION@WHEN`, separated by commas. A kind of `*` means every kind of child but not `orchestrator`, which must be named because nothing
+here restarts it. `kill/SLOT` kills another slot's process tree instead: `api:accept.committed=kill/redis-0@3`. WHEN with a decimal point is the probability
+of each visit; without one it is the number of the visit in this process's life, and such a point fires once per home. Every firing is first appended to
+`BULKHEAD_HOME/run/crash-points.log`. Settings refuse CRASH_POINTS unless CHAOS=on.
 
 This file imports only the standard library and `shared.errors`.
 """
@@ -27,7 +26,7 @@ from typing import Final
 
 from shared.errors import SettingsInvalid
 
-CRASH_POINTS: Final[Mapping[str, str]] = {
+FAIL_POINTS: Final[Mapping[str, str]] = {
     "accept.gathered": "messages of one commit are gathered; nothing is written",
     "accept.committed": "their rows are committed; nobody was hinted or answered",
     "accept.hinted": "their hints stand in Redis; the hinter has nothing more to do",
@@ -61,7 +60,7 @@ CRASH_POINTS: Final[Mapping[str, str]] = {
     "page.token_stored": "the message id of a browser send is stored; the page was not asked",
     "page.answered": "the page has answered; nobody was told",
 }
-"""Every crash point and what is done and not done there. A test compares the names with the code."""
+"""Every fail point, with what is and is not done there. A test compares the names with the code."""
 
 ORCHESTRATOR: Final = "orchestrator"
 LOG_NAME: Final = "crash-points.log"
@@ -76,20 +75,20 @@ _ACTIONS: Final[Mapping[str, Callable[[], None]]] = {
     "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "exit": _exit,
 }
-"""What a process can do to itself: kill -9, stand still until somebody kills it, leave without closing anything."""
+"""Actions: SIGKILL, SIGSTOP until something kills it, exit without closing anything."""
 
 KillSlot = Callable[[str], None]
-"""Kills what lives in a slot, with its helpers; what is not there is no reason to complain."""
+"""Kills the process tree of a slot; an empty slot is no error."""
 _SLOT: Final = re.compile(r"[a-z]+-\d+")
 
 
 @dataclass(slots=True)
-class Trap:
-    """One armed crash point of this process.
+class FailPoint:
+    """One armed fail point of this process.
 
     Attributes:
-        action: see above. victim: the slot that `kill` kills; empty: this process. visit: goes off at this visit, once for the home; 0: by probability.
-        record: file that names what went off.
+        action: see above. victim: the slot that `kill` kills; empty: this process.
+        visit: fires at this visit, once per home; 0: by `probability`. record: file that lists what fired.
     """
 
     name: str
@@ -101,8 +100,8 @@ class Trap:
     record: Path = Path(LOG_NAME)
     visits: int = 0
 
-    def trip(self, kill_slot: KillSlot) -> None:
-        """Count a visit; go off if it is time."""
+    def hit(self, kill_slot: KillSlot) -> None:
+        """Count a visit and fire if it is due."""
         self.visits += 1
         line = f"{self.kind}:{self.name}{self.victim and '/' + self.victim}\n"
         if self.visit:
@@ -121,65 +120,65 @@ class Trap:
 _armed: dict[str, list[Callable[[], None]]] = {}
 
 
-def reach(name: str) -> None:
-    """Say that the process is at the crash point `name`."""
+def hit(name: str) -> None:
+    """Fire the fail points called `name` that are armed and due."""
     if name in _armed:
-        for trip in _armed[name]:
-            trip()
+        for point in _armed[name]:
+            point()
 
 
-def read(text: str, kind: str, record: Path) -> list[Trap]:
-    """Return the traps that `text` sets for `kind`, in its order.
+def parse(text: str, kind: str, record: Path) -> list[FailPoint]:
+    """Return the fail points of `kind` in `text`, in its order.
 
     Args:
-        text: see above. record: the home's file of what went off.
+        text: see above. record: the home's list of what fired.
     Raises:
-        SettingsInvalid: with a sentence for each part that cannot be read.
+        SettingsInvalid: with a sentence for each part that cannot be parsed.
     """
-    traps = []
+    points = []
     problems = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         try:
-            trap = _read(part, kind, record)
+            point = _parse(part, kind, record)
         except ValueError as problem:
             problems.append(f"CRASH_POINTS: {part!r}: {problem}")
             continue
-        if trap is not None:
-            traps.append(trap)
+        if point is not None:
+            points.append(point)
     if problems:
         raise SettingsInvalid(problems)
-    return traps
+    return points
 
 
 def arm(text: str, kind: str, run_dir: Path, kill_slot: KillSlot) -> None:
     """Arm this process; an empty text disarms it.
 
     Args:
-        text: setting CRASH_POINTS. kind: of this process. run_dir: where what goes off is written down. kill_slot: how another slot's process is killed.
+        text: setting CRASH_POINTS. kind: of this process. run_dir: folder of the list of what fired. kill_slot: kills another slot's process.
     Raises:
-        SettingsInvalid: `text` cannot be read.
+        SettingsInvalid: `text` cannot be parsed.
     """
     _armed.clear()
-    for trap in read(text, kind, run_dir / LOG_NAME):
-        _armed.setdefault(trap.name, []).append(partial(trap.trip, kill_slot))
+    for point in parse(text, kind, run_dir / LOG_NAME):
+        _armed.setdefault(point.name, []).append(partial(point.hit, kill_slot))
 
 
-def _read(part: str, kind: str, record: Path) -> Trap | None:
+def _parse(part: str, kind: str, record: Path) -> FailPoint | None:
     place, _, what = part.partition("=")
     for_kind, _, name = place.strip().partition(":")
-    deed, _, when = what.strip().partition("@")
-    action, slash, victim = deed.partition("/")
-    if name not in CRASH_POINTS:
+    order, _, when = what.strip().partition("@")
+    action, slash, victim = order.partition("/")
+    if name not in FAIL_POINTS:
         raise ValueError("no such crash point; docs/chaos.md lists them")
     if action not in _ACTIONS or (
         slash and (action != "kill" or not (victim == ORCHESTRATOR or _SLOT.fullmatch(victim)))
     ):
         raise ValueError(f"the action is one of {', '.join(_ACTIONS)}, or kill/SLOT")
-    trap = Trap(name, kind, action, victim, record=record)
+    point = FailPoint(name, kind, action, victim, record=record)
     if when.isdecimal() and int(when) > 0:
-        trap.visit = int(when)
+        point.visit = int(when)
     elif "." in when and 0.0 < float(when) <= 1.0:
-        trap.probability = float(when)
+        point.probability = float(when)
     else:
         raise ValueError("after the @ stands a probability with a decimal point, or the number of the visit")
-    return trap if for_kind == kind or (for_kind == "*" and kind != ORCHESTRATOR) else None
+    return point if for_kind == kind or (for_kind == "*" and kind != ORCHESTRATOR) else None

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from shared import crash_points
-from shared.crash_points import CRASH_POINTS, LOG_NAME
+from shared import fail_points
 from shared.errors import SettingsInvalid
+from shared.fail_points import FAIL_POINTS, LOG_NAME
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import Holder, SlotLock, boot_id, kill_holder, process_start
@@ -30,7 +30,7 @@ def calls() -> Counter[str]:
     found: Counter[str] = Counter()
     for module in PROGRAM.modules.values():
         for node in ast.walk(module.tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "reach":
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "hit":
                 assert len(node.args) == 1, f"{module.path}:{node.lineno}"
                 (name,) = node.args
                 assert isinstance(name, ast.Constant), f"{module.path}:{node.lineno}: the name is not a literal"
@@ -39,12 +39,12 @@ def calls() -> Counter[str]:
 
 
 def test_the_list_is_what_the_code_has_each_once() -> None:
-    assert calls() == dict.fromkeys(CRASH_POINTS, 1)
+    assert calls() == dict.fromkeys(FAIL_POINTS, 1)
 
 
 def test_the_document_lists_the_same_sentences() -> None:
     page = (environment.REPOSITORY / "docs" / "chaos.md").read_text()
-    missing = [name for name, words in CRASH_POINTS.items() if f"| `{name}` | {words} |" not in page]
+    missing = [name for name, words in FAIL_POINTS.items() if f"| `{name}` | {words} |" not in page]
     assert not missing
 
 
@@ -53,17 +53,17 @@ def nobody(slot: str) -> None:
 
 
 def test_unarmed_nothing_happens(tmp_path: Path) -> None:
-    crash_points.arm("", "meta", tmp_path, nobody)
-    for name in CRASH_POINTS:
-        crash_points.reach(name)
+    fail_points.arm("", "meta", tmp_path, nobody)
+    for name in FAIL_POINTS:
+        fail_points.hit(name)
     assert not list(tmp_path.iterdir())
 
 
 def test_another_kinds_points_are_not_armed(tmp_path: Path) -> None:
-    traps = crash_points.read(
+    points = fail_points.parse(
         "meta:claim.begun=kill@0.5, *:settle.begun=stop@3, api:accept.gathered=exit@1.0", "meta", tmp_path / LOG_NAME
     )
-    assert {trap.name: (trap.action, trap.probability, trap.visit) for trap in traps} == {
+    assert {point.name: (point.action, point.probability, point.visit) for point in points} == {
         "claim.begun": ("kill", 0.5, 0),
         "settle.begun": ("stop", 0.0, 3),
     }
@@ -71,8 +71,8 @@ def test_another_kinds_points_are_not_armed(tmp_path: Path) -> None:
 
 def test_every_kind_of_child_is_meant_by_a_star_and_the_orchestrator_is_not(tmp_path: Path) -> None:
     text = "*:settle.begun=kill@1, orchestrator:death.proved=kill@2"
-    assert [trap.name for trap in crash_points.read(text, "recorder", tmp_path)] == ["settle.begun"]
-    assert [trap.name for trap in crash_points.read(text, crash_points.ORCHESTRATOR, tmp_path)] == ["death.proved"]
+    assert [point.name for point in fail_points.parse(text, "recorder", tmp_path)] == ["settle.begun"]
+    assert [point.name for point in fail_points.parse(text, fail_points.ORCHESTRATOR, tmp_path)] == ["death.proved"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_every_kind_of_child_is_meant_by_a_star_and_the_orchestrator_is_not(tmp_
 )
 def test_what_cannot_be_read_is_refused_with_its_text(text: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match=f"CRASH_POINTS: '{text}'"):
-        crash_points.read(text, "meta", tmp_path / LOG_NAME)
+        fail_points.parse(text, "meta", tmp_path / LOG_NAME)
 
 
 def test_crash_points_need_chaos() -> None:
@@ -111,11 +111,11 @@ def test_a_process_that_is_armed_by_mistake_does_not_start(chaos: str, says: str
 
 _PROGRAM = """
 import sys, pathlib
-from shared import crash_points
-crash_points.arm(sys.argv[1], "meta", pathlib.Path(sys.argv[2]), lambda slot: print("killed", slot, flush=True))
+from shared import fail_points
+fail_points.arm(sys.argv[1], "meta", pathlib.Path(sys.argv[2]), lambda slot: print("killed", slot, flush=True))
 for number in range(1, 6):
     print(number, flush=True)
-    crash_points.reach("claim.begun")
+    fail_points.hit("claim.begun")
 """
 
 

@@ -14,7 +14,7 @@ from chaos.plans import Step
 from chaos.report import table
 from chaos.run import Run, crash_points_of
 from shared.clock import left, monotonic
-from shared.crash_points import CRASH_POINTS
+from shared.fail_points import FAIL_POINTS
 from tests.chaos.env import ChaosEnv, open_arena
 from tests.supervision.test_adoption import OF_ORCHESTRATOR
 from tests.support.waiting import eventually_async
@@ -66,7 +66,7 @@ OTHERS = (
 ONCE_EACH = [*(f"{kind}:{name}" for kind, names in WHERE.items() for name in names), *OTHERS]
 BUSY = frozenset(
     name
-    for name in CRASH_POINTS
+    for name in FAIL_POINTS
     if name.split(".")[0] in ("accept", "claim", "send", "settle", "journal", "processor", "provider")
 )
 """Reached with every batch of messages: these go off at a later visit, so that a life gets somewhere."""
@@ -85,7 +85,7 @@ def _armed(point: str, number: int) -> str:
 
 
 def test_the_table_has_every_point() -> None:
-    assert {name for names in WHERE.values() for name in names} | set(OF_ORCHESTRATOR) == set(CRASH_POINTS)
+    assert {name for names in WHERE.values() for name in names} | set(OF_ORCHESTRATOR) == set(FAIL_POINTS)
 
 
 def test_every_crash_point_once() -> None:
