@@ -36,7 +36,7 @@ WITHOUT_BROWSERS: Final = "api,meta,recorder,sandbox,postgres,redis"
 
 
 class TenderBulkhead(Bulkhead):
-    """The same program with a restart law that never quarantines, for runs that kill without end."""
+    """The same program with a restart policy that never quarantines, for runs that kill without end."""
 
     def start(self) -> Self:
         """Start the orchestrator of `bench/supervision_rig.py`."""

@@ -42,7 +42,7 @@ def run(given: argparse.Namespace) -> Figures:
     figures = Figures(
         command="recovery", parameters=vars(given), axes=("messages that were in hand", "seconds until resolved")
     )
-    # many kills: the restart law would rightly slow the restarts down, and is not what is measured
+    # many kills: the restart policy would rightly slow the restarts down, and is not what is measured
     with running(TenderBulkhead) as house:
         house.provider(latency_ms=given.latency_ms, statuses=given.statuses)
         warm(house, 1.0)

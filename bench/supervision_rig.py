@@ -1,4 +1,4 @@
-"""A copy of Bulkhead for the supervision benchmarks, and the same program with a restart law that does not quarantine.
+"""A copy of Bulkhead for the supervision benchmarks, and the same program with a restart policy that does not quarantine.
 
 Run as a script it is that program: thousands of kills in an hour are not what the law is for, and it would rightly slow them down.
 """
@@ -192,7 +192,7 @@ def report(name: str, figures: Mapping[str, Any], as_json: Path | None) -> None:
 if __name__ == "__main__":
     from supervision.commands.context import Context
     from supervision.commands.entry import main
-    from supervision.law import Policy
+    from supervision.restart_policy import Policy
 
     tender = tuple(
         replace(row, intensity=1_000_000, restart_base_s=0.01, first_restart_s=0.0, min_uptime_s=0.0) for row in KINDS

@@ -26,7 +26,7 @@ SENDERS: Final = frozenset({*META, *WEBDRIVER})
 """Slots that send: after the death of one, the time until its messages were resolved is measured."""
 
 WATCHED_S: Final = 12.0
-"""A slot that lived for less pays in full under the restart law: a plan that hits it more often measures the law's patience, not delivery."""
+"""A slot that lived for less pays in full under the restart policy: a plan that hits it more often measures the law's patience, not delivery."""
 
 
 @dataclass(frozen=True, kw_only=True)

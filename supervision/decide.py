@@ -14,7 +14,7 @@ from typing import Final
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SlotState
-from supervision.law import Record, Uniform, has_recovered
+from supervision.restart_policy import RestartHistory, Uniform, has_recovered
 from supervision.model import (
     SERVING,
     WAITING,
@@ -80,7 +80,7 @@ def next_by(fleet: Fleet, now: float) -> float | None:
     instants += [
         slot.ready_at + rows[slot.kind].min_uptime_s
         for slot in fleet.slots.values()
-        if slot.law.failed_probes and slot.ready_at is not None
+        if slot.history.failed_probes and slot.ready_at is not None
     ]
     return min((at for at in instants if at > now), default=None)
 
@@ -245,8 +245,8 @@ class _Decision(Turn):
         elif not cause.asked and slot.last_exit is not None and slot.last_exit.code == ExitCode.CONFIGURATION:
             slot = self.move(slot, SlotState.MISCONFIGURED)
             self.write(Happened.MISCONFIGURED, slot, last_words=slot.last_exit.last_words if slot.last_exit else "")
-        elif cause.under_the_law:
-            self.apply_law(slot, healthy_s)
+        elif cause.under_restart_policy:
+            self.apply_policy(slot, healthy_s)
         else:
             self.start(slot)
 
@@ -256,7 +256,11 @@ class _Decision(Turn):
             return
         slot = self.put(replace(slot, pid=event.pid, incarnation=event.incarnation, started_at=self.now))
         self.write(
-            Happened.STARTED, slot, pid=event.pid, attempt=int(slot.law.strikes) + 1, probe=slot.law.failed_probes > 0
+            Happened.STARTED,
+            slot,
+            pid=event.pid,
+            attempt=int(slot.history.failures) + 1,
+            probe=slot.history.failed_probes > 0,
         )
 
     def _spawn_failed(self, event: SpawnFailed) -> None:
@@ -268,7 +272,7 @@ class _Decision(Turn):
         if event.occupied:
             self.move(slot, SlotState.BACKOFF, next_try_at=self.now + self.fleet.policy.occupied_s)
         else:
-            self.apply_law(slot, 0.0)
+            self.apply_policy(slot, 0.0)
 
     def _found(self, event: Found) -> None:
         slot = self.slot(event.slot)
@@ -341,7 +345,7 @@ class _Decision(Turn):
             slot = self.slot(name)
             if slot is None:
                 continue
-            slot = self.put(replace(slot, held=False, law=Record()))
+            slot = self.put(replace(slot, held=False, history=RestartHistory()))
             if slot.state in WAITING:
                 slot = self.put(replace(slot, next_try_at=self.now))
             elif slot.state in SERVING and not self.awaits_replacement(name):
@@ -442,9 +446,9 @@ class _Decision(Turn):
         if (
             slot.ready_at is not None
             and slot.state in SERVING
-            and has_recovered(slot.law, self.row(slot), healthy_s=self.now - slot.ready_at)
+            and has_recovered(slot.history, self.row(slot), healthy_s=self.now - slot.ready_at)
         ):
-            slot = self.put(replace(slot, law=Record()))
+            slot = self.put(replace(slot, history=RestartHistory()))
             self.write(Happened.PROBED, slot, outcome="recovered")
 
     def _stop_what_should_not_run(self) -> None:

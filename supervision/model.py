@@ -14,7 +14,7 @@ from typing import Any
 from shared.kinds import ProcessKind
 from shared.process.journal import SupervisionEvent
 from shared.states import SlotState
-from supervision.law import Policy, Record
+from supervision.restart_policy import Policy, RestartHistory
 
 
 class Cause(Enum):
@@ -37,8 +37,8 @@ class Cause(Enum):
         return self not in (Cause.NONE, Cause.HUNG, Cause.MEMORY_HARD)
 
     @property
-    def under_the_law(self) -> bool:
-        """Whether the restart law decides what follows; a leak that needs replacement each minute is a sick process, too."""
+    def under_restart_policy(self) -> bool:
+        """Whether the restart policy decides what follows; a leak that needs replacement each minute is a sick process, too."""
         return not self.asked or self is Cause.MEMORY_SOFT
 
 
@@ -95,7 +95,7 @@ class Slot:
     held: bool = False
     """Drained by an operator: stays stopped until somebody says restart."""
     last_exit: Exit | None = None
-    law: Record = field(default_factory=Record)
+    history: RestartHistory = field(default_factory=RestartHistory)
     restarts: int = 0
     """Unasked restarts of this slot since the orchestrator runs."""
     status: str = ""

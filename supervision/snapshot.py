@@ -48,7 +48,7 @@ def of_fleet(
             "started_at": at(slot.started_at) if slot.is_alive else None,
             "ready_at": at(slot.ready_at),
             "restarts": slot.restarts,
-            "strikes": round(slot.law.strikes, 2),
+            "failures": round(slot.history.failures, 2),
             "last_exit": None
             if slot.last_exit is None
             else {"how": str(slot.last_exit), "last_words": slot.last_exit.last_words},
@@ -92,7 +92,7 @@ def _reason(slot: Slot) -> str:
     if slot.held:
         return "drained by an operator"
     if slot.state is SlotState.QUARANTINED:
-        return f"{len(slot.law.restarts)} restarts, last exit: {slot.last_exit or slot.status or 'none'}"
+        return f"{len(slot.history.restarts)} restarts, last exit: {slot.last_exit or slot.status or 'none'}"
     if slot.state in (SlotState.BACKOFF, SlotState.MISCONFIGURED) and slot.last_exit:
         return f"last exit: {slot.last_exit}" + (f" ({slot.last_exit.last_words})" if slot.last_exit.last_words else "")
     if slot.state in (SlotState.DRAINING, SlotState.KILLING):

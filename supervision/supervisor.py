@@ -38,7 +38,7 @@ from supervision.control import ControlServer
 from supervision.decide import decide, next_by
 from supervision.environment import Told, admin_port, changed_for, child_environ
 from supervision.keeper import Keeper
-from supervision.law import Policy
+from supervision.restart_policy import Policy
 from supervision.listeners import Listeners, PortUnusable
 from supervision.log_files import LogFiles
 from supervision.model import SERVING, Fleet, Slot

@@ -13,7 +13,7 @@ from typing import Any
 from shared.kinds import ProcessKind
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SLOT_TRANSITIONS, SlotState, require_transition
-from supervision.law import Uniform, after_death
+from supervision.restart_policy import Uniform, after_death
 from supervision.model import Action, Cause, CloseListener, Fleet, KillTree, Replacement, Rung, Send, Slot, Spawn, Write
 
 
@@ -66,29 +66,29 @@ class Turn:
         self.release(slot.kind)
         self.actions.append(Spawn(slot.name))
 
-    def apply_law(self, slot: Slot, healthy_s: float) -> None:
-        """Let the restart law say what follows an unasked death, or a start that failed."""
-        verdict = after_death(
-            slot.law, self.row(slot), self.fleet.policy, now=self.now, healthy_s=healthy_s, uniform=self._uniform
+    def apply_policy(self, slot: Slot, healthy_s: float) -> None:
+        """Apply the restart policy after an unrequested death or a failed start."""
+        decision = after_death(
+            slot.history, self.row(slot), self.fleet.policy, now=self.now, healthy_s=healthy_s, uniform=self._uniform
         )
-        probed = slot.law.failed_probes > 0
-        slot = self.put(replace(slot, law=verdict.record, restarts=slot.restarts + 1))
-        if verdict.quarantined:
-            slot = self.move(slot, SlotState.QUARANTINED, next_try_at=self.now + verdict.delay_s)
+        probed = slot.history.failed_probes > 0
+        slot = self.put(replace(slot, history=decision.history, restarts=slot.restarts + 1))
+        if decision.quarantined:
+            slot = self.move(slot, SlotState.QUARANTINED, next_try_at=self.now + decision.delay_s)
             if probed:
-                self.write(Happened.PROBED, slot, outcome="failed", next_probe_s=round(verdict.delay_s, 3))
+                self.write(Happened.PROBED, slot, outcome="failed", next_probe_s=round(decision.delay_s, 3))
             else:
                 self.write(
                     Happened.QUARANTINED,
                     slot,
-                    restarts=len(verdict.record.restarts),
-                    next_probe_s=round(verdict.delay_s, 3),
+                    restarts=len(decision.history.restarts),
+                    next_probe_s=round(decision.delay_s, 3),
                 )
             return
         self.write(
-            Happened.RESTARTING, slot, delay_s=round(verdict.delay_s, 3), strikes=round(verdict.record.strikes, 2)
+            Happened.RESTARTING, slot, delay_s=round(decision.delay_s, 3), failures=round(decision.history.failures, 2)
         )
-        self.move(slot, SlotState.BACKOFF, next_try_at=self.now + verdict.delay_s)
+        self.move(slot, SlotState.BACKOFF, next_try_at=self.now + decision.delay_s)
 
     def enqueue(self, name: str, cause: Cause) -> None:
         """Let the slot wait for its turn to be replaced."""

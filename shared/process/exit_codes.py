@@ -11,11 +11,11 @@ class ExitCode(IntEnum):
     OK = 0
     """Stopped because it was asked to, everything in hand finished."""
     CRASH = 1
-    """An error that the kind does not know how to survive; restarted by the restart law."""
+    """An error that the kind does not know how to survive; restarted by the restart policy."""
     USAGE = 64
     """The command line is wrong."""
     BOOT = 70
-    """Could not become ready for a reason that waiting may cure (port taken, disk full); restarted by the restart law."""
+    """Could not become ready for a reason that waiting may cure (port taken, disk full); restarted by the restart policy."""
     SLOT_TAKEN = 73
     """Another process holds this slot's lock; nothing was started."""
     DRAIN_DEADLINE = 75

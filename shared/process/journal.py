@@ -45,7 +45,7 @@ class SupervisionEvent(StrEnum):
     SLOT_FREE = "slot_free"
     """Proof of death: nothing of this incarnation lives, its lock is free. Always before the next `started` of the slot; may be said twice."""
     RESTARTING = "restarting"
-    """The restart law set a delay (delay_s, strikes)."""
+    """The restart policy set a delay (delay_s, failures)."""
     QUARANTINED = "quarantined"
     """Too many restarts; slow probes from now on (restarts, next_probe_s)."""
     PROBED = "probed"

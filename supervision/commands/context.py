@@ -10,7 +10,7 @@ from pathlib import Path
 from shared.kinds import ProcessKind
 from shared.settings import Settings
 from supervision.environment import EmbeddedAddresses, Told, prepare, read_settings
-from supervision.law import Policy
+from supervision.restart_policy import Policy
 
 
 class Answer(IntEnum):

@@ -10,7 +10,7 @@ import pytest
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SlotState
 from supervision.decide import next_by
-from supervision.law import Policy
+from supervision.restart_policy import Policy
 from supervision.model import (
     CloseListener,
     Configured,
@@ -112,7 +112,7 @@ def test_the_persisted_word_counts_until_a_new_one_comes() -> None:
     assert world.state("meta-0") == "starting"
 
 
-# The restart law, seen from outside
+# The restart policy, seen from outside
 
 
 def test_first_restart_at_once_then_ever_slower_then_quarantine_with_probes() -> None:
@@ -185,13 +185,13 @@ def test_proof_of_death_comes_before_the_next_life() -> None:
     assert world.events()[-4:] == ["exited", "slot_free", "restarting", "started"]
 
 
-def test_a_slot_that_somebody_else_holds_is_looked_at_again_without_a_strike() -> None:
+def test_a_slot_that_somebody_else_holds_is_looked_at_again_without_a_failure() -> None:
     world = World(kind("api"), start=False)
     world.refuse = SpawnFailed("api-0", "held by process 7", occupied=True)
     world.happens(Configured(world.counts))
     world.after(100.0)
     assert world.state("api-0") == "backoff"
-    assert world.fleet.slots["api-0"].law.strikes == 0
+    assert world.fleet.slots["api-0"].history.failures == 0
     world.refuse = None
     world.after(1.0)
     assert world.state("api-0") == "starting"

@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 from shared.process.journal import SupervisionEvent as Happened
-from supervision.law import Policy
+from supervision.restart_policy import Policy
 from supervision.model import (
     Configured,
     DrainAsked,
@@ -31,7 +31,7 @@ def test_restart_is_expected_counts_nothing_and_starts_at_once() -> None:
     world.happens(RestartAsked(("api-0",)))
     assert world.events()[-4:] == ["exited", "drained", "slot_free", "started"]
     assert world.details(Happened.EXITED)["expected"] is True
-    assert (world.fleet.slots["api-0"].restarts, world.fleet.slots["api-0"].law.strikes) == (0, 0)
+    assert (world.fleet.slots["api-0"].restarts, world.fleet.slots["api-0"].history.failures) == (0, 0)
 
 
 def test_a_rolling_restart_never_takes_two_of_a_kind_at_once() -> None:

@@ -68,13 +68,13 @@ def test_dies_after_ready_for_ever(house: House) -> None:
 
 
 def test_dies_after_a_while_and_starts_over_at_the_first_delay(house: House) -> None:
-    """The minute of issue B in small: lives longer than min_uptime_s let the strikes decay."""
+    """The minute of issue B in small: lives longer than min_uptime_s let the failures decay."""
     house.rows({"name": "bad", "entry": "dies_later", "intensity": 3, "min_uptime_s": 0.2}, half_life_s=0.05).start(
         FIXTURE_LIFE_S="0.5"
     )
     house.until(lambda: house.count(Happened.EXITED, "bad-0") >= 4, "four deaths")
     restarts = [entry.details for entry in house.events() if entry.event is Happened.RESTARTING]
-    assert all(restart["delay_s"] == 0 and restart["strikes"] < 1.1 for restart in restarts)
+    assert all(restart["delay_s"] == 0 and restart["failures"] < 1.1 for restart in restarts)
 
 
 def test_a_recovered_probe_ends_the_quarantine(house: House) -> None:

@@ -10,7 +10,7 @@ from shared.kinds import ProcessKind
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SlotState
 from supervision.decide import decide
-from supervision.law import Policy
+from supervision.restart_policy import Policy
 from supervision.model import (
     Action,
     Configured,

@@ -1,8 +1,7 @@
-"""The restart law of one slot; pure.
+"""The restart policy of one slot; pure.
 
-A first death is answered at once (or after the kind's first delay), the next ones ever more slowly, and only healthy time makes up for them:
-having become ready proves nothing. Too many restarts in a period, or too many short lives in a row, mean quarantine with slow probes;
-nothing is ever given up.
+The first restart is immediate (or after the kind's `first_restart_s`), later ones back off; only uptime, not readiness, resets the backoff.
+Too many restarts in a period, or too many short lives in a row, mean quarantine with slow probes; no slot is abandoned for good.
 """
 
 from __future__ import annotations
@@ -52,11 +51,11 @@ class Policy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
-    """What the law remembers about one slot."""
+class RestartHistory:
+    """Past deaths of one slot, as far as they matter for its next restart."""
 
-    strikes: float = 0.0
-    """Deaths, each worth one when it happens and half of that after each half-life of healthy time."""
+    failures: float = 0.0
+    """Deaths, each counted as one when it happens and decayed by half after each half-life of uptime."""
     restarts: tuple[float, ...] = ()
     """Monotonic instants of the restarts of the last period."""
     failed_probes: int = 0
@@ -64,48 +63,54 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What follows a death."""
+class RestartDecision:
+    """When to restart after a death."""
 
-    record: Record
+    history: RestartHistory
     delay_s: float
     quarantined: bool
 
 
 def after_death(
-    record: Record, row: ProcessKind, policy: Policy, *, now: float, healthy_s: float, uniform: Uniform = random.uniform
-) -> Verdict:
-    """Return what follows an unasked death.
+    history: RestartHistory,
+    row: ProcessKind,
+    policy: Policy,
+    *,
+    now: float,
+    healthy_s: float,
+    uniform: Uniform = random.uniform,
+) -> RestartDecision:
+    """Return when to restart after an unrequested death.
 
     Args:
-        record: what is remembered about the slot.
-        row: the kind's numbers.
-        policy: the supervisor's numbers.
+        history: of the slot.
+        row: the kind's restart numbers.
+        policy: the supervisor's durations.
         now: monotonic instant of the death.
         healthy_s: seconds between having become ready and the death; 0 when it never became ready.
         uniform: source of jitter.
     """
-    forgiven = 1.0 if healthy_s < row.min_uptime_s else 0.5 ** (healthy_s / policy.half_life_s)
-    strikes = record.strikes * forgiven + 1.0
-    restarts = (*(at for at in record.restarts if at > now - row.period_s), now)
-    if record.failed_probes or len(restarts) > row.intensity or strikes > row.intensity:
-        failed = record.failed_probes + 1
+    decay = 1.0 if healthy_s < row.min_uptime_s else 0.5 ** (healthy_s / policy.half_life_s)
+    failures = history.failures * decay + 1.0
+    restarts = (*(at for at in history.restarts if at > now - row.period_s), now)
+    if history.failed_probes or len(restarts) > row.intensity or failures > row.intensity:
+        failed = history.failed_probes + 1
         ceiling = min(policy.probe_cap_s, policy.probe_first_s * 2.0 ** min(failed - 1, 30))
         # half of it is certain: a probe is meant to be slow
-        return Verdict(
-            record=Record(strikes=strikes, restarts=restarts, failed_probes=failed),
+        return RestartDecision(
+            history=RestartHistory(failures=failures, restarts=restarts, failed_probes=failed),
             delay_s=uniform(ceiling / 2, ceiling),
             quarantined=True,
         )
-    attempt = int(strikes)
+    attempt = int(failures)
     delay_s = row.first_restart_s if attempt < 2 else full_jitter(attempt, row.restart_base_s, policy.cap_s, uniform)
-    return Verdict(
-        record=replace(record, strikes=strikes, restarts=restarts),
+    return RestartDecision(
+        history=replace(history, failures=failures, restarts=restarts),
         delay_s=min(delay_s, policy.cap_s),
         quarantined=False,
     )
 
 
-def has_recovered(record: Record, row: ProcessKind, *, healthy_s: float) -> bool:
-    """Whether a probe of a quarantined slot has lived long enough to end the quarantine; the record is then made anew."""
-    return record.failed_probes > 0 and healthy_s >= row.min_uptime_s
+def has_recovered(history: RestartHistory, row: ProcessKind, *, healthy_s: float) -> bool:
+    """Whether a probe of a quarantined slot has lived long enough to end the quarantine; its history then starts empty."""
+    return history.failed_probes > 0 and healthy_s >= row.min_uptime_s
