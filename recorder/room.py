@@ -56,13 +56,13 @@ class RecorderService:
         self._retention = Retention(child.store, child.metrics, days=child.settings.retention_days)
         self._storage = open_storage(child.settings)
         self._old_files = OldFiles(child.store, self._storage, child.metrics, days=child.settings.media_retention_days)
-        self._poked = asyncio.Event()
+        self._notified = asyncio.Event()
         self._schema = asyncio.Event()
         self._problem = "not tried yet"
         self._wanted: list[str] = []
         # time for the living to write again after an outage of the database
         self._silence = Silence(for_s=2 * self._settings.heartbeat_s + 5.0, gap_s=3 * _SILENCE_S)
-        child.pokes.append(self._poked.set)
+        child.on_notify.append(self._notified.set)
 
     async def start(self) -> None:
         """Bring the schema up to date; a database that is away does not stop the start."""
@@ -81,7 +81,9 @@ class RecorderService:
             ("retention", _RETENTION_S, self._retention.prune),
             ("files", _RETENTION_S, self._old_files.prune),
         ):
-            self._child.spawn(self._repeat(interval_s, work, poked=self._poked if name == "journal" else None), name)
+            self._child.spawn(
+                self._repeat(interval_s, work, notified=self._notified if name == "journal" else None), name
+            )
 
     async def drain(self, by: float) -> bool:
         """Write down what is in the journal."""
@@ -130,7 +132,7 @@ class RecorderService:
             self._schema.set()
 
     async def _repeat(
-        self, interval_s: float, work: Callable[[], Awaitable[None]], *, poked: asyncio.Event | None
+        self, interval_s: float, work: Callable[[], Awaitable[None]], *, notified: asyncio.Event | None
     ) -> None:
         await self._schema.wait()
         while True:
@@ -138,15 +140,15 @@ class RecorderService:
                 await work()
             except StoreUnavailable as error:
                 log.warning("recording_delayed", work=getattr(work, "__name__", "?"), reason=str(error))
-            if poked is None:
+            if notified is None:
                 await asyncio.sleep(interval_s)
             else:
-                await _wait(poked, interval_s)
+                await _wait(notified, interval_s)
 
     async def _tell_wanted(self) -> None:
         self._wanted = await self._store.call(connections.wanted_kinds)
         # said again each time: a new orchestrator hears it within a second
-        self._child.supervised.wanted(self._wanted)
+        self._child.supervised.desired(self._wanted)
 
     async def _reclaim_proved_dead(self) -> None:
         """Give back what came into a dead incarnation's hand after it was reclaimed: its last claim was still being committed."""

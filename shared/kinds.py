@@ -37,7 +37,7 @@ class ProcessKind:
     pool_size: str = ""
     """Setting of the connection pool's limit; empty for kinds without a database."""
     reads_journal: bool = False
-    """Whether the kind is poked when the orchestrator has written something into its journal."""
+    """Whether the kind is notified when the orchestrator has appended to its journal."""
     restart_base_s: float = 1.0
     """Delay before the second restart in a row; the first has the delay `first_restart_s`. Doubles from there, with full jitter, up to the cap."""
     first_restart_s: float = 0.0

@@ -53,18 +53,18 @@ class Announcer:
         if self._all_up or self._told is None or fleet.stopping or not fleet.configured:
             return False
         conditional = {row.name for row in fleet.rows if row.needed == "connections" and fleet.counts.get(row.name)}
-        if conditional and fleet.wanted is None:
+        if conditional and fleet.desired is None:
             return False
-        wanted = [
-            slot for slot in fleet.slots.values() if slot.kind not in conditional or slot.kind in (fleet.wanted or ())
+        expected = [
+            slot for slot in fleet.slots.values() if slot.kind not in conditional or slot.kind in (fleet.desired or ())
         ]
-        if not wanted or any(
+        if not expected or any(
             slot.state is not SlotState.READY and slot.state not in WAITING - {SlotState.BACKOFF} and not slot.held
-            for slot in wanted
+            for slot in expected
         ):
             return False
         self._all_up = True
-        for line in summary(self._told, [slot for slot in wanted if slot.state is not SlotState.READY]):
+        for line in summary(self._told, [slot for slot in expected if slot.state is not SlotState.READY]):
             self.note(line)
         return True
 

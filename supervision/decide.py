@@ -14,20 +14,19 @@ from typing import Final
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SlotState
-from supervision.restart_policy import RestartHistory, Uniform, has_recovered
 from supervision.model import (
     SERVING,
     WAITING,
     Action,
     Cause,
     Configured,
+    DesiredKindsKnown,
     DrainAsked,
     Event,
     Exited,
     Fleet,
     Found,
     Freed,
-    KeepWanted,
     KillTree,
     Leave,
     Measured,
@@ -35,6 +34,7 @@ from supervision.model import (
     Replacement,
     RestartAsked,
     Rung,
+    SaveDesiredKinds,
     Slot,
     Spawned,
     SpawnFailed,
@@ -42,10 +42,10 @@ from supervision.model import (
     Starved,
     StopAsked,
     Tick,
-    WantedKnown,
     Write,
 )
 from supervision.plan import followers
+from supervision.restart_policy import RestartHistory, Uniform, has_recovered
 from supervision.turn import Turn
 
 STALL_WORTH_SAYING_S: Final = 0.5
@@ -114,8 +114,8 @@ class _Decision(Turn):
                 self._hold(event.slots)
             case Configured():
                 self._configured(event)
-            case WantedKnown():
-                self.fleet = replace(self.fleet, wanted=event.kinds)
+            case DesiredKindsKnown():
+                self.fleet = replace(self.fleet, desired=event.kinds)
             case StopAsked():
                 self._stop(event)
             case Tick():
@@ -156,8 +156,8 @@ class _Decision(Turn):
         if said.get("STOPPING") == "1" and slot.state in SERVING:
             # a signal from elsewhere: the exit will not be one that we asked for
             self.move(slot, SlotState.DRAINING, rung=Rung.TERM, silent_by=None, step_by=self.now + self.drain_s(slot))
-        if "X_WANTED" in said:
-            self._heard_wanted(said["X_WANTED"])
+        if "X_DESIRED" in said:
+            self._desired_kinds_received(said["X_DESIRED"])
 
     def _became_ready(self, slot: Slot) -> Slot:
         if slot.state not in (SlotState.STARTING, SlotState.UNREADY):
@@ -189,13 +189,13 @@ class _Decision(Turn):
             slot = self.put(replace(slot, silent_by=max(slot.silent_by, until)))
         return slot
 
-    def _heard_wanted(self, text: str) -> None:
+    def _desired_kinds_received(self, text: str) -> None:
         conditional = {row.name for row in self.fleet.rows if row.needed == "connections"}
         kinds = frozenset(text.split(",")) & conditional
-        if kinds != self.fleet.wanted:
-            self.fleet = replace(self.fleet, wanted=kinds)
-            self.actions.append(KeepWanted(kinds))
-            self.actions.append(Write(Happened.WANTED, details={"kinds": sorted(kinds)}))
+        if kinds != self.fleet.desired:
+            self.fleet = replace(self.fleet, desired=kinds)
+            self.actions.append(SaveDesiredKinds(kinds))
+            self.actions.append(Write(Happened.DESIRED_KINDS, details={"kinds": sorted(kinds)}))
 
     def _exited(self, event: Exited) -> None:
         slot = self.slot(event.slot)

@@ -18,7 +18,7 @@ from shared.errors import SettingsInvalid
 from shared.kinds import ADMIN_PORT_STRIDE, ProcessKind
 from shared.process import runtime
 from shared.settings import ChildEnvironment, Settings, to_environ
-from supervision.plan import wanted_slots
+from supervision.plan import desired_slots
 
 SETTINGS_FILE: Final = "settings.env"
 _REAL: Final = {
@@ -148,7 +148,7 @@ def prepare(operator: Settings, rows: Sequence[ProcessKind], embedded: EmbeddedA
         "embedded_redis": not operator.redis_url,
         "sandbox": uses_sandbox,
     }
-    counts = wanted_slots(rows, operator, **needs)
+    counts = desired_slots(rows, operator, **needs)
     _check_admin_ports(rows, counts)
     try:
         _make_home(home)

@@ -137,7 +137,7 @@ class Fleet:
     """How many slots each kind may have."""
     configured: bool = False
     slots: Mapping[str, Slot] = field(default_factory=dict)
-    wanted: frozenset[str] | None = None
+    desired: frozenset[str] | None = None
     """Kinds that some connection needs; None: nobody has said yet."""
     released: Mapping[str, float] = field(default_factory=dict)
     """When each kind was started for the first time."""
@@ -251,7 +251,7 @@ class Configured:
 
 
 @dataclass(frozen=True)
-class WantedKnown:
+class DesiredKindsKnown:
     """What was persisted of the recorder's last word."""
 
     kinds: frozenset[str]
@@ -272,7 +272,7 @@ class Tick:
 
 Reported = Found | Spawned | SpawnFailed | Notified | Exited | Freed | Measured | Stalled | Starved
 """What processes and the machine do."""
-Asked = RestartAsked | DrainAsked | Configured | WantedKnown | StopAsked
+Asked = RestartAsked | DrainAsked | Configured | DesiredKindsKnown | StopAsked
 """What people and settings want."""
 Event = Reported | Asked | Tick
 
@@ -312,7 +312,7 @@ class Write:
 
 
 @dataclass(frozen=True)
-class KeepWanted:
+class SaveDesiredKinds:
     """Persist the recorder's word."""
 
     kinds: frozenset[str]
@@ -330,4 +330,4 @@ class Leave:
     """Everything has stopped: end the loop."""
 
 
-Action = Spawn | Send | KillTree | Write | KeepWanted | CloseListener | Leave
+Action = Spawn | Send | KillTree | Write | SaveDesiredKinds | CloseListener | Leave

@@ -62,7 +62,7 @@ def predecessors_of(rows: Sequence[ProcessKind], kinds: Iterable[str]) -> frozen
     return frozenset(found)
 
 
-def wanted_slots(
+def desired_slots(
     rows: Sequence[ProcessKind], settings: Settings, *, embedded_postgres: bool, embedded_redis: bool, sandbox: bool
 ) -> dict[str, int]:
     """Return how many slots each kind may have; 0: it is not run at all.

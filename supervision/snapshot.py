@@ -65,7 +65,7 @@ def of_fleet(
     return {
         "at": _iso(wall),
         "state": "stopping" if fleet.stopping else "running",
-        "wanted": None if fleet.wanted is None else sorted(fleet.wanted),
+        "desired": None if fleet.desired is None else sorted(fleet.desired),
         "slots": slots,
     }
 

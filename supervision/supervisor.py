@@ -29,7 +29,7 @@ from shared.process.slot_lock import SlotLock, boot_id, holder_of_this_process
 from shared.process.supervised import Command, ask_command, ask_descriptors
 from shared.settings import ChildEnvironment, to_environ
 from shared.states import SlotState
-from supervision import model, plan, snapshot, wanted
+from supervision import desired_kinds, model, plan, snapshot
 from supervision.adoption import Survey, survey
 from supervision.announce import Announcer
 from supervision.children import Children
@@ -38,13 +38,13 @@ from supervision.control import ControlServer
 from supervision.decide import decide, next_by
 from supervision.environment import Told, admin_port, changed_for, child_environ
 from supervision.keeper import Keeper
-from supervision.restart_policy import Policy
 from supervision.listeners import Listeners, PortUnusable
 from supervision.log_files import LogFiles
 from supervision.model import SERVING, Fleet, Slot
 from supervision.notify_socket import NotifySocket
 from supervision.processes import environment
 from supervision.resources import Sampler, Usage, own_usage
+from supervision.restart_policy import Policy
 from supervision.spawn import claim_priority
 from supervision.starvation import PROBE_S, Starvation
 from supervision.trees import Trees, become_subreaper
@@ -208,9 +208,9 @@ class Supervisor:
         changed = self._adopt(found)
         if not only_stop:
             self._open_ports_needed_now(found)
-        kept = wanted.read(runtime.wanted_file(self._home))
+        kept = desired_kinds.read(runtime.desired_kinds_file(self._home))
         if kept is not None:
-            self._take(model.WantedKnown(kept))
+            self._take(model.DesiredKindsKnown(kept))
         counts = dict.fromkeys(self._rows, 0) if only_stop else self._told.counts
         self._announcer.begin(self._told, counts)
         if only_stop:
@@ -323,12 +323,12 @@ class Supervisor:
                 self._children.kill(slot)
             case model.Write(event, slot, incarnation, details):
                 self._chronicle.write(event, slot, incarnation, details)
-            case model.KeepWanted(kinds):
+            case model.SaveDesiredKinds(kinds):
                 try:
-                    wanted.write(runtime.wanted_file(self._home), kinds)
+                    desired_kinds.write(runtime.desired_kinds_file(self._home), kinds)
                 except OSError as problem:
                     # the recorder says it again to the next orchestrator
-                    log.warning("wanted_not_kept", problem=str(problem))
+                    log.warning("desired_kinds_not_saved", problem=str(problem))
             case model.CloseListener(kind):
                 self._listeners.close(kind)
             case model.Leave():
@@ -454,7 +454,7 @@ class Supervisor:
             self._told_seq = self._chronicle.seq
             for slot in self._fleet.slots.values():
                 if self._rows[slot.kind].reads_journal and slot.state in (SlotState.READY, SlotState.UNREADY):
-                    self._notify.ask(runtime.slot_socket(self._home, slot.name), ask_command(Command.POKE))
+                    self._notify.ask(runtime.slot_socket(self._home, slot.name), ask_command(Command.NOTIFY))
         if self._dirty:
             self._dirty = False
             try:

@@ -13,8 +13,8 @@ from typing import Any
 from shared.kinds import ProcessKind
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SLOT_TRANSITIONS, SlotState, require_transition
-from supervision.restart_policy import Uniform, after_death
 from supervision.model import Action, Cause, CloseListener, Fleet, KillTree, Replacement, Rung, Send, Slot, Spawn, Write
+from supervision.restart_policy import Uniform, after_death
 
 
 class Turn:
@@ -119,7 +119,7 @@ class Turn:
         """Return how many slots of the kind should run now."""
         count = self.fleet.counts.get(kind, 0)
         if self._rows[kind].needed == "connections":
-            return count if self.fleet.wanted is not None and kind in self.fleet.wanted else 0
+            return count if self.fleet.desired is not None and kind in self.fleet.desired else 0
         return count
 
     def gate_is_open(self, kind: str) -> bool:

@@ -247,9 +247,9 @@ class _Life:
         for command in self._supervised.receive():
             if command is Command.DRAIN:
                 self._child.stopping.set()
-            elif command is Command.POKE:
-                for poke in self._child.pokes:
-                    poke()
+            elif command is Command.NOTIFY:
+                for notify in self._child.on_notify:
+                    notify()
 
     def _uncaught(self, error: BaseException, where: str) -> None:
         """Classify an error that nobody handled: go on, or leave at once with exit code 1."""

@@ -62,7 +62,7 @@ class SupervisionEvent(StrEnum):
     """It left with the exit code for a wrong environment; not restarted until that changes (last_words)."""
     START_FAILED = "start_failed"
     """No process could be started: port taken, fork refused (error)."""
-    WANTED = "wanted"
+    DESIRED_KINDS = "desired_kinds"
     """The set of kinds that some connection needs changed (kinds)."""
     STALL = "stall"
     """The orchestrator itself was late; deadlines were moved by that much (late_s, suspended_s). No slot."""

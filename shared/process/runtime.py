@@ -87,9 +87,9 @@ def events_file(home: Path) -> Path:
     return run_dir(home) / "events.jsonl"
 
 
-def wanted_file(home: Path) -> Path:
+def desired_kinds_file(home: Path) -> Path:
     """Return the file that keeps the recorder's last word on which kinds some connection needs."""
-    return run_dir(home) / "wanted.json"
+    return run_dir(home) / "desired_kinds.json"
 
 
 def helper_sockets(home: Path) -> Iterator[Path]:

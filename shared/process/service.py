@@ -62,7 +62,7 @@ class Child:
     Attributes:
         store: this process's own pool. The kinds without a database have one too; it connects on first use.
         stopping: set when a drain begins. uncaught: classifies an error that nobody handled.
-        pokes: called when the orchestrator says that there is something new to look at.
+        on_notify: called on each notification from the orchestrator (its journal has grown).
     """
 
     kind: ProcessKind
@@ -74,7 +74,7 @@ class Child:
     beats: Beats
     stopping: asyncio.Event
     heartbeat: Heartbeat
-    pokes: list[Callable[[], None]] = field(default_factory=list)
+    on_notify: list[Callable[[], None]] = field(default_factory=list)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     uncaught: Callable[[BaseException, str], None] = field(default=lambda _error, _where: None)
 

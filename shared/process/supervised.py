@@ -41,7 +41,7 @@ class Command(StrEnum):
 
     DRAIN = "drain"
     """Same as SIGTERM."""
-    POKE = "poke"
+    NOTIFY = "notify"
     """There is something new to look at (for the recorder: in the journal)."""
     PING = "ping"
     """Already answered; shows that the loop that calls `receive` runs."""
@@ -161,9 +161,9 @@ class Supervised:
         finally:
             self.extend(0.0, "")
 
-    def wanted(self, kinds: Iterable[str]) -> None:
+    def desired(self, kinds: Iterable[str]) -> None:
         """Say which kinds some connection needs; all others of `needed="connections"` are then drained and stopped. For the recorder."""
-        self._tell({"X_WANTED": ",".join(sorted(kinds))})
+        self._tell({"X_DESIRED": ",".join(sorted(kinds))})
 
     def fileno(self) -> int:
         """Descriptor to watch for reading; then call `receive`."""

@@ -49,7 +49,7 @@ class Accidents:
         self.lacks: dict[str, str] = {}
         routes = [Route("/do/{what}", self._do), Route("/livez/mine", lambda _: PlainTextResponse("the room's"))]
         self.app: ASGIApp | None = Starlette(routes=routes)
-        child.pokes.append(lambda: say("poked"))
+        child.on_notify.append(lambda: say("notified"))
 
     async def start(self) -> None:
         """Start, or do not."""

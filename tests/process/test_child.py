@@ -217,10 +217,10 @@ class TestDoors:
             child.get("/livez", public=True)
         assert child.entry.stop() == ExitCode.OK
 
-    def test_pokes_and_commands(self, house: Callable[..., House]) -> None:
+    def test_notifications_and_commands(self, house: Callable[..., House]) -> None:
         child = house().start()
-        child.entry.ask("poke")
-        child.wait_for("said: poked")
+        child.entry.ask("notify")
+        child.wait_for("said: notified")
         child.entry.ask("drain")
         assert child.entry.wait_exit() == ExitCode.OK
 

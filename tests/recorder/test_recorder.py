@@ -61,9 +61,9 @@ class House:
         self.entry.start().wait_ready()
         return self
 
-    def poke(self) -> None:
+    def notify(self) -> None:
         """Say that there is something new in the journal."""
-        self.entry.ask("poke")
+        self.entry.ask("notify")
 
     def events(self) -> list[Mapping[str, Any]]:
         """Return the events in the database."""
@@ -132,7 +132,7 @@ class TestJournal:
             code=1,
             log_tail="odd \0 bytes \ud83d",
         )
-        recorder.poke()
+        recorder.notify()
         recorder.until_seen(1, 2, 3)
         started, exited = recorder.events()[1:]
         assert (
@@ -171,7 +171,7 @@ class TestJournal:
         recorder = house(chaos="on", crash_points=f"recorder:{point}=kill@1").start()
         recorder.journal.write(E.EXITED, slot="meta-0", kind="meta", incarnation="meta-0.a", signal=9)
         recorder.journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
-        recorder.poke()
+        recorder.notify()
         assert recorder.entry.wait_exit() == -signal.SIGKILL
         assert recorder.position() == 0
 
@@ -186,7 +186,7 @@ class TestJournal:
         recorder = house().start()
         with away(servers.database_server_url, database_url):
             recorder.journal.write(E.STALL, late_s=1.0)
-            recorder.poke()
+            recorder.notify()
             recorder.entry.wait_said("X_READY", "0")
         recorder.until_seen(1)
         assert recorder.entry.stop() == ExitCode.OK
@@ -232,7 +232,7 @@ class TestReclaim:
         dead, alive = claimed(ground), claimed(ground, "meta-1.b", "b")
         recorder = house().start()
         recorder.journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
-        recorder.poke()
+        recorder.notify()
         eventually(lambda: ground.state(dead) == "in_doubt", 5)
         assert ground.state(alive) == "sending"
 
@@ -246,7 +246,7 @@ class TestReclaim:
         record.close(remove=False)
         recorder = house().start()
         recorder.journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
-        recorder.poke()
+        recorder.notify()
         eventually(lambda: ground.state(sent) == "sent", 5)
         assert (ground.row(sent)["provider_id"], ground.state(unsent)) == ("wamid.1", "queued")
         eventually(lambda: not path.exists(), 5, "the record is removed")
@@ -257,7 +257,7 @@ class TestReclaim:
         """The server may still be committing what the dead process asked for last."""
         recorder = house().start()
         recorder.journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
-        recorder.poke()
+        recorder.notify()
         recorder.until_seen(1)
         row_id = claimed(ground)
         eventually(lambda: ground.state(row_id) == "in_doubt", 5)
@@ -295,11 +295,11 @@ class TestSchema:
         assert query(
             empty_database_url, "SELECT connection_type FROM connection_types WHERE process_name = 'webdriver'"
         ) == [{"connection_type": "wwebjs"}]
-        recorder.entry.wait_said("X_WANTED", "")
+        recorder.entry.wait_said("X_DESIRED", "")
         ground = Ground(empty_database_url)
-        recorder.entry.wait_said("X_WANTED", "meta")
+        recorder.entry.wait_said("X_DESIRED", "meta")
         ground.connect(phone_index=1, connection_type="wwebjs")
-        recorder.entry.wait_said("X_WANTED", "meta,webdriver")
+        recorder.entry.wait_said("X_DESIRED", "meta,webdriver")
         ground.close()
         health = recorder.get("/health").json()
         assert (health["schema"], health["wantedKinds"]) == ("up to date", ["meta", "webdriver"])
@@ -393,7 +393,7 @@ class TestFirstCompany:
         }
         with pytest.raises(SecretUnreadable):
             self.opened(database_url, base64.b64encode(os.urandom(32)).decode())
-        recorder.entry.wait_said("X_WANTED", "meta,webdriver")
+        recorder.entry.wait_said("X_DESIRED", "meta,webdriver")
 
         ids = [row["id"] for row in query(database_url, "SELECT id FROM phone_configs ORDER BY phone_index")]
         assert recorder.entry.stop() == ExitCode.OK

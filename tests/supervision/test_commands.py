@@ -213,7 +213,7 @@ def test_only_runs_what_is_named_and_what_that_needs(house: House) -> None:
 
 def test_the_terminal_shows_progress_and_the_summary(house: House) -> None:
     house.rows(API, {"name": "recorder", "entry": "recorder"}, {"name": "meta", "needed": "connections"})
-    (house.home / "wanted-by-fixture").write_text("meta")
+    (house.home / "desired-by-fixture").write_text("meta")
     house.start("run", SANDBOX="on").ready("api-0", "api-1", "meta-0")
     house.until(lambda: "Everything is up." in house.output.read_text(), "the summary")
     said, port = house.output.read_text(), house.variables["API_PORT"]

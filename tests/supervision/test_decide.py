@@ -10,25 +10,25 @@ import pytest
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SlotState
 from supervision.decide import next_by
-from supervision.restart_policy import Policy
 from supervision.model import (
     CloseListener,
     Configured,
+    DesiredKindsKnown,
     DrainAsked,
     Exit,
     Exited,
     Found,
     Freed,
-    KeepWanted,
     Measured,
     Notified,
     RestartAsked,
+    SaveDesiredKinds,
     SpawnFailed,
     Stalled,
     Starved,
     Tick,
-    WantedKnown,
 )
+from supervision.restart_policy import Policy
 from tests.supervision.world import World, kind
 
 
@@ -91,23 +91,23 @@ def test_a_kind_of_connections_waits_for_the_recorder_and_then_follows_its_word(
         kind("recorder"), kind("meta", needed="connections", port="meta_port"), kind("webdriver", needed="connections")
     )
     assert world.states() == {"recorder-0": "starting", "meta-0": "stopped", "webdriver-0": "stopped"}
-    world.says("recorder-0", X_WANTED="meta,recorder,nonsense")
+    world.says("recorder-0", X_DESIRED="meta,recorder,nonsense")
     assert world.states() == {"recorder-0": "starting", "meta-0": "starting", "webdriver-0": "stopped"}
-    assert KeepWanted(frozenset({"meta"})) in world.done
+    assert SaveDesiredKinds(frozenset({"meta"})) in world.done
     world.ready("meta-0")
-    world.says("recorder-0", X_WANTED="webdriver")
+    world.says("recorder-0", X_DESIRED="webdriver")
     assert world.states()["meta-0"] == "stopped"
     assert world.sent("meta-0") == ["SIGTERM", "tree"]
     assert CloseListener("meta") in world.done
     assert world.state("webdriver-0") == "starting"
     written = len(world.history)
-    world.says("recorder-0", X_WANTED="webdriver")
+    world.says("recorder-0", X_DESIRED="webdriver")
     assert len(world.history) == written
 
 
 def test_the_persisted_word_counts_until_a_new_one_comes() -> None:
     world = World(kind("meta", needed="connections"), start=False)
-    world.happens(WantedKnown(frozenset({"meta"})))
+    world.happens(DesiredKindsKnown(frozenset({"meta"})))
     world.happens(Configured({"meta": 1}))
     assert world.state("meta-0") == "starting"
 

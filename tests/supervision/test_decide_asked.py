@@ -6,7 +6,6 @@ import signal
 from typing import Any
 
 from shared.process.journal import SupervisionEvent as Happened
-from supervision.restart_policy import Policy
 from supervision.model import (
     Configured,
     DrainAsked,
@@ -14,6 +13,7 @@ from supervision.model import (
     RestartAsked,
     StopAsked,
 )
+from supervision.restart_policy import Policy
 from tests.supervision.world import World, kind
 
 

@@ -105,7 +105,7 @@ def take(world: World, step: str, slot: str, argument: float) -> None:  # noqa: 
         case "killable":
             world.unkillable = set()
         case "wanted" | "unwanted" if "recorder-0" in world.alive:
-            world.says("recorder-0", X_WANTED="meta" if step == "wanted" else "")
+            world.says("recorder-0", X_DESIRED="meta" if step == "wanted" else "")
         case "stall":
             world.now += argument
             world.happens(Stalled(argument))

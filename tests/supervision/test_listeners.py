@@ -99,7 +99,7 @@ def test_a_port_that_is_taken_later_follows_the_restart_law(house: House) -> Non
     ).start()
     house.ready("recorder-0")
     with bind_listener("127.0.0.1", int(house.variables["META_PORT"])):
-        (house.home / "wanted-by-fixture").write_text("meta")
+        (house.home / "desired-by-fixture").write_text("meta")
         failed = house.wait(Happened.START_FAILED, "meta-0")
         assert "META_PORT" in failed.details["error"]
     house.ready("meta-0")
@@ -109,11 +109,11 @@ def test_the_port_of_a_kind_that_is_not_needed_refuses(house: House) -> None:
     house.rows(
         {"name": "recorder", "entry": "recorder"}, {"name": "meta", "needed": "connections", "port": "meta_port"}
     )
-    (house.home / "wanted-by-fixture").write_text("meta")
+    (house.home / "desired-by-fixture").write_text("meta")
     house.start().ready("meta-0")
     port = int(house.variables["META_PORT"])
     assert house.get(port).startswith("meta-0.")
-    (house.home / "wanted-by-fixture").write_text("")
+    (house.home / "desired-by-fixture").write_text("")
     house.wait(Happened.DRAINED, "meta-0", purpose="not needed any more")
     house.until(lambda: house.slot("meta-0")["state"] == "stopped", "stopped")
     try:
@@ -122,7 +122,7 @@ def test_the_port_of_a_kind_that_is_not_needed_refuses(house: House) -> None:
         pass
     else:
         raise AssertionError("somebody still listens for nobody")
-    (house.home / "wanted-by-fixture").write_text("meta")
+    (house.home / "desired-by-fixture").write_text("meta")
     house.ready("meta-0")
     assert house.get(port).startswith("meta-0.")
 

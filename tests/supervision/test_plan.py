@@ -6,7 +6,7 @@ import pytest
 
 from shared.kinds import KINDS, ProcessKind
 from shared.settings import Settings
-from supervision.plan import KindUnknown, RegistryInvalid, check, followers, select, start_order, wanted_slots
+from supervision.plan import KindUnknown, RegistryInvalid, check, desired_slots, followers, select, start_order
 from tests.supervision.world import kind
 
 
@@ -32,14 +32,14 @@ def test_the_registry_is_sound_and_stops_in_the_reverse_order() -> None:
 
 
 def test_what_runs_follows_from_the_settings() -> None:
-    external = wanted_slots(
+    external = desired_slots(
         KINDS, Settings(api_instances=3), embedded_postgres=False, embedded_redis=False, sandbox=False
     )
     assert external == {"api": 3, "webdriver": 1, "meta": 2, "recorder": 1, "sandbox": 0, "postgres": 0, "redis": 0}
-    only = wanted_slots(KINDS, Settings(only="api"), embedded_postgres=True, embedded_redis=True, sandbox=True)
+    only = desired_slots(KINDS, Settings(only="api"), embedded_postgres=True, embedded_redis=True, sandbox=True)
     assert only == {"api": 2, "webdriver": 0, "meta": 0, "recorder": 1, "sandbox": 0, "postgres": 1, "redis": 1}
     with pytest.raises(KindUnknown, match="apo"):
-        wanted_slots(KINDS, Settings(only="apo"), embedded_postgres=True, embedded_redis=True, sandbox=True)
+        desired_slots(KINDS, Settings(only="apo"), embedded_postgres=True, embedded_redis=True, sandbox=True)
 
 
 def test_targets_are_slots_kinds_or_everything() -> None:

@@ -212,8 +212,8 @@ def test_a_full_disk_stops_no_supervision(house: House) -> None:
         {"name": "api"}, {"name": "recorder", "entry": "recorder"}, {"name": "meta", "needed": "connections"}
     ).start().ready("api-0", "recorder-0")
     resource.prlimit(house.orchestrator.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-    (house.home / "wanted-by-fixture").write_text("meta")
-    house.until(lambda: house.status()["wanted"] == ["meta"], "the recorder is heard")
+    (house.home / "desired-by-fixture").write_text("meta")
+    house.until(lambda: house.status()["desired"] == ["meta"], "the recorder is heard")
     house.kill("api-0")
     house.until(lambda: house.status()["slots"]["api-0"]["restarts"] >= 1, "the death is seen")
     resource.prlimit(house.orchestrator.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -245,14 +245,14 @@ def test_strangers_and_liars_are_not_heard(house: House) -> None:
     with notify.open_sender() as stranger:
         for fields in (
             {"READY": "1", "X_INCARNATION": str(incarnation)},
-            {"X_WANTED": "meta"},
+            {"X_DESIRED": "meta"},
             {"EXTEND_TIMEOUT_USEC": "9" * 30},
             {"READY": "1"},
         ):
             assert notify.send(stranger, str(runtime.notify_socket(house.home)), fields)
         stranger.sendto(os.urandom(4000), str(runtime.notify_socket(house.home)))
     house.never(lambda: house.slot("api-0")["state"] != "starting", 0.7, "a stranger's READY was believed")
-    assert house.count(Happened.WANTED) == 0
+    assert house.count(Happened.DESIRED_KINDS) == 0
 
 
 def test_descriptors_from_strangers_are_closed(tmp_path: Path) -> None:
@@ -280,29 +280,29 @@ def test_wanted_kinds_start_and_stop_with_connections_and_the_word_is_kept(house
         {"name": "api"},
     ).start()
     house.ready("recorder-0", "api-0")
-    assert house.status()["wanted"] is None and house.slot("meta-0")["state"] == "stopped"
-    (house.home / "wanted-by-fixture").write_text("meta")
+    assert house.status()["desired"] is None and house.slot("meta-0")["state"] == "stopped"
+    (house.home / "desired-by-fixture").write_text("meta")
     house.ready("meta-0")
-    assert json.loads(runtime.wanted_file(house.home).read_text()) == ["meta"]
+    assert json.loads(runtime.desired_kinds_file(house.home).read_text()) == ["meta"]
     house.stop()
-    (house.home / "wanted-by-fixture").unlink()
+    (house.home / "desired-by-fixture").unlink()
     house.start().ready("meta-0")  # no word yet in this life: the kept one counts
-    assert house.status()["wanted"] == ["meta"]
+    assert house.status()["desired"] == ["meta"]
 
 
 def test_a_damaged_word_is_no_word(house: House) -> None:
-    runtime.wanted_file(house.home).write_text("{not json")
+    runtime.desired_kinds_file(house.home).write_text("{not json")
     house.rows({"name": "meta", "needed": "connections"}, {"name": "api"}).start().ready("api-0")
-    assert house.status()["wanted"] is None
+    assert house.status()["desired"] is None
 
 
 def test_readers_of_the_journal_are_poked(house: House) -> None:
-    house.rows({"name": "reader", "entry": "counts_pokes", "reads_journal": True}, {"name": "api"}).start().ready(
+    house.rows({"name": "reader", "entry": "counts_notifies", "reads_journal": True}, {"name": "api"}).start().ready(
         "reader-0", "api-0"
     )
-    poked = house.until(lambda: house.slot("reader-0").get("status"), "a poke")
+    before = house.until(lambda: house.slot("reader-0").get("status"), "a notification")
     house.kill("api-0")
-    house.until(lambda: house.slot("reader-0")["status"] != poked, "another poke")
+    house.until(lambda: house.slot("reader-0")["status"] != before, "another notification")
 
 
 # our own keeper

@@ -74,8 +74,8 @@ def test_says_everything_in_sd_notify_words(line: Supervised, tmp_path: Path) ->
                 "X_DOING": "loading a profile",
             }
         assert heard(ours)["EXTEND_TIMEOUT_USEC"] == "0"
-        line.wanted({"meta", "api"})
-        assert heard(ours)["X_WANTED"] == "api,meta"
+        line.desired({"meta", "api"})
+        assert heard(ours)["X_DESIRED"] == "api,meta"
         line.stopping("draining")
         assert heard(ours) == {"X_INCARNATION": line.incarnation, "STOPPING": "1", "STATUS": "draining"}
     assert line.watchdog_interval_s == 0.75
@@ -84,7 +84,7 @@ def test_says_everything_in_sd_notify_words(line: Supervised, tmp_path: Path) ->
 
 def test_what_nobody_heard_goes_to_the_next_orchestrator(line: Supervised, tmp_path: Path) -> None:
     line.ready("up")
-    line.wanted(["meta"])
+    line.desired(["meta"])
     line.watchdog()
     with orchestrator_at(runtime.notify_socket(tmp_path)) as ours:
         line.watchdog()
@@ -92,7 +92,7 @@ def test_what_nobody_heard_goes_to_the_next_orchestrator(line: Supervised, tmp_p
             "X_INCARNATION": line.incarnation,
             "READY": "1",
             "STATUS": "up",
-            "X_WANTED": "meta",
+            "X_DESIRED": "meta",
             "WATCHDOG": "1",
         }
         line.watchdog()
@@ -146,7 +146,7 @@ def test_commands_arrive_and_nonsense_does_not_harm(line: Supervised, tmp_path: 
     address = str(runtime.slot_socket(tmp_path, "meta-1"))
     with orchestrator_at(runtime.notify_socket(tmp_path)) as ours:
         for datagram in (
-            ask_command(Command.POKE),
+            ask_command(Command.NOTIFY),
             b"\xff\x00",
             b"[]",
             b'{"command": 7}',
@@ -156,7 +156,7 @@ def test_commands_arrive_and_nonsense_does_not_harm(line: Supervised, tmp_path: 
         ):
             ours.sendto(datagram, address)
         assert line.fileno() > 0
-        assert line.receive() == [Command.POKE, Command.PING, Command.DRAIN]
+        assert line.receive() == [Command.NOTIFY, Command.PING, Command.DRAIN]
         assert heard(ours) == {"X_PONG": line.incarnation}
         assert line.receive() == []
 

@@ -10,7 +10,6 @@ from shared.kinds import ProcessKind
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SlotState
 from supervision.decide import decide
-from supervision.restart_policy import Policy
 from supervision.model import (
     Action,
     Configured,
@@ -29,6 +28,7 @@ from supervision.model import (
     Tick,
     Write,
 )
+from supervision.restart_policy import Policy
 
 
 def kind(name: str, **changes: Any) -> ProcessKind:

@@ -1,21 +1,21 @@
-"""Says how often it was poked."""
+"""Says how often it was notified."""
 
 from shared.process.supervised import Command
 from tests.supervision.children.childhood import Life
 
 life = Life()
 life.line.ready()
-pokes = 0
+notified = 0
 receive = life.line.receive
 
 
 def count() -> list[Command]:
-    """Return the commands, and say how many pokes there were."""
-    global pokes  # noqa: PLW0603 - a fixture of ten lines
+    """Return the commands, and say how many notifications there were."""
+    global notified  # noqa: PLW0603 - a fixture of ten lines
     commands = receive()
-    if Command.POKE in commands:
-        pokes += commands.count(Command.POKE)
-        life.line.status(f"{pokes} pokes")
+    if Command.NOTIFY in commands:
+        notified += commands.count(Command.NOTIFY)
+        life.line.status(f"{notified} notifications")
     return commands
 
 

@@ -1,4 +1,4 @@
-"""The recorder's last word on which kinds some connection needs, kept over the orchestrator's lives."""
+"""The last known set of kinds that some connection needs, kept over restarts of the orchestrator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def read(path: Path) -> frozenset[str] | None:
-    """Return the kept word; None when there is none, or none that can be read: then the recorder is waited for."""
+    """Return the saved set; None when there is none or it cannot be parsed: the recorder then has to report first."""
     try:
         kinds = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -17,7 +17,7 @@ def read(path: Path) -> frozenset[str] | None:
 
 
 def write(path: Path, kinds: Iterable[str]) -> None:
-    """Keep the word, in one step."""
+    """Save the set atomically."""
     beside = path.with_suffix(".new")
     beside.write_text(json.dumps(sorted(kinds)), encoding="utf-8")
     beside.replace(path)
