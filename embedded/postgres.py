@@ -20,15 +20,17 @@ from string import Template
 from typing import Final
 
 from embedded import addresses
-from embedded.account import Account, give, open_way, server_account
 from embedded.failure import PreparationFailed, ServerUnusable
-from embedded.server import Answer, Server, as_account, dies_with_this_process
+from embedded.server import Answer, Server, dies_with_this_process
 from shared.clock import monotonic
 from shared.logs import logger
+from shared.process.system_user import SystemUser, SystemUserUnusable, as_user, give, open_way, system_user
 from shared.settings import Settings
 
 log = logger(__name__)
 
+ACCOUNT: Final = "bulkhead-postgres"
+"""PostgreSQL refuses to run as root, and initdb refuses a user id without an entry in the user database."""
 MAJOR: Final = "18"
 MAINTENANCE_DATABASE: Final = "postgres"
 _SQL: Final = Path(__file__).with_name("sql")
@@ -114,7 +116,7 @@ class Cluster:
 
     binaries: Path
     data: Path
-    account: Account | None
+    account: SystemUser | None
     environ: Mapping[str, str]
 
     def run(self, command: Sequence[str | Path], *, stdin: str = "") -> None:
@@ -135,7 +137,7 @@ class Cluster:
                 check=False,
                 timeout=PREPARE_S,
                 preexec_fn=dies_with_this_process(signal.SIGKILL),
-                **as_account(self.account),
+                **as_user(self.account),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise PreparationFailed(f"{name}: {error}") from error
@@ -167,12 +169,16 @@ def open_cluster(settings: Settings, known_as: Mapping[str, str]) -> Cluster:
     Raises:
         ServerUnusable: a human has to change something. PreparationFailed: a command failed; trying again may help.
     """
-    home, account = settings.bulkhead_home, server_account()
+    home = settings.bulkhead_home
     binaries, data, socket_dir = _binaries(), settings.path("postgres"), addresses.postgres_socket_dir(settings)
     socket_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if account:
-        for target in (binaries / "postgres", data, socket_dir):
-            open_way(target, account, home)
+    try:
+        account = system_user(ACCOUNT)
+        if account:
+            for target in (binaries / "postgres", data, socket_dir):
+                open_way(target, account, home)
+    except SystemUserUnusable as error:
+        raise ServerUnusable(f"PostgreSQL: {error}, or set DATABASE_URL") from error
     give(socket_dir, account)
     cluster = Cluster(binaries, data, account, {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", **known_as})
     _require_runnable(cluster)

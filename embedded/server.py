@@ -17,13 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from embedded.account import Account
 from shared.clock import left, monotonic
 from shared.logs import logger
 from shared.process.exit_codes import ExitCode
 from shared.process.supervised import Command, Supervised
+from shared.process.system_user import SystemUser, as_user
 
 EXTENSION_S: Final = 10.0
 """How much longer a start may take, said again at every probe that finds the server at work."""
@@ -57,7 +57,7 @@ class Server:
 
     command: Sequence[str]
     environ: Mapping[str, str]
-    account: Account | None
+    account: SystemUser | None
     probe: Callable[[], Answer]
     stop: signal.Signals
     now: signal.Signals
@@ -81,11 +81,6 @@ class Limits:
     probe_s: float = 1.0
     start_probe_s: float = 0.01
     silent_probes: int = 120
-
-
-def as_account(account: Account | None) -> dict[str, Any]:
-    """Return the arguments of `subprocess` that give up every right but the account's."""
-    return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
 def dies_with_this_process(death_signal: signal.Signals) -> Callable[[], None]:
@@ -149,7 +144,7 @@ class Wrapper:
             stdin=subprocess.DEVNULL,
             pass_fds=(self._line.lock_fd,),
             preexec_fn=dies_with_this_process(self._server.orphaned),  # noqa: PLW1509 - one thread only, and exec would be too late
-            **as_account(self._server.account),
+            **as_user(self._server.account),
         )
         pidfd = os.pidfd_open(self._process.pid)
         with selectors.DefaultSelector() as selector, wake, signalled:

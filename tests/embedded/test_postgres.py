@@ -19,10 +19,10 @@ import psutil
 import psycopg2
 import pytest
 
-from embedded import account, addresses, postgres
+from embedded import addresses, postgres
 from embedded.failure import PreparationFailed, ServerUnusable
-from embedded.server import as_account
 from shared.process.exit_codes import ExitCode
+from shared.process.system_user import SystemUser, as_user, open_way, system_user
 from shared.settings import Settings
 from tests.support import environment, processes
 from tests.support.entry import Entry
@@ -144,7 +144,7 @@ def test_the_server_runs_as_a_user_without_rights(entry: Entry) -> None:
     assert set(server.uids()) == {owner.pw_uid}
     assert owner.pw_uid != 0
     if os.geteuid() == 0:
-        assert owner.pw_name in (account.NAME, "nobody")
+        assert owner.pw_name in (postgres.ACCOUNT, "nobody")
         assert set(server.gids()) == {owner.pw_gid}
         assert "Groups:\t \n" in Path(f"/proc/{server.pid}/status").read_text()
     else:
@@ -295,7 +295,7 @@ def a_strangers() -> Iterator[int]:
 @contextmanager
 def of_one_not_taken_away() -> Iterator[int]:
     """As after the death of the wrapper too: whoever inherited the dead server has not waited for it. It belongs to the server's user."""
-    with subprocess.Popen(["true"], **as_account(account.server_account())) as dead:
+    with subprocess.Popen(["true"], **as_user(system_user(postgres.ACCOUNT))) as dead:
         os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
         yield dead.pid
 
@@ -390,7 +390,7 @@ def test_folders_are_opened_for_search_only_and_only_where_needed(tmp_path: Path
     shut.chmod(0o700)
     already.chmod(0o755)
     target = already / "postgres"
-    account.open_way(target, account.Account("somebody", 54321, 54321), home=already)
+    open_way(target, SystemUser("somebody", 54321, 54321), home=already)
     assert stat.S_IMODE(shut.stat().st_mode) == 0o701
     assert stat.S_IMODE(already.stat().st_mode) == 0o755
 
@@ -399,12 +399,11 @@ def test_without_useradd_the_server_runs_as_nobody_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(account, "NAME", "bulkhead-nowhere")
     monkeypatch.setenv("PATH", "/nowhere")
-    chosen = account.server_account()
+    chosen = system_user("bulkhead-nowhere")
     assert chosen is not None
     assert chosen.name == "nobody"
-    assert "server_account_shared" in caplog.messages
+    assert "system_user_shared" in caplog.messages
 
 
 def test_missing_wheel_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
