@@ -18,7 +18,7 @@ from meta.graph import Graph
 from meta.media import Uploads
 from shared import logs
 from shared.clock import left, monotonic
-from shared.delivery import retry_law
+from shared.delivery import retry_policy
 from shared.errors import StoreUnavailable
 from shared.kinds import kind_named
 from shared.media.storage import open_storage
@@ -108,7 +108,7 @@ class _Delivery:
             message,
             outcome,
             attempts=self._settings.send_attempts,
-            wait_s=retry_law.wait_s(message.charged, self._settings.retry_base_meta_s),
+            wait_s=retry_policy.wait_s(message.charged, self._settings.retry_base_meta_s),
         )
         by = monotonic() + _SETTLE_S
         while True:
@@ -125,4 +125,4 @@ class _Delivery:
 
 
 async def _recorded(_token: str) -> None:
-    """Do nothing: the token was written with the claim, and without a flight record every unanswered send of a dead worker is in doubt."""
+    """Do nothing: the token was written with the claim, and without an in-flight journal every unanswered send of a dead worker is in doubt."""

@@ -1,4 +1,4 @@
-"""Keeps webhooks before they are answered: posts that arrive together share one commit, and whoever waits for it is answered when it is on disk."""
+"""Writes webhooks to the journal before they are answered: concurrent POSTs share one commit, and each is answered when it is on disk."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from shared.batching import GroupCommit
 from shared.clock import monotonic
 from shared.errors import StoreUnavailable
 from shared.fail_points import hit
-from shared.gathering import Gathering
 from shared.logs import logger
 from shared.store import inbound
 from shared.store.inbound import RawEvent
@@ -17,23 +17,20 @@ from shared.store.store import Store
 
 log = logger(__name__)
 
-_MOST_BYTES: Final = 8 * 1024 * 1024
-_LEAST_WEIGHT: Final = _MOST_BYTES // 100
-"""What even an empty body counts as: a hundred posts share one commit, at most."""
-_APART_S: Final = 0.008
-"""Two commits begin at least so far apart: the first post waits for nothing, and under load one commit keeps many."""
-_COMMITTERS: Final = 2
-"""Commits under way at once: while one waits for the disk the next one gathers."""
+_MAX_BYTES: Final = 8 * 1024 * 1024
+_MIN_WEIGHT: Final = _MAX_BYTES // 100
+"""Weight of an empty body: at most a hundred POSTs share one commit."""
+_COMMIT_INTERVAL_S: Final = 0.008
+"""Minimum interval between commits: the first POST is immediate, and under load one commit keeps many."""
 
 LATE_S: Final = 1.0
-"""Who has to wait longer may have given up, and posts again at its own pace."""
+"""After this long the provider may have timed out and will retry."""
 
 
-class _Waiting(NamedTuple):
-    """A post that waits to be answered, since a monotonic instant."""
+class _Post(NamedTuple):
+    """A POST that waits for its answer, and since when (monotonic)."""
 
     event: RawEvent
-    committed: asyncio.Future[None]
     since: float
 
 
@@ -41,84 +38,42 @@ class Journal:
     """Writes raw events.
 
     Args:
-        kind: whose journal. kept: called after each commit, so that somebody looks at what came. unheard: told for how long (seconds) somebody waited
-            who was refused for want of the database, or answered late: until he comes again, nobody may conclude anything from his silence.
+        kind: whose journal. kept: called after each commit, so that the processor reads what came. unheard: called with the wait (seconds) of a POST
+            that was refused because the database was unavailable, or answered late; see `WebhookOutages.record_outage`.
     """
 
     def __init__(self, store: Store, kind: str, kept: Callable[[], None], unheard: Callable[[float], None]) -> None:
         self._store, self._kind, self._kept, self._unheard = store, kind, kept, unheard
-        self._waiting: Gathering[_Waiting] = Gathering(
-            _APART_S, _MOST_BYTES, lambda waiting: max(_LEAST_WEIGHT, len(waiting.event.body))
+        self._commits: GroupCommit[_Post, None] = GroupCommit(
+            self._commit,
+            interval_s=_COMMIT_INTERVAL_S,
+            capacity=_MAX_BYTES,
+            weight=lambda post: max(_MIN_WEIGHT, len(post.event.body)),
+            on_refused=lambda error: log.error("webhook_not_journalled", exc_info=error),
         )
-        self._committers: list[asyncio.Task[None]] = []
 
     def start(self) -> list[asyncio.Task[None]]:
-        """Begin to write. Returns the tasks whose failure is the process's failure."""
-        self._committers = [
-            asyncio.create_task(self._commit_batches(), name=f"journal-{number}") for number in range(_COMMITTERS)
-        ]
-        return self._committers
+        """Start to write. Returns the tasks whose failure is the process's failure."""
+        return self._commits.start("journal")
 
     async def keep(self, event: RawEvent) -> None:
         """Return when `event` is committed. Raises `StoreUnavailable` when it is not, or may not be."""
-        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.put(_Waiting(event, committed, monotonic()))
-        await committed
+        await self._commits.submit(_Post(event, monotonic()))
 
     async def close(self) -> None:
-        """Stop; who still waits gets `StoreUnavailable`."""
-        for committer in self._committers:
-            committer.cancel()
-        await asyncio.gather(*self._committers, return_exceptions=True)
-        _settle(self._waiting.rest(), StoreUnavailable("the process is stopping"))
+        """Stop; POSTs that still wait get `StoreUnavailable`."""
+        await self._commits.close()
 
-    async def _commit_batches(self) -> None:
-        while True:
-            batch = await self._waiting.batch()
-            hit("journal.gathered")
-            try:
-                # what comes through after we gave up waiting is posted again, and twice is once
-                await self._store.call_each(inbound.journal, self._kind, [waiting.event for waiting in batch])
-            except StoreUnavailable as error:
-                self._unheard(monotonic() - batch[0].since)
-                _settle(batch, error)
-                continue
-            except asyncio.CancelledError:
-                _settle(batch, StoreUnavailable("the process is stopping", may_be_done=True))
-                raise
-            except (
-                Exception
-            ) as error:  # one event's own fault (its connection was removed just now) must not refuse the others
-                if len(batch) == 1:
-                    log.error("webhook_not_journalled", exc_info=error)
-                    _settle(batch, error)
-                    continue
-                await self._one_by_one(batch)
-                continue
-            hit("journal.committed")
-            if (waited_s := monotonic() - batch[0].since) > LATE_S:
-                self._unheard(waited_s)
-            _settle(batch, None)
-            self._kept()
-
-    async def _one_by_one(self, batch: list[_Waiting]) -> None:
-        for waiting in batch:
-            try:
-                await self._store.call(inbound.journal, self._kind, [waiting.event])
-            except Exception as error:  # given to the one who waits, as above
-                if not isinstance(error, StoreUnavailable):
-                    log.error("webhook_not_journalled", exc_info=error)
-                _settle([waiting], error)
-            else:
-                _settle([waiting], None)
+    async def _commit(self, posts: list[_Post]) -> list[None]:
+        hit("journal.gathered")
+        try:
+            # a commit that succeeds after its deadline is harmless: the provider repeats the POST, and its event is kept once
+            await self._store.call_each(inbound.journal, self._kind, [post.event for post in posts])
+        except StoreUnavailable:
+            self._unheard(monotonic() - posts[0].since)
+            raise
+        hit("journal.committed")
+        if (waited_s := monotonic() - posts[0].since) > LATE_S:
+            self._unheard(waited_s)
         self._kept()
-
-
-def _settle(batch: list[_Waiting], error: Exception | None) -> None:
-    for waiting in batch:
-        if waiting.committed.done():
-            continue
-        if error is None:
-            waiting.committed.set_result(None)
-        else:
-            waiting.committed.set_exception(error)
+        return [None] * len(posts)

@@ -16,10 +16,10 @@ from meta.accounts import Accounts
 from meta.addressees import Directory
 from meta.events import reading
 from meta.events.harvest import Harvest, Pause
+from shared.batching import RateLimiter
 from shared.clock import monotonic
 from shared.errors import StoreUnavailable
 from shared.fail_points import hit
-from shared.gathering import Spacing
 from shared.logs import logger
 from shared.messages import InboundMessage
 from shared.process.beats import LoopBeat
@@ -104,14 +104,14 @@ class Processor:
 
     async def run(self, beat: LoopBeat) -> None:
         """Process until `stop`."""
-        spacing = Spacing()
+        limiter = RateLimiter()
         while not self._stopping:
             beat.beat()
-            await spacing.begin(_APART_S)
+            await limiter.start(_APART_S)
             try:
                 if rows := await self.process():
                     if rows >= self._most:
-                        spacing.forget()
+                        limiter.reset()
                     continue
             except StoreUnavailable as error:
                 # perhaps the batch was too much for one transaction's time

@@ -70,7 +70,9 @@ class MetaService:
         self._processor = Processor(
             child.store, self._accounts, child.metrics, kind=kind.name, files_came=self._fetcher.wake
         )
-        self._journal = Journal(child.store, kind.name, self._processor.wake, self._consumer.vigil.missed)
+        self._journal = Journal(
+            child.store, kind.name, self._processor.wake, self._consumer.webhook_outages.record_outage
+        )
         done_here, self._account_health = handlers(
             child.store, self._accounts, self._graph, vault=vault, settings=settings, kind=kind.name
         )

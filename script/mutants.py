@@ -118,7 +118,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "tests/store/test_messages.py::TestClaim",
     ),
     "writing-note": Mutation(
-        "the flight record says that a request may leave before it may leave",
+        "the in-flight journal says that a request may leave before it may leave",
         (
             Edit(
                 "shared/delivery/dispatcher.py",
@@ -129,7 +129,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "tests/model/test_record.py",
     ),
     "answer-note": Mutation(
-        "an answer stands in the flight record before it is written to the database",
+        "an answer stands in the in-flight journal before it is written to the database",
         (
             Edit(
                 "shared/delivery/dispatcher.py",
@@ -157,7 +157,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "counted-silence": Mutation(
         "silence in a time in which nobody could have heard is no evidence",
-        (Edit("shared/delivery/reconcile.py", "doubts = self._vigil.weigh(found)", "doubts = found"),),
+        (Edit("shared/delivery/reconcile.py", "doubts = self._outages.discount(found)", "doubts = found"),),
         "tests/delivery/test_reconcile.py",
     ),
     "fair-share": Mutation(

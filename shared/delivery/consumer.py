@@ -13,11 +13,11 @@ from shared.delivery import reclaim as reclaiming
 from shared.delivery.breaker import Breaker
 from shared.delivery.channel import Channel
 from shared.delivery.dispatcher import Dispatcher
-from shared.delivery.flight import FlightRecord, path_of
+from shared.delivery.in_flight_journal import InFlightJournal, path_of
 from shared.delivery.pacer import Pacer
 from shared.delivery.reconcile import Reconciler
 from shared.delivery.relay import Relay
-from shared.delivery.vigil import Vigil
+from shared.delivery.webhook_outages import WebhookOutages
 from shared.errors import StoreUnavailable
 from shared.fail_points import hit
 from shared.messages import Policy
@@ -40,7 +40,7 @@ class Consumer:
         child: the process. channel: how to send. in_flight, each: sends at once, of all and of one connection (0: no limit). send_s: time for one
             send. retry_base_s: base of the retry law. breaker_most: failed sends in a row that pause a connection; 0: never.
     Attributes:
-        vigil: is to be told when the channel's provider was not heard.
+        outages: is to be told when the channel's provider was not heard.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Consumer:
         incarnation = child.identity.process_incarnation
         self._hints = Hints(settings.redis_url, settings.redis_timeout_s)
         self._run_dir = runtime.run_dir(settings.bulkhead_home)
-        self._flights = FlightRecord(path_of(self._run_dir, incarnation), in_flight)
+        self._flights = InFlightJournal(path_of(self._run_dir, incarnation), in_flight)
         self._dispatcher = Dispatcher(
             child.store,
             channel,
@@ -76,7 +76,7 @@ class Consumer:
         self._pacer = Pacer(child.store, settings, kind=kind.name)
         self._relay = Relay(child.store, self._dispatcher, child.metrics, kind=kind.name)
         policy: Policy = settings.in_doubt_policy  # type: ignore[assignment]  # the settings table allows just these words
-        self.vigil = Vigil(self._run_dir / f"{kind.name}.vigil")
+        self.webhook_outages = WebhookOutages(self._run_dir / f"{kind.name}.webhook-outages")
         self._reconciler = Reconciler(
             child.store,
             channel,
@@ -85,7 +85,7 @@ class Consumer:
             incarnation=incarnation,
             policy=policy,
             window_s=settings.in_doubt_window_s,
-            vigil=self.vigil,
+            outages=self.webhook_outages,
             requeued=self._dispatcher.offer,
         )
         self._loop = asyncio.get_running_loop()

@@ -14,14 +14,14 @@ from math import isinf
 from typing import Final
 
 from shared import logs
+from shared.batching import RateLimiter
 from shared.clock import left, monotonic
-from shared.delivery import fairness, retry_law
+from shared.delivery import fairness, retry_policy
 from shared.delivery.breaker import Breaker
 from shared.delivery.channel import Channel
-from shared.delivery.flight import FlightRecord, Stage
+from shared.delivery.in_flight_journal import InFlightJournal, Stage
 from shared.errors import Fenced, StoreUnavailable
 from shared.fail_points import hit
-from shared.gathering import Spacing
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.process.metrics import Metrics
 from shared.states import MessageState
@@ -66,7 +66,7 @@ class Dispatcher:
         store: Store,
         channel: Channel,
         metrics: Metrics,
-        flights: FlightRecord,
+        flights: InFlightJournal,
         *,
         kind: str,
         incarnation: str,
@@ -167,12 +167,12 @@ class Dispatcher:
 
     async def _claim_loop(self) -> None:
         look_at = monotonic() + _UNKNOWN_S
-        spacing = Spacing()
+        limiter = RateLimiter()
         while not self._draining:
             with suppress(TimeoutError):
                 async with asyncio.timeout(left(min(look_at, self._next_tokens_at()))):
                     await self._work.wait()
-            await spacing.begin(_CLAIMS_APART_S * self._busyness() if len(self._in_hand) > _FEW else 0.0)
+            await limiter.start(_CLAIMS_APART_S * self._busyness() if len(self._in_hand) > _FEW else 0.0)
             self._work.clear()
             self._look_at_chats = False
             try:
@@ -271,7 +271,9 @@ class Dispatcher:
         self._held[message.connection_id] += 1
         self._idle.clear()
         self._flights.begin(message.id)
-        send = asyncio.create_task(self._flights.watched(message.id, self._send(message)), name=f"send-{message.id}")
+        send = asyncio.create_task(
+            self._flights.track_active(message.id, self._send(message)), name=f"send-{message.id}"
+        )
         self._sends.add(send)
         send.add_done_callback(self._sends.discard)
 
@@ -344,10 +346,10 @@ class Dispatcher:
                 self._flights.writing(message.id)
 
     async def _settle_loop(self) -> None:
-        spacing = Spacing()
+        limiter = RateLimiter()
         while True:
             await self._settled.wait()
-            await spacing.begin(
+            await limiter.start(
                 _SETTLEMENTS_APART_S * max(0.5, self._busyness()) if len(self._outcomes) < len(self._in_hand) else 0.0
             )
             self._settled.clear()
@@ -358,7 +360,10 @@ class Dispatcher:
     async def _settle(self, batch: list[tuple[OutboundMessage, Outcome]]) -> None:
         settlements = [
             messages.settlement(
-                message, outcome, attempts=self._attempts, wait_s=retry_law.wait_s(message.charged, self._retry_base_s)
+                message,
+                outcome,
+                attempts=self._attempts,
+                wait_s=retry_policy.wait_s(message.charged, self._retry_base_s),
             )
             for message, outcome in batch
         ]

@@ -1,4 +1,4 @@
-"""Gives back what a dead incarnation had in hand, by its flight record. Whoever calls it must have proof of the death; calling it twice changes nothing.
+"""Gives back what a dead incarnation had in hand, by its in-flight journal. Whoever calls it must have proof of the death; calling it twice changes nothing.
 
 Three lead here: the orchestrator's proof of death (through the recorder), the next life of the slot (it holds the lock), and the heartbeat table
 for other hosts.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.delivery import flight
+from shared.delivery import in_flight_journal
 from shared.fail_points import hit
 from shared.logs import logger
 from shared.store import messages, tasks
@@ -21,14 +21,14 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
     """Give back the rows of `incarnation`, and its tasks.
 
     Args:
-        run_dir: where its flight record is, if it lived on this host. why: the proof, for the log.
+        run_dir: where its in-flight journal is, if it lived on this host. why: the proof, for the log.
     Returns:
         (id, state, process_name, code) of each row that moved; tasks are not among them.
     """
     try:
-        found = flight.read(flight.path_of(run_dir, incarnation))
-    except flight.FlightRecordInvalid as error:
-        log.error("flight_record_invalid", dead=incarnation, reason=str(error))
+        found = in_flight_journal.read(in_flight_journal.path_of(run_dir, incarnation))
+    except in_flight_journal.InFlightJournalInvalid as error:
+        log.error("in_flight_journal_invalid", dead=incarnation, reason=str(error))
         found = None
     rows = messages.reclaim(
         transaction,
@@ -57,12 +57,12 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
 
 
 def forget(run_dir: Path, incarnation: str) -> None:
-    """Remove the flight record of an incarnation whose rows are given back; call it after the commit."""
-    flight.path_of(run_dir, incarnation).unlink(missing_ok=True)
+    """Remove the in-flight journal of an incarnation whose rows are given back; call it after the commit."""
+    in_flight_journal.path_of(run_dir, incarnation).unlink(missing_ok=True)
 
 
 def leftovers(run_dir: Path, slot: str, living: str) -> list[str]:
-    """Return earlier incarnations of `slot` that left a flight record; the caller holds the slot as `living`, so they are dead."""
+    """Return earlier incarnations of `slot` that left an in-flight journal; the caller holds the slot as `living`, so they are dead."""
     suffix = ".flight"
     found = (path.name.removesuffix(suffix) for path in run_dir.glob(f"{slot}.*{suffix}"))
     return sorted(incarnation for incarnation in found if incarnation != living)

@@ -14,7 +14,7 @@ from typing import Final
 
 from shared.clock import monotonic
 from shared.delivery.channel import Channel
-from shared.delivery.vigil import Vigil
+from shared.delivery.webhook_outages import WebhookOutages
 from shared.errors import StoreUnavailable
 from shared.fail_points import hit
 from shared.logs import logger
@@ -79,7 +79,7 @@ class Reconciler:
     """Looks at one kind's rows in doubt, for ever.
 
     Args:
-        policy: for companies that have none of their own. window_s: see `decide`. vigil: tells which silence counts. requeued: told the ids of rows
+        policy: for companies that have none of their own. window_s: see `decide`. outages: tells which silence counts. requeued: told the ids of rows
             that may be sent again.
     """
 
@@ -93,10 +93,10 @@ class Reconciler:
         incarnation: str,
         policy: Policy,
         window_s: float,
-        vigil: Vigil,
+        outages: WebhookOutages,
         requeued: Callable[[list[int]], None],
     ) -> None:
-        self._store, self._channel, self._vigil, self._requeued = store, channel, vigil, requeued
+        self._store, self._channel, self._outages, self._requeued = store, channel, outages, requeued
         self._kind, self._incarnation, self._policy, self._window_s = kind, incarnation, policy, window_s
         self._decided = metrics.counter("in_doubt_decisions", "Messages that left doubt, by how.", ("code",))
 
@@ -116,11 +116,11 @@ class Reconciler:
     async def look(self, *, held: bool = False) -> None:
         """Look at every row in doubt once, or at those that are held for lack of evidence. Raises `StoreUnavailable`."""
         found = await self._store.call(messages.in_doubt, kind=self._kind, most=_MOST, held=held)
-        self._vigil.seen()
-        doubts = self._vigil.weigh(found)
+        self._outages.record_alive()
+        doubts = self._outages.discount(found)
         for start in range(0, len(doubts), _AT_ONCE):
             await asyncio.gather(*(self._resolve(doubt) for doubt in doubts[start : start + _AT_ONCE]))
-            self._vigil.seen()
+            self._outages.record_alive()
 
     async def _look_up(self, doubt: Doubt) -> Outcome | None:
         """Ask the channel; one that hangs or breaks could not be asked, and is no reason to leave the other rows alone."""

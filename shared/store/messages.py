@@ -308,7 +308,7 @@ def reclaim(
     """Give back what a dead incarnation had in hand; idempotent.
 
     Args:
-        flights: what its flight record says (id, stage, text). recorded: whether there was a record at all: a row that it does not name was
+        flights: what its in-flight journal says (id, stage, text). recorded: whether there was a record at all: a row that it does not name was
             then surely not sent. active_row: the row that its code was working on when it died; parked as poison the second time.
     Returns:
         (id, state, process_name, code) of each row that moved.

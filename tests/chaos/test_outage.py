@@ -29,7 +29,7 @@ def test_an_outage_of_the_database_that_is_longer_than_the_window_doubles_nothin
 ) -> None:
     """Messages that the provider took, whose answers were lost, and whose webhooks met the outage: they come after it, at the provider's pace.
 
-    Without the vigil, all that the senders see is a window of silence, and others' webhooks at its end.
+    Without the outages, all that the senders see is a window of silence, and others' webhooks at its end.
     """
     installation = (
         bulkhead(**OWN_INSTALLATION, only="postgres,redis,recorder,api,meta,sandbox", in_doubt_window_s=2)

@@ -16,10 +16,10 @@ from psycopg2 import OperationalError
 from shared.delivery.breaker import Breaker
 from shared.delivery.channel import RecordToken
 from shared.delivery.dispatcher import Dispatcher
-from shared.delivery.flight import FlightRecord, path_of
+from shared.delivery.in_flight_journal import InFlightJournal, path_of
 from shared.delivery.reconcile import Reconciler
 from shared.delivery.relay import Relay
-from shared.delivery.vigil import Vigil
+from shared.delivery.webhook_outages import WebhookOutages
 from shared.messages import OutboundMessage, Outcome, Sent
 from shared.process.metrics import Metrics
 from shared.store.messages import Doubt
@@ -111,7 +111,7 @@ class Process:
     """What one sending process has: store, dispatcher, relay, reconciler. Use with `async with`.
 
     Attributes:
-        store: its own. dispatcher, relay, reconciler: see there; only the dispatcher is started. run_dir: where its flight record is.
+        store: its own. dispatcher, relay, reconciler: see there; only the dispatcher is started. run_dir: where its in-flight journal is.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Process:
         metrics = self.metrics = Metrics()
         self._directory = TemporaryDirectory()
         self.run_dir = Path(self._directory.name)
-        self.flights = FlightRecord(path_of(self.run_dir, incarnation), in_flight)
+        self.flights = InFlightJournal(path_of(self.run_dir, incarnation), in_flight)
         self.dispatcher = Dispatcher(
             self.store,
             channel,
@@ -159,7 +159,7 @@ class Process:
             incarnation=incarnation,
             policy=policy,
             window_s=window_s,
-            vigil=Vigil(self.run_dir / "meta.vigil"),
+            outages=WebhookOutages(self.run_dir / "meta.webhook-outages"),
             requeued=self.dispatcher.offer,
         )
 

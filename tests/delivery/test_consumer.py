@@ -81,7 +81,7 @@ class Post:
             return answer
 
     def flights(self) -> list[str]:
-        """Return the flight records that stand."""
+        """Return the in-flight journals that stand."""
         return [path.name for path in runtime.run_dir(self.home).glob("*.flight")]
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ def test_a_drain_in_the_middle_leaves_nothing_in_hand(
 def test_killed_in_the_middle_its_next_life_loses_and_doubles_nothing(
     post: Callable[..., Post], ground: Ground, redis_url: str
 ) -> None:
-    """Without a recorder: the slot's next life finds the flight record itself."""
+    """Without a recorder: the slot's next life finds the in-flight journal itself."""
     office = post(redis_url, slowness_s=0.02)
     ids = ground.accept(*(f"chat-{number % 25}" for number in range(200)))
     office.start()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared.clock import utc_now
-from shared.delivery import reconcile, retry_law
+from shared.delivery import reconcile, retry_policy
 from shared.delivery.reconcile import Hold, Move, decide
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.states import MessageState
@@ -56,9 +56,9 @@ def test_what_is_decided(found: Outcome | None, policy: Any, doubt_s: float, exp
 
 
 @pytest.mark.parametrize(("attempt", "waits"), [(1, 2.0), (2, 4.0), (3, 8.0), (8, 256.0), (9, 300.0), (10_000, 300.0)])
-def test_the_retry_law(attempt: int, waits: float) -> None:
-    assert retry_law.wait_s(attempt, 2.0) == waits
-    assert retry_law.wait_s(attempt, 0.0) == 0.0
+def test_the_retry_policy(attempt: int, waits: float) -> None:
+    assert retry_policy.wait_s(attempt, 2.0) == waits
+    assert retry_policy.wait_s(attempt, 0.0) == 0.0
 
 
 def doubtful(ground: Ground, *chats: str) -> list[int]:
@@ -151,7 +151,7 @@ class TestReconciler:
 
         async def scenario() -> None:
             async with Process(ground, script, window_s=3.0) as process:
-                watch = process.run_dir / "meta.vigil"
+                watch = process.run_dir / "meta.webhook-outages"
                 now = time.time()
                 # looked at until 15 s ago, then not any more
                 watch.write_text(f"{now - 99:.3f} {now - 98:.3f}\n")

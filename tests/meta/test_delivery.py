@@ -131,7 +131,7 @@ def test_a_later_failure_is_told_with_its_code(town: Town) -> None:
     assert "24 hours" in town.row(row)["error_detail"]
 
 
-def test_trouble_that_passes_is_tried_again_by_the_retry_law(town: Town) -> None:
+def test_trouble_that_passes_is_tried_again_by_the_retry_policy(town: Town) -> None:
     chat = new_chat()
     town.arm("error", chat, code=131000, count=2)
     row = town.send(chat)

@@ -1,6 +1,6 @@
 """The state machine: processes that claim, send, settle and die; a provider; webhooks in any order; reconciliation; humans.
 
-A model process is as much of a process as the row can see: an incarnation, a real flight record, and what it has in hand. Everything that touches
+A model process is as much of a process as the row can see: an incarnation, a real in-flight journal, and what it has in hand. Everything that touches
 a row is the product's own function over the product's own SQL.
 """
 
@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from shared.clock import utc_now
 from shared.delivery import reclaim as reclaiming
-from shared.delivery.flight import FlightRecord, Stage, path_of
+from shared.delivery.in_flight_journal import InFlightJournal, Stage, path_of
 from shared.delivery.reconcile import Hold, decide
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Policy, Receipt, Retry, Sent
 from shared.states import MESSAGE_TRANSITIONS, OPEN_MESSAGE_STATES, MessageState
@@ -54,7 +54,7 @@ class Process:
     """One life of a sender."""
 
     incarnation: str
-    flights: FlightRecord
+    flights: InFlightJournal
     sends: dict[int, Send] = field(default_factory=dict)
 
 
@@ -93,7 +93,7 @@ class Life(RuleBasedStateMachine):
     def born(self) -> Process:
         self.lives += 1
         incarnation = f"meta-{self.lives % 2}.{self.lives:x}"
-        return Process(incarnation, FlightRecord(path_of(self.run_dir, incarnation), IN_HAND))
+        return Process(incarnation, InFlightJournal(path_of(self.run_dir, incarnation), IN_HAND))
 
     # --- accept ---
 
@@ -133,7 +133,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(which=SENDERS)
     def claim_and_die(self, which: int) -> None:
-        """A sender dies when its claim is committed and its flight record does not know of it yet."""
+        """A sender dies when its claim is committed and its in-flight journal does not know of it yet."""
         self.claimed(self.living[which], self.rows, chats=True)
         self.kill(which)
 
@@ -223,7 +223,7 @@ class Life(RuleBasedStateMachine):
         process = self.living[which]
         in_hand = sorted(process.sends)
         if active is not None and in_hand:
-            process.flights.activate(in_hand[active % len(in_hand)])
+            process.flights.set_active(in_hand[active % len(in_hand)])
         self.kill(which)
 
     def kill(self, which: int) -> None:

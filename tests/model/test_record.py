@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from shared.delivery import flight, reclaim
+from shared.delivery import in_flight_journal, reclaim
 from shared.delivery.channel import RecordToken
-from shared.delivery.flight import Stage, path_of
+from shared.delivery.in_flight_journal import Stage, path_of
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.store import messages
 from shared.store.pool import Pool
@@ -51,9 +51,9 @@ def ground(database_url: str) -> Iterator[Ground]:
     made.close()
 
 
-def found(process: Process) -> flight.FoundRecord:
+def found(process: Process) -> in_flight_journal.FoundJournal:
     """Read the record from its file, as whoever finds a dead process does."""
-    record = flight.read(path_of(process.run_dir, process.incarnation))
+    record = in_flight_journal.read(path_of(process.run_dir, process.incarnation))
     assert record is not None
     return record
 
@@ -127,7 +127,7 @@ def test_an_answer_that_was_not_written_stands_in_the_record(
             (row_id,) = ground.accept("a")
             process.dispatcher.offer([row_id])
             await asyncio.wait_for(store.asked.wait(), 15)
-            assert found(process).flights[row_id] == flight.Flight(row_id, stage, text)
+            assert found(process).flights[row_id] == in_flight_journal.JournalEntry(row_id, stage, text)
             assert await asyncio.to_thread(state_after_death, process, row_id) == state
 
     run(scenario())
@@ -140,6 +140,6 @@ def test_what_is_written_is_out_of_hand(ground: Ground) -> None:
             process.dispatcher.offer(rows)
             await process.until(rows, "sent")
             await soon(lambda: process.dispatcher.in_hand == 0, "nothing is in hand")
-            assert found(process) == flight.FoundRecord({}, 0)
+            assert found(process) == in_flight_journal.FoundJournal({}, 0)
 
     run(scenario())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.delivery.flight import Stage
+from shared.delivery.in_flight_journal import Stage
 from shared.states import MessageState
 from shared.store import interventions, messages
 from tests.store.rig import Ground

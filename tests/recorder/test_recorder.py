@@ -20,7 +20,7 @@ import requests
 from recorder.demo import DEMO_ACCOUNTS
 from recorder.keeper import Keeper
 from recorder.silence import Silence
-from shared.delivery.flight import FlightRecord, Stage, path_of
+from shared.delivery.in_flight_journal import InFlightJournal, Stage, path_of
 from shared.errors import StoreUnavailable
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
@@ -239,7 +239,7 @@ class TestReclaim:
     def test_by_the_flight_record(self, house: Callable[..., House], ground: Ground, home: Path) -> None:
         sent, unsent = claimed(ground), claimed(ground, chat="b")
         path = path_of(runtime.run_dir(home), "meta-0.a")
-        record = FlightRecord(path, 4)
+        record = InFlightJournal(path, 4)
         for row_id in (sent, unsent):
             record.begin(row_id)
         record.answered(sent, Stage.SENT, "wamid.1")

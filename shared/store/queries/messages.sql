@@ -205,7 +205,7 @@ SELECT id FROM moved;
 SELECT id FROM messages WHERE state = 'sending' AND incarnation = %(incarnation)s;
 
 -- reclaim_messages --
--- Give back what a dead incarnation had in hand. Its flight record says what became of each row; without a record, rows without a token were
+-- Give back what a dead incarnation had in hand. Its in-flight journal says what became of each row; without a record, rows without a token were
 -- surely not sent and the others are in doubt. The row that it was working on when it died is parked the second time.
 WITH flights AS (
     SELECT * FROM jsonb_to_recordset(%(flights)s::jsonb) AS r(id bigint, stage text, text text)

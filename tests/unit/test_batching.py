@@ -8,19 +8,19 @@ from itertools import pairwise
 
 import pytest
 
+from shared.batching import BatchQueue, RateLimiter
 from shared.clock import monotonic
-from shared.gathering import Gathering, Spacing
 
 APART_S = 0.05
 
 
-class TestSpacing:
+class TestRateLimiter:
     def test_each_waits_for_its_turn(self) -> None:
         async def scenario() -> list[float]:
-            spacing, begun = Spacing(), list[float]()
+            limiter, begun = RateLimiter(), list[float]()
 
             async def one() -> None:
-                await spacing.begin(APART_S)
+                await limiter.start(APART_S)
                 begun.append(monotonic())
 
             # all ask at the same instant: none may begin with another
@@ -32,31 +32,31 @@ class TestSpacing:
 
     def test_the_first_and_one_after_a_rest_wait_for_nothing(self) -> None:
         async def scenario(instants: list[float]) -> None:
-            spacing = Spacing(clock=lambda: instants[0])
-            await spacing.begin(3600.0)
+            limiter = RateLimiter(clock=lambda: instants[0])
+            await limiter.start(3600.0)
             instants[0] += 3600.0
-            await spacing.begin(3600.0)
-            spacing.forget()
-            await spacing.begin(3600.0)
+            await limiter.start(3600.0)
+            limiter.reset()
+            await limiter.start(3600.0)
 
         asyncio.run(asyncio.wait_for(scenario([0.0]), 5))
 
 
-class TestGathering:
+class TestBatchQueue:
     def test_what_comes_while_a_batch_has_just_begun_is_one_batch_however_many_take(self) -> None:
         async def scenario() -> list[list[int]]:
-            gathering, batches = Gathering[int](APART_S, 100), list[list[int]]()
+            queue, batches = BatchQueue[int](APART_S, 100), list[list[int]]()
 
             async def take() -> None:
                 while True:
-                    batches.append(await gathering.batch())
+                    batches.append(await queue.get_batch())
 
             takers = [asyncio.create_task(take()) for _ in range(3)]
-            gathering.put(0)
+            queue.put(0)
             # the first is taken at once
             await asyncio.wait_for(_until(lambda: bool(batches)), 5)
             for number in range(1, 6):
-                gathering.put(number)
+                queue.put(number)
                 await asyncio.sleep(0)
             await asyncio.wait_for(_until(lambda: len(batches) > 1), 5)
             for taker in takers:
@@ -73,26 +73,26 @@ class TestGathering:
         self, weights: list[int], batches: list[list[int]]
     ) -> None:
         async def scenario() -> list[list[int]]:
-            gathering = Gathering[int](0.0, 3, lambda weight: weight)
+            queue = BatchQueue[int](0.0, 3, lambda weight: weight)
             for weight in weights:
-                gathering.put(weight)
-            return [await asyncio.wait_for(gathering.batch(), 5) for _ in batches]
+                queue.put(weight)
+            return [await asyncio.wait_for(queue.get_batch(), 5) for _ in batches]
 
         assert asyncio.run(scenario()) == batches
 
     def test_a_taker_that_is_cancelled_leaves_everything_in_line(self) -> None:
         async def scenario() -> tuple[list[int], list[int]]:
-            gathering = Gathering[int](3600.0, 100)
-            gathering.put(1)
-            await gathering.batch()
-            gathering.put(2)
+            queue = BatchQueue[int](3600.0, 100)
+            queue.put(1)
+            await queue.get_batch()
+            queue.put(2)
             # waits for its turn now
-            taker = asyncio.create_task(gathering.batch())
+            taker = asyncio.create_task(queue.get_batch())
             await asyncio.sleep(0)
             taker.cancel()
             await asyncio.wait({taker}, timeout=5)
             assert taker.cancelled()
-            return gathering.rest(), gathering.rest()
+            return queue.drain(), queue.drain()
 
         assert asyncio.run(scenario()) == ([2], [])
 

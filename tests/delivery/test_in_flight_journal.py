@@ -1,4 +1,4 @@
-"""The flight record: what it says after a death is what was true, or doubt; never that something was not sent which was."""
+"""The in-flight journal: what it says after a death is what was true, or doubt; never that something was not sent which was."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from shared.delivery.flight import Flight, FlightRecord, FlightRecordInvalid, FoundRecord, Stage, path_of, read
+from shared.delivery.in_flight_journal import (
+    FoundJournal,
+    InFlightJournal,
+    InFlightJournalInvalid,
+    JournalEntry,
+    Stage,
+    path_of,
+    read,
+)
 from shared.delivery.reclaim import forget, leftovers
 from tests.delivery.rig import run
 
 
-def found(path: Path) -> dict[int, Flight]:
+def found(path: Path) -> dict[int, JournalEntry]:
     """Return what a record says."""
     record = read(path)
     assert record is not None
@@ -28,15 +36,15 @@ def path(tmp_path: Path) -> Path:
 
 class TestStages:
     def test_each_step_can_be_read(self, path: Path) -> None:
-        record = FlightRecord(path, 4)
+        record = InFlightJournal(path, 4)
         assert found(path) == {}
         record.begin(7)
-        assert found(path) == {7: Flight(7, Stage.CLAIMED)}
+        assert found(path) == {7: JournalEntry(7, Stage.CLAIMED)}
         record.writing(7)
-        assert found(path) == {7: Flight(7, Stage.WRITING)}
+        assert found(path) == {7: JournalEntry(7, Stage.WRITING)}
         for stage, text in ((Stage.SENT, "wamid.1"), (Stage.UNSENT, "busy"), (Stage.DEAD, "131026")):
             record.answered(7, stage, text)
-            assert found(path) == {7: Flight(7, stage, text)}
+            assert found(path) == {7: JournalEntry(7, stage, text)}
         record.end(7)
         record.end(7)
         assert found(path) == {}
@@ -44,18 +52,18 @@ class TestStages:
         assert read(path) is None
 
     def test_places_are_used_again_and_say_nothing_of_before(self, path: Path) -> None:
-        record = FlightRecord(path, 2)
+        record = InFlightJournal(path, 2)
         for row_id in range(1, 50):
             record.begin(row_id)
             record.begin(-row_id)
-            assert found(path)[row_id] == Flight(row_id, Stage.CLAIMED)
+            assert found(path)[row_id] == JournalEntry(row_id, Stage.CLAIMED)
             record.answered(row_id, Stage.SENT, f"p{row_id}")
             record.end(row_id)
             record.end(-row_id)
         record.close(remove=True)
 
     def test_an_id_that_does_not_fit_leaves_doubt_and_never_certainty(self, path: Path) -> None:
-        record = FlightRecord(path, 2)
+        record = InFlightJournal(path, 2)
         record.begin(7)
         record.answered(7, Stage.SENT, "x" * 5000)
         assert found(path)[7].stage is Stage.WRITING
@@ -63,33 +71,33 @@ class TestStages:
         assert found(path)[7].stage is Stage.DEAD
         assert found(path)[7].text.startswith("ää")
         record.answered(7, Stage.SENT, "half \ud83d pair")
-        assert found(path)[7] == Flight(7, Stage.SENT, "half ? pair")
+        assert found(path)[7] == JournalEntry(7, Stage.SENT, "half ? pair")
         record.close(remove=True)
 
     def test_it_belongs_to_us_alone(self, path: Path) -> None:
-        FlightRecord(path, 1).close(remove=False)
+        InFlightJournal(path, 1).close(remove=False)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
     @pytest.mark.parametrize("content", [b"", b"short", b"x" * 64, b"BLKHDFL1" + b"\xff" * 56])
     def test_what_is_no_record_is_said(self, path: Path, content: bytes) -> None:
         path.write_bytes(content)
-        with pytest.raises(FlightRecordInvalid):
+        with pytest.raises(InFlightJournalInvalid):
             read(path)
 
     def test_a_damaged_stage_is_said(self, path: Path) -> None:
-        record = FlightRecord(path, 1)
+        record = InFlightJournal(path, 1)
         record.begin(7)
         record.close(remove=False)
         content = bytearray(path.read_bytes())
         content[64 + 24] = 99
         path.write_bytes(content)
-        with pytest.raises(FlightRecordInvalid):
+        with pytest.raises(InFlightJournalInvalid):
             read(path)
 
 
 class TestActive:
     def test_it_names_the_row_whose_code_runs_and_none_while_it_waits(self, path: Path) -> None:
-        record = FlightRecord(path, 2)
+        record = InFlightJournal(path, 2)
         seen: list[tuple[str, int]] = []
 
         def active() -> int:
@@ -104,7 +112,9 @@ class TestActive:
             return name
 
         async def scenario() -> None:
-            tasks = [asyncio.create_task(record.watched(row_id, work(name))) for row_id, name in ((7, "a"), (8, "b"))]
+            tasks = [
+                asyncio.create_task(record.track_active(row_id, work(name))) for row_id, name in ((7, "a"), (8, "b"))
+            ]
             await asyncio.sleep(0.005)
             assert active() == 0
             assert await asyncio.gather(*tasks) == ["a", "b"]
@@ -115,7 +125,7 @@ class TestActive:
         record.close(remove=True)
 
     def test_errors_and_cancellation_pass_through(self, path: Path) -> None:
-        record = FlightRecord(path, 1)
+        record = InFlightJournal(path, 1)
 
         async def breaks() -> None:
             await asyncio.sleep(0)
@@ -123,21 +133,21 @@ class TestActive:
 
         async def scenario() -> None:
             with pytest.raises(LookupError):
-                await asyncio.create_task(record.watched(7, breaks()))
-            task = asyncio.create_task(record.watched(7, asyncio.sleep(60)))
+                await asyncio.create_task(record.track_active(7, breaks()))
+            task = asyncio.create_task(record.track_active(7, asyncio.sleep(60)))
             await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
 
         run(scenario())
-        assert read(path) == FoundRecord({}, 0)
+        assert read(path) == FoundJournal({}, 0)
         record.close(remove=True)
 
 
 def test_only_earlier_lives_of_the_same_slot_are_leftovers(tmp_path: Path) -> None:
     for incarnation in ("meta-1.a", "meta-1.b", "meta-1.living", "meta-10.c", "meta-0.d"):
-        FlightRecord(path_of(tmp_path, incarnation), 1).close(remove=False)
+        InFlightJournal(path_of(tmp_path, incarnation), 1).close(remove=False)
     assert leftovers(tmp_path, "meta-1", "meta-1.living") == ["meta-1.a", "meta-1.b"]
     forget(tmp_path, "meta-1.a")
     forget(tmp_path, "meta-1.a")

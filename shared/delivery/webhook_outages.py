@@ -21,7 +21,7 @@ from typing import Final
 
 from shared.store.messages import Doubt
 
-BREAK_S: Final = 3.0
+OUTAGE_S: Final = 3.0
 """A longer time between two looks is a break."""
 _KEPT: Final = 200
 _LONGEST_FILE: Final = 65_536
@@ -29,7 +29,7 @@ _LONGEST_FILE: Final = 65_536
 Break = tuple[float, float]
 
 
-class Vigil:
+class WebhookOutages:
     """The watch of one kind's processes in one home.
 
     Args:
@@ -39,7 +39,7 @@ class Vigil:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._path, self._clock = path, clock
 
-    def seen(self) -> None:
+    def record_alive(self) -> None:
         """Say that a look succeeded just now; the first one of all ends a break that had no beginning."""
         now = self._clock()
         try:
@@ -47,13 +47,13 @@ class Vigil:
         except FileNotFoundError:
             self._add((0.0, now))
         else:
-            if now - known.st_mtime > BREAK_S:
+            if now - known.st_mtime > OUTAGE_S:
                 self._add((known.st_mtime, now))
             if known.st_size > _LONGEST_FILE:
                 self._shorten()
         os.utime(self._path, (now, now))
 
-    def missed(self, for_s: float) -> None:
+    def record_outage(self, for_s: float) -> None:
         """Say that somebody who spoke to us had no answer for so long, or none at all: a break, however short, since he may come again later than others."""
         now = self._clock()
         try:
@@ -63,7 +63,7 @@ class Vigil:
         self._add((now - for_s, now))
         os.utime(self._path, (looked, looked))
 
-    def weigh(self, doubts: Sequence[Doubt]) -> list[Doubt]:
+    def discount(self, doubts: Sequence[Doubt]) -> list[Doubt]:
         """Return the doubts with only the silence that counts: `doubt_s` without breaks and what they cost, `claimed_at` not before the last of them."""
         breaks, now = self._breaks() if doubts else [], self._clock()
         return [_weigh(doubt, [one for one in breaks if one[1] > now - doubt.age_s], now) for doubt in doubts]

@@ -1,4 +1,4 @@
-"""The flight record: what one incarnation has in hand, in a memory-mapped file that outlives kill -9 without a system call per step.
+"""The in-flight journal: what one incarnation has in hand, in a memory-mapped file that outlives kill -9 without a system call per step.
 
 Whoever finds a dead incarnation's record knows of each of its rows whether the request was never written (surely unsent), answered (the answer is
 in the record), or written without an answer (in doubt). It also names the row that the process was working on at the instant of its death:
@@ -50,7 +50,7 @@ class Stage(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
+class JournalEntry:
     """One entry as it was found.
 
     Attributes:
@@ -63,15 +63,15 @@ class Flight:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundRecord:
+class FoundJournal:
     """A dead incarnation's record: its flights by row id, and the row that it was working on when it died (0: none)."""
 
-    flights: dict[int, Flight]
+    flights: dict[int, JournalEntry]
     active_row: int
 
 
-class FlightRecordInvalid(BulkheadError):
-    """Raised when a file is not a flight record of ours; what it would have told is then not known."""
+class InFlightJournalInvalid(BulkheadError):
+    """Raised when a file is not an in-flight journal of ours; what it would have told is then not known."""
 
 
 def path_of(run_dir: Path, incarnation: str) -> Path:
@@ -79,7 +79,7 @@ def path_of(run_dir: Path, incarnation: str) -> Path:
     return run_dir / f"{incarnation}.flight"
 
 
-class FlightRecord:
+class InFlightJournal:
     """The record of this process.
 
     Args:
@@ -113,7 +113,7 @@ class FlightRecord:
         """Keep an answer until it stands in the database.
 
         Args:
-            stage: SENT, UNSENT or DEAD. text: see `Flight`; a code that is too long is cut, a provider's id that is leaves the row in doubt.
+            stage: SENT, UNSENT or DEAD. text: see `JournalEntry`; a code that is too long is cut, a provider's id that is leaves the row in doubt.
         """
         at = self._at(row_id)
         encoded = text.encode(errors="replace")
@@ -133,11 +133,11 @@ class FlightRecord:
             self._map[_HEADER_BYTES + place * _ENTRY_BYTES + _STAGE_AT] = Stage.FREE
             self._free.append(place)
 
-    def watched(self, row_id: int, work: Coroutine[Any, Any, _T]) -> _Watched[_T]:
+    def track_active(self, row_id: int, work: Coroutine[Any, Any, _T]) -> _Tracked[_T]:
         """Return `work` such that the record names `row_id` as active while its code runs, and not while it waits."""
-        return _Watched(self, row_id, work)
+        return _Tracked(self, row_id, work)
 
-    def activate(self, row_id: int) -> None:
+    def set_active(self, row_id: int) -> None:
         """Name the row whose code runs now; 0 for none."""
         _ACTIVE.pack_into(self._map, _ACTIVE_AT, row_id)
 
@@ -151,25 +151,25 @@ class FlightRecord:
         return _HEADER_BYTES + self._places[row_id] * _ENTRY_BYTES
 
 
-class _Watched(Coroutine[Any, Any, _T]):
+class _Tracked(Coroutine[Any, Any, _T]):
     """Runs a coroutine and names its row as active during each step."""
 
-    def __init__(self, record: FlightRecord, row_id: int, work: Coroutine[Any, Any, _T]) -> None:
+    def __init__(self, record: InFlightJournal, row_id: int, work: Coroutine[Any, Any, _T]) -> None:
         self._record, self._row_id, self._work = record, row_id, work
 
     def send(self, value: Any) -> Any:
-        self._record.activate(self._row_id)
+        self._record.set_active(self._row_id)
         try:
             return self._work.send(value)
         finally:
-            self._record.activate(0)
+            self._record.set_active(0)
 
     def throw(self, *error: Any) -> Any:
-        self._record.activate(self._row_id)
+        self._record.set_active(self._row_id)
         try:
             return self._work.throw(*error)
         finally:
-            self._record.activate(0)
+            self._record.set_active(0)
 
     def close(self) -> None:
         self._work.close()
@@ -178,42 +178,42 @@ class _Watched(Coroutine[Any, Any, _T]):
         raise TypeError("a watched coroutine is given to a task, which steps it")
 
 
-def read(path: Path) -> FoundRecord | None:
+def read(path: Path) -> FoundJournal | None:
     """Read a dead incarnation's record.
 
     Returns:
         What it held, None when there is no such file (the incarnation kept no record, or nothing was in hand when it left).
     Raises:
-        FlightRecordInvalid: the file is something else, or damaged.
+        InFlightJournalInvalid: the file is something else, or damaged.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
     if len(content) < _HEADER_BYTES:
-        raise FlightRecordInvalid(f"{path.name}: too short")
+        raise InFlightJournalInvalid(f"{path.name}: too short")
     magic, capacity = _HEADER.unpack_from(content)
     if magic != _MAGIC or len(content) != _HEADER_BYTES + capacity * _ENTRY_BYTES:
-        raise FlightRecordInvalid(f"{path.name}: not a flight record")
+        raise InFlightJournalInvalid(f"{path.name}: not an in-flight journal")
     flights = {}
     for at in range(_HEADER_BYTES, len(content), _ENTRY_BYTES):
         try:
             flight = _entry(content, at)
         except ValueError as problem:
-            raise FlightRecordInvalid(f"{path.name}: {problem}") from None
+            raise InFlightJournalInvalid(f"{path.name}: {problem}") from None
         if flight.stage is not Stage.FREE:
             flights[flight.row_id] = flight
     (active,) = _ACTIVE.unpack_from(content, _ACTIVE_AT)
-    return FoundRecord(flights, active)
+    return FoundJournal(flights, active)
 
 
-def _entry(content: bytes, at: int) -> Flight:
+def _entry(content: bytes, at: int) -> JournalEntry:
     """Read one entry. Raises `ValueError` when it is damaged."""
     (row_id,) = struct.unpack_from("<q", content, at)
     stage = Stage(content[at + _STAGE_AT])
     if stage < Stage.SENT:
-        return Flight(row_id, stage)
+        return JournalEntry(row_id, stage)
     (length,) = struct.unpack_from("<H", content, at + _TEXTS_AT)
     if length > _LONGEST_TEXT:
         raise ValueError(f"an entry holds a text of {length} bytes")
-    return Flight(row_id, stage, content[at + _TEXTS_AT + 2 : at + _TEXTS_AT + 2 + length].decode())
+    return JournalEntry(row_id, stage, content[at + _TEXTS_AT + 2 : at + _TEXTS_AT + 2 + length].decode())

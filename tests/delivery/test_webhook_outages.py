@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from shared.delivery.vigil import BREAK_S, Vigil
+from shared.delivery.webhook_outages import OUTAGE_S, WebhookOutages
 from shared.messages import OutboundMessage
 from shared.store.messages import Doubt
 
@@ -33,20 +33,20 @@ class Watch:
         """Processes look, twice a second, each with a memory of its own."""
         for _ in range(round(for_s * 2)):
             self.clock.now += 0.5
-            Vigil(self.path, self.clock).seen()
+            WebhookOutages(self.path, self.clock).record_alive()
 
     def stands_still(self, for_s: float) -> None:
         """Nobody looks for so long; then somebody does."""
         self.clock.now += for_s
-        Vigil(self.path, self.clock).seen()
+        WebhookOutages(self.path, self.clock).record_alive()
 
-    def weigh(self, age_s: float, doubt_s: float) -> Doubt:
-        (weighed,) = Vigil(self.path, self.clock).weigh([doubt(age_s, doubt_s)])
+    def discount(self, age_s: float, doubt_s: float) -> Doubt:
+        (weighed,) = WebhookOutages(self.path, self.clock).discount([doubt(age_s, doubt_s)])
         return weighed
 
 
 def watched(directory: Path, for_s: float) -> Watch:
-    watch = Watch(directory / "meta.vigil", Clock())
+    watch = Watch(directory / "meta.webhook-outages", Clock())
     watch.looks(for_s)
     return watch
 
@@ -68,23 +68,23 @@ def doubt(age_s: float, doubt_s: float) -> Doubt:
 
 
 def test_without_a_break_all_silence_counts(tmp_path: Path) -> None:
-    assert watched(tmp_path, 60.0).weigh(12.0, 11.0) == doubt(12.0, 11.0)
+    assert watched(tmp_path, 60.0).discount(12.0, 11.0) == doubt(12.0, 11.0)
 
 
 def test_a_late_look_is_no_break(tmp_path: Path) -> None:
     watch = watched(tmp_path, 60.0)
-    watch.stands_still(BREAK_S)
-    assert watch.weigh(30.0, 30.0) == doubt(30.0, 30.0)
+    watch.stands_still(OUTAGE_S)
+    assert watch.discount(30.0, 30.0) == doubt(30.0, 30.0)
 
 
 def test_silence_begins_anew_after_a_break_and_must_last_longer_by_its_length(tmp_path: Path) -> None:
     watch = watched(tmp_path, 60.0)
     watch.stands_still(13.0)
-    assert watch.weigh(14.0, 14.0).doubt_s == 0.0, "the provider's waits may be as long as the break was"
+    assert watch.discount(14.0, 14.0).doubt_s == 0.0, "the provider's waits may be as long as the break was"
     watch.looks(13.0)
-    assert watch.weigh(27.0, 27.0).doubt_s == 0.0
+    assert watch.discount(27.0, 27.0).doubt_s == 0.0
     watch.looks(10.0)
-    weighed = watch.weigh(37.0, 37.0)
+    weighed = watch.discount(37.0, 37.0)
     assert round(weighed.doubt_s, 2) == 10.0
     assert abs(weighed.claimed_at - CLAIMED_AT - timedelta(seconds=37.0 - 23.0)) < timedelta(milliseconds=10), (
         "what came before the break's end proves nothing"
@@ -95,7 +95,7 @@ def test_a_break_before_the_claim_does_not_matter(tmp_path: Path) -> None:
     watch = watched(tmp_path, 60.0)
     watch.stands_still(13.0)
     watch.looks(20.0)
-    assert watch.weigh(19.0, 18.0) == doubt(19.0, 18.0)
+    assert watch.discount(19.0, 18.0) == doubt(19.0, 18.0)
 
 
 def test_the_longest_break_counts_and_the_last_one_begins_anew(tmp_path: Path) -> None:
@@ -104,46 +104,46 @@ def test_the_longest_break_counts_and_the_last_one_begins_anew(tmp_path: Path) -
         watch.stands_still(break_s)
         watch.looks(5.0)
     watch.looks(15.0)
-    assert round(watch.weigh(40.0, 40.0).doubt_s, 2) == 20.0 - 8.0
+    assert round(watch.discount(40.0, 40.0).doubt_s, 2) == 20.0 - 8.0
 
 
 def test_what_was_claimed_before_anybody_watched_lay_in_a_break(tmp_path: Path) -> None:
-    watch = Watch(tmp_path / "meta.vigil", Clock())
+    watch = Watch(tmp_path / "meta.webhook-outages", Clock())
     watch.stands_still(0.0)
     watch.looks(10.0)
-    assert round(watch.weigh(14.0, 14.0).doubt_s, 2) == 10.0 - 4.0
-    assert watch.weigh(9.0, 8.0) == doubt(9.0, 8.0)
+    assert round(watch.discount(14.0, 14.0).doubt_s, 2) == 10.0 - 4.0
+    assert watch.discount(9.0, 8.0) == doubt(9.0, 8.0)
 
 
 def test_a_process_that_comes_after_another_goes_on_with_its_watch(tmp_path: Path) -> None:
     watch = watched(tmp_path, 10.0)
     watch.stands_still(2.0)
-    assert watch.weigh(9.0, 8.0) == doubt(9.0, 8.0)
+    assert watch.discount(9.0, 8.0) == doubt(9.0, 8.0)
 
 
 def test_who_spoke_and_was_not_heard_may_come_again_later(tmp_path: Path) -> None:
     watch = watched(tmp_path, 30.0)
-    Vigil(watch.path, watch.clock).missed(5.0)
-    assert watch.weigh(20.0, 20.0).doubt_s == 0.0
+    WebhookOutages(watch.path, watch.clock).record_outage(5.0)
+    assert watch.discount(20.0, 20.0).doubt_s == 0.0
     watch.looks(15.0)
-    assert round(watch.weigh(35.0, 35.0).doubt_s, 2) == 15.0 - 5.0
+    assert round(watch.discount(35.0, 35.0).doubt_s, 2) == 15.0 - 5.0
 
 
 def test_who_is_not_heard_does_not_count_as_a_look(tmp_path: Path) -> None:
     watch = watched(tmp_path, 30.0)
     for _ in range(8):
         watch.clock.now += 1.0
-        Vigil(watch.path, watch.clock).missed(0.2)
-    Vigil(watch.path, watch.clock).seen()
+        WebhookOutages(watch.path, watch.clock).record_outage(0.2)
+    WebhookOutages(watch.path, watch.clock).record_alive()
     watch.looks(10.0)
-    assert round(watch.weigh(20.0, 20.0).doubt_s, 2) == 10.0 - 8.0, "eight seconds without a look are one break"
+    assert round(watch.discount(20.0, 20.0).doubt_s, 2) == 10.0 - 8.0, "eight seconds without a look are one break"
 
 
 def test_before_the_first_look_of_all_nothing_is_noted(tmp_path: Path) -> None:
-    watch = Watch(tmp_path / "meta.vigil", Clock())
-    Vigil(watch.path, watch.clock).missed(1.0)
+    watch = Watch(tmp_path / "meta.webhook-outages", Clock())
+    WebhookOutages(watch.path, watch.clock).record_outage(1.0)
     watch.looks(10.0)
-    assert round(watch.weigh(14.0, 14.0).doubt_s, 2) == 9.5 - 4.5, "what lies before it is one break"
+    assert round(watch.discount(14.0, 14.0).doubt_s, 2) == 9.5 - 4.5, "what lies before it is one break"
 
 
 def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
@@ -153,4 +153,4 @@ def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
     watch.stands_still(5.0)
     assert watch.path.stat().st_size < 6000
     watch.looks(20.0)
-    assert round(watch.weigh(30.0, 30.0).doubt_s, 2) == 15.0, "the youngest are kept"
+    assert round(watch.discount(30.0, 30.0).doubt_s, 2) == 15.0, "the youngest are kept"
