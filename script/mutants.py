@@ -170,6 +170,22 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit(_SQL, "AND m.id = news.id AND m.state = ANY(%(before)s)", "AND m.id = news.id"),),
         _LIFE,
     ),
+    "database-troubles": Mutation(
+        "an error that speaks of the database, and of no row, means that it cannot serve now",
+        (
+            Edit(
+                "shared/store/sqlstates.py",
+                "        return Trouble.ROW\n    return Trouble.DATABASE",
+                "        return Trouble.ROW\n    return Trouble.DATABASE if isinstance(error, psycopg2.OperationalError) else Trouble.ROW",
+            ),
+        ),
+        "tests/store/test_database_troubles.py",
+    ),
+    "statement-limit": Mutation(
+        "a statement that its caller gave up ends in the server",
+        (Edit("shared/store/pool.py", 'f" -c statement_timeout={round(self._statement_s * 1000)}ms"', 'f""'),),
+        "tests/store/test_database_troubles.py",
+    ),
 }
 
 

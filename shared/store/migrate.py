@@ -1,7 +1,7 @@
 """Applies `migrations/*.sql` with yoyo, one process at a time.
 
 yoyo's own lock is a row that stays when its holder is killed; a PostgreSQL advisory lock is gone with the connection, so that is what
-keeps several starting processes apart. And yoyo notes that a migration is applied in a transaction of its own, after it: killed in between, the
+keeps several starting processes apart. It belongs to a transaction that stays open, which a pooler in transaction mode keeps on one server process. And yoyo notes that a migration is applied in a transaction of its own, after it: killed in between, the
 next start would apply it again. Here both are one transaction.
 """
 
@@ -20,6 +20,7 @@ from shared.clock import monotonic
 from shared.errors import StoreUnavailable
 from shared.kinds import KINDS
 from shared.store.pool import deadline
+from shared.store.sqlstates import Trouble, trouble
 from shared.store.statements import statements
 
 _ADVISORY_LOCK: Final = 0x62756C6B
@@ -39,19 +40,20 @@ def _backend(database_url: str) -> Iterator[Any]:
         with (
             deadline(monotonic() + _LIMIT_S),
             closing(psycopg2.connect(database_url, application_name="bulkhead/migrate")) as guard,
+            guard.cursor() as cursor,
         ):
-            guard.autocommit = True
-            with guard.cursor() as cursor:
-                cursor.execute(statements()["lock_migrations"], {"key": _ADVISORY_LOCK})
-                backend = yoyo.get_backend(database_url)
-                try:
-                    # we are alone, so this is what a killed process left
-                    backend.break_lock()
-                    yield backend
-                finally:
-                    backend.connection.close()
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        raise StoreUnavailable(f"PostgreSQL: {str(error).strip()}") from error
+            cursor.execute(statements()["lock_migrations"], {"key": _ADVISORY_LOCK})
+            backend = yoyo.get_backend(database_url)
+            try:
+                # we are alone, so this is what a killed process left
+                backend.break_lock()
+                yield backend
+            finally:
+                backend.connection.close()
+    except psycopg2.Error as error:
+        if trouble(error) in (Trouble.DATABASE, Trouble.SESSION):
+            raise StoreUnavailable(f"PostgreSQL: {str(error).strip()}") from error
+        raise
 
 
 def _apply_one(backend: Any, migration: Any) -> None:

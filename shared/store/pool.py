@@ -17,18 +17,24 @@ from json import dumps
 from typing import Any, Final
 
 import psycopg2
-from psycopg2 import errors, extensions, extras
+from psycopg2 import extensions, extras
 
 from shared.clock import Monotonic, left, monotonic
 from shared.errors import StoreUnavailable
+from shared.logs import logger
+from shared.store.sqlstates import Trouble, trouble
 from shared.store.statements import prepared, statements
+
+log = logger(__name__)
 
 Row = Mapping[str, Any]
 
 _READ_EVENTS: Final = select.POLLIN | select.POLLERR | select.POLLHUP
 _WRITE_EVENTS: Final = select.POLLOUT | select.POLLERR | select.POLLHUP
-_GONE: Final = (psycopg2.OperationalError, psycopg2.InterfaceError)
-_NO_SCHEMA: Final = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction)
+_STATEMENT_S: Final = 30.0
+"""Longest run of one statement in the server unless the pool is given another limit: it ends what a caller gave up and left running."""
+_POOLER_STATES: Final = frozenset({"26000", "42P05"})
+"""A statement that this connection prepared is unknown, or one that it did not prepare is known: another session's server process answered."""
 _PLANS_S: Final = 30.0
 """How long a plan is used: tables may grow a hundredfold before anybody tells the planner."""
 _running = threading.local()
@@ -63,6 +69,10 @@ def deadline(by: float) -> Iterator[None]:
         _running.by = None
 
 
+class StaleSession(StoreUnavailable):
+    """Raised when a connection's prepared statements do not fit any more; the same work succeeds on a new connection."""
+
+
 class _Connection(extensions.connection):
     """A connection that knows which statements it has prepared, and until when their plans are good (monotonic)."""
 
@@ -73,8 +83,8 @@ class _Connection(extensions.connection):
 class Transaction:
     """One open transaction: runs statements by name. Given to functions that `Pool.run` and `Store.call` execute."""
 
-    def __init__(self, cursor: Any, known: set[str]) -> None:
-        self._cursor, self._known = cursor, known
+    def __init__(self, cursor: Any, known: set[str], *, prepares: bool = True) -> None:
+        self._cursor, self._known, self._prepares = cursor, known, prepares
 
     def rows(self, name: str, /, **parameters: Any) -> list[Row]:
         """Run the statement called `name` and return all its rows as mappings by column name."""
@@ -102,7 +112,7 @@ class Transaction:
         return int(self._cursor.rowcount)
 
     def _run(self, name: str, parameters: Mapping[str, Any]) -> None:
-        hot = prepared().get(name)
+        hot = prepared().get(name) if self._prepares else None
         if hot is None:
             self._cursor.execute(statements()[name], parameters)
             return
@@ -160,7 +170,8 @@ class Pool:
 
     Args:
         dsn: PostgreSQL address. limit: most connections at once. application_name: shown in `pg_stat_activity`, as kind/slot/incarnation.
-        idle_s: an idle connection is closed after this long. connect_s: longest wait for a connection.
+        idle_s: an idle connection is closed after this long. connect_s: longest wait for a connection. statement_s: longest run of one statement in
+            the server, which no caller waits for any more.
     """
 
     def __init__(
@@ -171,10 +182,13 @@ class Pool:
         application_name: str,
         idle_s: float,
         connect_s: float,
+        statement_s: float = _STATEMENT_S,
         clock: Monotonic = monotonic,
     ) -> None:
         self._dsn, self._limit, self._application_name = dsn, limit, application_name
-        self._idle_s, self._connect_s, self._clock = idle_s, connect_s, clock
+        self._idle_s, self._connect_s, self._statement_s, self._clock = idle_s, connect_s, statement_s, clock
+        # false behind a pooler in transaction mode, where each transaction may meet another server process
+        self._prepares = True
         self._idle: deque[tuple[Any, float]] = deque()
         self._free = threading.Condition()
         self._in_use = self._waiting = self._opened = self._discarded = self._deadlines_passed = 0
@@ -229,7 +243,7 @@ class Pool:
                 if connection.prepared and self._clock() >= connection.plans_by:
                     cursor.execute("DISCARD PLANS")
                     connection.plans_by = self._clock() + _PLANS_S
-                yield Transaction(cursor, connection.prepared)
+                yield Transaction(cursor, connection.prepared, prepares=self._prepares)
             committing = True
             if not autocommit:
                 connection.commit()
@@ -238,11 +252,21 @@ class Pool:
             # a deadlock or a lost race: the server rolled back and the connection is sound
             healthy = self._roll_back(connection)
             raise
-        except _NO_SCHEMA as error:
-            # a process that comes up before the recorder has migrated waits, as for a database that is away
-            healthy = self._roll_back(connection)
-            raise StoreUnavailable(f"PostgreSQL: the schema is not up to date: {str(error).splitlines()[0]}") from error
-        except (*_GONE, _DeadlinePassed) as error:
+        except psycopg2.Error as error:
+            match trouble(error):
+                case Trouble.ROW:
+                    healthy = self._roll_back(connection)
+                    raise
+                case Trouble.SCHEMA:
+                    # a process that comes up before the recorder has migrated waits, as for a database that is away
+                    healthy = self._roll_back(connection)
+                    raise StoreUnavailable(f"PostgreSQL: the schema is not up to date: {_sentence(error)}") from error
+                case Trouble.SESSION:
+                    raise self._stale(error) from error
+                case Trouble.DATABASE:
+                    # the connection goes too: after a failover its server stays read-only for good
+                    raise self._unavailable(error, may_be_done=committing) from error
+        except _DeadlinePassed as error:
             raise self._unavailable(error, may_be_done=committing) from error
         except BaseException:
             healthy = self._roll_back(connection)
@@ -304,9 +328,15 @@ class Pool:
                 keepalives_interval=2,
                 keepalives_count=3,
                 tcp_user_timeout=5000,
-                options="-c idle_in_transaction_session_timeout=30s -c timezone=UTC -c plan_cache_mode=force_generic_plan",
+                options="-c idle_in_transaction_session_timeout=30s -c timezone=UTC -c plan_cache_mode=force_generic_plan"
+                f" -c statement_timeout={round(self._statement_s * 1000)}ms",
             )
-        except (*_GONE, _DeadlinePassed) as error:
+        except (psycopg2.Error, _DeadlinePassed) as error:
+            if "unsupported startup parameter" in str(error):
+                raise StoreUnavailable(
+                    "PostgreSQL: the pooler in between refuses session settings: pool in session mode, or let PgBouncer"
+                    " ignore them (ignore_startup_parameters = options)"
+                ) from error
             raise self._unavailable(error, may_be_done=False) from error
         finally:
             _running.by = None
@@ -328,7 +358,7 @@ class Pool:
     def _roll_back(connection: Any) -> bool:
         try:
             connection.rollback()
-        except (*_GONE, _DeadlinePassed):
+        except (psycopg2.Error, _DeadlinePassed):
             return False
         return True
 
@@ -345,8 +375,18 @@ class Pool:
         self._discarded += 1
         try:
             connection.close()
-        except _GONE:
+        except psycopg2.Error:
             return  # closing what is broken may fail; it is gone either way
+
+    def _stale(self, error: psycopg2.Error) -> StaleSession:
+        """Drop every idle connection, since they were prepared as long ago; behind a pooler in transaction mode prepare nothing any more."""
+        if self._prepares and error.pgcode in _POOLER_STATES:
+            self._prepares = False
+            log.warning("statements_not_prepared", reason=_sentence(error))
+        with self._free:
+            while self._idle:
+                self._discard(self._idle.pop()[0])
+        return StaleSession(f"PostgreSQL: {_sentence(error)}")
 
     def _unavailable(self, error: BaseException, *, may_be_done: bool) -> StoreUnavailable:
         if isinstance(error, _DeadlinePassed):
@@ -354,3 +394,8 @@ class Pool:
                 self._deadlines_passed += 1
             return StoreUnavailable("PostgreSQL did not answer in time", may_be_done=may_be_done)
         return StoreUnavailable(f"PostgreSQL: {str(error).strip() or type(error).__name__}", may_be_done=may_be_done)
+
+
+def _sentence(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -16,12 +16,14 @@ from shared.backoff import full_jitter
 from shared.clock import left, monotonic
 from shared.errors import StoreUnavailable
 from shared.settings import ChildEnvironment, Settings
-from shared.store.pool import Pool, PoolStats, Transaction
+from shared.store.pool import Pool, PoolStats, StaleSession, Transaction
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _TRIES = 4
 _AFTER_RACE_S = 0.02
+_STATEMENT_S = 20.0
+"""Least limit of one statement in the server: as long as the longest deadline that a caller sets for itself (the inbound processor's)."""
 
 
 class Store:
@@ -45,6 +47,7 @@ class Store:
             application_name=f"bulkhead/{identity.slot}/{identity.process_incarnation}"[:63],
             idle_s=settings.database_idle_s,
             connect_s=settings.database_connect_s,
+            statement_s=max(_STATEMENT_S, 2 * settings.database_query_s),
         )
         return cls(pool, query_s=settings.database_query_s)
 
@@ -117,6 +120,11 @@ class Store:
             try:
                 with opened(by) as transaction:
                     return work(transaction)
+            except StaleSession:
+                if attempt == _TRIES:
+                    raise
+                # nothing to wait for: the next try opens a new connection
+                continue
             except TransactionRollbackError as error:
                 if attempt == _TRIES:
                     raise StoreUnavailable(f"lost {_TRIES} races for row locks: {type(error).__name__}") from error

@@ -1,0 +1,50 @@
+"""Decides from an SQLSTATE whose trouble an error is: this row's or our code's, or the database's.
+
+Errors about a row or a statement are listed, because they are few and stable. Everything else means that the database cannot serve now
+(failover, revoked privilege, full disk, shutdown, a pooler in between): callers wait and live on.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final
+
+import psycopg2
+
+_ROW_OR_BUG: Final = frozenset({"21", "22", "23", "27", "2F", "38", "39", "42", "44", "54", "P0"})
+"""Classes of errors that come back however often the same statement runs with the same values."""
+_SCHEMA: Final = frozenset({"42P01", "42703", "42883", "42704", "42P10"})
+"""A table, column, function, type or unique index that a migration makes is not there yet."""
+_SESSION: Final = frozenset({"26000", "42P05", "0A000"})
+"""A prepared statement is gone, taken, or its result type has changed: a new connection serves the same statement."""
+_PRIVILEGE: Final = "42501"
+_TRANSACTION_BUGS: Final = frozenset({"25001", "25P01", "25P02"})
+"""Statements that our code runs in the wrong state of a transaction; the rest of class 25 is a server that is read-only or gave up on us."""
+
+
+class Trouble(Enum):
+    """What an error of PostgreSQL is about.
+
+    Attributes:
+        ROW: this row, or a bug of ours. SCHEMA: the migrations have not run. SESSION: this connection's prepared statements. DATABASE: anything else.
+    """
+
+    ROW = auto()
+    SCHEMA = auto()
+    SESSION = auto()
+    DATABASE = auto()
+
+
+def trouble(error: psycopg2.Error) -> Trouble:
+    """Classify `error`. One without an SQLSTATE was raised by the client: a wrong call of ours, or a connection that broke."""
+    state = error.pgcode
+    if state is None:
+        ours = (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.NotSupportedError)
+        return Trouble.ROW if isinstance(error, ours) else Trouble.DATABASE
+    if state in _SCHEMA:
+        return Trouble.SCHEMA
+    if state in _SESSION:
+        return Trouble.SESSION
+    if state in _TRANSACTION_BUGS or (state[:2] in _ROW_OR_BUG and state != _PRIVILEGE):
+        return Trouble.ROW
+    return Trouble.DATABASE

@@ -1,0 +1,214 @@
+"""Errors about a row or a statement are ours; everything else that PostgreSQL reports means that it cannot serve now."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+from psycopg2 import errors, sql
+
+from shared.clock import monotonic
+from shared.errors import StoreUnavailable
+from shared.settings import ChildEnvironment
+from shared.store import messages
+from shared.store.pool import Pool, Transaction
+from shared.store.sqlstates import Trouble, trouble
+from shared.store.store import Store, ping
+from tests.store.rig import Ground, open_store, query
+from tests.support.servers import Servers
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def own_ground(servers: Servers) -> Iterator[Ground]:
+    """A company in a database of its own, whose settings a test may change."""
+    name, url = servers.new_database()
+    made = Ground(url)
+    yield made
+    made.close()
+    servers.drop_database(name)
+
+
+def _alter(url: str, statement: str) -> None:
+    query(url, sql.SQL(statement).format(database=sql.Identifier(urlsplit(url).path.lstrip("/"))))
+
+
+def _settle(transaction: Transaction) -> set[int]:
+    return messages.settle(transaction, incarnation="x", settlements=[])
+
+
+def _raise(transaction: Transaction, state: str) -> None:
+    transaction._cursor.execute(f"DO $$ BEGIN RAISE EXCEPTION 'provoked' USING ERRCODE = '{state}'; END $$")
+
+
+@contextmanager
+def _greeting(answer: bytes) -> Iterator[str]:
+    """A server that answers every start of a connection with `answer`."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                with closing(client):
+                    # the request for TLS is declined, so that the startup packet follows
+                    if client.recv(8)[4:] == b"\x04\xd2\x16\x2f":
+                        client.sendall(b"N")
+                        client.recv(4096)
+                    client.sendall(answer)
+                    client.recv(1)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"postgresql://nobody@127.0.0.1:{listener.getsockname()[1]}/none"
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
+@pytest.mark.parametrize("state", ["22P02", "23505", "23503", "42601", "42804", "21000", "54001", "P0001", "25P02"])
+def test_what_speaks_of_a_row_or_a_statement_is_raised_as_it_is(ground: Ground, state: str) -> None:
+    store = open_store(ground.url)
+    with pytest.raises(psycopg2.Error) as raised:
+        store.run(_raise, state)
+    assert raised.value.pgcode == state
+    assert (store.stats.idle, store.stats.discarded) == (1, 0), "the connection is sound"
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["25006", "42501", "08006", "53100", "53200", "55006", "57014", "57P01", "58030", "XX000", "F0000", "72000"],
+)
+def test_what_speaks_of_the_database_means_that_it_cannot_serve_now(ground: Ground, state: str) -> None:
+    store = open_store(ground.url)
+    with pytest.raises(StoreUnavailable, match="provoked"):
+        store.run(_raise, state)
+    assert (store.stats.idle, store.stats.in_use) == (0, 0), "after a failover its server stays read-only for good"
+    store.run(ping)
+    store.close()
+
+
+@pytest.mark.parametrize("error", [psycopg2.ProgrammingError("can't adapt"), psycopg2.DataError("no such type")])
+def test_a_wrong_call_that_never_reached_the_server_is_ours(error: psycopg2.Error) -> None:
+    assert trouble(error) is Trouble.ROW
+
+
+@pytest.mark.parametrize("error", [psycopg2.OperationalError(), psycopg2.InterfaceError(), psycopg2.DatabaseError()])
+def test_a_connection_that_broke_is_the_databases(error: psycopg2.Error) -> None:
+    assert trouble(error) is Trouble.DATABASE
+
+
+def test_a_database_that_became_read_only_is_away_until_it_is_writable_again(own_ground: Ground) -> None:
+    store = open_store(own_ground.url)
+    own_ground.accept("a")
+    _alter(own_ground.url, "ALTER DATABASE {database} SET default_transaction_read_only = on")
+    store.close()
+    store = open_store(own_ground.url)
+    with pytest.raises(StoreUnavailable, match="read-only"):
+        store.run(lambda transaction: transaction.execute("ensure_company", id="new", name=""))
+    with closing(psycopg2.connect(own_ground.url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SET transaction_read_only = off")
+        cursor.execute(
+            sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(
+                sql.Identifier(urlsplit(own_ground.url).path.lstrip("/"))
+            )
+        )
+        connection.commit()
+    store.run(lambda transaction: transaction.execute("ensure_company", id="new", name=""))
+    store.close()
+
+
+def test_a_privilege_that_was_revoked_is_the_databases_trouble(own_ground: Ground) -> None:
+    query(own_ground.url, "REVOKE INSERT, UPDATE ON companies FROM CURRENT_USER")
+    store = open_store(own_ground.url)
+    with pytest.raises(StoreUnavailable, match="permission denied"):
+        store.run(lambda transaction: transaction.execute("ensure_company", id="new", name=""))
+    query(own_ground.url, "GRANT INSERT, UPDATE ON companies TO CURRENT_USER")
+    store.run(lambda transaction: transaction.execute("ensure_company", id="new", name=""))
+    store.close()
+
+
+def test_a_table_that_is_altered_under_a_prepared_statement_costs_nobody_an_error(own_ground: Ground) -> None:
+    """PostgreSQL answers "cached plan must not change result type", once for each connection that had prepared it."""
+    store = open_store(own_ground.url, limit=3)
+    own_ground.accept("a")
+
+    def claim(transaction: Transaction) -> None:
+        messages.claim(transaction, kind="meta", incarnation="i", ids=[1], most=1, token_at_claim=True)
+
+    def claim_on_two_connections(outer: Transaction) -> None:
+        claim(outer)
+        store.run(claim)
+
+    store.run(claim_on_two_connections)
+    query(own_ground.url, "ALTER TABLE messages ALTER COLUMN chat_id TYPE varchar(500)")
+    store.run(claim)
+    assert store.stats.discarded == 2, "the other connection had prepared it as well"
+    store.close()
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_statements_that_a_pooler_lost_are_run_unprepared(ground: Ground, prepared: bool) -> None:
+    """In transaction mode each transaction may meet another server process: one without the statement, or one that has it from another client."""
+    store = Store(Pool(ground.url, limit=1, application_name="pooled", idle_s=30.0, connect_s=5.0), query_s=5.0)
+
+    def run(transaction: Transaction, statement: str) -> None:
+        transaction._cursor.execute(statement)
+
+    if prepared:
+        store.run(_settle)
+        store.run(run, "DEALLOCATE ALL")
+    else:
+        store.run(run, "PREPARE settle_messages AS SELECT 1")
+    assert store.run(_settle) == set()
+    store.run(run, "DEALLOCATE ALL")
+    assert store.run(_settle) == set(), "nothing is prepared any more"
+    assert store.stats.opened == 2
+    store.close()
+
+
+def test_a_pooler_that_refuses_session_settings_is_named_in_one_sentence() -> None:
+    fields = b"SFATAL\0C08P01\0Munsupported startup parameter: options\0\0"
+    with _greeting(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields) as url:
+        store = open_store(url)
+        with pytest.raises(StoreUnavailable, match="ignore_startup_parameters = options") as refused:
+            store.run(ping)
+        assert "\n" not in str(refused.value)
+        store.close()
+
+
+def test_a_statement_that_nobody_waits_for_any_more_ends_in_the_server(ground: Ground) -> None:
+    pool = Pool(ground.url, limit=1, application_name="abandons", idle_s=30.0, connect_s=5.0, statement_s=1.0)
+    with pytest.raises(StoreUnavailable), pool.transaction(monotonic() + 0.2) as transaction:
+        transaction._cursor.execute("SELECT pg_sleep(600)")
+    running = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'abandons' AND state = 'active'"
+    eventually(lambda: not query(ground.url, running), 5, "the server has ended it")
+    pool.close()
+
+
+def test_every_store_limits_its_statements(ground: Ground, settings: Any) -> None:
+    identity = ChildEnvironment(process_name="meta", process_instance=1, process_incarnation="meta-1.abc")
+    for query_s, shown in ((5.0, "20s"), (30.0, "1min")):
+        store = Store.open(settings(database_url=ground.url, database_query_s=query_s), identity, limit=1)
+
+        def limit(transaction: Transaction) -> object:
+            transaction._cursor.execute("SHOW statement_timeout")
+            return transaction._cursor.fetchone()
+
+        assert store.run(limit) == (shown,)
+        store.close()
+
+
+def test_the_classes_are_those_of_psycopg2(ground: Ground) -> None:
+    """An error that psycopg2 built from the server's answer carries its code."""
+    with pytest.raises(errors.DivisionByZero) as raised:
+        query(ground.url, "SELECT 1/0")
+    assert trouble(raised.value) is Trouble.ROW
