@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from shared.atomic_file import replace_file
+
 
 def read(path: Path) -> frozenset[str] | None:
     """Return the saved set; None when there is none or it cannot be parsed: the recorder then has to report first."""
@@ -18,6 +20,4 @@ def read(path: Path) -> frozenset[str] | None:
 
 def write(path: Path, kinds: Iterable[str]) -> None:
     """Save the set atomically."""
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(sorted(kinds)), encoding="utf-8")
-    beside.replace(path)
+    replace_file(path, json.dumps(sorted(kinds)))

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from shared.atomic_file import replace_file
 from shared.clock import utc_now
 from shared.states import SlotState
 from supervision.model import Fleet, Slot
@@ -71,11 +72,8 @@ def of_fleet(
 
 
 def write(path: Path, snapshot: Mapping[str, Any]) -> None:
-    """Put `snapshot` at `path` in one step, so that no reader sees half of it."""
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(snapshot), encoding="utf-8")
-    beside.chmod(0o600)
-    beside.replace(path)
+    """Publish `snapshot` at `path` atomically. Raises `OSError`."""
+    replace_file(path, json.dumps(snapshot))
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from shared.atomic_file import replace_file
 from shared.clock import utc_now
 from shared.logs import logger
 from shared.process import runtime
@@ -215,10 +216,8 @@ class JournalReader:
         """Move the position to `seq`: this entry and those before it are dealt with and need not be kept. Never moves back."""
         if seq <= self._position:
             return
+        replace_file(self._position_file, f"{seq}\n")
         self._position = seq
-        beside = self._position_file.with_suffix(".position.new")
-        beside.write_text(f"{seq}\n", encoding="ascii")
-        beside.replace(self._position_file)
 
     def rewind(self) -> None:
         """Read again from the committed position, after what was read could not be dealt with."""

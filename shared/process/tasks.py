@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from shared.clock import left, monotonic
 from shared.errors import StoreUnavailable
 from shared.logs import correlation_id, logger
+from shared.process.periodic import repeat, until_available
 from shared.process.service import Child
 from shared.store import tasks
 from shared.store.tasks import Task, TaskFailed
@@ -29,7 +30,6 @@ AT_ONCE: Final = 8
 """Tasks that one process runs at once."""
 _BUSY_FOR_S: Final = 10.0
 _BEAT_LIMIT_S: Final = 20.0
-_STORE_AWAY_S: Final = 0.5
 _TIDY_S: Final = 5.0
 _KEPT_S: Final = 7 * 24 * 3600.0
 """How long a task that ended can be asked for."""
@@ -52,6 +52,7 @@ class TaskRunner:
         self._child = child
         self._in_hand: dict[int, asyncio.Task[None]] = {}
         self._stopped = asyncio.Event()
+        self._busy_until, self._tidy_at, self._reclaimed = 0.0, 0.0, False
         self._ended = child.metrics.counter("tasks_ended", "Tasks that this process ended.", ("operation", "state"))
 
     def start(self) -> None:
@@ -77,28 +78,19 @@ class TaskRunner:
 
     async def _run(self) -> None:
         beat = self._child.beats.loop("tasks", _BEAT_LIMIT_S)
-        busy_until, tidy_at, reclaimed = 0.0, 0.0, False
-        while not self._stopped.is_set():
-            beat.beat()
-            try:
-                if not reclaimed:
-                    await self._reclaim()
-                    reclaimed = True
-                if monotonic() >= tidy_at:
-                    await self._store.call(tasks.expire, kind=self._kind)
-                    await self._store.call(tasks.forget, older_s=_KEPT_S)
-                    tidy_at = monotonic() + _TIDY_S
-                if await self._take():
-                    busy_until = monotonic() + _BUSY_FOR_S
-            except StoreUnavailable as error:
-                log.info("tasks_not_taken", reason=str(error))
-            await self._rest(BUSY_S if self._in_hand or monotonic() < busy_until else IDLE_S)
+        await repeat("tasks", self._look, IDLE_S, stop=self._stopped, beat=beat, away_s=BUSY_S)
 
-    async def _rest(self, for_s: float) -> None:
-        try:
-            await asyncio.wait_for(self._stopped.wait(), for_s)
-        except TimeoutError:
-            return
+    async def _look(self) -> float:
+        if not self._reclaimed:
+            await self._reclaim()
+            self._reclaimed = True
+        if monotonic() >= self._tidy_at:
+            await self._store.call(tasks.expire, kind=self._kind)
+            await self._store.call(tasks.forget, older_s=_KEPT_S)
+            self._tidy_at = monotonic() + _TIDY_S
+        if await self._take():
+            self._busy_until = monotonic() + _BUSY_FOR_S
+        return BUSY_S if self._in_hand or monotonic() < self._busy_until else IDLE_S
 
     async def _reclaim(self) -> None:
         rows = await self._store.call(tasks.reclaim_earlier_lives, slot=self._slot, living=self._incarnation)
@@ -125,14 +117,8 @@ class TaskRunner:
         correlation_id.set(f"task-{task.id}")
         began = monotonic()
         result, failure = await self._outcome(task)
-        # until the database takes it: what was done must not be told as unfinished
-        while True:
-            try:
-                ours = await self._write(task, result, failure)
-                break
-            except StoreUnavailable as error:
-                log.info("task_end_delayed", reason=str(error))
-                await asyncio.sleep(_STORE_AWAY_S)
+        # what was done must not be shown as unfinished, however long the database is away
+        ours = await until_available("task_end", lambda: self._write(task, result, failure))
         self._tell(task, failure, round((monotonic() - began) * 1000, 1), ours=ours)
 
     async def _outcome(self, task: Task) -> tuple[Mapping[str, Any], TaskFailed | None]:
