@@ -26,7 +26,7 @@ from shared.logs import correlation_id, logger
 from shared.media import kinds
 from shared.media.errors import FetchFailed, MediaTooLarge, StorageUnavailable
 from shared.media.fetch import Fetched, fetch
-from shared.media.reach import reach_of
+from shared.media.reach import Reach, checked, reach_of
 from shared.media.storage import Storage
 from shared.process.service import Child
 from shared.store import inbound_media, media
@@ -278,7 +278,10 @@ class Fetcher:
     def _is_own(self, account: Account, address: str) -> bool:
         if account.connection.connection_type in _BY_ADDRESS:
             return False
-        parts = urlsplit(address)
+        try:
+            parts = checked(address, Reach.PRIVATE)
+        except FetchFailed:
+            return False  # fetching it fails for the same reason
         return parts.netloc in self._providers or (
             parts.scheme == "https" and f".{parts.hostname or ''}".endswith(_OWN_HOSTS + _D360_HOSTS)
         )

@@ -165,6 +165,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit(_SQL, " AND (d.room IS NULL OR d.place <= d.room)", ""),),
         "tests/delivery/test_fairness.py",
     ),
+    "socket-address": Mutation(
+        "a file is fetched only from an address that the socket may connect to, however its URL spells it",
+        (Edit("shared/media/wire.py", "socket_factory=guard, ", ""),),
+        "tests/media/test_fetch.py",
+    ),
     "forward-only": Mutation(
         "a webhook moves a row forward only",
         (Edit(_SQL, "AND m.id = news.id AND m.state = ANY(%(before)s)", "AND m.id = news.id"),),

@@ -1,7 +1,6 @@
-"""Fetching a file from an address into storage: bounded in size and time, and never from where only this machine or its neighbours can reach.
+"""Fetches a file from a URL into storage: bounded in size and time, and never from a private address.
 
-What is checked is each address that a name resolves to, at the moment of connecting, after every redirect anew: a name that points to the inside is
-refused like the address itself.
+The address is checked when the socket is made, for each redirect anew: a name that points to the inside is refused like the address itself.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _PASSING: Final = frozenset({408, 425, 429})
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file that was fetched and is in storage, and what it is."""
+    """A file that was fetched into storage. `filename` is the last part of its URL."""
 
     stored: Stored
     mimetype: str
@@ -41,15 +40,15 @@ async def fetch(
     reach: Reach = Reach.PUBLIC,
     headers: Mapping[str, str] | None = None,
 ) -> Fetched:
-    """Fetch a file and keep it.
+    """Fetch a file into storage.
 
     Args:
-        most: bytes. by: monotonic instant by which all of it must be there. headers: for the address's own host; a redirect elsewhere does not carry
-            them.
+        most: largest size in bytes. by: monotonic deadline for the whole file. headers: for the URL's own origin; a redirect elsewhere does not
+            carry them.
     Raises:
         FetchFailed: not allowed, not there, or not now. MediaTooLarge, StorageUnavailable.
     """
-    # loaded by whoever fetches: processes that never do do not depend on it
+    # imported here: processes that never fetch do not depend on aiohttp
     from shared.media.wire import client  # noqa: PLC0415 - see above
 
     own_headers, first = dict(headers or {}), checked(url, reach)

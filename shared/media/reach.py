@@ -1,4 +1,4 @@
-"""From where files may be fetched: the internet, and what is nearer only when somebody says so."""
+"""Which addresses files may be fetched from: public ones, and nearer ones only when the settings allow it."""
 
 from __future__ import annotations
 
@@ -13,45 +13,59 @@ from shared.settings import Settings
 
 _ADDRESS_MOST: Final = 4096
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+"""RFC 6052: the last 32 bits are an IPv4 address."""
 _NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+")
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Reach(Enum):
-    """How near an address may be."""
+    """The addresses that files may be fetched from."""
 
     PUBLIC = "public"
-    """Only addresses that the whole internet can reach."""
+    """Globally routable addresses only."""
     LOOPBACK = "loopback"
-    """Those, and this machine's own: where the sandbox is."""
+    """Public addresses and loopback, where the sandbox listens."""
     PRIVATE = "private"
-    """Any."""
+    """Any address."""
 
 
 def reach_of(settings: Settings) -> Reach:
-    """Return how near files may be fetched from: anywhere by MEDIA_FETCH_PRIVATE, this machine too when a provider's stand-in runs on it."""
+    """Return the reach that the settings allow: any address by MEDIA_FETCH_PRIVATE, loopback when a stand-in of a provider runs there."""
     if settings.media_fetch_private == "on":
         return Reach.PRIVATE
     providers = (urlsplit(address).hostname or "" for address in (settings.graph_base_url, settings.d360_base_url))
-    return Reach.LOOPBACK if settings.sandbox == "on" or any(map(_is_own, providers)) else Reach.PUBLIC
+    return Reach.LOOPBACK if settings.sandbox == "on" or any(map(_is_loopback, providers)) else Reach.PUBLIC
 
 
 def checked(url: str, reach: Reach) -> SplitResult:
-    """Return an address in parts. Raises `FetchFailed` unless it is one of http or https whose host is not surely out of reach."""
+    """Return the parts of a URL, its host in ASCII, so that everything that reads it sees the same host.
+
+    A cheap first check, so that a bad URL is refused before anything is opened. What decides is the address that the socket connects to (`wire.py`).
+
+    Raises:
+        FetchFailed: it is no http or https URL, holds credentials, or its host is a literal address out of reach.
+    """
     try:
         parts = urlsplit(url) if len(url) <= _ADDRESS_MOST and url.isprintable() else None
-        host, port = (parts.hostname, parts.port) if parts else (None, None)
+        # nameprep maps full-width digits and dots to ASCII; a parser further down would do it after our check
+        host = parts.hostname.encode("idna").decode() if parts and parts.hostname else None
+        port = parts.port if parts else None
     except ValueError:
         parts = host = port = None
     if parts is None or parts.scheme not in {"http", "https"} or not host or port == 0:
         raise FetchFailed("address_refused", "files are fetched from http and https addresses only", passing=False)
     if parts.username is not None or parts.password is not None:
         raise FetchFailed("address_refused", "the address holds a user name or password", passing=False)
+    is_ipv6 = ":" in host
+    if not is_ipv6 and not _HOST.fullmatch(host):
+        raise FetchFailed("address_refused", "the address's host is no host name", passing=False)
+    parts = parts._replace(netloc=(f"[{host}]" if is_ipv6 else host) + ("" if port is None else f":{port}"))
     try:
         literal = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         if _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
-            # 127.1, 2130706433, 0x7f.1: other ways to write an address, which what connects would understand without asking anybody
+            # 127.1, 2130706433, 0x7f.1: other spellings of an address, which a resolver reads without asking a name server
             raise FetchFailed(
                 "address_refused",
                 "the address's host is a number, but no IP address as it is usually written",
@@ -63,16 +77,19 @@ def checked(url: str, reach: Reach) -> SplitResult:
 
 
 def require_reachable(address: str, reach: Reach) -> None:
-    """Raise `FetchFailed` when files may not be fetched from an IP address."""
-    parsed = _meant(ipaddress.ip_address(address.partition("%")[0]))
+    """Raise `FetchFailed` when files may not be fetched from an IP address, or the text is none."""
+    try:
+        parsed = _embedded(ipaddress.ip_address(address.partition("%")[0]))
+    except ValueError:
+        raise FetchFailed("address_refused", "the host is no IP address", passing=False) from None
     if reach is Reach.PRIVATE or (reach is Reach.LOOPBACK and parsed.is_loopback):
         return
     if not parsed.is_global or parsed.is_multicast or parsed.is_reserved:
         raise FetchFailed("address_refused", "the address lies in a private network", passing=False)
 
 
-def _meant(address: _Address) -> _Address:
-    """Return the IPv4 address that an IPv6 address is another way to write, else the address itself."""
+def _embedded(address: _Address) -> _Address:
+    """Return the IPv4 address that an IPv6 address carries (mapped, NAT64, 6to4, Teredo), else the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in _NAT64:
@@ -81,7 +98,7 @@ def _meant(address: _Address) -> _Address:
     return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None) or address
 
 
-def _is_own(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

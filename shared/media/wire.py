@@ -1,7 +1,12 @@
-"""HTTP for `shared.media.fetch`, which loads this file when it is needed; one of the doors to aiohttp."""
+"""HTTP client of `shared.media.fetch`, which imports this module on first use; one of the doors to aiohttp.
+
+Whether an address may be reached is decided where the socket is made, on the address that it will connect to. URL parsers and resolvers read one
+host name differently (full-width digits, `127.1`, a name that resolves anew), so that a check of the text alone can be bypassed.
+"""
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -9,8 +14,6 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urljoin
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 
 from shared.media.errors import FetchFailed
 from shared.media.files import CHUNK_BYTES
@@ -20,26 +23,30 @@ _CONNECT_S: Final = 5.0
 _READ_S: Final = 20.0
 
 
-class _Guarded(AbstractResolver):
-    """Names that resolve to what may not be reached do not resolve."""
+class _SocketGuard:
+    """Makes sockets for reachable addresses only.
+
+    Attributes:
+        refusal: why the last address was refused; None when none was.
+    """
 
     def __init__(self, reach: Reach) -> None:
-        self._reach, self._inner = reach, ThreadedResolver()
+        self._reach = reach
+        self.refusal: FetchFailed | None = None
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        for row in found:
-            require_reachable(row["host"], self._reach)
-        return found
-
-    async def close(self) -> None:
-        await self._inner.close()
+    def __call__(self, info: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, address = info
+        try:
+            require_reachable(str(address[0]), self._reach)
+        except FetchFailed as refusal:
+            self.refusal = refusal
+            # connecting tries the name's next address after an OSError only
+            raise PermissionError(errno.EACCES, "the address may not be reached") from None
+        return socket.socket(family, kind, protocol)
 
 
 class Answer:
-    """One answer: its head is here, its body is to be read."""
+    """One response: its status and headers have been read, its body has not."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -48,11 +55,11 @@ class Answer:
         self.encoding = response.headers.get("Content-Encoding", "").strip().lower()
 
     def elsewhere(self) -> str:
-        """Return where a redirect leads."""
+        """Return the target of a redirect."""
         return urljoin(str(self._response.url), self._response.headers.get("Location", ""))
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Return the body in pieces. Raises `FetchFailed` when it breaks off."""
+        """Yield the body in chunks. Raises `FetchFailed` when the connection breaks."""
         try:
             async for piece in self._response.content.iter_chunked(CHUNK_BYTES):
                 yield piece
@@ -61,18 +68,21 @@ class Answer:
 
 
 class Client:
-    """Makes requests one after another."""
+    """Makes requests, one at a time."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
+    def __init__(self, session: aiohttp.ClientSession, guard: _SocketGuard) -> None:
+        self._session, self._guard = session, guard
 
     @asynccontextmanager
     async def get(self, url: SplitResult, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
-        """GET one address; redirects are answers like others. Raises `FetchFailed` when nobody answers."""
+        """GET one URL without following redirects. Raises `FetchFailed` when it may not be reached, or no response comes."""
+        self._guard.refusal = None
         try:
             response = await self._session.get(url.geturl(), headers=headers, allow_redirects=False)
         except (aiohttp.ClientError, ConnectionError, UnicodeError, ValueError) as error:
-            # the error's text holds the address; its class says what happened
+            if self._guard.refusal is not None:
+                raise self._guard.refusal from None
+            # the error's text holds the URL, which may be secret; its class is enough
             raise FetchFailed(
                 "fetch_unreachable", f"the address does not answer ({type(error).__name__})", passing=True
             ) from None
@@ -84,8 +94,10 @@ class Client:
 
 @asynccontextmanager
 async def client(reach: Reach) -> AsyncIterator[Client]:
-    """Open a client that reaches only what `reach` allows."""
-    connector = aiohttp.TCPConnector(resolver=_Guarded(reach), use_dns_cache=False, force_close=True)
+    """Open a client that connects only to addresses that `reach` allows."""
+    guard = _SocketGuard(reach)
+    # a kept connection or a cached name would skip the guard
+    connector = aiohttp.TCPConnector(socket_factory=guard, use_dns_cache=False, force_close=True)
     headers = {"User-Agent": "bulkhead", "Accept-Encoding": "identity"}
     timeout: Any = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_READ_S)
     async with aiohttp.ClientSession(
@@ -96,4 +108,4 @@ async def client(reach: Reach) -> AsyncIterator[Client]:
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
     ) as session:
-        yield Client(session)
+        yield Client(session, guard)

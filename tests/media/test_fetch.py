@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from shared.media.errors import FetchFailed, MediaTooLarge
 from shared.media.fetch import REDIRECTS_MOST, Fetched, fetch
 from shared.media.local import LocalStorage
 from shared.media.reach import Reach, checked, reach_of, require_reachable
+from shared.media.wire import client
 from shared.settings import load
 from tests.support import samples
 
@@ -150,6 +152,9 @@ def test_a_circle_ends(open_site: Callable[..., Site], tmp_path: Path) -> None:
         "ftp://example.com/",
         "http://user:word@example.com/",
         "//169.254.169.254/latest",
+        "http://3232235521/",
+        "http://0300.0250.0.1/",
+        "http://[::ffff:10.0.0.1]/",
     ],
 )
 def test_a_redirect_is_looked_at_like_an_address(open_site: Callable[..., Site], tmp_path: Path, location: str) -> None:
@@ -202,6 +207,58 @@ def test_nobody_there(tmp_path: Path) -> None:
     assert (failed.value.code, failed.value.passing) == ("fetch_unreachable", True)
     with pytest.raises(FetchFailed):
         get("http://no-such-host.invalid/x", tmp_path)
+
+
+SPELLINGS: Final = (
+    "127.0.0.1",
+    "\uff11\uff12\uff17.0.0.1",  # full-width digits
+    "127\u30020\u30020\u30021",  # ideographic full stops
+    "127\uff0e0\uff0e0\uff0e1",  # full-width full stops
+    "127\uff610\uff610\uff611",  # half-width ideographic full stops
+    "\u2460\u2461\u2466.0.0.1",  # circled digits
+    "\U0001d7cf\U0001d7d0\U0001d7d5.0.0.1",  # mathematical bold digits
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "0177.0.0.1",
+    "127.0.0.1.",
+    "localhost",
+    "LOCALHOST.",
+)
+"""Ways to write this machine's address. A parser, a resolver and a socket each understand some of them."""
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+@pytest.mark.parametrize("first", ["checked", "guard only"])
+def test_the_address_that_the_socket_connects_to_decides(
+    open_site: Callable[..., Site], tmp_path: Path, host: str, first: str
+) -> None:
+    site = open_site({"/x": answer(200, samples.PNG)})
+    url = f"http://{host}:{site.url.rpartition(':')[2]}/x"
+
+    async def unchecked() -> None:
+        async with client(Reach.PUBLIC) as http, http.get(urlsplit(url), {}):
+            pass
+
+    with pytest.raises(FetchFailed) as failed:
+        if first == "checked":
+            get(url, tmp_path, reach=Reach.PUBLIC)
+        else:
+            asyncio.run(unchecked())
+    assert site.seen == []
+    if failed.value.code != "fetch_unreachable":  # a spelling that no resolver reads
+        assert (failed.value.code, failed.value.passing) == ("address_refused", False)
+
+
+def test_one_host_for_the_check_and_the_connection() -> None:
+    assert (
+        checked("https://\uff45xample\u3002com:8443/a?b#c", Reach.PUBLIC).geturl() == "https://example.com:8443/a?b#c"
+    )
+    assert checked("https://b\u00fccher.example/", Reach.PUBLIC).hostname == "xn--bcher-kva.example"
+    assert checked("https://[2606:4700:4700::1111]:80/", Reach.PUBLIC).netloc == "[2606:4700:4700::1111]:80"
+    for url in ("https://a\\b.example/", "https://a%2eb/", "https://a b/"):
+        with pytest.raises(FetchFailed):
+            checked(url, Reach.PUBLIC)
 
 
 HERE = [
