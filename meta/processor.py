@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Final
 
+from meta import account_events
 from meta.accounts import Accounts
-from meta.addressees import Directory
+from meta.event_owners import ConnectionIndex
 from meta.events import reading
 from meta.events.harvest import Harvest, Pause
 from shared.batching import RateLimiter
@@ -171,9 +172,9 @@ class Processor:
         taken[:] = [row["id"] for row in rows]
         if not rows:
             return done
-        directory = Directory(self._accounts.connections(), lambda: connections.of_kind(transaction, self._kind))
+        index = ConnectionIndex(self._accounts.connections(), lambda: connections.of_kind(transaction, self._kind))
         harvests = {
-            row["id"]: reading.harvest(row["body"], row["received_at"], directory.for_owner(row["connection_id"]))
+            row["id"]: reading.harvest(row["body"], row["received_at"], index.for_door(row["connection_id"]))
             for row in rows
         }
         self._write(transaction, harvests, {row["id"] for row in rows if row["attempts"]}, done)
@@ -194,7 +195,9 @@ class Processor:
             inbound.see(transaction, *people)
         self._write_messages(transaction, harvests, done)
         if notices := [(notice, journal_id) for journal_id, one in harvests.items() for notice in one.notices]:
-            done.notices = inbound.add_account_events(transaction, self._kind, notices)
+            new = inbound.add_account_events(transaction, self._kind, notices)
+            done.notices = len(new)
+            account_events.apply(transaction, [notice for notice, _ in notices if notice.name in new])
         fresh = [one for journal_id, one in harvests.items() if journal_id not in replayed]
         for connection_id, pause in sorted(
             {connection_id: pause for one in fresh for connection_id, pause in one.pauses.items()}.items()

@@ -14,7 +14,6 @@ from meta.fetch import Fetcher
 from meta.graph import Graph
 from meta.journal import Journal
 from meta.media import Uploads
-from meta.news import News
 from meta.pauses import resume_when_due
 from meta.processor import BEAT_LIMIT_S, Processor
 from meta.severity import classify
@@ -109,10 +108,6 @@ class MetaService:
         self._fetcher.start()
         self._consumer.start()
         self._tasks.start()
-        self._child.spawn(
-            News(self._child.store, kind=self._child.kind.name).run(self._child.beats.loop("news", _ACCOUNTS_BEAT_S)),
-            "news",
-        )
         if self._child.settings.connection_check_s > 0:
             self._child.spawn(self._account_health.run(self._child.beats.loop("checks", _ACCOUNTS_BEAT_S)), "checks")
 
@@ -129,7 +124,7 @@ class MetaService:
 
     async def close(self) -> None:
         """Give everything back at once."""
-        for loop in ("accounts", "checks", "journal", "news"):
+        for loop in ("accounts", "checks", "journal"):
             self._child.beats.forget(loop)
         await self._tasks.close()
         await self._journal.close()

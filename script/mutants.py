@@ -170,6 +170,17 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("shared/media/wire.py", "socket_factory=guard, ", ""),),
         "tests/media/test_fetch.py",
     ),
+    "account-event-owner": Mutation(
+        "an event about an account changes only connections of the door that it came through",
+        (
+            Edit(
+                "meta/event_owners.py",
+                "        if self._door is None:\n            return self._through_this_door(self._index.by_business_account(waba_id))",
+                "        return [connection.id for connection in self._index.by_business_account(waba_id)]",
+            ),
+        ),
+        "tests/meta/test_inbound.py",
+    ),
     "forward-only": Mutation(
         "a webhook moves a row forward only",
         (Edit(_SQL, "AND m.id = news.id AND m.state = ANY(%(before)s)", "AND m.id = news.id"),),

@@ -91,10 +91,11 @@ class Watermark:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountEvent:
-    """News about a business account, a number or a template.
+    """An event about a business account, a number or a template.
 
     Attributes:
-        account_id: the account as the provider names it (WhatsApp Business Account, page). name: one word for one event; a second arrival has the same.
+        account_id: the account as the provider names it (WhatsApp Business Account, Page). name: identifies the event; a second arrival has the
+            same. connection_ids: the connections that it concerns; whoever reads the event has checked that they are its owner's.
     """
 
     account_id: str
@@ -102,3 +103,4 @@ class AccountEvent:
     value: Mapping[str, Any] = field(repr=False)
     at: datetime
     name: str
+    connection_ids: tuple[int, ...] = ()

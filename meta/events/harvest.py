@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol
 
 from meta.events.parts import Unreadable
 from shared.arrivals import AccountEvent, Contact, ContactMove, MarketingChoice, MediaSource, Watermark
@@ -14,8 +14,15 @@ from shared.messages import InboundMessage, Receipt
 
 _PROBLEMS_MOST: Final = 5
 
-Addressees: TypeAlias = Callable[[str, str], Sequence[int]]
-"""Says which connections an event is about: by the webhook's `object` and the provider's id of the number, page or account."""
+
+class EventOwners(Protocol):
+    """Finds the connections that an event may be about, for the door that it came through."""
+
+    def of_account(self, kind: str, account: str) -> Sequence[int]:
+        """Return connections by the webhook's `object` and the provider's id of the number, Page or Instagram account."""
+
+    def of_business_account(self, waba_id: str) -> Sequence[int] | None:
+        """Return connections of a WhatsApp Business Account; None when nothing about it may come through this door."""
 
 
 class Pause(NamedTuple):
@@ -30,13 +37,13 @@ class Harvest:
     """What a webhook holds.
 
     Attributes:
-        received_at: stands in for an instant that an event lacks. addressees: says whom an event is about. object: whose events these are.
+        received_at: stands in for an instant that an event lacks. owners: finds the connections that an event is about. object: whose events these are.
         heard: connections that it is about. pauses: connections that cannot send now.
         counts: parts by kind. problems: what could not be read, for the journal.
     """
 
     received_at: datetime
-    addressees: Addressees
+    owners: EventOwners
     object: str = ""
     receipts: list[Receipt] = field(default_factory=list)
     watermarks: list[Watermark] = field(default_factory=list)

@@ -59,7 +59,7 @@ _ENVELOPE: Final = frozenset({"sender", "recipient", "timestamp", "id", "time", 
 def read_entry(found: Harvest, path: str, entry: Mapping[str, Any]) -> None:
     """Read every item of one entry."""
     account = name(entry.get("id"))
-    connections = list(found.addressees(found.object, account))
+    connections = list(found.owners.of_account(found.object, account))
     items = [(where, item, False) for where, item in found.walk(entry, "messaging", path)]
     items += [(where, item, True) for where, item in found.walk(entry, "standby", path)]
     for where, change in found.walk(entry, "changes", path):

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, NoReturn
 
 from meta.events import messaging, whatsapp
-from meta.events.harvest import Addressees, Harvest
+from meta.events.harvest import EventOwners, Harvest
 from meta.events.parts import mapping, word
 from shared.errors import BulkheadError
 
@@ -63,13 +63,13 @@ _PATIENT: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_w
 """Slower; takes whole numbers of any length."""
 
 
-def harvest(body: bytes, received_at: datetime, addressees: Addressees) -> Harvest:
+def harvest(body: bytes, received_at: datetime, owners: EventOwners) -> Harvest:
     """Read one webhook.
 
     Args:
-        received_at: stands in for an instant that an event lacks. addressees: says which connections a number, page or account belongs to.
+        received_at: stands in for an instant that an event lacks. owners: finds the connections that an event is about.
     """
-    found = Harvest(received_at=received_at, addressees=addressees)
+    found = Harvest(received_at=received_at, owners=owners)
     try:
         root = mapping(decoded(body))
     except (NotJson, RecursionError) as error:

@@ -93,7 +93,7 @@ class _Change:
         self._field = text(change.get("field"))[:60]
         self._value = mapping(change.get("value"))
         metadata = mapping(self._value.get("metadata"))
-        self._connections = found.addressees(found.object, name(metadata.get("phone_number_id")))
+        self._connections = found.owners.of_account(found.object, name(metadata.get("phone_number_id")))
         self._business = phone(metadata.get("display_phone_number"))
         self._names: dict[str, str] = {}
 
@@ -121,6 +121,12 @@ class _Change:
             self._found.name_problem("other_change", self._path, f"field {word(self._field)}: not one that we read")
             return
         account_id, at = name(self._entry.get("id")), instant(self._entry.get("time"), self._found.received_at)
+        owners = self._found.owners.of_business_account(account_id)
+        if owners is None:
+            self._found.name_problem(
+                "foreign_account", self._path, "id: not the account of the number whose door this is"
+            )
+            return
         value = clean(self._value)
         told_at = whole(self._entry.get("time"))
         self._found.counts["account_event"] += 1
@@ -130,7 +136,8 @@ class _Change:
                 kind=self._field,
                 value=value,
                 at=at,
-                name=digest([account_id, self._field, told_at, value]),
+                name=digest([account_id, self._field, told_at, value, *owners]),
+                connection_ids=tuple(owners),
             )
         )
 

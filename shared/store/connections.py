@@ -295,10 +295,16 @@ def note_facts(
     )
 
 
-def note_facts_of_account(transaction: Transaction, waba_id: str, display_number: str, facts: Mapping[str, Any]) -> int:
-    """Like `note_facts` for every connection of a WhatsApp Business Account, or for the one with this number. Returns how many there are."""
+def note_facts_of_account(
+    transaction: Transaction, connection_ids: Iterable[int], display_number: str, facts: Mapping[str, Any]
+) -> int:
+    """Like `note_facts` for an account's connections, or for those of them with this number. Returns how many there are."""
     digits = "".join(character for character in display_number if character.isdecimal())
-    return len(transaction.rows("note_facts_of_account", waba_id=waba_id, digits=digits, facts=json(dict(facts))))
+    return len(
+        transaction.rows(
+            "note_facts_of_account", connection_ids=list(connection_ids), digits=digits, facts=json(dict(facts))
+        )
+    )
 
 
 def unchecked(

@@ -240,8 +240,8 @@ def receipts_up_to(transaction: Transaction, watermarks: Sequence[Watermark]) ->
     return found
 
 
-def add_account_events(transaction: Transaction, kind: str, events: Sequence[tuple[AccountEvent, int]]) -> int:
-    """Keep news about accounts, each with its journal id; `kind` is the process kind. Returns how many were new."""
+def add_account_events(transaction: Transaction, kind: str, events: Sequence[tuple[AccountEvent, int]]) -> set[str]:
+    """Keep events about accounts, each with its journal id; `kind` is the process kind. Returns the names of those that are new."""
     rows = [
         {
             "account_id": event.account_id,
@@ -253,17 +253,7 @@ def add_account_events(transaction: Transaction, kind: str, events: Sequence[tup
         }
         for event, journal_id in events
     ]
-    return len(transaction.rows("add_account_events", process_name=kind, rows=records(rows)))
-
-
-def take_account_events(transaction: Transaction, kind: str, *, most: int) -> list[Row]:
-    """Lock news that nobody has made anything of, oldest first: (id, account_id, kind, value, at)."""
-    return transaction.rows("take_account_events", process_name=kind, most=most)
-
-
-def finish_account_events(transaction: Transaction, ids: Sequence[int]) -> None:
-    """Mark news as made use of; in the transaction that took them."""
-    transaction.execute("finish_account_events", ids=list(ids))
+    return {row["name"] for row in transaction.rows("add_account_events", process_name=kind, rows=records(rows))}
 
 
 def newest(

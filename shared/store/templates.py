@@ -129,8 +129,7 @@ def apply_status(
     transaction: Transaction,
     *,
     at: datetime,
-    waba_id: str = "",
-    connection_id: int | None = None,
+    connection_ids: Sequence[int],
     provider_id: str = "",
     name: str = "",
     language: str = "",
@@ -142,8 +141,8 @@ def apply_status(
     """Write what a template event of the provider says (`message_template_status_update`, `…_quality_update`, `template_category_update`).
 
     Args:
-        at: the event's instant; an older one than the last changes nothing. waba_id: account that the event names: every connection of it is meant;
-            connection_id: or this one, for a provider whose events come by number. provider_id, name, language: which template.
+        at: the event's instant; an older one than the last changes nothing. connection_ids: the connections of the account that the event names.
+            provider_id, name, language: which template.
         status, reason, quality, category: what is news; None: nothing said.
     Returns:
         How many rows changed; 0 also for a template that nobody has read yet.
@@ -151,8 +150,7 @@ def apply_status(
     rows = transaction.rows(
         "apply_template_event",
         at=at,
-        waba_id=waba_id,
-        connection_id=connection_id,
+        connection_ids=list(connection_ids),
         provider_id=storable(provider_id),
         name=storable(name),
         language=storable(language),

@@ -105,7 +105,7 @@ def test_what_is_known_of_a_template(town: AccountsTown) -> None:
         town.store.run(
             templates.apply_status,
             at=utc_now(),
-            waba_id="200000000000003",
+            connection_ids=[town.ids[3]],
             name="hello_world",
             language="en_US",
             status="PAUSED",
@@ -128,7 +128,7 @@ def test_a_message_with_a_template_that_would_be_refused_is_not_accepted(town: A
     town.store.run(
         templates.apply_status,
         at=utc_now(),
-        waba_id="200000000000003",
+        connection_ids=[town.ids[3]],
         name="hello_world",
         language="en_US",
         status="PAUSED",
@@ -140,7 +140,7 @@ def test_a_message_with_a_template_that_would_be_refused_is_not_accepted(town: A
     town.store.run(
         templates.apply_status,
         at=utc_now(),
-        waba_id="200000000000003",
+        connection_ids=[town.ids[3]],
         name="hello_world",
         language="en_US",
         status="APPROVED",
@@ -158,14 +158,16 @@ def test_an_older_event_changes_nothing(town: AccountsTown) -> None:
         town.store.run(
             apply,
             at=at.replace(year=at.year - 1),
-            connection_id=connection_id,
+            connection_ids=[connection_id],
             name="aged",
             language="en_US",
             status="DISABLED",
         )
         == 0
     )
-    assert town.store.run(apply, at=at, connection_id=connection_id, name="aged", language="en_US", quality="RED") == 1
+    assert (
+        town.store.run(apply, at=at, connection_ids=[connection_id], name="aged", language="en_US", quality="RED") == 1
+    )
     (found,) = [one for one in town.store.run(templates.of_connection, connection_id, most=100) if one.name == "aged"]
     assert (found.status, found.quality) == ("APPROVED", "RED")
 

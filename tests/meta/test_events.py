@@ -22,9 +22,19 @@ RECEIVED = datetime(2026, 1, 1, tzinfo=UTC)
 OURS = {"100000000000001": [1], "100000000000003": [3, 4], "106540352242922": [9]}
 
 
+class Owners:
+    """Every account's connections, through a door that may be about any of them."""
+
+    def of_account(self, kind: str, account: str) -> list[int]:
+        return OURS.get(account, [])
+
+    def of_business_account(self, waba_id: str) -> list[int]:
+        return []
+
+
 def read(payload: Any) -> Harvest:
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return harvest(body, RECEIVED, lambda kind, number: OURS.get(number, []))
+    return harvest(body, RECEIVED, Owners())
 
 
 def test_every_entry_change_list_and_item_is_read() -> None:

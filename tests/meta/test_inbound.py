@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+import pytest
 
 from meta.processor import Processor
 from shared.process.metrics import Metrics
 from shared.settings import Settings
 from shared.states import MessageState
-from shared.store import connections, inbound, inbound_journal, messages
+from shared.store import connections, inbound, inbound_journal, messages, templates
+from shared.store.inbound import RawEvent
 from tests.meta.rig import KIND, Rig
-from tests.meta.seed import COMPANY, DIRECT, status, text, webhook
+from tests.meta.seed import COMPANY, D360, DIRECT, status, text, webhook
 from tests.meta.test_processor import ask, claimed, journal, read_all, scenario, states
 
 MakeSettings = Callable[..., Settings]
@@ -380,28 +384,82 @@ def test_an_echo_proves_a_send_of_ours_and_is_kept_once_of_a_human(portless: Mak
     scenario(portless, play)
 
 
-def test_news_of_accounts_wait_for_whoever_uses_them(portless: MakeSettings) -> None:
+WABA: Final = "200000000000001"
+HELLO: Final = {"message_template_name": "hello", "message_template_language": "en_US"}
+
+
+def account_event(field: str, value: Mapping[str, Any], *, waba_id: str = WABA, at: int = 1760000000) -> dict[str, Any]:
+    change = {"field": field, "value": value}
+    return {"object": "whatsapp_business_account", "entry": [{"id": waba_id, "time": at, "changes": [change]}]}
+
+
+def test_events_about_accounts_are_kept_once(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
-        change = {"field": "message_template_status_update", "value": {"event": "APPROVED", "message_template_id": 7}}
-        payload = {
-            "object": "whatsapp_business_account",
-            "entry": [{"id": "200000000000001", "time": 1760000000, "changes": [change]}],
-        }
+        payload = account_event("message_template_status_update", {"event": "APPROVED", "message_template_id": 7})
         journal(own, payload, payload)
         await read_all(own.processor)
+        assert ask(own, "SELECT account_id, kind, value ->> 'event' FROM account_events") == [
+            (WABA, "message_template_status_update", "APPROVED")
+        ]
 
-        def take(transaction: Any) -> list[Any]:
-            rows = inbound.take_account_events(transaction, KIND.name, most=10)
-            inbound.finish_account_events(transaction, [row["id"] for row in rows])
-            return rows
+    scenario(portless, play)
 
-        (event,) = own.store.run(take)
-        assert (event["account_id"], event["kind"], event["value"]["event"]) == (
-            "200000000000001",
-            "message_template_status_update",
-            "APPROVED",
-        )
-        assert own.store.run(take) == []
+
+def with_template(own: Rig, index: int, waba_id: str) -> None:
+    """Let a connection belong to a business account and know one approved template."""
+    hello = {"provider_id": "7", "name": "hello", "language": "en_US", "category": "UTILITY", "status": "APPROVED"}
+    row = {**hello, "reason": "", "quality": "GREEN", "components": []}
+    own.store.run(connections.update, own.ids[index], waba_id=waba_id)
+    own.store.run(templates.write, own.ids[index], [row], at=datetime(2025, 1, 1, tzinfo=UTC), whole=False)
+
+
+ACCOUNT_EVENTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "message_template_status_update": {"event": "REJECTED", "message_template_id": 7, **HELLO},
+    "message_template_quality_update": {"new_quality_score": "RED", **HELLO},
+    "template_category_update": {"new_category": "MARKETING", **HELLO},
+    "phone_number_quality_update": {"event": "DOWNGRADE", "current_limit": "TIER_50"},
+    "phone_number_name_update": {"decision": "DENIED", "requested_verified_name": "x"},
+    "account_update": {"event": "DISABLED_UPDATE"},
+    "account_alerts": {"alert_type": "x"},
+    "account_review_update": {"decision": "REJECTED"},
+}
+
+
+def known_of(own: Rig, index: int) -> list[Any]:
+    """What is known about a connection's account, number and templates."""
+    return ask(own, f"SELECT status, quality, category FROM templates WHERE connection_id = {own.ids[index]}") + ask(
+        own, f"SELECT facts FROM phone_status WHERE connection_id = {own.ids[index]} AND facts <> '{{}}'"
+    )
+
+
+@pytest.mark.parametrize("claimed_waba", [WABA, "200000000000002", ""])
+@pytest.mark.parametrize("field", ACCOUNT_EVENTS)
+def test_an_account_event_changes_the_owners_of_its_door_only(
+    portless: MakeSettings, field: str, claimed_waba: str
+) -> None:
+    """Whatever account its connection claims to have, the door of one 360dialog number changes nothing of another connection."""
+
+    async def play(own: Rig) -> None:
+        with_template(own, DIRECT, WABA)
+        with_template(own, D360, claimed_waba)
+        await own.accounts.refresh()
+        before = known_of(own, DIRECT)
+        payload = account_event(field, ACCOUNT_EVENTS[field])
+        raw = RawEvent(source="d360", body=json.dumps(payload).encode(), connection_id=own.ids[D360])
+        own.store.run(inbound.journal, KIND.name, [raw])
+        own_before = known_of(own, D360)
+        await read_all(own.processor)
+        assert known_of(own, DIRECT) == before
+        if claimed_waba not in ("", WABA):
+            assert known_of(own, D360) == own_before
+            assert ask(own, "SELECT outcome FROM inbound_journal") == [
+                ("entry[0].changes[0].id: not the account of the number whose door this is",)
+            ]
+        else:
+            assert known_of(own, D360) != own_before
+        journal(own, account_event(field, ACCOUNT_EVENTS[field]))
+        await read_all(own.processor)
+        assert known_of(own, DIRECT) != before, "what Meta signs is about its account's connections"
 
     scenario(portless, play)
 

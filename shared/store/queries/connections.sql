@@ -162,10 +162,10 @@ SET facts = phone_status.facts || excluded.facts, warning = coalesce(%(warning)s
     checked_at = coalesce(excluded.checked_at, phone_status.checked_at);
 
 -- note_facts_of_account --
--- Keep what was told about an account, at all of its connections or at the one whose number is known to be this.
+-- Keep facts about an account at the connections given, or at those of them whose number is known to be this.
 INSERT INTO phone_status (connection_id, process_name, status, facts)
 SELECT c.id, '', 'ready', %(facts)s FROM phone_configs c LEFT JOIN phone_status s ON s.connection_id = c.id
-WHERE c.waba_id = %(waba_id)s AND c.waba_id <> '' AND c.status <> 'removed'
+WHERE c.id = ANY(%(connection_ids)s::bigint[]) AND c.status <> 'removed'
   AND (%(digits)s = '' OR coalesce(regexp_replace(s.facts #>> '{number,displayPhoneNumber}', '[^0-9]', '', 'g'), %(digits)s) = %(digits)s)
 ORDER BY c.id
 ON CONFLICT (connection_id) DO UPDATE SET facts = phone_status.facts || excluded.facts

@@ -175,22 +175,13 @@ WHERE m.connection_id = %(connection_id)s AND m.chat_id = %(chat_id)s AND m.stat
 ORDER BY m.id;
 
 -- add_account_events --
--- Keep news about accounts; what came before is left alone.
-INSERT INTO account_events (process_name, account_id, kind, value, at, name, journal_id)
-SELECT %(process_name)s, account_id, kind, value, at, name, journal_id
+-- Keep events about accounts, which are applied in the same transaction; one that is there already is left alone.
+INSERT INTO account_events (process_name, account_id, kind, value, at, name, journal_id, handled_at)
+SELECT %(process_name)s, account_id, kind, value, at, name, journal_id, now()
 FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(account_id text, kind text, value jsonb, at timestamptz, name text, journal_id bigint)
 ORDER BY name
 ON CONFLICT (name) DO NOTHING
-RETURNING id;
-
--- take_account_events --
--- News that nobody has made anything of yet, oldest first.
-SELECT id, account_id, kind, value, at FROM account_events
-WHERE process_name = %(process_name)s AND handled_at IS NULL ORDER BY id LIMIT %(most)s FOR UPDATE SKIP LOCKED;
-
--- finish_account_events --
--- Somebody has made something of these news.
-UPDATE account_events SET handled_at = now() WHERE id = ANY(%(ids)s::bigint[]);
+RETURNING name;
 
 -- add_inbound_media --
 -- Let the files of kept messages be fetched; those that are known already are left alone.

@@ -38,13 +38,12 @@ UPDATE phone_configs SET templates_synced_at = now() WHERE id = %(connection_id)
 DELETE FROM templates WHERE connection_id = %(connection_id)s AND name = %(name)s AND (%(language)s::text IS NULL OR language = %(language)s);
 
 -- apply_template_event --
--- Write what an event says about a template, at every connection of its account that knows it; an older event than the last changes nothing.
+-- Write what an event says about a template, at the connections given; an older event than the last changes nothing.
 UPDATE templates t
 SET status = coalesce(%(status)s, t.status), reason = CASE WHEN %(status)s::text IS NULL THEN t.reason ELSE coalesce(%(reason)s, '') END,
     quality = coalesce(%(quality)s, t.quality), category = coalesce(%(category)s, t.category),
     provider_id = CASE WHEN %(provider_id)s <> '' THEN %(provider_id)s ELSE t.provider_id END, status_at = %(at)s, updated_at = now()
-FROM phone_configs c
-WHERE c.id = t.connection_id AND (c.id = %(connection_id)s OR (c.waba_id = %(waba_id)s AND %(waba_id)s <> ''))
+WHERE t.connection_id = ANY(%(connection_ids)s::bigint[])
   AND ((t.provider_id = %(provider_id)s AND t.provider_id <> '') OR (t.name = %(name)s AND t.language = %(language)s))
   AND (t.status_at IS NULL OR t.status_at <= %(at)s)
 RETURNING t.id;

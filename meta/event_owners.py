@@ -1,0 +1,108 @@
+"""Finds the connections that an event is about. Every event's owner is checked here, once, before anything is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from meta.accounts import D360
+from meta.events import whatsapp
+from meta.events.harvest import EventOwners
+from shared.store.connections import Connection
+
+_TYPES: Final[Mapping[str, frozenset[str]]] = {
+    whatsapp.OBJECT: frozenset({"meta_direct", "meta_embedded", D360}),
+    "page": frozenset({"messenger"}),
+    "instagram": frozenset({"instagram"}),
+}
+"""Connection types that a webhook's object can be about."""
+
+_OPTIONS: Final = ("page_id", "instagram_id")
+"""Options that name an account as `account_id` does: an Instagram account sends through its Page, and its events name its own id."""
+
+_Name = tuple[str, str]
+
+
+class ConnectionIndex:
+    """Looks connections up by account, within one transaction.
+
+    Args:
+        known: connections as last read. read: reads them again; called at most once, when an account is unknown.
+    """
+
+    def __init__(self, known: Sequence[Connection], read: Callable[[], Sequence[Connection]]) -> None:
+        self._known, self._by_name = known, _by_name(known)
+        self._read: Callable[[], Sequence[Connection]] | None = read
+
+    def for_door(self, door: int | None) -> EventOwners:
+        """Return the lookup for one raw event.
+
+        Args:
+            door: the 360dialog connection whose own door it came through: it can be about that connection only. None: Meta signed it, and it is
+                about no 360dialog connection.
+        """
+        return _DoorOwners(self, door)
+
+    def by_account(self, kind: str, account: str) -> Sequence[Connection]:
+        """Return connections by the provider's id of the number, Page or Instagram account."""
+        if not account or kind not in _TYPES:
+            return ()
+        if (kind, account) not in self._by_name:
+            self._read_again()
+        return self._by_name.get((kind, account), ())
+
+    def by_business_account(self, waba_id: str) -> Sequence[Connection]:
+        """Return connections by WhatsApp Business Account."""
+        if not waba_id:
+            return ()
+        if not any(connection.waba_id == waba_id for connection in self._known):
+            self._read_again()
+        return [connection for connection in self._known if connection.waba_id == waba_id]
+
+    def by_id(self, connection_id: int) -> Connection | None:
+        """Return one connection."""
+        if all(connection.id != connection_id for connection in self._known):
+            self._read_again()
+        return next((connection for connection in self._known if connection.id == connection_id), None)
+
+    def _read_again(self) -> None:
+        if self._read is not None:
+            self._known, self._read = self._read(), None
+            self._by_name = _by_name(self._known)
+
+
+class _DoorOwners:
+    """See `meta.events.harvest.EventOwners`."""
+
+    def __init__(self, index: ConnectionIndex, door: int | None) -> None:
+        self._index, self._door = index, door
+
+    def of_account(self, kind: str, account: str) -> Sequence[int]:
+        return self._through_this_door(self._index.by_account(kind, account))
+
+    def of_business_account(self, waba_id: str) -> Sequence[int] | None:
+        if self._door is None:
+            return self._through_this_door(self._index.by_business_account(waba_id))
+        own = self._index.by_id(self._door)
+        # a number whose account is not known yet may receive events about it; they concern itself at most
+        return [own.id] if own is not None and own.waba_id in ("", waba_id) else None
+
+    def _through_this_door(self, found: Iterable[Connection]) -> Sequence[int]:
+        if self._door is not None:
+            return [connection.id for connection in found if connection.id == self._door]
+        return [connection.id for connection in found if connection.connection_type != D360]
+
+
+def _by_name(known: Sequence[Connection]) -> Mapping[_Name, Sequence[Connection]]:
+    found: dict[_Name, list[Connection]] = {}
+    for connection in known:
+        kind = next((kind for kind, types in _TYPES.items() if connection.connection_type in types), None)
+        if kind is None:
+            continue
+        names = {
+            connection.account_id,
+            *(name for option in _OPTIONS if isinstance(name := connection.options.get(option), str)),
+        }
+        for name in filter(None, names):
+            found.setdefault((kind, name), []).append(connection)
+    return found
