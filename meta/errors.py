@@ -7,12 +7,16 @@ says so: a bare 5xx may come from something in between after the message was tak
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from meta.graph import Answer
+from shared.clock import utc_now
 from shared.logs import scrub
 
 
@@ -203,6 +207,9 @@ _UNKNOWN_DEAD: Final = _dead("unknown code, refused")
 _UNKNOWN_RETRY: Final = _retry("unknown code, said to pass")
 _REDIRECTED: Final = _retry("the address answers with a redirect")
 _DETAIL_MOST: Final = 300
+_LONGEST_WAIT_S: Final = 24 * _HOUR_S
+"""Longest wait that a header may ask for: a wrong one must not stop a connection for weeks."""
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?")
 _TOKEN: Final = 190
 
 FORGOTTEN: Final = frozenset({"100", "131009", "131052", "131053"})
@@ -335,13 +342,37 @@ def _whole(value: object) -> int | None:
 
 
 def _told_s(headers: Mapping[str, str]) -> float | None:
-    """Return the wait that the headers ask for: Retry-After in seconds, or the usage header's minutes."""
-    if retry_after := _whole(headers.get("Retry-After", "").strip()):
-        return float(min(retry_after, 24 * _HOUR_S))
+    """Return the wait in seconds that the headers ask for: Retry-After, or else the usage header's minutes."""
+    if wait_s := _retry_after_s(headers.get("Retry-After", ""), headers.get("Date", "")):
+        return min(wait_s, _LONGEST_WAIT_S)
     usage = _parsed(headers.get("X-Business-Use-Case-Usage", "").encode())
     rows = [row for rows in usage.values() if isinstance(rows, list) for row in rows if isinstance(row, dict)]
     minutes = max((_whole(row.get("estimated_time_to_regain_access")) or 0 for row in rows), default=0)
-    return min(minutes * 60.0, 24 * _HOUR_S) if minutes > 0 else None
+    return min(minutes * 60.0, _LONGEST_WAIT_S) if minutes > 0 else None
+
+
+def _retry_after_s(value: str, date: str) -> float:
+    """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3), 0 for none.
+
+    Args:
+        value: seconds, also with a fraction, which servers send although the RFC has none; or an HTTP date. date: the response's own Date header:
+            the difference of both is right whatever our clock says.
+    """
+    if _SECONDS.fullmatch(value.strip()):
+        return float(value)
+    until = _http_date(value)
+    if until is None:
+        return 0.0
+    return max(0.0, (until - (_http_date(date) or utc_now())).total_seconds())
+
+
+def _http_date(value: str) -> datetime | None:
+    try:
+        parsed = parsedate_to_datetime(value.strip())
+    except ValueError:
+        return None
+    # asctime's form names no zone; HTTP dates are in GMT
+    return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
 
 
 PROVIDER_ID_MOST: Final = 255

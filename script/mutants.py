@@ -181,6 +181,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/meta/test_inbound.py",
     ),
+    "retry-after-date": Mutation(
+        "a wait that a provider asks for as a date is kept",
+        (Edit("meta/errors.py", "    until = _http_date(value)\n", "    until = None\n"),),
+        "tests/meta/test_errors.py",
+    ),
     "forward-only": Mutation(
         "a webhook moves a row forward only",
         (Edit(_SQL, "AND m.id = news.id AND m.state = ANY(%(before)s)", "AND m.id = news.id"),),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -143,7 +145,18 @@ def test_an_answer_without_a_usable_id_proves_nothing(body: Any) -> None:
     ("headers", "told_s"),
     [
         ({"Retry_After": "7"}, 7.0),
+        ({"Retry_After": " 7 "}, 7.0),
+        ({"Retry_After": "8.5"}, 8.5),
+        ({"Retry_After": "0"}, None),
         ({"Retry_After": "soon"}, None),
+        ({"Retry_After": "-5"}, None),
+        ({"Retry_After": "1e9"}, None),
+        ({"Retry_After": "999999999"}, 86400.0),
+        ({"Retry_After": "Mon, 30 Nov 2026 05:00:30 GMT", "Date": "Mon, 30 Nov 2026 05:00:00 GMT"}, 30.0),
+        ({"Retry_After": "Monday, 30-Nov-26 05:00:30 GMT", "Date": "Mon, 30 Nov 2026 05:00:00 GMT"}, 30.0),
+        ({"Retry_After": "Mon Nov 30 05:00:30 2026", "Date": "Mon, 30 Nov 2026 05:00:00 GMT"}, 30.0),
+        ({"Retry_After": "Mon, 30 Nov 2026 05:00:00 GMT", "Date": "Mon, 30 Nov 2026 05:00:30 GMT"}, None),
+        ({"Retry_After": "Mon, 99 Nov 2026 05:00:00 GMT"}, None),
         (
             {
                 "X_Business_Use_Case_Usage": '{"1":[{"type":"whatsapp","call_count":100,"estimated_time_to_regain_access":3}]}'
@@ -159,6 +172,15 @@ def test_waits_that_the_headers_ask_for(headers: dict[str, str], told_s: float |
     refusal = answer(400, {"error": {"code": 80007}}, **headers)
     assert isinstance(refusal, Refusal)
     assert refusal.told_s == told_s
+
+
+@pytest.mark.parametrize("date", ["", "yesterday"])
+def test_a_date_without_the_servers_own_counts_from_now(date: str) -> None:
+    until = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    refusal = answer(429, b"", Retry_After=until, Date=date)
+    assert isinstance(refusal, Refusal)
+    assert refusal.told_s is not None
+    assert 50 < refusal.told_s <= 60
 
 
 def test_unknown_codes_without_context_are_dead() -> None:
