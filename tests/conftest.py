@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import pytest
 
 from shared.settings import Settings, load
-from tests.support import environment, ports, processes
+from tests.support import environment, ports, processes, selection
 from tests.support.bulkhead import Bulkhead
 from tests.support.servers import Servers
 
@@ -22,6 +22,19 @@ def pytest_configure() -> None:
     """Before anything of ours is collected: no variable of the developer's, and every orphan comes to us."""
     environment.scrub()
     processes.adopt_orphans()
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist writes a test's group into its name, in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the fast tests, give each file a group of a parallel run, and begin with the longest folders."""
+    selection.mark_fast(items)
+    selection.group_by_file(items)
+    items.sort(key=selection.rank)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m fast` leave out what has no fast test without importing it."""
+    return True if config.getoption("markexpr") == "fast" and selection.has_no_fast_test(collection_path) else None
 
 
 class Running(Protocol):
@@ -48,9 +61,19 @@ def servers() -> Iterator[Servers]:
         started.close()
 
 
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    """Fail the fast test that would start a server, whichever way it asks for it."""
+    using = request._pyfuncitem  # a fixture that lives longer than its first test has no public way to it
+    if fixturedef.argname in selection.SERVERS and using.get_closest_marker("fast"):
+        pytest.fail(f"a fast test starts no server: {using.nodeid}")
+
+
 @pytest.fixture(autouse=True)
-def no_process_left() -> Iterator[None]:
-    """Fail the test that leaves a process behind, and end the process."""
+def no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test that leaves a process behind, and end the process; fast tests, which start none, are spared the search."""
+    if request.node.get_closest_marker("fast"):
+        yield
+        return
     before = processes.living_descendants().keys()
     yield
     alive = processes.living_descendants()

@@ -14,6 +14,8 @@ from tests.architecture import checks
 from tests.architecture.test_house import PROGRAM, require_none
 from tests.support import environment
 
+pytestmark = pytest.mark.fast
+
 DOCS = environment.REPOSITORY / "docs"
 
 

@@ -13,6 +13,8 @@ from tests.architecture import checks, rules
 from tests.architecture.source import Source
 from tests.support import environment
 
+pytestmark = pytest.mark.fast
+
 PROGRAM = Source(environment.REPOSITORY)
 TESTS = Source(environment.REPOSITORY, frozenset({"build", "dist", "var"}) | PROGRAM.folders)
 

@@ -15,6 +15,8 @@ from bench.memory import slope
 from tests.support import environment, processes
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.serial
+
 WITHIN_S = 100
 
 

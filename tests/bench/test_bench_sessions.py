@@ -13,6 +13,8 @@ import pytest
 from tests.support import environment, processes
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.serial
+
 WITHIN_S = 300
 TROUBLES = ("kill -9 of one Chromium", "hung tab", "leak", "crash loop")
 

@@ -19,7 +19,7 @@ from tests.chaos.env import ChaosEnv, open_arena
 from tests.supervision.test_adoption import OF_ORCHESTRATOR
 from tests.support.waiting import eventually_async
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
 
 _SENDING = (
     "claim.begun",

@@ -19,6 +19,8 @@ from chaos.run import Run, new_mark
 from tests.support import environment
 from tests.support.bulkhead import Bulkhead
 
+pytestmark = pytest.mark.serial
+
 SLOW_PROVIDER = {"retry_base_ms": 6500, "retry_cap_ms": 6500}
 """A refused webhook comes again at once, and then after so long: well after PostgreSQL is back."""
 

@@ -16,6 +16,8 @@ from tests.support import environment, processes
 from tests.support.bulkhead import Bulkhead
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.serial
+
 
 def chaos(*words: str, **variables: object) -> subprocess.Popen[str]:
     """Start `bulkhead chaos`."""

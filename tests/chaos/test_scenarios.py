@@ -12,7 +12,7 @@ from chaos.pages import wait_session
 from chaos.run import Run
 from tests.chaos.env import ChaosEnv, do, more_accepted, open_arena, replaced, require_clean
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ from meta.events.reading import harvest
 from shared.states import MessageState
 from tests.meta.seed import status, text, webhook
 
+pytestmark = pytest.mark.fast
+
 EXAMPLES = sorted((Path(__file__).parent / "fixtures" / "webhooks").glob("*.json"))
 RECEIVED = datetime(2026, 1, 1, tzinfo=UTC)
 OURS = {"100000000000001": [1], "100000000000003": [3, 4], "106540352242922": [9]}

@@ -11,6 +11,8 @@ from meta.events.harvest import Harvest
 from shared.states import MessageState
 from tests.meta.test_events import read
 
+pytestmark = pytest.mark.fast
+
 PAGE = "100000000000001"
 """An account that the readers' tests know; here it is a page."""
 AT = 1760000000123

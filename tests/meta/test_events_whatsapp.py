@@ -16,6 +16,8 @@ from tests.meta.seed import status, text, webhook
 from tests.meta.test_events import EXAMPLES, RECEIVED, read
 from tests.support import environment
 
+pytestmark = pytest.mark.fast
+
 QUOTED = "wamid.HBgLMTY1MDM4Nzk0MzkVAgARGBJGMzEyNzhENTZDMzNGODlDRDgA"
 TOLD: Mapping[str, tuple[str, dict[str, Any]]] = {
     "button_message": (

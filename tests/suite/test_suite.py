@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import socket
 import subprocess
 import sys
@@ -16,8 +18,8 @@ import redis
 
 from shared.settings import Settings
 from tests.support import environment, processes
-from tests.support.ports import free_port_block
-from tests.support.servers import Servers
+from tests.support.ports import free_port_block, ports_of
+from tests.support.servers import Servers, of_this_worker
 from tests.support.waiting import NeverHappened, eventually, eventually_async
 
 LEAVES_AN_ORPHAN = """
@@ -34,7 +36,7 @@ def test_the_next_one_is_innocent():
 """
 
 
-def pytest_over(test: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def pytest_over(test: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [
         sys.executable,
         "-m",
@@ -46,6 +48,7 @@ def pytest_over(test: Path, **variables: str) -> subprocess.CompletedProcess[str
         "-c",
         str(environment.REPOSITORY / "setup.cfg"),
         str(test),
+        *arguments,
     ]
     return subprocess.run(
         command,
@@ -146,6 +149,61 @@ def test_redis_is_empty_each_time(servers: Servers) -> None:
         client.set("left", "over")
     with redis.Redis.from_url(servers.new_redis()) as client:
         assert client.dbsize() == 0
+
+
+def test_the_suites_database_waits_for_no_disk_and_a_durable_one_is_to_be_had(servers: Servers) -> None:
+    def durability(server_url: str) -> tuple[str, ...]:
+        with closing(psycopg2.connect(server_url)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('fsync'), current_setting('synchronous_commit')")
+            (row,) = cursor.fetchall()
+            return tuple(row)
+
+    if "TEST_DATABASE_URL" not in os.environ:
+        assert durability(servers.database_server_url) == ("off", "off")
+        with closing(Servers(durable=True)) as durable:
+            assert durability(durable.database_server_url) == ("on", "on")
+
+
+def test_workers_of_a_parallel_run_share_no_port_and_no_redis_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = []
+    databases = []
+    for number in range(3):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", f"gw{number}")
+        monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "3")
+        shares.append(ports_of(environment.worker()))
+        databases.append(of_this_worker("redis://127.0.0.1:6379/4"))
+    assert all(len(share) > 20 * 104 for share in shares), "each has room for many installations"
+    assert all(first.stop <= second.start for first, second in itertools.pairwise(shares))
+    assert databases == [f"redis://127.0.0.1:6379/{number}" for number in (4, 5, 6)]
+
+
+USES_A_SERVER = """
+import pytest
+
+@pytest.fixture
+def hidden(request):
+    return request.getfixturevalue("database_url")
+
+@pytest.mark.fast
+def test_by_name(database_url):
+    pass
+
+@pytest.mark.fast
+def test_by_the_back_door(hidden):
+    pass
+
+def test_pure():
+    pass
+"""
+
+
+def test_a_fast_test_gets_no_server(tmp_path: Path) -> None:
+    test = tmp_path / "test_fast.py"
+    test.write_text(USES_A_SERVER)
+    run = pytest_over(test, "-m", "fast")
+    assert run.returncode == 1
+    assert "1 passed, 2 errors" in run.stdout
+    assert "a fast test starts no server" in run.stdout
 
 
 def test_settings_of_two_copies_share_nothing(

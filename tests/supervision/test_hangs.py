@@ -15,6 +15,8 @@ from tests.supervision.house import House
 from tests.supervision.wall_clock import set_ahead
 from tests.support import environment
 
+pytestmark = pytest.mark.serial
+
 
 def seconds_between(house: House, first: Happened, second: Happened, slot: str) -> float:
     found = [house.happened(first, slot), house.happened(second, slot)]

@@ -11,6 +11,8 @@ import pytest
 from supervision.starvation import PROBE_S, Starvation
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.serial
+
 PID = 7
 
 

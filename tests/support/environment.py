@@ -6,11 +6,27 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import NamedTuple
 
 from shared.settings import ChildEnvironment, Settings
 
 REPOSITORY = Path(__file__).parents[2]
 OURS = frozenset(row.name.upper() for table in (Settings, ChildEnvironment) for row in fields(table))
+
+
+class Worker(NamedTuple):
+    """Which of `workers` processes that run the suite together this is, from 0; the only one when it does not run in parallel."""
+
+    number: int
+    workers: int
+
+
+def worker() -> Worker:
+    """Return this process's place in a parallel run, from the variables that pytest-xdist sets."""
+    return Worker(
+        int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")),
+        int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
+    )
 
 
 def scrub() -> None:

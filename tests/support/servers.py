@@ -1,7 +1,7 @@
 """PostgreSQL and Redis for the whole suite: the embedded ones, started once by their own entry files, or external ones named by the environment.
 
 `TEST_DATABASE_URL` (a role with CREATEDB) and `TEST_REDIS_URL` (a database that may be flushed) name external servers. What cannot be reached
-fails the tests that need it.
+fails the tests that need it. Each worker of a parallel run has servers of its own; of an external Redis each uses another numbered database.
 """
 
 from __future__ import annotations
@@ -22,16 +22,29 @@ from psycopg2 import errors, sql
 from embedded import addresses, postgres
 from shared.settings import Settings
 from shared.store import migrate
+from tests.support import environment, volatile_postgres
 from tests.support.entry import Entry
 from tests.support.waiting import eventually
 
 _numbers = itertools.count()
 
 
-class Servers:
-    """The suite's two servers; each starts when it is first asked for."""
+def of_this_worker(redis_url: str) -> str:
+    """Return the address of the database that this worker may flush: the named one for the first, the next one for the second, and so on."""
+    parts = urlsplit(redis_url)
+    number = int(parts.path.strip("/") or 0) + environment.worker().number
+    return parts._replace(path=f"/{number}").geturl()
 
-    def __init__(self) -> None:
+
+class Servers:
+    """The suite's two servers; each starts when it is first asked for.
+
+    Args:
+        durable: whether PostgreSQL's commits wait for the disk, as the product's do.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._durable = durable
         # Short, since sockets live below it.
         self.home = Path(tempfile.mkdtemp(prefix="bh-"))
         self._open = ExitStack()
@@ -44,8 +57,8 @@ class Servers:
         """Processes that belong to the suite and not to a test."""
         return set().union(*({entry.process.pid, *entry.descendants()} for entry in self._entries))
 
-    def _run_entry(self, kind: str) -> None:
-        entry = Entry(kind, self.home)
+    def _run_entry(self, kind: str, module: str = "") -> None:
+        entry = Entry(kind, self.home, module=module)
         self._open.callback(entry.close)
         self._entries.append(entry.start())
         entry.wait_ready()
@@ -66,14 +79,14 @@ class Servers:
         cluster.alone(
             postgres.MAINTENANCE_DATABASE, Path(__file__).with_name("allow_createdb.sql"), role=addresses.ROLE
         )
-        self._run_entry("postgres")
+        self._run_entry("postgres", "" if self._durable else volatile_postgres.__name__)
         return addresses.database_url(settings)
 
     @cached_property
     def redis_server_url(self) -> str:
         """Address of the Redis server."""
         if external := os.environ.get("TEST_REDIS_URL"):
-            return external
+            return of_this_worker(external)
         self._run_entry("redis")
         return addresses.redis_url(Settings(bulkhead_home=self.home))
 
