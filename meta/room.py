@@ -136,7 +136,8 @@ class MetaService:
 
     def readiness(self) -> Mapping[str, str]:
         """Connections must have been read once; a provider that is away makes nobody unready."""
-        return {} if self._accounts.is_loaded else {"connections": "not read yet"}
+        missing = {} if self._accounts.is_loaded else {"connections": "not read yet"}
+        return {**missing, **self._consumer.readiness()}
 
     def health(self) -> Mapping[str, Any]:
         """Return what the user wants to see of Meta's bots."""

@@ -139,6 +139,38 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/model/test_record.py",
     ),
+    "journal-of-this-boot": Mutation(
+        "an in-flight journal of another boot is none",
+        (
+            Edit(
+                "shared/delivery/in_flight_journal.py",
+                "if _BOOT.unpack_from(content, _BOOT_AT)[0] != boot_id().encode():",
+                "if False:",
+            ),
+        ),
+        "tests/delivery/test_in_flight_journal.py",
+    ),
+    "journal-has-its-space": Mutation(
+        "the in-flight journal's file has its disk space before anything is written to it",
+        (
+            Edit(
+                "shared/delivery/in_flight_journal.py",
+                "os.posix_fallocate(file.fileno(), 0, size)",
+                "file.truncate(size)",
+            ),
+        ),
+        "tests/delivery/test_in_flight_journal.py",
+    ),
+    "outages-of-this-boot": Mutation(
+        "outages that were noted before another boot may be missing, so that boot is one",
+        (Edit("shared/delivery/webhook_outages.py", "if boot != self._boot:", "if not boot:"),),
+        "tests/delivery/test_webhook_outages.py",
+    ),
+    "hints-are-strangers": Mutation(
+        "what is read from Redis may be anything",
+        (Edit("shared/queues/hints.py", " and 0 < row_id <= _MAX_ROW_ID", ""),),
+        "tests/queues/test_hints.py",
+    ),
     "doubt-of-this-attempt": Mutation(
         "what was found out about one attempt decides about no other",
         (

@@ -136,7 +136,7 @@ class WebdriverService:
 
     def readiness(self) -> Mapping[str, str]:
         """Nothing of a session makes the process unready: each session speaks for itself."""
-        return {}
+        return self._consumer.readiness()
 
     def health(self) -> Mapping[str, Any]:
         """Return what the sessions are and whether there is a Chromium."""

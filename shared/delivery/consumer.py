@@ -13,20 +13,25 @@ from shared.delivery import reclaim as reclaiming
 from shared.delivery.breaker import Breaker
 from shared.delivery.channel import Channel
 from shared.delivery.dispatcher import Dispatcher
-from shared.delivery.in_flight_journal import InFlightJournal, path_of
+from shared.delivery.in_flight_journal import InFlightJournal, InFlightJournalUnwritable, path_of
 from shared.delivery.pacer import Pacer
 from shared.delivery.reconcile import Reconciler
 from shared.delivery.relay import Relay
 from shared.delivery.webhook_outages import WebhookOutages
 from shared.errors import StoreUnavailable
 from shared.fail_points import hit
+from shared.logs import logger
 from shared.messages import Policy
 from shared.process import runtime
 from shared.process.service import Child
 from shared.queues.hints import Hints
 from shared.queues.worker import HintWorker
 
+log = logger(__name__)
+
 _STORE_AWAY_S: Final = 0.25
+_DISK_FULL_S: Final = 1.0
+"""Interval between attempts to make the in-flight journal on a full disk."""
 _HINTS_END_S: Final = 1.5
 """Longest wait for the hint loop's end, which is one wait for hints when all is well."""
 _HINT_LOOP_LIMIT_S: Final = 6.0
@@ -58,12 +63,12 @@ class Consumer:
         incarnation = child.identity.process_incarnation
         self._hints = Hints(settings.redis_url, settings.redis_timeout_s)
         self._run_dir = runtime.run_dir(settings.bulkhead_home)
-        self._flights = InFlightJournal(path_of(self._run_dir, incarnation), in_flight)
+        self._journal = InFlightJournal(path_of(self._run_dir, incarnation), in_flight)
         self._dispatcher = Dispatcher(
             child.store,
             channel,
             child.metrics,
-            self._flights,
+            self._journal,
             kind=kind.name,
             incarnation=incarnation,
             in_flight=in_flight,
@@ -89,26 +94,52 @@ class Consumer:
             requeued=self._dispatcher.offer,
         )
         self._loop = asyncio.get_running_loop()
-        self._worker = HintWorker(
-            self._hints,
-            kind,
-            name=incarnation,
-            room=lambda: self._dispatcher.room,
-            offer=self._offer_from_thread,
-            beat=child.beats.loop("hints", max(_HINT_LOOP_LIMIT_S, 3 * settings.redis_timeout_s)),
-        )
-        self._thread = threading.Thread(target=self._worker.work, name="hints", daemon=True)
+        self._worker: HintWorker | None = None
+        self._thread: threading.Thread | None = None
+        self._problem = ""
 
     def _offer_from_thread(self, ids: list[int]) -> None:
         self._loop.call_soon_threadsafe(self._dispatcher.offer, ids)
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Start to deliver; while the disk has no space for the in-flight journal, as soon as it has."""
         self._child.spawn(self._pacer.run(), "pacer")
+        self._child.spawn(self._reclaim_leftovers(), "leftovers")
+        if self._has_journal():
+            self._deliver()
+        else:
+            self._child.spawn(self._deliver_later(), "in-flight-journal")
+
+    def _has_journal(self) -> bool:
+        try:
+            self._journal.open()
+        except InFlightJournalUnwritable as error:
+            if not self._problem:
+                log.error("in_flight_journal_unwritable", problem=str(error))
+            self._problem = str(error)
+            return False
+        self._problem = ""
+        return True
+
+    async def _deliver_later(self) -> None:
+        while not self._has_journal():
+            await asyncio.sleep(_DISK_FULL_S)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        settings = self._child.settings
+        self._worker = HintWorker(
+            self._hints,
+            self._child.kind,
+            name=self._child.identity.process_incarnation,
+            room=lambda: self._dispatcher.room,
+            offer=self._offer_from_thread,
+            beat=self._child.beats.loop("hints", max(_HINT_LOOP_LIMIT_S, 3 * settings.redis_timeout_s)),
+        )
+        self._thread = threading.Thread(target=self._worker.work, name="hints", daemon=True)
         self._dispatcher.start()
         for task in self._dispatcher.loops():
             self._child.watch(task)
-        self._child.spawn(self._reclaim_leftovers(), "leftovers")
         self._child.spawn(self._relay.run(), "relay")
         self._child.spawn(self._reconciler.run(), "reconciler")
         self._thread.start()
@@ -131,27 +162,33 @@ class Consumer:
 
     async def drain(self, by: float) -> bool:
         """Take nothing new, finish what is in hand until the monotonic instant `by`. Returns whether nothing is left."""
+        if self._worker is None or self._thread is None:
+            return True
         self._worker.stop()
         drained = await self._dispatcher.drain(by)
-        # a Redis that is frozen must not hold up the end: the thread takes nothing any more
+        # a frozen Redis must not delay the exit: the thread takes nothing any more
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join, min(left(by), _HINTS_END_S))
         self._child.beats.forget("hints")
         return drained
 
     async def close(self) -> None:
-        """Stop at once and give everything back."""
-        self._worker.stop()
-        self._child.beats.forget("hints")
+        """Stop at once; rows that are still in hand are given back by the reader of the in-flight journal."""
+        if self._worker is not None:
+            self._worker.stop()
+            self._child.beats.forget("hints")
         await self._dispatcher.close()
-        # what is still in hand is given back by whoever finds the record
-        self._flights.close(remove=self._dispatcher.in_hand == 0)
+        self._journal.close(remove=self._dispatcher.in_hand == 0)
         self._hints.close()
+
+    def readiness(self) -> Mapping[str, str]:
+        """Return what is missing for sending, by name."""
+        return {"disk": self._problem} if self._problem else {}
 
     def health(self) -> Mapping[str, Any]:
         """Return facts for `GET /health`."""
         sent = self._dispatcher.sent
         return {
-            "queueReachable": self._worker.is_connected,
+            "queueReachable": self._worker is not None and self._worker.is_connected,
             "messagesSent": sent,
             "messagesFailed": self._dispatcher.failed,
             "avgResponseTime": round(self._dispatcher.send_seconds / sent, 4) if sent else None,

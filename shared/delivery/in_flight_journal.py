@@ -1,31 +1,38 @@
 """The in-flight journal: what one incarnation has in hand, in a memory-mapped file that outlives kill -9 without a system call per step.
 
-Whoever finds a dead incarnation's record knows of each of its rows whether the request was never written (surely unsent), answered (the answer is
-in the record), or written without an answer (in doubt). It also names the row that the process was working on at the instant of its death:
-the same row at two deaths is poison.
+A dead incarnation's journal records for each of its rows whether the request was never written (surely unsent), answered (the answer is in the
+journal), or written without an answer (in doubt). It also names the row whose code ran at the instant of death: the same row at two deaths is poison.
 
-Layout, little endian: a header of 64 bytes (magic, capacity, active row), then `capacity` entries of 256 bytes (row id, stage, text). An
+The file outlives processes, not the machine: it is never fsynced, so after a power loss it may hold an earlier state. It therefore names the boot, and
+one of another boot is no journal.
+
+Layout, little endian: a header of 64 bytes (magic, capacity, active row, boot id), then `capacity` entries of 256 bytes (row id, stage, text). An
 entry's stage is written last, so that a half-written entry still has its old stage.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from collections.abc import Coroutine, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from shared.errors import BulkheadError
+from shared.process.slot_lock import boot_id
 
 _T = TypeVar("_T")
 
-_MAGIC: Final = b"BLKHDFL1"
+_MAGIC: Final = b"BLKHDFL2"
 _HEADER: Final = struct.Struct("<8sI")
 _ACTIVE_AT: Final = 16
 _ACTIVE: Final = struct.Struct("<q")
+_BOOT_AT: Final = 24
+_BOOT: Final = struct.Struct("<36s")
 _HEADER_BYTES: Final = 64
 _ENTRY_BYTES: Final = 256
 _STAGE_AT: Final = 24
@@ -64,23 +71,27 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True)
 class FoundJournal:
-    """A dead incarnation's record: its flights by row id, and the row that it was working on when it died (0: none)."""
+    """A dead incarnation's journal: its entries by row id, and the row whose code ran when it died (0: none)."""
 
-    flights: dict[int, JournalEntry]
+    entries: dict[int, JournalEntry]
     active_row: int
 
 
 class InFlightJournalInvalid(BulkheadError):
-    """Raised when a file is not an in-flight journal of ours; what it would have told is then not known."""
+    """Raised when a file is not an in-flight journal of this boot: its rows are treated as without a journal."""
+
+
+class InFlightJournalUnwritable(BulkheadError):
+    """Raised when the journal's file cannot be made, most likely because the disk is full; without it nothing may be sent."""
 
 
 def path_of(run_dir: Path, incarnation: str) -> Path:
-    """Return the file of an incarnation's record."""
+    """Return the file of an incarnation's journal."""
     return run_dir / f"{incarnation}.flight"
 
 
 class InFlightJournal:
-    """The record of this process.
+    """The journal of this process; `open` comes first.
 
     Args:
         path: made new. capacity: sends in flight at once, at most.
@@ -88,17 +99,35 @@ class InFlightJournal:
 
     def __init__(self, path: Path, capacity: int) -> None:
         self._path, self._capacity = path, capacity
-        size = _HEADER_BYTES + capacity * _ENTRY_BYTES
-        with path.open("wb+") as file:
-            path.chmod(0o600)
-            file.truncate(size)
-            self._map = mmap.mmap(file.fileno(), size)
-        _HEADER.pack_into(self._map, 0, _MAGIC, capacity)
+        self._map: mmap.mmap
+        self.is_open = False
         self._free = list(range(capacity))
         self._places: dict[int, int] = {}
 
+    def open(self) -> Self:
+        """Make the file, with all of its disk space.
+
+        Raises:
+            InFlightJournalUnwritable: there is no space for it, or its directory cannot be written. In a file without its space, a later write
+                would end the process by SIGBUS.
+        """
+        size = _HEADER_BYTES + self._capacity * _ENTRY_BYTES
+        try:
+            with self._path.open("wb+") as file:
+                self._path.chmod(0o600)
+                os.posix_fallocate(file.fileno(), 0, size)
+                self._map = mmap.mmap(file.fileno(), size)
+        except OSError as error:
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+            raise InFlightJournalUnwritable(f"{self._path}: {size} bytes cannot be kept: {error.strerror}") from error
+        _HEADER.pack_into(self._map, 0, _MAGIC, self._capacity)
+        _BOOT.pack_into(self._map, _BOOT_AT, boot_id().encode())
+        self.is_open = True
+        return self
+
     def begin(self, row_id: int) -> None:
-        """Take a row in hand."""
+        """Record a claimed row."""
         place = self._places[row_id] = self._free.pop()
         at = _HEADER_BYTES + place * _ENTRY_BYTES
         self._map[at + _STAGE_AT] = Stage.FREE
@@ -106,11 +135,11 @@ class InFlightJournal:
         self._map[at + _STAGE_AT] = Stage.CLAIMED
 
     def writing(self, row_id: int) -> None:
-        """Say: from now on the provider may have it."""
+        """Record that from now on the provider may have the row's message."""
         self._map[self._at(row_id) + _STAGE_AT] = Stage.WRITING
 
     def answered(self, row_id: int, stage: Stage, text: str) -> None:
-        """Keep an answer until it stands in the database.
+        """Record an answer until it is committed to the database.
 
         Args:
             stage: SENT, UNSENT or DEAD. text: see `JournalEntry`; a code that is too long is cut, a provider's id that is leaves the row in doubt.
@@ -127,23 +156,24 @@ class InFlightJournal:
         self._map[at + _STAGE_AT] = stage
 
     def end(self, row_id: int) -> None:
-        """Give a row out of hand; unknown rows are ignored."""
+        """Remove a row; unknown rows are ignored."""
         place = self._places.pop(row_id, None)
         if place is not None:
             self._map[_HEADER_BYTES + place * _ENTRY_BYTES + _STAGE_AT] = Stage.FREE
             self._free.append(place)
 
     def track_active(self, row_id: int, work: Coroutine[Any, Any, _T]) -> _Tracked[_T]:
-        """Return `work` such that the record names `row_id` as active while its code runs, and not while it waits."""
+        """Wrap `work` so that the journal names `row_id` as active while its code runs, and not while it waits."""
         return _Tracked(self, row_id, work)
 
     def set_active(self, row_id: int) -> None:
-        """Name the row whose code runs now; 0 for none."""
+        """Record the row whose code runs now; 0 for none."""
         _ACTIVE.pack_into(self._map, _ACTIVE_AT, row_id)
 
     def close(self, *, remove: bool) -> None:
-        """Close the record; `remove` it when nothing is in hand any more."""
-        self._map.close()
+        """Close the journal; `remove` it when nothing is in hand any more."""
+        if self.is_open:
+            self._map.close()
         if remove:
             self._path.unlink(missing_ok=True)
 
@@ -154,37 +184,37 @@ class InFlightJournal:
 class _Tracked(Coroutine[Any, Any, _T]):
     """Runs a coroutine and names its row as active during each step."""
 
-    def __init__(self, record: InFlightJournal, row_id: int, work: Coroutine[Any, Any, _T]) -> None:
-        self._record, self._row_id, self._work = record, row_id, work
+    def __init__(self, journal: InFlightJournal, row_id: int, work: Coroutine[Any, Any, _T]) -> None:
+        self._journal, self._row_id, self._work = journal, row_id, work
 
     def send(self, value: Any) -> Any:
-        self._record.set_active(self._row_id)
+        self._journal.set_active(self._row_id)
         try:
             return self._work.send(value)
         finally:
-            self._record.set_active(0)
+            self._journal.set_active(0)
 
     def throw(self, *error: Any) -> Any:
-        self._record.set_active(self._row_id)
+        self._journal.set_active(self._row_id)
         try:
             return self._work.throw(*error)
         finally:
-            self._record.set_active(0)
+            self._journal.set_active(0)
 
     def close(self) -> None:
         self._work.close()
 
     def __await__(self) -> Generator[Any, Any, _T]:
-        raise TypeError("a watched coroutine is given to a task, which steps it")
+        raise TypeError("a tracked coroutine must be run by a task")
 
 
 def read(path: Path) -> FoundJournal | None:
-    """Read a dead incarnation's record.
+    """Read a dead incarnation's journal.
 
     Returns:
-        What it held, None when there is no such file (the incarnation kept no record, or nothing was in hand when it left).
+        Its content, None when there is no such file (the incarnation kept none, or had nothing in hand when it exited).
     Raises:
-        InFlightJournalInvalid: the file is something else, or damaged.
+        InFlightJournalInvalid: the file is something else, damaged, or of another boot.
     """
     try:
         content = path.read_bytes()
@@ -195,16 +225,19 @@ def read(path: Path) -> FoundJournal | None:
     magic, capacity = _HEADER.unpack_from(content)
     if magic != _MAGIC or len(content) != _HEADER_BYTES + capacity * _ENTRY_BYTES:
         raise InFlightJournalInvalid(f"{path.name}: not an in-flight journal")
-    flights = {}
+    # what was not synced before a power loss is an earlier state: "unsent" may have been sent since
+    if _BOOT.unpack_from(content, _BOOT_AT)[0] != boot_id().encode():
+        raise InFlightJournalInvalid(f"{path.name}: written before the machine's last boot")
+    entries = {}
     for at in range(_HEADER_BYTES, len(content), _ENTRY_BYTES):
         try:
-            flight = _entry(content, at)
+            entry = _entry(content, at)
         except ValueError as problem:
             raise InFlightJournalInvalid(f"{path.name}: {problem}") from None
-        if flight.stage is not Stage.FREE:
-            flights[flight.row_id] = flight
+        if entry.stage is not Stage.FREE:
+            entries[entry.row_id] = entry
     (active,) = _ACTIVE.unpack_from(content, _ACTIVE_AT)
-    return FoundJournal(flights, active)
+    return FoundJournal(entries, active)
 
 
 def _entry(content: bytes, at: int) -> JournalEntry:

@@ -33,7 +33,7 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
     rows = messages.reclaim(
         transaction,
         incarnation=incarnation,
-        flights=[{"id": one.row_id, "stage": one.stage.name, "text": one.text} for one in found.flights.values()]
+        flights=[{"id": one.row_id, "stage": one.stage.name, "text": one.text} for one in found.entries.values()]
         if found
         else (),
         recorded=found is not None,

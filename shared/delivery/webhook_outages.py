@@ -1,99 +1,179 @@
-"""How long silence about a message has been worth something: it proves nothing about a time in which nobody could have heard.
+"""Tracks when webhooks could not have been received, so that their absence counts as evidence only while we were listening.
 
-A process that looks at its doubts twice a second thereby proves that it ran and that PostgreSQL answered, so that webhooks could be taken and kept. A
-longer time without such a look, by any process of the kind, is a break, and so is the time for which a post waited that was refused or answered late:
-what was posted then was perhaps not heard, and the provider posts it again at its own pace. A provider that doubles its waits comes back at the latest
-after as long again as the break was; only silence beyond that counts.
+A process that polls its in-doubt rows twice a second thereby proves that it ran and that PostgreSQL answered, so that webhooks could be accepted and
+kept. A longer time without such a poll, by any process of the kind, is an outage; so is the time for which a POST waited that was refused or answered
+late, and the death of a process, which may have had a POST in hand. The provider repeats what it could not deliver at its own pace. One that doubles its
+waits repeats it at the latest after as long again as the outage lasted; only absence beyond that counts.
 
-What is remembered stands in one small file for each kind, so that the next life of a process knows it too: its time stamp is the last look, its lines
-are the breaks (begin and end, seconds since 1970).
+One small file per kind and home, shared by its processes and kept over restarts: its first line names the boot, its modification time is the last poll,
+the other lines are the outages (begin and end, seconds since 1970, and for how long after the end the provider may still repeat). The file is never
+fsynced, so one of another boot may lack the last outages; it counts as missing.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from shared.logs import logger
+from shared.process.slot_lock import boot_id
 from shared.store.messages import Doubt
 
-OUTAGE_S: Final = 3.0
-"""A longer time between two looks is a break."""
-_KEPT: Final = 200
-_LONGEST_FILE: Final = 65_536
+log = logger(__name__)
 
-Break = tuple[float, float]
+OUTAGE_S: Final = 3.0
+"""A longer time between two polls is an outage."""
+_MAX_KEPT: Final = 200
+_MAX_BYTES: Final = 65_536
+
+
+class Outage(NamedTuple):
+    """A time in which webhooks could not be received, in seconds since 1970.
+
+    Attributes:
+        repeat_s: how long after `ended_at` the provider may still repeat a POST, at least.
+    """
+
+    began_at: float
+    ended_at: float
+    repeat_s: float = 0.0
 
 
 class WebhookOutages:
-    """The watch of one kind's processes in one home.
+    """The outages of one kind in one home.
 
     Args:
-        path: the file that they share. clock: seconds since 1970, as in the file's time stamp.
+        path: the file that its processes share. clock: seconds since 1970. boot: identity of the running kernel.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
-        self._path, self._clock = path, clock
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time, boot: Callable[[], str] = boot_id) -> None:
+        self._path, self._clock, self._boot = path, clock, boot()
+        self._pending: list[Outage] = []
+        """Not written yet: the disk is full. Until they are written, the last poll is not moved on."""
+        self._is_failing = False
 
     def record_alive(self) -> None:
-        """Say that a look succeeded just now; the first one of all ends a break that had no beginning."""
+        """Record a successful poll. The first one of a boot ends an outage without a beginning."""
         now = self._clock()
-        try:
-            known = self._path.stat()
-        except FileNotFoundError:
-            self._add((0.0, now))
-        else:
-            if now - known.st_mtime > OUTAGE_S:
-                self._add((known.st_mtime, now))
-            if known.st_size > _LONGEST_FILE:
-                self._shorten()
-        os.utime(self._path, (now, now))
+        polled_at = self._polled_at()
+        if polled_at is None or now - polled_at > OUTAGE_S:
+            began_at = polled_at or 0.0
+            # while the disk is full the same outage only grows
+            self._pending = [one for one in self._pending if one.began_at != began_at]
+            self._pending.append(Outage(began_at, now))
+        if self._write_pending():
+            os.utime(self._path, (now, now))
 
     def record_outage(self, for_s: float) -> None:
-        """Say that somebody who spoke to us had no answer for so long, or none at all: a break, however short, since he may come again later than others."""
+        """Record a webhook POST that waited `for_s` or was refused. Counts as an outage: the provider may repeat it late."""
         now = self._clock()
-        try:
-            looked = self._path.stat().st_mtime
-        except FileNotFoundError:
-            return  # the first look of all ends a break that this one lies in
-        self._add((now - for_s, now))
-        os.utime(self._path, (looked, looked))
+        self._record(Outage(now - for_s, now))
+
+    def _record(self, outage: Outage) -> None:
+        polled_at = self._polled_at()
+        if polled_at is None:
+            return  # the first poll of a boot ends an outage that this one is part of
+        self._pending.append(outage)
+        if self._write_pending():
+            os.utime(self._path, (polled_at, polled_at))
 
     def discount(self, doubts: Sequence[Doubt]) -> list[Doubt]:
-        """Return the doubts with only the silence that counts: `doubt_s` without breaks and what they cost, `claimed_at` not before the last of them."""
-        breaks, now = self._breaks() if doubts else [], self._clock()
-        return [_weigh(doubt, [one for one in breaks if one[1] > now - doubt.age_s], now) for doubt in doubts]
+        """Return the in-doubt rows with outages subtracted from `doubt_s`, and `claimed_at` not before the end of the last one."""
+        if not doubts:
+            return []
+        outages, now = [*(self._read() or [Outage(0.0, self._clock())]), *self._pending], self._clock()
+        return [_discount(doubt, [one for one in outages if one.ended_at > now - doubt.age_s], now) for doubt in doubts]
 
-    def _breaks(self) -> list[Break]:
-        lines = (line.split() for line in self._path.read_text(encoding="ascii").splitlines())
-        return [(float(begin), float(end)) for begin, end in lines]
+    def _polled_at(self) -> float | None:
+        """Return when the last poll was, None when there is no file of this boot."""
+        try:
+            return self._path.stat().st_mtime if self._read() is not None else None
+        except FileNotFoundError:
+            return None
 
-    def _add(self, one: Break) -> None:
-        with self._path.open("a", encoding="ascii") as file:
-            file.write(f"{one[0]:.3f} {one[1]:.3f}\n")
+    def _read(self) -> list[Outage] | None:
+        """Return the outages; None when the file is missing, damaged or of another boot."""
+        try:
+            boot, *lines = self._path.read_text(encoding="ascii").splitlines()
+            if boot != self._boot:
+                return None
+            return [Outage(*map(float, line.split())) for line in lines]
+        except (FileNotFoundError, UnicodeDecodeError, ValueError, TypeError):
+            return None
 
-    def _shorten(self) -> None:
-        """Keep the youngest breaks."""
-        shorter = self._path.with_suffix(".new")
-        shorter.write_text(
-            "".join(f"{begin:.3f} {end:.3f}\n" for begin, end in self._breaks()[-_KEPT:]), encoding="ascii"
-        )
-        shorter.replace(self._path)
+    def _write_pending(self) -> bool:
+        """Write what is pending. Returns False when that failed and has to be repeated."""
+        if not self._pending and self._path.exists():
+            return True
+        try:
+            with self._locked() as file:
+                if self._read() is None or os.fstat(file).st_size > _MAX_BYTES:
+                    self._rewrite([*(self._read() or []), *self._pending][-_MAX_KEPT:])
+                else:
+                    self._append(file)
+        except OSError as error:
+            if not self._is_failing:
+                log.error("webhook_outage_not_written", file=self._path.name, problem=str(error))
+            self._is_failing = True
+            return False
+        self._pending, self._is_failing = [], False
+        return True
+
+    def _append(self, file: int) -> None:
+        end, lines = os.fstat(file).st_size, "".join(map(_line, self._pending)).encode()
+        written = 0
+        try:
+            written = os.write(file, lines)
+        finally:
+            # a full disk may take half a line
+            if written < len(lines):
+                os.ftruncate(file, end)
+        if written < len(lines):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _rewrite(self, outages: Sequence[Outage]) -> None:
+        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
+        try:
+            temporary.write_text(f"{self._boot}\n" + "".join(map(_line, outages)), encoding="ascii")
+            temporary.replace(self._path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """Open the file for appending, alone: another process may be replacing it by a shorter one."""
+        while True:
+            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if self._path.exists() and self._path.stat().st_ino == os.fstat(file).st_ino:
+                    yield file
+                    return
+            finally:
+                os.close(file)
 
 
-def _weigh(doubt: Doubt, breaks: Sequence[Break], now: float) -> Doubt:
-    """Take out of a doubt what `breaks`, all of which ended after its claim, leave of it."""
-    if not breaks:
+def _line(one: Outage) -> str:
+    return f"{one.began_at:.3f} {one.ended_at:.3f} {one.repeat_s:.3f}\n"
+
+
+def _discount(doubt: Doubt, outages: Sequence[Outage], now: float) -> Doubt:
+    """Subtract outages, all of which ended after the claim, from one doubt."""
+    if not outages:
         return doubt
-    claimed = now - doubt.age_s
-    unbroken_s = now - max(end for _, end in breaks)
-    longest_s = max(end - max(begin, claimed) for begin, end in breaks)
+    claimed_at = now - doubt.age_s
+    since_last_s = now - max(one.ended_at for one in outages)
+    longest_s = max(max(one.ended_at - max(one.began_at, claimed_at), one.repeat_s) for one in outages)
     return replace(
         doubt,
-        doubt_s=max(0.0, min(doubt.doubt_s, unbroken_s) - longest_s),
-        claimed_at=doubt.claimed_at + timedelta(seconds=max(0.0, doubt.age_s - unbroken_s)),
+        doubt_s=max(0.0, min(doubt.doubt_s, since_last_s) - longest_s),
+        claimed_at=doubt.claimed_at + timedelta(seconds=max(0.0, doubt.age_s - since_last_s)),
     )

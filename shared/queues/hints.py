@@ -11,7 +11,10 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from shared.kinds import ProcessKind
+from shared.logs import logger
 from shared.queues.connection import connect, redis_errors
+
+log = logger(__name__)
 
 JOB_TIMEOUT_S: Final = 60
 HINT_TTL_S: Final = 24 * 3600
@@ -38,18 +41,23 @@ redis.call('RPUSH', KEYS[1], unpack(ids))
 return #ids
 """
 
-# Takes up to ARGV[1] jobs off the queue in one round trip and forgets them: the row, not the job, is what survives.
+# Takes up to ARGV[1] jobs off the queue in one round trip and deletes them: the row, not the job, is what survives. pcall, and no data that is longer than
+# ARGV[2]: others may write to this Redis, and what they put under our keys must not cost the other jobs of the batch.
 _TAKE: Final = """
 local ids = redis.call('LPOP', KEYS[1], ARGV[1])
 if not ids then return {} end
 local taken = {}
 for i, id in ipairs(ids) do
     local key = 'rq:job:' .. id
-    taken[i] = redis.call('HGET', key, 'data') or ''
+    local length = redis.pcall('HSTRLEN', key, 'data')
+    taken[i] = type(length) == 'number' and length <= tonumber(ARGV[2]) and redis.call('HGET', key, 'data') or ''
     redis.call('DEL', key)
 end
 return taken
 """
+_MAX_DATA_BYTES: Final = 4096
+"""Of one job's data, also when it is decompressed; a hint has about 60."""
+_MAX_ROW_ID: Final = (1 << 63) - 1
 
 
 class Hints:
@@ -106,14 +114,17 @@ class Hints:
         return [part for name, value in fields.items() if name not in ("data", "description") for part in (name, value)]
 
     def take(self, kind: ProcessKind, most: int) -> list[int]:
-        """Take up to `most` hints off the kind's queue and return their row ids; jobs that are not hints are dropped.
+        """Take up to `most` hints off the kind's queue and return their row ids; jobs that are not hints are dropped and logged.
 
         Raises:
             QueueUnavailable: Redis cannot be reached, or did not answer in time.
         """
         with redis_errors():
-            taken = self._take(keys=[Queue.redis_queue_namespace_prefix + kind.name], args=[most])
-        return [row_id for data in taken if (row_id := _row_id(data)) is not None]
+            taken = self._take(keys=[Queue.redis_queue_namespace_prefix + kind.name], args=[most, _MAX_DATA_BYTES])
+        ids = [row_id for data in taken if (row_id := _row_id(data)) is not None]
+        if len(ids) < len(taken):
+            log.warning("hints_invalid", kind=kind.name, jobs=len(taken) - len(ids))
+        return ids
 
     def ping(self) -> None:
         """Ask for a sign of life. Raises `QueueUnavailable`."""
@@ -131,10 +142,15 @@ class Hints:
 
 
 def _row_id(data: bytes) -> int | None:
-    """Read the row id out of a job's data (JSON of `[function, instance, arguments, keywords]`, compressed by RQ)."""
+    """Read the row id out of a job's data (JSON of `[function, instance, arguments, keywords]`, compressed by RQ).
+
+    Whatever else the data is, also a bomb of zeros, of brackets or of digits, is None.
+    """
     try:
-        call: Any = json.loads(zlib.decompress(data))
+        unpacking = zlib.decompressobj()
+        call: Any = json.loads(unpacking.decompress(data, _MAX_DATA_BYTES))
         row_id = call[2][0]
-    except (zlib.error, ValueError, LookupError, TypeError):
+    except (zlib.error, ValueError, LookupError, TypeError, RecursionError):
         return None
-    return row_id if isinstance(row_id, int) and not isinstance(row_id, bool) else None
+    is_id = isinstance(row_id, int) and not isinstance(row_id, bool) and 0 < row_id <= _MAX_ROW_ID
+    return row_id if is_id else None

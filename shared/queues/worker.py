@@ -119,11 +119,11 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
     def _connected(self) -> None:
         if not self.is_connected:
             self.is_connected, self._loss_told = True, False
-            log.info("queue_found")
+            log.info("redis_connected")
 
     def _disconnected(self, error: QueueUnavailable) -> None:
         if not self._loss_told:
-            log.warning("queue_lost", reason=str(error))
+            log.warning("redis_disconnected", reason=str(error))
         self.is_connected, self._loss_told = False, True
         # Redis may come back empty: be born again then
         self._registered_at = None
@@ -136,7 +136,11 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
         with redis_errors():
             if self._registered_at is None or not self.connection.exists(self.key):
                 self.connection.delete(self.key)
-                self.register_birth()
+                try:
+                    self.register_birth()
+                except ValueError as error:
+                    # another client of this Redis made a living worker of our name in between
+                    raise QueueUnavailable(f"Redis: {error}") from error
                 self.set_state(WorkerStatus.IDLE)
             self.heartbeat(int(REGISTER_S * _FORGOTTEN_AFTER) or 1)
         self._registered_at = now
@@ -146,4 +150,4 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
             with redis_errors():
                 self.register_death()
         except QueueUnavailable as error:
-            log.warning("queue_lost", reason=str(error))
+            log.warning("redis_disconnected", reason=str(error))

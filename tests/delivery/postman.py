@@ -66,8 +66,8 @@ class PostService:
         await self._consumer.close()
 
     def readiness(self) -> Mapping[str, str]:
-        """Nothing is ever missing."""
-        return {}
+        """What the consumer misses."""
+        return self._consumer.readiness()
 
     def health(self) -> Mapping[str, Any]:
         """Return the consumer's facts."""

@@ -135,7 +135,7 @@ class Process:
         metrics = self.metrics = Metrics()
         self._directory = TemporaryDirectory()
         self.run_dir = Path(self._directory.name)
-        self.flights = InFlightJournal(path_of(self.run_dir, incarnation), in_flight)
+        self.flights = InFlightJournal(path_of(self.run_dir, incarnation), in_flight).open()
         self.dispatcher = Dispatcher(
             self.store,
             channel,

@@ -155,6 +155,23 @@ def test_killed_in_the_middle_its_next_life_loses_and_doubles_nothing(
     assert office.flights() == []
 
 
+def test_a_disk_without_space_for_the_journal_makes_it_wait_and_not_die(
+    post: Callable[..., Post], ground: Ground, redis_url: str
+) -> None:
+    office = post(redis_url, process_incarnation="meta-0.full")
+    # what cannot be made for another reason is treated alike; the kernel's own "no space" is a matter of the journal's tests
+    in_the_way = runtime.run_dir(office.home) / "meta-0.full.flight"
+    in_the_way.mkdir()
+    ids = ground.accept("a", "b")
+    office.entry.start()
+    eventually(lambda: "in_flight_journal_unwritable" in office.entry.log.read_text(), 20)
+    assert office.taken() == []
+    in_the_way.rmdir()
+    office.entry.wait_ready()
+    office.until_sent(ids)
+    assert office.entry.stop() == ExitCode.OK
+
+
 @pytest.mark.parametrize("fault", ["frozen", "stopped", "flushed"])
 def test_redis_in_a_bad_state_delays_and_nothing_else(post: Callable[..., Post], ground: Ground, fault: str) -> None:
     with Redis() as redis:

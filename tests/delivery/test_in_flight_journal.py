@@ -12,20 +12,23 @@ from shared.delivery.in_flight_journal import (
     FoundJournal,
     InFlightJournal,
     InFlightJournalInvalid,
+    InFlightJournalUnwritable,
     JournalEntry,
     Stage,
     path_of,
     read,
 )
 from shared.delivery.reclaim import forget, leftovers
+from shared.process.slot_lock import boot_id
 from tests.delivery.rig import run
+from tests.support.full_disk import files_limited_to
 
 
 def found(path: Path) -> dict[int, JournalEntry]:
     """Return what a record says."""
     record = read(path)
     assert record is not None
-    return record.flights
+    return record.entries
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def path(tmp_path: Path) -> Path:
 
 class TestStages:
     def test_each_step_can_be_read(self, path: Path) -> None:
-        record = InFlightJournal(path, 4)
+        record = InFlightJournal(path, 4).open()
         assert found(path) == {}
         record.begin(7)
         assert found(path) == {7: JournalEntry(7, Stage.CLAIMED)}
@@ -52,7 +55,7 @@ class TestStages:
         assert read(path) is None
 
     def test_places_are_used_again_and_say_nothing_of_before(self, path: Path) -> None:
-        record = InFlightJournal(path, 2)
+        record = InFlightJournal(path, 2).open()
         for row_id in range(1, 50):
             record.begin(row_id)
             record.begin(-row_id)
@@ -63,7 +66,7 @@ class TestStages:
         record.close(remove=True)
 
     def test_an_id_that_does_not_fit_leaves_doubt_and_never_certainty(self, path: Path) -> None:
-        record = InFlightJournal(path, 2)
+        record = InFlightJournal(path, 2).open()
         record.begin(7)
         record.answered(7, Stage.SENT, "x" * 5000)
         assert found(path)[7].stage is Stage.WRITING
@@ -75,17 +78,39 @@ class TestStages:
         record.close(remove=True)
 
     def test_it_belongs_to_us_alone(self, path: Path) -> None:
-        InFlightJournal(path, 1).close(remove=False)
+        InFlightJournal(path, 1).open().close(remove=False)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
-    @pytest.mark.parametrize("content", [b"", b"short", b"x" * 64, b"BLKHDFL1" + b"\xff" * 56])
+    @pytest.mark.parametrize("content", [b"", b"short", b"x" * 64, b"BLKHDFL2" + b"\xff" * 56])
     def test_what_is_no_record_is_said(self, path: Path, content: bytes) -> None:
         path.write_bytes(content)
         with pytest.raises(InFlightJournalInvalid):
             read(path)
 
+    def test_one_of_another_boot_is_none(self, path: Path) -> None:
+        """After a power loss the file may be as it was before the sends: "unsent" would send again."""
+        record = InFlightJournal(path, 1).open()
+        record.begin(7)
+        record.close(remove=False)
+        assert found(path)[7].stage is Stage.CLAIMED
+        path.write_bytes(path.read_bytes().replace(boot_id().encode(), b"5" * 36))
+        with pytest.raises(InFlightJournalInvalid, match="boot"):
+            read(path)
+
+    def test_its_space_is_there_before_anything_is_written(self, path: Path) -> None:
+        """A sparse file on a disk that fills up ends the process by SIGBUS at the next note."""
+        record = InFlightJournal(path, 200).open()
+        assert path.stat().st_blocks * 512 >= path.stat().st_size == 64 + 200 * 256
+        record.close(remove=True)
+
+    def test_a_full_disk_is_an_error_and_leaves_nothing(self, path: Path) -> None:
+        with files_limited_to(4096), pytest.raises(InFlightJournalUnwritable, match="cannot be kept"):
+            InFlightJournal(path, 200).open()
+        assert not path.exists()
+        InFlightJournal(path, 200).open().close(remove=True)
+
     def test_a_damaged_stage_is_said(self, path: Path) -> None:
-        record = InFlightJournal(path, 1)
+        record = InFlightJournal(path, 1).open()
         record.begin(7)
         record.close(remove=False)
         content = bytearray(path.read_bytes())
@@ -97,7 +122,7 @@ class TestStages:
 
 class TestActive:
     def test_it_names_the_row_whose_code_runs_and_none_while_it_waits(self, path: Path) -> None:
-        record = InFlightJournal(path, 2)
+        record = InFlightJournal(path, 2).open()
         seen: list[tuple[str, int]] = []
 
         def active() -> int:
@@ -125,7 +150,7 @@ class TestActive:
         record.close(remove=True)
 
     def test_errors_and_cancellation_pass_through(self, path: Path) -> None:
-        record = InFlightJournal(path, 1)
+        record = InFlightJournal(path, 1).open()
 
         async def breaks() -> None:
             await asyncio.sleep(0)
@@ -147,7 +172,7 @@ class TestActive:
 
 def test_only_earlier_lives_of_the_same_slot_are_leftovers(tmp_path: Path) -> None:
     for incarnation in ("meta-1.a", "meta-1.b", "meta-1.living", "meta-10.c", "meta-0.d"):
-        InFlightJournal(path_of(tmp_path, incarnation), 1).close(remove=False)
+        InFlightJournal(path_of(tmp_path, incarnation), 1).open().close(remove=False)
     assert leftovers(tmp_path, "meta-1", "meta-1.living") == ["meta-1.a", "meta-1.b"]
     forget(tmp_path, "meta-1.a")
     forget(tmp_path, "meta-1.a")

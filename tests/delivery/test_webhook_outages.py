@@ -9,7 +9,9 @@ from pathlib import Path
 
 from shared.delivery.webhook_outages import OUTAGE_S, WebhookOutages
 from shared.messages import OutboundMessage
+from shared.process.slot_lock import boot_id
 from shared.store.messages import Doubt
+from tests.support.full_disk import files_limited_to
 
 CLAIMED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -148,9 +150,61 @@ def test_before_the_first_look_of_all_nothing_is_noted(tmp_path: Path) -> None:
 
 def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
     watch = watched(tmp_path, 1.0)
-    watch.path.write_text("1.000 2.000\n" * 6000)
+    watch.path.write_text(f"{boot_id()}\n" + "1.000 2.000 0.000\n" * 6000)
     os.utime(watch.path, (watch.clock.now, watch.clock.now))
     watch.stands_still(5.0)
     assert watch.path.stat().st_size < 6000
     watch.looks(20.0)
     assert round(watch.discount(30.0, 30.0).doubt_s, 2) == 15.0, "the youngest are kept"
+
+
+def test_after_another_boot_nothing_that_was_noted_is_believed(tmp_path: Path) -> None:
+    """The file is never synced: after a power loss it may lack the outages that were noted last."""
+    watch = watched(tmp_path, 60.0)
+    watch.path.write_text(watch.path.read_text().replace(boot_id(), "another"))
+    os.utime(watch.path, (watch.clock.now, watch.clock.now))
+    assert watch.discount(20.0, 20.0).doubt_s == 0.0
+    watch.looks(15.0)
+    assert watch.discount(35.0, 35.0).doubt_s == 0.0, "all that was before the first poll of this boot was an outage"
+    watch.looks(15.0)
+    assert round(watch.discount(29.0, 28.0).doubt_s, 1) == 28.0
+
+
+def test_a_damaged_file_counts_as_an_outage_and_is_made_anew(tmp_path: Path) -> None:
+    watch = watched(tmp_path, 60.0)
+    watch.path.write_text(watch.path.read_text() + "12.0 1\xff")
+    assert watch.discount(20.0, 20.0).doubt_s == 0.0
+    watch.looks(10.0)
+    assert round(watch.discount(9.0, 9.0).doubt_s, 1) == 9.0
+    assert watch.discount(20.0, 20.0).doubt_s == 0.0
+
+
+def test_an_outage_that_a_full_disk_cannot_keep_ends_no_process_and_is_not_forgotten(tmp_path: Path) -> None:
+    watch = watched(tmp_path, 60.0)
+    outages = WebhookOutages(watch.path, watch.clock)
+    known = watch.path.read_text()
+    for room in (0, 10):
+        with files_limited_to(len(known) + room):
+            outages.record_outage(4.0)
+            for _ in range(20):
+                watch.clock.now += 0.5
+                outages.record_alive()
+            (weighed,) = outages.discount([doubt(20.0, 20.0)])
+            assert weighed.doubt_s <= 6.0
+        assert watch.path.read_text() == known, "no half lines"
+    outages.record_alive()
+    assert len(watch.path.read_text()) > len(known)
+    watch.looks(10.0)
+    assert watch.discount(30.0, 30.0).doubt_s == 0.0, "what was pending stands in the file now, for the others too"
+
+
+def test_a_disk_that_is_full_from_the_beginning(tmp_path: Path) -> None:
+    watch = Watch(tmp_path / "meta.webhook-outages", Clock())
+    outages = WebhookOutages(watch.path, watch.clock)
+    with files_limited_to(0):
+        for _ in range(20):
+            watch.clock.now += 0.5
+            outages.record_alive()
+    watch.looks(10.0)
+    assert watch.discount(20.0, 20.0).doubt_s == 0.0
+    assert round(watch.discount(9.0, 9.0).doubt_s, 1) == 9.0

@@ -93,7 +93,7 @@ class Life(RuleBasedStateMachine):
     def born(self) -> Process:
         self.lives += 1
         incarnation = f"meta-{self.lives % 2}.{self.lives:x}"
-        return Process(incarnation, InFlightJournal(path_of(self.run_dir, incarnation), IN_HAND))
+        return Process(incarnation, InFlightJournal(path_of(self.run_dir, incarnation), IN_HAND).open())
 
     # --- accept ---
 

@@ -77,7 +77,7 @@ def dies_at(ground: Ground, send: Send, stage: Stage) -> str:
             (row_id,) = ground.accept("a")
             process.dispatcher.offer([row_id])
             await asyncio.wait_for(there.wait(), 15)
-            flights = found(process).flights
+            flights = found(process).entries
             assert flights[row_id].stage is stage
             return await asyncio.to_thread(state_after_death, process, row_id)
 
@@ -127,7 +127,7 @@ def test_an_answer_that_was_not_written_stands_in_the_record(
             (row_id,) = ground.accept("a")
             process.dispatcher.offer([row_id])
             await asyncio.wait_for(store.asked.wait(), 15)
-            assert found(process).flights[row_id] == in_flight_journal.JournalEntry(row_id, stage, text)
+            assert found(process).entries[row_id] == in_flight_journal.JournalEntry(row_id, stage, text)
             assert await asyncio.to_thread(state_after_death, process, row_id) == state
 
     run(scenario())

@@ -239,7 +239,7 @@ class TestReclaim:
     def test_by_the_flight_record(self, house: Callable[..., House], ground: Ground, home: Path) -> None:
         sent, unsent = claimed(ground), claimed(ground, chat="b")
         path = path_of(runtime.run_dir(home), "meta-0.a")
-        record = InFlightJournal(path, 4)
+        record = InFlightJournal(path, 4).open()
         for row_id in (sent, unsent):
             record.begin(row_id)
         record.answered(sent, Stage.SENT, "wamid.1")
