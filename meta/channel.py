@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from meta import errors, messenger, payloads, silence
+from meta import absence_evidence, errors, messenger, payloads
 from meta import media as uploading
+from meta.absence_evidence import AbsenceEvidence
 from meta.accounts import PAGES, Account, Accounts, Unusable
 from meta.errors import Accepted, Kind, Reading, Refusal, Scope, Unclear, WaitLaw
 from meta.graph import Answer, Graph, Unwritten
 from meta.media import Uploaded, Uploads
-from meta.silence import Silence
 from meta.throttle import Throttle
 from shared import content
 from shared.clock import monotonic, utc_now
@@ -140,12 +140,20 @@ class MetaChannel:
             return None
         # whoever was held because nothing was heard at all waits a whole window from the first sign of life on
         ago_s = self._window_s if doubt.held else 0.0
-        worth = await self._store.call(silence.weigh, self._kind, account.source, doubt.claimed_at, ago_s)
-        if worth is Silence.UNREAD:
-            return InDoubt(code="webhooks_unread", detail="webhooks that wait to be read may hold the proof")
-        if worth is Silence.UNPROVEN:
+        evidence = await self._store.call(
+            absence_evidence.weigh,
+            kind=self._kind,
+            connection_id=doubt.message.connection_id,
+            since=doubt.claimed_at,
+            ago_s=ago_s,
+        )
+        if evidence is AbsenceEvidence.UNREAD:
+            return InDoubt(code="webhooks_unread", detail="webhooks that wait to be processed may hold the proof")
+        if evidence is AbsenceEvidence.NONE:
             return None
-        return Retry(code="not_sent", detail="webhooks are alive and silent about it", after_s=0.0, counts=False)
+        return Retry(
+            code="not_sent", detail="this number's webhooks arrive, and none is about it", after_s=0.0, counts=False
+        )
 
     async def _too_late(self, message: OutboundMessage) -> str:
         """Return why it is too late for a message on Messenger or Instagram, empty when it is not. Raises `StoreUnavailable`."""

@@ -25,9 +25,10 @@ from shared.logs import logger
 from shared.messages import InboundMessage
 from shared.process.beats import LoopBeat
 from shared.process.metrics import Metrics
-from shared.store import connections, inbound, inbound_media, messages, pauses
+from shared.store import connections, inbound, inbound_media, messages, pauses, webhook_evidence
 from shared.store.pool import Transaction
 from shared.store.store import Store
+from shared.store.webhook_evidence import DoorEvent
 
 log = logger(__name__)
 
@@ -38,6 +39,8 @@ _AWAY_S: Final = 0.5
 _APART_S: Final = 0.08
 """Two batches begin at least so far apart unless the first was full: the first post waits for nothing, and under load one transaction reads many."""
 _TRANSACTION_S: Final = 20.0
+_PRUNE_S: Final = 30.0
+"""Old evidence of doors is deleted this often, a thousand rows at a time."""
 BEAT_LIMIT_S: Final = _TRANSACTION_S + 10
 """Longest silence of the loop: one whole transaction."""
 
@@ -77,6 +80,7 @@ class Processor:
         self._stopping = False
         self._most = BATCH_MOST
         self._lag_s = 0.0
+        self._prune_at = 0.0
         self._events = metrics.counter("meta_events", "Parts of webhooks by kind.", ("kind",))
         self._failed_rows = metrics.counter(
             "meta_journal_rows_failed",
@@ -206,6 +210,18 @@ class Processor:
                 done.paused[connection_id] = pause.reason
         if heard := {connection_id for one in fresh for connection_id in one.heard}:
             connections.touch(transaction, heard)
+        door_events = [
+            DoorEvent(connection_id=connection_id, received_at=one.received_at, happened_at=happened_at)
+            for one in fresh
+            for connection_id, happened_at in one.heard.items()
+            # without an instant of its own it may be as old as the provider's retries
+            if happened_at is not None
+        ]
+        if door_events:
+            webhook_evidence.note(transaction, door_events)
+            if monotonic() >= self._prune_at:
+                webhook_evidence.prune(transaction)
+                self._prune_at = monotonic() + _PRUNE_S
         outcomes = {journal_id: one.outcome() for journal_id, one in harvests.items()}
         inbound.finish(transaction, outcomes)
         done.with_problems = [(journal_id, outcome) for journal_id, outcome in outcomes.items() if outcome]

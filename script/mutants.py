@@ -218,6 +218,29 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("meta/errors.py", "    until = _http_date(value)\n", "    until = None\n"),),
         "tests/meta/test_errors.py",
     ),
+    "door-of-the-number": Mutation(
+        "only an event of the same number proves that its webhooks arrive",
+        (
+            Edit(
+                "shared/store/queries/webhook_evidence.sql",
+                "WHERE connection_id = %(connection_id)s AND happened_at",
+                "WHERE %(connection_id)s IS NOT NULL AND happened_at",
+            ),
+        ),
+        "tests/meta/test_absence_evidence.py",
+    ),
+    "event-without-time": Mutation(
+        "a webhook that does not say when its event happened did not happen just now",
+        (
+            Edit(
+                "meta/processor.py",
+                "            if happened_at is not None\n",
+                "",
+            ),
+            Edit("meta/processor.py", "happened_at=happened_at)", "happened_at=happened_at or one.received_at)"),
+        ),
+        "tests/meta/test_absence_evidence.py",
+    ),
     "forward-only": Mutation(
         "a webhook moves a row forward only",
         (Edit(_SQL, "AND m.id = news.id AND m.state = ANY(%(before)s)", "AND m.id = news.id"),),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
-from meta.events.parts import Unreadable
+from meta.events.parts import Unreadable, known_instant
 from shared.arrivals import AccountEvent, Contact, ContactMove, MarketingChoice, MediaSource, Watermark
 from shared.messages import InboundMessage, Receipt
 
@@ -38,7 +38,7 @@ class Harvest:
 
     Attributes:
         received_at: stands in for an instant that an event lacks. owners: finds the connections that an event is about. object: whose events these are.
-        heard: connections that it is about. pauses: connections that cannot send now.
+        heard: connections that it is about, with the newest instant at which something happened; None when no part has one. pauses: connections that cannot send now.
         counts: parts by kind. problems: what could not be read, for the journal.
     """
 
@@ -53,7 +53,7 @@ class Harvest:
     moves: list[ContactMove] = field(default_factory=list)
     choices: list[MarketingChoice] = field(default_factory=list)
     notices: list[AccountEvent] = field(default_factory=list)
-    heard: set[int] = field(default_factory=set)
+    heard: dict[int, datetime | None] = field(default_factory=dict)
     pauses: dict[int, Pause] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
@@ -62,6 +62,13 @@ class Harvest:
         """Return what the journal says about it: empty when everything was read."""
         more = len(self.problems) - _PROBLEMS_MOST
         return "; ".join(self.problems[:_PROBLEMS_MOST]) + (f"; and {more} more" if more > 0 else "")
+
+    def note_heard(self, connections: Sequence[int], *happened_at: Any) -> None:
+        """Note that a part is about connections, and when it happened: the first of the given values that is an instant."""
+        at = next((found for value in happened_at if (found := known_instant(value)) is not None), None)
+        for connection_id in connections:
+            known = self.heard.get(connection_id)
+            self.heard[connection_id] = max(known, at) if known and at else known or at
 
     def name_problem(self, kind: str, where: str, problem: str, parts: int = 1) -> None:
         """Note that something could not be read, or is nobody's."""

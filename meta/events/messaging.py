@@ -74,8 +74,8 @@ def read_entry(found: Harvest, path: str, entry: Mapping[str, Any]) -> None:
     if not connections:
         found.name_problem("unknown_number", path, f"id: no connection has this {found.object} id", len(items))
         return
-    found.heard.update(connections)
     for where, item, is_standby in items:
+        found.note_heard(connections, item.get("timestamp"), entry.get("time"))
         found.attempt(
             where, _Item(_Account(found, account, connections), where, item, is_standby=is_standby).read, item
         )

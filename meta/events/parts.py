@@ -96,10 +96,15 @@ def digest(part: Any) -> str:
 
 
 def instant(value: object, otherwise: datetime) -> datetime:
-    """Return an instant given in seconds or milliseconds since 1970, as a number or in digits; `otherwise` when it cannot be read."""
+    """Return an instant as `known_instant` reads it; `otherwise` when it cannot be read."""
+    return known_instant(value) or otherwise
+
+
+def known_instant(value: object) -> datetime | None:
+    """Return an instant given in seconds or milliseconds since 1970, as a number or in digits; None when it cannot be read."""
     given = int(value) if isinstance(value, str) and value.isdecimal() and len(value) <= 13 else value
     if not isinstance(given, int) or isinstance(given, bool) or not 0 < given < 10**13:
-        return otherwise
+        return None
     # seconds; Messenger and some samples have milliseconds
     return datetime.fromtimestamp(given / 1000 if given > 10**11 else given, UTC)
 

@@ -108,7 +108,8 @@ class _Change:
                 "unknown_number", self._path, "value: no connection has this phone number id", len(parts)
             )
             return
-        self._found.heard.update(self._connections)
+        for _, (_, part) in parts:
+            self._found.note_heard(self._connections, part.get("timestamp"), self._entry.get("time"))
         for index, contact in enumerate(objects(self._value.get("contacts"))):
             self._found.attempt(f"{self._path}contacts[{index}].", self._contact, contact)
         for kind, (path, part) in parts:

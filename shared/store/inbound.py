@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from shared.arrivals import AccountEvent, Contact, ContactMove, MarketingChoice, Watermark
 from shared.messages import InboundMessage, Receipt
@@ -254,14 +253,6 @@ def add_account_events(transaction: Transaction, kind: str, events: Sequence[tup
         for event, journal_id in events
     ]
     return {row["name"] for row in transaction.rows("add_account_events", process_name=kind, rows=records(rows))}
-
-
-def newest(
-    transaction: Transaction, source: str, since: datetime, *, ago_s: float = 0.0, most: int
-) -> list[tuple[bytes, datetime]]:
-    """Return what came last through a source's door, after an instant and at least `ago_s` ago: bodies and when they came."""
-    rows = transaction.rows("newest_events", source=source, since=since, ago_s=ago_s, most=most)
-    return [(bytes(row["body"]), row["received_at"]) for row in rows]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,6 +19,7 @@ HOT: Final = frozenset(
         "insert_inbound",
         "journal_events",
         "match_receipts",
+        "note_webhook_evidence",
         "see_contacts",
         "settle_messages",
         "take_journal",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from meta.errors import RULES, Kind
 from shared.errors import Fenced
 from shared.messages import Dead, InDoubt, Outcome, Retry, Sent
 from shared.settings import Settings
-from shared.store import connections, inbound
+from shared.store import connections, inbound, webhook_evidence
 from shared.store.inbound import RawEvent
 from tests.meta.rig import KIND, Rig, rig, run
 from tests.meta.seed import COMPANY, D360, DIRECT, EMBEDDED, ROWS, sealed
@@ -307,25 +308,25 @@ def test_a_connection_that_was_made_just_now_is_found(at_sandbox: AtSandbox) -> 
 
 
 @pytest.mark.parametrize(
-    ("doubt_s", "heard", "unread_s", "expected"),
+    ("doubt_s", "proved", "unread_s", "expected"),
     [
-        (0.5, "meta", None, None),  # the window is not over
-        (1.5, "", None, None),  # no sign of life at all
-        (1.5, "d360", None, None),  # another door is alive
-        (1.5, "meta", None, "not_sent"),
-        (1.5, "meta", 5.0, "webhooks_unread"),  # the proof may wait in the journal
-        (1.5, "meta", 0.1, "not_sent"),  # what came this instant is being read
+        (0.5, DIRECT, None, None),  # the window is not over
+        (1.5, None, None, None),  # nothing proves any door
+        (1.5, D360, None, None),  # another door is proved
+        (1.5, EMBEDDED, None, None),  # another number of the same app
+        (1.5, DIRECT, None, "not_sent"),
+        (1.5, DIRECT, 5.0, "webhooks_unread"),  # the proof may wait in the journal
+        (1.5, DIRECT, 0.6, "webhooks_unread"),  # it came before what proves the door
+        (1.5, DIRECT, 0.1, "not_sent"),  # what came after it is being processed
     ],
 )
 def test_evidence_that_a_message_was_not_sent(
-    at_sandbox: AtSandbox, doubt_s: float, heard: str, unread_s: float | None, expected: str | None
+    at_sandbox: AtSandbox, doubt_s: float, proved: int | None, unread_s: float | None, expected: str | None
 ) -> None:
     async def scenario() -> Outcome | None:
         async with rig(at_sandbox(in_doubt_window_s=1)) as own:
-            source = f"d360:{own.ids[D360]}" if heard == "d360" else heard
-            if heard:
-                (read,) = own.store.run(inbound.journal, KIND.name, [RawEvent(source=source, body=b"{}")])
-                own.store.run(inbound.finish, {read: ""})
+            if proved is not None:
+                own.store.run(proved_before, own.ids[proved], 0.4)
             if unread_s is not None:
                 own.store.run(unread_since, unread_s)
             return await own.channel.look_up(own.doubt(own.message(), doubt_s, doubt_s + 1))
@@ -334,23 +335,25 @@ def test_evidence_that_a_message_was_not_sent(
     assert (found.code if isinstance(found, Retry | InDoubt) else found) == expected
 
 
-@pytest.mark.parametrize(("heard_ago_s", "expected"), [(0.5, None), (1.5, "not_sent")])
-def test_a_held_message_waits_a_window_from_the_first_sign_of_life(
-    at_sandbox: AtSandbox, heard_ago_s: float, expected: str | None
+@pytest.mark.parametrize(("proved_ago_s", "expected"), [(0.5, None), (1.5, "not_sent")])
+def test_a_held_message_waits_a_window_from_the_first_proof(
+    at_sandbox: AtSandbox, proved_ago_s: float, expected: str | None
 ) -> None:
     async def scenario() -> Outcome | None:
         async with rig(at_sandbox(in_doubt_window_s=1)) as own:
-            own.store.run(heard_before, heard_ago_s)
+            own.store.run(proved_before, own.ids[DIRECT], proved_ago_s)
             return await own.channel.look_up(own.doubt(own.message(), 60.0, 61.0, held=True))
 
     found = run(scenario())
     assert (found.code if isinstance(found, Retry | InDoubt) else found) == expected
 
 
-def heard_before(transaction: Any, seconds: float) -> None:
-    """Journal an event that came so long ago and was read."""
-    unread_since(transaction, seconds)
-    transaction._cursor.execute("UPDATE inbound_journal SET processed_at = now()")
+def proved_before(transaction: Any, connection_id: int, seconds: float) -> None:
+    """Note an event about a connection that happened and came so long ago."""
+    at = datetime.now(UTC) - timedelta(seconds=seconds)
+    webhook_evidence.note(
+        transaction, [webhook_evidence.DoorEvent(connection_id=connection_id, received_at=at, happened_at=at)]
+    )
 
 
 def unread_since(transaction: Any, seconds: float) -> None:

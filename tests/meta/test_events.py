@@ -108,7 +108,7 @@ def test_a_number_that_two_companies_have_tells_both() -> None:
 
 def test_an_unknown_number_is_named_and_nobody_is_told() -> None:
     found = read(webhook({"messages": [text("hi", "wamid.A")], "statuses": [status("read")]}, number="1"))
-    assert (found.messages, found.receipts, found.heard) == ([], [], set())
+    assert (found.messages, found.receipts, found.heard) == ([], [], {})
     assert found.counts["unknown_number"] == 2
     assert found.outcome() == "entry[0].changes[0].value: no connection has this phone number id"
 

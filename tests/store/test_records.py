@@ -193,14 +193,6 @@ class TestInbound:
             "of a connection that is gone"
         )
 
-    def test_whether_a_door_was_heard_from(self, ground: Ground) -> None:
-        before = datetime.now(UTC) - timedelta(seconds=5)
-        assert not ground.store.run(inbound.newest, "meta", before, most=2)
-        ground.store.run(inbound.journal, "meta", [RawEvent(source="meta", body=b"x")])
-        assert ground.store.run(inbound.newest, "meta", before, most=2)
-        assert not ground.store.run(inbound.newest, "360dialog", before, most=2)
-        assert not ground.store.run(inbound.newest, "meta", datetime.now(UTC) + timedelta(seconds=5), most=2)
-
     def test_what_waits(self, ground: Ground) -> None:
         assert ground.store.run(inbound.backlog, "meta") == inbound.Backlog(events=0, oldest_s=0)
         ground.store.run(inbound.journal, "meta", [RawEvent(source="meta", body=b"x")] * 2)

@@ -227,12 +227,6 @@ SELECT message_id, state, sha256, mimetype, size, reason, attempts FROM inbound_
 -- How many files wait to be fetched.
 SELECT count(*) AS files FROM inbound_media WHERE process_name = %(process_name)s AND state = 'pending';
 
--- newest_events --
--- What came last through a source's door, after an instant and so long ago or longer.
-SELECT body, received_at FROM inbound_journal
-WHERE source = %(source)s AND received_at > %(since)s AND received_at <= now() - make_interval(secs => %(ago_s)s)
-ORDER BY received_at DESC LIMIT %(most)s;
-
 -- journal_backlog --
 -- How many raw events of a kind wait to be processed, and since when the oldest does.
 SELECT count(*) AS events, coalesce(extract(epoch FROM now() - min(received_at)), 0)::double precision AS oldest_s
