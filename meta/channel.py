@@ -11,7 +11,7 @@ from meta import absence_evidence, errors, messenger, payloads
 from meta import media as uploading
 from meta.absence_evidence import AbsenceEvidence
 from meta.accounts import PAGES, Account, Accounts, Unusable
-from meta.errors import Accepted, Kind, Reading, Refusal, Scope, Unclear, WaitLaw
+from meta.errors import Accepted, Kind, Reading, Refusal, Scope, ThrottlePolicy, Unclear
 from meta.graph import Answer, Graph, Unwritten
 from meta.media import Uploaded, Uploads
 from meta.throttle import Throttle
@@ -30,7 +30,7 @@ log = logger(__name__)
 
 UNUSABLE_S: Final = 5.0
 """How long a message waits for credentials that do not open; the connection heals by itself when they are mended."""
-_UNREACHABLE: Final = WaitLaw(base_s=1, growth=2, cap_s=5)
+_UNREACHABLE: Final = ThrottlePolicy(base_s=1, growth=2, cap_s=5)
 _HELD_S: Final = 1.0
 """A message of a paused connection is due again this soon; the claim holds it for as long as the pause lasts."""
 

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from meta.graph import Answer
+from shared.backoff import BackoffPolicy
 from shared.clock import utc_now
 from shared.logs import scrub
 
@@ -41,12 +42,9 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WaitLaw:
-    """Wait `base_s`, each further time in a row `growth` times as long, at most `cap_s`."""
+class ThrottlePolicy(BackoffPolicy):
+    """How long to wait after refusals in a row, and for whom."""
 
-    base_s: float
-    growth: float
-    cap_s: float
     scope: Scope = Scope.CONNECTION
 
 
@@ -61,23 +59,23 @@ class Rule:
 
     kind: Kind
     meaning: str
-    wait: WaitLaw = WaitLaw(base_s=1, growth=2, cap_s=60)
+    wait: ThrottlePolicy = ThrottlePolicy(base_s=1, growth=2, cap_s=60)
     after_s: float | None = None
     pause_s: float | None = None
 
 
 _HOUR_S: Final = 3600.0
-_THROUGHPUT: Final = WaitLaw(base_s=1, growth=2, cap_s=60)
-_CALLS: Final = WaitLaw(base_s=60, growth=2, cap_s=_HOUR_S)
-_MAINTENANCE: Final = WaitLaw(base_s=15, growth=2, cap_s=60)
-_PAIR: Final = WaitLaw(base_s=1, growth=4, cap_s=300, scope=Scope.CHAT)
+_THROUGHPUT: Final = ThrottlePolicy(base_s=1, growth=2, cap_s=60)
+_CALLS: Final = ThrottlePolicy(base_s=60, growth=2, cap_s=_HOUR_S)
+_MAINTENANCE: Final = ThrottlePolicy(base_s=15, growth=2, cap_s=60)
+_PAIR: Final = ThrottlePolicy(base_s=1, growth=4, cap_s=300, scope=Scope.CHAT)
 
 
 def _retry(meaning: str, after_s: float | None = None) -> Rule:
     return Rule(Kind.RETRY, meaning, after_s=after_s)
 
 
-def _throttle(meaning: str, wait: WaitLaw) -> Rule:
+def _throttle(meaning: str, wait: ThrottlePolicy) -> Rule:
     return Rule(Kind.THROTTLE, meaning, wait=wait)
 
 

@@ -17,7 +17,7 @@ from meta import errors
 from meta.accounts import D360, Account, Accounts
 from meta.errors import Accepted, Kind, Refusal
 from meta.graph import Answer, Graph
-from shared.backoff import ceiling
+from shared.backoff import BackoffPolicy
 from shared.clock import left, monotonic
 from shared.content import AUDIO, IMAGE, STICKER, VIDEO
 from shared.errors import StoreUnavailable
@@ -343,7 +343,7 @@ def _note(transaction: Transaction, file: TakenMedia, outcome: Outcome, incarnat
 
 def _wait_s(file: TakenMedia, account: object) -> float:
     is_d360 = isinstance(account, Account) and account.connection.connection_type == D360
-    return ceiling(file.attempts + 1, _D360_BASE_S if is_d360 else _BASE_S, _CAP_S)
+    return BackoffPolicy(base_s=_D360_BASE_S if is_d360 else _BASE_S, cap_s=_CAP_S).wait_s(file.attempts)
 
 
 def _judged(file: TakenMedia, fetched: Fetched) -> Outcome:

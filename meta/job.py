@@ -18,7 +18,7 @@ from meta.graph import Graph
 from meta.media import Uploads
 from shared import logs
 from shared.clock import left, monotonic
-from shared.delivery import retry_policy
+from shared.delivery.retry_policy import retry_policy
 from shared.errors import StoreUnavailable
 from shared.kinds import kind_named
 from shared.media.storage import open_storage
@@ -108,7 +108,7 @@ class _Delivery:
             message,
             outcome,
             attempts=self._settings.send_attempts,
-            wait_s=retry_policy.wait_s(message.charged, self._settings.retry_base_meta_s),
+            wait_s=retry_policy(self._settings.retry_base_meta_s).wait_s(message.charged),
         )
         by = monotonic() + _SETTLE_S
         while True:

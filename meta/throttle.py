@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
-from meta.errors import WaitLaw
+from meta.errors import ThrottlePolicy
 from shared.clock import Monotonic, monotonic
 
 _MOST_KEYS: Final = 10_000
@@ -34,13 +34,13 @@ class Throttle:
         now = self._clock()
         return max(0.0, *(strike.until - now for key in keys if (strike := self._strikes.get(key))), 0.0)
 
-    def refused(self, key: Hashable, law: WaitLaw, told_s: float | None = None) -> float:
+    def refused(self, key: Hashable, policy: ThrottlePolicy, told_s: float | None = None) -> float:
         """Note a refusal and return how long to wait, in seconds.
 
         Sends that were under way together are refused together: only the first of them makes the wait grow.
 
         Args:
-            told_s: what the provider itself asks for; wins over the law when it is longer.
+            told_s: what the provider itself asks for; wins over the policy when it is longer.
         """
         now = self._clock()
         strike = self._strikes.get(key)
@@ -48,7 +48,7 @@ class Throttle:
             strike.until = max(strike.until, now + (told_s or 0.0))
             return strike.until - now
         count = strike.count + 1 if strike is not None else 1
-        wait_s = max(min(law.cap_s, law.base_s * law.growth ** min(count - 1, 30)), told_s or 0.0)
+        wait_s = max(policy.wait_s(count), told_s or 0.0)
         self._strikes[key] = _Strike(count, now + wait_s)
         if len(self._strikes) > _MOST_KEYS:
             self._strikes = {key: strike for key, strike in self._strikes.items() if strike.until > now - _FORGET_S}

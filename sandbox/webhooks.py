@@ -24,7 +24,7 @@ from sandbox.faults import Faults
 from sandbox.knobs import Knobs
 from sandbox.ledger import Ledger, LedgerEntry
 from sandbox.updates import Update, encode, envelope, together
-from shared.backoff import ceiling
+from shared.backoff import BackoffPolicy
 from shared.logs import logger
 
 log = logger(__name__)
@@ -321,7 +321,9 @@ class Outbox:
             for update in batch:
                 if update not in given_up:
                     # attempt 2 comes at once, like Meta's; from the third on the base doubles
-                    wait_s = ceiling(update.attempts, self._knobs.retry_base_ms / 1000, self._knobs.retry_cap_ms / 1000)
+                    wait_s = BackoffPolicy(
+                        base_s=self._knobs.retry_base_ms / 1000, cap_s=self._knobs.retry_cap_ms / 1000
+                    ).wait_s(update.attempts - 1)
                     update.due_at = now + wait_s
                     self._push(update)
         self._say(lane, taken, http_status, problem)

@@ -1,20 +1,31 @@
-"""Exponential backoff with full jitter; pure."""
+"""Exponential backoff as data; pure."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+_MAX_EXPONENT: Final = 60
+"""Beyond it every wait is at its cap, and a float would overflow much later."""
 
 
-def ceiling(attempt: int, base_s: float, cap_s: float) -> float:
-    """Return the longest wait before attempt number `attempt` (2 is the first that waits), in seconds: base, doubled each time, up to the cap."""
-    if attempt < 2:
-        return 0.0
-    return min(cap_s, base_s * 2.0 ** min(attempt - 2, 60))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackoffPolicy:
+    """Wait `base_s` after a first failure, `growth` times as long after each further one in a row, at most `cap_s`."""
 
+    base_s: float
+    cap_s: float
+    growth: float = 2.0
 
-def full_jitter(
-    attempt: int, base_s: float, cap_s: float, uniform: Callable[[float, float], float] = random.uniform
-) -> float:
-    """Return a wait drawn evenly between zero and `ceiling`, in seconds, so that many waiters do not come back at once."""
-    return uniform(0.0, ceiling(attempt, base_s, cap_s))
+    def wait_s(self, failures: float) -> float:
+        """Return the wait after so many failures in a row, in seconds; 0 after none."""
+        if failures < 1:
+            return 0.0
+        longest: float = self.base_s * self.growth ** min(failures - 1, _MAX_EXPONENT)
+        return min(self.cap_s, longest)
+
+    def jittered_s(self, failures: float, uniform: Callable[[float, float], float] = random.uniform) -> float:
+        """Return a wait drawn evenly between zero and `wait_s`, in seconds, so that many waiters do not come back at once."""
+        return uniform(0.0, self.wait_s(failures))

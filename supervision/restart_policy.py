@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from shared.backoff import full_jitter
+from shared.backoff import BackoffPolicy
 from shared.kinds import ProcessKind
 
 Uniform = Callable[[float, float], float]
@@ -95,7 +95,7 @@ def after_death(
     restarts = (*(at for at in history.restarts if at > now - row.period_s), now)
     if history.failed_probes or len(restarts) > row.intensity or failures > row.intensity:
         failed = history.failed_probes + 1
-        ceiling = min(policy.probe_cap_s, policy.probe_first_s * 2.0 ** min(failed - 1, 30))
+        ceiling = BackoffPolicy(base_s=policy.probe_first_s, cap_s=policy.probe_cap_s).wait_s(failed)
         # half of it is certain: a probe is meant to be slow
         return RestartDecision(
             history=RestartHistory(failures=failures, restarts=restarts, failed_probes=failed),
@@ -103,7 +103,8 @@ def after_death(
             quarantined=True,
         )
     attempt = int(failures)
-    delay_s = row.first_restart_s if attempt < 2 else full_jitter(attempt, row.restart_base_s, policy.cap_s, uniform)
+    backoff = BackoffPolicy(base_s=row.restart_base_s, cap_s=policy.cap_s)
+    delay_s = row.first_restart_s if attempt < 2 else backoff.jittered_s(attempt - 1, uniform)
     return RestartDecision(
         history=replace(history, failures=failures, restarts=restarts),
         delay_s=min(delay_s, policy.cap_s),

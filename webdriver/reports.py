@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from shared.backoff import ceiling
+from shared.backoff import BackoffPolicy
 from shared.clock import left, monotonic, utc_now
 from shared.errors import StoreUnavailable
 from shared.logs import logger
@@ -19,8 +19,7 @@ from webdriver.ports import SessionStore
 log = logger(__name__)
 
 _MOST: Final = 10_000
-_RETRY_BASE_S: Final = 0.1
-_RETRY_CAP_S: Final = 5.0
+_RETRIES: Final = BackoffPolicy(base_s=0.1, cap_s=5.0)
 
 
 class Reports:
@@ -96,7 +95,7 @@ class Reports:
                         log.warning(
                             "session_reports_waiting", connection_id=self._connection_id, waiting=len(self._waiting)
                         )
-                    await asyncio.sleep(ceiling(failures + 1, _RETRY_BASE_S, _RETRY_CAP_S))
+                    await asyncio.sleep(_RETRIES.wait_s(failures))
             self._something.clear()
             self._nothing.set()
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
-from shared.backoff import full_jitter
+from shared.backoff import BackoffPolicy
 from shared.clock import monotonic, utc_now
 from shared.errors import BulkheadError
 from shared.logs import logger
@@ -301,7 +301,7 @@ class Session:
             if isinstance(error, _Refused):
                 self._quarantine(str(error), policy.quarantine_s)
                 return policy.quarantine_s
-        return full_jitter(attempt + 1, policy.backoff_base_s, policy.backoff_cap_s)
+        return BackoffPolicy(base_s=policy.backoff_base_s, cap_s=policy.backoff_cap_s).jittered_s(attempt)
 
     async def wipe(self) -> None:
         """Remove the profile, and with it the link to the phone; only while no browser runs on it. A profile that resists is logged and stays."""

@@ -16,10 +16,11 @@ from typing import Final
 from shared import logs
 from shared.batching import RateLimiter
 from shared.clock import left, monotonic
-from shared.delivery import fairness, retry_policy
+from shared.delivery import fairness
 from shared.delivery.breaker import Breaker
 from shared.delivery.channel import Channel
 from shared.delivery.in_flight_journal import InFlightJournal, Stage
+from shared.delivery.retry_policy import retry_policy
 from shared.errors import Fenced, StoreUnavailable
 from shared.fail_points import hit
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
@@ -80,13 +81,8 @@ class Dispatcher:
         self._store, self._channel, self._flights = store, channel, flights
         self._breaker = breaker or Breaker(0)
         self._kind, self._incarnation = kind, incarnation
-        self._in_flight_limit, self._each, self._send_s, self._attempts, self._retry_base_s = (
-            in_flight,
-            each,
-            send_s,
-            attempts,
-            retry_base_s,
-        )
+        self._in_flight_limit, self._each, self._send_s, self._attempts = in_flight, each, send_s, attempts
+        self._retries = retry_policy(retry_base_s)
         self._offered: dict[int, None] = {}
         self._chats: dict[tuple[int, str], None] = {}
         self._paced: dict[int, float] = {}
@@ -363,7 +359,7 @@ class Dispatcher:
                 message,
                 outcome,
                 attempts=self._attempts,
-                wait_s=retry_policy.wait_s(message.charged, self._retry_base_s),
+                wait_s=self._retries.wait_s(message.charged),
             )
             for message, outcome in batch
         ]

@@ -1,15 +1,17 @@
-"""How long to wait before the next attempt; pure."""
+"""How long to wait before the next attempt of a message; data."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from shared.backoff import BackoffPolicy
+
 LONGEST_WAIT_S: Final = 300.0
 
 
-def wait_s(attempt: int, base_s: float) -> float:
-    """Return the wait after failed attempt number `attempt` (1 is the first), in seconds: the base, doubled each time, up to five minutes.
+def retry_policy(base_s: float) -> BackoffPolicy:
+    """Return the waits of a kind between attempts: `base_s` after the first, doubled each time, up to five minutes.
 
     There is no jitter: the order within a chat must not depend on luck, and different chats spread by themselves.
     """
-    return min(LONGEST_WAIT_S, base_s * 2.0 ** min(attempt - 1, 30))
+    return BackoffPolicy(base_s=base_s, cap_s=LONGEST_WAIT_S)

@@ -12,7 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from psycopg2.extensions import TransactionRollbackError
 
-from shared.backoff import full_jitter
+from shared.backoff import BackoffPolicy
 from shared.clock import left, monotonic
 from shared.errors import StoreUnavailable
 from shared.settings import ChildEnvironment, Settings
@@ -22,6 +22,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _TRIES = 4
 _AFTER_RACE_S = 0.02
+_RACES = BackoffPolicy(base_s=_AFTER_RACE_S, cap_s=1.0)
 _STATEMENT_S = 20.0
 """Least limit of one statement in the server: as long as the longest deadline that a caller sets for itself (the inbound processor's)."""
 
@@ -129,7 +130,7 @@ class Store:
                 if attempt == _TRIES:
                     raise StoreUnavailable(f"lost {_TRIES} races for row locks: {type(error).__name__}") from error
             # whoever won must be able to take the locks before we do again
-            sleep(min(left(by), _AFTER_RACE_S + full_jitter(attempt + 1, _AFTER_RACE_S, 1.0)))
+            sleep(min(left(by), _AFTER_RACE_S + _RACES.jittered_s(attempt)))
         raise AssertionError("unreachable")
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from shared.clock import utc_now
-from shared.delivery import reconcile, retry_policy
+from shared.delivery import reconcile
 from shared.delivery.reconcile import Hold, Move, decide
+from shared.delivery.retry_policy import retry_policy
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.states import MessageState
 from shared.store.messages import Doubt
@@ -57,8 +58,8 @@ def test_what_is_decided(found: Outcome | None, policy: Any, doubt_s: float, exp
 
 @pytest.mark.parametrize(("attempt", "waits"), [(1, 2.0), (2, 4.0), (3, 8.0), (8, 256.0), (9, 300.0), (10_000, 300.0)])
 def test_the_retry_policy(attempt: int, waits: float) -> None:
-    assert retry_policy.wait_s(attempt, 2.0) == waits
-    assert retry_policy.wait_s(attempt, 0.0) == 0.0
+    assert retry_policy(2.0).wait_s(attempt) == waits
+    assert retry_policy(0.0).wait_s(attempt) == 0.0
 
 
 def doubtful(ground: Ground, *chats: str) -> list[int]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from meta.errors import WaitLaw
+from meta.errors import ThrottlePolicy
 from meta.throttle import Throttle
 
-LAW = WaitLaw(base_s=1, growth=4, cap_s=20)
+LAW = ThrottlePolicy(base_s=1, growth=4, cap_s=20)
 
 
 class Clock:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.backoff import ceiling, full_jitter
+from shared.backoff import BackoffPolicy
 from shared.kinds import ADMIN_PORT_STRIDE, KINDS, admin_port, connection_types, kind_for, kind_named
 from shared.messages import InboundMessage, OutboundMessage
 from shared.process.beats import Beats
@@ -69,7 +69,9 @@ class TestKinds:
 
 class TestBackoff:
     def test_the_first_does_not_wait_and_then_it_doubles_up_to_the_cap(self) -> None:
-        assert [ceiling(attempt, 2.0, 30.0) for attempt in (0, 1, 2, 3, 4, 5, 6, 7, 10**6)] == [
+        assert [
+            BackoffPolicy(base_s=2.0, cap_s=30.0).wait_s(failures) for failures in (0, 0, 1, 2, 3, 4, 5, 6, 10**6)
+        ] == [
             0,
             0,
             2,
@@ -83,16 +85,12 @@ class TestBackoff:
 
     @given(st.integers(0, 10**9), st.floats(0, 100), st.floats(0, 100), st.integers())
     def test_jitter_is_anything_up_to_it(self, attempt: int, base_s: float, cap_s: float, seed: int) -> None:
-        assert (
-            0
-            <= full_jitter(attempt, base_s, cap_s, random.Random(seed).uniform)
-            <= ceiling(attempt, base_s, cap_s)
-            <= cap_s
-        )
+        policy = BackoffPolicy(base_s=base_s, cap_s=cap_s)
+        assert 0 <= policy.jittered_s(attempt, random.Random(seed).uniform) <= policy.wait_s(attempt) <= cap_s
 
     def test_it_spreads(self) -> None:
         luck = random.Random(1)
-        waits = [full_jitter(5, 1.0, 30.0, luck.uniform) for _ in range(200)]
+        waits = [BackoffPolicy(base_s=1.0, cap_s=30.0).jittered_s(4, luck.uniform) for _ in range(200)]
         assert min(waits) < 1.0
         assert max(waits) > 7.0
 
