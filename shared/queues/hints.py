@@ -123,7 +123,7 @@ class Hints:
             taken = self._take(keys=[Queue.redis_queue_namespace_prefix + kind.name], args=[most, _MAX_DATA_BYTES])
         ids = [row_id for data in taken if (row_id := _row_id(data)) is not None]
         if len(ids) < len(taken):
-            log.warning("hints_invalid", kind=kind.name, jobs=len(taken) - len(ids))
+            log.warning("hints_invalid", queue=kind.name, jobs=len(taken) - len(ids))
         return ids
 
     def ping(self) -> None:
