@@ -1,7 +1,9 @@
-"""`bulkhead chaos`: breaks a running installation of Bulkhead on purpose while unique messages flow through it, and judges by the provider's ledger alone.
+"""`bulkhead chaos`: breaks a running installation on purpose while unique messages flow through it, and compares the provider's ledger with what
+clients were promised and with what the API reports.
 
-A program that drives the system from outside, like a client, an operator and a injector at once; no process of the system knows it. May import: the
-leaves of `shared`, `shared.process` for where a home keeps what, `shared.store` and `shared.queues` for cutting their connections.
-Files: `plans` (faults and plans as data), `installation` (the installation under test), `load` (the careful client), `fault_actions` (how a fault is done),
-`result` (the judgement, pure), `run` (one run), `report`, `screen`, `options`.
+The program drives the system from outside, as client, operator and fault injector; no process of the system knows it. May import: the leaves of
+`shared`, `shared.process` for the layout of a home, `shared.store` and `shared.queues` to cut their connections.
+Files: `plans` (faults and plans as data), `installation` (the installation under test), `tenants` (further companies), `load` and `forms` (the client
+and its messages), `follow_up` (the client's operator), `fault_actions` and `outsiders` (how a fault is done), `ledger` and `api_view` (what arrived, what
+is reported), `judge` (the judgement, pure), `run` (one run), `report`, `screen`, `program` (the command line).
 """

@@ -13,6 +13,7 @@ from typing import Final
 
 from chaos.installation import Installation, NeverHappened, until
 from chaos.judge import Kill
+from chaos.outsiders import Outsiders
 from chaos.plans import FAULTS, SENDERS, Action, Step
 from shared.clock import left, monotonic
 from shared.errors import QueueUnavailable, StoreUnavailable
@@ -31,13 +32,14 @@ class FaultInjector:
     """Does faults.
 
     Args:
-        installation: to what. seed: for the little that a schedule leaves open.
+        installation: to what. outsiders: post what is not about us. seed: for the little that a schedule leaves open.
     Attributes:
         done: how often each fault was done. left_out: how often it could not be. kills: the senders that were killed, and when.
         connections_cut: how many database connections were ended.
     """
 
-    def __init__(self, installation: Installation, seed: int) -> None:
+    def __init__(self, installation: Installation, seed: int, outsiders: Outsiders) -> None:
+        self._outsiders = outsiders
         self._installation, self._dice = installation, random.Random(seed)  # noqa: S311 - dice, not secrets
         self._frozen: set[int] = set()
         self.done: dict[str, int] = {}
@@ -54,6 +56,8 @@ class FaultInjector:
             "flush_redis": self._flush_redis,
             "provider": self._provider,
             "page": self._page,
+            "silence": self._silence,
+            "outsiders": self._post_as_outsiders,
         }
 
     async def do(self, step: Step) -> None:
@@ -149,6 +153,20 @@ class FaultInjector:
         answer = await self._installation.sandbox("POST", "faults", body=dict(FAULTS[step.fault].details))
         if answer is None or answer.status != 200:
             raise NeverHappened("the provider is away")
+
+    async def _silence(self, step: Step) -> None:
+        """Let the webhooks of one number never be posted for a while: the app is not subscribed to its account."""
+        details = {"fault": "webhook_drop", "count": None, "phone_number_id": FAULTS[step.fault].details["account"]}
+        answer = await self._installation.sandbox("POST", "faults", body=details)
+        if answer is None or answer.status != 200:
+            raise NeverHappened("the provider is away")
+        await asyncio.sleep(step.lasts_s)
+        # a provider that was killed meanwhile has forgotten it
+        await self._installation.sandbox("DELETE", f"faults/{answer.body['id']}")
+
+    async def _post_as_outsiders(self, step: Step) -> None:
+        post: Callable[[], Awaitable[None]] = getattr(self._outsiders, FAULTS[step.fault].details["posts"])
+        await post()
 
     async def _page(self, step: Step) -> None:
         details = FAULTS[step.fault].details

@@ -207,6 +207,12 @@ class Installation:
             method, f"http://127.0.0.1:{self.settings.sandbox_port}/control/{path}", within_s=_CALL_S, body=body
         )
 
+    async def webhook(self, path: str, body: Any, headers: Mapping[str, str]) -> Answer | None:
+        """Post to the public port for webhooks, as anybody on the network can."""
+        return await self._calls.call(
+            "POST", f"http://127.0.0.1:{self.settings.meta_port}{path}", within_s=_CALL_S, body=body, headers=headers
+        )
+
     def ledger(self, since: int = 0) -> Iterator[dict[str, Any]]:
         """Yield the ledger's entries from the byte offset `since`; each has its own end as `end`. A line that is being written is left for later."""
         try:

@@ -1,15 +1,25 @@
-"""The judgement of a run, from the provider's ledger alone; pure.
+"""The judgement of a run; pure.
 
-What was accepted is known to the client, what arrived stands in the ledger. What Bulkhead itself says about a message is used for one thing: to name a
-message that did not arrive and is held for a human, or parked as poison. Everything else that did not arrive is lost.
+The client knows what was promised, the provider's ledger knows what arrived: where, from which number, with which content, how often, and which
+statuses were delivered to us. What Bulkhead reports about a message (its state and history) is compared with both: a report that the ledger
+contradicts is a fault of its own, and it explains a missing message only when the row is held, parked, or waits behind a held one.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+_RANK: Final = {"sent": 1, "delivered": 2, "read": 3}
+"""States that a provider's status proves; a later one contains the earlier ones."""
+_LEFT: Final = frozenset(_RANK)
+"""States that claim that the provider has the message."""
+_PARKED: Final = "poison"
+"""Error code of a row that was in hand at two deaths."""
+_EARLY_S: Final = 0.05
+"""How much before its `sendAt` a message may arrive: the clocks of client and provider are read at different moments."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,8 +27,14 @@ class Accepted:
     """A message that was promised: 202 was answered.
 
     Attributes:
-        text: unique. chat: connection and chat; `number` counts the messages of the chat in the order in which they were accepted.
-        accepted_at: seconds since 1970, as in the ledger. id: Bulkhead's. tries: requests that it took.
+        text: unique; part of the content, whatever the type. chat: name of company, connection and chat; `number` counts the messages of the chat in
+            the order of their acceptance. accepted_at: seconds since 1970, as in the ledger. id: Bulkhead's. tries: requests until there was an answer.
+        account, recipient: the provider's id of the sending number, and the chat's number; empty: not compared.
+        type, content: as the provider must receive them; None: not compared.
+        send_at: not before this instant (seconds since 1970); such a message has no place in the order of its chat.
+        is_cancelled: the API confirmed that it will not be sent. redrives: how often the client queued it again after a failure.
+        unsent_failures: how often it failed again after a redrive without having reached the provider.
+        policy: in-doubt policy that the client asked for; empty: the installation's.
     """
 
     text: str
@@ -27,24 +43,53 @@ class Accepted:
     accepted_at: float
     id: str = ""
     tries: int = 1
+    account: str = ""
+    recipient: str = ""
+    type: str = "text"
+    content: Mapping[str, Any] | None = None
+    send_at: float | None = None
+    is_cancelled: bool = False
+    redrives: int = 0
+    unsent_failures: int = 0
+    policy: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrival:
-    """One arrival at the provider, in the ledger's order."""
+    """One arrival at the provider, in the ledger's order.
+
+    Attributes:
+        account, recipient, type, content: as the provider received them. is_refused: the provider took the call and refused the message afterwards
+            (a `failed` status), so that sending it again is right.
+    """
 
     seq: int
     at: float
     text: str
+    account: str = ""
+    recipient: str = ""
+    type: str = "text"
+    content: Mapping[str, Any] | None = None
+    is_refused: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One entry of a message's history."""
+
+    state: str
+    attempt: int = 0
+    code: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportedState:
-    """What Bulkhead says about a message: its state, the code of its last error, and whether it is left to a human."""
+    """What Bulkhead reports about a message: its state, the code of its last error, whether it is left to a human, and its history (empty: not read)."""
 
     state: str
     code: str = ""
     held: bool = False
+    history: Sequence[Step] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,12 +102,15 @@ class Kill:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a run came to. Messages are named by their texts.
+    """The outcome of a run. Messages are named by their texts.
 
     Attributes:
-        lost: accepted, not arrived, and neither held nor parked. duplicated: arrived more than once, with how often. reordered: arrived for the first
-            time after a later one of their chat. held: not arrived; in doubt and left to a human. behind: not arrived; wait behind a held one.
-            parked: not arrived; their row was in hand at two deaths. in_doubt: arrived, but Bulkhead does not know it yet.
+        lost: accepted, not arrived, and neither held nor parked. duplicated: arrived more often than was asked for, with how often. reordered: arrived
+            for the first time after a later one of their chat. held: not arrived; in doubt and left to a human. behind: not arrived; wait behind a held
+            one. parked: not arrived; their row was in hand at two deaths. in_doubt: arrived, but Bulkhead does not know it yet.
+        misdirected: arrived at another recipient, or from another number, than asked for. altered: arrived with another type or content.
+        early: arrived before their time. cancelled: arrived although the API confirmed the cancellation.
+        misreported: the state that Bulkhead shows contradicts the ledger. misremembered: the history contradicts the ledger or itself.
         unasked: arrived although the client never got an answer; that is allowed, once.
         recoveries: for each kill of a sender the seconds until the last message that was accepted before it, and had not arrived, arrived.
     """
@@ -78,26 +126,32 @@ class Result:
     in_doubt: Mapping[str, str]
     unasked: int
     recoveries: Sequence[tuple[Kill, float]]
+    misdirected: Mapping[str, str] = field(default_factory=dict)
+    altered: Mapping[str, str] = field(default_factory=dict)
+    early: Mapping[str, str] = field(default_factory=dict)
+    cancelled: Sequence[str] = ()
+    misreported: Mapping[str, str] = field(default_factory=dict)
+    misremembered: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def faults(self) -> Mapping[str, Mapping[str, object]]:
+        """Everything that breaks a guarantee, by its name."""
+        return {
+            "lost": self.lost,
+            "duplicated": self.duplicated,
+            "reordered": dict.fromkeys(self.reordered, ""),
+            "misdirected": self.misdirected,
+            "altered": self.altered,
+            "early": self.early,
+            "cancelled": dict.fromkeys(self.cancelled, ""),
+            "misreported": self.misreported,
+            "misremembered": self.misremembered,
+        }
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was lost, doubled or reordered."""
-        return not (self.lost or self.duplicated or self.reordered)
-
-
-def arrivals_of(entries: Iterable[Mapping[str, Any]], mark: str) -> list[Arrival]:
-    """Return the arrivals of one run's messages: ledger entries whose text begins with `mark`."""
-    found = []
-    for entry in entries:
-        if entry["event"] == "accepted" and entry.get("type") == "text":
-            text = entry["message"]["text"]["body"]
-        elif entry["event"] == "message_arrived":
-            text = entry["body"]
-        else:
-            continue
-        if text.startswith(mark):
-            found.append(Arrival(seq=entry["seq"], at=entry["at"], text=text))
-    return found
+        """Whether every guarantee was kept."""
+        return not any(self.faults.values())
 
 
 def judge(
@@ -105,17 +159,21 @@ def judge(
     arrivals: Sequence[Arrival],
     reported: Mapping[str, ReportedState],
     kills: Sequence[Kill] = (),
+    *,
+    statuses: Mapping[int, frozenset[str]] | None = None,
+    attempts: int = 0,
 ) -> Result:
-    """Compare what was promised with what arrived.
+    """Compare what was promised, what arrived and what is reported.
 
     Args:
-        arrivals: in the ledger's order. reported: what Bulkhead says, by text; at least of what did not arrive.
+        arrivals: in the ledger's order. reported: by text; at least of what did not arrive.
+        statuses: which statuses of an arrival (by `seq`) the provider delivered to us; None, or no entry: not compared.
+        attempts: SEND_ATTEMPTS of the installation; the bound of what the policy `resend` may repeat. 0: not compared.
     """
-    times: dict[str, int] = defaultdict(int)
-    first: dict[str, Arrival] = {}
+    by_text: dict[str, list[Arrival]] = defaultdict(list)
     for arrival in arrivals:
-        times[arrival.text] += 1
-        first.setdefault(arrival.text, arrival)
+        by_text[arrival.text].append(arrival)
+    first = {text: found[0] for text, found in by_text.items()}
     promised = {message.text: message for message in accepted}
     missing = [message for message in accepted if message.text not in first]
     held_chats = {message.chat for message in accepted if (state := reported.get(message.text)) and state.held}
@@ -125,9 +183,11 @@ def judge(
     parked: list[str] = []
     for message in missing:
         state = reported.get(message.text, ReportedState(state="unknown"))
+        if message.is_cancelled:
+            continue
         if state.held:
             held[message.text] = state.code
-        elif state.state == "failed" and state.code == "poison":
+        elif state.state == "failed" and state.code == _PARKED:
             parked.append(message.text)
         elif state.state == "queued" and message.chat in held_chats:
             behind.append(message.text)
@@ -137,7 +197,7 @@ def judge(
         accepted=len(accepted),
         arrived=len(first),
         lost=lost,
-        duplicated={text: count for text, count in times.items() if count > 1},
+        duplicated=_duplicated(promised, by_text, reported, attempts),
         reordered=_reordered(promised, first.values()),
         held=held,
         behind=behind,
@@ -145,7 +205,47 @@ def judge(
         in_doubt={text: state.code for text, state in reported.items() if state.state == "in_doubt" and text in first},
         unasked=sum(text not in promised for text in first),
         recoveries=[(kill, _recovery_s(kill, accepted, first)) for kill in kills],
+        misdirected=_compare(promised, arrivals, _direction),
+        altered=_compare(promised, arrivals, _content),
+        early=_compare(promised, arrivals, _earliness),
+        cancelled=[text for text in by_text if text in promised and promised[text].is_cancelled],
+        misreported={
+            message.text: why
+            for message in accepted
+            if (state := reported.get(message.text))
+            and (why := _contradiction(message, state, by_text.get(message.text, []), statuses))
+        },
+        misremembered={
+            message.text: why
+            for message in accepted
+            if (state := reported.get(message.text))
+            and state.history
+            and (why := _broken_history(state, by_text.get(message.text, [])))
+        },
     )
+
+
+def _duplicated(
+    promised: Mapping[str, Accepted],
+    by_text: Mapping[str, Sequence[Arrival]],
+    reported: Mapping[str, ReportedState],
+    attempts: int,
+) -> dict[str, int]:
+    found = {}
+    for text, arrivals in by_text.items():
+        message = promised.get(text)
+        refused = sum(arrival.is_refused for arrival in arrivals)
+        taken = len(arrivals) - refused
+        # what the provider refused afterwards may be sent once more for each redrive
+        allowed_refused = 1 + (message.redrives if message else 0)
+        allowed_taken = 1
+        if message and message.policy == "resend" and (state := reported.get(text)) is not None:
+            # the client asked for repetition whenever there is doubt; each doubt allows one, and attempts bound them all
+            doubts = sum(step.state == "in_doubt" for step in state.history)
+            allowed_taken = min(1 + doubts, attempts) if attempts else 1 + doubts
+        if taken > allowed_taken or refused > allowed_refused:
+            found[text] = len(arrivals)
+    return found
 
 
 def _reordered(promised: Mapping[str, Accepted], first: Iterable[Arrival]) -> list[str]:
@@ -153,7 +253,8 @@ def _reordered(promised: Mapping[str, Accepted], first: Iterable[Arrival]) -> li
     found = []
     for arrival in sorted(first, key=lambda one: one.seq):
         message = promised.get(arrival.text)
-        if message is None:
+        # what sleeps until its time, or was redriven, may be overtaken
+        if message is None or message.send_at is not None or message.redrives:
             continue
         if message.number < highest[message.chat]:
             found.append(message.text)
@@ -161,9 +262,111 @@ def _reordered(promised: Mapping[str, Accepted], first: Iterable[Arrival]) -> li
     return found
 
 
+def _compare(
+    promised: Mapping[str, Accepted], arrivals: Iterable[Arrival], differ: Callable[[Accepted, Arrival], str]
+) -> dict[str, str]:
+    """Return, by text, the first difference that `differ(message, arrival)` finds among a message's arrivals."""
+    found: dict[str, str] = {}
+    for arrival in arrivals:
+        message = promised.get(arrival.text)
+        if message is not None and arrival.text not in found and (why := differ(message, arrival)):
+            found[arrival.text] = why
+    return found
+
+
+def _direction(message: Accepted, arrival: Arrival) -> str:
+    if message.recipient and arrival.recipient != message.recipient:
+        return f"to …{arrival.recipient[-4:]}, not …{message.recipient[-4:]}"
+    if message.account and arrival.account != message.account:
+        return f"from {arrival.account}, not {message.account}"
+    return ""
+
+
+def _content(message: Accepted, arrival: Arrival) -> str:
+    if message.content is None or arrival.content is None:
+        return ""
+    if arrival.type != message.type:
+        return f"type {arrival.type}, not {message.type}"
+    differing = [name for name, value in message.content.items() if arrival.content.get(name) != value]
+    return f"differs in {', '.join(differing)}" if differing else ""
+
+
+def _earliness(message: Accepted, arrival: Arrival) -> str:
+    if message.send_at is None or arrival.at >= message.send_at - _EARLY_S:
+        return ""
+    return f"{message.send_at - arrival.at:.1f} s before its time"
+
+
+def _contradiction(
+    message: Accepted,
+    state: ReportedState,
+    arrivals: Sequence[Arrival],
+    statuses: Mapping[int, frozenset[str]] | None,
+) -> str:
+    """Return how the reported state contradicts the ledger; nothing when it does not."""
+    taken = [arrival for arrival in arrivals if not arrival.is_refused]
+    if message.is_cancelled:
+        return "" if state.state == "deleted" or arrivals else f"cancelled, and shown as {state.state}"
+    if message.unsent_failures:
+        return f"failed {message.unsent_failures} times after a redrive without having been sent"
+    if state.state in _LEFT and not arrivals:
+        return f"shown as {state.state}, never arrived"
+    if state.state == "failed" and taken:
+        return f"arrived, and shown as failed ({state.code})"
+    if statuses is None or any(arrival.seq not in statuses for arrival in arrivals):
+        return ""
+    return _unlike_statuses(state, arrivals, statuses)
+
+
+def _unlike_statuses(state: ReportedState, arrivals: Sequence[Arrival], statuses: Mapping[int, frozenset[str]]) -> str:
+    """Return how the reported state differs from what the provider's delivered statuses prove."""
+    taken = [arrival for arrival in arrivals if not arrival.is_refused]
+    proved = max((_RANK.get(status, 0) for arrival in taken for status in statuses[arrival.seq]), default=0)
+    shown = _RANK.get(state.state, 0)
+    is_refused = bool(arrivals) and arrivals[-1].is_refused and "failed" in statuses[arrivals[-1].seq]
+    if proved > shown and state.state != "in_doubt":
+        return f"the provider reported {_name(proved)}, shown as {state.state}"
+    if shown > 1 and proved < shown and taken:
+        return f"shown as {state.state}, the provider reported {_name(proved) or 'nothing'}"
+    return f"the provider refused it, shown as {state.state}" if is_refused and state.state in _LEFT else ""
+
+
+def _name(rank: int) -> str:
+    return next((name for name, value in _RANK.items() if value == rank), "")
+
+
+def _broken_history(state: ReportedState, arrivals: Sequence[Arrival]) -> str:
+    """Return what is wrong with a history; nothing when it fits the ledger and the reported state."""
+    steps = state.history
+    if steps[0].state != "queued":
+        return f"begins with {steps[0].state}"
+    begun = sum(step.state == "sending" for step in steps)
+    if len(arrivals) > begun:
+        return f"{len(arrivals)} arrivals, {begun} attempts"
+    failures = sum(step.state == "failed" and step.code != _PARKED for step in steps)
+    refusals = sum(arrival.is_refused for arrival in arrivals)
+    if failures > refusals:
+        return f"{failures} failures, {refusals} refusals of the provider"
+    repeated = [
+        f"{name} twice in attempt {attempt}"
+        for (name, attempt), count in Counter(
+            (step.state, step.attempt) for step in steps if step.state == "delivered"
+        ).items()
+        if count > 1
+    ]
+    if repeated:
+        return repeated[0]
+    states = {step.state for step in steps}
+    if state.state not in states:
+        return f"shown as {state.state}, which its history does not contain"
+    return ""
+
+
 def _recovery_s(kill: Kill, accepted: Sequence[Accepted], first: Mapping[str, Arrival]) -> float:
     """Return how long what was accepted before the kill was still arriving."""
     waiting = [
-        first[message.text].at for message in accepted if message.accepted_at <= kill.at and message.text in first
+        first[message.text].at
+        for message in accepted
+        if message.accepted_at <= kill.at and message.text in first and message.send_at is None
     ]
     return max([0.0, *(at - kill.at for at in waiting)])

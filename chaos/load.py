@@ -1,4 +1,5 @@
-"""The load: unique messages over many chats, sent as a careful client sends: with a key, in order, asking again with the same key until there is an answer."""
+"""The load: unique messages over many chats of several companies, sent as a careful client sends: with a key, in order within a chat, and repeated with
+the same key until there is an answer. Some are scheduled, some of those cancelled, and some chats ask for an in-doubt policy of their own."""
 
 from __future__ import annotations
 
@@ -7,14 +8,18 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
 
+from chaos.calls import Answer
+from chaos.forms import BROWSER_TYPES, FORMS, draw
 from chaos.installation import Installation
 from chaos.judge import Accepted
 from shared.errors import BulkheadError
 
 _ASK_S: Final = 8.0
+"""Longest wait for one answer of the API; a repetition with the same key is safe."""
 _AGAIN_S: Final = (0.05, 0.5)
 _FIRST_NUMBER: Final = 15_551_000_000
 NUMBERS: Final = {0: "100000000000001", 2: "100000000000002", 3: "100000000000003"}
@@ -24,6 +29,14 @@ CUSTOMERS_EVERY_S: Final = 2.0
 _CUSTOMER: Final = "15559999999"
 CONNECTION_TYPES: Final = {0: "meta_direct", 1: "wwebjs", 2: "360dialog", 3: "meta_embedded"}
 
+_SCHEDULED_SHARE: Final = 0.04
+_CANCELLED_SHARE: Final = 0.02
+_SCHEDULED_S: Final = (1.0, 5.0)
+_CANCELLED_AHEAD_S: Final = 60.0
+"""Far enough that a cancellation normally wins; an installation that stands still may send it first, and then answers 409."""
+_POLICIES: Final = {3: "hold", 7: "resend"}
+"""In-doubt policy of a chat, by the last digit of its number within the connection; the others leave it to the installation."""
+
 
 class ClientWronged(BulkheadError):
     """Raised when the API answers a correct request with something that no client can do anything about."""
@@ -31,15 +44,40 @@ class ClientWronged(BulkheadError):
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """One conversation: connection and phone number."""
+    """One conversation: company, connection and phone number.
+
+    Attributes:
+        account: the provider's id of the connection's number; empty for a browser session. policy: asked for with each message; empty: none.
+    """
 
     phone_index: int
     number: str
+    company: str = "demo"
+    account: str = ""
+    policy: str = ""
 
     @property
     def name(self) -> str:
         """Name in reports."""
-        return f"{CONNECTION_TYPES[self.phone_index]}/{self.number[-4:]}"
+        kind = CONNECTION_TYPES[self.phone_index] if self.company == "demo" else self.company
+        return f"{kind}/{self.number[-5:]}"
+
+    def path(self, message_id: str = "") -> str:
+        """Return where the API shows the chat, or one message of it."""
+        return f"/api/v2/messages/{self.company}/{self.number}" + (f"/{message_id}" if message_id else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Another company that sends through a connection of its own.
+
+    Attributes:
+        phone_index, account: of that connection.
+    """
+
+    company: str
+    phone_index: int
+    account: str
 
 
 class Load:
@@ -47,9 +85,10 @@ class Load:
 
     Args:
         mark: beginning of every text and key; unique to this run. rate: messages a second over all chats. chats: conversations on each connection.
-        phone_indexes: the connections. company: the tenant.
+        phone_indexes: the first company's connections. company: the first company. tenants: further companies.
+        varied: whether types, schedules, cancellations and policies vary; else plain texts only. seed: for what varies.
     Attributes:
-        accepted: what was promised so far. asked: requests made. reasons: why some had to be made again: no answer, or its status.
+        accepted: what was promised so far. asked: requests made. reasons: why some had to be repeated: no answer, or its status.
     """
 
     def __init__(
@@ -61,11 +100,23 @@ class Load:
         chats: int,
         phone_indexes: Sequence[int] = (0, 2, 3),
         company: str = "demo",
+        tenants: Sequence[Tenant] = (),
+        varied: bool = False,
+        seed: int = 0,
     ) -> None:
-        self._installation, self._mark, self._company = installation, mark, company
+        self._installation, self._mark, self._varied = installation, mark, varied
+        self._dice = random.Random(seed)  # noqa: S311 - dice, not secrets
+        connections = [(company, index, NUMBERS.get(index, "")) for index in phone_indexes]
+        connections += [(tenant.company, tenant.phone_index, tenant.account) for tenant in tenants]
         self._chats = [
-            Chat(index, str(_FIRST_NUMBER + 10_000 * index + number))
-            for index in phone_indexes
+            Chat(
+                index,
+                str(_FIRST_NUMBER + 10_000 * place + number),
+                name,
+                account,
+                _POLICIES.get(number % 10, "") if varied else "",
+            )
+            for place, (name, index, account) in enumerate(connections)
             for number in range(chats)
         ]
         self._every_s = len(self._chats) / rate
@@ -78,7 +129,7 @@ class Load:
 
     @property
     def again(self) -> int:
-        """How many requests had to be made again."""
+        """How many requests had to be repeated."""
         return self.reasons.total()
 
     @property
@@ -86,15 +137,20 @@ class Load:
         """Every conversation."""
         return self._chats
 
-    def path(self, chat: Chat, message_id: str = "") -> str:
-        """Return where the API shows a chat, or one message of it."""
-        return f"/api/v2/messages/{self._company}/{chat.number}" + (f"/{message_id}" if message_id else "")
+    @property
+    def companies(self) -> list[str]:
+        """Every company that sends."""
+        return sorted({chat.company for chat in self._chats})
+
+    def chat_named(self, name: str) -> Chat:
+        """Return a conversation. Raises `StopIteration` when none has this name."""
+        return next(chat for chat in self._chats if chat.name == name)
 
     def start(self) -> None:
         """Begin to send."""
         self._tasks = [asyncio.create_task(self._talk(chat)) for chat in self._chats]
-        numbers = {NUMBERS[chat.phone_index] for chat in self._chats if chat.phone_index in NUMBERS}
-        self._customers = [asyncio.create_task(self._write_as_customer(number)) for number in sorted(numbers)]
+        accounts = {chat.account for chat in self._chats if chat.account}
+        self._customers = [asyncio.create_task(self._write_as_customer(number)) for number in sorted(accounts)]
 
     async def stop(self) -> None:
         """Begin no further message, and return when each one that was begun has its answer; customers write on. Raises what a chat failed with."""
@@ -113,6 +169,23 @@ class Load:
         for task in self._tasks:
             if task.done() and not task.cancelled() and (error := task.exception()):
                 raise error
+
+    def note_redrive(self, text: str) -> None:
+        """Count that a message was queued again after it had failed."""
+        self._change(text, redrives=1)
+
+    def note_unsent_failure(self, text: str) -> None:
+        """Count that a redriven message failed again although the provider was not asked again."""
+        self._change(text, unsent_failures=1)
+
+    def _change(self, text: str, *, redrives: int = 0, unsent_failures: int = 0) -> None:
+        place = next(place for place, message in enumerate(self.accepted) if message.text == text)
+        message = self.accepted[place]
+        self.accepted[place] = replace(
+            message,
+            redrives=message.redrives + redrives,
+            unsent_failures=message.unsent_failures + unsent_failures,
+        )
 
     async def _talk(self, chat: Chat) -> None:
         number = 0
@@ -136,24 +209,56 @@ class Load:
 
     async def _send(self, chat: Chat, number: int) -> Accepted:
         text = f"{self._mark} {chat.name} {number}"
-        body = {"message": text, "phoneIndex": chat.phone_index}
-        key = text.replace(" ", ".")
+        types = frozenset({"text"}) if not self._varied else frozenset(FORMS) if chat.account else BROWSER_TYPES
+        form = draw(text, self._dice, types)
+        body: dict[str, Any] = {**form.body, "phoneIndex": chat.phone_index}
+        if chat.policy:
+            body["inDoubtPolicy"] = chat.policy
+        lot = self._dice.random() if self._varied else 1.0
+        cancels = lot < _CANCELLED_SHARE
+        send_at = None
+        if lot < _CANCELLED_SHARE + _SCHEDULED_SHARE:
+            send_at = time.time() + (_CANCELLED_AHEAD_S if cancels else self._dice.uniform(*_SCHEDULED_S))
+            body["sendAt"] = datetime.fromtimestamp(send_at, UTC).isoformat(timespec="milliseconds")
+        path = f"/api/v2/messages/{form.type}/{chat.company}/{chat.number}"
+        answer, tries = await self._until_answered("POST", path, text, body=body, key=text.replace(" ", "."))
+        accepted = Accepted(
+            text=text,
+            chat=chat.name,
+            number=number,
+            accepted_at=time.time(),
+            id=str(answer.body["id"]),
+            tries=tries,
+            account=chat.account,
+            recipient=chat.number,
+            type=form.type,
+            content=form.content,
+            send_at=send_at,
+            policy=chat.policy,
+        )
+        if not cancels:
+            return accepted
+        answer, _ = await self._until_answered("DELETE", chat.path(accepted.id), text, accepts=(200, 202, 409))
+        return replace(accepted, is_cancelled=answer.status == 200 and answer.body["status"] == "deleted")
+
+    async def _until_answered(
+        self,
+        method: str,
+        path: str,
+        text: str,
+        *,
+        body: Any = None,
+        key: str = "",
+        accepts: tuple[int, ...] = (200, 202),
+    ) -> tuple[Answer, int]:
+        """Repeat a request until it has an answer. Returns it with the number of requests. Raises `ClientWronged`."""
         tries = 0
         while True:
             tries += 1
             self.asked += 1
-            answer = await self._installation.api(
-                "POST", f"/api/v2/messages/text/{self._company}/{chat.number}", body=body, key=key, within_s=_ASK_S
-            )
-            if answer is not None and answer.status in (200, 202):
-                return Accepted(
-                    text=text,
-                    chat=chat.name,
-                    number=number,
-                    accepted_at=time.time(),
-                    id=str(answer.body["id"]),
-                    tries=tries,
-                )
+            answer = await self._installation.api(method, path, body=body, key=key, within_s=_ASK_S)
+            if answer is not None and answer.status in accepts:
+                return answer, tries
             if answer is not None and answer.status < 500 and answer.status != 429:
                 raise ClientWronged(f"{text}: the API answered {answer.status}: {answer.body}")
             self.reasons["no answer" if answer is None else str(answer.status)] += 1

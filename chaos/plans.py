@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 Action = Literal[
-    "kill", "kill_server", "stop_then_kill", "pause", "pause_server", "cut_database", "flush_redis", "provider", "page"
+    "kill",
+    "kill_server",
+    "stop_then_kill",
+    "pause",
+    "pause_server",
+    "cut_database",
+    "flush_redis",
+    "provider",
+    "page",
+    "silence",
+    "outsiders",
 ]
 
 API: Final = ("api-0", "api-1")
@@ -21,6 +31,7 @@ POSTGRES: Final = ("postgres-0",)
 ORCHESTRATOR: Final = ("orchestrator",)
 PROVIDER: Final = ("provider",)
 PAGE: Final = ("page",)
+OUTSIDERS: Final = ("outsiders",)
 
 SENDERS: Final = frozenset({*META, *WEBDRIVER})
 """Slots that send: after the death of one, the time until its messages were resolved is measured."""
@@ -52,6 +63,10 @@ def _provider(words: str, **details: Any) -> Fault:
 
 def _page(words: str, order: str, amount: float = 0.0, *, gap_s: float = 20.0) -> Fault:
     return Fault(action="page", targets=PAGE, words=words, gap_s=gap_s, details={"order": order, "amount": amount})
+
+
+def _outsiders(words: str, posts: str) -> Fault:
+    return Fault(action="outsiders", targets=OUTSIDERS, words=words, gap_s=2.0, details={"posts": posts})
 
 
 FAULTS: Final[Mapping[str, Fault]] = {
@@ -130,15 +145,40 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "late_webhook": _provider("webhooks come 2 s later", fault="webhook_delay", latency_ms=2000.0, count=10),
     "double_webhook": _provider("webhooks come twice", fault="webhook_duplicate", count=10),
     "reordered_webhook": _provider("webhooks of a message come in reverse order", fault="webhook_reorder", count=10),
+    "dropped_webhook": _provider("webhooks never come", fault="webhook_drop", count=3),
+    "very_late_webhook": _provider("webhooks come 90 s later", fault="webhook_delay", latency_ms=90_000.0, count=3),
+    "refused_later": _provider("messages are taken, and refused by a status", fault="fail_later", count=2),
+    "silent_number": Fault(
+        action="silence",
+        targets=PROVIDER,
+        words="no webhook of one number is posted",
+        lasts_s=(3.0, 15.0),
+        gap_s=20.0,
+        details={"account": "100000000000003"},
+    ),
+    "second_installation": _outsiders("another installation's statuses name our rows", "second_installation"),
+    "repeated_failure": _outsiders("the failure of a redriven attempt is reported again", "repeated_failure"),
+    "other_tenant": _outsiders("another company reports our messages as failed", "other_tenant"),
     "page_reload": _page("the page is loaded again", "reload"),
     "page_error": _page("a script of the page fails", "script_error"),
     "page_hang": _page("the page's script hangs", "hang", 5.0),
 }
 """Every kind of fault."""
 
-_PROVIDER: Final[Mapping[str, float]] = {name: 1.0 for name, fault in FAULTS.items() if fault.action == "provider"} | {
+_NEVER_CERTAIN: Final = frozenset({"very_late_webhook", "dropped_webhook", "refused_later"})
+"""Faults of plans of their own: silence that is longer than the window is evidence to the policy `auto`, and a refusal needs a redrive."""
+_PROVIDER: Final[Mapping[str, float]] = {
+    name: 1.0 for name, fault in FAULTS.items() if fault.action == "provider" and name not in _NEVER_CERTAIN
+} | {
     "throttled": 0.3,
     "reply_lost": 0.5,
+}
+_OUTSIDERS: Final[Mapping[str, float]] = {
+    "second_installation": 1.0,
+    "repeated_failure": 1.0,
+    "other_tenant": 1.0,
+    "refused_later": 1.0,
+    "silent_number": 0.3,
 }
 _STORAGE: Final[Mapping[str, float]] = {
     "kill_redis": 1.0,
@@ -180,6 +220,10 @@ PLANS: Final[Mapping[str, Mapping[str, float]]] = {
     "senders": {"kill_meta": 1.0, "stop_kill_meta": 0.5, "pause_meta": 0.5, "kill_webdriver": 1.0},
     "recovery": {"kill_meta": 1.0},
     "browser": {"kill_webdriver": 1.0, **_PAGES},
+    "outsiders": {**_OUTSIDERS, "cut_after": 0.5, "error_after_accept": 0.5, "double_webhook": 0.5, "kill_meta": 0.3},
+    "tenants": {"other_tenant": 1.0},
+    "adverse": {**_PROCESSES, **_STORAGE, **_PROVIDER, **_OUTSIDERS},
+    "late": {"very_late_webhook": 1.0, "dropped_webhook": 1.0, "cut_after": 1.0, "reply_lost": 0.5, "kill_meta": 0.5},
     "calm": {},
 }
 """Every plan: the weight of each of its faults. What hits a process that the installation does not run is left out."""

@@ -19,9 +19,10 @@ from chaos.calls import Calls
 from chaos.installation import Installation, InstallationUnusable, NeverHappened, free_ports
 from chaos.load import ClientWronged, Load
 from chaos.pages import link
-from chaos.plans import FAULTS, ORCHESTRATOR, PAGE, PLANS, PROVIDER, Step, schedule
+from chaos.plans import FAULTS, ORCHESTRATOR, OUTSIDERS, PAGE, PLANS, PROVIDER, Step, schedule
 from chaos.run import Run, new_mark
 from chaos.screen import Screen
+from chaos.tenants import prepare
 from shared.fail_points import FAIL_POINTS
 from shared.process.exit_codes import ExitCode
 
@@ -79,6 +80,17 @@ def parser() -> ArgumentParser:
     made.add_argument("--load", type=float, default=30.0, metavar="PER_S", help="messages a second (default: 30)")
     made.add_argument("--chats", type=int, default=20, metavar="N", help="chats on each connection (default: 20)")
     made.add_argument("--browser", action="store_true", help="send through a browser session too, and break it")
+    made.add_argument(
+        "--varied",
+        action="store_true",
+        help="two companies, every type of message, schedules, cancellations, redrives and in-doubt policies",
+    )
+    made.add_argument(
+        "--policy",
+        choices=("auto", "resend", "hold"),
+        default="auto",
+        help="in-doubt policy of an installation of our own (default: auto)",
+    )
     made.add_argument(
         "--crash-points",
         default="",
@@ -159,6 +171,8 @@ async def _break(given: Namespace, installation: Installation, screen: Screen) -
         await link(installation)
     mark = new_mark()
     connections = (0, 1, 2, 3) if given.browser else (0, 2, 3)
+    # outsiders need a company to attack from, and redriven messages to report about
+    varied = given.varied or any(FAULTS[name].action == "outsiders" for name in PLANS[given.plan])
     load = Load(
         installation,
         mark=mark,
@@ -166,6 +180,9 @@ async def _break(given: Namespace, installation: Installation, screen: Screen) -
         chats=given.chats,
         phone_indexes=connections,
         company=installation.settings.company_id,
+        tenants=await prepare(installation) if varied else (),
+        varied=varied,
+        seed=given.seed,
     )
     steps = _steps(given, installation.slots(), orchestrator=installation.is_ours)
     run = Run(installation, load, steps, mark=mark, seed=given.seed, settle_s=given.settle, show=screen.show)
@@ -180,6 +197,8 @@ async def _break(given: Namespace, installation: Installation, screen: Screen) -
             "load": given.load,
             "chats": given.chats,
             "browser": given.browser,
+            "varied": varied,
+            "policy": given.policy,
         }
         given.json.write_text(json.dumps(report.as_json(outcome, **about), indent=2) + "\n")
     return outcome.result.is_clean and outcome.settled
@@ -187,7 +206,7 @@ async def _break(given: Namespace, installation: Installation, screen: Screen) -
 
 def _steps(given: Namespace, slots: Sequence[str], *, orchestrator: bool = True) -> list[Step]:
     slots = [slot for slot in slots if given.browser or not slot.startswith("webdriver")]
-    targets = [*slots, *PROVIDER, *(ORCHESTRATOR if orchestrator else ()), *(PAGE if given.browser else ())]
+    targets = [*slots, *PROVIDER, *(ORCHESTRATOR if orchestrator else ()), *(PAGE if given.browser else ()), *OUTSIDERS]
     return schedule(given.plan, faults=given.faults, rate=given.rate, seed=given.seed, targets=targets)
 
 
@@ -197,6 +216,7 @@ def _variables(given: Namespace) -> dict[str, str]:
         **free_ports(),
         "ONLY": "" if given.browser else _WITHOUT_BROWSER,
         "CRASH_POINTS": armed(given.crash_points),
+        "IN_DOUBT_POLICY": given.policy,
     }
 
 

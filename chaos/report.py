@@ -30,9 +30,8 @@ def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
         "accepted": result.accepted,
         "arrived": result.arrived,
         "arrived_without_answer": result.unasked,
-        "lost": dict(result.lost),
-        "duplicated": dict(result.duplicated),
-        "reordered": list(result.reordered),
+        **{name: dict(found) for name, found in result.faults.items()},
+        "followed_up": dict(outcome.followed_up),
         "held": dict(result.held),
         "behind_held": list(result.behind),
         "parked": list(result.parked),
@@ -64,17 +63,15 @@ def table(outcome: Outcome) -> str:
             result.arrived,
             f"{result.unasked} of them before the client had an answer" if result.unasked else "",
         ),
-        ("lost", len(result.lost), _some(f"{text} ({why})" for text, why in result.lost.items())),
-        (
-            "duplicated",
-            len(result.duplicated),
-            _some(f"{text} ×{times}" for text, times in result.duplicated.items()),
+        *(
+            (name, len(found), _some(f"{text} ({why})" if why else text for text, why in found.items()))
+            for name, found in result.faults.items()
         ),
-        ("reordered", len(result.reordered), _some(result.reordered)),
         ("held for a human", len(result.held), _some(f"{text} ({code})" for text, code in result.held.items())),
         ("waiting behind one", len(result.behind), _some(result.behind)),
         ("parked as poison", len(result.parked), _some(result.parked)),
         ("arrived, in doubt", len(result.in_doubt), _some(result.in_doubt)),
+        ("followed up", sum(outcome.followed_up.values()), _counts(outcome.followed_up)),
         ("settled", "yes" if outcome.settled else "NO", f"{outcome.settle_s:.1f} s after the last fault"),
         ("sender kills", len(result.recoveries), _recoveries([seconds for _, seconds in result.recoveries])),
     ]
@@ -96,9 +93,12 @@ def _faults(done: Mapping[str, int]) -> list[str]:
     return [f"{count:>5}  {name}" for name, count in sorted(done.items(), key=lambda pair: (-pair[1], pair[0]))]
 
 
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ×{count}" for name, count in sorted(counts.items()))
+
+
 def _again(reasons: Mapping[str, int]) -> str:
-    why = ", ".join(f"{reason} ×{count}" for reason, count in sorted(reasons.items()))
-    return f"{sum(reasons.values())} asked again with the same key: {why}" if why else ""
+    return f"{sum(reasons.values())} repeated with the same key: {_counts(reasons)}" if reasons else ""
 
 
 def _some(names: Iterable[str]) -> str:

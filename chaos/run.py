@@ -6,14 +6,17 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
+from chaos.api_view import ApiView
 from chaos.fault_actions import FaultInjector
+from chaos.follow_up import FollowUp
 from chaos.installation import Installation, NeverHappened
-from chaos.judge import Accepted, Arrival, ReportedState, Result, arrivals_of, judge
-from chaos.load import Chat, Load
+from chaos.judge import Accepted, ReportedState, Result, judge
+from chaos.ledger import LedgerReader
+from chaos.load import Load
+from chaos.outsiders import Outsiders
 from chaos.plans import AT_PROVIDER, Step
 from shared.clock import left, monotonic
 from shared.fail_points import LOG_NAME
@@ -21,8 +24,13 @@ from shared.process import runtime
 
 QUIET_S: Final = 0.5
 _OPEN: Final = frozenset({"queued", "sending", "in_doubt"})
-_PAGE: Final = 200
-_READERS: Final = 8
+_STATUSES_S: Final = 20.0
+"""How long after the last open message every status that the provider delivered must show."""
+_USUAL: Final = frozenset({"sent", "delivered", "read"})
+_HISTORIES: Final = 2_000
+"""Histories that are read at most: one call each."""
+_SAMPLE: Final = 200
+"""Histories of messages with a usual course that are read in any case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +53,7 @@ class Outcome:
     Attributes:
         again: requests that had to be made again, by why.
         done, left_out: faults by name. at_provider: sends and webhooks that a fault of the provider befell, by its name there.
-        crash_points: those that went off, with how often. settled: whether all that was accepted came to an end before the deadline. settle_s: seconds
+        crash_points: those that went off, with how often. followed_up: decisions of the client's operator, see `FollowUp`. settled: whether all that was accepted came to an end before the deadline. settle_s: seconds
             from the last fault until then.
     """
 
@@ -59,36 +67,13 @@ class Outcome:
     crash_points: Mapping[str, int]
     settled: bool
     settle_s: float
+    followed_up: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def faults(self) -> int:
         """How many faults there were: of the provider's each send and each webhook that was befallen, of all others each that was done."""
         steps = sum(count for name, count in self.done.items() if name not in AT_PROVIDER)
         return steps + sum(self.at_provider.values()) + sum(self.crash_points.values())
-
-
-@dataclass
-class LedgerReader:
-    """Follows the ledger's file and keeps the arrivals of one run, and what befell sends and webhooks since it began (seconds since 1970)."""
-
-    installation: Installation
-    mark: str
-    began_at: float = field(default_factory=time.time)
-    arrivals: list[Arrival] = field(default_factory=list)
-    faults: Counter[str] = field(default_factory=Counter)
-    texts: set[str] = field(default_factory=set)
-    _offset: int = 0
-
-    def read(self) -> None:
-        """Read what is new."""
-        entries = []
-        for entry in self.installation.ledger(self._offset):
-            self._offset = entry["end"]
-            entries.append(entry)
-        self.faults.update(entry["fault"] for entry in entries if entry.get("fault") and entry["at"] >= self.began_at)
-        new = arrivals_of(entries, self.mark)
-        self.arrivals += new
-        self.texts.update(arrival.text for arrival in new)
 
 
 class Run:
@@ -120,10 +105,11 @@ class Run:
             show,
         )
         self._lead_s, self._tail_s = lead_s, tail_s
-        self.injector = FaultInjector(installation, seed)
         self._ledger = LedgerReader(installation, mark)
-        # more at once would only wait for each other, on a slow machine beyond the time limit of a call
-        self._readers = asyncio.Semaphore(_READERS)
+        self._follow_up = FollowUp(installation, load, self._ledger)
+        outsiders = Outsiders(installation, load, self._ledger, self._follow_up, seed)
+        self.injector = FaultInjector(installation, seed, outsiders)
+        self._view = ApiView(installation, load)
         self._doing = "load"
         self._began = monotonic()
 
@@ -136,7 +122,7 @@ class Run:
             ClientWronged: the API refused what it must not refuse.
         """
         self._began = monotonic()
-        watching = asyncio.create_task(self._watch())
+        beside = [asyncio.create_task(self._watch()), asyncio.create_task(self._follow_up.run())]
         try:
             self._load.start()
             await asyncio.sleep(self._lead_s)
@@ -156,12 +142,14 @@ class Run:
         finally:
             self.injector.thaw()
             await self._load.cancel()
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+            for task in beside:
+                task.cancel()
+            ended = await asyncio.gather(*beside, return_exceptions=True)
+        if failed := [error for error in ended if isinstance(error, Exception)]:
+            raise failed[0]
         self._ledger.read()
         return Outcome(
-            result=judge(self._load.accepted, self._ledger.arrivals, reported, self.injector.kills),
+            result=self._judge(reported),
             seconds=monotonic() - self._began,
             asked=self._load.asked,
             again=self._load.reasons,
@@ -169,6 +157,7 @@ class Run:
             left_out=self.injector.left_out,
             at_provider=dict(self._ledger.faults),
             crash_points=crash_points_of(self._installation),
+            followed_up=dict(self._follow_up.done),
             settled=settled,
             settle_s=settle_s,
         )
@@ -191,70 +180,53 @@ class Run:
             await asyncio.sleep(QUIET_S)
 
     async def _settle(self, by: float) -> tuple[dict[str, ReportedState], bool]:
-        """Wait until nothing is open any more, apart from what is held for a human and what waits behind it."""
+        """Wait until nothing is open any more, apart from what is held for a human and what waits behind it, and every delivered status shows."""
+        statuses_by = by
         while True:
             self._ledger.read()
-            reported = await self._standings()
-            if reported is not None:
-                held = {
-                    message.chat for message in self._load.accepted if (one := reported.get(message.text)) and one.held
-                }
-                open_now = [
-                    message
-                    for message in self._load.accepted
-                    if message.text in reported and reported[message.text].state in _OPEN
-                ]
-                if all(message.chat in held for message in open_now):
-                    return reported, True
-                if left(by) <= 0:
-                    return reported, False
-            elif left(by) <= 0:
-                return {}, False
+            reported = await self._view.states()
+            if reported is not None and self._is_over(reported):
+                statuses_by = min(statuses_by, monotonic() + _STATUSES_S)
+                if not self._judge(reported).misreported or left(statuses_by) <= 0:
+                    return await self._view.with_histories(reported, self._worth_reading(reported)), True
+            if left(by) <= 0:
+                return reported or {}, False
             await asyncio.sleep(QUIET_S)
 
-    async def _standings(self) -> dict[str, ReportedState] | None:
-        """Return what Bulkhead says about every message of this run; None when it cannot be asked now."""
-        states: dict[str, str] = {}
-        codes: dict[str, str] = {}
-        for pages in await asyncio.gather(*(self._chat(chat) for chat in self._load.chats)):
-            if pages is None:
-                return None
-            states |= {entry["id"]: entry["status"] for entry in pages}
-            codes |= {entry["id"]: entry["errorCode"] or "" for entry in pages}
-        held = await asyncio.gather(
-            *(self._is_held(message) for message in self._load.accepted if states.get(message.id) == "in_doubt")
-        )
-        holders = {message_id for message_id in held if message_id}
-        return {
-            message.text: ReportedState(state=states[message.id], code=codes[message.id], held=message.id in holders)
+    def _is_over(self, reported: Mapping[str, ReportedState]) -> bool:
+        held = {message.chat for message in self._load.accepted if (one := reported.get(message.text)) and one.held}
+        return all(
+            message.chat in held
             for message in self._load.accepted
-            if message.id in states
-        }
+            if message.text in reported and reported[message.text].state in _OPEN
+        )
 
-    async def _chat(self, chat: Chat) -> list[dict[str, Any]] | None:
-        """Return every message of a chat as the API lists it, None when it does not answer."""
-        async with self._readers:
-            return await self._pages(chat)
-
-    async def _pages(self, chat: Chat) -> list[dict[str, Any]] | None:
-        found: list[dict[str, Any]] = []
-        cursor = ""
-        while True:
-            answer = await self._installation.api(
-                "GET", self._load.path(chat) + f"?limit={_PAGE}" + (f"&cursor={cursor}" if cursor else "")
+    def _worth_reading(self, reported: Mapping[str, ReportedState]) -> list[Accepted]:
+        """Return the messages whose history is compared: every one that had an unusual course, and a sample of the others."""
+        arrived = Counter(arrival.text for arrival in self._ledger.arrivals)
+        unusual: list[Accepted] = []
+        usual: list[Accepted] = []
+        for message in self._load.accepted:
+            state = reported.get(message.text)
+            if state is None:
+                continue
+            is_usual = (
+                arrived[message.text] == 1
+                and state.state in _USUAL
+                and not (message.redrives or message.is_cancelled or message.send_at or message.policy)
             )
-            if answer is None or answer.status != 200:
-                return None
-            found += answer.body["messages"]
-            cursor = answer.body["next"] or ""
-            if not cursor:
-                return found
+            (usual if is_usual else unusual).append(message)
+        return unusual[:_HISTORIES] + usual[: max(_SAMPLE, _HISTORIES - len(unusual))]
 
-    async def _is_held(self, message: Accepted) -> str:
-        """Return the message's id if it is left to a human, else nothing."""
-        chat = next(chat for chat in self._load.chats if chat.name == message.chat)
-        answer = await self._installation.api("GET", self._load.path(chat, message.id))
-        return message.id if answer is not None and answer.status == 200 and answer.body["heldForHumanAt"] else ""
+    def _judge(self, reported: Mapping[str, ReportedState]) -> Result:
+        return judge(
+            self._load.accepted,
+            self._ledger.arrivals,
+            reported,
+            self.injector.kills,
+            statuses=self._ledger.statuses,
+            attempts=self._installation.settings.send_attempts,
+        )
 
     async def _watch(self) -> None:
         while True:

@@ -12,8 +12,9 @@ import pytest
 from chaos.calls import Calls
 from chaos.installation import Installation
 from chaos.judge import Accepted, Kill, ReportedState, Result, judge
+from chaos.ledger import LedgerReader
 from chaos.report import as_json, table
-from chaos.run import LedgerReader, Outcome
+from chaos.run import Outcome
 
 CHATS = ("meta_direct/0000", "360dialog/0001")
 ACCEPTED = [
@@ -28,12 +29,12 @@ SENT = {message.text: ReportedState(state="delivered") for message in ACCEPTED}
 
 def honest() -> list[dict[str, Any]]:
     """Return the ledger of a run in which everything arrived once and in order, chats side by side, among entries that are no arrivals."""
-    entries: list[dict[str, Any]] = [{"channel": "webhook", "event": "taken"}]
+    entries: list[dict[str, Any]] = [{"channel": "webhook", "event": "taken", "updates": []}]
     for number in range(1, 6):
         for chat in CHATS:
             text = f"chaos-1 {chat} {number}"
             body = {"type": "text", "message": {"text": {"body": text}}}
-            entries.append({"channel": "graph", "event": "accepted", **body})
+            entries.append({"channel": "graph", "event": "accepted", "id": f"wamid.{text}", "callback": "", **body})
             entries.append({"channel": "graph", "event": "refused", "fault": "cut_before"})
     entries.append(
         {"channel": "graph", "event": "accepted", "type": "text", "message": {"text": {"body": "somebody else's"}}}
@@ -55,7 +56,7 @@ def position(entries: list[dict[str, Any]], text: str) -> int:
     return found
 
 
-def verdict_on(
+def judged(
     entries: list[dict[str, Any]], home: Path, reported: dict[str, ReportedState] = SENT, kills: tuple[Kill, ...] = ()
 ) -> Result:
     """Write the entries as the sandbox does, in two pieces with a torn line between them, and judge what the program reads from the file."""
@@ -75,7 +76,7 @@ def verdict_on(
 
 
 def test_an_honest_ledger_is_clean(tmp_path: Path) -> None:
-    result = verdict_on(honest(), tmp_path)
+    result = judged(honest(), tmp_path)
     assert result.is_clean
     assert (result.accepted, result.arrived, result.unasked) == (10, 10, 0)
     assert not (result.held or result.behind or result.parked or result.in_doubt)
@@ -84,7 +85,7 @@ def test_an_honest_ledger_is_clean(tmp_path: Path) -> None:
 def test_a_lost_message_is_named(tmp_path: Path) -> None:
     entries, text = honest(), ACCEPTED[2].text
     del entries[position(entries, text)]
-    result = verdict_on(entries, tmp_path)
+    result = judged(entries, tmp_path)
     assert not result.is_clean
     assert result.lost == {text: "delivered"}, "what Bulkhead says about it does not help"
     assert not (result.duplicated or result.reordered)
@@ -93,20 +94,20 @@ def test_a_lost_message_is_named(tmp_path: Path) -> None:
 def test_a_lost_message_that_nobody_knows_is_lost(tmp_path: Path) -> None:
     entries, text = honest(), ACCEPTED[2].text
     del entries[position(entries, text)]
-    assert verdict_on(entries, tmp_path, reported={}).lost == {text: "unknown"}
+    assert judged(entries, tmp_path, reported={}).lost == {text: "unknown"}
 
 
 def test_a_dead_letter_is_lost(tmp_path: Path) -> None:
     entries, text = honest(), ACCEPTED[4].text
     del entries[position(entries, text)]
-    assert verdict_on(entries, tmp_path, {text: ReportedState(state="failed", code="131000")}).lost == {
+    assert judged(entries, tmp_path, {text: ReportedState(state="failed", code="131000")}).lost == {
         text: "failed 131000"
     }
 
 
 def test_a_duplicate_is_counted_wherever_it_came_through(tmp_path: Path) -> None:
     entries, text = honest(), ACCEPTED[7].text
-    result = verdict_on([*entries, arrival(text), arrival(text)], tmp_path)
+    result = judged([*entries, arrival(text), arrival(text)], tmp_path)
     assert not result.is_clean
     assert result.duplicated == {text: 3}
     assert not result.reordered, "a second arrival is a duplicate, not a disorder"
@@ -116,7 +117,7 @@ def test_two_messages_of_a_chat_in_the_wrong_order(tmp_path: Path) -> None:
     entries = honest()
     second, third = (position(entries, f"chaos-1 {CHATS[0]} {number}") for number in (2, 3))
     entries[second], entries[third] = entries[third], entries[second]
-    result = verdict_on(entries, tmp_path)
+    result = judged(entries, tmp_path)
     assert not result.is_clean
     assert result.reordered == [f"chaos-1 {CHATS[0]} 2"]
     assert not (result.lost or result.duplicated)
@@ -125,7 +126,7 @@ def test_two_messages_of_a_chat_in_the_wrong_order(tmp_path: Path) -> None:
 def test_a_late_message_is_one_disorder_not_many(tmp_path: Path) -> None:
     entries = honest()
     entries.append(entries.pop(position(entries, f"chaos-1 {CHATS[1]} 1")))
-    assert verdict_on(entries, tmp_path).reordered == [f"chaos-1 {CHATS[1]} 1"]
+    assert judged(entries, tmp_path).reordered == [f"chaos-1 {CHATS[1]} 1"]
 
 
 def test_held_and_parked_are_named_and_not_lost(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_held_and_parked_are_named_and_not_lost(tmp_path: Path) -> None:
         gone[2]: ReportedState(state="failed", code="poison"),
         ACCEPTED[5].text: ReportedState(state="in_doubt", code="process_died"),
     }
-    result = verdict_on(entries, tmp_path, reported)
+    result = judged(entries, tmp_path, reported)
     assert result.is_clean
     assert result.held == {gone[0]: "no_evidence"}
     assert result.behind == [gone[1]]
@@ -150,23 +151,23 @@ def test_held_and_parked_are_named_and_not_lost(tmp_path: Path) -> None:
 def test_a_queued_message_of_a_chat_without_a_held_one_is_lost(tmp_path: Path) -> None:
     entries, text = honest(), ACCEPTED[1].text
     del entries[position(entries, text)]
-    assert verdict_on(entries, tmp_path, SENT | {text: ReportedState(state="queued")}).lost == {text: "queued"}
+    assert judged(entries, tmp_path, SENT | {text: ReportedState(state="queued")}).lost == {text: "queued"}
 
 
 def test_an_arrival_without_an_answer_is_allowed_once(tmp_path: Path) -> None:
     text = f"chaos-1 {CHATS[0]} 6"
-    assert verdict_on([*honest(), arrival(text)], tmp_path).unasked == 1
+    assert judged([*honest(), arrival(text)], tmp_path).unasked == 1
 
 
 def test_and_not_twice(tmp_path: Path) -> None:
     text = f"chaos-1 {CHATS[0]} 6"
-    assert verdict_on([*honest(), arrival(text), arrival(text)], tmp_path).duplicated == {text: 2}
+    assert judged([*honest(), arrival(text), arrival(text)], tmp_path).duplicated == {text: 2}
 
 
 def test_the_time_after_a_kill_counts_what_was_accepted_before_it(tmp_path: Path) -> None:
     entries = honest()
     late = entries.pop(position(entries, f"chaos-1 {CHATS[0]} 2"))
-    result = verdict_on(
+    result = judged(
         [*entries, late],
         tmp_path,
         kills=(Kill(at=103.5, target="meta-0"), Kill(at=101.5, target="meta-1"), Kill(at=200.0, target="meta-0")),
@@ -176,13 +177,19 @@ def test_the_time_after_a_kill_counts_what_was_accepted_before_it(tmp_path: Path
     assert [seconds for _, seconds in result.recoveries] == pytest.approx([last - 103.5, 104.0 - 101.5, 0.0])
 
 
-@pytest.mark.parametrize("what", ["lost", "duplicated", "reordered"])
+@pytest.mark.parametrize(
+    "what", ["lost", "duplicated", "reordered", "misdirected", "altered", "misreported", "misremembered"]
+)
 def test_the_report_says_not_clean(what: str, tmp_path: Path) -> None:
-    clean = verdict_on(honest(), tmp_path)
+    clean = judged(honest(), tmp_path)
     doctored = {
         "lost": replace(clean, lost={"chaos-1 x 1": "queued"}),
         "duplicated": replace(clean, duplicated={"chaos-1 x 1": 2}),
         "reordered": replace(clean, reordered=["chaos-1 x 1"]),
+        "misdirected": replace(clean, misdirected={"chaos-1 x 1": "to …0002"}),
+        "altered": replace(clean, altered={"chaos-1 x 1": "differs in body"}),
+        "misreported": replace(clean, misreported={"chaos-1 x 1": "shown as sent, never arrived"}),
+        "misremembered": replace(clean, misremembered={"chaos-1 x 1": "begins with sent"}),
     }
     for result, is_clean in ((clean, True), (doctored[what], False)):
         outcome = Outcome(

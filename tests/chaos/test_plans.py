@@ -21,6 +21,7 @@ EVERYTHING = (
     "orchestrator",
     "provider",
     "page",
+    "outsiders",
 )
 
 
@@ -39,7 +40,7 @@ def test_the_same_seed_gives_the_same_schedule_and_another_seed_another() -> Non
 
 def test_all_kinds_of_faults_come_up() -> None:
     steps = schedule("everything", faults=2000, rate=2.0, seed=1, targets=EVERYTHING)
-    assert {step.fault for step in steps} == set(FAULTS)
+    assert {step.fault for step in steps} == set(PLANS["everything"])
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,0 +1,83 @@
+"""What the API reports about the messages of one run: state, hold, history. Values only; the judge compares them with the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Final
+
+from chaos.installation import Installation
+from chaos.judge import Accepted, ReportedState, Step
+from chaos.load import Chat, Load
+
+_PAGE: Final = 200
+"""The most that the API lists at once."""
+_READERS: Final = 8
+"""Calls at once: more only wait for each other, on a slow machine beyond the time limit of a call."""
+
+
+class ApiView:
+    """Reads one run's messages from the API."""
+
+    def __init__(self, installation: Installation, load: Load) -> None:
+        self._installation, self._load = installation, load
+        self._readers = asyncio.Semaphore(_READERS)
+
+    async def states(self) -> dict[str, ReportedState] | None:
+        """Return the state of every message, by its text; None when the API does not answer now."""
+        listed: dict[str, dict[str, Any]] = {}
+        for page in await asyncio.gather(*(self._chat(chat) for chat in self._load.chats)):
+            if page is None:
+                return None
+            listed |= {entry["id"]: entry for entry in page}
+        in_doubt = [m for m in self._load.accepted if m.id in listed and listed[m.id]["status"] == "in_doubt"]
+        details = await asyncio.gather(*(self._details(message) for message in in_doubt))
+        held = {found["id"] for found in details if found is not None and found["heldForHumanAt"]}
+        return {
+            message.text: ReportedState(
+                state=listed[message.id]["status"],
+                code=listed[message.id]["errorCode"] or "",
+                held=message.id in held,
+            )
+            for message in self._load.accepted
+            if message.id in listed
+        }
+
+    async def with_histories(
+        self, reported: dict[str, ReportedState], messages: Iterable[Accepted]
+    ) -> dict[str, ReportedState]:
+        """Return `reported` with the histories of `messages` read; what the API does not answer keeps an empty one."""
+        known = [message for message in messages if message.text in reported]
+        details = await asyncio.gather(*(self._details(message) for message in known))
+        read = {
+            message.text: replace(
+                reported[message.text],
+                history=tuple(
+                    Step(state=step["state"], attempt=step["attempt"], code=step["code"] or "")
+                    for step in found["history"]
+                ),
+            )
+            for message, found in zip(known, details, strict=True)
+            if found is not None
+        }
+        return reported | read
+
+    async def _chat(self, chat: Chat) -> list[dict[str, Any]] | None:
+        """Return every message of a chat, None when the API does not answer."""
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        async with self._readers:
+            while True:
+                answer = await self._installation.api("GET", f"{chat.path()}?limit={_PAGE}{cursor}")
+                if answer is None or answer.status != 200:
+                    return None
+                found += answer.body["messages"]
+                if not answer.body["next"]:
+                    return found
+                cursor = f"&cursor={answer.body['next']}"
+
+    async def _details(self, message: Accepted) -> dict[str, Any] | None:
+        async with self._readers:
+            answer = await self._installation.api("GET", self._load.chat_named(message.chat).path(message.id))
+        return answer.body if answer is not None and answer.status == 200 else None

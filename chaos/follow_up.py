@@ -1,0 +1,84 @@
+"""The client's operator during a run: queues failed messages again, and decides about held ones by what the provider's ledger shows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any, Final
+
+from chaos.installation import Installation
+from chaos.judge import Accepted
+from chaos.ledger import LedgerReader
+from chaos.load import Chat, Load
+
+_EVERY_S: Final = 2.0
+"""Pause between two rounds over the dead letters of every company."""
+_PARKED: Final = "poison"
+"""Error code of a row that was in hand at two deaths: it is judged, not redriven."""
+
+
+class FollowUp:
+    """Works on dead letters until it is cancelled.
+
+    Attributes:
+        done: how often each decision was made: `redriven after CODE`, `resolved_sent`, `resolved_resend`.
+    """
+
+    def __init__(self, installation: Installation, load: Load, ledger: LedgerReader) -> None:
+        self._installation, self._load, self._ledger = installation, load, ledger
+        self.done: Counter[str] = Counter()
+        self._sends_at_redrive: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Work for ever."""
+        while True:
+            await self.round()
+            await asyncio.sleep(_EVERY_S)
+
+    async def round(self) -> None:
+        """Look at every dead letter once; what the API does not answer now is left for the next round."""
+        by_id = {message.id: message for message in self._load.accepted}
+        for company in self._load.companies:
+            for letter in await self._letters(company):
+                message = by_id.get(letter["id"])
+                if message is not None:
+                    await self._decide(message, letter)
+
+    async def _letters(self, company: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            answer = await self._installation.api("GET", f"/api/v2/dead-letters/{company}{cursor}")
+            if answer is None or answer.status != 200:
+                return found
+            found += answer.body["letters"]
+            if not answer.body["next"]:
+                return found
+            cursor = f"?cursor={answer.body['next']}"
+
+    async def _decide(self, message: Accepted, letter: dict[str, Any]) -> None:
+        chat = self._load.chat_named(message.chat)
+        if letter["status"] == "failed":
+            if letter["error"]["code"] != _PARKED:
+                await self._redrive(chat, message, letter["error"]["code"])
+        elif letter["heldForHumanAt"]:
+            await self._resolve(chat, message)
+
+    async def _redrive(self, chat: Chat, message: Accepted, code: str) -> None:
+        self._ledger.read()
+        sends = len(self._ledger.sends.get(message.text, ()))
+        if sends == self._sends_at_redrive.get(message.text):
+            self._load.note_unsent_failure(message.text)
+        self._sends_at_redrive[message.text] = sends
+        # counted before the call: an answer may be lost after the message was queued again
+        self._load.note_redrive(message.text)
+        answer = await self._installation.api("POST", chat.path(message.id) + "/redrive")
+        if answer is not None and answer.status == 202:
+            self.done[f"redriven after {code}"] += 1
+
+    async def _resolve(self, chat: Chat, message: Accepted) -> None:
+        self._ledger.read()
+        decision = "sent" if message.text in self._ledger.texts else "resend"
+        answer = await self._installation.api("POST", chat.path(message.id) + "/resolve", body={"as": decision})
+        if answer is not None and answer.status == 200:
+            self.done[f"resolved_{decision}"] += 1

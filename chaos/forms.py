@@ -1,0 +1,90 @@
+"""The kinds of messages that the load sends, as data: the body for the API and what the provider must receive; pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Form:
+    """One message to send.
+
+    Attributes:
+        type: the API's name. body: for the API, without the connection. content: as `ledger.content_of` reads it on the provider's side.
+    """
+
+    type: str
+    body: Mapping[str, Any]
+    content: Mapping[str, Any]
+
+
+def _text(text: str, _: random.Random) -> Form:
+    return Form(type="text", body={"message": text}, content={"body": text})
+
+
+def _location(text: str, dice: random.Random) -> Form:
+    place = {"latitude": round(dice.uniform(-80, 80), 4), "longitude": round(dice.uniform(-170, 170), 4)}
+    return Form(type="location", body={**place, "name": text}, content=place)
+
+
+def _document(text: str, _: random.Random) -> Form:
+    content = f"invoice of {text}\n".encode()
+    return Form(
+        type="document",
+        body={"data": base64.b64encode(content).decode(), "caption": text, "filename": "invoice.txt"},
+        content={"sha256": hashlib.sha256(content).hexdigest()},
+    )
+
+
+def _contacts(text: str, _: random.Random) -> Form:
+    return Form(type="contacts", body={"contacts": [{"name": text, "phones": ["+1 555 010 0300"]}]}, content={})
+
+
+def _interactive(text: str, dice: random.Random) -> Form:
+    button = f"choice-{dice.randrange(1_000_000)}"
+    return Form(
+        type="interactive",
+        body={
+            "interactive": {
+                "type": "button",
+                "body": {"text": text},
+                "action": {"buttons": [{"type": "reply", "reply": {"id": button, "title": "Yes"}}]},
+            }
+        },
+        content={"buttons": [button]},
+    )
+
+
+def _template(text: str, _: random.Random) -> Form:
+    components = [{"type": "body", "parameters": [{"type": "text", "text": text}]}]
+    return Form(
+        type="template",
+        body={"name": "order_update", "language": "en_US", "components": components},
+        content={"name": "order_update", "language": "en_US"},
+    )
+
+
+_Make = Callable[[str, random.Random], Form]
+FORMS: Final[Mapping[str, tuple[_Make, float]]] = {
+    "text": (_text, 10.0),
+    "location": (_location, 1.0),
+    "document": (_document, 1.0),
+    "contacts": (_contacts, 0.5),
+    "interactive": (_interactive, 1.0),
+    "template": (_template, 1.0),
+}
+"""Every type with its weight in the load."""
+BROWSER_TYPES: Final = frozenset({"text", "location", "document"})
+"""What a browser session sends too, and the page's ledger shows with its unique text."""
+
+
+def draw(text: str, dice: random.Random, types: frozenset[str] = frozenset(FORMS)) -> Form:
+    """Return a message that contains `text`, of one of `types`."""
+    able = [name for name in FORMS if name in types]
+    (name,) = dice.choices(able, [FORMS[name][1] for name in able])
+    return FORMS[name][0](text, dice)

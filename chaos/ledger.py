@@ -1,0 +1,154 @@
+"""Reads the provider's ledger: arrivals of one run's messages in one form, and which statuses were delivered to us; pure but for the reader."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from chaos.installation import Installation
+from chaos.judge import Arrival
+
+
+def _file(part: Mapping[str, Any], files: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    return part.get("caption", ""), {"sha256": files.get(part.get("id", ""), ""), "filename": part.get("filename", "")}
+
+
+def _template(part: Mapping[str, Any], _: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    parameters = [one for component in part.get("components", []) for one in component.get("parameters", [])]
+    text = next((one["text"] for one in parameters if one.get("type") == "text"), "")
+    return text, {"name": part["name"], "language": part["language"]["code"]}
+
+
+_CONTENTS: Final[Mapping[str, Callable[[Any, Mapping[str, str]], tuple[str, dict[str, Any]]]]] = {
+    "text": lambda part, _: (part["body"], {"body": part["body"]}),
+    **dict.fromkeys(("image", "video", "audio", "document"), _file),
+    "location": lambda part, _: (part.get("name", ""), {name: part[name] for name in ("latitude", "longitude")}),
+    "contacts": lambda part, _: (part[0]["name"]["formatted_name"], {}),
+    "interactive": lambda part, _: (
+        part["body"]["text"],
+        {"buttons": [row["reply"]["id"] for row in part["action"].get("buttons", [])]},
+    ),
+    "template": _template,
+}
+"""How each type of the Cloud API is read."""
+
+
+def content_of(type_: str, body: Mapping[str, Any], files: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """Return the unique text of a message in the Cloud API's form, and its content as the judge compares it.
+
+    Args:
+        files: SHA-256 of uploaded files by the provider's media id.
+    """
+    read = _CONTENTS.get(type_)
+    return read(body[type_], files) if read else ("", {})
+
+
+def _page_content(entry: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """Return type, unique text and content of a message that a page sent."""
+    if entry.get("type") == "location":
+        return "location", str(entry.get("loc", "")), {"latitude": entry.get("lat"), "longitude": entry.get("lng")}
+    if "sha256" in entry:
+        return str(entry["type"]), str(entry.get("caption", "")), {"sha256": entry["sha256"]}
+    return "text", entry["body"], {"body": entry["body"]}
+
+
+def arrivals_of(
+    entries: Iterable[Mapping[str, Any]], mark: str, files: Mapping[str, str] | None = None
+) -> list[Arrival]:
+    """Return the arrivals of one run's messages: ledger entries whose text begins with `mark`.
+
+    Args:
+        files: see `content_of`.
+    """
+    found = []
+    for entry in entries:
+        account = recipient = ""
+        if entry["event"] == "accepted" and isinstance(entry.get("message"), dict):
+            type_ = entry.get("type", "text")
+            text, content = content_of(type_, entry["message"], files or {})
+            account, recipient = entry.get("phone_number_id", ""), entry.get("to", "")
+        elif entry["event"] == "message_arrived":
+            type_, text, content = _page_content(entry)
+            recipient = str(entry.get("chat", "")).partition("@")[0]
+        else:
+            continue
+        if text.startswith(mark):
+            found.append(
+                Arrival(
+                    seq=entry["seq"],
+                    at=entry["at"],
+                    text=text,
+                    account=account,
+                    recipient=recipient,
+                    type=type_,
+                    content=content,
+                    is_refused=entry.get("plan") == ["failed"],
+                )
+            )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSend:
+    """One arrival as the provider names it in its statuses."""
+
+    provider_id: str
+    callback: str
+    account: str
+    recipient: str
+
+
+@dataclass
+class LedgerReader:
+    """Follows the ledger's file.
+
+    Attributes:
+        arrivals: of one run's messages, in the ledger's order. faults: sends and webhooks since the run began that an armed fault changed, by its name.
+        texts: of all arrivals. statuses: which statuses were delivered to us, by the number of the arrival's entry.
+        sends: how the provider knows each arrival of a message, by its text, oldest first.
+    """
+
+    installation: Installation
+    mark: str
+    began_at: float = field(default_factory=time.time)
+    arrivals: list[Arrival] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    texts: set[str] = field(default_factory=set)
+    sends: dict[str, list[ProviderSend]] = field(default_factory=lambda: defaultdict(list))
+    _statuses: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _meta: set[int] = field(default_factory=set)
+    _files: dict[str, str] = field(default_factory=dict)
+    _offset: int = 0
+
+    @property
+    def statuses(self) -> dict[int, frozenset[str]]:
+        """The delivered statuses of each arrival whose provider reports by webhook."""
+        return {seq: frozenset(self._statuses.get(seq, ())) for seq in self._meta}
+
+    def read(self) -> None:
+        """Read the entries that were added since the last call."""
+        entries = []
+        for entry in self.installation.ledger(self._offset):
+            self._offset = entry["end"]
+            entries.append(entry)
+            match entry["event"]:
+                case "media_uploaded":
+                    self._files[entry["id"]] = entry["sha256"]
+                case "taken" if entry["channel"] == "webhook":
+                    for update in entry["updates"]:
+                        self._statuses[update["seq"]].add(update["kind"])
+        self.faults.update(entry["fault"] for entry in entries if entry.get("fault") and entry["at"] >= self.began_at)
+        new = arrivals_of(entries, self.mark, self._files)
+        self.arrivals += new
+        self.texts.update(arrival.text for arrival in new)
+        by_seq = {entry["seq"]: entry for entry in entries}
+        for arrival in new:
+            if arrival.account:
+                self._meta.add(arrival.seq)
+                entry = by_seq[arrival.seq]
+                self.sends[arrival.text].append(
+                    ProviderSend(entry["id"], entry["callback"], arrival.account, arrival.recipient)
+                )

@@ -1,0 +1,156 @@
+"""Statuses that are true for somebody else, or for an attempt that is over: what a second installation, another company, or a provider that repeats
+itself posts to our webhook addresses. None of them may move a message."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from chaos.follow_up import FollowUp
+from chaos.installation import Installation, NeverHappened
+from chaos.judge import Accepted
+from chaos.ledger import LedgerReader
+from chaos.load import Load
+from chaos.tenants import ATTACKER
+from shared.clock import left, monotonic
+
+_AT_ONCE: Final = 40
+"""Statuses of one post; the attacks that were seen used as many."""
+_RECENT: Final = 200
+"""How many of the newest messages are drawn from: older ones are finished and cannot be moved."""
+_POSTS: Final = 10
+_POST_EVERY_S: Final = 0.1
+"""An attack lasts a second, so that some of its posts are processed together with true statuses."""
+_REFUSED_S: Final = 1.5
+"""Time for the provider's refusals to come in."""
+_PATIENCE_S: Final = 20.0
+"""How long a call to the API is repeated: a connection must not stay paused because a process was just killed."""
+_FAILED: Final = {"code": 131026, "title": "Message undeliverable"}
+
+
+class Outsiders:
+    """Posts what is not about us.
+
+    Args:
+        seed: for what is drawn.
+    """
+
+    def __init__(
+        self, installation: Installation, load: Load, ledger: LedgerReader, follow_up: FollowUp, seed: int
+    ) -> None:
+        self._installation, self._load, self._ledger, self._follow_up = installation, load, ledger, follow_up
+        self._dice = random.Random(seed)  # noqa: S311 - dice, not secrets
+
+    async def second_installation(self) -> None:
+        """Report deliveries of another installation on the same account, whose messages have the numbers of ours. Raises `NeverHappened`."""
+        for account, messages in self._by_account(self._waiting()).items():
+            statuses = [
+                _status("delivered", f"wamid.second-{message.id}", message.recipient, token)
+                for message in messages
+                for token in self._tokens(message.id)
+            ]
+            await self._post_signed(account, statuses)
+
+    async def repeated_failure(self) -> None:
+        """Report the failure of an attempt again while the redriven message waits, with and without its callback data. Raises `NeverHappened`.
+
+        One connection is paused for a moment, so that what is redriven there is still queued when the old failure comes.
+        """
+        chat = self._dice.choice([chat for chat in self._load.chats if chat.account])
+        connection = f"/api/v2/connections/{chat.company}/{chat.phone_index}"
+        fault = {"fault": "fail_later", "count": 3, "phone_number_id": chat.account}
+        if (armed := await self._installation.sandbox("POST", "faults", body=fault)) is None or armed.status != 200:
+            raise NeverHappened("the provider is away")
+        await asyncio.sleep(_REFUSED_S)
+        await self._api("POST", connection + "/pause")
+        try:
+            await self._follow_up.round()
+            waiting = [message for message in self._recent() if message.account == chat.account and message.redrives]
+            sends = [self._ledger.sends[message.text][0] for message in waiting if message.text in self._ledger.sends]
+            if sends:
+                with_token = [_status("failed", one.provider_id, one.recipient, one.callback) for one in sends]
+                without = [_status("failed", one.provider_id, one.recipient, "") for one in sends]
+                await self._post_signed(chat.account, with_token + without)
+        finally:
+            await self._api("POST", connection + "/resume")
+        if not sends:
+            raise NeverHappened("a message of this number was redriven")
+
+    async def other_tenant(self) -> None:
+        """Report failures of everybody's newest and next messages through the attacker's own address. Raises `NeverHappened`."""
+        headers = {"X-Bulkhead-Webhook-Secret": ATTACKER.secret}
+        for _ in range(_POSTS):
+            newest = max((int(message.id) for message in self._load.accepted), default=0)
+            statuses = [
+                _status("failed", f"wamid.attack-{number}", "15550100200", token)
+                for number in range(max(1, newest - _AT_ONCE // 4), newest + _AT_ONCE)
+                for token in self._tokens(str(number), same_installation=True)
+            ]
+            if await self._installation.webhook(ATTACKER.path, _body(ATTACKER.account, statuses), headers) is None:
+                raise NeverHappened("the webhook address answered")
+            await asyncio.sleep(_POST_EVERY_S)
+
+    async def _api(self, method: str, path: str) -> None:
+        by = monotonic() + _PATIENCE_S
+        while (answer := await self._installation.api(method, path)) is None or answer.status != 200:
+            if left(by) <= 0:
+                raise NeverHappened(f"{method} {path} was answered")
+            await asyncio.sleep(_POST_EVERY_S)
+
+    def _recent(self) -> list[Accepted]:
+        return [message for message in self._load.accepted[-_RECENT:] if message.account]
+
+    def _waiting(self) -> list[Accepted]:
+        """Return messages that were not sent yet: those that wait for their time, and the newest."""
+        now = time.time()
+        scheduled = [message for message in self._load.accepted if message.account and (message.send_at or 0.0) > now]
+        return (scheduled + self._recent()[-_AT_ONCE // 2 :])[:_AT_ONCE]
+
+    def _tokens(self, message_id: str, *, same_installation: bool = False) -> list[str]:
+        """Return callback data that names a message: in the plain form, and in the form of ours, with our installation's name or another one."""
+        tokens = [f"bulkhead:{message_id}:1"]
+        known = next((send.callback for sends in self._ledger.sends.values() for send in sends), "")
+        parts = known.split(":")
+        if len(parts) > len(tokens[0].split(":")):
+            name = parts[1] if same_installation else f"{self._dice.getrandbits(48):012x}"
+            tokens.append(":".join([parts[0], name, message_id, "1"]))
+        return tokens
+
+    @staticmethod
+    def _by_account(messages: Sequence[Accepted]) -> dict[str, list[Accepted]]:
+        if not messages:
+            raise NeverHappened("there is a message to report about")
+        found: dict[str, list[Accepted]] = {}
+        for message in messages:
+            found.setdefault(message.account, []).append(message)
+        return found
+
+    async def _post_signed(self, account: str, statuses: Sequence[dict[str, Any]]) -> None:
+        answer = await self._installation.sandbox("POST", "posts", body={"json": _body(account, statuses)})
+        if answer is None or answer.status != 200:
+            raise NeverHappened("the provider is away")
+
+
+def _status(status: str, provider_id: str, recipient: str, callback: str) -> dict[str, Any]:
+    return {
+        "id": provider_id,
+        "status": status,
+        "timestamp": str(int(time.time())),
+        "recipient_id": recipient,
+        **({"biz_opaque_callback_data": callback} if callback else {}),
+        **({"errors": [_FAILED]} if status == "failed" else {}),
+    }
+
+
+def _body(account: str, statuses: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    value = {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": "15550783001", "phone_number_id": account},
+        "statuses": list(statuses),
+    }
+    # the sandbox names accounts like their numbers, one place higher
+    changes = [{"field": "messages", "value": value}]
+    return {"object": "whatsapp_business_account", "entry": [{"id": f"2{account[1:]}", "changes": changes}]}

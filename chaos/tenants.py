@@ -1,0 +1,69 @@
+"""Further companies of a run: one that sends through a number of its own, and one that misuses its webhook address against the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from chaos.installation import Installation, InstallationUnusable
+from chaos.load import Tenant
+
+SECOND: Final = Tenant(company="chaos-second", phone_index=0, account="100000000000004")
+"""Sends through the sandbox's fourth number, which no other company uses."""
+_WABA: Final = "200000000000004"
+
+
+@dataclass(frozen=True, slots=True)
+class Attacker:
+    """A company that has a 360dialog connection, and therefore a webhook address with a secret that it knows."""
+
+    company: str = "chaos-attacker"
+    phone_index: int = 0
+    account: str = "109999999999999"
+    secret: str = "a-secret-that-the-attacker-knows"  # noqa: S105 - it guards nothing
+
+    @property
+    def path(self) -> str:
+        """Path of its webhook address on META_PORT."""
+        return f"/webhooks/360dialog/{self.company}/{self.phone_index}"
+
+
+ATTACKER: Final = Attacker()
+
+
+async def prepare(installation: Installation) -> list[Tenant]:
+    """Make both companies and their connections, and return those that send. Raises `InstallationUnusable`."""
+    number = {"phone_number_id": SECOND.account, "registered": True}
+    if (answer := await installation.sandbox("POST", "numbers", body=number)) is None or answer.status != 200:
+        raise InstallationUnusable(f"the sandbox did not register the number of {SECOND.company}: {answer}")
+    token = (installation.home / "sandbox_access_token").read_text().strip()
+    await _make(
+        installation,
+        SECOND.company,
+        {"connectionType": "meta_direct", "accountId": SECOND.account, "wabaId": _WABA, "accessToken": token},
+    )
+    await _make(
+        installation,
+        ATTACKER.company,
+        {
+            "connectionType": "360dialog",
+            "accountId": ATTACKER.account,
+            "apiKey": "not-a-key-of-anybody",
+            "webhookSecret": ATTACKER.secret,
+        },
+    )
+    # a connection is trusted with inbound events when its token was proved for its account
+    await _require(installation, "POST", f"/api/v2/connections/{SECOND.company}/0/test", None, (200,))
+    return [SECOND]
+
+
+async def _make(installation: Installation, company: str, connection: dict[str, Any]) -> None:
+    await _require(installation, "POST", "/api/v2/companies", {"companyId": company}, (200, 201, 409))
+    body = {**connection, "phoneIndex": 0}
+    await _require(installation, "POST", f"/api/v2/connections/{company}", body, (200, 201, 409))
+
+
+async def _require(installation: Installation, method: str, path: str, body: Any, accepts: tuple[int, ...]) -> None:
+    answer = await installation.api(method, path, body=body, within_s=20.0)
+    if answer is None or answer.status not in accepts:
+        raise InstallationUnusable(f"{method} {path}: {answer}")

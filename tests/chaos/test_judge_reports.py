@@ -1,0 +1,173 @@
+"""The judge compares direction, content, time, state and history: each contradiction is named, and what is right is not."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from chaos.forms import FORMS, draw
+from chaos.judge import Accepted, Arrival, ReportedState, Result, Step, judge
+from chaos.ledger import arrivals_of, content_of
+
+MESSAGE = Accepted(
+    text="chaos-1 a",
+    chat="meta_direct/00001",
+    number=1,
+    accepted_at=100.0,
+    id="1",
+    account="100000000000001",
+    recipient="15551000001",
+    content={"body": "chaos-1 a"},
+)
+ARRIVAL = Arrival(
+    seq=5,
+    at=101.0,
+    text="chaos-1 a",
+    account=MESSAGE.account,
+    recipient=MESSAGE.recipient,
+    content={"body": "chaos-1 a"},
+)
+REFUSAL = replace(ARRIVAL, seq=4, at=100.5, is_refused=True)
+SENT = (Step(state="queued"), Step(state="sending", attempt=1), Step(state="sent", attempt=1))
+DELIVERED = ReportedState(state="delivered", history=(*SENT, Step(state="delivered", attempt=1)))
+STATUSES = {4: frozenset({"failed"}), 5: frozenset({"sent", "delivered"})}
+
+
+def judged(
+    message: Accepted = MESSAGE,
+    arrivals: tuple[Arrival, ...] = (ARRIVAL,),
+    reported: ReportedState = DELIVERED,
+    attempts: int = 0,
+) -> Result:
+    known = {arrival.seq: STATUSES.get(arrival.seq, frozenset({"sent"})) for arrival in arrivals}
+    return judge([message], arrivals, {message.text: reported}, statuses=known, attempts=attempts)
+
+
+def test_what_is_right_is_clean() -> None:
+    assert judged().is_clean
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [({"recipient": "15551000002"}, "to …0002, not …0001"), ({"account": "2"}, "from 2, not 100000000000001")],
+)
+def test_the_wrong_recipient_or_sender(change: dict[str, str], why: str) -> None:
+    result = judged(arrivals=(replace(ARRIVAL, **change),))  # type: ignore[arg-type]  # names of text fields
+    assert dict(result.misdirected) == {MESSAGE.text: why}
+    assert not result.is_clean
+
+
+def test_another_content_or_type() -> None:
+    assert judged(arrivals=(replace(ARRIVAL, content={"body": "x"}),)).altered == {MESSAGE.text: "differs in body"}
+    assert judged(arrivals=(replace(ARRIVAL, type="image"),)).altered == {MESSAGE.text: "type image, not text"}
+
+
+def test_an_arrival_before_its_time() -> None:
+    assert judged(replace(MESSAGE, send_at=105.0)).early == {MESSAGE.text: "4.0 s before its time"}
+    assert not judged(replace(MESSAGE, send_at=100.9)).early
+
+
+def test_a_cancelled_message_must_not_arrive_and_is_deleted() -> None:
+    cancelled, deleted = replace(MESSAGE, is_cancelled=True), ReportedState(state="deleted")
+    assert judged(cancelled, (), deleted).is_clean
+    assert judged(cancelled, (ARRIVAL,), deleted).cancelled == [MESSAGE.text]
+    assert judged(cancelled, (), ReportedState(state="delivered")).misreported
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "state", "why"),
+    [
+        ((), "delivered", "shown as delivered, never arrived"),
+        ((ARRIVAL,), "failed", "arrived, and shown as failed (131026)"),
+        ((ARRIVAL,), "sent", "the provider reported delivered, shown as sent"),
+        ((ARRIVAL,), "read", "shown as read, the provider reported delivered"),
+        ((REFUSAL,), "sent", "the provider refused it, shown as sent"),
+    ],
+)
+def test_a_state_that_the_ledger_contradicts(arrivals: tuple[Arrival, ...], state: str, why: str) -> None:
+    result = judged(arrivals=arrivals, reported=ReportedState(state=state, code="131026" * (state == "failed")))
+    assert result.misreported == {MESSAGE.text: why}
+    assert not result.is_clean
+
+
+def test_a_refusal_and_one_more_arrival_for_each_redrive() -> None:
+    redriven = replace(MESSAGE, redrives=1)
+    history = (
+        *SENT,
+        Step(state="failed", attempt=1),
+        Step(state="queued", attempt=1),
+        Step(state="sending", attempt=2),
+        Step(state="sent", attempt=2),
+        Step(state="delivered", attempt=2),
+    )
+    reported = ReportedState(state="delivered", history=history)
+    assert judged(redriven, (REFUSAL, ARRIVAL), reported).is_clean
+    assert judged(redriven, (REFUSAL, ARRIVAL, replace(ARRIVAL, seq=9)), reported).duplicated == {MESSAGE.text: 3}
+    assert judged(MESSAGE, (REFUSAL, replace(REFUSAL, seq=3)), reported).duplicated == {MESSAGE.text: 2}
+
+
+def test_a_redriven_message_that_fails_unsent() -> None:
+    message = replace(MESSAGE, redrives=2, unsent_failures=1)
+    assert "without having been sent" in judged(message).misreported[MESSAGE.text]
+
+
+def test_resend_may_repeat_once_for_each_doubt_and_never_beyond_the_attempts() -> None:
+    message = replace(MESSAGE, policy="resend")
+    doubt = (Step(state="sending", attempt=1), Step(state="in_doubt", attempt=1))
+    reported = ReportedState(state="delivered", history=(Step(state="queued"), *doubt, *doubt, *doubt, *SENT[1:]))
+    arrivals = tuple(replace(ARRIVAL, seq=seq) for seq in range(5, 9))
+    assert not judged(message, arrivals[:4], reported).duplicated
+    assert judged(message, arrivals[:4], reported, attempts=3).duplicated == {MESSAGE.text: 4}
+    assert judged(MESSAGE, arrivals[:2], reported).duplicated == {MESSAGE.text: 2}, "nobody asked for repetition"
+
+
+@pytest.mark.parametrize(
+    ("history", "why"),
+    [
+        (SENT[1:], "begins with sending"),
+        ((SENT[0], SENT[2], Step(state="delivered", attempt=1)), "1 arrivals, 0 attempts"),
+        ((*DELIVERED.history, Step(state="delivered", attempt=1)), "delivered twice in attempt 1"),
+        ((*DELIVERED.history, Step(state="failed", attempt=1)), "1 failures, 0 refusals of the provider"),
+        (SENT, "shown as delivered, which its history does not contain"),
+    ],
+)
+def test_a_history_that_the_ledger_or_itself_contradicts(history: tuple[Step, ...], why: str) -> None:
+    result = judged(reported=ReportedState(state="delivered", history=history))
+    assert result.misremembered == {MESSAGE.text: why}
+    assert not result.is_clean
+
+
+def test_scheduled_and_redriven_messages_have_no_place_in_the_order() -> None:
+    later = replace(MESSAGE, text="chaos-1 b", number=2, content={"body": "chaos-1 b"})
+    arrivals = (replace(ARRIVAL, text="chaos-1 b", seq=4, content={"body": "chaos-1 b"}), ARRIVAL)
+    reported = {MESSAGE.text: DELIVERED, later.text: DELIVERED}
+    assert judge([MESSAGE, later], arrivals, reported).reordered == [MESSAGE.text]
+    assert not judge([replace(MESSAGE, send_at=100.5), later], arrivals, reported).reordered
+    assert not judge([replace(MESSAGE, redrives=1), later], arrivals, reported).reordered
+
+
+@pytest.mark.parametrize("type_", FORMS)
+def test_every_form_is_recognised_by_its_text_on_the_provider_s_side(type_: str) -> None:
+    """The bodies are the provider's: what the API makes of each form is checked by the runs themselves."""
+
+    form = draw("chaos-1 x", random.Random(1), frozenset({type_}))
+    part = {
+        "text": {"body": "chaos-1 x"},
+        "location": {**form.content, "name": "chaos-1 x"},
+        "document": {"id": "m1", "caption": "chaos-1 x", "filename": "invoice.txt"},
+        "contacts": [{"name": {"formatted_name": "chaos-1 x"}}],
+        "interactive": form.body.get("interactive"),
+        "template": {
+            "name": "order_update",
+            "language": {"code": "en_US"},
+            "components": form.body.get("components"),
+        },
+    }[type_]
+    text, content = content_of(type_, {type_: part}, {"m1": form.content.get("sha256", "")})
+    assert text == "chaos-1 x"
+    assert {name: content[name] for name in form.content} == dict(form.content)
+    entry = {"seq": 1, "at": 1.0, "event": "accepted", "type": type_, "message": {type_: part}, "to": "1", "id": "w"}
+    (arrival,) = arrivals_of([entry], "chaos-1 ", {"m1": form.content.get("sha256", "")})
+    assert (arrival.recipient, arrival.type) == ("1", type_)
