@@ -24,7 +24,7 @@ from bench.load import LoadResult
 from shared.kinds import admin_port
 from shared.states import SessionState
 from tests.support.waiting import NeverHappened, eventually
-from webdriver import processes, profile
+from webdriver import profile
 
 _LINK_S: Final = 300.0
 _BACK_S: Final = 600.0
@@ -197,7 +197,7 @@ class Show:
     def kill_process(self) -> dict[str, Any]:
         """Kill the browser process while many sends are in hand; say what came back, and what was left behind."""
         home = self._house.copy.home
-        before = set(processes.pids_of_installation(home, profile.root(home)))
+        before = set(profile.living(home))
         phase = Phase()
         for number in range(self._given.burst):
             index = self.others[number % len(self.others)]
@@ -209,7 +209,7 @@ class Show:
         killed_at = time.monotonic()
         os.kill(self._house.slot_pids()["webdriver-0"], signal.SIGKILL)
         eventually(
-            lambda: not before & set(processes.pids_of_installation(home, profile.root(home))),
+            lambda: not before & set(profile.living(home)),
             30,
             "no browser outlives its owner",
             poll_s=0.05,

@@ -77,6 +77,41 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/model/test_proof_of_death.py",
     ),
+    "browser-pipe": Mutation(
+        "no port leads to a browser",
+        (
+            Edit(
+                "webdriver/chromium.py",
+                '    "--remote-debugging-pipe",\n',
+                '    "--remote-debugging-pipe",\n    "--remote-debugging-port=0",\n',
+            ),
+        ),
+        "tests/webdriver/test_containment.py::"
+        "test_no_other_user_reaches_a_browser_and_its_page_reaches_nothing_of_ours",
+    ),
+    "browser-identity": Mutation(
+        "a process counts as a browser of an earlier life only with the start time that was written down",
+        (
+            Edit(
+                "webdriver/processes.py",
+                "return pids_of_session(identity.pid) if int(leader[_STARTED]) == identity.started else []",
+                "return pids_of_session(identity.pid)",
+            ),
+        ),
+        "tests/webdriver/test_containment.py::"
+        "test_a_stranger_that_names_a_profile_is_not_killed_and_keeps_no_session_from_starting",
+    ),
+    "one-profile-alone": Mutation(
+        "a profile that cannot be cleaned stops no other session",
+        (
+            Edit(
+                "webdriver/sessions.py",
+                'except OSError as error:\n                log.error("profile_not_released"',
+                'except FileNotFoundError as error:\n                log.error("profile_not_released"',
+            ),
+        ),
+        "tests/webdriver/test_containment.py::test_a_profile_that_cannot_be_used_fails_alone",
+    ),
     "unique-key": Mutation(
         "an idempotency key names one row",
         (

@@ -52,7 +52,7 @@ class Attachments:
         Args:
             by: monotonic instant by which it must lie there.
         """
-        directory = profile.temporary(profile.directory(self._home, message.connection_id))
+        directory = profile.staged(profile.directory(self._home, message.connection_id))
         path = directory / f"bulkhead-{message.id}-{message.attempt}"
         try:
             try:
@@ -95,7 +95,8 @@ class Attachments:
         else:
             return Dead(code="media_unusable", detail="a browser session has no file of another provider's")
         limits.check(message.connection_type, message.type, mimetype, size)
-        with await asyncio.to_thread(path.open, "xb") as file:
+        # Chromium reads it by itself, under its own user
+        with await asyncio.to_thread(profile.open_staged, path) as file:
             async for piece in self._storage.stream(message.company_id, sha256):
                 await asyncio.to_thread(file.write, piece)
         return Attachment(path, mimetype, filename or message.type + (mimetypes.guess_extension(mimetype) or ""))

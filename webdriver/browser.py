@@ -1,7 +1,8 @@
 """The only door to pyppeteer: one tab of one Chromium, spoken to under deadlines, with every failure named.
 
 pyppeteer 2.0.0 is not maintained. Its connection may spin when the socket closes, loses its receive loop when a handler fails, and answers
-None where it does not know; `_Line` and `_TabSession` stand in for those parts (docs/adr/0020 says what replacing all of it would take).
+None where it does not know; `_PipeConnection` and `_TabSession` stand in for those parts, on
+the pipe in place of a socket (docs/adr/0020 says what replacing all of it would take).
 """
 
 from __future__ import annotations
@@ -19,13 +20,11 @@ from pyppeteer.dialog import Dialog
 from pyppeteer.errors import NetworkError, PyppeteerError
 from pyppeteer.frame_manager import Frame
 from pyppeteer.page import Page
-from websockets.exceptions import WebSocketException
-from websockets.legacy.client import WebSocketClientProtocol
-from websockets.legacy.client import connect as open_websocket
 
 from shared.clock import left
 from shared.errors import BulkheadError
 from shared.logs import logger
+from webdriver.pipe import DebuggingPipe, PipeClosed
 
 log = logger(__name__)
 
@@ -55,7 +54,7 @@ class ScriptFailed(BulkheadError):
 
 def is_browser_failure(error: BaseException) -> bool:
     """Return whether `error` means only that a browser, a tab or the line to it is gone: that session is cleaned up, all others go on."""
-    if isinstance(error, BrowserLost | CallTimedOut | PyppeteerError | WebSocketException):
+    if isinstance(error, BrowserLost | CallTimedOut | PipeClosed | PyppeteerError):
         return True
     return any(word in str(error) for word in _RECOVERABLE_WORDS)
 
@@ -80,14 +79,14 @@ async def _within(awaitable: Awaitable[Any], by: float, what: str) -> Any:
         raise CallTimedOut(f"{what} was not answered in time")
     try:
         return task.result()
-    except (PyppeteerError, WebSocketException, ConnectionError) as error:
+    except (PyppeteerError, PipeClosed, ConnectionError) as error:
         raise BrowserLost(f"{what}: {error}") from error
 
 
 class _TabSession(CDPSession):  # type: ignore[misc]  # pyppeteer has no types
     """A protocol session whose calls always end: with an answer, or with an error once nobody can answer."""
 
-    _connection: _Line | None
+    _connection: _PipeConnection | None
 
     def send(self, method: str, params: dict[str, Any] | None = None) -> asyncio.Future[Any]:
         answer: asyncio.Future[Any] = self._loop.create_future()
@@ -118,19 +117,23 @@ class _TabSession(CDPSession):  # type: ignore[misc]  # pyppeteer has no types
         self._connection = None
 
 
-class _Line(Connection):  # type: ignore[misc]  # pyppeteer has no types
-    """The websocket to one Chromium, in place of pyppeteer's: it ends once, for everybody, and one bad event does not end it."""
+class _PipeConnection(Connection):  # type: ignore[misc]  # pyppeteer has no types
+    """The pipe to one Chromium, in place of pyppeteer's websocket: it ends once, for every caller, and one bad event does not end it.
 
-    def __init__(self, url: str, socket: WebSocketClientProtocol) -> None:
+    Attributes:
+        lost: done when the connection has ended, with the reason.
+    """
+
+    def __init__(self, pipe: DebuggingPipe) -> None:
         # not Connection.__init__, which would open a socket of its own and start a loop that cannot be stopped
         EventEmitter.__init__(self)
-        self._url, self._socket, self._loop = url, socket, asyncio.get_running_loop()
+        self._pipe, self._loop = pipe, asyncio.get_running_loop()
         self._lastId = 0
         self._callbacks: dict[int, Any] = {}
         self._sessions: dict[str, _TabSession] = {}
         self._connected = True
         self.lost: asyncio.Future[str] = self._loop.create_future()
-        self._tasks = {self._loop.create_task(self._receive())}
+        self._receiving = self._loop.create_task(self._receive())
 
     def send(self, method: str, params: dict[str, Any] | None = None) -> asyncio.Future[Any]:
         answer: asyncio.Future[Any] = self._loop.create_future()
@@ -141,11 +144,10 @@ class _Line(Connection):  # type: ignore[misc]  # pyppeteer has no types
         self._lastId += 1
         _label(answer, method)
         self._callbacks[self._lastId] = answer
-        writing = self._loop.create_task(
-            self._write(json.dumps({"id": self._lastId, "method": method, "params": params or {}}))
-        )
-        self._tasks.add(writing)
-        writing.add_done_callback(self._tasks.discard)
+        try:
+            self._pipe.send({"id": self._lastId, "method": method, "params": params or {}})
+        except PipeClosed as error:
+            self._end(str(error))
         return answer
 
     async def createSession(self, targetInfo: dict[str, Any]) -> _TabSession:  # noqa: N802, N803 - pyppeteer's names
@@ -156,28 +158,21 @@ class _Line(Connection):  # type: ignore[misc]  # pyppeteer has no types
 
     async def dispose(self) -> None:
         self._end("closed by us")
-        # not a polite close: it would wait for a browser that may be frozen
-        self._socket.transport.abort()
-        await asyncio.wait(self._tasks)
-
-    async def _write(self, message: str) -> None:
-        try:
-            await self._socket.send(message)
-        except (WebSocketException, OSError) as error:
-            self._end(f"cannot write: {type(error).__name__}")
+        await asyncio.wait({self._receiving})
 
     async def _receive(self) -> None:
         try:
-            async for message in self._socket:
+            while True:
+                message = await self._pipe.receive()
                 try:
-                    self._take(json.loads(message))
+                    self._take(message)
                 except Exception as error:  # noqa: BLE001 - see below
-                    # pyppeteer's handlers fail on events of targets that have just gone; the line itself is well
+                    # pyppeteer's handlers fail on events of targets that have just gone; the connection itself is well
                     log.debug("browser_event_refused", error=type(error).__name__)
+                # whoever waits for this message runs before the next one is handled: it may be about a session that the caller is to register
                 await asyncio.sleep(0)
-            self._end("the browser closed the line")
-        except (WebSocketException, OSError) as error:
-            self._end(f"the line broke: {type(error).__name__}")
+        except PipeClosed as error:
+            self._end(str(error))
 
     def _take(self, message: dict[str, Any]) -> None:
         if message.get("id") in self._callbacks:
@@ -199,6 +194,7 @@ class _Line(Connection):  # type: ignore[misc]  # pyppeteer has no types
         for session in self._sessions.values():
             session._on_closed()
         self._sessions.clear()
+        self._pipe.close()
         self.lost.set_result(reason)
 
 
@@ -216,51 +212,43 @@ class Browser:
         lost: done when the tab, its renderer or the line is gone, with the reason.
     """
 
-    def __init__(self, line: _Line, page: Page, calls: _TabSession, target_id: str) -> None:
-        self._line, self._page, self._calls, self._target_id = line, page, calls, target_id
-        self.lost = line.lost
-        line.on("Target.targetCrashed", lambda event: self._target_ended(event, "the tab crashed"))
-        line.on("Target.targetDestroyed", lambda event: self._target_ended(event, "the tab was closed"))
+    def __init__(self, connection: _PipeConnection, page: Page, calls: _TabSession, target_id: str) -> None:
+        self._connection, self._page, self._calls, self._target_id = connection, page, calls, target_id
+        self.lost = connection.lost
+        connection.on("Target.targetCrashed", lambda event: self._target_ended(event, "the tab crashed"))
+        connection.on("Target.targetDestroyed", lambda event: self._target_ended(event, "the tab was closed"))
         page.on("error", lambda _: None)
         page.on("dialog", self._answer_dialog)
 
     @classmethod
-    async def open(cls, endpoint: str, by: float) -> Browser:
-        """Connect to the Chromium at `endpoint` and take its first tab, until the monotonic instant `by`.
+    async def open(cls, pipe: DebuggingPipe, by: float) -> Browser:
+        """Take the first tab of the Chromium at the other end of `pipe`, until the monotonic instant `by`. The pipe is closed with the browser.
 
         Raises:
             BrowserLost: it does not answer as a browser. CallTimedOut: not in time.
         """
-        # no extension and no ping: the line never leaves this machine, and a tab that hangs is found by asking it
-        connecting = open_websocket(endpoint, max_size=None, compression=None, ping_interval=None, close_timeout=1)
+        connection = _PipeConnection(pipe)
         try:
-            socket = await asyncio.wait_for(connecting, left(by))
-        except TimeoutError:
-            raise CallTimedOut("connecting was not answered in time") from None
-        except (OSError, WebSocketException) as error:
-            raise BrowserLost(f"connecting: {error}") from error
-        line = _Line(endpoint, socket)
-        try:
-            return await cls._first_tab(line, by)
+            return await cls._first_tab(connection, by)
         except BaseException:
-            await line.dispose()
+            await connection.dispose()
             raise
 
     @classmethod
-    async def _first_tab(cls, line: _Line, by: float) -> Browser:
-        await _within(line.send("Target.setDiscoverTargets", {"discover": True}), by, "discovering tabs")
-        known = await _within(line.send("Target.getTargets"), by, "listing tabs")
+    async def _first_tab(cls, connection: _PipeConnection, by: float) -> Browser:
+        await _within(connection.send("Target.setDiscoverTargets", {"discover": True}), by, "discovering tabs")
+        known = await _within(connection.send("Target.getTargets"), by, "listing tabs")
         tabs = [row for row in known["targetInfos"] if row["type"] == "page"]
         if not tabs:
             raise BrowserLost("the browser has no tab")
-        session = await _within(line.createSession(tabs[0]), by, "taking the tab")
+        session = await _within(connection.createSession(tabs[0]), by, "taking the tab")
         page = await _within(Page.create(session, _TabTarget(), False, None), by, "reading the tab")
         for domain in _UNUSED_DOMAINS:
             await _within(session.send(f"{domain}.disable"), by, f"switching off {domain}")
         # pyppeteer would ask for every console message again, in tasks that nobody awaits
         session.remove_all_listeners("Runtime.consoleAPICalled")
-        calls = await _within(line.createSession(tabs[0]), by, "opening a line for calls")
-        return cls(line, page, calls, tabs[0]["targetId"])
+        calls = await _within(connection.createSession(tabs[0]), by, "opening a line for calls")
+        return cls(connection, page, calls, tabs[0]["targetId"])
 
     async def prepare(self, script: str, binding: str, take: Callable[[str], None], by: float) -> None:
         """Get the tab ready for a page, before it is opened.
@@ -374,16 +362,16 @@ class Browser:
     async def close(self, by: float) -> bool:
         """Ask the browser to close, which writes its profile, and close the line. Returns whether it took the request; `Chromium.end` ends the rest."""
         try:
-            await _within(self._line.send("Browser.close"), by, "Browser.close")
+            await _within(self._connection.send("Browser.close"), by, "Browser.close")
         except (BrowserLost, CallTimedOut):
             return False
         finally:
-            await self._line.dispose()
+            await self._connection.dispose()
         return True
 
     def _target_ended(self, event: dict[str, Any], reason: str) -> None:
         if event.get("targetId") == self._target_id:
-            self._line._end(reason)
+            self._connection._end(reason)
 
     def _answer_dialog(self, dialog: Dialog) -> None:
         # a dialog stops the page's script until somebody answers

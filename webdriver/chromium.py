@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -14,15 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from shared.clock import monotonic
+from shared.clock import left, monotonic
 from shared.errors import BulkheadError
+from shared.process.system_user import SystemUser, open_way
 from webdriver import processes, profile
+from webdriver.launcher import NO_SANDBOX, Orders
+from webdriver.pipe import READS_FROM, WRITES_TO, DebuggingPipe, PipeClosed
 
 EXECUTABLES: Final = ("chromium", "chromium-browser", "google-chrome")
 
 FLAGS: Final = (
     "--headless=new",
-    "--remote-debugging-port=0",
+    "--remote-debugging-pipe",
     "--no-first-run",
     "--no-default-browser-check",
     "--password-store=basic",
@@ -55,12 +59,16 @@ FLAGS: Final = (
 """The same for every session; docs/browser-memory.md says what they cost and save."""
 
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
-_PORT_FILE: Final = "DevToolsActivePort"
 _LOG: Final = "chromium.log"
 _LOG_MAX: Final = 1_000_000
-_POLL_S: Final = 0.02
+"""Bytes of Chromium's log; it is cut to nothing above."""
+_LAST_WORDS: Final = 16_384
+"""Bytes at the end of the log in which the last error is looked for."""
 _END_S: Final = 5.0
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_unreaped: set[int] = set()
+"""Main processes whose exit status was not collected yet."""
 
 
 class ChromiumMissing(BulkheadError):
@@ -68,7 +76,7 @@ class ChromiumMissing(BulkheadError):
 
 
 class ChromiumFailed(BulkheadError):
-    """Raised when Chromium does not start, does not open its debugging port in time, or cannot be ended."""
+    """Raised when Chromium does not start, does not answer on its debugging pipe in time, or cannot be ended."""
 
 
 def find(setting: str) -> Path:
@@ -106,58 +114,95 @@ class Launch:
     flags: Sequence[str] = FLAGS
 
     def command(self) -> list[str]:
-        """Return the command line, launcher first."""
-        sandbox = ("--no-sandbox",) if os.geteuid() == 0 else ()
-        chromium = [
+        """Return Chromium's command line."""
+        return [
             str(self.executable),
             *self.flags,
-            *sandbox,
             f"--user-data-dir={self.profile}",
             self.marker,
             "about:blank",
         ]
-        return [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *chromium]
+
+
+def unreaped() -> frozenset[int]:
+    """Return the pids of Chromiums whose exit status is waited for here: nobody else may collect it."""
+    return frozenset(_unreaped)
 
 
 class Chromium:
     """A running Chromium.
 
     Attributes:
-        pid: of its main process, which leads a process group and session of its own. endpoint: where its debugging protocol is spoken.
-        gone: done when the main process has ended, with its exit code (negative: the signal).
+        pid: of its main process, which leads a process group and session of its own.
+        gone: done when the main process has ended, with its exit code (negative: the signal). sandboxed: whether Chromium contains its page.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], launch: Launch) -> None:
-        self._process, self._launch = process, launch
+    def __init__(self, process: subprocess.Popen[bytes], launch: Launch, log_fd: int) -> None:
+        self._process, self._launch, self._log_fd = process, launch, log_fd
         self.pid = process.pid
-        self.endpoint = ""
+        self._pipe: DebuggingPipe | None = None
+        self.sandboxed = True
         self._loop = asyncio.get_running_loop()
         self.gone: asyncio.Future[int] = self._loop.create_future()
         self._pidfd = os.pidfd_open(process.pid)
+        self._identity = processes.identify(process.pid)
+        _unreaped.add(process.pid)
         self._loop.add_reader(self._pidfd, self._ended)
 
     @classmethod
     async def start(cls, launch: Launch, by: float) -> Chromium:
-        """Start Chromium on its profile and wait for its debugging port, at most until the monotonic instant `by`.
+        """Start Chromium on its profile and wait until it answers, at most until the monotonic instant `by`.
+
+        As root it runs under the system user of `profile.browser_user`.
 
         Raises:
-            ProfileTaken: see `profile.claim`.
-            ChromiumFailed: it ended at once or opened no port; nothing of it is left.
+            ProfileTaken, SystemUserUnusable: see `profile.claim`.
+            ChromiumFailed: it ended at once or did not answer; nothing of it is left.
             OSError: the profile cannot be written or the executable not be run.
         """
         if threading.current_thread() is not threading.main_thread():
             # the death signal is bound to the thread that forks: any other may end before the process does
             raise ChromiumFailed("Chromium can be started from the main thread only")
-        await asyncio.to_thread(profile.claim, launch.profile, holds_slot_lock=bool(launch.keep_open))
-        port_file = launch.profile / _PORT_FILE
-        port_file.unlink(missing_ok=True)
-        (launch.profile / _LOG).unlink(missing_ok=True)
-        with (launch.profile / _LOG).open("ab") as output:
+        user = await asyncio.to_thread(profile.browser_user)
+        if user:
+            await asyncio.to_thread(open_way, launch.executable, user, launch.profile.parent.parent)
+        await asyncio.to_thread(profile.claim, launch.profile, user, holds_slot_lock=bool(launch.keep_open))
+        log_file = launch.profile / _LOG
+        log_file.unlink(missing_ok=True)
+        # made anew (O_EXCL) and kept open: the browser's user could put a link in its place
+        log_fd = os.open(log_file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            chromium, ends = cls._spawn(launch, user, log_fd)
+        except BaseException:
+            os.close(log_fd)
+            raise
+        try:
+            processes.record(chromium._identity, profile.running(launch.profile))
+            chromium._pipe = pipe = await DebuggingPipe.connect(*ends)
+            await chromium._answers(pipe, by)
+            chromium.sandboxed = not processes.has_argument(chromium.pid, NO_SANDBOX)
+        except BaseException:
+            await chromium.end()
+            raise
+        return chromium
+
+    @classmethod
+    def _spawn(cls, launch: Launch, user: SystemUser | None, log_fd: int) -> tuple[Chromium, tuple[int, int]]:
+        """Start the launcher; return the process and our ends of its pipe (to read, to write)."""
+        its_input, our_output = os.pipe()
+        our_input, its_output = os.pipe()
+        try:
+            orders = Orders(
+                owner=os.getpid(),
+                command=launch.command(),
+                pipe={str(READS_FROM): its_input, str(WRITES_TO): its_output},
+                user=[user.uid, user.gid] if user else None,
+            )
             process = subprocess.Popen(
-                launch.command(),
+                [sys.executable, "-I", "-S", str(_LAUNCHER), json.dumps(orders)],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=log_fd,
+                stderr=log_fd,
                 # nothing of ours: settings hold secrets
                 env={
                     "PATH": _PATH,
@@ -167,50 +212,60 @@ class Chromium:
                 },
                 cwd=launch.profile,
                 start_new_session=True,
-                pass_fds=tuple(launch.keep_open),
+                pass_fds=(its_input, its_output, *launch.keep_open),
             )
-        chromium = cls(process, launch)
-        try:
-            chromium.endpoint = await chromium._read_endpoint(port_file, by)
         except BaseException:
-            await chromium.end()
+            os.close(our_input)
+            os.close(our_output)
             raise
-        return chromium
+        finally:
+            os.close(its_input)
+            os.close(its_output)
+        return cls(process, launch, log_fd), (our_input, our_output)
 
-    async def _read_endpoint(self, port_file: Path, by: float) -> str:
-        while monotonic() < by:
-            if self.gone.done():
-                raise ChromiumFailed(f"Chromium ended with {self.gone.result()}: {self.last_words()}")
-            try:
-                port, path = port_file.read_text().split()
-            except (FileNotFoundError, ValueError):
-                await asyncio.sleep(_POLL_S)
-                continue
-            return f"ws://127.0.0.1:{port}{path}"
-        raise ChromiumFailed(f"Chromium opened no debugging port in time: {self.last_words()}")
+    @property
+    def pipe(self) -> DebuggingPipe:
+        """Where its debugging protocol is spoken; whoever takes it closes it, at the latest `end` does."""
+        if self._pipe is None:
+            raise ChromiumFailed("Chromium has no debugging pipe yet")
+        return self._pipe
+
+    async def _answers(self, pipe: DebuggingPipe, by: float) -> None:
+        """Wait for the first answer on the pipe."""
+        pipe.send({"id": 0, "method": "Browser.getVersion"})
+        try:
+            await asyncio.wait_for(pipe.receive(), left(by))
+        except PipeClosed:
+            # its process is about to end, if it has not yet
+            await asyncio.wait({self.gone}, timeout=_END_S)
+        except TimeoutError:
+            pass
+        else:
+            return
+        if self.gone.done():
+            raise ChromiumFailed(f"Chromium ended with {self.gone.result()}: {self.last_words()}")
+        raise ChromiumFailed(f"Chromium did not answer on its debugging pipe in time: {self.last_words()}")
 
     def last_words(self) -> str:
         """Return the last error line of its log, for a message to the operator."""
-        lines = [
-            line
-            for line in self._log().read_text(errors="replace").splitlines()
-            if "ERROR:dbus" not in line and line.strip()
-        ]
-        return lines[-1][-300:] if lines else "it said nothing"
+        size = os.fstat(self._log_fd).st_size
+        text = os.pread(self._log_fd, _LAST_WORDS, max(0, size - _LAST_WORDS)).decode(errors="replace")
+        lines = [line for line in text.splitlines() if "ERROR:dbus" not in line and line.strip()]
+        return lines[-1][-300:] if lines else "its log is empty"
 
     def trim_log(self) -> None:
         """Cut its log when it has grown too long."""
-        if self._log().stat().st_size > _LOG_MAX:
-            os.truncate(self._log(), 0)
+        if os.fstat(self._log_fd).st_size > _LOG_MAX:
+            os.ftruncate(self._log_fd, 0)
 
     def pids(self) -> list[int]:
         """Return its processes, helpers included."""
-        return processes.pids_of_profile(self._launch.profile)
+        return processes.pids_of(self._identity)
 
     def kill(self) -> None:
-        """Kill its main process now; `gone` says when it has ended, and `end` takes the rest."""
+        """Kill its main process now; `gone` says when it has ended, and `end` ends the rest."""
         if not self.gone.done():
-            # the pidfd, not the number: it may be somebody else's by now
+            # the pidfd, not the number: it may be another process's by now
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def end(self) -> None:
@@ -219,19 +274,27 @@ class Chromium:
         Raises:
             ChromiumFailed: something survived SIGKILL for seconds (a process stuck in the kernel).
         """
-        left = await processes.end(
-            lambda: sorted({*self.pids(), *processes.pids_of_session(self.pid)}), monotonic() + _END_S
-        )
-        if left:
-            raise ChromiumFailed(f"processes {left} survived SIGKILL")
+        if self._pipe:
+            self._pipe.close()
+        survivors = await processes.end(self.pids, monotonic() + _END_S)
         await asyncio.wait({self.gone}, timeout=_END_S)
+        self._reap()
+        if survivors or not self.gone.done():
+            raise ChromiumFailed(f"processes {survivors or [self.pid]} survived SIGKILL")
         await asyncio.to_thread(profile.release, self._launch.profile)
 
     def _ended(self) -> None:
         self._loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
+        # not collected yet: while its zombie keeps the number, no foreign process can be taken for one of its helpers
+        ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT)
         if not self.gone.done():
-            self.gone.set_result(self._process.wait())
+            status = ended.si_status if ended else 0
+            self.gone.set_result(status if ended is None or ended.si_code == os.CLD_EXITED else -status)
 
-    def _log(self) -> Path:
-        return self._launch.profile / _LOG
+    def _reap(self) -> None:
+        if self._log_fd >= 0 and self.gone.done():
+            self._process.wait()
+            os.close(self._pidfd)
+            os.close(self._log_fd)
+            self._log_fd = -1
+            _unreaped.discard(self.pid)

@@ -1,7 +1,7 @@
 """How often a session has connected to WhatsApp lately: an account that does so all the time is banned.
 
-The instants stand in a file of the profile, so that a process that is killed again and again does not forget them; with the profile goes the link,
-and with the link the count. Wall-clock seconds: they outlive the boot.
+The instants stand in a file beside the profile, so that a process that is killed again and again does not forget them; with the profile goes the
+link, and with the link the count. Wall-clock seconds: they outlive the boot.
 """
 
 from __future__ import annotations
@@ -10,33 +10,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from shared.atomic_file import replace_file
 from shared.logs import logger
 
 log = logger(__name__)
 
 HOUR_S: Final = 3600.0
-_FILE: Final = "connects"
 _AHEAD_S: Final = 60.0
 """An instant that lies further ahead comes from a clock that was wrong."""
 
 
 class Connects:
-    """The connects of one profile.
+    """The connects of one session.
 
     Args:
-        most: connects within an hour after which it is to wait. pause_s: how long. clock: wall-clock seconds.
+        file: where they are kept. most: connects within an hour after which it is to wait. pause_s: how long. clock: wall-clock seconds.
     """
 
-    def __init__(self, profile: Path, *, most: int, pause_s: float, clock: Callable[[], float]) -> None:
-        self._file, self._most, self._pause_s, self._clock = profile / _FILE, most, pause_s, clock
+    def __init__(self, file: Path, *, most: int, pause_s: float, clock: Callable[[], float]) -> None:
+        self._file, self._most, self._pause_s, self._clock = file, most, pause_s, clock
         self._at: list[float] | None = None
 
     def note(self) -> None:
-        """Count a connect now. Writes a small file, and makes the profile's directory where there is none yet."""
+        """Count a connect now. Writes a small file."""
         self._at = [*self._recent(), self._clock()]
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file.write_text("".join(f"{at:.1f}\n" for at in self._at))
+            replace_file(self._file, "".join(f"{at:.1f}\n" for at in self._at))
         except OSError as error:
             # the count of this life still holds
             log.warning("connects_not_kept", reason=type(error).__name__)

@@ -1,7 +1,7 @@
-"""What /proc tells about Chromium's processes: whose they are, whether they are gone, what they hold; and ending them for certain.
+"""Chromium's processes as /proc shows them: which are ours, whether they are gone, what they use; and ending them for certain.
 
-All of a Chromium's processes carry its profile directory in their command line, helpers in sessions of their own too (the crash handler
-starts its own). That, and not a parent's list, decides who belongs to whom: it is right after any number of crashes.
+Every Chromium leads a process session that it begins, and its helpers stay in it when it dies. So a browser is known by its main process: pid, start
+time and boot. No other process can enter that session, whatever its arguments name; a command line alone is no proof of ownership.
 """
 
 from __future__ import annotations
@@ -9,21 +9,41 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import hashlib
+import json
 import os
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from shared.clock import monotonic
+from shared.logs import logger
+
+log = logger(__name__)
 
 MARKER: Final = "--bulkhead-session="
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _POLL_S: Final = 0.02
 _PAGE_MB: Final = os.sysconf("SC_PAGE_SIZE") / 2**20
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+_DEAD: Final = (b"Z", b"X")
+_STATE, _SESSION, _STARTED = 0, 3, 19
+"""Fields of /proc/<pid>/stat, counted from the one behind the process's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The main process of one Chromium, told apart from any other process that ever had its number.
+
+    Attributes:
+        pid: leads the browser's process session. started: its start in clock ticks since the boot. boot: the kernel's id of that boot.
+    """
+
+    pid: int
+    started: int
+    boot: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,42 +73,95 @@ def _installation(home: Path) -> str:
     return hashlib.blake2s(str(home).encode(), digest_size=6, person=b"bulkhead").hexdigest()
 
 
-def pids_of_profile(profile: Path) -> list[int]:
-    """Return the processes that run on this profile directory, helpers included."""
-    needle = b"=" + os.fsencode(profile)
-    return _pids(
-        lambda line: any(
-            line[at + len(needle) : at + len(needle) + 1] in (b"", b"\0", b" ", b"/") for at in _places(line, needle)
-        )
-    )
+def identify(pid: int) -> Identity:
+    """Return the identity of a process that was just started. Raises `ProcessLookupError` when it is gone already."""
+    if (fields := _stat(pid)) is None:
+        raise ProcessLookupError(f"process {pid} is gone")
+    return Identity(pid, int(fields[_STARTED]), _boot())
 
 
-def pids_of_installation(home: Path, profiles: Path) -> list[int]:
-    """Return every Chromium process that was started for this BULKHEAD_HOME: by marker argument, or with a profile below `profiles`."""
-    needles = (f"{MARKER}{_installation(home)}/".encode(), b"=" + os.fsencode(profiles) + b"/")
-    return _pids(lambda line: any(needle in line for needle in needles))
+def record(identity: Identity, file: Path) -> None:
+    """Write an identity down for the next life of this process."""
+    file.write_text(json.dumps(asdict(identity)), encoding="ascii")
+
+
+def pids_of(identity: Identity) -> list[int]:
+    """Return the living processes of a browser whose main process was not reaped yet: until then its number is nobody else's."""
+    leader = _stat(identity.pid)
+    if leader is None or int(leader[_STARTED]) != identity.started:
+        return []
+    return pids_of_session(identity.pid)
+
+
+def pids_of_record(file: Path, profile: Path) -> list[int]:
+    """Return what still lives of a browser that an earlier life of this process wrote down.
+
+    A main process that is gone may have been reaped, and its number used again: then only processes that name the profile count.
+    """
+    try:
+        identity = Identity(**json.loads(file.read_text(encoding="ascii")))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("browser_record_unreadable", file=file.name, reason=type(error).__name__)
+        return []
+    if identity.boot != _boot():
+        return []
+    if (leader := _stat(identity.pid)) is not None:
+        return pids_of_session(identity.pid) if int(leader[_STARTED]) == identity.started else []
+    return [pid for pid in pids_of_session(identity.pid) if _names(pid, profile)]
+
+
+def is_browser_of(pid: int, profile: Path) -> bool:
+    """Return whether `pid` is a living process whose command line is that of a Chromium on this profile."""
+    return is_alive(pid) and _names(pid, profile)
+
+
+def has_argument(pid: int, argument: str) -> bool:
+    """Return whether a process was started with exactly this argument."""
+    try:
+        return argument.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def _names(pid: int, profile: Path) -> bool:
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    # a renderer's title joins its arguments by blanks
+    argument = b"--user-data-dir=" + os.fsencode(profile)
+    return any(line[at + len(argument) :][:1] in (b"", b"\0", b" ") for at in _places(line, argument))
 
 
 def pids_of_session(leader: int) -> list[int]:
-    """Return the processes of the session that `leader` began, zombies left out: also those of a wrapper script, whose command line says nothing."""
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and _in_session(path, leader)]
+    """Return the processes of the session that `leader` began, zombies left out."""
+    found = []
+    for name in os.listdir("/proc"):  # noqa: PTH208 - this loop runs over every process of the machine
+        fields = _stat(int(name)) if name.isdigit() else None
+        if fields is not None and int(fields[_SESSION]) == leader and fields[_STATE] not in _DEAD:
+            found.append(int(name))
+    return found
 
 
-def _in_session(path: Path, leader: int) -> bool:
+def _stat(pid: int) -> list[bytes] | None:
+    """Return the fields of /proc/<pid>/stat behind the process's name, None when there is no such process."""
     try:
-        fields = (path / "stat").read_bytes().rpartition(b")")[2].split()
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - called for every process of the machine
+            return file.read().rpartition(b")")[2].split()
     except OSError:
-        return False
-    return fields[0] not in (b"Z", b"X") and int(fields[3]) == leader
+        return None
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def is_alive(pid: int) -> bool:
     """Return whether `pid` is a process that is not a zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return False
-    return stat[stat.rindex(b")") + 2 :][:1] not in (b"Z", b"X")
+    fields = _stat(pid)
+    return fields is not None and fields[_STATE] not in _DEAD
 
 
 def glance(leaders: Iterable[int]) -> dict[int, Glance]:
@@ -99,15 +172,8 @@ def glance(leaders: Iterable[int]) -> dict[int, Glance]:
     found = dict.fromkeys(leaders, Glance(0.0, 0.0, 0))
     seen: set[int] = set()
     for name in os.listdir("/proc"):  # noqa: PTH208 - this loop runs over every process of the machine
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - as above
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        leader = int(fields[3])
-        if leader not in found or fields[0] in (b"Z", b"X"):
+        fields = _stat(int(name)) if name.isdigit() else None
+        if fields is None or (leader := int(fields[_SESSION])) not in found or fields[_STATE] in _DEAD:
             continue
         seen.add(leader)
         so_far = found[leader]
@@ -119,18 +185,40 @@ def glance(leaders: Iterable[int]) -> dict[int, Glance]:
 
 
 def memory(pids: Iterable[int]) -> Memory:
-    """Return the memory of `pids` together. Reads /proc for many milliseconds: call it in a thread."""
+    """Return the memory of `pids` together. Reads /proc for many milliseconds: call it in a thread.
+
+    Where the kernel shows another user's `smaps_rollup` to nobody (root in a container without CAP_SYS_PTRACE), shared pages are counted once for
+    the process that has most of them: a little more than the proportional size.
+    """
     total = dict.fromkeys((b"Rss", b"Pss", b"Private_Clean", b"Private_Dirty"), 0.0)
+    unseen: list[tuple[float, float]] = []
     for pid in pids:
         try:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines()
+        except PermissionError:
+            unseen.extend(_resident(pid))
+            continue
         except OSError:
             continue
         for line in lines:
             name, _, rest = line.partition(b":")
             if name in total:
                 total[name] += int(rest.split()[0]) / 1024
-    return Memory(rss=total[b"Rss"], pss=total[b"Pss"], uss=total[b"Private_Clean"] + total[b"Private_Dirty"])
+    private = sum(resident - shared for resident, shared in unseen)
+    return Memory(
+        rss=total[b"Rss"] + sum(resident for resident, _ in unseen),
+        pss=total[b"Pss"] + private + max((shared for _, shared in unseen), default=0.0),
+        uss=total[b"Private_Clean"] + total[b"Private_Dirty"] + private,
+    )
+
+
+def _resident(pid: int) -> list[tuple[float, float]]:
+    """Return [(resident, shared)] of a process in megabytes, which every user may read; [] when it is gone."""
+    try:
+        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return []
+    return [(int(resident) * _PAGE_MB, int(shared) * _PAGE_MB)]
 
 
 async def end(pids: Callable[[], list[int]], by: float) -> list[int]:
@@ -177,22 +265,6 @@ def _children() -> set[int]:
     for file in Path("/proc/self/task").glob("*/children"):
         with suppress(OSError):
             found.update(int(pid) for pid in file.read_bytes().split())
-    return found
-
-
-def _pids(belongs: Callable[[bytes], bool]) -> list[int]:
-    found = []
-    for name in os.listdir("/proc"):  # noqa: PTH208 - this loop runs over every process of the machine
-        if not name.isdigit() or int(name) == os.getpid():
-            continue
-        try:
-            with open(f"/proc/{name}/cmdline", "rb") as file:  # noqa: PTH123 - as above
-                line = file.read()
-        except OSError:
-            continue
-        # a zombie's line is empty
-        if line and belongs(line):
-            found.append(int(name))
     return found
 
 

@@ -1,4 +1,13 @@
-"""A session's Chromium profile directory: made, checked for an owner, freed of a dead owner's lock, wiped."""
+"""A session's Chromium profile directory: made, checked for an owner, freed of a dead owner's lock, wiped.
+
+As root Chromium runs under a system user of its own, and the profile belongs to that user. So nothing here trusts what lies in a profile: no link in
+it is followed, and our own files for the session lie beside it. `BULKHEAD_HOME/sessions` holds
+
+    <connection id>/          the profile
+    staged/<connection id>/   files of messages on their way to the page
+    running/<connection id>   which process runs on the profile (`processes.Identity`)
+    connects/<connection id>  when the session connected lately (`connects.Connects`)
+"""
 
 from __future__ import annotations
 
@@ -6,23 +15,41 @@ import hashlib
 import os
 import shutil
 import socket
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from shared.errors import BulkheadError
-from webdriver.processes import is_alive, pids_of_profile
+from shared.process.system_user import SystemUser, give, open_way, system_user
+from webdriver import processes
 
+BROWSER_USER: Final = "bulkhead-browser"
+"""System user that Chromium runs under when this process is root."""
+
+_STAGED: Final = "staged"
+_RUNNING: Final = "running"
+_CONNECTS: Final = "connects"
 _LOCK: Final = "SingletonLock"
 _SOCKET: Final = "SingletonSocket"
 _COOKIE: Final = "SingletonCookie"
 _LONGEST_ADDRESS: Final = 107
+"""Bytes of a unix socket's path that the kernel accepts, without the closing NUL."""
 _SOCKET_NAME: Final = len("/org.chromium.Chromium.XXXXXX/SingletonSocket")
 
 
 class ProfileTaken(BulkheadError):
     """Raised when a living process, or one that cannot be proved dead, owns a profile directory."""
+
+
+def browser_user() -> SystemUser | None:
+    """Return the user that Chromium runs under, None: as this process. Blocks when the user must be made.
+
+    Raises:
+        SystemUserUnusable: see `system_user`.
+    """
+    return system_user(BROWSER_USER)
 
 
 def root(home: Path) -> Path:
@@ -36,27 +63,66 @@ def directory(home: Path, connection_id: int) -> Path:
 
 
 def kept(home: Path) -> list[Path]:
-    """Return the profiles that there are."""
-    return sorted(path for path in root(home).glob("*") if path.is_dir())
+    """Return the profiles that there are; whatever else lies beside them (`lost+found`) is not ours.
+
+    Raises:
+        OSError: the directory of all profiles cannot be read.
+    """
+    try:
+        return sorted(path for path in root(home).iterdir() if path.name.isdecimal())
+    except FileNotFoundError:
+        return []
 
 
-def claim(profile: Path, *, holds_slot_lock: bool) -> bool:
-    """Make the directories if needed and remove what a dead owner left. Returns whether it left a lock.
+def living(home: Path) -> list[int]:
+    """Return the processes of every browser that was started for this home and not released. Raises as `kept`."""
+    return [pid for profile in kept(home) for pid in processes.pids_of_record(running(profile), profile)]
+
+
+def staged(profile: Path) -> Path:
+    """Return the directory of files for the page of a profile; it is made by `claim` and removed by `release`."""
+    return profile.parent / _STAGED / profile.name
+
+
+def running(profile: Path) -> Path:
+    """Return the file that says which process runs on a profile."""
+    return profile.parent / _RUNNING / profile.name
+
+
+def connects(profile: Path) -> Path:
+    """Return the file that says when the session of a profile connected lately."""
+    return profile.parent / _CONNECTS / profile.name
+
+
+def claim(profile: Path, user: SystemUser | None, *, holds_slot_lock: bool) -> bool:
+    """Make the directories if needed and remove what a dead owner left. Returns whether it left a lock. Blocks.
 
     Args:
+        user: the user that Chromium runs under; the profile becomes its own. None: this process's.
         holds_slot_lock: we hold the slot's lock, which every Chromium of an earlier life held too: then an owner under another host name
             (the container was made anew) is dead as well.
     Raises:
         ProfileTaken: the owner lives, or nothing proves that it does not.
-        OSError: the directory cannot be made or changed.
+        SystemUserUnusable: the user cannot reach the profile. OSError: the directory cannot be made or changed.
     """
-    profile.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if users := pids_of_profile(profile):
+    for shared_by_all in (profile.parent, staged(profile).parent):
+        shared_by_all.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # the browsers' user may pass, and list nothing
+        shared_by_all.chmod(0o711 if user else 0o700)
+    running(profile).parent.mkdir(mode=0o700, exist_ok=True)
+    profile.mkdir(mode=0o700, exist_ok=True)
+    if users := processes.pids_of_record(running(profile), profile):
         raise ProfileTaken(f"the profile is in use by process {users[0]}")
     was_locked = _check_lock(profile, holds_slot_lock=holds_slot_lock)
     release(profile)
-    # fails if somebody else made it: whoever owns it could pose as our browser
-    temporary(profile).mkdir(mode=0o700)
+    if user:
+        open_way(profile, user, profile.parent.parent)
+        give(profile, user)
+    # both fail if another user made them: whoever owns them could pose as our browser, or exchange files for the page
+    for ours in (temporary(profile), staged(profile)):
+        ours.mkdir(mode=0o711 if user and ours == staged(profile) else 0o700)
+    if user:
+        os.chown(temporary(profile), user.uid, user.gid, follow_symlinks=False)
     return was_locked
 
 
@@ -73,37 +139,50 @@ def temporary(profile: Path) -> Path:
 
 
 def release(profile: Path) -> None:
-    """Remove the lock and the temporary files of an owner that is known to be gone."""
-    shutil.rmtree(temporary(profile), ignore_errors=True)
-    for name in (_LOCK, _SOCKET, _COOKIE):
-        (profile / name).unlink(missing_ok=True)
+    """Remove the lock, the staged and the temporary files of an owner that is known to be gone. Raises `OSError`."""
+    for path in (temporary(profile), staged(profile), *(profile / name for name in (_LOCK, _SOCKET, _COOKIE))):
+        _remove(path)
+    running(profile).unlink(missing_ok=True)
 
 
 def wipe(profile: Path) -> None:
-    """Remove the directory and everything in it; the link to the phone goes with it. Blocks: call it in a thread."""
+    """Remove the directory and all that is kept of the session; the link to the phone goes with it. Blocks. Raises `OSError`."""
+    release(profile)
+    _remove(profile)
+    _remove(connects(profile))
+
+
+def open_staged(path: Path) -> BinaryIO:
+    """Make a file for a page, which the browser's user alone may read, and open it for writing. Blocks. Raises `OSError`."""
+    user = browser_user()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    if user:
+        os.fchown(descriptor, user.uid, user.gid)
+    return os.fdopen(descriptor, "wb")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a whole directory; links are not followed (`rmtree` opens each directory by its parent)."""
     with suppress(FileNotFoundError):
-        shutil.rmtree(profile)
+        if stat.S_ISDIR(path.lstat().st_mode):
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _check_lock(profile: Path, *, holds_slot_lock: bool) -> bool:
     """Return whether a dead owner left its lock; raise `ProfileTaken` if the owner may be alive."""
-    try:
-        host, _, pid = str((profile / _LOCK).readlink()).rpartition("-")
-    except FileNotFoundError:
-        return False
+    lock = profile / _LOCK
+    if not lock.is_symlink():
+        # Chromium's lock is a link; a plain file (from a copy that followed links) locks nothing
+        return lock.exists()
+    host, _, pid = str(lock.readlink()).rpartition("-")
     if host != socket.gethostname():
         if not holds_slot_lock:
             raise ProfileTaken(
                 f"the profile was locked on host {host!r}, and without the slot's lock nothing proves that its owner is gone"
             )
-    elif pid.isdigit() and is_alive(int(pid)) and _is_chromium(int(pid)):
-        # a process with this number that is no Chromium is a stranger: those on this profile were looked for before
+    elif pid.isdigit() and processes.is_browser_of(int(pid), profile):
+        # any other process with this number is a stranger that was started after the owner's death
         raise ProfileTaken(f"the profile is locked by process {pid}")
     return True
-
-
-def _is_chromium(pid: int) -> bool:
-    try:
-        return b"--user-data-dir=" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False

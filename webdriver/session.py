@@ -96,7 +96,10 @@ class Session:
         self._ground, self._policy = ground, ground.policy
         self._profile = profile.directory(ground.home, wanted.connection_id)
         self._connects = Connects(
-            self._profile, most=self._policy.connects_an_hour, pause_s=self._policy.quarantine_s, clock=time.time
+            profile.connects(self._profile),
+            most=self._policy.connects_an_hour,
+            pause_s=self._policy.quarantine_s,
+            clock=time.time,
         )
         self._bridge: Bridge | None = None
         self._chromium: Chromium | None = None
@@ -131,6 +134,7 @@ class Session:
             "provedAt": self.proved_at.isoformat() if self.proved_at else None,
             "stateForSeconds": round(monotonic() - self.since, 1),
             "pid": self.pid,
+            "sandboxed": self._chromium.sandboxed if self._chromium else None,
             "browser": self.browser_figures() or None,
         }
 
@@ -346,14 +350,19 @@ class Session:
             self._chromium = await Chromium.start(launch, by)
             self._appetite = Appetite(self._policy, monotonic())
             self._chromium.gone.add_done_callback(lambda _: self._look.set())
-            browser = await Browser.open(self._chromium.endpoint, by)
+            browser = await Browser.open(self._chromium.pipe, by)
             browser.lost.add_done_callback(lambda _: self._look.set())
             browser.on_navigated(self._navigated)
             if self._ground.web_build is not None:
                 await browser.pin(self._ground.url, await asyncio.to_thread(self._ground.web_build.read_bytes), by)
             self._bridge = Bridge(browser, self._ground.page_library, self._heard)
             await self._bridge.open(self._ground.url, by)
-            log.info("browser_started", connection_id=self.connection_id, pid=self._chromium.pid)
+            log.info(
+                "browser_started",
+                connection_id=self.connection_id,
+                pid=self._chromium.pid,
+                sandboxed=self._chromium.sandboxed,
+            )
             await self._follow(browser, self._bridge, turn)
         except (asyncio.CancelledError, _Replaced):
             # nothing is wrong: Chromium may write its profile
@@ -518,8 +527,7 @@ class Session:
 
     def _trim_log(self) -> None:
         if self._chromium:
-            with suppress(FileNotFoundError):
-                self._chromium.trim_log()
+            self._chromium.trim_log()
 
 
 def _raise_if_cancelled() -> None:

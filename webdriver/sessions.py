@@ -14,6 +14,7 @@ from shared.logs import logger
 from shared.process.beats import LoopBeat
 from shared.states import DesiredSession, SessionState
 from webdriver import processes, profile
+from webdriver.chromium import unreaped
 from webdriver.policy import Ground
 from webdriver.ports import SessionStore, WantedSession
 from webdriver.processes import Glance
@@ -76,21 +77,26 @@ class Sessions:
     async def sweep(self) -> int:
         """End every Chromium that an earlier life of this process left behind. Returns how many processes there were.
 
-        Call it before `run`, while we hold the slot: then whatever carries our marker is a stray.
+        Call it before `run`, while we hold the slot. A profile that cannot be read or cleaned is left to its own session, which then fails alone.
         """
-
-        def strays() -> list[int]:
-            return processes.pids_of_installation(self._ground.home, profile.root(self._ground.home))
-
-        found = strays()
+        home = self._ground.home
+        try:
+            profiles = await asyncio.to_thread(profile.kept, home)
+            found = await asyncio.to_thread(profile.living, home)
+        except OSError as error:
+            log.error("profiles_unreadable", reason=str(error))
+            return 0
         if found:
-            left_over = await processes.end(strays, monotonic() + _SWEEP_S)
-            log.warning("stray_browsers_ended", processes=len(found), survived=len(left_over))
-            if left_over:
+            survivors = await processes.end(lambda: profile.living(home), monotonic() + _SWEEP_S)
+            log.warning("stray_browsers_ended", processes=len(found), survived=len(survivors))
+            if survivors:
                 return len(found)
-        for kept in profile.kept(self._ground.home):
-            # also of sessions that nobody wants any more
-            profile.release(kept)
+        for kept in profiles:
+            # also of sessions that are not wanted any more
+            try:
+                await asyncio.to_thread(profile.release, kept)
+            except OSError as error:
+                log.error("profile_not_released", connection_id=int(kept.name), reason=str(error))
         return len(found)
 
     async def run(self, beat: LoopBeat | None = None) -> None:
@@ -112,7 +118,7 @@ class Sessions:
                 self._make_so(wanted)
                 for session in self._sessions():
                     session.tell_again()
-            dead = processes.reap_orphans([session.pid for session in self._sessions() if session.pid], dead)
+            dead = processes.reap_orphans(unreaped(), dead)
             try:
                 await asyncio.wait_for(self._look.wait(), _EVERY_S)
             except TimeoutError:

@@ -54,10 +54,9 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "cryptography": ("shared.secrets",),
     "segno": ("shared.qr",),
     "psutil": ("supervision.resources",),
-    # pyppeteer, and the two libraries of its own that it leaks
+    # pyppeteer, and the library of its own that it leaks
     "pyppeteer": ("webdriver.browser",),
     "pyee": ("webdriver.browser",),
-    "websockets": ("webdriver.browser",),
     "aiohttp": ("meta.graph", "sandbox.webhooks", "sandbox.media_links", "chaos.calls", "shared.media.wire"),
     "filetype": ("shared.media.kinds",),
     "python_multipart": ("api.multipart",),

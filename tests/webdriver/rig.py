@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from shared.messages import InboundMessage, OutboundMessage, Receipt
 from shared.states import DesiredSession, SessionState
 from tests.support.ports import free_ports
 from tests.support.waiting import eventually, eventually_async
-from webdriver import processes
+from webdriver import profile
 from webdriver.attachments import Attachments
 from webdriver.channel import BrowserChannel
 from webdriver.policy import Ground, SessionPolicy
@@ -332,9 +332,18 @@ async def successor(home: Path, web: Web, before: Town, store: MemoryStore, how:
         yield made
 
 
+strangers: set[int] = set()
+"""Processes of a test that name a profile and are no browser."""
+
+
 def chromiums(home: Path) -> list[int]:
-    """Return the Chromium processes of a home."""
-    return processes.pids_of_installation(home, home / "sessions")
+    """Return the processes of a home's browsers: those that the product finds, and those whose command line names a profile."""
+    found = set(profile.living(home))
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"--user-data-dir={home}/sessions/".encode() in (path / "cmdline").read_bytes():
+                found.add(int(path.name))
+    return sorted(found - strangers)
 
 
 def kill_browser(session: Session) -> None:
@@ -399,6 +408,7 @@ __all__ = [
     "message",
     "run",
     "soon",
+    "strangers",
     "successor",
     "town",
 ]

@@ -8,17 +8,20 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shared.clock import monotonic
+from shared.states import SessionState
 from tests.support import environment
 from tests.support.waiting import eventually
-from tests.webdriver.rig import Web, chromiums, run, town
+from tests.webdriver.rig import Web, chromiums, run, strangers, town
 from webdriver import processes, profile
+from webdriver.browser import Browser, BrowserLost
 from webdriver.chromium import Chromium, ChromiumFailed, Launch, find
 from webdriver.profile import ProfileTaken
 
@@ -59,7 +62,9 @@ def test_owner_killed_takes_its_browsers_with_it(home: Path) -> None:
         eventually(lambda: not chromiums(home), 5, lambda: str(chromiums(home)))
         for number in (1, 2):
             kept = profile.directory(home, number)
-            assert profile.claim(kept, holds_slot_lock=False), "a dead browser's lock was not seen"
+            assert profile.claim(kept, profile.browser_user(), holds_slot_lock=False), (
+                "a dead browser's lock was not seen"
+            )
             assert not (kept / "SingletonLock").is_symlink()
             assert list(profile.temporary(kept).iterdir()) == []
 
@@ -138,13 +143,13 @@ def test_starts_and_ends_without_a_trace(home: Path) -> None:
     run(scenario())
 
 
-def test_chromium_that_opens_no_port_is_ended(home: Path, tmp_path: Path) -> None:
+def test_chromium_that_does_not_answer_is_ended(home: Path, tmp_path: Path) -> None:
     mute = tmp_path / "chromium"
     mute.write_text("#!/bin/sh\necho 'no display' >&2\nsleep 60 & wait\n")
-    mute.chmod(0o700)
+    mute.chmod(0o755)
 
     async def scenario() -> None:
-        with pytest.raises(ChromiumFailed, match="opened no debugging port in time: no display"):
+        with pytest.raises(ChromiumFailed, match="did not answer on its debugging pipe in time: no display"):
             await Chromium.start(launch(home, executable=mute), monotonic() + 0.5)
         assert chromiums(home) == []
 
@@ -157,6 +162,8 @@ def test_chromium_that_opens_no_port_is_ended(home: Path, tmp_path: Path) -> Non
     [
         ("here", 2**22 - 3, False, True),
         ("here", "stranger", False, True),
+        ("here", "file", False, True),
+        ("here", "directory", False, True),
         ("elsewhere", 1, True, True),
         ("elsewhere", 1, False, False),
         (None, None, False, False),
@@ -164,6 +171,8 @@ def test_chromium_that_opens_no_port_is_ended(home: Path, tmp_path: Path) -> Non
     ids=[
         "dead owner",
         "owner's number taken by a stranger",
+        "a plain file, as a copy that followed links leaves it",
+        "a directory",
         "other host, slot held",
         "other host, slot not held",
         "no lock",
@@ -176,16 +185,21 @@ def test_lock_is_removed_only_when_its_owner_is_proved_dead(
     directory.mkdir(parents=True)
     lock = directory / "SingletonLock"
     if host is None:
-        assert profile.claim(directory, holds_slot_lock=holds_slot) is False
+        assert profile.claim(directory, None, holds_slot_lock=holds_slot) is False
         return
     name = socket.gethostname() if host == "here" else "another-host"
-    lock.symlink_to(f"{name}-{os.getppid() if pid == 'stranger' else pid}")
+    if pid == "file":
+        lock.write_text("bh-1234")
+    elif pid == "directory":
+        (lock / "below").mkdir(parents=True)
+    else:
+        lock.symlink_to(f"{name}-{os.getppid() if pid == 'stranger' else pid}")
     if freed:
-        assert profile.claim(directory, holds_slot_lock=holds_slot) is True
+        assert profile.claim(directory, None, holds_slot_lock=holds_slot) is True
     else:
         with pytest.raises(ProfileTaken, match="nothing proves"):
-            profile.claim(directory, holds_slot_lock=holds_slot)
-    assert lock.is_symlink() is not freed
+            profile.claim(directory, None, holds_slot_lock=holds_slot)
+    assert os.path.lexists(lock) is not freed
 
 
 def test_long_paths_get_their_temporary_files_elsewhere(home: Path) -> None:
@@ -202,8 +216,109 @@ def test_long_paths_get_their_temporary_files_elsewhere(home: Path) -> None:
     assert not elsewhere.exists()
 
 
-def test_profiles_whose_names_begin_alike_are_told_apart(home: Path) -> None:
-    with owner(home, 1, 10):
-        one, ten = (set(processes.pids_of_profile(profile.directory(home, number))) for number in (1, 10))
-        assert one and ten
-        assert not one & ten
+@contextmanager
+def stranger(*arguments: str) -> Iterator[int]:
+    """A process that is not ours and names what is, as a backup of the profiles does."""
+    command = [sys.executable, "-c", "import time\ntime.sleep(120)", *arguments]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        strangers.add(process.pid)
+        try:
+            yield process.pid
+            assert process.poll() is None, "a process that is not ours was killed"
+        finally:
+            process.kill()
+            strangers.discard(process.pid)
+
+
+def test_a_stranger_that_names_a_profile_is_not_killed_and_keeps_no_session_from_starting(home: Path, web: Web) -> None:
+    kept = profile.directory(home, 1)
+
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            here.store.want(1)
+            await here.until(SessionState.NEEDS_LINK)
+            await here.sessions.wipe(1, monotonic() + 10)
+
+    named = (f"--directory={kept}", f"--user-data-dir={kept}", f"{kept}/Default", processes.mark(home, 1))
+    with stranger(*named) as pid:
+        # its number is what a dead browser's record says, too
+        profile.running(kept).parent.mkdir(parents=True)
+        identity = processes.identify(pid)
+        for wrong in (replace(identity, started=identity.started - 1), replace(identity, boot="another boot")):
+            processes.record(wrong, profile.running(kept))
+            assert profile.living(home) == []
+        run(scenario())
+
+
+def test_a_profile_that_cannot_be_used_fails_alone(home: Path, web: Web) -> None:
+    sessions = home / "sessions"
+    (sessions / "lost+found").mkdir(parents=True, mode=0o000)
+    (sessions / "2").write_text("a file where a profile should be")
+    locked = sessions / "3" / "tmp"
+    locked.parent.mkdir()
+    locked.symlink_to("/")
+
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            for number in (1, 2, 3):
+                here.store.want(number)
+            await here.until(SessionState.NEEDS_LINK)
+            assert await here.passed(SessionState.BACKING_OFF, 2)
+            await here.until(SessionState.NEEDS_LINK, 3)
+            assert Path("/etc").exists()
+            assert (sessions / "lost+found").exists()
+
+    run(scenario())
+
+
+def listening(pids: Sequence[int]) -> list[str]:
+    """Return the network sockets on which a process of `pids` waits for callers."""
+    inodes = set()
+    for pid in pids:
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                inodes.add(str(file.readlink()).removeprefix("socket:[").removesuffix("]"))
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return [row[1] for row in rows if row[3] == "0A" and row[9] in inodes]
+
+
+def test_no_other_user_reaches_a_browser_and_its_page_reaches_nothing_of_ours(home: Path) -> None:
+    secret = home / "secret"
+    secret.write_text("ours alone")
+    secret.chmod(0o600)
+
+    async def scenario() -> None:
+        chromium = await Chromium.start(launch(home), monotonic() + 20)
+        try:
+            assert listening(chromium.pids()) == [], "a debugging port is open to every user of the machine"
+            browser = await Browser.open(chromium.pipe, monotonic() + 10)
+            user = profile.browser_user()
+            if user is None:
+                assert os.geteuid() != 0
+                return
+            owners = {Path(f"/proc/{pid}/status").read_text().split("Uid:\t")[1].split()[0] for pid in chromium.pids()}
+            assert owners == {str(user.uid)}, "a browser runs with root's rights"
+            with pytest.raises(BrowserLost, match="ERR_ACCESS_DENIED"):
+                await browser.go(secret.as_uri(), monotonic() + 10)
+            assert chromium.sandboxed is not processes.has_argument(chromium.pid, "--no-sandbox")
+        finally:
+            await chromium.end()
+
+    run(scenario())
+
+
+def test_links_in_a_profile_are_not_followed(home: Path) -> None:
+    """As root we write beside a browser that may be in a page's hands."""
+    kept, ours = profile.directory(home, 1), home / "ours"
+    kept.mkdir(parents=True)
+    ours.write_text("kept")
+    (kept / "chromium.log").symlink_to(ours)
+    (kept / "tmp").symlink_to(home)
+
+    async def scenario() -> None:
+        chromium = await Chromium.start(launch(home), monotonic() + 20)
+        chromium.trim_log()
+        await chromium.end()
+
+    run(scenario())
+    assert ours.read_text() == "kept"

@@ -254,7 +254,7 @@ def test_sandbox_object_has_the_published_names_and_values(home: Path, web: Web,
             monotonic() + 20,
         )
         try:
-            browser = await Browser.open(chromium.endpoint, monotonic() + 10)
+            browser = await Browser.open(chromium.pipe, monotonic() + 10)
             await browser.go(web.url, monotonic() + 10)
             ready = (
                 "new Promise((done) => { const look = () => window.WPP ? done(true) : setTimeout(look, 10); look(); })"
@@ -285,7 +285,7 @@ def test_real_library_takes_our_settings_and_has_what_the_bridge_uses(home: Path
             monotonic() + 20,
         )
         try:
-            browser = await Browser.open(chromium.endpoint, monotonic() + 10)
+            browser = await Browser.open(chromium.pipe, monotonic() + 10)
             page = bridge.Bridge(browser, lambda: asyncio.sleep(0, source), lambda _: None)
             await page.open(
                 "data:text/html,<meta http-equiv=Content-Security-Policy content=\"script-src 'none'\">",

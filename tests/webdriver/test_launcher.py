@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,17 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from shared.process.system_user import SystemUser, system_user
 from tests.support import environment
-from webdriver.launcher import NICER, OWNER_GONE, sessions_are_weighed
+from webdriver.launcher import NICER, OWNER_GONE, Orders, sessions_are_weighed
 
 LAUNCHER = environment.REPOSITORY / "webdriver" / "launcher.py"
 SHOW = "import os; print(os.nice(0), os.sched_getscheduler(0))"
 
 
-def launch(owner: int, *command: str) -> subprocess.CompletedProcess[str]:
+def launch(owner: int, *command: str, user: SystemUser | None = None) -> subprocess.CompletedProcess[str]:
     """Become `command` for `owner`, in a session of its own."""
+    orders = Orders(owner=owner, command=list(command), pipe={}, user=[user.uid, user.gid] if user else None)
     return subprocess.run(
-        [sys.executable, str(LAUNCHER), str(owner), *command],
+        [sys.executable, str(LAUNCHER), json.dumps(orders)],
         capture_output=True,
         text=True,
         check=False,
@@ -67,3 +70,44 @@ def test_in_a_group_that_has_the_processor_sessions_have_no_weight(
 def test_nothing_is_started_for_an_owner_that_is_gone() -> None:
     done = launch(1, sys.executable, "-c", SHOW)
     assert (done.returncode, done.stdout) == (OWNER_GONE, "")
+
+
+def test_the_ends_of_the_pipe_stand_where_chromium_looks_for_them_and_the_slots_lock_stays_open(tmp_path: Path) -> None:
+    """Whatever numbers they had: also those of each other, and that of the lock."""
+    for name in ("lock", "input", "output"):
+        (tmp_path / name).write_text(name)
+    script = f"""
+import os
+from pathlib import Path
+from webdriver.launcher import place
+lock, given, taken = (os.open(Path({str(tmp_path)!r}) / name, os.O_RDONLY) for name in ("lock", "output", "input"))
+assert (lock, given, taken) == (3, 4, 5), (lock, given, taken)
+place({{3: taken, 4: given}})
+opened = sorted(int(name) for name in os.listdir("/proc/self/fd"))
+print(*(os.read(number, 10).decode() for number in opened if number > 2 and os.path.exists(f"/proc/self/fd/{{number}}")
+        and os.path.isfile(f"/proc/self/fd/{{number}}")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=environment.REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["input", "output", "lock"]
+
+
+def test_as_root_every_right_is_dropped_and_the_death_signal_stays() -> None:
+    user = system_user("nobody")
+    if user is None:
+        # not root: there is nothing to drop
+        assert os.geteuid() != 0
+        return
+    show = ("/usr/bin/grep", "-hE", "^(Uid|Gid|Groups|CapEff):", "/proc/self/status")
+    lines = dict(line.split(":", 1) for line in launch(os.getpid(), *show, user=user).stdout.splitlines())
+    assert lines["Uid"].split() == [str(user.uid)] * 4
+    assert lines["Gid"].split() == [str(user.gid)] * 4
+    assert lines["Groups"].split() == []
+    assert int(lines["CapEff"], 16) == 0
+
+
+def test_a_program_that_the_user_may_not_run_is_named(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n")
+    assert f"PermissionError: [Errno 13] Permission denied: '{program}'" in launch(os.getpid(), str(program)).stderr

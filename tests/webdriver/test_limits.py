@@ -84,8 +84,8 @@ class TestAppetite:
 class TestConnects:
     """The count of connects, with a clock of the test's."""
 
-    def made(self, profile: Path) -> Connects:
-        return Connects(profile, most=3, pause_s=900.0, clock=lambda: self.now)
+    def made(self, file: Path) -> Connects:
+        return Connects(file, most=3, pause_s=900.0, clock=lambda: self.now)
 
     def test_too_many_mean_a_pause_that_outlives_the_process(self, tmp_path: Path) -> None:
         self.now = 1000.0
@@ -106,8 +106,7 @@ class TestConnects:
 
     def test_a_clock_that_was_wrong_and_a_file_that_is_broken_stop_nobody(self, tmp_path: Path) -> None:
         self.now = 1000.0
-        (tmp_path / "1").mkdir()
-        file = tmp_path / "1" / "connects"
+        file = tmp_path / "1"
         file.write_text("990.0\n999999.0\n")
         assert self.made(tmp_path / "1").count() == 1
         file.write_text("x\n")

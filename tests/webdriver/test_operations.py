@@ -139,7 +139,7 @@ def test_every_type_of_message_arrives_as_it_was_meant(home: Path, web: Web) -> 
             assert [phone["wa_id"] for phone in read_back["phones"]] == ["60123456780", "60123456781"]
             assert read_back["org"] == ALICE["org"] and read_back["emails"] == ALICE["emails"]
             assert [row["displayName"] for row in arrived["multi_vcard"]["vcardList"]] == ["Ali; Baba, \\o/", "Bo"]
-            assert list((home / "sessions" / "1" / "tmp").glob("bulkhead-*")) == [], "a copy of a file stayed behind"
+            assert list((home / "sessions" / "staged" / "1").glob("bulkhead-*")) == [], "a copy of a file stayed behind"
             await soon(lambda: len([row for row in here.store.receipts if row.state == "read"]) == len(names))
 
     run(scenario())

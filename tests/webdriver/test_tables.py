@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 from pyppeteer.errors import ElementHandleError, NetworkError, PageError
-from websockets.exceptions import ConnectionClosedError
 
 from shared.messages import Dead, InDoubt, Retry, Sent
 from shared.process.service import Severity
@@ -15,6 +14,7 @@ from shared.states import MessageState
 from webdriver import events, outcomes
 from webdriver.browser import BrowserLost, CallTimedOut
 from webdriver.job import deliver
+from webdriver.pipe import PipeClosed
 from webdriver.room import WebdriverService
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -32,7 +32,7 @@ AT = datetime(2026, 1, 2, tzinfo=UTC)
         (RuntimeError("Session closed"), Severity.RECOVERABLE),
         (ElementHandleError("INTERNAL ERROR: missing context with id = 3"), Severity.RECOVERABLE),
         (PageError("Page crashed!"), Severity.RECOVERABLE),
-        (ConnectionClosedError(None, None), Severity.RECOVERABLE),
+        (PipeClosed("the browser closed the pipe"), Severity.RECOVERABLE),
         (BrowserLost("the tab crashed"), Severity.RECOVERABLE),
         (CallTimedOut("state was not answered in time"), Severity.RECOVERABLE),
         (ValueError("x"), Severity.CRITICAL),
