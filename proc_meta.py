@@ -2,7 +2,7 @@
 
 import sys
 
-from meta.room import open_service
+from meta.service import open_service
 from shared.process.child import run_child
 
 if __name__ == "__main__":

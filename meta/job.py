@@ -12,10 +12,10 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
-from meta.accounts import Accounts
-from meta.channel import MetaChannel
+from meta.accounts.registry import Accounts
 from meta.graph import Graph
-from meta.media import Uploads
+from meta.sending.channel import MetaChannel
+from meta.sending.uploads import Uploads
 from shared import logs
 from shared.clock import left, monotonic
 from shared.delivery.retry_policy import retry_policy

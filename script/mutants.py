@@ -241,7 +241,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "an event about an account changes only connections of the door that it came through",
         (
             Edit(
-                "meta/event_owners.py",
+                "meta/inbound/event_owners.py",
                 "        if self._door is None:\n            return self._through_this_door(self._index.by_business_account(waba_id))",
                 "        return [connection.id for connection in self._index.by_business_account(waba_id)]",
             ),
@@ -268,11 +268,13 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "a webhook that does not say when its event happened did not happen just now",
         (
             Edit(
-                "meta/processor.py",
+                "meta/inbound/processor.py",
                 "            if happened_at is not None\n",
                 "",
             ),
-            Edit("meta/processor.py", "happened_at=happened_at)", "happened_at=happened_at or one.received_at)"),
+            Edit(
+                "meta/inbound/processor.py", "happened_at=happened_at)", "happened_at=happened_at or one.received_at)"
+            ),
         ),
         "tests/meta/test_absence_evidence.py",
     ),

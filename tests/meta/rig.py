@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from meta.accounts import Accounts
-from meta.channel import MetaChannel
+from meta.accounts.registry import Accounts
 from meta.graph import Graph
-from meta.media import Uploads
-from meta.processor import Processor
+from meta.inbound.processor import Processor
+from meta.sending.channel import MetaChannel
+from meta.sending.uploads import Uploads
 from shared.clock import monotonic
 from shared.errors import Fenced
 from shared.kinds import kind_named

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from meta import absence_evidence
-from meta.absence_evidence import AbsenceEvidence
-from meta.processor import Processor
+from meta.inbound.processor import Processor
+from meta.sending import absence_evidence
+from meta.sending.absence_evidence import AbsenceEvidence
 from shared.process.metrics import Metrics
 from shared.settings import Settings
 from shared.store import inbound, inbound_journal

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from meta.processor import Processor
+from meta.inbound.processor import Processor
 from shared.process.metrics import Metrics
 from shared.settings import Settings
 from shared.states import MessageState

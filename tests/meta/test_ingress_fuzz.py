@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meta.events.whatsapp import READERS
-from meta.webhooks import BODY_MOST
+from meta.inbound.webhooks import BODY_MOST
 from tests.meta.openapi_webhooks import NUMBER, made
 from tests.meta.seed import signature, text, webhook
 from tests.meta.test_events import JSON, OURS, mutated, paths_of, read, replaced

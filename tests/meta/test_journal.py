@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from meta import journal as journals
-from meta.journal import Journal
+from meta.inbound import journal as journals
+from meta.inbound.journal import Journal
 from shared.errors import StoreUnavailable
 from shared.store.inbound import RawEvent
 

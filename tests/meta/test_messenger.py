@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from meta import messenger
 from meta.errors import Accepted, Kind, Refusal, Unclear
 from meta.graph import Answer
-from meta.payloads import PayloadRefused
+from meta.sending import messenger
+from meta.sending.payloads import PayloadRefused
 from shared.messages import OutboundMessage
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

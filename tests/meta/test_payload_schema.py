@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meta.interactive import KINDS
-from meta.payloads import BUILDERS, PayloadRefused, build, files
+from meta.sending.interactive import KINDS
+from meta.sending.payloads import BUILDERS, PayloadRefused, build, files
 from sandbox.openapi.validators import MessageValidator
 from shared.messages import OutboundMessage
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from meta.payloads import PayloadRefused, build
+from meta.sending.payloads import PayloadRefused, build
 from sandbox.openapi.validators import MessageValidator
 from shared.messages import OutboundMessage
 

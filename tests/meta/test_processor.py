@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from meta.events import reading as events
 from meta.events.harvest import Harvest
-from meta.processor import BATCH_MOST, Processor
+from meta.inbound.processor import BATCH_MOST, Processor
 from shared.errors import StoreUnavailable
 from shared.process.beats import LoopBeat
 from shared.process.metrics import Metrics

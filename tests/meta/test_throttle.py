@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meta.errors import ThrottlePolicy
-from meta.throttle import Throttle
+from meta.sending.throttle import Throttle
 
 LAW = ThrottlePolicy(base_s=1, growth=4, cap_s=20)
 

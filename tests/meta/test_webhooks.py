@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import requests
 
-from meta.signatures import is_signed, is_weakly_signed
-from meta.webhooks import BODY_MOST, META_PATHS
+from meta.inbound.signatures import is_signed, is_weakly_signed
+from meta.inbound.webhooks import BODY_MOST, META_PATHS
 from shared.kinds import kind_named
 from shared.process.exit_codes import ExitCode
 from tests.meta.seed import D360, signature, text, webhook

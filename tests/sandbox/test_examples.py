@@ -15,10 +15,10 @@ from typing import Any, Final
 import pytest
 
 from meta import errors
-from meta.calls import Calls
+from meta.accounts.calls import Calls
 from meta.errors import Accepted, Kind, Refusal
 from meta.graph import Answer, Graph, Reply
-from meta.payloads import PayloadRefused, build
+from meta.sending.payloads import PayloadRefused, build
 from sandbox.config import META_DIRECT_ID
 from shared.messages import OutboundMessage
 from tests.sandbox.examples import PATHS, Example, load
@@ -60,7 +60,7 @@ REFUSED: Final = {
     "POST messages request: Send Sample Issue Resolution Template": "a text of its parameters is `true`: in YAML a bare `Yes` is no text",
     **dict.fromkeys(
         (f"POST media_upload request: Upload {name}" for name in ("Audio", "Image", "Sticker")),
-        "JSON with a path on somebody's disk; an upload is a form with the file in it, as `meta/media.py` makes it",
+        "JSON with a path on somebody's disk; an upload is a form with the file in it, as `meta/sending/uploads.py` makes it",
     ),
     **dict.fromkeys(
         (
@@ -229,7 +229,7 @@ def document(found: Iterable[tuple[Example, str]]) -> str:
         "# Meta's examples, and what becomes of each",
         "",
         "The examples are those of Meta's OpenAPI document v23.0 for the calls about messages, files and numbers. Made and proved by",
-        "`tests/sandbox/test_examples.py`: requests go to the sandbox over HTTP, and those of messages are built by `meta/payloads.py` from the content",
+        "`tests/sandbox/test_examples.py`: requests go to the sandbox over HTTP, and those of messages are built by `meta/sending/payloads.py` from the content",
         "that a client would have given; answers are read by the code that reads Meta's.",
         "",
         "| call | example | what becomes of it |",

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from meta import absence_evidence, errors, messenger, payloads
-from meta import media as uploading
-from meta.absence_evidence import AbsenceEvidence
-from meta.accounts import PAGES, Account, Accounts, Unusable
+from meta import errors
+from meta.accounts.registry import PAGES, Account, Accounts, Unusable
 from meta.errors import Accepted, Kind, Reading, Refusal, Scope, ThrottlePolicy, Unclear
 from meta.graph import Answer, Graph, Unwritten
-from meta.media import Uploaded, Uploads
-from meta.throttle import Throttle
+from meta.sending import absence_evidence, messenger, payloads
+from meta.sending import uploads as uploading
+from meta.sending.absence_evidence import AbsenceEvidence
+from meta.sending.throttle import Throttle
+from meta.sending.uploads import Uploaded, Uploads
 from shared import content
 from shared.clock import monotonic, utc_now
 from shared.delivery.channel import RecordToken

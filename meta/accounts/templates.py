@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from meta.accounts import D360, Account
-from meta.calls import Calls, ProviderRefused, text
-from meta.health import Health
+from meta.accounts.calls import Calls, ProviderRefused, text
+from meta.accounts.health import Health
+from meta.accounts.registry import D360, Account
 from shared.clock import utc_now
 from shared.store import templates
 from shared.store.store import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from meta.accounts import D360
+from meta.accounts.registry import D360
 from meta.events import whatsapp
 from meta.events.harvest import EventOwners
 from shared.store.connections import Connection

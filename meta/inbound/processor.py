@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Final
 
-from meta import account_events
-from meta.accounts import Accounts
-from meta.event_owners import ConnectionIndex
+from meta.accounts.registry import Accounts
 from meta.events import reading
 from meta.events.harvest import Harvest, Pause
+from meta.inbound import account_events
+from meta.inbound.event_owners import ConnectionIndex
 from shared.batching import RateLimiter
 from shared.clock import monotonic
 from shared.errors import StoreUnavailable

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from meta.accounts import Accounts
-from meta.calls import Calls
+from meta.accounts.calls import Calls
+from meta.accounts.health import OPERATION, Health
+from meta.accounts.registry import Accounts
+from meta.accounts.setup import Setup
+from meta.accounts.signup import Signup
+from meta.accounts.templates import Templates
 from meta.graph import Graph
-from meta.health import OPERATION, Health
-from meta.setup import Setup
-from meta.signup import Signup
-from meta.templates import Templates
 from shared.process.tasks import Handler
 from shared.secrets import Vault
 from shared.settings import Settings

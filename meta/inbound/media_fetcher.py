@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from meta import errors
-from meta.accounts import D360, Account, Accounts
+from meta.accounts.registry import D360, Account, Accounts
 from meta.errors import Accepted, Kind, Refusal
 from meta.graph import Answer, Graph
 from shared.backoff import BackoffPolicy

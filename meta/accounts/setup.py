@@ -6,10 +6,10 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
-from meta.accounts import D360, Account, Accounts
-from meta.calls import Calls
-from meta.health import Health, webhook_address
-from meta.webhooks import D360_GUARD
+from meta.accounts.calls import Calls
+from meta.accounts.health import Health, webhook_address
+from meta.accounts.registry import D360, Account, Accounts
+from meta.inbound.webhooks import D360_GUARD
 from shared.settings import Settings
 from shared.store import connections
 from shared.store.store import Store

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from meta import errors, messenger
-from meta.accounts import PAGES, Account
+from meta import errors
+from meta.accounts.registry import PAGES, Account
 from meta.errors import Accepted, Reading
 from meta.graph import Answer, Graph, Unwritten
-from meta.payloads import File
+from meta.sending import messenger
+from meta.sending.payloads import File
 from shared.clock import left, monotonic
 from shared.logs import logger
 from shared.media import limits

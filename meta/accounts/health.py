@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from meta.accounts import D360, PAGES, Account, Accounts, Unusable
-from meta.calls import Calls, ProviderRefused, text
+from meta.accounts.calls import Calls, ProviderRefused, text
+from meta.accounts.registry import D360, PAGES, Account, Accounts, Unusable
 from meta.errors import Kind
-from meta.webhooks import D360_GUARD
+from meta.inbound.webhooks import D360_GUARD
 from shared.clock import utc_now
 from shared.errors import StoreUnavailable
 from shared.logs import logger

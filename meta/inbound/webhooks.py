@@ -12,10 +12,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from meta.accounts import D360, META_SOURCE, Account, Accounts, Known
+from meta.accounts.registry import D360, META_SOURCE, Account, Accounts, Known
 from meta.events import reading
-from meta.journal import Journal
-from meta.signatures import SHA256, is_signed, is_weakly_signed
+from meta.inbound.journal import Journal
+from meta.inbound.signatures import SHA256, is_signed, is_weakly_signed
 from shared.errors import BulkheadError, StoreUnavailable
 from shared.logs import logger
 from shared.process.metrics import Metrics

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from meta.calls import text
+from meta.accounts.calls import text
 from shared.arrivals import AccountEvent
 from shared.logs import logger
 from shared.store import connections, templates

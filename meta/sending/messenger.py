@@ -14,8 +14,8 @@ from typing import Any, Final
 from meta import errors
 from meta.errors import Accepted, Kind, Reading, Refusal, Rule
 from meta.graph import Answer
-from meta.payloads import File
-from meta.shapes import PayloadRefused, choice, link, record, text, wrong
+from meta.sending.payloads import File
+from meta.sending.shapes import PayloadRefused, choice, link, record, text, wrong
 from shared import chats, content
 from shared.messages import OutboundMessage
 

@@ -10,9 +10,9 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
-from meta.accounts import Account, Accounts, CredentialsUnusable, Unusable
-from meta.calls import Calls, text
-from meta.health import NUMBER_FIELDS, Health
+from meta.accounts.calls import Calls, text
+from meta.accounts.health import NUMBER_FIELDS, Health
+from meta.accounts.registry import Account, Accounts, CredentialsUnusable, Unusable
 from shared.logs import logger
 from shared.secrets import Vault
 from shared.settings import Settings

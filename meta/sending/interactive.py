@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from meta.shapes import Check, anything, choice, link, listing, mapping, number, record, text, wrong
+from meta.sending.shapes import Check, anything, choice, link, listing, mapping, number, record, text, wrong
 
 _MEDIA: Final = record({"id": text(255), "link": link}, exactly_one=("id", "link"))
 _HEADER: Final = record(

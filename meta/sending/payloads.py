@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from meta.interactive import interactive
-from meta.shapes import (
+from meta.sending.interactive import interactive
+from meta.sending.shapes import (
     PayloadRefused,
     anything,
     choice,

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp
 
-from meta.accounts import Accounts
-from meta.channel import MetaChannel
-from meta.fetch import Fetcher
+from meta.accounts.registry import Accounts
+from meta.accounts.tasks import handlers
 from meta.graph import Graph
-from meta.journal import Journal
-from meta.media import Uploads
-from meta.pauses import resume_when_due
-from meta.processor import BEAT_LIMIT_S, Processor
+from meta.inbound.journal import Journal
+from meta.inbound.media_fetcher import Fetcher
+from meta.inbound.processor import BEAT_LIMIT_S, Processor
+from meta.inbound.webhooks import Webhooks
+from meta.sending.channel import MetaChannel
+from meta.sending.pauses import resume_when_due
+from meta.sending.uploads import Uploads
 from meta.severity import classify
-from meta.tasks import handlers
-from meta.webhooks import Webhooks
 from shared.clock import left
 from shared.delivery.consumer import Consumer
 from shared.errors import StoreUnavailable

@@ -1,0 +1,1 @@
+"""Connections: their credentials, health, setup, signup and templates."""
