@@ -109,7 +109,9 @@ def _ours(url: str, jobs: int, batch: int) -> dict[str, object]:
         if taken >= jobs:
             over.set()
 
-    worker = HintWorker(hints, kind, name="bench", room=lambda: batch, offer=offer, beat=Beats().loop("hints", 30.0))
+    worker = HintWorker(
+        hints, kind, name="bench", capacity=lambda: batch, offer=offer, beat=Beats().loop("hints", 30.0)
+    )
     thread = threading.Thread(target=worker.work)
     cpu, began = time.process_time(), time.perf_counter()
     thread.start()

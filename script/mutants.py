@@ -157,7 +157,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "shared/delivery/dispatcher.py",
-                '        self._flights.writing(message.id)\n        hit("send.writing")',
+                '        self._in_flight.may_leave(message)\n        hit("send.writing")',
                 '        hit("send.writing")',
             ),
         ),
@@ -168,7 +168,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "shared/delivery/dispatcher.py",
-                '        self._note(message, outcome)\n        hit("send.recorded")',
+                '        self._in_flight.answered(message, outcome)\n        hit("send.recorded")',
                 '        hit("send.recorded")',
             ),
         ),
@@ -205,6 +205,17 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "what is read from Redis may be anything",
         (Edit("shared/queues/hints.py", " and 0 < row_id <= _MAX_ROW_ID", ""),),
         "tests/queues/test_hints.py",
+    ),
+    "busy-chat": Mutation(
+        "a chat with a message in flight is not claimed again before that one is settled",
+        (
+            Edit(
+                "shared/delivery/backlog.py",
+                "chats = [chat for chat in self._chats if chat not in busy][:most]",
+                "chats = list(self._chats)[:most]",
+            ),
+        ),
+        "tests/delivery/test_backlog.py",
     ),
     "doubt-of-this-attempt": Mutation(
         "what was found out about one attempt decides about no other",

@@ -132,7 +132,7 @@ class Consumer:
             self._hints,
             self._child.kind,
             name=self._child.identity.process_incarnation,
-            room=lambda: self._dispatcher.room,
+            capacity=lambda: self._dispatcher.capacity,
             offer=self._offer_from_thread,
             beat=self._child.beats.loop("hints", max(_HINT_LOOP_LIMIT_S, 3 * settings.redis_timeout_s)),
         )
@@ -177,7 +177,7 @@ class Consumer:
             self._worker.stop()
             self._child.beats.forget("hints")
         await self._dispatcher.close()
-        self._journal.close(remove=self._dispatcher.in_hand == 0)
+        self._journal.close(remove=self._dispatcher.in_flight == 0)
         self._hints.close()
 
     def readiness(self) -> Mapping[str, str]:

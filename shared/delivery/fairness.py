@@ -1,7 +1,7 @@
-"""How many more sends at once a connection may have, so that a slow one never takes the places of all others. Pure.
+"""How many more sends in flight a connection may have, so that a slow one never takes the places of all others. Pure.
 
-Two limits: one of its own for connections that can do only so much at once (browser sessions), and for whoever is slow just now: it holds at most three
-times as many places as are free. A slow one alone gets three quarters of all, two of them three sevenths each; whoever comes next finds some free.
+Two limits: a fixed one for connections that can do only so much at once (browser sessions), and one for a connection that is slow just now: it holds at
+most three times as many places as are free. A slow one alone gets three quarters of all, two of them three sevenths each; the next one finds some free.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _TIMES_FREE: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms:
-    """How many more sends a connection may have: `each` those that are not in `of`; None is no limit but the process's own."""
+class Capacities:
+    """How many more sends a connection may have: `default`, unless it is in `of`; None is no limit but the process's own."""
 
-    each: int | None = None
+    default: int | None = None
     of: Mapping[int, int] = field(default_factory=dict)
 
 
-def rooms(held: Mapping[int, int], slow: Collection[int], *, places: int, each: int) -> Rooms:
+def capacities(held: Mapping[int, int], slow: Collection[int], *, places: int, each: int) -> Capacities:
     """Return how many more sends connections may have.
 
     Args:
@@ -32,10 +32,10 @@ def rooms(held: Mapping[int, int], slow: Collection[int], *, places: int, each: 
     """
     free = places - sum(held.values())
     of: dict[int, int] = {}
-    for number in held if each else slow:
-        room = free
-        if number in slow:
-            # what is taken now is no longer free for the next: held + room <= 3 * (free - room)
-            room = (_TIMES_FREE * free - held[number]) // (1 + _TIMES_FREE)
-        of[number] = max(0, min(room, each - held[number]) if each else room)
-    return Rooms(each or None, of)
+    for connection_id in held if each else slow:
+        more = free
+        if connection_id in slow:
+            # what is taken now is no longer free for the next: held + more <= 3 * (free - more)
+            more = (_TIMES_FREE * free - held[connection_id]) // (1 + _TIMES_FREE)
+        of[connection_id] = max(0, min(more, each - held[connection_id]) if each else more)
+    return Capacities(each or None, of)

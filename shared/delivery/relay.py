@@ -31,19 +31,19 @@ class Relay:
         self._found = metrics.counter("relayed_messages", "Rows that were found without a hint.")
 
     async def run(self) -> None:
-        """Look twice a second while there is room; never ends by itself."""
+        """Look twice a second while there is capacity; never ends by itself."""
         while True:
             await self.look()
             await asyncio.sleep(INTERVAL_S)
 
     async def look(self) -> int:
         """Look once. Returns how many rows were offered; none when the store is away."""
-        room = self._dispatcher.room
-        if room <= 0:
+        capacity = self._dispatcher.capacity
+        if capacity <= 0:
             return 0
         try:
             due = await self._store.call(
-                messages.due, kind=self._kind, grace_s=GRACE_S, most=room, but_not=self._dispatcher.paced
+                messages.due, kind=self._kind, grace_s=GRACE_S, most=capacity, but_not=self._dispatcher.paced
             )
         except StoreUnavailable:
             return 0  # the readiness watch tells; the rows stay where they are

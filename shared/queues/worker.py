@@ -40,8 +40,8 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
     """Takes hints off one kind's queue and offers their rows.
 
     Args:
-        hints, kind: where from. name: shown in `rq info`; unique for each incarnation. room: how many hints may be taken now; asked before each
-            batch. offer: called with row ids, from this worker's thread. beat: this loop's pulse.
+        hints, kind: where from. name: shown in `rq info`; unique for each incarnation. capacity: how many hints may be taken now; asked before
+            each batch. offer: called with row ids, from this worker's thread. beat: this loop's pulse.
     """
 
     def __init__(
@@ -50,15 +50,15 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
         kind: ProcessKind,
         *,
         name: str,
-        room: Callable[[], int],
+        capacity: Callable[[], int],
         offer: Callable[[list[int]], None],
         beat: LoopBeat,
         clock: Monotonic = monotonic,
     ) -> None:
-        self._hints, self._kind, self._room, self._offer, self._beat, self._clock = (
+        self._hints, self._kind, self._capacity, self._offer, self._beat, self._clock = (
             hints,
             kind,
-            room,
+            capacity,
             offer,
             beat,
             clock,
@@ -100,19 +100,19 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
         self._stopping.set()
 
     def _round(self) -> None:
-        room = self._room()
-        if room <= 0:
+        capacity = self._capacity()
+        if capacity <= 0:
             self._stopping.wait(0.02)
             return
         if (wait_s := left(self._took_at + _TAKES_APART_S, self._clock())) > 0:
             self._stopping.wait(wait_s)
-        ids = self._hints.take(self._kind, room)
+        ids = self._hints.take(self._kind, capacity)
         if not ids:
             with redis_errors():
                 # wakes on arrival and puts nothing anywhere: the first hint comes with the next take
                 self.connection.blmove(self.queues[0].key, self.queues[0].key, self._wait_s, src="LEFT", dest="LEFT")
             return
-        if len(ids) < room:
+        if len(ids) < capacity:
             self._took_at = self._clock()
         self._offer(ids)
 

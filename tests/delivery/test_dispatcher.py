@@ -104,12 +104,12 @@ class TestSending:
                 return Sent(provider_id=str(message.id))
 
             async with Process(ground, Script(behave), in_flight=5) as process:
-                assert process.dispatcher.room == 5
+                assert process.dispatcher.capacity == 5
                 process.dispatcher.offer(ids)
-                assert process.dispatcher.room == 0
+                assert process.dispatcher.capacity == 0
                 await process.until(ids, "sent")
                 assert process.channel.most_in_flight == 5
-                assert process.dispatcher.room == 5
+                assert process.dispatcher.capacity == 5
 
         run(scenario())
 
@@ -335,7 +335,7 @@ class TestOutcomes:
             async with process:
                 process.dispatcher.offer([row_id])
                 await soon(lambda: process.metrics.snapshot()["fenced_writes_total"] == 1, "the token was refused")
-                await soon(lambda: process.dispatcher.room == 50, "nothing is in hand")
+                await soon(lambda: process.dispatcher.capacity == 50, "nothing is in hand")
                 assert await process.state(row_id) == "queued"
 
         run(scenario())

@@ -77,7 +77,7 @@ class TestDatabaseAway:
                 async def keep_offering() -> None:
                     while True:
                         process.dispatcher.offer([row_id])
-                        process.dispatcher._paced[ground.connection] = (
+                        process.dispatcher._backlog._paced[ground.connection] = (
                             0.0  # as if its number had waited for a token, and had one now
                         )
                         await asyncio.sleep(0.001)
@@ -149,7 +149,7 @@ class TestDrain:
                 draining = asyncio.create_task(process.dispatcher.drain(monotonic() + 10))
                 await asyncio.sleep(0.05)
                 assert not draining.done()
-                assert process.dispatcher.room == 0
+                assert process.dispatcher.capacity == 0
                 process.dispatcher.offer([other])
                 gate.open()
                 assert await draining

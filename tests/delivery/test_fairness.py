@@ -8,31 +8,31 @@ import pytest
 
 from shared.delivery import fairness
 from shared.delivery.channel import RecordToken
-from shared.delivery.fairness import Rooms, rooms
+from shared.delivery.fairness import Capacities, capacities
 from shared.messages import OutboundMessage, Outcome
 from tests.delivery.rig import Gate, Process, Script, cancelled, run, soon, takes
 from tests.store.rig import Ground
 
 
-class TestRooms:
+class TestCapacities:
     def test_who_is_not_slow_may_have_all(self) -> None:
-        assert rooms({1: 200}, (), places=200, each=0) == Rooms(None, {})
+        assert capacities({1: 200}, (), places=200, each=0) == Capacities(None, {})
 
     def test_a_slow_one_holds_at_most_three_times_what_is_free(self) -> None:
-        assert rooms({1: 20}, {1}, places=200, each=0) == Rooms(None, {1: 130})
-        assert rooms({1: 150}, {1}, places=200, each=0) == Rooms(None, {1: 0})
-        assert rooms({1: 149}, {1}, places=200, each=0) == Rooms(None, {1: 1})
+        assert capacities({1: 20}, {1}, places=200, each=0) == Capacities(None, {1: 130})
+        assert capacities({1: 150}, {1}, places=200, each=0) == Capacities(None, {1: 0})
+        assert capacities({1: 149}, {1}, places=200, each=0) == Capacities(None, {1: 1})
 
     def test_two_slow_ones_leave_a_seventh(self) -> None:
         held = {1: 1, 2: 1}
-        while any(rooms(held, {1, 2}, places=210, each=0).of.values()):
+        while any(capacities(held, {1, 2}, places=210, each=0).of.values()):
             for number in held:
-                held[number] += min(1, rooms(held, {1, 2}, places=210, each=0).of[number])
+                held[number] += min(1, capacities(held, {1, 2}, places=210, each=0).of[number])
         assert held == {1: 90, 2: 90}
 
     def test_who_can_do_only_so_much_gets_no_more(self) -> None:
-        assert rooms({}, (), places=20, each=2) == Rooms(2, {})
-        assert rooms({1: 1, 2: 2}, (), places=20, each=2) == Rooms(2, {1: 1, 2: 0})
+        assert capacities({}, (), places=20, each=2) == Capacities(2, {})
+        assert capacities({1: 1, 2: 2}, (), places=20, each=2) == Capacities(2, {1: 1, 2: 0})
 
 
 @pytest.mark.parametrize(("each", "most"), [(2, 2), (0, 6)])

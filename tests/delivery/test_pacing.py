@@ -372,7 +372,7 @@ class TestDispatching:
                 sent = [row_id for row_id in process.channel.taken if row_id in backlog]
                 assert len(sent) <= 1 + took_s / 0.5
                 assert sent == backlog[: len(sent)]
-                assert process.dispatcher.room == 10, "who waits takes no place"
+                assert process.dispatcher.capacity == 10, "who waits takes no place"
 
         run(scenario())
 
@@ -428,7 +428,7 @@ class TestDispatching:
             async with Process(ground, Script(), in_flight=5) as process:
                 assert await process.relay.look() == 2, "one of those who wait, and the other number's"
                 await process.until(free, "sent")
-                await soon(lambda: process.dispatcher.room == 5, "nothing is held in hand")
+                await soon(lambda: process.dispatcher.capacity == 5, "nothing is held in hand")
                 assert await process.relay.look() == 0, "who waits is known by now"
                 assert process.channel.taken == free
 
@@ -502,7 +502,7 @@ class TestBreaker:
                     lambda: query(ground.url, "SELECT id FROM phone_configs WHERE status = 'paused'"),
                     "the connection is paused",
                 )
-                await soon(lambda: process.dispatcher.room == 1, "nothing is in hand any more")
+                await soon(lambda: process.dispatcher.capacity == 1, "nothing is in hand any more")
 
         run(scenario())
         (row,) = query(ground.url, "SELECT status_reason FROM phone_configs")

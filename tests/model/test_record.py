@@ -139,7 +139,7 @@ def test_what_is_written_is_out_of_hand(ground: Ground) -> None:
             rows = ground.accept("a", "b")
             process.dispatcher.offer(rows)
             await process.until(rows, "sent")
-            await soon(lambda: process.dispatcher.in_hand == 0, "nothing is in hand")
+            await soon(lambda: process.dispatcher.in_flight == 0, "nothing is in hand")
             assert found(process) == in_flight_journal.FoundJournal({}, 0)
 
     run(scenario())

@@ -70,7 +70,7 @@ class Running:
             self.hints,
             META,
             name=name,
-            room=lambda: self.room,
+            capacity=lambda: self.room,
             offer=self._take,
             beat=self.beats.loop("hints", timeout_s * 3 + 2.0),
         )

@@ -1,0 +1,119 @@
+"""What a sender may claim next: offered rows, chats whose message has left, and connections that had to wait. Pure: time is an argument.
+
+Rows stay here only while they may be claimed soon. Those of a connection that has to wait are forgotten and found again by the connection, so that one
+connection's backlog never fills the memory that others need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from math import inf, isinf
+from typing import Final, TypeAlias
+
+from shared.store.messages import Claimed
+
+ChatKey: TypeAlias = tuple[int, str]
+"""Connection id and chat id."""
+
+CLAIM_AT_ONCE: Final = 200
+"""Most rows of one claim: its locks are held for as long as its slowest row."""
+GATHER_S: Final = 0.02
+"""Shortest wait for a connection's tokens, so that one claim takes several; connections whose wait ends within it are polled together."""
+LONGEST_WAIT_S: Final = 30.0
+"""A limit may be lifted meanwhile; this bounds how long that goes unnoticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """What one claim asks for.
+
+    Attributes:
+        ids: offered rows. chats: chats whose head is asked for. connections: connections whose due rows are asked for. limit: most rows.
+    """
+
+    ids: list[int]
+    chats: list[ChatKey]
+    connections: list[int]
+    limit: int
+
+
+class Backlog:
+    """Collects what to claim, and forms claims from it."""
+
+    def __init__(self) -> None:
+        # dicts for their order: what was offered first is claimed first
+        self._offered: dict[int, None] = {}
+        self._chats: dict[ChatKey, None] = {}
+        self._paced: dict[int, float] = {}
+        self._crowded: set[int] = set()
+
+    def __len__(self) -> int:
+        """How many rows are offered."""
+        return len(self._offered)
+
+    @property
+    def paced(self) -> list[int]:
+        """Connections currently rate-limited; polled again when they have tokens."""
+        return list(self._paced)
+
+    def offer(self, ids: Iterable[int]) -> None:
+        """Add rows that may be due."""
+        self._offered.update(dict.fromkeys(ids))
+
+    def chat_freed(self, chat: ChatKey) -> None:
+        """Add a chat whose message has left: its next one may be due."""
+        self._chats[chat] = None
+
+    def send_ended(self, connection_id: int, now: float) -> None:
+        """Record that a send of a connection ended: if the connection was at its limit of sends in flight, it is polled again."""
+        if connection_id in self._crowded:
+            self._crowded.discard(connection_id)
+            self._paced[connection_id] = now
+
+    def due_at(self) -> float:
+        """Return when the first waiting connection is polled again (monotonic); infinite when none waits."""
+        return min(self._paced.values(), default=inf)
+
+    def request(self, free: int, now: float, busy: Collection[ChatKey]) -> ClaimRequest | None:
+        """Form a claim.
+
+        Args:
+            free: how many more sends may be in flight. now: monotonic. busy: chats with a message in flight. They are left out: a settlement that is
+                being written must meet the attempt that it belongs to.
+        Returns:
+            None when there is nothing to claim, or no capacity for it.
+        """
+        limit = min(CLAIM_AT_ONCE, free)
+        connections = [one for one, at in self._paced.items() if at <= now + GATHER_S / 2] if limit > 0 else []
+        # the chats of a connection that waits are found by the connection
+        for chat in [chat for chat in self._chats if chat[0] in self._paced]:
+            del self._chats[chat]
+        # offers, however many, leave half to the connections that have waited
+        most = limit - max(1, limit // 2) if connections else max(0, limit)
+        chats = [chat for chat in self._chats if chat not in busy][:most]
+        ids = list(self._offered)[: most - len(chats)]
+        if not (ids or chats or connections):
+            return None
+        return ClaimRequest(ids, chats, connections, limit)
+
+    def claimed(self, request: ClaimRequest, claimed: Claimed, held: Mapping[int, int], now: float) -> None:
+        """Remove what a claim answered, and record which connections have to wait.
+
+        Args:
+            held: sends in flight by connection, those of this claim included. now: monotonic.
+        """
+        for chat in request.chats:
+            self._chats.pop(chat, None)
+        for row_id in [*request.ids, *(message.id for message in claimed.messages)]:
+            self._offered.pop(row_id, None)
+        for connection_id in request.connections:
+            self._paced.pop(connection_id, None)
+        for connection_id, wait_s in claimed.waits.items():
+            again_s = wait_s
+            if isinf(wait_s) and held.get(connection_id):
+                # until one of its own sends ends
+                self._crowded.add(connection_id)
+            elif isinf(wait_s):
+                again_s = 0.0
+            self._paced.setdefault(connection_id, now + min(LONGEST_WAIT_S, max(GATHER_S, again_s)))
