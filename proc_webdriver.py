@@ -3,7 +3,7 @@
 import sys
 
 from shared.process.child import run_child
-from webdriver.room import open_service
+from webdriver.service import open_service
 
 if __name__ == "__main__":
     sys.exit(run_child("webdriver", open_service))

@@ -19,9 +19,9 @@ from shared.clock import monotonic
 from shared.states import SessionState
 from tests.support.waiting import eventually_async
 from tests.webdriver.rig import Town, Web, town
-from webdriver import processes
-from webdriver.chromium import FLAGS
-from webdriver.policy import SessionPolicy
+from webdriver.chromium import processes
+from webdriver.chromium.process import FLAGS
+from webdriver.session.policy import SessionPolicy
 
 _FEATURES: Final = "--disable-features="
 _READY_S: Final = 240.0

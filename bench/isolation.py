@@ -111,7 +111,7 @@ def _killed(house: House) -> Iterator[None]:
 
 _BUSY: Final = """
 import os, sys
-from webdriver.launcher import become
+from webdriver.chromium.launcher import become
 os.nice(int(sys.argv[1]))
 become(int(sys.argv[2]), [sys.executable, "-c", "while True: pass"])
 """

@@ -24,7 +24,7 @@ from bench.load import LoadResult
 from shared.kinds import admin_port
 from shared.states import SessionState
 from tests.support.waiting import NeverHappened, eventually
-from webdriver import profile
+from webdriver.chromium import profile
 
 _LINK_S: Final = 300.0
 _BACK_S: Final = 600.0

@@ -81,7 +81,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "no port leads to a browser",
         (
             Edit(
-                "webdriver/chromium.py",
+                "webdriver/chromium/process.py",
                 '    "--remote-debugging-pipe",\n',
                 '    "--remote-debugging-pipe",\n    "--remote-debugging-port=0",\n',
             ),
@@ -93,7 +93,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "a process counts as a browser of an earlier life only with the start time that was written down",
         (
             Edit(
-                "webdriver/processes.py",
+                "webdriver/chromium/processes.py",
                 "return pids_of_session(identity.pid) if int(leader[_STARTED]) == identity.started else []",
                 "return pids_of_session(identity.pid)",
             ),
@@ -105,7 +105,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "a profile that cannot be cleaned stops no other session",
         (
             Edit(
-                "webdriver/sessions.py",
+                "webdriver/session/sessions.py",
                 'except OSError as error:\n                log.error("profile_not_released"',
                 'except FileNotFoundError as error:\n                log.error("profile_not_released"',
             ),

@@ -16,13 +16,13 @@ from shared.fail_points import hit
 from shared.logs import logger
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.store.messages import Doubt
-from webdriver import events, outcomes
-from webdriver.attachments import Attachment, Attachments
-from webdriver.bridge import Bridge, PageRefused
-from webdriver.browser import BrowserLost, CallTimedOut, ScriptFailed
-from webdriver.operations import Operation, operation_of
-from webdriver.session import Session
-from webdriver.sessions import Sessions
+from webdriver.chromium.browser import BrowserLost, CallTimedOut, ScriptFailed
+from webdriver.page import outcomes, parsing
+from webdriver.page.attachments import Attachment, Attachments
+from webdriver.page.bridge import Bridge, PageRefused
+from webdriver.page.operations import Operation, operation_of
+from webdriver.session.session import Session
+from webdriver.session.sessions import Sessions
 
 log = logger(__name__)
 
@@ -169,15 +169,15 @@ class _Send:
         message, operation = self.message, self.operation
         try:
             if operation.targeted:
-                chat = events.chat_of(str(message.content["target"]))
+                chat = parsing.chat_of(str(message.content["target"]))
                 if not chat:
                     return outcomes.TARGET_REFUSALS["msg_not_found"]
                 await self.page.find_chat(chat, by)
             else:
-                chat = await self.page.find_chat(events.chat_id(message.chat_id), by)
+                chat = await self.page.find_chat(parsing.chat_id(message.chat_id), by)
             if operation.naming == "forward":
                 # the page must have opened the chat of the message too
-                await self.page.find_chat(events.chat_of(str(message.content["target"])), by)
+                await self.page.find_chat(parsing.chat_of(str(message.content["target"])), by)
             return _Prepared(chat, await self._name(chat, by))
         except PageRefused as refused:
             return outcomes.of_lookup(refused.code)
@@ -188,7 +188,7 @@ class _Send:
         message, kept = self.message, self.message.token
         match self.operation.naming:
             case "message" | "edit":
-                return kept if kept and events.chat_of(kept) == chat else await self.page.new_message_id(chat, by)
+                return kept if kept and parsing.chat_of(kept) == chat else await self.page.new_message_id(chat, by)
             case "forward":
                 return kept if kept.startswith(_FORWARD) else _FORWARD + await self.page.newest_message(chat, by)
             case "effect" if self.operation.page in ("revoke", "remove"):
@@ -249,7 +249,7 @@ def _wanted(message: OutboundMessage, operation: Operation, token: str = "") -> 
 
 
 async def _look(page: Bridge, message: OutboundMessage, operation: Operation, by: float) -> Mapping[str, Any]:
-    chat = _chat_of(message, operation) or await page.find_chat(events.chat_id(message.chat_id), by)
+    chat = _chat_of(message, operation) or await page.find_chat(parsing.chat_id(message.chat_id), by)
     # a forwarded message whose id the page has told is looked for like any other
     named = "text" if operation.naming == "forward" and not message.token.startswith(_FORWARD) else operation.page
     return await page.look_up(named, chat, message.token, _wanted(message, operation), by)
@@ -257,7 +257,7 @@ async def _look(page: Bridge, message: OutboundMessage, operation: Operation, by
 
 def _chat_of(message: OutboundMessage, operation: Operation) -> str:
     """Return the chat that an operation in doubt was about; empty when the page must be asked."""
-    return events.chat_of(str(message.content["target"])) if operation.targeted else events.chat_of(message.token)
+    return parsing.chat_of(str(message.content["target"])) if operation.targeted else parsing.chat_of(message.token)
 
 
 def _is_past(message: OutboundMessage) -> bool:
@@ -278,7 +278,7 @@ def _of_lookup(session: Session, message: OutboundMessage, found: Mapping[str, A
             code="not_sent", detail="the page has synchronised and shows nothing of it", after_s=0.0, counts=False
         )
     ack, provider_id = int(found["ack"]), str(found.get("id") or message.token)
-    if events.chat_of(provider_id):
+    if parsing.chat_of(provider_id):
         session.witness.remember(provider_id)
     if ack > 1:
         session.witness.acknowledged(provider_id, ack)

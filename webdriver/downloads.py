@@ -19,9 +19,9 @@ from shared.store import inbound_media, media
 from shared.store.inbound_media import TakenMedia
 from shared.store.pool import Transaction
 from shared.store.store import Store
-from webdriver.bridge import Bridge, PageRefused
-from webdriver.browser import BrowserLost, CallTimedOut, ScriptFailed
-from webdriver.sessions import Sessions
+from webdriver.chromium.browser import BrowserLost, CallTimedOut, ScriptFailed
+from webdriver.page.bridge import Bridge, PageRefused
+from webdriver.session.sessions import Sessions
 
 log = logger(__name__)
 

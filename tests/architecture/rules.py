@@ -55,8 +55,8 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "segno": ("shared.qr",),
     "psutil": ("supervision.resources",),
     # pyppeteer, and the library of its own that it leaks
-    "pyppeteer": ("webdriver.browser",),
-    "pyee": ("webdriver.browser",),
+    "pyppeteer": ("webdriver.chromium.browser",),
+    "pyee": ("webdriver.chromium.browser",),
     "aiohttp": ("meta.graph", "sandbox.webhooks", "sandbox.media_links", "chaos.calls", "shared.media.wire"),
     "filetype": ("shared.media.kinds",),
     "python_multipart": ("api.multipart",),

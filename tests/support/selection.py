@@ -24,7 +24,7 @@ STARTERS: Final = frozenset(
         "tests.support.bulkhead",
         "tests.support.entry",
         "tests.support.servers",
-        "webdriver.launcher",
+        "webdriver.chromium.launcher",
     }
 )
 """Modules with which a test starts a process or listens on a port itself."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import uvloop
 
 from shared.clock import monotonic
-from webdriver import processes, profile
-from webdriver.chromium import Chromium, Launch, find
+from webdriver.chromium import processes, profile
+from webdriver.chromium.process import Chromium, Launch, find
 
 
 async def own(home: Path, connections: list[int]) -> None:

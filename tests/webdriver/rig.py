@@ -29,13 +29,13 @@ from shared.messages import InboundMessage, OutboundMessage, Receipt
 from shared.states import DesiredSession, SessionState
 from tests.support.ports import free_ports
 from tests.support.waiting import eventually, eventually_async
-from webdriver import profile
-from webdriver.attachments import Attachments
 from webdriver.channel import BrowserChannel
-from webdriver.policy import Ground, SessionPolicy
-from webdriver.ports import WantedSession
-from webdriver.session import Session
-from webdriver.sessions import Sessions
+from webdriver.chromium import profile
+from webdriver.page.attachments import Attachments
+from webdriver.session.policy import Ground, SessionPolicy
+from webdriver.session.ports import WantedSession
+from webdriver.session.session import Session
+from webdriver.session.sessions import Sessions
 
 _T = TypeVar("_T")
 

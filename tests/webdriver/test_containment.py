@@ -20,10 +20,10 @@ from shared.states import SessionState
 from tests.support import environment
 from tests.support.waiting import eventually
 from tests.webdriver.rig import Web, chromiums, run, strangers, town
-from webdriver import processes, profile
-from webdriver.browser import Browser, BrowserLost
-from webdriver.chromium import Chromium, ChromiumFailed, Launch, find
-from webdriver.profile import ProfileTaken
+from webdriver.chromium import processes, profile
+from webdriver.chromium.browser import Browser, BrowserLost
+from webdriver.chromium.process import Chromium, ChromiumFailed, Launch, find
+from webdriver.chromium.profile import ProfileTaken
 
 
 @contextmanager

@@ -15,10 +15,10 @@ import pytest
 
 from shared.clock import monotonic
 from tests.webdriver.rig import Web, run, town
-from webdriver import bridge, events, outcomes, wa_js
-from webdriver.browser import Browser
-from webdriver.chromium import Chromium, Launch, find
-from webdriver.events import ACKS
+from webdriver.chromium.browser import Browser
+from webdriver.chromium.process import Chromium, Launch, find
+from webdriver.page import bridge, outcomes, parsing, wa_js
+from webdriver.page.parsing import ACKS
 
 OFFERED = ("conn.isRegistered", "conn.isMainReady", "conn.isOnline", "conn.needsUpdate", "conn.getMyUserWid", "conn.getMyUserId",
            "chat.get", "chat.getMessageACK")  # fmt: skip
@@ -227,7 +227,7 @@ def test_what_has_no_declaration_stands_in_the_script(tmp_path: Path) -> None:
 
 def test_page_types_are_published(published: Published) -> None:
     known = set(published.enum("MSG_TYPE").values())
-    ours = events.PAGE_TYPES
+    ours = parsing.PAGE_TYPES
     assert {"chat", "image", "video", "audio", "ptt", "document", "sticker", "location", "vcard", "multi_vcard"} <= ours
     # a round video and a listed reply are newer than wa-js's list
     assert ours - known <= {"ptv", ""}, ours - known

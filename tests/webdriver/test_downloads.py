@@ -19,7 +19,7 @@ from tests.webdriver.desk import Desk
 from tests.webdriver.rig import Town, Web, run, town
 from webdriver import downloads
 from webdriver.downloads import Downloads
-from webdriver.records import Records
+from webdriver.session.records import Records
 
 PHONE = "60111222333"
 CUSTOMER = "60123456789"

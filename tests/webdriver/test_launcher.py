@@ -12,9 +12,9 @@ import pytest
 
 from shared.process.system_user import SystemUser, system_user
 from tests.support import environment
-from webdriver.launcher import NICER, OWNER_GONE, Orders, sessions_are_weighed
+from webdriver.chromium.launcher import NICER, OWNER_GONE, Orders, sessions_are_weighed
 
-LAUNCHER = environment.REPOSITORY / "webdriver" / "launcher.py"
+LAUNCHER = environment.REPOSITORY / "webdriver" / "chromium" / "launcher.py"
 SHOW = "import os; print(os.nice(0), os.sched_getscheduler(0))"
 
 
@@ -79,7 +79,7 @@ def test_the_ends_of_the_pipe_stand_where_chromium_looks_for_them_and_the_slots_
     script = f"""
 import os
 from pathlib import Path
-from webdriver.launcher import place
+from webdriver.chromium.launcher import place
 lock, given, taken = (os.open(Path({str(tmp_path)!r}) / name, os.O_RDONLY) for name in ("lock", "output", "input"))
 assert (lock, given, taken) == (3, 4, 5), (lock, given, taken)
 place({{3: taken, 4: given}})

@@ -11,13 +11,13 @@ import pytest
 from shared.clock import monotonic
 from shared.states import DesiredSession, SessionState
 from tests.webdriver.rig import QUICK, Web, chromiums, message, run, soon, town
-from webdriver import processes
-from webdriver.appetite import Appetite
-from webdriver.attention import AttentiveChannel
-from webdriver.chromium import Chromium, ChromiumFailed
-from webdriver.connects import Connects
-from webdriver.policy import SessionPolicy
-from webdriver.processes import Glance, Memory
+from webdriver.chromium import processes
+from webdriver.chromium.process import Chromium, ChromiumFailed
+from webdriver.chromium.processes import Glance, Memory
+from webdriver.session.connects import Connects
+from webdriver.session.outcome_feedback import AttentiveChannel
+from webdriver.session.policy import SessionPolicy
+from webdriver.session.resource_usage import Appetite
 
 S = SessionState
 PHONE = "60111222333"

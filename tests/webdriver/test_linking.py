@@ -14,7 +14,7 @@ from shared.clock import monotonic
 from shared.states import SessionState
 from shared.store.tasks import Task, TaskFailed
 from tests.webdriver.rig import Town, Web, run, soon, town
-from webdriver import deeds
+from webdriver.session import actions
 
 S = SessionState
 PHONE = "60111222333"
@@ -38,7 +38,7 @@ def task(operation: str, connection_id: int | None = 1, **arguments: Any) -> Tas
 
 async def do(here: Town, operation: str, connection_id: int | None = 1, **arguments: Any) -> Any:
     """Carry out what an operator asks for."""
-    return await deeds.handlers(here.sessions)[operation](task(operation, connection_id, **arguments))
+    return await actions.handlers(here.sessions)[operation](task(operation, connection_id, **arguments))
 
 
 def test_a_pairing_code_links_as_a_scan_does(home: Path, web: Web) -> None:

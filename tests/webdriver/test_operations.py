@@ -17,8 +17,8 @@ from shared.clock import monotonic, utc_now
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.store.messages import Doubt
 from tests.webdriver.rig import Tokens, Town, Web, kill_browser, message, run, soon, town
-from webdriver import vcards
-from webdriver.operations import OPERATIONS
+from webdriver.page import vcards
+from webdriver.page.operations import OPERATIONS
 
 PHONE = "60111222333"
 CUSTOMER = "60123456789"

@@ -9,8 +9,8 @@ import pytest
 
 from shared.kinds import kind_named
 from tests.webdriver.desk import Desk
-from webdriver import events
-from webdriver.records import Records
+from webdriver.page import parsing
+from webdriver.session.records import Records
 
 CHAT = "60120000001"
 TARGET = f"true_{CHAT}@c.us_3EB0AA"
@@ -35,7 +35,7 @@ def test_a_reaction_that_a_dead_process_made_is_not_the_owners(desk: Desk, emoji
     records = Records(desk.store, kind_named("webdriver"), "webdriver-0.test")
     asyncio.run(
         records.journal_inbound(
-            desk.connection_id, {"event": "reaction", **raw}, events.reacted(desk.connection_id, raw)
+            desk.connection_id, {"event": "reaction", **raw}, parsing.reacted(desk.connection_id, raw)
         )
     )
     assert len(desk.query("SELECT 1 FROM inbound_messages WHERE from_me AND type = 'reaction'")) == kept

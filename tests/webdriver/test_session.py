@@ -13,7 +13,7 @@ import pytest
 
 from shared.states import DesiredSession, SessionState
 from tests.webdriver.rig import QUICK, Town, Web, chromiums, kill_browser, run, soon, town
-from webdriver.policy import SessionPolicy
+from webdriver.session.policy import SessionPolicy
 
 S = SessionState
 

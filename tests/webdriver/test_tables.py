@@ -11,11 +11,11 @@ from pyppeteer.errors import ElementHandleError, NetworkError, PageError
 from shared.messages import Dead, InDoubt, Retry, Sent
 from shared.process.service import Severity
 from shared.states import MessageState
-from webdriver import events, outcomes
-from webdriver.browser import BrowserLost, CallTimedOut
+from webdriver.chromium.browser import BrowserLost, CallTimedOut
+from webdriver.chromium.pipe import PipeClosed
 from webdriver.job import deliver
-from webdriver.pipe import PipeClosed
-from webdriver.room import WebdriverService
+from webdriver.page import outcomes, parsing
+from webdriver.service import WebdriverService
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -61,7 +61,7 @@ def test_browser_failures_end_a_session_and_everything_else_the_process(
     ],
 )
 def test_every_ack_has_a_state(ack: int, state: MessageState) -> None:
-    receipt = events.receipt(4, "true_60123456789@c.us_3EB0AA", ack, AT)
+    receipt = parsing.receipt(4, "true_60123456789@c.us_3EB0AA", ack, AT)
     assert receipt is not None
     assert (receipt.state, receipt.token, receipt.connection_id, bool(receipt.code)) == (
         state,
@@ -73,7 +73,7 @@ def test_every_ack_has_a_state(ack: int, state: MessageState) -> None:
 
 @pytest.mark.parametrize("ack", [0, -8, 6])
 def test_an_ack_that_says_nothing_moves_nothing(ack: int) -> None:
-    assert events.receipt(4, "true_60123456789@c.us_3EB0AA", ack, AT) is None
+    assert parsing.receipt(4, "true_60123456789@c.us_3EB0AA", ack, AT) is None
 
 
 def test_answers() -> None:
@@ -106,8 +106,8 @@ def test_answers() -> None:
     ],
 )
 def test_events_without_sense_are_named_and_do_no_harm(broken: dict[str, Any]) -> None:
-    with pytest.raises(events.EventUnreadable):
-        events.inbound(1, broken)
+    with pytest.raises(parsing.EventUnreadable):
+        parsing.inbound(1, broken)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_events_without_sense_are_named_and_do_no_harm(broken: dict[str, Any]) -
     [("true_1@c.us_AA", "1@c.us"), ("false_1@g.us_AA_2@lid", "1@g.us"), ("bulkhead:7:1", ""), ("", ""), ("true_x", "")],
 )
 def test_chat_of_a_message_id(message_id: str, chat: str) -> None:
-    assert events.chat_of(message_id) == chat
+    assert parsing.chat_of(message_id) == chat
 
 
 def test_a_stock_worker_leaves_the_row_alone(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.messages import Dead, InboundMessage, InDoubt, Retry
-from webdriver import events, outcomes, vcards
-from webdriver.operations import operation_of
+from webdriver.page import outcomes, parsing, vcards
+from webdriver.page.operations import operation_of
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), max_size=40).map(str.strip)
@@ -58,48 +58,48 @@ VALUES = st.recursive(
         ),
         VALUES,
     ),
-    st.sampled_from(sorted(events.PAGE_TYPES)),
+    st.sampled_from(sorted(parsing.PAGE_TYPES)),
 )
 def test_an_event_is_read_or_named_unreadable(changes: Mapping[str, Any], kind: str) -> None:
     raw = {**ROW, "type": kind, **changes}
     readers: list[Callable[[], InboundMessage | None]] = [
-        partial(events.inbound, 1, raw),
-        partial(events.edited, 1, raw),
-        partial(events.reacted, 1, raw),
-        partial(events.revoked, 1, raw, NOW),
+        partial(parsing.inbound, 1, raw),
+        partial(parsing.edited, 1, raw),
+        partial(parsing.reacted, 1, raw),
+        partial(parsing.revoked, 1, raw, NOW),
     ]
     for read in readers:
         try:
             found = read()
-        except events.EventUnreadable:
+        except parsing.EventUnreadable:
             continue
         assert found is None or (found.provider_id and found.connection_id == 1)
 
 
 def test_an_edit_without_an_id_is_named_by_what_it_says() -> None:
-    first = events.edited(1, {**ROW, "body": "one"})
-    assert first.provider_id == events.edited(1, {**ROW, "body": "one"}).provider_id
-    assert first.provider_id != events.edited(1, {**ROW, "body": "two"}).provider_id
+    first = parsing.edited(1, {**ROW, "body": "one"})
+    assert first.provider_id == parsing.edited(1, {**ROW, "body": "one"}).provider_id
+    assert first.provider_id != parsing.edited(1, {**ROW, "body": "two"}).provider_id
     assert (first.type, first.content) == ("edit", {"target": ROW["id"], "body": "one"})
 
 
 @pytest.mark.parametrize("kind", ["protocol", "revoked", "reaction", "ciphertext", ""])
 def test_rows_of_the_page_that_are_no_message(kind: str) -> None:
-    assert events.inbound(1, {**ROW, "type": kind}) is None
+    assert parsing.inbound(1, {**ROW, "type": kind}) is None
 
 
 def test_a_number_that_is_hidden_is_a_person_all_the_same() -> None:
-    shown = events.inbound(1, ROW)
-    hidden = events.inbound(
+    shown = parsing.inbound(1, ROW)
+    hidden = parsing.inbound(
         1, {**ROW, "id": "false_1200@g.us_AA_999999999@lid", "chat": "120036301234@g.us", "author": "999999999@lid"}
     )
-    own = events.inbound(1, {**ROW, "fromMe": True})
+    own = parsing.inbound(1, {**ROW, "fromMe": True})
     assert shown and hidden and own
-    one, other = events.person(shown), events.person(hidden)
+    one, other = parsing.person(shown), parsing.person(hidden)
     assert one and (one.user_id, one.phone, one.name) == ("60123456789", "60123456789", "Ali")
     assert other and (other.user_id, other.phone) == ("999999999@lid", "")
-    assert events.person(own) is None
-    status = events.inbound(1, {**ROW, "chat": "status@broadcast", "author": "60123456789@c.us"})
+    assert parsing.person(own) is None
+    status = parsing.inbound(1, {**ROW, "chat": "status@broadcast", "author": "60123456789@c.us"})
     assert status and not status.may_trigger and shown.may_trigger
 
 

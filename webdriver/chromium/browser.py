@@ -24,7 +24,7 @@ from pyppeteer.page import Page
 from shared.clock import left
 from shared.errors import BulkheadError
 from shared.logs import logger
-from webdriver.pipe import DebuggingPipe, PipeClosed
+from webdriver.chromium.pipe import DebuggingPipe, PipeClosed
 
 log = logger(__name__)
 

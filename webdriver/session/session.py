@@ -16,18 +16,18 @@ from shared.errors import BulkheadError
 from shared.logs import logger
 from shared.messages import InDoubt, Outcome, Retry
 from shared.states import SESSION_TRANSITIONS, DesiredSession, SessionState, require_transition
-from webdriver import processes, profile
-from webdriver.appetite import Appetite
-from webdriver.bridge import Bridge, PageEvent, PageRefused, PageState
-from webdriver.browser import Browser, BrowserLost, CallTimedOut, ScriptFailed
-from webdriver.chromium import Chromium, ChromiumMissing, Launch, find
-from webdriver.connects import Connects
-from webdriver.policy import Ground
-from webdriver.ports import WantedSession
-from webdriver.processes import Glance, Memory
-from webdriver.reports import Reports
-from webdriver.turns import Turn
-from webdriver.witness import Witness
+from webdriver.chromium import processes, profile
+from webdriver.chromium.browser import Browser, BrowserLost, CallTimedOut, ScriptFailed
+from webdriver.chromium.process import Chromium, ChromiumMissing, Launch, find
+from webdriver.chromium.processes import Glance, Memory
+from webdriver.page.bridge import Bridge, PageEvent, PageRefused, PageState
+from webdriver.page.page_events import Witness
+from webdriver.session.connects import Connects
+from webdriver.session.policy import Ground
+from webdriver.session.ports import WantedSession
+from webdriver.session.reports import Reports
+from webdriver.session.resource_usage import Appetite
+from webdriver.session.start_slots import Turn
 
 log = logger(__name__)
 

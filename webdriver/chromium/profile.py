@@ -23,7 +23,7 @@ from typing import BinaryIO, Final
 
 from shared.errors import BulkheadError
 from shared.process.system_user import SystemUser, give, open_way, system_user
-from webdriver import processes
+from webdriver.chromium import processes
 
 BROWSER_USER: Final = "bulkhead-browser"
 """System user that Chromium runs under when this process is root."""

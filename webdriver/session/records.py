@@ -15,9 +15,9 @@ from shared.states import DesiredSession, SessionState
 from shared.store import connections, inbound, inbound_media, messages, pages, sessions
 from shared.store.pool import Transaction
 from shared.store.store import Store
-from webdriver import events
-from webdriver.operations import MESSAGES
-from webdriver.ports import WantedSession
+from webdriver.page import parsing
+from webdriver.page.operations import MESSAGES
+from webdriver.session.ports import WantedSession
 
 _SEND_DAYS, _SENDS = 7, 300
 """How old the messages of ours are, and how many, whose receipts are asked for after a gap."""
@@ -147,5 +147,5 @@ def _understand(transaction: Transaction, message: InboundMessage, journal_id: i
             filename=media.get("filename", ""),
         )
         inbound_media.media_pending(transaction, [(row["id"], source) for row in rows])
-    if person := events.person(message):
+    if person := parsing.person(message):
         inbound.see(transaction, [person])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shared.settings import Settings
 from shared.states import SessionState
-from webdriver.chromium import FLAGS
+from webdriver.chromium.process import FLAGS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,10 +8,10 @@ from typing import Any, Final
 from shared.clock import monotonic
 from shared.process.tasks import Handler
 from shared.store.tasks import Task, TaskFailed
-from webdriver.bridge import PageRefused
-from webdriver.browser import BrowserLost, CallTimedOut, ScriptFailed
-from webdriver.session import NotNow
-from webdriver.sessions import Sessions
+from webdriver.chromium.browser import BrowserLost, CallTimedOut, ScriptFailed
+from webdriver.page.bridge import PageRefused
+from webdriver.session.session import NotNow
+from webdriver.session.sessions import Sessions
 
 _CODE_S: Final = 30.0
 _END_S: Final = 20.0

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from shared.errors import BulkheadError
 from shared.logs import logger
-from webdriver.browser import Browser, BrowserLost
+from webdriver.chromium.browser import Browser, BrowserLost
 
 log = logger(__name__)
 

@@ -17,7 +17,7 @@ from shared.media.fetch import fetch
 from shared.media.reach import Reach
 from shared.media.storage import Storage
 from shared.messages import Dead, OutboundMessage, Retry
-from webdriver import profile
+from webdriver.chromium import profile
 
 _AGAIN_S: Final = 2.0
 

@@ -18,9 +18,9 @@ from typing import Final
 from shared.clock import left, monotonic
 from shared.errors import BulkheadError
 from shared.process.system_user import SystemUser, open_way
-from webdriver import processes, profile
-from webdriver.launcher import NO_SANDBOX, Orders
-from webdriver.pipe import READS_FROM, WRITES_TO, DebuggingPipe, PipeClosed
+from webdriver.chromium import processes, profile
+from webdriver.chromium.launcher import NO_SANDBOX, Orders
+from webdriver.chromium.pipe import READS_FROM, WRITES_TO, DebuggingPipe, PipeClosed
 
 EXECUTABLES: Final = ("chromium", "chromium-browser", "google-chrome")
 

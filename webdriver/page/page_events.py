@@ -13,10 +13,10 @@ from shared.clock import monotonic, utc_now
 from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.messages import InboundMessage
-from webdriver import events
-from webdriver.bridge import Bridge, PageEvent, PageRefused
-from webdriver.browser import BrowserLost, CallTimedOut, ScriptFailed
-from webdriver.reports import Reports
+from webdriver.chromium.browser import BrowserLost, CallTimedOut, ScriptFailed
+from webdriver.page import parsing
+from webdriver.page.bridge import Bridge, PageEvent, PageRefused
+from webdriver.session.reports import Reports
 
 log = logger(__name__)
 
@@ -109,7 +109,7 @@ class Witness:
         known, last = self._own.get(bare, (message_id, 0))
         if bare in self._own:
             self._own[bare] = (known, max(last, ack))
-        if found := events.receipt(self._connection_id, known, ack, utc_now()):
+        if found := parsing.receipt(self._connection_id, known, ack, utc_now()):
             self._reports.receipt(found)
 
     def heard(self, event: PageEvent) -> None:
@@ -120,7 +120,7 @@ class Witness:
                     self.acknowledged(str(message_id), int(event.data["ack"]))
             elif not self._is_held(event):
                 self._report(event.data, event.kind)
-        except (events.EventUnreadable, KeyError, TypeError, ValueError) as error:
+        except (parsing.EventUnreadable, KeyError, TypeError, ValueError) as error:
             log.warning(
                 "page_event_unreadable",
                 connection_id=self._connection_id,
@@ -146,15 +146,15 @@ class Witness:
     def _read(self, raw: Mapping[str, Any], kind: str) -> InboundMessage | None:
         match kind:
             case "message":
-                return events.inbound(self._connection_id, raw)
+                return parsing.inbound(self._connection_id, raw)
             case "edit":
-                return events.edited(self._connection_id, raw)
+                return parsing.edited(self._connection_id, raw)
             case "revoke":
-                return events.revoked(self._connection_id, raw, utc_now())
+                return parsing.revoked(self._connection_id, raw, utc_now())
             case "reaction":
-                return events.reacted(self._connection_id, raw)
+                return parsing.reacted(self._connection_id, raw)
             case _:
-                raise events.EventUnreadable(f"an event of kind {kind}")
+                raise parsing.EventUnreadable(f"an event of kind {kind}")
 
     def _is_ours(self, message: InboundMessage) -> bool:
         """Whether it tells only what we did ourselves; what was done on the phone is news."""
@@ -223,7 +223,7 @@ class Witness:
         for event in found:
             try:
                 message = self._read(event.data, event.kind)
-            except events.EventUnreadable:
+            except parsing.EventUnreadable:
                 # told again, so that it is logged where all such events are
                 message = None
             named.append((message.provider_id if message else "", event))
@@ -232,7 +232,7 @@ class Witness:
 
     async def _ask_for_acks(self, bridge: Bridge, by: float) -> None:
         unread = [
-            message_id for message_id, ack in self._own.values() if 0 <= ack < _READ and events.chat_of(message_id)
+            message_id for message_id, ack in self._own.values() if 0 <= ack < _READ and parsing.chat_of(message_id)
         ]
         ids = list(dict.fromkeys([*await self._store.unread_sends(self._connection_id), *unread]))
         for start in range(0, len(ids), _ACKS_AT_ONCE):

@@ -14,7 +14,7 @@ from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.messages import InboundMessage, Receipt
 from shared.states import SessionState
-from webdriver.ports import SessionStore
+from webdriver.session.ports import SessionStore
 
 log = logger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from webdriver.policy import SessionPolicy
-from webdriver.processes import Glance, Memory
+from webdriver.chromium.processes import Glance, Memory
+from webdriver.session.policy import SessionPolicy
 
 Verdict = Literal["", "recycle", "kill"]
 

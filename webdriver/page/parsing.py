@@ -15,7 +15,7 @@ from shared.arrivals import Contact
 from shared.errors import BulkheadError
 from shared.messages import InboundMessage, Receipt
 from shared.states import MessageState
-from webdriver import vcards
+from webdriver.page import vcards
 
 REVOKE: Final = "revoke"
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from shared.clock import utc_now
 from shared.process.metrics import Metrics
-from webdriver.sessions import Sessions
+from webdriver.session.sessions import Sessions
 
 _BROWSER: Final = {
     "session_memory_megabytes": ("Proportional memory of one session's browser, helpers included.", "pssMb"),

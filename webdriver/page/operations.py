@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from shared import content as types
-from webdriver import vcards
+from webdriver.page import vcards
 
 Content: TypeAlias = Mapping[str, Any]
 Wanted: TypeAlias = dict[str, Any]

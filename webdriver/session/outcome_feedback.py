@@ -5,7 +5,7 @@ from __future__ import annotations
 from shared.delivery.channel import Channel, RecordToken
 from shared.messages import OutboundMessage, Outcome
 from shared.store.messages import Doubt
-from webdriver.sessions import Sessions
+from webdriver.session.sessions import Sessions
 
 
 class AttentiveChannel:

@@ -20,18 +20,19 @@ from shared.pacing import WHATSAPP_WEB, spares_the_account
 from shared.process.service import Child, Severity
 from shared.process.tasks import TaskRunner
 from shared.states import SessionState
-from webdriver import deeds, processes
-from webdriver.attachments import Attachments
-from webdriver.attention import AttentiveChannel
-from webdriver.browser import is_browser_failure
 from webdriver.channel import BrowserChannel
-from webdriver.chromium import ChromiumMissing, find
+from webdriver.chromium import processes
+from webdriver.chromium.browser import is_browser_failure
+from webdriver.chromium.process import ChromiumMissing, find
 from webdriver.downloads import Downloads
-from webdriver.figures import SessionGauges
-from webdriver.policy import Ground, of_settings
-from webdriver.records import Records
-from webdriver.sessions import Sessions
-from webdriver.wa_js import Library
+from webdriver.page.attachments import Attachments
+from webdriver.page.wa_js import Library
+from webdriver.session import actions
+from webdriver.session.metrics import SessionGauges
+from webdriver.session.outcome_feedback import AttentiveChannel
+from webdriver.session.policy import Ground, of_settings
+from webdriver.session.records import Records
+from webdriver.session.sessions import Sessions
 
 log = logger(__name__)
 
@@ -102,7 +103,7 @@ class WebdriverService:
         )
         child.metrics.gauge("session_restarts", "Restarts of the sessions that run now.", read=self._sessions.restarts)
         self._gauges = SessionGauges(child.metrics, self._sessions)
-        self._tasks = TaskRunner(child, deeds.handlers(self._sessions))
+        self._tasks = TaskRunner(child, actions.handlers(self._sessions))
 
     async def start(self) -> None:
         """End what an earlier life left behind, then let the sessions and the deliveries begin; neither waits for the database."""

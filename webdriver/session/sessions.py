@@ -13,13 +13,13 @@ from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.process.beats import LoopBeat
 from shared.states import DesiredSession, SessionState
-from webdriver import processes, profile
-from webdriver.chromium import unreaped
-from webdriver.policy import Ground
-from webdriver.ports import SessionStore, WantedSession
-from webdriver.processes import Glance
-from webdriver.reports import Reports
-from webdriver.session import NotNow, Session
+from webdriver.chromium import processes, profile
+from webdriver.chromium.process import unreaped
+from webdriver.chromium.processes import Glance
+from webdriver.session.policy import Ground
+from webdriver.session.ports import SessionStore, WantedSession
+from webdriver.session.reports import Reports
+from webdriver.session.session import NotNow, Session
 
 log = logger(__name__)
 

@@ -1,0 +1,1 @@
+"""One Chromium as a contained process, its profile, and the one door to its debugging protocol."""
