@@ -1,91 +1,124 @@
-"""Serves an ASGI application on sockets inside a child's own event loop, and the only door to uvicorn."""
+"""Serves an ASGI application on sockets inside a child's own event loop. With `http_protocol` the only door to uvicorn."""
 
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from email.utils import formatdate
+from enum import Enum, auto
 from functools import partial
-from typing import Any, Final
+from heapq import nsmallest
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from shared.clock import left
+from shared.clock import monotonic
+from shared.logs import logger
+from shared.process.http_protocol import IDLE, LINGER, OPEN, ConnectionState, HttpConnection, HttpLimits, refusal
+
+log = logger(__name__)
 
 _ACCEPT_AT_ONCE: Final = 64
 _ACCEPT_AGAIN_S: Final = 0.1
 """How long a process without free descriptors leaves new connections to the others."""
+_SWEEP_S: Final = 1.0
+"""Time between two looks at the deadlines of all connections; also how old the `Date` of an answer may be."""
+_DRAIN_TICK_S: Final = 0.02
+_OTHER_DESCRIPTORS: Final = 256
+"""Descriptors kept free for everything that is no client: database, Redis, files, other servers of the process."""
+_EVICTED_AT_ONCE: Final = 64
+_REFUSALS_LOGGED_S: Final = 10.0
 
 
-class _Doorman:
-    """Takes connections off a listening socket, as many as wait there.
+class Admission(Enum):
+    """Whether a new connection may be served."""
 
-    libuv takes one in each turn of the event loop. Turns of a busy process are long, and a burst of clients would wait for seconds.
+    ADMITTED = auto()
+    LATER = auto()
+    """In the event loop's next iteration, when connections that are being opened or closed have their final state."""
+    REFUSED = auto()
+
+
+class _Acceptor:
+    """Accepts every pending connection per wake-up.
+
+    libuv accepts one per iteration of the event loop. Iterations of a busy process are long, and a burst of clients would wait for seconds.
+
+    Args:
+        admit: whether one more connection may be served (`Admission`). refused: called for each that is not.
     """
 
-    def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol]) -> None:
-        self._listener, self._protocol, self._loop = listener, protocol, asyncio.get_running_loop()
-        self._opening: set[asyncio.Task[object]] = set()
+    def __init__(
+        self,
+        listener: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+        admit: Callable[[], Admission],
+        refused: Callable[[], None],
+    ) -> None:
+        self._listener, self._protocol, self._admit, self._refused = listener, protocol, admit, refused
+        self._loop = asyncio.get_running_loop()
+        self.opening: set[asyncio.Task[object]] = set()
         self._again: asyncio.TimerHandle | None = None
         listener.setblocking(False)
         self._listen()
 
     def _listen(self) -> None:
         self._again = None
-        self._loop.add_reader(self._listener.fileno(), self._take)
+        self._loop.add_reader(self._listener.fileno(), self._accept)
 
-    def _take(self) -> None:
+    def _accept(self) -> None:
         for _ in range(_ACCEPT_AT_ONCE):
+            admission = self._admit()
+            if admission is Admission.LATER:
+                return  # the listening socket stays readable
             try:
-                line, _ = self._listener.accept()
+                client, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError:
                 self._loop.remove_reader(self._listener.fileno())
                 self._again = self._loop.call_later(_ACCEPT_AGAIN_S, self._listen)
                 return
-            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            opening = self._loop.create_task(self._loop.connect_accepted_socket(self._protocol, line))
-            self._opening.add(opening)
-            opening.add_done_callback(self._opening.discard)
+            if admission is Admission.REFUSED:
+                _refuse(client)
+                self._refused()
+                continue
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            opening = self._loop.create_task(self._loop.connect_accepted_socket(self._protocol, client))
+            self.opening.add(opening)
+            opening.add_done_callback(self.opening.discard)
 
     def close(self) -> None:
-        """Take no more."""
+        """Accept no more, and close the listening socket of this process."""
         if self._again is not None:
             self._again.cancel()
         elif self._listener.fileno() >= 0:
             self._loop.remove_reader(self._listener.fileno())
-
-    async def wait_closed(self) -> None:
-        """Wait for connections that were taken and are not served yet."""
-        await asyncio.gather(*self._opening, return_exceptions=True)
+        self._listener.close()
 
 
-class _Server(uvicorn.Server):
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve on the given sockets, with doormen of our own in place of uvicorn's servers; called by uvicorn."""
-        await super().startup(sockets=[])
-        made: Any = self.config.http_protocol_class
-        protocol = partial(made, config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
-        # all that uvicorn asks of a server is to close
-        self.servers = [_Doorman(listener, protocol) for listener in sockets or []]  # type: ignore[misc]
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        # signals belong to the child's lifecycle; uvicorn would take them over and raise them again after a clean stop
-        yield
+def _refuse(client: socket.socket) -> None:
+    with suppress(OSError):
+        client.setblocking(False)
+        client.send(refusal(503))
+        client.recv(65536)  # unread bytes would turn the close into a reset, which destroys the answer
+    client.close()
 
 
 class HttpServer:
     """One HTTP server on given sockets.
 
     Args:
-        app: the application. sockets: listening sockets; closed when the server stops. name: for the task's name.
+        app: the application. sockets: listening sockets; closed when the server stops. name: for log lines. limits: of its connections.
     """
 
-    def __init__(self, app: ASGIApp, sockets: Sequence[socket.socket], name: str) -> None:
+    def __init__(
+        self, app: ASGIApp, sockets: Sequence[socket.socket], name: str, limits: HttpLimits | None = None
+    ) -> None:
         # nothing of ours speaks WebSocket; uvicorn's default could not even be imported beside pyppeteer, which holds websockets below 11
         self._config = uvicorn.Config(
             app,
@@ -96,28 +129,100 @@ class HttpServer:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_keep_alive=30,
         )
-        self._server = _Server(self._config)
-        self._sockets, self._name = list(sockets), name
-        self._serving: asyncio.Task[None] | None = None
+        self._sockets, self._name, self._limits = list(sockets), name, limits or HttpLimits()
+        self._state = ConnectionState(self._limits)
+        self._most = self._limits.connections
+        self._acceptors: list[_Acceptor] = []
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._refused, self._refusals_logged_at = 0, float("-inf")
 
     async def start(self) -> None:
-        """Begin to accept; returns when connections are taken."""
-        self._serving = asyncio.create_task(self._server.serve(sockets=self._sockets), name=f"http-{self._name}")
-        while not self._server.started and not self._serving.done():
-            await asyncio.sleep(0.005)
-        if self._serving.done():
-            await self._serving
+        """Begin to accept."""
+        self._config.load()
+        self._most = min(self._limits.connections, _descriptors_for_clients())
+        self._loop = asyncio.get_running_loop()
+        self._sweep()
+        protocol = partial(HttpConnection, self._config, self._state)
+        self._acceptors = [
+            _Acceptor(listener, protocol, self._admit, self._count_refused) for listener in self._sockets
+        ]
 
     async def stop(self, by: float) -> bool:
-        """Accept no more, finish requests that are under way until the monotonic instant `by`. Returns whether all were finished."""
-        if self._serving is None:
+        """Accept no more, finish requests that are under way until the monotonic instant `by`. Returns whether all were finished.
+
+        Kept-alive connections are not cut while a request may be on its way: each answer from now on says `Connection: close`, and a
+        connection that was used a moment ago gets the time for one more request.
+        """
+        if self._sweeping is None:
             return True
-        self._server.should_exit = True
-        done, _ = await asyncio.wait({self._serving}, timeout=left(by))
-        if not done:
-            self._server.force_exit = True
-            await asyncio.wait({self._serving}, timeout=1.0)
-        self._serving = None
-        return bool(done)
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._state.draining = True
+        for connection in self._connections():
+            connection.drain()
+        lingering_by = None
+        while self._busy() and monotonic() < by:
+            await asyncio.sleep(_DRAIN_TICK_S)
+            self._expire()
+            if all(connection.phase == LINGER for connection in self._connections()) and not self._opening():
+                # every answer is sent; clients have a moment to read it before the kernel may reset the connection
+                lingering_by = lingering_by or monotonic() + self._limits.drain_idle_s
+                if monotonic() > lingering_by:
+                    break
+        finished = not self._state.tasks and all(one.phase in (OPEN, IDLE, LINGER) for one in self._connections())
+        for connection in self._connections():
+            connection.abort()
+        for task in self._state.tasks:
+            task.cancel()
+        self._sweeping.cancel()
+        self._sweeping = None
+        return finished
+
+    def _busy(self) -> bool:
+        return bool(self._state.connections or self._state.tasks or self._opening())
+
+    def _opening(self) -> int:
+        return sum(len(acceptor.opening) for acceptor in self._acceptors)
+
+    def _connections(self) -> list[HttpConnection]:
+        return [connection for connection in self._state.connections if isinstance(connection, HttpConnection)]
+
+    def _sweep(self) -> None:
+        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        self._expire()
+        self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
+
+    def _expire(self) -> None:
+        now = self._loop.time()
+        for connection in self._connections():
+            if connection.due_at <= now:
+                connection.expire(now)
+
+    def _admit(self) -> Admission:
+        """Return whether one more connection may be served, after closing the longest idle ones where there are too many."""
+        opening = self._opening()
+        if len(self._state.connections) + opening < self._most:
+            return Admission.ADMITTED
+        idle = (one for one in self._connections() if one.phase in (OPEN, IDLE))
+        oldest = nsmallest(_EVICTED_AT_ONCE, idle, key=lambda one: one.since)
+        if sum(one.close_idle() for one in oldest) or opening:
+            return Admission.LATER
+        return Admission.REFUSED
+
+    def _count_refused(self) -> None:
+        self._refused += 1
+        if self._loop.time() - self._refusals_logged_at > _REFUSALS_LOGGED_S:
+            self._refusals_logged_at = self._loop.time()
+            log.warning("connections_refused", server=self._name, limit=self._most, count=self._refused)
+            self._refused = 0
+
+
+def _descriptors_for_clients() -> int:
+    """Raise the limit of open descriptors to what the process may have, and return how many of them connections may use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return 1 << 20
+    return max(16, hard - min(_OTHER_DESCRIPTORS, hard // 2))

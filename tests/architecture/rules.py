@@ -44,7 +44,8 @@ FRAMEWORKS: Mapping[str, tuple[str, ...]] = {
 
 DOORS: Mapping[str, tuple[str, ...]] = {
     # third-party package -> modules (or packages of modules) that may import it; a package that is not listed may be imported nowhere
-    "uvicorn": ("shared.process.server",),
+    "uvicorn": ("shared.process.server", "shared.process.http_protocol"),
+    "httptools": ("shared.process.http_protocol",),
     "uvloop": ("shared.process.child",),
     "prometheus_client": ("shared.process.metrics",),
     "psycopg2": ("shared.store",),
