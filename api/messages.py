@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.directory import Directory, require_possible
+from api.instants import read_instant
 from api.message_paths import named, read_chat, read_message_id
 from api.operations import Operation, Parameter
 from api.problems import Problem
@@ -97,11 +98,11 @@ def _read_cursor(request: Request) -> tuple[datetime, int]:
         at, row_id = (
             base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True).decode("ascii").split(" ")
         )
-        instant = datetime.fromisoformat(at)
+        instant = read_instant(at)
     except (ValueError, binascii.Error) as error:
         raise _cursor_invalid() from error
     message_id = read_message_id(row_id)
-    if instant.tzinfo is None or message_id is None:
+    if message_id is None:
         raise _cursor_invalid()
     return instant, message_id
 

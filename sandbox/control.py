@@ -26,6 +26,7 @@ from sandbox.limits import LimitValues
 from sandbox.messages import customer_message
 from sandbox.state import Sandbox
 from sandbox.tally import Tally
+from shared.process.endpoints import NUMBER
 
 _WAIT_MAX_S: Final = 60.0
 _ENTRIES_MAX: Final = 10_000
@@ -167,7 +168,7 @@ class Control:
             ("GET", "faults", self.faults),
             ("POST", "faults", self.arm),
             ("DELETE", "faults", self.disarm),
-            ("DELETE", "faults/{id:int}", self.disarm),
+            ("DELETE", f"faults/{{id:{NUMBER}}}", self.disarm),
             ("GET", "limits", self.limits),
             ("POST", "limits", self.limit),
             ("POST", "verify", self.verify),

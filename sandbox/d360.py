@@ -14,6 +14,7 @@ from sandbox import media_calls, messages
 from sandbox.graph_errors import GraphError
 from sandbox.state import Sandbox
 from sandbox.templates import Shop
+from shared.process.endpoints import NUMBER
 
 _METHODS: Final = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 _NAME: Final = re.compile(r"[A-Za-z0-9-]+")
@@ -105,7 +106,7 @@ def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
         except GraphError as error:
             return messages.error_response(error)
         offset, limit = (
-            int(query.get(name, default)) if query.get(name, default).isdecimal() else 0
+            int(query.get(name, default)) if re.fullmatch("[0-9]{1,9}", query.get(name, default)) else 0
             for name, default in (("offset", "0"), ("limit", "1000"))
         )
         return JSONResponse(
@@ -125,7 +126,7 @@ def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
         Route("/d360/messages", send, methods=["POST"]),
         Route("/d360/media", upload, methods=["POST"]),
         Route(f"/d360/{media_calls.ATTACHMENTS}", download, methods=["GET"]),
-        Route("/d360/{id:int}", node, methods=["GET", "DELETE"]),
+        Route(f"/d360/{{id:{NUMBER}}}", node, methods=["GET", "DELETE"]),
         Route("/d360/v1/configs/templates", template_list, methods=["GET", "POST"]),
         Route("/d360/v1/configs/templates/{name}", template_list, methods=["DELETE"]),
         Route("/d360/v1/configs/webhook", webhook, methods=["GET", "POST"]),

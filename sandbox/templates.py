@@ -139,7 +139,7 @@ def _edge(shop: Shop) -> Serve:
 
 
 def _whole(text: str, most: int) -> int:
-    if not text.isdecimal():
+    if not (text.isdecimal() and len(text) <= 18):
         raise GraphError(
             100, message="Invalid cursors values" if most > _PAGE_MOST else "(#100) limit must be a positive integer"
         )

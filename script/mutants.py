@@ -42,6 +42,8 @@ class Mutation:
 
 _SQL: Final = "shared/store/queries/messages.sql"
 _LIFE: Final = "tests/model/test_life.py"
+_CONNECTION: Final = "shared/process/http_protocol.py"
+_DOORS: Final = "tests/process/test_http_limits.py"
 
 MUTATIONS: Final[Mapping[str, Mutation]] = {
     "settle-fence": Mutation(
@@ -65,6 +67,83 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
             ),
         ),
         _LIFE,
+    ),
+    "upgrade-ignored": Mutation(
+        "a request that asks for another protocol keeps its body",
+        (Edit(_CONNECTION, "self._parse_without_upgrade(data[stopped.args[0] :])", "return"),),
+        f"{_DOORS}::TestUpgradeIsIgnored",
+    ),
+    "head-limited": Mutation(
+        "a head is refused beyond its limit",
+        (Edit(_CONNECTION, "if self._head_bytes > self._limits.head_bytes:", "if False:"),),
+        f"{_DOORS}::TestHead::test_one_endless_field_is_refused",
+    ),
+    "fields-limited": Mutation(
+        "a head has a limited number of fields",
+        (Edit(_CONNECTION, "if len(self.headers) > self._limits.headers:", "if False:"),),
+        f"{_DOORS}::TestHead::test_many_small_fields_below_the_size_are_refused",
+    ),
+    "one-host": Mutation(
+        "a request has one Host",
+        (Edit(_CONNECTION, "if self._hosts != 1 and (", "if False and ("),),
+        f"{_DOORS}::TestHead::test_a_request_has_one_host",
+    ),
+    "head-in-time": Mutation(
+        "a head arrives in time",
+        (
+            Edit(
+                _CONNECTION,
+                "self._enter(HEAD, self._limits.head_s)\n        self._chunk",
+                "self._enter(HEAD, inf)\n        self._chunk",
+            ),
+        ),
+        f"{_DOORS}::TestHead::test_a_head_that_does_not_come_is_refused",
+    ),
+    "body-in-time": Mutation(
+        "a body that stops is refused",
+        (Edit(_CONNECTION, "if self.flow.read_paused or (", "if True or ("),),
+        f"{_DOORS}::TestBody::test_a_body_that_stops_is_refused",
+    ),
+    "trailers-limited": Mutation(
+        "what follows a body's head and is no body is limited",
+        (Edit(_CONNECTION, "if self._stray_bytes > self._limits.head_bytes + self._chunk:", "if False:"),),
+        f"{_DOORS}::TestBody::test_what_is_no_body_has_an_end",
+    ),
+    "answer-kept-at-close": Mutation(
+        "a close keeps the answer readable while the request still arrives",
+        (Edit(_CONNECTION, "self._raw.write_eof()", "self._raw.close()"),),
+        f"{_DOORS}::TestBody::test_an_answer_before_the_body_arrives_intact",
+    ),
+    "connections-limited": Mutation(
+        "a server has a limited number of connections",
+        (Edit("shared/process/server.py", "if len(self._state.connections) + opening < self._most:", "if True:"),),
+        f"{_DOORS}::TestConnections::test_beyond_the_limit_they_are_refused",
+    ),
+    "drain-announced": Mutation(
+        "the last answers of a draining process say so",
+        (
+            Edit(
+                _CONNECTION,
+                "if self._state.draining:\n            self.cycle.keep_alive = False",
+                "if False:\n            pass",
+            ),
+        ),
+        f"{_DOORS}::TestDrain::test_the_last_answers_say_so",
+    ),
+    "numbers-in-paths-limited": Mutation(
+        "a number in a path has a limited number of digits",
+        (Edit("shared/process/endpoints.py", 'regex = "[0-9]{1,18}"', 'regex = "[0-9]+"'),),
+        "tests/meta/test_webhooks.py::test_an_index_of_any_length_is_refused",
+    ),
+    "signature-before-body": Mutation(
+        "a webhook without a signature is refused before its body is read",
+        (Edit("meta/inbound/webhooks.py", "            await admit()\n            event", "            event"),),
+        "tests/meta/test_webhooks.py::test_without_a_signature_or_the_right_secret_no_body_is_read",
+    ),
+    "instants-in-range": Mutation(
+        "an instant in a cursor is one that the database can hold",
+        (Edit("api/messages.py", "instant = read_instant(at)", "instant = datetime.fromisoformat(at)"),),
+        "tests/api/test_fuzz.py::test_any_instant_in_a_cursor",
     ),
     "proof-of-death": Mutation(
         "a slot is free only when its lock is free and nothing of the incarnation lives",

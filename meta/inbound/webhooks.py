@@ -15,9 +15,10 @@ from starlette.routing import Route
 from meta.accounts.registry import D360, META_SOURCE, Account, Accounts, Known
 from meta.events import reading
 from meta.inbound.journal import Journal
-from meta.inbound.signatures import SHA256, is_signed, is_weakly_signed
+from meta.inbound.signatures import SHA1, SHA256, is_signed, is_weakly_signed
 from shared.errors import BulkheadError, StoreUnavailable
 from shared.logs import logger
+from shared.process.endpoints import NUMBER
 from shared.process.metrics import Metrics
 from shared.store.inbound import RawEvent
 
@@ -27,7 +28,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 META_PATHS: Final = ("/api/meta/webhook", "/webhooks/whatsapp", "/webhooks/messenger", "/webhooks/instagram")
-D360_PATH: Final = "/webhooks/360dialog/{company_id}/{phone_index:int}"
+D360_PATH: Final = f"/webhooks/360dialog/{{company_id}}/{{phone_index:{NUMBER}}}"
 D360_GUARD: Final = "X-Bulkhead-Webhook-Secret"
 """Header that 360dialog is told to send (`POST /v1/configs/webhook`), since it does not sign."""
 
@@ -100,6 +101,11 @@ class Webhooks:
     async def take_meta(self, request: Request) -> Response:
         """Take events that Meta signed."""
 
+        async def admit() -> None:
+            # without a signature nothing of the body is read
+            if not (SHA256 in request.headers or (self._allows_sha1 and SHA1 in request.headers)):
+                raise Refused(401, "bad_signature")
+
         async def guarded(body: bytes) -> RawEvent:
             is_believed = await _beside(body, is_signed, request.headers.get(SHA256, ""), body, self._app_secret)
             if not is_believed and self._allows_sha1 and is_weakly_signed(request.headers, body, self._app_secret):
@@ -108,12 +114,12 @@ class Webhooks:
                 raise Refused(401, "bad_signature")
             return RawEvent(source=META_SOURCE, body=body)
 
-        return await self._answer(request, "meta", guarded)
+        return await self._answer(request, "meta", admit, guarded)
 
     async def take_d360(self, request: Request) -> Response:
         """Take events of one 360dialog number."""
 
-        async def guarded(body: bytes) -> RawEvent:
+        async def admit() -> Account:
             known = await self._accounts.find_by_index(
                 request.path_params["company_id"], request.path_params["phone_index"]
             )
@@ -121,12 +127,24 @@ class Webhooks:
             # an unknown connection is answered like a wrong secret: nobody learns which there are
             if not hmac.compare_digest(given, _secret(known)) or not given or not isinstance(known, Account):
                 raise Refused(401, "bad_signature")
+            return known
+
+        async def guarded(body: bytes) -> RawEvent:
+            known = await admit()
             return RawEvent(source=known.source, body=body, connection_id=known.connection.id)
 
-        return await self._answer(request, "360dialog", guarded)
+        return await self._answer(request, "360dialog", admit, guarded)
 
-    async def _answer(self, request: Request, door: str, guarded: Callable[[bytes], Awaitable[RawEvent]]) -> Response:
+    async def _answer(
+        self,
+        request: Request,
+        door: str,
+        admit: Callable[[], Awaitable[object]],
+        guarded: Callable[[bytes], Awaitable[RawEvent]],
+    ) -> Response:
+        """Store what a provider posts. `admit`: refuses by the head alone, before any of the body is read. `guarded`: checks the whole."""
         try:
+            await admit()
             event = await guarded(await _body(request))
             await _beside(event.body, reading.require_json, event.body)
             await self._journal.keep(event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -14,6 +15,22 @@ from shared.process.beats import Beats
 from shared.process.metrics import CONTENT_TYPE, Metrics
 
 PATHS: Final = ("/livez", "/readyz", "/health", "/metrics")
+NUMBER: Final = "number"
+"""Convertor of path parameters that are whole numbers: `{index:number}`. Starlette's own `int` takes any number of digits, and Python refuses
+to convert more than 4,300, which would be an internal error."""
+
+
+class _Number(Convertor[int]):
+    regex = "[0-9]{1,18}"  # fits PostgreSQL's bigint
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor(NUMBER, _Number())
 
 
 def process_routes(

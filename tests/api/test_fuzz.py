@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import string
 from typing import Any
 from urllib.parse import quote_from_bytes
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -116,6 +118,56 @@ def test_any_headers(house: House, headers: dict[str, str]) -> None:
 def test_any_query(house: House, name: str, value: str) -> None:
     require_known(house.call("GET", f"/api/v2/messages/alpha/{CHAT}", params={name: value}))
     require_known(house.call("GET", "/api/v2/sessions/alpha/1/qr", params={"format": value}))
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+        "0001-01-01T00:00:00+00:00",
+        "9999-12-31T23:59:59.999999+00:00",
+        "2026-12-01T00:00:00",
+        "nonsense",
+    ],
+)
+@pytest.mark.parametrize("row_id", ["1", "9" * 18, "9" * 5000])
+def test_any_instant_in_a_cursor(house: House, at: str, row_id: str) -> None:
+    cursor = base64.urlsafe_b64encode(f"{at} {row_id}".encode()).decode()
+    require_known(house.call("GET", f"/api/v2/messages/alpha/{CHAT}", params={"cursor": cursor}))
+    require_known(house.call("GET", f"/api/v2/messages/alpha/{CHAT}", params={"cursor": at}))
+    require_known(house.call("GET", "/api/v2/dead-letters/alpha", params={"cursor": row_id}))
+    body = {"failedAfter": at, "failedBefore": at, "limit": 1}
+    require_known(house.call("POST", "/api/v2/dead-letters/alpha/redrive", json=body))
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "9" * 18, "-1", "0" * 400])
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/api/v2/messages/alpha/{CHAT}/%s",
+        "/api/v2/connections/alpha/%s",
+        "/api/v2/connections/alpha/%s/capabilities",
+        "/api/v2/sessions/alpha/%s",
+        "/api/v2/sessions/alpha/%s/events?limit=%s&before=%s",
+        "/api/v2/tasks/alpha/%s",
+        "/api/v2/templates/alpha/%s",
+        "/api/v2/dead-letters/alpha?phoneIndex=%s",
+        f"/api/v2/messages/alpha/{CHAT}?limit=%s",
+    ],
+)
+def test_any_number(house: House, path: str, number: str) -> None:
+    require_known(house.call("GET", path.replace("%s", number)))
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), 10**18, 1e308])
+def test_any_number_in_a_body(house: House, number: float) -> None:
+    where = {"type": "location", "latitude": number, "longitude": number}
+    for body in (where, {"type": "text", "message": "x", "phoneIndex": number}):
+        require_known(house.call("POST", f"/api/v2/messages/alpha/{CHAT}", json=body))
+    for options in ({"messagesPerSecond": number}, {"messagesPerMinute": number}, {"dailyLimit": number}):
+        require_known(house.call("PATCH", "/api/v2/connections/alpha/0", json={"options": options}))
+    require_known(house.call("POST", "/api/v2/dead-letters/alpha/redrive", json={"limit": number}))
 
 
 @QUICK

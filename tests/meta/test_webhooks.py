@@ -112,6 +112,35 @@ def test_everything_else_is_refused_counted_and_not_stored(town: Town, headers: 
     assert town.metric('meta_signature_failures_total{door="meta"}') == counted + 1
 
 
+@pytest.mark.parametrize(("path", "fields"), [(META_PATHS[0], ""), (D360_PATH, ""), (D360_PATH, f"{GUARD}: wrong\r\n")])
+def test_without_a_signature_or_the_right_secret_no_body_is_read(town: Town, path: str, fields: str) -> None:
+    with socket.create_connection(("127.0.0.1", town.settings.meta_port), timeout=5) as line:
+        line.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n{fields}\r\n".encode())
+        assert line.recv(100).startswith(b"HTTP/1.1 401 ")
+
+
+@pytest.mark.parametrize("index", ["9" * 5000, "9" * 18, "9" * 10, "0" * 100])
+def test_an_index_of_any_length_is_refused(town: Town, index: str) -> None:
+    path = f"/webhooks/360dialog/demo/{index}"
+    assert town.post(BODY, path=path, headers={GUARD: D360_SECRET}) in (401, 404)
+
+
+@pytest.mark.parametrize("company", ["%00", "%ff", "x" * 5000])
+def test_a_company_of_any_form_is_refused(town: Town, company: str) -> None:
+    path = f"/webhooks/360dialog/{company}/2"
+    assert town.post(BODY, path=path, headers={GUARD: D360_SECRET}) in (401, 404)
+
+
+@pytest.mark.parametrize("fields", ["Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"])
+def test_an_upgrade_that_is_asked_for_does_not_cost_the_body(town: Town, fields: str) -> None:
+    before = journalled(town)
+    head = f"POST {META_PATHS[0]} HTTP/1.1\r\nHost: x\r\n{fields}X-Hub-Signature-256: {RIGHT}\r\n"
+    with socket.create_connection(("127.0.0.1", town.settings.meta_port), timeout=5) as line:
+        line.sendall(f"{head}Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY)
+        assert line.recv(100).startswith(b"HTTP/1.1 200 ")
+    assert journalled(town) == before + 1
+
+
 def test_an_altered_body_is_refused(town: Town) -> None:
     assert town.post(BODY.replace(b"SIGNED", b"FORGED"), headers={"X-Hub-Signature-256": RIGHT}) == 401
     assert town.post(BODY[:-1], headers={"X-Hub-Signature-256": RIGHT}) == 401
@@ -186,7 +215,7 @@ def test_three_megabytes_are_taken_and_one_byte_more_is_not(town: Town) -> None:
     before = journalled(town)
     assert town.post(most) == 200
     assert town.post(most.replace(b'"x', b'"xx', 1)) == 413
-    assert town.post(b"x" * (BODY_MOST * 5), headers={}) == 413
+    assert town.post(b"x" * (BODY_MOST * 5), headers={"X-Hub-Signature-256": "sha256="}) == 413
     assert journalled(town) == before + 1
     assert town.post(BODY) == 200
     town.wait_journal_read()
