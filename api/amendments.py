@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api import acceptance, capabilities
-from api.bodies import json_schema, read_fields, read_json
+from api.bodies import read_fields, read_json
 from api.contents import check_text, reaction_content, require_there
 from api.directory import Directory, require_possible
 from api.message_paths import message_unknown, named
@@ -20,6 +20,7 @@ from api.sending import ACCEPTING, ACCEPTING_PROBLEMS, ANSWERS, Ask, Sending
 from api.shown import Shown
 from api.waiting import read_wait_s
 from shared import content
+from shared.fields import json_schema
 from shared.states import MessageState
 from shared.store import interventions, targets
 from shared.store.store import Store

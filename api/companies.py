@@ -8,10 +8,11 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.bodies import Field, invalid, json_schema, read_fields, read_json
+from api.bodies import invalid, read_fields, read_json
 from api.instants import iso
 from api.operations import Operation, Parameter
 from api.problems import Problem
+from shared.fields import Field, json_schema
 from shared.store import connections
 from shared.store.store import Store
 

@@ -6,57 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from api.bodies import Field, invalid
-from shared.kinds import connection_types
+from api.bodies import invalid
+from shared.channels.registry import CHANNELS, channel_named, connection_types
+from shared.fields import Field
 
 _ID: Final = re.compile(r"[0-9]{1,32}")
 _SECRET: Final = 4096
-_CREDENTIALS: Final[Mapping[str, tuple[str, ...]]] = {
-    "wwebjs": (),
-    "360dialog": ("apiKey", "webhookSecret"),
-    "meta_direct": ("accessToken", "pin"),
-    "meta_embedded": ("accessToken", "pin"),
-    "messenger": ("accessToken",),
-    "instagram": ("accessToken",),
-}
-"""Credentials that a connection type takes; the first one is what it cannot send without."""
 _KEPT_AS: Final = {"accessToken": "access_token", "apiKey": "api_key", "webhookSecret": "webhook_secret", "pin": "pin"}
-_HAS_WABA: Final = frozenset({"meta_direct", "meta_embedded", "360dialog"})
-_ACCOUNT_NEEDED: Final = frozenset({"meta_direct", "meta_embedded", "messenger", "instagram"})
-_OPTIONS: Final = (
-    Field(name="messagesPerSecond", kind=float, high=5000.0, purpose="Rate of a Meta number; 0: no limit."),
-    Field(name="messagesPerMinute", kind=float, high=10000.0, purpose="Rate of a browser session; 0: no limit."),
-    Field(
-        name="messagesPerDay",
-        kind=int,
-        high=10_000_000,
-        purpose="Most messages of a browser session in 24 hours; 0: no ceiling.",
-    ),
-    Field(
-        name="pairLimit", kind=bool, purpose="Whether one user gets at most one message each 6 s from a Meta number."
-    ),
-    Field(
-        name="coexistence", kind=bool, purpose="The number is also on the WhatsApp Business app: 20 messages a second."
-    ),
-    Field(
-        name="login",
-        kind=str,
-        choices=("page", "instagram"),
-        purpose="How an Instagram account is reached: through its Page, or by Instagram Login.",
-    ),
-    Field(
-        name="pageId",
-        kind=str,
-        longest=32,
-        purpose="Page of an Instagram account, if `accountId` is the account's own.",
-    ),
-    Field(
-        name="instagramId",
-        kind=str,
-        longest=32,
-        purpose="Instagram account's own id, if `accountId` is its Page: webhooks name it.",
-    ),
-)
+_OPTIONS: Final = tuple({field.name: field for channel in CHANNELS for field in channel.options}.values())
 _CHANGEABLE: Final = (
     Field(
         name="accountId",
@@ -115,7 +72,7 @@ def credentials_of(connection_type: str, given: Mapping[str, Any]) -> dict[str, 
     Raises:
         Problem: one of them is not this connection type's, or cannot be sent in a header.
     """
-    takes, errors = _CREDENTIALS.get(connection_type, ()), []
+    takes, errors = channel_named(connection_type).credentials, []
     found: dict[str, str] = {}
     for name, kept_as in _KEPT_AS.items():
         if (value := given.get(name)) is None:
@@ -138,10 +95,10 @@ def credentials_of(connection_type: str, given: Mapping[str, Any]) -> dict[str, 
 def require_whole(connection_type: str, given: Mapping[str, Any]) -> None:
     """Raise `Problem` unless everything is there that a new connection of this type needs."""
     errors = []
-    takes = _CREDENTIALS.get(connection_type, ())
-    if takes and not given.get(takes[0]):
-        errors.append((f"/{takes[0]}", f"is missing: a connection of type {connection_type} cannot send without it"))
-    if connection_type in _ACCOUNT_NEEDED and not given.get("accountId"):
+    channel = channel_named(connection_type)
+    if channel.credentials and not given.get(needed := channel.credentials[0]):
+        errors.append((f"/{needed}", f"is missing: a connection of type {connection_type} cannot send without it"))
+    if channel.account == "required" and not given.get("accountId"):
         errors.append(("/accountId", "is missing"))
     if errors:
         raise invalid(errors)
@@ -149,16 +106,22 @@ def require_whole(connection_type: str, given: Mapping[str, Any]) -> None:
 
 def require_ids(connection_type: str, given: Mapping[str, Any]) -> None:
     """Raise `Problem` unless the provider's ids are digits, and there where this connection type has them."""
+    channel = channel_named(connection_type)
     errors = [
         (f"/{name}", "must be digits")
         for name in ("accountId", "wabaId")
         if given.get(name) and not _ID.fullmatch(given[name])
     ]
-    if given.get("accountId") and connection_type == "wwebjs":
-        errors.append(("/accountId", "a browser session has no account at a provider"))
-    if given.get("wabaId") and connection_type not in _HAS_WABA:
+    if given.get("accountId") and channel.account == "none":
+        errors.append(("/accountId", f"a connection of type {connection_type} has no account at a provider"))
+    if given.get("wabaId") and not channel.has_waba:
         errors.append(("/wabaId", f"a connection of type {connection_type} has no WhatsApp Business Account"))
-    options = given.get("options") or {}
+    options, known = given.get("options") or {}, [field.name for field in channel.options]
+    errors += [
+        (f"/options/{name}", f"is not an option of type {connection_type}; it takes {', '.join(known) or 'none'}")
+        for name in options
+        if name not in known
+    ]
     errors += [
         (f"/options/{name}", "must be digits")
         for name in ("pageId", "instagramId")

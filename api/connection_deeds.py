@@ -8,11 +8,13 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import Field, json_schema, read_fields, read_json
+from api.bodies import read_fields, read_json
 from api.connections import BODY_LIMIT, OF_A_BODY, PATH, UNKNOWN, Connections
 from api.operations import Operation
 from api.problems import Problem
 from api.tasks import TASK_PROBLEMS, Tasks
+from shared.channels.registry import channel_named
+from shared.fields import Field, json_schema
 from shared.secrets import Vault
 from shared.store import tasks
 from shared.store.connections import Connection
@@ -24,7 +26,6 @@ ANSWERS: Final[Mapping[int, tuple[str, str]]] = {
     202: ("Not finished yet; see `Location`.", "Task"),
 }
 PROBLEMS: Final = (*UNKNOWN, "unsupported_operation", *TASK_PROBLEMS)
-_WHATSAPP: Final = frozenset({"meta_direct", "meta_embedded"})
 _PIN: Final = Field(
     name="pin",
     kind=str,
@@ -75,7 +76,7 @@ class ConnectionDeeds:
     async def test(self, request: Request) -> Response:
         """Look at the connection."""
         connection = await self._connections.connection(request)
-        if connection.process_name != "meta":
+        if not _offers(connection, "test"):
             raise unsupported(
                 connection,
                 "test",
@@ -100,7 +101,7 @@ class ConnectionDeeds:
     async def set_webhook(self, request: Request) -> Response:
         """Set 360dialog's webhook."""
         connection = await self._connections.connection(request)
-        if connection.connection_type != "360dialog":
+        if not _offers(connection, "webhook"):
             raise unsupported(
                 connection,
                 "webhook",
@@ -122,13 +123,13 @@ class ConnectionDeeds:
 
     async def _whatsapp(self, request: Request, operation: str) -> Connection:
         connection = await self._connections.connection(request)
-        if connection.connection_type not in _WHATSAPP:
+        if not _offers(connection, operation):
             raise unsupported(connection, operation, "Only numbers that are served by Meta directly are registered.")
         return connection
 
     async def _with_profile(self, request: Request) -> Connection:
         connection = await self._connections.connection(request)
-        if connection.connection_type not in (*_WHATSAPP, "360dialog"):
+        if not _offers(connection, "profile"):
             raise unsupported(
                 connection, "profile", "Only WhatsApp numbers at Meta and 360dialog have a business profile."
             )
@@ -156,6 +157,10 @@ class ConnectionDeeds:
             repeatable=repeatable,
         )
         return await self._asked.answer(request, connection.company_id, task_id)
+
+
+def _offers(connection: Connection, operation: str) -> bool:
+    return operation in channel_named(connection.connection_type).provider_tasks
 
 
 def unsupported(connection: Connection, operation: str, sentence: str) -> Problem:

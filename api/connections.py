@@ -9,8 +9,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api import capabilities
-from api.bodies import Field, json_schema, read_fields, read_json
+from api.bodies import read_fields, read_json
 from api.connection_bodies import (
     CHANGE,
     CREATE,
@@ -25,7 +24,9 @@ from api.directory import Directory, phone_index_unknown, read_phone_index, requ
 from api.instants import iso
 from api.operations import Operation, Parameter
 from api.problems import Problem
-from shared.kinds import kind_for
+from shared.channels.capabilities import of
+from shared.channels.registry import channel_named
+from shared.fields import Field, json_schema
 from shared.store import connections, tasks
 from shared.store.connections import Connection
 from shared.store.pool import Row, Transaction
@@ -46,7 +47,6 @@ _STATUS_FIELDS: Final = (
     ),
     Field(name="reason", kind=str, purpose="Why it is paused, for those who look.", default=_BY_OPERATOR, longest=200),
 )
-_SESSION_TYPE: Final = "wwebjs"
 _WIPE_S: Final = 300.0
 """How long the process of the browser sessions has for removing a profile; it may have to be started for it."""
 
@@ -293,12 +293,13 @@ def _remove(transaction: Transaction, connection: Connection, *, force: bool) ->
     failed = connections.remove(transaction, connection.id, "removed by an operator")
     if failed is None:
         raise phone_index_unknown()
-    if connection.connection_type == _SESSION_TYPE:
+    channel = channel_named(connection.connection_type)
+    if channel.session:
         tasks.add(
             transaction,
             company_id=connection.company_id,
             connection_id=connection.id,
-            kind=kind_for(_SESSION_TYPE).name,
+            kind=channel.kind,
             operation="wipe_session",
             expires_in_s=_WIPE_S,
             repeatable=True,
@@ -326,7 +327,5 @@ def _connection(row: Row) -> Mapping[str, Any]:
         "provedAt": iso(row["proved_at"]),
         "lastEventAt": iso(row["last_event_at"]),
         "observedAt": iso(row["observed_at"]),
-        "capabilities": {
-            name: capability.as_json() for name, capability in capabilities.of(row["connection_type"]).items()
-        },
+        "capabilities": {name: capability.as_json() for name, capability in of(row["connection_type"]).items()},
     }

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from api import capabilities
 from api.bodies import invalid
-from api.capabilities import Capability
 from api.message_types import FILE_SOURCES
 from api.problems import Problem
 from api.provider_objects import own_files, spelled_contacts, wrong_interactive
 from api.uploads import Uploads, cleaned_filename, file_too_large
 from shared import content
+from shared.channels.capabilities import Capability, of
+from shared.channels.channel import TYPING_OFF
+from shared.channels.files import limit_of
+from shared.channels.registry import channel_named
 from shared.media.errors import FetchFailed
 from shared.media.kinds import plain
-from shared.media.limits import limit_of
 from shared.media.reach import Reach, checked
 from shared.store import messages, targets, templates
 from shared.store.connections import Connection
 from shared.store.media import StoredFile
 from shared.store.store import Store
 from shared.store.targets import Target
-
-_CLOUD: Final = ("meta_direct", "meta_embedded", "360dialog")
-_VOICE: Final = "audio/ogg"
-_BROWSER: Final = ("wwebjs",)
-_TAGGING: Final = ("messenger", "instagram")
 
 Fields = dict[str, Any]
 Content = dict[str, Any]
@@ -66,7 +63,7 @@ class Builder:
         capabilities.require(connection.connection_type, type_)
         made = await self._builders[type_](type_, connection, chat_id, fields)
         if (tag := fields.get("tag")) is not None:
-            if connection.connection_type not in _TAGGING:
+            if tag not in channel_named(connection.connection_type).tags:
                 raise invalid([("/tag", f"is nothing that a connection of type {connection.connection_type} knows")])
             made["tag"] = tag
         quoted = fields.get("quotedMessageId")
@@ -97,7 +94,7 @@ class Builder:
             raise invalid([("", f"must name the file by exactly one of file (in a form), {', '.join(FILE_SOURCES)}")])
         (source,) = given
         if source == "mediaId":
-            if connection.connection_type in _BROWSER:
+            if not channel_named(connection.connection_type).provider_files:
                 raise invalid(
                     [("/mediaId", f"is nothing that a connection of type {connection.connection_type} knows")]
                 )
@@ -209,10 +206,10 @@ class Builder:
 
     async def _typing(self, _: str, connection: Connection, chat_id: str, fields: Fields) -> Content:
         if fields["state"] == "off":
-            capabilities.require(connection.connection_type, capabilities.TYPING_OFF)
+            capabilities.require(connection.connection_type, TYPING_OFF)
             return {"state": "paused", "lasts_s": 0}
-        # the Cloud API shows it as an answer to something
-        newest = await self._newest(connection, chat_id) if connection.connection_type in _CLOUD else None
+        answers = channel_named(connection.connection_type).typing_answers
+        newest = await self._newest(connection, chat_id) if answers else None
         return {
             "state": "composing",
             "lasts_s": fields["lastsSeconds"],
@@ -263,12 +260,12 @@ def check_text(text: str, connection_type: str, operation: str, field: str = "me
             f"The field {field} holds nothing but blanks." if text else f"The field {field} is empty.",
             field=field,
         )
-    _check_length(text, capabilities.of(connection_type)[operation], "characters", connection_type, field)
+    _check_length(text, of(connection_type)[operation], "characters", connection_type, field)
 
 
 def check_caption(text: str, connection_type: str, type_: str) -> None:
     """Raise `Problem` unless a channel takes the text under a file."""
-    capability = capabilities.of(connection_type)[type_]
+    capability = of(connection_type)[type_]
     if not capability.limit("captionCharacters"):
         raise invalid([("/caption", f"is nothing that a connection of type {connection_type} can send with {type_}")])
     _check_length(text, capability, "captionCharacters", connection_type, "caption")
@@ -293,12 +290,12 @@ def _check_file(kept: StoredFile, source: str, type_: str, connection_type: str,
     limit = limit_of(connection_type, type_)
     if kept.size > limit.bytes:
         raise file_too_large(source, limit.bytes, kept.size)
-    voice = voice and connection_type in _CLOUD
-    if limit.takes(kept.mimetype) and not (voice and kept.mimetype != _VOICE):
+    required = channel_named(connection_type).voice if voice else ""
+    if limit.takes(kept.mimetype) and required in ("", kept.mimetype):
         return
-    allowed = (_VOICE,) if voice else limit.mimetypes
+    allowed = (required,) if required else limit.mimetypes
     takes = f"it takes {', '.join(allowed)}" if allowed else "say by `mimetype` or `filename` what it is"
-    kind = "a voice note" if voice else type_
+    kind = "a voice note" if required else type_
     raise Problem(
         "media_type_refused",
         f"The file in {source} is {kept.mimetype}, which a connection of type {connection_type} does not take as {kind}; {takes}.",

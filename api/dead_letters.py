@@ -9,12 +9,13 @@ from typing import Any, Final, get_args
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.bodies import Field, json_schema, read_fields, read_json
+from api.bodies import read_fields, read_json
 from api.directory import Directory, read_phone_index, require_possible
 from api.instants import iso, read_instant
 from api.message_paths import named, read_message_id
 from api.operations import Operation, Parameter
 from api.problems import Problem
+from shared.fields import Field, json_schema
 from shared.states import MessageState
 from shared.store import interventions
 from shared.store.interventions import MOST_AT_ONCE, REDRIVEN, RESOLUTIONS, Resolution

@@ -17,9 +17,9 @@ from api.operations import Operation, Parameter
 from api.problems import Problem
 from api.shown import file_place
 from api.uploads import Uploads, arriving, storage_unavailable
+from shared.channels.files import LARGEST
 from shared.media.errors import MediaUnknown, StorageUnavailable
 from shared.media.files import Storage
-from shared.media.limits import LARGEST
 from shared.store.media import StoredFile
 
 _PATH: Final = "/api/v2/media/{companyId}"

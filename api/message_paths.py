@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from api.directory import require_possible
 from api.problems import Problem
-from shared import chats
+from shared.channels import chat_ids
 
 _MESSAGE_ID: Final = re.compile(r"[0-9]{1,18}")
 
@@ -19,13 +19,18 @@ def read_message_id(text: str) -> int | None:
     return int(text) if _MESSAGE_ID.fullmatch(text) else None
 
 
-def read_chat(chat_id: str, connection_type: str = "") -> str:
-    """Return the canonical id of a chat, as it is reached on a channel or, without one, at all. Raises `Problem` when there is none."""
+def read_chat(chat_id: str) -> str:
+    """Return the canonical id of a chat. Raises `Problem` when there is none."""
     try:
-        return chats.normalise(connection_type, chat_id) if connection_type else chats.canonical(chat_id)
-    except chats.ChatInvalid as error:
-        sentence = str(error)
-        raise Problem("chat_invalid", f"{sentence[0].upper()}{sentence[1:]}.", field="chatId") from error
+        return chat_ids.canonical(chat_id)
+    except chat_ids.ChatInvalid as error:
+        raise chat_invalid(error) from error
+
+
+def chat_invalid(error: chat_ids.ChatInvalid) -> Problem:
+    """Return the refusal of a chat id."""
+    sentence = str(error)
+    return Problem("chat_invalid", f"{sentence[0].upper()}{sentence[1:]}.", field="chatId")
 
 
 def named(request: Request) -> tuple[str, str, int]:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
-from api.bodies import Field, json_schema
 from api.provider_objects import CONTACTS_FIELD, INTERACTIVE_FIELD, TEMPLATE_FIELDS
 from shared import content
+from shared.fields import Field, json_schema
 from shared.messages import Policy
 
 FILE_SOURCES: Final = ("url", "data", "sha256", "mediaId")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from api.bodies import Field, pointer, wrong_fields
+from shared.fields import Field, pointer, wrong_fields
 
 Wrong = Iterator[tuple[str, str]]
 

@@ -17,19 +17,22 @@ from api.bodies import TEXT_BODY_LIMIT, invalid, read_fields, read_json
 from api.contents import Builder
 from api.directory import Directory, require_possible
 from api.instants import iso, read_instant
-from api.message_paths import read_chat
+from api.message_paths import chat_invalid
 from api.message_types import PHONE_INDEX, TYPES, MessageType, body_schema, form_schema, typed_form_schema, typed_schema
 from api.operations import Operation, Parameter
 from api.problems import Problem
 from api.uploads import DATA_BODY_LIMIT, DATA_WAIT_S, Uploads, form_fields
 from api.waiting import LONGEST_S, Waiters, read_wait_s
 from shared import content
+from shared.channels.chat_ids import ChatInvalid
+from shared.channels.files import LARGEST, largest_of
+from shared.channels.registry import channel_named
 from shared.clock import utc_now
-from shared.media.limits import LARGEST, LIMITS
 from shared.media.reach import Reach
 from shared.process.metrics import Metrics
 from shared.states import OPEN_MESSAGE_STATES, MessageState
-from shared.store import messages
+from shared.store import messages, windows
+from shared.store.connections import Connection
 from shared.store.media import StoredFile
 from shared.store.messages import Accepted, NewMessage
 from shared.store.store import Store
@@ -201,7 +204,7 @@ class Sending:
         kept = given.pop("file", None)
         fields = read_fields(given, row.fields)
         connection = await self._directory.connection(company_id, fields["phoneIndex"])
-        chat_id = read_chat(chat_as_given, connection.connection_type)
+        chat_id = await self._chat(connection, chat_as_given)
         if kept is not None:
             fields["file"] = kept
         ask = Ask(
@@ -217,6 +220,21 @@ class Sending:
             build=lambda: self._builder.content(row.name, connection, chat_id, fields),
         )
         return await self.accept(ask, clients_key, wait_s)
+
+    async def _chat(self, connection: Connection, given: str) -> str:
+        """Return the canonical id of a chat that the connection can write to. Raises `Problem` when it cannot."""
+        try:
+            return channel_named(connection.connection_type).chat(given).id
+        except ChatInvalid as error:
+            if error.answerable and await self._wrote(connection, error.answerable):
+                return error.answerable
+            raise chat_invalid(error) from error
+
+    async def _wrote(self, connection: Connection, chat_id: str) -> bool:
+        last: datetime | None = await self._store.call(
+            windows.last_heard, company_id=connection.company_id, connection_id=connection.id, chat_id=chat_id
+        )
+        return last is not None
 
     async def accept(self, ask: Ask, clients_key: str | None, wait_s: int) -> Response:
         """Accept what is asked for and answer. Raises `Problem` when it cannot be done."""
@@ -289,11 +307,7 @@ class Sending:
                 raise invalid([("/file", f"is not a field of a message of type {kind.name}")])
             index = form_fields(fields, (PHONE_INDEX,)).get("phoneIndex", 0) if "phoneIndex" in fields else None
             if not isinstance(index, int):
-                return (
-                    LARGEST
-                    if kind is None
-                    else max(types[kind.name].bytes for types in LIMITS.values() if kind.name in types)
-                )
+                return LARGEST if kind is None else largest_of(kind.name)
             connection = await self._directory.connection(company_id, index)
             if kind is None:
                 return LARGEST

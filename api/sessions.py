@@ -9,13 +9,15 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.bodies import Field, invalid, json_schema, read_fields, read_json
+from api.bodies import invalid, read_fields, read_json
 from api.directory import Directory, phone_index_unknown, read_phone_index, require_possible
 from api.instants import iso
 from api.operations import Operation, Parameter
 from api.problems import Problem
 from api.tasks import TASK_PROBLEMS, Tasks
 from shared import qr
+from shared.channels.registry import channel_named
+from shared.fields import Field, json_schema
 from shared.states import DesiredSession, SessionState
 from shared.store import sessions, tasks
 from shared.store.pool import Row
@@ -23,8 +25,6 @@ from shared.store.store import Store
 
 _COMPANY: Final = "/api/v2/sessions/{companyId}"
 _PATH: Final = f"{_COMPANY}/{{phoneIndex}}"
-_SESSION_TYPES: Final = ("wwebjs",)
-"""Connection types that are browser sessions."""
 _BODY_LIMIT: Final = 4096
 _MOST_EVENTS: Final = 200
 _DESIRED_FIELDS: Final = (
@@ -162,7 +162,7 @@ class Sessions:
     async def show_all(self, request: Request) -> Response:
         """Answer with every session of a company."""
         company_id = request.path_params["companyId"]
-        rows = [_session(row) for row in await self._rows(company_id) if row["connection_type"] in _SESSION_TYPES]
+        rows = [_session(row) for row in await self._rows(company_id) if channel_named(row["connection_type"]).session]
         return JSONResponse({"companyId": company_id, "sessions": rows}, headers=_NOT_KEPT)
 
     async def show(self, request: Request) -> Response:
@@ -247,7 +247,7 @@ class Sessions:
         row = next((row for row in await self._rows(company_id) if row["phone_index"] == phone_index), None)
         if row is None:
             raise phone_index_unknown()
-        if row["connection_type"] not in _SESSION_TYPES:
+        if not channel_named(row["connection_type"]).session:
             raise Problem(
                 "unsupported_operation",
                 f"A connection of type {row['connection_type']} has no browser session.",

@@ -7,13 +7,14 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import Field, invalid, json_schema, read_fields, read_json
+from api.bodies import invalid, read_fields, read_json
 from api.connection_deeds import ANSWERS
 from api.connections import BODY_LIMIT, OF_A_BODY
 from api.directory import Directory
 from api.operations import Operation
 from api.tasks import TASK_PROBLEMS, Tasks
-from shared.kinds import kind_for
+from shared.channels.registry import kind_for
+from shared.fields import Field, json_schema
 from shared.secrets import Vault
 from shared.store import tasks
 from shared.store.store import Store

@@ -9,19 +9,20 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.bodies import Field, invalid, json_schema, read_fields, read_json
+from api.bodies import invalid, read_fields, read_json
 from api.connection_deeds import ANSWERS, PROBLEMS, ConnectionDeeds, unsupported
 from api.connections import OF_A_BODY, UNKNOWN, Connections
 from api.instants import iso
 from api.operations import Operation, Parameter
 from api.problems import Problem
+from shared.channels.registry import channel_named
+from shared.fields import Field, json_schema
 from shared.store import templates
 from shared.store.connections import Connection
 from shared.store.store import Store
 from shared.store.templates import Template
 
 _PATH: Final = "/api/v2/templates/{companyId}/{phoneIndex}"
-_TYPES: Final = frozenset({"meta_direct", "meta_embedded", "360dialog"})
 _NAME: Final = re.compile(r"[a-z0-9_]{1,512}")
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,8})?")
 _MOST: Final = 200
@@ -178,7 +179,7 @@ class Templates:
 
     async def _connection(self, request: Request) -> Connection:
         connection = await self._connections.connection(request)
-        if connection.connection_type not in _TYPES:
+        if not channel_named(connection.connection_type).templates:
             raise unsupported(
                 connection, "templates", f"A connection of type {connection.connection_type} has no templates."
             )

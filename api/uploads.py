@@ -12,13 +12,14 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.requests import Request
 
-from api.bodies import Field, invalid, late, pointer, require_size, too_large
+from api.bodies import invalid, late, require_size, too_large
 from api.multipart import NotMultipart, Part, parts
 from api.problems import Problem
+from shared.channels.files import LARGEST
+from shared.fields import Field, pointer
 from shared.media.errors import MediaTooLarge, StorageUnavailable
 from shared.media.files import CHUNK_BYTES, Storage, Stored
 from shared.media.kinds import mimetype_of
-from shared.media.limits import LARGEST
 from shared.store import media
 from shared.store.media import StoredFile
 from shared.store.pool import Transaction

@@ -16,18 +16,20 @@ from chaos.calls import Answer
 from chaos.forms import BROWSER_TYPES, FORMS, draw
 from chaos.installation import Installation
 from chaos.judge import Accepted
+from shared.channels.registry import CHANNELS
 from shared.errors import BulkheadError
 
 _ASK_S: Final = 8.0
 """Longest wait for one answer of the API; a repetition with the same key is safe."""
 _AGAIN_S: Final = (0.05, 0.5)
 _FIRST_NUMBER: Final = 15_551_000_000
-NUMBERS: Final = {0: "100000000000001", 2: "100000000000002", 3: "100000000000003"}
+_DEMOS: Final = {channel.demo.phone_index: (channel.name, channel.demo) for channel in CHANNELS if channel.demo}
+NUMBERS: Final = {index: demo.account_id for index, (_, demo) in sorted(_DEMOS.items()) if demo.account_id}
 """The sandbox's phone number ids, by phone index of its first company."""
 CUSTOMERS_EVERY_S: Final = 2.0
 """How often a customer writes to each of these numbers: where nothing ever comes in, silence is evidence of nothing."""
 _CUSTOMER: Final = "15559999999"
-CONNECTION_TYPES: Final = {0: "meta_direct", 1: "wwebjs", 2: "360dialog", 3: "meta_embedded"}
+CONNECTION_TYPES: Final = {index: name for index, (name, _) in sorted(_DEMOS.items())}
 
 _SCHEDULED_SHARE: Final = 0.04
 _CANCELLED_SHARE: Final = 0.02

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
+from shared.channels.registry import CHANNELS
 from shared.secrets import Sealed, Vault
 from shared.settings import Settings
 from shared.store import connections
@@ -24,12 +24,6 @@ class FirstConnection:
     credentials: Mapping[str, str]
 
 
-DEMO_ACCOUNTS: Final = {0: "100000000000001", 2: "100000000000002", 3: "100000000000003"}
-"""Phone number ids of company demo by phone index: the sandbox's numbers (docs/sandbox.md), which a tester's own provider may use too."""
-DEMO_WABAS: Final = {0: "200000000000001", 2: "200000000000002", 3: "200000000000003"}
-"""Their WhatsApp Business Accounts."""
-
-
 def first_connections(settings: Settings) -> list[FirstConnection]:
     """Return the connections that the settings ask for; none when there are neither credentials nor a sandbox."""
     wanted = []
@@ -44,34 +38,17 @@ def first_connections(settings: Settings) -> list[FirstConnection]:
             )
         )
     if settings.sandbox_access_token:
-        token = {"access_token": settings.sandbox_access_token}
-        key = {"api_key": settings.sandbox_d360_api_key, "webhook_secret": settings.sandbox_d360_webhook_secret}
-        if not wanted:
-            wanted.append(
-                FirstConnection(
-                    phone_index=0,
-                    connection_type="meta_direct",
-                    account_id=DEMO_ACCOUNTS[0],
-                    waba_id=DEMO_WABAS[0],
-                    credentials=token,
-                )
-            )
+        taken = {connection.phone_index for connection in wanted}
         wanted += [
-            FirstConnection(phone_index=1, connection_type="wwebjs", credentials={}),
             FirstConnection(
-                phone_index=2,
-                connection_type="360dialog",
-                account_id=DEMO_ACCOUNTS[2],
-                waba_id=DEMO_WABAS[2],
-                credentials=key,
-            ),
-            FirstConnection(
-                phone_index=3,
-                connection_type="meta_embedded",
-                account_id=DEMO_ACCOUNTS[3],
-                waba_id=DEMO_WABAS[3],
-                credentials=token,
-            ),
+                phone_index=channel.demo.phone_index,
+                connection_type=channel.name,
+                account_id=channel.demo.account_id,
+                waba_id=channel.demo.waba_id,
+                credentials={name: getattr(settings, setting) for name, setting in channel.demo.credentials.items()},
+            )
+            for channel in CHANNELS
+            if channel.demo and channel.demo.phone_index not in taken
         ]
     return wanted
 

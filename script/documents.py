@@ -13,7 +13,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from shared.media.limits import LIMITS, Limit
+from shared.channels.channel import FileLimit
+from shared.channels.registry import CHANNELS
 from shared.process import exit_codes
 from shared.settings import ChildEnvironment, Settings
 from shared.states import MESSAGE_TRANSITIONS, OPEN_MESSAGE_STATES, SESSION_TRANSITIONS
@@ -94,10 +95,10 @@ def session_states() -> str:
 def media_limits() -> str:
     """Return the table of what each connection type takes as each message type."""
     rows = ["| type | connection types | at most | kinds |", "|---|---|---|---|"]
-    found: dict[tuple[str, Limit], list[str]] = {}
-    for connection_type, types in LIMITS.items():
-        for name, limit in types.items():
-            found.setdefault((name, limit), []).append(connection_type)
+    found: dict[tuple[str, FileLimit], list[str]] = {}
+    for channel in CHANNELS:
+        for name, limit in channel.files.items():
+            found.setdefault((name, limit), []).append(channel.name)
     for (name, limit), connection_types in found.items():
         kinds = ", ".join(f"`{one}*`" if one.endswith("/") else f"`{one}`" for one in limit.mimetypes) or "any"
         but_not = f" but {', '.join(f'`{one}`' for one in limit.but_not)}" if limit.but_not else ""

@@ -27,7 +27,6 @@ class ProcessKind:
     """When the kind runs: always, while a connection of one of its types exists, or while an embedded server or the sandbox is wanted."""
     after: tuple[str, ...] = ()
     """Kinds that are given the time to become ready before this one is started. Never a reason to stop: isolation goes first."""
-    connection_types: tuple[str, ...] = ()
     job: str = ""
     """Dotted name of the RQ job function that looks at one row; empty for kinds that send nothing."""
     instances: str = ""
@@ -77,7 +76,6 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         entry="proc_webdriver.py",
         needed="connections",
         after=("postgres", "redis", "recorder", "sandbox"),
-        connection_types=("wwebjs",),
         job="webdriver.job.deliver",
         instances="webdriver_instances",
         port="webdriver_port",
@@ -98,7 +96,6 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         entry="proc_meta.py",
         needed="connections",
         after=("postgres", "redis", "recorder", "sandbox"),
-        connection_types=("meta_direct", "meta_embedded", "360dialog", "messenger", "instagram"),
         job="meta.job.deliver",
         instances="meta_instances",
         port="meta_port",
@@ -157,19 +154,6 @@ def kind_named(name: str) -> ProcessKind:
         return _BY_NAME[name]
     except KeyError:
         raise KeyError(f"no process kind {name!r}; known: {', '.join(_BY_NAME)}") from None
-
-
-def kind_for(connection_type: str) -> ProcessKind:
-    """Return the kind that serves `connection_type`. Raises `KeyError` ("Unknown connection type") when none does."""
-    for kind in KINDS:
-        if connection_type in kind.connection_types:
-            return kind
-    raise KeyError(f"Unknown connection type {connection_type!r}; known: {', '.join(connection_types())}")
-
-
-def connection_types() -> tuple[str, ...]:
-    """Every connection type that some kind serves, in registry order."""
-    return tuple(name for kind in KINDS for name in kind.connection_types)
 
 
 def admin_port(first_port: int, kind: str, instance: int) -> int:

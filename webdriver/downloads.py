@@ -8,12 +8,12 @@ from collections import Counter
 from contextlib import suppress
 from typing import Final
 
+from shared.channels.files import LARGEST
 from shared.clock import monotonic
 from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.media.errors import MediaTooLarge, StorageUnavailable
 from shared.media.kinds import mimetype_of
-from shared.media.limits import LARGEST
 from shared.media.storage import Storage, Stored
 from shared.store import inbound_media, media
 from shared.store.inbound_media import TakenMedia

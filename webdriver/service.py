@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp
 
+from shared.channels.pacing import WHATSAPP_WEB, spares_the_account
 from shared.clock import monotonic
 from shared.delivery.consumer import Consumer
 from shared.logs import logger
 from shared.media.reach import reach_of
 from shared.media.storage import open_storage
-from shared.pacing import WHATSAPP_WEB, spares_the_account
 from shared.process.service import Child, Severity
 from shared.process.tasks import TaskRunner
 from shared.states import SessionState

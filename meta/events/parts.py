@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from meta.errors import PROVIDER_ID_MOST
-from shared import chats
+from shared.channels import chat_ids
 from shared.errors import BulkheadError
 
 TEXT_MOST: Final = 65_536
@@ -111,10 +111,7 @@ def known_instant(value: object) -> datetime | None:
 
 def canonical(chat: str) -> str:
     """Return the one spelling of a chat; a group's id, or a form that is new, names the chat as it is."""
-    try:
-        return chats.canonical(chat)
-    except chats.ChatInvalid:
-        return chat
+    return chat_ids.admitted(chat)
 
 
 def phone(value: object) -> str:

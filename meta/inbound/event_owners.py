@@ -6,16 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from meta.accounts.registry import D360
-from meta.events import whatsapp
 from meta.events.harvest import EventOwners
+from shared.channels.registry import CHANNELS, channel_named
 from shared.store.connections import Connection
 
-_TYPES: Final[Mapping[str, frozenset[str]]] = {
-    whatsapp.OBJECT: frozenset({"meta_direct", "meta_embedded", D360}),
-    "page": frozenset({"messenger"}),
-    "instagram": frozenset({"instagram"}),
-}
-"""Connection types that a webhook's object can be about."""
+_OBJECTS: Final = {channel.webhook_object for channel in CHANNELS if channel.webhook_object}
+"""Objects of webhooks that some connection type receives."""
 
 _OPTIONS: Final = ("page_id", "instagram_id")
 """Options that name an account as `account_id` does: an Instagram account sends through its Page, and its events name its own id."""
@@ -45,7 +41,7 @@ class ConnectionIndex:
 
     def by_account(self, kind: str, account: str) -> Sequence[Connection]:
         """Return connections by the provider's id of the number, Page or Instagram account."""
-        if not account or kind not in _TYPES:
+        if not account or kind not in _OBJECTS:
             return ()
         if (kind, account) not in self._by_name:
             self._read_again()
@@ -96,8 +92,8 @@ class _DoorOwners:
 def _by_name(known: Sequence[Connection]) -> Mapping[_Name, Sequence[Connection]]:
     found: dict[_Name, list[Connection]] = {}
     for connection in known:
-        kind = next((kind for kind, types in _TYPES.items() if connection.connection_type in types), None)
-        if kind is None:
+        kind = channel_named(connection.connection_type).webhook_object
+        if not kind:
             continue
         names = {
             connection.account_id,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from meta import errors
@@ -16,13 +16,12 @@ from meta.errors import Accepted, Kind, Reading, Refusal, Rule
 from meta.graph import Answer
 from meta.sending.payloads import File
 from meta.sending.shapes import PayloadRefused, choice, link, record, text, wrong
-from shared import chats, content
+from shared import content
+from shared.channels.chat_ids import ChatInvalid, Form
+from shared.channels.messenger import HUMAN_AGENT
+from shared.channels.registry import channel_named
 from shared.messages import OutboundMessage
 
-WINDOW: Final = timedelta(hours=24)
-AGENT_WINDOW: Final = timedelta(days=7)
-HUMAN_AGENT: Final = "HUMAN_AGENT"
-"""The tag that a human's answer carries beyond the window; Meta gives it by permission only."""
 OUTSIDE: Final = "outside_window"
 """Code of a message that came too late after the customer's last word."""
 INSTAGRAM: Final = "instagram"
@@ -89,10 +88,13 @@ def build(message: OutboundMessage, ids: Mapping[str, str]) -> bytes:
     if builder is None:
         raise PayloadRefused("unsupported_type", f"type {message.type} cannot be sent on this channel")
     try:
-        chat = chats.normalise(message.connection_type, message.chat_id)
-    except chats.ChatInvalid as problem:
+        chat = channel_named(message.connection_type).chat(message.chat_id, known=True)
+    except ChatInvalid as problem:
         raise PayloadRefused("invalid_recipient", str(problem)) from None
-    body: dict[str, Any] = {"recipient": {"id": chat}, **builder(message, ids)}
+    body: dict[str, Any] = {
+        "recipient": {"id" if chat.form is Form.NUMERIC else "user_ref": chat.id},
+        **builder(message, ids),
+    }
     if "message" in body:
         body |= _kind(message)
         body["message"]["metadata"] = message.token
@@ -170,9 +172,12 @@ def too_late(message: OutboundMessage, last_heard: datetime | None, now: datetim
     """Return why Meta would refuse a message for its time; empty when it would not, or when nobody knows when the customer wrote last."""
     if last_heard is None:
         return ""
-    window = AGENT_WINDOW if message.content.get("tag") == HUMAN_AGENT else WINDOW
-    hours = window.total_seconds() / 3600
-    return f"more than {hours:g} hours since the person wrote" if now - last_heard > window else ""
+    window = channel_named(message.connection_type).window
+    if window is None:
+        return ""
+    length_s = window.tagged_s.get(message.content.get("tag", ""), window.length_s)
+    is_over = (now - last_heard).total_seconds() > length_s
+    return f"more than {length_s / 3600:g} hours since the person wrote" if is_over else ""
 
 
 def read(answer: Answer, message_type: str) -> Reading:

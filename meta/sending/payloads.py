@@ -23,7 +23,9 @@ from meta.sending.shapes import (
     text,
     wrong,
 )
-from shared import chats, content
+from shared import content
+from shared.channels.chat_ids import ChatInvalid, Form
+from shared.channels.registry import channel_named
 from shared.messages import OutboundMessage
 
 __all__ = ["BUILDERS", "File", "PayloadRefused", "build", "files"]
@@ -72,7 +74,6 @@ def build(message: OutboundMessage, ids: Mapping[str, str] = _NONE) -> bytes:
     quoted = message.content.get("quoted")
     body = {
         "messaging_product": "whatsapp",
-        "recipient_type": "individual",
         **_addressed(message),
         **({"context": {"message_id": text(_ID_MOST)(quoted, "quoted")}} if quoted else {}),
         "biz_opaque_callback_data": message.token,
@@ -91,11 +92,19 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
 
 def _addressed(message: OutboundMessage) -> Mapping[str, str]:
     try:
-        chat = chats.normalise(message.connection_type, message.chat_id)
-    except chats.ChatInvalid as problem:
+        chat = channel_named(message.connection_type).chat(message.chat_id, known=True)
+    except ChatInvalid as problem:
         raise PayloadRefused("invalid_recipient", str(problem)) from None
-    # without the plus Meta may take the number for one of the business's own country
-    return {"to": f"+{chat}"} if chat.isdecimal() else {"recipient": chat}
+    match chat.form:
+        case Form.PHONE:
+            # without the plus Meta may take the number for one of the business's own country
+            return {"recipient_type": "individual", "to": f"+{chat.id}"}
+        case Form.SHORT_CODE:
+            return {"recipient_type": "individual", "to": chat.id}
+        case Form.BUSINESS_SCOPED:
+            return {"recipient_type": "individual", "recipient": chat.id}
+        case _:
+            return {"recipient_type": "group", "to": chat.id}
 
 
 def _files(node: Any, type: str, depth: int, sent_as: str) -> Iterator[File]:

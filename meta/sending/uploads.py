@@ -17,10 +17,11 @@ from meta.errors import Accepted, Reading
 from meta.graph import Answer, Graph, Unwritten
 from meta.sending import messenger
 from meta.sending.payloads import File
+from shared.channels import files as file_limits
+from shared.channels.files import MediaRefused
 from shared.clock import left, monotonic
 from shared.logs import logger
-from shared.media import limits
-from shared.media.errors import MediaRefused, MediaUnknown, StorageUnavailable
+from shared.media.errors import MediaUnknown, StorageUnavailable
 from shared.media.storage import Storage
 from shared.messages import Dead, OutboundMessage, Retry
 from shared.process.metrics import Metrics
@@ -133,7 +134,7 @@ class Uploads:
         if upload is not None and (upload.age_s < _YOUNG_S or not anew):
             return Uploaded(upload.provider_id, upload.age_s < _YOUNG_S)
         try:
-            limits.check(connection.connection_type, file.type, stored.mimetype, stored.size)
+            file_limits.check(connection.connection_type, file.type, stored.mimetype, stored.size)
         except MediaRefused as refused:
             return Dead(code="media_refused", detail=str(refused))
         return await self._upload(account, stored)

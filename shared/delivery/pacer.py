@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from shared.channels.pacing import limits_of
 from shared.clock import Monotonic, monotonic
 from shared.errors import StoreUnavailable
 from shared.logs import logger
-from shared.pacing import limits_of
 from shared.settings import Settings
 from shared.store import messages, pacing
 from shared.store.pool import Transaction

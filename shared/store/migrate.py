@@ -16,9 +16,9 @@ from typing import Any, Final
 import psycopg2
 import yoyo
 
+from shared.channels.registry import CHANNELS
 from shared.clock import monotonic
 from shared.errors import StoreUnavailable
-from shared.kinds import KINDS
 from shared.store.pool import deadline
 from shared.store.sqlstates import Trouble, trouble
 from shared.store.statements import statements
@@ -69,7 +69,7 @@ def pending(database_url: str) -> list[str]:
 
 
 def apply(database_url: str) -> list[str]:
-    """Apply what is pending and bring the copy of the kinds registry up to date.
+    """Apply what is pending and bring the copy of the channels registry up to date.
 
     Args:
         database_url: `postgresql://…`.
@@ -82,7 +82,7 @@ def apply(database_url: str) -> list[str]:
         migrations = backend.to_apply(yoyo.read_migrations(str(migrations_directory())))
         for migration in migrations:
             _apply_one(backend, migration)
-        rows = [(connection_type, kind.name) for kind in KINDS for connection_type in kind.connection_types]
+        rows = [(channel.name, channel.kind) for channel in CHANNELS]
         with backend.connection.cursor() as cursor:
             parameters = {"connection_types": [row[0] for row in rows], "process_names": [row[1] for row in rows]}
             cursor.execute(statements()["sync_connection_types"], parameters)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from shared.pacing import Limits
+from shared.channels.pacing import Limits
 from shared.store.pool import Transaction, json
 
 _LIMITS = tuple(field.name for field in fields(Limits))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from shared.kinds import connection_types
+from shared.channels.registry import channel_named, connection_types
 from shared.process.exit_codes import ExitCode
 from shared.settings import ChildEnvironment, Settings
 from supervision.commands.asking import Unanswered, call
@@ -25,8 +25,6 @@ from supervision.environment import child_environ
 
 HELP = "list connections, add one, change, test, pause, resume or remove it; seal credentials anew"
 _ENTRY: Final = "proc_recorder.py"
-_MAIN_SECRET: Final = {"360dialog": "apiKey"}
-"""The secret that a file with nothing else holds, by connection type; for others it is the access token."""
 _SECRETS_MOST: Final = 65_536
 _NEEDS_INDEX: Final = ("update", "test", "pause", "resume", "remove")
 
@@ -178,9 +176,11 @@ def _secrets(source: str, connection_type: str) -> dict[str, Any]:
     told = told.strip()
     if not told:
         raise _Wrong("--secrets: there is nothing in it")
-    return (
-        _object(told, "--secrets") if told.startswith("{") else {_MAIN_SECRET.get(connection_type, "accessToken"): told}
-    )
+    if told.startswith("{"):
+        return _object(told, "--secrets")
+    if not (credentials := channel_named(connection_type).credentials):
+        raise _Wrong(f"--secrets: a connection of type {connection_type} has none")
+    return {credentials[0]: told}
 
 
 def _object(text: str, what: str) -> dict[str, Any]:

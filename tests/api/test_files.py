@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from api.uploads import DATA_BODY_LIMIT, cleaned_filename
-from shared.media.limits import LIMITS
+from shared.channels.registry import channel_named
 from tests.api.house import CHAT, KEY, House, problem
 
 PDF = b"%PDF-1.4\n" + b"an invoice\n" * 4000
@@ -170,7 +170,7 @@ def test_a_voice_note_is_ogg_on_metas_channels(house: House) -> None:
 
 @pytest.mark.parametrize("way", ["form, index first", "form, index last", "data", "sha256"])
 def test_a_file_that_is_too_large_for_the_channel_is_refused_with_the_limit(house: House, way: str) -> None:
-    limit = LIMITS["meta_direct"]["sticker"].bytes
+    limit = channel_named("meta_direct").files["sticker"].bytes
     webp = b"RIFF\0\0\0\0WEBPVP8 " + b"x" * limit
     path = f"/api/v2/messages/sticker/alpha/{CHAT}"
     before = house.sql("SELECT count(*) AS rows FROM messages")

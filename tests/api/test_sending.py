@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from shared.kinds import kind_for
+from shared.channels.registry import kind_for
 from tests.api.house import ALPHA, CHAT, House, problem
 from tests.support.servers import Servers
 from tests.support.waiting import eventually

@@ -13,20 +13,29 @@ LEAVES = "shared"
 LAYERS: Mapping[str, tuple[str, ...]] = {
     # room or layer -> what it may import beside itself
     LEAVES: (),
-    "shared.store": (LEAVES,),
+    "shared.channels": (LEAVES,),
+    "shared.store": (LEAVES, "shared.channels"),
     "shared.media": (LEAVES,),
     "shared.process": (LEAVES, "shared.store"),
     "shared.queues": (LEAVES, "shared.process"),
-    "shared.delivery": (LEAVES, "shared.store", "shared.queues", "shared.process"),
+    "shared.delivery": (LEAVES, "shared.channels", "shared.store", "shared.queues", "shared.process"),
     # the orchestrator and the embedded servers need neither PostgreSQL nor Redis to do their work
-    "supervision": (LEAVES, "shared.process"),
+    "supervision": (LEAVES, "shared.channels", "shared.process"),
     "embedded": (LEAVES, "shared.process"),
     "sandbox": (LEAVES, "shared.process"),
     # drives a running copy from outside; cuts its connections to both stores
-    "chaos": (LEAVES, "shared.store", "shared.process", "shared.queues"),
+    "chaos": (LEAVES, "shared.channels", "shared.store", "shared.process", "shared.queues"),
     **dict.fromkeys(
         ("api", "meta", "webdriver", "recorder"),
-        (LEAVES, "shared.store", "shared.media", "shared.process", "shared.queues", "shared.delivery"),
+        (
+            LEAVES,
+            "shared.channels",
+            "shared.store",
+            "shared.media",
+            "shared.process",
+            "shared.queues",
+            "shared.delivery",
+        ),
     ),
     # entry files, each over its own room
     **{
@@ -61,6 +70,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "aiohttp": ("meta.graph", "sandbox.webhooks", "sandbox.media_links", "chaos.calls", "shared.media.wire"),
     "filetype": ("shared.media.kinds",),
     "python_multipart": ("api.multipart",),
+    "phonenumbers": ("shared.channels.chat_ids",),
     "obstore": ("shared.media.s3",),
     "yaml": ("sandbox.openapi.extract",),
     "jsonschema_rs": ("sandbox.openapi.validators",),

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as trials
 from hypothesis import strategies as some
 
+from shared.channels.pacing import NO_LIMITS, Limits, limits_of
 from shared.clock import monotonic
 from shared.delivery.breaker import Breaker
 from shared.delivery.channel import RecordToken
 from shared.delivery.pacer import Pacer
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
-from shared.pacing import NO_LIMITS, Limits, limits_of
 from shared.settings import Settings
 from shared.states import MessageState
 from shared.store import messages, pacing

@@ -1,4 +1,4 @@
-"""What a file is, and on which channel it may be sent."""
+"""What a file is."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import content
-from shared.kinds import KINDS
-from shared.media.errors import MediaRefused
 from shared.media.kinds import UNKNOWN, mimetype_of, plain
-from shared.media.limits import LARGEST, LIMITS, check
 from tests.support import samples
 
-MB = 1024 * 1024
 DOCX = b"PK\3\4" + b"\0" * 26 + b"anything"
 
 
@@ -65,34 +60,3 @@ def test_kinds(head: bytes, declared: str, filename: str, expected: str) -> None
 def test_any_bytes_have_a_kind(head: bytes, declared: str, filename: str) -> None:
     found = mimetype_of(head, declared, filename)
     assert plain(found) == found
-
-
-def test_every_connection_type_has_its_table() -> None:
-    served = {connection_type for kind in KINDS for connection_type in kind.connection_types}
-    assert set(LIMITS) == served
-    for types in LIMITS.values():
-        assert types.keys() <= content.MEDIA
-    assert LARGEST == 100 * MB
-
-
-@pytest.mark.parametrize(
-    ("connection_type", "type_name", "mimetype", "size", "word"),
-    [
-        ("meta_direct", "image", "image/jpeg", 5 * MB, ""),
-        ("meta_direct", "image", "image/jpeg", 5 * MB + 1, "5242880"),
-        ("meta_direct", "image", "image/webp", 1, "image/jpeg, image/png"),
-        ("360dialog", "document", "application/zip", 100 * MB, ""),
-        ("360dialog", "document", UNKNOWN, 1, "kind can be told"),
-        ("meta_embedded", "audio", "audio/ogg", 0, "empty"),
-        ("wwebjs", "audio", "audio/x-flac", 1, ""),
-        ("wwebjs", "audio", "video/mp4", 1, "audio/*"),
-        ("instagram", "document", "application/pdf", 1, "sends no document"),
-        ("telegram", "image", "image/png", 1, "sends no image"),
-    ],
-)
-def test_limits(connection_type: str, type_name: str, mimetype: str, size: int, word: str) -> None:
-    if not word:
-        check(connection_type, type_name, mimetype, size)
-        return
-    with pytest.raises(MediaRefused, match=word.replace("*", r"\*")):
-        check(connection_type, type_name, mimetype, size)

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import requests
 
-from recorder.demo import DEMO_ACCOUNTS
 from recorder.keeper import Keeper
 from recorder.silence import Silence
+from shared.channels.registry import CHANNELS
 from shared.delivery.in_flight_journal import InFlightJournal, Stage, path_of
 from shared.errors import StoreUnavailable
 from shared.process import runtime
@@ -36,6 +36,7 @@ from tests.support.entry import Entry
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
 
+ACCOUNTS = {channel.demo.phone_index: channel.demo.account_id for channel in CHANNELS if channel.demo}
 KEY = base64.b64encode(b"k" * 32).decode()
 SEEN = "SELECT seq, boot_id, event, process_name, instance, incarnation, detail FROM process_events ORDER BY seq"
 E = SupervisionEvent
@@ -377,10 +378,10 @@ class TestFirstCompany:
         assert [
             (row["phone_index"], row["connection_type"], row["process_name"], row["account_id"]) for row in rows
         ] == [
-            (0, "meta_direct", "meta", DEMO_ACCOUNTS[0]),
+            (0, "meta_direct", "meta", ACCOUNTS[0]),
             (1, "wwebjs", "webdriver", ""),
-            (2, "360dialog", "meta", DEMO_ACCOUNTS[2]),
-            (3, "meta_embedded", "meta", DEMO_ACCOUNTS[3]),
+            (2, "360dialog", "meta", ACCOUNTS[2]),
+            (3, "meta_embedded", "meta", ACCOUNTS[3]),
         ]
         stored = " ".join(row["credentials"] for row in rows)
         assert not any(secret in stored for secret in self.TOKENS.values())

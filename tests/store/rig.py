@@ -14,7 +14,7 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extras import RealDictCursor
 
-from shared.kinds import kind_for
+from shared.channels.registry import kind_for
 from shared.messages import OutboundMessage, Receipt
 from shared.states import MessageState
 from shared.store import connections, messages

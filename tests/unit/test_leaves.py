@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.backoff import BackoffPolicy
-from shared.kinds import ADMIN_PORT_STRIDE, KINDS, admin_port, connection_types, kind_for, kind_named
+from shared.kinds import ADMIN_PORT_STRIDE, KINDS, admin_port, kind_named
 from shared.messages import InboundMessage, OutboundMessage
 from shared.process.beats import Beats
 from shared.process.metrics import Metrics
@@ -26,10 +26,8 @@ SETTINGS = {row.name: row for row in fields(Settings)}
 
 
 class TestKinds:
-    def test_names_and_connection_types_are_unique(self) -> None:
+    def test_names_are_unique(self) -> None:
         assert len({kind.name for kind in KINDS}) == len(KINDS)
-        assert len(set(connection_types())) == len(connection_types())
-        assert {"wwebjs", "meta_direct", "meta_embedded", "360dialog"} <= set(connection_types())
 
     def test_every_row_names_what_exists(self) -> None:
         for kind in KINDS:
@@ -40,7 +38,6 @@ class TestKinds:
             if kind.job:
                 module, _, function = kind.job.rpartition(".")
                 assert callable(getattr(importlib.import_module(module), function))
-            assert bool(kind.job) == bool(kind.connection_types), "who serves connections has a job, and nobody else"
 
     def test_nobody_waits_in_a_circle(self) -> None:
         started: list[str] = []
@@ -60,11 +57,9 @@ class TestKinds:
         assert admin_port(3200, KINDS[1].name, 0) == 3200 + ADMIN_PORT_STRIDE
 
     def test_finding_them(self) -> None:
-        assert kind_named("meta").name == kind_for("360dialog").name == "meta"
+        assert kind_named("meta").name == "meta"
         with pytest.raises(KeyError, match="no process kind 'smtp'; known: api"):
             kind_named("smtp")
-        with pytest.raises(KeyError, match="Unknown connection type 'sms'"):
-            kind_for("sms")
 
 
 class TestBackoff:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from shared.channels import files
+from shared.channels.files import MediaRefused
 from shared.clock import left, monotonic
-from shared.media import limits
-from shared.media.errors import FetchFailed, MediaRefused, MediaTooLarge, MediaUnknown, StorageUnavailable
+from shared.media.errors import FetchFailed, MediaTooLarge, MediaUnknown, StorageUnavailable
 from shared.media.fetch import fetch
 from shared.media.reach import Reach
 from shared.media.storage import Storage
@@ -86,7 +87,7 @@ class Attachments:
             sha256, mimetype = str(media["sha256"]), str(media["mimetype"])
             size = await self._storage.size(message.company_id, sha256)
         elif "link" in media:
-            most = limits.limit_of(message.connection_type, message.type).bytes
+            most = files.limit_of(message.connection_type, message.type).bytes
             fetched = await fetch(
                 str(media["link"]), self._storage, message.company_id, most=most, by=by, reach=self._reach
             )
@@ -94,7 +95,7 @@ class Attachments:
             filename = filename or fetched.filename
         else:
             return Dead(code="media_unusable", detail="a browser session has no file of another provider's")
-        limits.check(message.connection_type, message.type, mimetype, size)
+        files.check(message.connection_type, message.type, mimetype, size)
         # Chromium reads it by itself, under its own user
         with await asyncio.to_thread(profile.open_staged, path) as file:
             async for piece in self._storage.stream(message.company_id, sha256):

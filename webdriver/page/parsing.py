@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from shared import chats
 from shared import content as types
 from shared.arrivals import Contact
+from shared.channels import chat_ids
 from shared.errors import BulkheadError
 from shared.messages import InboundMessage, Receipt
 from shared.states import MessageState
@@ -294,10 +294,7 @@ def _readable(kind: str) -> Iterator[None]:
 
 def _canonical(address: str) -> str:
     """One chat has one name, whoever wrote in it."""
-    try:
-        return chats.canonical(address)
-    except chats.ChatInvalid:
-        return address  # a form that is new: it names the chat all the same
+    return chat_ids.admitted(address)
 
 
 def receipt(connection_id: int, message_id: str, ack: int, at: datetime) -> Receipt | None:

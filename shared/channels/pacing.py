@@ -12,7 +12,8 @@ from math import isfinite
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from shared.kinds import kind_for
+from shared.channels.channel import Pacing
+from shared.channels.registry import channel_named
 from shared.settings import Settings
 
 WHATSAPP_WEB: Final = "https://web.whatsapp.com/"
@@ -57,8 +58,11 @@ def limits_of(settings: Settings, connection_type: str, options: Mapping[str, An
         options: the connection's own: `messages_per_second` or `coexistence` and `pair_limit` on Meta's channels, `messages_per_minute` and
             `messages_per_day` of a browser session. What cannot be read counts as not given.
     """
-    law = _PAGES.get(connection_type) or _LAWS.get(kind_for(connection_type).name)
-    return law(settings, options) if law else NO_LIMITS
+    return _POLICIES[channel_named(connection_type).pacing](settings, options)
+
+
+def _none(_: Settings, __: Mapping[str, Any]) -> Limits:
+    return NO_LIMITS
 
 
 def _meta(settings: Settings, options: Mapping[str, Any]) -> Limits:
@@ -107,7 +111,9 @@ def _number(given: Any, usual: float) -> float:
     return float(given) if is_number else usual
 
 
-_LAWS: Final[Mapping[str, Callable[[Settings, Mapping[str, Any]], Limits]]] = {"meta": _meta, "webdriver": _browser}
-"""By process kind; a kind that is not listed has no limits."""
-_PAGES: Final = {"messenger": _page, "instagram": _page}
-"""By connection type, where it differs from the kind's others: Pages and Instagram accounts have no limit for each person."""
+_POLICIES: Final[Mapping[Pacing, Callable[[Settings, Mapping[str, Any]], Limits]]] = {
+    "none": _none,
+    "meta_number": _meta,
+    "page": _page,
+    "browser_session": _browser,
+}

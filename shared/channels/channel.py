@@ -1,0 +1,122 @@
+"""The shape of a connection type's row. Data only: no row holds a function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from shared.channels.chat_ids import ChatId, ChatInvalid, Form, read
+from shared.fields import Field
+
+Pacing = Literal["none", "meta_number", "page", "browser_session"]
+"""Names of the pacing policies of `shared.channels.pacing`."""
+Account = Literal["none", "optional", "required"]
+
+TYPING_OFF: Final = "typing_off"
+"""Operation that ends a typing indicator; every other operation is named like its message type."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileLimit:
+    """Which files a channel accepts as one message type.
+
+    Attributes:
+        bytes: size limit of one file. mimetypes: accepted types; one that ends in `/` stands for its whole family, none at all for any type.
+        but_not: types that are refused although `mimetypes` would accept them.
+    """
+
+    bytes: int
+    mimetypes: tuple[str, ...] = ()
+    but_not: tuple[str, ...] = ()
+
+    def takes(self, mimetype: str) -> bool:
+        """Return whether files of this type are accepted."""
+        return mimetype not in self.but_not and (
+            not self.mimetypes
+            or any(mimetype == one or (one.endswith("/") and mimetype.startswith(one)) for one in self.mimetypes)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerWindow:
+    """How long after the customer's last message a company may write.
+
+    Attributes:
+        length_s: of the usual window. tagged_s: of the window for messages with a tag, by tag.
+    """
+
+    length_s: float
+    tagged_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """The connection of this type that the sandbox serves in the first company.
+
+    Attributes:
+        account_id, waba_id: the sandbox's own. credentials: setting that holds each credential, by the credential's stored name.
+    """
+
+    phone_index: int
+    account_id: str = ""
+    waba_id: str = ""
+    credentials: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Channel:
+    """One connection type.
+
+    Attributes:
+        name: the connection type. kind: process kind that serves it.
+        reaches: forms of chat id that can be written to. answers: forms that can be written to once a message came from there, since their
+            spelling alone does not show that such a chat exists.
+        operations: supported operations, each with its limits (`characters`, `bytes`, `captionCharacters`, `contacts`, `seconds`).
+        files: accepted files by message type; a type that is not listed is not accepted. voice: mimetype of a voice note, empty: that of any audio.
+        provider_files: whether a file can be named by the provider's id. tags: message tags, each of which widens `window`.
+        typing_answers: whether a typing indicator names the message that is being answered.
+        credentials: API names of the credentials; a connection cannot send without the first one. account: the provider's account id.
+        has_waba: whether it belongs to a WhatsApp Business Account. options: further settings of one connection.
+        session: a browser session that is linked by scanning a code. templates: whether it has message templates.
+        provider_tasks: operations that ask the provider about the connection (`test`, `register`, `deregister`, `webhook`, `profile`).
+        webhook_object: `object` of the webhooks that concern it, empty: none. pacing: policy for its rate. window: None: messages are always allowed.
+    """
+
+    name: str
+    kind: str
+    reaches: frozenset[Form]
+    answers: frozenset[Form] = frozenset()
+    operations: Mapping[str, Mapping[str, int]]
+    files: Mapping[str, FileLimit] = field(default_factory=dict)
+    voice: str = ""
+    provider_files: bool = False
+    tags: tuple[str, ...] = ()
+    typing_answers: bool = False
+    credentials: tuple[str, ...] = ()
+    account: Account = "none"
+    has_waba: bool = False
+    options: tuple[Field, ...] = ()
+    session: bool = False
+    templates: bool = False
+    provider_tasks: frozenset[str] = frozenset()
+    webhook_object: str = ""
+    pacing: Pacing = "none"
+    window: CustomerWindow | None = None
+    demo: Demo | None = None
+
+    def chat(self, chat_id: str, *, known: bool = False) -> ChatId:
+        """Return form and canonical id of a chat that this channel can write to.
+
+        Args:
+            chat_id: in any spelling. known: whether a message came from there, so that the forms of `answers` count too.
+        Raises:
+            ChatInvalid: the id has no known form, or one that this channel cannot write to.
+        """
+        chat = read(chat_id, numeric_ids=Form.PHONE not in self.reaches)
+        if chat.form in self.reaches or (known and chat.form in self.answers):
+            return chat
+        raise ChatInvalid(
+            chat.problem or f"a connection of type {self.name} cannot reach a chat of form {chat.form}",
+            answerable=chat.id if chat.form in self.answers else "",
+        )

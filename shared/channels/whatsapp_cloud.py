@@ -1,0 +1,95 @@
+"""WhatsApp at Meta's Cloud API: a number of one's own app, one that joined by Embedded Signup, and one at 360dialog."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from shared import content
+from shared.channels.channel import Channel, CustomerWindow, Demo, FileLimit
+from shared.channels.chat_ids import Form
+from shared.fields import Field
+
+_KB: Final = 1024
+_MB: Final = 1024 * _KB
+_CAPTION: Final = {"captionCharacters": 1024}
+
+MESSAGES_PER_SECOND: Final = Field(
+    name="messagesPerSecond", kind=float, high=5000.0, purpose="Rate of a Meta number; 0: no limit."
+)
+_OPTIONS: Final = (
+    MESSAGES_PER_SECOND,
+    Field(
+        name="pairLimit", kind=bool, purpose="Whether one user gets at most one message each 6 s from a Meta number."
+    ),
+    Field(
+        name="coexistence", kind=bool, purpose="The number is also on the WhatsApp Business app: 20 messages a second."
+    ),
+)
+_OPERATIONS: Final[Mapping[str, Mapping[str, int]]] = {
+    content.TEXT: {"characters": 4096},
+    content.IMAGE: _CAPTION,
+    content.VIDEO: _CAPTION,
+    content.AUDIO: {},
+    content.DOCUMENT: _CAPTION,
+    content.STICKER: {},
+    content.LOCATION: {},
+    content.CONTACTS: {"contacts": 5},
+    content.REACTION: {},
+    content.INTERACTIVE: {"characters": 4096},
+    content.TEMPLATE: {},
+    content.READ: {},
+    # the Cloud API ends the indicator by itself, and has no call to edit, delete or forward a sent message
+    content.TYPING: {"seconds": 25},
+}
+_FILES: Final[Mapping[str, FileLimit]] = {
+    content.IMAGE: FileLimit(5 * _MB, ("image/jpeg", "image/png")),
+    content.VIDEO: FileLimit(16 * _MB, ("video/mp4", "video/3gpp")),
+    content.AUDIO: FileLimit(16 * _MB, ("audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg")),
+    # documented are text, PDF and Office; other types often pass, and Meta refuses those that do not
+    content.DOCUMENT: FileLimit(100 * _MB, but_not=("application/octet-stream",)),
+    # the limit of animated stickers; that of static ones is lower, which Meta checks
+    content.STICKER: FileLimit(500 * _KB, ("image/webp",)),
+}
+
+META_DIRECT: Final = Channel(
+    name="meta_direct",
+    kind="meta",
+    reaches=frozenset({Form.PHONE, Form.BUSINESS_SCOPED}),
+    answers=frozenset({Form.SHORT_CODE, Form.NUMERIC, Form.OPAQUE}),
+    operations=_OPERATIONS,
+    files=_FILES,
+    voice="audio/ogg",
+    provider_files=True,
+    typing_answers=True,
+    credentials=("accessToken", "pin"),
+    account="required",
+    has_waba=True,
+    options=_OPTIONS,
+    templates=True,
+    provider_tasks=frozenset({"test", "register", "deregister", "profile"}),
+    webhook_object="whatsapp_business_account",
+    pacing="meta_number",
+    # Meta refuses free-form messages beyond it by itself; templates have no window
+    window=CustomerWindow(24 * 3600.0),
+    demo=Demo(0, "100000000000001", "200000000000001", {"access_token": "sandbox_access_token"}),
+)
+META_EMBEDDED: Final = replace(
+    META_DIRECT,
+    name="meta_embedded",
+    demo=Demo(3, "100000000000003", "200000000000003", {"access_token": "sandbox_access_token"}),
+)
+D360: Final = replace(
+    META_DIRECT,
+    name="360dialog",
+    credentials=("apiKey", "webhookSecret"),
+    account="optional",
+    provider_tasks=frozenset({"test", "webhook", "profile"}),
+    demo=Demo(
+        2,
+        "100000000000002",
+        "200000000000002",
+        {"api_key": "sandbox_d360_api_key", "webhook_secret": "sandbox_d360_webhook_secret"},
+    ),
+)

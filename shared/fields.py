@@ -1,0 +1,204 @@
+"""Fields of JSON objects as a table: what checks an object, and what describes it as JSON schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import Any, Final
+
+_TYPE_NAMES: Final = (
+    (bool, "true or false"),
+    (str, "a string"),
+    (int, "an integer"),
+    (float, "a number"),
+    (list, "an array"),
+    (dict, "an object"),
+)
+_SCHEMA_TYPES: Final = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
+_DEEPEST: Final = 16
+"""Levels of what is not described by a table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One field of a body.
+
+    Attributes:
+        kind: `str`, `int`, `float`, `bool`, `list` or `dict`; a field that takes several has `others`.
+        low, high: for numbers; when they are equal: any. shortest, longest: for strings, in characters; longest 0: checked elsewhere. choices: allowed strings.
+        fields: of an object; none: any object is taken. open: an object may have more than those, as the provider's own objects may.
+        items: what an array holds; None: anything. fewest, most: how many of them; most 0: any number.
+    """
+
+    name: str = ""
+    kind: type
+    purpose: str = ""
+    required: bool = False
+    default: Any = None
+    low: float = 0
+    high: float = 0
+    shortest: int = 0
+    longest: int = 0
+    choices: tuple[str, ...] = ()
+    fields: tuple[Field, ...] = ()
+    open: bool = False
+    items: Field | None = None
+    fewest: int = 0
+    most: int = 0
+    others: tuple[Field, ...] = ()
+
+
+_ANY_TEXT: Final = Field(kind=str)
+
+
+def wrong_fields(
+    value: Mapping[str, Any], fields: Sequence[Field], at: str, *, open_: bool
+) -> Iterator[tuple[str, str]]:
+    """Give what is wrong with an object, each with its JSON pointer. `at`: the object's own; `open_`: what `fields` do not name may stand there too."""
+    known = {field.name for field in fields}
+    if not open_ and not known.issuperset(value):
+        takes = ", ".join(field.name for field in fields)
+        yield from (
+            (at + pointer(name), f"is not a field of this {'object' if at else 'operation'}; it takes {takes}")
+            for name in value
+            if name not in known
+        )
+    for field in fields:
+        name = field.name
+        if name in value:
+            given = value[name]
+            if type(given) is str and field.kind is str:
+                # most fields are: nothing more is made of what is right
+                if reason := _wrong_text(given, field):
+                    yield f"{at}/{name}", reason
+            else:
+                yield from _wrong(given, field, f"{at}/{name}")
+        elif field.required:
+            yield f"{at}/{name}", "is missing"
+    if open_:
+        for name in value:
+            if name not in known:
+                yield from _wrong_anywhere(name, at, 1)
+                yield from _wrong_anywhere(value[name], at + pointer(name), 1)
+
+
+def _wrong(value: Any, field: Field, at: str) -> Iterator[tuple[str, str]]:
+    kind = type(value)
+    field = next((other for other in field.others if kind is other.kind), field)
+    if kind is not field.kind and not (field.kind is float and kind is int):
+        kinds = " or ".join(_kind_name(one.kind) for one in (field, *field.others))
+        yield at, f"must be {kinds}, not {type_named(value)}"
+    elif kind is str:
+        if reason := _wrong_text(value, field):
+            yield at, reason
+    elif kind is dict:
+        yield from wrong_fields(value, field.fields, at, open_=field.open or not field.fields)
+    elif kind is list:
+        yield from _wrong_list(value, field, at)
+    elif kind is float and not isfinite(value):
+        yield at, "must be a number that is not infinite"
+    elif kind is not bool and field.low != field.high and not field.low <= value <= field.high:
+        yield at, f"must be from {field.low:.12g} to {field.high:.12g}"
+
+
+def _wrong_list(value: Sequence[Any], field: Field, at: str) -> Iterator[tuple[str, str]]:
+    if len(value) < field.fewest or (field.most and len(value) > field.most):
+        number = f"{field.fewest} to {field.most}" if field.most else f"at least {field.fewest}"
+        yield at, f"must have {number} items; it has {len(value)}"
+        return
+    for index, item in enumerate(value):
+        if field.items is None:
+            yield from _wrong_anywhere(item, f"{at}/{index}", 1)
+        else:
+            yield from _wrong(item, field.items, f"{at}/{index}")
+
+
+def _wrong_anywhere(value: Any, at: str, depth: int) -> Iterator[tuple[str, str]]:
+    """Check what has no table of its own: only that it can be kept."""
+    if depth > _DEEPEST:
+        yield at, f"is nested more than {_DEEPEST} deep"
+    elif isinstance(value, str):
+        if reason := _wrong_text(value, _ANY_TEXT):
+            yield at, reason
+    elif isinstance(value, float):
+        if not isfinite(value):
+            yield at, "must be a number that is not infinite"
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _wrong_anywhere(name, at, depth + 1)
+            yield from _wrong_anywhere(item, at + pointer(name), depth + 1)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _wrong_anywhere(item, f"{at}/{index}", depth + 1)
+
+
+def _wrong_text(value: str, field: Field) -> str:
+    if "\0" in value:
+        return "must not hold the character NUL"
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "holds half of a surrogate pair, which is no character"
+    if field.longest and len(value) > field.longest:
+        return f"has {len(value)} characters; at most {field.longest} are allowed"
+    if len(value) < field.shortest:
+        return "is empty" if not value else f"has {len(value)} characters; at least {field.shortest} are needed"
+    if field.choices and value not in field.choices:
+        return f"must be one of {', '.join(field.choices)}"
+    return ""
+
+
+def pointer(name: str) -> str:
+    """Return the step of a JSON pointer that leads to `name`."""
+    # a name can be anything; what cannot be shown is replaced
+    shown = name[:60].encode("utf-8", "replace").decode()
+    return "/" + shown.replace("~", "~0").replace("/", "~1")
+
+
+def _kind_name(kind: type) -> str:
+    return dict(_TYPE_NAMES)[kind]
+
+
+def type_named(value: Any) -> str:
+    """Return what a JSON value is, for sentences."""
+    return next((name for kind, name in _TYPE_NAMES if isinstance(value, kind)), "null")
+
+
+def json_schema(fields: Sequence[Field], *, open_: bool = False) -> Mapping[str, Any]:
+    """Return the fields as a JSON schema, for `/openapi.json`. `open_`: what they do not name may stand beside them."""
+    return {
+        "type": "object",
+        **({} if open_ else {"additionalProperties": False}),
+        "required": [field.name for field in fields if field.required],
+        "properties": {field.name: _schema(field) for field in fields},
+    }
+
+
+def _schema(field: Field) -> Mapping[str, Any]:
+    if field.others:
+        alone = replace(field, others=(), purpose="", default=None)
+        return {
+            "anyOf": [_schema(one) for one in (alone, *field.others)],
+            **({"description": field.purpose} if field.purpose else {}),
+        }
+    schema: dict[str, Any] = {"type": _SCHEMA_TYPES[field.kind]}
+    if field.purpose:
+        schema["description"] = field.purpose
+    if field.kind is dict and field.fields:
+        schema |= json_schema(field.fields, open_=field.open)
+    if field.kind is list:
+        schema |= {"items": _schema(field.items) if field.items else {}, "minItems": field.fewest}
+    named = (
+        ("minLength", field.shortest),
+        ("maxLength", field.longest),
+        ("maxItems", field.most),
+        ("enum", list(field.choices)),
+    )
+    schema |= {name: value for name, value in named if value}
+    if field.low != field.high:
+        schema |= {"minimum": field.low, "maximum": field.high}
+    if field.default is not None:
+        schema["default"] = field.default
+    return schema
