@@ -343,8 +343,8 @@ class Show:
         return [
             (float(at), str(state))
             for at, state in self._house.rows(
-                "SELECT extract(epoch FROM e.at)::float8, e.state FROM session_events e JOIN phone_configs c ON c.id = e.connection_id "
-                "WHERE c.phone_index = %s AND e.state <> '' AND e.at >= to_timestamp(%s) ORDER BY e.id",
+                "SELECT extract(epoch FROM e.at)::float8, e.state FROM events e JOIN phone_configs c ON c.id = e.connection_id "
+                "WHERE e.subject = 'session' AND c.phone_index = %s AND e.state <> '' AND e.at >= to_timestamp(%s) ORDER BY e.id",
                 self.sick,
                 self._since,
             )

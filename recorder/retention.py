@@ -7,7 +7,8 @@ from typing import Final
 
 from shared.logs import logger
 from shared.process.metrics import Metrics
-from shared.store.retention import TABLES
+from shared.store import events
+from shared.store.retention import REPEATED_S, TABLES, prune_names
 from shared.store.store import Store
 
 log = logger(__name__)
@@ -47,3 +48,6 @@ class Retention:
                 await asyncio.sleep(self._apart_s)
             if deleted:
                 log.info("old_records_deleted", table=table, rows=deleted)
+        if dropped := await self._store.call(events.drop_partitions, "events_others", age_s=self._age_s):
+            log.info("event_partitions_dropped", parent="events_others", partitions=dropped)
+        await self._store.call(prune_names, age_s=max(self._age_s, REPEATED_S))

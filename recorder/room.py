@@ -25,7 +25,7 @@ from shared.media.storage import open_storage
 from shared.process import runtime
 from shared.process.service import Child, Service, Severity
 from shared.secrets import Vault
-from shared.store import connections, messages, migrate, processes
+from shared.store import connections, events, messages, migrate, processes
 from shared.store.processes import Heartbeat
 
 log = logger(__name__)
@@ -42,6 +42,8 @@ SILENT_S: Final = 60.0
 """Silence in the heartbeat table after which an incarnation of another host is watched; the same limit makes its status `down`."""
 _SNAPSHOT_FRESH_S: Final = 5.0
 _RETENTION_S: Final = 3600.0
+_PARTITIONS_S: Final = 3600.0
+"""Often enough that a failed try is repeated many times before the first day without a partition."""
 
 
 class RecorderService:
@@ -78,6 +80,7 @@ class RecorderService:
             ("silent", _SILENCE_S, self._reclaim_silent),
             ("orchestrator-heartbeat", self._settings.heartbeat_s, self._write_orchestrator),
             ("removed", _REMOVED_S, self._fail_leftovers),
+            ("event-partitions", _PARTITIONS_S, self._make_partitions),
             ("retention", _RETENTION_S, self._retention.prune),
             ("files", _RETENTION_S, self._old_files.prune),
         ):
@@ -164,6 +167,11 @@ class RecorderService:
 
     async def _reclaim(self, incarnation: str, why: str) -> None:
         await self._store.call(partial(reclaim, why=why), runtime.run_dir(self._settings.bulkhead_home), incarnation)
+
+    async def _make_partitions(self) -> None:
+        """Make tomorrow's partitions of events; what was written on a day without one moves into its own."""
+        if made := await self._store.call(events.make_partitions):
+            log.info("event_partitions_made", partitions=made)
 
     async def _fail_leftovers(self) -> None:
         """Fail what came back to connections that were removed while it was being sent, or was accepted in that instant."""

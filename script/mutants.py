@@ -389,6 +389,27 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("shared/store/pool.py", 'f" -c statement_timeout={round(self._statement_s * 1000)}ms"', 'f""'),),
         "tests/store/test_database_troubles.py",
     ),
+    "receipt-owner": Mutation(
+        "a receipt moves only a message of the connection that it came through, whatever else stands in its batch",
+        (Edit(_SQL, "found JOIN locked USING (id, connection_id)", "found JOIN locked USING (id)"),),
+        "tests/store/test_receipts.py",
+    ),
+    "event-horizon": Mutation(
+        "events are read below the oldest transaction that still runs",
+        (
+            Edit(
+                "shared/store/queries/events.sql",
+                "pg_snapshot_xmin(s)::text::bigint AS oldest",
+                "pg_snapshot_xmax(s)::text::bigint AS oldest",
+            ),
+        ),
+        "tests/events/test_reader.py",
+    ),
+    "event-order": Mutation(
+        "events are read in the order of their transactions, not of their ids",
+        (Edit("shared/store/queries/events.sql", "ORDER BY xid, id LIMIT", "ORDER BY id LIMIT"),),
+        "tests/events/test_reader.py",
+    ),
 }
 
 

@@ -291,13 +291,13 @@ class Dispatcher:
             )
             for message, outcome in batch
         ]
+        # an edit or a deletion changes its target by a statement of its own: both or none
+        settle = self._store.call if any(one.acts for one in settlements) else self._store.call_each
         while True:
             hit("settle.begun")
             try:
                 # one that commits after we gave up waiting finds its rows still in flight here, or given back by our death
-                written = await self._store.call_each(
-                    messages.settle, incarnation=self._incarnation, settlements=settlements
-                )
+                written = await settle(messages.settle, incarnation=self._incarnation, settlements=settlements)
                 break
             except StoreUnavailable as error:
                 # the outcome is only in this process and its journal: keep it until it is written; a repeat of a lost commit writes nothing twice

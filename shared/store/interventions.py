@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
 from shared.states import MESSAGE_TRANSITIONS, MessageState, require_transition
+from shared.store.messages import TARGETING_TYPES, apply_to_targets
 from shared.store.pool import Row, Transaction
 
 Resolution: TypeAlias = Literal["sent", "resend", "failed"]
@@ -91,10 +92,10 @@ def resolve(
     """Do what a human says about a message in doubt. Returns False when it was not left to one (any more)."""
     state, code = RESOLUTIONS[resolution]
     require_transition(MESSAGE_TRANSITIONS, MessageState.IN_DOUBT, state)
-    return (
-        transaction.row("resolve_held", company_id=company_id, chat_id=chat_id, id=message_id, state=state, code=code)
-        is not None
-    )
+    row = transaction.row("resolve_held", company_id=company_id, chat_id=chat_id, id=message_id, state=state, code=code)
+    if row is not None and row["type"] in TARGETING_TYPES:
+        apply_to_targets(transaction, [message_id])
+    return row is not None
 
 
 def last_word(transaction: Transaction, message_id: int) -> str:

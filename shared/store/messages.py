@@ -13,6 +13,8 @@ from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors, requi
 from shared.store.pool import Row, Transaction, json, records
 
 _ROW_FIELDS: Final = tuple(row.name for row in fields(OutboundMessage))
+TARGETING_TYPES: Final = frozenset({"edit", "delete"})
+"""Messages that change another one once they have gone out; see `apply_to_targets`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +69,12 @@ class Accepted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settlement:
-    """What to write about one claimed row."""
+    """What to write about one claimed row.
+
+    Attributes:
+        after_s: seconds until the next attempt. counts: the attempt is charged. acts: it is an edit or a deletion that has gone out, so that another
+            message changes with it, in the same transaction.
+    """
 
     id: int
     state: MessageState
@@ -76,6 +83,7 @@ class Settlement:
     code: str = ""
     detail: str = ""
     counts: bool = True
+    acts: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,7 +259,8 @@ def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wai
     """
     match outcome:
         case Sent(provider_id=provider_id):
-            return Settlement(id=message.id, state=MessageState.SENT, provider_id=provider_id)
+            acts = message.type in TARGETING_TYPES
+            return Settlement(id=message.id, state=MessageState.SENT, provider_id=provider_id, acts=acts)
         case Retry() if outcome.counts and message.charged >= attempts:
             return Settlement(id=message.id, state=MessageState.FAILED, code=outcome.code, detail=outcome.detail)
         case Retry():
@@ -285,6 +294,7 @@ def settle(transaction: Transaction, *, incarnation: str, settlements: Sequence[
         for one in settlements
     ]
     written = {row["id"] for row in transaction.rows("settle_messages", rows=records(rows), incarnation=incarnation)}
+    apply_to_targets(transaction, [one.id for one in settlements if one.acts and one.id in written])
     if unsent := [
         one.id for one in settlements if one.state is MessageState.QUEUED and not one.counts and one.id in written
     ]:
@@ -311,11 +321,15 @@ def reclaim(
         flights: what its in-flight journal says (id, stage, text). recorded: whether there was a record at all: a row that it does not name was
             then surely not sent. active_row: the row that its code was working on when it died; parked as poison the second time.
     Returns:
-        (id, state, process_name, code) of each row that moved.
+        (id, state, process_name, code, type) of each row that moved.
     """
-    return transaction.rows(
+    rows = transaction.rows(
         "reclaim_messages", incarnation=incarnation, flights=records(flights), recorded=recorded, active_row=active_row
     )
+    apply_to_targets(
+        transaction, [row["id"] for row in rows if row["type"] in TARGETING_TYPES and row["state"] == MessageState.SENT]
+    )
+    return rows
 
 
 def abandoned_incarnations(transaction: Transaction, *, silent_s: float) -> list[str]:
@@ -363,6 +377,8 @@ def resolve(
         incarnation=incarnation,
         provider_id=provider_id,
     )
+    if row is not None and row["type"] in TARGETING_TYPES:
+        apply_to_targets(transaction, [message_id])
     return row is not None
 
 
@@ -391,7 +407,8 @@ def apply_receipts(transaction: Transaction, receipts: Sequence[Receipt]) -> lis
         for position, receipt in enumerate(receipts)
     ]
     # locked first and in one order: two processes that hear the same news do not write it twice, and do not wait for each other in a circle
-    matches = [(row["position"], row["id"]) for row in transaction.rows("match_receipts", rows=records(names))]
+    locked = transaction.rows("match_receipts", rows=records(names))
+    matches = [(row["position"], row["id"]) for row in locked]
     for state in (MessageState.SENT, MessageState.DELIVERED, MessageState.READ, MessageState.FAILED):
         rows = [
             {
@@ -411,8 +428,19 @@ def apply_receipts(transaction: Transaction, receipts: Sequence[Receipt]) -> lis
             transaction.execute(
                 "apply_receipts", rows=records(rows), state=state, before=list(predecessors(MESSAGE_TRANSITIONS, state))
             )
+    apply_to_targets(transaction, [row["id"] for row in locked if row["acts"]])
     found = {position for position, _ in matches}
     return [position in found for position in range(len(receipts))]
+
+
+def apply_to_targets(transaction: Transaction, ids: Iterable[int]) -> None:
+    """Let edits and deletions take hold on the messages that they name; those among `ids` that have not gone out change nothing.
+
+    Belongs to the transaction that says that they went out: done twice, an edit would overwrite a later one.
+    """
+    # one after the other, oldest first: two of them may name the same message
+    for message_id in sorted(set(ids)):
+        transaction.execute("apply_to_target", id=message_id)
 
 
 def by_id(transaction: Transaction, company_id: str, message_id: int) -> Row | None:

@@ -52,8 +52,26 @@ def write_heartbeat(transaction: Transaction, beat: Heartbeat) -> None:
 
 
 def write_events(transaction: Transaction, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Keep events of the orchestrator's journal (boot_id, seq, at, event, process_name, instance, incarnation, detail). Returns how many were new."""
-    return transaction.execute("write_process_events", rows=records(rows))
+    """Write events of the orchestrator's journal (boot_id, seq, at, event, process_name, instance, incarnation, detail) once.
+
+    Rows of one boot must come in the order of their `seq`. Returns how many were new.
+    """
+    if not rows:
+        return 0
+    last: dict[str, int] = {}
+    for row in rows:
+        last[_source(row)] = max(last.get(_source(row), 0), row["seq"])
+    # locked, so that a second recorder waits here, and then finds that they have been written
+    positions = {row["source"]: row["seq"] for row in transaction.rows("lock_event_positions", sources=list(last))}
+    fresh = [row for row in rows if row["seq"] > positions[_source(row)]]
+    if fresh:
+        transaction.execute("write_process_events", rows=records(fresh))
+        transaction.execute("move_event_positions", sources=list(last), seqs=list(last.values()))
+    return len(fresh)
+
+
+def _source(row: Mapping[str, Any]) -> str:
+    return f"orchestrator:{row['boot_id']}"
 
 
 def proved_dead(transaction: Transaction) -> list[str]:

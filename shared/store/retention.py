@@ -28,28 +28,22 @@ def prune_metrics(transaction: Transaction, *, age_s: float, after: int, most: i
     return _batch(transaction.one("prune_metrics", age_s=age_s, after=after, most=most), most)
 
 
-def prune_events(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
-    """As `prune_metrics`, for what the orchestrator saw."""
-    return _batch(transaction.one("prune_process_events", age_s=age_s, after=after, most=most), most)
-
-
 def prune_journal(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
     """As `prune_metrics`, for raw inbound events; those that wait, or could not be read, stay."""
     return _batch(transaction.one("prune_journal", age_s=age_s, after=after, most=most), most)
 
 
-def prune_session_events(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
-    """As `prune_metrics`, for what happened to browser sessions."""
-    return _batch(transaction.one("prune_session_events", age_s=age_s, after=after, most=most), most)
+def prune_names(transaction: Transaction, *, age_s: float) -> int:
+    """Forget names by which repeated events are known, and positions in sources of events, that are older than `age_s` seconds. Returns how many."""
+    return transaction.execute("prune_event_names", age_s=age_s) + transaction.execute(
+        "prune_event_positions", age_s=age_s
+    )
 
 
-TABLES: Final = {
-    "process_metrics": prune_metrics,
-    "process_events": prune_events,
-    "inbound_journal": prune_journal,
-    "session_events": prune_session_events,
-}
-"""What grows for ever and is kept for a time only. Messages and their history are not among it."""
+TABLES: Final = {"process_metrics": prune_metrics, "inbound_journal": prune_journal}
+"""Tables whose old rows are deleted. Events go with their partitions (`shared.store.events`)."""
+REPEATED_S: Final = 14 * 86400.0
+"""Least time for which names of events are kept: providers repeat a webhook for seven days."""
 
 
 def _batch(row: Row, most: int) -> Batch:

@@ -33,7 +33,7 @@ def session(house: House) -> int:
     """The browser session of alpha, of which nothing is known yet."""
     (row,) = house.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")
     house.sql("DELETE FROM phone_status WHERE connection_id = %s", row["id"])
-    house.sql("DELETE FROM session_events WHERE connection_id = %s", row["id"])
+    house.sql("DELETE FROM events WHERE connection_id = %s", row["id"])
     house.sql("UPDATE phone_configs SET desired_state = 'linked' WHERE id = %s", row["id"])
     return int(row["id"])
 

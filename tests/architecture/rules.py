@@ -16,6 +16,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "shared.channels": (LEAVES,),
     "shared.store": (LEAVES, "shared.channels"),
     "shared.media": (LEAVES,),
+    # for every kind that follows the stream
+    "shared.events": (LEAVES, "shared.store"),
     "shared.process": (LEAVES, "shared.store"),
     "shared.queues": (LEAVES, "shared.process"),
     "shared.delivery": (LEAVES, "shared.channels", "shared.store", "shared.queues", "shared.process"),
@@ -31,6 +33,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
             LEAVES,
             "shared.channels",
             "shared.store",
+            "shared.events",
             "shared.media",
             "shared.process",
             "shared.queues",

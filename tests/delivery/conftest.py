@@ -23,7 +23,7 @@ def ground(kept_database_url: str) -> Iterator[Ground]:
     """A company with one connection, and nothing else in the database."""
     query(
         kept_database_url,
-        "DELETE FROM companies; DELETE FROM process_health; DELETE FROM process_events; DELETE FROM process_metrics",
+        "DELETE FROM companies; DELETE FROM process_health; DELETE FROM events; DELETE FROM event_positions; DELETE FROM event_names; DELETE FROM process_metrics",
     )
     made = Ground(kept_database_url)
     yield made

@@ -90,7 +90,9 @@ class TestReconciler:
         codes = [
             step["code"]
             for step in query(
-                ground.url, "SELECT code FROM message_events WHERE message_id = %(id)s ORDER BY id", id=unsent
+                ground.url,
+                "SELECT coalesce(code, '') AS code FROM events WHERE message_id = %(id)s ORDER BY id",
+                id=unsent,
             )
         ]
         assert codes == ["", "", "no_answer", "evidence_unsent", "", ""], "the decision stands in the history"

@@ -398,9 +398,10 @@ def test_events_about_accounts_are_kept_once(portless: MakeSettings) -> None:
         payload = account_event("message_template_status_update", {"event": "APPROVED", "message_template_id": 7})
         journal(own, payload, payload)
         await read_all(own.processor)
-        assert ask(own, "SELECT account_id, kind, value ->> 'event' FROM account_events") == [
-            (WABA, "message_template_status_update", "APPROVED")
-        ]
+        assert ask(
+            own,
+            "SELECT data ->> 'accountId', split_part(type, '.', 2), data -> 'value' ->> 'event' FROM events WHERE subject = 'account'",
+        ) == [(WABA, "message_template_status_update", "APPROVED")]
 
     scenario(portless, play)
 
@@ -482,7 +483,7 @@ def test_processing_again_changes_nothing_and_stops_nothing(portless: MakeSettin
         own.store.run(connections.resume, own.ids[DIRECT])
 
         def everything() -> list[Any]:
-            tables = ("inbound_messages", "contacts", "messages", "message_events", "phone_configs")
+            tables = ("inbound_messages", "contacts", "messages", "events", "phone_configs")
             return [
                 ask(own, f"SELECT to_jsonb({table}) - 'updated_at' FROM {table} ORDER BY 1::text") for table in tables
             ]

@@ -60,9 +60,7 @@ def finish(worker: subprocess.Popen[bytes]) -> str:
 
 def senders(town: Town, rows: list[int]) -> set[str]:
     """Return which workers have begun to send any of these rows."""
-    found = town.query(
-        "SELECT DISTINCT incarnation FROM message_events WHERE state = 'sending' AND message_id = ANY(%s)", rows
-    )
+    found = town.query("SELECT DISTINCT incarnation FROM events WHERE state = 'sending' AND message_id = ANY(%s)", rows)
     return {"stock" if name.startswith("rq.") else "ours" for (name,) in found}
 
 

@@ -38,7 +38,9 @@ from tests.support.waiting import eventually
 
 ACCOUNTS = {channel.demo.phone_index: channel.demo.account_id for channel in CHANNELS if channel.demo}
 KEY = base64.b64encode(b"k" * 32).decode()
-SEEN = "SELECT seq, boot_id, event, process_name, instance, incarnation, detail FROM process_events ORDER BY seq"
+SEEN = """SELECT (data ->> 'seq')::int AS seq, data ->> 'boot' AS boot_id, split_part(type, '.', 2) AS event, coalesce(kind, '') AS process_name,
+                 substring(slot FROM '-([0-9]+)$')::int AS instance, coalesce(incarnation, '') AS incarnation, data -> 'detail' AS detail
+          FROM events WHERE subject = 'process' ORDER BY id"""
 E = SupervisionEvent
 
 

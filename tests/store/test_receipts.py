@@ -77,6 +77,22 @@ class TestMatching:
             assert ground.receipts(receipt(ground, M.READ, connection_id=other, **names)) == [False]
         assert ground.state(row_id) == "sent"
 
+    def test_also_when_its_owner_posts_about_it_at_the_same_moment(self, ground: Ground) -> None:
+        """One batch holds the webhooks of several companies; each position counts for its own connection only."""
+        other = ground.connect("globex")
+        row_id = sending(ground)
+        token = f"bulkhead:{row_id}:1"
+        true = receipt(ground, M.DELIVERED, token=token, provider_id="wamid.1")
+        aimed = receipt(ground, M.FAILED, token=token, connection_id=other, code="131026")
+        counted = receipt(ground, M.FAILED, token=token, provider_id="wamid.x", connection_id=other)
+        assert ground.receipts(aimed, true, counted) == [False, True, False]
+        assert ground.state(row_id) == "delivered"
+        assert [row["state"] for row in ground.store.run(messages.history, row_id)] == [
+            "queued",
+            "sending",
+            "delivered",
+        ]
+
     def test_a_receipt_of_an_earlier_attempt_proves_the_row(self, ground: Ground) -> None:
         row_id = sending(ground)
         ground.settle(row_id, M.QUEUED, code="no_answer")

@@ -237,7 +237,7 @@ class TestWords:
         mine, theirs = ground.accept("a")[0], ground.accept("a", company_id="globex", connection_id=other)[0]
         query(ground.url, "DELETE FROM companies WHERE id = 'acme'")
         assert [row["id"] for row in query(ground.url, "SELECT id FROM messages")] == [theirs]
-        assert query(ground.url, "SELECT id FROM message_events WHERE message_id = %(id)s", id=mine) == []
+        assert query(ground.url, "SELECT id FROM messages WHERE id = %(id)s", id=mine) == []
 
     def test_two_schemas_in_one_server_do_not_meet(self, empty_database_url: str, ground: Ground) -> None:
         """The lock that keeps migrations apart belongs to one database."""

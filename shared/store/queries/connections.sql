@@ -149,8 +149,11 @@ WITH moved AS (
     UPDATE messages m SET state = 'failed', held_at = NULL, error_code = %(code)s, error_detail = %(detail)s, updated_at = now()
     FROM phone_configs c
     WHERE c.id = m.connection_id AND c.status = 'removed' AND (%(id)s::bigint IS NULL OR c.id = %(id)s) AND m.state IN ('queued', 'in_doubt')
-    RETURNING m.id, m.attempt),
-noted AS (INSERT INTO message_events (message_id, state, attempt, code, detail) SELECT id, 'failed', attempt, %(code)s, %(detail)s FROM moved)
+    RETURNING m.id, m.company_id, m.process_name, m.connection_id, m.attempt
+), noted AS (
+    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code, detail)
+    SELECT 'message', 'message.failed', company_id, process_name, connection_id, id, 'failed', attempt, %(code)s, %(detail)s FROM moved
+)
 SELECT count(*) AS messages FROM moved;
 
 -- note_facts --

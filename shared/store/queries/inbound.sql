@@ -82,9 +82,10 @@ WITH given AS (
     WHERE m.id = ANY(ARRAY(SELECT t.id FROM messages t JOIN given g ON g.connection_id = t.connection_id AND t.provider_id = g.provider_id AND t.provider_id <> ''
                            WHERE t.state = ANY(%(before)s) ORDER BY t.id FOR UPDATE OF t))
       AND m.state = ANY(%(before)s)
-    RETURNING m.id, m.attempt
+    RETURNING m.id, m.company_id, m.process_name, m.connection_id, m.attempt
 )
-INSERT INTO message_events (message_id, state, attempt, code) SELECT id, 'deleted', attempt, 'revoked_by_hand' FROM moved;
+INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code)
+SELECT 'message', 'message.deleted', company_id, process_name, connection_id, id, 'deleted', attempt, 'revoked_by_hand' FROM moved;
 
 -- change_phones --
 -- People who are named by a user id have another number from now on.
@@ -175,13 +176,21 @@ WHERE m.connection_id = %(connection_id)s AND m.chat_id = %(chat_id)s AND m.stat
 ORDER BY m.id;
 
 -- add_account_events --
--- Keep events about accounts, which are applied in the same transaction; one that is there already is left alone.
-INSERT INTO account_events (process_name, account_id, kind, value, at, name, journal_id, handled_at)
-SELECT %(process_name)s, account_id, kind, value, at, name, journal_id, now()
-FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(account_id text, kind text, value jsonb, at timestamptz, name text, journal_id bigint)
-ORDER BY name
-ON CONFLICT (name) DO NOTHING
-RETURNING name;
+-- Write events about accounts, which are applied in the same transaction; one whose name came before is left alone.
+WITH given AS (
+    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(account_id text, kind text, value jsonb, at timestamptz, name text, journal_id bigint)
+), new AS (
+    -- in one order everywhere, so that two processes never wait for each other's names
+    INSERT INTO event_names (name) SELECT name FROM given ORDER BY name
+    ON CONFLICT (name) DO NOTHING
+    RETURNING name
+), noted AS (
+    INSERT INTO events (at, subject, type, kind, data)
+    SELECT at, 'account', 'account.' || kind, %(process_name)s,
+           jsonb_build_object('accountId', account_id, 'name', name, 'journalId', journal_id, 'value', value)
+    FROM (SELECT DISTINCT ON (name) given.* FROM given JOIN new USING (name) ORDER BY name, at) AS first ORDER BY at
+)
+SELECT name FROM new;
 
 -- add_inbound_media --
 -- Let the files of kept messages be fetched; those that are known already are left alone.

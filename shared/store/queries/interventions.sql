@@ -3,9 +3,10 @@
 WITH cancelled AS (
     UPDATE messages SET state = 'deleted', error_code = 'cancelled', error_detail = '', not_before = NULL, updated_at = now()
     WHERE company_id = %(company_id)s AND chat_id = %(chat_id)s AND id = %(id)s AND state = 'queued'
-    RETURNING id, attempt
+    RETURNING id, process_name, connection_id, attempt
 ), noted AS (
-    INSERT INTO message_events (message_id, state, attempt, code) SELECT id, 'deleted', attempt, 'cancelled' FROM cancelled
+    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code)
+    SELECT 'message', 'message.deleted', %(company_id)s, process_name, connection_id, id, 'deleted', attempt, 'cancelled' FROM cancelled
 )
 SELECT id FROM cancelled;
 
@@ -39,9 +40,10 @@ WITH chosen AS (
     UPDATE messages m
     SET state = 'queued', forgiven = m.attempt, deaths = 0, not_before = NULL, error_code = '', error_detail = '', updated_at = now()
     FROM chosen WHERE m.id = chosen.id AND m.state = 'failed'
-    RETURNING m.id, m.attempt
+    RETURNING m.id, m.process_name, m.connection_id, m.attempt
 ), noted AS (
-    INSERT INTO message_events (message_id, state, attempt, code) SELECT id, 'queued', attempt, 'redriven' FROM redriven
+    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code)
+    SELECT 'message', 'message.queued', %(company_id)s, process_name, connection_id, id, 'queued', attempt, 'redriven' FROM redriven
 )
 SELECT id FROM redriven ORDER BY id;
 
@@ -53,12 +55,20 @@ WITH moved AS (
         forgiven = CASE WHEN %(state)s = 'queued' THEN m.attempt ELSE m.forgiven END,
         error_code = CASE WHEN %(state)s = 'failed' THEN %(code)s ELSE '' END, error_detail = '', updated_at = now()
     WHERE m.company_id = %(company_id)s AND m.chat_id = %(chat_id)s AND m.id = %(id)s AND m.state = 'in_doubt' AND m.held_at IS NOT NULL
-    RETURNING m.id, m.state, m.attempt
+    RETURNING m.id, m.process_name, m.connection_id, m.type, m.state, m.attempt
 ), noted AS (
-    INSERT INTO message_events (message_id, state, attempt, code) SELECT id, state, attempt, %(code)s FROM moved
+    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code)
+    SELECT 'message', 'message.' || state, %(company_id)s, process_name, connection_id, id, state, attempt, %(code)s FROM moved
 )
-SELECT id FROM moved;
+SELECT id, type FROM moved;
 
 -- last_intervention --
 -- What a human did about a message last.
-SELECT code FROM message_events WHERE message_id = %(id)s AND code = ANY(%(codes)s) ORDER BY id DESC LIMIT 1;
+SELECT e.code
+FROM messages m
+CROSS JOIN LATERAL (
+    -- the times leave out the partitions of other days
+    SELECT id, code FROM events_messages
+    WHERE message_id = m.id AND written_at >= m.created_at AND written_at < now() + interval '1 day' OFFSET 0
+) AS e
+WHERE m.id = %(id)s AND e.code = ANY(%(codes)s) ORDER BY e.id DESC LIMIT 1;

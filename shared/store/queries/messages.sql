@@ -12,9 +12,10 @@ WITH given AS (
     SELECT id, company_id, connection_id, process_name, chat_id, type, content, idempotency_key, fingerprint,
            scheduled_for, scheduled_for, in_doubt_policy FROM given
     ON CONFLICT (company_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING id, created_at
+    RETURNING id, created_at, company_id, process_name, connection_id
 ), noted AS (
-    INSERT INTO message_events (message_id, state) SELECT id, 'queued' FROM written
+    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state)
+    SELECT 'message', 'message.queued', company_id, process_name, connection_id, id, 'queued' FROM written
 )
 SELECT given.position, id, written.created_at FROM given JOIN written USING (id);
 
@@ -89,7 +90,8 @@ WITH candidates AS (
     WHERE m.id = ANY(ARRAY(SELECT id FROM ready))
     RETURNING m.id, m.company_id, m.connection_id, m.chat_id, m.type, m.content, m.attempt, m.forgiven, m.token, m.incarnation, m.created_at
 ), noted AS (
-    INSERT INTO message_events (message_id, state, attempt, incarnation) SELECT id, 'sending', attempt, incarnation FROM claimed
+    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, incarnation)
+    SELECT 'message', 'message.sending', company_id, %(kind)s, connection_id, id, 'sending', attempt, incarnation FROM claimed
 ), sends AS (
     SELECT connection_id, count(*) AS number FROM claimed JOIN taken USING (connection_id) GROUP BY connection_id
 ), spent AS (
@@ -193,10 +195,12 @@ WITH given AS (
         error_code = given.code, error_detail = given.detail, updated_at = now()
     FROM given
     WHERE m.id = ANY(ARRAY(SELECT id FROM owned)) AND m.id = given.id
-    RETURNING m.id, m.state, m.attempt + CASE WHEN given.counts THEN 0 ELSE 1 END AS attempt, m.incarnation, given.code, given.detail
+    RETURNING m.id, m.company_id, m.process_name, m.connection_id, m.state, m.attempt + CASE WHEN given.counts THEN 0 ELSE 1 END AS attempt,
+              m.incarnation, given.code, given.detail
 ), noted AS (
-    INSERT INTO message_events (message_id, state, attempt, incarnation, code, detail)
-    SELECT id, state, attempt, incarnation, code, detail FROM moved
+    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, incarnation, code, detail)
+    SELECT 'message', 'message.' || state, company_id, process_name, connection_id, id, state, attempt, incarnation, nullif(code, ''), nullif(detail, '')
+    FROM moved
 )
 SELECT id FROM moved;
 
@@ -240,12 +244,12 @@ WITH flights AS (
         deaths = m.deaths + CASE WHEN m.id = %(active_row)s THEN 1 ELSE 0 END,
         error_code = held.code, error_detail = '', updated_at = now()
     FROM held WHERE m.id = held.id
-    RETURNING m.id, m.state, m.attempt + held.uncharged AS attempt, m.incarnation, m.process_name, held.code
+    RETURNING m.id, m.company_id, m.connection_id, m.type, m.state, m.attempt + held.uncharged AS attempt, m.incarnation, m.process_name, held.code
 ), noted AS (
-    INSERT INTO message_events (message_id, state, attempt, incarnation, code)
-    SELECT id, state, attempt, incarnation, code FROM moved
+    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, incarnation, code)
+    SELECT 'message', 'message.' || state, company_id, process_name, connection_id, id, state, attempt, incarnation, nullif(code, '') FROM moved
 )
-SELECT id, state, process_name, code FROM moved ORDER BY id;
+SELECT id, state, process_name, code, type FROM moved ORDER BY id;
 
 -- abandoned_incarnations --
 -- Incarnations with rows in hand whose slot has a newer heartbeat of another incarnation, or none for longer than the limit.
@@ -277,22 +281,22 @@ WITH moved AS (
         sent_at = CASE WHEN %(state)s = 'sent' THEN now() ELSE m.sent_at END, in_doubt_at = NULL, held_at = NULL, not_before = NULL,
         error_code = %(code)s, error_detail = '', updated_at = now()
     WHERE m.id = %(id)s AND m.state = 'in_doubt' AND m.attempt = %(attempt)s
-    RETURNING m.id, m.state, m.attempt
+    RETURNING m.id, m.company_id, m.process_name, m.connection_id, m.type, m.state, m.attempt
 ), noted AS (
-    INSERT INTO message_events (message_id, state, attempt, incarnation, code)
-    SELECT id, state, attempt, %(incarnation)s, %(code)s FROM moved
+    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, incarnation, code)
+    SELECT 'message', 'message.' || state, company_id, process_name, connection_id, id, state, attempt, %(incarnation)s, %(code)s FROM moved
 )
-SELECT id FROM moved;
+SELECT id, type FROM moved;
 
 -- hold_in_doubt --
 -- Leave an in-doubt row to a human.
 WITH held AS (
     UPDATE messages SET held_at = now(), error_code = %(code)s, updated_at = now()
     WHERE id = %(id)s AND state = 'in_doubt' AND attempt = %(attempt)s AND held_at IS NULL
-    RETURNING id, attempt
+    RETURNING id, company_id, process_name, connection_id, attempt
 ), noted AS (
-    INSERT INTO message_events (message_id, state, attempt, incarnation, code)
-    SELECT id, 'in_doubt', attempt, %(incarnation)s, %(code)s FROM held
+    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, incarnation, code)
+    SELECT 'message', 'message.in_doubt', company_id, process_name, connection_id, id, 'in_doubt', attempt, %(incarnation)s, %(code)s FROM held
 )
 SELECT id FROM held;
 
@@ -311,20 +315,21 @@ WITH given AS (
         SELECT id FROM messages WHERE given.token ~ '^bulkhead:[0-9]{1,18}:' AND id = split_part(given.token, ':', 2)::bigint
     ) AS hit
 ), locked AS (
-    SELECT m.id FROM messages m
+    SELECT m.id, m.connection_id, m.type IN ('edit', 'delete') AND m.state NOT IN ('sent', 'delivered', 'read') AS acts FROM messages m
     WHERE m.id = ANY(ARRAY(SELECT id FROM found)) AND EXISTS (SELECT FROM found WHERE found.id = m.id AND found.connection_id = m.connection_id)
     ORDER BY m.id FOR UPDATE
 )
-SELECT found.position, locked.id FROM found JOIN locked USING (id);
+-- the owner is compared for each position: a batch holds receipts of several companies, and one may name another's message
+SELECT found.position, locked.id, locked.acts FROM found JOIN locked USING (id, connection_id);
 
 -- apply_receipts --
 -- Move locked messages on by what the provider says; never backwards; every step of every attempt is kept once.
 WITH given AS (
-    SELECT r.*, m.token AS current_token,
-           CASE WHEN r.token ~ '^bulkhead:[0-9]{1,18}:[0-9]{1,4}$' THEN split_part(r.token, ':', 3)::smallint ELSE m.attempt END AS attempt
+    SELECT r.*, m.token AS current_token, m.company_id, m.process_name, m.connection_id, m.created_at,
+           CASE WHEN r.token ~ '^bulkhead:[0-9]{1,18}:[0-9]{1,9}$' THEN split_part(r.token, ':', 3)::integer ELSE m.attempt END AS attempt
     FROM jsonb_to_recordset(%(rows)s::jsonb)
          AS r(position int, id bigint, at timestamptz, provider_id text, token text, code text, detail text, extra jsonb)
-    CROSS JOIN LATERAL (SELECT token, attempt FROM messages WHERE id = r.id OFFSET 0) AS m
+    CROSS JOIN LATERAL (SELECT token, attempt, company_id, process_name, connection_id, created_at FROM messages WHERE id = r.id OFFSET 0) AS m
 ), news AS (
     SELECT DISTINCT ON (id) * FROM given
     -- that an earlier attempt failed says nothing about the one that is under way
@@ -341,15 +346,52 @@ WITH given AS (
       AND (m.state <> 'deleted' OR m.sent_at IS NULL)
       -- the provider took it and then refused it: that it took it is no news
       AND NOT (%(state)s = 'sent' AND m.state = 'failed' AND EXISTS (
-          SELECT FROM message_events e WHERE e.message_id = m.id AND e.state = 'failed' AND e.attempt = news.attempt AND e.extra IS NOT NULL))
+          SELECT FROM events_messages e
+          WHERE e.message_id = m.id AND e.written_at >= news.created_at AND e.written_at < now() + interval '1 day'
+            AND e.state = 'failed' AND e.attempt = news.attempt AND e.data IS NOT NULL OFFSET 0))
 )
-INSERT INTO message_events (message_id, state, at, attempt, code, detail, extra)
-SELECT DISTINCT ON (id, attempt, extra ->> 'status') id, %(state)s, at, attempt, code, detail, extra FROM given
+INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, at, attempt, code, detail, data)
+SELECT DISTINCT ON (id, attempt, extra ->> 'status') 'message', 'message.' || %(state)s::text, company_id, process_name, connection_id, id, %(state)s, at,
+       attempt, nullif(code, ''), nullif(detail, ''), extra
+FROM given
 WHERE NOT EXISTS (
-    -- the provider's own word is part of the step: a voice note is read, and then played
-    SELECT FROM message_events e WHERE e.message_id = given.id AND e.state = %(state)s AND e.attempt = given.attempt
-        AND e.extra IS NOT NULL AND e.extra ->> 'status' IS NOT DISTINCT FROM given.extra ->> 'status' OFFSET 0)
+    -- The provider's own status is part of the step: a voice note is read, and then played. Nothing about a message is written before it is made, or
+    -- tomorrow: that leaves out the other days' partitions, while the statement runs, since OFFSET 0 keeps it from becoming a join.
+    SELECT FROM events_messages e
+    WHERE e.message_id = given.id AND e.written_at >= given.created_at AND e.written_at < now() + interval '1 day'
+      AND e.state = %(state)s AND e.attempt = given.attempt AND e.data IS NOT NULL AND e.data ->> 'status' IS NOT DISTINCT FROM given.extra ->> 'status' OFFSET 0)
 ORDER BY id, attempt, extra ->> 'status', at, position;
+
+-- apply_to_target --
+-- Let an edit or a deletion that has gone out take hold on the message that it names: ours if it has left, or one that came in.
+WITH acting AS (
+    SELECT a.id, a.type, a.connection_id, a.content -> 'body' AS body,
+           CASE WHEN a.content ->> 'target_id' ~ '^[0-9]{1,18}$' THEN (a.content ->> 'target_id')::bigint END AS target,
+           a.type = 'delete' AND coalesce((a.content -> 'everyone')::text, 'true') = 'true' AS gone
+    FROM messages a
+    WHERE a.id = %(id)s AND a.type IN ('edit', 'delete') AND a.state IN ('sent', 'delivered', 'read')
+), change AS (
+    SELECT acting.*, CASE WHEN type = 'delete' THEN jsonb_build_object('deleted_at', now(), 'deleted_for', CASE WHEN gone THEN 'everyone' ELSE 'me' END)
+                          ELSE jsonb_build_object('edited_at', now()) END AS marks
+    FROM acting
+), changed AS (
+    UPDATE messages m
+    SET content = m.content || change.marks
+                  || CASE WHEN change.type = 'edit' THEN jsonb_build_object(CASE WHEN m.type = 'text' THEN 'body' ELSE 'caption' END, change.body) ELSE '{}' END,
+        state = CASE WHEN change.gone THEN 'deleted' ELSE m.state END, updated_at = now()
+    FROM change WHERE m.id = change.target AND m.connection_id = change.connection_id AND m.state IN ('sent', 'delivered', 'read')
+    RETURNING m.id, m.company_id, m.process_name, m.connection_id, m.state, m.attempt,
+              CASE WHEN change.type = 'edit' THEN 'edited' WHEN change.gone THEN 'deleted' ELSE 'deleted_for_me' END AS code
+), noted AS (
+    -- without `data`, which marks what the provider said
+    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code, detail)
+    SELECT 'message', 'message.' || code, company_id, process_name, connection_id, id, state, attempt, code, 'by message ' || %(id)s::bigint FROM changed
+)
+UPDATE inbound_messages i
+SET content = i.content || change.marks
+              || CASE WHEN change.type = 'edit' THEN jsonb_build_object(CASE WHEN i.type = 'text' THEN 'body' ELSE 'caption' END, change.body) ELSE '{}' END,
+    state = CASE WHEN change.gone THEN 'deleted' ELSE i.state END
+FROM change WHERE i.id = change.target AND i.connection_id = change.connection_id;
 
 -- message_by_id --
 -- One outbound message of a company.
@@ -364,7 +406,15 @@ SELECT id, state FROM messages WHERE id = ANY(%(ids)s::bigint[]);
 
 -- message_history --
 -- Every step of one message, oldest first.
-SELECT state, at, attempt, incarnation, code, detail, extra FROM message_events WHERE message_id = %(id)s ORDER BY id;
+SELECT e.state, e.at, coalesce(e.attempt, 0) AS attempt, coalesce(e.incarnation, '') AS incarnation, coalesce(e.code, '') AS code,
+       coalesce(e.detail, '') AS detail, e.data AS extra
+FROM messages m
+CROSS JOIN LATERAL (
+    -- the times leave out the partitions of other days
+    SELECT * FROM events_messages
+    WHERE message_id = m.id AND written_at >= m.created_at AND written_at < now() + interval '1 day' OFFSET 0
+) AS e
+WHERE m.id = %(id)s ORDER BY e.id;
 
 -- chat_page --
 -- Both directions of a chat, newest first, before a cursor.

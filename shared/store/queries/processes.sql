@@ -15,17 +15,22 @@ SET status = excluded.status, last_heartbeat = excluded.last_heartbeat, error_co
 INSERT INTO process_metrics (process_name, instance, metrics) VALUES (%(process_name)s, %(instance)s, %(metrics)s);
 
 -- write_process_events --
--- Keep what the orchestrator saw; an event that is there already is left alone.
-INSERT INTO process_events (boot_id, seq, at, event, process_name, instance, incarnation, detail)
-SELECT r.boot_id, r.seq, r.at, r.event, r.process_name, r.instance, r.incarnation, r.detail
+-- Write what the orchestrator saw, in the order of its journal.
+INSERT INTO events (at, subject, type, kind, slot, incarnation, data)
+SELECT r.at, 'process', 'process.' || r.event, nullif(r.process_name, ''), r.process_name || '-' || r.instance, nullif(r.incarnation, ''),
+       jsonb_build_object('boot', r.boot_id, 'seq', r.seq, 'detail', r.detail)
 FROM jsonb_to_recordset(%(rows)s::jsonb)
      AS r(boot_id text, seq bigint, at timestamptz, event text, process_name text, instance int, incarnation text, detail jsonb)
-ON CONFLICT (boot_id, seq) DO NOTHING;
+ORDER BY r.seq;
 
 -- proved_dead --
 -- Incarnations that hold rows although their slot was free: their last claim was committed after they were reclaimed.
 SELECT DISTINCT m.incarnation FROM messages m
-WHERE m.state = 'sending' AND EXISTS (SELECT FROM process_events e WHERE e.event = 'slot_free' AND e.incarnation = m.incarnation);
+WHERE m.state = 'sending'
+  -- a server that hung may run the claim long after its process died; the times leave out the partitions of other days
+  AND EXISTS (SELECT FROM events e
+              WHERE e.subject = 'process' AND e.type = 'process.slot_free' AND e.incarnation = m.incarnation
+                AND e.written_at >= m.claimed_at - interval '2 days' AND e.written_at < now() + interval '1 day' OFFSET 0);
 
 -- process_statuses --
 -- Every slot with its computed status.
@@ -40,8 +45,9 @@ WHERE process_name = %(process_name)s ORDER BY instance, at DESC;
 
 -- latest_process_events --
 -- What happened to a kind, newest first.
-SELECT at, event, process_name, instance, incarnation, detail FROM process_events
-WHERE %(process_name)s = '' OR process_name = %(process_name)s ORDER BY at DESC LIMIT %(most)s;
+SELECT at, split_part(type, '.', 2) AS event, coalesce(kind, '') AS process_name, substring(slot FROM '-([0-9]+)$')::integer AS instance,
+       coalesce(incarnation, '') AS incarnation, data -> 'detail' AS detail
+FROM events WHERE subject = 'process' AND (%(process_name)s = '' OR kind = %(process_name)s) ORDER BY id DESC LIMIT %(most)s;
 
 -- cut_connections --
 -- End every other connection of one slot's processes, as a network does that breaks down.

@@ -4,12 +4,6 @@ WITH looked AS MATERIALIZED (SELECT id, at < now() - make_interval(secs => %(age
      gone AS (DELETE FROM process_metrics USING looked WHERE process_metrics.id = looked.id AND looked.old RETURNING looked.id)
 SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old, (SELECT count(*) FROM gone) AS deleted FROM looked;
 
--- prune_process_events --
--- As prune_metrics, for what the orchestrator saw.
-WITH looked AS MATERIALIZED (SELECT id, at < now() - make_interval(secs => %(age_s)s) AS old FROM process_events WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
-     gone AS (DELETE FROM process_events USING looked WHERE process_events.id = looked.id AND looked.old RETURNING looked.id)
-SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old, (SELECT count(*) FROM gone) AS deleted FROM looked;
-
 -- prune_journal --
 -- As prune_metrics, for raw events that were processed and understood; what waits, or could not be read, stays.
 WITH looked AS MATERIALIZED (
@@ -18,8 +12,18 @@ WITH looked AS MATERIALIZED (
      gone AS (DELETE FROM inbound_journal USING looked WHERE inbound_journal.id = looked.id AND looked.old AND looked.is_done RETURNING looked.id)
 SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old, (SELECT count(*) FROM gone) AS deleted FROM looked;
 
--- prune_session_events --
--- As prune_metrics, for what happened to browser sessions.
-WITH looked AS MATERIALIZED (SELECT id, at < now() - make_interval(secs => %(age_s)s) AS old FROM session_events WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
-     gone AS (DELETE FROM session_events USING looked WHERE session_events.id = looked.id AND looked.old RETURNING looked.id)
-SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old, (SELECT count(*) FROM gone) AS deleted FROM looked;
+-- drop_event_partitions --
+-- Drop the partitions of one part of the events (`events_messages`, `events_others`) that ended so many seconds ago.
+SELECT drop_event_partitions(%(parent)s, %(age_s)s) AS dropped;
+
+-- make_event_partitions --
+-- Make the partitions of events for today and so many further days.
+SELECT make_event_partitions(%(ahead)s) AS made;
+
+-- prune_event_names --
+-- Forget names of events that were written so long ago: no provider repeats them any more.
+DELETE FROM event_names WHERE written_at < now() - make_interval(secs => %(age_s)s);
+
+-- prune_event_positions --
+-- Forget sources of numbered events that have written nothing for so long: lives of an orchestrator that are over.
+DELETE FROM event_positions WHERE updated_at < now() - make_interval(secs => %(age_s)s);

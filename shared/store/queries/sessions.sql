@@ -14,11 +14,12 @@ SELECT desired_state, observed, count(*) AS sessions FROM connection_overview WH
 -- want_session --
 -- Say what a browser session should be, and note it when that is news.
 WITH known AS (
-    SELECT id, desired_state FROM phone_configs
-    WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s AND status <> 'removed' FOR UPDATE),
-noted AS (
-    INSERT INTO session_events (connection_id, event, detail)
-    SELECT id, 'wanted', %(desired_state)s FROM known WHERE desired_state <> %(desired_state)s)
+    SELECT id, process_name, desired_state FROM phone_configs
+    WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s AND status <> 'removed' FOR UPDATE
+), noted AS (
+    INSERT INTO events (subject, type, company_id, kind, connection_id, detail)
+    SELECT 'session', 'session.wanted', %(company_id)s, process_name, id, %(desired_state)s FROM known WHERE desired_state <> %(desired_state)s
+)
 UPDATE phone_configs c SET desired_state = %(desired_state)s FROM known WHERE c.id = known.id RETURNING c.id;
 
 -- observe_session --
@@ -31,10 +32,13 @@ SET status = excluded.status, detail = excluded.detail, qr = excluded.qr, proved
 
 -- note_session_event --
 -- Note what happened to a browser session; nothing when its connection is gone.
-INSERT INTO session_events (connection_id, at, event, state, detail, incarnation)
-SELECT id, %(at)s, %(event)s, %(state)s, %(detail)s, %(incarnation)s FROM phone_configs WHERE id = %(connection_id)s;
+INSERT INTO events (at, subject, type, company_id, kind, connection_id, state, detail, incarnation)
+SELECT %(at)s, 'session', 'session.' || %(event)s::text, company_id, process_name, id, nullif(%(state)s, ''), nullif(%(detail)s, ''),
+       nullif(%(incarnation)s, '')
+FROM phone_configs WHERE id = %(connection_id)s;
 
 -- session_events --
 -- What happened to a browser session, newest first.
-SELECT id, at, event, state, detail, incarnation FROM session_events
-WHERE connection_id = %(connection_id)s AND id < %(before)s ORDER BY id DESC LIMIT %(most)s;
+SELECT id, at, split_part(type, '.', 2) AS event, coalesce(state, '') AS state, coalesce(detail, '') AS detail, coalesce(incarnation, '') AS incarnation
+FROM events
+WHERE subject = 'session' AND connection_id = %(connection_id)s AND id < %(before)s ORDER BY id DESC LIMIT %(most)s;

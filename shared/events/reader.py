@@ -1,0 +1,83 @@
+"""Reads the stream of events from a position, without ever skipping one.
+
+Ids are given before transactions commit, so a reader that has seen id 2 may never see a late 1. Therefore events are ordered by (transaction, id), and
+read only below the oldest transaction that still runs: everything there has been committed or rolled back for good. A transaction that runs for
+minutes holds readers back for as long; `Page.held_back` shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shared.store import events
+from shared.store.events import Event
+from shared.store.pool import Transaction
+
+_WINDOW: Final = 10_000
+_WIDEST: Final = 1 << 40
+"""Transactions looked at in one statement: at first, and at most. A stream with few events for this reader is crossed in ever wider steps."""
+_STEPS: Final = 8
+"""Most statements of one read, so that it ends by its deadline."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Position:
+    """Everything up to here has been read: the transaction, and the last event of it."""
+
+    xid: int = 0
+    id: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """What one read returned.
+
+    Attributes:
+        events: in order. position: where the next read goes on, to be kept together with what was done about the events. complete: nothing that may be
+            read was left out. held_back: transactions that have begun since the oldest one that still runs; they are read when it ends.
+    """
+
+    events: Sequence[Event]
+    position: Position
+    complete: bool
+    held_back: int
+
+
+class EventReader:
+    """Follows the stream for one consumer.
+
+    Args:
+        company_id: only this company's events; None: all. types: only these types; None: all.
+    """
+
+    def __init__(self, *, company_id: str | None = None, types: Sequence[str] | None = None) -> None:
+        self._company_id, self._types = company_id, types
+        self._window = _WINDOW
+
+    def read(self, transaction: Transaction, position: Position, *, most: int) -> Page:
+        """Return up to `most` events after `position`. Changes nothing: read again from the same position, it returns the same events and later ones."""
+        # asked first: what the statements below see includes every transaction below it
+        horizon, newest = events.horizon(transaction)
+        for _ in range(_STEPS):
+            before = min(horizon, position.xid + self._window)
+            found = events.read(
+                transaction,
+                after=(position.xid, position.id),
+                before=before,
+                company_id=self._company_id,
+                types=self._types,
+                most=most,
+            )
+            if len(found) >= most:
+                self._window = max(1, self._window // 2)
+                last = found[-1]
+                return Page(
+                    events=found, position=Position(last.xid, last.id), complete=False, held_back=newest - horizon
+                )
+            position = max(position, Position(before))
+            if found or before >= horizon:
+                return Page(events=found, position=position, complete=before >= horizon, held_back=newest - horizon)
+            self._window = min(_WIDEST, self._window * 4)
+        return Page(events=(), position=position, complete=False, held_back=newest - horizon)

@@ -1,0 +1,45 @@
+"""Names of events, as data: `<subject>.<what happened>`, past tense or the state that was reached.
+
+The subject names what the event is about and where it is kept (`message` apart from the rest, because it is kept for another time). A new event is
+a row here, and a column list in the statement that makes it happen: events are written by the statement that changes the thing, or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+SUBJECTS: Final[Mapping[str, str]] = {
+    "message": "An outbound message; `state` is its state after the event, `data` the provider's own status if it caused the event.",
+    "session": "A browser session of a connection.",
+    "connection": "A connection: what an operator, a provider or a policy did to it.",
+    "account": "A provider's account, named by `data.accountId`; the rest of the type is the provider's own name.",
+    "process": "A slot, or the orchestrator itself; `data` has its journal's `boot`, `seq` and `detail`.",
+}
+"""First parts of types."""
+
+EVENT_TYPES: Final[Mapping[str, str]] = {
+    "message.queued": "Accepted; or to be sent again, with the reason as `code` (a retry's code, `redriven`, `process_died`, …).",
+    "message.sending": "Claimed by a process, which is about to send it.",
+    "message.in_doubt": "It may have been sent: the answer was lost. Also when it is left to a human, with the reason as `code`.",
+    "message.sent": "The provider took it.",
+    "message.delivered": "The provider says that it arrived.",
+    "message.read": "The provider says that it was read or played.",
+    "message.failed": "It is not tried again without a human; `code` is the reason.",
+    "message.deleted": "Cancelled while queued, or deleted for everyone.",
+    "message.edited": "Another message edited it.",
+    "message.deleted_for_me": "Another message deleted it on our side only.",
+    "session.wanted": "An operator set what the session should be; `detail` is the state.",
+    "connection.paused": "Its queue is held; `detail` is the reason.",
+    "connection.resumed": "It sends again.",
+    "connection.removed": "It was ended; its secrets are gone.",
+}
+"""Types with one meaning in every kind. Those of sessions and processes are listed where they arise (`webdriver`, `shared.process.journal`)."""
+
+
+def subject(event_type: str) -> str:
+    """Return the first part of a type. Raises `ValueError` when it is not one of `SUBJECTS`."""
+    first, dot, rest = event_type.partition(".")
+    if first not in SUBJECTS or not dot or not rest:
+        raise ValueError(f"{event_type!r} is no type of an event")
+    return first
