@@ -44,6 +44,8 @@ OWN_INSTALLATION: Final[Mapping[str, str]] = {
     # what is judged is delivery: nothing may end as a dead letter because a plan was unlucky, or wait for a rate limit
     "SEND_ATTEMPTS": "50",
     "META_MESSAGES_PER_SECOND": "0",
+    # the sandbox repeats a webhook whose connection broke within a second
+    "WEBHOOK_REPEAT_S": "5",
     "LOG_MAX_MB": "200",
 }
 """Settings of an installation that we start, beside its ports."""

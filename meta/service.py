@@ -20,6 +20,7 @@ from meta.sending.pauses import resume_when_due
 from meta.sending.uploads import Uploads
 from meta.severity import classify
 from shared.clock import left
+from shared.delivery import webhook_outages
 from shared.delivery.consumer import Consumer
 from shared.errors import StoreUnavailable
 from shared.logs import logger
@@ -58,20 +59,20 @@ class MetaService:
             kind=kind.name,
             window_s=settings.in_doubt_window_s,
         )
+        outages = webhook_outages.of_kind(settings, kind.name)
         self._consumer = Consumer(
             child,
             self._channel,
             in_flight=settings.meta_in_flight,
             send_s=settings.meta_send_s,
             retry_base_s=settings.retry_base_meta_s,
+            webhook_outages=outages,
         )
         self._fetcher = Fetcher(child, self._accounts, self._graph, self._storage)
         self._processor = Processor(
             child.store, self._accounts, child.metrics, kind=kind.name, files_came=self._fetcher.wake
         )
-        self._journal = Journal(
-            child.store, kind.name, self._processor.wake, self._consumer.webhook_outages.record_outage
-        )
+        self._journal = Journal(child.store, kind.name, self._processor.wake, outages.record_outage)
         done_here, self._account_health = handlers(
             child.store, self._accounts, self._graph, vault=vault, settings=settings, kind=kind.name
         )

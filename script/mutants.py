@@ -314,8 +314,13 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "counted-silence": Mutation(
         "silence in a time in which nobody could have heard is no evidence",
-        (Edit("shared/delivery/reconcile.py", "doubts = self._outages.discount(found)", "doubts = found"),),
+        (Edit("shared/delivery/reconcile.py", "return self._outages.discount(doubts)", "return doubts"),),
         "tests/delivery/test_reconcile.py",
+    ),
+    "death-is-an-outage": Mutation(
+        "a process that died may have had the proof in hand: until it may have come again, its absence proves nothing",
+        (Edit("shared/delivery/reclaim.py", "        _record_death(run_dir, incarnation)\n", "        pass\n"),),
+        "tests/delivery/test_reclaim.py",
     ),
     "fair-share": Mutation(
         "a slow connection leaves places to others",

@@ -179,6 +179,11 @@ class Settings:
         "auto", "What to do with a message that may have been sent.", choices=("auto", "resend", "hold")
     )
     in_doubt_window_s: float = _setting(10.0, "How long reconciliation waits before the policy decides.", low=0)
+    webhook_repeat_s: float = _setting(
+        70.0,
+        "How long after a process's death a provider may still repeat a webhook that the process had in hand.",
+        low=0,
+    )
 
     media_storage: str = _setting(
         "", "Where files are kept: s3://bucket/prefix; empty: BULKHEAD_HOME/media.", schemes=("s3",)

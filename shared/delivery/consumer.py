@@ -43,9 +43,8 @@ class Consumer:
 
     Args:
         child: the process. channel: how to send. in_flight, each: sends at once, of all and of one connection (0: no limit). send_s: time for one
-            send. retry_base_s: base of the retry law. breaker_most: failed sends in a row that pause a connection; 0: never.
-    Attributes:
-        outages: is to be told when the channel's provider was not heard.
+            send. retry_base_s: first wait between attempts. breaker_most: failed sends in a row that pause a connection; 0: never. webhook_outages: of the kind,
+            where proof comes by webhooks, so that their absence is evidence.
     """
 
     def __init__(
@@ -58,6 +57,7 @@ class Consumer:
         send_s: float,
         retry_base_s: float,
         breaker_most: int = 0,
+        webhook_outages: WebhookOutages | None = None,
     ) -> None:
         self._child, kind, settings = child, child.kind, child.settings
         incarnation = child.identity.process_incarnation
@@ -81,7 +81,6 @@ class Consumer:
         self._pacer = Pacer(child.store, settings, kind=kind.name)
         self._relay = Relay(child.store, self._dispatcher, child.metrics, kind=kind.name)
         policy: Policy = settings.in_doubt_policy  # type: ignore[assignment]  # the settings table allows just these words
-        self.webhook_outages = WebhookOutages(self._run_dir / f"{kind.name}.webhook-outages")
         self._reconciler = Reconciler(
             child.store,
             channel,
@@ -90,7 +89,7 @@ class Consumer:
             incarnation=incarnation,
             policy=policy,
             window_s=settings.in_doubt_window_s,
-            outages=self.webhook_outages,
+            outages=webhook_outages,
             requeued=self._dispatcher.offer,
         )
         self._loop = asyncio.get_running_loop()

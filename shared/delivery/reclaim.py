@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.delivery import in_flight_journal
+from shared.delivery import in_flight_journal, webhook_outages
 from shared.fail_points import hit
 from shared.logs import logger
 from shared.store import messages, tasks
@@ -25,8 +25,11 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
     Returns:
         (id, state, process_name, code) of each row that moved; tasks are not among them.
     """
+    journal = in_flight_journal.path_of(run_dir, incarnation)
+    # one that exited by itself has removed its journal
+    died = journal.exists()
     try:
-        found = in_flight_journal.read(in_flight_journal.path_of(run_dir, incarnation))
+        found = in_flight_journal.read(journal)
     except in_flight_journal.InFlightJournalInvalid as error:
         log.error("in_flight_journal_invalid", dead=incarnation, reason=str(error))
         found = None
@@ -39,6 +42,8 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
         recorded=found is not None,
         active_row=found.active_row if found else 0,
     )
+    if died or rows:
+        _record_death(run_dir, incarnation)
     if rows:
         hit("reclaim.written")
         states = [row["state"] for row in rows]
@@ -54,6 +59,14 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
             "tasks_reclaimed", rows=len(given_back), queued=sum(row["state"] == "queued" for row in given_back), why=why
         )
     return rows
+
+
+def _record_death(run_dir: Path, incarnation: str) -> None:
+    """Record the death of a process that may have had a webhook POST in hand."""
+    slot = incarnation.partition(".")[0]
+    outages = webhook_outages.path_of(run_dir, slot.rpartition("-")[0])
+    if outages.exists():
+        webhook_outages.WebhookOutages(outages).record_death()
 
 
 def forget(run_dir: Path, incarnation: str) -> None:

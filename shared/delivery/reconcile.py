@@ -79,8 +79,8 @@ class Reconciler:
     """Looks at one kind's rows in doubt, for ever.
 
     Args:
-        policy: for companies that have none of their own. window_s: see `decide`. outages: tells which silence counts. requeued: told the ids of rows
-            that may be sent again.
+        policy: for companies that have none of their own. window_s: see `decide`. outages: of the kind's webhooks; None for a kind without.
+        requeued: called with the ids of rows that may be sent again.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Reconciler:
         incarnation: str,
         policy: Policy,
         window_s: float,
-        outages: WebhookOutages,
+        outages: WebhookOutages | None,
         requeued: Callable[[list[int]], None],
     ) -> None:
         self._store, self._channel, self._outages, self._requeued = store, channel, outages, requeued
@@ -116,11 +116,17 @@ class Reconciler:
     async def look(self, *, held: bool = False) -> None:
         """Look at every row in doubt once, or at those that are held for lack of evidence. Raises `StoreUnavailable`."""
         found = await self._store.call(messages.in_doubt, kind=self._kind, most=_MOST, held=held)
-        self._outages.record_alive()
-        doubts = self._outages.discount(found)
+        doubts = self._discounted(found)
         for start in range(0, len(doubts), _AT_ONCE):
             await asyncio.gather(*(self._resolve(doubt) for doubt in doubts[start : start + _AT_ONCE]))
-            self._outages.record_alive()
+            if self._outages is not None:
+                self._outages.record_alive()
+
+    def _discounted(self, doubts: list[Doubt]) -> list[Doubt]:
+        if self._outages is None:
+            return doubts
+        self._outages.record_alive()
+        return self._outages.discount(doubts)
 
     async def _look_up(self, doubt: Doubt) -> Outcome | None:
         """Ask the channel; one that hangs or breaks could not be asked, and is no reason to leave the other rows alone."""

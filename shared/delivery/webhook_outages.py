@@ -6,7 +6,7 @@ late, and the death of a process, which may have had a POST in hand. The provide
 waits repeats it at the latest after as long again as the outage lasted; only absence beyond that counts.
 
 One small file per kind and home, shared by its processes and kept over restarts: its first line names the boot, its modification time is the last poll,
-the other lines are the outages (begin and end, seconds since 1970, and for how long after the end the provider may still repeat). The file is never
+the other lines are the outages (begin and end, seconds since 1970, and whether it was a death). The file is never
 fsynced, so one of another boot may lack the last outages; it counts as missing.
 """
 
@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from shared.logs import logger
+from shared.process import runtime
 from shared.process.slot_lock import boot_id
+from shared.settings import Settings
 from shared.store.messages import Doubt
 
 log = logger(__name__)
@@ -35,27 +37,37 @@ _MAX_KEPT: Final = 200
 _MAX_BYTES: Final = 65_536
 
 
+def path_of(run_dir: Path, kind: str) -> Path:
+    """Return the file of a kind's outages; only kinds that receive webhooks have one."""
+    return run_dir / f"{kind}.webhook-outages"
+
+
+def of_kind(settings: Settings, kind: str) -> WebhookOutages:
+    """Return the outages of a kind in this home."""
+    return WebhookOutages(path_of(runtime.run_dir(settings.bulkhead_home), kind), settings.webhook_repeat_s)
+
+
 class Outage(NamedTuple):
     """A time in which webhooks could not be received, in seconds since 1970.
 
     Attributes:
-        repeat_s: how long after `ended_at` the provider may still repeat a POST, at least.
+        is_death: of a process, which may have had a POST in hand.
     """
 
     began_at: float
     ended_at: float
-    repeat_s: float = 0.0
+    is_death: bool = False
 
 
 class WebhookOutages:
     """The outages of one kind in one home.
 
     Args:
-        path: the file that its processes share. clock: seconds since 1970. boot: identity of the running kernel.
+        path: the file that its processes share. repeat_s: within which a provider repeats a POST whose connection broke. clock: seconds since 1970.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time, boot: Callable[[], str] = boot_id) -> None:
-        self._path, self._clock, self._boot = path, clock, boot()
+    def __init__(self, path: Path, repeat_s: float = 0.0, clock: Callable[[], float] = time.time) -> None:
+        self._path, self._repeat_s, self._clock, self._boot = path, repeat_s, clock, boot_id()
         self._pending: list[Outage] = []
         """Not written yet: the disk is full. Until they are written, the last poll is not moved on."""
         self._is_failing = False
@@ -77,6 +89,11 @@ class WebhookOutages:
         now = self._clock()
         self._record(Outage(now - for_s, now))
 
+    def record_death(self) -> None:
+        """Record the death of a process of the kind. It may have had a POST in hand, which the provider repeats within `repeat_s`."""
+        now = self._clock()
+        self._record(Outage(now, now, is_death=True))
+
     def _record(self, outage: Outage) -> None:
         polled_at = self._polled_at()
         if polled_at is None:
@@ -90,7 +107,23 @@ class WebhookOutages:
         if not doubts:
             return []
         outages, now = [*(self._read() or [Outage(0.0, self._clock())]), *self._pending], self._clock()
-        return [_discount(doubt, [one for one in outages if one.ended_at > now - doubt.age_s], now) for doubt in doubts]
+        return [self._of(doubt, [one for one in outages if one.ended_at > now - doubt.age_s], now) for doubt in doubts]
+
+    def _of(self, doubt: Doubt, outages: Sequence[Outage], now: float) -> Doubt:
+        """Subtract outages, all of which ended after the claim, from one doubt."""
+        if not outages:
+            return doubt
+        claimed_at = now - doubt.age_s
+        since_last_s = now - max(one.ended_at for one in outages)
+        # for as long again as an outage lasted, and for a fixed time after a death, the provider may still repeat a POST
+        longest_s = max(
+            self._repeat_s if one.is_death else one.ended_at - max(one.began_at, claimed_at) for one in outages
+        )
+        return replace(
+            doubt,
+            doubt_s=max(0.0, min(doubt.doubt_s, since_last_s) - longest_s),
+            claimed_at=doubt.claimed_at + timedelta(seconds=max(0.0, doubt.age_s - since_last_s)),
+        )
 
     def _polled_at(self) -> float | None:
         """Return when the last poll was, None when there is no file of this boot."""
@@ -105,8 +138,8 @@ class WebhookOutages:
             boot, *lines = self._path.read_text(encoding="ascii").splitlines()
             if boot != self._boot:
                 return None
-            return [Outage(*map(float, line.split())) for line in lines]
-        except (FileNotFoundError, UnicodeDecodeError, ValueError, TypeError):
+            return [_parsed(line) for line in lines]
+        except (FileNotFoundError, UnicodeDecodeError, ValueError):
             return None
 
     def _write_pending(self) -> bool:
@@ -162,18 +195,12 @@ class WebhookOutages:
 
 
 def _line(one: Outage) -> str:
-    return f"{one.began_at:.3f} {one.ended_at:.3f} {one.repeat_s:.3f}\n"
+    return f"{one.began_at:.3f} {one.ended_at:.3f} {'death' if one.is_death else 'outage'}\n"
 
 
-def _discount(doubt: Doubt, outages: Sequence[Outage], now: float) -> Doubt:
-    """Subtract outages, all of which ended after the claim, from one doubt."""
-    if not outages:
-        return doubt
-    claimed_at = now - doubt.age_s
-    since_last_s = now - max(one.ended_at for one in outages)
-    longest_s = max(max(one.ended_at - max(one.began_at, claimed_at), one.repeat_s) for one in outages)
-    return replace(
-        doubt,
-        doubt_s=max(0.0, min(doubt.doubt_s, since_last_s) - longest_s),
-        claimed_at=doubt.claimed_at + timedelta(seconds=max(0.0, doubt.age_s - since_last_s)),
-    )
+def _parsed(line: str) -> Outage:
+    """Read one line. Raises `ValueError` when it is damaged."""
+    began_at, ended_at, what = line.split()
+    if what not in ("death", "outage"):
+        raise ValueError(f"unknown outage {what!r}")
+    return Outage(float(began_at), float(ended_at), is_death=what == "death")

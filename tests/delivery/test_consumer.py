@@ -41,6 +41,7 @@ class Post:
             "meta_messages_per_second": 0,
             "meta_pair_limit": "off",
             "in_doubt_window_s": 0.2,
+            "webhook_repeat_s": 0.2,
             "ledger": self.book,
         }
         self.entry = Entry("meta", home, module="tests.delivery.postman", **(given | variables))

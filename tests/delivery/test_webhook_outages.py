@@ -13,6 +13,7 @@ from shared.process.slot_lock import boot_id
 from shared.store.messages import Doubt
 from tests.support.full_disk import files_limited_to
 
+REPEAT_S = 70.0
 CLAIMED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -35,15 +36,15 @@ class Watch:
         """Processes look, twice a second, each with a memory of its own."""
         for _ in range(round(for_s * 2)):
             self.clock.now += 0.5
-            WebhookOutages(self.path, self.clock).record_alive()
+            WebhookOutages(self.path, REPEAT_S, self.clock).record_alive()
 
     def stands_still(self, for_s: float) -> None:
         """Nobody looks for so long; then somebody does."""
         self.clock.now += for_s
-        WebhookOutages(self.path, self.clock).record_alive()
+        WebhookOutages(self.path, REPEAT_S, self.clock).record_alive()
 
     def discount(self, age_s: float, doubt_s: float) -> Doubt:
-        (weighed,) = WebhookOutages(self.path, self.clock).discount([doubt(age_s, doubt_s)])
+        (weighed,) = WebhookOutages(self.path, REPEAT_S, self.clock).discount([doubt(age_s, doubt_s)])
         return weighed
 
 
@@ -125,7 +126,7 @@ def test_a_process_that_comes_after_another_goes_on_with_its_watch(tmp_path: Pat
 
 def test_who_spoke_and_was_not_heard_may_come_again_later(tmp_path: Path) -> None:
     watch = watched(tmp_path, 30.0)
-    WebhookOutages(watch.path, watch.clock).record_outage(5.0)
+    WebhookOutages(watch.path, REPEAT_S, watch.clock).record_outage(5.0)
     assert watch.discount(20.0, 20.0).doubt_s == 0.0
     watch.looks(15.0)
     assert round(watch.discount(35.0, 35.0).doubt_s, 2) == 15.0 - 5.0
@@ -135,22 +136,22 @@ def test_who_is_not_heard_does_not_count_as_a_look(tmp_path: Path) -> None:
     watch = watched(tmp_path, 30.0)
     for _ in range(8):
         watch.clock.now += 1.0
-        WebhookOutages(watch.path, watch.clock).record_outage(0.2)
-    WebhookOutages(watch.path, watch.clock).record_alive()
+        WebhookOutages(watch.path, REPEAT_S, watch.clock).record_outage(0.2)
+    WebhookOutages(watch.path, REPEAT_S, watch.clock).record_alive()
     watch.looks(10.0)
     assert round(watch.discount(20.0, 20.0).doubt_s, 2) == 10.0 - 8.0, "eight seconds without a look are one break"
 
 
 def test_before_the_first_look_of_all_nothing_is_noted(tmp_path: Path) -> None:
     watch = Watch(tmp_path / "meta.webhook-outages", Clock())
-    WebhookOutages(watch.path, watch.clock).record_outage(1.0)
+    WebhookOutages(watch.path, REPEAT_S, watch.clock).record_outage(1.0)
     watch.looks(10.0)
     assert round(watch.discount(14.0, 14.0).doubt_s, 2) == 9.5 - 4.5, "what lies before it is one break"
 
 
 def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
     watch = watched(tmp_path, 1.0)
-    watch.path.write_text(f"{boot_id()}\n" + "1.000 2.000 0.000\n" * 6000)
+    watch.path.write_text(f"{boot_id()}\n" + "1.000 2.000 outage\n" * 6000)
     os.utime(watch.path, (watch.clock.now, watch.clock.now))
     watch.stands_still(5.0)
     assert watch.path.stat().st_size < 6000
@@ -181,7 +182,7 @@ def test_a_damaged_file_counts_as_an_outage_and_is_made_anew(tmp_path: Path) -> 
 
 def test_an_outage_that_a_full_disk_cannot_keep_ends_no_process_and_is_not_forgotten(tmp_path: Path) -> None:
     watch = watched(tmp_path, 60.0)
-    outages = WebhookOutages(watch.path, watch.clock)
+    outages = WebhookOutages(watch.path, REPEAT_S, watch.clock)
     known = watch.path.read_text()
     for room in (0, 10):
         with files_limited_to(len(known) + room):
@@ -200,7 +201,7 @@ def test_an_outage_that_a_full_disk_cannot_keep_ends_no_process_and_is_not_forgo
 
 def test_a_disk_that_is_full_from_the_beginning(tmp_path: Path) -> None:
     watch = Watch(tmp_path / "meta.webhook-outages", Clock())
-    outages = WebhookOutages(watch.path, watch.clock)
+    outages = WebhookOutages(watch.path, REPEAT_S, watch.clock)
     with files_limited_to(0):
         for _ in range(20):
             watch.clock.now += 0.5
@@ -208,3 +209,12 @@ def test_a_disk_that_is_full_from_the_beginning(tmp_path: Path) -> None:
     watch.looks(10.0)
     assert watch.discount(20.0, 20.0).doubt_s == 0.0
     assert round(watch.discount(9.0, 9.0).doubt_s, 1) == 9.0
+
+
+def test_a_death_counts_for_as_long_as_the_provider_may_repeat_what_the_dead_had_in_hand(tmp_path: Path) -> None:
+    """A POST with the proof on the dead process's connection comes again after a minute; others' prove nothing before."""
+    watch = watched(tmp_path, 30.0)
+    WebhookOutages(watch.path, REPEAT_S, watch.clock).record_death()
+    watch.looks(75.0)
+    assert round(watch.discount(80.0, 80.0).doubt_s, 1) == 75.0 - REPEAT_S
+    assert watch.discount(74.0, 73.0) == doubt(74.0, 73.0), "what was claimed after it has nothing to do with it"

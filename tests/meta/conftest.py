@@ -20,7 +20,13 @@ from tests.sandbox.house import House, Receiver
 from tests.support import environment
 from tests.support.servers import Servers
 
-QUICK = {"in_doubt_window_s": 1, "meta_send_s": 1.5, "retry_base_meta_s": 0.2, "meta_instances": 1}
+QUICK = {
+    "in_doubt_window_s": 1,
+    "webhook_repeat_s": 1,
+    "meta_send_s": 1.5,
+    "retry_base_meta_s": 0.2,
+    "meta_instances": 1,
+}
 
 
 def town_settings(home: Path, database_url: str, redis_url: str, **more: Any) -> Settings:
