@@ -21,7 +21,7 @@ from shared.clock import utc_now
 from shared.logs import scrub
 
 
-class Kind(StrEnum):
+class ErrorAction(StrEnum):
     """What a code asks for."""
 
     RETRY = "retry"
@@ -57,7 +57,7 @@ class Rule:
             None: until somebody resumes it.
     """
 
-    kind: Kind
+    action: ErrorAction
     meaning: str
     wait: ThrottlePolicy = ThrottlePolicy(base_s=1, growth=2, cap_s=60)
     after_s: float | None = None
@@ -72,19 +72,19 @@ _PAIR: Final = ThrottlePolicy(base_s=1, growth=4, cap_s=300, scope=Scope.CHAT)
 
 
 def _retry(meaning: str, after_s: float | None = None) -> Rule:
-    return Rule(Kind.RETRY, meaning, after_s=after_s)
+    return Rule(ErrorAction.RETRY, meaning, after_s=after_s)
 
 
 def _throttle(meaning: str, wait: ThrottlePolicy) -> Rule:
-    return Rule(Kind.THROTTLE, meaning, wait=wait)
+    return Rule(ErrorAction.THROTTLE, meaning, wait=wait)
 
 
 def _pause(meaning: str, for_s: float | None = None) -> Rule:
-    return Rule(Kind.PAUSE, meaning, pause_s=for_s)
+    return Rule(ErrorAction.PAUSE, meaning, pause_s=for_s)
 
 
 def _dead(meaning: str) -> Rule:
-    return Rule(Kind.DEAD, meaning)
+    return Rule(ErrorAction.DEAD, meaning)
 
 
 RULES: Final[Mapping[int, Rule]] = {
@@ -263,7 +263,7 @@ def read(answer: Answer, named: Callable[[Mapping[str, Any]], str] | None = None
     if answer.status >= 500:
         return Unclear(f"http_{answer.status}", _words(own) if isinstance(own, Mapping) else "")
     if isinstance(own, Mapping):
-        status = _whole(own.get("http_code")) or answer.status
+        status = whole_number(own.get("http_code")) or answer.status
         return Refusal(
             f"360dialog_{status}", D360_STATUS_RULES.get(status, _UNKNOWN_DEAD), _words(own), _told_s(answer.headers)
         )
@@ -282,7 +282,7 @@ def rule_of(code: int, *, status: int = 400, transient: bool = False) -> Rule:
 
 
 def _of_error(answer: Answer, error: Mapping[str, Any]) -> Refusal | Unclear:
-    code = _whole(error.get("code"))
+    code = whole_number(error.get("code"))
     data = error.get("error_data")
     words = data.get("details") if isinstance(data, Mapping) else None
     detail = describe(words or error.get("message"), subcode=error.get("error_subcode"), trace=error.get("fbtrace_id"))
@@ -293,7 +293,7 @@ def _of_error(answer: Answer, error: Mapping[str, Any]) -> Refusal | Unclear:
             f"http_{answer.status}", STATUS_RULES.get(answer.status, _UNKNOWN_DEAD), detail, _told_s(answer.headers)
         )
     rule = rule_of(code, status=answer.status, transient=error.get("is_transient") is True)
-    if code == _TOKEN and (why := TOKEN_SUBCODES.get(_whole(error.get("error_subcode")) or 0)):
+    if code == _TOKEN and (why := TOKEN_SUBCODES.get(whole_number(error.get("error_subcode")) or 0)):
         rule = replace(rule, meaning=f"{rule.meaning}: {why}")
     return Refusal(str(code), rule, detail, _told_s(answer.headers))
 
@@ -301,7 +301,7 @@ def _of_error(answer: Answer, error: Mapping[str, Any]) -> Refusal | Unclear:
 def describe(words: object, *, subcode: object = None, trace: object = None) -> str:
     """Return a provider's words for the history: without what looks like a phone number, with subcode and trace id when there are any."""
     text = scrub(words.replace("\0", ""))[:_DETAIL_MOST] if isinstance(words, str) else ""
-    marks = [f"subcode {subcode}"] if _whole(subcode) else []
+    marks = [f"subcode {subcode}"] if whole_number(subcode) else []
     marks += (
         [f"fbtrace_id {trace[:64]}"]
         if isinstance(trace, str) and trace.isascii() and trace.isprintable() and trace
@@ -333,7 +333,8 @@ def _message_id(body: Mapping[str, Any]) -> str:
     )
 
 
-def _whole(value: object) -> int | None:
+def whole_number(value: object) -> int | None:
+    """Return a whole number, also one in digits; None for anything else."""
     if isinstance(value, str) and value.isdecimal() and len(value) < 12:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
@@ -345,7 +346,7 @@ def _told_s(headers: Mapping[str, str]) -> float | None:
         return min(wait_s, _LONGEST_WAIT_S)
     usage = _parsed(headers.get("X-Business-Use-Case-Usage", "").encode())
     rows = [row for rows in usage.values() if isinstance(rows, list) for row in rows if isinstance(row, dict)]
-    minutes = max((_whole(row.get("estimated_time_to_regain_access")) or 0 for row in rows), default=0)
+    minutes = max((whole_number(row.get("estimated_time_to_regain_access")) or 0 for row in rows), default=0)
     return min(minutes * 60.0, _LONGEST_WAIT_S) if minutes > 0 else None
 
 

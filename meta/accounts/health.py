@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from meta.accounts.calls import Calls, ProviderRefused, text
 from meta.accounts.registry import D360, PAGES, Account, Accounts, Unusable
-from meta.errors import Kind
+from meta.errors import ErrorAction
 from meta.inbound.webhooks import D360_GUARD
 from shared.clock import utc_now
 from shared.errors import StoreUnavailable
@@ -129,7 +129,7 @@ class Health:
                 await self._token(account, finding)
                 await self._number(account, finding)
         except ProviderRefused as refused:
-            if refused.rule.kind is not Kind.PAUSE:
+            if refused.rule.action is not ErrorAction.PAUSE:
                 raise
             finding.dead = finding.dead or f"{refused.provider_code}: {refused.rule.meaning}"
         return finding

@@ -1,5 +1,6 @@
-"""What stands in a webhook, in one shape for every channel. Pure: bytes in, a `Harvest` out.
+"""Parses webhooks into one shape for every channel. Pure: bytes in, `ParsedEvents` out.
 
-`reading.py` is what everybody uses. Below it lies one file for each provider's shape (`whatsapp.py`, `messaging.py`), what they share (`parts.py`), and the
-contents of messages by type (`content.py`, `attachments.py`). A part that cannot be read is named and left out; it never hides its neighbours.
+`reading.py` is the entry. `whatsapp.py` and `messaging.py` read the shapes of their providers; their parts are functions that return `ParsedEvents`, which
+are merged. `content.py` and `attachments.py` read the contents of messages by type, `values.py` single values. A part that cannot be read is named and left
+out; it never hides another.
 """

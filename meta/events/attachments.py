@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from meta.events import content
-from meta.events.content import Told
-from meta.events.parts import Unreadable, clean, mapping, name, number, objects, present, text
+from meta.events.content import ParsedContent
+from meta.events.values import Unreadable, clean, mapping, name, number, objects, present, text
 from shared.content import AUDIO, DOCUMENT, IMAGE, INTERACTIVE, LOCATION, REACTION, STICKER, TEXT, VIDEO
 
 _FILES: Final[Mapping[str, str]] = {"image": IMAGE, "video": VIDEO, "audio": AUDIO, "file": DOCUMENT}
@@ -26,30 +26,30 @@ _EMOJI: Final[Mapping[str, str]] = {
 """Reactions that come as a word and no emoji."""
 
 
-def told(message: Mapping[str, Any]) -> list[Told]:
+def parse_contents(message: Mapping[str, Any]) -> list[ParsedContent]:
     """Return what one message says: more than one thing when it has several attachments. Words beside a file are its caption."""
     body = text(message.get("text"))
     if message.get("is_unsupported") is True:
-        return [Told(content.UNSUPPORTED, {"kind": "unsupported", "errors": []})]
+        return [ParsedContent(content.UNSUPPORTED, {"kind": "unsupported", "errors": []})]
     if quick := mapping(message.get("quick_reply")):
-        return [Told(content.BUTTON, {"text": body, "payload": text(quick.get("payload"))})]
+        return [ParsedContent(content.BUTTON, {"text": body, "payload": text(quick.get("payload"))})]
     parts = [_attachment(attachment) for attachment in objects(message.get("attachments"))]
     if parts and body:
         return _beside(body, parts)
     if not parts and not isinstance(message.get("text"), str):
         return [content.unknown({"message": message}, "message")]
-    return parts or [Told(TEXT, {"body": body})]
+    return parts or [ParsedContent(TEXT, {"body": body})]
 
 
-def _beside(body: str, parts: list[Told]) -> list[Told]:
+def _beside(body: str, parts: list[ParsedContent]) -> list[ParsedContent]:
     first = parts[0]
     if first.file and first.type != STICKER:
-        return [Told(first.type, first.content | {"caption": body}, first.file), *parts[1:]]
+        return [ParsedContent(first.type, first.content | {"caption": body}, first.file), *parts[1:]]
     # a link's preview says nothing beside the words that hold the link
-    return [Told(TEXT, {"body": body}), *(part for part in parts if part.content.get("kind") != "fallback")]
+    return [ParsedContent(TEXT, {"body": body}), *(part for part in parts if part.content.get("kind") != "fallback")]
 
 
-def _attachment(attachment: Mapping[str, Any]) -> Told:
+def _attachment(attachment: Mapping[str, Any]) -> ParsedContent:
     kind, payload = text(attachment.get("type"))[:60], mapping(attachment.get("payload"))
     url = text(payload.get("url")) or text(attachment.get("url"))
     if kind in _FILES and url:
@@ -67,34 +67,34 @@ def _attachment(attachment: Mapping[str, Any]) -> Told:
         place = mapping(payload.get("coordinates"))
         latitude, longitude = number(place.get("lat")), number(place.get("long"))
         if latitude is not None and longitude is not None:
-            return Told(
+            return ParsedContent(
                 LOCATION, {"latitude": latitude, "longitude": longitude} | present(name=text(attachment.get("title")))
             )
     if not kind:
         return content.unknown({"type": "attachment", "attachment": attachment}, "attachment")
     # shares, story mentions, reels, templates: what they are and where they lead
     title = text(attachment.get("title")) or text(payload.get("title"))
-    return Told(
+    return ParsedContent(
         INTERACTIVE,
         present(kind=kind, id=name(payload.get("id")), title=title) | {"response": clean(payload) | present(url=url)},
     )
 
 
-def reaction(given: Mapping[str, Any]) -> Told:
+def reaction(given: Mapping[str, Any]) -> ParsedContent:
     """Return a reaction, or that it was taken back. Raises `Unreadable` when it names no message."""
     target = name(given.get("mid"))
     if not target:
         raise Unreadable("reaction.mid: missing")
     word = text(given.get("reaction"))[:100]
     emoji = "" if given.get("action") == "unreact" else text(given.get("emoji"))[:100] or _EMOJI.get(word, word)
-    return Told(REACTION, {"emoji": emoji, "target": target})
+    return ParsedContent(REACTION, {"emoji": emoji, "target": target})
 
 
-def postback(given: Mapping[str, Any]) -> Told:
+def postback(given: Mapping[str, Any]) -> ParsedContent:
     """Return the tap on a button that we sent earlier."""
-    return Told(content.BUTTON, {"text": text(given.get("title")), "payload": text(given.get("payload"))})
+    return ParsedContent(content.BUTTON, {"text": text(given.get("title")), "payload": text(given.get("payload"))})
 
 
-def system(kind: str, given: Mapping[str, Any]) -> Told:
+def system(kind: str, given: Mapping[str, Any]) -> ParsedContent:
     """Return something that happened in a chat and that nobody wrote."""
-    return Told(content.SYSTEM, clean(given) | {"kind": kind, "body": ""})
+    return ParsedContent(content.SYSTEM, clean(given) | {"kind": kind, "body": ""})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from meta.events.parts import Unreadable, clean, mapping, name, number, objects, present, text
+from meta.events.values import Unreadable, clean, mapping, name, number, objects, present, text
 from shared.content import AUDIO, CONTACTS, DOCUMENT, EDIT, IMAGE, INTERACTIVE, LOCATION, REACTION, STICKER, TEXT, VIDEO
 
 BUTTON: Final = "button"
@@ -23,16 +23,16 @@ _KEYS_MOST: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One message's type and content in our words. `file`: how the provider names the file that came with it: id, url, mimetype, sha256, filename."""
+class ParsedContent:
+    """One message's type and content in our terms. `file`: how the provider names its file: id, url, mimetype, sha256, filename."""
 
     type: str
     content: dict[str, Any]
     file: Mapping[str, str] = field(default_factory=dict)
 
 
-def told(message: Mapping[str, Any]) -> Told:
-    """Return what a message says. One of a type that we do not know, or whose own object lacks what it needs, is `unknown` and keeps its keys."""
+def parse_content(message: Mapping[str, Any]) -> ParsedContent:
+    """Return type and content of a message; one of a type that we do not know is `unknown`. Raises `Unreadable` when its object lacks something."""
     given = message.get("type")
     kind = given if isinstance(given, str) else ""
     reader = READERS.get(kind)
@@ -41,11 +41,11 @@ def told(message: Mapping[str, Any]) -> Told:
     return reader(message, message.get(kind))
 
 
-def unknown(message: Mapping[str, Any], kind: str) -> Told:
+def unknown(message: Mapping[str, Any], kind: str) -> ParsedContent:
     """Return what is kept of a message that we cannot read: its type, and the names of what its own object holds."""
     shown = text(kind)[:_TYPE_MOST]
     keys = sorted(text(key)[:_TYPE_MOST] for key in mapping(message.get(kind)))[:_KEYS_MOST]
-    return Told(UNKNOWN, present(type=shown) | ({"keys": keys} if keys else {}) | _errors(message))
+    return ParsedContent(UNKNOWN, present(type=shown) | ({"keys": keys} if keys else {}) | _errors(message))
 
 
 def _own(message: Mapping[str, Any], own: object) -> dict[str, Any]:
@@ -54,21 +54,21 @@ def _own(message: Mapping[str, Any], own: object) -> dict[str, Any]:
     return own
 
 
-def _text(message: Mapping[str, Any], own: object) -> Told:
+def _text(message: Mapping[str, Any], own: object) -> ParsedContent:
     body = own if isinstance(own, str) else _own(message, own).get("body")
     if not isinstance(body, str):
         raise Unreadable("text.body: not a text")
-    return Told(TEXT, {"body": text(body)})
+    return ParsedContent(TEXT, {"body": text(body)})
 
 
-def _media(kind: str) -> Callable[[Mapping[str, Any], object], Told]:
-    def read(message: Mapping[str, Any], own: object) -> Told:
+def _media(kind: str) -> Callable[[Mapping[str, Any], object], ParsedContent]:
+    def read(message: Mapping[str, Any], own: object) -> ParsedContent:
         return media(kind, _own(message, own), voice=message.get("type") == "voice")
 
     return read
 
 
-def media(kind: str, own: Mapping[str, Any], *, voice: bool = False) -> Told:
+def media(kind: str, own: Mapping[str, Any], *, voice: bool = False) -> ParsedContent:
     """Return a message that is a file. Raises `Unreadable` when nothing says where the file is."""
     file = {
         "id": name(own.get("id")),
@@ -95,7 +95,7 @@ def media(kind: str, own: Mapping[str, Any], *, voice: bool = False) -> Told:
         voice=True if is_voice else None,
         animated=True if own.get("animated") is True else None,
     )
-    return Told(kind, content, file)
+    return ParsedContent(kind, content, file)
 
 
 def _address(value: object) -> str:
@@ -103,25 +103,27 @@ def _address(value: object) -> str:
     return given if given.startswith(("https://", "http://")) and len(given) <= 4096 else ""
 
 
-def _location(message: Mapping[str, Any], own: object) -> Told:
+def _location(message: Mapping[str, Any], own: object) -> ParsedContent:
     place = _own(message, own)
     latitude, longitude = number(place.get("latitude")), number(place.get("longitude"))
     if latitude is None or longitude is None:
         raise Unreadable("location: latitude or longitude is no number")
     words = {field: text(place.get(field)) for field in ("name", "address", "url")}
-    return Told(LOCATION, {"latitude": latitude, "longitude": longitude} | present(**words))
+    return ParsedContent(LOCATION, {"latitude": latitude, "longitude": longitude} | present(**words))
 
 
-def _contacts(message: Mapping[str, Any], own: object) -> Told:
+def _contacts(message: Mapping[str, Any], own: object) -> ParsedContent:
     if not isinstance(own, list):
         raise Unreadable("contacts: not a list")
-    return Told(CONTACTS, {"contacts": clean(objects(own))})
+    return ParsedContent(CONTACTS, {"contacts": clean(objects(own))})
 
 
-def _reaction(message: Mapping[str, Any], own: object) -> Told:
+def _reaction(message: Mapping[str, Any], own: object) -> ParsedContent:
     reaction = _own(message, own)
     # without an emoji it is taken back
-    return Told(REACTION, {"emoji": text(reaction.get("emoji"))[:100], "target": _target(reaction, "message_id")})
+    return ParsedContent(
+        REACTION, {"emoji": text(reaction.get("emoji"))[:100], "target": _target(reaction, "message_id")}
+    )
 
 
 def _target(own: Mapping[str, Any], key: str) -> str:
@@ -130,7 +132,7 @@ def _target(own: Mapping[str, Any], key: str) -> str:
     return target
 
 
-def _interactive(message: Mapping[str, Any], own: object) -> Told:
+def _interactive(message: Mapping[str, Any], own: object) -> ParsedContent:
     reply = _own(message, own)
     kind = text(reply.get("type"))[:_TYPE_MOST] or next((key for key in reply if key.endswith("_reply")), "")
     answer = mapping(reply.get(kind))
@@ -145,7 +147,7 @@ def _interactive(message: Mapping[str, Any], own: object) -> Told:
     elif kind not in ("button_reply", "list_reply"):
         # a kind of reply that may be new: what the customer chose must not get lost
         content["response"] = clean(answer)
-    return Told(INTERACTIVE, content)
+    return ParsedContent(INTERACTIVE, content)
 
 
 def _parsed(given: Any) -> Any:
@@ -158,50 +160,52 @@ def _parsed(given: Any) -> Any:
         return text(given)
 
 
-def _button(message: Mapping[str, Any], own: object) -> Told:
+def _button(message: Mapping[str, Any], own: object) -> ParsedContent:
     button = _own(message, own)
-    return Told(BUTTON, {"text": text(button.get("text")), "payload": _payload(button.get("payload"))})
+    return ParsedContent(BUTTON, {"text": text(button.get("text")), "payload": _payload(button.get("payload"))})
 
 
 def _payload(given: Any) -> Any:
     return text(given) if isinstance(given, str) else clean(given)
 
 
-def _order(message: Mapping[str, Any], own: object) -> Told:
+def _order(message: Mapping[str, Any], own: object) -> ParsedContent:
     order = _own(message, own)
     known = present(catalog_id=name(order.get("catalog_id")), text=text(order.get("text")))
-    return Told(ORDER, clean(order) | known | {"product_items": clean(objects(order.get("product_items")))})
+    return ParsedContent(ORDER, clean(order) | known | {"product_items": clean(objects(order.get("product_items")))})
 
 
-def _system(message: Mapping[str, Any], own: object) -> Told:
+def _system(message: Mapping[str, Any], own: object) -> ParsedContent:
     change = _own(message, own)
     rest = {key: value for key, value in clean(change).items() if key not in ("type", "body")}
-    return Told(SYSTEM, rest | {"kind": text(change.get("type"))[:_TYPE_MOST], "body": text(change.get("body"))})
+    return ParsedContent(
+        SYSTEM, rest | {"kind": text(change.get("type"))[:_TYPE_MOST], "body": text(change.get("body"))}
+    )
 
 
-def _edit(message: Mapping[str, Any], own: object) -> Told:
+def _edit(message: Mapping[str, Any], own: object) -> ParsedContent:
     edit = _own(message, own)
     target = _target(edit, "original_message_id" if "original_message_id" in edit else "message_id")
     new = mapping(edit.get("message")) or edit
     if new is edit and "type" not in edit:
         new = {"type": TEXT, "text": edit.get("text") if "text" in edit else edit.get("body")}
-    now = told(new)
+    now = parse_content(new)
     if now.type == TEXT:
-        return Told(EDIT, {"target": target, "body": now.content["body"]})
+        return ParsedContent(EDIT, {"target": target, "body": now.content["body"]})
     # its file was there before: an edit changes words
-    return Told(EDIT, {"target": target, "type": now.type, "content": now.content})
+    return ParsedContent(EDIT, {"target": target, "type": now.type, "content": now.content})
 
 
-def _revoke(message: Mapping[str, Any], own: object) -> Told:
+def _revoke(message: Mapping[str, Any], own: object) -> ParsedContent:
     revoke = _own(message, own)
-    return Told(
+    return ParsedContent(
         REVOKE, {"target": _target(revoke, "original_message_id" if "original_message_id" in revoke else "message_id")}
     )
 
 
-def _unsupported(message: Mapping[str, Any], own: object) -> Told:
+def _unsupported(message: Mapping[str, Any], own: object) -> ParsedContent:
     kind = text(mapping(own).get("type"))[:_TYPE_MOST] or text(message.get("type"))[:_TYPE_MOST]
-    return Told(UNSUPPORTED, {"kind": kind, "errors": []} | _errors(message))
+    return ParsedContent(UNSUPPORTED, {"kind": kind, "errors": []} | _errors(message))
 
 
 def _errors(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,7 +221,7 @@ def _errors(message: Mapping[str, Any]) -> dict[str, Any]:
     return {"errors": reported} if reported else {}
 
 
-READERS: Final[Mapping[str, Callable[[Mapping[str, Any], object], Told]]] = {
+READERS: Final[Mapping[str, Callable[[Mapping[str, Any], object], ParsedContent]]] = {
     "text": _text,
     "image": _media(IMAGE),
     "video": _media(VIDEO),

@@ -1,4 +1,4 @@
-"""From the bytes of a webhook to what it holds: every entry, in the shape of whoever sent it."""
+"""From the bytes of a webhook to what it holds: every entry, in the shape of its provider."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Final, NoReturn
 
 from meta.events import messaging, whatsapp
-from meta.events.harvest import EventOwners, Harvest
-from meta.events.parts import mapping, word
+from meta.events.parsed import EventOwners, ParsedEvents, WebhookContext, problem, read_list
+from meta.events.values import mapping, word
 from shared.errors import BulkheadError
 
 
@@ -63,31 +63,26 @@ _PATIENT: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_w
 """Slower; takes whole numbers of any length."""
 
 
-def harvest(body: bytes, received_at: datetime, owners: EventOwners) -> Harvest:
+def parse_webhook(body: bytes, received_at: datetime, owners: EventOwners) -> ParsedEvents:
     """Read one webhook.
 
     Args:
         received_at: stands in for an instant that an event lacks. owners: finds the connections that an event is about.
     """
-    found = Harvest(received_at=received_at, owners=owners)
     try:
         root = mapping(decoded(body))
     except (NotJson, RecursionError) as error:
-        found.name_problem("unreadable", "", "not JSON" if isinstance(error, NotJson) else "nested too deeply")
-        return found
+        return problem("unreadable", "", "not JSON" if isinstance(error, NotJson) else "nested too deeply")
     kind = root.get("object")
     read_entry = _PROVIDERS.get(kind) if isinstance(kind, str) else None
     if read_entry is None:
-        found.name_problem("other_object", "", f"object {word(kind)}: not one that we read")
-        return found
-    found.object = str(kind)
-    for path, entry in found.walk(root, "entry", ""):
-        read_entry(found, path, entry)
-    return found
+        return problem("other_object", "", f"object {word(kind)}: not one that we read")
+    webhook = WebhookContext(str(kind), received_at, owners)
+    return read_list(root, "entry", "", lambda path, entry: read_entry(webhook, path, entry))
 
 
-_PROVIDERS: Final[Mapping[str, Callable[[Harvest, str, Mapping[str, Any]], None]]] = {
+_PROVIDERS: Final[Mapping[str, Callable[[WebhookContext, str, Mapping[str, Any]], ParsedEvents]]] = {
     whatsapp.OBJECT: whatsapp.read_entry,
     **dict.fromkeys(messaging.OBJECTS, messaging.read_entry),
 }
-"""Who reads which object."""
+"""What reads an entry of each object."""

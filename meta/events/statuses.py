@@ -1,13 +1,17 @@
-"""What WhatsApp's statuses say about messages of ours."""
+"""What WhatsApp reports about messages of ours, and about the number itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from meta import errors
-from meta.events.parts import Unreadable, clean, identifier, instant, mapping, name, objects
+from meta.errors import ErrorAction
+from meta.events import chat_lines, content
+from meta.events.change import Change
+from meta.events.parsed import ConnectionPause, ParsedEvents, counted
+from meta.events.values import Unreadable, clean, identifier, mapping, name, objects
 from shared.messages import Receipt
 from shared.states import MessageState
 
@@ -15,29 +19,30 @@ STATUSES: Final[Mapping[str, MessageState]] = {
     "sent": MessageState.SENT,
     "delivered": MessageState.DELIVERED,
     "read": MessageState.READ,
-    "played": MessageState.READ,  # a voice note was heard: more than read, and the highest state that we have
+    "played": MessageState.READ,  # a voice note was played: more than read, and the highest state that we have
     "failed": MessageState.FAILED,
 }
 """Meta's statuses and ours."""
 
 _KEPT: Final = ("pricing", "conversation", "errors", "recipient_participant_id")
+_LATE: Final = timedelta(minutes=10)
+"""A failure older than this no longer pauses a connection: its cause may be gone."""
 
 
-def receipts(status: Mapping[str, Any], connections: Sequence[int], received_at: datetime) -> tuple[str, list[Receipt]]:
-    """Return the status's own word, and what it says to each connection.
-
-    Raises:
-        Unreadable: its word is not one that we know, or its id is no text.
-    """
-    word = status.get("status")
+def status(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
+    """Read one status. Raises `Unreadable` when its word is not one that we know, or its id is no text."""
+    if part.get("type") == content.CALL:
+        return chat_lines.call(change, {**part, "event": part.get("status")})
+    word = part.get("status")
     state = STATUSES.get(word) if isinstance(word, str) else None
     if state is None or not isinstance(word, str):
         raise Unreadable("status: not one that we know")
-    provider_id, token = identifier(status, "id"), name(status.get("biz_opaque_callback_data"))
-    code, detail = _failure(status) if state is MessageState.FAILED else ("", "")
-    extra = {"status": word} | {key: clean(status[key]) for key in _KEPT if key in status}
-    at = instant(status.get("timestamp"), received_at)
-    return word, [
+    is_failed = state is MessageState.FAILED
+    provider_id, token = identifier(part, "id"), name(part.get("biz_opaque_callback_data"))
+    code, detail = _failure(part) if is_failed else ("", "")
+    extra = {"status": word} | {key: clean(part[key]) for key in _KEPT if key in part}
+    at = change.instant(part)
+    receipts = [
         Receipt(
             connection_id=connection_id,
             state=state,
@@ -48,15 +53,32 @@ def receipts(status: Mapping[str, Any], connections: Sequence[int], received_at:
             detail=detail,
             extra=extra,
         )
-        for connection_id in connections
+        for connection_id in change.connections
     ]
+    is_fresh = change.received_at - at < _LATE
+    pauses = _pauses(change, objects(part.get("errors"))[:1]) if is_failed and is_fresh else {}
+    return ParsedEvents(receipts=receipts, pauses=pauses, counts=counted(f"status_{word}"))
 
 
-def _failure(status: Mapping[str, Any]) -> tuple[str, str]:
+def error(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
+    """Read a trouble that Meta reports about the number itself; its words stay in the journal."""
+    return ParsedEvents(pauses=_pauses(change, [part]), counts=counted("error"))
+
+
+def _pauses(change: Change, reported: Iterable[Mapping[str, Any]]) -> dict[int, ConnectionPause]:
+    pauses: dict[int, ConnectionPause] = {}
+    for one in reported:
+        code = errors.whole_number(one.get("code"))
+        if code is not None and (rule := errors.rule_of(code)).action is ErrorAction.PAUSE:
+            pauses |= dict.fromkeys(change.connections, ConnectionPause(f"{code}: {rule.meaning}", rule.pause_s))
+    return pauses
+
+
+def _failure(part: Mapping[str, Any]) -> tuple[str, str]:
     """Return code and detail of a failed status."""
-    error = next(iter(objects(status.get("errors"))), {})
-    code = error.get("code")
-    if not isinstance(code, int) or isinstance(code, bool):
+    reported = next(iter(objects(part.get("errors"))), {})
+    code = errors.whole_number(reported.get("code"))
+    if code is None:
         return "unknown", ""
-    words = mapping(error.get("error_data")).get("details") or error.get("message") or error.get("title")
-    return str(code), errors.describe(words, trace=error.get("fbtrace_id"))
+    words = mapping(reported.get("error_data")).get("details") or reported.get("message") or reported.get("title")
+    return str(code), errors.describe(words, trace=reported.get("fbtrace_id"))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from meta.accounts.registry import D360
-from meta.events.harvest import EventOwners
+from meta.events.parsed import EventOwners
 from shared.channels.registry import CHANNELS, channel_named
 from shared.store.connections import Connection
 
@@ -68,7 +68,7 @@ class ConnectionIndex:
 
 
 class _DoorOwners:
-    """See `meta.events.harvest.EventOwners`."""
+    """See `meta.events.parsed.EventOwners`."""
 
     def __init__(self, index: ConnectionIndex, door: int | None) -> None:
         self._index, self._door = index, door

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from meta import errors
 from meta.accounts.registry import D360, Account, Accounts
-from meta.errors import Accepted, Kind, Refusal
+from meta.errors import Accepted, ErrorAction, Refusal
 from meta.graph import Answer, Graph
 from shared.backoff import BackoffPolicy
 from shared.clock import left, monotonic
@@ -244,7 +244,7 @@ class Fetcher:
         reading = errors.read(reply, _address_in)
         if isinstance(reading, Accepted):
             return reading.provider_id
-        if isinstance(reading, Refusal) and reading.rule.kind is Kind.DEAD:
+        if isinstance(reading, Refusal) and reading.rule.action is ErrorAction.DEAD:
             return Ended("failed", f"gone: {reading.code}")
         return Later(f"asking for its address: {reading.code}")
 

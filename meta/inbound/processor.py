@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
-from typing import Final
+from datetime import datetime
+from typing import Final, NamedTuple
 
 from meta.accounts.registry import Accounts
 from meta.events import reading
-from meta.events.harvest import Harvest, Pause
+from meta.events.parsed import ConnectionPause, ParsedEvents, merged
 from meta.inbound import account_events
 from meta.inbound.event_owners import ConnectionIndex
 from shared.batching import RateLimiter
@@ -52,11 +52,20 @@ class _Batch:
     rows: int = 0
     new_messages: int = 0
     new_files: int = 0
-    notices: int = 0
+    account_events: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     with_problems: list[tuple[int, str]] = field(default_factory=list)
     paused: dict[int, str] = field(default_factory=dict)
     oldest_s: float = 0.0
+
+
+class _ParsedRow(NamedTuple):
+    """One raw event of the journal, read."""
+
+    journal_id: int
+    received_at: datetime
+    is_replay: bool
+    events: ParsedEvents
 
 
 class Processor:
@@ -177,60 +186,40 @@ class Processor:
         if not rows:
             return done
         index = ConnectionIndex(self._accounts.connections(), lambda: connections.of_kind(transaction, self._kind))
-        harvests = {
-            row["id"]: reading.harvest(row["body"], row["received_at"], index.for_door(row["connection_id"]))
+        parsed = [
+            _ParsedRow(
+                row["id"],
+                row["received_at"],
+                row["attempts"] > 0,
+                reading.parse_webhook(row["body"], row["received_at"], index.for_door(row["connection_id"])),
+            )
             for row in rows
-        }
-        self._write(transaction, harvests, {row["id"] for row in rows if row["attempts"]}, done)
+        ]
+        self._write(transaction, parsed, done)
         hit("processor.written")
         return done
 
-    def _write(
-        self, transaction: Transaction, harvests: Mapping[int, Harvest], replayed: set[int], done: _Batch
-    ) -> None:
-        """Write what webhooks hold. Those that are `replayed` are old news: they prove nothing about now, and stop nothing now."""
-        found = harvests.values()
-        if receipts := [receipt for one in found for receipt in one.receipts]:
-            messages.apply_receipts(transaction, receipts)
-        if marks := [mark for one in found for mark in one.watermarks]:
-            messages.apply_receipts(transaction, inbound.receipts_up_to(transaction, marks))
-        people = [[part for one in found for part in parts(one)] for parts in (_contacts, _moves, _choices)]
-        if any(people):
-            inbound.see(transaction, *people)
-        self._write_messages(transaction, harvests, done)
-        if notices := [(notice, journal_id) for journal_id, one in harvests.items() for notice in one.notices]:
-            new = inbound.add_account_events(transaction, self._kind, notices)
-            done.notices = len(new)
-            account_events.apply(transaction, [notice for notice, _ in notices if notice.name in new])
-        fresh = [one for journal_id, one in harvests.items() if journal_id not in replayed]
-        for connection_id, pause in sorted(
-            {connection_id: pause for one in fresh for connection_id, pause in one.pauses.items()}.items()
-        ):
+    def _write(self, transaction: Transaction, rows: Sequence[_ParsedRow], done: _Batch) -> None:
+        """Write what webhooks hold. What is replayed happened long ago: it proves nothing about now, and pauses nothing."""
+        whole = merged(row.events for row in rows)
+        fresh = [row for row in rows if not row.is_replay]
+        messages.apply_receipts(transaction, whole.receipts)
+        messages.apply_receipts(transaction, inbound.receipts_up_to(transaction, whole.watermarks))
+        inbound.see(transaction, whole.contacts, whole.moves, whole.choices)
+        self._write_messages(transaction, rows, done)
+        self._write_account_events(transaction, rows, done)
+        for connection_id, pause in sorted(merged(row.events for row in fresh).pauses.items()):
             if _pause(transaction, connection_id, pause):
                 done.paused[connection_id] = pause.reason
-        if heard := {connection_id for one in fresh for connection_id in one.heard}:
-            connections.touch(transaction, heard)
-        door_events = [
-            DoorEvent(connection_id=connection_id, received_at=one.received_at, happened_at=happened_at)
-            for one in fresh
-            for connection_id, happened_at in one.heard.items()
-            # without an instant of its own it may be as old as the provider's retries
-            if happened_at is not None
-        ]
-        if door_events:
-            webhook_evidence.note(transaction, door_events)
-            if monotonic() >= self._prune_at:
-                webhook_evidence.prune(transaction)
-                self._prune_at = monotonic() + _PRUNE_S
-        outcomes = {journal_id: one.outcome() for journal_id, one in harvests.items()}
+        self._write_door_events(transaction, fresh)
+        outcomes = {row.journal_id: row.events.outcome() for row in rows}
         inbound.finish(transaction, outcomes)
         done.with_problems = [(journal_id, outcome) for journal_id, outcome in outcomes.items() if outcome]
-        for one in found:
-            done.counts.update(one.counts)
+        done.counts.update(whole.counts)
 
     @staticmethod
-    def _write_messages(transaction: Transaction, harvests: Mapping[int, Harvest], done: _Batch) -> None:
-        arrived = [(message, journal_id) for journal_id, one in harvests.items() for message in one.messages]
+    def _write_messages(transaction: Transaction, rows: Sequence[_ParsedRow], done: _Batch) -> None:
+        arrived = [(message, row.journal_id) for row in rows for message in row.events.messages]
         if not arrived:
             return
         phones = inbound.phones_of(
@@ -241,13 +230,35 @@ class Processor:
             transaction, [(_in_known_chat(message, phones), journal_id) for message, journal_id in arrived]
         )
         done.new_messages = len(new)
-        rows = {(row["connection_id"], row["provider_id"]): row["id"] for row in new}
-        sources = {
-            (source.connection_id, source.provider_id): source for one in harvests.values() for source in one.media
-        }
-        if files := [(rows[name], source) for name, source in sources.items() if name in rows]:
+        ids = {(row["connection_id"], row["provider_id"]): row["id"] for row in new}
+        sources = {(source.connection_id, source.provider_id): source for row in rows for source in row.events.media}
+        if files := [(ids[name], source) for name, source in sources.items() if name in ids]:
             inbound_media.media_pending(transaction, files)
             done.new_files = len(files)
+
+    def _write_account_events(self, transaction: Transaction, rows: Sequence[_ParsedRow], done: _Batch) -> None:
+        found = [(event, row.journal_id) for row in rows for event in row.events.account_events]
+        if found:
+            new = inbound.add_account_events(transaction, self._kind, found)
+            done.account_events = len(new)
+            account_events.apply(transaction, [event for event, _ in found if event.name in new])
+
+    def _write_door_events(self, transaction: Transaction, rows: Sequence[_ParsedRow]) -> None:
+        """Keep when connections' webhooks arrived, and what proves their doors."""
+        if about := {connection_id for row in rows for connection_id in row.events.door_events}:
+            connections.touch(transaction, about)
+        proofs = [
+            DoorEvent(connection_id=connection_id, received_at=row.received_at, happened_at=happened_at)
+            for row in rows
+            for connection_id, happened_at in row.events.door_events.items()
+            # without an instant of its own it may be as old as the provider's retries
+            if happened_at is not None
+        ]
+        if proofs:
+            webhook_evidence.note(transaction, proofs)
+            if monotonic() >= self._prune_at:
+                webhook_evidence.prune(transaction)
+                self._prune_at = monotonic() + _PRUNE_S
 
     def _account(self, batch: _Batch) -> None:
         self._lag_s = batch.oldest_s if not batch.rows else 0.0 if batch.rows < self._most else batch.oldest_s
@@ -260,14 +271,11 @@ class Processor:
             log.warning("connection_paused", connection_id=connection_id, reason=reason)
         for journal_id, outcome in batch.with_problems:
             log.warning("webhook_not_understood", journal_id=journal_id, outcome=outcome)
-        if batch.notices:
-            log.info("account_events_kept", events=batch.notices)
+        if batch.account_events:
+            log.info("account_events_kept", events=batch.account_events)
 
 
-_contacts, _moves, _choices = attrgetter("contacts"), attrgetter("moves"), attrgetter("choices")
-
-
-def _pause(transaction: Transaction, connection_id: int, pause: Pause) -> bool:
+def _pause(transaction: Transaction, connection_id: int, pause: ConnectionPause) -> bool:
     if pause.for_s is None:
         return connections.pause(transaction, connection_id, pause.reason)
     return bool(pauses.pause_for(transaction, connection_id, pause.reason, pause.for_s))

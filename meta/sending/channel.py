@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from meta import errors
 from meta.accounts.registry import PAGES, Account, Accounts, Unusable
-from meta.errors import Accepted, Kind, Reading, Refusal, Scope, ThrottlePolicy, Unclear
+from meta.errors import Accepted, ErrorAction, Reading, Refusal, Scope, ThrottlePolicy, Unclear
 from meta.graph import Answer, Graph, Unwritten
 from meta.sending import absence_evidence, messenger, payloads
 from meta.sending import uploads as uploading
@@ -221,23 +221,23 @@ class MetaChannel:
             message_id=message.id,
             connection_id=message.connection_id,
             code=code,
-            rule=str(rule.kind),
+            rule=str(rule.action),
             detail=detail,
         )
-        match rule.kind:
-            case Kind.DEAD:
+        match rule.action:
+            case ErrorAction.DEAD:
                 return Dead(code=code, detail=detail)
-            case Kind.RETRY:
+            case ErrorAction.RETRY:
                 return Retry(
                     code=code, detail=detail, after_s=rule.after_s if refusal.told_s is None else refusal.told_s
                 )
-            case Kind.THROTTLE:
+            case ErrorAction.THROTTLE:
                 chat, connection = _keys(message)
                 wait_s = self._throttle.refused(
                     chat if rule.wait.scope is Scope.CHAT else connection, rule.wait, refusal.told_s
                 )
                 return Retry(code=code, detail=detail, after_s=wait_s, counts=False)
-            case Kind.PAUSE:
+            case ErrorAction.PAUSE:
                 await self._pause(
                     account, f"{code}: {rule.meaning}", rule.pause_s and max(rule.pause_s, refusal.told_s or 0.0)
                 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from meta.errors import RULES, Kind
+from meta.errors import RULES, ErrorAction
 from shared.errors import Fenced
 from shared.messages import Dead, InDoubt, Outcome, Retry, Sent
 from shared.settings import Settings
@@ -23,20 +23,20 @@ from tests.sandbox.house import House
 AtSandbox = Callable[..., Settings]
 
 
-def kind_of(outcome: Outcome) -> Kind:
+def kind_of(outcome: Outcome) -> ErrorAction:
     """Return what an outcome shows of the rule behind it."""
     match outcome:
         case Dead():
-            return Kind.DEAD
+            return ErrorAction.DEAD
         case Retry(counts=True):
-            return Kind.RETRY
+            return ErrorAction.RETRY
         case Retry():
-            return Kind.THROTTLE
+            return ErrorAction.THROTTLE
     raise AssertionError(outcome)
 
 
 def test_every_code_of_the_table_over_http(at_sandbox: AtSandbox, sandbox: House) -> None:
-    async def scenario() -> dict[int, tuple[Kind, Kind]]:
+    async def scenario() -> dict[int, tuple[ErrorAction, ErrorAction]]:
         seen = {}
         for code, rule in RULES.items():
             async with rig(at_sandbox()) as own:
@@ -47,7 +47,7 @@ def test_every_code_of_the_table_over_http(at_sandbox: AtSandbox, sandbox: House
                 assert "fbtrace_id" in outcome.detail
                 paused = own.store.run(connections.by_index, COMPANY, DIRECT).status == "paused"  # type: ignore[union-attr]  # it was seeded
                 own.store.run(connections.resume, own.ids[DIRECT])
-                seen[code] = (Kind.PAUSE if paused else kind_of(outcome), rule.kind)
+                seen[code] = (ErrorAction.PAUSE if paused else kind_of(outcome), rule.action)
         return seen
 
     wrong = {code: pair for code, pair in run(scenario()).items() if pair[0] is not pair[1]}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from meta.errors import RULES, Accepted, Kind, Reading, Refusal, Scope, Unclear, read, rule_of
+from meta.errors import RULES, Accepted, ErrorAction, Reading, Refusal, Scope, Unclear, read, rule_of
 from meta.graph import Answer
 from tests.support.environment import REPOSITORY
 
@@ -32,17 +32,17 @@ def error(code: object, status: int = 400, **more: Any) -> Refusal:
 @pytest.mark.parametrize("code", RULES)
 def test_each_code_asks_for_what_metas_documents_say(code: int) -> None:
     expected = (
-        Kind.RETRY
+        ErrorAction.RETRY
         if code in RETRY
-        else Kind.THROTTLE
+        else ErrorAction.THROTTLE
         if code in THROTTLE
-        else Kind.PAUSE
+        else ErrorAction.PAUSE
         if code in PAUSE
-        else Kind.DEAD
+        else ErrorAction.DEAD
     )
     for status in (400, 429, 500):
         refusal = error(code, status)
-        assert refusal.rule.kind is expected, "the status changes nothing"
+        assert refusal.rule.action is expected, "the status changes nothing"
         assert refusal.code == str(code)
 
 
@@ -63,22 +63,22 @@ def test_waits_of_throttles() -> None:
 @pytest.mark.parametrize(
     ("code", "status", "more", "kind"),
     [
-        (999999, 400, {}, Kind.DEAD),
-        (999999, 503, {}, Kind.RETRY),
-        (999999, 400, {"is_transient": True}, Kind.RETRY),
-        (131026, 500, {"is_transient": True}, Kind.DEAD),
-        (200, 403, {}, Kind.DEAD),
-        (299, 500, {}, Kind.DEAD),
-        *((code, 400, {}, Kind.DEAD) for code in (131204, 138006, 139000, 147003, 2388093, 2593107)),
-        ("190", 401, {}, Kind.PAUSE),
+        (999999, 400, {}, ErrorAction.DEAD),
+        (999999, 503, {}, ErrorAction.RETRY),
+        (999999, 400, {"is_transient": True}, ErrorAction.RETRY),
+        (131026, 500, {"is_transient": True}, ErrorAction.DEAD),
+        (200, 403, {}, ErrorAction.DEAD),
+        (299, 500, {}, ErrorAction.DEAD),
+        *((code, 400, {}, ErrorAction.DEAD) for code in (131204, 138006, 139000, 147003, 2388093, 2593107)),
+        ("190", 401, {}, ErrorAction.PAUSE),
     ],
 )
-def test_unknown_codes_go_by_rule(code: object, status: int, more: dict[str, Any], kind: Kind) -> None:
-    assert error(code, status, **more).rule.kind is kind
+def test_unknown_codes_go_by_rule(code: object, status: int, more: dict[str, Any], kind: ErrorAction) -> None:
+    assert error(code, status, **more).rule.action is kind
 
 
 def test_an_error_body_is_no_result_whatever_its_status() -> None:
-    assert error(131030, 200).rule.kind is Kind.DEAD
+    assert error(131030, 200).rule.action is ErrorAction.DEAD
 
 
 def test_details_and_trace_are_kept_and_numbers_are_not() -> None:
@@ -89,16 +89,16 @@ def test_details_and_trace_are_kept_and_numbers_are_not() -> None:
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
-        (401, "360dialog_401", Kind.PAUSE),
-        (403, "360dialog_403", Kind.PAUSE),
-        (400, "360dialog_400", Kind.DEAD),
-        (429, "360dialog_429", Kind.THROTTLE),
+        (401, "360dialog_401", ErrorAction.PAUSE),
+        (403, "360dialog_403", ErrorAction.PAUSE),
+        (400, "360dialog_400", ErrorAction.DEAD),
+        (429, "360dialog_429", ErrorAction.THROTTLE),
     ],
 )
-def test_360dialogs_own_body(status: int, code: str, kind: Kind) -> None:
+def test_360dialogs_own_body(status: int, code: str, kind: ErrorAction) -> None:
     refusal = answer(status, {"meta": {"developer_message": "Invalid api key", "http_code": status, "success": False}})
     assert isinstance(refusal, Refusal)
-    assert (refusal.code, refusal.rule.kind, refusal.detail) == (code, kind, "Invalid api key")
+    assert (refusal.code, refusal.rule.action, refusal.detail) == (code, kind, "Invalid api key")
 
 
 @pytest.mark.parametrize(
@@ -113,12 +113,19 @@ def test_a_5xx_without_a_code_of_metas_proves_nothing(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(302, Kind.RETRY), (400, Kind.DEAD), (401, Kind.PAUSE), (404, Kind.DEAD), (408, Kind.RETRY), (429, Kind.THROTTLE)],
+    [
+        (302, ErrorAction.RETRY),
+        (400, ErrorAction.DEAD),
+        (401, ErrorAction.PAUSE),
+        (404, ErrorAction.DEAD),
+        (408, ErrorAction.RETRY),
+        (429, ErrorAction.THROTTLE),
+    ],
 )
-def test_refusals_without_any_body_go_by_status(status: int, kind: Kind) -> None:
+def test_refusals_without_any_body_go_by_status(status: int, kind: ErrorAction) -> None:
     refusal = answer(status, b"")
     assert isinstance(refusal, Refusal)
-    assert (refusal.rule.kind, refusal.code) == (kind, f"http_{status}")
+    assert (refusal.rule.action, refusal.code) == (kind, f"http_{status}")
 
 
 def test_taken() -> None:
@@ -184,13 +191,13 @@ def test_a_date_without_the_servers_own_counts_from_now(date: str) -> None:
 
 
 def test_unknown_codes_without_context_are_dead() -> None:
-    assert rule_of(138000).kind is Kind.DEAD
+    assert rule_of(138000).action is ErrorAction.DEAD
 
 
 @pytest.mark.parametrize(("subcode", "word"), [(458, "app"), (463, "expired"), (467, "invalid"), (492, "role")])
 def test_a_dead_token_says_why(subcode: int, word: str) -> None:
     refusal = error(190, 401, error_subcode=subcode)
-    assert refusal.rule.kind is Kind.PAUSE
+    assert refusal.rule.action is ErrorAction.PAUSE
     assert word in refusal.rule.meaning
     assert f"subcode {subcode}" in refusal.detail
 
@@ -203,7 +210,12 @@ def test_an_answer_to_what_is_no_message(body: Any) -> None:
 
 
 def test_the_document_says_what_the_table_says() -> None:
-    words = {Kind.RETRY: "retry", Kind.THROTTLE: "wait", Kind.PAUSE: "pause", Kind.DEAD: "dead"}
+    words = {
+        ErrorAction.RETRY: "retry",
+        ErrorAction.THROTTLE: "wait",
+        ErrorAction.PAUSE: "pause",
+        ErrorAction.DEAD: "dead",
+    }
     lines = (REPOSITORY / "docs" / "meta.md").read_text().splitlines()
     cells = [
         [cell.strip() for cell in line.strip("|").split("|")]
@@ -211,5 +223,5 @@ def test_the_document_says_what_the_table_says() -> None:
         if line.startswith("| `") and line[3].isdigit()
     ]
     assert {code.strip("`"): (word, meaning) for code, word, _wait, meaning in cells} == {
-        str(code): (words[rule.kind], rule.meaning) for code, rule in RULES.items()
+        str(code): (words[rule.action], rule.meaning) for code, rule in RULES.items()
     }

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meta.events import reading as events
-from meta.events.harvest import Harvest
-from meta.events.reading import harvest
+from meta.events.parsed import ParsedEvents
+from meta.events.reading import parse_webhook
 from shared.states import MessageState
 from tests.meta.seed import status, text, webhook
 
@@ -34,9 +34,9 @@ class Owners:
         return []
 
 
-def read(payload: Any) -> Harvest:
+def read(payload: Any) -> ParsedEvents:
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return harvest(body, RECEIVED, Owners())
+    return parse_webhook(body, RECEIVED, Owners())
 
 
 def test_every_entry_change_list_and_item_is_read() -> None:
@@ -108,7 +108,7 @@ def test_a_number_that_two_companies_have_tells_both() -> None:
 
 def test_an_unknown_number_is_named_and_nobody_is_told() -> None:
     found = read(webhook({"messages": [text("hi", "wamid.A")], "statuses": [status("read")]}, number="1"))
-    assert (found.messages, found.receipts, found.heard) == ([], [], {})
+    assert (found.messages, found.receipts, found.door_events) == ([], [], {})
     assert found.counts["unknown_number"] == 2
     assert found.outcome() == "entry[0].changes[0].value: no connection has this phone number id"
 
@@ -189,7 +189,8 @@ def test_a_type_of_any_length_has_room() -> None:
 
 
 @pytest.mark.parametrize(
-    ("late_s", "code", "pauses"), [(1, 131042, True), (3600, 131042, False), (1, 131026, False), (1, "131042", False)]
+    ("late_s", "code", "pauses"),
+    [(1, 131042, True), (3600, 131042, False), (1, 131026, False), (1, "131042", True), (1, True, False)],
 )
 def test_a_failure_that_stops_the_whole_connection_pauses_it_unless_it_is_old(
     late_s: float, code: Any, pauses: bool

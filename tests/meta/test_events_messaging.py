@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from meta.events.harvest import Harvest
+from meta.events.parsed import ParsedEvents
 from shared.states import MessageState
 from tests.meta.test_events import read
 
@@ -38,7 +38,7 @@ def echo(**message: Any) -> dict[str, Any]:
     }
 
 
-def told(found: Harvest) -> list[tuple[str, dict[str, Any]]]:
+def told(found: ParsedEvents) -> list[tuple[str, dict[str, Any]]]:
     """Return types and contents, and see that nothing was left unsaid."""
     assert found.outcome() == ""
     return [(message.type, dict(message.content)) for message in found.messages]

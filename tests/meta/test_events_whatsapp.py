@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from meta.events.content import READERS
-from meta.events.whatsapp import NOTICES
+from meta.events.whatsapp import ACCOUNT_FIELDS
 from shared.messages import InboundMessage
 from tests.meta.seed import status, text, webhook
 from tests.meta.test_events import EXAMPLES, RECEIVED, read
@@ -127,7 +127,7 @@ def test_metas_own_examples_are_understood(path: Any) -> None:
     payload = json.loads(path.read_text())
     found = read(payload)
     assert found.outcome() == ""
-    assert set(found.heard) == {9}
+    assert set(found.door_events) == {9}
     (change,) = payload["entry"][0]["changes"]
     if path.stem in GROUPS:
         (kept,) = found.messages
@@ -159,7 +159,7 @@ def test_metas_own_examples_are_understood(path: Any) -> None:
 def test_the_document_tells_what_becomes_of_each_example() -> None:
     page = (environment.REPOSITORY / "docs" / "inbound.md").read_text()
     missing = [path.stem for path in EXAMPLES if f"| `{path.stem}` |" not in page]
-    missing += [kind for kind in [*READERS, *NOTICES] if f"`{kind}`" not in page]
+    missing += [kind for kind in [*READERS, *ACCOUNT_FIELDS] if f"`{kind}`" not in page]
     assert not missing
 
 
@@ -554,20 +554,20 @@ def test_whoever_stops_marketing_is_noted() -> None:
     assert "value: neither stop nor resume" in found.outcome()
 
 
-@pytest.mark.parametrize("kind", sorted(NOTICES))
+@pytest.mark.parametrize("kind", sorted(ACCOUNT_FIELDS))
 def test_news_of_accounts_are_kept_once(kind: str) -> None:
     payload: Any = {
         "object": "whatsapp_business_account",
         "entry": [{"id": "200", "time": 1739321024, "changes": [{"field": kind, "value": {"event": "X\0"}}]}],
     }
     first, again = read(payload), read(payload)
-    (notice,) = first.notices
+    (notice,) = first.account_events
     assert (notice.account_id, notice.kind, notice.value) == ("200", kind, {"event": "X"})
     assert notice.at == datetime.fromtimestamp(1739321024, UTC)
-    assert again.notices == first.notices
+    assert again.account_events == first.account_events
     assert first.outcome() == ""
     payload["entry"][0]["time"] += 1
-    assert read(payload).notices[0].name != notice.name, "the same news at another time is another one"
+    assert read(payload).account_events[0].name != notice.name, "the same news at another time is another one"
 
 
 def test_a_group_status_names_who_it_was() -> None:

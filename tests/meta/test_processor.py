@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from meta.events import reading as events
-from meta.events.harvest import Harvest
+from meta.events.parsed import ParsedEvents
 from meta.inbound.processor import BATCH_MOST, Processor
 from shared.errors import StoreUnavailable
 from shared.process.beats import LoopBeat
@@ -206,14 +206,14 @@ def test_a_thousand_updates_in_one_body(portless: MakeSettings) -> None:
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let bodies that hold the word `POISON` break the reading in a way that nobody foresaw."""
-    real = events.harvest
+    real = events.parse_webhook
 
-    def harvest(body: bytes, *rest: Any) -> Harvest:
+    def parse_webhook(body: bytes, *rest: Any) -> ParsedEvents:
         if b"POISON" in body:
             raise ZeroDivisionError("unforeseen")
         return real(body, *rest)
 
-    monkeypatch.setattr(events, "harvest", harvest)
+    monkeypatch.setattr(events, "parse_webhook", parse_webhook)
 
 
 @pytest.mark.usefixtures("poison")

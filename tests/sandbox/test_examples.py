@@ -16,7 +16,7 @@ import pytest
 
 from meta import errors
 from meta.accounts.calls import Calls
-from meta.errors import Accepted, Kind, Refusal
+from meta.errors import Accepted, ErrorAction, Refusal
 from meta.graph import Answer, Graph, Reply
 from meta.sending.payloads import PayloadRefused, build
 from sandbox.config import META_DIRECT_ID
@@ -165,12 +165,12 @@ def of_answer(example: Example) -> str:
         assert isinstance(refusal, Refusal), example.title
         assert refusal.code.isdecimal(), example.title
         words = {
-            Kind.DEAD: "not tried again",
-            Kind.RETRY: "tried again",
-            Kind.THROTTLE: "waited for",
-            Kind.PAUSE: "pauses the connection",
+            ErrorAction.DEAD: "not tried again",
+            ErrorAction.RETRY: "tried again",
+            ErrorAction.THROTTLE: "waited for",
+            ErrorAction.PAUSE: "pauses the connection",
         }
-        return f"read: code {refusal.code}, {words[refusal.rule.kind]}"
+        return f"read: code {refusal.code}, {words[refusal.rule.action]}"
     if example.call == "messages" and "success" not in example.value:
         assert isinstance(errors.read(answer), Accepted), example.title
         return "read: taken, with its wamid"

@@ -18,6 +18,7 @@ TEXT_MOST: Final = 65_536
 """Characters of a text that are kept; the raw body in the journal has all of them."""
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,59}")
 _DEEPEST: Final = 32
+_PART: Final = re.compile(r"#[0-9]{1,3}$")
 _WHOLE_MOST: Final = 10**18
 
 
@@ -121,6 +122,16 @@ def phone(value: object) -> str:
         return ""
     spelled = canonical(given)
     return spelled if spelled.isascii() and spelled.isdecimal() else ""
+
+
+def part_id(provider_id: str, number: int) -> str:
+    """Return our name of one part of a message that the provider knows as one: a message with several files is one line for each."""
+    return provider_id if number == 1 else f"{provider_id}#{number}"
+
+
+def whole_id(provider_id: str) -> str:
+    """Return the provider's own id of the message that a part belongs to; other ids as they are."""
+    return _PART.sub("", provider_id)
 
 
 def cleaned_text(value: str) -> str:

@@ -1,0 +1,60 @@
+"""What the parts of one WhatsApp change share: its connections, its field, its number, and the names of the people in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from meta.events.values import instant, mapping, name, objects, phone, text
+
+HISTORY: Final = "history"
+"""Field of changes that bring messages from before the number was connected."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One change of one entry, about one number or one account.
+
+    Attributes:
+        path: of its value, for problems. entry_time: of its entry, as it came. business: the number's own digits; empty: not given.
+        names: profile names by wa_id and user id. name: its field.
+    """
+
+    path: str
+    received_at: datetime
+    entry_time: Any
+    name: str
+    connections: Sequence[int]
+    business: str
+    names: Mapping[str, str] = field(repr=False)
+
+    def instant(self, part: Mapping[str, Any]) -> datetime:
+        """Return when a part happened; without an instant that can be read, when it came."""
+        return instant(part.get("timestamp"), self.received_at)
+
+    def is_business(self, number: str) -> bool:
+        """Whether a number is the connection's own."""
+        return bool(self.business) and phone(number) == self.business
+
+    @property
+    def is_history(self) -> bool:
+        """Whether its messages were written before the number was connected."""
+        return self.name == HISTORY
+
+
+def names_in(value: Mapping[str, Any]) -> dict[str, str]:
+    """Return profile names by wa_id and user id."""
+    found = {}
+    for contact in objects(value.get("contacts")):
+        called = profile_name(contact)
+        found.update(
+            {who: called for who in (name(contact.get("user_id")), name(contact.get("wa_id"))) if who and called}
+        )
+    return found
+
+
+def profile_name(contact: Mapping[str, Any]) -> str:
+    """Return a person's name as their profile has it; empty when it is not given."""
+    return text(mapping(contact.get("profile")).get("name"))[:400]
