@@ -368,10 +368,15 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
                 "",
             ),
             Edit(
-                "meta/inbound/processor.py", "happened_at=happened_at)", "happened_at=happened_at or one.received_at)"
+                "meta/inbound/processor.py", "happened_at=happened_at)", "happened_at=happened_at or row.received_at)"
             ),
         ),
         "tests/meta/test_absence_evidence.py",
+    ),
+    "unsent-parts": Mutation(
+        "whoever takes back a message with several files takes back all of them",
+        (Edit("shared/store/queries/inbound.sql", "    WHERE fresh.type = 'revoke'\n", "    WHERE FALSE\n"),),
+        "tests/meta/test_inbound.py",
     ),
     "forward-only": Mutation(
         "a webhook moves a row forward only",

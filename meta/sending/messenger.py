@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from meta import errors
-from meta.errors import Accepted, Kind, Reading, Refusal, Rule
+from meta.errors import Accepted, ErrorAction, Reading, Refusal, Rule
+from meta.events.values import whole_id
 from meta.graph import Answer
 from meta.sending.payloads import File
 from meta.sending.shapes import PayloadRefused, choice, link, record, text, wrong
@@ -46,7 +47,7 @@ _SIDE_EFFECTS: Final = frozenset({content.READ, content.TYPING, content.REACTION
 
 
 def _dead(meaning: str) -> Rule:
-    return Rule(Kind.DEAD, meaning)
+    return Rule(ErrorAction.DEAD, meaning)
 
 
 _BY_SUBCODE: Final[Mapping[tuple[int, int], tuple[str, Rule]]] = {
@@ -61,10 +62,10 @@ _BY_SUBCODE: Final[Mapping[tuple[int, int], tuple[str, Rule]]] = {
 }
 """What a code means together with its subcode: our code for the history, and the rule."""
 _BY_CODE: Final[Mapping[int, Rule]] = {
-    -1: Rule(Kind.RETRY, "temporary trouble of the API"),
+    -1: Rule(ErrorAction.RETRY, "temporary trouble of the API"),
     194: _dead("a list in the body is too short"),
     551: _dead("the person is not available"),
-    1200: Rule(Kind.RETRY, "temporary trouble with sending"),
+    1200: Rule(ErrorAction.RETRY, "temporary trouble with sending"),
 }
 """Codes of the Send API that the table of WhatsApp's has not."""
 
@@ -99,7 +100,7 @@ def build(message: OutboundMessage, ids: Mapping[str, str]) -> bytes:
         body |= _kind(message)
         body["message"]["metadata"] = message.token
         if quoted := message.content.get("quoted"):
-            body["reply_to"] = {"mid": text(_ID_MOST)(quoted, "quoted")}
+            body["reply_to"] = {"mid": whole_id(text(_ID_MOST)(quoted, "quoted"))}
     return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -135,7 +136,7 @@ def _attachment(message: OutboundMessage, ids: Mapping[str, str]) -> Mapping[str
 
 def _reaction(message: OutboundMessage, _: Mapping[str, str]) -> Mapping[str, Any]:
     target, emoji = (
-        text(_ID_MOST)(message.content.get("target"), "target"),
+        whole_id(text(_ID_MOST)(message.content.get("target"), "target")),
         text(40, 0)(message.content.get("emoji"), "emoji"),
     )
     if not emoji:
@@ -192,12 +193,12 @@ def _refined(answer: Answer, refusal: Refusal) -> Refusal:
     """Return a refusal with the rule of its subcode, or of the Send API's own codes."""
     try:
         error = json.loads(answer.body).get("error")
-        code, subcode = error.get("code"), error.get("error_subcode")
+        code, subcode = errors.whole_number(error.get("code")), errors.whole_number(error.get("error_subcode"))
     except (ValueError, RecursionError, AttributeError):
         return refusal
-    if found := _BY_SUBCODE.get((code, subcode)) if isinstance(code, int) and isinstance(subcode, int) else None:
+    if found := _BY_SUBCODE.get((code, subcode)) if code is not None and subcode is not None else None:
         return replace(refusal, code=found[0], rule=found[1])
-    if isinstance(code, int) and (rule := _BY_CODE.get(code)):
+    if code is not None and (rule := _BY_CODE.get(code)):
         return replace(refusal, rule=rule)
     return refusal
 

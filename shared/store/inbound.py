@@ -15,6 +15,8 @@ from shared.store.pool import Row, Transaction, records
 
 REVOKE = "revoke"
 """Type of a message that takes another one back."""
+_PARTS_MOST = 50
+"""Files of one message that a provider may send at once; Messenger's clients stop at 30."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +87,7 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
     ]
     new = transaction.rows("insert_inbound", rows=records(rows))
     if new:
-        transaction.rows("apply_inbound_changes", ids=[row["id"] for row in new])
+        transaction.rows("apply_inbound_changes", ids=[row["id"] for row in new], most_parts=_PARTS_MOST)
     fresh = {(row["connection_id"], row["provider_id"]) for row in new}
     by_hand = [
         message

@@ -249,6 +249,22 @@ def test_an_edited_caption_keeps_its_file(portless: MakeSettings) -> None:
     scenario(portless, play)
 
 
+@pytest.mark.parametrize("revoke_first", [False, True], ids=["after", "before"])
+def test_unsending_a_message_with_several_files_deletes_all_of_them(portless: MakeSettings, revoke_first: bool) -> None:
+    async def play(own: Rig) -> None:
+        with_page(own)
+        files = [{"type": "image", "payload": {"url": f"https://scontent.xx/{number}.png"}} for number in range(3)]
+        sent = page(did(message={"mid": "m_1", "attachments": files}), did(message={"mid": "m_10", "text": "stays"}))
+        unsent = page(did(message={"mid": "m_1", "is_deleted": True}))
+        for payload in (unsent, sent) if revoke_first else (sent, unsent):
+            journal(own, payload)
+            await read_all(own.processor)
+        states = ask(own, "SELECT provider_id, state FROM inbound_messages WHERE type <> 'revoke' ORDER BY 1")
+        assert states == [("m_1", "deleted"), ("m_1#2", "deleted"), ("m_1#3", "deleted"), ("m_10", "received")]
+
+    scenario(portless, play)
+
+
 def test_what_the_company_takes_back_by_hand_is_deleted_also_when_we_sent_it(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
         (row,) = claimed(own)

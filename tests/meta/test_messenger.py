@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from meta.errors import Accepted, Kind, Refusal, Unclear
+from meta.errors import Accepted, ErrorAction, Refusal, Unclear
 from meta.graph import Answer
 from meta.sending import messenger
 from meta.sending.payloads import PayloadRefused
@@ -38,6 +38,13 @@ def message(type_: str = "text", *, channel: str = "messenger", chat: str = PERS
 def body(one: OutboundMessage, **ids: str) -> dict[str, Any]:
     built: dict[str, Any] = json.loads(messenger.build(one, ids))
     return built
+
+
+@pytest.mark.parametrize("shown", ["m_1", "m_1#2", "m_1#30"])
+def test_a_part_is_quoted_and_reacted_to_by_the_id_that_the_provider_knows(shown: str) -> None:
+    assert body(message(body="Hi", quoted=shown))["reply_to"] == {"mid": "m_1"}
+    reacted = body(message("reaction", target=shown, emoji="👍"))
+    assert reacted["payload"]["message_id"] == "m_1"
 
 
 def test_a_text_carries_its_token_as_metadata_and_what_it_replies_to() -> None:
@@ -132,26 +139,26 @@ def answered(status: int, **found: Any) -> Answer:
 @pytest.mark.parametrize(
     ("code", "subcode", "name", "kind"),
     [
-        (10, 2018278, "outside_window", Kind.DEAD),
-        (10, 2534022, "outside_window", Kind.DEAD),
-        (10, 0, "10", Kind.DEAD),
-        (100, 2018001, "100", Kind.DEAD),
-        (100, 2018276, "outside_window", Kind.DEAD),
-        (551, 1545041, "551", Kind.DEAD),
-        (613, 0, "613", Kind.THROTTLE),
-        (4, 0, "4", Kind.THROTTLE),
-        (2, 0, "2", Kind.RETRY),
-        (1200, 0, "1200", Kind.RETRY),
-        (190, 463, "190", Kind.PAUSE),
-        (368, 0, "368", Kind.PAUSE),
+        (10, 2018278, "outside_window", ErrorAction.DEAD),
+        (10, 2534022, "outside_window", ErrorAction.DEAD),
+        (10, 0, "10", ErrorAction.DEAD),
+        (100, 2018001, "100", ErrorAction.DEAD),
+        (100, 2018276, "outside_window", ErrorAction.DEAD),
+        (551, 1545041, "551", ErrorAction.DEAD),
+        (613, 0, "613", ErrorAction.THROTTLE),
+        (4, 0, "4", ErrorAction.THROTTLE),
+        (2, 0, "2", ErrorAction.RETRY),
+        (1200, 0, "1200", ErrorAction.RETRY),
+        (190, 463, "190", ErrorAction.PAUSE),
+        (368, 0, "368", ErrorAction.PAUSE),
     ],
 )
-def test_refusals(code: int, subcode: int, name: str, kind: Kind) -> None:
+def test_refusals(code: int, subcode: int, name: str, kind: ErrorAction) -> None:
     reading = messenger.read(
         answered(400, error={"code": code, "error_subcode": subcode, "message": "no", "fbtrace_id": "Axyz"}), "text"
     )
     assert isinstance(reading, Refusal)
-    assert (reading.code, reading.rule.kind) == (name, kind)
+    assert (reading.code, reading.rule.action) == (name, kind)
     assert "Axyz" in reading.detail
 
 

@@ -47,6 +47,11 @@ WITH fresh AS (
     SELECT t.id FROM fresh JOIN inbound_messages t ON t.connection_id = fresh.connection_id AND t.provider_id = fresh.target
     WHERE fresh.type IN ('edit', 'revoke')
     UNION
+    -- a message with several files is one line for each, named `<its id>#2` and so on: whoever takes it back takes back all of them
+    SELECT t.id FROM fresh CROSS JOIN generate_series(2, %(most_parts)s) AS number
+    JOIN inbound_messages t ON t.connection_id = fresh.connection_id AND t.provider_id = fresh.target || '#' || number
+    WHERE fresh.type = 'revoke'
+    UNION
     SELECT id FROM fresh WHERE type NOT IN ('edit', 'revoke')
 ), locked AS (
     SELECT t.id, t.connection_id, t.provider_id FROM inbound_messages t WHERE t.id = ANY(ARRAY(SELECT id FROM concerned)) ORDER BY t.id FOR UPDATE
@@ -59,7 +64,8 @@ WITH fresh AS (
     WHERE c.type = 'edit' ORDER BY locked.id, c.at DESC, c.id DESC
 ), revoked AS (
     SELECT DISTINCT locked.id
-    FROM locked JOIN inbound_messages c ON c.connection_id = locked.connection_id AND c.content ->> 'target' = locked.provider_id AND c.type IN ('edit', 'revoke')
+    FROM locked JOIN inbound_messages c ON c.connection_id = locked.connection_id AND c.type IN ('edit', 'revoke')
+     AND c.content ->> 'target' IN (locked.provider_id, regexp_replace(locked.provider_id, '#[0-9]{1,3}$', ''))
     WHERE c.type = 'revoke'
 )
 UPDATE inbound_messages m
