@@ -79,12 +79,14 @@ class _Transport:
     protocol, which may have to linger.
     """
 
-    __slots__ = ("_head", "_loop", "_write", "close", "is_closing")
+    __slots__ = ("_head", "_loop", "_write", "abort", "close", "is_closing")
 
     def __init__(
         self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, close: Callable[[], None]
     ) -> None:
         self._write, self.is_closing, self.close, self._loop = transport.write, transport.is_closing, close, loop
+        # the sandbox cuts connections as a provider may
+        self.abort = transport.abort
         self._head = b""
 
     def write(self, data: bytes) -> None:
