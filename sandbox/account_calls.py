@@ -20,6 +20,7 @@ from sandbox.config import Number
 from sandbox.connection import Cut, Hang
 from sandbox.graph_errors import GraphError
 from sandbox.openapi.validators import BodyValidator
+from sandbox.request_bodies import read_body
 from sandbox.state import Sandbox
 
 CALLS: Final = (
@@ -33,6 +34,7 @@ CALLS: Final = (
     "templates",
     "page",
     "attachments",
+    "waba",
 )
 """Names of calls for faults."""
 _PIN_TRIES: Final = 10
@@ -49,7 +51,7 @@ def gate(sandbox: Sandbox, name: str, serve: Serve, *, needs_token: bool = True)
         try:
             _require_version(request)
             if needs_token:
-                sandbox.accounts.require_token(request)
+                await sandbox.accounts.require_token(request)
             fault = sandbox.faults.take(("before",), channel="graph", phone_number_id="", to="", call=name)
             if fault is not None:
                 sandbox.ledger.append("account", "refused", call=name, fault=fault.name, code=fault.code)
@@ -108,6 +110,12 @@ def account_routes(sandbox: Sandbox) -> list[BaseRoute]:
                     methods=["GET", "POST"],
                 ),
             ]
+    for waba_id in sorted({number.waba_id for number in sandbox.config.numbers if number.channel == "graph"}):
+        node = f"/graph/{{version}}/{waba_id}"
+        routes += [
+            Route(node, gate(sandbox, "waba", calls.waba(waba_id)), methods=["GET"]),
+            Route(f"{node}/phone_numbers", gate(sandbox, "waba", calls.numbers_of(waba_id)), methods=["GET"]),
+        ]
     owners = sorted(
         {number.waba_id for number in sandbox.config.numbers if number.channel == "graph"}
         | {page.id for page in sandbox.config.pages}
@@ -146,7 +154,7 @@ class AccountCalls:
 
     async def debug(self, request: Request) -> Response:
         """Say what is known about a token."""
-        self._accounts.require_app(request)
+        await self._accounts.require_app(request)
         if not (token := request.query_params.get("input_token", "")):
             raise GraphError(100, message="(#100) The parameter input_token is required.")
         return JSONResponse({"data": self._accounts.about(token)})
@@ -162,11 +170,43 @@ class AccountCalls:
 
         return serve
 
+    def waba(self, waba_id: str) -> Serve:
+        """Show a WhatsApp Business Account."""
+
+        async def serve(request: Request) -> Response:
+            account = {
+                "id": waba_id,
+                "name": "Bulkhead sandbox",
+                "currency": "USD",
+                "timezone_id": "1",
+                "message_template_namespace": f"sandbox_{waba_id}",
+                "account_review_status": "APPROVED",
+            }
+            default = "id,name,currency,timezone_id,message_template_namespace"
+            return JSONResponse(chosen(account, request.query_params.get("fields", default)))
+
+        return serve
+
+    def numbers_of(self, waba_id: str) -> Serve:
+        """List the numbers of a WhatsApp Business Account."""
+
+        async def serve(request: Request) -> Response:
+            default = "id,display_phone_number,verified_name,quality_rating"
+            fields = request.query_params.get("fields", default)
+            listed = [
+                chosen(self._accounts.fields(number.phone_number_id), fields)
+                for number in self._sandbox.config.numbers
+                if number.waba_id == waba_id
+            ]
+            return JSONResponse({"data": listed, "paging": {"cursors": {"before": "0", "after": str(len(listed))}}})
+
+        return serve
+
     def register(self, number: Number) -> Serve:
         """Register a number with a PIN, which is its PIN from then on."""
 
         async def serve(request: Request) -> Response:
-            body = await messages.read_json(request)
+            body = await read_body(request)
             if violation := self._registration.violation(body):
                 raise messages.refusal(violation)
             kept = self._accounts.number(number.phone_number_id)
@@ -218,7 +258,7 @@ class AccountCalls:
             if (
                 request.method == "POST"
                 and await request.body()
-                and (violation := self._subscription.violation(await messages.read_json(request)))
+                and (violation := self._subscription.violation(await read_body(request)))
             ):
                 raise messages.refusal(violation)
             kept["apps"] = sorted({*kept["apps"], app} if request.method == "POST" else {*kept["apps"]} - {app})
@@ -235,9 +275,9 @@ class AccountCalls:
 
         async def serve(request: Request) -> Response:
             kept = self._accounts.number(number.phone_number_id)
-            profile: dict[str, Any] = kept.setdefault("profile", {})
+            profile: dict[str, Any] = kept.setdefault("profile", {"vertical": "UNDEFINED"})
             if request.method == "POST":
-                _change(profile, await messages.read_json(request))
+                _change(profile, await read_body(request))
                 self._accounts.save()
                 self._sandbox.ledger.append("account", "profile_changed", phone_number_id=number.phone_number_id)
                 return JSONResponse({"success": True})

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from sandbox.config import SandboxConfig
 from sandbox.graph_errors import GraphError
+from sandbox.request_bodies import token_in_body
 
 CODE_S: Final = 30.0
 """How long the code of an embedded signup lives."""
@@ -25,6 +26,7 @@ _HELLO: Final = {
     "language": "en_US",
     "category": "UTILITY",
     "status": "APPROVED",
+    "parameter_format": "POSITIONAL",
     "components": [{"type": "BODY", "text": "Hello World"}],
 }
 """The template that every new account has."""
@@ -70,23 +72,24 @@ class Accounts:
         fresh.write_text(json.dumps(self._kept), encoding="utf-8")
         fresh.replace(self._path)
 
-    def require_token(self, request: Request) -> str:
-        """Return the token of a call. Raises `GraphError` when there is none that works."""
+    async def require_token(self, request: Request) -> str:
+        """Return the token of a call: in its header, its query or its body. Raises `GraphError` when there is none that works."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         given = ((token if scheme.lower() == "bearer" else "") or request.query_params.get("access_token", "")).strip()
+        given = given or await token_in_body(request)
         if not given:
             raise GraphError(104)
         if not self.is_valid(given):
             raise GraphError(190, message="Invalid OAuth access token - Cannot parse access token")
         return given
 
-    def require_app(self, request: Request) -> None:
+    async def require_app(self, request: Request) -> None:
         """Raise `GraphError` unless the call comes from the app itself (`APP_ID|APP_SECRET`), or shows a token that works."""
         given = request.headers.get("authorization", "").removeprefix("Bearer ").strip() or request.query_params.get(
             "access_token", ""
         )
         if not secrets.compare_digest(given.encode(), f"{self._config.app_id}|{self._config.app_secret}".encode()):
-            self.require_token(request)
+            await self.require_token(request)
 
     def is_known(self, token: str) -> bool:
         """Whether a token was ever given out."""

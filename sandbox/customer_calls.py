@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sandbox.config import Number
-from sandbox.customers import AROUND, MESSAGES, PEOPLE, Wish
+from sandbox.customers import ANSWERS, AROUND, MESSAGES, PEOPLE, Wish
 from sandbox.ledger import LedgerEntry
 from sandbox.media import Media
-from sandbox.messages import customer_message
+from sandbox.messages import customer_message, wamid
 from sandbox.state import Sandbox
 from sandbox.updates import MESSAGING
 
@@ -109,7 +109,11 @@ class CustomerCalls:
         return self._begin(made, body)
 
     def _written(self, number: Number, kind: str, wish: Wish, sender: str, body: Mapping[str, Any]) -> LedgerEntry:
-        message = customer_message(number, wish.sender, MESSAGES[kind](wish), body.get("quoted", ""))
+        quoted = body.get("quoted", "")
+        if not quoted and kind in ANSWERS:
+            # what a button stands on: the message that is named, else one that this sandbox no longer knows
+            quoted = wish.target or wamid(wish.sender, outgoing=True)
+        message = customer_message(number, wish.sender, MESSAGES[kind](wish), quoted)
         if not sender:
             del message["from"]
         message |= {

@@ -116,7 +116,14 @@ MESSAGES: Final[Mapping[str, Callable[[Wish], dict[str, Any]]]] = {
     "revoke": _own("revoke", lambda wish: {"original_message_id": _target(wish)}),
     "unsupported": lambda _: {
         "type": "unsupported",
-        "errors": [{"code": 131051, "title": "Message type unknown"}],
+        "errors": [
+            {
+                "code": 131051,
+                "title": "Message type unknown",
+                "message": "Message type unknown",
+                "error_data": {"details": "Message type is currently not supported."},
+            }
+        ],
         "unsupported": {"type": "poll"},
     },
     "new_kind": _own("hologram", lambda _: {"depth": 3}),
@@ -132,6 +139,8 @@ MESSAGES: Final[Mapping[str, Callable[[Wish], dict[str, Any]]]] = {
     },
 }
 """What a customer can write on WhatsApp. `number_changed` has the new number as target."""
+ANSWERS: Final = frozenset({"button", "button_reply", "list_reply", "flow_reply"})
+"""Kinds that answer a message of the business; their webhooks name it as context."""
 
 
 def _echo(number: Number, wish: Wish) -> tuple[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from sandbox import media_calls, messages
 from sandbox.graph_errors import GraphError
+from sandbox.request_bodies import read_body
 from sandbox.state import Sandbox
 from sandbox.templates import Shop
 from shared.process.endpoints import NUMBER
@@ -51,7 +52,7 @@ def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
         if request.method == "GET":
             return JSONResponse({"url": target.url, "headers": dict(target.headers)})
         try:
-            body = await messages.read_json(request)
+            body = await read_body(request)
         except GraphError:
             return _own_error(400, "The body is not a JSON object")
         url, headers = body.get("url"), body.get("headers", {})
@@ -99,7 +100,7 @@ def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
         shop, query = Shop(sandbox, number.waba_id), request.query_params
         try:
             if request.method == "POST":
-                return JSONResponse(shop.create(await messages.read_json(request)), 201)
+                return JSONResponse(shop.create(await read_body(request)), 201)
             if request.method == "DELETE":
                 shop.delete(request.path_params["name"], "")
                 return JSONResponse({"meta": {"success": True, "http_code": 200}})

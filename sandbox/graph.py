@@ -59,7 +59,7 @@ def graph_routes(sandbox: Sandbox) -> list[BaseRoute]:
         version, object_id, name = (request.path_params[part] for part in ("version", "object_id", "edge"))
         if not _is_known(version):
             raise GraphError(2500, message=f"Unknown path components: /{object_id}/{name}")
-        sandbox.accounts.require_token(request)
+        await sandbox.accounts.require_token(request)
         number = numbers.get(object_id)
         if number is None:
             raise _unsupported(request.method, object_id)
@@ -72,7 +72,7 @@ def graph_routes(sandbox: Sandbox) -> list[BaseRoute]:
         version, object_id = request.path_params["version"], request.path_params["object_id"]
         if not _is_known(version):
             raise GraphError(2500, message=f"Unknown path components: /{object_id}")
-        sandbox.accounts.require_token(request)
+        await sandbox.accounts.require_token(request)
         answer = await media_calls.of_node(
             sandbox, "graph", request, object_id, f"{request.base_url}lookaside/{media_calls.ATTACHMENTS}"
         )
@@ -81,11 +81,11 @@ def graph_routes(sandbox: Sandbox) -> list[BaseRoute]:
         return answer
 
     async def download(request: Request) -> Response:
-        sandbox.accounts.require_token(request)
+        await sandbox.accounts.require_token(request)
         return await media_calls.download(sandbox, "graph", request)
 
     async def other(request: Request) -> Response:
-        sandbox.accounts.require_token(request)
+        await sandbox.accounts.require_token(request)
         raise _unsupported(request.method, request.path_params["path"].partition("/")[0])
 
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
@@ -19,6 +19,8 @@ class Knobs:
         batch_max: most updates in one POST (Meta: up to 1,000). linger_ms: how long the first due update waits for company.
         posts_max: POSTs under way at once, for each provider. post_timeout_ms: longest wait for the answer to one.
         retry_base_ms, retry_cap_ms: the first retry comes at once, the next after the base, doubled each time up to the cap.
+        wa_ids: numbers that WhatsApp knows otherwise than they are dialled (Brazil's ninth digit, Mexico's 1): answers, statuses and ids say the second.
+        user_ids: 1: business-scoped user ids stand in every webhook, as since April 2026; 0: the older, shorter form.
         retry_for_s: an update that was not taken for so long is given up (Meta: 7 days).
     """
 
@@ -35,6 +37,8 @@ class Knobs:
     retry_cap_ms: float = 2_000.0
     retry_for_s: float = 604_800.0
     fetch_links: int = 0
+    user_ids: int = 0
+    wa_ids: Mapping[str, str] = field(default_factory=dict)
 
     def turn(self, changes: Mapping[str, Any]) -> None:
         """Make all of `changes`, or none; `delays_ms` may name only some statuses.
@@ -47,26 +51,9 @@ class Knobs:
         for name, value in changes.items():
             if name not in known:
                 raise ValueError(f"{name}: not a knob; known: {', '.join(sorted(known))}")
-            if name == "statuses":
-                if not isinstance(value, list) or not set(value) <= set(STATUSES):
-                    raise ValueError(f"statuses: a list of {', '.join(STATUSES)}")
-                new[name] = tuple(value)
-            elif name == "delays_ms":
-                if (
-                    not isinstance(value, Mapping)
-                    or not value.keys() <= set(STATUSES)
-                    or not all(map(_is_time, value.values()))
-                ):
-                    raise ValueError(f"delays_ms: milliseconds by status, of {', '.join(STATUSES)}")
-                new[name] = {**self.delays_ms, **value}
-            elif name in {"batch_max", "posts_max"}:
-                if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
-                    raise ValueError(f"{name}: a whole number from 1 to 1000")
-                new[name] = value
-            elif not _is_time(value):
-                raise ValueError(f"{name}: a number, 0 or more")
-            else:
-                new[name] = float(value)
+            new[name] = _READERS.get(name, _amount)(name, value)
+        if "delays_ms" in new:
+            new["delays_ms"] = {**self.delays_ms, **new["delays_ms"]}
         for name, value in new.items():
             setattr(self, name, value)
 
@@ -76,5 +63,47 @@ class Knobs:
             setattr(self, row.name, getattr(knobs, row.name))
 
 
-def _is_time(value: object) -> bool:
+def _is_amount(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
+
+
+def _amount(name: str, value: object) -> float:
+    if not _is_amount(value):
+        raise ValueError(f"{name}: a number, 0 or more")
+    return float(value)  # type: ignore[arg-type]  # checked just above
+
+
+def _statuses(name: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not set(value) <= set(STATUSES):
+        raise ValueError(f"{name}: a list of {', '.join(STATUSES)}")
+    return tuple(value)
+
+
+def _delays(name: str, value: object) -> dict[str, float]:
+    if not isinstance(value, Mapping) or not value.keys() <= set(STATUSES) or not all(map(_is_amount, value.values())):
+        raise ValueError(f"{name}: milliseconds by status, of {', '.join(STATUSES)}")
+    return dict(value)
+
+
+def _whole(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
+        raise ValueError(f"{name}: a whole number from 1 to 1000")
+    return value
+
+
+def _numbers(name: str, value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(text, str) and text.isdecimal() for pair in value.items() for text in pair
+    ):
+        raise ValueError(f"{name}: the digits that WhatsApp knows, by the digits that are dialled")
+    return dict(value)
+
+
+_READERS: Final[Mapping[str, Callable[[str, object], Any]]] = {
+    "statuses": _statuses,
+    "delays_ms": _delays,
+    "batch_max": _whole,
+    "posts_max": _whole,
+    "wa_ids": _numbers,
+}
+"""How a knob's new value is checked; every other one is an amount."""

@@ -35,9 +35,21 @@ KINDS: Final[Mapping[str, tuple[int, tuple[str, ...]]]] = {
         ("audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"), (16 * _MB, ("audio", "document"))
     ),
 }
-"""Bytes at most, and what it may be sent as, by mimetype. Others are documents, which often pass, but for those without any type."""
+"""Bytes at most, and what it may be sent as, by mimetype; with `_DOCUMENT_TYPES` all that Meta's page on supported media types names."""
+_DOCUMENT_TYPES: Final = frozenset(
+    {
+        "text/plain",
+        "application/pdf",
+        "application/msword",
+        "application/vnd.ms-excel",
+        "application/vnd.ms-powerpoint",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    }
+)
+"""What may be sent as a document only."""
 _STILL_STICKER: Final = 100 * _KB
-_NO_TYPE: Final = "application/octet-stream"
 _BEGINNINGS: Final[Mapping[str, tuple[int, bytes]]] = {
     "image/jpeg": (0, b"\xff\xd8\xff"),
     "image/png": (0, b"\x89PNG\r\n\x1a\n"),
@@ -148,7 +160,7 @@ class Shelf:
 def require_uploadable(content: bytes, mime_type: str) -> None:
     """Raise `GraphError` when Meta would not take a file of this type."""
     most, _ = KINDS.get(mime_type, _DOCUMENTS)
-    if mime_type == _NO_TYPE or "/" not in mime_type:
+    if mime_type not in KINDS and mime_type not in _DOCUMENT_TYPES:
         raise GraphError(
             100,
             message=f"(#100) Param file must be a file with one of the supported types. Received file of type '{mime_type[:60]}'.",

@@ -22,12 +22,13 @@ from sandbox.graph_errors import GraphError
 from sandbox.media import links, require_sendable
 from sandbox.media_calls import fault_answer
 from sandbox.openapi.validators import Violation
+from sandbox.request_bodies import in_lower_case, read_body
 from sandbox.state import Sandbox
 from shared.fail_points import hit
 
-_BODY_MAX: Final = 1 << 20
 _PHONE: Final = re.compile(r"[+\d\s()-]+")
 _NOT_DIGITS: Final = re.compile(r"\D")
+_BROKEN_PARAMETER: Final = re.compile(r"[\n\r\t]| {5,}")
 _JSON: Final = {"content-type": "application/json; charset=UTF-8"}
 
 
@@ -47,34 +48,6 @@ def wamid(party: str, *, outgoing: bool) -> str:
         + b"\x00"
     )
     return "wamid." + base64.b64encode(raw).decode()
-
-
-async def read_json(request: Request) -> dict[str, Any]:
-    """Return the JSON object that `request` carries.
-
-    Raises:
-        GraphError: 100, as Meta answers when it finds no parameters in a body.
-    """
-    length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > _BODY_MAX:
-        raise GraphError(100, details=f"The body is larger than {_BODY_MAX} bytes")
-    try:
-        body = _DECODER.decode((raw := await request.body()).decode(json.detect_encoding(raw), "surrogatepass"))
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict):
-        raise GraphError(
-            100, message="(#100) The parameter messaging_product is required.", details="The body is not a JSON object"
-        )
-    return body
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
-"""Made once: making one costs more than reading a message."""
 
 
 _WORDS: Final[Mapping[str, str]] = {
@@ -122,6 +95,33 @@ def _recipient(body: Mapping[str, Any], number: Number) -> str:
     return digits
 
 
+def _require_message_ids(body: Mapping[str, Any]) -> None:
+    """Raise `GraphError` when a read receipt, a reaction or a quote names what is no message: a call has an id (`wacid.…`), and is none."""
+    reaction, context = body.get("reaction"), body.get("context")
+    named = {
+        "message_id": body.get("message_id") if "status" in body else None,
+        "reaction['message_id']": reaction.get("message_id") if isinstance(reaction, Mapping) else None,
+        "context['message_id']": context.get("message_id") if isinstance(context, Mapping) else None,
+    }
+    for parameter, given in named.items():
+        # `<…>` is a blank in the examples of Meta's own document
+        if given is not None and not str(given).startswith(("wamid.", "<")):
+            raise GraphError(131009, details=f"Parameter {parameter} is not a valid WhatsApp message ID")
+
+
+def _require_plain_parameters(body: Mapping[str, Any]) -> None:
+    """Raise `GraphError` when a text for a template has line breaks, tabs or more than four blanks in a row (Meta's rule for parameters)."""
+    template = body.get("template")
+    components = template.get("components", ()) if isinstance(template, Mapping) else ()
+    for component in components:
+        for parameter in component.get("parameters", ()):
+            if parameter.get("type") == "text" and _BROKEN_PARAMETER.search(str(parameter.get("text", ""))):
+                raise GraphError(
+                    132018,
+                    details="Param text cannot have new-line/tab characters or more than 4 consecutive spaces",
+                )
+
+
 def _encoded(answer: Mapping[str, Any]) -> Response:
     return Response(json.dumps(answer).encode(), headers=_JSON)
 
@@ -147,7 +147,7 @@ async def take(sandbox: Sandbox, channel: str, number: Number, request: Request)
     Raises:
         GraphError: the body is not JSON.
     """
-    body = await read_json(request)
+    body = in_lower_case(await read_body(request))
     callback = body.get("biz_opaque_callback_data", "")
     call = _Call(
         sandbox,
@@ -216,8 +216,10 @@ def _checked(call: _Call) -> str | None:
     """Return who the message goes to, None for a read receipt. Raises `GraphError` when the schema, the recipient or a limit forbids it."""
     if violation := call.sandbox.validator.violation(call.body):
         raise refusal(violation)
+    _require_message_ids(call.body)
     if "status" in call.body:
         return None
+    _require_plain_parameters(call.body)
     to = _recipient(call.body, call.number)
     require_sendable(call.sandbox.shelf, call.number.phone_number_id, call.body)
     if code := call.sandbox.limits.passed(call.number.phone_number_id, to):
@@ -227,6 +229,8 @@ def _checked(call: _Call) -> str | None:
 
 async def _accept(call: _Call, to: str, fault: Fault | None) -> Response:
     sandbox, body = call.sandbox, call.body
+    # the number as WhatsApp knows it, which may differ from what was dialled
+    to = sandbox.knobs.wa_ids.get(to, to)
     message_id = wamid(to, outgoing=True)
     fails = fault is not None and fault.name == "fail_later"
     extra: dict[str, Any] = {"fault": fault.name, "code": fault.code, "details": fault.details} if fault else {}

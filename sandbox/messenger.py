@@ -21,6 +21,7 @@ from sandbox.config import Page
 from sandbox.connection import Cut, Hang
 from sandbox.graph_errors import GraphError
 from sandbox.openapi.validators import SchemaValidator
+from sandbox.request_bodies import read_body
 from sandbox.state import Sandbox
 
 _ID: Final = {"type": "string", "pattern": "^[0-9]{1,32}$"}
@@ -105,22 +106,27 @@ def messenger_routes(sandbox: Sandbox) -> list[BaseRoute]:
     """Return the routes of every configured Page and Instagram account."""
     validator = SchemaValidator(_SCHEMA)
     routes: list[BaseRoute] = []
+    first = {page.channel: page for page in reversed(sandbox.config.pages)}
     for page in sandbox.config.pages:
         for root in ("/graph", "/instagram") if page.channel == "instagram" else ("/graph",):
-            node = f"{root}/{{version}}/{page.id}"
-            routes += [
-                Route(node, gate(sandbox, "page", _node(page)), methods=["GET"]),
-                # its faults are those of messages, not of account calls
-                Route(
-                    f"{node}/message_attachments", gate(sandbox, "attachments", _store(sandbox, page)), methods=["POST"]
-                ),
-                Route(
-                    f"{node}/messages",
-                    gate(sandbox, f"messages of {page.id}", _send(sandbox, page, validator)),
-                    methods=["POST"],
-                ),
-            ]
+            # a Page's own token names it as `me`; here all Pages share one token, and `me` is the first of each channel
+            names = (page.id, "me") if page is first[page.channel] else (page.id,)
+            for name in names:
+                routes += _page_routes(sandbox, page, f"{root}/{{version}}/{name}", validator)
     return routes
+
+
+def _page_routes(sandbox: Sandbox, page: Page, node: str, validator: SchemaValidator) -> list[BaseRoute]:
+    return [
+        Route(node, gate(sandbox, "page", _node(page)), methods=["GET"]),
+        # its faults are those of messages, not of account calls
+        Route(f"{node}/message_attachments", gate(sandbox, "attachments", _store(sandbox, page)), methods=["POST"]),
+        Route(
+            f"{node}/messages",
+            gate(sandbox, f"messages of {page.id}", _send(sandbox, page, validator)),
+            methods=["POST"],
+        ),
+    ]
 
 
 def _node(page: Page) -> Serve:
@@ -175,7 +181,7 @@ def _store(sandbox: Sandbox, page: Page) -> Serve:
 
 def _send(sandbox: Sandbox, page: Page, validator: SchemaValidator) -> Serve:
     async def serve(request: Request) -> Response:
-        body = await messages.read_json(request)
+        body = await read_body(request, missing="recipient")
         message = body.get("message")
         token = message.get("metadata", "") if isinstance(message, Mapping) else ""
         about = {

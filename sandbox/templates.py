@@ -16,6 +16,7 @@ from sandbox.account_calls import Serve, gate
 from sandbox.accounts import chosen
 from sandbox.graph_errors import GraphError
 from sandbox.openapi.validators import BodyValidator
+from sandbox.request_bodies import read_body
 from sandbox.state import Sandbox
 
 REVIEWS: Final = ("APPROVED", "REJECTED", "PENDING", "PAUSED", "DISABLED", "FLAGGED", "IN_APPEAL")
@@ -64,6 +65,7 @@ class Shop:
         made = {
             "id": str(secrets.randbelow(9 * 10**15) + 10**15),
             **{name: body[name] for name in ("name", "language", "category", "components")},
+            "parameter_format": body.get("parameter_format", "POSITIONAL"),
             "status": "PENDING",
         }
         self.listed.append(made)
@@ -94,6 +96,7 @@ class Shop:
             "message_template_id": int(found["id"]),
             "message_template_name": name,
             "message_template_language": language,
+            "message_template_category": found["category"],
             "reason": reason or "NONE",
         }
 
@@ -112,7 +115,7 @@ def _edge(shop: Shop) -> Serve:
     async def serve(request: Request) -> Response:
         query = request.query_params
         if request.method == "POST":
-            return JSONResponse(shop.create(await messages.read_json(request)))
+            return JSONResponse(shop.create(await read_body(request)))
         if request.method == "DELETE":
             if not query.get("name"):
                 raise GraphError(100, message="(#100) The parameter name is required.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -47,11 +48,13 @@ def encode(payload: Mapping[str, Any]) -> bytes:
     return _ENCODE(payload).replace("/", "\\/").encode()
 
 
-def _status(entry: LedgerEntry, kind: str, now: float) -> dict[str, Any]:
+def _status(entry: LedgerEntry, kind: str, now: float, *, user_ids: bool) -> dict[str, Any]:
     fields = entry.fields
     status: dict[str, Any] = {"id": fields["id"], "status": kind, "timestamp": str(int(now))}
     # a business-scoped user id has a country and a dot; whoever is reached by it may have no phone number to show
     status["recipient_user_id" if "." in fields["to"] else "recipient_id"] = fields["to"]
+    if user_ids and "." not in fields["to"] and fields.get("recipient_type") != "group":
+        status["recipient_user_id"] = user_id_of(fields["to"])
     if fields.get("recipient_type") == "group":
         status["recipient_type"] = "group"
     if fields.get("callback"):
@@ -63,24 +66,43 @@ def _status(entry: LedgerEntry, kind: str, now: float) -> dict[str, Any]:
     return status
 
 
-def _contact(fields: Mapping[str, Any]) -> dict[str, Any]:
+def user_id_of(number: str) -> str:
+    """Return the business-scoped user id of a phone number: the same one at each call."""
+    return f"US.{int(hashlib.sha256(number.encode()).hexdigest()[:14], 16)}"
+
+
+def _contact(fields: Mapping[str, Any], *, user_ids: bool) -> dict[str, Any]:
     """Return who wrote: a number, a user id, or both."""
-    ids = {"wa_id": fields["from"]} if fields.get("from") else {}
+    number, user_id = fields.get("from", ""), fields.get("user_id", "")
+    user_id = user_id or (user_id_of(number) if user_ids else "")
     return {
         "profile": {"name": fields["name"]},
-        **ids,
-        **({"user_id": fields["user_id"]} if fields.get("user_id") else {}),
+        **({"wa_id": number} if number else {}),
+        **({"user_id": user_id} if user_id else {}),
     }
 
 
-def _changes(number: Number, updates: list[Update]) -> list[dict[str, Any]]:
+def _recipient_contact(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the contact that stands beside a status: the recipient, by number and by user id."""
+    to = fields["to"]
+    return {"user_id": to} if "." in to else {"wa_id": to, "user_id": user_id_of(to)}
+
+
+def _message(fields: Mapping[str, Any], *, user_ids: bool) -> dict[str, Any]:
+    message: dict[str, Any] = fields["message"]
+    if not user_ids or "from_user_id" in message or not fields.get("from"):
+        return message
+    return {**message, "from_user_id": user_id_of(fields["from"])}
+
+
+def _changes(number: Number, updates: list[Update], *, user_ids: bool) -> list[dict[str, Any]]:
     """Return the `changes` of one number: statuses in one value, customers' messages in another, raw values as they are."""
     now = time.time()
     head = {
         "messaging_product": "whatsapp",
         "metadata": {"display_phone_number": number.display_phone_number, "phone_number_id": number.phone_number_id},
     }
-    statuses, contacts, messages, raw = [], {}, [], []
+    statuses, contacts, recipients, messages, raw = [], {}, {}, [], []
     for update in updates:
         fields = update.entry.fields
         if update.kind == "raw":
@@ -88,21 +110,25 @@ def _changes(number: Number, updates: list[Update]) -> list[dict[str, Any]]:
                 {"value": {**(head if fields.get("with_number") else {}), **fields["value"]}, "field": fields["field"]}
             )
         elif update.kind == "message":
-            contacts[fields.get("user_id") or fields["from"]] = _contact(fields)
-            messages.append(fields["message"])
+            contacts[fields.get("user_id") or fields["from"]] = _contact(fields, user_ids=user_ids)
+            messages.append(_message(fields, user_ids=user_ids))
         else:
             # it tells when it happened, not when there was time to post it
             update.content = update.content or _status(
-                update.entry, update.kind, now - max(0.0, time.monotonic() - update.first_due_at)
+                update.entry, update.kind, now - max(0.0, time.monotonic() - update.first_due_at), user_ids=user_ids
             )
             statuses.append(update.content)
+            if user_ids and update.kind != "failed":
+                recipients[fields["to"]] = _recipient_contact(fields)
     changes = []
     if messages:
         changes.append(
             {"value": {**head, "contacts": list(contacts.values()), "messages": messages}, "field": "messages"}
         )
     if statuses:
-        changes.append({"value": {**head, "statuses": statuses}, "field": "messages"})
+        # a status that failed has no contact beside it
+        beside = {"contacts": list(recipients.values())} if recipients else {}
+        changes.append({"value": {**head, **beside, "statuses": statuses}, "field": "messages"})
     return changes + raw
 
 
@@ -139,11 +165,11 @@ def together(batch: Sequence[Update]) -> list[list[Update]]:
     return list(parts.values())
 
 
-def envelope(batch: Sequence[Update], numbers: Mapping[str, Number]) -> dict[str, Any]:
+def envelope(batch: Sequence[Update], numbers: Mapping[str, Number], *, user_ids: bool = False) -> dict[str, Any]:
     """Return the whole body of a POST of `batch`, whose updates are of one object.
 
     Args:
-        numbers: by phone number id; those of the batch's entries are among them.
+        numbers: by phone number id; those of the batch's entries are among them. user_ids: see `Knobs`.
     """
     by_account: dict[str, list[Update]] = {}
     for update in batch:
@@ -151,7 +177,11 @@ def envelope(batch: Sequence[Update], numbers: Mapping[str, Number]) -> dict[str
     kind = batch[0].object
     if kind == WHATSAPP:
         entries = [
-            {"id": numbers[name].waba_id, "changes": _changes(numbers[name], updates)}
+            {
+                "id": numbers[name].waba_id,
+                **({"time": int(time.time())} if any(update.kind == "raw" for update in updates) else {}),
+                "changes": _changes(numbers[name], updates, user_ids=user_ids),
+            }
             for name, updates in by_account.items()
         ]
     else:

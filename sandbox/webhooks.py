@@ -277,7 +277,7 @@ class Outbox:
         lane.sleeps_until = 0.0
 
     async def _post(self, lane: _Lane, batch: list[Update]) -> None:
-        body = encode(envelope(batch, self._numbers))
+        body = encode(envelope(batch, self._numbers, user_ids=bool(self._knobs.user_ids)))
         started = time.monotonic()
         http_status, problem = 0, ""
         try:

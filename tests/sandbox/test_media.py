@@ -81,7 +81,8 @@ def test_a_file_belongs_to_its_number(house: House) -> None:
         pytest.param(samples.PNG, "image/jpeg", 131053, id="not what its type says"),
         pytest.param(b"", "image/png", 131053, id="empty"),
         pytest.param(b"abc", "application/octet-stream", 100, id="no type"),
-        pytest.param(b"abc", "text/csv", 0, id="another document"),
+        pytest.param(b"abc", "text/csv", 100, id="a type that is not supported"),
+        pytest.param(b"abc", "text/plain", 0, id="a document"),
     ],
 )
 def test_limits_are_metas(quiet_house: House, content: bytes, mimetype: str, expected: int) -> None:

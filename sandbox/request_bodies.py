@@ -1,0 +1,96 @@
+"""Bodies of calls to the Graph API as clients write them: JSON or a form, `null` for what is absent, the token among the parameters, types in capitals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from sandbox.graph_errors import GraphError
+
+_BODY_MAX: Final = 1 << 20
+"""Largest body in bytes; files go to other calls."""
+_FORM: Final = "application/x-www-form-urlencoded"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+"""Made once: making one costs more than reading a message."""
+
+
+async def read_body(request: Request, *, missing: str = "messaging_product") -> dict[str, Any]:
+    """Return the parameters that `request` carries, without those that are `null` and without the token.
+
+    Args:
+        missing: the parameter that the refusal of an unreadable body names.
+    Raises:
+        GraphError: 100, as Meta answers when it finds no parameters in a body.
+    """
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > _BODY_MAX:
+        raise GraphError(100, details=f"The body is larger than {_BODY_MAX} bytes")
+    body = _decoded(await request.body(), request.headers.get("content-type", ""))
+    if not isinstance(body, dict):
+        raise GraphError(
+            100, message=f"(#100) The parameter {missing} is required.", details="The body is not a JSON object"
+        )
+    body.pop("access_token", None)
+    return body
+
+
+async def token_in_body(request: Request) -> str:
+    """Return the access token among a POST's parameters; empty when there is none, or the body cannot be read."""
+    if request.method != "POST" or not request.headers.get("content-type", "").startswith(("application/json", _FORM)):
+        return ""
+    body = _decoded(await request.body(), request.headers.get("content-type", ""))
+    token = body.get("access_token") if isinstance(body, dict) else None
+    return token if isinstance(token, str) else ""
+
+
+def _decoded(raw: bytes, content_type: str) -> Any:
+    """Return what a body holds, None when it cannot be read."""
+    try:
+        text = raw.decode(json.detect_encoding(raw), "surrogatepass")
+        if content_type.startswith(_FORM):
+            return _present({name: _value(value) for name, value in parse_qsl(text, keep_blank_values=True)})
+        return _present(_DECODER.decode(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _value(text: str) -> Any:
+    """Return a form's value: objects and lists are written as JSON in it."""
+    return _DECODER.decode(text) if text[:1] in ("{", "[") else text
+
+
+def _present(value: Any) -> Any:
+    """Return a value without members that are `null`: for Meta they are absent."""
+    if isinstance(value, dict):
+        return {name: _present(member) for name, member in value.items() if member is not None}
+    return [_present(member) for member in value] if isinstance(value, list) else value
+
+
+def in_lower_case(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a message with the types of its template's components and parameters in lower case: Meta takes both."""
+    template = body.get("template")
+    if not isinstance(template, Mapping) or not isinstance(template.get("components"), list):
+        return body
+    return {**body, "template": {**template, "components": [_lowered(one) for one in template["components"]]}}
+
+
+def _lowered(component: Any) -> Any:
+    if not isinstance(component, Mapping):
+        return component
+    lowered = {
+        name: value.lower() if name == "type" and isinstance(value, str) else value for name, value in component.items()
+    }
+    for name in ("parameters", "cards", "components"):
+        if isinstance(lowered.get(name), list):
+            lowered[name] = [_lowered(one) for one in lowered[name]]
+    return lowered
