@@ -87,8 +87,6 @@ class _Transport:
         self._write, self.is_closing, self.close, self._loop = transport.write, transport.is_closing, close, loop
         # the sandbox cuts connections as a provider may
         self.abort = transport.abort
-        # the sandbox cuts connections with it
-        self.abort = transport.abort
         self._head = b""
 
     def write(self, data: bytes) -> None:
