@@ -10,6 +10,7 @@ from api.instants import iso
 from api.snapshot import Snapshot
 from shared.clock import utc_now
 from shared.kinds import KINDS
+from shared.needs import always_runs
 from shared.settings import Settings
 from shared.states import DesiredSession, SlotState
 from shared.states import SessionState as S
@@ -170,13 +171,11 @@ def _unseen(kind: str, instance: int, database: bool, answering: bool) -> dict[s
 def _expected(settings: Settings, wanted: Sequence[str]) -> list[tuple[str, int]]:
     only = {name.strip() for name in settings.only.split(",") if name.strip()}
     kinds = [
-        kind for kind in KINDS if (kind.needed == "always" or kind.name in wanted) and (not only or kind.name in only)
+        kind
+        for kind in settings.kinds
+        if (always_runs(kind) or kind.name in wanted) and (not only or kind.name in only)
     ]
-    return [
-        (kind.name, instance)
-        for kind in kinds
-        for instance in range(getattr(settings, kind.instances) if kind.instances else 1)
-    ]
+    return [(kind.name, instance) for kind in kinds for instance in range(kind.instances)]
 
 
 def _since(instant: str) -> float | None:

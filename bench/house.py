@@ -89,13 +89,17 @@ class House:
 
     def admin_ports(self, kind: str) -> list[int]:
         """Return the loopback ports of a kind's slots."""
-        return [admin_port(self.copy.settings.admin_port, kind, instance) for instance in self.copy.slots(kind)]
+        settings = self.copy.settings
+        return [
+            admin_port(settings.admin_port, settings.kind(kind), instance)
+            for instance in range(settings.kind(kind).instances)
+        ]
 
     def spec(self, **given: Any) -> LoadSpec:
         """Return a load for this copy."""
         settings = self.copy.settings
         return LoadSpec(
-            api_port=settings.api_port,
+            api_port=settings.port("api"),
             api_key=settings.api_key,
             result=str(self.copy.home / f"load-{time.time_ns()}.json"),
             **given,

@@ -129,7 +129,7 @@ def _wait_read(house: House, wanted: int) -> None:
 
 def _post(house: House, bodies: Sequence[bytes], rate: float) -> list[tuple[float, float, int]]:
     """Post bodies at fixed instants, whatever the answers do. Returns due instant, latency from then, and HTTP status of each; 0 is a broken connection."""
-    port = house.copy.settings.meta_port
+    port = house.copy.settings.port("meta")
     requests = [_request(port, body) for body in bodies]
     return asyncio.run(_Poster(port, requests, rate).run())
 

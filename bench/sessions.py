@@ -164,7 +164,8 @@ class Show:
         (found,) = self._house.rows(
             "SELECT id FROM phone_configs WHERE company_id = 'demo' AND phone_index = %s", self.sick
         )
-        port = admin_port(self._house.copy.settings.admin_port, "webdriver", 0)
+        settings = self._house.copy.settings
+        port = admin_port(settings.admin_port, settings.kind("webdriver"), 0)
         with urlopen(f"http://127.0.0.1:{port}/health", timeout=20) as answer:
             sessions = json.load(answer)["sessions"]
         return next((row["pid"] for row in sessions if row["connectionId"] == found[0]), None)

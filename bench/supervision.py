@@ -166,7 +166,7 @@ def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
     victims = [slot for slot in slots if kind_of(slot) in kinds]
     ports = {name: copy.ports[name] for name, kind in PUBLIC.items() if f"{kind}-0" in slots}
     own = {
-        slot: admin_port(copy.admin, kind_of(slot), int(slot.rsplit("-", 1)[1]))
+        slot: admin_port(copy.admin, kind_named(kind_of(slot)), int(slot.rsplit("-", 1)[1]))
         for slot in slots
         if kind_of(slot) not in ("postgres", "redis")
     }

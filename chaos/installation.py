@@ -18,7 +18,7 @@ from chaos.calls import Answer, Calls
 from shared import settings as settings_table
 from shared.clock import left, monotonic
 from shared.errors import BulkheadError
-from shared.kinds import admin_port, kind_named
+from shared.kinds import admin_port
 from shared.process import runtime
 from shared.process.slot_lock import process_start, read_holder
 from shared.settings import ChildEnvironment, Settings
@@ -158,7 +158,9 @@ class Installation:
         """Whether the slot says that it may be given work. The embedded servers have no endpoint; their dependants tell."""
         kind, _, number = slot.rpartition("-")
         answer = await self._calls.call(
-            "GET", f"http://127.0.0.1:{admin_port(self.settings.admin_port, kind, int(number))}/readyz", within_s=2.0
+            "GET",
+            f"http://127.0.0.1:{admin_port(self.settings.admin_port, self.settings.kind(kind), int(number))}/readyz",
+            within_s=2.0,
         )
         return answer is not None and answer.status == 200
 
@@ -166,15 +168,11 @@ class Installation:
         """Return the slots with an endpoint of their own that should be ready by the settings."""
         only = {name for name in self.settings.only.split(",") if name}
         kinds = [
-            kind_named(name)
+            self.settings.kind(name)
             for name in ("recorder", "api", "meta", "sandbox", "webdriver")
             if not only or name in only or name == "recorder"
         ]
-        return [
-            f"{kind.name}-{number}"
-            for kind in kinds
-            for number in range(getattr(self.settings, kind.instances) if kind.instances else 1)
-        ]
+        return [f"{kind.name}-{number}" for kind in kinds for number in range(kind.instances)]
 
     async def wait_ready(self, within_s: float) -> None:
         """Wait until every desired slot is ready. Raises `NeverHappened`."""
@@ -198,19 +196,23 @@ class Installation:
         """Call the API, with an idempotency key if given."""
         headers = {"Authorization": f"Bearer {self.settings.api_key}"} | ({"Idempotency-Key": key} if key else {})
         return await self._calls.call(
-            method, f"http://127.0.0.1:{self.settings.api_port}{path}", within_s=within_s, body=body, headers=headers
+            method,
+            f"http://127.0.0.1:{self.settings.port('api')}{path}",
+            within_s=within_s,
+            body=body,
+            headers=headers,
         )
 
     async def sandbox(self, method: str, path: str, *, body: Any = None) -> Answer | None:
         """Call the sandbox's control API."""
         return await self._calls.call(
-            method, f"http://127.0.0.1:{self.settings.sandbox_port}/control/{path}", within_s=_CALL_S, body=body
+            method, f"http://127.0.0.1:{self.settings.port('sandbox')}/control/{path}", within_s=_CALL_S, body=body
         )
 
     async def webhook(self, path: str, body: Any, headers: Mapping[str, str]) -> Answer | None:
         """Post to the public port for webhooks, as anybody on the network can."""
         return await self._calls.call(
-            "POST", f"http://127.0.0.1:{self.settings.meta_port}{path}", within_s=_CALL_S, body=body, headers=headers
+            "POST", f"http://127.0.0.1:{self.settings.port('meta')}{path}", within_s=_CALL_S, body=body, headers=headers
         )
 
     def ledger(self, since: int = 0) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,6 @@ from embedded.failure import PreparationFailed, ServerUnusable
 from embedded.server import Limits, Server, Wrapper
 from shared import logs
 from shared.errors import SettingsInvalid, SlotTaken
-from shared.kinds import kind_named
 from shared.process.exit_codes import ExitCode
 from shared.process.supervised import Supervised
 from shared.settings import Settings, load, load_child
@@ -42,13 +41,14 @@ def run_server(kind: str, prepare: Prepare) -> int:
         prepare: raises `ServerUnusable` or `PreparationFailed` when the server cannot be started.
     """
     try:
-        settings, identity = load(), load_child()
+        every, identity = load(), load_child()
     except SettingsInvalid as invalid:
         logs.configure(level="info", kind=kind)
         for problem in invalid.problems:
             log.error("setting_invalid", problem=problem)
         return ExitCode.CONFIGURATION
-    identity = replace(identity, process_name=kind)
+    row = every.kind(kind)
+    settings, identity = every.seen_by(row), replace(identity, process_name=kind)
     logs.configure(
         level=settings.log_level,
         kind=kind,
@@ -73,7 +73,7 @@ def run_server(kind: str, prepare: Prepare) -> int:
             signal.signal(number, _raise_stop_asked)
         with line.blocking(PREPARATION_S, "preparing the server"):
             server = prepare(settings, known_as | {"PROCESS_INCARNATION": line.incarnation})
-        drain_s = kind_named(kind).drain_s
+        drain_s = row.drain_s
         code, reason = Wrapper(server, line, Limits(drain_s=drain_s * 2 / 3, hurry_s=drain_s / 6)).run(), ""
     except _StopAsked:
         code, reason = ExitCode.OK, ""

@@ -56,7 +56,7 @@ class _Delivery:
         self._settings = settings
         self._incarnation = f"rq.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
         self._by = monotonic() + JOB_TIMEOUT_S - _SETTLE_S
-        self._send_s = min(settings.meta_send_s, _SEND_MOST_S)
+        self._send_s = min(settings.kind("meta").send_s, _SEND_MOST_S)
 
     async def run(self, row_id: int) -> None:
         settings, metrics = self._settings, Metrics()
@@ -108,7 +108,7 @@ class _Delivery:
             message,
             outcome,
             attempts=self._settings.send_attempts,
-            wait_s=retry_policy(self._settings.retry_base_meta_s).wait_s(message.charged),
+            wait_s=retry_policy(self._settings.kind("meta").retry_base_s).wait_s(message.charged),
         )
         by = monotonic() + _SETTLE_S
         while True:

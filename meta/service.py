@@ -47,7 +47,7 @@ class MetaService:
     def __init__(self, child: Child, vault: Vault) -> None:
         self._child, settings, kind = child, child.settings, child.kind
         self._accounts = Accounts(child.store, vault, settings, kind, incarnation=child.identity.process_incarnation)
-        self._graph = Graph(connections=settings.meta_in_flight)
+        self._graph = Graph(connections=settings.kind("meta").in_flight)
         self._storage = open_storage(settings)
         self._uploads = Uploads(child.store, self._storage, self._graph, child.metrics)
         self._channel = MetaChannel(
@@ -63,9 +63,9 @@ class MetaService:
         self._consumer = Consumer(
             child,
             self._channel,
-            in_flight=settings.meta_in_flight,
-            send_s=settings.meta_send_s,
-            retry_base_s=settings.retry_base_meta_s,
+            in_flight=settings.kind("meta").in_flight,
+            send_s=settings.kind("meta").send_s,
+            retry_base_s=settings.kind("meta").retry_base_s,
             webhook_outages=outages,
         )
         self._fetcher = Fetcher(child, self._accounts, self._graph, self._storage)

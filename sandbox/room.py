@@ -35,7 +35,7 @@ def config_from(settings: Settings) -> SandboxConfig:
     if missing := [name.upper() for name in _SECRETS if not getattr(settings, name)]:
         raise SettingsInvalid([f"{name} is empty; the sandbox does not run without it" for name in missing])
     host = "127.0.0.1" if settings.bind_address in {"", "0.0.0.0", "::"} else settings.bind_address  # noqa: S104 - compared, not bound
-    webhooks = f"http://{f'[{host}]' if ':' in host else host}:{settings.meta_port}"
+    webhooks = f"http://{f'[{host}]' if ':' in host else host}:{settings.port('meta')}"
     return SandboxConfig(
         data_directory=settings.path("sandbox"),
         app_id=settings.meta_app_id or APP_ID,

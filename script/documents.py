@@ -9,38 +9,61 @@ import ast
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from shared.channels.channel import FileLimit
 from shared.channels.registry import CHANNELS
+from shared.kinds import KIND_SETTINGS, KINDS, Variable
 from shared.process import exit_codes
-from shared.settings import ChildEnvironment, Settings
+from shared.settings import child_variables, variables
 from shared.states import MESSAGE_TRANSITIONS, OPEN_MESSAGE_STATES, SESSION_TRANSITIONS
 
 REPOSITORY = Path(__file__).parents[1]
 _SECTION = re.compile(r"(<!-- made by script/docs: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def _range(metadata: Mapping[str, Any]) -> str:
-    low, high = metadata["low"], metadata["high"]
-    if metadata["choices"]:
-        return ", ".join(f"`{choice}`" for choice in metadata["choices"])
+def _range(low: float | None, high: float | None, choices: tuple[str, ...] = ()) -> str:
+    if choices:
+        return ", ".join(f"`{choice}`" for choice in choices)
     if low is not None and high is not None:
         return f"{low:g} to {high:g}"
     return f"at least {low:g}" if low is not None else f"at most {high:g}" if high is not None else ""
 
 
-def settings_table(table: type[Settings] | type[ChildEnvironment]) -> str:
-    """Return the table of all variables of `table`."""
+def settings_table(table: Mapping[str, Variable]) -> str:
+    """Return the table of some variables."""
     rows = ["| variable | default | values | meaning |", "|---|---|---|---|"]
-    for row in fields(table):
-        default = str(row.default)
-        secret = " Secret." if row.metadata["secret"] else ""
+    for one in table.values():
+        default = str(one.default)
+        secret = " Secret." if one.secret else ""
+        values = _range(one.low, one.high, one.choices)
+        rows.append(f"| `{one.name}` | {f'`{default}`' if default else ''} | {values} | {one.purpose}{secret} |")
+    return "\n".join(rows) + "\n"
+
+
+def kind_settings_table() -> str:
+    """Return the table of the variables that the rows of the registry make: a pattern each, with the default of every kind."""
+    names = [row.name for row in KINDS]
+    rows = [f"| variable | {' | '.join(names)} | values | meaning |", f"|---|{'---|' * len(names)}---|---|"]
+    for setting in KIND_SETTINGS:
+        defaults = [f"{getattr(row, setting.field):g}" if setting.belongs_to(row) else "" for row in KINDS]
+        values = _range(setting.low, setting.high)
+        if setting.field == "instances":
+            values = f"1 to {', '.join(sorted({str(row.instances_most) for row in KINDS}, key=int))}"
         rows.append(
-            f"| `{row.name.upper()}` | {f'`{default}`' if default else ''} | {_range(row.metadata)} | {row.metadata['help']}{secret} |"
+            f"| `{setting.pattern.replace('{KIND}', '<KIND>')}` | {' | '.join(defaults)} | {values} | {setting.purpose} |"
         )
+    return "\n".join(rows) + "\n"
+
+
+def visible_table() -> str:
+    """Return the table of the settings that each kind's processes receive besides the common ones."""
+    rows = ["| kind | secrets | other settings |", "|---|---|---|"]
+    for row in KINDS:
+        secrets, others = (
+            ", ".join(f"`{name.upper()}`" for name in sorted(set(names))) for names in (row.secrets, row.settings)
+        )
+        rows.append(f"| {row.name} | {secrets} | {others} |")
     return "\n".join(rows) + "\n"
 
 
@@ -108,8 +131,10 @@ def media_limits() -> str:
 
 
 SECTIONS: Mapping[str, Callable[[], str]] = {
-    "settings": lambda: settings_table(Settings),
-    "child-environment": lambda: settings_table(ChildEnvironment),
+    "settings": lambda: settings_table(variables(())),
+    "kind-settings": kind_settings_table,
+    "visible-settings": visible_table,
+    "child-environment": lambda: settings_table(child_variables()),
     "exit-codes": exit_code_table,
     "message-states": message_states,
     "session-states": session_states,

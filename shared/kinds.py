@@ -1,44 +1,101 @@
 """THE registry of process kinds: one row per kind, data only.
 
-A new kind is its `proc_x.py`, its room, and one row here. The supervisor reads how to run it, the store reads which connection
-types it serves, and nobody needs to be told anything else. Field names follow OTP's child specification where it has a word.
+A new kind is its `proc_x.py`, its room, and one row here: supervision, settings, logs, packaging and the tests of the
+architecture read everything else from the row. Field names follow OTP's child specification where it has a word.
+
+This file imports only the standard library.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-Need = Literal["always", "connections", "embedded_postgres", "embedded_redis", "sandbox"]
+
+@dataclass(frozen=True, kw_only=True)
+class Variable:
+    """A setting that only one kind has: an environment variable `NAME`, read by `settings.own("NAME")`.
+
+    The type of `default` is the type of the value: `str`, `int` or `float`.
+    """
+
+    name: str
+    default: str | int | float
+    purpose: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    schemes: tuple[str, ...] = ()
+    secret: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """Rows that the recorder deletes when they are old.
+
+    Attributes:
+        table: its name. column: instant that decides the age; empty: the table is partitioned by day and old partitions are dropped.
+        setting: name of the setting with the days to keep; 0 there means for ever.
+    """
+
+    table: str
+    column: str = ""
+    setting: str = "retention_days"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessKind:
     """How one kind of process is run.
 
-    Durations are seconds. `instances` and `pool_size` name settings, so that operators can change them; `port` names the setting of
-    the kind's public port, whose listening socket the orchestrator holds and hands down to every instance.
+    Durations are seconds. The fields that `KIND_SETTINGS` lists are defaults of settings: an operator's value replaces
+    them in the rows of `Settings.kinds`.
     """
 
     name: str
     entry: str
     """Script beside `orchestrator.py`."""
-    needed: Need = "always"
-    """When the kind runs: always, while a connection of one of its types exists, or while an embedded server or the sandbox is wanted."""
+    package: str = ""
+    """Package of its code; empty: the kind's name."""
+    aliases: tuple[str, ...] = ()
+    """Other names of the kind in environment variables: with `wwebjs`, WWEBJS_PORT is read as WEBDRIVER_PORT."""
+    needed: str = "always"
+    """When the kind runs: a name in `shared.needs.NEEDS`."""
     after: tuple[str, ...] = ()
-    """Kinds that are given the time to become ready before this one is started. Never a reason to stop: isolation goes first."""
+    """Kinds that get their startup time to become ready before this one is started. Never a reason to stop: isolation
+    goes first."""
     job: str = ""
-    """Dotted name of the RQ job function that looks at one row; empty for kinds that send nothing."""
-    instances: str = ""
-    """Setting that says how many slots the kind has; empty means one."""
-    port: str = ""
-    """Setting of the public port; empty for kinds without one."""
-    pool_size: str = ""
-    """Setting of the connection pool's limit; empty for kinds without a database."""
+    """Dotted name of the RQ job function that handles one row; empty for kinds without a queue."""
+    instances: int = 1
+    """Slots of the kind."""
+    instances_most: int = 1
+    """Most slots that an operator may set."""
+    port: int = 0
+    """Public port, whose listening socket the orchestrator holds and hands down to every instance; 0: none."""
+    admin_offset: int = 0
+    """Distance of slot 0's loopback port from ADMIN_PORT; the next `instances_most` ports are the kind's. Never changed, so
+    that no port moves when a row is added; `next_admin_offset()` is free."""
+    pool_size: int = 0
+    """Database connections of one process; 0: the kind has no database."""
+    in_flight: int = 0
+    """Sends in flight at once in one process; 0: the kind sends nothing."""
+    send_s: float = 0.0
+    """Longest time for one send; 0: the kind sends nothing."""
+    retry_base_s: float = 0.0
+    """Wait before the second attempt of a message; doubles from there."""
+    settings: tuple[str, ...] = ()
+    """Settings (fields of `Settings`) that its processes receive, besides `COMMON_SETTINGS` and its own."""
+    variables: tuple[Variable, ...] = ()
+    """Settings that only this kind has."""
+    secrets: tuple[str, ...] = ()
+    """Settings among `settings` that are secrets: named apart, so that each is a decision."""
+    retention: tuple[Retention, ...] = ()
+    reclaims: tuple[str, ...] = ()
+    """Named statements that give back what a dead incarnation had leased; parameter: `incarnation`."""
     reads_journal: bool = False
     """Whether the kind is notified when the orchestrator has appended to its journal."""
     restart_base_s: float = 1.0
-    """Delay before the second restart in a row; the first has the delay `first_restart_s`. Doubles from there, with full jitter, up to the cap."""
+    """Delay before the second restart in a row; the first has `first_restart_s`. Doubles from there, with full jitter."""
     first_restart_s: float = 0.0
     intensity: int = 10
     """More than this many restarts in `period_s` mean quarantine."""
@@ -46,26 +103,200 @@ class ProcessKind:
     min_uptime_s: float = 10.0
     """A life shorter than this counts in full; one that is longer lets the backoff decay."""
     startup_s: float = 30.0
-    """Time for becoming ready the first time."""
+    """Time to become ready."""
     watchdog_s: float = 3.0
     """Longest silence of the work loop outside a declared blocking section."""
     drain_s: float = 20.0
-    """Time for finishing what is in hand after SIGTERM."""
+    """Time to finish the work in hand after SIGTERM."""
     memory_soft_mb: int = 0
     """Resident size of the process tree above which the slot is drained and replaced; 0: no limit."""
     memory_hard_mb: int = 0
+    """Resident size of the process tree above which it is killed and replaced; 0: no limit."""
     nice: int = 0
     oom_score_adj: int = 0
 
+    @property
+    def room(self) -> str:
+        """Name of the package that holds the kind's code."""
+        return self.package or self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindSetting:
+    """A setting that each kind has whose row gives it a meaning.
+
+    Attributes:
+        field: of `ProcessKind`; the row's value is the default. pattern: name of the environment variable.
+        with_field: rows have the setting unless this field of theirs is 0, a value that no operator can set; empty: every row. everywhere: processes of every kind receive it.
+        told: processes receive it, and must be replaced when it changes.
+    """
+
+    field: str
+    pattern: str
+    purpose: str
+    low: float = 0.0
+    high: float | None = None
+    with_field: str = ""
+    everywhere: bool = False
+    told: bool = False
+
+    def variable(self, kind: str) -> str:
+        """Return the variable's name for a kind (or an alias of it)."""
+        return self.pattern.format(KIND=kind.upper().replace("-", "_"))
+
+    def belongs_to(self, row: ProcessKind) -> bool:
+        """Whether the row has this setting."""
+        return not self.with_field or bool(getattr(row, self.with_field))
+
+
+KIND_SETTINGS: Final[tuple[KindSetting, ...]] = (
+    KindSetting(
+        field="port",
+        pattern="{KIND}_PORT",
+        purpose="Public port.",
+        low=1,
+        high=65535,
+        with_field="port",
+        everywhere=True,
+        told=True,
+    ),
+    KindSetting(
+        field="instances", pattern="{KIND}_INSTANCES", purpose="Processes of the kind.", low=1, everywhere=True
+    ),
+    KindSetting(
+        field="pool_size",
+        pattern="DATABASE_POOL_{KIND}_MAX",
+        purpose="Database connections of one process.",
+        low=1,
+        high=500,
+        with_field="pool_size",
+        told=True,
+    ),
+    KindSetting(
+        field="in_flight",
+        pattern="{KIND}_IN_FLIGHT",
+        purpose="Sends in flight at once in one process.",
+        low=1,
+        high=5000,
+        with_field="in_flight",
+        told=True,
+    ),
+    KindSetting(
+        field="send_s",
+        pattern="{KIND}_SEND_S",
+        purpose="Longest time for one send.",
+        low=0.1,
+        with_field="in_flight",
+        told=True,
+    ),
+    KindSetting(
+        field="retry_base_s",
+        pattern="RETRY_BASE_{KIND}_S",
+        purpose="Wait before the second attempt; doubles from there.",
+        with_field="in_flight",
+        told=True,
+    ),
+    KindSetting(
+        field="memory_soft_mb",
+        pattern="{KIND}_MEMORY_SOFT_MB",
+        purpose="Memory of a process and its helpers above which it is drained and replaced; 0: no limit.",
+    ),
+    KindSetting(
+        field="memory_hard_mb",
+        pattern="{KIND}_MEMORY_HARD_MB",
+        purpose="Memory of a process and its helpers above which it is killed and replaced; 0: no limit.",
+    ),
+    KindSetting(
+        field="first_restart_s", pattern="{KIND}_FIRST_RESTART_S", purpose="Delay before the first restart.", high=300
+    ),
+    KindSetting(
+        field="restart_base_s",
+        pattern="{KIND}_RESTART_BASE_S",
+        purpose="Longest delay before the second restart in a row; doubles from there.",
+        low=0.01,
+        high=300,
+    ),
+    KindSetting(
+        field="intensity",
+        pattern="{KIND}_RESTART_INTENSITY",
+        purpose="More restarts than this in the period quarantine a slot.",
+        low=1,
+        high=10_000,
+    ),
+    KindSetting(
+        field="period_s",
+        pattern="{KIND}_RESTART_PERIOD_S",
+        purpose="Period in which restarts are counted.",
+        low=1,
+        high=86_400,
+    ),
+    KindSetting(
+        field="min_uptime_s",
+        pattern="{KIND}_MIN_UPTIME_S",
+        purpose="A process that lived for less counts as a failure in full.",
+        high=3600,
+    ),
+    KindSetting(field="startup_s", pattern="{KIND}_STARTUP_S", purpose="Time to become ready.", low=1, high=3600),
+    KindSetting(
+        field="watchdog_s",
+        pattern="{KIND}_WATCHDOG_S",
+        purpose="Longest silence of a work loop; longer means hung.",
+        low=0.1,
+        high=300,
+        told=True,
+    ),
+    KindSetting(
+        field="drain_s",
+        pattern="{KIND}_DRAIN_S",
+        purpose="Time to finish the work in hand before a stop.",
+        high=3600,
+        told=True,
+    ),
+)
+"""Settings that are made from the rows: adding a row adds them."""
+
+COMMON_SETTINGS: Final = frozenset(
+    {"bulkhead_home", "bind_address", "admin_port", "log_level", "heartbeat_s", "chaos", "crash_points"}
+)
+"""Settings that processes of every kind receive."""
+
+_DATABASE: Final = ("database_idle_s", "database_connect_s", "database_query_s")
+_REDIS: Final = ("redis_timeout_s",)
+_SERVERS: Final = ("database_url", "redis_url")
+_VAULT: Final = ("secret_encryption_key", "secret_old_keys")
+_MEDIA: Final = (
+    "media_storage",
+    "media_s3_url",
+    "media_s3_region",
+    "media_s3_key_id",
+    "media_fetch_private",
+    "graph_base_url",
+    "d360_base_url",
+    "sandbox",
+)
+_PACING: Final = (
+    "meta_messages_per_second",
+    "meta_pair_limit",
+    "webdriver_pacing",
+    "webdriver_messages_per_minute",
+    "webdriver_messages_per_day",
+    "webdriver_burst",
+    "whatsapp_web_url",
+)
+_DELIVERY: Final = ("send_attempts", "in_doubt_policy", "in_doubt_window_s", *_PACING)
 
 KINDS: Final[tuple[ProcessKind, ...]] = (
     ProcessKind(
         name="api",
         entry="proc_api.py",
         after=("postgres", "redis", "recorder"),
-        instances="api_instances",
-        port="api_port",
-        pool_size="database_pool_api_max",
+        instances=2,
+        instances_most=10,
+        port=3000,
+        admin_offset=0,
+        pool_size=20,
+        settings=("only", "company_id", "secret_key_id", *_DATABASE, *_REDIS, *_MEDIA, *_DELIVERY),
+        secrets=("api_key", "media_s3_secret", *_SERVERS, *_VAULT),
         restart_base_s=0.2,
         intensity=20,
         memory_soft_mb=1600,
@@ -74,12 +305,36 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
     ProcessKind(
         name="webdriver",
         entry="proc_webdriver.py",
+        aliases=("wwebjs",),
         needed="connections",
         after=("postgres", "redis", "recorder", "sandbox"),
         job="webdriver.job.deliver",
-        instances="webdriver_instances",
-        port="webdriver_port",
-        pool_size="database_pool_webdriver_max",
+        port=3001,
+        admin_offset=10,
+        pool_size=10,
+        in_flight=20,
+        send_s=120.0,
+        retry_base_s=2.0,
+        settings=(
+            "webdriver_session_in_flight",
+            "webdriver_breaker",
+            "chromium_path",
+            "session_starts",
+            "session_memory_soft_mb",
+            "session_memory_hard_mb",
+            "session_max_age_h",
+            "session_cpu_most",
+            "session_connects_per_hour",
+            "web_build_file",
+            "wa_js_path",
+            "media_fetch_s",
+            "media_inbound_most_mb",
+            *_DATABASE,
+            *_REDIS,
+            *_MEDIA,
+            *_DELIVERY,
+        ),
+        secrets=("media_s3_secret", *_SERVERS),
         first_restart_s=1.0,
         restart_base_s=5.0,
         intensity=10,
@@ -97,9 +352,34 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         needed="connections",
         after=("postgres", "redis", "recorder", "sandbox"),
         job="meta.job.deliver",
-        instances="meta_instances",
-        port="meta_port",
-        pool_size="database_pool_meta_max",
+        instances=2,
+        instances_most=10,
+        port=3002,
+        admin_offset=20,
+        pool_size=20,
+        in_flight=200,
+        send_s=10.0,
+        retry_base_s=1.0,
+        settings=(
+            "graph_version",
+            "instagram_base_url",
+            "public_url",
+            "meta_app_id",
+            "meta_sha1_signatures",
+            "company_id",
+            "secret_key_id",
+            "media_fetch_s",
+            "media_fetches",
+            "media_inbound_most_mb",
+            "connection_check_s",
+            "webhook_repeat_s",
+            "expiry_warning_days",
+            *_DATABASE,
+            *_REDIS,
+            *_MEDIA,
+            *_DELIVERY,
+        ),
+        secrets=("meta_app_secret", "meta_verify_token", "media_s3_secret", *_SERVERS, *_VAULT),
         restart_base_s=1.0,
         intensity=20,
         memory_soft_mb=800,
@@ -109,7 +389,27 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         name="recorder",
         entry="proc_recorder.py",
         after=("postgres",),
-        pool_size="database_pool_recorder_max",
+        admin_offset=30,
+        pool_size=4,
+        settings=(
+            "company_id",
+            "secret_key_id",
+            "retention_days",
+            "media_retention_days",
+            "meta_phone_number_id",
+            *_DATABASE,
+            *_MEDIA,
+        ),
+        # seeds the first connections, and seals their credentials
+        secrets=(
+            "database_url",
+            "meta_access_token",
+            "sandbox_access_token",
+            "sandbox_d360_api_key",
+            "sandbox_d360_webhook_secret",
+            "media_s3_secret",
+            *_VAULT,
+        ),
         reads_journal=True,
         restart_base_s=0.5,
         memory_soft_mb=400,
@@ -119,7 +419,17 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         name="sandbox",
         entry="proc_sandbox.py",
         needed="sandbox",
-        port="sandbox_port",
+        port=3100,
+        admin_offset=40,
+        settings=("company_id", "meta_app_id"),
+        # as the provider: it signs webhooks and checks the credentials that the demo company's connections use
+        secrets=(
+            "meta_app_secret",
+            "meta_verify_token",
+            "sandbox_access_token",
+            "sandbox_d360_api_key",
+            "sandbox_d360_webhook_secret",
+        ),
         restart_base_s=0.2,
         intensity=20,
         memory_hard_mb=1024,
@@ -127,7 +437,9 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
     ProcessKind(
         name="postgres",
         entry="proc_postgres.py",
+        package="embedded",
         needed="embedded_postgres",
+        admin_offset=50,
         restart_base_s=0.2,
         startup_s=60.0,
         drain_s=30.0,
@@ -136,14 +448,13 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
     ProcessKind(
         name="redis",
         entry="proc_redis.py",
+        package="embedded",
         needed="embedded_redis",
+        admin_offset=60,
         restart_base_s=0.2,
         oom_score_adj=-300,
     ),
 )
-
-ADMIN_PORT_STRIDE: Final = 10
-"""Admin ports reserved for each row of `KINDS`, so that a slot's port does not move when another kind is scaled."""
 
 _BY_NAME: Final = {kind.name: kind for kind in KINDS}
 
@@ -156,6 +467,19 @@ def kind_named(name: str) -> ProcessKind:
         raise KeyError(f"no process kind {name!r}; known: {', '.join(_BY_NAME)}") from None
 
 
-def admin_port(first_port: int, kind: str, instance: int) -> int:
+def admin_port(first_port: int, row: ProcessKind, instance: int) -> int:
     """Return the loopback port of one slot's own endpoint, counted from the setting ADMIN_PORT."""
-    return first_port + ADMIN_PORT_STRIDE * KINDS.index(kind_named(kind)) + instance
+    return first_port + row.admin_offset + instance
+
+
+def next_admin_offset(rows: tuple[ProcessKind, ...] = KINDS) -> int:
+    """Return the first offset beyond every row's ports: what a new row takes, rounded up to a multiple of ten."""
+    beyond = max((row.admin_offset + row.instances_most for row in rows), default=0)
+    return -(-beyond // 10) * 10
+
+
+def kind_settings(row: ProcessKind) -> Iterator[tuple[KindSetting, str]]:
+    """Yield the settings that a row has, each with its environment variable."""
+    for setting in KIND_SETTINGS:
+        if setting.belongs_to(row):
+            yield setting, setting.variable(row.name)

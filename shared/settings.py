@@ -1,23 +1,36 @@
-"""Every setting in one table (name, default, help), and the only reader of the process environment.
+"""Every setting (name, default, help), and the only reader of the process environment.
 
-`Settings` holds what an operator sets; `ChildEnvironment` holds what the orchestrator tells one child about itself. A field's
-environment variable is its name in capitals. Nothing is read at import: call `load` once, in the entry file, and pass the result on.
+`Settings` holds what an operator sets; `ChildEnvironment` holds what the orchestrator sets for one child. A field's environment
+variable is its name in capitals. Settings of the kinds are made from the rows of `shared.kinds`. Nothing is read at import: call
+`load` once, in the entry file, and pass the result on.
 """
 
 from __future__ import annotations
 
-import math
+import copy
+import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final
 
 from shared.errors import SettingsInvalid
+from shared.kinds import COMMON_SETTINGS, KINDS, ProcessKind, Variable, admin_port, kind_settings
+from shared.variables import VariableReader, made_by
 
 _COMPANY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CHECKOUT: Final = Path(__file__).resolve().parents[1]
+
+
+def default_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return BULKHEAD_HOME's default: `var` of the checkout that this file belongs to, else the user's state directory."""
+    if (_CHECKOUT / "script" / "run").is_file():
+        return _CHECKOUT / "var"
+    state = environ.get("XDG_STATE_HOME", "").strip()
+    return (Path(state) if state.startswith("/") else Path("~/.local/state").expanduser()) / "bulkhead"
 
 
 def _setting(
@@ -30,33 +43,35 @@ def _setting(
     schemes: tuple[str, ...] = (),
     secret: bool = False,
 ) -> Any:
-    metadata = {"help": purpose, "choices": choices, "low": low, "high": high, "schemes": schemes, "secret": secret}
-    return field(default=default, repr=not secret, metadata=metadata)
-
-
-def _port(default: int, purpose: str) -> Any:
-    return _setting(default, purpose, low=1, high=65535)
+    variable = Variable(
+        name="", default=default, purpose=purpose, choices=choices, low=low, high=high, schemes=schemes, secret=secret
+    )
+    # a factory, so that the class itself has no value: a setting that a process may not see is then really absent
+    return field(default_factory=lambda: default, repr=not secret, metadata={"variable": variable})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What an operator can set. The table in docs/settings.md is made from these fields and tested against them."""
 
-    bulkhead_home: Path = _setting(Path("var"), "Directory for data, logs, sockets, keys and browser profiles.")
+    bulkhead_home: Path = field(
+        default_factory=default_home,
+        metadata={
+            "variable": Variable(
+                name="",
+                default="",
+                purpose="Directory for data, logs, sockets, keys and browser profiles; "
+                "empty: `var` of the checkout, else `~/.local/state/bulkhead`.",
+            )
+        },
+    )
     bind_address: str = _setting(
         "127.0.0.1", "Address that the public ports listen on; put a TLS proxy in front before you open it."
     )
-    api_port: int = _port(3000, "Public port of the HTTP API.")
-    webdriver_port: int = _port(3001, "Public port of the browser-session process.")
-    meta_port: int = _port(3002, "Public port for Meta's webhooks.")
-    sandbox_port: int = _port(3100, "Port of the sandbox.")
     admin_port: int = _setting(
         3200, "First of the loopback ports for each slot's /livez, /readyz and /metrics.", low=1, high=65435
     )
     only: str = _setting("", "Comma-separated kinds to run, for example 'api,meta'; empty: all that are needed.")
-    api_instances: int = _setting(2, "Processes of kind api.", low=1, high=10)
-    meta_instances: int = _setting(2, "Processes of kind meta.", low=1, high=10)
-    webdriver_instances: int = _setting(1, "Processes of kind webdriver; a session has one owner, so 1.", low=1, high=1)
 
     database_url: str = _setting(
         "",
@@ -64,10 +79,6 @@ class Settings:
         schemes=("postgresql", "postgres"),
         secret=True,
     )
-    database_pool_api_max: int = _setting(20, "Connections of one api process.", low=1, high=500)
-    database_pool_webdriver_max: int = _setting(10, "Connections of one webdriver process.", low=1, high=500)
-    database_pool_meta_max: int = _setting(20, "Connections of one meta process.", low=1, high=500)
-    database_pool_recorder_max: int = _setting(4, "Connections of the recorder process.", low=1, high=500)
     database_idle_s: float = _setting(30.0, "Seconds after which an idle database connection is closed.", low=1)
     database_connect_s: float = _setting(5.0, "Longest wait for a database connection, new or from the pool.", low=0.1)
     database_query_s: float = _setting(5.0, "Longest time for one database transaction.", low=0.1)
@@ -141,18 +152,6 @@ class Settings:
     )
 
     send_attempts: int = _setting(3, "Attempts before a message is a dead letter.", low=1, high=100)
-    retry_base_meta_s: float = _setting(
-        1.0, "Wait before the second attempt on Meta's channels; doubles from there.", low=0
-    )
-    retry_base_webdriver_s: float = _setting(
-        2.0, "Wait before the second attempt through a browser session; doubles from there.", low=0
-    )
-    meta_send_s: float = _setting(10.0, "Longest time for one send call to Meta.", low=0.1)
-    webdriver_send_s: float = _setting(
-        120.0, "Longest time for one send through a page; a file may need it, all else has less of its own.", low=0.1
-    )
-    meta_in_flight: int = _setting(200, "Sends in flight at once in one meta process.", low=1, high=5000)
-    webdriver_in_flight: int = _setting(20, "Sends in flight at once in the webdriver process.", low=1, high=500)
     webdriver_session_in_flight: int = _setting(
         2, "Sends in flight at once of one browser session: one in its page, the next ones ready.", low=1, high=500
     )
@@ -246,9 +245,52 @@ class Settings:
     log_max_mb: float = _setting(20.0, "Size at which a slot's log file is rotated.", low=0.01)
     log_keep: int = _setting(5, "Rotated log files kept of each.", low=1, high=100)
 
+    kinds: tuple[ProcessKind, ...] = KINDS
+    """The registry with the operator's values."""
+    values: Mapping[str, str | int | float] = field(default_factory=dict, repr=False)
+    """Variables of single kinds (`ProcessKind.variables`) that are set, by name."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Explain why a field is missing."""
+            raise AttributeError(
+                f"this process may not see the setting {name!r}; add it to the settings (or secrets) of its kind's row"
+                if name in _FIELDS
+                else f"no setting {name!r}"
+            )
+
     def path(self, *parts: str) -> Path:
         """Return a path below BULKHEAD_HOME, absolute."""
         return self.bulkhead_home.joinpath(*parts)
+
+    def kind(self, name: str) -> ProcessKind:
+        """Return a kind's row with the operator's values. Raises `KeyError` when there is no such kind."""
+        return self._by_name[name]
+
+    def port(self, kind: str) -> int:
+        """Return a kind's public port; 0: it has none, or this registry lacks the kind."""
+        row = self._by_name.get(kind)
+        return row.port if row else 0
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, ProcessKind]:
+        return {row.name: row for row in self.kinds}
+
+    def own(self, name: str) -> str | int | float:
+        """Return the value of a variable that one kind's row declares. Raises `KeyError` when none of this process does."""
+        for row in self.kinds:
+            for variable in row.variables:
+                if variable.name == name:
+                    return self.values.get(name, variable.default)
+        raise KeyError(f"no kind declares the variable {name}")
+
+    def seen_by(self, row: ProcessKind) -> Settings:
+        """Return these settings without what processes of a kind may not see: reading that raises `AttributeError`."""
+        seen = copy.copy(self)
+        for name in _FIELDS.keys() - visible_fields(row):
+            object.__delattr__(seen, name)
+        return seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,68 +315,91 @@ class ChildEnvironment:
         return f"{self.process_name}-{self.process_instance}"
 
 
-_Table = TypeVar("_Table", Settings, ChildEnvironment)
+_FIELDS: Final[Mapping[str, Variable]] = {
+    row.name: replace(row.metadata["variable"], name=row.name.upper())
+    for row in fields(Settings)
+    if "variable" in row.metadata
+}
+"""The settings that no kind's row makes, by field."""
+_CHILD_FIELDS: Final[Mapping[str, Variable]] = {
+    row.name: replace(row.metadata["variable"], name=row.name.upper()) for row in fields(ChildEnvironment)
+}
 
 
-def _is_address(text: str, schemes: tuple[str, ...]) -> bool:
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return False
-    return parts.scheme in schemes and bool(parts.netloc or parts.path)
+def visible_fields(row: ProcessKind) -> frozenset[str]:
+    """Return the fields of `Settings` that processes of a kind receive. Raises `ValueError` for a name that is no setting."""
+    names = COMMON_SETTINGS | {*row.settings, *row.secrets}
+    if unknown := names - _FIELDS.keys():
+        raise ValueError(f"kind {row.name} lists settings that do not exist: {', '.join(sorted(unknown))}")
+    return names
 
 
-def _parse(name: str, text: str, default: Any, metadata: Mapping[str, Any]) -> Any:
-    value: Any = text
-    try:
-        if isinstance(default, int | float | Path):
-            value = type(default)(text) if not isinstance(default, Path) else Path(text)
-    except ValueError:
-        raise ValueError(
-            f"{name}={text!r} is not {'a whole number' if isinstance(default, int) else 'a number'}"
-        ) from None
-    if metadata["choices"] and value not in metadata["choices"]:
-        raise ValueError(f"{name}={text!r} is not one of {', '.join(metadata['choices'])}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name}={text!r} is not a finite number")
-    if metadata["schemes"] and not _is_address(text, metadata["schemes"]):
-        raise ValueError(
-            f"{name} is not an address that begins with {' or '.join(f'{scheme}://' for scheme in metadata['schemes'])}"
-        )
-    low, high = metadata["low"], metadata["high"]
-    if low is not None and value < low:
-        raise ValueError(f"{name}={text} is out of range: at least {low:g}")
-    if high is not None and value > high:
-        raise ValueError(f"{name}={text} is out of range: at most {high:g}")
-    return value
+def variables(rows: Sequence[ProcessKind] = KINDS) -> dict[str, Variable]:
+    """Return every variable that an operator can set, by name: those of the program, then those that the rows make."""
+    return (
+        {variable.name: variable for variable in _FIELDS.values()}
+        | {variable.name: variable for row in rows for variable in made_by(row)}
+        | {variable.name: variable for row in rows for variable in row.variables}
+    )
 
 
-def _read(table: type[_Table], environ: Mapping[str, str]) -> _Table:
-    values: dict[str, Any] = {}
-    problems: list[str] = []
-    for row in fields(table):
-        name = row.name.upper()
-        text = environ.get(name, "").strip()
-        if not text:
-            continue
-        try:
-            values[row.name] = _parse(name, text, row.default, row.metadata)
-        except ValueError as problem:
-            problems.append(str(problem))
-    if problems:
-        raise SettingsInvalid(problems)
-    return table(**values)
+def child_variables() -> dict[str, Variable]:
+    """Return every variable that the orchestrator sets for a child, by name."""
+    return {variable.name: variable for variable in _CHILD_FIELDS.values()}
 
 
-def load(environ: Mapping[str, str] | None = None) -> Settings:
+def aliases(rows: Sequence[ProcessKind] = KINDS) -> dict[str, str]:
+    """Return the other spellings of variables that are accepted, each with the variable's name."""
+    return {
+        setting.variable(alias): name for row in rows for setting, name in kind_settings(row) for alias in row.aliases
+    }
+
+
+def misspelt(names: Iterable[str], rows: Sequence[ProcessKind] = KINDS) -> dict[str, str]:
+    """Return those of `names` that are no variable of ours but look like one, each with the one that was probably meant."""
+    known = {*variables(rows), *child_variables(), *aliases(rows)}
+    found = {}
+    for name in sorted(set(names) - known):
+        if near := difflib.get_close_matches(name, known, n=1, cutoff=_NEAR):
+            found[name] = near[0]
+    return found
+
+
+_NEAR: Final = 0.86
+"""Likeness from which a name counts as misspelt: one wrong or missing letter in seven."""
+
+
+def load(environ: Mapping[str, str] | None = None, rows: Sequence[ProcessKind] = KINDS) -> Settings:
     """Read and check every setting.
 
     Args:
-        environ: variables to read; the process environment when None.
+        environ: variables to read; the process environment when None. rows: the registry.
     Raises:
         SettingsInvalid: with one line for each variable that is wrong.
     """
-    settings = _read(Settings, os.environ if environ is None else environ)
+    environ = os.environ if environ is None else environ
+    reader = VariableReader(environ)
+    values = reader.fields(_FIELDS)
+    home = Path(values.pop("bulkhead_home")) if "bulkhead_home" in values else default_home(environ)
+    kinds = tuple(reader.row(row) for row in rows)
+    own = {
+        variable.name: value
+        for row in rows
+        for variable in row.variables
+        if (value := reader.read(variable)) is not None
+    }
+    if reader.problems:
+        raise SettingsInvalid(reader.problems)
+    settings = Settings(**values, bulkhead_home=home.expanduser().absolute(), kinds=kinds, values=own)
+    # a child sees only some of the settings; its orchestrator has checked what they must fulfil together
+    if not environ.get(_CHILD_FIELDS["process_incarnation"].name) and (
+        problems := [*_rules(settings), *_port_rules(settings)]
+    ):
+        raise SettingsInvalid(problems)
+    return settings
+
+
+def _rules(settings: Settings) -> list[str]:
     problems = []
     if not _COMPANY_ID.fullmatch(settings.company_id):
         problems.append(f"COMPANY_ID={settings.company_id!r} is not 1 to 64 letters, digits, - and _")
@@ -346,25 +411,78 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         problems.append("MEDIA_S3_KEY_ID and MEDIA_S3_SECRET are set together or not at all")
     if settings.crash_points and settings.chaos != "on":
         problems.append("CRASH_POINTS is set but CHAOS is not on; crash points are for chaos runs alone")
-    ports = {name: getattr(settings, name) for name in ("api_port", "webdriver_port", "meta_port", "sandbox_port")}
-    for name, port in ports.items():
-        twin = next((other for other, used in ports.items() if used == port and other < name), None)
-        if twin:
-            problems.append(f"{name.upper()}={port} is also {twin.upper()}; give each its own port")
-        if settings.admin_port <= port < settings.admin_port + 100:
+    return problems
+
+
+def _port_rules(settings: Settings) -> list[str]:
+    """Public ports differ from each other and from the loopback ports of the slots, which lie below 65536."""
+    problems = []
+    names = {
+        row.name: name for row in settings.kinds for setting, name in kind_settings(row) if setting.field == "port"
+    }
+    used: dict[int, str] = {}
+    private = {
+        admin_port(settings.admin_port, row, instance): f"{row.name}-{instance}"
+        for row in settings.kinds
+        for instance in range(row.instances_most)
+    }
+    for row in settings.kinds:
+        if not row.port:
+            continue
+        name = names[row.name]
+        if (twin := used.setdefault(row.port, name)) != name:
+            problems.append(f"{name}={row.port} is also {twin}; give each its own port")
+        if slot := private.get(row.port):
             problems.append(
-                f"{name.upper()}={port} lies in the 100 ports from ADMIN_PORT={settings.admin_port}; move one of them"
+                f"{name}={row.port} is the loopback port of {slot}, counted from ADMIN_PORT={settings.admin_port}; "
+                "move one of them"
             )
-    if problems:
-        raise SettingsInvalid(problems)
-    return replace(settings, bulkhead_home=settings.bulkhead_home.expanduser().absolute())
+    if (last := max(private, default=0)) > 65535:
+        problems.append(f"ADMIN_PORT={settings.admin_port} is too high: the last loopback port would be {last}")
+    return problems
 
 
 def load_child(environ: Mapping[str, str] | None = None) -> ChildEnvironment:
-    """Read what the orchestrator told this process about itself. Arguments and errors as for `load`."""
-    return _read(ChildEnvironment, os.environ if environ is None else environ)
+    """Read what the orchestrator set for this process. Arguments and errors as for `load`."""
+    reader = VariableReader(os.environ if environ is None else environ)
+    values = reader.fields(_CHILD_FIELDS)
+    if reader.problems:
+        raise SettingsInvalid(reader.problems)
+    return ChildEnvironment(**values)
 
 
-def to_environ(table: Settings | ChildEnvironment) -> dict[str, str]:
-    """Return `table` as environment variables: what `load` or `load_child` in a child reads back."""
-    return {row.name.upper(): str(getattr(table, row.name)) for row in fields(table)}
+def to_environ(settings: Settings) -> dict[str, str]:
+    """Return every setting as environment variables: what `load` reads back."""
+    return (
+        {variable.name: str(getattr(settings, name)) for name, variable in _FIELDS.items()}
+        | {name: str(getattr(row, setting.field)) for row in settings.kinds for setting, name in kind_settings(row)}
+        | {name: str(value) for name, value in settings.values.items()}
+    )
+
+
+def environ_for(settings: Settings, row: ProcessKind) -> dict[str, str]:
+    """Return the settings that processes of a kind receive, as environment variables."""
+    kinds = {
+        name: str(getattr(other, setting.field))
+        for other in settings.kinds
+        for setting, name in kind_settings(other)
+        if setting.everywhere or other.name == row.name
+    }
+    own = {variable.name: str(settings.values.get(variable.name, variable.default)) for variable in row.variables}
+    return {_FIELDS[name].name: str(getattr(settings, name)) for name in visible_fields(row)} | kinds | own
+
+
+def restart_relevant(settings: Settings, row: ProcessKind) -> dict[str, str]:
+    """Return those of `environ_for` that processes of the kind read themselves: they are replaced when one changes."""
+    read_by_orchestrator = {
+        name
+        for other in settings.kinds
+        for setting, name in kind_settings(other)
+        if not setting.told or other.name != row.name
+    }
+    return {name: value for name, value in environ_for(settings, row).items() if name not in read_by_orchestrator}
+
+
+def child_to_environ(child: ChildEnvironment) -> dict[str, str]:
+    """Return what `load_child` reads back."""
+    return {variable.name: str(getattr(child, name)) for name, variable in _CHILD_FIELDS.items()}

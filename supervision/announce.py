@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, TextIO
 
+from shared.needs import need_of
 from shared.settings import Settings
 from shared.states import SlotState
 from supervision.environment import Told
@@ -52,7 +53,7 @@ class Announcer:
         """Print the summary the first time that every slot that should run is ready or known to be sick, and return whether this was it."""
         if self._all_up or self._told is None or fleet.stopping or not fleet.configured:
             return False
-        conditional = {row.name for row in fleet.rows if row.needed == "connections" and fleet.counts.get(row.name)}
+        conditional = {row.name for row in fleet.rows if need_of(row).reported and fleet.counts.get(row.name)}
         if conditional and fleet.desired is None:
             return False
         expected = [
@@ -107,7 +108,7 @@ def summary(told: Told, sick: list[Slot]) -> list[str]:
         return lines
     lines += [
         "",
-        f"  Dashboard   http://{_host(settings)}:{settings.api_port}/dashboard",
+        f"  Dashboard   http://{_host(settings)}:{settings.port('api')}/dashboard",
         f"  API key     {settings.api_key}   ({_where_key(settings)})",
     ]
     if told.uses_sandbox:
@@ -115,7 +116,7 @@ def summary(told: Told, sick: list[Slot]) -> list[str]:
             "",
             "  A first message, from the demo company's first connection:",
             "",
-            f"  curl -X POST http://{_host(settings)}:{settings.api_port}/api/v2/messages/text/{settings.company_id}/{_DEMO_CHAT} \\",
+            f"  curl -X POST http://{_host(settings)}:{settings.port('api')}/api/v2/messages/text/{settings.company_id}/{_DEMO_CHAT} \\",
             f'    -H "Authorization: Bearer {settings.api_key}" -H "Content-Type: application/json" \\',
             '    -d \'{"message":"Hello","phoneIndex":0}\'',
         ]

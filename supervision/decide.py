@@ -11,6 +11,7 @@ import signal
 from dataclasses import replace
 from typing import Final
 
+from shared.needs import need_of
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SlotState
@@ -190,7 +191,7 @@ class _Decision(Turn):
         return slot
 
     def _desired_kinds_received(self, text: str) -> None:
-        conditional = {row.name for row in self.fleet.rows if row.needed == "connections"}
+        conditional = {row.name for row in self.fleet.rows if need_of(row).reported}
         kinds = frozenset(text.split(",")) & conditional
         if kinds != self.fleet.desired:
             self.fleet = replace(self.fleet, desired=kinds)
@@ -371,6 +372,8 @@ class _Decision(Turn):
             for name, slot in slots.items()
             if slot.instance < event.counts.get(slot.kind, 0) or slot.is_alive
         }
+        if event.rows:
+            self.configure(event.rows)
         order = {row.name: index for index, row in enumerate(self.fleet.rows)}
         ordered = sorted(slots.items(), key=lambda pair: (order[pair[1].kind], pair[1].instance))
         self.fleet = replace(self.fleet, counts=dict(event.counts), slots=dict(ordered), configured=True)

@@ -9,15 +9,23 @@ import base64
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from shared import settings as settings_table
 from shared.errors import SettingsInvalid
-from shared.kinds import ADMIN_PORT_STRIDE, ProcessKind
+from shared.kinds import KINDS, ProcessKind
+from shared.needs import uses_sandbox as needs_sandbox
 from shared.process import runtime
-from shared.settings import ChildEnvironment, Settings, to_environ
+from shared.settings import (
+    ChildEnvironment,
+    Settings,
+    child_to_environ,
+    default_home,
+    environ_for,
+    restart_relevant,
+)
 from supervision.plan import desired_slots
 
 SETTINGS_FILE: Final = "settings.env"
@@ -35,12 +43,43 @@ _SANDBOX_PATHS: Final = {
 }
 SANDBOX_APP_ID: Final = "300000000000001"
 """The Meta app that the sandbox knows."""
-_FOREIGN: Final = frozenset(
-    {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "NOTIFY_SOCKET", "WATCHDOG_USEC", "FDSTORE"}
+MACHINE: Final = frozenset(
+    {
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "LD_LIBRARY_PATH",
+        "VIRTUAL_ENV",
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONPYCACHEPREFIX",
+        "PYTHONWARNINGS",
+        "PYTHONDEVMODE",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "all_proxy",
+        "DISPLAY",
+        "DBUS_SESSION_BUS_ADDRESS",
+        "FONTCONFIG_PATH",
+        "FONTCONFIG_FILE",
+    }
 )
-"""Variables of our own supervisor that no child may mistake for its own."""
-_ONLY_OURS: Final = frozenset({"only", "log_max_mb", "log_keep"})
-"""Settings that only the orchestrator reads."""
+"""Variables of the machine that children receive; whatever else the operator's shell exports (other programs' secrets, `PG*`) stays here."""
+_MACHINE_PREFIXES: Final = ("LC_", "XDG_")
 
 
 def _token() -> str:
@@ -86,27 +125,28 @@ class Told:
     settings: Settings
     counts: Mapping[str, int]
     uses_sandbox: bool
-    embedded_postgres: bool
-    embedded_redis: bool
 
 
-def read_settings(environ: Mapping[str, str], only: str = "") -> Settings:
+def read_settings(environ: Mapping[str, str], rows: Sequence[ProcessKind], only: str = "") -> Settings:
     """Return the operator's settings.
 
     Args:
-        environ: the process environment.
+        environ: the process environment. rows: the registry.
         only: kinds named on the command line; wins over ONLY.
     Raises:
         SettingsInvalid: with one sentence for each wrong variable or line.
     """
-    home = Path(environ.get("BULKHEAD_HOME", "").strip() or Settings().bulkhead_home).expanduser().absolute()
-    variables = {**read_file(home / SETTINGS_FILE), **{name: value for name, value in environ.items() if value.strip()}}
+    home = Path(environ.get("BULKHEAD_HOME", "").strip() or default_home(environ)).expanduser().absolute()
+    variables = {
+        **read_file(home / SETTINGS_FILE, rows),
+        **{name: value for name, value in environ.items() if value.strip()},
+    }
     if only:
         variables["ONLY"] = only
-    return settings_table.load(variables)
+    return settings_table.load(variables, rows)
 
 
-def read_file(path: Path) -> dict[str, str]:
+def read_file(path: Path, rows: Sequence[ProcessKind] = KINDS) -> dict[str, str]:
     """Return the `NAME=value` lines of `path`; none when there is no such file. Raises `SettingsInvalid` naming each wrong line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -114,7 +154,7 @@ def read_file(path: Path) -> dict[str, str]:
         return {}
     except (OSError, UnicodeDecodeError) as problem:
         raise SettingsInvalid([f"{path} cannot be read: {problem}"]) from None
-    known = {row.name.upper() for row in fields(Settings)} - {"BULKHEAD_HOME"}
+    known = {*settings_table.variables(rows), *settings_table.aliases(rows)} - {"BULKHEAD_HOME"}
     found: dict[str, str] = {}
     problems: list[str] = []
     for number, line in enumerate(lines, start=1):
@@ -134,7 +174,7 @@ def read_file(path: Path) -> dict[str, str]:
     return found
 
 
-def prepare(operator: Settings, rows: Sequence[ProcessKind], embedded: EmbeddedAddresses) -> Told:
+def prepare(operator: Settings, embedded: EmbeddedAddresses) -> Told:
     """Make the home ready and return what children are told.
 
     Raises:
@@ -142,22 +182,16 @@ def prepare(operator: Settings, rows: Sequence[ProcessKind], embedded: EmbeddedA
         KindUnknown: ONLY names a kind that does not exist.
     """
     home = operator.bulkhead_home
-    uses_sandbox = operator.sandbox == "on" or (operator.sandbox == "auto" and not operator.meta_access_token)
-    needs = {
-        "embedded_postgres": not operator.database_url,
-        "embedded_redis": not operator.redis_url,
-        "sandbox": uses_sandbox,
-    }
-    counts = desired_slots(rows, operator, **needs)
-    _check_admin_ports(rows, counts)
+    uses_sandbox = needs_sandbox(operator)
+    counts = desired_slots(operator.kinds, operator)
     try:
         _make_home(home)
         complete = replace(
             operator, **_kept(operator, uses_sandbox=uses_sandbox), **_addresses(operator, uses_sandbox=uses_sandbox)
         )
-        if needs["embedded_postgres"]:
+        if not operator.database_url:
             complete = replace(complete, database_url=embedded.database_url(operator))
-        if needs["embedded_redis"]:
+        if not operator.redis_url:
             complete = replace(complete, redis_url=embedded.redis_url(operator))
     except (OSError, runtime.RuntimeDirectoryUnsafe) as problem:
         raise SettingsInvalid([f"BULKHEAD_HOME={home} cannot be used: {problem}"]) from None
@@ -165,46 +199,37 @@ def prepare(operator: Settings, rows: Sequence[ProcessKind], embedded: EmbeddedA
         settings=complete,
         counts=counts,
         uses_sandbox=uses_sandbox,
-        embedded_postgres=needs["embedded_postgres"],
-        embedded_redis=needs["embedded_redis"],
     )
 
 
-def admin_port(rows: Sequence[ProcessKind], first: int, kind: str, instance: int) -> int:
-    """Return a slot's loopback port, as `shared.kinds.admin_port` does, for any registry."""
-    return first + ADMIN_PORT_STRIDE * [row.name for row in rows].index(kind) + instance
-
-
-def child_environ(told: Told, identity: ChildEnvironment, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return the whole environment of one child.
+def child_environ(
+    told: Told, row: ProcessKind, identity: ChildEnvironment, inherited: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the whole environment of one child: what its row lets it see, and what every program needs of the machine.
 
     Args:
-        told: the settings part.
-        identity: the part about this child.
-        inherited: the orchestrator's own environment, of which the rest is passed on.
+        told: the settings of all. row: the child's kind. identity: the part about this child.
+        inherited: the orchestrator's own environment.
     """
-    own = {row.name.upper() for row in fields(ChildEnvironment)} | _FOREIGN
-    base = {name: value for name, value in inherited.items() if name not in own}
+    machine = {
+        name: value for name, value in inherited.items() if name in MACHINE or name.startswith(_MACHINE_PREFIXES)
+    }
     # from the first instruction on: a traceback when it is aborted, and no line held back when it is killed
-    base |= {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
-    return base | to_environ(told.settings) | to_environ(identity)
+    machine |= {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
+    return machine | environ_for(told.settings, row) | child_to_environ(identity)
 
 
-def changed_for(rows: Sequence[ProcessKind], old: Mapping[str, str], new: Mapping[str, str]) -> frozenset[str]:
-    """Return the kinds whose processes were told something that is not true any more.
-
-    Settings that one registry row names (port, pool size) concern that kind alone, instance counts and those of the orchestrator nobody who
-    runs already; any other may be read by every kind.
+def changed_for(settings: Settings, old: Mapping[str, str]) -> frozenset[str]:
+    """Return the kinds whose processes run with outdated settings.
 
     Args:
-        rows: the registry.
-        old, new: variables as `shared.settings.to_environ` makes them; those that `old` lacks are not compared.
+        settings: present ones. old: variables of before; those that it lacks are not compared.
     """
-    names = {name.lower() for name, value in new.items() if old.get(name, value) != value}
-    changed: set[str] = set()
-    for name in names - _ONLY_OURS - {row.instances for row in rows}:
-        changed |= {row.name for row in rows if name in (row.port, row.pool_size)} or {row.name for row in rows}
-    return frozenset(changed)
+    return frozenset(
+        row.name
+        for row in settings.kinds
+        if any(old.get(name, value) != value for name, value in restart_relevant(settings, row).items())
+    )
 
 
 def _make_home(home: Path) -> None:
@@ -254,9 +279,9 @@ def _keep(path: Path, make: Callable[[], str]) -> str:
 
 def _addresses(operator: Settings, *, uses_sandbox: bool) -> dict[str, Any]:
     host = "127.0.0.1" if operator.bind_address in ("0.0.0.0", "::", "") else operator.bind_address  # noqa: S104 - compared, not bound
-    sandbox = f"http://{f'[{host}]' if ':' in host else host}:{operator.sandbox_port}"
+    sandbox = f"http://{f'[{host}]' if ':' in host else host}:{operator.port('sandbox')}"
     own = {
-        "public_url": f"http://{f'[{host}]' if ':' in host else host}:{operator.meta_port}",
+        "public_url": f"http://{f'[{host}]' if ':' in host else host}:{operator.port('meta')}",
         "meta_app_id": SANDBOX_APP_ID,
     }
     return {
@@ -266,10 +291,3 @@ def _addresses(operator: Settings, *, uses_sandbox: bool) -> dict[str, Any]:
         },
         **{setting: value for setting, value in own.items() if uses_sandbox and not getattr(operator, setting)},
     }
-
-
-def _check_admin_ports(rows: Sequence[ProcessKind], counts: Mapping[str, int]) -> None:
-    if len(rows) > ADMIN_PORT_STRIDE or any(count > ADMIN_PORT_STRIDE for count in counts.values()):
-        raise SettingsInvalid(
-            [f"the 100 ports from ADMIN_PORT hold {ADMIN_PORT_STRIDE} kinds of {ADMIN_PORT_STRIDE} slots each"]
-        )

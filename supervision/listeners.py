@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable
 
 from shared.errors import BulkheadError
-from shared.kinds import ProcessKind
+from shared.kinds import ProcessKind, kind_settings
 from shared.process.supervised import bind_listener
 from shared.settings import Settings
 
@@ -27,11 +27,10 @@ class Listeners:
         """Return the kind's listening socket, bound now if it is not held yet. Raises `PortUnusable`."""
         held = self._sockets.get(row.name)
         if held is None:
-            port = int(getattr(settings, row.port))
             try:
-                held = self._sockets[row.name] = bind_listener(settings.bind_address, port)
+                held = self._sockets[row.name] = bind_listener(settings.bind_address, row.port)
             except OSError as refusal:
-                raise PortUnusable(_explain(row.port.upper(), port, settings.bind_address, refusal)) from None
+                raise PortUnusable(_explain(_setting_of(row), row.port, settings.bind_address, refusal)) from None
         return held
 
     def holds(self, kind: str) -> bool:
@@ -72,6 +71,10 @@ def _listens_on(descriptor: int, port: int) -> bool:
         return False
     finally:
         candidate.close()
+
+
+def _setting_of(row: ProcessKind) -> str:
+    return next(name for setting, name in kind_settings(row) if setting.field == "port")
 
 
 def _explain(setting: str, port: int, address: str, refusal: OSError) -> str:

@@ -244,10 +244,12 @@ class DrainAsked:
 
 @dataclass(frozen=True)
 class Configured:
-    """Settings are (newly) known: slots per kind, and the kinds whose processes were told something that is not true any more."""
+    """Settings (re)loaded: the rows with the operator's values, slots per kind, and kinds that run with outdated settings."""
 
     counts: Mapping[str, int]
     changed: frozenset[str] = frozenset()
+    rows: tuple[ProcessKind, ...] = ()
+    """Empty: as before."""
 
 
 @dataclass(frozen=True)

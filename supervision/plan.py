@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from shared.errors import BulkheadError
-from shared.kinds import ProcessKind
-from shared.settings import Settings
+from shared.kinds import ProcessKind, admin_port
+from shared.needs import NEEDS, need_of
+from shared.settings import Settings, visible_fields
 
 
 class RegistryInvalid(BulkheadError):
@@ -18,13 +19,28 @@ class KindUnknown(BulkheadError):
 
 
 def check(rows: Sequence[ProcessKind]) -> None:
-    """Raise `RegistryInvalid` unless every predecessor exists and the order of start has no circle."""
+    """Raise `RegistryInvalid` unless every predecessor, need and setting exists, no two slots share a port, and the order of
+    start has no circle."""
     names = [row.name for row in rows]
     if len(set(names)) < len(names):
         raise RegistryInvalid(f"a kind is listed twice: {', '.join(names)}")
     unknown = sorted({before for row in rows for before in row.after if before not in names})
     if unknown:
         raise RegistryInvalid(f"started after kinds that do not exist: {', '.join(unknown)}")
+    if needs := sorted({row.needed for row in rows} - NEEDS.keys()):
+        raise RegistryInvalid(f"needs that do not exist: {', '.join(needs)}; known: {', '.join(NEEDS)}")
+    ports: dict[int, str] = {}
+    for row in rows:
+        for instance in range(row.instances_most):
+            slot = f"{row.name}-{instance}"
+            if (twin := ports.setdefault(admin_port(0, row, instance), slot)) != slot:
+                raise RegistryInvalid(
+                    f"{slot} has the admin port of {twin}; give {row.name} an admin_offset of its own"
+                )
+        try:
+            visible_fields(row)
+        except ValueError as problem:
+            raise RegistryInvalid(str(problem)) from None
     start_order(rows)
 
 
@@ -62,17 +78,14 @@ def predecessors_of(rows: Sequence[ProcessKind], kinds: Iterable[str]) -> frozen
     return frozenset(found)
 
 
-def desired_slots(
-    rows: Sequence[ProcessKind], settings: Settings, *, embedded_postgres: bool, embedded_redis: bool, sandbox: bool
-) -> dict[str, int]:
+def desired_slots(rows: Sequence[ProcessKind], settings: Settings) -> dict[str, int]:
     """Return how many slots each kind may have; 0: it is not run at all.
 
-    Kinds that depend on connections are counted as if there were some: whether there are is the recorder's word.
+    Kinds that depend on rows count as if the rows existed: the recorder reports whether they do.
 
     Args:
-        rows: the registry.
-        settings: instance counts and `only`, which keeps the named kinds and what they are started after.
-        embedded_postgres, embedded_redis, sandbox: whether these servers are needed.
+        rows: the registry, with the operator's values.
+        settings: the operator's; `only` keeps the named kinds and those that they are started after.
     Raises:
         KindUnknown: `only` names a kind that is not in the registry.
     """
@@ -83,18 +96,7 @@ def desired_slots(
             f"ONLY={settings.only} names unknown kinds: {', '.join(sorted(unknown))}; known: {', '.join(row.name for row in rows)}"
         )
     allowed = only | predecessors_of(rows, only) if only else {row.name for row in rows}
-    needed = {
-        "always": True,
-        "connections": True,
-        "embedded_postgres": embedded_postgres,
-        "embedded_redis": embedded_redis,
-        "sandbox": sandbox,
-    }
-    return {
-        row.name: (int(getattr(settings, row.instances)) if row.instances else 1)
-        * (needed[row.needed] and row.name in allowed)
-        for row in rows
-    }
+    return {row.name: row.instances if row.name in allowed and need_of(row).allowed(settings) else 0 for row in rows}
 
 
 def select(slots: Iterable[str], target: str, counts: Mapping[str, int]) -> tuple[str, ...]:

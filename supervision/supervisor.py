@@ -12,7 +12,7 @@ import selectors
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,9 @@ from typing import Any, Final
 
 from shared.clock import monotonic
 from shared.errors import BulkheadError
-from shared.kinds import ProcessKind
+from shared.kinds import admin_port
 from shared.logs import logger
+from shared.needs import need_of
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import JournalWriter, SupervisionEvent
@@ -36,7 +37,7 @@ from supervision.children import Children
 from supervision.chronicle import Chronicle
 from supervision.control import ControlServer
 from supervision.decide import decide, next_by
-from supervision.environment import Told, admin_port, changed_for, child_environ
+from supervision.environment import Told, changed_for, child_environ
 from supervision.keeper import Keeper
 from supervision.listeners import Listeners, PortUnusable
 from supervision.log_files import LogFiles
@@ -79,8 +80,7 @@ class Supervisor:
     """Runs the kinds of one home until it is told to stop.
 
     Args:
-        rows: the registry.
-        told: what children are told.
+        told: what children are told, with the registry.
         entries: directory of the entry files.
         inherited: the process environment; what is not a setting is handed on to children.
         reload: reads the settings again; raises `BulkheadError` when they are wrong.
@@ -92,7 +92,6 @@ class Supervisor:
 
     def __init__(
         self,
-        rows: Sequence[ProcessKind],
         told: Told,
         *,
         entries: Path,
@@ -103,6 +102,7 @@ class Supervisor:
         policy: Policy | None = None,
         use_cgroups: bool = True,
     ) -> None:
+        rows = told.settings.kinds
         plan.check(rows)
         self._rows = {row.name: row for row in rows}
         self._told = told
@@ -113,7 +113,7 @@ class Supervisor:
         self._announcer = announcer
         self._keeper = keeper
         self._use_cgroups = use_cgroups
-        self._fleet = Fleet(rows=tuple(rows), policy=policy or Policy())
+        self._fleet = Fleet(rows=rows, policy=policy or Policy())
         self._boot = f"orchestrator.{secrets.token_hex(6)}"
         self._began_at = monotonic()
         self._events: deque[model.Event] = deque()
@@ -224,21 +224,20 @@ class Supervisor:
     def _adopt(self, found: Survey) -> frozenset[str]:
         """Watch what lives, and return the kinds that were told something else than what is true now."""
         changed: frozenset[str] = frozenset()
-        rows, truth = tuple(self._rows.values()), to_environ(self._told.settings)
         for living in found.living:
             if not self._children.adopt(living):
                 continue  # gone since the survey: its slot starts like any other
             self._take(model.Found(living.slot, living.pid, living.incarnation, living.age_s))
             was_told = environment(living.pid)
             if "PROCESS_INCARNATION" in was_told:  # else somebody started it by hand, with settings of his own
-                changed |= changed_for(rows, was_told, truth) & {living.slot.rsplit("-", 1)[0]}
+                changed |= changed_for(self._told.settings, was_told) & {living.slot.rsplit("-", 1)[0]}
         return changed
 
     def _open_ports_needed_now(self, found: Survey) -> None:
         """Bind the ports of kinds that will start at once: a port that is taken is told before anything runs."""
         adopted = {living.slot.rsplit("-", 1)[0] for living in found.living}
         for row in self._rows.values():
-            if row.port and self._told.counts[row.name] and row.needed != "connections" and row.name not in adopted:
+            if row.port and self._told.counts[row.name] and not need_of(row).reported and row.name not in adopted:
                 self._listeners.open(row, self._told.settings)
 
     def _turn_until_left(self) -> None:
@@ -357,7 +356,11 @@ class Supervisor:
             watchdog_usec=round(row.watchdog_s * 1e6),
         )
         return self._children.start(
-            slot.name, row, listen_fd, identity, lambda complete: child_environ(self._told, complete, self._inherited)
+            slot.name,
+            row,
+            listen_fd,
+            identity,
+            lambda complete: child_environ(self._told, row, complete, self._inherited),
         )
 
     # hearing
@@ -401,15 +404,13 @@ class Supervisor:
             self._announcer.note(f"settings not reloaded: {problem}")
             raise
         before, self._told = self._told.settings, told
-        changed = changed_for(tuple(self._rows.values()), to_environ(before), to_environ(told.settings))
-        for row in self._rows.values():
-            if row.port and (getattr(told.settings, row.port), told.settings.bind_address) != (
-                getattr(before, row.port),
-                before.bind_address,
-            ):
+        changed = changed_for(told.settings, to_environ(before))
+        for row in told.settings.kinds:
+            if (row.port, told.settings.bind_address) != (self._rows[row.name].port, before.bind_address):
                 self._listeners.close(row.name)
+        self._rows = {row.name: row for row in told.settings.kinds}
         log.info("settings_reloaded", changed=sorted(changed))
-        self._take(model.Configured(told.counts, changed))
+        self._take(model.Configured(told.counts, changed, told.settings.kinds))
         return changed
 
     def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -484,15 +485,14 @@ class Supervisor:
             "uptime_s": round(monotonic() - self._began_at, 1),
             "memory_mb": round(self._own_usage.memory_mb, 1),
             "journal_seq": self._chronicle.seq,
-            "dashboard": f"http://{settings.bind_address}:{settings.api_port}/dashboard",
+            "dashboard": f"http://{settings.bind_address}:{settings.port('api')}/dashboard",
             **snapshot.of_fleet(self._fleet, monotonic(), ports=self._ports, usage=self._usage),
         }
 
     def _ports(self, slot: Slot) -> tuple[int, int]:
         """The slot's admin port, and its kind's public port or 0."""
         row = self._rows[slot.kind]
-        admin = admin_port(tuple(self._rows.values()), self._told.settings.admin_port, slot.kind, slot.instance)
-        return admin, int(getattr(self._told.settings, row.port)) if row.port else 0
+        return admin_port(self._told.settings.admin_port, row, slot.instance), row.port
 
     # jobs
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from shared.kinds import ProcessKind
+from shared.needs import runs
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SLOT_TRANSITIONS, SlotState, require_transition
 from supervision.model import Action, Cause, CloseListener, Fleet, KillTree, Replacement, Rung, Send, Slot, Spawn, Write
@@ -34,6 +35,11 @@ class Turn:
         self._rows: Mapping[str, ProcessKind] = {row.name: row for row in fleet.rows}
 
     # steps
+
+    def configure(self, rows: tuple[ProcessKind, ...]) -> None:
+        """Use the rows with the operator's present values."""
+        self.fleet = replace(self.fleet, rows=rows)
+        self._rows = {row.name: row for row in rows}
 
     def drain(self, slot: Slot, cause: Cause) -> None:
         """Ask the slot's process to finish and leave, and give it its kind's time."""
@@ -117,10 +123,7 @@ class Turn:
 
     def desired(self, kind: str) -> int:
         """Return how many slots of the kind should run now."""
-        count = self.fleet.counts.get(kind, 0)
-        if self._rows[kind].needed == "connections":
-            return count if self.fleet.desired is not None and kind in self.fleet.desired else 0
-        return count
+        return self.fleet.counts.get(kind, 0) if runs(self._rows[kind], self.fleet.desired) else 0
 
     def gate_is_open(self, kind: str) -> bool:
         """Predecessors get their time to become ready before a kind's first start; later nobody waits for anybody."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from shared.kinds import KINDS, kind_settings, next_admin_offset
 from shared.settings import Settings, load
 from tests.support import environment, ports, processes, selection
 from tests.support.bulkhead import Bulkhead
@@ -125,14 +126,13 @@ def free_ports() -> Callable[[int], list[int]]:
 
 def settings_variables(home: Path) -> dict[str, str]:
     """Return variables for one copy of Bulkhead: its own home, free ports, and keys of its own."""
-    first = ports.free_port_block(104)
+    public = [name for row in KINDS for setting, name in kind_settings(row) if setting.field == "port"]
+    private = next_admin_offset()
+    first = ports.free_port_block(private + len(public))
     return {
         "BULKHEAD_HOME": str(home),
         "ADMIN_PORT": str(first),
-        **{
-            name: str(first + 100 + offset)
-            for offset, name in enumerate(("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT"))
-        },
+        **{name: str(first + private + offset) for offset, name in enumerate(public)},
         "API_KEY": "test-" + os.urandom(8).hex(),
         "SECRET_ENCRYPTION_KEY": base64.b64encode(os.urandom(32)).decode(),
     }

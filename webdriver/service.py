@@ -86,10 +86,10 @@ class WebdriverService:
                 BrowserChannel(self._sessions, Attachments(self._storage, settings.bulkhead_home, reach_of(settings))),
                 self._sessions,
             ),
-            in_flight=settings.webdriver_in_flight,
+            in_flight=settings.kind("webdriver").in_flight,
             each=settings.webdriver_session_in_flight,
-            send_s=settings.webdriver_send_s,
-            retry_base_s=settings.retry_base_webdriver_s,
+            send_s=settings.kind("webdriver").send_s,
+            retry_base_s=settings.kind("webdriver").retry_base_s,
             breaker_most=settings.webdriver_breaker if spares_the_account(settings) else 0,
         )
         for state in SessionState:

@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute
 from shared import fail_points, logs
 from shared.clock import left, monotonic
 from shared.errors import SettingsInvalid, SlotTaken, StoreUnavailable
-from shared.kinds import ProcessKind, admin_port, kind_named
+from shared.kinds import ProcessKind, admin_port
 from shared.process import runtime
 from shared.process.beats import Beats
 from shared.process.endpoints import beside, process_routes
@@ -56,10 +56,11 @@ def run_child(kind_name: str, open_service: OpenService) -> int:
     Returns:
         The exit code, if nothing was started; otherwise the process ends in here.
     """
-    kind = kind_named(kind_name)
     imported_s = own_age_s()
     try:
-        settings = load()
+        every = load()
+        kind = every.kind(kind_name)
+        settings = every.seen_by(kind)
         identity = _complete(load_child(), kind, settings)
         fail_points.arm(
             settings.crash_points,
@@ -117,9 +118,9 @@ def _complete(identity: ChildEnvironment, kind: ProcessKind, settings: Settings)
     return replace(
         identity,
         process_name=name,
-        port=identity.port or (getattr(settings, kind.port) if kind.port else 0),
+        port=identity.port or kind.port,
         process_admin_port=identity.process_admin_port
-        or admin_port(settings.admin_port, name, identity.process_instance),
+        or admin_port(settings.admin_port, kind, identity.process_instance),
     )
 
 
@@ -153,8 +154,10 @@ class _Life:
     async def run(self, open_service: OpenService) -> ExitCode:
         loop = asyncio.get_running_loop()
         metrics, beats = Metrics(), Beats()
-        pool_size = getattr(self._settings, self._kind.pool_size) if self._kind.pool_size else 1
-        store = Store.open(self._settings, self._identity, limit=pool_size)
+        # a kind without a database has a store that leads nowhere: it may not see where the database is
+        store = Store.open(
+            self._settings if self._kind.pool_size else Settings(), self._identity, limit=self._kind.pool_size or 1
+        )
         heartbeat = Heartbeat(store, self._identity, metrics, interval_s=self._settings.heartbeat_s, status=self._word)
         self._child = child = Child(
             kind=self._kind,

@@ -28,7 +28,7 @@ def call(settings: Settings, method: str, path: str, body: Mapping[str, Any] | N
 def ask(settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, bytes]:
     """Return status and body of the API's answer, whatever it is. Raises `Unanswered` when there is none."""
     host = "127.0.0.1" if settings.bind_address in ("0.0.0.0", "::", "") else settings.bind_address  # noqa: S104 - compared, not bound
-    line = http.client.HTTPConnection(host, settings.api_port, timeout=_ANSWER_S)
+    line = http.client.HTTPConnection(host, settings.port("api"), timeout=_ANSWER_S)
     headers = {
         "Authorization": f"Bearer {settings.api_key}",
         "Prefer": "wait=60",
@@ -40,7 +40,7 @@ def ask(settings: Settings, method: str, path: str, body: Mapping[str, Any] | No
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
         raise Unanswered(
-            f"the API at {host}:{settings.api_port} does not answer ({type(error).__name__}); does Bulkhead run?"
+            f"the API at {host}:{settings.port('api')} does not answer ({type(error).__name__}); does Bulkhead run?"
         ) from error
     finally:
         line.close()

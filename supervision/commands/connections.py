@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -17,11 +16,11 @@ from urllib.parse import quote
 
 from shared.channels.registry import channel_named, connection_types
 from shared.process.exit_codes import ExitCode
-from shared.settings import ChildEnvironment, Settings
+from shared.settings import Settings
 from supervision.commands.asking import Unanswered, call
 from supervision.commands.context import Answer, Context
+from supervision.commands.recorder_process import become_recorder
 from supervision.commands.table import age, lines
-from supervision.environment import child_environ
 
 HELP = "list connections, add one, change, test, pause, resume or remove it; seal credentials anew"
 _ENTRY: Final = "proc_recorder.py"
@@ -68,8 +67,7 @@ def run(context: Context, given: Namespace) -> int:
     """Do what was asked and return an exit code."""
     told = context.told()
     if given.action == "reseal":
-        environ = child_environ(told, ChildEnvironment(process_name="recorder"), context.environ)
-        os.execve(sys.executable, [sys.executable, str(context.entries / _ENTRY), "--reseal"], environ)  # noqa: S606 - the entry file beside ours
+        become_recorder(context, "--reseal")
     place = f"/api/v2/connections/{quote(given.company or told.settings.company_id, safe='')}"
     if given.action in _NEEDS_INDEX and given.index is None:
         sys.stderr.write(f"{given.action} needs a PHONE_INDEX; `bulkhead connections list` shows them\n")

@@ -44,8 +44,8 @@ class Context:
 
     def settings(self, only: str = "") -> Settings:
         """Return the operator's settings. Raises `SettingsInvalid`."""
-        return read_settings(self.environ, only)
+        return read_settings(self.environ, self.rows, only)
 
     def told(self, only: str = "") -> Told:
         """Make the home ready and return what children are told. Raises `SettingsInvalid` and `KindUnknown`."""
-        return prepare(self.settings(only), self.rows, self.embedded)
+        return prepare(self.settings(only), self.embedded)

@@ -5,16 +5,13 @@ The recorder's room does it; this only runs its entry file with the right enviro
 
 from __future__ import annotations
 
-import os
-import sys
 from argparse import ArgumentParser, Namespace
+from typing import NoReturn
 
-from shared.settings import ChildEnvironment
 from supervision.commands.context import Context
-from supervision.environment import child_environ
+from supervision.commands.recorder_process import become_recorder
 
 HELP = "list messages that failed, and queue them again"
-_ENTRY = "proc_recorder.py"
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -35,9 +32,8 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
-def run(context: Context, given: Namespace) -> int:
+def run(context: Context, given: Namespace) -> NoReturn:
     """Become `proc_recorder.py --dead-letters …`."""
     asked = [given.action, "--company", given.company, "--id", str(given.id), "--code", given.code]
     asked += ["--phone-index", str(given.phone_index), "--limit", str(given.limit), *(["--json"] if given.json else [])]
-    environ = child_environ(context.told(), ChildEnvironment(process_name="recorder"), context.environ)
-    os.execve(sys.executable, [sys.executable, str(context.entries / _ENTRY), "--dead-letters", *asked], environ)  # noqa: S606 - the entry file beside ours
+    become_recorder(context, "--dead-letters", *asked)

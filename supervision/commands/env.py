@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from dataclasses import fields
 
 from shared.process.exit_codes import ExitCode
-from shared.settings import Settings, to_environ
+from shared.settings import to_environ, variables
 from supervision.commands.context import Context
 
 HELP = "show what children are told"
@@ -27,7 +26,7 @@ def run(context: Context, given: Namespace) -> int:
             return ExitCode.USAGE
         print(told[given.name.upper()])
         return ExitCode.OK
-    hidden = {row.name.upper() for row in fields(Settings) if row.metadata["secret"]}
+    hidden = {variable.name for variable in variables(context.rows).values() if variable.secret}
     for name, value in told.items():
         print(f"{name}={'(secret)' if name in hidden and value else value}")
     return ExitCode.OK

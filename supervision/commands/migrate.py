@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from argparse import ArgumentParser, Namespace
+from typing import NoReturn
 
-from shared.settings import ChildEnvironment
 from supervision.commands.context import Context
-from supervision.environment import child_environ
+from supervision.commands.recorder_process import become_recorder
 
 HELP = "bring the database's schema up to date"
-_ENTRY = "proc_recorder.py"
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
 
 
-def run(context: Context, given: Namespace) -> int:
+def run(context: Context, given: Namespace) -> NoReturn:
     """Become `proc_recorder.py --migrate`."""
-    environ = child_environ(context.told(), ChildEnvironment(process_name="recorder"), context.environ)
-    os.execve(sys.executable, [sys.executable, str(context.entries / _ENTRY), "--migrate"], environ)  # noqa: S606 - the entry file beside ours
+    become_recorder(context, "--migrate")

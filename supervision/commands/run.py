@@ -58,7 +58,6 @@ def supervise(context: Context, told: Told, *, only: str = "", only_stop: bool =
         out, err = (opened.enter_context(path.open("a", encoding="utf-8")) for path in own)
         logs.configure(level=told.settings.log_level, kind="orchestrator", out=out, err=err)
         supervisor = Supervisor(
-            context.rows,
             told,
             entries=context.entries,
             inherited=context.environ,

@@ -5,16 +5,13 @@ The recorder's room does it; this only runs its entry file with the right enviro
 
 from __future__ import annotations
 
-import os
-import sys
 from argparse import REMAINDER, ArgumentParser, Namespace
+from typing import NoReturn
 
-from shared.settings import ChildEnvironment
 from supervision.commands.context import Context
-from supervision.environment import child_environ
+from supervision.commands.recorder_process import become_recorder
 
 HELP = "look into the journal of webhooks, and process it again"
-_ENTRY = "proc_recorder.py"
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -23,8 +20,6 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("words", nargs=REMAINDER, metavar="…", help="`bulkhead webhooks --help` lists them")
 
 
-def run(context: Context, given: Namespace) -> int:
+def run(context: Context, given: Namespace) -> NoReturn:
     """Become `proc_recorder.py --webhooks …`."""
-    environ = child_environ(context.told(), ChildEnvironment(process_name="recorder"), context.environ)
-    command = [sys.executable, str(context.entries / _ENTRY), "--webhooks", *given.words]
-    os.execve(sys.executable, command, environ)  # noqa: S606 - the entry file beside ours
+    become_recorder(context, "--webhooks", *given.words)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from script import documents
+from shared.kinds import KIND_SETTINGS
 from shared.process.exit_codes import ExitCode
-from shared.settings import ChildEnvironment, Settings
+from shared.settings import child_variables, variables
 from tests.architecture import checks
 from tests.architecture.test_house import PROGRAM, require_none
 from tests.support import environment
@@ -24,7 +24,9 @@ def test_made_sections_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_every_setting_is_in_the_document() -> None:
-    names = {row.name.upper(): "shared/settings.py" for table in (Settings, ChildEnvironment) for row in fields(table)}
+    patterns = [setting.pattern.replace("{KIND}", "<KIND>") for setting in KIND_SETTINGS]
+    names = dict.fromkeys([*variables(()), *child_variables()], "shared/settings.py")
+    names |= dict.fromkeys(patterns, "shared/kinds.py")
     require_none(
         checks.undocumented(
             "setting", names, checks.first_cells((DOCS / "settings.md").read_text()), "docs/settings.md"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from shared.kinds import KINDS
+from shared.settings import variables, visible_fields
 from tests.architecture import checks, rules
 from tests.architecture.source import Source
 from tests.support import environment
@@ -104,3 +106,20 @@ def test_an_entry_loads_no_other_room_and_no_foreign_library(entry: str) -> None
 def test_every_entry_has_a_rule() -> None:
     entries = {name for name in PROGRAM.modules if name.startswith("proc_") or name == "orchestrator"}
     assert entries == set(rules.NEVER_LOADED_BY)
+
+
+def test_each_room_reads_only_settings_that_its_kinds_may_see() -> None:
+    fields = {name.lower() for name in variables(())}
+    for room in sorted({row.room for row in KINDS}):
+        visible = frozenset[str]().union(*(visible_fields(row) for row in KINDS if row.room == room))
+        read = {
+            f"{module.name}:{node.lineno}: {node.attr}"
+            for module in PROGRAM.modules.values()
+            if module.name.split(".")[0] == room
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Attribute)
+            and node.attr in fields - visible
+            and isinstance(node.value, ast.Name | ast.Attribute)
+            and (node.value.id if isinstance(node.value, ast.Name) else node.value.attr).strip("_") == "settings"
+        }
+        assert not read, f"{room} reads settings that no row of its kinds lists"

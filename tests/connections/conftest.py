@@ -21,7 +21,7 @@ def accounts_settings(home: Path, database_url: str, redis_url: str) -> Settings
     settings = town_settings(home, database_url, redis_url, meta_app_id=APP_ID, api_instances=1, connection_check_s=0)
     sandbox = settings.graph_base_url.removesuffix("/graph")
     return replace(
-        settings, instagram_base_url=f"{sandbox}/instagram", public_url=f"http://127.0.0.1:{settings.meta_port}"
+        settings, instagram_base_url=f"{sandbox}/instagram", public_url=f"http://127.0.0.1:{settings.port('meta')}"
     )
 
 

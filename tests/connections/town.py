@@ -37,7 +37,7 @@ class AccountsTown(Town):
         headers = {"Authorization": f"Bearer {self.settings.api_key}"} | arguments.pop("headers", {})
         return self.http.request(
             method,
-            f"http://127.0.0.1:{self.settings.api_port}{path}",
+            f"http://127.0.0.1:{self.settings.port('api')}{path}",
             json=body,
             headers=headers,
             timeout=ANSWER_S,

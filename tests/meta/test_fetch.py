@@ -118,7 +118,7 @@ def test_an_address_that_came_with_the_message_is_tried_first_and_the_id_when_it
         "SELECT source ->> 'id' FROM inbound_media m JOIN inbound_messages i ON i.id = m.message_id WHERE i.provider_id = %s",
         provider_id,
     )[0]
-    old = f"http://127.0.0.1:{town.settings.sandbox_port}/whatsapp_business/attachments/?mid={source}&ext=1&hash=00"
+    old = f"http://127.0.0.1:{town.settings.port('sandbox')}/whatsapp_business/attachments/?mid={source}&ext=1&hash=00"
     message = {
         "from": new_chat(),
         "id": "wamid.OLD",

@@ -114,7 +114,7 @@ def test_everything_else_is_refused_counted_and_not_stored(town: Town, headers: 
 
 @pytest.mark.parametrize(("path", "fields"), [(META_PATHS[0], ""), (D360_PATH, ""), (D360_PATH, f"{GUARD}: wrong\r\n")])
 def test_without_a_signature_or_the_right_secret_no_body_is_read(town: Town, path: str, fields: str) -> None:
-    with socket.create_connection(("127.0.0.1", town.settings.meta_port), timeout=5) as line:
+    with socket.create_connection(("127.0.0.1", town.settings.port("meta")), timeout=5) as line:
         line.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n{fields}\r\n".encode())
         assert line.recv(100).startswith(b"HTTP/1.1 401 ")
 
@@ -135,7 +135,7 @@ def test_a_company_of_any_form_is_refused(town: Town, company: str) -> None:
 def test_an_upgrade_that_is_asked_for_does_not_cost_the_body(town: Town, fields: str) -> None:
     before = journalled(town)
     head = f"POST {META_PATHS[0]} HTTP/1.1\r\nHost: x\r\n{fields}X-Hub-Signature-256: {RIGHT}\r\n"
-    with socket.create_connection(("127.0.0.1", town.settings.meta_port), timeout=5) as line:
+    with socket.create_connection(("127.0.0.1", town.settings.port("meta")), timeout=5) as line:
         line.sendall(f"{head}Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY)
         assert line.recv(100).startswith(b"HTTP/1.1 200 ")
     assert journalled(town) == before + 1
@@ -224,7 +224,7 @@ def test_three_megabytes_are_taken_and_one_byte_more_is_not(town: Town) -> None:
 
 def test_a_sender_who_goes_away_leaves_nothing(town: Town) -> None:
     before = journalled(town)
-    with socket.create_connection(("127.0.0.1", town.settings.meta_port)) as line:
+    with socket.create_connection(("127.0.0.1", town.settings.port("meta"))) as line:
         line.sendall(
             f"POST /api/meta/webhook HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\nX-Hub-Signature-256: {RIGHT}\r\n\r\n".encode()
             + BODY[:-5]
@@ -246,7 +246,7 @@ def test_posts_that_arrive_together_are_each_stored(town: Town) -> None:
         with requests.Session() as http:
             http.trust_env = False
             start.wait(10)
-            url = f"http://127.0.0.1:{town.settings.meta_port}/api/meta/webhook"
+            url = f"http://127.0.0.1:{town.settings.port('meta')}/api/meta/webhook"
             return [
                 http.post(url, data=body, headers={"X-Hub-Signature-256": signature(body)}, timeout=15).status_code
                 for body in share
@@ -325,7 +325,7 @@ def test_without_a_database_meta_is_told_to_come_again(own_town: Callable[..., T
         cut_off.start()
         cut_off.wait_ready()
         answer = town.http.post(
-            f"http://127.0.0.1:{town.settings.meta_port}/api/meta/webhook",
+            f"http://127.0.0.1:{town.settings.port('meta')}/api/meta/webhook",
             data=BODY,
             headers={"X-Hub-Signature-256": RIGHT},
             timeout=15,

@@ -72,7 +72,7 @@ class Town:
 
     def control(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: Any) -> Any:
         """Make a control call of the sandbox that must succeed."""
-        url = f"http://127.0.0.1:{self.settings.sandbox_port}/control/{path}"
+        url = f"http://127.0.0.1:{self.settings.port('sandbox')}/control/{path}"
         answer = self.http.request(method, url, json=body, params=query, timeout=30)
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -154,7 +154,7 @@ class Town:
     ) -> int:
         """POST a webhook, signed unless `headers` are given. Returns the HTTP status."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        url = f"http://127.0.0.1:{self.settings.meta_port}{path}"
+        url = f"http://127.0.0.1:{self.settings.port('meta')}{path}"
         answer = self.http.post(
             url, data=raw, headers={"X-Hub-Signature-256": signature(raw)} if headers is None else headers, timeout=15
         )
@@ -162,7 +162,7 @@ class Town:
 
     def get(self, path: str, **query: str) -> requests.Response:
         """GET something from the meta process's public port."""
-        return self.http.get(f"http://127.0.0.1:{self.settings.meta_port}{path}", params=query, timeout=15)
+        return self.http.get(f"http://127.0.0.1:{self.settings.port('meta')}{path}", params=query, timeout=15)
 
     def metric(self, name: str) -> float:
         """Return one figure of the meta process: the line of `/metrics` that starts with `name`; 0 when there is none."""

@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -21,13 +20,11 @@ from starlette.types import ASGIApp
 
 from shared.clock import left
 from shared.errors import SettingsInvalid
-from shared.kinds import kind_named
-from shared.process import child as lifecycle
+from shared.process.child import run_child
 from shared.process.service import Child, Service, Severity
 
 KIND = os.environ["TEST_KIND"]
 FAULT = os.environ.get("ROOM", "")
-DRAIN_S = float(os.environ.get("TEST_DRAIN_S", "10"))
 
 
 def say(word: str) -> None:
@@ -135,6 +132,4 @@ async def open_service(child: Child) -> Service:
 
 
 if __name__ == "__main__":
-    # the registry's twenty seconds are too long for a test
-    vars(lifecycle)["kind_named"] = lambda name: replace(kind_named(name), drain_s=DRAIN_S)
-    sys.exit(lifecycle.run_child(KIND, open_service))
+    sys.exit(run_child(KIND, open_service))

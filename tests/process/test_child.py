@@ -40,6 +40,8 @@ class House:
             "admin_port": first,
             "process_admin_port": first,
             "meta_port": first + 100,
+            # the registry's twenty seconds are too long for a test
+            "meta_drain_s": 10,
             "redis_url": "redis://127.0.0.1:1/0",
         }
         defaults: dict[str, Any] = {
@@ -412,7 +414,7 @@ class TestStop:
         assert child.events("drain_incomplete")[0]["reason"] == "told to stop now"
 
     def test_the_deadline_ends_a_drain(self, house: Callable[..., House]) -> None:
-        child = house(room="drain-hangs", test_drain_s=0.5).start()
+        child = house(room="drain-hangs", meta_drain_s=0.5).start()
         child.term()
         assert child.entry.wait_exit() == ExitCode.DRAIN_DEADLINE
         assert child.events("drain_incomplete")[0]["reason"] == "drain deadline passed"

@@ -52,7 +52,7 @@ def entry(home: Path, configured: Settings) -> Iterator[Entry]:
 @pytest.fixture
 def client(configured: Settings) -> Iterator[Client]:
     """A client of the entry's public port."""
-    made = Client(f"http://127.0.0.1:{configured.sandbox_port}")
+    made = Client(f"http://127.0.0.1:{configured.port('sandbox')}")
     yield made
     made.close()
 

@@ -213,10 +213,10 @@ def test_settings_of_two_copies_share_nothing(
     assert first.send_attempts == 5
     ports = [
         {
-            copy.api_port,
-            copy.meta_port,
-            copy.webdriver_port,
-            copy.sandbox_port,
+            copy.port("api"),
+            copy.port("meta"),
+            copy.port("webdriver"),
+            copy.port("sandbox"),
             *range(copy.admin_port, copy.admin_port + 100),
         }
         for copy in (first, second)

@@ -67,7 +67,10 @@ class House:
 
     def rows(self, *rows: Mapping[str, Any], **policy: float) -> House:
         """Say which kinds it runs, as fields of `ProcessKind` (`entry` without `.py`), and its policy."""
-        full = [DEFAULTS | dict(row) | {"entry": f"{row.get('entry', 'good')}.py"} for row in rows]
+        full = [
+            DEFAULTS | {"admin_offset": 10 * place} | dict(row) | {"entry": f"{row.get('entry', 'good')}.py"}
+            for place, row in enumerate(rows)
+        ]
         self.variables["FIXTURE_ROWS"] = json.dumps(full)
         self.variables["FIXTURE_POLICY"] = json.dumps({"probe_first_s": 1.0, "leave_s": 0.2} | policy)
         return self

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shared.kinds import ProcessKind
+from shared.kinds import ProcessKind, Variable
 from shared.settings import Settings
 from supervision.commands.context import Context
 from supervision.commands.entry import main
@@ -33,8 +33,15 @@ def fixture_rows() -> list[ProcessKind]:
     """Return the registry that the test wrote into FIXTURE_ROWS."""
     make: Callable[..., ProcessKind] = ProcessKind
     described: list[dict[str, Any]] = json.loads(os.environ["FIXTURE_ROWS"])
+    # what a test says to its children: each kind may see it
+    seen = {
+        "settings": ("company_id",),
+        "variables": tuple(
+            Variable(name=name, default="", purpose="of a test") for name in os.environ if name.startswith("FIXTURE_")
+        ),
+    }
     return [
-        make(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+        make(**{name: tuple(value) if isinstance(value, list) else value for name, value in (seen | row).items()})
         for row in described
     ]
 

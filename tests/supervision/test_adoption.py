@@ -17,7 +17,7 @@ from tests.supervision.house import SOON_S, House
 from tests.support import environment, processes
 from tests.support.waiting import eventually
 
-SERVED = {"name": "api", "instances": "api_instances", "port": "api_port"}
+SERVED = {"name": "api", "instances": 2, "instances_most": 10, "port": 3000}
 SLOTS = ("api-0", "api-1", "meta-0")
 OF_ORCHESTRATOR = {"spawn.started": 2, "death.proved": 1, "spawn.begun": 3}
 """The orchestrator's own crash points, and at which visit of a life each goes off."""
@@ -160,7 +160,7 @@ def test_killed_between_fork_and_writing_the_pid_the_child_is_still_found(house:
 
 def test_kinds_that_were_told_something_else_are_replaced_after_adoption(house: House) -> None:
     """A new orchestrator with other settings: those who know the old ones are replaced, one at a time, the others stay."""
-    house.rows(SERVED, {"name": "meta", "pool_size": "database_pool_meta_max"}).start().ready(*SLOTS)
+    house.rows(SERVED, {"name": "meta", "pool_size": 20}).start().ready(*SLOTS)
     pids = {slot: house.pid(slot) for slot in SLOTS}
     house.kill_orchestrator()
     house.start(DATABASE_POOL_META_MAX="7")

@@ -88,7 +88,7 @@ def test_a_held_predecessor_is_not_waited_for() -> None:
 
 def test_a_kind_of_connections_waits_for_the_recorder_and_then_follows_its_word() -> None:
     world = World(
-        kind("recorder"), kind("meta", needed="connections", port="meta_port"), kind("webdriver", needed="connections")
+        kind("recorder"), kind("meta", needed="connections", port=3002), kind("webdriver", needed="connections")
     )
     assert world.states() == {"recorder-0": "starting", "meta-0": "stopped", "webdriver-0": "stopped"}
     world.says("recorder-0", X_DESIRED="meta,recorder,nonsense")

@@ -122,7 +122,7 @@ def test_whatever_happens_the_invariants_hold(steps: list[tuple[str, float]], ad
     rows = (
         kind("db", drain_s=5.0),
         kind("recorder", after=("db",)),
-        kind("api", after=("db", "recorder"), memory_soft_mb=100, memory_hard_mb=200, port="api_port"),
+        kind("api", after=("db", "recorder"), memory_soft_mb=100, memory_hard_mb=200, port=3000),
         kind("meta", after=("recorder",), needed="connections"),
     )
     world = World(*rows, counts={"db": 1, "recorder": 1, "api": 2, "meta": 1}, start=False)

@@ -12,18 +12,17 @@ import pytest
 
 from shared.errors import SettingsInvalid
 from shared.kinds import KINDS
-from shared.kinds import admin_port as registry_admin_port
 from shared.settings import ChildEnvironment, Settings, load, load_child, to_environ
 from supervision.environment import (
     KEPT,
     Told,
-    admin_port,
     changed_for,
     child_environ,
     prepare,
     read_file,
     read_settings,
 )
+from tests.support import environment
 
 
 class Embedded:
@@ -39,13 +38,13 @@ class Embedded:
 
 
 def told(home: Path, **operator: object) -> Told:
-    return prepare(replace(Settings(), bulkhead_home=home, **operator), KINDS, Embedded())  # type: ignore[arg-type]
+    return prepare(replace(Settings(), bulkhead_home=home, **operator), Embedded())  # type: ignore[arg-type]
 
 
 def test_everything_is_completed_for_a_newcomer(home: Path) -> None:
     complete = told(home / "new")
     settings = complete.settings
-    assert complete.uses_sandbox and complete.embedded_postgres and complete.embedded_redis
+    assert complete.uses_sandbox
     assert settings.database_url == "postgresql://embedded@/new" and settings.redis_url == "unix:///embedded.sock"
     assert settings.graph_base_url == "http://127.0.0.1:3100/graph"
     assert settings.d360_base_url == "http://127.0.0.1:3100/d360"
@@ -130,8 +129,13 @@ def test_search_permission_for_the_database_user_is_left_and_nothing_else(home: 
 
 def test_the_settings_file_fills_in_and_the_environment_wins(home: Path) -> None:
     (home / "settings.env").write_text("# ours\n\nAPI_PORT=4400\nLOG_LEVEL='debug'\nCOMPANY_ID=\"acme\"\n")
-    settings = read_settings({"BULKHEAD_HOME": str(home), "API_PORT": "4401", "LOG_LEVEL": " "}, only="api")
-    assert (settings.api_port, settings.log_level, settings.company_id, settings.only) == (4401, "debug", "acme", "api")
+    settings = read_settings({"BULKHEAD_HOME": str(home), "API_PORT": "4401", "LOG_LEVEL": " "}, KINDS, only="api")
+    assert (settings.port("api"), settings.log_level, settings.company_id, settings.only) == (
+        4401,
+        "debug",
+        "acme",
+        "api",
+    )
 
 
 def test_each_wrong_line_of_the_settings_file_is_named(home: Path) -> None:
@@ -151,35 +155,38 @@ def test_a_child_gets_its_own_part_and_nothing_of_our_keeper(home: Path) -> None
     )
     ours = {
         "PATH": "/bin",
+        "LC_ALL": "C.UTF-8",
         "NOTIFY_SOCKET": "/systemd",
         "WATCHDOG_PID": "1",
         "WATCHDOG_USEC": "9",
         "LISTEN_FDS": "2",
         "LISTEN_FD": "9",
         "API_KEY": "stale",
+        "PGHOST": "elsewhere",
+        "AWS_SECRET_ACCESS_KEY": "the operator's own",
     }
-    environ = child_environ(told(home), identity, ours)
+    complete = told(home)
+    rows = {row.name: row for row in complete.settings.kinds}
+    environ = child_environ(complete, rows["meta"], identity, ours)
     assert load_child(environ) == identity
-    assert environ["PATH"] == "/bin" and "WATCHDOG_PID" not in environ and "LISTEN_FDS" not in environ
-    assert environ["API_KEY"] == (home / "api_key").read_text().strip()
-    assert environ["PYTHONFAULTHANDLER"] == "1"
-
-
-def test_admin_ports_are_the_registrys() -> None:
-    for row in KINDS:
-        assert admin_port(KINDS, 3200, row.name, 1) == registry_admin_port(3200, row.name, 1)
+    assert environ["PATH"] == "/bin" and environ["LC_ALL"] == "C.UTF-8" and environ["PYTHONFAULTHANDLER"] == "1"
+    assert {"WATCHDOG_PID", "LISTEN_FDS", "PGHOST", "AWS_SECRET_ACCESS_KEY", "API_KEY"}.isdisjoint(environ)
+    assert environ["META_APP_SECRET"] == (home / "meta_app_secret").read_text().strip()
+    api = child_environ(complete, rows["api"], replace(identity, process_name="api"), ours)
+    assert api["API_KEY"] == (home / "api_key").read_text().strip() and "META_APP_SECRET" not in api
+    assert load(environ).seen_by(rows["meta"]).meta_app_secret == environ["META_APP_SECRET"]
 
 
 def test_only_those_who_were_told_something_false_are_changed() -> None:
     old = to_environ(Settings())
-    every = {row.name for row in KINDS}
 
     def changed(**new: object) -> set[str]:
-        return set(changed_for(KINDS, old, to_environ(replace(Settings(), **new))))  # type: ignore[arg-type]
+        return set(changed_for(load(old | environment.as_environ(new)), old))
 
     assert changed() == set()
-    assert changed(api_instances=5, only="api", log_keep=9) == set()
-    assert changed(database_pool_meta_max=7) == {"meta"}
+    assert changed(api_instances=5, only="", log_keep=9, meta_restart_intensity=3, api_memory_hard_mb=0) == set()
+    assert changed(database_pool_meta_max=7) == changed(meta_watchdog_s=9) == {"meta"}
     assert changed(api_port=3999, sandbox_port=3998) == {"api", "sandbox"}
-    assert changed(company_id="acme") == every
-    assert changed_for(KINDS, {}, old) == frozenset()
+    assert changed(company_id="acme") == {"api", "meta", "recorder", "sandbox"}
+    assert changed(log_level="debug") == {row.name for row in KINDS}
+    assert changed_for(Settings(), {}) == frozenset()

@@ -60,7 +60,7 @@ def test_a_declared_section_is_no_hang(house: House) -> None:
 def test_the_whole_tree_stopped_and_continued_is_nobodys_hang(house: House) -> None:
     """A paused machine: orchestrator and children stand still together for far longer than any threshold."""
     house.rows(
-        {"name": "api", "watchdog_s": 0.5, "instances": "api_instances"}, {"name": "meta", "watchdog_s": 0.5}
+        {"name": "api", "watchdog_s": 0.5, "instances": 2, "instances_most": 10}, {"name": "meta", "watchdog_s": 0.5}
     ).start().ready("api-0", "api-1", "meta-0")
     slots = ("api-0", "api-1", "meta-0")
     pids = {slot: house.pid(slot) for slot in slots}
@@ -81,7 +81,7 @@ def test_the_whole_tree_stopped_and_continued_is_nobodys_hang(house: House) -> N
 
 def test_an_orchestrator_that_was_stopped_alone_kills_nobody(house: House) -> None:
     """Its queue of words overran while it stood still; its own lateness is taken off everybody's silence."""
-    house.rows({"name": "api", "watchdog_s": 0.5, "instances": "api_instances"}).start(API_INSTANCES="4").ready(
+    house.rows({"name": "api", "watchdog_s": 0.5, "instances": 2, "instances_most": 10}).start(API_INSTANCES="4").ready(
         "api-0", "api-1", "api-2", "api-3"
     )
     house.orchestrator.send_signal(signal.SIGSTOP)
@@ -96,7 +96,10 @@ def test_an_orchestrator_that_was_stopped_alone_kills_nobody(house: House) -> No
 def test_a_wall_clock_that_is_set_harms_nobody(house: House, ahead_s: float) -> None:
     """An hour ahead or back, for the orchestrator and for every child, while they run: no hang, no exit, and restarts as always."""
     shift = house.home / "shift"
-    rows = ({"name": "api", "watchdog_s": 0.5, "instances": "api_instances"}, {"name": "meta", "watchdog_s": 0.5})
+    rows = (
+        {"name": "api", "watchdog_s": 0.5, "instances": 2, "instances_most": 10},
+        {"name": "meta", "watchdog_s": 0.5},
+    )
     house.rows(*rows).start(FIXTURE_WALL_SHIFT=str(shift)).ready("api-0", "api-1", "meta-0")
     pids = {slot: house.pid(slot) for slot in ("api-0", "api-1", "meta-0")}
     set_ahead(shift, ahead_s)

@@ -69,7 +69,7 @@ class Supervisord:
 @pytest.fixture
 def supervisord(house: House) -> Iterator[Supervisord]:
     """Supervisord over two fixture kinds."""
-    house.rows({"name": "api", "instances": "api_instances", "port": "api_port"}, {"name": "meta"})
+    house.rows({"name": "api", "instances": 2, "instances_most": 10, "port": 3000}, {"name": "meta"})
     made = Supervisord(house)
     yield made
     made.close()

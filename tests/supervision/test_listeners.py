@@ -11,7 +11,7 @@ from shared.process.journal import SupervisionEvent as Happened
 from shared.process.supervised import bind_listener
 from tests.supervision.house import House
 
-SERVED = {"name": "api", "instances": "api_instances", "port": "api_port"}
+SERVED = {"name": "api", "instances": 2, "instances_most": 10, "port": 3000}
 
 
 class Clients:
@@ -95,7 +95,7 @@ def test_a_port_that_is_taken_later_follows_the_restart_law(house: House) -> Non
     """The kind was not needed at start; when it is, its port is gone. The other kinds run, and it is tried again."""
     house.rows(
         {"name": "recorder", "entry": "recorder", "reads_journal": True},
-        {"name": "meta", "needed": "connections", "port": "meta_port"},
+        {"name": "meta", "needed": "connections", "port": 3002},
     ).start()
     house.ready("recorder-0")
     with bind_listener("127.0.0.1", int(house.variables["META_PORT"])):
@@ -106,9 +106,7 @@ def test_a_port_that_is_taken_later_follows_the_restart_law(house: House) -> Non
 
 
 def test_the_port_of_a_kind_that_is_not_needed_refuses(house: House) -> None:
-    house.rows(
-        {"name": "recorder", "entry": "recorder"}, {"name": "meta", "needed": "connections", "port": "meta_port"}
-    )
+    house.rows({"name": "recorder", "entry": "recorder"}, {"name": "meta", "needed": "connections", "port": 3002})
     (house.home / "desired-by-fixture").write_text("meta")
     house.start().ready("meta-0")
     port = int(house.variables["META_PORT"])

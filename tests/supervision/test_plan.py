@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.kinds import KINDS, ProcessKind
-from shared.settings import Settings
+from shared.settings import Settings, load
 from supervision.plan import KindUnknown, RegistryInvalid, check, desired_slots, followers, select, start_order
 from tests.supervision.world import kind
 
@@ -15,7 +15,10 @@ from tests.supervision.world import kind
     [
         ((kind("a"), kind("a")), "listed twice"),
         ((kind("a", after=("b",)),), "do not exist: b"),
-        ((kind("a", after=("b",)), kind("b", after=("a",))), "wait for each other: a, b"),
+        ((kind("a", after=("b",)), kind("b", after=("a",), admin_offset=1)), "wait for each other: a, b"),
+        ((kind("a", instances_most=2), kind("b", admin_offset=1)), "b-0 has the admin port of a-1"),
+        ((kind("a", needed="rain"),), "needs that do not exist: rain; known: always"),
+        ((kind("a", settings=("colour",)),), "kind a lists settings that do not exist: colour"),
     ],
 )
 def test_contradicting_rows_are_refused(rows: tuple[ProcessKind, ...], problem: str) -> None:
@@ -32,14 +35,14 @@ def test_the_registry_is_sound_and_stops_in_the_reverse_order() -> None:
 
 
 def test_what_runs_follows_from_the_settings() -> None:
-    external = desired_slots(
-        KINDS, Settings(api_instances=3), embedded_postgres=False, embedded_redis=False, sandbox=False
-    )
+    servers = {"DATABASE_URL": "postgresql://h/d", "REDIS_URL": "redis://h", "SANDBOX": "off"}
+    settings = load(servers | {"API_INSTANCES": "3"})
+    external = desired_slots(settings.kinds, settings)
     assert external == {"api": 3, "webdriver": 1, "meta": 2, "recorder": 1, "sandbox": 0, "postgres": 0, "redis": 0}
-    only = desired_slots(KINDS, Settings(only="api"), embedded_postgres=True, embedded_redis=True, sandbox=True)
+    only = desired_slots(KINDS, Settings(only="api"))
     assert only == {"api": 2, "webdriver": 0, "meta": 0, "recorder": 1, "sandbox": 0, "postgres": 1, "redis": 1}
     with pytest.raises(KindUnknown, match="apo"):
-        desired_slots(KINDS, Settings(only="apo"), embedded_postgres=True, embedded_redis=True, sandbox=True)
+        desired_slots(KINDS, Settings(only="apo"))
 
 
 def test_targets_are_slots_kinds_or_everything() -> None:

@@ -19,7 +19,7 @@ def test_starts_in_order_and_stops_in_reverse(house: House) -> None:
     house.rows(
         {"name": "api", "after": ["db"]},
         {"name": "db"},
-        {"name": "meta", "instances": "meta_instances", "after": ["api"]},
+        {"name": "meta", "instances": 2, "instances_most": 10, "after": ["api"]},
     ).start(META_INSTANCES="2")
     house.ready("api-0", "db-0", "meta-0", "meta-1")
     started = [entry.slot for entry in house.events() if entry.event is Happened.STARTED]
@@ -188,7 +188,7 @@ def test_orphans_of_children_are_reaped(house: House) -> None:
 
 
 def test_the_holder_record_names_the_running_process(house: House) -> None:
-    house.rows({"name": "api", "port": "api_port"}).start().ready("api-0")
+    house.rows({"name": "api", "port": 3000}).start().ready("api-0")
     holder = read_holder(runtime.slot_lock_file(house.home, "api-0"))
     slot = house.slot("api-0")
     assert holder is not None and holder.is_running()

@@ -14,7 +14,7 @@ from typing import Any, Self
 import requests
 
 from embedded.server import dies_with_this_process
-from shared.kinds import admin_port, kind_named
+from shared.kinds import admin_port
 from shared.process import runtime
 from shared.process.slot_lock import is_free, read_holder
 from shared.settings import load
@@ -73,15 +73,14 @@ class Bulkhead:
 
     def slots(self, kind: str) -> range:
         """Return the instance numbers of `kind`."""
-        row = kind_named(kind)
-        return range(getattr(self.settings, row.instances) if row.instances else 1)
+        return range(self.settings.kind(kind).instances)
 
     def wait_ready(self, *kinds: str, within_s: float = 60.0) -> Self:
         """Wait until every slot of `kinds` (by default recorder, api, meta and webdriver, or what ONLY names) answers ready on its own port."""
         wanted = kinds or tuple(filter(None, self.settings.only.split(","))) or ("recorder", "api", "meta", "webdriver")
         for kind in wanted:
             for instance in self.slots(kind):
-                port = admin_port(self.settings.admin_port, kind, instance)
+                port = admin_port(self.settings.admin_port, self.settings.kind(kind), instance)
                 self.wait_answer(f"http://127.0.0.1:{port}/readyz", within_s, f"{kind}-{instance} is ready")
         return self
 
@@ -111,15 +110,15 @@ class Bulkhead:
         headers = dict(arguments.pop("headers", {}))
         if token := self.settings.api_key if key is None else key:
             headers["Authorization"] = f"Bearer {token}"
-        return self._call(self.settings.api_port, method, path, headers=headers, **arguments)
+        return self._call(self.settings.port("api"), method, path, headers=headers, **arguments)
 
     def meta(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Call Meta's webhook port."""
-        return self._call(self.settings.meta_port, method, path, **arguments)
+        return self._call(self.settings.port("meta"), method, path, **arguments)
 
     def sandbox(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Call the sandbox: its control API and its ledgers."""
-        return self._call(self.settings.sandbox_port, method, path, **arguments)
+        return self._call(self.settings.port("sandbox"), method, path, **arguments)
 
     def _call(self, port: int, method: str, path: str, **arguments: Any) -> requests.Response:
         return self._client.request(method, f"http://127.0.0.1:{port}{path}", timeout=ANSWER_S, **arguments)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
-from shared.settings import ChildEnvironment, Settings
+from shared.settings import aliases, child_variables, variables
 
 REPOSITORY = Path(__file__).parents[2]
-OURS = frozenset(row.name.upper() for table in (Settings, ChildEnvironment) for row in fields(table))
+OURS = frozenset({*variables(), *aliases(), *child_variables()})
 
 
 class Worker(NamedTuple):
@@ -35,11 +34,11 @@ def scrub() -> None:
         del os.environ[name]
 
 
-def clean(**variables: object) -> dict[str, str]:
-    """Return the machine's environment without Bulkhead's variables, plus `variables`."""
-    return {name: value for name, value in os.environ.items() if name not in OURS} | as_environ(variables)
+def clean(**given: object) -> dict[str, str]:
+    """Return the machine's environment without Bulkhead's variables, plus `given`."""
+    return {name: value for name, value in os.environ.items() if name not in OURS} | as_environ(given)
 
 
-def as_environ(variables: Mapping[str, object]) -> dict[str, str]:
-    """Return `variables` with names in capitals and values as text."""
-    return {name.upper(): str(value) for name, value in variables.items()}
+def as_environ(given: Mapping[str, object]) -> dict[str, str]:
+    """Return `given` with names in capitals and values as text."""
+    return {name.upper(): str(value) for name, value in given.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import random
-from dataclasses import fields
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,15 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.backoff import BackoffPolicy
-from shared.kinds import ADMIN_PORT_STRIDE, KINDS, admin_port, kind_named
+from shared.kinds import KINDS, admin_port, kind_named, next_admin_offset
 from shared.messages import InboundMessage, OutboundMessage
+from shared.needs import NEEDS
 from shared.process.beats import Beats
 from shared.process.metrics import Metrics
-from shared.settings import Settings
+from shared.settings import variables, visible_fields
 from shared.store.messages import NewMessage
 from tests.support import environment
-
-SETTINGS = {row.name: row for row in fields(Settings)}
 
 
 class TestKinds:
@@ -33,8 +32,10 @@ class TestKinds:
         for kind in KINDS:
             assert (environment.REPOSITORY / kind.entry).is_file(), kind.entry
             assert all(name in {other.name for other in KINDS} for name in kind.after)
-            for setting in filter(None, (kind.instances, kind.port, kind.pool_size)):
-                assert isinstance(SETTINGS[setting].default, int), setting
+            assert kind.needed in NEEDS and kind.instances <= kind.instances_most
+            assert (environment.REPOSITORY / kind.room / "__init__.py").is_file(), kind.room
+            secret = {name for name in visible_fields(kind) if variables()[name.upper()].secret}
+            assert secret == set(kind.secrets), "secrets are listed as such, and nothing else is"
             if kind.job:
                 module, _, function = kind.job.rpartition(".")
                 assert callable(getattr(importlib.import_module(module), function))
@@ -47,14 +48,24 @@ class TestKinds:
             started += next_ones
 
     def test_every_slot_has_an_admin_port_of_its_own(self) -> None:
-        used = [
-            admin_port(3200, kind.name, instance)
-            for kind in KINDS
-            for instance in range(int(SETTINGS[kind.instances].metadata["high"]) if kind.instances else 1)
-        ]
+        used = [admin_port(3200, kind, instance) for kind in KINDS for instance in range(kind.instances_most)]
         assert len(set(used)) == len(used)
-        assert all(3200 <= port < 3300 for port in used)
-        assert admin_port(3200, KINDS[1].name, 0) == 3200 + ADMIN_PORT_STRIDE
+        assert all(3200 <= port < 3200 + next_admin_offset() for port in used)
+        assert {kind.name: admin_port(3200, kind, 0) for kind in KINDS[:7]} == {
+            "api": 3200,
+            "webdriver": 3210,
+            "meta": 3220,
+            "recorder": 3230,
+            "sandbox": 3240,
+            "postgres": 3250,
+            "redis": 3260,
+        }, "ports that operators know do not move"
+
+    def test_there_is_room_for_more_than_ten_kinds(self) -> None:
+        rows = KINDS
+        for number in range(20):
+            rows = (*rows, replace(KINDS[0], name=f"kind{number}", port=0, admin_offset=next_admin_offset(rows)))
+        assert admin_port(3200, rows[-1], 9) == 3200 + next_admin_offset() + 199
 
     def test_finding_them(self) -> None:
         assert kind_named("meta").name == "meta"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,60 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import SettingsInvalid
-from shared.settings import ChildEnvironment, Settings, load, load_child, to_environ
+from shared.kinds import KINDS, Variable, kind_settings
+from shared.settings import (
+    ChildEnvironment,
+    Settings,
+    aliases,
+    child_to_environ,
+    child_variables,
+    environ_for,
+    load,
+    load_child,
+    misspelt,
+    to_environ,
+    variables,
+    visible_fields,
+)
 
-ROWS = {row.name: row for row in fields(Settings)}
+ROWS = variables()
 NUMBERS = [row for row in ROWS.values() if isinstance(row.default, int | float)]
 BOUNDED = [
     (row, side)
-    for row in [*NUMBERS, *(row for row in fields(ChildEnvironment) if isinstance(row.default, int))]
+    for row in [*NUMBERS, *(row for row in child_variables().values() if isinstance(row.default, int))]
     for side in ("low", "high")
 ]
-CHOICES = [row for row in ROWS.values() if row.metadata["choices"]]
-SECRETS = [row.name for row in ROWS.values() if row.metadata["secret"]]
+CHOICES = [row for row in ROWS.values() if row.choices]
+NAMES_OF_OLD = {
+    "API_PORT": "3000",
+    "WEBDRIVER_PORT": "3001",
+    "META_PORT": "3002",
+    "SANDBOX_PORT": "3100",
+    "API_INSTANCES": "2",
+    "META_INSTANCES": "2",
+    "WEBDRIVER_INSTANCES": "1",
+    "DATABASE_POOL_API_MAX": "20",
+    "DATABASE_POOL_WEBDRIVER_MAX": "10",
+    "DATABASE_POOL_META_MAX": "20",
+    "DATABASE_POOL_RECORDER_MAX": "4",
+    "META_IN_FLIGHT": "200",
+    "WEBDRIVER_IN_FLIGHT": "20",
+    "META_SEND_S": "10.0",
+    "WEBDRIVER_SEND_S": "120.0",
+    "RETRY_BASE_META_S": "1.0",
+    "RETRY_BASE_WEBDRIVER_S": "2.0",
+}
+"""Names and defaults that operators know."""
+SECRETS = [row.name.lower() for row in ROWS.values() if row.secret]
+
+
+def value(settings: Settings, name: str) -> object:
+    """Return a setting by the name of its variable, also one that a kind's row makes."""
+    for row in settings.kinds:
+        for setting, variable in kind_settings(row):
+            if variable == name:
+                return getattr(row, setting.field)
+    return getattr(settings, name.lower())
 
 
 def problems(**variables: object) -> tuple[str, ...]:
@@ -33,65 +76,65 @@ def problems(**variables: object) -> tuple[str, ...]:
 
 class TestValues:
     def test_nothing_set_is_fine(self) -> None:
-        assert load({}) == replace(Settings(), bulkhead_home=Path("var").absolute())
+        assert load({}) == Settings()
 
     def test_empty_and_blank_are_not_set(self) -> None:
         assert load({"API_PORT": "", "LOG_LEVEL": "  ", "API_KEY": "\t"}) == load({})
 
     def test_blanks_around_a_value_do_not_count(self) -> None:
-        assert load({"API_PORT": " 4000 ", "API_KEY": " key\n"}).api_port == 4000
+        assert load({"API_PORT": " 4000 ", "API_KEY": " key\n"}).port("api") == 4000
         assert load({"API_KEY": " key\n"}).api_key == "key"
 
     @pytest.mark.parametrize("row", NUMBERS, ids=lambda row: row.name)
     @pytest.mark.parametrize("text", ["many", "1,5", "0x10", "1 2", "--1"])
-    def test_what_is_no_number_is_named_with_its_value(self, row: Field[Any], text: str) -> None:
+    def test_what_is_no_number_is_named_with_its_value(self, row: Variable, text: str) -> None:
         assert problems(**{row.name: text}) == (
-            f"{row.name.upper()}={text!r} is not {'a whole number' if isinstance(row.default, int) else 'a number'}",
+            f"{row.name}={text!r} is not {'a whole number' if isinstance(row.default, int) else 'a number'}",
         )
 
     @pytest.mark.parametrize(
         "row", [row for row in NUMBERS if isinstance(row.default, float)], ids=lambda row: row.name
     )
     @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999"])
-    def test_what_is_not_finite_is_refused(self, row: Field[Any], text: str) -> None:
+    def test_what_is_not_finite_is_refused(self, row: Variable, text: str) -> None:
         (problem,) = problems(**{row.name: text})
-        assert row.name.upper() in problem
+        assert row.name in problem
 
     @pytest.mark.parametrize(
         ("row", "side"), BOUNDED, ids=lambda value: value if isinstance(value, str) else value.name
     )
-    def test_both_ends_of_a_range_are_inside_and_beyond_them_is_refused(self, row: Field[Any], side: str) -> None:
-        limit = row.metadata[side]
+    def test_both_ends_of_a_range_are_inside_and_beyond_them_is_refused(self, row: Variable, side: str) -> None:
+        limit = row.low if side == "low" else row.high
         if limit is None:
             assert side == "high" or row.default == -1, "only upper ends may be open"
             return
-        child = row.name not in ROWS
-        read = load_child if child else load
-        name = row.name.upper()
+        name, child = row.name, row.name not in ROWS
         # a port may be its neighbour's, or lie in the admin ports; those rules have tests of their own
-        elsewhere = {} if child else {"ADMIN_PORT": "5000"} | ({"API_PORT": "9001"} if name == "ADMIN_PORT" else {})
+        elsewhere = {} if child or name == "ADMIN_PORT" else {"ADMIN_PORT": "5000"}
         edge = int(limit) if isinstance(row.default, int) else limit
-        assert getattr(read(elsewhere | {name: str(edge)}), row.name) == edge
+        given = elsewhere | {name: str(edge)}
+        found = getattr(load_child(given), name.lower()) if child else value(load(given), name)
+        assert found == edge
         step = 1 if isinstance(row.default, int) else 0.001
         with pytest.raises(
             SettingsInvalid, match=f"{name}=.* is out of range: at {'least' if side == 'low' else 'most'}"
         ):
-            read({name: str(edge - step if side == "low" else edge + step)})
+            (load_child if child else load)(elsewhere | {name: str(edge - step if side == "low" else edge + step)})
 
     @pytest.mark.parametrize("row", CHOICES, ids=lambda row: row.name)
-    def test_a_word_that_is_no_choice_is_refused(self, row: Field[Any]) -> None:
+    def test_a_word_that_is_no_choice_is_refused(self, row: Variable) -> None:
         (problem,) = problems(**{row.name: "perhaps"})
-        assert problem == f"{row.name.upper()}='perhaps' is not one of {', '.join(row.metadata['choices'])}"
-        for word in row.metadata["choices"]:
-            assert getattr(load({row.name.upper(): word}), row.name) == word
+        assert problem == f"{row.name}='perhaps' is not one of {', '.join(row.choices)}"
+        for word in row.choices:
+            assert value(load({row.name: word}), row.name) == word
 
     def test_every_problem_is_named_at_once(self) -> None:
         found = problems(api_port="x", meta_port="70000", log_level="loud", retry_base_meta_s="-1")
         assert [problem.split("=")[0] for problem in found] == [
+            "LOG_LEVEL",
             "API_PORT",
             "META_PORT",
             "RETRY_BASE_META_S",
-            "LOG_LEVEL",
         ]
 
     @pytest.mark.parametrize(
@@ -139,8 +182,9 @@ class TestTogether:
             ({"meta_access_token": "t", "meta_phone_number_id": "1"}, "META_APP_SECRET"),
             ({"api_port": 3002}, "META_PORT"),
             ({"sandbox_port": 3001}, "WEBDRIVER_PORT"),
-            ({"admin_port": 2950}, "ADMIN_PORT"),
-            ({"api_port": 3299}, "ADMIN_PORT"),
+            ({"admin_port": 2991}, "ADMIN_PORT"),
+            ({"api_port": 3260}, "ADMIN_PORT"),
+            ({"admin_port": 65500}, "ADMIN_PORT"),
             ({"crash_points": "meta:claim.begun=kill@1"}, "CHAOS"),
             ({"media_s3_key_id": "k"}, "MEDIA_S3_SECRET"),
         ],
@@ -153,7 +197,7 @@ class TestTogether:
             load({"META_ACCESS_TOKEN": "t", "META_PHONE_NUMBER_ID": "1", "META_APP_SECRET": "s"}).meta_phone_number_id
             == "1"
         )
-        assert load({"API_PORT": "3300"}).api_port == 3300, "the first beyond the admin ports"
+        assert load({"API_PORT": "3280"}).port("api") == 3280, "no slot has it"
 
     def test_the_home_is_absolute_for_every_process(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.chdir(tmp_path)
@@ -168,11 +212,11 @@ class TestTogether:
             load_child({"PORT": "nonsense"})
 
 
-def value_of(row: Field[Any]) -> st.SearchStrategy[Any]:
+def value_of(row: Variable) -> st.SearchStrategy[Any]:
     """Return values that a setting may have."""
-    low, high = row.metadata["low"], row.metadata["high"]
-    if row.metadata["choices"]:
-        return st.sampled_from(row.metadata["choices"])
+    low, high = row.low, row.high
+    if row.choices:
+        return st.sampled_from(row.choices)
     if isinstance(row.default, int):
         return st.integers(-(2**31) if low is None else int(low), 2**40 if high is None else int(high))
     if isinstance(row.default, float):
@@ -190,11 +234,13 @@ BOUND_TO_OTHERS = (
     "media_s3_key_id",
     "media_s3_secret",
 )
-PLAIN = [row for row in ROWS.values() if not row.name.endswith(BOUND_TO_OTHERS)]
+PLAIN = [row for row in variables(()).values() if not row.name.lower().endswith(BOUND_TO_OTHERS)]
 
 
 class TestRoundTrip:
-    @given(st.fixed_dictionaries({row.name: value_of(row) for row in PLAIN if not row.name.startswith("meta_")}))
+    @given(
+        st.fixed_dictionaries({row.name.lower(): value_of(row) for row in PLAIN if not row.name.startswith("META_")})
+    )
     def test_a_child_reads_what_its_parent_has(self, values: dict[str, Any]) -> None:
         settings = replace(load({}), **values)
         assert load(to_environ(settings)) == settings
@@ -209,10 +255,10 @@ class TestRoundTrip:
         )
         assert load(to_environ(settings)) == settings
 
-    @given(st.fixed_dictionaries({row.name: value_of(row) for row in fields(ChildEnvironment)}))
+    @given(st.fixed_dictionaries({name.lower(): value_of(row) for name, row in child_variables().items()}))
     def test_what_a_child_is_told_about_itself(self, values: dict[str, Any]) -> None:
         told = ChildEnvironment(**values)
-        assert load_child(to_environ(told)) == told
+        assert load_child(child_to_environ(told)) == told
 
     def test_a_slot_has_a_name(self) -> None:
         assert ChildEnvironment(process_name="meta", process_instance=3).slot == "meta-3"
@@ -224,7 +270,7 @@ class TestSecrets:
         shown = repr(Settings(**values))  # type: ignore[arg-type]  # secrets are texts
         assert len(SECRETS) >= 8
         assert "hidden" not in shown
-        assert "api_port=3000" in shown
+        assert "log_level='info'" in shown
 
     def test_those_that_sound_like_one_are_marked(self) -> None:
         telling = ("token", "secret", "key", "password", "_url")
@@ -238,9 +284,101 @@ class TestSecrets:
             "media_s3_url",
             "media_s3_key_id",
         }
+        names = [name.lower() for name in ROWS]
         assert [
-            name for name in ROWS if any(word in name for word in telling) and name not in {*SECRETS, *harmless}
+            name for name in names if any(word in name for word in telling) and name not in {*SECRETS, *harmless}
         ] == []
 
     def test_no_default_is_a_secret(self) -> None:
-        assert [name for name in SECRETS if ROWS[name].default] == []
+        assert [name for name in SECRETS if ROWS[name.upper()].default] == []
+
+
+class TestKinds:
+    def test_every_row_makes_its_settings_with_its_own_defaults(self) -> None:
+        assert {name: str(row.default) for name, row in variables().items() if name in NAMES_OF_OLD} == NAMES_OF_OLD
+        for row in KINDS:
+            for setting, name in kind_settings(row):
+                assert variables()[name].default == getattr(row, setting.field)
+
+    def test_an_operators_value_replaces_the_rows(self) -> None:
+        settings = load({"META_WATCHDOG_S": "7.5", "META_RESTART_INTENSITY": "3", "RECORDER_MEMORY_HARD_MB": "99"})
+        assert settings.kind("meta") == replace(KINDS[2], watchdog_s=7.5, intensity=3)
+        assert settings.kind("recorder").memory_hard_mb == 99
+        assert settings.kind("api") == KINDS[0]
+        assert load(to_environ(settings)) == settings
+
+    def test_a_kind_has_no_setting_that_means_nothing_to_it(self) -> None:
+        assert {"RECORDER_PORT", "DATABASE_POOL_SANDBOX_MAX", "API_IN_FLIGHT", "REDIS_SEND_S"}.isdisjoint(variables())
+
+    def test_a_row_alone_adds_settings_of_its_own(self) -> None:
+        greeting = Variable(name="EXAMPLE_GREETING", default="hello", purpose="How it greets.", secret=True)
+        most = Variable(name="EXAMPLE_MOST", default=3, purpose="How many.", low=1, high=5)
+        row = replace(
+            KINDS[0], name="example", port=3900, admin_offset=900, variables=(greeting, most), settings=(), secrets=()
+        )
+        rows = (*KINDS, row)
+        settings = load({"EXAMPLE_PORT": "3901", "EXAMPLE_MOST": "4"}, rows)
+        assert (settings.port("example"), settings.own("EXAMPLE_MOST"), settings.own("EXAMPLE_GREETING")) == (
+            3901,
+            4,
+            "hello",
+        )
+        environ = environ_for(settings, settings.kind("example"))
+        assert (environ["EXAMPLE_GREETING"], environ["EXAMPLE_MOST"]) == ("hello", "4")
+        assert load(environ, rows).kind("example") == settings.kind("example")
+        assert "EXAMPLE_GREETING" not in environ_for(settings, settings.kind("api"))
+        with pytest.raises(SettingsInvalid, match="EXAMPLE_MOST=6 is out of range: at most 5"):
+            load({"EXAMPLE_MOST": "6"}, rows)
+        with pytest.raises(SettingsInvalid, match="EXAMPLE_PORT=3000 is also API_PORT"):
+            load({"EXAMPLE_PORT": "3000"}, rows)
+        with pytest.raises(KeyError, match="no kind declares"):
+            settings.own("EXAMPLE_COLOUR")
+
+    def test_names_of_the_users_documents_are_aliases(self) -> None:
+        assert {"WWEBJS_PORT": "WEBDRIVER_PORT", "DATABASE_POOL_WWEBJS_MAX": "DATABASE_POOL_WEBDRIVER_MAX"}.items() <= (
+            aliases().items()
+        )
+        settings = load({"WWEBJS_PORT": "3500", "DATABASE_POOL_WWEBJS_MAX": "7", "DATABASE_POOL_WEBDRIVER_MAX": "7"})
+        assert (settings.port("webdriver"), settings.kind("webdriver").pool_size) == (3500, 7)
+        with pytest.raises(SettingsInvalid, match="WEBDRIVER_PORT and WWEBJS_PORT are one setting and differ"):
+            load({"WWEBJS_PORT": "3500", "WEBDRIVER_PORT": "3501"})
+        with pytest.raises(SettingsInvalid, match="WEBDRIVER_PORT='x' is not a whole number"):
+            load({"WWEBJS_PORT": "x"})
+
+    def test_names_near_ours_are_told_from_the_machines_own(self) -> None:
+        machine = [
+            "PATH",
+            "HOME",
+            "LANG",
+            "PYTHONPATH",
+            "LD_LIBRARY_PATH",
+            "SSH_AUTH_SOCK",
+            "PGHOST",
+            "KUBERNETES_PORT",
+        ]
+        near = {"DATABASE_POOL_META": "DATABASE_POOL_META_MAX", "BULKHED_HOME": "BULKHEAD_HOME", "API_PROT": "API_PORT"}
+        assert misspelt([*machine, *near, "API_PORT", "WWEBJS_PORT", "PROCESS_NAME"]) == near
+
+
+class TestLeastPrivilege:
+    def test_each_kind_sees_what_its_row_lists_and_no_other_secret(self) -> None:
+        every = Settings(**{name: f"hidden-{name}" for name in SECRETS})  # type: ignore[arg-type]  # secrets are texts
+        for row in KINDS:
+            environ, seen = environ_for(every, row), every.seen_by(row)
+            told = {name for name in SECRETS if name.upper() in environ}
+            assert told == set(row.secrets)
+            assert all(f"hidden-{name}" not in "".join(environ.values()) for name in set(SECRETS) - told)
+            for name in set(SECRETS) - told:
+                with pytest.raises(AttributeError, match=f"may not see the setting '{name}'"):
+                    getattr(seen, name)
+            assert {getattr(seen, name) for name in visible_fields(row)}
+
+    def test_the_servers_and_the_stand_ins_see_neither_database_nor_keys(self) -> None:
+        rows = {row.name: row for row in KINDS}
+        assert rows["postgres"].secrets == rows["redis"].secrets == ()
+        private = {"database_url", "redis_url", "api_key", "secret_encryption_key", "meta_access_token"}
+        assert private.isdisjoint(rows["sandbox"].secrets)
+
+    def test_what_no_setting_is_called_is_no_secret(self) -> None:
+        with pytest.raises(AttributeError, match="no setting 'colour'"):
+            getattr(load({}), "colour")  # noqa: B009 - a name that mypy would refuse

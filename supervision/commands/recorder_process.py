@@ -1,0 +1,23 @@
+"""Commands over the database run as a process of the recorder's entry file, which knows the schema."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from shared.settings import ChildEnvironment
+from supervision.commands.context import Context
+from supervision.environment import child_environ
+
+_KIND = "recorder"
+
+
+def become_recorder(context: Context, *words: str) -> NoReturn:
+    """Replace this process by `proc_recorder.py WORDS`, with the settings that the recorder may see. Raises `SettingsInvalid`."""
+    told = context.told()
+    row = told.settings.kind(_KIND)
+    # the incarnation names a child: rules over several settings are checked here, not there
+    identity = ChildEnvironment(process_name=_KIND, process_incarnation=f"{_KIND}.command")
+    environ = child_environ(told, row, identity, context.environ)
+    os.execve(sys.executable, [sys.executable, str(context.entries / row.entry), *words], environ)  # noqa: S606 - the entry file beside ours
