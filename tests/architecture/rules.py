@@ -89,6 +89,9 @@ LONGEST_FILE = 500
 LONG_FILES: Mapping[str, str] = {}
 """Files that may be longer, each with its reason."""
 
+OF_ONE_KIND = ("openai", "numpy", "httpx", "requests", "jsonschema", "obstore", "matplotlib", "yaml")
+"""Packages that no entry loads at its start: only the kind or the setting that needs them does, or only tests do."""
+
 NEVER_LOADED_BY: Mapping[str, tuple[str, ...]] = {
     # entry file -> third-party packages whose failure must not reach it
     "orchestrator": ("psycopg2", "redis", "rq", "pyppeteer", "aiohttp", "starlette", "uvicorn", "cryptography"),

@@ -7,6 +7,10 @@ import fnmatch
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+from packaging.utils import canonicalize_name
+
+from script import locks
 from shared.kinds import KINDS
 from tests.architecture.rules import ROOMS
 from tests.support import environment
@@ -44,10 +48,49 @@ def test_every_package_and_every_entry_file_is_listed() -> None:
     assert set(listed("options", "py_modules")) == {"orchestrator", *(kind.entry.removesuffix(".py") for kind in KINDS)}
 
 
+NAMED = {
+    "requirements.lock": locks.of_program(),
+    "requirements-dev.lock": locks.of_development(),
+}
+"""What each lock file is made from."""
+
+
+def locked(name: str) -> dict[str, list[str]]:
+    """Return the hashes of each `package==version` in a lock file."""
+    text = (environment.REPOSITORY / name).read_text().replace("\\\n", "")
+    lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    return {line[0]: line[1:] for line in lines}
+
+
 def test_every_version_is_pinned() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt"):
-        lines = [
-            line for line in (environment.REPOSITORY / name).read_text().splitlines() if line and line[0].isalpha()
-        ]
-        assert lines
-        assert [line for line in lines if "==" not in line] == []
+    named = [line for lines in (*NAMED.values(), *locks.extras().values()) for line in lines if "[" not in line]
+    assert len(named) > 40
+    assert [line for line in named if "==" not in line] == []
+
+
+@pytest.mark.parametrize("lock", NAMED)
+def test_the_lock_files_hold_what_is_named_and_hashes_of_everything(lock: str) -> None:
+    """Red: run script/lock."""
+    held = locked(lock)
+    names = {canonicalize_name(entry.split("==")[0]): entry.split("==")[1] for entry in held}
+    assert [
+        line for line in NAMED[lock] if names.get(canonicalize_name(line.split("==")[0])) != line.split("==")[1]
+    ] == []
+    assert [
+        entry for entry, hashes in held.items() if not hashes or any("--hash=sha256:" not in one for one in hashes)
+    ] == []
+
+
+def test_the_same_version_is_run_and_tested() -> None:
+    assert locked("requirements.lock").items() <= locked("requirements-dev.lock").items()
+
+
+def test_no_file_names_a_package_index() -> None:
+    files = [*environment.REPOSITORY.glob("requirements*"), environment.REPOSITORY / "bench" / "requirements.txt"]
+    assert [file.name for file in files if "://" in file.read_text() or "-index" in file.read_text()] == []
+
+
+def test_each_extra_is_installed_by_script_run_or_belongs_to_no_kind_that_runs() -> None:
+    extras = locks.extras()
+    collected = {line.removeprefix("bulkhead[").removesuffix("]") for line in extras["all"]}
+    assert set(extras) - collected == {"all", "ai"}

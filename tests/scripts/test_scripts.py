@@ -87,13 +87,13 @@ def clone(tmp_path: Path) -> Path:
     copy = tmp_path / "clone"
     (copy / "script").mkdir(parents=True)
     shutil.copy(SCRIPTS / "venv", copy / "script" / "venv")
-    (copy / "requirements.txt").write_text("# nothing\n")
+    (copy / "requirements.lock").write_text("# nothing\n")
     return copy
 
 
 def test_without_python_the_version_needed_is_named(clone: Path, bare_path: Path) -> None:
     program(bare_path / "python3", 'echo "Python 3.9.2"; exit 1')
-    done = run(clone / "script" / "venv", "requirements.txt", path=bare_path)
+    done = run(clone / "script" / "venv", "requirements.lock", path=bare_path)
     assert done.returncode == 69
     assert "Python 3.11 or later" in done.stderr
     assert "Python 3.9.2" in done.stderr
@@ -101,23 +101,36 @@ def test_without_python_the_version_needed_is_named(clone: Path, bare_path: Path
 
 def test_the_second_time_nothing_is_done_until_the_list_changes(clone: Path) -> None:
     path = os.environ["PATH"]
-    first = run(clone / "script" / "venv", "requirements.txt", path=path, HOME=os.environ.get("HOME", "/"))
+    first = run(clone / "script" / "venv", "requirements.lock", path=path, HOME=os.environ.get("HOME", "/"))
     assert first.returncode == 0, first.stderr
     assert "Making .venv" in first.stderr
-    second = run(clone / "script" / "venv", "requirements.txt", path=path)
+    second = run(clone / "script" / "venv", "requirements.lock", path=path)
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
-    (clone / "requirements.txt").write_text("# still nothing\n")
-    third = run(clone / "script" / "venv", "requirements.txt", path=path, HOME=os.environ.get("HOME", "/"))
+    (clone / "requirements.lock").write_text("# still nothing\n")
+    third = run(clone / "script" / "venv", "requirements.lock", path=path, HOME=os.environ.get("HOME", "/"))
     assert third.returncode == 0
     assert "Installing" in third.stderr
     assert "Making .venv" not in third.stderr
 
 
+def test_a_file_whose_hash_is_not_in_the_lock_is_not_installed(clone: Path) -> None:
+    (clone / "thing").mkdir()
+    (clone / "thing" / "setup.py").write_text("raise SystemExit('it was run')")
+    archive = shutil.make_archive(str(clone / "thing-1.0"), "gztar", clone, "thing")
+    (clone / "requirements.lock").write_text(f"thing @ file://{archive} --hash=sha256:{'0' * 64}\n")
+    done = run(
+        clone / "script" / "venv", "requirements.lock", path=os.environ["PATH"], HOME=os.environ.get("HOME", "/")
+    )
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stderr
+    assert "it was run" not in done.stderr
+
+
 def test_a_failed_installation_is_not_taken_for_done(clone: Path) -> None:
-    (clone / "requirements.txt").write_text("./no-such-package\n")
+    (clone / "requirements.lock").write_text("./no-such-package\n")
     for _ in range(2):
         done = run(
-            clone / "script" / "venv", "requirements.txt", path=os.environ["PATH"], HOME=os.environ.get("HOME", "/")
+            clone / "script" / "venv", "requirements.lock", path=os.environ["PATH"], HOME=os.environ.get("HOME", "/")
         )
         assert done.returncode != 0
         assert "no-such-package" in done.stderr
