@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api import acceptance, capabilities
-from api.bodies import read_fields, read_json
-from api.contents import check_text, reaction_content, require_there
-from api.directory import Directory, require_possible
+from api.bodies import read_json
+from api.idempotency import read_key
 from api.message_paths import message_unknown, named
-from api.message_types import EDIT_FIELDS, REACT_FIELDS
 from api.operations import Operation, Parameter
 from api.problems import Problem
-from api.sending import ACCEPTING, ACCEPTING_PROBLEMS, ANSWERS, Ask, Sending
+from api.sending import ACCEPTING, ACCEPTING_PROBLEMS, ANSWERS, Sending
 from api.shown import Shown
 from api.waiting import read_wait_s
 from shared import content
-from shared.fields import json_schema
+from shared.compose.composer import Composer
+from shared.compose.directory import Directory, require_possible
+from shared.compose.refusals import require
+from shared.compose.types import EDIT_FIELDS, REACT_FIELDS
+from shared.fields import checked, json_schema
 from shared.states import MessageState
 from shared.store import interventions, targets
 from shared.store.store import Store
@@ -40,8 +40,9 @@ _ONE_PROBLEMS: Final = (
 class Amendments:
     """The operations on messages that are there."""
 
-    def __init__(self, directory: Directory, store: Store, sending: Sending, shown: Shown) -> None:
-        self._directory, self._store, self._sending, self._shown = directory, store, sending, shown
+    def __init__(self, directory: Directory, store: Store, composer: Composer, sending: Sending, shown: Shown) -> None:
+        self._directory, self._store, self._composer = directory, store, composer
+        self._sending, self._shown = sending, shown
 
     def operations(self) -> list[Operation]:
         """Return the operations on messages that are there."""
@@ -116,22 +117,15 @@ class Amendments:
     async def edit(self, request: Request) -> Response:
         """Accept the edit of a text that we sent."""
         target = await self._named(request)
-        capabilities.require(target.connection_type, content.EDIT)
-        fields = read_fields(await read_json(request), EDIT_FIELDS)
-
-        async def build() -> Mapping[str, Any]:
-            if target.direction != "out" or target.type != content.TEXT:
-                raise capabilities.unsupported(
-                    target.connection_type, content.EDIT, "channel", "Only texts of the company's own can be edited."
-                )
-            check_text(fields["message"], target.connection_type, content.EDIT)
-            require_there(target)
-            return {"target": target.provider_id, "target_id": target.id, "body": fields["message"]}
-
-        return await self._accept(request, content.EDIT, target, fields, build)
+        require(target.connection_type, content.EDIT)
+        fields = checked(await read_json(request), EDIT_FIELDS)
+        accepted = await self._composer.edit(
+            request.path_params["companyId"], target, fields, read_key(request.headers)
+        )
+        return await self._sending.answer(accepted, read_wait_s(request.headers))
 
     async def delete(self, request: Request) -> Response:
-        """Take back what nobody has in hand; accept the deletion of what is there."""
+        """Cancel what is still queued; accept the deletion of what is there."""
         company_id, chat_id, message_id = named(request)
         whom = request.query_params.get("for", _WHOM[0])
         if whom not in _WHOM:
@@ -144,40 +138,22 @@ class Amendments:
             return JSONResponse(await self._shown.one(company_id, chat_id, message_id))
         if not target.is_there:
             raise Problem("message_not_queued", f"The message is {target.state}.", state=target.state)
-        if target.type in targets.ACTING:
-            raise capabilities.unsupported(
-                target.connection_type,
-                content.DELETE,
-                "channel",
-                "What was done about another message cannot be deleted.",
-            )
-        capabilities.require(target.connection_type, content.DELETE)
-
-        async def build() -> Mapping[str, Any]:
-            if whom == "everyone" and target.direction != "out":
-                detail = "What others wrote can be deleted for oneself only (`for=me`)."
-                raise capabilities.unsupported(target.connection_type, content.DELETE, "channel", detail)
-            return {"target": target.provider_id, "target_id": target.id, "everyone": whom == "everyone"}
-
-        return await self._accept(request, content.DELETE, target, {"for": whom}, build)
+        accepted = await self._composer.delete(company_id, target, whom, read_key(request.headers))
+        return await self._sending.answer(accepted, read_wait_s(request.headers))
 
     async def react(self, request: Request) -> Response:
         """Accept a reaction to a message of any chat."""
         company_id = request.path_params["companyId"]
         require_possible(company_id)
-        target = self._alone(await self._store.call(targets.find, company_id, request.path_params["messageId"]))
-        if target is None:
+        found = await self._store.call(targets.find, company_id, request.path_params["messageId"])
+        if not found:
             await self._directory.require_company(company_id)
             raise Problem("message_unknown", "The company has no such message.")
-        capabilities.require(target.connection_type, content.REACTION)
-        fields = read_fields(await read_json(request), REACT_FIELDS)
-
-        async def build() -> Mapping[str, Any]:
-            made = reaction_content(target, fields["emoji"])
-            require_there(target)
-            return made
-
-        return await self._accept(request, content.REACTION, target, fields, build)
+        target = found[0]
+        require(target.connection_type, content.REACTION)
+        fields = checked(await read_json(request), REACT_FIELDS)
+        accepted = await self._composer.react(company_id, target, fields, read_key(request.headers))
+        return await self._sending.answer(accepted, read_wait_s(request.headers))
 
     async def _named(self, request: Request, *, acting: bool = False) -> Target:
         """Return the message that the path names. Raises `Problem` when the chat has no such message, or (without `acting`) only one about another."""
@@ -187,29 +163,3 @@ class Amendments:
                 return target
         await self._directory.require_company(company_id)
         raise message_unknown()
-
-    @staticmethod
-    def _alone(found: list[Target]) -> Target | None:
-        return found[0] if found else None
-
-    async def _accept(
-        self,
-        request: Request,
-        type_: str,
-        target: Target,
-        fields: Mapping[str, Any],
-        build: Callable[[], Awaitable[Mapping[str, Any]]],
-    ) -> Response:
-        ask = Ask(
-            type=type_,
-            company_id=request.path_params["companyId"],
-            chat_id=target.chat_id,
-            connection_id=target.connection_id,
-            process_name=target.process_name,
-            connection_type=target.connection_type,
-            phone_index=target.phone_index,
-            held=target.connection_status == "paused",
-            fields={**fields, "messageId": target.id},
-            build=build,
-        )
-        return await self._sending.accept(ask, acceptance.read_key(request.headers), read_wait_s(request.headers))

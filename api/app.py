@@ -10,7 +10,6 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import openapi, pages, reference
-from api.acceptance import Acceptor
 from api.amendments import Amendments
 from api.companies import Companies
 from api.connection_deeds import ConnectionDeeds
@@ -18,7 +17,6 @@ from api.connections import Connections
 from api.credentials import Credentials
 from api.dashboard.page import Dashboard
 from api.dead_letters import DeadLetters
-from api.directory import Directory
 from api.edge import Edge
 from api.health import Health
 from api.keys import KeyCheck
@@ -33,7 +31,10 @@ from api.shown import Shown
 from api.signup import Signup
 from api.tasks import Tasks
 from api.templates import Templates
-from api.uploads import Uploads
+from shared.compose.acceptance import RowAcceptor
+from shared.compose.composer import Composer
+from shared.compose.directory import Directory
+from shared.compose.files import Files
 from shared.media.files import Storage
 from shared.media.reach import reach_of
 from shared.process.service import Child
@@ -83,26 +84,19 @@ def operations_of(*topics: Topic) -> list[Operation]:
 
 
 def build_app(
-    child: Child, acceptor: Acceptor, storage: Storage, neighbours: Neighbours, key: str
-) -> tuple[ASGIApp, Sending]:
-    """Return the application, and the operations that send, which count what they accept.
+    child: Child, acceptor: RowAcceptor, storage: Storage, neighbours: Neighbours, key: str
+) -> tuple[ASGIApp, Composer]:
+    """Return the application, and its composer, which counts what it accepts.
 
     Args:
-        storage: of files. key: what API clients must show.
+        acceptor: commits rows. storage: of files. key: what API clients must show.
     Raises:
         SettingsInvalid: the key that seals credentials is missing or wrong.
     """
     directory = Directory(child.store)
-    shown, uploads = Shown(directory, child.store), Uploads(child.store, storage)
-    sending = Sending(
-        directory,
-        child.store,
-        acceptor,
-        uploads,
-        child.metrics,
-        reach=reach_of(child.settings),
-        stopping=child.stopping,
-    )
+    shown, files = Shown(directory, child.store), Files(child.store, storage)
+    composer = Composer(child.store, acceptor, files, child.metrics, reach=reach_of(child.settings))
+    sending = Sending(directory, child.store, composer, files, stopping=child.stopping)
     health = Health(child, neighbours)
     tasks = Tasks(directory, child.store, child.stopping)
     vault = Vault.from_settings(child.settings)
@@ -112,8 +106,8 @@ def build_app(
     listed = operations_of(
         sending,
         Messages(directory, shown),
-        Amendments(directory, child.store, sending, shown),
-        Media(directory, uploads, storage),
+        Amendments(directory, child.store, composer, sending, shown),
+        Media(directory, files, storage),
         dead_letters,
         Companies(child.store),
         connections,
@@ -127,7 +121,7 @@ def build_app(
     )
     # a path with a closing slash is another path: a redirected POST would lose its body with some clients
     router = Router(routes(listed, KeyCheck(key)), redirect_slashes=False, default=_unknown_path)
-    return Edge(router, child.metrics, child.heartbeat.count_error), sending
+    return Edge(router, child.metrics, child.heartbeat.count_error), composer
 
 
 async def _unknown_path(_scope: Scope, _receive: Receive, _send: Send) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from starlette.requests import Request
 
 from api.problems import Problem
-from shared.fields import Field, type_named, wrong_fields
 
 TEXT_BODY_LIMIT: Final = 1 << 20
 """Bytes: the longest text of any channel (65,536 characters) with every character escaped as two surrogates fits."""
@@ -40,19 +38,6 @@ async def read_json(request: Request, *, limit: int = TEXT_BODY_LIMIT, wait_s: f
         ) from error
     except ValueError as error:
         raise Problem("body_not_json", "The body holds a number that is too long.") from error
-
-
-def read_fields(value: Any, fields: Sequence[Field]) -> dict[str, Any]:
-    """Return the checked fields of a body, with defaults for those that are not given.
-
-    Raises:
-        Problem: `body_invalid` with every wrong place.
-    """
-    if not isinstance(value, dict):
-        raise invalid([("", f"must be an object, not {type_named(value)}")])
-    if errors := list(wrong_fields(value, fields, "", open_=False)):
-        raise invalid(errors)
-    return {field.name: value.get(field.name, field.default) for field in fields}
 
 
 def _require_json(request: Request) -> None:
@@ -125,10 +110,3 @@ def _refuse_constant(_: str) -> NoReturn:
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse_constant)
 """Made once: making one costs more than reading a message."""
-
-
-def invalid(errors: Sequence[tuple[str, str]]) -> Problem:
-    """Return the refusal of a body: pairs of a JSON pointer and what is wrong there."""
-    listed = [{"pointer": pointer, "reason": reason} for pointer, reason in errors]
-    sentences = "; ".join(f"{pointer or 'the body'} {reason}" for pointer, reason in errors[:3])
-    return Problem("body_invalid", f"{sentences}.", errors=listed[:50])

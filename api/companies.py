@@ -8,11 +8,11 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.bodies import invalid, read_fields, read_json
+from api.bodies import read_json
 from api.instants import iso
 from api.operations import Operation, Parameter
 from api.problems import Problem
-from shared.fields import Field, json_schema
+from shared.fields import Field, FieldsInvalid, checked, json_schema
 from shared.store import connections
 from shared.store.store import Store
 
@@ -93,10 +93,10 @@ class Companies:
 
     async def create(self, request: Request) -> Response:
         """Make a company."""
-        given = read_fields(await read_json(request), _FIELDS)
+        given = checked(await read_json(request), _FIELDS)
         company_id = given["companyId"]
         if not _ID.fullmatch(company_id):
-            raise invalid([("/companyId", "must be 1 to 64 letters, digits, - and _")])
+            raise FieldsInvalid([("/companyId", "must be 1 to 64 letters, digits, - and _")])
         if not await self._store.call(
             connections.add_company, company_id, name=given["name"], in_doubt_policy=given["inDoubtPolicy"]
         ):

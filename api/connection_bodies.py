@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from api.bodies import invalid
 from shared.channels.registry import CHANNELS, channel_named, connection_types
-from shared.fields import Field
+from shared.fields import Field, FieldsInvalid
 
 _ID: Final = re.compile(r"[0-9]{1,32}")
 _SECRET: Final = 4096
@@ -88,7 +87,7 @@ def credentials_of(connection_type: str, given: Mapping[str, Any]) -> dict[str, 
         else:
             found[kept_as] = value
     if errors:
-        raise invalid(errors)
+        raise FieldsInvalid(errors)
     return found
 
 
@@ -101,7 +100,7 @@ def require_whole(connection_type: str, given: Mapping[str, Any]) -> None:
     if channel.account == "required" and not given.get("accountId"):
         errors.append(("/accountId", "is missing"))
     if errors:
-        raise invalid(errors)
+        raise FieldsInvalid(errors)
 
 
 def require_ids(connection_type: str, given: Mapping[str, Any]) -> None:
@@ -128,7 +127,7 @@ def require_ids(connection_type: str, given: Mapping[str, Any]) -> None:
         if options.get(name) and not _ID.fullmatch(options[name])
     ]
     if errors:
-        raise invalid(errors)
+        raise FieldsInvalid(errors)
 
 
 def kept_options(given: Mapping[str, Any] | None) -> dict[str, Any] | None:

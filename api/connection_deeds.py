@@ -8,13 +8,13 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import read_fields, read_json
+from api.bodies import read_json
 from api.connections import BODY_LIMIT, OF_A_BODY, PATH, UNKNOWN, Connections
 from api.operations import Operation
 from api.problems import Problem
 from api.tasks import TASK_PROBLEMS, Tasks
 from shared.channels.registry import channel_named
-from shared.fields import Field, json_schema
+from shared.fields import Field, checked, json_schema
 from shared.secrets import Vault
 from shared.store import tasks
 from shared.store.connections import Connection
@@ -87,7 +87,7 @@ class ConnectionDeeds:
     async def register(self, request: Request) -> Response:
         """Register the number."""
         connection = await self._whatsapp(request, "register")
-        pin = read_fields(await read_json(request, limit=BODY_LIMIT), (_PIN,))["pin"]
+        pin = checked(await read_json(request, limit=BODY_LIMIT), (_PIN,))["pin"]
         if pin is not None and not pin.isdecimal():
             raise Problem(
                 "body_invalid", "/pin must be six digits.", errors=[{"pointer": "/pin", "reason": "must be six digits"}]
@@ -116,7 +116,7 @@ class ConnectionDeeds:
     async def change_profile(self, request: Request) -> Response:
         """Change the profile."""
         connection = await self._with_profile(request)
-        given = read_fields(await read_json(request, limit=BODY_LIMIT), _PROFILE_FIELDS)
+        given = checked(await read_json(request, limit=BODY_LIMIT), _PROFILE_FIELDS)
         return await self.ask(
             request, connection, "profile", {name: value for name, value in given.items() if value is not None}
         )

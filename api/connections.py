@@ -9,7 +9,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.bodies import read_fields, read_json
+from api.bodies import read_json
 from api.connection_bodies import (
     CHANGE,
     CREATE,
@@ -20,13 +20,13 @@ from api.connection_bodies import (
     shown_options,
 )
 from api.credentials import Credentials
-from api.directory import Directory, phone_index_unknown, read_phone_index, require_possible
 from api.instants import iso
 from api.operations import Operation, Parameter
 from api.problems import Problem
 from shared.channels.capabilities import of
 from shared.channels.registry import channel_named
-from shared.fields import Field, json_schema
+from shared.compose.directory import Directory, phone_index_unknown, read_phone_index, require_possible
+from shared.fields import Field, checked, json_schema
 from shared.store import connections, tasks
 from shared.store.connections import Connection
 from shared.store.pool import Row, Transaction
@@ -161,7 +161,7 @@ class Connections:
         """Make a connection; its process is started by the orchestrator if it is the first of its kind."""
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
-        given = read_fields(await read_json(request, limit=BODY_LIMIT), CREATE)
+        given = checked(await read_json(request, limit=BODY_LIMIT), CREATE)
         connection_type = given["connectionType"]
         require_whole(connection_type, given)
         require_ids(connection_type, given)
@@ -197,7 +197,7 @@ class Connections:
     async def change(self, request: Request) -> Response:
         """Change what is given; what was paused because the provider did not take the old credentials is resumed."""
         connection = await self.connection(request)
-        given = read_fields(await read_json(request, limit=BODY_LIMIT), CHANGE)
+        given = checked(await read_json(request, limit=BODY_LIMIT), CHANGE)
         require_ids(connection.connection_type, given)
         await self._store.call(self._change, connection, given, credentials_of(connection.connection_type, given))
         return await self._shown(connection.company_id, connection.phone_index)
@@ -237,7 +237,7 @@ class Connections:
     async def set_status(self, request: Request) -> Response:
         """Pause or resume; one that is so already stays as it is."""
         connection = await self.connection(request)
-        fields = read_fields(await read_json(request), _STATUS_FIELDS)
+        fields = checked(await read_json(request), _STATUS_FIELDS)
         if fields["status"] == "paused":
             await self._store.call(connections.pause, connection.id, fields["reason"])
         else:

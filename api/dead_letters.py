@@ -9,13 +9,14 @@ from typing import Any, Final, get_args
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.bodies import read_fields, read_json
-from api.directory import Directory, read_phone_index, require_possible
-from api.instants import iso, read_instant
+from api.bodies import read_json
+from api.instants import iso
 from api.message_paths import named, read_message_id
 from api.operations import Operation, Parameter
 from api.problems import Problem
-from shared.fields import Field, json_schema
+from shared.clock import read_timestamp
+from shared.compose.directory import Directory, read_phone_index, require_possible
+from shared.fields import Field, checked, json_schema
 from shared.states import MessageState
 from shared.store import interventions
 from shared.store.interventions import MOST_AT_ONCE, REDRIVEN, RESOLUTIONS, Resolution
@@ -136,7 +137,7 @@ class DeadLetters:
         """Queue what the filter says, and tell how many."""
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
-        fields = read_fields(await read_json(request), _REDRIVE_FIELDS)
+        fields = checked(await read_json(request), _REDRIVE_FIELDS)
         ids = await self._store.call(
             interventions.redrive,
             company_id=company_id,
@@ -162,7 +163,7 @@ class DeadLetters:
     async def resolve(self, request: Request) -> Response:
         """Do what a human says about a message in doubt."""
         company_id, chat_id, message_id = named(request)
-        resolution: Resolution = read_fields(await read_json(request), _RESOLVE_FIELDS)["as"]
+        resolution: Resolution = checked(await read_json(request), _RESOLVE_FIELDS)["as"]
         moved = await self._store.call(
             interventions.resolve, company_id=company_id, chat_id=chat_id, message_id=message_id, resolution=resolution
         )
@@ -207,7 +208,7 @@ def _read_at(fields: Mapping[str, Any], name: str) -> datetime | None:
     if fields[name] is None:
         return None
     try:
-        return read_instant(fields[name])
+        return read_timestamp(fields[name])
     except ValueError as error:
         reason = "is no instant of ISO 8601 with a time zone"
         raise Problem(

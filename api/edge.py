@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import Problem, database_unavailable
 from shared.clock import monotonic
-from shared.errors import StoreUnavailable
+from shared.errors import Refused, StoreUnavailable
 from shared.logs import correlation_id, logger
 from shared.process.metrics import Metrics
 
@@ -71,6 +71,8 @@ class Edge:
     def _problem(self, error: Exception) -> Problem:
         if isinstance(error, Problem):
             return error
+        if isinstance(error, Refused):
+            return Problem.of(error)
         if isinstance(error, StoreUnavailable):
             return database_unavailable()
         self._count_error(error)

@@ -13,14 +13,3 @@ def iso(at: None) -> None: ...
 def iso(at: datetime | None) -> str | None:
     """Return an instant as clients see it, None for none."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def read_instant(text: str) -> datetime:
-    """Return the instant that a client wrote. Raises `ValueError` for what is none, or has no time zone."""
-    try:
-        at = datetime.fromisoformat(text.strip())
-        if at.tzinfo is None:
-            raise ValueError("an instant needs a time zone")
-        return at.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("no such instant in UTC") from error

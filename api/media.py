@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -11,13 +11,16 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from api.bodies import invalid, require_size
-from api.directory import Directory, require_possible
+from api.bodies import require_size
+from api.forms import Form, arriving, is_form
 from api.operations import Operation, Parameter
 from api.problems import Problem
 from api.shown import file_place
-from api.uploads import Uploads, arriving, storage_unavailable
 from shared.channels.files import LARGEST
+from shared.compose.directory import Directory, require_possible
+from shared.compose.files import Files
+from shared.compose.refusals import storage_unavailable
+from shared.fields import FieldsInvalid
 from shared.media.errors import MediaUnknown, StorageUnavailable
 from shared.media.files import Storage
 from shared.store.media import StoredFile
@@ -29,8 +32,8 @@ _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 class Media:
     """The operations on files."""
 
-    def __init__(self, directory: Directory, uploads: Uploads, storage: Storage) -> None:
-        self._directory, self._uploads, self._storage = directory, uploads, storage
+    def __init__(self, directory: Directory, files: Files, storage: Storage) -> None:
+        self._directory, self._files, self._storage = directory, files, storage
 
     def operations(self) -> list[Operation]:
         """Return the operations on files."""
@@ -95,25 +98,15 @@ class Media:
         """Keep a file."""
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
-        content_type = request.headers.get("content-type", "")
-        if content_type.lower().startswith("multipart/form-data"):
-            fields, kept = await self._uploads.read_form(request, company_id, _most)
-            if unknown := [
-                (f"/{name}", "is not a field of this operation; it takes file, filename, mimetype")
-                for name in fields
-                if name not in _FIELDS
-            ]:
-                raise invalid(unknown)
-            if kept is None:
-                raise invalid([("/file", "is missing")])
+        if is_form(request):
+            kept = await self._read_form(request, company_id)
         else:
             require_size(request, LARGEST)
-            filename = request.query_params.get("filename", "")
-            kept = await self._uploads.keep(
+            kept = await self._files.keep(
                 company_id,
                 arriving(request, LARGEST),
-                declared=content_type,
-                filename=filename,
+                declared=request.headers.get("content-type", ""),
+                filename=request.query_params.get("filename", ""),
                 most=LARGEST,
                 field="file",
             )
@@ -127,11 +120,22 @@ class Media:
         }
         return JSONResponse(body, status_code=201, headers={"Location": place})
 
+    async def _read_form(self, request: Request, company_id: str) -> StoredFile:
+        form = Form(request)
+        if await form.head():
+            await form.rest(self._files, company_id, LARGEST)
+        if unknown := [name for name in form.texts if name not in _FIELDS]:
+            reason = "is not a field of this operation; it takes file, filename, mimetype"
+            raise FieldsInvalid([(f"/{name}", reason) for name in unknown])
+        if form.file is None:
+            raise FieldsInvalid([("/file", "is missing")])
+        return form.file
+
     async def download(self, request: Request) -> Response:
         """Answer with a file or a part of it."""
         company_id, sha256 = request.path_params["companyId"], request.path_params["sha256"]
         require_possible(company_id)
-        found = await self._uploads.find(company_id, sha256)
+        found = await self._files.find(company_id, sha256)
         if found is None:
             await self._directory.require_company(company_id)
             raise _unknown()
@@ -167,10 +171,6 @@ _FIELDS: Final = ("filename", "mimetype")
 class _Part:
     start: int
     length: int
-
-
-async def _most(_: Mapping[str, str]) -> int:
-    return LARGEST
 
 
 def _headers(found: StoredFile) -> dict[str, str]:

@@ -7,9 +7,9 @@ from typing import Final
 
 from starlette.requests import Request
 
-from api.directory import require_possible
 from api.problems import Problem
 from shared.channels import chat_ids
+from shared.compose.directory import require_possible
 
 _MESSAGE_ID: Final = re.compile(r"[0-9]{1,18}")
 

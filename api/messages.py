@@ -10,12 +10,12 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.directory import Directory, require_possible
-from api.instants import read_instant
 from api.message_paths import named, read_chat, read_message_id
 from api.operations import Operation, Parameter
 from api.problems import Problem
 from api.shown import Shown
+from shared.clock import read_timestamp
+from shared.compose.directory import Directory, require_possible
 from shared.store.pool import Row
 
 _PAGE: Final = 50
@@ -98,7 +98,7 @@ def _read_cursor(request: Request) -> tuple[datetime, int]:
         at, row_id = (
             base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True).decode("ascii").split(" ")
         )
-        instant = read_instant(at)
+        instant = read_timestamp(at)
     except (ValueError, binascii.Error) as error:
         raise _cursor_invalid() from error
     message_id = read_message_id(row_id)

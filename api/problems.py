@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from shared.errors import BulkheadError
+from shared.errors import BulkheadError, Refused
 
 TYPE_PREFIX: Final = "urn:bulkhead:problem:"
 MEDIA_TYPE: Final = "application/problem+json"
@@ -256,6 +256,15 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
 }
 
 
+_HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "acceptance_unknown": {"Retry-After": "2"},
+    "storage_unavailable": {"Retry-After": "2"},
+    # a file that is too large is not read to its end, so that the connection cannot carry another request
+    "media_too_large": {"Connection": "close"},
+}
+"""Headers of the answer to a domain's refusal, by its code."""
+
+
 class Problem(BulkheadError):
     """Raised when a request is refused.
 
@@ -268,6 +277,12 @@ class Problem(BulkheadError):
         self.name, self.detail, self.headers, self.members = name, detail, dict(headers or {}), members
         self.kind = PROBLEM_TYPES[name]
         super().__init__(f"{name}: {detail}")
+
+    @classmethod
+    def of(cls, refused: Refused) -> Problem:
+        """Return the problem that a domain's refusal is for clients."""
+        field = {"field": refused.field} if refused.field else {}
+        return cls(refused.code, refused.sentence, headers=_HEADERS.get(refused.code), **field, **refused.details)
 
     def response(self, instance: str) -> Response:
         """Return the answer. `instance`: the request's correlation id."""

@@ -35,7 +35,7 @@ class ApiService:
         self._acceptor = Acceptor(child.store, self._hints, child.metrics)
         self._neighbours = Neighbours(child.store, self._hints)
         self._storage = open_storage(settings)
-        app, self._sending = build_app(child, self._acceptor, self._storage, self._neighbours, key)
+        app, self._composer = build_app(child, self._acceptor, self._storage, self._neighbours, key)
         self.app: ASGIApp | None = app
 
     async def start(self) -> None:
@@ -59,7 +59,7 @@ class ApiService:
 
     def health(self) -> Mapping[str, Any]:
         """Return what was accepted and how Redis was seen last."""
-        return {"acceptedCount": self._sending.accepted, "redis": self._neighbours.redis.as_json()}
+        return {"acceptedCount": self._composer.accepted, "redis": self._neighbours.redis.as_json()}
 
     def classify(self, error: BaseException) -> Severity:
         """A neighbour that is away is survived; errors in requests never come here."""

@@ -1,44 +1,36 @@
-"""Sending: what a client wants said or done in a chat becomes one row, whatever its type and channel."""
+"""Sending: reads what a client asks for, hands it to the composer, and answers."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api import acceptance, capabilities
-from api.bodies import TEXT_BODY_LIMIT, invalid, read_fields, read_json
-from api.contents import Builder
-from api.directory import Directory, require_possible
-from api.instants import iso, read_instant
-from api.message_paths import chat_invalid
-from api.message_types import PHONE_INDEX, TYPES, MessageType, body_schema, form_schema, typed_form_schema, typed_schema
+from api.bodies import TEXT_BODY_LIMIT, read_json
+from api.forms import Form, form_fields, is_form
+from api.idempotency import read_key
+from api.instants import iso
+from api.message_schemas import body_schema, form_schema, typed_form_schema, typed_schema
 from api.operations import Operation, Parameter
-from api.problems import Problem
-from api.uploads import DATA_BODY_LIMIT, DATA_WAIT_S, Uploads, form_fields
 from api.waiting import LONGEST_S, Waiters, read_wait_s
 from shared import content
-from shared.channels.chat_ids import ChatInvalid
 from shared.channels.files import LARGEST, largest_of
-from shared.channels.registry import channel_named
-from shared.clock import utc_now
-from shared.media.reach import Reach
-from shared.process.metrics import Metrics
-from shared.states import OPEN_MESSAGE_STATES, MessageState
-from shared.store import messages, windows
-from shared.store.connections import Connection
-from shared.store.media import StoredFile
-from shared.store.messages import Accepted, NewMessage
+from shared.compose.composer import Acceptance, Composer, Draft
+from shared.compose.directory import Directory, require_possible
+from shared.compose.files import Files
+from shared.compose.refusals import require
+from shared.compose.types import PHONE_INDEX, TYPES, MessageType
+from shared.fields import FieldsInvalid, checked
+from shared.states import OPEN_MESSAGE_STATES
 from shared.store.store import Store
 
-_FURTHEST: Final = timedelta(days=30)
-_NO_FIELDS: Final[tuple[str, ...]] = ("sendAt", "inDoubtPolicy", "phoneIndex")
+DATA_BODY_LIMIT: Final = 23 << 20
+"""Bytes of a JSON body that may hold a file: 16 MiB in base64, and the fields beside it."""
+DATA_WAIT_S: Final = 60.0
 _BIG_BODIES: Final = 4
 """Bodies with files in base64 that are read at once by one process: each may be in memory three times over."""
 
@@ -102,51 +94,19 @@ _PROBLEMS: Final[Mapping[str, tuple[str, ...]]] = {
 """How a message can be refused beside that, by type."""
 
 
-@dataclass(kw_only=True, slots=True)
-class Ask:
-    """One message that a client asks for.
-
-    Attributes:
-        connection_id, process_name, connection_type, phone_index, held: of the connection. fields: the checked body. build: makes the row's content.
-    """
-
-    type: str
-    company_id: str
-    chat_id: str
-    connection_id: int
-    process_name: str
-    connection_type: str
-    phone_index: int
-    held: bool
-    fields: Mapping[str, Any]
-    build: Callable[[], Awaitable[Mapping[str, Any]]]
-
-
 class Sending:
-    """Accepts messages of every type.
+    """The operations that send.
 
     Args:
-        reach: from where files may be fetched. stopping: set when the process drains; waits end then.
+        directory: finds connections. composer: accepts messages. files: of companies. stopping: set when the process drains; waits end then.
     """
 
     def __init__(
-        self,
-        directory: Directory,
-        store: Store,
-        acceptor: acceptance.Acceptor,
-        uploads: Uploads,
-        metrics: Metrics,
-        *,
-        reach: Reach,
-        stopping: asyncio.Event,
+        self, directory: Directory, store: Store, composer: Composer, files: Files, *, stopping: asyncio.Event
     ) -> None:
-        self._directory, self._store, self._acceptor, self._uploads = directory, store, acceptor, uploads
-        self._waiters, self._builder = Waiters(store, stopping), Builder(store, uploads, reach)
+        self._directory, self._composer, self._files = directory, composer, files
+        self._waiters = Waiters(store, stopping)
         self._big_bodies = asyncio.Semaphore(_BIG_BODIES)
-        self._accepted = metrics.counter(
-            "messages_accepted", "Messages accepted, without replays.", ("connection_type",)
-        )
-        self.accepted = 0
 
     def operations(self) -> list[Operation]:
         """Return the operations that send: one for each type, and one for a body that names its type."""
@@ -185,7 +145,7 @@ class Sending:
         ]
 
     def of_type(self, row: MessageType) -> Callable[[Request], Awaitable[Response]]:
-        """Return what answers a path that names the type."""
+        """Return the handler of a path that names the type."""
 
         async def send(request: Request) -> Response:
             return await self._send(request, row)
@@ -197,136 +157,81 @@ class Sending:
         return await self._send(request, None)
 
     async def _send(self, request: Request, row: MessageType | None) -> Response:
-        clients_key, wait_s = acceptance.read_key(request.headers), read_wait_s(request.headers)
-        company_id, chat_as_given = request.path_params["companyId"], request.path_params["chatId"]
+        key, wait_s = read_key(request.headers), read_wait_s(request.headers)
+        company_id, may_hold_file = request.path_params["companyId"], row is None or row.has_file
         require_possible(company_id)
-        row, given = await self._read(request, company_id, row)
-        kept = given.pop("file", None)
-        fields = read_fields(given, row.fields)
-        connection = await self._directory.connection(company_id, fields["phoneIndex"])
-        chat_id = await self._chat(connection, chat_as_given)
-        if kept is not None:
-            fields["file"] = kept
-        ask = Ask(
-            type=row.name,
-            company_id=company_id,
-            chat_id=chat_id,
-            connection_id=connection.id,
-            process_name=connection.process_name,
-            connection_type=connection.connection_type,
-            phone_index=connection.phone_index,
-            held=connection.status == "paused",
-            fields=fields,
-            build=lambda: self._builder.content(row.name, connection, chat_id, fields),
-        )
-        return await self.accept(ask, clients_key, wait_s)
-
-    async def _chat(self, connection: Connection, given: str) -> str:
-        """Return the canonical id of a chat that the connection can write to. Raises `Problem` when it cannot."""
-        try:
-            return channel_named(connection.connection_type).chat(given).id
-        except ChatInvalid as error:
-            if error.answerable and await self._wrote(connection, error.answerable):
-                return error.answerable
-            raise chat_invalid(error) from error
-
-    async def _wrote(self, connection: Connection, chat_id: str) -> bool:
-        last: datetime | None = await self._store.call(
-            windows.last_heard, company_id=connection.company_id, connection_id=connection.id, chat_id=chat_id
-        )
-        return last is not None
-
-    async def accept(self, ask: Ask, clients_key: str | None, wait_s: int) -> Response:
-        """Accept what is asked for and answer. Raises `Problem` when it cannot be done."""
-        scheduled_for, policy = read_send_at(ask.fields.get("sendAt")), ask.fields.get("inDoubtPolicy")
-        try:
-            made = await ask.build()
-        except Problem:
-            # what has changed since it was accepted is no reason to refuse its repetition
-            accepted = await self._repetition(ask, clients_key)
-            if accepted is None:
-                raise
-            made = {}
+        form = Form(request) if may_hold_file and is_form(request) else None
+        if form is None:
+            given = await self._read_json(request, may_hold_file=may_hold_file)
+            row = row or _named_type(given)
         else:
-            message = NewMessage(
-                company_id=ask.company_id,
-                connection_id=ask.connection_id,
-                process_name=ask.process_name,
-                chat_id=ask.chat_id,
-                type=ask.type,
-                content=made,
-                fingerprint=_fingerprint(ask),
-                idempotency_key=clients_key or acceptance.own_key(),
-                scheduled_for=scheduled_for,
-                in_doubt_policy=policy,
-            )
-            accepted = await acceptance.accept(self._acceptor, message)
-        if not accepted.replayed:
-            self.accepted += 1
-            self._accepted.labels(ask.connection_type).inc()
+            await self._read_form(form, company_id, row)
+            row, given = _form_given(form, row)
+        connection = await self._directory.connection(company_id, _phone_index(given, row))
+        draft = Draft(
+            type=row.name,
+            connection=connection,
+            chat_id=request.path_params["chatId"],
+            fields=given,
+            file=form.file if form else None,
+        )
+        return await self.answer(await self._composer.accept(draft, key), wait_s)
+
+    async def answer(self, accepted: Acceptance, wait_s: int) -> Response:
+        """Answer with an accepted message, after `wait_s` seconds or when it has left."""
         state = accepted.state
         if wait_s:
             state = await self._waiters.until_left(accepted.id, wait_s) or state
-        return _answer(ask, accepted, state, scheduled_for, wait_s)
+        place = "/".join(quote(part, safe="@") for part in (accepted.company_id, accepted.chat_id, str(accepted.id)))
+        headers = {"Location": f"/api/v2/messages/{place}", "Cache-Control": "no-store"}
+        if accepted.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        if wait_s:
+            headers["Preference-Applied"] = f"wait={wait_s}"
+        body = {
+            "id": str(accepted.id),
+            "status": state,
+            "companyId": accepted.company_id,
+            "chatId": accepted.chat_id,
+            "phoneIndex": accepted.phone_index,
+            "connectionType": accepted.connection_type,
+            "type": accepted.type,
+            "held": accepted.held,
+            "createdAt": iso(accepted.created_at),
+        }
+        if accepted.scheduled_for:
+            body["sendAt"] = iso(accepted.scheduled_for)
+        has_left = bool(wait_s) and state not in OPEN_MESSAGE_STATES
+        return JSONResponse(body, status_code=200 if has_left else 202, headers=headers)
 
-    async def _repetition(self, ask: Ask, clients_key: str | None) -> Accepted | None:
-        row = await self._store.call(messages.find_by_key, ask.company_id, clients_key) if clients_key else None
-        if row is None or row["fingerprint"] != _fingerprint(ask):
-            return None
-        return Accepted(id=row["id"], created_at=row["created_at"], replayed=True, state=MessageState(row["state"]))
-
-    async def _read(
-        self, request: Request, company_id: str, row: MessageType | None
-    ) -> tuple[MessageType, dict[str, Any]]:
-        """Return the type and the body as given, with the file of a form, which is in storage by now, as `file`."""
-        may_hold_file = row is None or row.has_file
-        if may_hold_file and request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-            return await self._read_form(request, company_id, row)
+    async def _read_json(self, request: Request, *, may_hold_file: bool) -> dict[str, Any]:
         if not may_hold_file or _is_small(request):
             body = await read_json(request)
         else:
             async with self._big_bodies:
                 body = await read_json(request, limit=DATA_BODY_LIMIT, wait_s=DATA_WAIT_S)
         if not isinstance(body, dict):
-            read_fields(body, ())
+            checked(body, ())
         if "file" in body:
-            raise invalid([("/file", "is for forms; in JSON a file is url, data, sha256 or mediaId")])
-        if row is None:
-            row = _named_type(body)
-        return row, body
+            raise FieldsInvalid([("/file", "is for forms; in JSON a file is url, data, sha256 or mediaId")])
+        return dict(body)
 
-    async def _read_form(
-        self, request: Request, company_id: str, row: MessageType | None
-    ) -> tuple[MessageType, dict[str, Any]]:
+    async def _read_form(self, form: Form, company_id: str, row: MessageType | None) -> None:
+        """Read a form to its end, with its file into storage."""
         await self._directory.require_company(company_id)
+        if await form.head():
+            await form.rest(self._files, company_id, await self._most(form.texts, company_id, row))
 
-        async def most(fields: Mapping[str, str]) -> int:
-            """Return how large the file may be, by what stood before it in the form."""
-            kind = row or (_named_type(dict(fields)) if "type" in fields else None)
-            if kind and not kind.has_file:
-                raise invalid([("/file", f"is not a field of a message of type {kind.name}")])
-            index = form_fields(fields, (PHONE_INDEX,)).get("phoneIndex", 0) if "phoneIndex" in fields else None
-            if not isinstance(index, int):
-                return LARGEST if kind is None else largest_of(kind.name)
-            connection = await self._directory.connection(company_id, index)
-            if kind is None:
-                return LARGEST
-            return capabilities.require(connection.connection_type, kind.name).limit("bytes")
-
-        texts, kept = await self._uploads.read_form(request, company_id, most)
-        given: dict[str, Any] = dict(texts)
-        row = row or _named_type(given)
-        if kept is None:
-            raise invalid([("/file", "is missing")])
-        if not row.has_file:
-            raise invalid([("/file", f"is not a field of a message of type {row.name}")])
-        # they are the file's by now
-        return row, {
-            **form_fields(
-                {name: text for name, text in given.items() if name not in ("mimetype", "filename")}, row.fields
-            ),
-            "file": kept,
-        }
+    async def _most(self, before: Mapping[str, str], company_id: str, row: MessageType | None) -> int:
+        """Return how large the file of a form may be, by the fields before it. Raises `Refused` when none is wanted."""
+        row = row or (_named_type(dict(before)) if "type" in before else None)
+        if row and not row.has_file:
+            raise _no_file(row)
+        index = form_fields(before, (PHONE_INDEX,)).get("phoneIndex", 0) if "phoneIndex" in before else None
+        if not isinstance(index, int):
+            return LARGEST if row is None else largest_of(row.name)
+        connection = await self._directory.connection(company_id, index)
+        return LARGEST if row is None else require(connection.connection_type, row.name).limit("bytes")
 
 
 def _is_small(request: Request) -> bool:
@@ -335,70 +240,36 @@ def _is_small(request: Request) -> bool:
 
 
 def _named_type(body: dict[str, Any]) -> MessageType:
-    """Return the type that a body names, and take the name out of it."""
+    """Return the type that a body names, and remove the name from it."""
     name = body.pop("type", None)
     row = TYPES.get(name) if isinstance(name, str) else None
     if row is None:
-        raise invalid([("/type", "is missing" if name is None else f"must be one of {', '.join(TYPES)}")])
+        raise FieldsInvalid([("/type", "is missing" if name is None else f"must be one of {', '.join(TYPES)}")])
     return row
 
 
-def read_send_at(text: str | None) -> datetime | None:
-    """Return when a message shall be sent, None for at once. Raises `Problem` for what is no instant, or too far ahead."""
-    if text is None:
-        return None
-    now = utc_now()
+def _form_given(form: Form, row: MessageType | None) -> tuple[MessageType, dict[str, Any]]:
+    """Return the type and the fields of a form that was read."""
+    texts = dict(form.texts)
+    row = row or _named_type(texts)
+    if form.file is None:
+        raise FieldsInvalid([("/file", "is missing")])
+    if not row.has_file:
+        raise _no_file(row)
+    # these two are the file's by now
+    texts = {name: text for name, text in texts.items() if name not in ("mimetype", "filename")}
+    return row, form_fields(texts, row.fields)
+
+
+def _no_file(row: MessageType) -> FieldsInvalid:
+    return FieldsInvalid([("/file", f"is not a field of a message of type {row.name}")])
+
+
+def _phone_index(given: Mapping[str, Any], row: MessageType) -> int:
     try:
-        at = read_instant(text)
-    except ValueError as error:
-        raise Problem(
-            "send_at_invalid", "The field sendAt is no instant of ISO 8601 with a time zone.", field="sendAt"
-        ) from error
-    if at > now + _FURTHEST:
-        raise Problem(
-            "send_at_invalid", f"The field sendAt lies more than {_FURTHEST.days} days ahead.", field="sendAt"
-        )
-    return at if at > now else None
-
-
-def _fingerprint(ask: Ask) -> str:
-    fields = ask.fields
-    send_at, policy = fields.get("sendAt"), fields.get("inDoubtPolicy")
-    # what is not asked for does not count: keys that were used before some field came stay good
-    further = [send_at, policy] if send_at or policy else []
-    if ask.type == content.TEXT:
-        if fields["preview"] or fields["tag"]:
-            further = [send_at, policy, fields["preview"], fields["tag"]]
-        return acceptance.fingerprint(
-            [ask.type, ask.connection_id, ask.chat_id, fields["message"], fields["quotedMessageId"], *further]
-        )
-    asked = {name: value for name, value in fields.items() if value is not None and name not in _NO_FIELDS}
-    for name in ("file", "data"):
-        if isinstance(kept := asked.get(name), StoredFile):
-            # the same file is the same message, however it came
-            asked = {other: value for other, value in asked.items() if other not in (name, "mimetype")}
-            asked |= {"sha256": kept.sha256, "filename": kept.filename}
-    return acceptance.fingerprint([ask.type, ask.connection_id, ask.chat_id, sorted(asked.items()), *further])
-
-
-def _answer(ask: Ask, accepted: Accepted, state: MessageState, scheduled_for: datetime | None, wait_s: int) -> Response:
-    place = "/".join(quote(part, safe="@") for part in (ask.company_id, ask.chat_id, str(accepted.id)))
-    headers = {"Location": f"/api/v2/messages/{place}", "Cache-Control": "no-store"}
-    if accepted.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    if wait_s:
-        headers["Preference-Applied"] = f"wait={wait_s}"
-    body = {
-        "id": str(accepted.id),
-        "status": state,
-        "companyId": ask.company_id,
-        "chatId": ask.chat_id,
-        "phoneIndex": ask.phone_index,
-        "connectionType": ask.connection_type,
-        "type": ask.type,
-        "held": ask.held,
-        "createdAt": iso(accepted.created_at),
-    }
-    if scheduled_for:
-        body["sendAt"] = iso(scheduled_for)
-    return JSONResponse(body, status_code=200 if wait_s and state not in OPEN_MESSAGE_STATES else 202, headers=headers)
+        index: int = checked({"phoneIndex": given.get("phoneIndex")}, (PHONE_INDEX,))["phoneIndex"]
+    except FieldsInvalid:
+        # with whatever else is wrong
+        checked(given, row.fields)
+        raise
+    return index

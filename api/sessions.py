@@ -9,15 +9,15 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.bodies import invalid, read_fields, read_json
-from api.directory import Directory, phone_index_unknown, read_phone_index, require_possible
+from api.bodies import read_json
 from api.instants import iso
 from api.operations import Operation, Parameter
 from api.problems import Problem
 from api.tasks import TASK_PROBLEMS, Tasks
 from shared import qr
 from shared.channels.registry import channel_named
-from shared.fields import Field, json_schema
+from shared.compose.directory import Directory, phone_index_unknown, read_phone_index, require_possible
+from shared.fields import Field, FieldsInvalid, checked, json_schema
 from shared.states import DesiredSession, SessionState
 from shared.store import sessions, tasks
 from shared.store.pool import Row
@@ -172,9 +172,7 @@ class Sessions:
     async def want(self, request: Request) -> Response:
         """Note what a session should be."""
         row = await self.row(request)
-        return await self._want(
-            row, read_fields(await read_json(request, limit=_BODY_LIMIT), _DESIRED_FIELDS)["desired"]
-        )
+        return await self._want(row, checked(await read_json(request, limit=_BODY_LIMIT), _DESIRED_FIELDS)["desired"])
 
     async def log_out(self, request: Request) -> Response:
         """Note that a session should be logged out."""
@@ -183,9 +181,9 @@ class Sessions:
     async def pair(self, request: Request) -> Response:
         """Ask the page for a pairing code and answer with it."""
         row = await self.row(request)
-        phone = _PHONE.fullmatch(read_fields(await read_json(request, limit=_BODY_LIMIT), _PAIRING_FIELDS)["phone"])
+        phone = _PHONE.fullmatch(checked(await read_json(request, limit=_BODY_LIMIT), _PAIRING_FIELDS)["phone"])
         if phone is None:
-            raise invalid([("/phone", "must be 7 to 15 digits, the country code first")])
+            raise FieldsInvalid([("/phone", "must be 7 to 15 digits, the country code first")])
         return await self._ask(request, row, "request_pairing_code", {"phone": phone[1]})
 
     def _deed(self, name: str, summary: str, done: str) -> Operation:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from api.directory import Directory
 from api.instants import iso
 from api.message_paths import message_unknown
 from shared import content
+from shared.compose.directory import Directory
 from shared.states import MessageState
 from shared.store import marks, messages
 from shared.store.pool import Row, Transaction

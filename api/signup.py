@@ -7,14 +7,14 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import invalid, read_fields, read_json
+from api.bodies import read_json
 from api.connection_deeds import ANSWERS
 from api.connections import BODY_LIMIT, OF_A_BODY
-from api.directory import Directory
 from api.operations import Operation
 from api.tasks import TASK_PROBLEMS, Tasks
 from shared.channels.registry import kind_for
-from shared.fields import Field, json_schema
+from shared.compose.directory import Directory
+from shared.fields import Field, FieldsInvalid, checked, json_schema
 from shared.secrets import Vault
 from shared.store import tasks
 from shared.store.store import Store
@@ -86,14 +86,14 @@ class Signup:
         """Begin a signup, or take one up again."""
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
-        given = read_fields(await read_json(request, limit=BODY_LIMIT), _FIELDS)
+        given = checked(await read_json(request, limit=BODY_LIMIT), _FIELDS)
         errors = [
             (f"/{name}", "must be digits")
             for name in ("wabaId", "phoneNumberId", "businessId", "pin")
             if given[name] and not _digits(given[name])
         ]
         if errors:
-            raise invalid(errors)
+            raise FieldsInvalid(errors)
         secrets = {name: given[name] for name in ("code", "pin") if given[name]}
         task_id = await self._store.call(
             tasks.add,

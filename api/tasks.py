@@ -10,12 +10,12 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.directory import Directory, require_possible
 from api.instants import iso
 from api.operations import Operation
 from api.problems import Problem
 from api.waiting import read_wait_s
 from shared.clock import left, monotonic
+from shared.compose.directory import Directory, require_possible
 from shared.store import tasks
 from shared.store.pool import Row
 from shared.store.store import Store

@@ -9,14 +9,14 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.bodies import invalid, read_fields, read_json
+from api.bodies import read_json
 from api.connection_deeds import ANSWERS, PROBLEMS, ConnectionDeeds, unsupported
 from api.connections import OF_A_BODY, UNKNOWN, Connections
 from api.instants import iso
 from api.operations import Operation, Parameter
 from api.problems import Problem
 from shared.channels.registry import channel_named
-from shared.fields import Field, json_schema
+from shared.fields import Field, FieldsInvalid, checked, json_schema
 from shared.store import templates
 from shared.store.connections import Connection
 from shared.store.store import Store
@@ -151,7 +151,7 @@ class Templates:
     async def create(self, request: Request) -> Response:
         """Hand a template in."""
         connection = await self._connection(request)
-        given = read_fields(await read_json(request, limit=_BODY_LIMIT), _FIELDS)
+        given = checked(await read_json(request, limit=_BODY_LIMIT), _FIELDS)
         errors = []
         if not _NAME.fullmatch(given["name"]):
             errors.append(("/name", "must be lower case letters, digits and underscores"))
@@ -163,7 +163,7 @@ class Templates:
             if not isinstance(one.get("type"), str)
         ]
         if errors:
-            raise invalid(errors)
+            raise FieldsInvalid(errors)
         # made twice, the provider refuses the second: nothing is known then, and a sync tells
         return await self._deeds.ask(request, connection, "create_template", given, repeatable=False)
 

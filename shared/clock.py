@@ -23,3 +23,14 @@ def utc_now() -> datetime:
 def left(by: float, now: float | None = None) -> float:
     """Return the seconds until the deadline `by`, never below zero."""
     return max(0.0, by - (monotonic() if now is None else now))
+
+
+def read_timestamp(text: str) -> datetime:
+    """Return the instant that a text in ISO 8601 names. Raises `ValueError` for what is none, or has no time zone."""
+    try:
+        at = datetime.fromisoformat(text.strip())
+        if at.tzinfo is None:
+            raise ValueError("an instant needs a time zone")
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("no such instant in UTC") from error

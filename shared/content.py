@@ -43,6 +43,9 @@ TYPING: Final = "typing"
 MEDIA: Final = frozenset({IMAGE, VIDEO, AUDIO, DOCUMENT, STICKER})
 """Types that carry a file."""
 
+LINES: Final = frozenset({"call", "system"})
+"""Types of inbound lines that are no messages at the provider: nothing can quote, mark or change them."""
+
 OPERATIONS: Final = frozenset({EDIT, DELETE, REACTION, READ})
 """Types that change or answer another message of the chat."""
 

@@ -6,6 +6,7 @@ Each docstring says when it is raised. Outcomes of a send are values (`shared.me
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class BulkheadError(Exception):
@@ -22,6 +23,19 @@ class SettingsInvalid(BulkheadError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
+
+
+class Refused(BulkheadError):
+    """Raised when what was asked for cannot be done as it was asked; nothing was changed.
+
+    Attributes:
+        code: kind of refusal, from a closed list (docs/problems.md). field: the input that is wrong, empty when it is none in particular.
+        details: further facts for machines, for example `limit` and `length`; never message text, phone numbers or secrets.
+    """
+
+    def __init__(self, code: str, sentence: str, *, field: str = "", **details: Any) -> None:
+        self.code, self.sentence, self.field, self.details = code, sentence, field, details
+        super().__init__(f"{code}: {sentence}")
 
 
 class StoreUnavailable(BulkheadError):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import isfinite
 from typing import Any, Final
+
+from shared.errors import Refused
 
 _TYPE_NAMES: Final = (
     (bool, "true or false"),
@@ -50,6 +53,57 @@ class Field:
 
 
 _ANY_TEXT: Final = Field(kind=str)
+_MOST_LISTED: Final = 50
+"""Wrong places that a refusal lists: an object with a million of them costs no more than one with fifty."""
+
+
+class FieldsInvalid(Refused):
+    """Raised when an object does not fit its table.
+
+    Attributes:
+        wrong: pairs of a JSON pointer and what is wrong there.
+    """
+
+    def __init__(self, wrong: Iterable[tuple[str, str]]) -> None:
+        self.wrong = tuple(islice(wrong, _MOST_LISTED))
+        sentences = "; ".join(f"{place or 'the body'} {reason}" for place, reason in self.wrong[:3])
+        errors = [{"pointer": place, "reason": reason} for place, reason in self.wrong]
+        super().__init__("body_invalid", f"{sentences}.", errors=errors)
+
+
+def checked(value: Any, fields: Sequence[Field]) -> dict[str, Any]:
+    """Return the fields of an object, with defaults for those that are not given; null is as good as absent.
+
+    Raises:
+        FieldsInvalid: with every wrong place, up to a bound.
+    """
+    if not isinstance(value, dict):
+        raise FieldsInvalid([("", f"must be an object, not {type_named(value)}")])
+    if wrong := list(islice(wrong_fields(value, fields, "", open_=False), _MOST_LISTED)):
+        raise FieldsInvalid(wrong)
+    return {
+        field.name: field.default if (given := value.get(field.name)) is None else _without_nulls(given, field)
+        for field in fields
+    }
+
+
+def _without_nulls(value: Any, field: Field) -> Any:
+    """Return a checked value without the nulls that mean absent; what no table describes stays as it is."""
+    kind = type(value)
+    if kind is not dict and kind is not list:
+        return value
+    field = next((other for other in field.others if kind is other.kind), field)
+    if kind is list:
+        items = field.items
+        return value if items is None else [_without_nulls(item, items) for item in value]
+    if not field.fields:
+        return value
+    known = {one.name: one for one in field.fields}
+    return {
+        name: _without_nulls(item, known[name]) if name in known else item
+        for name, item in value.items()
+        if item is not None
+    }
 
 
 def wrong_fields(
@@ -66,8 +120,8 @@ def wrong_fields(
         )
     for field in fields:
         name = field.name
-        if name in value:
-            given = value[name]
+        given = value.get(name)
+        if given is not None:
             if type(given) is str and field.kind is str:
                 # most fields are: nothing more is made of what is right
                 if reason := _wrong_text(given, field):
@@ -75,7 +129,7 @@ def wrong_fields(
             else:
                 yield from _wrong(given, field, f"{at}/{name}")
         elif field.required:
-            yield f"{at}/{name}", "is missing"
+            yield f"{at}/{name}", "is missing" if name not in value else f"must be {_kinds(field)}, not null"
     if open_:
         for name in value:
             if name not in known:
@@ -87,8 +141,7 @@ def _wrong(value: Any, field: Field, at: str) -> Iterator[tuple[str, str]]:
     kind = type(value)
     field = next((other for other in field.others if kind is other.kind), field)
     if kind is not field.kind and not (field.kind is float and kind is int):
-        kinds = " or ".join(_kind_name(one.kind) for one in (field, *field.others))
-        yield at, f"must be {kinds}, not {type_named(value)}"
+        yield at, f"must be {_kinds(field)}, not {type_named(value)}"
     elif kind is str:
         if reason := _wrong_text(value, field):
             yield at, reason
@@ -157,8 +210,8 @@ def pointer(name: str) -> str:
     return "/" + shown.replace("~", "~0").replace("/", "~1")
 
 
-def _kind_name(kind: type) -> str:
-    return dict(_TYPE_NAMES)[kind]
+def _kinds(field: Field) -> str:
+    return " or ".join(dict(_TYPE_NAMES)[one.kind] for one in (field, *field.others))
 
 
 def type_named(value: Any) -> str:

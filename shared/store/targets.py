@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from shared.content import DELETE, EDIT, OPERATIONS, TYPING
+from shared.content import DELETE, EDIT, LINES, OPERATIONS, TYPING
 from shared.states import MessageState
 from shared.store.pool import Transaction
 
@@ -60,6 +60,6 @@ def newest_received(
 ) -> tuple[int, str] | None:
     """Return (our id, the provider's id) of the newest message that came into a chat, None when none did."""
     row = transaction.row(
-        "newest_received", company_id=company_id, connection_id=connection_id, chat_id=chat_id, acting=ACTING
+        "newest_received", company_id=company_id, connection_id=connection_id, chat_id=chat_id, acting=[*ACTING, *LINES]
     )
     return (row["id"], row["provider_id"]) if row else None

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import requests
 
-from api.message_types import TYPES
 from shared import content
+from shared.compose.types import TYPES
 from tests.api.house import House, problem
 
 PICTURE = "https://93.184.216.34/parcel.jpg"

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from api.message_types import TYPES
 from api.problems import PROBLEM_TYPES
+from shared.compose.types import TYPES
 from tests.api.house import House, problem
 from tests.api.test_amendments import received
 from tests.api.test_files import PNG

@@ -21,6 +21,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "shared.process": (LEAVES, "shared.store"),
     "shared.queues": (LEAVES, "shared.process"),
     "shared.delivery": (LEAVES, "shared.channels", "shared.store", "shared.queues", "shared.process"),
+    "shared.compose": (LEAVES, "shared.channels", "shared.store", "shared.media", "shared.process", "shared.delivery"),
     # the orchestrator and the embedded servers need neither PostgreSQL nor Redis to do their work
     "supervision": (LEAVES, "shared.channels", "shared.process"),
     "embedded": (LEAVES, "shared.process"),
@@ -38,6 +39,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
             "shared.process",
             "shared.queues",
             "shared.delivery",
+            "shared.compose",
         ),
     ),
     # entry files, each over its own room

@@ -21,7 +21,7 @@ SELECT given.position, id, written.created_at FROM given JOIN written USING (id)
 
 -- messages_by_idempotency_key --
 -- Find the rows that took these keys before.
-SELECT m.company_id, m.idempotency_key, m.id, m.fingerprint, m.state, m.created_at
+SELECT m.company_id, m.idempotency_key, m.id, m.fingerprint, m.state, m.created_at, m.scheduled_for
 FROM messages m
 JOIN unnest(%(company_ids)s::text[], %(keys)s::text[]) AS k(company_id, idempotency_key) USING (company_id, idempotency_key);
 

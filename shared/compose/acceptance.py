@@ -1,48 +1,29 @@
-"""Accepting one message for a client: its idempotency key, and a commit whose answer was lost."""
+"""Accepting one row surely or not at all: its idempotency key, and a commit whose answer was lost."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from starlette.datastructures import Headers
-
-from api.problems import Problem
-from shared.errors import StoreUnavailable
+from shared.errors import Refused, StoreUnavailable
 from shared.fail_points import hit
 from shared.logs import logger
 from shared.store.messages import Accepted, NewMessage
 
 log = logger(__name__)
 
-_CLIENTS_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _TRIES: Final = 2
 
 
-class Acceptor(Protocol):
+class RowAcceptor(Protocol):
     """What `shared.delivery.accept.Acceptor` promises."""
 
     async def accept(self, message: NewMessage) -> Accepted:
         """Commit one message; raises `StoreUnavailable`."""
-
-
-def read_key(headers: Headers) -> str | None:
-    """Return the client's idempotency key, None when it sent none. Raises `Problem` for one that cannot be used."""
-    given = headers.getlist("idempotency-key")
-    if not given:
-        return None
-    if len(given) > 1 or not _CLIENTS_KEY.fullmatch(given[0]):
-        raise Problem(
-            "header_invalid",
-            "Idempotency-Key must stand once, with 1 to 255 visible ASCII characters.",
-            header="Idempotency-Key",
-        )
-    return given[0]
 
 
 def own_key() -> str:
@@ -55,14 +36,15 @@ def fingerprint(asked: Sequence[Any]) -> str:
     return hashlib.blake2b(json.dumps(asked, ensure_ascii=True).encode(), digest_size=16).hexdigest()
 
 
-async def accept(acceptor: Acceptor, message: NewMessage) -> Accepted:
+async def accept(acceptor: RowAcceptor, message: NewMessage) -> Accepted:
     """Accept one message, which has the client's key or one of our own, surely or not at all.
 
-    A commit whose answer was lost is asked for again with the same key, in a fresh transaction: the unique key waits for the first one's end and
-    answers with its row, or takes the message now.
+    A commit whose answer was lost is repeated with the same key in a fresh transaction: the unique key waits for the end of the first one and
+    answers with its row, or accepts the message now.
 
     Raises:
-        Problem: the key was used for another request; the database is away (nothing was accepted), or was lost twice in the commit.
+        Refused: the key was used for another request, or the database was lost in the commit twice.
+        StoreUnavailable: the database is away; nothing was accepted.
     """
     lost_commit = False
     for _ in range(_TRIES):
@@ -76,15 +58,11 @@ async def accept(acceptor: Acceptor, message: NewMessage) -> Accepted:
             continue
         hit("accept.answering")
         if accepted.conflict:
-            raise Problem(
+            raise Refused(
                 "idempotency_key_reused",
                 "This Idempotency-Key was used for another request.",
                 messageId=str(accepted.id),
             )
-        # after a lost commit the row may be our own first try: only a key that the client used before is a replay
+        # after a lost commit the row may be our own first try: only a key that was used before is a replay
         return replace(accepted, replayed=False) if accepted.replayed and lost_commit else accepted
-    raise Problem(
-        "acceptance_unknown",
-        "PostgreSQL was lost while the message was written; it may have been accepted.",
-        headers={"Retry-After": "2"},
-    )
+    raise Refused("acceptance_unknown", "PostgreSQL was lost while the message was written; it may have been accepted.")

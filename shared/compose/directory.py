@@ -1,12 +1,12 @@
-"""Which company has which connection: the one place where a request's company is checked, so that no company sees another's."""
+"""Looks up which company has which connection: the one place where a company is checked, so that none sees another's."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from api.problems import Problem
 from shared.clock import Monotonic, monotonic
+from shared.errors import Refused
 from shared.store import connections
 from shared.store.connections import Connection
 from shared.store.store import Store
@@ -29,7 +29,7 @@ class Directory:
         """Return a company's connection.
 
         Raises:
-            Problem: the company, or its connection, is unknown.
+            Refused: the company, or its connection, is unknown.
             StoreUnavailable: it is not remembered and the database is away.
         """
         known, until = self._known.get((company_id, phone_index), (None, 0.0))
@@ -51,29 +51,29 @@ class Directory:
         self._known.pop((company_id, phone_index), None)
 
     async def require_company(self, company_id: str) -> None:
-        """Raise `Problem` unless there is such a company."""
+        """Raise `Refused` unless there is such a company."""
         require_possible(company_id)
         if not await self._store.call(connections.company_exists, company_id):
             raise _company_unknown()
 
 
 def require_possible(company_id: str) -> None:
-    """Raise `Problem` when no company can have this id."""
+    """Raise `Refused` when no company can have this id."""
     if not _COMPANY.fullmatch(company_id):
         raise _company_unknown()
 
 
 def read_phone_index(text: str) -> int:
-    """Return the index in a path. Raises `Problem` when no connection can have it."""
+    """Return the index in a path. Raises `Refused` when no connection can have it."""
     if not _PHONE_INDEX.fullmatch(text):
         raise phone_index_unknown()
     return int(text)
 
 
-def phone_index_unknown() -> Problem:
+def phone_index_unknown() -> Refused:
     """Return the refusal of an index that the company has not."""
-    return Problem("phone_index_unknown", "The company has no connection with this index.")
+    return Refused("phone_index_unknown", "The company has no connection with this index.")
 
 
-def _company_unknown() -> Problem:
-    return Problem("company_unknown", "There is no such company.")
+def _company_unknown() -> Refused:
+    return Refused("company_unknown", "There is no such company.")

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from api import capabilities
-from api.bodies import invalid
-from api.message_types import FILE_SOURCES
-from api.problems import Problem
-from api.provider_objects import own_files, spelled_contacts, wrong_interactive
-from api.uploads import Uploads, cleaned_filename, file_too_large
 from shared import content
-from shared.channels.capabilities import Capability, of
 from shared.channels.channel import TYPING_OFF
 from shared.channels.files import limit_of
 from shared.channels.registry import channel_named
+from shared.compose.actions import reaction_content, require_message, require_there
+from shared.compose.checks import check_caption, check_file, check_text
+from shared.compose.files import Files, cleaned_filename
+from shared.compose.provider_objects import own_files, spelled_contacts, wrong_interactive
+from shared.compose.refusals import require
+from shared.compose.types import FILE_SOURCES
+from shared.errors import Refused
+from shared.fields import FieldsInvalid
 from shared.media.errors import FetchFailed
 from shared.media.kinds import plain
 from shared.media.reach import Reach, checked
-from shared.store import messages, targets, templates
+from shared.store import targets, templates
 from shared.store.connections import Connection
 from shared.store.media import StoredFile
 from shared.store.store import Store
@@ -31,14 +31,14 @@ Content = dict[str, Any]
 
 
 class Builder:
-    """Makes contents.
+    """Makes the content of messages.
 
     Args:
-        reach: from where files may be fetched.
+        files: where files are kept. reach: from where files may be fetched.
     """
 
-    def __init__(self, store: Store, uploads: Uploads, reach: Reach) -> None:
-        self._store, self._uploads, self._reach = store, uploads, reach
+    def __init__(self, store: Store, files: Files, reach: Reach) -> None:
+        self._store, self._files, self._reach = store, files, reach
         self._builders: Mapping[str, Callable[[str, Connection, str, Fields], Awaitable[Content]]] = {
             content.TEXT: self._text,
             **dict.fromkeys(content.MEDIA, self._file),
@@ -58,13 +58,15 @@ class Builder:
         Args:
             fields: the checked body; a file in it is put into storage, and its place in `fields` taken by what it is.
         Raises:
-            Problem: the channel cannot do it, or not so.
+            Refused: the channel cannot do it, or not so.
         """
-        capabilities.require(connection.connection_type, type_)
+        require(connection.connection_type, type_)
         made = await self._builders[type_](type_, connection, chat_id, fields)
         if (tag := fields.get("tag")) is not None:
             if tag not in channel_named(connection.connection_type).tags:
-                raise invalid([("/tag", f"is nothing that a connection of type {connection.connection_type} knows")])
+                raise FieldsInvalid(
+                    [("/tag", f"is nothing that a connection of type {connection.connection_type} knows")]
+                )
             made["tag"] = tag
         quoted = fields.get("quotedMessageId")
         if quoted is not None:
@@ -91,18 +93,20 @@ class Builder:
     async def _media(self, type_: str, connection: Connection, fields: Fields) -> Content:
         given = [name for name in ("file", *FILE_SOURCES) if fields.get(name) is not None]
         if len(given) != 1:
-            raise invalid([("", f"must name the file by exactly one of file (in a form), {', '.join(FILE_SOURCES)}")])
+            raise FieldsInvalid(
+                [("", f"must name the file by exactly one of file (in a form), {', '.join(FILE_SOURCES)}")]
+            )
         (source,) = given
         if source == "mediaId":
             if not channel_named(connection.connection_type).provider_files:
-                raise invalid(
+                raise FieldsInvalid(
                     [("/mediaId", f"is nothing that a connection of type {connection.connection_type} knows")]
                 )
-            return {"id": fields["mediaId"], **self._told(fields)}
+            return {"id": fields["mediaId"], **self._declared(fields)}
         if source == "url":
-            return {"link": self._checked_address(fields["url"]), **self._told(fields)}
+            return {"link": self._checked_address(fields["url"]), **self._declared(fields)}
         kept = await self._kept(source, type_, connection, fields)
-        _check_file(kept, source, type_, connection.connection_type, voice=bool(fields.get("voice")))
+        check_file(kept, source, type_, connection.connection_type, voice=bool(fields.get("voice")))
         filename = cleaned_filename(fields.get("filename") or "") or kept.filename
         return {
             "sha256": kept.sha256,
@@ -112,8 +116,8 @@ class Builder:
         }
 
     @staticmethod
-    def _told(fields: Fields) -> Content:
-        """Return what the client says about a file that nobody has seen yet."""
+    def _declared(fields: Fields) -> Content:
+        """Return what the client declares about a file whose bytes are elsewhere."""
         mimetype, filename = plain(fields.get("mimetype") or ""), cleaned_filename(fields.get("filename") or "")
         return {**({"mimetype": mimetype} if mimetype else {}), **({"filename": filename} if filename else {})}
 
@@ -121,20 +125,20 @@ class Builder:
         try:
             checked(url, self._reach)
         except FetchFailed as error:
-            raise invalid([("/url", f"cannot be used: {error}")]) from error
+            raise FieldsInvalid([("/url", f"cannot be used: {error}")]) from error
         return url
 
     async def _kept(self, source: str, type_: str, connection: Connection, fields: Fields) -> StoredFile:
         if source == "data":
             most = limit_of(connection.connection_type, type_).bytes
             declared, filename = fields.get("mimetype") or "", fields.get("filename") or ""
-            fields["data"] = await self._uploads.keep_base64(
+            fields["data"] = await self._files.keep_base64(
                 connection.company_id, fields["data"], declared=declared, filename=filename, most=most, field="data"
             )
         elif source == "sha256":
-            found = await self._uploads.find(connection.company_id, fields["sha256"])
+            found = await self._files.find(connection.company_id, fields["sha256"])
             if found is None:
-                raise invalid([("/sha256", "is no file of this company")])
+                raise FieldsInvalid([("/sha256", "is no file of this company")])
             return found
         kept: StoredFile = fields[source]
         return kept
@@ -147,7 +151,7 @@ class Builder:
 
     async def _interactive(self, _: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
         if wrong := list(wrong_interactive(fields["interactive"])):
-            raise invalid(wrong)
+            raise FieldsInvalid(wrong)
         return await self._with_files(connection, dict(fields["interactive"]), "/interactive")
 
     async def _template(self, _: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
@@ -159,13 +163,13 @@ class Builder:
         )
 
     async def _require_sendable(self, connection: Connection, name: str, language: str) -> None:
-        """Raise `Problem` when it is known that the provider would refuse a template; until its templates were read once, nothing is known."""
+        """Raise `Refused` when it is known that the provider would refuse a template; until its templates were read once, nothing is known."""
         found = await self._store.call(
             templates.find_template, connection_id=connection.id, name=name, language=language
         )
         if found.problem:
             status = found.template.status if found.template else None
-            raise Problem(
+            raise Refused(
                 "template_unusable",
                 f"{found.problem[0].upper()}{found.problem[1:]}.",
                 template=name,
@@ -173,11 +177,11 @@ class Builder:
             )
 
     async def _with_files(self, connection: Connection, made: Content, at: str) -> Content:
-        """Say of each file of ours within a provider's object what it is. Raises `Problem` for what is no file of the company."""
+        """Add to each file of ours within a provider's object what it is. Raises `Refused` for what is no file of the company."""
         for place, node in own_files(made, at):
-            found = await self._uploads.find(connection.company_id, node["sha256"])
+            found = await self._files.find(connection.company_id, node["sha256"])
             if found is None:
-                raise invalid([(f"{place}/sha256", "is no file of this company")])
+                raise FieldsInvalid([(f"{place}/sha256", "is no file of this company")])
             node |= {
                 "mimetype": found.mimetype,
                 **({"filename": found.filename} if found.filename and "filename" not in node else {}),
@@ -185,19 +189,21 @@ class Builder:
         return made
 
     async def _reaction(self, _: str, connection: Connection, chat_id: str, fields: Fields) -> Content:
-        return reaction_content(await self._target(connection, fields["messageId"], chat_id), fields["emoji"])
+        return reaction_content(
+            await self._target(connection, fields["messageId"], content.REACTION, chat_id), fields["emoji"]
+        )
 
     async def _forward(self, _: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
-        target = await self._target(connection, fields["messageId"])
+        target = await self._target(connection, fields["messageId"], content.FORWARD)
         return {"target": target.provider_id, "target_id": target.id, "source_chat": target.chat_id}
 
     async def _read(self, _: str, connection: Connection, chat_id: str, fields: Fields) -> Content:
         if fields["messageId"] is None:
             target_id, provider_id = await self._newest(connection, chat_id)
             return {"target": provider_id, "target_id": target_id}
-        target = await self._target(connection, fields["messageId"], chat_id)
+        target = await self._target(connection, fields["messageId"], content.READ, chat_id)
         if target.direction != "in":
-            raise Problem(
+            raise Refused(
                 "message_not_received",
                 "The message did not come in: only what was received can be marked as read.",
                 field="messageId",
@@ -206,7 +212,7 @@ class Builder:
 
     async def _typing(self, _: str, connection: Connection, chat_id: str, fields: Fields) -> Content:
         if fields["state"] == "off":
-            capabilities.require(connection.connection_type, TYPING_OFF)
+            require(connection.connection_type, TYPING_OFF)
             return {"state": "paused", "lasts_s": 0}
         answers = channel_named(connection.connection_type).typing_answers
         newest = await self._newest(connection, chat_id) if answers else None
@@ -221,110 +227,29 @@ class Builder:
             targets.newest_received, company_id=connection.company_id, connection_id=connection.id, chat_id=chat_id
         )
         if newest is None:
-            raise Problem(
+            raise Refused(
                 "message_not_received", "Nothing was received in this chat on this connection.", field="chatId"
             )
         return newest
 
-    async def _target(self, connection: Connection, given: str, chat_id: str | None = None) -> Target:
-        """Return the message that is meant, in this chat or (None) in any of the connection. Raises `Problem` when there is none, or not yet."""
+    async def _target(self, connection: Connection, given: str, operation: str, chat_id: str | None = None) -> Target:
+        """Return the message that an operation acts on, in this chat or (None) in any of the connection. Raises `Refused` when there is none, or not yet."""
         found = await self._store.call(targets.find, connection.company_id, given)
         for target in found:
             if target.connection_id == connection.id and chat_id in (None, target.chat_id):
+                require_message(target, operation)
                 require_there(target)
                 return target
-        raise Problem("message_unknown", "The connection has no such message here.", field="messageId")
+        raise Refused("message_unknown", "The connection has no such message here.", field="messageId")
 
     async def _quoted(self, connection: Connection, chat_id: str, quoted: str) -> str:
-        provider_id = await self._store.call(
-            messages.quotable,
-            company_id=connection.company_id,
-            connection_id=connection.id,
-            chat_id=chat_id,
-            quoted=quoted,
+        found = await self._store.call(targets.find, connection.company_id, quoted)
+        for target in found:
+            is_here = target.connection_id == connection.id and target.chat_id == chat_id
+            if is_here and target.is_there and target.type not in content.LINES:
+                return target.provider_id
+        raise Refused(
+            "quoted_message_unknown",
+            "The chat has no sent or received message with this id on this connection.",
+            field="quotedMessageId",
         )
-        if provider_id is None:
-            raise Problem(
-                "quoted_message_unknown",
-                "The chat has no sent or received message with this id on this connection.",
-                field="quotedMessageId",
-            )
-        return provider_id
-
-
-def check_text(text: str, connection_type: str, operation: str, field: str = "message") -> None:
-    """Raise `Problem` unless a channel takes the text for an operation."""
-    if not text.strip():
-        raise Problem(
-            "text_empty",
-            f"The field {field} holds nothing but blanks." if text else f"The field {field} is empty.",
-            field=field,
-        )
-    _check_length(text, of(connection_type)[operation], "characters", connection_type, field)
-
-
-def check_caption(text: str, connection_type: str, type_: str) -> None:
-    """Raise `Problem` unless a channel takes the text under a file."""
-    capability = of(connection_type)[type_]
-    if not capability.limit("captionCharacters"):
-        raise invalid([("/caption", f"is nothing that a connection of type {connection_type} can send with {type_}")])
-    _check_length(text, capability, "captionCharacters", connection_type, "caption")
-
-
-def _check_length(text: str, limits: Capability, name: str, connection_type: str, field: str) -> None:
-    limit, length, unit = limits.limit(name), len(text), "characters"
-    if name == "characters" and (most := limits.limit("bytes")):
-        # a channel that counts so; of a type with a file the bytes are the file's
-        limit, length, unit = most, len(text.encode()), "bytes"
-    if length > limit:
-        raise Problem(
-            "text_too_long",
-            f"The field {field} has {length} {unit}; a connection of type {connection_type} takes {limit}.",
-            field=field,
-            limit=limit,
-            length=length,
-        )
-
-
-def _check_file(kept: StoredFile, source: str, type_: str, connection_type: str, *, voice: bool) -> None:
-    limit = limit_of(connection_type, type_)
-    if kept.size > limit.bytes:
-        raise file_too_large(source, limit.bytes, kept.size)
-    required = channel_named(connection_type).voice if voice else ""
-    if limit.takes(kept.mimetype) and required in ("", kept.mimetype):
-        return
-    allowed = (required,) if required else limit.mimetypes
-    takes = f"it takes {', '.join(allowed)}" if allowed else "say by `mimetype` or `filename` what it is"
-    kind = "a voice note" if required else type_
-    raise Problem(
-        "media_type_refused",
-        f"The file in {source} is {kept.mimetype}, which a connection of type {connection_type} does not take as {kind}; {takes}.",
-        field=source,
-        mimetype=kept.mimetype,
-        allowed=list(allowed),
-    )
-
-
-def require_there(target: Target) -> None:
-    """Raise `Problem` unless the provider knows the message."""
-    if not target.is_there:
-        raise Problem("message_not_sent", f"The message is {target.state}.", state=target.state)
-
-
-def reaction_content(target: Target, emoji: str) -> Content:
-    """Return the content of a reaction. Raises `Problem` for what is no emoji."""
-    if emoji and not _is_emoji(emoji):
-        raise invalid([("/emoji", "must be one emoji, or empty to take the reaction back")])
-    return {"emoji": emoji, "target": target.provider_id, "target_id": target.id}
-
-
-def _is_emoji(text: str) -> bool:
-    """Return whether a text may be an emoji: of signs alone, or a digit made into a key."""
-    categories = {unicodedata.category(character) for character in text}
-    if text[0] in "0123456789#*":
-        return text.endswith("\u20e3") and len(text) <= 3
-    return (
-        categories <= {"So", "Sk", "Sm", "Mn", "Me", "Cf", "Po", "Pd"}
-        and bool(categories & {"So", "Sm", "Po", "Pd"})
-        and not text.isascii()
-    )

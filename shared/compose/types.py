@@ -1,17 +1,17 @@
-"""The types of messages that clients send, each with its fields as a table: what is checked, what `/openapi.json` and `/docs` say, with examples.
+"""The types of messages that can be composed, each with its fields as a table, and examples.
 
-What the providers' own objects hold (contacts, interactive, template) stands in `api.provider_objects`.
+The fields of the providers' own objects (contacts, interactive, template) stand in `shared.compose.provider_objects`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
-from api.provider_objects import CONTACTS_FIELD, INTERACTIVE_FIELD, TEMPLATE_FIELDS
 from shared import content
-from shared.fields import Field, json_schema
+from shared.compose.provider_objects import CONTACTS_FIELD, INTERACTIVE_FIELD, TEMPLATE_FIELDS
+from shared.fields import Field
 from shared.messages import Policy
 
 FILE_SOURCES: Final = ("url", "data", "sha256", "mediaId")
@@ -316,65 +316,7 @@ TYPES: Final[Mapping[str, MessageType]] = {
         ),
     )
 }
-"""What `POST /api/v2/messages/{type}/…` takes, by type."""
+"""Every type that a draft can have."""
 
 EDIT_FIELDS: Final = (Field(name="message", kind=str, purpose="The new text.", required=True), SENDING[-1])
 REACT_FIELDS: Final = (TYPES[content.REACTION].fields[1], SENDING[-1])
-
-
-def body_schema(row: MessageType) -> Mapping[str, Any]:
-    """Return the JSON schema of a type's body."""
-    return {**json_schema(row.fields), "examples": list(row.examples)}
-
-
-def form_schema(row: MessageType) -> Mapping[str, Any]:
-    """Return the schema of the form that a type with a file takes too."""
-    return _form([field for field in row.fields if field.name not in FILE_SOURCES])
-
-
-def typed_form_schema() -> Mapping[str, Any]:
-    """Return the schema of a form that names its type itself."""
-    fields = {
-        field.name: field
-        for row in TYPES.values()
-        if row.has_file
-        for field in row.fields
-        if field.name not in FILE_SOURCES
-    }
-    kind = Field(
-        name="type",
-        kind=str,
-        purpose="What the file is sent as.",
-        required=True,
-        choices=tuple(row.name for row in TYPES.values() if row.has_file),
-    )
-    return _form([kind, *fields.values()])
-
-
-def _form(fields: Sequence[Field]) -> Mapping[str, Any]:
-    schema = json_schema(fields)
-    file = {
-        "type": "string",
-        "format": "binary",
-        "description": "The file; what the form says before it is known while it arrives.",
-    }
-    return {**schema, "required": [*schema["required"], "file"], "properties": {**schema["properties"], "file": file}}
-
-
-def typed_schema() -> Mapping[str, Any]:
-    """Return the JSON schema of a body that names its type itself."""
-    choices = []
-    for row in TYPES.values():
-        schema = json_schema(row.fields)
-        choices.append(
-            {
-                **schema,
-                "required": ["type", *schema["required"]],
-                "properties": {"type": {"const": row.name}, **schema["properties"]},
-            }
-        )
-    return {
-        "type": "object",
-        "oneOf": choices,
-        "examples": [{"type": row.name, **row.examples[0]} for row in TYPES.values()],
-    }

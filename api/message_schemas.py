@@ -1,0 +1,67 @@
+"""Bodies of the operations that send, as JSON schemas: made from the table of message types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shared.compose.types import FILE_SOURCES, TYPES, MessageType
+from shared.fields import Field, json_schema
+
+
+def body_schema(row: MessageType) -> Mapping[str, Any]:
+    """Return the JSON schema of a type's body."""
+    return {**json_schema(row.fields), "examples": list(row.examples)}
+
+
+def form_schema(row: MessageType) -> Mapping[str, Any]:
+    """Return the schema of the form that a type with a file takes too."""
+    return _form([field for field in row.fields if field.name not in FILE_SOURCES])
+
+
+def typed_form_schema() -> Mapping[str, Any]:
+    """Return the schema of a form that names its type itself."""
+    fields = {
+        field.name: field
+        for row in TYPES.values()
+        if row.has_file
+        for field in row.fields
+        if field.name not in FILE_SOURCES
+    }
+    kind = Field(
+        name="type",
+        kind=str,
+        purpose="What the file is sent as.",
+        required=True,
+        choices=tuple(row.name for row in TYPES.values() if row.has_file),
+    )
+    return _form([kind, *fields.values()])
+
+
+def _form(fields: Sequence[Field]) -> Mapping[str, Any]:
+    schema = json_schema(fields)
+    file = {
+        "type": "string",
+        "format": "binary",
+        "description": "The file; what the form says before it is known while it arrives.",
+    }
+    return {**schema, "required": [*schema["required"], "file"], "properties": {**schema["properties"], "file": file}}
+
+
+def typed_schema() -> Mapping[str, Any]:
+    """Return the JSON schema of a body that names its type itself."""
+    choices = []
+    for row in TYPES.values():
+        schema = json_schema(row.fields)
+        choices.append(
+            {
+                **schema,
+                "required": ["type", *schema["required"]],
+                "properties": {"type": {"const": row.name}, **schema["properties"]},
+            }
+        )
+    return {
+        "type": "object",
+        "oneOf": choices,
+        "examples": [{"type": row.name, **row.examples[0]} for row in TYPES.values()],
+    }

@@ -1,0 +1,39 @@
+"""Refusals of what is asked for, before anything is queued."""
+
+from __future__ import annotations
+
+from shared.channels.capabilities import Capability, Reason, of
+from shared.errors import Refused
+
+
+def require(connection_type: str, operation: str) -> Capability:
+    """Return what a connection type can do of an operation. Raises `Refused` when it cannot do it at all."""
+    capability = of(connection_type)[operation]
+    if not capability.supported:
+        raise unsupported(connection_type, operation, capability.reason)
+    return capability
+
+
+def unsupported(connection_type: str, operation: str, reason: Reason, sentence: str = "") -> Refused:
+    """Return the refusal of an operation. `sentence`: when it is not the operation as such that cannot be done."""
+    why = "the channel has no such operation" if reason == "channel" else "Bulkhead cannot do it yet"
+    return Refused(
+        "unsupported_operation",
+        sentence or f"A connection of type {connection_type} cannot do {operation}: {why}.",
+        operation=operation,
+        connectionType=connection_type,
+        reason=reason,
+    )
+
+
+def file_too_large(field: str, limit: int, size: int | None = None) -> Refused:
+    """Return the refusal of a file with more than `limit` bytes."""
+    known = {} if size is None else {"size": size}
+    return Refused(
+        "media_too_large", f"The file in {field} has more than {limit} bytes.", field=field, limit=limit, **known
+    )
+
+
+def storage_unavailable() -> Refused:
+    """Return the refusal while files can be neither kept nor read."""
+    return Refused("storage_unavailable", "The storage for files does not answer; nothing was accepted.")
