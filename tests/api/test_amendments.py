@@ -10,7 +10,7 @@ import requests
 from shared.messages import InboundMessage, Receipt
 from shared.states import MessageState
 from shared.store import inbound, messages
-from shared.store.messages import Settlement
+from shared.store.messages import TARGETING_TYPES, Settlement
 from tests.api.house import House, problem
 
 BROWSER = 1
@@ -54,11 +54,13 @@ def carry_out(house: House, answer: requests.Response, state: MessageState = Mes
     kind = "webdriver" if answer.json()["connectionType"] == "wwebjs" else "meta"
     (claimed,) = house.run(messages.claim, kind=kind, incarnation="x", ids=[message_id], most=1, token_at_claim=False)
     assert claimed.id == message_id
-    house.run(
-        messages.settle,
-        incarnation="x",
-        settlements=[Settlement(id=message_id, state=state, provider_id=f"id-{message_id}" if state == "sent" else "")],
+    settlement = Settlement(
+        id=message_id,
+        state=state,
+        provider_id=f"id-{message_id}" if state == "sent" else "",
+        acts=claimed.type in TARGETING_TYPES,
     )
+    house.run(messages.settle, incarnation="x", settlements=[settlement])
 
 
 def content_of(house: House, answer: requests.Response) -> dict[str, Any]:
