@@ -130,6 +130,17 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         f"{_DOORS}::TestDrain::test_the_last_answers_say_so",
     ),
+    "idle-not-cut-in-a-drain": Mutation(
+        "a drain gives kept-alive connections one more request before it closes them",
+        (
+            Edit(
+                _CONNECTION,
+                "self.due_at = self.since + self._limits.drain_idle_s\n\n    def abort",
+                "self._raw.close()\n\n    def abort",
+            ),
+        ),
+        f"{_DOORS}::TestDrain",
+    ),
     "numbers-in-paths-limited": Mutation(
         "a number in a path has a limited number of digits",
         (Edit("shared/process/endpoints.py", 'regex = "[0-9]{1,18}"', 'regex = "[0-9]+"'),),

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from shared.clock import monotonic
 from shared.logs import logger
-from shared.process.http_protocol import IDLE, LINGER, OPEN, ConnectionState, HttpConnection, HttpLimits, refusal
+from shared.process.http_protocol import HEAD, IDLE, LINGER, OPEN, ConnectionState, HttpConnection, HttpLimits, refusal
 
 log = logger(__name__)
 
@@ -31,6 +31,7 @@ _DRAIN_TICK_S: Final = 0.02
 _OTHER_DESCRIPTORS: Final = 256
 """Descriptors kept free for everything that is no client: database, Redis, files, other servers of the process."""
 _EVICTED_AT_ONCE: Final = 64
+_SLOW_HEAD_S: Final = 1.0
 _REFUSALS_LOGGED_S: Final = 10.0
 
 
@@ -208,6 +209,11 @@ class HttpServer:
         oldest = nsmallest(_EVICTED_AT_ONCE, idle, key=lambda one: one.since)
         if sum(one.close_idle() for one in oldest) or opening:
             return Admission.LATER
+        now = self._loop.time()
+        for one in self._connections():
+            # a head takes milliseconds; with no room left a slow one does not keep its ten seconds
+            if one.phase == HEAD and now - one.since > _SLOW_HEAD_S:
+                one.abort()
         return Admission.REFUSED
 
     def _count_refused(self) -> None:

@@ -49,8 +49,8 @@ async def digest(scope: Scope, receive: Receive, send: Send) -> None:
 class Env:
     """A server in a thread of its own."""
 
-    def __init__(self, limits: HttpLimits, app: ASGIApp = digest) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    def __init__(self, limits: HttpLimits, app: ASGIApp = digest, listener: socket.socket | None = None) -> None:
+        self.listener = listener.dup() if listener else socket.create_server(("127.0.0.1", 0), backlog=512)
         self.address = self.listener.getsockname()
         self._limits, self._app = limits, app
         self._started = threading.Event()
@@ -92,8 +92,8 @@ class Env:
 def env() -> Iterator[Callable[..., Env]]:
     with ExitStack() as made:
 
-        def make(app: ASGIApp = digest, **limits: Any) -> Env:
-            return made.enter_context(closing(Env(HttpLimits(**limits), app)))
+        def make(app: ASGIApp = digest, listener: socket.socket | None = None, **limits: Any) -> Env:
+            return made.enter_context(closing(Env(HttpLimits(**limits), app, listener)))
 
         yield make
 
@@ -336,6 +336,17 @@ class TestConnections:
             "it is served",
         )
 
+    def test_slow_heads_make_room(self, env: Callable[..., Env]) -> None:
+        made = env(connections=10, head_s=60)
+        with ExitStack() as clients:
+            for _ in range(10):
+                clients.enter_context(made.connect()).sendall(b"GET / HTTP/1.1\r\n")
+            eventually(
+                lambda: status(made.exchange(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")) == 200,
+                5,
+                "it is served",
+            )
+
     def test_an_idle_connection_is_closed(self, env: Callable[..., Env]) -> None:
         with env(idle_s=0.2).connect() as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -383,3 +394,39 @@ class TestDrain:
             began = monotonic()
             assert made.stop(10)
             assert monotonic() - began < 3
+
+    def test_while_servers_replace_each_other_no_kept_alive_client_notices(self, env: Callable[..., Env]) -> None:
+        """Two servers share a listening socket, as two processes of a kind do; each is replaced in turn."""
+        over, answered, errors = threading.Event(), [0] * 6, list[str]()
+        old = env()
+        servers = [old, env(listener=old.listener)]
+
+        def ask(place: int) -> None:
+            client = old.connect()
+            while not over.is_set():
+                try:
+                    client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
+                    answer = answer_of(client)
+                except (OSError, AssertionError) as error:
+                    errors.append(repr(error))
+                    return
+                answered[place] += 1
+                if b"connection: close" in answer.lower():
+                    client.close()
+                    client = old.connect()
+                if place % 2:
+                    time.sleep(0.003 * place)  # some clients pause between requests
+            client.close()
+
+        clients = [threading.Thread(target=ask, args=(place,)) for place in range(len(answered))]
+        for client in clients:
+            client.start()
+        for turn in range(4):
+            began = sum(answered)
+            assert servers[0].stop(10)
+            servers = [servers[1], env(listener=old.listener)]
+            eventually(lambda began=began: sum(answered) > began + 100, 10, f"requests are answered after turn {turn}")  # type: ignore[misc]
+        over.set()
+        for client in clients:
+            client.join(10)
+        assert not errors
