@@ -141,6 +141,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         f"{_DOORS}::TestDrain",
     ),
+    "bodies-share-a-budget": Mutation(
+        "one owner's bodies leave memory for others",
+        (Edit("shared/process/request_body.py", " or self._by_owner[owner] + size > self._owner_bytes", ""),),
+        f"{_DOORS}::TestBudget",
+    ),
     "numbers-in-paths-limited": Mutation(
         "a number in a path has a limited number of digits",
         (Edit("shared/process/endpoints.py", 'regex = "[0-9]{1,18}"', 'regex = "[0-9]+"'),),

@@ -20,6 +20,7 @@ from shared.errors import BulkheadError, StoreUnavailable
 from shared.logs import logger
 from shared.process.endpoints import NUMBER
 from shared.process.metrics import Metrics
+from shared.process.request_body import BodyBudgetExhausted, BodyLate, BodyTooLarge, read_body
 from shared.store.inbound import RawEvent
 
 log = logger(__name__)
@@ -33,8 +34,6 @@ D360_GUARD: Final = "X-Bulkhead-Webhook-Secret"
 """Header that 360dialog is told to send (`POST /v1/configs/webhook`), since it does not sign."""
 
 BODY_MOST: Final = 3 * 1024 * 1024
-_DISCARD_MOST: Final = 16 * 1024 * 1024
-"""How much of a body that is too long is still read, so that the sender sees the answer and not a cut connection."""
 _BODY_S: Final = 10.0
 _HEAVY: Final = 64 * 1024
 """Bytes from which a body is looked at in a thread of its own, so that the small ones need not wait for it."""
@@ -176,27 +175,22 @@ def _secret(known: Known | None) -> bytes:
 
 
 def _bare(status: int) -> Response:
-    return Response(status_code=status, headers={"Connection": "close"} if status == 413 else None)
+    # what of the body still arrives is not read to its end
+    headers = {"Connection": "close"} if status in (408, 413) else {"Retry-After": "1"} if status == 503 else None
+    return Response(status_code=status, headers=headers)
 
 
 async def _body(request: Request) -> bytes:
-    """Return the raw body. Raises `Refused` when it is too long, too slow, or cut."""
-    chunks: list[bytes] = []
-    length = 0
+    """Return the raw body. Raises `Refused` when it is too long, too slow, cut, or too much together with others."""
     try:
-        async with asyncio.timeout(_BODY_S):
-            async for chunk in request.stream():
-                length += len(chunk)
-                if length > BODY_MOST:
-                    chunks.clear()
-                    if length > _DISCARD_MOST:
-                        break
-                else:
-                    chunks.append(chunk)
-    except TimeoutError:
+        return await read_body(
+            request, limit=BODY_MOST, wait_s=_BODY_S, owner=request.path_params.get("company_id", "")
+        )
+    except BodyTooLarge:
+        raise Refused(413, "too_long") from None
+    except BodyLate:
         raise Refused(408, "too_slow") from None
+    except BodyBudgetExhausted:
+        raise Refused(503, "busy") from None
     except ClientDisconnect:
         raise Refused(400, "disconnected") from None
-    if length > BODY_MOST:
-        raise Refused(413, "too_long")
-    return b"".join(chunks)

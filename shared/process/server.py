@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from shared.clock import monotonic
 from shared.logs import logger
 from shared.process.http_protocol import HEAD, IDLE, LINGER, OPEN, ConnectionState, HttpConnection, HttpLimits, refusal
+from shared.process.request_body import BodyBudget, with_budget
 
 log = logger(__name__)
 
@@ -122,7 +123,7 @@ class HttpServer:
     ) -> None:
         # nothing of ours speaks WebSocket; uvicorn's default could not even be imported beside pyppeteer, which holds websockets below 11
         self._config = uvicorn.Config(
-            app,
+            with_budget(app, BodyBudget()),
             loop="none",
             http="httptools",
             ws="none",

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 import uvloop
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.clock import monotonic
 from shared.process.http_protocol import HttpLimits
+from shared.process.request_body import BodyBudget, BodyBudgetExhausted, read_body, with_budget
 from shared.process.server import HttpServer
 from tests.support.waiting import eventually
 
@@ -123,6 +125,13 @@ def answer_of(client: socket.socket) -> bytes:
     while len(body) < length:
         body += client.recv(65536)
     return head + b"\r\n\r\n" + body
+
+
+async def until_true(condition: Callable[[], bool]) -> None:
+    by = monotonic() + 5
+    while not condition():
+        assert monotonic() < by
+        await asyncio.sleep(0)
 
 
 def digest_of(body: bytes) -> bytes:
@@ -310,6 +319,60 @@ class TestBody:
             with pytest.raises((ConnectionResetError, BrokenPipeError)):
                 for _ in range(2000):
                     client.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+
+
+class TestBudget:
+    """Bodies that are gathered in memory share a budget; a refused or ended request gives its share back."""
+
+    async def held(self, budget: BodyBudget, body: bytes, owner: str, until: asyncio.Event | None = None) -> int:
+        pieces = [body[start : start + 65536] for start in range(0, len(body), 65536)]
+
+        async def receive() -> Message:
+            if not pieces:
+                await asyncio.Event().wait()
+            piece = pieces.pop(0)
+            return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
+
+        async def app(scope: Scope, receive: Receive, _: Send) -> None:
+            await read_body(Request(scope, receive), limit=10 << 20, wait_s=5, owner=owner)
+            if until:
+                await until.wait()
+
+        async def send(_: Message) -> None: ...
+
+        await with_budget(app, budget)({"type": "http", "headers": []}, receive, send)
+        return budget.held
+
+    def test_one_owner_leaves_room_for_others(self) -> None:
+        async def run() -> None:
+            budget, over = BodyBudget(4 << 20, 2 << 20), asyncio.Event()
+            large = b"x" * (3 << 19)
+            waiting = asyncio.create_task(self.held(budget, large, "a", over))
+            await until_true(lambda: budget.held == len(large))
+            assert budget.held == len(large)
+            with pytest.raises(BodyBudgetExhausted):
+                await self.held(budget, large, "a")
+            assert budget.held == len(large), "the refused one gave its part back"
+            await self.held(budget, large, "b")
+            await self.held(budget, b"small", "a")
+            over.set()
+            assert await waiting == 0
+
+        asyncio.run(run())
+
+    def test_all_of_them_together_have_a_limit(self) -> None:
+        async def run() -> None:
+            budget, over = BodyBudget(4 << 20, 2 << 20), asyncio.Event()
+            large = b"x" * (3 << 19)
+            waiting = [asyncio.create_task(self.held(budget, large, owner, over)) for owner in ("a", "b")]
+            await until_true(lambda: budget.held == 2 * len(large))
+            with pytest.raises(BodyBudgetExhausted):
+                await self.held(budget, large, "c")
+            over.set()
+            await asyncio.gather(*waiting)
+            assert budget.held == 0
+
+        asyncio.run(run())
 
 
 class TestConnections:

@@ -1,0 +1,126 @@
+"""Request bodies that are gathered in memory: limited in size and time, and all together by a budget of the process.
+
+A body that is streamed elsewhere (an upload into storage) needs no budget and does not go through here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import Final
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shared.errors import BulkheadError
+
+PROCESS_BYTES: Final = 256 * 1024 * 1024
+OWNER_BYTES: Final = 128 * 1024 * 1024
+"""Half of the process's: one company that sends without end leaves room for the others."""
+_SHARE: Final = "body_share"
+_COUNTED_AT_ONCE: Final = 64 * 1024
+"""Bytes that are counted in one step. Bodies below are not counted: how many of them there are is bounded by the number of connections."""
+
+
+class BodyTooLarge(BulkheadError):
+    """Raised when a body has more bytes than its operation takes."""
+
+
+class BodyLate(BulkheadError):
+    """Raised when a body did not arrive in its time."""
+
+
+class BodyBudgetExhausted(BulkheadError):
+    """Raised when the process, or the owner of the request, holds as many bytes of bodies as it may."""
+
+
+class BodyBudget:
+    """Counts the bytes of request bodies that are in memory, in all and by owner (a company).
+
+    Args:
+        process_bytes, owner_bytes: most bytes at a time.
+
+    Attributes:
+        held: bytes in memory now.
+    """
+
+    def __init__(self, process_bytes: int = PROCESS_BYTES, owner_bytes: int = OWNER_BYTES) -> None:
+        self._process_bytes, self._owner_bytes = process_bytes, owner_bytes
+        self.held = 0
+        self._by_owner: defaultdict[str, int] = defaultdict(int)
+
+    def acquire(self, owner: str, size: int) -> None:
+        """Count `size` bytes more. Raises `BodyBudgetExhausted` when there is no room for them."""
+        if self.held + size > self._process_bytes or self._by_owner[owner] + size > self._owner_bytes:
+            raise BodyBudgetExhausted("too many bytes of request bodies are in memory")
+        self.held += size
+        self._by_owner[owner] += size
+
+    def release(self, owner: str, size: int) -> None:
+        """Count `size` bytes less."""
+        self.held -= size
+        self._by_owner[owner] -= size
+        if not self._by_owner[owner]:
+            del self._by_owner[owner]
+
+
+class BodyShare:
+    """The bytes that one request holds; given back when the request ends."""
+
+    __slots__ = ("_budget", "_held")
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self._held: list[tuple[str, int]] = []
+
+    def acquire(self, owner: str, size: int) -> None:
+        """Count `size` bytes more for this request. Raises `BodyBudgetExhausted`."""
+        self._budget.acquire(owner, size)
+        self._held.append((owner, size))
+
+    def release(self) -> None:
+        """Give all back."""
+        for owner, size in self._held:
+            self._budget.release(owner, size)
+        self._held.clear()
+
+
+def with_budget(app: ASGIApp, budget: BodyBudget) -> ASGIApp:
+    """Return an application whose requests hold a share of `budget` while they run."""
+
+    async def accounted(scope: Scope, receive: Receive, send: Send) -> None:
+        share = scope.setdefault("state", {})[_SHARE] = BodyShare(budget)
+        try:
+            await app(scope, receive, send)
+        finally:
+            share.release()
+
+    return accounted
+
+
+async def read_body(request: Request, *, limit: int, wait_s: float, owner: str = "") -> bytes:
+    """Return a request's body.
+
+    Args:
+        limit: most bytes. wait_s: time for all of it to arrive. owner: whose share of the budget it counts for.
+    Raises:
+        BodyTooLarge, BodyLate, BodyBudgetExhausted: see there. ClientDisconnect: the client went away.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise BodyTooLarge(f"the body has more than {limit} bytes")
+    share: BodyShare = request.scope["state"][_SHARE]
+    body = bytearray()
+    counted = 0
+    try:
+        async with asyncio.timeout(wait_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise BodyTooLarge(f"the body has more than {limit} bytes")
+                if len(body) - counted >= _COUNTED_AT_ONCE:
+                    share.acquire(owner, len(body) - counted)
+                    counted = len(body)
+    except TimeoutError as error:
+        raise BodyLate(f"the body did not arrive within {wait_s:g} s") from error
+    return bytes(body)
