@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from shared.kinds import KINDS
+from shared.kinds import Retention as KindRetention
 from shared.logs import logger
 from shared.process.metrics import Metrics
 from shared.store import events
-from shared.store.retention import REPEATED_S, TABLES, prune_names
+from shared.store.retention import REPEATED_S, TABLES, prune_names, prune_rows
 from shared.store.store import Store
 
 log = logger(__name__)
@@ -48,6 +50,21 @@ class Retention:
                 await asyncio.sleep(self._apart_s)
             if deleted:
                 log.info("old_records_deleted", table=table, rows=deleted)
+        for kind in KINDS:
+            for retention in kind.retention:
+                await self._prune_rows(retention)
         if dropped := await self._store.call(events.drop_partitions, "events_others", age_s=self._age_s):
             log.info("event_partitions_dropped", parent="events_others", partitions=dropped)
         await self._store.call(prune_names, age_s=max(self._age_s, REPEATED_S))
+
+    async def _prune_rows(self, retention: KindRetention) -> None:
+        deleted, batch = 0, self._most
+        while batch == self._most:
+            batch = await self._store.call(
+                prune_rows, statement=retention.statement, age_s=self._age_s, most=self._most
+            )
+            deleted += batch
+            self._deleted.labels(retention.table).inc(batch)
+            await asyncio.sleep(self._apart_s)
+        if deleted:
+            log.info("old_records_deleted", table=retention.table, rows=deleted)

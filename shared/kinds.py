@@ -32,16 +32,15 @@ class Variable:
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """Rows that the recorder deletes when they are old.
+    """Rows that the recorder deletes when they are older than RETENTION_DAYS.
 
     Attributes:
-        table: its name. column: instant that decides the age; empty: the table is partitioned by day and old partitions are dropped.
-        setting: name of the setting with the days to keep; 0 there means for ever.
+        table: its name, for log and metrics. statement: named statement that deletes at most `most` rows older than `age_s`
+            seconds and returns one row for each.
     """
 
     table: str
-    column: str = ""
-    setting: str = "retention_days"
+    statement: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +60,8 @@ class ProcessKind:
     """Other names of the kind in environment variables: with `wwebjs`, WWEBJS_PORT is read as WEBDRIVER_PORT."""
     needed: str = "always"
     """When the kind runs: a name in `shared.needs.NEEDS`."""
+    needed_when: str = ""
+    """Named statement for the need `rows`: returns a row while the kind has work."""
     after: tuple[str, ...] = ()
     """Kinds that get their startup time to become ready before this one is started. Never a reason to stop: isolation
     goes first."""
@@ -91,7 +92,7 @@ class ProcessKind:
     """Settings among `settings` that are secrets: named apart, so that each is a decision."""
     retention: tuple[Retention, ...] = ()
     reclaims: tuple[str, ...] = ()
-    """Named statements that give back what a dead incarnation had leased; parameter: `incarnation`."""
+    """Named statements that give back what a dead incarnation had leased, and return one row for each; parameter: `incarnation`."""
     reads_journal: bool = False
     """Whether the kind is notified when the orchestrator has appended to its journal."""
     restart_base_s: float = 1.0

@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, TextIO
 
+from shared.kinds import KINDS
+
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 """Set at the edge (HTTP request, claimed row, journal row) and written into every line below it."""
 
@@ -163,6 +165,10 @@ def logger(name: str) -> EventLog:
     return EventLog(name)
 
 
+_PROGRAM: Final = ("__main__", "orchestrator", "supervision", "shared", "chaos")
+"""Packages of ours that belong to no kind."""
+
+
 class _Below(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno < logging.WARNING
@@ -192,17 +198,6 @@ def configure(
     for handler in (below, above):
         handler.setFormatter(formatter)
     logging.basicConfig(handlers=[below, above], level=logging.WARNING, force=True)
-    for room in (
-        "__main__",
-        "orchestrator",
-        "supervision",
-        "shared",
-        "api",
-        "meta",
-        "webdriver",
-        "recorder",
-        "sandbox",
-        "embedded",
-    ):
-        logging.getLogger(room).setLevel(level.upper())
+    for package in (*_PROGRAM, *(row.room for row in KINDS)):
+        logging.getLogger(package).setLevel(level.upper())
     logging.captureWarnings(True)

@@ -35,6 +35,7 @@ def _always(_: Settings) -> bool:
 NEEDS: Final[Mapping[str, Need]] = {
     "always": Need(_always),
     "connections": Need(_always, reported=True),
+    "rows": Need(_always, reported=True),
     "embedded_postgres": Need(lambda settings: not settings.database_url),
     "embedded_redis": Need(lambda settings: not settings.redis_url),
     "sandbox": Need(uses_sandbox),

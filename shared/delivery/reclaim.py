@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shared.delivery import in_flight_journal, webhook_outages
 from shared.fail_points import hit
+from shared.kinds import KINDS
 from shared.logs import logger
 from shared.store import messages, tasks
 from shared.store.pool import Row, Transaction
@@ -58,6 +59,9 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
         log.warning(
             "tasks_reclaimed", rows=len(given_back), queued=sum(row["state"] == "queued" for row in given_back), why=why
         )
+    for statement in (name for kind in KINDS for name in kind.reclaims):
+        if leases := transaction.rows(statement, incarnation=incarnation):
+            log.warning("leases_reclaimed", statement=statement, rows=len(leases), dead=incarnation, why=why)
     return rows
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from shared.kinds import KINDS
 from shared.states import MESSAGE_TRANSITIONS, MessageState, require_transition
 from shared.store.pool import Row, Transaction, json, storable
 
@@ -105,8 +106,10 @@ def overview(transaction: Transaction, *, most: int) -> list[Row]:
 
 
 def wanted_kinds(transaction: Transaction) -> list[str]:
-    """Return the process kinds that some connection needs."""
-    return [row["process_name"] for row in transaction.rows("wanted_kinds")]
+    """Return the process kinds that some connection, or another row (`ProcessKind.needed_when`), needs."""
+    of_connections = {row["process_name"] for row in transaction.rows("wanted_kinds")}
+    of_rows = {row.name for row in KINDS if row.needed_when and transaction.row(row.needed_when) is not None}
+    return sorted(of_connections | of_rows)
 
 
 def pause(transaction: Transaction, connection_id: int, reason: str, credentials: str | None = None) -> bool:

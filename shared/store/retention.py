@@ -40,6 +40,11 @@ def prune_names(transaction: Transaction, *, age_s: float) -> int:
     )
 
 
+def prune_rows(transaction: Transaction, *, statement: str, age_s: float, most: int) -> int:
+    """Delete old rows by a statement that a kind's row names (`shared.kinds.Retention`). Returns how many; fewer than `most`: no more are old."""
+    return len(transaction.rows(statement, age_s=age_s, most=most))
+
+
 TABLES: Final = {"process_metrics": prune_metrics, "inbound_journal": prune_journal}
 """Tables whose old rows are deleted. Events go with their partitions (`shared.store.events`)."""
 REPEATED_S: Final = 14 * 86400.0

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from shared.kinds import KINDS
+
 HOT: Final = frozenset(
     {
         "accept_messages",
@@ -57,11 +59,19 @@ def parse(text: str, origin: str = "") -> dict[str, str]:
     return found
 
 
+def query_files() -> list[Path]:
+    """Return the files of named statements: those of this package, then those of each room."""
+    here = Path(__file__).parent
+    rooms = sorted({row.room for row in KINDS})
+    folders = [here / "queries", *(here.parents[1] / room / "queries" for room in rooms)]
+    return [file for folder in folders for file in sorted(folder.glob("*.sql"))]
+
+
 @cache
 def statements() -> Mapping[str, str]:
-    """Return every named statement of `queries/`. Raises `ValueError` when two files use one name."""
+    """Return every named statement of `queries/` here and in the kinds' rooms. Raises `ValueError` when two files use one name."""
     everything: dict[str, str] = {}
-    for file in sorted(Path(__file__).parent.joinpath("queries").glob("*.sql")):
+    for file in query_files():
         for name, sql in parse(file.read_text(encoding="utf-8"), file.name).items():
             if name in everything:
                 raise ValueError(f"{file.name}: {name} is a name used twice")

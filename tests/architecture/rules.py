@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-ROOMS = ("supervision", "api", "meta", "webdriver", "recorder", "sandbox", "embedded", "chaos")
+from shared.kinds import KINDS
+
+ROOMS = ("supervision", "chaos", *sorted({row.room for row in KINDS}))
 """No room knows another."""
 
 LEAVES = "shared"
@@ -24,12 +26,10 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "shared.compose": (LEAVES, "shared.channels", "shared.store", "shared.media", "shared.process", "shared.delivery"),
     # the orchestrator and the embedded servers need neither PostgreSQL nor Redis to do their work
     "supervision": (LEAVES, "shared.channels", "shared.process"),
-    "embedded": (LEAVES, "shared.process"),
-    "sandbox": (LEAVES, "shared.process"),
     # drives a running copy from outside; cuts its connections to both stores
     "chaos": (LEAVES, "shared.channels", "shared.store", "shared.process", "shared.queues"),
     **dict.fromkeys(
-        ("api", "meta", "webdriver", "recorder"),
+        {row.room for row in KINDS},
         (
             LEAVES,
             "shared.channels",
@@ -42,12 +42,11 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
             "shared.compose",
         ),
     ),
+    # the servers and the stand-ins for providers know nothing of the database
+    "embedded": (LEAVES, "shared.process"),
+    "sandbox": (LEAVES, "shared.process"),
     # entry files, each over its own room
-    **{
-        f"proc_{room}": (room, LEAVES, "shared.process") for room in ("api", "meta", "webdriver", "recorder", "sandbox")
-    },
-    "proc_postgres": ("embedded",),
-    "proc_redis": ("embedded",),
+    **{row.entry.removesuffix(".py"): (row.room, LEAVES, "shared.process") for row in KINDS},
     "orchestrator": ("supervision", "embedded", LEAVES, "shared.process"),
 }
 
@@ -94,8 +93,8 @@ LONG_FILES: Mapping[str, str] = {}
 OF_ONE_KIND = ("openai", "numpy", "httpx", "requests", "jsonschema", "obstore", "matplotlib", "yaml")
 """Packages that no entry loads at its start: only the kind or the setting that needs them does, or only tests do."""
 
-NEVER_LOADED_BY: Mapping[str, tuple[str, ...]] = {
-    # entry file -> third-party packages whose failure must not reach it
+_NEVER_LOADED_BY: Mapping[str, tuple[str, ...]] = {
+    # entry file -> third-party packages whose failure must not reach it, though a layer below it may import them
     "orchestrator": ("psycopg2", "redis", "rq", "pyppeteer", "aiohttp", "starlette", "uvicorn", "cryptography"),
     "proc_api": ("pyppeteer", "aiohttp", "jsonschema_rs"),
     "proc_meta": ("pyppeteer", "websockets", "jsonschema_rs", "segno"),
@@ -105,3 +104,19 @@ NEVER_LOADED_BY: Mapping[str, tuple[str, ...]] = {
     "proc_postgres": ("psycopg2", "redis", "rq", "pyppeteer", "aiohttp", "starlette", "uvicorn", "cryptography"),
     "proc_redis": ("psycopg2", "redis", "rq", "pyppeteer", "aiohttp", "starlette", "uvicorn", "cryptography"),
 }
+
+
+def _of_other_rooms(room: str) -> set[str]:
+    """Packages whose every door is in a room of other kinds."""
+    owners = {package: {door.partition(".")[0] for door in doors} for package, doors in DOORS.items()}
+    return {package for package, rooms in owners.items() if LEAVES not in rooms and room not in rooms}
+
+
+NEVER_LOADED_BY: Mapping[str, frozenset[str]] = {
+    entry: frozenset(_NEVER_LOADED_BY.get(entry) or _of_other_rooms(room))
+    for entry, room in {
+        "orchestrator": "supervision",
+        **{row.entry.removesuffix(".py"): row.room for row in KINDS},
+    }.items()
+}
+"""Entry file -> third-party packages that must not be loaded with it; a kind that is not listed above loads none of other rooms."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-NOT_PROGRAM = frozenset({"tests", "bench", "script", "docs", "deploy", "build", "dist", "var", "migrations"})
+NOT_PROGRAM = frozenset({"tests", "bench", "script", "docs", "deploy", "build", "dist", "var", "migrations", "setup"})
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import configparser
 import fnmatch
+import runpy
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
+from setuptools import find_namespace_packages
 
 from script import locks
 from shared.kinds import KINDS
@@ -43,9 +45,13 @@ def test_a_file_that_no_pattern_names_is_noticed() -> None:
     assert left_out([Path("api/page.html"), Path("api/logo.xcf")], ["*.html"]) == [Path("api/logo.xcf")]
 
 
-def test_every_package_and_every_entry_file_is_listed() -> None:
-    assert set(listed("options.packages.find", "include")) == {f"{package}*" for package in PACKAGES}
-    assert set(listed("options", "py_modules")) == {"orchestrator", *(kind.entry.removesuffix(".py") for kind in KINDS)}
+def test_every_package_and_every_entry_file_is_taken_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = find_namespace_packages(str(environment.REPOSITORY), exclude=listed("options.packages.find", "exclude"))
+    assert {name for name in found if "." not in name} == set(PACKAGES)
+    given: dict[str, list[str]] = {}
+    monkeypatch.setattr("setuptools.setup", lambda **words: given.update(words))
+    runpy.run_path(str(environment.REPOSITORY / "setup.py"))
+    assert set(given["py_modules"]) == {"orchestrator", *(kind.entry.removesuffix(".py") for kind in KINDS)}
 
 
 NAMED = {
