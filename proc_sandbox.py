@@ -2,7 +2,7 @@
 
 import sys
 
-from sandbox.room import open_service
+from sandbox.service import open_service
 from shared.process.child import run_child
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What the API reports about the messages of one run: state, hold, history. Values only; the judge compares them with the ledger."""
+"""What the API reports about the messages of one run: state, hold, history. Values only; the judge compares them with
+the ledger.
+"""
 
 from __future__ import annotations
 

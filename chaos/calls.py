@@ -1,4 +1,6 @@
-"""HTTP to the installation under test, as a client makes it; this program's only door to aiohttp. What the network does is a value, not an error."""
+"""HTTP to the installation under test, as a client makes it; this program's only door to aiohttp. What the network does
+is a value, not an error.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ _NETWORK: Final = (aiohttp.ClientError, ConnectionError, TimeoutError)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer; `body` is what its JSON says, None when it is none."""
+    """A whole answer; `body`: its decoded JSON, None when it is no JSON."""
 
     status: int
     body: Any

@@ -1,4 +1,6 @@
-"""How each fault is done to an installation. A fault that finds its target away waits a little for it, and is otherwise left out and counted as such."""
+"""How each fault is done to an installation. A fault that finds its target away waits a little for it, and is otherwise
+left out and counted as such.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class FaultInjector:
     Args:
         installation: to what. outsiders: post what is not about us. seed: for the little that a schedule leaves open.
     Attributes:
-        done: how often each fault was done. left_out: how often it could not be. kills: the senders that were killed, and when.
+        done: how often each fault was done. left_out: how often it could not be. kills: the senders that were killed,
+            and when.
         connections_cut: how many database connections were ended.
     """
 

@@ -1,4 +1,6 @@
-"""The client's operator during a run: queues failed messages again, and decides about held ones by what the provider's ledger shows."""
+"""The client's operator during a run: queues failed messages again, and decides about held ones by what the provider's
+ledger shows.
+"""
 
 from __future__ import annotations
 

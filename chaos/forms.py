@@ -15,7 +15,8 @@ class Form:
     """One message to send.
 
     Attributes:
-        type: the API's name. body: for the API, without the connection. content: as `ledger.content_of` reads it on the provider's side.
+        type: the API's name. body: for the API, without the connection. content: as `ledger.content_of` reads it on the
+            provider's side.
     """
 
     type: str

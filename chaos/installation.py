@@ -1,4 +1,6 @@
-"""The installation of Bulkhead that is broken: started in a home of its own, or found running in one. Looked at from outside, through files, ports and /proc."""
+"""The installation of Bulkhead that is broken: started in a home of its own, or found running in one. Looked at from
+outside, through files, ports and /proc.
+"""
 
 from __future__ import annotations
 
@@ -53,9 +55,10 @@ class Installation:
     """One installation.
 
     Args:
-        home: its BULKHEAD_HOME. variables: settings of its orchestrator. environ: the rest of its environment. calls: for talking to it.
+        home: its BULKHEAD_HOME. variables: settings of its orchestrator. environ: the rest of its environment. calls:
+            for talking to it.
     Attributes:
-        settings: complete, as its children are told; after `start` or `join`.
+        settings: complete, as its children receive them; after `start` or `join`.
     """
 
     def __init__(self, home: Path, variables: Mapping[str, str], environ: Mapping[str, str], calls: Calls) -> None:
@@ -87,12 +90,14 @@ class Installation:
             ) from None
 
     async def join(self) -> None:
-        """Use the installation that runs in this home already. Raises `InstallationUnusable` when it does not let itself be broken."""
+        """Use the installation that runs in this home already. Raises `InstallationUnusable` when it does not let
+        itself be broken.
+        """
         await self._read_settings()
         pids = self.pids()
         if not pids:
             raise InstallationUnusable(f"no installation runs in {self.home}")
-        # what it was started with counts, not what it would be told today
+        # its environment at start counts, not the settings of today
         if not all(_was_told_chaos(pid) for pid in pids.values()):
             raise InstallationUnusable(f"the installation in {self.home} runs without CHAOS=on; it is left alone")
 
@@ -127,10 +132,10 @@ class Installation:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        said, complained = await asked.communicate()
+        output, errors = await asked.communicate()
         if asked.returncode:
-            raise InstallationUnusable(complained.decode(errors="replace").strip())
-        return said.decode()
+            raise InstallationUnusable(errors.decode(errors="replace").strip())
+        return output.decode()
 
     def slots(self) -> list[str]:
         """Return the slots that this installation runs: those that a process holds now or that were ever taken."""
@@ -150,12 +155,16 @@ class Installation:
         return {slot: pid for slot in self.slots() if (pid := self.pid(slot))}
 
     def server_pids(self, slot: str) -> list[int]:
-        """Return the processes below a slot's own, parents first: the embedded server, which is what its wrapper only watches."""
+        """Return the processes below a slot's own, parents first: the embedded server, which is what its wrapper only
+        watches.
+        """
         pid = self.pid(slot)
         return [] if pid is None else list(_descendants(pid))
 
     async def is_ready(self, slot: str) -> bool:
-        """Whether the slot says that it may be given work. The embedded servers have no endpoint; their dependants tell."""
+        """Whether the slot reports that it is ready. The embedded servers have no endpoint; their dependants
+        show it.
+        """
         kind, _, number = slot.rpartition("-")
         answer = await self._calls.call(
             "GET",
@@ -216,7 +225,9 @@ class Installation:
         )
 
     def ledger(self, since: int = 0) -> Iterator[dict[str, Any]]:
-        """Yield the ledger's entries from the byte offset `since`; each has its own end as `end`. A line that is being written is left for later."""
+        """Yield the ledger's entries from the byte offset `since`; each has its own end as `end`. A line that is being
+        written is left for later.
+        """
         try:
             file = (self.home / "sandbox" / "ledger.jsonl").open("rb")
         except FileNotFoundError:
@@ -262,7 +273,9 @@ def _descendants(pid: int) -> Iterator[int]:
 
 
 def free_ports() -> dict[str, str]:
-    """Return settings that put an installation on ports of 127.0.0.1 that nobody uses now, below those that the kernel gives to outgoing connections."""
+    """Return settings that put an installation on ports of 127.0.0.1 that are free now, below those that the kernel
+    gives to outgoing connections.
+    """
     highest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]) - _PORTS
     # copies that start at the same time begin to look at different places
     start = _LOWEST_PORT + os.getpid() * _PORTS % (highest - _LOWEST_PORT)

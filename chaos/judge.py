@@ -1,8 +1,9 @@
 """The judgement of a run; pure.
 
-The client knows what was promised, the provider's ledger knows what arrived: where, from which number, with which content, how often, and which
-statuses were delivered to us. What Bulkhead reports about a message (its state and history) is compared with both: a report that the ledger
-contradicts is a fault of its own, and it explains a missing message only when the row is held, parked, or waits behind a held one.
+The client knows what was promised, the provider's ledger knows what arrived: where, from which number, with which
+content, how often, and which statuses were delivered to us. What Bulkhead reports about a message (its state and
+history) is compared with both: a report that the ledger contradicts is a fault of its own, and it explains a missing
+message only when the row is held, parked, or waits behind a held one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _LEFT: Final = frozenset(_RANK)
 _PARKED: Final = "poison"
 """Error code of a row that was in hand at two deaths."""
 _EARLY_S: Final = 0.05
-"""How much before its `sendAt` a message may arrive: the clocks of client and provider are read at different moments."""
+"""How much before its `sendAt` a message may arrive: the clocks of client and provider are read at different
+moments.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,12 +30,14 @@ class Accepted:
     """A message that was promised: 202 was answered.
 
     Attributes:
-        text: unique; part of the content, whatever the type. chat: name of company, connection and chat; `number` counts the messages of the chat in
-            the order of their acceptance. accepted_at: seconds since 1970, as in the ledger. id: Bulkhead's. tries: requests until there was an answer.
+        text: unique; part of the content, whatever the type. chat: name of company, connection and chat; `number`
+            counts the messages of the chat in the order of their acceptance. accepted_at: seconds since 1970, as in the
+            ledger. id: Bulkhead's. tries: requests until there was an answer.
         account, recipient: the provider's id of the sending number, and the chat's number; empty: not compared.
         type, content: as the provider must receive them; None: not compared.
         send_at: not before this instant (seconds since 1970); such a message has no place in the order of its chat.
-        is_cancelled: the API confirmed that it will not be sent. redrives: how often the client queued it again after a failure.
+        is_cancelled: the API confirmed that it will not be sent. redrives: how often the client queued it again after a
+            failure.
         unsent_failures: how often it failed again after a redrive without having reached the provider.
         policy: in-doubt policy that the client asked for; empty: the installation's.
     """
@@ -59,8 +64,8 @@ class Arrival:
     """One arrival at the provider, in the ledger's order.
 
     Attributes:
-        account, recipient, type, content: as the provider received them. is_refused: the provider took the call and refused the message afterwards
-            (a `failed` status), so that sending it again is right.
+        account, recipient, type, content: as the provider received them. is_refused: the provider took the call and
+            refused the message afterwards (a `failed` status), so that sending it again is right.
     """
 
     seq: int
@@ -84,7 +89,9 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportedState:
-    """What Bulkhead reports about a message: its state, the code of its last error, whether it is left to a human, and its history (empty: not read)."""
+    """What Bulkhead reports about a message: its state, the code of its last error, whether it is left to a human, and
+    its history (empty: not read).
+    """
 
     state: str
     code: str = ""
@@ -105,14 +112,18 @@ class Result:
     """The outcome of a run. Messages are named by their texts.
 
     Attributes:
-        lost: accepted, not arrived, and neither held nor parked. duplicated: arrived more often than was asked for, with how often. reordered: arrived
-            for the first time after a later one of their chat. held: not arrived; in doubt and left to a human. behind: not arrived; wait behind a held
-            one. parked: not arrived; their row was in hand at two deaths. in_doubt: arrived, but Bulkhead does not know it yet.
-        misdirected: arrived at another recipient, or from another number, than asked for. altered: arrived with another type or content.
+        lost: accepted, not arrived, and neither held nor parked. duplicated: arrived more often than was asked for,
+            with how often. reordered: arrived for the first time after a later one of their chat. held: not arrived; in
+            doubt and left to a human. behind: not arrived; wait behind a held one. parked: not arrived; their row was
+            in hand at two deaths. in_doubt: arrived, but Bulkhead does not know it yet.
+        misdirected: arrived at another recipient, or from another number, than asked for. altered: arrived with another
+            type or content.
         early: arrived before their time. cancelled: arrived although the API confirmed the cancellation.
-        misreported: the state that Bulkhead shows contradicts the ledger. misremembered: the history contradicts the ledger or itself.
+        misreported: the state that Bulkhead shows contradicts the ledger. misremembered: the history contradicts the
+            ledger or itself.
         unasked: arrived although the client never got an answer; that is allowed, once.
-        recoveries: for each kill of a sender the seconds until the last message that was accepted before it, and had not arrived, arrived.
+        recoveries: for each kill of a sender the seconds until the last message that was accepted before it, and had
+            not arrived, arrived.
     """
 
     accepted: int
@@ -240,7 +251,8 @@ def _duplicated(
         allowed_refused = 1 + (message.redrives if message else 0)
         allowed_taken = 1
         if message and message.policy == "resend" and (state := reported.get(text)) is not None:
-            # the client asked for repetition whenever there is doubt; each doubt allows one, and attempts bound them all
+            # the client asked for repetition whenever there is doubt; each doubt allows one, and attempts bound them
+            # all
             doubts = sum(step.state == "in_doubt" for step in state.history)
             allowed_taken = min(1 + doubts, attempts) if attempts else 1 + doubts
         if taken > allowed_taken or refused > allowed_refused:

@@ -1,4 +1,6 @@
-"""Reads the provider's ledger: arrivals of one run's messages in one form, and which statuses were delivered to us; pure but for the reader."""
+"""Reads the provider's ledger: arrivals of one run's messages in one form, and which statuses were delivered to us;
+pure but for the reader.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,8 @@ class LedgerReader:
     """Follows the ledger's file.
 
     Attributes:
-        arrivals: of one run's messages, in the ledger's order. faults: sends and webhooks since the run began that an armed fault changed, by its name.
+        arrivals: of one run's messages, in the ledger's order. faults: sends and webhooks since the run began that an
+            armed fault changed, by its name.
         texts: of all arrivals. statuses: which statuses were delivered to us, by the number of the arrival's entry.
         sends: how the provider knows each arrival of a message, by its text, oldest first.
     """

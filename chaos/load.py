@@ -1,5 +1,6 @@
-"""The load: unique messages over many chats of several companies, sent as a careful client sends: with a key, in order within a chat, and repeated with
-the same key until there is an answer. Some are scheduled, some of those cancelled, and some chats ask for an in-doubt policy of their own."""
+"""The load: unique messages over many chats of several companies, sent as a careful client sends: with a key, in order
+within a chat, and repeated with the same key until there is an answer. Some are scheduled, some of those cancelled, and
+some chats ask for an in-doubt policy of their own."""
 
 from __future__ import annotations
 
@@ -35,9 +36,13 @@ _SCHEDULED_SHARE: Final = 0.04
 _CANCELLED_SHARE: Final = 0.02
 _SCHEDULED_S: Final = (1.0, 5.0)
 _CANCELLED_AHEAD_S: Final = 60.0
-"""Far enough that a cancellation normally wins; an installation that stands still may send it first, and then answers 409."""
+"""Far enough that a cancellation normally wins; an installation that stands still may send it first, and then answers
+409.
+"""
 _POLICIES: Final = {3: "hold", 7: "resend"}
-"""In-doubt policy of a chat, by the last digit of its number within the connection; the others leave it to the installation."""
+"""In-doubt policy of a chat, by the last digit of its number within the connection; the others leave it to the
+installation.
+"""
 
 
 class ClientWronged(BulkheadError):
@@ -49,7 +54,8 @@ class Chat:
     """One conversation: company, connection and phone number.
 
     Attributes:
-        account: the provider's id of the connection's number; empty for a browser session. policy: asked for with each message; empty: none.
+        account: the provider's id of the connection's number; empty for a browser session. policy: asked for with each
+            message; empty: none.
     """
 
     phone_index: int
@@ -86,11 +92,13 @@ class Load:
     """Sends until it is stopped.
 
     Args:
-        mark: beginning of every text and key; unique to this run. rate: messages a second over all chats. chats: conversations on each connection.
+        mark: beginning of every text and key; unique to this run. rate: messages a second over all chats. chats:
+            conversations on each connection.
         phone_indexes: the first company's connections. company: the first company. tenants: further companies.
         varied: whether types, schedules, cancellations and policies vary; else plain texts only. seed: for what varies.
     Attributes:
-        accepted: what was promised so far. asked: requests made. reasons: why some had to be repeated: no answer, or its status.
+        accepted: what was promised so far. asked: requests made. reasons: why some had to be repeated: no answer, or
+            its status.
     """
 
     def __init__(
@@ -155,7 +163,9 @@ class Load:
         self._customers = [asyncio.create_task(self._write_as_customer(number)) for number in sorted(accounts)]
 
     async def stop(self) -> None:
-        """Begin no further message, and return when each one that was begun has its answer; customers write on. Raises what a chat failed with."""
+        """Begin no further message, and return when each one that was begun has its answer; customers write on. Raises
+        what a chat failed with.
+        """
         self._stopping.set()
         await asyncio.gather(*self._tasks)
 

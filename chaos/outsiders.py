@@ -1,5 +1,5 @@
-"""Statuses that are true for somebody else, or for an attempt that is over: what a second installation, another company, or a provider that repeats
-itself posts to our webhook addresses. None of them may move a message."""
+"""Statuses that concern another installation or company, or an attempt that is over: what a second installation,
+another company, or a provider that repeats itself posts to our webhook addresses. None of them may move a message."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class Outsiders:
         self._dice = random.Random(seed)  # noqa: S311 - dice, not secrets
 
     async def second_installation(self) -> None:
-        """Report deliveries of another installation on the same account, whose messages have the numbers of ours. Raises `NeverHappened`."""
+        """Report deliveries of another installation on the same account, whose messages have the numbers of ours.
+        Raises `NeverHappened`.
+        """
         for account, messages in self._by_account(self._waiting()).items():
             statuses = [
                 _status("delivered", f"wamid.second-{message.id}", message.recipient, token)
@@ -55,9 +57,11 @@ class Outsiders:
             await self._post_signed(account, statuses)
 
     async def repeated_failure(self) -> None:
-        """Report the failure of an attempt again while the redriven message waits, with and without its callback data. Raises `NeverHappened`.
+        """Report the failure of an attempt again while the redriven message waits, with and without its callback data.
+        Raises `NeverHappened`.
 
-        One connection is paused for a moment, so that what is redriven there is still queued when the old failure comes.
+        One connection is paused for a moment, so that what is redriven there is still queued when the old failure
+        comes.
         """
         chat = self._dice.choice([chat for chat in self._load.chats if chat.account])
         connection = f"/api/v2/connections/{chat.company}/{chat.phone_index}"
@@ -80,7 +84,9 @@ class Outsiders:
             raise NeverHappened("a message of this number was redriven")
 
     async def other_tenant(self) -> None:
-        """Report failures of everybody's newest and next messages through the attacker's own address. Raises `NeverHappened`."""
+        """Report failures of everybody's newest and next messages through the attacker's own address. Raises
+        `NeverHappened`.
+        """
         headers = {"X-Bulkhead-Webhook-Secret": ATTACKER.secret}
         for _ in range(_POSTS):
             newest = max((int(message.id) for message in self._load.accepted), default=0)
@@ -110,7 +116,9 @@ class Outsiders:
         return (scheduled + self._recent()[-_AT_ONCE // 2 :])[:_AT_ONCE]
 
     def _tokens(self, message_id: str, *, same_installation: bool = False) -> list[str]:
-        """Return callback data that names a message: in the plain form, and in the form of ours, with our installation's name or another one."""
+        """Return callback data that names a message: in the plain form, and in the form of ours, with our
+        installation's name or another one.
+        """
         tokens = [f"bulkhead:{message_id}:1"]
         known = next((send.callback for sends in self._ledger.sends.values() for send in sends), "")
         parts = known.split(":")

@@ -15,7 +15,9 @@ _LOOK_S: Final = 0.2
 async def wait_session(
     installation: Installation, desired: str, *, phone_index: int = 1, within_s: float = _SESSION_S
 ) -> str:
-    """Wait until the session is in a state, and return the code that it shows ("" when none). Raises `NeverHappened`."""
+    """Wait until the session is in a state, and return the code that it shows ("" when none). Raises
+    `NeverHappened`.
+    """
     by = monotonic() + within_s
     seen = "nothing"
     while True:

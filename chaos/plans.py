@@ -37,7 +37,9 @@ SENDERS: Final = frozenset({*META, *WEBDRIVER})
 """Slots that send: after the death of one, the time until its messages were resolved is measured."""
 
 WATCHED_S: Final = 12.0
-"""A slot that lived for less pays in full under the restart policy: a plan that hits it more often measures the law's patience, not delivery."""
+"""A slot that lived for less pays in full under the restart policy: a plan that hits it more often measures the law's
+patience, not delivery.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +47,9 @@ class Fault:
     """One kind of fault.
 
     Attributes:
-        action: how it is done, see `actions`. targets: what it may hit; one is drawn. gap_s: least time between the end of one fault and the next on the
-            same target. lasts_s: range of its length. details: for the provider's and the page's faults, the order that is given to the sandbox.
+        action: how it is done, see `actions`. targets: what it may hit; one is drawn. gap_s: least time between the end
+            of one fault and the next on the same target. lasts_s: range of its length. details: for the provider's and
+            the page's faults, the order that is given to the sandbox.
     """
 
     action: Action
@@ -166,7 +169,9 @@ FAULTS: Final[Mapping[str, Fault]] = {
 """Every kind of fault."""
 
 _NEVER_CERTAIN: Final = frozenset({"very_late_webhook", "dropped_webhook", "refused_later"})
-"""Faults of plans of their own: silence that is longer than the window is evidence to the policy `auto`, and a refusal needs a redrive."""
+"""Faults of plans of their own: silence that is longer than the window is evidence to the policy `auto`, and a refusal
+needs a redrive.
+"""
 _PROVIDER: Final[Mapping[str, float]] = {
     name: 1.0 for name, fault in FAULTS.items() if fault.action == "provider" and name not in _NEVER_CERTAIN
 } | {
@@ -209,7 +214,9 @@ _PROCESSES: Final[Mapping[str, float]] = {
 _PAGES: Final[Mapping[str, float]] = {"page_reload": 1.0, "page_error": 0.5, "page_hang": 0.5}
 
 _SELDOM: Final = 0.035
-"""Weight of a process's or server's fault in a plan of many faults: each restart costs about a second of CPU, and a cut connection nothing."""
+"""Weight of a process's or server's fault in a plan of many faults: each restart costs about a second of CPU, and a cut
+connection nothing.
+"""
 
 PLANS: Final[Mapping[str, Mapping[str, float]]] = {
     "everything": {**_PROCESSES, **_STORAGE, **_PROVIDER, **_PAGES},

@@ -119,7 +119,9 @@ def parser() -> ArgumentParser:
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run one run and return the exit code: 0 when nothing was lost, doubled or reordered and everything came to an end."""
+    """Run one run and return the exit code: 0 when nothing was lost, doubled or reordered and everything came to an
+    end.
+    """
     given = parser().parse_args(argv)
     if given.show_plan:
         print(
@@ -150,7 +152,8 @@ async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
 
 async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> int:
     home = given.home.absolute() if given.home else Path(tempfile.mkdtemp(prefix="bh-"))
-    # an installation that runs already is asked as any operator's command would ask it; ours is told nothing by chance
+    # an installation that runs already is asked as any operator's command would ask it; ours inherits no setting by
+    # accident
     variables = environ if given.home else _variables(given)
     async with Calls() as calls:
         installation = Installation(home, variables, environ, calls)
@@ -223,7 +226,7 @@ def _variables(given: Namespace) -> dict[str, str]:
 
 
 def armed(text: str) -> str:
-    """Return what CRASH_POINTS is set to: the text, or every point with the probability that it says."""
+    """Return what CRASH_POINTS is set to: the text, or every point with that probability."""
     try:
         probability = float(text)
     except ValueError:

@@ -13,7 +13,7 @@ _NAMED: Final = 10
 
 
 def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
-    """Return everything; `about` says how the run was made."""
+    """Return everything; `about`: the parameters of the run."""
     result = outcome.result
     return {
         **about,
@@ -54,7 +54,8 @@ def table(outcome: Outcome) -> str:
         (
             "faults",
             outcome.faults,
-            f"{sends} answers and webhooks of the provider that were not as they should be, {points} at crash points, {rest}",
+            f"{sends} answers and webhooks of the provider that were not as they should be, {points} at crash points, "
+            f"{rest}",
         ),
         ("requests", outcome.asked, _again(outcome.again)),
         ("accepted", result.accepted, f"in {outcome.seconds:.0f} s"),
@@ -110,4 +111,7 @@ def _recoveries(seconds: Sequence[float]) -> str:
     if not seconds:
         return ""
     ordered = sorted(seconds)
-    return f"last message accepted before the kill arrived after: median {statistics.median(ordered):.2f} s, longest {ordered[-1]:.2f} s"
+    return (
+        f"last message accepted before the kill arrived after: median {statistics.median(ordered):.2f} s, longest "
+        f"{ordered[-1]:.2f} s"
+    )

@@ -52,8 +52,10 @@ class Outcome:
 
     Attributes:
         again: requests that had to be made again, by why.
-        done, left_out: faults by name. at_provider: sends and webhooks that a fault of the provider befell, by its name there.
-        crash_points: those that went off, with how often. followed_up: decisions of the client's operator, see `FollowUp`. settled: whether all that was accepted came to an end before the deadline. settle_s: seconds
+        done, left_out: faults by name. at_provider: sends and webhooks that a fault of the provider befell, by its name
+            there.
+        crash_points: those that went off, with how often. followed_up: decisions of the client's operator, see
+            `FollowUp`. settled: whether all that was accepted came to an end before the deadline. settle_s: seconds
             from the last fault until then.
     """
 
@@ -71,7 +73,9 @@ class Outcome:
 
     @property
     def faults(self) -> int:
-        """How many faults there were: of the provider's each send and each webhook that was befallen, of all others each that was done."""
+        """How many faults there were: of the provider's each send and each webhook that was befallen, of all others
+        each that was done.
+        """
         steps = sum(count for name, count in self.done.items() if name not in AT_PROVIDER)
         return steps + sum(self.at_provider.values()) + sum(self.crash_points.values())
 
@@ -80,8 +84,8 @@ class Run:
     """Runs load and faults against one installation.
 
     Args:
-        steps: the faults. load: the client. seed: for what the schedule leaves open. settle_s: how long everything may take to come to an end after
-            the last fault. show: told how far it is, about four times a second.
+        steps: the faults. load: the client. seed: for what the schedule leaves open. settle_s: how long everything may
+            take to come to an end after the last fault. show: called with the progress, about four times a second.
     """
 
     def __init__(
@@ -180,7 +184,9 @@ class Run:
             await asyncio.sleep(QUIET_S)
 
     async def _settle(self, by: float) -> tuple[dict[str, ReportedState], bool]:
-        """Wait until nothing is open any more, apart from what is held for a human and what waits behind it, and every delivered status shows."""
+        """Wait until nothing is open any more, apart from what is held for a human and what waits behind it, and every
+        delivered status shows.
+        """
         statuses_by = by
         while True:
             self._ledger.read()
@@ -202,7 +208,9 @@ class Run:
         )
 
     def _worth_reading(self, reported: Mapping[str, ReportedState]) -> list[Accepted]:
-        """Return the messages whose history is compared: every one that had an unusual course, and a sample of the others."""
+        """Return the messages whose history is compared: every one that had an unusual course, and a sample of the
+        others.
+        """
         arrived = Counter(arrival.text for arrival in self._ledger.arrivals)
         unusual: list[Accepted] = []
         usual: list[Accepted] = []

@@ -49,6 +49,7 @@ def line(progress: Progress) -> str:
     part = progress.faults / progress.planned if progress.planned else 1.0
     bar = "#" * round(part * _BAR)
     return (
-        f"[{bar:<{_BAR}}] {progress.faults}/{progress.planned} faults  {progress.doing:<12} {progress.elapsed_s:5.0f} s  "
+        f"[{bar:<{_BAR}}] {progress.faults}/{progress.planned} faults  {progress.doing:<12} {progress.elapsed_s:5.0f} "
+        f"s  "
         f"asked {progress.asked}  accepted {progress.accepted}  arrived {progress.arrived}"
     )

@@ -1,4 +1,6 @@
-"""Further companies of a run: one that sends through a number of its own, and one that misuses its webhook address against the others."""
+"""Further companies of a run: one that sends through a number of its own, and one that misuses its webhook address
+against the others.
+"""
 
 from __future__ import annotations
 

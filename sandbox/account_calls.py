@@ -1,6 +1,7 @@
 """The calls of the Graph API about accounts, numbers and tokens. Each has a route of its own, before those of messages.
 
-An armed `error`, `hang` or `cut_before` with `call` set to a call's name (see `CALLS`) takes hold here; one without, never.
+An armed `error`, `hang` or `cut_before` with `call` set to a call's name (see `CALLS`) takes hold here; one without,
+never.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ Serve = Callable[[Request], Awaitable[Response]]
 
 
 def gate(sandbox: Sandbox, name: str, serve: Serve, *, needs_token: bool = True) -> Serve:
-    """Return an endpoint that checks version and token, does what an armed fault says, and turns errors into Meta's answers."""
+    """Return an endpoint that checks version and token, does what an armed fault says, and turns errors into Meta's
+    answers.
+    """
 
     async def endpoint(request: Request) -> Response:
         try:

@@ -1,4 +1,6 @@
-"""What Meta knows about accounts beside messages: tokens, registered numbers, subscriptions, profiles, templates. Kept in a file across restarts."""
+"""What Meta knows about accounts beside messages: tokens, registered numbers, subscriptions, profiles, templates. Kept
+in a file across restarts.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ class Accounts:
         fresh.replace(self._path)
 
     async def require_token(self, request: Request) -> str:
-        """Return the token of a call: in its header, its query or its body. Raises `GraphError` when there is none that works."""
+        """Return the token of a call: in its header, its query or its body. Raises `GraphError` when there is none that
+        works.
+        """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         given = ((token if scheme.lower() == "bearer" else "") or request.query_params.get("access_token", "")).strip()
         given = given or await token_in_body(request)
@@ -84,7 +88,9 @@ class Accounts:
         return given
 
     async def require_app(self, request: Request) -> None:
-        """Raise `GraphError` unless the call comes from the app itself (`APP_ID|APP_SECRET`), or shows a token that works."""
+        """Raise `GraphError` unless the call comes from the app itself (`APP_ID|APP_SECRET`), or shows a token that
+        works.
+        """
         given = request.headers.get("authorization", "").removeprefix("Bearer ").strip() or request.query_params.get(
             "access_token", ""
         )
@@ -93,7 +99,7 @@ class Accounts:
 
     def is_known(self, token: str) -> bool:
         """Whether a token was ever given out."""
-        # by digest, so that the time of a look-up says nothing about what is known
+        # by digest, so that the time of a look-up reveals nothing about known tokens
         return _digest(token) in self._own or _digest(token) in self._kept["tokens"]
 
     def is_valid(self, token: str) -> bool:
@@ -102,7 +108,7 @@ class Accounts:
         return self.is_known(token) and not self._kept["revoked"] and not (expires_at and expires_at <= time.time())
 
     def about(self, token: str) -> dict[str, Any]:
-        """Return what `debug_token` says."""
+        """Return the answer of `debug_token`."""
         given = self._kept["tokens"].get(_digest(token))
         if not self.is_known(token):
             error = {"code": 190, "message": "Invalid OAuth access token - Cannot parse access token"}
@@ -184,7 +190,9 @@ class Accounts:
         }
 
     def waba(self, waba_id: str) -> dict[str, Any]:
-        """Return what is kept about a WhatsApp Business Account, or a Page: `apps` (subscribed), `templates`. Kept by `save`."""
+        """Return what is kept about a WhatsApp Business Account, or a Page: `apps` (subscribed), `templates`. Kept by
+        `save`.
+        """
         kept: dict[str, Any] = self._kept["wabas"].setdefault(
             waba_id, {"apps": [self._config.app_id], "templates": [dict(_HELLO)]}
         )

@@ -23,7 +23,9 @@ TOKENS: Final[Mapping[str, type | tuple[type, ...]]] = {"valid": bool, "expires_
 
 
 class AccountsControl:
-    """What the control API can turn about accounts. Methods raise `ValueError` with a sentence when it cannot be done."""
+    """What the control API can turn about accounts. Methods raise `ValueError` with a sentence when it cannot be
+    done.
+    """
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -37,7 +39,7 @@ class AccountsControl:
         return {"code": code, "waba_id": number.waba_id, "phone_number_id": number.phone_number_id}
 
     def review(self, number: Number, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Decide about a template and post the webhook that says so."""
+        """Set a template's status and post its webhook."""
         if body["status"] not in REVIEWS:
             raise ValueError(f"status: one of {', '.join(REVIEWS)}")
         value = Shop(self._sandbox, number.waba_id).review(
@@ -57,7 +59,7 @@ class AccountsControl:
         return {"seq": entry.seq, "value": value}
 
     def number(self, number: Number, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Change what Meta says about a number, and return all of it; `fresh`: as if it had never been registered."""
+        """Change Meta's data of a number, and return all of it; `fresh`: as if it had never been registered."""
         accounts = self._sandbox.accounts
         if body.get("fresh"):
             accounts.number(number.phone_number_id).clear()

@@ -17,7 +17,8 @@ from sandbox.web import web_routes
 
 
 def build_app(config: SandboxConfig) -> Starlette:
-    """Return the application; its `state.sandbox` is the `Sandbox`, to be started in the event loop that serves it and closed after.
+    """Return the application; its `state.sandbox` is the `Sandbox`, to be started in the event loop that serves it and
+    closed after.
 
     Raises:
         OSError: the data directory cannot be used.

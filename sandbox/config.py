@@ -10,13 +10,13 @@ META_DIRECT_ID: Final = "100000000000001"
 D360_ID: Final = "100000000000002"
 META_EMBEDDED_ID: Final = "100000000000003"
 SIGNUP_ID: Final = "100000000000004"
-"""A number that nobody has signed up yet."""
+"""A number that is not signed up yet."""
 MESSENGER_ID: Final = "400000000000001"
 INSTAGRAM_ID: Final = "500000000000001"
 APP_ID: Final = "300000000000001"
 
 D360_GUARD: Final = "X-Bulkhead-Webhook-Secret"
-"""Header that the sandbox's 360dialog puts on its webhooks until `POST /v1/configs/webhook` says otherwise."""
+"""Header that the sandbox's 360dialog puts on its webhooks until `POST /v1/configs/webhook` sets another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,8 @@ class Number:
     """One business number.
 
     Attributes:
-        channel: `graph` or `d360`: who serves it. display_phone_number: digits, country code first. registered: whether it may send from the start.
+        channel: `graph` or `d360`: the provider that serves it. display_phone_number: digits, country code first.
+            registered: whether it may send from the start.
     """
 
     phone_number_id: str
@@ -57,14 +58,17 @@ DEMO_PAGES: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxConfig:
-    """Everything that a sandbox is told from outside; what changes while it runs is in `Knobs`.
+    """A sandbox's configuration; what changes while it runs is in `Knobs`.
 
     Attributes:
         data_directory: holds the ledger and 360dialog's webhook address.
-        app_secret: signs Meta's webhooks. verify_token: said in Meta's verification. access_tokens: accepted by the Graph stand-in.
+        app_secret: signs Meta's webhooks. verify_token: part of Meta's verification. access_tokens: accepted by the
+            Graph stand-in.
         d360_api_key: accepted in D360-API-KEY. d360_webhook_secret: sent in `D360_GUARD`.
-        webhook_url: where Meta's webhooks go. d360_webhook_url: where 360dialog's go until it is told otherwise; empty: nowhere.
-        numbers: business numbers; the one of channel `d360` belongs to the API key. pages: Pages and Instagram accounts. app_id: the Meta app.
+        webhook_url: where Meta's webhooks go. d360_webhook_url: where 360dialog's go until another address is set;
+            empty: nowhere.
+        numbers: business numbers; the one of channel `d360` belongs to the API key. pages: Pages and Instagram
+            accounts. app_id: the Meta app.
         latency_s: time between taking a message and answering, in seconds.
     """
 

@@ -13,7 +13,8 @@ def _abort(receive: Receive) -> None:
     transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
     if transport is None:
         raise RuntimeError(
-            "this server does not show its connection; the sandbox's connection faults need uvicorn without wrapping middleware"
+            "this server does not show its connection; the sandbox's connection faults need uvicorn without wrapping "
+            "middleware"
         )
     transport.abort()
 

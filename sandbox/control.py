@@ -1,4 +1,6 @@
-"""The control API under `/control/…`: read the ledger, write as a customer, turn knobs, arm faults. For this machine only; see docs/sandbox.md."""
+"""The control API under `/control/…`: read the ledger, write as a customer, turn knobs, arm faults. For this machine
+only; see docs/sandbox.md.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ class ControlRefused(Exception):
 
 
 class LoopbackOnly:
-    """Lets calls under `prefix` through only from this machine, and not from a web page of somebody else's that is open in a browser here."""
+    """Lets calls under `prefix` through only from this machine, and not from a foreign web page that is open
+    in a browser here.
+    """
 
     def __init__(self, app: ASGIApp, prefix: str = "/control") -> None:
         self._app = app
@@ -84,7 +88,9 @@ def _is_loopback(host: str) -> bool:
 async def _body(
     request: Request, allowed: Mapping[str, type | tuple[type, ...]], needed: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Return the JSON object of a call; refuse unknown names, wrong types and what is missing, so that no typing error goes unnoticed."""
+    """Return the JSON object of a call; refuse unknown names, wrong types and what is missing, so that no typing error
+    goes unnoticed.
+    """
     try:
         body = json.loads(await request.body() or b"{}")
     except (ValueError, RecursionError):
@@ -204,7 +210,7 @@ class Control:
         return {**(await self._counted(request)).summary(), "webhooks_pending": self._sandbox.outbox.pending}
 
     async def arrivals(self, request: Request) -> Any:
-        """Tell how often each message arrived, or those named by `message`."""
+        """Return how often each message arrived, or those named by `message`."""
         counted = (await self._counted(request)).arrivals
         asked = request.query_params.getlist("message")
         return {"arrivals": {message: counted[message] for message in asked} if asked else dict(counted)}
@@ -237,7 +243,7 @@ class Control:
         return await _done(self._customers.write(self._number(body["phone_number_id"]), body))
 
     async def people(self, request: Request) -> Any:
-        """Let somebody do something on Messenger or Instagram."""
+        """Let a person act on Messenger or Instagram."""
         return await _done(self._customers.act(await _body(request, customer_calls.ACT, ("account_id", "from"))))
 
     async def posts(self, request: Request) -> Any:
@@ -250,12 +256,12 @@ class Control:
         return _tried(lambda: self._accounts.signup(self._number(body["phone_number_id"])))
 
     async def review(self, request: Request) -> Any:
-        """Approve or reject a template, and post the webhook that says so."""
+        """Approve or reject a template, and post its webhook."""
         body = await _body(request, accounts_control.REVIEW, ("phone_number_id", "name", "language", "status"))
         return _tried(lambda: self._accounts.review(self._number(body["phone_number_id"]), body))
 
     async def turn_number(self, request: Request) -> Any:
-        """Change what Meta says about a number."""
+        """Change Meta's data of a number."""
         body = await _body(request, accounts_control.NUMBER, ("phone_number_id",))
         return _tried(lambda: self._accounts.number(self._number(body["phone_number_id"]), body))
 

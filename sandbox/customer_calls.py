@@ -1,4 +1,6 @@
-"""The control calls that let customers act, and those that post whatever a tester likes: `sandbox/customers.py` has what they can say."""
+"""The control calls that let customers act, and those that post whatever a tester likes: `sandbox/customers.py` has
+what they can say.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ _FILES: Final[Mapping[str, tuple[str, bytes]]] = {
         b"RIFF\x1a\x00\x00\x00WEBPVP8L\x0d\x00\x00\x00\x2f\x00\x00\x00\x10\x07\x10\x11\x11\x88\x88\xfe\x07\x00",
     ),
 }
-"""What a customer sends who is not given a file: its mimetype, and the smallest thing that is one."""
+"""The file of a customer's message where the tester gives none: its mimetype, and the smallest thing that is one."""
 
 WRITE: Final[Mapping[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(
@@ -79,7 +81,9 @@ POST: Final[Mapping[str, type | tuple[type, ...]]] = {
 
 
 class CustomerCalls:
-    """What the control API lets customers do. Each method raises `ValueError` with a sentence when it cannot be done."""
+    """What the control API lets customers do. Each method raises `ValueError` with a sentence when it cannot be
+    done.
+    """
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -91,7 +95,7 @@ class CustomerCalls:
             raise ValueError(f"kind: one of {', '.join([*MESSAGES, *AROUND])}")
         sender = re.sub(r"\D", "", body.get("from", ""))
         if not (sender or body.get("user_id")):
-            raise ValueError("from or user_id: who it is")
+            raise ValueError("from or user_id: the customer")
         file = await self._file(number, kind, body)
         made = []
         for _ in range(count):
@@ -153,7 +157,7 @@ class CustomerCalls:
         )
 
     async def act(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Let somebody act on Messenger or Instagram, `count` times."""
+        """Let a person act on Messenger or Instagram, `count` times."""
         kind, about = body.get("kind", "text"), body.get("object", "page")
         if kind not in PEOPLE or about not in MESSAGING:
             raise ValueError(f"kind: one of {', '.join(PEOPLE)}; object: one of {', '.join(MESSAGING)}")
@@ -173,7 +177,7 @@ class CustomerCalls:
                 "timestamp": int(time.time() * 1000),
                 **PEOPLE[kind](wish),
             }
-            said = event.get("message") or event.get("postback") or {}
+            content = event.get("message") or event.get("postback") or {}
             made.append(
                 self._sandbox.ledger.append(
                     "graph",
@@ -181,7 +185,7 @@ class CustomerCalls:
                     phone_number_id=body["account_id"],
                     object=about,
                     plan=["event"],
-                    id=said.get("mid", ""),
+                    id=content.get("mid", ""),
                     item=event,
                     standby=body.get("standby", False),
                     **{"from": wish.sender},

@@ -1,4 +1,5 @@
-"""What customers do, ready to be said in one word: messages of every type on WhatsApp, what happens around them, and people on Messenger and Instagram.
+"""What customers do, each by one name: messages of every type on WhatsApp, what happens around them, and
+people on Messenger and Instagram.
 
 Pure: each row of the tables makes what stands in a webhook. Ids and instants are new each time.
 """
@@ -20,8 +21,8 @@ class Wish:
     """What a tester asks for.
 
     Attributes:
-        sender: digits, a user id, or a scoped id. text, target, emoji: what it says and which message it is about. media: a file that was put on the
-            shelf for it. filename: of the file.
+        sender: digits, a user id, or a scoped id. text, target, emoji: its content, and the message that it refers to.
+            media: a file that was put on the shelf for it. filename: of the file.
     """
 
     sender: str

@@ -1,4 +1,6 @@
-"""Stand-in for 360dialog under `/d360/…`: the same messages without version and number, a key of its own, errors of its own."""
+"""Stand-in for 360dialog under `/d360/…`: the same messages without version and number, a key of its own, errors of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,7 @@ def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
     async def node(request: Request) -> Response:
         if not known(request):
             return _own_error(401, "Invalid api key")
-        # the address is Meta's: whoever wants the file puts 360dialog's in place of its host
+        # the address is Meta's: clients replace its host by 360dialog's to fetch the file
         answer = await media_calls.of_node(
             sandbox,
             "d360",

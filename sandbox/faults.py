@@ -37,10 +37,12 @@ class Fault:
     """One armed fault.
 
     Attributes:
-        left: how often it will still be taken; None: until it is disarmed. probability: of being taken by a send or update that matches.
+        left: how often it will still be taken; None: until it is disarmed. probability: of being taken by a send or
+            update that matches.
         channel, phone_number_id, to, status: only these; empty: all. `status` is for webhook faults.
         call: which call: `messages`, `media` for uploads, or `read` for read receipts and typing.
-        code, http_status, details, latency_ms: what the fault's name says about them; None, 0 and "" leave it to the name.
+        code, http_status, details, latency_ms: parameters of the named fault; None, 0 and "" leave it to the
+            name.
         taken: how often it was.
     """
 
@@ -110,7 +112,9 @@ class Faults:
         status: str = "",
         call: str = "messages",
     ) -> Fault | None:
-        """Return the first armed fault that takes hold at `where` for this send or update, counted as taken; None when there is none."""
+        """Return the first armed fault that takes hold at `where` for this send or update, counted as taken; None when
+        there is none.
+        """
         if not self._armed:
             return None
         for fault in self._armed:

@@ -121,8 +121,10 @@ def _unsupported(method: str, object_id: str) -> GraphError:
         subcode=33,
         type="GraphMethodException",
         message=(
-            f"Unsupported {method.lower()} request. Object with ID '{object_id}' does not exist, cannot be loaded due to missing permissions, or does not "
-            "support this operation. Please read the Graph API documentation at https://developers.facebook.com/docs/graph-api"
+            f"Unsupported {method.lower()} request. Object with ID '{object_id}' does not exist, cannot be loaded due "
+            f"to missing permissions, or does not "
+            "support this operation. Please read the Graph API documentation at "
+            "https://developers.facebook.com/docs/graph-api"
         ),
     )
 

@@ -14,7 +14,9 @@ CLOUD_API_FIRST: Final = 130000
 
 
 class ErrorRow(NamedTuple):
-    """How Meta answers with one code: HTTP status, the words after `(#code)`, the type, the subcode (0: none), whether it says `is_transient`."""
+    """How Meta answers with one code: HTTP status, the words after `(#code)`, the type, the subcode (0: none), whether
+    it has `is_transient`.
+    """
 
     http_status: int
     title: str
@@ -95,15 +97,19 @@ ERRORS: Final[Mapping[int, ErrorRow]] = {
     135000: ErrorRow(400, "Generic user error"),
     137000: ErrorRow(400, "Recipient identity key hash mismatch"),
 }
-"""Statuses and meanings are Meta's; where its pages give two (throttling: 400 or 429), one of them. Nobody may decide by a title."""
+"""Statuses and meanings are Meta's; where its pages give two (throttling: 400 or 429), one of them. Nobody may decide
+by a title.
+"""
 
 _UNLISTED: Final = ErrorRow(400, "Unknown error")
 
 DETAILS: Final[Mapping[int, str]] = {
     130429: "Cloud API message throughput has been reached.",
     131026: "Message Undeliverable.",
-    131047: "Message failed to send because more than 24 hours have passed since the customer last replied to this number.",
-    131056: "Message failed to send because there were too many messages sent from this phone number to the same phone number in a short period of time.",
+    131047: "Message failed to send because more than 24 hours have passed since the customer last replied to this "
+    "number.",
+    131056: "Message failed to send because there were too many messages sent from this phone number to the same "
+    "phone number in a short period of time.",
 }
 
 

@@ -16,10 +16,13 @@ class Knobs:
     Attributes:
         latency_ms: from taking a message to answering.
         statuses: what every accepted message goes through. delays_ms: for each, how long after the answer it is due.
-        batch_max: most updates in one POST (Meta: up to 1,000). linger_ms: how long the first due update waits for company.
+        batch_max: most updates in one POST (Meta: up to 1,000). linger_ms: how long the first due update waits for
+            company.
         posts_max: POSTs under way at once, for each provider. post_timeout_ms: longest wait for the answer to one.
-        retry_base_ms, retry_cap_ms: the first retry comes at once, the next after the base, doubled each time up to the cap.
-        wa_ids: numbers that WhatsApp knows otherwise than they are dialled (Brazil's ninth digit, Mexico's 1): answers, statuses and ids say the second.
+        retry_base_ms, retry_cap_ms: the first retry comes at once, the next after the base, doubled each time up to the
+            cap.
+        wa_ids: numbers that WhatsApp knows otherwise than they are dialled (Brazil's ninth digit, Mexico's 1): answers,
+            statuses and ids say the second.
         user_ids: 1: business-scoped user ids stand in every webhook, as since April 2026; 0: the older, shorter form.
         retry_for_s: an update that was not taken for so long is given up (Meta: 7 days).
     """
@@ -44,7 +47,7 @@ class Knobs:
         """Make all of `changes`, or none; `delays_ms` may name only some statuses.
 
         Raises:
-            ValueError: a name is not known or a value cannot be used; the sentence says which.
+            ValueError: a name is not known or a value cannot be used; the message names it.
         """
         known = {row.name for row in fields(self)}
         new: dict[str, Any] = {}

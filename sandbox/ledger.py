@@ -1,7 +1,9 @@
-"""What truly arrived and what was sent out, as an append-only file of JSON lines. Tests and chaos runs judge by it alone.
+"""What truly arrived and what was sent out, as an append-only file of JSON lines. Tests and chaos runs judge by it
+alone.
 
-A line is handed to the operating system before `append` returns, and the stand-ins append before they answer: what a client was told
-about is in the file, also when this process is killed in the next instant. (No fsync: a power cut is not what is being tested.)
+A line is handed to the operating system before `append` returns, and the stand-ins append before they answer: what a
+client received an answer for is in the file, also when this process is killed in the next instant. (No fsync: a power
+cut is not what is being tested.)
 
 One event loop owns a ledger; `scan` alone may run in another thread.
 """
@@ -27,8 +29,8 @@ class LedgerEntry(NamedTuple):
     """One thing that happened.
 
     Attributes:
-        seq: 1, 2, 3 … without gaps, also across restarts. at: seconds since 1970. channel: `graph`, `d360`, `web`, `webhook` or
-            `control`. event: what happened, in that channel's words. fields: the rest.
+        seq: 1, 2, 3 … without gaps, also across restarts. at: seconds since 1970. channel: `graph`, `d360`, `web`,
+            `webhook` or `control`. event: what happened, in that channel's words. fields: the rest.
     """
 
     seq: int
@@ -124,7 +126,9 @@ class Ledger:
     async def wait(
         self, since: int, wait_s: float, channel: str | None = None, event: str | None = None, limit: int | None = None
     ) -> list[LedgerEntry]:
-        """Return what `entries` returns, but wait up to `wait_s` seconds for the first of them; empty when none came."""
+        """Return what `entries` returns, but wait up to `wait_s` seconds for the first of them; empty when none
+        came.
+        """
         loop = asyncio.get_running_loop()
         by = loop.time() + wait_s
         while True:
@@ -141,7 +145,8 @@ class Ledger:
                 self._waiting.discard(grown)
 
     def scan(self, since: int = 0, channel: str | None = None) -> Iterator[LedgerEntry]:
-        """Read the entries after number `since` from the file, oldest first, up to the newest of now. May run in another thread.
+        """Read the entries after number `since` from the file, oldest first, up to the newest of now. May run in
+        another thread.
 
         Args:
             channel: only these; None: all. Lines of other channels are not even parsed.
@@ -196,7 +201,9 @@ class Ledger:
 
     @staticmethod
     def _offset_after(file: BinaryIO, since: int, end: int) -> int:
-        """Return the offset of the first line whose number is above `since`; numbers only grow, so halving the file finds it."""
+        """Return the offset of the first line whose number is above `since`; numbers only grow, so halving the file
+        finds it.
+        """
         low, high = 0, end if since > 0 else 0
         while low < high:
             middle = (low + high) // 2
@@ -205,7 +212,8 @@ class Ledger:
                 file.readline()
             line_start = file.tell()
             if line_start >= high:
-                # `middle` lies in the last line of the range: only that line, which starts at or after `low`, is left to look at
+                # `middle` lies in the last line of the range: only that line, which starts at or after `low`, is left
+                # to look at
                 file.seek(low)
                 line_start = low
             line = file.readline()

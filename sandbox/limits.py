@@ -12,10 +12,12 @@ _SWEEP: Final = 50_000
 
 
 class Pace:
-    """Lets one event through each `period_s` on average and `burst` at once (generic cell rate algorithm), for each key by itself.
+    """Lets one event through each `period_s` on average and `burst` at once (generic cell rate algorithm), for each key
+    by itself.
 
     Args:
-        period_s: seconds between events in the long run. burst: how many may come together, borrowed from the time after.
+        period_s: seconds between events in the long run. burst: how many may come together, borrowed from the time
+            after.
     """
 
     def __init__(self, period_s: float, burst: int) -> None:

@@ -1,6 +1,7 @@
-"""Files that businesses upload and customers send: kept with what they are, handed out by short-lived addresses, and refused as Meta refuses them.
+"""Files that businesses upload and customers send: kept with what they are, handed out by short-lived addresses, and
+refused as Meta refuses them.
 
-What may be uploaded is told here from Meta's pages, apart from the product's own table: one judges the other.
+Uploadable types follow Meta's pages, separately from the product's own table: each checks the other.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ KINDS: Final[Mapping[str, tuple[int, tuple[str, ...]]]] = {
         ("audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"), (16 * _MB, ("audio", "document"))
     ),
 }
-"""Bytes at most, and what it may be sent as, by mimetype; with `_DOCUMENT_TYPES` all that Meta's page on supported media types names."""
+"""Bytes at most, and what it may be sent as, by mimetype; with `_DOCUMENT_TYPES` all that Meta's page on supported
+media types names.
+"""
 _DOCUMENT_TYPES: Final = frozenset(
     {
         "text/plain",
@@ -69,7 +72,7 @@ class Media:
     """One file.
 
     Attributes:
-        sha256: lower hex. until: seconds since 1970. animated: only stickers tell.
+        sha256: lower hex. until: seconds since 1970. animated: known of stickers only.
     """
 
     id: str
@@ -163,7 +166,8 @@ def require_uploadable(content: bytes, mime_type: str) -> None:
     if mime_type not in KINDS and mime_type not in _DOCUMENT_TYPES:
         raise GraphError(
             100,
-            message=f"(#100) Param file must be a file with one of the supported types. Received file of type '{mime_type[:60]}'.",
+            message=f"(#100) Param file must be a file with one of the supported types. Received file of type "
+            f"'{mime_type[:60]}'.",
         )
     if not content:
         raise GraphError(131053, details="The file is empty")
@@ -176,7 +180,7 @@ def require_uploadable(content: bytes, mime_type: str) -> None:
     if mime_type in _BEGINNINGS:
         offset, beginning = _BEGINNINGS[mime_type]
         if content[offset : offset + len(beginning)] != beginning:
-            raise GraphError(131053, details=f"The file is not what its type {mime_type} says")
+            raise GraphError(131053, details=f"The content does not match its type {mime_type}")
 
 
 def require_sendable(shelf: Shelf, phone_number_id: str, body: Mapping[str, Any]) -> None:

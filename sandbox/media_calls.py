@@ -23,7 +23,7 @@ _CALL: Final = "media"
 
 
 async def upload(sandbox: Sandbox, channel: str, number: Number, request: Request) -> Response:
-    """Take one file, or do what an armed fault says.
+    """Accept one file, or apply an armed fault.
 
     Raises:
         GraphError: it is not one that Meta takes.
@@ -85,7 +85,7 @@ async def _form(request: Request) -> tuple[bytes, str, str]:
     if length.isdecimal() and int(length) > UPLOAD_MOST + 65_536:
         raise GraphError(131053, details=f"The upload is larger than {UPLOAD_MOST} bytes")
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        # the document's examples name a path on somebody's disk in JSON: no file comes with it
+        # the document's examples name a local path in JSON: no file comes with it
         raise GraphError(
             100, message="(#100) The parameter file is required.", details="An upload is a form with a file"
         )
@@ -128,7 +128,9 @@ async def download(sandbox: Sandbox, channel: str, request: Request) -> Response
 
 
 async def of_node(sandbox: Sandbox, channel: str, request: Request, id: str, address: str) -> Response | None:
-    """Answer `GET` and `DELETE` of a file by its id; None when it is none of ours, or not of the number that the query names."""
+    """Answer `GET` and `DELETE` of a file by its id; None when it is none of ours, or not of the number that the query
+    names.
+    """
     media = sandbox.shelf.find(id, request.query_params.get("phone_number_id", ""))
     if media is None:
         return None

@@ -1,4 +1,6 @@
-"""Fetching the files that messages name by address, as Meta does; only when a knob says so, and only from this machine. A door to aiohttp."""
+"""Fetching the files that messages name by address, as Meta does; only when a knob enables it, and only from this
+machine. A door to aiohttp.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ class Linked:
 
 
 class Links:
-    """Fetches one file at a time for whoever asks."""
+    """Fetches one file at a time."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None

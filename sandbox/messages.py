@@ -59,7 +59,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "type": "(#100) Param {param} must be of type {limit}.",
     "additionalProperties": "(#100) Unexpected key {limit} on param {param}.",
 }
-"""What Meta says, nearly, when a parameter breaks this keyword of its schema."""
+"""Meta's wording, nearly, when a parameter breaks this keyword of its schema."""
 
 
 def refusal(violation: Violation) -> GraphError:
@@ -78,7 +78,9 @@ def refusal(violation: Violation) -> GraphError:
 
 
 def _recipient(body: Mapping[str, Any], number: Number) -> str:
-    """Return who the message goes to: digits, a group's id, or a business-scoped user id. Raises `GraphError` when that is nobody."""
+    """Return the recipient: digits, a group's id, or a business-scoped user id. Raises `GraphError` when it
+    is none.
+    """
     to = body.get("to")
     if to is None:
         recipient: str | None = body.get("recipient")
@@ -96,7 +98,9 @@ def _recipient(body: Mapping[str, Any], number: Number) -> str:
 
 
 def _require_message_ids(body: Mapping[str, Any]) -> None:
-    """Raise `GraphError` when a read receipt, a reaction or a quote names what is no message: a call has an id (`wacid.…`), and is none."""
+    """Raise `GraphError` when a read receipt, a reaction or a quote names what is no message: a call has an id
+    (`wacid.…`), and is none.
+    """
     reaction, context = body.get("reaction"), body.get("context")
     named = {
         "message_id": body.get("message_id") if "status" in body else None,
@@ -110,7 +114,9 @@ def _require_message_ids(body: Mapping[str, Any]) -> None:
 
 
 def _require_plain_parameters(body: Mapping[str, Any]) -> None:
-    """Raise `GraphError` when a text for a template has line breaks, tabs or more than four blanks in a row (Meta's rule for parameters)."""
+    """Raise `GraphError` when a text for a template has line breaks, tabs or more than four blanks in a row (Meta's
+    rule for parameters).
+    """
     template = body.get("template")
     components = template.get("components", ()) if isinstance(template, Mapping) else ()
     for component in components:
@@ -132,7 +138,7 @@ def error_response(error: GraphError) -> Response:
 
 
 class _Call(NamedTuple):
-    """One call to `/messages`; `about` is what every ledger entry says about it."""
+    """One call to `/messages`; `about` stands in every ledger entry of it."""
 
     sandbox: Sandbox
     channel: str
@@ -142,7 +148,8 @@ class _Call(NamedTuple):
 
 
 async def take(sandbox: Sandbox, channel: str, number: Number, request: Request) -> Response:
-    """Check one call to `/messages`, take it, and answer, or do what an armed fault says. Every way out stands in the ledger.
+    """Check one call to `/messages`, accept it, and answer, or apply an armed fault. Every outcome is in the
+    ledger.
 
     Raises:
         GraphError: the body is not JSON.
@@ -186,7 +193,7 @@ async def take(sandbox: Sandbox, channel: str, number: Number, request: Request)
 
 
 def _read(call: _Call) -> Response:
-    """Take a read receipt, with or without typing, or do what an armed fault says."""
+    """Take a read receipt, with or without typing, or apply an armed fault."""
     sandbox = call.sandbox
     fault = sandbox.faults.take(
         ("before", "after"), channel=call.channel, phone_number_id=call.number.phone_number_id, to="", call="read"
@@ -213,7 +220,9 @@ def _read(call: _Call) -> Response:
 
 
 def _checked(call: _Call) -> str | None:
-    """Return who the message goes to, None for a read receipt. Raises `GraphError` when the schema, the recipient or a limit forbids it."""
+    """Return the recipient, None for a read receipt. Raises `GraphError` when the schema, the recipient or a
+    limit forbids it.
+    """
     if violation := call.sandbox.validator.violation(call.body):
         raise refusal(violation)
     _require_message_ids(call.body)
@@ -238,7 +247,7 @@ async def _accept(call: _Call, to: str, fault: Fault | None) -> Response:
         fetched = [await sandbox.links.fetch(address) for address in addresses]
         extra |= {"links": [asdict(one) for one in fetched]}
         if any(one.problem for one in fetched):
-            # Meta has said yes by then, and tells by webhook
+            # Meta has answered 200 by then, and reports it by webhook
             fails, extra = (
                 True,
                 {

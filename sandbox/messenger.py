@@ -1,4 +1,6 @@
-"""Stand-in for the Send API of Pages and Instagram accounts: `POST /graph/{version}/{page}/messages`, and the same under `/instagram/…`."""
+"""Stand-in for the Send API of Pages and Instagram accounts: `POST /graph/{version}/{page}/messages`, and the same
+under `/instagram/…`.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from sandbox.state import Sandbox
 
 _ID: Final = {"type": "string", "pattern": "^[0-9]{1,32}$"}
 _TAGS: Final = ("HUMAN_AGENT",)
-"""Tags that Meta still takes; CONFIRMED_EVENT_UPDATE, ACCOUNT_UPDATE and POST_PURCHASE_UPDATE have answered 100 since April 2026."""
+"""Tags that Meta still takes; CONFIRMED_EVENT_UPDATE, ACCOUNT_UPDATE and POST_PURCHASE_UPDATE have answered 100 since
+April 2026.
+"""
 _URL: Final = {
     "type": "object",
     "required": ["url"],
@@ -211,7 +215,7 @@ def _send(sandbox: Sandbox, page: Page, validator: SchemaValidator) -> Serve:
 
 
 async def _take(sandbox: Sandbox, body: Mapping[str, Any], about: Mapping[str, str]) -> Response:
-    """Take a message that is right, or do what an armed fault says."""
+    """Accept a valid message, or apply an armed fault."""
     to = body["recipient"]["id"]
     fault = sandbox.faults.take(("before", "after"), channel=_CHANNEL, phone_number_id=about["phone_number_id"], to=to)
     if fault and fault.is_before:
@@ -275,12 +279,13 @@ def _check(body: Mapping[str, Any], page: Page, validator: SchemaValidator) -> N
         if length > _TEXT_MOST[page.channel]:
             raise GraphError(
                 100,
-                message=f"(#100) Length of param message[text] must be less than or equal to {_TEXT_MOST[page.channel]}",
+                message=f"(#100) Length of param message[text] must be less than or equal to "
+                f"{_TEXT_MOST[page.channel]}",
             )
 
 
 def _require_attachment(sandbox: Sandbox, body: Mapping[str, Any], page: Page) -> None:
-    """Raise `GraphError` when the message names a file that nobody uploaded."""
+    """Raise `GraphError` when the message names a file that was not uploaded."""
     attachment = (body.get("message") or {}).get("attachment") or {}
     given = attachment.get("payload", {}).get("attachment_id")
     known = sandbox.accounts.waba(page.id).get("attachments", {})

@@ -1,4 +1,6 @@
-"""Bodies of calls to the Graph API as clients write them: JSON or a form, `null` for what is absent, the token among the parameters, types in capitals."""
+"""Bodies of calls to the Graph API as clients write them: JSON or a form, `null` for what is absent, the token among
+the parameters, types in capitals.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Sandbox:
     """The state of a running sandbox.
 
     Args:
-        config: what it is told from outside.
+        config: its configuration.
     Raises:
         OSError: the data directory cannot be used.
     """
@@ -50,7 +50,9 @@ class Sandbox:
         self.outbox = Outbox(self.ledger, targets, self.numbers, self.knobs, self.faults)
 
     def start(self, spawn: Spawn) -> int:
-        """Begin to post webhooks, first those that an earlier life of this sandbox left; return how many messages those concern."""
+        """Begin to post webhooks, first those that an earlier life of this sandbox left; return how many messages those
+        concern.
+        """
         return self.outbox.start(spawn)
 
     def leave(self) -> None:
@@ -66,7 +68,8 @@ class Sandbox:
         self.ledger.close()
 
     def reset(self, seed: int | None = None) -> None:
-        """Put everything that can be turned back to where it was at the start; the ledger and what is to be posted stay.
+        """Put everything that can be turned back to where it was at the start; the ledger and what is to be posted
+        stay.
 
         Args:
             seed: makes the faults' dice repeatable.

@@ -13,7 +13,7 @@ ARRIVALS: Final[Mapping[tuple[str, str], str]] = {
     ("d360", "accepted"): "callback",
     ("web", "message_arrived"): "message_id",
 }
-"""Entries that are the arrival of a business message, and the field that says which message it is to its sender."""
+"""Entries that are the arrival of a business message, and the field by which its sender knows the message."""
 
 
 class Tally:
@@ -38,7 +38,9 @@ class Tally:
                     self.unnamed += 1
 
     def summary(self) -> dict[str, Any]:
-        """Return the counts; `duplicated` names every message that arrived more than once, `unnamed` counts arrivals without callback data."""
+        """Return the counts; `duplicated` names every message that arrived more than once, `unnamed` counts arrivals
+        without callback data.
+        """
         return {
             "since": self.since,
             "seq": self.seq,

@@ -85,7 +85,7 @@ class Shop:
         self._sandbox.ledger.append("account", "template_deleted", waba_id=self.waba_id, name=name)
 
     def review(self, name: str, language: str, status: str, reason: str) -> dict[str, Any] | None:
-        """Decide about a template and return what the webhook says of it, None when there is none."""
+        """Set a template's status and return the value of its webhook, None when there is no such template."""
         found = next((one for one in self.listed if one["name"] == name and one["language"] == language), None)
         if found is None:
             return None

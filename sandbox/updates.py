@@ -15,7 +15,9 @@ from sandbox.ledger import LedgerEntry
 
 WHATSAPP: Final = "whatsapp_business_account"
 MESSAGING: Final = ("page", "instagram")
-"""Objects whose webhooks hold items of chats; a ledger entry about one says so in its field `object`, and names the account in `phone_number_id`."""
+"""Objects whose webhooks hold items of chats; a ledger entry about one has the field `object`, and names the
+account in `phone_number_id`.
+"""
 
 _SERVICE: Final = {"billable": False, "pricing_model": "PMP", "type": "free_customer_service", "category": "service"}
 _TEMPLATE: Final = {"billable": True, "pricing_model": "PMP", "type": "regular", "category": "utility"}
@@ -24,7 +26,9 @@ _ENCODE: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 @dataclass(slots=True)
 class Update:
-    """One step of one ledger entry's plan, on its way. `due_at` is monotonic; `content` stays the same in every attempt."""
+    """One step of one ledger entry's plan, on its way. `due_at` is monotonic; `content` stays the same in every
+    attempt.
+    """
 
     entry: LedgerEntry
     kind: str
@@ -39,7 +43,7 @@ class Update:
         return str(self.entry.fields.get("object", WHATSAPP))
 
     def named(self) -> dict[str, Any]:
-        """Return what the ledger says about it."""
+        """Return its name in the ledger."""
         return {"seq": self.entry.seq, "kind": self.kind, "id": self.entry.fields.get("id", "")}
 
 
@@ -51,7 +55,7 @@ def encode(payload: Mapping[str, Any]) -> bytes:
 def _status(entry: LedgerEntry, kind: str, now: float, *, user_ids: bool) -> dict[str, Any]:
     fields = entry.fields
     status: dict[str, Any] = {"id": fields["id"], "status": kind, "timestamp": str(int(now))}
-    # a business-scoped user id has a country and a dot; whoever is reached by it may have no phone number to show
+    # a business-scoped user id has a country and a dot; such a recipient may have no visible phone number
     status["recipient_user_id" if "." in fields["to"] else "recipient_id"] = fields["to"]
     if user_ids and "." not in fields["to"] and fields.get("recipient_type") != "group":
         status["recipient_user_id"] = user_id_of(fields["to"])
@@ -96,7 +100,9 @@ def _message(fields: Mapping[str, Any], *, user_ids: bool) -> dict[str, Any]:
 
 
 def _changes(number: Number, updates: list[Update], *, user_ids: bool) -> list[dict[str, Any]]:
-    """Return the `changes` of one number: statuses in one value, customers' messages in another, raw values as they are."""
+    """Return the `changes` of one number: statuses in one value, customers' messages in another, raw values as they
+    are.
+    """
     now = time.time()
     head = {
         "messaging_product": "whatsapp",
@@ -113,7 +119,7 @@ def _changes(number: Number, updates: list[Update], *, user_ids: bool) -> list[d
             contacts[fields.get("user_id") or fields["from"]] = _contact(fields, user_ids=user_ids)
             messages.append(_message(fields, user_ids=user_ids))
         else:
-            # it tells when it happened, not when there was time to post it
+            # the instant is that of the status, not of the POST
             update.content = update.content or _status(
                 update.entry, update.kind, now - max(0.0, time.monotonic() - update.first_due_at), user_ids=user_ids
             )
@@ -133,7 +139,9 @@ def _changes(number: Number, updates: list[Update], *, user_ids: bool) -> list[d
 
 
 def _item(update: Update) -> dict[str, Any]:
-    """Return one item of a chat: an event as it is, or what became of a message that the account sent (`id`, `to`, `message`, `callback`)."""
+    """Return one item of a chat: an event as it is, or what became of a message that the account sent (`id`, `to`,
+    `message`, `callback`).
+    """
     fields = update.entry.fields
     if update.kind == "event":
         return dict(fields["item"])

@@ -1,7 +1,9 @@
-"""The way out: status updates and customers' messages, batched, signed, posted to the product's webhook, and retried until taken.
+"""The way out: status updates and customers' messages, batched, signed, posted to the product's webhook, and retried
+until taken.
 
-What is to be posted is derived from ledger entries that carry a `plan` (the updates that they lead to), and every attempt is an entry of its
-own. After a kill the outbox reads the ledger and goes on where it was: like Meta it may post an update twice, and loses none.
+What is to be posted is derived from ledger entries that carry a `plan` (the updates that they lead to), and every
+attempt is an entry of its own. After a kill the outbox reads the ledger and goes on where it was: like Meta it may post
+an update twice, and loses none.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], object]
 
 @dataclass(slots=True)
 class Target:
-    """Where one channel's webhooks go: address ("" is nowhere), fixed headers, and the secret that signs ("" does not sign)."""
+    """Where one channel's webhooks go: address ("" is nowhere), fixed headers, and the secret that signs ("" does not
+    sign).
+    """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -71,7 +75,8 @@ class Outbox:
 
     Args:
         ledger: read once at `start`, written at every attempt.
-        targets: by channel. numbers: by phone number id. knobs, faults: looked at whenever something is scheduled or posted.
+        targets: by channel. numbers: by phone number id. knobs, faults: looked at whenever something is scheduled or
+            posted.
     """
 
     def __init__(
@@ -98,7 +103,9 @@ class Outbox:
         return self._lanes[channel].target
 
     def start(self, spawn: Spawn) -> int:
-        """Read from the ledger what is still to be posted and begin; return how many entries that concerns. Needs a running event loop."""
+        """Read from the ledger what is still to be posted and begin; return how many entries that concerns. Needs a
+        running event loop.
+        """
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15), trust_env=False
         )
@@ -132,7 +139,7 @@ class Outbox:
             befallen.append((fault.name, "all"))
             dues.reverse()
         self._pending[entry.seq] = set(plan)
-        # a number that this life was not given any more has nobody to write to
+        # a number that is no longer configured has no webhook address
         nowhere = not self._lanes[channel].target.url or (
             fields["phone_number_id"] not in self._numbers and "object" not in fields
         )
@@ -163,7 +170,8 @@ class Outbox:
             )
 
     async def verify(self, verify_token: str) -> dict[str, Any]:
-        """Ask Meta's webhook target to prove itself, as Meta does when an address is set; return what happened, also into the ledger.
+        """Ask Meta's webhook target to prove itself, as Meta does when an address is set; return what happened, also
+        into the ledger.
 
         Args:
             verify_token: what to say as `hub.verify_token`.
@@ -244,7 +252,9 @@ class Outbox:
             lane.wake.set()
 
     async def _run(self, lane: _Lane) -> None:
-        """Take what is due, in batches, and post it, several POSTs at once. Ends when the outbox stops; fails when a POST fails in a way nobody foresaw."""
+        """Take what is due, in batches, and post it, several POSTs at once. Ends when the outbox stops; fails when a
+        POST fails unexpectedly.
+        """
         try:
             async with asyncio.TaskGroup() as posts:
                 while not self._stopping:

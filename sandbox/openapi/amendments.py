@@ -1,7 +1,8 @@
 """Where Meta's document cannot be taken at its word: each place, what stands there instead, and how we know.
 
-Evidence is Meta's own examples in the same document, or what Meta's pages say where the document is silent. `tests/sandbox/test_openapi.py`
-shows that each amendment is needed: without it one of Meta's own examples, or a documented limit, would go the wrong way.
+Evidence is Meta's own examples in the same document, or what Meta's pages say where the document is silent.
+`tests/sandbox/test_openapi.py` shows that each amendment is needed: without it one of Meta's own examples, or a
+documented limit, would go the wrong way.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ AMENDMENTS: Final = (
     Amendment(
         ("BaseMessageProperties", "required"),
         ["messaging_product"],
-        "`recipient_type` is missing in Meta's example 'Send Test Message' and `type` in 'Send Text Message with Preview URL'; its pages call "
+        "`recipient_type` is missing in Meta's example 'Send Test Message' and `type` in 'Send Text Message with "
+        "Preview URL'; its pages call "
         "both optional; `recipient` may stand in place of `to`, which is checked beside the schema",
     ),
     Amendment(
@@ -203,4 +205,6 @@ READ_RECEIPT: Final[dict[str, Any]] = {
     "required": ["messaging_product", "status", "message_id"],
     "additionalProperties": False,
 }
-"""Mark as read, with or without typing: in Meta's examples ('Send typing indicator and read receipt') and pages, in no schema of the document."""
+"""Mark as read, with or without typing: in Meta's examples ('Send typing indicator and read receipt') and pages, in no
+schema of the document.
+"""

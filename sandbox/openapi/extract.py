@@ -1,7 +1,8 @@
-"""Cuts the part that the stand-ins need out of Meta's OpenAPI document: `python -m sandbox.openapi.extract business-messaging-api_v23.0.yaml`.
+"""Cuts the part that the stand-ins need out of Meta's OpenAPI document: `python -m sandbox.openapi.extract
+business-messaging-api_v23.0.yaml`.
 
-The document is `business-messaging-api_v23.0.yaml` of github.com/facebook/openapi. To serve one more endpoint, add its path to `PATHS`
-and run this again.
+The document is `business-messaging-api_v23.0.yaml` of github.com/facebook/openapi. To serve one more endpoint, add its
+path to `PATHS` and run this again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Compiled validators of what may be sent to `/messages`; the only door to jsonschema-rs.
 
-jsonschema-rs, because it checks a text message in under a microsecond where jsonschema takes about sixty, knows Draft 2020-12, which
-OpenAPI 3.1 is written in, and names the violated keyword and the place, from which Meta's wording is made.
+jsonschema-rs, because it checks a text message in under a microsecond where jsonschema takes about sixty, knows Draft
+2020-12, which OpenAPI 3.1 is written in, and names the violated keyword and the place, from which Meta's wording is
+made.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Violation(NamedTuple):
     """What is wrong with a body.
 
     Attributes:
-        keyword: the JSON Schema keyword, for example `required`; empty when the body cannot be looked at (nested too deeply, broken text).
+        keyword: the JSON Schema keyword, for example `required`; empty when the body cannot be looked at (nested too
+            deeply, broken text).
         path: where in the body.
         limit: what the keyword asks for: a number, the missing name, the unexpected names, the allowed values or types.
     """
@@ -62,8 +64,9 @@ def amended(schemas: Mapping[str, Any], amendments: tuple[Amendment, ...] = AMEN
 def message_schemas(schemas: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return one whole schema for each message type.
 
-    Meta writes a message as `allOf: [base, {…, additionalProperties: false}]`. By JSON Schema the second part then forbids everything
-    that the first part demands, and no message at all would be valid. What is meant is one object with the properties of both.
+    Meta writes a message as `allOf: [base, {…, additionalProperties: false}]`. By JSON Schema the second part then
+    forbids everything that the first part demands, and no message at all would be valid. What is meant is one object
+    with the properties of both.
     """
     local = _with_local_references(schemas)
     base = local["BaseMessageProperties"]
@@ -93,7 +96,7 @@ def _with_local_references(node: Any) -> Any:
 
 
 class MessageValidator:
-    """Says what is wrong with the body of a call to `/messages`; compiled once, in about ten milliseconds."""
+    """Validates the body of a call to `/messages`; compiled once, in about ten milliseconds."""
 
     def __init__(self) -> None:
         self._by_type = {
@@ -104,7 +107,9 @@ class MessageValidator:
         self.types = tuple(sorted(self._by_type))
 
     def violation(self, body: Mapping[str, Any]) -> Violation | None:
-        """Return the first thing that is wrong with `body`, None when it is right. A body with `status` is a read receipt, all others are messages."""
+        """Return the first thing that is wrong with `body`, None when it is right. A body with `status` is a read
+        receipt, all others are messages.
+        """
         if "status" in body:
             validator = self._read_receipt
         else:
@@ -116,7 +121,7 @@ class MessageValidator:
 
 
 class SchemaValidator:
-    """Says what is wrong with a body by a schema of our own, for what Meta's document has not."""
+    """Validates a body by a schema of our own, for what Meta's document has not."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._validator = jsonschema_rs.Draft202012Validator(dict(schema))
@@ -127,10 +132,11 @@ class SchemaValidator:
 
 
 class BodyValidator:
-    """Says what is wrong with the body of a POST to one of the document's other paths.
+    """Validates the body of a POST to one of the document's other paths.
 
     Args:
-        path: as it stands in the document. more: what Meta's pages demand beyond it: keywords that are added to the body's schema.
+        path: as it stands in the document. more: what Meta's pages demand beyond it: keywords that are added to the
+            body's schema.
     """
 
     def __init__(self, path: str, more: Mapping[str, Any] = MappingProxyType({})) -> None:
@@ -151,7 +157,7 @@ def _first(validator: jsonschema_rs.Draft202012Validator, body: Mapping[str, Any
     try:
         if validator.is_valid(body):
             return None
-        # what is missing is said first, as Meta does
+        # missing parameters are reported first, as Meta does
         error = min(
             validator.iter_errors(body), key=lambda error: (error.kind.name != "required", len(error.instance_path))
         )

@@ -19,7 +19,9 @@ Mode = Literal[
 
 
 class Refused(Exception):
-    """Raised when a page or a tester asks for something that cannot be; `status` is the HTTP answer, `code` a stable word."""
+    """Raised when a page or a tester asks for something that cannot be; `status` is the HTTP answer, `code` a stable
+    word.
+    """
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         self.status, self.code, self.detail = status, code, detail
@@ -31,11 +33,13 @@ class Faults:
     """What goes wrong on one device, until it is set back. Durations in seconds.
 
     Attributes:
-        delivered_after_s, read_after_s: when acks 2 and 3 follow the arrival. lose_acks: acks that never reach the page (1: the answer to the
-            send itself is held for ever). hold_before_s, hold_after_s: the phone waits before it takes a send, or before it answers.
+        delivered_after_s, read_after_s: when acks 2 and 3 follow the arrival. lose_acks: acks that never reach the page
+            (1: the answer to the send itself is held for ever). hold_before_s, hold_after_s: the phone waits before it
+            takes a send, or before it answers.
         fail_sends: results of the next sends, first first: a value of wa-js's SendMsgResult, or the code of a WPPError.
-        double_events: `chat.new_message` fires twice, first as ciphertext. sync_s: length of the syncing phase. quiet_sync: what waited for the
-            page is there after the syncing phase, and no event tells of it. lose_files: files cannot be downloaded.
+        double_events: `chat.new_message` fires twice, first as ciphertext. sync_s: length of the syncing phase.
+            quiet_sync: what waited for the page is there after the syncing phase, without an event. lose_files:
+                files cannot be downloaded.
     """
 
     delivered_after_s: float = 0.15
@@ -118,6 +122,8 @@ def lid_of(phone: str) -> str:
 
 
 def resolve_chat(chat_id: str) -> str:
-    """Return the chat that `chat_id` leads to: some people (those whose number ends in 7) are known by their lid only."""
+    """Return the chat that `chat_id` leads to: some people (those whose number ends in 7) are known by their lid
+    only.
+    """
     user, _, server = chat_id.partition("@")
     return f"{lid_of(user)}@lid" if server == "c.us" and user.endswith("7") else chat_id

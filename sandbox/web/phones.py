@@ -1,7 +1,8 @@
-"""The phones behind the page: who is linked, what arrived, what is acknowledged when, and which fault is ordered.
+"""The phones behind the page: which are linked, what arrived, what is acknowledged when, and which fault is ordered.
 
-A *device* is one browser profile; it names itself. It becomes linked to a *phone number* by a scan and then holds a credential, so that a
-kept profile needs no second scan. Links and arrivals are read back from the ledger at start: a killed sandbox forgets nothing that matters.
+A *device* is one browser profile; it names itself. It becomes linked to a *phone number* by a scan and then holds a
+credential, so that a kept profile needs no second scan. Links and arrivals are read back from the ledger at start: a
+killed sandbox forgets nothing that matters.
 """
 
 from __future__ import annotations
@@ -102,7 +103,9 @@ class Phones:
     # what the page asks
 
     def connect(self, device_id: str, credential: str) -> tuple[Device, Line]:
-        """Open a page's line. An older page of the same device gets the conflict. An unknown credential is told that it is logged out."""
+        """Open a page's line. An older page of the same device gets the conflict. The page is notified that an unknown
+        credential is logged out.
+        """
         device = self._known(device_id)
         line = Line()
         if device.line:
@@ -137,7 +140,9 @@ class Phones:
         return device.pairing_code
 
     def device(self, device_id: str, credential: str | None = None) -> Device:
-        """Return a device by its id or its phone number. Raises `Refused`: 404 unknown, 401 another credential than its own."""
+        """Return a device by its id or its phone number. Raises `Refused`: 404 unknown, 401 another credential than its
+        own.
+        """
         device = self._devices.get(device_id) or next(
             (row for row in self._devices.values() if row.phone and row.phone == device_id), None
         )
@@ -203,7 +208,9 @@ class Phones:
         return {"ack": arrival.ack, "result": "OK"}
 
     def signal(self, device: Device, chat: str, kind: str, ids: Iterable[str]) -> None:
-        """Take what is no message: read marks, presence, deletions on our own devices. Raises `Refused`: 503 away, 400 unknown."""
+        """Take what is no message: read marks, presence, deletions on our own devices. Raises `Refused`: 503 away, 400
+        unknown.
+        """
         if device.away or not device.credential:
             raise Refused(503, "offline", "the phone is away")
         if kind not in _SIGNALS:
@@ -260,7 +267,8 @@ class Phones:
         return self.link(device, phone)
 
     def link(self, device: Device, phone: str) -> Device:
-        """Link `device` to `phone` (digits; empty: a number made from its id); another device of that phone is logged out.
+        """Link `device` to `phone` (digits; empty: a number made from its id); another device of that phone is logged
+        out.
 
         Raises:
             Refused: 409 when `device` is linked already.
@@ -291,8 +299,10 @@ class Phones:
         """Write to `device`'s phone as a customer (or on the phone itself) and return the message's id.
 
         Args:
-            sender: the customer's digits. chat: a group `…@g.us`; empty: the customer's own chat. from_me: written on the phone to the customer.
-            more: further fields of the message (caption, media, lat, lng, quoted, forwarded, …), as the page's own rows have them.
+            sender: the customer's digits. chat: a group `…@g.us`; empty: the customer's own chat. from_me: written on
+                the phone to the customer.
+            more: further fields of the message (caption, media, lat, lng, quoted, forwarded, …), as the page's own rows
+                have them.
         """
         remote = chat or resolve_chat(f"{sender}@c.us")
         author = f"{lid_of(sender)}@lid" if chat else ""
@@ -313,11 +323,12 @@ class Phones:
     def change(
         self, device: Device, target: str, what: Literal["edit", "revoke", "reaction"], body: str, *, sender: str = ""
     ) -> str:
-        """Edit or revoke a message, or react to one, as whoever wrote it (or as `sender`, the digits of a customer), and return the change's id.
+        """Edit or revoke a message, or react to one, as whoever wrote it (or as `sender`, the digits of a customer),
+        and return the change's id.
 
         Args:
-            target: the message's id. body: the new text or the emoji; empty takes a reaction back. sender: empty for edits and revokes; for a
-                reaction the customer, or `me` for the phone's owner.
+            target: the message's id. body: the new text or the emoji; empty takes a reaction back. sender: empty for
+                edits and revokes; for a reaction the customer, or `me` for the phone's owner.
         """
         own, remote, *_ = target.split("_")
         if not remote:
@@ -369,7 +380,9 @@ class Phones:
         self._push(device, type="logout", reason=reason)
 
     def order(self, device: Device, what: str, amount: float) -> None:
-        """Make the page misbehave by itself: `hang`, `burn` (seconds), `leak` (megabytes a second), `reload`, `script_error`."""
+        """Make the page misbehave by itself: `hang`, `burn` (seconds), `leak` (megabytes a second), `reload`,
+        `script_error`.
+        """
         self._push(device, type="fault", what=what, amount=amount)
 
     # inside

@@ -22,7 +22,7 @@ _PAGE: Final = Path(__file__).parent
 _TYPES: Final = {".js": "text/javascript", ".css": "text/css"}
 _ASSETS: Final = {file.name: _TYPES[file.suffix] for file in _PAGE.iterdir() if file.suffix in _TYPES}
 _CSP: Final = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:"
-"""As strict as the real page's: whoever injects a script must have asked the browser to look away."""
+"""As strict as the real page's: a script can only be injected after the browser was asked to ignore the policy."""
 
 _COMMENT_AFTER_S: Final = 15.0
 """A silent line gets a comment this often, so that a page that is gone is noticed."""
@@ -83,7 +83,9 @@ async def _body(request: Request, *needed: str) -> dict[str, Any]:
 
 
 def web_routes(phones: Phones) -> list[BaseRoute]:
-    """Return the routes of the page, of its phone, and of the control API. Call `phones.close()` before the server stops."""
+    """Return the routes of the page, of its phone, and of the control API. Call `phones.close()` before the server
+    stops.
+    """
     return [*_page_routes(phones), *_control_routes(phones)]
 
 

@@ -1,4 +1,6 @@
-"""One running installation that several tests break, and one run in it: load, what the test does meanwhile, and the result."""
+"""One running installation that several tests break, and one run in it: load, what the test does meanwhile, and the
+result.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class ChaosEnv(Bulkhead):
     def run(
         self, meanwhile: Meanwhile, *, rate: float = 25.0, chats: int = 4, phone_indexes: tuple[int, ...] = EVERYWHERE
     ) -> tuple[Outcome, Load]:
-        """Let messages flow while `meanwhile` runs, until all that was accepted came to an end, and return the outcome and the load."""
+        """Let messages flow while `meanwhile` runs, until all that was accepted came to an end, and return the outcome
+        and the load.
+        """
 
         async def scenario() -> tuple[Outcome, Load]:
             async with Calls() as calls:

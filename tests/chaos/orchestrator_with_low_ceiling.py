@@ -1,4 +1,6 @@
-"""The orchestrator with the browser process's memory ceiling at a height that a test can reach in seconds; everything else as it is."""
+"""The orchestrator with the browser process's memory ceiling at a height that a test can reach in seconds; everything
+else as it is.
+"""
 
 from __future__ import annotations
 

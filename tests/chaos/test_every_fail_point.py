@@ -1,4 +1,5 @@
-"""Every crash point goes off at least once in a running installation, in each process that has it, and the servers and the orchestrator die at points of
+"""Every crash point goes off at least once in a running installation, in each process that has it, and the servers and
+the orchestrator die at points of
 others: nothing is lost, doubled or reordered."""
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ BUSY = frozenset(
 
 
 def armed() -> str:
-    """Return CRASH_POINTS: every point at a visit of its own, so that one life does not stand in the way of the next."""
+    """Return CRASH_POINTS: every point at a visit of its own, so that one life does not stand in the way of the
+    next.
+    """
     return ",".join(_armed(point, number) for number, point in enumerate(ONCE_EACH))
 
 
@@ -93,7 +96,9 @@ def test_every_crash_point_once() -> None:
         env.link()
 
         async def provoke(installation: Installation, run: Run, load: Load) -> None:
-            """Bring about what some points wait for: lost hints, doubt that only evidence ends, a death that the recorder does not see."""
+            """Bring about what some points wait for: lost hints, doubt that only evidence ends, a death that the
+            recorder does not see.
+            """
             serving = asyncio.create_task(service_manager(installation, env))
             by = monotonic() + 150.0
             while (missing := set(ONCE_EACH) - set(crash_points_of(installation))) and left(by) > 0:

@@ -1,4 +1,6 @@
-"""Crash points: the list says what the code has, nothing goes off unarmed, nobody arms production, and an armed one does what it says."""
+"""Crash points: the list says what the code has, nothing goes off unarmed, nobody arms production, and an armed one
+does what it says.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,9 @@ SENT = {message.text: ReportedState(state="delivered") for message in ACCEPTED}
 
 
 def honest() -> list[dict[str, Any]]:
-    """Return the ledger of a run in which everything arrived once and in order, chats side by side, among entries that are no arrivals."""
+    """Return the ledger of a run in which everything arrived once and in order, chats side by side, among entries that
+    are no arrivals.
+    """
     entries: list[dict[str, Any]] = [{"channel": "webhook", "event": "taken", "updates": []}]
     for number in range(1, 6):
         for chat in CHATS:
@@ -59,7 +61,9 @@ def position(entries: list[dict[str, Any]], text: str) -> int:
 def judged(
     entries: list[dict[str, Any]], home: Path, reported: dict[str, ReportedState] = SENT, kills: tuple[Kill, ...] = ()
 ) -> Result:
-    """Write the entries as the sandbox does, in two pieces with a torn line between them, and judge what the program reads from the file."""
+    """Write the entries as the sandbox does, in two pieces with a torn line between them, and judge what the program
+    reads from the file.
+    """
     (home / "sandbox").mkdir()
     file = home / "sandbox" / "ledger.jsonl"
     lines = b"".join(

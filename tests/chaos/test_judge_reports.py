@@ -1,4 +1,6 @@
-"""The judge compares direction, content, time, state and history: each contradiction is named, and what is right is not."""
+"""The judge compares direction, content, time, state and history: each contradiction is named, and what is right is
+not.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ SLOW_PROVIDER = {"retry_base_ms": 6500, "retry_cap_ms": 6500}
 def test_an_outage_of_the_database_that_is_longer_than_the_window_doubles_nothing(
     bulkhead: Callable[..., Bulkhead],
 ) -> None:
-    """Messages that the provider took, whose answers were lost, and whose webhooks met the outage: they come after it, at the provider's pace.
+    """Messages that the provider took, whose answers were lost, and whose webhooks met the outage: they come after it,
+    at the provider's pace.
 
     Without the outages, all that the senders see is a window of silence, and others' webhooks at its end.
     """

@@ -1,4 +1,6 @@
-"""Plans and their schedules: repeatable, within what the restart policy takes as accidents, and nothing that an installation does not run."""
+"""Plans and their schedules: repeatable, within what the restart policy takes as accidents, and nothing that an
+installation does not run.
+"""
 
 from __future__ import annotations
 

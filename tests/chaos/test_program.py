@@ -1,4 +1,6 @@
-"""`bulkhead chaos` as an operator runs it: an installation of its own, faults of all kinds, a result, and nothing left behind."""
+"""`bulkhead chaos` as an operator runs it: an installation of its own, faults of all kinds, a result, and nothing left
+behind.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ def test_faults_of_all_kinds_and_a_clean_verdict(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(420)
 def test_two_thousand_faults_lose_double_and_reorder_nothing(tmp_path: Path) -> None:
-    """Mostly the provider's, which cost nothing to do: each send that one befell counts, and is one of the messages that are judged."""
+    """Mostly the provider's, which cost nothing to do: each send that one befell counts, and is one of the messages
+    that are judged.
+    """
     told = tmp_path / "result.json"
     words = [
         "--plan",

@@ -1,4 +1,6 @@
-"""The five scenarios that a user named, each under load on all four connection types: who dies, who does not notice, and what arrived."""
+"""The five scenarios that a user named, each under load on all four connection types: who dies, who does not notice,
+and what arrived.
+"""
 
 from __future__ import annotations
 

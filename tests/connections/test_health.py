@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.connections.town import AccountsTown
-from tests.sandbox.house import ACCESS_TOKEN, D360_KEY
+from tests.sandbox.env import ACCESS_TOKEN, D360_KEY
 
 PLACE = "/api/v2/connections/demo"
 DAY_S = 86_400

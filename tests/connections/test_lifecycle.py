@@ -15,7 +15,7 @@ import pytest
 from shared.settings import to_environ
 from tests.connections.town import AccountsTown
 from tests.meta.town import new_chat
-from tests.sandbox.house import ACCESS_TOKEN, D360_KEY
+from tests.sandbox.env import ACCESS_TOKEN, D360_KEY
 from tests.store.rig import query
 from tests.support import environment
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.connections.town import INSTAGRAM, PAGE, AccountsTown
 from tests.meta.town import new_chat
-from tests.sandbox.house import ACCESS_TOKEN
+from tests.sandbox.env import ACCESS_TOKEN
 from tests.store.rig import query
 from tests.support import samples
 from tests.support.waiting import eventually

@@ -16,7 +16,7 @@ from shared.settings import Settings, load
 from tests.conftest import settings_variables
 from tests.meta.seed import SECRETS
 from tests.meta.town import Town
-from tests.sandbox.house import House, Receiver
+from tests.sandbox.env import Receiver, SandboxEnv
 from tests.support import environment
 from tests.support.servers import Servers
 
@@ -71,10 +71,10 @@ def own_town(home: Path, database_url: str, redis_url: str) -> Iterator[Callable
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxEnv]:
     """A sandbox in a thread, for tests that leave no fault armed in it."""
     receiver = Receiver()
-    with House(tmp_path_factory.mktemp("sandbox"), receiver) as started:
+    with SandboxEnv(tmp_path_factory.mktemp("sandbox"), receiver) as started:
         yield started
     receiver.close()
 
@@ -91,7 +91,7 @@ def portless(home: Path, database_url: str) -> Callable[..., Settings]:
 
 
 @pytest.fixture
-def at_sandbox(portless: Callable[..., Settings], sandbox: House) -> Callable[..., Settings]:
+def at_sandbox(portless: Callable[..., Settings], sandbox: SandboxEnv) -> Callable[..., Settings]:
     """Function that returns settings of a channel whose provider is the sandbox."""
     addresses = {"graph_base_url": f"{sandbox.base}/graph", "d360_base_url": f"{sandbox.base}/d360"}
     return lambda **more: portless(**addresses | more)

@@ -21,7 +21,7 @@ from shared.settings import load
 from tests.meta.rig import Rig, rig
 from tests.meta.seed import SECRETS
 from tests.meta.test_sends import FILES, SENDS
-from tests.sandbox.house import House, Receiver
+from tests.sandbox.env import Receiver, SandboxEnv
 from tests.support import environment, samples
 
 SENDS_EACH: Final = 50
@@ -67,7 +67,7 @@ async def _measure(settings: Any) -> dict[str, list[float]]:
 def main() -> None:
     """Print a table of milliseconds."""
     receiver = Receiver()
-    with tempfile.TemporaryDirectory(prefix="bh-") as home, House(Path(home) / "sandbox", receiver) as sandbox:
+    with tempfile.TemporaryDirectory(prefix="bh-") as home, SandboxEnv(Path(home) / "sandbox", receiver) as sandbox:
         own = {
             "graph_base_url": f"{sandbox.base}/graph",
             "d360_base_url": f"{sandbox.base}/d360",

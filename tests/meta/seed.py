@@ -11,7 +11,7 @@ from sandbox.config import D360_ID, META_DIRECT_ID, META_EMBEDDED_ID
 from shared.secrets import Vault
 from shared.store import connections
 from shared.store.pool import Transaction
-from tests.sandbox.house import ACCESS_TOKEN, APP_SECRET, D360_KEY, D360_SECRET, VERIFY_TOKEN
+from tests.sandbox.env import ACCESS_TOKEN, APP_SECRET, D360_KEY, D360_SECRET, VERIFY_TOKEN
 
 COMPANY: Final = "demo"
 DIRECT: Final = 0

@@ -18,7 +18,7 @@ from shared.store import connections, inbound, webhook_evidence
 from shared.store.inbound import RawEvent
 from tests.meta.rig import KIND, Rig, rig, run
 from tests.meta.seed import COMPANY, D360, DIRECT, EMBEDDED, ROWS, sealed
-from tests.sandbox.house import House
+from tests.sandbox.env import SandboxEnv
 
 AtSandbox = Callable[..., Settings]
 
@@ -35,7 +35,7 @@ def kind_of(outcome: Outcome) -> ErrorAction:
     raise AssertionError(outcome)
 
 
-def test_every_code_of_the_table_over_http(at_sandbox: AtSandbox, sandbox: House) -> None:
+def test_every_code_of_the_table_over_http(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> dict[int, tuple[ErrorAction, ErrorAction]]:
         seen = {}
         for code, rule in RULES.items():
@@ -67,7 +67,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("phone_index", [DIRECT, D360])
 def test_what_may_have_been_taken_is_in_doubt(
-    at_sandbox: AtSandbox, sandbox: House, fault: str, phone_index: int
+    at_sandbox: AtSandbox, sandbox: SandboxEnv, fault: str, phone_index: int
 ) -> None:
     expected, details = FAULTS[fault]
 
@@ -93,7 +93,7 @@ def free_port() -> int:
     "address",
     ["http://127.0.0.1:{port}", "http://no-such-host.invalid", "https://127.0.0.1:{sandbox}", "http://no..such..host"],
 )
-def test_what_surely_never_left_is_tried_again(at_sandbox: AtSandbox, sandbox: House, address: str) -> None:
+def test_what_surely_never_left_is_tried_again(at_sandbox: AtSandbox, sandbox: SandboxEnv, address: str) -> None:
     graph = address.format(port=free_port(), sandbox=sandbox.base.rpartition(":")[2])
 
     async def scenario() -> Outcome:
@@ -148,7 +148,7 @@ def test_an_endless_answer_is_not_read_to_its_end(at_sandbox: AtSandbox) -> None
 
 @pytest.mark.parametrize("connected_before", [True, False])
 def test_a_row_that_is_no_longer_ours_is_not_sent(
-    at_sandbox: AtSandbox, sandbox: House, connected_before: bool
+    at_sandbox: AtSandbox, sandbox: SandboxEnv, connected_before: bool
 ) -> None:
     async def scenario() -> None:
         async with rig(at_sandbox()) as own:
@@ -186,7 +186,7 @@ def test_not_one_byte_leaves_before_it_is_said(at_sandbox: AtSandbox) -> None:
     run(scenario())
 
 
-def test_sends_share_connections(at_sandbox: AtSandbox, sandbox: House) -> None:
+def test_sends_share_connections(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> int:
         async with rig(at_sandbox()) as own:
             for number in range(20):
@@ -198,7 +198,7 @@ def test_sends_share_connections(at_sandbox: AtSandbox, sandbox: House) -> None:
     assert run(scenario()) == 1
 
 
-def test_a_throttled_connection_is_not_called_and_others_are(at_sandbox: AtSandbox, sandbox: House) -> None:
+def test_a_throttled_connection_is_not_called_and_others_are(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> tuple[Outcome, ...]:
         async with rig(at_sandbox()) as own:
             sandbox.arm("error", code=131057)
@@ -251,7 +251,7 @@ def store_credentials(own: Rig, phone_index: int, credentials: str) -> None:
     ids=repr,
 )
 def test_credentials_that_do_not_serve_hold_the_message_until_they_are_mended(
-    at_sandbox: AtSandbox, sandbox: House, credentials: Any
+    at_sandbox: AtSandbox, sandbox: SandboxEnv, credentials: Any
 ) -> None:
     async def scenario() -> tuple[Outcome, Any, Outcome, Any]:
         async with rig(at_sandbox()) as own:

@@ -21,7 +21,7 @@ from shared.store import connections, inbound_media
 from shared.store.inbound_media import TakenMedia
 from tests.meta.seed import D360, DIRECT, sealed, webhook
 from tests.meta.town import ACCOUNTS, Town, new_chat
-from tests.sandbox.house import ACCESS_TOKEN
+from tests.sandbox.env import ACCESS_TOKEN
 from tests.support.waiting import eventually
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + b"x" * 5000

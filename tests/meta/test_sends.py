@@ -16,7 +16,7 @@ from shared.settings import Settings
 from shared.store import connections, pauses
 from tests.meta.rig import KIND, Rig, rig, run
 from tests.meta.seed import COMPANY, D360, DIRECT
-from tests.sandbox.house import House
+from tests.sandbox.env import SandboxEnv
 from tests.store.rig import query
 from tests.support import samples
 
@@ -94,7 +94,7 @@ SENDS: dict[str, tuple[str, dict[str, Any], Any]] = {
 
 
 @pytest.mark.parametrize("phone_index", [DIRECT, D360])
-def test_every_type_arrives_as_meta_spells_it(at_sandbox: AtSandbox, sandbox: House, phone_index: int) -> None:
+def test_every_type_arrives_as_meta_spells_it(at_sandbox: AtSandbox, sandbox: SandboxEnv, phone_index: int) -> None:
     async def scenario() -> None:
         async with rig(at_sandbox()) as own:
             for name, (type_name, content, expected) in SENDS.items():
@@ -121,7 +121,7 @@ FILES = {
 
 @pytest.mark.parametrize("phone_index", [DIRECT, D360])
 def test_files_are_uploaded_once_and_the_right_bytes_arrive(
-    at_sandbox: AtSandbox, sandbox: House, phone_index: int
+    at_sandbox: AtSandbox, sandbox: SandboxEnv, phone_index: int
 ) -> None:
     async def scenario() -> None:
         async with rig(at_sandbox()) as own:
@@ -143,7 +143,7 @@ def test_files_are_uploaded_once_and_the_right_bytes_arrive(
     run(scenario())
 
 
-def test_many_messages_wait_for_one_upload(at_sandbox: AtSandbox, sandbox: House) -> None:
+def test_many_messages_wait_for_one_upload(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> list[Outcome]:
         async with rig(at_sandbox()) as own:
             media = await own.keep(samples.png(b"many"), "image/png")
@@ -159,7 +159,7 @@ def test_many_messages_wait_for_one_upload(at_sandbox: AtSandbox, sandbox: House
     assert len(sandbox.ledger("media_uploaded", since=since)) == 1
 
 
-def test_files_in_headers_and_parameters_are_uploaded_too(at_sandbox: AtSandbox, sandbox: House) -> None:
+def test_files_in_headers_and_parameters_are_uploaded_too(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> None:
         async with rig(at_sandbox()) as own:
             picture, bill = (
@@ -184,7 +184,7 @@ def age_uploads(own: Rig) -> None:
     query(own.settings.database_url, "UPDATE media_uploads SET uploaded_at = uploaded_at - interval '1 hour'")
 
 
-def test_a_file_that_the_provider_forgot_is_uploaded_again_once(at_sandbox: AtSandbox, sandbox: House) -> None:
+def test_a_file_that_the_provider_forgot_is_uploaded_again_once(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> list[Outcome]:
         async with rig(at_sandbox()) as own:
             media = await own.keep(samples.png(b"forgotten"), "image/png")
@@ -209,7 +209,7 @@ def test_a_file_that_the_provider_forgot_is_uploaded_again_once(at_sandbox: AtSa
     assert len(sandbox.ledger("media_uploaded", since=since)) == 2
 
 
-def test_a_redriven_message_uploads_its_file_anew(at_sandbox: AtSandbox, sandbox: House) -> None:
+def test_a_redriven_message_uploads_its_file_anew(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> None:
         async with rig(at_sandbox()) as own:
             content = {"media": await own.keep(samples.png(b"redriven"), "image/png")}
@@ -225,7 +225,7 @@ def test_a_redriven_message_uploads_its_file_anew(at_sandbox: AtSandbox, sandbox
     assert len(sandbox.ledger("media_uploaded", since=since)) == 2, "one that was uploaded just now is used"
 
 
-def test_an_upload_is_used_for_29_days(at_sandbox: AtSandbox, sandbox: House) -> None:
+def test_an_upload_is_used_for_29_days(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> None:
         async with rig(at_sandbox()) as own:
             media = await own.keep(samples.png(b"old"), "image/png")
@@ -251,7 +251,7 @@ UPLOAD_FAULTS: dict[str, tuple[dict[str, Any], type[Outcome], str, bool]] = {
 
 
 @pytest.mark.parametrize("fault", UPLOAD_FAULTS)
-def test_a_failed_upload_is_no_doubt_about_a_message(at_sandbox: AtSandbox, sandbox: House, fault: str) -> None:
+def test_a_failed_upload_is_no_doubt_about_a_message(at_sandbox: AtSandbox, sandbox: SandboxEnv, fault: str) -> None:
     details, kind, code, counts = UPLOAD_FAULTS[fault]
 
     async def scenario() -> tuple[Outcome, Outcome]:
@@ -269,7 +269,9 @@ def test_a_failed_upload_is_no_doubt_about_a_message(at_sandbox: AtSandbox, sand
     assert isinstance(second, Sent)
 
 
-def test_a_long_upload_goes_on_while_its_message_waits_for_its_next_turn(at_sandbox: AtSandbox, sandbox: House) -> None:
+def test_a_long_upload_goes_on_while_its_message_waits_for_its_next_turn(
+    at_sandbox: AtSandbox, sandbox: SandboxEnv
+) -> None:
     async def scenario() -> list[Outcome]:
         async with rig(at_sandbox()) as own:
             row = own.message(type="image", content={"media": await own.keep(samples.png(b"long"), "image/png")})
@@ -288,7 +290,7 @@ def test_a_long_upload_goes_on_while_its_message_waits_for_its_next_turn(at_sand
     assert len(sandbox.ledger("media_uploaded", since=since)) == 1
 
 
-def test_a_token_that_is_refused_at_an_upload_pauses(at_sandbox: AtSandbox, sandbox: House) -> None:
+def test_a_token_that_is_refused_at_an_upload_pauses(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> tuple[Outcome, str, str]:
         async with rig(at_sandbox()) as own:
             row = own.message(type="image", content={"media": await own.keep(samples.png(b"token"), "image/png")})
@@ -313,7 +315,7 @@ def test_a_token_that_is_refused_at_an_upload_pauses(at_sandbox: AtSandbox, sand
     ],
 )
 def test_what_meta_would_not_take_is_not_uploaded(
-    at_sandbox: AtSandbox, sandbox: House, content: bytes, mimetype: str, type_name: str
+    at_sandbox: AtSandbox, sandbox: SandboxEnv, content: bytes, mimetype: str, type_name: str
 ) -> None:
     async def scenario() -> Outcome:
         async with rig(at_sandbox()) as own:
@@ -347,7 +349,7 @@ def test_a_file_that_is_not_there(at_sandbox: AtSandbox) -> None:
 
 @pytest.mark.parametrize("type_name", ["read", "typing"])
 @pytest.mark.parametrize("phone_index", [DIRECT, D360])
-def test_reading_and_typing(at_sandbox: AtSandbox, sandbox: House, type_name: str, phone_index: int) -> None:
+def test_reading_and_typing(at_sandbox: AtSandbox, sandbox: SandboxEnv, type_name: str, phone_index: int) -> None:
     async def scenario() -> tuple[Outcome, Outcome, Outcome | None]:
         async with rig(at_sandbox()) as own:
             row = own.message(phone_index=phone_index, type=type_name, content={"target": "wamid.IN"})
@@ -364,7 +366,7 @@ def test_reading_and_typing(at_sandbox: AtSandbox, sandbox: House, type_name: st
     assert [(entry["message_id"], entry["typing"]) for entry in seen] == [("wamid.IN", type_name == "typing")] * 2
 
 
-def test_typing_that_comes_too_late_is_given_up(at_sandbox: AtSandbox, sandbox: House) -> None:
+def test_typing_that_comes_too_late_is_given_up(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> tuple[Outcome, Outcome]:
         async with rig(at_sandbox()) as own:
             late = own.message(
@@ -380,7 +382,9 @@ def test_typing_that_comes_too_late_is_given_up(at_sandbox: AtSandbox, sandbox: 
     assert not sandbox.ledger("read_by_business", since=since)
 
 
-def test_a_pause_for_hours_ends_by_itself_unless_it_is_another_by_then(at_sandbox: AtSandbox, sandbox: House) -> None:
+def test_a_pause_for_hours_ends_by_itself_unless_it_is_another_by_then(
+    at_sandbox: AtSandbox, sandbox: SandboxEnv
+) -> None:
     async def scenario() -> None:
         async with rig(at_sandbox()) as own:
 

@@ -20,7 +20,7 @@ from shared.kinds import kind_named
 from shared.process.exit_codes import ExitCode
 from tests.meta.seed import D360, signature, text, webhook
 from tests.meta.town import ACCOUNTS, Town
-from tests.sandbox.house import APP_SECRET, D360_SECRET, VERIFY_TOKEN
+from tests.sandbox.env import APP_SECRET, D360_SECRET, VERIFY_TOKEN
 from tests.support.ports import free_ports
 from tests.support.waiting import eventually
 

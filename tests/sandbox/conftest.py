@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.house import House, Receiver
+from tests.sandbox.env import Receiver, SandboxEnv
 
 
 @pytest.fixture
@@ -19,16 +19,16 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def quiet_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def quiet_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxEnv]:
     """One sandbox for those tests of a module that leave no trace in it."""
     receiver = Receiver()
-    with House(tmp_path_factory.mktemp("quiet"), receiver) as started:
+    with SandboxEnv(tmp_path_factory.mktemp("quiet"), receiver) as started:
         yield started
     receiver.close()
 
 
 @pytest.fixture
-def house(tmp_path: Path, receiver: Receiver) -> Iterator[House]:
+def env(tmp_path: Path, receiver: Receiver) -> Iterator[SandboxEnv]:
     """A sandbox with the default configuration."""
-    with House(tmp_path / "sandbox", receiver) as started:
+    with SandboxEnv(tmp_path / "sandbox", receiver) as started:
         yield started

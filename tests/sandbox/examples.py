@@ -1,4 +1,5 @@
-"""Meta's own examples of calls, cut out of its OpenAPI document: `python -m tests.sandbox.examples business-messaging-api_v23.0.yaml`.
+"""Meta's own examples of calls, cut out of its OpenAPI document: `python -m tests.sandbox.examples
+business-messaging-api_v23.0.yaml`.
 
 They are Meta's (MIT, fixtures/examples/LICENSE.facebook-openapi), unchanged but for their order.
 """

@@ -11,7 +11,7 @@ import requests
 from sandbox.accounts import CODE_S, Accounts
 from sandbox.config import SandboxConfig
 from sandbox.graph_errors import GraphError
-from tests.sandbox.house import ACCESS_TOKEN, APP_SECRET, House
+from tests.sandbox.env import ACCESS_TOKEN, APP_SECRET, SandboxEnv
 
 APP = "300000000000001"
 DIRECT, WABA, PAGE, INSTAGRAM = "100000000000001", "200000000000001", "400000000000001", "500000000000001"
@@ -19,11 +19,11 @@ PERSON = "24312345678901234"
 
 
 def ask(
-    house: House, method: str, path: str, body: Any = None, token: str = ACCESS_TOKEN, **query: str
+    env: SandboxEnv, method: str, path: str, body: Any = None, token: str = ACCESS_TOKEN, **query: str
 ) -> requests.Response:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return requests.request(
-        method, f"{house.base}/graph/v23.0/{path}", json=body, params=query, headers=headers, timeout=15
+        method, f"{env.base}/graph/v23.0/{path}", json=body, params=query, headers=headers, timeout=15
     )
 
 
@@ -115,10 +115,10 @@ def test_a_code_works_once_and_for_half_a_minute(config: SandboxConfig) -> None:
     ],
 )
 def test_what_meta_would_refuse(
-    house: House, call: tuple[str, str, Any, dict[str, str]], expected: tuple[int, int] | None
+    env: SandboxEnv, call: tuple[str, str, Any, dict[str, str]], expected: tuple[int, int] | None
 ) -> None:
     method, path, body, query = call
-    answer = ask(house, method, path, body, **query)
+    answer = ask(env, method, path, body, **query)
     if expected is None:
         assert answer.status_code == 200, answer.text
     else:
@@ -129,27 +129,27 @@ def test_what_meta_would_refuse(
     "path",
     [DIRECT, f"{WABA}/subscribed_apps", f"{WABA}/message_templates", f"{DIRECT}/whatsapp_business_profile", PAGE],
 )
-def test_without_a_token_nothing_is_told(house: House, path: str) -> None:
-    assert code_of(ask(house, "GET", path, token="")) == (401, 104)
-    assert code_of(ask(house, "GET", path, token="wrong")) == (401, 190)
+def test_without_a_token_nothing_is_told(env: SandboxEnv, path: str) -> None:
+    assert code_of(ask(env, "GET", path, token="")) == (401, 104)
+    assert code_of(ask(env, "GET", path, token="wrong")) == (401, 190)
     assert (
         requests.get(
-            f"{house.base}/graph/v3.0/{path}", headers={"Authorization": f"Bearer {ACCESS_TOKEN}"}, timeout=15
+            f"{env.base}/graph/v3.0/{path}", headers={"Authorization": f"Bearer {ACCESS_TOKEN}"}, timeout=15
         ).json()["error"]["code"]
         == 2500
     )
 
 
-def test_the_app_asks_about_tokens(house: House) -> None:
-    answer = ask(house, "GET", "debug_token", token=f"{APP}|{APP_SECRET}", input_token=ACCESS_TOKEN).json()["data"]
+def test_the_app_asks_about_tokens(env: SandboxEnv) -> None:
+    answer = ask(env, "GET", "debug_token", token=f"{APP}|{APP_SECRET}", input_token=ACCESS_TOKEN).json()["data"]
     assert (answer["is_valid"], answer["app_id"]) == (True, APP)
     assert (
-        ask(house, "GET", "debug_token", token=f"{APP}|{APP_SECRET}", input_token="nobody's").json()["data"]["is_valid"]
+        ask(env, "GET", "debug_token", token=f"{APP}|{APP_SECRET}", input_token="nobody's").json()["data"]["is_valid"]
         is False
     )
-    assert code_of(ask(house, "GET", "debug_token", token=f"{APP}|wrong", input_token=ACCESS_TOKEN)) == (401, 190)
+    assert code_of(ask(env, "GET", "debug_token", token=f"{APP}|wrong", input_token=ACCESS_TOKEN)) == (401, 190)
 
 
-def test_fields_are_those_that_were_asked_for(house: House) -> None:
-    assert set(ask(house, "GET", DIRECT).json()) == {"id", "display_phone_number", "verified_name", "quality_rating"}
-    assert set(ask(house, "GET", DIRECT, fields="status,throughput").json()) == {"id", "status", "throughput"}
+def test_fields_are_those_that_were_asked_for(env: SandboxEnv) -> None:
+    assert set(ask(env, "GET", DIRECT).json()) == {"id", "display_phone_number", "verified_name", "quality_rating"}
+    assert set(ask(env, "GET", DIRECT, fields="status,throughput").json()) == {"id", "status", "throughput"}

@@ -10,26 +10,26 @@ import pytest
 
 from sandbox.limits import Limits, LimitValues, Pace
 from sandbox.openapi.validators import document
-from tests.sandbox.house import CUSTOMER, House, Receiver, text
+from tests.sandbox.env import CUSTOMER, Receiver, SandboxEnv, text
 
 
-def test_a_reader_is_woken_by_what_arrives(house: House) -> None:
+def test_a_reader_is_woken_by_what_arrives(env: SandboxEnv) -> None:
     found: list[Any] = []
-    reader = threading.Thread(target=lambda: found.extend(house.ledger("accepted", wait_s=10)))
+    reader = threading.Thread(target=lambda: found.extend(env.ledger("accepted", wait_s=10)))
     reader.start()
-    sender = House.send
-    sender(house, text(biz_opaque_callback_data="woken"))
+    sender = SandboxEnv.send
+    sender(env, text(biz_opaque_callback_data="woken"))
     reader.join(5)
     assert [entry["callback"] for entry in found] == ["woken"]
-    assert house.ledger("accepted", since=found[0]["seq"]) == []
+    assert env.ledger("accepted", since=found[0]["seq"]) == []
 
 
-def test_the_summary_counts_what_arrived_and_names_duplicates(house: House) -> None:
+def test_the_summary_counts_what_arrived_and_names_duplicates(env: SandboxEnv) -> None:
     for name in ("a", "b", "a", "", "c", "a"):
-        house.send(text(**({"biz_opaque_callback_data": name} if name else {})))
-    house.send_d360(text(biz_opaque_callback_data="c"))
-    house.send({})
-    summary = house.control("GET", "summary")
+        env.send(text(**({"biz_opaque_callback_data": name} if name else {})))
+    env.send_d360(text(biz_opaque_callback_data="c"))
+    env.send({})
+    summary = env.control("GET", "summary")
     assert (summary["arrived"], summary["distinct"], summary["unnamed"], summary["duplicated"]) == (
         7,
         3,
@@ -41,16 +41,16 @@ def test_the_summary_counts_what_arrived_and_names_duplicates(house: House) -> N
         summary["events"]["d360.accepted"],
         summary["events"]["graph.refused"],
     ) == (6, 1, 1)
-    assert house.control("GET", "arrivals", message=["a", "nobody"]) == {"arrivals": {"a": 3, "nobody": 0}}
-    seq = house.control("GET", "ledger")["seq"]
-    house.send(text(biz_opaque_callback_data="a"))
-    assert house.control("GET", "summary", since=seq)["duplicated"] == {}
-    assert house.control("GET", "arrivals", since=seq) == {"arrivals": {"a": 1}}
-    assert house.control("GET", "arrivals") == {"arrivals": {"a": 4, "b": 1, "c": 2}}
+    assert env.control("GET", "arrivals", message=["a", "nobody"]) == {"arrivals": {"a": 3, "nobody": 0}}
+    seq = env.control("GET", "ledger")["seq"]
+    env.send(text(biz_opaque_callback_data="a"))
+    assert env.control("GET", "summary", since=seq)["duplicated"] == {}
+    assert env.control("GET", "arrivals", since=seq) == {"arrivals": {"a": 1}}
+    assert env.control("GET", "arrivals") == {"arrivals": {"a": 4, "b": 1, "c": 2}}
 
 
-def test_a_customers_message_looks_like_metas_example(house: House, receiver: Receiver) -> None:
-    written = house.control(
+def test_a_customers_message_looks_like_metas_example(env: SandboxEnv, receiver: Receiver) -> None:
+    written = env.control(
         "POST",
         "inbound",
         {"phone_number_id": "100000000000001", "from": CUSTOMER, "name": "Ann", "text": "Grüße", "quoted": "wamid.OUT"},
@@ -81,15 +81,15 @@ def _shape(node: Any) -> Any:
     return [_shape(value) for value in node] if isinstance(node, list) else type(node).__name__
 
 
-def test_a_customer_may_write_anything_on_either_channel(house: House, receiver: Receiver) -> None:
+def test_a_customer_may_write_anything_on_either_channel(env: SandboxEnv, receiver: Receiver) -> None:
     image = {"type": "image", "image": {"id": "900", "mime_type": "image/jpeg", "sha256": "x"}}
-    house.control("POST", "inbound", {"phone_number_id": "100000000000002", "from": CUSTOMER, "message": image})
+    env.control("POST", "inbound", {"phone_number_id": "100000000000002", "from": CUSTOMER, "message": image})
     receiver.wait(lambda: receiver.posts)
     (message,) = next(receiver.posts[0].values())["messages"]
     assert message["image"] == image["image"]
     assert "X-Bulkhead-Webhook-Secret" in receiver.posts[0].headers
     receiver.posts.clear()
-    house.control(
+    env.control(
         "POST", "changes", {"phone_number_id": "100000000000001", "field": "account_alerts", "value": {"alert": 1}}
     )
     receiver.wait(lambda: receiver.posts)
@@ -98,48 +98,46 @@ def test_a_customer_may_write_anything_on_either_channel(house: House, receiver:
     ]
 
 
-def test_a_message_goes_on_when_a_tester_says_so(house: House, receiver: Receiver) -> None:
-    message_id = house.send(text(biz_opaque_callback_data="on")).json()["messages"][0]["id"]
+def test_a_message_goes_on_when_a_tester_says_so(env: SandboxEnv, receiver: Receiver) -> None:
+    message_id = env.send(text(biz_opaque_callback_data="on")).json()["messages"][0]["id"]
     receiver.wait(lambda: len(receiver.statuses()) == 2)
-    house.control("POST", "statuses", {"callback": "on"})
+    env.control("POST", "statuses", {"callback": "on"})
     receiver.wait(lambda: receiver.statuses()[2:] == [("on", "read")])
-    house.control("POST", "statuses", {"id": message_id, "status": "failed", "code": 131026})
+    env.control("POST", "statuses", {"id": message_id, "status": "failed", "code": 131026})
     receiver.wait(lambda: receiver.statuses()[3:] == [("on", "failed")])
     assert {status["id"] for post in receiver.posts for value in post.values() for status in value["statuses"]} == {
         message_id
     }
-    assert house.control("GET", "arrivals") == {"arrivals": {"on": 1}}
+    assert env.control("GET", "arrivals") == {"arrivals": {"on": 1}}
 
 
-def test_knobs_are_turned_shown_and_reset(house: House) -> None:
-    before = house.control("GET", "settings")
-    turned = house.control(
-        "POST", "settings", {"latency_ms": 5, "statuses": ["sent", "read"], "delays_ms": {"read": 7}}
-    )
+def test_knobs_are_turned_shown_and_reset(env: SandboxEnv) -> None:
+    before = env.control("GET", "settings")
+    turned = env.control("POST", "settings", {"latency_ms": 5, "statuses": ["sent", "read"], "delays_ms": {"read": 7}})
     assert (turned["latency_ms"], turned["statuses"], turned["delays_ms"]["read"], turned["delays_ms"]["sent"]) == (
         5,
         ["sent", "read"],
         7,
         20,
     )
-    assert house.control("GET", "settings") == turned
-    seq = house.control("POST", "reset")["seq"]
-    assert house.control("GET", "settings") == before
-    assert [entry["event"] for entry in house.ledger()][-1] == "reset" and house.ledger()[-1]["seq"] == seq
+    assert env.control("GET", "settings") == turned
+    seq = env.control("POST", "reset")["seq"]
+    assert env.control("GET", "settings") == before
+    assert [entry["event"] for entry in env.ledger()][-1] == "reset" and env.ledger()[-1]["seq"] == seq
 
 
-def test_metas_limits_when_they_are_switched_on(house: House) -> None:
-    house.control("POST", "limits", {"pair_period_s": 6, "pair_burst": 3})
-    codes = [house.send(text(to=f"+1555010020{user}")).status_code for user in (1, 1, 1, 1, 2)]
+def test_metas_limits_when_they_are_switched_on(env: SandboxEnv) -> None:
+    env.control("POST", "limits", {"pair_period_s": 6, "pair_burst": 3})
+    codes = [env.send(text(to=f"+1555010020{user}")).status_code for user in (1, 1, 1, 1, 2)]
     assert codes == [200, 200, 200, 400, 200]
-    assert house.ledger("refused")[-1]["code"] == 131056
-    house.control("POST", "limits", {"messages_per_second": 5})
-    answers = [house.send(text()) for _ in range(6)]
+    assert env.ledger("refused")[-1]["code"] == 131056
+    env.control("POST", "limits", {"messages_per_second": 5})
+    answers = [env.send(text()) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [200] * 5 + [429]
     assert answers[5].json()["error"]["code"] == 130429
-    assert house.send(text(), "100000000000003").status_code == 200
-    house.control("POST", "reset")
-    assert {house.send(text()).status_code for _ in range(10)} == {200}
+    assert env.send(text(), "100000000000003").status_code == 200
+    env.control("POST", "reset")
+    assert {env.send(text()).status_code for _ in range(10)} == {200}
 
 
 def test_a_pace_lends_a_burst_and_wants_it_back() -> None:
@@ -195,23 +193,23 @@ def test_a_refused_message_counts_for_no_limit() -> None:
         ("reset", {"seed": "x"}),
     ],
 )
-def test_what_a_tester_mistypes_is_refused_with_a_reason(quiet_house: House, path: str, body: Any) -> None:
-    answer = quiet_house.http.post(f"{quiet_house.base}/control/{path}", json=body, timeout=5)
+def test_what_a_tester_mistypes_is_refused_with_a_reason(quiet_env: SandboxEnv, path: str, body: Any) -> None:
+    answer = quiet_env.http.post(f"{quiet_env.base}/control/{path}", json=body, timeout=5)
     assert answer.status_code == 400
     assert answer.json()["error"]
-    assert quiet_house.ledger() == []
+    assert quiet_env.ledger() == []
 
 
-def test_what_is_not_there_is_said_to_be_missing(quiet_house: House) -> None:
+def test_what_is_not_there_is_said_to_be_missing(quiet_env: SandboxEnv) -> None:
     for path, body in (
         ("inbound", {"phone_number_id": "1", "from": CUSTOMER, "text": "x"}),
         ("statuses", {"callback": "nobody"}),
         ("changes", {"phone_number_id": "1", "field": "x", "value": {"x": 1}}),
     ):
-        assert quiet_house.http.post(f"{quiet_house.base}/control/{path}", json=body, timeout=5).status_code == 404
+        assert quiet_env.http.post(f"{quiet_env.base}/control/{path}", json=body, timeout=5).status_code == 404
     for query in ({"since": "x"}, {"wait_s": 61}, {"limit": -1}, {"since": "nan"}):
-        assert quiet_house.http.get(f"{quiet_house.base}/control/ledger", params=query, timeout=5).status_code == 400
-    assert quiet_house.http.post(f"{quiet_house.base}/control/reset", data=b"{", timeout=5).status_code == 400
+        assert quiet_env.http.get(f"{quiet_env.base}/control/ledger", params=query, timeout=5).status_code == 400
+    assert quiet_env.http.post(f"{quiet_env.base}/control/reset", data=b"{", timeout=5).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -227,8 +225,6 @@ def test_what_is_not_there_is_said_to_be_missing(quiet_house: House) -> None:
         ({"X-Forwarded-For": "203.0.113.9"}, 403),
     ],
 )
-def test_the_control_api_answers_this_machine_only(quiet_house: House, headers: dict[str, str], status: int) -> None:
+def test_the_control_api_answers_this_machine_only(quiet_env: SandboxEnv, headers: dict[str, str], status: int) -> None:
     for path in ("settings", "web/devices"):
-        assert (
-            quiet_house.http.get(f"{quiet_house.base}/control/{path}", headers=headers, timeout=5).status_code == status
-        )
+        assert quiet_env.http.get(f"{quiet_env.base}/control/{path}", headers=headers, timeout=5).status_code == status

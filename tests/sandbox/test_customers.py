@@ -1,4 +1,6 @@
-"""Customers of the sandbox: every kind of thing that they do arrives signed, in Meta's shape, as often and as late as was asked."""
+"""Customers of the sandbox: every kind of thing that they do arrives signed, in Meta's shape, as often and as late as
+was asked.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ import requests
 
 from sandbox.config import D360_ID, META_DIRECT_ID
 from sandbox.customers import AROUND, MESSAGES, PEOPLE
-from tests.sandbox.house import House, Receiver
+from tests.sandbox.env import Receiver, SandboxEnv
 
 FILES = ("image", "video", "audio", "voice", "document", "sticker")
 
@@ -43,8 +45,8 @@ def items(receiver: Receiver, part: str = "messaging") -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kind", sorted(MESSAGES))
-def test_each_kind_of_message_is_posted_in_metas_shape(house: House, receiver: Receiver, kind: str) -> None:
-    made = house.control(
+def test_each_kind_of_message_is_posted_in_metas_shape(env: SandboxEnv, receiver: Receiver, kind: str) -> None:
+    made = env.control(
         "POST",
         "customers",
         {"phone_number_id": META_DIRECT_ID, "from": "15550100200", "kind": kind, "target": "wamid.TARGET"},
@@ -68,16 +70,16 @@ def test_each_kind_of_message_is_posted_in_metas_shape(house: House, receiver: R
     if kind in FILES:
         own = message[message["type"]]
         media = requests.get(
-            f"{house.base}/graph/v23.0/{own['id']}",
-            headers={"Authorization": f"Bearer {house.config.access_tokens[0]}"},
+            f"{env.base}/graph/v23.0/{own['id']}",
+            headers={"Authorization": f"Bearer {env.config.access_tokens[0]}"},
             timeout=5,
         ).json()
         assert (media["sha256"], media["mime_type"]) == (own["sha256"], own["mime_type"])
 
 
 @pytest.mark.parametrize("kind", sorted(AROUND))
-def test_each_thing_around_messages_names_its_number(house: House, receiver: Receiver, kind: str) -> None:
-    house.control(
+def test_each_thing_around_messages_names_its_number(env: SandboxEnv, receiver: Receiver, kind: str) -> None:
+    env.control(
         "POST", "customers", {"phone_number_id": META_DIRECT_ID, "from": "15550100200", "kind": kind, "target": "X.1"}
     )
     (value,) = receiver.wait(lambda: [value for value in values(receiver) if "messages" not in value])
@@ -87,8 +89,10 @@ def test_each_thing_around_messages_names_its_number(house: House, receiver: Rec
 
 @pytest.mark.parametrize("kind", sorted(PEOPLE))
 @pytest.mark.parametrize("about", ["page", "instagram"])
-def test_each_deed_of_people_is_posted_for_its_account(house: House, receiver: Receiver, kind: str, about: str) -> None:
-    house.control(
+def test_each_deed_of_people_is_posted_for_its_account(
+    env: SandboxEnv, receiver: Receiver, kind: str, about: str
+) -> None:
+    env.control(
         "POST",
         "people",
         {
@@ -105,26 +109,26 @@ def test_each_deed_of_people_is_posted_for_its_account(house: House, receiver: R
     assert json.loads(receiver.posts[-1].body)["object"] == about
 
 
-def test_objects_do_not_share_a_post_and_standby_stands_apart(house: House, receiver: Receiver) -> None:
-    house.control("POST", "settings", {"linger_ms": 200})
-    house.control("POST", "customers", {"phone_number_id": META_DIRECT_ID, "from": "15550100200"})
-    house.control("POST", "people", {"account_id": "300", "from": "245"})
-    house.control("POST", "people", {"account_id": "300", "from": "246", "standby": True})
+def test_objects_do_not_share_a_post_and_standby_stands_apart(env: SandboxEnv, receiver: Receiver) -> None:
+    env.control("POST", "settings", {"linger_ms": 200})
+    env.control("POST", "customers", {"phone_number_id": META_DIRECT_ID, "from": "15550100200"})
+    env.control("POST", "people", {"account_id": "300", "from": "245"})
+    env.control("POST", "people", {"account_id": "300", "from": "246", "standby": True})
     receiver.wait(lambda: values(receiver) and items(receiver) and items(receiver, "standby"))
     assert {json.loads(post.body)["object"] for post in receiver.posts} == {"whatsapp_business_account", "page"}
     assert [item["sender"]["id"] for item in items(receiver, "standby")] == ["246"]
 
 
-def test_a_thousand_updates_share_one_body(house: House, receiver: Receiver) -> None:
-    house.control("POST", "settings", {"batch_max": 1000, "linger_ms": 300})
-    made = house.control("POST", "customers", {"phone_number_id": META_DIRECT_ID, "from": "15550100200", "count": 1000})
+def test_a_thousand_updates_share_one_body(env: SandboxEnv, receiver: Receiver) -> None:
+    env.control("POST", "settings", {"batch_max": 1000, "linger_ms": 300})
+    made = env.control("POST", "customers", {"phone_number_id": META_DIRECT_ID, "from": "15550100200", "count": 1000})
     receiver.wait(lambda: receiver.posts, 20)
     (value,) = values(receiver)
     assert [message["id"] for message in value["messages"]] == made["ids"]
     assert len(set(made["ids"])) == 1000
 
 
-def test_people_without_a_number_and_files_of_ones_own(house: House, receiver: Receiver) -> None:
+def test_people_without_a_number_and_files_of_ones_own(env: SandboxEnv, receiver: Receiver) -> None:
     content = b"\xff\xd8\xff" + b"x" * 100
     asked = {
         "phone_number_id": D360_ID,
@@ -134,7 +138,7 @@ def test_people_without_a_number_and_files_of_ones_own(house: House, receiver: R
         "group_id": "G1",
         "text": "look",
     }
-    house.control("POST", "customers", asked)
+    env.control("POST", "customers", asked)
     (message,) = receiver.wait(lambda: [message for value in values(receiver) for message in value["messages"]])
     assert "from" not in message
     assert (message["from_user_id"], message["group_id"], message["image"]["caption"]) == ("US.1", "G1", "look")
@@ -142,9 +146,9 @@ def test_people_without_a_number_and_files_of_ones_own(house: House, receiver: R
     assert values(receiver)[0]["contacts"] == [{"profile": {"name": "Customer"}, "user_id": "US.1"}]
 
 
-def test_a_delay_is_kept(house: House, receiver: Receiver) -> None:
-    house.control("POST", "customers", {"phone_number_id": META_DIRECT_ID, "from": "15550100200", "delay_ms": 400})
-    house.control("POST", "customers", {"phone_number_id": META_DIRECT_ID, "from": "15550100201"})
+def test_a_delay_is_kept(env: SandboxEnv, receiver: Receiver) -> None:
+    env.control("POST", "customers", {"phone_number_id": META_DIRECT_ID, "from": "15550100200", "delay_ms": 400})
+    env.control("POST", "customers", {"phone_number_id": META_DIRECT_ID, "from": "15550100201"})
     receiver.wait(lambda: len(receiver.posts) == 2)
     assert [value["messages"][0]["from"] for value in values(receiver)] == ["15550100201", "15550100200"]
 
@@ -153,8 +157,8 @@ def test_a_delay_is_kept(house: House, receiver: Receiver) -> None:
     ("signature", "header"),
     [("right", "X-Hub-Signature-256"), ("wrong", "X-Hub-Signature-256"), ("sha1", "X-Hub-Signature"), ("none", "")],
 )
-def test_any_body_can_be_posted_signed_or_not(house: House, receiver: Receiver, signature: str, header: str) -> None:
-    answers = house.control(
+def test_any_body_can_be_posted_signed_or_not(env: SandboxEnv, receiver: Receiver, signature: str, header: str) -> None:
+    answers = env.control(
         "POST", "posts", {"base64": base64.b64encode(b"\xff{").decode(), "signature": signature, "copies": 2}
     )["answers"]
     assert [answer["http_status"] for answer in answers] == [200, 200]
@@ -177,8 +181,8 @@ def test_any_body_can_be_posted_signed_or_not(house: House, receiver: Receiver, 
     ],
 )
 def test_what_cannot_be_done_is_refused_with_a_sentence(
-    house: House, path: str, body: dict[str, Any], says: str
+    env: SandboxEnv, path: str, body: dict[str, Any], says: str
 ) -> None:
-    answer = requests.post(f"{house.base}/control/{path}", json=body, timeout=5)
+    answer = requests.post(f"{env.base}/control/{path}", json=body, timeout=5)
     assert answer.status_code == 400
     assert says in answer.json()["error"]

@@ -1,4 +1,5 @@
-"""Every example of Meta's about calls: sent, taken, read, or refused for a named reason. docs/meta-examples.md is the table that is proved here.
+"""Every example of Meta's about calls: sent, taken, read, or refused for a named reason. docs/meta-examples.md is the
+table that is proved here.
 
 `python -m tests.sandbox.test_examples` writes the document.
 """
@@ -21,8 +22,8 @@ from meta.graph import Answer, Graph, Reply
 from meta.sending.payloads import PayloadRefused, build
 from sandbox.config import META_DIRECT_ID
 from shared.messages import OutboundMessage
+from tests.sandbox.env import ACCESS_TOKEN, Receiver, SandboxEnv
 from tests.sandbox.examples import PATHS, Example, load
-from tests.sandbox.house import ACCESS_TOKEN, House, Receiver
 from tests.support import samples
 from tests.support.environment import REPOSITORY
 
@@ -36,7 +37,9 @@ FILLED: Final = {
     "<HEADER_TYPE>": "text",
     "language-and-locale-code": "en_US",
 }
-"""Placeholders where only certain values are allowed; `http(s)://…` becomes an address, and ids of files become ids of files."""
+"""Placeholders where only certain values are allowed; `http(s)://…` becomes an address, and ids of files become ids of
+files.
+"""
 FILES: Final = {
     "<IMAGE_OBJECT_ID>": (samples.JPEG, "image/jpeg"),
     "<AUDIO_OBJECT_ID>": (samples.OGG, "audio/ogg"),
@@ -56,11 +59,14 @@ NOT_OURS: Final = {
 }
 """Calls that Bulkhead never makes, and why."""
 REFUSED: Final = {
-    "POST messages request: Send Reply to List Message": "the example forgot `type`; without it a message is a text, and this one has no `text`",
-    "POST messages request: Send Sample Issue Resolution Template": "a text of its parameters is `true`: in YAML a bare `Yes` is no text",
+    "POST messages request: Send Reply to List "
+    "Message": "the example forgot `type`; without it a message is a text, and this one has no `text`",
+    "POST messages request: Send Sample Issue Resolution "
+    "Template": "a text of its parameters is `true`: in YAML a bare `Yes` is no text",
     **dict.fromkeys(
         (f"POST media_upload request: Upload {name}" for name in ("Audio", "Image", "Sticker")),
-        "JSON with a path on somebody's disk; an upload is a form with the file in it, as `meta/sending/uploads.py` makes it",
+        "JSON with a path on somebody's disk; an upload is a form with the file in it, as `meta/sending/uploads.py` "
+        "makes it",
     ),
     **dict.fromkeys(
         (
@@ -132,7 +138,9 @@ def built(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spelled(body: Mapping[str, Any]) -> Any:
-    """Return the object of an example as Bulkhead spells the same: previews said, indexes as texts, no policy, which has one value."""
+    """Return the object of an example as Bulkhead spells the same: previews said, indexes as texts, no policy, which
+    has one value.
+    """
     if "status" in body:
         return body
     name = body.get("type", "text")
@@ -182,8 +190,10 @@ def of_answer(example: Example) -> str:
     return f"understood; {NOT_OURS[example.call]}" if example.call in NOT_OURS else "read: an object that says yes"
 
 
-def of_request(house: House, example: Example, ids: Mapping[str, str]) -> str:
-    """Return what becomes of an example of a request, at the sandbox and in Bulkhead; fail when that is not what the tables say."""
+def of_request(env: SandboxEnv, example: Example, ids: Mapping[str, str]) -> str:
+    """Return what becomes of an example of a request, at the sandbox and in Bulkhead; fail when that is not what the
+    tables say.
+    """
     body = filled(example.value, ids)
     path = (
         PATHS[example.call]
@@ -191,9 +201,9 @@ def of_request(house: House, example: Example, ids: Mapping[str, str]) -> str:
         .replace("{Phone-Number-ID}", META_DIRECT_ID)
         .replace("{WABA-ID}", WABA)
     )
-    answer = house.http.request(
+    answer = env.http.request(
         example.method,
-        f"{house.base}/graph{path}",
+        f"{env.base}/graph{path}",
         json=body,
         headers={"Authorization": f"Bearer {ACCESS_TOKEN}"},
         timeout=10,
@@ -212,15 +222,15 @@ def of_request(house: House, example: Example, ids: Mapping[str, str]) -> str:
     assert example.title not in REFUSED
     assert answer.status_code == 200, (example.title, answer.text)
     assert (made if "status" in body else made[body.get("type", "text")]) == spelled(body), example.title
-    assert house.send(made).status_code == 200, example.title
+    assert env.send(made).status_code == 200, example.title
     return "sent: Bulkhead makes the same of it, and it is taken"
 
 
-def verdicts(house: House) -> Iterator[tuple[Example, str]]:
+def verdicts(env: SandboxEnv) -> Iterator[tuple[Example, str]]:
     """Give each example with what becomes of it."""
-    ids = {placeholder: house.upload(*file).json()["id"] for placeholder, file in FILES.items()}
+    ids = {placeholder: env.upload(*file).json()["id"] for placeholder, file in FILES.items()}
     for example in EXAMPLES:
-        yield example, of_answer(example) if example.status else of_request(house, example, ids)
+        yield example, of_answer(example) if example.status else of_request(env, example, ids)
 
 
 def document(found: Iterable[tuple[Example, str]]) -> str:
@@ -228,15 +238,18 @@ def document(found: Iterable[tuple[Example, str]]) -> str:
     lines = [
         "# Meta's examples, and what becomes of each",
         "",
-        "The examples are those of Meta's OpenAPI document v23.0 for the calls about messages, files and numbers. Made and proved by",
-        "`tests/sandbox/test_examples.py`: requests go to the sandbox over HTTP, and those of messages are built by `meta/sending/payloads.py` from the content",
+        "The examples are those of Meta's OpenAPI document v23.0 for the calls about messages, files and numbers. "
+        "Made and proved by",
+        "`tests/sandbox/test_examples.py`: requests go to the sandbox over HTTP, and those of messages are built by "
+        "`meta/sending/payloads.py` from the content",
         "that a client would have given; answers are read by the code that reads Meta's.",
         "",
         "| call | example | what becomes of it |",
         "|---|---|---|",
     ]
     lines += [
-        f"| {example.method} {example.call} | {f'answer {example.status}' if example.status else 'request'}: {example.name} | {verdict} |"
+        f"| {example.method} {example.call} | {f'answer {example.status}' if example.status else 'request'}: "
+        f"{example.name} | {verdict} |"
         for example, verdict in found
     ]
     return "\n".join(lines) + "\n"
@@ -250,8 +263,8 @@ def test_there_are_as_many_as_in_metas_document() -> None:
 
 
 @pytest.mark.timeout(180)
-def test_every_example_becomes_what_the_document_says(house: House) -> None:
-    found = {example.title: verdict for example, verdict in verdicts(house)}
+def test_every_example_becomes_what_the_document_says(env: SandboxEnv) -> None:
+    found = {example.title: verdict for example, verdict in verdicts(env)}
     rows = [
         line.strip("| ").split(" | ")
         for line in DOCUMENT.read_text(encoding="utf-8").splitlines()
@@ -266,6 +279,6 @@ def test_every_example_becomes_what_the_document_says(house: House) -> None:
 
 if __name__ == "__main__":
     receiver = Receiver()
-    with tempfile.TemporaryDirectory() as home, House(Path(home), receiver) as opened:
+    with tempfile.TemporaryDirectory() as home, SandboxEnv(Path(home), receiver) as opened:
         DOCUMENT.write_text(document(verdicts(opened)), encoding="utf-8")
     receiver.close()

@@ -10,7 +10,7 @@ import jsonschema_rs
 import pytest
 
 from sandbox.config import D360_ID, META_EMBEDDED_ID
-from tests.sandbox.house import CUSTOMER, House, text
+from tests.sandbox.env import CUSTOMER, SandboxEnv, text
 
 _ERROR = jsonschema_rs.Draft202012Validator(
     {
@@ -41,8 +41,8 @@ _ERROR = jsonschema_rs.Draft202012Validator(
 )
 
 
-def test_a_text_is_taken_and_named_as_meta_does(house: House) -> None:
-    answer = house.send(text("Grüße 👋", to="+1 (555) 010-0200", biz_opaque_callback_data="gw1:7"))
+def test_a_text_is_taken_and_named_as_meta_does(env: SandboxEnv) -> None:
+    answer = env.send(text("Grüße 👋", to="+1 (555) 010-0200", biz_opaque_callback_data="gw1:7"))
     assert answer.status_code == 200
     message_id = answer.json()["messages"][0]["id"]
     assert answer.json() == {
@@ -52,7 +52,7 @@ def test_a_text_is_taken_and_named_as_meta_does(house: House) -> None:
     }
     raw = base64.b64decode(message_id.removeprefix("wamid."))
     assert re.fullmatch(rb"\x1c\x18\x0b15550100200\x15\x02\x00\x11\x18\x12[0-9A-F]{18}\x00", raw)
-    (accepted,) = house.ledger("accepted")
+    (accepted,) = env.ledger("accepted")
     assert accepted["id"] == message_id
     assert (accepted["channel"], accepted["to"], accepted["callback"], accepted["type"]) == (
         "graph",
@@ -63,19 +63,19 @@ def test_a_text_is_taken_and_named_as_meta_does(house: House) -> None:
     assert accepted["message"]["text"] == {"body": "Grüße 👋"}
 
 
-def test_answers_carry_metas_headers(house: House) -> None:
-    for answer in (house.send(text(), version="v24.0"), house.send({}, version="v24.0")):
+def test_answers_carry_metas_headers(env: SandboxEnv) -> None:
+    for answer in (env.send(text(), version="v24.0"), env.send({}, version="v24.0")):
         assert answer.headers["facebook-api-version"] == "v24.0"
         assert answer.headers["x-fb-trace-id"]
         assert answer.headers["x-fb-request-id"]
         assert "call_count" in answer.headers["x-app-usage"]
 
 
-def test_other_recipients_and_numbers(house: House) -> None:
-    assert house.send(text(), META_EMBEDDED_ID).status_code == 200
+def test_other_recipients_and_numbers(env: SandboxEnv) -> None:
+    assert env.send(text(), META_EMBEDDED_ID).status_code == 200
     to_user = {name: value for name, value in text().items() if name != "to"} | {"recipient": "US.abc123"}
-    assert house.send(to_user).json()["contacts"] == [{"input": "US.abc123", "user_id": "US.abc123"}]
-    assert house.send(text(to="group-1", recipient_type="group")).json()["contacts"] == [
+    assert env.send(to_user).json()["contacts"] == [{"input": "US.abc123", "user_id": "US.abc123"}]
+    assert env.send(text(to="group-1", recipient_type="group")).json()["contacts"] == [
         {"input": "group-1", "wa_id": "group-1"}
     ]
     template = {
@@ -84,12 +84,12 @@ def test_other_recipients_and_numbers(house: House) -> None:
         "type": "template",
         "template": {"name": "hello", "language": {"code": "en"}},
     }
-    assert house.send(template).json()["messages"][0]["message_status"] == "accepted"
-    assert [entry["to"] for entry in house.ledger("accepted")] == ["15550100200", "US.abc123", "group-1", "15550100200"]
+    assert env.send(template).json()["messages"][0]["message_status"] == "accepted"
+    assert [entry["to"] for entry in env.ledger("accepted")] == ["15550100200", "US.abc123", "group-1", "15550100200"]
 
 
-def test_a_read_receipt_is_taken(house: House) -> None:
-    answer = house.send(
+def test_a_read_receipt_is_taken(env: SandboxEnv) -> None:
+    answer = env.send(
         {
             "messaging_product": "whatsapp",
             "status": "read",
@@ -98,7 +98,7 @@ def test_a_read_receipt_is_taken(house: House) -> None:
         }
     )
     assert answer.json() == {"success": True}
-    assert [(entry["message_id"], entry["typing"]) for entry in house.ledger("read_by_business")] == [("wamid.X", True)]
+    assert [(entry["message_id"], entry["typing"]) for entry in env.ledger("read_by_business")] == [("wamid.X", True)]
 
 
 REFUSALS: dict[str, tuple[dict[str, Any], int, int, int, str]] = {
@@ -213,22 +213,22 @@ REFUSALS: dict[str, tuple[dict[str, Any], int, int, int, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_what_meta_refuses_is_refused(quiet_house: House, name: str) -> None:
+def test_what_meta_refuses_is_refused(quiet_env: SandboxEnv, name: str) -> None:
     call, status, code, subcode, words = REFUSALS[name]
     if "token" in call and not call["token"].isascii():
         call = {**call, "token": call["token"].encode().decode("latin-1")}
-    answer = quiet_house.send(**call)
+    answer = quiet_env.send(**call)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error.get("error_subcode", 0)) == (status, code, subcode), error
     assert error["message"].startswith(words)
     assert ("error_data" in error) == (code > 130000 or "details" in str(error)), error
     _ERROR.validate(answer.json())
-    assert quiet_house.ledger("accepted") == []
+    assert quiet_env.ledger("accepted") == []
 
 
-def test_a_token_may_stand_in_the_address(house: House) -> None:
-    assert house.send(text(), token="", params={"access_token": "access-token-of-the-tests"}).status_code == 200
-    assert house.send(text(), token="", params={"access_token": "x"}).status_code == 401
+def test_a_token_may_stand_in_the_address(env: SandboxEnv) -> None:
+    assert env.send(text(), token="", params={"access_token": "access-token-of-the-tests"}).status_code == 200
+    assert env.send(text(), token="", params={"access_token": "x"}).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -243,10 +243,10 @@ def test_a_token_may_stand_in_the_address(house: House) -> None:
     ],
 )
 def test_unknown_paths_answer_as_meta(
-    quiet_house: House, method: str, path: str, code: int, subcode: int | None
+    quiet_env: SandboxEnv, method: str, path: str, code: int, subcode: int | None
 ) -> None:
-    answer = quiet_house.http.request(
-        method, quiet_house.base + path, headers={"Authorization": "Bearer access-token-of-the-tests"}, timeout=5
+    answer = quiet_env.http.request(
+        method, quiet_env.base + path, headers={"Authorization": "Bearer access-token-of-the-tests"}, timeout=5
     )
     assert (answer.status_code, answer.json()["error"]["code"], answer.json()["error"].get("error_subcode")) == (
         400,
@@ -255,27 +255,25 @@ def test_unknown_paths_answer_as_meta(
     )
     if subcode:
         assert answer.json()["error"]["message"].startswith(f"Unsupported {method.lower()} request")
-    assert quiet_house.http.request(method, quiet_house.base + path, timeout=5).status_code in {400, 401}
+    assert quiet_env.http.request(method, quiet_env.base + path, timeout=5).status_code in {400, 401}
 
 
-def test_360dialog_takes_the_same_message(house: House) -> None:
-    answer = house.send_d360(text("Hello", biz_opaque_callback_data="gw1:8"))
+def test_360dialog_takes_the_same_message(env: SandboxEnv) -> None:
+    answer = env.send_d360(text("Hello", biz_opaque_callback_data="gw1:8"))
     assert answer.status_code == 200
     assert answer.json()["contacts"] == [{"input": CUSTOMER, "wa_id": "15550100200"}]
-    (accepted,) = house.ledger("accepted")
+    (accepted,) = env.ledger("accepted")
     assert (accepted["channel"], accepted["phone_number_id"], accepted["callback"]) == ("d360", D360_ID, "gw1:8")
 
 
-def test_360dialog_refuses_in_its_own_words_and_in_metas(house: House) -> None:
+def test_360dialog_refuses_in_its_own_words_and_in_metas(env: SandboxEnv) -> None:
     for key in ("", "wrong", "access-token-of-the-tests"):
-        answer = house.send_d360(text(), key)
+        answer = env.send_d360(text(), key)
         assert answer.status_code == 401
         assert answer.json() == {"meta": {"developer_message": "Invalid api key", "http_code": 401, "success": False}}
-    too_long = house.send_d360(text("x" * 4097))
+    too_long = env.send_d360(text("x" * 4097))
     assert (too_long.status_code, too_long.json()["error"]["code"]) == (400, 100)
-    assert house.send_d360([]).json()["error"]["code"] == 100
-    unknown = house.http.get(
-        f"{house.base}/d360/v1/nothing", headers={"D360-API-KEY": "d360-key-of-the-tests"}, timeout=5
-    )
+    assert env.send_d360([]).json()["error"]["code"] == 100
+    unknown = env.http.get(f"{env.base}/d360/v1/nothing", headers={"D360-API-KEY": "d360-key-of-the-tests"}, timeout=5)
     assert (unknown.status_code, unknown.json()["meta"]["http_code"]) == (404, 404)
-    assert house.ledger("accepted") == []
+    assert env.ledger("accepted") == []

@@ -10,7 +10,7 @@ import requests
 
 from sandbox.config import D360_ID, META_EMBEDDED_ID
 from sandbox.media import ADDRESS_S, INBOUND_DAYS, UPLOAD_DAYS, Shelf
-from tests.sandbox.house import ACCESS_TOKEN, D360_KEY, House
+from tests.sandbox.env import ACCESS_TOKEN, D360_KEY, SandboxEnv
 from tests.support import samples
 
 MB = 1024 * 1024
@@ -24,11 +24,11 @@ def message(type_name: str, content: Any) -> dict[str, Any]:
     return {"messaging_product": "whatsapp", "to": "+15550100200", "type": type_name, type_name: content}
 
 
-def test_a_file_comes_back_as_it_was(house: House) -> None:
-    answer = house.upload(samples.PNG, "image/png")
+def test_a_file_comes_back_as_it_was(env: SandboxEnv) -> None:
+    answer = env.upload(samples.PNG, "image/png")
     assert answer.status_code == 200
     media_id = answer.json()["id"]
-    (entry,) = house.ledger("media_uploaded")
+    (entry,) = env.ledger("media_uploaded")
     digest = hashlib.sha256(samples.PNG).hexdigest()
     assert (entry["id"], entry["sha256"], entry["size"], entry["mime_type"]) == (
         media_id,
@@ -37,7 +37,7 @@ def test_a_file_comes_back_as_it_was(house: House) -> None:
         "image/png",
     )
 
-    facts = house.get(media_id).json()
+    facts = env.get(media_id).json()
     assert {name: facts[name] for name in ("messaging_product", "mime_type", "sha256", "file_size", "id")} == {
         "messaging_product": "whatsapp",
         "mime_type": "image/png",
@@ -45,26 +45,26 @@ def test_a_file_comes_back_as_it_was(house: House) -> None:
         "file_size": str(len(samples.PNG)),
         "id": media_id,
     }
-    assert house.get(facts["url"], token="").status_code == 401
-    downloaded = house.get(facts["url"])
+    assert env.get(facts["url"], token="").status_code == 401
+    downloaded = env.get(facts["url"])
     assert (downloaded.content, downloaded.headers["content-type"]) == (samples.PNG, "image/png")
-    assert house.get(facts["url"].replace("hash=", "hash=0")).status_code == 404
+    assert env.get(facts["url"].replace("hash=", "hash=0")).status_code == 404
 
-    assert house.get(media_id, method="DELETE").json() == {"success": True}
-    assert code(house.get(media_id)) == 100
-    assert house.get(facts["url"]).status_code == 404
-    assert [entry["event"] for entry in house.ledger() if entry["event"].startswith("media_")] == [
+    assert env.get(media_id, method="DELETE").json() == {"success": True}
+    assert code(env.get(media_id)) == 100
+    assert env.get(facts["url"]).status_code == 404
+    assert [entry["event"] for entry in env.ledger() if entry["event"].startswith("media_")] == [
         "media_uploaded",
         "media_downloaded",
         "media_deleted",
     ]
 
 
-def test_a_file_belongs_to_its_number(house: House) -> None:
-    media_id = house.upload(samples.JPEG, "image/jpeg").json()["id"]
-    assert code(house.get(f"{media_id}?phone_number_id={META_EMBEDDED_ID}")) == 100
-    assert code(house.send(message("image", {"id": media_id}), META_EMBEDDED_ID)) == 131053
-    assert house.send(message("image", {"id": media_id})).status_code == 200
+def test_a_file_belongs_to_its_number(env: SandboxEnv) -> None:
+    media_id = env.upload(samples.JPEG, "image/jpeg").json()["id"]
+    assert code(env.get(f"{media_id}?phone_number_id={META_EMBEDDED_ID}")) == 100
+    assert code(env.send(message("image", {"id": media_id}), META_EMBEDDED_ID)) == 131053
+    assert env.send(message("image", {"id": media_id})).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -85,38 +85,38 @@ def test_a_file_belongs_to_its_number(house: House) -> None:
         pytest.param(b"abc", "text/plain", 0, id="a document"),
     ],
 )
-def test_limits_are_metas(quiet_house: House, content: bytes, mimetype: str, expected: int) -> None:
-    answer = quiet_house.upload(content, mimetype)
+def test_limits_are_metas(quiet_env: SandboxEnv, content: bytes, mimetype: str, expected: int) -> None:
+    answer = quiet_env.upload(content, mimetype)
     assert (answer.status_code, expected) == (200, 0) if not expected else code(answer) == expected
-    assert quiet_house.ledger("media_uploaded" if not expected else "media_refused")
+    assert quiet_env.ledger("media_uploaded" if not expected else "media_refused")
 
 
-def test_what_is_no_upload(quiet_house: House) -> None:
-    assert code(quiet_house.upload(samples.PNG, "image/png", fields={})) == 100
-    assert code(quiet_house.upload(samples.PNG, "image/png", token="wrong")) == 190
-    url = f"{quiet_house.base}/graph/v23.0/100000000000001/media"
+def test_what_is_no_upload(quiet_env: SandboxEnv) -> None:
+    assert code(quiet_env.upload(samples.PNG, "image/png", fields={})) == 100
+    assert code(quiet_env.upload(samples.PNG, "image/png", token="wrong")) == 190
+    url = f"{quiet_env.base}/graph/v23.0/100000000000001/media"
     headers = {"Authorization": f"Bearer {ACCESS_TOKEN}"}
     # the document's own example: a path on somebody's disk
     example = {"file": "@/local/path/file.jpg;type=image/jpeg", "messaging_product": "whatsapp"}
-    assert code(quiet_house.http.post(url, headers=headers, json=example, timeout=10)) == 100
+    assert code(quiet_env.http.post(url, headers=headers, json=example, timeout=10)) == 100
     for raw in (b"", b"--x\r\n", b"\0" * 100):
-        answer = quiet_house.http.post(
+        answer = quiet_env.http.post(
             url, headers=headers | {"Content-Type": "multipart/form-data; boundary=x"}, data=raw, timeout=10
         )
         assert code(answer) == 100
 
 
-def test_a_message_names_a_file_that_is_there_and_of_its_kind(quiet_house: House) -> None:
-    media_id = quiet_house.upload(samples.OGG, "audio/ogg").json()["id"]
-    assert quiet_house.send(message("audio", {"id": media_id, "voice": True})).status_code == 200
-    assert quiet_house.send(message("document", {"id": media_id})).status_code == 200
-    assert code(quiet_house.send(message("image", {"id": media_id}))) == 131053
-    assert code(quiet_house.send(message("audio", {"id": "123"}))) == 131053
+def test_a_message_names_a_file_that_is_there_and_of_its_kind(quiet_env: SandboxEnv) -> None:
+    media_id = quiet_env.upload(samples.OGG, "audio/ogg").json()["id"]
+    assert quiet_env.send(message("audio", {"id": media_id, "voice": True})).status_code == 200
+    assert quiet_env.send(message("document", {"id": media_id})).status_code == 200
+    assert code(quiet_env.send(message("image", {"id": media_id}))) == 131053
+    assert code(quiet_env.send(message("audio", {"id": "123"}))) == 131053
     header = {"type": "video", "video": {"id": media_id}}
     buttons = {"buttons": [{"type": "reply", "reply": {"id": "1", "title": "x"}}]}
     assert (
         code(
-            quiet_house.send(
+            quiet_env.send(
                 message("interactive", {"type": "button", "header": header, "body": {"text": "x"}, "action": buttons})
             )
         )
@@ -124,10 +124,10 @@ def test_a_message_names_a_file_that_is_there_and_of_its_kind(quiet_house: House
     )
 
 
-def test_360dialog(house: House) -> None:
-    url, headers = f"{house.base}/d360", {"D360-API-KEY": D360_KEY}
+def test_360dialog(env: SandboxEnv) -> None:
+    url, headers = f"{env.base}/d360", {"D360-API-KEY": D360_KEY}
     form = {"messaging_product": "whatsapp", "type": "application/pdf"}
-    answer = house.http.post(
+    answer = env.http.post(
         f"{url}/media",
         headers=headers,
         data=form,
@@ -135,37 +135,37 @@ def test_360dialog(house: House) -> None:
         timeout=10,
     )
     media_id = answer.json()["id"]
-    assert house.ledger("media_uploaded")[0]["phone_number_id"] == D360_ID
-    facts = house.http.get(f"{url}/{media_id}", headers=headers, timeout=10).json()
-    through = facts["url"].replace(f"{house.base}/lookaside", url)
-    assert house.http.get(through, headers=headers, timeout=10).content == samples.PDF
+    assert env.ledger("media_uploaded")[0]["phone_number_id"] == D360_ID
+    facts = env.http.get(f"{url}/{media_id}", headers=headers, timeout=10).json()
+    through = facts["url"].replace(f"{env.base}/lookaside", url)
+    assert env.http.get(through, headers=headers, timeout=10).content == samples.PDF
     for wrong in (
-        house.http.get(through, timeout=10),
-        house.http.post(f"{url}/media", timeout=10),
-        house.http.get(f"{url}/{media_id}", timeout=10),
+        env.http.get(through, timeout=10),
+        env.http.post(f"{url}/media", timeout=10),
+        env.http.get(f"{url}/{media_id}", timeout=10),
     ):
         assert (wrong.status_code, wrong.json()["meta"]["http_code"]) == (401, 401)
-    assert house.http.delete(f"{url}/{media_id}", headers=headers, timeout=10).json() == {"success": True}
-    assert house.http.get(f"{url}/{media_id}", headers=headers, timeout=10).status_code == 404
+    assert env.http.delete(f"{url}/{media_id}", headers=headers, timeout=10).json() == {"success": True}
+    assert env.http.get(f"{url}/{media_id}", headers=headers, timeout=10).status_code == 404
 
 
-def test_a_fault_of_uploads_leaves_messages_alone(house: House) -> None:
-    house.arm("error", call="media", code=131000)
-    assert house.send(message("text", {"body": "x"})).status_code == 200
-    assert code(house.upload(samples.PNG, "image/png")) == 131000
-    assert house.upload(samples.PNG, "image/png").status_code == 200
+def test_a_fault_of_uploads_leaves_messages_alone(env: SandboxEnv) -> None:
+    env.arm("error", call="media", code=131000)
+    assert env.send(message("text", {"body": "x"})).status_code == 200
+    assert code(env.upload(samples.PNG, "image/png")) == 131000
+    assert env.upload(samples.PNG, "image/png").status_code == 200
 
 
-def test_links_are_fetched_when_the_knob_says_so_and_only_from_here(house: House) -> None:
-    house.send(message("image", {"link": "https://example.com/a.png"}))
-    assert "links" not in house.ledger("accepted")[0]
-    house.control("POST", "settings", {"fetch_links": 1})
-    media_id = house.upload(samples.PNG, "image/png").json()["id"]
-    address = house.get(media_id).json()["url"]
-    house.send(message("image", {"link": f"{address}&access_token={ACCESS_TOKEN}"}))
-    house.send(message("image", {"link": "https://example.com/a.png"}))
-    house.send(message("image", {"link": f"{house.base}/nothing"}))
-    _, fetched, far, absent = house.ledger("accepted")
+def test_links_are_fetched_when_the_knob_says_so_and_only_from_here(env: SandboxEnv) -> None:
+    env.send(message("image", {"link": "https://example.com/a.png"}))
+    assert "links" not in env.ledger("accepted")[0]
+    env.control("POST", "settings", {"fetch_links": 1})
+    media_id = env.upload(samples.PNG, "image/png").json()["id"]
+    address = env.get(media_id).json()["url"]
+    env.send(message("image", {"link": f"{address}&access_token={ACCESS_TOKEN}"}))
+    env.send(message("image", {"link": "https://example.com/a.png"}))
+    env.send(message("image", {"link": f"{env.base}/nothing"}))
+    _, fetched, far, absent = env.ledger("accepted")
     assert fetched["links"] == [
         {
             "sha256": hashlib.sha256(samples.PNG).hexdigest(),

@@ -1,4 +1,6 @@
-"""Meta's own examples against the validators: what passes, what does not and why, and that every amendment is needed."""
+"""Meta's own examples against the validators: what passes, what does not and why, and that every amendment is
+needed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ import pytest
 
 from sandbox.openapi.amendments import AMENDMENTS
 from sandbox.openapi.validators import MessageValidator, amended, document, message_schemas
-from tests.sandbox.house import House, text
+from tests.sandbox.env import SandboxEnv, text
 from tests.support import samples
 
 DOCUMENT = document()
@@ -61,10 +63,10 @@ def test_there_are_as_many_examples_as_in_metas_document() -> None:
     assert REFUSED.keys() <= EXAMPLES.keys()
 
 
-def test_every_example_is_taken_or_refused_for_a_named_reason(house: House) -> None:
-    uploaded = {placeholder: house.upload(*file).json()["id"] for placeholder, file in FILES.items()}
+def test_every_example_is_taken_or_refused_for_a_named_reason(env: SandboxEnv) -> None:
+    uploaded = {placeholder: env.upload(*file).json()["id"] for placeholder, file in FILES.items()}
     for number, (name, example) in enumerate(sorted(EXAMPLES.items())):
-        answer = house.send(filled(example, uploaded))
+        answer = env.send(filled(example, uploaded))
         if name in REFUSED:
             assert (answer.status_code, answer.json()["error"]["code"]) == (400, REFUSED[name][0]), name
         elif "status" in example:
@@ -72,7 +74,7 @@ def test_every_example_is_taken_or_refused_for_a_named_reason(house: House) -> N
         else:
             assert answer.status_code == 200, (name, answer.text)
             assert answer.json()["messages"][0]["id"].startswith("wamid."), name
-            accepted = house.ledger("accepted")[-1]
+            accepted = env.ledger("accepted")[-1]
             assert (accepted["message"], accepted["type"]) == (
                 filled(example, uploaded),
                 example.get("type", "text"),
@@ -93,7 +95,9 @@ def _told_apart(amendment_index: int) -> bool:
 
 
 def _renumbered(left_out: int) -> tuple[Any, ...]:
-    """Return the amendments after `left_out`; a list grows by one element less then, so later places in the same list move up."""
+    """Return the amendments after `left_out`; a list grows by one element less then, so later places in the same list
+    move up.
+    """
     at = AMENDMENTS[left_out].at
     moved = []
     for later in AMENDMENTS[left_out + 1 :]:
@@ -190,10 +194,10 @@ def test_by_the_letter_of_metas_document_no_message_is_valid() -> None:
         ),
     ],
 )
-def test_a_wrong_body_is_refused_in_metas_shape(quiet_house: House, body: dict[str, Any]) -> None:
-    answer = quiet_house.send(json.dumps(body).encode())
+def test_a_wrong_body_is_refused_in_metas_shape(quiet_env: SandboxEnv, body: dict[str, Any]) -> None:
+    answer = quiet_env.send(json.dumps(body).encode())
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] in {100, 131009}
     assert answer.json()["error"]["fbtrace_id"]
-    assert quiet_house.ledger("refused")[-1]["code"] == answer.json()["error"]["code"]
-    assert quiet_house.ledger("accepted") == []
+    assert quiet_env.ledger("refused")[-1]["code"] == answer.json()["error"]["code"]
+    assert quiet_env.ledger("accepted") == []

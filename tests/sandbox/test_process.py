@@ -16,7 +16,7 @@ import requests
 from shared.clock import monotonic
 from shared.process.exit_codes import ExitCode
 from shared.settings import Settings, to_environ
-from tests.sandbox.house import ACCESS_TOKEN, APP_SECRET, D360_KEY, D360_SECRET, VERIFY_TOKEN, Client, Receiver, text
+from tests.sandbox.env import ACCESS_TOKEN, APP_SECRET, D360_KEY, D360_SECRET, VERIFY_TOKEN, Client, Receiver, text
 from tests.support.entry import Entry
 from tests.support.waiting import eventually
 

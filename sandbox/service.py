@@ -30,7 +30,8 @@ def config_from(settings: Settings) -> SandboxConfig:
     """Return the sandbox's configuration.
 
     Raises:
-        SettingsInvalid: a secret is missing; the orchestrator makes them, a sandbox that is started by hand must be given them.
+        SettingsInvalid: a secret is missing; the orchestrator makes them, a sandbox that is started by hand must be
+            given them.
     """
     if missing := [name.upper() for name in _SECRETS if not getattr(settings, name)]:
         raise SettingsInvalid([f"{name} is empty; the sandbox does not run without it" for name in missing])
@@ -78,7 +79,7 @@ class SandboxService:
         await self._sandbox.close()
 
     def readiness(self) -> Mapping[str, str]:
-        """Nothing is ever missing: the sandbox depends on nobody."""
+        """Always ready: the sandbox has no dependencies."""
         return {}
 
     def health(self) -> Mapping[str, Any]:
@@ -86,7 +87,7 @@ class SandboxService:
         return {"ledgerSeq": self._sandbox.ledger.seq, "webhooksPending": self._sandbox.outbox.pending}
 
     def classify(self, error: BaseException) -> Severity:
-        """An error that nobody foresaw leaves the ledger in doubt, and a witness in doubt is none."""
+        """An unexpected error makes the ledger unreliable, and it is the only evidence."""
         return Severity.CRITICAL
 
 

@@ -68,7 +68,8 @@ class Receiver:
     """The product's webhook: answers 200, or what `answers` says for the next POSTs; keeps every POST.
 
     Attributes:
-        answers: HTTP statuses for the next POSTs, oldest first; 0 closes the connection without an answer. hold: cleared, POSTs wait for it.
+        answers: HTTP statuses for the next POSTs, oldest first; 0 closes the connection without an answer. hold:
+            cleared, POSTs wait for it.
     """
 
     def __init__(self) -> None:
@@ -214,7 +215,7 @@ class Client:
         self.http.close()
 
 
-class House(Client):
+class SandboxEnv(Client):
     """A sandbox in a thread of its own, its webhooks at `receiver`."""
 
     def __init__(self, data_directory: Path, receiver: Receiver, **config: Any) -> None:
