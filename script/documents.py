@@ -99,7 +99,7 @@ def message_states() -> str:
 
 
 def session_states() -> str:
-    """Return the life of a browser session as a diagram (Mermaid). What may come from everywhere is told in the table beside it, and left out."""
+    """Return the life of a browser session as a diagram (Mermaid). Transitions from every state are left out; the table next to it lists them."""
     anywhere = ("absent", "backing_off", "logged_out")
     edges = [
         f"    {old} --> {new}"
@@ -143,7 +143,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
 
 
 def written_anew(text: str) -> str:
-    """Return a document with its made sections as the code has them now. Raises `KeyError` for a section that nobody makes."""
+    """Return a document with its made sections as the code has them now. Raises `KeyError` for an unknown section."""
     return _SECTION.sub(lambda found: f"{found[1]}{SECTIONS[found['name']]()}{found[3]}", text)
 
 

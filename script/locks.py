@@ -163,7 +163,7 @@ def _file_of(row: Mapping[str, Any]) -> tuple[str, str]:
     """Return a package's name and the hash of its file.
 
     Raises:
-        RuntimeError: the file lies on this machine, so nobody else could install it.
+        RuntimeError: the file lies on this machine, so no other machine could install it.
     """
     download = row["download_info"]
     if download["url"].startswith("file:"):

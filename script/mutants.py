@@ -497,7 +497,7 @@ def apply(tree: Path, edit: Edit) -> None:
 
 
 def run_tests(tree: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run tests in a copy and return what came of it."""
+    """Run tests in a copy and return the finished process."""
     # the shortest way to a failure is of no interest here
     profile = ["--hypothesis-profile=unshrunk"] if any(test.startswith("tests/model") for test in tests) else []
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "--tb=line", *profile, *tests]
