@@ -119,7 +119,7 @@ class Receiver:
         """Return (callback data, status) of every status in every POST."""
         return [status for post in list(self.posts) for status in post.statuses()]
 
-    def wait(self, what: Callable[[], Any], within_s: float = 5.0) -> Any:
+    def wait(self, what: Callable[[], Any], within_s: float = 20.0) -> Any:
         """Return the first true value of `what`, asked after every POST; fail when there is none in time."""
         by = monotonic() + within_s
         with self._grown:
