@@ -436,6 +436,16 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("shared/store/queries/events.sql", "ORDER BY xid, id LIMIT", "ORDER BY id LIMIT"),),
         "tests/events/test_reader.py",
     ),
+    "held-pages": Mutation(
+        "rows in doubt that stay hide no others",
+        (Edit("shared/delivery/reconcile.py", "            after = found[-1].message.id\n", "            return\n"),),
+        "tests/delivery/test_reconcile.py",
+    ),
+    "due-shares": Mutation(
+        "the backlog of one connection hides no row of another from the relay",
+        (Edit(_SQL, "WHERE place <= wanted ORDER BY place, id LIMIT", "WHERE place <= wanted ORDER BY id LIMIT"),),
+        "tests/store/test_backlogs.py",
+    ),
 }
 
 

@@ -115,12 +115,17 @@ class Reconciler:
 
     async def look(self, *, held: bool = False) -> None:
         """Look at every row in doubt once, or at those that are held for lack of evidence. Raises `StoreUnavailable`."""
-        found = await self._store.call(messages.in_doubt, kind=self._kind, most=_MOST, held=held)
-        doubts = self._discounted(found)
-        for start in range(0, len(doubts), _AT_ONCE):
-            await asyncio.gather(*(self._resolve(doubt) for doubt in doubts[start : start + _AT_ONCE]))
-            if self._outages is not None:
-                self._outages.record_alive()
+        after = 0
+        while True:
+            found = await self._store.call(messages.in_doubt, kind=self._kind, most=_MOST, held=held, after=after)
+            doubts = self._discounted(found)
+            for start in range(0, len(doubts), _AT_ONCE):
+                await asyncio.gather(*(self._resolve(doubt) for doubt in doubts[start : start + _AT_ONCE]))
+                if self._outages is not None:
+                    self._outages.record_alive()
+            if len(found) < _MOST:
+                return
+            after = found[-1].message.id
 
     def _discounted(self, doubts: list[Doubt]) -> list[Doubt]:
         if self._outages is None:

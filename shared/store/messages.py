@@ -337,8 +337,12 @@ def abandoned_incarnations(transaction: Transaction, *, silent_s: float) -> list
     return [row["incarnation"] for row in transaction.rows("abandoned_incarnations", silent_s=silent_s)]
 
 
-def in_doubt(transaction: Transaction, *, kind: str, most: int, held: bool = False) -> list[Doubt]:
-    """Return rows in doubt, longest in doubt first: those that are not held for a human, or those that are, for lack of evidence alone."""
+def in_doubt(transaction: Transaction, *, kind: str, most: int, held: bool = False, after: int = 0) -> list[Doubt]:
+    """Return rows in doubt: those that are not held for a human, or those that are, for lack of evidence alone.
+
+    Args:
+        most: size of a page. after: id of the last row of the page before; rows may stay in doubt for days, and must not hide the others.
+    """
     return [
         Doubt(
             message=_outbound(row),
@@ -348,7 +352,7 @@ def in_doubt(transaction: Transaction, *, kind: str, most: int, held: bool = Fal
             policy=row["policy"],
             held=held,
         )
-        for row in transaction.rows("in_doubt_messages", kind=kind, most=most, held=held)
+        for row in transaction.rows("in_doubt_messages", kind=kind, most=most, held=held, after=after)
     ]
 
 

@@ -133,6 +133,21 @@ class TestReconciler:
         assert all(ground.row(row_id)["held_at"] for row_id in (unknown, resend))
         assert not any(ground.row(row_id)["held_at"] for row_id in (proved, evident))
 
+    def test_held_rows_that_stay_hide_no_other(self, ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(reconcile, "_MOST", 2)
+        ids = doubtful(ground, "a", "b", "c", "d", "e")
+        script = Script()
+
+        async def scenario() -> None:
+            async with Process(ground, script, window_s=0.0) as process:
+                await process.reconciler.look()
+                assert all(ground.row(row_id)["held_at"] for row_id in ids)
+                script.found = dict.fromkeys(ids[:4], ASKED_NOBODY) | {ids[4]: Sent(provider_id="p")}
+                await process.reconciler.look(held=True)
+
+        run(scenario())
+        assert [ground.state(row_id) for row_id in ids] == ["in_doubt"] * 4 + ["sent"]
+
     def test_what_policy_leaves_to_a_human_is_his(self, ground: Ground) -> None:
         (row_id,) = doubtful(ground, "a")
         script = Script()

@@ -28,3 +28,13 @@ def ground(kept_database_url: str) -> Iterator[Ground]:
     made = Ground(kept_database_url)
     yield made
     made.close()
+
+
+@pytest.fixture
+def own_ground(servers: Servers) -> Iterator[Ground]:
+    """A company in a database of its own, which a test may change or fill as it likes."""
+    name, url = servers.new_database()
+    made = Ground(url)
+    yield made
+    made.close()
+    servers.drop_database(name)

@@ -21,18 +21,7 @@ from shared.store.pool import Pool, Transaction
 from shared.store.sqlstates import Trouble, trouble
 from shared.store.store import Store, ping
 from tests.store.rig import Ground, open_store, query
-from tests.support.servers import Servers
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-def own_ground(servers: Servers) -> Iterator[Ground]:
-    """A company in a database of its own, whose settings a test may change."""
-    name, url = servers.new_database()
-    made = Ground(url)
-    yield made
-    made.close()
-    servers.drop_database(name)
 
 
 def _alter(url: str, statement: str) -> None:

@@ -147,13 +147,13 @@ class TestDoubt:
         assert doubt.policy == "hold"
         assert ground.store.run(messages.in_doubt, kind="webdriver", most=10) == []
 
-    def test_the_longest_in_doubt_first(self, ground: Ground) -> None:
-        first, second = self.doubtful(ground, "a"), self.doubtful(ground, "b")
-        ground.set(second, "in_doubt_at = now() - interval '1 minute'")
-        assert [doubt.message.id for doubt in ground.store.run(messages.in_doubt, kind="meta", most=10)] == [
-            second,
-            first,
-        ]
+    def test_in_pages_by_id(self, ground: Ground) -> None:
+        first, second, third = (self.doubtful(ground, chat) for chat in "abc")
+
+        def page(after: int) -> list[int]:
+            return [doubt.message.id for doubt in ground.store.run(messages.in_doubt, kind="meta", most=2, after=after)]
+
+        assert (page(0), page(second), page(third)) == ([first, second], [third], [])
 
     def test_held_rows_are_a_humans(self, ground: Ground) -> None:
         row_id = self.doubtful(ground)

@@ -129,38 +129,87 @@ ORDER BY id;
 -- due_messages --
 -- Rows that should have been claimed by now: their hint was lost, their wait is over, or their number had no tokens; by number (all, or those
 -- given, but not those that are left out), and of each one more than its limits let through now, so that the claim tells when to come again.
-SELECT head.id
-FROM phone_configs c
-LEFT JOIN pacing p ON p.connection_id = c.id
-CROSS JOIN LATERAL (
-    SELECT least(%(most)s::bigint, 1 + greatest(0, least(tokens_left(p.spent_until, p.every_s, p.burst), tokens_left(p.day_spent_until, p.day_every_s, p.day_burst))))
-        AS number
-) AS wanted
-CROSS JOIN LATERAL (
-    (SELECT q.id FROM messages q
-     WHERE q.connection_id = c.id AND q.process_name = %(kind)s AND q.state = 'queued' AND q.scheduled_for IS NULL
-       AND coalesce(q.not_before, q.created_at + make_interval(secs => %(grace_s)s)) <= now()
-       AND NOT EXISTS (
-           SELECT FROM messages earlier
-           WHERE earlier.connection_id = q.connection_id AND earlier.chat_id = q.chat_id AND earlier.id < q.id
-             AND earlier.state IN ('queued', 'sending', 'in_doubt') AND (earlier.scheduled_for IS NULL OR earlier.scheduled_for <= now())
-           OFFSET 0)
-     ORDER BY q.id LIMIT wanted.number)
-    UNION ALL
-    (SELECT q.id FROM messages q
-     WHERE q.connection_id = c.id AND q.process_name = %(kind)s AND q.state = 'queued' AND q.scheduled_for <= now()
-       AND (q.not_before IS NULL OR q.not_before <= now())
-       AND NOT EXISTS (
-           SELECT FROM messages other
-           WHERE other.connection_id = q.connection_id AND other.chat_id = q.chat_id AND other.id <> q.id
-             AND (other.state IN ('sending', 'in_doubt')
-                  OR other.id < q.id AND other.state = 'queued' AND (other.scheduled_for IS NULL OR other.scheduled_for <= now()))
-           OFFSET 0)
-     ORDER BY q.scheduled_for LIMIT wanted.number)
-) AS head
-WHERE c.process_name = %(kind)s AND c.status = 'active' AND (%(numbers)s::bigint[] IS NULL OR c.id = ANY(%(numbers)s::bigint[]))
-  AND c.id <> ALL(%(but_not)s::bigint[])
-ORDER BY head.id LIMIT %(most)s::bigint;
+-- However many rows wait in however few chats, each connection costs a bounded number of index entries: what one look leaves out, a later one finds.
+WITH numbers AS MATERIALIZED (
+    SELECT c.id, least(%(most)s::bigint, 1 + greatest(0, least(tokens_left(p.spent_until, p.every_s, p.burst),
+                                                               tokens_left(p.day_spent_until, p.day_every_s, p.day_burst)))) AS wanted
+    FROM phone_configs c LEFT JOIN pacing p ON p.connection_id = c.id
+    WHERE c.process_name = %(kind)s AND c.status = 'active' AND (%(numbers)s::bigint[] IS NULL OR c.id = ANY(%(numbers)s::bigint[]))
+      AND c.id <> ALL(%(but_not)s::bigint[])
+), found AS (
+    SELECT n.id AS connection_id, n.wanted, q.id
+    FROM numbers n
+    CROSS JOIN LATERAL (
+        -- whose wait is over: they are found by the time at which it ended
+        (SELECT id FROM messages
+         WHERE connection_id = n.id AND state = 'queued' AND scheduled_for IS NULL AND not_before <= now() ORDER BY not_before LIMIT n.wanted)
+        UNION
+        -- the oldest ones: nearly all of them are heads as long as chats are many and their rows few
+        (SELECT id FROM messages WHERE connection_id = n.id AND state = 'queued' AND scheduled_for IS NULL ORDER BY id LIMIT 2 * n.wanted)
+        UNION
+        -- the newest ones: those whose hint was lost just now, behind a backlog that waits
+        (SELECT id FROM messages WHERE connection_id = n.id AND state = 'queued' AND scheduled_for IS NULL ORDER BY id DESC LIMIT n.wanted)
+        UNION
+        -- of scheduled ones the first of each chat among those that are due
+        (SELECT min(id) FROM (SELECT id, chat_id FROM messages
+                              WHERE connection_id = n.id AND state = 'queued' AND scheduled_for <= now() ORDER BY scheduled_for LIMIT 5000) AS due
+         GROUP BY chat_id)
+        UNION
+        -- Heads of chats by a skip scan, for when a few chats hold most of the rows: from one chat to the next by the index, at most 100 on either side of
+        -- a chat that is drawn at random, so that none is left out for ever.
+        (WITH RECURSIVE drawn AS (
+             SELECT coalesce(
+                 (SELECT m.chat_id
+                  FROM (SELECT min(id) AS low, max(id) AS high FROM messages
+                        WHERE connection_id = n.id AND state = 'queued' AND scheduled_for IS NULL) AS ids
+                  CROSS JOIN LATERAL (SELECT chat_id FROM messages
+                                      WHERE connection_id = n.id AND state = 'queued' AND scheduled_for IS NULL
+                                        AND id >= ids.low + floor(random() * (ids.high - ids.low + 1))::bigint
+                                      ORDER BY id LIMIT 1) AS m),
+                 -- with nothing but scheduled rows from the first chat on
+                 '') AS chat_id
+         ), after AS (
+             SELECT chat_id, 1 AS step FROM drawn
+             UNION ALL
+             SELECT (SELECT chat_id FROM messages
+                     WHERE connection_id = n.id AND chat_id > after.chat_id AND state IN ('queued', 'sending', 'in_doubt') ORDER BY chat_id LIMIT 1),
+                    step + 1
+             FROM after WHERE after.chat_id IS NOT NULL AND step < least(100, n.wanted)
+         ), before AS (
+             SELECT chat_id, 1 AS step FROM drawn
+             UNION ALL
+             SELECT (SELECT chat_id FROM messages
+                     WHERE connection_id = n.id AND chat_id < before.chat_id AND state IN ('queued', 'sending', 'in_doubt') ORDER BY chat_id DESC LIMIT 1),
+                    step + 1
+             FROM before WHERE before.chat_id IS NOT NULL AND step < least(100, n.wanted)
+         )
+         SELECT head.id
+         FROM (SELECT chat_id FROM after UNION SELECT chat_id FROM before) AS chat
+         CROSS JOIN LATERAL (SELECT id FROM messages
+                             WHERE connection_id = n.id AND chat_id = chat.chat_id AND state IN ('queued', 'sending', 'in_doubt')
+                               AND (scheduled_for IS NULL OR scheduled_for <= now())
+                             ORDER BY id LIMIT 1) AS head)
+    ) AS q
+), due AS (
+    SELECT f.id, row_number() OVER (PARTITION BY f.connection_id ORDER BY f.id) AS place, f.wanted
+    FROM found f
+    CROSS JOIN LATERAL (SELECT * FROM messages m WHERE m.id = f.id OFFSET 0) AS q
+    WHERE q.process_name = %(kind)s AND q.state = 'queued' AND (q.scheduled_for IS NULL OR q.scheduled_for <= now())
+      -- a hint is on its way for what was accepted just now; of scheduled ones there is none
+      AND coalesce(q.not_before, q.scheduled_for, q.created_at + make_interval(secs => %(grace_s)s)) <= now()
+      -- only the first open row of a chat
+      AND NOT EXISTS (
+          SELECT FROM messages earlier
+          WHERE earlier.connection_id = q.connection_id AND earlier.chat_id = q.chat_id AND earlier.id < q.id
+            AND earlier.state IN ('queued', 'sending', 'in_doubt') AND (earlier.scheduled_for IS NULL OR earlier.scheduled_for <= now())
+          OFFSET 0)
+      -- what overtook a scheduled row while it slept is finished first
+      AND (q.scheduled_for IS NULL OR NOT EXISTS (
+          SELECT FROM messages later
+          WHERE later.connection_id = q.connection_id AND later.chat_id = q.chat_id AND later.id > q.id AND later.state IN ('sending', 'in_doubt') OFFSET 0))
+)
+-- a share for each connection: the backlog of one hides no row of another
+SELECT id FROM (SELECT id FROM due WHERE place <= wanted ORDER BY place, id LIMIT %(most)s::bigint) AS shared ORDER BY id;
 
 -- follow_connections --
 -- Take over what waits at connections whose type was changed: it was accepted for another kind.
@@ -261,7 +310,8 @@ WHERE m.state = 'sending' AND m.claimed_at < now() - make_interval(secs => %(sil
       WHERE h.incarnation = m.incarnation AND h.last_heartbeat > now() - make_interval(secs => %(silent_s)s));
 
 -- in_doubt_messages --
--- Rows in doubt that no human has been asked about yet, or those left to one because nothing was known, with what reconciliation needs to find out.
+-- Rows in doubt that no human has been asked about yet, or those left to one because nothing was known, with what reconciliation needs to find out;
+-- a page of them, by id: rows that stay for days must not hide the others.
 SELECT m.id, m.company_id, m.connection_id, c.connection_type, m.chat_id, m.type, m.content, m.attempt, m.forgiven, m.token, m.incarnation,
        m.created_at, m.claimed_at, extract(epoch FROM now() - m.claimed_at)::double precision AS age_s,
        extract(epoch FROM now() - m.in_doubt_at)::double precision AS doubt_s,
@@ -271,7 +321,8 @@ JOIN phone_configs c ON c.id = m.connection_id
 JOIN companies company ON company.id = m.company_id
 WHERE m.process_name = %(kind)s AND m.state = 'in_doubt'
   AND CASE WHEN %(held)s THEN m.held_at IS NOT NULL AND m.error_code = 'no_evidence' ELSE m.held_at IS NULL END
-ORDER BY m.in_doubt_at LIMIT %(most)s;
+  AND m.id > %(after)s
+ORDER BY m.id LIMIT %(most)s;
 
 -- resolve_in_doubt --
 -- Move a row out of doubt about one attempt, unless something else did so first.
