@@ -4,27 +4,62 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import nullcontext
 from typing import Any, Final, NoReturn
 
 from starlette.requests import Request
 
 from api.problems import Problem
+from shared.fields import FieldsInvalid
+from shared.process.request_body import BodyBudgetExhausted, BodyLate, BodyTooLarge, read_body
 
 TEXT_BODY_LIMIT: Final = 1 << 20
 """Bytes: the longest text of any channel (65,536 characters) with every character escaped as two surrogates fits."""
 BODY_WAIT_S: Final = 10.0
+_MOST_VALUES: Final = 100_000
+"""Values in one body, about: so many are decoded in a few hundredths of a second, during which the process does nothing else."""
+_DECODED_AT_ONCE: Final = 64 * 1024
+"""Bytes from which a body is decoded in a thread of its own."""
 
 
-async def read_json(request: Request, *, limit: int = TEXT_BODY_LIMIT, wait_s: float = BODY_WAIT_S) -> Any:
+BODY_PROBLEMS: Final = (
+    "body_not_json",
+    "body_late",
+    "body_too_large",
+    "media_type_unsupported",
+    "body_invalid",
+    "too_many_bodies",
+)
+"""How every operation that takes a JSON body can refuse it."""
+
+
+async def read_json(
+    request: Request,
+    *,
+    limit: int = TEXT_BODY_LIMIT,
+    wait_s: float = BODY_WAIT_S,
+    places: asyncio.Semaphore | None = None,
+) -> Any:
     """Return the JSON value in the request's body.
 
     Args:
-        limit: most bytes. wait_s: time for all of it to arrive.
+        limit: most bytes. wait_s: time for all of it to arrive. places: for large bodies; one is held while such a body is decoded, not while
+            it arrives, so that clients that stop in the middle hold none.
     Raises:
-        Problem: wrong media type, too large, too late, or not JSON.
+        Problem: wrong media type, too large, too late, not JSON, or too many bodies at once. FieldsInvalid: too many values.
     """
     _require_json(request)
     body = await _read(request, limit, wait_s)
+    # a string may hold commas too: this is an upper bound, and needs no decoding
+    if body.count(b",") >= _MOST_VALUES:
+        raise FieldsInvalid([("", f"has more than {_MOST_VALUES} values")])
+    if len(body) < _DECODED_AT_ONCE:
+        return _decoded(body)
+    async with places or nullcontext():
+        return await asyncio.to_thread(_decoded, body)
+
+
+def _decoded(body: bytes) -> Any:
     try:
         return _DECODER.decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -64,17 +99,18 @@ def _require_json_type(content_type: str) -> None:
 
 
 async def _read(request: Request, limit: int, wait_s: float) -> bytes:
-    require_size(request, limit)
-    body = bytearray()
     try:
-        async with asyncio.timeout(wait_s):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    raise too_large(limit)
-    except TimeoutError as error:
+        return await read_body(request, limit=limit, wait_s=wait_s, owner=request.path_params.get("companyId", ""))
+    except BodyTooLarge as error:
+        raise too_large(limit) from error
+    except BodyLate as error:
         raise late(wait_s) from error
-    return bytes(body)
+    except BodyBudgetExhausted as error:
+        raise Problem(
+            "too_many_bodies",
+            "Too many bytes of request bodies arrive at once; nothing was accepted.",
+            headers={"Connection": "close", "Retry-After": "1"},
+        ) from error
 
 
 def require_size(request: Request, limit: int) -> None:

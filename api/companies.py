@@ -8,7 +8,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.bodies import read_json
+from api.bodies import BODY_PROBLEMS, read_json
 from api.instants import iso
 from api.operations import Operation, Parameter
 from api.problems import Problem
@@ -63,14 +63,7 @@ class Companies:
                 handler=self.create,
                 body=json_schema(_FIELDS),
                 answers={201: ("It is there.", "Company")},
-                problems=(
-                    "body_not_json",
-                    "body_late",
-                    "body_too_large",
-                    "media_type_unsupported",
-                    "body_invalid",
-                    "company_exists",
-                ),
+                problems=(*BODY_PROBLEMS, "company_exists"),
             ),
         ]
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import read_json
-from api.connections import BODY_LIMIT, OF_A_BODY, PATH, UNKNOWN, Connections
+from api.bodies import BODY_PROBLEMS, read_json
+from api.connections import BODY_LIMIT, PATH, UNKNOWN, Connections
 from api.operations import Operation
 from api.problems import Problem
 from api.tasks import TASK_PROBLEMS, Tasks
@@ -68,7 +68,7 @@ class ConnectionDeeds:
                 handler=handler,
                 body=json_schema(fields) if fields else None,
                 answers=ANSWERS,
-                problems=(*PROBLEMS, *(OF_A_BODY if fields else ())),
+                problems=(*PROBLEMS, *(BODY_PROBLEMS if fields else ())),
             )
             for method, name, summary, handler, fields in rows
         ]

@@ -9,7 +9,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.bodies import read_json
+from api.bodies import BODY_PROBLEMS, read_json
 from api.connection_bodies import (
     CHANGE,
     CREATE,
@@ -34,7 +34,6 @@ from shared.store.store import Store
 
 PATH: Final = "/api/v2/connections/{companyId}/{phoneIndex}"
 UNKNOWN: Final = ("company_unknown", "phone_index_unknown")
-OF_A_BODY: Final = ("body_not_json", "body_late", "body_too_large", "media_type_unsupported", "body_invalid")
 BODY_LIMIT: Final = 1 << 16
 _BY_OPERATOR: Final = "an operator said so"
 _STATUS_FIELDS: Final = (
@@ -78,7 +77,7 @@ class Connections:
                 handler=self.create,
                 body=json_schema(CREATE),
                 answers={201: ("The connection; `Location` is its path.", "Connection")},
-                problems=("company_unknown", *OF_A_BODY, "connection_exists", "account_in_use"),
+                problems=("company_unknown", *BODY_PROBLEMS, "connection_exists", "account_in_use"),
             ),
             Operation(
                 method="GET",
@@ -97,7 +96,7 @@ class Connections:
                 handler=self.change,
                 body=json_schema(CHANGE),
                 answers=one,
-                problems=(*UNKNOWN, *OF_A_BODY, "account_in_use"),
+                problems=(*UNKNOWN, *BODY_PROBLEMS, "account_in_use"),
             ),
             Operation(
                 method="DELETE",
@@ -124,7 +123,7 @@ class Connections:
                 handler=self.set_status,
                 body=json_schema(_STATUS_FIELDS),
                 answers={200: ("All connections, as they are now.", "Connections")},
-                problems=(*UNKNOWN, *OF_A_BODY),
+                problems=(*UNKNOWN, *BODY_PROBLEMS),
             ),
             Operation(
                 method="POST",

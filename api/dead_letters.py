@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.bodies import read_json
+from api.bodies import BODY_PROBLEMS, read_json
 from api.instants import iso
 from api.message_paths import named, read_message_id
 from api.operations import Operation, Parameter
@@ -46,7 +46,6 @@ _RESOLVE_FIELDS: Final = (
     ),
 )
 _ONE_PATH: Final = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
-_BODY_PROBLEMS: Final = ("body_not_json", "body_late", "body_too_large", "media_type_unsupported", "body_invalid")
 _ONE_PROBLEMS: Final = ("company_unknown", "chat_invalid", "message_unknown")
 
 Describe = Callable[[str, str, int], Awaitable[Mapping[str, Any]]]
@@ -93,7 +92,7 @@ class DeadLetters:
                 handler=self.redrive_many,
                 body=json_schema(_REDRIVE_FIELDS),
                 answers={202: ("How many are queued again.", "Redriven")},
-                problems=("company_unknown", *_BODY_PROBLEMS),
+                problems=("company_unknown", *BODY_PROBLEMS),
             ),
             Operation(
                 method="POST",
@@ -112,7 +111,7 @@ class DeadLetters:
                 handler=self.resolve,
                 body=json_schema(_RESOLVE_FIELDS),
                 answers={200: ("It is as was said; also the answer when the same is said again.", "Message")},
-                problems=(*_ONE_PROBLEMS, *_BODY_PROBLEMS, "not_held"),
+                problems=(*_ONE_PROBLEMS, *BODY_PROBLEMS, "not_held"),
             ),
         ]
 

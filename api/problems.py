@@ -243,6 +243,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="The database does not answer",
         remedy="Nothing was accepted. Send the request again after `Retry-After` seconds.",
     ),
+    "too_many_bodies": ProblemType(
+        status=503,
+        title="Too many request bodies at once",
+        remedy="Nothing was accepted. Send the request again after `Retry-After` seconds, or fewer large ones at a time.",
+    ),
     "storage_unavailable": ProblemType(
         status=503,
         title="The storage for files does not answer",

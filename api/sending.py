@@ -10,7 +10,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.bodies import TEXT_BODY_LIMIT, read_json
+from api.bodies import BODY_PROBLEMS, TEXT_BODY_LIMIT, read_json
 from api.forms import Form, form_fields, is_form
 from api.idempotency import read_key
 from api.instants import iso
@@ -32,7 +32,7 @@ DATA_BODY_LIMIT: Final = 23 << 20
 """Bytes of a JSON body that may hold a file: 16 MiB in base64, and the fields beside it."""
 DATA_WAIT_S: Final = 60.0
 _BIG_BODIES: Final = 4
-"""Bodies with files in base64 that are read at once by one process: each may be in memory three times over."""
+"""Bodies with files in base64 that are decoded at once by one process: each is then in memory three times over."""
 
 ACCEPTING: Final = (
     Parameter(
@@ -53,16 +53,7 @@ ANSWERS: Final = {
     200: ("It has left; only with `Prefer: wait`.", "AcceptedMessage"),
 }
 """How every operation that accepts a message answers."""
-ACCEPTING_PROBLEMS: Final = (
-    "body_not_json",
-    "header_invalid",
-    "body_late",
-    "idempotency_key_reused",
-    "body_too_large",
-    "media_type_unsupported",
-    "body_invalid",
-    "acceptance_unknown",
-)
+ACCEPTING_PROBLEMS: Final = ("header_invalid", "idempotency_key_reused", *BODY_PROBLEMS, "acceptance_unknown")
 """How every operation that accepts a message by its body can be refused."""
 _PROBLEMS: Final[Mapping[str, tuple[str, ...]]] = {
     content.TEXT: ("text_empty", "text_too_long", "quoted_message_unknown", "send_at_invalid"),
@@ -208,8 +199,7 @@ class Sending:
         if not may_hold_file or _is_small(request):
             body = await read_json(request)
         else:
-            async with self._big_bodies:
-                body = await read_json(request, limit=DATA_BODY_LIMIT, wait_s=DATA_WAIT_S)
+            body = await read_json(request, limit=DATA_BODY_LIMIT, wait_s=DATA_WAIT_S, places=self._big_bodies)
         if not isinstance(body, dict):
             checked(body, ())
         if "file" in body:

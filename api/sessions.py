@@ -9,7 +9,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.bodies import read_json
+from api.bodies import BODY_PROBLEMS, read_json
 from api.instants import iso
 from api.operations import Operation, Parameter
 from api.problems import Problem
@@ -54,7 +54,6 @@ _PICTURES: Final[Mapping[str, tuple[str, Callable[[str], bytes]]]] = {
 }
 _NOT_KEPT: Final = {"Cache-Control": "no-store"}
 _UNKNOWN: Final = ("company_unknown", "phone_index_unknown", "unsupported_operation")
-_OF_A_BODY: Final = ("body_not_json", "body_late", "body_too_large", "media_type_unsupported", "body_invalid")
 
 
 class Sessions:
@@ -92,7 +91,7 @@ class Sessions:
                 handler=self.want,
                 body=json_schema(_DESIRED_FIELDS),
                 answers={202: ("Noted; `state` follows.", "Session")},
-                problems=(*_UNKNOWN, *_OF_A_BODY),
+                problems=(*_UNKNOWN, *BODY_PROBLEMS),
             ),
             Operation(
                 method="POST",
@@ -120,7 +119,7 @@ class Sessions:
                     200: ("`result.code`: eight characters, good for about three minutes.", "Task"),
                     202: ("Not finished yet; see `Location`.", "Task"),
                 },
-                problems=(*_UNKNOWN, *_OF_A_BODY, *TASK_PROBLEMS),
+                problems=(*_UNKNOWN, *BODY_PROBLEMS, *TASK_PROBLEMS),
             ),
             Operation(
                 method="GET",

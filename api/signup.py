@@ -7,9 +7,9 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import read_json
+from api.bodies import BODY_PROBLEMS, read_json
 from api.connection_deeds import ANSWERS
-from api.connections import BODY_LIMIT, OF_A_BODY
+from api.connections import BODY_LIMIT
 from api.operations import Operation
 from api.tasks import TASK_PROBLEMS, Tasks
 from shared.channels.registry import kind_for
@@ -78,7 +78,7 @@ class Signup:
                 handler=self.sign_up,
                 body=json_schema(_FIELDS),
                 answers=ANSWERS,
-                problems=("company_unknown", *OF_A_BODY, *TASK_PROBLEMS),
+                problems=("company_unknown", *BODY_PROBLEMS, *TASK_PROBLEMS),
             )
         ]
 

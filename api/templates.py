@@ -9,9 +9,9 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.bodies import read_json
+from api.bodies import BODY_PROBLEMS, read_json
 from api.connection_deeds import ANSWERS, PROBLEMS, ConnectionDeeds, unsupported
-from api.connections import OF_A_BODY, UNKNOWN, Connections
+from api.connections import UNKNOWN, Connections
 from api.instants import iso
 from api.operations import Operation, Parameter
 from api.problems import Problem
@@ -105,7 +105,7 @@ class Templates:
                 handler=self.create,
                 body=json_schema(_FIELDS),
                 answers=ANSWERS,
-                problems=(*PROBLEMS, *OF_A_BODY),
+                problems=(*PROBLEMS, *BODY_PROBLEMS),
             ),
             Operation(
                 method="DELETE",

@@ -146,6 +146,22 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("shared/process/request_body.py", " or self._by_owner[owner] + size > self._owner_bytes", ""),),
         f"{_DOORS}::TestBudget",
     ),
+    "values-limited": Mutation(
+        "a body with too many values is refused before it is decoded",
+        (Edit("api/bodies.py", 'if body.count(b",") >= _MOST_VALUES:', "if False:"),),
+        "tests/api/test_bodies.py::test_two_million_names_are_refused_and_hold_up_no_one",
+    ),
+    "places-for-bodies-that-are-there": Mutation(
+        "a body that does not arrive holds no place of the few for large ones",
+        (
+            Edit(
+                "api/bodies.py",
+                "    body = await _read(request, limit, wait_s)\n",
+                "    async with places or nullcontext():\n        body = await _read(request, limit, wait_s)\n",
+            ),
+        ),
+        "tests/api/test_bodies.py::test_clients_that_stop_in_the_middle_hold_no_place",
+    ),
     "numbers-in-paths-limited": Mutation(
         "a number in a path has a limited number of digits",
         (Edit("shared/process/endpoints.py", 'regex = "[0-9]{1,18}"', 'regex = "[0-9]+"'),),
