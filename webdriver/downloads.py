@@ -118,9 +118,7 @@ class Downloads:
     def _finish(self, transaction: Transaction, taken: TakenMedia, stored: Stored) -> None:
         filename = str(taken.source.get("filename") or "")
         mimetype = mimetype_of(stored.head, str(taken.source.get("mimetype") or ""), filename)
-        media.remember(
-            transaction, taken.company_id, stored.sha256, size=stored.size, mimetype=mimetype, filename=filename
-        )
+        media.remember_received(transaction, taken.company_id, stored.sha256, size=stored.size, mimetype=mimetype)
         inbound_media.media_stored(
             transaction, taken, incarnation=self._incarnation, sha256=stored.sha256, mimetype=mimetype, size=stored.size
         )

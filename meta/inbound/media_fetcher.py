@@ -314,14 +314,8 @@ class Fetcher:
 
 def _note(transaction: Transaction, file: TakenMedia, outcome: Outcome, incarnation: str, wait_s: float) -> bool:
     if isinstance(outcome, Kept):
-        filename = str(file.source.get("filename", ""))
-        media.remember(
-            transaction,
-            file.company_id,
-            outcome.sha256,
-            size=outcome.size,
-            mimetype=outcome.mimetype,
-            filename=filename,
+        media.remember_received(
+            transaction, file.company_id, outcome.sha256, size=outcome.size, mimetype=outcome.mimetype
         )
         return inbound_media.media_stored(
             transaction,

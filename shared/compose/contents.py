@@ -11,12 +11,13 @@ from shared.channels.files import limit_of
 from shared.channels.registry import channel_named
 from shared.compose.actions import reaction_content, require_message, require_there
 from shared.compose.checks import check_caption, check_file, check_text
-from shared.compose.files import Files, cleaned_filename
+from shared.compose.files import Files
 from shared.compose.provider_objects import own_files, spelled_contacts, wrong_interactive
 from shared.compose.refusals import require
 from shared.compose.types import FILE_SOURCES
 from shared.errors import Refused
 from shared.fields import FieldsInvalid
+from shared.filenames import cleaned_filename
 from shared.media.errors import FetchFailed
 from shared.media.kinds import plain
 from shared.media.reach import Reach, checked

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import binascii
 import re
-import unicodedata
 from collections.abc import AsyncIterator
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from shared.compose.refusals import file_too_large, storage_unavailable
 from shared.fields import FieldsInvalid, pointer
+from shared.filenames import cleaned_filename
 from shared.media.errors import MediaTooLarge, StorageUnavailable
 from shared.media.files import CHUNK_BYTES, Storage, Stored
 from shared.media.kinds import mimetype_of
@@ -20,29 +20,8 @@ from shared.store.media import StoredFile
 from shared.store.pool import Transaction
 from shared.store.store import Store
 
-_FILENAME_BYTES: Final = 240
 _DATA_URI: Final = re.compile(r"data:([^;,]*(?:;[^;,]*)*?)(;base64)?,", re.IGNORECASE)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-
-def cleaned_filename(name: str) -> str:
-    """Return a file's name without path, control characters and direction marks; "" when nothing is left."""
-    bare = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
-    shown = (
-        "".join(
-            character
-            for character in bare
-            if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
-        )
-        .strip()
-        .lstrip(".")
-    )
-    if len(shown.encode()) > _FILENAME_BYTES:
-        stem, dot, ending = shown.rpartition(".")
-        ending = dot + ending if dot and len(ending.encode()) <= 20 else ""
-        stem = shown[: len(shown) - len(ending)]
-        shown = stem.encode()[: _FILENAME_BYTES - len(ending.encode())].decode(errors="ignore") + ending
-    return shown
 
 
 class Files:

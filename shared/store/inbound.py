@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from shared.arrivals import AccountEvent, Contact, ContactMove, MarketingChoice, Watermark
+from shared.filenames import with_clean_names
 from shared.messages import InboundMessage, Receipt
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
 from shared.store.pool import Row, Transaction, records
@@ -78,7 +79,8 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
             "from_me": message.from_me,
             "may_trigger": message.may_trigger,
             "type": message.type,
-            "content": message.content,
+            # at this one place, for every channel: whoever sent the file chose its name
+            "content": with_clean_names(message.content),
             "context": message.context,
             "at": message.at.isoformat(),
         }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from shared.arrivals import MediaSource
+from shared.filenames import with_clean_names
 from shared.store.pool import Row, Transaction, records, storable
 
 _REASON_MOST: Final = 300
@@ -30,7 +31,7 @@ class TakenMedia:
 
 def media_pending(transaction: Transaction, sources: Sequence[tuple[int, MediaSource]]) -> None:
     """Let files be fetched, each with the row of its message; those that are known already are left alone."""
-    rows = [{"message_id": message_id, "source": source.stored()} for message_id, source in sources]
+    rows = [{"message_id": message_id, "source": with_clean_names(source.stored())} for message_id, source in sources]
     transaction.execute("add_inbound_media", rows=records(rows))
 
 

@@ -47,6 +47,11 @@ def remember(
     )
 
 
+def remember_received(transaction: Transaction, company_id: str, sha256: str, *, size: int, mimetype: str) -> None:
+    """Note a file that came with a message; one that is known keeps its name and kind, and the sender's name for it stays with the message."""
+    transaction.execute("remember_received", company_id=company_id, sha256=sha256, size=size, mimetype=mimetype)
+
+
 def find(transaction: Transaction, company_id: str, sha256: str) -> StoredFile | None:
     """Return a company's file, None when it has none with this digest. Whoever asks means to use it: it counts as used now."""
     row = transaction.row("find_file", company_id=company_id, sha256=sha256)

@@ -16,7 +16,7 @@ import requests
 
 from api.sending import DATA_BODY_LIMIT
 from shared.channels.registry import channel_named
-from shared.compose.files import cleaned_filename
+from shared.filenames import cleaned_filename
 from tests.api.house import CHAT, KEY, House, problem
 
 PDF = b"%PDF-1.4\n" + b"an invoice\n" * 4000

@@ -5,6 +5,13 @@ VALUES (%(company_id)s, %(sha256)s, %(size)s, %(mimetype)s, %(filename)s)
 ON CONFLICT (company_id, sha256) DO UPDATE
 SET used_at = now(), mimetype = excluded.mimetype, filename = coalesce(nullif(excluded.filename, ''), media_files.filename);
 
+-- remember_received --
+-- Note a file in storage that came with a message. A digest names bytes: what the company calls its own file is not the sender's to change, and each
+-- message keeps the name that came with it.
+INSERT INTO media_files (company_id, sha256, size, mimetype, filename)
+VALUES (%(company_id)s, %(sha256)s, %(size)s, %(mimetype)s, '')
+ON CONFLICT (company_id, sha256) DO UPDATE SET used_at = now();
+
 -- find_file --
 -- One file of a company; it counts as used now.
 UPDATE media_files SET used_at = now() WHERE company_id = %(company_id)s AND sha256 = %(sha256)s
