@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp
 
+from meta.accounts.calls import CALL_S
+from meta.accounts.proofs import Proofs
 from meta.accounts.registry import Accounts
 from meta.accounts.tasks import handlers
 from meta.graph import Graph
@@ -32,6 +34,8 @@ from shared.secrets import Vault
 log = logger(__name__)
 
 _ACCOUNTS_BEAT_S: Final = 20.0
+_PROOFS_BEAT_S: Final = 5 * CALL_S + 20.0
+"""Longest time between two beats of the loop that proves connections: one look is up to five calls of the provider."""
 
 
 async def open_service(child: Child) -> Service:
@@ -109,6 +113,8 @@ class MetaService:
         self._fetcher.start()
         self._consumer.start()
         self._tasks.start()
+        proofs = Proofs(self._child.store, self._accounts, self._account_health, replayed=self._processor.wake)
+        self._child.spawn(proofs.run(self._child.beats.loop("proofs", _PROOFS_BEAT_S)), "proofs")
         if self._child.settings.connection_check_s > 0:
             self._child.spawn(self._account_health.run(self._child.beats.loop("checks", _ACCOUNTS_BEAT_S)), "checks")
 
@@ -125,7 +131,7 @@ class MetaService:
 
     async def close(self) -> None:
         """Give everything back at once."""
-        for loop in ("accounts", "checks", "journal"):
+        for loop in ("accounts", "checks", "journal", "proofs"):
             self._child.beats.forget(loop)
         await self._tasks.close()
         await self._journal.close()

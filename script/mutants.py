@@ -410,6 +410,33 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("shared/store/queries/inbound.sql", "    WHERE fresh.type = 'revoke'\n", "    WHERE FALSE\n"),),
         "tests/meta/test_inbound.py",
     ),
+    "proved-account": Mutation(
+        "events are taken only for an account that the connection's token was proved to reach",
+        (
+            Edit(
+                "meta/inbound/event_owners.py",
+                "connection.connection_type != D360 and connection.is_proved(account)",
+                "connection.connection_type != D360",
+            ),
+        ),
+        "tests/meta/test_proofs.py",
+    ),
+    "bytes-have-no-name": Mutation(
+        "a file that a customer sends renames nothing of the company's",
+        (
+            Edit(
+                "shared/store/queries/media.sql",
+                "ON CONFLICT (company_id, sha256) DO UPDATE SET used_at = now();",
+                "ON CONFLICT (company_id, sha256) DO UPDATE SET used_at = now(), mimetype = excluded.mimetype;",
+            ),
+        ),
+        "tests/meta/test_received_files.py",
+    ),
+    "clean-names": Mutation(
+        "names of files that come in are cleaned",
+        (Edit("shared/store/inbound.py", "with_clean_names(message.content)", "dict(message.content)"),),
+        "tests/meta/test_received_files.py",
+    ),
     "forward-only": Mutation(
         "a webhook moves a row forward only",
         (Edit(_SQL, "AND m.id = news.id AND m.state = ANY(%(before)s)", "AND m.id = news.id"),),

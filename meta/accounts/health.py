@@ -45,11 +45,13 @@ class Finding:
 
     Attributes:
         facts: by name. warnings: sentences that an operator should act on. dead: why nothing can be sent at all; empty: something can.
+        proved: the provider's ids that the token was proved to reach.
     """
 
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     dead: str = ""
+    proved: set[str] = field(default_factory=set)
 
     @property
     def warning(self) -> str:
@@ -96,7 +98,7 @@ class Health:
         """Handler: look at the task's connection now."""
         account = await self.account_of(task)
         finding = await self.look(account)
-        await self._store.call(self._write, account, finding)
+        await self._store.call(self.write, account, finding)
         return {
             "healthy": not finding.dead and not finding.warnings,
             "problem": finding.dead or None,
@@ -116,9 +118,15 @@ class Health:
             raise TaskFailed("invalid", known.problem)
         return known
 
-    async def look(self, account: Account) -> Finding:
-        """Ask the provider about a connection. Raises `TaskFailed` when it does not answer."""
-        finding = Finding()
+    async def look(self, account: Account, finding: Finding | None = None) -> Finding:
+        """Ask the provider about a connection.
+
+        Args:
+            finding: filled as far as it goes; a new one by default.
+        Raises:
+            TaskFailed: the provider does not answer, or refuses.
+        """
+        finding = Finding() if finding is None else finding
         try:
             if account.connection.connection_type == D360:
                 await self._d360(account, finding)
@@ -143,6 +151,8 @@ class Health:
             account.endpoint.headers,
             fields=NUMBER_FIELDS,
         )
+        if text(found, "id") == account.connection.account_id:
+            finding.proved.add(account.connection.account_id)
         throughput = found.get("throughput")
         finding.facts["number"] = {
             "displayPhoneNumber": text(found, "display_phone_number"),
@@ -173,11 +183,30 @@ class Health:
         )
         finding.facts["page"] = {"id": text(found, "id"), "name": text(found, "name") or text(found, "username")}
         await self._subscribed(account, page, finding)
+        await self._other_names(account, finding)
+
+    async def _other_names(self, account: Account, finding: Finding) -> None:
+        """Prove the other ids that an Instagram connection's events may name."""
+        page_id, instagram_id = (account.connection.options.get(name) for name in ("page_id", "instagram_id"))
+        if isinstance(page_id, str) and page_id:
+            await self._subscribed(account, page_id, finding)
+        if isinstance(instagram_id, str) and instagram_id:
+            found = await self._calls.get(
+                "reading the Page's Instagram account",
+                f"{account.base}/{account.connection.account_id}",
+                account.endpoint.headers,
+                fields="instagram_business_account",
+            )
+            linked = found.get("instagram_business_account")
+            if isinstance(linked, Mapping) and text(linked, "id") == instagram_id:
+                finding.proved.add(instagram_id)
 
     async def _subscribed(self, account: Account, owner: str, finding: Finding) -> None:
         found = await self._calls.get(
             "looking at the subscribed apps", f"{account.base}/{owner}/subscribed_apps", account.endpoint.headers
         )
+        # Graph answers this to the owner's token only; a Page's name it tells everybody
+        finding.proved.add(owner)
         apps = found.get("data")
         ids = [_app_id(app) for app in apps if isinstance(app, Mapping)] if isinstance(apps, Sequence) else []
         ours = self._settings.meta_app_id
@@ -233,8 +262,11 @@ class Health:
         if self._settings.public_url and not ours:
             finding.warnings.append("360dialog posts its webhooks to another address: set it with POST …/webhook")
 
-    def _write(self, transaction: Transaction, account: Account, finding: Finding) -> None:
+    def write(self, transaction: Transaction, account: Account, finding: Finding) -> None:
+        """Keep what a look found."""
         connection = account.connection
+        if finding.proved:
+            connections.prove(transaction, connection.id, finding.proved, connection.credentials)
         connections.note_facts(
             transaction, connection.id, finding.facts, warning=finding.dead or finding.warning, checked=True
         )

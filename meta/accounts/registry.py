@@ -121,6 +121,10 @@ class Accounts:
         """Return every connection as it was last read, usable or not."""
         return [known.connection for known in self._known.values()]
 
+    def usable_accounts(self) -> list[Account]:
+        """Return every connection that has usable credentials, as it was last read."""
+        return [known for known in self._known.values() if isinstance(known, Account)]
+
     async def find(self, connection_id: int) -> Known | None:
         """Return a connection, read anew if it is not known. Raises `StoreUnavailable`."""
         if connection_id not in self._known:

@@ -89,6 +89,7 @@ class Signup:
         await self._store.call(
             connections.note_facts, connection.id, finding.facts, warning=finding.dead or finding.warning, checked=True
         )
+        await self._store.call(connections.prove, connection.id, finding.proved, account.connection.credentials)
         log.info("number_signed_up", connection_id=connection.id, coexistence=run.coexistence)
         return {"phoneIndex": connection.phone_index, "done": run.done, **finding.facts}
 

@@ -10,7 +10,17 @@ from typing import Any, Final, NamedTuple
 from meta.events import attachments, content
 from meta.events.attachments import postback, reaction, system
 from meta.events.content import ParsedContent
-from meta.events.parsed import ParsedEvents, WebhookContext, counted, door_event, merged, problem, read_list, read_part
+from meta.events.parsed import (
+    OWNERLESS,
+    ParsedEvents,
+    WebhookContext,
+    counted,
+    door_event,
+    merged,
+    problem,
+    read_list,
+    read_part,
+)
 from meta.events.values import (
     Unreadable,
     clean,
@@ -115,7 +125,7 @@ def read_entry(webhook: WebhookContext, path: str, entry: Mapping[str, Any]) -> 
         ]
     )
     if ownerless:
-        found.add(problem("unknown_number", path, f"id: no connection has this {webhook.object} id", ownerless))
+        found.add(problem("unknown_number", path, f"id: {OWNERLESS} {webhook.object} id", ownerless))
     return found
 
 

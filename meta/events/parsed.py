@@ -14,6 +14,9 @@ from shared.messages import InboundMessage, Receipt
 
 _PROBLEMS_MOST: Final = 5
 
+OWNERLESS: Final = "no connection has this"
+"""How the problem of an event begins whose account no connection is proved to have."""
+
 
 class EventOwners(Protocol):
     """Finds the connections that an event may be about, for the door that it came through."""

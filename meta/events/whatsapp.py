@@ -7,7 +7,17 @@ from typing import Any, Final
 
 from meta.events import chat_lines, people, statuses
 from meta.events.change import Change, names_in
-from meta.events.parsed import ParsedEvents, WebhookContext, counted, door_event, merged, problem, read_list, read_part
+from meta.events.parsed import (
+    OWNERLESS,
+    ParsedEvents,
+    WebhookContext,
+    counted,
+    door_event,
+    merged,
+    problem,
+    read_list,
+    read_part,
+)
 from meta.events.values import clean, digest, instant, mapping, name, objects, phone, text, whole, word
 from shared.arrivals import AccountEvent
 
@@ -61,7 +71,7 @@ def _change(webhook: WebhookContext, path: str, entry: Mapping[str, Any], part: 
     )
     items = sum(len(objects(value.get(kind))) for kind in READERS)
     if items and not change.connections:
-        return problem("unknown_number", path, "value: no connection has this phone number id", items)
+        return problem("unknown_number", path, f"value: {OWNERLESS} phone number id", items)
     known = [people.contact(change, contact) for contact in objects(value.get("contacts"))]
     return merged([*known, *(_list(change, value, kind) for kind in READERS)])
 

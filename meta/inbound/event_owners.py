@@ -1,8 +1,12 @@
-"""Finds the connections that an event is about. Every event's owner is checked here, once, before anything is made of it."""
+"""Finds the connections that an event is about. Every event's owner is checked here, once, before anything is made of it.
+
+A connection owns an account whose id its token was proved to reach (`meta/accounts/proofs.py`): naming somebody else's account in a connection receives
+nothing. A 360dialog number has a door with a secret of its own, which is its proof.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from meta.accounts.registry import D360
@@ -39,27 +43,33 @@ class ConnectionIndex:
         """
         return _DoorOwners(self, door)
 
-    def by_account(self, kind: str, account: str) -> Sequence[Connection]:
-        """Return connections by the provider's id of the number, Page or Instagram account."""
+    def by_account(self, kind: str, account: str, owns: Callable[[Connection], bool]) -> Sequence[Connection]:
+        """Return the connections that own an account: by the provider's id of the number, Page or Instagram account."""
         if not account or kind not in _OBJECTS:
             return ()
-        if (kind, account) not in self._by_name:
-            self._read_again()
-        return self._by_name.get((kind, account), ())
+        return self._owned(lambda: self._by_name.get((kind, account), ()), owns)
 
-    def by_business_account(self, waba_id: str) -> Sequence[Connection]:
-        """Return connections by WhatsApp Business Account."""
+    def by_business_account(self, waba_id: str, owns: Callable[[Connection], bool]) -> Sequence[Connection]:
+        """Return the connections that own a WhatsApp Business Account."""
         if not waba_id:
             return ()
-        if not any(connection.waba_id == waba_id for connection in self._known):
-            self._read_again()
-        return [connection for connection in self._known if connection.waba_id == waba_id]
+        return self._owned(lambda: [one for one in self._known if one.waba_id == waba_id], owns)
 
     def by_id(self, connection_id: int) -> Connection | None:
         """Return one connection."""
         if all(connection.id != connection_id for connection in self._known):
             self._read_again()
         return next((connection for connection in self._known if connection.id == connection_id), None)
+
+    def _owned(
+        self, claiming: Callable[[], Sequence[Connection]], owns: Callable[[Connection], bool]
+    ) -> Sequence[Connection]:
+        found = [connection for connection in claiming() if owns(connection)]
+        if not found and self._read is not None:
+            # made, or proved, since the connections were read
+            self._read_again()
+            found = [connection for connection in claiming() if owns(connection)]
+        return found
 
     def _read_again(self) -> None:
         if self._read is not None:
@@ -74,19 +84,19 @@ class _DoorOwners:
         self._index, self._door = index, door
 
     def of_account(self, kind: str, account: str) -> Sequence[int]:
-        return self._through_this_door(self._index.by_account(kind, account))
+        return [one.id for one in self._index.by_account(kind, account, lambda one: self._owns(one, account))]
 
     def of_business_account(self, waba_id: str) -> Sequence[int] | None:
         if self._door is None:
-            return self._through_this_door(self._index.by_business_account(waba_id))
+            return [one.id for one in self._index.by_business_account(waba_id, lambda one: self._owns(one, waba_id))]
         own = self._index.by_id(self._door)
         # a number whose account is not known yet may receive events about it; they concern itself at most
         return [own.id] if own is not None and own.waba_id in ("", waba_id) else None
 
-    def _through_this_door(self, found: Iterable[Connection]) -> Sequence[int]:
+    def _owns(self, connection: Connection, account: str) -> bool:
         if self._door is not None:
-            return [connection.id for connection in found if connection.id == self._door]
-        return [connection.id for connection in found if connection.connection_type != D360]
+            return connection.id == self._door
+        return connection.connection_type != D360 and connection.is_proved(account)
 
 
 def _by_name(known: Sequence[Connection]) -> Mapping[_Name, Sequence[Connection]]:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from meta import errors
-from meta.accounts.registry import PAGES, Account, Accounts, Unusable
+from meta.accounts.registry import D360, PAGES, Account, Accounts, Unusable
 from meta.errors import Accepted, ErrorAction, Reading, Refusal, Scope, ThrottlePolicy, Unclear
 from meta.graph import Answer, Graph, Unwritten
 from meta.sending import absence_evidence, messenger, payloads
@@ -173,6 +173,7 @@ class MetaChannel:
     ) -> Outcome:
         if isinstance(reading, Accepted):
             self._throttle.passed(*_keys(message))
+            await self._prove(account)
             return Sent(provider_id="" if message.type in content.HARMLESS_TWICE else reading.provider_id)
         if isinstance(reading, Unclear):
             return self._unknown(message, reading.code, reading.detail)
@@ -180,6 +181,17 @@ class MetaChannel:
             log.info("media_forgotten", message_id=message.id, connection_id=message.connection_id, code=reading.code)
             return Retry(code=reading.code, detail=reading.detail, after_s=0.0, counts=False)
         return await self._refused(account, message, reading)
+
+    async def _prove(self, account: Account) -> None:
+        """Note that the token reaches the account: the provider took a message for it, by the account's own address."""
+        connection = account.connection
+        if connection.connection_type == D360 or connection.is_proved(connection.account_id):
+            return
+        try:
+            await self._store.call(connections.prove, connection.id, [connection.account_id], connection.credentials)
+        except StoreUnavailable as error:
+            # the next message, or the loop that proves connections, notes it
+            log.info("connections_not_proved", reason=str(error))
 
     async def _not_uploaded(
         self, account: Account, message: OutboundMessage, result: uploading.Refused | Retry | Dead

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -24,6 +24,7 @@ class Connection:
     Attributes:
         account_id: the provider's name for it (Meta: phone number id). credentials: sealed, to be opened with the vault and the context
             `credentials_context`. options: channel's own, for example limits. waba_id: Meta's WhatsApp Business Account, where there is one.
+        proved_ids: the provider's ids that its token was proved to reach.
     """
 
     id: int
@@ -38,6 +39,11 @@ class Connection:
     credentials: str = field(repr=False)
     options: Mapping[str, Any]
     waba_id: str = ""
+    proved_ids: Sequence[str] = ()
+
+    def is_proved(self, account: str) -> bool:
+        """Whether its token was proved to reach an account of the provider."""
+        return account in self.proved_ids
 
 
 def credentials_context(company_id: str, phone_index: int) -> str:
@@ -238,10 +244,20 @@ def update(
 
 
 def account_in_use(transaction: Transaction, *, connection_type: str, account_id: str, but: int | None = None) -> bool:
-    """Return whether another connection than `but`, of whatever company, serves this account of the provider."""
+    """Return whether another connection than `but`, of whatever company, is proved to serve this account of the provider."""
     return (
         transaction.row("account_in_use", connection_type=connection_type, account_id=account_id, but=but) is not None
     )
+
+
+def prove(transaction: Transaction, connection_id: int, ids: Iterable[str], credentials: str) -> bool:
+    """Note ids that a connection's token was proved to reach. Returns whether any of them is new.
+
+    Args:
+        credentials: sealed, those that proved it; when the connection has others by now, nothing is noted.
+    """
+    row = transaction.row("prove_connection", id=connection_id, ids=sorted(set(ids)), credentials=credentials)
+    return row is not None
 
 
 def open_messages(transaction: Transaction, connection_id: int) -> int:

@@ -58,3 +58,8 @@ def replay(transaction: Transaction, ids: Sequence[int]) -> list[int]:
 def outcomes(transaction: Transaction, ids: Sequence[int]) -> list[Row]:
     """Return (id, is_processed, outcome) of raw events."""
     return transaction.rows("journal_outcomes", ids=list(ids))
+
+
+def replay_unowned(transaction: Transaction, connection_id: int, problem: str) -> int:
+    """Let raw events be processed again that had no owner before a connection was proved; `problem`: what their outcome says. Returns how many."""
+    return len(transaction.rows("replay_unowned", connection_id=connection_id, problem=problem))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.config import META_DIRECT_ID
 from shared.settings import to_environ
 from tests.connections.town import AccountsTown
 from tests.meta.town import new_chat
@@ -82,7 +83,7 @@ def test_a_connection_is_made_at_the_first_free_index_and_shows_no_secret(shop: 
     ("body", "status", "kind"),
     [
         ({**DIRECT, "phoneIndex": 0}, 409, "connection_exists"),
-        ({**DIRECT, "accountId": "109990000000000"}, 409, "account_in_use"),
+        ({**DIRECT, "accountId": META_DIRECT_ID}, 409, "account_in_use"),
         ({**DIRECT, "accessToken": "two\nlines"}, 422, "body_invalid"),
         ({**DIRECT, "apiKey": "of another provider"}, 422, "body_invalid"),
         ({"connectionType": "meta_direct", "accountId": "1"}, 422, "body_invalid"),

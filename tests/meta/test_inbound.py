@@ -425,9 +425,12 @@ def test_events_about_accounts_are_kept_once(portless: MakeSettings) -> None:
 def with_template(own: Rig, index: int, waba_id: str) -> None:
     """Let a connection belong to a business account and know one approved template."""
     hello = {"provider_id": "7", "name": "hello", "language": "en_US", "category": "UTILITY", "status": "APPROVED"}
-    row = {**hello, "reason": "", "quality": "GREEN", "components": []}
+    listed = {**hello, "reason": "", "quality": "GREEN", "components": []}
     own.store.run(connections.update, own.ids[index], waba_id=waba_id)
-    own.store.run(templates.write, own.ids[index], [row], at=datetime(2025, 1, 1, tzinfo=UTC), whole=False)
+    connection: connections.Connection | None = own.store.run(connections.by_index, COMPANY, index)
+    assert connection is not None
+    own.store.run(connections.prove, own.ids[index], [waba_id], connection.credentials)
+    own.store.run(templates.write, own.ids[index], [listed], at=datetime(2025, 1, 1, tzinfo=UTC), whole=False)
 
 
 ACCOUNT_EVENTS: Final[Mapping[str, Mapping[str, Any]]] = {

@@ -14,26 +14,29 @@ SELECT id FROM companies WHERE id = %(id)s;
 
 -- ensure_connection --
 -- Make a connection unless the company has one with this index; a new type, account or credential is taken over, options if they are given.
-INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name, account_id, credentials, options)
-VALUES (%(company_id)s, %(phone_index)s, %(connection_type)s, '', %(account_id)s, %(credentials)s, coalesce(%(options)s::jsonb, '{}'))
+INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name, account_id, credentials, options, proved_ids)
+VALUES (%(company_id)s, %(phone_index)s, %(connection_type)s, '', %(account_id)s, %(credentials)s, coalesce(%(options)s::jsonb, '{}'),
+        -- the operator of this installation vouches for it
+        array_remove(ARRAY[%(account_id)s], ''))
 ON CONFLICT (company_id, phone_index) WHERE status <> 'removed' DO UPDATE
 SET connection_type = excluded.connection_type, account_id = excluded.account_id, credentials = excluded.credentials,
-    options = coalesce(%(options)s::jsonb, phone_configs.options)
+    options = coalesce(%(options)s::jsonb, phone_configs.options),
+    proved_ids = ARRAY(SELECT DISTINCT unnest(phone_configs.proved_ids || excluded.proved_ids))
 RETURNING id;
 
 -- connection_by_index --
 -- One connection of a company.
-SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids
 FROM phone_configs WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s AND status <> 'removed';
 
 -- lock_connection --
 -- One connection, kept from being changed by others until the transaction ends.
-SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids
 FROM phone_configs WHERE id = %(id)s AND status <> 'removed' FOR UPDATE;
 
 -- connections_of_kind --
 -- Every connection that a process kind serves.
-SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids
 FROM phone_configs WHERE process_name = %(kind)s AND status <> 'removed' ORDER BY id;
 
 -- connections_of_company --
@@ -78,7 +81,7 @@ WHERE id = %(id)s AND status = 'paused' AND starts_with(status_reason, %(reason)
 
 -- connection_by_account --
 -- A company's connection with this account of the provider.
-SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids
 FROM phone_configs
 WHERE company_id = %(company_id)s AND account_id = %(account_id)s AND status <> 'removed'
   AND process_name = (SELECT process_name FROM connection_types WHERE connection_type = %(connection_type)s) LIMIT 1;
@@ -122,17 +125,38 @@ SELECT %(company_id)s, coalesce(%(phone_index)s::int, (
 ON CONFLICT (company_id, phone_index) WHERE status <> 'removed' DO NOTHING RETURNING id, phone_index;
 
 -- update_connection --
--- Change what is given about a connection; options are merged, and those that are null go.
-UPDATE phone_configs
-SET account_id = coalesce(%(account_id)s, account_id), waba_id = coalesce(%(waba_id)s, waba_id), credentials = coalesce(%(credentials)s, credentials),
-    options = jsonb_strip_nulls(options || coalesce(%(options)s::jsonb, '{}'))
-WHERE id = %(id)s AND status <> 'removed' RETURNING id;
+-- Change what is given about a connection; options are merged, and those that are null go. What is known about an account goes with it: facts, business
+-- account, templates and the ids of files that were uploaded for it.
+WITH before AS (
+    SELECT id, %(account_id)s::text IS NOT NULL AND account_id <> %(account_id)s AS is_other_account
+    FROM phone_configs WHERE id = %(id)s AND status <> 'removed' FOR UPDATE
+), changed AS (
+    UPDATE phone_configs c
+    SET account_id = coalesce(%(account_id)s, c.account_id), credentials = coalesce(%(credentials)s, c.credentials),
+        waba_id = coalesce(%(waba_id)s, CASE WHEN before.is_other_account THEN '' ELSE c.waba_id END),
+        templates_synced_at = CASE WHEN NOT before.is_other_account THEN c.templates_synced_at END,
+        options = jsonb_strip_nulls(c.options || coalesce(%(options)s::jsonb, '{}'))
+    FROM before WHERE c.id = before.id
+    RETURNING c.id
+), facts AS (
+    UPDATE phone_status s SET facts = '{}', warning = '', checked_at = NULL FROM before WHERE s.connection_id = before.id AND before.is_other_account
+), listed AS (
+    DELETE FROM templates t USING before WHERE t.connection_id = before.id AND before.is_other_account
+), uploaded AS (
+    DELETE FROM media_uploads u USING before WHERE u.connection_id = before.id AND before.is_other_account
+)
+SELECT id FROM changed;
 
 -- account_in_use --
--- The connection that serves a provider's account already, whoever owns it; inbound events could not be told apart.
+-- The connection that is proved to serve a provider's account, whoever owns it; a claim without a proof keeps nobody out.
 SELECT id, company_id, phone_index FROM phone_configs
 WHERE account_id = %(account_id)s AND account_id <> '' AND process_name = (SELECT process_name FROM connection_types WHERE connection_type = %(connection_type)s)
-  AND status <> 'removed' AND id IS DISTINCT FROM %(but)s LIMIT 1;
+  AND account_id = ANY(proved_ids) AND status <> 'removed' AND id IS DISTINCT FROM %(but)s LIMIT 1;
+
+-- prove_connection --
+-- Note ids that a connection's token was proved to reach, unless it has other credentials by now; no row when nothing is new.
+UPDATE phone_configs SET proved_ids = ARRAY(SELECT DISTINCT unnest(proved_ids || %(ids)s::text[]))
+WHERE id = %(id)s AND credentials = %(credentials)s AND status <> 'removed' AND NOT proved_ids @> %(ids)s::text[] RETURNING id;
 
 -- open_messages --
 -- How many messages of a connection are not finished.

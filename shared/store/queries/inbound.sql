@@ -268,6 +268,15 @@ UPDATE inbound_journal SET processed_at = NULL
 WHERE id = ANY(%(ids)s::bigint[]) AND processed_at IS NOT NULL
 RETURNING id;
 
+-- replay_unowned --
+-- Let raw events be processed again that named an account of a connection which was not proved to have it then.
+UPDATE inbound_journal j SET processed_at = NULL
+FROM phone_configs c
+WHERE c.id = %(connection_id)s AND j.process_name = c.process_name AND j.processed_at IS NOT NULL AND j.outcome <> ''
+  AND strpos(j.outcome, %(problem)s) > 0 AND j.received_at >= greatest(c.created_at, now() - interval '7 days')
+  AND EXISTS (SELECT FROM unnest(c.proved_ids) AS id WHERE position(convert_to('"' || id || '"', 'UTF8') IN j.body) > 0)
+RETURNING j.id;
+
 -- journal_outcomes --
 -- How raw events went, as far as they have been processed.
 SELECT id, processed_at IS NOT NULL AS is_processed, outcome FROM inbound_journal WHERE id = ANY(%(ids)s::bigint[]);

@@ -1,0 +1,183 @@
+"""Events are taken only for accounts that a connection's token was proved to reach."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from meta.accounts.calls import Calls
+from meta.accounts.health import Health
+from meta.accounts.proofs import Proofs, unproved
+from sandbox.config import META_DIRECT_ID, META_EMBEDDED_ID
+from shared.clock import utc_now
+from shared.settings import Settings
+from shared.store import connections, media, templates
+from shared.store.connections import Connection
+from tests.meta.rig import KIND, Rig, rig, run
+from tests.meta.seed import DIRECT, text, webhook
+from tests.meta.test_processor import ask, journal, read_all
+from tests.sandbox.house import ACCESS_TOKEN
+
+AtSandbox = Callable[..., Settings]
+EVIL: Final = "evil"
+WABA: Final = "200000000000001"
+
+
+def claim(
+    own: Rig, *, token: str, account_id: str = META_DIRECT_ID, connection_type: str = "meta_direct", **more: Any
+) -> int:
+    """Make a connection as a client of the API does, for whatever account. Returns its id."""
+
+    def make(transaction: Any) -> int:
+        connections.ensure_company(transaction, EVIL)
+        made = connections.add(
+            transaction, company_id=EVIL, connection_type=connection_type, account_id=account_id, **more
+        )
+        assert made is not None
+        connection_id, index = made
+        sealed = own.vault.seal(
+            json.dumps({"access_token": token}), context=connections.credentials_context(EVIL, index)
+        ).to_text()
+        connections.update(transaction, connection_id, credentials=sealed)
+        return connection_id
+
+    return own.store.run(make)
+
+
+def proofs_of(own: Rig) -> Proofs:
+    health = Health(own.store, own.accounts, Calls(own.graph), own.settings, kind=KIND.name)
+    return Proofs(own.store, own.accounts, health, replayed=own.processor.wake)
+
+
+def received(own: Rig) -> list[tuple[int, str]]:
+    return ask(own, "SELECT connection_id, provider_id FROM inbound_messages ORDER BY provider_id, connection_id")
+
+
+def with_rig(make: Settings, play: Callable[[Rig], Any]) -> None:
+    async def scenario() -> None:
+        async with rig(make) as own:
+            await play(own)
+
+    run(scenario())
+
+
+def test_a_token_that_does_not_reach_the_account_receives_nothing(at_sandbox: AtSandbox) -> None:
+    async def play(own: Rig) -> None:
+        evil = claim(own, token="bogus", waba_id=WABA)
+        await own.accounts.refresh()
+        await proofs_of(own).prove_all()
+        journal(own, webhook({"messages": [text("private", "wamid.1")]}))
+        await read_all(own.processor)
+        assert received(own) == [(own.ids[DIRECT], "wamid.1")]
+        assert ask(own, "SELECT proved_ids FROM phone_configs WHERE id = %s", evil) == [([],)]
+        change = {"field": "account_update", "value": {"event": "DISABLED_UPDATE"}}
+        journal(own, {"object": "whatsapp_business_account", "entry": [{"id": WABA, "changes": [change]}]})
+        await read_all(own.processor)
+        assert ask(own, "SELECT facts FROM phone_status WHERE connection_id = %s AND facts ? 'account'", evil) == []
+
+    with_rig(at_sandbox(), play)
+
+
+def test_what_came_before_the_proof_is_processed_after_it(at_sandbox: AtSandbox) -> None:
+    async def play(own: Rig) -> None:
+        proofs = proofs_of(own)
+        mine = claim(own, token=ACCESS_TOKEN, account_id=META_EMBEDDED_ID)
+        own.store.run(removed, own.ids[3])
+        await own.accounts.refresh()
+        journal(own, webhook({"messages": [text("early", "wamid.1")]}, number=META_EMBEDDED_ID))
+        await read_all(own.processor)
+        assert received(own) == []
+        await proofs.prove_all()
+        await proofs._replay()
+        await read_all(own.processor)
+        assert received(own) == [(mine, "wamid.1")]
+        assert ask(own, "SELECT outcome FROM inbound_journal") == [("",)]
+        assert ask(own, "SELECT may_trigger FROM inbound_messages") == [(True,)]
+
+    with_rig(at_sandbox(), play)
+
+
+def test_a_sent_message_proves_its_account(at_sandbox: AtSandbox) -> None:
+    async def play(own: Rig) -> None:
+        mine = claim(own, token=ACCESS_TOKEN)
+        await own.accounts.refresh()
+        await own.send(own.message(connection_id=mine, company_id=EVIL))
+        assert ask(own, "SELECT proved_ids FROM phone_configs WHERE id = %s", mine) == [([META_DIRECT_ID],)]
+
+    with_rig(at_sandbox(), play)
+
+
+def test_an_account_is_in_use_when_it_is_proved_and_not_when_it_is_claimed(at_sandbox: AtSandbox) -> None:
+    async def play(own: Rig) -> None:
+        mine = claim(own, token="bogus", account_id="109990000000000")
+        taken: dict[str, Any] = {"connection_type": "meta_direct", "account_id": "109990000000000"}
+        assert not own.store.run(connections.account_in_use, **taken)
+        row = own.store.run(connections.by_index, EVIL, 0)
+        assert row is not None
+        assert not own.store.run(connections.prove, mine, ["109990000000000"], "other credentials")
+        assert own.store.run(connections.prove, mine, ["109990000000000"], row.credentials)
+        assert own.store.run(connections.account_in_use, **taken)
+        assert not own.store.run(connections.account_in_use, **taken, but=mine)
+
+    with_rig(at_sandbox(), play)
+
+
+def test_what_is_known_about_an_account_goes_with_it(portless: AtSandbox) -> None:
+    hello = {"provider_id": "7", "name": "hello", "language": "en", "category": "UTILITY", "status": "APPROVED"}
+
+    def known(own: Rig) -> tuple[Any, ...]:
+        (row,) = ask(
+            own,
+            "SELECT c.waba_id, c.templates_synced_at IS NULL, s.facts, s.warning, s.checked_at IS NULL,"
+            " (SELECT count(*) FROM templates t WHERE t.connection_id = c.id),"
+            " (SELECT count(*) FROM media_uploads u WHERE u.connection_id = c.id)"
+            " FROM phone_configs c JOIN phone_status s ON s.connection_id = c.id WHERE c.id = %s",
+            own.ids[DIRECT],
+        )
+        return row
+
+    async def play(own: Rig) -> None:
+        connection_id, facts = own.ids[DIRECT], {"number": {"displayPhoneNumber": "+1 555"}}
+        own.store.run(connections.update, connection_id, waba_id=WABA)
+        own.store.run(connections.note_facts, connection_id, facts, warning="red", checked=True)
+        listed = {**hello, "reason": "", "quality": "", "components": []}
+        own.store.run(templates.write, connection_id, [listed], at=utc_now(), whole=True)
+        own.store.run(media.remember_upload, connection_id, "ab" * 32, "image/png", "900")
+        before = (WABA, False, facts, "red", False, 1, 1)
+        assert known(own) == before
+        own.store.run(connections.update, connection_id, account_id=META_DIRECT_ID, credentials="new")
+        assert known(own) == before, "new credentials of the same account"
+        own.store.run(connections.update, connection_id, account_id="109990000000000")
+        assert known(own) == ("", True, {}, "", True, 0, 0)
+        own.store.run(connections.update, connection_id, account_id=META_DIRECT_ID, waba_id=WABA)
+        assert known(own)[0] == WABA, "a business account that is given with it stays"
+
+    with_rig(portless(), play)
+
+
+def test_what_a_connection_has_to_prove() -> None:
+    def row(connection_type: str, **more: Any) -> Connection:
+        values: dict[str, Any] = {
+            "id": 1,
+            "company_id": EVIL,
+            "phone_index": 0,
+            "connection_type": connection_type,
+            "process_name": "meta",
+            "status": "active",
+            "status_reason": "",
+            "desired_state": "linked",
+            "account_id": "1",
+            "credentials": "",
+            "options": {},
+        }
+        return Connection(**values | more)
+
+    assert unproved(row("meta_direct", waba_id="2")) == ("1", "2")
+    assert unproved(row("meta_direct", waba_id="2", proved_ids=["1"])) == ("2",)
+    assert unproved(row("360dialog", waba_id="2")) == ()
+    assert unproved(row("instagram", options={"instagram_id": "9"}, proved_ids=["1"])) == ("9",)
+
+
+def removed(transaction: Any, connection_id: int) -> None:
+    transaction._cursor.execute("UPDATE phone_configs SET status = 'removed' WHERE id = %s", (connection_id,))
