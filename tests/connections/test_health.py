@@ -124,5 +124,9 @@ def test_a_message_to_360dialog_is_heard_of_at_the_webhook_that_was_set(town: Ac
 
 def test_the_profile_is_shown_and_changed(town: AccountsTown) -> None:
     result = town.done("PATCH", f"{PLACE}/0/profile", {"about": "We bake", "websites": ["https://example.org/"]})
-    assert result["profile"] == {"about": "We bake", "websites": ["https://example.org/"]}
+    assert result["profile"] == {
+        "about": "We bake",
+        "websites": ["https://example.org/"],
+        "vertical": "UNDEFINED",
+    }
     assert town.done("GET", f"{PLACE}/0/profile") == result

@@ -42,8 +42,9 @@ DELETE FROM templates WHERE connection_id = %(connection_id)s AND name = %(name)
 UPDATE templates t
 SET status = coalesce(%(status)s, t.status), reason = CASE WHEN %(status)s::text IS NULL THEN t.reason ELSE coalesce(%(reason)s, '') END,
     quality = coalesce(%(quality)s, t.quality), category = coalesce(%(category)s, t.category),
-    provider_id = CASE WHEN %(provider_id)s <> '' THEN %(provider_id)s ELSE t.provider_id END, status_at = %(at)s, updated_at = now()
+    provider_id = CASE WHEN %(provider_id)s <> '' THEN %(provider_id)s ELSE t.provider_id END, status_at = greatest(t.status_at, %(at)s), updated_at = now()
 WHERE t.connection_id = ANY(%(connection_ids)s::bigint[])
   AND ((t.provider_id = %(provider_id)s AND t.provider_id <> '') OR (t.name = %(name)s AND t.language = %(language)s))
-  AND (t.status_at IS NULL OR t.status_at <= %(at)s)
+  -- the provider's times are whole seconds, ours are not
+  AND (t.status_at IS NULL OR date_trunc('second', t.status_at) <= %(at)s)
 RETURNING t.id;
