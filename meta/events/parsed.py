@@ -27,6 +27,9 @@ class EventOwners(Protocol):
     def of_business_account(self, waba_id: str) -> Sequence[int] | None:
         """Return connections of a WhatsApp Business Account; None when nothing about it may come through this door."""
 
+    def is_claimed(self, waba_id: str) -> bool:
+        """Whether a connection names a WhatsApp Business Account that it is not proved to have, perhaps not yet."""
+
 
 class WebhookContext(NamedTuple):
     """What every part of one webhook shares: its `object`, when it came, and who owns events of this door."""

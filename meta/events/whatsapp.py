@@ -99,6 +99,8 @@ def _account_event(
     owners = webhook.owners.of_business_account(account_id)
     if owners is None:
         return problem("foreign_account", path, "id: not the account of the number whose door this is")
+    if not owners and webhook.owners.is_claimed(account_id):
+        return problem("unknown_number", path, f"id: {OWNERLESS} business account id")
     kept = clean(value)
     event = AccountEvent(
         account_id=account_id,

@@ -93,6 +93,9 @@ class _DoorOwners:
         # a number whose account is not known yet may receive events about it; they concern itself at most
         return [own.id] if own is not None and own.waba_id in ("", waba_id) else None
 
+    def is_claimed(self, waba_id: str) -> bool:
+        return bool(self._index.by_business_account(waba_id, lambda one: one.connection_type != D360))
+
     def _owns(self, connection: Connection, account: str) -> bool:
         if self._door is not None:
             return connection.id == self._door

@@ -33,6 +33,9 @@ class Owners:
     def of_business_account(self, waba_id: str) -> list[int]:
         return []
 
+    def is_claimed(self, waba_id: str) -> bool:
+        return False
+
 
 def read(payload: Any) -> ParsedEvents:
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
