@@ -17,7 +17,7 @@ from shared.store.connections import Connection
 from tests.meta.rig import KIND, Rig, rig, run
 from tests.meta.seed import DIRECT, text, webhook
 from tests.meta.test_processor import ask, journal, read_all
-from tests.sandbox.house import ACCESS_TOKEN
+from tests.sandbox.env import ACCESS_TOKEN
 
 AtSandbox = Callable[..., Settings]
 EVIL: Final = "evil"
