@@ -489,6 +489,15 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit(_SQL, "WHERE place <= wanted ORDER BY place, id LIMIT", "WHERE place <= wanted ORDER BY id LIMIT"),),
         "tests/store/test_backlogs.py",
     ),
+    "poison-alone": Mutation(
+        "a raw event that cannot be processed stops no other",
+        (
+            Edit(
+                "shared/inbound/pipeline.py", "            return await self._one_by_one(most)\n", "            raise\n"
+            ),
+        ),
+        "tests/inbound/test_pipeline.py",
+    ),
 }
 
 

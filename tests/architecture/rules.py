@@ -21,6 +21,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     # for every kind that follows the stream
     "shared.events": (LEAVES, "shared.store"),
     "shared.process": (LEAVES, "shared.store"),
+    # the journal of what comes in, for every channel
+    "shared.inbound": (LEAVES, "shared.store", "shared.process"),
     "shared.queues": (LEAVES, "shared.process"),
     "shared.delivery": (LEAVES, "shared.channels", "shared.store", "shared.queues", "shared.process"),
     "shared.compose": (LEAVES, "shared.channels", "shared.store", "shared.media", "shared.process", "shared.delivery"),
@@ -35,6 +37,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
             "shared.channels",
             "shared.store",
             "shared.events",
+            "shared.inbound",
             "shared.media",
             "shared.process",
             "shared.queues",
