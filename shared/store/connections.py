@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from shared.clock import utc_now
 from shared.kinds import KINDS
 from shared.states import MESSAGE_TRANSITIONS, MessageState, require_transition
 from shared.store.pool import Row, Transaction, json, storable
@@ -157,6 +158,11 @@ def company_of(transaction: Transaction, connection_id: int) -> str:
     return str(transaction.one("company_of_connection", id=connection_id)["company_id"])
 
 
+def proof_age_s(proved_at: datetime | None) -> float | None:
+    """Return how many seconds ago something was proved, by this process's clock: the database, whose clock may differ, dates it by its own."""
+    return None if proved_at is None else (utc_now() - proved_at).total_seconds()
+
+
 def observe(
     transaction: Transaction,
     *,
@@ -175,7 +181,7 @@ def observe(
         # the wording may be a page's
         detail=storable(detail),
         qr=qr,
-        proved_at=proved_at,
+        proved_age_s=proof_age_s(proved_at),
         incarnation=incarnation,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from shared.store.connections import proof_age_s
 from shared.store.pool import Row, Transaction, json, storable
 
 _NEWEST: Final = 2**62
@@ -40,7 +41,7 @@ def observe(
     proved_at: datetime | None = None,
     figures: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what a session is seen to be; `proved_at` None keeps the last proof, `figures` None forgets those that were."""
+    """Write what a session is seen to be; `proved_at`, by this process's clock: None keeps the last proof, `figures` None forgets those that were."""
     transaction.execute(
         "observe_session",
         connection_id=connection_id,
@@ -48,7 +49,7 @@ def observe(
         # the wording may be a page's
         detail=storable(detail),
         qr=qr,
-        proved_at=proved_at,
+        proved_age_s=proof_age_s(proved_at),
         incarnation=incarnation,
         figures=json(dict(figures or {})),
     )

@@ -70,6 +70,21 @@ def test_what_nobody_proves_any_more_is_not_shown(
     assert ground.store.run(sessions.states) == [{"desired_state": "linked", "observed": shown, "sessions": 1}]
 
 
+@pytest.mark.parametrize("behind_s", [-40.0, 40.0, 86400.0])
+def test_a_server_whose_clock_differs_dates_a_proof_by_its_own(
+    ground: Ground, session: int, monkeypatch: pytest.MonkeyPatch, behind_s: float
+) -> None:
+    def our_clock() -> datetime:
+        return datetime.now(UTC) - timedelta(seconds=behind_s)
+
+    monkeypatch.setattr("shared.store.connections.utc_now", our_clock)
+    for proved_s, shown in ((1.0, "ready"), (16.0, "degraded")):
+        for observe in (sessions.observe, connections.observe):
+            proved_at = our_clock() - timedelta(seconds=proved_s)
+            ground.store.run(observe, connection_id=session, status="ready", incarnation="w", proved_at=proved_at)
+            assert ground.store.run(sessions.of_company, "acme")[1]["observed"] == shown
+
+
 def test_a_connection_of_another_kind_is_shown_as_it_is(ground: Ground) -> None:
     ground.store.run(connections.touch, [ground.connection])
     assert ground.store.run(connections.of_company, "acme")[0]["observed"] == "ready"

@@ -93,7 +93,7 @@ SELECT company_id FROM phone_configs WHERE id = %(id)s;
 -- observe_connection --
 -- Write what a connection is seen to be.
 INSERT INTO phone_status (connection_id, process_name, status, detail, qr, proved_at, incarnation)
-VALUES (%(connection_id)s, '', %(status)s, %(detail)s, %(qr)s, %(proved_at)s, %(incarnation)s)
+VALUES (%(connection_id)s, '', %(status)s, %(detail)s, %(qr)s, now() - make_interval(secs => %(proved_age_s)s::double precision), %(incarnation)s)
 ON CONFLICT (connection_id) DO UPDATE
 SET status = excluded.status, detail = excluded.detail, qr = excluded.qr,
     proved_at = coalesce(excluded.proved_at, phone_status.proved_at), incarnation = excluded.incarnation;

@@ -23,9 +23,9 @@ WITH known AS (
 UPDATE phone_configs c SET desired_state = %(desired_state)s FROM known WHERE c.id = known.id RETURNING c.id;
 
 -- observe_session --
--- Write what a browser session is seen to be.
+-- Write what a browser session is seen to be. Its proof is dated by the clock that judges how old it is: the server's.
 INSERT INTO phone_status (connection_id, process_name, status, detail, qr, proved_at, incarnation, figures)
-VALUES (%(connection_id)s, '', %(status)s, %(detail)s, %(qr)s, %(proved_at)s, %(incarnation)s, %(figures)s)
+VALUES (%(connection_id)s, '', %(status)s, %(detail)s, %(qr)s, now() - make_interval(secs => %(proved_age_s)s::double precision), %(incarnation)s, %(figures)s)
 ON CONFLICT (connection_id) DO UPDATE
 SET status = excluded.status, detail = excluded.detail, qr = excluded.qr, proved_at = coalesce(excluded.proved_at, phone_status.proved_at),
     incarnation = excluded.incarnation, figures = excluded.figures;
