@@ -159,7 +159,7 @@ class House:
                 if b'"event":"accepted"' not in line[:120]:
                     continue
                 entry = json.loads(line)
-                word, row_id, attempt = entry["callback"].split(":")
+                word, _, row_id, attempt, _ = entry["callback"].split(":")
                 if entry["at"] >= since and word == "bulkhead":
                     found.append(Arrival(row_id=int(row_id), attempt=int(attempt), at=entry["at"]))
         return found

@@ -354,6 +354,48 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("shared/delivery/reclaim.py", "        _record_death(run_dir, incarnation)\n", "        pass\n"),),
         "tests/delivery/test_reclaim.py",
     ),
+    "token-of-this-installation": Mutation(
+        "a token counts only if this installation made it",
+        (Edit(_SQL, "split_part(given.token, ':', 2) = (SELECT i.id FROM installation i)", "true"),),
+        "tests/store/test_receipts.py",
+    ),
+    "token-of-this-row": Mutation(
+        "a token names the row that was accepted when it says, not one of another history with the same number",
+        (
+            Edit(
+                _SQL,
+                "          AND split_part(given.token, ':', 5) = to_hex((extract(epoch FROM created_at) * 1000000)::bigint)\n",
+                "",
+            ),
+        ),
+        "tests/store/test_receipts.py",
+    ),
+    "attempt-was-made": Mutation(
+        "news count only for an attempt that was made",
+        (Edit(_SQL, "WHERE coalesce(found.named_attempt, 0) <= locked.attempt;", ";"),),
+        "tests/store/test_receipts.py",
+    ),
+    "attempt-is-not-closed": Mutation(
+        "news of a dead letter's attempt do not move the row that was redriven",
+        (
+            Edit(
+                "shared/store/messages.py",
+                'matches = [row for row in locked if not row["is_closed"]]',
+                "matches = locked",
+            ),
+        ),
+        "tests/store/test_receipts.py",
+    ),
+    "dead-id-is-forgotten": Mutation(
+        "the provider's id of a dead letter names nothing once it is redriven",
+        (Edit("shared/store/queries/interventions.sql", "        provider_id = '', token =", "        token ="),),
+        "tests/store/test_receipts.py",
+    ),
+    "dead-id-is-not-quoted": Mutation(
+        "a message that failed is quoted by no reply",
+        (Edit(_SQL, " AND provider_id <> '' AND state <> 'failed'\n", " AND provider_id <> ''\n"),),
+        "tests/store/test_receipts.py",
+    ),
     "fair-share": Mutation(
         "a slow connection leaves places to others",
         (Edit(_SQL, " AND (d.room IS NULL OR d.place <= d.room)", ""),),

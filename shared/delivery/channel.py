@@ -20,7 +20,7 @@ class Channel(Protocol):
     """One way to reach people, for all connections of a process kind.
 
     Attributes:
-        token_at_claim: the message's token is written with the claim (`bulkhead:<row id>:<attempt>`), and `record_token` is called with that very
+        token_at_claim: the message's token is written with the claim (`bulkhead:<installation>:<row id>:<attempt>:<instant of acceptance>`), and `record_token` is called with that very
             token; otherwise the channel chooses one.
     """
 

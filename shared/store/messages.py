@@ -192,7 +192,7 @@ def claim_within_limits(
             looked at too, as many as their limits let through, and as `ids` and `chats` leave of `most`. in_hand: rows that are left alone,
             whoever names them: the incarnation holds them, and the end of an earlier claim of its own may stand in the table without its
             knowing. room: most of one number (None: no limit), but of those in `rooms` as many as it says. most: how many at most.
-            token_at_claim: write the token that the kind's channel uses (`bulkhead:<id>:<attempt>`) with the claim.
+            token_at_claim: write the token that the kind's channel uses (`bulkhead:<installation>:<id>:<attempt>:<accepted>`) with the claim.
     Returns:
         What was claimed and who has to wait; rows that are not due, not first or not ours are silently left out.
     """
@@ -394,7 +394,9 @@ def hold(transaction: Transaction, *, message_id: int, attempt: int, code: str, 
 
 
 def apply_receipts(transaction: Transaction, receipts: Sequence[Receipt]) -> list[bool]:
-    """Move messages on by what the provider says; duplicates, skipped steps and wrong order are harmless.
+    """Move messages on by what the provider reports; duplicates, skipped steps and wrong order are harmless.
+
+    A receipt counts only for an attempt that this installation made and that is not closed: one that was redriven as a dead letter is.
 
     Returns:
         For each receipt whether a message of ours was found for it.
@@ -410,30 +412,30 @@ def apply_receipts(transaction: Transaction, receipts: Sequence[Receipt]) -> lis
         }
         for position, receipt in enumerate(receipts)
     ]
-    # locked first and in one order: two processes that hear the same news do not write it twice, and do not wait for each other in a circle
+    # locked first and in one order: two processes with the same receipts do not write them twice, and do not wait for each other in a circle
     locked = transaction.rows("match_receipts", rows=records(names))
-    matches = [(row["position"], row["id"]) for row in locked]
+    matches = [row for row in locked if not row["is_closed"]]
     for state in (MessageState.SENT, MessageState.DELIVERED, MessageState.READ, MessageState.FAILED):
         rows = [
             {
-                "position": position,
-                "id": row_id,
+                "position": match["position"],
+                "id": match["id"],
                 "at": receipt.at.isoformat(),
                 "provider_id": receipt.provider_id,
-                "token": receipt.token,
+                "attempt": match["attempt"],
                 "code": receipt.code,
                 "detail": receipt.detail,
                 "extra": dict(receipt.extra),
             }
-            for position, row_id in matches
-            if (receipt := receipts[position]).state is state
+            for match in matches
+            if (receipt := receipts[match["position"]]).state is state
         ]
         if rows:
             transaction.execute(
                 "apply_receipts", rows=records(rows), state=state, before=list(predecessors(MESSAGE_TRANSITIONS, state))
             )
-    apply_to_targets(transaction, [row["id"] for row in locked if row["acts"]])
-    found = {position for position, _ in matches}
+    apply_to_targets(transaction, [match["id"] for match in matches if match["acts"]])
+    found = {row["position"] for row in locked}
     return [position in found for position in range(len(receipts))]
 
 

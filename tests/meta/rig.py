@@ -25,6 +25,7 @@ from shared.store import media
 from shared.store.messages import Doubt
 from shared.store.store import Store
 from tests.meta.seed import DIRECT, ROWS, seed
+from tests.store.rig import token_of
 
 KIND: Final = kind_named("meta")
 TYPES: Final = {index: connection_type for index, connection_type, _account, _credentials in ROWS}
@@ -89,6 +90,10 @@ class Rig:
             "incarnation": "test",
         }
         return OutboundMessage(**values | fields)
+
+    def token(self, row_id: int, attempt: int = 1) -> str:
+        """Return the token of one attempt of a row of the database."""
+        return token_of(self.settings.database_url, row_id, attempt)
 
     async def send(self, message: OutboundMessage | None = None, *, within_s: float = 2.0) -> Outcome:
         """Send one message."""

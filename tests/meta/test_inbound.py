@@ -315,7 +315,7 @@ def test_played_is_read_and_stands_in_the_history_beside_it(portless: MakeSettin
     async def play(own: Rig) -> None:
         (row,) = claimed(own)
         for word in ("delivered", "read", "played", "played"):
-            journal(own, webhook({"statuses": [status(word, token=f"bulkhead:{row}:1", provider_id="wamid.V")]}))
+            journal(own, webhook({"statuses": [status(word, token=own.token(row), provider_id="wamid.V")]}))
         await read_all(own.processor)
         assert states(own, [row]) == ["read"]
         told = [step["extra"]["status"] for step in own.store.run(messages.history, row) if step["extra"]]
@@ -387,7 +387,7 @@ def test_an_echo_proves_a_send_of_ours_and_is_kept_once_of_a_human(portless: Mak
         back = {"sender": {"id": PAGE}, "recipient": {"id": "24500000000000001"}, "timestamp": 1760000000000}
         ours = {
             **back,
-            "message": {"mid": "m_ours", "is_echo": True, "text": "x", "metadata": f"bulkhead:{accepted.id}:1"},
+            "message": {"mid": "m_ours", "is_echo": True, "text": "x", "metadata": own.token(accepted.id)},
         }
         human = {**back, "message": {"mid": "m_human", "is_echo": True, "text": "by hand"}}
         journal(own, page(ours, human, kind="instagram"), page(human, kind="instagram"))
@@ -488,7 +488,7 @@ def test_processing_again_changes_nothing_and_stops_nothing(portless: MakeSettin
     async def play(own: Rig) -> None:
         (row,) = claimed(own)
         now = int(datetime.now(UTC).timestamp())
-        failed = status("failed", token=f"bulkhead:{row}:1", provider_id="wamid.F", at=now, errors=[{"code": 131042}])
+        failed = status("failed", token=own.token(row), provider_id="wamid.F", at=now, errors=[{"code": 131042}])
         value = {
             "contacts": [named("Ann", wa_id="15550100200")],
             "messages": [text("x", "wamid.1"), edit("wamid.1", "wamid.E", "y")],

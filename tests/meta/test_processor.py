@@ -106,7 +106,7 @@ def test_statuses_in_any_order(portless: MakeSettings, words: list[str], expecte
     async def play(own: Rig) -> None:
         (row,) = claimed(own)
         for word in words:
-            journal(own, webhook({"statuses": [status(word, token=f"bulkhead:{row}:1", provider_id="wamid.P")]}))
+            journal(own, webhook({"statuses": [status(word, token=own.token(row), provider_id="wamid.P")]}))
             if not together:
                 await read_all(own.processor)
         await read_all(own.processor)
@@ -126,12 +126,12 @@ def test_matched_by_either_name_and_only_on_its_own_number(portless: MakeSetting
             webhook(
                 {
                     "statuses": [
-                        status("delivered", token=f"bulkhead:{by_token}:1"),
+                        status("delivered", token=own.token(by_token)),
                         status("delivered", provider_id="wamid.KNOWN"),
                     ]
                 }
             ),
-            webhook({"statuses": [status("delivered", token=f"bulkhead:{elsewhere}:1")]}, number=NUMBER_OF[EMBEDDED]),
+            webhook({"statuses": [status("delivered", token=own.token(elsewhere))]}, number=NUMBER_OF[EMBEDDED]),
         )
         await read_all(own.processor)
         assert states(own, [by_token, by_id, elsewhere]) == ["delivered", "delivered", "sending"]
@@ -166,7 +166,7 @@ def test_two_instances_read_one_journal_once(portless: MakeSettings) -> None:
             payloads.append(
                 webhook(
                     {
-                        "statuses": [status(word, token=f"bulkhead:{row}:1", provider_id=f"wamid.R{row}")],
+                        "statuses": [status(word, token=own.token(row), provider_id=f"wamid.R{row}")],
                         "messages": [text("x", f"wamid.{number % 150}")],
                     }
                 )
@@ -189,9 +189,7 @@ def test_a_thousand_updates_in_one_body(portless: MakeSettings) -> None:
         rows = claimed(own, 500)
         payload = webhook(
             {
-                "statuses": [
-                    status("delivered", token=f"bulkhead:{row}:1", provider_id=f"wamid.R{row}") for row in rows
-                ],
+                "statuses": [status("delivered", token=own.token(row), provider_id=f"wamid.R{row}") for row in rows],
                 "messages": [text("x", f"wamid.{number}") for number in range(500)],
             }
         )
@@ -251,7 +249,7 @@ def test_a_failed_status_pauses_the_connection(portless: MakeSettings) -> None:
     async def play(own: Rig) -> None:
         (row,) = claimed(own)
         (now,) = ask(own, "SELECT extract(epoch FROM now())::bigint")[0]
-        failed = status("failed", token=f"bulkhead:{row}:1", at=now, errors=[{"code": 131042, "title": "payment"}])
+        failed = status("failed", token=own.token(row), at=now, errors=[{"code": 131042, "title": "payment"}])
         journal(own, webhook({"statuses": [failed]}))
         await read_all(own.processor)
         connection = own.store.run(connections.by_index, COMPANY, DIRECT)

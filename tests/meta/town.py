@@ -21,6 +21,7 @@ from shared.store import messages
 from shared.store.messages import NewMessage
 from shared.store.store import Store
 from tests.meta.seed import COMPANY, DIRECT, ROWS, seed, signature
+from tests.store.rig import token_of
 from tests.support.entry import Entry
 from tests.support.waiting import eventually
 
@@ -32,6 +33,12 @@ _chats = itertools.count(15550200000)
 def new_chat() -> str:
     """Return a customer's number that no other test writes to."""
     return str(next(_chats))
+
+
+def _row_of(entry: Mapping[str, Any]) -> str:
+    """Return the row that a ledger entry's callback data names, empty when it names none."""
+    parts = str(entry.get("callback", "")).split(":")
+    return parts[2] if len(parts) == 5 else ""
 
 
 class Town:
@@ -134,16 +141,16 @@ class Town:
     def arrived(self, row_id: int) -> list[dict[str, Any]]:
         """Return what the sandbox truly took for a row, whatever the attempt."""
         entries = self.control("GET", "ledger", since=self.since, event="accepted", limit=10_000)["entries"]
-        return [entry for entry in entries if entry["callback"].startswith(f"bulkhead:{row_id}:")]
+        return [entry for entry in entries if _row_of(entry) == str(row_id)]
+
+    def token(self, row_id: int, attempt: int = 1) -> str:
+        """Return the token of one attempt of a row."""
+        return token_of(self.settings.database_url, row_id, attempt)
 
     def asked(self, row_id: int) -> int:
         """Return how often the sandbox was asked to send a row, taken or refused."""
         entries = self.control("GET", "ledger", since=self.since, limit=10_000)["entries"]
-        return sum(
-            entry.get("callback", "").startswith(f"bulkhead:{row_id}:")
-            for entry in entries
-            if entry["event"] in ("accepted", "refused")
-        )
+        return sum(_row_of(entry) == str(row_id) for entry in entries if entry["event"] in ("accepted", "refused"))
 
     def post(
         self,

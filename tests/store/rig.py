@@ -43,6 +43,17 @@ def query(url: str, statement: str | sql.Composable, **parameters: Any) -> list[
             return rows
 
 
+def token_of(url: str, row_id: int, attempt: int = 1) -> str:
+    """Return the token of one attempt of a row, as the claim writes it."""
+    (row,) = query(
+        url,
+        """SELECT i.id AS installation, to_hex((extract(epoch FROM m.created_at) * 1000000)::bigint) AS accepted
+        FROM messages m, installation i WHERE m.id = %(id)s""",
+        id=row_id,
+    )
+    return f"bulkhead:{row['installation']}:{row_id}:{attempt}:{row['accepted']}"
+
+
 @contextmanager
 def open_transaction(url: str, statement: str = "SELECT", **parameters: Any) -> Iterator[Any]:
     """Hold a transaction open that has run `statement`; it commits at the end of the block."""
@@ -205,6 +216,10 @@ class Ground:
     def claimed_ids(self, ids: Sequence[int], **named: Any) -> list[int]:
         """Claim rows and return which were claimed."""
         return [message.id for message in self.claim(ids, **named)]
+
+    def token(self, row_id: int, attempt: int = 1) -> str:
+        """Return the token of one attempt, as the claim writes it."""
+        return token_of(self.url, row_id, attempt)
 
     def settle(self, row_id: int, state: MessageState, *, incarnation: str = "meta-0.a", **fields: Any) -> bool:
         """Write one outcome and return whether it was written."""

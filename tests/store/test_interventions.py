@@ -131,7 +131,7 @@ class TestCancel:
             connection_id=ground.connection,
             state=DELIVERED,
             at=datetime.now(UTC),
-            token=f"bulkhead:{row_id}:1",
+            token=ground.token(row_id),
             provider_id="wamid.1",
         )
         assert ground.receipts(receipt) == [True]
@@ -158,7 +158,7 @@ class TestRedrive:
         assert ground.history(row_id) == ["queued", "sending", "failed", "queued"]
         (message,) = ground.claim([row_id])
         # the number goes on, since it names the send at the provider; what is charged begins anew
-        assert (message.attempt, message.charged, message.token) == (2, 1, f"bulkhead:{row_id}:2")
+        assert (message.attempt, message.charged, message.token) == (2, 1, ground.token(row_id, 2))
 
     def test_a_late_word_about_an_attempt_before_says_nothing_about_this_one(self, ground: Ground) -> None:
         row_id = fail(ground)
@@ -168,7 +168,7 @@ class TestRedrive:
             connection_id=ground.connection,
             state=FAILED,
             at=datetime.now(UTC),
-            token=f"bulkhead:{row_id}:1",
+            token=ground.token(row_id),
             code="131026",
         )
         assert ground.receipts(late) == [True]
@@ -253,7 +253,7 @@ class TestResolve:
                 connection_id=ground.connection,
                 state=SENT,
                 at=datetime.now(UTC),
-                token=f"bulkhead:{row_id}:1",
+                token=ground.token(row_id),
                 provider_id="wamid.1",
             )
         )

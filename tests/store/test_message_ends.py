@@ -142,7 +142,7 @@ class TestDoubt:
         query(ground.url, "UPDATE companies SET in_doubt_policy = 'hold'")
         (doubt,) = ground.store.run(messages.in_doubt, kind="meta", most=10)
         assert doubt.message.id == row_id
-        assert doubt.message.token == f"bulkhead:{row_id}:1"
+        assert doubt.message.token == ground.token(row_id)
         assert 7.0 <= doubt.doubt_s < 30.0
         assert doubt.policy == "hold"
         assert ground.store.run(messages.in_doubt, kind="webdriver", most=10) == []

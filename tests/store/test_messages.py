@@ -173,7 +173,7 @@ class TestClaim:
                 type="text",
                 content={"body": "hi", "quoted": None},
                 attempt=1,
-                token=f"bulkhead:{row_id}:1",
+                token=ground.token(row_id),
                 incarnation="meta-0.a",
             )
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.messages import Receipt
 from shared.states import MessageState
-from shared.store import messages
+from shared.store import interventions, messages
 from tests.store.rig import LONG_AGO, Ground, open_store, query, side_by_side
 
 M = MessageState
@@ -41,10 +41,15 @@ def sending(ground: Ground, chat: str = "a") -> int:
     return row_id
 
 
+def redriven(ground: Ground, row_id: int) -> bool:
+    """Queue a dead letter again, as a human does."""
+    return ground.store.run(interventions.redrive, company_id="acme", message_id=row_id) == [row_id]
+
+
 class TestMatching:
     def test_by_token_and_by_provider_id(self, ground: Ground) -> None:
         row_id = sending(ground)
-        assert ground.receipts(receipt(ground, M.SENT, token=f"bulkhead:{row_id}:1", provider_id="wamid.1")) == [True]
+        assert ground.receipts(receipt(ground, M.SENT, token=ground.token(row_id), provider_id="wamid.1")) == [True]
         assert ground.state(row_id) == "sent"
         assert ground.receipts(receipt(ground, M.DELIVERED, provider_id="wamid.1")) == [True]
         row = ground.row(row_id)
@@ -53,9 +58,9 @@ class TestMatching:
 
     def test_each_receipt_of_a_batch_is_told_apart(self, ground: Ground) -> None:
         row_id = sending(ground)
-        ours = receipt(ground, M.SENT, token=f"bulkhead:{row_id}:1", provider_id="wamid.1")
+        ours = receipt(ground, M.SENT, token=ground.token(row_id), provider_id="wamid.1")
         foreign = receipt(ground, M.SENT, provider_id="wamid.2")
-        assert ground.receipts(foreign, ours, ours, receipt(ground, M.READ, token=f"bulkhead:{row_id}:1")) == [
+        assert ground.receipts(foreign, ours, ours, receipt(ground, M.READ, token=ground.token(row_id))) == [
             False,
             True,
             True,
@@ -73,7 +78,7 @@ class TestMatching:
         row_id = sending(ground)
         ground.settle(row_id, M.SENT, provider_id="wamid.1")
         other = ground.connect("globex")
-        for names in ({"token": f"bulkhead:{row_id}:1"}, {"provider_id": "wamid.1"}, {"token": f"bulkhead:{row_id}:9"}):
+        for names in ({"token": ground.token(row_id)}, {"provider_id": "wamid.1"}, {"token": ground.token(row_id, 9)}):
             assert ground.receipts(receipt(ground, M.READ, connection_id=other, **names)) == [False]
         assert ground.state(row_id) == "sent"
 
@@ -81,7 +86,7 @@ class TestMatching:
         """One batch holds the webhooks of several companies; each position counts for its own connection only."""
         other = ground.connect("globex")
         row_id = sending(ground)
-        token = f"bulkhead:{row_id}:1"
+        token = ground.token(row_id)
         true = receipt(ground, M.DELIVERED, token=token, provider_id="wamid.1")
         aimed = receipt(ground, M.FAILED, token=token, connection_id=other, code="131026")
         counted = receipt(ground, M.FAILED, token=token, provider_id="wamid.x", connection_id=other)
@@ -97,15 +102,98 @@ class TestMatching:
         row_id = sending(ground)
         ground.settle(row_id, M.QUEUED, code="no_answer")
         ground.claim([row_id])
-        assert ground.row(row_id)["token"] == f"bulkhead:{row_id}:2"
-        assert ground.receipts(receipt(ground, M.SENT, token=f"bulkhead:{row_id}:1", provider_id="wamid.1")) == [True]
+        assert ground.row(row_id)["token"] == ground.token(row_id, 2)
+        assert ground.receipts(receipt(ground, M.SENT, token=ground.token(row_id), provider_id="wamid.1")) == [True]
         assert (ground.state(row_id), ground.row(row_id)["provider_id"]) == ("sent", "wamid.1")
+
+    @pytest.mark.parametrize("state", ORDER)
+    def test_names_that_others_can_count_move_nothing(self, ground: Ground, state: MessageState) -> None:
+        """Another installation, a restored backup and a wiped home number their rows as we do."""
+        row_id = sending(ground)
+        _, installation, row, attempt, accepted = ground.token(row_id).split(":")
+        strange = [
+            f"bulkhead:{row}:{attempt}",
+            f"bulkhead:{installation}:{row}:{attempt}",
+            f"bulkhead:{'0' * 16}:{row}:{attempt}:{accepted}",
+            f"bulkhead:{installation}:{row}:{attempt}:{int(accepted, 16) - 1:x}",
+            f"bulkhead:{installation}:{row}:2:{accepted}",
+            f"bulkhead:{installation}:{row}:0:{accepted}",
+            f"bulkhead:{installation}:{row}:999999999:{accepted}",
+            f"bulkhead:{installation}:{'9' * 18}:1:{accepted}",
+        ]
+        receipts = [receipt(ground, state, token=token, provider_id="wamid.foreign") for token in strange]
+        assert ground.receipts(*receipts) == [False] * len(strange)
+        assert ground.history(row_id) == ["queued", "sending"]
+
+    def test_a_row_without_an_attempt_has_no_news(self, ground: Ground) -> None:
+        """A scheduled message, and one whose only attempt is not counted: nothing of it has left."""
+        (scheduled,) = ground.accept("a", scheduled_for=datetime.now(UTC) + timedelta(hours=1))
+        refunded = sending(ground, "b")
+        ground.settle(refunded, M.QUEUED, code="throttled", counts=False)
+        for row_id in (scheduled, refunded):
+            assert ground.receipts(receipt(ground, M.DELIVERED, token=ground.token(row_id))) == [False]
+            assert ground.state(row_id) == "queued"
+
+    def test_a_token_from_before_tokens_named_the_installation_names_its_own_row(self, ground: Ground) -> None:
+        row_id, other = sending(ground), sending(ground, "b")
+        ground.set(row_id, f"token = 'bulkhead:{row_id}:1'")
+        receipts = [receipt(ground, M.DELIVERED, token=f"bulkhead:{one}:1") for one in (row_id, other)]
+        assert ground.receipts(*receipts) == [True, False]
+        assert (ground.state(row_id), ground.state(other)) == ("delivered", "sending")
+
+    @pytest.mark.parametrize("state", ORDER)
+    def test_news_of_a_redriven_attempt_move_nothing(self, ground: Ground, state: MessageState) -> None:
+        """The provider repeats its webhooks for days; a human has queued the message again because of them."""
+        row_id = sending(ground)
+        first = ground.token(row_id)
+        failed = receipt(ground, M.FAILED, token=first, provider_id="wamid.1", code="131026")
+        assert ground.receipts(receipt(ground, M.SENT, token=first, provider_id="wamid.1"), failed) == [True, True]
+        assert redriven(ground, row_id)
+        again = [
+            receipt(ground, state, token=first, provider_id="wamid.1"),
+            receipt(ground, state, provider_id="wamid.1"),
+        ]
+        assert ground.receipts(*again) == [True, False]
+        assert (ground.state(row_id), ground.row(row_id)["provider_id"]) == ("queued", "")
+        ground.claim([row_id])
+        ground.receipts(*again)
+        assert ground.state(row_id) == "sending"
+        # the webhook overtakes the answer
+        assert ground.receipts(receipt(ground, M.SENT, token=ground.token(row_id, 2), provider_id="wamid.2")) == [True]
+        ground.receipts(*again)
+        row = ground.row(row_id)
+        assert (row["state"], row["provider_id"]) == ("sent", "wamid.2")
+
+    @pytest.mark.parametrize("code", ["poison", "resolved_as_failed"])
+    def test_what_is_not_known_to_be_unsent_can_still_be_proved(self, ground: Ground, code: str) -> None:
+        row_id = sending(ground)
+        first = ground.token(row_id)
+        ground.settle(row_id, M.FAILED, code=code)
+        assert redriven(ground, row_id)
+        assert ground.receipts(receipt(ground, M.DELIVERED, token=first, provider_id="wamid.1")) == [True]
+        assert (ground.state(row_id), ground.row(row_id)["provider_id"]) == ("delivered", "wamid.1")
+
+    def test_what_failed_is_quoted_by_nobody(self, ground: Ground) -> None:
+        row_id = sending(ground)
+        ground.settle(row_id, M.SENT, provider_id="wamid.1")
+
+        def quoted(name: str) -> str | None:
+            return ground.store.run(
+                messages.quotable, company_id="acme", connection_id=ground.connection, chat_id="a", quoted=name
+            )
+
+        assert quoted(str(row_id)) == quoted("wamid.1") == "wamid.1"
+        ground.receipts(receipt(ground, M.FAILED, provider_id="wamid.1", code="131026"))
+        assert quoted(str(row_id)) is quoted("wamid.1") is None
+        assert redriven(ground, row_id)
+        ground.claim([row_id])
+        assert quoted(str(row_id)) is quoted("wamid.1") is None
 
     def test_the_failure_of_an_earlier_attempt_does_not_end_the_one_under_way(self, ground: Ground) -> None:
         row_id = sending(ground)
         ground.settle(row_id, M.QUEUED, code="no_answer")
         ground.claim([row_id])
-        assert ground.receipts(receipt(ground, M.FAILED, token=f"bulkhead:{row_id}:1", code="131000")) == [True]
+        assert ground.receipts(receipt(ground, M.FAILED, token=ground.token(row_id), code="131000")) == [True]
         assert ground.state(row_id) == "sending"
         assert ground.settle(row_id, M.SENT, provider_id="wamid.2")
         steps = [(step["state"], step["attempt"]) for step in ground.store.run(messages.history, row_id)]
@@ -115,8 +203,8 @@ class TestMatching:
         row_id = sending(ground)
         ground.settle(row_id, M.QUEUED, code="no_answer")
         ground.claim([row_id])
-        earlier = receipt(ground, M.FAILED, token=f"bulkhead:{row_id}:1", code="131000")
-        this = receipt(ground, M.FAILED, token=f"bulkhead:{row_id}:2", code="131026", at=LONG_AGO + timedelta(hours=1))
+        earlier = receipt(ground, M.FAILED, token=ground.token(row_id), code="131000")
+        this = receipt(ground, M.FAILED, token=ground.token(row_id, 2), code="131026", at=LONG_AGO + timedelta(hours=1))
         assert ground.receipts(earlier, this) == [True, True]
         assert (ground.state(row_id), ground.row(row_id)["error_code"]) == ("failed", "131026")
 
@@ -125,7 +213,7 @@ class TestMatching:
         odd = receipt(
             ground,
             M.FAILED,
-            token=f"bulkhead:{row_id}:1",
+            token=ground.token(row_id),
             code="1",
             detail="nul \0",
             extra={"half": "\ud83d", "deep": [{"a": "\0"}]},
@@ -142,7 +230,7 @@ class TestProof:
         ground.store.run(messages.hold, message_id=held, attempt=1, code="no_evidence", incarnation="x")
         ground.settle(waiting, M.QUEUED, after_s=3600.0, code="5xx")
         for row_id in (doubtful, held, waiting):
-            assert ground.receipts(receipt(ground, M.SENT, token=f"bulkhead:{row_id}:1", provider_id=f"p{row_id}")) == [
+            assert ground.receipts(receipt(ground, M.SENT, token=ground.token(row_id), provider_id=f"p{row_id}")) == [
                 True
             ]
             row = ground.row(row_id)
@@ -157,12 +245,12 @@ class TestProof:
     def test_it_wakes_a_dead_letter_that_went_out_after_all(self, ground: Ground) -> None:
         row_id = sending(ground)
         ground.settle(row_id, M.FAILED, code="gave_up")
-        ground.receipts(receipt(ground, M.SENT, token=f"bulkhead:{row_id}:1", provider_id="wamid.1"))
+        ground.receipts(receipt(ground, M.SENT, token=ground.token(row_id), provider_id="wamid.1"))
         assert ground.state(row_id) == "sent"
 
     def test_that_the_provider_took_it_does_not_undo_that_it_then_refused_it(self, ground: Ground) -> None:
         row_id = sending(ground)
-        token = f"bulkhead:{row_id}:1"
+        token = ground.token(row_id)
         ground.receipts(receipt(ground, M.FAILED, token=token, code="131026"))
         ground.receipts(receipt(ground, M.SENT, token=token))
         assert ground.state(row_id) == "failed"
@@ -181,7 +269,7 @@ class TestProof:
 class TestHistory:
     def test_every_step_is_kept_once_with_the_providers_instant(self, ground: Ground) -> None:
         row_id = sending(ground)
-        token = f"bulkhead:{row_id}:1"
+        token = ground.token(row_id)
         steps = [receipt(ground, state, token=token, extra={"n": 1}) for state in (M.SENT, M.DELIVERED, M.READ)]
         for one in [*steps, *steps[::-1]]:
             ground.receipts(one)
@@ -194,9 +282,7 @@ class TestHistory:
         for round_ in range(15):
             ids = [sending(ground, f"{round_}-{number}") for number in range(4)]
             news = [
-                receipt(ground, state, token=f"bulkhead:{row_id}:1")
-                for row_id in ids
-                for state in (M.SENT, M.DELIVERED)
+                receipt(ground, state, token=ground.token(row_id)) for row_id in ids for state in (M.SENT, M.DELIVERED)
             ]
             orders = (news, news[::-1])
             side_by_side(
@@ -215,7 +301,7 @@ class TestHistory:
         rivals = [open_store(ground.url), open_store(ground.url)]
         for round_ in range(25):
             row_id = sending(ground, f"{round_}")
-            token = f"bulkhead:{row_id}:1"
+            token = ground.token(row_id)
             news = (receipt(ground, M.FAILED, token=token, code="1"), receipt(ground, M.SENT, token=token))
             side_by_side(
                 *(
@@ -245,7 +331,7 @@ def test_every_order_ends_in_the_same_state_and_none_moves_backwards(
         ground.settle(row_id, M(start), provider_id="wamid.1" if start == "sent" else "", after_s=3600.0)
     batches: list[list[Receipt]] = [[]]
     for state, cut in zip(arrived, cuts, strict=False):
-        batches[-1].append(receipt(ground, state, token=f"bulkhead:{row_id}:1", provider_id="wamid.1"))
+        batches[-1].append(receipt(ground, state, token=ground.token(row_id), provider_id="wamid.1"))
         if cut:
             batches.append([])
     reached = 0

@@ -38,7 +38,12 @@ WITH chosen AS (
     FOR UPDATE OF m
 ), redriven AS (
     UPDATE messages m
-    SET state = 'queued', forgiven = m.attempt, deaths = 0, not_before = NULL, error_code = '', error_detail = '', updated_at = now()
+    SET state = 'queued', forgiven = m.attempt, deaths = 0, not_before = NULL,
+        -- What failed is over: its id at the provider is quoted by no reply, and news about it do not move the row. That poison, or what a human gave up
+        -- in doubt, was not sent is not known: proof may still come.
+        closed_attempt = CASE WHEN m.error_code IN ('poison', 'resolved_as_failed') THEN m.closed_attempt ELSE m.attempt END,
+        provider_id = '', token = CASE WHEN starts_with(m.token, 'bulkhead:') THEN '' ELSE m.token END,
+        error_code = '', error_detail = '', updated_at = now()
     FROM chosen WHERE m.id = chosen.id AND m.state = 'failed'
     RETURNING m.id, m.process_name, m.connection_id, m.attempt
 ), noted AS (

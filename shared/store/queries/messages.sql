@@ -86,7 +86,11 @@ WITH candidates AS (
 ), claimed AS (
     UPDATE messages m
     SET state = 'sending', incarnation = %(incarnation)s, attempt = m.attempt + 1, claimed_at = now(), updated_at = now(),
-        token = CASE WHEN %(token_at_claim)s THEN 'bulkhead:' || m.id || ':' || (m.attempt + 1) ELSE m.token END
+        -- The installation and the instant of acceptance make it ours alone: another installation, or a restored backup, counts the same rows.
+        token = CASE WHEN %(token_at_claim)s
+                     THEN 'bulkhead:' || (SELECT id FROM installation) || ':' || m.id || ':' || (m.attempt + 1) || ':'
+                          || to_hex((extract(epoch FROM m.created_at) * 1000000)::bigint)
+                     ELSE m.token END
     WHERE m.id = ANY(ARRAY(SELECT id FROM ready))
     RETURNING m.id, m.company_id, m.connection_id, m.chat_id, m.type, m.content, m.attempt, m.forgiven, m.token, m.incarnation, m.created_at
 ), noted AS (
@@ -352,54 +356,67 @@ WITH held AS (
 SELECT id FROM held;
 
 -- match_receipts --
--- Find and lock the messages that receipts are about, by token or by the provider's id, within the connection they came through.
+-- Find and lock the messages that receipts are about, by token or by the provider's id, within the connection they came through, and the attempt.
 WITH given AS (
-    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(position int, connection_id bigint, provider_id text, token text)
+    SELECT r.*,
+           CASE WHEN token ~ '^bulkhead:[0-9a-f]{16}:[0-9]{1,18}:[1-9][0-9]{0,8}:[0-9a-f]{1,16}$' THEN split_part(token, ':', 3)::bigint END AS named_id,
+           CASE WHEN token ~ '^bulkhead:[0-9a-f]{16}:[0-9]{1,18}:[1-9][0-9]{0,8}:[0-9a-f]{1,16}$' THEN split_part(token, ':', 4)::integer END AS named_attempt
+    FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(position int, connection_id bigint, provider_id text, token text)
 ), found AS (
-    SELECT given.position, given.connection_id, hit.id
+    SELECT given.position, given.connection_id, given.named_attempt, hit.id
     FROM given CROSS JOIN LATERAL (
-        SELECT id FROM messages WHERE given.token <> '' AND token = given.token AND token <> ''
+        -- The row's own token, in whatever form: an id that a browser session chose, or one from before tokens named the installation. A row without an
+        -- attempt has no token of ours.
+        SELECT id FROM messages
+        WHERE given.token <> '' AND token = given.token AND token <> '' AND (attempt > 0 OR NOT starts_with(token, 'bulkhead:'))
         UNION
         SELECT id FROM messages WHERE given.provider_id <> '' AND provider_id = given.provider_id AND provider_id <> ''
         UNION
-        -- a status for an earlier attempt of the same row proves that attempt
-        SELECT id FROM messages WHERE given.token ~ '^bulkhead:[0-9]{1,18}:' AND id = split_part(given.token, ':', 2)::bigint
+        -- the token of an earlier attempt of this very row
+        SELECT id FROM messages
+        WHERE id = given.named_id AND split_part(given.token, ':', 2) = (SELECT i.id FROM installation i)
+          AND split_part(given.token, ':', 5) = to_hex((extract(epoch FROM created_at) * 1000000)::bigint)
     ) AS hit
 ), locked AS (
-    SELECT m.id, m.connection_id, m.type IN ('edit', 'delete') AND m.state NOT IN ('sent', 'delivered', 'read') AS acts FROM messages m
+    SELECT m.id, m.connection_id, m.attempt, m.closed_attempt,
+           m.type IN ('edit', 'delete') AND m.state NOT IN ('sent', 'delivered', 'read') AS acts
+    FROM messages m
     WHERE m.id = ANY(ARRAY(SELECT id FROM found)) AND EXISTS (SELECT FROM found WHERE found.id = m.id AND found.connection_id = m.connection_id)
     ORDER BY m.id FOR UPDATE
 )
--- the owner is compared for each position: a batch holds receipts of several companies, and one may name another's message
-SELECT found.position, locked.id, locked.acts FROM found JOIN locked USING (id, connection_id);
+-- The owner is compared for each position: a batch holds receipts of several companies, and one may name another's message.
+SELECT found.position, locked.id, locked.acts, coalesce(found.named_attempt, locked.attempt) AS attempt,
+       coalesce(found.named_attempt <= locked.closed_attempt, false) AS is_closed
+FROM found JOIN locked USING (id, connection_id)
+-- an attempt that was not made (yet) has no news
+WHERE coalesce(found.named_attempt, 0) <= locked.attempt;
 
 -- apply_receipts --
--- Move locked messages on by what the provider says; never backwards; every step of every attempt is kept once.
+-- Move locked messages on by what the provider reports about attempts that are not closed; never backwards; every step of every attempt is kept once.
 WITH given AS (
-    SELECT r.*, m.token AS current_token, m.company_id, m.process_name, m.connection_id, m.created_at,
-           CASE WHEN r.token ~ '^bulkhead:[0-9]{1,18}:[0-9]{1,9}$' THEN split_part(r.token, ':', 3)::integer ELSE m.attempt END AS attempt
+    SELECT r.*, m.attempt AS current_attempt, m.company_id, m.process_name, m.connection_id, m.created_at
     FROM jsonb_to_recordset(%(rows)s::jsonb)
-         AS r(position int, id bigint, at timestamptz, provider_id text, token text, code text, detail text, extra jsonb)
-    CROSS JOIN LATERAL (SELECT token, attempt, company_id, process_name, connection_id, created_at FROM messages WHERE id = r.id OFFSET 0) AS m
-), news AS (
+         AS r(position int, id bigint, at timestamptz, provider_id text, attempt integer, code text, detail text, extra jsonb)
+    CROSS JOIN LATERAL (SELECT attempt, company_id, process_name, connection_id, created_at FROM messages WHERE id = r.id OFFSET 0) AS m
+), first AS (
     SELECT DISTINCT ON (id) * FROM given
-    -- that an earlier attempt failed says nothing about the one that is under way
-    WHERE %(state)s <> 'failed' OR token = '' OR token = current_token
+    -- that an earlier attempt failed says nothing about the one that is under way; that it was sent makes a later one needless
+    WHERE %(state)s <> 'failed' OR attempt = current_attempt
     ORDER BY id, at, position
 ), moved AS (
     UPDATE messages m
-    SET state = %(state)s, provider_id = CASE WHEN m.provider_id = '' THEN news.provider_id ELSE m.provider_id END,
+    SET state = %(state)s, provider_id = CASE WHEN m.provider_id = '' THEN first.provider_id ELSE m.provider_id END,
         sent_at = CASE WHEN %(state)s = 'failed' THEN m.sent_at ELSE coalesce(m.sent_at, now()) END, in_doubt_at = NULL, held_at = NULL, not_before = NULL,
-        error_code = news.code, error_detail = news.detail, updated_at = now()
-    FROM news
-    WHERE m.id = ANY(ARRAY(SELECT id FROM news)) AND m.id = news.id AND m.state = ANY(%(before)s)
+        error_code = first.code, error_detail = first.detail, updated_at = now()
+    FROM first
+    WHERE m.id = ANY(ARRAY(SELECT id FROM first)) AND m.id = first.id AND m.state = ANY(%(before)s)
       -- of what was taken back only a row that never counted as sent can turn out to have left
       AND (m.state <> 'deleted' OR m.sent_at IS NULL)
       -- the provider took it and then refused it: that it took it is no news
       AND NOT (%(state)s = 'sent' AND m.state = 'failed' AND EXISTS (
           SELECT FROM events_messages e
-          WHERE e.message_id = m.id AND e.written_at >= news.created_at AND e.written_at < now() + interval '1 day'
-            AND e.state = 'failed' AND e.attempt = news.attempt AND e.data IS NOT NULL OFFSET 0))
+          WHERE e.message_id = m.id AND e.written_at >= first.created_at AND e.written_at < now() + interval '1 day'
+            AND e.state = 'failed' AND e.attempt = first.attempt AND e.data IS NOT NULL OFFSET 0))
 )
 INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, at, attempt, code, detail, data)
 SELECT DISTINCT ON (id, attempt, extra ->> 'status') 'message', 'message.' || %(state)s::text, company_id, process_name, connection_id, id, %(state)s, at,
@@ -488,7 +505,7 @@ ORDER BY created_at DESC, id DESC LIMIT %(most)s;
 -- The provider's id of a message that a reply names by our id or by the provider's.
 SELECT provider_id FROM messages
 WHERE company_id = %(company_id)s AND connection_id = %(connection_id)s AND chat_id = %(chat_id)s
-  AND (id = %(id)s OR provider_id = %(quoted)s) AND provider_id <> ''
+  AND (id = %(id)s OR provider_id = %(quoted)s) AND provider_id <> '' AND state <> 'failed'
 UNION ALL
 SELECT provider_id FROM inbound_messages
 WHERE company_id = %(company_id)s AND connection_id = %(connection_id)s AND chat_id = %(chat_id)s AND (id = %(id)s OR provider_id = %(quoted)s)

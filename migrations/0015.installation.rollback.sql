@@ -1,0 +1,2 @@
+ALTER TABLE messages DROP COLUMN closed_attempt;
+DROP TABLE installation;
