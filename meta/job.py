@@ -108,7 +108,7 @@ class _Delivery:
             message,
             outcome,
             attempts=self._settings.send_attempts,
-            wait_s=retry_policy(self._settings.kind("meta").retry_base_s).wait_s(message.charged),
+            wait_s=retry_policy(self._settings.kind("meta").retry_base_s).wait_s(message.attempts_used),
         )
         by = monotonic() + _SETTLE_S
         while True:

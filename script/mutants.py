@@ -396,6 +396,28 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit(_SQL, " AND provider_id <> '' AND state <> 'failed'\n", " AND provider_id <> ''\n"),),
         "tests/store/test_receipts.py",
     ),
+    "doubts-are-attempts": Mutation(
+        "a message is not sent again without end because its sends end in doubt",
+        (
+            Edit(
+                "shared/delivery/reconcile.py",
+                "attempts_left=doubt.message.attempts_used < self._attempts",
+                "attempts_left=True",
+            ),
+        ),
+        "tests/delivery/test_reconcile.py",
+    ),
+    "claim-by-halves": Mutation(
+        "a row that breaks a claim stops no other",
+        (
+            Edit(
+                "shared/delivery/dispatcher.py",
+                "            for row_id in await self._unclaimable(await self._rows_of(request)):\n",
+                "            for row_id in []:\n",
+            ),
+        ),
+        "tests/delivery/test_dispatcher_faults.py",
+    ),
     "fair-share": Mutation(
         "a slow connection leaves places to others",
         (Edit(_SQL, " AND (d.room IS NULL OR d.place <= d.room)", ""),),

@@ -20,7 +20,7 @@ class OutboundMessage:
         type: `text`, later others. content: by type; for text `{"body": str, "quoted": provider id or None}`.
         token: what identifies this message at the provider while its answer is unknown: on Meta the callback data, in a browser
             session the WhatsApp message id. Empty until a channel chose one; kept for every later attempt in a browser session.
-        forgiven: attempts before a human redrove it; they are not charged any more. created_at: when it was accepted.
+        attempts_before_redrive: they do not count any more. created_at: when it was accepted.
     """
 
     id: int
@@ -33,13 +33,13 @@ class OutboundMessage:
     attempt: int
     token: str
     incarnation: str
-    forgiven: int = 0
+    attempts_before_redrive: int = 0
     created_at: datetime = field(default_factory=utc_now, compare=False)
 
     @property
-    def charged(self) -> int:
-        """Number of this attempt among those that are charged; 1 on the first."""
-        return self.attempt - self.forgiven
+    def attempts_used(self) -> int:
+        """Attempts that count against SEND_ATTEMPTS, this one included; 1 on the first."""
+        return self.attempt - self.attempts_before_redrive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -109,11 +109,12 @@ class Uploads:
 
     async def _id(self, account: Account, message: OutboundMessage, file: File, by: float) -> _Result:
         # a dead letter that a human redrove may have died of its file, of which a provider tells by webhook only
-        key = (account.connection.id, file.sha256, file.type, message.forgiven > 0)
+        key = (account.connection.id, file.sha256, file.type, message.attempts_before_redrive > 0)
         task = self._under_way.get(key)
         if task is None:
             task = self._under_way[key] = asyncio.create_task(
-                self._found_or_uploaded(account, file, anew=message.forgiven > 0), name=f"upload-{key[0]}"
+                self._found_or_uploaded(account, file, anew=message.attempts_before_redrive > 0),
+                name=f"upload-{key[0]}",
             )
             task.add_done_callback(lambda done: self._ended(key, done))
         # many messages may wait for one file, and one that gives up takes nothing from the others

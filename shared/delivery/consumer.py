@@ -89,6 +89,7 @@ class Consumer:
             incarnation=incarnation,
             policy=policy,
             window_s=settings.in_doubt_window_s,
+            attempts=settings.send_attempts,
             outages=webhook_outages,
             requeued=self._dispatcher.offer,
         )

@@ -14,7 +14,7 @@ from typing import Final
 from shared import logs
 from shared.batching import RateLimiter
 from shared.clock import left, monotonic
-from shared.delivery.backlog import Backlog
+from shared.delivery.backlog import CLAIM_AT_ONCE, Backlog, ClaimRequest
 from shared.delivery.breaker import Breaker
 from shared.delivery.channel import Channel
 from shared.delivery.in_flight import InFlight
@@ -27,7 +27,7 @@ from shared.process.metrics import Metrics
 from shared.process.periodic import wait_for_event
 from shared.states import MessageState
 from shared.store import connections, messages
-from shared.store.messages import Settlement
+from shared.store.messages import Claimed, Settlement
 from shared.store.store import Store
 
 log = logs.logger(__name__)
@@ -81,6 +81,7 @@ class Dispatcher:
         self._backlog = Backlog()
         self._in_flight = InFlight(journal, limit=in_flight, each=each)
         self._sends: set[asyncio.Task[None]] = set()
+        self._untouchable: set[int] = set()
         self._outcomes: list[tuple[OutboundMessage, Outcome]] = []
         self._work, self._settled, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._idle.set()
@@ -116,7 +117,9 @@ class Dispatcher:
     def offer(self, ids: Iterable[int]) -> None:
         """Claim these rows soon. Rows that are not due, not first in their chat or not ours are dropped by the claim."""
         if not self._draining:
-            self._backlog.offer(row_id for row_id in ids if row_id not in self._in_flight)
+            self._backlog.offer(
+                row_id for row_id in ids if row_id not in self._in_flight and row_id not in self._untouchable
+            )
             self._work.set()
 
     def start(self) -> None:
@@ -182,6 +185,21 @@ class Dispatcher:
         if request is None:
             return False
         hit("claim.begun")
+        try:
+            claimed = await self._claim_rows(request)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            # the database refuses the statement for some row's sake: that row must not stop the others
+            log.error("claim_refused", exc_info=error, rows=len(request.ids), chats=len(request.chats))
+            for row_id in await self._unclaimable(await self._rows_of(request)):
+                await self._park(row_id, error)
+            claimed = Claimed(messages=[], waits={})
+        self._backlog.claimed(request, claimed, self._in_flight.held, monotonic())
+        return True
+
+    async def _claim_rows(self, request: ClaimRequest) -> Claimed:
+        """Claim once and start what was claimed."""
         capacities = self._in_flight.capacities()
         # a claim that commits after we gave up waiting is found by `_requeue_unknown`
         claimed = await self._store.call_each(
@@ -200,9 +218,48 @@ class Dispatcher:
         hit("claim.committed")
         for message in claimed.messages:
             self._start_send(message)
-        self._backlog.claimed(request, claimed, self._in_flight.held, monotonic())
         hit("claim.recorded")
-        return True
+        return claimed
+
+    async def _rows_of(self, request: ClaimRequest) -> list[int]:
+        """Return the ids of all rows that a request may claim."""
+        heads = await self._store.call(messages.chat_heads, request.chats)
+        due = await self._store.call(
+            messages.due, kind=self._kind, grace_s=0.0, most=CLAIM_AT_ONCE, numbers=request.connections
+        )
+        return list(dict.fromkeys([*request.ids, *heads, *due]))
+
+    async def _unclaimable(self, ids: list[int]) -> list[int]:
+        """Claim rows by halves, and return those that no claim can take."""
+        if not ids:
+            return []
+        try:
+            await self._claim_rows(ClaimRequest(ids, [], [], len(ids)))
+        except StoreUnavailable:
+            raise
+        except Exception:  # noqa: BLE001 - the error is logged once, for the whole claim
+            if len(ids) == 1:
+                log.error("row_unclaimable", message_id=ids[0])
+                return ids
+            half = len(ids) // 2
+            return await self._unclaimable(ids[:half]) + await self._unclaimable(ids[half:])
+        return []
+
+    async def _park(self, row_id: int, error: Exception) -> None:
+        try:
+            await self._store.call(
+                messages.park,
+                message_id=row_id,
+                incarnation=self._incarnation,
+                code="unclaimable",
+                detail=type(error).__name__,
+            )
+        except StoreUnavailable:
+            raise
+        except Exception as problem:
+            # not even that can be written about it: this process leaves it alone
+            log.error("row_not_parked", exc_info=problem, message_id=row_id)
+            self._untouchable.add(row_id)
 
     def _start_send(self, message: OutboundMessage) -> None:
         self._in_flight.start(message)
@@ -287,7 +344,7 @@ class Dispatcher:
                 message,
                 outcome,
                 attempts=self._attempts,
-                wait_s=self._retries.wait_s(message.charged),
+                wait_s=self._retries.wait_s(message.attempts_used),
             )
             for message, outcome in batch
         ]

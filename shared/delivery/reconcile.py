@@ -52,11 +52,14 @@ class Hold:
     code: str
 
 
-def decide(found: Outcome | None, *, policy: Policy, doubt_s: float, window_s: float) -> Move | Hold | None:
-    """Say what happens to a message in doubt; pure.
+def decide(
+    found: Outcome | None, *, policy: Policy, doubt_s: float, window_s: float, attempts_left: bool = True
+) -> Move | Hold | None:
+    """Decide what happens to a message in doubt; pure.
 
     Args:
         found: what the channel found out, None for nothing. doubt_s: how long it has been in doubt. window_s: how long reconciliation has.
+        attempts_left: whether it may be sent again without a human: a provider that takes each attempt and answers none would get it without end.
     Returns:
         The move, or None to go on waiting.
     """
@@ -66,20 +69,26 @@ def decide(found: Outcome | None, *, policy: Policy, doubt_s: float, window_s: f
         case Dead(code=code):
             return Move(MessageState.FAILED, code)
         case Retry() if policy != "hold":
-            return Move(MessageState.QUEUED, "evidence_unsent")
-    # InDoubt: nobody could be asked, so the time for finding out has not begun
-    if isinstance(found, InDoubt) or doubt_s < window_s:
-        return None
-    if policy == "resend":
-        return Move(MessageState.QUEUED, "policy_resend")
-    return Hold("held_by_policy" if policy == "hold" else "no_evidence")
+            code = "evidence_unsent"
+        case _:
+            # InDoubt: there was nothing to ask, so the time for finding out has not begun
+            if isinstance(found, InDoubt) or doubt_s < window_s:
+                return None
+            if policy != "resend":
+                return Hold("held_by_policy" if policy == "hold" else "no_evidence")
+            code = "policy_resend"
+    if attempts_left:
+        return Move(MessageState.QUEUED, code)
+    # a mark or an indicator is not worth a chat that waits for a human
+    is_harmless = isinstance(found, Retry) and found.code == "harmless_twice"
+    return Move(MessageState.FAILED, "attempts_used") if is_harmless else Hold("attempts_used")
 
 
 class Reconciler:
     """Looks at one kind's rows in doubt, for ever.
 
     Args:
-        policy: for companies that have none of their own. window_s: see `decide`. outages: of the kind's webhooks; None for a kind without.
+        policy: for companies that have none of their own. window_s: see `decide`. attempts: attempts of a message without a human, doubtful ones included. outages: of the kind's webhooks; None for a kind without.
         requeued: called with the ids of rows that may be sent again.
     """
 
@@ -93,11 +102,13 @@ class Reconciler:
         incarnation: str,
         policy: Policy,
         window_s: float,
+        attempts: int,
         outages: WebhookOutages | None,
         requeued: Callable[[list[int]], None],
     ) -> None:
         self._store, self._channel, self._outages, self._requeued = store, channel, outages, requeued
         self._kind, self._incarnation, self._policy, self._window_s = kind, incarnation, policy, window_s
+        self._attempts = attempts
         self._decided = metrics.counter("in_doubt_decisions", "Messages that left doubt, by how.", ("code",))
 
     async def run(self) -> None:
@@ -149,7 +160,13 @@ class Reconciler:
         if doubt.held and found is None:
             return
         policy: Policy = doubt.policy or self._policy
-        decision = decide(found, policy=policy, doubt_s=doubt.doubt_s, window_s=self._window_s)
+        decision = decide(
+            found,
+            policy=policy,
+            doubt_s=doubt.doubt_s,
+            window_s=self._window_s,
+            attempts_left=doubt.message.attempts_used < self._attempts,
+        )
         if decision is None or (doubt.held and isinstance(decision, Hold)):
             return
         row_id = doubt.message.id

@@ -241,6 +241,21 @@ def due(
     return [row["id"] for row in rows]
 
 
+def chat_heads(transaction: Transaction, chats: Sequence[tuple[int, str]]) -> list[int]:
+    """Return the ids of the rows that a claim of these chats would take."""
+    rows = transaction.rows(
+        "chat_heads",
+        chat_connections=[connection_id for connection_id, _ in chats],
+        chat_ids=[chat_id for _, chat_id in chats],
+    )
+    return [row["id"] for row in rows]
+
+
+def park(transaction: Transaction, *, message_id: int, incarnation: str, code: str, detail: str) -> bool:
+    """Make a dead letter of a queued row that no claim can take. Returns False when it is not queued any more."""
+    return transaction.row("park_message", id=message_id, incarnation=incarnation, code=code, detail=detail) is not None
+
+
 def follow_connections(transaction: Transaction, *, kind: str) -> int:
     """Take over what waits at a kind's connections but was accepted for another kind, before their type was changed. Returns how many rows that was."""
     return len(transaction.rows("follow_connections", kind=kind))
@@ -261,7 +276,7 @@ def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wai
         case Sent(provider_id=provider_id):
             acts = message.type in TARGETING_TYPES
             return Settlement(id=message.id, state=MessageState.SENT, provider_id=provider_id, acts=acts)
-        case Retry() if outcome.counts and message.charged >= attempts:
+        case Retry() if outcome.counts and message.attempts_used >= attempts:
             return Settlement(id=message.id, state=MessageState.FAILED, code=outcome.code, detail=outcome.detail)
         case Retry():
             after_s = wait_s if outcome.after_s is None else outcome.after_s

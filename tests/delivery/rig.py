@@ -159,6 +159,7 @@ class Process:
             incarnation=incarnation,
             policy=policy,
             window_s=window_s,
+            attempts=attempts,
             outages=WebhookOutages(self.run_dir / "meta.webhook-outages"),
             requeued=self.dispatcher.offer,
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -10,9 +12,59 @@ from shared.clock import monotonic
 from shared.delivery.channel import RecordToken
 from shared.messages import OutboundMessage, Outcome, Retry, Sent
 from tests.delivery.rig import Gate, Process, Script, answering, cancelled, run, soon
-from tests.store.rig import Ground, away, open_store
+from tests.store.rig import Ground, away, open_store, query
 from tests.support.servers import Servers
 from tests.support.waiting import eventually_async
+
+
+@contextmanager
+def refusing(ground: Ground, condition: str) -> Iterator[None]:
+    """Let the database refuse updates of rows for which `condition` holds, as it refuses a number beyond its range."""
+    query(
+        ground.url,
+        f"""CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF {condition} THEN RAISE numeric_value_out_of_range; END IF; RETURN NEW; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON messages FOR EACH ROW EXECUTE FUNCTION refuse()""",
+    )
+    try:
+        yield
+    finally:
+        query(ground.url, "DROP FUNCTION refuse CASCADE")
+
+
+class TestRefusedClaims:
+    def test_a_row_that_breaks_a_claim_is_parked_and_stops_no_other(self, ground: Ground) -> None:
+        bad, *good = ground.accept("bad", *(f"chat-{number}" for number in range(9)))
+        behind = ground.accept("bad", "chat-0")
+
+        async def scenario() -> None:
+            async with Process(ground, Script()) as process:
+                process.dispatcher.offer([*good[:5], bad, *good[5:]])
+                await process.until([bad], "failed")
+                await process.until(good, "sent")
+                process.dispatcher.offer(behind)
+                await process.until(behind, "sent")
+
+        with refusing(ground, f"NEW.id = {bad} AND NEW.state = 'sending'"):
+            run(scenario())
+        assert ground.row(bad)["error_code"] == "unclaimable"
+        assert ground.history(bad) == ["queued", "failed"]
+
+    def test_not_even_when_it_cannot_be_parked(self, ground: Ground) -> None:
+        bad, good = ground.accept("bad", "good")
+
+        async def scenario() -> None:
+            async with Process(ground, Script()) as process:
+                process.dispatcher.offer([bad, good])
+                await process.until([good], "sent")
+                process.dispatcher.offer([bad])
+                (later,) = ground.accept("later")
+                process.dispatcher.offer([later])
+                await process.until([later], "sent")
+
+        with refusing(ground, f"NEW.id = {bad}"):
+            run(scenario())
+        assert ground.state(bad) == "queued"
 
 
 class TestDatabaseAway:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sized
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from shared.clock import utc_now
 from shared.delivery import reconcile
+from shared.delivery.channel import RecordToken
 from shared.delivery.reconcile import Hold, Move, decide
 from shared.delivery.retry_policy import retry_policy
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.states import MessageState
+from shared.store import interventions
 from shared.store.messages import Doubt
 from tests.delivery.rig import Process, Script, cancelled, run, soon
 from tests.store.rig import Ground, away, query
@@ -56,10 +60,31 @@ def test_what_is_decided(found: Outcome | None, policy: Any, doubt_s: float, exp
     assert decide(found, policy=policy, doubt_s=doubt_s, window_s=10.0) == expected
 
 
+@pytest.mark.parametrize(
+    ("found", "policy", "expected"),
+    [
+        (UNSENT, "auto", Hold("attempts_used")),
+        (UNSENT, "resend", Hold("attempts_used")),
+        (None, "resend", Hold("attempts_used")),
+        (None, "auto", Hold("no_evidence")),
+        (Retry(code="harmless_twice"), "auto", Move(FAILED, "attempts_used")),
+        (Sent(provider_id="p"), "auto", Move(SENT, "proved_sent", "p")),
+        (ASKED_NOBODY, "resend", None),
+    ],
+)
+def test_doubts_count_as_attempts(found: Outcome | None, policy: Any, expected: Move | Hold | None) -> None:
+    """A provider that takes each attempt and answers none would else get the message without end."""
+    assert decide(found, policy=policy, doubt_s=99.0, window_s=10.0, attempts_left=False) == expected
+
+
 @pytest.mark.parametrize(("attempt", "waits"), [(1, 2.0), (2, 4.0), (3, 8.0), (8, 256.0), (9, 300.0), (10_000, 300.0)])
 def test_the_retry_policy(attempt: int, waits: float) -> None:
     assert retry_policy(2.0).wait_s(attempt) == waits
     assert retry_policy(0.0).wait_s(attempt) == 0.0
+
+
+def more_than(things: Sized, count: int) -> bool:
+    return len(things) > count
 
 
 def doubtful(ground: Ground, *chats: str) -> list[int]:
@@ -96,6 +121,38 @@ class TestReconciler:
             )
         ]
         assert codes == ["", "", "no_answer", "evidence_unsent", "", ""], "the decision stands in the history"
+
+    @pytest.mark.parametrize(("policy", "found"), [("resend", None), ("auto", UNSENT)])
+    def test_a_doubt_ends_after_its_attempts_with_a_human(self, ground: Ground, policy: str, found: Any) -> None:
+        """The provider takes each attempt and answers 502."""
+        (row_id,) = ground.accept("a")
+
+        async def no_answer(message: OutboundMessage, token: RecordToken) -> Outcome:
+            await token(message.token)
+            return InDoubt(code="http_502")
+
+        script = Script(no_answer)
+        script.found = {row_id: found}
+
+        async def scenario() -> None:
+            async with Process(ground, script, policy=policy, attempts=3) as process:
+                process.dispatcher.offer([row_id])
+                for _ in range(3):
+                    await process.until([row_id], "in_doubt")
+                    await soon(lambda: process.dispatcher.in_flight == 0, "the doubt is written")
+                    sends = len(script.asked)
+                    await process.reconciler.look()
+                    if not ground.row(row_id)["held_at"]:
+                        await soon(partial(more_than, script.asked, sends), "it is sent again")
+                await process.reconciler.look()
+
+        run(scenario())
+        assert script.attempts(row_id) == [1, 2, 3]
+        row = ground.row(row_id)
+        assert (row["state"], row["error_code"]) == ("in_doubt", "attempts_used")
+        assert row["held_at"] is not None
+        held = ground.store.run(interventions.for_humans, company_id="acme", most=10)
+        assert [one["id"] for one in held] == [row_id], "it stands in the operators' list"
 
     def test_a_hold_is_not_asked_about_again(self, ground: Ground) -> None:
         (row_id,) = doubtful(ground, "a")

@@ -217,7 +217,8 @@ def test_a_redriven_message_uploads_its_file_anew(at_sandbox: AtSandbox, sandbox
             age_uploads(own)
             for _ in range(2):
                 assert isinstance(
-                    await own.send(own.message(type="image", content=content, attempt=4, forgiven=3)), Sent
+                    await own.send(own.message(type="image", content=content, attempt=4, attempts_before_redrive=3)),
+                    Sent,
                 )
 
     since = sandbox.control("GET", "ledger", limit=0)["seq"]

@@ -158,7 +158,7 @@ class TestRedrive:
         assert ground.history(row_id) == ["queued", "sending", "failed", "queued"]
         (message,) = ground.claim([row_id])
         # the number goes on, since it names the send at the provider; what is charged begins anew
-        assert (message.attempt, message.charged, message.token) == (2, 1, ground.token(row_id, 2))
+        assert (message.attempt, message.attempts_used, message.token) == (2, 1, ground.token(row_id, 2))
 
     def test_a_late_word_about_an_attempt_before_says_nothing_about_this_one(self, ground: Ground) -> None:
         row_id = fail(ground)
@@ -237,7 +237,7 @@ class TestResolve:
         row_id = hold(ground)
         resolve(ground, row_id, "resend")
         (message,) = ground.claim([row_id])
-        assert (message.attempt, message.charged) == (2, 1)
+        assert (message.attempt, message.attempts_used) == (2, 1)
 
     def test_what_is_still_being_found_out_is_not_a_humans(self, ground: Ground) -> None:
         (row_id,) = ground.accept("a")

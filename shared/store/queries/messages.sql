@@ -92,7 +92,7 @@ WITH candidates AS (
                           || to_hex((extract(epoch FROM m.created_at) * 1000000)::bigint)
                      ELSE m.token END
     WHERE m.id = ANY(ARRAY(SELECT id FROM ready))
-    RETURNING m.id, m.company_id, m.connection_id, m.chat_id, m.type, m.content, m.attempt, m.forgiven, m.token, m.incarnation, m.created_at
+    RETURNING m.id, m.company_id, m.connection_id, m.chat_id, m.type, m.content, m.attempt, m.forgiven AS attempts_before_redrive, m.token, m.incarnation, m.created_at
 ), noted AS (
     INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, incarnation)
     SELECT 'message', 'message.sending', company_id, %(kind)s, connection_id, id, 'sending', attempt, incarnation FROM claimed
@@ -129,6 +129,30 @@ UNION ALL
 SELECT NULL, '', connection_id, '', '', NULL, 0, 0, '', '', NULL, '', 'Infinity' FROM due WHERE pair_free_at IS NULL
 GROUP BY connection_id HAVING count(*) > min(room)
 ORDER BY id;
+
+-- chat_heads --
+-- The first open row of each chat, of those that are queued: what a claim of these chats would take.
+SELECT head.id
+FROM unnest(%(chat_connections)s::bigint[], %(chat_ids)s::text[]) AS c(connection_id, chat_id)
+CROSS JOIN LATERAL (
+    SELECT id, state FROM messages m
+    WHERE m.connection_id = c.connection_id AND m.chat_id = c.chat_id AND m.state IN ('queued', 'sending', 'in_doubt')
+      AND (m.scheduled_for IS NULL OR m.scheduled_for <= now())
+    ORDER BY id LIMIT 1
+) AS head
+WHERE head.state = 'queued';
+
+-- park_message --
+-- Make a dead letter of a queued row that no claim can take.
+WITH parked AS (
+    UPDATE messages SET state = 'failed', not_before = NULL, error_code = %(code)s, error_detail = %(detail)s, updated_at = now()
+    WHERE id = %(id)s AND state = 'queued'
+    RETURNING id, company_id, process_name, connection_id, attempt
+), noted AS (
+    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, incarnation, code, detail)
+    SELECT 'message', 'message.failed', company_id, process_name, connection_id, id, 'failed', attempt, %(incarnation)s, %(code)s, %(detail)s FROM parked
+)
+SELECT id FROM parked;
 
 -- due_messages --
 -- Rows that should have been claimed by now: their hint was lost, their wait is over, or their number had no tokens; by number (all, or those
@@ -281,7 +305,7 @@ WITH flights AS (
            CASE WHEN f.stage = 'SENT' THEN f.text ELSE '' END AS provider_id,
            -- an attempt that never left the process is not charged; a parked row keeps it, as the mark of one that others may have overtaken
            CASE WHEN %(recorded)s AND coalesce(f.stage, 'CLAIMED') = 'CLAIMED' AND NOT (m.id = %(active_row)s AND m.deaths >= 1)
-                THEN 1 ELSE 0 END AS uncharged
+                THEN 1 ELSE 0 END AS refunded
     FROM messages m LEFT JOIN flights f USING (id)
     WHERE m.state = 'sending' AND m.incarnation = %(incarnation)s
     ORDER BY m.id FOR UPDATE OF m
@@ -291,13 +315,13 @@ WITH flights AS (
         in_doubt_at = CASE WHEN held.new_state = 'in_doubt' THEN now() END,
         sent_at = CASE WHEN held.new_state = 'sent' THEN now() ELSE m.sent_at END,
         provider_id = CASE WHEN held.provider_id <> '' THEN held.provider_id ELSE m.provider_id END,
-        attempt = m.attempt - held.uncharged,
+        attempt = m.attempt - held.refunded,
         -- nobody gives a hint for it: due now, so that the relay does not wait for one first
         not_before = CASE WHEN held.new_state = 'queued' THEN now() END,
         deaths = m.deaths + CASE WHEN m.id = %(active_row)s THEN 1 ELSE 0 END,
         error_code = held.code, error_detail = '', updated_at = now()
     FROM held WHERE m.id = held.id
-    RETURNING m.id, m.company_id, m.connection_id, m.type, m.state, m.attempt + held.uncharged AS attempt, m.incarnation, m.process_name, held.code
+    RETURNING m.id, m.company_id, m.connection_id, m.type, m.state, m.attempt + held.refunded AS attempt, m.incarnation, m.process_name, held.code
 ), noted AS (
     INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, incarnation, code)
     SELECT 'message', 'message.' || state, company_id, process_name, connection_id, id, state, attempt, incarnation, nullif(code, '') FROM moved
@@ -316,7 +340,8 @@ WHERE m.state = 'sending' AND m.claimed_at < now() - make_interval(secs => %(sil
 -- in_doubt_messages --
 -- Rows in doubt that no human has been asked about yet, or those left to one because nothing was known, with what reconciliation needs to find out;
 -- a page of them, by id: rows that stay for days must not hide the others.
-SELECT m.id, m.company_id, m.connection_id, c.connection_type, m.chat_id, m.type, m.content, m.attempt, m.forgiven, m.token, m.incarnation,
+SELECT m.id, m.company_id, m.connection_id, c.connection_type, m.chat_id, m.type, m.content, m.attempt, m.forgiven AS attempts_before_redrive,
+       m.token, m.incarnation,
        m.created_at, m.claimed_at, extract(epoch FROM now() - m.claimed_at)::double precision AS age_s,
        extract(epoch FROM now() - m.in_doubt_at)::double precision AS doubt_s,
        coalesce(m.in_doubt_policy, company.in_doubt_policy) AS policy
