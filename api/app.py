@@ -9,28 +9,28 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import openapi, pages, reference
-from api.amendments import Amendments
-from api.companies import Companies
-from api.connection_deeds import ConnectionDeeds
-from api.connections import Connections
-from api.credentials import Credentials
-from api.dashboard.page import Dashboard
-from api.dead_letters import DeadLetters
-from api.edge import Edge
-from api.health import Health
-from api.keys import KeyCheck
-from api.media import Media
-from api.messages import Messages
-from api.neighbours import Neighbours
-from api.operations import Operation, routes
-from api.problems import Problem
-from api.sending import Sending
-from api.sessions import Sessions
-from api.shown import Shown
-from api.signup import Signup
-from api.tasks import Tasks
-from api.templates import Templates
+from api.connections.companies import Companies
+from api.connections.connection_tasks import ConnectionDeeds
+from api.connections.connections import Connections
+from api.connections.credentials import Credentials
+from api.connections.sessions import Sessions
+from api.connections.signup import Signup
+from api.connections.tasks import Tasks
+from api.connections.templates import Templates
+from api.http import openapi, pages, reference
+from api.http.keys import KeyCheck
+from api.http.middleware import Edge
+from api.http.operations import Operation, routes
+from api.http.problems import Problem
+from api.messages.amendments import Amendments
+from api.messages.history import Messages
+from api.messages.media import Media
+from api.messages.sending import Sending
+from api.messages.serializers import Shown
+from api.operators.dashboard.page import Dashboard
+from api.operators.dead_letters import DeadLetters
+from api.operators.dependencies import Neighbours
+from api.operators.health import Health
 from shared.compose.acceptance import RowAcceptor
 from shared.compose.composer import Composer
 from shared.compose.directory import Directory

@@ -8,8 +8,8 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from api.app import build_app
-from api.keys import load_key
-from api.neighbours import Neighbours
+from api.http.keys import load_key
+from api.operators.dependencies import Neighbours
 from shared.delivery.accept import Acceptor
 from shared.errors import QueueUnavailable, SettingsInvalid, StoreUnavailable
 from shared.media.storage import open_storage

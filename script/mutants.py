@@ -148,14 +148,14 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "values-limited": Mutation(
         "a body with too many values is refused before it is decoded",
-        (Edit("api/bodies.py", 'if body.count(b",") >= _MOST_VALUES:', "if False:"),),
+        (Edit("api/http/bodies.py", 'if body.count(b",") >= _MOST_VALUES:', "if False:"),),
         "tests/api/test_bodies.py::test_two_million_names_are_refused_and_hold_up_no_one",
     ),
     "places-for-bodies-that-are-there": Mutation(
         "a body that does not arrive holds no place of the few for large ones",
         (
             Edit(
-                "api/bodies.py",
+                "api/http/bodies.py",
                 "    body = await _read(request, limit, wait_s)\n",
                 "    async with places or nullcontext():\n        body = await _read(request, limit, wait_s)\n",
             ),
@@ -174,7 +174,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "instants-in-range": Mutation(
         "an instant in a cursor is one that the database can hold",
-        (Edit("api/messages.py", "instant = read_instant(at)", "instant = datetime.fromisoformat(at)"),),
+        (Edit("api/messages/history.py", "instant = read_instant(at)", "instant = datetime.fromisoformat(at)"),),
         "tests/api/test_fuzz.py::test_any_instant_in_a_cursor",
     ),
     "proof-of-death": Mutation(

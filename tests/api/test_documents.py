@@ -9,7 +9,7 @@ import pytest
 import requests
 from jsonschema import Draft202012Validator
 
-from api.problems import PROBLEM_TYPES, TYPE_PREFIX
+from api.http.problems import PROBLEM_TYPES, TYPE_PREFIX
 from tests.api.house import CHAT, House
 from tests.support.environment import REPOSITORY
 

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 import requests
 
-from api.sending import DATA_BODY_LIMIT
+from api.messages.sending import DATA_BODY_LIMIT
 from shared.channels.registry import channel_named
 from shared.filenames import cleaned_filename
 from tests.api.house import CHAT, KEY, House, problem

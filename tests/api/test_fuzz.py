@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api.problems import PROBLEM_TYPES
+from api.http.problems import PROBLEM_TYPES
 from tests.api.house import CHAT, House, problem
 
 QUICK = settings(

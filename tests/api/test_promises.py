@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from api.problems import PROBLEM_TYPES
+from api.http.problems import PROBLEM_TYPES
 from shared.compose.types import TYPES
 from tests.api.house import House, problem
 from tests.api.test_amendments import received

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from api import bodies
+from api.http import bodies
 from tests.api.house import CHAT, KEY, House, problem
 
 TEXT = f"/api/v2/messages/text/alpha/{CHAT}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.waiting import SLOW_S, SOON_S, Waiters
+from api.messages.waiting import SLOW_S, SOON_S, Waiters
 from shared.clock import monotonic
 from shared.errors import StoreUnavailable
 from shared.states import MessageState

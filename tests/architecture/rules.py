@@ -76,7 +76,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "pyee": ("webdriver.chromium.browser",),
     "aiohttp": ("meta.graph", "sandbox.webhooks", "sandbox.media_links", "chaos.calls", "shared.media.wire"),
     "filetype": ("shared.media.kinds",),
-    "python_multipart": ("api.multipart",),
+    "python_multipart": ("api.http.multipart",),
     "phonenumbers": ("shared.channels.chat_ids",),
     "obstore": ("shared.media.s3",),
     "yaml": ("sandbox.openapi.extract",),

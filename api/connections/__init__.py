@@ -1,0 +1,1 @@
+"""Operations on companies, connections, sessions and templates."""

@@ -1,0 +1,103 @@
+"""Companies: the tenants. One is made before its first connection, by name, so that nobody makes one by a typing error."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.operations import Operation, Parameter
+from api.http.problems import Problem
+from api.http.timestamps import iso
+from shared.fields import Field, FieldsInvalid, checked, json_schema
+from shared.store import connections
+from shared.store.store import Store
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MOST: Final = 200
+_FIELDS: Final = (
+    Field(
+        name="companyId",
+        kind=str,
+        required=True,
+        shortest=1,
+        longest=64,
+        purpose="1 to 64 letters, digits, `-` and `_`; stands in every path.",
+    ),
+    Field(name="name", kind=str, default="", longest=200, purpose="For people."),
+    Field(
+        name="inDoubtPolicy",
+        kind=str,
+        choices=("auto", "resend", "hold"),
+        purpose="What to do with messages that may have been sent; wins over the setting.",
+    ),
+)
+
+
+class Companies:
+    """The operations on companies."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def operations(self) -> list[Operation]:
+        """Return them."""
+        return [
+            Operation(
+                method="GET",
+                path="/api/v2/companies",
+                group="Companies",
+                summary="All companies",
+                handler=self.show,
+                parameters=(Parameter(name="after", place="query", purpose="`next` of the page before."),),
+                answers={200: (f"By id, at most {_MOST}.", "Companies")},
+            ),
+            Operation(
+                method="POST",
+                path="/api/v2/companies",
+                group="Companies",
+                summary="Make a company",
+                handler=self.create,
+                body=json_schema(_FIELDS),
+                answers={201: ("It is there.", "Company")},
+                problems=(*BODY_PROBLEMS, "company_exists"),
+            ),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Answer with companies."""
+        rows = await self._store.call(
+            connections.companies, after=request.query_params.get("after", "").replace("\0", ""), most=_MOST
+        )
+        listed = [
+            {
+                "companyId": row["id"],
+                "name": row["name"],
+                "inDoubtPolicy": row["in_doubt_policy"],
+                "connections": row["connections"],
+                "createdAt": iso(row["created_at"]),
+            }
+            for row in rows
+        ]
+        return JSONResponse({"companies": listed, "next": rows[-1]["id"] if len(rows) == _MOST else None})
+
+    async def create(self, request: Request) -> Response:
+        """Make a company."""
+        given = checked(await read_json(request), _FIELDS)
+        company_id = given["companyId"]
+        if not _ID.fullmatch(company_id):
+            raise FieldsInvalid([("/companyId", "must be 1 to 64 letters, digits, - and _")])
+        if not await self._store.call(
+            connections.add_company, company_id, name=given["name"], in_doubt_policy=given["inDoubtPolicy"]
+        ):
+            raise Problem("company_exists", "There is a company with this id.")
+        body = {
+            "companyId": company_id,
+            "name": given["name"],
+            "inDoubtPolicy": given["inDoubtPolicy"],
+            "connections": 0,
+        }
+        return JSONResponse(body, status_code=201, headers={"Location": f"/api/v2/connections/{company_id}"})

@@ -1,0 +1,174 @@
+"""What the provider is asked about a connection, or told: each is a task of the process that serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.connections.connections import BODY_LIMIT, PATH, UNKNOWN, Connections
+from api.connections.tasks import TASK_PROBLEMS, Tasks
+from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.operations import Operation
+from api.http.problems import Problem
+from shared.channels.registry import channel_named
+from shared.fields import Field, checked, json_schema
+from shared.secrets import Vault
+from shared.store import tasks
+from shared.store.connections import Connection
+from shared.store.store import Store
+
+TASK_S: Final = 60.0
+ANSWERS: Final[Mapping[int, tuple[str, str]]] = {
+    200: ("Done; `result` says what came of it.", "Task"),
+    202: ("Not finished yet; see `Location`.", "Task"),
+}
+PROBLEMS: Final = (*UNKNOWN, "unsupported_operation", *TASK_PROBLEMS)
+_PIN: Final = Field(
+    name="pin",
+    kind=str,
+    shortest=6,
+    longest=6,
+    purpose="Two-step PIN, six digits; the one that is kept when it is not given.",
+)
+_PROFILE_FIELDS: Final = (
+    Field(name="about", kind=str, shortest=1, longest=139, purpose="The line below the name."),
+    Field(name="address", kind=str, longest=256, purpose="Street address."),
+    Field(name="description", kind=str, longest=512, purpose="What the business does."),
+    Field(name="email", kind=str, longest=128, purpose="Address for mail."),
+    Field(name="vertical", kind=str, longest=40, purpose="Meta's name of the trade, for example RETAIL."),
+    Field(name="websites", kind=list, items=Field(kind=str, longest=256), most=2, purpose="At most two addresses."),
+)
+
+
+class ConnectionDeeds:
+    """The operations that ask a provider."""
+
+    def __init__(self, connections: Connections, store: Store, asked: Tasks, vault: Vault) -> None:
+        self._connections, self._store, self._asked, self._vault = connections, store, asked, vault
+
+    def operations(self) -> list[Operation]:
+        """Return them."""
+        rows = (
+            ("POST", "test", "Ask the provider about number, token and webhooks now", self.test, None),
+            ("POST", "register", "Register the number with its two-step PIN", self.register, (_PIN,)),
+            ("POST", "deregister", "Take the number off the Cloud API, and hold its queue", self.deregister, None),
+            ("POST", "webhook", "Tell 360dialog where this number's webhooks go", self.set_webhook, None),
+            ("GET", "profile", "What customers see of the business", self.show_profile, None),
+            ("PATCH", "profile", "Change what customers see of the business", self.change_profile, _PROFILE_FIELDS),
+        )
+        return [
+            Operation(
+                method=method,
+                path=f"{PATH}/{name}",
+                group="Connections",
+                summary=summary,
+                handler=handler,
+                body=json_schema(fields) if fields else None,
+                answers=ANSWERS,
+                problems=(*PROBLEMS, *(BODY_PROBLEMS if fields else ())),
+            )
+            for method, name, summary, handler, fields in rows
+        ]
+
+    async def test(self, request: Request) -> Response:
+        """Look at the connection."""
+        connection = await self._connections.connection(request)
+        if not _offers(connection, "test"):
+            raise unsupported(
+                connection,
+                "test",
+                "A browser session proves itself all the time: GET /api/v2/sessions/{companyId}/{phoneIndex} tells.",
+            )
+        return await self.ask(request, connection, "test_connection")
+
+    async def register(self, request: Request) -> Response:
+        """Register the number."""
+        connection = await self._whatsapp(request, "register")
+        pin = checked(await read_json(request, limit=BODY_LIMIT), (_PIN,))["pin"]
+        if pin is not None and not pin.isdecimal():
+            raise Problem(
+                "body_invalid", "/pin must be six digits.", errors=[{"pointer": "/pin", "reason": "must be six digits"}]
+            )
+        return await self.ask(request, connection, "register", secrets={"pin": pin} if pin else None, repeatable=False)
+
+    async def deregister(self, request: Request) -> Response:
+        """Take the number off."""
+        return await self.ask(request, await self._whatsapp(request, "deregister"), "deregister", repeatable=False)
+
+    async def set_webhook(self, request: Request) -> Response:
+        """Set 360dialog's webhook."""
+        connection = await self._connections.connection(request)
+        if not _offers(connection, "webhook"):
+            raise unsupported(
+                connection,
+                "webhook",
+                "Meta's webhooks are set once for the whole app; only 360dialog's are set for each number.",
+            )
+        return await self.ask(request, connection, "set_webhook")
+
+    async def show_profile(self, request: Request) -> Response:
+        """Read the profile."""
+        return await self.ask(request, await self._with_profile(request), "profile")
+
+    async def change_profile(self, request: Request) -> Response:
+        """Change the profile."""
+        connection = await self._with_profile(request)
+        given = checked(await read_json(request, limit=BODY_LIMIT), _PROFILE_FIELDS)
+        return await self.ask(
+            request, connection, "profile", {name: value for name, value in given.items() if value is not None}
+        )
+
+    async def _whatsapp(self, request: Request, operation: str) -> Connection:
+        connection = await self._connections.connection(request)
+        if not _offers(connection, operation):
+            raise unsupported(connection, operation, "Only numbers that are served by Meta directly are registered.")
+        return connection
+
+    async def _with_profile(self, request: Request) -> Connection:
+        connection = await self._connections.connection(request)
+        if not _offers(connection, "profile"):
+            raise unsupported(
+                connection, "profile", "Only WhatsApp numbers at Meta and 360dialog have a business profile."
+            )
+        return connection
+
+    async def ask(
+        self,
+        request: Request,
+        connection: Connection,
+        operation: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        secrets: Mapping[str, Any] | None = None,
+        repeatable: bool = True,
+    ) -> Response:
+        """Add a task about a connection and answer with it. Arguments as for `shared.store.tasks.add`; `secrets` are sealed."""
+        task_id = await self._store.call(
+            tasks.add,
+            company_id=connection.company_id,
+            connection_id=connection.id,
+            operation=operation,
+            arguments=arguments,
+            sealed=tasks.seal_secrets(self._vault, connection.company_id, operation, secrets) if secrets else "",
+            expires_in_s=TASK_S,
+            repeatable=repeatable,
+        )
+        return await self._asked.answer(request, connection.company_id, task_id)
+
+
+def _offers(connection: Connection, operation: str) -> bool:
+    return operation in channel_named(connection.connection_type).provider_tasks
+
+
+def unsupported(connection: Connection, operation: str, sentence: str) -> Problem:
+    """Return the refusal of what a connection's type has not."""
+    return Problem(
+        "unsupported_operation",
+        sentence,
+        operation=operation,
+        connectionType=connection.connection_type,
+        reason="channel",
+    )

@@ -1,0 +1,330 @@
+"""A company's connections: made, changed, held and removed; what they are, what is observed of them, and what each can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api.connections.bodies import (
+    CHANGE,
+    CREATE,
+    credentials_of,
+    kept_options,
+    require_ids,
+    require_whole,
+    shown_options,
+)
+from api.connections.credentials import Credentials
+from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.operations import Operation, Parameter
+from api.http.problems import Problem
+from api.http.timestamps import iso
+from shared.channels.capabilities import of
+from shared.channels.registry import channel_named
+from shared.compose.directory import Directory, phone_index_unknown, read_phone_index, require_possible
+from shared.fields import Field, checked, json_schema
+from shared.store import connections, tasks
+from shared.store.connections import Connection
+from shared.store.pool import Row, Transaction
+from shared.store.store import Store
+
+PATH: Final = "/api/v2/connections/{companyId}/{phoneIndex}"
+UNKNOWN: Final = ("company_unknown", "phone_index_unknown")
+BODY_LIMIT: Final = 1 << 16
+_BY_OPERATOR: Final = "an operator said so"
+_STATUS_FIELDS: Final = (
+    Field(
+        name="status",
+        kind=str,
+        purpose="`active` sends, `paused` holds the connection's queue.",
+        required=True,
+        choices=("active", "paused"),
+    ),
+    Field(name="reason", kind=str, purpose="Why it is paused, for those who look.", default=_BY_OPERATOR, longest=200),
+)
+_WIPE_S: Final = 300.0
+"""How long the process of the browser sessions has for removing a profile; it may have to be started for it."""
+
+
+class Connections:
+    """The operations on connections."""
+
+    def __init__(self, directory: Directory, store: Store, credentials: Credentials) -> None:
+        self._directory, self._store, self._credentials = directory, store, credentials
+
+    def operations(self) -> list[Operation]:
+        """Return the operations on connections."""
+        one = {200: ("The connection, as it is now.", "Connection")}
+        return [
+            Operation(
+                method="GET",
+                path="/api/v2/connections/{companyId}",
+                group="Connections",
+                summary="Connections of a company, with state and capabilities",
+                handler=self.show_all,
+                answers={200: ("All connections, by phoneIndex.", "Connections")},
+                problems=("company_unknown",),
+            ),
+            Operation(
+                method="POST",
+                path="/api/v2/connections/{companyId}",
+                group="Connections",
+                summary="Make a connection",
+                handler=self.create,
+                body=json_schema(CREATE),
+                answers={201: ("The connection; `Location` is its path.", "Connection")},
+                problems=("company_unknown", *BODY_PROBLEMS, "connection_exists", "account_in_use"),
+            ),
+            Operation(
+                method="GET",
+                path=PATH,
+                group="Connections",
+                summary="One connection",
+                handler=self.show,
+                answers=one,
+                problems=UNKNOWN,
+            ),
+            Operation(
+                method="PATCH",
+                path=PATH,
+                group="Connections",
+                summary="Change credentials, account or options; new credentials resume a connection that was paused for the old ones",
+                handler=self.change,
+                body=json_schema(CHANGE),
+                answers=one,
+                problems=(*UNKNOWN, *BODY_PROBLEMS, "account_in_use"),
+            ),
+            Operation(
+                method="DELETE",
+                path=PATH,
+                group="Connections",
+                summary="Remove a connection; its messages keep their history",
+                handler=self.remove,
+                parameters=(
+                    Parameter(
+                        name="force",
+                        place="query",
+                        purpose="Fail what is not finished, with code `connection_removed`.",
+                        schema={"type": "boolean", "default": False},
+                    ),
+                ),
+                answers={200: ("It is removed.", "RemovedConnection")},
+                problems=(*UNKNOWN, "query_invalid", "messages_open"),
+            ),
+            Operation(
+                method="POST",
+                path=PATH,
+                group="Connections",
+                summary="Pause a connection, or resume one that an operator, its provider or its breaker paused",
+                handler=self.set_status,
+                body=json_schema(_STATUS_FIELDS),
+                answers={200: ("All connections, as they are now.", "Connections")},
+                problems=(*UNKNOWN, *BODY_PROBLEMS),
+            ),
+            Operation(
+                method="POST",
+                path=f"{PATH}/pause",
+                group="Connections",
+                summary="Hold a connection's queue",
+                handler=self.pause,
+                answers=one,
+                problems=UNKNOWN,
+            ),
+            Operation(
+                method="POST",
+                path=f"{PATH}/resume",
+                group="Connections",
+                summary="Let a paused connection send again",
+                handler=self.resume,
+                answers=one,
+                problems=UNKNOWN,
+            ),
+        ]
+
+    async def show_all(self, request: Request) -> Response:
+        """Answer with all connections of a company."""
+        company_id = request.path_params["companyId"]
+        return JSONResponse(
+            {"companyId": company_id, "connections": [_connection(row) for row in await self._rows(company_id)]}
+        )
+
+    async def show(self, request: Request) -> Response:
+        """Answer with one connection."""
+        return await self._shown(request.path_params["companyId"], read_phone_index(request.path_params["phoneIndex"]))
+
+    async def create(self, request: Request) -> Response:
+        """Make a connection; its process is started by the orchestrator if it is the first of its kind."""
+        company_id = request.path_params["companyId"]
+        await self._directory.require_company(company_id)
+        given = checked(await read_json(request, limit=BODY_LIMIT), CREATE)
+        connection_type = given["connectionType"]
+        require_whole(connection_type, given)
+        require_ids(connection_type, given)
+        phone_index = await self._store.call(self._add, company_id, given, credentials_of(connection_type, given))
+        answer = await self._shown(company_id, phone_index, status=201)
+        answer.headers["Location"] = f"/api/v2/connections/{company_id}/{phone_index}"
+        return answer
+
+    def _add(
+        self, transaction: Transaction, company_id: str, given: Mapping[str, Any], credentials: Mapping[str, str]
+    ) -> int:
+        connection_type, account_id = given["connectionType"], given["accountId"] or ""
+        _require_free(transaction, connection_type, account_id, None)
+        made = connections.add(
+            transaction,
+            company_id=company_id,
+            connection_type=connection_type,
+            phone_index=given["phoneIndex"],
+            account_id=account_id,
+            waba_id=given["wabaId"] or "",
+            options=kept_options(given["options"]),
+        )
+        if made is None:
+            raise Problem("connection_exists", f"The company has a connection {given['phoneIndex']} already.")
+        connection_id, phone_index = made
+        if credentials:
+            # sealed for its index, which is known just now
+            connections.update(
+                transaction, connection_id, credentials=self._credentials.sealed(company_id, phone_index, credentials)
+            )
+        return phone_index
+
+    async def change(self, request: Request) -> Response:
+        """Change what is given; what was paused because the provider did not take the old credentials is resumed."""
+        connection = await self.connection(request)
+        given = checked(await read_json(request, limit=BODY_LIMIT), CHANGE)
+        require_ids(connection.connection_type, given)
+        await self._store.call(self._change, connection, given, credentials_of(connection.connection_type, given))
+        return await self._shown(connection.company_id, connection.phone_index)
+
+    def _change(
+        self, transaction: Transaction, connection: Connection, given: Mapping[str, Any], credentials: Mapping[str, str]
+    ) -> None:
+        if given["accountId"]:
+            _require_free(transaction, connection.connection_type, given["accountId"], connection.id)
+        # read again, so that two changes at the same time do not undo each other
+        now = connections.lock(transaction, connection.id)
+        if now is None:
+            raise phone_index_unknown()
+        connections.update(
+            transaction,
+            connection.id,
+            account_id=given["accountId"],
+            waba_id=given["wabaId"],
+            credentials=self._credentials.changed(now, credentials) if credentials else None,
+            options=kept_options(given["options"]),
+        )
+        if credentials:
+            connections.resume_mended(transaction, connection.id)
+
+    async def remove(self, request: Request) -> Response:
+        """Remove a connection, unless something waits there and nobody said that it may fail."""
+        force = request.query_params.get("force", "false").lower()
+        if force not in ("true", "false", "1", "0"):
+            raise Problem("query_invalid", "force must be true or false.", parameter="force")
+        connection = await self.connection(request)
+        failed = await self._store.call(partial(_remove, force=force in ("true", "1")), connection)
+        self._directory.forget(connection.company_id, connection.phone_index)
+        return JSONResponse(
+            {"companyId": connection.company_id, "phoneIndex": connection.phone_index, "failedMessages": failed}
+        )
+
+    async def set_status(self, request: Request) -> Response:
+        """Pause or resume; one that is so already stays as it is."""
+        connection = await self.connection(request)
+        fields = checked(await read_json(request), _STATUS_FIELDS)
+        if fields["status"] == "paused":
+            await self._store.call(connections.pause, connection.id, fields["reason"])
+        else:
+            await self._store.call(connections.resume, connection.id)
+        return await self.show_all(request)
+
+    async def pause(self, request: Request) -> Response:
+        """Hold a connection's queue."""
+        connection = await self.connection(request)
+        await self._store.call(connections.pause, connection.id, _BY_OPERATOR)
+        return await self.show(request)
+
+    async def resume(self, request: Request) -> Response:
+        """Let a connection send again."""
+        connection = await self.connection(request)
+        await self._store.call(connections.resume, connection.id)
+        return await self.show(request)
+
+    async def connection(self, request: Request) -> Connection:
+        """Return the connection that a path names, as it is now. Raises `Problem` when there is none."""
+        company_id, phone_index = request.path_params["companyId"], read_phone_index(request.path_params["phoneIndex"])
+        require_possible(company_id)
+        connection = await self._store.call(connections.by_index, company_id, phone_index)
+        if connection is None:
+            await self._directory.require_company(company_id)
+            raise phone_index_unknown()
+        return connection
+
+    async def _shown(self, company_id: str, phone_index: int, status: int = 200) -> Response:
+        row = next((row for row in await self._rows(company_id) if row["phone_index"] == phone_index), None)
+        if row is None:
+            raise phone_index_unknown()
+        return JSONResponse(_connection(row), status_code=status)
+
+    async def _rows(self, company_id: str) -> list[Row]:
+        require_possible(company_id)
+        rows = await self._store.call(connections.of_company, company_id)
+        if not rows:
+            await self._directory.require_company(company_id)
+        return rows
+
+
+def _require_free(transaction: Transaction, connection_type: str, account_id: str, but: int | None) -> None:
+    if connections.account_in_use(transaction, connection_type=connection_type, account_id=account_id, but=but):
+        # whose it is, is nobody else's business
+        raise Problem("account_in_use", "Another connection serves this account already.")
+
+
+def _remove(transaction: Transaction, connection: Connection, *, force: bool) -> int:
+    waiting = connections.open_messages(transaction, connection.id)
+    if waiting and not force:
+        raise Problem("messages_open", f"{waiting} messages of this connection are not finished.", messages=waiting)
+    failed = connections.remove(transaction, connection.id, "removed by an operator")
+    if failed is None:
+        raise phone_index_unknown()
+    channel = channel_named(connection.connection_type)
+    if channel.session:
+        tasks.add(
+            transaction,
+            company_id=connection.company_id,
+            connection_id=connection.id,
+            kind=channel.kind,
+            operation="wipe_session",
+            expires_in_s=_WIPE_S,
+            repeatable=True,
+        )
+    return failed
+
+
+def _connection(row: Row) -> Mapping[str, Any]:
+    return {
+        "phoneIndex": row["phone_index"],
+        "connectionType": row["connection_type"],
+        "process": row["process_name"],
+        "status": row["status"],
+        "statusReason": row["status_reason"] or None,
+        "desired": row["desired_state"],
+        "state": row["observed"],
+        "detail": row["detail"] or None,
+        "accountId": row["account_id"] or None,
+        "wabaId": row["waba_id"] or None,
+        "options": shown_options(row["options"]),
+        "warning": row["warning"] or None,
+        "facts": row["facts"],
+        "checkedAt": iso(row["checked_at"]),
+        "templatesSyncedAt": iso(row["templates_synced_at"]),
+        "provedAt": iso(row["proved_at"]),
+        "lastEventAt": iso(row["last_event_at"]),
+        "observedAt": iso(row["observed_at"]),
+        "capabilities": {name: capability.as_json() for name, capability in of(row["connection_type"]).items()},
+    }

@@ -1,0 +1,308 @@
+"""Browser sessions: what should be, what is, what happened, and the code to scan. The webdriver process makes it so; nothing here speaks to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api.connections.tasks import TASK_PROBLEMS, Tasks
+from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.operations import Operation, Parameter
+from api.http.problems import Problem
+from api.http.timestamps import iso
+from shared import qr
+from shared.channels.registry import channel_named
+from shared.compose.directory import Directory, phone_index_unknown, read_phone_index, require_possible
+from shared.fields import Field, FieldsInvalid, checked, json_schema
+from shared.states import DesiredSession, SessionState
+from shared.store import sessions, tasks
+from shared.store.pool import Row
+from shared.store.store import Store
+
+_COMPANY: Final = "/api/v2/sessions/{companyId}"
+_PATH: Final = f"{_COMPANY}/{{phoneIndex}}"
+_BODY_LIMIT: Final = 4096
+_MOST_EVENTS: Final = 200
+_DESIRED_FIELDS: Final = (
+    Field(
+        name="desired",
+        kind=str,
+        purpose="What the session should be.",
+        required=True,
+        choices=tuple(state.value for state in DesiredSession),
+    ),
+)
+_PAIRING_FIELDS: Final = (
+    Field(
+        name="phone",
+        kind=str,
+        purpose="Number of the phone that the code is typed into: country code and number, digits only.",
+        required=True,
+        longest=20,
+    ),
+)
+_PHONE: Final = re.compile(r"\+?([0-9]{7,15})")
+_TASK_S: Final = 60.0
+_PICTURES: Final[Mapping[str, tuple[str, Callable[[str], bytes]]]] = {
+    "png": ("image/png", qr.png),
+    "svg": ("image/svg+xml", qr.svg),
+    "txt": ("text/plain; charset=utf-8", lambda code: qr.terminal(code).encode()),
+}
+_NOT_KEPT: Final = {"Cache-Control": "no-store"}
+_UNKNOWN: Final = ("company_unknown", "phone_index_unknown", "unsupported_operation")
+
+
+class Sessions:
+    """The operations on browser sessions."""
+
+    def __init__(self, directory: Directory, store: Store, tasks: Tasks) -> None:
+        self._directory, self._store, self._tasks = directory, store, tasks
+
+    def operations(self) -> list[Operation]:
+        """Return the operations on sessions."""
+        return [
+            Operation(
+                method="GET",
+                path=_COMPANY,
+                group="Sessions",
+                summary="All browser sessions of a company",
+                handler=self.show_all,
+                answers={200: ("What should be and what is of each, by phoneIndex.", "Sessions")},
+                problems=("company_unknown",),
+            ),
+            Operation(
+                method="GET",
+                path=_PATH,
+                group="Sessions",
+                summary="State of a browser session, with the code to scan",
+                handler=self.show,
+                answers={200: ("What should be and what is.", "Session")},
+                problems=_UNKNOWN,
+            ),
+            Operation(
+                method="POST",
+                path=_PATH,
+                group="Sessions",
+                summary="Say what a browser session should be",
+                handler=self.want,
+                body=json_schema(_DESIRED_FIELDS),
+                answers={202: ("Noted; `state` follows.", "Session")},
+                problems=(*_UNKNOWN, *BODY_PROBLEMS),
+            ),
+            Operation(
+                method="POST",
+                path=f"{_PATH}/logout",
+                group="Sessions",
+                summary="End the link to the phone and remove the profile",
+                handler=self.log_out,
+                answers={202: ("Noted; `state` becomes `logged_out`.", "Session")},
+                problems=_UNKNOWN,
+            ),
+            self._deed("restart", "End a session's browser and start it anew on its profile", "It runs anew."),
+            self._deed(
+                "wipe",
+                "Remove a session's profile, whatever the phone thinks of it",
+                "The profile is gone; a wanted session shows a new code.",
+            ),
+            Operation(
+                method="POST",
+                path=f"{_PATH}/pairing-code",
+                group="Sessions",
+                summary="A code to type into the phone, in place of one to scan",
+                handler=self.pair,
+                body=json_schema(_PAIRING_FIELDS),
+                answers={
+                    200: ("`result.code`: eight characters, good for about three minutes.", "Task"),
+                    202: ("Not finished yet; see `Location`.", "Task"),
+                },
+                problems=(*_UNKNOWN, *BODY_PROBLEMS, *TASK_PROBLEMS),
+            ),
+            Operation(
+                method="GET",
+                path=f"{_PATH}/qr",
+                group="Sessions",
+                summary="The code to scan, as a picture",
+                handler=self.show_code,
+                parameters=(
+                    Parameter(
+                        name="format",
+                        place="query",
+                        purpose="Kind of picture.",
+                        schema={"type": "string", "enum": list(_PICTURES), "default": "png"},
+                    ),
+                ),
+                answers={200: ("The picture; `format` chooses SVG or half blocks for a terminal.", "image/png")},
+                problems=(*_UNKNOWN, "code_absent", "query_invalid"),
+            ),
+            Operation(
+                method="GET",
+                path=f"{_PATH}/events",
+                group="Sessions",
+                summary="What happened to a browser session",
+                handler=self.show_events,
+                parameters=(
+                    Parameter(
+                        name="limit",
+                        place="query",
+                        purpose="How many at most.",
+                        schema={"type": "integer", "minimum": 1, "maximum": _MOST_EVENTS, "default": 50},
+                    ),
+                    Parameter(name="cursor", place="query", purpose="`next` of the page before."),
+                ),
+                answers={200: ("Its events of the last month, newest first.", "SessionEvents")},
+                problems=(*_UNKNOWN, "query_invalid"),
+            ),
+        ]
+
+    async def show_all(self, request: Request) -> Response:
+        """Answer with every session of a company."""
+        company_id = request.path_params["companyId"]
+        rows = [_session(row) for row in await self._rows(company_id) if channel_named(row["connection_type"]).session]
+        return JSONResponse({"companyId": company_id, "sessions": rows}, headers=_NOT_KEPT)
+
+    async def show(self, request: Request) -> Response:
+        """Answer with a session's state."""
+        return JSONResponse(_session(await self.row(request)), headers=_NOT_KEPT)
+
+    async def want(self, request: Request) -> Response:
+        """Note what a session should be."""
+        row = await self.row(request)
+        return await self._want(row, checked(await read_json(request, limit=_BODY_LIMIT), _DESIRED_FIELDS)["desired"])
+
+    async def log_out(self, request: Request) -> Response:
+        """Note that a session should be logged out."""
+        return await self._want(await self.row(request), DesiredSession.LOGGED_OUT)
+
+    async def pair(self, request: Request) -> Response:
+        """Ask the page for a pairing code and answer with it."""
+        row = await self.row(request)
+        phone = _PHONE.fullmatch(checked(await read_json(request, limit=_BODY_LIMIT), _PAIRING_FIELDS)["phone"])
+        if phone is None:
+            raise FieldsInvalid([("/phone", "must be 7 to 15 digits, the country code first")])
+        return await self._ask(request, row, "request_pairing_code", {"phone": phone[1]})
+
+    def _deed(self, name: str, summary: str, done: str) -> Operation:
+        """Return an operation without a body that the session's process carries out."""
+
+        async def ask(request: Request) -> Response:
+            return await self._ask(request, await self.row(request), f"{name}_session")
+
+        return Operation(
+            method="POST",
+            path=f"{_PATH}/{name}",
+            group="Sessions",
+            summary=summary,
+            handler=ask,
+            answers={200: (done, "Task"), 202: ("Not finished yet; see `Location`.", "Task")},
+            problems=(*_UNKNOWN, *TASK_PROBLEMS),
+        )
+
+    async def _ask(
+        self, request: Request, row: Row, operation: str, arguments: Mapping[str, Any] | None = None
+    ) -> Response:
+        task_id = await self._store.call(
+            tasks.add,
+            company_id=row["company_id"],
+            operation=operation,
+            connection_id=row["id"],
+            arguments=arguments,
+            expires_in_s=_TASK_S,
+            repeatable=True,
+        )
+        return await self._tasks.answer(request, row["company_id"], task_id)
+
+    async def show_code(self, request: Request) -> Response:
+        """Answer with the code to scan as a picture."""
+        chosen = request.query_params.get("format", "png")
+        if chosen not in _PICTURES:
+            raise Problem("query_invalid", f"format must be one of {', '.join(_PICTURES)}.", parameter="format")
+        row = await self.row(request)
+        code = _code(row)
+        if code is None:
+            raise Problem(
+                "code_absent", f"The session is {row['observed']}: there is no code to scan now.", state=row["observed"]
+            )
+        media_type, draw = _PICTURES[chosen]
+        return Response(draw(code), media_type=media_type, headers=_NOT_KEPT)
+
+    async def show_events(self, request: Request) -> Response:
+        """Answer with a page of what happened to a session."""
+        most = _number(request, "limit", 50, _MOST_EVENTS)
+        before = _number(request, "cursor", 0, 2**62) or None
+        row = await self.row(request)
+        found = await self._store.call(sessions.events, row["id"], most=most, before=before)
+        following = str(found[-1]["id"]) if len(found) == most else None
+        return JSONResponse({"events": [_event(event) for event in found], "next": following}, headers=_NOT_KEPT)
+
+    async def row(self, request: Request) -> Row:
+        """Return the session that a path names. Raises `Problem` when there is none."""
+        company_id, phone_index = request.path_params["companyId"], read_phone_index(request.path_params["phoneIndex"])
+        row = next((row for row in await self._rows(company_id) if row["phone_index"] == phone_index), None)
+        if row is None:
+            raise phone_index_unknown()
+        if not channel_named(row["connection_type"]).session:
+            raise Problem(
+                "unsupported_operation",
+                f"A connection of type {row['connection_type']} has no browser session.",
+                operation="session",
+                connectionType=row["connection_type"],
+                reason="channel",
+            )
+        return row
+
+    async def _rows(self, company_id: str) -> list[Row]:
+        require_possible(company_id)
+        rows = await self._store.call(sessions.of_company, company_id)
+        if not rows:
+            await self._directory.require_company(company_id)
+        return rows
+
+    async def _want(self, row: Row, desired: str) -> Response:
+        if not await self._store.call(
+            sessions.want, company_id=row["company_id"], phone_index=row["phone_index"], desired_state=desired
+        ):
+            raise phone_index_unknown()
+        return JSONResponse(_session({**row, "desired_state": desired}), status_code=202, headers=_NOT_KEPT)
+
+
+def _number(request: Request, name: str, default: int, most: int) -> int:
+    text = request.query_params.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= most):
+        raise Problem("query_invalid", f"{name} must be a whole number from 1 to {most}.", parameter=name)
+    return int(text)
+
+
+def _code(row: Row) -> str | None:
+    return row["qr"] if row["observed"] == SessionState.NEEDS_LINK and row["qr"] else None
+
+
+def _session(row: Row) -> Mapping[str, Any]:
+    return {
+        "companyId": row["company_id"],
+        "phoneIndex": row["phone_index"],
+        "connectionType": row["connection_type"],
+        "desired": row["desired_state"],
+        "state": row["observed"],
+        "detail": row["detail"] or None,
+        "provedAt": iso(row["proved_at"]),
+        "observedAt": iso(row["observed_at"]),
+        "qr": _code(row),
+        "browser": dict(row["figures"]) or None,
+    }
+
+
+def _event(row: Row) -> Mapping[str, Any]:
+    return {
+        "id": str(row["id"]),
+        "at": iso(row["at"]),
+        "event": row["event"],
+        "state": row["state"] or None,
+        "detail": row["detail"] or None,
+        "incarnation": row["incarnation"] or None,
+    }

@@ -1,0 +1,114 @@
+"""Embedded signup: what a customer's browser got becomes a connection that sends."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.connections.connection_tasks import ANSWERS
+from api.connections.connections import BODY_LIMIT
+from api.connections.tasks import TASK_PROBLEMS, Tasks
+from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.operations import Operation
+from shared.channels.registry import kind_for
+from shared.compose.directory import Directory
+from shared.fields import Field, FieldsInvalid, checked, json_schema
+from shared.secrets import Vault
+from shared.store import tasks
+from shared.store.store import Store
+
+_OPERATION: Final = "signup"
+_TASK_S: Final = 120.0
+_FIELDS: Final = (
+    Field(
+        name="code",
+        kind=str,
+        shortest=1,
+        longest=4096,
+        purpose="What `FB.login` answered; good for 30 seconds. Left out when a signup is taken up again.",
+    ),
+    Field(name="wabaId", kind=str, required=True, shortest=1, longest=32, purpose="`waba_id` of the browser's event."),
+    Field(
+        name="phoneNumberId",
+        kind=str,
+        required=True,
+        shortest=1,
+        longest=32,
+        purpose="`phone_number_id` of the browser's event.",
+    ),
+    Field(name="businessId", kind=str, longest=32, purpose="`business_id` of the browser's event."),
+    Field(
+        name="pin",
+        kind=str,
+        shortest=6,
+        longest=6,
+        purpose="Two-step PIN of the number, six digits; one is made if it is not given.",
+    ),
+    Field(
+        name="phoneIndex",
+        kind=int,
+        high=9999,
+        purpose="Index within the company; the first that is free if it is not given.",
+    ),
+    Field(
+        name="coexistence",
+        kind=bool,
+        default=False,
+        purpose="The number stays on the WhatsApp Business app: it is not registered.",
+    ),
+)
+
+
+class Signup:
+    """The operation."""
+
+    def __init__(self, directory: Directory, store: Store, asked: Tasks, vault: Vault) -> None:
+        self._directory, self._store, self._asked, self._vault = directory, store, asked, vault
+
+    def operations(self) -> list[Operation]:
+        """Return it."""
+        return [
+            Operation(
+                method="POST",
+                path="/api/v2/signup/{companyId}",
+                group="Connections",
+                summary="Embedded signup: exchange the code, subscribe, register, connect; asked again, it goes on where it stopped",
+                handler=self.sign_up,
+                body=json_schema(_FIELDS),
+                answers=ANSWERS,
+                problems=("company_unknown", *BODY_PROBLEMS, *TASK_PROBLEMS),
+            )
+        ]
+
+    async def sign_up(self, request: Request) -> Response:
+        """Begin a signup, or take one up again."""
+        company_id = request.path_params["companyId"]
+        await self._directory.require_company(company_id)
+        given = checked(await read_json(request, limit=BODY_LIMIT), _FIELDS)
+        errors = [
+            (f"/{name}", "must be digits")
+            for name in ("wabaId", "phoneNumberId", "businessId", "pin")
+            if given[name] and not _digits(given[name])
+        ]
+        if errors:
+            raise FieldsInvalid(errors)
+        secrets = {name: given[name] for name in ("code", "pin") if given[name]}
+        task_id = await self._store.call(
+            tasks.add,
+            company_id=company_id,
+            kind=kind_for("meta_embedded").name,
+            operation=_OPERATION,
+            arguments={
+                name: given[name] for name in ("wabaId", "phoneNumberId", "businessId", "phoneIndex", "coexistence")
+            },
+            sealed=tasks.seal_secrets(self._vault, company_id, _OPERATION, secrets) if secrets else "",
+            expires_in_s=_TASK_S,
+            repeatable=True,
+        )
+        return await self._asked.answer(request, company_id, task_id)
+
+
+def _digits(text: str) -> bool:
+    return text.isascii() and text.isdecimal()

@@ -1,0 +1,131 @@
+"""What another process does on the API's behalf: a task is added, and the client waits for its end for a moment or looks later."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api.http.operations import Operation
+from api.http.problems import Problem
+from api.http.timestamps import iso
+from api.messages.waiting import read_wait_s
+from shared.clock import left, monotonic
+from shared.compose.directory import Directory, require_possible
+from shared.store import tasks
+from shared.store.pool import Row
+from shared.store.store import Store
+
+WAIT_S: Final = 10
+"""How long a client waits that does not say (`Prefer: wait=N`; `Prefer: respond-async` waits not at all)."""
+_LOOK_S: Final = 0.1
+_TASK_ID: Final = re.compile(r"[0-9]{1,18}")
+_PROBLEM_OF: Final[Mapping[str, str]] = {
+    "invalid": "task_invalid",
+    "conflict": "task_conflict",
+    "refused": "provider_refused",
+    "unreachable": "provider_unreachable",
+    "unclear": "provider_unreachable",
+    "interrupted": "task_interrupted",
+    "expired": "task_expired",
+    "internal": "task_failed",
+}
+"""Type of the problem for each way in which a task fails."""
+
+TASK_PROBLEMS: Final = tuple(dict.fromkeys(_PROBLEM_OF.values()))
+"""How an operation that begins a task can be refused by it."""
+
+
+class Tasks:
+    """Waits for tasks and shows them.
+
+    Args:
+        stopping: set when the process drains; all waits end then.
+    """
+
+    def __init__(self, directory: Directory, store: Store, stopping: asyncio.Event) -> None:
+        self._directory, self._store, self._stopping = directory, store, stopping
+
+    def operations(self) -> list[Operation]:
+        """Return the operations on tasks."""
+        return [
+            Operation(
+                method="GET",
+                path="/api/v2/tasks/{companyId}/{taskId}",
+                group="Tasks",
+                summary="A task as it is now, with its result when it is done",
+                handler=self.show,
+                answers={200: ("The task; `status` is queued, running, done or failed.", "Task")},
+                problems=("company_unknown", "task_unknown"),
+            )
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Answer with one task."""
+        company_id, text = request.path_params["companyId"], request.path_params["taskId"]
+        require_possible(company_id)
+        row = (
+            await self._store.call(tasks.by_id, company_id=company_id, task_id=int(text))
+            if _TASK_ID.fullmatch(text)
+            else None
+        )
+        if row is None:
+            await self._directory.require_company(company_id)
+            raise Problem("task_unknown", "The company has no such task.")
+        return JSONResponse(_task(row))
+
+    async def answer(self, request: Request, company_id: str, task_id: int) -> Response:
+        """Wait for a task that was just added, as long as the client would, and answer: 200 with its result, or 202 when it is not finished.
+
+        Raises:
+            Problem: it failed.
+        """
+        preferences = [one.strip().lower() for value in request.headers.getlist("prefer") for one in value.split(",")]
+        row = await self._until_ended(
+            company_id, task_id, read_wait_s(request.headers) or (0 if "respond-async" in preferences else WAIT_S)
+        )
+        if row["state"] == "failed":
+            raise Problem(
+                _PROBLEM_OF.get(row["problem_code"], "task_failed"),
+                _sentence(row["problem"]),
+                taskId=str(task_id),
+                **(row["result"] or {}),
+            )
+        location = {"Location": f"/api/v2/tasks/{company_id}/{task_id}"}
+        return JSONResponse(_task(row), status_code=200 if row["state"] == "done" else 202, headers=location)
+
+    async def _until_ended(self, company_id: str, task_id: int, wait_s: float) -> Row:
+        by = monotonic() + wait_s
+        while True:
+            row = await self._store.call(tasks.by_id, company_id=company_id, task_id=task_id)
+            if row is None:
+                raise Problem("task_unknown", "The task was removed while it was waited for.")
+            if row["state"] in ("done", "failed") or self._stopping.is_set() or not left(by):
+                return row
+            try:
+                await asyncio.wait_for(self._stopping.wait(), min(_LOOK_S, left(by)))
+            except TimeoutError:
+                continue
+
+
+def _sentence(words: str) -> str:
+    words = words.strip() or "No reason was given"
+    return words[0].upper() + words[1:] + ("" if words.endswith(".") else ".")
+
+
+def _task(row: Row) -> Mapping[str, Any]:
+    failed = row["state"] == "failed"
+    return {
+        "id": str(row["id"]),
+        "operation": row["operation"],
+        "status": row["state"],
+        "result": row["result"],
+        "problem": {"code": row["problem_code"], "detail": row["problem"]} if failed else None,
+        "createdAt": iso(row["created_at"]),
+        "expiresAt": iso(row["expires_at"]),
+        "finishedAt": iso(row["finished_at"]),
+    }

@@ -1,0 +1,200 @@
+"""Message templates of a connection: as they are known here, read anew from the provider, made and removed there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api.connections.connection_tasks import ANSWERS, PROBLEMS, ConnectionDeeds, unsupported
+from api.connections.connections import UNKNOWN, Connections
+from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.operations import Operation, Parameter
+from api.http.problems import Problem
+from api.http.timestamps import iso
+from shared.channels.registry import channel_named
+from shared.fields import Field, FieldsInvalid, checked, json_schema
+from shared.store import templates
+from shared.store.connections import Connection
+from shared.store.store import Store
+from shared.store.templates import Template
+
+_PATH: Final = "/api/v2/templates/{companyId}/{phoneIndex}"
+_NAME: Final = re.compile(r"[a-z0-9_]{1,512}")
+_LANGUAGE: Final = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,8})?")
+_MOST: Final = 200
+_BODY_LIMIT: Final = 1 << 18
+_FIELDS: Final = (
+    Field(
+        name="name",
+        kind=str,
+        required=True,
+        shortest=1,
+        longest=512,
+        purpose="Lower case letters, digits and underscores.",
+    ),
+    Field(name="language", kind=str, required=True, shortest=2, longest=15, purpose="For example `en_US`."),
+    Field(
+        name="category",
+        kind=str,
+        required=True,
+        choices=("AUTHENTICATION", "MARKETING", "UTILITY"),
+        purpose="What it is for.",
+    ),
+    Field(
+        name="components",
+        kind=list,
+        required=True,
+        items=Field(kind=dict, open=True),
+        fewest=1,
+        most=20,
+        purpose="As the provider describes them.",
+    ),
+    Field(
+        name="allowCategoryChange",
+        kind=bool,
+        purpose="Whether the provider may put it into another category in place of rejecting it.",
+    ),
+)
+
+
+class Templates:
+    """The operations on templates."""
+
+    def __init__(self, connections: Connections, deeds: ConnectionDeeds, store: Store) -> None:
+        self._connections, self._deeds, self._store = connections, deeds, store
+
+    def operations(self) -> list[Operation]:
+        """Return them."""
+        return [
+            Operation(
+                method="GET",
+                path=_PATH,
+                group="Templates",
+                summary="Templates as they are known here",
+                handler=self.show,
+                parameters=(
+                    Parameter(name="status", place="query", purpose="Only those, for example APPROVED."),
+                    Parameter(name="cursor", place="query", purpose="`next` of the page before."),
+                ),
+                answers={
+                    200: (
+                        f"By name and language, at most {_MOST}; `syncedAt` says when they were read last.",
+                        "Templates",
+                    )
+                },
+                problems=(*UNKNOWN, "unsupported_operation", "query_invalid"),
+            ),
+            Operation(
+                method="POST",
+                path=f"{_PATH}/sync",
+                group="Templates",
+                summary="Read all templates from the provider",
+                handler=self.sync,
+                answers=ANSWERS,
+                problems=PROBLEMS,
+            ),
+            Operation(
+                method="POST",
+                path=_PATH,
+                group="Templates",
+                summary="Hand a template in for review",
+                handler=self.create,
+                body=json_schema(_FIELDS),
+                answers=ANSWERS,
+                problems=(*PROBLEMS, *BODY_PROBLEMS),
+            ),
+            Operation(
+                method="DELETE",
+                path=f"{_PATH}/{{name}}",
+                group="Templates",
+                summary="Remove a template, in all languages or in one",
+                handler=self.delete,
+                parameters=(Parameter(name="language", place="query", purpose="Only this one; not at 360dialog."),),
+                answers=ANSWERS,
+                problems=(*PROBLEMS, "query_invalid", "template_unknown"),
+            ),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Answer with what is known."""
+        connection = await self._connection(request)
+        query = request.query_params
+        name, _, language = query.get("cursor", "").partition(" ")
+        if query.get("cursor") and not (_NAME.fullmatch(name) and _LANGUAGE.fullmatch(language)):
+            raise Problem("query_invalid", "cursor must be the `next` of the page before.", parameter="cursor")
+        status = query.get("status")
+        if status is not None and not re.fullmatch(r"[A-Za-z_]{1,40}", status):
+            raise Problem(
+                "query_invalid", "status must be a word of the provider's, for example APPROVED.", parameter="status"
+            )
+        found = await self._store.call(
+            templates.of_connection,
+            connection.id,
+            after=(name, language),
+            status=status.upper() if status else None,
+            most=_MOST,
+        )
+        synced = await self._store.call(templates.find_template, connection_id=connection.id, name="", language="")
+        following = f"{found[-1].name} {found[-1].language}" if len(found) == _MOST else None
+        return JSONResponse(
+            {"templates": [_template(one) for one in found], "next": following, "syncedAt": iso(synced.synced_at)}
+        )
+
+    async def sync(self, request: Request) -> Response:
+        """Read all templates anew."""
+        return await self._deeds.ask(request, await self._connection(request), "sync_templates")
+
+    async def create(self, request: Request) -> Response:
+        """Hand a template in."""
+        connection = await self._connection(request)
+        given = checked(await read_json(request, limit=_BODY_LIMIT), _FIELDS)
+        errors = []
+        if not _NAME.fullmatch(given["name"]):
+            errors.append(("/name", "must be lower case letters, digits and underscores"))
+        if not _LANGUAGE.fullmatch(given["language"]):
+            errors.append(("/language", "must be a language like en or en_US"))
+        errors += [
+            (f"/components/{n}/type", "is missing")
+            for n, one in enumerate(given["components"])
+            if not isinstance(one.get("type"), str)
+        ]
+        if errors:
+            raise FieldsInvalid(errors)
+        # made twice, the provider refuses the second: nothing is known then, and a sync tells
+        return await self._deeds.ask(request, connection, "create_template", given, repeatable=False)
+
+    async def delete(self, request: Request) -> Response:
+        """Remove a template."""
+        connection = await self._connection(request)
+        name, language = request.path_params["name"], request.query_params.get("language")
+        if not _NAME.fullmatch(name):
+            raise Problem("template_unknown", "No template can have this name.")
+        if language is not None and not _LANGUAGE.fullmatch(language):
+            raise Problem("query_invalid", "language must be one like en or en_US.", parameter="language")
+        return await self._deeds.ask(request, connection, "delete_template", {"name": name, "language": language})
+
+    async def _connection(self, request: Request) -> Connection:
+        connection = await self._connections.connection(request)
+        if not channel_named(connection.connection_type).templates:
+            raise unsupported(
+                connection, "templates", f"A connection of type {connection.connection_type} has no templates."
+            )
+        return connection
+
+
+def _template(one: Template) -> Mapping[str, Any]:
+    return {
+        "id": one.provider_id or None,
+        "name": one.name,
+        "language": one.language,
+        "category": one.category or None,
+        "status": one.status,
+        "reason": one.reason or None,
+        "quality": one.quality or None,
+        "components": list(one.components),
+        "updatedAt": iso(one.updated_at),
+    }

@@ -1,0 +1,148 @@
+"""Reading and checking JSON bodies: media type, size, time, encoding, grammar, and then the fields by a table."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import nullcontext
+from typing import Any, Final, NoReturn
+
+from starlette.requests import Request
+
+from api.http.problems import Problem
+from shared.fields import FieldsInvalid
+from shared.process.request_body import BodyBudgetExhausted, BodyLate, BodyTooLarge, read_body
+
+TEXT_BODY_LIMIT: Final = 1 << 20
+"""Bytes: the longest text of any channel (65,536 characters) with every character escaped as two surrogates fits."""
+BODY_WAIT_S: Final = 10.0
+_MOST_VALUES: Final = 100_000
+"""Values in one body, about: so many are decoded in a few hundredths of a second, during which the process does nothing else."""
+_DECODED_AT_ONCE: Final = 64 * 1024
+"""Bytes from which a body is decoded in a thread of its own."""
+
+
+BODY_PROBLEMS: Final = (
+    "body_not_json",
+    "body_late",
+    "body_too_large",
+    "media_type_unsupported",
+    "body_invalid",
+    "too_many_bodies",
+)
+"""How every operation that takes a JSON body can refuse it."""
+
+
+async def read_json(
+    request: Request,
+    *,
+    limit: int = TEXT_BODY_LIMIT,
+    wait_s: float = BODY_WAIT_S,
+    places: asyncio.Semaphore | None = None,
+) -> Any:
+    """Return the JSON value in the request's body.
+
+    Args:
+        limit: most bytes. wait_s: time for all of it to arrive. places: for large bodies; one is held while such a body is decoded, not while
+            it arrives, so that clients that stop in the middle hold none.
+    Raises:
+        Problem: wrong media type, too large, too late, not JSON, or too many bodies at once. FieldsInvalid: too many values.
+    """
+    _require_json(request)
+    body = await _read(request, limit, wait_s)
+    # a string may hold commas too: this is an upper bound, and needs no decoding
+    if body.count(b",") >= _MOST_VALUES:
+        raise FieldsInvalid([("", f"has more than {_MOST_VALUES} values")])
+    if len(body) < _DECODED_AT_ONCE:
+        return _decoded(body)
+    async with places or nullcontext():
+        return await asyncio.to_thread(_decoded, body)
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return _DECODER.decode(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise Problem("body_not_json", f"The body is not UTF-8: byte {error.start} cannot be decoded.") from error
+    except RecursionError as error:
+        raise Problem("body_not_json", "The body is nested too deeply.") from error
+    except json.JSONDecodeError as error:
+        # the decoder's own wording names positions, never what stands there
+        raise Problem(
+            "body_not_json", f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
+        ) from error
+    except ValueError as error:
+        raise Problem("body_not_json", "The body holds a number that is too long.") from error
+
+
+def _require_json(request: Request) -> None:
+    content_type = request.headers.get("content-type", "")
+    if content_type != "application/json":
+        _require_json_type(content_type)
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem("media_type_unsupported", "The body must not be compressed.")
+
+
+def _require_json_type(content_type: str) -> None:
+    media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    if media_type != "application/json" and not (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    ):
+        raise Problem(
+            "media_type_unsupported", "The body must be application/json.", headers={"Accept": "application/json"}
+        )
+    charsets = [
+        parameter.removeprefix("charset=").strip('"') for parameter in parameters if parameter.startswith("charset=")
+    ]
+    if any(charset not in ("utf-8", "utf8") for charset in charsets):
+        raise Problem("media_type_unsupported", "The body must be in UTF-8.")
+
+
+async def _read(request: Request, limit: int, wait_s: float) -> bytes:
+    try:
+        return await read_body(request, limit=limit, wait_s=wait_s, owner=request.path_params.get("companyId", ""))
+    except BodyTooLarge as error:
+        raise too_large(limit) from error
+    except BodyLate as error:
+        raise late(wait_s) from error
+    except BodyBudgetExhausted as error:
+        raise Problem(
+            "too_many_bodies",
+            "Too many bytes of request bodies arrive at once; nothing was accepted.",
+            headers={"Connection": "close", "Retry-After": "1"},
+        ) from error
+
+
+def require_size(request: Request, limit: int) -> None:
+    """Raise `Problem` when the request says itself that its body has more than `limit` bytes."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise too_large(limit)
+
+
+def too_large(limit: int) -> Problem:
+    """Return the refusal of a body with more than `limit` bytes."""
+    # a larger body is not read to its end, so the connection cannot carry another request
+    return Problem(
+        "body_too_large", f"The body has more than {limit} bytes.", headers={"Connection": "close"}, limit=limit
+    )
+
+
+def late(wait_s: float) -> Problem:
+    """Return the refusal of a body that did not come."""
+    return Problem("body_late", f"The body did not arrive within {wait_s:g} s.", headers={"Connection": "close"})
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Problem("body_not_json", "The body has an object with the same name twice.")
+    return found
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    raise Problem("body_not_json", "NaN and Infinity are not JSON.")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse_constant)
+"""Made once: making one costs more than reading a message."""

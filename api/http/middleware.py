@@ -1,0 +1,107 @@
+"""The outermost shell: correlation id, figures, one log line for each request, and every error turned into a problem."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.http.problems import Problem, database_unavailable
+from shared.clock import monotonic
+from shared.errors import Refused, StoreUnavailable
+from shared.logs import correlation_id, logger
+from shared.process.metrics import Metrics
+
+log = logger(__name__)
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+_ALWAYS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+
+
+class Edge:
+    """ASGI middleware around the router.
+
+    Args:
+        app: answers, or raises `Problem`. count_error: called with each error that nobody foresaw.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, count_error: Callable[[BaseException], None]) -> None:
+        self._app, self._count_error = app, count_error
+        self._requests = metrics.counter("http_requests", "Requests answered.", ("route", "method", "status"))
+        self._seconds = metrics.histogram("http_request_seconds", "Time from request to answer.", ("route",))
+        self._figures: dict[tuple[str, str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
+        self._problems = metrics.counter("http_problems", "Requests refused, by problem type.", ("type",))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Nothing leaves here but a cancellation."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        started_at = monotonic()
+        request_id = _request_id(scope)
+        correlation_id.set(request_id)
+        extra = [(b"x-request-id", request_id.encode()), *_ALWAYS]
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message["headers"], *extra]}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        except ClientDisconnect:
+            status = 499
+        except Exception as error:
+            problem = self._problem(error)
+            if status:
+                log.error("answer_broken_off", exc_info=error)
+            else:
+                self._problems.labels(problem.name).inc()
+                await problem.response(request_id)(scope, receive, answer)
+        self._record(scope, status, monotonic() - started_at)
+
+    def _problem(self, error: Exception) -> Problem:
+        if isinstance(error, Problem):
+            return error
+        if isinstance(error, Refused):
+            return Problem.of(error)
+        if isinstance(error, StoreUnavailable):
+            return database_unavailable()
+        self._count_error(error)
+        log.error("request_failed", exc_info=error)
+        return Problem("internal_error", "The request could not be answered; nobody foresaw why.")
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        # the template, never the path itself: chat ids are phone numbers
+        route = getattr(scope.get("endpoint"), "path", "none")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        figures = self._figures.get((route, method, status))
+        if figures is None:
+            # kept, since to look for them costs more than to count; routes, methods and statuses are few
+            figures = self._figures[route, method, status] = (
+                self._requests.labels(route, method, status).inc,
+                self._seconds.labels(route).observe,
+            )
+        count, observe = figures
+        count()
+        observe(seconds)
+        facts = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1000, 2)}
+        if status < 400:
+            log.debug("request_answered", **facts)
+        else:
+            log.info("request_answered", **facts)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return secrets.token_hex(8)

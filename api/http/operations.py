@@ -1,0 +1,89 @@
+"""What the API can be asked, as data: one `Operation` for each method of a path. Routing, authentication and the documents are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from api.http.keys import KeyCheck
+from api.http.problems import Problem
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A header or a query parameter."""
+
+    name: str
+    place: str
+    """`header` or `query`."""
+    purpose: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One thing that a client can ask.
+
+    Attributes:
+        path: template with `{name}` for each path parameter. handler: None when every process answers it itself (`shared.process.endpoints`).
+        needs_key: whether the request must show the API key. body: JSON schema of the body; None: it takes none. form: schema of the form that may be
+            sent in its place. raw: whether any other bytes may.
+        answers: by status, what it means and the name of a schema (`api.schemas`) or a media type. problems: how it can be refused, beside
+            what every operation shares.
+    """
+
+    method: str
+    path: str
+    summary: str
+    handler: Handler | None
+    answers: Mapping[int, tuple[str, str]]
+    group: str
+    needs_key: bool = True
+    body: Mapping[str, Any] | None = None
+    form: Mapping[str, Any] | None = None
+    raw: bool = False
+    parameters: tuple[Parameter, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class _Resource:
+    """One path: gives each method to its operation.
+
+    Attributes:
+        path: the template, for figures and logs.
+    """
+
+    def __init__(self, path: str, operations: Iterable[Operation], keys: KeyCheck) -> None:
+        self.path = path
+        self._operations = {operation.method: operation for operation in operations}
+        self._keys = keys
+        self._allow = ", ".join(sorted(self._operations | ({"HEAD": None} if "GET" in self._operations else {})))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        operation = self._operations.get(method)
+        if operation is None or operation.handler is None:
+            raise Problem(
+                "method_not_allowed", f"This path does not take {scope['method']}.", headers={"Allow": self._allow}
+            )
+        request = Request(scope, receive)
+        if operation.needs_key:
+            self._keys.require(request.headers)
+        response = await operation.handler(request)
+        await response(scope, receive, send)
+
+
+def routes(operations: Iterable[Operation], keys: KeyCheck) -> list[Route]:
+    """Return one route for each path, in the order in which the paths come first."""
+    by_path: dict[str, list[Operation]] = {}
+    for operation in operations:
+        by_path.setdefault(operation.path, []).append(operation)
+    return [Route(path, _Resource(path, group, keys)) for path, group in by_path.items()]

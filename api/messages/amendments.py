@@ -1,0 +1,165 @@
+"""What is done about a message that a path names: edit it, delete it, react to it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api.http.bodies import read_json
+from api.http.idempotency import read_key
+from api.http.operations import Operation, Parameter
+from api.http.problems import Problem
+from api.messages.paths import message_unknown, named
+from api.messages.sending import ACCEPTING, ACCEPTING_PROBLEMS, ANSWERS, Sending
+from api.messages.serializers import Shown
+from api.messages.waiting import read_wait_s
+from shared import content
+from shared.compose.composer import Composer
+from shared.compose.directory import Directory, require_possible
+from shared.compose.refusals import require
+from shared.compose.types import EDIT_FIELDS, REACT_FIELDS
+from shared.fields import checked, json_schema
+from shared.states import MessageState
+from shared.store import interventions, targets
+from shared.store.store import Store
+from shared.store.targets import Target
+
+_ONE_PATH: Final = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
+_WHOM: Final = ("everyone", "me")
+_ONE_PROBLEMS: Final = (
+    "company_unknown",
+    "chat_invalid",
+    "message_unknown",
+    "message_not_sent",
+    "unsupported_operation",
+)
+
+
+class Amendments:
+    """The operations on messages that are there."""
+
+    def __init__(self, directory: Directory, store: Store, composer: Composer, sending: Sending, shown: Shown) -> None:
+        self._directory, self._store, self._composer = directory, store, composer
+        self._sending, self._shown = sending, shown
+
+    def operations(self) -> list[Operation]:
+        """Return the operations on messages that are there."""
+        return [
+            Operation(
+                method="PUT",
+                path=_ONE_PATH,
+                group="Messages",
+                summary="Edit a text that was sent",
+                handler=self.edit,
+                body={**json_schema(EDIT_FIELDS), "examples": [{"message": "Your parcel comes on Tuesday."}]},
+                parameters=ACCEPTING,
+                answers=ANSWERS,
+                problems=(*_ONE_PROBLEMS, *ACCEPTING_PROBLEMS, "text_empty", "text_too_long"),
+            ),
+            Operation(
+                method="DELETE",
+                path=_ONE_PATH,
+                group="Messages",
+                summary="Cancel a message that is still queued, or delete one that was sent or received",
+                handler=self.delete,
+                parameters=(
+                    Parameter(
+                        name="for",
+                        place="query",
+                        purpose="Who shall not see it any more.",
+                        schema={"type": "string", "enum": list(_WHOM), "default": "everyone"},
+                    ),
+                    *ACCEPTING,
+                ),
+                answers={
+                    200: (
+                        "It is never sent, or was deleted before; with `Prefer: wait` also: the deletion has left.",
+                        "MessageOrAccepted",
+                    ),
+                    202: ("Accepted: `id` is that of the deletion.", "AcceptedMessage"),
+                },
+                problems=(
+                    "company_unknown",
+                    "chat_invalid",
+                    "message_unknown",
+                    "message_not_queued",
+                    "unsupported_operation",
+                    "query_invalid",
+                    "header_invalid",
+                    "idempotency_key_reused",
+                    "acceptance_unknown",
+                ),
+            ),
+            Operation(
+                method="POST",
+                path="/api/messages/react/{companyId}/{messageId}",
+                group="Messages",
+                summary="React to a message; the empty emoji takes the reaction back",
+                handler=self.react,
+                body={**json_schema(REACT_FIELDS), "examples": [{"emoji": "👍"}, {"emoji": ""}]},
+                parameters=ACCEPTING,
+                answers={
+                    202: ("Accepted: `id` is that of the reaction.", "AcceptedMessage"),
+                    200: ("It has left; only with `Prefer: wait`.", "AcceptedMessage"),
+                },
+                problems=(
+                    "company_unknown",
+                    "message_unknown",
+                    "message_not_sent",
+                    "unsupported_operation",
+                    *ACCEPTING_PROBLEMS,
+                ),
+            ),
+        ]
+
+    async def edit(self, request: Request) -> Response:
+        """Accept the edit of a text that we sent."""
+        target = await self._named(request)
+        require(target.connection_type, content.EDIT)
+        fields = checked(await read_json(request), EDIT_FIELDS)
+        accepted = await self._composer.edit(
+            request.path_params["companyId"], target, fields, read_key(request.headers)
+        )
+        return await self._sending.answer(accepted, read_wait_s(request.headers))
+
+    async def delete(self, request: Request) -> Response:
+        """Cancel what is still queued; accept the deletion of what is there."""
+        company_id, chat_id, message_id = named(request)
+        whom = request.query_params.get("for", _WHOM[0])
+        if whom not in _WHOM:
+            raise Problem("query_invalid", f"for must be one of {', '.join(_WHOM)}.", parameter="for")
+        target = await self._named(request, acting=True)
+        if target.state == MessageState.QUEUED:
+            await self._store.call(interventions.cancel, company_id=company_id, chat_id=chat_id, message_id=message_id)
+            target = await self._named(request, acting=True)
+        if target.state == MessageState.DELETED:
+            return JSONResponse(await self._shown.one(company_id, chat_id, message_id))
+        if not target.is_there:
+            raise Problem("message_not_queued", f"The message is {target.state}.", state=target.state)
+        accepted = await self._composer.delete(company_id, target, whom, read_key(request.headers))
+        return await self._sending.answer(accepted, read_wait_s(request.headers))
+
+    async def react(self, request: Request) -> Response:
+        """Accept a reaction to a message of any chat."""
+        company_id = request.path_params["companyId"]
+        require_possible(company_id)
+        found = await self._store.call(targets.find, company_id, request.path_params["messageId"])
+        if not found:
+            await self._directory.require_company(company_id)
+            raise Problem("message_unknown", "The company has no such message.")
+        target = found[0]
+        require(target.connection_type, content.REACTION)
+        fields = checked(await read_json(request), REACT_FIELDS)
+        accepted = await self._composer.react(company_id, target, fields, read_key(request.headers))
+        return await self._sending.answer(accepted, read_wait_s(request.headers))
+
+    async def _named(self, request: Request, *, acting: bool = False) -> Target:
+        """Return the message that the path names. Raises `Problem` when the chat has no such message, or (without `acting`) only one about another."""
+        company_id, chat_id, message_id = named(request)
+        for target in await self._store.call(targets.find, company_id, str(message_id), acting=acting):
+            if target.id == message_id and target.chat_id == chat_id:
+                return target
+        await self._directory.require_company(company_id)
+        raise message_unknown()

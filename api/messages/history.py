@@ -1,0 +1,111 @@
+"""Reading messages: the state and history of one, the pages of a chat."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api.http.operations import Operation, Parameter
+from api.http.problems import Problem
+from api.messages.paths import named, read_chat, read_message_id
+from api.messages.serializers import Shown
+from shared.clock import read_timestamp
+from shared.compose.directory import Directory, require_possible
+from shared.store.pool import Row
+
+_PAGE: Final = 50
+_LONGEST_PAGE: Final = 200
+_NEWEST: Final = (datetime.max.replace(tzinfo=UTC), (1 << 63) - 1)
+
+
+class Messages:
+    """The operations that read messages."""
+
+    def __init__(self, directory: Directory, shown: Shown) -> None:
+        self._directory, self._shown = directory, shown
+
+    def operations(self) -> list[Operation]:
+        """Return the operations that read messages."""
+        return [
+            Operation(
+                method="GET",
+                path="/api/v2/messages/{companyId}/{chatId}/{messageId}",
+                group="Messages",
+                summary="State and history of one message, sent or received",
+                handler=self.show_one,
+                answers={200: ("The message with every step.", "Message")},
+                problems=("company_unknown", "chat_invalid", "message_unknown"),
+            ),
+            Operation(
+                method="GET",
+                path="/api/v2/messages/{companyId}/{chatId}",
+                group="Messages",
+                summary="A chat in both directions, newest first",
+                handler=self.show_chat,
+                parameters=(
+                    Parameter(
+                        name="limit",
+                        place="query",
+                        purpose="Messages in one page.",
+                        schema={"type": "integer", "minimum": 1, "maximum": _LONGEST_PAGE, "default": _PAGE},
+                    ),
+                    Parameter(name="cursor", place="query", purpose="`next` of the page before."),
+                ),
+                answers={200: ("One page.", "ChatPage")},
+                problems=("company_unknown", "chat_invalid", "query_invalid"),
+            ),
+        ]
+
+    async def show_one(self, request: Request) -> Response:
+        """Answer with one message's state and history."""
+        return JSONResponse(await self._shown.one(*named(request)))
+
+    async def show_chat(self, request: Request) -> Response:
+        """Answer with one page of a chat."""
+        company_id, chat_id = request.path_params["companyId"], read_chat(request.path_params["chatId"])
+        require_possible(company_id)
+        most, before = _read_limit(request), _read_cursor(request)
+        rows, shown = await self._shown.page(company_id, chat_id, before=before, most=most + 1)
+        if not rows:
+            await self._directory.require_company(company_id)
+        following = _cursor(rows[most - 1]) if len(rows) > most else None
+        return JSONResponse({"messages": shown[:most], "next": following})
+
+
+def _read_limit(request: Request) -> int:
+    given = request.query_params.get("limit", str(_PAGE))
+    if not (given.isascii() and given.isdecimal() and len(given) < 6 and 1 <= int(given) <= _LONGEST_PAGE):
+        raise Problem(
+            "query_invalid", f"limit must be from 1 to {_LONGEST_PAGE}.", parameter="limit", limit=_LONGEST_PAGE
+        )
+    return int(given)
+
+
+def _cursor(row: Row) -> str:
+    return base64.urlsafe_b64encode(f"{row['created_at'].isoformat()} {row['id']}".encode()).decode().rstrip("=")
+
+
+def _read_cursor(request: Request) -> tuple[datetime, int]:
+    given = request.query_params.get("cursor")
+    if given is None:
+        return _NEWEST
+    try:
+        at, row_id = (
+            base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True).decode("ascii").split(" ")
+        )
+        instant = read_timestamp(at)
+    except (ValueError, binascii.Error) as error:
+        raise _cursor_invalid() from error
+    message_id = read_message_id(row_id)
+    if message_id is None:
+        raise _cursor_invalid()
+    return instant, message_id
+
+
+def _cursor_invalid() -> Problem:
+    return Problem("query_invalid", "cursor must be `next` of an earlier page.", parameter="cursor")

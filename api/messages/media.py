@@ -1,0 +1,230 @@
+"""Files: uploading one to send it later or often, and fetching what was sent or came in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from api.http.bodies import require_size
+from api.http.forms import Form, arriving, is_form
+from api.http.operations import Operation, Parameter
+from api.http.problems import Problem
+from api.messages.serializers import file_place
+from shared.channels.files import LARGEST
+from shared.compose.directory import Directory, require_possible
+from shared.compose.files import Files
+from shared.compose.refusals import storage_unavailable
+from shared.fields import FieldsInvalid
+from shared.media.errors import MediaUnknown, StorageUnavailable
+from shared.media.files import Storage
+from shared.store.media import StoredFile
+
+_PATH: Final = "/api/v2/media/{companyId}"
+_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+
+
+class Media:
+    """The operations on files."""
+
+    def __init__(self, directory: Directory, files: Files, storage: Storage) -> None:
+        self._directory, self._files, self._storage = directory, files, storage
+
+    def operations(self) -> list[Operation]:
+        """Return the operations on files."""
+        return [
+            Operation(
+                method="POST",
+                path=_PATH,
+                group="Media",
+                summary="Upload a file, as a form or as it is; `sha256` of the answer names it in messages",
+                handler=self.upload,
+                form={
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "The file."},
+                        "filename": {
+                            "type": "string",
+                            "description": "Its name; wins over the one of the form's part.",
+                        },
+                        "mimetype": {"type": "string", "description": "What it is; what its first bytes show wins."},
+                    },
+                },
+                raw=True,
+                parameters=(
+                    Parameter(
+                        name="filename",
+                        place="query",
+                        purpose="Name of a file that is sent as it is; its `Content-Type` says what it is.",
+                    ),
+                ),
+                answers={201: ("It is in storage.", "StoredFile")},
+                problems=(
+                    "company_unknown",
+                    "form_invalid",
+                    "body_late",
+                    "body_too_large",
+                    "media_too_large",
+                    "body_invalid",
+                    "storage_unavailable",
+                ),
+            ),
+            Operation(
+                method="GET",
+                path=_PATH + "/{sha256}",
+                group="Media",
+                summary="Download a file that was sent, received or uploaded",
+                handler=self.download,
+                parameters=(
+                    Parameter(name="Range", place="header", purpose="`bytes=…`: one part of it."),
+                    Parameter(name="If-None-Match", place="header", purpose="The `ETag` that is known already."),
+                ),
+                answers={
+                    200: ("The file.", "application/octet-stream"),
+                    206: ("The part that was asked for.", "application/octet-stream"),
+                    304: ("It is the one that is known.", ""),
+                },
+                problems=("company_unknown", "media_unknown", "range_invalid", "storage_unavailable"),
+            ),
+        ]
+
+    async def upload(self, request: Request) -> Response:
+        """Keep a file."""
+        company_id = request.path_params["companyId"]
+        await self._directory.require_company(company_id)
+        if is_form(request):
+            kept = await self._read_form(request, company_id)
+        else:
+            require_size(request, LARGEST)
+            kept = await self._files.keep(
+                company_id,
+                arriving(request, LARGEST),
+                declared=request.headers.get("content-type", ""),
+                filename=request.query_params.get("filename", ""),
+                most=LARGEST,
+                field="file",
+            )
+        place = file_place(company_id, kept.sha256)
+        body = {
+            "sha256": kept.sha256,
+            "size": kept.size,
+            "mimetype": kept.mimetype,
+            "filename": kept.filename or None,
+            "url": place,
+        }
+        return JSONResponse(body, status_code=201, headers={"Location": place})
+
+    async def _read_form(self, request: Request, company_id: str) -> StoredFile:
+        form = Form(request)
+        if await form.head():
+            await form.rest(self._files, company_id, LARGEST)
+        if unknown := [name for name in form.texts if name not in _FIELDS]:
+            reason = "is not a field of this operation; it takes file, filename, mimetype"
+            raise FieldsInvalid([(f"/{name}", reason) for name in unknown])
+        if form.file is None:
+            raise FieldsInvalid([("/file", "is missing")])
+        return form.file
+
+    async def download(self, request: Request) -> Response:
+        """Answer with a file or a part of it."""
+        company_id, sha256 = request.path_params["companyId"], request.path_params["sha256"]
+        require_possible(company_id)
+        found = await self._files.find(company_id, sha256)
+        if found is None:
+            await self._directory.require_company(company_id)
+            raise _unknown()
+        headers = _headers(found)
+        if headers["ETag"] in [
+            tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")
+        ]:
+            return Response(status_code=304, headers=headers)
+        part = _asked(request, found)
+        headers["Content-Length"] = str(part.length)
+        if part.length < found.size:
+            headers["Content-Range"] = f"bytes {part.start}-{part.start + part.length - 1}/{found.size}"
+        status = 206 if part.length < found.size else 200
+        if request.method == "HEAD":
+            return Response(status_code=status, headers=headers, media_type=found.mimetype)
+        # the first piece says whether it can be had; only then an answer begins
+        pieces = self._storage.stream(company_id, sha256)
+        try:
+            first = await anext(pieces)
+        except MediaUnknown as error:
+            raise _unknown() from error
+        except StorageUnavailable as error:
+            raise storage_unavailable() from error
+        return StreamingResponse(
+            _cut(first, pieces, part), status_code=status, headers=headers, media_type=found.mimetype
+        )
+
+
+_FIELDS: Final = ("filename", "mimetype")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    start: int
+    length: int
+
+
+def _headers(found: StoredFile) -> dict[str, str]:
+    name = found.filename or found.sha256
+    plain = "".join(
+        character if character.isascii() and character.isprintable() and character not in '"\\' else "_"
+        for character in name
+    )
+    return {
+        "ETag": f'"{found.sha256}"',
+        "Accept-Ranges": "bytes",
+        # what strangers sent is never shown as a page of ours
+        "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Cache-Control": "private, max-age=31536000, immutable",
+    }
+
+
+def _asked(request: Request, found: StoredFile) -> _Part:
+    """Return the part of a file that a request wants; what is not understood is the whole (RFC 9110)."""
+    given = _RANGE.fullmatch(request.headers.get("range", "").strip())
+    condition = request.headers.get("if-range", "")
+    if given is None or given[0] == "bytes=-" or (condition and condition != f'"{found.sha256}"'):
+        return _Part(0, found.size)
+    if not given[1]:
+        length = min(int(given[2]), found.size)
+        start = found.size - length
+    else:
+        start = int(given[1])
+        length = min(int(given[2]) if given[2] else found.size - 1, found.size - 1) - start + 1
+        if given[2] and int(given[2]) < start:
+            return _Part(0, found.size)
+    if length <= 0 or start >= found.size:
+        raise Problem(
+            "range_invalid",
+            f"The file has {found.size} bytes.",
+            headers={"Content-Range": f"bytes */{found.size}"},
+            size=found.size,
+        )
+    return _Part(start, length)
+
+
+async def _cut(first: bytes, rest: AsyncIterator[bytes], part: _Part) -> AsyncIterator[bytes]:
+    before, left = part.start, part.length
+    piece = first
+    while True:
+        wanted = piece[before : before + left]
+        before, left = max(0, before - len(piece)), left - len(wanted)
+        if wanted:
+            yield wanted
+        if left <= 0:
+            return
+        piece = await anext(rest)
+
+
+def _unknown() -> Problem:
+    return Problem("media_unknown", "The company has no such file.")

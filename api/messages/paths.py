@@ -1,0 +1,48 @@
+"""Which message a path names: `{companyId}/{chatId}/{messageId}`."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from starlette.requests import Request
+
+from api.http.problems import Problem
+from shared.channels import chat_ids
+from shared.compose.directory import require_possible
+
+_MESSAGE_ID: Final = re.compile(r"[0-9]{1,18}")
+
+
+def read_message_id(text: str) -> int | None:
+    """Return the id that a text spells, None when no message can have it."""
+    return int(text) if _MESSAGE_ID.fullmatch(text) else None
+
+
+def read_chat(chat_id: str) -> str:
+    """Return the canonical id of a chat. Raises `Problem` when there is none."""
+    try:
+        return chat_ids.canonical(chat_id)
+    except chat_ids.ChatInvalid as error:
+        raise chat_invalid(error) from error
+
+
+def chat_invalid(error: chat_ids.ChatInvalid) -> Problem:
+    """Return the refusal of a chat id."""
+    sentence = str(error)
+    return Problem("chat_invalid", f"{sentence[0].upper()}{sentence[1:]}.", field="chatId")
+
+
+def named(request: Request) -> tuple[str, str, int]:
+    """Return company, chat and message id of a path. Raises `Problem` when there can be no such message."""
+    company_id, chat_as_given = request.path_params["companyId"], request.path_params["chatId"]
+    require_possible(company_id)
+    chat_id, message_id = read_chat(chat_as_given), read_message_id(request.path_params["messageId"])
+    if message_id is None:
+        raise message_unknown()
+    return company_id, chat_id, message_id
+
+
+def message_unknown() -> Problem:
+    """Return the refusal of a message that the chat has not."""
+    return Problem("message_unknown", "The chat has no such message.")

@@ -1,0 +1,239 @@
+"""How clients see messages: one shape for what goes out and what comes in, its fields called as they are when it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from api.http.timestamps import iso
+from api.messages.paths import message_unknown
+from shared import content
+from shared.compose.directory import Directory
+from shared.states import MessageState
+from shared.store import marks, messages
+from shared.store.pool import Row, Transaction
+from shared.store.store import Store
+
+RECEIVED: Final = "received"
+"""What a message that came in is called beside the states of those that go out."""
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+Shape = Mapping[str, Any]
+
+
+class Shown:
+    """Reads messages for clients."""
+
+    def __init__(self, directory: Directory, store: Store) -> None:
+        self._directory, self._store = directory, store
+
+    async def one(self, company_id: str, chat_id: str, message_id: int) -> Shape:
+        """Return one message with its history. Raises `Problem` when the chat has no such message."""
+        row, steps, beside = await self._store.call(_whole, company_id, message_id)
+        if row is None or row["chat_id"] != chat_id:
+            await self._directory.require_company(company_id)
+            raise message_unknown()
+        return _received(row, beside) if steps is None else _sent(row, steps, beside)
+
+    async def page(
+        self, company_id: str, chat_id: str, *, before: tuple[Any, int], most: int
+    ) -> tuple[list[Row], list[Shape]]:
+        """Return both directions of a chat, newest first: the rows, and what clients see of them."""
+        rows, beside = await self._store.call(_page, company_id, chat_id, before, most)
+        return rows, [_entry(row, company_id, beside) for row in rows]
+
+
+class Beside:
+    """What stands beside messages."""
+
+    def __init__(self, transaction: Transaction, company_id: str, rows: Sequence[Row]) -> None:
+        self.reactions = marks.reactions(
+            transaction, company_id, [row["provider_id"] for row in rows if row["provider_id"]]
+        )
+        self.files = marks.received_files(transaction, [row["id"] for row in rows if "media" in row["content"]])
+
+
+def _whole(transaction: Transaction, company_id: str, message_id: int) -> tuple[Row | None, list[Row] | None, Beside]:
+    """Return the row, its steps (None: it came in), and what stands beside it."""
+    row = messages.by_id(transaction, company_id, message_id)
+    steps = messages.history(transaction, message_id) if row else None
+    row = row or marks.received(transaction, company_id, message_id)
+    return row, steps, Beside(transaction, company_id, [row] if row else [])
+
+
+def _page(
+    transaction: Transaction, company_id: str, chat_id: str, before: tuple[Any, int], most: int
+) -> tuple[list[Row], Beside]:
+    rows = messages.chat_page(transaction, company_id=company_id, chat_id=chat_id, before=before, most=most)
+    return rows, Beside(transaction, company_id, rows)
+
+
+def _sent(row: Row, steps: Sequence[Row], beside: Beside) -> Shape:
+    return {
+        "id": str(row["id"]),
+        "direction": "out",
+        "status": row["state"],
+        "companyId": row["company_id"],
+        "chatId": row["chat_id"],
+        "phoneIndex": row["phone_index"],
+        "connectionType": row["connection_type"],
+        **shape(row, row["company_id"], beside),
+        "attempt": row["attempt"],
+        "sender": None,
+        "providerMessageId": row["provider_id"] or None,
+        "error": {"code": row["error_code"], "detail": row["error_detail"]} if row["error_code"] else None,
+        "sendAt": iso(row["scheduled_for"]),
+        "notBefore": iso(row["not_before"]),
+        "inDoubtPolicy": row["in_doubt_policy"],
+        "heldForHumanAt": iso(row["held_at"]),
+        "createdAt": iso(row["created_at"]),
+        "sentAt": iso(row["sent_at"]),
+        "updatedAt": iso(row["updated_at"]),
+        "history": [
+            {
+                "state": step["state"],
+                "at": iso(step["at"]),
+                "attempt": step["attempt"],
+                "incarnation": step["incarnation"] or None,
+                "code": step["code"] or None,
+                "detail": step["detail"] or None,
+                "extra": step["extra"],
+            }
+            for step in steps
+        ],
+    }
+
+
+def _received(row: Row, beside: Beside) -> Shape:
+    """Return what came in, or was written on the company's own phone: nothing was to be done about it."""
+    return {
+        "id": str(row["id"]),
+        "direction": row["direction"],
+        "status": row["state"],
+        "companyId": row["company_id"],
+        "chatId": row["chat_id"],
+        "phoneIndex": row["phone_index"],
+        "connectionType": row["connection_type"],
+        **shape(row, row["company_id"], beside),
+        "attempt": 0,
+        "sender": row["sender"] or None,
+        "providerMessageId": row["provider_id"] or None,
+        **dict.fromkeys(("error", "sendAt", "notBefore", "inDoubtPolicy", "heldForHumanAt")),
+        "createdAt": iso(row["created_at"]),
+        "sentAt": iso(row["at"]),
+        "updatedAt": iso(row["created_at"]),
+        "history": [],
+    }
+
+
+def _entry(row: Row, company_id: str, beside: Beside) -> Shape:
+    return {
+        "id": str(row["id"]),
+        "direction": row["direction"],
+        "status": row["state"],
+        "chatId": row["chat_id"],
+        "phoneIndex": row["phone_index"],
+        "connectionType": row["connection_type"],
+        **shape(row, company_id, beside),
+        "sender": row["sender"] or None,
+        "providerMessageId": row["provider_id"] or None,
+        "errorCode": row["error_code"] or None,
+        "createdAt": iso(row["created_at"]),
+    }
+
+
+def shape(row: Row, company_id: str, beside: Beside) -> Shape:
+    """Return type and content of a message, and what was done about it since."""
+    kept = row["content"]
+    shown = {"type": row["type"], **_SHAPES.get(row["type"], _raw)(kept)}
+    if "media" in kept:
+        shown["media"] = _media(
+            kept["media"], company_id, beside.files.get(row["id"]), came_in=row.get("came_in", False)
+        )
+    if tag := kept.get("tag"):
+        shown["tag"] = tag
+    if quoted := kept.get("quoted"):
+        shown["quotedMessageId"] = quoted
+    if context := row.get("context"):
+        shown["context"] = context
+    if edited_at := kept.get("edited_at"):
+        shown |= {"edited": True, "editedAt": edited_at}
+    if row["state"] == MessageState.DELETED or "deleted_at" in kept:
+        shown |= {"deleted": True, "deletedFor": kept.get("deleted_for", "everyone")}
+    if reactions := beside.reactions.get(row["provider_id"]):
+        shown["reactions"] = [{"from": sender or None, "emoji": emoji} for sender, emoji in reactions]
+    return shown
+
+
+def file_place(company_id: str, sha256: str) -> str:
+    """Return where a file of a company is to be had."""
+    return f"/api/v2/media/{company_id}/{sha256}"
+
+
+def _media(kept: Any, company_id: str, fetched: Row | None, *, came_in: bool) -> Shape:
+    media = kept if isinstance(kept, Mapping) else _NOTHING
+    told = {name: media[name] for name in ("mimetype", "size", "filename") if media.get(name) is not None}
+    if fetched is not None:
+        told["status"] = fetched["state"]
+        if fetched["state"] == "stored":
+            ours = {"sha256": fetched["sha256"], "mimetype": fetched["mimetype"], "size": fetched["size"]}
+            return {**told, **ours, "url": file_place(company_id, fetched["sha256"])}
+        return {**told, **({"reason": fetched["reason"]} if fetched["reason"] else {}), **_named(media)}
+    if came_in:
+        return {**told, "status": "unknown", **_named(media)}
+    if "sha256" in media:
+        return {**told, "sha256": media["sha256"], "status": "stored", "url": file_place(company_id, media["sha256"])}
+    if "link" in media:
+        return {**told, "status": "linked", "url": media["link"]}
+    return {**told, "status": "uploaded", **_named(media)}
+
+
+def _named(media: Shape) -> Shape:
+    return {"mediaId": media["id"]} if media.get("id") else {}
+
+
+def _target(kept: Shape) -> dict[str, Any]:
+    own = kept.get("target_id")
+    return {"messageId": None if own is None else str(own), "targetProviderId": kept.get("target")}
+
+
+def _some(*names: str) -> Callable[[Shape], Shape]:
+    return lambda kept: {name: kept[name] for name in names if kept.get(name) is not None}
+
+
+def _raw(kept: Shape) -> Shape:
+    return {"content": kept}
+
+
+def _text(kept: Shape) -> Shape:
+    return {"message": kept.get("body", ""), **({"preview": True} if kept.get("preview") else {})}
+
+
+def _edit(kept: Shape) -> Shape:
+    # the edit of what has no body of its own changes what stands under it
+    inner = kept.get("content") or _NOTHING
+    return {**_target(kept), "message": kept.get("body", inner.get("caption", inner.get("body", "")))}
+
+
+_FILE: Final = _some("caption", "voice", "filename")
+_SHAPES: Final[Mapping[str, Callable[[Shape], Shape]]] = {
+    content.TEXT: _text,
+    **dict.fromkeys(content.MEDIA, _FILE),
+    content.LOCATION: _some("latitude", "longitude", "name", "address"),
+    content.CONTACTS: _some("contacts"),
+    content.REACTION: lambda kept: {**_target(kept), "emoji": kept.get("emoji", "")},
+    content.INTERACTIVE: lambda kept: {
+        "interactive": {name: value for name, value in kept.items() if name != "quoted"}
+    },
+    content.TEMPLATE: _some("name", "language", "components"),
+    content.EDIT: _edit,
+    content.DELETE: lambda kept: {**_target(kept), "for": "everyone" if kept.get("everyone", True) else "me"},
+    content.FORWARD: lambda kept: {**_target(kept), "sourceChatId": kept.get("source_chat")},
+    content.READ: _target,
+    content.TYPING: lambda kept: {
+        "state": "off" if kept.get("state") == "paused" else "on",
+        "lastsSeconds": kept.get("lasts_s", 0),
+    },
+    "revoke": _target,
+    "button": _some("text", "payload"),
+}

@@ -1,0 +1,1 @@
+"""Operations for those who run Bulkhead: health, dead letters, the dashboard."""

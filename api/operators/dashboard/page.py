@@ -1,0 +1,117 @@
+"""The operators' page and its data."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api.http.operations import Operation
+from api.http.pages import file_operation
+from api.http.timestamps import iso
+from api.operators.dependencies import ANSWER_S
+from api.operators.health import Health
+from shared.clock import monotonic
+from shared.errors import StoreUnavailable
+from shared.store import connections, messages, processes
+from shared.store.pool import Row, Transaction
+from shared.store.store import Store
+
+_MOST_CONNECTIONS: Final = 200
+_MOST_EVENTS: Final = 40
+
+
+class Dashboard:
+    """The page's files and its data."""
+
+    def __init__(self, store: Store, health: Health) -> None:
+        self._store, self._health = store, health
+
+    def operations(self) -> list[Operation]:
+        """Return the page's operations."""
+        return [
+            file_operation("/dashboard", "index.html", "text/html; charset=utf-8", "The operators' page"),
+            file_operation("/dashboard/style.css", "style.css", "text/css; charset=utf-8", "Its looks"),
+            file_operation("/dashboard/page.js", "page.js", "text/javascript; charset=utf-8", "Its script"),
+            Operation(
+                method="GET",
+                path="/dashboard/data",
+                group="Pages",
+                summary="What the operators' page shows",
+                handler=self.show_data,
+                answers={
+                    200: (
+                        "Health, queues, connections and events; the last three are null while the database is away.",
+                        "application/json",
+                    )
+                },
+            ),
+        ]
+
+    async def show_data(self, _: Request) -> Response:
+        """Answer with everything that the page shows."""
+        health, kept = await asyncio.gather(self._health.everything(), self._kept())
+        return JSONResponse({"health": health, **kept}, headers={"Cache-Control": "no-store"})
+
+    async def _kept(self) -> Mapping[str, Any]:
+        try:
+            async with asyncio.timeout(ANSWER_S + 0.2):
+                queue, overview, events = await self._store.call_by(monotonic() + ANSWER_S, _read)
+        except (StoreUnavailable, TimeoutError):
+            return {"queue": None, "connections": None, "events": None}
+        return {
+            "queue": [_queue(row) for row in queue],
+            "connections": [_connection(row) for row in overview],
+            "events": [_event(row) for row in events],
+        }
+
+
+def _read(transaction: Transaction) -> tuple[list[Row], list[Row], list[Row]]:
+    return (
+        messages.queue_depth(transaction),
+        connections.overview(transaction, most=_MOST_CONNECTIONS),
+        processes.latest_events(transaction, most=_MOST_EVENTS),
+    )
+
+
+def _queue(row: Row) -> Mapping[str, Any]:
+    return {
+        "process": row["process_name"],
+        "state": row["state"],
+        "messages": row["messages"],
+        "oldestSeconds": round(row["oldest_s"] or 0.0, 1),
+    }
+
+
+def _connection(row: Row) -> Mapping[str, Any]:
+    return {
+        "companyId": row["company_id"],
+        "phoneIndex": row["phone_index"],
+        "connectionType": row["connection_type"],
+        "process": row["process_name"],
+        "status": row["configured"],
+        "statusReason": row["status_reason"] or None,
+        "desired": row["desired_state"],
+        "state": row["observed"],
+        "detail": row["detail"] or None,
+        "provedAt": iso(row["proved_at"]),
+        "observedAt": iso(row["updated_at"]),
+        "browser": dict(row["figures"]) or None,
+        "warning": row["warning"] or None,
+        "quality": row["facts"].get("number", {}).get("qualityRating") or None,
+        "tier": row["facts"].get("number", {}).get("messagingLimitTier") or None,
+        "checkedAt": iso(row["checked_at"]),
+    }
+
+
+def _event(row: Row) -> Mapping[str, Any]:
+    return {
+        "at": iso(row["at"]),
+        "event": row["event"],
+        "process": row["process_name"],
+        "instance": row["instance"],
+        "detail": row["detail"],
+    }

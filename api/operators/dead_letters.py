@@ -1,0 +1,215 @@
+"""What is not tried again without a human: dead letters and held messages in doubt; listing, redriving and resolving them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any, Final, get_args
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.operations import Operation, Parameter
+from api.http.problems import Problem
+from api.http.timestamps import iso
+from api.messages.paths import named, read_message_id
+from shared.clock import read_timestamp
+from shared.compose.directory import Directory, read_phone_index, require_possible
+from shared.fields import Field, checked, json_schema
+from shared.states import MessageState
+from shared.store import interventions
+from shared.store.interventions import MOST_AT_ONCE, REDRIVEN, RESOLUTIONS, Resolution
+from shared.store.pool import Row
+from shared.store.store import Store
+
+_PAGE: Final = 100
+_LONGEST_CODE: Final = 100
+_INSTANT: Final = "ISO 8601 with a time zone."
+_REDRIVE_FIELDS: Final = (
+    Field(name="code", kind=str, purpose="Only those that failed with this code.", longest=_LONGEST_CODE),
+    Field(name="phoneIndex", kind=int, purpose="Only those of this connection.", high=9999),
+    Field(name="failedAfter", kind=str, purpose=f"Only those that failed then or later; {_INSTANT}", longest=40),
+    Field(name="failedBefore", kind=str, purpose=f"Only those that failed earlier; {_INSTANT}", longest=40),
+    Field(
+        name="limit",
+        kind=int,
+        purpose="How many at most, the oldest first.",
+        default=MOST_AT_ONCE,
+        low=1,
+        high=MOST_AT_ONCE,
+    ),
+)
+_RESOLVE_FIELDS: Final = (
+    Field(
+        name="as", kind=str, purpose="What is the case, or shall be done.", required=True, choices=get_args(Resolution)
+    ),
+)
+_ONE_PATH: Final = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
+_ONE_PROBLEMS: Final = ("company_unknown", "chat_invalid", "message_unknown")
+
+Describe = Callable[[str, str, int], Awaitable[Mapping[str, Any]]]
+"""Returns a message of (company, chat, id) as clients see it; raises `Problem` when there is none."""
+
+
+class DeadLetters:
+    """The operations on what waits for a human.
+
+    Args:
+        describe: see `Describe`.
+    """
+
+    def __init__(self, directory: Directory, store: Store, describe: Describe) -> None:
+        self._directory, self._store, self._describe = directory, store, describe
+
+    def operations(self) -> list[Operation]:
+        """Return the operations on what waits for a human."""
+        return [
+            Operation(
+                method="GET",
+                path="/api/v2/dead-letters/{companyId}",
+                group="Dead letters",
+                summary="What is not tried again without a human: failed messages, and held ones in doubt, newest first",
+                handler=self.show,
+                parameters=(
+                    Parameter(name="code", place="query", purpose="Only those with this error code."),
+                    Parameter(
+                        name="phoneIndex",
+                        place="query",
+                        purpose="Only those of this connection.",
+                        schema={"type": "integer", "minimum": 0},
+                    ),
+                    Parameter(name="cursor", place="query", purpose="`next` of the page before."),
+                ),
+                answers={200: ("One page.", "DeadLetters")},
+                problems=("company_unknown", "phone_index_unknown", "query_invalid"),
+            ),
+            Operation(
+                method="POST",
+                path="/api/v2/dead-letters/{companyId}/redrive",
+                group="Dead letters",
+                summary="Queue failed messages again, the oldest first",
+                handler=self.redrive_many,
+                body=json_schema(_REDRIVE_FIELDS),
+                answers={202: ("How many are queued again.", "Redriven")},
+                problems=("company_unknown", *BODY_PROBLEMS),
+            ),
+            Operation(
+                method="POST",
+                path=_ONE_PATH + "/redrive",
+                group="Dead letters",
+                summary="Queue one failed message again, with another full set of attempts",
+                handler=self.redrive_one,
+                answers={202: ("It is queued, or was redriven before.", "Message")},
+                problems=(*_ONE_PROBLEMS, "not_a_dead_letter"),
+            ),
+            Operation(
+                method="POST",
+                path=_ONE_PATH + "/resolve",
+                group="Dead letters",
+                summary="Decide about a message in doubt that was left to a human",
+                handler=self.resolve,
+                body=json_schema(_RESOLVE_FIELDS),
+                answers={200: ("It is as was said; also the answer when the same is said again.", "Message")},
+                problems=(*_ONE_PROBLEMS, *BODY_PROBLEMS, "not_held"),
+            ),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Answer with one page."""
+        company_id, query = request.path_params["companyId"], request.query_params
+        require_possible(company_id)
+        rows = await self._store.call(
+            interventions.for_humans,
+            company_id=company_id,
+            code=_read_code(query.get("code")),
+            phone_index=read_phone_index(query["phoneIndex"]) if "phoneIndex" in query else None,
+            before=_read_cursor(query.get("cursor")),
+            most=_PAGE + 1,
+        )
+        if not rows:
+            await self._directory.require_company(company_id)
+        following = str(rows[_PAGE - 1]["id"]) if len(rows) > _PAGE else None
+        return JSONResponse({"letters": [_letter(row) for row in rows[:_PAGE]], "next": following})
+
+    async def redrive_many(self, request: Request) -> Response:
+        """Queue what the filter says, and tell how many."""
+        company_id = request.path_params["companyId"]
+        await self._directory.require_company(company_id)
+        fields = checked(await read_json(request), _REDRIVE_FIELDS)
+        ids = await self._store.call(
+            interventions.redrive,
+            company_id=company_id,
+            code=fields["code"],
+            phone_index=fields["phoneIndex"],
+            failed_after=_read_at(fields, "failedAfter"),
+            failed_before=_read_at(fields, "failedBefore"),
+            most=fields["limit"],
+        )
+        return JSONResponse({"redriven": len(ids), "more": len(ids) == fields["limit"]}, status_code=202)
+
+    async def redrive_one(self, request: Request) -> Response:
+        """Queue one message again; one that was redriven before is left as it is."""
+        company_id, chat_id, message_id = named(request)
+        moved = await self._store.call(
+            interventions.redrive, company_id=company_id, chat_id=chat_id, message_id=message_id
+        )
+        shown = await self._describe(company_id, chat_id, message_id)
+        if not moved and await self._store.call(interventions.last_word, message_id) != REDRIVEN:
+            raise Problem("not_a_dead_letter", f"The message is {shown['status']}.", state=shown["status"])
+        return JSONResponse(shown, status_code=202)
+
+    async def resolve(self, request: Request) -> Response:
+        """Do what a human says about a message in doubt."""
+        company_id, chat_id, message_id = named(request)
+        resolution: Resolution = checked(await read_json(request), _RESOLVE_FIELDS)["as"]
+        moved = await self._store.call(
+            interventions.resolve, company_id=company_id, chat_id=chat_id, message_id=message_id, resolution=resolution
+        )
+        shown = await self._describe(company_id, chat_id, message_id)
+        if not moved and await self._store.call(interventions.last_word, message_id) != RESOLUTIONS[resolution][1]:
+            raise Problem("not_held", f"The message is {shown['status']}.", state=shown["status"])
+        return JSONResponse(shown)
+
+
+def _letter(row: Row) -> Mapping[str, Any]:
+    return {
+        "id": str(row["id"]),
+        "status": MessageState(row["state"]),
+        "chatId": row["chat_id"],
+        "phoneIndex": row["phone_index"],
+        "connectionType": row["connection_type"],
+        "type": row["type"],
+        "attempt": row["attempt"],
+        "error": {"code": row["error_code"], "detail": row["error_detail"]},
+        "heldForHumanAt": iso(row["held_at"]),
+        "createdAt": iso(row["created_at"]),
+        "updatedAt": iso(row["updated_at"]),
+    }
+
+
+def _read_code(text: str | None) -> str | None:
+    if text is not None and ("\0" in text or len(text) > _LONGEST_CODE):
+        raise Problem("query_invalid", "code must be an error code.", parameter="code")
+    return text
+
+
+def _read_cursor(text: str | None) -> int:
+    if text is None:
+        return interventions.NEWEST
+    message_id = read_message_id(text)
+    if message_id is None:
+        raise Problem("query_invalid", "cursor must be `next` of an earlier page.", parameter="cursor")
+    return message_id
+
+
+def _read_at(fields: Mapping[str, Any], name: str) -> datetime | None:
+    if fields[name] is None:
+        return None
+    try:
+        return read_timestamp(fields[name])
+    except ValueError as error:
+        reason = "is no instant of ISO 8601 with a time zone"
+        raise Problem(
+            "body_invalid", f"/{name} {reason}.", errors=[{"pointer": f"/{name}", "reason": reason}]
+        ) from error

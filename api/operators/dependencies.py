@@ -1,0 +1,81 @@
+"""Whether PostgreSQL and Redis answer, asked with time limits of our own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from api.http.timestamps import iso
+from shared.clock import monotonic, utc_now
+from shared.errors import QueueUnavailable, StoreUnavailable
+from shared.logs import logger, scrub
+from shared.queues.hints import Hints
+from shared.store.store import Store, ping
+
+log = logger(__name__)
+
+ANSWER_S: Final = 2.0
+_INTERVAL_S: Final = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One look at a neighbour. `took_s`: how long the answer, or giving up, took."""
+
+    reachable: bool
+    at: datetime
+    took_s: float = 0.0
+    reason: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the API shows it."""
+        facts = {"reachable": self.reachable, "askedAt": iso(self.at), "tookMs": round(self.took_s * 1000, 1)}
+        return facts | ({"reason": self.reason} if self.reason else {})
+
+
+class Neighbours:
+    """Asks PostgreSQL and Redis for a sign of life.
+
+    Attributes:
+        redis: the last look at Redis, whoever asked.
+    """
+
+    def __init__(self, store: Store, hints: Hints) -> None:
+        self._store, self._hints = store, hints
+        self.redis = Seen(reachable=False, at=utc_now(), reason="not asked yet")
+
+    async def ask_database(self) -> Seen:
+        """Look at PostgreSQL; ends within `ANSWER_S` even when every connection is stuck."""
+        return await self._ask(self._store.call_by(monotonic() + ANSWER_S, ping))
+
+    async def ask_redis(self) -> Seen:
+        """Look at Redis; ends within `ANSWER_S`."""
+        before = self.redis
+        self.redis = await self._ask(asyncio.to_thread(self._hints.ping))
+        if before.reachable and not self.redis.reachable:
+            log.warning("redis_lost", reason=self.redis.reason)
+        elif self.redis.reachable and not before.reachable:
+            log.info("redis_reached")
+        return self.redis
+
+    async def watch_redis(self) -> None:
+        """Keep `redis` fresh, for ever."""
+        while True:
+            await self.ask_redis()
+            await asyncio.sleep(_INTERVAL_S)
+
+    @staticmethod
+    async def _ask(question: Awaitable[None]) -> Seen:
+        started_at = monotonic()
+        reason = ""
+        try:
+            async with asyncio.timeout(ANSWER_S + 0.2):
+                await question
+        except TimeoutError:
+            reason = "did not answer in time"
+        except (StoreUnavailable, QueueUnavailable) as error:
+            reason = scrub(str(error))
+        return Seen(reachable=not reason, at=utc_now(), took_s=monotonic() - started_at, reason=reason)

@@ -1,0 +1,146 @@
+"""Health of everything, truthful also while PostgreSQL or Redis is away, and the latest figures of each kind."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api.http.operations import Operation
+from api.http.problems import Problem
+from api.http.timestamps import iso
+from api.operators import process_status as fleet
+from api.operators import status_snapshot as snapshot
+from api.operators.dependencies import ANSWER_S, Neighbours
+from shared.clock import monotonic, utc_now
+from shared.errors import StoreUnavailable
+from shared.kinds import KINDS
+from shared.process import runtime
+from shared.process.service import Child
+from shared.store import connections, processes, sessions
+from shared.store.pool import Row, Transaction
+
+
+class Health:
+    """The operations on processes, and the ones that every process answers itself."""
+
+    def __init__(self, child: Child, neighbours: Neighbours) -> None:
+        self._child, self._neighbours = child, neighbours
+        self._status_file = runtime.status_file(child.settings.bulkhead_home)
+        self._host = socket.gethostname()
+
+    def operations(self) -> list[Operation]:
+        """Return the operations on processes."""
+        own = (
+            (
+                "/livez",
+                "Does this process make progress?",
+                {200: ("It does.", "Liveness"), 503: ("A work loop stands still.", "Liveness")},
+            ),
+            (
+                "/readyz",
+                "May this process be given work?",
+                {200: ("It may.", "Readiness"), 503: ("`missing` says what it waits for.", "Readiness")},
+            ),
+            ("/health", "This process, for people", {200: ("Facts about the process.", "ProcessHealth")}),
+            (
+                "/metrics",
+                "Figures of this process for Prometheus",
+                {200: ("Text exposition format 0.0.4.", "text/plain")},
+            ),
+        )
+        return [
+            Operation(
+                method="GET",
+                path="/health/all",
+                group="Processes",
+                summary="Health of every process, the database and Redis",
+                handler=self.show_all,
+                answers={
+                    200: (
+                        "What is known, also while PostgreSQL and Redis are away; `status` sums it up.",
+                        "SystemHealth",
+                    )
+                },
+            ),
+            Operation(
+                method="GET",
+                path="/metrics/{process}",
+                group="Processes",
+                summary="Latest figures of a process kind",
+                handler=self.show_metrics,
+                answers={200: ("The newest figures of each instance.", "ProcessMetrics")},
+                problems=("process_unknown",),
+            ),
+            *(
+                Operation(
+                    method="GET",
+                    path=path,
+                    group="Processes",
+                    summary=summary,
+                    handler=None,
+                    needs_key=False,
+                    answers=answers,
+                )
+                for path, summary, answers in own
+            ),
+        ]
+
+    async def show_all(self, _: Request) -> Response:
+        """Answer with everything that is known; never waits longer than the neighbours' time limits."""
+        return JSONResponse(await self.everything(), headers={"Cache-Control": "no-store"})
+
+    async def everything(self) -> dict[str, Any]:
+        """Return what is known about the database, Redis, the orchestrator and every process."""
+        account, database, redis, known = await asyncio.gather(
+            asyncio.to_thread(snapshot.read, self._status_file),
+            self._neighbours.ask_database(),
+            self._neighbours.ask_redis(),
+            self._known(),
+        )
+        heartbeats, wanted, of_sessions = known or (None, (), None)
+        listed = fleet.merge(
+            account,
+            heartbeats,
+            wanted=wanted,
+            settings=self._child.settings,
+            host=self._host,
+            answering=self._child.identity.slot,
+        )
+        whole = of_sessions is None or fleet.are_whole(of_sessions)
+        return {
+            "status": fleet.overall(
+                listed, database=database.reachable, redis=redis.reachable, orchestrator=account.fresh, sessions=whole
+            ),
+            "at": iso(utc_now()),
+            "answeredBy": self._child.identity.slot,
+            "database": database.as_json(),
+            "redis": redis.as_json(),
+            "orchestrator": account.as_json(),
+            "processes": listed,
+            "sessions": None if of_sessions is None else fleet.sessions(of_sessions),
+        }
+
+    async def _known(self) -> tuple[list[Row], list[str], list[Row]] | None:
+        try:
+            async with asyncio.timeout(ANSWER_S + 0.2):
+                return await self._child.store.call_by(monotonic() + ANSWER_S, _processes)
+        except (StoreUnavailable, TimeoutError):
+            return None
+
+    async def show_metrics(self, request: Request) -> Response:
+        """Answer with the newest figures of a kind."""
+        name = request.path_params["process"]
+        known = [kind.name for kind in KINDS if kind.pool_size]
+        if name not in known:
+            raise Problem("process_unknown", "There is no process kind with this name that keeps figures.", known=known)
+        rows = await self._child.store.call(processes.latest_metrics, name)
+        instances = [{"instance": row["instance"], "at": iso(row["at"]), "metrics": row["metrics"]} for row in rows]
+        return JSONResponse({"process": name, "instances": instances})
+
+
+def _processes(transaction: Transaction) -> tuple[list[Row], list[str], list[Row]]:
+    return processes.statuses(transaction), connections.wanted_kinds(transaction), sessions.states(transaction)

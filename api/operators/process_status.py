@@ -1,0 +1,185 @@
+"""What is known about every process: the orchestrator's account and the heartbeat rows, merged without hiding that one of them is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from api.http.timestamps import iso
+from api.operators.status_snapshot import Snapshot
+from shared.clock import utc_now
+from shared.kinds import KINDS
+from shared.needs import always_runs
+from shared.settings import Settings
+from shared.states import DesiredSession, SlotState
+from shared.states import SessionState as S
+from shared.store.pool import Row
+
+_BY_STATE: Final[Mapping[str, str]] = {
+    SlotState.READY: "healthy",
+    SlotState.STARTING: "degraded",
+    SlotState.UNREADY: "degraded",
+    SlotState.DRAINING: "degraded",
+    SlotState.STOPPED: "stopped",
+}
+"""Status of a slot by its state; every other state is `down`."""
+_SICK: Final = frozenset({S.DEGRADED, S.OFFLINE, S.CONFLICT, S.BACKING_OFF, S.QUARANTINED})
+"""States of a session that should be linked in which it reaches nobody, and no human is asked for anything."""
+_NOT_WHOLE: Final = frozenset({"starting", "unready", "draining", "stopping"})
+"""Words of a heartbeat that mean: alive, but takes no work."""
+_FACTS: Final = (
+    "state",
+    "reason",
+    "pid",
+    "incarnation",
+    "host",
+    "uptimeSeconds",
+    "memoryMb",
+    "restarts",
+    "errorCount",
+    "lastError",
+    "lastHeartbeatAt",
+    "silentSeconds",
+)
+"""What an entry says beside its name and status; null where nobody knows."""
+_ORDER: Final = {kind.name: number for number, kind in enumerate(KINDS)}
+
+
+def merge(
+    snapshot: Snapshot,
+    heartbeats: Sequence[Row] | None,
+    *,
+    wanted: Sequence[str],
+    settings: Settings,
+    host: str,
+    answering: str,
+) -> list[dict[str, Any]]:
+    """Return one entry for each slot, in registry order.
+
+    Args:
+        snapshot: the orchestrator's account; where it is fresh, it says which slots of this host exist.
+        heartbeats: rows of `process_status`; None when the database did not answer.
+        wanted: kinds that some connection needs. host: this machine's name. answering: slot of the process that answers.
+    """
+    rows = {f"{row['process_name']}-{row['instance']}": row for row in heartbeats or ()}
+    entries = {name: _of_slot(slot, rows.get(name)) for name, slot in snapshot.slots.items()}
+    for name, row in rows.items():
+        gone = snapshot.fresh and row["host"] == host and row["process_name"] in _ORDER
+        if name not in entries and not gone:
+            entries[name] = _of_heartbeat(row)
+    if not snapshot.fresh:
+        for kind, instance in _expected(settings, wanted):
+            if f"{kind}-{instance}" not in entries:
+                entries[f"{kind}-{instance}"] = _unseen(
+                    kind, instance, heartbeats is not None, f"{kind}-{instance}" == answering
+                )
+    return sorted(
+        entries.values(),
+        key=lambda entry: (_ORDER.get(entry["process"], len(_ORDER)), entry["process"], entry["instance"]),
+    )
+
+
+def overall(
+    processes: Sequence[Mapping[str, Any]], *, database: bool, redis: bool, orchestrator: bool, sessions: bool
+) -> str:
+    """Return one word: `down` when nothing can be accepted, `degraded` when anything is not whole, else `healthy`."""
+    if not database:
+        return "down"
+    whole = (
+        redis and orchestrator and sessions and all(entry["status"] in ("healthy", "stopped") for entry in processes)
+    )
+    return "healthy" if whole else "degraded"
+
+
+def sessions(rows: Sequence[Row]) -> dict[str, int]:
+    """Return how many browser sessions are in each state, by what is proved lately."""
+    found: dict[str, int] = {}
+    for row in rows:
+        found[row["observed"]] = found.get(row["observed"], 0) + row["sessions"]
+    return found
+
+
+def are_whole(rows: Sequence[Row]) -> bool:
+    """Return whether every session that should be linked either is, or is on its way there, or waits for a human's phone."""
+    return all(row["observed"] not in _SICK for row in rows if row["desired_state"] == DesiredSession.LINKED)
+
+
+def _entry(process: str, instance: int, status: str, **facts: Any) -> dict[str, Any]:
+    return {"process": process, "instance": instance, "status": status, "sources": [], **dict.fromkeys(_FACTS), **facts}
+
+
+def _of_slot(slot: Mapping[str, Any], row: Row | None) -> dict[str, Any]:
+    status = _BY_STATE.get(slot.get("state", ""), "down")
+    reason = slot.get("reason") or None
+    started_at = slot.get("started_at")
+    facts: dict[str, Any] = {
+        "state": slot.get("state"),
+        "pid": slot.get("pid"),
+        "incarnation": slot.get("incarnation"),
+        "uptimeSeconds": _since(started_at) if started_at else None,
+        "memoryMb": slot.get("memory_mb"),
+        "restarts": slot.get("restarts"),
+    }
+    sources = ["orchestrator"]
+    if row is not None:
+        sources.append("heartbeat")
+        facts |= {
+            "host": row["host"] or None,
+            "errorCount": row["error_count"],
+            "lastError": row["last_error"] or None,
+            **_heard(row),
+        }
+        if status == "healthy" and row["incarnation"] == slot.get("incarnation") and row["status"] != "healthy":
+            status, reason = "degraded", f"no heartbeat for {row['silent_s']:.0f} s"
+    return _entry(
+        str(slot.get("kind", "")), int(slot.get("instance", 0)), status, **facts, reason=reason, sources=sources
+    )
+
+
+def _of_heartbeat(row: Row) -> dict[str, Any]:
+    status = "degraded" if row["status"] == "healthy" and row["reported"] in _NOT_WHOLE else row["status"]
+    return _entry(
+        row["process_name"],
+        row["instance"],
+        status,
+        sources=["heartbeat"],
+        state=row["reported"],
+        reason=None if row["status"] == "healthy" else f"no heartbeat for {row['silent_s']:.0f} s",
+        pid=row["pid"] or None,
+        incarnation=row["incarnation"] or None,
+        host=row["host"] or None,
+        uptimeSeconds=round(row["uptime_seconds"], 1),
+        memoryMb=round(row["memory_usage_mb"], 1),
+        errorCount=row["error_count"],
+        lastError=row["last_error"] or None,
+        **_heard(row),
+    )
+
+
+def _heard(row: Row) -> dict[str, Any]:
+    return {"lastHeartbeatAt": iso(row["last_heartbeat"]), "silentSeconds": round(row["silent_s"], 1)}
+
+
+def _unseen(kind: str, instance: int, database: bool, answering: bool) -> dict[str, Any]:
+    if answering:
+        return _entry(kind, instance, "healthy", reason="answers this request")
+    reason = "it never wrote a heartbeat" if database else "neither the orchestrator nor the database could be asked"
+    return _entry(kind, instance, "down" if database else "unknown", reason=reason)
+
+
+def _expected(settings: Settings, wanted: Sequence[str]) -> list[tuple[str, int]]:
+    only = {name.strip() for name in settings.only.split(",") if name.strip()}
+    kinds = [
+        kind
+        for kind in settings.kinds
+        if (always_runs(kind) or kind.name in wanted) and (not only or kind.name in only)
+    ]
+    return [(kind.name, instance) for kind in kinds for instance in range(kind.instances)]
+
+
+def _since(instant: str) -> float | None:
+    try:
+        return round((utc_now() - datetime.fromisoformat(instant).astimezone(UTC)).total_seconds(), 1)
+    except ValueError:
+        return None
