@@ -63,7 +63,8 @@ def write_events(transaction: Transaction, rows: Sequence[Mapping[str, Any]]) ->
         last[_source(row)] = max(last.get(_source(row), 0), row["seq"])
     # locked, so that a second recorder waits here, and then finds that they have been written
     positions = {row["source"]: row["seq"] for row in transaction.rows("lock_event_positions", sources=list(last))}
-    fresh = [row for row in rows if row["seq"] > positions[_source(row)]]
+    unique = {(_source(row), row["seq"]): row for row in rows}
+    fresh = [row for (source, seq), row in unique.items() if seq > positions[source]]
     if fresh:
         transaction.execute("write_process_events", rows=records(fresh))
         transaction.execute("move_event_positions", sources=list(last), seqs=list(last.values()))

@@ -44,10 +44,11 @@ SELECT DISTINCT ON (instance) instance, at, metrics FROM process_metrics
 WHERE process_name = %(process_name)s ORDER BY instance, at DESC;
 
 -- latest_process_events --
--- What happened to a kind, newest first.
+-- What happened to a kind, newest first. Among the rows that were written last: journals of several hosts are written in batches, not quite in order.
 SELECT at, split_part(type, '.', 2) AS event, coalesce(kind, '') AS process_name, substring(slot FROM '-([0-9]+)$')::integer AS instance,
        coalesce(incarnation, '') AS incarnation, data -> 'detail' AS detail
-FROM events WHERE subject = 'process' AND (%(process_name)s = '' OR kind = %(process_name)s) ORDER BY id DESC LIMIT %(most)s;
+FROM (SELECT * FROM events WHERE subject = 'process' AND (%(process_name)s = '' OR kind = %(process_name)s) ORDER BY id DESC LIMIT 4 * %(most)s) AS last
+ORDER BY at DESC, id DESC LIMIT %(most)s;
 
 -- cut_connections --
 -- End every other connection of one slot's processes, as a network does that breaks down.
