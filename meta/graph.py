@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import aiohttp
 
+from meta.redaction import redacted, secrets_of
 from shared.clock import left
 
 _CONNECT_S: Final = 5.0
@@ -33,7 +34,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole HTTP answer; `body` is empty when it was longer than any answer of a provider."""
+    """A whole HTTP response, without the secrets of its request; `body` is empty when it was longer than any of a provider's."""
 
     status: int
     body: bytes
@@ -132,7 +133,7 @@ class Graph:
                     endpoint.url, data=body, headers=endpoint.headers, allow_redirects=False, trace_request_ctx=progress
                 ) as response,
             ):
-                return Answer(response.status, await _read(response), response.headers)
+                return await _answer(response, secrets_of(endpoint.headers, _NONE))
         except UnicodeError as error:
             # a host name that no resolver takes; what is wrong stands in the settings
             return Unwritten(type(error).__name__)
@@ -172,7 +173,7 @@ class Graph:
                     trace_request_ctx=progress,
                 ) as response,
             ):
-                return Answer(response.status, await _read(response), response.headers)
+                return await _answer(response, secrets_of(headers, params))
         except UnicodeError as error:
             return Unwritten(type(error).__name__)
         except TRANSPORT_FAILURES as error:
@@ -182,6 +183,10 @@ class Graph:
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+
+
+async def _answer(response: aiohttp.ClientResponse, secrets: tuple[str, ...]) -> Answer:
+    return Answer(response.status, redacted(await _read(response), secrets), response.headers)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

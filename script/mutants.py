@@ -501,6 +501,22 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("shared/store/inbound.py", "with_clean_names(message.content)", "dict(message.content)"),),
         "tests/meta/test_received_files.py",
     ),
+    "send-redirect": Mutation(
+        "a send follows no redirect",
+        (
+            Edit(
+                "meta/graph.py",
+                "endpoint.url, data=body, headers=endpoint.headers, allow_redirects=False,",
+                "endpoint.url, data=body, headers=endpoint.headers,",
+            ),
+        ),
+        "tests/meta/test_graph.py",
+    ),
+    "redacted-response": Mutation(
+        "a provider's words do not repeat the secrets of the request",
+        (Edit("meta/graph.py", "redacted(await _read(response), secrets)", "await _read(response)"),),
+        "tests/meta/test_graph.py",
+    ),
     "forward-only": Mutation(
         "a webhook moves a row forward only",
         (Edit(_SQL, "AND m.id = news.id AND m.state = ANY(%(before)s)", "AND m.id = news.id"),),

@@ -8,6 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Final, ParamSpec, TypeVar
@@ -35,14 +36,19 @@ class LocalStorage:
 
     async def put(self, company_id: str, source: AsyncIterable[bytes], *, most: int) -> Stored:
         """See `Storage.put`."""
-        arriving = await _thread(self._begin, company_id)
+        arriving = await _there(self._begin, company_id)
         try:
-            with arriving.open("wb") as file:
+            # unbuffered: a full disk is reported by the write that meets it, and closing has nothing left to fail on
+            file = await _there(arriving.open, "wb", 0)
+            try:
                 stored = await spool(source, file, most=most)
-                await _thread(_sync, file)
-            await _thread(self._finish, arriving, company_id, stored.sha256)
+                await _there(os.fsync, file.fileno())
+            finally:
+                file.close()
+            await _there(self._finish, arriving, company_id, stored.sha256)
         except BaseException:
-            arriving.unlink(missing_ok=True)
+            with suppress(OSError):
+                arriving.unlink(missing_ok=True)
             raise
         return stored
 
@@ -130,10 +136,25 @@ async def spool(source: AsyncIterable[bytes], file: IO[bytes], *, most: int) -> 
             head += piece[: HEAD_BYTES - len(head)]
         digest.update(piece)
         try:
-            file.write(piece)
+            _write_all(file, piece)
         except OSError as error:
             raise _unavailable(error) from error
     return Stored(digest.hexdigest(), size, bytes(head))
+
+
+def _write_all(file: IO[bytes], piece: bytes) -> None:
+    """Write all of a piece: an unbuffered file may take a part of it, as when the disk is nearly full."""
+    view = memoryview(piece)
+    while view:
+        view = view[file.write(view) :]
+
+
+async def _there(work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+    """Run work on a file that must be there, in a thread. Raises `StorageUnavailable`, also when somebody removed the directory."""
+    try:
+        return await _thread(work, *arguments, **named)
+    except FileNotFoundError as error:
+        raise _unavailable(error) from error
 
 
 async def _thread(work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
@@ -144,11 +165,6 @@ async def _thread(work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwarg
         raise
     except OSError as error:
         raise _unavailable(error) from error
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _sync_directory(path: Path) -> None:

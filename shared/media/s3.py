@@ -42,9 +42,13 @@ class BucketStorage:
     async def put(self, company_id: str, source: AsyncIterable[bytes], *, most: int) -> Stored:
         """See `Storage.put`."""
         _name(company_id, "0" * 64)
-        with tempfile.NamedTemporaryFile(prefix="bulkhead-") as file:
+        try:
+            # unbuffered: a full disk is reported by the write that meets it
+            spooled = tempfile.NamedTemporaryFile(prefix="bulkhead-", buffering=0)  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise _unavailable(error) from error
+        with spooled as file:
             stored = await spool(source, file, most=most)
-            file.flush()
             try:
                 await obstore.put_async(self._bucket, _name(company_id, stored.sha256), Path(file.name))
             except (BaseError, OSError) as error:

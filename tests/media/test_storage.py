@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import resource
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
@@ -183,6 +184,32 @@ class TestDirectory:
                 await storage.read("acme", "0" * 64)
 
         run(scenario())
+
+
+@pytest.fixture
+def little_room() -> Iterator[None]:
+    """No file may become larger than 150 kB: to whoever writes it a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("little_room")
+@pytest.mark.parametrize("place", ["directory", "bucket"])
+def test_a_full_disk_refuses_the_file_and_keeps_nothing(tmp_path: Path, bucket: Bucket, place: str) -> None:
+    settings = load({"BULKHEAD_HOME": str(tmp_path)}) if place == "directory" else in_bucket(bucket)
+
+    async def scenario() -> None:
+        storage = open_storage(settings)
+        for content, size in ((BIG[:400_000], 100_000), (BIG[:160_000], 160_000), (BIG[:150_001], 10_000)):
+            with pytest.raises(StorageUnavailable):
+                await storage.put("acme", pieces(content, size), most=len(BIG))
+        assert (await storage.put("acme", pieces(b"small"), most=10)).size == 5
+        await storage.close()
+
+    run(scenario())
+    assert [path for path in tmp_path.rglob("arriving/*") if path.is_file()] == []
 
 
 class TestBucket:

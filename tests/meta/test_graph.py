@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
 
 import pytest
 import uvloop
 
-from meta.graph import Endpoint, Graph, Unanswered, Unwritten
+from meta.graph import Answer, Endpoint, Graph, Reply, Unanswered, Unwritten
 from shared.clock import monotonic
 from shared.errors import Fenced
 
@@ -115,3 +117,78 @@ def _endpoint_of_nobody() -> str:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     return f"http://127.0.0.1:{port}/"
+
+
+TOKEN: Final = "AQBmX9dummy/Zk3Rt7-not-a-real-token-0000"
+
+
+def _answer(status: str, body: bytes, *headers: str) -> bytes:
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(head).encode() + body
+
+
+async def _served(listener: socket.socket, answer: bytes, ask: Callable[[Graph], Awaitable[Reply]]) -> Reply:
+    """Return what the client makes of an answer; the server answers one connection, and no other comes."""
+    loop = asyncio.get_running_loop()
+    graph = Graph(connections=1)
+    asked = asyncio.ensure_future(ask(graph))
+    peer = await _connection(listener)
+    await asyncio.wait_for(loop.sock_recv(peer, 65_536), 5)
+    await loop.sock_sendall(peer, answer)
+    reply = await asyncio.wait_for(asked, 5)
+    peer.close()
+    await graph.close()
+    return reply
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"])
+def test_a_redirect_of_a_send_is_an_answer_and_is_not_followed(listener: socket.socket, status: str) -> None:
+    """A send that is repeated elsewhere may be a second message, and carries the token to whoever the answer names."""
+    elsewhere = f"http://127.0.0.1:{listener.getsockname()[1]}/elsewhere"
+    answer = _answer(status, b"{}", f"Location: {elsewhere}", "Connection: close")
+
+    async def scenario() -> Reply:
+        endpoint = Endpoint(_endpoint(listener).url, {"Authorization": f"Bearer {TOKEN}"})
+        return await _served(listener, answer, lambda graph: graph.post(endpoint, b"{}", monotonic() + 3, _nothing))
+
+    with uvloop_runner() as runner:
+        reply = runner.run(scenario())
+    assert isinstance(reply, Answer)
+    assert reply.status == int(status[:3])
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"Malformed access token {TOKEN}",
+        f"Malformed access token {TOKEN[:14]}...",
+        "twice: " + TOKEN + " and " + TOKEN,
+        "escaped: " + TOKEN.replace("/", "\\/"),
+    ],
+)
+@pytest.mark.parametrize("place", ["header", "key", "parameter", "app"])
+def test_a_response_does_not_repeat_the_secrets_of_its_request(listener: socket.socket, words: str, place: str) -> None:
+    headers = {
+        "header": {"Authorization": f"Bearer {TOKEN}"},
+        "key": {"D360-API-KEY": TOKEN},
+        "app": {"Authorization": f"Bearer 300000000000001|{TOKEN}"},
+    }.get(place, {})
+    params = {"input_token": TOKEN} if place == "parameter" else {}
+    body = f'{{"error":{{"message":"{words}","code":190,"app_id":"300000000000001"}}}}'.encode()
+
+    async def scenario() -> Reply:
+        url = _endpoint(listener).url
+        return await _served(
+            listener,
+            _answer("400 Bad Request", body, "Connection: close"),
+            lambda graph: graph.call("GET", url, headers, monotonic() + 3, params=params),
+        )
+
+    with uvloop_runner() as runner:
+        reply = runner.run(scenario())
+    assert isinstance(reply, Answer)
+    said = json.loads(reply.body)["error"]
+    assert TOKEN[:14] not in said["message"]
+    assert (said["code"], said["app_id"]) == (190, "300000000000001")
