@@ -5,10 +5,9 @@ A row in `inbound_media` says what waits and who is at it. Fetching twice is har
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
@@ -18,7 +17,7 @@ from meta.accounts.registry import D360, Account, Accounts
 from meta.errors import Accepted, ErrorAction, Refusal
 from meta.graph import Answer, Graph
 from shared.backoff import BackoffPolicy
-from shared.clock import left, monotonic
+from shared.clock import monotonic
 from shared.content import AUDIO, IMAGE, STICKER, VIDEO
 from shared.errors import StoreUnavailable
 from shared.fail_points import hit
@@ -28,6 +27,7 @@ from shared.media.errors import FetchFailed, MediaTooLarge, StorageUnavailable
 from shared.media.fetch import Fetched, fetch
 from shared.media.reach import Reach, checked, reach_of
 from shared.media.storage import Storage
+from shared.process.leased_work import Intervals, LeasedRows, LeasedWork
 from shared.process.service import Child
 from shared.store import inbound_media, media
 from shared.store.inbound_media import TakenMedia
@@ -41,8 +41,8 @@ _BASE_S: Final = 2.0
 _D360_BASE_S: Final = 60.0
 """360dialog blocks whoever fails 20 times in an hour."""
 _LEASE_BEYOND_S: Final = 10.0
-_LOOK_S: Final = 1.0
-_AWAY_S: Final = 0.5
+_INTERVAL_S: Final = 1.0
+"""Interval for finding files whose wait is over, or that another instance journalled; our own wake the loop at once."""
 _BEAT_LIMIT_S: Final = 30.0
 _MOVED: Final = frozenset({"http_401", "http_403", "http_404", "http_410"})
 """How an address answers that is not good any more."""
@@ -112,95 +112,54 @@ class Fetcher:
             storage,
         )
         self._kind, self._incarnation = child.kind.name, child.identity.process_incarnation
-        self._most, self._within_s, self._at_once = (
-            settings.media_inbound_most_mb * 1024 * 1024,
-            settings.media_fetch_s,
-            settings.media_fetches,
-        )
+        self._most, self._within_s = settings.media_inbound_most_mb * 1024 * 1024, settings.media_fetch_s
         self._reach = reach_of(settings)
         self._providers = {
             host for address in (settings.graph_base_url, settings.d360_base_url) if (host := urlsplit(address).netloc)
         }
-        self._in_hand: dict[int, asyncio.Task[None]] = {}
-        self._wake = asyncio.Event()
-        self._stopped = False
+        self._work = LeasedWork(
+            child,
+            "files",
+            LeasedRows(release=self._release, take=self._take, key=lambda file: file.message_id, work=self._one),
+            capacity=settings.media_fetches,
+            intervals=Intervals(busy_s=_INTERVAL_S, idle_s=_INTERVAL_S),
+            beat_limit_s=_BEAT_LIMIT_S,
+        )
         self._files = child.metrics.counter(
             "meta_inbound_files", "Files of messages by what became of one attempt to fetch them.", ("state",)
         )
 
     def wake(self) -> None:
-        """Say that there are files to fetch."""
-        self._wake.set()
+        """Notify that there are files to fetch."""
+        self._work.wake()
 
     def start(self) -> None:
-        """Begin; what earlier lives of this slot were fetching is fetched again first."""
-        self._child.spawn(self._run(), "files")
+        """Start to fetch; what earlier lives of this slot were fetching is fetched again first."""
+        self._work.start()
 
     async def drain(self, by: float) -> bool:
-        """Begin no other file and wait for those in hand until the monotonic instant `by`. Returns whether nothing is left."""
-        self._stop()
-        if self._in_hand:
-            await asyncio.wait(list(self._in_hand.values()), timeout=left(by))
-        return not self._in_hand
+        """Start no other file and wait for those in hand until the monotonic instant `by`. Returns whether nothing is left."""
+        return await self._work.drain(by)
 
     async def close(self) -> None:
-        """Give up what is in hand; it is fetched again by whoever comes next."""
-        self._stop()
-        tasks = list(self._in_hand.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancel what is in hand; it is fetched again by the next life of this slot, or when its lease has ended."""
+        await self._work.close()
 
-    def _stop(self) -> None:
-        self._stopped = True
-        self._wake.set()
-        self._child.beats.forget("files")
+    async def _release(self) -> None:
+        await self._store.call(
+            inbound_media.release_earlier_lives, self._kind, slot=self._child.identity.slot, living=self._incarnation
+        )
 
-    async def _run(self) -> None:
-        beat = self._child.beats.loop("files", _BEAT_LIMIT_S)
-        released = False
-        while not self._stopped:
-            beat.beat()
-            self._wake.clear()
-            try:
-                if not released:
-                    slot = self._child.identity.slot
-                    await self._store.call(
-                        inbound_media.release_earlier_lives, self._kind, slot=slot, living=self._incarnation
-                    )
-                    released = True
-                found = await self._take()
-            except StoreUnavailable as error:
-                log.info("inbound_files_not_taken", reason=str(error))
-                await asyncio.sleep(_AWAY_S)
-                continue
-            if not found:
-                try:
-                    await asyncio.wait_for(self._wake.wait(), _LOOK_S)
-                except TimeoutError:
-                    continue
-
-    async def _take(self) -> int:
-        """Begin with as many files as there is room for. Returns how many."""
-        room = self._at_once - len(self._in_hand)
-        if room <= 0:
-            return 0
+    async def _take(self, capacity: int) -> Sequence[TakenMedia]:
+        if not capacity:
+            return ()
         lease_s = self._within_s + _LEASE_BEYOND_S
         taken = await self._store.call(
-            inbound_media.take_media, self._kind, incarnation=self._incarnation, lease_s=lease_s, most=room
+            inbound_media.take_media, self._kind, incarnation=self._incarnation, lease_s=lease_s, most=capacity
         )
         if taken:
             hit("media.taken")
-        for file in taken:
-            task = asyncio.create_task(self._one(file), name=f"file-{file.message_id}")
-            self._in_hand[file.message_id] = task
-            task.add_done_callback(lambda _, message_id=file.message_id: self._ended(message_id))  # type: ignore[misc]  # the default binds the id
-            self._child.watch(task)
-        return len(taken)
-
-    def _ended(self, message_id: int) -> None:
-        self._in_hand.pop(message_id, None)
-        self._wake.set()
+        return taken
 
     async def _one(self, file: TakenMedia) -> None:
         correlation_id.set(f"file-{file.message_id}")

@@ -8,13 +8,14 @@ after a death at any place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from shared.clock import left, monotonic
+from shared.clock import monotonic
 from shared.errors import StoreUnavailable
 from shared.logs import correlation_id, logger
-from shared.process.periodic import repeat, until_available
+from shared.process.leased_work import Intervals, LeasedRows, LeasedWork
+from shared.process.periodic import until_available
 from shared.process.service import Child
 from shared.store import tasks
 from shared.store.tasks import Task, TaskFailed
@@ -28,7 +29,6 @@ BUSY_S: Final = 0.2
 IDLE_S: Final = 1.0
 AT_ONCE: Final = 8
 """Tasks that one process runs at once."""
-_BUSY_FOR_S: Final = 10.0
 _BEAT_LIMIT_S: Final = 20.0
 _TIDY_S: Final = 5.0
 _KEPT_S: Final = 7 * 24 * 3600.0
@@ -43,54 +43,35 @@ class TaskRunner:
     """
 
     def __init__(self, child: Child, handlers: Mapping[str, Handler], *, at_once: int = AT_ONCE) -> None:
-        self._store, self._handlers, self._at_once = child.store, handlers, at_once
+        self._store, self._handlers = child.store, handlers
         self._kind, self._slot, self._incarnation = (
             child.kind.name,
             child.identity.slot,
             child.identity.process_incarnation,
         )
         self._child = child
-        self._in_hand: dict[int, asyncio.Task[None]] = {}
-        self._stopped = asyncio.Event()
-        self._busy_until, self._tidy_at, self._reclaimed = 0.0, 0.0, False
+        self._tidy_at = 0.0
+        self._work = LeasedWork(
+            child,
+            "tasks",
+            LeasedRows(release=self._reclaim, take=self._take, key=lambda task: task.id, work=self._do),
+            capacity=at_once,
+            intervals=Intervals(busy_s=BUSY_S, idle_s=IDLE_S),
+            beat_limit_s=_BEAT_LIMIT_S,
+        )
         self._ended = child.metrics.counter("tasks_ended", "Tasks that this process ended.", ("operation", "state"))
 
     def start(self) -> None:
-        """Begin to take tasks; what earlier lives of this slot had in hand is given back first."""
-        self._child.spawn(self._run(), "tasks")
+        """Start to take tasks; what earlier lives of this slot had in hand is given back first."""
+        self._work.start()
 
     async def drain(self, by: float) -> bool:
         """Take nothing new and finish what is in hand until the monotonic instant `by`. Returns whether nothing is left."""
-        self._stopped.set()
-        self._child.beats.forget("tasks")
-        if self._in_hand:
-            await asyncio.wait(self._in_hand.values(), timeout=left(by))
-        return not self._in_hand
+        return await self._work.drain(by)
 
     async def close(self) -> None:
         """Stop what is still in hand; it is given back like a dead incarnation's."""
-        self._stopped.set()
-        self._child.beats.forget("tasks")
-        for running in list(self._in_hand.values()):
-            running.cancel()
-        if self._in_hand:
-            await asyncio.wait(list(self._in_hand.values()), timeout=1.0)
-
-    async def _run(self) -> None:
-        beat = self._child.beats.loop("tasks", _BEAT_LIMIT_S)
-        await repeat("tasks", self._look, IDLE_S, stop=self._stopped, beat=beat, away_s=BUSY_S)
-
-    async def _look(self) -> float:
-        if not self._reclaimed:
-            await self._reclaim()
-            self._reclaimed = True
-        if monotonic() >= self._tidy_at:
-            await self._store.call(tasks.expire, kind=self._kind)
-            await self._store.call(tasks.forget, older_s=_KEPT_S)
-            self._tidy_at = monotonic() + _TIDY_S
-        if await self._take():
-            self._busy_until = monotonic() + _BUSY_FOR_S
-        return BUSY_S if self._in_hand or monotonic() < self._busy_until else IDLE_S
+        await self._work.close()
 
     async def _reclaim(self) -> None:
         rows = await self._store.call(tasks.reclaim_earlier_lives, slot=self._slot, living=self._incarnation)
@@ -99,19 +80,16 @@ class TaskRunner:
                 "tasks_reclaimed", rows=len(rows), queued=sum(row["state"] == "queued" for row in rows), why="next_life"
             )
 
-    async def _take(self) -> bool:
-        room = self._at_once - len(self._in_hand)
-        if room <= 0:
-            return True
-        taken = await self._store.call(
-            tasks.take, kind=self._kind, incarnation=self._incarnation, operations=sorted(self._handlers), most=room
+    async def _take(self, capacity: int) -> Sequence[Task]:
+        if monotonic() >= self._tidy_at:
+            await self._store.call(tasks.expire, kind=self._kind)
+            await self._store.call(tasks.forget, older_s=_KEPT_S)
+            self._tidy_at = monotonic() + _TIDY_S
+        if not capacity:
+            return ()
+        return await self._store.call(
+            tasks.take, kind=self._kind, incarnation=self._incarnation, operations=sorted(self._handlers), most=capacity
         )
-        for task in taken:
-            running = asyncio.get_running_loop().create_task(self._do(task), name=f"task-{task.id}")
-            self._in_hand[task.id] = running
-            self._child.watch(running)
-            running.add_done_callback(lambda _, task_id=task.id: self._in_hand.pop(task_id, None))  # type: ignore[misc]  # the default binds the id
-        return bool(taken)
 
     async def _do(self, task: Task) -> None:
         correlation_id.set(f"task-{task.id}")
