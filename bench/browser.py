@@ -89,15 +89,15 @@ async def _measure(count: int, flags: Sequence[str], given: argparse.Namespace) 
     """Link so many sessions, start them anew on their profiles as after a restart of the process, and look at what they use."""
     home = Path(tempfile.mkdtemp(prefix="bhb-"))
     web = await asyncio.to_thread(Web, home / "sandbox")
-    ground: dict[str, Any] = {"flags": flags, "starts": asyncio.Semaphore(given.starts)}
+    context: dict[str, Any] = {"flags": flags, "starts": asyncio.Semaphore(given.starts)}
     policy = SessionPolicy(
         start_s=60.0, longest={SessionState.STARTING: 180.0}, silent_s=60.0, probe_within_s=30.0, cpu_most=0.0
     )
     try:
-        async with town(home, web, policy, **ground) as first:
+        async with town(home, web, policy, **context) as first:
             await asyncio.gather(*(_link(first, number) for number in range(1, count + 1)))
-        ground["starts"] = asyncio.Semaphore(given.starts)
-        async with town(home, web, replace(policy), **ground) as here:
+        context["starts"] = asyncio.Semaphore(given.starts)
+        async with town(home, web, replace(policy), **context) as here:
             began_at = monotonic()
             for number in range(1, count + 1):
                 here.store.want(number)

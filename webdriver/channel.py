@@ -204,7 +204,7 @@ class _Send:
             return Retry(
                 code="no_time_left", detail="storing the message id took too long", after_s=_BUSY, counts=False
             )
-        with self.session.witness.sending(self.operation.page, prepared.chat, prepared.token, wanted) as sent_as:
+        with self.session.page_events.sending(self.operation.page, prepared.chat, prepared.token, wanted) as sent_as:
             outcome = await self._answer(prepared, wanted, by)
             if isinstance(outcome, Sent):
                 sent_as(outcome.provider_id)
@@ -279,9 +279,9 @@ def _of_lookup(session: Session, message: OutboundMessage, found: Mapping[str, A
         )
     ack, provider_id = int(found["ack"]), str(found.get("id") or message.token)
     if parsing.chat_of(provider_id):
-        session.witness.remember(provider_id)
+        session.page_events.remember(provider_id)
     if ack > 1:
-        session.witness.acknowledged(provider_id, ack)
+        session.page_events.acknowledged(provider_id, ack)
     if ack >= 1:
         return Sent(provider_id=provider_id)
     unsent = outcomes.KNOWN_UNSENT.get(ack)

@@ -29,8 +29,8 @@ from webdriver.page.attachments import Attachments
 from webdriver.page.wa_js import Library
 from webdriver.session import actions
 from webdriver.session.metrics import SessionGauges
-from webdriver.session.outcome_feedback import AttentiveChannel
-from webdriver.session.policy import Ground, of_settings
+from webdriver.session.outcome_feedback import OutcomeFeedback
+from webdriver.session.policy import SessionContext, of_settings
 from webdriver.session.records import Records
 from webdriver.session.sessions import Sessions
 
@@ -59,7 +59,7 @@ class WebdriverService:
 
     def __init__(self, child: Child) -> None:
         self._child, settings = child, child.settings
-        self._ground = Ground(
+        self._context = SessionContext(
             home=settings.bulkhead_home,
             chromium_path=settings.chromium_path,
             url=settings.whatsapp_web_url or WHATSAPP_WEB,
@@ -73,7 +73,7 @@ class WebdriverService:
             memory_all_mb=child.kind.memory_soft_mb * _SHARE_OF_ALL,
         )
         self._sessions = Sessions(
-            Records(child.store, child.kind, child.identity.process_incarnation), self._ground, child.spawn
+            Records(child.store, child.kind, child.identity.process_incarnation), self._context, child.spawn
         )
         self._storage = open_storage(settings)
         identity = child.identity.process_incarnation
@@ -82,7 +82,7 @@ class WebdriverService:
         )
         self._consumer = Consumer(
             child,
-            AttentiveChannel(
+            OutcomeFeedback(
                 BrowserChannel(self._sessions, Attachments(self._storage, settings.bulkhead_home, reach_of(settings))),
                 self._sessions,
             ),
@@ -142,7 +142,7 @@ class WebdriverService:
     def health(self) -> Mapping[str, Any]:
         """Return what the sessions are and whether there is a Chromium."""
         try:
-            chromium = str(find(self._ground.chromium_path))
+            chromium = str(find(self._context.chromium_path))
         except ChromiumMissing as missing:
             chromium = f"missing: {missing}"
         return {

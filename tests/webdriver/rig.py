@@ -32,7 +32,7 @@ from tests.support.waiting import eventually, eventually_async
 from webdriver.channel import BrowserChannel
 from webdriver.chromium import profile
 from webdriver.page.attachments import Attachments
-from webdriver.session.policy import Ground, SessionPolicy
+from webdriver.session.policy import SessionContext, SessionPolicy
 from webdriver.session.ports import WantedSession
 from webdriver.session.session import Session
 from webdriver.session.sessions import Sessions
@@ -228,11 +228,11 @@ class MemoryStore:
 class Town:
     """Sessions on a home directory against one sandbox."""
 
-    def __init__(self, home: Path, web: Web, policy: SessionPolicy = QUICK, **ground: Any) -> None:
+    def __init__(self, home: Path, web: Web, policy: SessionPolicy = QUICK, **context: Any) -> None:
         self.store, self.web = MemoryStore(), web
         self._tasks: set[asyncio.Task[Any]] = set()
         self.failed: list[BaseException] = []
-        self.ground = Ground(
+        self.context = SessionContext(
             home=home,
             chromium_path="",
             url=web.url,
@@ -241,8 +241,8 @@ class Town:
             starts=asyncio.Semaphore(2),
             policy=policy,
         )
-        self.ground = replace(self.ground, **ground)
-        self.sessions = Sessions(self.store, self.ground, self.spawn)
+        self.context = replace(self.context, **context)
+        self.sessions = Sessions(self.store, self.context, self.spawn)
         self.storage = LocalStorage(home / "media")
         self.channel = BrowserChannel(self.sessions, Attachments(self.storage, home, Reach.LOOPBACK))
 
@@ -307,9 +307,9 @@ class Town:
 
 
 @asynccontextmanager
-async def town(home: Path, web: Web, policy: SessionPolicy = QUICK, **ground: Any) -> AsyncIterator[Town]:
+async def town(home: Path, web: Web, policy: SessionPolicy = QUICK, **context: Any) -> AsyncIterator[Town]:
     """Sessions that are swept, run, and closed again; nothing of Chromium is left afterwards."""
-    made = Town(home, web, policy, **ground)
+    made = Town(home, web, policy, **context)
     await made.sessions.sweep()
     made.spawn(made.sessions.run(), "sessions")
     try:

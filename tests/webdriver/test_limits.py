@@ -15,9 +15,9 @@ from webdriver.chromium import processes
 from webdriver.chromium.process import Chromium, ChromiumFailed
 from webdriver.chromium.processes import Glance, Memory
 from webdriver.session.connects import Connects
-from webdriver.session.outcome_feedback import AttentiveChannel
+from webdriver.session.outcome_feedback import OutcomeFeedback
 from webdriver.session.policy import SessionPolicy
-from webdriver.session.resource_usage import Appetite
+from webdriver.session.resource_usage import ResourceUsage
 
 S = SessionState
 PHONE = "60111222333"
@@ -25,14 +25,14 @@ SOFT_MB = 600.0
 """More than a browser with the sandbox's page uses alone (about 350 MB), less than one that leaks for some seconds."""
 
 
-class TestAppetite:
+class TestResourceUsage:
     """Decisions, on figures that are made up."""
 
     policy = SessionPolicy(memory_soft_mb=500, memory_hard_mb=900, cpu_most=0.8, cpu_for_s=60, max_age_s=3600)
 
-    def fed(self, *, pss: float = 200.0, cpu: float = 0.1, age_s: float = 100.0, may_burn: bool = False) -> Appetite:
+    def fed(self, *, pss: float = 200.0, cpu: float = 0.1, age_s: float = 100.0, may_burn: bool = False) -> ResourceUsage:
         """Return the figures of a browser that used so much all its life, looked at each two seconds."""
-        made = Appetite(self.policy, 0.0)
+        made = ResourceUsage(self.policy, 0.0)
         for second in range(0, int(age_s) + 1, 2):
             made.glance(Glance(rss_mb=3 * pss, cpu_s=cpu * second, processes=7), float(second), may_burn=may_burn)
         made.look(Memory(rss=3 * pss, pss=pss, uss=pss / 2), age_s)
@@ -67,7 +67,7 @@ class TestAppetite:
         assert made.verdict(110.0) == ("", "")
 
     def test_a_closer_look_is_due_when_it_grew_or_long_ago(self) -> None:
-        made = Appetite(self.policy, 0.0)
+        made = ResourceUsage(self.policy, 0.0)
         assert made.glance(Glance(600.0, 0.0, 7), 1.0, may_burn=False), "nobody has looked yet"
         made.look(Memory(600.0, 200.0, 100.0), 1.0)
         assert not made.glance(Glance(630.0, 0.0, 7), 3.0, may_burn=False)
@@ -203,7 +203,7 @@ def test_a_page_that_says_it_is_well_and_answers_no_send_is_restarted(home: Path
     async def scenario() -> None:
         async with town(home, web, policy) as here:
             await here.link()
-            channel = AttentiveChannel(here.channel, here.sessions)
+            channel = OutcomeFeedback(here.channel, here.sessions)
             await here.order(PHONE, "faults", {"lose_acks": [1, 2, 3]})
             for number in range(2):
                 outcome = await channel.send(

@@ -35,7 +35,7 @@ _BOUNDS: Final[Mapping[str, int]] = {"chats": 100, "each": 50, "most": 500, "pee
 at, messages in all."""
 
 
-class Witness:
+class PageEventHandler:
     """Turns the page's events into reports.
 
     Args:

@@ -8,7 +8,7 @@ from shared.store.messages import Doubt
 from webdriver.session.sessions import Sessions
 
 
-class AttentiveChannel:
+class OutcomeFeedback:
     """Sends through another channel. See `shared.delivery.channel.Channel`."""
 
     def __init__(self, inner: Channel, sessions: Sessions) -> None:

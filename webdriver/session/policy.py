@@ -69,7 +69,7 @@ def of_settings(settings: Settings) -> SessionPolicy:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ground:
+class SessionContext:
     """What all sessions of this process stand on.
 
     Attributes:

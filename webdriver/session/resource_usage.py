@@ -13,7 +13,7 @@ _GREW_MB = 40.0
 _LOOK_CLOSELY_S = 20.0
 
 
-class Appetite:
+class ResourceUsage:
     """The figures of one browser, from its start to its end.
 
     Args:

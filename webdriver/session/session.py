@@ -21,13 +21,13 @@ from webdriver.chromium.browser import Browser, BrowserLost, CallTimedOut, Scrip
 from webdriver.chromium.process import Chromium, ChromiumMissing, Launch, find
 from webdriver.chromium.processes import Glance, Memory
 from webdriver.page.bridge import Bridge, PageEvent, PageRefused, PageState
-from webdriver.page.page_events import Witness
+from webdriver.page.page_events import PageEventHandler
 from webdriver.session.connects import Connects
-from webdriver.session.policy import Ground
+from webdriver.session.policy import SessionContext
 from webdriver.session.ports import WantedSession
 from webdriver.session.reports import Reports
-from webdriver.session.resource_usage import Appetite
-from webdriver.session.start_slots import Turn
+from webdriver.session.resource_usage import ResourceUsage
+from webdriver.session.start_slots import StartSlot
 
 log = logger(__name__)
 
@@ -83,7 +83,7 @@ class Session:
         witness: takes what the page tells.
     """
 
-    def __init__(self, wanted: WantedSession, ground: Ground, reports: Callable[[Callable[[], None]], Reports]) -> None:
+    def __init__(self, wanted: WantedSession, context: SessionContext, reports: Callable[[Callable[[], None]], Reports]) -> None:
         self.connection_id = wanted.connection_id
         self.desired = wanted.desired
         self.state, self.detail = S.ABSENT, ""
@@ -92,9 +92,9 @@ class Session:
         self.restarts = self.replacements = 0
         self.sending, self.uploading = asyncio.Lock(), asyncio.Lock()
         self.reports = reports(self._missed_something)
-        self.witness = Witness(self.reports, wanted.connection_id)
-        self._ground, self._policy = ground, ground.policy
-        self._profile = profile.directory(ground.home, wanted.connection_id)
+        self.page_events = PageEventHandler(self.reports, wanted.connection_id)
+        self._context, self._policy = context, context.policy
+        self._profile = profile.directory(context.home, wanted.connection_id)
         self._connects = Connects(
             profile.connects(self._profile),
             most=self._policy.connects_an_hour,
@@ -103,7 +103,7 @@ class Session:
         )
         self._bridge: Bridge | None = None
         self._chromium: Chromium | None = None
-        self._appetite: Appetite | None = None
+        self._appetite: ResourceUsage | None = None
         self._qr = ""
         self._heard_at = 0.0
         self._began_at = self._life_began_at = self._written_at = monotonic()
@@ -150,7 +150,7 @@ class Session:
         return self._appetite.figures(monotonic()) | life
 
     @property
-    def appetite(self) -> Appetite | None:
+    def usage(self) -> ResourceUsage | None:
         """What its browser uses; None while there is none."""
         return self._appetite
 
@@ -334,29 +334,29 @@ class Session:
             None,
         )
         browser: Browser | None = None
-        turn = Turn(self._ground.starts)
+        turn = StartSlot(self._context.starts)
         try:
             await turn.take()
             self._began_at = monotonic()
             by = self._began_at + self._policy.start_s
             launch = Launch(
-                executable=find(self._ground.chromium_path),
+                executable=find(self._context.chromium_path),
                 profile=self._profile,
-                marker=processes.mark(self._ground.home, self.connection_id),
-                keep_open=(self._ground.slot_lock_fd,) if self._ground.slot_lock_fd >= 0 else (),
-                flags=self._ground.flags,
+                marker=processes.mark(self._context.home, self.connection_id),
+                keep_open=(self._context.slot_lock_fd,) if self._context.slot_lock_fd >= 0 else (),
+                flags=self._context.flags,
             )
             self._connects.note()
             self._chromium = await Chromium.start(launch, by)
-            self._appetite = Appetite(self._policy, monotonic())
+            self._appetite = ResourceUsage(self._policy, monotonic())
             self._chromium.gone.add_done_callback(lambda _: self._look.set())
             browser = await Browser.open(self._chromium.pipe, by)
             browser.lost.add_done_callback(lambda _: self._look.set())
             browser.on_navigated(self._navigated)
-            if self._ground.web_build is not None:
-                await browser.pin(self._ground.url, await asyncio.to_thread(self._ground.web_build.read_bytes), by)
-            self._bridge = Bridge(browser, self._ground.page_library, self._heard)
-            await self._bridge.open(self._ground.url, by)
+            if self._context.web_build is not None:
+                await browser.pin(self._context.url, await asyncio.to_thread(self._context.web_build.read_bytes), by)
+            self._bridge = Bridge(browser, self._context.page_library, self._heard)
+            await self._bridge.open(self._context.url, by)
             log.info(
                 "browser_started",
                 connection_id=self.connection_id,
@@ -382,7 +382,7 @@ class Session:
             if chromium is not None:
                 await chromium.end()
 
-    async def _follow(self, browser: Browser, bridge: Bridge, turn: Turn) -> None:
+    async def _follow(self, browser: Browser, bridge: Bridge, turn: StartSlot) -> None:
         policy = self._policy
         followed_at = answered_at = monotonic()
         while True:
@@ -412,7 +412,7 @@ class Session:
                 await self._log_out(bridge)
             self._make_way()
             if self.state is S.READY and bridge.lost_events:
-                await self.witness.catch_up(bridge)
+                await self.page_events.catch_up(bridge)
             self._trim_log()
             # a page that is loading, or that left a question open, is asked again soon
             pause_s = (
@@ -515,7 +515,7 @@ class Session:
         if not (event.kind == "message" and isinstance(event.data, dict) and event.data.get("fromMe")):
             # what came from elsewhere proves that the page's line lives
             self._unanswered = 0
-        self.witness.heard(event)
+        self.page_events.heard(event)
 
     def _navigated(self, url: str) -> None:
         self._logged_out = self._logged_out or "post_logout=1" in url

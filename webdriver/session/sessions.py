@@ -16,7 +16,7 @@ from shared.states import DesiredSession, SessionState
 from webdriver.chromium import processes, profile
 from webdriver.chromium.process import unreaped
 from webdriver.chromium.processes import Glance
-from webdriver.session.policy import Ground
+from webdriver.session.policy import SessionContext
 from webdriver.session.ports import SessionStore, WantedSession
 from webdriver.session.reports import Reports
 from webdriver.session.session import NotNow, Session
@@ -55,11 +55,11 @@ class Sessions:
     """Makes the wanted sessions run.
 
     Args:
-        store: desired and observed state. ground: what every session stands on. spawn: for their tasks.
+        store: desired and observed state. context: what every session stands on. spawn: for their tasks.
     """
 
-    def __init__(self, store: SessionStore, ground: Ground, spawn: Spawn) -> None:
-        self._store, self._ground, self._spawn = store, ground, spawn
+    def __init__(self, store: SessionStore, context: SessionContext, spawn: Spawn) -> None:
+        self._store, self._context, self._spawn = store, context, spawn
         self._running: dict[int, _Running] = {}
         self._look = asyncio.Event()
         self._closing = False
@@ -79,7 +79,7 @@ class Sessions:
 
         Call it before `run`, while we hold the slot. A profile that cannot be read or cleaned is left to its own session, which then fails alone.
         """
-        home = self._ground.home
+        home = self._context.home
         try:
             profiles = await asyncio.to_thread(profile.kept, home)
             found = await asyncio.to_thread(profile.living, home)
@@ -149,18 +149,18 @@ class Sessions:
 
     def _relieve(self) -> None:
         """Have the greediest browser replaced when all together use more than they may."""
-        most = self._ground.memory_all_mb
+        most = self._context.memory_all_mb
         used = {
-            session: appetite.memory.pss
+            session: usage.memory.pss
             for session in self._sessions()
-            if (appetite := session.appetite) and appetite.memory
+            if (usage := session.usage) and usage.memory
         }
         if not most or sum(used.values()) < most:
             return
         greediest = max(used, key=lambda session: used[session])
-        appetite = greediest.appetite
+        usage = greediest.usage
         stands_out = used[greediest] >= _GREEDY * statistics.median(used.values()) or len(used) == 1
-        if appetite is not None and appetite.age_s(monotonic()) >= _SETTLED_S and stands_out:
+        if usage is not None and usage.age_s(monotonic()) >= _SETTLED_S and stands_out:
             greediest.replace(
                 f"all browsers use {sum(used.values()):.0f} MB of {most:.0f}, and this one {used[greediest]:.0f}"
             )
@@ -186,7 +186,7 @@ class Sessions:
         try:
             running = self._running.get(connection_id)
             if running is None:
-                await asyncio.to_thread(profile.wipe, profile.directory(self._ground.home, connection_id))
+                await asyncio.to_thread(profile.wipe, profile.directory(self._context.home, connection_id))
                 return
             running.life.cancel()
             await asyncio.wait({running.life}, timeout=left(by))
@@ -231,7 +231,7 @@ class Sessions:
     def memory_mb(self) -> float:
         """Return the memory of all browsers as last measured: proportional set size, megabytes."""
         return sum(
-            appetite.memory.pss for session in self._sessions() if (appetite := session.appetite) and appetite.memory
+            usage.memory.pss for session in self._sessions() if (usage := session.usage) and usage.memory
         )
 
     def _sessions(self) -> list[Session]:
@@ -260,12 +260,12 @@ class Sessions:
                 continue
             if (
                 row.desired is DesiredSession.LOGGED_OUT
-                and not profile.directory(self._ground.home, connection_id).exists()
+                and not profile.directory(self._context.home, connection_id).exists()
             ):
                 continue
             self._start(row)
 
     def _start(self, row: WantedSession) -> None:
-        session = Session(row, self._ground, lambda overflowed: Reports(self._store, row.connection_id, overflowed))
+        session = Session(row, self._context, lambda overflowed: Reports(self._store, row.connection_id, overflowed))
         self._running[row.connection_id] = _Running(session, self._spawn)
         log.info("session_wanted", connection_id=row.connection_id, desired=row.desired)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 
-class Turn:
+class StartSlot:
     """A place among the sessions that start at the same time; given back once."""
 
     def __init__(self, starts: asyncio.Semaphore) -> None:
