@@ -104,7 +104,7 @@ async def _measure(count: int, flags: Sequence[str], given: argparse.Namespace) 
             here.sessions.poke()
             ready_after = await asyncio.gather(*(_ready(here, number, began_at) for number in range(1, count + 1)))
             await asyncio.sleep(given.settle)
-            each = sorted(session.browser_figures()["readyAfterSeconds"] for session in here.sessions.all())
+            each = sorted(session.browser_stats()["readyAfterSeconds"] for session in here.sessions.all())
             return {**await asyncio.to_thread(_memory, here), **_times(sorted(ready_after), each)}
     finally:
         await asyncio.to_thread(web.stop)

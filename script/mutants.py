@@ -188,6 +188,22 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/model/test_proof_of_death.py",
     ),
+    "browser-witness": Mutation(
+        "a page proves no absence of what was sent through another link to the phone",
+        (Edit("webdriver/channel.py", "linked_at is not None and linked_at <= doubt.claimed_at", "True"),),
+        "tests/webdriver/test_channel.py::test_a_page_proves_no_absence_of_what_was_sent_through_another_link",
+    ),
+    "browser-proof": Mutation(
+        "a state is proved only by a loaded page that reports it in this document",
+        (
+            Edit(
+                "webdriver/session/decide.py",
+                "        if not page.loaded or not page.mode:\n",
+                "        if False:\n",
+            ),
+        ),
+        "tests/webdriver/test_decide.py",
+    ),
     "browser-pipe": Mutation(
         "no port leads to a browser",
         (

@@ -105,8 +105,13 @@ SESSION_TRANSITIONS: Final[Mapping[SessionState, frozenset[SessionState]]] = {
     B.STARTING: frozenset(
         {B.NEEDS_LINK, B.SYNCING, B.READY, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}
     ),
-    B.NEEDS_LINK: frozenset({B.SYNCING, B.READY, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}),
-    B.SYNCING: frozenset({B.READY, B.NEEDS_LINK, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}),
+    # -> degraded: the page does not answer, or another document is loaded and has not shown anything yet
+    B.NEEDS_LINK: frozenset(
+        {B.DEGRADED, B.SYNCING, B.READY, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}
+    ),
+    B.SYNCING: frozenset(
+        {B.DEGRADED, B.READY, B.NEEDS_LINK, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}
+    ),
     B.READY: frozenset(
         {B.DEGRADED, B.SYNCING, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.NEEDS_LINK, B.BACKING_OFF, B.ABSENT}
     ),
@@ -116,7 +121,9 @@ SESSION_TRANSITIONS: Final[Mapping[SessionState, frozenset[SessionState]]] = {
     B.OFFLINE: frozenset(
         {B.READY, B.SYNCING, B.DEGRADED, B.CONFLICT, B.LOGGED_OUT, B.NEEDS_LINK, B.BACKING_OFF, B.ABSENT}
     ),
-    B.CONFLICT: frozenset({B.READY, B.SYNCING, B.OFFLINE, B.NEEDS_LINK, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}),
+    B.CONFLICT: frozenset(
+        {B.DEGRADED, B.READY, B.SYNCING, B.OFFLINE, B.NEEDS_LINK, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}
+    ),
     B.LOGGED_OUT: frozenset({B.STARTING, B.NEEDS_LINK, B.BACKING_OFF, B.ABSENT}),
     B.BACKING_OFF: frozenset({B.STARTING, B.QUARANTINED, B.ABSENT}),
     B.QUARANTINED: frozenset({B.STARTING, B.ABSENT}),

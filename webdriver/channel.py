@@ -97,8 +97,11 @@ class BrowserChannel:
     async def look_up(self, doubt: Doubt) -> Outcome | None:
         """Find out what became of an operation that nobody saw the end of.
 
+        A page proves something only about what was done through its own link to the phone: after a logout, a wipe or a scan with another phone it knows
+        nothing of what was sent before. Then only the chosen id of a message counts, if the page shows it.
+
         Returns:
-            Sent: the page shows it, and for a message the server has it. Retry, Dead: surely not sent. None: the page cannot tell yet.
+            Sent: the page shows it, and for a message the server has it. Retry, Dead: surely not sent. None: the page cannot tell (yet).
             InDoubt: there is no page that could be asked; the time for finding out has not begun.
         """
         message = doubt.message
@@ -113,14 +116,35 @@ class BrowserChannel:
         if session is None or page is None:
             return InDoubt(code="session_not_ready", detail=_not_ready(session).detail)
         try:
-            return _of_lookup(session, message, await _look(page, message, operation, monotonic() + _LOOK_UP_S))
+            return await self._evidence(doubt, operation, session, page)
+        except (BrowserLost, CallTimedOut, ScriptFailed) as error:
+            return InDoubt(code="page_unavailable", detail=str(error))
+
+    async def _evidence(self, doubt: Doubt, operation: Operation, session: Session, page: Bridge) -> Outcome | None:
+        message = doubt.message
+        try:
+            found = await _look(page, message, operation, monotonic() + _LOOK_UP_S)
         except PageRefused as refused:
             log.info(
                 "lookup_unanswered", connection_id=message.connection_id, message_id=message.id, reason=str(refused)
             )
-            return outcomes.TARGET_REFUSALS.get(refused.code) if operation.targeted else None
-        except (BrowserLost, CallTimedOut, ScriptFailed) as error:
-            return InDoubt(code="page_unavailable", detail=str(error))
+            if not operation.targeted or not await self._is_witness(doubt, session.link):
+                return None
+            return outcomes.TARGET_REFUSALS.get(refused.code)
+        # the id of a message was chosen by us: a page that shows it knows the message, through whatever link
+        shows_id = found["known"] and operation.naming == "message"
+        if not shows_id and not await self._is_witness(doubt, str(found["link"])):
+            return None
+        return _of_lookup(session, message, found)
+
+    async def _is_witness(self, doubt: Doubt, link: str) -> bool:
+        """Whether a page with this link can know what became of an attempt: it has been this link since before the attempt was claimed."""
+        message = doubt.message
+        linked_at = await self._sessions.linked_at(message.connection_id, link) if link else None
+        if linked_at is not None and linked_at <= doubt.claimed_at:
+            return True
+        log.info("lookup_not_witnessed", connection_id=message.connection_id, message_id=message.id)
+        return False
 
     @asynccontextmanager
     async def _file(

@@ -147,7 +147,7 @@ class WebdriverService:
             chromium = f"missing: {missing}"
         return {
             "chromium": chromium,
-            "sessions": self._sessions.figures(),
+            "sessions": self._sessions.stats(),
             "sessionStates": dict(self._sessions.states()),
             **self._consumer.health(),
         }

@@ -290,6 +290,7 @@ def _session(row: Row) -> Mapping[str, Any]:
         "desired": row["desired_state"],
         "state": row["observed"],
         "detail": row["detail"] or None,
+        "account": row["account"] or None,
         "provedAt": iso(row["proved_at"]),
         "observedAt": iso(row["observed_at"]),
         "qr": _code(row),

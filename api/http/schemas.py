@@ -315,6 +315,10 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "desired": {"type": "string", "enum": [state.value for state in DesiredSession]},
             "state": _TEXT,
             "detail": _TEXT_OR_NULL,
+            "account": {
+                "type": ["string", "null"],
+                "description": "The number that is linked, or was last; null until one was.",
+            },
             "provedAt": {**_AT_OR_NULL, "description": "When the session was last proved to work."},
             "observedAt": _AT_OR_NULL,
             "qr": {**_TEXT_OR_NULL, "description": "What the code to scan says; null when there is none now."},

@@ -30,6 +30,8 @@ export async function createWPP() {
 
   const me = () => (link ? new Wid(`${link.phone}@c.us`) : undefined);
   const myLid = () => (link ? new Wid(`${link.lid}@lid`) : undefined);
+  // each link of a number is another device of it
+  const device = () => (link ? new Wid(`${link.phone}:${[...link.credential].reduce((sum, one) => (sum * 31 + one.charCodeAt(0)) % 9973, 1)}@c.us`) : undefined);
   const later = (event, ...details) => queueMicrotask(() => events.emit(event, ...details));
 
   async function lidFor(wid) {
@@ -266,6 +268,7 @@ export async function createWPP() {
     getMyUserWid: me,
     getMyUserLid: myLid,
     getMyUserId: me,
+    getMyDeviceId: device,
     async getAuthCode() {
       if (link || !ref) return null;
       const { staticKeyPair, identityKeyPair, secretKey } = profile;

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final
 
-from shared.clock import utc_now
 from shared.kinds import KINDS
 from shared.states import MESSAGE_TRANSITIONS, MessageState, require_transition
 from shared.store.pool import Row, Transaction, json, storable
@@ -158,11 +156,6 @@ def company_of(transaction: Transaction, connection_id: int) -> str:
     return str(transaction.one("company_of_connection", id=connection_id)["company_id"])
 
 
-def proof_age_s(proved_at: datetime | None) -> float | None:
-    """Return how many seconds ago something was proved, by this process's clock: the database, whose clock may differ, dates it by its own."""
-    return None if proved_at is None else (utc_now() - proved_at).total_seconds()
-
-
 def observe(
     transaction: Transaction,
     *,
@@ -171,9 +164,17 @@ def observe(
     incarnation: str,
     detail: str = "",
     qr: str = "",
-    proved_at: datetime | None = None,
+    proved_s: float | None = None,
+    figures: Mapping[str, Any] | None = None,
+    link: str | None = None,
 ) -> None:
-    """Write what a connection is seen to be; `proved_at` None keeps the last proof."""
+    """Write what a connection is observed to be.
+
+    Args:
+        proved_s: seconds since its proof, so that this database's clock alone decides how old that is; None keeps the last proof.
+        figures: what its browser uses; None keeps those that were. link: of a browser session to its phone, `<number>:<device>@…`; empty: there is
+            none, None: it stays. The account, its number, is kept when the link ends.
+    """
     transaction.execute(
         "observe_connection",
         connection_id=connection_id,
@@ -181,8 +182,10 @@ def observe(
         # the wording may be a page's
         detail=storable(detail),
         qr=qr,
-        proved_age_s=proof_age_s(proved_at),
+        proved_s=proved_s,
         incarnation=incarnation,
+        figures=None if figures is None else json(dict(figures)),
+        link=link,
     )
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from shared.store.connections import proof_age_s
-from shared.store.pool import Row, Transaction, json, storable
+from shared.store.pool import Row, Transaction, storable
 
 _NEWEST: Final = 2**62
 
@@ -30,29 +28,10 @@ def want(transaction: Transaction, *, company_id: str, phone_index: int, desired
     )
 
 
-def observe(
-    transaction: Transaction,
-    *,
-    connection_id: int,
-    status: str,
-    incarnation: str,
-    detail: str = "",
-    qr: str = "",
-    proved_at: datetime | None = None,
-    figures: Mapping[str, Any] | None = None,
-) -> None:
-    """Write what a session is seen to be; `proved_at`, by this process's clock: None keeps the last proof, `figures` None forgets those that were."""
-    transaction.execute(
-        "observe_session",
-        connection_id=connection_id,
-        status=status,
-        # the wording may be a page's
-        detail=storable(detail),
-        qr=qr,
-        proved_age_s=proof_age_s(proved_at),
-        incarnation=incarnation,
-        figures=json(dict(figures or {})),
-    )
+def linked_at(transaction: Transaction, *, connection_id: int, link: str) -> datetime | None:
+    """Return since when `link` is a connection's link to its phone, by the database's clock; None when another one is, or none."""
+    row = transaction.row("session_linked_at", connection_id=connection_id, link=link)
+    return row["linked_at"] if row else None
 
 
 def note(

@@ -29,6 +29,7 @@ def busy_house(house: House) -> House:
         connection_id=connection_id,
         status="needs_link",
         incarnation="webdriver-0.a",
+        proved_s=0.0,
         qr="2@a,b,c,d",
     )
     event = {

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.clock import utc_now
-from shared.store import sessions, tasks
+from shared.store import connections, sessions, tasks
 from shared.store.tasks import Task
 from tests.api.house import House, problem
 from tests.support.waiting import eventually
@@ -39,11 +39,11 @@ def session(house: House) -> int:
 
 
 def observe(house: House, connection_id: int, status: str, **fields: Any) -> None:
-    house.run(sessions.observe, connection_id=connection_id, status=status, incarnation="webdriver-0.a", **fields)
+    house.run(connections.observe, connection_id=connection_id, status=status, incarnation="webdriver-0.a", **fields)
 
 
 def test_a_company_sees_all_its_sessions_and_no_others(house: House, session: int) -> None:
-    observe(house, session, "ready", proved_at=utc_now(), figures=FIGURES)
+    observe(house, session, "ready", proved_s=0.0, figures=FIGURES)
     listed = house.call("GET", "/api/v2/sessions/alpha")
     assert listed.headers["Cache-Control"] == "no-store"
     (one,) = listed.json()["sessions"]
@@ -54,7 +54,7 @@ def test_a_company_sees_all_its_sessions_and_no_others(house: House, session: in
 
 
 def test_ready_is_said_only_while_it_is_proved(house: House, session: int) -> None:
-    observe(house, session, "ready", proved_at=utc_now())
+    observe(house, session, "ready", proved_s=0.0)
     assert house.call("GET", PLACE).json()["state"] == "ready"
     assert house.call("GET", "/health/all").json()["sessions"]["ready"] == 1
     house.sql("UPDATE phone_status SET proved_at = now() - interval '16 seconds' WHERE connection_id = %s", session)

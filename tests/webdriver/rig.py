@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 
 from sandbox.ledger import Ledger, LedgerEntry
 from sandbox.web import Phones, web_routes
+from shared.clock import utc_now
 from shared.errors import StoreUnavailable
 from shared.media.local import LocalStorage
 from shared.media.reach import Reach
@@ -33,7 +34,7 @@ from webdriver.channel import BrowserChannel
 from webdriver.chromium import profile
 from webdriver.page.attachments import Attachments
 from webdriver.session.policy import SessionContext, SessionPolicy
-from webdriver.session.ports import WantedSession
+from webdriver.session.ports import DesiredSessionRow
 from webdriver.session.session import Session
 from webdriver.session.sessions import Sessions
 
@@ -142,12 +143,13 @@ class Web:
 class MemoryStore:
     """A `SessionStore` that refuses a second arrival as the database does."""
 
-    sessions: dict[int, WantedSession] = field(default_factory=dict)
-    observed: dict[int, list[tuple[SessionState, str, str, datetime | None]]] = field(default_factory=dict)
+    sessions: dict[int, DesiredSessionRow] = field(default_factory=dict)
+    observed: dict[int, list[tuple[SessionState, str, str, float | None]]] = field(default_factory=dict)
     raw: list[Mapping[str, Any]] = field(default_factory=list)
     messages: dict[tuple[int, str], InboundMessage] = field(default_factory=dict)
     receipts: list[Receipt] = field(default_factory=list)
-    figures: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    stats: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    links: dict[int, tuple[str, datetime | None]] = field(default_factory=dict)
     events: dict[int, list[tuple[str, SessionState, str]]] = field(default_factory=dict)
     heard_until: dict[int, datetime] = field(default_factory=dict)
     sent: list[str] = field(default_factory=list)
@@ -155,13 +157,15 @@ class MemoryStore:
 
     def want(self, connection_id: int, desired: DesiredSession = DesiredSession.LINKED) -> None:
         """Say what a session should be."""
-        self.sessions[connection_id] = WantedSession(connection_id=connection_id, company_id="demo", desired=desired)
+        self.sessions[connection_id] = DesiredSessionRow(
+            connection_id=connection_id, company_id="demo", desired=desired
+        )
 
     def _reach(self) -> None:
         if self.away:
             raise StoreUnavailable("away for the test")
 
-    async def wanted(self) -> Sequence[WantedSession]:
+    async def wanted(self) -> Sequence[DesiredSessionRow]:
         self._reach()
         return list(self.sessions.values())
 
@@ -172,12 +176,20 @@ class MemoryStore:
         *,
         detail: str,
         qr: str,
-        proved_at: datetime | None,
-        figures: Mapping[str, Any],
+        proved_s: float | None,
+        link: str | None,
+        stats: Mapping[str, Any],
     ) -> None:
         self._reach()
-        self.observed.setdefault(connection_id, []).append((state, detail, qr, proved_at))
-        self.figures[connection_id] = figures
+        self.observed.setdefault(connection_id, []).append((state, detail, qr, proved_s))
+        self.stats[connection_id] = stats
+        if link is not None and link != self.links.get(connection_id, ("", None))[0]:
+            self.links[connection_id] = (link, utc_now())
+
+    async def linked_at(self, connection_id: int, link: str) -> datetime | None:
+        self._reach()
+        known, at = self.links.get(connection_id, ("", None))
+        return at if known == link else None
 
     async def note(self, connection_id: int, event: str, at: datetime, state: SessionState, detail: str) -> None:
         self._reach()

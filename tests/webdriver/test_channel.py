@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shared.clock import monotonic, utc_now
-from shared.delivery.reconcile import decide
+from shared.delivery.reconcile import Hold, decide
 from shared.errors import Fenced
 from shared.messages import Dead, InDoubt, Outcome, Retry, Sent
-from shared.states import MessageState, SessionState
+from shared.states import DesiredSession, MessageState, SessionState
 from shared.store.messages import Doubt
 from tests.support.waiting import eventually_async
 from tests.webdriver.rig import QUICK, Tokens, Town, Web, kill_browser, message, run, soon, town
+from webdriver.chromium import profile
 
 PHONE = "60111222333"
 
@@ -313,5 +316,66 @@ def test_slow_and_lost_acks(home: Path, web: Web) -> None:
                 lambda: [row.state for row in here.store.receipts if row.token == tokens[0]][-1:] == [MessageState.READ]
             )
             assert await here.channel.look_up(doubt(tokens[0])) == Sent(provider_id=tokens[0])
+
+    run(scenario())
+
+
+async def _relinked(here: Town, how: str, phone: str) -> None:
+    """End the link of session 1 in some way and link it again."""
+    if how == "logged out on the phone":
+        await here.order(PHONE, "logout")
+    elif how == "wiped":
+        await here.sessions.wipe(1, monotonic() + 20)
+    else:
+        here.store.want(1, DesiredSession.PAUSED)
+        here.sessions.poke()
+        await here.until(SessionState.ABSENT)
+        await soon(lambda: here.sessions.find(1) is None)
+        await asyncio.to_thread(shutil.rmtree, profile.directory(here.context.home, 1))
+    here.store.observed.pop(1)
+    await here.link(phone=phone)
+
+
+@pytest.mark.parametrize(
+    ("how", "phone"),
+    [("logged out on the phone", PHONE), ("wiped", "60111222444"), ("the profile was lost", PHONE)],
+)
+def test_a_page_proves_no_absence_of_what_was_sent_through_another_link(
+    home: Path, web: Web, how: str, phone: str
+) -> None:
+    """Every naming: the new page knows nothing of what the old one sent, also when the number is the same."""
+
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            first = Tokens()
+            target = await here.channel.send(message(), first.record, by())
+            assert isinstance(target, Sent)
+            await here.order(PHONE, "faults", {"lose_acks": [1]})
+            rows = {
+                "text": {"body": "once", "quoted": None},
+                "edit": {"target": target.provider_id, "body": "changed"},
+                "reaction": {"target": target.provider_id, "emoji": "👍"},
+                "forward": {"target": target.provider_id},
+            }
+            doubts = []
+            for number, (type_, content) in enumerate(rows.items(), 20):
+                tokens = Tokens()
+                claimed_at = utc_now()
+                row = message(id=number, type=type_, content=content)
+                assert isinstance(await here.channel.send(row, tokens.record, by(1.5)), InDoubt | Sent)
+                doubts.append(replace(doubt(tokens[0]), message=replace(row, token=tokens[0]), claimed_at=claimed_at))
+            arrived = len(web.arrived())
+            await _relinked(here, how, phone)
+            await soon(here.session().page)
+            for one in doubts:
+                found = await here.channel.look_up(one)
+                assert found is None, (one.message.type, found)
+                assert decide(found, policy="auto", doubt_s=60, window_s=10) == Hold("no_evidence")
+            assert len(web.arrived()) == arrived
+            # what is sent through this link it does know
+            assert await here.store.linked_at(1, here.session().link) is not None
+            unsent = await here.channel.look_up(doubt("true_60123456789@c.us_3EB0000000000000000000"))
+            assert isinstance(unsent, Retry) and unsent.code == "not_sent"
 
     run(scenario())

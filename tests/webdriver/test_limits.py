@@ -13,8 +13,9 @@ from shared.states import DesiredSession, SessionState
 from tests.webdriver.rig import QUICK, Web, chromiums, message, run, soon, town
 from webdriver.chromium import processes
 from webdriver.chromium.process import Chromium, ChromiumFailed
-from webdriver.chromium.processes import Glance, Memory
+from webdriver.chromium.processes import Memory, Sample
 from webdriver.session.connects import Connects
+from webdriver.session.model import LifeFailed
 from webdriver.session.outcome_feedback import OutcomeFeedback
 from webdriver.session.policy import SessionPolicy
 from webdriver.session.resource_usage import ResourceUsage
@@ -30,12 +31,14 @@ class TestResourceUsage:
 
     policy = SessionPolicy(memory_soft_mb=500, memory_hard_mb=900, cpu_most=0.8, cpu_for_s=60, max_age_s=3600)
 
-    def fed(self, *, pss: float = 200.0, cpu: float = 0.1, age_s: float = 100.0, may_burn: bool = False) -> ResourceUsage:
+    def fed(
+        self, *, pss: float = 200.0, cpu: float = 0.1, age_s: float = 100.0, may_burn: bool = False
+    ) -> ResourceUsage:
         """Return the figures of a browser that used so much all its life, looked at each two seconds."""
         made = ResourceUsage(self.policy, 0.0)
         for second in range(0, int(age_s) + 1, 2):
-            made.glance(Glance(rss_mb=3 * pss, cpu_s=cpu * second, processes=7), float(second), may_burn=may_burn)
-        made.look(Memory(rss=3 * pss, pss=pss, uss=pss / 2), age_s)
+            made.sampled(Sample(rss_mb=3 * pss, cpu_s=cpu * second, processes=7), float(second), may_burn=may_burn)
+        made.measured(Memory(rss=3 * pss, pss=pss, uss=pss / 2), age_s)
         return made
 
     @pytest.mark.parametrize(
@@ -62,23 +65,23 @@ class TestResourceUsage:
 
     def test_a_calm_moment_begins_the_minute_anew(self) -> None:
         made = self.fed(cpu=0.9, age_s=58.0)
-        made.glance(Glance(600.0, 0.9 * 58, 7), 60.0, may_burn=False)
-        made.glance(Glance(600.0, 0.9 * 58 + 0.9 * 50, 7), 110.0, may_burn=False)
+        made.sampled(Sample(600.0, 0.9 * 58, 7), 60.0, may_burn=False)
+        made.sampled(Sample(600.0, 0.9 * 58 + 0.9 * 50, 7), 110.0, may_burn=False)
         assert made.verdict(110.0) == ("", "")
 
     def test_a_closer_look_is_due_when_it_grew_or_long_ago(self) -> None:
         made = ResourceUsage(self.policy, 0.0)
-        assert made.glance(Glance(600.0, 0.0, 7), 1.0, may_burn=False), "nobody has looked yet"
-        made.look(Memory(600.0, 200.0, 100.0), 1.0)
-        assert not made.glance(Glance(630.0, 0.0, 7), 3.0, may_burn=False)
-        assert made.glance(Glance(645.0, 0.0, 7), 5.0, may_burn=False), "it grew"
-        assert made.glance(Glance(630.0, 0.0, 7), 22.0, may_burn=False), "the last look is old"
+        assert made.sampled(Sample(600.0, 0.0, 7), 1.0, may_burn=False), "nobody has looked yet"
+        made.measured(Memory(600.0, 200.0, 100.0), 1.0)
+        assert not made.sampled(Sample(630.0, 0.0, 7), 3.0, may_burn=False)
+        assert made.sampled(Sample(645.0, 0.0, 7), 5.0, may_burn=False), "it grew"
+        assert made.sampled(Sample(630.0, 0.0, 7), 22.0, may_burn=False), "the last look is old"
 
     def test_figures_of_processes_that_ended_do_not_count_backwards(self) -> None:
         made = self.fed(cpu=0.5)
-        made.glance(Glance(600.0, 1.0, 6), 102.0, may_burn=False)
-        assert made.figures(102.0)["cpu"] == 0.0
-        assert made.figures(102.0)["ageSeconds"] == 102.0
+        made.sampled(Sample(600.0, 1.0, 6), 102.0, may_burn=False)
+        assert made.stats(102.0)["cpu"] == 0.0
+        assert made.stats(102.0)["ageSeconds"] == 102.0
 
 
 class TestConnects:
@@ -123,12 +126,12 @@ def test_what_a_browser_uses_is_measured(home: Path, web: Web) -> None:
         async with town(home, web) as here:
             await here.link()
             here.spawn(here.sessions.measure(), "measure")
-            figures = await soon(lambda: "pssMb" in here.store.figures.get(1, {}) and here.store.figures[1], 20)
+            figures = await soon(lambda: "pssMb" in here.store.stats.get(1, {}) and here.store.stats[1], 20)
             assert figures["rssMb"] > figures["pssMb"] > figures["ussMb"] > 20
             assert figures["processes"] == len(processes.pids_of_session(here.session().pid or 0)) >= 4
             assert figures["readyAfterSeconds"] > 0
             assert figures["connectsLastHour"] == 1
-            assert processes.glance([2**22 - 3]) == {}, "one that is gone is left out"
+            assert processes.sample([2**22 - 3]) == {}, "one that is gone is left out"
 
     run(scenario())
 
@@ -148,7 +151,7 @@ def test_a_leak_is_cut_at_a_quiet_moment_and_nobody_needs_to_link_again(home: Pa
             await here.order(PHONE, "leak", {"amount": 100})
             assert type(await sending).__name__ == "Sent"
             await here.order(PHONE, "faults", {"hold_after_s": 0.0})
-            await soon(lambda: here.session().replacements == 1, 30, lambda: str(here.session().figures()))
+            await soon(lambda: here.session().replacements == 1, 30, lambda: str(here.session().stats()))
             await here.until(S.READY, within_s=40)
             assert here.session().pid != first
             assert here.session().restarts == 0, "a replacement is no failure"
@@ -189,7 +192,7 @@ def test_a_page_that_burns_the_processor_is_replaced(home: Path, web: Web) -> No
             first = here.session().pid
             here.spawn(here.sessions.measure(), "measure")
             await here.order(PHONE, "burn", {"amount": 120})
-            await soon(lambda: here.session().replacements >= 1, 40, lambda: str(here.session().figures()))
+            await soon(lambda: here.session().replacements >= 1, 40, lambda: str(here.session().stats()))
             assert any("processors" in detail for event, _, detail in here.store.events[1] if event == "replaced")
             await here.until(S.READY, within_s=40)
             assert here.session().pid != first
@@ -224,7 +227,7 @@ def test_a_quarantine_outlives_the_process_and_an_operator_can_end_it(home: Path
     async def scenario() -> None:
         async with town(home, web, policy) as here:
             await here.link()
-            here.session()._condemn("for the test")
+            here.session()._happen(LifeFailed("for the test"))
             await soon(lambda: here.session().restarts == 1 and here.session().page(), 40)
         async with town(home, web, policy) as here:
             here.store.want(1)
@@ -278,7 +281,7 @@ def test_a_logout_does_not_wait_for_the_end_of_a_quarantine(home: Path, web: Web
         async with town(home, web, policy) as here:
             await here.link()
             for lives in (1, 2):
-                here.session()._condemn("for the test")
+                here.session()._happen(LifeFailed("for the test"))
                 await soon(lambda lives=lives: here.session().restarts == lives, 40)  # type: ignore[misc]  # the default binds the number
                 if lives == 1:
                     await soon(here.session().page, 40)

@@ -119,11 +119,38 @@ def test_reload_and_script_errors_need_no_restart(home: Path, web: Web) -> None:
     async def scenario() -> None:
         async with town(home, web) as here:
             await here.link()
+            before = len(here.store.observed[1])
             for order in ("script_error", "reload"):
                 await here.order("60111222333", order)
-            await soon(lambda: S.SYNCING in here.store.states(1)[4:], describe=lambda: here.store.states(1))
+            await soon(
+                lambda: {S.DEGRADED, S.SYNCING} & {state for state, *_ in here.store.observed[1][before:]},
+                describe=lambda: here.store.states(1),
+            )
             await here.until(S.READY)
             assert here.session().restarts == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_document_that_shows_no_whatsapp_is_not_what_the_last_one_was(home: Path, web: Web, linked: bool) -> None:
+    """Neither `ready` nor a code: about:blank answers every probe, and proves nothing."""
+    policy = replace(QUICK, longest={S.DEGRADED: 2.0, S.STARTING: 60.0})
+
+    async def scenario() -> None:
+        async with town(home, web, policy) as here:
+            if linked:
+                await here.link()
+            else:
+                here.store.want(1)
+                await here.until(S.NEEDS_LINK)
+            life = here.session()._life
+            assert life and life.bridge
+            await life.bridge._browser.go("about:blank", asyncio.get_running_loop().time() + 10)
+            assert await here.passed(S.DEGRADED, within_s=8) == "the page loads again"
+            assert (here.session().page(), here.store.qr(1)) == (None, "")
+            assert await here.passed(S.BACKING_OFF, within_s=15) == "the page is degraded and stays so"
+            await here.until(S.READY if linked else S.NEEDS_LINK)
 
     run(scenario())
 
@@ -218,6 +245,7 @@ def test_missing_or_broken_chromium_is_said_clearly_and_harms_nobody(home: Path,
                 else ("Chromium ended with 1" in detail)
             )
             assert here.session().page() is None
+            assert here.session()._connects.count() == 0, "what never reached WhatsApp is no connect"
 
     run(scenario())
 
@@ -229,6 +257,7 @@ def test_unreachable_page_is_retried(home: Path, web: Web) -> None:
         async with town(home, web) as here:
             here.store.want(1)
             assert "ERR_CONNECTION_REFUSED" in await here.passed(S.BACKING_OFF)
+            await soon(lambda: here.session()._connects.count() == 0)
             await asyncio.to_thread(web.start)
             await here.until(S.NEEDS_LINK)
 

@@ -47,8 +47,8 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
-    """What the kernel says of a browser at no cost: megabytes with shared pages counted for each process, CPU seconds so far, processes."""
+class Sample:
+    """What a browser uses, cheap to read: megabytes with shared pages counted for each process, CPU seconds so far, processes."""
 
     rss_mb: float
     cpu_s: float
@@ -57,7 +57,7 @@ class Glance:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a close look costs milliseconds to find out, in megabytes: RSS, PSS (shared pages divided), USS (what would be free without it)."""
+    """Memory of a browser in megabytes, which costs milliseconds to read: RSS, PSS (shared pages divided), USS (free without it)."""
 
     rss: float
     pss: float
@@ -164,12 +164,12 @@ def is_alive(pid: int) -> bool:
     return fields is not None and fields[_STATE] not in _DEAD
 
 
-def glance(leaders: Iterable[int]) -> dict[int, Glance]:
+def sample(leaders: Iterable[int]) -> dict[int, Sample]:
     """Return what the browsers use whose main processes are `leaders`, in one walk over /proc; one that is gone is left out.
 
     Helpers are found by the process session that each browser begins. Blocks for some milliseconds: call it in a thread.
     """
-    found = dict.fromkeys(leaders, Glance(0.0, 0.0, 0))
+    found = dict.fromkeys(leaders, Sample(0.0, 0.0, 0))
     seen: set[int] = set()
     for name in os.listdir("/proc"):  # noqa: PTH208 - this loop runs over every process of the machine
         fields = _stat(int(name)) if name.isdigit() else None
@@ -178,7 +178,7 @@ def glance(leaders: Iterable[int]) -> dict[int, Glance]:
         seen.add(leader)
         so_far = found[leader]
         ticks = sum(int(field) for field in fields[11:15])
-        found[leader] = Glance(
+        found[leader] = Sample(
             so_far.rss_mb + int(fields[21]) * _PAGE_MB, so_far.cpu_s + ticks / _TICKS, so_far.processes + 1
         )
     return {leader: found[leader] for leader in seen}

@@ -71,6 +71,11 @@
     return remote.endsWith("@g.us") ? `true_${remote}_${key.id}_${text(WPP.conn.getMyUserLid())}` : text(key);
   }
 
+  // names the link to the phone: own number and device; another link of the same number has another device
+  function myLink() {
+    return WPP.conn.isAuthenticated() ? text(WPP.conn.getMyDeviceId()) : "";
+  }
+
   function synchronised() {
     const { progress } = WPP.conn.getHistorySyncProgress();
     // nought means that no history is on its way; a profile linked long ago shows it for ever
@@ -246,7 +251,7 @@
       const { mode, info } = WPP.conn.getStreamData();
       const authenticated = WPP.conn.isAuthenticated();
       const code = authenticated ? null : await WPP.conn.getAuthCode();
-      return { loaded: true, seq, mode: text(mode), info: text(info), authenticated, code: text(code?.fullCode) };
+      return { loaded: true, seq, mode: text(mode), info: text(info), authenticated, code: text(code?.fullCode), link: myLink() };
     }),
 
     findChat: (chatId) => answered(async () => text((await WPP.chat.find(chatId)).id)),
@@ -278,11 +283,12 @@
 
     lookUp: (operation, chat, token, wanted) => answered(async () => {
       const certain = synchronised() && !underWay.has(token);
+      const link = myLink();
       await WPP.chat.find(chat);
       const found = await operations[operation].find(chat, token, wanted);
-      if (found) return { known: true, ...found };
+      if (found) return { known: true, link, ...found };
       // the page may have lost its line between the questions, and an operation that has not ended may still have its effect
-      return { known: false, certain: certain && synchronised() && !underWay.has(token) };
+      return { known: false, link, certain: certain && synchronised() && !underWay.has(token) && link === myLink() };
     }),
 
     acks: (messageIds) => answered(async () => {

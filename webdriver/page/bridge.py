@@ -21,6 +21,7 @@ USED_FUNCTIONS: Final = (
     "conn.getStreamData",
     "conn.getAuthCode",
     "conn.getHistorySyncProgress",
+    "conn.getMyDeviceId",
     "conn.getMyUserLid",
     "conn.genLinkDeviceCodeForPhoneNumber",
     "conn.logout",
@@ -89,6 +90,8 @@ class PageState:
     Attributes:
         loaded: the library is there and has found the page's own modules; the rest counts only then. seq: events reported so far.
         mode, info: wa-js's StreamMode and StreamInfo. code: text for the QR picture.
+        link: names the link to the phone, own number and device (`60123456789:5@c.us`): another link of the same number has another device.
+            Empty while the page is not linked, or does not know.
     """
 
     loaded: bool
@@ -97,6 +100,7 @@ class PageState:
     info: str = ""
     authenticated: bool = False
     code: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +130,12 @@ class Bridge:
         self._epoch, self._seq = "", 0
         self.lost_events = True
 
-    async def open(self, url: str, by: float) -> None:
-        """Prepare the tab and open the page. Raises as `Browser.go`."""
+    async def prepare(self, by: float) -> None:
+        """Prepare the tab for the page. Raises as `Browser.prepare`."""
         await self._browser.prepare(_CONFIG, _BINDING, self._take, by)
+
+    async def open(self, url: str, by: float) -> None:
+        """Open the page in a prepared tab. Raises as `Browser.go`."""
         await self._browser.go(url, by)
 
     async def probe(self, by: float) -> PageState:
@@ -186,7 +193,8 @@ class Bridge:
         """Ask whether the effect of an operation is there. Arguments as for `run`.
 
         Returns:
-            {known: true, ack, id?}, or {known: false, certain}: certain when the page has synchronised and the operation is not under way.
+            {known: true, link, ack, id?}, or {known: false, link, certain}: certain when the page has synchronised and the operation is not under
+            way. `link` is that of `PageState`.
         Raises:
             As `probe`.
         """

@@ -34,12 +34,12 @@ class Connects:
     def note(self) -> None:
         """Count a connect now. Writes a small file."""
         self._at = [*self._recent(), self._clock()]
-        try:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace_file(self._file, "".join(f"{at:.1f}\n" for at in self._at))
-        except OSError as error:
-            # the count of this life still holds
-            log.warning("connects_not_kept", reason=type(error).__name__)
+        self._write()
+
+    def take_back(self) -> None:
+        """Forget the newest one: it did not reach WhatsApp."""
+        self._at = self._recent()[:-1]
+        self._write()
 
     def count(self) -> int:
         """Return how many there were within the last hour."""
@@ -53,6 +53,14 @@ class Connects:
     def forget(self) -> None:
         """Start counting anew: the profile was wiped."""
         self._at = []
+
+    def _write(self) -> None:
+        try:
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_file(self._file, "".join(f"{at:.1f}\n" for at in self._at or []))
+        except OSError as error:
+            # the count of this life still holds
+            log.warning("connects_not_kept", reason=type(error).__name__)
 
     def _recent(self) -> list[float]:
         if self._at is None:

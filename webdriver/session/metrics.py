@@ -1,10 +1,9 @@
-"""What each session's browser uses, as figures for Prometheus, so that the one that eats the machine has a name."""
+"""What each session's browser uses, as gauges for Prometheus, so that the one that uses up the machine is named."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from shared.clock import utc_now
 from shared.process.metrics import Metrics
 from webdriver.session.sessions import Sessions
 
@@ -14,7 +13,7 @@ _BROWSER: Final = {
     "session_cpu": ("Processors that one session's browser uses.", "cpu"),
     "session_connects": ("Connects of one session within the last hour.", "connectsLastHour"),
 }
-"""Gauges by name: what they say, and the figure that they show."""
+"""Gauges by name: their help, and the field of `browser_stats` that they show."""
 
 
 class SessionGauges:
@@ -33,9 +32,9 @@ class SessionGauges:
             gauge.clear()
         for session in self._sessions.all():
             name = str(session.connection_id)
-            figures = session.browser_figures()
-            for gauge, (_, figure) in zip(self._gauges.values(), _BROWSER.values(), strict=True):
-                if figure in figures:
-                    gauge.labels(name).set(figures[figure])
-            if session.proved_at is not None:
-                self._unproved.labels(name).set((utc_now() - session.proved_at).total_seconds())
+            stats = session.browser_stats()
+            for gauge, (_, field) in zip(self._gauges.values(), _BROWSER.values(), strict=True):
+                if field in stats:
+                    gauge.labels(name).set(stats[field])
+            if session.unproved_s is not None:
+                self._unproved.labels(name).set(session.unproved_s)

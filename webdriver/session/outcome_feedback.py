@@ -1,4 +1,4 @@
-"""A channel that tells each session what came of its sends, so that one whose page lies about itself is found out."""
+"""Channel decorator that reports the outcomes of sends to the session's failure detector."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class OutcomeFeedback:
         """See `Channel`."""
         outcome = await self._inner.send(message, record_token, by)
         if session := self._sessions.find(message.connection_id):
-            session.judge(outcome)
+            session.record_outcome(outcome)
         return outcome
 
     async def look_up(self, doubt: Doubt) -> Outcome | None:

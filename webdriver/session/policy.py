@@ -33,7 +33,12 @@ class SessionPolicy:
 
     start_s: float = 45.0
     longest: Mapping[SessionState, float] = field(
-        default_factory=lambda: {SessionState.STARTING: 60.0, SessionState.SYNCING: 900.0, SessionState.OFFLINE: 300.0}
+        default_factory=lambda: {
+            SessionState.STARTING: 60.0,
+            SessionState.DEGRADED: 60.0,
+            SessionState.SYNCING: 900.0,
+            SessionState.OFFLINE: 300.0,
+        }
     )
     probe_every_s: float = 3.0
     probe_within_s: float = 5.0

@@ -12,7 +12,7 @@ from shared.states import DesiredSession, SessionState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WantedSession:
+class DesiredSessionRow:
     """What the API wants one connection's session to be."""
 
     connection_id: int
@@ -23,7 +23,7 @@ class WantedSession:
 class SessionStore(Protocol):
     """Where desired state is read and what is seen is written. Every method raises `StoreUnavailable` when the database is away."""
 
-    async def wanted(self) -> Sequence[WantedSession]:
+    async def wanted(self) -> Sequence[DesiredSessionRow]:
         """Return every connection that has a browser session."""
 
     async def observe(
@@ -33,15 +33,20 @@ class SessionStore(Protocol):
         *,
         detail: str,
         qr: str,
-        proved_at: datetime | None,
-        figures: Mapping[str, Any],
+        proved_s: float | None,
+        link: str | None,
+        stats: Mapping[str, Any],
     ) -> None:
-        """Write what a session is seen to be.
+        """Write what a session is observed to be.
 
         Args:
-            detail: why, in words for operators. qr: text for the QR picture while the session waits for a scan, else empty.
-            proved_at: last instant at which the page itself answered; None keeps the last one. figures: what its browser uses.
+            detail: why, for operators. qr: text for the QR picture while the session waits for a scan, else empty.
+            proved_s: seconds since the page itself reported its state, so that the store's clock alone decides how old that is; None keeps
+                the last one. link: names the link to the phone, empty: there is none, None: it stays. stats: what its browser uses.
         """
+
+    async def linked_at(self, connection_id: int, link: str) -> datetime | None:
+        """Return since when this link is the connection's, by the store's clock; None when another one is, or none."""
 
     async def note(self, connection_id: int, event: str, at: datetime, state: SessionState, detail: str) -> None:
         """Write what happened to a session."""

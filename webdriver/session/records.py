@@ -17,7 +17,7 @@ from shared.store.pool import Transaction
 from shared.store.store import Store
 from webdriver.page import parsing
 from webdriver.page.operations import MESSAGES
-from webdriver.session.ports import WantedSession
+from webdriver.session.ports import DesiredSessionRow
 
 _SEND_DAYS, _SENDS = 7, 300
 """How old the messages of ours are, and how many, whose receipts are asked for after a gap."""
@@ -37,11 +37,13 @@ class Records:
     def __init__(self, store: Store, kind: ProcessKind, incarnation: str) -> None:
         self._store, self._kind, self._incarnation = store, kind, incarnation
 
-    async def wanted(self) -> Sequence[WantedSession]:
+    async def wanted(self) -> Sequence[DesiredSessionRow]:
         """See `SessionStore`."""
         rows = await self._store.call(connections.of_kind, self._kind.name)
         return [
-            WantedSession(connection_id=row.id, company_id=row.company_id, desired=DesiredSession(row.desired_state))
+            DesiredSessionRow(
+                connection_id=row.id, company_id=row.company_id, desired=DesiredSession(row.desired_state)
+            )
             for row in rows
         ]
 
@@ -52,20 +54,26 @@ class Records:
         *,
         detail: str,
         qr: str,
-        proved_at: datetime | None,
-        figures: Mapping[str, Any],
+        proved_s: float | None,
+        link: str | None,
+        stats: Mapping[str, Any],
     ) -> None:
         """See `SessionStore`."""
         await self._store.call(
-            sessions.observe,
+            connections.observe,
             connection_id=connection_id,
             status=state,
             incarnation=self._incarnation,
             detail=detail,
             qr=qr,
-            proved_at=proved_at,
-            figures=figures,
+            proved_s=proved_s,
+            link=link,
+            figures=stats,
         )
+
+    async def linked_at(self, connection_id: int, link: str) -> datetime | None:
+        """See `SessionStore`."""
+        return await self._store.call(sessions.linked_at, connection_id=connection_id, link=link)
 
     async def note(self, connection_id: int, event: str, at: datetime, state: SessionState, detail: str) -> None:
         """See `SessionStore`."""

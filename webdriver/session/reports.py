@@ -51,15 +51,20 @@ class Reports:
         *,
         detail: str = "",
         qr: str = "",
-        proved_at: datetime | None = None,
-        figures: Mapping[str, Any] | None = None,
+        proved_at: float | None = None,
+        link: str | None = None,
+        stats: Mapping[str, Any] | None = None,
     ) -> None:
-        """Report what the session is seen to be, and what its browser uses."""
-        self._put(
-            lambda: self._store.observe(
-                self._connection_id, state, detail=detail, qr=qr, proved_at=proved_at, figures=figures or {}
+        """Report what the session is, and what its browser uses; `proved_at` is monotonic. Arguments as for `SessionStore.observe`."""
+
+        async def write() -> None:
+            # how old the proof is when it is written, not when it was reported
+            proved_s = None if proved_at is None else monotonic() - proved_at
+            await self._store.observe(
+                self._connection_id, state, detail=detail, qr=qr, proved_s=proved_s, link=link, stats=stats or {}
             )
-        )
+
+        self._put(write)
 
     def event(self, event: str, state: SessionState, detail: str = "") -> None:
         """Report what happened to the session just now; docs/browser.md lists the events."""

@@ -1,33 +1,35 @@
-"""What one session's browser uses, and whether that is too much. Pure: whoever measures hands the figures in."""
+"""What one session's browser uses, and whether that exceeds a limit. Pure: measurements are handed in."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
-from webdriver.chromium.processes import Glance, Memory
+from webdriver.chromium.processes import Memory, Sample
 from webdriver.session.policy import SessionPolicy
 
 Verdict = Literal["", "recycle", "kill"]
 
-_GREW_MB = 40.0
-_LOOK_CLOSELY_S = 20.0
+_GREW_MB: Final = 40.0
+"""Growth of the resident size after which the memory is measured again: less than a page's normal ups and downs would measure all the time."""
+_MEASURE_EVERY_S: Final = 20.0
+"""Longest time between two measurements, each of which costs the kernel milliseconds for each process."""
 
 
 class ResourceUsage:
-    """The figures of one browser, from its start to its end.
+    """The measurements of one browser, from its start to its end.
 
     Args:
         policy: its limits. now: monotonic instant of its start.
 
     Attributes:
-        memory: None until it was looked at closely. cpu: processors in use between the last two glances.
+        memory: None until it was measured. cpu: processors in use between the last two samples.
     """
 
     def __init__(self, policy: SessionPolicy, now: float) -> None:
         self._policy = policy
-        self._began_at = self._glanced_at = now
-        self._glance = Glance(0.0, 0.0, 0)
-        self._looked_at = float("-inf")
+        self._began_at = self._sampled_at = now
+        self._sample = Sample(0.0, 0.0, 0)
+        self._measured_at = float("-inf")
         self._rss_then = 0.0
         self._calm_at = now
         self.memory: Memory | None = None
@@ -36,29 +38,29 @@ class ResourceUsage:
     @property
     def processes(self) -> int:
         """How many processes it has."""
-        return self._glance.processes
+        return self._sample.processes
 
     def age_s(self, now: float) -> float:
         """Return for how long it runs."""
         return now - self._began_at
 
-    def glance(self, seen: Glance, now: float, *, may_burn: bool) -> bool:
-        """Take a glance in and return whether a closer look at the memory is due: it grew, or the last look is old.
+    def sampled(self, sample: Sample, now: float, *, may_burn: bool) -> bool:
+        """Take over a sample and return whether the memory is due to be measured: it grew, or the last measurement is old.
 
         Args:
             may_burn: the page is busy for a good reason.
         """
-        if now > self._glanced_at:
+        if now > self._sampled_at:
             # processes that ended take their seconds with them
-            self.cpu = max(0.0, seen.cpu_s - self._glance.cpu_s) / (now - self._glanced_at)
-        self._glance, self._glanced_at = seen, now
+            self.cpu = max(0.0, sample.cpu_s - self._sample.cpu_s) / (now - self._sampled_at)
+        self._sample, self._sampled_at = sample, now
         if may_burn or not self._policy.cpu_most or self.cpu < self._policy.cpu_most:
             self._calm_at = now
-        return now - self._looked_at >= _LOOK_CLOSELY_S or seen.rss_mb - self._rss_then >= _GREW_MB
+        return now - self._measured_at >= _MEASURE_EVERY_S or sample.rss_mb - self._rss_then >= _GREW_MB
 
-    def look(self, seen: Memory, now: float) -> None:
-        """Take a close look at the memory in."""
-        self.memory, self._looked_at, self._rss_then = seen, now, self._glance.rss_mb
+    def measured(self, memory: Memory, now: float) -> None:
+        """Take over a measurement of the memory."""
+        self.memory, self._measured_at, self._rss_then = memory, now, self._sample.rss_mb
 
     def verdict(self, now: float) -> tuple[Verdict, str]:
         """Return whether it may go on, and why not."""
@@ -74,7 +76,7 @@ class ResourceUsage:
             return "recycle", f"its browser is {self.age_s(now) / 3600:.1f} hours old"
         return "", ""
 
-    def figures(self, now: float) -> dict[str, float | int]:
+    def stats(self, now: float) -> dict[str, float | int]:
         """Return what health pages and the API show."""
         memory = {"rssMb": self.memory.rss, "pssMb": self.memory.pss, "ussMb": self.memory.uss} if self.memory else {}
         shown = {name: round(value, 1) for name, value in memory.items()}

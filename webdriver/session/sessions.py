@@ -6,6 +6,7 @@ import asyncio
 import statistics
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from shared.clock import left, monotonic
@@ -15,9 +16,9 @@ from shared.process.beats import LoopBeat
 from shared.states import DesiredSession, SessionState
 from webdriver.chromium import processes, profile
 from webdriver.chromium.process import unreaped
-from webdriver.chromium.processes import Glance
+from webdriver.chromium.processes import Sample
 from webdriver.session.policy import SessionContext
-from webdriver.session.ports import SessionStore, WantedSession
+from webdriver.session.ports import DesiredSessionRow, SessionStore
 from webdriver.session.reports import Reports
 from webdriver.session.session import NotNow, Session
 
@@ -70,6 +71,10 @@ class Sessions:
         running = self._running.get(connection_id)
         return running.session if running else None
 
+    async def linked_at(self, connection_id: int, link: str) -> datetime | None:
+        """See `SessionStore`."""
+        return await self._store.linked_at(connection_id, link)
+
     def poke(self) -> None:
         """Look at the desired state now."""
         self._look.set()
@@ -117,7 +122,7 @@ class Sessions:
             else:
                 self._make_so(wanted)
                 for session in self._sessions():
-                    session.tell_again()
+                    session.repeat_state()
             dead = processes.reap_orphans(unreaped(), dead)
             try:
                 await asyncio.wait_for(self._look.wait(), _EVERY_S)
@@ -133,7 +138,7 @@ class Sessions:
         while not self._closing:
             # /proc answers slowly about large processes: never on the event loop
             seen = await asyncio.to_thread(
-                processes.glance, [session.pid for session in self._sessions() if session.pid]
+                processes.sample, [session.pid for session in self._sessions() if session.pid]
             )
             for session in self._sessions():
                 if session.pid in seen:
@@ -143,18 +148,14 @@ class Sessions:
             await asyncio.sleep(_MEASURE_EVERY_S)
 
     @staticmethod
-    async def _weigh(session: Session, seen: Glance) -> None:
-        closely = session.glance(seen)
-        session.weigh(await asyncio.to_thread(session.look_closely) if closely else None)
+    async def _weigh(session: Session, sample: Sample) -> None:
+        due = session.sampled(sample)
+        session.hold_to_limits(await asyncio.to_thread(session.measure_memory) if due else None)
 
     def _relieve(self) -> None:
         """Have the greediest browser replaced when all together use more than they may."""
         most = self._context.memory_all_mb
-        used = {
-            session: usage.memory.pss
-            for session in self._sessions()
-            if (usage := session.usage) and usage.memory
-        }
+        used = {session: usage.memory.pss for session in self._sessions() if (usage := session.usage) and usage.memory}
         if not most or sum(used.values()) < most:
             return
         greediest = max(used, key=lambda session: used[session])
@@ -216,9 +217,9 @@ class Sessions:
         """Return how many sessions are in `state`."""
         return self.states().get(state, 0)
 
-    def figures(self) -> list[dict[str, Any]]:
-        """Return each session's figures for health pages."""
-        return [session.figures() for session in self._sessions()]
+    def stats(self) -> list[dict[str, Any]]:
+        """Return each session's stats for health pages."""
+        return [session.stats() for session in self._sessions()]
 
     def all(self) -> list[Session]:
         """Return the sessions that run here."""
@@ -230,15 +231,13 @@ class Sessions:
 
     def memory_mb(self) -> float:
         """Return the memory of all browsers as last measured: proportional set size, megabytes."""
-        return sum(
-            usage.memory.pss for session in self._sessions() if (usage := session.usage) and usage.memory
-        )
+        return sum(usage.memory.pss for session in self._sessions() if (usage := session.usage) and usage.memory)
 
     def _sessions(self) -> list[Session]:
         return [running.session for running in self._running.values()]
 
     def _make_so(self, wanted_sessions: Any) -> None:
-        wanted: dict[int, WantedSession] = {row.connection_id: row for row in wanted_sessions}
+        wanted: dict[int, DesiredSessionRow] = {row.connection_id: row for row in wanted_sessions}
         for connection_id, running in list(self._running.items()):
             row = wanted.get(connection_id)
             if row is None or row.desired is DesiredSession.PAUSED:
@@ -265,7 +264,7 @@ class Sessions:
                 continue
             self._start(row)
 
-    def _start(self, row: WantedSession) -> None:
+    def _start(self, row: DesiredSessionRow) -> None:
         session = Session(row, self._context, lambda overflowed: Reports(self._store, row.connection_id, overflowed))
         self._running[row.connection_id] = _Running(session, self._spawn)
         log.info("session_wanted", connection_id=row.connection_id, desired=row.desired)

@@ -1,4 +1,4 @@
-"""Who may start now: a crowd of browsers that start at the same time would keep those that run from answering."""
+"""Start slots: a crowd of browsers that start at the same time would keep those that run from answering."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import asyncio
 
 
 class StartSlot:
-    """A place among the sessions that start at the same time; given back once."""
+    """A place among the sessions that start at the same time."""
 
     def __init__(self, starts: asyncio.Semaphore) -> None:
         self._starts, self._held = starts, False
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Wait for a place."""
         await self._starts.acquire()
         self._held = True
 
-    def give_back(self) -> None:
-        """Give the place back; again does nothing."""
+    def release(self) -> None:
+        """Release the place; again does nothing."""
         if self._held:
             self._held = False
             self._starts.release()

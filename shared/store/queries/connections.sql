@@ -91,12 +91,19 @@ WHERE company_id = %(company_id)s AND account_id = %(account_id)s AND status <> 
 SELECT company_id FROM phone_configs WHERE id = %(id)s;
 
 -- observe_connection --
--- Write what a connection is seen to be.
-INSERT INTO phone_status (connection_id, process_name, status, detail, qr, proved_at, incarnation)
-VALUES (%(connection_id)s, '', %(status)s, %(detail)s, %(qr)s, now() - make_interval(secs => %(proved_age_s)s::double precision), %(incarnation)s)
+-- Write what a connection is observed to be. Every NULL leaves what was written before.
+INSERT INTO phone_status (connection_id, process_name, status, detail, qr, proved_at, incarnation, figures, link, linked_at, account)
+VALUES (%(connection_id)s, '', %(status)s, %(detail)s, %(qr)s, now() - make_interval(secs => %(proved_s)s::float8), %(incarnation)s,
+        coalesce(%(figures)s::jsonb, '{}'), coalesce(%(link)s::text, ''), CASE WHEN %(link)s::text <> '' THEN now() END,
+        split_part(split_part(coalesce(%(link)s::text, ''), '@', 1), ':', 1))
 ON CONFLICT (connection_id) DO UPDATE
-SET status = excluded.status, detail = excluded.detail, qr = excluded.qr,
-    proved_at = coalesce(excluded.proved_at, phone_status.proved_at), incarnation = excluded.incarnation;
+SET status = excluded.status, detail = excluded.detail, qr = excluded.qr, incarnation = excluded.incarnation,
+    proved_at = coalesce(excluded.proved_at, phone_status.proved_at),
+    figures = coalesce(%(figures)s::jsonb, phone_status.figures),
+    link = coalesce(%(link)s::text, phone_status.link),
+    -- the same link keeps its time: messages that were sent since then are known to its page
+    linked_at = CASE WHEN %(link)s::text IS NULL OR excluded.link = phone_status.link THEN phone_status.linked_at ELSE excluded.linked_at END,
+    account = CASE WHEN excluded.account <> '' THEN excluded.account ELSE phone_status.account END;
 
 -- touch_connections --
 -- Note that the provider was heard from about these connections.

@@ -3,7 +3,7 @@
 SELECT c.id, c.company_id, c.phone_index, c.connection_type, c.process_name, c.status, c.desired_state,
        coalesce(shown_state(c.process_name, s.status, s.proved_at, s.updated_at), 'absent') AS observed,
        coalesce(shown_detail(c.process_name, s.status, s.detail, s.proved_at, s.updated_at), '') AS detail,
-       coalesce(s.qr, '') AS qr, s.proved_at, s.updated_at AS observed_at, coalesce(s.figures, '{}') AS figures
+       coalesce(s.qr, '') AS qr, coalesce(s.account, '') AS account, s.proved_at, s.updated_at AS observed_at, coalesce(s.figures, '{}') AS figures
 FROM phone_configs c LEFT JOIN phone_status s ON s.connection_id = c.id
 WHERE c.company_id = %(company_id)s AND c.status <> 'removed' ORDER BY c.phone_index;
 
@@ -22,13 +22,9 @@ WITH known AS (
 )
 UPDATE phone_configs c SET desired_state = %(desired_state)s FROM known WHERE c.id = known.id RETURNING c.id;
 
--- observe_session --
--- Write what a browser session is seen to be. Its proof is dated by the clock that judges how old it is: the server's.
-INSERT INTO phone_status (connection_id, process_name, status, detail, qr, proved_at, incarnation, figures)
-VALUES (%(connection_id)s, '', %(status)s, %(detail)s, %(qr)s, now() - make_interval(secs => %(proved_age_s)s::double precision), %(incarnation)s, %(figures)s)
-ON CONFLICT (connection_id) DO UPDATE
-SET status = excluded.status, detail = excluded.detail, qr = excluded.qr, proved_at = coalesce(excluded.proved_at, phone_status.proved_at),
-    incarnation = excluded.incarnation, figures = excluded.figures;
+-- session_linked_at --
+-- Since when a link to a phone is a connection's; no row when it is not.
+SELECT linked_at FROM phone_status WHERE connection_id = %(connection_id)s AND link = %(link)s AND link <> '' AND linked_at IS NOT NULL;
 
 -- note_session_event --
 -- Note what happened to a browser session; nothing when its connection is gone.
