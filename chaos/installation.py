@@ -63,7 +63,7 @@ class Installation:
 
     def __init__(self, home: Path, variables: Mapping[str, str], environ: Mapping[str, str], calls: Calls) -> None:
         self.home, self._calls = home, calls
-        ours = {row.name.upper() for table in (Settings, ChildEnvironment) for row in fields(table)}
+        ours = {*settings_table.variables(), *(row.name.upper() for row in fields(ChildEnvironment))}
         self._environ = (
             {name: value for name, value in environ.items() if name not in ours}
             | dict(variables)
@@ -118,7 +118,7 @@ class Installation:
         secrets = {
             name: (await self._operator("env", name)).strip() for name in ("API_KEY", "DATABASE_URL", "REDIS_URL")
         }
-        known = {row.name.upper() for row in fields(Settings) if not row.metadata["secret"]}
+        known = {name for name, variable in settings_table.variables().items() if not variable.secret}
         self.settings = settings_table.load({name: value for name, value in shown.items() if name in known} | secrets)
 
     async def _operator(self, *words: str) -> str:

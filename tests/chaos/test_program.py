@@ -76,6 +76,19 @@ def test_faults_of_all_kinds_and_a_clean_verdict(tmp_path: Path) -> None:
     assert "\r" not in err
 
 
+@pytest.mark.timeout(240)
+def test_foreign_statuses_move_nothing(tmp_path: Path) -> None:
+    """Two companies, every type, schedules, cancellations and redrives, while others report about our rows."""
+    report = tmp_path / "result.json"
+    words = ["--plan", "outsiders", "--faults", "25", "--rate", "1", "--load", "20", "--chats", "10", "--seed", "4"]
+    code, out, err = finished(*words, "--settle", "120", "--json", str(report), within_s=220.0)
+    assert code == 0, out + err
+    result = json.loads(report.read_text())
+    assert {"second_installation", "repeated_failure", "other_tenant"} <= set(result["faults"]["done"]), out
+    assert result["clean"]
+    assert any(name.startswith("redriven") for name in result["followed_up"])
+
+
 @pytest.mark.timeout(420)
 def test_two_thousand_faults_lose_double_and_reorder_nothing(tmp_path: Path) -> None:
     """Mostly the provider's, which cost nothing to do: each send that one befell counts, and is one of the messages
