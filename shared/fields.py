@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from itertools import islice
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from shared.errors import Refused
 
@@ -23,6 +26,9 @@ _DEEPEST: Final = 16
 """Levels of what is not described by a table."""
 
 
+Form = Literal["", "url", "date", "email", "language"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Field:
     """One field of a body.
@@ -32,6 +38,8 @@ class Field:
         low, high: for numbers; when they are equal: any. shortest, longest: for strings, in characters; longest 0: checked elsewhere. choices: allowed strings.
         fields: of an object; none: any object is taken. open: an object may have more than those, as the provider's own objects may.
         items: what an array holds; None: anything. fewest, most: how many of them; most 0: any number.
+        form: what a string must be (`url`, `date`, `email`, `language`). any_case: capitals do not matter for `choices`.
+        one_of: fields of an object of which exactly one must be given.
     """
 
     name: str = ""
@@ -50,6 +58,9 @@ class Field:
     fewest: int = 0
     most: int = 0
     others: tuple[Field, ...] = ()
+    form: Form = ""
+    any_case: bool = False
+    one_of: tuple[str, ...] = ()
 
 
 _ANY_TEXT: Final = Field(kind=str)
@@ -147,6 +158,8 @@ def _wrong(value: Any, field: Field, at: str) -> Iterator[tuple[str, str]]:
             yield at, reason
     elif kind is dict:
         yield from wrong_fields(value, field.fields, at, open_=field.open or not field.fields)
+        if field.one_of and sum(value.get(name) is not None for name in field.one_of) != 1:
+            yield at, f"must have exactly one of {', '.join(field.one_of)}"
     elif kind is list:
         yield from _wrong_list(value, field, at)
     elif kind is float and not isfinite(value):
@@ -198,9 +211,51 @@ def _wrong_text(value: str, field: Field) -> str:
         return f"has {len(value)} characters; at most {field.longest} are allowed"
     if len(value) < field.shortest:
         return "is empty" if not value else f"has {len(value)} characters; at least {field.shortest} are needed"
-    if field.choices and value not in field.choices:
+    if field.choices and (value.lower() if field.any_case else value) not in field.choices:
         return f"must be one of {', '.join(field.choices)}"
-    return ""
+    return _FORMS[field.form](value) if field.form else ""
+
+
+def _wrong_url(value: str) -> str:
+    try:
+        parts = urlsplit(value) if value.isprintable() and " " not in value else None
+        is_right = parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_right = False
+    return "" if is_right else "must be an http or https address"
+
+
+def _wrong_date(value: str) -> str:
+    try:
+        is_right = bool(_DATE.fullmatch(value)) and date.fromisoformat(value) is not None
+    except ValueError:
+        is_right = False
+    return "" if is_right else "must be a date like 1815-12-10"
+
+
+def _wrong_email(value: str) -> str:
+    return "" if _EMAIL.fullmatch(value) else "must be an e-mail address"
+
+
+def _wrong_language(value: str) -> str:
+    return "" if _LANGUAGE.fullmatch(value) else "must be a language like de or en_US"
+
+
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
+_LANGUAGE: Final = re.compile(r"[a-z]{2,3}(_[A-Z]{2})?")
+_FORMS: Final[Mapping[Form, Callable[[str], str]]] = {
+    "url": _wrong_url,
+    "date": _wrong_date,
+    "email": _wrong_email,
+    "language": _wrong_language,
+}
+_SCHEMA_FORMS: Final[Mapping[Form, Mapping[str, str]]] = {
+    "url": {"format": "uri"},
+    "date": {"format": "date"},
+    "email": {"format": "email"},
+    "language": {"pattern": f"^{_LANGUAGE.pattern}$"},
+}
 
 
 def pointer(name: str) -> str:
@@ -250,6 +305,11 @@ def _schema(field: Field) -> Mapping[str, Any]:
         ("enum", list(field.choices)),
     )
     schema |= {name: value for name, value in named if value}
+    if field.any_case:
+        # a schema cannot say that capitals do not matter
+        del schema["enum"]
+    if field.form:
+        schema |= _SCHEMA_FORMS[field.form]
     if field.low != field.high:
         schema |= {"minimum": field.low, "maximum": field.high}
     if field.default is not None:

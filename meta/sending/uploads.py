@@ -135,10 +135,10 @@ class Uploads:
         if upload is not None and (upload.age_s < _YOUNG_S or not anew):
             return Uploaded(upload.provider_id, upload.age_s < _YOUNG_S)
         try:
-            file_limits.check(connection.connection_type, file.type, stored.mimetype, stored.size)
+            mimetype = file_limits.check(connection.connection_type, file.type, stored.mimetype, stored.size)
         except MediaRefused as refused:
             return Dead(code="media_refused", detail=str(refused))
-        return await self._upload(account, stored)
+        return await self._upload(account, stored, mimetype)
 
     def _ended(self, key: _Key, task: asyncio.Task[_Result]) -> None:
         del self._under_way[key]
@@ -146,10 +146,10 @@ class Uploads:
             # whoever still waits is told as well
             log.info("upload_failed", connection_id=key[0], reason=type(error).__name__)
 
-    async def _upload(self, account: Account, file: media.StoredFile) -> _Result:
+    async def _upload(self, account: Account, file: media.StoredFile, mimetype: str) -> _Result:
         connection, started = account.connection, monotonic()
         boundary = secrets.token_hex(16)
-        head, tail = _around(boundary, file, pages=connection.connection_type in PAGES)
+        head, tail = _around(boundary, mimetype, pages=connection.connection_type in PAGES)
         headers = {
             **account.endpoint.headers,
             "Content-Type": f"multipart/form-data; boundary={boundary}",
@@ -197,11 +197,9 @@ class _Body:
         yield self._tail
 
 
-def _around(boundary: str, file: media.StoredFile, *, pages: bool) -> tuple[bytes, bytes]:
-    """Return what stands before and after the file in a form of Meta's; `pages`: of the Send API's."""
-    fields = (
-        messenger.upload_fields(file.mimetype) if pages else {"messaging_product": "whatsapp", "type": file.mimetype}
-    )
+def _around(boundary: str, mimetype: str, *, pages: bool) -> tuple[bytes, bytes]:
+    """Return what surrounds a file in a form of Meta's; `pages`: of the Send API's."""
+    fields = messenger.upload_fields(mimetype) if pages else {"messaging_product": "whatsapp", "type": mimetype}
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in fields.items()
@@ -209,7 +207,7 @@ def _around(boundary: str, file: media.StoredFile, *, pages: bool) -> tuple[byte
     # the receiver sees the name that the message says, never this one
     name = "filedata" if pages else "file"
     parts.append(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="file"\r\nContent-Type: {file.mimetype}\r\n\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="file"\r\nContent-Type: {mimetype}\r\n\r\n'
     )
     return "".join(parts).encode(), f"\r\n--{boundary}--\r\n".encode()
 

@@ -24,11 +24,14 @@ class FileLimit:
     Attributes:
         bytes: size limit of one file. mimetypes: accepted types; one that ends in `/` stands for its whole family, none at all for any type.
         but_not: types that are refused although `mimetypes` would accept them.
+        bytes_of: lower limits, by type. sent_as: what the provider is told in place of the file's own type, by type or family.
     """
 
     bytes: int
     mimetypes: tuple[str, ...] = ()
     but_not: tuple[str, ...] = ()
+    bytes_of: Mapping[str, int] = field(default_factory=dict, hash=False)
+    sent_as: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def takes(self, mimetype: str) -> bool:
         """Return whether files of this type are accepted."""
@@ -36,6 +39,15 @@ class FileLimit:
             not self.mimetypes
             or any(mimetype == one or (one.endswith("/") and mimetype.startswith(one)) for one in self.mimetypes)
         )
+
+    def most(self, mimetype: str) -> int:
+        """Return the most bytes of a file of this type."""
+        return self.bytes_of.get(mimetype, self.bytes)
+
+    def provider_type(self, mimetype: str) -> str:
+        """Return the type under which the provider is given a file."""
+        family = mimetype.partition("/")[0] + "/"
+        return self.sent_as.get(mimetype) or self.sent_as.get(family) or mimetype
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ def limit_of(connection_type: str, type: str) -> FileLimit:
     return limit
 
 
-def check(connection_type: str, type: str, mimetype: str, size: int) -> None:
-    """Return if a channel accepts a file.
+def check(connection_type: str, type: str, mimetype: str, size: int) -> str:
+    """Return the mimetype under which a channel's provider is given a file.
 
     Args:
         type: of the message. mimetype: see `shared.media.kinds.mimetype_of`. size: bytes.
@@ -48,7 +48,8 @@ def check(connection_type: str, type: str, mimetype: str, size: int) -> None:
         raise MediaRefused(
             f"{mimetype} cannot be sent as {type} by a connection of type {connection_type}: it accepts {accepted}"
         )
-    if size > limit.bytes:
+    if size > (most := limit.most(mimetype)):
         raise MediaRefused(
-            f"the file has {size} bytes; as {type} a connection of type {connection_type} accepts at most {limit.bytes}"
+            f"the file has {size} bytes; as {type} a connection of type {connection_type} accepts at most {most}"
         )
+    return limit.provider_type(mimetype)

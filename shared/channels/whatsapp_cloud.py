@@ -43,12 +43,33 @@ _OPERATIONS: Final[Mapping[str, Mapping[str, int]]] = {
     # the Cloud API ends the indicator by itself, and has no call to edit, delete or forward a sent message
     content.TYPING: {"seconds": 25},
 }
+_IMAGES: Final = ("image/jpeg", "image/png")
+_VIDEOS: Final = ("video/mp4", "video/3gpp")
+_AUDIOS: Final = ("audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg")
+_OFFICE: Final = (
+    "application/msword",
+    "application/vnd.ms-excel",
+    "application/vnd.ms-powerpoint",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+)
 _FILES: Final[Mapping[str, FileLimit]] = {
-    content.IMAGE: FileLimit(5 * _MB, ("image/jpeg", "image/png")),
-    content.VIDEO: FileLimit(16 * _MB, ("video/mp4", "video/3gpp")),
-    content.AUDIO: FileLimit(16 * _MB, ("audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg")),
-    # documented are text, PDF and Office; other types often pass, and Meta refuses those that do not
-    content.DOCUMENT: FileLimit(100 * _MB, but_not=("application/octet-stream",)),
+    content.IMAGE: FileLimit(5 * _MB, _IMAGES),
+    content.VIDEO: FileLimit(16 * _MB, _VIDEOS),
+    content.AUDIO: FileLimit(16 * _MB, _AUDIOS),
+    # the whole list of Meta's page on supported media types: an upload of any other type is refused
+    content.DOCUMENT: FileLimit(
+        100 * _MB,
+        ("application/pdf", *_OFFICE, "text/", *_IMAGES, "image/webp", *_VIDEOS, *_AUDIOS),
+        bytes_of={
+            **dict.fromkeys(_IMAGES, 5 * _MB),
+            "image/webp": 500 * _KB,
+            **dict.fromkeys((*_VIDEOS, *_AUDIOS), 16 * _MB),
+        },
+        # of texts Meta knows plain ones only; the receiver sees the file's name, for example `list.csv`
+        sent_as={"text/": "text/plain"},
+    ),
     # the limit of animated stickers; that of static ones is lower, which Meta checks
     content.STICKER: FileLimit(500 * _KB, ("image/webp",)),
 }

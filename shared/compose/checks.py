@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import unicodedata
+from functools import cache
+from typing import Any
 
 from shared.channels.capabilities import Capability, of
 from shared.channels.files import limit_of
@@ -52,8 +53,8 @@ def _check_length(text: str, limits: Capability, name: str, connection_type: str
 def check_file(kept: StoredFile, source: str, type_: str, connection_type: str, *, voice: bool) -> None:
     """Raise `Refused` unless a channel accepts a file as a message type. `source`: field that named it; `voice`: as a voice note."""
     limit = limit_of(connection_type, type_)
-    if kept.size > limit.bytes:
-        raise file_too_large(source, limit.bytes, kept.size)
+    if kept.size > (most := limit.most(kept.mimetype)):
+        raise file_too_large(source, most, kept.size)
     required = channel_named(connection_type).voice if voice else ""
     if limit.takes(kept.mimetype) and required in ("", kept.mimetype):
         return
@@ -70,12 +71,21 @@ def check_file(kept: StoredFile, source: str, type_: str, connection_type: str, 
 
 
 def is_emoji(text: str) -> bool:
-    """Return whether a text may be an emoji: of signs alone, or a digit made into a key."""
-    categories = {unicodedata.category(character) for character in text}
-    if text[0] in "0123456789#*":
-        return text.endswith("\u20e3") and len(text) <= 3
-    return (
-        categories <= {"So", "Sk", "Sm", "Mn", "Me", "Cf", "Po", "Pd"}
-        and bool(categories & {"So", "Sm", "Po", "Pd"})
-        and not text.isascii()
-    )
+    """Return whether a text is one emoji: one character as people see it, whatever it is put together from."""
+    return bool(_grapheme().fullmatch(text) and _pictograph().search(text))
+
+
+@cache
+def _grapheme() -> Any:
+    # loaded with the first reaction: only that needs the current data of Unicode
+    import regex  # noqa: PLC0415
+
+    return regex.compile(r"\X")
+
+
+@cache
+def _pictograph() -> Any:
+    import regex  # noqa: PLC0415
+
+    # a picture, a flag of two letters, or a digit made into a key
+    return regex.compile(r"\p{Extended_Pictographic}|\p{RI}\p{RI}|[0-9#*]\N{VARIATION SELECTOR-16}?\u20E3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from shared import content
 from shared.channels.channel import TYPING_OFF
@@ -12,7 +13,11 @@ from shared.channels.registry import channel_named
 from shared.compose.actions import reaction_content, require_message, require_there
 from shared.compose.checks import check_caption, check_file, check_text
 from shared.compose.files import Files
-from shared.compose.provider_objects import own_files, spelled_contacts, wrong_interactive
+from shared.compose.objects.contacts import spelled_contacts
+from shared.compose.objects.interactive import wrong_interactive
+from shared.compose.objects.media import own_files
+from shared.compose.objects.nulls import without_nulls
+from shared.compose.objects.templates import wrong_components
 from shared.compose.refusals import require
 from shared.compose.types import FILE_SOURCES
 from shared.errors import Refused
@@ -84,6 +89,9 @@ class Builder:
             check_caption(caption, connection.connection_type, type_)
         media = await self._media(type_, connection, fields)
         filename = media.get("filename") or cleaned_filename(fields.get("filename") or "")
+        if type_ == content.DOCUMENT and not filename and "link" in media:
+            # without a name the receiver sees "Untitled"
+            filename = _name_in_address(media["link"])
         return {
             "media": media,
             **({"caption": caption} if caption else {}),
@@ -151,17 +159,17 @@ class Builder:
         return {"contacts": spelled_contacts(fields["contacts"])}
 
     async def _interactive(self, _: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
-        if wrong := list(wrong_interactive(fields["interactive"])):
+        given = without_nulls(fields["interactive"])
+        if wrong := list(wrong_interactive(given)):
             raise FieldsInvalid(wrong)
-        return await self._with_files(connection, dict(fields["interactive"]), "/interactive")
+        return await self._with_files(connection, given, "/interactive")
 
     async def _template(self, _: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
+        given = without_nulls({name: fields[name] for name in ("name", "language", "components")})
+        if wrong := list(wrong_components(given.get("components", ()))):
+            raise FieldsInvalid(wrong)
         await self._require_sendable(connection, fields["name"], fields["language"])
-        return await self._with_files(
-            connection,
-            {name: fields[name] for name in ("name", "language", "components") if fields[name] is not None},
-            "",
-        )
+        return await self._with_files(connection, given, "")
 
     async def _require_sendable(self, connection: Connection, name: str, language: str) -> None:
         """Raise `Refused` when it is known that the provider would refuse a template; until its templates were read once, nothing is known."""
@@ -254,3 +262,9 @@ class Builder:
             "The chat has no sent or received message with this id on this connection.",
             field="quotedMessageId",
         )
+
+
+def _name_in_address(url: str) -> str:
+    """Return the file's name in an address, "" when its path ends in none with an ending."""
+    name = cleaned_filename(unquote(urlsplit(url).path).rpartition("/")[2])
+    return name if "." in name.strip(".") else ""

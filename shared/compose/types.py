@@ -1,6 +1,6 @@
 """The types of messages that can be composed, each with its fields as a table, and examples.
 
-The fields of the providers' own objects (contacts, interactive, template) stand in `shared.compose.provider_objects`.
+The fields of the providers' own objects (contacts, interactive, template) stand in `shared.compose.objects`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final, get_args
 
 from shared import content
-from shared.compose.provider_objects import CONTACTS_FIELD, INTERACTIVE_FIELD, TEMPLATE_FIELDS
+from shared.compose.objects.contacts import CONTACTS_FIELD
+from shared.compose.objects.interactive import INTERACTIVE_FIELD
+from shared.compose.objects.templates import TEMPLATE_FIELDS
 from shared.fields import Field
 from shared.messages import Policy
 

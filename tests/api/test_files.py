@@ -145,7 +145,8 @@ def test_what_a_file_is_its_bytes_say(house: House) -> None:
     unknown = problem(
         send_form(house, "document", b"\x01\x02\x03" * 50, filename="x", mimetype="application/octet-stream")
     )
-    assert (unknown["type"], unknown["allowed"]) == ("media_type_refused", [])
+    assert unknown["type"] == "media_type_refused"
+    assert "application/pdf" in unknown["allowed"]
     assert "mimetype" in unknown["detail"]
     assert (
         media_of(house, send_form(house, "document", PNG, filename="x.pdf", mimetype="application/pdf"))["mimetype"]

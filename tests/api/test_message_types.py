@@ -204,9 +204,9 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     "no contacts": ("contacts", {"contacts": []}, "/contacts"),
     "six contacts": ("contacts", {"contacts": [{"name": "x"}] * 6}, "/contacts"),
     "a contact without a name": ("contacts", {"contacts": [{"phones": ["1"]}]}, "/contacts/0/name"),
-    "a phone of another kind": (
+    "a phone whose type is a number": (
         "contacts",
-        {"contacts": [{"name": "x", "phones": [{"phone": "1", "type": "CAR"}]}]},
+        {"contacts": [{"name": "x", "phones": [{"phone": "1", "type": 7}]}]},
         "/contacts/0/phones/0/type",
     ),
     "a phone that is a number": ("contacts", {"contacts": [{"name": "x", "phones": [1]}]}, "/contacts/0/phones/0"),
@@ -234,6 +234,17 @@ WRONG: dict[str, tuple[str, Any, str]] = {
         "interactive",
         interactive("button", {"buttons": [button()]}, footer={"text": "x" * 61}),
         "/interactive/footer/text",
+    ),
+    "a button without its index": (
+        "template",
+        {"name": "x", "language": "de", "components": [{"type": "button", "sub_type": "url"}]},
+        "/components/0/index",
+    ),
+    "a language that is none": ("template", {"name": "x", "language": "german"}, "/language"),
+    "a file that Meta does not take": (
+        "interactive",
+        interactive("button", {"buttons": [button()]}, header={"type": "gif", "gif": {"id": "1"}}),
+        "/interactive/header/type",
     ),
     "a header without what it names": (
         "interactive",

@@ -77,6 +77,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "aiohttp": ("meta.graph", "sandbox.webhooks", "sandbox.media_links", "chaos.calls", "shared.media.wire"),
     "filetype": ("shared.media.kinds",),
     "python_multipart": ("api.http.multipart",),
+    "regex": ("shared.compose.checks",),
     "phonenumbers": ("shared.channels.chat_ids",),
     "obstore": ("shared.media.s3",),
     "yaml": ("sandbox.openapi.extract",),

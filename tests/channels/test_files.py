@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from sandbox.media import _DOCUMENT_TYPES, KINDS
 from shared.channels.files import LARGEST, MediaRefused, check
-from shared.channels.registry import UnknownConnectionType
+from shared.channels.registry import UnknownConnectionType, channel_named
 from shared.media.kinds import UNKNOWN
 
 MB = 1024 * 1024
@@ -17,8 +18,10 @@ MB = 1024 * 1024
         ("meta_direct", "image", "image/jpeg", 5 * MB, ""),
         ("meta_direct", "image", "image/jpeg", 5 * MB + 1, "5242880"),
         ("meta_direct", "image", "image/webp", 1, "image/jpeg, image/png"),
-        ("360dialog", "document", "application/zip", 100 * MB, ""),
-        ("360dialog", "document", UNKNOWN, 1, "type can be determined"),
+        ("360dialog", "document", "application/pdf", 100 * MB, ""),
+        ("360dialog", "document", "application/zip", 1, "it accepts application/pdf"),
+        ("meta_direct", "document", "image/png", 5 * MB + 1, "5242880"),
+        ("360dialog", "document", UNKNOWN, 1, "it accepts application/pdf"),
         ("meta_embedded", "audio", "audio/ogg", 0, "empty"),
         ("wwebjs", "audio", "audio/x-flac", 1, ""),
         ("wwebjs", "audio", "video/mp4", 1, "audio/*"),
@@ -40,3 +43,18 @@ def test_the_largest_file() -> None:
 def test_an_unlisted_connection_type_is_an_error() -> None:
     with pytest.raises(UnknownConnectionType, match="'telegram'; known: wwebjs"):
         check("telegram", "image", "image/png", 1)
+
+
+def test_a_csv_file_is_given_to_meta_as_plain_text() -> None:
+    assert check("meta_direct", "document", "text/csv", 1) == "text/plain"
+    assert check("wwebjs", "document", "text/csv", 1) == "text/csv"
+    assert check("meta_direct", "document", "application/pdf", 1) == "application/pdf"
+
+
+@pytest.mark.parametrize("type_", channel_named("meta_direct").files)
+def test_meta_takes_whatever_is_accepted_for_it(type_: str) -> None:
+    limit = channel_named("meta_direct").files[type_]
+    for mimetype in limit.mimetypes:
+        uploaded = limit.provider_type(mimetype.replace("text/", "text/html"))
+        assert uploaded in KINDS or uploaded in _DOCUMENT_TYPES
+        assert limit.most(mimetype) == KINDS.get(uploaded, (100 * MB,))[0]
