@@ -11,6 +11,7 @@ from shared.channels.registry import channel_named
 from shared.compose.refusals import file_too_large
 from shared.errors import Refused
 from shared.fields import FieldsInvalid
+from shared.media.kinds import UNKNOWN
 from shared.store.media import StoredFile
 
 
@@ -59,11 +60,13 @@ def check_file(kept: StoredFile, source: str, type_: str, connection_type: str, 
     if limit.takes(kept.mimetype) and required in ("", kept.mimetype):
         return
     allowed = (required,) if required else limit.mimetypes
-    takes = f"it takes {', '.join(allowed)}" if allowed else "say by `mimetype` or `filename` what it is"
+    accepted = ", ".join(f"{one}*" if one.endswith("/") else one for one in allowed) or "any known type"
+    hint = "; declare what it is by `mimetype` or `filename`" if kept.mimetype == UNKNOWN else ""
     kind = "a voice note" if required else type_
     raise Refused(
         "media_type_refused",
-        f"The file in {source} is {kept.mimetype}, which a connection of type {connection_type} does not take as {kind}; {takes}.",
+        f"The file in {source} is {kept.mimetype}, which a connection of type {connection_type} does not accept as"
+        f" {kind}: it accepts {accepted}{hint}.",
         field=source,
         mimetype=kept.mimetype,
         allowed=list(allowed),
