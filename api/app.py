@@ -9,28 +9,28 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.connections.companies import Companies
-from api.connections.connection_tasks import ConnectionDeeds
-from api.connections.connections import Connections
+from api.connections.companies import CompanyOperations
+from api.connections.connection_tasks import ConnectionTaskOperations
+from api.connections.connections import ConnectionOperations
 from api.connections.credentials import Credentials
-from api.connections.sessions import Sessions
-from api.connections.signup import Signup
-from api.connections.tasks import Tasks
-from api.connections.templates import Templates
+from api.connections.sessions import SessionOperations
+from api.connections.signup import SignupOperations
+from api.connections.tasks import TaskOperations
+from api.connections.templates import TemplateOperations
 from api.http import openapi, pages, reference
 from api.http.keys import KeyCheck
-from api.http.middleware import Edge
+from api.http.middleware import RequestMiddleware
 from api.http.operations import Operation, routes
 from api.http.problems import Problem
-from api.messages.amendments import Amendments
-from api.messages.history import Messages
-from api.messages.media import Media
-from api.messages.sending import Sending
-from api.messages.serializers import Shown
+from api.messages.amendments import AmendmentOperations
+from api.messages.history import HistoryOperations
+from api.messages.media import MediaOperations
+from api.messages.sending import SendingOperations
+from api.messages.serializers import MessageSerializer
 from api.operators.dashboard.page import Dashboard
-from api.operators.dead_letters import DeadLetters
-from api.operators.dependencies import Neighbours
-from api.operators.health import Health
+from api.operators.dead_letters import DeadLetterOperations
+from api.operators.dependencies import Dependencies
+from api.operators.health import HealthOperations
 from shared.compose.acceptance import RowAcceptor
 from shared.compose.composer import Composer
 from shared.compose.directory import Directory
@@ -84,7 +84,7 @@ def operations_of(*topics: Topic) -> list[Operation]:
 
 
 def build_app(
-    child: Child, acceptor: RowAcceptor, storage: Storage, neighbours: Neighbours, key: str
+    child: Child, acceptor: RowAcceptor, storage: Storage, dependencies: Dependencies, key: str
 ) -> tuple[ASGIApp, Composer]:
     """Return the application, and its composer, which counts what it accepts.
 
@@ -94,34 +94,34 @@ def build_app(
         SettingsInvalid: the key that seals credentials is missing or wrong.
     """
     directory = Directory(child.store)
-    shown, files = Shown(directory, child.store), Files(child.store, storage)
+    shown, files = MessageSerializer(directory, child.store), Files(child.store, storage)
     composer = Composer(child.store, acceptor, files, child.metrics, reach=reach_of(child.settings))
-    sending = Sending(directory, child.store, composer, files, stopping=child.stopping)
-    health = Health(child, neighbours)
-    tasks = Tasks(directory, child.store, child.stopping)
+    sending = SendingOperations(directory, child.store, composer, files, stopping=child.stopping)
+    health = HealthOperations(child, dependencies)
+    tasks = TaskOperations(directory, child.store, child.stopping)
     vault = Vault.from_settings(child.settings)
-    connections = Connections(directory, child.store, Credentials(vault))
-    deeds = ConnectionDeeds(connections, child.store, tasks, vault)
-    dead_letters = DeadLetters(directory, child.store, shown.one)
+    connections = ConnectionOperations(directory, child.store, Credentials(vault))
+    task_operations = ConnectionTaskOperations(connections, child.store, tasks, vault)
+    dead_letters = DeadLetterOperations(directory, child.store, shown.one)
     listed = operations_of(
         sending,
-        Messages(directory, shown),
-        Amendments(directory, child.store, composer, sending, shown),
-        Media(directory, files, storage),
+        HistoryOperations(directory, shown),
+        AmendmentOperations(directory, child.store, composer, sending, shown),
+        MediaOperations(directory, files, storage),
         dead_letters,
-        Companies(child.store),
+        CompanyOperations(child.store),
         connections,
-        deeds,
-        Signup(directory, child.store, tasks, vault),
-        Templates(connections, deeds, child.store),
-        Sessions(directory, child.store, tasks),
+        task_operations,
+        SignupOperations(directory, child.store, tasks, vault),
+        TemplateOperations(connections, task_operations, child.store),
+        SessionOperations(directory, child.store, tasks),
         tasks,
         health,
         Dashboard(child.store, health),
     )
     # a path with a closing slash is another path: a redirected POST would lose its body with some clients
     router = Router(routes(listed, KeyCheck(key)), redirect_slashes=False, default=_unknown_path)
-    return Edge(router, child.metrics, child.heartbeat.count_error), composer
+    return RequestMiddleware(router, child.metrics, child.heartbeat.count_error), composer
 
 
 async def _unknown_path(_scope: Scope, _receive: Receive, _send: Send) -> None:

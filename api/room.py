@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from api.app import build_app
 from api.http.keys import load_key
-from api.operators.dependencies import Neighbours
+from api.operators.dependencies import Dependencies
 from shared.delivery.accept import Acceptor
 from shared.errors import QueueUnavailable, SettingsInvalid, StoreUnavailable
 from shared.media.storage import open_storage
@@ -33,15 +33,15 @@ class ApiService:
         self._child = child
         self._hints = Hints(settings.redis_url, settings.redis_timeout_s)
         self._acceptor = Acceptor(child.store, self._hints, child.metrics)
-        self._neighbours = Neighbours(child.store, self._hints)
+        self._dependencies = Dependencies(child.store, self._hints)
         self._storage = open_storage(settings)
-        app, self._composer = build_app(child, self._acceptor, self._storage, self._neighbours, key)
+        app, self._composer = build_app(child, self._acceptor, self._storage, self._dependencies, key)
         self.app: ASGIApp | None = app
 
     async def start(self) -> None:
         """Begin to accept; a database or Redis that is away stops nothing."""
         await self._acceptor.start()
-        self._child.spawn(self._neighbours.watch_redis(), "redis-watch")
+        self._child.spawn(self._dependencies.watch_redis(), "redis-watch")
 
     async def drain(self, by: float) -> bool:
         """Nothing is left when the last request is answered, and the server has waited for that."""
@@ -59,7 +59,7 @@ class ApiService:
 
     def health(self) -> Mapping[str, Any]:
         """Return what was accepted and how Redis was seen last."""
-        return {"acceptedCount": self._composer.accepted, "redis": self._neighbours.redis.as_json()}
+        return {"acceptedCount": self._composer.accepted, "redis": self._dependencies.redis.as_json()}
 
     def classify(self, error: BaseException) -> Severity:
         """A neighbour that is away is survived; errors in requests never come here."""

@@ -37,7 +37,7 @@ _FIELDS: Final = (
 )
 
 
-class Companies:
+class CompanyOperations:
     """The operations on companies."""
 
     def __init__(self, store: Store) -> None:

@@ -8,8 +8,8 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.connections.connections import BODY_LIMIT, PATH, UNKNOWN, Connections
-from api.connections.tasks import TASK_PROBLEMS, Tasks
+from api.connections.connections import BODY_LIMIT, PATH, UNKNOWN, ConnectionOperations
+from api.connections.tasks import TASK_PROBLEMS, TaskOperations
 from api.http.bodies import BODY_PROBLEMS, read_json
 from api.http.operations import Operation
 from api.http.problems import Problem
@@ -43,10 +43,10 @@ _PROFILE_FIELDS: Final = (
 )
 
 
-class ConnectionDeeds:
+class ConnectionTaskOperations:
     """The operations that ask a provider."""
 
-    def __init__(self, connections: Connections, store: Store, asked: Tasks, vault: Vault) -> None:
+    def __init__(self, connections: ConnectionOperations, store: Store, asked: TaskOperations, vault: Vault) -> None:
         self._connections, self._store, self._asked, self._vault = connections, store, asked, vault
 
     def operations(self) -> list[Operation]:

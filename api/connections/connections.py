@@ -50,7 +50,7 @@ _WIPE_S: Final = 300.0
 """How long the process of the browser sessions has for removing a profile; it may have to be started for it."""
 
 
-class Connections:
+class ConnectionOperations:
     """The operations on connections."""
 
     def __init__(self, directory: Directory, store: Store, credentials: Credentials) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.connections.tasks import TASK_PROBLEMS, Tasks
+from api.connections.tasks import TASK_PROBLEMS, TaskOperations
 from api.http.bodies import BODY_PROBLEMS, read_json
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
@@ -56,10 +56,10 @@ _NOT_KEPT: Final = {"Cache-Control": "no-store"}
 _UNKNOWN: Final = ("company_unknown", "phone_index_unknown", "unsupported_operation")
 
 
-class Sessions:
+class SessionOperations:
     """The operations on browser sessions."""
 
-    def __init__(self, directory: Directory, store: Store, tasks: Tasks) -> None:
+    def __init__(self, directory: Directory, store: Store, tasks: TaskOperations) -> None:
         self._directory, self._store, self._tasks = directory, store, tasks
 
     def operations(self) -> list[Operation]:
@@ -102,8 +102,8 @@ class Sessions:
                 answers={202: ("Noted; `state` becomes `logged_out`.", "Session")},
                 problems=_UNKNOWN,
             ),
-            self._deed("restart", "End a session's browser and start it anew on its profile", "It runs anew."),
-            self._deed(
+            self._task("restart", "End a session's browser and start it anew on its profile", "It runs anew."),
+            self._task(
                 "wipe",
                 "Remove a session's profile, whatever the phone thinks of it",
                 "The profile is gone; a wanted session shows a new code.",
@@ -185,7 +185,7 @@ class Sessions:
             raise FieldsInvalid([("/phone", "must be 7 to 15 digits, the country code first")])
         return await self._ask(request, row, "request_pairing_code", {"phone": phone[1]})
 
-    def _deed(self, name: str, summary: str, done: str) -> Operation:
+    def _task(self, name: str, summary: str, done: str) -> Operation:
         """Return an operation without a body that the session's process carries out."""
 
         async def ask(request: Request) -> Response:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.connections.connection_tasks import ANSWERS
 from api.connections.connections import BODY_LIMIT
-from api.connections.tasks import TASK_PROBLEMS, Tasks
+from api.connections.tasks import TASK_PROBLEMS, TaskOperations
 from api.http.bodies import BODY_PROBLEMS, read_json
 from api.http.operations import Operation
 from shared.channels.registry import kind_for
@@ -61,10 +61,10 @@ _FIELDS: Final = (
 )
 
 
-class Signup:
+class SignupOperations:
     """The operation."""
 
-    def __init__(self, directory: Directory, store: Store, asked: Tasks, vault: Vault) -> None:
+    def __init__(self, directory: Directory, store: Store, asked: TaskOperations, vault: Vault) -> None:
         self._directory, self._store, self._asked, self._vault = directory, store, asked, vault
 
     def operations(self) -> list[Operation]:

@@ -40,7 +40,7 @@ TASK_PROBLEMS: Final = tuple(dict.fromkeys(_PROBLEM_OF.values()))
 """How an operation that begins a task can be refused by it."""
 
 
-class Tasks:
+class TaskOperations:
     """Waits for tasks and shows them.
 
     Args:

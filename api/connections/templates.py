@@ -9,8 +9,8 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.connections.connection_tasks import ANSWERS, PROBLEMS, ConnectionDeeds, unsupported
-from api.connections.connections import UNKNOWN, Connections
+from api.connections.connection_tasks import ANSWERS, PROBLEMS, ConnectionTaskOperations, unsupported
+from api.connections.connections import UNKNOWN, ConnectionOperations
 from api.http.bodies import BODY_PROBLEMS, read_json
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
@@ -61,11 +61,11 @@ _FIELDS: Final = (
 )
 
 
-class Templates:
+class TemplateOperations:
     """The operations on templates."""
 
-    def __init__(self, connections: Connections, deeds: ConnectionDeeds, store: Store) -> None:
-        self._connections, self._deeds, self._store = connections, deeds, store
+    def __init__(self, connections: ConnectionOperations, tasks: ConnectionTaskOperations, store: Store) -> None:
+        self._connections, self._tasks, self._store = connections, tasks, store
 
     def operations(self) -> list[Operation]:
         """Return them."""
@@ -146,7 +146,7 @@ class Templates:
 
     async def sync(self, request: Request) -> Response:
         """Read all templates anew."""
-        return await self._deeds.ask(request, await self._connection(request), "sync_templates")
+        return await self._tasks.ask(request, await self._connection(request), "sync_templates")
 
     async def create(self, request: Request) -> Response:
         """Hand a template in."""
@@ -165,7 +165,7 @@ class Templates:
         if errors:
             raise FieldsInvalid(errors)
         # made twice, the provider refuses the second: nothing is known then, and a sync tells
-        return await self._deeds.ask(request, connection, "create_template", given, repeatable=False)
+        return await self._tasks.ask(request, connection, "create_template", given, repeatable=False)
 
     async def delete(self, request: Request) -> Response:
         """Remove a template."""
@@ -175,7 +175,7 @@ class Templates:
             raise Problem("template_unknown", "No template can have this name.")
         if language is not None and not _LANGUAGE.fullmatch(language):
             raise Problem("query_invalid", "language must be one like en or en_US.", parameter="language")
-        return await self._deeds.ask(request, connection, "delete_template", {"name": name, "language": language})
+        return await self._tasks.ask(request, connection, "delete_template", {"name": name, "language": language})
 
     async def _connection(self, request: Request) -> Connection:
         connection = await self._connections.connection(request)

@@ -1,4 +1,4 @@
-"""The outermost shell: correlation id, figures, one log line for each request, and every error turned into a problem."""
+"""The outermost shell: correlation id, counters, one log line for each request, and every error turned into a problem."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "O
 _ALWAYS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
 
-class Edge:
+class RequestMiddleware:
     """ASGI middleware around the router.
 
     Args:
@@ -34,7 +34,7 @@ class Edge:
         self._app, self._count_error = app, count_error
         self._requests = metrics.counter("http_requests", "Requests answered.", ("route", "method", "status"))
         self._seconds = metrics.histogram("http_request_seconds", "Time from request to answer.", ("route",))
-        self._figures: dict[tuple[str, str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
+        self._counters: dict[tuple[str, str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
         self._problems = metrics.counter("http_problems", "Requests refused, by problem type.", ("type",))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,14 +83,14 @@ class Edge:
         # the template, never the path itself: chat ids are phone numbers
         route = getattr(scope.get("endpoint"), "path", "none")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        figures = self._figures.get((route, method, status))
-        if figures is None:
+        counters = self._counters.get((route, method, status))
+        if counters is None:
             # kept, since to look for them costs more than to count; routes, methods and statuses are few
-            figures = self._figures[route, method, status] = (
+            counters = self._counters[route, method, status] = (
                 self._requests.labels(route, method, status).inc,
                 self._seconds.labels(route).observe,
             )
-        count, observe = figures
+        count, observe = counters
         count()
         observe(seconds)
         facts = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1000, 2)}

@@ -58,7 +58,7 @@ class _Resource:
     """One path: gives each method to its operation.
 
     Attributes:
-        path: the template, for figures and logs.
+        path: the template, for metrics and logs.
     """
 
     def __init__(self, path: str, operations: Iterable[Operation], keys: KeyCheck) -> None:

@@ -12,8 +12,8 @@ from api.http.idempotency import read_key
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
 from api.messages.paths import message_unknown, named
-from api.messages.sending import ACCEPTING, ACCEPTING_PROBLEMS, ANSWERS, Sending
-from api.messages.serializers import Shown
+from api.messages.sending import ACCEPTING, ACCEPTING_PROBLEMS, ANSWERS, SendingOperations
+from api.messages.serializers import MessageSerializer
 from api.messages.waiting import read_wait_s
 from shared import content
 from shared.compose.composer import Composer
@@ -37,10 +37,17 @@ _ONE_PROBLEMS: Final = (
 )
 
 
-class Amendments:
+class AmendmentOperations:
     """The operations on messages that are there."""
 
-    def __init__(self, directory: Directory, store: Store, composer: Composer, sending: Sending, shown: Shown) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        store: Store,
+        composer: Composer,
+        sending: SendingOperations,
+        shown: MessageSerializer,
+    ) -> None:
         self._directory, self._store, self._composer = directory, store, composer
         self._sending, self._shown = sending, shown
 

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
 from api.messages.paths import named, read_chat, read_message_id
-from api.messages.serializers import Shown
+from api.messages.serializers import MessageSerializer
 from shared.clock import read_timestamp
 from shared.compose.directory import Directory, require_possible
 from shared.store.pool import Row
@@ -23,10 +23,10 @@ _LONGEST_PAGE: Final = 200
 _NEWEST: Final = (datetime.max.replace(tzinfo=UTC), (1 << 63) - 1)
 
 
-class Messages:
+class HistoryOperations:
     """The operations that read messages."""
 
-    def __init__(self, directory: Directory, shown: Shown) -> None:
+    def __init__(self, directory: Directory, shown: MessageSerializer) -> None:
         self._directory, self._shown = directory, shown
 
     def operations(self) -> list[Operation]:

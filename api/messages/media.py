@@ -29,7 +29,7 @@ _PATH: Final = "/api/v2/media/{companyId}"
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
-class Media:
+class MediaOperations:
     """The operations on files."""
 
     def __init__(self, directory: Directory, files: Files, storage: Storage) -> None:

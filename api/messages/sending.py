@@ -85,7 +85,7 @@ _PROBLEMS: Final[Mapping[str, tuple[str, ...]]] = {
 """How a message can be refused beside that, by type."""
 
 
-class Sending:
+class SendingOperations:
     """The operations that send.
 
     Args:

@@ -18,32 +18,32 @@ RECEIVED: Final = "received"
 """What a message that came in is called beside the states of those that go out."""
 _NOTHING: Final[Mapping[str, Any]] = {}
 
-Shape = Mapping[str, Any]
+JsonObject = Mapping[str, Any]
 
 
-class Shown:
+class MessageSerializer:
     """Reads messages for clients."""
 
     def __init__(self, directory: Directory, store: Store) -> None:
         self._directory, self._store = directory, store
 
-    async def one(self, company_id: str, chat_id: str, message_id: int) -> Shape:
+    async def one(self, company_id: str, chat_id: str, message_id: int) -> JsonObject:
         """Return one message with its history. Raises `Problem` when the chat has no such message."""
-        row, steps, beside = await self._store.call(_whole, company_id, message_id)
+        row, steps, related = await self._store.call(_whole, company_id, message_id)
         if row is None or row["chat_id"] != chat_id:
             await self._directory.require_company(company_id)
             raise message_unknown()
-        return _received(row, beside) if steps is None else _sent(row, steps, beside)
+        return _received(row, related) if steps is None else _sent(row, steps, related)
 
     async def page(
         self, company_id: str, chat_id: str, *, before: tuple[Any, int], most: int
-    ) -> tuple[list[Row], list[Shape]]:
+    ) -> tuple[list[Row], list[JsonObject]]:
         """Return both directions of a chat, newest first: the rows, and what clients see of them."""
-        rows, beside = await self._store.call(_page, company_id, chat_id, before, most)
-        return rows, [_entry(row, company_id, beside) for row in rows]
+        rows, related = await self._store.call(_page, company_id, chat_id, before, most)
+        return rows, [_entry(row, company_id, related) for row in rows]
 
 
-class Beside:
+class RelatedRows:
     """What stands beside messages."""
 
     def __init__(self, transaction: Transaction, company_id: str, rows: Sequence[Row]) -> None:
@@ -53,22 +53,24 @@ class Beside:
         self.files = marks.received_files(transaction, [row["id"] for row in rows if "media" in row["content"]])
 
 
-def _whole(transaction: Transaction, company_id: str, message_id: int) -> tuple[Row | None, list[Row] | None, Beside]:
+def _whole(
+    transaction: Transaction, company_id: str, message_id: int
+) -> tuple[Row | None, list[Row] | None, RelatedRows]:
     """Return the row, its steps (None: it came in), and what stands beside it."""
     row = messages.by_id(transaction, company_id, message_id)
     steps = messages.history(transaction, message_id) if row else None
     row = row or marks.received(transaction, company_id, message_id)
-    return row, steps, Beside(transaction, company_id, [row] if row else [])
+    return row, steps, RelatedRows(transaction, company_id, [row] if row else [])
 
 
 def _page(
     transaction: Transaction, company_id: str, chat_id: str, before: tuple[Any, int], most: int
-) -> tuple[list[Row], Beside]:
+) -> tuple[list[Row], RelatedRows]:
     rows = messages.chat_page(transaction, company_id=company_id, chat_id=chat_id, before=before, most=most)
-    return rows, Beside(transaction, company_id, rows)
+    return rows, RelatedRows(transaction, company_id, rows)
 
 
-def _sent(row: Row, steps: Sequence[Row], beside: Beside) -> Shape:
+def _sent(row: Row, steps: Sequence[Row], related: RelatedRows) -> JsonObject:
     return {
         "id": str(row["id"]),
         "direction": "out",
@@ -77,7 +79,7 @@ def _sent(row: Row, steps: Sequence[Row], beside: Beside) -> Shape:
         "chatId": row["chat_id"],
         "phoneIndex": row["phone_index"],
         "connectionType": row["connection_type"],
-        **shape(row, row["company_id"], beside),
+        **described(row, row["company_id"], related),
         "attempt": row["attempt"],
         "sender": None,
         "providerMessageId": row["provider_id"] or None,
@@ -104,7 +106,7 @@ def _sent(row: Row, steps: Sequence[Row], beside: Beside) -> Shape:
     }
 
 
-def _received(row: Row, beside: Beside) -> Shape:
+def _received(row: Row, related: RelatedRows) -> JsonObject:
     """Return what came in, or was written on the company's own phone: nothing was to be done about it."""
     return {
         "id": str(row["id"]),
@@ -114,7 +116,7 @@ def _received(row: Row, beside: Beside) -> Shape:
         "chatId": row["chat_id"],
         "phoneIndex": row["phone_index"],
         "connectionType": row["connection_type"],
-        **shape(row, row["company_id"], beside),
+        **described(row, row["company_id"], related),
         "attempt": 0,
         "sender": row["sender"] or None,
         "providerMessageId": row["provider_id"] or None,
@@ -126,7 +128,7 @@ def _received(row: Row, beside: Beside) -> Shape:
     }
 
 
-def _entry(row: Row, company_id: str, beside: Beside) -> Shape:
+def _entry(row: Row, company_id: str, related: RelatedRows) -> JsonObject:
     return {
         "id": str(row["id"]),
         "direction": row["direction"],
@@ -134,7 +136,7 @@ def _entry(row: Row, company_id: str, beside: Beside) -> Shape:
         "chatId": row["chat_id"],
         "phoneIndex": row["phone_index"],
         "connectionType": row["connection_type"],
-        **shape(row, company_id, beside),
+        **described(row, company_id, related),
         "sender": row["sender"] or None,
         "providerMessageId": row["provider_id"] or None,
         "errorCode": row["error_code"] or None,
@@ -142,13 +144,13 @@ def _entry(row: Row, company_id: str, beside: Beside) -> Shape:
     }
 
 
-def shape(row: Row, company_id: str, beside: Beside) -> Shape:
+def described(row: Row, company_id: str, related: RelatedRows) -> JsonObject:
     """Return type and content of a message, and what was done about it since."""
     kept = row["content"]
-    shown = {"type": row["type"], **_SHAPES.get(row["type"], _raw)(kept)}
+    shown = {"type": row["type"], **_BY_TYPE.get(row["type"], _raw)(kept)}
     if "media" in kept:
         shown["media"] = _media(
-            kept["media"], company_id, beside.files.get(row["id"]), came_in=row.get("came_in", False)
+            kept["media"], company_id, related.files.get(row["id"]), came_in=row.get("came_in", False)
         )
     if tag := kept.get("tag"):
         shown["tag"] = tag
@@ -160,7 +162,7 @@ def shape(row: Row, company_id: str, beside: Beside) -> Shape:
         shown |= {"edited": True, "editedAt": edited_at}
     if row["state"] == MessageState.DELETED or "deleted_at" in kept:
         shown |= {"deleted": True, "deletedFor": kept.get("deleted_for", "everyone")}
-    if reactions := beside.reactions.get(row["provider_id"]):
+    if reactions := related.reactions.get(row["provider_id"]):
         shown["reactions"] = [{"from": sender or None, "emoji": emoji} for sender, emoji in reactions]
     return shown
 
@@ -170,53 +172,53 @@ def file_place(company_id: str, sha256: str) -> str:
     return f"/api/v2/media/{company_id}/{sha256}"
 
 
-def _media(kept: Any, company_id: str, fetched: Row | None, *, came_in: bool) -> Shape:
+def _media(kept: Any, company_id: str, fetched: Row | None, *, came_in: bool) -> JsonObject:
     media = kept if isinstance(kept, Mapping) else _NOTHING
-    told = {name: media[name] for name in ("mimetype", "size", "filename") if media.get(name) is not None}
+    known = {name: media[name] for name in ("mimetype", "size", "filename") if media.get(name) is not None}
     if fetched is not None:
-        told["status"] = fetched["state"]
+        known["status"] = fetched["state"]
         if fetched["state"] == "stored":
             ours = {"sha256": fetched["sha256"], "mimetype": fetched["mimetype"], "size": fetched["size"]}
-            return {**told, **ours, "url": file_place(company_id, fetched["sha256"])}
-        return {**told, **({"reason": fetched["reason"]} if fetched["reason"] else {}), **_named(media)}
+            return {**known, **ours, "url": file_place(company_id, fetched["sha256"])}
+        return {**known, **({"reason": fetched["reason"]} if fetched["reason"] else {}), **_named(media)}
     if came_in:
-        return {**told, "status": "unknown", **_named(media)}
+        return {**known, "status": "unknown", **_named(media)}
     if "sha256" in media:
-        return {**told, "sha256": media["sha256"], "status": "stored", "url": file_place(company_id, media["sha256"])}
+        return {**known, "sha256": media["sha256"], "status": "stored", "url": file_place(company_id, media["sha256"])}
     if "link" in media:
-        return {**told, "status": "linked", "url": media["link"]}
-    return {**told, "status": "uploaded", **_named(media)}
+        return {**known, "status": "linked", "url": media["link"]}
+    return {**known, "status": "uploaded", **_named(media)}
 
 
-def _named(media: Shape) -> Shape:
+def _named(media: JsonObject) -> JsonObject:
     return {"mediaId": media["id"]} if media.get("id") else {}
 
 
-def _target(kept: Shape) -> dict[str, Any]:
+def _target(kept: JsonObject) -> dict[str, Any]:
     own = kept.get("target_id")
     return {"messageId": None if own is None else str(own), "targetProviderId": kept.get("target")}
 
 
-def _some(*names: str) -> Callable[[Shape], Shape]:
+def _some(*names: str) -> Callable[[JsonObject], JsonObject]:
     return lambda kept: {name: kept[name] for name in names if kept.get(name) is not None}
 
 
-def _raw(kept: Shape) -> Shape:
+def _raw(kept: JsonObject) -> JsonObject:
     return {"content": kept}
 
 
-def _text(kept: Shape) -> Shape:
+def _text(kept: JsonObject) -> JsonObject:
     return {"message": kept.get("body", ""), **({"preview": True} if kept.get("preview") else {})}
 
 
-def _edit(kept: Shape) -> Shape:
+def _edit(kept: JsonObject) -> JsonObject:
     # the edit of what has no body of its own changes what stands under it
     inner = kept.get("content") or _NOTHING
     return {**_target(kept), "message": kept.get("body", inner.get("caption", inner.get("body", "")))}
 
 
 _FILE: Final = _some("caption", "voice", "filename")
-_SHAPES: Final[Mapping[str, Callable[[Shape], Shape]]] = {
+_BY_TYPE: Final[Mapping[str, Callable[[JsonObject], JsonObject]]] = {
     content.TEXT: _text,
     **dict.fromkeys(content.MEDIA, _FILE),
     content.LOCATION: _some("latitude", "longitude", "name", "address"),

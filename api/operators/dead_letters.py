@@ -52,7 +52,7 @@ Describe = Callable[[str, str, int], Awaitable[Mapping[str, Any]]]
 """Returns a message of (company, chat, id) as clients see it; raises `Problem` when there is none."""
 
 
-class DeadLetters:
+class DeadLetterOperations:
     """The operations on what waits for a human.
 
     Args:

@@ -36,7 +36,7 @@ class Seen:
         return facts | ({"reason": self.reason} if self.reason else {})
 
 
-class Neighbours:
+class Dependencies:
     """Asks PostgreSQL and Redis for a sign of life.
 
     Attributes:

@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, Response
 from api.http.operations import Operation
 from api.http.problems import Problem
 from api.http.timestamps import iso
-from api.operators import process_status as fleet
+from api.operators import process_status
 from api.operators import status_snapshot as snapshot
-from api.operators.dependencies import ANSWER_S, Neighbours
+from api.operators.dependencies import ANSWER_S, Dependencies
 from shared.clock import monotonic, utc_now
 from shared.errors import StoreUnavailable
 from shared.kinds import KINDS
@@ -24,11 +24,11 @@ from shared.store import connections, processes, sessions
 from shared.store.pool import Row, Transaction
 
 
-class Health:
+class HealthOperations:
     """The operations on processes, and the ones that every process answers itself."""
 
-    def __init__(self, child: Child, neighbours: Neighbours) -> None:
-        self._child, self._neighbours = child, neighbours
+    def __init__(self, child: Child, dependencies: Dependencies) -> None:
+        self._child, self._dependencies = child, dependencies
         self._status_file = runtime.status_file(child.settings.bulkhead_home)
         self._host = socket.gethostname()
 
@@ -97,22 +97,22 @@ class Health:
         """Return what is known about the database, Redis, the orchestrator and every process."""
         account, database, redis, known = await asyncio.gather(
             asyncio.to_thread(snapshot.read, self._status_file),
-            self._neighbours.ask_database(),
-            self._neighbours.ask_redis(),
+            self._dependencies.ask_database(),
+            self._dependencies.ask_redis(),
             self._known(),
         )
-        heartbeats, wanted, of_sessions = known or (None, (), None)
-        listed = fleet.merge(
+        heartbeats, desired, of_sessions = known or (None, (), None)
+        listed = process_status.merge(
             account,
             heartbeats,
-            wanted=wanted,
+            desired=desired,
             settings=self._child.settings,
             host=self._host,
             answering=self._child.identity.slot,
         )
-        whole = of_sessions is None or fleet.are_whole(of_sessions)
+        whole = of_sessions is None or process_status.are_whole(of_sessions)
         return {
-            "status": fleet.overall(
+            "status": process_status.overall(
                 listed, database=database.reachable, redis=redis.reachable, orchestrator=account.fresh, sessions=whole
             ),
             "at": iso(utc_now()),
@@ -121,7 +121,7 @@ class Health:
             "redis": redis.as_json(),
             "orchestrator": account.as_json(),
             "processes": listed,
-            "sessions": None if of_sessions is None else fleet.sessions(of_sessions),
+            "sessions": None if of_sessions is None else process_status.sessions(of_sessions),
         }
 
     async def _known(self) -> tuple[list[Row], list[str], list[Row]] | None:

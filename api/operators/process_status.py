@@ -50,7 +50,7 @@ def merge(
     snapshot: Snapshot,
     heartbeats: Sequence[Row] | None,
     *,
-    wanted: Sequence[str],
+    desired: Sequence[str],
     settings: Settings,
     host: str,
     answering: str,
@@ -60,7 +60,7 @@ def merge(
     Args:
         snapshot: the orchestrator's account; where it is fresh, it says which slots of this host exist.
         heartbeats: rows of `process_status`; None when the database did not answer.
-        wanted: kinds that some connection needs. host: this machine's name. answering: slot of the process that answers.
+        desired: kinds that some connection needs. host: this machine's name. answering: slot of the process that answers.
     """
     rows = {f"{row['process_name']}-{row['instance']}": row for row in heartbeats or ()}
     entries = {name: _of_slot(slot, rows.get(name)) for name, slot in snapshot.slots.items()}
@@ -69,7 +69,7 @@ def merge(
         if name not in entries and not gone:
             entries[name] = _of_heartbeat(row)
     if not snapshot.fresh:
-        for kind, instance in _expected(settings, wanted):
+        for kind, instance in _expected(settings, desired):
             if f"{kind}-{instance}" not in entries:
                 entries[f"{kind}-{instance}"] = _unseen(
                     kind, instance, heartbeats is not None, f"{kind}-{instance}" == answering
@@ -168,12 +168,12 @@ def _unseen(kind: str, instance: int, database: bool, answering: bool) -> dict[s
     return _entry(kind, instance, "down" if database else "unknown", reason=reason)
 
 
-def _expected(settings: Settings, wanted: Sequence[str]) -> list[tuple[str, int]]:
+def _expected(settings: Settings, desired: Sequence[str]) -> list[tuple[str, int]]:
     only = {name.strip() for name in settings.only.split(",") if name.strip()}
     kinds = [
         kind
         for kind in settings.kinds
-        if (always_runs(kind) or kind.name in wanted) and (not only or kind.name in only)
+        if (always_runs(kind) or kind.name in desired) and (not only or kind.name in only)
     ]
     return [(kind.name, instance) for kind in kinds for instance in range(kind.instances)]
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.house import House
+from tests.api.api_env import ApiEnv
 from tests.support.servers import Servers
 
 
 @pytest.fixture(scope="package")
-def house(servers: Servers) -> Iterator[House]:
+def api_env(servers: Servers) -> Iterator[ApiEnv]:
     """The API over a database with companies alpha and beta; tests use chats of their own where rows matter."""
     home = Path(tempfile.mkdtemp(prefix="bh-"))
     name, url = servers.new_database()
-    with House(home, url, servers.new_redis()) as started:
+    with ApiEnv(home, url, servers.new_redis()) as started:
         yield started.seed().start()
     servers.drop_database(name)
     shutil.rmtree(home)

@@ -6,25 +6,25 @@ from typing import Any
 
 import pytest
 
-from tests.api.house import House, problem
+from tests.api.api_env import ApiEnv, problem
 
 PLACE = "/api/v2/connections/beta/0"
 
 
-def shown(house: House) -> tuple[str, str | None]:
-    (connection,) = house.call("GET", "/api/v2/connections/beta").json()["connections"]
+def shown(api_env: ApiEnv) -> tuple[str, str | None]:
+    (connection,) = api_env.call("GET", "/api/v2/connections/beta").json()["connections"]
     return connection["status"], connection["statusReason"]
 
 
-def test_a_connection_is_paused_and_resumed(house: House) -> None:
+def test_a_connection_is_paused_and_resumed(api_env: ApiEnv) -> None:
     for _ in range(2):
-        answer = house.call("POST", PLACE, json={"status": "paused", "reason": "the number moves"})
+        answer = api_env.call("POST", PLACE, json={"status": "paused", "reason": "the number moves"})
         assert answer.status_code == 200, answer.text
-        assert answer.json() == house.call("GET", "/api/v2/connections/beta").json()
-        assert shown(house) == ("paused", "the number moves")
+        assert answer.json() == api_env.call("GET", "/api/v2/connections/beta").json()
+        assert shown(api_env) == ("paused", "the number moves")
     for _ in range(2):
-        assert house.call("POST", PLACE, json={"status": "active"}).status_code == 200
-        assert shown(house) == ("active", None)
+        assert api_env.call("POST", PLACE, json={"status": "active"}).status_code == 200
+        assert shown(api_env) == ("active", None)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,6 @@ def test_a_connection_is_paused_and_resumed(house: House) -> None:
         ("/api/v2/connections/nobody/0", {"status": "paused"}, "company_unknown"),
     ],
 )
-def test_what_cannot_be_done_is_refused(house: House, place: str, body: dict[str, Any], kind: str) -> None:
-    assert problem(house.call("POST", place, json=body))["type"] == kind
-    assert shown(house) == ("active", None)
+def test_what_cannot_be_done_is_refused(api_env: ApiEnv, place: str, body: dict[str, Any], kind: str) -> None:
+    assert problem(api_env.call("POST", place, json=body))["type"] == kind
+    assert shown(api_env) == ("active", None)

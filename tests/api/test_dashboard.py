@@ -12,19 +12,19 @@ import pytest
 
 from shared.clock import utc_now
 from shared.store import connections, processes
-from tests.api.house import KEY, House
+from tests.api.api_env import KEY, ApiEnv
 from tests.support.waiting import eventually_async
 
 SHOWN_S = 10.0
 
 
 @pytest.fixture
-def busy_house(house: House) -> House:
+def busy_house(api_env: ApiEnv) -> ApiEnv:
     """An API with something to show."""
     (connection_id,) = [
-        row["id"] for row in house.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")
+        row["id"] for row in api_env.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")
     ]
-    house.run(
+    api_env.run(
         connections.observe,
         connection_id=connection_id,
         status="needs_link",
@@ -39,15 +39,15 @@ def busy_house(house: House) -> House:
         "incarnation": "",
         "detail": {"restarts": 11, "note": "<b>not bold</b>"},
     }
-    house.run(
+    api_env.run(
         processes.write_events,
         [{"boot_id": "dashboard", "seq": 1, "at": (utc_now() - timedelta(seconds=5)).isoformat()} | event],
     )
-    house.send("one that waits")
-    return house
+    api_env.send("one that waits")
+    return api_env
 
 
-async def look(house: House) -> dict[str, Any]:
+async def look(api_env: ApiEnv) -> dict[str, Any]:
     """Open the page, try a wrong key, then the right one; return what is seen."""
     said: list[str] = []
     browser = await pyppeteer.launch(
@@ -69,7 +69,7 @@ async def look(house: House) -> dict[str, Any]:
             await page.type("#key", key)
             await page.click("#door button")
 
-        await page.goto(house.url + "/dashboard")
+        await page.goto(api_env.url + "/dashboard")
         await knock("wrong")
         await eventually_async(lambda: text("#refused"), SHOWN_S, "the wrong key is refused")
         hidden = await page.evaluate("document.getElementById('content').hidden")
@@ -82,7 +82,9 @@ async def look(house: House) -> dict[str, Any]:
             for name in ("overall", "tiles", "processes", "connections", "queue", "events", "codes")
         }
         kept = await page.evaluate("[sessionStorage.length, localStorage.length, document.cookie]")
-        house.run(connections.observe, connection_id=_session_id(house), status="ready", incarnation="webdriver-0.a")
+        api_env.run(
+            connections.observe, connection_id=_session_id(api_env), status="ready", incarnation="webdriver-0.a"
+        )
         await eventually_async(
             lambda: page.evaluate("!document.querySelector('#codes img')"),
             SHOWN_S,
@@ -93,11 +95,11 @@ async def look(house: House) -> dict[str, Any]:
         await browser.close()
 
 
-def _session_id(house: House) -> int:
-    return int(house.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")[0]["id"])
+def _session_id(api_env: ApiEnv) -> int:
+    return int(api_env.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")[0]["id"])
 
 
-def test_the_page_shows_what_is_and_only_to_who_has_the_key(busy_house: House) -> None:
+def test_the_page_shows_what_is_and_only_to_who_has_the_key(busy_house: ApiEnv) -> None:
     seen = asyncio.run(look(busy_house))
     assert (seen["refused"], seen["hidden"]) == ("This key is wrong.", True)
     assert seen["kept"] == [1, 0, ""], "the key is kept in the tab and nowhere else"

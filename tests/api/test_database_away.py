@@ -15,7 +15,7 @@ import pytest
 from embedded import addresses
 from shared.settings import Settings
 from shared.store import migrate
-from tests.api.house import House, problem
+from tests.api.api_env import ApiEnv, problem
 from tests.support.entry import Entry
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
@@ -34,10 +34,10 @@ def postgres() -> Iterator[Entry]:
 
 
 @pytest.fixture
-def house(home: Path, postgres: Entry, servers: Servers) -> Iterator[House]:
+def api_env(home: Path, postgres: Entry, servers: Servers) -> Iterator[ApiEnv]:
     """An API over it, with short time limits."""
     url = addresses.database_url(Settings(bulkhead_home=postgres.home))
-    with House(home, url, servers.new_redis(), database_query_s=2, database_connect_s=1) as made:
+    with ApiEnv(home, url, servers.new_redis(), database_query_s=2, database_connect_s=1) as made:
         yield made.seed().start()
 
 
@@ -46,60 +46,60 @@ def server_processes(postgres: Entry) -> list[int]:
     return list(postgres.descendants())
 
 
-def refused(house: House) -> dict[str, object]:
-    answer = house.send("into the void", chat="15550100300")
+def refused(api_env: ApiEnv) -> dict[str, object]:
+    answer = api_env.send("into the void", chat="15550100300")
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
     assert answer.elapsed.total_seconds() < 6
     return problem(answer)
 
 
-def accepted(house: House) -> bool:
-    return bool(house.send("back again", chat="15550100301").status_code == 202)
+def accepted(api_env: ApiEnv) -> bool:
+    return bool(api_env.send("back again", chat="15550100301").status_code == 202)
 
 
-def test_a_frozen_database_is_a_503_in_seconds_and_all_is_well_when_it_thaws(house: House, postgres: Entry) -> None:
-    assert accepted(house)
+def test_a_frozen_database_is_a_503_in_seconds_and_all_is_well_when_it_thaws(api_env: ApiEnv, postgres: Entry) -> None:
+    assert accepted(api_env)
     frozen = server_processes(postgres)
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
     try:
         with ThreadPoolExecutor(30) as pool:
-            shown = list(pool.map(lambda _: refused(house), range(30)))
+            shown = list(pool.map(lambda _: refused(api_env), range(30)))
         assert {str(one["type"]) for one in shown} <= {"database_unavailable", "acceptance_unknown"}
-        assert house.call("GET", "/livez", key=None).status_code == 200, "the process itself is well"
-        everything = house.call("GET", "/health/all")
+        assert api_env.call("GET", "/livez", key=None).status_code == 200, "the process itself is well"
+        everything = api_env.call("GET", "/health/all")
         assert everything.elapsed.total_seconds() < 4
         assert everything.json()["status"] == "down"
         assert everything.json()["database"]["reachable"] is False
         assert everything.json()["redis"]["reachable"] is True
-        page = house.call("GET", "/dashboard/data").json()
+        page = api_env.call("GET", "/dashboard/data").json()
         assert page["queue"] is page["connections"] is page["events"] is None
         eventually(
-            lambda: house.call("GET", "/readyz", key=None).status_code == 503, 10, "it says that it is not ready"
+            lambda: api_env.call("GET", "/readyz", key=None).status_code == 503, 10, "it says that it is not ready"
         )
     finally:
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)
-    eventually(lambda: accepted(house), 10, "messages are accepted again")
-    eventually(lambda: house.call("GET", "/readyz", key=None).status_code == 200, 10, "it is ready again")
+    eventually(lambda: accepted(api_env), 10, "messages are accepted again")
+    eventually(lambda: api_env.call("GET", "/readyz", key=None).status_code == 200, 10, "it is ready again")
     surely_not = [one for one in shown if one["type"] == "database_unavailable"]
-    rows = house.sql("SELECT id FROM messages WHERE chat_id = '15550100300'")
+    rows = api_env.sql("SELECT id FROM messages WHERE chat_id = '15550100300'")
     assert len(rows) <= len(shown) - len(surely_not), "what was surely not accepted is not there"
 
 
-def test_a_killed_database_is_a_503_at_once_and_is_found_again(house: House, postgres: Entry) -> None:
-    assert accepted(house)
+def test_a_killed_database_is_a_503_at_once_and_is_found_again(api_env: ApiEnv, postgres: Entry) -> None:
+    assert accepted(api_env)
     for pid in server_processes(postgres):
         os.kill(pid, signal.SIGKILL)
     assert postgres.wait_exit() != 0
     for _ in range(3):
-        assert refused(house)["type"] == "database_unavailable"
-    assert house.call("GET", "/api/v2/connections/alpha").status_code == 503
-    assert problem(house.call("GET", "/api/v2/messages/alpha/15550100300"))["type"] == "database_unavailable"
-    health = house.call("GET", "/health/all").json()
+        assert refused(api_env)["type"] == "database_unavailable"
+    assert api_env.call("GET", "/api/v2/connections/alpha").status_code == 503
+    assert problem(api_env.call("GET", "/api/v2/messages/alpha/15550100300"))["type"] == "database_unavailable"
+    health = api_env.call("GET", "/health/all").json()
     assert health["status"] == "down"
     assert "reason" in health["database"]
     postgres.start().wait_ready()
-    eventually(lambda: accepted(house), 10, "messages are accepted again")
-    assert house.sql("SELECT id FROM messages WHERE chat_id = '15550100300'") == []
+    eventually(lambda: accepted(api_env), 10, "messages are accepted again")
+    assert api_env.sql("SELECT id FROM messages WHERE chat_id = '15550100300'") == []

@@ -10,14 +10,14 @@ import requests
 from jsonschema import Draft202012Validator
 
 from api.http.problems import PROBLEM_TYPES, TYPE_PREFIX
-from tests.api.house import CHAT, House
+from tests.api.api_env import CHAT, ApiEnv
 from tests.support.environment import REPOSITORY
 
 
 @pytest.fixture(scope="module")
-def described(house: House) -> dict[str, Any]:
+def described(api_env: ApiEnv) -> dict[str, Any]:
     """The OpenAPI document as clients get it."""
-    document: dict[str, Any] = house.call("GET", "/openapi.json", key=None).json()
+    document: dict[str, Any] = api_env.call("GET", "/openapi.json", key=None).json()
     return document
 
 
@@ -60,7 +60,7 @@ def test_the_openapi_document_is_whole(described: dict[str, Any]) -> None:
         assert operation["responses"]
 
 
-def test_the_router_takes_what_the_document_says_and_nothing_else(house: House, described: dict[str, Any]) -> None:
+def test_the_router_takes_what_the_document_says_and_nothing_else(api_env: ApiEnv, described: dict[str, Any]) -> None:
     for path, methods in described["paths"].items():
         # a connection that is not there: what is allowed is really done
         place = path.format(
@@ -75,7 +75,7 @@ def test_the_router_takes_what_the_document_says_and_nothing_else(house: House, 
         )
         allowed = {method.upper() for method in methods}
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):
-            assert (house.call(method, place).status_code == 405) == (method not in allowed), f"{method} {place}"
+            assert (api_env.call(method, place).status_code == 405) == (method not in allowed), f"{method} {place}"
 
 
 def test_every_type_is_promised_by_some_operation(described: dict[str, Any]) -> None:
@@ -107,29 +107,29 @@ def require_shape(described: dict[str, Any], method: str, path: str, answer: req
 
 @pytest.mark.parametrize(("method", "path", "place"), REAL)
 def test_a_real_answer_has_the_shape_that_is_promised(
-    house: House, described: dict[str, Any], method: str, path: str, place: str
+    api_env: ApiEnv, described: dict[str, Any], method: str, path: str, place: str
 ) -> None:
-    house.send("something to show", headers={"Idempotency-Key": "something"})
-    require_shape(described, method, path, house.call(method, place))
+    api_env.send("something to show", headers={"Idempotency-Key": "something"})
+    require_shape(described, method, path, api_env.call(method, place))
 
 
-def test_real_messages_have_the_shape_that_is_promised(house: House, described: dict[str, Any]) -> None:
-    sent = house.send("shapely")
+def test_real_messages_have_the_shape_that_is_promised(api_env: ApiEnv, described: dict[str, Any]) -> None:
+    sent = api_env.send("shapely")
     require_shape(described, "POST", "/api/v2/messages/text/{companyId}/{chatId}", sent)
-    require_shape(described, "POST", "/api/v2/messages/text/{companyId}/{chatId}", house.send(""))
+    require_shape(described, "POST", "/api/v2/messages/text/{companyId}/{chatId}", api_env.send(""))
     one = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
-    require_shape(described, "GET", one, house.call("GET", sent.headers["Location"]))
-    require_shape(described, "PUT", one, house.call("PUT", sent.headers["Location"], json={"message": "x"}))
+    require_shape(described, "GET", one, api_env.call("GET", sent.headers["Location"]))
+    require_shape(described, "PUT", one, api_env.call("PUT", sent.headers["Location"], json={"message": "x"}))
 
 
-def test_the_pages_load_nothing_from_elsewhere_and_run_nothing_of_theirs(house: House) -> None:
+def test_the_pages_load_nothing_from_elsewhere_and_run_nothing_of_theirs(api_env: ApiEnv) -> None:
     for path in ("/docs", "/dashboard"):
-        page = house.call("GET", path, key=None)
+        page = api_env.call("GET", path, key=None)
         assert "default-src 'none'" in page.headers["Content-Security-Policy"]
         assert "unsafe" not in page.headers["Content-Security-Policy"]
         assert not re.search(r"""(src|href)=["']?(https?:)?//""", page.text)
         assert "style=" not in page.text
         assert not re.search(r"<script(?![^>]*src=)", page.text)
-    text = house.call("GET", "/docs", key=None).text
+    text = api_env.call("GET", "/docs", key=None).text
     for name in PROBLEM_TYPES:
         assert f"{TYPE_PREFIX}{name}" in text

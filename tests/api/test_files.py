@@ -17,7 +17,7 @@ import requests
 from api.messages.sending import DATA_BODY_LIMIT
 from shared.channels.registry import channel_named
 from shared.filenames import cleaned_filename
-from tests.api.house import CHAT, KEY, House, problem
+from tests.api.api_env import CHAT, KEY, ApiEnv, problem
 
 PDF = b"%PDF-1.4\n" + b"an invoice\n" * 4000
 
@@ -47,7 +47,7 @@ def digest(content: bytes) -> str:
 
 
 def send_form(
-    house: House,
+    api_env: ApiEnv,
     type_: str,
     content: bytes,
     *,
@@ -58,7 +58,7 @@ def send_form(
 ) -> Any:
     """Send a file as a form; `given` are its other fields, and `headers`."""
     headers = given.pop("headers", {})
-    return house.call(
+    return api_env.call(
         "POST",
         f"/api/v2/messages/{type_}/alpha/{chat}",
         files={"file": (filename, content, mimetype)},
@@ -67,25 +67,25 @@ def send_form(
     )
 
 
-def media_of(house: House, answer: requests.Response) -> dict[str, Any]:
+def media_of(api_env: ApiEnv, answer: requests.Response) -> dict[str, Any]:
     assert answer.status_code == 202, answer.text
-    (row,) = house.sql("SELECT content FROM messages WHERE id = %s", answer.json()["id"])
+    (row,) = api_env.sql("SELECT content FROM messages WHERE id = %s", answer.json()["id"])
     found: dict[str, Any] = row["content"]["media"]
     return found
 
 
-def test_the_same_file_is_the_same_message_however_it_comes(house: House) -> None:
+def test_the_same_file_is_the_same_message_however_it_comes(api_env: ApiEnv) -> None:
     key = {"Idempotency-Key": "one-picture"}
-    first = send_form(house, "image", PNG, caption="look", phoneIndex="0", headers=key)
-    assert media_of(house, first) == {
+    first = send_form(api_env, "image", PNG, caption="look", phoneIndex="0", headers=key)
+    assert media_of(api_env, first) == {
         "sha256": digest(PNG),
         "mimetype": "image/png",
         "size": len(PNG),
         "filename": "a.png",
     }
-    again = send_form(house, "image", PNG, caption="look", phoneIndex="0", headers=key)
+    again = send_form(api_env, "image", PNG, caption="look", phoneIndex="0", headers=key)
     assert (again.status_code, again.headers["Idempotency-Replayed"]) == (202, "true")
-    typed = house.call(
+    typed = api_env.call(
         "POST",
         f"/api/v2/messages/alpha/{CHAT}",
         json={
@@ -98,9 +98,9 @@ def test_the_same_file_is_the_same_message_however_it_comes(house: House) -> Non
         headers=key,
     )
     assert (typed.status_code, typed.json()["id"]) == (202, first.json()["id"]), typed.text
-    other = send_form(house, "image", picture(1), caption="look", phoneIndex="0", headers=key)
+    other = send_form(api_env, "image", picture(1), caption="look", phoneIndex="0", headers=key)
     assert problem(other)["type"] == "idempotency_key_reused"
-    shown = house.call("GET", first.headers["Location"]).json()
+    shown = api_env.call("GET", first.headers["Location"]).json()
     assert shown["media"] == {
         "sha256": digest(PNG),
         "mimetype": "image/png",
@@ -109,11 +109,11 @@ def test_the_same_file_is_the_same_message_however_it_comes(house: House) -> Non
         "status": "stored",
         "url": f"/api/v2/media/alpha/{digest(PNG)}",
     }
-    assert house.call("GET", shown["media"]["url"]).content == PNG
+    assert api_env.call("GET", shown["media"]["url"]).content == PNG
 
 
 @pytest.mark.parametrize("spelling", ["plain", "uri", "uri with a charset", "broken into lines"])
-def test_base64_in_every_spelling(house: House, spelling: str) -> None:
+def test_base64_in_every_spelling(api_env: ApiEnv, spelling: str) -> None:
     encoded = base64.b64encode(PDF).decode()
     data = {
         "plain": encoded,
@@ -121,10 +121,10 @@ def test_base64_in_every_spelling(house: House, spelling: str) -> None:
         "uri with a charset": f"data:application/pdf;charset=binary;base64,{encoded}",
         "broken into lines": base64.encodebytes(PDF).decode(),
     }[spelling]
-    answer = house.call(
+    answer = api_env.call(
         "POST", f"/api/v2/messages/document/alpha/{CHAT}", json={"data": data, "filename": "C:\\tmp\\invoice.pdf"}
     )
-    assert media_of(house, answer) == {
+    assert media_of(api_env, answer) == {
         "sha256": digest(PDF),
         "mimetype": "application/pdf",
         "size": len(PDF),
@@ -132,8 +132,8 @@ def test_base64_in_every_spelling(house: House, spelling: str) -> None:
     }
 
 
-def test_what_a_file_is_its_bytes_say(house: House) -> None:
-    answer = send_form(house, "image", PDF, filename="a.png", mimetype="image/png")
+def test_what_a_file_is_its_bytes_say(api_env: ApiEnv) -> None:
+    answer = send_form(api_env, "image", PDF, filename="a.png", mimetype="image/png")
     shown = problem(answer)
     assert (answer.status_code, shown["type"], shown["field"], shown["mimetype"]) == (
         422,
@@ -143,58 +143,58 @@ def test_what_a_file_is_its_bytes_say(house: House) -> None:
     )
     assert "image/png" in shown["allowed"]
     unknown = problem(
-        send_form(house, "document", b"\x01\x02\x03" * 50, filename="x", mimetype="application/octet-stream")
+        send_form(api_env, "document", b"\x01\x02\x03" * 50, filename="x", mimetype="application/octet-stream")
     )
     assert unknown["type"] == "media_type_refused"
     assert "application/pdf" in unknown["allowed"]
     assert "mimetype" in unknown["detail"]
     assert (
-        media_of(house, send_form(house, "document", PNG, filename="x.pdf", mimetype="application/pdf"))["mimetype"]
+        media_of(api_env, send_form(api_env, "document", PNG, filename="x.pdf", mimetype="application/pdf"))["mimetype"]
         == "image/png"
     )
 
 
-def test_a_voice_note_is_ogg_on_metas_channels(house: House) -> None:
+def test_a_voice_note_is_ogg_on_metas_channels(api_env: ApiEnv) -> None:
     mp3 = b"ID3\x03\x00\x00\x00\x00\x00\x00" + b"\xff\xfb\x90\x00" * 400
-    shown = problem(send_form(house, "audio", mp3, filename="a.mp3", mimetype="audio/mpeg", voice="true"))
+    shown = problem(send_form(api_env, "audio", mp3, filename="a.mp3", mimetype="audio/mpeg", voice="true"))
     assert (shown["type"], shown["allowed"]) == ("media_type_refused", ["audio/ogg"])
-    assert send_form(house, "audio", mp3, filename="a.mp3", mimetype="audio/mpeg", voice="false").status_code == 202
+    assert send_form(api_env, "audio", mp3, filename="a.mp3", mimetype="audio/mpeg", voice="false").status_code == 202
     assert (
         send_form(
-            house, "audio", mp3, filename="a.mp3", mimetype="audio/mpeg", voice="true", phoneIndex="1"
+            api_env, "audio", mp3, filename="a.mp3", mimetype="audio/mpeg", voice="true", phoneIndex="1"
         ).status_code
         == 202
     )
-    assert problem(send_form(house, "audio", mp3, voice="perhaps"))["errors"] == [
+    assert problem(send_form(api_env, "audio", mp3, voice="perhaps"))["errors"] == [
         {"pointer": "/voice", "reason": "must be true or false, not a string"}
     ]
 
 
 @pytest.mark.parametrize("way", ["form, index first", "form, index last", "data", "sha256"])
-def test_a_file_that_is_too_large_for_the_channel_is_refused_with_the_limit(house: House, way: str) -> None:
+def test_a_file_that_is_too_large_for_the_channel_is_refused_with_the_limit(api_env: ApiEnv, way: str) -> None:
     limit = channel_named("meta_direct").files["sticker"].bytes
     webp = b"RIFF\0\0\0\0WEBPVP8 " + b"x" * limit
     path = f"/api/v2/messages/sticker/alpha/{CHAT}"
-    before = house.sql("SELECT count(*) AS rows FROM messages")
+    before = api_env.sql("SELECT count(*) AS rows FROM messages")
     if way == "data":
-        answer = house.call("POST", path, json={"data": base64.b64encode(webp).decode()})
+        answer = api_env.call("POST", path, json={"data": base64.b64encode(webp).decode()})
     elif way == "sha256":
         assert (
-            house.call("POST", "/api/v2/media/alpha", data=webp, headers={"Content-Type": "image/webp"}).status_code
+            api_env.call("POST", "/api/v2/media/alpha", data=webp, headers={"Content-Type": "image/webp"}).status_code
             == 201
         )
-        answer = house.call("POST", path, json={"sha256": digest(webp)})
+        answer = api_env.call("POST", path, json={"sha256": digest(webp)})
     else:
         parts: list[tuple[str, Any]] = [("phoneIndex", (None, "0")), ("file", ("s.webp", webp, "image/webp"))]
-        answer = house.call("POST", path, files=parts if way == "form, index first" else parts[::-1])
+        answer = api_env.call("POST", path, files=parts if way == "form, index first" else parts[::-1])
     shown = problem(answer)
     assert (answer.status_code, shown["type"], shown["limit"]) == (422, "media_too_large", limit)
     assert shown["field"] == ("file" if way.startswith("form") else way)
-    assert house.sql("SELECT count(*) AS rows FROM messages") == before
+    assert api_env.sql("SELECT count(*) AS rows FROM messages") == before
 
 
-def test_a_body_with_a_file_has_a_limit_of_its_own(house: House) -> None:
-    answer = house.call(
+def test_a_body_with_a_file_has_a_limit_of_its_own(api_env: ApiEnv) -> None:
+    answer = api_env.call(
         "POST",
         f"/api/v2/messages/image/alpha/{CHAT}",
         data=b" " * (DATA_BODY_LIMIT + 1),
@@ -257,22 +257,22 @@ FORMS: dict[str, tuple[str, bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_a_form_that_is_none_is_refused(house: House, name: str) -> None:
+def test_a_form_that_is_none_is_refused(api_env: ApiEnv, name: str) -> None:
     content_type, body, type_ = FORMS[name]
     for path in (f"/api/v2/messages/image/alpha/{CHAT}", "/api/v2/media/alpha"):
-        answer = house.call("POST", path, data=body, headers={"Content-Type": content_type})
+        answer = api_env.call("POST", path, data=body, headers={"Content-Type": content_type})
         assert problem(answer)["type"] == type_, answer.text
 
 
-def test_a_type_without_files_takes_no_form(house: House) -> None:
-    answer = send_form(house, "location", PNG)
+def test_a_type_without_files_takes_no_form(api_env: ApiEnv) -> None:
+    answer = send_form(api_env, "location", PNG)
     assert problem(answer)["type"] == "media_type_unsupported"
-    answer = house.call("POST", f"/api/v2/messages/alpha/{CHAT}", files={"type": (None, "text"), "file": ("x", PNG)})
+    answer = api_env.call("POST", f"/api/v2/messages/alpha/{CHAT}", files={"type": (None, "text"), "file": ("x", PNG)})
     assert problem(answer)["type"] == "body_invalid"
 
 
-def test_a_file_is_uploaded_once_and_sent_often(house: House) -> None:
-    raw = house.call(
+def test_a_file_is_uploaded_once_and_sent_often(api_env: ApiEnv) -> None:
+    raw = api_env.call(
         "POST",
         "/api/v2/media/alpha?filename=my%20invoice.pdf",
         data=PDF,
@@ -287,15 +287,15 @@ def test_a_file_is_uploaded_once_and_sent_often(house: House) -> None:
         "url": f"/api/v2/media/alpha/{digest(PDF)}",
     }
     assert raw.headers["Location"] == raw.json()["url"]
-    form = house.call("POST", "/api/v2/media/alpha", files={"file": ("other.pdf", PDF, "application/pdf")})
+    form = api_env.call("POST", "/api/v2/media/alpha", files={"file": ("other.pdf", PDF, "application/pdf")})
     assert (form.status_code, form.json()["filename"]) == (201, "other.pdf")
     for index in (0, 1):
-        answer = house.call(
+        answer = api_env.call(
             "POST",
             f"/api/v2/messages/document/alpha/{CHAT}",
             json={"sha256": digest(PDF), "filename": "third.pdf", "phoneIndex": index},
         )
-        assert media_of(house, answer)["filename"] == "third.pdf"
+        assert media_of(api_env, answer)["filename"] == "third.pdf"
     header = {"type": "document", "document": {"sha256": digest(PDF)}}
     message = {
         "type": "button",
@@ -303,8 +303,8 @@ def test_a_file_is_uploaded_once_and_sent_often(house: House) -> None:
         "body": {"text": "x"},
         "action": {"buttons": [{"type": "reply", "reply": {"id": "1", "title": "y"}}]},
     }
-    answer = house.call("POST", f"/api/v2/messages/interactive/alpha/{CHAT}", json={"interactive": message})
-    (row,) = house.sql("SELECT content FROM messages WHERE id = %s", answer.json()["id"])
+    answer = api_env.call("POST", f"/api/v2/messages/interactive/alpha/{CHAT}", json={"interactive": message})
+    (row,) = api_env.sql("SELECT content FROM messages WHERE id = %s", answer.json()["id"])
     assert row["content"]["header"]["document"] == {
         "sha256": digest(PDF),
         "mimetype": "application/pdf",
@@ -312,30 +312,30 @@ def test_a_file_is_uploaded_once_and_sent_often(house: House) -> None:
     }
 
 
-def test_no_company_has_anothers_files(house: House) -> None:
+def test_no_company_has_anothers_files(api_env: ApiEnv) -> None:
     content = b"%PDF-1.4 " + os.urandom(100)
-    place = house.call("POST", "/api/v2/media/alpha", data=content).json()["url"]
-    assert house.call("GET", place).content == content
+    place = api_env.call("POST", "/api/v2/media/alpha", data=content).json()["url"]
+    assert api_env.call("GET", place).content == content
     theirs = place.replace("/alpha/", "/beta/")
-    assert problem(house.call("GET", theirs))["type"] == "media_unknown"
-    assert problem(house.call("GET", place.replace("/alpha/", "/nobody/")))["type"] == "company_unknown"
-    assert problem(house.call("POST", "/api/v2/media/nobody", data=content))["type"] == "company_unknown"
-    refused = house.call("POST", f"/api/v2/messages/document/beta/{CHAT}", json={"sha256": digest(content)})
+    assert problem(api_env.call("GET", theirs))["type"] == "media_unknown"
+    assert problem(api_env.call("GET", place.replace("/alpha/", "/nobody/")))["type"] == "company_unknown"
+    assert problem(api_env.call("POST", "/api/v2/media/nobody", data=content))["type"] == "company_unknown"
+    refused = api_env.call("POST", f"/api/v2/messages/document/beta/{CHAT}", json={"sha256": digest(content)})
     assert problem(refused)["errors"] == [{"pointer": "/sha256", "reason": "is no file of this company"}]
     for name in ("../../alpha", "%2e%2e", "A" * 64, digest(content).upper()):
-        assert house.call("GET", f"/api/v2/media/alpha/{name}").status_code == 404
+        assert api_env.call("GET", f"/api/v2/media/alpha/{name}").status_code == 404
 
 
 @pytest.fixture(scope="module")
-def place(house: House) -> str:
+def place(api_env: ApiEnv) -> str:
     """Where a file with a difficult name is to be had."""
     name = 'naïve "résumé".pdf'
-    return str(house.call("POST", f"/api/v2/media/alpha?filename={quote(name)}", data=PDF).json()["url"])
+    return str(api_env.call("POST", f"/api/v2/media/alpha?filename={quote(name)}", data=PDF).json()["url"])
 
 
 class TestDownloads:
-    def test_nobody_takes_it_for_a_page_of_ours(self, house: House, place: str) -> None:
-        answer = house.call("GET", place)
+    def test_nobody_takes_it_for_a_page_of_ours(self, api_env: ApiEnv, place: str) -> None:
+        answer = api_env.call("GET", place)
         assert (answer.status_code, answer.content) == (200, PDF)
         assert answer.headers["Content-Type"] == "application/pdf"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -345,16 +345,16 @@ class TestDownloads:
         )
         assert "sandbox" in answer.headers["Content-Security-Policy"]
 
-    def test_a_head_tells_all_but_the_file(self, house: House, place: str) -> None:
-        answer = house.call("HEAD", place)
+    def test_a_head_tells_all_but_the_file(self, api_env: ApiEnv, place: str) -> None:
+        answer = api_env.call("HEAD", place)
         assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (200, b"", str(len(PDF)))
-        assert house.call("HEAD", place[:-1] + "x").status_code == 404
+        assert api_env.call("HEAD", place[:-1] + "x").status_code == 404
 
-    def test_one_that_is_known_is_not_sent_again(self, house: House, place: str) -> None:
+    def test_one_that_is_known_is_not_sent_again(self, api_env: ApiEnv, place: str) -> None:
         for known in (f'"{digest(PDF)}"', f'W/"{digest(PDF)}"', f'"other", "{digest(PDF)}"'):
-            answer = house.call("GET", place, headers={"If-None-Match": known})
+            answer = api_env.call("GET", place, headers={"If-None-Match": known})
             assert (answer.status_code, answer.content) == (304, b"")
-        assert house.call("GET", place, headers={"If-None-Match": '"other"'}).status_code == 200
+        assert api_env.call("GET", place, headers={"If-None-Match": '"other"'}).status_code == 200
 
     @pytest.mark.parametrize(
         ("asked", "start", "end"),
@@ -366,21 +366,21 @@ class TestDownloads:
             ("bytes=43000-99999999", 43000, None),
         ],
     )
-    def test_a_part(self, house: House, place: str, asked: str, start: int, end: int | None) -> None:
-        answer = house.call("GET", place, headers={"Range": asked})
+    def test_a_part(self, api_env: ApiEnv, place: str, asked: str, start: int, end: int | None) -> None:
+        answer = api_env.call("GET", place, headers={"Range": asked})
         wanted = PDF[start:end]
         assert (answer.status_code, answer.content) == (206, wanted)
         first = start % len(PDF)
         assert answer.headers["Content-Range"] == f"bytes {first}-{first + len(wanted) - 1}/{len(PDF)}"
 
     @pytest.mark.parametrize("asked", ["bytes=5-3", "lines=1-2", "bytes=-", "bytes=a-b", "bytes=0-1,5-6"])
-    def test_what_is_not_understood_is_the_whole(self, house: House, place: str, asked: str) -> None:
-        answer = house.call("GET", place, headers={"Range": asked})
+    def test_what_is_not_understood_is_the_whole(self, api_env: ApiEnv, place: str, asked: str) -> None:
+        answer = api_env.call("GET", place, headers={"Range": asked})
         assert (answer.status_code, answer.content) == (200, PDF)
 
     @pytest.mark.parametrize("asked", ["bytes=999999999-", "bytes=-0"])
-    def test_a_part_beyond_the_end_is_refused(self, house: House, place: str, asked: str) -> None:
-        answer = house.call("GET", place, headers={"Range": asked})
+    def test_a_part_beyond_the_end_is_refused(self, api_env: ApiEnv, place: str, asked: str) -> None:
+        answer = api_env.call("GET", place, headers={"Range": asked})
         assert (answer.status_code, problem(answer)["type"], problem(answer)["size"]) == (
             416,
             "range_invalid",
@@ -388,14 +388,14 @@ class TestDownloads:
         )
         assert answer.headers["Content-Range"] == f"bytes */{len(PDF)}"
 
-    def test_a_part_of_what_has_changed_is_the_whole(self, house: House, place: str) -> None:
-        answer = house.call("GET", place, headers={"Range": "bytes=0-1", "If-Range": '"older"'})
+    def test_a_part_of_what_has_changed_is_the_whole(self, api_env: ApiEnv, place: str) -> None:
+        answer = api_env.call("GET", place, headers={"Range": "bytes=0-1", "If-Range": '"older"'})
         assert (answer.status_code, answer.content) == (200, PDF)
 
 
-def test_an_upload_that_is_broken_off_leaves_nothing(house: House) -> None:
+def test_an_upload_that_is_broken_off_leaves_nothing(api_env: ApiEnv) -> None:
     content = os.urandom(200_000)
-    line = http.client.HTTPConnection(urlsplit(house.url).netloc, timeout=10)
+    line = http.client.HTTPConnection(urlsplit(api_env.url).netloc, timeout=10)
     line.putrequest("POST", "/api/v2/media/alpha")
     for name, value in {
         "Authorization": f"Bearer {KEY}",
@@ -406,16 +406,16 @@ def test_an_upload_that_is_broken_off_leaves_nothing(house: House) -> None:
     line.endheaders()
     line.send(content[:100_000])
     line.close()
-    assert house.call("GET", f"/api/v2/media/alpha/{digest(content)}").status_code == 404
-    assert house.call("GET", f"/api/v2/media/alpha/{digest(content[:100_000])}").status_code == 404
+    assert api_env.call("GET", f"/api/v2/media/alpha/{digest(content)}").status_code == 404
+    assert api_env.call("GET", f"/api/v2/media/alpha/{digest(content[:100_000])}").status_code == 404
 
 
-def test_a_storage_that_cannot_be_written_is_said_to_be_away(house: House) -> None:
-    house.sql("INSERT INTO companies (id) VALUES ('cellar')")
-    media = house.entry.home / "media"
+def test_a_storage_that_cannot_be_written_is_said_to_be_away(api_env: ApiEnv) -> None:
+    api_env.sql("INSERT INTO companies (id) VALUES ('cellar')")
+    media = api_env.entry.home / "media"
     media.mkdir(exist_ok=True)
     media.joinpath("cellar").write_text("no directory")
-    answer = house.call("POST", "/api/v2/media/cellar", data=PDF)
+    answer = api_env.call("POST", "/api/v2/media/cellar", data=PDF)
     assert (answer.status_code, problem(answer)["type"], answer.headers["Retry-After"]) == (
         503,
         "storage_unavailable",

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.http.problems import PROBLEM_TYPES
-from tests.api.house import CHAT, House, problem
+from tests.api.api_env import CHAT, ApiEnv, problem
 
 QUICK = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -49,15 +49,15 @@ def require_known(answer: Any) -> None:
 
 @QUICK
 @given(bodies | likely)
-def test_any_json(house: House, body: Any) -> None:
+def test_any_json(api_env: ApiEnv, body: Any) -> None:
     data = json.dumps(body)
     require_known(
-        house.call(
+        api_env.call(
             "POST", f"/api/v2/messages/text/alpha/{CHAT}", data=data, headers={"Content-Type": "application/json"}
         )
     )
     require_known(
-        house.call("POST", "/api/v2/sessions/alpha/1", data=data, headers={"Content-Type": "application/json"})
+        api_env.call("POST", "/api/v2/sessions/alpha/1", data=data, headers={"Content-Type": "application/json"})
     )
 
 
@@ -68,9 +68,9 @@ def test_any_json(house: House, body: Any) -> None:
         ["application/json", "application/problem+json; charset=utf-8", "text/plain", "application/json;;=;"]
     ),
 )
-def test_any_bytes(house: House, body: bytes, media_type: str) -> None:
+def test_any_bytes(api_env: ApiEnv, body: bytes, media_type: str) -> None:
     require_known(
-        house.call("POST", f"/api/v2/messages/text/alpha/{CHAT}", data=body, headers={"Content-Type": media_type})
+        api_env.call("POST", f"/api/v2/messages/text/alpha/{CHAT}", data=body, headers={"Content-Type": media_type})
     )
 
 
@@ -82,9 +82,9 @@ def test_any_bytes(house: House, body: bytes, media_type: str) -> None:
     ),
     st.lists(segments, max_size=4),
 )
-def test_any_path(house: House, method: str, start: str, parts: list[str]) -> None:
+def test_any_path(api_env: ApiEnv, method: str, start: str, parts: list[str]) -> None:
     path = "/" + "/".join(part for part in [start, *parts] if part)
-    require_known(house.call(method, path, allow_redirects=False))
+    require_known(api_env.call(method, path, allow_redirects=False))
 
 
 @QUICK
@@ -95,12 +95,12 @@ def test_any_path(house: House, method: str, start: str, parts: list[str]) -> No
         max_size=4,
     )
 )
-def test_any_headers(house: House, headers: dict[str, str]) -> None:
+def test_any_headers(api_env: ApiEnv, headers: dict[str, str]) -> None:
     if "wait" in headers.get("Prefer", ""):
         headers["Prefer"] = "wait=0"
     body = json.dumps({"message": "fuzz"})
     require_known(
-        house.call(
+        api_env.call(
             "POST",
             f"/api/v2/messages/text/alpha/{CHAT}",
             data=body,
@@ -115,9 +115,9 @@ def test_any_headers(house: House, headers: dict[str, str]) -> None:
     st.text(st.characters(codec="utf-8"), max_size=40)
     | st.text(string.ascii_letters + string.digits + "-_=", max_size=60),
 )
-def test_any_query(house: House, name: str, value: str) -> None:
-    require_known(house.call("GET", f"/api/v2/messages/alpha/{CHAT}", params={name: value}))
-    require_known(house.call("GET", "/api/v2/sessions/alpha/1/qr", params={"format": value}))
+def test_any_query(api_env: ApiEnv, name: str, value: str) -> None:
+    require_known(api_env.call("GET", f"/api/v2/messages/alpha/{CHAT}", params={name: value}))
+    require_known(api_env.call("GET", "/api/v2/sessions/alpha/1/qr", params={"format": value}))
 
 
 @pytest.mark.parametrize(
@@ -132,13 +132,13 @@ def test_any_query(house: House, name: str, value: str) -> None:
     ],
 )
 @pytest.mark.parametrize("row_id", ["1", "9" * 18, "9" * 5000])
-def test_any_instant_in_a_cursor(house: House, at: str, row_id: str) -> None:
+def test_any_instant_in_a_cursor(api_env: ApiEnv, at: str, row_id: str) -> None:
     cursor = base64.urlsafe_b64encode(f"{at} {row_id}".encode()).decode()
-    require_known(house.call("GET", f"/api/v2/messages/alpha/{CHAT}", params={"cursor": cursor}))
-    require_known(house.call("GET", f"/api/v2/messages/alpha/{CHAT}", params={"cursor": at}))
-    require_known(house.call("GET", "/api/v2/dead-letters/alpha", params={"cursor": row_id}))
+    require_known(api_env.call("GET", f"/api/v2/messages/alpha/{CHAT}", params={"cursor": cursor}))
+    require_known(api_env.call("GET", f"/api/v2/messages/alpha/{CHAT}", params={"cursor": at}))
+    require_known(api_env.call("GET", "/api/v2/dead-letters/alpha", params={"cursor": row_id}))
     body = {"failedAfter": at, "failedBefore": at, "limit": 1}
-    require_known(house.call("POST", "/api/v2/dead-letters/alpha/redrive", json=body))
+    require_known(api_env.call("POST", "/api/v2/dead-letters/alpha/redrive", json=body))
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "9" * 18, "-1", "0" * 400])
@@ -156,23 +156,23 @@ def test_any_instant_in_a_cursor(house: House, at: str, row_id: str) -> None:
         f"/api/v2/messages/alpha/{CHAT}?limit=%s",
     ],
 )
-def test_any_number(house: House, path: str, number: str) -> None:
-    require_known(house.call("GET", path.replace("%s", number)))
+def test_any_number(api_env: ApiEnv, path: str, number: str) -> None:
+    require_known(api_env.call("GET", path.replace("%s", number)))
 
 
 @pytest.mark.parametrize("number", [10**400, -(10**400), 10**18, 1e308])
-def test_any_number_in_a_body(house: House, number: float) -> None:
+def test_any_number_in_a_body(api_env: ApiEnv, number: float) -> None:
     where = {"type": "location", "latitude": number, "longitude": number}
     for body in (where, {"type": "text", "message": "x", "phoneIndex": number}):
-        require_known(house.call("POST", f"/api/v2/messages/alpha/{CHAT}", json=body))
+        require_known(api_env.call("POST", f"/api/v2/messages/alpha/{CHAT}", json=body))
     for options in ({"messagesPerSecond": number}, {"messagesPerMinute": number}, {"dailyLimit": number}):
-        require_known(house.call("PATCH", "/api/v2/connections/alpha/0", json={"options": options}))
-    require_known(house.call("POST", "/api/v2/dead-letters/alpha/redrive", json={"limit": number}))
+        require_known(api_env.call("PATCH", "/api/v2/connections/alpha/0", json={"options": options}))
+    require_known(api_env.call("POST", "/api/v2/dead-letters/alpha/redrive", json={"limit": number}))
 
 
 @QUICK
 @given(header_values.filter(bool))
-def test_any_key_is_refused(house: House, key: str) -> None:
-    answer = house.call("GET", "/health/all", key=None, headers={"Authorization": key, "X-API-Key": key})
+def test_any_key_is_refused(api_env: ApiEnv, key: str) -> None:
+    answer = api_env.call("GET", "/health/all", key=None, headers={"Authorization": key, "X-API-Key": key})
     assert answer.status_code == 401
     assert problem(answer)["type"] == "key_invalid"

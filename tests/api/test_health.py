@@ -17,16 +17,16 @@ from shared.clock import utc_now
 from shared.process import runtime
 from shared.store import processes
 from shared.store.processes import Heartbeat
-from tests.api.house import House
+from tests.api.api_env import ApiEnv
 from tests.support.entry import Entry
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
 
 
 @pytest.fixture
-def house(home: Path, database_url: str, servers: Servers) -> Iterator[House]:
+def api_env(home: Path, database_url: str, servers: Servers) -> Iterator[ApiEnv]:
     """An API with a database and a home of its own."""
-    with House(home, database_url, servers.new_redis(), heartbeat_s=0.5) as made:
+    with ApiEnv(home, database_url, servers.new_redis(), heartbeat_s=0.5) as made:
         yield made.seed().start()
 
 
@@ -69,8 +69,8 @@ def account(home: Path, states: Mapping[str, str], age_s: float = 0.0) -> None:
     beside.replace(runtime.status_file(home))
 
 
-def everything(house: House) -> dict[str, Any]:
-    answer = house.call("GET", "/health/all")
+def everything(api_env: ApiEnv) -> dict[str, Any]:
+    answer = api_env.call("GET", "/health/all")
     assert answer.status_code == 200
     shown: dict[str, Any] = answer.json()
     return shown
@@ -80,15 +80,15 @@ def statuses(shown: dict[str, Any]) -> dict[str, str]:
     return {f"{one['process']}-{one['instance']}": one["status"] for one in shown["processes"]}
 
 
-def test_without_an_orchestrator_the_heartbeats_speak_and_what_never_started_is_down(house: House) -> None:
-    house.run(processes.write_heartbeat, beat("meta", 0))
-    house.run(processes.write_heartbeat, beat("meta", 1, status="draining"))
-    house.run(processes.write_heartbeat, beat("recorder"))
-    house.sql(
+def test_without_an_orchestrator_the_heartbeats_speak_and_what_never_started_is_down(api_env: ApiEnv) -> None:
+    api_env.run(processes.write_heartbeat, beat("meta", 0))
+    api_env.run(processes.write_heartbeat, beat("meta", 1, status="draining"))
+    api_env.run(processes.write_heartbeat, beat("recorder"))
+    api_env.sql(
         "UPDATE process_health SET last_heartbeat = now() - interval '45 seconds' WHERE process_name = 'recorder'"
     )
-    eventually(lambda: statuses(everything(house))["api-0"] == "healthy", 5, "its own heartbeat is there")
-    shown = everything(house)
+    eventually(lambda: statuses(everything(api_env))["api-0"] == "healthy", 5, "its own heartbeat is there")
+    shown = everything(api_env)
     assert statuses(shown) == {
         "api-0": "healthy",
         "api-1": "down",
@@ -105,15 +105,15 @@ def test_without_an_orchestrator_the_heartbeats_speak_and_what_never_started_is_
     assert down["reason"] == "it never wrote a heartbeat"
 
 
-def test_a_fresh_account_says_which_slots_there_are(house: House, home: Path) -> None:
+def test_a_fresh_account_says_which_slots_there_are(api_env: ApiEnv, home: Path) -> None:
     for one in (
         beat("meta", 0),
         beat("meta", 7),
         beat("meta", 9, host="elsewhere"),
         beat("webdriver", 0, incarnation="webdriver-0.x"),
     ):
-        house.run(processes.write_heartbeat, one)
-    house.sql(
+        api_env.run(processes.write_heartbeat, one)
+    api_env.sql(
         "UPDATE process_health SET last_heartbeat = now() - interval '2 minutes' WHERE process_name = 'webdriver'"
     )
     states = {
@@ -125,7 +125,7 @@ def test_a_fresh_account_says_which_slots_there_are(house: House, home: Path) ->
         "sandbox-0": "stopped",
     }
     account(home, states)
-    shown = everything(house)
+    shown = everything(api_env)
     assert shown["orchestrator"]["state"] == "running"
     assert statuses(shown) == {
         "api-0": "healthy",
@@ -143,22 +143,22 @@ def test_a_fresh_account_says_which_slots_there_are(house: House, home: Path) ->
     assert 59 < webdriver["uptimeSeconds"] < 120
 
 
-def test_all_well_is_healthy(house: House, home: Path) -> None:
+def test_all_well_is_healthy(api_env: ApiEnv, home: Path) -> None:
     account(home, {"api-0": "ready", "recorder-0": "ready", "sandbox-0": "stopped"})
-    eventually(lambda: everything(house)["status"] == "healthy", 5, lambda: everything(house))
+    eventually(lambda: everything(api_env)["status"] == "healthy", 5, lambda: everything(api_env))
 
 
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "null", '{"at": "yesterday", "slots": {}}', '{"at": 5, "slots": {}, "state": "running"}']
 )
-def test_an_account_that_cannot_be_read_is_missing(house: House, home: Path, content: str) -> None:
+def test_an_account_that_cannot_be_read_is_missing(api_env: ApiEnv, home: Path, content: str) -> None:
     runtime.status_file(home).write_text(content)
-    assert everything(house)["orchestrator"] == {"state": "missing", "at": None, "ageSeconds": None}
+    assert everything(api_env)["orchestrator"] == {"state": "missing", "at": None, "ageSeconds": None}
 
 
-def test_an_old_account_is_stale_and_not_believed(house: House, home: Path) -> None:
+def test_an_old_account_is_stale_and_not_believed(api_env: ApiEnv, home: Path) -> None:
     account(home, {"meta-0": "ready"}, age_s=60)
-    shown = everything(house)
+    shown = everything(api_env)
     assert shown["orchestrator"]["state"] == "stale"
     assert 59 < shown["orchestrator"]["ageSeconds"] < 70
     assert statuses(shown)["meta-0"] == "down", "it never wrote a heartbeat"
@@ -167,48 +167,48 @@ def test_an_old_account_is_stale_and_not_believed(house: House, home: Path) -> N
 def test_redis_away_is_said_and_refuses_nothing(home: Path, database_url: str) -> None:
     with Entry("redis", home / "r") as server:
         server.start().wait_ready()
-        with House(
+        with ApiEnv(
             home / "a", database_url, f"unix://{runtime.redis_socket(home / 'r')}?db=0", redis_timeout_s=2
-        ) as house:
-            house.seed().start()
-            eventually(lambda: everything(house)["redis"]["reachable"], 5, "Redis answers")
+        ) as api_env:
+            api_env.seed().start()
+            eventually(lambda: everything(api_env)["redis"]["reachable"], 5, "Redis answers")
             frozen = list(server.descendants())
             for pid in frozen:
                 os.kill(pid, signal.SIGSTOP)
             try:
-                answer = house.send("no hint for this one")
+                answer = api_env.send("no hint for this one")
                 assert answer.status_code == 202
                 assert answer.elapsed.total_seconds() < 1.5, "a slow Redis holds nobody up"
-                shown = house.call("GET", "/health/all")
+                shown = api_env.call("GET", "/health/all")
                 assert shown.elapsed.total_seconds() < 4
                 assert (shown.json()["redis"]["reachable"], shown.json()["status"]) == (False, "degraded")
-                assert house.call("GET", "/readyz", key=None).status_code == 200
-                assert house.call("GET", "/health", key=None).json()["redis"]["reachable"] is False
+                assert api_env.call("GET", "/readyz", key=None).status_code == 200
+                assert api_env.call("GET", "/health", key=None).json()["redis"]["reachable"] is False
             finally:
                 for pid in frozen:
                     os.kill(pid, signal.SIGCONT)
-            eventually(lambda: everything(house)["redis"]["reachable"], 5, "Redis is found again")
+            eventually(lambda: everything(api_env)["redis"]["reachable"], 5, "Redis is found again")
         server.stop()
 
 
 def test_with_nothing_to_ask_it_says_what_the_orchestrator_says(home: Path) -> None:
-    with House(home, "postgresql://nobody@127.0.0.1:1/none", "redis://127.0.0.1:1/0") as house:
-        house.start()
+    with ApiEnv(home, "postgresql://nobody@127.0.0.1:1/none", "redis://127.0.0.1:1/0") as api_env:
+        api_env.start()
         account(home, {"api-0": "ready", "meta-0": "ready", "postgres-0": "backoff"})
-        shown = everything(house)
+        shown = everything(api_env)
         assert shown["status"] == "down"
         assert (shown["database"]["reachable"], shown["redis"]["reachable"]) == (False, False)
         assert statuses(shown) == {"api-0": "healthy", "meta-0": "healthy", "postgres-0": "down"}
         runtime.status_file(home).unlink()
-        assert statuses(everything(house)) == {"api-0": "healthy", "api-1": "unknown", "recorder-0": "unknown"}
+        assert statuses(everything(api_env)) == {"api-0": "healthy", "api-1": "unknown", "recorder-0": "unknown"}
 
 
-def test_figures_of_a_kind(house: House) -> None:
-    house.run(processes.write_heartbeat, beat("meta", 0))
-    house.run(processes.write_heartbeat, beat("meta", 1))
-    shown = house.call("GET", "/metrics/meta").json()
+def test_figures_of_a_kind(api_env: ApiEnv) -> None:
+    api_env.run(processes.write_heartbeat, beat("meta", 0))
+    api_env.run(processes.write_heartbeat, beat("meta", 1))
+    shown = api_env.call("GET", "/metrics/meta").json()
     assert [(one["instance"], one["metrics"]) for one in shown["instances"]] == [
         (0, {"messages_sent_total": 3.0}),
         (1, {"messages_sent_total": 3.0}),
     ]
-    assert house.call("GET", "/metrics/webdriver").json() == {"process": "webdriver", "instances": []}
+    assert api_env.call("GET", "/metrics/webdriver").json() == {"process": "webdriver", "instances": []}

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from shared.states import MessageState
 from shared.store import messages
 from shared.store.messages import Settlement
-from tests.api.house import House, problem
+from tests.api.api_env import ApiEnv, problem
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
 
@@ -26,7 +26,7 @@ def ahead(**span: float) -> str:
     return (datetime.now(UTC) + timedelta(**span)).astimezone(tz=datetime.strptime("+0530", "%z").tzinfo).isoformat()
 
 
-def settle(house: House, message_id: str, state: MessageState, **fields: Any) -> None:
+def settle(api_env: ApiEnv, message_id: str, state: MessageState, **fields: Any) -> None:
     """Claim a message and write what became of it."""
     named: dict[str, Any] = {
         "kind": "meta",
@@ -35,32 +35,32 @@ def settle(house: House, message_id: str, state: MessageState, **fields: Any) ->
         "most": 1,
         "token_at_claim": True,
     }
-    assert house.run(messages.claim, **named)
-    assert house.run(
+    assert api_env.run(messages.claim, **named)
+    assert api_env.run(
         messages.settle, incarnation="meta-0.a", settlements=[Settlement(id=int(message_id), state=state, **fields)]
     )
 
 
-def failed(house: House, chat: str, code: str = "131026", company: str = "alpha") -> str:
+def failed(api_env: ApiEnv, chat: str, code: str = "131026", company: str = "alpha") -> str:
     """Return the path of a message that failed."""
-    answer = house.send("lost", chat=chat, company=company)
-    settle(house, answer.json()["id"], MessageState.FAILED, code=code, detail="undeliverable")
+    answer = api_env.send("lost", chat=chat, company=company)
+    settle(api_env, answer.json()["id"], MessageState.FAILED, code=code, detail="undeliverable")
     return str(answer.headers["Location"])
 
 
-def held(house: House, chat: str) -> str:
+def held(api_env: ApiEnv, chat: str) -> str:
     """Return the path of a message in doubt that was left to a human."""
-    answer = house.send("perhaps", chat=chat)
+    answer = api_env.send("perhaps", chat=chat)
     message_id = answer.json()["id"]
-    settle(house, message_id, MessageState.IN_DOUBT, code="no_answer")
-    assert house.run(messages.hold, message_id=int(message_id), attempt=1, code="no_evidence", incarnation="x")
+    settle(api_env, message_id, MessageState.IN_DOUBT, code="no_answer")
+    assert api_env.run(messages.hold, message_id=int(message_id), attempt=1, code="no_evidence", incarnation="x")
     return str(answer.headers["Location"])
 
 
 @pytest.fixture(scope="module")
-def described(house: House) -> dict[str, Any]:
+def described(api_env: ApiEnv) -> dict[str, Any]:
     """The OpenAPI document."""
-    document: dict[str, Any] = house.call("GET", "/openapi.json", key=None).json()
+    document: dict[str, Any] = api_env.call("GET", "/openapi.json", key=None).json()
     return document
 
 
@@ -73,30 +73,30 @@ def require_shape(described: dict[str, Any], method: str, path: str, answer: req
 
 class TestSendAt:
     def test_a_scheduled_text_is_a_row_without_a_hint(
-        self, house: House, servers: Servers, described: dict[str, Any]
+        self, api_env: ApiEnv, servers: Servers, described: dict[str, Any]
     ) -> None:
         when = ahead(hours=2)
-        answer = house.send("later", chat="15550100400", sendAt=when)
+        answer = api_env.send("later", chat="15550100400", sendAt=when)
         assert answer.status_code == 202, answer.text
         require_shape(described, "POST", "/api/v2/messages/text/{companyId}/{chatId}", answer)
         assert datetime.fromisoformat(answer.json()["sendAt"]) - datetime.fromisoformat(when) < timedelta(
             milliseconds=1
         )
-        shown = house.call("GET", answer.headers["Location"])
+        shown = api_env.call("GET", answer.headers["Location"])
         require_shape(described, "GET", ONE, shown)
         assert shown.json()["sendAt"] == shown.json()["notBefore"] == answer.json()["sendAt"]
         # hints are given in order: when a later message's is there, this one's would be
-        after = house.send("now", chat="15550100401").json()
+        after = api_env.send("now", chat="15550100401").json()
         with redis.Redis.from_url(servers.redis_server_url) as client:
             eventually(lambda: client.exists(f"rq:job:m-{after['id']}"), 5, "the row that came later is hinted")
             assert not client.exists(f"rq:job:m-{answer.json()['id']}")
 
     @pytest.mark.parametrize("when", ["2020-01-01T00:00:00Z", "2020-01-01T00:00:00+14:00"])
-    def test_the_past_is_now(self, house: House, when: str) -> None:
-        answer = house.send("late", sendAt=when)
+    def test_the_past_is_now(self, api_env: ApiEnv, when: str) -> None:
+        answer = api_env.send("late", sendAt=when)
         assert answer.status_code == 202
         assert "sendAt" not in answer.json()
-        assert house.call("GET", answer.headers["Location"]).json()["sendAt"] is None
+        assert api_env.call("GET", answer.headers["Location"]).json()["sendAt"] is None
 
     @pytest.mark.parametrize(
         "when",
@@ -110,75 +110,77 @@ class TestSendAt:
             "0001-01-01T00:00:00+14:00",
         ],
     )
-    def test_what_is_no_instant_with_a_zone_or_too_far_ahead_is_refused(self, house: House, when: str) -> None:
-        answer = house.send("never", sendAt=when)
+    def test_what_is_no_instant_with_a_zone_or_too_far_ahead_is_refused(self, api_env: ApiEnv, when: str) -> None:
+        answer = api_env.send("never", sendAt=when)
         assert answer.status_code == 422
         assert (problem(answer)["type"], problem(answer)["field"]) == ("send_at_invalid", "sendAt")
 
-    def test_thirty_days_and_no_more(self, house: House) -> None:
-        assert house.send("in time", sendAt=ahead(days=29.99)).status_code == 202
-        assert problem(house.send("too late", sendAt=ahead(days=30.01)))["type"] == "send_at_invalid"
+    def test_thirty_days_and_no_more(self, api_env: ApiEnv) -> None:
+        assert api_env.send("in time", sendAt=ahead(days=29.99)).status_code == 202
+        assert problem(api_env.send("too late", sendAt=ahead(days=30.01)))["type"] == "send_at_invalid"
 
-    def test_another_time_is_another_request(self, house: House) -> None:
+    def test_another_time_is_another_request(self, api_env: ApiEnv) -> None:
         when, key = ahead(hours=1), {"Idempotency-Key": "scheduled"}
-        first = house.send("at", sendAt=when, headers=key)
-        assert house.send("at", sendAt=when, headers=key).json()["id"] == first.json()["id"]
-        assert house.send("at", headers=key).status_code == 409
-        assert house.send("at", sendAt=when, inDoubtPolicy="hold", headers=key).status_code == 409
+        first = api_env.send("at", sendAt=when, headers=key)
+        assert api_env.send("at", sendAt=when, headers=key).json()["id"] == first.json()["id"]
+        assert api_env.send("at", headers=key).status_code == 409
+        assert api_env.send("at", sendAt=when, inDoubtPolicy="hold", headers=key).status_code == 409
 
 
 class TestPolicy:
-    def test_it_is_kept_with_the_message(self, house: House) -> None:
-        place = house.send("precious", inDoubtPolicy="hold").headers["Location"]
-        assert house.call("GET", place).json()["inDoubtPolicy"] == "hold"
-        assert house.call("GET", house.send("plain").headers["Location"]).json()["inDoubtPolicy"] is None
+    def test_it_is_kept_with_the_message(self, api_env: ApiEnv) -> None:
+        place = api_env.send("precious", inDoubtPolicy="hold").headers["Location"]
+        assert api_env.call("GET", place).json()["inDoubtPolicy"] == "hold"
+        assert api_env.call("GET", api_env.send("plain").headers["Location"]).json()["inDoubtPolicy"] is None
 
-    def test_only_words_that_are_known(self, house: House) -> None:
-        answer = house.send("odd", inDoubtPolicy="maybe")
+    def test_only_words_that_are_known(self, api_env: ApiEnv) -> None:
+        answer = api_env.send("odd", inDoubtPolicy="maybe")
         assert problem(answer)["errors"] == [
             {"pointer": "/inDoubtPolicy", "reason": "must be one of auto, resend, hold"}
         ]
 
 
 class TestCancel:
-    def test_a_queued_message_is_cancelled_once_and_for_all(self, house: House, described: dict[str, Any]) -> None:
-        place = house.send("oops", chat="15550100410").headers["Location"]
+    def test_a_queued_message_is_cancelled_once_and_for_all(self, api_env: ApiEnv, described: dict[str, Any]) -> None:
+        place = api_env.send("oops", chat="15550100410").headers["Location"]
         for _ in range(2):
-            answer = house.call("DELETE", place)
+            answer = api_env.call("DELETE", place)
             assert answer.status_code == 200, answer.text
             require_shape(described, "DELETE", ONE, answer)
             assert (answer.json()["status"], answer.json()["error"]["code"]) == ("deleted", "cancelled")
             assert [step["state"] for step in answer.json()["history"]] == ["queued", "deleted"]
 
-    def test_a_scheduled_one_too(self, house: House) -> None:
-        place = house.send("oops", sendAt=ahead(days=1)).headers["Location"]
-        assert house.call("DELETE", place).json()["status"] == "deleted"
+    def test_a_scheduled_one_too(self, api_env: ApiEnv) -> None:
+        place = api_env.send("oops", sendAt=ahead(days=1)).headers["Location"]
+        assert api_env.call("DELETE", place).json()["status"] == "deleted"
 
-    def test_what_is_on_its_way_is_not(self, house: House, described: dict[str, Any]) -> None:
+    def test_what_is_on_its_way_is_not(self, api_env: ApiEnv, described: dict[str, Any]) -> None:
         for chat, state in (("15550100411", MessageState.IN_DOUBT), ("15550100412", MessageState.FAILED)):
-            sent = house.send("too late", chat=chat)
-            settle(house, sent.json()["id"], state)
-            answer = house.call("DELETE", sent.headers["Location"])
+            sent = api_env.send("too late", chat=chat)
+            settle(api_env, sent.json()["id"], state)
+            answer = api_env.call("DELETE", sent.headers["Location"])
             assert answer.status_code == 409
             require_shape(described, "DELETE", ONE, answer)
             assert (problem(answer)["type"], problem(answer)["state"]) == ("message_not_queued", state)
 
-    def test_what_was_sent_cannot_be_deleted(self, house: House) -> None:
-        sent = house.send("gone", chat="15550100413")
-        settle(house, sent.json()["id"], MessageState.SENT, provider_id="wamid.gone")
-        assert problem(house.call("DELETE", sent.headers["Location"]))["type"] == "unsupported_operation"
+    def test_what_was_sent_cannot_be_deleted(self, api_env: ApiEnv) -> None:
+        sent = api_env.send("gone", chat="15550100413")
+        settle(api_env, sent.json()["id"], MessageState.SENT, provider_id="wamid.gone")
+        assert problem(api_env.call("DELETE", sent.headers["Location"]))["type"] == "unsupported_operation"
 
-    def test_anothers_message_is_unknown(self, house: House) -> None:
-        place = house.send("theirs", company="beta").headers["Location"]
-        assert problem(house.call("DELETE", place.replace("/beta/", "/alpha/")))["type"] == "message_unknown"
-        assert house.call("GET", place).json()["status"] == "queued"
+    def test_anothers_message_is_unknown(self, api_env: ApiEnv) -> None:
+        place = api_env.send("theirs", company="beta").headers["Location"]
+        assert problem(api_env.call("DELETE", place.replace("/beta/", "/alpha/")))["type"] == "message_unknown"
+        assert api_env.call("GET", place).json()["status"] == "queued"
 
 
 class TestRedrive:
-    def test_one_is_queued_again_and_asking_twice_is_asking_once(self, house: House, described: dict[str, Any]) -> None:
-        place = failed(house, "15550100420")
+    def test_one_is_queued_again_and_asking_twice_is_asking_once(
+        self, api_env: ApiEnv, described: dict[str, Any]
+    ) -> None:
+        place = failed(api_env, "15550100420")
         for _ in range(2):
-            answer = house.call("POST", f"{place}/redrive")
+            answer = api_env.call("POST", f"{place}/redrive")
             assert answer.status_code == 202, answer.text
             require_shape(described, "POST", f"{ONE}/redrive", answer)
             assert (answer.json()["status"], answer.json()["error"]) == ("queued", None)
@@ -187,20 +189,20 @@ class TestRedrive:
                 ("queued", "redriven"),
             ]
 
-    def test_what_never_failed_is_no_dead_letter(self, house: House) -> None:
-        for place in (house.send("fine", chat="15550100421").headers["Location"], held(house, "15550100422")):
-            answer = house.call("POST", f"{place}/redrive")
+    def test_what_never_failed_is_no_dead_letter(self, api_env: ApiEnv) -> None:
+        for place in (api_env.send("fine", chat="15550100421").headers["Location"], held(api_env, "15550100422")):
+            answer = api_env.call("POST", f"{place}/redrive")
             assert answer.status_code == 409
             assert problem(answer)["type"] == "not_a_dead_letter"
 
-    def test_many_at_once_by_a_filter_and_bounded(self, house: House, described: dict[str, Any]) -> None:
+    def test_many_at_once_by_a_filter_and_bounded(self, api_env: ApiEnv, described: dict[str, Any]) -> None:
         for number in range(3):
-            failed(house, f"1555010043{number}", code="131049", company="beta")
-        failed(house, "15550100434", code="131026", company="beta")
+            failed(api_env, f"1555010043{number}", code="131049", company="beta")
+        failed(api_env, "15550100434", code="131026", company="beta")
         ask = f"{MANY}/redrive"
 
         def redrive(**fields: Any) -> dict[str, Any]:
-            answer = house.call("POST", "/api/v2/dead-letters/beta/redrive", json=fields)
+            answer = api_env.call("POST", "/api/v2/dead-letters/beta/redrive", json=fields)
             assert answer.status_code == 202, answer.text
             require_shape(described, "POST", ask, answer)
             found: dict[str, Any] = answer.json()
@@ -215,46 +217,46 @@ class TestRedrive:
     @pytest.mark.parametrize(
         "fields", [{"limit": 0}, {"limit": 1001}, {"failedAfter": "yesterday"}, {"code": 131049}, {"everything": True}]
     )
-    def test_a_filter_that_cannot_be_read_moves_nothing(self, house: House, fields: dict[str, Any]) -> None:
-        place = failed(house, "15550100440")
-        answer = house.call("POST", "/api/v2/dead-letters/alpha/redrive", json=fields)
+    def test_a_filter_that_cannot_be_read_moves_nothing(self, api_env: ApiEnv, fields: dict[str, Any]) -> None:
+        place = failed(api_env, "15550100440")
+        answer = api_env.call("POST", "/api/v2/dead-letters/alpha/redrive", json=fields)
         assert problem(answer)["type"] == "body_invalid"
-        assert house.call("GET", place).json()["status"] == "failed"
-        house.call("POST", f"{place}/redrive")
-        house.call("DELETE", place)
+        assert api_env.call("GET", place).json()["status"] == "failed"
+        api_env.call("POST", f"{place}/redrive")
+        api_env.call("DELETE", place)
 
 
 class TestResolve:
     @pytest.mark.parametrize(("word", "state"), [("sent", "sent"), ("resend", "queued"), ("failed", "failed")])
-    def test_a_human_decides_once(self, house: House, described: dict[str, Any], word: str, state: str) -> None:
-        place = held(house, f"1555010045{len(word)}")
+    def test_a_human_decides_once(self, api_env: ApiEnv, described: dict[str, Any], word: str, state: str) -> None:
+        place = held(api_env, f"1555010045{len(word)}")
         for _ in range(2):
-            answer = house.call("POST", f"{place}/resolve", json={"as": word})
+            answer = api_env.call("POST", f"{place}/resolve", json={"as": word})
             assert answer.status_code == 200, answer.text
             require_shape(described, "POST", f"{ONE}/resolve", answer)
             assert (answer.json()["status"], answer.json()["heldForHumanAt"]) == (state, None)
-        other = house.call("POST", f"{place}/resolve", json={"as": "sent" if word != "sent" else "failed"})
+        other = api_env.call("POST", f"{place}/resolve", json={"as": "sent" if word != "sent" else "failed"})
         assert other.status_code == 409
         assert (problem(other)["type"], problem(other)["state"]) == ("not_held", state)
-        house.call("DELETE", place)
+        api_env.call("DELETE", place)
 
-    def test_only_three_words(self, house: House) -> None:
-        place = held(house, "15550100460")
-        assert problem(house.call("POST", f"{place}/resolve", json={"as": "lost"}))["type"] == "body_invalid"
-        assert house.call("GET", place).json()["heldForHumanAt"]
+    def test_only_three_words(self, api_env: ApiEnv) -> None:
+        place = held(api_env, "15550100460")
+        assert problem(api_env.call("POST", f"{place}/resolve", json={"as": "lost"}))["type"] == "body_invalid"
+        assert api_env.call("GET", place).json()["heldForHumanAt"]
 
 
 class TestListing:
-    def test_what_waits_for_a_human_page_by_page(self, house: House, described: dict[str, Any]) -> None:
-        house.sql("UPDATE messages SET state = 'delivered', held_at = NULL WHERE company_id = 'beta'")
+    def test_what_waits_for_a_human_page_by_page(self, api_env: ApiEnv, described: dict[str, Any]) -> None:
+        api_env.sql("UPDATE messages SET state = 'delivered', held_at = NULL WHERE company_id = 'beta'")
         template = """INSERT INTO messages (company_id, connection_id, process_name, chat_id, type, content, state, error_code)
                       SELECT 'beta', c.id, 'meta', '15550100470', 'text', '{"body": "secret"}', 'failed', 'many'
                       FROM phone_configs c, generate_series(1, 205) WHERE c.company_id = 'beta'"""
-        house.sql(template)
+        api_env.sql(template)
         seen: list[str] = []
         cursor = ""
         while True:
-            answer = house.call("GET", f"/api/v2/dead-letters/beta?code=many&phoneIndex=0{cursor}")
+            answer = api_env.call("GET", f"/api/v2/dead-letters/beta?code=many&phoneIndex=0{cursor}")
             require_shape(described, "GET", MANY, answer)
             seen += [letter["id"] for letter in answer.json()["letters"]]
             assert "secret" not in answer.text, "whoever wants to read it asks for the message"
@@ -263,13 +265,13 @@ class TestListing:
             cursor = f"&cursor={answer.json()['next']}"
         assert len(seen) == len(set(seen)) == 205
         assert seen == sorted(seen, key=int, reverse=True)
-        house.sql("DELETE FROM messages WHERE error_code = 'many'")
+        api_env.sql("DELETE FROM messages WHERE error_code = 'many'")
 
-    def test_held_ones_are_listed_with_their_state(self, house: House) -> None:
-        place = held(house, "15550100471")
+    def test_held_ones_are_listed_with_their_state(self, api_env: ApiEnv) -> None:
+        place = held(api_env, "15550100471")
         (letter,) = [
             one
-            for one in house.call("GET", "/api/v2/dead-letters/alpha").json()["letters"]
+            for one in api_env.call("GET", "/api/v2/dead-letters/alpha").json()["letters"]
             if one["chatId"] == "15550100471"
         ]
         assert (letter["status"], letter["error"]["code"], bool(letter["heldForHumanAt"])) == (
@@ -277,7 +279,7 @@ class TestListing:
             "no_evidence",
             True,
         )
-        house.call("POST", f"{place}/resolve", json={"as": "sent"})
+        api_env.call("POST", f"{place}/resolve", json={"as": "sent"})
 
     @pytest.mark.parametrize(
         ("query", "kind"),
@@ -288,15 +290,15 @@ class TestListing:
             ("phoneIndex=-1", "phone_index_unknown"),
         ],
     )
-    def test_a_query_that_cannot_be_read_is_refused(self, house: House, query: str, kind: str) -> None:
-        assert problem(house.call("GET", f"/api/v2/dead-letters/alpha?{query}"))["type"] == kind
+    def test_a_query_that_cannot_be_read_is_refused(self, api_env: ApiEnv, query: str, kind: str) -> None:
+        assert problem(api_env.call("GET", f"/api/v2/dead-letters/alpha?{query}"))["type"] == kind
 
-    def test_no_company_sees_anothers(self, house: House) -> None:
-        failed(house, "15550100472", company="beta")
+    def test_no_company_sees_anothers(self, api_env: ApiEnv) -> None:
+        failed(api_env, "15550100472", company="beta")
         assert not [
             one
-            for one in house.call("GET", "/api/v2/dead-letters/alpha").json()["letters"]
+            for one in api_env.call("GET", "/api/v2/dead-letters/alpha").json()["letters"]
             if one["chatId"] == "15550100472"
         ]
         for method, place in (("GET", "/api/v2/dead-letters/nobody"), ("POST", "/api/v2/dead-letters/nobody/redrive")):
-            assert problem(house.call(method, place, json={}))["type"] == "company_unknown"
+            assert problem(api_env.call(method, place, json={}))["type"] == "company_unknown"

@@ -9,7 +9,7 @@ import requests
 
 from shared import content
 from shared.compose.types import TYPES
-from tests.api.house import House, problem
+from tests.api.api_env import ApiEnv, problem
 
 PICTURE = "https://93.184.216.34/parcel.jpg"
 LINK = "https://example.com"
@@ -18,16 +18,16 @@ LIST = TYPES["interactive"].examples[1]["interactive"]
 
 
 def post(
-    house: House, type_: str, body: Any, *, chat: str, company: str = "alpha", **arguments: Any
+    api_env: ApiEnv, type_: str, body: Any, *, chat: str, company: str = "alpha", **arguments: Any
 ) -> requests.Response:
     """Send a message by the path of its type."""
-    return house.call("POST", f"/api/v2/messages/{type_}/{company}/{chat}", json=body, **arguments)
+    return api_env.call("POST", f"/api/v2/messages/{type_}/{company}/{chat}", json=body, **arguments)
 
 
-def kept(house: House, answer: requests.Response) -> dict[str, Any]:
+def kept(api_env: ApiEnv, answer: requests.Response) -> dict[str, Any]:
     """Return the content of the row that an answer names."""
     assert answer.status_code == 202, answer.text
-    (row,) = house.sql("SELECT type, content FROM messages WHERE id = %s", answer.json()["id"])
+    (row,) = api_env.sql("SELECT type, content FROM messages WHERE id = %s", answer.json()["id"])
     assert row["type"] == answer.json()["type"]
     made: dict[str, Any] = row["content"]
     return made
@@ -133,13 +133,13 @@ RIGHT: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_it_is_written_as_it_was_meant_by_either_path(house: House, name: str) -> None:
+def test_it_is_written_as_it_was_meant_by_either_path(api_env: ApiEnv, name: str) -> None:
     type_, body, wanted = RIGHT[name]
     chat = "15550100700"
-    first = post(house, type_, body, chat=chat, headers={"Idempotency-Key": name.replace(" ", "-")})
-    assert kept(house, first) == wanted
+    first = post(api_env, type_, body, chat=chat, headers={"Idempotency-Key": name.replace(" ", "-")})
+    assert kept(api_env, first) == wanted
     assert first.json()["type"] == type_
-    again = house.call(
+    again = api_env.call(
         "POST",
         f"/api/v2/messages/alpha/{chat}",
         json={"type": type_, **body},
@@ -147,10 +147,10 @@ def test_it_is_written_as_it_was_meant_by_either_path(house: House, name: str) -
     )
     assert again.headers["Idempotency-Replayed"] == "true", again.text
     assert again.json() == first.json()
-    shown = house.call("GET", first.headers["Location"]).json()
+    shown = api_env.call("GET", first.headers["Location"]).json()
     in_chat = next(
         entry
-        for entry in house.call("GET", f"/api/v2/messages/alpha/{chat}?limit=200").json()["messages"]
+        for entry in api_env.call("GET", f"/api/v2/messages/alpha/{chat}?limit=200").json()["messages"]
         if entry["id"] == shown["id"]
     )
     names = body.keys() - {"url", "mediaId", "mimetype"}
@@ -162,16 +162,16 @@ def test_it_is_written_as_it_was_meant_by_either_path(house: House, name: str) -
             assert seen["media"]["status"] == "linked"
 
 
-def test_quotes_schedules_and_policies_are_for_every_type_that_says_something(house: House) -> None:
+def test_quotes_schedules_and_policies_are_for_every_type_that_says_something(api_env: ApiEnv) -> None:
     chat = "15550100701"
-    quoted = house.send("the question", chat=chat).json()["id"]
-    house.sql("UPDATE messages SET state = 'sent', provider_id = 'wamid.q701' WHERE id = %s", quoted)
+    quoted = api_env.send("the question", chat=chat).json()["id"]
+    api_env.sql("UPDATE messages SET state = 'sent', provider_id = 'wamid.q701' WHERE id = %s", quoted)
     for type_, body, _ in RIGHT.values():
-        answer = post(house, type_, {**body, "quotedMessageId": quoted, "sendAt": "2099-01-01T00:00:00Z"}, chat=chat)
+        answer = post(api_env, type_, {**body, "quotedMessageId": quoted, "sendAt": "2099-01-01T00:00:00Z"}, chat=chat)
         assert problem(answer)["type"] == "send_at_invalid"
-        answer = post(house, type_, {**body, "quotedMessageId": quoted, "inDoubtPolicy": "hold"}, chat=chat)
-        assert kept(house, answer)["quoted"] == "wamid.q701"
-        shown = house.call("GET", answer.headers["Location"]).json()
+        answer = post(api_env, type_, {**body, "quotedMessageId": quoted, "inDoubtPolicy": "hold"}, chat=chat)
+        assert kept(api_env, answer)["quoted"] == "wamid.q701"
+        shown = api_env.call("GET", answer.headers["Location"]).json()
         assert (shown["quotedMessageId"], shown["inDoubtPolicy"]) == ("wamid.q701", "hold")
 
 
@@ -311,23 +311,23 @@ WRONG: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_it_is_refused_with_the_place(house: House, name: str) -> None:
+def test_it_is_refused_with_the_place(api_env: ApiEnv, name: str) -> None:
     type_, body, pointer = WRONG[name]
     chat = "15550100702"
     if "TARGET" in str(body):
-        target = house.send("to react to", chat=chat).json()["id"]
-        house.sql("UPDATE messages SET state = 'sent', provider_id = 'wamid.702' WHERE id = %s", target)
+        target = api_env.send("to react to", chat=chat).json()["id"]
+        api_env.sql("UPDATE messages SET state = 'sent', provider_id = 'wamid.702' WHERE id = %s", target)
         body = {**body, "messageId": target}
-    before = house.sql("SELECT count(*) AS rows FROM messages")
+    before = api_env.sql("SELECT count(*) AS rows FROM messages")
     answer = (
-        post(house, type_, body, chat=chat)
+        post(api_env, type_, body, chat=chat)
         if type_
-        else house.call("POST", f"/api/v2/messages/alpha/{chat}", json=body)
+        else api_env.call("POST", f"/api/v2/messages/alpha/{chat}", json=body)
     )
     shown = problem(answer)
     assert (answer.status_code, shown["type"]) == (422, "body_invalid")
     assert pointer in [error["pointer"] for error in shown["errors"]], shown["errors"]
-    assert house.sql("SELECT count(*) AS rows FROM messages") == before, "nothing was accepted"
+    assert api_env.sql("SELECT count(*) AS rows FROM messages") == before, "nothing was accepted"
 
 
 @pytest.mark.parametrize(
@@ -341,33 +341,35 @@ def test_it_is_refused_with_the_place(house: House, name: str) -> None:
     ],
 )
 def test_what_the_channel_cannot_do_is_refused_before_it_is_queued(
-    house: House, index: int, type_: str, body: dict[str, Any]
+    api_env: ApiEnv, index: int, type_: str, body: dict[str, Any]
 ) -> None:
-    shown = problem(post(house, type_, {**body, "phoneIndex": index}, chat="15550100703"))
+    shown = problem(post(api_env, type_, {**body, "phoneIndex": index}, chat="15550100703"))
     assert (shown["type"], shown["reason"]) == ("unsupported_operation", "channel")
     assert shown["operation"] in (type_, "typing_off")
-    assert house.sql("SELECT id FROM messages WHERE chat_id = '15550100703'") == []
+    assert api_env.sql("SELECT id FROM messages WHERE chat_id = '15550100703'") == []
 
 
-def test_a_caption_has_its_own_limit(house: House) -> None:
-    shown = problem(post(house, "image", {"url": PICTURE, "caption": "x" * 1025}, chat="15550100704"))
+def test_a_caption_has_its_own_limit(api_env: ApiEnv) -> None:
+    shown = problem(post(api_env, "image", {"url": PICTURE, "caption": "x" * 1025}, chat="15550100704"))
     assert (shown["type"], shown["field"], shown["limit"], shown["length"]) == ("text_too_long", "caption", 1024, 1025)
 
 
-def test_the_providers_id_of_a_file_is_nothing_in_a_browser(house: House) -> None:
-    shown = problem(post(house, "image", {"mediaId": "1", "phoneIndex": 1}, chat="15550100704"))
+def test_the_providers_id_of_a_file_is_nothing_in_a_browser(api_env: ApiEnv) -> None:
+    shown = problem(post(api_env, "image", {"mediaId": "1", "phoneIndex": 1}, chat="15550100704"))
     assert [error["pointer"] for error in shown["errors"]] == ["/mediaId"]
 
 
-def test_waiting_works_for_every_type(house: House) -> None:
-    answer = post(house, "location", {"latitude": 1, "longitude": 2}, chat="15550100705", headers={"Prefer": "wait=1"})
+def test_waiting_works_for_every_type(api_env: ApiEnv) -> None:
+    answer = post(
+        api_env, "location", {"latitude": 1, "longitude": 2}, chat="15550100705", headers={"Prefer": "wait=1"}
+    )
     assert answer.status_code == 202
     assert answer.headers["Preference-Applied"] == "wait=1"
 
 
-def test_every_type_has_its_path_and_its_capability(house: House) -> None:
-    listed = house.call("GET", "/api/v2/connections/alpha").json()["connections"]
-    paths = house.call("GET", "/openapi.json", key=None).json()["paths"]
+def test_every_type_has_its_path_and_its_capability(api_env: ApiEnv) -> None:
+    listed = api_env.call("GET", "/api/v2/connections/alpha").json()["connections"]
+    paths = api_env.call("GET", "/openapi.json", key=None).json()["paths"]
     for name in TYPES:
         assert f"/api/v2/messages/{name}/{{companyId}}/{{chatId}}" in paths
         assert all(name in one["capabilities"] for one in listed)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared.process.exit_codes import ExitCode
-from tests.api.house import CHAT, KEY, House, problem
+from tests.api.api_env import CHAT, KEY, ApiEnv, problem
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
 
@@ -30,27 +30,27 @@ def test_it_does_not_start_without(home: Path, missing: str, said: str) -> None:
         "REDIS_URL": "redis://127.0.0.1:1/0",
         "API_KEY": KEY,
     } | {missing: ""}
-    with House(home, given["DATABASE_URL"], given["REDIS_URL"], api_key=given["API_KEY"]) as house:
-        house.entry.start()
-        assert house.entry.wait_exit() == ExitCode.CONFIGURATION
-        text = house.entry.log.read_text()
+    with ApiEnv(home, given["DATABASE_URL"], given["REDIS_URL"], api_key=given["API_KEY"]) as api_env:
+        api_env.entry.start()
+        assert api_env.entry.wait_exit() == ExitCode.CONFIGURATION
+        text = api_env.entry.log.read_text()
         assert f"{missing} is empty" in text
         assert said in text
 
 
 def test_the_key_is_read_from_the_home(home: Path) -> None:
     (home / "api_key").write_text("kept-in-the-home\n")
-    with House(home, "postgresql://nobody@127.0.0.1:1/none", "redis://127.0.0.1:1/0", api_key="") as house:
-        house.start()
-        assert house.call("GET", "/health/all", key="kept-in-the-home").status_code == 200
-        assert problem(house.call("GET", "/health/all"))["type"] == "key_invalid"
+    with ApiEnv(home, "postgresql://nobody@127.0.0.1:1/none", "redis://127.0.0.1:1/0", api_key="") as api_env:
+        api_env.start()
+        assert api_env.call("GET", "/health/all", key="kept-in-the-home").status_code == 200
+        assert problem(api_env.call("GET", "/health/all"))["type"] == "key_invalid"
 
 
-def test_requests_are_counted_by_route_and_never_by_chat(house: House) -> None:
-    house.send("counted")
-    house.send("")
-    house.call("GET", "/nowhere/at/all")
-    text = house.call("GET", "/metrics", key=None).text
+def test_requests_are_counted_by_route_and_never_by_chat(api_env: ApiEnv) -> None:
+    api_env.send("counted")
+    api_env.send("")
+    api_env.call("GET", "/nowhere/at/all")
+    text = api_env.call("GET", "/metrics", key=None).text
     route = "/api/v2/messages/text/{companyId}/{chatId}"
     assert re.search(rf'bulkhead_http_requests_total{{method="POST",route="{re.escape(route)}",status="202"}} \d', text)
     assert re.search(rf'bulkhead_http_request_seconds_count{{route="{re.escape(route)}"}} \d', text)
@@ -61,13 +61,13 @@ def test_requests_are_counted_by_route_and_never_by_chat(house: House) -> None:
 
 
 def test_logs_name_the_route_and_nobody(home: Path, database_url: str, servers: Servers) -> None:
-    with House(home, database_url, servers.new_redis(), log_level="debug") as house:
-        house.seed().start()
-        house.send("a private text", headers={"X-Request-Id": "trace-7", "Idempotency-Key": "private-key"})
-        house.send("a private text" * 1000)
-        house.call("GET", f"/api/v2/messages/alpha/{CHAT}/abc")
-        assert house.entry.stop() == 0
-        text = house.entry.log.read_text()
+    with ApiEnv(home, database_url, servers.new_redis(), log_level="debug") as api_env:
+        api_env.seed().start()
+        api_env.send("a private text", headers={"X-Request-Id": "trace-7", "Idempotency-Key": "private-key"})
+        api_env.send("a private text" * 1000)
+        api_env.call("GET", f"/api/v2/messages/alpha/{CHAT}/abc")
+        assert api_env.entry.stop() == 0
+        text = api_env.entry.log.read_text()
     lines: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
     (line,) = [line for line in lines if line.get("correlation_id") == "trace-7"]
     assert line["event"] == "request_answered"
@@ -82,34 +82,34 @@ def test_logs_name_the_route_and_nobody(home: Path, database_url: str, servers: 
 
 
 def test_told_to_stop_it_answers_who_waits_and_leaves(home: Path, database_url: str, servers: Servers) -> None:
-    with House(home, database_url, servers.new_redis()) as house:
-        house.seed().start()
+    with ApiEnv(home, database_url, servers.new_redis()) as api_env:
+        api_env.seed().start()
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(house.send, "waiting", headers={"Prefer": "wait=60"})
-            eventually(lambda: house.sql("SELECT id FROM messages"), 5, "the row is there")
-            house.entry.process.terminate()
+            waiting = pool.submit(api_env.send, "waiting", headers={"Prefer": "wait=60"})
+            eventually(lambda: api_env.sql("SELECT id FROM messages"), 5, "the row is there")
+            api_env.entry.process.terminate()
             answer = waiting.result(10)
         assert (answer.status_code, answer.json()["status"]) == (202, "queued")
-        assert house.entry.wait_exit() == ExitCode.OK
+        assert api_env.entry.wait_exit() == ExitCode.OK
 
 
 def test_an_error_that_nobody_foresaw_is_a_500_and_the_process_goes_on(
     home: Path, database_url: str, servers: Servers
 ) -> None:
-    with House(home, database_url, servers.new_redis()) as house:
-        house.seed().start()
-        before = house.entry.process.pid
-        house.sql("ALTER TABLE messages ADD CONSTRAINT nobody_foresaw CHECK (type = 'smoke signal')")
-        answer = house.send("a private text")
+    with ApiEnv(home, database_url, servers.new_redis()) as api_env:
+        api_env.seed().start()
+        before = api_env.entry.process.pid
+        api_env.sql("ALTER TABLE messages ADD CONSTRAINT nobody_foresaw CHECK (type = 'smoke signal')")
+        answer = api_env.send("a private text")
         shown = problem(answer)
         assert (answer.status_code, shown["type"]) == (500, "internal_error")
         assert "nobody_foresaw" not in answer.text
-        assert house.call("GET", "/health", key=None).json()["errorCount"] == 1
-        house.sql("ALTER TABLE messages DROP CONSTRAINT nobody_foresaw")
-        assert house.send("on we go").status_code == 202
-        assert house.entry.process.poll() is None
-        assert house.entry.process.pid == before
-        text = house.entry.log.read_text()
+        assert api_env.call("GET", "/health", key=None).json()["errorCount"] == 1
+        api_env.sql("ALTER TABLE messages DROP CONSTRAINT nobody_foresaw")
+        assert api_env.send("on we go").status_code == 202
+        assert api_env.entry.process.poll() is None
+        assert api_env.entry.process.pid == before
+        text = api_env.entry.log.read_text()
         (line,) = [line for line in map(json.loads, text.splitlines()) if line["event"] == "request_failed"]
         assert line["correlation_id"] == shown["instance"]
         assert "nobody_foresaw" in line["traceback"]
@@ -118,17 +118,17 @@ def test_an_error_that_nobody_foresaw_is_a_500_and_the_process_goes_on(
 
 
 def test_before_the_schema_is_there_it_is_a_503(home: Path, empty_database_url: str, servers: Servers) -> None:
-    with House(home, empty_database_url, servers.new_redis()) as house:
-        house.start()
-        assert problem(house.send("too early"))["type"] == "database_unavailable"
-        assert problem(house.call("GET", "/api/v2/connections/alpha"))["type"] == "database_unavailable"
-        health = house.call("GET", "/health/all")
+    with ApiEnv(home, empty_database_url, servers.new_redis()) as api_env:
+        api_env.start()
+        assert problem(api_env.send("too early"))["type"] == "database_unavailable"
+        assert problem(api_env.call("GET", "/api/v2/connections/alpha"))["type"] == "database_unavailable"
+        health = api_env.call("GET", "/health/all")
         assert health.status_code == 200
         assert health.json()["status"] in ("down", "degraded")
 
 
-def test_nobody_is_upgraded_to_another_protocol(house: House) -> None:
-    answer = house.call(
+def test_nobody_is_upgraded_to_another_protocol(api_env: ApiEnv) -> None:
+    answer = api_env.call(
         "GET",
         "/dashboard",
         headers={

@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 
 from api.http.problems import PROBLEM_TYPES
 from shared.compose.types import TYPES
-from tests.api.house import House, problem
+from tests.api.api_env import ApiEnv, problem
 from tests.api.test_amendments import received
 from tests.api.test_files import PNG
 
@@ -35,9 +35,9 @@ CHAT: Final = "15550100900"
 
 
 @pytest.fixture(scope="module")
-def described(house: House) -> dict[str, Any]:
+def described(api_env: ApiEnv) -> dict[str, Any]:
     """The OpenAPI document as clients get it."""
-    document: dict[str, Any] = house.call("GET", "/openapi.json", key=None).json()
+    document: dict[str, Any] = api_env.call("GET", "/openapi.json", key=None).json()
     return document
 
 
@@ -69,10 +69,10 @@ def test_every_example_is_what_its_schema_says(described: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("type_", TYPES)
-def test_every_example_of_a_message_is_taken(house: House, described: dict[str, Any], type_: str) -> None:
+def test_every_example_of_a_message_is_taken(api_env: ApiEnv, described: dict[str, Any], type_: str) -> None:
     chat = f"{CHAT}{len(type_) % 10}"
-    quoted = received(house, chat, f"in-example-{type_}", index=1)
-    known = house.call("POST", "/api/v2/media/alpha", data=PNG).json()["sha256"]
+    quoted = received(api_env, chat, f"in-example-{type_}", index=1)
+    known = api_env.call("POST", "/api/v2/media/alpha", data=PNG).json()["sha256"]
     path = f"/api/v2/messages/{type_}/{{companyId}}/{{chatId}}"
     for index, example in enumerate(TYPES[type_].examples):
         body = {**example, "phoneIndex": 0 if type_ in ("interactive", "template") else 1}
@@ -80,7 +80,7 @@ def test_every_example_of_a_message_is_taken(house: House, described: dict[str, 
             body["messageId"] = quoted
         if "sha256" in body:
             body["sha256"] = known
-        answer = house.call(
+        answer = api_env.call(
             "POST",
             path.format(companyId="alpha", chatId=chat),
             json=body,
@@ -88,24 +88,24 @@ def test_every_example_of_a_message_is_taken(house: House, described: dict[str, 
         )
         assert answer.status_code == 202, answer.text
         require_shape(described, "POST", path, answer)
-        typed = house.call("POST", f"/api/v2/messages/alpha/{chat}", json={"type": type_, **body})
+        typed = api_env.call("POST", f"/api/v2/messages/alpha/{chat}", json={"type": type_, **body})
         assert typed.status_code == 202, typed.text
         require_shape(described, "POST", "/api/v2/messages/{companyId}/{chatId}", typed)
         require_shape(
             described,
             "GET",
             "/api/v2/messages/{companyId}/{chatId}/{messageId}",
-            house.call("GET", answer.headers["Location"]),
+            api_env.call("GET", answer.headers["Location"]),
         )
     require_shape(
-        described, "GET", "/api/v2/messages/{companyId}/{chatId}", house.call("GET", f"/api/v2/messages/alpha/{chat}")
+        described, "GET", "/api/v2/messages/{companyId}/{chatId}", api_env.call("GET", f"/api/v2/messages/alpha/{chat}")
     )
 
 
-def test_real_answers_about_files_have_the_shape_that_is_promised(house: House, described: dict[str, Any]) -> None:
-    require_shape(described, "POST", "/api/v2/media/{companyId}", house.call("POST", "/api/v2/media/alpha", data=PNG))
+def test_real_answers_about_files_have_the_shape_that_is_promised(api_env: ApiEnv, described: dict[str, Any]) -> None:
+    require_shape(described, "POST", "/api/v2/media/{companyId}", api_env.call("POST", "/api/v2/media/alpha", data=PNG))
     require_shape(
-        described, "GET", "/api/v2/media/{companyId}/{sha256}", house.call("GET", f"/api/v2/media/alpha/{'0' * 64}")
+        described, "GET", "/api/v2/media/{companyId}/{sha256}", api_env.call("GET", f"/api/v2/media/alpha/{'0' * 64}")
     )
 
 
@@ -152,21 +152,23 @@ _SCALARS: Final = (
 @QUICK
 @given(st.data())
 def test_whatever_the_document_calls_right_is_answered(
-    house: House, described: dict[str, Any], data: st.DataObject
+    api_env: ApiEnv, described: dict[str, Any], data: st.DataObject
 ) -> None:
     for (method, path), schema in bodies(described).items():
         if NOT_FUZZED.match(path):
             continue
         body = data.draw(values(schema), label=path)
         place = path.format(companyId="alpha", chatId=CHAT, messageId=1, phoneIndex=1, process="api")
-        answer = house.call(method.upper(), place, data=json.dumps(body), headers={"Content-Type": "application/json"})
+        answer = api_env.call(
+            method.upper(), place, data=json.dumps(body), headers={"Content-Type": "application/json"}
+        )
         assert answer.status_code < 500, f"{path} {body!r}: {answer.text}"
         require_shape(described, method, path, answer)
 
 
 @QUICK
 @given(st.data(), st.binary(max_size=300), st.sampled_from(["form", "raw"]))
-def test_whatever_file_comes_is_answered(house: House, data: st.DataObject, content: bytes, way: str) -> None:
+def test_whatever_file_comes_is_answered(api_env: ApiEnv, data: st.DataObject, content: bytes, way: str) -> None:
     texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
     path = data.draw(
         st.sampled_from(
@@ -185,14 +187,14 @@ def test_whatever_file_comes_is_answered(house: House, data: st.DataObject, cont
         parts: list[tuple[str, Any]] = [(name, (None, value)) for name, value in fields.items()] + [
             ("file", (data.draw(texts), content, data.draw(texts)))
         ]
-        answer = house.call("POST", path, files=data.draw(st.permutations(parts)))
+        answer = api_env.call("POST", path, files=data.draw(st.permutations(parts)))
     else:
         headers = {
             "Content-Type": data.draw(
                 st.sampled_from(["multipart/form-data; boundary=x", "multipart/form-data", "image/png", ""])
             )
         }
-        answer = house.call("POST", path, data=b"--x\r\n" + content + b"\r\n--x--\r\n", headers=headers)
+        answer = api_env.call("POST", path, data=b"--x\r\n" + content + b"\r\n--x--\r\n", headers=headers)
     assert answer.status_code < 500, answer.text
     if answer.status_code >= 400:
         assert problem(answer)["type"] in PROBLEM_TYPES

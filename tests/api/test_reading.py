@@ -10,13 +10,13 @@ import pytest
 from shared.messages import InboundMessage
 from shared.states import MessageState
 from shared.store import connections, inbound, messages
-from tests.api.house import ALPHA, House, problem
+from tests.api.api_env import ALPHA, ApiEnv, problem
 
 
-def pages(house: House, chat: str, limit: int) -> list[list[dict[str, Any]]]:
+def pages(api_env: ApiEnv, chat: str, limit: int) -> list[list[dict[str, Any]]]:
     found, cursor = [], ""
     while True:
-        page = house.call(
+        page = api_env.call(
             "GET", f"/api/v2/messages/alpha/{chat}?limit={limit}{f'&cursor={cursor}' if cursor else ''}"
         ).json()
         found.append(page["messages"])
@@ -25,24 +25,24 @@ def pages(house: House, chat: str, limit: int) -> list[list[dict[str, Any]]]:
             return found
 
 
-def test_a_message_tells_its_whole_history(house: House) -> None:
-    sent = house.send("a long life", chat="15550100500")
+def test_a_message_tells_its_whole_history(api_env: ApiEnv) -> None:
+    sent = api_env.send("a long life", chat="15550100500")
     message_id = int(sent.json()["id"])
-    fresh = house.call("GET", sent.headers["Location"]).json()
+    fresh = api_env.call("GET", sent.headers["Location"]).json()
     assert [step["state"] for step in fresh["history"]] == ["queued"]
     assert fresh["createdAt"] == sent.json()["createdAt"]
     assert (fresh["sentAt"], fresh["providerMessageId"], fresh["error"], fresh["attempt"]) == (None, None, None, 0)
 
-    house.run(messages.claim, kind="meta", incarnation="meta-0.a", ids=[message_id], most=1, token_at_claim=True)
+    api_env.run(messages.claim, kind="meta", incarnation="meta-0.a", ids=[message_id], most=1, token_at_claim=True)
     retry = messages.Settlement(
         id=message_id, state=MessageState.QUEUED, code="131056", detail="pair rate limit", after_s=0
     )
-    house.run(messages.settle, incarnation="meta-0.a", settlements=[retry])
-    house.run(messages.claim, kind="meta", incarnation="meta-1.b", ids=[message_id], most=1, token_at_claim=True)
+    api_env.run(messages.settle, incarnation="meta-0.a", settlements=[retry])
+    api_env.run(messages.claim, kind="meta", incarnation="meta-1.b", ids=[message_id], most=1, token_at_claim=True)
     sent_it = messages.Settlement(id=message_id, state=MessageState.SENT, provider_id="wamid.500")
-    house.run(messages.settle, incarnation="meta-1.b", settlements=[sent_it])
+    api_env.run(messages.settle, incarnation="meta-1.b", settlements=[sent_it])
 
-    shown = house.call("GET", sent.headers["Location"]).json()
+    shown = api_env.call("GET", sent.headers["Location"]).json()
     assert shown["status"] == "sent"
     assert shown["message"] == "a long life"
     assert (shown["attempt"], shown["providerMessageId"]) == (2, "wamid.500")
@@ -61,25 +61,25 @@ def test_a_message_tells_its_whole_history(house: House) -> None:
     assert instants == sorted(instants)
 
 
-def test_a_dead_letter_tells_why(house: House) -> None:
-    sent = house.send("refused", chat="15550100501")
+def test_a_dead_letter_tells_why(api_env: ApiEnv) -> None:
+    sent = api_env.send("refused", chat="15550100501")
     message_id = int(sent.json()["id"])
-    house.run(messages.claim, kind="meta", incarnation="meta-0.a", ids=[message_id], most=1, token_at_claim=True)
+    api_env.run(messages.claim, kind="meta", incarnation="meta-0.a", ids=[message_id], most=1, token_at_claim=True)
     dead = messages.Settlement(id=message_id, state=MessageState.FAILED, code="131026", detail="not a WhatsApp number")
-    house.run(messages.settle, incarnation="meta-0.a", settlements=[dead])
-    shown = house.call("GET", sent.headers["Location"]).json()
+    api_env.run(messages.settle, incarnation="meta-0.a", settlements=[dead])
+    shown = api_env.call("GET", sent.headers["Location"]).json()
     assert shown["status"] == "failed"
     assert shown["error"] == {"code": "131026", "detail": "not a WhatsApp number"}
 
 
-def test_a_chat_is_read_page_by_page_in_both_directions(house: House) -> None:
+def test_a_chat_is_read_page_by_page_in_both_directions(api_env: ApiEnv) -> None:
     chat = "15550100502"
     expected = []
     (connection_id,) = [
-        row["id"] for row in house.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 0")
+        row["id"] for row in api_env.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 0")
     ]
     for number in range(4):
-        expected.append(("out", house.send(f"out {number}", chat=chat).json()["id"]))
+        expected.append(("out", api_env.send(f"out {number}", chat=chat).json()["id"]))
         arrived = InboundMessage(
             connection_id=connection_id,
             provider_id=f"wamid.in.{number}",
@@ -89,18 +89,18 @@ def test_a_chat_is_read_page_by_page_in_both_directions(house: House) -> None:
             content={"body": f"in {number}"}
             if number
             else {"media": {"id": "900", "mimetype": "image/jpeg"}, "caption": "a picture"},
-            at=house.sql("SELECT now() AS now")[0]["now"],
+            at=api_env.sql("SELECT now() AS now")[0]["now"],
             from_me=number == 3,
         )
-        (row,) = house.run(inbound.insert, [(arrived, None)])
+        (row,) = api_env.run(inbound.insert, [(arrived, None)])
         expected.append(("out" if number == 3 else "in", str(row["id"])))
     newest_first = expected[::-1]
     for limit in (1, 3, 7, 8, 9):
-        found = pages(house, chat, limit)
+        found = pages(api_env, chat, limit)
         assert [(entry["direction"], entry["id"]) for page in found for entry in page] == newest_first
         assert all(len(page) == limit for page in found[:-1])
         assert found[-1], "the last page is not empty"
-    (whole,) = pages(house, "+1 555 010 0502", 50)
+    (whole,) = pages(api_env, "+1 555 010 0502", 50)
     assert (whole[-1]["message"], whole[-1]["status"], whole[-1]["sender"]) == ("out 0", "queued", None)
     assert (whole[-2]["type"], whole[-2]["caption"], whole[-2]["status"], whole[-2]["sender"]) == (
         "image",
@@ -112,35 +112,35 @@ def test_a_chat_is_read_page_by_page_in_both_directions(house: House) -> None:
     assert whole[0]["message"] == "in 3"
 
 
-def test_a_chat_without_messages_is_an_empty_page(house: House) -> None:
-    assert house.call("GET", "/api/v2/messages/alpha/15550100999").json() == {"messages": [], "next": None}
+def test_a_chat_without_messages_is_an_empty_page(api_env: ApiEnv) -> None:
+    assert api_env.call("GET", "/api/v2/messages/alpha/15550100999").json() == {"messages": [], "next": None}
 
 
-def test_no_company_sees_anothers(house: House) -> None:
-    ours = house.send("a secret of alpha", chat="15550100503", headers={"Idempotency-Key": "secret"})
+def test_no_company_sees_anothers(api_env: ApiEnv) -> None:
+    ours = api_env.send("a secret of alpha", chat="15550100503", headers={"Idempotency-Key": "secret"})
     message_id = ours.json()["id"]
     for method in ("GET", "PUT", "DELETE"):
-        answer = house.call(method, f"/api/v2/messages/beta/15550100503/{message_id}")
+        answer = api_env.call(method, f"/api/v2/messages/beta/15550100503/{message_id}")
         assert problem(answer)["type"] == "message_unknown"
-    assert house.call("GET", "/api/v2/messages/beta/15550100503").json()["messages"] == []
-    assert problem(house.call("GET", "/api/v2/sessions/beta/1"))["type"] == "phone_index_unknown"
-    assert [one["phoneIndex"] for one in house.call("GET", "/api/v2/connections/beta").json()["connections"]] == [0]
-    theirs = house.send("a secret of beta", company="beta", chat="15550100503")
-    assert [entry["message"] for page in pages(house, "15550100503", 50) for entry in page] == ["a secret of alpha"]
+    assert api_env.call("GET", "/api/v2/messages/beta/15550100503").json()["messages"] == []
+    assert problem(api_env.call("GET", "/api/v2/sessions/beta/1"))["type"] == "phone_index_unknown"
+    assert [one["phoneIndex"] for one in api_env.call("GET", "/api/v2/connections/beta").json()["connections"]] == [0]
+    theirs = api_env.send("a secret of beta", company="beta", chat="15550100503")
+    assert [entry["message"] for page in pages(api_env, "15550100503", 50) for entry in page] == ["a secret of alpha"]
     assert (
-        problem(house.call("GET", f"/api/v2/messages/alpha/15550100503/{theirs.json()['id']}"))["type"]
+        problem(api_env.call("GET", f"/api/v2/messages/alpha/15550100503/{theirs.json()['id']}"))["type"]
         == "message_unknown"
     )
 
 
-def test_a_message_is_found_only_in_its_own_chat(house: House) -> None:
-    message_id = house.send("here", chat="15550100504").json()["id"]
-    assert house.call("GET", f"/api/v2/messages/alpha/+1%20555%20010%200504/{message_id}").status_code == 200
-    assert problem(house.call("GET", f"/api/v2/messages/alpha/15550100505/{message_id}"))["type"] == "message_unknown"
+def test_a_message_is_found_only_in_its_own_chat(api_env: ApiEnv) -> None:
+    message_id = api_env.send("here", chat="15550100504").json()["id"]
+    assert api_env.call("GET", f"/api/v2/messages/alpha/+1%20555%20010%200504/{message_id}").status_code == 200
+    assert problem(api_env.call("GET", f"/api/v2/messages/alpha/15550100505/{message_id}"))["type"] == "message_unknown"
 
 
-def test_connections_say_what_they_are_and_what_they_can(house: House) -> None:
-    listed = house.call("GET", "/api/v2/connections/alpha").json()["connections"]
+def test_connections_say_what_they_are_and_what_they_can(api_env: ApiEnv) -> None:
+    listed = api_env.call("GET", "/api/v2/connections/alpha").json()["connections"]
     assert {one["phoneIndex"]: one["connectionType"] for one in listed} == ALPHA
     by_index = {one["phoneIndex"]: one for one in listed}
     assert by_index[0]["capabilities"]["text"] == {"supported": True, "limits": {"characters": 4096}}
@@ -156,21 +156,21 @@ def test_connections_say_what_they_are_and_what_they_can(house: House) -> None:
     assert (by_index[3]["status"], by_index[3]["statusReason"]) == ("paused", "an operator said so")
     assert (by_index[0]["process"], by_index[1]["process"]) == ("meta", "webdriver")
     assert by_index[0]["state"] == "absent"
-    assert house.call("GET", "/api/v2/connections/empty").json() == {"companyId": "empty", "connections": []}
+    assert api_env.call("GET", "/api/v2/connections/empty").json() == {"companyId": "empty", "connections": []}
 
 
-def test_a_session_shows_its_code_while_there_is_one(house: House) -> None:
+def test_a_session_shows_its_code_while_there_is_one(api_env: ApiEnv) -> None:
     (connection_id,) = [
-        row["id"] for row in house.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")
+        row["id"] for row in api_env.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")
     ]
     session = "/api/v2/sessions/alpha/1"
-    house.sql("DELETE FROM phone_status WHERE connection_id = %s", connection_id)
-    blank = house.call("GET", session).json()
+    api_env.sql("DELETE FROM phone_status WHERE connection_id = %s", connection_id)
+    blank = api_env.call("GET", session).json()
     assert (blank["state"], blank["qr"], blank["desired"]) == ("absent", None, "linked")
-    assert problem(house.call("GET", f"{session}/qr"))["state"] == "absent"
+    assert problem(api_env.call("GET", f"{session}/qr"))["state"] == "absent"
 
     code = "2@AbCdEf0123456789,key,secret"
-    house.run(
+    api_env.run(
         connections.observe,
         connection_id=connection_id,
         status="needs_link",
@@ -179,21 +179,21 @@ def test_a_session_shows_its_code_while_there_is_one(house: House) -> None:
         detail="scan it",
         qr=code,
     )
-    shown = house.call("GET", session)
+    shown = api_env.call("GET", session)
     assert (shown.json()["state"], shown.json()["qr"], shown.json()["detail"]) == ("needs_link", code, "scan it")
     assert shown.headers["Cache-Control"] == "no-store"
-    picture = house.call("GET", f"{session}/qr")
+    picture = api_env.call("GET", f"{session}/qr")
     assert (picture.headers["Content-Type"], picture.content[:8]) == ("image/png", b"\x89PNG\r\n\x1a\n")
     width, height = struct.unpack(">II", picture.content[16:24])
     assert width == height > 100
-    drawn = house.call("GET", f"{session}/qr?format=svg")
+    drawn = api_env.call("GET", f"{session}/qr?format=svg")
     assert drawn.headers["Content-Type"] == "image/svg+xml"
     assert b"<svg" in drawn.content
-    text = house.call("GET", f"{session}/qr?format=txt")
+    text = api_env.call("GET", f"{session}/qr?format=txt")
     assert text.headers["Content-Type"].startswith("text/plain")
     assert "▀" in text.content.decode()
 
-    house.run(
+    api_env.run(
         connections.observe,
         connection_id=connection_id,
         status="ready",
@@ -201,16 +201,16 @@ def test_a_session_shows_its_code_while_there_is_one(house: House) -> None:
         qr=code,
         proved_s=0.0,
     )
-    answer = house.call("GET", f"{session}/qr")
+    answer = api_env.call("GET", f"{session}/qr")
     assert (answer.status_code, problem(answer)["type"], problem(answer)["state"]) == (404, "code_absent", "ready")
-    assert house.call("GET", session).json()["qr"] is None
+    assert api_env.call("GET", session).json()["qr"] is None
 
 
 @pytest.mark.parametrize("desired", ["paused", "logged_out", "linked"])
-def test_what_a_session_should_be_is_written_down(house: House, desired: str) -> None:
-    answer = house.call("POST", "/api/v2/sessions/alpha/1", json={"desired": desired})
+def test_what_a_session_should_be_is_written_down(api_env: ApiEnv, desired: str) -> None:
+    answer = api_env.call("POST", "/api/v2/sessions/alpha/1", json={"desired": desired})
     assert answer.status_code == 202
     assert answer.json()["desired"] == desired
-    assert house.call("GET", "/api/v2/sessions/alpha/1").json()["desired"] == desired
-    (row,) = house.sql("SELECT desired_state FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")
+    assert api_env.call("GET", "/api/v2/sessions/alpha/1").json()["desired"] == desired
+    (row,) = api_env.sql("SELECT desired_state FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")
     assert row["desired_state"] == desired

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from api.http import bodies
-from tests.api.house import CHAT, KEY, House, problem
+from tests.api.api_env import CHAT, KEY, ApiEnv, problem
 
 TEXT = f"/api/v2/messages/text/alpha/{CHAT}"
 JSON = {"Content-Type": "application/json"}
@@ -290,15 +290,15 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
-def test_it_is_refused_with_a_reason(house: House, wrong: Wrong) -> None:
-    before = house.sql("SELECT count(*) AS rows FROM messages")
-    answer = house.call(wrong.method, wrong.path, data=wrong.body, headers=wrong.headers)
+def test_it_is_refused_with_a_reason(api_env: ApiEnv, wrong: Wrong) -> None:
+    before = api_env.sql("SELECT count(*) AS rows FROM messages")
+    answer = api_env.call(wrong.method, wrong.path, data=wrong.body, headers=wrong.headers)
     assert answer.status_code == wrong.status, answer.text
     shown = problem(answer)
     assert shown["type"] == wrong.type
     assert wrong.members.items() <= shown.items()
     assert {name: answer.headers.get(name) for name in wrong.headers_back} == wrong.headers_back
-    assert house.sql("SELECT count(*) AS rows FROM messages") == before, "nothing was accepted"
+    assert api_env.sql("SELECT count(*) AS rows FROM messages") == before, "nothing was accepted"
 
 
 OPEN = (
@@ -326,8 +326,8 @@ KEYS: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize(("headers", "name"), KEYS.values(), ids=KEYS.keys())
-def test_without_the_right_key_nothing_is_answered(house: House, headers: dict[str, str], name: str) -> None:
-    answer = house.call(
+def test_without_the_right_key_nothing_is_answered(api_env: ApiEnv, headers: dict[str, str], name: str) -> None:
+    answer = api_env.call(
         "POST",
         TEXT,
         key=None,
@@ -340,8 +340,8 @@ def test_without_the_right_key_nothing_is_answered(house: House, headers: dict[s
     assert ('error="invalid_token"' in answer.headers["WWW-Authenticate"]) == (name == "key_invalid")
 
 
-def test_every_guarded_operation_asks_for_the_key(house: House) -> None:
-    paths = house.call("GET", "/openapi.json", key=None).json()["paths"]
+def test_every_guarded_operation_asks_for_the_key(api_env: ApiEnv) -> None:
+    paths = api_env.call("GET", "/openapi.json", key=None).json()["paths"]
     guarded = [
         (method.upper(), path)
         for path, methods in paths.items()
@@ -351,14 +351,14 @@ def test_every_guarded_operation_asks_for_the_key(house: House) -> None:
     assert len(guarded) > 30
     for method, path in guarded:
         place = re.sub(r"\{\w+\}", "1", path)
-        assert problem(house.call(method, place, key=None))["type"] == "key_missing", f"{method} {path}"
-        assert problem(house.call(method, place, key="wrong"))["type"] == "key_invalid", f"{method} {path}"
+        assert problem(api_env.call(method, place, key=None))["type"] == "key_missing", f"{method} {path}"
+        assert problem(api_env.call(method, place, key="wrong"))["type"] == "key_invalid", f"{method} {path}"
 
 
-def test_either_header_shows_the_key(house: House) -> None:
-    assert house.call("GET", "/api/v2/connections/alpha", key=None, headers={"X-API-Key": KEY}).status_code == 200
+def test_either_header_shows_the_key(api_env: ApiEnv) -> None:
+    assert api_env.call("GET", "/api/v2/connections/alpha", key=None, headers={"X-API-Key": KEY}).status_code == 200
     assert (
-        house.call(
+        api_env.call(
             "GET", "/api/v2/connections/alpha", key=None, headers={"Authorization": f"bearer {KEY}", "X-API-Key": KEY}
         ).status_code
         == 200
@@ -366,27 +366,28 @@ def test_either_header_shows_the_key(house: House) -> None:
 
 
 @pytest.mark.parametrize("path", OPEN)
-def test_what_is_open_needs_no_key(house: House, path: str) -> None:
-    assert house.call("GET", path, key=None).status_code == 200
+def test_what_is_open_needs_no_key(api_env: ApiEnv, path: str) -> None:
+    assert api_env.call("GET", path, key=None).status_code == 200
 
 
-def test_a_request_keeps_the_id_that_it_brings_and_a_bad_one_is_replaced(house: House) -> None:
+def test_a_request_keeps_the_id_that_it_brings_and_a_bad_one_is_replaced(api_env: ApiEnv) -> None:
     assert (
-        house.call("GET", "/nothing", headers={"X-Request-Id": "trace-1.a_b"}).headers["X-Request-Id"] == "trace-1.a_b"
+        api_env.call("GET", "/nothing", headers={"X-Request-Id": "trace-1.a_b"}).headers["X-Request-Id"]
+        == "trace-1.a_b"
     )
     for bad in ("", "x" * 129, "a b", 'a"b', "a{b}"):
-        assert house.call("GET", "/nothing", headers={"X-Request-Id": bad}).headers["X-Request-Id"] not in ("", bad)
+        assert api_env.call("GET", "/nothing", headers={"X-Request-Id": bad}).headers["X-Request-Id"] not in ("", bad)
 
 
-def test_a_body_that_is_streamed_beyond_the_limit_is_refused(house: House) -> None:
+def test_a_body_that_is_streamed_beyond_the_limit_is_refused(api_env: ApiEnv) -> None:
     pieces = [b" " * 65536] * (bodies.TEXT_BODY_LIMIT // 65536) + [b" "]
-    answer = house.call("POST", TEXT, data=iter(pieces), headers=dict(JSON))
+    answer = api_env.call("POST", TEXT, data=iter(pieces), headers=dict(JSON))
     assert problem(answer)["type"] == "body_too_large"
     assert answer.headers["Connection"] == "close"
 
 
-def test_a_body_that_never_comes_is_given_up(house: House) -> None:
-    place = urlsplit(house.url)
+def test_a_body_that_never_comes_is_given_up(api_env: ApiEnv) -> None:
+    place = urlsplit(api_env.url)
     with socket.create_connection((place.hostname or "", place.port or 0), timeout=bodies.BODY_WAIT_S + 5) as line:
         line.sendall(
             f"POST {TEXT} HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{{".encode()

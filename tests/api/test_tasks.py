@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared.store.tasks import FAILURES
-from tests.api.house import House, problem
+from tests.api.api_env import ApiEnv, problem
 from tests.support.waiting import eventually
 
 TEST = "/api/v2/connections/alpha/0/test"
@@ -28,12 +28,12 @@ def test_every_way_to_fail_has_its_problem() -> None:
 
 
 @pytest.mark.parametrize("code", FAILURES)
-def test_a_task_that_fails_is_a_problem(house: House, code: str) -> None:
-    house.sql("DELETE FROM tasks")
+def test_a_task_that_fails_is_a_problem(api_env: ApiEnv, code: str) -> None:
+    api_env.sql("DELETE FROM tasks")
     with ThreadPoolExecutor(1) as pool:
-        answering = pool.submit(house.call, "POST", TEST, headers={"Prefer": "wait=10"})
-        (row,) = eventually(lambda: house.sql("SELECT id FROM tasks WHERE state = 'queued'"), 5, "the task is there")
-        house.sql(
+        answering = pool.submit(api_env.call, "POST", TEST, headers={"Prefer": "wait=10"})
+        (row,) = eventually(lambda: api_env.sql("SELECT id FROM tasks WHERE state = 'queued'"), 5, "the task is there")
+        api_env.sql(
             "UPDATE tasks SET state = 'failed', problem_code = %s, problem = 'it was so', finished_at = now() WHERE id = %s",
             code,
             row["id"],
@@ -42,29 +42,29 @@ def test_a_task_that_fails_is_a_problem(house: House, code: str) -> None:
     shown = problem(answer)
     assert (answer.status_code, shown["type"]) == PROBLEMS[code]
     assert (shown["taskId"], shown["detail"]) == (str(row["id"]), "It was so.")
-    task = house.call("GET", f"/api/v2/tasks/alpha/{row['id']}").json()
+    task = api_env.call("GET", f"/api/v2/tasks/alpha/{row['id']}").json()
     assert (task["status"], task["problem"]) == ("failed", {"code": code, "detail": "it was so"})
 
 
-def test_a_task_that_is_not_done_in_time_has_a_place(house: House) -> None:
-    answer = house.call("POST", TEST, headers={"Prefer": "respond-async"})
+def test_a_task_that_is_not_done_in_time_has_a_place(api_env: ApiEnv) -> None:
+    answer = api_env.call("POST", TEST, headers={"Prefer": "respond-async"})
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")
-    assert house.call("GET", answer.headers["Location"]).json()["id"] == answer.json()["id"]
+    assert api_env.call("GET", answer.headers["Location"]).json()["id"] == answer.json()["id"]
     theirs = answer.headers["Location"].replace("/alpha/", "/beta/")
     for place in (theirs, "/api/v2/tasks/alpha/999999999", "/api/v2/tasks/alpha/x"):
-        assert problem(house.call("GET", place))["type"] == "task_unknown"
+        assert problem(api_env.call("GET", place))["type"] == "task_unknown"
 
 
-def test_a_template_that_the_provider_would_refuse_is_refused_at_once(house: House) -> None:
-    assert problem(house.call("DELETE", "/api/v2/templates/alpha/0/No%20Name"))["type"] == "template_unknown"
-    (connection,) = house.sql("SELECT id FROM phone_configs WHERE company_id = 'beta'")
-    house.sql("UPDATE phone_configs SET templates_synced_at = now() WHERE id = %s", connection["id"])
+def test_a_template_that_the_provider_would_refuse_is_refused_at_once(api_env: ApiEnv) -> None:
+    assert problem(api_env.call("DELETE", "/api/v2/templates/alpha/0/No%20Name"))["type"] == "template_unknown"
+    (connection,) = api_env.sql("SELECT id FROM phone_configs WHERE company_id = 'beta'")
+    api_env.sql("UPDATE phone_configs SET templates_synced_at = now() WHERE id = %s", connection["id"])
     try:
-        house.sql(
+        api_env.sql(
             "INSERT INTO templates (connection_id, name, language, status) VALUES (%s, 'refused', 'de', 'REJECTED')",
             connection["id"],
         )
-        answer = house.call(
+        answer = api_env.call(
             "POST", "/api/v2/messages/template/beta/15550100950", json={"name": "refused", "language": "de"}
         )
         assert (answer.status_code, problem(answer)["type"], problem(answer)["templateStatus"]) == (
@@ -73,4 +73,4 @@ def test_a_template_that_the_provider_would_refuse_is_refused_at_once(house: Hou
             "REJECTED",
         )
     finally:
-        house.sql("UPDATE phone_configs SET templates_synced_at = NULL WHERE id = %s", connection["id"])
+        api_env.sql("UPDATE phone_configs SET templates_synced_at = NULL WHERE id = %s", connection["id"])

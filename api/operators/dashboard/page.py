@@ -13,7 +13,7 @@ from api.http.operations import Operation
 from api.http.pages import file_operation
 from api.http.timestamps import iso
 from api.operators.dependencies import ANSWER_S
-from api.operators.health import Health
+from api.operators.health import HealthOperations
 from shared.clock import monotonic
 from shared.errors import StoreUnavailable
 from shared.store import connections, messages, processes
@@ -27,7 +27,7 @@ _MOST_EVENTS: Final = 40
 class Dashboard:
     """The page's files and its data."""
 
-    def __init__(self, store: Store, health: Health) -> None:
+    def __init__(self, store: Store, health: HealthOperations) -> None:
         self._store, self._health = store, health
 
     def operations(self) -> list[Operation]:

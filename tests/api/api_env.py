@@ -46,7 +46,7 @@ def problem(answer: requests.Response) -> dict[str, Any]:
     return body | {"type": body["type"].removeprefix(PREFIX)}
 
 
-class House:
+class ApiEnv:
     """One API process.
 
     Attributes:
