@@ -205,6 +205,8 @@ _UNKNOWN_DEAD: Final = _dead("unknown code, refused")
 _UNKNOWN_RETRY: Final = _retry("unknown code, said to pass")
 _REDIRECTED: Final = _retry("the address answers with a redirect")
 _DETAIL_MOST: Final = 300
+_ACCEPTED: Final = "accepted"
+_WORD: Final = re.compile(r"[a-z_]{1,40}")
 _LONGEST_WAIT_S: Final = 24 * _HOUR_S
 """Longest wait that a header may ask for: a wrong one must not stop a connection for weeks."""
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?")
@@ -216,9 +218,10 @@ FORGOTTEN: Final = frozenset({"100", "131009", "131052", "131053"})
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The provider took the message."""
+    """The provider accepted the message. `status`: what it does with it first (`held_for_quality_assessment`, `paused`); empty: it sends it."""
 
     provider_id: str
+    status: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +259,7 @@ def read(answer: Answer, named: Callable[[Mapping[str, Any]], str] | None = None
     if 200 <= answer.status < 300:
         provider_id = (named or _message_id)(body)
         return (
-            Accepted(provider_id)
+            Accepted(provider_id, "" if named else _message_status(body))
             if provider_id
             else Unclear("answer_unreadable", f"HTTP {answer.status} without a message id")
         )
@@ -331,6 +334,12 @@ def _message_id(body: Mapping[str, Any]) -> str:
         if isinstance(provider_id, str) and "\0" not in provider_id and len(provider_id) <= PROVIDER_ID_MOST
         else ""
     )
+
+
+def _message_status(body: Mapping[str, Any]) -> str:
+    """Return what Meta says that it does with a template message before it sends it; empty when it only accepted it."""
+    status = body["messages"][0].get("message_status")
+    return status if isinstance(status, str) and _WORD.fullmatch(status) and status != _ACCEPTED else ""
 
 
 def whole_number(value: object) -> int | None:

@@ -15,7 +15,7 @@ from meta.accounts.tasks import handlers
 from meta.graph import Graph
 from meta.inbound.journal import Journal
 from meta.inbound.media_fetcher import Fetcher
-from meta.inbound.processor import BEAT_LIMIT_S, Processor
+from meta.inbound.processor import Processor
 from meta.inbound.webhooks import Webhooks
 from meta.sending.channel import MetaChannel
 from meta.sending.pauses import resume_when_due
@@ -25,6 +25,7 @@ from shared.clock import left
 from shared.delivery import webhook_outages
 from shared.delivery.consumer import Consumer
 from shared.errors import StoreUnavailable
+from shared.inbound.pipeline import BEAT_LIMIT_S
 from shared.logs import logger
 from shared.media.storage import open_storage
 from shared.process.service import Child, Service, Severity

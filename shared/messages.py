@@ -44,9 +44,10 @@ class OutboundMessage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
-    """The provider took the message and named it `provider_id`."""
+    """The provider accepted the message and named it `provider_id`. `code`: what it does with it first, for the history; empty: it sends it."""
 
     provider_id: str
+    code: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

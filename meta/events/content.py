@@ -14,6 +14,7 @@ BUTTON: Final = "button"
 CALL: Final = "call"
 ORDER: Final = "order"
 REVOKE: Final = "revoke"
+REQUEST_WELCOME: Final = "request_welcome"
 SYSTEM: Final = "system"
 UNKNOWN: Final = "unknown"
 UNSUPPORTED: Final = "unsupported"
@@ -183,6 +184,11 @@ def _system(message: Mapping[str, Any], own: object) -> ParsedContent:
     )
 
 
+def _welcome(_message: Mapping[str, Any], _own: object) -> ParsedContent:
+    """A person opened the chat for the first time, and has not written yet."""
+    return ParsedContent(SYSTEM, {"kind": REQUEST_WELCOME, "body": ""})
+
+
 def _edit(message: Mapping[str, Any], own: object) -> ParsedContent:
     edit = _own(message, own)
     target = _target(edit, "original_message_id" if "original_message_id" in edit else "message_id")
@@ -214,7 +220,8 @@ def _errors(message: Mapping[str, Any]) -> dict[str, Any]:
             code=number(error.get("code")),
             title=text(error.get("title")),
             message=text(error.get("message")),
-            details=text(mapping(error.get("error_data")).get("details")),
+            # within `error_data` by Meta's reference, next to the code in what it sends
+            details=text(mapping(error.get("error_data")).get("details")) or text(error.get("details")),
         )
         for error in objects(message.get("errors"))
     ]
@@ -236,6 +243,7 @@ READERS: Final[Mapping[str, Callable[[Mapping[str, Any], object], ParsedContent]
     "button": _button,
     "order": _order,
     "system": _system,
+    REQUEST_WELCOME: _welcome,
     "edit": _edit,
     "revoke": _revoke,
     "unsupported": _unsupported,

@@ -174,7 +174,9 @@ class MetaChannel:
         if isinstance(reading, Accepted):
             self._throttle.passed(*_keys(message))
             await self._prove(account)
-            return Sent(provider_id="" if message.type in content.HARMLESS_TWICE else reading.provider_id)
+            if message.type in content.HARMLESS_TWICE:
+                return Sent(provider_id="")
+            return Sent(provider_id=reading.provider_id, code=reading.status)
         if isinstance(reading, Unclear):
             return self._unknown(message, reading.code, reading.detail)
         if reading.code in errors.FORGOTTEN and uploads and await self._uploads.forget(message.connection_id, uploads):

@@ -273,9 +273,9 @@ def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wai
         attempts: attempts after which a counted retry becomes a dead letter. wait_s: the retry law's wait for the next attempt.
     """
     match outcome:
-        case Sent(provider_id=provider_id):
+        case Sent(provider_id=provider_id, code=code):
             acts = message.type in TARGETING_TYPES
-            return Settlement(id=message.id, state=MessageState.SENT, provider_id=provider_id, acts=acts)
+            return Settlement(id=message.id, state=MessageState.SENT, provider_id=provider_id, code=code, acts=acts)
         case Retry() if outcome.counts and message.attempts_used >= attempts:
             return Settlement(id=message.id, state=MessageState.FAILED, code=outcome.code, detail=outcome.detail)
         case Retry():

@@ -133,6 +133,22 @@ def test_taken() -> None:
 
 
 @pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ("accepted", ""),
+        ("held_for_quality_assessment", "held_for_quality_assessment"),
+        ("paused", "paused"),
+        (None, ""),
+        (7, ""),
+        ("No Word", ""),
+    ],
+)
+def test_what_becomes_of_a_template_message_first(told: Any, status: str) -> None:
+    message = {"id": "wamid.A", "message_status": told}
+    assert answer(200, {"messages": [message]}) == Accepted("wamid.A", status)
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"",

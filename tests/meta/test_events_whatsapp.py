@@ -508,6 +508,18 @@ def test_calls_are_kept_step_by_step() -> None:
     assert not found.receipts
 
 
+def test_a_chat_that_is_opened_for_the_first_time() -> None:
+    opened = {"from": "15550100200", "id": "wamid.W", "timestamp": "1760000000", "type": "request_welcome"}
+    found = read(webhook({"messages": [opened]}))
+    (line,) = found.messages
+    assert (line.type, line.content["kind"], line.may_trigger, found.outcome()) == (
+        "system",
+        "request_welcome",
+        True,
+        "",
+    )
+
+
 def test_numbers_and_ids_that_change_are_told() -> None:
     system = {
         "from": "15550100200",

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from meta.events import reading as events
 from meta.events.parsed import ParsedEvents
-from meta.inbound.processor import BATCH_MOST, Processor
+from meta.inbound.processor import Processor
 from shared.errors import StoreUnavailable
+from shared.inbound.pipeline import BATCH_MOST
 from shared.process.beats import LoopBeat
 from shared.process.metrics import Metrics
 from shared.settings import Settings
@@ -297,7 +298,7 @@ def test_it_wakes_at_once_and_survives_a_database_that_goes_away(
         await asyncio.sleep(0)
 
         async def smaller() -> bool:
-            return own.processor._most < BATCH_MOST
+            return own.processor._pipeline._most < BATCH_MOST
 
         await eventually_async(smaller, 5, "the batch becomes smaller")
         away = False
