@@ -212,6 +212,7 @@ def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
         now=signal.SIGQUIT,
         # Leaving at once and replaying the log is the way that is bounded: an orderly stop could hang on what hung its wrapper.
         orphaned=signal.SIGQUIT,
+        socket=socket_dir / _SOCKET,
     )
 
 

@@ -64,4 +64,5 @@ def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
         stop=signal.SIGTERM,
         now=signal.SIGKILL,
         orphaned=signal.SIGKILL,
+        socket=socket_path,
     )

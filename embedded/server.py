@@ -53,6 +53,7 @@ class Server:
         probe: asks the server, and returns within half a second.
         stop: signal for finishing in order. now: signal for leaving at once without losing what it promised to keep.
         orphaned: signal that the kernel sends it when this process dies.
+        socket: file through which clients reach it; None: it has none. A server whose file was removed is restarted.
     """
 
     command: Sequence[str]
@@ -62,6 +63,7 @@ class Server:
     stop: signal.Signals
     now: signal.Signals
     orphaned: signal.Signals
+    socket: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +121,7 @@ class Wrapper:
         self._limits = limits
         self._was_ready = False
         self._is_ready = False
+        self._socket_lost = False
         self._silent = 0
         self._stop_asked = 0
         self._hurried = False
@@ -164,6 +167,7 @@ class Wrapper:
             if now >= beat_at:
                 self._line.watchdog()
                 beat_at = now + self._line.watchdog_interval_s
+                self._bind_again(selector)
             if now >= self._next_step_by:
                 self._go_further()
             if now >= probe_at and not self._stop_asked:
@@ -179,6 +183,25 @@ class Wrapper:
                     self._ask_to_stop()
             if self._line in ready and Command.DRAIN in self._line.receive() and not self._stop_asked:
                 self._ask_to_stop()
+
+    def _bind_again(self, selector: selectors.BaseSelector) -> None:
+        """Let the orchestrator and the server's clients in again after the files of sockets were removed."""
+        if not self._line.is_reachable():
+            selector.unregister(self._line)
+            try:
+                self._line.bind_again()
+                log.warning("socket_bound_again")
+            except OSError as problem:
+                log.error("socket_not_bound_again", problem=str(problem))
+            finally:
+                selector.register(self._line, selectors.EVENT_READ)
+        file = self._server.socket
+        if file is not None and self._was_ready and not (self._stop_asked or self._socket_lost or file.exists()):
+            # the server cannot bind its socket again: its next life does, at once
+            log.error("server_socket_removed", file=str(file))
+            self._socket_lost = True
+            self._process.send_signal(self._server.stop)
+            self._next_step_by = monotonic() + self._limits.drain_s
 
     def _probe(self) -> None:
         answer = self._server.probe()

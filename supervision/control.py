@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import selectors
 import socket
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,12 +13,15 @@ from typing import Any, Final
 
 from shared.clock import monotonic
 from shared.errors import BulkheadError
+from shared.process.slot_lock import read_holder
+from shared.process.socket_file import SocketFile
 
 Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 _LONGEST_REQUEST: Final = 64 * 1024
 _PATIENCE_S: Final = 5.0
 _MOST_CLIENTS: Final = 64
+_ASK_AGAIN_S: Final = 0.1
 
 
 class NoOrchestrator(BulkheadError):
@@ -32,17 +36,29 @@ class ControlServer:
     """Answers operators within the supervisor's selector; a slow or silent client is dropped and never waited for."""
 
     def __init__(self, path: Path, selector: selectors.BaseSelector, handler: Handler) -> None:
-        self._path = path
         self._selector = selector
         self._handler = handler
         self._clients: dict[socket.socket, tuple[bytearray, float]] = {}
-        path.unlink(missing_ok=True)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.setblocking(False)
-        self._listener.bind(str(path))
-        path.chmod(0o600)
+        self._listen(path)
+
+    def _listen(self, path: Path) -> None:
+        fresh = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        fresh.setblocking(False)
+        self._file = SocketFile.bind(fresh, path)
+        self._listener = fresh
         self._listener.listen(128)
-        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def is_reachable(self) -> bool:
+        """Whether the path still leads here."""
+        return self._file.is_there()
+
+    def bind_again(self, path: Path) -> None:
+        """Listen anew in place of a socket whose path was removed. Raises `OSError`."""
+        lost = self._listener
+        self._listen(path)
+        self._selector.unregister(lost)
+        lost.close()
 
     def drop_silent(self) -> None:
         """Close connections that have not asked anything in time."""
@@ -57,7 +73,7 @@ class ControlServer:
             self._drop(client)
         self._selector.unregister(self._listener)
         self._listener.close()
-        self._path.unlink(missing_ok=True)
+        self._file.remove()
 
     def _accept(self) -> None:
         with suppress(BlockingIOError, ConnectionError):
@@ -106,6 +122,22 @@ def _parse(line: bytes) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise Refused("a request is one line with a JSON object")
     return request
+
+
+def ask_running(
+    path: Path, lock_file: Path, request: Mapping[str, Any], *, within_s: float = _PATIENCE_S
+) -> dict[str, Any]:
+    """Like `ask`, for an orchestrator that holds `lock_file`: while it does, a control socket whose file was removed is waited for, since
+    the orchestrator binds it again. Raises `NoOrchestrator` and `Refused`."""
+    by = monotonic() + within_s
+    while True:
+        try:
+            return ask(path, request, within_s=within_s)
+        except NoOrchestrator:
+            holder = read_holder(lock_file)
+            if path.exists() or holder is None or not holder.is_running() or monotonic() >= by:
+                raise
+        time.sleep(_ASK_AGAIN_S)
 
 
 def ask(path: Path, request: Mapping[str, Any], *, within_s: float = _PATIENCE_S) -> dict[str, Any]:

@@ -49,7 +49,8 @@ class LogFiles:
 
     @contextmanager
     def opened(self, slot: str) -> Iterator[tuple[int, int]]:
-        """Yield descriptors of the two files, for appending; they are closed on leaving."""
+        """Yield descriptors of the two files, for appending; they are closed on leaving. Makes the directory again if it was removed."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         out = _append(self.path(slot, "out"))
         try:
             err = _append(self.path(slot, "err"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from shared.process import notify
+from shared.process.socket_file import SocketFile
 
 _CREDENTIALS: Final = struct.Struct("iii")
 _AT_ONCE: Final = 512
@@ -32,14 +33,25 @@ class NotifySocket:
     """Bound at a fixed path, so that children of an earlier orchestrator reach this one."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-        self._socket.bind(str(path))
-        path.chmod(0o600)
+        self._bind(path)
+
+    def _bind(self, path: Path) -> None:
+        fresh = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        fresh.setblocking(False)
+        fresh.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        fresh.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        self._file = SocketFile.bind(fresh, path)
+        self._socket = fresh
+
+    def is_reachable(self) -> bool:
+        """Whether the path still leads here."""
+        return self._file.is_there()
+
+    def bind_again(self, path: Path) -> None:
+        """Bind a new socket in place of one whose path was removed; `fileno` changes. Raises `OSError`."""
+        lost = self._socket
+        self._bind(path)
+        lost.close()
 
     def fileno(self) -> int:
         """Descriptor to watch for reading; then call `receive`."""
@@ -76,4 +88,4 @@ class NotifySocket:
     def close(self) -> None:
         """Close the socket and remove its file."""
         self._socket.close()
-        self._path.unlink(missing_ok=True)
+        self._file.remove()

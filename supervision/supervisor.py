@@ -64,6 +64,10 @@ _SAMPLE_APART_S: Final = 0.005
 _ROTATE_EVERY_S: Final = 2.0
 _ASK_LISTENERS_EVERY_S: Final = 0.5
 _DROP_SILENT_EVERY_S: Final = 1.0
+_LONGEST_BEAT_S: Final = 1.0
+"""Longest interval at which a child beats, see `Supervised.watchdog_interval_s`."""
+_BIND_AGAIN_EVERY_S: Final = 0.2
+"""Interval of looking whether our sockets can still be reached: well below the shortest watchdog."""
 _CATCH_UP_EVERY_S: Final = 1.0
 
 
@@ -169,12 +173,14 @@ class Supervisor:
         self._sampler = Sampler(self._children.tree)
         self._starvation = Starvation()
         self._notify = NotifySocket(runtime.notify_socket(self._home))
+        self._reachable_at = monotonic()
         self._selector.register(self._notify, selectors.EVENT_READ, self._hear)
         self._control = ControlServer(runtime.control_socket(self._home), self._selector, self._answer)
         wake_up = WakeUp()
         self._selector.register(wake_up, selectors.EVENT_READ, lambda: self._signalled(wake_up))
         self._jobs = [
             _Job(_SNAPSHOT_EVERY_S, self._mark_dirty),
+            _Job(_BIND_AGAIN_EVERY_S, self._bind_again),
             _Job(_SAMPLE_EVERY_S, self._sample),
             _Job(_ROTATE_EVERY_S, self._rotate),
             _Job(_CATCH_UP_EVERY_S, self._chronicle.catch_up),
@@ -498,6 +504,29 @@ class Supervisor:
 
     def _mark_dirty(self) -> None:
         self._dirty = True
+
+    def _bind_again(self) -> None:
+        """Bind our sockets again when something removed their files, and call nobody hung who could not reach us meanwhile."""
+        now = monotonic()
+        lost = [one for one in (self._notify, self._control) if not one.is_reachable()]
+        try:
+            if self._notify in lost:
+                self._selector.unregister(self._notify)
+                try:
+                    self._notify.bind_again(runtime.notify_socket(self._home))
+                finally:
+                    self._selector.register(self._notify, selectors.EVENT_READ, self._hear)
+                # children beat at least once in each of these intervals
+                unreachable_s = now - self._reachable_at + _LONGEST_BEAT_S
+                self._take(model.Stalled(unreachable_s))
+            if self._control in lost:
+                self._control.bind_again(runtime.control_socket(self._home))
+        except (OSError, runtime.RuntimeDirectoryUnsafe) as problem:
+            log.error("sockets_not_bound_again", problem=str(problem))
+            return
+        self._reachable_at = now
+        if lost:
+            log.warning("sockets_bound_again", count=len(lost), directory=str(runtime.runtime_dir(self._home)))
 
     def _sample(self) -> None:
         self._own_usage = own_usage()

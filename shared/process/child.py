@@ -274,7 +274,21 @@ class _Life:
                 log.warning("work_loop_stalled", loops=stale)
             else:
                 self._supervised.watchdog()
+            if not self._supervised.is_reachable():
+                self._bind_again()
             await asyncio.sleep(self._supervised.watchdog_interval_s)
+
+    def _bind_again(self) -> None:
+        """Let the orchestrator reach us again after the file of our socket was removed."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._supervised.fileno())
+        try:
+            self._supervised.bind_again()
+            log.warning("socket_bound_again")
+        except (OSError, runtime.RuntimeDirectoryUnsafe) as problem:
+            log.error("socket_not_bound_again", problem=str(problem))
+        finally:
+            loop.add_reader(self._supervised.fileno(), self._commanded)
 
     async def _take_time_for_the_database(self) -> None:
         """Let the start last as long as it waits for PostgreSQL: one beside a frozen database is no hang, whatever the settings allow a query."""

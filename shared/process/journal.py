@@ -97,7 +97,8 @@ class JournalWriter:
         self._path = runtime.events_file(home)
         self._boot = boot
         self._segment_bytes = segment_bytes
-        self._seq = _last_seq(self._path)
+        # a power loss may have taken the last lines and left a reader's position: a number must not be used twice
+        self._seq = max(_last_seq(self._path), *(_read_position(file) for file in _positions(self._path)), 0)
         self._fd = self._open()
 
     @property
@@ -159,7 +160,7 @@ class JournalWriter:
         self._path.rename(self._path.with_name(f"events.{self._seq:016d}.jsonl"))
         os.close(self._fd)
         self._fd = self._open()
-        readers = list(self._path.parent.glob("events.*.position"))
+        readers = _positions(self._path)
         passed = min((_read_position(reader) for reader in readers), default=0)
         segments = _segments(self._path)
         for index, (last, segment) in enumerate(segments):
@@ -174,12 +175,16 @@ class JournalReader:
     must bear being done twice.
     """
 
-    def __init__(self, home: Path, name: str = "recorder") -> None:
+    def __init__(self, home: Path, name: str = "recorder", *, after: int | None = None) -> None:
+        """
+        Args:
+            name: of the position. after: begin behind this entry, whatever the position is: for a reader that commits nothing.
+        """
         self._path = runtime.events_file(home)
         self._position_file = self._path.with_name(f"events.{name}.position")
         self._position = _read_position(self._position_file)
         self._file: BinaryIO | None = None
-        self._next = self._position + 1
+        self._next = self._position + 1 if after is None else after + 1
         """Sequence number that follows what was read, committed or not."""
 
     @property
@@ -286,6 +291,11 @@ def _segments(current: Path) -> list[tuple[int, Path]]:
     """Full segments, oldest first, with the last sequence number of each."""
     matches = ((_SEGMENT.fullmatch(path.name), path) for path in current.parent.iterdir())
     return sorted((int(match[1]), path) for match, path in matches if match)
+
+
+def _positions(current: Path) -> list[Path]:
+    """Files that hold the positions of readers."""
+    return list(current.parent.glob("events.*.position"))
 
 
 def _last_seq(current: Path) -> int:

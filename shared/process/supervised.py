@@ -23,6 +23,7 @@ from shared.errors import BulkheadError
 from shared.logs import logger
 from shared.process import notify, runtime
 from shared.process.slot_lock import SlotLock, holder_of_this_process
+from shared.process.socket_file import SocketFile
 from shared.settings import ChildEnvironment
 
 log = logger(__name__)
@@ -87,13 +88,24 @@ class Supervised:
         self._unsent: dict[str, str] = {}
         self._listeners: list[socket.socket] = []
         self._sender = notify.open_sender()
-        self._address = runtime.slot_socket(home, identity.slot)
-        # we hold the slot, so a socket file of this name is a dead incarnation's
-        self._address.unlink(missing_ok=True)
-        self._inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._inbox.setblocking(False)
-        self._inbox.bind(str(self._address))
-        self._address.chmod(0o600)
+        self._home = home
+        self._bind()
+
+    def _bind(self) -> None:
+        fresh = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        fresh.setblocking(False)
+        self._file = SocketFile.bind(fresh, runtime.slot_socket(self._home, self.identity.slot))
+        self._inbox = fresh
+
+    def is_reachable(self) -> bool:
+        """Whether the orchestrator can still send us commands: the file of our socket was not removed."""
+        return self._file.is_there()
+
+    def bind_again(self) -> None:
+        """Bind a new socket in place of one whose file was removed; `fileno` changes. Raises `OSError`."""
+        lost = self._inbox
+        self._bind()
+        lost.close()
 
     @classmethod
     def from_environment(cls, identity: ChildEnvironment, home: Path, bind_address: str = "127.0.0.1") -> Supervised:
@@ -219,7 +231,7 @@ class Supervised:
         self._close_listeners()
         self._inbox.close()
         self._sender.close()
-        self._address.unlink(missing_ok=True)
+        self._file.remove()
 
     def _tell(self, fields: dict[str, str]) -> None:
         if not self.identity.notify_socket or self._sender.fileno() < 0:

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 from shared.kinds import ProcessKind
+from shared.process import runtime
 from shared.settings import Settings
+from supervision import control
 from supervision.environment import EmbeddedAddresses, Told, prepare, read_settings
 from supervision.restart_policy import Policy
 
@@ -20,6 +23,11 @@ class Answer(IntEnum):
     """Done, but what was asked about is not well, or did not become so in time."""
     NOT_RUNNING = 3
     """No orchestrator runs over this home."""
+
+
+def ask_home(home: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask the orchestrator over a home. Raises `NoOrchestrator` and `Refused`."""
+    return control.ask_running(runtime.control_socket(home), runtime.orchestrator_lock_file(home), request)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +53,10 @@ class Context:
     def settings(self, only: str = "") -> Settings:
         """Return the operator's settings. Raises `SettingsInvalid`."""
         return read_settings(self.environ, self.rows, only)
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask the orchestrator over this home. Raises `SettingsInvalid`, `NoOrchestrator` and `Refused`."""
+        return ask_home(self.settings().bulkhead_home, request)
 
     def told(self, only: str = "") -> Told:
         """Make the home ready and return what children are told. Raises `SettingsInvalid` and `KindUnknown`."""

@@ -7,10 +7,8 @@ import time
 from argparse import ArgumentParser, Namespace
 
 from shared.clock import left, monotonic
-from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.states import SlotState
-from supervision import control
 from supervision.commands.context import Answer, Context
 
 HELP = "let processes finish what is in hand and stay stopped until restart"
@@ -31,14 +29,11 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(context: Context, given: Namespace) -> int:
     """Ask for it, and wait until all are stopped."""
-    path = runtime.control_socket(context.settings().bulkhead_home)
-    slots = control.ask(path, {"command": "drain", "target": given.target})["slots"]
+    slots = context.ask({"command": "drain", "target": given.target})["slots"]
     by = monotonic() + given.within
     waiting = set(slots)
     while waiting and left(by):
-        states = {
-            name: slot["state"] for name, slot in control.ask(path, {"command": "status"})["status"]["slots"].items()
-        }
+        states = {name: slot["state"] for name, slot in context.ask({"command": "status"})["status"]["slots"].items()}
         for name in [name for name in waiting if states.get(name, SlotState.STOPPED) == SlotState.STOPPED]:
             print(f"{name} stopped")
             waiting.discard(name)

@@ -6,11 +6,13 @@ import json
 import time
 from argparse import ArgumentParser, Namespace
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from shared.process.exit_codes import ExitCode
-from shared.process.journal import JournalEntry, entries_in
+from shared.process.journal import JournalEntry, JournalReader, entries_in
 from supervision.commands.context import Context
+from supervision.plan import KindUnknown
 
 HELP = "show what the orchestrator saw"
 _LOOK_EACH_S = 0.5
@@ -26,17 +28,30 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(context: Context, given: Namespace) -> int:
     """Print the last events, oldest first."""
-    home = context.settings().bulkhead_home
-    last = 0
-    shown = deque((entry for entry in entries_in(home) if _is_about(entry, given.target)), maxlen=max(1, given.lines))
+    settings = context.settings()
+    home = settings.bulkhead_home
+    last, shown = 0, deque[JournalEntry](maxlen=max(1, given.lines))
+    known = {"orchestrator", *(row.name for row in settings.kinds)}
+    for entry in entries_in(home):
+        last = entry.seq
+        known |= {entry.kind, entry.slot}
+        if _is_about(entry, given.target):
+            shown.append(entry)
+    if given.target and given.target not in known:
+        raise KindUnknown(f"no kind or slot {given.target!r}; kinds: {', '.join(row.name for row in settings.kinds)}")
+    _print(shown, as_json=given.json)
+    if not given.follow:
+        return ExitCode.OK
+    # from where the journal ended: nothing is read twice, however long it is
+    reader = JournalReader(home, after=last)
     while True:
-        for entry in shown:
-            print(json.dumps(asdict(entry)) if given.json else _line(entry), flush=True)
-            last = entry.seq
-        if not given.follow:
-            return ExitCode.OK
+        _print((entry for entry in reader.read() if _is_about(entry, given.target)), as_json=given.json)
         time.sleep(_LOOK_EACH_S)
-        shown = deque(entry for entry in entries_in(home) if entry.seq > last and _is_about(entry, given.target))
+
+
+def _print(entries: Iterable[JournalEntry], *, as_json: bool) -> None:
+    for entry in entries:
+        print(json.dumps(asdict(entry)) if as_json else _line(entry), flush=True)
 
 
 def _is_about(entry: JournalEntry, target: str) -> bool:

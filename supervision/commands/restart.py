@@ -7,10 +7,8 @@ import time
 from argparse import ArgumentParser, Namespace
 
 from shared.clock import left, monotonic
-from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.states import SlotState
-from supervision import control
 from supervision.commands.context import Answer, Context
 
 HELP = "replace the processes of a kind, one after the other"
@@ -31,12 +29,11 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(context: Context, given: Namespace) -> int:
     """Ask for it, and wait until each slot has a new life that is ready."""
-    path = runtime.control_socket(context.settings().bulkhead_home)
-    old = control.ask(path, {"command": "restart", "target": given.target})["slots"]
+    old = context.ask({"command": "restart", "target": given.target})["slots"]
     by = monotonic() + given.within
     waiting = dict(old)
     while waiting and left(by):
-        slots = control.ask(path, {"command": "status"})["status"]["slots"]
+        slots = context.ask({"command": "status"})["status"]["slots"]
         for name in list(waiting):
             slot = slots.get(name)
             if slot is None:

@@ -13,7 +13,7 @@ from shared.process.slot_lock import is_free, read_holder
 from shared.states import SlotState
 from supervision import control, snapshot
 from supervision.commands import table
-from supervision.commands.context import Answer, Context
+from supervision.commands.context import Answer, Context, ask_home
 
 HELP = "show every slot, its state and why"
 
@@ -39,7 +39,7 @@ def run(context: Context, given: Namespace) -> int:
 def ask(home: Path) -> tuple[dict[str, Any], bool]:
     """Return the status and whether an orchestrator lives; without one, what the slot locks say about its last snapshot."""
     try:
-        return control.ask(runtime.control_socket(home), {"command": "status"})["status"], True
+        return ask_home(home, {"command": "status"})["status"], True
     except control.NoOrchestrator:
         return without_orchestrator(home), False
 

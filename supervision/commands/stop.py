@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import suppress
 
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
+from shared.process.slot_lock import is_free, read_holder
 from supervision import control
 from supervision.commands.context import Answer, Context
 from supervision.commands.run import supervise
@@ -29,14 +31,22 @@ def arguments(parser: ArgumentParser) -> None:
 def run(context: Context, given: Namespace) -> int:
     """Ask the orchestrator and wait until it has left; without one, adopt what lives and stop it."""
     home = context.settings().bulkhead_home
-    path = runtime.control_socket(home)
     try:
-        pid = control.ask(path, {"command": "stop"})["pid"]
+        pid = context.ask({"command": "stop"})["pid"]
     except control.NoOrchestrator:
+        # it may live without a socket (an older version does not bind it again): the lock names it, and TERM says the same
+        holder = read_holder(runtime.orchestrator_lock_file(home))
+        if holder is not None and holder.is_running() and not is_free(runtime.orchestrator_lock_file(home)):
+            os.kill(holder.pid, signal.SIGTERM)
+            return _wait(context, holder.pid, given)
         if not without_orchestrator(home)["slots"]:
             print(f"Nothing runs over {home}.")
             return ExitCode.OK
         return supervise(context, context.told(), only_stop=True)
+    return _wait(context, pid, given)
+
+
+def _wait(context: Context, pid: int, given: Namespace) -> int:
     try:
         orchestrator = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -44,7 +54,7 @@ def run(context: Context, given: Namespace) -> int:
     try:
         if given.now:
             with suppress(control.NoOrchestrator):  # it has left already
-                control.ask(path, {"command": "stop"})
+                context.ask({"command": "stop"})
         left_in_time, _, _ = select.select([orchestrator], [], [], given.within)
     finally:
         os.close(orchestrator)

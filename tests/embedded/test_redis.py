@@ -120,3 +120,12 @@ def test_a_home_with_a_long_path_works_too(tmp_path: Path) -> None:
         with closing(redis.Redis.from_url(addresses.redis_url(Settings(bulkhead_home=home)))) as client:
             assert client.ping()
         assert entry.stop() == ExitCode.OK
+
+
+def test_a_server_whose_socket_file_was_removed_is_restarted(entry: Entry, home: Path) -> None:
+    entry.start().wait_ready()
+    redis_socket(home).unlink()
+    assert entry.process.wait(15) == ExitCode.CRASH
+    entry.start().wait_ready()
+    assert redis_socket(home).exists()
+    entry.stop()

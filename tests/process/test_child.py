@@ -223,6 +223,14 @@ class TestDoors:
         child = house().start()
         child.entry.ask("notify")
         child.wait_for("said: notified")
+
+    def test_commands_reach_it_after_the_file_of_its_socket_was_removed(self, house: Callable[..., House]) -> None:
+        child = house().start()
+        file = runtime.slot_socket(child.entry.home, f"{child.kind}-0")
+        file.unlink()
+        child.wait_for("socket_bound_again")
+        child.entry.ask("notify")
+        child.wait_for("said: notified")
         child.entry.ask("drain")
         assert child.entry.wait_exit() == ExitCode.OK
 

@@ -91,3 +91,27 @@ def test_without_a_reader_the_disk_does_not_fill(tmp_path: Path, writer: Writer,
     kept = [entry.seq for entry in reader_named().read(1000)]
     assert kept == list(range(kept[0], 401))
     assert writer("boot-2").seq == 400
+
+
+def test_a_journal_that_lost_its_end_uses_no_number_twice(tmp_path: Path, writer: Writer, reader_named: Reader) -> None:
+    """After a power loss the lines may be gone and the position not: new entries must lie beyond it."""
+    reader, journal = reader_named(), writer("boot-1")
+    write(journal, 5)
+    reader.commit(reader.read()[-1].seq)
+    journal.close()
+    path = runtime.events_file(tmp_path)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    write(writer("boot-2"), 1)
+    assert [(entry.seq, entry.boot) for entry in reader_named().read()] == [(6, "boot-2")]
+
+
+def test_a_follower_begins_where_it_is_told_and_leaves_no_position(
+    tmp_path: Path, writer: Writer, stack: ExitStack
+) -> None:
+    journal = writer("boot-1", segment_bytes=600)
+    write(journal, 20)
+    follower = stack.enter_context(closing(JournalReader(tmp_path, after=20)))
+    assert follower.read() == []
+    write(journal, 7)
+    assert [entry.seq for entry in follower.read()] == list(range(21, 28))
+    assert not list(tmp_path.glob("run/*.position"))
