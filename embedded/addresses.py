@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from shared.errors import SettingsInvalid
 from shared.process.runtime import redis_socket, runtime_dir
 from shared.settings import Settings
 
@@ -43,7 +44,15 @@ def postgres_password(settings: Settings) -> str:
             pass
         finally:
             fresh.unlink()
-    return kept.read_text().strip()
+    password = kept.read_text().strip()
+    if not password:
+        raise SettingsInvalid([f"{kept} is empty; remove it: a new password is then made and given to the server"])
+    return password
+
+
+def is_prepared(settings: Settings) -> bool:
+    """Whether `database_url` is known without making anything: the password exists."""
+    return settings.path("postgres_password").exists()
 
 
 def database_url(settings: Settings) -> str:

@@ -7,20 +7,21 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from recorder.errand import errand
 from shared.process.exit_codes import ExitCode
 from shared.store import connections, interventions
 from shared.store.interventions import MOST_AT_ONCE
 from shared.store.pool import Row, Transaction
+from shared.table import lines
 
 _COLUMNS: Final = ("id", "company_id", "phone_index", "connection_type", "state", "attempt", "error_code", "updated_at")
 
 
 def dead_letters(argv: Sequence[str]) -> int:
     """Do what the command line says, and return an exit code (`ExitCode`)."""
-    given = _parser().parse_args(argv)
+    given = _parser().parse_intermixed_args(argv)
     if given.action == "redrive" and not given.company:
         sys.stderr.write("redrive needs --company: nobody else's messages are sent by mistake\n")
         return ExitCode.USAGE
@@ -31,15 +32,30 @@ def dead_letters(argv: Sequence[str]) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="dead-letters")
-    parser.add_argument("action", choices=("list", "redrive"))
-    parser.add_argument("--company", default="")
-    parser.add_argument("--id", type=int, default=0)
-    parser.add_argument("--code", default="")
-    parser.add_argument("--phone-index", type=int, default=-1)
-    parser.add_argument("--limit", type=int, default=100)
-    parser.add_argument("--json", action="store_true")
+    parser = _Parser(
+        prog="bulkhead dead-letters", description="Messages that are not tried again without a human: list, redrive."
+    )
+    parser.add_argument("action", choices=("list", "redrive"), help="what to do")
+    parser.add_argument("--company", metavar="ID", default="", help="only of this company; needed for redrive")
+    parser.add_argument("--id", type=int, metavar="N", default=0, help="only this message (redrive)")
+    parser.add_argument("--code", metavar="CODE", default="", help="only those with this error code")
+    parser.add_argument("--phone-index", type=int, metavar="N", default=-1, help="only those of this connection")
+    parser.add_argument(
+        "-n",
+        "--limit",
+        type=int,
+        default=100,
+        metavar="N",
+        help="how many at most: list the newest, redrive the oldest (%(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n")
 
 
 def _filter(given: Namespace) -> dict[str, Any]:
@@ -66,6 +82,9 @@ def _redrive(transaction: Transaction, given: Namespace) -> int:
         sys.stderr.write(f"there is no company {given.company!r}\n")
         return ExitCode.USAGE
     ids = interventions.redrive(transaction, company_id=given.company, message_id=given.id or None, **_filter(given))
+    if given.id and not ids:
+        sys.stderr.write(f"company {given.company} has no dead letter {given.id}\n")
+        return ExitCode.USAGE
     if given.json:
         sys.stdout.write(json.dumps({"redriven": len(ids), "more": len(ids) == given.limit}) + "\n")
     else:
@@ -76,11 +95,7 @@ def _redrive(transaction: Transaction, given: Namespace) -> int:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    cells = [list(_COLUMNS), *([str(_shown(row[name])) for name in _COLUMNS] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(_COLUMNS))]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in cells
-    )
+    return "\n".join(lines(_COLUMNS, [[_shown(row[name]) for name in _COLUMNS] for row in rows])) + "\n"
 
 
 def _shown(value: Any) -> Any:

@@ -8,10 +8,9 @@ variable is its name in capitals. Settings of the kinds are made from the rows o
 from __future__ import annotations
 
 import copy
-import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,10 @@ from shared.errors import SettingsInvalid
 from shared.kinds import COMMON_SETTINGS, KINDS, ProcessKind, Variable, admin_port, kind_settings
 from shared.variables import VariableReader, made_by
 
+_API_KEY_LEAST: Final = 8
+"""Characters of the shortest API key: a guard against placeholders; the key that is made at first start has 43."""
+_HOME_MOST: Final = 900
+"""Bytes of the longest BULKHEAD_HOME: PostgreSQL takes paths of at most 1,023 bytes, and ours lie below it."""
 _COMPANY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 
@@ -355,20 +358,6 @@ def aliases(rows: Sequence[ProcessKind] = KINDS) -> dict[str, str]:
     }
 
 
-def misspelt(names: Iterable[str], rows: Sequence[ProcessKind] = KINDS) -> dict[str, str]:
-    """Return those of `names` that are no variable of ours but look like one, each with the one that was probably meant."""
-    known = {*variables(rows), *child_variables(), *aliases(rows)}
-    found = {}
-    for name in sorted(set(names) - known):
-        if near := difflib.get_close_matches(name, known, n=1, cutoff=_NEAR):
-            found[name] = near[0]
-    return found
-
-
-_NEAR: Final = 0.86
-"""Likeness from which a name counts as misspelt: one wrong or missing letter in seven."""
-
-
 def load(environ: Mapping[str, str] | None = None, rows: Sequence[ProcessKind] = KINDS) -> Settings:
     """Read and check every setting.
 
@@ -403,6 +392,17 @@ def _rules(settings: Settings) -> list[str]:
     problems = []
     if not _COMPANY_ID.fullmatch(settings.company_id):
         problems.append(f"COMPANY_ID={settings.company_id!r} is not 1 to 64 letters, digits, - and _")
+    home = str(settings.bulkhead_home)
+    if not home.isprintable():
+        problems.append(
+            f"BULKHEAD_HOME={home!r} holds a line break or another character that cannot be shown; choose another"
+        )
+    if len(os.fsencode(home)) > _HOME_MOST:
+        problems.append(
+            f"BULKHEAD_HOME is {len(os.fsencode(home))} bytes long; at most {_HOME_MOST} leave room for PostgreSQL's files"
+        )
+    if 0 < len(settings.api_key) < _API_KEY_LEAST:
+        problems.append(f"API_KEY is shorter than {_API_KEY_LEAST} characters; leave it empty to have one made")
     if bool(settings.meta_access_token) != bool(settings.meta_phone_number_id):
         problems.append("META_ACCESS_TOKEN and META_PHONE_NUMBER_ID are set together or not at all")
     if settings.meta_access_token and not settings.meta_app_secret:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final, TextIO
 
 from shared.needs import need_of
@@ -65,7 +67,10 @@ class Announcer:
         ):
             return False
         self._all_up = True
-        for line in summary(self._told, [slot for slot in expected if slot.state is not SlotState.READY]):
+        shows_key = self._stream is not None and self._stream.isatty()
+        for line in summary(
+            self._told, [slot for slot in expected if slot.state is not SlotState.READY], shows_key=shows_key
+        ):
             self.note(line)
         return True
 
@@ -98,9 +103,11 @@ class Announcer:
         return f"is ended: {slot.cause.value}" if slot.cause.value != "none" else "is ended"
 
 
-def summary(told: Told, sick: list[Slot]) -> list[str]:
-    """Return the lines that a newcomer needs once everything is up."""
+def summary(told: Told, sick: list[Slot], *, shows_key: bool) -> list[str]:
+    """Return the lines that a newcomer needs once everything is up. The API key is for a person's eyes: in a file or a pipe its place is named."""
     settings = told.settings
+    place = _key_file(settings)
+    key = settings.api_key if shows_key else f"$(cat {shlex.quote(str(place))})" if place else "$API_KEY"
     lines = [f"Up, except {slot.name}: {slot.state.value} (see logs/{slot.name}.err.log)" for slot in sick] or [
         "Everything is up."
     ]
@@ -109,7 +116,7 @@ def summary(told: Told, sick: list[Slot]) -> list[str]:
     lines += [
         "",
         f"  Dashboard   http://{_host(settings)}:{settings.port('api')}/dashboard",
-        f"  API key     {settings.api_key}   ({_where_key(settings)})",
+        f"  API key     {f'{key}   ' if shows_key else ''}({f'kept in {place}' if place else 'from API_KEY'})",
     ]
     if told.uses_sandbox:
         lines += [
@@ -117,19 +124,17 @@ def summary(told: Told, sick: list[Slot]) -> list[str]:
             "  A first message, from the demo company's first connection:",
             "",
             f"  curl -X POST http://{_host(settings)}:{settings.port('api')}/api/v2/messages/text/{settings.company_id}/{_DEMO_CHAT} \\",
-            f'    -H "Authorization: Bearer {settings.api_key}" -H "Content-Type: application/json" \\',
+            f'    -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\',
             '    -d \'{"message":"Hello","phoneIndex":0}\'',
         ]
     return [*lines, "", "  Ctrl-C stops everything."]
 
 
-def _where_key(settings: Settings) -> str:
+def _key_file(settings: Settings) -> Path | None:
+    """Return the file that holds the API key; None when the operator set it."""
     kept = settings.path("api_key")
-    return (
-        f"kept in {kept}"
-        if kept.exists() and kept.read_text(encoding="utf-8").strip() == settings.api_key
-        else "from API_KEY"
-    )
+    is_kept = kept.exists() and kept.read_text(encoding="utf-8").strip() == settings.api_key
+    return kept if is_kept else None
 
 
 def _host(settings: Settings) -> str:

@@ -25,7 +25,7 @@ _ASK_AGAIN_S: Final = 0.1
 
 
 class NoOrchestrator(BulkheadError):
-    """Raised when nobody answers on the control socket."""
+    """Raised when a command needs a running Bulkhead and no orchestrator answers over this home."""
 
 
 class Refused(BulkheadError):

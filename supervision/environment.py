@@ -105,6 +105,9 @@ KEPT: Final[Mapping[str, tuple[str, Callable[[], str], bool]]] = {
 class EmbeddedAddresses(Protocol):
     """Where the embedded servers will listen (the entry file passes the room `embedded`'s)."""
 
+    def is_prepared(self, settings: Settings) -> bool:
+        """Whether PostgreSQL's address is known without making anything."""
+
     def database_url(self, settings: Settings) -> str:
         """Return PostgreSQL's address."""
 
@@ -202,6 +205,24 @@ def prepare(operator: Settings, embedded: EmbeddedAddresses) -> Told:
     )
 
 
+def complete(operator: Settings, embedded: EmbeddedAddresses) -> Settings:
+    """Return the settings that children are told, without making anything: a secret that does not exist yet is empty.
+
+    Raises:
+        SettingsInvalid: a file of the home cannot be used.
+    """
+    sandbox = needs_sandbox(operator)
+    kept = {
+        setting: _read_secret(operator.path(name))
+        for setting, (name, _, only_sandbox) in KEPT.items()
+        if not getattr(operator, setting) and (sandbox or not only_sandbox) and operator.path(name).exists()
+    }
+    found = replace(operator, **kept, **_addresses(operator, uses_sandbox=sandbox))  # type: ignore[arg-type]  # secrets are texts
+    if not operator.database_url and embedded.is_prepared(operator):
+        found = replace(found, database_url=embedded.database_url(operator))
+    return found if operator.redis_url else replace(found, redis_url=embedded.redis_url(operator))
+
+
 def child_environ(
     told: Told, row: ProcessKind, identity: ChildEnvironment, inherited: Mapping[str, str]
 ) -> dict[str, str]:
@@ -245,6 +266,10 @@ def _make_home(home: Path) -> None:
         # search permission stays where somebody gave it: the embedded PostgreSQL runs as another user when we are root
         home.chmod(facts.st_mode & 0o711)
     (home / "logs").mkdir(mode=0o700, exist_ok=True)
+    settings_file = home / SETTINGS_FILE
+    if settings_file.exists() and settings_file.stat().st_mode & 0o077:
+        # an operator's editor made it with the operator's umask; it may hold secrets
+        settings_file.chmod(0o600)
     runtime.run_dir(home)
     runtime.runtime_dir(home)
 
@@ -269,11 +294,16 @@ def _keep(path: Path, make: Callable[[], str]) -> str:
             pass
         finally:
             fresh.unlink()
+    secret = _read_secret(path)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+    return secret
+
+
+def _read_secret(path: Path) -> str:
     secret = path.read_text(encoding="utf-8").strip()
     if not secret:
         raise SettingsInvalid([f"{path} is empty; remove it (a new secret is then made) or put the secret back"])
-    if path.stat().st_mode & 0o077:
-        path.chmod(0o600)
     return secret
 
 

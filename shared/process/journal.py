@@ -221,8 +221,12 @@ class JournalReader:
         """Move the position to `seq`: this entry and those before it are dealt with and need not be kept. Never moves back."""
         if seq <= self._position:
             return
-        replace_file(self._position_file, f"{seq}\n")
         self._position = seq
+        try:
+            replace_file(self._position_file, f"{seq}\n")
+        except OSError as problem:
+            # a full disk: the next life reads these entries again, which every reader must bear
+            log.warning("journal_position_not_saved", position=seq, problem=str(problem))
 
     def rewind(self) -> None:
         """Read again from the committed position, after what was read could not be dealt with."""

@@ -220,9 +220,12 @@ class Supervised:
 
     def last_words(self, code: int, reason: str) -> None:
         """Leave the exit code and the reason in the slot file, for an orchestrator that is not our parent and cannot wait for us."""
-        holder = self._lock.read()
-        if holder is not None:
-            self._lock.write(replace(holder, exit_code=int(code), exit_reason=" ".join(reason.split())))
+        try:
+            holder = self._lock.read()
+            if holder is not None:
+                self._lock.write(replace(holder, exit_code=int(code), exit_reason=" ".join(reason.split())))
+        except OSError as problem:
+            log.warning("last_words_not_written", problem=str(problem))
 
     def close(self) -> None:
         """Close the line and remove its socket. The slot stays taken until the process and its helpers are gone. Closing twice does nothing."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from shared.settings import Settings
+from supervision.commands.context import is_running
+from supervision.control import NoOrchestrator
 
 _ANSWER_S: Final = 75.0
 
@@ -39,8 +41,10 @@ def ask(settings: Settings, method: str, path: str, body: Mapping[str, Any] | No
         answer = line.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
+        if not is_running(settings.bulkhead_home):
+            raise NoOrchestrator(f"Nothing runs over {settings.bulkhead_home}.") from None
         raise Unanswered(
-            f"the API at {host}:{settings.port('api')} does not answer ({type(error).__name__}); does Bulkhead run?"
+            f"the API at {host}:{settings.port('api')} does not answer ({type(error).__name__})"
         ) from error
     finally:
         line.close()

@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 from shared.process.exit_codes import ExitCode
 from shared.settings import Settings
+from shared.table import lines
 from supervision.commands.asking import Unanswered, call
 from supervision.commands.context import Answer, Context
-from supervision.commands.table import lines
 
 HELP = "list companies, make one"
 
@@ -30,7 +30,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(context: Context, given: Namespace) -> int:
     """Do what was asked and return an exit code."""
-    settings = context.told().settings
+    settings = context.known()
     if given.action == "add" and not given.company:
         sys.stderr.write("add needs an ID\n")
         return ExitCode.USAGE

@@ -17,13 +17,12 @@ from urllib.parse import quote
 from shared.channels.registry import channel_named, connection_types
 from shared.process.exit_codes import ExitCode
 from shared.settings import Settings
+from shared.table import age, lines
 from supervision.commands.asking import Unanswered, call
 from supervision.commands.context import Answer, Context
 from supervision.commands.recorder_process import become_recorder
-from supervision.commands.table import age, lines
 
 HELP = "list connections, add one, change, test, pause, resume or remove it; seal credentials anew"
-_ENTRY: Final = "proc_recorder.py"
 _SECRETS_MOST: Final = 65_536
 _NEEDS_INDEX: Final = ("update", "test", "pause", "resume", "remove")
 
@@ -65,15 +64,15 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(context: Context, given: Namespace) -> int:
     """Do what was asked and return an exit code."""
-    told = context.told()
     if given.action == "reseal":
         become_recorder(context, "--reseal")
-    place = f"/api/v2/connections/{quote(given.company or told.settings.company_id, safe='')}"
+    settings = context.known()
+    place = f"/api/v2/connections/{quote(given.company or settings.company_id, safe='')}"
     if given.action in _NEEDS_INDEX and given.index is None:
         sys.stderr.write(f"{given.action} needs a PHONE_INDEX; `bulkhead connections list` shows them\n")
         return ExitCode.USAGE
     try:
-        return _do(told.settings, place, given)
+        return _do(settings, place, given)
     except _Wrong as problem:
         sys.stderr.write(f"{problem}\n")
         return ExitCode.USAGE

@@ -10,9 +10,10 @@ from typing import Any
 
 from shared.kinds import ProcessKind
 from shared.process import runtime
+from shared.process.slot_lock import is_free, read_holder
 from shared.settings import Settings
 from supervision import control
-from supervision.environment import EmbeddedAddresses, Told, prepare, read_settings
+from supervision.environment import EmbeddedAddresses, Told, complete, prepare, read_settings
 from supervision.restart_policy import Policy
 
 
@@ -22,11 +23,22 @@ class Answer(IntEnum):
     UNWELL = 1
     """Done, but what was asked about is not well, or did not become so in time."""
     NOT_RUNNING = 3
-    """No orchestrator runs over this home."""
+    """The command needs a running Bulkhead, and none runs over this home."""
+
+
+def is_running(home: Path) -> bool:
+    """Whether an orchestrator runs over a home. Creates nothing."""
+    if not (home / "run").is_dir():
+        return False
+    path = runtime.orchestrator_lock_file(home)
+    holder = read_holder(path)
+    return holder is not None and holder.is_running() and not is_free(path)
 
 
 def ask_home(home: Path, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask the orchestrator over a home. Raises `NoOrchestrator` and `Refused`."""
+    """Ask the orchestrator over a home. Creates nothing. Raises `NoOrchestrator` and `Refused`."""
+    if not is_running(home):
+        raise control.NoOrchestrator(f"Nothing runs over {home}.")
     return control.ask_running(runtime.control_socket(home), runtime.orchestrator_lock_file(home), request)
 
 
@@ -57,6 +69,10 @@ class Context:
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the orchestrator over this home. Raises `SettingsInvalid`, `NoOrchestrator` and `Refused`."""
         return ask_home(self.settings().bulkhead_home, request)
+
+    def known(self) -> Settings:
+        """Return the settings that children are told, as far as the home has made them; creates nothing. Raises `SettingsInvalid`."""
+        return complete(self.settings(), self.embedded)
 
     def told(self, only: str = "") -> Told:
         """Make the home ready and return what children are told. Raises `SettingsInvalid` and `KindUnknown`."""

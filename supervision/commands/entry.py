@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import REMAINDER, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from io import TextIOWrapper
 from types import ModuleType
 from typing import Final
 
@@ -67,9 +68,14 @@ def main(argv: Sequence[str], context: Context) -> int:
         argv: the command line without the program's name; without a command it is `run`.
         context: where and over what it runs.
     """
-    given = _parser().parse_args(_with_command(argv))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # a terminal or a file that takes ASCII alone is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
+    name, words = _command_of(argv)
+    given = _given(name, words)
     try:
-        return int(COMMANDS[given.command].run(context, given))
+        return int(COMMANDS[name].run(context, given))
     except tuple(_ANSWERS) as problem:
         print(*(problem.problems if isinstance(problem, SettingsInvalid) else [problem]), sep="\n", file=sys.stderr)
         return _ANSWERS[type(problem)]
@@ -81,10 +87,31 @@ def main(argv: Sequence[str], context: Context) -> int:
         return ExitCode.OK
 
 
-def _with_command(argv: Sequence[str]) -> list[str]:
+def _command_of(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the command and its words. Options may stand before the command; without one it is `run`."""
     words = list(argv)
-    asks_for_help = any(word in ("-h", "--help") for word in words)
-    return words if (words and not words[0].startswith("-")) or asks_for_help else ["run", *words]
+    if words and not words[0].startswith("-"):
+        return words[0], words[1:]
+    place = next((place for place, word in enumerate(words) if word in COMMANDS), None)
+    if place is not None:
+        return words[place], words[:place] + words[place + 1 :]
+    return ("", words) if {"-h", "--help"} & set(words) else ("run", words)
+
+
+def _given(name: str, words: Sequence[str]) -> Namespace:
+    """Parse a command's words; options and positional arguments may stand in any order. Leaves with `USAGE` when they are wrong."""
+    if name not in COMMANDS:
+        # prints the help or the list of commands, and leaves
+        _overview().parse_args([name, *words] if name else words)
+    module = COMMANDS[name]
+    parser = _Parser(prog=f"bulkhead {name}", description=_described(module))
+    module.arguments(parser)
+    passes_on = any(action.nargs == REMAINDER for action in parser._actions)
+    return parser.parse_args(words) if passes_on else parser.parse_intermixed_args(words)
+
+
+def _described(module: ModuleType) -> str:
+    return (module.__doc__ or "").split("`: ", 1)[-1]
 
 
 class _Parser(ArgumentParser):
@@ -93,7 +120,7 @@ class _Parser(ArgumentParser):
         self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n")
 
 
-def _parser() -> ArgumentParser:
+def _overview() -> ArgumentParser:
     parser = _Parser(
         prog="bulkhead",
         description="Runs WhatsApp and Meta channels as supervised processes. Without a command: run.",
@@ -102,7 +129,5 @@ def _parser() -> ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
-        module.arguments(
-            commands.add_parser(name, help=module.HELP, description=(module.__doc__ or "").split("`: ", 1)[-1])
-        )
+        commands.add_parser(name, help=module.HELP, description=_described(module))
     return parser

@@ -19,7 +19,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(context: Context, given: Namespace) -> int:
     """Print the settings; 64: no setting has that name."""
-    told = to_environ(context.told().settings)
+    told = to_environ(context.known())
     if given.name:
         if given.name.upper() not in told:
             print(f"no setting {given.name!r}; docs/settings.md lists them", file=sys.stderr)

@@ -32,7 +32,8 @@ def run(context: Context, given: Namespace) -> int:
     home = settings.bulkhead_home
     last, shown = 0, deque[JournalEntry](maxlen=max(1, given.lines))
     known = {"orchestrator", *(row.name for row in settings.kinds)}
-    for entry in entries_in(home):
+    is_used = (home / "run").is_dir()
+    for entry in entries_in(home) if is_used else ():
         last = entry.seq
         known |= {entry.kind, entry.slot}
         if _is_about(entry, given.target):
@@ -40,7 +41,7 @@ def run(context: Context, given: Namespace) -> int:
     if given.target and given.target not in known:
         raise KindUnknown(f"no kind or slot {given.target!r}; kinds: {', '.join(row.name for row in settings.kinds)}")
     _print(shown, as_json=given.json)
-    if not given.follow:
+    if not given.follow or not is_used:
         return ExitCode.OK
     # from where the journal ended: nothing is read twice, however long it is
     reader = JournalReader(home, after=last)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from shared.process.exit_codes import ExitCode
 from supervision.commands.context import Answer, Context
+from supervision.plan import KindUnknown
 
 HELP = "show the end of a kind's logs"
 _LOOK_EACH_S = 0.2
@@ -23,8 +24,14 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(context: Context, given: Namespace) -> int:
-    """Print the lines; 3: there is no such log."""
-    directory = context.settings().path("logs")
+    """Print the lines; 3: there is no such log yet."""
+    settings = context.settings()
+    kind = given.target if any(row.name == given.target for row in settings.kinds) else given.target.rpartition("-")[0]
+    if given.target != "orchestrator" and all(row.name != kind for row in settings.kinds):
+        raise KindUnknown(
+            f"no kind or slot {given.target!r}; kinds: orchestrator, {', '.join(row.name for row in settings.kinds)}"
+        )
+    directory = settings.path("logs")
     streams = ("err",) if given.err else ("out", "err")
     several = not (directory / f"{given.target}.err.log").exists()
     names = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 
+from shared import table
 from shared.process.exit_codes import ExitCode
-from supervision.commands import table
 from supervision.commands.context import Answer, Context
 from supervision.commands.status import ask
 from supervision.resources import details
@@ -24,6 +24,9 @@ def run(context: Context, given: Namespace) -> int:
     """Print the processes; 3: none."""
     home = context.settings().bulkhead_home
     status, _ = ask(home)
+    if not status["slots"] and not given.json:
+        print(f"Nothing runs over {home}.")
+        return Answer.NOT_RUNNING
     trees = Trees(home, use_cgroups=False)
     found = []
     for name, slot in status["slots"].items():

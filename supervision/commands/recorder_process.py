@@ -7,14 +7,25 @@ import sys
 from typing import NoReturn
 
 from shared.settings import ChildEnvironment
-from supervision.commands.context import Context
+from supervision.commands.context import Context, is_running
+from supervision.control import NoOrchestrator
 from supervision.environment import child_environ
 
 _KIND = "recorder"
 
 
 def become_recorder(context: Context, *words: str) -> NoReturn:
-    """Replace this process by `proc_recorder.py WORDS`, with the settings that the recorder may see. Raises `SettingsInvalid`."""
+    """Replace this process by `proc_recorder.py WORDS`, with the settings that the recorder may see.
+
+    Raises:
+        SettingsInvalid: the settings are wrong.
+        NoOrchestrator: the database is the embedded one, and nothing runs that could have started it.
+    """
+    operator = context.settings()
+    if not operator.database_url and not is_running(operator.bulkhead_home):
+        raise NoOrchestrator(
+            f"Nothing runs over {operator.bulkhead_home}: the embedded PostgreSQL is not there. Start it: bulkhead"
+        )
     told = context.told()
     row = told.settings.kind(_KIND)
     # the incarnation names a child: rules over several settings are checked here, not there

@@ -13,6 +13,7 @@ from shared.errors import SlotTaken
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import kill_holder, read_holder
+from shared.spelling import misspelt
 from supervision.announce import Announcer
 from supervision.commands.context import Context
 from supervision.environment import Told
@@ -32,6 +33,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(context: Context, given: Namespace) -> int:
     """Supervise until told to stop."""
+    for name, meant in misspelt(context.environ, context.rows).items():
+        print(f"{name} is no setting; do you mean {meant}?", file=sys.stderr)
     told = context.told(given.only)
     return supervise(context, told, only=given.only)
 

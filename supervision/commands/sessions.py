@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 from shared.process.exit_codes import ExitCode
 from shared.settings import Settings
+from shared.table import age, lines
 from supervision.commands.asking import Unanswered, ask, call
 from supervision.commands.context import Answer, Context
-from supervision.commands.table import age, lines
 
 HELP = "list browser sessions, link one, restart it, log it out, wipe it"
 _LOOK_EACH_S: Final = 1.0
@@ -45,7 +45,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(context: Context, given: Namespace) -> int:
     """Do what was asked and return an exit code."""
-    settings = context.told().settings
+    settings = context.known()
     company = given.company or settings.company_id
     if given.action != "list" and given.index is None:
         sys.stderr.write(f"{given.action} needs a PHONE_INDEX; `bulkhead sessions list` shows them\n")

@@ -7,12 +7,12 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
+from shared import table
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import is_free, read_holder
 from shared.states import SlotState
 from supervision import control, snapshot
-from supervision.commands import table
 from supervision.commands.context import Answer, Context, ask_home
 
 HELP = "show every slot, its state and why"
@@ -46,6 +46,8 @@ def ask(home: Path) -> tuple[dict[str, Any], bool]:
 
 def without_orchestrator(home: Path) -> dict[str, Any]:
     """Return a snapshot made from the slot locks, which the kernel keeps true whoever lives."""
+    if not (home / "run").is_dir():
+        return {"slots": {}}
     last = snapshot.read(runtime.status_file(home)) or {}
     known: dict[str, Any] = last.get("slots", {})
     slots: dict[str, Any] = {}

@@ -11,9 +11,9 @@ from contextlib import suppress
 
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
-from shared.process.slot_lock import is_free, read_holder
+from shared.process.slot_lock import read_holder
 from supervision import control
-from supervision.commands.context import Answer, Context
+from supervision.commands.context import Answer, Context, is_running
 from supervision.commands.run import supervise
 from supervision.commands.status import without_orchestrator
 
@@ -35,13 +35,12 @@ def run(context: Context, given: Namespace) -> int:
         pid = context.ask({"command": "stop"})["pid"]
     except control.NoOrchestrator:
         # it may live without a socket (an older version does not bind it again): the lock names it, and TERM says the same
-        holder = read_holder(runtime.orchestrator_lock_file(home))
-        if holder is not None and holder.is_running() and not is_free(runtime.orchestrator_lock_file(home)):
+        if is_running(home) and (holder := read_holder(runtime.orchestrator_lock_file(home))):
             os.kill(holder.pid, signal.SIGTERM)
             return _wait(context, holder.pid, given)
         if not without_orchestrator(home)["slots"]:
             print(f"Nothing runs over {home}.")
-            return ExitCode.OK
+            return Answer.NOT_RUNNING
         return supervise(context, context.told(), only_stop=True)
     return _wait(context, pid, given)
 

@@ -24,6 +24,10 @@ class NoEmbeddedServers:
         """Never asked: DATABASE_URL is set."""
         raise AssertionError
 
+    def is_prepared(self, settings: Settings) -> bool:
+        """Nothing has to be made."""
+        return True
+
     def redis_url(self, settings: Settings) -> str:
         """Never asked: REDIS_URL is set."""
         raise AssertionError

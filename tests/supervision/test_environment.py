@@ -32,6 +32,10 @@ class Embedded:
         """Where it would be."""
         return f"postgresql://embedded@/{settings.bulkhead_home.name}"
 
+    def is_prepared(self, settings: Settings) -> bool:
+        """Nothing has to be made."""
+        return True
+
     def redis_url(self, settings: Settings) -> str:
         """Where it would be."""
         return "unix:///embedded.sock"

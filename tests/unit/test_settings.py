@@ -21,11 +21,11 @@ from shared.settings import (
     environ_for,
     load,
     load_child,
-    misspelt,
     to_environ,
     variables,
     visible_fields,
 )
+from shared.spelling import misspelt
 
 ROWS = variables()
 NUMBERS = [row for row in ROWS.values() if isinstance(row.default, int | float)]
