@@ -204,6 +204,28 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/webdriver/test_decide.py",
     ),
+    "browser-report-alone": Mutation(
+        "a report that the store refuses ends no session",
+        (
+            Edit(
+                "webdriver/session/reports.py",
+                "except Exception as error:  # noqa: BLE001 - whatever it is, it is this report's",
+                "except ZeroDivisionError as error:",
+            ),
+        ),
+        "tests/webdriver/test_records.py::test_a_report_that_the_store_refuses_stops_no_other",
+    ),
+    "browser-lid-chat": Mutation(
+        "what comes under an id of the page stands in the chat with the number",
+        (
+            Edit(
+                "webdriver/session/inbound_events.py",
+                "    messages = _in_known_chats(transaction, messages)\n",
+                "",
+            ),
+        ),
+        "tests/webdriver/test_records.py::test_what_comes_under_an_id_of_the_page_stands_in_the_chat_with_the_number",
+    ),
     "browser-pipe": Mutation(
         "no port leads to a browser",
         (

@@ -199,6 +199,7 @@ class _Send:
                 await self.page.find_chat(chat, by)
             else:
                 chat = await self.page.find_chat(parsing.chat_id(message.chat_id), by)
+                self.session.page_events.resolved(message.chat_id, chat)
             if operation.naming == "forward":
                 # the page must have opened the chat of the message too
                 await self.page.find_chat(parsing.chat_of(str(message.content["target"])), by)

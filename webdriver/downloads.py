@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections import Counter
 from contextlib import suppress
@@ -15,6 +14,7 @@ from shared.logs import logger
 from shared.media.errors import MediaTooLarge, StorageUnavailable
 from shared.media.kinds import mimetype_of
 from shared.media.storage import Storage, Stored
+from shared.process.leased_work import LeasedRows
 from shared.store import inbound_media, media
 from shared.store.inbound_media import TakenMedia
 from shared.store.pool import Transaction
@@ -25,11 +25,13 @@ from webdriver.session.sessions import Sessions
 
 log = logger(__name__)
 
-_AT_ONCE: Final = 2
+AT_ONCE: Final = 2
+"""Files that are read out of pages side by side: each passes through this process's event loop."""
+INTERVAL_S: Final = 1.0
+BEAT_LIMIT_S: Final = 30.0
 _FETCH_S: Final = 120.0
 _LEASE_S: Final = 180.0
-_IDLE_S: Final = 1.0
-_AWAY_S: Final = 2.0
+"""Longer than one fetch: a file belongs to one process until it is stored or given up."""
 _NOT_READY_S: Final = 15.0
 _ATTEMPTS: Final = 8
 """Times that the page is asked for a file before it is given up; WhatsApp may have to ask the phone for one that is old."""
@@ -47,31 +49,44 @@ class Downloads:
     """Fetches the files of one process's sessions.
 
     Args:
-        store: where it stands which are due. storage: where they go. kind, incarnation: who fetches. most: bytes of the largest file that is taken.
+        store: where it stands which are due. storage: where they go. kind, slot, incarnation: which process fetches. most: bytes of the largest file that is taken.
     """
 
     def __init__(
-        self, store: Store, storage: Storage, sessions: Sessions, *, kind: str, incarnation: str, most: int = LARGEST
+        self,
+        store: Store,
+        storage: Storage,
+        sessions: Sessions,
+        *,
+        kind: str,
+        slot: str,
+        incarnation: str,
+        most: int = LARGEST,
     ) -> None:
         self._store, self._storage, self._sessions = store, storage, sessions
-        self._kind, self._incarnation, self._most = kind, incarnation, most
+        self._kind, self._slot, self._incarnation, self._most = kind, slot, incarnation, most
         self._asked: Counter[int] = Counter()
 
-    async def run(self) -> None:
-        """Fetch for ever; a database that is away is waited for."""
-        while True:
-            try:
-                taken = await self._store.call(
-                    inbound_media.take_media, self._kind, incarnation=self._incarnation, lease_s=_LEASE_S, most=_AT_ONCE
-                )
-                await asyncio.gather(*(self._fetch(one) for one in taken))
-            except StoreUnavailable as error:
-                # the lease ends, and the file is due again
-                log.info("inbound_files_not_taken", reason=str(error))
-                await asyncio.sleep(_AWAY_S)
-                continue
-            if not taken:
-                await asyncio.sleep(_IDLE_S)
+    def rows(self) -> LeasedRows[TakenMedia]:
+        """Return the files that are due, to be worked on by `LeasedWork`."""
+        return LeasedRows(release=self._release, take=self._take, key=lambda taken: taken.message_id, work=self._one)
+
+    async def _release(self) -> None:
+        await self._store.call(
+            inbound_media.release_earlier_lives, self._kind, slot=self._slot, living=self._incarnation
+        )
+
+    async def _take(self, most: int) -> list[TakenMedia]:
+        return await self._store.call(
+            inbound_media.take_media, self._kind, incarnation=self._incarnation, lease_s=_LEASE_S, most=most
+        )
+
+    async def _one(self, taken: TakenMedia) -> None:
+        try:
+            await self._fetch(taken)
+        except StoreUnavailable as error:
+            # the lease ends, and the file is due again
+            log.info("inbound_files_not_taken", reason=str(error))
 
     async def _fetch(self, taken: TakenMedia) -> None:
         session = self._sessions.find(taken.connection_id)

@@ -14,12 +14,15 @@ from starlette.types import ASGIApp
 from shared.channels.pacing import WHATSAPP_WEB, spares_the_account
 from shared.clock import monotonic
 from shared.delivery.consumer import Consumer
+from shared.inbound.pipeline import BEAT_LIMIT_S, JournalPipeline
 from shared.logs import logger
 from shared.media.reach import reach_of
 from shared.media.storage import open_storage
+from shared.process.leased_work import Intervals, LeasedWork
 from shared.process.service import Child, Severity
 from shared.process.tasks import TaskRunner
 from shared.states import SessionState
+from webdriver import downloads
 from webdriver.channel import BrowserChannel
 from webdriver.chromium import processes
 from webdriver.chromium.browser import is_browser_failure
@@ -27,7 +30,7 @@ from webdriver.chromium.process import ChromiumMissing, find
 from webdriver.downloads import Downloads
 from webdriver.page.attachments import Attachments
 from webdriver.page.wa_js import Library
-from webdriver.session import actions
+from webdriver.session import actions, inbound_events
 from webdriver.session.metrics import SessionGauges
 from webdriver.session.outcome_feedback import OutcomeFeedback
 from webdriver.session.policy import SessionContext, of_settings
@@ -72,13 +75,31 @@ class WebdriverService:
             web_build=Path(settings.web_build_file).expanduser().absolute() if settings.web_build_file else None,
             memory_all_mb=child.kind.memory_soft_mb * _SHARE_OF_ALL,
         )
-        self._sessions = Sessions(
-            Records(child.store, child.kind, child.identity.process_incarnation), self._context, child.spawn
+        self._inbound = JournalPipeline(
+            child.store,
+            child.metrics,
+            kind=child.kind.name,
+            handle=inbound_events.handle,
+            committed=lambda new: self._downloads.wake() if new else None,
         )
+        records = Records(child.store, child.kind, child.identity.process_incarnation, self._inbound.wake)
+        self._sessions = Sessions(records, self._context, child.spawn)
         self._storage = open_storage(settings)
-        identity = child.identity.process_incarnation
-        self._downloads = Downloads(
-            child.store, self._storage, self._sessions, kind=child.kind.name, incarnation=identity
+        files = Downloads(
+            child.store,
+            self._storage,
+            self._sessions,
+            kind=child.kind.name,
+            slot=child.identity.slot,
+            incarnation=child.identity.process_incarnation,
+        )
+        self._downloads = LeasedWork(
+            child,
+            "downloads",
+            files.rows(),
+            capacity=downloads.AT_ONCE,
+            intervals=Intervals(busy_s=downloads.INTERVAL_S, idle_s=downloads.INTERVAL_S),
+            beat_limit_s=downloads.BEAT_LIMIT_S,
         )
         self._consumer = Consumer(
             child,
@@ -111,8 +132,9 @@ class WebdriverService:
         await self._sessions.sweep()
         self._child.on_notify.append(self._sessions.poke)
         self._child.spawn(self._sessions.run(self._child.beats.loop("sessions", _BEAT_LIMIT_S)), "sessions")
+        self._child.spawn(self._inbound.run(self._child.beats.loop("journal", BEAT_LIMIT_S)), "journal")
         self._child.spawn(self._sessions.measure(self._gauges.show), "browser-usage")
-        self._child.spawn(self._downloads.run(), "downloads")
+        self._downloads.start()
         self._consumer.start()
         self._tasks.start()
 
@@ -120,11 +142,15 @@ class WebdriverService:
         """Finish the sends in hand, then close the browsers so that they write their profiles."""
         drained = all(
             await asyncio.gather(
-                self._consumer.drain(by - _CLOSE_SESSIONS_S), self._tasks.drain(by - _CLOSE_SESSIONS_S)
+                self._consumer.drain(by - _CLOSE_SESSIONS_S),
+                self._tasks.drain(by - _CLOSE_SESSIONS_S),
+                self._downloads.drain(by - _CLOSE_SESSIONS_S),
             )
         )
         self._child.beats.forget("sessions")
         await self._sessions.close(by)
+        # what the sessions journalled last is processed by the next life
+        self._stop_inbound()
         return drained
 
     async def close(self) -> None:
@@ -132,8 +158,14 @@ class WebdriverService:
         self._child.beats.forget("sessions")
         await self._consumer.close()
         await self._tasks.close()
+        await self._downloads.close()
         await self._sessions.close(monotonic() + _CLOSE_S)
+        self._stop_inbound()
         await self._storage.close()
+
+    def _stop_inbound(self) -> None:
+        self._inbound.stop()
+        self._child.beats.forget("journal")
 
     def readiness(self) -> Mapping[str, str]:
         """Nothing of a session makes the process unready: each session speaks for itself."""

@@ -11,12 +11,15 @@ from typing import Any
 
 import psycopg2
 
+from shared.inbound.pipeline import JournalPipeline
 from shared.media.local import LocalStorage
+from shared.process.metrics import Metrics
 from shared.settings import ChildEnvironment, Settings
 from shared.store import connections, messages
 from shared.store.messages import NewMessage
 from shared.store.pool import Row, Transaction
 from shared.store.store import Store
+from webdriver.session import inbound_events
 
 
 class Desk:
@@ -68,6 +71,12 @@ class Desk:
         with closing(psycopg2.connect(self.database_url)) as connection, connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
+
+    def pipeline(self) -> JournalPipeline[int]:
+        """Return what processes the journal of page events."""
+        return JournalPipeline(
+            self.store, Metrics(), kind="webdriver", handle=inbound_events.handle, committed=lambda _: None
+        )
 
     def keep(self, home: Path, content: bytes) -> str:
         """Put a file into the storage of the process that lives in `home`; return its digest."""

@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 
 from sandbox.ledger import Ledger, LedgerEntry
 from sandbox.web import Phones, web_routes
+from shared.arrivals import Contact
 from shared.clock import utc_now
 from shared.errors import StoreUnavailable
 from shared.media.local import LocalStorage
@@ -32,6 +33,7 @@ from tests.support.ports import free_ports
 from tests.support.waiting import eventually, eventually_async
 from webdriver.channel import BrowserChannel
 from webdriver.chromium import profile
+from webdriver.page import parsing
 from webdriver.page.attachments import Attachments
 from webdriver.session.policy import SessionContext, SessionPolicy
 from webdriver.session.ports import DesiredSessionRow
@@ -148,6 +150,7 @@ class MemoryStore:
     raw: list[Mapping[str, Any]] = field(default_factory=list)
     messages: dict[tuple[int, str], InboundMessage] = field(default_factory=dict)
     receipts: list[Receipt] = field(default_factory=list)
+    contacts: list[Contact] = field(default_factory=list)
     stats: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     links: dict[int, tuple[str, datetime | None]] = field(default_factory=dict)
     events: dict[int, list[tuple[str, SessionState, str]]] = field(default_factory=dict)
@@ -195,13 +198,18 @@ class MemoryStore:
         self._reach()
         self.events.setdefault(connection_id, []).append((event, state, detail))
 
-    async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
+    async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any]) -> None:
         self._reach()
+        message = parsing.read(connection_id, str(raw.get("event") or "message"), raw, utc_now())
         if message is not None and (connection_id, message.provider_id) in self.messages:
             return
         self.raw.append(raw)
         if message:
             self.messages[connection_id, message.provider_id] = message
+
+    async def meet(self, contact: Contact) -> None:
+        self._reach()
+        self.contacts.append(contact)
 
     async def record_receipt(self, receipt: Receipt) -> None:
         self._reach()

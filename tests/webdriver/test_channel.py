@@ -189,6 +189,8 @@ def test_second_attempt_keeps_its_id_unless_the_chat_has_another_now(home: Path,
             assert isinstance(outcome, Sent)
             assert tokens == [kept, outcome.provider_id]
             assert outcome.provider_id.startswith("true_14120162334126@lid_")
+            (met,) = await soon(lambda: here.store.contacts)
+            assert (met.user_id, met.phone) == ("14120162334126@lid", "60123456787")
 
     run(scenario())
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,6 @@ def test_files_are_fetched_in_the_background_and_what_cannot_be_had_is_said(
 ) -> None:
     monkeypatch.setattr(downloads, "_AGAIN_S", 0.1)
     monkeypatch.setattr(downloads, "_ATTEMPTS", 2)
-    monkeypatch.setattr(downloads, "_IDLE_S", 0.05)
 
     async def scenario() -> None:
         async with town(home, web) as here:
@@ -72,10 +72,11 @@ def test_files_are_fetched_in_the_background_and_what_cannot_be_had_is_said(
                 here.storage,
                 here.sessions,
                 kind="webdriver",
+                slot="webdriver-0",
                 incarnation="webdriver-0.test",
                 most=2 * 1024 * 1024,
             )
-            here.spawn(fetcher.run(), "downloads")
+            here.spawn(work_on(fetcher), "downloads")
             content = os.urandom(1_500_000)
             whole = (await here.order(PHONE, "messages", file(content)))["id"]
             _, sha256, *_ = await until(desk, whole, "stored")
@@ -113,9 +114,25 @@ def test_files_are_fetched_in_the_background_and_what_cannot_be_had_is_said(
     run(scenario())
 
 
+async def work_on(fetcher: Downloads) -> None:
+    """Fetch what is due, again and again, as `LeasedWork` does."""
+    due = fetcher.rows()
+    await due.release()
+    while True:
+        await asyncio.gather(*(due.work(one) for one in await due.take(downloads.AT_ONCE)))
+        await asyncio.sleep(0.05)
+
+
 def keep_in(here: Town, desk: Desk) -> None:
     """Let what the sessions tell go into the database; what should be is still said by the town's own store."""
     (kind,) = (row for row in KINDS if row.name == "webdriver")
     records = Records(desk.store, kind, "webdriver-0.test")
-    here.store.journal_inbound = records.journal_inbound  # type: ignore[method-assign]  # the rest of the store stays in memory
+    pipeline = desk.pipeline()
+
+    async def journal_inbound(connection_id: int, raw: Mapping[str, Any]) -> None:
+        await records.journal_inbound(connection_id, raw)
+        while await pipeline.process():
+            pass
+
+    here.store.journal_inbound = journal_inbound  # type: ignore[method-assign]  # the rest of the store stays in memory
     here.store.known = records.known  # type: ignore[method-assign]

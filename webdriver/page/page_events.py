@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from shared.arrivals import Contact
 from shared.clock import monotonic, utc_now
 from shared.errors import StoreUnavailable
 from shared.logs import logger
@@ -47,6 +48,8 @@ class PageEventHandler:
         self._own: OrderedDict[str, tuple[str, int]] = OrderedDict()
         self._expected: Counter[str] = Counter()
         self._forwarding: dict[str, list[Mapping[str, Any]]] = {}
+        self._resolved: set[str] = set()
+        """Chats whose number was reported in this life of the process."""
         self._page: Bridge | None = None
         self._asking: asyncio.Task[None] | None = None
         self._noted_at = 0.0
@@ -59,6 +62,19 @@ class PageEventHandler:
         self._own.setdefault(_bare(message_id), (message_id, 0))
         while len(self._own) > _OWN_MESSAGES_KEPT:
             self._own.popitem(last=False)
+
+    def resolved(self, number: str, chat: str) -> None:
+        """Report that the page keeps the chat with a number under an id of its own, so that its answers stand in the same chat."""
+        if chat.endswith("@lid") and "@" not in number and chat not in self._resolved:
+            self._resolved.add(chat)
+            self._reports.contact(
+                Contact(
+                    connection_id=self._connection_id,
+                    user_id=parsing.canonical(chat),
+                    phone=number.lstrip("+"),
+                    at=utc_now(),
+                )
+            )
 
     @contextmanager
     def sending(
@@ -138,23 +154,10 @@ class PageEventHandler:
         return False
 
     def _report(self, raw: Mapping[str, Any], kind: str) -> None:
-        message = self._read(raw, kind)
+        message = parsing.read(self._connection_id, kind, raw, utc_now())
         if message is not None and message.from_me and self._is_ours(message):
             return
-        self._reports.inbound(raw if kind == "message" else {"event": kind, **raw}, message)
-
-    def _read(self, raw: Mapping[str, Any], kind: str) -> InboundMessage | None:
-        match kind:
-            case "message":
-                return parsing.inbound(self._connection_id, raw)
-            case "edit":
-                return parsing.edited(self._connection_id, raw)
-            case "revoke":
-                return parsing.revoked(self._connection_id, raw, utc_now())
-            case "reaction":
-                return parsing.reacted(self._connection_id, raw)
-            case _:
-                raise parsing.EventUnreadable(f"an event of kind {kind}")
+        self._reports.inbound(raw if kind == "message" else {"event": kind, **raw})
 
     def _is_ours(self, message: InboundMessage) -> bool:
         """Whether it tells only what we did ourselves; what was done on the phone is news."""
@@ -222,7 +225,7 @@ class PageEventHandler:
         named: list[tuple[str, PageEvent]] = []
         for event in found:
             try:
-                message = self._read(event.data, event.kind)
+                message = parsing.read(self._connection_id, event.kind, event.data, utc_now())
             except parsing.EventUnreadable:
                 # told again, so that it is logged where all such events are
                 message = None

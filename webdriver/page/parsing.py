@@ -106,7 +106,7 @@ def inbound(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage | None
         return InboundMessage(
             connection_id=connection_id,
             provider_id=str(raw["id"]),
-            chat_id=_canonical(chat),
+            chat_id=canonical(chat),
             sender=str(raw["author"] or (raw["from"] if own else chat)),
             type=type_,
             content=content | ({"quoted": str(raw["quoted"])} if raw.get("quoted") else {}),
@@ -117,6 +117,27 @@ def inbound(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage | None
             may_trigger=not own and type_ not in _NOBODY and not chat.endswith("@broadcast"),
             context={"forwarded": True} if raw.get("forwarded") else {},
         )
+
+
+def read(connection_id: int, kind: str, raw: Mapping[str, Any], at: datetime) -> InboundMessage | None:
+    """Return the message in an event of the page, None while there is nothing to read in it.
+
+    Args:
+        kind: see `PageEvent`. at: when it came, for events that have no time of their own.
+    Raises:
+        EventUnreadable: a field is missing or of another type, or the kind is unknown.
+    """
+    match kind:
+        case "message":
+            return inbound(connection_id, raw)
+        case "edit":
+            return edited(connection_id, raw)
+        case "revoke":
+            return revoked(connection_id, raw, at)
+        case "reaction":
+            return reacted(connection_id, raw)
+        case _:
+            raise EventUnreadable(f"an event of kind {kind}")
 
 
 def edited(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage:
@@ -168,7 +189,7 @@ def person(message: InboundMessage) -> Contact | None:
     """Return who wrote a message, None when it was ourselves or nobody."""
     if message.from_me or message.type == "system" or not message.sender:
         return None
-    user_id = _canonical(message.sender)
+    user_id = canonical(message.sender)
     phone = "" if "@" in user_id else user_id
     return Contact(
         connection_id=message.connection_id, user_id=user_id, phone=phone, name=message.sender_name, at=message.at
@@ -191,7 +212,7 @@ def _about(
     return InboundMessage(
         connection_id=connection_id,
         provider_id=provider_id,
-        chat_id=_canonical(chat),
+        chat_id=canonical(chat),
         sender=sender or ("" if own else chat),
         type=type_,
         content=content,
@@ -292,7 +313,7 @@ def _readable(kind: str) -> Iterator[None]:
         raise EventUnreadable(f"{kind} event: {type(error).__name__}") from error
 
 
-def _canonical(address: str) -> str:
+def canonical(address: str) -> str:
     """One chat has one name, whoever wrote in it."""
     return chat_ids.admitted(address)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from shared.messages import InboundMessage, Receipt
+from shared.arrivals import Contact
+from shared.messages import Receipt
 from shared.states import DesiredSession, SessionState
 
 
@@ -51,12 +52,11 @@ class SessionStore(Protocol):
     async def note(self, connection_id: int, event: str, at: datetime, state: SessionState, detail: str) -> None:
         """Write what happened to a session."""
 
-    async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
-        """Keep one event of the page as it came and, in the same transaction, the message in it; a second arrival changes nothing.
+    async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any]) -> None:
+        """Keep one event of the page as it came; what it says is read afterwards, and a second arrival of the same changes nothing."""
 
-        Args:
-            message: None when the event holds nothing to read yet (its text is still encrypted).
-        """
+    async def meet(self, contact: Contact) -> None:
+        """Note a person, for example that a number and an id of the page name the same one."""
 
     async def record_receipt(self, receipt: Receipt) -> None:
         """Move the message that a receipt is about."""

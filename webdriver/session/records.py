@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from shared.arrivals import MediaSource
-from shared.content import REACTION
+from shared.arrivals import Contact
 from shared.kinds import ProcessKind
-from shared.messages import InboundMessage, Receipt
+from shared.messages import Receipt
 from shared.states import DesiredSession, SessionState
-from shared.store import connections, inbound, inbound_media, messages, pages, sessions
-from shared.store.pool import Transaction
+from shared.store import connections, inbound, messages, pages, sessions
 from shared.store.store import Store
-from webdriver.page import parsing
 from webdriver.page.operations import MESSAGES
+from webdriver.session.inbound_events import SOURCE
 from webdriver.session.ports import DesiredSessionRow
 
 _SEND_DAYS, _SENDS = 7, 300
 """How old the messages of ours are, and how many, whose receipts are asked for after a gap."""
 
 
-class _KnownAlready(Exception):
-    """Raised inside a transaction to take back the journal row of a message that is there already."""
-
-
 class Records:
     """Reads desired state and writes what is seen.
 
     Args:
-        kind: whose connections. incarnation: written beside every observation.
+        kind: whose connections. incarnation: written beside every observation. journalled: called when the journal has a new event.
     """
 
-    def __init__(self, store: Store, kind: ProcessKind, incarnation: str) -> None:
-        self._store, self._kind, self._incarnation = store, kind, incarnation
+    def __init__(
+        self, store: Store, kind: ProcessKind, incarnation: str, journalled: Callable[[], None] = lambda: None
+    ) -> None:
+        self._store, self._kind, self._incarnation, self._journalled = store, kind, incarnation, journalled
 
     async def wanted(self) -> Sequence[DesiredSessionRow]:
         """See `SessionStore`."""
@@ -87,13 +83,15 @@ class Records:
             incarnation=self._incarnation,
         )
 
-    async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
+    async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any]) -> None:
         """See `SessionStore`."""
-        event = inbound.RawEvent(source="webdriver", body=json.dumps(raw).encode(), connection_id=connection_id)
-        try:
-            await self._store.call(_keep, self._kind.name, event, message)
-        except _KnownAlready:
-            return
+        event = inbound.RawEvent(source=SOURCE, body=json.dumps(raw).encode(), connection_id=connection_id)
+        await self._store.call(inbound.journal, self._kind.name, [event])
+        self._journalled()
+
+    async def meet(self, contact: Contact) -> None:
+        """See `SessionStore`."""
+        await self._store.call(inbound.see, [contact])
 
     async def record_receipt(self, receipt: Receipt) -> None:
         """See `SessionStore`."""
@@ -116,44 +114,3 @@ class Records:
         return await self._store.call(
             pages.unread_sends, connection_id=connection_id, types=sorted(MESSAGES), days=_SEND_DAYS, most=_SENDS
         )
-
-
-def _keep(transaction: Transaction, kind: str, event: inbound.RawEvent, message: InboundMessage | None) -> None:
-    # an echo of what we sent, also while its answer is on the way
-    if message is not None and message.from_me and _is_ours(transaction, message):
-        raise _KnownAlready
-    (journal_id,) = inbound.journal(transaction, kind, [event])
-    if message is not None:
-        _understand(transaction, message, journal_id)
-    inbound.finish(transaction, {journal_id: "" if message is not None else "nothing to read yet"})
-
-
-def _is_ours(transaction: Transaction, message: InboundMessage) -> bool:
-    if pages.known(transaction, connection_id=message.connection_id, ids=[message.provider_id]):
-        return True
-    return message.type == REACTION and pages.is_our_reaction(
-        transaction,
-        connection_id=message.connection_id,
-        chat_id=message.chat_id,
-        target=str(message.content["target"]),
-        emoji=str(message.content["emoji"]),
-        at=message.at,
-    )
-
-
-def _understand(transaction: Transaction, message: InboundMessage, journal_id: int) -> None:
-    rows = inbound.insert(transaction, [(message, journal_id)])
-    if not rows:
-        raise _KnownAlready
-    if media := message.content.get("media"):
-        source = MediaSource(
-            connection_id=message.connection_id,
-            provider_id=message.provider_id,
-            id=message.provider_id,
-            mimetype=media.get("mimetype", ""),
-            sha256=media.get("sha256", ""),
-            filename=media.get("filename", ""),
-        )
-        inbound_media.media_pending(transaction, [(row["id"], source) for row in rows])
-    if person := parsing.person(message):
-        inbound.see(transaction, [person])

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from shared.arrivals import Contact
 from shared.backoff import BackoffPolicy
 from shared.clock import left, monotonic, utc_now
 from shared.errors import StoreUnavailable
 from shared.logs import logger
-from shared.messages import InboundMessage, Receipt
+from shared.messages import Receipt
 from shared.states import SessionState
 from webdriver.session.ports import SessionStore
 
@@ -71,9 +72,13 @@ class Reports:
         at = utc_now()
         self._put(lambda: self._store.note(self._connection_id, event, at, state, detail))
 
-    def inbound(self, raw: Mapping[str, Any], message: InboundMessage | None) -> None:
-        """Report an event of the page and the message in it."""
-        self._put(lambda: self._store.journal_inbound(self._connection_id, raw, message))
+    def inbound(self, raw: Mapping[str, Any]) -> None:
+        """Report an event of the page."""
+        self._put(lambda: self._store.journal_inbound(self._connection_id, raw))
+
+    def contact(self, contact: Contact) -> None:
+        """Report a person."""
+        self._put(lambda: self._store.meet(contact))
 
     def receipt(self, receipt: Receipt) -> None:
         """Report what has become of a message."""
@@ -84,7 +89,10 @@ class Reports:
         self._put(lambda: self._store.heard(self._connection_id, until))
 
     async def run(self) -> None:
-        """Hand the reports over, oldest first, for ever. An error that is not `StoreUnavailable` is a bug and leaves."""
+        """Hand the reports over, oldest first, for ever.
+
+        A report that the store refuses is logged and left out: the others go on, and so do all sessions.
+        """
         failures = 0
         while True:
             await self._something.wait()
@@ -101,6 +109,8 @@ class Reports:
                             "session_reports_waiting", connection_id=self._connection_id, waiting=len(self._waiting)
                         )
                     await asyncio.sleep(_RETRIES.wait_s(failures))
+                except Exception as error:
+                    log.error("session_report_refused", connection_id=self._connection_id, exc_info=error)
             self._something.clear()
             self._nothing.set()
 

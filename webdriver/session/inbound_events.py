@@ -1,0 +1,96 @@
+"""The handler of the journal of page events: what a raw event says becomes messages, files to fetch and people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from shared.arrivals import MediaSource
+from shared.content import REACTION
+from shared.inbound.pipeline import JournalRow, Processed
+from shared.messages import InboundMessage
+from shared.store import inbound, inbound_media, pages
+from shared.store.pool import Transaction
+from webdriver.page import parsing
+
+SOURCE = "webdriver"
+"""Names the page in the journal."""
+
+
+def handle(transaction: Transaction, rows: Sequence[JournalRow]) -> Processed[int]:
+    """Write what a batch of page events says; see `JournalPipeline`. The result is how many messages were new."""
+    outcomes: dict[int, str] = {}
+    messages: list[tuple[InboundMessage, int]] = []
+    for row in rows:
+        try:
+            message = _read(row)
+        except (parsing.EventUnreadable, ValueError) as error:
+            outcomes[row.id] = f"unreadable: {error}"
+            continue
+        if message is None:
+            # its text is still encrypted: the page reports it again when it is not
+            outcomes[row.id] = "nothing to read yet"
+        elif not (message.from_me and _is_ours(transaction, message)):
+            messages.append((message, row.id))
+    messages = _in_known_chats(transaction, messages)
+    new = {(row["connection_id"], row["provider_id"]): row["id"] for row in inbound.insert(transaction, messages)}
+    fresh = [message for message, _ in messages if (message.connection_id, message.provider_id) in new]
+    if files := [
+        (new[message.connection_id, message.provider_id], _file(message)) for message in fresh if _has_file(message)
+    ]:
+        inbound_media.media_pending(transaction, files)
+    if people := [person for message in fresh if (person := parsing.person(message))]:
+        inbound.see(transaction, people)
+    return Processed(len(new), outcomes)
+
+
+def _read(row: JournalRow) -> InboundMessage | None:
+    raw: Any = json.loads(row.body)
+    if row.connection_id is None or not isinstance(raw, dict):
+        raise parsing.EventUnreadable("not an event of a connection")
+    return parsing.read(row.connection_id, str(raw.get("event") or "message"), raw, row.received_at)
+
+
+def _in_known_chats(
+    transaction: Transaction, messages: Sequence[tuple[InboundMessage, int]]
+) -> list[tuple[InboundMessage, int]]:
+    """Put what came under an id of the page's own into the chat with the person's number, where the number is known."""
+    phones = inbound.phones_of(
+        transaction, [(one.connection_id, one.chat_id) for one, _ in messages if one.chat_id.endswith("@lid")]
+    )
+    return [
+        (replace(one, chat_id=phones.get((one.connection_id, one.chat_id), one.chat_id)), journal_id)
+        for one, journal_id in messages
+    ]
+
+
+def _is_ours(transaction: Transaction, message: InboundMessage) -> bool:
+    """Whether the page shows what we sent, also while the answer is on the way, or by a process that is dead by now."""
+    if pages.known(transaction, connection_id=message.connection_id, ids=[message.provider_id]):
+        return True
+    return message.type == REACTION and pages.is_our_reaction(
+        transaction,
+        connection_id=message.connection_id,
+        chat_id=message.chat_id,
+        target=str(message.content["target"]),
+        emoji=str(message.content["emoji"]),
+        at=message.at,
+    )
+
+
+def _has_file(message: InboundMessage) -> bool:
+    return bool(message.content.get("media"))
+
+
+def _file(message: InboundMessage) -> MediaSource:
+    media = message.content["media"]
+    return MediaSource(
+        connection_id=message.connection_id,
+        provider_id=message.provider_id,
+        id=message.provider_id,
+        mimetype=media.get("mimetype", ""),
+        sha256=media.get("sha256", ""),
+        filename=media.get("filename", ""),
+    )
