@@ -91,6 +91,8 @@ FORBIDDEN_NAMES = ("utils", "util", "common", "helpers", "helper", "misc", "mana
 """Names of files and folders that say nothing; classes may not end in them either."""
 
 LONGEST_FILE = 500
+REGISTRIES = ("shared/kinds.py",)
+"""Files that grow by a row for each kind: their length is no sign of a second reason to exist."""
 LONG_FILES: Mapping[str, str] = {}
 """Files that may be longer, each with its reason."""
 
@@ -110,10 +112,14 @@ _NEVER_LOADED_BY: Mapping[str, tuple[str, ...]] = {
 }
 
 
+_BY_FRAMEWORKS = frozenset({"python_multipart"})
+"""Packages that Starlette loads wherever it is used, whatever door they have."""
+
+
 def _of_other_rooms(room: str) -> set[str]:
     """Packages whose every door is in a room of other kinds."""
     owners = {package: {door.partition(".")[0] for door in doors} for package, doors in DOORS.items()}
-    return {package for package, rooms in owners.items() if LEAVES not in rooms and room not in rooms}
+    return {package for package, rooms in owners.items() if LEAVES not in rooms and room not in rooms} - _BY_FRAMEWORKS
 
 
 NEVER_LOADED_BY: Mapping[str, frozenset[str]] = {

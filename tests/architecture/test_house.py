@@ -62,7 +62,7 @@ def test_names_say_something() -> None:
 
 
 def test_files_are_small() -> None:
-    require_none(checks.long_files(PROGRAM, rules.LONGEST_FILE, rules.LONG_FILES))
+    require_none(checks.long_files(PROGRAM, rules.LONGEST_FILE, rules.LONG_FILES, rules.REGISTRIES))
     require_none(checks.long_files(TESTS, rules.LONGEST_FILE, {}))
 
 

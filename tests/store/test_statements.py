@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared.clock import monotonic
+from shared.kinds import KINDS
 from shared.store.pool import storable
 from shared.store.statements import parse, statements
 from tests.store.rig import Ground
@@ -39,14 +40,20 @@ class TestParse:
 
 
 def names_used() -> Iterator[tuple[str, str]]:
-    """Yield each statement's name that the store's code uses, with the place."""
-    for path in STORE.rglob("*.py"):
+    """Yield each statement's name that the store's code, the kinds' rooms or their rows use, with the place."""
+    for row in KINDS:
+        named = (*row.reclaims, *(rule.statement for rule in row.retention))
+        yield from ((name, f"row of {row.name}") for name in named)
+    rooms = {environment.REPOSITORY / row.room for row in KINDS}
+    for path in (path for folder in (STORE, *sorted(rooms)) for path in folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             name: ast.expr | None = None
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Attribute)
                 and node.func.attr in ("rows", "row", "one", "execute")
+                # rooms have methods of these names too; what is handed to functions of the store is called transaction
+                and (STORE in path.parents or getattr(node.func.value, "id", "") == "transaction")
             ):
                 name = node.args[0] if node.args else None
             elif (

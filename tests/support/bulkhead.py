@@ -28,11 +28,12 @@ class Bulkhead:
     """One copy of Bulkhead.
 
     Attributes:
-        program: the orchestrator's entry, from the repository's root.
+        program: the orchestrator's entry. tree: the folder that it is run in.
         settings: what it is started with. log: file of the orchestrator's standard output and error. process: the orchestrator, once started.
     """
 
     program = "orchestrator.py"
+    tree = environment.REPOSITORY
 
     def __init__(self, home: Path, variables: Mapping[str, str]) -> None:
         self.home = home
@@ -48,7 +49,7 @@ class Bulkhead:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, self.program],
-                cwd=environment.REPOSITORY,
+                cwd=self.tree,
                 env=environment.clean(**self.variables),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -62,7 +63,7 @@ class Bulkhead:
         """Run an operator's command (`status`, `restart`, …) against this copy and return what came of it."""
         return subprocess.run(
             [sys.executable, self.program, *words],
-            cwd=environment.REPOSITORY,
+            cwd=self.tree,
             env=environment.clean(**self.variables),
             stdin=subprocess.DEVNULL,
             capture_output=True,
