@@ -15,11 +15,9 @@ from meta import errors
 from meta.errors import Accepted, ErrorAction, Reading, Refusal, Rule
 from meta.events.values import whole_id
 from meta.graph import Answer
-from meta.sending.payloads import File
-from meta.sending.shapes import PayloadRefused, choice, link, record, text, wrong
+from meta.sending.payloads import File, PayloadRefused, encoding
 from shared import content
 from shared.channels.chat_ids import ChatInvalid, Form
-from shared.channels.messenger import HUMAN_AGENT
 from shared.channels.registry import channel_named
 from shared.messages import OutboundMessage
 
@@ -27,14 +25,7 @@ OUTSIDE: Final = "outside_window"
 """Code of a message that came too late after the customer's last word."""
 INSTAGRAM: Final = "instagram"
 
-_TEXT_BYTES: Final = {INSTAGRAM: 1000}
-_TEXT_CHARACTERS: Final = 2000
-_ID_MOST: Final = 255
 _HEARTS: Final = frozenset({"❤", "❤️", "♥", "♥️"})
-_MEDIA: Final = record(
-    {"id": text(255), "link": link, "mimetype": text(255), "filename": text(240), "sha256": text(64)},
-    exactly_one=("id", "link", "sha256"),
-)
 _KINDS: Final[Mapping[str, str]] = {
     content.IMAGE: "image",
     content.VIDEO: "video",
@@ -85,46 +76,39 @@ def files(message: OutboundMessage) -> list[File]:
 
 def build(message: OutboundMessage, ids: Mapping[str, str]) -> bytes:
     """Return the JSON body that sends `message`. Arguments and errors as for `meta.payloads.build`."""
-    builder = _BUILDERS.get(message.type)
-    if builder is None:
+    channel = channel_named(message.connection_type)
+    if message.type not in channel.operations:
         raise PayloadRefused("unsupported_type", f"type {message.type} cannot be sent on this channel")
     try:
-        chat = channel_named(message.connection_type).chat(message.chat_id, known=True)
+        chat = channel.chat(message.chat_id, known=True)
     except ChatInvalid as problem:
         raise PayloadRefused("invalid_recipient", str(problem)) from None
-    body: dict[str, Any] = {
-        "recipient": {"id" if chat.form is Form.NUMERIC else "user_ref": chat.id},
-        **builder(message, ids),
-    }
-    if "message" in body:
-        body |= _kind(message)
-        body["message"]["metadata"] = message.token
-        if quoted := message.content.get("quoted"):
-            body["reply_to"] = {"mid": whole_id(text(_ID_MOST)(quoted, "quoted"))}
-    return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+    with encoding():
+        body: dict[str, Any] = {
+            "recipient": {"id" if chat.form is Form.NUMERIC else "user_ref": chat.id},
+            **_BUILDERS[message.type](message, ids),
+        }
+        if "message" in body:
+            body |= _kind(message)
+            body["message"]["metadata"] = message.token
+            if quoted := message.content.get("quoted"):
+                body["reply_to"] = {"mid": whole_id(quoted)}
+        return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _kind(message: OutboundMessage) -> Mapping[str, str]:
     tag = message.content.get("tag")
     if tag:
-        return {"messaging_type": "MESSAGE_TAG", "tag": choice(HUMAN_AGENT)(tag, "tag")}
+        return {"messaging_type": "MESSAGE_TAG", "tag": tag}
     return {} if message.connection_type == INSTAGRAM else {"messaging_type": "RESPONSE"}
 
 
 def _text(message: OutboundMessage, _: Mapping[str, str]) -> Mapping[str, Any]:
-    body = text(_TEXT_CHARACTERS)(message.content.get("body"), "body")
-    most = _TEXT_BYTES.get(message.connection_type)
-    if most is not None and len(body.encode()) > most:
-        raise wrong("body", f"has {len(body.encode())} bytes in UTF-8; {most} are allowed")
-    return {"message": {"text": body}}
+    return {"message": {"text": message.content["body"]}}
 
 
 def _attachment(message: OutboundMessage, ids: Mapping[str, str]) -> Mapping[str, Any]:
-    media = _MEDIA(message.content.get("media"), "media")
-    if message.content.get("caption"):
-        raise wrong("caption", "this channel's attachments carry none: send it as a text")
-    if message.connection_type == INSTAGRAM and message.type == content.DOCUMENT:
-        raise PayloadRefused("unsupported_type", "type document cannot be sent on this channel")
+    media = message.content["media"]
     if "link" in media:
         payload: dict[str, Any] = {"url": media["link"], "is_reusable": False}
     elif "sha256" in media and media["sha256"] not in ids:
@@ -135,10 +119,7 @@ def _attachment(message: OutboundMessage, ids: Mapping[str, str]) -> Mapping[str
 
 
 def _reaction(message: OutboundMessage, _: Mapping[str, str]) -> Mapping[str, Any]:
-    target, emoji = (
-        whole_id(text(_ID_MOST)(message.content.get("target"), "target")),
-        text(40, 0)(message.content.get("emoji"), "emoji"),
-    )
+    target, emoji = whole_id(message.content["target"]), message.content["emoji"]
     if not emoji:
         return {"sender_action": "unreact", "payload": {"message_id": target}}
     word = "love" if message.connection_type == INSTAGRAM and emoji in _HEARTS else emoji

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -56,19 +57,28 @@ def check_file(kept: StoredFile, source: str, type_: str, connection_type: str, 
     limit = limit_of(connection_type, type_)
     if kept.size > (most := limit.most(kept.mimetype)):
         raise file_too_large(source, most, kept.size)
-    required = channel_named(connection_type).voice if voice else ""
-    if limit.takes(kept.mimetype) and required in ("", kept.mimetype):
-        return
-    allowed = (required,) if required else limit.mimetypes
+    if not limit.takes(kept.mimetype):
+        raise _type_refused(kept.mimetype, source, type_, connection_type, limit.mimetypes)
+    if voice:
+        check_voice(kept.mimetype, source, connection_type)
+
+
+def check_voice(mimetype: str, source: str, connection_type: str) -> None:
+    """Raise `Refused` unless a channel accepts audio of this type as a voice note. `source`: field that named it."""
+    required = channel_named(connection_type).voice
+    if required not in ("", mimetype):
+        raise _type_refused(mimetype, source, "a voice note", connection_type, (required,))
+
+
+def _type_refused(mimetype: str, source: str, kind: str, connection_type: str, allowed: Sequence[str]) -> Refused:
     accepted = ", ".join(f"{one}*" if one.endswith("/") else one for one in allowed) or "any known type"
-    hint = "; declare what it is by `mimetype` or `filename`" if kept.mimetype == UNKNOWN else ""
-    kind = "a voice note" if required else type_
-    raise Refused(
+    hint = "; declare what it is by `mimetype` or `filename`" if mimetype == UNKNOWN else ""
+    return Refused(
         "media_type_refused",
-        f"The file in {source} is {kept.mimetype}, which a connection of type {connection_type} does not accept as"
-        f" {kind}: it accepts {accepted}{hint}.",
+        f"The file in {source} is {mimetype}, which a connection of type {connection_type} does not accept as {kind}:"
+        f" it accepts {accepted}{hint}.",
         field=source,
-        mimetype=kept.mimetype,
+        mimetype=mimetype,
         allowed=list(allowed),
     )
 

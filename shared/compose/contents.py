@@ -11,13 +11,12 @@ from shared.channels.channel import TYPING_OFF
 from shared.channels.files import limit_of
 from shared.channels.registry import channel_named
 from shared.compose.actions import reaction_content, require_message, require_there
-from shared.compose.checks import check_caption, check_file, check_text
+from shared.compose.checks import check_caption, check_file, check_text, check_voice
 from shared.compose.files import Files
 from shared.compose.objects.contacts import spelled_contacts
-from shared.compose.objects.interactive import wrong_interactive
+from shared.compose.objects.interactive import interactive_content
 from shared.compose.objects.media import own_files
-from shared.compose.objects.nulls import without_nulls
-from shared.compose.objects.templates import wrong_components
+from shared.compose.objects.templates import template_content
 from shared.compose.refusals import require
 from shared.compose.types import FILE_SOURCES
 from shared.errors import Refused
@@ -111,9 +110,9 @@ class Builder:
                 raise FieldsInvalid(
                     [("/mediaId", f"is nothing that a connection of type {connection.connection_type} knows")]
                 )
-            return {"id": fields["mediaId"], **self._declared(fields)}
+            return {"id": fields["mediaId"], **self._declared(fields, connection)}
         if source == "url":
-            return {"link": self._checked_address(fields["url"]), **self._declared(fields)}
+            return {"link": self._checked_address(fields["url"]), **self._declared(fields, connection)}
         kept = await self._kept(source, type_, connection, fields)
         check_file(kept, source, type_, connection.connection_type, voice=bool(fields.get("voice")))
         filename = cleaned_filename(fields.get("filename") or "") or kept.filename
@@ -125,9 +124,11 @@ class Builder:
         }
 
     @staticmethod
-    def _declared(fields: Fields) -> Content:
-        """Return what the client declares about a file whose bytes are elsewhere."""
+    def _declared(fields: Fields, connection: Connection) -> Content:
+        """Return what the client declares about a file whose bytes are elsewhere. Raises `Refused` for a voice note that is none."""
         mimetype, filename = plain(fields.get("mimetype") or ""), cleaned_filename(fields.get("filename") or "")
+        if mimetype and fields.get("voice"):
+            check_voice(mimetype, "mimetype", connection.connection_type)
         return {**({"mimetype": mimetype} if mimetype else {}), **({"filename": filename} if filename else {})}
 
     def _checked_address(self, url: str) -> str:
@@ -159,15 +160,10 @@ class Builder:
         return {"contacts": spelled_contacts(fields["contacts"])}
 
     async def _interactive(self, _: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
-        given = without_nulls(fields["interactive"])
-        if wrong := list(wrong_interactive(given)):
-            raise FieldsInvalid(wrong)
-        return await self._with_files(connection, given, "/interactive")
+        return await self._with_files(connection, interactive_content(fields["interactive"]), "/interactive")
 
     async def _template(self, _: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
-        given = without_nulls({name: fields[name] for name in ("name", "language", "components")})
-        if wrong := list(wrong_components(given.get("components", ()))):
-            raise FieldsInvalid(wrong)
+        given = template_content(fields)
         await self._require_sendable(connection, fields["name"], fields["language"])
         return await self._with_files(connection, given, "")
 

@@ -8,28 +8,27 @@ import pytest
 
 from shared.compose.checks import is_emoji
 from shared.compose.objects.contacts import CONTACTS_FIELD, spelled_contacts
-from shared.compose.objects.interactive import INTERACTIVE_FIELD, KINDS, wrong_interactive
-from shared.compose.objects.nulls import without_nulls
-from shared.compose.objects.templates import TEMPLATE_FIELDS, wrong_components
+from shared.compose.objects.interactive import INTERACTIVE_FIELD, KINDS, interactive_content
+from shared.compose.objects.templates import TEMPLATE_FIELDS, template_content
 from shared.fields import FieldsInvalid, checked
 
 
 def wrong_template(components: Any, language: str = "en_US") -> list[tuple[str, str]]:
     """Return what is wrong with a template."""
     try:
-        given = checked({"name": "t", "language": language, "components": components}, TEMPLATE_FIELDS)
+        template_content(checked({"name": "t", "language": language, "components": components}, TEMPLATE_FIELDS))
     except FieldsInvalid as refused:
         return list(refused.wrong)
-    return list(wrong_components(without_nulls(given["components"])))
+    return []
 
 
 def wrong_message(given: Any) -> list[tuple[str, str]]:
     """Return what is wrong with an interactive message."""
     try:
-        fields = checked({"interactive": given}, (INTERACTIVE_FIELD,))
+        interactive_content(checked({"interactive": given}, (INTERACTIVE_FIELD,))["interactive"])
     except FieldsInvalid as refused:
         return list(refused.wrong)
-    return list(wrong_interactive(without_nulls(fields["interactive"])))
+    return []
 
 
 def body(*parameters: dict[str, Any], kind: str = "body", **more: Any) -> list[dict[str, Any]]:
@@ -218,6 +217,10 @@ WRONG_MESSAGES: dict[str, tuple[Any, str]] = {
     ),
     "a flow with two names": (message("flow", flow(flow_name="n")), "/interactive/action/parameters"),
     "a number to call": (message("cta_url", link("tel:+15550100200")), "/interactive/action/parameters/url"),
+    "what belongs to another kind": (
+        message("button", {**BUTTONS, "catalog_id": "1"}),
+        "/interactive/action/catalog_id",
+    ),
     "products without a header": (
         message("product_list", {"catalog_id": "1", "sections": [{"product_items": [{"product_retailer_id": "1"}]}]}),
         "/interactive/header",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.compose.objects.media import media_field
-from shared.fields import Field, wrong_fields
+from shared.compose.objects.nulls import without_nulls
+from shared.fields import Field, FieldsInvalid, wrong_fields
 
 Wrong = Iterator[tuple[str, str]]
 
@@ -168,13 +169,26 @@ INTERACTIVE_FIELD: Final = Field(
 """The outline, the same for every kind."""
 
 
-def wrong_interactive(given: Mapping[str, Any], at: str = "/interactive") -> Wrong:
-    """Give what is wrong with an interactive message whose outline is right."""
+_NAMES: Final = {field.name for kind in KINDS.values() for field in kind.action}
+"""Fields of actions that some kind has."""
+
+
+def interactive_content(outline: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an interactive message as it is kept. `outline`: checked by `INTERACTIVE_FIELD`. Raises `FieldsInvalid`."""
+    given: dict[str, Any] = without_nulls(outline)
+    if wrong := list(_wrong(given, "/interactive")):
+        raise FieldsInvalid(wrong)
+    return given
+
+
+def _wrong(given: Mapping[str, Any], at: str) -> Wrong:
     kind = KINDS.get(given["type"])
     if kind is None:
         return
     wrong = list(wrong_fields(given["action"], kind.action, f"{at}/action", open_=True))
     yield from wrong
+    for name in sorted(given["action"].keys() & (_NAMES - {field.name for field in kind.action})):
+        yield f"{at}/action/{name}", "belongs to another kind of interactive message"
     yield from _wrong_body(given, kind, at)
     yield from _wrong_header(given, kind, at)
     if not wrong:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from shared.compose.objects.media import media_field
-from shared.fields import Field, wrong_fields
+from shared.compose.objects.nulls import without_nulls
+from shared.fields import Field, FieldsInvalid, wrong_fields
 
 Wrong = Iterator[tuple[str, str]]
 
@@ -104,8 +105,15 @@ TEMPLATE_FIELDS: Final = (
 )
 
 
-def wrong_components(components: Sequence[Mapping[str, Any]], at: str = "/components") -> Wrong:
-    """Give what is wrong with components whose outline is right."""
+def template_content(outline: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a template as it is kept. `outline`: checked by `TEMPLATE_FIELDS`. Raises `FieldsInvalid`."""
+    given: dict[str, Any] = without_nulls({name: outline[name] for name in ("name", "language", "components")})
+    if wrong := list(_wrong_components(given.get("components", ()), "/components")):
+        raise FieldsInvalid(wrong)
+    return given
+
+
+def _wrong_components(components: Sequence[Mapping[str, Any]], at: str) -> Wrong:
     for index, component in enumerate(components):
         place, kind = f"{at}/{index}", component["type"].lower()
         if kind == "button":
@@ -114,7 +122,7 @@ def wrong_components(components: Sequence[Mapping[str, Any]], at: str = "/compon
             wrong = list(wrong_fields(component, (_CARDS,), place, open_=True))
             yield from wrong
             for card, given in enumerate(() if wrong else component["cards"]):
-                yield from wrong_components(given["components"], f"{place}/cards/{card}/components")
+                yield from _wrong_components(given["components"], f"{place}/cards/{card}/components")
         yield from _wrong_parameters(component, kind, place)
 
 
