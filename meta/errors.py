@@ -218,10 +218,16 @@ FORGOTTEN: Final = frozenset({"100", "131009", "131052", "131053"})
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The provider accepted the message. `status`: what it does with it first (`held_for_quality_assessment`, `paused`); empty: it sends it."""
+    """The provider accepted the message.
+
+    Attributes:
+        status: what it does with it first (`held_for_quality_assessment`, `paused`); empty: it sends it. recipient: its own id of whom it is for; empty
+            when it names none.
+    """
 
     provider_id: str
     status: str = ""
+    recipient: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +265,7 @@ def read(answer: Answer, named: Callable[[Mapping[str, Any]], str] | None = None
     if 200 <= answer.status < 300:
         provider_id = (named or _message_id)(body)
         return (
-            Accepted(provider_id, "" if named else _message_status(body))
+            Accepted(provider_id, "" if named else _message_status(body), _recipient(body))
             if provider_id
             else Unclear("answer_unreadable", f"HTTP {answer.status} without a message id")
         )
@@ -323,6 +329,14 @@ def _parsed(body: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return parsed if isinstance(parsed, dict) else {}
+
+
+def _recipient(body: Mapping[str, Any]) -> str:
+    """Return the id under which WhatsApp knows the number that a message was sent to: it may spell it otherwise."""
+    contacts = body.get("contacts")
+    first = contacts[0] if isinstance(contacts, list) and contacts else None
+    wa_id = first.get("wa_id") if isinstance(first, dict) else None
+    return wa_id if isinstance(wa_id, str) and wa_id.isascii() and wa_id.isdecimal() and len(wa_id) <= 20 else ""
 
 
 def _message_id(body: Mapping[str, Any]) -> str:

@@ -616,6 +616,22 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/inbound/test_pipeline.py",
     ),
+    "one-person": Mutation(
+        "chats are joined only where two ids can name one person",
+        (Edit("shared/store/people.py", "            if may_be_one_person(first, second)\n", ""),),
+        "tests/store/test_people.py",
+    ),
+    "providers-time": Mutation(
+        "the newest reaction by the provider's time counts",
+        (
+            Edit(
+                "shared/store/queries/marks.sql",
+                "ORDER BY target, sender, at DESC, id DESC",
+                "ORDER BY target, sender, id DESC",
+            ),
+        ),
+        "tests/store/test_people.py",
+    ),
 }
 
 

@@ -44,10 +44,15 @@ class OutboundMessage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
-    """The provider accepted the message and named it `provider_id`. `code`: what it does with it first, for the history; empty: it sends it."""
+    """The provider accepted the message and named it `provider_id`.
+
+    Attributes:
+        code: what it does with it first, for the history; empty: it sends it. recipient: its own id of whom it was sent to; empty when it named none.
+    """
 
     provider_id: str
     code: str = ""
+    recipient: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +97,8 @@ class Receipt:
     """What the provider says has become of a message: matched by `token` or by (`connection_id`, `provider_id`).
 
     Attributes:
-        state: SENT, DELIVERED, READ or FAILED. at: the provider's instant. code, detail: on FAILED.
+        state: SENT, DELIVERED, READ or FAILED. at: the provider's instant. code, detail: on FAILED. recipient: the provider's own id of whom it was
+            sent to; empty when it told none.
         extra: what else is worth keeping in the history (pricing, trace ids).
     """
 
@@ -103,6 +109,7 @@ class Receipt:
     token: str = ""
     code: str = ""
     detail: str = ""
+    recipient: str = field(default="", repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

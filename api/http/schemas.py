@@ -213,6 +213,10 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                         "sender": _TEXT_OR_NULL,
                         "providerMessageId": _TEXT_OR_NULL,
                         "errorCode": _TEXT_OR_NULL,
+                        "at": {
+                            **_AT,
+                            "description": "When it was written, by the provider's clock; of ours, when it was accepted.",
+                        },
                         "createdAt": _AT,
                     },
                     _CONTENT,

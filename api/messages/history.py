@@ -87,7 +87,7 @@ def _read_limit(request: Request) -> int:
 
 
 def _cursor(row: Row) -> str:
-    return base64.urlsafe_b64encode(f"{row['created_at'].isoformat()} {row['id']}".encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(f"{row['at'].isoformat()} {row['id']}".encode()).decode().rstrip("=")
 
 
 def _read_cursor(request: Request) -> tuple[datetime, int]:

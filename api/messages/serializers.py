@@ -30,7 +30,7 @@ class MessageSerializer:
     async def one(self, company_id: str, chat_id: str, message_id: int) -> JsonObject:
         """Return one message with its history. Raises `Problem` when the chat has no such message."""
         row, steps, related = await self._store.call(_whole, company_id, message_id)
-        if row is None or row["chat_id"] != chat_id:
+        if row is None or chat_id not in row["chat_ids"]:
             await self._directory.require_company(company_id)
             raise message_unknown()
         return _received(row, related) if steps is None else _sent(row, steps, related)
@@ -140,6 +140,7 @@ def _entry(row: Row, company_id: str, related: RelatedRows) -> JsonObject:
         "sender": row["sender"] or None,
         "providerMessageId": row["provider_id"] or None,
         "errorCode": row["error_code"] or None,
+        "at": iso(row["at"]),
         "createdAt": iso(row["created_at"]),
     }
 

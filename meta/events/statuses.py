@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from meta import errors
 from meta.errors import ErrorAction
-from meta.events import chat_lines, content
+from meta.events import chat_lines, content, people
 from meta.events.change import Change
 from meta.events.parsed import ConnectionPause, ParsedEvents, counted
-from meta.events.values import Unreadable, clean, identifier, mapping, name, objects
+from meta.events.values import Unreadable, clean, identifier, mapping, name, objects, phone
 from shared.messages import Receipt
 from shared.states import MessageState
 
@@ -42,6 +42,7 @@ def status(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
     code, detail = _failure(part) if is_failed else ("", "")
     extra = {"status": word} | {key: clean(part[key]) for key in _KEPT if key in part}
     at = change.instant(part)
+    recipient, user_id = name(part.get("recipient_id")), name(part.get("recipient_user_id"))
     receipts = [
         Receipt(
             connection_id=connection_id,
@@ -51,13 +52,16 @@ def status(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
             token=token,
             code=code,
             detail=detail,
+            recipient=phone(recipient),
             extra=extra,
         )
         for connection_id in change.connections
     ]
+    # both ids of one person: an answer may name only the second
+    contacts = people.seen(change, user_id, recipient, at=at) if user_id and recipient else []
     is_fresh = change.received_at - at < _LATE
     pauses = _pauses(change, objects(part.get("errors"))[:1]) if is_failed and is_fresh else {}
-    return ParsedEvents(receipts=receipts, pauses=pauses, counts=counted(f"status_{word}"))
+    return ParsedEvents(receipts=receipts, contacts=contacts, pauses=pauses, counts=counted(f"status_{word}"))
 
 
 def error(change: Change, part: Mapping[str, Any]) -> ParsedEvents:

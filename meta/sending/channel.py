@@ -176,7 +176,7 @@ class MetaChannel:
             await self._prove(account)
             if message.type in content.HARMLESS_TWICE:
                 return Sent(provider_id="")
-            return Sent(provider_id=reading.provider_id, code=reading.status)
+            return Sent(provider_id=reading.provider_id, code=reading.status, recipient=reading.recipient)
         if isinstance(reading, Unclear):
             return self._unknown(message, reading.code, reading.detail)
         if reading.code in errors.FORGOTTEN and uploads and await self._uploads.forget(message.connection_id, uploads):

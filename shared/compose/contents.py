@@ -241,7 +241,7 @@ class Builder:
         """Return the message that an operation acts on, in this chat or (None) in any of the connection. Raises `Refused` when there is none, or not yet."""
         found = await self._store.call(targets.find, connection.company_id, given)
         for target in found:
-            if target.connection_id == connection.id and chat_id in (None, target.chat_id):
+            if target.connection_id == connection.id and (chat_id is None or chat_id in target.chat_ids):
                 require_message(target, operation)
                 require_there(target)
                 return target
@@ -250,7 +250,7 @@ class Builder:
     async def _quoted(self, connection: Connection, chat_id: str, quoted: str) -> str:
         found = await self._store.call(targets.find, connection.company_id, quoted)
         for target in found:
-            is_here = target.connection_id == connection.id and target.chat_id == chat_id
+            is_here = target.connection_id == connection.id and chat_id in target.chat_ids
             if is_here and target.is_there and target.type not in content.LINES:
                 return target.provider_id
         raise Refused(

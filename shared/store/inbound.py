@@ -12,6 +12,7 @@ from shared.arrivals import AccountEvent, Contact, ContactMove, MarketingChoice,
 from shared.filenames import with_clean_names
 from shared.messages import InboundMessage, Receipt
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
+from shared.store import people
 from shared.store.pool import Row, Transaction, records
 
 REVOKE = "revoke"
@@ -89,6 +90,10 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
     ]
     new = transaction.rows("insert_inbound", rows=records(rows))
     if new:
+        ids = [row["id"] for row in new]
+        people.learn_from_replies(transaction, ids)
+        transaction.execute("resolve_scoped_ids", ids=ids)
+        transaction.execute("edit_sent", ids=ids)
         transaction.rows("apply_inbound_changes", ids=[row["id"] for row in new], most_parts=_PARTS_MOST)
     fresh = {(row["connection_id"], row["provider_id"]) for row in new}
     by_hand = [
@@ -132,6 +137,16 @@ def see(
         ]
         transaction.execute("see_contacts", rows=records(rows))
     _move(transaction, moves, contacts)
+    people.learn(
+        transaction,
+        [(connection_id, user_id, number) for (connection_id, number), user_id in both.items()]
+        # a user id that was replaced; a number that was given up may soon be another person's
+        + [
+            (move.connection_id, move.former, move.user_id)
+            for move in moves
+            if move.user_id and not move.former.isdecimal()
+        ],
+    )
     if both:
         transaction.execute(
             "release_phones",

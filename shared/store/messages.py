@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Policy, Receipt, Retry, Sent
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors, require_transition
+from shared.store import people
 from shared.store.pool import Row, Transaction, json, records
 
 _ROW_FIELDS: Final = tuple(row.name for row in fields(OutboundMessage))
@@ -73,7 +74,7 @@ class Settlement:
 
     Attributes:
         after_s: seconds until the next attempt. counts: the attempt is charged. acts: it is an edit or a deletion that has gone out, so that another
-            message changes with it, in the same transaction.
+            message changes with it, in the same transaction. aliases: (connection id, chat, the provider's id of it).
     """
 
     id: int
@@ -84,6 +85,7 @@ class Settlement:
     detail: str = ""
     counts: bool = True
     acts: bool = False
+    aliases: tuple[int, str, str] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -273,9 +275,15 @@ def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wai
         attempts: attempts after which a counted retry becomes a dead letter. wait_s: the retry law's wait for the next attempt.
     """
     match outcome:
-        case Sent(provider_id=provider_id, code=code):
-            acts = message.type in TARGETING_TYPES
-            return Settlement(id=message.id, state=MessageState.SENT, provider_id=provider_id, code=code, acts=acts)
+        case Sent(provider_id=provider_id, code=code, recipient=recipient):
+            return Settlement(
+                id=message.id,
+                state=MessageState.SENT,
+                provider_id=provider_id,
+                code=code,
+                acts=message.type in TARGETING_TYPES,
+                aliases=(message.connection_id, message.chat_id, recipient) if recipient else None,
+            )
         case Retry() if outcome.counts and message.attempts_used >= attempts:
             return Settlement(id=message.id, state=MessageState.FAILED, code=outcome.code, detail=outcome.detail)
         case Retry():
@@ -310,6 +318,7 @@ def settle(transaction: Transaction, *, incarnation: str, settlements: Sequence[
     ]
     written = {row["id"] for row in transaction.rows("settle_messages", rows=records(rows), incarnation=incarnation)}
     apply_to_targets(transaction, [one.id for one in settlements if one.acts and one.id in written])
+    people.learn(transaction, [one.aliases for one in settlements if one.aliases])
     if unsent := [
         one.id for one in settlements if one.state is MessageState.QUEUED and not one.counts and one.id in written
     ]:
@@ -429,6 +438,14 @@ def apply_receipts(transaction: Transaction, receipts: Sequence[Receipt]) -> lis
     ]
     # locked first and in one order: two processes with the same receipts do not write them twice, and do not wait for each other in a circle
     locked = transaction.rows("match_receipts", rows=records(names))
+    people.learn(
+        transaction,
+        [
+            (receipt.connection_id, row["chat_id"], receipt.recipient)
+            for row in locked
+            if (receipt := receipts[row["position"]]).recipient
+        ],
+    )
     matches = [row for row in locked if not row["is_closed"]]
     for state in (MessageState.SENT, MessageState.DELIVERED, MessageState.READ, MessageState.FAILED):
         rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +21,7 @@ class Target:
 
     Attributes:
         id: our own. direction: `in`, or `out` for what we or the company's own phone sent. state: of a message of ours, else `received`.
-        provider_id: empty until it was sent.
+        chat_ids: every name of its chat. provider_id: empty until it was sent.
     """
 
     id: int
@@ -31,6 +32,7 @@ class Target:
     process_name: str
     connection_status: str
     chat_id: str
+    chat_ids: Sequence[str]
     type: str
     state: str
     provider_id: str

@@ -62,7 +62,7 @@ def test_everything_that_happened_is_an_event_and_answers_stay_as_they_were(old_
     seen = store.run(processes.latest_events, most=10)
     names = ("at", "event", "process_name", "instance", "incarnation", "detail")
     assert [[row[name] for name in names] for row in reversed(seen)] == [
-        [row[name] for name in names] for row in before[PROCESSES]
+        [row[name] for name in names] for row in sorted(before[PROCESSES], key=lambda row: row["at"])
     ]
     assert len(query(old_url, "SELECT * FROM recent_process_events")) == 0, "they are ten days old"
     accounts = query(

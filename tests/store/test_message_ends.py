@@ -266,6 +266,7 @@ class TestReading:
         inbound_ids = [
             row["id"] for row in query(ground.url, "SELECT id FROM inbound_messages WHERE chat_id = 'a' ORDER BY id")
         ]
+        query(ground.url, "UPDATE inbound_messages SET at = created_at")
         expected += [("in", inbound_ids[0]), ("out", inbound_ids[1])]
         expected.sort(key=lambda entry: entry[1])
 
@@ -273,7 +274,7 @@ class TestReading:
         before = (datetime.now(UTC) + HOUR, 2**62)
         while page := ground.store.run(messages.chat_page, company_id="acme", chat_id="a", before=before, most=most):
             seen += [(row["direction"], row["id"]) for row in page]
-            before = (page[-1]["created_at"], page[-1]["id"])
+            before = (page[-1]["at"], page[-1]["id"])
             assert len(page) <= most
         assert seen == expected[::-1]
         assert all(later > earlier for earlier, later in pairwise(row_id for _, row_id in reversed(seen)))

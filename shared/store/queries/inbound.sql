@@ -177,7 +177,8 @@ ORDER BY user_id = %(who)s DESC, phone = %(who)s DESC NULLS LAST LIMIT 1;
 -- Messages of ours in a chat that had left by an instant and may still move to a state.
 SELECT m.connection_id, m.provider_id
 FROM messages m
-WHERE m.connection_id = %(connection_id)s AND m.chat_id = %(chat_id)s AND m.state = ANY(%(before)s) AND m.provider_id <> ''
+WHERE m.connection_id = %(connection_id)s AND m.state = ANY(%(before)s)
+  AND m.chat_id = ANY(chat_aliases((SELECT company_id FROM phone_configs WHERE id = %(connection_id)s), %(chat_id)s)) AND m.provider_id <> ''
   AND m.sent_at IS NOT NULL AND coalesce(m.claimed_at, m.sent_at) <= %(at)s
 ORDER BY m.id;
 

@@ -2,7 +2,7 @@
 -- Take a message back that nobody has in hand; a claim that is under way is waited for, and then wins.
 WITH cancelled AS (
     UPDATE messages SET state = 'deleted', error_code = 'cancelled', error_detail = '', not_before = NULL, updated_at = now()
-    WHERE company_id = %(company_id)s AND chat_id = %(chat_id)s AND id = %(id)s AND state = 'queued'
+    WHERE company_id = %(company_id)s AND chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)) AND id = %(id)s AND state = 'queued'
     RETURNING id, process_name, connection_id, attempt
 ), noted AS (
     INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code)
@@ -29,7 +29,7 @@ WITH chosen AS (
     FROM messages m JOIN phone_configs c ON c.id = m.connection_id
     WHERE m.state = 'failed' AND m.company_id = %(company_id)s
       AND (%(id)s::bigint IS NULL OR m.id = %(id)s)
-      AND (%(chat_id)s::text IS NULL OR m.chat_id = %(chat_id)s)
+      AND (%(chat_id)s::text IS NULL OR m.chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)))
       AND (%(code)s::text IS NULL OR m.error_code = %(code)s)
       AND (%(phone_index)s::int IS NULL OR c.phone_index = %(phone_index)s)
       AND (%(failed_after)s::timestamptz IS NULL OR m.updated_at >= %(failed_after)s)
@@ -59,7 +59,7 @@ WITH moved AS (
     SET state = %(state)s, sent_at = CASE WHEN %(state)s = 'sent' THEN now() ELSE m.sent_at END, in_doubt_at = NULL, held_at = NULL, not_before = NULL,
         forgiven = CASE WHEN %(state)s = 'queued' THEN m.attempt ELSE m.forgiven END,
         error_code = CASE WHEN %(state)s = 'failed' THEN %(code)s ELSE '' END, error_detail = '', updated_at = now()
-    WHERE m.company_id = %(company_id)s AND m.chat_id = %(chat_id)s AND m.id = %(id)s AND m.state = 'in_doubt' AND m.held_at IS NOT NULL
+    WHERE m.company_id = %(company_id)s AND m.chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)) AND m.id = %(id)s AND m.state = 'in_doubt' AND m.held_at IS NOT NULL
     RETURNING m.id, m.process_name, m.connection_id, m.type, m.state, m.attempt
 ), noted AS (
     INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code)

@@ -403,14 +403,14 @@ WITH given AS (
           AND split_part(given.token, ':', 5) = to_hex((extract(epoch FROM created_at) * 1000000)::bigint)
     ) AS hit
 ), locked AS (
-    SELECT m.id, m.connection_id, m.attempt, m.closed_attempt,
+    SELECT m.id, m.connection_id, m.chat_id, m.attempt, m.closed_attempt,
            m.type IN ('edit', 'delete') AND m.state NOT IN ('sent', 'delivered', 'read') AS acts
     FROM messages m
     WHERE m.id = ANY(ARRAY(SELECT id FROM found)) AND EXISTS (SELECT FROM found WHERE found.id = m.id AND found.connection_id = m.connection_id)
     ORDER BY m.id FOR UPDATE
 )
 -- The owner is compared for each position: a batch holds receipts of several companies, and one may name another's message.
-SELECT found.position, locked.id, locked.acts, coalesce(found.named_attempt, locked.attempt) AS attempt,
+SELECT found.position, locked.id, locked.chat_id, locked.acts, coalesce(found.named_attempt, locked.attempt) AS attempt,
        coalesce(found.named_attempt <= locked.closed_attempt, false) AS is_closed
 FROM found JOIN locked USING (id, connection_id)
 -- an attempt that was not made (yet) has no news
@@ -488,7 +488,7 @@ FROM change WHERE i.id = change.target AND i.connection_id = change.connection_i
 
 -- message_by_id --
 -- One outbound message of a company.
-SELECT m.id, m.company_id, m.connection_id, c.phone_index, c.connection_type, m.chat_id, m.type, m.content, m.state, m.attempt, m.not_before,
+SELECT m.id, m.company_id, m.connection_id, c.phone_index, c.connection_type, m.chat_id, chat_aliases(m.company_id, m.chat_id) AS chat_ids, m.type, m.content, m.state, m.attempt, m.not_before,
        m.scheduled_for, m.in_doubt_policy, m.provider_id, m.held_at, m.error_code, m.error_detail, m.created_at, m.sent_at, m.updated_at
 FROM messages m JOIN phone_configs c ON c.id = m.connection_id
 WHERE m.company_id = %(company_id)s AND m.id = %(id)s;
@@ -510,30 +510,38 @@ CROSS JOIN LATERAL (
 WHERE m.id = %(id)s ORDER BY e.id;
 
 -- chat_page --
--- Both directions of a chat, newest first, before a cursor.
-SELECT * FROM (
-    (SELECT m.id, 'out' AS direction, c.phone_index, c.connection_type, m.chat_id, m.type, m.content, m.state, m.provider_id, '' AS sender,
-            m.error_code, '{}'::jsonb AS context, false AS came_in, m.created_at
-     FROM messages m JOIN phone_configs c ON c.id = m.connection_id
-     WHERE m.company_id = %(company_id)s AND m.chat_id = %(chat_id)s AND (m.created_at, m.id) < (%(before_at)s, %(before_id)s)
-     ORDER BY m.created_at DESC, m.id DESC LIMIT %(most)s)
-    UNION ALL
-    (SELECT i.id, CASE WHEN i.from_me THEN 'out' ELSE 'in' END, c.phone_index, c.connection_type, i.chat_id, i.type, i.content, i.state,
-            i.provider_id, i.sender, '', i.context, true, i.created_at
-     FROM inbound_messages i JOIN phone_configs c ON c.id = i.connection_id
-     WHERE i.company_id = %(company_id)s AND i.chat_id = %(chat_id)s AND (i.created_at, i.id) < (%(before_at)s, %(before_id)s)
-     ORDER BY i.created_at DESC, i.id DESC LIMIT %(most)s)
-) AS page
-ORDER BY created_at DESC, id DESC LIMIT %(most)s;
+-- Both directions of a chat under all names of its person, by the time at which each message was written, newest first, before a cursor.
+SELECT page.*, %(chat_id)s AS chat_id
+FROM (
+    SELECT found.*
+    -- one look for each name, each in the order of an index: together they would have to be sorted whole
+    FROM unnest(chat_aliases(%(company_id)s, %(chat_id)s)) AS names(alias)
+    CROSS JOIN LATERAL (
+        (SELECT m.id, 'out' AS direction, m.connection_id, m.type, m.content, m.state, m.provider_id, '' AS sender, m.error_code,
+                '{}'::jsonb AS context, false AS came_in, m.created_at AS at, m.created_at
+         FROM messages m
+         WHERE m.company_id = %(company_id)s AND m.chat_id = names.alias AND (m.created_at, m.id) < (%(before_at)s, %(before_id)s)
+         ORDER BY m.created_at DESC, m.id DESC LIMIT %(most)s)
+        UNION ALL
+        (SELECT i.id, CASE WHEN i.from_me THEN 'out' ELSE 'in' END, i.connection_id, i.type, i.content, i.state,
+                i.provider_id, i.sender, '', i.context, true, i.at, i.created_at
+         FROM inbound_messages i
+         WHERE i.company_id = %(company_id)s AND i.chat_id = names.alias AND (i.at, i.id) < (%(before_at)s, %(before_id)s)
+         ORDER BY i.at DESC, i.id DESC LIMIT %(most)s)
+    ) AS found
+    ORDER BY at DESC, id DESC LIMIT %(most)s
+) AS found
+JOIN LATERAL (SELECT found.*, c.phone_index, c.connection_type FROM phone_configs c WHERE c.id = found.connection_id) AS page ON true
+ORDER BY page.at DESC, page.id DESC;
 
 -- quotable_message --
 -- The provider's id of a message that a reply names by our id or by the provider's.
 SELECT provider_id FROM messages
-WHERE company_id = %(company_id)s AND connection_id = %(connection_id)s AND chat_id = %(chat_id)s
+WHERE company_id = %(company_id)s AND connection_id = %(connection_id)s AND chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s))
   AND (id = %(id)s OR provider_id = %(quoted)s) AND provider_id <> '' AND state <> 'failed'
 UNION ALL
 SELECT provider_id FROM inbound_messages
-WHERE company_id = %(company_id)s AND connection_id = %(connection_id)s AND chat_id = %(chat_id)s AND (id = %(id)s OR provider_id = %(quoted)s)
+WHERE company_id = %(company_id)s AND connection_id = %(connection_id)s AND chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)) AND (id = %(id)s OR provider_id = %(quoted)s)
 LIMIT 1;
 
 -- queue_depth --

@@ -1,0 +1,240 @@
+"""One person is one chat, by whatever name a client, a provider or an answer calls them; times are the provider's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from shared.arrivals import Contact, ContactMove
+from shared.messages import InboundMessage, Receipt, Sent
+from shared.states import MessageState
+from shared.store import inbound, marks, messages, targets, windows
+from shared.store.people import may_be_one_person
+from tests.store.rig import LONG_AGO, Ground, query, side_by_side
+
+BRAZIL = ("5531985168200", "553185168200")
+MEXICO = ("5215535574468", "525535574468")
+BSUID, NUMBER, LID = "CO.1092768832286042009", "573107619421", "77712345@lid"
+NEWEST = (datetime.now(UTC) + timedelta(days=1), 2**62)
+STORED = "wamid.HBgMMjAxMDE1NTAxMjY2FQIAEhggMDNDODJDNjMwRkZCNEE5MkEwNjhCMkRGRUZGRTFBQ0EA"
+SCOPED = "wamid.HBgVRUcuMTQ0MjczODIzMDk5NzEzOTU0FRQAEhggMDNDODJDNjMwRkZCNEE5MkEwNjhCMkRGRUZGRTFBQ0EA"
+"""Two spellings of one id: by the customer's number, and by the business-scoped user id."""
+
+
+def came(ground: Ground, chat: str, provider_id: str, **fields: Any) -> InboundMessage:
+    defaults: dict[str, Any] = {"content": {"body": "hello"}, "at": LONG_AGO, "sender": chat, "type": "text"}
+    return InboundMessage(connection_id=ground.connection, provider_id=provider_id, chat_id=chat, **(defaults | fields))
+
+
+def receive(ground: Ground, *arrived: InboundMessage) -> None:
+    ground.store.run(inbound.insert, [(message, None) for message in arrived])
+
+
+def sent(ground: Ground, chat: str, provider_id: str) -> int:
+    (row_id,) = ground.accept(chat)
+    ground.claim([row_id])
+    ground.settle(row_id, MessageState.SENT, provider_id=provider_id)
+    return row_id
+
+
+def page(ground: Ground, chat: str, most: int = 10) -> list[Any]:
+    return ground.store.run(messages.chat_page, company_id="acme", chat_id=chat, before=NEWEST, most=most)
+
+
+def shown(ground: Ground, chat: str) -> list[str]:
+    return [row["provider_id"] for row in page(ground, chat)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "may"),
+    [
+        (*BRAZIL, True),
+        (*MEXICO, True),
+        (BSUID, NUMBER, True),
+        (LID, NUMBER, True),
+        (BSUID, LID, True),
+        ("US.1", "US.2", True),
+        (NUMBER, NUMBER, False),
+        (NUMBER, "573107619422", False),
+        (BRAZIL[0], "15185168200", False),
+        (LID, "88812345@lid", False),
+        ("120363040000000000@g.us", NUMBER, False),
+        ("Y2FwaV9ncm91cDox9ccc342a341a4280a7afc5ae25ZD", NUMBER, False),
+        ("9429883183098646", NUMBER, False),
+        ("", NUMBER, False),
+    ],
+)
+def test_who_can_be_one_person(first: str, second: str, may: bool) -> None:
+    assert may_be_one_person(first, second) is may
+    assert may_be_one_person(second, first) is may
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [BRAZIL, MEXICO, (NUMBER, LID), (NUMBER, BSUID)])
+def test_an_answer_from_another_spelling_stands_in_the_chat_that_we_wrote_to(
+    ground: Ground, ours: str, theirs: str
+) -> None:
+    sent(ground, ours, "wamid.ours")
+    receive(ground, came(ground, theirs, "in.1", content={"body": "yes", "quoted": "wamid.ours"}))
+    for name in (ours, theirs):
+        assert set(shown(ground, name)) == {"wamid.ours", "in.1"}
+        assert {row["chat_id"] for row in page(ground, name)} == {name}
+        (target,) = ground.store.run(targets.find, "acme", "in.1")
+        assert name in target.chat_ids
+        found = ground.store.run(
+            messages.quotable, company_id="acme", connection_id=ground.connection, chat_id=name, quoted="in.1"
+        )
+        assert found == "in.1"
+        heard = ground.store.run(windows.last_heard, company_id="acme", connection_id=ground.connection, chat_id=name)
+        assert heard == LONG_AGO
+
+
+def test_a_status_and_the_answer_of_a_send_name_the_number_otherwise(ground: Ground) -> None:
+    row_id = sent(ground, BRAZIL[0], "wamid.1")
+    receive(ground, came(ground, BRAZIL[1], "in.1"))
+    assert shown(ground, BRAZIL[0]) == ["wamid.1"], "nothing joins them yet"
+    ground.receipts(
+        Receipt(
+            connection_id=ground.connection,
+            state=MessageState.DELIVERED,
+            at=LONG_AGO,
+            provider_id="wamid.1",
+            recipient=BRAZIL[1],
+        )
+    )
+    assert shown(ground, BRAZIL[0]) == ["wamid.1", "in.1"] == shown(ground, BRAZIL[1])
+    assert ground.state(row_id) == "delivered"
+
+    (row_id,) = ground.accept(MEXICO[0])
+    (message,) = ground.claim([row_id])
+    outcome = messages.settlement(message, Sent(provider_id="w", recipient=MEXICO[1]), attempts=5, wait_s=1.0)
+    ground.store.run(messages.settle, incarnation=message.incarnation, settlements=[outcome])
+    receive(ground, came(ground, MEXICO[1], "in.2"))
+    assert shown(ground, MEXICO[0]) == ["w", "in.2"]
+
+
+def test_a_user_id_first_and_the_number_later_are_one_chat(ground: Ground) -> None:
+    receive(ground, came(ground, BSUID, "in.1"))
+    sent(ground, NUMBER, "wamid.1")
+    both = Contact(connection_id=ground.connection, user_id=BSUID, phone=NUMBER, at=LONG_AGO)
+    for _ in range(2):
+        ground.store.run(inbound.see, [both])
+    assert shown(ground, BSUID) == shown(ground, NUMBER) == ["wamid.1", "in.1"]
+    # and the next user id of the same person
+    ground.store.run(
+        inbound.see, [], [ContactMove(connection_id=ground.connection, former=BSUID, user_id="CO.7", at=LONG_AGO)]
+    )
+    assert shown(ground, "CO.7") == shown(ground, NUMBER)
+
+
+def test_a_number_that_was_given_up_is_not_its_owners_any_more(ground: Ground) -> None:
+    receive(ground, came(ground, "15555689284", "in.old"))
+    move = ContactMove(connection_id=ground.connection, former="15555689284", phone="15555732184", at=LONG_AGO)
+    ground.store.run(inbound.see, [], [move])
+    receive(ground, came(ground, "15555732184", "in.new"))
+    assert (shown(ground, "15555689284"), shown(ground, "15555732184")) == (["in.old"], ["in.new"])
+
+
+def test_no_chat_is_joined_with_a_groups_or_another_companys(ground: Ground) -> None:
+    sent(ground, "120363040000000000@g.us", "wamid.group")
+    receive(ground, came(ground, NUMBER, "in.1", content={"body": "privately", "quoted": "wamid.group"}))
+    assert shown(ground, NUMBER) == ["in.1"]
+    other = ground.connect("globex")
+    sent(ground, BRAZIL[0], "wamid.1")
+    theirs = replace(came(ground, BRAZIL[1], "in.2", content={"body": "x", "quoted": "wamid.1"}), connection_id=other)
+    receive(ground, theirs)
+    assert shown(ground, BRAZIL[0]) == ["wamid.1"]
+
+
+def test_links_that_are_made_at_once_make_one_person(ground: Ground) -> None:
+    pairs = [(BSUID, NUMBER), (NUMBER, LID), (LID, "CO.7"), ("CO.7", "CO.8")]
+    side_by_side(
+        *[
+            lambda pair=pair: query(
+                ground.url, "SELECT link_aliases('acme', %(first)s, %(second)s)", first=pair[0], second=pair[1]
+            )
+            for pair in pairs
+        ]
+    )
+    assert len(query(ground.url, "SELECT DISTINCT person_id FROM contact_aliases")) == 1
+    assert len(query(ground.url, "SELECT alias FROM contact_aliases")) == 5
+
+
+def test_a_scoped_spelling_of_an_id_names_the_message_under_the_id_that_is_shown(ground: Ground) -> None:
+    sent(ground, NUMBER, STORED)
+    ground.store.run(inbound.see, [Contact(connection_id=ground.connection, user_id=BSUID, phone=NUMBER, at=LONG_AGO)])
+    receive(
+        ground,
+        came(ground, BSUID, "in.1", content={"body": "yes", "quoted": SCOPED}),
+        came(ground, BSUID, "in.2", type="reaction", content={"target": SCOPED, "emoji": "👍"}),
+        came(ground, "15550100999", "in.3", content={"body": "another chat", "quoted": SCOPED}),
+        came(ground, BSUID, "in.4", content={"body": "unknown", "quoted": "wamid.nonsense"}),
+    )
+    named = {
+        row["provider_id"]: row["content"].get("quoted", row["content"].get("target"))
+        for row in query(ground.url, "SELECT provider_id, content FROM inbound_messages")
+    }
+    assert named == {"in.1": STORED, "in.2": STORED, "in.3": SCOPED, "in.4": "wamid.nonsense"}
+    assert [target.provider_id for target in ground.store.run(targets.find, "acme", STORED)] == [STORED]
+
+
+@pytest.mark.parametrize(
+    ("provider_id", "token"),
+    [
+        (STORED, "03C82C630FFB4A92A068B2DFEFFE1ACA"),
+        (SCOPED, "03C82C630FFB4A92A068B2DFEFFE1ACA"),
+        ("wamid.HBgLMTU1NTc5NzYzNDAVAgARGBI5OThBNEUwOTkyNzJEMjUwMzcA", "998A4E099272D25037"),
+        ("wamid.", None),
+        ("wamid.%%%", None),
+        ("wamid.1", None),
+        ("m_75458c8c84454fb29d4a2cd42a062be0", None),
+    ],
+)
+def test_the_token_inside_an_id(ground: Ground, provider_id: str, token: str | None) -> None:
+    assert query(ground.url, "SELECT wamid_token(%(id)s) AS token", id=provider_id) == [{"token": token}]
+
+
+class TestTime:
+    def test_a_chat_is_in_the_order_of_the_providers_time(self, ground: Ground) -> None:
+        receive(ground, came(ground, "1", "live", at=datetime.now(UTC) - timedelta(minutes=1)))
+        for number in (2, 0, 1):
+            receive(ground, came(ground, "1", f"past {number}", at=LONG_AGO + timedelta(seconds=number)))
+        assert shown(ground, "1") == ["live", "past 2", "past 1", "past 0"]
+        rows = page(ground, "1", most=2)
+        assert rows[1]["at"] == LONG_AGO + timedelta(seconds=2)
+        following = ground.store.run(
+            messages.chat_page, company_id="acme", chat_id="1", before=(rows[1]["at"], rows[1]["id"]), most=2
+        )
+        assert [row["provider_id"] for row in following] == ["past 1", "past 0"]
+        newest = ground.store.run(
+            targets.newest_received, company_id="acme", connection_id=ground.connection, chat_id="1"
+        )
+        assert newest is not None
+        assert newest[1] == "live"
+
+    def test_the_newest_reaction_by_the_providers_time_counts(self, ground: Ground) -> None:
+        def reaction(name: str, emoji: str, second: int) -> InboundMessage:
+            at = LONG_AGO + timedelta(seconds=second)
+            return came(ground, "1", name, type="reaction", content={"target": "t", "emoji": emoji}, at=at)
+
+        receive(ground, reaction("removed", "", 30))
+        receive(ground, reaction("given", "👍", 0))
+        assert ground.store.run(marks.reactions, "acme", ["t"]) == {}
+        receive(ground, reaction("again", "❤️", 31))
+        assert ground.store.run(marks.reactions, "acme", ["t"]) == {"t": [("1", "❤️")]}
+
+    def test_an_edit_by_hand_finds_a_message_of_ours_and_the_newest_counts(self, ground: Ground) -> None:
+        row_id = sent(ground, "1", "wamid.1")
+
+        def edit(name: str, words: str, second: int) -> InboundMessage:
+            content = {"target": "wamid.1", "body": words}
+            at = LONG_AGO + timedelta(seconds=second)
+            return came(ground, "1", name, type="edit", content=content, from_me=True, at=at)
+
+        receive(ground, edit("e2", "newest", 20))
+        receive(ground, edit("e1", "older", 10))
+        assert ground.row(row_id)["content"]["body"] == "newest"
+        codes = [row["code"] for row in ground.store.run(messages.history, row_id)]
+        assert codes.count("edited_by_hand") == 1
