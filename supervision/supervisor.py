@@ -14,9 +14,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from shared.clock import monotonic
 from shared.errors import BulkheadError
@@ -26,28 +26,31 @@ from shared.needs import need_of
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import JournalWriter, SupervisionEvent
-from shared.process.slot_lock import SlotLock, boot_id, holder_of_this_process
+from shared.process.slot_lock import SlotLock, holder_of_this_process
 from shared.process.supervised import Command, ask_command, ask_descriptors
 from shared.settings import ChildEnvironment, to_environ
 from shared.states import SlotState
-from supervision import desired_kinds, model, plan, snapshot
+from supervision import desired_kinds, model, plan
 from supervision.adoption import Survey, survey
 from supervision.announce import Announcer
 from supervision.children import Children
 from supervision.chronicle import Chronicle
 from supervision.control import ControlServer
+from supervision.control_handler import ControlHandler
 from supervision.decide import decide, next_by
 from supervision.environment import Told, changed_for, child_environ
+from supervision.housekeeping import Housekeeping, Job, SocketUpkeep, rotate_logs
 from supervision.keeper import Keeper
 from supervision.listeners import Listeners, PortUnusable
 from supervision.log_files import LogFiles
 from supervision.model import SERVING, Fleet, Slot
 from supervision.notify_socket import NotifySocket
 from supervision.processes import environment
-from supervision.resources import Sampler, Usage, own_usage
+from supervision.resources import Sampler
 from supervision.restart_policy import Policy
 from supervision.spawn import claim_priority
 from supervision.starvation import PROBE_S, Starvation
+from supervision.status_publisher import StatusPublisher
 from supervision.trees import Trees, become_subreaper
 from supervision.wake_up import WakeUp
 
@@ -64,20 +67,14 @@ _SAMPLE_APART_S: Final = 0.005
 _ROTATE_EVERY_S: Final = 2.0
 _ASK_LISTENERS_EVERY_S: Final = 0.5
 _DROP_SILENT_EVERY_S: Final = 1.0
-_LONGEST_BEAT_S: Final = 1.0
-"""Longest interval at which a child beats, see `Supervised.watchdog_interval_s`."""
 _BIND_AGAIN_EVERY_S: Final = 0.2
 """Interval of looking whether our sockets can still be reached: well below the shortest watchdog."""
 _CATCH_UP_EVERY_S: Final = 1.0
 
 
-@dataclass
-class _Job:
-    """Something that is done again and again."""
-
-    every_s: float
-    do: Callable[[], None]
-    due_at: float = 0.0
+class _Published(TypedDict):
+    journal_seq: int
+    dashboard: str
 
 
 class Supervisor:
@@ -119,10 +116,7 @@ class Supervisor:
         self._use_cgroups = use_cgroups
         self._fleet = Fleet(rows=rows, policy=policy or Policy())
         self._boot = f"orchestrator.{secrets.token_hex(6)}"
-        self._began_at = monotonic()
         self._events: deque[model.Event] = deque()
-        self._usage: dict[str, Usage] = {}
-        self._own_usage = own_usage()
         self._listeners = Listeners()
         self._logs = LogFiles(
             told.settings.path("logs"), int(told.settings.log_max_mb * 1024 * 1024), told.settings.log_keep
@@ -130,7 +124,11 @@ class Supervisor:
         self._stop_requests = 0
         self._leaving = False
         self._told_seq = 0
-        self._dirty = True
+
+    @property
+    def fleet(self) -> Fleet:
+        """The present state."""
+        return self._fleet
 
     # life
 
@@ -159,6 +157,9 @@ class Supervisor:
         become_subreaper()
         self._selector = selectors.DefaultSelector()
         self._trees = Trees(self._home, use_cgroups=self._use_cgroups)
+        self._status = StatusPublisher(
+            runtime.status_file(self._home), {"boot": self._boot, "rung": self._trees.rung}, ports=self._ports
+        )
         self._chronicle = Chronicle(JournalWriter(self._home, self._boot))
         self._children = Children(
             home=self._home,
@@ -167,27 +168,38 @@ class Supervisor:
             logs=self._logs,
             selector=self._selector,
             niceness=claim_priority(),
-            happened=self._take,
+            happened=self.take,
             died_unseen=self._died_unseen,
         )
         self._sampler = Sampler(self._children.tree)
         self._starvation = Starvation()
         self._notify = NotifySocket(runtime.notify_socket(self._home))
-        self._reachable_at = monotonic()
         self._selector.register(self._notify, selectors.EVENT_READ, self._hear)
-        self._control = ControlServer(runtime.control_socket(self._home), self._selector, self._answer)
+        self._control = ControlServer(
+            runtime.control_socket(self._home), self._selector, ControlHandler(self, self._snapshot).answer
+        )
         wake_up = WakeUp()
         self._selector.register(wake_up, selectors.EVENT_READ, lambda: self._signalled(wake_up))
-        self._jobs = [
-            _Job(_SNAPSHOT_EVERY_S, self._mark_dirty),
-            _Job(_BIND_AGAIN_EVERY_S, self._bind_again),
-            _Job(_SAMPLE_EVERY_S, self._sample),
-            _Job(_ROTATE_EVERY_S, self._rotate),
-            _Job(_CATCH_UP_EVERY_S, self._chronicle.catch_up),
-            _Job(_ASK_LISTENERS_EVERY_S, self._ask_for_listeners),
-            _Job(_DROP_SILENT_EVERY_S, self._control.drop_silent),
-            *([_Job(self._keeper.interval_s, self._keeper.alive)] if self._keeper.interval_s else []),
-        ]
+        sockets = SocketUpkeep(
+            self._home,
+            self._selector,
+            self._notify,
+            self._control,
+            on_notify=self._hear,
+            unreachable=lambda for_s: self.take(model.Stalled(for_s)),
+        )
+        self._housekeeping = Housekeeping(
+            [
+                Job(_SNAPSHOT_EVERY_S, self._status.mark_changed),
+                Job(_BIND_AGAIN_EVERY_S, sockets.check),
+                Job(_SAMPLE_EVERY_S, self._sample),
+                Job(_ROTATE_EVERY_S, partial(rotate_logs, self._logs)),
+                Job(_CATCH_UP_EVERY_S, self._chronicle.catch_up),
+                Job(_ASK_LISTENERS_EVERY_S, self._ask_for_listeners),
+                Job(_DROP_SILENT_EVERY_S, self._control.drop_silent),
+                *([Job(self._keeper.interval_s, self._keeper.alive)] if self._keeper.interval_s else []),
+            ]
+        )
         try:
             with wake_up.catching(self._logs.path("orchestrator", "err")):
                 yield
@@ -216,12 +228,12 @@ class Supervisor:
             self._open_ports_needed_now(found)
         kept = desired_kinds.read(runtime.desired_kinds_file(self._home))
         if kept is not None:
-            self._take(model.DesiredKindsKnown(kept))
+            self.take(model.DesiredKindsKnown(kept))
         counts = dict.fromkeys(self._rows, 0) if only_stop else self._told.counts
         self._announcer.begin(self._told, counts)
         if only_stop:
-            self._take(model.StopAsked())
-        self._take(model.Configured(counts, changed))
+            self.take(model.StopAsked())
+        self.take(model.Configured(counts, changed))
         self._ask_for_listeners()
         self._tell()
         # that we supervise; a database that is away must not make our keeper end us
@@ -233,7 +245,7 @@ class Supervisor:
         for living in found.living:
             if not self._children.adopt(living):
                 continue  # gone since the survey: its slot starts like any other
-            self._take(model.Found(living.slot, living.pid, living.incarnation, living.age_s))
+            self.take(model.Found(living.slot, living.pid, living.incarnation, living.age_s))
             was_told = environment(living.pid)
             if "PROCESS_INCARNATION" in was_told:  # else somebody started it by hand, with settings of his own
                 changed |= changed_for(self._told.settings, was_told) & {living.slot.rsplit("-", 1)[0]}
@@ -254,13 +266,13 @@ class Supervisor:
             now, suspended = monotonic(), _suspended_s()
             late_s = now - turned_at - wait_s
             if late_s > _LATE_S:
-                self._take(model.Stalled(late_s, suspended - suspended_before))
+                self.take(model.Stalled(late_s, suspended - suspended_before))
             turned_at, suspended_before = now, suspended
             for key, _ in sorted(ready, key=lambda shown: not self._children.watches(shown[0].fd)):
                 key.data()
             self._children.look()
             self._allow_for_starvation()
-            self._take(model.Tick())
+            self.take(model.Tick())
             self._do_what_is_due()
             self._tell()
 
@@ -275,32 +287,26 @@ class Supervisor:
         for slot in silent:
             if self._starvation.is_starved(slot.pid):
                 log.debug("child_starved", slot=slot.name)
-                self._take(model.Starved(slot.name, PROBE_S))
+                self.take(model.Starved(slot.name, PROBE_S))
         if silent:
             self._hear()
 
     def _wait_s(self) -> float:
-        instants = [job.due_at for job in self._jobs] + [
-            at for at in (self._children.look_at(), next_by(self._fleet, monotonic())) if at is not None
-        ]
+        times = (self._housekeeping.next_at(), self._children.look_at(), next_by(self._fleet, monotonic()))
         longest_s = _LONGEST_WAIT_S if self._sampler.is_idle else _SAMPLE_APART_S
-        return min(longest_s, max(0.0, min(instants) - monotonic()))
+        return min(longest_s, max(0.0, min(at for at in times if at is not None) - monotonic()))
 
     def _do_what_is_due(self) -> None:
-        now = monotonic()
-        for job in self._jobs:
-            if job.due_at <= now:
-                job.due_at = now + job.every_s
-                job.do()
+        self._housekeeping.run_due()
         measured = self._sampler.step()
         if measured is not None:
             slot, usage = measured
-            self._usage[slot] = usage
-            self._take(model.Measured(slot, usage.memory_mb))
+            self._status.measured(slot, usage)
+            self.take(model.Measured(slot, usage.memory_mb))
 
     # deciding and doing
 
-    def _take(self, event: model.Event) -> None:
+    def take(self, event: model.Event) -> None:
         """Let `decide` answer an event, do what it says, and go on with what follows from that."""
         self._events.append(event)
         if len(self._events) > 1:
@@ -321,7 +327,7 @@ class Supervisor:
     def _do(self, action: model.Action) -> None:
         match action:
             case model.Spawn(slot):
-                self._take(self._spawn(self._fleet.slots[slot]))
+                self.take(self._spawn(self._fleet.slots[slot]))
             case model.Send(slot, which):
                 self._children.send(slot, which)
             case model.KillTree(slot):
@@ -382,26 +388,27 @@ class Supervisor:
                 continue
             if datagram.descriptors:
                 self._listeners.take(slot.kind, self._ports(slot)[1], datagram.descriptors)
-            self._take(model.Notified(slot.name, slot.incarnation, datagram.fields))
+            self.take(model.Notified(slot.name, slot.incarnation, datagram.fields))
 
     def _signalled(self, wake_up: WakeUp) -> None:
         for number in wake_up.heard():
             if number in (signal.SIGTERM, signal.SIGINT):
-                self._stop_requested(number.name)
+                self.request_stop(number.name)
             elif number is signal.SIGHUP:
                 with suppress(BulkheadError):  # told already
-                    self._reload_settings()
+                    self.reload_settings()
             elif number is signal.SIGCHLD:
                 self._children.reap()
 
-    def _stop_requested(self, who: str) -> None:
+    def request_stop(self, by: str) -> None:
+        """Drain and stop everything; the second request is urgent, the third immediate."""
         self._stop_requests += 1
-        log.info("stop_requested", by=who, request=self._stop_requests)
+        log.info("stop_requested", by=by, request=self._stop_requests)
         self._announcer.stopping(self._stop_requests)
         self._keeper.stopping(sum(row.drain_s + self._fleet.policy.leave_s for row in self._rows.values()))
-        self._take(model.StopAsked(now=self._stop_requests == 2, at_once=self._stop_requests > 2))
+        self.take(model.StopAsked(now=self._stop_requests == 2, at_once=self._stop_requests > 2))
 
-    def _reload_settings(self) -> frozenset[str]:
+    def reload_settings(self) -> frozenset[str]:
         """Read the settings again and change what they change. Wrong settings change nothing, are told and raised."""
         try:
             told = self._reload()
@@ -416,27 +423,8 @@ class Supervisor:
                 self._listeners.close(row.name)
         self._rows = {row.name: row for row in told.settings.kinds}
         log.info("settings_reloaded", changed=sorted(changed))
-        self._take(model.Configured(told.counts, changed, told.settings.kinds))
+        self.take(model.Configured(told.counts, changed, told.settings.kinds))
         return changed
-
-    def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Answer one request on the control socket."""
-        command, target = str(request.get("command", "")), str(request.get("target", ""))
-        match command:
-            case "status":
-                return {"ok": True, "status": self._snapshot()}
-            case "restart" | "drain":
-                slots = plan.select(self._fleet.slots, target, self._fleet.counts)
-                log.info("operator_asked", command=command, slots=list(slots))
-                before = {name: self._fleet.slots[name].incarnation for name in slots}
-                self._take(model.RestartAsked(slots) if command == "restart" else model.DrainAsked(slots))
-                return {"ok": True, "slots": before}
-            case "stop":
-                self._stop_requested("operator")
-                return {"ok": True, "pid": os.getpid()}
-            case "reload":
-                return {"ok": True, "changed": sorted(self._reload_settings())}
-        raise BulkheadError(f"unknown command {command!r}; known: status, restart, drain, stop, reload")
 
     # asking
 
@@ -462,38 +450,29 @@ class Supervisor:
             for slot in self._fleet.slots.values():
                 if self._rows[slot.kind].reads_journal and slot.state in (SlotState.READY, SlotState.UNREADY):
                     self._notify.ask(runtime.slot_socket(self._home, slot.name), ask_command(Command.NOTIFY))
-        if self._dirty:
-            self._dirty = False
-            try:
-                snapshot.write(runtime.status_file(self._home), self._snapshot())
-            except OSError as problem:
-                log.warning("status_not_written", problem=str(problem))
+        self._status.publish(self._fleet, **self._published())
+
+    def _published(self) -> _Published:
+        settings = self._told.settings
+        return {
+            "journal_seq": self._chronicle.seq,
+            "dashboard": f"http://{settings.bind_address}:{settings.port('api')}/dashboard",
+        }
+
+    def _snapshot(self) -> dict[str, Any]:
+        return self._status.snapshot(self._fleet, **self._published())
 
     def _show_changes(self, before: Fleet) -> None:
         for name, slot in self._fleet.slots.items():
             old = before.slots.get(name)
             if old is None or old.state is not slot.state:
-                self._dirty = True
+                self._status.mark_changed()
                 self._announcer.slot_changed(slot, monotonic())
         if self._announcer.check_all_up(self._fleet):
             self._keeper.status("everything needed is up")
 
     def _died_unseen(self, slot: str, incarnation: str) -> None:
         self._chronicle.write(SupervisionEvent.SLOT_FREE, slot, incarnation)
-
-    def _snapshot(self) -> dict[str, Any]:
-        settings = self._told.settings
-        return {
-            "pid": os.getpid(),
-            "boot": self._boot,
-            "boot_id": boot_id(),
-            "rung": self._trees.rung,
-            "uptime_s": round(monotonic() - self._began_at, 1),
-            "memory_mb": round(self._own_usage.memory_mb, 1),
-            "journal_seq": self._chronicle.seq,
-            "dashboard": f"http://{settings.bind_address}:{settings.port('api')}/dashboard",
-            **snapshot.of_fleet(self._fleet, monotonic(), ports=self._ports, usage=self._usage),
-        }
 
     def _ports(self, slot: Slot) -> tuple[int, int]:
         """The slot's admin port, and its kind's public port or 0."""
@@ -502,43 +481,9 @@ class Supervisor:
 
     # jobs
 
-    def _mark_dirty(self) -> None:
-        self._dirty = True
-
-    def _bind_again(self) -> None:
-        """Bind our sockets again when something removed their files, and call nobody hung who could not reach us meanwhile."""
-        now = monotonic()
-        lost = [one for one in (self._notify, self._control) if not one.is_reachable()]
-        try:
-            if self._notify in lost:
-                self._selector.unregister(self._notify)
-                try:
-                    self._notify.bind_again(runtime.notify_socket(self._home))
-                finally:
-                    self._selector.register(self._notify, selectors.EVENT_READ, self._hear)
-                # children beat at least once in each of these intervals
-                unreachable_s = now - self._reachable_at + _LONGEST_BEAT_S
-                self._take(model.Stalled(unreachable_s))
-            if self._control in lost:
-                self._control.bind_again(runtime.control_socket(self._home))
-        except (OSError, runtime.RuntimeDirectoryUnsafe) as problem:
-            log.error("sockets_not_bound_again", problem=str(problem))
-            return
-        self._reachable_at = now
-        if lost:
-            log.warning("sockets_bound_again", count=len(lost), directory=str(runtime.runtime_dir(self._home)))
-
     def _sample(self) -> None:
-        self._own_usage = own_usage()
-        self._usage = {name: usage for name, usage in self._usage.items() if name in self._fleet.slots}
+        self._status.begin_measuring(self._fleet.slots)
         self._sampler.begin([name for name, slot in self._fleet.slots.items() if slot.state in SERVING])
-
-    def _rotate(self) -> None:
-        try:
-            for path in self._logs.rotate_full():
-                log.info("log_rotated", file=path.name)
-        except OSError as problem:
-            log.warning("log_not_rotated", problem=str(problem))
 
 
 def _suspended_s() -> float:

@@ -7,38 +7,35 @@ import faulthandler
 import gc
 import os
 import signal
-import socket
 import sys
 import threading
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import uvloop
-from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from shared import fail_points, logs
 from shared.clock import left, monotonic
-from shared.errors import SettingsInvalid, SlotTaken, StoreUnavailable
+from shared.errors import SettingsInvalid, SlotTaken
 from shared.kinds import ProcessKind, admin_port
 from shared.process import runtime
 from shared.process.beats import Beats
-from shared.process.endpoints import beside, process_routes
+from shared.process.endpoints import process_routes
 from shared.process.exit_codes import ExitCode
 from shared.process.heartbeat import Heartbeat, memory_mb
 from shared.process.metrics import Metrics
-from shared.process.server import HttpServer
-from shared.process.service import Child, OpenService, Service, Severity
+from shared.process.readiness import Readiness
+from shared.process.servers import Servers
+from shared.process.service import Child, OpenService, Severity
 from shared.process.slot_lock import kill_holder, own_age_s
 from shared.process.supervised import Command, Supervised
 from shared.settings import ChildEnvironment, Settings, load, load_child
-from shared.store.store import Store, ping
+from shared.store.store import Store
 
 log = logs.logger(__name__)
 
-_READINESS_INTERVAL_S: Final = 1.0
 _CLOSE_S: Final = 3.0
 _DATABASE_WAIT_S: Final = 10.0
 """How much longer a start may take, said again while it waits for PostgreSQL. Each such wait has its own end."""
@@ -144,9 +141,6 @@ class _Life:
     ) -> None:
         self._kind, self._settings, self._identity, self._supervised = kind, settings, identity, supervised
         self._imported_s, self._began_at = imported_s, monotonic()
-        self._service: Service | None = None
-        self._database = "not tried yet"
-        self._started = False
         self._signals = 0
         self._now = asyncio.Event()
         self.reason = ""
@@ -158,7 +152,13 @@ class _Life:
         store = Store.open(
             self._settings if self._kind.pool_size else Settings(), self._identity, limit=self._kind.pool_size or 1
         )
-        heartbeat = Heartbeat(store, self._identity, metrics, interval_s=self._settings.heartbeat_s, status=self._word)
+        heartbeat = Heartbeat(
+            store,
+            self._identity,
+            metrics,
+            interval_s=self._settings.heartbeat_s,
+            status=self._state,
+        )
         self._child = child = Child(
             kind=self._kind,
             settings=self._settings,
@@ -171,9 +171,10 @@ class _Life:
             heartbeat=heartbeat,
             uncaught=self._uncaught,
         )
+        self._readiness = Readiness(child)
+        self._servers = Servers(self._process_routes)
         self._install_handlers(loop)
         self._describe_process(metrics)
-        self._servers: list[HttpServer] = []
         child.spawn(self._vouch(), "watchdog")
         starting = asyncio.ensure_future(self._start(open_service))
         told = asyncio.ensure_future(child.stopping.wait())
@@ -195,10 +196,10 @@ class _Life:
         child = self._child
         waiting = child.spawn(self._take_time_for_the_database(), "start")
         try:
-            await self._serve_admin()
-            self._service = await open_service(child)
-            await self._service.start()
-            await self._serve_public(self._service)
+            await self._servers.serve_admin(self._identity.process_admin_port)
+            service = self._readiness.service = await open_service(child)
+            await service.start()
+            await self._servers.serve_public(self._supervised.listening_sockets(), service.app)
         except SettingsInvalid as error:
             self.reason = str(error)
             return _misconfigured(error)
@@ -209,7 +210,7 @@ class _Life:
             return ExitCode.BOOT
         finally:
             waiting.cancel()
-        self._started = True
+        self._readiness.started = True
         # what was loaded stays: it need not be looked at again
         gc.collect()
         gc.freeze()
@@ -223,7 +224,7 @@ class _Life:
             opened_s=round(monotonic() - self._began_at, 3),
         )
         if self._kind.pool_size:
-            child.spawn(self._watch_readiness(), "readiness")
+            child.spawn(self._readiness.watch(), "readiness")
             child.spawn(child.heartbeat.run(), "heartbeat")
         return ExitCode.OK
 
@@ -256,7 +257,8 @@ class _Life:
 
     def _uncaught(self, error: BaseException, where: str) -> None:
         """Classify an error that nobody handled: go on, or leave at once with exit code 1."""
-        severity = self._service.classify(error) if self._service is not None else Severity.CRITICAL
+        service = self._readiness.service
+        severity = service.classify(error) if service is not None else Severity.CRITICAL
         self._child.heartbeat.count_error(error)
         if severity is Severity.RECOVERABLE:
             log.warning("error_survived", exc_info=error, where=where)
@@ -303,56 +305,8 @@ class _Life:
             if said:
                 self._supervised.extend(0.0, "")
 
-    async def _watch_readiness(self) -> None:
-        ready: bool | None = None
-        while True:
-            try:
-                await self._child.store.call(ping)
-                self._database = ""
-            except StoreUnavailable as error:
-                self._database = str(error)
-            missing = self._missing()
-            if ready != (not missing):
-                ready = not missing
-                if ready:
-                    self._supervised.ready("ready")
-                    log.info("readiness_gained")
-                else:
-                    self._supervised.unready(", ".join(missing))
-                    log.warning("readiness_lost", missing=dict(missing))
-            await asyncio.sleep(_READINESS_INTERVAL_S)
-
-    def _missing(self) -> Mapping[str, str]:
-        if self._service is None or not self._started:
-            return {"process": "starting"}
-        if self._child.stopping.is_set():
-            return {"process": "draining"}
-        database = {"database": self._database} if self._kind.pool_size and self._database else {}
-        return {**database, **self._service.readiness()}
-
-    def _word(self) -> str:
-        if not self._started:
-            return "starting"
-        return "draining" if self._child.stopping.is_set() else "unready" if self._missing() else "ready"
-
-    def _health(self) -> dict[str, Any]:
-        missing, stale, stats = self._missing(), self._child.beats.stale(), self._child.store.stats
-        database = {"reachable": not self._database, "inUse": stats.in_use, "idle": stats.idle, "limit": stats.limit}
-        return {
-            "process": self._kind.name,
-            "instance": self._identity.process_instance,
-            "incarnation": self._identity.process_incarnation,
-            "status": "down" if stale else "degraded" if missing else "healthy",
-            "state": self._word(),
-            "missing": missing,
-            "stalled": stale,
-            "pid": os.getpid(),
-            "uptimeSeconds": round(self._child.heartbeat.uptime_s, 3),
-            "memoryMb": round(memory_mb(), 1),
-            "errorCount": self._child.heartbeat.errors,
-            **({"database": database} if self._kind.pool_size else {}),
-            **(self._service.health() if self._service is not None else {}),
-        }
+    def _state(self) -> str:
+        return self._readiness.state()
 
     def _describe_process(self, metrics: Metrics) -> None:
         store, heartbeat = self._child.store, self._child.heartbeat
@@ -372,22 +326,12 @@ class _Life:
             )
 
     def _process_routes(self) -> list[BaseRoute]:
-        child = self._child
-        return [*process_routes(beats=child.beats, missing=self._missing, health=self._health, metrics=child.metrics)]
-
-    async def _serve_admin(self) -> None:
-        listener = socket.create_server(("127.0.0.1", self._identity.process_admin_port))
-        await self._serve(HttpServer(Starlette(routes=self._process_routes()), [listener], "admin"))
-
-    async def _serve_public(self, service: Service) -> None:
-        listeners = self._supervised.listening_sockets()
-        if listeners:
-            own = Starlette(routes=self._process_routes())
-            await self._serve(HttpServer(own if service.app is None else beside(own, service.app), listeners, "public"))
-
-    async def _serve(self, server: HttpServer) -> None:
-        await server.start()
-        self._servers.append(server)
+        child, readiness = self._child, self._readiness
+        return [
+            *process_routes(
+                beats=child.beats, missing=readiness.missing, health=readiness.health, metrics=child.metrics
+            )
+        ]
 
     async def _drain(self) -> ExitCode:
         by = monotonic() + self._kind.drain_s
@@ -416,16 +360,16 @@ class _Life:
 
     async def _finish(self, by: float) -> bool:
         """Take nothing new and finish what is in hand: requests under way and the service's work side by side, so that neither uses up the other's time."""
-        stops = [server.stop(by) for server in self._servers[1:]]
-        return all(await asyncio.gather(*stops, *([self._service.drain(by)] if self._service is not None else [])))
+        service = self._readiness.service
+        ends = [self._servers.drain(by), *([service.drain(by)] if service is not None else [])]
+        return all(await asyncio.gather(*ends))
 
     async def _close(self, store: Store) -> None:
-        if self._service is not None:
+        if (service := self._readiness.service) is not None:
             try:
-                await asyncio.wait_for(self._service.close(), _CLOSE_S)
+                await asyncio.wait_for(service.close(), _CLOSE_S)
             except Exception as error:  # how this process ends is decided already; what was not given back ends with it
                 log.error("close_failed", exc_info=error)
         await self._child.cancel_tasks()
-        for server in reversed(self._servers):
-            await server.stop(monotonic())
+        await self._servers.close()
         store.close()

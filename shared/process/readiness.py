@@ -1,0 +1,91 @@
+"""Whether a child may take work, as the orchestrator and health pages see it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from shared.errors import StoreUnavailable
+from shared.logs import logger
+from shared.process.heartbeat import memory_mb
+from shared.process.service import Child, Service
+from shared.store.store import ping
+
+log = logger(__name__)
+
+_INTERVAL_S: Final = 1.0
+
+
+class Readiness:
+    """The readiness of one process: of its start, its database and its service.
+
+    Attributes:
+        service: set when it is opened. started: whether it has become ready once.
+    """
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self._database = "not tried yet"
+        self.service: Service | None = None
+        self.started = False
+
+    async def watch(self) -> None:
+        """Probe the database, and report each change to the orchestrator."""
+        ready: bool | None = None
+        while True:
+            try:
+                await self._child.store.call(ping)
+                self._database = ""
+            except StoreUnavailable as error:
+                self._database = str(error)
+            missing = self.missing()
+            if ready != (not missing):
+                ready = not missing
+                self._report(missing)
+            await asyncio.sleep(_INTERVAL_S)
+
+    def _report(self, missing: Mapping[str, str]) -> None:
+        if missing:
+            self._child.supervised.unready(", ".join(missing))
+            log.warning("readiness_lost", missing=dict(missing))
+        else:
+            self._child.supervised.ready("ready")
+            log.info("readiness_gained")
+
+    def missing(self) -> Mapping[str, str]:
+        """Return what is missing, by name; empty means ready."""
+        if self.service is None or not self.started:
+            return {"process": "starting"}
+        if self._child.stopping.is_set():
+            return {"process": "draining"}
+        database = {"database": self._database} if self._child.kind.pool_size and self._database else {}
+        return {**database, **self.service.readiness()}
+
+    def state(self) -> str:
+        """Return the process's state in one word: `starting`, `ready`, `unready` or `draining`."""
+        if not self.started:
+            return "starting"
+        return "draining" if self._child.stopping.is_set() else "unready" if self.missing() else "ready"
+
+    def health(self) -> dict[str, Any]:
+        """Return the facts for `GET /health`."""
+        child, identity = self._child, self._child.identity
+        missing, stale, stats = self.missing(), child.beats.stale(), child.store.stats
+        database = {"reachable": not self._database, "inUse": stats.in_use, "idle": stats.idle, "limit": stats.limit}
+        return {
+            "process": child.kind.name,
+            "instance": identity.process_instance,
+            "incarnation": identity.process_incarnation,
+            "status": "down" if stale else "degraded" if missing else "healthy",
+            "state": self.state(),
+            "missing": missing,
+            "stalled": stale,
+            "pid": os.getpid(),
+            "uptimeSeconds": round(child.heartbeat.uptime_s, 3),
+            "memoryMb": round(memory_mb(), 1),
+            "errorCount": child.heartbeat.errors,
+            **({"database": database} if child.kind.pool_size else {}),
+            **(self.service.health() if self.service is not None else {}),
+        }

@@ -1,0 +1,66 @@
+"""Answers operators' requests on the control socket."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from shared.errors import BulkheadError
+from shared.logs import logger
+from supervision import model, plan
+from supervision.model import Fleet
+
+log = logger(__name__)
+
+
+class Supervision(Protocol):
+    """What requests can change."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """The present state."""
+
+    def take(self, event: model.Event) -> None:
+        """Handle an event."""
+
+    def request_stop(self, by: str) -> None:
+        """Drain and stop everything; the second request is urgent, the third immediate."""
+
+    def reload_settings(self) -> frozenset[str]:
+        """Read the settings again, and return the kinds whose processes are replaced. Raises `BulkheadError`."""
+
+
+class ControlHandler:
+    """Carries out one request at a time.
+
+    Args:
+        supervision: what requests change. snapshot: returns the status.
+    """
+
+    def __init__(self, supervision: Supervision, snapshot: Callable[[], Mapping[str, Any]]) -> None:
+        self._supervision, self._snapshot = supervision, snapshot
+
+    def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the answer to a request. Raises `BulkheadError` when it cannot be carried out."""
+        command, target = str(request.get("command", "")), str(request.get("target", ""))
+        match command:
+            case "status":
+                return {"ok": True, "status": self._snapshot()}
+            case "restart" | "drain":
+                return {"ok": True, "slots": self._replace_or_drain(command, target)}
+            case "stop":
+                self._supervision.request_stop("operator")
+                return {"ok": True, "pid": os.getpid()}
+            case "reload":
+                return {"ok": True, "changed": sorted(self._supervision.reload_settings())}
+        raise BulkheadError(f"unknown command {command!r}; known: status, restart, drain, stop, reload")
+
+    def _replace_or_drain(self, command: str, target: str) -> dict[str, str]:
+        """Return the incarnations that the slots had before."""
+        fleet = self._supervision.fleet
+        slots = plan.select(fleet.slots, target, fleet.counts)
+        log.info("operator_asked", command=command, slots=list(slots))
+        before = {name: fleet.slots[name].incarnation for name in slots}
+        self._supervision.take(model.RestartAsked(slots) if command == "restart" else model.DrainAsked(slots))
+        return before
