@@ -1,0 +1,1 @@
+"""Cases from public reports of people who run such systems, with their right answers, as data."""
