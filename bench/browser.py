@@ -101,7 +101,7 @@ async def _measure(count: int, flags: Sequence[str], given: argparse.Namespace) 
             began_at = monotonic()
             for number in range(1, count + 1):
                 here.store.want(number)
-            here.sessions.poke()
+            here.sessions.notify()
             ready_after = await asyncio.gather(*(_ready(here, number, began_at) for number in range(1, count + 1)))
             await asyncio.sleep(given.settle)
             each = sorted(session.browser_stats()["readyAfterSeconds"] for session in here.sessions.all())
@@ -113,7 +113,7 @@ async def _measure(count: int, flags: Sequence[str], given: argparse.Namespace) 
 
 async def _link(here: Town, number: int) -> None:
     here.store.want(number)
-    here.sessions.poke()
+    here.sessions.notify()
     await here.until(SessionState.NEEDS_LINK, number, _READY_S)
     await here.ask("/control/web/scan", {"code": here.store.qr(number), "phone": f"601112223{number:02d}"})
     await here.until(SessionState.READY, number, _READY_S)

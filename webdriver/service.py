@@ -130,7 +130,7 @@ class WebdriverService:
         """End what an earlier life left behind, then let the sessions and the deliveries begin; neither waits for the database."""
         processes.adopt_orphans()
         await self._sessions.sweep()
-        self._child.on_notify.append(self._sessions.poke)
+        self._child.on_notify.append(self._sessions.notify)
         self._child.spawn(self._sessions.run(self._child.beats.loop("sessions", _BEAT_LIMIT_S)), "sessions")
         self._child.spawn(self._inbound.run(self._child.beats.loop("journal", BEAT_LIMIT_S)), "journal")
         self._child.spawn(self._sessions.measure(self._gauges.show), "browser-usage")

@@ -189,6 +189,11 @@ def observe(
     )
 
 
+def removed(transaction: Transaction, ids: Sequence[int]) -> set[int]:
+    """Return those of these connections that were removed; one that is not known at all is not among them."""
+    return {row["id"] for row in transaction.rows("removed_connections", ids=list(ids))}
+
+
 def touch(transaction: Transaction, connection_ids: Iterable[int]) -> None:
     """Note that the provider was heard from about these connections just now."""
     transaction.execute("touch_connections", connection_ids=sorted(set(connection_ids)))

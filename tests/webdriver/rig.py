@@ -151,6 +151,7 @@ class MemoryStore:
     messages: dict[tuple[int, str], InboundMessage] = field(default_factory=dict)
     receipts: list[Receipt] = field(default_factory=list)
     contacts: list[Contact] = field(default_factory=list)
+    gone: set[int] = field(default_factory=set)
     stats: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     links: dict[int, tuple[str, datetime | None]] = field(default_factory=dict)
     events: dict[int, list[tuple[str, SessionState, str]]] = field(default_factory=dict)
@@ -168,9 +169,13 @@ class MemoryStore:
         if self.away:
             raise StoreUnavailable("away for the test")
 
-    async def wanted(self) -> Sequence[DesiredSessionRow]:
+    async def desired(self) -> Sequence[DesiredSessionRow]:
         self._reach()
         return list(self.sessions.values())
+
+    async def removed(self, connection_ids: Sequence[int]) -> set[int]:
+        self._reach()
+        return self.gone & set(connection_ids)
 
     async def observe(
         self,
@@ -311,7 +316,7 @@ class Town:
     async def link(self, connection_id: int = 1, phone: str = "60111222333") -> None:
         """Want a session, scan its code as soon as it is shown, and wait until it is ready."""
         self.store.want(connection_id)
-        self.sessions.poke()
+        self.sessions.notify()
         await self.until(SessionState.NEEDS_LINK, connection_id)
         scanned = await self.ask("/control/web/scan", {"code": self.store.qr(connection_id), "phone": phone})
         assert scanned.get("phone") == phone, scanned
@@ -348,7 +353,7 @@ async def successor(home: Path, web: Web, before: Town, store: MemoryStore, how:
         return
     async with town(home, web) as made:
         made.store = made.sessions._store = store
-        made.sessions.poke()
+        made.sessions.notify()
         yield made
 
 

@@ -230,7 +230,7 @@ def test_killed_after_the_phone_took_it_is_looked_up_as_sent(home: Path, web: We
                 "the time for finding out has not begun"
             )
             await here.order(PHONE, "faults", {"hold_after_s": 0})
-            await soon(lambda: here.session().restarts == 1 and here.session().page())
+            await soon(lambda: here.session().restarts == 1 and here.session().page(), 40)
             assert await here.channel.look_up(doubt(tokens[0])) == Sent(provider_id=tokens[0])
             await soon(
                 lambda: here.store.receipts and here.store.receipts[-1].state is MessageState.READ,
@@ -254,7 +254,7 @@ def test_killed_before_the_page_took_it_is_looked_up_as_unsent_and_resent_under_
             tokens = Tokens(kill)
             outcome = await here.channel.send(message(), tokens.record, by())
             assert isinstance(outcome, InDoubt)
-            await soon(lambda: here.session().restarts == 1 and here.session().page())
+            await soon(lambda: here.session().restarts == 1 and here.session().page(), 40)
             unsent = await here.channel.look_up(doubt(tokens[0]))
             assert isinstance(unsent, Retry) and unsent.code == "not_sent" and not unsent.counts
             again = await here.channel.send(message(token=tokens[0], attempt=2), Tokens().record, by())
@@ -330,7 +330,7 @@ async def _relinked(here: Town, how: str, phone: str) -> None:
         await here.sessions.wipe(1, monotonic() + 20)
     else:
         here.store.want(1, DesiredSession.PAUSED)
-        here.sessions.poke()
+        here.sessions.notify()
         await here.until(SessionState.ABSENT)
         await soon(lambda: here.sessions.find(1) is None)
         await asyncio.to_thread(shutil.rmtree, profile.directory(here.context.home, 1))

@@ -287,6 +287,7 @@ def test_real_library_takes_our_settings_and_has_what_the_bridge_uses(home: Path
         try:
             browser = await Browser.open(chromium.pipe, monotonic() + 10)
             page = bridge.Bridge(browser, lambda: asyncio.sleep(0, source), lambda _: None)
+            await page.prepare(monotonic() + 10)
             await page.open(
                 "data:text/html,<meta http-equiv=Content-Security-Policy content=\"script-src 'none'\">",
                 monotonic() + 10,

@@ -231,7 +231,7 @@ def test_a_quarantine_outlives_the_process_and_an_operator_can_end_it(home: Path
             await soon(lambda: here.session().restarts == 1 and here.session().page(), 40)
         async with town(home, web, policy) as here:
             here.store.want(1)
-            here.sessions.poke()
+            here.sessions.notify()
             await here.until(S.QUARANTINED)
             assert "2 connects within an hour" in here.session().detail
             told = len(here.store.observed[1])
@@ -287,7 +287,7 @@ def test_a_logout_does_not_wait_for_the_end_of_a_quarantine(home: Path, web: Web
                     await soon(here.session().page, 40)
             await here.until(S.QUARANTINED)
             here.store.want(1, DesiredSession.LOGGED_OUT)
-            here.sessions.poke()
+            here.sessions.notify()
             await here.until(S.LOGGED_OUT, within_s=60)
             assert [entry.event for entry in web.ledger.scan()][-1] == "device_unlinked", "the phone was told"
             await soon(lambda: not (home / "sessions" / "1").exists())

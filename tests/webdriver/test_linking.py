@@ -45,7 +45,7 @@ def test_a_pairing_code_links_as_a_scan_does(home: Path, web: Web) -> None:
     async def scenario() -> None:
         async with town(home, web) as here:
             here.store.want(1)
-            here.sessions.poke()
+            here.sessions.notify()
             await here.until(S.NEEDS_LINK)
             code = (await do(here, "request_pairing_code", phone=PHONE))["code"]
             assert len(code) == 8
@@ -76,7 +76,7 @@ def test_a_restart_keeps_the_link_and_a_wipe_does_not(home: Path, web: Web) -> N
             wiping = asyncio.create_task(do(here, "wipe_session"))
             while not wiping.done():
                 # whoever looks at what should be must not begin it on a profile that goes
-                here.sessions.poke()
+                here.sessions.notify()
                 await asyncio.sleep(0.01)
             assert await wiping == {"wiped": True}
             await soon(lambda: here.store.states(1)[-1:] == [S.NEEDS_LINK], 40, lambda: here.store.states(1))
@@ -137,7 +137,7 @@ def test_as_many_sessions_start_at_once_as_are_allowed(home: Path, web: Web) -> 
         async with town(home, web, starts=asyncio.Semaphore(most)) as here:
             for number in range(1, 6):
                 here.store.want(number)
-            here.sessions.poke()
+            here.sessions.notify()
             highest = 0
             by = monotonic() + 60
             while monotonic() < by and here.sessions.count(S.NEEDS_LINK) < 5:

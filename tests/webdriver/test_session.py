@@ -13,6 +13,7 @@ import pytest
 
 from shared.states import DesiredSession, SessionState
 from tests.webdriver.rig import QUICK, Town, Web, chromiums, kill_browser, run, soon, town
+from webdriver.session import sessions
 from webdriver.session.policy import SessionPolicy
 
 S = SessionState
@@ -189,20 +190,40 @@ def test_logout_and_pause_that_the_api_asks_for(home: Path, web: Web) -> None:
         async with town(home, web) as here:
             await here.link()
             here.store.want(1, DesiredSession.PAUSED)
-            here.sessions.poke()
+            here.sessions.notify()
             await here.until(S.ABSENT)
             await soon(lambda: chromiums(home) == [])
             here.store.want(1)
-            here.sessions.poke()
+            here.sessions.notify()
             await here.until(S.READY)
             here.store.want(1, DesiredSession.LOGGED_OUT)
-            here.sessions.poke()
+            here.sessions.notify()
             await here.until(S.LOGGED_OUT)
             await soon(lambda: not (home / "sessions" / "1").exists())
             assert [entry.event for entry in web.ledger.scan()][-1] == "device_unlinked"
             here.store.want(1)
-            here.sessions.poke()
+            here.sessions.notify()
             await here.until(S.NEEDS_LINK)
+
+    run(scenario())
+
+
+def test_the_profile_of_a_removed_connection_is_deleted_and_no_other(
+    home: Path, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_DELETE_EVERY_S", 0.2)
+    other = home / "sessions" / "9"
+
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            await here.link()
+            # of a connection that this database does not know
+            other.mkdir()
+            del here.store.sessions[1]
+            here.store.gone.add(1)
+            await soon(lambda: not (home / "sessions" / "1").exists(), 30)
+            assert chromiums(home) == []
+            assert other.exists()
 
     run(scenario())
 

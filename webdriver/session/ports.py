@@ -24,8 +24,11 @@ class DesiredSessionRow:
 class SessionStore(Protocol):
     """Where desired state is read and what is seen is written. Every method raises `StoreUnavailable` when the database is away."""
 
-    async def wanted(self) -> Sequence[DesiredSessionRow]:
+    async def desired(self) -> Sequence[DesiredSessionRow]:
         """Return every connection that has a browser session."""
+
+    async def removed(self, connection_ids: Sequence[int]) -> set[int]:
+        """Return those of these connections that were removed. One that the store does not know is not among them: it may be another store's."""
 
     async def observe(
         self,

@@ -33,7 +33,7 @@ class Records:
     ) -> None:
         self._store, self._kind, self._incarnation, self._journalled = store, kind, incarnation, journalled
 
-    async def wanted(self) -> Sequence[DesiredSessionRow]:
+    async def desired(self) -> Sequence[DesiredSessionRow]:
         """See `SessionStore`."""
         rows = await self._store.call(connections.of_kind, self._kind.name)
         return [
@@ -42,6 +42,10 @@ class Records:
             )
             for row in rows
         ]
+
+    async def removed(self, connection_ids: Sequence[int]) -> set[int]:
+        """See `SessionStore`."""
+        return await self._store.call(connections.removed, connection_ids)
 
     async def observe(
         self,

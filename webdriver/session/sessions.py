@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Set
 from datetime import datetime
 from typing import Any, Final
 
 from shared.clock import left, monotonic
-from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.process.beats import LoopBeat
+from shared.process.periodic import repeat
 from shared.states import DesiredSession, SessionState
 from webdriver.chromium import processes, profile
 from webdriver.chromium.process import unreaped
@@ -30,6 +31,8 @@ Spawn = Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]]
 _EVERY_S: Final = 2.0
 _MEASURE_EVERY_S: Final = 2.0
 _SWEEP_S: Final = 10.0
+_DELETE_EVERY_S: Final = 30.0
+"""How often profiles of removed connections are looked for, which lists a directory and asks the database."""
 _SETTLED_S: Final = 600.0
 _GREEDY: Final = 2.0
 """A browser is replaced for the good of all only when it has run for so long and uses so many times what its neighbours use."""
@@ -53,7 +56,7 @@ class _Running:
 
 
 class Sessions:
-    """Makes the wanted sessions run.
+    """Keeps the desired sessions running.
 
     Args:
         store: desired and observed state. context: what every session stands on. spawn: for their tasks.
@@ -62,9 +65,10 @@ class Sessions:
     def __init__(self, store: SessionStore, context: SessionContext, spawn: Spawn) -> None:
         self._store, self._context, self._spawn = store, context, spawn
         self._running: dict[int, _Running] = {}
-        self._look = asyncio.Event()
-        self._closing = False
+        self._wake, self._closed = asyncio.Event(), asyncio.Event()
+        self._dead: set[int] = set()
         self._wiping: set[int] = set()
+        self._delete_at = 0.0
 
     def find(self, connection_id: int) -> Session | None:
         """Return the session of a connection, None when none runs here."""
@@ -75,9 +79,9 @@ class Sessions:
         """See `SessionStore`."""
         return await self._store.linked_at(connection_id, link)
 
-    def poke(self) -> None:
-        """Look at the desired state now."""
-        self._look.set()
+    def notify(self) -> None:
+        """Read the desired state now."""
+        self._wake.set()
 
     async def sweep(self) -> int:
         """End every Chromium that an earlier life of this process left behind. Returns how many processes there were.
@@ -97,7 +101,7 @@ class Sessions:
             if survivors:
                 return len(found)
         for kept in profiles:
-            # also of sessions that are not wanted any more
+            # also of sessions that are not desired any more
             try:
                 await asyncio.to_thread(profile.release, kept)
             except OSError as error:
@@ -105,57 +109,44 @@ class Sessions:
         return len(found)
 
     async def run(self, beat: LoopBeat | None = None) -> None:
-        """Follow the desired state for ever; a database that is away leaves every session as it is."""
-        database_known = True
-        dead: set[int] = set()
-        while not self._closing:
-            self._look.clear()
-            if beat is not None:
-                beat.beat()
-            try:
-                wanted = await self._store.wanted()
-                database_known = True
-            except StoreUnavailable as error:
-                if database_known:
-                    log.warning("wanted_sessions_unknown", reason=str(error))
-                database_known = False
-            else:
-                self._make_so(wanted)
-                for session in self._sessions():
-                    session.repeat_state()
-            dead = processes.reap_orphans(unreaped(), dead)
-            try:
-                await asyncio.wait_for(self._look.wait(), _EVERY_S)
-            except TimeoutError:
-                continue
+        """Follow the desired state until `close`; a database that is away leaves every session as it is."""
+        await repeat("sessions", self._follow, _EVERY_S, wake=self._wake, stop=self._closed, beat=beat)
+
+    async def _follow(self) -> None:
+        self._dead = processes.reap_orphans(unreaped(), self._dead)
+        desired = {row.connection_id: row for row in await self._store.desired()}
+        self._apply(desired)
+        for session in self.all():
+            session.repeat_state()
+        await self._delete_removed(desired.keys())
 
     async def measure(self, shown: Callable[[], None] = lambda: None) -> None:
-        """Measure what the browsers use and hold them to their limits, for ever.
+        """Measure what the browsers use and hold them to their limits, until `close`.
 
         Args:
             shown: called after each round.
         """
-        while not self._closing:
+
+        async def measure_once() -> None:
             # /proc answers slowly about large processes: never on the event loop
-            seen = await asyncio.to_thread(
-                processes.sample, [session.pid for session in self._sessions() if session.pid]
-            )
-            for session in self._sessions():
-                if session.pid in seen:
-                    await self._weigh(session, seen[session.pid])
+            samples = await asyncio.to_thread(processes.sample, [one.pid for one in self.all() if one.pid])
+            for session in self.all():
+                if session.pid in samples:
+                    await self._hold(session, samples[session.pid])
             self._relieve()
             shown()
-            await asyncio.sleep(_MEASURE_EVERY_S)
+
+        await repeat("browser-usage", measure_once, _MEASURE_EVERY_S, stop=self._closed)
 
     @staticmethod
-    async def _weigh(session: Session, sample: Sample) -> None:
+    async def _hold(session: Session, sample: Sample) -> None:
         due = session.sampled(sample)
         session.hold_to_limits(await asyncio.to_thread(session.measure_memory) if due else None)
 
     def _relieve(self) -> None:
         """Have the greediest browser replaced when all together use more than they may."""
         most = self._context.memory_all_mb
-        used = {session: usage.memory.pss for session in self._sessions() if (usage := session.usage) and usage.memory}
+        used = {session: usage.memory.pss for session in self.all() if (usage := session.usage) and usage.memory}
         if not most or sum(used.values()) < most:
             return
         greediest = max(used, key=lambda session: used[session])
@@ -175,7 +166,7 @@ class Sessions:
             # logged out for good, or its error was survived: the next look begins it anew if it is wanted
             del self._running[connection_id]
             running.reporting.cancel()
-            self.poke()
+            self.notify()
         else:
             await running.session.restart(by)
         return running.session
@@ -199,19 +190,18 @@ class Sessions:
             running.reporting.cancel()
         finally:
             self._wiping.discard(connection_id)
-            self.poke()
+            self.notify()
 
     async def close(self, by: float) -> None:
         """End every session at the same time, until the monotonic instant `by`. Calling it again does nothing."""
-        self._closing = True
-        self._look.set()
+        self._closed.set()
         stopping, self._running = list(self._running.values()), {}
         if stopping:
             await asyncio.gather(*(running.stop(by) for running in stopping))
 
     def states(self) -> Mapping[str, int]:
         """Return how many sessions are in each state."""
-        return Counter(str(session.state) for session in self._sessions())
+        return Counter(str(session.state) for session in self.all())
 
     def count(self, state: SessionState) -> int:
         """Return how many sessions are in `state`."""
@@ -219,30 +209,26 @@ class Sessions:
 
     def stats(self) -> list[dict[str, Any]]:
         """Return each session's stats for health pages."""
-        return [session.stats() for session in self._sessions()]
+        return [session.stats() for session in self.all()]
 
     def all(self) -> list[Session]:
         """Return the sessions that run here."""
-        return self._sessions()
+        return [running.session for running in self._running.values()]
 
     def restarts(self) -> int:
         """Return how often the sessions that run now were restarted."""
-        return sum(session.restarts for session in self._sessions())
+        return sum(session.restarts for session in self.all())
 
     def memory_mb(self) -> float:
         """Return the memory of all browsers as last measured: proportional set size, megabytes."""
-        return sum(usage.memory.pss for session in self._sessions() if (usage := session.usage) and usage.memory)
+        return sum(usage.memory.pss for session in self.all() if (usage := session.usage) and usage.memory)
 
-    def _sessions(self) -> list[Session]:
-        return [running.session for running in self._running.values()]
-
-    def _make_so(self, wanted_sessions: Any) -> None:
-        wanted: dict[int, DesiredSessionRow] = {row.connection_id: row for row in wanted_sessions}
+    def _apply(self, desired: Mapping[int, DesiredSessionRow]) -> None:
         for connection_id, running in list(self._running.items()):
-            row = wanted.get(connection_id)
+            row = desired.get(connection_id)
             if row is None or row.desired is DesiredSession.PAUSED:
                 del self._running[connection_id]
-                log.info("session_stopped", connection_id=connection_id, wanted=row.desired if row else "nothing")
+                log.info("session_stopped", connection_id=connection_id, desired=row.desired if row else "nothing")
                 self._spawn(running.stop(monotonic() + 10.0), f"stop-{connection_id}")
                 continue
             running.session.want(row.desired)
@@ -254,15 +240,36 @@ class Sessions:
                 # its error was classified and survived, or it was logged out and is wanted again
                 running.reporting.cancel()
                 self._start(row)
-        for connection_id, row in wanted.items():
+        for connection_id, row in desired.items():
             if connection_id in self._running or connection_id in self._wiping or row.desired is DesiredSession.PAUSED:
                 continue
-            if (
-                row.desired is DesiredSession.LOGGED_OUT
-                and not profile.directory(self._context.home, connection_id).exists()
+            if row.desired is DesiredSession.LOGGED_OUT and not os.path.lexists(
+                profile.directory(self._context.home, connection_id)
             ):
                 continue
             self._start(row)
+
+    async def _delete_removed(self, desired: Set[int]) -> None:
+        """Delete the profiles of connections that were removed: they hold messages, and a link that could still send.
+
+        Raises:
+            StoreUnavailable: nothing was deleted.
+        """
+        if monotonic() < self._delete_at:
+            return
+        self._delete_at = monotonic() + _DELETE_EVERY_S
+        try:
+            kept = {int(path.name): path for path in await asyncio.to_thread(profile.kept, self._context.home)}
+            unused = sorted(kept.keys() - desired - self._running.keys())
+            for connection_id in await self._store.removed(unused) if unused else ():
+                path = kept[connection_id]
+                if await asyncio.to_thread(processes.pids_of_record, profile.running(path), path):
+                    # its browser is still being ended
+                    continue
+                await asyncio.to_thread(profile.wipe, path)
+                log.info("removed_profile_deleted", connection_id=connection_id)
+        except OSError as error:
+            log.error("removed_profile_not_deleted", reason=str(error))
 
     def _start(self, row: DesiredSessionRow) -> None:
         session = Session(row, self._context, lambda overflowed: Reports(self._store, row.connection_id, overflowed))

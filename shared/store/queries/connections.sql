@@ -105,6 +105,10 @@ SET status = excluded.status, detail = excluded.detail, qr = excluded.qr, incarn
     linked_at = CASE WHEN %(link)s::text IS NULL OR excluded.link = phone_status.link THEN phone_status.linked_at ELSE excluded.linked_at END,
     account = CASE WHEN excluded.account <> '' THEN excluded.account ELSE phone_status.account END;
 
+-- removed_connections --
+-- Those of these connections that were removed.
+SELECT id FROM phone_configs WHERE id = ANY(%(ids)s::bigint[]) AND status = 'removed';
+
 -- touch_connections --
 -- Note that the provider was heard from about these connections.
 INSERT INTO phone_status (connection_id, process_name, status, last_event_at)
