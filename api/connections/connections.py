@@ -19,6 +19,7 @@ from api.connections.bodies import (
     shown_options,
 )
 from api.connections.credentials import Credentials
+from api.connections.stand_ins import is_stand_in
 from api.http.bodies import BODY_PROBLEMS, read_json
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
@@ -27,6 +28,7 @@ from shared.channels.capabilities import of
 from shared.channels.registry import channel_named
 from shared.compose.directory import Directory, phone_index_unknown, read_phone_index, require_possible
 from shared.fields import Field, checked, json_schema
+from shared.settings import Settings
 from shared.store import connections, tasks
 from shared.store.connections import Connection
 from shared.store.pool import Row, Transaction
@@ -53,8 +55,8 @@ _WIPE_S: Final = 300.0
 class ConnectionOperations:
     """The operations on connections."""
 
-    def __init__(self, directory: Directory, store: Store, credentials: Credentials) -> None:
-        self._directory, self._store, self._credentials = directory, store, credentials
+    def __init__(self, directory: Directory, store: Store, credentials: Credentials, settings: Settings) -> None:
+        self._directory, self._store, self._credentials, self._settings = directory, store, credentials, settings
 
     def operations(self) -> list[Operation]:
         """Return the operations on connections."""
@@ -149,7 +151,7 @@ class ConnectionOperations:
         """Answer with all connections of a company."""
         company_id = request.path_params["companyId"]
         return JSONResponse(
-            {"companyId": company_id, "connections": [_connection(row) for row in await self._rows(company_id)]}
+            {"companyId": company_id, "connections": [self._connection(row) for row in await self._rows(company_id)]}
         )
 
     async def show(self, request: Request) -> Response:
@@ -269,7 +271,10 @@ class ConnectionOperations:
         row = next((row for row in await self._rows(company_id) if row["phone_index"] == phone_index), None)
         if row is None:
             raise phone_index_unknown()
-        return JSONResponse(_connection(row), status_code=status)
+        return JSONResponse(self._connection(row), status_code=status)
+
+    def _connection(self, row: Row) -> Mapping[str, Any]:
+        return _connection(row) | {"sandbox": is_stand_in(self._settings, row["connection_type"])}
 
     async def _rows(self, company_id: str) -> list[Row]:
         require_possible(company_id)
@@ -306,7 +311,7 @@ def _remove(transaction: Transaction, connection: Connection, *, force: bool) ->
     return failed
 
 
-def _connection(row: Row) -> Mapping[str, Any]:
+def _connection(row: Row) -> dict[str, Any]:
     return {
         "phoneIndex": row["phone_index"],
         "connectionType": row["connection_type"],
@@ -317,6 +322,7 @@ def _connection(row: Row) -> Mapping[str, Any]:
         "state": row["observed"],
         "detail": row["detail"] or None,
         "accountId": row["account_id"] or None,
+        "account": row["account"] or None,
         "wabaId": row["waba_id"] or None,
         "options": shown_options(row["options"]),
         "warning": row["warning"] or None,

@@ -1,18 +1,28 @@
-"""The API key: where it comes from, and how a request shows it."""
+"""The API key: where it comes from, how a request shows it, and how guesses are slowed."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+from collections import OrderedDict
 from typing import Final
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from api.http.problems import Problem
+from shared.clock import Monotonic, monotonic
 from shared.errors import SettingsInvalid
 from shared.settings import Settings
 
 _CHALLENGE: Final = 'Bearer realm="bulkhead"'
+_FREE_GUESSES: Final = 10
+"""Wrong keys from one address that are answered at once: a client with an old key is told so quickly."""
+_FIRST_DELAY_S: Final = 0.1
+_LONGEST_DELAY_S: Final = 5.0
+_FORGOTTEN_S: Final = 60.0
+_ADDRESSES_MOST: Final = 10_000
 
 
 def load_key(settings: Settings) -> str:
@@ -39,27 +49,61 @@ def load_key(settings: Settings) -> str:
     return key
 
 
+class WrongKeys:
+    """Counts wrong keys by client address, and tells how long the next answer to one waits.
+
+    A proxy may share its address among many clients: nothing but answers to wrong keys is delayed.
+    """
+
+    def __init__(self, clock: Monotonic = monotonic) -> None:
+        self._clock = clock
+        self._seen: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def delay_s(self, address: str) -> float:
+        """Count one wrong key and return the seconds until it is answered."""
+        now = self._clock()
+        count, at = self._seen.pop(address, (0, now))
+        count = 1 if now - at > _FORGOTTEN_S else count + 1
+        self._seen[address] = (count, now)
+        if len(self._seen) > _ADDRESSES_MOST:
+            self._seen.popitem(last=False)
+        return (
+            0.0
+            if count <= _FREE_GUESSES
+            else min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(count - _FREE_GUESSES - 1, 20))
+        )
+
+
 class KeyCheck:
     """Checks requests for the key. Digests are compared, in constant time, so that neither content nor length of the key shows."""
 
     def __init__(self, key: str) -> None:
         self._digest = _digest(key.encode())
+        self._wrong = WrongKeys()
 
-    def require(self, headers: Headers) -> None:
-        """Raise `Problem` unless every key that the request shows is the right one, and it shows at least one."""
-        shown = [value.encode("latin-1") for value in headers.getlist("x-api-key")]
+    async def require(self, request: Request) -> None:
+        """Raise `Problem` unless every key of the request is the right one, and there is at least one; wrong ones wait."""
+        try:
+            self._require(request.headers)
+        except Problem as problem:
+            if problem.name == "key_invalid":
+                await asyncio.sleep(self._wrong.delay_s(request.client.host if request.client else ""))
+            raise
+
+    def _require(self, headers: Headers) -> None:
+        given = [value.encode("latin-1") for value in headers.getlist("x-api-key")]
         for value in headers.getlist("authorization"):
             scheme, _, token = value.partition(" ")
             if scheme.lower() == "bearer":
-                shown.append(token.strip().encode("latin-1"))
-        if not any(shown):
-            raise Problem("key_missing", "The request shows no API key.", headers={"WWW-Authenticate": _CHALLENGE})
+                given.append(token.strip().encode("latin-1"))
+        if not any(given):
+            raise Problem("key_missing", "The request has no API key.", headers={"WWW-Authenticate": _CHALLENGE})
         # no short cut: the time must not tell which of several keys was right
-        right = [hmac.compare_digest(_digest(key), self._digest) for key in shown]
+        right = [hmac.compare_digest(_digest(key), self._digest) for key in given]
         if not all(right):
             raise Problem(
                 "key_invalid",
-                "The request shows a wrong API key.",
+                "The request has a wrong API key.",
                 headers={"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'},
             )
 

@@ -94,6 +94,8 @@ class RequestMiddleware:
         count()
         observe(seconds)
         facts = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1000, 2)}
+        if status == 401 and scope.get("client"):
+            facts["client"] = scope["client"][0]
         if status < 400:
             log.debug("request_answered", **facts)
         else:

@@ -21,7 +21,7 @@ _PURPOSES: Final = {
     "process": "A process kind.",
     "sha256": "The file's SHA-256 in lower hex.",
 }
-SHARED_PROBLEMS: Final = ("internal_error", "database_unavailable")
+SHARED_PROBLEMS: Final = ("query_invalid", "internal_error", "database_unavailable")
 """Ways in which every operation that needs the key can be refused, beside the key itself."""
 KEY_PROBLEMS: Final = ("key_missing", "key_invalid")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,10 @@ class _Resource:
     def __init__(self, path: str, operations: Iterable[Operation], keys: KeyCheck) -> None:
         self.path = path
         self._operations = {operation.method: operation for operation in operations}
+        self._query_names = {
+            method: {parameter.name for parameter in operation.parameters if parameter.place == "query"}
+            for method, operation in self._operations.items()
+        }
         self._keys = keys
         self._allow = ", ".join(sorted(self._operations | ({"HEAD": None} if "GET" in self._operations else {})))
 
@@ -76,9 +80,19 @@ class _Resource:
             )
         request = Request(scope, receive)
         if operation.needs_key:
-            self._keys.require(request.headers)
+            await self._keys.require(request)
+            self._require_known(request, self._query_names[method])
         response = await operation.handler(request)
         await response(scope, receive, send)
+
+    def _require_known(self, request: Request, known: Collection[str]) -> None:
+        """Refuse names in the query that the operation does not take: a misspelled one would be ignored, and something else done."""
+        for name in request.query_params if request.scope["query_string"] else ():
+            if name not in known:
+                takes = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
+                raise Problem(
+                    "query_invalid", f"This operation has no such query parameter; {takes}.", parameter=name[:60]
+                )
 
 
 def routes(operations: Iterable[Operation], keys: KeyCheck) -> list[Route]:

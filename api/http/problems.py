@@ -138,6 +138,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="The connection has messages that are not finished",
         remedy="`messages` of them wait: let them leave, or remove the connection with `?force=true`, which fails them.",
     ),
+    "connection_removed": ProblemType(
+        status=409,
+        title="Connection was removed",
+        remedy="Send the message again through another connection.",
+    ),
     "task_conflict": ProblemType(
         status=409,
         title="The state of things does not allow it",

@@ -186,6 +186,11 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                         "type": _TEXT,
                         "attempt": _COUNT,
                         "error": _object({"code": _TEXT, "detail": _TEXT}),
+                        "reason": {"type": "string", "description": "Why a human decides, in a sentence."},
+                        "choices": {
+                            **_list({"type": "string", "enum": ["redrive", "sent", "resend", "failed"]}),
+                            "description": "What can be done: `redrive`, or a value of `as` of the operation `resolve`.",
+                        },
                         "heldForHumanAt": _AT_OR_NULL,
                         "createdAt": _AT,
                         "updatedAt": _AT,
@@ -237,6 +242,14 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "state": _TEXT,
             "detail": _TEXT_OR_NULL,
             "accountId": _TEXT_OR_NULL,
+            "account": {
+                "type": ["string", "null"],
+                "description": "The number that a browser session is linked as, or was last.",
+            },
+            "sandbox": {
+                "type": "boolean",
+                "description": "What answers in the provider's place runs on this machine: the sandbox, or another stand-in.",
+            },
             "wabaId": _TEXT_OR_NULL,
             "options": {"type": "object", "description": "Rates and how it is reached, as they were given."},
             "warning": {

@@ -45,6 +45,10 @@ _RESOLVE_FIELDS: Final = (
         name="as", kind=str, purpose="What is the case, or shall be done.", required=True, choices=get_args(Resolution)
     ),
 )
+_HELD_REASONS: Final = {
+    "attempts_used": "It may have been sent, nothing proves whether it was, and its attempts are used up.",
+}
+"""Why a message in doubt is held, by its code, where no detail says it."""
 _ONE_PATH: Final = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
 _ONE_PROBLEMS: Final = ("company_unknown", "chat_invalid", "message_unknown")
 
@@ -79,6 +83,12 @@ class DeadLetterOperations:
                         purpose="Only those of this connection.",
                         schema={"type": "integer", "minimum": 0},
                     ),
+                    Parameter(
+                        name="held",
+                        place="query",
+                        purpose="`true`: only messages in doubt that are held; `false`: only those that failed.",
+                        schema={"type": "boolean"},
+                    ),
                     Parameter(name="cursor", place="query", purpose="`next` of the page before."),
                 ),
                 answers={200: ("One page.", "DeadLetters")},
@@ -101,7 +111,7 @@ class DeadLetterOperations:
                 summary="Queue one failed message again, with another full set of attempts",
                 handler=self.redrive_one,
                 answers={202: ("It is queued, or was redriven before.", "Message")},
-                problems=(*_ONE_PROBLEMS, "not_a_dead_letter"),
+                problems=(*_ONE_PROBLEMS, "not_a_dead_letter", "connection_removed"),
             ),
             Operation(
                 method="POST",
@@ -124,6 +134,7 @@ class DeadLetterOperations:
             company_id=company_id,
             code=_read_code(query.get("code")),
             phone_index=read_phone_index(query["phoneIndex"]) if "phoneIndex" in query else None,
+            held=_read_held(query.get("held")),
             before=_read_cursor(query.get("cursor")),
             most=_PAGE + 1,
         )
@@ -151,6 +162,9 @@ class DeadLetterOperations:
     async def redrive_one(self, request: Request) -> Response:
         """Queue one message again; one that was redriven before is left as it is."""
         company_id, chat_id, message_id = named(request)
+        if await self._store.call(interventions.is_of_removed_connection, company_id=company_id, message_id=message_id):
+            await self._describe(company_id, chat_id, message_id)
+            raise Problem("connection_removed", "The connection of this message was removed.")
         moved = await self._store.call(
             interventions.redrive, company_id=company_id, chat_id=chat_id, message_id=message_id
         )
@@ -182,10 +196,26 @@ def _letter(row: Row) -> Mapping[str, Any]:
         "type": row["type"],
         "attempt": row["attempt"],
         "error": {"code": row["error_code"], "detail": row["error_detail"]},
+        "reason": _reason(row),
+        "choices": list(get_args(Resolution)) if row["held_at"] else ["redrive"],
         "heldForHumanAt": iso(row["held_at"]),
         "createdAt": iso(row["created_at"]),
         "updatedAt": iso(row["updated_at"]),
     }
+
+
+def _reason(row: Row) -> str:
+    """Return in one sentence why a human decides."""
+    detail: str = row["error_detail"]
+    if row["held_at"] is None:
+        return detail or str(row["error_code"])
+    return detail or _HELD_REASONS.get(row["error_code"], "It may have been sent, and nothing proves whether it was.")
+
+
+def _read_held(text: str | None) -> bool | None:
+    if text not in (None, "true", "false"):
+        raise Problem("query_invalid", "held must be true or false.", parameter="held")
+    return None if text is None else text == "true"
 
 
 def _read_code(text: str | None) -> str | None:

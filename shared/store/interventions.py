@@ -41,16 +41,23 @@ def for_humans(
     company_id: str | None,
     code: str | None = None,
     phone_index: int | None = None,
+    held: bool | None = None,
     before: int = NEWEST,
     most: int,
 ) -> list[Row]:
     """Return dead letters and messages in doubt that were left to a human, newest first, strictly before the id `before`.
 
     Args:
-        company_id, code, phone_index: only those; None: any.
+        company_id, code, phone_index: only those; None: any. held: only those in doubt that are held, or only those that failed; None: both.
     """
     return transaction.rows(
-        "letters_for_humans", company_id=company_id, code=code, phone_index=phone_index, before=before, most=most
+        "letters_for_humans",
+        company_id=company_id,
+        code=code,
+        phone_index=phone_index,
+        held=held,
+        before=before,
+        most=most,
     )
 
 
@@ -96,6 +103,12 @@ def resolve(
     if row is not None and row["type"] in TARGETING_TYPES:
         apply_to_targets(transaction, [message_id])
     return row is not None
+
+
+def is_of_removed_connection(transaction: Transaction, *, company_id: str, message_id: int) -> bool:
+    """Return whether a message's connection was removed, so that it can never be sent."""
+    row = transaction.row("is_of_removed_connection", company_id=company_id, id=message_id)
+    return row is not None and bool(row["removed"])
 
 
 def last_word(transaction: Transaction, message_id: int) -> str:

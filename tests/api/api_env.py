@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import socket
 import threading
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import psycopg2
 import requests
 from psycopg2 import extras
+from requests.adapters import HTTPAdapter
 
 from shared.settings import ChildEnvironment, Settings
 from shared.store import connections
@@ -46,6 +48,15 @@ def problem(answer: requests.Response) -> dict[str, Any]:
     return body | {"type": body["type"].removeprefix(PREFIX)}
 
 
+class _FromAddress(HTTPAdapter):  # type: ignore[misc] # requests has no types
+    def __init__(self, address: str) -> None:
+        self._address = address
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, source_address=(self._address, 0))
+
+
 class ApiEnv:
     """One API process.
 
@@ -67,6 +78,7 @@ class ApiEnv:
         }
         self.entry = Entry("api", home, **(given | variables))
         self._client = requests.Session()
+        self._addresses = itertools.count()
         self._client.trust_env = False
 
     def start(self) -> Self:
@@ -75,11 +87,19 @@ class ApiEnv:
         return self
 
     def call(self, method: str, path: str, *, key: str | None = KEY, **arguments: Any) -> requests.Response:
-        """Ask the API; `key=None` shows none."""
+        """Make a request; `key=None` has none."""
         headers = ({"Authorization": f"Bearer {key}"} if key else {}) | arguments.pop("headers", {})
         return self._client.request(
             method, self.url + path, headers=headers, timeout=arguments.pop("timeout", ANSWER_S), **arguments
         )
+
+    def call_from_a_new_address(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        """Make a request without a key from an address of this machine that no request came from: wrong keys are slowed by address."""
+        third, fourth = divmod(next(self._addresses), 250)
+        with requests.Session() as client:
+            client.trust_env = False
+            client.mount("http://", _FromAddress(f"127.0.{third + 1}.{fourth + 1}"))
+            return client.request(method, self.url + path, timeout=ANSWER_S, **arguments)
 
     def send(
         self,

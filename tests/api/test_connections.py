@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from api.connections.stand_ins import is_stand_in
+from shared.settings import Settings
 from tests.api.api_env import ApiEnv, problem
 
 PLACE = "/api/v2/connections/beta/0"
@@ -40,3 +42,35 @@ def test_a_connection_is_paused_and_resumed(api_env: ApiEnv) -> None:
 def test_what_cannot_be_done_is_refused(api_env: ApiEnv, place: str, body: dict[str, Any], kind: str) -> None:
     assert problem(api_env.call("POST", place, json=body))["type"] == kind
     assert shown(api_env) == ("active", None)
+
+
+@pytest.mark.parametrize(
+    ("address", "stands_in"),
+    [
+        ("http://127.0.0.1:3100/graph", True),
+        ("http://localhost:3100", True),
+        ("http://[::1]:3100", True),
+        ("https://graph.facebook.com", False),
+        ("https://proxy.example/graph", False),
+        ("", False),
+    ],
+)
+def test_a_connection_says_whether_a_stand_in_answers_for_its_provider(address: str, stands_in: bool) -> None:
+    assert is_stand_in(Settings(graph_base_url=address), "meta_direct") is stands_in
+    assert is_stand_in(Settings(d360_base_url=address), "360dialog") is stands_in
+    assert is_stand_in(Settings(whatsapp_web_url=address), "wwebjs") is stands_in
+
+
+def test_a_browser_session_shows_the_number_that_is_linked(api_env: ApiEnv) -> None:
+    (row,) = api_env.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")
+    api_env.sql(
+        "INSERT INTO phone_status (connection_id, process_name, status, account) VALUES (%s, 'webdriver', '', '15550100999')",
+        row["id"],
+    )
+    try:
+        shown = api_env.call("GET", "/api/v2/connections/alpha/1").json()
+        assert (shown["account"], shown["state"], shown["detail"]) == ("15550100999", "absent", None)
+        overview = api_env.call("GET", "/dashboard/data").json()["connections"]
+        assert "15550100999" in [one["account"] for one in overview]
+    finally:
+        api_env.sql("DELETE FROM phone_status WHERE connection_id = %s", row["id"])

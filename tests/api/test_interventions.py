@@ -267,6 +267,34 @@ class TestListing:
         assert seen == sorted(seen, key=int, reverse=True)
         api_env.sql("DELETE FROM messages WHERE error_code = 'many'")
 
+    def test_each_says_why_and_what_can_be_done(self, api_env: ApiEnv) -> None:
+        places = {
+            failed(api_env, "15550100473"): ["redrive"],
+            held(api_env, "15550100474"): ["sent", "resend", "failed"],
+        }
+        for place, choices in places.items():
+            message_id = place.rsplit("/", 1)[1]
+            is_held = str("resend" in choices).lower()
+            listed = api_env.call("GET", f"/api/v2/dead-letters/alpha?held={is_held}").json()["letters"]
+            (letter,) = [one for one in listed if one["id"] == message_id]
+            assert letter["choices"] == choices
+            assert len(letter["reason"]) > 10
+            others = api_env.call("GET", f"/api/v2/dead-letters/alpha?held={is_held == 'false'}".lower()).json()[
+                "letters"
+            ]
+            assert message_id not in [one["id"] for one in others]
+
+    def test_what_a_removed_connection_left_is_not_redriven(self, api_env: ApiEnv) -> None:
+        place = failed(api_env, "15550100475", company="beta")
+        api_env.sql("UPDATE phone_configs SET status = 'removed' WHERE company_id = 'beta' AND phone_index = 0")
+        try:
+            refused = problem(api_env.call("POST", place + "/redrive"))
+            assert (refused["type"], refused["status"]) == ("connection_removed", 409)
+            assert api_env.call("POST", "/api/v2/dead-letters/beta/redrive", json={}).json()["redriven"] == 0
+        finally:
+            api_env.sql("UPDATE phone_configs SET status = 'active' WHERE company_id = 'beta' AND phone_index = 0")
+        assert api_env.call("POST", place + "/redrive").status_code == 202
+
     def test_held_ones_are_listed_with_their_state(self, api_env: ApiEnv) -> None:
         place = held(api_env, "15550100471")
         (letter,) = [

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from api.http import bodies
+from api.http.keys import WrongKeys
 from tests.api.api_env import CHAT, KEY, ApiEnv, problem
 
 TEXT = f"/api/v2/messages/text/alpha/{CHAT}"
@@ -352,7 +353,8 @@ def test_every_guarded_operation_asks_for_the_key(api_env: ApiEnv) -> None:
     for method, path in guarded:
         place = re.sub(r"\{\w+\}", "1", path)
         assert problem(api_env.call(method, place, key=None))["type"] == "key_missing", f"{method} {path}"
-        assert problem(api_env.call(method, place, key="wrong"))["type"] == "key_invalid", f"{method} {path}"
+        wrong = api_env.call_from_a_new_address(method, place, headers={"X-API-Key": "wrong"})
+        assert problem(wrong)["type"] == "key_invalid", f"{method} {path}"
 
 
 def test_either_header_shows_the_key(api_env: ApiEnv) -> None:
@@ -395,3 +397,32 @@ def test_a_body_that_never_comes_is_given_up(api_env: ApiEnv) -> None:
         said = b"".join(iter(lambda: line.recv(65536), b""))
     assert said.startswith(b"HTTP/1.1 408 ")
     assert b"urn:bulkhead:problem:body_late" in said
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("DELETE", f"/api/v2/messages/alpha/{CHAT}/1?whom=me"),
+        ("GET", f"/api/v2/messages/alpha/{CHAT}?Limit=1"),
+        ("GET", "/api/v2/connections/alpha?force=true"),
+        ("DELETE", "/api/v2/connections/alpha/9?Force=true"),
+        ("POST", f"/api/v2/messages/text/alpha/{CHAT}?wait=5"),
+        ("GET", "/api/v2/dead-letters/alpha?status=failed"),
+    ],
+)
+def test_query_parameters_that_the_operation_does_not_take_are_refused(api_env: ApiEnv, method: str, path: str) -> None:
+    refused = problem(api_env.call(method, path, json={"message": "x"} if method == "POST" else None))
+    assert (refused["type"], refused["status"]) == ("query_invalid", 400)
+    assert refused["parameter"] == path.partition("?")[2].partition("=")[0]
+
+
+def test_guesses_of_the_key_are_slowed_by_address() -> None:
+    now = 1000.0
+    guesses = WrongKeys(lambda: now)
+    delays = [guesses.delay_s("192.0.2.1") for _ in range(20)]
+    assert delays[:10] == [0.0] * 10
+    assert delays[10] == 0.1
+    assert delays[-1] == 5.0
+    assert guesses.delay_s("192.0.2.2") == 0.0, "another address"
+    now += 61
+    assert guesses.delay_s("192.0.2.1") == 0.0, "forgotten"

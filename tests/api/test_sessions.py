@@ -59,7 +59,7 @@ def test_ready_is_said_only_while_it_is_proved(api_env: ApiEnv, session: int) ->
     assert api_env.call("GET", "/health/all").json()["sessions"]["ready"] == 1
     api_env.sql("UPDATE phone_status SET proved_at = now() - interval '16 seconds' WHERE connection_id = %s", session)
     shown = api_env.call("GET", PLACE).json()
-    assert (shown["state"], shown["detail"]) == ("degraded", "was ready, and nothing proves it any more")
+    assert (shown["state"], shown["detail"]) == ("degraded", "last seen as ready; not confirmed since")
     connections = api_env.call("GET", "/api/v2/connections/alpha").json()["connections"]
     assert next(one for one in connections if one["phoneIndex"] == 1)["state"] == "degraded"
     (dashboard,) = [

@@ -63,7 +63,7 @@ def test_what_nobody_proves_any_more_is_not_shown(
     row = observed(ground, session, status, proved_s=ages[0], seen_s=ages[1], detail="why")
     assert row["observed"] == shown
     assert row["detail"] == (
-        "why" if shown == status else f"was {status.replace('_', ' ')}, and nothing proves it any more"
+        "why" if shown == status else f"last seen as {status.replace('_', ' ')}; not confirmed since"
     )
     assert ground.store.run(connections.of_company, "acme")[1]["observed"] == shown
     assert ground.store.run(connections.overview, most=10)[1]["observed"] == shown

@@ -97,6 +97,7 @@ def _connection(row: Row) -> Mapping[str, Any]:
         "desired": row["desired_state"],
         "state": row["observed"],
         "detail": row["detail"] or None,
+        "account": row["account"] or row["facts"].get("number", {}).get("displayPhoneNumber") or None,
         "provedAt": iso(row["proved_at"]),
         "observedAt": iso(row["updated_at"]),
         "browser": dict(row["figures"]) or None,

@@ -45,14 +45,14 @@ SELECT c.id, c.phone_index, c.connection_type, c.process_name, c.status, c.statu
        coalesce(shown_state(c.process_name, s.status, s.proved_at, s.updated_at), 'absent') AS observed,
        coalesce(shown_detail(c.process_name, s.status, s.detail, s.proved_at, s.updated_at), '') AS detail,
        coalesce(s.qr, '') AS qr, s.proved_at, s.last_event_at, s.updated_at AS observed_at, c.waba_id, c.options, c.templates_synced_at,
-       coalesce(s.facts, '{}') AS facts, coalesce(s.warning, '') AS warning, s.checked_at
+       coalesce(s.facts, '{}') AS facts, coalesce(s.warning, '') AS warning, s.checked_at, coalesce(s.account, '') AS account
 FROM phone_configs c LEFT JOIN phone_status s ON s.connection_id = c.id
 WHERE c.company_id = %(company_id)s AND c.status <> 'removed' ORDER BY c.phone_index;
 
 -- connection_overview --
 -- Connections of all companies with what is observed of them, for operators.
 SELECT company_id, phone_index, connection_type, process_name, configured, status_reason, desired_state, observed, detail, proved_at, updated_at, figures,
-       warning, facts, checked_at
+       warning, facts, checked_at, account
 FROM connection_overview ORDER BY company_id, phone_index LIMIT %(most)s;
 
 -- wanted_kinds --

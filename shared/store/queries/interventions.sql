@@ -19,6 +19,7 @@ WHERE (m.state = 'failed' OR m.held_at IS NOT NULL)
   AND (%(company_id)s::text IS NULL OR m.company_id = %(company_id)s)
   AND (%(code)s::text IS NULL OR m.error_code = %(code)s)
   AND (%(phone_index)s::int IS NULL OR c.phone_index = %(phone_index)s)
+  AND (%(held)s::bool IS NULL OR (m.held_at IS NOT NULL) = %(held)s)
   AND m.id < %(before)s
 ORDER BY m.id DESC LIMIT %(most)s;
 
@@ -27,7 +28,8 @@ ORDER BY m.id DESC LIMIT %(most)s;
 WITH chosen AS (
     SELECT m.id
     FROM messages m JOIN phone_configs c ON c.id = m.connection_id
-    WHERE m.state = 'failed' AND m.company_id = %(company_id)s
+    -- what a removed connection left would fail again
+    WHERE m.state = 'failed' AND m.company_id = %(company_id)s AND c.status <> 'removed'
       AND (%(id)s::bigint IS NULL OR m.id = %(id)s)
       AND (%(chat_id)s::text IS NULL OR m.chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)))
       AND (%(code)s::text IS NULL OR m.error_code = %(code)s)
@@ -51,6 +53,12 @@ WITH chosen AS (
     SELECT 'message', 'message.queued', %(company_id)s, process_name, connection_id, id, 'queued', attempt, 'redriven' FROM redriven
 )
 SELECT id FROM redriven ORDER BY id;
+
+-- is_of_removed_connection --
+-- Whether the connection of a message was removed.
+SELECT c.status = 'removed' AS removed
+FROM messages m JOIN phone_configs c ON c.id = m.connection_id
+WHERE m.company_id = %(company_id)s AND m.id = %(id)s;
 
 -- resolve_held --
 -- Do what a human says about a message in doubt that was left to one; sent again it has another full set of attempts.
