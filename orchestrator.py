@@ -11,7 +11,7 @@ from embedded import addresses
 from shared.kinds import KINDS
 from supervision.commands.context import Context
 from supervision.commands.entry import main as run_command
-from supervision.restart_policy import Policy
+from supervision.decisions.restart_policy import Policy
 
 
 def main(argv: Sequence[str] | None = None) -> int:

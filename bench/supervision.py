@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.supervision_rig import Copy, instant, report, spread
 from shared.kinds import admin_port, kind_named
 from shared.process.journal import SupervisionEvent as Happened
-from supervision.processes import descendants, scan
+from supervision.processes.markers import descendants, scan
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from shared.process import runtime  # noqa: E402
 from shared.process.journal import JournalEntry, JournalReader, SupervisionEvent  # noqa: E402
 from shared.process.slot_lock import read_holder  # noqa: E402
 from shared.settings import load  # noqa: E402
-from supervision import control  # noqa: E402
+from supervision.ipc import control  # noqa: E402
 
 
 class Copy:
@@ -192,7 +192,7 @@ def report(name: str, figures: Mapping[str, Any], as_json: Path | None) -> None:
 if __name__ == "__main__":
     from supervision.commands.context import Context
     from supervision.commands.entry import main
-    from supervision.restart_policy import Policy
+    from supervision.decisions.restart_policy import Policy
 
     tender = tuple(
         replace(row, intensity=1_000_000, restart_base_s=0.01, first_restart_s=0.0, min_uptime_s=0.0) for row in KINDS

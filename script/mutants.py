@@ -181,7 +181,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "a slot is free only when its lock is free and nothing of the incarnation lives",
         (
             Edit(
-                "supervision/children.py",
+                "supervision/processes/children.py",
                 "if child.gone and is_free(runtime.slot_lock_file(self._home, child.slot)) and not self._trees.living(child.incarnation):",
                 "if child.gone:",
             ),

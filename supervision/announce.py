@@ -10,8 +10,8 @@ from typing import Final, TextIO
 from shared.needs import need_of
 from shared.settings import Settings
 from shared.states import SlotState
+from supervision.decisions.model import WAITING, Fleet, Slot
 from supervision.environment import Told
-from supervision.model import WAITING, Fleet, Slot
 
 _DEMO_CHAT: Final = "15550100200"
 

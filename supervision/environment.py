@@ -26,7 +26,7 @@ from shared.settings import (
     environ_for,
     restart_relevant,
 )
-from supervision.plan import desired_slots
+from supervision.decisions.plan import desired_slots
 
 SETTINGS_FILE: Final = "settings.env"
 _REAL: Final = {

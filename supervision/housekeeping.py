@@ -11,9 +11,9 @@ from typing import Final
 from shared.clock import monotonic
 from shared.logs import logger
 from shared.process import runtime
-from supervision.control import ControlServer
-from supervision.log_files import LogFiles
-from supervision.notify_socket import NotifySocket
+from supervision.ipc.control import ControlServer
+from supervision.ipc.notify_socket import NotifySocket
+from supervision.processes.log_files import LogFiles
 
 log = logger(__name__)
 

@@ -14,8 +14,8 @@ from typing import Any
 from shared.atomic_file import replace_file
 from shared.clock import utc_now
 from shared.states import SlotState
-from supervision.model import Fleet, Slot
-from supervision.resources import Usage
+from supervision.decisions.model import Fleet, Slot
+from supervision.processes.resources import Usage
 
 
 def of_fleet(

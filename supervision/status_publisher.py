@@ -11,8 +11,8 @@ from shared.clock import monotonic
 from shared.logs import logger
 from shared.process.slot_lock import boot_id
 from supervision import snapshot
-from supervision.model import Fleet, Slot
-from supervision.resources import Usage, own_usage
+from supervision.decisions.model import Fleet, Slot
+from supervision.processes.resources import Usage, own_usage
 
 log = logger(__name__)
 

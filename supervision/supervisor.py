@@ -30,29 +30,30 @@ from shared.process.slot_lock import SlotLock, holder_of_this_process
 from shared.process.supervised import Command, ask_command, ask_descriptors
 from shared.settings import ChildEnvironment, to_environ
 from shared.states import SlotState
-from supervision import desired_kinds, model, plan
-from supervision.adoption import Survey, survey
+from supervision import desired_kinds
 from supervision.announce import Announcer
-from supervision.children import Children
-from supervision.chronicle import Chronicle
-from supervision.control import ControlServer
-from supervision.control_handler import ControlHandler
-from supervision.decide import decide, next_by
+from supervision.decisions import model, plan
+from supervision.decisions.decide import decide, next_by
+from supervision.decisions.model import SERVING, Fleet, Slot
+from supervision.decisions.restart_policy import Policy
 from supervision.environment import Told, changed_for, child_environ
+from supervision.event_journal import Chronicle
 from supervision.housekeeping import Housekeeping, Job, SocketUpkeep, rotate_logs
-from supervision.keeper import Keeper
-from supervision.listeners import Listeners, PortUnusable
-from supervision.log_files import LogFiles
-from supervision.model import SERVING, Fleet, Slot
-from supervision.notify_socket import NotifySocket
-from supervision.processes import environment
-from supervision.resources import Sampler
-from supervision.restart_policy import Policy
-from supervision.spawn import claim_priority
-from supervision.starvation import PROBE_S, Starvation
+from supervision.ipc.control import ControlServer
+from supervision.ipc.control_handler import ControlHandler
+from supervision.ipc.listeners import Listeners, PortUnusable
+from supervision.ipc.notify_socket import NotifySocket
+from supervision.ipc.service_manager import Keeper
+from supervision.ipc.wake_up import WakeUp
+from supervision.processes.adoption import Survey, survey
+from supervision.processes.children import Children
+from supervision.processes.log_files import LogFiles
+from supervision.processes.markers import environment
+from supervision.processes.resources import Sampler
+from supervision.processes.spawn import claim_priority
+from supervision.processes.starvation import PROBE_S, Starvation
+from supervision.processes.trees import Trees, become_subreaper
 from supervision.status_publisher import StatusPublisher
-from supervision.trees import Trees, become_subreaper
-from supervision.wake_up import WakeUp
 
 log = logger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from shared.settings import Settings
 from supervision.commands.context import is_running
-from supervision.control import NoOrchestrator
+from supervision.ipc.control import NoOrchestrator
 
 _ANSWER_S: Final = 75.0
 

@@ -12,9 +12,9 @@ from shared.kinds import ProcessKind
 from shared.process import runtime
 from shared.process.slot_lock import is_free, read_holder
 from shared.settings import Settings
-from supervision import control
+from supervision.decisions.restart_policy import Policy
 from supervision.environment import EmbeddedAddresses, Told, complete, prepare, read_settings
-from supervision.restart_policy import Policy
+from supervision.ipc import control
 
 
 class Answer(IntEnum):

@@ -30,8 +30,8 @@ from supervision.commands import (
     webhooks,
 )
 from supervision.commands.context import Answer, Context
-from supervision.control import NoOrchestrator, Refused
-from supervision.plan import KindUnknown
+from supervision.decisions.plan import KindUnknown
+from supervision.ipc.control import NoOrchestrator, Refused
 
 COMMANDS: Final[dict[str, ModuleType]] = {
     "run": run,

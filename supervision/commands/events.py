@@ -12,7 +12,7 @@ from dataclasses import asdict
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import JournalEntry, JournalReader, entries_in
 from supervision.commands.context import Context
-from supervision.plan import KindUnknown
+from supervision.decisions.plan import KindUnknown
 
 HELP = "show what the orchestrator saw"
 _LOOK_EACH_S = 0.5

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shared.process.exit_codes import ExitCode
 from supervision.commands.context import Answer, Context
-from supervision.plan import KindUnknown
+from supervision.decisions.plan import KindUnknown
 
 HELP = "show the end of a kind's logs"
 _LOOK_EACH_S = 0.2

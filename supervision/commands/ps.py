@@ -9,8 +9,8 @@ from shared import table
 from shared.process.exit_codes import ExitCode
 from supervision.commands.context import Answer, Context
 from supervision.commands.status import ask
-from supervision.resources import details
-from supervision.trees import Trees
+from supervision.processes.resources import details
+from supervision.processes.trees import Trees
 
 HELP = "show every process of every slot, helpers included"
 

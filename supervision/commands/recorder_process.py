@@ -8,8 +8,8 @@ from typing import NoReturn
 
 from shared.settings import ChildEnvironment
 from supervision.commands.context import Context, is_running
-from supervision.control import NoOrchestrator
 from supervision.environment import child_environ
+from supervision.ipc.control import NoOrchestrator
 
 _KIND = "recorder"
 

@@ -17,8 +17,8 @@ from shared.spelling import misspelt
 from supervision.announce import Announcer
 from supervision.commands.context import Context
 from supervision.environment import Told
-from supervision.keeper import Keeper
-from supervision.listeners import PortUnusable
+from supervision.ipc.listeners import PortUnusable
+from supervision.ipc.service_manager import Keeper
 from supervision.supervisor import Supervisor
 
 HELP = "start everything that is needed and watch it, until Ctrl-C"

@@ -12,8 +12,9 @@ from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import is_free, read_holder
 from shared.states import SlotState
-from supervision import control, snapshot
+from supervision import snapshot
 from supervision.commands.context import Answer, Context, ask_home
+from supervision.ipc import control
 
 HELP = "show every slot, its state and why"
 

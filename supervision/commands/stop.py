@@ -12,10 +12,10 @@ from contextlib import suppress
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import read_holder
-from supervision import control
 from supervision.commands.context import Answer, Context, is_running
 from supervision.commands.run import supervise
 from supervision.commands.status import without_orchestrator
+from supervision.ipc import control
 
 HELP = "drain and stop everything"
 

@@ -70,7 +70,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "rq": ("shared.queues",),
     "cryptography": ("shared.secrets",),
     "segno": ("shared.qr",),
-    "psutil": ("supervision.resources",),
+    "psutil": ("supervision.processes.resources",),
     # pyppeteer, and the library of its own that it leaks
     "pyppeteer": ("webdriver.chromium.browser",),
     "pyee": ("webdriver.chromium.browser",),

@@ -15,7 +15,7 @@ from embedded import addresses
 from shared.kinds import KINDS
 from supervision.commands.context import Context
 from supervision.commands.entry import main
-from supervision.restart_policy import Policy
+from supervision.decisions.restart_policy import Policy
 
 SOFT_MB, HARD_MB = 800, 1600
 

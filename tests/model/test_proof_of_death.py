@@ -13,11 +13,11 @@ import pytest
 
 from shared.process import runtime
 from shared.process.slot_lock import SlotLock
-from supervision.adoption import Living
-from supervision.children import Children
-from supervision.log_files import LogFiles
-from supervision.model import Event, Exited, Freed
-from supervision.trees import Trees
+from supervision.decisions.model import Event, Exited, Freed
+from supervision.processes.adoption import Living
+from supervision.processes.children import Children
+from supervision.processes.log_files import LogFiles
+from supervision.processes.trees import Trees
 from tests.support.waiting import NeverHappened, eventually
 
 SLOT, INCARNATION = "meta-0", "meta-0.a"

@@ -18,8 +18,8 @@ from shared.process import runtime
 from shared.process.journal import JournalEntry, JournalReader
 from shared.process.journal import SupervisionEvent as Happened
 from shared.process.slot_lock import read_holder
-from supervision import control
-from supervision.cgroups import Cgroups
+from supervision.ipc import control
+from supervision.processes.cgroups import Cgroups
 from tests.support import environment, processes
 from tests.support.waiting import NeverHappened, eventually
 

@@ -13,7 +13,7 @@ from shared.kinds import ProcessKind, Variable
 from shared.settings import Settings
 from supervision.commands.context import Context
 from supervision.commands.entry import main
-from supervision.restart_policy import Policy
+from supervision.decisions.restart_policy import Policy
 from tests.supervision import wall_clock
 
 

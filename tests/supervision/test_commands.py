@@ -17,9 +17,9 @@ from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
 from shared.settings import Settings
-from supervision import control
 from supervision.commands.context import Answer
 from supervision.commands.entry import COMMANDS
+from supervision.ipc import control
 from tests.supervision.house import PROGRAM, House
 from tests.support import environment
 

@@ -9,8 +9,8 @@ import pytest
 
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SlotState
-from supervision.decide import next_by
-from supervision.model import (
+from supervision.decisions.decide import next_by
+from supervision.decisions.model import (
     CloseListener,
     Configured,
     DesiredKindsKnown,
@@ -28,7 +28,7 @@ from supervision.model import (
     Starved,
     Tick,
 )
-from supervision.restart_policy import Policy
+from supervision.decisions.restart_policy import Policy
 from tests.supervision.world import World, kind
 
 

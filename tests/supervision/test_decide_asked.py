@@ -6,14 +6,14 @@ import signal
 from typing import Any
 
 from shared.process.journal import SupervisionEvent as Happened
-from supervision.model import (
+from supervision.decisions.model import (
     Configured,
     DrainAsked,
     Leave,
     RestartAsked,
     StopAsked,
 )
-from supervision.restart_policy import Policy
+from supervision.decisions.restart_policy import Policy
 from tests.supervision.world import World, kind
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from shared.errors import IllegalTransition
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SLOT_TRANSITIONS, SlotState, require_transition
-from supervision.decide import decide, next_by
-from supervision.model import (
+from supervision.decisions.decide import decide, next_by
+from supervision.decisions.model import (
     Configured,
     DrainAsked,
     Exit,

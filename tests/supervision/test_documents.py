@@ -10,7 +10,7 @@ from shared.process.journal import SupervisionEvent
 from shared.states import SLOT_TRANSITIONS, SlotState
 from supervision.commands.context import Answer
 from supervision.commands.entry import COMMANDS
-from supervision.restart_policy import Policy
+from supervision.decisions.restart_policy import Policy
 from tests.support import environment
 
 DOCS = environment.REPOSITORY / "docs"

@@ -17,7 +17,8 @@ from shared.kinds import KINDS
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
-from supervision import control, snapshot
+from supervision import snapshot
+from supervision.ipc import control
 from tests.supervision.house import PROGRAM, House
 from tests.support import environment, processes
 from tests.support.waiting import eventually

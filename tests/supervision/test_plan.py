@@ -6,7 +6,15 @@ import pytest
 
 from shared.kinds import KINDS, ProcessKind
 from shared.settings import Settings, load
-from supervision.plan import KindUnknown, RegistryInvalid, check, desired_slots, followers, select, start_order
+from supervision.decisions.plan import (
+    KindUnknown,
+    RegistryInvalid,
+    check,
+    desired_slots,
+    followers,
+    select,
+    start_order,
+)
 from tests.supervision.world import kind
 
 

@@ -17,11 +17,11 @@ from shared.kinds import KINDS
 from shared.process import notify, runtime
 from shared.process.journal import SupervisionEvent as Happened
 from shared.settings import Settings
-from supervision.keeper import Keeper
-from supervision.log_files import LogFiles, Mark
-from supervision.notify_socket import NotifySocket
-from supervision.resources import Sampler, Usage, details, measure
-from supervision.spawn import spawn
+from supervision.ipc.notify_socket import NotifySocket
+from supervision.ipc.service_manager import Keeper
+from supervision.processes.log_files import LogFiles, Mark
+from supervision.processes.resources import Sampler, Usage, details, measure
+from supervision.processes.spawn import spawn
 from tests.supervision.house import House
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(1000)"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.kinds import KINDS, ProcessKind, kind_named
-from supervision.restart_policy import Policy, RestartDecision, RestartHistory, after_death, has_recovered
+from supervision.decisions.restart_policy import Policy, RestartDecision, RestartHistory, after_death, has_recovered
 
 POLICY = Policy()
 ROW = ProcessKind(

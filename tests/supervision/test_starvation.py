@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from supervision.starvation import PROBE_S, Starvation
+from supervision.processes.starvation import PROBE_S, Starvation
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.serial

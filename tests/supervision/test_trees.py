@@ -15,9 +15,9 @@ import pytest
 from shared.process import runtime
 from shared.process.journal import SupervisionEvent as Happened
 from shared.process.slot_lock import SlotLock, is_free
-from supervision.cgroups import Cgroups
-from supervision.processes import descendants, environment, holders, marked, scan
-from supervision.trees import Trees, kill
+from supervision.processes.cgroups import Cgroups
+from supervision.processes.markers import descendants, environment, holders, marked, scan
+from supervision.processes.trees import Trees, kill
 from tests.supervision.house import House
 from tests.support import processes
 from tests.support.waiting import eventually

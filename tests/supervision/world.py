@@ -9,8 +9,8 @@ from typing import Any
 from shared.kinds import ProcessKind
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SlotState
-from supervision.decide import decide
-from supervision.model import (
+from supervision.decisions.decide import decide
+from supervision.decisions.model import (
     Action,
     Configured,
     Event,
@@ -28,7 +28,7 @@ from supervision.model import (
     Tick,
     Write,
 )
-from supervision.restart_policy import Policy
+from supervision.decisions.restart_policy import Policy
 
 
 def kind(name: str, **changes: Any) -> ProcessKind:

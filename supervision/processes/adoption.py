@@ -12,8 +12,8 @@ from shared.clock import left, monotonic
 from shared.logs import logger
 from shared.process import runtime
 from shared.process.slot_lock import Holder, boot_id, is_free, process_start, read_holder
-from supervision.processes import marked, scan
-from supervision.trees import Trees
+from supervision.processes.markers import marked, scan
+from supervision.processes.trees import Trees
 
 log = logger(__name__)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from shared.logs import logger
-from supervision.log_files import Mark
+from supervision.processes.log_files import Mark
 
 log = logger(__name__)
 

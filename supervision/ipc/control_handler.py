@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from shared.errors import BulkheadError
 from shared.logs import logger
-from supervision import model, plan
-from supervision.model import Fleet
+from supervision.decisions import model, plan
+from supervision.decisions.model import Fleet
 
 log = logger(__name__)
 

@@ -22,11 +22,11 @@ from shared.process import runtime
 from shared.process.slot_lock import Holder, SlotLock, boot_id, is_free, process_start, read_holder
 from shared.process.supervised import new_incarnation
 from shared.settings import ChildEnvironment
-from supervision.adoption import Living
-from supervision.log_files import LogFiles
-from supervision.model import Event, Exit, Exited, Freed, Spawned, SpawnFailed
-from supervision.spawn import Started, spawn
-from supervision.trees import Trees
+from supervision.decisions.model import Event, Exit, Exited, Freed, Spawned, SpawnFailed
+from supervision.processes.adoption import Living
+from supervision.processes.log_files import LogFiles
+from supervision.processes.spawn import Started, spawn
+from supervision.processes.trees import Trees
 
 _LOOK_FIRST_S: Final = 0.002
 _LOOK_LATER_S: Final = 0.05

@@ -15,7 +15,7 @@ from shared.needs import need_of
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SlotState
-from supervision.model import (
+from supervision.decisions.model import (
     SERVING,
     WAITING,
     Action,
@@ -45,9 +45,9 @@ from supervision.model import (
     Tick,
     Write,
 )
-from supervision.plan import followers
-from supervision.restart_policy import RestartHistory, Uniform, has_recovered
-from supervision.turn import Turn
+from supervision.decisions.plan import followers
+from supervision.decisions.restart_policy import RestartHistory, Uniform, has_recovered
+from supervision.decisions.transition import Turn
 
 STALL_WORTH_SAYING_S: Final = 0.5
 """A delay of the supervisor below this moves deadlines silently."""

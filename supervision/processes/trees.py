@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from shared.process.slot_lock import is_free, process_start
-from supervision.cgroups import Cgroups
-from supervision.processes import Process, descendants, holders, marked, scan
+from supervision.processes.cgroups import Cgroups
+from supervision.processes.markers import Process, descendants, holders, marked, scan
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 

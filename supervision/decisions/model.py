@@ -14,7 +14,7 @@ from typing import Any
 from shared.kinds import ProcessKind
 from shared.process.journal import SupervisionEvent
 from shared.states import SlotState
-from supervision.restart_policy import Policy, RestartHistory
+from supervision.decisions.restart_policy import Policy, RestartHistory
 
 
 class Cause(Enum):

@@ -14,8 +14,20 @@ from shared.kinds import ProcessKind
 from shared.needs import runs
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SLOT_TRANSITIONS, SlotState, require_transition
-from supervision.model import Action, Cause, CloseListener, Fleet, KillTree, Replacement, Rung, Send, Slot, Spawn, Write
-from supervision.restart_policy import Uniform, after_death
+from supervision.decisions.model import (
+    Action,
+    Cause,
+    CloseListener,
+    Fleet,
+    KillTree,
+    Replacement,
+    Rung,
+    Send,
+    Slot,
+    Spawn,
+    Write,
+)
+from supervision.decisions.restart_policy import Uniform, after_death
 
 
 class Turn:

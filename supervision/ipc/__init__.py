@@ -1,0 +1,1 @@
+"""Sockets, signals and the service manager: how the orchestrator communicates."""

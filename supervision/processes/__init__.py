@@ -1,0 +1,1 @@
+"""Processes of children: started, found, measured, killed and proved dead."""
