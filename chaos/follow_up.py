@@ -29,6 +29,7 @@ class FollowUp:
     def __init__(self, installation: Installation, load: Load, ledger: LedgerReader) -> None:
         self._installation, self._load, self._ledger = installation, load, ledger
         self.done: Counter[str] = Counter()
+        self._at_work = asyncio.Lock()
         self._sends_at_redrive: dict[str, int] = {}
 
     async def run(self) -> None:
@@ -39,6 +40,11 @@ class FollowUp:
 
     async def round(self) -> None:
         """Look at every dead letter once; what the API does not answer now is left for the next round."""
+        # two rounds at once would both redrive a message of one list, and the second would take the first for no send
+        async with self._at_work:
+            await self._round()
+
+    async def _round(self) -> None:
         by_id = {message.id: message for message in self._load.accepted}
         for company in self._load.companies:
             for letter in await self._letters(company):

@@ -31,6 +31,11 @@ def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
         "arrived": result.arrived,
         "arrived_without_answer": result.unasked,
         **{name: dict(found) for name, found in result.faults.items()},
+        "histories": {
+            text: [f"{step.state} {step.attempt} {step.code}".strip() for step in outcome.reported[text].history]
+            for text in sorted({text for found in result.faults.values() for text in found})
+            if text in outcome.reported
+        },
         "followed_up": dict(outcome.followed_up),
         "held": dict(result.held),
         "behind_held": list(result.behind),

@@ -70,6 +70,7 @@ class Outcome:
     settled: bool
     settle_s: float
     followed_up: Mapping[str, int] = field(default_factory=dict)
+    reported: Mapping[str, ReportedState] = field(default_factory=dict)
 
     @property
     def faults(self) -> int:
@@ -154,6 +155,7 @@ class Run:
         self._ledger.read()
         return Outcome(
             result=self._judge(reported),
+            reported=reported,
             seconds=monotonic() - self._began,
             asked=self._load.asked,
             again=self._load.reasons,
