@@ -27,6 +27,18 @@ QUEUED, SENDING, IN_DOUBT, SENT, FAILED = (
 HOUR = timedelta(hours=1)
 
 
+class TestHistory:
+    def test_a_claim_that_began_before_the_acceptance_stands_in_it(self, ground: Ground) -> None:
+        def accept_and_claim(earlier: Transaction) -> int:
+            # the transaction's clock is that of its first statement
+            earlier.rows("queue_depth")
+            (row_id,) = ground.accept("a")
+            messages.claim(earlier, kind="meta", incarnation="i", ids=[row_id], most=1, token_at_claim=False)
+            return row_id
+
+        assert ground.history(ground.store.run(accept_and_claim)) == ["queued", "sending"]
+
+
 class TestAccept:
     def test_a_batch_keeps_its_order_and_its_history_begins(self, ground: Ground) -> None:
         ids = ground.accept("b", "a", "b", "c")

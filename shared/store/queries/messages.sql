@@ -503,9 +503,10 @@ SELECT e.state, e.at, coalesce(e.attempt, 0) AS attempt, coalesce(e.incarnation,
        coalesce(e.detail, '') AS detail, e.data AS extra
 FROM messages m
 CROSS JOIN LATERAL (
-    -- the times leave out the partitions of other days
+    -- The times leave out the partitions of other days. `written_at` is the start of a transaction: one that began before the message was accepted may
+    -- have claimed it, so a day more is read.
     SELECT * FROM events_messages
-    WHERE message_id = m.id AND written_at >= m.created_at AND written_at < now() + interval '1 day' OFFSET 0
+    WHERE message_id = m.id AND written_at >= m.created_at - interval '1 day' AND written_at < now() + interval '1 day' OFFSET 0
 ) AS e
 WHERE m.id = %(id)s ORDER BY e.id;
 
