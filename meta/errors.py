@@ -235,13 +235,13 @@ class Refusal:
     """The provider says that it did not take the message.
 
     Attributes:
-        code: Meta's, or `http_<status>`, or `360dialog_<status>`. detail: its words and trace id. told_s: wait that its headers ask for, in seconds.
+        code: Meta's, or `http_<status>`, or `360dialog_<status>`. detail: its words and trace id. requested_wait_s: wait that its headers ask for, in seconds.
     """
 
     code: str
     rule: Rule
     detail: str
-    told_s: float | None = None
+    requested_wait_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,10 +274,13 @@ def read(answer: Answer, named: Callable[[Mapping[str, Any]], str] | None = None
     if isinstance(own, Mapping):
         status = whole_number(own.get("http_code")) or answer.status
         return Refusal(
-            f"360dialog_{status}", D360_STATUS_RULES.get(status, _UNKNOWN_DEAD), _words(own), _told_s(answer.headers)
+            f"360dialog_{status}",
+            D360_STATUS_RULES.get(status, _UNKNOWN_DEAD),
+            _words(own),
+            _requested_wait_s(answer.headers),
         )
     rule = _REDIRECTED if answer.status < 400 else STATUS_RULES.get(answer.status, _UNKNOWN_DEAD)
-    return Refusal(f"http_{answer.status}", rule, "", _told_s(answer.headers))
+    return Refusal(f"http_{answer.status}", rule, "", _requested_wait_s(answer.headers))
 
 
 def rule_of(code: int, *, status: int = 400, transient: bool = False) -> Rule:
@@ -299,12 +302,15 @@ def _of_error(answer: Answer, error: Mapping[str, Any]) -> Refusal | Unclear:
         if answer.status >= 500 or answer.status < 300:
             return Unclear(f"http_{answer.status}", detail)
         return Refusal(
-            f"http_{answer.status}", STATUS_RULES.get(answer.status, _UNKNOWN_DEAD), detail, _told_s(answer.headers)
+            f"http_{answer.status}",
+            STATUS_RULES.get(answer.status, _UNKNOWN_DEAD),
+            detail,
+            _requested_wait_s(answer.headers),
         )
     rule = rule_of(code, status=answer.status, transient=error.get("is_transient") is True)
     if code == _TOKEN and (why := TOKEN_SUBCODES.get(whole_number(error.get("error_subcode")) or 0)):
         rule = replace(rule, meaning=f"{rule.meaning}: {why}")
-    return Refusal(str(code), rule, detail, _told_s(answer.headers))
+    return Refusal(str(code), rule, detail, _requested_wait_s(answer.headers))
 
 
 def describe(words: object, *, subcode: object = None, trace: object = None) -> str:
@@ -363,7 +369,7 @@ def whole_number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _told_s(headers: Mapping[str, str]) -> float | None:
+def _requested_wait_s(headers: Mapping[str, str]) -> float | None:
     """Return the wait in seconds that the headers ask for: Retry-After, or else the usage header's minutes."""
     if wait_s := _retry_after_s(headers.get("Retry-After", ""), headers.get("Date", "")):
         return min(wait_s, _LONGEST_WAIT_S)

@@ -304,8 +304,8 @@ def _judged(file: TakenMedia, fetched: Fetched) -> Outcome:
     families = _FAMILIES.get(file.type)
     if families and fetched.mimetype != kinds.UNKNOWN and not fetched.mimetype.startswith(families):
         return Ended("refused", f"not {file.type} but {fetched.mimetype}")
-    told = _hex(str(file.source.get("sha256", "")))
-    reason = "digest_differs" if told and told != fetched.stored.sha256 else ""
+    announced = _hex(str(file.source.get("sha256", "")))
+    reason = "digest_differs" if announced and announced != fetched.stored.sha256 else ""
     mimetype = fetched.mimetype
     if mimetype == kinds.UNKNOWN and families is None:
         mimetype = kinds.plain(str(file.source.get("mimetype", ""))) or mimetype

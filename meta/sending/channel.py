@@ -243,17 +243,21 @@ class MetaChannel:
                 return Dead(code=code, detail=detail)
             case ErrorAction.RETRY:
                 return Retry(
-                    code=code, detail=detail, after_s=rule.after_s if refusal.told_s is None else refusal.told_s
+                    code=code,
+                    detail=detail,
+                    after_s=rule.after_s if refusal.requested_wait_s is None else refusal.requested_wait_s,
                 )
             case ErrorAction.THROTTLE:
                 chat, connection = _keys(message)
                 wait_s = self._throttle.refused(
-                    chat if rule.wait.scope is Scope.CHAT else connection, rule.wait, refusal.told_s
+                    chat if rule.wait.scope is Scope.CHAT else connection, rule.wait, refusal.requested_wait_s
                 )
                 return Retry(code=code, detail=detail, after_s=wait_s, counts=False)
             case ErrorAction.PAUSE:
                 await self._pause(
-                    account, f"{code}: {rule.meaning}", rule.pause_s and max(rule.pause_s, refusal.told_s or 0.0)
+                    account,
+                    f"{code}: {rule.meaning}",
+                    rule.pause_s and max(rule.pause_s, refusal.requested_wait_s or 0.0),
                 )
                 return Retry(code=code, detail=detail, after_s=_HELD_S, counts=False)
 

@@ -15,49 +15,53 @@ _FORGET_S: Final = 600.0
 
 
 @dataclass(slots=True)
-class _Strike:
+class _Refusals:
+    """How often in a row a key was refused, and the monotonic instant until which it waits."""
+
     count: int
     until: float
 
 
 class Throttle:
-    """Remembers who has to wait."""
+    """Keeps the waits that are under way."""
 
     def __init__(self, clock: Monotonic = monotonic) -> None:
         self._clock = clock
-        self._strikes: dict[Hashable, _Strike] = {}
+        self._refusals: dict[Hashable, _Refusals] = {}
 
     def remaining_s(self, *keys: Hashable) -> float:
         """Return for how long the longest wait of `keys` still lasts, in seconds; 0 when none does."""
-        if not self._strikes:
+        if not self._refusals:
             return 0.0
         now = self._clock()
-        return max(0.0, *(strike.until - now for key in keys if (strike := self._strikes.get(key))), 0.0)
+        return max(0.0, *(refusal.until - now for key in keys if (refusal := self._refusals.get(key))), 0.0)
 
-    def refused(self, key: Hashable, policy: ThrottlePolicy, told_s: float | None = None) -> float:
+    def refused(self, key: Hashable, policy: ThrottlePolicy, requested_s: float | None = None) -> float:
         """Note a refusal and return how long to wait, in seconds.
 
         Sends that were under way together are refused together: only the first of them makes the wait grow.
 
         Args:
-            told_s: what the provider itself asks for; wins over the policy when it is longer.
+            requested_s: what the provider itself asks for; wins over the policy when it is longer.
         """
         now = self._clock()
-        strike = self._strikes.get(key)
-        if strike is not None and strike.until > now:
-            strike.until = max(strike.until, now + (told_s or 0.0))
-            return strike.until - now
-        count = strike.count + 1 if strike is not None else 1
-        wait_s = max(policy.wait_s(count), told_s or 0.0)
-        self._strikes[key] = _Strike(count, now + wait_s)
-        if len(self._strikes) > _MOST_KEYS:
-            self._strikes = {key: strike for key, strike in self._strikes.items() if strike.until > now - _FORGET_S}
+        refusal = self._refusals.get(key)
+        if refusal is not None and refusal.until > now:
+            refusal.until = max(refusal.until, now + (requested_s or 0.0))
+            return refusal.until - now
+        count = refusal.count + 1 if refusal is not None else 1
+        wait_s = max(policy.wait_s(count), requested_s or 0.0)
+        self._refusals[key] = _Refusals(count, now + wait_s)
+        if len(self._refusals) > _MOST_KEYS:
+            self._refusals = {
+                key: refusal for key, refusal in self._refusals.items() if refusal.until > now - _FORGET_S
+            }
         return wait_s
 
     def passed(self, *keys: Hashable) -> None:
         """Note that a send got through: the next wait of `keys` is a first one again, unless one still lasts."""
-        if self._strikes:
+        if self._refusals:
             now = self._clock()
             for key in keys:
-                if (strike := self._strikes.get(key)) and strike.until <= now:
-                    del self._strikes[key]
+                if (refusal := self._refusals.get(key)) and refusal.until <= now:
+                    del self._refusals[key]

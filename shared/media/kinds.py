@@ -47,19 +47,19 @@ def mimetype_of(head: bytes, declared: str = "", filename: str = "") -> str:
         What the bytes show; where they show nothing, what is declared, else what the name's ending says, else `application/octet-stream`.
         Declared names of media (`image/…`, `audio/…`, `video/…`) whose bytes show no such thing are not believed.
     """
-    told = plain(declared)
-    if told == UNKNOWN:
-        told = ""
+    declared_as = plain(declared)
+    if declared_as == UNKNOWN:
+        declared_as = ""
     by_name = plain(mimetypes.guess_type(filename)[0] or "") if filename else ""
     seen = _sniffed(head)
     if seen in _CONTAINERS:
-        return next((name for name in (told, by_name) if name.startswith("application/")), seen)
-    if seen == "video/mp4" and told == "audio/mp4":
+        return next((name for name in (declared_as, by_name) if name.startswith("application/")), seen)
+    if seen == "video/mp4" and declared_as == "audio/mp4":
         # the same box format; only whoever made it knows that there are no pictures in it
-        return told
+        return declared_as
     if seen:
         return seen
-    for name in (told, by_name):
+    for name in (declared_as, by_name):
         if name and not name.startswith(_MEDIA):
             return name
     return "text/plain" if head and _is_text(head) else UNKNOWN

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cases.env import CasesEnv
 from tests.connections.conftest import accounts_settings
-from tests.connections.town import INSTAGRAM, PAGE
+from tests.connections.env import INSTAGRAM, PAGE
 from tests.sandbox.env import ACCESS_TOKEN
 from tests.support.servers import Servers
 

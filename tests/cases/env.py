@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.store import connections
-from tests.connections.town import AccountsTown
+from tests.connections.env import AccountsEnv
 from tests.meta.seed import COMPANY, webhook
 from tests.support.waiting import eventually
 
 WAIT_S = 20.0
 
 
-class CasesEnv(AccountsTown):
+class CasesEnv(AccountsEnv):
     """An installation that is judged by what its API shows and by what its provider received."""
 
     def __init__(self, *arguments: Any) -> None:

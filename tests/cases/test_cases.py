@@ -13,8 +13,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.cases.env import CasesEnv, text_from, wamid
+from tests.meta.env import new_chat
 from tests.meta.seed import signature, status, webhook
-from tests.meta.town import new_chat
 from tests.support import samples
 from tests.support.environment import REPOSITORY
 from tests.support.waiting import eventually

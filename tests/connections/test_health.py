@@ -6,21 +6,21 @@ import time
 
 import pytest
 
-from tests.connections.town import AccountsTown
+from tests.connections.env import AccountsEnv
 from tests.sandbox.env import ACCESS_TOKEN, D360_KEY
 
 PLACE = "/api/v2/connections/demo"
 DAY_S = 86_400
 
 
-def test_a_look_shows_number_token_and_webhooks(town: AccountsTown) -> None:
-    town.call("PATCH", f"{PLACE}/0", {"wabaId": "200000000000001"})
-    town.control(
+def test_a_look_shows_number_token_and_webhooks(env: AccountsEnv) -> None:
+    env.call("PATCH", f"{PLACE}/0", {"wabaId": "200000000000001"})
+    env.control(
         "POST",
         "numbers",
         {"phone_number_id": "100000000000001", "quality_rating": "YELLOW", "messaging_limit_tier": "TIER_10K"},
     )
-    result = town.done("POST", f"{PLACE}/0/test")
+    result = env.done("POST", f"{PLACE}/0/test")
     assert result["healthy"] is True
     assert (
         result["number"]["qualityRating"],
@@ -31,57 +31,57 @@ def test_a_look_shows_number_token_and_webhooks(town: AccountsTown) -> None:
     assert result["token"]["valid"] is True
     assert "whatsapp_business_messaging" in result["token"]["scopes"]
     assert result["webhooks"] == {"subscribed": True, "apps": 1}
-    shown = town.connection(0)
+    shown = env.connection(0)
     assert shown["facts"]["number"] == result["number"]
     assert (shown["warning"], shown["checkedAt"] is not None) == (None, True)
-    assert ACCESS_TOKEN not in str(shown) + town.meta.log.read_text() + town.api.log.read_text()
+    assert ACCESS_TOKEN not in str(shown) + env.meta.log.read_text() + env.api.log.read_text()
 
 
-def test_a_token_that_ends_soon_is_warned_of(town: AccountsTown) -> None:
-    town.control("POST", "tokens", {"expires_at": int(time.time()) + 3 * DAY_S})
-    result = town.done("POST", f"{PLACE}/3/test")
+def test_a_token_that_ends_soon_is_warned_of(env: AccountsEnv) -> None:
+    env.control("POST", "tokens", {"expires_at": int(time.time()) + 3 * DAY_S})
+    result = env.done("POST", f"{PLACE}/3/test")
     assert (result["healthy"], result["problem"]) == (False, None)
-    assert "expires at" in town.connection(3)["warning"]
-    assert town.connection(3)["status"] == "active"
-    town.control("POST", "tokens", {"expires_at": int(time.time()) + 30 * DAY_S})
-    assert town.done("POST", f"{PLACE}/3/test")["healthy"] is True
-    assert town.connection(3)["warning"] is None
+    assert "expires at" in env.connection(3)["warning"]
+    assert env.connection(3)["status"] == "active"
+    env.control("POST", "tokens", {"expires_at": int(time.time()) + 30 * DAY_S})
+    assert env.done("POST", f"{PLACE}/3/test")["healthy"] is True
+    assert env.connection(3)["warning"] is None
 
 
-def test_a_dead_token_pauses_and_one_that_works_again_resumes(town: AccountsTown) -> None:
-    town.control("POST", "tokens", {"valid": False})
-    result = town.done("POST", f"{PLACE}/3/test")
+def test_a_dead_token_pauses_and_one_that_works_again_resumes(env: AccountsEnv) -> None:
+    env.control("POST", "tokens", {"valid": False})
+    result = env.done("POST", f"{PLACE}/3/test")
     assert result["problem"].startswith("190:")
-    shown = town.connection(3)
+    shown = env.connection(3)
     assert (shown["status"], shown["statusReason"][:4]) == ("paused", "190:")
-    town.control("POST", "tokens", {"valid": True})
-    assert town.done("POST", f"{PLACE}/3/test")["healthy"] is True
-    assert town.connection(3)["status"] == "active"
+    env.control("POST", "tokens", {"valid": True})
+    assert env.done("POST", f"{PLACE}/3/test")["healthy"] is True
+    assert env.connection(3)["status"] == "active"
 
 
-def test_what_an_operator_paused_stays_paused_however_well_it_is(town: AccountsTown) -> None:
-    town.call("POST", f"{PLACE}/3/pause")
-    assert town.done("POST", f"{PLACE}/3/test")["healthy"] is True
-    assert town.connection(3)["status"] == "paused"
-    assert town.call("POST", f"{PLACE}/3/resume").json()["status"] == "active"
+def test_what_an_operator_paused_stays_paused_however_well_it_is(env: AccountsEnv) -> None:
+    env.call("POST", f"{PLACE}/3/pause")
+    assert env.done("POST", f"{PLACE}/3/test")["healthy"] is True
+    assert env.connection(3)["status"] == "paused"
+    assert env.call("POST", f"{PLACE}/3/resume").json()["status"] == "active"
 
 
-def test_a_new_token_resumes_what_the_provider_paused(town: AccountsTown) -> None:
-    town.call("PATCH", f"{PLACE}/3", {"accessToken": "a-token-that-nobody-gave"})
-    assert town.done("POST", f"{PLACE}/3/test")["problem"].startswith("190:")
-    assert town.connection(3)["status"] == "paused"
-    shown = town.call("PATCH", f"{PLACE}/3", {"accessToken": ACCESS_TOKEN}).json()
+def test_a_new_token_resumes_what_the_provider_paused(env: AccountsEnv) -> None:
+    env.call("PATCH", f"{PLACE}/3", {"accessToken": "a-token-that-nobody-gave"})
+    assert env.done("POST", f"{PLACE}/3/test")["problem"].startswith("190:")
+    assert env.connection(3)["status"] == "paused"
+    shown = env.call("PATCH", f"{PLACE}/3", {"accessToken": ACCESS_TOKEN}).json()
     assert (shown["status"], shown["statusReason"]) == ("active", None)
 
 
-def test_a_queue_that_a_dead_token_holds_is_sent_after_the_new_one(town: AccountsTown) -> None:
-    town.control("POST", "tokens", {"valid": False})
-    accepted = town.call("POST", "/api/v2/messages/text/demo/15550300100", {"message": "Hello", "phoneIndex": 3}).json()
-    town.wait_connection(3, status="paused")
-    town.control("POST", "tokens", {"valid": True})
-    town.call("PATCH", f"{PLACE}/3", {"accessToken": ACCESS_TOKEN})
-    town.wait_state(int(accepted["id"]), "delivered")
-    assert len(town.arrived(int(accepted["id"]))) == 1
+def test_a_queue_that_a_dead_token_holds_is_sent_after_the_new_one(env: AccountsEnv) -> None:
+    env.control("POST", "tokens", {"valid": False})
+    accepted = env.call("POST", "/api/v2/messages/text/demo/15550300100", {"message": "Hello", "phoneIndex": 3}).json()
+    env.wait_connection(3, status="paused")
+    env.control("POST", "tokens", {"valid": True})
+    env.call("PATCH", f"{PLACE}/3", {"accessToken": ACCESS_TOKEN})
+    env.wait_state(int(accepted["id"]), "delivered")
+    assert len(env.arrived(int(accepted["id"]))) == 1
 
 
 @pytest.mark.parametrize(
@@ -89,44 +89,44 @@ def test_a_queue_that_a_dead_token_holds_is_sent_after_the_new_one(town: Account
     [("number", {"code": 33}, 502, "provider_refused"), ("debug_token", {"code": 2}, 502, "provider_refused")],
 )
 def test_what_the_provider_refuses_is_told_with_its_code(
-    town: AccountsTown, call: str, details: dict[str, int], status: int, kind: str
+    env: AccountsEnv, call: str, details: dict[str, int], status: int, kind: str
 ) -> None:
-    town.control("POST", "faults", {"fault": "error", "call": call, **details})
-    answer = town.call("POST", f"{PLACE}/3/test")
+    env.control("POST", "faults", {"fault": "error", "call": call, **details})
+    answer = env.call("POST", f"{PLACE}/3/test")
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (status, kind)
     assert answer.json()["providerCode"] == str(details["code"])
 
 
-def test_a_provider_that_hangs_up_is_unreachable(town: AccountsTown) -> None:
+def test_a_provider_that_hangs_up_is_unreachable(env: AccountsEnv) -> None:
     # what only reads is asked once more on a fresh line
-    town.control("POST", "faults", {"fault": "cut_before", "call": "number", "count": 2})
-    answer = town.call("POST", f"{PLACE}/3/test")
+    env.control("POST", "faults", {"fault": "cut_before", "call": "number", "count": 2})
+    answer = env.call("POST", f"{PLACE}/3/test")
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (502, "provider_unreachable")
 
 
-def test_a_look_at_360dialog_says_whether_its_webhooks_come_to_us(town: AccountsTown) -> None:
-    result = town.done("POST", f"{PLACE}/2/webhook")
+def test_a_look_at_360dialog_says_whether_its_webhooks_come_to_us(env: AccountsEnv) -> None:
+    result = env.done("POST", f"{PLACE}/2/webhook")
     assert result["url"].endswith("/webhooks/360dialog/demo/2")
-    result = town.done("POST", f"{PLACE}/2/test")
+    result = env.done("POST", f"{PLACE}/2/test")
     assert result["healthy"] is True
     assert result["webhooks"] == {"subscribed": True, "ours": True, "guarded": True}
-    town.call("PATCH", f"{PLACE}/2", {"apiKey": "another-key"})
-    assert town.done("POST", f"{PLACE}/2/test")["problem"].startswith("360dialog_401:")
-    assert town.connection(2)["status"] == "paused"
-    assert town.call("PATCH", f"{PLACE}/2", {"apiKey": D360_KEY}).json()["status"] == "active"
+    env.call("PATCH", f"{PLACE}/2", {"apiKey": "another-key"})
+    assert env.done("POST", f"{PLACE}/2/test")["problem"].startswith("360dialog_401:")
+    assert env.connection(2)["status"] == "paused"
+    assert env.call("PATCH", f"{PLACE}/2", {"apiKey": D360_KEY}).json()["status"] == "active"
 
 
-def test_a_message_to_360dialog_is_heard_of_at_the_webhook_that_was_set(town: AccountsTown) -> None:
-    town.done("POST", f"{PLACE}/2/webhook")
-    accepted = town.call("POST", "/api/v2/messages/text/demo/15550300200", {"message": "Hello", "phoneIndex": 2}).json()
-    town.wait_state(int(accepted["id"]), "delivered")
+def test_a_message_to_360dialog_is_heard_of_at_the_webhook_that_was_set(env: AccountsEnv) -> None:
+    env.done("POST", f"{PLACE}/2/webhook")
+    accepted = env.call("POST", "/api/v2/messages/text/demo/15550300200", {"message": "Hello", "phoneIndex": 2}).json()
+    env.wait_state(int(accepted["id"]), "delivered")
 
 
-def test_the_profile_is_shown_and_changed(town: AccountsTown) -> None:
-    result = town.done("PATCH", f"{PLACE}/0/profile", {"about": "We bake", "websites": ["https://example.org/"]})
+def test_the_profile_is_shown_and_changed(env: AccountsEnv) -> None:
+    result = env.done("PATCH", f"{PLACE}/0/profile", {"about": "We bake", "websites": ["https://example.org/"]})
     assert result["profile"] == {
         "about": "We bake",
         "websites": ["https://example.org/"],
         "vertical": "UNDEFINED",
     }
-    assert town.done("GET", f"{PLACE}/0/profile") == result
+    assert env.done("GET", f"{PLACE}/0/profile") == result

@@ -14,8 +14,8 @@ import pytest
 
 from sandbox.config import META_DIRECT_ID
 from shared.settings import to_environ
-from tests.connections.town import AccountsTown
-from tests.meta.town import new_chat
+from tests.connections.env import AccountsEnv
+from tests.meta.env import new_chat
 from tests.sandbox.env import ACCESS_TOKEN, D360_KEY
 from tests.store.rig import query
 from tests.support import environment
@@ -25,21 +25,21 @@ DIRECT = {"connectionType": "meta_direct", "accountId": "109990000000001", "acce
 
 
 @pytest.fixture
-def shop(town: AccountsTown) -> Iterator[AccountsTown]:
+def shop(env: AccountsEnv) -> Iterator[AccountsEnv]:
     """A company without connections."""
-    town.call("POST", "/api/v2/companies", {"companyId": "shop", "name": "The shop"})
-    yield town
-    for one in town.call("GET", PLACE).json()["connections"]:
-        town.call("DELETE", f"{PLACE}/{one['phoneIndex']}?force=true")
+    env.call("POST", "/api/v2/companies", {"companyId": "shop", "name": "The shop"})
+    yield env
+    for one in env.call("GET", PLACE).json()["connections"]:
+        env.call("DELETE", f"{PLACE}/{one['phoneIndex']}?force=true")
 
 
 def problem(answer: Any) -> tuple[int, str]:
     return answer.status_code, answer.json()["type"].rpartition(":")[2]
 
 
-def command(town: AccountsTown, *words: str, told: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `bulkhead …` over the town's home."""
-    environ = environment.clean() | to_environ(town.settings) | variables
+def command(env: AccountsEnv, *words: str, told: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `bulkhead …` over the env's home."""
+    environ = environment.clean() | to_environ(env.settings) | variables
     return subprocess.run(
         [sys.executable, "orchestrator.py", *words],
         check=False,
@@ -52,7 +52,7 @@ def command(town: AccountsTown, *words: str, told: str = "", **variables: str) -
     )
 
 
-def test_a_company_is_made_once(shop: AccountsTown) -> None:
+def test_a_company_is_made_once(shop: AccountsEnv) -> None:
     assert problem(shop.call("POST", "/api/v2/companies", {"companyId": "shop"})) == (409, "company_exists")
     assert problem(shop.call("POST", "/api/v2/companies", {"companyId": "no spaces"})) == (422, "body_invalid")
     (found,) = [one for one in shop.call("GET", "/api/v2/companies").json()["companies"] if one["companyId"] == "shop"]
@@ -60,7 +60,7 @@ def test_a_company_is_made_once(shop: AccountsTown) -> None:
     assert problem(shop.call("POST", "/api/v2/connections/nobody", DIRECT)) == (404, "company_unknown")
 
 
-def test_a_connection_is_made_at_the_first_free_index_and_shows_no_secret(shop: AccountsTown) -> None:
+def test_a_connection_is_made_at_the_first_free_index_and_shows_no_secret(shop: AccountsEnv) -> None:
     made = [
         shop.call(
             "POST", PLACE, {**DIRECT, "accountId": f"10999000000000{number}", "options": {"messagesPerSecond": 20}}
@@ -93,7 +93,7 @@ def test_a_connection_is_made_at_the_first_free_index_and_shows_no_secret(shop: 
         ({"connectionType": "wwebjs", "options": {"colour": "blue"}}, 422, "body_invalid"),
     ],
 )
-def test_what_cannot_be_made_is_refused(shop: AccountsTown, body: dict[str, Any], status: int, kind: str) -> None:
+def test_what_cannot_be_made_is_refused(shop: AccountsEnv, body: dict[str, Any], status: int, kind: str) -> None:
     assert shop.call("POST", PLACE, {**DIRECT, "accountId": "109990000000000", "phoneIndex": 0}).status_code == 201
     answer = shop.call("POST", PLACE, body)
     assert problem(answer) == (status, kind)
@@ -101,7 +101,7 @@ def test_what_cannot_be_made_is_refused(shop: AccountsTown, body: dict[str, Any]
     assert len(shop.call("GET", PLACE).json()["connections"]) == 1
 
 
-def test_a_change_keeps_what_is_not_named(shop: AccountsTown) -> None:
+def test_a_change_keeps_what_is_not_named(shop: AccountsEnv) -> None:
     shop.call(
         "POST", PLACE, {**DIRECT, "phoneIndex": 4, "wabaId": "209990000000001", "options": {"messagesPerSecond": 20}}
     )
@@ -110,7 +110,7 @@ def test_a_change_keeps_what_is_not_named(shop: AccountsTown) -> None:
     assert problem(shop.call("PATCH", f"{PLACE}/9", {})) == (404, "phone_index_unknown")
 
 
-def test_messages_that_wait_keep_a_connection_from_being_removed(shop: AccountsTown) -> None:
+def test_messages_that_wait_keep_a_connection_from_being_removed(shop: AccountsEnv) -> None:
     shop.call("POST", PLACE, {**DIRECT, "phoneIndex": 0})
     shop.call("POST", f"{PLACE}/0/pause")
     chat = new_chat()
@@ -142,7 +142,7 @@ def test_messages_that_wait_keep_a_connection_from_being_removed(shop: AccountsT
     )
 
 
-def test_a_browser_session_that_is_removed_is_wiped_by_its_process(shop: AccountsTown) -> None:
+def test_a_browser_session_that_is_removed_is_wiped_by_its_process(shop: AccountsEnv) -> None:
     shop.call("POST", PLACE, {"connectionType": "wwebjs", "phoneIndex": 0})
     assert shop.call("DELETE", f"{PLACE}/0").status_code == 200
     (task,) = query(
@@ -151,7 +151,7 @@ def test_a_browser_session_that_is_removed_is_wiped_by_its_process(shop: Account
     assert (task["process_name"], task["operation"], task["state"]) == ("webdriver", "wipe_session", "queued")
 
 
-def test_the_command_line_does_the_same(shop: AccountsTown, tmp_path: Any) -> None:
+def test_the_command_line_does_the_same(shop: AccountsEnv, tmp_path: Any) -> None:
     made = command(
         shop,
         "connections",
@@ -191,7 +191,7 @@ def test_the_command_line_does_the_same(shop: AccountsTown, tmp_path: Any) -> No
     assert command(shop, "connections", "remove", "--company", "shop").returncode == 64
 
 
-def test_keys_are_rotated(shop: AccountsTown) -> None:
+def test_keys_are_rotated(shop: AccountsEnv) -> None:
     shop.call("POST", PLACE, {**DIRECT, "phoneIndex": 0})
     old = f"k1={shop.settings.secret_encryption_key}"
     new = base64.b64encode(os.urandom(32)).decode()

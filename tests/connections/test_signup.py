@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.connections.town import SIGNUP, AccountsTown
-from tests.meta.town import new_chat
+from tests.connections.env import SIGNUP, AccountsEnv
+from tests.meta.env import new_chat
 from tests.store.rig import query
 from tests.support.waiting import eventually
 
@@ -17,30 +17,30 @@ PIN = "314159"
 
 
 @pytest.fixture
-def newcomer(town: AccountsTown) -> Iterator[AccountsTown]:
+def newcomer(env: AccountsEnv) -> Iterator[AccountsEnv]:
     """A company without connections, and a number that is not registered."""
-    town.call("POST", "/api/v2/companies", {"companyId": "newcomer"})
-    town.control("POST", "numbers", {"phone_number_id": SIGNUP["phoneNumberId"], "fresh": True})
-    yield town
-    for shown in town.call("GET", "/api/v2/connections/newcomer").json()["connections"]:
-        assert town.call("DELETE", f"/api/v2/connections/newcomer/{shown['phoneIndex']}?force=true").status_code == 200
+    env.call("POST", "/api/v2/companies", {"companyId": "newcomer"})
+    env.control("POST", "numbers", {"phone_number_id": SIGNUP["phoneNumberId"], "fresh": True})
+    yield env
+    for shown in env.call("GET", "/api/v2/connections/newcomer").json()["connections"]:
+        assert env.call("DELETE", f"/api/v2/connections/newcomer/{shown['phoneIndex']}?force=true").status_code == 200
 
 
-def code(town: AccountsTown) -> str:
+def code(env: AccountsEnv) -> str:
     """Go through the dialog in a browser."""
-    got: str = town.control("POST", "signup", {"phone_number_id": SIGNUP["phoneNumberId"]})["code"]
+    got: str = env.control("POST", "signup", {"phone_number_id": SIGNUP["phoneNumberId"]})["code"]
     return got
 
 
-def asked(town: AccountsTown, **more: Any) -> dict[str, Any]:
+def asked(env: AccountsEnv, **more: Any) -> dict[str, Any]:
     """Ask for a signup that fails, and return the problem."""
-    answer = town.call("POST", PLACE, {**SIGNUP, **more}, headers={"Prefer": "wait=30"})
+    answer = env.call("POST", PLACE, {**SIGNUP, **more}, headers={"Prefer": "wait=30"})
     assert answer.status_code >= 400, answer.text
     problem: dict[str, Any] = answer.json()
     return problem | {"type": problem["type"].rpartition(":")[2]}
 
 
-def test_a_code_becomes_a_connection_that_sends(newcomer: AccountsTown) -> None:
+def test_a_code_becomes_a_connection_that_sends(newcomer: AccountsEnv) -> None:
     given = code(newcomer)
     result = newcomer.done("POST", PLACE, {**SIGNUP, "code": given, "pin": PIN, "businessId": "800000000000001"})
     assert result["done"] == ["exchange", "connect", "inspect", "subscribe", "register", "activate"]
@@ -64,7 +64,7 @@ def test_a_code_becomes_a_connection_that_sends(newcomer: AccountsTown) -> None:
     )
 
 
-def test_the_same_number_again_is_the_same_connection_with_a_new_token(newcomer: AccountsTown) -> None:
+def test_the_same_number_again_is_the_same_connection_with_a_new_token(newcomer: AccountsEnv) -> None:
     first = newcomer.done("POST", PLACE, {**SIGNUP, "code": code(newcomer)})
     again = newcomer.done("POST", PLACE, {**SIGNUP, "code": code(newcomer)})
     assert again["phoneIndex"] == first["phoneIndex"]
@@ -82,7 +82,7 @@ def test_the_same_number_again_is_the_same_connection_with_a_new_token(newcomer:
     ],
 )
 def test_a_step_that_fails_is_named_and_taken_up_again_without_a_code(
-    newcomer: AccountsTown, call: str, step: str, done: list[str]
+    newcomer: AccountsEnv, call: str, step: str, done: list[str]
 ) -> None:
     given = code(newcomer)
     newcomer.control("POST", "faults", {"fault": "error", "call": call, "code": 131000})
@@ -107,13 +107,13 @@ def test_a_step_that_fails_is_named_and_taken_up_again_without_a_code(
     assert newcomer.connection(result["phoneIndex"], "newcomer")["status"] == "active"
 
 
-def test_a_code_that_is_used_or_missing(newcomer: AccountsTown) -> None:
+def test_a_code_that_is_used_or_missing(newcomer: AccountsEnv) -> None:
     assert asked(newcomer, code="AQB-nobody-gave-this")["step"] == "exchange"
     problem = asked(newcomer)
     assert (problem["type"], problem["step"]) == ("task_invalid", "exchange")
 
 
-def test_a_wrong_pin_is_told_and_the_right_one_goes_on(newcomer: AccountsTown) -> None:
+def test_a_wrong_pin_is_told_and_the_right_one_goes_on(newcomer: AccountsEnv) -> None:
     newcomer.done("POST", PLACE, {**SIGNUP, "code": code(newcomer), "pin": PIN})
     newcomer.control("POST", "numbers", {"phone_number_id": SIGNUP["phoneNumberId"], "registered": False})
     problem = asked(newcomer, code=code(newcomer), pin="000000")
@@ -123,7 +123,7 @@ def test_a_wrong_pin_is_told_and_the_right_one_goes_on(newcomer: AccountsTown) -
     assert newcomer.done("POST", f"/api/v2/connections/newcomer/{index}/register", {"pin": PIN}) == {"registered": True}
 
 
-def test_coexistence_is_not_registered_and_sends_slower(newcomer: AccountsTown) -> None:
+def test_coexistence_is_not_registered_and_sends_slower(newcomer: AccountsEnv) -> None:
     newcomer.control("POST", "numbers", {"phone_number_id": SIGNUP["phoneNumberId"], "registered": True})
     before = len(newcomer.events("registered"))
     result = newcomer.done("POST", PLACE, {**SIGNUP, "code": code(newcomer), "coexistence": True})
@@ -132,7 +132,7 @@ def test_coexistence_is_not_registered_and_sends_slower(newcomer: AccountsTown) 
     assert newcomer.connection(result["phoneIndex"], "newcomer")["options"] == {"coexistence": True}
 
 
-def test_a_number_belongs_to_one_company(newcomer: AccountsTown) -> None:
+def test_a_number_belongs_to_one_company(newcomer: AccountsEnv) -> None:
     newcomer.done("POST", PLACE, {**SIGNUP, "code": code(newcomer)})
     newcomer.call("POST", "/api/v2/companies", {"companyId": "rival"})
     answer = newcomer.call("POST", "/api/v2/signup/rival", {**SIGNUP, "code": code(newcomer)})
@@ -140,25 +140,25 @@ def test_a_number_belongs_to_one_company(newcomer: AccountsTown) -> None:
     assert "newcomer" not in answer.text
 
 
-def test_a_token_for_another_account_is_refused(newcomer: AccountsTown) -> None:
+def test_a_token_for_another_account_is_refused(newcomer: AccountsEnv) -> None:
     problem = asked(newcomer, code=code(newcomer), wabaId="200000000000001")
     assert (problem["type"], problem["step"]) == ("task_conflict", "inspect")
 
 
-def test_a_killed_process_goes_on_with_the_signup(mortal_town: AccountsTown) -> None:
-    mortal_town.call("POST", "/api/v2/companies", {"companyId": "newcomer"})
-    mortal_town.control("POST", "faults", {"fault": "hang", "call": "register"})
-    answer = mortal_town.call(
-        "POST", PLACE, {**SIGNUP, "code": code(mortal_town), "pin": PIN}, headers={"Prefer": "respond-async"}
+def test_a_killed_process_goes_on_with_the_signup(mortal_env: AccountsEnv) -> None:
+    mortal_env.call("POST", "/api/v2/companies", {"companyId": "newcomer"})
+    mortal_env.control("POST", "faults", {"fault": "hang", "call": "register"})
+    answer = mortal_env.call(
+        "POST", PLACE, {**SIGNUP, "code": code(mortal_env), "pin": PIN}, headers={"Prefer": "respond-async"}
     )
     assert answer.status_code == 202
-    eventually(lambda: mortal_town.control("GET", "faults")["armed"] == [], 15.0, "it hangs at registering")
-    mortal_town.meta.process.kill()
-    mortal_town.meta.wait_exit()
-    mortal_town.meta.start().wait_ready()
+    eventually(lambda: mortal_env.control("GET", "faults")["armed"] == [], 15.0, "it hangs at registering")
+    mortal_env.meta.process.kill()
+    mortal_env.meta.wait_exit()
+    mortal_env.meta.start().wait_ready()
 
     def task() -> dict[str, Any]:
-        found: dict[str, Any] = mortal_town.call("GET", answer.headers["Location"]).json()
+        found: dict[str, Any] = mortal_env.call("GET", answer.headers["Location"]).json()
         return found
 
     eventually(lambda: task()["status"] in ("done", "failed"), 30.0, "it ends")

@@ -8,8 +8,8 @@ import pytest
 
 from shared.clock import utc_now
 from shared.store import templates
-from tests.connections.town import AccountsTown
-from tests.meta.town import new_chat
+from tests.connections.env import AccountsEnv
+from tests.meta.env import new_chat
 from tests.support.waiting import eventually
 
 NUMBERS = {0: ("100000000000001", "200000000000001"), 2: ("100000000000002", "200000000000002")}
@@ -21,55 +21,55 @@ BODY = {
 
 
 @pytest.fixture(params=[0, 2], ids=["meta_direct", "360dialog"])
-def index(request: pytest.FixtureRequest, town: AccountsTown) -> int:
+def index(request: pytest.FixtureRequest, env: AccountsEnv) -> int:
     """A connection with templates."""
     phone_index: int = request.param
-    town.call("PATCH", f"/api/v2/connections/demo/{phone_index}", {"wabaId": NUMBERS[phone_index][1]})
+    env.call("PATCH", f"/api/v2/connections/demo/{phone_index}", {"wabaId": NUMBERS[phone_index][1]})
     return phone_index
 
 
-def listed(town: AccountsTown, index: int) -> dict[str, Any]:
-    found = town.call("GET", f"/api/v2/templates/demo/{index}").json()
+def listed(env: AccountsEnv, index: int) -> dict[str, Any]:
+    found = env.call("GET", f"/api/v2/templates/demo/{index}").json()
     return {one["name"]: one for one in found["templates"]}
 
 
-def review(town: AccountsTown, index: int, name: str, status: str, reason: str = "") -> None:
-    town.control(
+def review(env: AccountsEnv, index: int, name: str, status: str, reason: str = "") -> None:
+    env.control(
         "POST",
         "templates",
         {"phone_number_id": NUMBERS[index][0], "name": name, "language": "en_US", "status": status, "reason": reason},
     )
 
 
-def test_a_template_is_made_reviewed_and_removed(town: AccountsTown, index: int) -> None:
+def test_a_template_is_made_reviewed_and_removed(env: AccountsEnv, index: int) -> None:
     place, name = f"/api/v2/templates/demo/{index}", f"order_{index}"
-    made = town.done("POST", place, {"name": name, **BODY})
+    made = env.done("POST", place, {"name": name, **BODY})
     assert made["status"] == "PENDING"
-    assert listed(town, index)[name]["status"] == "PENDING"
-    review(town, index, name, "REJECTED", "INVALID_FORMAT")
-    eventually(lambda: listed(town, index)[name]["status"] == "REJECTED", 15.0, "the webhook tells of the rejection")
-    assert listed(town, index)[name]["reason"] == "INVALID_FORMAT"
-    review(town, index, name, "APPROVED")
-    eventually(lambda: listed(town, index)[name]["status"] == "APPROVED", 15.0, "the webhook tells of the approval")
-    assert town.done("DELETE", f"{place}/{name}")["removed"] == 1
-    assert name not in listed(town, index)
-    assert town.call("DELETE", f"{place}/{name}").json()["providerCode"] == "100"
+    assert listed(env, index)[name]["status"] == "PENDING"
+    review(env, index, name, "REJECTED", "INVALID_FORMAT")
+    eventually(lambda: listed(env, index)[name]["status"] == "REJECTED", 15.0, "the webhook tells of the rejection")
+    assert listed(env, index)[name]["reason"] == "INVALID_FORMAT"
+    review(env, index, name, "APPROVED")
+    eventually(lambda: listed(env, index)[name]["status"] == "APPROVED", 15.0, "the webhook tells of the approval")
+    assert env.done("DELETE", f"{place}/{name}")["removed"] == 1
+    assert name not in listed(env, index)
+    assert env.call("DELETE", f"{place}/{name}").json()["providerCode"] == "100"
 
 
-def test_a_sync_reads_everything_and_forgets_what_is_gone(town: AccountsTown, index: int) -> None:
+def test_a_sync_reads_everything_and_forgets_what_is_gone(env: AccountsEnv, index: int) -> None:
     place = f"/api/v2/templates/demo/{index}"
     names = [f"page_{index}_{number}" for number in range(3)]
     for name in names:
-        town.done("POST", place, {"name": name, **BODY})
-    town.store.run(templates.write, town.ids[index], [_row("ghost")], at=utc_now(), whole=False)
-    result = town.done("POST", f"{place}/sync")
+        env.done("POST", place, {"name": name, **BODY})
+    env.store.run(templates.write, env.ids[index], [_row("ghost")], at=utc_now(), whole=False)
+    result = env.done("POST", f"{place}/sync")
     assert result["removed"] == 1
-    known = listed(town, index)
+    known = listed(env, index)
     assert {*names, "hello_world"} <= known.keys()
     assert known["hello_world"]["status"] == "APPROVED"
-    assert town.call("GET", place).json()["syncedAt"] is not None
+    assert env.call("GET", place).json()["syncedAt"] is not None
     for name in names:
-        town.done("DELETE", f"{place}/{name}")
+        env.done("DELETE", f"{place}/{name}")
 
 
 @pytest.mark.parametrize(
@@ -83,79 +83,77 @@ def test_a_sync_reads_everything_and_forgets_what_is_gone(town: AccountsTown, in
     ],
 )
 def test_what_cannot_be_a_template_is_refused_before_anybody_is_asked(
-    town: AccountsTown, body: dict[str, Any], pointer: str
+    env: AccountsEnv, body: dict[str, Any], pointer: str
 ) -> None:
-    answer = town.call("POST", "/api/v2/templates/demo/0", body)
+    answer = env.call("POST", "/api/v2/templates/demo/0", body)
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
 
-def test_what_is_known_of_a_template(town: AccountsTown) -> None:
-    connection_id, find = town.ids[3], templates.find_template
-    assert town.store.run(find, connection_id=connection_id, name="nothing", language="en").problem == "", (
+def test_what_is_known_of_a_template(env: AccountsEnv) -> None:
+    connection_id, find = env.ids[3], templates.find_template
+    assert env.store.run(find, connection_id=connection_id, name="nothing", language="en").problem == "", (
         "nothing is known, so nothing is refused"
     )
-    town.call("PATCH", "/api/v2/connections/demo/3", {"wabaId": "200000000000003"})
-    town.done("POST", "/api/v2/templates/demo/3/sync")
+    env.call("PATCH", "/api/v2/connections/demo/3", {"wabaId": "200000000000003"})
+    env.done("POST", "/api/v2/templates/demo/3/sync")
+    assert "no such template" in env.store.run(find, connection_id=connection_id, name="nothing", language="en").problem
+    assert env.store.run(find, connection_id=connection_id, name="hello_world", language="en_US").problem == ""
     assert (
-        "no such template" in town.store.run(find, connection_id=connection_id, name="nothing", language="en").problem
-    )
-    assert town.store.run(find, connection_id=connection_id, name="hello_world", language="en_US").problem == ""
-    assert (
-        town.store.run(
+        env.store.run(
             templates.apply_status,
             at=utc_now(),
-            connection_ids=[town.ids[3]],
+            connection_ids=[env.ids[3]],
             name="hello_world",
             language="en_US",
             status="PAUSED",
         )
         == 1
     )
-    assert "paused" in town.store.run(find, connection_id=connection_id, name="hello_world", language="en_US").problem
+    assert "paused" in env.store.run(find, connection_id=connection_id, name="hello_world", language="en_US").problem
 
 
-def test_a_message_with_a_template_that_would_be_refused_is_not_accepted(town: AccountsTown) -> None:
-    town.call("PATCH", "/api/v2/connections/demo/3", {"wabaId": "200000000000003"})
-    town.done("POST", "/api/v2/templates/demo/3/sync")
+def test_a_message_with_a_template_that_would_be_refused_is_not_accepted(env: AccountsEnv) -> None:
+    env.call("PATCH", "/api/v2/connections/demo/3", {"wabaId": "200000000000003"})
+    env.done("POST", "/api/v2/templates/demo/3/sync")
     place = f"/api/v2/messages/template/demo/{new_chat()}"
-    answer = town.call("POST", place, {"name": "nothing_like_it", "language": "en_US", "phoneIndex": 3})
+    answer = env.call("POST", place, {"name": "nothing_like_it", "language": "en_US", "phoneIndex": 3})
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2], answer.json()["templateStatus"]) == (
         422,
         "template_unusable",
         None,
     )
-    town.store.run(
+    env.store.run(
         templates.apply_status,
         at=utc_now(),
-        connection_ids=[town.ids[3]],
+        connection_ids=[env.ids[3]],
         name="hello_world",
         language="en_US",
         status="PAUSED",
     )
     assert (
-        town.call("POST", place, {"name": "hello_world", "language": "en_US", "phoneIndex": 3}).json()["templateStatus"]
+        env.call("POST", place, {"name": "hello_world", "language": "en_US", "phoneIndex": 3}).json()["templateStatus"]
         == "PAUSED"
     )
-    town.store.run(
+    env.store.run(
         templates.apply_status,
         at=utc_now(),
-        connection_ids=[town.ids[3]],
+        connection_ids=[env.ids[3]],
         name="hello_world",
         language="en_US",
         status="APPROVED",
     )
-    accepted = town.call("POST", place, {"name": "hello_world", "language": "en_US", "phoneIndex": 3})
+    accepted = env.call("POST", place, {"name": "hello_world", "language": "en_US", "phoneIndex": 3})
     assert accepted.status_code == 202
-    town.wait_state(int(accepted.json()["id"]), "delivered")
+    env.wait_state(int(accepted.json()["id"]), "delivered")
 
 
-def test_an_older_event_changes_nothing(town: AccountsTown) -> None:
-    connection_id, apply = town.ids[3], templates.apply_status
+def test_an_older_event_changes_nothing(env: AccountsEnv) -> None:
+    connection_id, apply = env.ids[3], templates.apply_status
     at = utc_now()
-    town.store.run(templates.write, connection_id, [_row("aged")], at=at, whole=False)
+    env.store.run(templates.write, connection_id, [_row("aged")], at=at, whole=False)
     assert (
-        town.store.run(
+        env.store.run(
             apply,
             at=at.replace(year=at.year - 1),
             connection_ids=[connection_id],
@@ -166,9 +164,9 @@ def test_an_older_event_changes_nothing(town: AccountsTown) -> None:
         == 0
     )
     assert (
-        town.store.run(apply, at=at, connection_ids=[connection_id], name="aged", language="en_US", quality="RED") == 1
+        env.store.run(apply, at=at, connection_ids=[connection_id], name="aged", language="en_US", quality="RED") == 1
     )
-    (found,) = [one for one in town.store.run(templates.of_connection, connection_id, most=100) if one.name == "aged"]
+    (found,) = [one for one in env.store.run(templates.of_connection, connection_id, most=100) if one.name == "aged"]
     assert (found.status, found.quality) == ("APPROVED", "RED")
 
 

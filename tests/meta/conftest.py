@@ -1,4 +1,4 @@
-"""One town for those tests that leave it running; another for each test that kills."""
+"""One env for those tests that leave it running; another for each test that kills."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 from shared.settings import Settings, load
 from tests.conftest import settings_variables
+from tests.meta.env import MetaEnv
 from tests.meta.seed import SECRETS
-from tests.meta.town import Town
 from tests.sandbox.env import Receiver, SandboxEnv
 from tests.support import environment
 from tests.support.servers import Servers
@@ -29,8 +29,8 @@ QUICK = {
 }
 
 
-def town_settings(home: Path, database_url: str, redis_url: str, **more: Any) -> Settings:
-    """Return settings of a town whose sandbox stands in for every provider."""
+def env_settings(home: Path, database_url: str, redis_url: str, **more: Any) -> Settings:
+    """Return settings of an env whose sandbox stands in for every provider."""
     variables = settings_variables(home)
     sandbox = f"http://127.0.0.1:{variables['SANDBOX_PORT']}"
     addresses = {"graph_base_url": f"{sandbox}/graph", "d360_base_url": f"{sandbox}/d360"}
@@ -39,35 +39,35 @@ def town_settings(home: Path, database_url: str, redis_url: str, **more: Any) ->
 
 
 @pytest.fixture(scope="module")
-def running_town(servers: Servers) -> Iterator[Town]:
+def running_env(servers: Servers) -> Iterator[MetaEnv]:
     """Processes that live as long as the module's tests."""
     home = Path(tempfile.mkdtemp(prefix="bh-"))
     name, url = servers.new_database()
-    with Town(town_settings(home, url, servers.new_redis())) as town:
-        yield town.start()
+    with MetaEnv(env_settings(home, url, servers.new_redis())) as env:
+        yield env.start()
     servers.drop_database(name)
     shutil.rmtree(home)
 
 
 @pytest.fixture
-def town(running_town: Town) -> Town:
-    """The running town with the sandbox as at its start."""
-    running_town.reset()
-    return running_town
+def env(running_env: MetaEnv) -> MetaEnv:
+    """The running env with the sandbox as at its start."""
+    running_env.reset()
+    return running_env
 
 
 @pytest.fixture
-def own_town(home: Path, database_url: str, redis_url: str) -> Iterator[Callable[..., Town]]:
-    """Function that returns a town of the test's own, not started: `own_town(meta_send_s=3)`."""
-    made: list[Town] = []
+def own_env(home: Path, database_url: str, redis_url: str) -> Iterator[Callable[..., MetaEnv]]:
+    """Function that returns an env of the test's own, not started: `own_env(meta_send_s=3)`."""
+    made: list[MetaEnv] = []
 
-    def build(**more: Any) -> Town:
-        made.append(Town(town_settings(home, database_url, redis_url, **more)))
+    def build(**more: Any) -> MetaEnv:
+        made.append(MetaEnv(env_settings(home, database_url, redis_url, **more)))
         return made[-1]
 
     yield build
-    for town in made:
-        town.close()
+    for env in made:
+        env.close()
 
 
 @pytest.fixture(scope="module")

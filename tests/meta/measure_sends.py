@@ -18,7 +18,7 @@ from typing import Any, Final
 from shared.clock import monotonic
 from shared.messages import Sent
 from shared.settings import load
-from tests.meta.rig import Rig, rig
+from tests.meta.channel_env import ChannelEnv, channel_env
 from tests.meta.seed import SECRETS
 from tests.meta.test_sends import FILES, SENDS
 from tests.sandbox.env import Receiver, SandboxEnv
@@ -27,7 +27,7 @@ from tests.support import environment, samples
 SENDS_EACH: Final = 50
 
 
-async def _timed(own: Rig, rows: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, list[float]]:
+async def _timed(own: ChannelEnv, rows: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, list[float]]:
     taken: dict[str, list[float]] = {}
     for name, (type_name, content) in rows.items():
         for number in range(SENDS_EACH):
@@ -39,7 +39,7 @@ async def _timed(own: Rig, rows: Mapping[str, tuple[str, Mapping[str, Any]]]) ->
 
 
 async def _measure(settings: Any) -> dict[str, list[float]]:
-    async with rig(settings) as own:
+    async with channel_env(settings) as own:
         rows: dict[str, tuple[str, Mapping[str, Any]]] = {
             name: (type_name, content) for name, (type_name, content, _) in SENDS.items()
         }

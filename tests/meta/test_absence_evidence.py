@@ -15,7 +15,7 @@ from shared.process.metrics import Metrics
 from shared.settings import Settings
 from shared.store import inbound, inbound_journal
 from shared.store.inbound import RawEvent
-from tests.meta.rig import KIND, Rig
+from tests.meta.channel_env import KIND, ChannelEnv
 from tests.meta.seed import D360, DIRECT, EMBEDDED, status, text, webhook
 from tests.meta.test_processor import NUMBER_OF, journal, read_all, scenario
 
@@ -24,7 +24,7 @@ SINCE_S = 20.0
 """How long ago the message in doubt was claimed."""
 
 
-def weigh(own: Rig, index: int = DIRECT, **more: Any) -> AbsenceEvidence:
+def weigh(own: ChannelEnv, index: int = DIRECT, **more: Any) -> AbsenceEvidence:
     since = datetime.now(UTC) - timedelta(seconds=SINCE_S)
     return own.store.run(absence_evidence.weigh, kind=KIND.name, connection_id=own.ids[index], since=since, **more)
 
@@ -42,7 +42,7 @@ def without_time(part: dict[str, Any]) -> dict[str, Any]:
 def test_only_the_same_number_proves_its_door(portless: MakeSettings, index: int) -> None:
     """Numbers of one app share an address and a secret; whether each is subscribed, no event of another tells."""
 
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         journal(own, webhook({"statuses": [status("sent", at=at(5))]}, number=NUMBER_OF[index]))
         await read_all(own.processor)
         assert weigh(own, index) is AbsenceEvidence.UNSENT
@@ -66,7 +66,7 @@ def test_only_the_same_number_proves_its_door(portless: MakeSettings, index: int
 def test_only_what_happened_later_proves_the_door(
     portless: MakeSettings, happened_s: float, expected: bool, part: str
 ) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         parts = {"statuses": status("sent", at=at(happened_s)), "messages": text("x", "wamid.1")}
         parts["messages"]["timestamp"] = str(at(happened_s))
         journal(own, webhook({part: [parts[part]]}))
@@ -84,7 +84,7 @@ def test_without_an_own_timestamp_the_entrys_time_counts(
 ) -> None:
     """A webhook that waited at the provider for an hour, and does not say when its event happened, did not happen just now."""
 
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         payload = webhook({"statuses": [without_time(status("sent"))]})
         if entry_s is not None:
             payload["entry"][0]["time"] = at(entry_s)
@@ -96,7 +96,7 @@ def test_without_an_own_timestamp_the_entrys_time_counts(
 
 
 def test_what_is_replayed_or_not_processed_proves_nothing(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         ids = journal(own, webhook({"statuses": [status("sent", at=at(5))]}))
         assert weigh(own) is AbsenceEvidence.NONE
         await read_all(own.processor)
@@ -109,7 +109,7 @@ def test_what_is_replayed_or_not_processed_proves_nothing(portless: MakeSettings
 
 
 def test_an_unprocessed_webhook_that_came_earlier_may_hold_the_proof(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         (waiting,) = own.store.run(inbound.journal, "other", [RawEvent(source="meta", body=b"{}")])
         journal(own, webhook({"statuses": [status("sent", at=at(5))]}))
         await read_all(own.processor)
@@ -120,7 +120,7 @@ def test_an_unprocessed_webhook_that_came_earlier_may_hold_the_proof(portless: M
 
 
 def test_evidence_is_kept_for_an_hour(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         journal(own, webhook({"statuses": [status("sent", at=at(5))]}))
         await read_all(own.processor)
         own.store.run(grow_old)

@@ -16,7 +16,7 @@ from shared.messages import Dead, InDoubt, Outcome, Retry, Sent
 from shared.settings import Settings
 from shared.store import connections, inbound, webhook_evidence
 from shared.store.inbound import RawEvent
-from tests.meta.rig import KIND, Rig, rig, run
+from tests.meta.channel_env import KIND, ChannelEnv, channel_env, run
 from tests.meta.seed import COMPANY, D360, DIRECT, EMBEDDED, ROWS, sealed
 from tests.sandbox.env import SandboxEnv
 
@@ -39,7 +39,7 @@ def test_every_code_of_the_table_over_http(at_sandbox: AtSandbox, sandbox: Sandb
     async def scenario() -> dict[int, tuple[ErrorAction, ErrorAction]]:
         seen = {}
         for code, rule in RULES.items():
-            async with rig(at_sandbox()) as own:
+            async with channel_env(at_sandbox()) as own:
                 sandbox.arm("error", code=code)
                 outcome = await own.send()
                 assert not isinstance(outcome, Sent | InDoubt)
@@ -72,7 +72,7 @@ def test_what_may_have_been_taken_is_in_doubt(
     expected, details = FAULTS[fault]
 
     async def scenario() -> tuple[Outcome, Outcome]:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             sandbox.arm(fault, **details)
             first = await own.send(own.message(phone_index=phone_index), within_s=0.5)
             assert own.tokens == ["bulkhead:1:1"], "said to be written before the first byte left"
@@ -97,7 +97,7 @@ def test_what_surely_never_left_is_tried_again(at_sandbox: AtSandbox, sandbox: S
     graph = address.format(port=free_port(), sandbox=sandbox.base.rpartition(":")[2])
 
     async def scenario() -> Outcome:
-        async with rig(at_sandbox(graph_base_url=graph)) as own:
+        async with channel_env(at_sandbox(graph_base_url=graph)) as own:
             outcome = await own.send()
             assert own.tokens == [], "never said to be written"
             return outcome
@@ -112,9 +112,9 @@ def test_a_server_that_accepts_and_says_nothing_is_in_doubt_and_one_that_never_a
 ) -> None:
     async def scenario() -> tuple[Outcome, Outcome]:
         with socket.create_server(("127.0.0.1", 0), backlog=5) as silent:
-            async with rig(at_sandbox(graph_base_url=f"http://127.0.0.1:{silent.getsockname()[1]}")) as own:
+            async with channel_env(at_sandbox(graph_base_url=f"http://127.0.0.1:{silent.getsockname()[1]}")) as own:
                 connected = await own.send(within_s=0.3)
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             # its deadline has passed before a connection could be had
             return connected, await own.send(within_s=-1.0)
 
@@ -136,7 +136,9 @@ def test_an_endless_answer_is_not_read_to_its_end(at_sandbox: AtSandbox) -> None
 
     async def scenario() -> Outcome:
         server = await asyncio.start_server(flood, "127.0.0.1", 0)
-        async with rig(at_sandbox(graph_base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")) as own:
+        async with channel_env(
+            at_sandbox(graph_base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        ) as own:
             outcome = await own.send()
         server.close()
         return outcome
@@ -151,7 +153,7 @@ def test_a_row_that_is_no_longer_ours_is_not_sent(
     at_sandbox: AtSandbox, sandbox: SandboxEnv, connected_before: bool
 ) -> None:
     async def scenario() -> None:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             if connected_before:
                 assert isinstance(await own.send(), Sent)
             since = sandbox.control("POST", "reset", {})["seq"]
@@ -175,7 +177,9 @@ def test_not_one_byte_leaves_before_it_is_said(at_sandbox: AtSandbox) -> None:
 
     async def scenario() -> None:
         server = await asyncio.start_server(listen, "127.0.0.1", 0)
-        async with rig(at_sandbox(graph_base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")) as own:
+        async with channel_env(
+            at_sandbox(graph_base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        ) as own:
             own.fenced = True
             with pytest.raises(Fenced):
                 await own.send()
@@ -188,7 +192,7 @@ def test_not_one_byte_leaves_before_it_is_said(at_sandbox: AtSandbox) -> None:
 
 def test_sends_share_connections(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> int:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             for number in range(20):
                 assert isinstance(await own.send(own.message(number)), Sent)
             connector = own.graph._session.connector
@@ -200,7 +204,7 @@ def test_sends_share_connections(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> 
 
 def test_a_throttled_connection_is_not_called_and_others_are(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> tuple[Outcome, ...]:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             sandbox.arm("error", code=131057)
             refused = await own.send()
             since = sandbox.ledger()[-1]["seq"]
@@ -218,11 +222,11 @@ def test_a_throttled_connection_is_not_called_and_others_are(at_sandbox: AtSandb
     assert isinstance(other, Sent)
 
 
-def observed(own: Rig) -> Any:
+def observed(own: ChannelEnv) -> Any:
     return next(row for row in own.store.run(connections.of_company, COMPANY) if row["phone_index"] == DIRECT)
 
 
-def store_credentials(own: Rig, phone_index: int, credentials: str) -> None:
+def store_credentials(own: ChannelEnv, phone_index: int, credentials: str) -> None:
     _, connection_type, account_id, _ = next(row for row in ROWS if row[0] == phone_index)
     own.store.run(
         connections.ensure,
@@ -254,7 +258,7 @@ def test_credentials_that_do_not_serve_hold_the_message_until_they_are_mended(
     at_sandbox: AtSandbox, sandbox: SandboxEnv, credentials: Any
 ) -> None:
     async def scenario() -> tuple[Outcome, Any, Outcome, Any]:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             good = own.store.run(connections.by_index, COMPANY, DIRECT)
             assert good is not None
             if isinstance(credentials, str) and credentials != "not JSON":
@@ -284,7 +288,7 @@ def test_credentials_that_do_not_serve_hold_the_message_until_they_are_mended(
 
 def test_secrets_are_never_shown(at_sandbox: AtSandbox) -> None:
     async def scenario() -> str:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             found = [await own.accounts.find(row_id) for row_id in own.ids.values()]
             return repr(found) + repr(own.accounts)
 
@@ -295,7 +299,7 @@ def test_secrets_are_never_shown(at_sandbox: AtSandbox) -> None:
 
 def test_a_connection_that_was_made_just_now_is_found(at_sandbox: AtSandbox) -> None:
     async def scenario() -> tuple[Outcome, Outcome]:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             await own.accounts.refresh()
             unknown = await own.send(own.message(connection_id=999_999))
             own.accounts._known, own.accounts._refreshed_at = {}, None
@@ -324,7 +328,7 @@ def test_evidence_that_a_message_was_not_sent(
     at_sandbox: AtSandbox, doubt_s: float, proved: int | None, unread_s: float | None, expected: str | None
 ) -> None:
     async def scenario() -> Outcome | None:
-        async with rig(at_sandbox(in_doubt_window_s=1)) as own:
+        async with channel_env(at_sandbox(in_doubt_window_s=1)) as own:
             if proved is not None:
                 own.store.run(proved_before, own.ids[proved], 0.4)
             if unread_s is not None:
@@ -340,7 +344,7 @@ def test_a_held_message_waits_a_window_from_the_first_proof(
     at_sandbox: AtSandbox, proved_ago_s: float, expected: str | None
 ) -> None:
     async def scenario() -> Outcome | None:
-        async with rig(at_sandbox(in_doubt_window_s=1)) as own:
+        async with channel_env(at_sandbox(in_doubt_window_s=1)) as own:
             own.store.run(proved_before, own.ids[DIRECT], proved_ago_s)
             return await own.channel.look_up(own.doubt(own.message(), 60.0, 61.0, held=True))
 

@@ -10,39 +10,39 @@ import pytest
 import requests
 
 from shared.clock import left, monotonic
+from tests.meta.env import ACCOUNTS, MetaEnv
 from tests.meta.seed import DIRECT, text, webhook
-from tests.meta.town import ACCOUNTS, Town
 from tests.support.waiting import eventually
 
 INGRESS = ("journal.gathered", "journal.committed", "processor.written", "processor.committed")
 FILES = ("media.taken", "media.fetched", "media.noted")
 
 
-def post_until_taken(town: Town, bodies: list[bytes]) -> int:
+def post_until_taken(env: MetaEnv, bodies: list[bytes]) -> int:
     """Post each body again until it is answered by 200, as a provider does. Returns how often the process had died and was started again."""
     by, deaths = monotonic() + 60, 0
     for body in bodies:
         while True:
             assert left(by) > 0, "every event is taken in time"
             try:
-                if town.post(body) == 200:
+                if env.post(body) == 200:
                     break
             except requests.ConnectionError:
-                revive(town)
+                revive(env)
                 deaths += 1
     return deaths
 
 
-def revive(town: Town) -> None:
+def revive(env: MetaEnv) -> None:
     """Start the next life of a process that a crash point killed."""
-    assert town.meta.wait_exit() == -9
-    town.meta.start()
-    town.meta.wait_ready()
+    assert env.meta.wait_exit() == -9
+    env.meta.start()
+    env.meta.wait_ready()
 
 
 @pytest.mark.parametrize("point", INGRESS)
-def test_no_event_is_lost_and_none_is_twice(own_town: Callable[..., Town], point: str) -> None:
-    town = own_town(chaos="on", crash_points=f"meta:{point}=kill@2").start()
+def test_no_event_is_lost_and_none_is_twice(own_env: Callable[..., MetaEnv], point: str) -> None:
+    env = own_env(chaos="on", crash_points=f"meta:{point}=kill@2").start()
     message = {"from": "15550100200", "type": "edit", "timestamp": "1760000001"}
     bodies = [
         json.dumps(
@@ -65,38 +65,38 @@ def test_no_event_is_lost_and_none_is_twice(own_town: Callable[..., Town], point
         ).encode()
         for number in range(6)
     ]
-    if not post_until_taken(town, bodies):
-        revive(town)
-    town.wait_journal_read(30)
-    assert (town.settings.bulkhead_home / "run" / "crash-points.log").read_text() == f"meta:{point}\n"
-    rows = town.query(
+    if not post_until_taken(env, bodies):
+        revive(env)
+    env.wait_journal_read(30)
+    assert (env.settings.bulkhead_home / "run" / "crash-points.log").read_text() == f"meta:{point}\n"
+    rows = env.query(
         "SELECT provider_id, content ->> 'body' FROM inbound_messages WHERE type = 'text' ORDER BY provider_id"
     )
     assert rows == [(f"wamid.C{number}", "new") for number in range(6)]
-    assert town.query("SELECT count(*) FROM inbound_messages") == [(12,)]
-    assert town.query("SELECT user_id, phone, name FROM contacts") == [("US.1", "15550100200", "Ann")]
-    assert town.query("SELECT DISTINCT outcome FROM inbound_journal") == [("",)]
-    assert town.meta.stop() == 0
+    assert env.query("SELECT count(*) FROM inbound_messages") == [(12,)]
+    assert env.query("SELECT user_id, phone, name FROM contacts") == [("US.1", "15550100200", "Ann")]
+    assert env.query("SELECT DISTINCT outcome FROM inbound_journal") == [("",)]
+    assert env.meta.stop() == 0
 
 
 @pytest.mark.parametrize("point", FILES)
-def test_every_file_arrives(own_town: Callable[..., Town], point: str) -> None:
-    town = own_town(chaos="on", crash_points=f"meta:{point}=kill@1").start()
+def test_every_file_arrives(own_env: Callable[..., MetaEnv], point: str) -> None:
+    env = own_env(chaos="on", crash_points=f"meta:{point}=kill@1").start()
     asked = {"phone_number_id": ACCOUNTS[DIRECT], "from": "15550100200", "kind": "image", "count": 3}
-    town.control("POST", "customers", asked)
-    assert town.meta.wait_exit() == -9
-    town.meta.start()
-    town.meta.wait_ready()
+    env.control("POST", "customers", asked)
+    assert env.meta.wait_exit() == -9
+    env.meta.start()
+    env.meta.wait_ready()
     eventually(
-        lambda: town.query("SELECT count(*) FROM inbound_media WHERE state = 'stored'") == [(3,)],
+        lambda: env.query("SELECT count(*) FROM inbound_media WHERE state = 'stored'") == [(3,)],
         40,
         "every file is stored",
     )
-    assert (town.settings.bulkhead_home / "run" / "crash-points.log").read_text() == f"meta:{point}\n"
-    assert town.query("SELECT count(*) FROM inbound_messages") == [(3,)]
-    ((sha256,),) = town.query("SELECT DISTINCT sha256 FROM inbound_media")
+    assert (env.settings.bulkhead_home / "run" / "crash-points.log").read_text() == f"meta:{point}\n"
+    assert env.query("SELECT count(*) FROM inbound_messages") == [(3,)]
+    ((sha256,),) = env.query("SELECT DISTINCT sha256 FROM inbound_media")
     (kept,) = [
-        path for path in (town.settings.bulkhead_home / "media").rglob("*") if path.is_file() and path.name == sha256
+        path for path in (env.settings.bulkhead_home / "media").rglob("*") if path.is_file() and path.name == sha256
     ]
     assert hashlib.sha256(kept.read_bytes()).hexdigest() == sha256
-    assert town.meta.stop() == 0
+    assert env.meta.stop() == 0

@@ -165,7 +165,7 @@ def test_an_answer_without_a_usable_id_proves_nothing(body: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "told_s"),
+    ("headers", "requested_wait_s"),
     [
         ({"Retry_After": "7"}, 7.0),
         ({"Retry_After": " 7 "}, 7.0),
@@ -191,10 +191,10 @@ def test_an_answer_without_a_usable_id_proves_nothing(body: Any) -> None:
         ({"X_Business_Use_Case_Usage": '{"1":{"a":1},"2":[4]}'}, None),
     ],
 )
-def test_waits_that_the_headers_ask_for(headers: dict[str, str], told_s: float | None) -> None:
+def test_waits_that_the_headers_ask_for(headers: dict[str, str], requested_wait_s: float | None) -> None:
     refusal = answer(400, {"error": {"code": 80007}}, **headers)
     assert isinstance(refusal, Refusal)
-    assert refusal.told_s == told_s
+    assert refusal.requested_wait_s == requested_wait_s
 
 
 @pytest.mark.parametrize("date", ["", "yesterday"])
@@ -202,8 +202,8 @@ def test_a_date_without_the_servers_own_counts_from_now(date: str) -> None:
     until = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     refusal = answer(429, b"", Retry_After=until, Date=date)
     assert isinstance(refusal, Refusal)
-    assert refusal.told_s is not None
-    assert 50 < refusal.told_s <= 60
+    assert refusal.requested_wait_s is not None
+    assert 50 < refusal.requested_wait_s <= 60
 
 
 def test_unknown_codes_without_context_are_dead() -> None:

@@ -19,8 +19,8 @@ from shared.media.storage import Stored
 from shared.secrets import Vault
 from shared.store import connections, inbound_media
 from shared.store.inbound_media import TakenMedia
+from tests.meta.env import ACCOUNTS, MetaEnv, new_chat
 from tests.meta.seed import D360, DIRECT, sealed, webhook
-from tests.meta.town import ACCOUNTS, Town, new_chat
 from tests.sandbox.env import ACCESS_TOKEN
 from tests.support.waiting import eventually
 
@@ -28,17 +28,17 @@ JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + b"x" * 5000
 PDF = b"%PDF-1.4\n" + b"y" * 200_000 + b"\n%%EOF\n"
 
 
-def write(town: Town, kind: str, *, phone_index: int = DIRECT, data: bytes = b"", **more: Any) -> str:
+def write(env: MetaEnv, kind: str, *, phone_index: int = DIRECT, data: bytes = b"", **more: Any) -> str:
     """Let a customer send a file. Returns the message's provider id."""
     asked = {"phone_number_id": ACCOUNTS[phone_index], "from": new_chat(), "kind": kind, **more}
     if data:
         asked["data"] = base64.b64encode(data).decode()
-    return str(town.control("POST", "customers", asked)["id"])
+    return str(env.control("POST", "customers", asked)["id"])
 
 
-def file_of(town: Town, provider_id: str) -> dict[str, Any]:
+def file_of(env: MetaEnv, provider_id: str) -> dict[str, Any]:
     """Return the row of a message's file; empty when there is none yet."""
-    rows = town.query(
+    rows = env.query(
         """SELECT to_jsonb(m) || jsonb_build_object('company', i.company_id) FROM inbound_media m JOIN inbound_messages i ON i.id = m.message_id
            WHERE i.provider_id = %s""",
         provider_id,
@@ -46,21 +46,21 @@ def file_of(town: Town, provider_id: str) -> dict[str, Any]:
     return dict(rows[0][0]) if rows else {}
 
 
-def ended(town: Town, provider_id: str, within_s: float = 30.0) -> dict[str, Any]:
+def ended(env: MetaEnv, provider_id: str, within_s: float = 30.0) -> dict[str, Any]:
     """Wait until a message's file is no longer pending, and return its row."""
     eventually(
-        lambda: file_of(town, provider_id).get("state", "pending") != "pending",
+        lambda: file_of(env, provider_id).get("state", "pending") != "pending",
         within_s,
-        lambda: f"the file is fetched: {file_of(town, provider_id)}",
+        lambda: f"the file is fetched: {file_of(env, provider_id)}",
     )
-    return file_of(town, provider_id)
+    return file_of(env, provider_id)
 
 
-def stored_bytes(town: Town, row: dict[str, Any]) -> bytes:
+def stored_bytes(env: MetaEnv, row: dict[str, Any]) -> bytes:
     """Return what lies in the local storage."""
     (path,) = [
         path
-        for path in (town.settings.bulkhead_home / "media").rglob("*")
+        for path in (env.settings.bulkhead_home / "media").rglob("*")
         if path.is_file() and row["sha256"] in str(path).replace("/", "")
     ]
     return path.read_bytes()
@@ -71,34 +71,34 @@ def stored_bytes(town: Town, row: dict[str, Any]) -> bytes:
     ("kind", "data", "mimetype"), [("image", JPEG, "image/jpeg"), ("document", PDF, "application/pdf")]
 )
 def test_a_file_is_fetched_from_either_provider(
-    town: Town, phone_index: int, kind: str, data: bytes, mimetype: str
+    env: MetaEnv, phone_index: int, kind: str, data: bytes, mimetype: str
 ) -> None:
-    row = ended(town, write(town, kind, phone_index=phone_index, data=data))
+    row = ended(env, write(env, kind, phone_index=phone_index, data=data))
     assert (row["state"], row["reason"]) == ("stored", "")
     assert (row["sha256"], row["size"], row["mimetype"]) == (hashlib.sha256(data).hexdigest(), len(data), mimetype)
-    assert stored_bytes(town, row) == data
-    known = town.query(
+    assert stored_bytes(env, row) == data
+    known = env.query(
         "SELECT size, mimetype FROM media_files WHERE company_id = %s AND sha256 = %s", row["company"], row["sha256"]
     )
     assert known == [(len(data), mimetype)]
 
 
 @pytest.mark.parametrize("kind", ["video", "audio", "voice", "sticker"])
-def test_every_kind_of_file(town: Town, kind: str) -> None:
-    row = ended(town, write(town, kind))
+def test_every_kind_of_file(env: MetaEnv, kind: str) -> None:
+    row = ended(env, write(env, kind))
     assert (row["state"], row["reason"]) == ("stored", "")
 
 
-def test_what_is_not_what_it_says_is_refused_and_can_be_asked_for_again(town: Town) -> None:
-    provider_id = write(town, "image", data=b"<html><body>Sign in</body></html>" * 50)
-    row = ended(town, provider_id)
+def test_what_is_not_what_it_says_is_refused_and_can_be_asked_for_again(env: MetaEnv) -> None:
+    provider_id = write(env, "image", data=b"<html><body>Sign in</body></html>" * 50)
+    row = ended(env, provider_id)
     assert row["state"] == "refused"
     assert row["reason"].startswith("not image but text/")
-    assert town.store.run(inbound_media.fetch_again, "meta", ids=[row["message_id"]], most=10) == [row["message_id"]]
-    assert ended(town, provider_id)["state"] == "refused"
+    assert env.store.run(inbound_media.fetch_again, "meta", ids=[row["message_id"]], most=10) == [row["message_id"]]
+    assert ended(env, provider_id)["state"] == "refused"
 
 
-def test_a_file_that_the_provider_does_not_know_is_given_up_with_the_reason(town: Town) -> None:
+def test_a_file_that_the_provider_does_not_know_is_given_up_with_the_reason(env: MetaEnv) -> None:
     message = {
         "from": new_chat(),
         "id": "wamid.GONE",
@@ -106,19 +106,19 @@ def test_a_file_that_the_provider_does_not_know_is_given_up_with_the_reason(town
         "type": "image",
         "image": {"id": "999999999999999"},
     }
-    assert town.post(webhook({"messages": [message]})) == 200
-    row = ended(town, "wamid.GONE")
+    assert env.post(webhook({"messages": [message]})) == 200
+    row = ended(env, "wamid.GONE")
     assert (row["state"], row["reason"]) == ("failed", "gone: 100")
 
 
-def test_an_address_that_came_with_the_message_is_tried_first_and_the_id_when_it_is_old(town: Town) -> None:
-    provider_id = write(town, "image", data=JPEG)
-    ended(town, provider_id)
-    (source,) = town.query(
+def test_an_address_that_came_with_the_message_is_tried_first_and_the_id_when_it_is_old(env: MetaEnv) -> None:
+    provider_id = write(env, "image", data=JPEG)
+    ended(env, provider_id)
+    (source,) = env.query(
         "SELECT source ->> 'id' FROM inbound_media m JOIN inbound_messages i ON i.id = m.message_id WHERE i.provider_id = %s",
         provider_id,
     )[0]
-    old = f"http://127.0.0.1:{town.settings.port('sandbox')}/whatsapp_business/attachments/?mid={source}&ext=1&hash=00"
+    old = f"http://127.0.0.1:{env.settings.port('sandbox')}/whatsapp_business/attachments/?mid={source}&ext=1&hash=00"
     message = {
         "from": new_chat(),
         "id": "wamid.OLD",
@@ -126,33 +126,33 @@ def test_an_address_that_came_with_the_message_is_tried_first_and_the_id_when_it
         "type": "image",
         "image": {"id": source, "url": old},
     }
-    assert town.post(webhook({"messages": [message]})) == 200
-    row = ended(town, "wamid.OLD")
+    assert env.post(webhook({"messages": [message]})) == 200
+    row = ended(env, "wamid.OLD")
     assert (row["state"], row["sha256"]) == ("stored", hashlib.sha256(JPEG).hexdigest())
 
 
-def test_a_file_that_is_too_large_is_refused(own_town: Callable[..., Town]) -> None:
-    town = own_town(media_inbound_most_mb=1).start()
-    row = ended(town, write(town, "document", data=PDF * 6))
+def test_a_file_that_is_too_large_is_refused(own_env: Callable[..., MetaEnv]) -> None:
+    env = own_env(media_inbound_most_mb=1).start()
+    row = ended(env, write(env, "document", data=PDF * 6))
     assert (row["state"], row["reason"]) == ("refused", "larger than 1048576 bytes")
-    assert town.meta.stop() == 0
+    assert env.meta.stop() == 0
 
 
-def test_credentials_that_do_not_open_delay_a_file_and_lose_nothing(town: Town) -> None:
+def test_credentials_that_do_not_open_delay_a_file_and_lose_nothing(env: MetaEnv) -> None:
     number = "888000000000001"
-    connection_id = town.store.run(
+    connection_id = env.store.run(
         connections.ensure, company_id="demo", phone_index=88, connection_type="meta_direct", account_id=number
     )
     message = {"from": new_chat(), "id": "wamid.NOKEY", "timestamp": "1", "type": "image", "image": {"id": "1"}}
-    assert town.post(webhook({"messages": [message]}, number=number)) == 200
-    eventually(lambda: file_of(town, "wamid.NOKEY").get("attempts"), 30, "it was tried")
-    eventually(lambda: file_of(town, "wamid.NOKEY")["reason"], 30, "the reason is told")
-    assert file_of(town, "wamid.NOKEY")["state"] == "pending"
-    assert connection_id == file_of(town, "wamid.NOKEY")["connection_id"]
+    assert env.post(webhook({"messages": [message]}, number=number)) == 200
+    eventually(lambda: file_of(env, "wamid.NOKEY").get("attempts"), 30, "it was tried")
+    eventually(lambda: file_of(env, "wamid.NOKEY")["reason"], 30, "the reason is told")
+    assert file_of(env, "wamid.NOKEY")["state"] == "pending"
+    assert connection_id == file_of(env, "wamid.NOKEY")["connection_id"]
 
 
-def test_an_address_that_is_none_ends_its_file_and_nobody_else(town: Town) -> None:
-    pid = town.meta.process.pid
+def test_an_address_that_is_none_ends_its_file_and_nobody_else(env: MetaEnv) -> None:
+    pid = env.meta.process.pid
     image = {
         "from": new_chat(),
         "id": "wamid.BAD",
@@ -160,13 +160,13 @@ def test_an_address_that_is_none_ends_its_file_and_nobody_else(town: Town) -> No
         "type": "image",
         "image": {"url": "https://[half/x"},
     }
-    assert town.post(webhook({"messages": [image]})) == 200
-    row = ended(town, "wamid.BAD")
+    assert env.post(webhook({"messages": [image]})) == 200
+    row = ended(env, "wamid.BAD")
     assert row["state"] == "failed"
     assert row["reason"] in ("failed: ValueError", "address_refused")
-    assert ended(town, write(town, "image", data=JPEG))["state"] == "stored"
-    assert town.meta.process.poll() is None
-    assert town.meta.process.pid == pid
+    assert ended(env, write(env, "image", data=JPEG))["state"] == "stored"
+    assert env.meta.process.poll() is None
+    assert env.meta.process.pid == pid
 
 
 def taken(kind: str = "image", **source: str) -> TakenMedia:
@@ -220,17 +220,17 @@ class TestJudgement:
         assert waits == sorted(waits)
 
 
-def test_360dialogs_addresses_go_through_its_own_host(town: Town) -> None:
-    row = ended(town, write(town, "image", phone_index=D360, data=JPEG + b"d"))
-    downloads = town.control("GET", "ledger", since=town.since, event="media_downloaded", limit=1000)["entries"]
+def test_360dialogs_addresses_go_through_its_own_host(env: MetaEnv) -> None:
+    row = ended(env, write(env, "image", phone_index=D360, data=JPEG + b"d"))
+    downloads = env.control("GET", "ledger", since=env.since, event="media_downloaded", limit=1000)["entries"]
     assert [entry["channel"] for entry in downloads if entry["sha256"] == row["sha256"]] == ["d360"]
 
 
-def test_messengers_files_are_fetched_from_their_plain_addresses(town: Town) -> None:
+def test_messengers_files_are_fetched_from_their_plain_addresses(env: MetaEnv) -> None:
     page = "300000000000077"
     own = {"access_token": ACCESS_TOKEN}
-    sealed_own = sealed(Vault.from_settings(town.settings), 77, own)
-    town.store.run(
+    sealed_own = sealed(Vault.from_settings(env.settings), 77, own)
+    env.store.run(
         connections.ensure,
         company_id="demo",
         phone_index=77,
@@ -254,13 +254,13 @@ def test_messengers_files_are_fetched_from_their_plain_addresses(town: Town) -> 
     with ThreadingHTTPServer(("127.0.0.1", 0), Plain) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/v/picture.jpg?oh=1"
-        said = town.control(
+        said = env.control(
             "POST", "people", {"account_id": page, "from": "24500000000000001", "kind": "attachment", "url": url}
         )
-        row = ended(town, said["id"])
+        row = ended(env, said["id"])
         server.shutdown()
     assert (row["state"], row["sha256"]) == ("stored", hashlib.sha256(JPEG).hexdigest())
     assert seen == [None], "nobody but Meta gets the access token"
-    assert town.query("SELECT chat_id, sender, type FROM inbound_messages WHERE provider_id = %s", said["id"]) == [
+    assert env.query("SELECT chat_id, sender, type FROM inbound_messages WHERE provider_id = %s", said["id"]) == [
         ("24500000000000001",) * 2 + ("image",)
     ]

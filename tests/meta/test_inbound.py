@@ -16,7 +16,7 @@ from shared.settings import Settings
 from shared.states import MessageState
 from shared.store import connections, inbound, inbound_journal, messages, templates
 from shared.store.inbound import RawEvent
-from tests.meta.rig import KIND, Rig
+from tests.meta.channel_env import KIND, ChannelEnv
 from tests.meta.seed import COMPANY, D360, DIRECT, status, text, webhook
 from tests.meta.test_processor import ask, claimed, journal, read_all, scenario, states
 
@@ -24,7 +24,7 @@ MakeSettings = Callable[..., Settings]
 PAGE = "300000000000001"
 
 
-def people(own: Rig) -> list[tuple[Any, ...]]:
+def people(own: ChannelEnv) -> list[tuple[Any, ...]]:
     return ask(own, "SELECT user_id, phone, name, former_ids FROM contacts ORDER BY user_id")
 
 
@@ -40,7 +40,7 @@ def did(at: int = 1760000000000, **parts: Any) -> dict[str, Any]:
     return {"sender": {"id": "24500000000000001"}, "recipient": {"id": PAGE}, "timestamp": at, **parts}
 
 
-def with_page(own: Rig, phone_index: int = 7, connection_type: str = "messenger") -> int:
+def with_page(own: ChannelEnv, phone_index: int = 7, connection_type: str = "messenger") -> int:
     """Make a connection of a page."""
     return own.store.run(
         connections.ensure,
@@ -52,7 +52,7 @@ def with_page(own: Rig, phone_index: int = 7, connection_type: str = "messenger"
 
 
 def test_a_person_is_one_row_whatever_he_is_called(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         journal(own, webhook({"contacts": [named("Ann", wa_id="15550100200")], "messages": [text("1", "wamid.1")]}))
         await read_all(own.processor)
         assert people(own) == [("15550100200", "15550100200", "Ann", [])]
@@ -94,7 +94,7 @@ def test_a_person_is_one_row_whatever_he_is_called(portless: MakeSettings) -> No
 
 
 def test_numbers_and_ids_change(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         journal(
             own,
             webhook(
@@ -135,7 +135,7 @@ def test_numbers_and_ids_change(portless: MakeSettings) -> None:
 
 
 def test_a_number_belongs_to_one_person_at_a_time(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         for user_id, provider_id in (("US.OLD", "wamid.1"), ("US.NEW", "wamid.2")):
             journal(
                 own,
@@ -153,7 +153,7 @@ def test_a_number_belongs_to_one_person_at_a_time(portless: MakeSettings) -> Non
 
 
 def test_whether_marketing_is_wanted_the_newest_word_counts(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         def said(word: str, at: int) -> dict[str, Any]:
             return webhook({"user_preferences": [{"wa_id": "15550100200", "value": word, "timestamp": at}]})
 
@@ -190,7 +190,7 @@ def revoke(target: str, provider_id: str, **more: str) -> dict[str, Any]:
 
 
 def test_edits_and_revokes_take_hold_whichever_comes_first(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         before, after = (
             [text("first", "wamid.A")],
             [edit("wamid.A", "wamid.E2", "third", 1760000102), edit("wamid.A", "wamid.E1", "second", 1760000101)],
@@ -224,7 +224,7 @@ def _renamed(message: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_an_edited_caption_keeps_its_file(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         picture = {
             "from": "15550100200",
             "id": "wamid.P",
@@ -251,7 +251,7 @@ def test_an_edited_caption_keeps_its_file(portless: MakeSettings) -> None:
 
 @pytest.mark.parametrize("revoke_first", [False, True], ids=["after", "before"])
 def test_unsending_a_message_with_several_files_deletes_all_of_them(portless: MakeSettings, revoke_first: bool) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         with_page(own)
         files = [{"type": "image", "payload": {"url": f"https://scontent.xx/{number}.png"}} for number in range(3)]
         sent = page(did(message={"mid": "m_1", "attachments": files}), did(message={"mid": "m_10", "text": "stays"}))
@@ -266,7 +266,7 @@ def test_unsending_a_message_with_several_files_deletes_all_of_them(portless: Ma
 
 
 def test_what_the_company_takes_back_by_hand_is_deleted_also_when_we_sent_it(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         (row,) = claimed(own)
         own.store.run(
             messages.settle,
@@ -295,7 +295,7 @@ def test_what_the_company_takes_back_by_hand_is_deleted_also_when_we_sent_it(por
 
 
 def test_what_was_not_understood_is_replaced_when_it_is(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         placeholder = {"from": "15550100200", "id": "wamid.H", "timestamp": "1", "type": "media_placeholder"}
         journal(own, webhook({"messages": [placeholder]}))
         await read_all(own.processor)
@@ -312,7 +312,7 @@ def test_what_was_not_understood_is_replaced_when_it_is(portless: MakeSettings) 
 
 
 def test_played_is_read_and_stands_in_the_history_beside_it(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         (row,) = claimed(own)
         for word in ("delivered", "read", "played", "played"):
             journal(own, webhook({"statuses": [status(word, token=own.token(row), provider_id="wamid.V")]}))
@@ -324,7 +324,7 @@ def test_played_is_read_and_stands_in_the_history_beside_it(portless: MakeSettin
     scenario(portless, play)
 
 
-def sent_into(own: Rig, connection_id: int, provider_id: str) -> int:
+def sent_into(own: ChannelEnv, connection_id: int, provider_id: str) -> int:
     """Make a row that was sent to the person of the page's chat."""
     new = messages.NewMessage(
         company_id=COMPANY,
@@ -345,7 +345,7 @@ def sent_into(own: Rig, connection_id: int, provider_id: str) -> int:
 
 
 def test_watermarks_move_everything_that_had_left_by_then(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         connection_id = with_page(own)
         first, second = sent_into(own, connection_id, "m_1"), sent_into(own, connection_id, "m_2")
         between = int(datetime.now(UTC).timestamp() * 1000)
@@ -369,7 +369,7 @@ def test_watermarks_move_everything_that_had_left_by_then(portless: MakeSettings
 
 
 def test_an_echo_proves_a_send_of_ours_and_is_kept_once_of_a_human(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         with_page(own)
         connection_id = with_page(own, 8, "instagram")
         new = messages.NewMessage(
@@ -410,7 +410,7 @@ def account_event(field: str, value: Mapping[str, Any], *, waba_id: str = WABA, 
 
 
 def test_events_about_accounts_are_kept_once(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         payload = account_event("message_template_status_update", {"event": "APPROVED", "message_template_id": 7})
         journal(own, payload, payload)
         await read_all(own.processor)
@@ -422,7 +422,7 @@ def test_events_about_accounts_are_kept_once(portless: MakeSettings) -> None:
     scenario(portless, play)
 
 
-def with_template(own: Rig, index: int, waba_id: str) -> None:
+def with_template(own: ChannelEnv, index: int, waba_id: str) -> None:
     """Let a connection belong to a business account and know one approved template."""
     hello = {"provider_id": "7", "name": "hello", "language": "en_US", "category": "UTILITY", "status": "APPROVED"}
     listed = {**hello, "reason": "", "quality": "GREEN", "components": []}
@@ -445,7 +445,7 @@ ACCOUNT_EVENTS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-def known_of(own: Rig, index: int) -> list[Any]:
+def known_of(own: ChannelEnv, index: int) -> list[Any]:
     """What is known about a connection's account, number and templates."""
     return ask(own, f"SELECT status, quality, category FROM templates WHERE connection_id = {own.ids[index]}") + ask(
         own, f"SELECT facts FROM phone_status WHERE connection_id = {own.ids[index]} AND facts <> '{{}}'"
@@ -459,7 +459,7 @@ def test_an_account_event_changes_the_owners_of_its_door_only(
 ) -> None:
     """Whatever account its connection claims to have, the door of one 360dialog number changes nothing of another connection."""
 
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         with_template(own, DIRECT, WABA)
         with_template(own, D360, claimed_waba)
         await own.accounts.refresh()
@@ -485,7 +485,7 @@ def test_an_account_event_changes_the_owners_of_its_door_only(
 
 
 def test_processing_again_changes_nothing_and_stops_nothing(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         (row,) = claimed(own)
         now = int(datetime.now(UTC).timestamp())
         failed = status("failed", token=own.token(row), provider_id="wamid.F", at=now, errors=[{"code": 131042}])

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from meta.events.whatsapp import READERS
 from meta.inbound.webhooks import BODY_MOST
+from tests.meta.env import MetaEnv
 from tests.meta.openapi_webhooks import NUMBER, made
 from tests.meta.seed import signature, text, webhook
 from tests.meta.test_events import JSON, OURS, mutated, paths_of, read, replaced
 from tests.meta.test_events_messaging import PAGE, echo, entry, item
-from tests.meta.town import Town
 
 pytestmark = pytest.mark.timeout(300)
 FUZZ = settings(
@@ -142,17 +142,17 @@ def said(payload: Any) -> int:
 
 @FUZZ
 @given(st.lists(bodies(), min_size=5, max_size=15))
-def test_no_body_brings_a_5xx_or_is_lost(town: Town, posted: list[bytes]) -> None:
-    pid = town.meta.process.pid
-    (before,) = town.query("SELECT coalesce(max(id), 0) FROM inbound_journal")[0]
-    answers = [town.post(body, headers={"X-Hub-Signature-256": signature(body)}) for body in posted]
+def test_no_body_brings_a_5xx_or_is_lost(env: MetaEnv, posted: list[bytes]) -> None:
+    pid = env.meta.process.pid
+    (before,) = env.query("SELECT coalesce(max(id), 0) FROM inbound_journal")[0]
+    answers = [env.post(body, headers={"X-Hub-Signature-256": signature(body)}) for body in posted]
     assert set(answers) <= {200, 400}
-    kept = [bytes(body) for (body,) in town.query("SELECT body FROM inbound_journal WHERE id > %s ORDER BY id", before)]
+    kept = [bytes(body) for (body,) in env.query("SELECT body FROM inbound_journal WHERE id > %s ORDER BY id", before)]
     assert sorted(kept) == sorted(body for body, answer in zip(posted, answers, strict=True) if answer == 200)
-    town.wait_journal_read()
-    assert not town.query("SELECT id, outcome FROM inbound_journal WHERE id > %s AND outcome LIKE 'failed%%'", before)
-    assert town.meta.process.poll() is None
-    assert town.meta.process.pid == pid
+    env.wait_journal_read()
+    assert not env.query("SELECT id, outcome FROM inbound_journal WHERE id > %s AND outcome LIKE 'failed%%'", before)
+    assert env.meta.process.poll() is None
+    assert env.meta.process.pid == pid
 
 
 def big(kind: str) -> bytes:
@@ -196,17 +196,17 @@ def big(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["one text", "many messages", "many keys", "deep", "long number", "NUL and halves"])
-def test_three_megabytes_of_anything(town: Town, kind: str) -> None:
+def test_three_megabytes_of_anything(env: MetaEnv, kind: str) -> None:
     body = big(kind)
     assert len(body) <= BODY_MOST
-    (before,) = town.query("SELECT coalesce(max(id), 0) FROM inbound_journal")[0]
-    assert town.post(body) == 200
-    town.wait_journal_read(90)
-    ((outcome,),) = town.query("SELECT outcome FROM inbound_journal WHERE id > %s", before)
+    (before,) = env.query("SELECT coalesce(max(id), 0) FROM inbound_journal")[0]
+    assert env.post(body) == 200
+    env.wait_journal_read(90)
+    ((outcome,),) = env.query("SELECT outcome FROM inbound_journal WHERE id > %s", before)
     assert not outcome.startswith("failed"), outcome
     if kind == "many messages":
-        assert town.query("SELECT count(*) FROM inbound_messages WHERE provider_id LIKE 'wamid.MANY%%'") == [(14_000,)]
-    assert town.post(webhook({"messages": [text("still here", f"wamid.AFTER {kind}")]}, number=NUMBER)) == 200
-    town.wait_journal_read()
-    assert len(town.inbound(f"wamid.AFTER {kind}")) == 1
-    town.query("UPDATE inbound_journal SET body = '' WHERE id > %s RETURNING id", before)
+        assert env.query("SELECT count(*) FROM inbound_messages WHERE provider_id LIKE 'wamid.MANY%%'") == [(14_000,)]
+    assert env.post(webhook({"messages": [text("still here", f"wamid.AFTER {kind}")]}, number=NUMBER)) == 200
+    env.wait_journal_read()
+    assert len(env.inbound(f"wamid.AFTER {kind}")) == 1
+    env.query("UPDATE inbound_journal SET body = '' WHERE id > %s RETURNING id", before)

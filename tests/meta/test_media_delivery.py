@@ -10,29 +10,29 @@ from typing import Any
 from shared.media.storage import open_storage
 from shared.store import media, messages
 from shared.store.messages import NewMessage
+from tests.meta.env import KIND, MetaEnv, new_chat
 from tests.meta.seed import COMPANY, DIRECT
-from tests.meta.town import KIND, Town, new_chat
 from tests.support import samples
 from tests.support.waiting import eventually
 
 
-def keep(town: Town, content: bytes, mimetype: str) -> dict[str, Any]:
-    """Put a file into the town's storage as the API does. Returns what stands for it in a message."""
+def keep(env: MetaEnv, content: bytes, mimetype: str) -> dict[str, Any]:
+    """Put a file into the env's storage as the API does. Returns what stands for it in a message."""
 
     async def pieces() -> AsyncIterator[bytes]:
         yield content
 
-    stored = asyncio.run(open_storage(town.settings).put(COMPANY, pieces(), most=1_000_000))
-    town.store.run(media.remember, COMPANY, stored.sha256, size=stored.size, mimetype=mimetype)
+    stored = asyncio.run(open_storage(env.settings).put(COMPANY, pieces(), most=1_000_000))
+    env.store.run(media.remember, COMPANY, stored.sha256, size=stored.size, mimetype=mimetype)
     return {"sha256": stored.sha256, "size": stored.size, "mimetype": mimetype}
 
 
-def send(town: Town, chat: str, *rows: tuple[str, Mapping[str, Any]]) -> list[int]:
+def send(env: MetaEnv, chat: str, *rows: tuple[str, Mapping[str, Any]]) -> list[int]:
     """Accept rows of any type in one chat and hint them. Returns their ids."""
     new = [
         NewMessage(
             company_id=COMPANY,
-            connection_id=town.ids[DIRECT],
+            connection_id=env.ids[DIRECT],
             process_name=KIND.name,
             chat_id=chat,
             type=type_name,
@@ -40,22 +40,22 @@ def send(town: Town, chat: str, *rows: tuple[str, Mapping[str, Any]]) -> list[in
         )
         for type_name, content in rows
     ]
-    ids = [accepted.id for accepted in town.store.run(messages.accept, new)]
-    town.hints.give(KIND, ids)
+    ids = [accepted.id for accepted in env.store.run(messages.accept, new)]
+    env.hints.give(KIND, ids)
     return ids
 
 
-def events(town: Town, event: str) -> list[dict[str, Any]]:
+def events(env: MetaEnv, event: str) -> list[dict[str, Any]]:
     """Return the ledger's entries of one event since the test began."""
-    found: list[dict[str, Any]] = town.control("GET", "ledger", since=town.since, event=event)["entries"]
+    found: list[dict[str, Any]] = env.control("GET", "ledger", since=env.since, event=event)["entries"]
     return found
 
 
-def test_a_chat_of_files_and_marks_arrives_in_its_order(town: Town) -> None:
-    picture = keep(town, samples.png(b"in order"), "image/png")
+def test_a_chat_of_files_and_marks_arrives_in_its_order(env: MetaEnv) -> None:
+    picture = keep(env, samples.png(b"in order"), "image/png")
     chat = new_chat()
     rows = send(
-        town,
+        env,
         chat,
         ("typing", {"target": "wamid.IN"}),
         ("image", {"media": picture, "caption": "Look"}),
@@ -63,30 +63,30 @@ def test_a_chat_of_files_and_marks_arrives_in_its_order(town: Town) -> None:
         ("text", {"body": "Do you like it?"}),
     )
     for row, state in zip(rows, ("sent", "delivered", "sent", "delivered"), strict=True):
-        town.wait_state(row, state)
-    marks, taken = events(town, "read_by_business"), events(town, "accepted")
+        env.wait_state(row, state)
+    marks, taken = events(env, "read_by_business"), events(env, "accepted")
     assert [(entry["message_id"], entry["typing"]) for entry in marks] == [("wamid.IN", True), ("wamid.IN", False)]
     assert [entry["type"] for entry in taken] == ["image", "text"]
     assert marks[0]["seq"] < taken[0]["seq"] < marks[1]["seq"] < taken[1]["seq"]
-    (uploaded,) = events(town, "media_uploaded")
+    (uploaded,) = events(env, "media_uploaded")
     assert uploaded["sha256"] == hashlib.sha256(samples.png(b"in order")).hexdigest()
     assert taken[0]["message"]["image"] == {"id": uploaded["id"], "caption": "Look"}
 
 
 def test_a_death_in_the_middle_of_an_upload_loses_nothing_and_sends_nothing_twice(
-    own_town: Callable[..., Town],
+    own_env: Callable[..., MetaEnv],
 ) -> None:
-    town = own_town()
-    town.start()
-    picture = keep(town, samples.png(b"death"), "image/png")
-    town.control("POST", "faults", {"fault": "hang_after", "call": "media"})
-    (row,) = send(town, new_chat(), ("image", {"media": picture}))
-    eventually(lambda: events(town, "media_uploaded"), 20, "the upload is under way")
-    town.meta.process.kill()
-    town.meta.wait_exit()
-    town.meta.start()
-    town.meta.wait_ready()
-    town.wait_state(row, "delivered", within_s=30)
-    (arrived,) = town.arrived(row)
-    assert arrived["message"]["image"]["id"] == events(town, "media_uploaded")[-1]["id"]
-    assert "in_doubt" not in [state for state, _ in town.history(row)], "nothing of the message had left"
+    env = own_env()
+    env.start()
+    picture = keep(env, samples.png(b"death"), "image/png")
+    env.control("POST", "faults", {"fault": "hang_after", "call": "media"})
+    (row,) = send(env, new_chat(), ("image", {"media": picture}))
+    eventually(lambda: events(env, "media_uploaded"), 20, "the upload is under way")
+    env.meta.process.kill()
+    env.meta.wait_exit()
+    env.meta.start()
+    env.meta.wait_ready()
+    env.wait_state(row, "delivered", within_s=30)
+    (arrived,) = env.arrived(row)
+    assert arrived["message"]["image"]["id"] == events(env, "media_uploaded")[-1]["id"]
+    assert "in_doubt" not in [state for state, _ in env.history(row)], "nothing of the message had left"

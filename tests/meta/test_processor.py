@@ -26,7 +26,7 @@ from shared.states import MessageState
 from shared.store import connections, inbound, messages
 from shared.store.inbound import RawEvent
 from shared.store.messages import NewMessage
-from tests.meta.rig import KIND, Rig, rig, run
+from tests.meta.channel_env import KIND, ChannelEnv, channel_env, run
 from tests.meta.seed import COMPANY, D360, DIRECT, EMBEDDED, status, text, webhook
 from tests.meta.test_events import mutated
 from tests.support.waiting import eventually_async
@@ -35,7 +35,7 @@ MakeSettings = Callable[..., Settings]
 NUMBER_OF = {DIRECT: "100000000000001", D360: "100000000000002", EMBEDDED: "100000000000003"}
 
 
-def journal(own: Rig, *payloads: Any, connection_id: int | None = None) -> list[int]:
+def journal(own: ChannelEnv, *payloads: Any, connection_id: int | None = None) -> list[int]:
     """Keep webhooks as ingress does."""
     bodies = [payload if isinstance(payload, bytes) else json.dumps(payload).encode() for payload in payloads]
     return own.store.run(
@@ -49,13 +49,13 @@ async def read_all(*readers: Processor) -> None:
         pass
 
 
-def ask(own: Rig, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+def ask(own: ChannelEnv, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
     with closing(psycopg2.connect(own.settings.database_url)) as connection, connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return list(cursor.fetchall())
 
 
-def claimed(own: Rig, count: int = 1, phone_index: int = DIRECT) -> list[int]:
+def claimed(own: ChannelEnv, count: int = 1, phone_index: int = DIRECT) -> list[int]:
     """Make rows that are being sent."""
     new = [
         NewMessage(
@@ -73,15 +73,15 @@ def claimed(own: Rig, count: int = 1, phone_index: int = DIRECT) -> list[int]:
     return rows
 
 
-def states(own: Rig, rows: Iterable[int]) -> list[str]:
+def states(own: ChannelEnv, rows: Iterable[int]) -> list[str]:
     return [str((own.store.run(messages.by_id, COMPANY, row) or {})["state"]) for row in rows]
 
 
-def scenario(make: MakeSettings, play: Callable[[Rig], Any]) -> None:
-    """Run `play` with a rig over its own database."""
+def scenario(make: MakeSettings, play: Callable[[ChannelEnv], Any]) -> None:
+    """Run `play` with a channel_env over its own database."""
 
     async def played() -> None:
-        async with rig(make()) as own:
+        async with channel_env(make()) as own:
             await play(own)
 
     run(played())
@@ -104,7 +104,7 @@ def scenario(make: MakeSettings, play: Callable[[Rig], Any]) -> None:
 )
 @pytest.mark.parametrize("together", [True, False], ids=["one batch", "one by one"])
 def test_statuses_in_any_order(portless: MakeSettings, words: list[str], expected: str, together: bool) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         (row,) = claimed(own)
         for word in words:
             journal(own, webhook({"statuses": [status(word, token=own.token(row), provider_id="wamid.P")]}))
@@ -118,7 +118,7 @@ def test_statuses_in_any_order(portless: MakeSettings, words: list[str], expecte
 
 
 def test_matched_by_either_name_and_only_on_its_own_number(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         by_token, by_id, elsewhere = claimed(own, 3)
         settled = [messages.Settlement(id=by_id, state=MessageState.SENT, provider_id="wamid.KNOWN")]
         own.store.run(messages.settle, incarnation="test", settlements=settled)
@@ -141,7 +141,7 @@ def test_matched_by_either_name_and_only_on_its_own_number(portless: MakeSetting
 
 
 def test_arrivals_are_kept_once_however_often_they_come(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         payload = webhook({"messages": [text("hi", "wamid.A"), text("hi", "wamid.A"), text("ho", "wamid.B")]})
         journal(own, payload, payload)
         await read_all(own.processor)
@@ -158,7 +158,7 @@ def test_arrivals_are_kept_once_however_often_they_come(portless: MakeSettings) 
 
 
 def test_two_instances_read_one_journal_once(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         rows = claimed(own, 50)
         payloads = []
         for number in range(400):
@@ -186,7 +186,7 @@ def test_two_instances_read_one_journal_once(portless: MakeSettings) -> None:
 
 
 def test_a_thousand_updates_in_one_body(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         rows = claimed(own, 500)
         payload = webhook(
             {
@@ -217,7 +217,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("poison")
 def test_poison_is_named_kept_and_stops_nobody(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         good = [webhook({"messages": [text("x", f"wamid.{number}")]}) for number in range(6)]
         bad = [webhook({"messages": [text("POISON", f"wamid.BAD{number}")]}) for number in range(2)]
         ids = journal(own, bad[0], *good[:3], bad[1], *good[3:])
@@ -232,7 +232,7 @@ def test_poison_is_named_kept_and_stops_nobody(portless: MakeSettings) -> None:
 
 
 def test_poison_of_the_database_is_found_too(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         with closing(psycopg2.connect(own.settings.database_url)) as connection, connection.cursor() as cursor:
             cursor.execute("ALTER TABLE inbound_messages ADD CHECK (content ->> 'body' <> 'forbidden')")
             connection.commit()
@@ -247,7 +247,7 @@ def test_poison_of_the_database_is_found_too(portless: MakeSettings) -> None:
 
 
 def test_a_failed_status_pauses_the_connection(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         (row,) = claimed(own)
         (now,) = ask(own, "SELECT extract(epoch FROM now())::bigint")[0]
         failed = status("failed", token=own.token(row), at=now, errors=[{"code": 131042, "title": "payment"}])
@@ -262,7 +262,7 @@ def test_a_failed_status_pauses_the_connection(portless: MakeSettings) -> None:
 
 
 def test_a_connection_that_was_made_after_the_last_look_is_found(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         await own.accounts.refresh()
         own.store.run(
             connections.ensure, company_id=COMPANY, phone_index=9, connection_type="meta_direct", account_id="777"
@@ -289,7 +289,7 @@ def test_it_wakes_at_once_and_survives_a_database_that_goes_away(
             raise StoreUnavailable("away")
         return real(*arguments, **named)
 
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         nonlocal away
         monkeypatch.setattr(inbound, "take", take)
         running = asyncio.create_task(own.processor.run(LoopBeat("journal", 30, asyncio.get_running_loop().time)))
@@ -325,7 +325,7 @@ def fuzzed(portless: MakeSettings) -> Settings:
 @given(payloads=st.lists(mutated(), min_size=8, max_size=16))
 def test_no_payload_breaks_the_tables(fuzzed: Settings, payloads: list[Any]) -> None:
     async def play() -> None:
-        async with rig(fuzzed) as own:
+        async with channel_env(fuzzed) as own:
             own.store.run(
                 connections.ensure,
                 company_id=COMPANY,

@@ -14,7 +14,7 @@ from shared.clock import utc_now
 from shared.settings import Settings
 from shared.store import connections, media, templates
 from shared.store.connections import Connection
-from tests.meta.rig import KIND, Rig, rig, run
+from tests.meta.channel_env import KIND, ChannelEnv, channel_env, run
 from tests.meta.seed import DIRECT, text, webhook
 from tests.meta.test_processor import ask, journal, read_all
 from tests.sandbox.env import ACCESS_TOKEN
@@ -25,7 +25,7 @@ WABA: Final = "200000000000001"
 
 
 def claim(
-    own: Rig, *, token: str, account_id: str = META_DIRECT_ID, connection_type: str = "meta_direct", **more: Any
+    own: ChannelEnv, *, token: str, account_id: str = META_DIRECT_ID, connection_type: str = "meta_direct", **more: Any
 ) -> int:
     """Make a connection as a client of the API does, for whatever account. Returns its id."""
 
@@ -45,25 +45,25 @@ def claim(
     return own.store.run(make)
 
 
-def proofs_of(own: Rig) -> Proofs:
+def proofs_of(own: ChannelEnv) -> Proofs:
     health = Health(own.store, own.accounts, Calls(own.graph), own.settings, kind=KIND.name)
     return Proofs(own.store, own.accounts, health, replayed=own.processor.wake)
 
 
-def received(own: Rig) -> list[tuple[int, str]]:
+def received(own: ChannelEnv) -> list[tuple[int, str]]:
     return ask(own, "SELECT connection_id, provider_id FROM inbound_messages ORDER BY provider_id, connection_id")
 
 
-def with_rig(make: Settings, play: Callable[[Rig], Any]) -> None:
+def with_rig(make: Settings, play: Callable[[ChannelEnv], Any]) -> None:
     async def scenario() -> None:
-        async with rig(make) as own:
+        async with channel_env(make) as own:
             await play(own)
 
     run(scenario())
 
 
 def test_a_token_that_does_not_reach_the_account_receives_nothing(at_sandbox: AtSandbox) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         evil = claim(own, token="bogus", waba_id=WABA)
         await own.accounts.refresh()
         await proofs_of(own).prove_all()
@@ -80,7 +80,7 @@ def test_a_token_that_does_not_reach_the_account_receives_nothing(at_sandbox: At
 
 
 def test_what_came_before_the_proof_is_processed_after_it(at_sandbox: AtSandbox) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         proofs = proofs_of(own)
         mine = claim(own, token=ACCESS_TOKEN, account_id=META_EMBEDDED_ID)
         own.store.run(removed, own.ids[3])
@@ -99,7 +99,7 @@ def test_what_came_before_the_proof_is_processed_after_it(at_sandbox: AtSandbox)
 
 
 def test_a_sent_message_proves_its_account(at_sandbox: AtSandbox) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         mine = claim(own, token=ACCESS_TOKEN)
         await own.accounts.refresh()
         await own.send(own.message(connection_id=mine, company_id=EVIL))
@@ -109,7 +109,7 @@ def test_a_sent_message_proves_its_account(at_sandbox: AtSandbox) -> None:
 
 
 def test_an_account_is_in_use_when_it_is_proved_and_not_when_it_is_claimed(at_sandbox: AtSandbox) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         mine = claim(own, token="bogus", account_id="109990000000000")
         taken: dict[str, Any] = {"connection_type": "meta_direct", "account_id": "109990000000000"}
         assert not own.store.run(connections.account_in_use, **taken)
@@ -126,7 +126,7 @@ def test_an_account_is_in_use_when_it_is_proved_and_not_when_it_is_claimed(at_sa
 def test_what_is_known_about_an_account_goes_with_it(portless: AtSandbox) -> None:
     hello = {"provider_id": "7", "name": "hello", "language": "en", "category": "UTILITY", "status": "APPROVED"}
 
-    def known(own: Rig) -> tuple[Any, ...]:
+    def known(own: ChannelEnv) -> tuple[Any, ...]:
         (row,) = ask(
             own,
             "SELECT c.waba_id, c.templates_synced_at IS NULL, s.facts, s.warning, s.checked_at IS NULL,"
@@ -137,7 +137,7 @@ def test_what_is_known_about_an_account_goes_with_it(portless: AtSandbox) -> Non
         )
         return row
 
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         connection_id, facts = own.ids[DIRECT], {"number": {"displayPhoneNumber": "+1 555"}}
         own.store.run(connections.update, connection_id, waba_id=WABA)
         own.store.run(connections.note_facts, connection_id, facts, warning="red", checked=True)

@@ -10,7 +10,7 @@ import pytest
 from shared.filenames import cleaned_filename, with_clean_names
 from shared.settings import Settings
 from shared.store import media
-from tests.meta.rig import Rig
+from tests.meta.channel_env import ChannelEnv
 from tests.meta.seed import COMPANY, webhook
 from tests.meta.test_processor import ask, journal, read_all, scenario
 
@@ -38,7 +38,7 @@ def document(name: str, number: int) -> dict[str, Any]:
 
 
 def test_names_are_cleaned_when_they_come_in(portless: MakeSettings) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         journal(own, webhook({"messages": [document(name, number) for number, name in enumerate(NAMES)]}))
         await read_all(own.processor)
         shown = ask(
@@ -71,7 +71,7 @@ def test_the_name_within_an_edit_is_cleaned_too() -> None:
 
 @pytest.mark.parametrize("received_first", [False, True])
 def test_a_received_file_renames_nothing(portless: MakeSettings, received_first: bool) -> None:
-    async def play(own: Rig) -> None:
+    async def play(own: ChannelEnv) -> None:
         sha256 = "ab" * 32
         if received_first:
             own.store.run(media.remember_received, COMPANY, sha256, size=3, mimetype="text/html")

@@ -12,8 +12,8 @@ import pytest
 from shared.process.exit_codes import ExitCode
 from shared.store import connections, inbound
 from shared.store.inbound import RawEvent
+from tests.meta.env import MetaEnv
 from tests.meta.seed import COMPANY, text, webhook
-from tests.meta.town import Town
 from tests.store.rig import Ground
 from tests.support import environment
 
@@ -33,43 +33,43 @@ def command(
     )
 
 
-def ids_of(town: Town) -> list[int]:
-    return [row[0] for row in town.query("SELECT id FROM inbound_journal ORDER BY id")]
+def ids_of(env: MetaEnv) -> list[int]:
+    return [row[0] for row in env.query("SELECT id FROM inbound_journal ORDER BY id")]
 
 
-def test_what_was_nobodys_is_somebodys_after_a_replay(town: Town, home: Path) -> None:
+def test_what_was_nobodys_is_somebodys_after_a_replay(env: MetaEnv, home: Path) -> None:
     number = "777000000000001"
     for provider_id in ("wamid.LOST1", "wamid.LOST2"):
-        assert town.post(webhook({"messages": [text("hi", provider_id)]}, number=number)) == 200
-    assert town.post(webhook({"messages": [text("hi", "wamid.FINE")]})) == 200
-    town.wait_journal_read()
+        assert env.post(webhook({"messages": [text("hi", provider_id)]}, number=number)) == 200
+    assert env.post(webhook({"messages": [text("hi", "wamid.FINE")]})) == 200
+    env.wait_journal_read()
 
     listed = command(
-        home, town.settings.database_url, "list", "--named", "--json", entry=("orchestrator.py", "webhooks")
+        home, env.settings.database_url, "list", "--named", "--json", entry=("orchestrator.py", "webhooks")
     )
     assert listed.returncode == ExitCode.OK, listed.stderr
     rows = [json.loads(line) for line in listed.stdout.splitlines()]
     assert len(rows) == 2
     assert all("no connection has this phone number id" in row["outcome"] and row["attempts"] == 1 for row in rows)
-    shown = command(home, town.settings.database_url, "show", str(rows[0]["id"]))
+    shown = command(home, env.settings.database_url, "show", str(rows[0]["id"]))
     assert '"wamid.LOST2"' in shown.stdout
 
-    again = command(home, town.settings.database_url, "replay", "--named", "--json")
+    again = command(home, env.settings.database_url, "replay", "--named", "--json")
     assert again.returncode == 1, again.stderr
     assert json.loads(again.stdout) == {"chosen": 2, "well": 0, "not_well": 2, "not_done": 0}
 
-    town.store.run(
+    env.store.run(
         connections.ensure, company_id=COMPANY, phone_index=99, connection_type="meta_direct", account_id=number
     )
-    again = command(home, town.settings.database_url, "replay", "--words", "no connection has", "--since", "1h")
+    again = command(home, env.settings.database_url, "replay", "--words", "no connection has", "--since", "1h")
     assert again.returncode == ExitCode.OK, again.stderr
     assert again.stdout == "events chosen: 2; well: 2; not well: 0; not done: 0\n"
-    assert len(town.inbound("wamid.LOST1")) == len(town.inbound("wamid.LOST2")) == 1
-    assert command(home, town.settings.database_url, "list", "--named").stdout == "there are no such events\n"
+    assert len(env.inbound("wamid.LOST1")) == len(env.inbound("wamid.LOST2")) == 1
+    assert command(home, env.settings.database_url, "list", "--named").stdout == "there are no such events\n"
 
-    everything = command(home, town.settings.database_url, "replay", "--all", "--json")
-    assert (everything.returncode, json.loads(everything.stdout)["well"]) == (ExitCode.OK, len(ids_of(town)))
-    assert len(town.inbound("wamid.FINE")) == len(town.inbound("wamid.LOST1")) == 1
+    everything = command(home, env.settings.database_url, "replay", "--all", "--json")
+    assert (everything.returncode, json.loads(everything.stdout)["well"]) == (ExitCode.OK, len(ids_of(env)))
+    assert len(env.inbound("wamid.FINE")) == len(env.inbound("wamid.LOST1")) == 1
 
 
 def test_without_a_meta_process_what_is_marked_waits(database_url: str, home: Path) -> None:
@@ -108,9 +108,9 @@ def test_what_an_operator_gets_wrong_is_told_in_a_sentence(
 
 
 @pytest.fixture(scope="module")
-def migrated_url(running_town: Town) -> str:
+def migrated_url(running_env: MetaEnv) -> str:
     """A database that these tests only ask."""
-    return running_town.settings.database_url
+    return running_env.settings.database_url
 
 
 def test_an_unreachable_database_is_said(tmp_path: Path) -> None:

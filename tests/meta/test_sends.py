@@ -14,7 +14,7 @@ from shared.clock import monotonic, utc_now
 from shared.messages import Dead, Outcome, Retry, Sent
 from shared.settings import Settings
 from shared.store import connections, pauses
-from tests.meta.rig import KIND, Rig, rig, run
+from tests.meta.channel_env import KIND, ChannelEnv, channel_env, run
 from tests.meta.seed import COMPANY, D360, DIRECT
 from tests.sandbox.env import SandboxEnv
 from tests.store.rig import query
@@ -96,7 +96,7 @@ SENDS: dict[str, tuple[str, dict[str, Any], Any]] = {
 @pytest.mark.parametrize("phone_index", [DIRECT, D360])
 def test_every_type_arrives_as_meta_spells_it(at_sandbox: AtSandbox, sandbox: SandboxEnv, phone_index: int) -> None:
     async def scenario() -> None:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             for name, (type_name, content, expected) in SENDS.items():
                 since = sandbox.control("GET", "ledger", limit=0)["seq"]
                 quoted = {} if type_name == "reaction" else {"quoted": "wamid.Q"}
@@ -124,7 +124,7 @@ def test_files_are_uploaded_once_and_the_right_bytes_arrive(
     at_sandbox: AtSandbox, sandbox: SandboxEnv, phone_index: int
 ) -> None:
     async def scenario() -> None:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             for type_name, (content, mimetype) in FILES.items():
                 since = sandbox.control("GET", "ledger", limit=0)["seq"]
                 media = await own.keep(content, mimetype, "bill.pdf" if type_name == "document" else "")
@@ -145,7 +145,7 @@ def test_files_are_uploaded_once_and_the_right_bytes_arrive(
 
 def test_many_messages_wait_for_one_upload(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> list[Outcome]:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             media = await own.keep(samples.png(b"many"), "image/png")
             sandbox.arm("slow", call="media", latency_ms=200)
             rows = [
@@ -161,7 +161,7 @@ def test_many_messages_wait_for_one_upload(at_sandbox: AtSandbox, sandbox: Sandb
 
 def test_files_in_headers_and_parameters_are_uploaded_too(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> None:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             picture, bill = (
                 await own.keep(samples.png(b"header"), "image/png"),
                 await own.keep(samples.PDF, "application/pdf"),
@@ -180,13 +180,13 @@ def test_files_in_headers_and_parameters_are_uploaded_too(at_sandbox: AtSandbox,
     assert template["template"]["components"][0]["parameters"][0]["document"] == {"id": second, "filename": "bill.pdf"}
 
 
-def age_uploads(own: Rig) -> None:
+def age_uploads(own: ChannelEnv) -> None:
     query(own.settings.database_url, "UPDATE media_uploads SET uploaded_at = uploaded_at - interval '1 hour'")
 
 
 def test_a_file_that_the_provider_forgot_is_uploaded_again_once(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> list[Outcome]:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             media = await own.keep(samples.png(b"forgotten"), "image/png")
             row = own.message(type="image", content={"media": media})
             outcomes = [await own.send(row)]
@@ -211,7 +211,7 @@ def test_a_file_that_the_provider_forgot_is_uploaded_again_once(at_sandbox: AtSa
 
 def test_a_redriven_message_uploads_its_file_anew(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> None:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             content = {"media": await own.keep(samples.png(b"redriven"), "image/png")}
             assert isinstance(await own.send(own.message(type="image", content=content)), Sent)
             age_uploads(own)
@@ -228,7 +228,7 @@ def test_a_redriven_message_uploads_its_file_anew(at_sandbox: AtSandbox, sandbox
 
 def test_an_upload_is_used_for_29_days(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> None:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             media = await own.keep(samples.png(b"old"), "image/png")
             for days in (0, 28, 29):
                 query(
@@ -256,7 +256,7 @@ def test_a_failed_upload_is_no_doubt_about_a_message(at_sandbox: AtSandbox, sand
     details, kind, code, counts = UPLOAD_FAULTS[fault]
 
     async def scenario() -> tuple[Outcome, Outcome]:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             row = own.message(type="image", content={"media": await own.keep(samples.png(fault.encode()), "image/png")})
             sandbox.arm(fault, call="media", **details)
             first = await own.send(row)
@@ -274,7 +274,7 @@ def test_a_long_upload_goes_on_while_its_message_waits_for_its_next_turn(
     at_sandbox: AtSandbox, sandbox: SandboxEnv
 ) -> None:
     async def scenario() -> list[Outcome]:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             row = own.message(type="image", content={"media": await own.keep(samples.png(b"long"), "image/png")})
             sandbox.arm("slow", call="media", latency_ms=500)
             first = await own.send(row, within_s=0.2)
@@ -293,7 +293,7 @@ def test_a_long_upload_goes_on_while_its_message_waits_for_its_next_turn(
 
 def test_a_token_that_is_refused_at_an_upload_pauses(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> tuple[Outcome, str, str]:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             row = own.message(type="image", content={"media": await own.keep(samples.png(b"token"), "image/png")})
             sandbox.arm("error", call="media", code=190)
             outcome = await own.send(row)
@@ -319,7 +319,7 @@ def test_what_meta_would_not_take_is_not_uploaded(
     at_sandbox: AtSandbox, sandbox: SandboxEnv, content: bytes, mimetype: str, type_name: str
 ) -> None:
     async def scenario() -> Outcome:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             return await own.send(own.message(type=type_name, content={"media": await own.keep(content, mimetype)}))
 
     since = sandbox.control("GET", "ledger", limit=0)["seq"]
@@ -332,7 +332,7 @@ def test_what_meta_would_not_take_is_not_uploaded(
 
 def test_a_file_that_is_not_there(at_sandbox: AtSandbox) -> None:
     async def scenario() -> tuple[Outcome, Outcome, Outcome]:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             unknown = own.message(type="image", content={"media": {"sha256": "0" * 64}})
             nonsense = own.message(type="image", content={"media": {"sha256": "../../x"}})
             media = await own.keep(samples.png(b"lost"), "image/png")
@@ -352,7 +352,7 @@ def test_a_file_that_is_not_there(at_sandbox: AtSandbox) -> None:
 @pytest.mark.parametrize("phone_index", [DIRECT, D360])
 def test_reading_and_typing(at_sandbox: AtSandbox, sandbox: SandboxEnv, type_name: str, phone_index: int) -> None:
     async def scenario() -> tuple[Outcome, Outcome, Outcome | None]:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             row = own.message(phone_index=phone_index, type=type_name, content={"target": "wamid.IN"})
             done = await own.send(row)
             sandbox.arm("cut_after", call="read")
@@ -369,7 +369,7 @@ def test_reading_and_typing(at_sandbox: AtSandbox, sandbox: SandboxEnv, type_nam
 
 def test_typing_that_comes_too_late_is_given_up(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> None:
     async def scenario() -> tuple[Outcome, Outcome]:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
             late = own.message(
                 type="typing", content={"target": "wamid.IN"}, created_at=utc_now() - timedelta(seconds=26)
             )
@@ -387,7 +387,7 @@ def test_a_pause_for_hours_ends_by_itself_unless_it_is_another_by_then(
     at_sandbox: AtSandbox, sandbox: SandboxEnv
 ) -> None:
     async def scenario() -> None:
-        async with rig(at_sandbox()) as own:
+        async with channel_env(at_sandbox()) as own:
 
             def state() -> tuple[str, str]:
                 connection = own.store.run(connections.by_index, COMPANY, DIRECT)

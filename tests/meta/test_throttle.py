@@ -63,5 +63,5 @@ def test_keys_do_not_know_each_other_and_are_forgotten_in_time(clock: Clock) -> 
     for number in range(30_000):
         clock.now += 1
         throttle.refused(number, LAW)
-    assert len(throttle._strikes) <= 10_001
+    assert len(throttle._refusals) <= 10_001
     assert throttle.remaining_s("a") == 0

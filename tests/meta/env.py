@@ -41,7 +41,7 @@ def _row_of(entry: Mapping[str, Any]) -> str:
     return parts[2] if len(parts) == 5 else ""
 
 
-class Town:
+class MetaEnv:
     """Everything that stands around a meta process.
 
     Attributes:

@@ -7,7 +7,7 @@ from typing import Any, Self
 import requests
 
 from shared.settings import Settings
-from tests.meta.town import Town
+from tests.meta.env import MetaEnv
 from tests.support.waiting import eventually
 
 ANSWER_S = 40.0
@@ -18,8 +18,8 @@ PAGE, INSTAGRAM = "400000000000001", "500000000000001"
 PERSON = "24312345678901234"
 
 
-class AccountsTown(Town):
-    """A town with an API."""
+class AccountsEnv(MetaEnv):
+    """A env with an API."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)

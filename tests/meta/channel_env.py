@@ -45,7 +45,7 @@ def run(scenario: Coroutine[Any, Any, _T]) -> _T:
     return asyncio.run(watched())
 
 
-class Rig:
+class ChannelEnv:
     """Everything that a channel needs.
 
     Attributes:
@@ -125,9 +125,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(settings: Settings) -> AsyncIterator[Rig]:
-    """Open and close a rig in the running loop."""
-    made = Rig(settings)
+async def channel_env(settings: Settings) -> AsyncIterator[ChannelEnv]:
+    """Open and close a channel_env in the running loop."""
+    made = ChannelEnv(settings)
     try:
         yield made
     finally:
