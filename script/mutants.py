@@ -43,6 +43,7 @@ class Mutation:
 _SQL: Final = "shared/store/queries/messages.sql"
 _LIFE: Final = "tests/model/test_life.py"
 _CONNECTION: Final = "shared/process/http_protocol.py"
+_COMPOSER: Final = "tests/compose/test_composer.py"
 _DOORS: Final = "tests/process/test_http_limits.py"
 
 MUTATIONS: Final[Mapping[str, Mutation]] = {
@@ -631,6 +632,92 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
             ),
         ),
         "tests/store/test_people.py",
+    ),
+    "redrive-removed": Mutation(
+        "a dead letter at a removed connection is not redriven: it would only fail again",
+        (
+            Edit(
+                "shared/store/queries/interventions.sql",
+                "m.company_id = %(company_id)s AND c.status <> 'removed'",
+                "m.company_id = %(company_id)s",
+            ),
+        ),
+        "tests/store/test_interventions.py::TestRedrive::test_none_at_a_connection_that_was_removed",
+    ),
+    "quote-there": Mutation(
+        "only a message that the provider has can be quoted",
+        (
+            Edit(
+                "shared/compose/contents.py",
+                "if is_here and target.is_there and target.type not in content.LINES:",
+                "if is_here and target.provider_id:",
+            ),
+        ),
+        f"{_COMPOSER}::test_only_what_is_there_is_quoted",
+    ),
+    "lines-are-no-messages": Mutation(
+        "nothing acts on a line that is no message at the provider",
+        (Edit("shared/compose/contents.py", "                require_message(target, operation)\n", ""),),
+        f"{_COMPOSER}::test_nothing_acts_on_a_line_that_is_no_message",
+    ),
+    "answered-once-it-wrote": Mutation(
+        "an id whose spelling proves no chat is written to only after a message came from there",
+        (
+            Edit(
+                "shared/compose/composer.py",
+                "if error.answerable and await self._wrote(connection, error.answerable):",
+                "if error.answerable:",
+            ),
+        ),
+        f"{_COMPOSER}::test_a_chat_whose_id_proves_nothing_is_answered_once_it_wrote",
+    ),
+    "first-schedule": Mutation(
+        "a repetition shows the time for which the first call scheduled the message",
+        (
+            Edit(
+                "shared/compose/composer.py",
+                "scheduled_for = await self._first_schedule(order, clients_key) if asked_for else None",
+                "pass",
+            ),
+        ),
+        f"{_COMPOSER}::test_a_repetition_shows_the_first_schedule_when_it_has_passed",
+    ),
+    "admitted-is-readable": Mutation(
+        "every chat id that a provider delivers can be read through the API",
+        (
+            Edit(
+                "shared/channels/chat_ids.py",
+                "return (_BY_ITSELF + printable)[:LONGEST].rstrip()",
+                "return chat_id",
+            ),
+        ),
+        "tests/channels/test_chat_ids.py::test_whatever_a_provider_names_can_be_read",
+    ),
+    "trunk-prefix": Mutation(
+        "a trunk prefix is no part of a phone number",
+        (Edit("shared/channels/chat_ids.py", "digits = _without_trunk_prefix(digits)", "pass"),),
+        "tests/channels/test_chat_ids.py::test_a_phone_number_is_its_digits_on_every_channel",
+    ),
+    "texts-are-plain-at-meta": Mutation(
+        "a text of any kind is given to Meta as plain text, the only one that it takes",
+        (Edit("shared/channels/whatsapp_cloud.py", 'sent_as={"text/": "text/plain"},', ""),),
+        "tests/channels/test_files.py",
+    ),
+    "one-title": Mutation(
+        "two reply buttons of one message have different titles",
+        (
+            Edit(
+                "shared/compose/objects/interactive.py",
+                'distinct=(("buttons", ("reply", "id")), ("buttons", ("reply", "title"))),',
+                'distinct=(("buttons", ("reply", "id")),),',
+            ),
+        ),
+        "tests/compose/test_objects.py::test_a_wrong_interactive_message_is_named_with_its_place",
+    ),
+    "nulls-are-absent": Mutation(
+        "null for an optional field is as good as leaving it out",
+        (Edit("shared/fields.py", "        if given is not None:\n", "        if name in value:\n"),),
+        "tests/compose/test_composer.py::test_null_is_as_good_as_absent",
     ),
 }
 

@@ -170,7 +170,9 @@ class DeadLetterOperations:
         )
         shown = await self._describe(company_id, chat_id, message_id)
         if not moved and await self._store.call(interventions.last_word, message_id) != REDRIVEN:
-            raise Problem("not_a_dead_letter", f"The message is {shown['status']}.", state=shown["status"])
+            is_removed = shown["status"] == MessageState.FAILED
+            sentence = "The message's connection was removed." if is_removed else f"The message is {shown['status']}."
+            raise Problem("not_a_dead_letter", sentence, state=shown["status"])
         return JSONResponse(shown, status_code=202)
 
     async def resolve(self, request: Request) -> Response:

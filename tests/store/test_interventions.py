@@ -9,7 +9,7 @@ import pytest
 
 from shared.messages import Receipt
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
-from shared.store import interventions, messages
+from shared.store import connections, interventions, messages
 from shared.store.interventions import RESOLUTIONS, Resolution
 from tests.store.rig import Ground, open_store, side_by_side
 
@@ -184,6 +184,14 @@ class TestRedrive:
         ground.claim([row_id], incarnation="meta-0.3")
         ground.store.run(messages.reclaim, incarnation="meta-0.3", recorded=True, active_row=row_id)
         assert ground.state(row_id) == "queued"
+
+    def test_none_at_a_connection_that_was_removed(self, ground: Ground) -> None:
+        other = ground.connect(phone_index=1)
+        row_id, kept = fail(ground, "a", connection_id=other), fail(ground, "b")
+        ground.store.run(connections.remove, other, "removed by an operator")
+        assert redrive(ground, message_id=row_id) == []
+        assert redrive(ground) == [kept]
+        assert ground.state(row_id) == "failed"
 
     def test_many_by_code_connection_and_time_the_oldest_first(self, ground: Ground) -> None:
         other = ground.connect(phone_index=1)
