@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from api.http.examples import EXAMPLES
 from api.http.operations import Operation
 from api.http.problems import MEDIA_TYPE, PROBLEM_TYPES, TYPE_PREFIX
 from api.http.schemas import SCHEMAS
@@ -21,6 +22,27 @@ _PURPOSES: Final = {
     "process": "A process kind.",
     "sha256": "The file's SHA-256 in lower hex.",
 }
+_ID: Final = {"type": "string", "pattern": "^[0-9]{1,18}$"}
+_FORMS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "companyId": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+    "chatId": {"type": "string", "minLength": 1, "maxLength": 128},
+    "messageId": _ID,
+    "taskId": _ID,
+    "phoneIndex": {"type": "integer", "minimum": 0, "maximum": 9999},
+    "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+}
+"""Schemas of path parameters; the others are plain strings."""
+_HEADERS: Final = {
+    "X-Request-Id": "The request's correlation id: the one that was sent, or a new one.",
+    "Location": "Path of what was accepted or made.",
+    "Idempotency-Replayed": "`true`: the message was accepted by an earlier request with this key.",
+    "Preference-Applied": "How long the answer waited, where `Prefer: wait` was sent.",
+    "WWW-Authenticate": "How to show a key.",
+    "Retry-After": "Seconds after which the request can be sent again.",
+}
+_BY_STATUS: Final = {"201": ("Location",), "401": ("WWW-Authenticate",), "503": ("Retry-After",)}
+_ACCEPTING: Final = ("Location", "Idempotency-Replayed", "Preference-Applied")
+_BYTES: Final = {"type": "string", "format": "binary"}
 SHARED_PROBLEMS: Final = ("query_invalid", "internal_error", "database_unavailable")
 """Ways in which every operation that needs the key can be refused, beside the key itself."""
 KEY_PROBLEMS: Final = ("key_missing", "key_invalid")
@@ -50,6 +72,10 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": dict(SCHEMAS),
+            "examples": {name: {"value": _problem(name)} for name in PROBLEM_TYPES},
+            "headers": {
+                name: {"description": purpose, "schema": {"type": "string"}} for name, purpose in _HEADERS.items()
+            },
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
                 "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -60,7 +86,13 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
 
 def _operation(operation: Operation) -> dict[str, Any]:
     path_parameters = [
-        {"name": name, "in": "path", "required": True, "description": _PURPOSES[name], "schema": {"type": "string"}}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": _PURPOSES[name],
+            "schema": _FORMS.get(name, {"type": "string"}),
+        }
         for name in _PATH_PARAMETER.findall(operation.path)
     ]
     other_parameters = [
@@ -84,7 +116,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     bodies = {
         **({"application/json": {"schema": operation.body}} if operation.body is not None else {}),
         **({"multipart/form-data": {"schema": operation.form}} if operation.form is not None else {}),
-        **({"application/octet-stream": {"schema": {}}} if operation.raw else {}),
+        **({"application/octet-stream": {"schema": _BYTES}} if operation.raw else {}),
     }
     if bodies:
         described["requestBody"] = {"required": True, "content": bodies}
@@ -93,31 +125,58 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 def _responses(operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {}
+    is_accepting = any(parameter.name == "Idempotency-Key" for parameter in operation.parameters)
     for status, (meaning, shape) in operation.answers.items():
-        content = (
-            {}
-            if not shape
-            else {shape: {}}
-            if "/" in shape
-            else {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
-        )
-        responses[str(status)] = {"description": meaning, **({"content": content} if content else {})}
+        headers = _ACCEPTING if is_accepting else _BY_STATUS.get(str(status), ())
+        responses[str(status)] = {
+            "description": meaning,
+            **({"content": _content(shape)} if shape else {}),
+            **_headers(operation, headers),
+        }
     by_status: dict[int, list[str]] = {}
     for name in problems_of(operation):
         by_status.setdefault(PROBLEM_TYPES[name].status, []).append(name)
     for status, names in sorted(by_status.items()):
-        types = [TYPE_PREFIX + name for name in names]
-        schema: dict[str, Any] = {
-            "allOf": [
-                {"$ref": "#/components/schemas/Problem"},
-                {"type": "object", "properties": {"type": {"enum": types}}},
-            ]
-        }
+        # one schema for all of them: with the types enumerated by operation, generators make a class for each response
         responses[str(status)] = {
             "description": "; ".join(f"{PROBLEM_TYPES[name].title} (`{name}`)" for name in names) + ".",
-            "content": {MEDIA_TYPE: {"schema": schema}},
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "examples": {name: {"$ref": f"#/components/examples/{name}"} for name in names},
+                }
+            },
+            **_headers(operation, _BY_STATUS.get(str(status), ())),
         }
     return responses
+
+
+def _content(shape: str) -> dict[str, Any]:
+    """Return the content of an answer, by its media type or the name of its schema."""
+    if "/" in shape:
+        text = shape.startswith("text/") or "javascript" in shape
+        return {shape: {"schema": {"type": "string"} if text else {} if "json" in shape else _BYTES}}
+    described: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{shape}"}}
+    if shape in EXAMPLES:
+        described["example"] = EXAMPLES[shape]
+    return {"application/json": described}
+
+
+def _headers(operation: Operation, names: Sequence[str]) -> dict[str, Any]:
+    if operation.handler is None:
+        return {}
+    return {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *names)}}
+
+
+def _problem(name: str) -> dict[str, Any]:
+    kind = PROBLEM_TYPES[name]
+    return {
+        "type": TYPE_PREFIX + name,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": f"{kind.title}.",
+        "instance": "5f0c2b8e9d1a4c37",
+    }
 
 
 def _identifier(operation: Operation) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from api.http.problems import PROBLEM_TYPES, TYPE_PREFIX
 from shared.states import DesiredSession, MessageState
 
 Schema = Mapping[str, Any]
@@ -101,7 +102,12 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         "description": "RFC 9457, with extension members by type (docs/problems.md).",
         "required": ["type", "title", "status", "detail", "instance"],
         "properties": {
-            "type": {"type": "string", "format": "uri"},
+            "type": {
+                "type": "string",
+                "format": "uri",
+                "description": f"Stable, and the thing to decide by; `{TYPE_PREFIX}` and one of "
+                f"{', '.join(PROBLEM_TYPES)}. Types may be added.",
+            },
             "title": _TEXT,
             "status": {"type": "integer"},
             "detail": _TEXT,
