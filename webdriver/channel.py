@@ -28,13 +28,13 @@ log = logger(__name__)
 
 _PREPARE_S: Final = 10.0
 _LEAST_SEND_S: Final = 1.0
-_TURN_S: Final = 30.0
-"""Longest wait for others of the same session: whoever waits takes a place from other sessions."""
+_SLOT_S: Final = 30.0
+"""Longest wait for a send slot: a message that waits holds capacity that other sessions could use."""
 _LOOK_UP_S: Final = 5.0
 _NOT_READY: Final = 2.0
 _BUSY: Final = 0.5
 _FORWARD: Final = "forward:"
-_EXPIRED: Final = Dead(code="expired", detail="it means nothing any more")
+_EXPIRED: Final = Dead(code="expired", detail="it has no meaning any more")
 
 
 class BrowserChannel:
@@ -56,7 +56,7 @@ class BrowserChannel:
             record_token: stores what names the operation in the row; called before the page is asked for it.
             by: monotonic deadline; what is not answered by then, or by the operation's own, is in doubt.
         Raises:
-            Fenced: `record_token` says that the row belongs to somebody else by now; nothing was sent.
+            Fenced: `record_token` found that the row has another owner by now; nothing was sent.
             StoreUnavailable: `record_token` could not store the name; nothing was sent.
         """
         operation = operation_of(message.type, message.content)
@@ -70,11 +70,11 @@ class BrowserChannel:
         async with self._file(message, operation, by - _LEAST_SEND_S) as attachment:
             if isinstance(attachment, Retry | Dead):
                 return attachment
-            # a file may take a minute: whoever only writes does not wait for it
-            turn = session.uploading if attachment else session.sending
+            # a file may take a minute: texts do not wait for it
+            slot = session.uploading if attachment else session.sending
             try:
                 await asyncio.wait_for(
-                    turn.acquire(), left(min(by - _LEAST_SEND_S, monotonic() + _TURN_S), monotonic())
+                    slot.acquire(), left(min(by - _LEAST_SEND_S, monotonic() + _SLOT_S), monotonic())
                 )
             except TimeoutError:
                 return Retry(
@@ -92,16 +92,18 @@ class BrowserChannel:
                     else await _Send(session, page, message, operation, record_token, by).carry_out(attachment)
                 )
             finally:
-                turn.release()
+                slot.release()
 
     async def look_up(self, doubt: Doubt) -> Outcome | None:
-        """Find out what became of an operation that nobody saw the end of.
+        """Find out the outcome of an operation whose end was not observed.
 
-        A page proves something only about what was done through its own link to the phone: after a logout, a wipe or a scan with another phone it knows
-        nothing of what was sent before. Then only the chosen id of a message counts, if the page shows it.
+        A page proves something only about what was done through its own link to the phone: after a logout, a wipe or a
+        scan with another phone it knows nothing of what was sent before. Then only the chosen id of a message counts,
+        if the page shows it.
 
         Returns:
-            Sent: the page shows it, and for a message the server has it. Retry, Dead: surely not sent. None: the page cannot tell (yet).
+            Sent: the page shows it, and for a message the server has it. Retry, Dead: surely not sent. None: the page
+                does not know (yet).
             InDoubt: there is no page that could be asked; the time for finding out has not begun.
         """
         message = doubt.message
@@ -138,7 +140,7 @@ class BrowserChannel:
         return _of_lookup(session, message, found)
 
     async def _is_witness(self, doubt: Doubt, link: str) -> bool:
-        """Whether a page with this link can know what became of an attempt: it has been this link since before the attempt was claimed."""
+        """Whether a page with this link knows the outcome of an attempt: the link is older than the claim."""
         message = doubt.message
         linked_at = await self._sessions.linked_at(message.connection_id, link) if link else None
         if linked_at is not None and linked_at <= doubt.claimed_at:
@@ -173,23 +175,23 @@ class _Send:
         prepared = await self._prepare(by)
         if not isinstance(prepared, _Prepared):
             return prepared
-        wanted = _wanted(self.message, self.operation, prepared.token)
+        arguments = _arguments(self.message, self.operation, prepared.token)
         if not attachment:
-            return await self._ask(prepared, wanted)
+            return await self._ask(prepared, arguments)
         try:
             file = await self.page.give_file(attachment.path, attachment.filename, attachment.mimetype, by)
         except (BrowserLost, CallTimedOut, ScriptFailed, PageRefused) as error:
             return Retry(code="page_unavailable", detail=str(error), after_s=_NOT_READY, counts=False)
         try:
-            options = {**wanted["options"], "mimetype": attachment.mimetype, "filename": attachment.filename}
-            return await self._ask(prepared, {**wanted, "file": file, "options": options})
+            options = {**arguments["options"], "mimetype": attachment.mimetype, "filename": attachment.filename}
+            return await self._ask(prepared, {**arguments, "file": file, "options": options})
         finally:
             # a page that is gone has forgotten it by itself
             with suppress(BrowserLost, CallTimedOut, ScriptFailed, PageRefused):
                 await self.page.drop_file(file, monotonic() + _LEAST_SEND_S)
 
     async def _prepare(self, by: float) -> _Prepared | Outcome:
-        """Find the chat first: a phone number may lead to a chat with another id, and the message id must name that one."""
+        """Find the chat first: a phone number may lead to a chat with another id, which the message id must name."""
         message, operation = self.message, self.operation
         try:
             if operation.targeted:
@@ -221,7 +223,7 @@ class _Send:
             case _:
                 return f"{message.type}:{message.id}"
 
-    async def _ask(self, prepared: _Prepared, wanted: dict[str, Any]) -> Outcome:
+    async def _ask(self, prepared: _Prepared, arguments: dict[str, Any]) -> Outcome:
         await self.record_token(prepared.token)
         hit("page.token_stored")
         by = min(self.by, monotonic() + self.operation.lasts_s)
@@ -229,23 +231,23 @@ class _Send:
             return Retry(
                 code="no_time_left", detail="storing the message id took too long", after_s=_BUSY, counts=False
             )
-        with self.session.page_events.sending(self.operation.page, prepared.chat, prepared.token, wanted) as sent_as:
-            outcome = await self._answer(prepared, wanted, by)
+        with self.session.page_events.sending(self.operation.page, prepared.chat, prepared.token, arguments) as sent_as:
+            outcome = await self._answer(prepared, arguments, by)
             if isinstance(outcome, Sent):
                 sent_as(outcome.provider_id)
         if self.operation.naming == "forward" and isinstance(outcome, Sent):
-            # what becomes of it is told under the id that the page chose
+            # its receipts come under the id that the page chose
             with suppress(StoreUnavailable):
                 await self.record_token(outcome.provider_id)
         if isinstance(outcome, InDoubt) and self.message.type in types.HARMLESS_TWICE:
             return Retry(code=outcome.code, detail=outcome.detail)
         return outcome
 
-    async def _answer(self, prepared: _Prepared, wanted: dict[str, Any], by: float) -> Outcome:
+    async def _answer(self, prepared: _Prepared, arguments: dict[str, Any], by: float) -> Outcome:
         try:
-            answer = await self.page.run(self.operation.page, prepared.chat, prepared.token, wanted, by)
+            answer = await self.page.run(self.operation.page, prepared.chat, prepared.token, arguments, by)
         except PageRefused as refused:
-            return outcomes.of_refusal(refused.code, about_target="target" in wanted)
+            return outcomes.of_refusal(refused.code, about_target="target" in arguments)
         except CallTimedOut:
             return InDoubt(code="page_answer_late", detail="the page did not answer by the deadline")
         except (BrowserLost, ScriptFailed) as error:
@@ -262,22 +264,22 @@ class _Prepared:
     token: str
 
 
-def _wanted(message: OutboundMessage, operation: Operation, token: str = "") -> dict[str, Any]:
-    wanted = operation.wanted(message.content)
+def _arguments(message: OutboundMessage, operation: Operation, token: str = "") -> dict[str, Any]:
+    arguments = operation.arguments(message.content)
     if quoted := message.content.get("quoted"):
-        wanted["quoted"] = str(quoted)
+        arguments["quoted"] = str(quoted)
     if operation.naming == "forward":
         name = token or message.token
-        # a name without the prefix is the id that the page had told already
-        wanted["after"] = name.removeprefix(_FORWARD) if name.startswith(_FORWARD) else ""
-    return wanted
+        # a name without the prefix is the id that the page had reported already
+        arguments["after"] = name.removeprefix(_FORWARD) if name.startswith(_FORWARD) else ""
+    return arguments
 
 
 async def _look(page: Bridge, message: OutboundMessage, operation: Operation, by: float) -> Mapping[str, Any]:
     chat = _chat_of(message, operation) or await page.find_chat(parsing.chat_id(message.chat_id), by)
-    # a forwarded message whose id the page has told is looked for like any other
+    # a forwarded message whose id the page has reported is looked up like any other
     named = "text" if operation.naming == "forward" and not message.token.startswith(_FORWARD) else operation.page
-    return await page.look_up(named, chat, message.token, _wanted(message, operation), by)
+    return await page.look_up(named, chat, message.token, _arguments(message, operation), by)
 
 
 def _chat_of(message: OutboundMessage, operation: Operation) -> str:

@@ -31,12 +31,12 @@ INTERVAL_S: Final = 1.0
 BEAT_LIMIT_S: Final = 30.0
 _FETCH_S: Final = 120.0
 _LEASE_S: Final = 180.0
-"""Longer than one fetch: a file belongs to one process until it is stored or given up."""
+"""Longer than one fetch: a file belongs to one process until it is stored or abandoned."""
 _NOT_READY_S: Final = 15.0
 _ATTEMPTS: Final = 8
-"""Times that the page is asked for a file before it is given up; WhatsApp may have to ask the phone for one that is old."""
+"""Attempts to read a file out of the page; WhatsApp may have to fetch an old one from the phone first."""
 _WAITS: Final = 20_000
-"""Times that a session may not be ready when a file is due, before the file is given up: days."""
+"""Times that a session may not be ready when a file is due, before the file is abandoned: days."""
 _AGAIN_S: Final = 20.0
 _GONE: Final = frozenset({"msg_not_found", "chat_not_found", "message_not_contains_media"})
 
@@ -49,7 +49,8 @@ class Downloads:
     """Fetches the files of one process's sessions.
 
     Args:
-        store: where it stands which are due. storage: where they go. kind, slot, incarnation: which process fetches. most: bytes of the largest file that is taken.
+        store: has the files that are due. storage: receives them. kind, slot, incarnation: of this process. most: bytes
+            of the largest file that is accepted.
     """
 
     def __init__(

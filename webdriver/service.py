@@ -1,4 +1,4 @@
-"""The room of kind webdriver: sessions, their channel, and the consumer that delivers through it."""
+"""The service of kind webdriver: sessions, their channel, and the consumer that delivers through it."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from webdriver.session.sessions import Sessions
 log = logger(__name__)
 
 _FEWEST_STARTS, _MOST_STARTS = 2, 8
-"""Sessions that start at the same time unless a setting says it, one for each processor: 50 are there in minutes, and those that run keep answering."""
+"""Sessions that start at the same time without the setting, one for each processor: those that run keep answering."""
 
 _SHARE_OF_ALL: Final = 0.9
-"""Part of the process's soft memory ceiling that its browsers may use: the greediest goes before the orchestrator replaces all of them."""
+"""Share of the process's soft memory ceiling for its browsers: one is replaced before the orchestrator ends all."""
 
 _BEAT_LIMIT_S: Final = 20.0
 _CLOSE_SESSIONS_S: Final = 4.0
@@ -127,7 +127,7 @@ class WebdriverService:
         self._tasks = TaskRunner(child, actions.handlers(self._sessions))
 
     async def start(self) -> None:
-        """End what an earlier life left behind, then let the sessions and the deliveries begin; neither waits for the database."""
+        """End what an earlier life left behind, then start sessions and deliveries; neither waits for the database."""
         processes.adopt_orphans()
         await self._sessions.sweep()
         self._child.on_notify.append(self._sessions.notify)

@@ -1,8 +1,8 @@
 """The only door to pyppeteer: one tab of one Chromium, spoken to under deadlines, with every failure named.
 
-pyppeteer 2.0.0 is not maintained. Its connection may spin when the socket closes, loses its receive loop when a handler fails, and answers
-None where it does not know; `_PipeConnection` and `_TabSession` stand in for those parts, on
-the pipe in place of a socket (docs/adr/0020 says what replacing all of it would take).
+pyppeteer 2.0.0 is not maintained. Its connection may spin when the socket closes, loses its receive loop when a handler
+fails, and answers None where it does not know; `_PipeConnection` and `_TabSession` stand in for those parts, on the
+pipe in place of a socket (docs/adr/0020 has what replacing all of it would take).
 """
 
 from __future__ import annotations
@@ -34,46 +34,47 @@ _UNUSED_DOMAINS: Final = ("Network", "Security", "Performance", "Log")
 _UPDATE_CHECK: Final = "/check-update"
 _NO_WORKER: Final = (
     "if (navigator.serviceWorker) "
-    "navigator.serviceWorker.register = () => Promise.reject(new DOMException('switched off: the page is pinned', 'SecurityError'));"
+    "navigator.serviceWorker.register = () => "
+    "Promise.reject(new DOMException('switched off: the page is pinned', 'SecurityError'));"
 )
 
 _RECOVERABLE_WORDS: Final = ("Protocol error", "Target closed", "Session closed")
 
 
 class BrowserLost(BulkheadError):
-    """Raised when the tab, the browser or the line to it is gone, or the page moved on: what was asked for may or may not have happened."""
+    """Raised when tab, browser or connection are gone, or the page moved on: the call may have had its effect."""
 
 
 class CallTimedOut(BulkheadError):
-    """Raised when a call was not answered by its deadline: what was asked for may or may not have happened."""
+    """Raised when a call was not answered by its deadline: it may or may not have had its effect."""
 
 
 class ScriptFailed(BulkheadError):
-    """Raised when the page's script ended with an error that nobody in the page caught."""
+    """Raised when the page's script ended with an uncaught error."""
 
 
 def is_browser_failure(error: BaseException) -> bool:
-    """Return whether `error` means only that a browser, a tab or the line to it is gone: that session is cleaned up, all others go on."""
+    """Return whether `error` means only that a browser, a tab or the connection to it is gone: one session's end."""
     if isinstance(error, BrowserLost | CallTimedOut | PipeClosed | PyppeteerError):
         return True
     return any(word in str(error) for word in _RECOVERABLE_WORDS)
 
 
-def _look(future: asyncio.Future[Any]) -> None:
-    """Take the error out of a future that nobody awaits any more, so that it is not reported as forgotten."""
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Retrieve the error of a future that is not awaited any more, so that asyncio does not report it as forgotten."""
     if not future.cancelled():
         future.exception()
 
 
 def _label(answer: Any, method: str) -> None:
-    """Give an open call what pyppeteer reads from it when it fails."""
+    """Set on an open call what pyppeteer reads from it when it fails."""
     answer.error, answer.method = NetworkError(), method
 
 
 async def _within(awaitable: Awaitable[Any], by: float, what: str) -> Any:
     """Await under a deadline without cancelling what pyppeteer waits for: it breaks on futures that were cancelled."""
     task = asyncio.ensure_future(awaitable)
-    task.add_done_callback(_look)
+    task.add_done_callback(_retrieve)
     done, _ = await asyncio.wait({task}, timeout=left(by))
     if not done:
         raise CallTimedOut(f"{what} was not answered in time")
@@ -84,13 +85,13 @@ async def _within(awaitable: Awaitable[Any], by: float, what: str) -> Any:
 
 
 class _TabSession(CDPSession):  # type: ignore[misc]  # pyppeteer has no types
-    """A protocol session whose calls always end: with an answer, or with an error once nobody can answer."""
+    """A protocol session whose calls always end: with an answer, or with an error once no answer can come."""
 
     _connection: _PipeConnection | None
 
     def send(self, method: str, params: dict[str, Any] | None = None) -> asyncio.Future[Any]:
         answer: asyncio.Future[Any] = self._loop.create_future()
-        answer.add_done_callback(_look)
+        answer.add_done_callback(_retrieve)
         if self._connection is None:
             answer.set_exception(NetworkError(f"Protocol error ({method}): Session closed."))
             return answer
@@ -118,7 +119,7 @@ class _TabSession(CDPSession):  # type: ignore[misc]  # pyppeteer has no types
 
 
 class _PipeConnection(Connection):  # type: ignore[misc]  # pyppeteer has no types
-    """The pipe to one Chromium, in place of pyppeteer's websocket: it ends once, for every caller, and one bad event does not end it.
+    """The pipe to one Chromium, in place of pyppeteer's websocket: ends once, for every caller, and by no bad event.
 
     Attributes:
         lost: done when the connection has ended, with the reason.
@@ -137,7 +138,7 @@ class _PipeConnection(Connection):  # type: ignore[misc]  # pyppeteer has no typ
 
     def send(self, method: str, params: dict[str, Any] | None = None) -> asyncio.Future[Any]:
         answer: asyncio.Future[Any] = self._loop.create_future()
-        answer.add_done_callback(_look)
+        answer.add_done_callback(_retrieve)
         if not self._connected:
             answer.set_exception(NetworkError(f"Protocol error ({method}): Target closed."))
             return answer
@@ -169,7 +170,8 @@ class _PipeConnection(Connection):  # type: ignore[misc]  # pyppeteer has no typ
                 except Exception as error:  # noqa: BLE001 - see below
                     # pyppeteer's handlers fail on events of targets that have just gone; the connection itself is well
                     log.debug("browser_event_refused", error=type(error).__name__)
-                # whoever waits for this message runs before the next one is handled: it may be about a session that the caller is to register
+                # the caller that waits for this message runs before the next one is handled, which may be about a
+                # session that it is to register
                 await asyncio.sleep(0)
         except PipeClosed as error:
             self._end(str(error))
@@ -199,7 +201,7 @@ class _PipeConnection(Connection):  # type: ignore[misc]  # pyppeteer has no typ
 
 
 class _TabTarget:
-    """What `Page` needs of pyppeteer's Target, whose own bookkeeping fails in tasks that nobody awaits."""
+    """What `Page` needs of pyppeteer's Target, whose own bookkeeping fails in tasks that are not awaited."""
 
     def __init__(self) -> None:
         self._isClosedPromise: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -209,7 +211,7 @@ class Browser:
     """One tab of a running Chromium.
 
     Attributes:
-        lost: done when the tab, its renderer or the line is gone, with the reason.
+        lost: done when the tab, its renderer or the connection is gone, with the reason.
     """
 
     def __init__(self, connection: _PipeConnection, page: Page, calls: _TabSession, target_id: str) -> None:
@@ -222,7 +224,9 @@ class Browser:
 
     @classmethod
     async def open(cls, pipe: DebuggingPipe, by: float) -> Browser:
-        """Take the first tab of the Chromium at the other end of `pipe`, until the monotonic instant `by`. The pipe is closed with the browser.
+        """Take the first tab of the Chromium at the other end of `pipe`, until the monotonic instant `by`.
+
+        The pipe is closed with the browser.
 
         Raises:
             BrowserLost: it does not answer as a browser. CallTimedOut: not in time.
@@ -245,9 +249,9 @@ class Browser:
         page = await _within(Page.create(session, _TabTarget(), False, None), by, "reading the tab")
         for domain in _UNUSED_DOMAINS:
             await _within(session.send(f"{domain}.disable"), by, f"switching off {domain}")
-        # pyppeteer would ask for every console message again, in tasks that nobody awaits
+        # pyppeteer would query every console message again, in tasks that are not awaited
         session.remove_all_listeners("Runtime.consoleAPICalled")
-        calls = await _within(connection.createSession(tabs[0]), by, "opening a line for calls")
+        calls = await _within(connection.createSession(tabs[0]), by, "opening a session for calls")
         return cls(connection, page, calls, tabs[0]["targetId"])
 
     async def prepare(self, script: str, binding: str, take: Callable[[str], None], by: float) -> None:
@@ -255,7 +259,7 @@ class Browser:
 
         Args:
             script: an expression to run first in every document.
-            binding: name of the function in the page that hands one string to `take`, which must not fail.
+            binding: name of the function in the page that passes one string to `take`, which must not fail.
         """
         await _within(self._page.setBypassCSP(True), by, "setBypassCSP")
         await _within(
@@ -266,41 +270,41 @@ class Browser:
         await _within(self._page.exposeFunction(binding, take), by, "exposeFunction")
 
     async def pin(self, url: str, document: bytes, by: float) -> None:
-        """From now on answer requests for the page at `url` with `document`, refuse its question for updates, and let it have no service worker.
+        """Answer requests for the page at `url` with `document`, refuse its query for updates and its service workers.
 
         Args:
             document: a stored build of the page: its HTML. by: monotonic deadline.
         """
-        line, page_url = self._page._client, url.partition("?")[0]
+        session, page_url = self._page._client, url.partition("?")[0]
         body = base64.b64encode(document).decode()
         headers = [{"name": "Content-Type", "value": "text/html; charset=utf-8"}]
 
         def answer(event: dict[str, Any]) -> None:
-            wanted, request = event["request"]["url"], {"requestId": event["requestId"]}
-            if wanted.partition("?")[0] == page_url:
-                line.send(
+            requested, request = event["request"]["url"], {"requestId": event["requestId"]}
+            if requested.partition("?")[0] == page_url:
+                session.send(
                     "Fetch.fulfillRequest", request | {"responseCode": 200, "responseHeaders": headers, "body": body}
                 )
-            elif _UPDATE_CHECK in wanted:
-                line.send("Fetch.failRequest", request | {"errorReason": "BlockedByClient"})
+            elif _UPDATE_CHECK in requested:
+                session.send("Fetch.failRequest", request | {"errorReason": "BlockedByClient"})
             else:
-                line.send("Fetch.continueRequest", request)
+                session.send("Fetch.continueRequest", request)
 
-        line.on("Fetch.requestPaused", answer)
+        session.on("Fetch.requestPaused", answer)
         origin = "/".join(url.split("/")[:3])
         # a worker that an earlier visit left would answer with the build that it knows
         await _within(
-            line.send(
+            session.send(
                 "Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "service_workers,cache_storage"}
             ),
             by,
             "removing workers",
         )
         await _within(
-            line.send("Page.addScriptToEvaluateOnNewDocument", {"source": _NO_WORKER}), by, "refusing workers"
+            session.send("Page.addScriptToEvaluateOnNewDocument", {"source": _NO_WORKER}), by, "refusing workers"
         )
         patterns = [{"urlPattern": f"{page_url}*", "resourceType": "Document"}, {"urlPattern": f"*{_UPDATE_CHECK}*"}]
-        await _within(line.send("Fetch.enable", {"patterns": patterns}), by, "pinning the page")
+        await _within(session.send("Fetch.enable", {"patterns": patterns}), by, "pinning the page")
 
     def on_navigated(self, moved: Callable[[str], None]) -> None:
         """Call `moved` with the address after each navigation of the main frame."""
@@ -327,7 +331,7 @@ class Browser:
         Args:
             what: names the call in errors; never its content.
         Raises:
-            BrowserLost: tab, browser or line are gone, the page moved on, or no answer can come any more.
+            BrowserLost: tab, browser or connection are gone, the page moved on, or no answer can come any more.
             CallTimedOut: not by the monotonic instant `by`.
             ScriptFailed: the expression threw.
         """
@@ -337,30 +341,33 @@ class Browser:
         )
         answer = await _within(call, by, what)
         if not isinstance(answer, dict) or "result" not in answer:
-            raise BrowserLost(f"{what}: the line closed without an answer")
+            raise BrowserLost(f"{what}: the connection closed without an answer")
         if failure := answer.get("exceptionDetails"):
             # the wording may hold message text: only the error's class is passed on
             raise ScriptFailed(f"{what}: {failure.get('exception', {}).get('className', 'error')}")
         return answer["result"].get("value")
 
     async def give_file(self, element_id: str, path: Path, by: float) -> None:
-        """Put a file of this machine into a new, hidden file input of the page; its bytes do not pass through the line, Chromium reads them itself.
+        """Put a file of this machine into a new, hidden file input of the page; Chromium reads the bytes itself.
 
         Args:
             element_id: of the input. path: must stay there for as long as the page uses the file.
         Raises:
             As `evaluate`.
         """
-        wanted = json.dumps({"type": "file", "hidden": True, "id": element_id})
-        made = f"document.documentElement.appendChild(Object.assign(document.createElement('input'), {wanted}))"
+        attributes = json.dumps({"type": "file", "hidden": True, "id": element_id})
+        made = f"document.documentElement.appendChild(Object.assign(document.createElement('input'), {attributes}))"
         answer = await _within(self._calls.send("Runtime.evaluate", {"expression": made}), by, "making a file input")
         if not isinstance(answer, dict) or "objectId" not in answer.get("result", {}) or answer.get("exceptionDetails"):
             raise BrowserLost("making a file input: no answer")
         file = {"files": [str(path)], "objectId": answer["result"]["objectId"]}
-        await _within(self._calls.send("DOM.setFileInputFiles", file), by, "giving a file")
+        await _within(self._calls.send("DOM.setFileInputFiles", file), by, "passing a file")
 
     async def close(self, by: float) -> bool:
-        """Ask the browser to close, which writes its profile, and close the line. Returns whether it took the request; `Chromium.end` ends the rest."""
+        """Ask the browser to close, which writes its profile, and close the pipe.
+
+        Returns whether it accepted; `Chromium.end` ends the rest.
+        """
         try:
             await _within(self._connection.send("Browser.close"), by, "Browser.close")
         except (BrowserLost, CallTimedOut):
@@ -374,6 +381,6 @@ class Browser:
             self._connection._end(reason)
 
     def _answer_dialog(self, dialog: Dialog) -> None:
-        # a dialog stops the page's script until somebody answers
+        # a dialog stops the page's script until it is answered
         answering = asyncio.ensure_future(dialog.accept() if dialog.type == "beforeunload" else dialog.dismiss())
-        answering.add_done_callback(_look)
+        answering.add_done_callback(_retrieve)

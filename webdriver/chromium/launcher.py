@@ -1,8 +1,9 @@
-"""Become Chromium, but never outlive the owner: run as a script by `chromium.py`, with one JSON argument (see `Orders`).
+"""Become Chromium, but never outlive the owner: a script that gets one JSON argument (see `Orders`).
 
-The kernel sends SIGKILL when the thread that forked us ends (PR_SET_PDEATHSIG survives exec). It is asked for here, after the fork and in a
-process of one thread, because Python's `preexec_fn` may deadlock in a process that has threads. Root's rights are dropped here too and not by
-`subprocess`: the interpreter may lie in a folder that only root can enter.
+The kernel sends SIGKILL when the thread that forked us ends (PR_SET_PDEATHSIG survives exec). It is asked for here,
+after the fork and in a process of one thread, because Python's `preexec_fn` may deadlock in a process that has threads.
+Root's rights are dropped here too and not by `subprocess`: the interpreter may lie in a folder that only root can
+enter.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 class Orders(TypedDict):
     """What to become.
 
-    `owner`: pid of the process to die with. `command`: the program and its arguments. `pipe`: descriptors to be moved to the numbers that are
-    their keys. `user`: uid and gid to run under, null: stay as we are.
+    `owner`: pid of the process to die with. `command`: the program and its arguments. `pipe`: descriptors to be moved
+    to the numbers that are their keys. `user`: uid and gid to run under, null: stay as we are.
     """
 
     owner: int
@@ -46,8 +47,9 @@ class Orders(TypedDict):
 def sessions_are_weighed(
     proc: Path = Path("/proc"), mounts: Sequence[Path] = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 ) -> bool:
-    """Whether the kernel weighs each session: the switch is on, and no control group of ours (a container's, a service's) has the processor.
+    """Whether the kernel weighs each session.
 
+    The switch is on, and no control group of ours (a container's, a service's) has the processor.
     Only the root group has no `cpu.weight` (cgroup v2).
 
     Args:
@@ -69,18 +71,19 @@ def sessions_are_weighed(
 
 
 def yield_processor() -> None:
-    """Lower our precedence: browsers that start must not keep the process that watches them, or any other kind, from the processor."""
+    """Lower our precedence: browsers must not keep any process of ours from the processor."""
     niceness = os.nice(NICER)
     with suppress(OSError):
         # where the kernel weighs sessions (docs/adr/0016), this one is new and would count like any other
         Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
         if sessions_are_weighed():
-            # a processor that runs only this counts as idle when another process wakes up; the session's weight keeps this one from starving
+            # a processor that runs only this counts as idle when another process wakes up; the session's weight keeps
+            # this one from starving
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def place(wanted: dict[int, int]) -> None:
-    """Move each descriptor to the number that is its key; another one that stands there (the slot's lock) gets a new number."""
+    """Move each descriptor to the number that is its key; what stands there (the slot's lock) gets a new number."""
     free = {number: fcntl.fcntl(given, fcntl.F_DUPFD, LOWEST_FREE) for number, given in wanted.items()}
     for given in wanted.values():
         os.close(given)
@@ -102,7 +105,10 @@ def drop_rights(user: Sequence[int]) -> None:
 
 
 def can_sandbox() -> bool:
-    """Whether this user may make the namespaces that Chromium's sandbox consists of. Tried in a child, since it cannot be undone."""
+    """Whether this user may make the namespaces that Chromium's sandbox consists of.
+
+    Tried in a child, since it cannot be undone.
+    """
     child = os.fork()
     if child == 0:
         try:
@@ -131,7 +137,10 @@ def unshare(flags: int) -> None:
 
 
 def become(orders: Orders) -> None:
-    """Replace this process by the command; returns only if the owner is gone already. Raises `OSError` when it cannot be run."""
+    """Replace this process by the command; returns only if the owner is gone already.
+
+    Raises `OSError` when it cannot be run.
+    """
     yield_processor()
     place({int(number): given for number, given in orders["pipe"].items()})
     command = orders["command"]

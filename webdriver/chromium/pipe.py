@@ -1,7 +1,7 @@
 """Chromium's debugging protocol over two pipes: one JSON message after the other, each ended by a NUL byte.
 
-A debugging port would be open to every user of the machine, who could read every file of the user that runs Chromium and drive its sessions.
-A pipe has two ends and no address.
+A debugging port would be open to every user of the machine, who could read every file of the user that runs Chromium
+and drive its sessions. A pipe has two ends and no address.
 """
 
 from __future__ import annotations

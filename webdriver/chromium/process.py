@@ -43,7 +43,7 @@ FLAGS: Final = (
     "--metrics-recording-only",
     "--no-pings",
     "--disable-quic",
-    # what a page that nobody looks at does not need, and what would slow it down because nobody looks
+    # what a page without a viewer does not need, and what would slow it down for lack of one
     "--disable-gpu",
     "--disable-software-rasterizer",
     "--disable-dev-shm-usage",
@@ -54,16 +54,17 @@ FLAGS: Final = (
     "--disable-backgrounding-occluded-windows",
     "--disable-background-timer-throttling",
     "--disable-renderer-backgrounding",
-    "--disable-features=SpareRendererForSitePerProcess,PreloadTopChromeWebUI,WebUIOmniboxPopup,Translate,OptimizationHints,MediaRouter,CalculateNativeWinOcclusion",
+    "--disable-features=SpareRendererForSitePerProcess,PreloadTopChromeWebUI,WebUIOmniboxPopup,Translate,"
+    "OptimizationHints,MediaRouter,CalculateNativeWinOcclusion",
 )
-"""The same for every session; docs/browser-memory.md says what they cost and save."""
+"""The same for every session; docs/browser-memory.md has what they cost and save."""
 
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _LOG: Final = "chromium.log"
 _LOG_MAX: Final = 1_000_000
 """Bytes of Chromium's log; it is cut to nothing above."""
 _LAST_WORDS: Final = 16_384
-"""Bytes at the end of the log in which the last error is looked for."""
+"""Bytes at the end of the log that are searched for the last error."""
 _END_S: Final = 5.0
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -83,19 +84,19 @@ def find(setting: str) -> Path:
     """Return Chromium's executable.
 
     Args:
-        setting: CHROMIUM_PATH; empty: looked for on PATH.
+        setting: CHROMIUM_PATH; empty: searched for on PATH.
     Raises:
         ChromiumMissing: with the sentence to show to the operator.
     """
     for name in (setting,) if setting else EXECUTABLES:
         if found := shutil.which(name):
             return Path(found)
-    looked = (
+    searched = (
         f"CHROMIUM_PATH={setting} is not an executable file"
         if setting
         else f"none of {', '.join(EXECUTABLES)} is on PATH"
     )
-    raise ChromiumMissing(f"{looked}; install Chromium (Debian: apt-get install chromium) or set CHROMIUM_PATH")
+    raise ChromiumMissing(f"{searched}; install Chromium (Debian: apt-get install chromium) or set CHROMIUM_PATH")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,8 +104,8 @@ class Launch:
     """How to start one Chromium.
 
     Attributes:
-        marker: argument of `processes.mark`. keep_open: descriptors that it inherits (the slot's lock). flags: others than `FLAGS`
-            only where flags are measured.
+        marker: argument of `processes.mark`. keep_open: descriptors that it inherits (the slot's lock). flags: others
+            than `FLAGS` only where flags are measured.
     """
 
     executable: Path
@@ -125,7 +126,7 @@ class Launch:
 
 
 def unreaped() -> frozenset[int]:
-    """Return the pids of Chromiums whose exit status is waited for here: nobody else may collect it."""
+    """Return the pids of Chromiums whose exit status is collected here and nowhere else."""
     return frozenset(_unreaped)
 
 
@@ -134,7 +135,8 @@ class Chromium:
 
     Attributes:
         pid: of its main process, which leads a process group and session of its own.
-        gone: done when the main process has ended, with its exit code (negative: the signal). sandboxed: whether Chromium contains its page.
+        gone: done when the main process has ended, with its exit code (negative: the signal). sandboxed: whether
+            Chromium contains its page.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], launch: Launch, log_fd: int) -> None:
@@ -203,7 +205,7 @@ class Chromium:
                 stdin=subprocess.DEVNULL,
                 stdout=log_fd,
                 stderr=log_fd,
-                # nothing of ours: settings hold secrets
+                # none of our variables: settings hold secrets
                 env={
                     "PATH": _PATH,
                     "HOME": str(launch.profile),
@@ -225,7 +227,7 @@ class Chromium:
 
     @property
     def pipe(self) -> DebuggingPipe:
-        """Where its debugging protocol is spoken; whoever takes it closes it, at the latest `end` does."""
+        """Its debugging pipe; its user closes it, at the latest `end` does."""
         if self._pipe is None:
             raise ChromiumFailed("Chromium has no debugging pipe yet")
         return self._pipe
@@ -285,7 +287,8 @@ class Chromium:
 
     def _ended(self) -> None:
         self._loop.remove_reader(self._pidfd)
-        # not collected yet: while its zombie keeps the number, no foreign process can be taken for one of its helpers
+        # not collected yet: while its zombie keeps the number, no foreign process can be mistaken for one of its
+        # helpers
         ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT)
         if not self.gone.done():
             status = ended.si_status if ended else 0

@@ -1,7 +1,8 @@
-"""Chromium's processes as /proc shows them: which are ours, whether they are gone, what they use; and ending them for certain.
+"""Chromium's processes as /proc shows them: which are ours, whether they live, what they use; and how to end them.
 
-Every Chromium leads a process session that it begins, and its helpers stay in it when it dies. So a browser is known by its main process: pid, start
-time and boot. No other process can enter that session, whatever its arguments name; a command line alone is no proof of ownership.
+Every Chromium leads a process session that it begins, and its helpers stay in it when it dies. So a browser is known by
+its main process: pid, start time and boot. No other process can enter that session, whatever its arguments name; a
+command line alone is no proof of ownership.
 """
 
 from __future__ import annotations
@@ -35,10 +36,11 @@ _STATE, _SESSION, _STARTED = 0, 3, 19
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The main process of one Chromium, told apart from any other process that ever had its number.
+    """The main process of one Chromium, distinguished from any other process that ever had its number.
 
     Attributes:
-        pid: leads the browser's process session. started: its start in clock ticks since the boot. boot: the kernel's id of that boot.
+        pid: leads the browser's process session. started: its start in clock ticks since the boot. boot: the kernel's
+            id of that boot.
     """
 
     pid: int
@@ -48,7 +50,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a browser uses, cheap to read: megabytes with shared pages counted for each process, CPU seconds so far, processes."""
+    """What a browser uses, cheap to read: megabytes (shared pages count for each process), CPU seconds, processes."""
 
     rss_mb: float
     cpu_s: float
@@ -57,7 +59,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Memory of a browser in megabytes, which costs milliseconds to read: RSS, PSS (shared pages divided), USS (free without it)."""
+    """Memory of a browser in megabytes, slow to read: RSS, PSS (shared pages divided), USS (free without it)."""
 
     rss: float
     pss: float
@@ -65,7 +67,7 @@ class Memory:
 
 
 def mark(home: Path, connection_id: int) -> str:
-    """Return the argument that says which installation and which connection a Chromium belongs to."""
+    """Return the argument that names the installation and the connection of a Chromium."""
     return f"{MARKER}{_installation(home)}/{connection_id}"
 
 
@@ -86,7 +88,7 @@ def record(identity: Identity, file: Path) -> None:
 
 
 def pids_of(identity: Identity) -> list[int]:
-    """Return the living processes of a browser whose main process was not reaped yet: until then its number is nobody else's."""
+    """Return the living processes of a browser whose main process was not reaped: its number is not used again yet."""
     leader = _stat(identity.pid)
     if leader is None or int(leader[_STARTED]) != identity.started:
         return []
@@ -96,7 +98,8 @@ def pids_of(identity: Identity) -> list[int]:
 def pids_of_record(file: Path, profile: Path) -> list[int]:
     """Return what still lives of a browser that an earlier life of this process wrote down.
 
-    A main process that is gone may have been reaped, and its number used again: then only processes that name the profile count.
+    A main process that is gone may have been reaped, and its number used again: then only processes that name the
+    profile count.
     """
     try:
         identity = Identity(**json.loads(file.read_text(encoding="ascii")))
@@ -165,9 +168,10 @@ def is_alive(pid: int) -> bool:
 
 
 def sample(leaders: Iterable[int]) -> dict[int, Sample]:
-    """Return what the browsers use whose main processes are `leaders`, in one walk over /proc; one that is gone is left out.
+    """Return what the browsers of the main processes `leaders` use, in one walk over /proc; dead ones are left out.
 
-    Helpers are found by the process session that each browser begins. Blocks for some milliseconds: call it in a thread.
+    Helpers are found by the process session that each browser begins. Blocks for some milliseconds: call it in a
+    thread.
     """
     found = dict.fromkeys(leaders, Sample(0.0, 0.0, 0))
     seen: set[int] = set()
@@ -187,8 +191,8 @@ def sample(leaders: Iterable[int]) -> dict[int, Sample]:
 def memory(pids: Iterable[int]) -> Memory:
     """Return the memory of `pids` together. Reads /proc for many milliseconds: call it in a thread.
 
-    Where the kernel shows another user's `smaps_rollup` to nobody (root in a container without CAP_SYS_PTRACE), shared pages are counted once for
-    the process that has most of them: a little more than the proportional size.
+    Where the kernel hides another user's `smaps_rollup` (from root in a container without CAP_SYS_PTRACE), shared pages
+    are counted once, for the process that has most of them: a little more than the proportional size.
     """
     total = dict.fromkeys((b"Rss", b"Pss", b"Private_Clean", b"Private_Dirty"), 0.0)
     unseen: list[tuple[float, float]] = []
@@ -222,7 +226,10 @@ def _resident(pid: int) -> list[tuple[float, float]]:
 
 
 async def end(pids: Callable[[], list[int]], by: float) -> list[int]:
-    """Send SIGKILL to what `pids` names until it names nothing, at most until the monotonic instant `by`. Returns what is left."""
+    """Send SIGKILL to what `pids` names until it names nothing, at most until the monotonic instant `by`.
+
+    Returns what is left.
+    """
     # in a thread: /proc waits for a process that is busy with its memory, as a browser that starts is
     while left := await asyncio.to_thread(pids):
         for pid in left:
@@ -235,7 +242,7 @@ async def end(pids: Callable[[], list[int]], by: float) -> list[int]:
 
 
 def adopt_orphans() -> None:
-    """Make orphans below this process its children, so that they can be reaped and do not stay as zombies where nobody else reaps.
+    """Make orphans below this process its children, which it reaps: pid 1 of a container often does not.
 
     Raises:
         OSError: the kernel refuses.
@@ -246,10 +253,10 @@ def adopt_orphans() -> None:
 
 
 def reap_orphans(but: Iterable[int], seen_dead: Iterable[int]) -> set[int]:
-    """Collect children that are dead since the last call at least, so that nobody else waits for their exit status.
+    """Collect children that are dead since the last call at least, so that no other code waits for their exit status.
 
     Args:
-        but: children whose exit status somebody waits for. seen_dead: what the last call returned.
+        but: children whose exit status other code collects. seen_dead: what the last call returned.
     Returns:
         The children that are dead now.
     """

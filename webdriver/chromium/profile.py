@@ -1,7 +1,8 @@
 """A session's Chromium profile directory: made, checked for an owner, freed of a dead owner's lock, wiped.
 
-As root Chromium runs under a system user of its own, and the profile belongs to that user. So nothing here trusts what lies in a profile: no link in
-it is followed, and our own files for the session lie beside it. `BULKHEAD_HOME/sessions` holds
+As root Chromium runs under a system user of its own, and the profile belongs to that user. So nothing here trusts what
+lies in a profile: no link in it is followed, and our own files for the session lie beside it. `BULKHEAD_HOME/sessions`
+holds
 
     <connection id>/          the profile
     staged/<connection id>/   files of messages on their way to the page
@@ -85,12 +86,12 @@ def staged(profile: Path) -> Path:
 
 
 def running(profile: Path) -> Path:
-    """Return the file that says which process runs on a profile."""
+    """Return the file that names the process on a profile."""
     return profile.parent / _RUNNING / profile.name
 
 
 def connects(profile: Path) -> Path:
-    """Return the file that says when the session of a profile connected lately."""
+    """Return the file with the latest connects of the session of a profile."""
     return profile.parent / _CONNECTS / profile.name
 
 
@@ -99,8 +100,8 @@ def claim(profile: Path, user: SystemUser | None, *, holds_slot_lock: bool) -> b
 
     Args:
         user: the user that Chromium runs under; the profile becomes its own. None: this process's.
-        holds_slot_lock: we hold the slot's lock, which every Chromium of an earlier life held too: then an owner under another host name
-            (the container was made anew) is dead as well.
+        holds_slot_lock: we hold the slot's lock, which every Chromium of an earlier life held too: then an owner under
+            another host name (the container was made anew) is dead as well.
     Raises:
         ProfileTaken: the owner lives, or nothing proves that it does not.
         SystemUserUnusable: the user cannot reach the profile. OSError: the directory cannot be made or changed.
@@ -118,7 +119,7 @@ def claim(profile: Path, user: SystemUser | None, *, holds_slot_lock: bool) -> b
     if user:
         open_way(profile, user, profile.parent.parent)
         give(profile, user)
-    # both fail if another user made them: whoever owns them could pose as our browser, or exchange files for the page
+    # both fail if another user made them: the owner could pose as our browser, or exchange files for the page
     for ours in (temporary(profile), staged(profile)):
         ours.mkdir(mode=0o711 if user and ours == staged(profile) else 0o700)
     if user:
@@ -127,7 +128,7 @@ def claim(profile: Path, user: SystemUser | None, *, holds_slot_lock: bool) -> b
 
 
 def temporary(profile: Path) -> Path:
-    """Return the directory for the temporary files of a profile's Chromium; it is made by `claim` and removed by `release`.
+    """Return the directory for the temporary files of a profile's Chromium; `claim` makes, `release` removes it.
 
     It lies in the profile, unless the path of Chromium's socket would then be too long for the kernel.
     """
@@ -146,14 +147,20 @@ def release(profile: Path) -> None:
 
 
 def wipe(profile: Path) -> None:
-    """Remove the directory and all that is kept of the session; the link to the phone goes with it. Blocks. Raises `OSError`."""
+    """Remove the directory and all that is kept of the session; the link to the phone goes with it.
+
+    Blocks. Raises `OSError`.
+    """
     release(profile)
     _remove(profile)
     _remove(connects(profile))
 
 
 def open_staged(path: Path) -> BinaryIO:
-    """Make a file for a page, which the browser's user alone may read, and open it for writing. Blocks. Raises `OSError`."""
+    """Make a file for a page, which the browser's user alone may read, and open it for writing.
+
+    Blocks. Raises `OSError`.
+    """
     user = browser_user()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     if user:
@@ -162,7 +169,7 @@ def open_staged(path: Path) -> BinaryIO:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file, a link or a whole directory; links are not followed (`rmtree` opens each directory by its parent)."""
+    """Remove a file, a link or a directory; links are not followed (`rmtree` opens each directory by its parent)."""
     with suppress(FileNotFoundError):
         if stat.S_ISDIR(path.lstat().st_mode):
             shutil.rmtree(path)
@@ -180,7 +187,8 @@ def _check_lock(profile: Path, *, holds_slot_lock: bool) -> bool:
     if host != socket.gethostname():
         if not holds_slot_lock:
             raise ProfileTaken(
-                f"the profile was locked on host {host!r}, and without the slot's lock nothing proves that its owner is gone"
+                f"the profile was locked on host {host!r}, and without the slot's lock nothing proves "
+                "that its owner is gone"
             )
     elif pid.isdigit() and processes.is_browser_of(int(pid), profile):
         # any other process with this number is a stranger that was started after the owner's death

@@ -1,4 +1,4 @@
-"""The file of a message on its way from storage to the page: a copy beside the profile that Chromium reads by itself, gone when the send has ended."""
+"""Stages the file of a message for the page: a copy that Chromium reads, removed when the send has ended."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _AGAIN_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that the page can be given.
+    """A file that can be handed to the page.
 
     Attributes:
         path: where it lies. mimetype: what it is. filename: what the receiver sees.
@@ -40,7 +40,7 @@ class Attachments:
     """Takes files out of storage for the pages of this process.
 
     Args:
-        storage: where files are. home: BULKHEAD_HOME. reach: how near addresses may be that a client names.
+        storage: where files are. home: BULKHEAD_HOME. reach: which addresses a client may name.
     """
 
     def __init__(self, storage: Storage, home: Path, reach: Reach) -> None:
@@ -48,7 +48,7 @@ class Attachments:
 
     @asynccontextmanager
     async def staged(self, message: OutboundMessage, by: float) -> AsyncIterator[Attachment | Retry | Dead]:
-        """Give the file of a message for as long as the block runs, or say why it cannot be had: then nothing was sent.
+        """Stage the file of a message while the block runs, or return why that failed: then nothing was sent.
 
         Args:
             by: monotonic instant by which it must lie there.

@@ -1,4 +1,4 @@
-"""The page bridge: Python's side of `bridge.js`, installed anew in every document, so that `WPP` can be asked and heard."""
+"""The page bridge: Python's side of `bridge.js`, which calls `WPP` and reports its events; one for each document."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ USED_FUNCTIONS: Final = (
     "chat.getReactions",
     "chat.list",
 )
-"""What `bridge.js` calls of `WPP`; the contract test holds it against wa-js's type declarations and the sandbox's object."""
+"""What `bridge.js` calls of `WPP`; a contract test compares it with wa-js's declarations and the sandbox."""
 
 USED_EVENTS: Final = (
     "chat.new_message",
@@ -68,7 +68,10 @@ _BINDING: Final = "__bulkheadReport"
 _SOURCE: Final = Path(__file__).with_name("bridge.js")
 # analytics and link previews would send what people write to third parties
 _CONFIG: Final = "window.WPPConfig = {deviceName: 'Bulkhead', disableGoogleAnalytics: true, linkPreviewApiServers: []};"
-_LOOK: Final = "window.__bulkhead ? 'bridge' : window.WPP ? 'library' : (document.readyState !== 'loading' && location.hostname === 'web.whatsapp.com') ? 'bare' : ''"
+_LOOK: Final = (
+    "window.__bulkhead ? 'bridge' : window.WPP ? 'library' : "
+    "(document.readyState !== 'loading' && location.hostname === 'web.whatsapp.com') ? 'bare' : ''"
+)
 
 
 class PageRefused(BulkheadError):
@@ -85,13 +88,14 @@ class PageRefused(BulkheadError):
 
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """What the page says of itself.
+    """The state that the page reports.
 
     Attributes:
-        loaded: the library is there and has found the page's own modules; the rest counts only then. seq: events reported so far.
+        loaded: the library is there and has found the page's own modules; the rest counts only then. seq: events
+            reported so far.
         mode, info: wa-js's StreamMode and StreamInfo. code: text for the QR picture.
-        link: names the link to the phone, own number and device (`60123456789:5@c.us`): another link of the same number has another device.
-            Empty while the page is not linked, or does not know.
+        link: names the link to the phone, own number and device (`60123456789:5@c.us`): another link of the same number
+            has another device. Empty while the page is not linked, or does not know.
     """
 
     loaded: bool
@@ -116,16 +120,17 @@ class Bridge:
 
     Args:
         library: returns wa-js's source, for a page that brings no `WPP` of its own; called only then.
-        heard: called with each event, in order. It must not fail and must not take long.
+        handle: called with each event, in order. It must not fail and must not take long.
 
     Attributes:
-        lost_events: set when a number was skipped or a new document began: ask for what may have been missed, then reset it.
+        lost_events: set when a number was skipped or a new document began: query what may have been missed, then reset
+            it.
     """
 
     def __init__(
-        self, browser: Browser, library: Callable[[], Awaitable[str]], heard: Callable[[PageEvent], None]
+        self, browser: Browser, library: Callable[[], Awaitable[str]], handle: Callable[[PageEvent], None]
     ) -> None:
-        self._browser, self._library, self._heard = browser, library, heard
+        self._browser, self._library, self._handle = browser, library, handle
         self._source = _SOURCE.read_text()
         self._epoch, self._seq = "", 0
         self.lost_events = True
@@ -139,7 +144,7 @@ class Bridge:
         await self._browser.go(url, by)
 
     async def probe(self, by: float) -> PageState:
-        """Ask the page how it is, a real round trip through its script; install the bridge (and the library) first where they are missing.
+        """Query the page's state by a round trip through its script; first install bridge and library where missing.
 
         Raises:
             BrowserLost, CallTimedOut, ScriptFailed: see `Browser.evaluate`. PageRefused: the library failed.
@@ -157,13 +162,17 @@ class Bridge:
             )
             log.debug("bridge_installed")
         state = await self._ask("state", by=by)
-        # answers come in the order of the events before them: what is numbered higher than what was heard is lost
+        # answers come in the order of the events before them: a higher number than the last received one means a lost
+        # event
         if state["seq"] > self._seq:
             self.lost_events, self._seq = True, state["seq"]
         return PageState(**state)
 
     async def find_chat(self, chat_id: str, by: float) -> str:
-        """Return the id of the chat that `chat_id` leads to; a phone number may lead to a `…@lid`. Raises as `probe`."""
+        """Return the id of the chat that `chat_id` leads to; a phone number may lead to a `…@lid`.
+
+        Raises as `probe`.
+        """
         return str(await self._ask("findChat", chat_id, by=by))
 
     async def new_message_id(self, chat_id: str, by: float) -> str:
@@ -175,30 +184,31 @@ class Bridge:
         return str(await self._ask("newestMessage", chat_id, by=by))
 
     async def run(
-        self, operation: str, chat_id: str, token: str, wanted: Mapping[str, Any], by: float
+        self, operation: str, chat_id: str, token: str, arguments: Mapping[str, Any], by: float
     ) -> Mapping[str, Any]:
         """Carry out an operation and return {id, ack, result}.
 
         Args:
-            operation: a name of `bridge.js`'s table. token: names this operation; for what makes a message, the message's id. wanted: the rest.
+            operation: a name of `bridge.js`'s table. token: names this operation; for what makes a message, the
+                message's id. arguments: the rest.
         Raises:
             As `probe`. Any error but `PageRefused` leaves it open whether it was carried out.
         """
-        answer: Mapping[str, Any] = await self._ask("run", operation, chat_id, token, wanted, by=by)
+        answer: Mapping[str, Any] = await self._ask("run", operation, chat_id, token, arguments, by=by)
         return answer
 
     async def look_up(
-        self, operation: str, chat_id: str, token: str, wanted: Mapping[str, Any], by: float
+        self, operation: str, chat_id: str, token: str, arguments: Mapping[str, Any], by: float
     ) -> Mapping[str, Any]:
         """Ask whether the effect of an operation is there. Arguments as for `run`.
 
         Returns:
-            {known: true, link, ack, id?}, or {known: false, link, certain}: certain when the page has synchronised and the operation is not under
-            way. `link` is that of `PageState`.
+            {known: true, link, ack, id?}, or {known: false, link, certain}: certain when the page has synchronised and
+            the operation is not under way. `link` is that of `PageState`.
         Raises:
             As `probe`.
         """
-        answer: Mapping[str, Any] = await self._ask("lookUp", operation, chat_id, token, wanted, by=by)
+        answer: Mapping[str, Any] = await self._ask("lookUp", operation, chat_id, token, arguments, by=by)
         return answer
 
     async def acks(self, message_ids: Sequence[str], by: float) -> Mapping[str, int]:
@@ -207,10 +217,11 @@ class Bridge:
         return answer
 
     async def since(self, instant: float, bounds: Mapping[str, int], by: float) -> tuple[list[PageEvent], bool, int]:
-        """Ask for what is unread and for what happened since an instant (seconds since 1970), as its events would have told it.
+        """Query what is unread and what happened since an instant (seconds since 1970), in the form of events.
 
         Returns:
-            The events, whether a bound cut something off, and how many chats the page could not open. Raises as `probe`.
+            The events, whether a bound cut something off, and how many chats the page could not open. Raises as
+            `probe`.
         """
         answer = await self._ask("since", instant, dict(bounds), by=by)
         return (
@@ -222,14 +233,20 @@ class Bridge:
     # files
 
     async def give_file(self, path: Path, filename: str, mimetype: str, by: float) -> str:
-        """Give the page a file of this machine and return the name under which `run` finds it; `drop_file` forgets it. Raises as `probe`."""
+        """Give the page a file of this machine and return the name under which `run` finds it; `drop_file` forgets it.
+
+        Raises as `probe`.
+        """
         name = f"bulkhead-{secrets.token_hex(8)}"
         await self._browser.give_file(name, path, by)
         await self._ask("takeFile", name, filename, mimetype, by=by)
         return name
 
     async def open_file(self, message_id: str, by: float) -> tuple[str, int]:
-        """Let the page download the file of a message; return the name for `pieces` and its size in bytes. Raises as `probe`."""
+        """Let the page download the file of a message; return the name for `pieces` and its size in bytes.
+
+        Raises as `probe`.
+        """
         name = f"bulkhead-{secrets.token_hex(8)}"
         answer = await self._ask("openFile", name, message_id, by=by)
         return name, int(answer["size"])
@@ -274,4 +291,4 @@ class Bridge:
             self.lost_events = True
             log.warning("page_events_lost", missing=seq - self._seq - 1)
         self._seq = seq
-        self._heard(PageEvent(kind, data))
+        self._handle(PageEvent(kind, data))

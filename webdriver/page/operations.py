@@ -1,4 +1,4 @@
-"""What a browser session can do, as data: for each type of message what the page is asked for, how long that may take, and what names it."""
+"""What a browser session can do, as data: by type of message the page's operation, its time limit and its name."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from shared import content as types
 from webdriver.page import vcards
 
 Content: TypeAlias = Mapping[str, Any]
-Wanted: TypeAlias = dict[str, Any]
+Arguments: TypeAlias = dict[str, Any]
 
 Naming: TypeAlias = Literal["message", "edit", "forward", "effect"]
 """What names an operation while its answer is unknown, and is stored before the page is asked:
 
-`message`: the id of the message that it makes, chosen by us. `edit`: the id of the edit, chosen by us. `forward`: the newest message that the chat
-held before, since wa-js takes no id: what came after it can be told apart. `effect`: nothing of WhatsApp's; the page shows whether the effect is there,
-and to have it twice is to have it once.
+`message`: the id of the message that it makes, chosen by us. `edit`: the id of the edit, chosen by us. `forward`: the
+newest message that the chat held before, since wa-js accepts no id: what came after it can be distinguished. `effect`:
+nothing of WhatsApp's; the page shows whether the effect is there, and to have it twice is to have it once.
 """
 
 
@@ -26,12 +26,13 @@ class Operation:
     """One row of the table.
 
     Attributes:
-        page: name in `bridge.js`. wanted: what the page is told beside chat and name. naming: see `Naming`. lasts_s: longest time from asking the
-            page to its answer, in seconds; wa-js itself has no limit for files. targeted: is about a message that is there, which names the chat.
+        page: name in `bridge.js`. arguments: what the page gets beside chat and name. naming: see `Naming`. lasts_s:
+            longest time from asking the page to its answer, in seconds; wa-js itself has no limit for files. targeted:
+            is about a message that is there, which names the chat.
     """
 
     page: str
-    wanted: Callable[[Content], Wanted]
+    arguments: Callable[[Content], Arguments]
     naming: Naming = "message"
     lasts_s: float = 20.0
     targeted: bool = False
@@ -44,12 +45,12 @@ def operation_of(type: str, content: Content) -> Operation | None:
     return OPERATIONS.get(type)
 
 
-def _text(content: Content) -> Wanted:
+def _text(content: Content) -> Arguments:
     return {"body": str(content["body"])}
 
 
-def _file(type: str) -> Callable[[Content], Wanted]:
-    def wanted(content: Content) -> Wanted:
+def _file(type: str) -> Callable[[Content], Arguments]:
+    def arguments(content: Content) -> Arguments:
         media = content["media"]
         name = content.get("filename") or media.get("filename")
         options = {
@@ -61,10 +62,10 @@ def _file(type: str) -> Callable[[Content], Wanted]:
         }
         return {"options": {key: value for key, value in options.items() if value}}
 
-    return wanted
+    return arguments
 
 
-def _location(content: Content) -> Wanted:
+def _location(content: Content) -> Arguments:
     place = {
         "lat": content["latitude"],
         "lng": content["longitude"],
@@ -74,7 +75,7 @@ def _location(content: Content) -> Wanted:
     return {"place": {key: value for key, value in place.items() if value is not None}}
 
 
-def _contacts(content: Content) -> Wanted:
+def _contacts(content: Content) -> Arguments:
     cards = [
         {"displayName": vcards.display_name(contact), "vcard": vcards.vcard(contact)} for contact in content["contacts"]
     ]
@@ -83,41 +84,41 @@ def _contacts(content: Content) -> Wanted:
     return {"raw": {"type": "multi_vcard", "vcardList": cards}}
 
 
-def _target(content: Content) -> Wanted:
+def _target(content: Content) -> Arguments:
     return {"target": str(content["target"])}
 
 
-def _typing(content: Content) -> Wanted:
+def _typing(content: Content) -> Arguments:
     return {"state": str(content.get("state") or "composing"), "lasts": float(content.get("lasts_s") or 0.0)}
 
 
-_REVOKE: Final = Operation(page="revoke", wanted=_target, naming="effect", targeted=True)
-_REMOVE: Final = Operation(page="remove", wanted=_target, naming="effect", targeted=True)
+_REVOKE: Final = Operation(page="revoke", arguments=_target, naming="effect", targeted=True)
+_REMOVE: Final = Operation(page="remove", arguments=_target, naming="effect", targeted=True)
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
-    types.TEXT: Operation(page="text", wanted=_text),
-    types.IMAGE: Operation(page="file", wanted=_file("image"), lasts_s=60.0),
-    types.VIDEO: Operation(page="file", wanted=_file("video"), lasts_s=100.0),
-    types.AUDIO: Operation(page="file", wanted=_file("audio"), lasts_s=60.0),
-    types.DOCUMENT: Operation(page="file", wanted=_file("document"), lasts_s=100.0),
-    types.STICKER: Operation(page="file", wanted=_file("sticker"), lasts_s=60.0),
-    types.LOCATION: Operation(page="location", wanted=_location),
-    types.CONTACTS: Operation(page="contacts", wanted=_contacts),
+    types.TEXT: Operation(page="text", arguments=_text),
+    types.IMAGE: Operation(page="file", arguments=_file("image"), lasts_s=60.0),
+    types.VIDEO: Operation(page="file", arguments=_file("video"), lasts_s=100.0),
+    types.AUDIO: Operation(page="file", arguments=_file("audio"), lasts_s=60.0),
+    types.DOCUMENT: Operation(page="file", arguments=_file("document"), lasts_s=100.0),
+    types.STICKER: Operation(page="file", arguments=_file("sticker"), lasts_s=60.0),
+    types.LOCATION: Operation(page="location", arguments=_location),
+    types.CONTACTS: Operation(page="contacts", arguments=_contacts),
     types.REACTION: Operation(
         page="reaction",
-        wanted=lambda content: {**_target(content), "emoji": str(content["emoji"])},
+        arguments=lambda content: {**_target(content), "emoji": str(content["emoji"])},
         naming="effect",
         targeted=True,
     ),
     types.EDIT: Operation(
         page="edit",
-        wanted=lambda content: {**_target(content), "body": str(content["body"])},
+        arguments=lambda content: {**_target(content), "body": str(content["body"])},
         naming="edit",
         targeted=True,
     ),
-    types.FORWARD: Operation(page="forward", wanted=_target, naming="forward", lasts_s=30.0),
-    types.READ: Operation(page="read", wanted=lambda content: {}, naming="effect", lasts_s=10.0),
-    types.TYPING: Operation(page="typing", wanted=_typing, naming="effect", lasts_s=10.0),
+    types.FORWARD: Operation(page="forward", arguments=_target, naming="forward", lasts_s=30.0),
+    types.READ: Operation(page="read", arguments=lambda content: {}, naming="effect", lasts_s=10.0),
+    types.TYPING: Operation(page="typing", arguments=_typing, naming="effect", lasts_s=10.0),
 }
 """By type of message; `delete` is one of two, see `operation_of`."""
 

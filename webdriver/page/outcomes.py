@@ -1,4 +1,7 @@
-"""What the page's answer to a send means, as data. Rows that are not listed are in doubt: only what is surely unsent may be sent again."""
+"""What the page's answer to a send means, as data.
+
+Rows that are not listed are in doubt: only what is surely unsent may be sent again.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ REFUSALS: Final[Mapping[str, Outcome]] = {
     "invalid_quoted_msg": Dead(code="quoted_message_unknown", detail="the quoted message is not known to the page"),
     "msg_not_found": Dead(code="quoted_message_unknown", detail="the quoted message is not known to the page"),
     "quoted_msg_can_not_reply": Dead(code="quoted_message_not_repliable", detail="this message cannot be replied to"),
-    "file_too_large": Dead(code="file_too_large", detail="WhatsApp takes no file of this size as this type"),
+    "file_too_large": Dead(code="file_too_large", detail="WhatsApp accepts no file of this size as this type"),
     "file_not_given": Retry(code="file_not_given", detail="the page has no such file any more"),
     "message_key_is_not_from_me": Retry(code="message_id_refused", detail="the page refused the chosen id"),
     "message_key_remote_id_is_not_same_of_chat": Retry(code="message_id_refused", detail="the chat has another id now"),
@@ -48,7 +51,7 @@ WPP_ERRORS: Final = frozenset(REFUSALS.keys() | TARGET_REFUSALS.keys()) - {"file
 """Codes that wa-js's own code throws; the rest is the bridge's."""
 
 KNOWN_UNSENT: Final[Mapping[int, Outcome]] = {
-    # negative acks of a message that the page knows: WhatsApp's server has not taken it
+    # negative acks of a message that the page knows: WhatsApp's server has not accepted it
     -1: Retry(code="send_failed"),
     -2: Retry(code="send_expired"),
     -3: Dead(code="content_gone"),

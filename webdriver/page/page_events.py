@@ -1,4 +1,4 @@
-"""What the page of one session tells: messages that came in, what has become of ours, and what it told while nobody listened."""
+"""Handles a session's page events: inbound messages, acks, and catch-up after a gap."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _ACKS_AT_ONCE: Final = 50
 _READ: Final = 3
 _NOTED_EVERY_S: Final = 10.0
 _MARGIN: Final = timedelta(minutes=2)
-"""How much further back than the last proved instant the page is asked: clocks differ, and what the page told last may not have been kept."""
+"""How far before its position the page is queried: clocks differ, and its last events may not have been kept."""
 _FIRST_LOOK: Final = timedelta(days=1)
-"""How far back the page of a session is asked that was never heard before."""
+"""How far back the page of a session without a position is queried."""
 _BOUNDS: Final[Mapping[str, int]] = {"chats": 100, "each": 50, "most": 500, "peek": 15, "reacted": 20, "total": 3000}
-"""How much the page is asked for after a gap: chats, messages of a chat at a time and in all, messages of a quiet chat, chats whose reactions are looked
-at, messages in all."""
+"""Limits of a query after a gap: chats, messages of a chat at a time and in all, messages of a quiet chat, chats
+whose reactions are read, messages in all."""
 
 
 class PageEventHandler:
@@ -58,13 +58,13 @@ class PageEventHandler:
     # what we do ourselves
 
     def remember(self, message_id: str) -> None:
-        """Note a message id that was chosen for a send: its events are about our message."""
+        """Remember a message id that was chosen for a send: its events are about our message."""
         self._own.setdefault(_bare(message_id), (message_id, 0))
         while len(self._own) > _OWN_MESSAGES_KEPT:
             self._own.popitem(last=False)
 
     def resolved(self, number: str, chat: str) -> None:
-        """Report that the page keeps the chat with a number under an id of its own, so that its answers stand in the same chat."""
+        """Report that the page keeps the chat with a number under its own id: answers belong to the same chat."""
         if chat.endswith("@lid") and "@" not in number and chat not in self._resolved:
             self._resolved.add(chat)
             self._reports.contact(
@@ -78,17 +78,17 @@ class PageEventHandler:
 
     @contextmanager
     def sending(
-        self, operation: str, chat: str, token: str, wanted: Mapping[str, Any]
+        self, operation: str, chat: str, token: str, arguments: Mapping[str, Any]
     ) -> Iterator[Callable[[str], None]]:
-        """Know, while the block runs, that we carry out an operation, so that the page's events about it are no news.
+        """Suppress the page's events about an operation of ours while the block runs.
 
         Arguments as for `Bridge.run`.
         Yields:
-            To be called with the provider's id when it is known that the operation was carried out.
+            A function to be called with the provider's id once the operation is known to be carried out.
         """
         self.remember(token)
         if operation == "reaction":
-            with self._expecting(_reaction(str(wanted["target"]), str(wanted["emoji"]))):
+            with self._expecting(_reaction(str(arguments["target"]), str(arguments["emoji"]))):
                 yield lambda _: None
         elif operation == "forward":
             # which of the page's events is about our message is known when its id is
@@ -106,21 +106,21 @@ class PageEventHandler:
             yield lambda _: None
 
     @contextmanager
-    def _expecting(self, news: str) -> Iterator[None]:
-        self._expected[news] += 1
+    def _expecting(self, reaction: str) -> Iterator[None]:
+        self._expected[reaction] += 1
         try:
             yield
         finally:
             # its event may come a little after the answer
-            asyncio.get_running_loop().call_later(_AGAIN_S, self._no_longer_expect, news)
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._no_longer_expect, reaction)
 
-    def _no_longer_expect(self, news: str) -> None:
-        self._expected.pop(news, None)
+    def _no_longer_expect(self, reaction: str) -> None:
+        self._expected.pop(reaction, None)
 
-    # what the page tells
+    # events
 
     def acknowledged(self, message_id: str, ack: int) -> None:
-        """Report what has become of one of our messages."""
+        """Report an ack of one of our messages."""
         bare = _bare(message_id)
         known, last = self._own.get(bare, (message_id, 0))
         if bare in self._own:
@@ -129,7 +129,7 @@ class PageEventHandler:
             self._reports.receipt(found)
 
     def heard(self, event: PageEvent) -> None:
-        """Take one event about messages; one that makes no sense is logged and left out. Never fails."""
+        """Handle one event about messages; an unreadable one is logged and left out. Never fails."""
         try:
             if event.kind == "ack":
                 for message_id in event.data["ids"]:
@@ -160,22 +160,22 @@ class PageEventHandler:
         self._reports.inbound(raw if kind == "message" else {"event": kind, **raw})
 
     def _is_ours(self, message: InboundMessage) -> bool:
-        """Whether it tells only what we did ourselves; what was done on the phone is news."""
+        """Whether it is about what we did ourselves; what was done on the phone is reported."""
         if _bare(message.provider_id) in self._own:
             return True
         if message.type != "reaction":
             return False
-        news = _reaction(str(message.content["target"]), str(message.content["emoji"]))
-        if self._expected[news] <= 0:
-            del self._expected[news]
+        reaction = _reaction(str(message.content["target"]), str(message.content["emoji"]))
+        if self._expected[reaction] <= 0:
+            del self._expected[reaction]
             return False
-        self._expected[news] -= 1
+        self._expected[reaction] -= 1
         return True
 
-    # what it told nobody
+    # catch-up
 
     async def catch_up(self, bridge: Bridge) -> None:
-        """Begin to ask the page for what it may have told nobody: a new document had no listener yet, or an event was lost. Returns at once."""
+        """Start to query the page for events that were not received, for lack of a listener or by loss."""
         if self._asking is not None and not self._asking.done():
             if self._page is bridge:
                 return
@@ -193,7 +193,7 @@ class PageEventHandler:
             heard_until = await self._store.position(self._connection_id)
             since = heard_until - _MARGIN if heard_until else began_at - _FIRST_LOOK
             found, cut, failed = await bridge.since(since.timestamp(), _BOUNDS, by)
-            news = await self._unknown(found)
+            missed = await self._unknown(found)
             await self._ask_for_acks(bridge, by)
         except (BrowserLost, CallTimedOut, ScriptFailed, StoreUnavailable, PageRefused) as error:
             if not self._failed_before:
@@ -205,7 +205,7 @@ class PageEventHandler:
             bridge.lost_events = True
             return
         self._failed_before = False
-        for event in news:
+        for event in missed:
             self.heard(event)
         if not bridge.lost_events:
             self._note(began_at)
@@ -217,8 +217,8 @@ class PageEventHandler:
                 messages=len(found),
                 chats_failed=failed,
             )
-        if news:
-            log.info("caught_up", connection_id=self._connection_id, messages=len(news))
+        if missed:
+            log.info("caught_up", connection_id=self._connection_id, messages=len(missed))
 
     async def _unknown(self, found: list[PageEvent]) -> list[PageEvent]:
         """Return those of the page's events that are not kept."""
@@ -227,7 +227,7 @@ class PageEventHandler:
             try:
                 message = parsing.read(self._connection_id, event.kind, event.data, utc_now())
             except parsing.EventUnreadable:
-                # told again, so that it is logged where all such events are
+                # reported again, so that it is logged where all such events are
                 message = None
             named.append((message.provider_id if message else "", event))
         known = await self._store.known(self._connection_id, [name for name, _ in named if name])

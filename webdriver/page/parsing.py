@@ -27,7 +27,7 @@ ACKS: Final[Mapping[int, tuple[MessageState, str] | None]] = {
     -3: (MessageState.FAILED, "content_gone"),
     -2: (MessageState.FAILED, "expired"),
     -1: (MessageState.FAILED, "failed"),
-    0: None,  # the page has it, nobody else
+    0: None,  # only the page has it
     1: (MessageState.SENT, ""),
     2: (MessageState.DELIVERED, ""),
     3: (MessageState.READ, ""),
@@ -35,7 +35,7 @@ ACKS: Final[Mapping[int, tuple[MessageState, str] | None]] = {
     5: (
         MessageState.SENT,
         "",
-    ),  # another device of our own has it: it passed the server, and says nothing about the receiver
+    ),  # another device of our own has it: it passed the server, and proves nothing about the receiver
 }
 """wa-js's acks: the message's state and, for a failure, its code."""
 
@@ -55,8 +55,8 @@ _MEDIA: Final[Mapping[str, str]] = {
 _SYSTEM: Final = frozenset(
     {"gp2", "notification", "notification_template", "group_notification", "broadcast_notification", "e2e_notification"}
 )
-_NOBODY: Final = frozenset({"system", "call"})
-"""Types of ours that nobody wrote."""
+_AUTHORLESS: Final = frozenset({"system", "call"})
+"""Types of ours without an author."""
 _DETAILS: Final = (
     "caption",
     "quoted",
@@ -81,7 +81,7 @@ class EventUnreadable(BulkheadError):
 
 
 def chat_id(address: str) -> str:
-    """Return the page's id for a chat as a client named it: digits are a phone number, everything with an @ is the page's own."""
+    """Return the page's id for a chat as a client named it: digits are a number, with an @ it is the page's own."""
     return address if "@" in address else f"{address.lstrip('+')}@c.us"
 
 
@@ -113,8 +113,8 @@ def inbound(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage | None
             at=_instant(raw["t"]),
             sender_name=_text(raw["notifyName"]),
             from_me=own,
-            # what people show everybody who knows them is not written to us
-            may_trigger=not own and type_ not in _NOBODY and not chat.endswith("@broadcast"),
+            # a status for all of a person's contacts is not written to us
+            may_trigger=not own and type_ not in _AUTHORLESS and not chat.endswith("@broadcast"),
             context={"forwarded": True} if raw.get("forwarded") else {},
         )
 
@@ -141,7 +141,7 @@ def read(connection_id: int, kind: str, raw: Mapping[str, Any], at: datetime) ->
 
 
 def edited(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage:
-    """Return what an `edit` event says: the message as it is now. Raises `EventUnreadable`."""
+    """Return the message of an `edit` event, with its present text. Raises `EventUnreadable`."""
     with _readable("edit"):
         message = inbound(connection_id, raw)
         if message is None:
@@ -149,7 +149,7 @@ def edited(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage:
         body = message.content.get("body", message.content.get("caption", ""))
         return replace(
             message,
-            # an edit without an id of its own is told apart by what it says
+            # an edit without an id of its own is identified by its text
             provider_id=str(raw.get("edit") or f"edit:{raw['id']}:{hash_of(str(body))}"),
             type=types.EDIT,
             content={"target": str(raw["id"]), "body": body},
@@ -159,7 +159,10 @@ def edited(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage:
 
 
 def revoked(connection_id: int, raw: Mapping[str, Any], now: datetime) -> InboundMessage:
-    """Return what a `revoke` event says. A message is revoked once, so the revoke is named after it. Raises `EventUnreadable`."""
+    """Return the message of a `revoke` event.
+
+    A message is revoked once, so its id names the revoke. Raises `EventUnreadable`.
+    """
     with _readable("revoke"):
         target = str(raw["target"])
         return _about(
@@ -168,7 +171,7 @@ def revoked(connection_id: int, raw: Mapping[str, Any], now: datetime) -> Inboun
 
 
 def reacted(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage:
-    """Return what a `reaction` event says; an empty emoji takes it back. Raises `EventUnreadable`."""
+    """Return the message of a `reaction` event; an empty emoji removes the reaction. Raises `EventUnreadable`."""
     with _readable("reaction"):
         target, sender = str(raw["target"]), str(raw["sender"])
         content = {"emoji": _text(raw["emoji"]), "target": target}
@@ -186,7 +189,7 @@ def reacted(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage:
 
 
 def person(message: InboundMessage) -> Contact | None:
-    """Return who wrote a message, None when it was ourselves or nobody."""
+    """Return the author of a message, None when it was ourselves or there is none."""
     if message.from_me or message.type == "system" or not message.sender:
         return None
     user_id = canonical(message.sender)
@@ -262,7 +265,7 @@ _READERS: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], dict[str, 
     ),
     "call_log": ("call", lambda raw: {}),
 }
-"""Our type for each of the page's that is neither a file nor a line that nobody wrote, and how its content is read."""
+"""Our type for each of the page's that is neither a file nor a line without an author, and how its content is read."""
 
 
 PAGE_TYPES: Final = _UNREADABLE_YET | _NOTHING | _SYSTEM | _MEDIA.keys() | _READERS.keys()
@@ -270,13 +273,13 @@ PAGE_TYPES: Final = _UNREADABLE_YET | _NOTHING | _SYSTEM | _MEDIA.keys() | _READ
 
 
 def _media(kind: str, raw: Mapping[str, Any]) -> dict[str, Any]:
-    told = raw.get("media") or {}
+    details = raw.get("media") or {}
     media = {
         "id": str(raw["id"]),
-        "mimetype": _text(told.get("mimetype", "")),
-        "size": int(told.get("size") or 0),
-        "filename": _text(told.get("filename", "")),
-        "sha256": _text(told.get("filehash", "")),
+        "mimetype": _text(details.get("mimetype", "")),
+        "size": int(details.get("size") or 0),
+        "filename": _text(details.get("filename", "")),
+        "sha256": _text(details.get("filehash", "")),
         "voice": kind == "ptt",
     }
     found: dict[str, Any] = {"media": {key: value for key, value in media.items() if value}}
@@ -314,12 +317,12 @@ def _readable(kind: str) -> Iterator[None]:
 
 
 def canonical(address: str) -> str:
-    """One chat has one name, whoever wrote in it."""
+    """Return the one name of a chat or a person."""
     return chat_ids.admitted(address)
 
 
 def receipt(connection_id: int, message_id: str, ack: int, at: datetime) -> Receipt | None:
-    """Return what an ack says about a message of ours, None when it says nothing."""
+    """Return the receipt in an ack of our message, None when the ack proves nothing."""
     found = ACKS.get(ack)
     if found is None:
         return None

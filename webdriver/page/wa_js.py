@@ -1,4 +1,4 @@
-"""The page library for the real WhatsApp Web, `@wppconnect/wa-js` (Apache-2.0): fetched from npm at a pinned version, never part of this project."""
+"""The page library for the real WhatsApp Web, `@wppconnect/wa-js`: fetched from npm, pinned, no part of ours."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Library:
         """Return the script.
 
         Raises:
-            LibraryUnavailable: see there; the sentence says what to do.
+            LibraryUnavailable: see there; the message names the remedy.
         """
         async with self._reading:
             if not self._source:

@@ -1,4 +1,4 @@
-"""What operators ask of a browser session, as tasks: a restart, a wipe, a pairing code."""
+"""Operators' actions on a browser session, as tasks: restart, wipe, pairing code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _END_S: Final = 20.0
 
 
 def handlers(sessions: Sessions) -> Mapping[str, Handler]:
-    """Return the handler of each operation. A death in the middle does no harm: each may be begun again."""
+    """Return the handler of each action. Each may be repeated after a death in the middle."""
 
     async def restart(task: Task) -> Mapping[str, Any]:
         session = await _possible(sessions.restart(_connection(task), monotonic() + _END_S))
@@ -31,11 +31,11 @@ def handlers(sessions: Sessions) -> Mapping[str, Handler]:
     async def pair(task: Task) -> Mapping[str, Any]:
         session = sessions.find(_connection(task))
         if session is None:
-            raise TaskFailed("conflict", "no session runs for this connection; say that it should be linked")
+            raise TaskFailed("conflict", "no session runs for this connection; set its desired state to linked")
         try:
             return {"code": await _possible(session.pairing_code(str(task.arguments["phone"]), monotonic() + _CODE_S))}
         except PageRefused as refused:
-            raise TaskFailed("refused", f"WhatsApp gives no code: {refused.code or refused.name}") from refused
+            raise TaskFailed("refused", f"WhatsApp issues no code: {refused.code or refused.name}") from refused
         except (BrowserLost, CallTimedOut, ScriptFailed) as error:
             raise TaskFailed("unreachable", "the page did not answer") from error
 

@@ -20,15 +20,15 @@ from webdriver.session.policy import SessionContext
 log = logger(__name__)
 
 _LOG_OUT_ANSWER_S: Final = 10.0
-"""How long a page may take to end its link; the phone is told meanwhile."""
+"""How long a page may take to end its link; the phone is notified meanwhile."""
 
 
 class BrowserLife:
     """Drives the browser of one session from its start to its end.
 
     Args:
-        heard: called with each event of the page. moved: called with the address after each navigation. lost: called once, with the reason, when
-            tab, browser or pipe are gone.
+        handle: called with each event of the page. moved: called with the address after each navigation. lost: called
+            once, with the reason, when tab, browser or pipe are gone.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class BrowserLife:
         connection_id: int,
         profile_directory: Path,
         *,
-        heard: Callable[[PageEvent], None],
+        handle: Callable[[PageEvent], None],
         moved: Callable[[str], None],
         lost: Callable[[str], None],
     ) -> None:
         self._context, self._connection_id, self._profile = context, connection_id, profile_directory
-        self._heard, self._moved, self._lost = heard, moved, lost
+        self._handle, self._moved, self._lost = handle, moved, lost
         self._chromium: Chromium | None = None
         self._browser: Browser | None = None
         self.bridge: Bridge | None = None
@@ -56,10 +56,11 @@ class BrowserLife:
         """Start Chromium and begin to open the page.
 
         Args:
-            connects: noted when the page is asked for, and taken back when the address could not be opened: a browser that does not start, or a
-                network that is down, is no connect to WhatsApp.
+            connects: noted when the page is opened, and taken back when the address could not be opened: a browser that
+                does not start, or a network that is down, is no connect to WhatsApp.
         Raises:
-            ChromiumMissing, and whatever `Chromium.start`, `Browser.open` and `Bridge.open` raise. What was started is ended by `end`.
+            ChromiumMissing, and whatever `Chromium.start`, `Browser.open` and `Bridge.open` raise. What was started is
+            ended by `end`.
         """
         context = self._context
         by = monotonic() + context.policy.start_s
@@ -76,7 +77,7 @@ class BrowserLife:
         browser.on_navigated(self._moved)
         if context.web_build is not None:
             await browser.pin(context.url, await asyncio.to_thread(context.web_build.read_bytes), by)
-        bridge = Bridge(browser, context.page_library, self._heard)
+        bridge = Bridge(browser, context.page_library, self._handle)
         await bridge.prepare(by)
         # before the page is asked for: a process that is killed again and again must not forget it
         connects.note()
@@ -136,7 +137,7 @@ class BrowserLife:
             if browser is not None and await browser.close(monotonic() + close_s) and self._chromium and politely:
                 await asyncio.wait({self._chromium.gone}, timeout=close_s)
         finally:
-            # kept until it is gone: whoever interrupts this ends it again
+            # kept until it is gone: an interrupted end is repeated
             if self._chromium:
                 await self._chromium.end()
                 self._chromium = None

@@ -1,7 +1,7 @@
 """How often a session has connected to WhatsApp lately: an account that does so all the time is banned.
 
-The instants stand in a file beside the profile, so that a process that is killed again and again does not forget them; with the profile goes the
-link, and with the link the count. Wall-clock seconds: they outlive the boot.
+The instants stand in a file beside the profile, so that a process that is killed again and again does not forget them;
+with the profile goes the link, and with the link the count. Wall-clock seconds: they outlive the boot.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Connects:
     """The connects of one session.
 
     Args:
-        file: where they are kept. most: connects within an hour after which it is to wait. pause_s: how long. clock: wall-clock seconds.
+        file: where they are kept. most: connects within an hour after which it is to wait. pause_s: how long. clock:
+            wall-clock seconds.
     """
 
     def __init__(self, file: Path, *, most: int, pause_s: float, clock: Callable[[], float]) -> None:
@@ -46,7 +47,7 @@ class Connects:
         return len(self._recent())
 
     def wait_s(self) -> float:
-        """Return how long to wait before the next one: nothing while there were few, else until the pause after the last one is over."""
+        """Return the seconds until the next one may happen: 0 while there were few, else the rest of the pause."""
         recent = self._recent()
         return max(0.0, recent[-1] + self._pause_s - self._clock()) if len(recent) >= self._most else 0.0
 

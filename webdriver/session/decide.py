@@ -63,7 +63,7 @@ REFUSALS: Final = frozenset({"PROXYBLOCK", "TOS_BLOCK", "SMB_TOS_BLOCK"})
 """Stream modes in which WhatsApp refuses the account: trying again would make it worse."""
 
 LOG_OUT_S: Final = 60.0
-"""How long a logout waits for a page that can tell the phone."""
+"""How long a logout waits for a page that can notify the phone."""
 SOON_S: Final = 0.2
 """Between two probes of a page that loads, or that left the last one open."""
 
@@ -225,7 +225,7 @@ class _Decision:
             self._follow(tick)
 
     def _follow(self, tick: Tick) -> None:
-        """Hold the session to its limits, in the order of what they say about the page."""
+        """Hold the session to its limits, in the order of what they prove about the page."""
         model, policy, now = self.model, self._policy, self._now
         if model.link_ended:
             by_us = model.desired is DesiredSession.LOGGED_OUT
@@ -261,7 +261,7 @@ class _Decision:
             self._change(asked_to_log_out=True)
             self.actions.append(LogOut())
         elif self._now - model.since >= LOG_OUT_S:
-            self._end(Ending.LOGGED_OUT, "the phone could not be told; remove the device there")
+            self._end(Ending.LOGGED_OUT, "the phone could not be notified; remove the device there")
         else:
             return False
         return True
@@ -271,7 +271,8 @@ class _Decision:
             return
         self._change(answered_at=self._now, probe_at=self._now + SOON_S)
         if not page.loaded or not page.mode:
-            # the script of this document answers, and the document has not shown anything: what another one showed is over
+            # the script of this document answers, and the document has not shown anything: what another one showed is
+            # over
             if self.model.state not in _UNPROVED:
                 self._become(S.DEGRADED, "the page loads again")
             return

@@ -1,4 +1,4 @@
-"""What is known of a browser session (model), what happens to it (events) and what is to be done (actions): frozen data, no behaviour.
+"""A browser session as frozen data: what is known (model), what happens (events), what is to be done (actions).
 
 All instants are monotonic seconds.
 """
@@ -30,7 +30,7 @@ class Ending(Enum):
     CHROMIUM_MISSING = "there is no Chromium"
     REFUSED = "WhatsApp refuses the account or the address"
     LOGGED_OUT = "the link to the phone is gone"
-    REPLACED = "a fresh browser is wanted"
+    REPLACED = "a fresh browser is due"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,14 +39,17 @@ class SessionModel:
 
     Attributes:
         desired: what an operator wants. state, detail: what it is, and why. since: of the last change of state.
-        next_life_at: while WAITING, when the next browser may start. life_began_at, browser_began_at: of the present life; the second one
-            after the wait for a start slot. followed_at: when probing began.
-        probe_at: when the page is probed next. answered_at: when its script answered last, whatever it answered; None: not in this life.
+        next_life_at: while WAITING, when the next browser may start. life_began_at, browser_began_at: of the present
+            life; the second one after the wait for a start slot. followed_at: when probing began.
+        probe_at: when the page is probed next. answered_at: when its script answered last, whatever it answered; None:
+            not in this life.
         proved_at: when a loaded page last reported its own state; only that proves a state.
         heard_at: when the page last reported a message. qr: the code that it shows.
         link: names the link to the phone (own number and device); empty while it is not known or there is none.
-        failures: lives in a row that ended early. unanswered_sends: sends in a row whose outcome the page did not report.
-        replace_for: why a fresh browser is wanted; empty: it is not. replace_by: from then on between two sends. replaced_at: the last time.
+        failures: lives in a row that ended early. unanswered_sends: sends in a row whose outcome the page did not
+            report.
+        replace_for: why a fresh browser is due; empty: it is not. replace_by: from then on between two sends.
+            replaced_at: the last time.
         asked_to_log_out: the page was asked to end its link.
     """
 
@@ -88,7 +91,8 @@ class Tick:
     """Time has passed.
 
     Attributes:
-        connects: of the account within the last hour. connect_wait_s: how long it should not connect again. is_sending: a send is under way.
+        connects: of the account within the last hour. connect_wait_s: how long it should not connect again. is_sending:
+            a send is under way.
     """
 
     connects: int = 0
@@ -195,7 +199,7 @@ class TooMuchUsed:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The process stops, or the session is not wanted any more."""
+    """The process stops, or the session is not desired any more."""
 
 
 Event: TypeAlias = (
@@ -238,7 +242,10 @@ class LogOut:
 
 @dataclass(frozen=True, slots=True)
 class EndBrowser:
-    """End the browser; ends in BrowserEnded. One that is REPLACED may write its profile first; a profile that is LOGGED_OUT is removed."""
+    """End the browser; ends in BrowserEnded.
+
+    One that is REPLACED may write its profile first; a profile that is LOGGED_OUT is removed.
+    """
 
     ending: Ending
     reason: str

@@ -14,21 +14,26 @@ from webdriver.chromium.process import FLAGS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionPolicy:
-    """How patient a session is. Durations in seconds.
+    """Limits of a session. Durations in seconds.
 
     Attributes:
-        start_s: for Chromium and its tab. longest: a state in which a page may not stay for longer; it is restarted then.
-        probe_every_s, probe_within_s: between two questions to the page, and for one answer. silent_s: a page without an answer for so long
-            counts as hung: after two unanswered questions, 13 seconds after it hung at the latest.
-        prove_every_s: how often what is seen is written while nothing changes; what is older than 15 seconds is not believed by those who read it.
-        deaf_after: sends in a row that nobody answered in time; then the page's line to WhatsApp counts as dead, whatever the page says.
+        start_s: for Chromium and its tab. longest: a state in which a page may not stay for longer; it is restarted
+            then.
+        probe_every_s, probe_within_s: interval of probes, and longest wait for an answer. silent_s: a page without an
+            answer for so long counts as hung: after two unanswered probes, at most 13 seconds after it hung.
+        prove_every_s: interval at which an unchanged state is written; readers distrust one older than 15 seconds.
+        deaf_after: sends in a row without an answer in time; then the page's connection to WhatsApp counts as dead,
+            whatever the page reports.
         backoff_base_s, backoff_cap_s, stable_s: wait before a restart; a life of `stable_s` resets it.
-        connects_an_hour: an account that connects all the time is banned: after so many within an hour (counted across lives of this process)
-            the session is quarantined and tries again each `quarantine_s`, until the hour is quieter.
-        memory_soft_mb, max_age_s: a browser above one of these is replaced when nothing was sent or heard for `quiet_s`, at the latest after
-            `recycle_within_s`, then between two sends; never twice within `replace_apart_s`. 0: no limit. Memory is proportional (PSS).
+        connects_an_hour: an account that connects all the time is banned: after so many within an hour (counted across
+            lives of this process) the session is quarantined and tries again each `quarantine_s`, until the hour is
+            quieter.
+        memory_soft_mb, max_age_s: a browser above one of these is replaced when nothing was sent or received for
+            `quiet_s`, at the latest after `recycle_within_s`, then between two sends; never twice within
+            `replace_apart_s`. 0: no limit. Memory is proportional (PSS).
         memory_hard_mb: a browser above it is killed at once and starts again.
-        cpu_most, cpu_for_s: a page that uses more than so many processors for so long is replaced too; while it synchronises it may.
+        cpu_most, cpu_for_s: a page that uses more than so many processors for so long is replaced too; while it
+            synchronises it may.
     """
 
     start_s: float = 45.0
@@ -80,7 +85,8 @@ class SessionContext:
     Attributes:
         chromium_path, url: settings, the address already resolved. slot_lock_fd: inherited by every Chromium; -1: none.
         page_library: gives wa-js's source. starts: limits how many sessions start at once.
-        web_build: file of the page's document to be used in place of what the address answers; None: none. flags: of every Chromium.
+        web_build: file of the page's document to be used in place of what the address answers; None: none. flags: of
+            every Chromium.
         memory_all_mb: proportional memory that all browsers together should stay below; 0: no limit.
     """
 

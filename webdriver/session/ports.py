@@ -1,4 +1,4 @@
-"""What the sessions need from outside, as protocols: the store behind them. Tests bring one in memory."""
+"""The store behind the sessions, as a protocol; tests have one in memory."""
 
 from __future__ import annotations
 
@@ -22,13 +22,19 @@ class DesiredSessionRow:
 
 
 class SessionStore(Protocol):
-    """Where desired state is read and what is seen is written. Every method raises `StoreUnavailable` when the database is away."""
+    """Where desired state is read and what is seen is written.
+
+    Every method raises `StoreUnavailable` when the database is away.
+    """
 
     async def desired(self) -> Sequence[DesiredSessionRow]:
         """Return every connection that has a browser session."""
 
     async def removed(self, connection_ids: Sequence[int]) -> set[int]:
-        """Return those of these connections that were removed. One that the store does not know is not among them: it may be another store's."""
+        """Return those of these connections that were removed.
+
+        One that the store does not know is not among them: it may be another store's.
+        """
 
     async def observe(
         self,
@@ -45,8 +51,9 @@ class SessionStore(Protocol):
 
         Args:
             detail: why, for operators. qr: text for the QR picture while the session waits for a scan, else empty.
-            proved_s: seconds since the page itself reported its state, so that the store's clock alone decides how old that is; None keeps
-                the last one. link: names the link to the phone, empty: there is none, None: it stays. stats: what its browser uses.
+            proved_s: seconds since the page itself reported its state, so that the store's clock alone decides how old
+                that is; None keeps the last one. link: names the link to the phone, empty: there is none, None: it
+                stays. stats: what its browser uses.
         """
 
     async def linked_at(self, connection_id: int, link: str) -> datetime | None:
@@ -56,7 +63,7 @@ class SessionStore(Protocol):
         """Write what happened to a session."""
 
     async def journal_inbound(self, connection_id: int, raw: Mapping[str, Any]) -> None:
-        """Keep one event of the page as it came; what it says is read afterwards, and a second arrival of the same changes nothing."""
+        """Keep one event of the page as it came; it is processed afterwards, and a second arrival changes nothing."""
 
     async def meet(self, contact: Contact) -> None:
         """Note a person, for example that a number and an id of the page name the same one."""

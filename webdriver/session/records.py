@@ -25,7 +25,8 @@ class Records:
     """Reads desired state and writes what is seen.
 
     Args:
-        kind: whose connections. incarnation: written beside every observation. journalled: called when the journal has a new event.
+        kind: whose connections. incarnation: written beside every observation. journalled: called when the journal has
+            a new event.
     """
 
     def __init__(

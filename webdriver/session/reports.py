@@ -28,7 +28,8 @@ class Reports:
 
     Args:
         store: takes the reports. connection_id: whose they are.
-        overflowed: called when the store was away for so long that something had to be left out; the page is asked for it later.
+        overflowed: called when the store was away for so long that something had to be left out; the page is asked for
+            it later.
 
     Attributes:
         store: may be asked; what is told to it goes through here, so that the order stays.
@@ -56,7 +57,10 @@ class Reports:
         link: str | None = None,
         stats: Mapping[str, Any] | None = None,
     ) -> None:
-        """Report what the session is, and what its browser uses; `proved_at` is monotonic. Arguments as for `SessionStore.observe`."""
+        """Report what the session is, and what its browser uses; `proved_at` is monotonic.
+
+        Arguments as for `SessionStore.observe`.
+        """
 
         async def write() -> None:
             # how old the proof is when it is written, not when it was reported
@@ -109,6 +113,7 @@ class Reports:
                             "session_reports_waiting", connection_id=self._connection_id, waiting=len(self._waiting)
                         )
                     await asyncio.sleep(_RETRIES.wait_s(failures))
+                # whatever else it is, it is this report's: the connection is gone, or a value that no column holds
                 except Exception as error:
                     log.error("session_report_refused", connection_id=self._connection_id, exc_info=error)
             self._something.clear()

@@ -10,7 +10,7 @@ from webdriver.session.policy import SessionPolicy
 Verdict = Literal["", "recycle", "kill"]
 
 _GREW_MB: Final = 40.0
-"""Growth of the resident size after which the memory is measured again: less than a page's normal ups and downs would measure all the time."""
+"""Growth of the resident size after which the memory is measured again; below it lie a page's normal ups and downs."""
 _MEASURE_EVERY_S: Final = 20.0
 """Longest time between two measurements, each of which costs the kernel milliseconds for each process."""
 
@@ -45,7 +45,7 @@ class ResourceUsage:
         return now - self._began_at
 
     def sampled(self, sample: Sample, now: float, *, may_burn: bool) -> bool:
-        """Take over a sample and return whether the memory is due to be measured: it grew, or the last measurement is old.
+        """Take over a sample. Returns whether the memory is due to be measured: it grew, or the last one is old.
 
         Args:
             may_burn: the page is busy for a good reason.

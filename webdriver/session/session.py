@@ -1,4 +1,7 @@
-"""One browser session: drives Chromium and page as `decide` says. It restarts itself and never touches another session."""
+"""One browser session: drives Chromium and page as `decide` says.
+
+It restarts itself and never touches another session.
+"""
 
 from __future__ import annotations
 
@@ -187,7 +190,10 @@ class Session:
         return self._usage is not None and self._usage.sampled(sample, monotonic(), may_burn=self.state in _BUSY)
 
     def measure_memory(self) -> Memory | None:
-        """Return the memory of its browser, helpers included. Reads /proc for many milliseconds: call it in a thread."""
+        """Return the memory of its browser, helpers included.
+
+        Reads /proc for many milliseconds: call it in a thread.
+        """
         # read once: the loop may end its browser meanwhile
         chromium = self._life.chromium if self._life else None
         return processes.memory(chromium.pids()) if chromium else None
@@ -203,7 +209,7 @@ class Session:
             self._happen(TooMuchUsed(reason, hard=verdict == "kill", connects=self._connects.count()))
 
     def replace(self, reason: str) -> None:
-        """Have a fresh browser at the next quiet moment, unless there was one just now or the account connects too often as it is."""
+        """Replace the browser at a quiet moment, unless that was done just now or the account connects too often."""
         self._happen(TooMuchUsed(reason, hard=False, connects=self._connects.count()))
 
     # what operators and senders report
@@ -213,7 +219,7 @@ class Session:
         self._happen(DesiredChanged(desired))
 
     def record_outcome(self, outcome: Outcome) -> None:
-        """Take over the outcome of a send: after some unanswered ones in a row the page is restarted, whatever it reports of itself."""
+        """Record the outcome of a send: after some unanswered ones in a row the page is restarted."""
         answered = None if isinstance(outcome, Retry) else not isinstance(outcome, InDoubt)
         self._happen(SendEnded(answered))
 
@@ -248,7 +254,10 @@ class Session:
         return code
 
     async def wipe(self) -> None:
-        """Remove the profile, and with it the link to the phone; only while no browser runs on it. A profile that resists is logged and stays."""
+        """Remove the profile, and with it the link to the phone; only while no browser runs on it.
+
+        A profile that resists is logged and stays.
+        """
         try:
             await asyncio.to_thread(profile.wipe, self._profile)
         except OSError as problem:
@@ -321,7 +330,7 @@ class Session:
                     self._happen(BrowserEnded())
         except ChromiumMissing as error:
             self._happen(LifeFailed(str(error), chromium_missing=True))
-        except Exception as error:  # noqa: BLE001 - one session's error, a bug included, ends this life and nothing else
+        except Exception as error:  # noqa: BLE001 - one session's error ends this life alone
             self._failed(action, error)
 
     def _failed(self, action: Action, error: Exception) -> None:
@@ -338,7 +347,7 @@ class Session:
             self._context,
             self.connection_id,
             self._profile,
-            heard=self._heard,
+            handle=self._handle_event,
             moved=self._moved,
             lost=lambda reason: self._happen(LifeFailed(reason)),
         )
@@ -369,7 +378,7 @@ class Session:
 
     # what the page reports
 
-    def _heard(self, event: PageEvent) -> None:
+    def _handle_event(self, event: PageEvent) -> None:
         if event.kind == "logout":
             self._happen(LinkEnded())
         elif event.kind == "changed":

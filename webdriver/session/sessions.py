@@ -1,4 +1,4 @@
-"""All browser sessions of this process: what should be is read, made so, and written back; one that fails touches no other."""
+"""All browser sessions of this process: starts and stops them as desired; one that fails touches no other."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _EVERY_S: Final = 2.0
 _MEASURE_EVERY_S: Final = 2.0
 _SWEEP_S: Final = 10.0
 _DELETE_EVERY_S: Final = 30.0
-"""How often profiles of removed connections are looked for, which lists a directory and asks the database."""
+"""Interval of the search for profiles of removed connections, which lists a directory and queries the database."""
 _SETTLED_S: Final = 600.0
 _GREEDY: Final = 2.0
-"""A browser is replaced for the good of all only when it has run for so long and uses so many times what its neighbours use."""
+"""Under memory pressure only browsers older than `_SETTLED_S` and above `_GREEDY` times the median are replaced."""
 
 
 class _Running:
@@ -86,7 +86,8 @@ class Sessions:
     async def sweep(self) -> int:
         """End every Chromium that an earlier life of this process left behind. Returns how many processes there were.
 
-        Call it before `run`, while we hold the slot. A profile that cannot be read or cleaned is left to its own session, which then fails alone.
+        Call it before `run`, while we hold the slot. A profile that cannot be read or cleaned is left to its own
+        session, which then fails alone.
         """
         home = self._context.home
         try:
@@ -144,7 +145,7 @@ class Sessions:
         session.hold_to_limits(await asyncio.to_thread(session.measure_memory) if due else None)
 
     def _relieve(self) -> None:
-        """Have the greediest browser replaced when all together use more than they may."""
+        """Replace the browser that uses most when all together exceed their limit."""
         most = self._context.memory_all_mb
         used = {session: usage.memory.pss for session in self.all() if (usage := session.usage) and usage.memory}
         if not most or sum(used.values()) < most:
@@ -158,12 +159,15 @@ class Sessions:
             )
 
     async def restart(self, connection_id: int, by: float) -> Session:
-        """Have a session begin a new life now and return it. Raises `NotNow` when none runs, or it does not end by the monotonic instant `by`."""
+        """Have a session begin a new life now and return it.
+
+        Raises `NotNow` when none runs, or it does not end by the monotonic instant `by`.
+        """
         running = self._running.get(connection_id)
         if running is None:
-            raise NotNow("no session runs for this connection; say that it should be linked")
+            raise NotNow("no session runs for this connection; set its desired state to linked")
         if running.life.done():
-            # logged out for good, or its error was survived: the next look begins it anew if it is wanted
+            # logged out for good, or its error was survived: the next round starts it again if it is desired
             del self._running[connection_id]
             running.reporting.cancel()
             self.notify()
@@ -172,8 +176,11 @@ class Sessions:
         return running.session
 
     async def wipe(self, connection_id: int, by: float) -> None:
-        """End a session, remove its profile, and begin it anew if it is wanted. Raises `NotNow` when its browser does not end by `by`."""
-        # nobody may begin it anew on a profile that goes
+        """End a session, remove its profile, and start it again if it is desired.
+
+        Raises `NotNow` when its browser does not end by `by`.
+        """
+        # no round may start it again on a profile that is being removed
         self._wiping.add(connection_id)
         try:
             running = self._running.get(connection_id)
@@ -237,7 +244,7 @@ class Sessions:
             if running.life.done() and not (
                 row.desired is DesiredSession.LOGGED_OUT and running.session.state is SessionState.LOGGED_OUT
             ):
-                # its error was classified and survived, or it was logged out and is wanted again
+                # its error was classified and survived, or it was logged out and is desired again
                 running.reporting.cancel()
                 self._start(row)
         for connection_id, row in desired.items():

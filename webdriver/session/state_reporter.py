@@ -1,4 +1,4 @@
-"""What is written about a session: each change at once, and the unchanged state again, because readers treat an old one as unknown."""
+"""Writes a session's state: each change at once, and an unchanged state again, since readers distrust an old one."""
 
 from __future__ import annotations
 
