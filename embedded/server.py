@@ -227,7 +227,7 @@ class Wrapper:
         self._silent = self._silent + 1 if answer is Answer.SILENT else 0
         self._line.unready(f"{answer.value}, {self._silent} probes in a row" if self._silent else answer.value)
         if self._silent == self._limits.silent_probes:
-            log.error("server_given_up", unanswered_probes=self._silent)
+            log.error("server_unresponsive", unanswered_probes=self._silent)
             self._hurry()
 
     def _ask_to_stop(self) -> None:

@@ -183,11 +183,52 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "supervision/processes/children.py",
-                "if child.gone and is_free(runtime.slot_lock_file(self._home, child.slot)) and not self._trees.living(child.incarnation):",
-                "if child.gone:",
+                """                child.gone
+                and is_free(runtime.slot_lock_file(self._home, child.slot))
+                and not self._trees.living(child.incarnation)
+""",
+                "                child.gone\n",
             ),
         ),
         "tests/model/test_proof_of_death.py",
+    ),
+    "least-privilege": Mutation(
+        "a process receives only the settings that its kind's row lists",
+        (
+            Edit(
+                "shared/settings.py",
+                "for name in visible_fields(row)} | kinds | own",
+                "for name in _FIELDS} | kinds | own",
+            ),
+        ),
+        "tests/unit/test_settings.py::TestLeastPrivilege",
+    ),
+    "foreign-environment": Mutation(
+        "nothing of the operator's environment reaches a child but what programs need of a machine",
+        (
+            Edit(
+                "supervision/environment.py",
+                "if name in MACHINE or name.startswith(_MACHINE_PREFIXES)",
+                "if not name.startswith(_MACHINE_PREFIXES)",
+            ),
+        ),
+        "tests/supervision/test_command_line.py::test_no_variable_of_libpq_reaches_a_child",
+    ),
+    "sockets-bound-again": Mutation(
+        "a removed socket file is noticed, and nobody is called hung for it",
+        (Edit("supervision/ipc/notify_socket.py", "return self._file.is_there()", "return True"),),
+        "tests/supervision/test_removed_files.py::test_a_removed_socket_directory_is_made_again_and_nobody_is_hung",
+    ),
+    "journal-after-power-loss": Mutation(
+        "a journal that lost its end uses no number twice",
+        (
+            Edit(
+                "shared/process/journal.py",
+                "max(_last_seq(self._path), *(_read_position(file) for file in _positions(self._path)), 0)",
+                "_last_seq(self._path)",
+            ),
+        ),
+        "tests/supervision/test_journal.py::test_a_journal_that_lost_its_end_uses_no_number_twice",
     ),
     "browser-witness": Mutation(
         "a page proves no absence of what was sent through another link to the phone",

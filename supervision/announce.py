@@ -1,4 +1,4 @@
-"""Tells a person at a terminal what happens: one readable line per change while things start and stop, and a summary when everything is up."""
+"""Progress for a terminal: one readable line per change while processes start and stop, and a summary when all are up."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import Final, TextIO
 from shared.needs import need_of
 from shared.settings import Settings
 from shared.states import SlotState
-from supervision.decisions.model import WAITING, Fleet, Slot
-from supervision.environment import Told
+from supervision.decisions.model import WAITING, Slot, State
+from supervision.environment import ChildConfig
 
 _DEMO_CHAT: Final = "15550100200"
 
 
 class Announcer:
-    """Writes to `stream`; None: to nobody."""
+    """Writes to `stream`; None: nowhere."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
-        self._told: Told | None = None
+        self._config: ChildConfig | None = None
         self._all_up = False
 
-    def begin(self, told: Told, counts: Mapping[str, int]) -> None:
-        """Say what will be run and where it is kept."""
-        self._told = told
+    def begin(self, config: ChildConfig, counts: Mapping[str, int]) -> None:
+        """Print what will run and where its data is."""
+        self._config = config
         kinds = ", ".join(f"{kind} ×{count}" if count > 1 else kind for kind, count in counts.items() if count)
         if kinds:
-            self.note(f"Bulkhead in {told.settings.bulkhead_home}: {kinds}")
+            self.note(f"Bulkhead in {config.settings.bulkhead_home}: {kinds}")
 
     def slot_changed(self, slot: Slot, now: float) -> None:
-        """Say what became of a slot."""
+        """Print the new state of a slot."""
         words = {
             SlotState.STARTING: "starting",
             SlotState.READY: f"ready after {now - slot.started_at:.1f} s"
@@ -51,15 +51,15 @@ class Announcer:
         if not (slot.state is SlotState.STOPPED and not slot.incarnation):
             self.note(f"  {slot.name:<12} {words[slot.state]}")
 
-    def check_all_up(self, fleet: Fleet) -> bool:
+    def check_all_up(self, state: State) -> bool:
         """Print the summary the first time that every slot that should run is ready or known to be sick, and return whether this was it."""
-        if self._all_up or self._told is None or fleet.stopping or not fleet.configured:
+        if self._all_up or self._config is None or state.stopping or not state.configured:
             return False
-        conditional = {row.name for row in fleet.rows if need_of(row).reported and fleet.counts.get(row.name)}
-        if conditional and fleet.desired is None:
+        conditional = {row.name for row in state.rows if need_of(row).reported and state.counts.get(row.name)}
+        if conditional and state.desired is None:
             return False
         expected = [
-            slot for slot in fleet.slots.values() if slot.kind not in conditional or slot.kind in (fleet.desired or ())
+            slot for slot in state.slots.values() if slot.kind not in conditional or slot.kind in (state.desired or ())
         ]
         if not expected or any(
             slot.state is not SlotState.READY and slot.state not in WAITING - {SlotState.BACKOFF} and not slot.held
@@ -69,13 +69,13 @@ class Announcer:
         self._all_up = True
         shows_key = self._stream is not None and self._stream.isatty()
         for line in summary(
-            self._told, [slot for slot in expected if slot.state is not SlotState.READY], shows_key=shows_key
+            self._config, [slot for slot in expected if slot.state is not SlotState.READY], shows_key=shows_key
         ):
             self.note(line)
         return True
 
     def stopping(self, request: int) -> None:
-        """Say that a stop was asked for."""
+        """Print that a stop was requested."""
         self.note(
             {1: "Stopping: finishing what is in hand. Once more: at once.", 2: "Stopping now."}.get(
                 request, "Killing what is left."
@@ -83,7 +83,7 @@ class Announcer:
         )
 
     def note(self, text: str) -> None:
-        """Write one line. A terminal that is gone is no reason to stop supervising."""
+        """Print one line. A closed terminal does not end supervision."""
         if self._stream is None:
             return
         try:
@@ -103,22 +103,22 @@ class Announcer:
         return f"is ended: {slot.cause.value}" if slot.cause.value != "none" else "is ended"
 
 
-def summary(told: Told, sick: list[Slot], *, shows_key: bool) -> list[str]:
-    """Return the lines that a newcomer needs once everything is up. The API key is for a person's eyes: in a file or a pipe its place is named."""
-    settings = told.settings
+def summary(config: ChildConfig, sick: list[Slot], *, shows_key: bool) -> list[str]:
+    """Return the lines that a newcomer needs once everything is up. A pipe or a file gets the place of the API key instead of the key."""
+    settings = config.settings
     place = _key_file(settings)
     key = settings.api_key if shows_key else f"$(cat {shlex.quote(str(place))})" if place else "$API_KEY"
     lines = [f"Up, except {slot.name}: {slot.state.value} (see logs/{slot.name}.err.log)" for slot in sick] or [
         "Everything is up."
     ]
-    if not told.counts.get("api"):
+    if not config.counts.get("api"):
         return lines
     lines += [
         "",
         f"  Dashboard   http://{_host(settings)}:{settings.port('api')}/dashboard",
         f"  API key     {f'{key}   ' if shows_key else ''}({f'kept in {place}' if place else 'from API_KEY'})",
     ]
-    if told.uses_sandbox:
+    if config.uses_sandbox:
         lines += [
             "",
             "  A first message, from the demo company's first connection:",

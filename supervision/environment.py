@@ -1,4 +1,4 @@
-"""What children are told: the operator's settings, completed by what this home keeps and by what else runs here.
+"""Builds each child's environment from settings, stored secrets and embedded servers.
 
 Order of precedence: the process environment, the file `BULKHEAD_HOME/settings.env` (which SIGHUP reads again), then what is made here.
 """
@@ -116,8 +116,8 @@ class EmbeddedAddresses(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What this orchestrator's children are told.
+class ChildConfig:
+    """The configuration from which the environments of all children are made.
 
     Attributes:
         settings: complete: every address and every secret that a child needs.
@@ -177,8 +177,8 @@ def read_file(path: Path, rows: Sequence[ProcessKind] = KINDS) -> dict[str, str]
     return found
 
 
-def prepare(operator: Settings, embedded: EmbeddedAddresses) -> Told:
-    """Make the home ready and return what children are told.
+def prepare(operator: Settings, embedded: EmbeddedAddresses) -> ChildConfig:
+    """Prepare the home and return the configuration of its children.
 
     Raises:
         SettingsInvalid: the home cannot be used.
@@ -198,7 +198,7 @@ def prepare(operator: Settings, embedded: EmbeddedAddresses) -> Told:
             complete = replace(complete, redis_url=embedded.redis_url(operator))
     except (OSError, runtime.RuntimeDirectoryUnsafe) as problem:
         raise SettingsInvalid([f"BULKHEAD_HOME={home} cannot be used: {problem}"]) from None
-    return Told(
+    return ChildConfig(
         settings=complete,
         counts=counts,
         uses_sandbox=uses_sandbox,
@@ -206,7 +206,7 @@ def prepare(operator: Settings, embedded: EmbeddedAddresses) -> Told:
 
 
 def complete(operator: Settings, embedded: EmbeddedAddresses) -> Settings:
-    """Return the settings that children are told, without making anything: a secret that does not exist yet is empty.
+    """Return the complete settings without creating anything: a secret that does not exist yet is empty.
 
     Raises:
         SettingsInvalid: a file of the home cannot be used.
@@ -224,12 +224,12 @@ def complete(operator: Settings, embedded: EmbeddedAddresses) -> Settings:
 
 
 def child_environ(
-    told: Told, row: ProcessKind, identity: ChildEnvironment, inherited: Mapping[str, str]
+    config: ChildConfig, row: ProcessKind, identity: ChildEnvironment, inherited: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the whole environment of one child: what its row lets it see, and what every program needs of the machine.
+    """Return the whole environment of one child: the settings that its row lists, and what every program needs of the machine.
 
     Args:
-        told: the settings of all. row: the child's kind. identity: the part about this child.
+        config: of all children. row: the child's kind. identity: the part about this child.
         inherited: the orchestrator's own environment.
     """
     machine = {
@@ -237,7 +237,7 @@ def child_environ(
     }
     # from the first instruction on: a traceback when it is aborted, and no line held back when it is killed
     machine |= {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
-    return machine | environ_for(told.settings, row) | child_to_environ(identity)
+    return machine | environ_for(config.settings, row) | child_to_environ(identity)
 
 
 def changed_for(settings: Settings, old: Mapping[str, str]) -> frozenset[str]:
@@ -263,12 +263,12 @@ def _make_home(home: Path) -> None:
             ]
         )
     if facts.st_mode & 0o066:
-        # search permission stays where somebody gave it: the embedded PostgreSQL runs as another user when we are root
+        # search permission that was granted stays: as root, the embedded PostgreSQL runs under another user
         home.chmod(facts.st_mode & 0o711)
     (home / "logs").mkdir(mode=0o700, exist_ok=True)
     settings_file = home / SETTINGS_FILE
     if settings_file.exists() and settings_file.stat().st_mode & 0o077:
-        # an operator's editor made it with the operator's umask; it may hold secrets
+        # an editor created it with the operator's umask; it may hold secrets
         settings_file.chmod(0o600)
     runtime.run_dir(home)
     runtime.runtime_dir(home)

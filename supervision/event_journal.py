@@ -1,4 +1,5 @@
-"""What happened, written into the journal and the log. What the disk refuses is kept and written later, in order: `slot_free` must not get lost."""
+"""Writes supervision events to the journal and the log. Entries that the disk refuses are buffered and written later, in
+order: a lost `slot_free` would leave a dead process's rows unreclaimed."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ class _Entry:
     at: datetime
 
 
-class Chronicle:
-    """Writes to `journal`, as long as it takes.
+class EventJournal:
+    """Writes to `journal`; retries until the disk accepts.
 
     Attributes:
         seq: sequence number of the last entry written.

@@ -76,7 +76,7 @@ class SocketUpkeep:
         self._reachable_at = monotonic()
 
     def check(self) -> None:
-        """Look at both files, and bind again what is lost."""
+        """Check both files, and bind a socket again whose file is lost."""
         now = monotonic()
         lost = [one for one in (self._notify, self._control) if not one.is_reachable()]
         try:

@@ -14,17 +14,17 @@ from typing import Any
 from shared.atomic_file import replace_file
 from shared.clock import utc_now
 from shared.states import SlotState
-from supervision.decisions.model import Fleet, Slot
+from supervision.decisions.model import Slot, State
 from supervision.processes.resources import Usage
 
 
-def of_fleet(
-    fleet: Fleet, now: float, *, ports: Callable[[Slot], tuple[int, int]], usage: Mapping[str, Usage]
+def of_state(
+    state: State, now: float, *, ports: Callable[[Slot], tuple[int, int]], usage: Mapping[str, Usage]
 ) -> dict[str, Any]:
     """Return the slots as JSON values.
 
     Args:
-        fleet: the supervisor's state.
+        state: the supervisor's state.
         now: monotonic instant of it.
         ports: gives a slot's admin port and public port (0: none).
         usage: last measurement of each slot.
@@ -35,7 +35,7 @@ def of_fleet(
         return None if instant is None else _iso(wall + timedelta(seconds=instant - now))
 
     slots = {}
-    for name, slot in fleet.slots.items():
+    for name, slot in state.slots.items():
         measured = usage.get(name) if slot.is_alive else None
         admin, public = ports(slot)
         slots[name] = {
@@ -65,8 +65,8 @@ def of_fleet(
         }
     return {
         "at": _iso(wall),
-        "state": "stopping" if fleet.stopping else "running",
-        "desired": None if fleet.desired is None else sorted(fleet.desired),
+        "state": "stopping" if state.stopping else "running",
+        "desired": None if state.desired is None else sorted(state.desired),
         "slots": slots,
     }
 
@@ -86,7 +86,7 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def _reason(slot: Slot) -> str:
-    """Why the slot is not simply ready, in a few words."""
+    """Return why the slot is not ready, in a few words."""
     if slot.held:
         return "drained by an operator"
     if slot.state is SlotState.QUARANTINED:

@@ -11,7 +11,7 @@ from shared.clock import monotonic
 from shared.logs import logger
 from shared.process.slot_lock import boot_id
 from supervision import snapshot
-from supervision.decisions.model import Fleet, Slot
+from supervision.decisions.model import Slot, State
 from supervision.processes.resources import Usage, own_usage
 
 log = logger(__name__)
@@ -44,17 +44,17 @@ class StatusPublisher:
         self._own_usage = own_usage()
         self._usage = {name: usage for name, usage in self._usage.items() if name in slots}
 
-    def publish(self, fleet: Fleet, *, journal_seq: int, dashboard: str) -> None:
+    def publish(self, state: State, *, journal_seq: int, dashboard: str) -> None:
         """Write the file if something has changed. A disk that refuses it is logged; the next call tries again."""
         if not self._changed:
             return
         self._changed = False
         try:
-            snapshot.write(self._path, self.snapshot(fleet, journal_seq=journal_seq, dashboard=dashboard))
+            snapshot.write(self._path, self.snapshot(state, journal_seq=journal_seq, dashboard=dashboard))
         except OSError as problem:
             log.warning("status_not_written", problem=str(problem))
 
-    def snapshot(self, fleet: Fleet, *, journal_seq: int, dashboard: str) -> dict[str, Any]:
+    def snapshot(self, state: State, *, journal_seq: int, dashboard: str) -> dict[str, Any]:
         """Return the state as JSON values."""
         return {
             "pid": os.getpid(),
@@ -64,5 +64,5 @@ class StatusPublisher:
             "memory_mb": round(self._own_usage.memory_mb, 1),
             "journal_seq": journal_seq,
             "dashboard": dashboard,
-            **snapshot.of_fleet(fleet, monotonic(), ports=self._ports, usage=self._usage),
+            **snapshot.of_state(state, monotonic(), ports=self._ports, usage=self._usage),
         }

@@ -1,7 +1,8 @@
-"""The shell round `decide`: one selector loop, one thread. It sees, asks `decide`, does what that says, and tells.
+"""Imperative shell around `decide`: one selector loop, one thread. It collects events, lets `decide` choose actions, runs them
+and publishes the state.
 
-Order within a turn: first deaths, since somebody waits for what follows; then everything else that the selector shows is heard; then time is looked
-at. So a delay of our own never makes a child look silent whose words are already in the socket.
+Each iteration handles exits first, because a restart waits for them, then every other event of the selector, then timers: a delay
+of ours never counts as silence of a child whose datagram is already in the socket.
 """
 
 from __future__ import annotations
@@ -34,16 +35,16 @@ from supervision import desired_kinds
 from supervision.announce import Announcer
 from supervision.decisions import model, plan
 from supervision.decisions.decide import decide, next_by
-from supervision.decisions.model import SERVING, Fleet, Slot
+from supervision.decisions.model import SERVING, Slot, State
 from supervision.decisions.restart_policy import Policy
-from supervision.environment import Told, changed_for, child_environ
-from supervision.event_journal import Chronicle
+from supervision.environment import ChildConfig, changed_for, child_environ
+from supervision.event_journal import EventJournal
 from supervision.housekeeping import Housekeeping, Job, SocketUpkeep, rotate_logs
 from supervision.ipc.control import ControlServer
 from supervision.ipc.control_handler import ControlHandler
 from supervision.ipc.listeners import Listeners, PortUnusable
 from supervision.ipc.notify_socket import NotifySocket
-from supervision.ipc.service_manager import Keeper
+from supervision.ipc.service_manager import ServiceManager
 from supervision.ipc.wake_up import WakeUp
 from supervision.processes.adoption import Survey, survey
 from supervision.processes.children import Children
@@ -64,7 +65,7 @@ _LATE_S: Final = 0.05
 _SNAPSHOT_EVERY_S: Final = 1.0
 _SAMPLE_EVERY_S: Final = 3.0
 _SAMPLE_APART_S: Final = 0.005
-"""Pause between two processes that are measured: whoever must run meanwhile can."""
+"""Pause between measuring two processes, so that measuring many of them delays no event."""
 _ROTATE_EVERY_S: Final = 2.0
 _ASK_LISTENERS_EVERY_S: Final = 0.5
 _DROP_SILENT_EVERY_S: Final = 1.0
@@ -79,62 +80,62 @@ class _Published(TypedDict):
 
 
 class Supervisor:
-    """Runs the kinds of one home until it is told to stop.
+    """Runs the kinds of one home until it is stopped.
 
     Args:
-        told: what children are told, with the registry.
+        config: of the children, with the registry.
         entries: directory of the entry files.
-        inherited: the process environment; what is not a setting is handed on to children.
+        inherited: the process environment; children receive a part of it.
         reload: reads the settings again; raises `BulkheadError` when they are wrong.
-        announcer: tells a person at a terminal.
-        keeper: tells our own supervisor.
+        announcer: progress for a terminal.
+        service_manager: the process that supervises us.
         policy: our durations.
-        use_cgroups: whether the upper rung of killing may be used.
+        use_cgroups: whether process trees may be killed by cgroup.
     """
 
     def __init__(
         self,
-        told: Told,
+        config: ChildConfig,
         *,
         entries: Path,
         inherited: Mapping[str, str],
-        reload: Callable[[], Told],
+        reload: Callable[[], ChildConfig],
         announcer: Announcer,
-        keeper: Keeper,
+        service_manager: ServiceManager,
         policy: Policy | None = None,
         use_cgroups: bool = True,
     ) -> None:
-        rows = told.settings.kinds
+        rows = config.settings.kinds
         plan.check(rows)
         self._rows = {row.name: row for row in rows}
-        self._told = told
-        self._home = told.settings.bulkhead_home
+        self._config = config
+        self._home = config.settings.bulkhead_home
         self._entries = entries
         self._inherited = inherited
         self._reload = reload
         self._announcer = announcer
-        self._keeper = keeper
+        self._service_manager = service_manager
         self._use_cgroups = use_cgroups
-        self._fleet = Fleet(rows=rows, policy=policy or Policy())
+        self._state = State(rows=rows, policy=policy or Policy())
         self._boot = f"orchestrator.{secrets.token_hex(6)}"
         self._events: deque[model.Event] = deque()
         self._listeners = Listeners()
         self._logs = LogFiles(
-            told.settings.path("logs"), int(told.settings.log_max_mb * 1024 * 1024), told.settings.log_keep
+            config.settings.path("logs"), int(config.settings.log_max_mb * 1024 * 1024), config.settings.log_keep
         )
         self._stop_requests = 0
         self._leaving = False
         self._told_seq = 0
 
     @property
-    def fleet(self) -> Fleet:
+    def state(self) -> State:
         """The present state."""
-        return self._fleet
+        return self._state
 
     # life
 
     def run(self, *, only_stop: bool = False) -> ExitCode:
-        """Supervise until told to stop, and return the exit code.
+        """Supervise until stopped, and return the exit code.
 
         Args:
             only_stop: adopt what lives and stop it, start nothing.
@@ -159,9 +160,11 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._trees = Trees(self._home, use_cgroups=self._use_cgroups)
         self._status = StatusPublisher(
-            runtime.status_file(self._home), {"boot": self._boot, "rung": self._trees.rung}, ports=self._ports
+            runtime.status_file(self._home),
+            {"boot": self._boot, "kill_method": self._trees.kill_method},
+            ports=self._ports,
         )
-        self._chronicle = Chronicle(JournalWriter(self._home, self._boot))
+        self._event_journal = EventJournal(JournalWriter(self._home, self._boot))
         self._children = Children(
             home=self._home,
             entries=self._entries,
@@ -170,12 +173,12 @@ class Supervisor:
             selector=self._selector,
             niceness=claim_priority(),
             happened=self.take,
-            died_unseen=self._died_unseen,
+            found_dead=self._found_dead,
         )
         self._sampler = Sampler(self._children.tree)
         self._starvation = Starvation()
         self._notify = NotifySocket(runtime.notify_socket(self._home))
-        self._selector.register(self._notify, selectors.EVENT_READ, self._hear)
+        self._selector.register(self._notify, selectors.EVENT_READ, self._receive)
         self._control = ControlServer(
             runtime.control_socket(self._home), self._selector, ControlHandler(self, self._snapshot).answer
         )
@@ -186,7 +189,7 @@ class Supervisor:
             self._selector,
             self._notify,
             self._control,
-            on_notify=self._hear,
+            on_notify=self._receive,
             unreachable=lambda for_s: self.take(model.Stalled(for_s)),
         )
         self._housekeeping = Housekeeping(
@@ -195,10 +198,14 @@ class Supervisor:
                 Job(_BIND_AGAIN_EVERY_S, sockets.check),
                 Job(_SAMPLE_EVERY_S, self._sample),
                 Job(_ROTATE_EVERY_S, partial(rotate_logs, self._logs)),
-                Job(_CATCH_UP_EVERY_S, self._chronicle.catch_up),
+                Job(_CATCH_UP_EVERY_S, self._event_journal.catch_up),
                 Job(_ASK_LISTENERS_EVERY_S, self._ask_for_listeners),
                 Job(_DROP_SILENT_EVERY_S, self._control.drop_silent),
-                *([Job(self._keeper.interval_s, self._keeper.alive)] if self._keeper.interval_s else []),
+                *(
+                    [Job(self._service_manager.interval_s, self._service_manager.alive)]
+                    if self._service_manager.interval_s
+                    else []
+                ),
             ]
         )
         try:
@@ -210,54 +217,56 @@ class Supervisor:
             self._children.close()
             self._selector.close()
             self._listeners.close_all()
-            self._chronicle.close()
-            self._keeper.close()
+            self._event_journal.close()
+            self._service_manager.close()
             if self._leaving:
                 self._trees.close()
                 runtime.sweep(self._home)
 
     def _begin(self, *, only_stop: bool) -> None:
         found = survey(self._home, self._trees, self._rows.keys())
-        self._chronicle.write(
-            SupervisionEvent.ORCHESTRATOR_STARTED, details={"pid": os.getpid(), "rung": self._trees.rung}
+        self._event_journal.write(
+            SupervisionEvent.ORCHESTRATOR_STARTED, details={"pid": os.getpid(), "kill_method": self._trees.kill_method}
         )
-        log.info("orchestrator_started", rung=self._trees.rung, home=str(self._home), adopted=len(found.living))
+        log.info(
+            "orchestrator_started", kill_method=self._trees.kill_method, home=str(self._home), adopted=len(found.living)
+        )
         for slot, incarnation in found.dead:
-            self._children.know_dead(slot, incarnation)
+            self._children.report_dead(slot, incarnation)
         changed = self._adopt(found)
         if not only_stop:
             self._open_ports_needed_now(found)
         kept = desired_kinds.read(runtime.desired_kinds_file(self._home))
         if kept is not None:
             self.take(model.DesiredKindsKnown(kept))
-        counts = dict.fromkeys(self._rows, 0) if only_stop else self._told.counts
-        self._announcer.begin(self._told, counts)
+        counts = dict.fromkeys(self._rows, 0) if only_stop else self._config.counts
+        self._announcer.begin(self._config, counts)
         if only_stop:
-            self.take(model.StopAsked())
+            self.take(model.StopRequested())
         self.take(model.Configured(counts, changed))
         self._ask_for_listeners()
         self._tell()
-        # that we supervise; a database that is away must not make our keeper end us
-        self._keeper.ready()
+        # ready means that we supervise: an unavailable database must not make the service manager end us
+        self._service_manager.ready()
 
     def _adopt(self, found: Survey) -> frozenset[str]:
-        """Watch what lives, and return the kinds that were told something else than what is true now."""
+        """Watch what lives, and return the kinds whose processes have outdated settings."""
         changed: frozenset[str] = frozenset()
         for living in found.living:
             if not self._children.adopt(living):
-                continue  # gone since the survey: its slot starts like any other
+                continue  # exited since the survey: its slot starts like any other
             self.take(model.Found(living.slot, living.pid, living.incarnation, living.age_s))
             was_told = environment(living.pid)
-            if "PROCESS_INCARNATION" in was_told:  # else somebody started it by hand, with settings of his own
-                changed |= changed_for(self._told.settings, was_told) & {living.slot.rsplit("-", 1)[0]}
+            if "PROCESS_INCARNATION" in was_told:  # else it was started by hand, with settings of its own
+                changed |= changed_for(self._config.settings, was_told) & {living.slot.rsplit("-", 1)[0]}
         return changed
 
     def _open_ports_needed_now(self, found: Survey) -> None:
-        """Bind the ports of kinds that will start at once: a port that is taken is told before anything runs."""
+        """Bind the ports of kinds that start immediately, so that a port that is taken is reported before anything runs."""
         adopted = {living.slot.rsplit("-", 1)[0] for living in found.living}
         for row in self._rows.values():
-            if row.port and self._told.counts[row.name] and not need_of(row).reported and row.name not in adopted:
-                self._listeners.open(row, self._told.settings)
+            if row.port and self._config.counts[row.name] and not need_of(row).reported and row.name not in adopted:
+                self._listeners.open(row, self._config.settings)
 
     def _turn_until_left(self) -> None:
         turned_at, suspended_before = monotonic(), _suspended_s()
@@ -271,18 +280,18 @@ class Supervisor:
             turned_at, suspended_before = now, suspended
             for key, _ in sorted(ready, key=lambda shown: not self._children.watches(shown[0].fd)):
                 key.data()
-            self._children.look()
+            self._children.poll()
             self._allow_for_starvation()
             self.take(model.Tick())
             self._do_what_is_due()
             self._tell()
 
     def _allow_for_starvation(self) -> None:
-        """Give more time to those who are about to be called hung, and only wait for a CPU; hear once more what the others have said meanwhile."""
+        """Extend the deadline of CPU-starved children; re-read the notify socket before judging the rest."""
         now = monotonic()
         silent = [
             slot
-            for slot in self._fleet.slots.values()
+            for slot in self._state.slots.values()
             if slot.silent_by is not None and slot.silent_by <= now and slot.state in SERVING and slot.pid
         ]
         for slot in silent:
@@ -290,10 +299,10 @@ class Supervisor:
                 log.debug("child_starved", slot=slot.name)
                 self.take(model.Starved(slot.name, PROBE_S))
         if silent:
-            self._hear()
+            self._receive()
 
     def _wait_s(self) -> float:
-        times = (self._housekeeping.next_at(), self._children.look_at(), next_by(self._fleet, monotonic()))
+        times = (self._housekeeping.next_at(), self._children.poll_at(), next_by(self._state, monotonic()))
         longest_s = _LONGEST_WAIT_S if self._sampler.is_idle else _SAMPLE_APART_S
         return min(longest_s, max(0.0, min(at for at in times if at is not None) - monotonic()))
 
@@ -308,17 +317,17 @@ class Supervisor:
     # deciding and doing
 
     def take(self, event: model.Event) -> None:
-        """Let `decide` answer an event, do what it says, and go on with what follows from that."""
+        """Handle an event: run the actions that `decide` returns, and the events that follow from them."""
         self._events.append(event)
         if len(self._events) > 1:
             return  # we are called from within the loop below, which will come to it
         try:
             while self._events:
-                before = self._fleet
-                self._fleet, actions = decide(before, self._events[0], monotonic())
+                before = self._state
+                self._state, actions = decide(before, self._events[0], monotonic())
                 for action in actions:
                     self._do(action)
-                if self._fleet is not before:
+                if self._state is not before:
                     self._show_changes(before)
                 self._events.popleft()
         except BulkheadError as defect:
@@ -328,18 +337,18 @@ class Supervisor:
     def _do(self, action: model.Action) -> None:
         match action:
             case model.Spawn(slot):
-                self.take(self._spawn(self._fleet.slots[slot]))
+                self.take(self._spawn(self._state.slots[slot]))
             case model.Send(slot, which):
                 self._children.send(slot, which)
             case model.KillTree(slot):
                 self._children.kill(slot)
             case model.Write(event, slot, incarnation, details):
-                self._chronicle.write(event, slot, incarnation, details)
+                self._event_journal.write(event, slot, incarnation, details)
             case model.SaveDesiredKinds(kinds):
                 try:
                     desired_kinds.write(runtime.desired_kinds_file(self._home), kinds)
                 except OSError as problem:
-                    # the recorder says it again to the next orchestrator
+                    # the recorder reports them again to the next orchestrator
                     log.warning("desired_kinds_not_saved", problem=str(problem))
             case model.CloseListener(kind):
                 self._listeners.close(kind)
@@ -357,7 +366,7 @@ class Supervisor:
                     slot.name, "the kind's listening socket is still asked for from its other process", occupied=True
                 )
             else:
-                listen_fd = self._listeners.open(row, self._told.settings).fileno()
+                listen_fd = self._listeners.open(row, self._config.settings).fileno()
         except PortUnusable as problem:
             return model.SpawnFailed(slot.name, str(problem))
         identity = ChildEnvironment(
@@ -373,17 +382,17 @@ class Supervisor:
             row,
             listen_fd,
             identity,
-            lambda complete: child_environ(self._told, row, complete, self._inherited),
+            lambda complete: child_environ(self._config, row, complete, self._inherited),
         )
 
     # hearing
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         for datagram in self._notify.receive():
             name = self._children.slot_of(datagram.pid)
-            slot = self._fleet.slots.get(name) if name else None
+            slot = self._state.slots.get(name) if name else None
             if slot is None or datagram.fields.get("X_INCARNATION", slot.incarnation) != slot.incarnation:
-                log.debug("stranger_not_heard", pid=datagram.pid)
+                log.debug("notify_sender_rejected", pid=datagram.pid)
                 for descriptor in datagram.descriptors:
                     os.close(descriptor)
                 continue
@@ -392,11 +401,11 @@ class Supervisor:
             self.take(model.Notified(slot.name, slot.incarnation, datagram.fields))
 
     def _signalled(self, wake_up: WakeUp) -> None:
-        for number in wake_up.heard():
+        for number in wake_up.received():
             if number in (signal.SIGTERM, signal.SIGINT):
                 self.request_stop(number.name)
             elif number is signal.SIGHUP:
-                with suppress(BulkheadError):  # told already
+                with suppress(BulkheadError):  # reported already
                     self.reload_settings()
             elif number is signal.SIGCHLD:
                 self._children.reap()
@@ -406,85 +415,85 @@ class Supervisor:
         self._stop_requests += 1
         log.info("stop_requested", by=by, request=self._stop_requests)
         self._announcer.stopping(self._stop_requests)
-        self._keeper.stopping(sum(row.drain_s + self._fleet.policy.leave_s for row in self._rows.values()))
-        self.take(model.StopAsked(now=self._stop_requests == 2, at_once=self._stop_requests > 2))
+        self._service_manager.stopping(sum(row.drain_s + self._state.policy.leave_s for row in self._rows.values()))
+        self.take(model.StopRequested(now=self._stop_requests == 2, at_once=self._stop_requests > 2))
 
     def reload_settings(self) -> frozenset[str]:
-        """Read the settings again and change what they change. Wrong settings change nothing, are told and raised."""
+        """Reload the settings and apply what changed. Invalid settings change nothing; they are reported and raised."""
         try:
-            told = self._reload()
+            config = self._reload()
         except BulkheadError as problem:
             log.error("reload_refused", problem=str(problem))
             self._announcer.note(f"settings not reloaded: {problem}")
             raise
-        before, self._told = self._told.settings, told
-        changed = changed_for(told.settings, to_environ(before))
-        for row in told.settings.kinds:
-            if (row.port, told.settings.bind_address) != (self._rows[row.name].port, before.bind_address):
+        before, self._config = self._config.settings, config
+        changed = changed_for(config.settings, to_environ(before))
+        for row in config.settings.kinds:
+            if (row.port, config.settings.bind_address) != (self._rows[row.name].port, before.bind_address):
                 self._listeners.close(row.name)
-        self._rows = {row.name: row for row in told.settings.kinds}
+        self._rows = {row.name: row for row in config.settings.kinds}
         log.info("settings_reloaded", changed=sorted(changed))
-        self.take(model.Configured(told.counts, changed, told.settings.kinds))
+        self.take(model.Configured(config.counts, changed, config.settings.kinds))
         return changed
 
     # asking
 
     def _ask_for_listeners(self) -> None:
         """Ask adopted children for the listening sockets that the orchestrator before us handed down."""
-        for slot in self._fleet.slots.values():
+        for slot in self._state.slots.values():
             if self._rows[slot.kind].port and slot.adopted and slot.is_alive and not self._listeners.holds(slot.kind):
                 self._notify.ask(runtime.slot_socket(self._home, slot.name), ask_descriptors())
 
     def _adopted_sibling_serves(self, slot: Slot, port: int) -> bool:
         """Whether another process of the kind, adopted and not yet asked successfully, listens on the port that we would bind."""
         siblings = (
-            other for other in self._fleet.slots.values() if other.kind == slot.kind and other.name != slot.name
+            other for other in self._state.slots.values() if other.kind == slot.kind and other.name != slot.name
         )
         return any(other.adopted and other.is_alive and self._children.serves(other.name, port) for other in siblings)
 
     # telling
 
     def _tell(self) -> None:
-        """At the end of a turn: wake those who read the journal, and publish what has changed."""
-        if self._chronicle.seq != self._told_seq:
-            self._told_seq = self._chronicle.seq
-            for slot in self._fleet.slots.values():
+        """End an iteration: notify readers of the journal, and publish the state if it changed."""
+        if self._event_journal.seq != self._told_seq:
+            self._told_seq = self._event_journal.seq
+            for slot in self._state.slots.values():
                 if self._rows[slot.kind].reads_journal and slot.state in (SlotState.READY, SlotState.UNREADY):
                     self._notify.ask(runtime.slot_socket(self._home, slot.name), ask_command(Command.NOTIFY))
-        self._status.publish(self._fleet, **self._published())
+        self._status.publish(self._state, **self._published())
 
     def _published(self) -> _Published:
-        settings = self._told.settings
+        settings = self._config.settings
         return {
-            "journal_seq": self._chronicle.seq,
+            "journal_seq": self._event_journal.seq,
             "dashboard": f"http://{settings.bind_address}:{settings.port('api')}/dashboard",
         }
 
     def _snapshot(self) -> dict[str, Any]:
-        return self._status.snapshot(self._fleet, **self._published())
+        return self._status.snapshot(self._state, **self._published())
 
-    def _show_changes(self, before: Fleet) -> None:
-        for name, slot in self._fleet.slots.items():
+    def _show_changes(self, before: State) -> None:
+        for name, slot in self._state.slots.items():
             old = before.slots.get(name)
             if old is None or old.state is not slot.state:
                 self._status.mark_changed()
                 self._announcer.slot_changed(slot, monotonic())
-        if self._announcer.check_all_up(self._fleet):
-            self._keeper.status("everything needed is up")
+        if self._announcer.check_all_up(self._state):
+            self._service_manager.status("everything needed is up")
 
-    def _died_unseen(self, slot: str, incarnation: str) -> None:
-        self._chronicle.write(SupervisionEvent.SLOT_FREE, slot, incarnation)
+    def _found_dead(self, slot: str, incarnation: str) -> None:
+        self._event_journal.write(SupervisionEvent.SLOT_FREE, slot, incarnation)
 
     def _ports(self, slot: Slot) -> tuple[int, int]:
         """The slot's admin port, and its kind's public port or 0."""
         row = self._rows[slot.kind]
-        return admin_port(self._told.settings.admin_port, row, slot.instance), row.port
+        return admin_port(self._config.settings.admin_port, row, slot.instance), row.port
 
     # jobs
 
     def _sample(self) -> None:
-        self._status.begin_measuring(self._fleet.slots)
-        self._sampler.begin([name for name, slot in self._fleet.slots.items() if slot.state in SERVING])
+        self._status.begin_measuring(self._state.slots)
+        self._sampler.begin([name for name, slot in self._state.slots.items() if slot.state in SERVING])
 
 
 def _suspended_s() -> float:

@@ -56,7 +56,7 @@ class SupervisionEvent(StrEnum):
     DRAINED = "drained"
     """It was asked to stop and left in time, with everything finished or not (in_time, code, purpose)."""
     HUNG = "hung"
-    """Its work loop was silent too long, or it did not become ready or leave in time (what, silent_s, rung)."""
+    """Its work loop was silent too long, or it did not become ready or leave in time (what, silent_s, escalation)."""
     OVER_MEMORY = "over_memory"
     """Its process tree passed a ceiling (rss_mb, limit_mb, ceiling: soft, hard)."""
     MISCONFIGURED = "misconfigured"

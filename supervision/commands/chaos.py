@@ -1,4 +1,4 @@
-"""`chaos`: break a copy on purpose while messages flow, and judge by the provider's ledger. The program of that name does it; this only becomes it."""
+"""`chaos`: inject faults while messages flow, and judge by the provider's ledger. This only starts the program `chaos`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from argparse import REMAINDER, ArgumentParser, Namespace
 
 from supervision.commands.context import Context
 
-HELP = "break a copy on purpose while messages flow, and judge what arrived"
+HELP = "inject faults while messages flow, and judge what arrived"
 
 
 def arguments(parser: ArgumentParser) -> None:

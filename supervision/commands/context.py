@@ -1,4 +1,4 @@
-"""What every command is given, and the codes that commands answer with."""
+"""What every command uses, and the exit codes of commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.process import runtime
 from shared.process.slot_lock import is_free, read_holder
 from shared.settings import Settings
 from supervision.decisions.restart_policy import Policy
-from supervision.environment import EmbeddedAddresses, Told, complete, prepare, read_settings
+from supervision.environment import ChildConfig, EmbeddedAddresses, complete, prepare, read_settings
 from supervision.ipc import control
 
 
@@ -21,7 +21,7 @@ class Answer(IntEnum):
     """Exit codes of operator's commands beside those of `ExitCode`."""
 
     UNWELL = 1
-    """Done, but what was asked about is not well, or did not become so in time."""
+    """Done, but the result is not well, or did not become well in time."""
     NOT_RUNNING = 3
     """The command needs a running Bulkhead, and none runs over this home."""
 
@@ -52,7 +52,7 @@ class Context:
         entries: directory of the entry files.
         embedded: where the embedded servers will listen.
         policy: the supervisor's durations.
-        use_cgroups: whether the upper rung of killing may be used.
+        use_cgroups: whether process trees may be killed by cgroup.
     """
 
     environ: Mapping[str, str]
@@ -71,9 +71,9 @@ class Context:
         return ask_home(self.settings().bulkhead_home, request)
 
     def known(self) -> Settings:
-        """Return the settings that children are told, as far as the home has made them; creates nothing. Raises `SettingsInvalid`."""
+        """Return the complete settings as far as the home holds them; creates nothing. Raises `SettingsInvalid`."""
         return complete(self.settings(), self.embedded)
 
-    def told(self, only: str = "") -> Told:
-        """Make the home ready and return what children are told. Raises `SettingsInvalid` and `KindUnknown`."""
+    def child_config(self, only: str = "") -> ChildConfig:
+        """Prepare the home and return the configuration of children. Raises `SettingsInvalid` and `KindUnknown`."""
         return prepare(self.settings(only), self.embedded)

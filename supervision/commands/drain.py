@@ -1,4 +1,4 @@
-"""`drain [KIND[-N]]`: let processes finish what is in hand and stay stopped, until `restart`."""
+"""`drain [KIND[-N]]`: processes finish their work in hand and stay stopped until `restart`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.process.exit_codes import ExitCode
 from shared.states import SlotState
 from supervision.commands.context import Answer, Context
 
-HELP = "let processes finish what is in hand and stay stopped until restart"
+HELP = "finish the work in hand and stay stopped until restart"
 _LOOK_EACH_S = 0.1
 
 
@@ -28,7 +28,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(context: Context, given: Namespace) -> int:
-    """Ask for it, and wait until all are stopped."""
+    """Request it, and wait until all are stopped."""
     slots = context.ask({"command": "drain", "target": given.target})["slots"]
     by = monotonic() + given.within
     waiting = set(slots)

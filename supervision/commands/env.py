@@ -1,4 +1,4 @@
-"""`env [NAME]`: what children are told. A secret is shown only when it is asked for by its name."""
+"""`env [NAME]`: the settings of all processes. A secret is shown only when it is named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.process.exit_codes import ExitCode
 from shared.settings import to_environ, variables
 from supervision.commands.context import Context
 
-HELP = "show what children are told"
+HELP = "show the settings of all processes"
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""`events`: what the orchestrator saw, from its journal."""
+"""`events`: supervision events, from the orchestrator's journal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.process.journal import JournalEntry, JournalReader, entries_in
 from supervision.commands.context import Context
 from supervision.decisions.plan import KindUnknown
 
-HELP = "show what the orchestrator saw"
+HELP = "show supervision events"
 _LOOK_EACH_S = 0.5
 
 

@@ -26,9 +26,9 @@ def become_recorder(context: Context, *words: str) -> NoReturn:
         raise NoOrchestrator(
             f"Nothing runs over {operator.bulkhead_home}: the embedded PostgreSQL is not there. Start it: bulkhead"
         )
-    told = context.told()
-    row = told.settings.kind(_KIND)
+    config = context.child_config()
+    row = config.settings.kind(_KIND)
     # the incarnation names a child: rules over several settings are checked here, not there
     identity = ChildEnvironment(process_name=_KIND, process_incarnation=f"{_KIND}.command")
-    environ = child_environ(told, row, identity, context.environ)
+    environ = child_environ(config, row, identity, context.environ)
     os.execve(sys.executable, [sys.executable, str(context.entries / row.entry), *words], environ)  # noqa: S606 - the entry file beside ours

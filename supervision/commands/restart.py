@@ -28,7 +28,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(context: Context, given: Namespace) -> int:
-    """Ask for it, and wait until each slot has a new life that is ready."""
+    """Request it, and wait until each slot has a new process that is ready."""
     old = context.ask({"command": "restart", "target": given.target})["slots"]
     by = monotonic() + given.within
     waiting = dict(old)

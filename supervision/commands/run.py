@@ -16,12 +16,12 @@ from shared.process.slot_lock import kill_holder, read_holder
 from shared.spelling import misspelt
 from supervision.announce import Announcer
 from supervision.commands.context import Context
-from supervision.environment import Told
+from supervision.environment import ChildConfig
 from supervision.ipc.listeners import PortUnusable
-from supervision.ipc.service_manager import Keeper
+from supervision.ipc.service_manager import ServiceManager
 from supervision.supervisor import Supervisor
 
-HELP = "start everything that is needed and watch it, until Ctrl-C"
+HELP = "start everything that is needed and supervise it, until Ctrl-C"
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -32,41 +32,41 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(context: Context, given: Namespace) -> int:
-    """Supervise until told to stop."""
+    """Supervise until stopped."""
     for name, meant in misspelt(context.environ, context.rows).items():
         print(f"{name} is no setting; do you mean {meant}?", file=sys.stderr)
-    told = context.told(given.only)
-    return supervise(context, told, only=given.only)
+    config = context.child_config(given.only)
+    return supervise(context, config, only=given.only)
 
 
-def supervise(context: Context, told: Told, *, only: str = "", only_stop: bool = False) -> int:
+def supervise(context: Context, config: ChildConfig, *, only: str = "", only_stop: bool = False) -> int:
     """Run a supervisor in this process and return its exit code.
 
     Args:
         context: where it runs.
-        told: what its children are told.
+        config: of its children.
         only: kinds named on the command line, for reloading.
         only_stop: adopt what lives and stop it.
     """
-    os.umask(0o077)  # for us and every child: what is written here is for this user alone
-    home = told.settings.bulkhead_home
+    os.umask(0o077)  # for this process and every child: their files are private to this user
+    home = config.settings.bulkhead_home
     fail_points.arm(
-        "" if only_stop else told.settings.crash_points,
+        "" if only_stop else config.settings.crash_points,
         fail_points.ORCHESTRATOR,
         runtime.run_dir(home),
         partial(kill_holder, home),
     )
     with ExitStack() as opened:
-        own = [told.settings.path("logs", f"orchestrator.{stream}.log") for stream in ("out", "err")]
+        own = [config.settings.path("logs", f"orchestrator.{stream}.log") for stream in ("out", "err")]
         out, err = (opened.enter_context(path.open("a", encoding="utf-8")) for path in own)
-        logs.configure(level=told.settings.log_level, kind="orchestrator", out=out, err=err)
+        logs.configure(level=config.settings.log_level, kind="orchestrator", out=out, err=err)
         supervisor = Supervisor(
-            told,
+            config,
             entries=context.entries,
             inherited=context.environ,
-            reload=lambda: context.told(only),
+            reload=lambda: context.child_config(only),
             announcer=Announcer(sys.stdout),
-            keeper=Keeper(context.environ),
+            service_manager=ServiceManager(context.environ),
             policy=context.policy,
             use_cgroups=context.use_cgroups,
         )
@@ -82,6 +82,6 @@ def supervise(context: Context, told: Told, *, only: str = "", only_stop: bool =
             print(f"{problem}.", file=sys.stderr)
             return ExitCode.BOOT
         except Exception as error:
-            # its children go on; whoever starts us again will find them
+            # its children go on; the next orchestrator adopts them
             log.error("orchestrator_crashed", exc_info=error)
             raise

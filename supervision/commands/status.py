@@ -83,7 +83,7 @@ def without_orchestrator(home: Path) -> dict[str, Any]:
 
 def _lines(status: dict[str, Any], home: Path, *, lives: bool) -> list[str]:
     if lives:
-        head = f"orchestrator {status['pid']} {status['state']}, {status['memory_mb']} MB, kills by {status['rung']}, home {home}"
+        head = f"orchestrator {status['pid']} {status['state']}, {status['memory_mb']} MB, kills by {status['kill_method']}, home {home}"
     elif status["slots"]:
         head = f"No orchestrator runs over {home}, but these processes do; the next `bulkhead run` adopts them, `bulkhead stop` stops them."
     else:

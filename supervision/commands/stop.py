@@ -22,14 +22,14 @@ HELP = "drain and stop everything"
 
 def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("--now", action="store_true", help="do not wait for what is in hand")
+    parser.add_argument("--now", action="store_true", help="do not wait for work in hand")
     parser.add_argument(
         "--within", type=float, default=180.0, metavar="S", help="how long to wait, in seconds (%(default)s)"
     )
 
 
 def run(context: Context, given: Namespace) -> int:
-    """Ask the orchestrator and wait until it has left; without one, adopt what lives and stop it."""
+    """Request a stop and wait until the orchestrator has exited; without one, adopt what lives and stop it."""
     home = context.settings().bulkhead_home
     try:
         pid = context.ask({"command": "stop"})["pid"]
@@ -41,7 +41,7 @@ def run(context: Context, given: Namespace) -> int:
         if not without_orchestrator(home)["slots"]:
             print(f"Nothing runs over {home}.")
             return Answer.NOT_RUNNING
-        return supervise(context, context.told(), only_stop=True)
+        return supervise(context, context.child_config(), only_stop=True)
     return _wait(context, pid, given)
 
 

@@ -1,1 +1,1 @@
-"""Pure decisions: what the supervisor does about what it is told, without processes, files or a clock."""
+"""Pure decisions: state and event in, new state and actions out; no processes, files or clock."""

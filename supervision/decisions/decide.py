@@ -22,10 +22,10 @@ from supervision.decisions.model import (
     Cause,
     Configured,
     DesiredKindsKnown,
-    DrainAsked,
+    DrainRequested,
+    Escalation,
     Event,
     Exited,
-    Fleet,
     Found,
     Freed,
     KillTree,
@@ -33,61 +33,61 @@ from supervision.decisions.model import (
     Measured,
     Notified,
     Replacement,
-    RestartAsked,
-    Rung,
+    RestartRequested,
     SaveDesiredKinds,
     Slot,
     Spawned,
     SpawnFailed,
     Stalled,
     Starved,
-    StopAsked,
+    State,
+    StopRequested,
     Tick,
     Write,
 )
 from supervision.decisions.plan import followers
 from supervision.decisions.restart_policy import RestartHistory, Uniform, has_recovered
-from supervision.decisions.transition import Turn
+from supervision.decisions.transition import Transition
 
 STALL_WORTH_SAYING_S: Final = 0.5
 """A delay of the supervisor below this moves deadlines silently."""
 
 
 def decide(
-    fleet: Fleet, event: Event, now: float, uniform: Uniform = random.uniform
-) -> tuple[Fleet, tuple[Action, ...]]:
-    """Return the fleet after `event` and what is to be done, in order.
+    state: State, event: Event, now: float, uniform: Uniform = random.uniform
+) -> tuple[State, tuple[Action, ...]]:
+    """Return the state after `event` and the actions to run, in order.
 
     Args:
-        fleet: what is known.
+        state: what is known.
         event: what happened.
         now: monotonic instant of it.
         uniform: source of jitter.
     """
-    turn = _Decision(fleet, now, uniform)
+    turn = _Decision(state, now, uniform)
     turn.take(event)
     turn.settle()
-    return turn.fleet, tuple(turn.actions)
+    return turn.state, tuple(turn.actions)
 
 
-def next_by(fleet: Fleet, now: float) -> float | None:
+def next_by(state: State, now: float) -> float | None:
     """Return the earliest instant after `now` at which a `Tick` may decide something, or None when only an event can."""
     instants = [
-        at for slot in fleet.slots.values() for at in (slot.silent_by, slot.step_by, slot.next_try_at) if at is not None
+        at for slot in state.slots.values() for at in (slot.silent_by, slot.step_by, slot.next_try_at) if at is not None
     ]
-    rows = {row.name: row for row in fleet.rows}
-    if any(slot.state is SlotState.STOPPED and slot.kind not in fleet.released for slot in fleet.slots.values()):
-        instants += [at + rows[kind].startup_s for kind, at in fleet.released.items()]
+    rows = {row.name: row for row in state.rows}
+    if any(slot.state is SlotState.STOPPED and slot.kind not in state.released for slot in state.slots.values()):
+        instants += [at + rows[kind].startup_s for kind, at in state.released.items()]
     instants += [
         slot.ready_at + rows[slot.kind].min_uptime_s
-        for slot in fleet.slots.values()
+        for slot in state.slots.values()
         if slot.history.failed_probes and slot.ready_at is not None
     ]
     return min((at for at in instants if at > now), default=None)
 
 
-class _Decision(Turn):
-    """One call of `decide`: first what the event says, then what the state and the time ask for."""
+class _Decision(Transition):
+    """One call of `decide`: first the event, then what the state and the time require."""
 
     def take(self, event: Event) -> None:  # noqa: PLR0912 - one line for each event that there is
         match event:
@@ -109,30 +109,30 @@ class _Decision(Turn):
                 self._stalled(event)
             case Starved():
                 self._starved(event)
-            case RestartAsked():
+            case RestartRequested():
                 self._restart(event.slots, Cause.RESTART)
-            case DrainAsked():
+            case DrainRequested():
                 self._hold(event.slots)
             case Configured():
                 self._configured(event)
             case DesiredKindsKnown():
-                self.fleet = replace(self.fleet, desired=event.kinds)
-            case StopAsked():
+                self.state = replace(self.state, desired=event.kinds)
+            case StopRequested():
                 self._stop(event)
             case Tick():
-                # only now: as long as something waits to be heard, nobody is called silent
-                for name in self.fleet.slots if self.fleet.configured else ():
-                    self._climb(name)
+                # only on a tick: while datagrams wait to be read, no child counts as silent
+                for name in self.state.slots if self.state.configured else ():
+                    self._escalate(name)
 
     def settle(self) -> None:
-        """Do what the present state and time ask for, whatever happened. Before the first `Configured` nobody knows what that is."""
-        if not self.fleet.configured:
+        """Do what state and time require, whatever the event was. Nothing before the first `Configured`."""
+        if not self.state.configured:
             return
-        for name in self.fleet.slots:
+        for name in self.state.slots:
             self._end_quarantine(name)
         self._stop_what_should_not_run()
         self._advance_replacements()
-        for name in self.fleet.slots:
+        for name in self.state.slots:
             self._start_if_due(name)
         self._leave_if_done()
 
@@ -156,7 +156,13 @@ class _Decision(Turn):
             slot = self.put(replace(slot, silent_by=self.beat_by(slot), starved_s=0.0))
         if said.get("STOPPING") == "1" and slot.state in SERVING:
             # a signal from elsewhere: the exit will not be one that we asked for
-            self.move(slot, SlotState.DRAINING, rung=Rung.TERM, silent_by=None, step_by=self.now + self.drain_s(slot))
+            self.move(
+                slot,
+                SlotState.DRAINING,
+                escalation=Escalation.TERM,
+                silent_by=None,
+                step_by=self.now + self.drain_s(slot),
+            )
         if "X_DESIRED" in said:
             self._desired_kinds_received(said["X_DESIRED"])
 
@@ -176,7 +182,7 @@ class _Decision(Turn):
         return slot
 
     def _extend(self, slot: Slot, microseconds: str, doing: str) -> Slot:
-        for_s = min(int(microseconds) / 1e6, self.fleet.policy.longest_section_s) if microseconds.isdecimal() else 0.0
+        for_s = min(int(microseconds) / 1e6, self.state.policy.longest_section_s) if microseconds.isdecimal() else 0.0
         if for_s <= 0:
             slot = self.put(replace(slot, extended_by=None, doing=""))
             return (
@@ -191,10 +197,10 @@ class _Decision(Turn):
         return slot
 
     def _desired_kinds_received(self, text: str) -> None:
-        conditional = {row.name for row in self.fleet.rows if need_of(row).reported}
+        conditional = {row.name for row in self.state.rows if need_of(row).reported}
         kinds = frozenset(text.split(",")) & conditional
-        if kinds != self.fleet.desired:
-            self.fleet = replace(self.fleet, desired=kinds)
+        if kinds != self.state.desired:
+            self.state = replace(self.state, desired=kinds)
             self.actions.append(SaveDesiredKinds(kinds))
             self.actions.append(Write(Happened.DESIRED_KINDS, details={"kinds": sorted(kinds)}))
 
@@ -211,7 +217,7 @@ class _Decision(Turn):
                 last_exit=event.exit,
                 silent_by=None,
                 extended_by=None,
-                step_by=self.now + self.fleet.policy.kill_again_s,
+                step_by=self.now + self.state.policy.kill_again_s,
             )
         )
         self.write(
@@ -220,14 +226,14 @@ class _Decision(Turn):
             pid=slot.pid,
             code=event.exit.code,
             signal=event.exit.signal,
-            expected=slot.cause.asked,
+            expected=slot.cause.requested,
             reason=slot.cause.value,
             last_words=event.exit.last_words,
             uptime_s=round(self.now - slot.started_at, 3),
             log_tail=event.log_tail,
         )
-        if slot.cause.asked:
-            in_time = slot.rung is Rung.TERM and event.exit.code == ExitCode.OK
+        if slot.cause.requested:
+            in_time = slot.escalation is Escalation.TERM and event.exit.code == ExitCode.OK
             self.write(Happened.DRAINED, slot, in_time=in_time, code=event.exit.code, purpose=slot.cause.value)
         self.actions.append(KillTree(slot.name))
 
@@ -243,7 +249,7 @@ class _Decision(Turn):
         cause = slot.cause
         if not self.should_run(slot):
             self.move(slot, SlotState.STOPPED)
-        elif not cause.asked and slot.last_exit is not None and slot.last_exit.code == ExitCode.CONFIGURATION:
+        elif not cause.requested and slot.last_exit is not None and slot.last_exit.code == ExitCode.CONFIGURATION:
             slot = self.move(slot, SlotState.MISCONFIGURED)
             self.write(Happened.MISCONFIGURED, slot, last_words=slot.last_exit.last_words if slot.last_exit else "")
         elif cause.under_restart_policy:
@@ -271,7 +277,7 @@ class _Decision(Turn):
         self.write(Happened.START_FAILED, slot, error=event.error)
         slot = self.put(replace(slot, silent_by=None, status=event.error))
         if event.occupied:
-            self.move(slot, SlotState.BACKOFF, next_try_at=self.now + self.fleet.policy.occupied_s)
+            self.move(slot, SlotState.BACKOFF, next_try_at=self.now + self.state.policy.occupied_s)
         else:
             self.apply_policy(slot, 0.0)
 
@@ -282,7 +288,7 @@ class _Decision(Turn):
             slot = self.put(Slot(kind=kind, instance=int(instance)))
         if slot.state is not SlotState.STOPPED:
             return
-        row, policy = self.row(slot), self.fleet.policy
+        row, policy = self.row(slot), self.state.policy
         patience_s = max(row.watchdog_s, row.startup_s - event.age_s) + policy.adoption_s
         slot = self.move(slot, SlotState.UNREADY, pid=event.pid, incarnation=event.incarnation, adopted=True)
         slot = self.put(replace(slot, started_at=self.now - event.age_s, silent_by=self.now + patience_s))
@@ -307,8 +313,8 @@ class _Decision(Turn):
             self.enqueue(slot.name, Cause.MEMORY_SOFT)
 
     def _stalled(self, event: Stalled) -> None:
-        """Our own lateness is nobody's silence: every deadline moves by it."""
-        for slot in self.fleet.slots.values():
+        """Move every deadline by our own delay: children are not silent while we do not read."""
+        for slot in self.state.slots.values():
             self.put(
                 replace(
                     slot,
@@ -317,7 +323,7 @@ class _Decision(Turn):
                     step_by=None if slot.step_by is None else slot.step_by + event.late_s,
                 )
             )
-        self.fleet = replace(self.fleet, released={kind: at + event.late_s for kind, at in self.fleet.released.items()})
+        self.state = replace(self.state, released={kind: at + event.late_s for kind, at in self.state.released.items()})
         if event.late_s >= STALL_WORTH_SAYING_S:
             self.actions.append(
                 Write(
@@ -332,7 +338,7 @@ class _Decision(Turn):
             slot is None
             or slot.silent_by is None
             or slot.state not in SERVING
-            or slot.starved_s + event.for_s > self.fleet.policy.starved_most_s
+            or slot.starved_s + event.for_s > self.state.policy.starved_most_s
         ):
             return
         self.put(
@@ -340,7 +346,7 @@ class _Decision(Turn):
         )
 
     def _restart(self, names: tuple[str, ...], cause: Cause) -> None:
-        if self.fleet.stopping:
+        if self.state.stopping:
             return
         for name in names:
             slot = self.slot(name)
@@ -362,7 +368,7 @@ class _Decision(Turn):
                 self.drain(slot, Cause.HELD)
 
     def _configured(self, event: Configured) -> None:
-        slots = dict(self.fleet.slots)
+        slots = dict(self.state.slots)
         for kind, count in event.counts.items():
             for instance in range(count):
                 slot = Slot(kind=kind, instance=instance, since=self.now)
@@ -374,19 +380,19 @@ class _Decision(Turn):
         }
         if event.rows:
             self.configure(event.rows)
-        order = {row.name: index for index, row in enumerate(self.fleet.rows)}
+        order = {row.name: index for index, row in enumerate(self.state.rows)}
         ordered = sorted(slots.items(), key=lambda pair: (order[pair[1].kind], pair[1].instance))
-        self.fleet = replace(self.fleet, counts=dict(event.counts), slots=dict(ordered), configured=True)
-        for name, slot in self.fleet.slots.items():
+        self.state = replace(self.state, counts=dict(event.counts), slots=dict(ordered), configured=True)
+        for name, slot in self.state.slots.items():
             if slot.kind in event.changed or slot.state is SlotState.MISCONFIGURED:
                 self._restart((name,), Cause.RELOAD)
 
-    def _stop(self, event: StopAsked) -> None:
-        self.fleet = replace(self.fleet, stopping=True, replacements=())
+    def _stop(self, event: StopRequested) -> None:
+        self.state = replace(self.state, stopping=True, replacements=())
         if not (event.now or event.at_once):
             return
-        for slot in self.fleet.slots.values():
-            if not slot.is_alive or slot.rung is Rung.KILL:
+        for slot in self.state.slots.values():
+            if not slot.is_alive or slot.escalation is Escalation.KILL:
                 continue
             if event.at_once:
                 self.kill(slot)
@@ -399,15 +405,20 @@ class _Decision(Turn):
                     else self.move(slot, SlotState.DRAINING, cause=Cause.SHUTDOWN)
                 )
                 self.put(
-                    replace(moved, rung=Rung.TERM, silent_by=None, step_by=self.now + self.fleet.policy.stop_now_s)
+                    replace(
+                        moved,
+                        escalation=Escalation.TERM,
+                        silent_by=None,
+                        step_by=self.now + self.state.policy.stop_now_s,
+                    )
                 )
                 self.send(moved, signal.SIGTERM)
 
     # what time asks for
 
-    def _climb(self, name: str) -> None:
-        slot = self.fleet.slots[name]
-        policy = self.fleet.policy
+    def _escalate(self, name: str) -> None:
+        slot = self.state.slots[name]
+        policy = self.state.policy
         if slot.silent_by is not None and slot.silent_by <= self.now and slot.state in SERVING:
             what = "start" if slot.state is SlotState.STARTING else slot.doing or "work loop"
             began_at = (
@@ -416,12 +427,14 @@ class _Decision(Turn):
                 else slot.silent_by - slot.starved_s - self.row(slot).watchdog_s
             )
             silent_s = self.now - began_at
-            self.write(Happened.HUNG, slot, what=what, silent_s=round(silent_s, 3), rung=Rung.TERM.name.lower())
+            self.write(
+                Happened.HUNG, slot, what=what, silent_s=round(silent_s, 3), escalation=Escalation.TERM.name.lower()
+            )
             slot = self.move(
                 slot,
                 SlotState.KILLING,
                 cause=Cause.HUNG,
-                rung=Rung.TERM,
+                escalation=Escalation.TERM,
                 silent_by=None,
                 step_by=self.now + policy.term_s,
             )
@@ -429,7 +442,7 @@ class _Decision(Turn):
             return
         if slot.step_by is None or slot.step_by > self.now or not slot.is_alive:
             return
-        if slot.main_gone or slot.rung in (Rung.ABORT, Rung.KILL):
+        if slot.main_gone or slot.escalation in (Escalation.ABORT, Escalation.KILL):
             self.kill(slot)
         else:
             if slot.state is SlotState.DRAINING:
@@ -438,14 +451,14 @@ class _Decision(Turn):
                     slot,
                     what="drain",
                     silent_s=round(self.now - slot.since, 3),
-                    rung=Rung.ABORT.name.lower(),
+                    escalation=Escalation.ABORT.name.lower(),
                 )
                 slot = self.move(slot, SlotState.KILLING)
-            self.put(replace(slot, rung=Rung.ABORT, step_by=self.now + policy.abort_s))
+            self.put(replace(slot, escalation=Escalation.ABORT, step_by=self.now + policy.abort_s))
             self.send(slot, signal.SIGABRT)
 
     def _end_quarantine(self, name: str) -> None:
-        slot = self.fleet.slots[name]
+        slot = self.state.slots[name]
         if (
             slot.ready_at is not None
             and slot.state in SERVING
@@ -455,27 +468,27 @@ class _Decision(Turn):
             self.write(Happened.PROBED, slot, outcome="recovered")
 
     def _stop_what_should_not_run(self) -> None:
-        alive = {slot.kind for slot in self.fleet.slots.values() if slot.is_alive}
-        for slot in self.fleet.slots.values():
+        alive = {slot.kind for slot in self.state.slots.values() if slot.is_alive}
+        for slot in self.state.slots.values():
             if self.should_run(slot):
                 continue
             if slot.state in WAITING:
                 self.move(slot, SlotState.STOPPED, next_try_at=None)
             elif slot.state in SERVING:
-                if not self.fleet.stopping:
+                if not self.state.stopping:
                     self.drain(slot, Cause.UNNEEDED)
-                elif not alive & followers(self.fleet.rows, slot.kind):
+                elif not alive & followers(self.state.rows, slot.kind):
                     self.drain(slot, Cause.SHUTDOWN)
 
     def _advance_replacements(self) -> None:
         queue: list[Replacement] = []
         busy: set[str] = set()
-        for item in self.fleet.replacements:
+        for item in self.state.replacements:
             slot = self.slot(item.slot)
             if slot is None or slot.state is SlotState.STOPPED:
                 continue
             if item.begun:
-                # until the new one is ready its siblings keep serving, however long that takes: a bad update stops at its first victim
+                # siblings keep serving until the new one is ready, however long that takes: a bad update stops at its first victim
                 if slot.state not in (SlotState.READY, SlotState.UNREADY):
                     busy.add(slot.kind)
                     queue.append(item)
@@ -485,10 +498,10 @@ class _Decision(Turn):
                 if begins:
                     self.drain(slot, item.cause)
                 queue.append(replace(item, begun=begins))
-        self.fleet = replace(self.fleet, replacements=tuple(queue))
+        self.state = replace(self.state, replacements=tuple(queue))
 
     def _start_if_due(self, name: str) -> None:
-        slot = self.fleet.slots[name]
+        slot = self.state.slots[name]
         if not self.should_run(slot):
             return
         due = slot.next_try_at is not None and slot.next_try_at <= self.now
@@ -500,19 +513,19 @@ class _Decision(Turn):
     def _leave_if_done(self) -> None:
         self._forget_surplus()
         if (
-            self.fleet.stopping
-            and not self.fleet.left
-            and all(slot.state is SlotState.STOPPED for slot in self.fleet.slots.values())
+            self.state.stopping
+            and not self.state.left
+            and all(slot.state is SlotState.STOPPED for slot in self.state.slots.values())
         ):
-            self.fleet = replace(self.fleet, left=True)
+            self.state = replace(self.state, left=True)
             self.actions.append(Write(Happened.STOPPED))
             self.actions.append(Leave())
 
     def _forget_surplus(self) -> None:
         kept = {
             name: slot
-            for name, slot in self.fleet.slots.items()
-            if slot.state is not SlotState.STOPPED or slot.instance < self.fleet.counts.get(slot.kind, 0)
+            for name, slot in self.state.slots.items()
+            if slot.state is not SlotState.STOPPED or slot.instance < self.state.counts.get(slot.kind, 0)
         }
-        if len(kept) < len(self.fleet.slots):
-            self.fleet = replace(self.fleet, slots=kept)
+        if len(kept) < len(self.state.slots):
+            self.state = replace(self.state, slots=kept)

@@ -1,4 +1,4 @@
-"""What the supervisor knows (slots, fleet), what happens to it (events) and what it does (actions): frozen data, no behaviour.
+"""The supervisor's state (slots), its events and its actions: frozen data, no behaviour.
 
 All instants are monotonic seconds.
 """
@@ -21,7 +21,7 @@ class Cause(Enum):
     """Why a process is on its way out."""
 
     NONE = "none"
-    """Nobody asked: a crash, or a signal from elsewhere."""
+    """Not requested: a crash, or a signal from elsewhere."""
     HUNG = "hung"
     MEMORY_HARD = "over its hard memory ceiling"
     MEMORY_SOFT = "over its soft memory ceiling"
@@ -32,18 +32,18 @@ class Cause(Enum):
     SHUTDOWN = "orchestrator stops"
 
     @property
-    def asked(self) -> bool:
-        """Whether the exit is expected because we asked for it, whatever its code."""
+    def requested(self) -> bool:
+        """Whether we requested the exit, whatever its code."""
         return self not in (Cause.NONE, Cause.HUNG, Cause.MEMORY_HARD)
 
     @property
     def under_restart_policy(self) -> bool:
         """Whether the restart policy decides what follows; a leak that needs replacement each minute is a sick process, too."""
-        return not self.asked or self is Cause.MEMORY_SOFT
+        return not self.requested or self is Cause.MEMORY_SOFT
 
 
-class Rung(IntEnum):
-    """Steps of the ladder that ends a process."""
+class Escalation(IntEnum):
+    """Escalation levels of ending a process."""
 
     NONE = 0
     TERM = 1
@@ -53,7 +53,7 @@ class Rung(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Exit:
-    """How a main process left. `code` and `signal` are None when nobody could know (not our child, no last words)."""
+    """How a main process left. `code` and `signal` are None when unknown: not our child, and it left no exit record."""
 
     code: int | None = None
     signal: int | None = None
@@ -83,17 +83,17 @@ class Slot:
     silent_by: float | None = None
     """Without a sign of life (while starting: of readiness) by then, it hangs."""
     starved_s: float = 0.0
-    """How much of its silence since its last word was allowed for because it did not get a CPU."""
+    """Part of its silence since its last datagram that is excused because it did not get a CPU."""
     extended_by: float | None = None
     """End of a declared blocking section."""
     step_by: float | None = None
-    """When the next rung is climbed."""
+    """When the next escalation level is due."""
     next_try_at: float | None = None
-    rung: Rung = Rung.NONE
+    escalation: Escalation = Escalation.NONE
     cause: Cause = Cause.NONE
     main_gone: bool = False
     held: bool = False
-    """Drained by an operator: stays stopped until somebody says restart."""
+    """Drained by an operator: stays stopped until a restart is requested."""
     last_exit: Exit | None = None
     history: RestartHistory = field(default_factory=RestartHistory)
     restarts: int = 0
@@ -128,7 +128,7 @@ class Replacement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fleet:
+class State:
     """Everything the supervisor decides on."""
 
     rows: tuple[ProcessKind, ...]
@@ -138,7 +138,7 @@ class Fleet:
     configured: bool = False
     slots: Mapping[str, Slot] = field(default_factory=dict)
     desired: frozenset[str] | None = None
-    """Kinds that some connection needs; None: nobody has said yet."""
+    """Kinds that some row needs; None: the recorder has not reported yet."""
     released: Mapping[str, float] = field(default_factory=dict)
     """When each kind was started for the first time."""
     replacements: tuple[Replacement, ...] = ()
@@ -146,7 +146,7 @@ class Fleet:
     left: bool = False
 
 
-# What happens
+# Events
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Spawned:
-    """The process that was asked for exists."""
+    """The requested process exists."""
 
     slot: str
     pid: int
@@ -170,7 +170,7 @@ class Spawned:
 
 @dataclass(frozen=True)
 class SpawnFailed:
-    """No process could be started. `occupied`: somebody whom we cannot see holds the slot, so it was not a crash of ours."""
+    """No process could be started. `occupied`: a process that we cannot see holds the slot, so this is no crash."""
 
     slot: str
     error: str
@@ -179,7 +179,7 @@ class SpawnFailed:
 
 @dataclass(frozen=True)
 class Notified:
-    """A child said something."""
+    """A child sent a datagram."""
 
     slot: str
     incarnation: str
@@ -188,7 +188,7 @@ class Notified:
 
 @dataclass(frozen=True)
 class Exited:
-    """The main process of a slot is gone."""
+    """The main process of a slot has exited."""
 
     slot: str
     incarnation: str
@@ -229,14 +229,14 @@ class Starved:
 
 
 @dataclass(frozen=True)
-class RestartAsked:
+class RestartRequested:
     """An operator wants these slots replaced, whatever state they are in."""
 
     slots: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class DrainAsked:
+class DrainRequested:
     """An operator wants these slots to finish and stay stopped."""
 
     slots: tuple[str, ...]
@@ -254,14 +254,14 @@ class Configured:
 
 @dataclass(frozen=True)
 class DesiredKindsKnown:
-    """What was persisted of the recorder's last word."""
+    """The last known set of required kinds, from disk."""
 
     kinds: frozenset[str]
 
 
 @dataclass(frozen=True)
-class StopAsked:
-    """Somebody wants everything to stop. `now`: the second request; `at_once`: the third."""
+class StopRequested:
+    """A stop of everything is requested. `now`: the second request; `at_once`: the third."""
 
     now: bool = False
     at_once: bool = False
@@ -273,12 +273,12 @@ class Tick:
 
 
 Reported = Found | Spawned | SpawnFailed | Notified | Exited | Freed | Measured | Stalled | Starved
-"""What processes and the machine do."""
-Asked = RestartAsked | DrainAsked | Configured | DesiredKindsKnown | StopAsked
-"""What people and settings want."""
+"""Events of processes and of the machine."""
+Asked = RestartRequested | DrainRequested | Configured | DesiredKindsKnown | StopRequested
+"""Requests of operators and settings."""
 Event = Reported | Asked | Tick
 
-# What is done
+# Actions
 
 
 @dataclass(frozen=True)
@@ -315,14 +315,14 @@ class Write:
 
 @dataclass(frozen=True)
 class SaveDesiredKinds:
-    """Persist the recorder's word."""
+    """Save the set of required kinds."""
 
     kinds: frozenset[str]
 
 
 @dataclass(frozen=True)
 class CloseListener:
-    """No slot of the kind will run soon: close its port, so that clients are refused instead of waiting for nobody."""
+    """No slot of the kind will run soon: close its port, so that clients are refused instead of waiting in its queue."""
 
     kind: str
 

@@ -31,23 +31,23 @@ class Policy:
     """Wait before the first probe of a quarantined slot; doubles with each that fails."""
     probe_cap_s: float = 300.0
     term_s: float = 0.3
-    """Time that a hung process gets between SIGTERM and SIGABRT; its loop is stuck, so it will hardly use it."""
+    """Time between SIGTERM and SIGABRT for a hung process, whose loop can hardly use more."""
     starved_most_s: float = 60.0
-    """Longest silence that is allowed for beyond the threshold because a process does not get a CPU."""
+    """Longest silence beyond the threshold that is excused because a process does not get a CPU."""
     abort_s: float = 0.4
     """Time for writing the traceback of all threads between SIGABRT and SIGKILL."""
     leave_s: float = 4.0
     """Time for closing up, after `drain_s` for what was in hand."""
     kill_again_s: float = 0.5
-    """Interval at which what is left of a killed tree is looked for and killed again."""
+    """Interval of killing again what is left of a killed tree."""
     stop_now_s: float = 2.0
-    """Time that everything gets after a second request to stop."""
+    """Time for everything to stop after a second request."""
     longest_section_s: float = 300.0
     """Longest blocking section that a child can declare."""
     occupied_s: float = 1.0
-    """Wait before looking again at a slot that is held by a process we cannot see."""
+    """Wait before the next attempt on a slot that a process we cannot see holds."""
     adoption_s: float = 2.0
-    """Added to the silence that a process may have kept while nobody listened."""
+    """Added to the silence allowed to an adopted process: it may have beaten while no orchestrator listened."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
-"""One turn of a decision: the fleet as it becomes, what is to be done so far, and the steps and facts that decisions are made of.
+"""One transition: the state while an event is handled, the actions so far, and the steps that decisions consist of.
 
-Each change of state goes through `Turn.move`, which admits only those that `shared.states.SLOT_TRANSITIONS` lists.
+Each change of state goes through `Transition.move`, which admits only those that `shared.states.SLOT_TRANSITIONS` lists.
 """
 
 from __future__ import annotations
@@ -18,50 +18,55 @@ from supervision.decisions.model import (
     Action,
     Cause,
     CloseListener,
-    Fleet,
+    Escalation,
     KillTree,
     Replacement,
-    Rung,
     Send,
     Slot,
     Spawn,
+    State,
     Write,
 )
 from supervision.decisions.restart_policy import Uniform, after_death
 
 
-class Turn:
-    """The fleet while one event is answered.
+class Transition:
+    """The state while one event is handled.
 
     Attributes:
-        fleet: as it becomes.
-        actions: what is to be done, in order.
+        state: after the steps so far.
+        actions: to run, in order.
         now: monotonic instant of the event.
     """
 
-    def __init__(self, fleet: Fleet, now: float, uniform: Uniform) -> None:
-        self.fleet = fleet
+    def __init__(self, state: State, now: float, uniform: Uniform) -> None:
+        self.state = state
         self.actions: list[Action] = []
         self.now = now
         self._uniform = uniform
-        self._rows: Mapping[str, ProcessKind] = {row.name: row for row in fleet.rows}
+        self._rows: Mapping[str, ProcessKind] = {row.name: row for row in state.rows}
 
     # steps
 
     def configure(self, rows: tuple[ProcessKind, ...]) -> None:
         """Use the rows with the operator's present values."""
-        self.fleet = replace(self.fleet, rows=rows)
+        self.state = replace(self.state, rows=rows)
         self._rows = {row.name: row for row in rows}
 
     def drain(self, slot: Slot, cause: Cause) -> None:
-        """Ask the slot's process to finish and leave, and give it its kind's time."""
+        """Let the slot's process drain and exit, within its kind's time."""
         slot = self.move(
-            slot, SlotState.DRAINING, cause=cause, rung=Rung.TERM, silent_by=None, step_by=self.now + self.drain_s(slot)
+            slot,
+            SlotState.DRAINING,
+            cause=cause,
+            escalation=Escalation.TERM,
+            silent_by=None,
+            step_by=self.now + self.drain_s(slot),
         )
         self.send(slot, signal.SIGTERM)
 
     def start(self, slot: Slot) -> None:
-        """Ask for a process in the slot; everything about the one before is forgotten but its exit."""
+        """Start a process in the slot; of the one before only the exit is kept."""
         slot = self.move(
             slot,
             SlotState.STARTING,
@@ -75,7 +80,7 @@ class Turn:
             extended_by=None,
             step_by=None,
             next_try_at=None,
-            rung=Rung.NONE,
+            escalation=Escalation.NONE,
             cause=Cause.NONE,
             main_gone=False,
             status="",
@@ -87,7 +92,7 @@ class Turn:
     def apply_policy(self, slot: Slot, healthy_s: float) -> None:
         """Apply the restart policy after an unrequested death or a failed start."""
         decision = after_death(
-            slot.history, self.row(slot), self.fleet.policy, now=self.now, healthy_s=healthy_s, uniform=self._uniform
+            slot.history, self.row(slot), self.state.policy, now=self.now, healthy_s=healthy_s, uniform=self._uniform
         )
         probed = slot.history.failed_probes > 0
         slot = self.put(replace(slot, history=decision.history, restarts=slot.restarts + 1))
@@ -109,50 +114,52 @@ class Turn:
         self.move(slot, SlotState.BACKOFF, next_try_at=self.now + decision.delay_s)
 
     def enqueue(self, name: str, cause: Cause) -> None:
-        """Let the slot wait for its turn to be replaced."""
-        self.fleet = replace(self.fleet, replacements=(*self.fleet.replacements, Replacement(slot=name, cause=cause)))
+        """Queue the slot for replacement."""
+        self.state = replace(self.state, replacements=(*self.state.replacements, Replacement(slot=name, cause=cause)))
 
     def release(self, kind: str) -> None:
-        """Remember that the kind was started: from now on it waits for no predecessor."""
-        self.fleet = replace(self.fleet, released={kind: self.now} | dict(self.fleet.released))
+        """Record that the kind was started: from now on it waits for no predecessor."""
+        self.state = replace(self.state, released={kind: self.now} | dict(self.state.released))
 
     def send(self, slot: Slot, which: signal.Signals) -> None:
         """Send a signal to the slot's main process."""
         self.actions.append(Send(slot.name, which))
 
     def kill(self, slot: Slot) -> None:
-        """Climb to the last rung."""
+        """Escalate to the last level: kill the tree."""
         if slot.state is not SlotState.KILLING:
             slot = self.move(slot, SlotState.KILLING)
-        self.put(replace(slot, rung=Rung.KILL, silent_by=None, step_by=self.now + self.fleet.policy.kill_again_s))
+        self.put(
+            replace(slot, escalation=Escalation.KILL, silent_by=None, step_by=self.now + self.state.policy.kill_again_s)
+        )
         self.actions.append(KillTree(slot.name))
 
     # facts
 
     def should_run(self, slot: Slot) -> bool:
         """Whether a process should be in the slot."""
-        return not self.fleet.stopping and not slot.held and slot.instance < self.desired(slot.kind)
+        return not self.state.stopping and not slot.held and slot.instance < self.desired(slot.kind)
 
     def desired(self, kind: str) -> int:
         """Return how many slots of the kind should run now."""
-        return self.fleet.counts.get(kind, 0) if runs(self._rows[kind], self.fleet.desired) else 0
+        return self.state.counts.get(kind, 0) if runs(self._rows[kind], self.state.desired) else 0
 
     def gate_is_open(self, kind: str) -> bool:
-        """Predecessors get their time to become ready before a kind's first start; later nobody waits for anybody."""
-        if kind in self.fleet.released:
+        """Whether predecessors are ready, or have used up their startup time, before a kind's first start; later starts never wait."""
+        if kind in self.state.released:
             return True
         for before in self._rows[kind].after:
-            slots = [slot for slot in self.fleet.slots.values() if slot.kind == before and self.should_run(slot)]
+            slots = [slot for slot in self.state.slots.values() if slot.kind == before and self.should_run(slot)]
             if all(slot.state is SlotState.READY for slot in slots):
                 continue
-            begun = self.fleet.released.get(before)
+            begun = self.state.released.get(before)
             if begun is None or self.now < begun + self._rows[before].startup_s:
                 return False
         return True
 
     def awaits_replacement(self, name: str) -> bool:
         """Whether the slot is already queued for replacement."""
-        return any(item.slot == name for item in self.fleet.replacements)
+        return any(item.slot == name for item in self.state.replacements)
 
     def beat_by(self, slot: Slot) -> float:
         """Return until when the slot may now be silent."""
@@ -164,23 +171,23 @@ class Turn:
         return self._rows[slot.kind]
 
     def drain_s(self, slot: Slot) -> float:
-        """Return how long the slot's process may take from SIGTERM to its end."""
-        return self.row(slot).drain_s + self.fleet.policy.leave_s
+        """Return the time limit from SIGTERM to exit, in seconds."""
+        return self.row(slot).drain_s + self.state.policy.leave_s
 
     def slot(self, name: str) -> Slot | None:
         """Return the slot, or None when there is none of that name."""
-        return self.fleet.slots.get(name)
+        return self.state.slots.get(name)
 
     def put(self, slot: Slot) -> Slot:
-        """Keep the slot as it is now."""
-        self.fleet = replace(self.fleet, slots={**self.fleet.slots, slot.name: slot})
+        """Store the slot."""
+        self.state = replace(self.state, slots={**self.state.slots, slot.name: slot})
         return slot
 
     def move(self, slot: Slot, state: SlotState, **changes: Any) -> Slot:
-        """Change the slot's state, if that is a listed transition; a kind whose last slot has stopped gives its port up."""
+        """Change the slot's state if the transition is listed; the port of a kind whose last slot has stopped is closed."""
         require_transition(SLOT_TRANSITIONS, slot.state, state)
         slot = self.put(replace(slot, state=state, since=self.now, **changes))
-        siblings = (other for other in self.fleet.slots.values() if other.kind == slot.kind)
+        siblings = (other for other in self.state.slots.values() if other.kind == slot.kind)
         if self.row(slot).port and all(other.state is SlotState.STOPPED for other in siblings):
             self.actions.append(CloseListener(slot.kind))
         return slot

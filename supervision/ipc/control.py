@@ -1,4 +1,5 @@
-"""The control socket: one JSON line asks, one JSON line answers, then the connection is closed. Server for the loop, client for commands."""
+"""The control socket: one JSON line as request, one as response, then the connection is closed. Server for the loop, client
+for commands."""
 
 from __future__ import annotations
 
@@ -29,11 +30,11 @@ class NoOrchestrator(BulkheadError):
 
 
 class Refused(BulkheadError):
-    """Raised when the orchestrator answers that it will not or cannot do what was asked."""
+    """Raised when the orchestrator refuses a request."""
 
 
 class ControlServer:
-    """Answers operators within the supervisor's selector; a slow or silent client is dropped and never waited for."""
+    """Answers operators within the supervisor's selector; a slow or silent client is dropped, never waited for."""
 
     def __init__(self, path: Path, selector: selectors.BaseSelector, handler: Handler) -> None:
         self._selector = selector
@@ -61,7 +62,7 @@ class ControlServer:
         lost.close()
 
     def drop_silent(self) -> None:
-        """Close connections that have not asked anything in time."""
+        """Close connections that sent no request in time."""
         now = monotonic()
         for client, (_, since) in list(self._clients.items()):
             if now - since > _PATIENCE_S:
@@ -144,8 +145,8 @@ def ask(path: Path, request: Mapping[str, Any], *, within_s: float = _PATIENCE_S
     """Ask the orchestrator that listens at `path` and return its answer.
 
     Raises:
-        NoOrchestrator: nobody listens, or it did not answer in time.
-        Refused: it said no; the text is its reason.
+        NoOrchestrator: no process listens, or none answered in time.
+        Refused: the text is the orchestrator's reason.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:

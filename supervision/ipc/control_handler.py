@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from shared.errors import BulkheadError
 from shared.logs import logger
 from supervision.decisions import model, plan
-from supervision.decisions.model import Fleet
+from supervision.decisions.model import State
 
 log = logger(__name__)
 
@@ -18,7 +18,7 @@ class Supervision(Protocol):
     """What requests can change."""
 
     @property
-    def fleet(self) -> Fleet:
+    def state(self) -> State:
         """The present state."""
 
     def take(self, event: model.Event) -> None:
@@ -58,9 +58,9 @@ class ControlHandler:
 
     def _replace_or_drain(self, command: str, target: str) -> dict[str, str]:
         """Return the incarnations that the slots had before."""
-        fleet = self._supervision.fleet
-        slots = plan.select(fleet.slots, target, fleet.counts)
+        state = self._supervision.state
+        slots = plan.select(state.slots, target, state.counts)
         log.info("operator_asked", command=command, slots=list(slots))
-        before = {name: fleet.slots[name].incarnation for name in slots}
-        self._supervision.take(model.RestartAsked(slots) if command == "restart" else model.DrainAsked(slots))
+        before = {name: state.slots[name].incarnation for name in slots}
+        self._supervision.take(model.RestartRequested(slots) if command == "restart" else model.DrainRequested(slots))
         return before

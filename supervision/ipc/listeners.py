@@ -50,13 +50,13 @@ class Listeners:
         return kind in self._sockets
 
     def close(self, kind: str) -> None:
-        """Give the kind's port up. Clients are refused as soon as no child has it either."""
+        """Close the kind's port. Clients are refused once no child holds it either."""
         held = self._sockets.pop(kind, None)
         if held is not None:
             held.close()
 
     def close_all(self) -> None:
-        """Give every port up."""
+        """Close every port."""
         for kind in list(self._sockets):
             self.close(kind)
 

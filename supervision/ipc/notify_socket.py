@@ -1,4 +1,5 @@
-"""The orchestrator's datagram socket: sd_notify words from children, with the kernel's word on who sent them, and what we ask of children."""
+"""The orchestrator's datagram socket: sd_notify messages of children, with the sender's credentials from the kernel, and
+commands to children."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ _BUFFER: Final = 1024 * 1024
 
 @dataclass(frozen=True)
 class Datagram:
-    """What one sender said. `descriptors` belong to the receiver, which closes them."""
+    """One message. `descriptors` belong to the receiver, which closes them."""
 
     pid: int
     fields: dict[str, str]
@@ -81,7 +82,7 @@ class NotifySocket:
         return heard
 
     def ask(self, child: Path, datagram: bytes) -> None:
-        """Send `datagram` to a child's socket; its answer, if any, comes back here. Nobody there, or too busy: it is asked again later."""
+        """Send `datagram` to a child's socket; a response arrives here. A child that is absent or too busy is asked again later."""
         with suppress(OSError):
             self._socket.sendto(datagram, str(child))
 

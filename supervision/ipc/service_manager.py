@@ -1,4 +1,4 @@
-"""The orchestrator's word to its own keeper, systemd or whoever else speaks sd_notify. Without one, nothing is sent."""
+"""sd_notify client to the service manager (systemd or a compatible one). Without one, nothing is sent."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 from shared.process import notify
 
 _SAYS_AT_MOST: Final = 0.5
-"""Share of the keeper's threshold after which the next sign of life is due."""
+"""Share of the service manager's watchdog interval after which the next WATCHDOG=1 is due."""
 
 
-class Keeper:
-    """Our line to the process that keeps us.
+class ServiceManager:
+    """Connection to the service manager.
 
     Attributes:
-        interval_s: how often `alive` should be called; 0 when nobody wants to hear it.
+        interval_s: how often `alive` should be called; 0: never.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -28,19 +28,19 @@ class Keeper:
         self._sender = notify.open_sender()
 
     def ready(self) -> None:
-        """Say that we supervise; what is up already is told by `status`."""
+        """Report that supervision runs; `status` reports what is up."""
         self._tell({"READY": "1"})
 
     def alive(self) -> None:
-        """Say that the supervisor's loop turns."""
+        """Report that the supervisor's loop runs."""
         self._tell({"WATCHDOG": "1"})
 
     def status(self, text: str) -> None:
-        """Say in a few words what is going on."""
+        """Report the state in a few words."""
         self._tell({"STATUS": text})
 
     def stopping(self, for_s: float) -> None:
-        """Say that we leave, and that it may take so long."""
+        """Report the beginning of a stop, and its time limit."""
         self._tell({"STOPPING": "1", "EXTEND_TIMEOUT_USEC": str(round(for_s * 1e6))})
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Signals as words in a selector: handlers only enqueue, the loop decides."""
+"""Signals as events of a selector: handlers only enqueue, the loop decides."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class WakeUp:
             end.setblocking(False)
 
     def fileno(self) -> int:
-        """Descriptor to watch for reading; then call `heard`."""
+        """Descriptor to watch for reading; then call `received`."""
         return self._woken.fileno()
 
-    def heard(self) -> list[signal.Signals]:
+    def received(self) -> list[signal.Signals]:
         """Return the signals since the last call, in order."""
         with suppress(BlockingIOError):
             return [signal.Signals(number) for number in self._woken.recv(4096)]

@@ -1,4 +1,4 @@
-"""What an orchestrator finds when it starts over a home: processes to adopt, remains to kill, and slots whose last holder is proved dead."""
+"""Survey of a home at start: processes to adopt, orphans to kill, and slots whose last holder is proved dead."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class Survey:
 
 
 def survey(home: Path, trees: Trees, kinds: Collection[str]) -> Survey:
-    """Look at every slot lock of `home`, kill what is left of dead incarnations, and return what was found.
+    """Examine every slot lock of `home`, kill what is left of dead incarnations, and return the findings.
 
     A held lock with a living main process is adopted. A held lock whose main process is dead is kept by a helper that outlived it: its tree
     is killed, and then the slot is free.
 
     Args:
         home: BULKHEAD_HOME.
-        trees: kills, and is told what to watch.
+        trees: kills, and watches what is adopted.
         kinds: names in the registry; a process of any other kind is left alone and reported.
     """
     result = Survey()
@@ -74,7 +74,7 @@ def survey(home: Path, trees: Trees, kinds: Collection[str]) -> Survey:
             held.append((slot, path, holder))
     adopted = {living.incarnation for living in result.living}
     for incarnation in trees.leftovers(adopted):
-        log.warning("leftover_killed", of=incarnation, processes=len(trees.kill(incarnation)))
+        log.warning("orphan_process_killed", of=incarnation, processes=len(trees.kill(incarnation)))
     _clear(trees, held, result)
     return result
 
@@ -85,7 +85,7 @@ def _clear(trees: Trees, held: list[tuple[str, Path, Holder | None]], result: Su
         incarnation = holder.incarnation if holder else ""
         while not is_free(path) and left(by):
             if not trees.kill(incarnation, lock=path):
-                break  # held, but by nobody whom we can see: another pid namespace, or another user
+                break  # the holder is invisible: another pid namespace, or another user
         if is_free(path):
             result.dead.append((slot, incarnation))
         else:
@@ -94,12 +94,12 @@ def _clear(trees: Trees, held: list[tuple[str, Path, Holder | None]], result: Su
 
 
 def _main_process(home: Path, slot: str, holder: Holder | None) -> Living | None:
-    """Return the main process that holds `slot`, or None when it is gone."""
+    """Return the main process that holds `slot`, or None when it has exited."""
     if holder is None or holder.boot_id != boot_id():
         return None
     pid, started = holder.pid, holder.started
     if pid == 0:
-        # its orchestrator died between fork and telling us the pid: look for the leader of the session that carries the marker
+        # its orchestrator died between fork and writing the pid: find the session leader that carries the marker
         processes = scan()
         leaders = [
             pid

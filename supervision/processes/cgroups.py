@@ -1,4 +1,4 @@
-"""The upper rung of killing whole trees: one cgroup (v2) for each incarnation, killed by the kernel in one step.
+"""Killing of whole process trees by cgroup (v2): one group for each incarnation, killed by the kernel in one step.
 
 It holds where a cgroup v2 hierarchy is mounted and we may make groups below our own (root, or a unit with Delegate=yes). It works for
 processes that left their session and cleared their environment, which no look at /proc can attribute.
@@ -127,7 +127,7 @@ def _sweep(above: Path) -> None:
     for base in above.glob("bulkhead-*"):
         with suppress(PermissionError):  # another user's
             for group in (*(path for path in base.iterdir() if path.is_dir()), base):
-                with suppress(OSError):  # busy: somebody lives there
+                with suppress(OSError):  # busy: a process is in it
                     if group.stat().st_mtime < old:
                         group.rmdir()
 

@@ -1,6 +1,6 @@
-"""The processes in the slots: started, adopted, signalled, killed and buried. Says what happened to them as events; decides nothing.
+"""Starts, adopts, signals, kills and reaps the processes in the slots; emits events, decides nothing.
 
-A process is buried, and `Freed` said, only when its main process is gone, its tree is empty and its slot's lock is free.
+A slot is reaped, and `Freed` emitted, only when its main process has exited, its tree is empty and its lock is free.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class _Child:
 
     Attributes:
         gone: its main process has ended and that was said.
-        hunted: its tree was killed once already since then.
-        look_at: when to look again whether its tree is gone; None while nobody wants it to be.
+        killed: its tree was killed once already since then.
+        poll_at: when to look again whether its tree is gone; None while nobody wants it to be.
         pause_s: time between two looks; grows.
     """
 
@@ -48,8 +48,8 @@ class _Child:
     process: Started
     public_port: int
     gone: bool = False
-    hunted: bool = False
-    look_at: float | None = None
+    killed: bool = False
+    poll_at: float | None = None
     pause_s: float = _LOOK_FIRST_S
 
 
@@ -63,8 +63,8 @@ class Children:
         logs: their log files.
         selector: watches their descriptors.
         niceness: theirs, but for what their row adds.
-        happened: is told each event.
-        died_unseen: is told slot and incarnation of a process that held a slot, was never seen, and is proved dead.
+        happened: called with each event.
+        found_dead: called with (slot, incarnation) when a previous holder is proved dead.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Children:
         selector: selectors.BaseSelector,
         niceness: int,
         happened: Callable[[Event], None],
-        died_unseen: Callable[[str, str], None],
+        found_dead: Callable[[str, str], None],
     ) -> None:
         self._home = home
         self._entries = entries
@@ -86,10 +86,10 @@ class Children:
         self._selector = selector
         self._niceness = niceness
         self._happened = happened
-        self._died_unseen = died_unseen
+        self._found_dead = found_dead
         self._here: dict[str, _Child] = {}
         self._by_pid: dict[int, _Child] = {}
-        self._buried: dict[str, str] = {}
+        self._reaped: dict[str, str] = {}
 
     def start(
         self,
@@ -97,16 +97,16 @@ class Children:
         row: ProcessKind,
         listen_fd: int,
         identity: ChildEnvironment,
-        tell: Callable[[ChildEnvironment], Mapping[str, str]],
+        environ_of: Callable[[ChildEnvironment], Mapping[str, str]],
     ) -> Event:
-        """Start a process in `slot` and return what came of it.
+        """Start a process in `slot` and return the outcome.
 
         Args:
             slot: its name.
             row: its kind.
             listen_fd: the kind's listening socket; -1: none.
-            identity: what the child is told about itself, but for incarnation and lock.
-            tell: makes its whole environment.
+            identity: of the child, without incarnation and lock.
+            environ_of: makes its whole environment.
         """
         path = runtime.slot_lock_file(self._home, slot)
         try:
@@ -115,8 +115,8 @@ class Children:
             return SpawnFailed(slot, str(taken), occupied=True)
         try:
             before = lock.read()
-            if before is not None and before.incarnation != self._buried.get(slot):
-                self.know_dead(slot, before.incarnation)
+            if before is not None and before.incarnation != self._reaped.get(slot):
+                self.report_dead(slot, before.incarnation)
             incarnation = new_incarnation(slot)
             holder = Holder(
                 pid=0,
@@ -128,11 +128,13 @@ class Children:
             )
             lock.write(holder)
             hit("spawn.begun")
-            told = tell(replace(identity, process_incarnation=incarnation, slot_lock_fd=lock.fd, listen_fd=listen_fd))
+            environ = environ_of(
+                replace(identity, process_incarnation=incarnation, slot_lock_fd=lock.fd, listen_fd=listen_fd)
+            )
             with self._logs.opened(slot) as streams:
                 process = spawn(
                     self._entries / row.entry,
-                    told,
+                    environ,
                     streams=streams,
                     keep=[lock.fd, listen_fd] if listen_fd >= 0 else [lock.fd],
                     niceness=self._niceness + row.nice,
@@ -162,10 +164,10 @@ class Children:
         self._watch(_Child(living.slot, living.incarnation, process, living.public_port))
         return True
 
-    def know_dead(self, slot: str, incarnation: str) -> None:
-        """Remember and say that this incarnation, which we never watched, is proved dead."""
-        self._buried[slot] = incarnation
-        self._died_unseen(slot, incarnation)
+    def report_dead(self, slot: str, incarnation: str) -> None:
+        """Report an incarnation, which we never watched, as proved dead."""
+        self._reaped[slot] = incarnation
+        self._found_dead(slot, incarnation)
 
     def send(self, slot: str, which: signal.Signals) -> None:
         """Send a signal to the slot's main process, if there is one."""
@@ -174,32 +176,32 @@ class Children:
             child.process.send(which)
 
     def kill(self, slot: str) -> None:
-        """Kill the slot's whole tree, and look from now on whether it is gone."""
+        """Kill the slot's whole tree, and poll until it has exited."""
         child = self._here.get(slot)
         if child is not None:
-            # who holds the lock is looked for among all descriptors of the machine, which takes long: only when the dying have had time to let it go
-            self._trees.kill(child.incarnation, lock=runtime.slot_lock_file(self._home, slot) if child.hunted else None)
-            child.hunted = child.gone
-            child.look_at, child.pause_s = monotonic(), _LOOK_FIRST_S
+            # scanning every fd on the host is slow: only on the second kill
+            self._trees.kill(child.incarnation, lock=runtime.slot_lock_file(self._home, slot) if child.killed else None)
+            child.killed = child.gone
+            child.poll_at, child.pause_s = monotonic(), _LOOK_FIRST_S
 
-    def look(self) -> None:
-        """Bury those whose time to be looked at has come and of whom nothing is left."""
+    def poll(self) -> None:
+        """Reap the slots that are due and of which no process is left."""
         now = monotonic()
         for child in list(self._here.values()):
-            if child.look_at is None or child.look_at > now:
+            if child.poll_at is None or child.poll_at > now:
                 continue
             if (
                 child.gone
                 and is_free(runtime.slot_lock_file(self._home, child.slot))
                 and not self._trees.living(child.incarnation)
             ):
-                self._bury(child)
+                self._reap_slot(child)
             else:
-                child.look_at, child.pause_s = now + child.pause_s, min(_LOOK_LATER_S, child.pause_s * 2)
+                child.poll_at, child.pause_s = now + child.pause_s, min(_LOOK_LATER_S, child.pause_s * 2)
 
-    def look_at(self) -> float | None:
-        """Return when `look` has something to do, or None."""
-        return min((child.look_at for child in self._here.values() if child.look_at is not None), default=None)
+    def poll_at(self) -> float | None:
+        """Return when `poll` has something to do, or None."""
+        return min((child.poll_at for child in self._here.values() if child.poll_at is not None), default=None)
 
     def slot_of(self, pid: int) -> str | None:
         """Return the slot whose main process has this pid."""
@@ -207,11 +209,11 @@ class Children:
         return child.slot if child is not None else None
 
     def watches(self, descriptor: int) -> bool:
-        """Whether the descriptor tells the death of one of these processes."""
+        """Whether the descriptor reports the exit of one of these processes."""
         return any(child.process.pidfd == descriptor for child in self._here.values())
 
     def serves(self, slot: str, port: int) -> bool:
-        """Whether the process in `slot` was told to serve this public port."""
+        """Whether the process in `slot` was started to serve this public port."""
         child = self._here.get(slot)
         return child is not None and child.public_port == port
 
@@ -221,7 +223,7 @@ class Children:
         return self._trees.living(child.incarnation) if child is not None else set()
 
     def reap(self) -> None:
-        """Take the status of every dead child of ours: slots' through their own way, and orphans that came to us as subreaper."""
+        """Reap every dead child: those of slots through their pidfd, and orphans that came to us as subreaper."""
         while True:
             try:
                 status = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -248,7 +250,7 @@ class Children:
 
     def _ended(self, child: _Child) -> None:
         if child.gone:
-            return  # heard already in this turn, by the other of pidfd and SIGCHLD
+            return  # handled already in this iteration, by the other of pidfd and SIGCHLD
         how = self._exit_of(child)
         if how is None:
             return
@@ -272,10 +274,10 @@ class Children:
             return Exit(code=status.si_status, last_words=words)
         return Exit(signal=status.si_status, last_words=words)
 
-    def _bury(self, child: _Child) -> None:
+    def _reap_slot(self, child: _Child) -> None:
         hit("death.proved")
         del self._here[child.slot]
-        self._buried[child.slot] = child.incarnation
+        self._reaped[child.slot] = child.incarnation
         self._trees.forget(child.incarnation)
         child.process.close()
         runtime.slot_socket(self._home, child.slot).unlink(missing_ok=True)

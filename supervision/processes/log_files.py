@@ -99,7 +99,7 @@ class LogFiles:
                 while chunk := source.read(_CHUNK):
                     copied += copy.write(chunk)
                     if copy.tell() > 2 * self._max_bytes:
-                        break  # a writer that outruns us: the rest is given up rather than the disk
+                        break  # a writer that is faster than we copy: losing the rest is better than filling the disk
                 if not copied or copy.tell() > 2 * self._max_bytes:
                     break
             source.truncate(0)

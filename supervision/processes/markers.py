@@ -1,4 +1,4 @@
-"""What /proc says about processes: parents, sessions, and by which incarnation's environment they were started.
+"""Facts from /proc about processes: parents, sessions, and the incarnation in whose environment they were started.
 
 The marker is the pair BULKHEAD_HOME and PROCESS_INCARNATION in a process's environment. Helpers inherit it through any number of forks and
 sessions, so it finds what parentage does not show any more.
@@ -58,7 +58,7 @@ def descendants(processes: Mapping[int, Process], roots: Iterable[int]) -> set[i
 
 
 def environment(pid: int) -> dict[str, str]:
-    """Return the environment that `pid` was started with; empty when it is gone or not ours to see."""
+    """Return the environment that `pid` was started with; empty when it has exited or is not readable."""
     with suppress(*_GONE):
         pairs = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
         return dict(pair.decode(errors="replace").split("=", 1) for pair in pairs if b"=" in pair)
@@ -80,7 +80,7 @@ def marked(processes: Iterable[int], home: Path) -> dict[int, str]:
 
 
 def holders(path: Path) -> set[int]:
-    """Return the pids that hold the lock of `path` by an inherited descriptor; not who took it himself, nor who merely reads the file.
+    """Return the pids that hold the lock of `path` by an inherited descriptor, without the process that took it and those that only read the file.
 
     Looks at every descriptor of every process: for the rare case that nothing else explains a held lock.
     """

@@ -100,7 +100,7 @@ class Sampler:
             self._waiting = list(slots)
 
     def step(self) -> tuple[str, Usage] | None:
-        """Look at one more process, and return a slot's name and usage when it was the last of its tree."""
+        """Measure one more process, and return a slot's name and usage when it was the last of its tree."""
         if self._measuring is None:
             if not self._waiting:
                 return None

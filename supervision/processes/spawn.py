@@ -87,7 +87,7 @@ def spawn(
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
-        # nobody could watch it: better none than one that nobody sees
+        # it could not be watched: no process is better than an unsupervised one
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
@@ -98,10 +98,10 @@ def spawn(
 
 
 def claim_priority() -> int:
-    """Give this process precedence over its children, where our rights suffice, and return the niceness that it had: theirs counts from there.
+    """Raise this process's priority above its children's, where our rights suffice, and return its earlier niceness, from which theirs counts.
 
-    A supervisor must be able to act while those whom it watches use up the machine: it has little to do, but that at once. Where the kernel grants it,
-    it runs before everybody with an ordinary policy; children have the ordinary one again. Else a better niceness has to do.
+    A supervisor has little work, but must do it at once while its children use up the machine. Where the kernel grants it, it
+    runs before every process with an ordinary policy (children get the ordinary one back); else a better niceness has to do.
     """
     before = os.getpriority(os.PRIO_PROCESS, 0)
     with suppress(PermissionError):

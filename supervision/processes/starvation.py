@@ -1,4 +1,4 @@
-"""Tells who is silent because he does not get a CPU from who is silent because he hangs.
+"""Tells CPU starvation from a hang.
 
 A process that hangs sleeps, or spins on a CPU of its own. One that is starved has a thread that could run, and gets little of what it could use. What the
 machine withholds is nobody's silence, as our own lateness is not.
@@ -13,9 +13,9 @@ from typing import Final
 from shared.clock import Monotonic, monotonic
 
 PROBE_S: Final = 0.25
-"""Time between two looks at a process that wants a CPU."""
+"""Interval between two samples of a process that waits for a CPU."""
 _ENOUGH: Final = 0.5
-"""Share of one CPU during a probe with which a process could have said its word."""
+"""Share of one CPU during a sample with which a process could have sent its beat."""
 _FORGOTTEN_S: Final = 4 * PROBE_S
 _TICK_S: Final = 0.01
 _PROC: Final = Path("/proc")
@@ -23,14 +23,14 @@ _WANTS: Final = frozenset("RD")
 
 
 class Starvation:
-    """Remembers how much CPU time the silent had used when they were looked at last."""
+    """Holds the CPU time of each silent process at its last sample."""
 
     def __init__(self, clock: Monotonic = monotonic, proc: Path = _PROC) -> None:
         self._clock, self._proc = clock, proc
         self._looks: dict[int, tuple[float, float]] = {}
 
     def is_starved(self, pid: int) -> bool:
-        """Whether the process wants a CPU (or a disk) and got too little since the last look. After a first look nobody knows, and it counts as if."""
+        """Whether the process waits for a CPU (or a disk) and got too little since the last sample. The first sample has no baseline and counts as starved."""
         before = self._looks.pop(pid, None)
         if not self._wants_to_run(pid):
             return False

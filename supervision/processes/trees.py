@@ -29,16 +29,16 @@ def become_subreaper() -> bool:
 
 
 class Trees:
-    """Kills and looks for the processes of incarnations of one home.
+    """Finds and kills the processes of incarnations of one home.
 
     Attributes:
-        rung: which capability holds here, `cgroup` or `walk`.
+        kill_method: which capability holds here, `cgroup` or `walk`.
     """
 
     def __init__(self, home: Path, *, use_cgroups: bool = True) -> None:
         self._home = home
         self._cgroups = Cgroups.probe(home) if use_cgroups else None
-        self.rung: Literal["cgroup", "walk"] = "cgroup" if self._cgroups else "walk"
+        self.kill_method: Literal["cgroup", "walk"] = "cgroup" if self._cgroups else "walk"
         self._mains: dict[str, tuple[int, int]] = {}
 
     def watch(self, incarnation: str, pid: int) -> None:
@@ -77,7 +77,7 @@ class Trees:
         return found
 
     def forget(self, incarnation: str) -> None:
-        """Drop what is remembered of an incarnation that is proved dead."""
+        """Forget an incarnation that is proved dead."""
         self._mains.pop(incarnation, None)
         if self._cgroups:
             self._cgroups.remove(incarnation)
@@ -90,7 +90,7 @@ class Trees:
         return found - living
 
     def close(self) -> None:
-        """Give back what was made for this home outside of it."""
+        """Remove what was made for this home outside of it."""
         if self._cgroups:
             self._cgroups.close()
 
@@ -99,7 +99,7 @@ class Trees:
         seeds = {pid for pid, name in marked(processes, self._home).items() if name == incarnation}
         there = processes.get(main)
         if main and (there is None or there.started == started):
-            # a session or group number is not given to anybody else while a member lives; a stranger with our main's pid would show here
+            # a session or group number is not reused while a member lives; another process with our main's pid would show here
             seeds |= {
                 process.pid for process in processes.values() if main in (process.pid, process.session, process.group)
             }

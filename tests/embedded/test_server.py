@@ -55,7 +55,7 @@ def test_silent_too_long_is_ended_and_counts_as_a_crash(run: Run, home: Path) ->
     entry = run(OBEYS, "silent_probes=5", "probe_s=0.05").wait_ready()
     (home / "ready").unlink()
     assert entry.wait_exit() == ExitCode.CRASH
-    assert '"server_given_up", "unanswered_probes": 5' in entry.log.read_text()
+    assert '"server_unresponsive", "unanswered_probes": 5' in entry.log.read_text()
 
 
 def test_a_frozen_server_that_is_given_up_is_gone_too(run: Run, home: Path) -> None:

@@ -60,7 +60,7 @@ class Death:
             selector=self.selector,
             niceness=0,
             happened=self.said.append,
-            died_unseen=lambda slot, incarnation: pytest.fail(f"{slot} {incarnation}"),
+            found_dead=lambda slot, incarnation: pytest.fail(f"{slot} {incarnation}"),
         )
         self.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         assert self.children.adopt(Living(SLOT, self.process.pid, INCARNATION, age_s=0.0, public_port=0))
@@ -73,7 +73,7 @@ class Death:
 
     def is_freed(self) -> bool:
         """Let the supervisor look, and return whether it calls the slot free."""
-        self.children.look()
+        self.children.poll()
         return Freed(SLOT, INCARNATION) in self.said
 
     def close(self) -> None:
@@ -114,5 +114,5 @@ def test_not_while_a_helper_lives_that_holds_no_lock(death: Death) -> None:
 def test_once(death: Death) -> None:
     death.lock.close()
     eventually(death.is_freed, 5, "the slot is free")
-    assert death.children.look_at() is None
+    assert death.children.poll_at() is None
     assert death.said.count(Freed(SLOT, INCARNATION)) == 1

@@ -14,14 +14,14 @@ from supervision.decisions.model import (
     CloseListener,
     Configured,
     DesiredKindsKnown,
-    DrainAsked,
+    DrainRequested,
     Exit,
     Exited,
     Found,
     Freed,
     Measured,
     Notified,
-    RestartAsked,
+    RestartRequested,
     SaveDesiredKinds,
     SpawnFailed,
     Stalled,
@@ -54,7 +54,7 @@ def test_a_predecessor_that_does_not_come_up_holds_nobody_back_for_ever() -> Non
     world.stubborn = {"db-0"}
     world.after(4.75)
     assert world.state("api-0") == "stopped"
-    assert next_by(world.fleet, world.now) == pytest.approx(1005.0)
+    assert next_by(world.system, world.now) == pytest.approx(1005.0)
     world.after(0.25)
     assert world.state("api-0") == "starting"
 
@@ -72,13 +72,13 @@ def test_a_kind_that_is_not_needed_wakes_nobody_up() -> None:
     world.ready("db-0")
     world.after(100.0)
     assert world.state("meta-0") == "stopped"
-    assert next_by(world.fleet, world.now) == pytest.approx(world.now + 3.0)  # only db's silence
+    assert next_by(world.system, world.now) == pytest.approx(world.now + 3.0)  # only db's silence
 
 
 def test_a_held_predecessor_is_not_waited_for() -> None:
     world = World(kind("api", after=("db",)), kind("db"), start=False)
     world.happens(Configured({"db": 1, "api": 0}))
-    world.happens(DrainAsked(("db-0",)))
+    world.happens(DrainRequested(("db-0",)))
     world.happens(Configured({"db": 1, "api": 1}))
     assert world.state("api-0") == "starting"
 
@@ -169,7 +169,7 @@ def test_a_configuration_error_is_not_a_loop() -> None:
     world.happens(Configured(world.counts))
     assert world.state("api-0") == "starting"
     world.dies("api-0", code=78)
-    world.happens(RestartAsked(("api-0",)))
+    world.happens(RestartRequested(("api-0",)))
     assert world.state("api-0") == "starting"
 
 
@@ -191,7 +191,7 @@ def test_a_slot_that_somebody_else_holds_is_looked_at_again_without_a_failure() 
     world.happens(Configured(world.counts))
     world.after(100.0)
     assert world.state("api-0") == "backoff"
-    assert world.fleet.slots["api-0"].history.failures == 0
+    assert world.system.slots["api-0"].history.failures == 0
     world.refuse = None
     world.after(1.0)
     assert world.state("api-0") == "starting"
@@ -216,7 +216,7 @@ def test_a_silent_loop_climbs_the_ladder_to_the_end() -> None:
     assert world.sent("api-0") == []
     world.after(0.25)
     assert world.sent("api-0") == ["SIGTERM"]
-    assert world.details(Happened.HUNG) == {"what": "work loop", "silent_s": 3.0, "rung": "term"}
+    assert world.details(Happened.HUNG) == {"what": "work loop", "silent_s": 3.0, "escalation": "term"}
     world.after(0.5)
     assert world.sent("api-0") == ["SIGTERM", "SIGABRT"]
     world.after(0.5)
@@ -267,7 +267,7 @@ def test_being_unready_is_no_reason_to_die() -> None:
     world = one()
     world.says("api-0", X_READY="0", STATUS="database away")
     world.after(600.0)
-    assert (world.state("api-0"), world.fleet.slots["api-0"].status) == ("unready", "database away")
+    assert (world.state("api-0"), world.system.slots["api-0"].status) == ("unready", "database away")
     world.ready("api-0")
     assert world.events() == ["started", "ready", "unready", "ready"]
 
@@ -286,9 +286,9 @@ def test_the_supervisors_own_stall_kills_nobody() -> None:
 
 def test_a_small_stall_moves_deadlines_without_a_word() -> None:
     world = one()
-    before = world.fleet.slots["api-0"].silent_by
+    before = world.system.slots["api-0"].silent_by
     world.happens(Stalled(0.2))
-    assert before is not None and world.fleet.slots["api-0"].silent_by == before + 0.2
+    assert before is not None and world.system.slots["api-0"].silent_by == before + 0.2
     assert "stall" not in world.events()
 
 
@@ -302,7 +302,7 @@ def test_who_waits_for_a_cpu_may_be_silent_for_longer_but_not_for_ever() -> None
         world.now += 0.25
     assert world.state("api-0") == "ready"
     world.says("api-0", WATCHDOG="1")
-    assert world.fleet.slots["api-0"].starved_s == 0
+    assert world.system.slots["api-0"].starved_s == 0
     world.now += 3.0
     for _ in range(1000):
         if "hung" in world.events():
@@ -311,7 +311,7 @@ def test_who_waits_for_a_cpu_may_be_silent_for_longer_but_not_for_ever() -> None
         world.happens(Starved("api-0", 0.25))
         world.happens(Tick())
     silent_s = world.details(Happened.HUNG)["silent_s"]
-    assert 3.0 + world.fleet.policy.starved_most_s <= silent_s <= 3.5 + world.fleet.policy.starved_most_s
+    assert 3.0 + world.system.policy.starved_most_s <= silent_s <= 3.5 + world.system.policy.starved_most_s
 
 
 def test_who_hangs_in_plenty_is_not_allowed_for_after_the_fact() -> None:

@@ -15,22 +15,22 @@ from shared.states import SLOT_TRANSITIONS, SlotState, require_transition
 from supervision.decisions.decide import decide, next_by
 from supervision.decisions.model import (
     Configured,
-    DrainAsked,
+    DrainRequested,
     Exit,
     Exited,
-    Fleet,
     Found,
     Freed,
     KillTree,
     Measured,
     Notified,
-    RestartAsked,
+    RestartRequested,
     Send,
     Spawn,
     Spawned,
     SpawnFailed,
     Stalled,
-    StopAsked,
+    State,
+    StopRequested,
     Tick,
     Write,
 )
@@ -93,9 +93,9 @@ def take(world: World, step: str, slot: str, argument: float) -> None:  # noqa: 
         case "meek":
             world.stubborn = set()
         case "restart":
-            world.happens(RestartAsked((slot,)))
+            world.happens(RestartRequested((slot,)))
         case "drain":
-            world.happens(DrainAsked((slot,)))
+            world.happens(DrainRequested((slot,)))
         case "memory":
             world.happens(Measured(slot, 150.0))
         case "hardmemory":
@@ -130,13 +130,13 @@ def test_whatever_happens_the_invariants_hold(steps: list[tuple[str, float]], ad
         world.alive["api-1"] = "api-1.old"
         world.happens(Found("api-1", 77, "api-1.old", 5.0))
     world.happens(Configured(world.counts))
-    names = list(world.fleet.slots)
+    names = list(world.system.slots)
     for step, argument in steps:
         take(world, step, names[int(argument) % len(names)], argument)
         world.happens(Tick())
-        assert next_by(world.fleet, world.now) is None or next_by(world.fleet, world.now) > world.now  # type: ignore[operator]
+        assert next_by(world.system, world.now) is None or next_by(world.system, world.now) > world.now  # type: ignore[operator]
     world.unkillable = set()
-    world.happens(StopAsked())
+    world.happens(StopRequested())
     world.after(120.0)
     assert world.left
     assert not world.alive
@@ -154,35 +154,35 @@ def test_every_declared_transition_is_walked() -> None:
     """Tables that promise what never happens mislead; each arrow of the diagram is taken by some history."""
     walked: set[tuple[SlotState, SlotState]] = set()
 
-    def watched(fleet: Fleet, *events: Any, now: float = 0.0) -> Fleet:
+    def watched(state: State, *events: Any, now: float = 0.0) -> State:
         for event in events:
-            before = {name: slot.state for name, slot in fleet.slots.items()}
+            before = {name: slot.state for name, slot in state.slots.items()}
             moves: list[tuple[SlotState, SlotState]] = []
-            fleet, _ = decide(fleet, event, now, lambda low, high: high)
-            moves = [(before.get(name, SlotState.STOPPED), slot.state) for name, slot in fleet.slots.items()]
+            state, _ = decide(state, event, now, lambda low, high: high)
+            moves = [(before.get(name, SlotState.STOPPED), slot.state) for name, slot in state.slots.items()]
             walked.update(move for move in moves if move[0] is not move[1])
-        return fleet
+        return state
 
     row = kind("api", intensity=2)
     counts = {"api": 1}
-    born = watched(Fleet(rows=(row,)), Configured(counts))
+    born = watched(State(rows=(row,)), Configured(counts))
     lives = watched(born, Spawned("api-0", 1, "i"))
     ready = watched(lives, Notified("api-0", "i", {"READY": "1"}))
     unready = watched(ready, Notified("api-0", "i", {"X_READY": "0"}))
     watched(unready, Notified("api-0", "i", {"READY": "1"}))
-    for fleet in (lives, ready, unready):
-        draining = watched(fleet, DrainAsked(("api-0",)))
-        killing = watched(fleet, Exited("api-0", "i", Exit(code=1)))
+    for state in (lives, ready, unready):
+        draining = watched(state, DrainRequested(("api-0",)))
+        killing = watched(state, Exited("api-0", "i", Exit(code=1)))
         watched(draining, Exited("api-0", "i", Exit(code=0)), Freed("api-0", "i"))
     watched(killing, Freed("api-0", "i"))
-    watched(watched(ready, Exited("api-0", "i", Exit(code=78))), Freed("api-0", "i"), RestartAsked(("api-0",)))
+    watched(watched(ready, Exited("api-0", "i", Exit(code=78))), Freed("api-0", "i"), RestartRequested(("api-0",)))
     misconfigured = watched(watched(ready, Exited("api-0", "i", Exit(code=78))), Freed("api-0", "i"))
-    watched(misconfigured, StopAsked())
+    watched(misconfigured, StopRequested())
     sick = ready
     for life in ("i", "j", "k"):
         sick = watched(sick, Exited("api-0", life, Exit(code=1)), Freed("api-0", life), now=1.0)
         if sick.slots["api-0"].state in (SlotState.BACKOFF, SlotState.QUARANTINED):
-            watched(sick, StopAsked(), now=1.0)
+            watched(sick, StopRequested(), now=1.0)
             sick = watched(sick, Tick(), now=100.0)
         following = {"i": "j", "j": "k", "k": "l"}[life]
         sick = watched(sick, Spawned("api-0", 2, following), now=100.0)
@@ -193,16 +193,16 @@ def test_every_declared_transition_is_walked() -> None:
         if failing.slots["api-0"].state is SlotState.BACKOFF:
             failing = watched(failing, Tick(), now=1.5)
             failing = watched(failing, Tick(), now=5.0)
-    watched(watched(Fleet(rows=(row,)), Found("api-0", 1, "i", 1.0)))
+    watched(watched(State(rows=(row,)), Found("api-0", 1, "i", 1.0)))
     declared = {(old, new) for old, follow in SLOT_TRANSITIONS.items() for new in follow}
     assert declared == walked
 
 
 def test_actions_are_data() -> None:
-    fleet, actions = decide(Fleet(rows=(kind("api"),)), Configured({"api": 1}), 5.0)
+    state, actions = decide(State(rows=(kind("api"),)), Configured({"api": 1}), 5.0)
     assert actions == (Spawn("api-0"),)
-    fleet, actions = decide(fleet, Spawned("api-0", 7, "api-0.x"), 5.1)
+    state, actions = decide(state, Spawned("api-0", 7, "api-0.x"), 5.1)
     assert actions == (Write(Happened.STARTED, "api-0", "api-0.x", {"pid": 7, "attempt": 1, "probe": False}),)
-    _, actions = decide(fleet, StopAsked(), 6.0)
+    _, actions = decide(state, StopRequested(), 6.0)
     assert actions == (Send("api-0", signal.SIGTERM),)
     assert isinstance(KillTree("api-0"), KillTree)

@@ -15,7 +15,7 @@ from shared.kinds import KINDS
 from shared.settings import ChildEnvironment, Settings, load, load_child, to_environ
 from supervision.environment import (
     KEPT,
-    Told,
+    ChildConfig,
     changed_for,
     child_environ,
     prepare,
@@ -41,7 +41,7 @@ class Embedded:
         return "unix:///embedded.sock"
 
 
-def told(home: Path, **operator: object) -> Told:
+def told(home: Path, **operator: object) -> ChildConfig:
     return prepare(replace(Settings(), bulkhead_home=home, **operator), Embedded())  # type: ignore[arg-type]
 
 

@@ -18,7 +18,7 @@ from shared.process import notify, runtime
 from shared.process.journal import SupervisionEvent as Happened
 from shared.settings import Settings
 from supervision.ipc.notify_socket import NotifySocket
-from supervision.ipc.service_manager import Keeper
+from supervision.ipc.service_manager import ServiceManager
 from supervision.processes.log_files import LogFiles, Mark
 from supervision.processes.resources import Sampler, Usage, details, measure
 from supervision.processes.spawn import spawn
@@ -338,7 +338,7 @@ def test_a_watchdog_that_is_meant_for_another_process_is_not_ours() -> None:
         {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"},
     )
     for environ in ({}, *half_said):
-        keeper = Keeper(environ)
+        keeper = ServiceManager(environ)
         assert keeper.interval_s == 0
         keeper.alive()
         keeper.close()

@@ -53,7 +53,7 @@ def test_helpers_that_left_the_session_die_with_their_process(house: House, rung
     house.rows({"name": "bad", "entry": "forks_away"}).start(FIXTURE_WALK_ONLY="" if rung == "cgroup" else "1").ready(
         "bad-0"
     )
-    assert house.status()["rung"] == rung
+    assert house.status()["kill_method"] == rung
     away, daemon = helpers_of(house)
     assert processes.is_alive(away) and processes.is_alive(daemon)
     house.kill("bad-0")
@@ -66,7 +66,7 @@ def test_helpers_that_left_the_session_die_with_their_process(house: House, rung
 def test_a_stop_leaves_no_helper(house: House, number: signal.Signals) -> None:
     house.rows({"name": "bad", "entry": "forks_away"}).start().ready("bad-0")
     away, daemon = helpers_of(house)
-    rung = house.status()["rung"]
+    rung = house.status()["kill_method"]
     if number is signal.SIGKILL:
         house.kill("bad-0")
         house.ready("bad-0", after=house.wait(Happened.STARTED, "bad-0", after=house.wait(Happened.EXITED).seq).seq)
@@ -96,7 +96,7 @@ def test_remains_of_a_sudden_death_of_everything_are_killed_at_the_next_start(ho
     """kill -9 of the orchestrator and of the child; its helpers live on and hold the slot. Nothing of the dead incarnation survives the next start."""
     house.rows({"name": "bad", "entry": "forks_away"}).start().ready("bad-0")
     away, daemon = helpers_of(house)
-    old, rung = house.slot("bad-0")["incarnation"], house.status()["rung"]
+    old, rung = house.slot("bad-0")["incarnation"], house.status()["kill_method"]
     house.kill_orchestrator()
     house.kill("bad-0")
     assert not is_free(runtime.slot_lock_file(house.home, "bad-0"))

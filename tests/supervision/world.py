@@ -16,7 +16,6 @@ from supervision.decisions.model import (
     Event,
     Exit,
     Exited,
-    Fleet,
     Freed,
     KillTree,
     Leave,
@@ -25,6 +24,7 @@ from supervision.decisions.model import (
     Spawn,
     Spawned,
     SpawnFailed,
+    State,
     Tick,
     Write,
 )
@@ -56,7 +56,7 @@ class World:
         self, *rows: ProcessKind, counts: dict[str, int] | None = None, policy: Policy | None = None, start: bool = True
     ) -> None:
         self.now = 1000.0
-        self.fleet = Fleet(rows=rows, policy=policy or Policy())
+        self.system = State(rows=rows, policy=policy or Policy())
         self.done: list[Action] = []
         self.history: list[tuple[Happened, str, dict[str, Any]]] = []
         self.alive: dict[str, str] = {}
@@ -75,7 +75,7 @@ class World:
         """Let `event` happen now, and everything that follows at once from what is then done."""
         queue = [event]
         while queue:
-            self.fleet, actions = decide(self.fleet, queue.pop(0), self.now, self.uniform)
+            self.system, actions = decide(self.system, queue.pop(0), self.now, self.uniform)
             for action in actions:
                 queue += self._carry_out(action)
 
@@ -109,11 +109,11 @@ class World:
 
     def state(self, slot: str) -> SlotState:
         """State of a slot."""
-        return self.fleet.slots[slot].state
+        return self.system.slots[slot].state
 
     def states(self) -> dict[str, str]:
         """State of every slot."""
-        return {name: slot.state.value for name, slot in self.fleet.slots.items()}
+        return {name: slot.state.value for name, slot in self.system.slots.items()}
 
     def events(self, slot: str = "") -> list[str]:
         """Names of what was written about a slot (or all)."""
@@ -148,7 +148,7 @@ class World:
                 asked = action.signal is signal.SIGTERM
                 return [Exited(slot, incarnation, Exit(code=0) if asked else Exit(signal=int(action.signal)))]
             case KillTree(slot) if slot not in self.unkillable:
-                incarnation = self.fleet.slots[slot].incarnation
+                incarnation = self.system.slots[slot].incarnation
                 was_there = self.alive.pop(slot, None)
                 gone: list[Event] = [Exited(slot, incarnation, Exit(signal=int(signal.SIGKILL)))] if was_there else []
                 return [*gone, Freed(slot, incarnation)]
