@@ -89,6 +89,7 @@ def test_foreign_statuses_move_nothing(tmp_path: Path) -> None:
     assert any(name.startswith("redriven") for name in result["followed_up"])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(420)
 def test_two_thousand_faults_lose_double_and_reorder_nothing(tmp_path: Path) -> None:
     """Mostly the provider's, which cost nothing to do: each send that one befell counts, and is one of the messages

@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from tests.support import environment
+
 _Value = TypeVar("_Value")
 
 POLL_S = 0.01
@@ -14,6 +16,14 @@ POLL_S = 0.01
 
 class NeverHappened(AssertionError):
     """Raised when a condition did not come true by its deadline."""
+
+
+def _patience_s(within_s: float) -> float:
+    """Return how long is waited: workers of a parallel run share the processors, so each allows as much more time as there are workers.
+
+    What promises a time is marked `serial`: it runs alone and is held to it.
+    """
+    return within_s * environment.worker().workers
 
 
 def _what(predicate: Callable[..., object], describe: Callable[[], object] | str) -> str:
@@ -32,13 +42,13 @@ def eventually(
     """Return the first true value of `predicate`.
 
     Args:
-        predicate: asked until it is true. within_s: how long, in seconds.
+        predicate: called until it returns something true. within_s: how long, in seconds, where nothing else uses the machine.
         describe: what was waited for, or a function that says what was seen instead; for the failure's text.
         poll_s: time between two questions. ignoring: errors that mean "not yet".
     Raises:
         NeverHappened: it did not come true in time.
     """
-    by = time.monotonic() + within_s
+    by = time.monotonic() + _patience_s(within_s)
     seen: object = None
     while True:
         try:
@@ -60,7 +70,7 @@ async def eventually_async(
     poll_s: float = POLL_S,
 ) -> _Value:
     """As `eventually`, for a coroutine function and without blocking the event loop."""
-    by = time.monotonic() + within_s
+    by = time.monotonic() + _patience_s(within_s)
     while True:
         if value := await predicate():
             return value
