@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
-from recorder.errand import errand
+from recorder.command_context import run_command
 from shared.process.exit_codes import ExitCode
 from shared.store import connections, interventions
 from shared.store.interventions import MOST_AT_ONCE
@@ -28,7 +28,7 @@ def dead_letters(argv: Sequence[str]) -> int:
     if not 1 <= given.limit <= MOST_AT_ONCE:
         sys.stderr.write(f"--limit is from 1 to {MOST_AT_ONCE}\n")
         return ExitCode.USAGE
-    return errand("dead-letters", lambda store, _: store.run(_list if given.action == "list" else _redrive, given))
+    return run_command("dead-letters", lambda store, _: store.run(_list if given.action == "list" else _redrive, given))
 
 
 def _parser() -> ArgumentParser:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from shared.errors import SettingsInvalid, StoreUnavailable
+from shared.errors import MigrationRefused, SettingsInvalid, StoreUnavailable
 from shared.process.exit_codes import ExitCode
 from shared.settings import load
 from shared.store import migrate
@@ -22,6 +22,9 @@ def migrate_once() -> int:
         return ExitCode.CONFIGURATION
     try:
         applied = migrate.apply(settings.database_url)
+    except MigrationRefused as error:
+        sys.stderr.write(f"{error}\n")
+        return ExitCode.CONFIGURATION
     except StoreUnavailable as error:
         sys.stderr.write(f"{error}\nStart PostgreSQL (or Bulkhead, for the embedded one) and try again.\n")
         return ExitCode.BOOT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from recorder.errand import errand
+from recorder.command_context import run_command
 from shared.process.exit_codes import ExitCode
 from shared.secrets import Sealed, SecretUnreadable, Vault
 from shared.settings import Settings
@@ -18,7 +18,7 @@ _BATCH: Final = 200
 
 def reseal() -> int:
     """Do it, say what came of it, and return an exit code (`ExitCode`): 0 when nothing is sealed with another key any more."""
-    return errand("connections reseal", _reseal)
+    return run_command("connections reseal", _reseal)
 
 
 def _reseal(store: Store, settings: Settings) -> int:

@@ -12,14 +12,15 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp
 
-from recorder import demo
+from recorder import environment_seeds
+from recorder.dead_hosts import DeadHosts
+from recorder.environment_seeds import SeedOutcome
 from recorder.files import OldFiles
-from recorder.keeper import Keeper
+from recorder.journal_follower import JournalFollower
 from recorder.retention import Retention
-from recorder.silence import Silence
 from shared.clock import monotonic, utc_now
 from shared.delivery.reclaim import reclaim
-from shared.errors import StoreUnavailable
+from shared.errors import MigrationRefused, SettingsInvalid, StoreUnavailable
 from shared.logs import logger
 from shared.media.storage import open_storage
 from shared.process import runtime
@@ -54,27 +55,34 @@ class RecorderService:
     def __init__(self, child: Child) -> None:
         self._child, self._settings, self._store = child, child.settings, child.store
         self._vault = Vault.from_settings(child.settings)
-        self._keeper = Keeper(child.store, child.settings.bulkhead_home, child.metrics)
+        self._journal = JournalFollower(child.store, child.settings.bulkhead_home, child.metrics)
         self._retention = Retention(child.store, child.metrics, days=child.settings.retention_days)
         self._storage = open_storage(child.settings)
         self._old_files = OldFiles(child.store, self._storage, child.metrics, days=child.settings.media_retention_days)
         self._notified = asyncio.Event()
         self._schema = asyncio.Event()
+        self._decided = asyncio.Event()
+        """The schema is up to date, or never will be."""
+        self._refusal: MigrationRefused | None = None
+        self._started = False
         self._problem = "not tried yet"
         self._wanted: list[str] = []
         # time for the living to write again after an outage of the database
-        self._silence = Silence(for_s=2 * self._settings.heartbeat_s + 5.0, gap_s=3 * _SILENCE_S)
+        self._dead_hosts = DeadHosts(for_s=2 * self._settings.heartbeat_s + 5.0, gap_s=3 * _SILENCE_S)
         child.on_notify.append(self._notified.set)
 
     async def start(self) -> None:
-        """Bring the schema up to date; a database that is away does not stop the start."""
+        """Bring the schema up to date; a database that is away does not stop the start. Raises `SettingsInvalid` when this database cannot be migrated."""
         self._child.spawn(self._migrate(), "migrations")
         try:
-            await asyncio.wait_for(self._schema.wait(), START_WAIT_S)
+            await asyncio.wait_for(self._decided.wait(), START_WAIT_S)
         except TimeoutError:
             log.warning("schema_waited_for", reason=self._problem)
+        if self._refusal is not None:
+            raise SettingsInvalid([str(self._refusal)])
+        self._started = True
         for name, interval_s, work in (
-            ("journal", _JOURNAL_S, self._keeper.catch_up),
+            ("journal", _JOURNAL_S, self._journal.catch_up),
             ("wanted", _WANTED_S, self._tell_wanted),
             ("proved-dead", _PROVED_S, self._reclaim_proved_dead),
             ("silent", _SILENCE_S, self._reclaim_silent),
@@ -92,14 +100,14 @@ class RecorderService:
         """Write down what is in the journal."""
         if self._schema.is_set() and monotonic() < by:
             try:
-                await self._keeper.catch_up()
+                await self._journal.catch_up()
             except StoreUnavailable as error:
                 log.warning("journal_not_finished", reason=str(error))
         return True
 
     async def close(self) -> None:
         """Close the journal and the storage."""
-        self._keeper.close()
+        self._journal.close()
         await self._storage.close()
 
     def readiness(self) -> Mapping[str, str]:
@@ -110,7 +118,7 @@ class RecorderService:
         """Return how far the journal is written and which kinds are wanted."""
         return {
             "schema": "up to date" if self._schema.is_set() else self._problem,
-            "journalPosition": self._keeper.position,
+            "journalPosition": self._journal.position,
             "wantedKinds": self._wanted,
         }
 
@@ -124,15 +132,26 @@ class RecorderService:
                 applied = await asyncio.get_running_loop().run_in_executor(
                     None, migrate.apply, self._settings.database_url
                 )
-                first = await self._store.call(demo.ensure, self._settings, self._vault)
+                seeds = await self._store.call(environment_seeds.apply, self._settings, self._vault)
+            except MigrationRefused as error:
+                self._refusal = error
+                self._decided.set()
+                if self._started:
+                    # the next start finds it at once, and leaves with the exit code for a wrong configuration
+                    raise
+                return
             except StoreUnavailable as error:
                 if self._problem != str(error):
                     log.warning("schema_delayed", reason=str(error))
                 self._problem = str(error)
                 await asyncio.sleep(_RETRY_S)
                 continue
-            log.info("schema_ready", applied=applied, first_connections=first)
+            log.info("schema_ready", applied=applied, first_connections=len(seeds))
+            for index, outcome in seeds.items():
+                if outcome not in (SeedOutcome.APPLIED, SeedOutcome.UNCHANGED):
+                    log.warning("environment_seed_not_applied", phone_index=index, reason=str(outcome))
             self._schema.set()
+            self._decided.set()
 
     async def _repeat(
         self, interval_s: float, work: Callable[[], Awaitable[None]], *, notified: asyncio.Event | None
@@ -160,7 +179,7 @@ class RecorderService:
 
     async def _reclaim_silent(self) -> None:
         silent_s = max(SILENT_S, 3 * self._settings.heartbeat_s)
-        for incarnation in self._silence.judge(
+        for incarnation in self._dead_hosts.judge(
             await self._store.call(messages.abandoned_incarnations, silent_s=silent_s)
         ):
             await self._reclaim(incarnation, "heartbeat_silent")

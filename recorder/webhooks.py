@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 
-from recorder.errand import errand
+from recorder.command_context import run_command
 from shared.clock import monotonic
 from shared.process.exit_codes import ExitCode
 from shared.store import inbound_journal, inbound_media
@@ -37,7 +37,7 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def webhooks(argv: Sequence[str]) -> int:
     """Do what the command line says, and return an exit code (`ExitCode`, or `UNWELL`)."""
     given = _parser().parse_args(argv)
-    return errand("webhooks", lambda store, _: int(given.act(store, given)))
+    return run_command("webhooks", lambda store, _: int(given.act(store, given)))
 
 
 class _Parser(ArgumentParser):

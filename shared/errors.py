@@ -50,6 +50,10 @@ class StoreUnavailable(BulkheadError):
         super().__init__(message)
 
 
+class MigrationRefused(BulkheadError):
+    """Raised when the schema cannot be brought up to date in this database, however often it is tried; its text is one sentence."""
+
+
 class QueueUnavailable(BulkheadError):
     """Raised when Redis cannot be reached or did not answer by the deadline; harmless, since hints are derived again from rows."""
 

@@ -18,7 +18,7 @@ import yoyo
 
 from shared.channels.registry import CHANNELS
 from shared.clock import monotonic
-from shared.errors import StoreUnavailable
+from shared.errors import MigrationRefused, StoreUnavailable
 from shared.store.pool import deadline
 from shared.store.sqlstates import Trouble, trouble
 from shared.store.statements import statements
@@ -26,6 +26,12 @@ from shared.store.statements import statements
 _ADVISORY_LOCK: Final = 0x62756C6B
 """Any number that nobody else uses: "bulk"."""
 _LIMIT_S: Final = 120.0
+"""Longest time for one wait for the server: a migration may have to rewrite large tables."""
+_ALREADY_THERE: Final = frozenset({"42P07", "42710", "42723", "42701"})
+"""SQLSTATEs of a table, an object, a function or a column that exists already."""
+_FOREIGN: Final = (
+    "something of that name is there that Bulkhead did not make; give it a database of its own (DATABASE_URL)"
+)
 
 
 def migrations_directory() -> Path:
@@ -57,9 +63,16 @@ def _backend(database_url: str) -> Iterator[Any]:
 
 
 def _apply_one(backend: Any, migration: Any) -> None:
-    with backend.transaction():
-        migration.process_steps(backend, "apply")
-        backend.mark_one(migration, log=False)
+    try:
+        with backend.transaction():
+            migration.process_steps(backend, "apply")
+            backend.mark_one(migration, log=False)
+    except psycopg2.Error as error:
+        if trouble(error) in (Trouble.DATABASE, Trouble.SESSION):
+            raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        hint = _FOREIGN if error.pgcode in _ALREADY_THERE else "the database was changed by hand, or is not Bulkhead's"
+        raise MigrationRefused(f"migration {migration.id} cannot be applied: {lines[0]}: {hint}") from error
 
 
 def pending(database_url: str) -> list[str]:
@@ -76,7 +89,7 @@ def apply(database_url: str) -> list[str]:
     Returns:
         Names of the migrations that were applied now, in order.
     Raises:
-        StoreUnavailable: PostgreSQL cannot be reached.
+        StoreUnavailable: PostgreSQL cannot be reached. MigrationRefused: this database cannot be migrated.
     """
     with _backend(database_url) as backend:
         migrations = backend.to_apply(yoyo.read_migrations(str(migrations_directory())))

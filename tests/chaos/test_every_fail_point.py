@@ -48,7 +48,7 @@ WHERE: Mapping[str, tuple[str, ...]] = {
         "media.fetched",
         "media.noted",
     ),
-    "recorder": ("reclaim.written", "keeper.kept", "keeper.forgotten"),
+    "recorder": ("reclaim.written", "journal.followed", "journal.forgotten"),
     "webdriver": ("page.token_stored", "page.answered"),
     "sandbox": ("provider.taken",),
 }
@@ -113,7 +113,7 @@ def test_every_crash_point_once() -> None:
                     )
                 if "meta:relay.found" in missing:
                     await run.injector.do(Step(at_s=0.0, fault="flush_redis", target="redis-0", lasts_s=0.0))
-                if "meta:leftovers.reclaimed" in missing and "recorder:keeper.forgotten" not in missing:
+                if "meta:leftovers.reclaimed" in missing and "recorder:journal.forgotten" not in missing:
                     await without_recorder(installation, run)
                 await asyncio.sleep(2.0)
             serving.cancel()

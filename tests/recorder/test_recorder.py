@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import requests
 
-from recorder.keeper import Keeper
-from recorder.silence import Silence
+from recorder.dead_hosts import DeadHosts
+from recorder.journal_follower import JournalFollower
 from shared.channels.registry import CHANNELS
 from shared.delivery.in_flight_journal import InFlightJournal, Stage, path_of
 from shared.errors import StoreUnavailable
@@ -166,7 +166,7 @@ class TestJournal:
         assert [row["seq"] for row in recorder.events()] == list(range(1, 452))
         assert recorder.position() == 451
 
-    @pytest.mark.parametrize("point", ["keeper.kept", "keeper.forgotten", "reclaim.written"])
+    @pytest.mark.parametrize("point", ["journal.followed", "journal.forgotten", "reclaim.written"])
     def test_killed_in_between_it_writes_everything_once(
         self, house: Callable[..., House], ground: Ground, point: str
     ) -> None:
@@ -202,18 +202,18 @@ class TestJournal:
 
         async def scenario() -> None:
             store = open_store(ground.url, query_s=0.6)
-            keeper = Keeper(store, home, Metrics())
+            follower = JournalFollower(store, home, Metrics())
             with open_transaction(ground.url, "SELECT FROM messages WHERE id = %(id)s FOR UPDATE", id=row_id):
-                first = asyncio.create_task(keeper.catch_up())
+                first = asyncio.create_task(follower.catch_up())
                 await asyncio.sleep(0.1)
                 journal.write(E.STALL, late_s=1.0)
-                second = asyncio.create_task(keeper.catch_up())
+                second = asyncio.create_task(follower.catch_up())
                 await asyncio.wait({first})
                 assert isinstance(first.exception(), StoreUnavailable)
             await asyncio.gather(second, return_exceptions=True)
-            await keeper.catch_up()
-            assert keeper.position == 2
-            keeper.close()
+            await follower.catch_up()
+            assert follower.position == 2
+            follower.close()
             store.close()
 
         run(scenario())
@@ -267,27 +267,27 @@ class TestReclaim:
 
     def test_silence_must_last(self) -> None:
         now = [0.0]
-        silence = Silence(for_s=25.0, gap_s=30.0, clock=lambda: now[0])
-        assert silence.judge(["a"]) == []
+        hosts = DeadHosts(for_s=25.0, gap_s=30.0, clock=lambda: now[0])
+        assert hosts.judge(["a"]) == []
         now[0] = 20.0
-        assert silence.judge(["a", "b"]) == []
+        assert hosts.judge(["a", "b"]) == []
         now[0] = 25.0
-        assert silence.judge(["a", "b"]) == ["a"]
+        assert hosts.judge(["a", "b"]) == ["a"]
         now[0] = 30.0
-        assert silence.judge(["b"]) == [], "a was heard again"
+        assert hosts.judge(["b"]) == [], "a was heard again"
         now[0] = 35.0
-        assert silence.judge(["a", "b"]) == [], "a's time began anew"
+        assert hosts.judge(["a", "b"]) == [], "a's time began anew"
         now[0] = 45.0
-        assert silence.judge(["a", "b"]) == ["b"]
+        assert hosts.judge(["a", "b"]) == ["b"]
 
     def test_after_an_outage_everybody_gets_the_time_to_write_again(self) -> None:
         now = [0.0]
-        silence = Silence(for_s=25.0, gap_s=30.0, clock=lambda: now[0])
-        assert silence.judge(["a"]) == []
+        hosts = DeadHosts(for_s=25.0, gap_s=30.0, clock=lambda: now[0])
+        assert hosts.judge(["a"]) == []
         now[0] = 600.0
-        assert silence.judge(["a", "b"]) == []
+        assert hosts.judge(["a", "b"]) == []
         now[0] = 626.0
-        assert silence.judge(["a"]) == ["a"]
+        assert hosts.judge(["a"]) == ["a"]
 
 
 class TestSchema:
@@ -337,6 +337,21 @@ class TestSchema:
         assert (first.returncode, first.stdout.splitlines()[0]) == (ExitCode.OK, "applied 0001.schema")
         again = self.migrate(bulkhead_home=home, database_url=empty_database_url)
         assert (again.returncode, again.stdout) == (ExitCode.OK, "the schema is up to date\n")
+
+    def test_a_database_that_is_not_ours_is_one_sentence_and_a_configuration_error(
+        self, house: Callable[..., House], home: Path, empty_database_url: str
+    ) -> None:
+        query(empty_database_url, "CREATE TABLE phone_configs (mine text)")
+        refused = self.migrate(bulkhead_home=home, database_url=empty_database_url)
+        assert refused.returncode == ExitCode.CONFIGURATION
+        (sentence,) = refused.stderr.splitlines()
+        assert "0001.schema" in sentence
+        assert "phone_configs" in sentence
+        assert "DATABASE_URL" in sentence
+        recorder = house(empty_database_url)
+        recorder.entry.start()
+        assert recorder.entry.wait_exit() == ExitCode.CONFIGURATION
+        assert "phone_configs" in recorder.entry.log.read_text()
 
     def test_on_its_own_without_a_database(self, home: Path) -> None:
         assert self.migrate(bulkhead_home=home).returncode == ExitCode.CONFIGURATION

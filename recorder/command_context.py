@@ -11,7 +11,7 @@ from shared.settings import ChildEnvironment, Settings, load
 from shared.store.store import Store
 
 
-def errand(command: str, do: Callable[[Store, Settings], int]) -> int:
+def run_command(command: str, do: Callable[[Store, Settings], int]) -> int:
     """Do something with the database and return an exit code (`ExitCode`, or what `do` returns).
 
     Args:

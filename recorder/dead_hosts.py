@@ -10,7 +10,7 @@ from collections.abc import Collection
 from shared.clock import Monotonic, monotonic
 
 
-class Silence:
+class DeadHosts:
     """Remembers since when each incarnation was seen to be silent.
 
     Args:

@@ -50,7 +50,7 @@ def keep(transaction: Transaction, run_dir: Path, entries: Sequence[JournalEntry
     return Kept(processes.write_events(transaction, [_row(entry) for entry in entries]), reclaimed)
 
 
-class Keeper:
+class JournalFollower:
     """Follows one home's journal."""
 
     def __init__(self, store: Store, home: Path, metrics: Metrics) -> None:
@@ -74,11 +74,11 @@ class Keeper:
                 except BaseException:
                     self._reader.rewind()
                     raise
-                hit("keeper.kept")
+                hit("journal.followed")
                 for entry in entries:
                     if entry.event is SupervisionEvent.SLOT_FREE and entry.incarnation:
                         forget(self._run_dir, entry.incarnation)
-                hit("keeper.forgotten")
+                hit("journal.forgotten")
                 self._reader.commit(entries[-1].seq)
                 self._events.inc(kept.events)
                 self._reclaimed.inc(kept.reclaimed)

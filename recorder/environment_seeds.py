@@ -1,0 +1,162 @@
+"""The first company and its connections: a real number when its credentials are set, the sandbox's numbers when the sandbox runs.
+
+The environment is a seed, rows are the truth: what it says is applied once, and a change of it is applied once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+
+from shared.channels.registry import CHANNELS
+from shared.secrets import Sealed, SecretUnreadable, Vault
+from shared.settings import Settings
+from shared.store import connections, seeds
+from shared.store.connections import Connection
+from shared.store.pool import Transaction
+from shared.store.seeds import Seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstConnection:
+    """One connection to make; `credentials` are sealed before they are stored."""
+
+    phone_index: int
+    connection_type: str
+    account_id: str = ""
+    waba_id: str = ""
+    credentials: Mapping[str, str]
+
+
+def first_connections(settings: Settings) -> list[FirstConnection]:
+    """Return the connections that the settings ask for; none when there are neither credentials nor a sandbox."""
+    wanted = []
+    if settings.meta_access_token:
+        token = {"access_token": settings.meta_access_token}
+        wanted.append(
+            FirstConnection(
+                phone_index=0,
+                connection_type="meta_direct",
+                account_id=settings.meta_phone_number_id,
+                credentials=token,
+            )
+        )
+    if settings.sandbox_access_token:
+        taken = {connection.phone_index for connection in wanted}
+        wanted += [
+            FirstConnection(
+                phone_index=channel.demo.phone_index,
+                connection_type=channel.name,
+                account_id=channel.demo.account_id,
+                waba_id=channel.demo.waba_id,
+                credentials={name: getattr(settings, setting) for name, setting in channel.demo.credentials.items()},
+            )
+            for channel in CHANNELS
+            if channel.demo and channel.demo.phone_index not in taken
+        ]
+    return wanted
+
+
+class SeedOutcome(StrEnum):
+    """What was done about one connection that the environment names."""
+
+    UNCHANGED = "unchanged"
+    APPLIED = "applied"
+    ADOPTED = "adopted"
+    """It was there before seeds were recorded; it stays as it is."""
+    CHANGED_BY_OPERATOR = "changed_by_operator"
+    REMOVED_BY_OPERATOR = "removed_by_operator"
+    ACCOUNT_IN_USE = "account_in_use"
+    """Another connection serves the account already."""
+
+
+def apply(transaction: Transaction, settings: Settings, vault: Vault) -> dict[int, SeedOutcome]:
+    """Make the company and its first connections, each once; apply what changed in the environment once, but never over what an operator did.
+
+    Returns:
+        What was done, by phone index.
+    """
+    wanted = first_connections(settings)
+    if wanted:
+        connections.ensure_company(transaction, settings.company_id)
+    return {
+        connection.phone_index: _apply_one(transaction, settings.company_id, connection, vault) for connection in wanted
+    }
+
+
+def _apply_one(transaction: Transaction, company_id: str, wanted: FirstConnection, vault: Vault) -> SeedOutcome:
+    index, digest = wanted.phone_index, _digest(wanted)
+    seed = seeds.find(transaction, company_id, index)
+    if seed is not None and seed.digest == digest:
+        return SeedOutcome.UNCHANGED
+    row = connections.by_index(transaction, company_id, index)
+    outcome = _decide(transaction, company_id, wanted, seed=seed, row=row, vault=vault)
+    if outcome is SeedOutcome.APPLIED:
+        row = _write(transaction, company_id, wanted, vault)
+    # noted also when it was not applied: it is said once, and only a further change is looked at again
+    seeds.record(transaction, company_id, index, Seed(digest, _state(row, vault) if row else ""))
+    return outcome
+
+
+def _decide(
+    transaction: Transaction,
+    company_id: str,
+    wanted: FirstConnection,
+    *,
+    seed: Seed | None,
+    row: Connection | None,
+    vault: Vault,
+) -> SeedOutcome:
+    if seed is None and row is not None:
+        return SeedOutcome.ADOPTED
+    if row is None and seeds.was_removed(transaction, company_id, wanted.phone_index):
+        return SeedOutcome.REMOVED_BY_OPERATOR
+    if seed is not None and row is not None and _state(row, vault) != seed.written:
+        return SeedOutcome.CHANGED_BY_OPERATOR
+    if wanted.account_id and connections.account_in_use(
+        transaction,
+        connection_type=wanted.connection_type,
+        account_id=wanted.account_id,
+        but=row.id if row else None,
+    ):
+        return SeedOutcome.ACCOUNT_IN_USE
+    return SeedOutcome.APPLIED
+
+
+def _write(transaction: Transaction, company_id: str, wanted: FirstConnection, vault: Vault) -> Connection | None:
+    context = connections.credentials_context(company_id, wanted.phone_index)
+    sealed: Sealed | None = (
+        vault.seal(json.dumps(dict(wanted.credentials)), context=context) if wanted.credentials else None
+    )
+    connection_id = connections.ensure(
+        transaction,
+        company_id=company_id,
+        phone_index=wanted.phone_index,
+        connection_type=wanted.connection_type,
+        account_id=wanted.account_id,
+        credentials=sealed.to_text() if sealed else "",
+    )
+    if wanted.waba_id:
+        connections.update(transaction, connection_id, waba_id=wanted.waba_id)
+    return connections.by_index(transaction, company_id, wanted.phone_index)
+
+
+def _digest(wanted: FirstConnection) -> str:
+    return _sha256([wanted.connection_type, wanted.account_id, wanted.waba_id, dict(wanted.credentials)])
+
+
+def _state(row: Connection, vault: Vault) -> str:
+    """Return a digest of what a seed writes; credentials as they are opened, since rotating the key seals them anew."""
+    context = connections.credentials_context(row.company_id, row.phone_index)
+    try:
+        opened = vault.open(Sealed.from_text(row.credentials), context=context) if row.credentials else ""
+    except SecretUnreadable:
+        opened = row.credentials
+    return _sha256([row.connection_type, row.account_id, row.waba_id, opened])
+
+
+def _sha256(values: list[object]) -> str:
+    return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
