@@ -15,6 +15,7 @@ from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
 from shared.store import people
 from shared.store.pool import Row, Transaction, records
 
+_EDIT = "edit"
 REVOKE = "revoke"
 """Type of a message that takes another one back."""
 _PARTS_MOST = 50
@@ -91,9 +92,14 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
     new = transaction.rows("insert_inbound", rows=records(rows))
     if new:
         ids = [row["id"] for row in new]
-        people.learn_from_replies(transaction, ids)
-        transaction.execute("resolve_scoped_ids", ids=ids)
-        transaction.execute("edit_sent", ids=ids)
+        arrived = [message for message, _ in unique.values()]
+        # each asked for only where some message needs it: most batches hold none
+        if any(message.content.get("quoted") and not message.from_me for message in arrived):
+            people.learn_from_replies(transaction, ids)
+        if any(_names_a_wamid(message) for message in arrived):
+            transaction.execute("resolve_scoped_ids", ids=ids)
+        if any(message.from_me and message.type == _EDIT for message in arrived):
+            transaction.execute("edit_sent", ids=ids)
         transaction.rows("apply_inbound_changes", ids=[row["id"] for row in new], most_parts=_PARTS_MOST)
     fresh = {(row["connection_id"], row["provider_id"]) for row in new}
     by_hand = [
@@ -113,6 +119,10 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
             ],
         )
     return new
+
+
+def _names_a_wamid(message: InboundMessage) -> bool:
+    return any(str(message.content.get(name, "")).startswith("wamid.") for name in ("quoted", "target"))
 
 
 def see(

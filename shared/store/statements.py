@@ -20,6 +20,7 @@ HOT: Final = frozenset(
         "finish_journal",
         "insert_inbound",
         "journal_events",
+        "learn_aliases",
         "match_receipts",
         "note_webhook_evidence",
         "see_contacts",
