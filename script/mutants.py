@@ -759,6 +759,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "null for an optional field is as good as leaving it out",
         (Edit("shared/fields.py", "        if given is not None:\n", "        if name in value:\n"),),
         "tests/compose/test_composer.py::test_null_is_as_good_as_absent",
+    ),
     "seed-not-truth": Mutation(
         "the environment never undoes what an operator did",
         (Edit("recorder/environment_seeds.py", "_state(row, vault) != seed.written", "False"),),
