@@ -29,7 +29,7 @@ class ErrorAction(StrEnum):
     THROTTLE = "throttle"
     """Not taken because of a limit that passes by itself: wait by the code's own law, and do not count the attempt."""
     PAUSE = "pause"
-    """Nothing of this connection can be sent until somebody acts, or for hours: hold its queue."""
+    """Nothing of this connection can be sent until an operator acts, or for hours: hold its queue."""
     DEAD = "dead"
     """Trying again cannot help."""
 
@@ -54,7 +54,7 @@ class Rule:
 
     Attributes:
         wait: for throttles. after_s: a provider's fixed wait for a retry; None leaves it to the retry law. pause_s: for how long a connection is paused;
-            None: until somebody resumes it.
+            None: until an operator resumes it.
     """
 
     action: ErrorAction

@@ -1,4 +1,7 @@
-"""HTTP to Meta and 360dialog, and this room's only door to aiohttp. Tells apart what surely never left from what may have been carried out."""
+"""HTTP client for Meta and 360dialog, this room's only door to aiohttp.
+
+Distinguishes requests that surely never left from those that may have been carried out.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ Reply: TypeAlias = Answer | Unwritten | Unanswered
 
 
 class _Progress:
-    """How far one request has come; told by aiohttp's tracing.
+    """Progress of one request, reported by aiohttp's tracing.
 
     Args:
         writing: awaited before the body leaves; None when headers alone may be a whole request.
@@ -154,7 +157,7 @@ class Graph:
         data: bytes | AsyncIterable[bytes] | None = None,
         params: Mapping[str, str] = _NONE,
     ) -> Reply:
-        """Make any other call: one that sends nothing to anybody. Never raises for what the network does.
+        """Make any other call: one that sends no message. Never raises for what the network does.
 
         Args:
             headers: with Content-Type, and Content-Length when `data` comes in pieces. by: as for `post`.

@@ -40,7 +40,7 @@ _STORE_AWAY_S: Final = 0.25
 
 
 def deliver(row_id: int) -> None:
-    """Send the row, if it is due, first in its chat and nobody else's; then whatever follows in the same chat while there is time.
+    """Send the row, if it is due, first in its chat and not claimed; then what follows in the same chat while there is time.
 
     Raises:
         SettingsInvalid: the worker's environment is not this installation's.

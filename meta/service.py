@@ -143,7 +143,7 @@ class MetaService:
         await self._storage.close()
 
     def readiness(self) -> Mapping[str, str]:
-        """Connections must have been read once; a provider that is away makes nobody unready."""
+        """Connections must have been read once; an outage of a provider changes no readiness."""
         missing = {} if self._accounts.is_loaded else {"connections": "not read yet"}
         return {**missing, **self._consumer.readiness()}
 

@@ -1,4 +1,4 @@
-"""Names of files as they may be shown, stored and sent, whoever gave them."""
+"""Names of files as they may be shown, stored and sent, also when a stranger chose them."""
 
 from __future__ import annotations
 

@@ -60,10 +60,10 @@ class Calls:
         """Make one call and return the object that it answers with.
 
         Args:
-            what: the deed in a few words, for whoever reads why it failed.
+            what: the action in a few words, for the description of a failure.
         Raises:
             ProviderRefused: it was refused.
-            TaskFailed: nobody answered (`unreachable`), or nothing that says what became of it (`unclear`).
+            TaskFailed: no answer (`unreachable`), or one that does not show the outcome (`unclear`).
         """
         reply = await self._graph.call(
             method,

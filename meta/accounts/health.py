@@ -205,7 +205,7 @@ class Health:
         found = await self._calls.get(
             "looking at the subscribed apps", f"{account.base}/{owner}/subscribed_apps", account.endpoint.headers
         )
-        # Graph answers this to the owner's token only; a Page's name it tells everybody
+        # Graph answers this to the owner's token only, a Page's name to any token
         finding.proved.add(owner)
         apps = found.get("data")
         ids = [_app_id(app) for app in apps if isinstance(app, Mapping)] if isinstance(apps, Sequence) else []

@@ -31,7 +31,7 @@ class Setup:
         )
 
     async def set_webhook(self, task: Task) -> Mapping[str, Any]:
-        """Handler `set_webhook`: tell 360dialog where this number's webhooks go, and which secret to say with each."""
+        """Handler `set_webhook`: set the address of this number's webhooks at 360dialog, and the secret header they carry."""
         account = await self._health.account_of(task)
         if account.connection.connection_type != D360:
             raise TaskFailed(
@@ -51,7 +51,7 @@ class Setup:
         return {"url": url, "guarded": True}
 
     async def _guarded(self, account: Account) -> Account:
-        """Return the account with a secret for its webhooks; it is stored before anybody hears of it, so that no webhook meets another one."""
+        """Return the account with a secret for its webhooks, stored before 360dialog gets it, so that no webhook finds an older one."""
         if account.webhook_secret:
             return account
         connection = account.connection

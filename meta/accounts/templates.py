@@ -71,7 +71,7 @@ class Templates:
         try:
             await self._calls.call("DELETE", "deleting the template", url, account.endpoint.headers, query=query)
         except ProviderRefused as refused:
-            # a run that was interrupted has done it, or somebody else has
+            # an interrupted run has done it, or another client
             if not (task.attempt > 1 and refused.provider_code in ("100", "http_404", "360dialog_404")):
                 raise
         removed = await self._store.call(

@@ -96,5 +96,5 @@ def postback(given: Mapping[str, Any]) -> ParsedContent:
 
 
 def system(kind: str, given: Mapping[str, Any]) -> ParsedContent:
-    """Return something that happened in a chat and that nobody wrote."""
+    """Return an event of a chat that is no message."""
     return ParsedContent(content.SYSTEM, clean(given) | {"kind": kind, "body": ""})

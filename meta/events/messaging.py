@@ -82,7 +82,7 @@ class ChatItem:
     """One item of an entry: what happened in one chat.
 
     Attributes:
-        sender: empty when nobody is named. is_standby: whether another app is answering this chat.
+        sender: empty when none is named. is_standby: whether another app is answering this chat.
     """
 
     path: str

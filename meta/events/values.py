@@ -49,7 +49,7 @@ def text(value: object) -> str:
 
 
 def word(value: object) -> str:
-    """Return a text that is one plain word, to be told in outcomes and logs; anything else as the empty text."""
+    """Return a text that is one plain word, for outcomes and logs; anything else as the empty text."""
     return value if isinstance(value, str) and _WORD.fullmatch(value) else ""
 
 

@@ -1,6 +1,6 @@
 """Finds the connections that an event is about. Every event's owner is checked here, once, before anything is made of it.
 
-A connection owns an account whose id its token was proved to reach (`meta/accounts/proofs.py`): naming somebody else's account in a connection receives
+A connection owns an account whose id its token was proved to reach (`meta/accounts/proofs.py`): naming another's account in a connection receives
 nothing. A 360dialog number has a door with a secret of its own, which is its proof.
 """
 

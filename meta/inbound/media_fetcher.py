@@ -39,7 +39,7 @@ ATTEMPTS: Final = 12
 _CAP_S: Final = 900.0
 _BASE_S: Final = 2.0
 _D360_BASE_S: Final = 60.0
-"""360dialog blocks whoever fails 20 times in an hour."""
+"""360dialog blocks a number after 20 failures in an hour."""
 _LEASE_BEYOND_S: Final = 10.0
 _INTERVAL_S: Final = 1.0
 """Interval for finding files whose wait is over, or that another instance journalled; our own wake the loop at once."""
@@ -55,7 +55,7 @@ _OWN_HOSTS: Final = (
     ".instagram.com",
     ".cdninstagram.com",
 )
-"""Meta's hosts: only they, and whoever stands in for them, get the access token."""
+"""Meta's hosts: only they, and their configured stand-ins, get the access token."""
 _D360_HOSTS: Final = (".360dialog.io",)
 _ATTACHMENTS: Final = "/whatsapp_business/attachments/"
 """Path of a file's address at Meta, and at 360dialog."""

@@ -200,6 +200,6 @@ def _is_user_id(chat: str) -> bool:
 
 
 def _in_known_chat(message: InboundMessage, phones: Mapping[tuple[int, str], str]) -> InboundMessage:
-    """Return a message in the chat of its writer's number where that is known: somebody who hides his number stays in the chat that he had."""
+    """Return a message in the chat of its sender's number where that is known: a person who hides the number keeps the chat."""
     number = phones.get((message.connection_id, message.chat_id))
     return message if number is None else replace(message, chat_id=number)

@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 META_PATHS: Final = ("/api/meta/webhook", "/webhooks/whatsapp", "/webhooks/messenger", "/webhooks/instagram")
 D360_PATH: Final = f"/webhooks/360dialog/{{company_id}}/{{phone_index:{NUMBER}}}"
 D360_GUARD: Final = "X-Bulkhead-Webhook-Secret"
-"""Header that 360dialog is told to send (`POST /v1/configs/webhook`), since it does not sign."""
+"""Header that 360dialog is configured to send (`POST /v1/configs/webhook`), since it does not sign."""
 
 BODY_MOST: Final = 3 * 1024 * 1024
 _BODY_S: Final = 10.0
@@ -123,7 +123,7 @@ class Webhooks:
                 request.path_params["company_id"], request.path_params["phone_index"]
             )
             given = request.headers.get(D360_GUARD, "").encode()
-            # an unknown connection is answered like a wrong secret: nobody learns which there are
+            # an unknown connection is answered like a wrong secret, so that answers do not show which exist
             if not hmac.compare_digest(given, _secret(known)) or not given or not isinstance(known, Account):
                 raise Refused(401, "bad_signature")
             return known

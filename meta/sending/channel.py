@@ -134,12 +134,12 @@ class MetaChannel:
         if doubt.message.type in content.HARMLESS_TWICE:
             return Retry(code="harmless_twice", detail="doing it again changes nothing", after_s=0.0, counts=False)
         if doubt.doubt_s < self._window_s or doubt.message.connection_type in PAGES:
-            # whether a Page's echoes are subscribed to nobody can say: their silence proves nothing
+            # whether a Page's echoes are subscribed is unknown: their absence proves nothing
             return None
         account = await self._accounts.find(doubt.message.connection_id)
         if not isinstance(account, Account):
             return None
-        # whoever was held because nothing was heard at all waits a whole window from the first sign of life on
+        # one that was held without evidence waits a whole window from the first later event on
         ago_s = self._window_s if doubt.held else 0.0
         evidence = await self._store.call(
             absence_evidence.weigh,
@@ -213,7 +213,7 @@ class MetaChannel:
                 return result
 
     def _unreachable(self, message: OutboundMessage, reason: str) -> Outcome:
-        # nobody was asked, so no attempt is spent: an outage of the provider must not make dead letters of what was accepted
+        # no request left, so no attempt is spent: an outage of the provider must not make dead letters of accepted messages
         wait_s = self._throttle.refused(_keys(message)[1], _UNREACHABLE)
         return self._failed(message, Retry(code="connection_failed", detail=reason, after_s=wait_s, counts=False))
 
@@ -265,7 +265,7 @@ class MetaChannel:
         connection_id = account.connection.id
         try:
             if for_s is None:
-                # not when somebody has given new credentials since
+                # not when the credentials were changed since
                 paused = await self._store.call(
                     connections.pause, connection_id, reason, account.connection.credentials
                 )

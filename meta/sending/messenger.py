@@ -151,7 +151,7 @@ def has_window(message: OutboundMessage) -> bool:
 
 
 def too_late(message: OutboundMessage, last_heard: datetime | None, now: datetime) -> str:
-    """Return why Meta would refuse a message for its time; empty when it would not, or when nobody knows when the customer wrote last."""
+    """Return why Meta would refuse a message for its time; empty when it would not, or when the customer's last message is unknown."""
     if last_heard is None:
         return ""
     window = channel_named(message.connection_type).window

@@ -1,6 +1,6 @@
 """Files on their way to a provider: uploaded once for a connection, found again by their digest, and forgotten when the provider forgot them.
 
-An upload sends nothing to anybody, so a doubt about it is no doubt about a message: it is made again.
+An upload sends no message, so one in doubt is made again.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Uploads:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _id(self, account: Account, message: OutboundMessage, file: File, by: float) -> _Result:
-        # a dead letter that a human redrove may have died of its file, of which a provider tells by webhook only
+        # a redriven dead letter may have failed because of its file, which a provider reports by webhook only
         key = (account.connection.id, file.sha256, file.type, message.attempts_before_redrive > 0)
         task = self._under_way.get(key)
         if task is None:
@@ -126,7 +126,7 @@ class Uploads:
         return task.result()
 
     async def _found_or_uploaded(self, account: Account, file: File, *, anew: bool) -> _Result:
-        """Look the file up and upload it if need be: one task for both, so that whoever comes between them finds one or the other."""
+        """Look the file up and upload it if need be: one task for both, so that a second caller finds one or the other."""
         connection = account.connection
         known = await self._store.call(_known, connection.company_id, connection.id, file)
         if known is None:
@@ -143,7 +143,7 @@ class Uploads:
     def _ended(self, key: _Key, task: asyncio.Task[_Result]) -> None:
         del self._under_way[key]
         if not task.cancelled() and (error := task.exception()) is not None:
-            # whoever still waits is told as well
+            # a caller that still waits gets the error too
             log.info("upload_failed", connection_id=key[0], reason=type(error).__name__)
 
     async def _upload(self, account: Account, file: media.StoredFile, mimetype: str) -> _Result:
@@ -153,7 +153,7 @@ class Uploads:
         headers = {
             **account.endpoint.headers,
             "Content-Type": f"multipart/form-data; boundary={boundary}",
-            # told beforehand: a body whose length is not known is not taken everywhere
+            # declared: not every server accepts a body of unknown length
             "Content-Length": str(len(head) + file.size + len(tail)),
         }
         body = _Body(self._storage, connection.company_id, file.sha256, head, tail)

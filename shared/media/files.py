@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from shared.media.errors import MediaUnknown
 
 HEAD_BYTES: Final = 4096
-"""As much of a file's beginning as tells what kind it is."""
+"""First bytes of a file that suffice to detect its type."""
 CHUNK_BYTES: Final = 256 * 1024
 
 _COMPANY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -23,7 +23,7 @@ class Stored:
     """A file that is kept.
 
     Attributes:
-        sha256: lower hex. size: bytes. head: its first `HEAD_BYTES`, to tell its kind.
+        sha256: lower hex. size: bytes. head: its first `HEAD_BYTES`, for detecting its type.
     """
 
     sha256: str

@@ -1,4 +1,4 @@
-"""What kind a file is: by its first bytes, not by what somebody says. The only door to filetype."""
+"""Detects the type of a file by its first bytes rather than by its declared type. The only door to filetype."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def mimetype_of(head: bytes, declared: str = "", filename: str = "") -> str:
     if seen in _CONTAINERS:
         return next((name for name in (declared_as, by_name) if name.startswith("application/")), seen)
     if seen == "video/mp4" and declared_as == "audio/mp4":
-        # the same box format; only whoever made it knows that there are no pictures in it
+        # the same container format: only the declared type shows that it holds no video
         return declared_as
     if seen:
         return seen

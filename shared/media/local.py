@@ -114,7 +114,7 @@ class LocalStorage:
     def _finish(self, arriving: Path, company_id: str, sha256: str) -> None:
         path = self._path(company_id, sha256)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        # also over one that is there: what somebody broke is whole again, and its age starts anew
+        # replaces one that is there: a damaged file is whole again, and its age starts anew
         arriving.replace(path)
         _sync_directory(path.parent)
 
@@ -150,7 +150,7 @@ def _write_all(file: IO[bytes], piece: bytes) -> None:
 
 
 async def _there(work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
-    """Run work on a file that must be there, in a thread. Raises `StorageUnavailable`, also when somebody removed the directory."""
+    """Run work on a file that must be there, in a thread. Raises `StorageUnavailable`, also when the directory was removed."""
     try:
         return await _thread(work, *arguments, **named)
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Where files are kept: what everybody opens and uses."""
+"""Opens the storage of files that the settings name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def open_storage(settings: Settings) -> Storage:
     Raises:
         SettingsInvalid: the address is none, or the library for S3 cannot be loaded.
     """
-    # each way is loaded by whoever uses it: a library that cannot be imported harms nobody else
+    # each backend is imported on use: a library that cannot be imported breaks only its own
     if settings.media_storage:
         from shared.media.s3 import open_bucket  # noqa: PLC0415 - see above
 
