@@ -22,7 +22,6 @@ ROOMS_NOT_YET = (
     "bench",
     "chaos",
     "embedded",
-    "meta",
     "recorder",
     "sandbox",
     "shared",

@@ -13,7 +13,7 @@ from tests.support.waiting import eventually
 ANSWER_S = 40.0
 APP_ID = "300000000000001"
 SIGNUP = {"phoneNumberId": "100000000000004", "wabaId": "200000000000004"}
-"""The sandbox's number that nobody has signed up."""
+"""The sandbox's number that is not signed up."""
 PAGE, INSTAGRAM = "400000000000001", "500000000000001"
 PERSON = "24312345678901234"
 

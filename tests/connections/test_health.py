@@ -88,7 +88,7 @@ def test_a_queue_that_a_dead_token_holds_is_sent_after_the_new_one(env: Accounts
     ("call", "details", "status", "kind"),
     [("number", {"code": 33}, 502, "provider_refused"), ("debug_token", {"code": 2}, 502, "provider_refused")],
 )
-def test_what_the_provider_refuses_is_told_with_its_code(
+def test_a_refusal_of_the_provider_is_reported_with_its_code(
     env: AccountsEnv, call: str, details: dict[str, int], status: int, kind: str
 ) -> None:
     env.control("POST", "faults", {"fault": "error", "call": call, **details})

@@ -37,7 +37,7 @@ def problem(answer: Any) -> tuple[int, str]:
     return answer.status_code, answer.json()["type"].rpartition(":")[2]
 
 
-def command(env: AccountsEnv, *words: str, told: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+def command(env: AccountsEnv, *words: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `bulkhead …` over the env's home."""
     environ = environment.clean() | to_environ(env.settings) | variables
     return subprocess.run(
@@ -45,7 +45,7 @@ def command(env: AccountsEnv, *words: str, told: str = "", **variables: str) -> 
         check=False,
         cwd=environment.REPOSITORY,
         env=environ,
-        input=told,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,
@@ -164,7 +164,7 @@ def test_the_command_line_does_the_same(shop: AccountsEnv, tmp_path: Any) -> Non
         "109990000000009",
         "--secrets",
         "-",
-        told=D360_KEY + "\n",
+        stdin=D360_KEY + "\n",
     )
     assert (made.returncode, made.stdout) == (0, "Made: connection 0, 360dialog.\n"), made.stderr
     listed = json.loads(command(shop, "connections", "list", "--company", "shop", "--json").stdout)

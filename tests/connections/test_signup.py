@@ -113,7 +113,7 @@ def test_a_code_that_is_used_or_missing(newcomer: AccountsEnv) -> None:
     assert (problem["type"], problem["step"]) == ("task_invalid", "exchange")
 
 
-def test_a_wrong_pin_is_told_and_the_right_one_goes_on(newcomer: AccountsEnv) -> None:
+def test_a_wrong_pin_is_reported_and_the_right_one_goes_on(newcomer: AccountsEnv) -> None:
     newcomer.done("POST", PLACE, {**SIGNUP, "code": code(newcomer), "pin": PIN})
     newcomer.control("POST", "numbers", {"phone_number_id": SIGNUP["phoneNumberId"], "registered": False})
     problem = asked(newcomer, code=code(newcomer), pin="000000")

@@ -188,7 +188,7 @@ class TestDirectory:
 
 @pytest.fixture
 def little_room() -> Iterator[None]:
-    """No file may become larger than 150 kB: to whoever writes it a disk that is full."""
+    """No file may become larger than 150 kB: to a writer that is a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, before[1]))
     yield

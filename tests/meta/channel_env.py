@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 def run(scenario: Coroutine[Any, Any, _T]) -> _T:
-    """Run one scenario; an error that nobody handled on the loop fails it."""
+    """Run one scenario; an error that is not handled on the loop fails it."""
 
     async def watched() -> _T:
         loop, unhandled = asyncio.get_running_loop(), []
@@ -49,7 +49,7 @@ class ChannelEnv:
     """Everything that a channel needs.
 
     Attributes:
-        ids: connection ids by phone index. tokens: what was said to be written from now on. fenced: whether rows belong to somebody else.
+        ids: connection ids by phone index. tokens: what was said to be written from now on. fenced: whether rows belong to another incarnation.
     """
 
     def __init__(self, settings: Settings) -> None:

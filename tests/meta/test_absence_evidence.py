@@ -40,7 +40,7 @@ def without_time(part: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("index", [DIRECT, EMBEDDED])
 def test_only_the_same_number_proves_its_door(portless: MakeSettings, index: int) -> None:
-    """Numbers of one app share an address and a secret; whether each is subscribed, no event of another tells."""
+    """Numbers of one app share an address and a secret; an event of one does not show that another is subscribed."""
 
     async def play(own: ChannelEnv) -> None:
         journal(own, webhook({"statuses": [status("sent", at=at(5))]}, number=NUMBER_OF[index]))

@@ -116,13 +116,13 @@ def test_statuses_in_any_order_and_number(env: MetaEnv, fault: str) -> None:
     eventually(lambda: env.control("GET", "summary")["webhooks_pending"] == 0, 10, "all statuses were taken")
     env.wait_journal_read()
     assert env.state(row) == "read"
-    told = [step["extra"]["status"] for step in env.store.run(messages.history, row) if step["extra"]]
-    assert sorted(told) == ["delivered", "played", "read", "sent"], (
+    reported = [step["extra"]["status"] for step in env.store.run(messages.history, row) if step["extra"]]
+    assert sorted(reported) == ["delivered", "played", "read", "sent"], (
         "each of the provider's steps stands in the history once"
     )
 
 
-def test_a_later_failure_is_told_with_its_code(env: MetaEnv) -> None:
+def test_a_later_failure_is_reported_with_its_code(env: MetaEnv) -> None:
     chat = new_chat()
     env.arm("fail_later", chat, code=131047)
     row = env.send(chat)

@@ -133,7 +133,7 @@ def test_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "status"),
+    ("given", "status"),
     [
         ("accepted", ""),
         ("held_for_quality_assessment", "held_for_quality_assessment"),
@@ -143,8 +143,8 @@ def test_taken() -> None:
         ("No Word", ""),
     ],
 )
-def test_what_becomes_of_a_template_message_first(told: Any, status: str) -> None:
-    message = {"id": "wamid.A", "message_status": told}
+def test_a_template_message_that_is_not_sent_at_once(given: Any, status: str) -> None:
+    message = {"id": "wamid.A", "message_status": given}
     assert answer(200, {"messages": [message]}) == Accepted("wamid.A", status)
 
 

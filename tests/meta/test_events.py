@@ -109,7 +109,7 @@ def test_a_number_that_two_companies_have_tells_both() -> None:
     assert [receipt.connection_id for receipt in found.receipts] == [3, 4]
 
 
-def test_an_unknown_number_is_named_and_nobody_is_told() -> None:
+def test_an_unknown_number_is_named_and_concerns_no_connection() -> None:
     found = read(webhook({"messages": [text("hi", "wamid.A")], "statuses": [status("read")]}, number="1"))
     assert (found.messages, found.receipts, found.door_events) == ([], [], {})
     assert found.counts["unknown_number"] == 2

@@ -38,7 +38,7 @@ def echo(**message: Any) -> dict[str, Any]:
     }
 
 
-def told(found: ParsedEvents) -> list[tuple[str, dict[str, Any]]]:
+def lines(found: ParsedEvents) -> list[tuple[str, dict[str, Any]]]:
     """Return types and contents, and see that nothing was left unsaid."""
     assert found.outcome() == ""
     return [(message.type, dict(message.content)) for message in found.messages]
@@ -134,7 +134,7 @@ FALLBACK = {"type": "fallback", "title": "A page", "payload": {"url": "https://e
 @pytest.mark.parametrize("kind", ["page", "instagram"])
 def test_every_item_has_one_shape(parts: dict[str, Any], expected: list[tuple[str, dict[str, Any]]], kind: str) -> None:
     found = read(entry(item(**parts), kind=kind))
-    assert told(found) == expected
+    assert lines(found) == expected
     for message in found.messages:
         assert (message.chat_id, message.sender, message.from_me) == ("24500000000000001",) * 2 + (False,)
         assert message.at == datetime.fromtimestamp(AT / 1000, UTC)

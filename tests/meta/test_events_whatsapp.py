@@ -1,4 +1,4 @@
-"""WhatsApp's webhooks: Meta's own examples, every type of message, echoes, history, calls, people and news of accounts, each in our words."""
+"""WhatsApp's webhooks: Meta's own examples, every type of message, echoes, history, calls, people and events of accounts, each in our terms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support import environment
 pytestmark = pytest.mark.fast
 
 QUOTED = "wamid.HBgLMTY1MDM4Nzk0MzkVAgARGBJGMzEyNzhENTZDMzNGODlDRDgA"
-TOLD: Mapping[str, tuple[str, dict[str, Any]]] = {
+EXPECTED: Mapping[str, tuple[str, dict[str, Any]]] = {
     "button_message": (
         "button",
         {
@@ -113,7 +113,7 @@ TOLD: Mapping[str, tuple[str, dict[str, Any]]] = {
         {"body": "Is this still available?", "quoted": "wamid.HBgLMTY1MDM4Nzk0MzkVAgARGA9wcm9kdWN0X2lucXVpcnkA"},
     ),
 }
-"""What becomes of Meta's examples where it is worth spelling out."""
+"""Outcome of Meta's examples, where it is worth spelling out."""
 
 GROUPS = {
     "group_create_message": "group_create",
@@ -147,7 +147,7 @@ def test_metas_own_examples_are_understood(path: Any) -> None:
     assert not kept.from_me
     assert kept.context.items() >= message.get("context", {}).items()
     assert kept.context.get("referral") == message.get("referral")
-    kind, content = TOLD.get(path.stem, (message["type"], None))
+    kind, content = EXPECTED.get(path.stem, (message["type"], None))
     assert kept.type == kind
     assert content is None or kept.content == content
     contacts = change["value"].get("contacts", [])
@@ -318,7 +318,7 @@ def test_what_is_not_understood_is_named_in_the_journal() -> None:
     assert [message.type for message in found.messages] == ["unknown", "unknown"]
 
 
-def test_files_are_to_be_fetched_and_their_address_is_told_to_nobody() -> None:
+def test_files_are_to_be_fetched_and_their_address_is_not_shown() -> None:
     found = read(
         webhook(
             {
@@ -520,7 +520,7 @@ def test_a_chat_that_is_opened_for_the_first_time() -> None:
     )
 
 
-def test_numbers_and_ids_that_change_are_told() -> None:
+def test_numbers_and_ids_that_change_are_moves() -> None:
     system = {
         "from": "15550100200",
         "id": "wamid.S",
@@ -567,7 +567,7 @@ def test_whoever_stops_marketing_is_noted() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(ACCOUNT_FIELDS))
-def test_news_of_accounts_are_kept_once(kind: str) -> None:
+def test_account_events_have_one_name(kind: str) -> None:
     payload: Any = {
         "object": "whatsapp_business_account",
         "entry": [{"id": "200", "time": 1739321024, "changes": [{"field": kind, "value": {"event": "X\0"}}]}],

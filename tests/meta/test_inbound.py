@@ -1,4 +1,4 @@
-"""What comes in, written down: people, edits and revokes, echoes, watermarks, news of accounts, and processing it again."""
+"""What comes in, written down: people, edits and revokes, echoes, watermarks, events of accounts, and processing it again."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_person_is_one_row_whatever_he_is_called(portless: MakeSettings) -> No
         journal(own, webhook({"contacts": [named("Ann", wa_id="15550100200")], "messages": [text("1", "wamid.1")]}))
         await read_all(own.processor)
         assert people(own) == [("15550100200", "15550100200", "Ann", [])]
-        # he tells his user id
+        # the user id comes
         journal(
             own,
             webhook(
@@ -68,11 +68,11 @@ def test_a_person_is_one_row_whatever_he_is_called(portless: MakeSettings) -> No
         )
         await read_all(own.processor)
         assert people(own) == [("US.1", "15550100200", "Ann B", ["15550100200"])]
-        # told by number alone he is the same, and a name that is not told is kept
+        # known by number alone it is the same person, and a name that is not given is kept
         journal(own, webhook({"messages": [text("3", "wamid.3")]}))
         await read_all(own.processor)
         assert people(own) == [("US.1", "15550100200", "Ann B", ["15550100200"])]
-        # he hides his number: the chat stays the one that he had
+        # the number is hidden: the chat stays
         hidden = {
             "from_user_id": "US.1",
             "id": "wamid.4",
@@ -152,7 +152,7 @@ def test_a_number_belongs_to_one_person_at_a_time(portless: MakeSettings) -> Non
     scenario(portless, play)
 
 
-def test_whether_marketing_is_wanted_the_newest_word_counts(portless: MakeSettings) -> None:
+def test_the_newest_marketing_choice_counts(portless: MakeSettings) -> None:
     async def play(own: ChannelEnv) -> None:
         def said(word: str, at: int) -> dict[str, Any]:
             return webhook({"user_preferences": [{"wa_id": "15550100200", "value": word, "timestamp": at}]})
@@ -318,8 +318,8 @@ def test_played_is_read_and_stands_in_the_history_beside_it(portless: MakeSettin
             journal(own, webhook({"statuses": [status(word, token=own.token(row), provider_id="wamid.V")]}))
         await read_all(own.processor)
         assert states(own, [row]) == ["read"]
-        told = [step["extra"]["status"] for step in own.store.run(messages.history, row) if step["extra"]]
-        assert sorted(told) == ["delivered", "played", "read"]
+        reported = [step["extra"]["status"] for step in own.store.run(messages.history, row) if step["extra"]]
+        assert sorted(reported) == ["delivered", "played", "read"]
 
     scenario(portless, play)
 

@@ -20,7 +20,7 @@ def test_what_was_answered_survives_kill_9_between_commit_and_processing(own_env
     env.start()
     bodies = [json.dumps(webhook({"messages": [text("kept", f"wamid.KEPT{number}")]})).encode() for number in range(5)]
     with closing(psycopg2.connect(env.settings.database_url)) as lock, lock.cursor() as cursor:
-        # while somebody holds this table nothing can be processed, and everything can still be journalled
+        # while another transaction holds this table nothing can be processed, and everything can still be journalled
         cursor.execute("LOCK TABLE inbound_messages IN ACCESS EXCLUSIVE MODE")
         assert [env.post(body) for body in bodies] == [200] * len(bodies)
         env.meta.process.send_signal(signal.SIGKILL)

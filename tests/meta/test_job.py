@@ -79,8 +79,8 @@ def test_a_stock_worker_alone_sends_everything_in_order(own_env: Callable[..., M
     assert [env.state(row) for row in rows[DIRECT] + rows[D360]] == ["sent"] * 6
     assert [env.state(row) for row in rows[EMBEDDED]] == ["failed", "sent", "sent"]
     for index in chats:
-        arrivals = [entry["message"]["text"]["body"] for row in rows[index] for entry in env.arrived(row)]
-        assert arrivals == [f"text {number}" for number in range(3)][-len(arrivals) :]
+        bodies = [entry["message"]["text"]["body"] for row in rows[index] for entry in env.arrived(row)]
+        assert bodies == [f"text {number}" for number in range(3)][-len(bodies) :]
         sequence = [entry["seq"] for row in rows[index] for entry in env.arrived(row)]
         assert sequence == sorted(sequence)
     assert senders(env, rows[DIRECT] + rows[EMBEDDED] + rows[D360]) == {"stock"}

@@ -1,4 +1,4 @@
-"""Who posted and was not heard, or heard late, is told of: his silence is no evidence then."""
+"""A post that was refused or answered late is reported as an outage: until its repetition nothing is evidence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVENT = RawEvent(source="meta", body=b"{}")
 
 
 class Shelf:
-    """A store whose next commits go as they are told to."""
+    """A store whose next commits go as they are scripted."""
 
     def __init__(self, *commits: Callable[[], Any]) -> None:
         self._commits = list(commits)
@@ -41,7 +41,7 @@ async def late() -> None:
 @pytest.mark.parametrize(
     ("commit", "is_heard", "least_s"), [(at_once, True, None), (refused, False, 0.0), (late, True, 0.05)]
 )
-def test_who_is_told_of(
+def test_what_is_reported_as_an_outage(
     commit: Callable[[], Any], is_heard: bool, least_s: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journals, "LATE_S", 0.05)

@@ -1,4 +1,4 @@
-"""The journal read into real tables: receipts move messages, arrivals are kept once, poison stops nobody."""
+"""The journal read into real tables: receipts move messages, messages are kept once, poison stops no other."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_matched_by_either_name_and_only_on_its_own_number(portless: MakeSetting
     scenario(portless, play)
 
 
-def test_arrivals_are_kept_once_however_often_they_come(portless: MakeSettings) -> None:
+def test_messages_are_kept_once_however_often_they_come(portless: MakeSettings) -> None:
     async def play(own: ChannelEnv) -> None:
         payload = webhook({"messages": [text("hi", "wamid.A"), text("hi", "wamid.A"), text("ho", "wamid.B")]})
         journal(own, payload, payload)
@@ -204,7 +204,7 @@ def test_a_thousand_updates_in_one_body(portless: MakeSettings) -> None:
 
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let bodies that hold the word `POISON` break the reading in a way that nobody foresaw."""
+    """Let bodies that hold the word `POISON` break the reading in an unforeseen way."""
     real = events.parse_webhook
 
     def parse_webhook(body: bytes, *rest: Any) -> ParsedEvents:
@@ -333,10 +333,10 @@ def test_no_payload_breaks_the_tables(fuzzed: Settings, payloads: list[Any]) -> 
                 connection_type="meta_direct",
                 account_id="106540352242922",
             )
-            witness = f"wamid.WITNESS{len(ask(own, 'SELECT id FROM inbound_journal'))}"
-            ids = journal(own, *payloads, webhook({"messages": [text("still here", witness)]}))
+            later = f"wamid.WITNESS{len(ask(own, 'SELECT id FROM inbound_journal'))}"
+            ids = journal(own, *payloads, webhook({"messages": [text("still here", later)]}))
             await read_all(own.processor)
-            assert ask(own, "SELECT count(*) FROM inbound_messages WHERE provider_id = %s", witness) == [(1,)]
+            assert ask(own, "SELECT count(*) FROM inbound_messages WHERE provider_id = %s", later) == [(1,)]
             failed = ask(
                 own,
                 "SELECT id, outcome, convert_from(body, 'UTF8') FROM inbound_journal WHERE id = ANY(%s) AND outcome LIKE 'failed%%'",

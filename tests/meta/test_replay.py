@@ -73,10 +73,10 @@ def test_what_was_nobodys_is_somebodys_after_a_replay(env: MetaEnv, home: Path) 
 
 
 def test_without_a_meta_process_what_is_marked_waits(database_url: str, home: Path) -> None:
-    ground = Ground(database_url)
+    store_env = Ground(database_url)
     try:
-        ids = ground.store.run(inbound.journal, "meta", [RawEvent(source="meta", body=b"{}")])
-        ground.store.run(inbound.finish, {ids[0]: "failed: ZeroDivisionError"})
+        ids = store_env.store.run(inbound.journal, "meta", [RawEvent(source="meta", body=b"{}")])
+        store_env.store.run(inbound.finish, {ids[0]: "failed: ZeroDivisionError"})
         run = command(home, database_url, "replay", "--failed", "--wait", "0.5")
         assert run.returncode == 1
         assert "events chosen: 1; well: 0; not well: 0; not done: 1" in run.stdout
@@ -84,7 +84,7 @@ def test_without_a_meta_process_what_is_marked_waits(database_url: str, home: Pa
         waiting = command(home, database_url, "list", "--waiting", "--json").stdout.splitlines()
         assert [json.loads(line)["id"] for line in waiting] == ids
     finally:
-        ground.close()
+        store_env.close()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_without_a_meta_process_what_is_marked_waits(database_url: str, home: Pa
         (["dance"], "invalid choice"),
     ],
 )
-def test_what_an_operator_gets_wrong_is_told_in_a_sentence(
+def test_a_mistake_of_an_operator_is_one_sentence(
     migrated_url: str, tmp_path: Path, words: list[str], says: str
 ) -> None:
     run = command(tmp_path / "home", migrated_url, *words)

@@ -266,7 +266,7 @@ def d360_message(provider_id: str, number: str = ACCOUNTS[D360]) -> bytes:
 
 def test_360dialog_is_believed_by_its_own_secret_and_only_about_its_own_number(env: MetaEnv) -> None:
     assert env.post(d360_message("wamid.D1"), path=D360_PATH, headers={GUARD: D360_SECRET}) == 200
-    # another customer's number through this door: stored, and believed by nobody
+    # another customer's number through this door: stored, and concerns no connection
     assert env.post(d360_message("wamid.D2", ACCOUNTS[0]), path=D360_PATH, headers={GUARD: D360_SECRET}) == 200
     # and 360dialog's number by Meta's signature
     assert env.post(d360_message("wamid.D3")) == 200
@@ -311,7 +311,7 @@ def test_a_customers_message_comes_through_every_door(env: MetaEnv) -> None:
         assert touched == (True,)
 
 
-def test_without_a_database_meta_is_told_to_come_again(own_env: Callable[..., MetaEnv]) -> None:
+def test_without_a_database_meta_is_asked_to_repeat(own_env: Callable[..., MetaEnv]) -> None:
     env = own_env()
     (nowhere,) = free_ports(1)
     cut_off = env._entry("meta")
