@@ -31,6 +31,7 @@ from api.operators.dashboard.page import Dashboard
 from api.operators.dead_letters import DeadLetterOperations
 from api.operators.dependencies import Dependencies
 from api.operators.health import HealthOperations
+from shared.channels.worlds import worlds
 from shared.compose.acceptance import RowAcceptor
 from shared.compose.composer import Composer
 from shared.compose.directory import Directory
@@ -102,7 +103,7 @@ def build_app(
     vault = Vault.from_settings(child.settings)
     connections = ConnectionOperations(directory, child.store, Credentials(vault), child.settings)
     task_operations = ConnectionTaskOperations(connections, child.store, tasks, vault)
-    dead_letters = DeadLetterOperations(directory, child.store, shown.one)
+    dead_letters = DeadLetterOperations(directory, child.store, shown.one, worlds(child.settings))
     listed = operations_of(
         sending,
         HistoryOperations(directory, shown),

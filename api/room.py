@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from api.app import build_app
 from api.http.keys import load_key
 from api.operators.dependencies import Dependencies
+from shared.channels.worlds import worlds
 from shared.delivery.accept import Acceptor
 from shared.errors import QueueUnavailable, SettingsInvalid, StoreUnavailable
 from shared.media.storage import open_storage
@@ -32,7 +33,7 @@ class ApiService:
         key = load_key(settings)
         self._child = child
         self._hints = Hints(settings.redis_url, settings.redis_timeout_s)
-        self._acceptor = Acceptor(child.store, self._hints, child.metrics)
+        self._acceptor = Acceptor(child.store, self._hints, child.metrics, worlds(child.settings))
         self._dependencies = Dependencies(child.store, self._hints)
         self._storage = open_storage(settings)
         app, self._composer = build_app(child, self._acceptor, self._storage, self._dependencies, key)

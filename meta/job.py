@@ -17,6 +17,7 @@ from meta.graph import Graph
 from meta.sending.channel import MetaChannel
 from meta.sending.uploads import Uploads
 from shared import logs
+from shared.channels.worlds import worlds
 from shared.clock import left, monotonic
 from shared.delivery.retry_policy import retry_policy
 from shared.errors import StoreUnavailable
@@ -93,6 +94,7 @@ class _Delivery:
             ids=ids,
             chats=chats,
             most=1,
+            worlds=worlds(self._settings),
             token_at_claim=MetaChannel.token_at_claim,
         )
         return claimed[0] if claimed else None

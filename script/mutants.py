@@ -324,10 +324,10 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
                 _SQL,
                 """            AND earlier.state IN ('queued', 'sending', 'in_doubt') AND (earlier.scheduled_for IS NULL OR earlier.scheduled_for <= now())
           OFFSET 0)
-      -- what overtook""",
+      -- what overtook a row while""",
                 """            AND FALSE
           OFFSET 0)
-      -- what overtook""",
+      -- what overtook a row while""",
             ),
         ),
         _LIFE,
@@ -498,9 +498,47 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/delivery/test_dispatcher_faults.py",
     ),
+    "world-of-the-row": Mutation(
+        "what was accepted for the sandbox never leaves to a real provider",
+        (
+            Edit(
+                _SQL,
+                "CASE WHEN q.world <> (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)] THEN 'other_world'\n                WHEN",
+                "CASE WHEN",
+            ),
+        ),
+        "tests/store/test_worlds.py",
+    ),
+    "account-of-the-row": Mutation(
+        "a message leaves from the account that it was accepted for",
+        (
+            Edit(
+                _SQL,
+                "                WHEN q.account <> c.account_id THEN 'other_account' END AS stranger",
+                "                END AS stranger",
+            ),
+        ),
+        "tests/store/test_worlds.py",
+    ),
+    "world-of-a-doubt": Mutation(
+        "nothing is concluded in one world about a message of the other",
+        (
+            Edit(
+                _SQL,
+                "  AND (m.world IS NULL OR coalesce(m.world = (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)], true))\n",
+                "",
+            ),
+        ),
+        "tests/store/test_worlds.py",
+    ),
+    "redrive-of-the-removed": Mutation(
+        "a removed connection redrives nothing",
+        (Edit("shared/store/queries/interventions.sql", " AND c.status <> 'removed'\n", "\n"),),
+        "tests/store/test_interventions.py",
+    ),
     "fair-share": Mutation(
         "a slow connection leaves places to others",
-        (Edit(_SQL, " AND (d.room IS NULL OR d.place <= d.room)", ""),),
+        (Edit(_SQL, " AND (d.capacity IS NULL OR d.place <= d.capacity)", ""),),
         "tests/delivery/test_fairness.py",
     ),
     "socket-address": Mutation(
@@ -599,7 +637,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "forward-only": Mutation(
         "a webhook moves a row forward only",
-        (Edit(_SQL, "AND m.id = news.id AND m.state = ANY(%(before)s)", "AND m.id = news.id"),),
+        (Edit(_SQL, "AND m.id = first.id AND m.state = ANY(%(before)s)", "AND m.id = first.id"),),
         _LIFE,
     ),
     "database-troubles": Mutation(

@@ -284,7 +284,9 @@ _PACING: Final = (
     "webdriver_burst",
     "whatsapp_web_url",
 )
-_DELIVERY: Final = ("send_attempts", "in_doubt_policy", "in_doubt_window_s", *_PACING)
+_WORLDS: Final = ("instagram_base_url", "sandbox_port")
+"""With the other providers' addresses: whether a connection type sends to the sandbox."""
+_DELIVERY: Final = ("send_attempts", "in_doubt_policy", "in_doubt_window_s", *_PACING, *_WORLDS)
 
 KINDS: Final[tuple[ProcessKind, ...]] = (
     ProcessKind(
@@ -363,7 +365,6 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         retry_base_s=1.0,
         settings=(
             "graph_version",
-            "instagram_base_url",
             "public_url",
             "meta_app_id",
             "meta_sha1_signatures",

@@ -63,8 +63,8 @@ class DeadLetterOperations:
         describe: see `Describe`.
     """
 
-    def __init__(self, directory: Directory, store: Store, describe: Describe) -> None:
-        self._directory, self._store, self._describe = directory, store, describe
+    def __init__(self, directory: Directory, store: Store, describe: Describe, worlds: Mapping[str, str]) -> None:
+        self._directory, self._store, self._describe, self._worlds = directory, store, describe, worlds
 
     def operations(self) -> list[Operation]:
         """Return the operations on what waits for a human."""
@@ -156,6 +156,7 @@ class DeadLetterOperations:
             failed_after=_read_at(fields, "failedAfter"),
             failed_before=_read_at(fields, "failedBefore"),
             most=fields["limit"],
+            worlds=self._worlds,
         )
         return JSONResponse({"redriven": len(ids), "more": len(ids) == fields["limit"]}, status_code=202)
 
@@ -166,9 +167,19 @@ class DeadLetterOperations:
             await self._describe(company_id, chat_id, message_id)
             raise Problem("connection_removed", "The connection of this message was removed.")
         moved = await self._store.call(
-            interventions.redrive, company_id=company_id, chat_id=chat_id, message_id=message_id
+            interventions.redrive,
+            company_id=company_id,
+            chat_id=chat_id,
+            message_id=message_id,
+            worlds=self._worlds,
         )
         shown = await self._describe(company_id, chat_id, message_id)
+        if not moved and shown["status"] == MessageState.FAILED:
+            raise Problem(
+                "not_a_dead_letter",
+                "The message cannot be sent again: its connection was removed, or it was accepted for the other world (sandbox or live).",
+                state=shown["status"],
+            )
         if not moved and await self._store.call(interventions.last_word, message_id) != REDRIVEN:
             is_removed = shown["status"] == MessageState.FAILED
             sentence = "The message's connection was removed." if is_removed else f"The message is {shown['status']}."

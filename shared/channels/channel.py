@@ -81,7 +81,7 @@ class Channel:
     """One connection type.
 
     Attributes:
-        name: the connection type. kind: process kind that serves it.
+        name: the connection type. kind: process kind that serves it. address: setting with the address of the provider that it sends to.
         reaches: forms of chat id that can be written to. answers: forms that can be written to once a message came from there, since their
             spelling alone does not show that such a chat exists.
         operations: supported operations, each with its limits (`characters`, `bytes`, `captionCharacters`, `contacts`, `seconds`).
@@ -97,6 +97,7 @@ class Channel:
 
     name: str
     kind: str
+    address: str = "graph_base_url"
     reaches: frozenset[Form]
     answers: frozenset[Form] = frozenset()
     operations: Mapping[str, Mapping[str, int]]

@@ -16,6 +16,7 @@ _MB: Final = 1024 * 1024
 INSTAGRAM: Final = Channel(
     name="instagram",
     kind="meta",
+    address="instagram_base_url",
     reaches=frozenset({Form.NUMERIC}),
     answers=frozenset({Form.ADDRESS, Form.OPAQUE}),
     operations={

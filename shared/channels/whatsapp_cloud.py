@@ -104,6 +104,7 @@ META_EMBEDDED: Final = replace(
 D360: Final = replace(
     META_DIRECT,
     name="360dialog",
+    address="d360_base_url",
     credentials=("apiKey", "webhookSecret"),
     account="optional",
     provider_tasks=frozenset({"test", "webhook", "profile"}),

@@ -15,6 +15,7 @@ _CAPTION: Final = {"captionCharacters": 1024}
 WWEBJS: Final = Channel(
     name="wwebjs",
     kind="webdriver",
+    address="whatsapp_web_url",
     reaches=frozenset({Form.PHONE, Form.GROUP, Form.LID, Form.NEWSLETTER, Form.BROADCAST}),
     answers=frozenset({Form.SHORT_CODE, Form.ADDRESS}),
     operations={

@@ -6,7 +6,9 @@ Requests that arrive together share one transaction (group commit), so that dura
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Final
 
 from shared.batching import GroupCommit, RateLimiter
@@ -32,11 +34,14 @@ class Acceptor:
     """Commits new messages and writes their hints.
 
     Args:
-        store, hints: this process's own. metrics: gets `accept_batch_size` and `hints_lost`.
+        store, hints: this process's own. metrics: gets `accept_batch_size` and `hints_lost`. worlds: to which world each connection type
+            sends, kept with each message.
     """
 
-    def __init__(self, store: Store, hints: Hints, metrics: Metrics) -> None:
-        self._store, self._hints = store, hints
+    def __init__(
+        self, store: Store, hints: Hints, metrics: Metrics, worlds: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._store, self._hints, self._worlds = store, hints, worlds
         self._commits: GroupCommit[NewMessage, Accepted] = GroupCommit(
             self._commit,
             interval_s=_COMMIT_INTERVAL_S,
@@ -81,7 +86,7 @@ class Acceptor:
     async def _commit(self, batch: list[NewMessage]) -> list[Accepted]:
         self._batch_size.observe(len(batch))
         hit("accept.gathered")
-        results = await self._store.call(messages.accept, batch)
+        results = await self._store.call(messages.accept, batch, self._worlds)
         hit("accept.committed")
         for message, result in zip(batch, results, strict=True):
             # a scheduled row is found by the relay when it is due

@@ -7,11 +7,10 @@ connection's backlog never fills the memory that others need.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from math import inf, isinf
 from typing import Final, TypeAlias
 
-from shared.store.messages import Claimed
+from shared.store.messages import Claimed, ClaimRequest
 
 ChatKey: TypeAlias = tuple[int, str]
 """Connection id and chat id."""
@@ -22,20 +21,6 @@ GATHER_S: Final = 0.02
 """Shortest wait for a connection's tokens, so that one claim takes several; connections whose wait ends within it are polled together."""
 LONGEST_WAIT_S: Final = 30.0
 """A limit may be lifted meanwhile; this bounds how long that goes unnoticed."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimRequest:
-    """What one claim asks for.
-
-    Attributes:
-        ids: offered rows. chats: chats whose head is asked for. connections: connections whose due rows are asked for. limit: most rows.
-    """
-
-    ids: list[int]
-    chats: list[ChatKey]
-    connections: list[int]
-    limit: int
 
 
 class Backlog:
@@ -95,7 +80,7 @@ class Backlog:
         ids = list(self._offered)[: most - len(chats)]
         if not (ids or chats or connections):
             return None
-        return ClaimRequest(ids, chats, connections, limit)
+        return ClaimRequest(ids=ids, chats=chats, connections=connections, limit=limit)
 
     def claimed(self, request: ClaimRequest, claimed: Claimed, held: Mapping[int, int], now: float) -> None:
         """Remove what a claim answered, and record which connections have to wait.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
+from shared.channels.worlds import worlds
 from shared.clock import left
 from shared.delivery import reclaim as reclaiming
 from shared.delivery.breaker import Breaker
@@ -77,6 +78,7 @@ class Consumer:
             attempts=settings.send_attempts,
             retry_base_s=retry_base_s,
             breaker=Breaker(breaker_most),
+            worlds=worlds(settings),
         )
         self._pacer = Pacer(child.store, settings, kind=kind.name)
         self._relay = Relay(child.store, self._dispatcher, child.metrics, kind=kind.name)
@@ -92,6 +94,7 @@ class Consumer:
             attempts=settings.send_attempts,
             outages=webhook_outages,
             requeued=self._dispatcher.offer,
+            worlds=worlds(settings),
         )
         self._loop = asyncio.get_running_loop()
         self._worker: HintWorker | None = None

@@ -6,15 +6,17 @@ The only way in is `offer`: from the hint worker, from the relay, from a retry w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from math import inf
+from types import MappingProxyType
 from typing import Final
 
 from shared import logs
 from shared.batching import RateLimiter
 from shared.clock import left, monotonic
-from shared.delivery.backlog import CLAIM_AT_ONCE, Backlog, ClaimRequest
+from shared.delivery.backlog import CLAIM_AT_ONCE, Backlog
 from shared.delivery.breaker import Breaker
 from shared.delivery.channel import Channel
 from shared.delivery.in_flight import InFlight
@@ -27,7 +29,7 @@ from shared.process.metrics import Metrics
 from shared.process.periodic import wait_for_event
 from shared.states import MessageState
 from shared.store import connections, messages
-from shared.store.messages import Claimed, Settlement
+from shared.store.messages import Claimant, Claimed, ClaimRequest, Settlement
 from shared.store.store import Store
 
 log = logs.logger(__name__)
@@ -54,7 +56,7 @@ class Dispatcher:
         kind, incarnation: the claiming process. channel: how to send. journal: where what is in flight is recorded for the reader after a death.
         in_flight: sends at once. each: sends at once of one connection; 0: no limit but that a slow one leaves places to others. send_s: time for one
             send. attempts: counted attempts before a dead letter. retry_base_s: first wait between attempts.
-        breaker: pauses connections whose sends fail one after the other.
+        breaker: pauses connections whose sends fail one after the other. worlds: to which world each connection type sends.
     """
 
     def __init__(
@@ -72,10 +74,14 @@ class Dispatcher:
         attempts: int,
         retry_base_s: float,
         breaker: Breaker | None = None,
+        worlds: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._store, self._channel, self._journal = store, channel, journal
         self._breaker = breaker or Breaker(0)
         self._kind, self._incarnation = kind, incarnation
+        self._claimant = Claimant(
+            kind=kind, incarnation=incarnation, token_at_claim=channel.token_at_claim, worlds=worlds
+        )
         self._send_s, self._attempts = send_s, attempts
         self._retries = retry_policy(retry_base_s)
         self._backlog = Backlog()
@@ -204,16 +210,9 @@ class Dispatcher:
         # a claim that commits after we gave up waiting is found by `_requeue_unknown`
         claimed = await self._store.call_each(
             messages.claim_within_limits,
-            kind=self._kind,
-            incarnation=self._incarnation,
-            ids=request.ids,
-            chats=request.chats,
-            numbers=request.connections,
-            in_hand=self._in_flight,
-            room=capacities.default,
-            rooms=capacities.of,
-            most=request.limit,
-            token_at_claim=self._channel.token_at_claim,
+            self._claimant,
+            replace(request, capacity=capacities.default, capacities=capacities.of),
+            self._in_flight,
         )
         hit("claim.committed")
         for message in claimed.messages:
@@ -234,7 +233,7 @@ class Dispatcher:
         if not ids:
             return []
         try:
-            await self._claim_rows(ClaimRequest(ids, [], [], len(ids)))
+            await self._claim_rows(ClaimRequest(ids=ids, limit=len(ids)))
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001 - the error is logged once, for the whole claim

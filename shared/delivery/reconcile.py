@@ -8,8 +8,9 @@ What is held for lack of evidence is looked at again and again: proof or evidenc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from shared.clock import monotonic
@@ -105,10 +106,11 @@ class Reconciler:
         attempts: int,
         outages: WebhookOutages | None,
         requeued: Callable[[list[int]], None],
+        worlds: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._store, self._channel, self._outages, self._requeued = store, channel, outages, requeued
         self._kind, self._incarnation, self._policy, self._window_s = kind, incarnation, policy, window_s
-        self._attempts = attempts
+        self._attempts, self._worlds = attempts, worlds
         self._decided = metrics.counter("in_doubt_decisions", "Messages that left doubt, by how.", ("code",))
 
     async def run(self) -> None:
@@ -128,7 +130,9 @@ class Reconciler:
         """Look at every row in doubt once, or at those that are held for lack of evidence. Raises `StoreUnavailable`."""
         after = 0
         while True:
-            found = await self._store.call(messages.in_doubt, kind=self._kind, most=_MOST, held=held, after=after)
+            found = await self._store.call(
+                messages.in_doubt, kind=self._kind, most=_MOST, held=held, after=after, worlds=self._worlds
+            )
             doubts = self._discounted(found)
             for start in range(0, len(doubts), _AT_ONCE):
                 await asyncio.gather(*(self._resolve(doubt) for doubt in doubts[start : start + _AT_ONCE]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 from shared.states import MESSAGE_TRANSITIONS, MessageState, require_transition
@@ -72,11 +73,13 @@ def redrive(
     failed_after: datetime | None = None,
     failed_before: datetime | None = None,
     most: int = MOST_AT_ONCE,
+    worlds: Mapping[str, str] = MappingProxyType({}),
 ) -> list[int]:
     """Queue dead letters of a company again and return their ids, oldest first.
 
     Args:
         message_id, chat_id, code, phone_index, failed_after, failed_before: only those; None: any. most: how many at most.
+        worlds: to which world each connection type sends; messages of the other one, and of removed connections, are left as they are.
     """
     require_transition(MESSAGE_TRANSITIONS, MessageState.FAILED, MessageState.QUEUED)
     rows = transaction.rows(
@@ -89,6 +92,8 @@ def redrive(
         failed_after=failed_after,
         failed_before=failed_before,
         most=most,
+        world_types=list(worlds),
+        worlds=list(worlds.values()),
     )
     return [row["id"] for row in rows]
 

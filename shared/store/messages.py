@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from math import inf
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -40,12 +41,46 @@ class NewMessage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Claimant:
+    """Who claims.
+
+    Attributes:
+        kind, incarnation: of the process. token_at_claim: write the token that the kind's channel uses
+            (`bulkhead:<installation>:<id>:<attempt>:<accepted>`) with the claim. worlds: to which world each connection type sends; what was
+            accepted for the other one becomes a dead letter.
+    """
+
+    kind: str
+    incarnation: str
+    token_at_claim: bool
+    worlds: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimRequest:
+    """What one claim asks for.
+
+    Attributes:
+        ids: offered rows. chats: (connection id, chat id) whose head is asked for. connections: those whose due rows are asked for, as many as their
+            limits let through, and as `ids` and `chats` leave of `limit`. limit: most rows.
+        capacity: most rows of one connection (None: no limit). capacities: the same for single connections.
+    """
+
+    ids: Sequence[int] = ()
+    chats: Sequence[tuple[int, str]] = ()
+    connections: Sequence[int] = ()
+    limit: int
+    capacity: int | None = None
+    capacities: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Claimed:
     """What a claim brought.
 
     Attributes:
-        messages: the rows that are ours now, in the order of their ids. waits: numbers (connection ids) whose limits hold due rows back, and for
-            how long at least (seconds; infinite: until one of their own in hand ends).
+        messages: the rows that are ours now, in the order of their ids. waits: connections whose limits hold due rows back, and for how long at
+            least (seconds; infinite: until one of their own in flight ends).
     """
 
     messages: list[OutboundMessage]
@@ -104,8 +139,14 @@ class Doubt:
     held: bool = False
 
 
-def accept(transaction: Transaction, messages: Sequence[NewMessage]) -> list[Accepted]:
-    """Write `messages` in their order, and return what became of each; used keys answer with their earlier row."""
+def accept(
+    transaction: Transaction, messages: Sequence[NewMessage], worlds: Mapping[str, str] = MappingProxyType({})
+) -> list[Accepted]:
+    """Write `messages` in their order, and return the outcome of each; used keys answer with their earlier row.
+
+    Args:
+        worlds: to which world each connection type sends now; it is kept with the row.
+    """
     rows = [
         {
             "position": position,
@@ -124,7 +165,7 @@ def accept(transaction: Transaction, messages: Sequence[NewMessage]) -> list[Acc
     ]
     written = {
         row["position"]: Accepted(id=row["id"], created_at=row["created_at"])
-        for row in transaction.rows("accept_messages", rows=json(rows))
+        for row in transaction.rows("accept_messages", rows=json(rows), **_worlds(worlds))
     }
     missing = [position for position in range(len(messages)) if position not in written]
     if missing:
@@ -159,69 +200,58 @@ def claim(
     *,
     kind: str,
     incarnation: str,
-    ids: Sequence[int],
-    chats: Iterable[tuple[int, str]] = (),
+    ids: Sequence[int] = (),
+    chats: Sequence[tuple[int, str]] = (),
     most: int,
     token_at_claim: bool,
+    worlds: Mapping[str, str] = MappingProxyType({}),
 ) -> list[OutboundMessage]:
-    """Make `incarnation` the sender of rows that are due and first in their chat; for callers who do not come again when a limit says when.
-
-    Arguments and what is left out as for `claim_within_limits`.
-    """
-    return claim_within_limits(
-        transaction, kind=kind, incarnation=incarnation, ids=ids, chats=chats, most=most, token_at_claim=token_at_claim
-    ).messages
+    """Claim rows for a caller who does not come again when a limit lets more through; arguments as of `Claimant` and `ClaimRequest`."""
+    claimant = Claimant(kind=kind, incarnation=incarnation, token_at_claim=token_at_claim, worlds=worlds)
+    return claim_within_limits(transaction, claimant, ClaimRequest(ids=ids, chats=chats, limit=most)).messages
 
 
 def claim_within_limits(
-    transaction: Transaction,
-    *,
-    kind: str,
-    incarnation: str,
-    ids: Sequence[int],
-    chats: Iterable[tuple[int, str]] = (),
-    numbers: Sequence[int] = (),
-    in_hand: Container[int] = (),
-    room: int | None = None,
-    rooms: Mapping[int, int] = MappingProxyType({}),
-    most: int,
-    token_at_claim: bool,
+    transaction: Transaction, claimant: Claimant, request: ClaimRequest, in_flight: Container[int] = ()
 ) -> Claimed:
-    """Make `incarnation` the sender of rows that are due, first in their chat, and let through by their number's limits.
+    """Make the claimant the sender of rows that are due, first in their chat, and let through by their connection's limits.
 
     Args:
-        ids: rows to look at. chats: (connection id, chat id) whose head is to be looked at too. numbers: connection ids whose due rows are to be
-            looked at too, as many as their limits let through, and as `ids` and `chats` leave of `most`. in_hand: rows that are left alone,
-            whoever names them: the incarnation holds them, and the end of an earlier claim of its own may stand in the table without its
-            knowing. room: most of one number (None: no limit), but of those in `rooms` as many as it says. most: how many at most.
-            token_at_claim: write the token that the kind's channel uses (`bulkhead:<installation>:<id>:<attempt>:<accepted>`) with the claim.
+        in_flight: rows that are left alone, whoever names them: the claimant holds them, and the end of an earlier claim of its own may stand in the
+            table without its knowledge.
     Returns:
-        What was claimed and who has to wait; rows that are not due, not first or not ours are silently left out.
+        What was claimed and which connections have to wait; rows that are not due, not first or not ours are silently left out.
     """
-    chats = list(chats)
-    rest = most - len(ids) - len(chats)
-    found = due(transaction, kind=kind, grace_s=0.0, most=rest, numbers=numbers) if numbers else []
+    rest = request.limit - len(request.ids) - len(request.chats)
+    found = (
+        due(transaction, kind=claimant.kind, grace_s=0.0, most=rest, numbers=request.connections)
+        if request.connections
+        else []
+    )
     rows = transaction.rows(
         "claim_messages",
-        kind=kind,
-        incarnation=incarnation,
-        ids=[row_id for row_id in (*ids, *found) if row_id not in in_hand],
-        chat_connections=[connection_id for connection_id, _ in chats],
-        chat_ids=[chat_id for _, chat_id in chats],
-        room=room,
-        crowded=list(rooms),
-        rooms=list(rooms.values()),
-        most=most,
-        token_at_claim=token_at_claim,
+        kind=claimant.kind,
+        incarnation=claimant.incarnation,
+        ids=[row_id for row_id in (*request.ids, *found) if row_id not in in_flight],
+        chat_connections=[connection_id for connection_id, _ in request.chats],
+        chat_ids=[chat_id for _, chat_id in request.chats],
+        capacity=request.capacity,
+        limited=list(request.capacities),
+        capacities=list(request.capacities.values()),
+        most=request.limit,
+        token_at_claim=claimant.token_at_claim,
+        **_worlds(claimant.worlds),
     )
-    waits: dict[int, float] = {}
-    for row in rows:
-        if row["id"] is None:
-            waits[row["connection_id"]] = max(waits.get(row["connection_id"], 0.0), row["wait_s"])
-    if numbers and len(found) >= rest:
-        # there was no room to see whether they have more
-        waits = dict.fromkeys(numbers, 0.0) | waits
+    waits = {int(name): inf if wait_s is None else wait_s for name, wait_s in (rows[0]["waits"] or {}).items()}
+    if request.connections and len(found) >= rest:
+        # there was no capacity left to see whether they have more
+        waits = dict.fromkeys(request.connections, 0.0) | waits
     return Claimed(messages=[_outbound(row) for row in rows if row["id"] is not None], waits=waits)
+
+
+def _worlds(worlds: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the parameters of a statement that compares worlds."""
+    return {"world_types": list(worlds), "worlds": list(worlds.values())}
 
 
 def due(
@@ -361,11 +391,20 @@ def abandoned_incarnations(transaction: Transaction, *, silent_s: float) -> list
     return [row["incarnation"] for row in transaction.rows("abandoned_incarnations", silent_s=silent_s)]
 
 
-def in_doubt(transaction: Transaction, *, kind: str, most: int, held: bool = False, after: int = 0) -> list[Doubt]:
+def in_doubt(
+    transaction: Transaction,
+    *,
+    kind: str,
+    most: int,
+    held: bool = False,
+    after: int = 0,
+    worlds: Mapping[str, str] = MappingProxyType({}),
+) -> list[Doubt]:
     """Return rows in doubt: those that are not held for a human, or those that are, for lack of evidence alone.
 
     Args:
         most: size of a page. after: id of the last row of the page before; rows may stay in doubt for days, and must not hide the others.
+        worlds: to which world each connection type sends; rows of the other one are left out, since nothing can be found out about them here.
     """
     return [
         Doubt(
@@ -376,7 +415,9 @@ def in_doubt(transaction: Transaction, *, kind: str, most: int, held: bool = Fal
             policy=row["policy"],
             held=held,
         )
-        for row in transaction.rows("in_doubt_messages", kind=kind, most=most, held=held, after=after)
+        for row in transaction.rows(
+            "in_doubt_messages", kind=kind, most=most, held=held, after=after, **_worlds(worlds)
+        )
     ]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from shared.delivery.backlog import CLAIM_AT_ONCE, GATHER_S, LONGEST_WAIT_S, Backlog, ClaimRequest
+from shared.delivery.backlog import CLAIM_AT_ONCE, GATHER_S, LONGEST_WAIT_S, Backlog
 from shared.messages import OutboundMessage
-from shared.store.messages import Claimed
+from shared.store.messages import Claimed, ClaimRequest
 
 ONE, OTHER = 1, 2
 

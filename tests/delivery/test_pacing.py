@@ -40,8 +40,13 @@ def pace(ground: Ground, number: int | None = None, **limits: float) -> None:
 
 def claimed(ground: Ground, ids: list[int], **named: Any) -> messages.Claimed:
     """Claim rows as the dispatcher does."""
-    defaults: dict[str, Any] = {"kind": "meta", "incarnation": "meta-0.a", "most": 100, "token_at_claim": True}
-    return ground.store.run(messages.claim_within_limits, ids=ids, **(defaults | named))
+    request = messages.ClaimRequest(ids=ids, **({"limit": 100} | named))
+    return ground.store.run(messages.claim_within_limits, claimant(), request)
+
+
+def claimant(incarnation: str = "meta-0.a") -> messages.Claimant:
+    """A sender of Meta."""
+    return messages.Claimant(kind="meta", incarnation=incarnation, token_at_claim=True)
 
 
 class TestPolicy:
@@ -198,13 +203,8 @@ class TestTokens:
             halves = [ids[:12], ids[12:]]
 
             def claim(half: int, halves: list[list[int]] = halves) -> int:
-                named: dict[str, Any] = {
-                    "kind": "meta",
-                    "incarnation": f"meta-{half}",
-                    "most": 100,
-                    "token_at_claim": True,
-                }
-                return len(rivals[half].run(messages.claim_within_limits, ids=halves[half], **named).messages)
+                request = messages.ClaimRequest(ids=halves[half], limit=100)
+                return len(rivals[half].run(messages.claim_within_limits, claimant(f"meta-{half}"), request).messages)
 
             one, two = side_by_side(lambda: claim(0), lambda: claim(1))
             assert one + two <= 5

@@ -11,7 +11,7 @@ from shared.messages import Receipt
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
 from shared.store import connections, interventions, messages
 from shared.store.interventions import RESOLUTIONS, Resolution
-from tests.store.rig import Ground, open_store, side_by_side
+from tests.store.rig import Ground, open_store, query, side_by_side
 
 FAILED, SENT, IN_DOUBT, QUEUED, DELIVERED = (
     MessageState.FAILED,
@@ -304,3 +304,17 @@ def test_a_messages_policy_wins_over_its_companys(ground: Ground) -> None:
 def test_every_word_of_a_human_leads_where_the_table_allows() -> None:
     assert QUEUED in predecessors(MESSAGE_TRANSITIONS, MessageState.DELETED)
     assert all(IN_DOUBT in predecessors(MESSAGE_TRANSITIONS, state) for state, _ in RESOLUTIONS.values())
+
+
+class TestRedriveOfStrangers:
+    def test_a_removed_connection_redrives_nothing(self, ground: Ground) -> None:
+        row_id = fail(ground)
+        query(ground.url, "UPDATE phone_configs SET status = 'removed' WHERE id = %(id)s", id=ground.connection)
+        assert redrive(ground, message_id=row_id) == []
+        assert ground.state(row_id) == "failed"
+
+    def test_what_was_accepted_for_the_other_world_is_not_redriven(self, ground: Ground) -> None:
+        row_id = fail(ground)
+        ground.set(row_id, "world = 'sandbox'")
+        assert redrive(ground, message_id=row_id, worlds={"meta_direct": "live"}) == []
+        assert redrive(ground, message_id=row_id, worlds={"meta_direct": "sandbox"}) == [row_id]

@@ -232,7 +232,7 @@ class TestClaim:
             # makes the claim's snapshot old before it locks: the function waits for the lock that the test holds
             """CREATE FUNCTION wait_here(state text) RETURNS text LANGUAGE plpgsql AS
                $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN state; END $$;
-               CREATE VIEW waiting_configs AS SELECT id, wait_here(status) AS status FROM phone_configs;""",
+               CREATE VIEW waiting_configs AS SELECT id, wait_here(status) AS status, connection_type, account_id FROM phone_configs;""",
         )
         slow_claim = claim_with_old_snapshot()
         claimed: list[int] = []
@@ -259,7 +259,9 @@ class TestClaim:
 
 def claim_with_old_snapshot() -> Callable[..., list[int]]:
     """Return a transaction function that claims with a snapshot which is older than its locks."""
-    slow = statements()["claim_messages"].replace("FROM phone_configs c WHERE", "FROM waiting_configs c WHERE")
+    slow = statements()["claim_messages"].replace(
+        "JOIN phone_configs c ON c.id = q.connection_id AND", "JOIN waiting_configs c ON c.id = q.connection_id AND"
+    )
 
     def claim(transaction: Transaction, *, ids: list[int]) -> list[int]:
         cursor = transaction._cursor  # no statement of the product's is slow enough
@@ -274,9 +276,9 @@ def claim_with_old_snapshot() -> Callable[..., list[int]]:
                 "most": 10,
                 "token_at_claim": True,
             }
-            | {"room": None, "rooms": [], "crowded": []},
+            | {"capacity": None, "capacities": [], "limited": [], "worlds": [], "world_types": []},
         )
-        return [row["id"] for row in cursor.fetchall()]
+        return [row[1] for row in cursor.fetchall() if row[1] is not None]
 
     return claim
 

@@ -26,10 +26,11 @@ ORDER BY m.id DESC LIMIT %(most)s;
 -- redrive_messages --
 -- Give dead letters another full set of attempts, the oldest first; the history stays, and attempts go on counting where they were.
 WITH chosen AS (
-    SELECT m.id
+    SELECT m.id, nullif(c.account_id, '') AS account
     FROM messages m JOIN phone_configs c ON c.id = m.connection_id
-    -- what a removed connection left would fail again
+    -- A removed connection sends nothing more, and what was accepted for the other world never leaves through this one.
     WHERE m.state = 'failed' AND m.company_id = %(company_id)s AND c.status <> 'removed'
+      AND (m.world IS NULL OR coalesce(m.world = (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)], true))
       AND (%(id)s::bigint IS NULL OR m.id = %(id)s)
       AND (%(chat_id)s::text IS NULL OR m.chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)))
       AND (%(code)s::text IS NULL OR m.error_code = %(code)s)
@@ -45,6 +46,8 @@ WITH chosen AS (
         -- in doubt, was not sent is not known: proof may still come.
         closed_attempt = CASE WHEN m.error_code IN ('poison', 'resolved_as_failed') THEN m.closed_attempt ELSE m.attempt END,
         provider_id = '', token = CASE WHEN starts_with(m.token, 'bulkhead:') THEN '' ELSE m.token END,
+        -- that the account is another one is what the operator has just decided about
+        account = CASE WHEN m.error_code = 'other_account' THEN chosen.account ELSE m.account END,
         error_code = '', error_detail = '', updated_at = now()
     FROM chosen WHERE m.id = chosen.id AND m.state = 'failed'
     RETURNING m.id, m.process_name, m.connection_id, m.attempt

@@ -8,9 +8,12 @@ WITH given AS (
           ORDER BY position) AS r
 ), written AS (
     INSERT INTO messages (id, company_id, connection_id, process_name, chat_id, type, content, idempotency_key, fingerprint,
-                          scheduled_for, not_before, in_doubt_policy)
-    SELECT id, company_id, connection_id, process_name, chat_id, type, content, idempotency_key, fingerprint,
-           scheduled_for, scheduled_for, in_doubt_policy FROM given
+                          scheduled_for, not_before, in_doubt_policy, world, account)
+    SELECT given.id, given.company_id, given.connection_id, given.process_name, given.chat_id, given.type, given.content, given.idempotency_key,
+           given.fingerprint, given.scheduled_for, given.scheduled_for, given.in_doubt_policy,
+           -- null for a type whose world is not given: then nothing is compared
+           (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)], nullif(c.account_id, '')
+    FROM given LEFT JOIN phone_configs c ON c.id = given.connection_id
     ON CONFLICT (company_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING id, created_at, company_id, process_name, connection_id
 ), noted AS (
@@ -26,10 +29,11 @@ FROM messages m
 JOIN unnest(%(company_ids)s::text[], %(keys)s::text[]) AS k(company_id, idempotency_key) USING (company_id, idempotency_key);
 
 -- claim_messages --
--- Make one incarnation the sender of rows that are due and first in their chat, as many as their numbers' limits let through: given ids, and
--- whatever now heads the given chats. A number whose limits held rows back answers with a row without id, and the wait for its next token; one that
--- has no room for more of its own (`room`, or `rooms` for the numbers in `crowded`) with an endless wait.
+-- Make one incarnation the sender of rows that are due and first in their chat, as many as their connections' limits let through. Each row of the answer
+-- has a claimed row (null: none was claimed) and the waits of all connections that have more due rows: the seconds until the next token, or null
+-- where as many are in flight as may be (`capacity`, or `capacities` for the connections in `limited`).
 WITH candidates AS (
+    -- rows that were offered, and whatever now heads the given chats
     SELECT unnest(%(ids)s::bigint[]) AS id
     UNION
     SELECT head.id
@@ -40,13 +44,18 @@ WITH candidates AS (
           AND (m.scheduled_for IS NULL OR m.scheduled_for <= now())
         ORDER BY id LIMIT 1
     ) AS head
-), due AS MATERIALIZED (
+), heads AS MATERIALIZED (
+    -- those of them that are due and first in their chat; nothing is locked yet
     SELECT q.id, q.connection_id, p.every_s > 0 OR p.day_every_s > 0 AS is_limited,
-           coalesce((%(rooms)s::int[])[array_position(%(crowded)s::bigint[], q.connection_id)], %(room)s::int) AS room,
+           coalesce((%(capacities)s::int[])[array_position(%(limited)s::bigint[], q.connection_id)], %(capacity)s::int) AS capacity,
            -- the end of the pair's wait, null when it need not wait
            CASE WHEN tokens_left(pair.spent_until, p.pair_every_s, p.pair_burst) < 1
-                THEN pair.spent_until - make_interval(secs => p.pair_every_s * (p.pair_burst - 1)) END AS pair_free_at
+                THEN pair.spent_until - make_interval(secs => p.pair_every_s * (p.pair_burst - 1)) END AS pair_free_at,
+           -- why it may not leave from here: it was accepted for a stand-in and this is the real provider (or the reverse), or for another account
+           CASE WHEN q.world <> (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)] THEN 'other_world'
+                WHEN q.account <> c.account_id THEN 'other_account' END AS stranger
     FROM messages q
+    JOIN phone_configs c ON c.id = q.connection_id AND c.status = 'active'
     LEFT JOIN pacing p ON p.connection_id = q.connection_id
     LEFT JOIN pair_pacing pair ON p.pair_every_s > 0 AND pair.connection_id = q.connection_id AND pair.chat_id = q.chat_id
     -- An array of ids, a state that no partial index answers to, and OFFSET 0 below: for each row a look into one index. Joins and partial indexes
@@ -63,7 +72,8 @@ WITH candidates AS (
       AND (q.scheduled_for IS NULL AND q.attempt = 0 OR NOT EXISTS (
           SELECT FROM messages later
           WHERE later.connection_id = q.connection_id AND later.chat_id = q.chat_id AND later.id > q.id AND later.state IN ('sending', 'in_doubt') OFFSET 0))
-      AND EXISTS (SELECT FROM phone_configs c WHERE c.id = q.connection_id AND c.status = 'active')
+), due AS (
+    SELECT * FROM heads WHERE stranger IS NULL
 ), taken AS MATERIALIZED (
     -- locked, so that no two processes take the same tokens, and never waited for: whose row is locked has its tokens taken just now
     SELECT p.connection_id, least(tokens_left(p.spent_until, p.every_s, p.burst), tokens_left(p.day_spent_until, p.day_every_s, p.day_burst)) AS tokens
@@ -72,12 +82,14 @@ WITH candidates AS (
       AND tokens_left(p.spent_until, p.every_s, p.burst) >= 1 AND tokens_left(p.day_spent_until, p.day_every_s, p.day_burst) >= 1
     FOR NO KEY UPDATE OF p SKIP LOCKED
 ), allowed AS (
+    -- of each connection as many as it has tokens, and as may be in flight
     SELECT id
-    FROM (SELECT id, connection_id, is_limited, room, row_number() OVER (PARTITION BY connection_id ORDER BY id) AS place
+    FROM (SELECT id, connection_id, is_limited, capacity, row_number() OVER (PARTITION BY connection_id ORDER BY id) AS place
           FROM due WHERE pair_free_at IS NULL) AS d
     LEFT JOIN taken USING (connection_id)
-    WHERE (d.is_limited IS NOT TRUE OR d.place <= taken.tokens) AND (d.room IS NULL OR d.place <= d.room)
+    WHERE (d.is_limited IS NOT TRUE OR d.place <= taken.tokens) AND (d.capacity IS NULL OR d.place <= d.capacity)
 ), ready AS (
+    -- locked, and their state read again: another process may have been faster since the snapshot
     SELECT q.id
     FROM messages q
     WHERE q.id = ANY(ARRAY(SELECT id FROM allowed)) AND coalesce(q.state, '') = 'queued' AND (q.not_before IS NULL OR q.not_before <= now())
@@ -97,6 +109,7 @@ WITH candidates AS (
     INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, incarnation)
     SELECT 'message', 'message.sending', company_id, %(kind)s, connection_id, id, 'sending', attempt, incarnation FROM claimed
 ), sends AS (
+    -- tokens that were taken: only now is it known how many rows were still there
     SELECT connection_id, count(*) AS number FROM claimed JOIN taken USING (connection_id) GROUP BY connection_id
 ), spent AS (
     UPDATE pacing p
@@ -115,20 +128,36 @@ WITH candidates AS (
           WHERE q.id = ANY(ARRAY(SELECT id FROM due WHERE pair_free_at IS NOT NULL)) AND due.pair_free_at IS NOT NULL AND coalesce(q.state, '') = 'queued'
           FOR UPDATE OF q SKIP LOCKED) AS waiting
     WHERE m.id = waiting.id
+), refused AS (
+    -- a dead letter, so that it holds up nothing and an operator decides: redriven, it leaves from the account that is there now
+    UPDATE messages m SET state = 'failed', not_before = NULL, error_code = strange.stranger, error_detail = '', updated_at = now()
+    FROM (SELECT q.id, heads.stranger FROM messages q JOIN heads USING (id)
+          WHERE q.id = ANY(ARRAY(SELECT id FROM heads WHERE stranger IS NOT NULL)) AND heads.stranger IS NOT NULL AND coalesce(q.state, '') = 'queued'
+          FOR UPDATE OF q SKIP LOCKED) AS strange
+    WHERE m.id = strange.id
+    RETURNING m.id, m.company_id, m.connection_id, m.attempt, m.error_code
+), noted_refusals AS (
+    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, incarnation, code)
+    SELECT 'message', 'message.failed', company_id, %(kind)s, connection_id, id, 'failed', attempt, %(incarnation)s, error_code FROM refused
+), waits AS (
+    SELECT held.connection_id,
+           greatest(0, extract(epoch FROM p.spent_until - now())::double precision + (coalesce(sends.number, 0) + 1 - p.burst) * p.every_s,
+                    extract(epoch FROM p.day_spent_until - now())::double precision + (coalesce(sends.number, 0) + 1 - p.day_burst) * p.day_every_s)
+               AS wait_s
+    FROM (SELECT connection_id, count(*) AS number FROM due WHERE is_limited AND pair_free_at IS NULL GROUP BY connection_id) AS held
+    LEFT JOIN sends USING (connection_id) JOIN pacing p USING (connection_id)
+    WHERE held.number > coalesce(sends.number, 0)
+    UNION ALL
+    -- until one of its own sends ends
+    SELECT connection_id, NULL FROM due WHERE pair_free_at IS NULL GROUP BY connection_id HAVING count(*) > min(capacity)
 )
-SELECT claimed.*, c.connection_type, NULL::double precision AS wait_s
-FROM claimed JOIN phone_configs c ON c.id = claimed.connection_id
-UNION ALL
-SELECT NULL, '', held.connection_id, '', '', NULL, 0, 0, '', '', NULL, '',
-       greatest(0, extract(epoch FROM p.spent_until - now())::double precision + (coalesce(sends.number, 0) + 1 - p.burst) * p.every_s,
-                extract(epoch FROM p.day_spent_until - now())::double precision + (coalesce(sends.number, 0) + 1 - p.day_burst) * p.day_every_s)
-FROM (SELECT connection_id, count(*) AS number FROM due WHERE is_limited AND pair_free_at IS NULL GROUP BY connection_id) AS held
-LEFT JOIN sends USING (connection_id) JOIN pacing p USING (connection_id)
-WHERE held.number > coalesce(sends.number, 0)
-UNION ALL
-SELECT NULL, '', connection_id, '', '', NULL, 0, 0, '', '', NULL, '', 'Infinity' FROM due WHERE pair_free_at IS NULL
-GROUP BY connection_id HAVING count(*) > min(room)
-ORDER BY id;
+SELECT w.waits, claimed.*, c.connection_type
+FROM (
+    SELECT jsonb_object_agg(connection_id, wait_s) AS waits
+    FROM (SELECT connection_id, CASE WHEN count(wait_s) = count(*) THEN max(wait_s) END AS wait_s FROM waits GROUP BY connection_id) AS longest
+) AS w
+LEFT JOIN (claimed JOIN phone_configs c ON c.id = claimed.connection_id) ON true
+ORDER BY claimed.id;
 
 -- chat_heads --
 -- The first open row of each chat, of those that are queued: what a claim of these chats would take.
@@ -349,6 +378,8 @@ FROM messages m
 JOIN phone_configs c ON c.id = m.connection_id
 JOIN companies company ON company.id = m.company_id
 WHERE m.process_name = %(kind)s AND m.state = 'in_doubt'
+  -- in the other world nothing can be found out about it
+  AND (m.world IS NULL OR coalesce(m.world = (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)], true))
   AND CASE WHEN %(held)s THEN m.held_at IS NOT NULL AND m.error_code = 'no_evidence' ELSE m.held_at IS NULL END
   AND m.id > %(after)s
 ORDER BY m.id LIMIT %(most)s;

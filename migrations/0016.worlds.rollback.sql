@@ -1,0 +1,1 @@
+ALTER TABLE messages DROP COLUMN world, DROP COLUMN account;
