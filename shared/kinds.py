@@ -284,7 +284,7 @@ _PACING: Final = (
     "webdriver_burst",
     "whatsapp_web_url",
 )
-_WORLDS: Final = ("instagram_base_url", "sandbox_port")
+_WORLDS: Final = ("instagram_base_url", "sandbox_url")
 """With the other providers' addresses: whether a connection type sends to the sandbox."""
 _DELIVERY: Final = ("send_attempts", "in_doubt_policy", "in_doubt_window_s", *_PACING, *_WORLDS)
 

@@ -118,6 +118,9 @@ class Settings:
         "Instagram API with Instagram Login; empty: the sandbox when it runs, else https://graph.instagram.com.",
         schemes=("https", "http"),
     )
+    sandbox_url: str = _setting(
+        "", "Where our own sandbox listens; the orchestrator sets it.", schemes=("https", "http")
+    )
     whatsapp_web_url: str = _setting(
         "", "WhatsApp Web; empty: the sandbox when it runs, else https://web.whatsapp.com/.", schemes=("https", "http")
     )

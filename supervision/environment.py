@@ -315,6 +315,7 @@ def _addresses(operator: Settings, *, uses_sandbox: bool) -> dict[str, Any]:
         "meta_app_id": SANDBOX_APP_ID,
     }
     return {
+        "sandbox_url": operator.sandbox_url or (sandbox if uses_sandbox else ""),
         **{
             setting: getattr(operator, setting) or (sandbox + path if uses_sandbox else _REAL[setting])
             for setting, path in _SANDBOX_PATHS.items()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from shared.channels.registry import CHANNELS
 from shared.settings import Settings
 
 World: TypeAlias = Literal["sandbox", "live"]
-
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def worlds(settings: Settings) -> Mapping[str, World]:
@@ -20,6 +18,5 @@ def worlds(settings: Settings) -> Mapping[str, World]:
 
 
 def _world_of(address: str, settings: Settings) -> World:
-    parts = urlsplit(address)
-    is_here = parts.hostname in _LOOPBACK or parts.hostname == settings.bind_address
-    return "sandbox" if is_here and parts.port == settings.port("sandbox") else "live"
+    here, there = urlsplit(settings.sandbox_url), urlsplit(address)
+    return "sandbox" if settings.sandbox_url and (here.hostname, here.port) == (there.hostname, there.port) else "live"
