@@ -177,13 +177,11 @@ class DeadLetterOperations:
         if not moved and shown["status"] == MessageState.FAILED:
             raise Problem(
                 "not_a_dead_letter",
-                "The message cannot be sent again: its connection was removed, or it was accepted for the other world (sandbox or live).",
+                "The message was accepted for the other world (sandbox or live) than its connection sends to now.",
                 state=shown["status"],
             )
         if not moved and await self._store.call(interventions.last_word, message_id) != REDRIVEN:
-            is_removed = shown["status"] == MessageState.FAILED
-            sentence = "The message's connection was removed." if is_removed else f"The message is {shown['status']}."
-            raise Problem("not_a_dead_letter", sentence, state=shown["status"])
+            raise Problem("not_a_dead_letter", f"The message is {shown['status']}.", state=shown["status"])
         return JSONResponse(shown, status_code=202)
 
     async def resolve(self, request: Request) -> Response:
