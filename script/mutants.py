@@ -514,7 +514,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 _SQL,
-                "                WHEN q.account <> c.account_id THEN 'other_account' END AS stranger",
+                "                WHEN q.account <> coalesce(nullif(c.account_id, ''), nullif(linked.account, '')) THEN 'other_account' END AS stranger",
                 "                END AS stranger",
             ),
         ),

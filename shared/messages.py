@@ -20,7 +20,8 @@ class OutboundMessage:
         type: `text`, later others. content: by type; for text `{"body": str, "quoted": provider id or None}`.
         token: what identifies this message at the provider while its answer is unknown: on Meta the callback data, in a browser
             session the WhatsApp message id. Empty until a channel chose one; kept for every later attempt in a browser session.
-        attempts_before_redrive: they do not count any more. created_at: when it was accepted.
+        attempts_before_redrive: they do not count any more. account: the provider's account, or the linked number, that it was accepted for; empty:
+            not known. created_at: when it was accepted.
     """
 
     id: int
@@ -34,6 +35,7 @@ class OutboundMessage:
     token: str
     incarnation: str
     attempts_before_redrive: int = 0
+    account: str = field(default="", repr=False)
     created_at: datetime = field(default_factory=utc_now, compare=False)
 
     @property

@@ -92,6 +92,27 @@ def test_another_account_is_an_operators_choice(ground: Ground) -> None:
     assert [message.id for message in claimed(ground, [row_id], {})] == [row_id]
 
 
+def test_a_phone_that_replaces_another_sends_nothing_that_was_accepted_for_that_one(ground: Ground) -> None:
+    def link(account: str) -> None:
+        query(
+            ground.url,
+            """INSERT INTO phone_status (connection_id, process_name, status, account) VALUES (%(id)s, 'webdriver', 'ready', %(account)s)
+            ON CONFLICT (connection_id) DO UPDATE SET account = excluded.account""",
+            id=ground.connection,
+            account=account,
+        )
+
+    (before_any,) = ground.accept("a")
+    link("4915100000001")
+    (row_id,) = ground.accept("b")
+    link("4915100000002")
+    assert [message.id for message in claimed(ground, [before_any, row_id], {})] == [before_any]
+    assert ground.row(row_id)["error_code"] == "other_account"
+    assert ground.store.run(interventions.redrive, company_id="acme", message_id=row_id) == [row_id]
+    (message,) = claimed(ground, [row_id], {})
+    assert (message.id, message.account) == (row_id, "4915100000002")
+
+
 def test_a_redrive_for_another_reason_decides_nothing_about_the_account(ground: Ground) -> None:
     use_account(ground, "111")
     (row_id,) = ground.accept("a")

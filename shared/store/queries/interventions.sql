@@ -26,8 +26,10 @@ ORDER BY m.id DESC LIMIT %(most)s;
 -- redrive_messages --
 -- Give dead letters another full set of attempts, the oldest first; the history stays, and attempts go on counting where they were.
 WITH chosen AS (
-    SELECT m.id, nullif(c.account_id, '') AS account
-    FROM messages m JOIN phone_configs c ON c.id = m.connection_id
+    SELECT m.id, coalesce(nullif(c.account_id, ''), nullif(linked.account, '')) AS account
+    FROM messages m
+    JOIN phone_configs c ON c.id = m.connection_id
+    LEFT JOIN phone_status linked ON linked.connection_id = m.connection_id
     -- A removed connection sends nothing more, and what was accepted for the other world never leaves through this one.
     WHERE m.state = 'failed' AND m.company_id = %(company_id)s AND c.status <> 'removed'
       AND (m.world IS NULL OR coalesce(m.world = (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)], true))

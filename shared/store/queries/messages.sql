@@ -12,8 +12,12 @@ WITH given AS (
     SELECT given.id, given.company_id, given.connection_id, given.process_name, given.chat_id, given.type, given.content, given.idempotency_key,
            given.fingerprint, given.scheduled_for, given.scheduled_for, given.in_doubt_policy,
            -- null for a type whose world is not given: then nothing is compared
-           (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)], nullif(c.account_id, '')
-    FROM given LEFT JOIN phone_configs c ON c.id = given.connection_id
+           (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)],
+           -- the provider's account, or the number that a browser session is linked as; null before it is linked
+           coalesce(nullif(c.account_id, ''), nullif(linked.account, ''))
+    FROM given
+    LEFT JOIN phone_configs c ON c.id = given.connection_id
+    LEFT JOIN phone_status linked ON linked.connection_id = given.connection_id
     ON CONFLICT (company_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING id, created_at, company_id, process_name, connection_id
 ), noted AS (
@@ -53,9 +57,10 @@ WITH candidates AS (
                 THEN pair.spent_until - make_interval(secs => p.pair_every_s * (p.pair_burst - 1)) END AS pair_free_at,
            -- why it may not leave from here: it was accepted for a stand-in and this is the real provider (or the reverse), or for another account
            CASE WHEN q.world <> (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)] THEN 'other_world'
-                WHEN q.account <> c.account_id THEN 'other_account' END AS stranger
+                WHEN q.account <> coalesce(nullif(c.account_id, ''), nullif(linked.account, '')) THEN 'other_account' END AS stranger
     FROM messages q
     JOIN phone_configs c ON c.id = q.connection_id AND c.status = 'active'
+    LEFT JOIN phone_status linked ON linked.connection_id = q.connection_id
     LEFT JOIN pacing p ON p.connection_id = q.connection_id
     LEFT JOIN pair_pacing pair ON p.pair_every_s > 0 AND pair.connection_id = q.connection_id AND pair.chat_id = q.chat_id
     -- An array of ids, a state that no partial index answers to, and OFFSET 0 below: for each row a look into one index. Joins and partial indexes
@@ -104,7 +109,8 @@ WITH candidates AS (
                           || to_hex((extract(epoch FROM m.created_at) * 1000000)::bigint)
                      ELSE m.token END
     WHERE m.id = ANY(ARRAY(SELECT id FROM ready))
-    RETURNING m.id, m.company_id, m.connection_id, m.chat_id, m.type, m.content, m.attempt, m.forgiven AS attempts_before_redrive, m.token, m.incarnation, m.created_at
+    RETURNING m.id, m.company_id, m.connection_id, m.chat_id, m.type, m.content, m.attempt, m.forgiven AS attempts_before_redrive, m.token,
+              m.incarnation, coalesce(m.account, '') AS account, m.created_at
 ), noted AS (
     INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, incarnation)
     SELECT 'message', 'message.sending', company_id, %(kind)s, connection_id, id, 'sending', attempt, incarnation FROM claimed
@@ -370,8 +376,7 @@ WHERE m.state = 'sending' AND m.claimed_at < now() - make_interval(secs => %(sil
 -- Rows in doubt that no human has been asked about yet, or those left to one because nothing was known, with what reconciliation needs to find out;
 -- a page of them, by id: rows that stay for days must not hide the others.
 SELECT m.id, m.company_id, m.connection_id, c.connection_type, m.chat_id, m.type, m.content, m.attempt, m.forgiven AS attempts_before_redrive,
-       m.token, m.incarnation,
-       m.created_at, m.claimed_at, extract(epoch FROM now() - m.claimed_at)::double precision AS age_s,
+       m.token, m.incarnation, coalesce(m.account, '') AS account, m.created_at, m.claimed_at, extract(epoch FROM now() - m.claimed_at)::double precision AS age_s,
        extract(epoch FROM now() - m.in_doubt_at)::double precision AS doubt_s,
        coalesce(m.in_doubt_policy, company.in_doubt_policy) AS policy
 FROM messages m
