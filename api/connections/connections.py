@@ -37,7 +37,7 @@ from shared.store.store import Store
 PATH: Final = "/api/v2/connections/{companyId}/{phoneIndex}"
 UNKNOWN: Final = ("company_unknown", "phone_index_unknown")
 BODY_LIMIT: Final = 1 << 16
-_BY_OPERATOR: Final = "an operator said so"
+_BY_OPERATOR: Final = "an operator paused it"
 _STATUS_FIELDS: Final = (
     Field(
         name="status",

@@ -166,7 +166,7 @@ def _companies(transaction: Transaction) -> None:
         for index, kind in ALPHA.items()
     ]
     connections.ensure(transaction, company_id="beta", phone_index=0, connection_type="meta_direct")
-    connections.pause(transaction, ids[3], "an operator said so")
+    connections.pause(transaction, ids[3], "an operator paused it")
 
 
 class CommitThief:

@@ -90,7 +90,31 @@ async def look(api_env: ApiEnv) -> dict[str, Any]:
             SHOWN_S,
             "the code goes when the session is linked",
         )
-        return seen | {"refused": refused, "hidden": hidden, "kept": kept, "said": said}
+        await page.setViewport({"width": 390, "height": 844})
+        narrow = await page.evaluate(
+            """() => ({
+                width: document.documentElement.scrollWidth,
+                states: [...document.querySelectorAll('#processes .pill, #connections .pill')]
+                    .every((pill) => pill.getBoundingClientRect().right <= 390),
+                unreachable: [...document.querySelectorAll('.scroll')].filter((box) => box.tabIndex !== 0).length,
+            })"""
+        )
+        before, said_before = await page.evaluate("document.getElementById('overall').className"), list(said)
+        await page.setOfflineMode(True)
+        await eventually_async(
+            lambda: page.evaluate("document.getElementById('overall').className === 'pill is-bad'"),
+            SHOWN_S,
+            "the page turns red when nothing answers",
+        )
+        silent = await text("#overall")
+        return seen | {
+            "refused": refused,
+            "hidden": hidden,
+            "kept": kept,
+            "said": said_before,
+            "narrow": narrow,
+            "silent": (before != "pill is-bad", silent),
+        }
     finally:
         await browser.close()
 
@@ -104,6 +128,8 @@ def test_the_page_shows_what_is_and_only_to_who_has_the_key(busy_house: ApiEnv) 
     assert (seen["refused"], seen["hidden"]) == ("This key is wrong.", True)
     assert seen["kept"] == [1, 0, ""], "the key is kept in the tab and nowhere else"
     assert seen["overall"] == "degraded"
+    assert seen["narrow"] == {"width": 390, "states": True, "unreachable": 0}
+    assert seen["silent"] == (True, "no answer")
     assert "PostgreSQL" in seen["tiles"]
     assert "missing" in seen["tiles"], "there is no orchestrator here"
     assert "api-0" in seen["processes"]

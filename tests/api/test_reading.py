@@ -153,7 +153,7 @@ def test_connections_say_what_they_are_and_what_they_can(api_env: ApiEnv) -> Non
     }
     assert by_index[2]["capabilities"]["typing_off"] == {"supported": False, "reason": "channel"}
     assert by_index[1]["capabilities"]["template"] == {"supported": False, "reason": "channel"}
-    assert (by_index[3]["status"], by_index[3]["statusReason"]) == ("paused", "an operator said so")
+    assert (by_index[3]["status"], by_index[3]["statusReason"]) == ("paused", "an operator paused it")
     assert (by_index[0]["process"], by_index[1]["process"]) == ("meta", "webdriver")
     assert by_index[0]["state"] == "absent"
     assert api_env.call("GET", "/api/v2/connections/empty").json() == {"companyId": "empty", "connections": []}

@@ -170,7 +170,8 @@ def test_the_command_line_does_the_same(shop: AccountsEnv, tmp_path: Any) -> Non
     listed = json.loads(command(shop, "connections", "list", "--company", "shop", "--json").stdout)
     assert (listed["connectionType"], listed["accountId"]) == ("360dialog", "109990000000009")
     assert (
-        command(shop, "connections", "pause", "0", "--company", "shop").stdout == "It is paused: an operator said so.\n"
+        command(shop, "connections", "pause", "0", "--company", "shop").stdout
+        == "It is paused: an operator paused it.\n"
     )
     assert command(shop, "connections", "resume", "0", "--company", "shop").stdout == "It is active.\n"
     file = tmp_path / "secret"

@@ -1,7 +1,10 @@
 "use strict";
-// The operators' page: asks for /dashboard/data every two seconds and writes it down. Nothing is ever parsed as HTML.
+// The operators' page: polls /dashboard/data every two seconds and shows it. Nothing is ever parsed as HTML.
 
 const EVERY_MS = 2000;
+const ANSWER_MS = 5000; // longest wait for one answer
+const OLD_MS = 10000; // what is shown counts as old after this, whatever the requests are doing
+const LONGEST_VALUE = 120; // characters of one value of an event
 const KEPT = "bulkhead-api-key";
 const LOOKS = {
   healthy: "good", ready: "good", active: "good", running: "good", reachable: "good", sent: "good", connected: "good",
@@ -13,6 +16,7 @@ const LOOKS = {
 const byId = (id) => document.getElementById(id);
 const pictures = new Map();
 let timer = 0;
+let answeredAt = 0;
 
 function element(tag, attributes = {}, ...children) {
   const made = Object.assign(document.createElement(tag), attributes);
@@ -33,7 +37,9 @@ function span(seconds) {
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
-const clock = (at) => (at ? element("span", { title: at }, new Date(at).toLocaleTimeString()) : "");
+// with the date: a page that was left open, and events of yesterday, look like those of today otherwise
+const clock = (at) => (at ? element("time", { dateTime: at, title: at },
+  new Date(at).toLocaleString(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" })) : "");
 const quiet = (text) => (text ? element("span", { className: "quiet" }, text) : "");
 
 function fill(id, all, rows, nothing) {
@@ -41,7 +47,11 @@ function fill(id, all, rows, nothing) {
   const columns = all.filter(([, cell, kind]) => !(kind ?? "").includes("seldom") || rows.some((row) => ![null, undefined, ""].includes(cell(row))));
   const head = element("tr", {}, ...columns.map(([name, , kind]) => element("th", { className: kind ?? "", scope: "col" }, name)));
   const body = rows.length
-    ? rows.map((row) => element("tr", {}, ...columns.map(([, cell, kind]) => element("td", { className: kind ?? "" }, cell(row) ?? ""))))
+    ? rows.map((row) => element("tr", {}, ...columns.map(([name, cell, kind]) => {
+      const made = element("td", { className: kind ?? "" }, cell(row) ?? "");
+      made.dataset.name = name; // on a narrow screen each row is a card, and its cells name themselves
+      return made;
+    })))
     : [element("tr", {}, element("td", { colSpan: columns.length, className: "quiet" }, nothing))];
   byId(id).replaceChildren(element("thead", {}, head), element("tbody", {}, ...body));
 }
@@ -61,8 +71,8 @@ function showHealth(health) {
   const keeper = health.orchestrator;
   const note = keeper.ageSeconds === null ? "no status file can be read" : `wrote ${keeper.ageSeconds} s ago`;
   fill("processes", [
-    ["process", (one) => element("strong", {}, `${one.process}-${one.instance}`), "narrow"],
-    ["status", (one) => pill(one.status)],
+    ["process", (one) => element("strong", {}, `${one.process}-${one.instance}`), "narrow lead"],
+    ["status", (one) => pill(one.status), "lead"],
     ["state", (one) => quiet(String(one.state ?? "").replaceAll("_", " "))],
     ["up for", (one) => span(one.uptimeSeconds), "number narrow"],
     ["restarts", (one) => one.restarts, "number"],
@@ -78,8 +88,8 @@ function showHealth(health) {
 function showQueue(queue) {
   const open = queue === null ? null : queue.reduce((sum, row) => sum + row.messages, 0);
   fill("queue", [
-    ["process", (row) => row.process],
-    ["state", (row) => pill(row.state)],
+    ["process", (row) => row.process, "lead"],
+    ["state", (row) => pill(row.state), "lead"],
     ["messages", (row) => row.messages.toLocaleString(), "number"],
     ["oldest", (row) => span(row.oldestSeconds), "number narrow"],
   ], queue ?? [], queue === null ? "The database does not answer." : "No message waits.");
@@ -89,18 +99,18 @@ function showQueue(queue) {
 
 function showConnections(connections) {
   fill("connections", [
-    ["company", (one) => element("strong", {}, one.companyId)],
-    ["index", (one) => one.phoneIndex, "number"],
-    ["type", (one) => one.connectionType],
-    ["process", (one) => quiet(one.process)],
+    ["connection", (one) => element("strong", {}, `${one.companyId} ${one.phoneIndex}`), "narrow lead"],
+    ["state", (one) => pill(one.state), "lead"],
     ["queue", (one) => pill(one.status)],
-    ["state", (one) => pill(one.state)],
-    ["wanted", (one) => quiet(one.connectionType === "wwebjs" ? one.desired.replaceAll("_", " ") : ""), "seldom"],
+    ["type", (one) => one.connectionType],
+    ["number", (one) => one.account, "narrow seldom"],
+    ["process", (one) => quiet(one.process)],
+    ["desired", (one) => quiet(one.connectionType === "wwebjs" ? one.desired.replaceAll("_", " ") : ""), "seldom"],
     ["proved", (one) => clock(one.provedAt), "narrow seldom"],
     ["quality", (one) => quiet([one.quality, one.tier].filter(Boolean).join(" ").toLowerCase().replaceAll("_", " ")), "narrow seldom"],
     ["memory", (one) => (one.browser?.pssMb === undefined ? "" : `${Math.round(one.browser.pssMb)} MB`), "number narrow"],
     ["CPU", (one) => (one.browser ? `${Math.round(one.browser.cpu * 100)} %` : ""), "number narrow"],
-    ["detail", (one) => quiet([one.statusReason, one.warning, one.detail].filter(Boolean).join("; ")), "seldom"],
+    ["detail", (one) => quiet([...new Set([one.statusReason, one.warning, one.detail].filter(Boolean))].join("; ")), "seldom"],
   ], connections ?? [], connections === null ? "The database does not answer." : "There is no connection yet.");
   return showCodes((connections ?? []).filter((one) => one.state === "needs_link"));
 }
@@ -127,8 +137,24 @@ async function showCodes(waiting) {
   }
 }
 
+// What a process wrote last may be a line of its log, which is JSON: its event and reason are what people read.
+function readable(value) {
+  if (typeof value !== "string") return value;
+  let text = value.trim();
+  if (text.startsWith("{")) {
+    try {
+      const line = JSON.parse(text);
+      text = [line.event?.replaceAll("_", " "), line.reason ?? line.error].filter(Boolean).join(": ");
+    } catch {
+      text = text.slice(0, LONGEST_VALUE);
+    }
+  }
+  return text.length > LONGEST_VALUE ? `${text.slice(0, LONGEST_VALUE)}…` : text;
+}
+
 function showEvents(events) {
   const words = (detail) => Object.entries(detail ?? {}).filter(([, value]) => value !== null && value !== "" && value !== false && typeof value !== "object")
+    .map(([name, value]) => [name, readable(value)]).filter(([, value]) => value !== "")
     .map(([name, value]) => (name.endsWith("_s") ? `${name.slice(0, -2).replaceAll("_", " ")} ${value} s` : `${name.replaceAll("_", " ")} ${value}`)).join(", ");
   fill("events", [
     ["at", (one) => clock(one.at), "narrow"],
@@ -139,7 +165,14 @@ function showEvents(events) {
 }
 
 function ask(path) {
-  return fetch(path, { headers: { Authorization: `Bearer ${sessionStorage.getItem(KEPT)}` }, cache: "no-store" });
+  return fetch(path, { headers: { Authorization: `Bearer ${sessionStorage.getItem(KEPT)}` }, cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
+}
+
+function showSilence(reason) {
+  byId("overall").className = "pill is-bad";
+  byId("overall").textContent = "no answer";
+  byId("freshness").textContent = answeredAt ? `${reason}; shown is what was known at ${new Date(answeredAt).toLocaleString()}` : reason;
+  byId("content").classList.add("is-old");
 }
 
 function openDoor(refusal) {
@@ -164,18 +197,18 @@ async function refresh() {
     }
     if (!answer.ok) throw new Error(`answer ${answer.status}`);
     const data = await answer.json();
+    answeredAt = Date.now();
+    byId("content").classList.remove("is-old");
     byId("door").hidden = true;
     byId("content").hidden = false;
     byId("forget").hidden = false;
     const tiles = showHealth(data.health);
     byId("tiles").replaceChildren(showQueue(data.queue), ...tiles);
     showEvents(data.events);
-    byId("freshness").textContent = `${data.health.answeredBy}, ${new Date(data.health.at).toLocaleTimeString()}`;
+    byId("freshness").textContent = `${data.health.answeredBy}, ${new Date(data.health.at).toLocaleString()}`;
     await showConnections(data.connections);
   } catch (error) {
-    byId("overall").className = "pill is-bad";
-    byId("overall").textContent = "no answer";
-    byId("freshness").textContent = `${error.message}; asking again`;
+    showSilence(error.message);
   }
   timer = setTimeout(refresh, EVERY_MS);
 }
@@ -190,4 +223,8 @@ byId("forget").addEventListener("click", () => {
   sessionStorage.removeItem(KEPT);
   openDoor("");
 });
+// a request that hangs, or a tab that the browser slowed down, must not leave the page green
+setInterval(() => {
+  if (answeredAt && !byId("content").hidden && Date.now() - answeredAt > OLD_MS) showSilence(`no answer for ${span((Date.now() - answeredAt) / 1000)}`);
+}, 1000);
 if (sessionStorage.getItem(KEPT)) refresh(); else openDoor("");
