@@ -14,9 +14,10 @@
 | edit | target, body; delete: target, everyone; forward: target, source_chat |
 | read | target; typing: state (composing, paused), target?, lasts_s |
 
-`media` is exactly one of {sha256, mimetype, size, filename?} (a file in our storage), {link} (an address that the provider fetches) and {id, mimetype?, …}
-(the provider's own name for it). `target` is the provider's id of the message that is meant; `target_id` beside it our own, if it is one of ours.
-`quoted` may stand beside any of them: the provider's id of the message that this one replies to.
+`media` is exactly one of {sha256, mimetype, size, filename?} (a file in our storage), {link} (an address that the
+provider fetches) and {id, mimetype?, …} (the provider's own name for it). `target` is the provider's id of the message
+that is acted on; `target_id` is our own id of it, if it is one of ours. `quoted` may accompany any of them: the
+provider's id of the message that this one replies to.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ OPERATIONS: Final = frozenset({EDIT, DELETE, REACTION, READ})
 """Types that change or answer another message of the chat."""
 
 HARMLESS_TWICE: Final = frozenset({READ, TYPING})
-"""Types whose effect is the same when they are carried out twice: an unknown outcome is tried again instead of being in doubt."""
+"""Types whose effect is the same when they are carried out twice: an unknown outcome is tried again instead of being
+in doubt."""
 
 SHORT_LIVED: Final = {TYPING: 25.0}
-"""Seconds after which a message of the type means nothing any more: one that could not go out by then is given up (`expired`)."""
+"""Seconds after which a message of the type means nothing any more: one that could not go out by then is given up
+(`expired`)."""

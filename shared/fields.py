@@ -35,10 +35,13 @@ class Field:
 
     Attributes:
         kind: `str`, `int`, `float`, `bool`, `list` or `dict`; a field that takes several has `others`.
-        low, high: for numbers; when they are equal: any. shortest, longest: for strings, in characters; longest 0: checked elsewhere. choices: allowed strings.
-        fields: of an object; none: any object is taken. open: an object may have more than those, as the provider's own objects may.
+        low, high: for numbers; when they are equal: any. shortest, longest: for strings, in characters; longest 0:
+            checked elsewhere. choices: allowed strings.
+        fields: of an object; none: any object is taken. open: an object may have more than those, as the provider's
+            own objects may.
         items: what an array holds; None: anything. fewest, most: how many of them; most 0: any number.
-        form: what a string must be (`url`, `date`, `email`, `language`). any_case: capitals do not matter for `choices`.
+        form: what a string must be (`url`, `date`, `email`, `language`). any_case: capitals do not matter for
+            `choices`.
         one_of: fields of an object of which exactly one must be given.
     """
 
@@ -120,7 +123,8 @@ def _without_nulls(value: Any, field: Field) -> Any:
 def wrong_fields(
     value: Mapping[str, Any], fields: Sequence[Field], at: str, *, open_: bool
 ) -> Iterator[tuple[str, str]]:
-    """Give what is wrong with an object, each with its JSON pointer. `at`: the object's own; `open_`: what `fields` do not name may stand there too."""
+    """Give what is wrong with an object, each with its JSON pointer. `at`: the object's own; `open_`: what `fields` do
+    not name may stand there too."""
     known = {field.name for field in fields}
     if not open_ and not known.issuperset(value):
         takes = ", ".join(field.name for field in fields)
@@ -275,7 +279,7 @@ def type_named(value: Any) -> str:
 
 
 def json_schema(fields: Sequence[Field], *, open_: bool = False) -> Mapping[str, Any]:
-    """Return the fields as a JSON schema, for `/openapi.json`. `open_`: what they do not name may stand beside them."""
+    """Return the fields as a JSON schema, for `/openapi.json`. `open_`: further fields are allowed."""
     return {
         "type": "object",
         **({} if open_ else {"additionalProperties": False}),
@@ -306,7 +310,7 @@ def _schema(field: Field) -> Mapping[str, Any]:
     )
     schema |= {name: value for name, value in named if value}
     if field.any_case:
-        # a schema cannot say that capitals do not matter
+        # JSON schema has no enumeration without regard to case
         del schema["enum"]
     if field.form:
         schema |= _SCHEMA_FORMS[field.form]

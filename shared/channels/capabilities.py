@@ -39,9 +39,11 @@ class Capability:
     """One operation on one connection type.
 
     Attributes:
-        reason: why it is not supported: `channel` when the channel has no such operation, `not_yet` when Bulkhead cannot do it yet.
-        limits: what a client must stay within, by name: numbers (`characters`, `captionCharacters`, `bytes`, …) and, for files, `mimetypes` (one
-            that ends in `/` stands for its whole family; without the list any is taken) and `refusedMimetypes`.
+        reason: why it is not supported: `channel` when the channel has no such operation, `not_yet` when Bulkhead
+            cannot do it yet.
+        limits: what a client must stay within, by name: numbers (`characters`, `captionCharacters`, `bytes`, …) and,
+            for files, `mimetypes` (one that ends in `/` stands for its whole family; without the list any is taken)
+            and `refusedMimetypes`.
     """
 
     reason: Reason = ""

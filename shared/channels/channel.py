@@ -22,9 +22,11 @@ class FileLimit:
     """Which files a channel accepts as one message type.
 
     Attributes:
-        bytes: size limit of one file. mimetypes: accepted types; one that ends in `/` stands for its whole family, none at all for any type.
+        bytes: size limit of one file. mimetypes: accepted types; one that ends in `/` stands for its whole family,
+            none at all for any type.
         but_not: types that are refused although `mimetypes` would accept them.
-        bytes_of: lower limits, by type. sent_as: what the provider is told in place of the file's own type, by type or family.
+        bytes_of: lower limits, by type. sent_as: type that the provider is given in place of the file's own, by type
+            or family.
     """
 
     bytes: int
@@ -67,7 +69,8 @@ class Demo:
     """The connection of this type that the sandbox serves in the first company.
 
     Attributes:
-        account_id, waba_id: the sandbox's own. credentials: setting that holds each credential, by the credential's stored name.
+        account_id, waba_id: the sandbox's own. credentials: setting that holds each credential, by the credential's
+            stored name.
     """
 
     phone_index: int
@@ -81,18 +84,25 @@ class Channel:
     """One connection type.
 
     Attributes:
-        name: the connection type. kind: process kind that serves it. address: setting with the address of the provider that it sends to.
-        reaches: forms of chat id that can be written to. answers: forms that can be written to once a message came from there, since their
-            spelling alone does not show that such a chat exists.
-        operations: supported operations, each with its limits (`characters`, `bytes`, `captionCharacters`, `contacts`, `seconds`).
-        files: accepted files by message type; a type that is not listed is not accepted. voice: mimetype of a voice note, empty: that of any audio.
-        provider_files: whether a file can be named by the provider's id. tags: message tags, each of which widens `window`.
+        name: the connection type. kind: process kind that serves it. address: setting with the address of the
+            provider that it sends to.
+        reaches: forms of chat id that can be written to. answers: forms that can be written to once a message came
+            from there, since their spelling alone does not show that such a chat exists.
+        operations: supported operations, each with its limits (`characters`, `bytes`, `captionCharacters`, `contacts`,
+            `seconds`).
+        files: accepted files by message type; a type that is not listed is not accepted. voice: mimetype of a voice
+            note, empty: that of any audio.
+        provider_files: whether a file can be named by the provider's id. tags: message tags, each of which widens
+            `window`.
         typing_answers: whether a typing indicator names the message that is being answered.
-        credentials: API names of the credentials; a connection cannot send without the first one. account: the provider's account id.
+        credentials: API names of the credentials; a connection cannot send without the first one. account: the
+            provider's account id.
         has_waba: whether it belongs to a WhatsApp Business Account. options: further settings of one connection.
         session: a browser session that is linked by scanning a code. templates: whether it has message templates.
-        provider_tasks: operations that ask the provider about the connection (`test`, `register`, `deregister`, `webhook`, `profile`).
-        webhook_object: `object` of the webhooks that concern it, empty: none. pacing: policy for its rate. window: None: messages are always allowed.
+        provider_tasks: operations that ask the provider about the connection (`test`, `register`, `deregister`,
+            `webhook`, `profile`).
+        webhook_object: `object` of the webhooks that concern it, empty: none. pacing: policy for its rate. window:
+            None: messages are always allowed.
     """
 
     name: str
@@ -122,7 +132,8 @@ class Channel:
         """Return form and canonical id of a chat that this channel can write to.
 
         Args:
-            chat_id: in any spelling. known: whether a message came from there, so that the forms of `answers` count too.
+            chat_id: in any spelling. known: whether a message came from there, so that the forms of `answers` count
+                too.
         Raises:
             ChatInvalid: the id has no known form, or one that this channel cannot write to.
         """

@@ -1,4 +1,5 @@
-"""Chat ids: one definition of their forms and one canonical spelling of each, for clients and for what providers deliver.
+"""Chat ids: one definition of their forms and one canonical spelling of each, for clients and for what providers
+deliver.
 
 Order within a chat holds whatever spelling is used, and every chat that inbound stores can be read through the API.
 
@@ -11,7 +12,7 @@ Order within a chat holds whatever spelling is used, and every chat that inbound
 | more digits than a phone number has: a page-scoped id, or a group of Meta | itself |
 | anything else that a provider uses as a name: a group of Meta, a `user_ref`, a form that is new | itself |
 
-Which forms a connection can write to is said by its channel's row (`Channel.reaches`, `Channel.answers`).
+Which forms a connection can write to stands on its channel's row (`Channel.reaches`, `Channel.answers`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ LONGEST: Final = 160
 
 
 class ChatInvalid(BulkheadError):
-    """Raised when a chat id has no known form, or one that the channel cannot write to. Its text says why, without repeating the id.
+    """Raised when a chat id has no known form, or one that the channel cannot write to. Its text gives the reason,
+    without the id.
 
     Attributes:
         answerable: canonical id of a chat that can be written to once a message came from there; empty for all others.
@@ -102,7 +104,8 @@ def canonical(chat_id: str) -> str:
 
 
 def admitted(chat_id: str) -> str:
-    """Return the one spelling of a chat that a provider named: never refused, and always readable by `canonical`; empty for none."""
+    """Return the one spelling of a chat that a provider named: never refused, and always readable by `canonical`;
+    empty for none."""
     if not chat_id.strip():
         return ""
     try:
@@ -186,7 +189,8 @@ def _digits_problem(digits: str) -> str:
 
 @lru_cache(maxsize=10_000)
 def _without_trunk_prefix(digits: str) -> str:
-    """Return the digits without a trunk prefix after the country code, as in `+49 (0)30 …`; a zero that belongs to the number stays."""
+    """Return the digits without a trunk prefix after the country code, as in `+49 (0)30 …`; a zero that belongs to the
+    number stays."""
     # loaded for such numbers alone: the metadata of all countries is large
     import phonenumbers  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Which files may be sent, looked up in the channels' rows: checked before anything is queued, and again before an upload."""
+"""Which files each channel accepts, by its row: checked before a message is queued, and again before an upload."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class MediaRefused(BulkheadError):
 
 
 def largest_of(type: str) -> int:
-    """Return the bytes of the largest file that any channel accepts as a message type. Raises `ValueError` when none does."""
+    """Return the bytes of the largest file that any channel accepts as a message type. Raises `ValueError` when none
+    does."""
     return max(channel.files[type].bytes for channel in CHANNELS if type in channel.files)
 
 

@@ -26,7 +26,7 @@ MESSENGER: Final = Channel(
     name="messenger",
     kind="meta",
     reaches=frozenset({Form.NUMERIC}),
-    # somebody who came by a checkbox plugin is known by a `user_ref` until the first message
+    # a person who opted in by a checkbox plugin has only a `user_ref` until the first message
     answers=frozenset({Form.ADDRESS, Form.OPAQUE}),
     operations={
         content.TEXT: {"characters": 2000},

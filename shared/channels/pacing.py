@@ -1,7 +1,8 @@
-"""How fast a number may send: policy as data. What is spent of it stands in PostgreSQL, and the claim takes from it (`claim_messages`).
+"""How fast a number may send: policy as data. What is spent of it stands in PostgreSQL, and the claim takes from it
+(`claim_messages`).
 
-Every limit has one shape, the generic cell rate algorithm: one message each `every_s` seconds in the long run, and `burst` at once, borrowed from the
-time after. Never more than `burst + T / every_s` leave in any T seconds.
+Every limit has one shape, the generic cell rate algorithm: one message each `every_s` seconds in the long run, and
+`burst` at once, borrowed from the time after. Never more than `burst + T / every_s` leave in any T seconds.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class Limits:
     """What one number may send; zero seconds are no limit.
 
     Attributes:
-        every_s, burst: of the number itself. jitter: part of `every_s` by which each message costs more or less, at random. day_every_s, day_burst: its
-            ceiling for a day. pair_every_s, pair_burst: to one chat.
+        every_s, burst: of the number itself. jitter: part of `every_s` by which each message costs more or less, at
+            random. day_every_s, day_burst: its ceiling for a day. pair_every_s, pair_burst: to one chat.
     """
 
     every_s: float = 0.0
@@ -55,8 +56,8 @@ def limits_of(settings: Settings, connection_type: str, options: Mapping[str, An
     """Return what a connection may send.
 
     Args:
-        options: the connection's own: `messages_per_second` or `coexistence` and `pair_limit` on Meta's channels, `messages_per_minute` and
-            `messages_per_day` of a browser session. What cannot be read counts as not given.
+        options: the connection's own: `messages_per_second` or `coexistence` and `pair_limit` on Meta's channels,
+            `messages_per_minute` and `messages_per_day` of a browser session. What cannot be read counts as not given.
     """
     return _POLICIES[channel_named(connection_type).pacing](settings, options)
 
@@ -72,7 +73,7 @@ def _meta(settings: Settings, options: Mapping[str, Any]) -> Limits:
     return Limits(
         every_s=1 / per_second if per_second else 0.0,
         burst=max(1.0, per_second * _META_BURST_S // 1),
-        # a number without a rate has no limits at all: that is what 0 says
+        # rate 0 means no limits at all, so none for a pair either
         pair_every_s=PAIR_EVERY_S if has_pair_limit and per_second else 0.0,
         pair_burst=PAIR_BURST,
     )
@@ -84,7 +85,8 @@ def _page(_: Settings, options: Mapping[str, Any]) -> Limits:
 
 
 def spares_the_account(settings: Settings) -> bool:
-    """Return whether browser sessions are held to a human pace: by default only where an account can be banned, at WhatsApp itself."""
+    """Return whether browser sessions are held to a human pace: by default only where an account can be banned, at
+    WhatsApp itself."""
     if settings.webdriver_pacing == "auto":
         return urlsplit(settings.whatsapp_web_url or WHATSAPP_WEB).hostname == urlsplit(WHATSAPP_WEB).hostname
     return settings.webdriver_pacing == "on"

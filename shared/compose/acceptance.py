@@ -27,7 +27,8 @@ class RowAcceptor(Protocol):
 
 
 def own_key() -> str:
-    """Return a key for a request without one, so that its row can be found. It starts with a blank, which no client's key can hold."""
+    """Return a key for a request without one, so that its row can be found. It starts with a blank, which no client's
+    key can hold."""
     return f" {uuid.uuid4().hex}"
 
 
@@ -39,8 +40,8 @@ def fingerprint(asked: Sequence[Any]) -> str:
 async def accept(acceptor: RowAcceptor, message: NewMessage) -> Accepted:
     """Accept one message, which has the client's key or one of our own, surely or not at all.
 
-    A commit whose answer was lost is repeated with the same key in a fresh transaction: the unique key waits for the end of the first one and
-    answers with its row, or accepts the message now.
+    A commit whose answer was lost is repeated with the same key in a fresh transaction: the unique key waits for the
+    end of the first one and answers with its row, or accepts the message now.
 
     Raises:
         Refused: the key was used for another request, or the database was lost in the commit twice.

@@ -21,7 +21,8 @@ def require_there(target: Target) -> None:
 
 
 def require_message(target: Target, operation: str) -> None:
-    """Raise `Refused` for a line of a chat that is no message, for example a call: the provider knows nothing to act on."""
+    """Raise `Refused` for a line of a chat that is no message, for example a call: the provider knows nothing to act
+    on."""
     if target.type in content.LINES:
         raise unsupported(
             target.connection_type,
@@ -32,7 +33,8 @@ def require_message(target: Target, operation: str) -> None:
 
 
 def reaction_content(target: Target, emoji: str) -> Content:
-    """Return the content of a reaction. Raises `Refused` for a text that is no emoji, and when the message is not there."""
+    """Return the content of a reaction. Raises `Refused` for a text that is no emoji, and when the message is not
+    there."""
     if emoji and not is_emoji(emoji):
         raise FieldsInvalid([("/emoji", "must be one emoji, or empty to take the reaction back")])
     require_message(target, content.REACTION)

@@ -53,7 +53,8 @@ def _check_length(text: str, limits: Capability, name: str, connection_type: str
 
 
 def check_file(kept: StoredFile, source: str, type_: str, connection_type: str, *, voice: bool) -> None:
-    """Raise `Refused` unless a channel accepts a file as a message type. `source`: field that named it; `voice`: as a voice note."""
+    """Raise `Refused` unless a channel accepts a file as a message type. `source`: field that named it; `voice`: as a
+    voice note."""
     limit = limit_of(connection_type, type_)
     if kept.size > (most := limit.most(kept.mimetype)):
         raise file_too_large(source, most, kept.size)

@@ -1,4 +1,5 @@
-"""Accepts drafts: what should be sent becomes one row, whatever its type, its channel and the process that composes it."""
+"""Accepts drafts: what should be sent becomes one row, whatever its type, its channel and the process that composes
+it."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ class Acceptance:
     """A message that was accepted.
 
     Attributes:
-        id: its row. replayed: it was accepted by an earlier call with the same key. held: its connection is paused. scheduled_for: None for at once.
+        id: its row. replayed: it was accepted by an earlier call with the same key. held: its connection is paused.
+            scheduled_for: None for at once.
     """
 
     id: int
@@ -91,7 +93,8 @@ class Composer:
     """Accepts messages of every type.
 
     Args:
-        acceptor: commits rows. files: of companies. reach: from where files may be fetched. metrics: gets `messages_accepted`.
+        acceptor: commits rows. files: of companies. reach: from where files may be fetched. metrics: gets
+            `messages_accepted`.
     Attributes:
         accepted: messages accepted so far, without replays.
     """
@@ -225,7 +228,8 @@ def chat_invalid(error: ChatInvalid) -> Refused:
 
 
 def read_send_at(text: str | None) -> datetime | None:
-    """Return the instant at which a message should be sent, None for at once. Raises `Refused` for what is no instant, or too far ahead."""
+    """Return the instant at which a message should be sent, None for at once. Raises `Refused` for what is no instant,
+    or too far ahead."""
     if text is None:
         return None
     try:

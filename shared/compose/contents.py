@@ -1,4 +1,5 @@
-"""What a row's `content` is made of, by type (`shared.content` says the shapes): limits of the channel, files, and messages that are meant."""
+"""Builds a row's `content` by message type (shapes: `shared.content`): checks the channel's limits, stores files,
+looks up targets."""
 
 from __future__ import annotations
 
@@ -125,7 +126,8 @@ class Builder:
 
     @staticmethod
     def _declared(fields: Fields, connection: Connection) -> Content:
-        """Return what the client declares about a file whose bytes are elsewhere. Raises `Refused` for a voice note that is none."""
+        """Return what the client declares about a file whose bytes are elsewhere. Raises `Refused` for a voice note
+        that is none."""
         mimetype, filename = plain(fields.get("mimetype") or ""), cleaned_filename(fields.get("filename") or "")
         if mimetype and fields.get("voice"):
             check_voice(mimetype, "mimetype", connection.connection_type)
@@ -168,7 +170,8 @@ class Builder:
         return await self._with_files(connection, given, "")
 
     async def _require_sendable(self, connection: Connection, name: str, language: str) -> None:
-        """Raise `Refused` when it is known that the provider would refuse a template; until its templates were read once, nothing is known."""
+        """Raise `Refused` when it is known that the provider would refuse a template; until its templates were read
+        once, nothing is known."""
         found = await self._store.call(
             templates.find_template, connection_id=connection.id, name=name, language=language
         )
@@ -182,7 +185,8 @@ class Builder:
             )
 
     async def _with_files(self, connection: Connection, made: Content, at: str) -> Content:
-        """Add to each file of ours within a provider's object what it is. Raises `Refused` for what is no file of the company."""
+        """Add to each file of ours within a provider's object what it is. Raises `Refused` for what is no file of the
+        company."""
         for place, node in own_files(made, at):
             found = await self._files.find(connection.company_id, node["sha256"])
             if found is None:
@@ -238,7 +242,8 @@ class Builder:
         return newest
 
     async def _target(self, connection: Connection, given: str, operation: str, chat_id: str | None = None) -> Target:
-        """Return the message that an operation acts on, in this chat or (None) in any of the connection. Raises `Refused` when there is none, or not yet."""
+        """Return the message that an operation acts on, in this chat or (None) in any of the connection. Raises
+        `Refused` when there is none, or not yet."""
         found = await self._store.call(targets.find, connection.company_id, given)
         for target in found:
             if target.connection_id == connection.id and (chat_id is None or chat_id in target.chat_ids):

@@ -12,7 +12,7 @@ from shared.store.connections import Connection
 from shared.store.store import Store
 
 REMEMBERED_S: Final = 1.0
-"""How long a connection that was found is not looked up again."""
+"""Lifetime of a cached connection, in seconds: a change takes effect within it."""
 _MOST_REMEMBERED: Final = 10_000
 _COMPANY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PHONE_INDEX: Final = re.compile(r"[0-9]{1,4}")

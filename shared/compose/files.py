@@ -36,7 +36,8 @@ class Files:
         """Put a file into storage.
 
         Args:
-            declared: mimetype that the client names. most: bytes. field: where the client named the file, for refusals.
+            declared: mimetype that the client names. most: bytes. field: where the client named the file, for
+                refusals.
         Raises:
             Refused: it is too large or empty, or the storage is away.
         """
@@ -54,7 +55,8 @@ class Files:
     async def keep_base64(
         self, company_id: str, text: str, *, declared: str, filename: str, most: int, field: str
     ) -> StoredFile:
-        """Put a file that is given as text into storage. Arguments and errors as for `keep`; `text` may be a `data:` URI."""
+        """Put a file that is given as text into storage. Arguments and errors as for `keep`; `text` may be a `data:`
+        URI."""
         named, content = await asyncio.to_thread(_decoded, text, field)
         if len(content) > most:
             raise file_too_large(field, most, len(content))

@@ -17,7 +17,7 @@ from shared.fields import Field
 from shared.messages import Policy
 
 FILE_SOURCES: Final = ("url", "data", "sha256", "mediaId")
-"""Fields of a JSON body that name a file; in a form there is `file` beside them."""
+"""Fields of a JSON body that name a file; a form has `file` as well."""
 _EMOJI: Final = 40
 
 PHONE_INDEX: Final = Field(

@@ -1,4 +1,5 @@
-"""Objects that are sent as the provider spells them: what is right passes, what is wrong is named with its place, before anything is queued."""
+"""Objects that are sent as the provider spells them: what is right passes, what is wrong is named with its place,
+before anything is queued."""
 
 from __future__ import annotations
 

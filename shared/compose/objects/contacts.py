@@ -39,7 +39,10 @@ _PHONE: Final = Field(
 CONTACTS_FIELD: Final = Field(
     name="contacts",
     kind=list,
-    purpose="Up to 5: `name` and `phones` as plain texts, or each as Meta spells it (`formatted_name`, `phone`, `type`, `wa_id`), with `emails`, `org`, ….",
+    purpose=(
+        "Up to 5: `name` and `phones` as plain texts, or each as Meta spells it (`formatted_name`, `phone`, `type`,"
+        " `wa_id`), with `emails`, `org`, …."
+    ),
     required=True,
     fewest=1,
     most=5,
@@ -72,7 +75,7 @@ def spelled_contacts(given: Sequence[Mapping[str, Any]]) -> list[Mapping[str, An
 
 
 def _name(formatted: str) -> Mapping[str, str]:
-    # Meta wants at least one part beside the whole
+    # Meta requires at least one part besides the whole name
     first, _, last = formatted.strip().partition(" ")
     return {
         "formatted_name": formatted,

@@ -21,7 +21,8 @@ class Kind:
     """One kind of interactive message.
 
     Attributes:
-        action: fields of `action`. body: most characters of the body. needs_body, needs_header: whether they must be there.
+        action: fields of `action`. body: most characters of the body. needs_body, needs_header: whether they must be
+            there.
         headers: types that a header may have; none: no header.
         items: (list in each section, most in all sections); sections need titles when there is more than one.
         distinct: (list of `action`, or of its sections when `items` names it; path of what may stand there once).
@@ -192,7 +193,7 @@ def _wrong(given: Mapping[str, Any], at: str) -> Wrong:
     yield from _wrong_body(given, kind, at)
     yield from _wrong_header(given, kind, at)
     if not wrong:
-        # what concerns several parts is looked at when each part is right
+        # checks across parts assume that each part is right
         yield from _wrong_sections(given["action"], kind, at)
         yield from _wrong_repetitions(given["action"], kind, at)
 

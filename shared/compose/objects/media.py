@@ -9,7 +9,8 @@ from shared.fields import Field, pointer
 
 
 def media_field(name: str, *, required: bool = False) -> Field:
-    """Return the field of a file that is named by the provider's id, by address, or by the digest of one in our storage."""
+    """Return the field of a file that is named by the provider's id, by address, or by the digest of one in our
+    storage."""
     return Field(
         name=name,
         kind=dict,
@@ -26,7 +27,8 @@ def media_field(name: str, *, required: bool = False) -> Field:
 
 
 def own_files(node: Any, at: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give every object within a provider's object that names a file in our storage by `sha256`, with its JSON pointer."""
+    """Give every object within a provider's object that names a file in our storage by `sha256`, with its JSON
+    pointer."""
     if isinstance(node, dict):
         if isinstance(node.get("sha256"), str):
             yield at, node
