@@ -551,9 +551,10 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "meta/inbound/event_owners.py",
-                "        if self._door is None:\n            return self._through_this_door(self._index.by_business_account(waba_id))",
-                "        return [connection.id for connection in self._index.by_business_account(waba_id)]",
+                "        if self._door is not None:\n            return connection.id == self._door\n",
+                "",
             ),
+            Edit("meta/inbound/event_owners.py", "        if self._door is None:\n", "        if True:\n"),
         ),
         "tests/meta/test_inbound.py",
     ),

@@ -49,7 +49,7 @@ FILES: Final = {
 }
 
 NOT_OURS: Final = {
-    "block_users": "Bulkhead blocks nobody",
+    "block_users": "Bulkhead blocks no person",
     "deregister": "Bulkhead deregisters no number",
     "marketing_messages": "Bulkhead sends templates by `/messages`; the Marketing Messages API is another product",
     "message_history": "keyed by wamid, which a message in doubt does not have",
@@ -65,7 +65,7 @@ REFUSED: Final = {
     "Template": "a text of its parameters is `true`: in YAML a bare `Yes` is no text",
     **dict.fromkeys(
         (f"POST media_upload request: Upload {name}" for name in ("Audio", "Image", "Sticker")),
-        "JSON with a path on somebody's disk; an upload is a form with the file in it, as `meta/sending/uploads.py` "
+        "JSON with a path on a client's disk; an upload is a form with the file in it, as `meta/sending/uploads.py` "
         "makes it",
     ),
     **dict.fromkeys(
@@ -236,7 +236,9 @@ def verdicts(env: SandboxEnv) -> Iterator[tuple[Example, str]]:
 def document(found: Iterable[tuple[Example, str]]) -> str:
     """Return the document."""
     lines = [
-        "# Meta's examples, and what becomes of each",
+        "# Meta's examples, and the outcome of each",
+        "",
+        "For developers of `meta/` and `sandbox/`.",
         "",
         "The examples are those of Meta's OpenAPI document v23.0 for the calls about messages, files and numbers. "
         "Made and proved by",
@@ -244,7 +246,7 @@ def document(found: Iterable[tuple[Example, str]]) -> str:
         "`meta/sending/payloads.py` from the content",
         "that a client would have given; answers are read by the code that reads Meta's.",
         "",
-        "| call | example | what becomes of it |",
+        "| call | example | outcome |",
         "|---|---|---|",
     ]
     lines += [
