@@ -1,16 +1,21 @@
-// The gateway's side inside the page. Evaluated once in every document as (install)(bindingName, epoch); speaks to `WPP` (wa-js) and to nothing
-// else of the page. Every function answers {ok, …} and never throws, so that a missing answer always means a broken line.
+// The gateway's side inside the page. Evaluated once in every document as (install)(bindingName, epoch); uses `WPP`
+// (wa-js) and nothing else of the page. Every function resolves with {ok, …} and never throws, so that a missing answer
+// always means a broken connection.
 
 (bindingName, epoch) => {
   if (window.__bulkhead) return window.__bulkhead.epoch;
 
   const underWay = new Set(); // tokens of the operations that have not ended in this page
-  const files = new Map(); // files that were given to the page for a send, and files that are read out of it, by a name of the gateway's
+  // files that were handed to the page for a send, and files that are read out of it, by a name of the gateway's
+  const files = new Map();
   let seq = 0;
 
   const text = (value) => (value === undefined || value === null ? "" : String(value));
   const number = (value) => (Number.isFinite(Number(value)) ? Number(value) : 0);
-  const only = (fields) => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== ""));
+  const only = (fields) =>
+    Object.fromEntries(
+      Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== ""),
+    );
 
   function report(kind, data) {
     seq += 1;
@@ -28,7 +33,15 @@
   // what the page holds of one message, without thumbnails: a picture's body is one
   function plain(message) {
     const type = text(message.type);
-    const media = message.mediaData || message.filehash ? { mimetype: text(message.mimetype), size: number(message.size), filename: text(message.filename), filehash: text(message.filehash) } : undefined;
+    const media =
+      message.mediaData || message.filehash
+        ? {
+            mimetype: text(message.mimetype),
+            size: number(message.size),
+            filename: text(message.filename),
+            filehash: text(message.filehash),
+          }
+        : undefined;
     return {
       id: text(message.id),
       chat: text(message.id.remote),
@@ -49,15 +62,19 @@
         edit: text(message.latestEditMsgKey),
         editedAt: message.latestEditMsgKey ? number(message.latestEditSenderTimestampMs) / 1000 : undefined,
         media,
-        ...(type === "location" ? { lat: message.lat, lng: message.lng, loc: text(message.loc), url: text(message.clientUrl) } : {}),
+        ...(type === "location"
+          ? { lat: message.lat, lng: message.lng, loc: text(message.loc), url: text(message.clientUrl) }
+          : {}),
         ...(type === "multi_vcard" ? { vcards: (message.vcardList ?? []).map((row) => text(row.vcard)) } : {}),
-        selected: text(message.selectedButtonId ?? message.selectedId ?? message.listResponse?.singleSelectReply?.selectedRowId),
+        selected: text(
+          message.selectedButtonId ?? message.selectedId ?? message.listResponse?.singleSelectReply?.selectedRowId,
+        ),
         subtype: text(message.subtype),
       }),
     };
   }
 
-    const reaction = (made, target) => ({
+  const reaction = (made, target) => ({
     id: text(made.id),
     target: text(made.msgId ?? target),
     emoji: text(made.reactionText),
@@ -82,8 +99,12 @@
     return WPP.conn.isAuthenticated() && WPP.conn.getStreamData().mode === "MAIN" && !(progress > 0 && progress < 100);
   }
 
-  const sending = (id, wanted) => ({
-    messageId: id, waitForAck: true, markIsRead: false, detectMentioned: false, ...(wanted.quoted ? { quotedMsg: wanted.quoted } : {}),
+  const sending = (id, args) => ({
+    messageId: id,
+    waitForAck: true,
+    markIsRead: false,
+    detectMentioned: false,
+    ...(args.quoted ? { quotedMsg: args.quoted } : {}),
   });
 
   function sent(answer) {
@@ -112,83 +133,107 @@
     throw Object.assign(new Error(code), { code });
   }
 
-  // forwarding takes no id: what we forwarded is the first own forwarded message of this content after the newest one that was there before
-  async function forwarded(chat, wanted) {
-    const source = await WPP.chat.getMessageById(wanted.target);
-    const rows = await WPP.chat.getMessages(chat, { count: 50, ...(wanted.after ? { id: wanted.after, direction: "after" } : {}) });
-    const same = (row) => row.type === source.type && (row.filehash ? row.filehash === source.filehash : text(row.body) === text(source.body));
-    const found = rows.find((row) => row.id.fromMe && row.isForwarded && text(row.id) !== wanted.after && same(row));
+  // forwarding accepts no id: what we forwarded is the first own forwarded message of this content after the newest one
+  // that was there before
+  async function forwarded(chat, args) {
+    const source = await WPP.chat.getMessageById(args.target);
+    const rows = await WPP.chat.getMessages(chat, {
+      count: 50,
+      ...(args.after ? { id: args.after, direction: "after" } : {}),
+    });
+    const same = (row) =>
+      row.type === source.type &&
+      (row.filehash ? row.filehash === source.filehash : text(row.body) === text(source.body));
+    const found = rows.find((row) => row.id.fromMe && row.isForwarded && text(row.id) !== args.after && same(row));
     return found && { id: text(found.id), ack: number(found.ack) };
   }
 
-  // Each operation: `run` carries it out and resolves with {id, ack, result}; `find` looks whether its effect is there: {ack, id?}, or nothing.
+  // Each operation: `run` carries it out and resolves with {id, ack, result}; `find` resolves with {ack, id?} when its
+  // effect is there, else with nothing.
   const operations = {
     text: {
-      run: async (chat, id, wanted) => sent(await WPP.chat.sendTextMessage(chat, wanted.body, { ...sending(id, wanted), linkPreview: false })),
+      run: async (chat, id, args) =>
+        sent(await WPP.chat.sendTextMessage(chat, args.body, { ...sending(id, args), linkPreview: false })),
       find: known,
     },
     file: {
-      run: async (chat, id, wanted) => sent(await WPP.chat.sendFileMessage(chat, files.get(wanted.file) ?? refuse("file_not_given"), { ...sending(id, wanted), ...wanted.options })),
+      run: async (chat, id, args) =>
+        sent(
+          await WPP.chat.sendFileMessage(chat, files.get(args.file) ?? refuse("file_not_given"), {
+            ...sending(id, args),
+            ...args.options,
+          }),
+        ),
       find: known,
     },
     location: {
-      run: async (chat, id, wanted) => sent(await WPP.chat.sendLocationMessage(chat, { ...sending(id, wanted), ...wanted.place })),
+      run: async (chat, id, args) =>
+        sent(await WPP.chat.sendLocationMessage(chat, { ...sending(id, args), ...args.place })),
       find: known,
     },
     contacts: {
-      run: async (chat, id, wanted) => sent(await WPP.chat.sendRawMessage(chat, wanted.raw, sending(id, wanted))),
+      run: async (chat, id, args) => sent(await WPP.chat.sendRawMessage(chat, args.raw, sending(id, args))),
       find: known,
     },
     edit: {
-      async run(chat, id, wanted) {
-        await WPP.chat.editMessage(wanted.target, wanted.body, { messageId: id, markIsRead: false, detectMentioned: false, linkPreview: false });
-        // wa-js tells no result of an edit: the message itself shows whether it was made
-        return (await operations.edit.find(chat, id, wanted)) ? done(id) : { id, ack: 0, result: "" };
+      async run(chat, id, args) {
+        await WPP.chat.editMessage(args.target, args.body, {
+          messageId: id,
+          markIsRead: false,
+          detectMentioned: false,
+          linkPreview: false,
+        });
+        // wa-js returns no result of an edit: the message itself shows whether it was made
+        return (await operations.edit.find(chat, id, args)) ? done(id) : { id, ack: 0, result: "" };
       },
-      async find(chat, id, wanted) {
-        const message = await WPP.chat.getMessageById(wanted.target);
+      async find(chat, id, args) {
+        const message = await WPP.chat.getMessageById(args.target);
         const now = message.type === "chat" ? text(message.body) : text(message.caption);
-        return message.latestEditMsgKey && (text(message.latestEditMsgKey) === id || now === wanted.body.trim()) ? { ack: 1 } : null;
+        return message.latestEditMsgKey && (text(message.latestEditMsgKey) === id || now === args.body.trim())
+          ? { ack: 1 }
+          : null;
       },
     },
     revoke: {
-      async run(chat, id, wanted) {
-        // for a message of somebody else's wa-js would delete it here instead, and call that a success
-        if (!wanted.target.startsWith("true_")) refuse("not_own_message");
-        const answer = await WPP.chat.deleteMessage(chat, wanted.target, false, true);
+      async run(chat, id, args) {
+        // a message of another person wa-js would delete here instead, and call that a success
+        if (!args.target.startsWith("true_")) refuse("not_own_message");
+        const answer = await WPP.chat.deleteMessage(chat, args.target, false, true);
         return answer.isRevoked ? done(id) : { id, ack: 0, result: text(answer.sendMsgResult) };
       },
-      async find(chat, id, wanted) {
-        const message = await WPP.chat.getMessageById(wanted.target).catch((error) => (missing(error) ? { type: "revoked" } : Promise.reject(error)));
+      async find(chat, id, args) {
+        const message = await WPP.chat
+          .getMessageById(args.target)
+          .catch((error) => (missing(error) ? { type: "revoked" } : Promise.reject(error)));
         return message.type === "revoked" ? { ack: 1 } : null;
       },
     },
     remove: {
-      async run(chat, id, wanted) {
-        const answer = await WPP.chat.deleteMessage(chat, wanted.target, false, false);
+      async run(chat, id, args) {
+        const answer = await WPP.chat.deleteMessage(chat, args.target, false, false);
         return answer.isDeleted ? done(id) : { id, ack: 0, result: text(answer.sendMsgResult) };
       },
-      find: async (chat, id, wanted) => ((await known(chat, wanted.target)) ? null : { ack: 1 }),
+      find: async (chat, id, args) => ((await known(chat, args.target)) ? null : { ack: 1 }),
     },
     reaction: {
-      async run(chat, id, wanted) {
-        const answer = await WPP.chat.sendReactionToMessage(wanted.target, wanted.emoji || false);
+      async run(chat, id, args) {
+        const answer = await WPP.chat.sendReactionToMessage(args.target, args.emoji || false);
         const result = text(answer.sendMsgResult?.messageSendResult ?? answer.sendMsgResult);
-        return { ack: 0, result, id: (await myReaction(wanted.target)).id || id };
+        return { ack: 0, result, id: (await myReaction(args.target)).id || id };
       },
-      async find(chat, id, wanted) {
-        const mine = await myReaction(wanted.target);
-        return mine.emoji === wanted.emoji ? { ack: 1, ...(mine.id ? { id: mine.id } : {}) } : null;
+      async find(chat, id, args) {
+        const mine = await myReaction(args.target);
+        return mine.emoji === args.emoji ? { ack: 1, ...(mine.id ? { id: mine.id } : {}) } : null;
       },
     },
     forward: {
-      async run(chat, id, wanted) {
-        const failed = await WPP.chat.forwardMessages(chat, [wanted.target], { displayCaptionText: true });
-        const found = await forwarded(chat, wanted);
+      async run(chat, id, args) {
+        const failed = await WPP.chat.forwardMessages(chat, [args.target], { displayCaptionText: true });
+        const found = await forwarded(chat, args);
         if (found) return { id: found.id, ack: found.ack, result: found.ack >= 1 ? "OK" : "" };
         return { id, ack: 0, result: failed.length ? "ERROR_CANCELLED" : "" };
       },
-      find: (chat, id, wanted) => forwarded(chat, wanted),
+      find: (chat, id, args) => forwarded(chat, args),
     },
     read: {
       run: async (chat, id) => {
@@ -197,12 +242,13 @@
       },
     },
     typing: {
-      async run(chat, id, wanted) {
-        if (wanted.state === "paused") await WPP.chat.markIsPaused(chat);
-        else if (wanted.state === "recording") await WPP.chat.markIsRecording(chat);
+      async run(chat, id, args) {
+        if (args.state === "paused") await WPP.chat.markIsPaused(chat);
+        else if (args.state === "recording") await WPP.chat.markIsRecording(chat);
         else await WPP.chat.markIsComposing(chat);
         // not wa-js's own duration: it would keep this answer back for as long
-        if (wanted.state !== "paused" && wanted.lasts) setTimeout(() => WPP.chat.markIsPaused(chat).catch(() => null), wanted.lasts * 1000);
+        if (args.state !== "paused" && args.lasts)
+          setTimeout(() => WPP.chat.markIsPaused(chat).catch(() => null), args.lasts * 1000);
         return done(id);
       },
     },
@@ -210,7 +256,8 @@
 
   async function inBatches(rows, work) {
     const found = [];
-    for (let start = 0; start < rows.length; start += 20) found.push(...(await Promise.all(rows.slice(start, start + 20).map(work))).flat());
+    for (let start = 0; start < rows.length; start += 20)
+      found.push(...(await Promise.all(rows.slice(start, start + 20).map(work))).flat());
     return found;
   }
 
@@ -220,24 +267,36 @@
   }
 
   // what happened in one chat since an instant
-  async function newsOf(chat, instant, bounds, withReactions) {
+  async function changesIn(chat, instant, bounds, withReactions) {
     const found = [];
     const recent = chat.t >= instant;
     let rows = await WPP.chat.getMessages(chat.id, { count: recent ? bounds.each : bounds.peek });
     while (recent && rows.length && rows[0].t >= instant && rows.length < bounds.most) {
-      const before = await WPP.chat.getMessages(chat.id, { count: bounds.each, direction: "before", id: text(rows[0].id) });
+      const before = await WPP.chat.getMessages(chat.id, {
+        count: bounds.each,
+        direction: "before",
+        id: text(rows[0].id),
+      });
       if (!before.length) break;
       rows = [...before, ...rows];
     }
     const unread = chat.hasUnread ? await WPP.chat.getMessages(chat.id, { onlyUnread: true, count: bounds.each }) : [];
-    const news = new Map([...unread, ...rows.filter((row) => row.t >= instant)].map((row) => [text(row.id), row]));
-    for (const row of news.values()) if (row.type !== "revoked") found.push({ event: "message", data: plain(row) });
+    const missed = new Map([...unread, ...rows.filter((row) => row.t >= instant)].map((row) => [text(row.id), row]));
+    for (const row of missed.values()) if (row.type !== "revoked") found.push({ event: "message", data: plain(row) });
     for (const row of rows) {
-      if (row.type === "revoked") found.push({ event: "revoke", data: { id: "", target: text(row.id), author: text(row.author), t: number(row.t) } });
-      else if (row.latestEditMsgKey && number(row.latestEditSenderTimestampMs) / 1000 >= instant) found.push({ event: "edit", data: plain(row) });
+      if (row.type === "revoked")
+        found.push({
+          event: "revoke",
+          data: { id: "", target: text(row.id), author: text(row.author), t: number(row.t) },
+        });
+      else if (row.latestEditMsgKey && number(row.latestEditSenderTimestampMs) / 1000 >= instant)
+        found.push({ event: "edit", data: plain(row) });
     }
     if (withReactions) {
-      const made = await inBatches(rows.slice(-bounds.peek).map((row) => text(row.id)), reactionsTo);
+      const made = await inBatches(
+        rows.slice(-bounds.peek).map((row) => text(row.id)),
+        reactionsTo,
+      );
       found.push(...made.filter((row) => row.t / 1000 >= instant).map((data) => ({ event: "reaction", data })));
     }
     return { found, cut: rows.length >= bounds.most && rows[0].t >= instant };
@@ -246,111 +305,148 @@
   window.__bulkhead = {
     epoch,
 
-    state: () => answered(async () => {
-      if (!WPP.isReady) return { loaded: false, seq };
-      const { mode, info } = WPP.conn.getStreamData();
-      const authenticated = WPP.conn.isAuthenticated();
-      const code = authenticated ? null : await WPP.conn.getAuthCode();
-      return { loaded: true, seq, mode: text(mode), info: text(info), authenticated, code: text(code?.fullCode), link: myLink() };
-    }),
+    state: () =>
+      answered(async () => {
+        if (!WPP.isReady) return { loaded: false, seq };
+        const { mode, info } = WPP.conn.getStreamData();
+        const authenticated = WPP.conn.isAuthenticated();
+        const code = authenticated ? null : await WPP.conn.getAuthCode();
+        return {
+          loaded: true,
+          seq,
+          mode: text(mode),
+          info: text(info),
+          authenticated,
+          code: text(code?.fullCode),
+          link: myLink(),
+        };
+      }),
 
     findChat: (chatId) => answered(async () => text((await WPP.chat.find(chatId)).id)),
 
     newMessageId: (chatId) => answered(async () => text(await WPP.chat.generateMessageID(chatId))),
 
-    newestMessage: (chatId) => answered(async () => text((await WPP.chat.getMessages(chatId, { count: 1 })).at(-1)?.id)),
+    newestMessage: (chatId) =>
+      answered(async () => text((await WPP.chat.getMessages(chatId, { count: 1 })).at(-1)?.id)),
 
-    takeFile: (name, filename, mimetype) => answered(async () => {
-      const input = document.getElementById(name);
-      files.set(name, new File([input.files[0]], filename, { type: mimetype }));
-      input.remove();
-      return files.get(name).size;
-    }),
+    takeFile: (name, filename, mimetype) =>
+      answered(async () => {
+        const input = document.getElementById(name);
+        files.set(name, new File([input.files[0]], filename, { type: mimetype }));
+        input.remove();
+        return files.get(name).size;
+      }),
 
-    dropFile: (name) => answered(async () => {
-      document.getElementById(name)?.remove();
-      files.delete(name);
-    }),
+    dropFile: (name) =>
+      answered(async () => {
+        document.getElementById(name)?.remove();
+        files.delete(name);
+      }),
 
-    run: (operation, chat, token, wanted) => answered(async () => {
-      underWay.add(token);
-      try {
-        return await operations[operation].run(chat, token, wanted);
-      } finally {
-        underWay.delete(token);
-      }
-    }),
-
-    lookUp: (operation, chat, token, wanted) => answered(async () => {
-      const certain = synchronised() && !underWay.has(token);
-      const link = myLink();
-      await WPP.chat.find(chat);
-      const found = await operations[operation].find(chat, token, wanted);
-      if (found) return { known: true, link, ...found };
-      // the page may have lost its line between the questions, and an operation that has not ended may still have its effect
-      return { known: false, link, certain: certain && synchronised() && !underWay.has(token) && link === myLink() };
-    }),
-
-    acks: (messageIds) => answered(async () => {
-      const found = {};
-      for (const id of messageIds) {
-        const message = await WPP.chat.getMessageById(id).catch(() => null);
-        if (message) found[id] = number(message.ack);
-      }
-      return found;
-    }),
-
-    // what is unread, and what happened since an instant: messages of both directions, edits, revokes, reactions; newest chats first
-    since: (instant, bounds) => answered(async () => {
-      const found = [];
-      const chats = await WPP.chat.list({ count: bounds.chats });
-      let cut = chats.length >= bounds.chats && chats.at(-1).t >= instant;
-      let failed = 0;
-      for (const [place, chat] of chats.entries()) {
-        if (found.length >= bounds.total) return { found, cut: true, failed };
+    run: (operation, chat, token, args) =>
+      answered(async () => {
+        underWay.add(token);
         try {
-          const news = await newsOf(chat, instant, bounds, place < bounds.reacted);
-          found.push(...news.found);
-          cut ||= news.cut;
-        } catch {
-          // one chat that the page cannot open hides no other
-          failed += 1;
+          return await operations[operation].run(chat, token, args);
+        } finally {
+          underWay.delete(token);
         }
-      }
-      return { found, cut, failed };
-    }),
+      }),
+
+    lookUp: (operation, chat, token, args) =>
+      answered(async () => {
+        const certain = synchronised() && !underWay.has(token);
+        const link = myLink();
+        await WPP.chat.find(chat);
+        const found = await operations[operation].find(chat, token, args);
+        if (found) return { known: true, link, ...found };
+        // the page may have lost its connection between the queries, and an operation that has not ended may still have
+        // its effect
+        return { known: false, link, certain: certain && synchronised() && !underWay.has(token) && link === myLink() };
+      }),
+
+    acks: (messageIds) =>
+      answered(async () => {
+        const found = {};
+        for (const id of messageIds) {
+          const message = await WPP.chat.getMessageById(id).catch(() => null);
+          if (message) found[id] = number(message.ack);
+        }
+        return found;
+      }),
+
+    // what is unread, and what happened since an instant: messages of both directions, edits, revokes, reactions;
+    // newest chats first
+    since: (instant, bounds) =>
+      answered(async () => {
+        const found = [];
+        const chats = await WPP.chat.list({ count: bounds.chats });
+        let cut = chats.length >= bounds.chats && chats.at(-1).t >= instant;
+        let failed = 0;
+        for (const [place, chat] of chats.entries()) {
+          if (found.length >= bounds.total) return { found, cut: true, failed };
+          try {
+            const missed = await changesIn(chat, instant, bounds, place < bounds.reacted);
+            found.push(...missed.found);
+            cut ||= missed.cut;
+          } catch {
+            // one chat that the page cannot open hides no other
+            failed += 1;
+          }
+        }
+        return { found, cut, failed };
+      }),
 
     // Reads a file out of the page in pieces: `openFile` once, `piece` until the size is reached, then `dropFile`.
-    openFile: (name, messageId) => answered(async () => {
-      const blob = await WPP.chat.downloadMedia(messageId);
-      files.set(name, blob);
-      return { size: blob.size, mimetype: blob.type };
-    }),
+    openFile: (name, messageId) =>
+      answered(async () => {
+        const blob = await WPP.chat.downloadMedia(messageId);
+        files.set(name, blob);
+        return { size: blob.size, mimetype: blob.type };
+      }),
 
-    piece: (name, start, length) => answered(async () => {
-      const bytes = new Uint8Array(await files.get(name).slice(start, start + length).arrayBuffer());
-      let binary = "";
-      for (let place = 0; place < bytes.length; place += 32768) binary += String.fromCharCode(...bytes.subarray(place, place + 32768));
-      return btoa(binary);
-    }),
+    piece: (name, start, length) =>
+      answered(async () => {
+        const bytes = new Uint8Array(
+          await files
+            .get(name)
+            .slice(start, start + length)
+            .arrayBuffer(),
+        );
+        let binary = "";
+        for (let place = 0; place < bytes.length; place += 32768)
+          binary += String.fromCharCode(...bytes.subarray(place, place + 32768));
+        return btoa(binary);
+      }),
 
-    pairingCode: (phone) => answered(async () => {
-      const code = await WPP.conn.genLinkDeviceCodeForPhoneNumber(phone, true);
-      if (!code) refuse("no_code");
-      return code;
-    }),
+    pairingCode: (phone) =>
+      answered(async () => {
+        const code = await WPP.conn.genLinkDeviceCodeForPhoneNumber(phone, true);
+        if (!code) refuse("no_code");
+        return code;
+      }),
 
-    logOut: () => answered(async () => {
-      await WPP.conn.logout();
-    }),
+    logOut: () =>
+      answered(async () => {
+        await WPP.conn.logout();
+      }),
   };
 
   WPP.on("chat.new_message", (message) => report("message", plain(message)));
   WPP.on("chat.msg_ack_change", ({ ack, ids }) => report("ack", { ack, ids: ids.map(ownId) }));
   WPP.on("chat.msg_edited", ({ msg }) => report("edit", plain(msg)));
-  WPP.on("chat.msg_revoke", ({ id, refId, author }) => report("revoke", { id: text(id), target: text(refId), author: text(author), t: 0 }));
+  WPP.on("chat.msg_revoke", ({ id, refId, author }) =>
+    report("revoke", { id: text(id), target: text(refId), author: text(author), t: 0 }),
+  );
   WPP.on("chat.new_reaction", (made) => report("reaction", reaction(made)));
-  for (const event of ["conn.auth_code_change", "conn.authenticated", "conn.stream_mode_changed", "conn.stream_info_changed", "conn.main_ready", "conn.needs_update"]) {
+  for (const event of [
+    "conn.auth_code_change",
+    "conn.authenticated",
+    "conn.stream_mode_changed",
+    "conn.stream_info_changed",
+    "conn.main_ready",
+    "conn.needs_update",
+  ]) {
     WPP.on(event, () => report("changed", event));
   }
   WPP.on("conn.logout", () => report("logout", ""));
