@@ -268,6 +268,28 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/webdriver/test_records.py::test_what_comes_under_an_id_of_the_page_stands_in_the_chat_with_the_number",
     ),
+    "browser-known-link": Mutation(
+        "nothing is sent through a link that the store does not know, since rows are claimed for the account it knows",
+        (
+            Edit(
+                "webdriver/session/session.py",
+                "        if model.link and self.reports.written_link != model.link:\n            return None\n",
+                "",
+            ),
+        ),
+        "tests/webdriver/test_channel.py::test_nothing_is_sent_through_a_link_that_the_store_does_not_know",
+    ),
+    "browser-account": Mutation(
+        "what was accepted for another account of a browser session is not claimed",
+        (
+            Edit(
+                "shared/store/queries/connections.sql",
+                "WHERE c.id = %(connection_id)s AND %(link)s::text <> '' AND c.account_id <> observed.account;",
+                "WHERE false;",
+            ),
+        ),
+        "tests/store/test_sessions.py::test_what_was_accepted_for_another_account_is_not_claimed",
+    ),
     "browser-pipe": Mutation(
         "no port leads to a browser",
         (

@@ -67,6 +67,7 @@ class BrowserChannel:
         session = self._sessions.find(message.connection_id)
         if session is None or session.page() is None:
             return _not_ready(session)
+        link = session.link
         async with self._file(message, operation, by - _LEAST_SEND_S) as attachment:
             if isinstance(attachment, Retry | Dead):
                 return attachment
@@ -84,11 +85,11 @@ class BrowserChannel:
                     counts=False,
                 )
             try:
-                # it may have changed while we waited
+                # both may have changed while we waited: the row was claimed for the account of this link
                 page = session.page()
                 return (
                     _not_ready(session)
-                    if page is None
+                    if page is None or session.link != link
                     else await _Send(session, page, message, operation, record_token, by).carry_out(attachment)
                 )
             finally:

@@ -112,6 +112,29 @@ def test_a_link_keeps_its_time_and_its_account_outlives_it(ground: Ground, sessi
     assert observed(ground, session, S.READY, proved_s=0, link="49170123:1@c.us")["account"] == "49170123"
 
 
+def test_what_was_accepted_for_another_account_is_not_claimed(ground: Ground, session: int) -> None:
+    def claimed(row_id: int) -> list[int]:
+        return ground.claimed_ids([row_id], kind="webdriver", token_at_claim=False)
+
+    fields: dict[str, Any] = {"connection_id": session, "process_name": "webdriver"}
+    (before_any,) = ground.accept("before", **fields)
+    observed(ground, session, S.READY, proved_s=0, link="60111222333:5@c.us")
+    assert claimed(before_any) == [before_any]
+    (first,) = ground.accept("a", **fields)
+    observed(ground, session, S.LOGGED_OUT, link="")
+    (unlinked,) = ground.accept("b", **fields)
+    # another device of the same number is the same account
+    observed(ground, session, S.READY, proved_s=0, link="60111222333:6@c.us")
+    assert claimed(first) == [first]
+    observed(ground, session, S.READY, proved_s=0, link="60999888777:1@c.us")
+    assert claimed(unlinked) == []
+    assert ground.row(unlinked)["error_code"] == "other_account"
+    # the environment that is applied again names no account of a browser session
+    ground.connect(phone_index=1, connection_type="wwebjs")
+    (last,) = ground.accept("c", **fields)
+    assert claimed(last) == [last]
+
+
 def test_a_wish_is_noted_when_it_is_news(ground: Ground, session: int) -> None:
     for desired in ("linked", "paused", "paused", "logged_out"):
         assert ground.store.run(sessions.want, company_id="acme", phone_index=1, desired_state=desired)

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -379,5 +380,33 @@ def test_a_page_proves_no_absence_of_what_was_sent_through_another_link(
             assert await here.store.linked_at(1, here.session().link) is not None
             unsent = await here.channel.look_up(doubt("true_60123456789@c.us_3EB0000000000000000000"))
             assert isinstance(unsent, Retry) and unsent.code == "not_sent"
+
+    run(scenario())
+
+
+def test_nothing_is_sent_through_a_link_that_the_store_does_not_know(home: Path, web: Web) -> None:
+    """Rows are claimed for the account that the store knows: until it knows this one, they would leave from another."""
+    known = asyncio.Event()
+
+    async def scenario() -> None:
+        async with town(home, web) as here:
+            write = here.store.observe
+
+            async def observe(*args: Any, **fields: Any) -> None:
+                if fields["link"]:
+                    await known.wait()
+                await write(*args, **fields)
+
+            here.store.observe = observe  # type: ignore[method-assign]  # a database that is slow with one row
+            here.store.want(1)
+            here.sessions.notify()
+            await here.until(SessionState.NEEDS_LINK)
+            await here.ask("/control/web/scan", {"code": here.store.qr(1), "phone": PHONE})
+            await soon(lambda: here.session().state is SessionState.READY, 30)
+            refused = await here.channel.send(message(), Tokens().record, by())
+            assert isinstance(refused, Retry) and refused.code == "session_not_ready" and not refused.counts
+            known.set()
+            await soon(here.session().page)
+            assert isinstance(await here.channel.send(message(), Tokens().record, by()), Sent)
 
     run(scenario())

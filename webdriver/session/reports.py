@@ -32,12 +32,13 @@ class Reports:
             it later.
 
     Attributes:
-        store: may be asked; what is told to it goes through here, so that the order stays.
+        written_link: the link that the store has accepted last. store: may be asked; what is told to it goes through here, so that the order stays.
     """
 
     def __init__(self, store: SessionStore, connection_id: int, overflowed: Callable[[], None]) -> None:
         self.store = self._store = store
         self._connection_id, self._overflowed = connection_id, overflowed
+        self.written_link = ""
         self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
         self._something, self._nothing = asyncio.Event(), asyncio.Event()
         self._nothing.set()
@@ -68,6 +69,8 @@ class Reports:
             await self._store.observe(
                 self._connection_id, state, detail=detail, qr=qr, proved_s=proved_s, link=link, stats=stats or {}
             )
+            if link is not None:
+                self.written_link = link
 
         self._put(write)
 

@@ -150,8 +150,13 @@ class Session:
         return chromium.pid if chromium else None
 
     def page(self) -> Bridge | None:
-        """Return the page of a session that is ready and accepts messages, else None."""
+        """Return the page of a session that is ready and accepts messages, else None.
+
+        A link that the store does not know yet accepts none: rows are claimed for the account that the store knows.
+        """
         model = self._model
+        if model.link and self.reports.written_link != model.link:
+            return None
         makes_way = model.replace_for and monotonic() >= model.replace_by
         if model.state is not SessionState.READY or makes_way or self._life is None:
             return None
