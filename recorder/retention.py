@@ -1,16 +1,18 @@
-"""Deletes what was kept for RETENTION_DAYS, in batches so small that nobody waits for them."""
+"""Deletes what was kept long enough, in batches so small that nobody waits for them."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from shared.kinds import KINDS
 from shared.kinds import Retention as KindRetention
 from shared.logs import logger
 from shared.process.metrics import Metrics
+from shared.settings import Settings
 from shared.store import events
-from shared.store.retention import REPEATED_S, TABLES, prune_names, prune_rows
+from shared.store.retention import PARTITIONS, REPEATED_S, TABLES, Prune, prune_names, prune_rows
 from shared.store.store import Store
 
 log = logger(__name__)
@@ -19,50 +21,73 @@ _BATCH: Final = 500
 _APART_S: Final = 0.05
 """Pause between two batches: deleting is never in a hurry."""
 _DAY_S: Final = 86400.0
+_RECORDS: Final = "retention_days"
 
 
 class Retention:
-    """Deletes old rows of `shared.store.retention.TABLES`.
+    """Deletes old rows of `shared.store.retention.TABLES`, of the tables that kinds name, and old days of events.
 
     Args:
-        days: how long they are kept; 0: for ever. most: rows of one batch. apart_s: pause between two batches.
+        days: how long things are kept, by setting; 0: for ever, but metrics then as long as other records. most: rows of one batch. apart_s: pause
+            between two batches.
     """
 
     def __init__(
-        self, store: Store, metrics: Metrics, *, days: float, most: int = _BATCH, apart_s: float = _APART_S
+        self,
+        store: Store,
+        metrics: Metrics,
+        *,
+        days: Mapping[str, float],
+        most: int = _BATCH,
+        apart_s: float = _APART_S,
     ) -> None:
-        self._store, self._age_s, self._most, self._apart_s = store, days * _DAY_S, most, apart_s
-        self._deleted = metrics.counter("deleted_records", "Rows that were deleted after RETENTION_DAYS.", ("table",))
+        self._store, self._most, self._apart_s = store, most, apart_s
+        self._age_s = {setting: value * _DAY_S for setting, value in days.items()}
+        self._age_s["metrics_retention_days"] = self._age_s["metrics_retention_days"] or self._age_s[_RECORDS]
+        self._deleted = metrics.counter(
+            "deleted_records", "Rows that were deleted because they were kept long enough.", ("table",)
+        )
+
+    @classmethod
+    def from_settings(cls, store: Store, metrics: Metrics, settings: Settings) -> Retention:
+        """Return the retention that the settings ask for."""
+        names = {_RECORDS, *PARTITIONS.values(), *(setting for setting, _ in TABLES.values())}
+        return cls(store, metrics, days={name: getattr(settings, name) for name in names})
 
     async def prune(self) -> None:
         """Delete everything that is old enough now. Raises `StoreUnavailable`; the next round goes on."""
-        if not self._age_s:
+        for table, (setting, prune) in TABLES.items():
+            if age_s := self._age_s[setting]:
+                await self._prune_table(table, prune, age_s)
+        for parent, setting in PARTITIONS.items():
+            if (age_s := self._age_s[setting]) and (
+                dropped := await self._store.call(events.drop_partitions, parent, age_s=age_s)
+            ):
+                log.info("event_partitions_dropped", parent=parent, partitions=dropped)
+        if not (age_s := self._age_s[_RECORDS]):
             return
-        for table, prune in TABLES.items():
-            deleted, after = 0, 0
-            while True:
-                batch = await self._store.call(prune, age_s=self._age_s, after=after, most=self._most)
-                deleted += batch.deleted
-                self._deleted.labels(table).inc(batch.deleted)
-                if batch.after is None:
-                    break
-                after = batch.after
-                await asyncio.sleep(self._apart_s)
-            if deleted:
-                log.info("old_records_deleted", table=table, rows=deleted)
         for kind in KINDS:
             for retention in kind.retention:
-                await self._prune_rows(retention)
-        if dropped := await self._store.call(events.drop_partitions, "events_others", age_s=self._age_s):
-            log.info("event_partitions_dropped", parent="events_others", partitions=dropped)
-        await self._store.call(prune_names, age_s=max(self._age_s, REPEATED_S))
+                await self._prune_rows(retention, age_s)
+        await self._store.call(prune_names, age_s=max(age_s, REPEATED_S))
 
-    async def _prune_rows(self, retention: KindRetention) -> None:
+    async def _prune_table(self, table: str, prune: Prune, age_s: float) -> None:
+        deleted, after = 0, 0
+        while True:
+            batch = await self._store.call(prune, age_s=age_s, after=after, most=self._most)
+            deleted += batch.deleted
+            self._deleted.labels(table).inc(batch.deleted)
+            if batch.after is None:
+                break
+            after = batch.after
+            await asyncio.sleep(self._apart_s)
+        if deleted:
+            log.info("old_records_deleted", table=table, rows=deleted)
+
+    async def _prune_rows(self, retention: KindRetention, age_s: float) -> None:
         deleted, batch = 0, self._most
         while batch == self._most:
-            batch = await self._store.call(
-                prune_rows, statement=retention.statement, age_s=self._age_s, most=self._most
-            )
+            batch = await self._store.call(prune_rows, statement=retention.statement, age_s=age_s, most=self._most)
             deleted += batch
             self._deleted.labels(retention.table).inc(batch)
             await asyncio.sleep(self._apart_s)

@@ -56,7 +56,7 @@ class RecorderService:
         self._child, self._settings, self._store = child, child.settings, child.store
         self._vault = Vault.from_settings(child.settings)
         self._journal = JournalFollower(child.store, child.settings.bulkhead_home, child.metrics)
-        self._retention = Retention(child.store, child.metrics, days=child.settings.retention_days)
+        self._retention = Retention.from_settings(child.store, child.metrics, child.settings)
         self._storage = open_storage(child.settings)
         self._old_files = OldFiles(child.store, self._storage, child.metrics, days=child.settings.media_retention_days)
         self._notified = asyncio.Event()

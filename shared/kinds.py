@@ -397,6 +397,8 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
             "company_id",
             "secret_key_id",
             "retention_days",
+            "metrics_retention_days",
+            "message_retention_days",
             "media_retention_days",
             "meta_phone_number_id",
             *_DATABASE,

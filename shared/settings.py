@@ -243,6 +243,12 @@ class Settings:
     retention_days: float = _setting(
         30.0, "Days that processes' figures and events and raw inbound events are kept; 0: for ever.", low=0
     )
+    metrics_retention_days: float = _setting(
+        7.0, "Days that processes' metrics are kept, about 100 MB a day; 0: as long as RETENTION_DAYS.", low=0
+    )
+    message_retention_days: float = _setting(
+        0.0, "Days that finished messages, received messages and their histories are kept; 0: for ever.", low=0
+    )
     chaos: str = _setting(
         "off", "Whether this copy may be broken on purpose; a precondition of CRASH_POINTS.", choices=("off", "on")
     )

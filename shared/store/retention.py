@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from shared.store.pool import Row, Transaction
 
@@ -33,6 +34,16 @@ def prune_journal(transaction: Transaction, *, age_s: float, after: int, most: i
     return _batch(transaction.one("prune_journal", age_s=age_s, after=after, most=most), most)
 
 
+def prune_messages(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
+    """As `prune_metrics`, for messages of ours that are finished; open ones stay, however old."""
+    return _batch(transaction.one("prune_messages", age_s=age_s, after=after, most=most), most)
+
+
+def prune_inbound_messages(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
+    """As `prune_metrics`, for messages that came in, with their files' rows."""
+    return _batch(transaction.one("prune_inbound_messages", age_s=age_s, after=after, most=most), most)
+
+
 def prune_names(transaction: Transaction, *, age_s: float) -> int:
     """Forget names by which repeated events are known, and positions in sources of events, that are older than `age_s` seconds. Returns how many."""
     return transaction.execute("prune_event_names", age_s=age_s) + transaction.execute(
@@ -45,8 +56,17 @@ def prune_rows(transaction: Transaction, *, statement: str, age_s: float, most: 
     return len(transaction.rows(statement, age_s=age_s, most=most))
 
 
-TABLES: Final = {"process_metrics": prune_metrics, "inbound_journal": prune_journal}
-"""Tables whose old rows are deleted. Events go with their partitions (`shared.store.events`)."""
+Prune: TypeAlias = Callable[..., Batch]
+
+TABLES: Final[Mapping[str, tuple[str, Prune]]] = {
+    "process_metrics": ("metrics_retention_days", prune_metrics),
+    "inbound_journal": ("retention_days", prune_journal),
+    "messages": ("message_retention_days", prune_messages),
+    "inbound_messages": ("message_retention_days", prune_inbound_messages),
+}
+"""Tables whose old rows are deleted, each with the setting that says when, and how. What one kind alone writes stands on that kind's row."""
+PARTITIONS: Final[Mapping[str, str]] = {"events_others": "retention_days", "events_messages": "message_retention_days"}
+"""Parts of the events, whose old days are dropped, and the settings that say when."""
 REPEATED_S: Final = 14 * 86400.0
 """Least time for which names of events are kept: providers repeat a webhook for seven days."""
 

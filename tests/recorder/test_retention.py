@@ -51,14 +51,20 @@ def fill(url: str) -> None:
 def kept(url: str) -> dict[str, list[int]]:
     """Return the ids in each table."""
     return {
-        table: [row["id"] for row in query(url, f"SELECT id FROM {table} ORDER BY id")] for table in retention.TABLES
+        table: [row["id"] for row in query(url, f"SELECT id FROM {table} ORDER BY id")]
+        for table in ("process_metrics", "inbound_journal")
     }
 
 
-def prune(store: Store, **given: Any) -> Metrics:
-    """Let one round run to its end, and return its figures."""
+def prune(store: Store, days: float, *, messages: float = 0.0, **given: Any) -> Metrics:
+    """Let one round run to its end, and return its metrics."""
     metrics = Metrics()
-    asyncio.run(Retention(store, metrics, **given).prune())
+    kept_for = {
+        "retention_days": days,
+        "metrics_retention_days": 0.0,
+        "message_retention_days": messages,
+    }
+    asyncio.run(Retention(store, metrics, days=kept_for, **given).prune())
     return metrics
 
 
@@ -67,16 +73,16 @@ def test_rows_go_when_they_are_old_enough(database_url: str, most: int) -> None:
     fill(database_url)
     store = open_store(database_url)
     try:
-        metrics = prune(store, days=30.0, most=most, apart_s=0.0)
+        metrics = prune(store, 30.0, most=most, apart_s=0.0)
         left = {
             "process_metrics": [4, 5],
             "inbound_journal": [2, 3, 5],
         }
         assert kept(database_url) == left
         assert metrics.snapshot()["deleted_records_total{table=inbound_journal}"] == 2
-        prune(store, days=30.0, most=most, apart_s=0.0)
+        prune(store, 30.0, most=most, apart_s=0.0)
         assert kept(database_url) == left
-        prune(store, days=10.0, most=most, apart_s=0.0)
+        prune(store, 10.0, most=most, apart_s=0.0)
         assert kept(database_url) == {
             "process_metrics": [5],
             "inbound_journal": [2, 3],
@@ -95,10 +101,37 @@ def test_zero_days_keep_everything(database_url: str) -> None:
     before = kept(database_url)
     store = open_store(database_url)
     try:
-        prune(store, days=0.0)
+        prune(store, 0.0)
     finally:
         store.close()
     assert kept(database_url) == before
+
+
+def test_finished_messages_go_when_the_setting_asks_for_it_and_open_ones_stay(database_url: str) -> None:
+    ground = Ground(database_url)
+    old, open_one, young = ground.accept("a", "b", "c")
+    for row_id, state, days in ((old, "delivered", 40), (open_one, "in_doubt", 40), (young, "sent", 3)):
+        ground.set(row_id, f"state = '{state}', created_at = {DAY}{days}")
+    for days in (40, 3):
+        query(
+            database_url,
+            "INSERT INTO inbound_messages (company_id, connection_id, provider_id, chat_id, sender, type, content, at, created_at) "
+            f"SELECT company_id, id, 'in {days}', 'c', 's', 'text', '{{}}', now(), {DAY}{days} FROM phone_configs",
+        )
+    store = open_store(database_url)
+    try:
+        prune(store, 30.0, most=1, apart_s=0.0)
+        assert len(query(database_url, "SELECT id FROM messages")) == 3, "off unless it is set"
+        metrics = prune(store, 30.0, messages=30.0, most=1, apart_s=0.0)
+        assert [row["id"] for row in query(database_url, "SELECT id FROM messages ORDER BY id")] == [open_one, young]
+        assert [row["provider_id"] for row in query(database_url, "SELECT provider_id FROM inbound_messages")] == [
+            "in 3"
+        ]
+        assert metrics.snapshot()["deleted_records_total{table=messages}"] == 1
+        assert len(query(database_url, "SELECT id FROM events WHERE subject = 'message'")) == 3, "of today"
+    finally:
+        store.close()
+        ground.close()
 
 
 def test_what_is_young_is_not_even_read(database_url: str) -> None:
@@ -124,7 +157,7 @@ def test_a_message_outlives_the_raw_event_that_it_was_read_from(database_url: st
     )
     store = open_store(database_url)
     try:
-        prune(store, days=30.0)
+        prune(store, 30.0)
     finally:
         store.close()
     assert query(database_url, "SELECT provider_id, journal_id FROM inbound_messages") == [

@@ -12,6 +12,23 @@ WITH looked AS MATERIALIZED (
      gone AS (DELETE FROM inbound_journal USING looked WHERE inbound_journal.id = looked.id AND looked.old AND looked.is_done RETURNING looked.id)
 SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old, (SELECT count(*) FROM gone) AS deleted FROM looked;
 
+-- prune_messages --
+-- As prune_metrics, for messages of ours that are finished; what is queued, in doubt or being sent stays.
+WITH looked AS MATERIALIZED (
+         SELECT id, created_at < now() - make_interval(secs => %(age_s)s) AS old, state NOT IN ('queued', 'sending', 'in_doubt') AS is_done
+         FROM messages WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
+     gone AS (DELETE FROM messages USING looked
+              WHERE messages.id = looked.id AND looked.old AND looked.is_done AND messages.state NOT IN ('queued', 'sending', 'in_doubt')
+              RETURNING looked.id)
+SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old, (SELECT count(*) FROM gone) AS deleted FROM looked;
+
+-- prune_inbound_messages --
+-- As prune_metrics, for messages that came in, by when they arrived.
+WITH looked AS MATERIALIZED (
+         SELECT id, created_at < now() - make_interval(secs => %(age_s)s) AS old FROM inbound_messages WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
+     gone AS (DELETE FROM inbound_messages USING looked WHERE inbound_messages.id = looked.id AND looked.old RETURNING looked.id)
+SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old, (SELECT count(*) FROM gone) AS deleted FROM looked;
+
 -- drop_event_partitions --
 -- Drop the partitions of one part of the events (`events_messages`, `events_others`) that ended so many seconds ago.
 SELECT drop_event_partitions(%(parent)s, %(age_s)s) AS dropped;
