@@ -24,17 +24,18 @@ _SILENT_S: Final = 10.0
 _UPLOAD_S: Final = 600.0
 
 
-def is_form(request: Request) -> bool:
-    """Return whether the body is a form."""
-    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
-
-
 class Form:
     """A form as it arrives. What is read of it raises `Problem` for what is no such form, and `FieldsInvalid`.
 
     Attributes:
         texts: fields that are no file, as far as the form was read. file: what was kept of its file, None until then.
     """
+
+    @classmethod
+    def of(cls, request: Request) -> Form | None:
+        """Return the form of a request, None when its body is something else."""
+        is_form = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+        return cls(request) if is_form else None
 
     def __init__(self, request: Request) -> None:
         require_size(request, LARGEST + _FORM_EXTRA)

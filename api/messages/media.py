@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from api.http.bodies import require_size
-from api.http.forms import Form, arriving, is_form
+from api.http.forms import Form, arriving
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
 from api.messages.serializers import file_place
@@ -98,8 +98,8 @@ class MediaOperations:
         """Keep a file."""
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
-        if is_form(request):
-            kept = await self._read_form(request, company_id)
+        if form := Form.of(request):
+            kept = await self._read_form(form, company_id)
         else:
             require_size(request, LARGEST)
             kept = await self._files.keep(
@@ -120,8 +120,7 @@ class MediaOperations:
         }
         return JSONResponse(body, status_code=201, headers={"Location": place})
 
-    async def _read_form(self, request: Request, company_id: str) -> StoredFile:
-        form = Form(request)
+    async def _read_form(self, form: Form, company_id: str) -> StoredFile:
         if await form.head():
             await form.rest(self._files, company_id, LARGEST)
         if unknown := [name for name in form.texts if name not in _FIELDS]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
@@ -11,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.http.bodies import BODY_PROBLEMS, TEXT_BODY_LIMIT, read_json
-from api.http.forms import Form, form_fields, is_form
+from api.http.forms import Form, form_fields
 from api.http.idempotency import read_key
 from api.http.operations import Operation, Parameter
 from api.http.timestamps import iso
@@ -31,6 +32,7 @@ from shared.store.store import Store
 DATA_BODY_LIMIT: Final = 23 << 20
 """Bytes of a JSON body that may hold a file: 16 MiB in base64, and the fields beside it."""
 DATA_WAIT_S: Final = 60.0
+_INDEX: Final = re.compile(r"[0-9]{1,4}")
 _BIG_BODIES: Final = 4
 """Bodies with files in base64 that are decoded at once by one process: each is then in memory three times over."""
 
@@ -151,7 +153,7 @@ class SendingOperations:
         key, wait_s = read_key(request.headers), read_wait_s(request.headers)
         company_id, may_hold_file = request.path_params["companyId"], row is None or row.has_file
         require_possible(company_id)
-        form = Form(request) if may_hold_file and is_form(request) else None
+        form = Form.of(request) if may_hold_file else None
         if form is None:
             given = await self._read_json(request, may_hold_file=may_hold_file)
             row = row or _named_type(given)
@@ -217,10 +219,11 @@ class SendingOperations:
         row = row or (_named_type(dict(before)) if "type" in before else None)
         if row and not row.has_file:
             raise _no_file(row)
-        index = form_fields(before, (PHONE_INDEX,)).get("phoneIndex", 0) if "phoneIndex" in before else None
-        if not isinstance(index, int):
+        index = before.get("phoneIndex", "")
+        if not _INDEX.fullmatch(index):
+            # it may stand after the file
             return LARGEST if row is None else largest_of(row.name)
-        connection = await self._directory.connection(company_id, index)
+        connection = await self._directory.connection(company_id, int(index))
         return LARGEST if row is None else require(connection.connection_type, row.name).limit("bytes")
 
 

@@ -88,6 +88,7 @@ class Channel:
             provider that it sends to.
         reaches: forms of chat id that can be written to. answers: forms that can be written to once a message came
             from there, since their spelling alone does not show that such a chat exists.
+        groups: forms of `answers` that are groups. in_groups: operations that can be done in one.
         operations: supported operations, each with its limits (`characters`, `bytes`, `captionCharacters`, `contacts`,
             `seconds`).
         files: accepted files by message type; a type that is not listed is not accepted. voice: mimetype of a voice
@@ -110,6 +111,8 @@ class Channel:
     address: str = "graph_base_url"
     reaches: frozenset[Form]
     answers: frozenset[Form] = frozenset()
+    groups: frozenset[Form] = frozenset()
+    in_groups: frozenset[str] = frozenset()
     operations: Mapping[str, Mapping[str, int]]
     files: Mapping[str, FileLimit] = field(default_factory=dict)
     voice: str = ""

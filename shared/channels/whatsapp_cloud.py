@@ -79,6 +79,9 @@ META_DIRECT: Final = Channel(
     kind="meta",
     reaches=frozenset({Form.PHONE, Form.BUSINESS_SCOPED}),
     answers=frozenset({Form.SHORT_CODE, Form.NUMERIC, Form.OPAQUE}),
+    groups=frozenset({Form.NUMERIC, Form.OPAQUE}),
+    # Meta refuses everything else in a group (130501); a mark on a message that came in names no chat
+    in_groups=frozenset({content.TEXT, *content.MEDIA, content.TEMPLATE, content.READ, content.TYPING}),
     operations=_OPERATIONS,
     files=_FILES,
     voice="audio/ogg",

@@ -17,6 +17,7 @@ from shared.compose.acceptance import RowAcceptor
 from shared.compose.actions import deletion_content, edit_content, reaction_content
 from shared.compose.contents import Builder
 from shared.compose.files import Files
+from shared.compose.refusals import unsupported
 from shared.compose.types import TYPES
 from shared.errors import Refused
 from shared.fields import checked
@@ -118,7 +119,7 @@ class Composer:
         """
         connection = draft.connection
         fields = checked(draft.fields, TYPES[draft.type].fields)
-        chat_id = await self._chat(connection, draft.chat_id)
+        chat_id = await self._chat(connection, draft.chat_id, draft.type)
         if draft.file is not None:
             fields["file"] = draft.file
         order = _Order(
@@ -157,13 +158,19 @@ class Composer:
         order, everyone = _about(company_id, target, content.DELETE, {"for": whom}), whom == "everyone"
         return await self._accept(order, _now(lambda: deletion_content(target, everyone=everyone)), idempotency_key)
 
-    async def _chat(self, connection: Connection, given: str) -> str:
+    async def _chat(self, connection: Connection, given: str, operation: str) -> str:
         """Return the canonical id of a chat that the connection can write to. Raises `Refused` when it cannot."""
+        channel = channel_named(connection.connection_type)
         try:
-            return channel_named(connection.connection_type).chat(given).id
+            return channel.chat(given).id
         except ChatInvalid as error:
             if error.answerable and await self._wrote(connection, error.answerable):
-                return error.answerable
+                chat = channel.chat(given, known=True)
+                if chat.form in channel.groups and operation not in channel.in_groups:
+                    raise unsupported(
+                        channel.name, operation, "channel", f"Nothing of type {operation} can be sent to a group."
+                    ) from error
+                return chat.id
             raise chat_invalid(error) from error
 
     async def _wrote(self, connection: Connection, chat_id: str) -> bool:

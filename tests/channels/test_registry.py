@@ -43,6 +43,8 @@ def test_every_row_names_what_exists(channel: Channel) -> None:
     assert content.TEMPLATE not in channel.operations or channel.templates
     assert channel.reaches
     assert not channel.reaches & channel.answers
+    assert channel.groups <= channel.answers
+    assert channel.in_groups <= channel.operations.keys()
     assert set(channel.window.tagged_s if channel.window else ()) == set(channel.tags)
     assert channel.demo is None or set(channel.demo.credentials.values()) <= SETTINGS
     assert limits_of(Settings(), channel.name, {}) is not None

@@ -107,6 +107,14 @@ def test_a_chat_whose_id_proves_nothing_is_answered_once_it_wrote(env: ComposeEn
     assert env.compose("text", chat, {"message": "Hello"}).chat_id == chat
 
 
+def test_a_group_takes_what_meta_allows_in_groups(env: ComposeEnv) -> None:
+    env.received(META_GROUP, "wamid.1")
+    refused = refusal(env, "location", {"latitude": 1, "longitude": 2}, chat=META_GROUP)
+    assert (refused.code, refused.details["operation"]) == ("unsupported_operation", "location")
+    assert env.compose("read", META_GROUP, {}).chat_id == META_GROUP
+    assert env.compose("template", META_GROUP, {"name": "t", "language": "de"}).chat_id == META_GROUP
+
+
 def test_what_the_channel_cannot_do_is_refused(env: ComposeEnv) -> None:
     refused = refusal(env, "forward", {"messageId": "1"})
     assert (refused.code, refused.details["reason"]) == ("unsupported_operation", "channel")
