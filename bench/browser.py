@@ -142,11 +142,11 @@ def _memory(here: Town) -> dict[str, Any]:
     }
 
 
-def _times(since_wanted: list[float], since_started: list[float]) -> dict[str, Any]:
+def _times(since_desired: list[float], since_started: list[float]) -> dict[str, Any]:
     return {
         "start to ready, median, s": since_started[len(since_started) // 2],
-        "wanted to ready, first, s": round(since_wanted[0], 1),
-        "wanted to ready, last, s": round(since_wanted[-1], 1),
+        "desired to ready, first, s": round(since_desired[0], 1),
+        "desired to ready, last, s": round(since_desired[-1], 1),
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from bench.figures import Figures, spread_ms
-from bench.house import House, running
+from bench.installation import Installation, running
 from bench.load import Line
 from tests.support.waiting import eventually
 
@@ -41,16 +41,16 @@ def quick(given: argparse.Namespace) -> None:
 def run(given: argparse.Namespace) -> Figures:
     """Measure."""
     figures = Figures(command="ingress", parameters=vars(given), axes=("seconds", "milliseconds from due to answer"))
-    with running(meta_instances=given.meta, meta_app_secret=_SECRET) as house:
+    with running(meta_instances=given.meta, meta_app_secret=_SECRET) as installation:
         warm = [_body(f"warm{number}", 1) for number in range(100)]
-        _post(house, warm, rate=100.0)
-        _wait_read(house, len(warm))
+        _post(installation, warm, rate=100.0)
+        _wait_read(installation, len(warm))
         count = int(given.seconds * given.rate)
         single = [_body(f"one{number}", 1) for number in range(count)]
-        figures.values["single events"], figures.series["single events"] = _measure(house, single, given.rate, 1)
+        figures.values["single events"], figures.series["single events"] = _measure(installation, single, given.rate, 1)
         many = [_body(f"many{number}", _BATCH) for number in range(given.batches)]
         figures.values[f"{_BATCH} events a body"], figures.series[f"{_BATCH} events a body"] = _measure(
-            house, many, given.batch_rate, _BATCH
+            installation, many, given.batch_rate, _BATCH
         )
     return figures
 
@@ -85,16 +85,16 @@ def _body(name: str, events: int) -> bytes:
 
 
 def _measure(
-    house: House, bodies: Sequence[bytes], rate: float, events: int
+    installation: Installation, bodies: Sequence[bytes], rate: float, events: int
 ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
-    before, spent = _kept(house), house.cpu_s()
+    before, spent = _kept(installation), installation.cpu_s()
     began = time.monotonic()
-    answers = _post(house, bodies, rate)
+    answers = _post(installation, bodies, rate)
     posted_s = time.monotonic() - began
     total = len(bodies) * events
-    _wait_read(house, before + total)
+    _wait_read(installation, before + total)
     read_s = time.monotonic() - began
-    after = house.cpu_s()
+    after = installation.cpu_s()
     used = {kind: after[kind] - spent.get(kind, 0.0) for kind in ("meta", "postgres") if kind in after}
     values = {
         "due to answer": spread_ms([latency for _, latency, _ in answers]),
@@ -103,33 +103,36 @@ def _measure(
         "events a second, offered": round(total / posted_s, 1),
         "events a second, read": round(total / read_s, 1),
         "last answer to last row, s": round(read_s - posted_s, 2),
-        "lost or doubled": _kept(house) - before - total,
+        "lost or doubled": _kept(installation) - before - total,
         "CPU µs an event": {kind: round(seconds / total * 1e6) for kind, seconds in used.items()},
     }
     return values, [(due, latency * 1000) for due, latency, _ in answers]
 
 
-def _kept(house: House) -> int:
-    return int(house.rows("SELECT count(*) FROM inbound_messages")[0][0])
+def _kept(installation: Installation) -> int:
+    return int(installation.rows("SELECT count(*) FROM inbound_messages")[0][0])
 
 
-def _wait_read(house: House, wanted: int) -> None:
+def _wait_read(installation: Installation, expected: int) -> None:
     """Wait until so many messages are kept and no raw event waits."""
     waiting = "SELECT count(*) FROM inbound_journal WHERE processed_at IS NULL"
     eventually(
-        lambda: house.rows(waiting)[0][0] == 0,
+        lambda: installation.rows(waiting)[0][0] == 0,
         180.0,
-        lambda: f"the journal is read; waiting: {house.rows(waiting)}",
+        lambda: f"the journal is read; waiting: {installation.rows(waiting)}",
         poll_s=0.05,
     )
     eventually(
-        lambda: _kept(house) >= wanted, 10.0, lambda: f"{wanted} messages are kept; {_kept(house)} are", poll_s=0.05
+        lambda: _kept(installation) >= expected,
+        10.0,
+        lambda: f"{expected} messages are kept; {_kept(installation)} are",
+        poll_s=0.05,
     )
 
 
-def _post(house: House, bodies: Sequence[bytes], rate: float) -> list[tuple[float, float, int]]:
+def _post(installation: Installation, bodies: Sequence[bytes], rate: float) -> list[tuple[float, float, int]]:
     """Post bodies at fixed instants, whatever the answers do. Returns due instant, latency from then, and HTTP status of each; 0 is a broken connection."""
-    port = house.copy.settings.port("meta")
+    port = installation.copy.settings.port("meta")
     requests = [_request(port, body) for body in bodies]
     return asyncio.run(_Poster(port, requests, rate).run())
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import Final
 
 from bench.figures import Figures, quantile
-from bench.house import House, TenderBulkhead, running, verdict, warm
+from bench.installation import Installation, TenderBulkhead, outcome, running, warm
 from bench.load import LoadResult
 from shared.kinds import kind_named
 from tests.support import environment
@@ -44,27 +44,27 @@ def quick(given: argparse.Namespace) -> None:
 def run(given: argparse.Namespace) -> Figures:
     """Measure: calm, each trouble, calm, each trouble …, so that a noisy machine disturbs all alike."""
     figures = Figures(command="isolation", parameters=vars(given), axes=("round", "p99 from due to provider, ms"))
-    troubles: dict[str, Callable[[House], object]] = {
+    troubles: dict[str, Callable[[Installation], object]] = {
         "calm": lambda _: nullcontext(),
         "webdriver killed in a loop": _killed,
         "webdriver's CPU burnt": lambda _: _burnt(given.burners, given.nice),
     }
     answered: dict[str, list[float]] = {name: [] for name in troubles}
     arrived: dict[str, list[float]] = {name: [] for name in troubles}
-    with running(TenderBulkhead, only="api,meta,recorder,sandbox,postgres,redis,webdriver") as house:
-        house.provider(latency_ms=given.latency_ms, statuses=given.statuses)
-        warm(house, 1.0)
+    with running(TenderBulkhead, only="api,meta,recorder,sandbox,postgres,redis,webdriver") as installation:
+        installation.provider(latency_ms=given.latency_ms, statuses=given.statuses)
+        warm(installation, 1.0)
         for _ in range(given.rounds):
             for name, trouble in troubles.items():
-                with trouble(house):  # type: ignore[attr-defined]  # each is a context manager
-                    result = house.run_load(house.spec(seconds=given.seconds, rate=given.rate))
-                house.wait_idle()
-                p99_answer, p99_arrival = _p99(house, result)
+                with trouble(installation):  # type: ignore[attr-defined]  # each is a context manager
+                    result = installation.run_load(installation.spec(seconds=given.seconds, rate=given.rate))
+                installation.wait_idle()
+                p99_answer, p99_arrival = _p99(installation, result)
                 answered[name].append(p99_answer)
                 arrived[name].append(p99_arrival)
-                figures.values.setdefault("verdict of the ledger", {})[f"{name} {len(arrived[name])}"] = {
+                figures.values.setdefault("outcome in the ledger", {})[f"{name} {len(arrived[name])}"] = {
                     word: count
-                    for word, count in verdict(house, result).items()
+                    for word, count in outcome(installation, result).items()
                     if word in ("accepted", "lost", "duplicated")
                 }
     for measure, found in (("p99 due to 202, ms", answered), ("p99 due to provider, ms", arrived)):
@@ -78,8 +78,8 @@ def run(given: argparse.Namespace) -> Figures:
     return figures
 
 
-def _p99(house: House, result: LoadResult) -> tuple[float, float]:
-    first = {arrival.row_id: arrival.at for arrival in reversed(house.arrivals(result.began_at))}
+def _p99(installation: Installation, result: LoadResult) -> tuple[float, float]:
+    first = {arrival.row_id: arrival.at for arrival in reversed(installation.arrived(result.began_at))}
     answered = sorted(answer - due for due, answer in zip(result.due_at, result.answered_at, strict=True))
     arrived = sorted(
         first[row_id] - due for row_id, due in zip(result.ids, result.due_at, strict=True) if row_id in first
@@ -88,13 +88,13 @@ def _p99(house: House, result: LoadResult) -> tuple[float, float]:
 
 
 @contextmanager
-def _killed(house: House) -> Iterator[None]:
+def _killed(installation: Installation) -> Iterator[None]:
     """Kill the browser process, with its browsers, whenever it is there."""
     over = threading.Event()
 
     def kill() -> None:
         while not over.wait(0.05):
-            if pid := house.slot_pids().get("webdriver-0"):
+            if pid := installation.slot_pids().get("webdriver-0"):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
@@ -106,7 +106,7 @@ def _killed(house: House) -> Iterator[None]:
         over.set()
         killing.join()
         # its next life sweeps what the killed browsers left; the next phase begins with everything there
-        house.copy.wait_ready("webdriver")
+        installation.copy.wait_ready("webdriver")
 
 
 _BUSY: Final = """

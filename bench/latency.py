@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench.figures import Figures, spread_ms
-from bench.house import House, running, verdict, warm
+from bench.installation import Installation, outcome, running, warm
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,18 +29,18 @@ def quick(given: argparse.Namespace) -> None:
 def run(given: argparse.Namespace) -> Figures:
     """Measure."""
     figures = Figures(command="latency", parameters=vars(given), axes=("share of messages", "ms"))
-    with running() as house:
-        house.provider(latency_ms=given.latency_ms, statuses=given.statuses)
-        warm(house, 1.0)
+    with running() as installation:
+        installation.provider(latency_ms=given.latency_ms, statuses=given.statuses)
+        warm(installation, 1.0)
         for rate in (given.accept_rate, given.send_rate):
-            _measure(house, figures, rate, given.seconds)
+            _measure(installation, figures, rate, given.seconds)
     return figures
 
 
-def _measure(house: House, figures: Figures, rate: float, seconds: float) -> None:
-    result = house.run_load(house.spec(seconds=seconds, rate=rate))
-    house.wait_idle()
-    first = {arrival.row_id: arrival.at for arrival in reversed(house.arrivals(result.began_at))}
+def _measure(installation: Installation, figures: Figures, rate: float, seconds: float) -> None:
+    result = installation.run_load(installation.spec(seconds=seconds, rate=rate))
+    installation.wait_idle()
+    first = {arrival.row_id: arrival.at for arrival in reversed(installation.arrived(result.began_at))}
     answered = [answer - due for due, answer in zip(result.due_at, result.answered_at, strict=True)]
     arrived = [first[row_id] - due for row_id, due in zip(result.ids, result.due_at, strict=True) if row_id in first]
     from_answer = [
@@ -51,7 +51,7 @@ def _measure(house: House, figures: Figures, rate: float, seconds: float) -> Non
         "due to provider": spread_ms(arrived),
         # below zero: the provider had it before the client had its answer
         "202 to provider": spread_ms(from_answer),
-        "verdict of the ledger": verdict(house, result),
+        "outcome in the ledger": outcome(installation, result),
     }
     for name, seconds_each in (("due to 202", answered), ("due to provider", arrived)):
         ordered = sorted(seconds_each)

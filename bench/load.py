@@ -34,7 +34,7 @@ class LoadSpec:
     Attributes:
         seconds: how long messages become due. rate: messages a second, 0 for as fast as possible. connections: most at once.
         chats: how many different chats the messages go to, in turn. backlog: closed loop: most messages accepted and not sent.
-        meta_ports: closed loop: admin ports that tell how many were sent. first_chat: number of the first chat.
+        meta_ports: closed loop: admin ports whose metrics show how many were sent. first_chat: number of the first chat.
     """
 
     api_port: int
@@ -53,7 +53,7 @@ class LoadSpec:
 
 @dataclass(kw_only=True)
 class LoadResult:
-    """What came of it; instants in seconds since 1970, one entry of each list for each accepted message.
+    """The result; instants in seconds since 1970, one entry of each list for each accepted message.
 
     Attributes:
         due_at, answered_at: when it should have been posted, when its 202 had come. other: answers that are no 202, by status. broken: requests
@@ -99,7 +99,7 @@ class Line(asyncio.Protocol):
         self._answered(self, int(buffer[9:12]), body)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell whoever counts."""
+        """Hand the response to the counter."""
         self._lost(self)
 
 
@@ -220,10 +220,14 @@ class Load:
         first: int | None = None
         while True:
             for port in self._spec.meta_ports:
-                told: asyncio.Future[bytes] = loop.create_future()
-                transport, _ = await loop.create_connection(lambda told=told: _Asking(told), "127.0.0.1", port)  # type: ignore[misc]
+                reported: asyncio.Future[bytes] = loop.create_future()
+                transport, _ = await loop.create_connection(
+                    lambda reported=reported: _Asking(reported),  # type: ignore[misc]
+                    "127.0.0.1",
+                    port,
+                )
                 transport.write(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-                counts[port] = json.loads(await told)["messagesSent"]
+                counts[port] = json.loads(await reported)["messagesSent"]
             first = sum(counts.values()) if first is None else first
             self._sent = sum(counts.values()) - first
             await asyncio.sleep(_POLL_S)
@@ -232,15 +236,15 @@ class Load:
 class _Asking(asyncio.Protocol):
     """Gathers the body of one answer that ends with its connection."""
 
-    def __init__(self, told: asyncio.Future[bytes]) -> None:
-        self._told, self._buffer = told, b""
+    def __init__(self, reported: asyncio.Future[bytes]) -> None:
+        self._reported, self._buffer = reported, b""
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self._told.done():
-            self._told.set_result(self._buffer.partition(b"\r\n\r\n")[2])
+        if not self._reported.done():
+            self._reported.set_result(self._buffer.partition(b"\r\n\r\n")[2])
 
 
 def main(words: list[str]) -> int:

@@ -6,7 +6,7 @@ import argparse
 import time
 
 from bench.figures import Figures
-from bench.house import running, verdict, warm
+from bench.installation import outcome, running, warm
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,19 +26,19 @@ def quick(given: argparse.Namespace) -> None:
 def run(given: argparse.Namespace) -> Figures:
     """Measure."""
     figures = Figures(command="memory", parameters=vars(given), axes=("minutes", "MB, shared pages split"))
-    with running() as house:
-        house.provider(latency_ms=given.latency_ms, statuses=given.statuses)
-        warm(house, 1.0)
-        spec = house.spec(seconds=given.minutes * 60, rate=given.rate)
+    with running() as installation:
+        installation.provider(latency_ms=given.latency_ms, statuses=given.statuses)
+        warm(installation, 1.0)
+        spec = installation.spec(seconds=given.minutes * 60, rate=given.rate)
         began = time.monotonic()
-        with house.load(spec) as load:
+        with installation.load(spec) as load:
             while load.poll() is None:
                 minute = (time.monotonic() - began) / 60
-                for slot, size_mb in house.pss_mb().items():
+                for slot, size_mb in installation.pss_mb().items():
                     figures.series.setdefault(slot, []).append((minute, size_mb))
                 time.sleep(given.every)
-        result = house.load_result(spec)
-        house.wait_idle()
+        result = installation.load_result(spec)
+        installation.wait_idle()
         for slot, points in figures.series.items():
             sizes = [size for _, size in points]
             # the first half fills caches and pools
@@ -48,7 +48,7 @@ def run(given: argparse.Namespace) -> Figures:
                 "last MB": round(sizes[-1], 1),
                 "MB an hour, second half": round(slope(late) * 60, 2),
             }
-        figures.values["verdict of the ledger"] = verdict(house, result)
+        figures.values["outcome in the ledger"] = outcome(installation, result)
     return figures
 
 

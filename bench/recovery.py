@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from bench.figures import Figures, spread_ms
-from bench.house import House, TenderBulkhead, running, verdict, warm
+from bench.installation import Installation, TenderBulkhead, outcome, running, warm
 from tests.support.waiting import eventually
 
 
@@ -43,38 +43,38 @@ def run(given: argparse.Namespace) -> Figures:
         command="recovery", parameters=vars(given), axes=("messages that were in hand", "seconds until resolved")
     )
     # many kills: the restart policy would rightly slow the restarts down, and is not what is measured
-    with running(TenderBulkhead) as house:
-        house.provider(latency_ms=given.latency_ms, statuses=given.statuses)
-        warm(house, 1.0)
-        spec = house.spec(seconds=given.every * (given.kills + 1), rate=given.rate)
-        slots = sorted(slot for slot in house.slot_pids() if slot.startswith("meta-"))
+    with running(TenderBulkhead) as installation:
+        installation.provider(latency_ms=given.latency_ms, statuses=given.statuses)
+        warm(installation, 1.0)
+        spec = installation.spec(seconds=given.every * (given.kills + 1), rate=given.rate)
+        slots = sorted(slot for slot in installation.slot_pids() if slot.startswith("meta-"))
         kills = []
-        with house.load(spec):
+        with installation.load(spec):
             for number in range(given.kills):
                 time.sleep(given.every)
-                kills.append(_kill(house, slots[number % len(slots)]))
-        result = house.load_result(spec)
-        house.wait_idle()
-        _judge(house, figures, kills)
-        figures.values["verdict of the ledger"] = verdict(house, result)
+                kills.append(_kill(installation, slots[number % len(slots)]))
+        result = installation.load_result(spec)
+        installation.wait_idle()
+        _judge(installation, figures, kills)
+        figures.values["outcome in the ledger"] = outcome(installation, result)
     return figures
 
 
-def _kill(house: House, slot: str) -> Kill:
+def _kill(installation: Installation, slot: str) -> Kill:
     """Stop a process, note what it has in hand, and kill it: what it had is then known, not guessed."""
-    eventually(lambda: slot in house.slot_pids(), 60.0, lambda: f"{slot} is back")
-    pid = house.slot_pids()[slot]
+    eventually(lambda: slot in installation.slot_pids(), 60.0, lambda: f"{slot} is back")
+    pid = installation.slot_pids()[slot]
     os.kill(pid, signal.SIGSTOP)
-    rows = house.rows("SELECT id FROM messages WHERE state = 'sending' AND incarnation LIKE %s", f"{slot}.%")
+    rows = installation.rows("SELECT id FROM messages WHERE state = 'sending' AND incarnation LIKE %s", f"{slot}.%")
     at = time.time()
     os.kill(pid, signal.SIGKILL)
     return Kill(at, [row_id for (row_id,) in rows])
 
 
-def _judge(house: House, figures: Figures, kills: list[Kill]) -> None:
+def _judge(installation: Installation, figures: Figures, kills: list[Kill]) -> None:
     each, last, held = [], [], 0
     for kill in kills:
-        found = house.rows(
+        found = installation.rows(
             "SELECT extract(epoch FROM sent_at)::float8, held_at IS NOT NULL FROM messages WHERE id = ANY(%s)",
             kill.rows,
         )

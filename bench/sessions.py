@@ -19,7 +19,7 @@ from urllib.request import urlopen
 import requests
 
 from bench.figures import Figures, quantile
-from bench.house import House, running, verdict
+from bench.installation import Installation, outcome, running
 from bench.load import LoadResult
 from shared.kinds import admin_port
 from shared.states import SessionState
@@ -56,9 +56,9 @@ def run(given: argparse.Namespace) -> Figures:
         command="sessions", parameters=vars(given), axes=("phase", "p99 from accepted to sent, others, ms")
     )
     limits: dict[str, Any] = {**_LIMITS, "META_PAIR_LIMIT": "off"}
-    with running(only="api,meta,recorder,sandbox,postgres,redis,webdriver", **limits) as house:
-        house.provider(latency_ms=100.0, statuses="sent,delivered")
-        show = Show(house, given)
+    with running(only="api,meta,recorder,sandbox,postgres,redis,webdriver", **limits) as installation:
+        installation.provider(latency_ms=100.0, statuses="sent,delivered")
+        show = Show(installation, given)
         figures.values["link all sessions, s"] = show.link()
         troubles: dict[str, Callable[[], object]] = {
             "kill -9 of one Chromium": show.kill_browser,
@@ -69,11 +69,11 @@ def run(given: argparse.Namespace) -> Figures:
         for name, trouble in troubles.items():
             calm = show.phase(f"calm before {name}", lambda: None)
             sick = show.phase(name, trouble)
-            figures.values[name] = {**show.recovery(), **_told(sick, calm)}
+            figures.values[name] = {**show.recovery(), **_reported(sick, calm)}
             figures.series.setdefault("others", []).append((float(len(figures.values)), sick.p99_ms(show.others)))
         for name, last in (
             ("kill -9 of the browser process", show.kill_process),
-            ("verdict of the phones' ledger", show.verdict),
+            ("outcome in the phones' ledger", show.outcome),
         ):
             try:
                 figures.values[name] = last()
@@ -107,8 +107,8 @@ class Phase:
 class Show:
     """Ten sessions (or so) of one copy. The first one is the sick one."""
 
-    def __init__(self, house: House, given: argparse.Namespace) -> None:
-        self._house, self._given = house, given
+    def __init__(self, installation: Installation, given: argparse.Namespace) -> None:
+        self._installation, self._given = installation, given
         self._first = 100
         self._phones = {self._first + number: f"6011{number:07d}" for number in range(given.sessions)}
         self._bodies: dict[str, int] = {}
@@ -125,7 +125,7 @@ class Show:
         """Make and link all sessions; return how long it took."""
         began_at = time.monotonic()
         for index in self._phones:
-            self._house.rows(
+            self._installation.rows(
                 "INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name) VALUES ('demo', %s, 'wwebjs', '') RETURNING id",
                 index,
             )
@@ -139,7 +139,7 @@ class Show:
                 code = shown[index]["qr"]
                 if (
                     code
-                    and self._house.copy.sandbox(
+                    and self._installation.copy.sandbox(
                         "POST", "/control/web/scan", json={"code": code, "phone": self._phones[index]}
                     ).ok
                 ):
@@ -152,7 +152,7 @@ class Show:
         return round(time.monotonic() - began_at, 1)
 
     def _sessions(self) -> list[dict[str, Any]]:
-        answer = self._house.copy.api("GET", "/api/v2/sessions/demo")
+        answer = self._installation.copy.api("GET", "/api/v2/sessions/demo")
         answer.raise_for_status()
         listed: list[dict[str, Any]] = answer.json()["sessions"]
         return listed
@@ -161,10 +161,10 @@ class Show:
         return next(row for row in self._sessions() if row["phoneIndex"] == self.sick)
 
     def _sick_pid(self) -> int | None:
-        (found,) = self._house.rows(
+        (found,) = self._installation.rows(
             "SELECT id FROM phone_configs WHERE company_id = 'demo' AND phone_index = %s", self.sick
         )
-        settings = self._house.copy.settings
+        settings = self._installation.copy.settings
         port = admin_port(settings.admin_port, settings.kind("webdriver"), 0)
         with urlopen(f"http://127.0.0.1:{port}/health", timeout=20) as answer:
             sessions = json.load(answer)["sessions"]
@@ -174,7 +174,7 @@ class Show:
 
     def order(self, what: str, amount: float) -> None:
         """Have the sick session's page misbehave."""
-        self._house.copy.sandbox(
+        self._installation.copy.sandbox(
             "POST", f"/control/web/devices/{self._phones[self.sick]}/{what}", json={"amount": amount}
         ).raise_for_status()
 
@@ -197,7 +197,7 @@ class Show:
 
     def kill_process(self) -> dict[str, Any]:
         """Kill the browser process while many sends are in hand; say what came back, and what was left behind."""
-        home = self._house.copy.home
+        home = self._installation.copy.home
         before = set(profile.living(home))
         phase = Phase()
         for number in range(self._given.burst):
@@ -208,7 +208,7 @@ class Show:
             lambda: self._count_sent(phase) >= self._given.burst // 10, _SENT_S, "some of the burst is sent", poll_s=0.1
         )
         killed_at = time.monotonic()
-        os.kill(self._house.slot_pids()["webdriver-0"], signal.SIGKILL)
+        os.kill(self._installation.slot_pids()["webdriver-0"], signal.SIGKILL)
         eventually(
             lambda: not before & set(profile.living(home)),
             30,
@@ -249,7 +249,7 @@ class Show:
     def _count_sent(self, phase: Phase) -> int:
         ids = [one for listed in phase.sent.values() for one in listed]
         return int(
-            self._house.rows(
+            self._installation.rows(
                 "SELECT count(*) FROM messages WHERE id = ANY(%s) AND state IN ('sent', 'delivered', 'read')", ids
             )[0][0]
         )
@@ -258,9 +258,9 @@ class Show:
 
     def phase(self, name: str, trouble: Callable[[], object]) -> Phase:
         """Send through every session and through meta for a while, with a trouble from the second second on."""
-        house, given, phase = self._house, self._given, Phase()
-        spec = house.spec(seconds=given.seconds, rate=given.meta_rate, chats=500, first_chat=15_560_000_000)
-        with house.load(spec):
+        installation, given, phase = self._installation, self._given, Phase()
+        spec = installation.spec(seconds=given.seconds, rate=given.meta_rate, chats=500, first_chat=15_560_000_000)
+        with installation.load(spec):
             self._since = time.time()
             trouble()
             total = int(given.seconds * given.rate)
@@ -269,10 +269,10 @@ class Show:
                 time.sleep(max(0.0, began_at + number / given.rate - time.monotonic()))
                 index = self._first + number % given.sessions
                 phase.sent.setdefault(index, []).append(self._post(index, f"{name} {number}"))
-        result = house.load_result(spec)
+        result = installation.load_result(spec)
         healthy = [one for index in self.others for one in phase.sent.get(index, ())]
         eventually(lambda: self._are_sent(healthy), _SENT_S, f"{name}: every message of the others is sent", poll_s=0.2)
-        house.wait_idle() if name.startswith("calm") else None
+        installation.wait_idle() if name.startswith("calm") else None
         self._measure(phase)
         phase.meta = self._meta(result)
         return phase
@@ -280,29 +280,31 @@ class Show:
     def _post(self, index: int, body: str) -> int:
         text = f"{body} of {index}"
         place = f"/api/v2/messages/text/demo/6012{len(self._bodies):07d}"
-        answer = self._house.copy.api("POST", place, json={"message": text, "phoneIndex": index})
+        answer = self._installation.copy.api("POST", place, json={"message": text, "phoneIndex": index})
         answer.raise_for_status()
         self._bodies[text] = int(answer.json()["id"])
         return self._bodies[text]
 
     def _are_sent(self, ids: list[int]) -> bool:
-        return not self._house.rows("SELECT id FROM messages WHERE id = ANY(%s) AND sent_at IS NULL LIMIT 1", ids)
+        return not self._installation.rows(
+            "SELECT id FROM messages WHERE id = ANY(%s) AND sent_at IS NULL LIMIT 1", ids
+        )
 
     def _measure(self, phase: Phase) -> None:
         ids = [one for listed in phase.sent.values() for one in listed]
-        rows = self._house.rows(
+        rows = self._installation.rows(
             "SELECT id, extract(epoch FROM sent_at - created_at)::float8 FROM messages WHERE id = ANY(%s) AND sent_at IS NOT NULL",
             ids,
         )
         phase.waits = {int(row_id): float(wait) for row_id, wait in rows}
 
     def _meta(self, result: LoadResult) -> dict[str, float]:
-        first = {arrival.row_id: arrival.at for arrival in reversed(self._house.arrivals(result.began_at))}
+        first = {arrival.row_id: arrival.at for arrival in reversed(self._installation.arrived(result.began_at))}
         answered = sorted(answer - due for due, answer in zip(result.due_at, result.answered_at, strict=True))
         arrived = sorted(
             first[row_id] - due for row_id, due in zip(result.ids, result.due_at, strict=True) if row_id in first
         )
-        found = verdict(self._house, result)
+        found = outcome(self._installation, result)
         return {
             "due to 202": quantile(answered, 0.99) * 1000,
             "due to provider": quantile(arrived, 0.99) * 1000,
@@ -330,20 +332,20 @@ class Show:
             self._killing = None
         seen = self._states()
         noticed = next(at for at, one in seen if one != SessionState.READY)
-        told: dict[str, Any] = {"sick session": state, "shown as ready for, s": round(noticed - self._since, 2)}
+        reported: dict[str, Any] = {"sick session": state, "shown as ready for, s": round(noticed - self._since, 2)}
         if state == SessionState.READY:
-            told["ready again after, s"] = round(
+            reported["ready again after, s"] = round(
                 next(at for at, one in reversed(seen) if one == SessionState.READY) - self._since, 1
             )
         else:
-            told["browsers started until quarantine"] = sum(one == SessionState.STARTING for _, one in seen)
-        return told
+            reported["browsers started until quarantine"] = sum(one == SessionState.STARTING for _, one in seen)
+        return reported
 
     def _states(self) -> list[tuple[float, str]]:
         """Return the states of the sick session since the trouble began, with their instants."""
         return [
             (float(at), str(state))
-            for at, state in self._house.rows(
+            for at, state in self._installation.rows(
                 "SELECT extract(epoch FROM e.at)::float8, e.state FROM events e JOIN phone_configs c ON c.id = e.connection_id "
                 "WHERE e.subject = 'session' AND c.phone_index = %s AND e.state <> '' AND e.at >= to_timestamp(%s) ORDER BY e.id",
                 self.sick,
@@ -354,7 +356,7 @@ class Show:
     def _bring_back(self) -> None:
         """End the quarantine as an operator would."""
         if self._sick()["state"] != SessionState.READY:
-            self._house.copy.api("POST", f"/api/v2/sessions/demo/{self.sick}/restart").raise_for_status()
+            self._installation.copy.api("POST", f"/api/v2/sessions/demo/{self.sick}/restart").raise_for_status()
             eventually(
                 lambda: self._sick()["state"] == SessionState.READY,
                 _BACK_S,
@@ -362,12 +364,12 @@ class Show:
                 poll_s=0.5,
             )
 
-    def verdict(self) -> dict[str, Any]:
+    def outcome(self) -> dict[str, Any]:
         """Compare what was accepted with what the phones got."""
         self._bring_back()
         eventually(lambda: self._are_sent(list(self._bodies.values())), _SENT_S, "everything is sent", poll_s=0.5)
         arrived: Counter[str] = Counter()
-        with (self._house.copy.home / "sandbox" / "ledger.jsonl").open("rb") as ledger:
+        with (self._installation.copy.home / "sandbox" / "ledger.jsonl").open("rb") as ledger:
             for line in ledger:
                 if b'"event":"message_arrived"' in line[:200]:
                     arrived[json.loads(line)["body"]] += 1
@@ -378,7 +380,7 @@ class Show:
         }
 
 
-def _told(sick: Phase, calm: Phase) -> dict[str, Any]:
+def _reported(sick: Phase, calm: Phase) -> dict[str, Any]:
     others = range(min(sick.sent) + 1, max(sick.sent) + 1)
     waits, before = sick.of(others), calm.of(others)
     ratios = {

@@ -4,7 +4,7 @@ detection      kill -9 to the event in the journal, and to the next process bein
 kills          kills spread over kinds: what the other kinds and clients notice
 orchestrator   kill -9 of the orchestrator, again and again: adoption, and what children notice
 hang           SIGSTOP of a process to its death
-calm           busy machine, PostgreSQL or Redis standing still, everything paused: nobody is killed
+calm           busy machine, PostgreSQL or Redis standing still, everything paused: nothing may be killed
 all            all of them with small numbers
 """
 
@@ -102,7 +102,7 @@ def detection(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
     the death when it has read how the process ended and decided what follows: that instant stands in the journal.
     """
     slots = [name for name in copy.all_ready() if kind_of(name) in given.kinds.split(",")]
-    told, decided, seen, freed, resident = [], [], [], [], []
+    noticed, decided, seen, freed, resident = [], [], [], [], []
     back: dict[str, list[float]] = {}
     for number in range(given.n):
         slot, before = slots[number % len(slots)], copy.last()
@@ -116,7 +116,7 @@ def detection(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
             word_at = time.time()
         os.close(pidfd)
         exited = copy.wait(Happened.EXITED, slot, after=before)
-        told.append(word_at - killed_at)
+        noticed.append(word_at - killed_at)
         decided.append(instant(exited) - word_at)
         seen.append(instant(exited) - killed_at)
         freed.append(instant(copy.wait(Happened.SLOT_FREE, slot, after=exited.seq)) - killed_at)
@@ -127,7 +127,7 @@ def detection(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
     starts = {kind: copy.starts(kind) for kind in back}
     return {
         "kill -9 to detection": spread(seen),
-        "  of which the kernel's: kill to the process being gone": spread(told),
+        "  of which the kernel's: kill to the process being gone": spread(noticed),
         "  of which ours: from there to the decision": spread(decided),
         "resident MB of the killed": {"median": round(statistics.median(resident), 1), "max": round(max(resident), 1)},
         "kill -9 to proof of death": spread(freed),
@@ -147,7 +147,7 @@ def detection(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
 
 @contextmanager
 def first_in_line() -> Iterator[None]:
-    """Run before everybody else for the length of the block, where that is allowed."""
+    """Run before all other processes for the length of the block, where that is allowed."""
     with suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
     try:
@@ -178,7 +178,7 @@ def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
     connections_seen = 0
     first, begun = copy.last(), time.monotonic()
     stopped_by = ""
-    with Clients(ports, pause_s=0.02) as clients, Clients(own, pause_s=0.2) as neighbours:
+    with Clients(ports, pause_s=0.02) as clients, Clients(own, pause_s=0.2) as elsewhere:
         try:
             for number in range(given.n):
                 if number % len(victims) == 0:
@@ -192,7 +192,7 @@ def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
                 expected.add((victim, exited.incarnation))
                 copy.wait(Happened.READY, victim, after=exited.seq, within_s=120)
                 if kind_of(victim) == "postgres":
-                    # without it nobody is ready; they must be again, by themselves, before the next one is killed
+                    # without it no slot is ready; all must be ready again, by themselves, before the next one is killed
                     copy.until(
                         lambda: all(slot["state"] == "ready" for slot in copy.slots().values()), "all ready again", 120
                     )
@@ -224,7 +224,7 @@ def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
         )
 
     public = [failure for failure in clients.failures if foreign(failure, PUBLIC[failure.name])]
-    neighbour = [failure for failure in neighbours.failures if foreign(failure, failure.name)]
+    failed_elsewhere = [failure for failure in elsewhere.failures if foreign(failure, failure.name)]
     return {
         "kills": dict(per_kind),
         "all": sum(per_kind.values()),
@@ -242,8 +242,8 @@ def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
             f"{one.name} {one.how}" for one in public
         ]
         or 0,
-        "requests to other slots' own ports": sum(neighbours.counts.values()),
-        "of which failed while that slot was not killed": [f"{one.name} {one.how}" for one in neighbour] or 0,
+        "requests to other slots' own ports": sum(elsewhere.counts.values()),
+        "of which failed while that slot was not killed": [f"{one.name} {one.how}" for one in failed_elsewhere] or 0,
     }
 
 
@@ -316,7 +316,7 @@ def hang(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def calm(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
-    """Trouble that is nobody's fault: count who was killed for it."""
+    """Trouble that no process has caused: count which were killed for it."""
     copy.all_ready()
 
     def harm(what: Callable[[], None]) -> dict[str, int]:

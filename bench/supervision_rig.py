@@ -49,7 +49,7 @@ class Copy:
         names = ("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT")
         self.ports = {name: ports + 100 + offset for offset, name in enumerate(names)}
         self.admin = ports
-        # connections stay open when nobody needs them: one that ends was ended by something
+        # connections stay open while unused: one that ends was ended by something
         self.variables = {
             "BULKHEAD_HOME": str(self.home),
             "ADMIN_PORT": str(ports),
@@ -115,7 +115,7 @@ class Copy:
         return [name for name, slot in self.slots().items() if slot["state"] == "ready"]
 
     def starts(self, kind: str) -> list[tuple[float, float]]:
-        """Return of each start of a kind how long interpreter and imports took, and the rest until READY, in seconds, as its processes told."""
+        """Return of each start of a kind how long interpreter and imports took, and the rest until READY, in seconds, as its processes reported."""
         lines = [
             line
             for path in self.home.glob(f"logs/{kind}-*.out.log")
@@ -195,7 +195,7 @@ if __name__ == "__main__":
     from supervision.decisions.restart_policy import Policy
 
     tender = tuple(
-        replace(row, intensity=1_000_000, restart_base_s=0.01, first_restart_s=0.0, min_uptime_s=0.0) for row in KINDS
+        replace(row, intensity=10_000, restart_base_s=0.01, first_restart_s=0.0, min_uptime_s=0.0) for row in KINDS
     )
     sys.exit(
         main(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench.figures import Figures
-from bench.house import House, running, verdict, warm
+from bench.installation import Installation, outcome, running, warm
 from bench.load import LoadResult
 
 
@@ -33,28 +33,32 @@ def run(given: argparse.Namespace) -> Figures:
     """Measure."""
     figures = Figures(command="throughput", parameters=vars(given), axes=("seconds", "messages sent in that second"))
     for latency_ms in given.latency_ms or [0.0, 100.0]:
-        with running(api_instances=given.api, meta_instances=given.meta, meta_in_flight=given.in_flight) as house:
-            house.provider(latency_ms=latency_ms, statuses=given.statuses)
-            warm(house, 1.0)
+        with running(
+            api_instances=given.api, meta_instances=given.meta, meta_in_flight=given.in_flight
+        ) as installation:
+            installation.provider(latency_ms=latency_ms, statuses=given.statuses)
+            warm(installation, 1.0)
             name = f"provider {latency_ms:g} ms"
-            figures.values[name], figures.series[name] = _measure(house, given)
+            figures.values[name], figures.series[name] = _measure(installation, given)
     return figures
 
 
-def _measure(house: House, given: argparse.Namespace) -> tuple[dict[str, object], list[tuple[float, float]]]:
-    spec = house.spec(
+def _measure(
+    installation: Installation, given: argparse.Namespace
+) -> tuple[dict[str, object], list[tuple[float, float]]]:
+    spec = installation.spec(
         seconds=given.seconds,
         rate=given.rate,
         connections=given.connections,
         backlog=given.backlog,
-        meta_ports=house.admin_ports("meta"),
+        meta_ports=installation.admin_ports("meta"),
         chats=20_000,
     )
-    before = house.cpu_s()
-    result = house.run_load(spec)
-    house.wait_idle()
-    after = house.cpu_s()
-    per_second = sent_per_second(house, result, given.seconds)
+    before = installation.cpu_s()
+    result = installation.run_load(spec)
+    installation.wait_idle()
+    after = installation.cpu_s()
+    per_second = sent_per_second(installation, result, given.seconds)
     count = len(result.ids)
     spent = {kind: after[kind] - before.get(kind, 0.0) for kind in after} | {"generator": result.cpu_s}
     values: dict[str, object] = {
@@ -65,14 +69,14 @@ def _measure(house: House, given: argparse.Namespace) -> tuple[dict[str, object]
             kind: round(seconds / count * 1e6) for kind, seconds in sorted(spent.items(), key=lambda one: -one[1])
         }
         | {"all": round(sum(spent.values()) / count * 1e6)},
-        "verdict of the ledger": verdict(house, result),
+        "outcome in the ledger": outcome(installation, result),
     }
     return values, per_second
 
 
-def sent_per_second(house: House, result: LoadResult, seconds: float) -> list[tuple[float, float]]:
+def sent_per_second(installation: Installation, result: LoadResult, seconds: float) -> list[tuple[float, float]]:
     """Return how many rows became `sent` in each second of the load, by PostgreSQL's clock."""
-    found = house.rows(
+    found = installation.rows(
         """SELECT floor(extract(epoch FROM sent_at) - %s)::int, count(*) FROM messages
            WHERE sent_at >= to_timestamp(%s) AND sent_at < to_timestamp(%s) GROUP BY 1""",
         result.began_at,

@@ -82,8 +82,8 @@ class _Reads:
         self._before = self._now()
 
     def _now(self) -> tuple[int, int]:
-        told = self._client.info("stats")
-        return int(told["total_reads_processed"]), int(told["total_commands_processed"])
+        reported = self._client.info("stats")
+        return int(reported["total_reads_processed"]), int(reported["total_commands_processed"])
 
     def a_job(self, jobs: int) -> dict[str, float]:
         """Return round trips and commands for each job since the last look."""
@@ -99,7 +99,8 @@ def _ours(url: str, jobs: int, batch: int) -> dict[str, object]:
     hints, kind, reads = Hints(url, 2.0), replace(kind_named("meta"), name=QUEUE), _Reads(url)
     cpu = time.process_time()
     for start in range(0, jobs, batch):
-        hints.give(kind, range(start, min(jobs, start + batch)))
+        # rows are numbered from 1
+        hints.give(kind, range(start + 1, min(jobs, start + batch) + 1))
     given_cpu, given = time.process_time() - cpu, reads.a_job(jobs)
     taken, over = 0, threading.Event()
 
@@ -121,7 +122,7 @@ def _ours(url: str, jobs: int, batch: int) -> dict[str, object]:
     figures = reads.a_job(jobs)
     worker.stop()
     # wakes it from its wait
-    hints.give(kind, [0])
+    hints.give(kind, [1])
     thread.join()
     hints.close()
     return {

@@ -68,7 +68,7 @@ def side_doors(source: Source, doors: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def doors_without_use(source: Source, doors: Mapping[str, Sequence[str]]) -> list[str]:
-    """Rules about doors that nobody goes through any more."""
+    """Rules about doors that no import uses any more."""
     used = {
         (package, door)
         for edge, package in source.foreign()

@@ -11,7 +11,7 @@ from shared.kinds import KIND_SETTINGS
 from shared.process.exit_codes import ExitCode
 from shared.settings import child_variables, variables
 from tests.architecture import checks
-from tests.architecture.test_house import PROGRAM, require_none
+from tests.architecture.test_layout import PROGRAM, require_none
 from tests.support import environment
 
 pytestmark = pytest.mark.fast

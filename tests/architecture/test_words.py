@@ -9,7 +9,7 @@ import pytest
 
 from tests.architecture import words
 from tests.architecture.source import Module
-from tests.architecture.test_house import PROGRAM, TESTS, require_none
+from tests.architecture.test_layout import PROGRAM, TESTS, require_none
 from tests.support import environment
 
 pytestmark = pytest.mark.fast

@@ -46,31 +46,32 @@ def bench(command: str, tmp_path: Path) -> dict[str, Any]:
     assert done.returncode == 0, done.stdout + done.stderr
     # what left its parent's group in the run has been asked to end by then
     eventually(lambda: not left(), 10, lambda: f"nothing is left behind: {left()}")
-    told: dict[str, Any] = json.loads(kept.read_text())
-    assert told["command"] == command
-    assert {"cpus", "load_average"} <= told["machine"].keys()
+    reported: dict[str, Any] = json.loads(kept.read_text())
+    assert reported["command"] == command
+    assert {"cpus", "load_average"} <= reported["machine"].keys()
     assert done.stdout.startswith(command)
-    figures: dict[str, Any] = told["figures"]
+    figures: dict[str, Any] = reported["figures"]
     return figures
 
 
-def assert_nothing_lost(verdict: dict[str, int]) -> None:
-    assert verdict["accepted"] > 0
-    assert (verdict["lost"], verdict["duplicated"]) == (0, 0)
+def assert_nothing_lost(outcome: dict[str, int]) -> None:
+    assert outcome["accepted"] > 0
+    assert (outcome["lost"], outcome["duplicated"]) == (0, 0)
 
 
 def test_throughput(tmp_path: Path) -> None:
     (figures,) = bench("throughput", tmp_path).values()
     assert figures["sent a second"] > 0
     assert {"api", "meta", "postgres", "redis", "sandbox", "generator", "all"} <= figures["CPU µs a message"].keys()
-    assert_nothing_lost(figures["verdict of the ledger"])
+    assert_nothing_lost(figures["outcome in the ledger"])
 
 
+@pytest.mark.long
 def test_latency(tmp_path: Path) -> None:
     for figures in bench("latency", tmp_path).values():
         assert 0 < figures["due to 202"]["p50_ms"] <= figures["due to 202"]["p99_ms"]
-        assert figures["due to provider"]["n"] == figures["verdict of the ledger"]["accepted"]
-        assert_nothing_lost(figures["verdict of the ledger"])
+        assert figures["due to provider"]["n"] == figures["outcome in the ledger"]["accepted"]
+        assert_nothing_lost(figures["outcome in the ledger"])
 
 
 def test_recovery(tmp_path: Path) -> None:
@@ -79,17 +80,18 @@ def test_recovery(tmp_path: Path) -> None:
     assert (
         figures["kill -9 to resolved, each message"]["n"] + figures["held for a human"] == figures["messages in hand"]
     )
-    assert_nothing_lost(figures["verdict of the ledger"])
+    assert_nothing_lost(figures["outcome in the ledger"])
 
 
+@pytest.mark.long
 def test_isolation(tmp_path: Path) -> None:
     figures = bench("isolation", tmp_path)
     assert figures["p99 due to provider, ratio to calm"].keys() == {
         "webdriver killed in a loop",
         "webdriver's CPU burnt",
     }
-    for verdict in figures["verdict of the ledger"].values():
-        assert_nothing_lost(verdict)
+    for outcome in figures["outcome in the ledger"].values():
+        assert_nothing_lost(outcome)
 
 
 def test_queue(tmp_path: Path) -> None:
@@ -98,9 +100,10 @@ def test_queue(tmp_path: Path) -> None:
     assert figures["rq Worker"]["jobs a second"] > 0
 
 
+@pytest.mark.long
 def test_memory(tmp_path: Path) -> None:
     figures = bench("memory", tmp_path)
-    assert_nothing_lost(figures.pop("verdict of the ledger"))
+    assert_nothing_lost(figures.pop("outcome in the ledger"))
     assert {
         "orchestrator",
         "api-0",

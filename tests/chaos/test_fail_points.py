@@ -21,7 +21,7 @@ from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import Holder, SlotLock, boot_id, kill_holder, process_start
 from shared.settings import load
-from tests.architecture.test_house import PROGRAM
+from tests.architecture.test_layout import PROGRAM
 from tests.support import environment
 from tests.support.entry import Entry
 from tests.support.waiting import eventually

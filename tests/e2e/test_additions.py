@@ -149,12 +149,12 @@ def test_a_kind_and_a_connection_type_are_their_files_one_row_each_and_a_migrati
 def test_the_law_of_the_house_holds_for_them_without_a_new_rule(tree: Path) -> None:
     """The registries are all that the tests of the architecture, of the packaging and of the statements read."""
     laws = (
-        "tests/architecture/test_house.py",
+        "tests/architecture/test_layout.py",
         "tests/architecture/test_packaging.py",
         "tests/store/test_statements.py::test_every_name_that_is_used_is_there_and_every_statement_is_used",
     )
     # how long the files are has nothing to do with what was added
-    lengths = "tests/architecture/test_house.py::test_files_are_small"
+    lengths = "tests/architecture/test_layout.py::test_files_are_small"
     # of the entries only the new one: the others are the same as in the repository
     only = "example or not test_an_entry_loads"
     run = subprocess.run(

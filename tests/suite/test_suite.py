@@ -103,7 +103,7 @@ def test_eventually_fails_with_what_was_waited_for_and_seen() -> None:
         eventually(str, 0.03, "the moon is blue")
 
 
-def test_eventually_takes_an_error_for_not_yet_only_when_told() -> None:
+def test_eventually_takes_an_error_for_not_yet_only_when_asked_to() -> None:
     answers = iter([False])
     with pytest.raises(NeverHappened, match="StopIteration"):
         eventually(lambda: next(answers), 0.03, ignoring=(StopIteration,))

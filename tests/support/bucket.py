@@ -61,13 +61,13 @@ class Bucket:
     def _problem(self, handler: BaseHTTPRequestHandler, body: bytes) -> str:
         """Return what is wrong with a request's signature, "" when nothing is."""
         found = _CREDENTIAL.fullmatch(handler.headers.get("Authorization", ""))
-        stamp, told = handler.headers.get("x-amz-date", ""), handler.headers.get("x-amz-content-sha256", "")
+        stamp, declared = handler.headers.get("x-amz-date", ""), handler.headers.get("x-amz-content-sha256", "")
         if not found:
             return "no signature"
         key_id, day, region, signed, signature = found.groups()
         if (key_id, region, day) != (KEY_ID, REGION, stamp[:8]):
             return "another key, region or day"
-        if told not in {_UNSIGNED, hashlib.sha256(body).hexdigest()}:
+        if declared not in {_UNSIGNED, hashlib.sha256(body).hexdigest()}:
             return "the content is not what its hash says"
         parts = urlsplit(handler.path)
         pairs = sorted(
@@ -78,7 +78,14 @@ class Bucket:
             f"{name}:{' '.join((handler.headers.get(name) or '').split())}\n" for name in signed.split(";")
         )
         request = "\n".join(
-            (handler.command, parts.path, "&".join(f"{name}={value}" for name, value in pairs), headers, signed, told)
+            (
+                handler.command,
+                parts.path,
+                "&".join(f"{name}={value}" for name, value in pairs),
+                headers,
+                signed,
+                declared,
+            )
         )
         scope = f"{day}/{region}/s3/aws4_request"
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"

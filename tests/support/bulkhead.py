@@ -60,7 +60,7 @@ class Bulkhead:
         return self
 
     def command(self, *words: str, within_s: float = 30.0) -> subprocess.CompletedProcess[str]:
-        """Run an operator's command (`status`, `restart`, …) against this copy and return what came of it."""
+        """Run an operator's command (`status`, `restart`, …) against this copy and return the finished process."""
         return subprocess.run(
             [sys.executable, self.program, *words],
             cwd=self.tree,
@@ -78,8 +78,10 @@ class Bulkhead:
 
     def wait_ready(self, *kinds: str, within_s: float = 60.0) -> Self:
         """Wait until every slot of `kinds` (by default recorder, api, meta and webdriver, or what ONLY names) answers ready on its own port."""
-        wanted = kinds or tuple(filter(None, self.settings.only.split(","))) or ("recorder", "api", "meta", "webdriver")
-        for kind in wanted:
+        expected = (
+            kinds or tuple(filter(None, self.settings.only.split(","))) or ("recorder", "api", "meta", "webdriver")
+        )
+        for kind in expected:
             for instance in self.slots(kind):
                 port = admin_port(self.settings.admin_port, self.settings.kind(kind), instance)
                 self.wait_answer(f"http://127.0.0.1:{port}/readyz", within_s, f"{kind}-{instance} is ready")
@@ -125,7 +127,7 @@ class Bulkhead:
         return self._client.request(method, f"http://127.0.0.1:{port}{path}", timeout=ANSWER_S, **arguments)
 
     def pid(self, kind: str, instance: int = 0) -> int:
-        """Return the process in a slot. Fails when nobody holds it."""
+        """Return the process in a slot. Fails when it is free."""
         path = runtime.slot_lock_file(self.home, f"{kind}-{instance}")
         holder = read_holder(path)
         assert holder is not None, f"{kind}-{instance} was never taken"

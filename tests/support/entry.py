@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 
 
 class Entry:
-    """Runs `proc_<kind>.py`, or `module` in its place, and hears what it says.
+    """Runs `proc_<kind>.py`, or `module` in its place, and receives its datagrams.
 
     Attributes:
         heard: every datagram so far, parsed. process: the running entry. log: file of its standard output and error.

@@ -1,4 +1,4 @@
-"""Small files of each kind, made here: whole as far as what looks at their beginning can tell."""
+"""Small files of each kind, made here: whole as far as their first bytes show."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Entry of kind postgres for the suite: the same server, but no commit waits for the disk.
 
-Nothing that the suite does to a process loses what the kernel already holds, so only a power cut could tell the difference. Durability itself is
+Nothing that the suite does to a process loses what the kernel already holds, so only a power cut would make a difference. Durability itself is
 tested in tests/embedded, over the entry that the product uses.
 """
 

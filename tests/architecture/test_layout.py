@@ -30,7 +30,7 @@ def test_the_whole_program_is_read() -> None:
         *PROGRAM.modules,
         *PROGRAM.folders,
     }
-    assert "tests.architecture.test_house" in TESTS.modules
+    assert "tests.architecture.test_layout" in TESTS.modules
 
 
 def test_imports_point_down() -> None:

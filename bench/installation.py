@@ -61,7 +61,7 @@ class Arrival:
     at: float
 
 
-class House:
+class Installation:
     """A running copy, and what can be asked about it."""
 
     def __init__(self, copy: Bulkhead) -> None:
@@ -107,7 +107,7 @@ class House:
 
     @contextmanager
     def load(self, spec: LoadSpec) -> Iterator[subprocess.Popen[bytes]]:
-        """Run the generator beside the block; read what came of it with `load_result` after the block."""
+        """Run the generator beside the block; read the result with `load_result` after the block."""
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.load", json.dumps(asdict(spec))],
             cwd=environment.REPOSITORY,
@@ -151,7 +151,7 @@ class House:
             poll_s=0.1,
         )
 
-    def arrivals(self, since: float = 0.0) -> list[Arrival]:
+    def arrived(self, since: float = 0.0) -> list[Arrival]:
         """Read from the ledger's file what arrived after an instant, in its order."""
         found = []
         with (self.copy.home / "sandbox" / "ledger.jsonl").open("rb") as ledger:
@@ -220,15 +220,15 @@ class House:
         return sizes
 
 
-def warm(house: House, seconds: float) -> None:
+def warm(installation: Installation, seconds: float) -> None:
     """Let every process load what it loads late, open its connections, and come to rest."""
-    house.run_load(house.spec(seconds=seconds, rate=100.0, chats=500, first_chat=15_550_000_000))
-    house.wait_idle()
+    installation.run_load(installation.spec(seconds=seconds, rate=100.0, chats=500, first_chat=15_550_000_000))
+    installation.wait_idle()
 
 
-def verdict(house: House, result: LoadResult) -> dict[str, int]:
+def outcome(installation: Installation, result: LoadResult) -> dict[str, int]:
     """Compare what was accepted with what arrived: the ledger alone decides."""
-    counts = Counter(arrival.row_id for arrival in house.arrivals(result.began_at))
+    counts = Counter(arrival.row_id for arrival in installation.arrived(result.began_at))
     accepted = set(result.ids)
     return {
         "accepted": len(accepted),
@@ -242,7 +242,7 @@ def verdict(house: House, result: LoadResult) -> dict[str, int]:
 @contextmanager
 def running(
     kind_of_copy: type[Bulkhead] = Bulkhead, *, only: str = WITHOUT_BROWSERS, **variables: object
-) -> Iterator[House]:
+) -> Iterator[Installation]:
     """Start a copy with its own home, ports and keys, wait until it is ready, and stop it afterwards."""
     home = Path(tempfile.mkdtemp(prefix="bhb-"))
     first = ports.free_port_block(104)
@@ -260,9 +260,9 @@ def running(
     copy = kind_of_copy(home, given)
     try:
         copy.start()
-        wanted = [kind for kind in only.split(",") if kind] or ["recorder", "api", "meta", "webdriver"]
-        copy.wait_ready(*[kind for kind in wanted if kind not in ("postgres", "redis")])
-        yield House(copy)
+        kinds = [kind for kind in only.split(",") if kind] or ["recorder", "api", "meta", "webdriver"]
+        copy.wait_ready(*[kind for kind in kinds if kind not in ("postgres", "redis")])
+        yield Installation(copy)
     finally:
         try:
             copy.close()
