@@ -18,7 +18,7 @@ from bench.figures import Figures
 from shared.clock import monotonic
 from shared.states import SessionState
 from tests.support.waiting import eventually_async
-from tests.webdriver.rig import Town, Web, town
+from tests.webdriver.env import SessionEnv, Web, session_env
 from webdriver.chromium import processes
 from webdriver.chromium.process import FLAGS
 from webdriver.session.policy import SessionPolicy
@@ -94,10 +94,10 @@ async def _measure(count: int, flags: Sequence[str], given: argparse.Namespace) 
         start_s=60.0, longest={SessionState.STARTING: 180.0}, silent_s=60.0, probe_within_s=30.0, cpu_most=0.0
     )
     try:
-        async with town(home, web, policy, **context) as first:
+        async with session_env(home, web, policy, **context) as first:
             await asyncio.gather(*(_link(first, number) for number in range(1, count + 1)))
         context["starts"] = asyncio.Semaphore(given.starts)
-        async with town(home, web, replace(policy), **context) as here:
+        async with session_env(home, web, replace(policy), **context) as here:
             began_at = monotonic()
             for number in range(1, count + 1):
                 here.store.want(number)
@@ -111,7 +111,7 @@ async def _measure(count: int, flags: Sequence[str], given: argparse.Namespace) 
         shutil.rmtree(home)
 
 
-async def _link(here: Town, number: int) -> None:
+async def _link(here: SessionEnv, number: int) -> None:
     here.store.want(number)
     here.sessions.notify()
     await here.until(SessionState.NEEDS_LINK, number, _READY_S)
@@ -119,7 +119,7 @@ async def _link(here: Town, number: int) -> None:
     await here.until(SessionState.READY, number, _READY_S)
 
 
-async def _ready(here: Town, number: int, began_at: float) -> float:
+async def _ready(here: SessionEnv, number: int, began_at: float) -> float:
     async def is_ready() -> bool:
         session = here.sessions.find(number)
         return session is not None and session.state is SessionState.READY
@@ -128,7 +128,7 @@ async def _ready(here: Town, number: int, began_at: float) -> float:
     return monotonic() - began_at
 
 
-def _memory(here: Town) -> dict[str, Any]:
+def _memory(here: SessionEnv) -> dict[str, Any]:
     pids = [processes.pids_of_session(session.pid) for session in here.sessions.all() if session.pid]
     used = [processes.memory(one) for one in pids]
     count = len(used)

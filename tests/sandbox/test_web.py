@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.webdriver.rig import Web
+from tests.webdriver.env import Web
 
 PHONE = "60111222333"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from shared.settings import Settings
-from tests.webdriver.desk import Desk
-from tests.webdriver.rig import Web
+from tests.webdriver.env import Web
+from tests.webdriver.store_env import StoreEnv
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def web(tmp_path: Path) -> Iterator[Web]:
 
 
 @pytest.fixture
-def desk(settings: Callable[..., Settings], database_url: str) -> Iterator[Desk]:
+def store_env(settings: Callable[..., Settings], database_url: str) -> Iterator[StoreEnv]:
     """The API's side of one company with one browser session."""
-    made = Desk(settings(database_url=database_url))
+    made = StoreEnv(settings(database_url=database_url))
     yield made
     made.store.close()

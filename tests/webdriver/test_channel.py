@@ -1,4 +1,5 @@
-"""One message through one page: chosen id, stored first, arrives once; every way to fail is told apart; a crash is looked into."""
+"""One message through one page: chosen id, stored first, arrives once; every failure is distinguished; a crash is
+reconciled."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from shared.messages import Dead, InDoubt, Outcome, Retry, Sent
 from shared.states import DesiredSession, MessageState, SessionState
 from shared.store.messages import Doubt
 from tests.support.waiting import eventually_async
-from tests.webdriver.rig import QUICK, Tokens, Town, Web, kill_browser, message, run, soon, town
+from tests.webdriver.env import QUICK, SessionEnv, Tokens, Web, kill_browser, message, run, session_env, soon
 from webdriver.chromium import profile
 
 PHONE = "60111222333"
@@ -28,7 +29,7 @@ def doubt(token: str) -> Doubt:
     return Doubt(message=message(token=token), age_s=1.0, doubt_s=1.0, claimed_at=utc_now(), policy=None)
 
 
-async def told(here: Town, token: str) -> Outcome:
+async def outcome_of(here: SessionEnv, token: str) -> Outcome:
     """Ask until the page can tell."""
 
     async def asked() -> Outcome | None:
@@ -56,7 +57,7 @@ def by(seconds: float = 10.0) -> float:
 )
 def test_text_arrives_once_under_the_id_that_was_stored_before(home: Path, web: Web, chat_id: str, chat: str) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             arrived_when_stored: list[int] = []
 
@@ -87,14 +88,14 @@ def test_text_arrives_once_under_the_id_that_was_stored_before(home: Path, web: 
             assert {(row.token, row.provider_id, row.connection_id) for row in here.store.receipts} == {
                 (tokens[0], tokens[0], 1)
             }
-            assert here.store.messages == {}, "our own message came in as if somebody had written it"
+            assert here.store.messages == {}, "our own message came in as another person's"
 
     run(scenario())
 
 
 def test_reply_quotes_what_was_written(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             question = (await here.order(PHONE, "messages", {"from": "60123456789", "body": "open today?"}))["id"]
             await soon(lambda: here.store.messages)
@@ -118,7 +119,7 @@ def test_lost_row_is_not_sent(home: Path, web: Web) -> None:
         raise Fenced("another incarnation owns the row")
 
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             with pytest.raises(Fenced):
                 await here.channel.send(message(), Tokens(fenced).record, by())
@@ -132,7 +133,7 @@ def test_lost_row_is_not_sent(home: Path, web: Web) -> None:
 
 def test_what_cannot_be_sent_is_dead_or_comes_back_uncharged(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             absent = await here.channel.send(message(), Tokens().record, by())
             assert isinstance(absent, Retry) and absent.code == "session_not_ready" and not absent.counts
             await here.link()
@@ -165,7 +166,7 @@ def test_what_cannot_be_sent_is_dead_or_comes_back_uncharged(home: Path, web: We
 )
 def test_results_and_errors_of_the_page(home: Path, web: Web, fault: str, outcome: type, code: str) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             await here.order(PHONE, "faults", {"fail_sends": [fault]})
             result = await here.channel.send(message(), Tokens().record, by())
@@ -178,7 +179,7 @@ def test_results_and_errors_of_the_page(home: Path, web: Web, fault: str, outcom
 
 def test_second_attempt_keeps_its_id_unless_the_chat_has_another_now(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             kept = "true_60123456789@c.us_3EB0AAAAAAAAAAAAAAAAAA"
             tokens = Tokens()
@@ -198,7 +199,7 @@ def test_second_attempt_keeps_its_id_unless_the_chat_has_another_now(home: Path,
 
 def test_answer_after_the_deadline_is_in_doubt_and_found_later(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             await here.order(PHONE, "faults", {"hold_before_s": 3.0})
             tokens = Tokens()
@@ -207,7 +208,7 @@ def test_answer_after_the_deadline_is_in_doubt_and_found_later(home: Path, web: 
             assert await here.channel.look_up(doubt(tokens[0])) is None, "the send is still under way"
             assert web.arrived() == []
             await soon(web.arrived)
-            found = await told(here, tokens[0])
+            found = await outcome_of(here, tokens[0])
             assert found == Sent(provider_id=tokens[0])
             assert len(web.arrived()) == 1
 
@@ -216,7 +217,7 @@ def test_answer_after_the_deadline_is_in_doubt_and_found_later(home: Path, web: 
 
 def test_killed_after_the_phone_took_it_is_looked_up_as_sent(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             await here.order(PHONE, "faults", {"hold_after_s": 30.0})
             tokens = Tokens()
@@ -246,7 +247,7 @@ def test_killed_before_the_page_took_it_is_looked_up_as_unsent_and_resent_under_
     home: Path, web: Web
 ) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
 
             async def kill(_: str) -> None:
@@ -269,7 +270,7 @@ def test_killed_before_the_page_took_it_is_looked_up_as_unsent_and_resent_under_
 
 def test_reload_in_the_middle_of_a_send_is_in_doubt_and_resolved(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             await here.order(PHONE, "faults", {"hold_before_s": 1.0})
             tokens = Tokens()
@@ -279,7 +280,7 @@ def test_reload_in_the_middle_of_a_send_is_in_doubt_and_resolved(home: Path, web
             await here.order(PHONE, "reload")
             assert isinstance(await sending, InDoubt)
             await here.order(PHONE, "faults", {"hold_before_s": 0})
-            found = await told(here, tokens[0])
+            found = await outcome_of(here, tokens[0])
             # the page kept the message and handed it over itself
             assert found == Sent(provider_id=tokens[0])
             await soon(web.arrived)
@@ -289,7 +290,7 @@ def test_reload_in_the_middle_of_a_send_is_in_doubt_and_resolved(home: Path, web
 
 def test_one_message_at_a_time_in_a_session(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             await here.order(PHONE, "faults", {"hold_after_s": 0.2})
             outcomes = await asyncio.gather(
@@ -308,7 +309,7 @@ def test_one_message_at_a_time_in_a_session(home: Path, web: Web) -> None:
 
 def test_slow_and_lost_acks(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web, QUICK) as here:
+        async with session_env(home, web, QUICK) as here:
             await here.link()
             await here.order(PHONE, "faults", {"lose_acks": [1]})
             tokens = Tokens()
@@ -323,7 +324,7 @@ def test_slow_and_lost_acks(home: Path, web: Web) -> None:
     run(scenario())
 
 
-async def _relinked(here: Town, how: str, phone: str) -> None:
+async def _relinked(here: SessionEnv, how: str, phone: str) -> None:
     """End the link of session 1 in some way and link it again."""
     if how == "logged out on the phone":
         await here.order(PHONE, "logout")
@@ -349,7 +350,7 @@ def test_a_page_proves_no_absence_of_what_was_sent_through_another_link(
     """Every naming: the new page knows nothing of what the old one sent, also when the number is the same."""
 
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             first = Tokens()
             target = await here.channel.send(message(), first.record, by())
@@ -389,7 +390,7 @@ def test_nothing_is_sent_through_a_link_that_the_store_does_not_know(home: Path,
     known = asyncio.Event()
 
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             write = here.store.observe
 
             async def observe(*args: Any, **fields: Any) -> None:

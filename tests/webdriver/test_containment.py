@@ -1,4 +1,4 @@
-"""No Chromium outlives its owner, no profile stays locked, nobody else's browser is touched."""
+"""No Chromium outlives its owner, no profile stays locked, no foreign process is touched."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.clock import monotonic
 from shared.states import SessionState
 from tests.support import environment
 from tests.support.waiting import eventually
-from tests.webdriver.rig import Web, chromiums, run, strangers, town
+from tests.webdriver.env import Web, chromiums, run, session_env, strangers
 from webdriver.chromium import processes, profile
 from webdriver.chromium.browser import Browser, BrowserLost
 from webdriver.chromium.process import Chromium, ChromiumFailed, Launch, find
@@ -34,9 +34,9 @@ def owner(home: Path, *connections: int) -> Iterator[subprocess.Popen[str]]:
         command, cwd=environment.REPOSITORY, env=environment.clean(), stdout=subprocess.PIPE, text=True
     )
     assert process.stdout
-    with process.stdout as said:
+    with process.stdout as output:
         try:
-            assert len(said.readline().split()) == len(connections)
+            assert len(output.readline().split()) == len(connections)
             yield process
         finally:
             process.kill()
@@ -71,7 +71,7 @@ def test_owner_killed_takes_its_browsers_with_it(home: Path) -> None:
 
 def test_frozen_helpers_that_outlive_everybody_are_swept_by_the_next_life(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web):
+        async with session_env(home, web):
             assert chromiums(home) == []
 
     with owner(home, 1) as process:
@@ -95,7 +95,7 @@ def test_sweep_ends_strays_of_this_home_and_of_no_other(home: Path, web: Web) ->
     other = Path(tempfile.mkdtemp(prefix="bh-"))
 
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             assert chromiums(home) == []
             assert await here.sessions.sweep() == 0
 
@@ -154,7 +154,8 @@ def test_chromium_that_does_not_answer_is_ended(home: Path, tmp_path: Path) -> N
         assert chromiums(home) == []
 
     run(scenario())
-    # the wrapper's helper says nothing of a profile; it went with the session (the suite fails a test that leaves a process behind)
+    # the wrapper's helper names no profile; it went with the session (the suite fails a test that leaves a process
+    # behind)
 
 
 @pytest.mark.parametrize(
@@ -234,14 +235,14 @@ def test_a_stranger_that_names_a_profile_is_not_killed_and_keeps_no_session_from
     kept = profile.directory(home, 1)
 
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             here.store.want(1)
             await here.until(SessionState.NEEDS_LINK)
             await here.sessions.wipe(1, monotonic() + 10)
 
     named = (f"--directory={kept}", f"--user-data-dir={kept}", f"{kept}/Default", processes.mark(home, 1))
     with stranger(*named) as pid:
-        # its number is what a dead browser's record says, too
+        # a dead browser's record has its number, too
         profile.running(kept).parent.mkdir(parents=True)
         identity = processes.identify(pid)
         for wrong in (replace(identity, started=identity.started - 1), replace(identity, boot="another boot")):
@@ -259,7 +260,7 @@ def test_a_profile_that_cannot_be_used_fails_alone(home: Path, web: Web) -> None
     locked.symlink_to("/")
 
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             for number in (1, 2, 3):
                 here.store.want(number)
             await here.until(SessionState.NEEDS_LINK)

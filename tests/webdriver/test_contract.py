@@ -1,4 +1,5 @@
-"""The contract with wa-js: what the bridge uses stands in the published declarations, and the sandbox's object has the same names and shapes."""
+"""The contract with wa-js: what the bridge uses stands in the published declarations, and the sandbox's object has the
+same names and shapes."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from shared.clock import monotonic
-from tests.webdriver.rig import Web, run, town
+from tests.webdriver.env import Web, run, session_env
 from webdriver.chromium.browser import Browser
 from webdriver.chromium.process import Chromium, Launch, find
 from webdriver.page import bridge, outcomes, parsing, wa_js
@@ -212,8 +213,8 @@ def test_what_the_bridge_reads_is_published(published: Published) -> None:
         ),
         ("chat.msg_ack_change", ("ack: number", "ids: MsgKey[]")),
     ):
-        told = types.partition(f"'{event}': {{")[2].partition("\n    }")[0]
-        assert all(f"        {field};" in told for field in fields), event
+        described = types.partition(f"'{event}': {{")[2].partition("\n    }")[0]
+        assert all(f"        {field};" in described for field in fields), event
 
 
 def test_what_has_no_declaration_stands_in_the_script(tmp_path: Path) -> None:
@@ -260,23 +261,24 @@ def test_sandbox_object_has_the_published_names_and_values(home: Path, web: Web,
                 "new Promise((done) => { const look = () => window.WPP ? done(true) : setTimeout(look, 10); look(); })"
             )
             assert await browser.evaluate(ready, monotonic() + 10, "waiting for WPP")
-            told: dict[str, Any] = await browser.evaluate("".join(tree()), monotonic() + 5, "describing WPP")
+            described: dict[str, Any] = await browser.evaluate("".join(tree()), monotonic() + 5, "describing WPP")
             await browser.close(monotonic() + 3)
-            return told
+            return described
         finally:
             await chromium.end()
 
-    told = run(scenario())
-    names = {f"{space}.{name}" for space, functions in told["functions"].items() for name in functions}
+    described = run(scenario())
+    names = {f"{space}.{name}" for space, functions in described["functions"].items() for name in functions}
     assert names == {*bridge.USED_FUNCTIONS, *OFFERED}
-    for name, members in told["enums"].items():
+    for name, members in described["enums"].items():
         assert members == published.enum(name), name
-    assert told["version"] == wa_js.VERSION
-    assert told["ready"] is True
+    assert described["version"] == wa_js.VERSION
+    assert described["ready"] is True
 
 
 def test_real_library_takes_our_settings_and_has_what_the_bridge_uses(home: Path, tmp_path: Path) -> None:
-    """It finds no WhatsApp in an empty page, and reports itself not ready; its functions and its configuration are there nevertheless."""
+    """It finds no WhatsApp in an empty page, and reports itself not ready; its functions and its configuration are
+    there nevertheless."""
 
     async def scenario() -> None:
         source = await wa_js.Library("", tmp_path).source()
@@ -322,7 +324,7 @@ def test_sandbox_answers_have_the_published_shapes(home: Path, web: Web, publish
     )
 
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             page = here.session().page()
             assert page is not None

@@ -1,4 +1,4 @@
-"""What comes in: every message once, though the page may say it twice or say it while nobody listens."""
+"""What comes in: every message once, though the page may report it twice, or without a listener."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 from shared.clock import monotonic
 from shared.messages import InboundMessage
 from shared.states import SessionState
-from tests.webdriver.rig import Tokens, Web, kill_browser, message, run, soon, successor, town
+from tests.webdriver.env import Tokens, Web, kill_browser, message, run, session_env, soon, successor
 
 PHONE = "60111222333"
 
 
 def test_text_is_journalled_once_though_its_event_fires_twice(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             written = {"from": "60123456789", "body": "Hi 👋\0 there", "name": "Aminah"}
             message_id = (await here.order(PHONE, "messages", written))["id"]
@@ -45,7 +45,7 @@ def test_text_is_journalled_once_though_its_event_fires_twice(home: Path, web: W
 
 def test_group_message_names_its_author_and_own_messages_from_the_phone_are_marked(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             await here.order(
                 PHONE, "messages", {"from": "60123456789", "body": "in a group", "chat": "120363012345678901@g.us"}
@@ -62,7 +62,7 @@ def test_group_message_names_its_author_and_own_messages_from_the_phone_are_mark
 
 def test_what_came_while_the_browser_or_the_database_was_away_is_fetched_afterwards(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             await here.order(PHONE, "offline")
             await here.until(SessionState.OFFLINE)
@@ -74,12 +74,12 @@ def test_what_came_while_the_browser_or_the_database_was_away_is_fetched_afterwa
             await here.order(PHONE, "reload")
             here.store.away = False
             await soon(lambda: len(here.store.messages) == 2, describe=lambda: here.store.messages)
-        async with town(home, web) as again:
-            await again.order(PHONE, "messages", {"from": "60123456789", "body": "while nobody ran"})
+        async with session_env(home, web) as again:
+            await again.order(PHONE, "messages", {"from": "60123456789", "body": "while nothing ran"})
             again.store.want(1)
             await soon(lambda: len(again.store.messages) == 3, 20, lambda: again.store.messages)
             assert sorted(row.content["body"] for row in again.store.messages.values()) == [
-                "while nobody ran",
+                "while nothing ran",
                 "while the database was away",
                 "while the phone was away",
             ]
@@ -89,7 +89,7 @@ def test_what_came_while_the_browser_or_the_database_was_away_is_fetched_afterwa
 
 def test_events_between_navigation_and_installation_are_asked_for(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             tokens = Tokens()
             await here.order(PHONE, "faults", {"delivered_after_s": 1.0, "read_after_s": 1.2, "sync_s": 0.0})
@@ -116,7 +116,7 @@ def file(kind: str, mimetype: str, **more: Any) -> dict[str, Any]:
 
 def test_every_type_comes_in_in_the_shape_of_every_channel(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             names: dict[str, str] = {}
 
@@ -186,7 +186,7 @@ def test_every_type_comes_in_in_the_shape_of_every_channel(home: Path, web: Web)
 
 def test_edits_revokes_and_reactions_come_in_and_what_the_owner_does_on_the_phone_is_his(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             tokens = Tokens()
             await here.channel.send(message("from us"), tokens.record, monotonic() + 10)
@@ -235,10 +235,11 @@ def test_edits_revokes_and_reactions_come_in_and_what_the_owner_does_on_the_phon
 
 @pytest.mark.parametrize("how", ["reload", "kill", "new process"])
 def test_what_happened_silently_in_a_gap_is_found_by_comparing(home: Path, web: Web, how: str) -> None:
-    """Messages that the owner has read on the phone, his own, edits, revokes, reactions and receipts: none is unread, and no event tells of them."""
+    """Messages that the owner has read on the phone, their own, edits, revokes, reactions and receipts: none is unread,
+    and no event tells of them."""
 
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             await here.order(PHONE, "faults", {"quiet_sync": True, "delivered_after_s": 1.0, "read_after_s": 1.5})
             known = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "before"}))["id"]

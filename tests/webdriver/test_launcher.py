@@ -1,4 +1,4 @@
-"""A browser gives way to everybody, dies with its owner, and is not started for one that is gone."""
+"""A browser yields the processor, dies with its owner, and is not started for one that is gone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def launch(owner: int, *command: str, user: SystemUser | None = None) -> subproc
 
 
 def test_a_processor_that_runs_only_a_browser_counts_as_free() -> None:
-    """With the weight of its session where the kernel weighs sessions, so that it does not starve; by its niceness alone elsewhere."""
+    """With the weight of its session where the kernel weighs sessions, so that it does not starve; by its niceness
+    alone elsewhere."""
     weighed = Path("/proc/self/autogroup").exists()
     niceness = os.nice(0) + NICER
     policy = os.SCHED_IDLE if weighed and sessions_are_weighed() else os.sched_getscheduler(0)

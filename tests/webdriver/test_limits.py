@@ -10,7 +10,7 @@ import pytest
 
 from shared.clock import monotonic
 from shared.states import DesiredSession, SessionState
-from tests.webdriver.rig import QUICK, Web, chromiums, message, run, soon, town
+from tests.webdriver.env import QUICK, Web, chromiums, message, run, session_env, soon
 from webdriver.chromium import processes
 from webdriver.chromium.process import Chromium, ChromiumFailed
 from webdriver.chromium.processes import Memory, Sample
@@ -123,7 +123,7 @@ class TestConnects:
 
 def test_what_a_browser_uses_is_measured(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             here.spawn(here.sessions.measure(), "measure")
             figures = await soon(lambda: "pssMb" in here.store.stats.get(1, {}) and here.store.stats[1], 20)
@@ -140,7 +140,7 @@ def test_a_leak_is_cut_at_a_quiet_moment_and_nobody_needs_to_link_again(home: Pa
     policy = replace(QUICK, memory_soft_mb=SOFT_MB, quiet_s=1.0)
 
     async def scenario() -> None:
-        async with town(home, web, policy) as here:
+        async with session_env(home, web, policy) as here:
             await here.link()
             first = here.session().pid
             here.spawn(here.sessions.measure(), "measure")
@@ -166,7 +166,7 @@ def test_a_leak_beyond_the_hard_ceiling_is_killed(home: Path, web: Web) -> None:
     policy = replace(QUICK, memory_soft_mb=0, memory_hard_mb=SOFT_MB)
 
     async def scenario() -> None:
-        async with town(home, web, policy) as here:
+        async with session_env(home, web, policy) as here:
             await here.link()
             here.spawn(here.sessions.measure(), "measure")
             # also while a send is under way that would take for ever
@@ -187,7 +187,7 @@ def test_a_page_that_burns_the_processor_is_replaced(home: Path, web: Web) -> No
     policy = replace(QUICK, cpu_most=0.1, cpu_for_s=6.0)
 
     async def scenario() -> None:
-        async with town(home, web, policy) as here:
+        async with session_env(home, web, policy) as here:
             await here.link()
             first = here.session().pid
             here.spawn(here.sessions.measure(), "measure")
@@ -204,7 +204,7 @@ def test_a_page_that_says_it_is_well_and_answers_no_send_is_restarted(home: Path
     policy = replace(QUICK, deaf_after=2)
 
     async def scenario() -> None:
-        async with town(home, web, policy) as here:
+        async with session_env(home, web, policy) as here:
             await here.link()
             channel = OutcomeFeedback(here.channel, here.sessions)
             await here.order(PHONE, "faults", {"lose_acks": [1, 2, 3]})
@@ -225,11 +225,11 @@ def test_a_quarantine_outlives_the_process_and_an_operator_can_end_it(home: Path
     policy = replace(QUICK, connects_an_hour=2, quarantine_s=600.0)
 
     async def scenario() -> None:
-        async with town(home, web, policy) as here:
+        async with session_env(home, web, policy) as here:
             await here.link()
             here.session()._happen(LifeFailed("for the test"))
             await soon(lambda: here.session().restarts == 1 and here.session().page(), 40)
-        async with town(home, web, policy) as here:
+        async with session_env(home, web, policy) as here:
             here.store.want(1)
             here.sessions.notify()
             await here.until(S.QUARANTINED)
@@ -251,7 +251,7 @@ def test_a_browser_that_does_not_end_in_time_is_a_failure_of_its_session_alone(
     home: Path, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             end = Chromium.end
 
@@ -278,11 +278,12 @@ def test_a_logout_does_not_wait_for_the_end_of_a_quarantine(home: Path, web: Web
     policy = replace(QUICK, connects_an_hour=2, quarantine_s=600.0)
 
     async def scenario() -> None:
-        async with town(home, web, policy) as here:
+        async with session_env(home, web, policy) as here:
             await here.link()
             for lives in (1, 2):
                 here.session()._happen(LifeFailed("for the test"))
-                await soon(lambda lives=lives: here.session().restarts == lives, 40)  # type: ignore[misc]  # the default binds the number
+                # the default binds the number
+                await soon(lambda lives=lives: here.session().restarts == lives, 40)  # type: ignore[misc]
                 if lives == 1:
                     await soon(here.session().page, 40)
             await here.until(S.QUARANTINED)

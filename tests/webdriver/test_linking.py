@@ -13,7 +13,7 @@ import sandbox.web
 from shared.clock import monotonic
 from shared.states import SessionState
 from shared.store.tasks import Task, TaskFailed
-from tests.webdriver.rig import Town, Web, run, soon, town
+from tests.webdriver.env import SessionEnv, Web, run, session_env, soon
 from webdriver.session import actions
 
 S = SessionState
@@ -36,14 +36,14 @@ def task(operation: str, connection_id: int | None = 1, **arguments: Any) -> Tas
     )
 
 
-async def do(here: Town, operation: str, connection_id: int | None = 1, **arguments: Any) -> Any:
+async def do(here: SessionEnv, operation: str, connection_id: int | None = 1, **arguments: Any) -> Any:
     """Carry out what an operator asks for."""
     return await actions.handlers(here.sessions)[operation](task(operation, connection_id, **arguments))
 
 
 def test_a_pairing_code_links_as_a_scan_does(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             here.store.want(1)
             here.sessions.notify()
             await here.until(S.NEEDS_LINK)
@@ -64,7 +64,7 @@ def test_a_pairing_code_links_as_a_scan_does(home: Path, web: Web) -> None:
 
 def test_a_restart_keeps_the_link_and_a_wipe_does_not(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             first = here.session().pid
             assert (await do(here, "restart_session"))["state"] == S.STARTING
@@ -75,7 +75,7 @@ def test_a_restart_keeps_the_link_and_a_wipe_does_not(home: Path, web: Web) -> N
 
             wiping = asyncio.create_task(do(here, "wipe_session"))
             while not wiping.done():
-                # whoever looks at what should be must not begin it on a profile that goes
+                # no round may start it on a profile that is being removed
                 here.sessions.notify()
                 await asyncio.sleep(0.01)
             assert await wiping == {"wiped": True}
@@ -98,7 +98,7 @@ def test_a_pinned_build_is_what_the_page_gets_and_no_worker_replaces_it(home: Pa
     build.write_text(page.replace("<title>Web sandbox</title>", "<title>Pinned</title>"))
 
     async def scenario() -> None:
-        async with town(home, web, web_build=build) as here:
+        async with session_env(home, web, web_build=build) as here:
             await here.link()
             bridge = here.session().page()
             assert bridge
@@ -123,7 +123,7 @@ def test_a_pinned_build_is_what_the_page_gets_and_no_worker_replaces_it(home: Pa
 
 def test_a_build_that_is_not_there_is_said(home: Path, web: Web, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with town(home, web, web_build=tmp_path / "none.html") as here:
+        async with session_env(home, web, web_build=tmp_path / "none.html") as here:
             here.store.want(1)
             assert "none.html" in await here.passed(S.BACKING_OFF)
 
@@ -134,7 +134,7 @@ def test_as_many_sessions_start_at_once_as_are_allowed(home: Path, web: Web) -> 
     most = 2
 
     async def scenario() -> None:
-        async with town(home, web, starts=asyncio.Semaphore(most)) as here:
+        async with session_env(home, web, starts=asyncio.Semaphore(most)) as here:
             for number in range(1, 6):
                 here.store.want(number)
             here.sessions.notify()

@@ -1,4 +1,5 @@
-"""Every operation through a real page, judged by what the phone got: each type of message, and everything that is done to one afterwards."""
+"""Every operation through a real page, judged by what the phone got: each type of message, and everything that is done
+to one afterwards."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ import pytest
 from shared.clock import monotonic, utc_now
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.store.messages import Doubt
-from tests.webdriver.rig import Tokens, Town, Web, kill_browser, message, run, soon, town
+from tests.webdriver.env import SessionEnv, Tokens, Web, kill_browser, message, run, session_env, soon
 from webdriver.page import vcards
 from webdriver.page.operations import OPERATIONS
 
@@ -37,7 +38,7 @@ def by(seconds: float = 20.0) -> float:
     return monotonic() + seconds
 
 
-async def stored(here: Town, content: bytes) -> str:
+async def stored(here: SessionEnv, content: bytes) -> str:
     """Put a file into storage and return its digest."""
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -46,10 +47,10 @@ async def stored(here: Town, content: bytes) -> str:
     return (await here.storage.put("demo", pieces(), most=len(content))).sha256
 
 
-class Desk:
+class Sender:
     """Sends rows of rising ids and remembers their tokens."""
 
-    def __init__(self, here: Town) -> None:
+    def __init__(self, here: SessionEnv) -> None:
         self._here, self._id = here, 100
         self.rows: list[OutboundMessage] = []
 
@@ -84,34 +85,34 @@ def media(sha256: str, mimetype: str, filename: str = "", **more: Any) -> dict[s
 
 def test_every_type_of_message_arrives_as_it_was_meant(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
-            desk = Desk(here)
+            sender = Sender(here)
             digest = hashlib.sha256(PNG).hexdigest()
             assert await stored(here, PNG) == digest
             question = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "which one?"}))["id"]
             await soon(lambda: here.store.messages)
             names = {
-                "image": await desk.sent(
+                "image": await sender.sent(
                     "image", media(digest, "image/png", "cat.png", caption="a <b>cat</b>", quoted=question)
                 ),
-                "video": await desk.sent("video", media(digest, "video/mp4")),
-                "audio": await desk.sent("audio", media(digest, "audio/mpeg", "song.mp3")),
-                "ptt": await desk.sent("audio", media(digest, "audio/ogg", voice=True)),
-                "document": await desk.sent(
+                "video": await sender.sent("video", media(digest, "video/mp4")),
+                "audio": await sender.sent("audio", media(digest, "audio/mpeg", "song.mp3")),
+                "ptt": await sender.sent("audio", media(digest, "audio/ogg", voice=True)),
+                "document": await sender.sent(
                     "document", media(digest, "application/pdf", "offer.pdf", caption="our offer")
                 ),
-                "sticker": await desk.sent("sticker", media(digest, "image/webp")),
-                "location": await desk.sent(
+                "sticker": await sender.sent("sticker", media(digest, "image/webp")),
+                "location": await sender.sent(
                     "location", {"latitude": 3.139, "longitude": -101.6869, "name": "Here", "address": "1 Road"}
                 ),
-                "vcard": await desk.sent("contacts", {"contacts": [ALICE]}),
-                "multi_vcard": await desk.sent(
+                "vcard": await sender.sent("contacts", {"contacts": [ALICE]}),
+                "multi_vcard": await sender.sent(
                     "contacts",
                     {"contacts": [ALICE, {"name": {"formatted_name": "Bo"}, "phones": [{"phone": "60111"}]}]},
                 ),
             }
-            arrived = {row["type"]: row for row in web.told("message_arrived")}
+            arrived = {row["type"]: row for row in web.events("message_arrived")}
             assert {kind: row["message_id"] for kind, row in arrived.items()} == names
             assert {row["times"] for row in arrived.values()} == {1}
             for kind in ("image", "video", "audio", "ptt", "document", "sticker"):
@@ -125,9 +126,7 @@ def test_every_type_of_message_arrives_as_it_was_meant(home: Path, web: Web) -> 
                 "filename": "offer.pdf",
             }
             assert arrived["document"]["caption"] == "our offer"
-            assert arrived["video"]["media"]["filename"] == "video.mp4", (
-                "a file that nobody named is called by its type"
-            )
+            assert arrived["video"]["media"]["filename"] == "video.mp4", "a file without a name is named by its type"
             assert arrived["ptt"]["media"]["mimetype"] == "audio/ogg"
             assert (arrived["location"]["lat"], arrived["location"]["lng"], arrived["location"]["loc"]) == (
                 3.139,
@@ -147,16 +146,16 @@ def test_every_type_of_message_arrives_as_it_was_meant(home: Path, web: Web) -> 
 
 def test_everything_that_is_done_to_a_message_arrives_once(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
-            desk = Desk(here)
+            sender = Sender(here)
             theirs = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "a question"}))["id"]
             await soon(lambda: (1, theirs) in here.store.messages)
-            ours = await desk.sent("text", {"body": "an answrr"})
+            ours = await sender.sent("text", {"body": "an answrr"})
 
-            edit = await desk.sent("edit", {"target": ours, "body": "an answer"})
-            assert await desk.look_up() == Sent(provider_id=edit)
-            (edited,) = web.told("edit_arrived")
+            edit = await sender.sent("edit", {"target": ours, "body": "an answer"})
+            assert await sender.look_up() == Sent(provider_id=edit)
+            (edited,) = web.events("edit_arrived")
             assert (edited["target"], edited["body"], edited["message_id"], edited["times"]) == (
                 ours,
                 "an answer",
@@ -164,41 +163,41 @@ def test_everything_that_is_done_to_a_message_arrives_once(home: Path, web: Web)
                 1,
             )
 
-            liked = await desk.sent("reaction", {"target": theirs, "emoji": "👍"})
-            assert await desk.look_up() == Sent(provider_id=liked)
-            taken_back = await desk.sent("reaction", {"target": theirs, "emoji": ""})
-            assert await desk.look_up() == Sent(provider_id=taken_back)
-            assert [(row["target"], row["body"]) for row in web.told("reaction_arrived")] == [
+            liked = await sender.sent("reaction", {"target": theirs, "emoji": "👍"})
+            assert await sender.look_up() == Sent(provider_id=liked)
+            taken_back = await sender.sent("reaction", {"target": theirs, "emoji": ""})
+            assert await sender.look_up() == Sent(provider_id=taken_back)
+            assert [(row["target"], row["body"]) for row in web.events("reaction_arrived")] == [
                 (theirs, "👍"),
                 (theirs, ""),
             ]
 
-            forwarded = await desk.sent("forward", {"target": theirs, "source_chat": CUSTOMER}, "60129999999")
-            assert await desk.look_up() == Sent(provider_id=forwarded)
-            again = await desk.sent("forward", {"target": theirs, "source_chat": CUSTOMER}, "60129999999")
+            forwarded = await sender.sent("forward", {"target": theirs, "source_chat": CUSTOMER}, "60129999999")
+            assert await sender.look_up() == Sent(provider_id=forwarded)
+            again = await sender.sent("forward", {"target": theirs, "source_chat": CUSTOMER}, "60129999999")
             assert again != forwarded, "the second one is not taken for the first"
-            arrived = [row for row in web.told("message_arrived") if row.get("forwarded")]
+            arrived = [row for row in web.events("message_arrived") if row.get("forwarded")]
             assert [(row["message_id"], row["chat"], row["body"]) for row in arrived] == [
                 (forwarded, "60129999999@c.us", "a question"),
                 (again, "60129999999@c.us", "a question"),
             ]
 
-            await desk.sent("read", {"target": theirs})
-            (read,) = web.told("read_arrived")
+            await sender.sent("read", {"target": theirs})
+            (read,) = web.events("read_arrived")
             assert (read["chat"], read["message_ids"]) == (CHAT, [theirs])
-            await desk.sent("typing", {"lasts_s": 0.2})
-            await soon(lambda: [row["state"] for row in web.told("typing_arrived")] == ["composing", "paused"])
-            await desk.sent("typing", {"state": "recording"})
-            await desk.sent("typing", {"state": "paused"})
-            assert [row["state"] for row in web.told("typing_arrived")][2:] == ["recording", "paused"]
+            await sender.sent("typing", {"lasts_s": 0.2})
+            await soon(lambda: [row["state"] for row in web.events("typing_arrived")] == ["composing", "paused"])
+            await sender.sent("typing", {"state": "recording"})
+            await sender.sent("typing", {"state": "paused"})
+            assert [row["state"] for row in web.events("typing_arrived")][2:] == ["recording", "paused"]
 
-            await desk.sent("delete", {"target": ours, "everyone": True})
-            assert isinstance(await desk.look_up(), Sent)
-            assert [row["target"] for row in web.told("revoke_arrived")] == [ours]
-            await desk.sent("delete", {"target": theirs, "everyone": False})
-            assert isinstance(await desk.look_up(), Sent)
-            assert [row["message_ids"] for row in web.told("deleted_for_me")] == [[theirs]]
-            # nothing of it came back as if somebody else had done it
+            await sender.sent("delete", {"target": ours, "everyone": True})
+            assert isinstance(await sender.look_up(), Sent)
+            assert [row["target"] for row in web.events("revoke_arrived")] == [ours]
+            await sender.sent("delete", {"target": theirs, "everyone": False})
+            assert isinstance(await sender.look_up(), Sent)
+            assert [row["message_ids"] for row in web.events("deleted_for_me")] == [[theirs]]
+            # nothing of it came back as another person's action
             assert [row.provider_id for row in here.store.messages.values()] == [theirs]
 
     run(scenario())
@@ -206,43 +205,43 @@ def test_everything_that_is_done_to_a_message_arrives_once(home: Path, web: Web)
 
 def test_what_cannot_be_done_is_dead_and_touches_nothing(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
-            desk = Desk(here)
+            sender = Sender(here)
             theirs = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "a question"}))["id"]
             await soon(lambda: here.store.messages)
             unknown = f"true_{CHAT}_3EB0000000000000000000"
             digest = await stored(here, PNG)
             refused = {
-                "message_not_ours": await desk.send("delete", {"target": theirs, "everyone": True}),
-                "message_not_editable": await desk.send("edit", {"target": theirs, "body": "x"}),
-                "message_unknown": await desk.send("reaction", {"target": unknown, "emoji": "👍"}),
-                "media_unknown": await desk.send("image", media("0" * 64, "image/png")),
-                "media_refused": await desk.send("image", media(digest, "application/pdf")),
-                "media_unusable": await desk.send("image", {"media": {"id": "900"}}),
-                "address_refused": await desk.send("image", {"media": {"link": "ftp://127.0.0.1/cat.png"}}),
-                "expired": await desk.send("typing", {"lasts_s": 5}, created_at=utc_now() - timedelta(seconds=40)),
+                "message_not_ours": await sender.send("delete", {"target": theirs, "everyone": True}),
+                "message_not_editable": await sender.send("edit", {"target": theirs, "body": "x"}),
+                "message_unknown": await sender.send("reaction", {"target": unknown, "emoji": "👍"}),
+                "media_unknown": await sender.send("image", media("0" * 64, "image/png")),
+                "media_refused": await sender.send("image", media(digest, "application/pdf")),
+                "media_unusable": await sender.send("image", {"media": {"id": "900"}}),
+                "address_refused": await sender.send("image", {"media": {"link": "ftp://127.0.0.1/cat.png"}}),
+                "expired": await sender.send("typing", {"lasts_s": 5}, created_at=utc_now() - timedelta(seconds=40)),
             }
             assert {code: (type(outcome), getattr(outcome, "code", "")) for code, outcome in refused.items()} == {
                 code: (Dead, code) for code in refused
             }
             for wrong in ("forged", "wamid.AAA"):
-                outcome = await desk.send("edit", {"target": wrong, "body": "x"})
+                outcome = await sender.send("edit", {"target": wrong, "body": "x"})
                 assert isinstance(outcome, Dead) and outcome.code == "message_unknown"
             written = {"device_linked", "customer_wrote"}
             assert {entry.event for entry in web.ledger.scan()} == written
 
             await here.order(PHONE, "faults", {"fail_sends": ["ERROR_UPLOAD"]})
-            upload = await desk.send("image", media(digest, "image/png"))
+            upload = await sender.send("image", media(digest, "image/png"))
             assert isinstance(upload, Retry) and upload.code == "upload_failed"
             await here.order(PHONE, "faults", {"fail_sends": ["ERROR_NETWORK"]})
-            ours = await desk.send("text", {"body": "maybe"})
+            ours = await sender.send("text", {"body": "maybe"})
             assert isinstance(ours, InDoubt)
-            answer = await desk.sent("text", {"body": "before"})
+            answer = await sender.sent("text", {"body": "before"})
             await here.order(PHONE, "faults", {"fail_sends": ["ERROR_EXPIRED"]})
-            edit = await desk.send("edit", {"target": answer, "body": "after"})
-            assert isinstance(edit, InDoubt), "wa-js tells no result of an edit"
-            unmade = await desk.look_up()
+            edit = await sender.send("edit", {"target": answer, "body": "after"})
+            assert isinstance(edit, InDoubt), "wa-js returns no result of an edit"
+            unmade = await sender.look_up()
             assert isinstance(unmade, Retry) and unmade.code == "not_sent"
 
     run(scenario())
@@ -250,16 +249,16 @@ def test_what_cannot_be_done_is_dead_and_touches_nothing(home: Path, web: Web) -
 
 def test_a_file_from_an_address_is_fetched_and_sent(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             # the sandbox's own code is a picture that anybody may fetch
             link = f"http://127.0.0.1:{web.port}/web/qr.svg?code=hello"
-            sent = await Desk(here).send("document", {"media": {"link": link}, "filename": "code.svg"})
+            sent = await Sender(here).send("document", {"media": {"link": link}, "filename": "code.svg"})
             assert isinstance(sent, Sent), sent
-            (arrived,) = web.told("message_arrived")
+            (arrived,) = web.events("message_arrived")
             assert arrived["media"]["filename"] == "code.svg"
             assert await here.storage.read("demo", arrived["sha256"])
-            gone = await Desk(here).send("document", {"media": {"link": f"http://127.0.0.1:{web.port}/nowhere"}})
+            gone = await Sender(here).send("document", {"media": {"link": f"http://127.0.0.1:{web.port}/nowhere"}})
             assert isinstance(gone, Dead) and gone.code == "http_404"
 
     run(scenario())
@@ -267,15 +266,15 @@ def test_a_file_from_an_address_is_fetched_and_sent(home: Path, web: Web) -> Non
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_operations_that_a_kill_befell_are_looked_up_and_happen_once(home: Path, web: Web, when: str) -> None:
-    """`before`: the browser dies before the page is asked. `after`: the phone has it, and nobody heard the answer."""
+    """`before`: the browser dies before the page is asked. `after`: the phone has it, and the answer was lost."""
 
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
-            desk = Desk(here)
+            sender = Sender(here)
             theirs = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "a question"}))["id"]
             await soon(lambda: here.store.messages)
-            ours = await desk.sent("text", {"body": "an answrr"})
+            ours = await sender.sent("text", {"body": "an answrr"})
             kinds: list[tuple[str, Mapping[str, Any], str]] = [
                 ("image", media(await stored(here, PNG), "image/png"), "message_arrived"),
                 ("edit", {"target": ours, "body": "an answer"}, "edit_arrived"),
@@ -284,7 +283,7 @@ def test_operations_that_a_kill_befell_are_looked_up_and_happen_once(home: Path,
                 ("delete", {"target": ours, "everyone": True}, "revoke_arrived"),
             ]
             for number, (kind, content, event) in enumerate(kinds):
-                before, lives = len(web.told(event)), here.session().restarts
+                before, lives = len(web.events(event)), here.session().restarts
                 tokens = Tokens(_kill_when_stored(here) if when == "before" else None)
                 row = message(id=900 + number, type=kind, content=content)
                 if when == "after":
@@ -298,39 +297,39 @@ def test_operations_that_a_kill_befell_are_looked_up_and_happen_once(home: Path,
                 await here.order(PHONE, "faults", {"hold_after_s": 0})
                 await soon(partial(_lives_again, here, lives), 30)
                 kept = message(id=900 + number, type=kind, content=content, token=tokens[-1], attempt=2)
-                found = await _until_told(desk, kept)
+                found = await _until_told(sender, kept)
                 if isinstance(found, Retry):
                     assert found.code == "not_sent"
                     assert isinstance(await here.channel.send(kept, Tokens().record, by()), Sent), kind
                 assert isinstance(found, Retry if when == "before" else Sent), (kind, found)
-                assert len(web.told(event)) == before + 1, kind
-            assert {row["times"] for row in web.told("message_arrived")} == {1}
+                assert len(web.events(event)) == before + 1, kind
+            assert {row["times"] for row in web.events("message_arrived")} == {1}
 
     run(scenario())
 
 
 def _more(web: Web, event: str, before: int) -> bool:
-    return len(web.told(event)) > before
+    return len(web.events(event)) > before
 
 
-def _lives_again(here: Town, lives: int) -> bool:
+def _lives_again(here: SessionEnv, lives: int) -> bool:
     return here.session().restarts > lives and here.session().page() is not None
 
 
-def _kill_when_stored(here: Town) -> Any:
+def _kill_when_stored(here: SessionEnv) -> Any:
     async def kill(_: str) -> None:
         kill_browser(here.session())
 
     return kill
 
 
-async def _until_told(desk: Desk, row: OutboundMessage) -> Outcome:
+async def _until_told(sender: Sender, row: OutboundMessage) -> Outcome:
     found: list[Outcome] = []
 
     async def ask() -> bool:
-        told = await desk.look_up(row)
-        if told is not None and not isinstance(told, InDoubt):
-            found.append(told)
+        outcome = await sender.look_up(row)
+        if outcome is not None and not isinstance(outcome, InDoubt):
+            found.append(outcome)
         return bool(found)
 
     deadline = monotonic() + 20
@@ -342,14 +341,14 @@ async def _until_told(desk: Desk, row: OutboundMessage) -> Outcome:
 
 def test_a_large_file_neither_stops_the_loop_nor_keeps_others_waiting(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
-            desk = Desk(here)
+            sender = Sender(here)
             digest = await stored(here, os.urandom(1024) * 24 * 1024)
             await here.order(PHONE, "faults", {"hold_before_s": 0.5})
-            large = asyncio.create_task(desk.sent("document", media(digest, "application/zip", "large.zip")))
+            large = asyncio.create_task(sender.sent("document", media(digest, "application/zip", "large.zip")))
             longest, texts, last = 0.0, 0, monotonic()
-            text = asyncio.create_task(Desk(here).sent("text", {"body": "in between"}, "60128888888"))
+            text = asyncio.create_task(Sender(here).sent("text", {"body": "in between"}, "60128888888"))
             while not large.done():
                 await asyncio.sleep(0.005)
                 longest, last = max(longest, monotonic() - last), monotonic()
@@ -357,7 +356,7 @@ def test_a_large_file_neither_stops_the_loop_nor_keeps_others_waiting(home: Path
             await large
             assert texts > 0, "the text waited for the file"
             assert longest < 0.5, f"the event loop stood still for {longest:.2f} s"
-            assert [row["sha256"] for row in web.told("message_arrived") if row["type"] == "document"] == [digest]
+            assert [row["sha256"] for row in web.events("message_arrived") if row["type"] == "document"] == [digest]
 
     run(scenario())
 

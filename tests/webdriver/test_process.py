@@ -1,4 +1,5 @@
-"""The whole process over real PostgreSQL and Redis: a message through the page, kill -9 in the middle of many, nothing lost, nothing twice."""
+"""The whole process over real PostgreSQL and Redis: a message through the page, kill -9 in the middle of many, nothing
+lost, nothing twice."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ from shared.process.slot_lock import read_holder
 from shared.store import messages
 from tests.support.entry import Entry
 from tests.support.waiting import eventually
-from tests.webdriver.desk import Desk
-from tests.webdriver.rig import Web, chromiums
+from tests.webdriver.env import Web, chromiums
+from tests.webdriver.store_env import StoreEnv
 
 PHONE = "60111222333"
 
@@ -31,60 +32,64 @@ def health(port: int) -> dict[str, Any]:
 
 
 def test_messages_survive_kill_9_in_the_middle_and_no_browser_outlives_it(
-    home: Path, web: Web, desk: Desk, redis_url: str, free_ports: Callable[[int], list[int]]
+    home: Path, web: Web, store_env: StoreEnv, redis_url: str, free_ports: Callable[[int], list[int]]
 ) -> None:
     port, admin = free_ports(2)
-    addresses: dict[str, Any] = {"database_url": desk.database_url, "redis_url": redis_url, "whatsapp_web_url": web.url}
+    addresses: dict[str, Any] = {
+        "database_url": store_env.database_url,
+        "redis_url": redis_url,
+        "whatsapp_web_url": web.url,
+    }
     with Entry("webdriver", home, webdriver_port=port, process_admin_port=admin, **addresses) as webdriver:
         webdriver.start().wait_ready()
         eventually(
-            lambda: desk.observed()["observed"] == "needs_link" and desk.observed()["qr"],
+            lambda: store_env.observed()["observed"] == "needs_link" and store_env.observed()["qr"],
             30,
-            lambda: f"{desk.observed()}\n{webdriver.log.read_text()}",
+            lambda: f"{store_env.observed()}\n{webdriver.log.read_text()}",
         )
-        web.ask("/control/web/scan", {"code": desk.observed()["qr"], "phone": PHONE})
-        eventually(lambda: desk.observed()["observed"] == "ready", 20, lambda: str(desk.observed()))
-        assert desk.observed()["proved_at"] is not None
+        web.ask("/control/web/scan", {"code": store_env.observed()["qr"], "phone": PHONE})
+        eventually(lambda: store_env.observed()["observed"] == "ready", 20, lambda: str(store_env.observed()))
+        assert store_env.observed()["proved_at"] is not None
 
-        (first,) = desk.accept(["60123456789"], "hello")
-        eventually(lambda: desk.row(first)["state"] == "read", 10, lambda: str(desk.row(first)))
+        (first,) = store_env.accept(["60123456789"], "hello")
+        eventually(lambda: store_env.row(first)["state"] == "read", 10, lambda: str(store_env.row(first)))
         (arrival,) = web.arrived()
-        assert desk.row(first)["provider_id"] == arrival.fields["message_id"]
+        assert store_env.row(first)["provider_id"] == arrival.fields["message_id"]
         facts = health(port)
         assert facts["sessionStates"] == {"ready": 1}
-        assert facts["sessions"][0]["connectionId"] == desk.connection_id
+        assert facts["sessions"][0]["connectionId"] == store_env.connection_id
 
         # many messages, each slow enough that the kill comes between "asked" and "answered"
         web.order(PHONE, "faults", {"hold_after_s": 0.1})
         chats = [f"601200000{number:02d}" for number in range(40)]
-        many = desk.accept(chats, "many")
+        many = store_env.accept(chats, "many")
         eventually(lambda: len(web.arrived()) > 8, 20)
         dead = read_holder(slot_lock_file(home, "webdriver-0"))
         assert dead is not None
         webdriver.process.kill()
         webdriver.wait_exit(5)
         eventually(lambda: not chromiums(home), 3, "no browser outlives its owner")
-        desk.store.run(messages.reclaim, incarnation=dead.incarnation)
-        states = Counter(desk.row(one)["state"] for one in many)
+        store_env.store.run(messages.reclaim, incarnation=dead.incarnation)
+        states = Counter(store_env.row(one)["state"] for one in many)
         assert states["in_doubt"] >= 1, states
 
         web.order(PHONE, "faults", {"hold_after_s": 0})
         web.order(PHONE, "messages", {"from": "60123456789", "body": "while it was dead"})
         started_at = time.monotonic()
         webdriver.start().wait_ready()
-        eventually(lambda: desk.observed()["observed"] == "ready", 20, lambda: str(desk.observed()))
+        eventually(lambda: store_env.observed()["observed"] == "ready", 20, lambda: str(store_env.observed()))
         assert time.monotonic() - started_at < 10, "a linked session is back within ten seconds"
         eventually(
-            lambda: all(desk.row(one)["state"] in ("sent", "delivered", "read") for one in many),
+            lambda: all(store_env.row(one)["state"] in ("sent", "delivered", "read") for one in many),
             40,
-            lambda: str([desk.row(one) for one in many]),
+            lambda: str([store_env.row(one) for one in many]),
         )
         arrived = Counter(entry.fields["body"] for entry in web.arrived())
         assert arrived == Counter({"hello 0": 1} | {f"many {number}": 1 for number in range(40)})
-        eventually(lambda: inbound_bodies(desk.database_url) == ["while it was dead"], 10)
+        eventually(lambda: inbound_bodies(store_env.database_url) == ["while it was dead"], 10)
         assert webdriver.stop() == ExitCode.OK
         assert chromiums(home) == []
-        assert desk.observed()["observed"] == "absent"
+        assert store_env.observed()["observed"] == "absent"
 
 
 def inbound_bodies(database_url: str) -> list[str]:

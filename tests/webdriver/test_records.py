@@ -1,4 +1,4 @@
-"""What the page tells and nobody in this life has asked for: kept as the owner's, unless a dead process asked for it."""
+"""The journal of page events: our own actions are recognised, one poisonous event stops no other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.arrivals import Contact
 from shared.clock import monotonic, utc_now
 from shared.kinds import kind_named
 from shared.states import SessionState
-from tests.webdriver.desk import Desk
+from tests.webdriver.store_env import StoreEnv
 from webdriver.session.records import Records
 from webdriver.session.reports import Reports
 
@@ -22,11 +22,11 @@ CHAT = "60120000001"
 TARGET = f"true_{CHAT}@c.us_3EB0AA"
 
 
-async def journalled(desk: Desk, records: Records, *events: Mapping[str, Any]) -> None:
+async def journalled(store_env: StoreEnv, records: Records, *events: Mapping[str, Any]) -> None:
     """Journal events of the page and process them."""
     for raw in events:
-        await records.journal_inbound(desk.connection_id, raw)
-    pipeline = desk.pipeline()
+        await records.journal_inbound(store_env.connection_id, raw)
+    pipeline = store_env.pipeline()
     while await pipeline.process():
         pass
 
@@ -49,27 +49,27 @@ def text(name: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def test_one_poisonous_event_stops_no_other_and_stays_in_the_journal(desk: Desk) -> None:
-    records = Records(desk.store, kind_named("webdriver"), "webdriver-0.test")
+def test_one_poisonous_event_stops_no_other_and_stays_in_the_journal(store_env: StoreEnv) -> None:
+    records = Records(store_env.store, kind_named("webdriver"), "webdriver-0.test")
     # an id that no index holds is an error of the database about this row; a field that is missing is found before
     poison, unreadable = text("POISON", id=f"false_{CHAT}@c.us_{secrets.token_hex(20_000)}"), {"id": "x"}
     encrypted = text("LATER", type="ciphertext")
-    asyncio.run(journalled(desk, records, text("ONE"), poison, unreadable, encrypted, text("TWO"), text("ONE")))
-    assert desk.query("SELECT content ->> 'body' FROM inbound_messages ORDER BY id") == [("ONE",), ("TWO",)]
-    outcomes = [row[0] for row in desk.query("SELECT outcome FROM inbound_journal ORDER BY id")]
+    asyncio.run(journalled(store_env, records, text("ONE"), poison, unreadable, encrypted, text("TWO"), text("ONE")))
+    assert store_env.query("SELECT content ->> 'body' FROM inbound_messages ORDER BY id") == [("ONE",), ("TWO",)]
+    outcomes = [row[0] for row in store_env.query("SELECT outcome FROM inbound_journal ORDER BY id")]
     assert outcomes[0] == outcomes[4] == outcomes[5] == ""
     assert outcomes[1].startswith("failed: ")
     assert outcomes[2].startswith("unreadable: ")
     assert outcomes[3] == "nothing to read yet"
-    assert desk.query("SELECT count(*) FROM inbound_journal WHERE body IS NULL OR processed_at IS NULL") == [(0,)]
+    assert store_env.query("SELECT count(*) FROM inbound_journal WHERE body IS NULL OR processed_at IS NULL") == [(0,)]
 
 
-def test_a_report_that_the_store_refuses_stops_no_other(desk: Desk) -> None:
-    records = Records(desk.store, kind_named("webdriver"), "webdriver-0.test")
+def test_a_report_that_the_store_refuses_stops_no_other(store_env: StoreEnv) -> None:
+    records = Records(store_env.store, kind_named("webdriver"), "webdriver-0.test")
 
     async def scenario() -> None:
-        gone = Reports(records, desk.connection_id + 1000, lambda: None)
-        sound = Reports(records, desk.connection_id, lambda: None)
+        gone = Reports(records, store_env.connection_id + 1000, lambda: None)
+        sound = Reports(records, store_env.connection_id, lambda: None)
         running = [asyncio.create_task(one.run()) for one in (gone, sound)]
         for reports in (gone, sound):
             # the first one has no row that it could be about
@@ -82,31 +82,31 @@ def test_a_report_that_the_store_refuses_stops_no_other(desk: Desk) -> None:
             task.cancel()
 
     asyncio.run(scenario())
-    assert desk.observed()["observed"] == "degraded", "ready, and never proved"
-    assert desk.query("SELECT count(*) FROM inbound_journal") == [(1,)]
+    assert store_env.observed()["observed"] == "degraded", "ready, and never proved"
+    assert store_env.query("SELECT count(*) FROM inbound_journal") == [(1,)]
 
 
-def test_what_comes_under_an_id_of_the_page_stands_in_the_chat_with_the_number(desk: Desk) -> None:
+def test_what_comes_under_an_id_of_the_page_stands_in_the_chat_with_the_number(store_env: StoreEnv) -> None:
     lid = "1234567890123@lid"
-    records = Records(desk.store, kind_named("webdriver"), "webdriver-0.test")
+    records = Records(store_env.store, kind_named("webdriver"), "webdriver-0.test")
 
     async def scenario() -> None:
-        await journalled(desk, records, text("BEFORE", id=f"false_{lid}_BEFORE", chat=lid, **{"from": lid}))
+        await journalled(store_env, records, text("BEFORE", id=f"false_{lid}_BEFORE", chat=lid, **{"from": lid}))
         # a send to the number led to this chat
-        contact = Contact(connection_id=desk.connection_id, user_id=lid, phone=CHAT, at=utc_now())
+        contact = Contact(connection_id=store_env.connection_id, user_id=lid, phone=CHAT, at=utc_now())
         await records.meet(contact)
-        await journalled(desk, records, text("AFTER", id=f"false_{lid}_AFTER", chat=lid, **{"from": lid}))
+        await journalled(store_env, records, text("AFTER", id=f"false_{lid}_AFTER", chat=lid, **{"from": lid}))
 
     asyncio.run(scenario())
-    chats = dict(desk.query("SELECT content ->> 'body', chat_id FROM inbound_messages"))
+    chats = dict(store_env.query("SELECT content ->> 'body', chat_id FROM inbound_messages"))
     assert chats["AFTER"] == CHAT
 
 
 @pytest.mark.parametrize(("emoji", "kept"), [("👍", 0), ("🙏", 1)])
-def test_a_reaction_that_a_dead_process_made_is_not_the_owners(desk: Desk, emoji: str, kept: int) -> None:
-    (row_id,) = desk.accept_rows([(CHAT, "reaction", {"target": TARGET, "emoji": "👍"})])
+def test_a_reaction_that_a_dead_process_made_is_not_the_owners(store_env: StoreEnv, emoji: str, kept: int) -> None:
+    (row_id,) = store_env.accept_rows([(CHAT, "reaction", {"target": TARGET, "emoji": "👍"})])
     # the page was asked, and the process died before the answer
-    desk.store.run(
+    store_env.store.run(
         lambda transaction: transaction._cursor.execute(
             "UPDATE messages SET token = 'reaction' WHERE id = %s", [row_id]
         )
@@ -118,6 +118,6 @@ def test_a_reaction_that_a_dead_process_made_is_not_the_owners(desk: Desk, emoji
         "emoji": emoji,
         "t": time() * 1000,
     }
-    records = Records(desk.store, kind_named("webdriver"), "webdriver-0.test")
-    asyncio.run(journalled(desk, records, {"event": "reaction", **raw}))
-    assert len(desk.query("SELECT 1 FROM inbound_messages WHERE from_me AND type = 'reaction'")) == kept
+    records = Records(store_env.store, kind_named("webdriver"), "webdriver-0.test")
+    asyncio.run(journalled(store_env, records, {"event": "reaction", **raw}))
+    assert len(store_env.query("SELECT 1 FROM inbound_messages WHERE from_me AND type = 'reaction'")) == kept

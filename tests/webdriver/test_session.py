@@ -12,21 +12,21 @@ from pathlib import Path
 import pytest
 
 from shared.states import DesiredSession, SessionState
-from tests.webdriver.rig import QUICK, Town, Web, chromiums, kill_browser, run, soon, town
+from tests.webdriver.env import QUICK, SessionEnv, Web, chromiums, kill_browser, run, session_env, soon
 from webdriver.session import sessions
 from webdriver.session.policy import SessionPolicy
 
 S = SessionState
 
 
-async def restarted(here: Town, times: int = 1) -> None:
+async def restarted(here: SessionEnv, times: int = 1) -> None:
     """Wait until session 1 is ready after so many restarts."""
     await soon(lambda: here.session().restarts == times and here.session().page(), 20)
 
 
 def test_is_linked_by_its_code_and_kept_by_its_profile(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as first:
+        async with session_env(home, web) as first:
             await first.link()
             # synchronising may be over before anybody asks
             assert [state for state in first.store.states(1) if state is not S.SYNCING] == [
@@ -41,7 +41,7 @@ def test_is_linked_by_its_code_and_kept_by_its_profile(home: Path, web: Web) -> 
             assert S.NEEDS_LINK not in first.store.states(1)[4:], "the kept profile needed a new code"
             assert await soon(lambda: first.store.observed[1][-1][3]), "no proof of life was written"
         assert first.store.states(1)[-1] is S.ABSENT
-        async with town(home, web) as second:
+        async with session_env(home, web) as second:
             second.store.want(1)
             await second.until(S.READY)
             assert S.NEEDS_LINK not in second.store.states(1)
@@ -53,7 +53,7 @@ def test_shows_a_new_code_when_the_old_one_is_too_old(home: Path, tmp_path: Path
     web = Web(tmp_path / "rotating", code_life_s=0.5)
 
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             here.store.want(1)
             await here.until(S.NEEDS_LINK)
             first = here.store.qr(1)
@@ -72,7 +72,7 @@ def test_shows_a_new_code_when_the_old_one_is_too_old(home: Path, tmp_path: Path
 
 def test_hung_page_is_noticed_within_15_seconds_and_restarted(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web, SessionPolicy()) as here:
+        async with session_env(home, web, SessionPolicy()) as here:
             await here.link()
             pid = here.session().pid
             await here.order("60111222333", "hang", {"amount": 60})
@@ -90,7 +90,7 @@ def test_hung_page_is_noticed_within_15_seconds_and_restarted(home: Path, web: W
 
 def test_crashed_tab_restarts_the_session(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             renderers = [
                 pid for pid in chromiums(home) if b"--type=renderer" in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -104,7 +104,7 @@ def test_crashed_tab_restarts_the_session(home: Path, web: Web) -> None:
 
 def test_frozen_browser_is_replaced(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             frozen = chromiums(home)
             for pid in frozen:
@@ -118,7 +118,7 @@ def test_frozen_browser_is_replaced(home: Path, web: Web) -> None:
 
 def test_reload_and_script_errors_need_no_restart(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             before = len(here.store.observed[1])
             for order in ("script_error", "reload"):
@@ -139,7 +139,7 @@ def test_a_document_that_shows_no_whatsapp_is_not_what_the_last_one_was(home: Pa
     policy = replace(QUICK, longest={S.DEGRADED: 2.0, S.STARTING: 60.0})
 
     async def scenario() -> None:
-        async with town(home, web, policy) as here:
+        async with session_env(home, web, policy) as here:
             if linked:
                 await here.link()
             else:
@@ -158,7 +158,7 @@ def test_a_document_that_shows_no_whatsapp_is_not_what_the_last_one_was(home: Pa
 
 def test_offline_and_conflict_are_shown_and_survived(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             await here.order("60111222333", "offline")
             await here.until(S.OFFLINE)
@@ -175,7 +175,7 @@ def test_offline_and_conflict_are_shown_and_survived(home: Path, web: Web) -> No
 
 def test_logout_on_the_phone_wipes_the_profile_and_shows_a_new_code(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             await here.order("60111222333", "logout")
             await here.until(S.NEEDS_LINK)
@@ -187,7 +187,7 @@ def test_logout_on_the_phone_wipes_the_profile_and_shows_a_new_code(home: Path, 
 
 def test_logout_and_pause_that_the_api_asks_for(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             here.store.want(1, DesiredSession.PAUSED)
             here.sessions.notify()
@@ -215,7 +215,7 @@ def test_the_profile_of_a_removed_connection_is_deleted_and_no_other(
     other = home / "sessions" / "9"
 
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             # of a connection that this database does not know
             other.mkdir()
@@ -230,7 +230,7 @@ def test_the_profile_of_a_removed_connection_is_deleted_and_no_other(
 
 def test_account_that_whatsapp_refuses_is_quarantined_and_not_tried_again(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             await here.order("60111222333", "mode", {"mode": "TOS_BLOCK"})
             await here.until(S.QUARANTINED)
@@ -244,7 +244,7 @@ def test_too_many_restarts_within_an_hour_end_in_quarantine_with_a_late_retry(ho
     policy = replace(QUICK, connects_an_hour=3, quarantine_s=4.0)
 
     async def scenario() -> None:
-        async with town(home, web, policy) as here:
+        async with session_env(home, web, policy) as here:
             await here.link()
             for lives in range(1, 4):
                 kill_browser(here.session())
@@ -257,7 +257,7 @@ def test_too_many_restarts_within_an_hour_end_in_quarantine_with_a_late_retry(ho
 @pytest.mark.parametrize("path", ["/nonexistent/chromium", "/bin/false"])
 def test_missing_or_broken_chromium_is_said_clearly_and_harms_nobody(home: Path, web: Web, path: str) -> None:
     async def scenario() -> None:
-        async with town(home, web, chromium_path=path) as here:
+        async with session_env(home, web, chromium_path=path) as here:
             here.store.want(1)
             detail = await here.passed(S.BACKING_OFF)
             assert (
@@ -275,7 +275,7 @@ def test_unreachable_page_is_retried(home: Path, web: Web) -> None:
     web.stop()
 
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             here.store.want(1)
             assert "ERR_CONNECTION_REFUSED" in await here.passed(S.BACKING_OFF)
             await soon(lambda: here.session()._connects.count() == 0)
@@ -287,7 +287,7 @@ def test_unreachable_page_is_retried(home: Path, web: Web) -> None:
 
 def test_one_sick_session_leaves_the_others_alone(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await asyncio.gather(*(here.link(number, f"6011122233{number}") for number in (1, 2)))
             healthy = here.session(2).pid
             before = len(here.store.states(2))
@@ -301,7 +301,7 @@ def test_one_sick_session_leaves_the_others_alone(home: Path, web: Web) -> None:
 
 def test_database_away_is_waited_out_and_nothing_observed_is_lost(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with town(home, web) as here:
+        async with session_env(home, web) as here:
             await here.link()
             here.store.away = True
             await here.order("60111222333", "offline")

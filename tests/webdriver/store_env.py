@@ -22,7 +22,7 @@ from shared.store.store import Store
 from webdriver.session import inbound_events
 
 
-class Desk:
+class StoreEnv:
     """Makes a connection, accepts messages, looks at rows, gives a dead one's rows back."""
 
     def __init__(self, settings: Settings) -> None:

@@ -1,4 +1,5 @@
-"""The sandbox's page in a real server, a store in memory, and the sessions between them; every browser is a real Chromium."""
+"""The sandbox's page in a real server, a store in memory, and the sessions between them; every browser is a real
+Chromium."""
 
 from __future__ import annotations
 
@@ -57,7 +58,7 @@ QUICK = SessionPolicy(
 
 
 def run(scenario: Coroutine[Any, Any, _T]) -> _T:
-    """Run a scenario on uvloop, as the product does; an error that nobody awaited fails the test."""
+    """Run a scenario on uvloop, as the product does; an error that is not awaited fails the test."""
 
     async def watched() -> _T:
         forgotten: list[dict[str, Any]] = []
@@ -131,7 +132,7 @@ class Web:
         """Return what the sandbox shows of the device that is linked to a phone."""
         return next(dict(row) for row in self.ask("/control/web/devices")["devices"] if row["phone"] == phone)
 
-    def told(self, event: str) -> list[dict[str, Any]]:
+    def events(self, event: str) -> list[dict[str, Any]]:
         """Return what the ledger holds of one event, oldest first."""
         return [entry.fields for entry in self.ledger.scan() if entry.event == event]
 
@@ -250,7 +251,7 @@ class MemoryStore:
         return rows[-1][2] if rows else ""
 
 
-class Town:
+class SessionEnv:
     """Sessions on a home directory against one sandbox."""
 
     def __init__(self, home: Path, web: Web, policy: SessionPolicy = QUICK, **context: Any) -> None:
@@ -302,7 +303,7 @@ class Town:
         )
 
     async def passed(self, state: SessionState, connection_id: int = 1, within_s: float = 40.0) -> str:
-        """Wait until a session has been in a state, however short, and return what was said of it then (the last time)."""
+        """Wait until a session has been in a state, however short, and return its detail then (the last time)."""
 
         async def seen() -> list[str]:
             return [detail for written, detail, *_ in self.store.observed.get(connection_id, []) if written is state]
@@ -332,9 +333,9 @@ class Town:
 
 
 @asynccontextmanager
-async def town(home: Path, web: Web, policy: SessionPolicy = QUICK, **context: Any) -> AsyncIterator[Town]:
+async def session_env(home: Path, web: Web, policy: SessionPolicy = QUICK, **context: Any) -> AsyncIterator[SessionEnv]:
     """Sessions that are swept, run, and closed again; nothing of Chromium is left afterwards."""
-    made = Town(home, web, policy, **context)
+    made = SessionEnv(home, web, policy, **context)
     await made.sessions.sweep()
     made.spawn(made.sessions.run(), "sessions")
     try:
@@ -346,12 +347,15 @@ async def town(home: Path, web: Web, policy: SessionPolicy = QUICK, **context: A
 
 
 @asynccontextmanager
-async def successor(home: Path, web: Web, before: Town, store: MemoryStore, how: str) -> AsyncIterator[Town]:
-    """The town that goes on with a store: `before` itself, or for a "new process" another one on the same home."""
+async def successor(
+    home: Path, web: Web, before: SessionEnv, store: MemoryStore, how: str
+) -> AsyncIterator[SessionEnv]:
+    """The session_env that goes on with a store: `before` itself, or for a "new process" another one on the same
+    home."""
     if how != "new process":
         yield before
         return
-    async with town(home, web) as made:
+    async with session_env(home, web) as made:
         made.store = made.sessions._store = store
         made.sessions.notify()
         yield made
@@ -362,7 +366,8 @@ strangers: set[int] = set()
 
 
 def chromiums(home: Path) -> list[int]:
-    """Return the processes of a home's browsers: those that the product finds, and those whose command line names a profile."""
+    """Return the processes of a home's browsers: those that the product finds, and those whose command line names a
+    profile."""
     found = set(profile.living(home))
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -424,16 +429,16 @@ async def _no_library() -> str:
 __all__ = [
     "QUICK",
     "MemoryStore",
+    "SessionEnv",
     "Tokens",
-    "Town",
     "Web",
     "chromiums",
     "eventually",
     "kill_browser",
     "message",
     "run",
+    "session_env",
     "soon",
     "strangers",
     "successor",
-    "town",
 ]
