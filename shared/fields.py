@@ -93,6 +93,7 @@ def checked(value: Any, fields: Sequence[Field]) -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         raise FieldsInvalid([("", f"must be an object, not {type_named(value)}")])
+    # the generator is stopped at the bound: what is wrong costs no more than what is listed
     if wrong := list(islice(wrong_fields(value, fields, "", open_=False), _MOST_LISTED)):
         raise FieldsInvalid(wrong)
     return {
@@ -104,6 +105,7 @@ def checked(value: Any, fields: Sequence[Field]) -> dict[str, Any]:
 def _without_nulls(value: Any, field: Field) -> Any:
     """Return a checked value without the nulls that mean absent; what no table describes stays as it is."""
     kind = type(value)
+    # most values are texts and numbers: the way out for them comes first
     if kind is not dict and kind is not list:
         return value
     field = next((other for other in field.others if kind is other.kind), field)
@@ -126,6 +128,7 @@ def wrong_fields(
     """Give what is wrong with an object, each with its JSON pointer. `at`: the object's own; `open_`: what `fields` do
     not name may stand there too."""
     known = {field.name for field in fields}
+    # one set operation decides for right objects; sentences are made for wrong ones only
     if not open_ and not known.issuperset(value):
         takes = ", ".join(field.name for field in fields)
         yield from (
@@ -204,9 +207,11 @@ def _wrong_anywhere(value: Any, at: str, depth: int) -> Iterator[tuple[str, str]
 
 
 def _wrong_text(value: str, field: Field) -> str:
+    # PostgreSQL's jsonb and text have no NUL
     if "\0" in value:
         return "must not hold the character NUL"
     if not value.isascii():
+        # JSON can spell half of a pair (`\ud83d`), which neither PostgreSQL nor a provider can store
         try:
             value.encode()
         except UnicodeEncodeError:

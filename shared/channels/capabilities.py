@@ -72,6 +72,7 @@ _CHANNEL_CANNOT: Final = Capability(reason="channel")
 
 
 def _capabilities(channel: Channel) -> Mapping[str, Capability]:
+    # clients see the limits of a file beside those of its caption, under the name of the operation
     for_files: dict[str, Limits] = {
         name: {
             "bytes": limit.bytes,
@@ -88,6 +89,7 @@ def _capabilities(channel: Channel) -> Mapping[str, Capability]:
     }
 
 
+# made once: rows are data, and every message asks for one
 _OF: Final = {channel.name: _capabilities(channel) for channel in CHANNELS}
 
 

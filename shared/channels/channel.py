@@ -48,6 +48,7 @@ class FileLimit:
 
     def provider_type(self, mimetype: str) -> str:
         """Return the type under which the provider is given a file."""
+        # an exact type wins over its family
         family = mimetype.partition("/")[0] + "/"
         return self.sent_as.get(mimetype) or self.sent_as.get(family) or mimetype
 
@@ -140,6 +141,7 @@ class Channel:
         Raises:
             ChatInvalid: the id has no known form, or one that this channel cannot write to.
         """
+        # where there are no phone numbers, ten digits are an id like any other
         chat = read(chat_id, numeric_ids=Form.PHONE not in self.reaches)
         if chat.form in self.reaches or (known and chat.form in self.answers):
             return chat

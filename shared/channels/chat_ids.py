@@ -79,6 +79,7 @@ _ADDRESSES: Final = (
     (Form.NEWSLETTER, re.compile(r"[0-9]{5,20}@newsletter")),
     (Form.BROADCAST, re.compile(r"([0-9]{5,20}|status)@broadcast")),
 )
+# WhatsApp's own spelling of a number; the part after the colon is one of the person's devices
 _PHONE_ADDRESS: Final = re.compile(r"([0-9]+)(?::[0-9]{1,3})?@(?:c\.us|s\.whatsapp\.net)")
 _BUSINESS_SCOPED: Final = re.compile(r"([A-Za-z]{2})\.(ENT\.)?([A-Za-z0-9]{1,128})")
 _NUMERIC: Final = re.compile(r"[1-9][0-9]{4,31}")
@@ -88,6 +89,7 @@ _PLAIN_NUMBER: Final = re.compile(r"\+?([0-9]*)")
 _NO_DIGIT: Final = re.compile(r"[^0-9]")
 _TRUNK_PREFIX: Final = re.compile(r"([17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|[235689][0-9]{2})0")
 """A zero right after a country code: a trunk prefix in most countries, part of the number in a few."""
+# E.164: at most 15 digits; the shortest numbers with a country code in use have 7
 _FEWEST_DIGITS: Final = 7
 _MOST_DIGITS: Final = 15
 _BY_ITSELF: Final = "id:"
@@ -111,6 +113,7 @@ def admitted(chat_id: str) -> str:
     try:
         return canonical(chat_id)
     except ChatInvalid:
+        # control characters cannot stand in a path; the replacement keeps the id's length and the rest of it
         printable = "".join(character if character.isprintable() else "\ufffd" for character in chat_id.strip())
         return (_BY_ITSELF + printable)[:LONGEST].rstrip()
 
@@ -130,6 +133,7 @@ def read(chat_id: str, *, numeric_ids: bool = False) -> ChatId:
         raise ChatInvalid(f"the chat id has {len(text)} characters; none has more than {LONGEST}")
     if _NUMERIC.fullmatch(text) and (numeric_ids or len(text) > _MOST_DIGITS):
         return ChatId(Form.NUMERIC, text, "" if numeric_ids else _digits_problem(text))
+    # before the other forms: what looks like a number is judged as one, so that a mistake in it is named
     if _PHONE_SPELLING.fullmatch(text):
         if _SHORT_CODE.fullmatch(text):
             return ChatId(Form.SHORT_CODE, text, _digits_problem(text))

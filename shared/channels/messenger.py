@@ -25,11 +25,13 @@ SIDE_EFFECTS: Final[Mapping[str, Mapping[str, int]]] = {
 MESSENGER: Final = Channel(
     name="messenger",
     kind="meta",
+    # page-scoped ids: a person has another one at each Page
     reaches=frozenset({Form.NUMERIC}),
     # a person who opted in by a checkbox plugin has only a `user_ref` until the first message
     answers=frozenset({Form.ADDRESS, Form.OPAQUE}),
     operations={
         content.TEXT: {"characters": 2000},
+        # attachments have no caption there: it is sent as a text of its own
         content.IMAGE: {},
         content.VIDEO: {},
         content.AUDIO: {},

@@ -84,8 +84,10 @@ META_DIRECT: Final = Channel(
     in_groups=frozenset({content.TEXT, *content.MEDIA, content.TEMPLATE, content.READ, content.TYPING}),
     operations=_OPERATIONS,
     files=_FILES,
+    # with Opus; other audio is shown as a file
     voice="audio/ogg",
     provider_files=True,
+    # the indicator is part of marking a message as read
     typing_answers=True,
     credentials=("accessToken", "pin"),
     account="required",
@@ -109,6 +111,7 @@ D360: Final = replace(
     name="360dialog",
     address="d360_base_url",
     credentials=("apiKey", "webhookSecret"),
+    # the key names the number; the id is found with the first look at the account
     account="optional",
     provider_tasks=frozenset({"test", "webhook", "profile"}),
     demo=Demo(

@@ -17,6 +17,7 @@ WWEBJS: Final = Channel(
     kind="webdriver",
     address="whatsapp_web_url",
     reaches=frozenset({Form.PHONE, Form.GROUP, Form.LID, Form.NEWSLETTER, Form.BROADCAST}),
+    # WhatsApp adds kinds of addresses from time to time, for example for bots
     answers=frozenset({Form.SHORT_CODE, Form.ADDRESS}),
     operations={
         content.TEXT: {"characters": 65536},
@@ -51,6 +52,7 @@ WWEBJS: Final = Channel(
             purpose="Most messages of a browser session in 24 hours; 0: no ceiling.",
         ),
     ),
+    # no credentials: the profile in the session's directory is the link to the phone
     session=True,
     pacing="browser_session",
     demo=Demo(1),

@@ -16,6 +16,7 @@ from shared.store.messages import Accepted, NewMessage
 
 log = logger(__name__)
 
+# the second try answers what became of the first; a third would ask a database that was lost twice
 _TRIES: Final = 2
 
 
@@ -55,6 +56,7 @@ async def accept(acceptor: RowAcceptor, message: NewMessage) -> Accepted:
             if not error.may_be_done and not lost_commit:
                 raise
             log.warning("commit_answer_lost", reason=str(error))
+            # the row may be there: only the database knows, and the same key asks it
             lost_commit = True
             continue
         hit("accept.answering")

@@ -37,6 +37,7 @@ def reaction_content(target: Target, emoji: str) -> Content:
     there."""
     if emoji and not is_emoji(emoji):
         raise FieldsInvalid([("/emoji", "must be one emoji, or empty to take the reaction back")])
+    # in this order: a call line is never sent, so that "not sent yet" would be the wrong reason
     require_message(target, content.REACTION)
     require_there(target)
     return {"emoji": emoji, "target": target.provider_id, "target_id": target.id}

@@ -39,6 +39,7 @@ def check_caption(text: str, connection_type: str, type_: str) -> None:
 
 def _check_length(text: str, limits: Capability, name: str, connection_type: str, field: str) -> None:
     limit, length, unit = limits.limit(name), len(text), "characters"
+    # of a type with a file, `bytes` is the limit of the file
     if name == "characters" and (most := limits.limit("bytes")):
         # a channel that counts so; of a type with a file the bytes are the file's
         limit, length, unit = most, len(text.encode()), "bytes"

@@ -32,6 +32,7 @@ from shared.store.messages import Accepted, NewMessage
 from shared.store.store import Store
 from shared.store.targets import Target
 
+# a message outlives settings, templates and windows for so long; beyond it a calendar is the better tool
 _FURTHEST: Final = timedelta(days=30)
 _NOT_FINGERPRINTED: Final = ("sendAt", "inDoubtPolicy", "phoneIndex")
 """Fields that are no part of what is sent; the first two are added to the fingerprint when they are given."""
@@ -186,6 +187,7 @@ class Composer:
         scheduled_for = asked_for if asked_for and asked_for > utc_now() else None
         try:
             made = await build()
+        # a repetition is looked up only here: a right draft meets its key in the commit, without a query of its own
         except Refused:
             # what has changed since a message was accepted is no reason to refuse its repetition
             accepted = await self._repetition(order, clients_key)
@@ -196,6 +198,7 @@ class Composer:
                 self._acceptor, _row(order, made, scheduled_for, policy, clients_key or acceptance.own_key())
             )
         if accepted.replayed:
+            # the first call's time: the field may name one that has passed since
             scheduled_for = await self._first_schedule(order, clients_key) if asked_for else None
         else:
             self.accepted += 1

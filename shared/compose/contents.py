@@ -68,6 +68,7 @@ class Builder:
         """
         require(connection.connection_type, type_)
         made = await self._builders[type_](type_, connection, chat_id, fields)
+        # tags widen the customer's window, which most channels do not have
         if (tag := fields.get("tag")) is not None:
             if tag not in channel_named(connection.connection_type).tags:
                 raise FieldsInvalid(
@@ -81,6 +82,7 @@ class Builder:
 
     async def _text(self, _: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
         check_text(fields["message"], connection.connection_type, content.TEXT)
+        # `quoted` is there from the start: older rows have it, and channels read it without asking
         return {"body": fields["message"], "quoted": None, **({"preview": True} if fields["preview"] else {})}
 
     async def _file(self, type_: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
@@ -148,6 +150,7 @@ class Builder:
                 connection.company_id, fields["data"], declared=declared, filename=filename, most=most, field="data"
             )
         elif source == "sha256":
+            # of this company: a digest that another company knows proves nothing
             found = await self._files.find(connection.company_id, fields["sha256"])
             if found is None:
                 raise FieldsInvalid([("/sha256", "is no file of this company")])
@@ -253,6 +256,7 @@ class Builder:
         raise Refused("message_unknown", "The connection has no such message here.", field="messageId")
 
     async def _quoted(self, connection: Connection, chat_id: str, quoted: str) -> str:
+        # an id of the provider may be known on several connections: only this one's can be quoted
         found = await self._store.call(targets.find, connection.company_id, quoted)
         for target in found:
             is_here = target.connection_id == connection.id and chat_id in target.chat_ids

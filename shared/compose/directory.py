@@ -39,9 +39,11 @@ class Directory:
         found = await self._store.call(connections.by_index, company_id, phone_index)
         if found is None:
             self._known.pop((company_id, phone_index), None)
+            # the company's absence is the better reason, and costs a query only for requests that fail anyway
             await self.require_company(company_id)
             raise phone_index_unknown()
         if len(self._known) >= _MOST_REMEMBERED:
+            # simpler than the oldest: it fills again within a second
             self._known.clear()
         self._known[company_id, phone_index] = (found, self._clock() + REMEMBERED_S)
         return found

@@ -57,6 +57,7 @@ class Files:
     ) -> StoredFile:
         """Put a file that is given as text into storage. Arguments and errors as for `keep`; `text` may be a `data:`
         URI."""
+        # 16 MB of base64 hold the interpreter for too long to be decoded between other requests
         named, content = await asyncio.to_thread(_decoded, text, field)
         if len(content) > most:
             raise file_too_large(field, most, len(content))
@@ -80,6 +81,7 @@ def _remembered(transaction: Transaction, company_id: str, stored: Stored, mimet
 def _decoded(text: str, field: str) -> tuple[str, bytes]:
     """Return the mimetype that a `data:` URI names ("" for plain base64), and the bytes."""
     named, start, plain = "", 0, False
+    # only the beginning is searched: the rest is the file
     if text[:5].lower() == "data:":
         found = _DATA_URI.match(text[:1000])
         if found is None:

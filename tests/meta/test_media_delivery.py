@@ -73,6 +73,16 @@ def test_a_chat_of_files_and_marks_arrives_in_its_order(env: MetaEnv) -> None:
     assert taken[0]["message"]["image"] == {"id": uploaded["id"], "caption": "Look"}
 
 
+def test_a_csv_file_is_uploaded_as_plain_text_and_keeps_its_name(env: MetaEnv) -> None:
+    table = {**keep(env, b"a;b\n1;2\n", "text/csv"), "filename": "list.csv"}
+    (row,) = send(env, new_chat(), ("document", {"media": table, "filename": "list.csv"}))
+    env.wait_state(row, "delivered")
+    (uploaded,) = events(env, "media_uploaded")
+    assert uploaded["mime_type"] == "text/plain"
+    (taken,) = events(env, "accepted")
+    assert taken["message"]["document"] == {"id": uploaded["id"], "filename": "list.csv"}
+
+
 def test_a_death_in_the_middle_of_an_upload_loses_nothing_and_sends_nothing_twice(
     own_env: Callable[..., MetaEnv],
 ) -> None:

@@ -31,6 +31,7 @@ def own_files(node: Any, at: str) -> Iterator[tuple[str, dict[str, Any]]]:
     pointer."""
     if isinstance(node, dict):
         if isinstance(node.get("sha256"), str):
+            # a file holds no other file
             yield at, node
             return
         for name, value in node.items():

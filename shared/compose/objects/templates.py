@@ -70,6 +70,7 @@ _BUTTON: Final = (
         name="index",
         kind=int,
         required=True,
+        # a template has at most ten buttons; Meta spells the index as a text, clients often as a number
         low=0,
         high=9,
         others=(Field(kind=str, choices=tuple(map(str, range(10)))),),
@@ -119,6 +120,7 @@ def _wrong_components(components: Sequence[Mapping[str, Any]], at: str) -> Wrong
         if kind == "button":
             yield from wrong_fields(component, _BUTTON, place, open_=True)
         elif kind == "carousel":
+            # cards hold components of their own, which are checked when the cards' outline is right
             wrong = list(wrong_fields(component, (_CARDS,), place, open_=True))
             yield from wrong
             for card, given in enumerate(() if wrong else component["cards"]):
