@@ -61,8 +61,6 @@ NOT_OURS: Final = {
 REFUSED: Final = {
     "POST messages request: Send Reply to List "
     "Message": "the example forgot `type`; without it a message is a text, and this one has no `text`",
-    "POST messages request: Send Sample Issue Resolution "
-    "Template": "a text of its parameters is `true`: in YAML a bare `Yes` is no text",
     **dict.fromkeys(
         (f"POST media_upload request: Upload {name}" for name in ("Audio", "Image", "Sticker")),
         "JSON with a path on a client's disk; an upload is a form with the file in it, as `meta/sending/uploads.py` "
@@ -105,7 +103,8 @@ def content_of(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     quoted = {"quoted": body["context"]["message_id"]} if "context" in body else {}
     match name:
         case "text":
-            return name, {"body": given.get("body"), "preview": given.get("preview_url", False)} | quoted
+            said = {"body": given["body"]} if "body" in given else {}
+            return name, said | {"preview": given.get("preview_url", False)} | quoted
         case "image" | "video" | "audio" | "document" | "sticker":
             named = {key: given[key] for key in ("id", "link") if key in given}
             return name, {"media": named} | {
@@ -115,6 +114,8 @@ def content_of(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
             return name, {"contacts": given} | quoted
         case "reaction":
             return name, {"target": given["message_id"], "emoji": given["emoji"]}
+        case "template":
+            return name, given | {"language": given["language"]["code"]} | quoted
     return name, given | quoted
 
 
