@@ -615,6 +615,17 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("shared/store/queries/inbound.sql", "    WHERE fresh.type = 'revoke'\n", "    WHERE FALSE\n"),),
         "tests/meta/test_inbound.py",
     ),
+    "facts-of-a-world": Mutation(
+        "what is known from the sandbox is not used at a real provider",
+        (
+            Edit(
+                "shared/store/queries/connections.sql",
+                "SELECT c.id, given.world, c.world IS NOT NULL AS is_other FROM",
+                "SELECT c.id, given.world, FALSE AS is_other FROM",
+            ),
+        ),
+        "tests/meta/test_proofs.py",
+    ),
     "proved-account": Mutation(
         "events are taken only for an account that the connection's token was proved to reach",
         (

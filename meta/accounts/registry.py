@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from meta.graph import Endpoint
+from shared.channels.worlds import worlds
 from shared.clock import Monotonic, monotonic
 from shared.errors import BulkheadError, StoreUnavailable
 from shared.kinds import ProcessKind
@@ -102,6 +103,7 @@ class Accounts:
         self._graph = f"{(settings.graph_base_url or _GRAPH).rstrip('/')}/{settings.graph_version}"
         self._instagram = f"{(settings.instagram_base_url or _INSTAGRAM).rstrip('/')}/{settings.graph_version}"
         self._d360 = (settings.d360_base_url or _D360).rstrip("/")
+        self._worlds = worlds(settings)
         self._known: Mapping[int, Known] = {}
         self._by_index: Mapping[tuple[str, int], Known] = {}
         self._observed: dict[int, str] = {}
@@ -150,7 +152,7 @@ class Accounts:
     async def refresh(self) -> None:
         """Read every connection, open what changed, and write what is seen of those whose state changed. Raises `StoreUnavailable`."""
         async with self._refreshing:
-            rows = await self._store.call(connections.of_kind, self._kind.name)
+            rows = await self._store.call(self._read)
             self._known = {row.id: self._same_or_opened(row) for row in rows}
             self._by_index = {
                 (known.connection.company_id, known.connection.phone_index): known for known in self._known.values()
@@ -164,6 +166,14 @@ class Accounts:
             for known in changed:
                 self._tell(known)
             self._observed = {known.connection.id: _problem(known) for known in self._known.values()}
+
+    def _read(self, transaction: Transaction) -> list[Connection]:
+        rows = connections.of_kind(transaction, self._kind.name)
+        if all(row.world == self._worlds[row.connection_type] for row in rows):
+            return rows
+        for connection_id in connections.enter_worlds(transaction, self._kind.name, self._worlds):
+            log.warning("connection_world_changed", connection_id=connection_id)
+        return connections.of_kind(transaction, self._kind.name)
 
     async def _refresh_for_miss(self) -> None:
         if self._refreshed_at is None or self._clock() - self._refreshed_at >= _MISS_PAUSE_S:

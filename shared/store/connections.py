@@ -23,7 +23,7 @@ class Connection:
     Attributes:
         account_id: the provider's name for it (Meta: phone number id). credentials: sealed, to be opened with the vault and the context
             `credentials_context`. options: channel's own, for example limits. waba_id: Meta's WhatsApp Business Account, where there is one.
-        proved_ids: the provider's ids that its token was proved to reach.
+        proved_ids: the provider's ids that its token was proved to reach. world: to which one it sends (`sandbox`, `live`); None: not known yet.
     """
 
     id: int
@@ -39,6 +39,7 @@ class Connection:
     options: Mapping[str, Any]
     waba_id: str = ""
     proved_ids: Sequence[str] = ()
+    world: str | None = None
 
     def is_proved(self, account: str) -> bool:
         """Whether its token was proved to reach an account of the provider."""
@@ -272,6 +273,16 @@ def prove(transaction: Transaction, connection_id: int, ids: Iterable[str], cred
     """
     row = transaction.row("prove_connection", id=connection_id, ids=sorted(set(ids)), credentials=credentials)
     return row is not None
+
+
+def enter_worlds(transaction: Transaction, kind: str, worlds: Mapping[str, str]) -> list[int]:
+    """Note to which world the connections of a kind send, by connection type. What is known from the other world is deleted.
+
+    Returns:
+        The connections that sent to the other one before.
+    """
+    rows = transaction.rows("enter_worlds", kind=kind, types=list(worlds), worlds=list(worlds.values()))
+    return [row["id"] for row in rows]
 
 
 def open_messages(transaction: Transaction, connection_id: int) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
+
+import pytest
 
 from meta.accounts.calls import Calls
 from meta.accounts.health import Health
@@ -22,6 +24,16 @@ from tests.sandbox.env import ACCESS_TOKEN
 AtSandbox = Callable[..., Settings]
 EVIL: Final = "evil"
 WABA: Final = "200000000000001"
+HELLO: Final[Mapping[str, Any]] = {
+    "provider_id": "7",
+    "name": "hello",
+    "language": "en",
+    "category": "UTILITY",
+    "status": "APPROVED",
+    "reason": "",
+    "quality": "",
+    "components": [],
+}
 
 
 def claim(
@@ -124,8 +136,6 @@ def test_an_account_is_in_use_when_it_is_proved_and_not_when_it_is_claimed(at_sa
 
 
 def test_what_is_known_about_an_account_goes_with_it(portless: AtSandbox) -> None:
-    hello = {"provider_id": "7", "name": "hello", "language": "en", "category": "UTILITY", "status": "APPROVED"}
-
     def known(own: ChannelEnv) -> tuple[Any, ...]:
         (row,) = ask(
             own,
@@ -141,8 +151,7 @@ def test_what_is_known_about_an_account_goes_with_it(portless: AtSandbox) -> Non
         connection_id, facts = own.ids[DIRECT], {"number": {"displayPhoneNumber": "+1 555"}}
         own.store.run(connections.update, connection_id, waba_id=WABA)
         own.store.run(connections.note_facts, connection_id, facts, warning="red", checked=True)
-        listed = {**hello, "reason": "", "quality": "", "components": []}
-        own.store.run(templates.write, connection_id, [listed], at=utc_now(), whole=True)
+        own.store.run(templates.write, connection_id, [HELLO], at=utc_now(), whole=True)
         own.store.run(media.remember_upload, connection_id, "ab" * 32, "image/png", "900")
         before = (WABA, False, facts, "red", False, 1, 1)
         assert known(own) == before
@@ -154,6 +163,33 @@ def test_what_is_known_about_an_account_goes_with_it(portless: AtSandbox) -> Non
         assert known(own)[0] == WABA, "a business account that is given with it stays"
 
     with_rig(portless(), play)
+
+
+@pytest.mark.parametrize("before", [None, "sandbox", "live"])
+def test_what_is_known_from_another_world_is_not_used(portless: AtSandbox, before: str | None) -> None:
+    async def play(own: ChannelEnv) -> None:
+        connection_id, facts = own.ids[DIRECT], {"number": {"displayPhoneNumber": "+1 555"}}
+        own.store.run(connections.note_facts, connection_id, facts, checked=True)
+        own.store.run(templates.write, connection_id, [HELLO], at=utc_now(), whole=True)
+        own.store.run(media.remember_upload, connection_id, "ab" * 32, "image/png", "900")
+        own.store.run(in_world, before)
+        # these settings name no sandbox: everything is sent to the real provider
+        await own.accounts.refresh()
+        (known,) = ask(
+            own,
+            "SELECT c.world, cardinality(c.proved_ids), c.templates_synced_at IS NOT NULL, s.facts <> '{}',"
+            " (SELECT count(*) FROM templates t WHERE t.connection_id = c.id),"
+            " (SELECT count(*) FROM media_uploads u WHERE u.connection_id = c.id)"
+            " FROM phone_configs c JOIN phone_status s ON s.connection_id = c.id WHERE c.id = %s",
+            connection_id,
+        )
+        assert known == (("live", 0, False, False, 0, 0) if before == "sandbox" else ("live", 1, True, True, 1, 1))
+
+    with_rig(portless(), play)
+
+
+def in_world(transaction: Any, world: str | None) -> None:
+    transaction._cursor.execute("UPDATE phone_configs SET world = %s", (world,))
 
 
 def test_what_a_connection_has_to_prove() -> None:

@@ -101,6 +101,8 @@ def content_of(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     name = body.get("type", "text")
     given = body.get(name, {})
     quoted = {"quoted": body["context"]["message_id"]} if "context" in body else {}
+    if name == "template":
+        given = given | {"language": given["language"]["code"]}
     match name:
         case "text":
             said = {"body": given["body"]} if "body" in given else {}
@@ -114,8 +116,6 @@ def content_of(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
             return name, {"contacts": given} | quoted
         case "reaction":
             return name, {"target": given["message_id"], "emoji": given["emoji"]}
-        case "template":
-            return name, given | {"language": given["language"]["code"]} | quoted
     return name, given | quoted
 
 

@@ -29,17 +29,17 @@ RETURNING id;
 
 -- connection_by_index --
 -- One connection of a company.
-SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids, world
 FROM phone_configs WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s AND status <> 'removed';
 
 -- lock_connection --
 -- One connection, kept from being changed by others until the transaction ends.
-SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids, world
 FROM phone_configs WHERE id = %(id)s AND status <> 'removed' FOR UPDATE;
 
 -- connections_of_kind --
 -- Every connection that a process kind serves.
-SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids, world
 FROM phone_configs WHERE process_name = %(kind)s AND status <> 'removed' ORDER BY id;
 
 -- connections_of_company --
@@ -84,7 +84,7 @@ WHERE id = %(id)s AND status = 'paused' AND starts_with(status_reason, %(reason)
 
 -- connection_by_account --
 -- A company's connection with this account of the provider.
-SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids, world
 FROM phone_configs
 WHERE company_id = %(company_id)s AND account_id = %(account_id)s AND status <> 'removed'
   AND process_name = (SELECT process_name FROM connection_types WHERE connection_type = %(connection_type)s) LIMIT 1;
@@ -176,6 +176,28 @@ WHERE account_id = %(account_id)s AND account_id <> '' AND process_name = (SELEC
 -- Note ids that a connection's token was proved to reach, unless it has other credentials by now; no row when nothing is new.
 UPDATE phone_configs SET proved_ids = ARRAY(SELECT DISTINCT unnest(proved_ids || %(ids)s::text[]))
 WHERE id = %(id)s AND credentials = %(credentials)s AND status <> 'removed' AND NOT proved_ids @> %(ids)s::text[] RETURNING id;
+
+-- enter_worlds --
+-- Note to which world connections of a kind send. What is known from the other world goes: its provider is not this one.
+WITH given AS (
+    SELECT * FROM unnest(%(types)s::text[], %(worlds)s::text[]) AS g(connection_type, world)
+), moved AS (
+    SELECT c.id, given.world, c.world IS NOT NULL AS is_other FROM phone_configs c JOIN given USING (connection_type)
+    WHERE c.process_name = %(kind)s AND c.status <> 'removed' AND c.world IS DISTINCT FROM given.world
+    ORDER BY c.id FOR UPDATE OF c
+), changed AS (
+    UPDATE phone_configs c
+    SET world = moved.world, proved_ids = CASE WHEN moved.is_other THEN '{}' ELSE c.proved_ids END,
+        templates_synced_at = CASE WHEN NOT moved.is_other THEN c.templates_synced_at END
+    FROM moved WHERE c.id = moved.id
+), facts AS (
+    UPDATE phone_status s SET facts = '{}', warning = '', checked_at = NULL FROM moved WHERE s.connection_id = moved.id AND moved.is_other
+), listed AS (
+    DELETE FROM templates t USING moved WHERE t.connection_id = moved.id AND moved.is_other
+), uploaded AS (
+    DELETE FROM media_uploads u USING moved WHERE u.connection_id = moved.id AND moved.is_other
+)
+SELECT id FROM moved WHERE is_other ORDER BY id;
 
 -- open_messages --
 -- How many messages of a connection are not finished.
