@@ -23,7 +23,8 @@ from shared.logs import logger
 from shared.messages import InboundMessage
 from shared.process.beats import LoopBeat
 from shared.process.metrics import Metrics
-from shared.store import connections, inbound, inbound_media, messages, pauses, webhook_evidence
+from shared.store import connections, inbound, inbound_media, pauses, webhook_evidence
+from shared.store import receipts as store_receipts
 from shared.store.pool import Transaction
 from shared.store.store import Store
 from shared.store.webhook_evidence import DoorEvent
@@ -116,8 +117,8 @@ class Processor:
         done = _Written()
         whole = merged(row.events for row in rows)
         fresh = [row for row in rows if not row.is_replay]
-        messages.apply_receipts(transaction, whole.receipts)
-        messages.apply_receipts(transaction, inbound.receipts_up_to(transaction, whole.watermarks))
+        store_receipts.apply(transaction, whole.receipts)
+        store_receipts.apply(transaction, inbound.receipts_up_to(transaction, whole.watermarks))
         inbound.see(transaction, whole.contacts, whole.moves, whole.choices)
         self._write_messages(transaction, rows, done)
         self._write_account_events(transaction, rows, done)

@@ -9,8 +9,8 @@ from math import inf
 from types import MappingProxyType
 from typing import Any, Final
 
-from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Policy, Receipt, Retry, Sent
-from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors, require_transition
+from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Policy, Retry, Sent
+from shared.states import MESSAGE_TRANSITIONS, MessageState, require_transition
 from shared.store import people
 from shared.store.pool import Row, Transaction, json, records
 
@@ -458,67 +458,12 @@ def hold(transaction: Transaction, *, message_id: int, attempt: int, code: str, 
     )
 
 
-def apply_receipts(transaction: Transaction, receipts: Sequence[Receipt]) -> list[bool]:
-    """Move messages on by what the provider reports; duplicates, skipped steps and wrong order are harmless.
-
-    A receipt counts only for an attempt that this installation made and that is not closed: one that was redriven as a dead letter is.
-
-    Returns:
-        For each receipt whether a message of ours was found for it.
-    """
-    if not receipts:
-        return []
-    names = [
-        {
-            "position": position,
-            "connection_id": receipt.connection_id,
-            "provider_id": receipt.provider_id,
-            "token": receipt.token,
-        }
-        for position, receipt in enumerate(receipts)
-    ]
-    # locked first and in one order: two processes with the same receipts do not write them twice, and do not wait for each other in a circle
-    locked = transaction.rows("match_receipts", rows=records(names))
-    people.learn(
-        transaction,
-        [
-            (receipt.connection_id, row["chat_id"], receipt.recipient)
-            for row in locked
-            if (receipt := receipts[row["position"]]).recipient
-        ],
-    )
-    matches = [row for row in locked if not row["is_closed"]]
-    for state in (MessageState.SENT, MessageState.DELIVERED, MessageState.READ, MessageState.FAILED):
-        rows = [
-            {
-                "position": match["position"],
-                "id": match["id"],
-                "at": receipt.at.isoformat(),
-                "provider_id": receipt.provider_id,
-                "attempt": match["attempt"],
-                "code": receipt.code,
-                "detail": receipt.detail,
-                "extra": dict(receipt.extra),
-            }
-            for match in matches
-            if (receipt := receipts[match["position"]]).state is state
-        ]
-        if rows:
-            transaction.execute(
-                "apply_receipts", rows=records(rows), state=state, before=list(predecessors(MESSAGE_TRANSITIONS, state))
-            )
-    apply_to_targets(transaction, [match["id"] for match in matches if match["acts"]])
-    found = {row["position"] for row in locked}
-    return [position in found for position in range(len(receipts))]
-
-
 def apply_to_targets(transaction: Transaction, ids: Iterable[int]) -> None:
     """Let edits and deletions take hold on the messages that they name; those among `ids` that have not gone out change nothing.
 
     Belongs to the transaction that says that they went out: done twice, an edit would overwrite a later one.
     """
-    # one after the other, oldest first: two of them may name the same message
-    for message_id in sorted(set(ids)):
+    for message_id in sorted(set(ids)):  # oldest first: two of them may name the same message
         transaction.execute("apply_to_target", id=message_id)
 
 
@@ -540,23 +485,10 @@ def history(transaction: Transaction, message_id: int) -> list[Row]:
 def chat_page(
     transaction: Transaction, *, company_id: str, chat_id: str, before: tuple[datetime, int], most: int
 ) -> list[Row]:
-    """Return both directions of a chat, newest first, strictly before the cursor (created_at, id)."""
+    """Return both directions of a chat under all its names, newest first by `at`, strictly before the cursor (at, id)."""
     return transaction.rows(
         "chat_page", company_id=company_id, chat_id=chat_id, before_at=before[0], before_id=before[1], most=most
     )
-
-
-def quotable(transaction: Transaction, *, company_id: str, connection_id: int, chat_id: str, quoted: str) -> str | None:
-    """Return the provider's id of the message in this chat that `quoted` names (our id or the provider's), None when there is none."""
-    row = transaction.row(
-        "quotable_message",
-        company_id=company_id,
-        connection_id=connection_id,
-        chat_id=chat_id,
-        quoted=quoted,
-        id=int(quoted) if quoted.isdecimal() and len(quoted) <= 18 else -1,
-    )
-    return row["provider_id"] if row else None
 
 
 def queue_depth(transaction: Transaction) -> list[Row]:

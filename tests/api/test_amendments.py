@@ -9,7 +9,7 @@ import requests
 
 from shared.messages import InboundMessage, Receipt
 from shared.states import MessageState
-from shared.store import inbound, messages
+from shared.store import inbound, messages, receipts
 from shared.store.messages import TARGETING_TYPES, Settlement
 from tests.api.api_env import ApiEnv, problem
 
@@ -126,7 +126,7 @@ def test_whoever_says_that_it_went_out_it_takes_hold(api_env: ApiEnv, way: str) 
             api_env.sql("UPDATE messages SET token = 'tok-802' WHERE id = %s", message_id)
             (row,) = api_env.sql("SELECT connection_id, now() AS now FROM messages WHERE id = %s", message_id)
             api_env.run(
-                messages.apply_receipts,
+                receipts.apply,
                 [
                     Receipt(
                         connection_id=row["connection_id"], state=MessageState.DELIVERED, at=row["now"], token="tok-802"

@@ -18,6 +18,7 @@ from shared.channels.registry import kind_for
 from shared.messages import OutboundMessage, Receipt
 from shared.states import MessageState
 from shared.store import connections, messages
+from shared.store import receipts as store_receipts
 from shared.store.messages import Accepted, NewMessage, Settlement
 from shared.store.pool import Pool
 from shared.store.store import Store
@@ -229,7 +230,7 @@ class Ground:
 
     def receipts(self, *receipts: Receipt) -> list[bool]:
         """Apply receipts in one batch."""
-        return self.store.run(messages.apply_receipts, receipts)
+        return self.store.run(store_receipts.apply, receipts)
 
     def row(self, row_id: int) -> Mapping[str, Any]:
         """Return everything that is stored about a message."""

@@ -13,7 +13,7 @@ import yoyo
 
 from shared.messages import Receipt
 from shared.states import MessageState
-from shared.store import messages, migrate, processes, sessions
+from shared.store import messages, migrate, processes, receipts, sessions
 from shared.store.store import Store
 from tests.store.rig import LONG_AGO, open_store, query
 
@@ -90,7 +90,7 @@ def test_what_was_written_before_is_not_written_again(old_url: str, store: Store
         provider_id="wamid.1",
         extra={"status": "delivered"},
     )
-    store.run(messages.apply_receipts, [receipt])
+    store.run(receipts.apply, [receipt])
     states = [row["state"] for row in store.run(messages.history, delivered["message_id"])]
     assert states.count("delivered") == 1
 

@@ -10,7 +10,7 @@ import pytest
 
 from shared.messages import InboundMessage
 from shared.states import MessageState
-from shared.store import inbound, messages, processes
+from shared.store import inbound, messages, processes, targets
 from shared.store.processes import Heartbeat
 from tests.store.rig import Ground, query
 
@@ -218,29 +218,14 @@ class TestReading:
         (row_id,) = ground.accept("a")
         ground.claim([row_id])
         ground.settle(row_id, SENT, provider_id="wamid.1")
-        other = ground.connect("globex")
+        ground.connect("globex")
 
         assert ground.store.run(messages.by_id, "acme", row_id) is not None
         assert ground.store.run(messages.by_id, "globex", row_id) is None
-
-        def quotable(quoted: str, **fields: Any) -> str | None:
-            where: dict[str, Any] = {"company_id": "acme", "connection_id": ground.connection, "chat_id": "a"} | fields
-            return ground.store.run(messages.quotable, quoted=quoted, **where)
-
-        assert quotable(str(row_id)) == quotable("wamid.1") == "wamid.1"
-        assert quotable("wamid.1", company_id="globex", connection_id=other) is None
-        assert quotable("wamid.1", connection_id=other) is None
-        assert quotable("wamid.1", chat_id="b") is None
-        assert quotable(str(row_id), company_id="globex") is None
-        assert quotable("9" * 40) is None
-        assert quotable("-1") is None
-
-    def test_what_came_in_can_be_quoted(self, ground: Ground) -> None:
-        self.receive(ground, "in.1", "a")
-        found = ground.store.run(
-            messages.quotable, company_id="acme", connection_id=ground.connection, chat_id="a", quoted="in.1"
-        )
-        assert found == "in.1"
+        for name in (str(row_id), "wamid.1", "9" * 40, "-1"):
+            found = [target.id for target in ground.store.run(targets.find, "acme", name)]
+            assert found == ([row_id] if name in (str(row_id), "wamid.1") else [])
+            assert ground.store.run(targets.find, "globex", name) == []
 
     def receive(self, ground: Ground, provider_id: str, chat: str, **fields: Any) -> None:
         message = InboundMessage(

@@ -83,10 +83,6 @@ def test_an_answer_from_another_spelling_stands_in_the_chat_that_we_wrote_to(
         assert {row["chat_id"] for row in page(ground, name)} == {name}
         (target,) = ground.store.run(targets.find, "acme", "in.1")
         assert name in target.chat_ids
-        found = ground.store.run(
-            messages.quotable, company_id="acme", connection_id=ground.connection, chat_id=name, quoted="in.1"
-        )
-        assert found == "in.1"
         heard = ground.store.run(windows.last_heard, company_id="acme", connection_id=ground.connection, chat_id=name)
         assert heard == LONG_AGO
 

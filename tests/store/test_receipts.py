@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from shared.messages import Receipt
 from shared.states import MessageState
-from shared.store import interventions, messages
+from shared.store import interventions, messages, targets
+from shared.store import receipts as store_receipts
 from tests.store.rig import LONG_AGO, Ground, open_store, query, side_by_side
 
 M = MessageState
@@ -178,9 +179,8 @@ class TestMatching:
         ground.settle(row_id, M.SENT, provider_id="wamid.1")
 
         def quoted(name: str) -> str | None:
-            return ground.store.run(
-                messages.quotable, company_id="acme", connection_id=ground.connection, chat_id="a", quoted=name
-            )
+            found = ground.store.run(targets.find, "acme", name)
+            return next((target.provider_id for target in found if target.is_there), None)
 
         assert quoted(str(row_id)) == quoted("wamid.1") == "wamid.1"
         ground.receipts(receipt(ground, M.FAILED, provider_id="wamid.1", code="131026"))
@@ -287,7 +287,7 @@ class TestHistory:
             orders = (news, news[::-1])
             side_by_side(
                 *(
-                    lambda rival=rival, order=order: rival.run(messages.apply_receipts, order)
+                    lambda rival=rival, order=order: rival.run(store_receipts.apply, order)
                     for rival, order in zip(rivals, orders, strict=True)
                 )
             )
@@ -305,7 +305,7 @@ class TestHistory:
             news = (receipt(ground, M.FAILED, token=token, code="1"), receipt(ground, M.SENT, token=token))
             side_by_side(
                 *(
-                    lambda rival=rival, one=one: rival.run(messages.apply_receipts, [one])
+                    lambda rival=rival, one=one: rival.run(store_receipts.apply, [one])
                     for rival, one in zip(rivals, news, strict=True)
                 )
             )

@@ -11,7 +11,8 @@ from shared.arrivals import Contact
 from shared.kinds import ProcessKind
 from shared.messages import Receipt
 from shared.states import DesiredSession, SessionState
-from shared.store import connections, inbound, messages, pages, sessions
+from shared.store import connections, inbound, pages, sessions
+from shared.store import receipts as store_receipts
 from shared.store.store import Store
 from webdriver.page.operations import MESSAGES
 from webdriver.session.inbound_events import SOURCE
@@ -100,7 +101,7 @@ class Records:
 
     async def record_receipt(self, receipt: Receipt) -> None:
         """See `SessionStore`."""
-        await self._store.call(messages.apply_receipts, [receipt])
+        await self._store.call(store_receipts.apply, [receipt])
 
     async def heard(self, connection_id: int, until: datetime) -> None:
         """See `SessionStore`."""

@@ -571,16 +571,6 @@ FROM (
 JOIN LATERAL (SELECT found.*, c.phone_index, c.connection_type FROM phone_configs c WHERE c.id = found.connection_id) AS page ON true
 ORDER BY page.at DESC, page.id DESC;
 
--- quotable_message --
--- The provider's id of a message that a reply names by our id or by the provider's.
-SELECT provider_id FROM messages
-WHERE company_id = %(company_id)s AND connection_id = %(connection_id)s AND chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s))
-  AND (id = %(id)s OR provider_id = %(quoted)s) AND provider_id <> '' AND state <> 'failed'
-UNION ALL
-SELECT provider_id FROM inbound_messages
-WHERE company_id = %(company_id)s AND connection_id = %(connection_id)s AND chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)) AND (id = %(id)s OR provider_id = %(quoted)s)
-LIMIT 1;
-
 -- queue_depth --
 -- How much is open, by kind and state.
 SELECT process_name, state, messages, extract(epoch FROM now() - oldest_at)::double precision AS oldest_s FROM queue_depth;

@@ -1,0 +1,65 @@
+"""What providers report about messages of ours: the statements `match_receipts` and `apply_receipts` of `queries/messages.sql`, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.messages import Receipt
+from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
+from shared.store import people
+from shared.store.messages import apply_to_targets
+from shared.store.pool import Transaction, records
+
+
+def apply(transaction: Transaction, receipts: Sequence[Receipt]) -> list[bool]:
+    """Move messages on by what the provider reports; duplicates, skipped steps and wrong order are harmless.
+
+    A receipt counts only for an attempt that this installation made and that is not closed: one that was redriven as a dead letter is.
+
+    Returns:
+        For each receipt whether a message of ours was found for it.
+    """
+    if not receipts:
+        return []
+    names = [
+        {
+            "position": position,
+            "connection_id": receipt.connection_id,
+            "provider_id": receipt.provider_id,
+            "token": receipt.token,
+        }
+        for position, receipt in enumerate(receipts)
+    ]
+    # locked first and in one order: two processes with the same receipts do not write them twice, and do not wait for each other in a circle
+    locked = transaction.rows("match_receipts", rows=records(names))
+    people.learn(
+        transaction,
+        [
+            (receipt.connection_id, row["chat_id"], receipt.recipient)
+            for row in locked
+            if (receipt := receipts[row["position"]]).recipient
+        ],
+    )
+    matches = [row for row in locked if not row["is_closed"]]
+    for state in (MessageState.SENT, MessageState.DELIVERED, MessageState.READ, MessageState.FAILED):
+        rows = [
+            {
+                "position": match["position"],
+                "id": match["id"],
+                "at": receipt.at.isoformat(),
+                "provider_id": receipt.provider_id,
+                "attempt": match["attempt"],
+                "code": receipt.code,
+                "detail": receipt.detail,
+                "extra": dict(receipt.extra),
+            }
+            for match in matches
+            if (receipt := receipts[match["position"]]).state is state
+        ]
+        if rows:
+            transaction.execute(
+                "apply_receipts", rows=records(rows), state=state, before=list(predecessors(MESSAGE_TRANSITIONS, state))
+            )
+    apply_to_targets(transaction, [match["id"] for match in matches if match["acts"]])
+    found = {row["position"] for row in locked}
+    return [position in found for position in range(len(receipts))]
