@@ -1,4 +1,4 @@
-"""The API as one ASGI application: all operations, routed, behind the edge."""
+"""The API as one ASGI application: all operations, routed, behind the middleware."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def operations_of(*topics: Topic) -> list[Operation]:
             method="GET",
             path="/docs",
             group="Pages",
-            summary="The API as a page to read",
+            summary="The API reference as a page",
             handler=show_reference,
             needs_key=False,
             answers={200: ("The page.", "text/html")},

@@ -40,16 +40,16 @@ class ApiService:
         self.app: ASGIApp | None = app
 
     async def start(self) -> None:
-        """Begin to accept; a database or Redis that is away stops nothing."""
+        """Begin to accept, also while the database or Redis is unavailable."""
         await self._acceptor.start()
         self._child.spawn(self._dependencies.watch_redis(), "redis-watch")
 
     async def drain(self, by: float) -> bool:
-        """Nothing is left when the last request is answered, and the server has waited for that."""
+        """No-op: the HTTP server has already drained."""
         return True
 
     async def close(self) -> None:
-        """Give the acceptor and the connections back."""
+        """Close the acceptor and the connections."""
         await self._acceptor.close()
         await self._storage.close()
         self._hints.close()
@@ -59,11 +59,11 @@ class ApiService:
         return {}
 
     def health(self) -> Mapping[str, Any]:
-        """Return what was accepted and how Redis was seen last."""
+        """Return the count of accepted messages and the last check of Redis."""
         return {"acceptedCount": self._composer.accepted, "redis": self._dependencies.redis.as_json()}
 
     def classify(self, error: BaseException) -> Severity:
-        """A neighbour that is away is survived; errors in requests never come here."""
+        """An unavailable dependency is recoverable; errors of requests never get here."""
         return Severity.RECOVERABLE if isinstance(error, (StoreUnavailable, QueueUnavailable)) else Severity.CRITICAL
 
 

@@ -1,4 +1,4 @@
-"""What clients say about a connection: fields by connection type, and the credentials and options that are made of them."""
+"""Request bodies of connections: fields by connection type, and the credentials and options made from them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _CHANGEABLE: Final = (
         kind=str,
         shortest=16,
         longest=200,
-        purpose="What 360dialog must say with its webhooks; made when the webhook is set up.",
+        purpose="Secret that 360dialog's webhooks must carry; generated when the webhook is set up.",
     ),
     Field(
         name="pin",

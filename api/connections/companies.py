@@ -1,4 +1,6 @@
-"""Companies: the tenants. One is made before its first connection, by name, so that nobody makes one by a typing error."""
+"""Companies: the tenants. A company is created explicitly before its first connection, so that a typing error creates
+none.
+"""
 
 from __future__ import annotations
 
@@ -59,10 +61,10 @@ class CompanyOperations:
                 method="POST",
                 path="/api/v2/companies",
                 group="Companies",
-                summary="Make a company",
+                summary="Create a company",
                 handler=self.create,
                 body=json_schema(_FIELDS),
-                answers={201: ("It is there.", "Company")},
+                answers={201: ("Created.", "Company")},
                 problems=(*BODY_PROBLEMS, "company_exists"),
             ),
         ]
@@ -85,7 +87,7 @@ class CompanyOperations:
         return JSONResponse({"companies": listed, "next": rows[-1]["id"] if len(rows) == _MOST else None})
 
     async def create(self, request: Request) -> Response:
-        """Make a company."""
+        """Create a company."""
         given = checked(await read_json(request), _FIELDS)
         company_id = given["companyId"]
         if not _ID.fullmatch(company_id):

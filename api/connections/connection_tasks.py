@@ -1,4 +1,4 @@
-"""What the provider is asked about a connection, or told: each is a task of the process that serves it."""
+"""Requests to the provider about a connection: each is a task of the process that serves it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shared.store.store import Store
 
 TASK_S: Final = 60.0
 ANSWERS: Final[Mapping[int, tuple[str, str]]] = {
-    200: ("Done; `result` says what came of it.", "Task"),
+    200: ("Done; `result` is the outcome.", "Task"),
     202: ("Not finished yet; see `Location`.", "Task"),
 }
 PROBLEMS: Final = (*UNKNOWN, "unsupported_operation", *TASK_PROBLEMS)
@@ -145,7 +145,9 @@ class ConnectionTaskOperations:
         secrets: Mapping[str, Any] | None = None,
         repeatable: bool = True,
     ) -> Response:
-        """Add a task about a connection and answer with it. Arguments as for `shared.store.tasks.add`; `secrets` are sealed."""
+        """Add a task about a connection and answer with it. Arguments as for `shared.store.tasks.add`; `secrets` are
+        sealed.
+        """
         task_id = await self._store.call(
             tasks.add,
             company_id=connection.company_id,

@@ -1,4 +1,4 @@
-"""A company's connections: made, changed, held and removed; what they are, what is observed of them, and what each can do."""
+"""Connections of a company: create, change, pause, remove; their configuration, observed state and capabilities."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ConnectionOperations:
                 method="POST",
                 path="/api/v2/connections/{companyId}",
                 group="Connections",
-                summary="Make a connection",
+                summary="Create a connection",
                 handler=self.create,
                 body=json_schema(CREATE),
                 answers={201: ("The connection; `Location` is its path.", "Connection")},
@@ -94,7 +94,8 @@ class ConnectionOperations:
                 method="PATCH",
                 path=PATH,
                 group="Connections",
-                summary="Change credentials, account or options; new credentials resume a connection that was paused for the old ones",
+                summary="Change credentials, account or options; new credentials resume a connection that was paused "
+                "for the old ones",
                 handler=self.change,
                 body=json_schema(CHANGE),
                 answers=one,
@@ -114,7 +115,7 @@ class ConnectionOperations:
                         schema={"type": "boolean", "default": False},
                     ),
                 ),
-                answers={200: ("It is removed.", "RemovedConnection")},
+                answers={200: ("Removed.", "RemovedConnection")},
                 problems=(*UNKNOWN, "query_invalid", "messages_open"),
             ),
             Operation(
@@ -131,7 +132,7 @@ class ConnectionOperations:
                 method="POST",
                 path=f"{PATH}/pause",
                 group="Connections",
-                summary="Hold a connection's queue",
+                summary="Pause a connection",
                 handler=self.pause,
                 answers=one,
                 problems=UNKNOWN,
@@ -140,7 +141,7 @@ class ConnectionOperations:
                 method="POST",
                 path=f"{PATH}/resume",
                 group="Connections",
-                summary="Let a paused connection send again",
+                summary="Resume a connection",
                 handler=self.resume,
                 answers=one,
                 problems=UNKNOWN,
@@ -159,7 +160,7 @@ class ConnectionOperations:
         return await self._shown(request.path_params["companyId"], read_phone_index(request.path_params["phoneIndex"]))
 
     async def create(self, request: Request) -> Response:
-        """Make a connection; its process is started by the orchestrator if it is the first of its kind."""
+        """Create a connection; its process is started by the orchestrator if it is the first of its kind."""
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
         given = checked(await read_json(request, limit=BODY_LIMIT), CREATE)
@@ -224,7 +225,7 @@ class ConnectionOperations:
             connections.resume_mended(transaction, connection.id)
 
     async def remove(self, request: Request) -> Response:
-        """Remove a connection, unless something waits there and nobody said that it may fail."""
+        """Remove a connection, unless messages wait there and `force` is not set."""
         force = request.query_params.get("force", "false").lower()
         if force not in ("true", "false", "1", "0"):
             raise Problem("query_invalid", "force must be true or false.", parameter="force")
@@ -246,7 +247,7 @@ class ConnectionOperations:
         return await self.show_all(request)
 
     async def pause(self, request: Request) -> Response:
-        """Hold a connection's queue."""
+        """Pause a connection."""
         connection = await self.connection(request)
         await self._store.call(connections.pause, connection.id, _BY_OPERATOR)
         return await self.show(request)
@@ -286,7 +287,7 @@ class ConnectionOperations:
 
 def _require_free(transaction: Transaction, connection_type: str, account_id: str, but: int | None) -> None:
     if connections.account_in_use(transaction, connection_type=connection_type, account_id=account_id, but=but):
-        # whose it is, is nobody else's business
+        # the owner is not disclosed to other companies
         raise Problem("account_in_use", "Another connection serves this account already.")
 
 

@@ -1,4 +1,6 @@
-"""Credentials of connections on their way into the database: sealed before they leave this process, merged with those that stay."""
+"""Credentials of connections on their way into the database: sealed before they leave this process, merged with those
+that stay.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Credentials:
         ).to_text()
 
     def changed(self, connection: Connection, changes: Mapping[str, str]) -> str:
-        """Return a connection's credentials with `changes`, sealed. Those that do not open (any more) are replaced by the changes alone."""
+        """Return a connection's credentials with `changes`, sealed. Those that do not open (any more) are replaced by
+        the changes alone.
+        """
         context = credentials_context(connection.company_id, connection.phone_index)
         kept: Any = {}
         if connection.credentials:

@@ -1,4 +1,6 @@
-"""Browser sessions: what should be, what is, what happened, and the code to scan. The webdriver process makes it so; nothing here speaks to it."""
+"""Browser sessions: desired and observed state, events, and the code to scan. The webdriver process reads the desired
+state from rows.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,7 @@ class SessionOperations:
                 group="Sessions",
                 summary="All browser sessions of a company",
                 handler=self.show_all,
-                answers={200: ("What should be and what is of each, by phoneIndex.", "Sessions")},
+                answers={200: ("Desired and observed state of each, by phoneIndex.", "Sessions")},
                 problems=("company_unknown",),
             ),
             Operation(
@@ -80,14 +82,14 @@ class SessionOperations:
                 group="Sessions",
                 summary="State of a browser session, with the code to scan",
                 handler=self.show,
-                answers={200: ("What should be and what is.", "Session")},
+                answers={200: ("Desired and observed state.", "Session")},
                 problems=_UNKNOWN,
             ),
             Operation(
                 method="POST",
                 path=_PATH,
                 group="Sessions",
-                summary="Say what a browser session should be",
+                summary="Set the desired state of a browser session",
                 handler=self.want,
                 body=json_schema(_DESIRED_FIELDS),
                 answers={202: ("Noted; `state` follows.", "Session")},
@@ -112,7 +114,7 @@ class SessionOperations:
                 method="POST",
                 path=f"{_PATH}/pairing-code",
                 group="Sessions",
-                summary="A code to type into the phone, in place of one to scan",
+                summary="A pairing code to enter on the phone instead of scanning",
                 handler=self.pair,
                 body=json_schema(_PAIRING_FIELDS),
                 answers={
@@ -142,7 +144,7 @@ class SessionOperations:
                 method="GET",
                 path=f"{_PATH}/events",
                 group="Sessions",
-                summary="What happened to a browser session",
+                summary="Events of a browser session",
                 handler=self.show_events,
                 parameters=(
                     Parameter(

@@ -1,4 +1,4 @@
-"""Embedded signup: what a customer's browser got becomes a connection that sends."""
+"""Embedded signup: turns the code from a customer's browser into a connection."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ class SignupOperations:
                 method="POST",
                 path="/api/v2/signup/{companyId}",
                 group="Connections",
-                summary="Embedded signup: exchange the code, subscribe, register, connect; asked again, it goes on where it stopped",
+                summary="Embedded signup: exchange the code, subscribe, register, connect; asked again, it goes on "
+                "where it stopped",
                 handler=self.sign_up,
                 body=json_schema(_FIELDS),
                 answers=ANSWERS,

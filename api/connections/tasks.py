@@ -1,4 +1,4 @@
-"""What another process does on the API's behalf: a task is added, and the client waits for its end for a moment or looks later."""
+"""Tasks of other processes: one is queued, and the client waits briefly for its end or polls later."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.store.pool import Row
 from shared.store.store import Store
 
 WAIT_S: Final = 10
-"""How long a client waits that does not say (`Prefer: wait=N`; `Prefer: respond-async` waits not at all)."""
+"""Default wait of a request in seconds (`Prefer: wait=N` overrides it; `Prefer: respond-async` does not wait)."""
 _LOOK_S: Final = 0.1
 _TASK_ID: Final = re.compile(r"[0-9]{1,18}")
 _PROBLEM_OF: Final[Mapping[str, str]] = {
@@ -37,7 +37,7 @@ _PROBLEM_OF: Final[Mapping[str, str]] = {
 """Type of the problem for each way in which a task fails."""
 
 TASK_PROBLEMS: Final = tuple(dict.fromkeys(_PROBLEM_OF.values()))
-"""How an operation that begins a task can be refused by it."""
+"""Problems that an operation can get from the task that it starts."""
 
 
 class TaskOperations:
@@ -57,7 +57,7 @@ class TaskOperations:
                 method="GET",
                 path="/api/v2/tasks/{companyId}/{taskId}",
                 group="Tasks",
-                summary="A task as it is now, with its result when it is done",
+                summary="A task and, when done, its result",
                 handler=self.show,
                 answers={200: ("The task; `status` is queued, running, done or failed.", "Task")},
                 problems=("company_unknown", "task_unknown"),
@@ -79,7 +79,8 @@ class TaskOperations:
         return JSONResponse(_task(row))
 
     async def answer(self, request: Request, company_id: str, task_id: int) -> Response:
-        """Wait for a task that was just added, as long as the client would, and answer: 200 with its result, or 202 when it is not finished.
+        """Wait for a task that was just added, as long as the client would, and answer: 200 with its result, or 202
+        when it is not finished.
 
         Raises:
             Problem: it failed.

@@ -1,4 +1,4 @@
-"""Message templates of a connection: as they are known here, read anew from the provider, made and removed there."""
+"""Message templates of a connection: list, sync from the provider, submit, remove."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class TemplateOperations:
                 method="GET",
                 path=_PATH,
                 group="Templates",
-                summary="Templates as they are known here",
+                summary="Known templates",
                 handler=self.show,
                 parameters=(
                     Parameter(name="status", place="query", purpose="Only those, for example APPROVED."),
@@ -82,7 +82,7 @@ class TemplateOperations:
                 ),
                 answers={
                     200: (
-                        f"By name and language, at most {_MOST}; `syncedAt` says when they were read last.",
+                        f"By name and language, at most {_MOST}; `syncedAt` is when they were last read.",
                         "Templates",
                     )
                 },
@@ -92,7 +92,7 @@ class TemplateOperations:
                 method="POST",
                 path=f"{_PATH}/sync",
                 group="Templates",
-                summary="Read all templates from the provider",
+                summary="Sync all templates from the provider",
                 handler=self.sync,
                 answers=ANSWERS,
                 problems=PROBLEMS,
@@ -101,7 +101,7 @@ class TemplateOperations:
                 method="POST",
                 path=_PATH,
                 group="Templates",
-                summary="Hand a template in for review",
+                summary="Submit a template for review",
                 handler=self.create,
                 body=json_schema(_FIELDS),
                 answers=ANSWERS,

@@ -17,7 +17,9 @@ TEXT_BODY_LIMIT: Final = 1 << 20
 """Bytes: the longest text of any channel (65,536 characters) with every character escaped as two surrogates fits."""
 BODY_WAIT_S: Final = 10.0
 _MOST_VALUES: Final = 100_000
-"""Values in one body, about: so many are decoded in a few hundredths of a second, during which the process does nothing else."""
+"""Values in one body, about: so many are decoded in a few hundredths of a second, during which the process does nothing
+else.
+"""
 _DECODED_AT_ONCE: Final = 64 * 1024
 """Bytes from which a body is decoded in a thread of its own."""
 
@@ -30,7 +32,7 @@ BODY_PROBLEMS: Final = (
     "body_invalid",
     "too_many_bodies",
 )
-"""How every operation that takes a JSON body can refuse it."""
+"""Problems of every operation with a JSON body."""
 
 
 async def read_json(
@@ -43,10 +45,12 @@ async def read_json(
     """Return the JSON value in the request's body.
 
     Args:
-        limit: most bytes. wait_s: time for all of it to arrive. places: for large bodies; one is held while such a body is decoded, not while
+        limit: most bytes. wait_s: time for all of it to arrive. places: for large bodies; one is held while such a body
+        is decoded, not while
             it arrives, so that clients that stop in the middle hold none.
     Raises:
-        Problem: wrong media type, too large, too late, not JSON, or too many bodies at once. FieldsInvalid: too many values.
+        Problem: wrong media type, too large, too late, not JSON, or too many bodies at once. FieldsInvalid: too many
+        values.
     """
     _require_json(request)
     body = await _read(request, limit, wait_s)
@@ -114,7 +118,7 @@ async def _read(request: Request, limit: int, wait_s: float) -> bytes:
 
 
 def require_size(request: Request, limit: int) -> None:
-    """Raise `Problem` when the request says itself that its body has more than `limit` bytes."""
+    """Raise `Problem` when `Content-Length` is beyond `limit` bytes."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise too_large(limit)

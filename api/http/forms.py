@@ -18,7 +18,7 @@ from shared.fields import Field, FieldsInvalid, pointer
 from shared.store.media import StoredFile
 
 _FORM_EXTRA: Final = 1 << 20
-"""Bytes that a form may have beside its file."""
+"""Bytes that a form may have in addition to its file."""
 _SILENT_S: Final = 10.0
 """Longest pause between two pieces of a body that holds a file."""
 _UPLOAD_S: Final = 600.0
@@ -88,7 +88,9 @@ class Form:
 
 
 def form_fields(given: Mapping[str, str], fields: tuple[Field, ...]) -> dict[str, Any]:
-    """Return the texts of a form as the values that its fields hold; what cannot be read stays a text, and is refused with the other fields."""
+    """Return the texts of a form as the values that its fields hold; what cannot be read stays a text, and is refused
+    with the other fields.
+    """
     kinds = {field.name: field.kind for field in fields}
     return {name: _FROM_TEXT.get(kinds.get(name, str), str)(text) for name, text in given.items()}
 

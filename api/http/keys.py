@@ -18,7 +18,7 @@ from shared.settings import Settings
 
 _CHALLENGE: Final = 'Bearer realm="bulkhead"'
 _FREE_GUESSES: Final = 10
-"""Wrong keys from one address that are answered at once: a client with an old key is told so quickly."""
+"""Wrong keys from one address that are answered at once: a client with an old key gets a quick answer."""
 _FIRST_DELAY_S: Final = 0.1
 _LONGEST_DELAY_S: Final = 5.0
 _FORGOTTEN_S: Final = 60.0
@@ -39,7 +39,8 @@ def load_key(settings: Settings) -> str:
     except (OSError, ValueError) as error:
         raise SettingsInvalid(
             [
-                f"API_KEY is empty and {kept} cannot be read ({type(error).__name__}); start the orchestrator once, or set API_KEY"
+                f"API_KEY is empty and {kept} cannot be read ({type(error).__name__}); "
+                "start the orchestrator once, or set API_KEY"
             ]
         ) from error
     if not key:
@@ -75,14 +76,16 @@ class WrongKeys:
 
 
 class KeyCheck:
-    """Checks requests for the key. Digests are compared, in constant time, so that neither content nor length of the key shows."""
+    """Checks requests for the key. Digests are compared, in constant time, so that neither content nor length of the
+    key shows.
+    """
 
     def __init__(self, key: str) -> None:
         self._digest = _digest(key.encode())
         self._wrong = WrongKeys()
 
     async def require(self, request: Request) -> None:
-        """Raise `Problem` unless every key of the request is the right one, and there is at least one; wrong ones wait."""
+        """Raise `Problem` unless the request has a key and all its keys are right; answers to wrong keys are delayed."""
         try:
             self._require(request.headers)
         except Problem as problem:

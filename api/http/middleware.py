@@ -1,4 +1,4 @@
-"""The outermost shell: correlation id, counters, one log line for each request, and every error turned into a problem."""
+"""Outermost middleware: correlation id, metrics, one log line per request, and errors as problems."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RequestMiddleware:
     """ASGI middleware around the router.
 
     Args:
-        app: answers, or raises `Problem`. count_error: called with each error that nobody foresaw.
+        app: answers, or raises `Problem`. count_error: called with each unexpected error.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, count_error: Callable[[BaseException], None]) -> None:
@@ -77,7 +77,7 @@ class RequestMiddleware:
             return database_unavailable()
         self._count_error(error)
         log.error("request_failed", exc_info=error)
-        return Problem("internal_error", "The request could not be answered; nobody foresaw why.")
+        return Problem("internal_error", "The request failed unexpectedly.")
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         # the template, never the path itself: chat ids are phone numbers

@@ -1,4 +1,5 @@
-"""Reading `multipart/form-data` as it arrives, so that a file goes from the line into storage without lying anywhere between. The only door to
+"""Reading `multipart/form-data` as it arrives, so that a file goes from the line into storage without lying anywhere
+between. The only door to
 python_multipart.
 """
 
@@ -20,7 +21,7 @@ _TEXT_MOST: Final = 256 * 1024
 
 
 class NotMultipart(BulkheadError):
-    """Raised when a body is no form, or breaks off. Its text says why, without repeating anything of it."""
+    """Raised when a body is no form, or is truncated. Its text is the reason, without any content."""
 
 
 @dataclass(slots=True)
@@ -28,7 +29,8 @@ class Part:
     """One part of a form.
 
     Attributes:
-        filename: None for a part that is no file. mimetype: as the sender names it. pieces: what it holds; to be read before the next part.
+        filename: None for a part that is no file. mimetype: as the sender names it. pieces: what it holds; to be read
+        before the next part.
     """
 
     name: str
@@ -37,7 +39,7 @@ class Part:
     pieces: AsyncIterator[bytes] = field(repr=False)
 
     async def text(self) -> str:
-        """Return what a part that is no file says. Raises `NotMultipart` when it is too long or not UTF-8."""
+        """Return the text of a part that is no file. Raises `NotMultipart` when it is too long or not UTF-8."""
         said = bytearray()
         async for piece in self.pieces:
             said += piece
@@ -52,7 +54,7 @@ async def parts(content_type: str, stream: AsyncIterator[bytes]) -> AsyncIterato
     Args:
         content_type: the request's header. stream: its body; what it raises is raised here.
     Raises:
-        NotMultipart: the body is not what the header says.
+        NotMultipart: the body does not match the header.
     """
     form = _Form(content_type, stream)
     for _ in range(_MOST_PARTS):
@@ -92,7 +94,8 @@ class _Form:
             "on_end": lambda: self._seen.append(("last", None)),
         }
         try:
-            self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]  # its type wants one name for each key
+            # its type requires one name for each key
+            self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
         except FormParserError as error:
             raise NotMultipart("the boundary in Content-Type cannot be used") from error
 
@@ -114,7 +117,7 @@ class _Form:
             yield value
 
     async def skip(self) -> None:
-        """Pass over what nobody read of a part."""
+        """Skip the unread rest of a part."""
         while not self._ended:
             self._ended = (await self._next())[0] != "data"
 

@@ -1,4 +1,4 @@
-"""`/openapi.json`: an OpenAPI 3.1 document made from the operations, so that it cannot say anything else than the router does."""
+"""`/openapi.json`: an OpenAPI 3.1 document made from the operations, so that it always matches the router."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from api.http.schemas import SCHEMAS
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _PURPOSES: Final = {
     "companyId": "The company.",
-    "chatId": "A phone number with country code in any usual spelling, or the channel's own chat id (`…@g.us`, `…@lid`, `US.…`).",
+    "chatId": "A phone number with country code in any usual spelling, or the channel's own chat id (`…@g.us`, "
+    "`…@lid`, `US.…`).",
     "messageId": "Our id of the message.",
     "phoneIndex": "Index of the connection within the company.",
     "taskId": "Id of the task, from the `Location` header of the answer that began it.",
@@ -44,12 +45,12 @@ _BY_STATUS: Final = {"201": ("Location",), "401": ("WWW-Authenticate",), "503": 
 _ACCEPTING: Final = ("Location", "Idempotency-Replayed", "Preference-Applied")
 _BYTES: Final = {"type": "string", "format": "binary"}
 SHARED_PROBLEMS: Final = ("query_invalid", "internal_error", "database_unavailable")
-"""Ways in which every operation that needs the key can be refused, beside the key itself."""
+"""Problems of every operation that requires the key, in addition to those of the key."""
 KEY_PROBLEMS: Final = ("key_missing", "key_invalid")
 
 
 def problems_of(operation: Operation) -> tuple[str, ...]:
-    """Return every way in which an operation can be refused."""
+    """Return every problem type of an operation."""
     return (*KEY_PROBLEMS, *operation.problems, *SHARED_PROBLEMS) if operation.needs_key else operation.problems
 
 
@@ -63,7 +64,8 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
         "info": {
             "title": "Bulkhead",
             "version": version,
-            "description": "Business messaging that stays afloat. A message is accepted when its row is committed, and then sent once. "
+            "description": "Business messaging that stays afloat. A message is accepted when its row is committed, "
+            "and then sent once. "
             "Errors are problem details (RFC 9457) with a stable `type`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },

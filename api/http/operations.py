@@ -1,4 +1,6 @@
-"""What the API can be asked, as data: one `Operation` for each method of a path. Routing, authentication and the documents are made from it."""
+"""Operations of the API, as data: one for each method of a path. Routing, authentication and the documents are made
+from them.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,13 @@ class Operation:
     """One thing that a client can ask.
 
     Attributes:
-        path: template with `{name}` for each path parameter. handler: None when every process answers it itself (`shared.process.endpoints`).
-        needs_key: whether the request must show the API key. body: JSON schema of the body; None: it takes none. form: schema of the form that may be
+        path: template with `{name}` for each path parameter. handler: None when every process answers it itself
+        (`shared.process.endpoints`).
+        needs_key: whether the request must show the API key. body: JSON schema of the body; None: it takes none. form:
+        schema of the form that may be
             sent in its place. raw: whether any other bytes may.
-        answers: by status, what it means and the name of a schema (`api.schemas`) or a media type. problems: how it can be refused, beside
+        answers: by status, its meaning and the name of a schema (`api.http.schemas`) or a media type. problems: its
+        problem types, in addition to
             what every operation shares.
     """
 
@@ -86,7 +91,9 @@ class _Resource:
         await response(scope, receive, send)
 
     def _require_known(self, request: Request, known: Collection[str]) -> None:
-        """Refuse names in the query that the operation does not take: a misspelled one would be ignored, and something else done."""
+        """Refuse names in the query that the operation does not take: a misspelled one would be ignored, and something
+        else done.
+        """
         for name in request.query_params if request.scope["query_string"] else ():
             if name not in known:
                 takes = f"it takes {', '.join(sorted(known))}" if known else "it takes none"

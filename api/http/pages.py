@@ -1,4 +1,6 @@
-"""Pages for people: files of `api/operators/dashboard`, served with a policy that lets a page load nothing but what we serve."""
+"""Pages for people: files of `api/operators/dashboard`, served with a policy that lets a page load nothing but what we
+serve.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from api.http.operations import Operation
 
 _FILES: Final = Path(__file__).parents[1] / "operators" / "dashboard"
 _HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-cache",
 }

@@ -132,7 +132,8 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "messages_open": ProblemType(
         status=409,
         title="Connection has unfinished messages",
-        remedy="`messages` of them wait: let them leave, or remove the connection with `?force=true`, which fails them.",
+        remedy="`messages` of them wait: let them leave, or remove the connection with `?force=true`, which fails "
+        "them.",
     ),
     "connection_removed": ProblemType(
         status=409,
@@ -142,7 +143,7 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "task_conflict": ProblemType(
         status=409,
         title="Conflict with the current state",
-        remedy="`detail` says what is in the way; `taskId` names the task that found it.",
+        remedy="`detail` is the obstacle; `taskId` is the task that found it.",
     ),
     "body_too_large": ProblemType(status=413, title="Body too large", remedy="Stay within `limit` bytes."),
     "media_type_unsupported": ProblemType(
@@ -172,7 +173,7 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "media_type_refused": ProblemType(
         status=422,
         title="File type not supported by the channel",
-        remedy="Send one of `allowed`; with none, say by `mimetype` or `filename` what it is.",
+        remedy="Send one of `allowed`; when it is empty, give the type by `mimetype` or `filename`.",
     ),
     "chat_invalid": ProblemType(
         status=422,
@@ -182,7 +183,8 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "quoted_message_unknown": ProblemType(
         status=422,
         title="Quoted message cannot be quoted in this chat",
-        remedy="Name a message of the same chat and connection that was sent or received; one that is still queued cannot be quoted.",
+        remedy="Name a message of the same chat and connection that was sent or received; one that is still queued "
+        "cannot be quoted.",
     ),
     "message_not_received": ProblemType(
         status=422,
@@ -197,17 +199,19 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "unsupported_operation": ProblemType(
         status=422,
         title="Operation not supported by the connection",
-        remedy="`reason` is `channel` (the channel has no such operation) or `not_yet` (Bulkhead cannot do it yet); see the connection's capabilities.",
+        remedy="`reason` is `channel` (the channel has no such operation) or `not_yet` (Bulkhead cannot do it yet); "
+        "see the connection's capabilities.",
     ),
     "template_unusable": ProblemType(
         status=422,
         title="Template would be rejected by the provider",
-        remedy="`templateStatus` says what it is, null when the account has none; POST /api/v2/templates/{companyId}/{phoneIndex}/sync reads them anew.",
+        remedy="`templateStatus` is its status, null when the account has no such template; POST "
+        "/api/v2/templates/{companyId}/{phoneIndex}/sync reads them again.",
     ),
     "task_invalid": ProblemType(
         status=422,
         title="Operation cannot be carried out as requested",
-        remedy="`detail` says what would be right; `taskId` names the task that found it.",
+        remedy="`detail` is what to change; `taskId` is the task that found it.",
     ),
     "internal_error": ProblemType(
         status=500,
@@ -247,7 +251,8 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "too_many_bodies": ProblemType(
         status=503,
         title="Too many request bodies at once",
-        remedy="Nothing was accepted. Send the request again after `Retry-After` seconds, or fewer large ones at a time.",
+        remedy="Nothing was accepted. Send the request again after `Retry-After` seconds, or fewer large ones at a "
+        "time.",
     ),
     "storage_unavailable": ProblemType(
         status=503,
@@ -257,7 +262,8 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "acceptance_unknown": ProblemType(
         status=503,
         title="Database connection lost during the commit",
-        remedy="The message may have been accepted. Repeat the request with the same `Idempotency-Key`: it is then accepted exactly once.",
+        remedy="The message may have been accepted. Repeat the request with the same `Idempotency-Key`: it is then "
+        "accepted exactly once.",
     ),
 }
 
@@ -275,7 +281,8 @@ class Problem(BulkheadError):
     """Raised when a request is refused.
 
     Attributes:
-        name: row of `PROBLEM_TYPES`. detail: what is wrong with this request; never message text, phone numbers or keys.
+        name: row of `PROBLEM_TYPES`. detail: what is wrong with this request; never message text, phone numbers or
+        keys.
         headers: to be added to the answer. members: extension members, for example `field` and `limit`.
     """
 

@@ -22,7 +22,10 @@ def _page(operations: Sequence[Operation]) -> Iterator[str]:
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Bulkhead API</title>'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
     yield '<link rel="stylesheet" href="/dashboard/style.css"></head><body>'
-    yield '<header><h1>Bulkhead <span>API</span></h1><nav><a href="/dashboard">Dashboard</a> <a href="/openapi.json">OpenAPI document</a></nav></header>'
+    yield (
+        '<header><h1>Bulkhead <span>API</span></h1><nav><a href="/dashboard">Dashboard</a> '
+        '<a href="/openapi.json">OpenAPI document</a></nav></header>'
+    )
     yield "<main class='reading'><p>Show the key as <code>Authorization: Bearer KEY</code> or <code>X-API-Key: KEY</code>. "
     yield "Errors are <code>application/problem+json</code>; each <code>type</code> is listed <a href='#problems'>below</a>. "
     yield "Every answer carries <code>X-Request-Id</code>: yours, if you send one.</p>"
@@ -34,16 +37,25 @@ def _page(operations: Sequence[Operation]) -> Iterator[str]:
         for operation in operations:
             if operation.group == group:
                 yield from _operation(operation)
-    yield "<h2 id='problems'>Problems</h2><table><thead><tr><th>type</th><th>status</th><th>title</th><th>what to do</th></tr></thead><tbody>"
+    yield (
+        "<h2 id='problems'>Problems</h2><table><thead><tr><th>type</th><th>status</th><th>title</th>"
+        "<th>what to do</th></tr></thead><tbody>"
+    )
     for name, kind in PROBLEM_TYPES.items():
-        cells = f"<td><code>{TYPE_PREFIX}{name}</code></td><td>{kind.status}</td><td>{escape(kind.title)}</td><td>{_marked(kind.remedy)}</td>"
+        cells = (
+            f"<td><code>{TYPE_PREFIX}{name}</code></td><td>{kind.status}</td><td>{escape(kind.title)}</td>"
+            f"<td>{_marked(kind.remedy)}</td>"
+        )
         yield f"<tr id='{name}'>{cells}</tr>"
     yield "</tbody></table></main></body></html>"
 
 
 def _operation(operation: Operation) -> Iterator[str]:
     lock = "" if operation.needs_key else " <span class='badge'>no key</span>"
-    yield f"<details class='operation'><summary><span class='method'>{operation.method}</span> <code>{escape(operation.path)}</code>{lock}"
+    yield (
+        f"<details class='operation'><summary><span class='method'>{operation.method}</span> "
+        f"<code>{escape(operation.path)}</code>{lock}"
+    )
     yield f"<span class='quiet'>{_marked(operation.summary)}</span></summary>"
     rows = [
         *((name, "body", _type(schema), schema.get("description", "")) for name, schema in _fields(operation).items()),
@@ -55,7 +67,10 @@ def _operation(operation: Operation) -> Iterator[str]:
     if rows:
         yield "<table><thead><tr><th>name</th><th>in</th><th>type</th><th>meaning</th></tr></thead><tbody>"
         for name, place, kind, purpose in rows:
-            yield f"<tr><td><code>{escape(name)}</code></td><td>{place}</td><td>{escape(kind)}</td><td>{_marked(purpose)}</td></tr>"
+            yield (
+                f"<tr><td><code>{escape(name)}</code></td><td>{place}</td><td>{escape(kind)}</td>"
+                f"<td>{_marked(purpose)}</td></tr>"
+            )
         yield "</tbody></table>"
     for example in (operation.body or {}).get("examples", ()):
         yield f"<pre><code>{escape(json.dumps(example, ensure_ascii=False))}</code></pre>"

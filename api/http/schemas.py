@@ -156,7 +156,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                 "required": ["code", "detail"],
                 "properties": {"code": _TEXT, "detail": _TEXT},
             },
-            "sendAt": {**_AT_OR_NULL, "description": "When the client wants it sent, if not at once."},
+            "sendAt": {**_AT_OR_NULL, "description": "Requested time of sending, if not at once."},
             "notBefore": {**_AT_OR_NULL, "description": "When the next attempt is due."},
             "inDoubtPolicy": {"type": ["string", "null"], "enum": ["auto", "resend", "hold", None]},
             "heldForHumanAt": {**_AT_OR_NULL, "description": "When policy left a message in doubt to a human."},
@@ -195,7 +195,8 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                         "reason": {"type": "string", "description": "Why a human decides, in a sentence."},
                         "choices": {
                             **_list({"type": "string", "enum": ["redrive", "sent", "resend", "failed"]}),
-                            "description": "What can be done: `redrive`, or a value of `as` of the operation `resolve`.",
+                            "description": "What can be done: `redrive`, or a value of `as` of the operation "
+                            "`resolve`.",
                         },
                         "heldForHumanAt": _AT_OR_NULL,
                         "createdAt": _AT,
@@ -226,7 +227,8 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                         "errorCode": _TEXT_OR_NULL,
                         "at": {
                             **_AT,
-                            "description": "When it was written, by the provider's clock; of ours, when it was accepted.",
+                            "description": "When it was written, by the provider's clock; of ours, when it was "
+                            "accepted.",
                         },
                         "createdAt": _AT,
                     },
@@ -254,7 +256,8 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             },
             "sandbox": {
                 "type": "boolean",
-                "description": "What answers in the provider's place runs on this machine: the sandbox, or another stand-in.",
+                "description": "What answers in the provider's place runs on this machine: the sandbox, or another "
+                "stand-in.",
             },
             "wabaId": _TEXT_OR_NULL,
             "options": {"type": "object", "description": "Rates and how it is reached, as they were given."},
@@ -264,7 +267,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             },
             "facts": {
                 "type": "object",
-                "description": "What the provider said last: `number`, `token`, `webhooks`, `page`.",
+                "description": "Last known facts from the provider: `number`, `token`, `webhooks`, `page`.",
             },
             "checkedAt": {**_AT_OR_NULL, "description": "When the provider was asked last."},
             "templatesSyncedAt": _AT_OR_NULL,
@@ -344,7 +347,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             },
             "provedAt": {**_AT_OR_NULL, "description": "When the session was last proved to work."},
             "observedAt": _AT_OR_NULL,
-            "qr": {**_TEXT_OR_NULL, "description": "What the code to scan says; null when there is none now."},
+            "qr": {**_TEXT_OR_NULL, "description": "Content of the code to scan; null when there is none."},
             "browser": {
                 "type": ["object", "null"],
                 "description": "What its browser uses, as last measured; null while none runs.",

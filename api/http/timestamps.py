@@ -1,4 +1,4 @@
-"""How instants are read and written: ISO 8601; ours in UTC, in milliseconds."""
+"""Timestamps are written in ISO 8601, in UTC, with milliseconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done about a message that a path names: edit it, delete it, react to it."""
+"""Edits, deletions and reactions of the message that a path names."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class AmendmentOperations:
                 method="POST",
                 path="/api/messages/react/{companyId}/{messageId}",
                 group="Messages",
-                summary="React to a message; the empty emoji takes the reaction back",
+                summary="React to a message; an empty emoji removes the reaction",
                 handler=self.react,
                 body={**json_schema(REACT_FIELDS), "examples": [{"emoji": "👍"}, {"emoji": ""}]},
                 parameters=ACCEPTING,
@@ -163,7 +163,9 @@ class AmendmentOperations:
         return await self._sending.answer(accepted, read_wait_s(request.headers))
 
     async def _named(self, request: Request, *, acting: bool = False) -> Target:
-        """Return the message that the path names. Raises `Problem` when the chat has no such message, or (without `acting`) only one about another."""
+        """Return the message that the path names. Raises `Problem` when the chat has no such message, or (without
+        `acting`) only one about another.
+        """
         company_id, chat_id, message_id = named(request)
         for target in await self._store.call(targets.find, company_id, str(message_id), acting=acting):
             if target.id == message_id and target.chat_id == chat_id:

@@ -1,4 +1,4 @@
-"""Reading messages: the state and history of one, the pages of a chat."""
+"""Reading messages: one with its history, or the pages of a chat."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class HistoryOperations:
                 group="Messages",
                 summary="State and history of one message, sent or received",
                 handler=self.show_one,
-                answers={200: ("The message with every step.", "Message")},
+                answers={200: ("The message with its history.", "Message")},
                 problems=("company_unknown", "chat_invalid", "message_unknown"),
             ),
             Operation(

@@ -1,4 +1,4 @@
-"""Files: uploading one to send it later or often, and fetching what was sent or came in."""
+"""Files: uploads for later sends, and downloads of sent and received files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class MediaOperations:
                 method="POST",
                 path=_PATH,
                 group="Media",
-                summary="Upload a file, as a form or as it is; `sha256` of the answer names it in messages",
+                summary="Upload a file, as a form or raw; messages refer to it by the `sha256` of the response",
                 handler=self.upload,
                 form={
                     "type": "object",
@@ -61,10 +61,10 @@ class MediaOperations:
                     Parameter(
                         name="filename",
                         place="query",
-                        purpose="Name of a file that is sent as it is; its `Content-Type` says what it is.",
+                        purpose="Name of a file that is sent as raw bytes; `Content-Type` is its type.",
                     ),
                 ),
-                answers={201: ("It is in storage.", "StoredFile")},
+                answers={201: ("Stored.", "StoredFile")},
                 problems=(
                     "company_unknown",
                     "form_invalid",
@@ -87,8 +87,8 @@ class MediaOperations:
                 ),
                 answers={
                     200: ("The file.", "application/octet-stream"),
-                    206: ("The part that was asked for.", "application/octet-stream"),
-                    304: ("It is the one that is known.", ""),
+                    206: ("The requested range.", "application/octet-stream"),
+                    304: ("Not modified.", ""),
                 },
                 problems=("company_unknown", "media_unknown", "range_invalid", "storage_unavailable"),
             ),
@@ -150,7 +150,7 @@ class MediaOperations:
         status = 206 if part.length < found.size else 200
         if request.method == "HEAD":
             return Response(status_code=status, headers=headers, media_type=found.mimetype)
-        # the first piece says whether it can be had; only then an answer begins
+        # the response begins only once the first chunk shows that the file is readable
         pieces = self._storage.stream(company_id, sha256)
         try:
             first = await anext(pieces)
@@ -189,7 +189,7 @@ def _headers(found: StoredFile) -> dict[str, str]:
 
 
 def _asked(request: Request, found: StoredFile) -> _Part:
-    """Return the part of a file that a request wants; what is not understood is the whole (RFC 9110)."""
+    """Return the requested range of a file; an invalid one means the whole file (RFC 9110)."""
     given = _RANGE.fullmatch(request.headers.get("range", "").strip())
     condition = request.headers.get("if-range", "")
     if given is None or given[0] == "bytes=-" or (condition and condition != f'"{found.sha256}"'):

@@ -43,7 +43,7 @@ def _form(fields: Sequence[Field]) -> Mapping[str, Any]:
     file = {
         "type": "string",
         "format": "binary",
-        "description": "The file; what the form says before it is known while it arrives.",
+        "description": "The file; fields before it are known while it arrives.",
     }
     return {**schema, "required": [*schema["required"], "file"], "properties": {**schema["properties"], "file": file}}
 

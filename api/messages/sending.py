@@ -1,4 +1,4 @@
-"""Sending: reads what a client asks for, hands it to the composer, and answers."""
+"""Sending: reads the request, passes a draft to the composer, and responds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from shared.states import OPEN_MESSAGE_STATES
 from shared.store.store import Store
 
 DATA_BODY_LIMIT: Final = 23 << 20
-"""Bytes of a JSON body that may hold a file: 16 MiB in base64, and the fields beside it."""
+"""Bytes of a JSON body that may hold a file: 16 MiB in base64, and the other fields."""
 DATA_WAIT_S: Final = 60.0
 _INDEX: Final = re.compile(r"[0-9]{1,4}")
 _BIG_BODIES: Final = 4
@@ -51,12 +51,12 @@ ACCEPTING: Final = (
 )
 """Headers of every operation that accepts a message."""
 ANSWERS: Final = {
-    202: ("Accepted: it will be done once.", "AcceptedMessage"),
+    202: ("Accepted: it will be sent exactly once.", "AcceptedMessage"),
     200: ("It has left; only with `Prefer: wait`.", "AcceptedMessage"),
 }
-"""How every operation that accepts a message answers."""
+"""Responses of every operation that accepts a message."""
 ACCEPTING_PROBLEMS: Final = ("header_invalid", "idempotency_key_reused", *BODY_PROBLEMS, "acceptance_unknown")
-"""How every operation that accepts a message by its body can be refused."""
+"""Problems of every operation that accepts a message by its body."""
 _PROBLEMS: Final[Mapping[str, tuple[str, ...]]] = {
     content.TEXT: ("text_empty", "text_too_long", "quoted_message_unknown", "send_at_invalid"),
     **dict.fromkeys(
@@ -84,14 +84,15 @@ _PROBLEMS: Final[Mapping[str, tuple[str, ...]]] = {
     content.READ: ("message_unknown", "message_not_received", "unsupported_operation"),
     content.TYPING: ("message_not_received", "unsupported_operation"),
 }
-"""How a message can be refused beside that, by type."""
+"""Further problems by message type."""
 
 
 class SendingOperations:
     """The operations that send.
 
     Args:
-        directory: finds connections. composer: accepts messages. files: of companies. stopping: set when the process drains; waits end then.
+        directory: finds connections. composer: accepts messages. files: of companies. stopping: set when the process
+        drains; waits end then.
     """
 
     def __init__(

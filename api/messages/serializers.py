@@ -1,4 +1,6 @@
-"""How clients see messages: one shape for what goes out and what comes in, its fields called as they are when it is sent."""
+"""How clients see messages: one shape for what goes out and what comes in, its fields called as they are when it is
+sent.
+"""
 
 from __future__ import annotations
 

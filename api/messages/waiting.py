@@ -20,14 +20,14 @@ from shared.store.store import Store
 
 LONGEST_S: Final = 60
 SOON_S: Final = 0.02
-"""Interval while somebody has just begun to wait: most messages leave at once."""
+"""Polling interval at the start of a wait: most messages leave at once."""
 SLOW_S: Final = 0.25
 _SOON_FOR_S: Final = 1.0
 _WAIT: Final = re.compile(r'wait\s*=\s*"?([0-9]{1,9})"?', re.IGNORECASE)
 
 
 def read_wait_s(headers: Headers) -> int:
-    """Return the seconds that the client would wait, at most `LONGEST_S`; 0 when it does not say, or not so that it can be understood (RFC 7240)."""
+    """Return the requested wait in seconds, at most `LONGEST_S`; 0 when absent or malformed (RFC 7240)."""
     for value in headers.getlist("prefer"):
         for preference in value.split(","):
             if found := _WAIT.fullmatch(preference.split(";")[0].strip()):
@@ -54,7 +54,8 @@ class Waiters:
         self.looks = 0
 
     async def until_left(self, message_id: int, wait_s: float) -> MessageState | None:
-        """Return the message's state once it has left the queue (sent, further, or failed), or as it is when the time is over or the process stops.
+        """Return the message's state once it has left the queue (sent, further, or failed), or as it is when the time
+        is over or the process stops.
 
         Returns:
             None when the database could not be asked; the message is accepted all the same.
@@ -74,7 +75,7 @@ class Waiters:
         if left_queue.done():
             return left_queue.result()
         if self._looking.done():
-            # it ends while somebody waits only by an error
+            # with waiters left, it ends only by an error
             self._looking.result()
         return self._seen.get(message_id)
 

@@ -1,4 +1,4 @@
-"""What is not tried again without a human: dead letters and held messages in doubt; listing, redriving and resolving them."""
+"""Dead letters and held messages in doubt: list, redrive, resolve."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _RESOLVE_FIELDS: Final = (
 _HELD_REASONS: Final = {
     "attempts_used": "It may have been sent, nothing proves whether it was, and its attempts are used up.",
 }
-"""Why a message in doubt is held, by its code, where no detail says it."""
+"""Why a message in doubt is held, by its code, where the row has no detail."""
 _ONE_PATH: Final = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
 _ONE_PROBLEMS: Final = ("company_unknown", "chat_invalid", "message_unknown")
 
@@ -57,7 +57,7 @@ Describe = Callable[[str, str, int], Awaitable[Mapping[str, Any]]]
 
 
 class DeadLetterOperations:
-    """The operations on what waits for a human.
+    """The operations on dead letters and held messages.
 
     Args:
         describe: see `Describe`.
@@ -67,13 +67,13 @@ class DeadLetterOperations:
         self._directory, self._store, self._describe, self._worlds = directory, store, describe, worlds
 
     def operations(self) -> list[Operation]:
-        """Return the operations on what waits for a human."""
+        """Return the operations on dead letters and held messages."""
         return [
             Operation(
                 method="GET",
                 path="/api/v2/dead-letters/{companyId}",
                 group="Dead letters",
-                summary="What is not tried again without a human: failed messages, and held ones in doubt, newest first",
+                summary="List dead letters and held messages in doubt, newest first",
                 handler=self.show,
                 parameters=(
                     Parameter(name="code", place="query", purpose="Only those with this error code."),
@@ -110,17 +110,17 @@ class DeadLetterOperations:
                 group="Dead letters",
                 summary="Queue one failed message again, with another full set of attempts",
                 handler=self.redrive_one,
-                answers={202: ("It is queued, or was redriven before.", "Message")},
+                answers={202: ("The message is queued, or was redriven before.", "Message")},
                 problems=(*_ONE_PROBLEMS, "not_a_dead_letter", "connection_removed"),
             ),
             Operation(
                 method="POST",
                 path=_ONE_PATH + "/resolve",
                 group="Dead letters",
-                summary="Decide about a message in doubt that was left to a human",
+                summary="Resolve a held message in doubt",
                 handler=self.resolve,
                 body=json_schema(_RESOLVE_FIELDS),
-                answers={200: ("It is as was said; also the answer when the same is said again.", "Message")},
+                answers={200: ("The resolved message; a repetition gets the same response.", "Message")},
                 problems=(*_ONE_PROBLEMS, *BODY_PROBLEMS, "not_held"),
             ),
         ]
@@ -144,7 +144,7 @@ class DeadLetterOperations:
         return JSONResponse({"letters": [_letter(row) for row in rows[:_PAGE]], "next": following})
 
     async def redrive_many(self, request: Request) -> Response:
-        """Queue what the filter says, and tell how many."""
+        """Queue what the filter selects, and return how many."""
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
         fields = checked(await read_json(request), _REDRIVE_FIELDS)
@@ -185,7 +185,7 @@ class DeadLetterOperations:
         return JSONResponse(shown, status_code=202)
 
     async def resolve(self, request: Request) -> Response:
-        """Do what a human says about a message in doubt."""
+        """Resolve a held message as the operator decides."""
         company_id, chat_id, message_id = named(request)
         resolution: Resolution = checked(await read_json(request), _RESOLVE_FIELDS)["as"]
         moved = await self._store.call(

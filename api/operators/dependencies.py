@@ -1,4 +1,4 @@
-"""Whether PostgreSQL and Redis answer, asked with time limits of our own."""
+"""Whether PostgreSQL and Redis respond, checked with separate timeouts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INTERVAL_S: Final = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """One look at a neighbour. `took_s`: how long the answer, or giving up, took."""
+    """Result of one check of a dependency. `took_s`: seconds until the response or the timeout."""
 
     reachable: bool
     at: datetime
@@ -40,7 +40,7 @@ class Dependencies:
     """Asks PostgreSQL and Redis for a sign of life.
 
     Attributes:
-        redis: the last look at Redis, whoever asked.
+        redis: the last check of Redis.
     """
 
     def __init__(self, store: Store, hints: Hints) -> None:

@@ -1,4 +1,4 @@
-"""Health of everything, truthful also while PostgreSQL or Redis is away, and the latest figures of each kind."""
+"""Health of the installation, also while PostgreSQL or Redis is unavailable, and the latest metrics of each kind."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class HealthOperations:
             (
                 "/readyz",
                 "May this process be given work?",
-                {200: ("It may.", "Readiness"), 503: ("`missing` says what it waits for.", "Readiness")},
+                {200: ("It may.", "Readiness"), 503: ("`missing` lists what it waits for.", "Readiness")},
             ),
-            ("/health", "This process, for people", {200: ("Facts about the process.", "ProcessHealth")}),
+            ("/health", "Details of this process", {200: ("Facts about the process.", "ProcessHealth")}),
             (
                 "/metrics",
                 "Figures of this process for Prometheus",
@@ -70,9 +70,9 @@ class HealthOperations:
                 method="GET",
                 path="/metrics/{process}",
                 group="Processes",
-                summary="Latest figures of a process kind",
+                summary="Latest metrics of a process kind",
                 handler=self.show_metrics,
-                answers={200: ("The newest figures of each instance.", "ProcessMetrics")},
+                answers={200: ("The latest metrics of each instance.", "ProcessMetrics")},
                 problems=("process_unknown",),
             ),
             *(
@@ -132,11 +132,11 @@ class HealthOperations:
             return None
 
     async def show_metrics(self, request: Request) -> Response:
-        """Answer with the newest figures of a kind."""
+        """Return the latest metrics of a kind."""
         name = request.path_params["process"]
         known = [kind.name for kind in KINDS if kind.pool_size]
         if name not in known:
-            raise Problem("process_unknown", "There is no process kind with this name that keeps figures.", known=known)
+            raise Problem("process_unknown", "There is no process kind with this name that has metrics.", known=known)
         rows = await self._child.store.call(processes.latest_metrics, name)
         instances = [{"instance": row["instance"], "at": iso(row["at"]), "metrics": row["metrics"]} for row in rows]
         return JSONResponse({"process": name, "instances": instances})

@@ -1,4 +1,4 @@
-"""What is known about every process: the orchestrator's account and the heartbeat rows, merged without hiding that one of them is missing."""
+"""Status of every process: the orchestrator's snapshot and the heartbeat rows merged, with a missing source named."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BY_STATE: Final[Mapping[str, str]] = {
 }
 """Status of a slot by its state; every other state is `down`."""
 _SICK: Final = frozenset({S.DEGRADED, S.OFFLINE, S.CONFLICT, S.BACKING_OFF, S.QUARANTINED})
-"""States of a session that should be linked in which it reaches nobody, and no human is asked for anything."""
+"""States of a session that is desired to be linked in which it cannot send, and no operator action is pending."""
 _NOT_WHOLE: Final = frozenset({"starting", "unready", "draining", "stopping"})
 """Words of a heartbeat that mean: alive, but takes no work."""
 _FACTS: Final = (
@@ -42,7 +42,7 @@ _FACTS: Final = (
     "lastHeartbeatAt",
     "silentSeconds",
 )
-"""What an entry says beside its name and status; null where nobody knows."""
+"""Fields of an entry in addition to name and status; null when unknown."""
 _ORDER: Final = {kind.name: number for number, kind in enumerate(KINDS)}
 
 
@@ -58,9 +58,10 @@ def merge(
     """Return one entry for each slot, in registry order.
 
     Args:
-        snapshot: the orchestrator's account; where it is fresh, it says which slots of this host exist.
+        snapshot: the orchestrator's snapshot; while fresh, it lists the slots of this host.
         heartbeats: rows of `process_status`; None when the database did not answer.
-        desired: kinds that some connection needs. host: this machine's name. answering: slot of the process that answers.
+        desired: kinds that some connection needs. host: this machine's name. answering: slot of the process that
+        answers.
     """
     rows = {f"{row['process_name']}-{row['instance']}": row for row in heartbeats or ()}
     entries = {name: _of_slot(slot, rows.get(name)) for name, slot in snapshot.slots.items()}
@@ -101,7 +102,9 @@ def sessions(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def are_whole(rows: Sequence[Row]) -> bool:
-    """Return whether every session that should be linked either is, or is on its way there, or waits for a human's phone."""
+    """Return whether every session that should be linked either is, or is on its way there, or waits for a human's
+    phone.
+    """
     return all(row["observed"] not in _SICK for row in rows if row["desired_state"] == DesiredSession.LINKED)
 
 

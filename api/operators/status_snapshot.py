@@ -1,4 +1,4 @@
-"""The orchestrator's own account of all slots, read from its status file: what is known while PostgreSQL is away."""
+"""The orchestrator's snapshot of all slots, from its status file: available without PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, Final
 from shared.clock import utc_now
 
 FRESH_S: Final = 5.0
-"""The orchestrator writes each second; an older account is said to be stale and is not believed."""
+"""The orchestrator writes each second; an older snapshot is reported as stale and not used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What the status file says.
+    """Content of the status file.
 
     Attributes:
         state: `running` or `stopping` from the file, `stale` when it is old, `missing` when it cannot be read.
@@ -35,7 +35,7 @@ class Snapshot:
         return self.state in ("running", "stopping")
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is said about the orchestrator itself."""
+        """Return the facts about the orchestrator itself."""
         return {"state": self.state, "at": self.at, "ageSeconds": None if self.age_s is None else round(self.age_s, 1)}
 
 

@@ -1,4 +1,6 @@
-"""What every process answers about itself: `/livez`, `/readyz`, `/health` and `/metrics`. None of them asks PostgreSQL or Redis."""
+"""What every process answers about itself: `/livez`, `/readyz`, `/health` and `/metrics`. None of them asks PostgreSQL
+or Redis.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from shared.process.metrics import CONTENT_TYPE, Metrics
 
 PATHS: Final = ("/livez", "/readyz", "/health", "/metrics")
 NUMBER: Final = "number"
-"""Convertor of path parameters that are whole numbers: `{index:number}`. Starlette's own `int` takes any number of digits, and Python refuses
+"""Convertor of path parameters that are whole numbers: `{index:number}`. Starlette's own `int` takes any number of
+digits, and Python refuses
 to convert more than 4,300, which would be an internal error."""
 
 
@@ -39,7 +42,8 @@ def process_routes(
     """Return the four routes.
 
     Args:
-        beats: the process's work loops. missing: what readiness lacks, by name; empty means ready. health: facts for people.
+        beats: the process's work loops. missing: what readiness lacks, by name; empty means ready. health: facts for
+        people.
     """
 
     async def livez(_: Request) -> Response:
@@ -62,7 +66,9 @@ def process_routes(
 
 
 def beside(own: ASGIApp, room: ASGIApp) -> ASGIApp:
-    """Return an application that reads the four paths from `own` and gives everything else, of whatever form, to the room's."""
+    """Return an application that reads the four paths from `own` and gives everything else, of whatever form, to the
+    room's.
+    """
 
     async def choose(scope: Scope, receive: Receive, send: Send) -> None:
         ours = scope["type"] == "http" and scope["path"] in PATHS and scope["method"] in ("GET", "HEAD")

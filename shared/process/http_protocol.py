@@ -1,6 +1,8 @@
-"""HTTP/1.1 of one client connection: uvicorn's protocol with limits, without protocol upgrades, and with a close that keeps the answer.
+"""HTTP/1.1 of one client connection: uvicorn's protocol with limits, without protocol upgrades, and with a close that
+keeps the answer.
 
-Every connection is in one phase at a time and has one deadline (`due_at`); `shared.process.server` sweeps them once a second, which costs
+Every connection is in one phase at a time and has one deadline (`due_at`); `shared.process.server` sweeps them once a
+second, which costs
 less than a timer for each request.
 """
 
@@ -27,8 +29,11 @@ _HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 """Characters of a `Host` value (RFC 3986 3.2.2); an empty one is allowed for targets without an authority."""
 
 OPEN, IDLE, HEAD, BODY, ANSWER, LINGER = range(6)
-"""Phases. OPEN: nothing was received yet. IDLE: kept alive between two requests. HEAD: a request's head is arriving. BODY: its body is.
-ANSWER: the request is complete and the application works. LINGER: the last answer was sent, what still arrives is discarded."""
+"""Phases. OPEN: nothing was received yet. IDLE: kept alive between two requests. HEAD: a request's head is arriving.
+BODY: its body is.
+ANSWER: the request is complete and the application works. LINGER: the last answer was sent, what still arrives is
+discarded.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,11 +42,15 @@ class HttpLimits:
 
     Attributes:
         head_bytes, headers, head_s: of one request's head, beyond which it is refused (431, 408).
-        body_silence_s: longest pause in a body that the application waits for (408). The application limits size and total time itself.
-        write_stall_s: how long a client may not read its answer. idle_s: how long a connection is kept between requests.
-        linger_bytes, linger_s: how much of a request is discarded after its answer, so that the client can read the answer.
+        body_silence_s: longest pause in a body that the application waits for (408). The application limits size and
+        total time itself.
+        write_stall_s: how long a client may not read its answer. idle_s: how long a connection is kept between
+        requests.
+        linger_bytes, linger_s: how much of a request is discarded after its answer, so that the client can read the
+        answer.
         pipelined: requests that may wait behind one under way. connections: most at a time.
-        drain_idle_s: during a drain, how long a recently used connection is kept for one more request, which is answered with
+        drain_idle_s: during a drain, how long a recently used connection is kept for one more request, which is
+        answered with
             `Connection: close`.
     """
 
@@ -75,7 +84,8 @@ class _Refusal(Exception):
 class _Transport:
     """What a request's cycle may do with its connection.
 
-    An answer's head waits for its body until the event loop's next iteration, so that both leave in one packet. `close` goes through the
+    An answer's head waits for its body until the event loop's next iteration, so that both leave in one packet. `close`
+    goes through the
     protocol, which may have to linger.
     """
 
@@ -112,7 +122,8 @@ class HttpConnection(HttpToolsProtocol):
     """One connection.
 
     Attributes:
-        phase: one of the constants above. due_at: when `expire` is to be called, on the event loop's clock. since: when the phase began.
+        phase: one of the constants above. due_at: when `expire` is to be called, on the event loop's clock. since: when
+        the phase began.
     """
 
     def __init__(self, config: uvicorn.Config, server_state: ConnectionState) -> None:
@@ -166,7 +177,9 @@ class HttpConnection(HttpToolsProtocol):
             self._raw.abort()
 
     def close_idle(self) -> bool:
-        """Close a connection between two requests, unless bytes of the next one have arrived already. Returns whether it was closed."""
+        """Close a connection between two requests, unless bytes of the next one have arrived already. Returns whether
+        it was closed.
+        """
         if self._has_unread():
             self.due_at = self.loop.time() + self._limits.head_s
             return False
@@ -196,7 +209,9 @@ class HttpConnection(HttpToolsProtocol):
         return bool(struct.unpack("i", waiting)[0])
 
     def _close(self) -> None:
-        """Close after the answer that was just written; used by the cycle and by uvicorn in place of the transport's own `close`."""
+        """Close after the answer that was just written; used by the cycle and by uvicorn in place of the transport's
+        own `close`.
+        """
         self.pipeline.clear()
         self._linger()
 
@@ -251,7 +266,8 @@ class HttpConnection(HttpToolsProtocol):
     def _parse_without_upgrade(self, rest: bytes) -> None:
         """Parse a request that asks for another protocol as if it did not (RFC 9110 7.8), body included.
 
-        httptools ends such a request at its head and takes the body for something else, which drops the body or reads it as a request of
+        httptools ends such a request at its head and takes the body for something else, which drops the body or reads
+        it as a request of
         its own. So a new parser gets the same head without the field `Upgrade`.
         """
         version, method = self.parser.get_http_version(), self.parser.get_method()
@@ -397,7 +413,9 @@ class HttpConnection(HttpToolsProtocol):
 
 
 def refusal(status: int) -> bytes:
-    """Return an answer that is made without the application, as problem+json (RFC 9457) of type `about:blank`; it ends the connection."""
+    """Return an answer that is made without the application, as problem+json (RFC 9457) of type `about:blank`; it ends
+    the connection.
+    """
     title = http.HTTPStatus(status).phrase
     body = json.dumps({"type": "about:blank", "title": title, "status": status}).encode()
     head = (

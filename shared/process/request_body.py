@@ -19,7 +19,9 @@ OWNER_BYTES: Final = 128 * 1024 * 1024
 """Half of the process's: one company that sends without end leaves room for the others."""
 _SHARE: Final = "body_share"
 _COUNTED_AT_ONCE: Final = 64 * 1024
-"""Bytes that are counted in one step. Bodies below are not counted: how many of them there are is bounded by the number of connections."""
+"""Bytes that are counted in one step. Bodies below are not counted: how many of them there are is bounded by the number
+of connections.
+"""
 
 
 class BodyTooLarge(BulkheadError):

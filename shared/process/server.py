@@ -1,4 +1,4 @@
-"""Serves an ASGI application on sockets inside a child's own event loop. With `http_protocol` the only door to uvicorn."""
+"""Serves an ASGI application on sockets inside a child's event loop; with `http_protocol` the only door to uvicorn."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class Admission(Enum):
 class _Acceptor:
     """Accepts every pending connection per wake-up.
 
-    libuv accepts one per iteration of the event loop. Iterations of a busy process are long, and a burst of clients would wait for seconds.
+    libuv accepts one per iteration of the event loop. Iterations of a busy process are long, and a burst of clients
+    would wait for seconds.
 
     Args:
         admit: whether one more connection may be served (`Admission`). refused: called for each that is not.
@@ -115,13 +116,15 @@ class HttpServer:
     """One HTTP server on given sockets.
 
     Args:
-        app: the application. sockets: listening sockets; closed when the server stops. name: for log lines. limits: of its connections.
+        app: the application. sockets: listening sockets; closed when the server stops. name: for log lines. limits: of
+        its connections.
     """
 
     def __init__(
         self, app: ASGIApp, sockets: Sequence[socket.socket], name: str, limits: HttpLimits | None = None
     ) -> None:
-        # nothing of ours speaks WebSocket; uvicorn's default could not even be imported beside pyppeteer, which holds websockets below 11
+        # nothing of ours speaks WebSocket; uvicorn's default could not even be imported beside pyppeteer, which holds
+        # websockets below 11
         self._config = uvicorn.Config(
             with_budget(app, BodyBudget()),
             loop="none",
@@ -151,9 +154,11 @@ class HttpServer:
         ]
 
     async def stop(self, by: float) -> bool:
-        """Accept no more, finish requests that are under way until the monotonic instant `by`. Returns whether all were finished.
+        """Accept no more, finish requests that are under way until the monotonic instant `by`. Returns whether all were
+        finished.
 
-        Kept-alive connections are not cut while a request may be on its way: each answer from now on says `Connection: close`, and a
+        Kept-alive connections are not cut while a request may be on its way: each answer from now on says `Connection:
+        close`, and a
         connection that was used a moment ago gets the time for one more request.
         """
         if self._sweeping is None:
@@ -202,7 +207,9 @@ class HttpServer:
                 connection.expire(now)
 
     def _admit(self) -> Admission:
-        """Return whether one more connection may be served, after closing the longest idle ones where there are too many."""
+        """Return whether one more connection may be served, after closing the longest idle ones where there are too
+        many.
+        """
         opening = self._opening()
         if len(self._state.connections) + opening < self._most:
             return Admission.ADMITTED
@@ -226,7 +233,9 @@ class HttpServer:
 
 
 def _descriptors_for_clients() -> int:
-    """Raise the limit of open descriptors to what the process may have, and return how many of them connections may use."""
+    """Raise the limit of open descriptors to what the process may have, and return how many of them connections may
+    use.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -94,7 +94,9 @@ class ApiEnv:
         )
 
     def call_from_a_new_address(self, method: str, path: str, **arguments: Any) -> requests.Response:
-        """Make a request without a key from an address of this machine that no request came from: wrong keys are slowed by address."""
+        """Make a request without a key from an address of this machine that no request came from: wrong keys are slowed
+        by address.
+        """
         third, fourth = divmod(next(self._addresses), 250)
         with requests.Session() as client:
             client.trust_env = False

@@ -1,4 +1,6 @@
-"""What is done about messages that are there: edited, deleted, answered by a reaction, forwarded, marked as read; and what it leaves on them."""
+"""What is done about messages that are there: edited, deleted, answered by a reaction, forwarded, marked as read; and
+what it leaves on them.
+"""
 
 from __future__ import annotations
 
@@ -401,7 +403,8 @@ def test_a_file_that_came_in_says_where_it_is(api_env: ApiEnv, state: str, wante
     message_id = received(api_env, chat, f"in-890-{state}", type="image", content=content)
     ours = ("ab" * 32, "image/png", 5) if state == "stored" else ("", "", 0)
     api_env.sql(
-        "INSERT INTO inbound_media (message_id, company_id, connection_id, process_name, source, state, sha256, mimetype, size, reason) "
+        "INSERT INTO inbound_media (message_id, company_id, connection_id, process_name, source, state, sha256, "
+        "mimetype, size, reason) "
         "SELECT id, company_id, connection_id, 'meta', '{}', %s, %s, %s, %s, %s FROM inbound_messages WHERE id = %s",
         state,
         *ours,

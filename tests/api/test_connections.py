@@ -64,7 +64,8 @@ def test_a_connection_says_whether_a_stand_in_answers_for_its_provider(address: 
 def test_a_browser_session_shows_the_number_that_is_linked(api_env: ApiEnv) -> None:
     (row,) = api_env.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")
     api_env.sql(
-        "INSERT INTO phone_status (connection_id, process_name, status, account) VALUES (%s, 'webdriver', '', '15550100999') "
+        "INSERT INTO phone_status (connection_id, process_name, status, account) VALUES (%s, 'webdriver', '', "
+        "'15550100999') "
         "ON CONFLICT (connection_id) DO UPDATE SET status = '', account = excluded.account",
         row["id"],
     )

@@ -1,4 +1,6 @@
-"""PostgreSQL away: stopped, frozen, or lost in the very moment of the commit. Never a half acceptance, and back as soon as it is back."""
+"""PostgreSQL away: stopped, frozen, or lost in the very moment of the commit. Never a half acceptance, and back as soon
+as it is back.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the API says about itself is what it does: docs/problems.md, docs/api.md, /openapi.json, /docs, and the shapes of real answers."""
+"""What the API says about itself is what it does: docs/problems.md, docs/api.md, /openapi.json, /docs, and the shapes
+of real answers.
+"""
 
 from __future__ import annotations
 

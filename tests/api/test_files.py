@@ -1,4 +1,6 @@
-"""Files: forms, base64 and raw uploads into storage, limits before queuing, and downloads with ranges; never another company's."""
+"""Files: forms, base64 and raw uploads into storage, limits before queuing, and downloads with ranges; never another
+company's.
+"""
 
 from __future__ import annotations
 

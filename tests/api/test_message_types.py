@@ -1,4 +1,6 @@
-"""Every type of message by its own path and by a body that names it: what is written, and what is refused before anything is."""
+"""Every type of message by its own path and by a body that names it: what is written, and what is refused before
+anything is.
+"""
 
 from __future__ import annotations
 

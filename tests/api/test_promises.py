@@ -1,4 +1,5 @@
-"""What `/openapi.json` promises about bodies and answers: its examples are right, what it calls right is answered without an error of ours, and each
+"""What `/openapi.json` promises about bodies and answers: its examples are right, what it calls right is answered
+without an error of ours, and each
 problem that it names is provoked by some test.
 """
 
@@ -30,7 +31,9 @@ QUICK = settings(
 OF_THE_DAY: Final = {"internal_error"}
 """Problems that nobody can provoke from outside."""
 NOT_FUZZED: Final = re.compile(r"/api/v2/(connections|signup|templates|sessions|tasks)\b")
-"""Operations that would change the house under the other tests' feet, or wait for processes that are not here; they have tests of their own."""
+"""Operations that would change the house under the other tests' feet, or wait for processes that are not here; they
+have tests of their own.
+"""
 CHAT: Final = "15550100900"
 
 

@@ -34,7 +34,8 @@ def test_a_task_that_fails_is_a_problem(api_env: ApiEnv, code: str) -> None:
         answering = pool.submit(api_env.call, "POST", TEST, headers={"Prefer": "wait=10"})
         (row,) = eventually(lambda: api_env.sql("SELECT id FROM tasks WHERE state = 'queued'"), 5, "the task is there")
         api_env.sql(
-            "UPDATE tasks SET state = 'failed', problem_code = %s, problem = 'it was so', finished_at = now() WHERE id = %s",
+            "UPDATE tasks SET state = 'failed', problem_code = %s, problem = 'it was so', finished_at = now() WHERE "
+            "id = %s",
             code,
             row["id"],
         )

@@ -26,7 +26,9 @@ ANSWER_S = 10.0
 
 
 async def digest(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with method, number of fields and a digest of the body; `/early` answers before it reads, `/slow` when it is released."""
+    """Answer with method, number of fields and a digest of the body; `/early` answers before it reads, `/slow` when it
+    is released.
+    """
     body, more = b"", scope["path"] != "/early"
     while more:
         message = await receive()

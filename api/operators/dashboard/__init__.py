@@ -1,1 +1,1 @@
-"""The operators' page: `page.py` gives its data, the other files are what the browser gets."""
+"""The operators' page: `page.py` serves its data, the other files go to the browser."""

@@ -40,7 +40,7 @@ class Dashboard:
                 method="GET",
                 path="/dashboard/data",
                 group="Pages",
-                summary="What the operators' page shows",
+                summary="Data of the operators' page",
                 handler=self.show_data,
                 answers={
                     200: (
