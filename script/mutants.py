@@ -279,17 +279,6 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/webdriver/test_channel.py::test_nothing_is_sent_through_a_link_that_the_store_does_not_know",
     ),
-    "browser-account": Mutation(
-        "what was accepted for another account of a browser session is not claimed",
-        (
-            Edit(
-                "shared/store/queries/connections.sql",
-                "WHERE c.id = %(connection_id)s AND %(link)s::text <> '' AND c.account_id <> observed.account;",
-                "WHERE false;",
-            ),
-        ),
-        "tests/store/test_sessions.py::test_what_was_accepted_for_another_account_is_not_claimed",
-    ),
     "browser-pipe": Mutation(
         "no port leads to a browser",
         (

@@ -243,11 +243,15 @@ def test_a_stranger_that_names_a_profile_is_not_killed_and_keeps_no_session_from
     named = (f"--directory={kept}", f"--user-data-dir={kept}", f"{kept}/Default", processes.mark(home, 1))
     with stranger(*named) as pid:
         # a dead browser's record has its number, too
-        profile.running(kept).parent.mkdir(parents=True)
+        kept.mkdir(parents=True)
+        profile.running(kept).parent.mkdir()
         identity = processes.identify(pid)
         for wrong in (replace(identity, started=identity.started - 1), replace(identity, boot="another boot")):
             processes.record(wrong, profile.running(kept))
             assert profile.living(home) == []
+        processes.record(identity, profile.running(kept))
+        assert profile.living(home) == [pid], "what was written down is found"
+        profile.running(kept).unlink()
         run(scenario())
 
 

@@ -20,9 +20,7 @@ VALUES (%(company_id)s, %(phone_index)s, %(connection_type)s, '', %(account_id)s
         array_remove(ARRAY[%(account_id)s], ''))
 ON CONFLICT (company_id, phone_index) WHERE status <> 'removed' DO UPDATE
 SET connection_type = excluded.connection_type, credentials = excluded.credentials,
-    -- no account given: a browser session keeps the one that its page reported
-    account_id = CASE WHEN excluded.account_id = '' AND phone_configs.process_name = 'webdriver' THEN phone_configs.account_id
-                      ELSE excluded.account_id END,
+    account_id = excluded.account_id,
     options = coalesce(%(options)s::jsonb, phone_configs.options),
     proved_ids = ARRAY(SELECT DISTINCT unnest(phone_configs.proved_ids || excluded.proved_ids))
 RETURNING id;
@@ -95,10 +93,13 @@ SELECT company_id FROM phone_configs WHERE id = %(id)s;
 
 -- observe_connection --
 -- Write what a connection is observed to be. Every NULL leaves what was written before.
-WITH observed AS (
-INSERT INTO phone_status (connection_id, process_name, status, detail, qr, proved_at, incarnation, figures, link, linked_at, account)
-VALUES (%(connection_id)s, '', %(status)s, %(detail)s, %(qr)s, now() - make_interval(secs => %(proved_s)s::float8), %(incarnation)s,
-        coalesce(%(figures)s::jsonb, '{}'), coalesce(%(link)s::text, ''), CASE WHEN %(link)s::text <> '' THEN now() END,
+INSERT INTO phone_status
+    (connection_id, process_name, status, detail, qr, proved_at, incarnation, figures, link, linked_at, account)
+VALUES (%(connection_id)s, '', %(status)s, %(detail)s, %(qr)s,
+        -- dated by the clock that judges how old a proof is
+        now() - make_interval(secs => %(proved_s)s::float8),
+        %(incarnation)s, coalesce(%(figures)s::jsonb, '{}'), coalesce(%(link)s::text, ''),
+        CASE WHEN %(link)s::text <> '' THEN now() END,
         split_part(split_part(coalesce(%(link)s::text, ''), '@', 1), ':', 1))
 ON CONFLICT (connection_id) DO UPDATE
 SET status = excluded.status, detail = excluded.detail, qr = excluded.qr, incarnation = excluded.incarnation,
@@ -106,12 +107,10 @@ SET status = excluded.status, detail = excluded.detail, qr = excluded.qr, incarn
     figures = coalesce(%(figures)s::jsonb, phone_status.figures),
     link = coalesce(%(link)s::text, phone_status.link),
     -- the same link keeps its time: messages that were sent since then are known to its page
-    linked_at = CASE WHEN %(link)s::text IS NULL OR excluded.link = phone_status.link THEN phone_status.linked_at ELSE excluded.linked_at END,
-    account = CASE WHEN excluded.account <> '' THEN excluded.account ELSE phone_status.account END
-RETURNING account)
--- a browser session's account is the number that it is linked as: rows that were accepted for another one are not claimed
-UPDATE phone_configs c SET account_id = observed.account FROM observed
-WHERE c.id = %(connection_id)s AND %(link)s::text <> '' AND c.account_id <> observed.account;
+    linked_at = CASE WHEN %(link)s::text IS NULL OR excluded.link = phone_status.link THEN phone_status.linked_at
+                     ELSE excluded.linked_at END,
+    -- the account outlives its link: what waits was accepted for it
+    account = CASE WHEN excluded.account <> '' THEN excluded.account ELSE phone_status.account END;
 
 -- removed_connections --
 -- Those of these connections that were removed.
