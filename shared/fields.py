@@ -67,6 +67,7 @@ class Field:
 
 
 _ANY_TEXT: Final = Field(kind=str)
+_NESTED: Final = (dict, list)
 _MOST_LISTED: Final = 50
 """Wrong places that a refusal lists: an object with a million of them costs no more than one with fifty."""
 
@@ -96,17 +97,21 @@ def checked(value: Any, fields: Sequence[Field]) -> dict[str, Any]:
     # the generator is stopped at the bound: what is wrong costs no more than what is listed
     if wrong := list(islice(wrong_fields(value, fields, "", open_=False), _MOST_LISTED)):
         raise FieldsInvalid(wrong)
-    return {
-        field.name: field.default if (given := value.get(field.name)) is None else _without_nulls(given, field)
-        for field in fields
-    }
+    found = {}
+    for field in fields:
+        given = value.get(field.name)
+        if given is None:
+            given = field.default
+        elif type(given) in _NESTED:
+            given = _without_nulls(given, field)
+        found[field.name] = given
+    return found
 
 
 def _without_nulls(value: Any, field: Field) -> Any:
     """Return a checked value without the nulls that mean absent; what no table describes stays as it is."""
     kind = type(value)
-    # most values are texts and numbers: the way out for them comes first
-    if kind is not dict and kind is not list:
+    if kind not in _NESTED:
         return value
     field = next((other for other in field.others if kind is other.kind), field)
     if kind is list:

@@ -260,6 +260,8 @@ def _no_file(row: MessageType) -> FieldsInvalid:
 
 
 def _phone_index(given: Mapping[str, Any], row: MessageType) -> int:
+    if "phoneIndex" not in given:
+        return 0
     try:
         index: int = checked({"phoneIndex": given.get("phoneIndex")}, (PHONE_INDEX,))["phoneIndex"]
     except FieldsInvalid:

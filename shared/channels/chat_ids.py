@@ -84,6 +84,7 @@ _PHONE_ADDRESS: Final = re.compile(r"([0-9]+)(?::[0-9]{1,3})?@(?:c\.us|s\.whatsa
 _BUSINESS_SCOPED: Final = re.compile(r"([A-Za-z]{2})\.(ENT\.)?([A-Za-z0-9]{1,128})")
 _NUMERIC: Final = re.compile(r"[1-9][0-9]{4,31}")
 _SHORT_CODE: Final = re.compile(r"[1-9][0-9]{2,5}")
+_USUAL_PHONE: Final = re.compile(r"[1-9][0-9]{6,14}")
 _PHONE_SPELLING: Final = re.compile(r"\+?[0-9 ().\-\u00a0]*")
 _PLAIN_NUMBER: Final = re.compile(r"\+?([0-9]*)")
 _NO_DIGIT: Final = re.compile(r"[^0-9]")
@@ -127,6 +128,13 @@ def read(chat_id: str, *, numeric_ids: bool = False) -> ChatId:
         ChatInvalid: see `canonical`.
     """
     text = chat_id.strip()
+    if _USUAL_PHONE.fullmatch(text) and not numeric_ids and not _TRUNK_PREFIX.match(text):
+        # nearly every id, on the path of every message
+        return ChatId(Form.PHONE, text)
+    return _read(text, numeric_ids=numeric_ids)
+
+
+def _read(text: str, *, numeric_ids: bool) -> ChatId:
     if not text:
         raise ChatInvalid("the chat id is empty")
     if len(text) > LONGEST:
