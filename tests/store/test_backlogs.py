@@ -97,4 +97,5 @@ def test_attempts_count_beyond_a_small_integer(ground: Ground) -> None:
     (row_id,) = ground.accept("a")
     query(ground.url, "UPDATE messages SET attempt = 40000, forgiven = 39999 WHERE id = %(id)s", id=row_id)
     (claimed,) = ground.claim([row_id])
-    assert (claimed.attempt, claimed.token) == (40001, f"bulkhead:{row_id}:40001")
+    assert claimed.attempt == 40001
+    assert f":{row_id}:40001:" in claimed.token

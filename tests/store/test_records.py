@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.messages import InboundMessage
-from shared.store import connections, inbound, pages, processes
+from shared.store import connections, inbound, pages, pauses, processes
 from shared.store.inbound import RawEvent
 from shared.store.pool import Transaction
 from shared.store.processes import Heartbeat
@@ -81,6 +81,22 @@ class TestConnections:
         assert (found.status, found.status_reason) == ("paused", "breaker")
         assert ground.store.run(connections.resume, ground.connection)
         assert not ground.store.run(connections.resume, ground.connection)
+        assert ground.store.run(pauses.pause_for, ground.connection, "131048", 0.0)
+        assert ground.store.run(pauses.resume_due, "meta")
+        ground.store.run(connections.remove, ground.connection, "no more")
+        noted = query(
+            ground.url,
+            "SELECT type, company_id, kind, detail FROM events WHERE subject = 'connection' AND connection_id = %(id)s ORDER BY id",
+            id=ground.connection,
+        )
+        assert [(row["type"], (row["detail"] or "").partition(" ")[0]) for row in noted] == [
+            ("connection.paused", "breaker"),
+            ("connection.resumed", ""),
+            ("connection.paused", "131048"),
+            ("connection.resumed", ""),
+            ("connection.removed", "no"),
+        ]
+        assert {(row["company_id"], row["kind"]) for row in noted} == {("acme", "meta")}
 
     def test_what_is_observed_keeps_its_last_proof(self, ground: Ground) -> None:
         def observe(status: str, **fields: Any) -> dict[str, Any]:

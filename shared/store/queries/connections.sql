@@ -63,22 +63,50 @@ UNION SELECT process_name FROM tasks WHERE state IN ('queued', 'running') AND ex
 
 -- pause_connection --
 -- Hold a connection's queue, with the reason; not for credentials that it has no more.
-UPDATE phone_configs SET status = 'paused', status_reason = %(reason)s
-WHERE id = %(id)s AND status = 'active' AND (%(credentials)s::text IS NULL OR credentials = %(credentials)s) RETURNING id;
+WITH changed AS (
+    UPDATE phone_configs SET status = 'paused', status_reason = %(reason)s
+    WHERE id = %(id)s AND status = 'active' AND (%(credentials)s::text IS NULL OR credentials = %(credentials)s)
+    RETURNING id, company_id, process_name, status_reason
+), noted AS (
+    INSERT INTO events (subject, type, company_id, kind, connection_id, detail)
+    SELECT 'connection', 'connection.paused', company_id, process_name, id, status_reason FROM changed
+)
+SELECT id FROM changed;
 
 -- resume_connection --
 -- Let a paused connection send again.
-UPDATE phone_configs SET status = 'active', status_reason = '' WHERE id = %(id)s AND status = 'paused' RETURNING id;
+WITH changed AS (
+    UPDATE phone_configs SET status = 'active', status_reason = '' WHERE id = %(id)s AND status = 'paused'
+    RETURNING id, company_id, process_name, status_reason
+), noted AS (
+    INSERT INTO events (subject, type, company_id, kind, connection_id)
+    SELECT 'connection', 'connection.resumed', company_id, process_name, id FROM changed
+)
+SELECT id FROM changed;
 
 -- resume_mended --
 -- Let a connection send again that was paused because its credentials did not work.
-UPDATE phone_configs SET status = 'active', status_reason = ''
-WHERE id = %(id)s AND status = 'paused' AND split_part(status_reason, ':', 1) = ANY(%(codes)s) RETURNING id;
+WITH changed AS (
+    UPDATE phone_configs SET status = 'active', status_reason = ''
+    WHERE id = %(id)s AND status = 'paused' AND split_part(status_reason, ':', 1) = ANY(%(codes)s)
+    RETURNING id, company_id, process_name, status_reason
+), noted AS (
+    INSERT INTO events (subject, type, company_id, kind, connection_id)
+    SELECT 'connection', 'connection.resumed', company_id, process_name, id FROM changed
+)
+SELECT id FROM changed;
 
 -- resume_from --
 -- Let a connection send again that was paused for a reason with this beginning.
-UPDATE phone_configs SET status = 'active', status_reason = ''
-WHERE id = %(id)s AND status = 'paused' AND starts_with(status_reason, %(reason)s) RETURNING id;
+WITH changed AS (
+    UPDATE phone_configs SET status = 'active', status_reason = ''
+    WHERE id = %(id)s AND status = 'paused' AND starts_with(status_reason, %(reason)s)
+    RETURNING id, company_id, process_name, status_reason
+), noted AS (
+    INSERT INTO events (subject, type, company_id, kind, connection_id)
+    SELECT 'connection', 'connection.resumed', company_id, process_name, id FROM changed
+)
+SELECT id FROM changed;
 
 -- connection_by_account --
 -- A company's connection with this account of the provider.
@@ -204,8 +232,15 @@ SELECT count(*) AS messages FROM messages WHERE connection_id = %(id)s AND state
 
 -- remove_connection --
 -- End a connection: it sends nothing more, and its secrets are gone.
-UPDATE phone_configs SET status = 'removed', status_reason = %(reason)s, credentials = '', desired_state = 'logged_out'
-WHERE id = %(id)s AND status <> 'removed' RETURNING id;
+WITH changed AS (
+    UPDATE phone_configs SET status = 'removed', status_reason = %(reason)s, credentials = '', desired_state = 'logged_out'
+    WHERE id = %(id)s AND status <> 'removed'
+    RETURNING id, company_id, process_name, status_reason
+), noted AS (
+    INSERT INTO events (subject, type, company_id, kind, connection_id, detail)
+    SELECT 'connection', 'connection.removed', company_id, process_name, id, status_reason FROM changed
+)
+SELECT id FROM changed;
 
 -- fail_messages_of_removed --
 -- Fail what still waits at removed connections; what is being sent at this moment is left to its end.

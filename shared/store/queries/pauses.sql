@@ -6,7 +6,10 @@ WITH ending AS (
     UPDATE phone_configs c
     SET status = 'paused', status_reason = %(reason)s || ' (until ' || to_char(ending.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') || ')'
     FROM ending WHERE c.id = %(id)s AND c.status = 'active'
-    RETURNING c.id, c.status_reason AS reason, ending.at
+    RETURNING c.id, c.company_id, c.process_name, c.status_reason AS reason, ending.at
+), written AS (
+    INSERT INTO events (subject, type, company_id, kind, connection_id, detail)
+    SELECT 'connection', 'connection.paused', company_id, process_name, id, reason FROM paused
 ), noted AS (
     INSERT INTO timed_pauses (connection_id, reason, resume_at) SELECT id, reason, at FROM paused
     ON CONFLICT (connection_id) DO UPDATE SET reason = excluded.reason, resume_at = excluded.resume_at
@@ -19,7 +22,12 @@ WITH ended AS (
     DELETE FROM timed_pauses p USING phone_configs c
     WHERE c.id = p.connection_id AND c.process_name = %(kind)s AND p.resume_at <= now()
     RETURNING p.connection_id, p.reason
+), resumed AS (
+    UPDATE phone_configs c SET status = 'active', status_reason = ''
+    FROM ended WHERE c.id = ended.connection_id AND c.status = 'paused' AND c.status_reason = ended.reason
+    RETURNING c.id, c.company_id, c.process_name
+), written AS (
+    INSERT INTO events (subject, type, company_id, kind, connection_id)
+    SELECT 'connection', 'connection.resumed', company_id, process_name, id FROM resumed
 )
-UPDATE phone_configs c SET status = 'active', status_reason = ''
-FROM ended WHERE c.id = ended.connection_id AND c.status = 'paused' AND c.status_reason = ended.reason
-RETURNING c.id;
+SELECT id FROM resumed;
