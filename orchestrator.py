@@ -1,4 +1,5 @@
-"""Entry of the orchestrator: starts, watches and restarts the kinds; also the operator's command line (`bulkhead --help`)."""
+"""Entry of the orchestrator: starts, watches and restarts the kinds; also the operator's command line (`bulkhead
+--help`)."""
 
 from __future__ import annotations
 

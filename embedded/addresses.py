@@ -1,6 +1,8 @@
-"""Where the embedded servers listen and the password that opens PostgreSQL: one place for the wrappers and for who starts them.
+"""Where the embedded servers listen and the password that opens PostgreSQL: one place for the wrappers and for who
+starts them.
 
-The orchestrator calls this to fill in `DATABASE_URL` and `REDIS_URL` for its children; it may do so before the servers were ever started.
+The orchestrator calls this to fill in `DATABASE_URL` and `REDIS_URL` for its children; it may do so before the servers
+were ever started.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ ROLE: Final = "bulkhead"
 
 
 def postgres_socket_dir(settings: Settings) -> Path:
-    """Return the folder of PostgreSQL's socket: one of its own, because as root it belongs to the server's system user."""
+    """Return the folder of PostgreSQL's socket: one of its own, because as root it belongs to the server's system
+    user."""
     return runtime_dir(settings.bulkhead_home) / "postgres"
 
 
 def postgres_password(settings: Settings) -> str:
-    """Return the password of the role `bulkhead`; made at the first call and kept in BULKHEAD_HOME/postgres_password, mode 0600.
+    """Return the password of the role `bulkhead`; made at the first call and kept in BULKHEAD_HOME/postgres_password,
+    mode 0600.
 
     Two processes that make it at once agree: the first file in place wins.
     """

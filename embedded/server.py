@@ -1,7 +1,10 @@
-"""The life of one embedded server: a small parent that starts it, proves that it answers, stops it in order, and never leaves it behind.
+"""The life of one embedded server: a small parent that starts it, proves that it answers, stops it in order, and never
+leaves it behind.
 
-Two facts are kept apart. WATCHDOG says that this parent runs; whether the server answers is its readiness. So a server that stands still for a
-minute (a stalled disk, a paused process) is reported and not killed; only after `Limits.silent_probes` unanswered questions is it ended here.
+Two facts are kept apart. WATCHDOG says that this parent runs; whether the server answers is its readiness. So a server
+that stands still for a
+minute (a stalled disk, a paused process) is reported and not killed; only after `Limits.silent_probes` unanswered
+questions is it ended here.
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ class Server:
     """How one server is run.
 
     Attributes:
-        command: program and arguments; the program stays in the foreground. environ: all that it sees of an environment.
+        command: program and arguments; the program stays in the foreground. environ: all that it sees of an
+            environment.
         account: system user to run it under; None: as this process.
         probe: asks the server, and returns within half a second.
         stop: signal for finishing in order. now: signal for leaving at once without losing what it promised to keep.
@@ -72,9 +76,11 @@ class Limits:
 
     Attributes:
         drain_s: from the first request to stop to `Server.now`. hurry_s: from there to SIGKILL.
-        probe_s: between two questions to a server that is up. start_probe_s: between the first two to one that starts; doubles from there, since
+        probe_s: between two questions to a server that is up. start_probe_s: between the first two to one that starts;
+            doubles from there, since
             PostgreSQL logs each one that came too early.
-        silent_probes: questions in a row without an answer after which the server is ended. Counted, not timed: a pause of the whole machine
+        silent_probes: questions in a row without an answer after which the server is ended. Counted, not timed: a pause
+            of the whole machine
             costs one question.
     """
 
@@ -86,7 +92,8 @@ class Limits:
 
 
 def dies_with_this_process(death_signal: signal.Signals) -> Callable[[], None]:
-    """Return what a child runs before exec so that the kernel sends it `death_signal` when this process dies, however it dies.
+    """Return what a child runs before exec so that the kernel sends it `death_signal` when this process dies, however
+    it dies.
 
     `subprocess` runs it after the change of user, which would clear the wish.
     """

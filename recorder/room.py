@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -18,12 +16,12 @@ from recorder.environment_seeds import SeedOutcome
 from recorder.files import OldFiles
 from recorder.journal_follower import JournalFollower
 from recorder.retention import Retention
-from shared.clock import monotonic, utc_now
+from shared.clock import monotonic
 from shared.delivery.reclaim import reclaim
 from shared.errors import MigrationRefused, SettingsInvalid, StoreUnavailable
 from shared.logs import logger
 from shared.media.storage import open_storage
-from shared.process import runtime
+from shared.process import runtime, status_file
 from shared.process.service import Child, Service, Severity
 from shared.secrets import Vault
 from shared.store import connections, events, messages, migrate, processes
@@ -41,7 +39,6 @@ _SILENCE_S: Final = 10.0
 _REMOVED_S: Final = 5.0
 SILENT_S: Final = 60.0
 """Silence in the heartbeat table after which an incarnation of another host is watched; the same limit makes its status `down`."""
-_SNAPSHOT_FRESH_S: Final = 5.0
 _RETENTION_S: Final = 3600.0
 _PARTITIONS_S: Final = 3600.0
 """Often enough that a failed try is repeated many times before the first day without a partition."""
@@ -199,14 +196,10 @@ class RecorderService:
 
     async def _write_orchestrator(self) -> None:
         """Write the orchestrator's heartbeat row from its snapshot: it has no database itself."""
-        try:
-            snapshot = json.loads(runtime.status_file(self._settings.bulkhead_home).read_text(encoding="utf-8"))
-            age_s = (utc_now() - datetime.fromisoformat(snapshot["at"])).total_seconds()
-        except (OSError, ValueError, KeyError) as error:
-            log.debug("snapshot_unread", reason=type(error).__name__)
+        found = status_file.read(runtime.status_file(self._settings.bulkhead_home))
+        if found is None or not found.is_fresh:
             return
-        if age_s > _SNAPSHOT_FRESH_S:
-            return
+        snapshot = found.values
         states = [slot["state"] for slot in snapshot["slots"].values()]
         await self._store.call(
             processes.write_heartbeat,

@@ -77,7 +77,7 @@ def exit_code_table() -> str:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             name = statement.targets[0].id
         elif name and isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-            meanings[name] = str(statement.value.value)
+            meanings[name] = " ".join(str(statement.value.value).split())
     rows = ["| name | code | meaning |", "|---|---|---|"]
     rows += [f"| `{code.name}` | {code.value} | {meanings[code.name]} |" for code in exit_codes.ExitCode]
     return "\n".join(rows) + "\n"

@@ -11,7 +11,8 @@ def replace_file(path: Path, content: str | bytes, *, mode: int = 0o600, durable
     """Replace `path` by `content`, or create it.
 
     Args:
-        path: the file; only one process at a time may replace it. content: text is written as UTF-8. mode: permissions of the new file.
+        path: the file; only one process at a time may replace it. content: text is written as UTF-8. mode: permissions
+            of the new file.
         durable: also wait until content and name are on disk, so that both survive a power loss.
     Raises:
         OSError: nothing was replaced, for example because the disk is full.

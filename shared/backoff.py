@@ -27,5 +27,6 @@ class BackoffPolicy:
         return min(self.cap_s, longest)
 
     def jittered_s(self, failures: float, uniform: Callable[[float, float], float] = random.uniform) -> float:
-        """Return a wait drawn evenly between zero and `wait_s`, in seconds, so that many waiters do not come back at once."""
+        """Return a wait drawn evenly between zero and `wait_s`, in seconds, so that many waiters do not come back at
+        once."""
         return uniform(0.0, self.wait_s(failures))

@@ -1,4 +1,5 @@
-"""Clocks by purpose, as constructor arguments: policy never reads the time itself, so that tests can replay histories."""
+"""Clocks by purpose, as constructor arguments: policy never reads the time itself, so that tests can replay
+histories."""
 
 from __future__ import annotations
 
@@ -34,3 +35,8 @@ def read_timestamp(text: str) -> datetime:
         return at.astimezone(UTC)
     except OverflowError as error:
         raise ValueError("no such instant in UTC") from error
+
+
+def suspended_s() -> float:
+    """Return the seconds that the machine was suspended since boot; `monotonic` does not count them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - monotonic()

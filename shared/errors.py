@@ -29,8 +29,10 @@ class Refused(BulkheadError):
     """Raised when what was asked for cannot be done as it was asked; nothing was changed.
 
     Attributes:
-        code: kind of refusal, from a closed list (docs/problems.md). field: the input that is wrong, empty when it is none in particular.
-        details: further facts for machines, for example `limit` and `length`; never message text, phone numbers or secrets.
+        code: kind of refusal, from a closed list (docs/problems.md). field: the input that is wrong, empty when it is
+            none in particular.
+        details: further facts for machines, for example `limit` and `length`; never message text, phone numbers or
+            secrets.
     """
 
     def __init__(self, code: str, sentence: str, *, field: str = "", **details: Any) -> None:
@@ -55,7 +57,8 @@ class MigrationRefused(BulkheadError):
 
 
 class QueueUnavailable(BulkheadError):
-    """Raised when Redis cannot be reached or did not answer by the deadline; harmless, since hints are derived again from rows."""
+    """Raised when Redis cannot be reached or did not answer by the deadline; harmless, since hints are derived again
+    from rows."""
 
 
 class Fenced(BulkheadError):

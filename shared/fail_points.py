@@ -1,12 +1,16 @@
 """Fail points: named places between two steps whose order matters, where a chaos run can make a process die.
 
-`hit("claim.committed")` costs one look-up in an empty mapping unless the process is armed. `run_child` arms it once, from the setting CRASH_POINTS:
+`hit("claim.committed")` costs one look-up in an empty mapping unless the process is armed. `run_child` arms it once,
+from the setting CRASH_POINTS:
 
     meta:claim.committed=kill@0.02, api:accept.committed=kill@3, *:settle.committed=stop@1
 
-that is `KIND:POINT=ACTION@WHEN`, separated by commas. A kind of `*` means every kind of child but not `orchestrator`, which must be named because nothing
-here restarts it. `kill/SLOT` kills another slot's process tree instead: `api:accept.committed=kill/redis-0@3`. WHEN with a decimal point is the probability
-of each visit; without one it is the number of the visit in this process's life, and such a point fires once per home. Every firing is first appended to
+that is `KIND:POINT=ACTION@WHEN`, separated by commas. A kind of `*` means every kind of child but not `orchestrator`,
+which must be named because nothing
+here restarts it. `kill/SLOT` kills another slot's process tree instead: `api:accept.committed=kill/redis-0@3`. WHEN
+with a decimal point is the probability
+of each visit; without one it is the number of the visit in this process's life, and such a point fires once per home.
+Every firing is first appended to
 `BULKHEAD_HOME/run/crash-points.log`. Settings refuse CRASH_POINTS unless CHAOS=on.
 
 This file imports only the standard library and `shared.errors`.
@@ -154,7 +158,8 @@ def arm(text: str, kind: str, run_dir: Path, kill_slot: KillSlot) -> None:
     """Arm this process; an empty text disarms it.
 
     Args:
-        text: setting CRASH_POINTS. kind: of this process. run_dir: folder of the list of what fired. kill_slot: kills another slot's process.
+        text: setting CRASH_POINTS. kind: of this process. run_dir: folder of the list of what fired. kill_slot: kills
+            another slot's process.
     Raises:
         SettingsInvalid: `text` cannot be parsed.
     """

@@ -35,7 +35,8 @@ class Retention:
     """Rows that the recorder deletes when they are older than RETENTION_DAYS.
 
     Attributes:
-        table: its name, for log and metrics. statement: named statement that deletes at most `most` rows older than `age_s`
+        table: its name, for log and metrics. statement: named statement that deletes at most `most` rows older than
+            `age_s`
             seconds and returns one row for each.
     """
 
@@ -74,7 +75,8 @@ class ProcessKind:
     port: int = 0
     """Public port, whose listening socket the orchestrator holds and hands down to every instance; 0: none."""
     admin_offset: int = 0
-    """Distance of slot 0's loopback port from ADMIN_PORT; the next `instances_most` ports are the kind's. Never changed, so
+    """Distance of slot 0's loopback port from ADMIN_PORT; the next `instances_most` ports are the kind's. Never
+    changed, so
     that no port moves when a row is added; `next_admin_offset()` is free."""
     pool_size: int = 0
     """Database connections of one process; 0: the kind has no database."""
@@ -92,11 +94,13 @@ class ProcessKind:
     """Settings among `settings` that are secrets: named apart, so that each is a decision."""
     retention: tuple[Retention, ...] = ()
     reclaims: tuple[str, ...] = ()
-    """Named statements that give back what a dead incarnation had leased, and return one row for each; parameter: `incarnation`."""
+    """Named statements that give back what a dead incarnation had leased, and return one row for each; parameter:
+    `incarnation`."""
     reads_journal: bool = False
     """Whether the kind is notified when the orchestrator has appended to its journal."""
     restart_base_s: float = 1.0
-    """Delay before the second restart in a row; the first has `first_restart_s`. Doubles from there, with full jitter."""
+    """Delay before the second restart in a row; the first has `first_restart_s`. Doubles from there, with full
+    jitter."""
     first_restart_s: float = 0.0
     intensity: int = 10
     """More than this many restarts in `period_s` mean quarantine."""
@@ -128,7 +132,8 @@ class KindSetting:
 
     Attributes:
         field: of `ProcessKind`; the row's value is the default. pattern: name of the environment variable.
-        with_field: rows have the setting unless this field of theirs is 0, a value that no operator can set; empty: every row. everywhere: processes of every kind receive it.
+        with_field: rows have the setting unless this field of theirs is 0, a value that no operator can set; empty:
+            every row. everywhere: processes of every kind receive it.
         told: processes receive it, and must be replaced when it changes.
     """
 

@@ -1,6 +1,8 @@
-"""Structured logs: one JSON object a line, an event name and its fields, a correlation id, no text and no phone numbers.
+"""Structured logs: one JSON object a line, an event name and its fields, a correlation id, no text and no phone
+numbers.
 
-Lines below warning go to standard output, the others to standard error: the orchestrator keeps a file of each per slot. Event names are
+Lines below warning go to standard output, the others to standard error: the orchestrator keeps a file of each per slot.
+Event names are
 a closed list, docs/log-events.md, and a test compares it with the code.
 """
 
@@ -63,7 +65,8 @@ _CUTS: Final = tuple(
 
 
 def scrub(free_text: str) -> str:
-    """Return `free_text` (an error's wording, a traceback) without rows of the database and what looks like a phone number or a credential."""
+    """Return `free_text` (an error's wording, a traceback) without rows of the database and what looks like a phone
+    number or a credential."""
     for pattern, replacement in _CUTS:
         free_text = pattern.sub(replacement, free_text)
     return free_text
@@ -134,7 +137,8 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | Bas
 
 
 class EventLog:
-    """Writes events of one logger: `log.info("message_sent", message_id=7)`. Texts in fields are scrubbed like errors are."""
+    """Writes events of one logger: `log.info("message_sent", message_id=7)`. Texts in fields are scrubbed like errors
+    are."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)

@@ -20,7 +20,8 @@ class Need:
     """One reason to run a kind.
 
     Attributes:
-        allowed: whether the operator's settings (before addresses of embedded servers are filled in) let the kind run at all.
+        allowed: whether the operator's settings (before addresses of embedded servers are filled in) let the kind run
+            at all.
         reported: whether it also depends on rows: it runs while the recorder reports the kind as desired.
     """
 

@@ -1,6 +1,8 @@
-"""Secrets at rest (access tokens, app secrets): sealed with AES-256-GCM before they reach a table, opened only where they are used.
+"""Secrets at rest (access tokens, app secrets): sealed with AES-256-GCM before they reach a table, opened only where
+they are used.
 
-The only door to `cryptography`. Every ciphertext is bound to its context (which column of which row), so that one copied to another row does
+The only door to `cryptography`. Every ciphertext is bound to its context (which column of which row), so that one
+copied to another row does
 not open there.
 """
 
@@ -32,7 +34,8 @@ class Sealed:
     """A secret as it is stored.
 
     Attributes:
-        key_id: name of the key that sealed it. nonce: 12 bytes, never used twice. ciphertext: with the 16-byte tag at its end.
+        key_id: name of the key that sealed it. nonce: 12 bytes, never used twice. ciphertext: with the 16-byte tag at
+            its end.
     """
 
     key_id: str
@@ -56,14 +59,16 @@ class Sealed:
 
 
 class Vault:
-    """Seals secrets with one key, and opens what that one or an earlier one sealed. Neither its `repr` nor its errors show a key or a secret.
+    """Seals secrets with one key, and opens what that one or an earlier one sealed. Neither its `repr` nor its errors
+    show a key or a secret.
 
     Attributes:
         key_id: of the key that seals.
     """
 
     def __init__(self, key_id: str, key: bytes, old: Mapping[str, bytes] | None = None) -> None:
-        """Take the key `key_id`, and by their names the `old` ones that only open. Raises `ValueError` unless each has `KEY_BYTES` bytes."""
+        """Take the key `key_id`, and by their names the `old` ones that only open. Raises `ValueError` unless each has
+        `KEY_BYTES` bytes."""
         keys = {**(old or {}), key_id: key}
         for one in keys.values():
             if len(one) != KEY_BYTES:
@@ -100,7 +105,8 @@ class Vault:
         return f"Vault(key_id={self.key_id!r})"
 
     def seal(self, plaintext: str, *, context: str) -> Sealed:
-        """Return `plaintext` sealed for `context`, for example `phone_configs.access_token:17`; the same context opens it."""
+        """Return `plaintext` sealed for `context`, for example `phone_configs.access_token:17`; the same context opens
+        it."""
         nonce = os.urandom(NONCE_BYTES)
         return Sealed(
             self.key_id,
@@ -109,7 +115,8 @@ class Vault:
         )
 
     def open(self, sealed: Sealed, *, context: str) -> str:
-        """Return the plaintext. Raises `SecretUnreadable` when the key or the context is another one, or the stored bytes were changed."""
+        """Return the plaintext. Raises `SecretUnreadable` when the key or the context is another one, or the stored
+        bytes were changed."""
         cipher = self._ciphers.get(sealed.key_id)
         if cipher is None:
             raise SecretUnreadable(

@@ -1,7 +1,9 @@
 """Every setting (name, default, help), and the only reader of the process environment.
 
-`Settings` holds what an operator sets; `ChildEnvironment` holds what the orchestrator sets for one child. A field's environment
-variable is its name in capitals. Settings of the kinds are made from the rows of `shared.kinds`. Nothing is read at import: call
+`Settings` holds what an operator sets; `ChildEnvironment` holds what the orchestrator sets for one child. A field's
+environment
+variable is its name in capitals. Settings of the kinds are made from the rows of `shared.kinds`. Nothing is read at
+import: call
 `load` once, in the entry file, and pass the result on.
 """
 
@@ -17,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.errors import SettingsInvalid
-from shared.kinds import COMMON_SETTINGS, KINDS, ProcessKind, Variable, admin_port, kind_settings
-from shared.variables import VariableReader, made_by
+from shared.kinds import COMMON_SETTINGS, KINDS, ProcessKind, Variable, kind_settings
+from shared.variables import VariableReader, made_by, port_problems
 
 _API_KEY_LEAST: Final = 8
 """Characters of the shortest API key: a guard against placeholders; the key that is made at first start has 43."""
@@ -29,7 +31,8 @@ _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 
 
 def default_home(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return BULKHEAD_HOME's default: `var` of the checkout that this file belongs to, else the user's state directory."""
+    """Return BULKHEAD_HOME's default: `var` of the checkout that this file belongs to, else the user's state
+    directory."""
     if (_CHECKOUT / "script" / "run").is_file():
         return _CHECKOUT / "var"
     state = environ.get("XDG_STATE_HOME", "").strip()
@@ -290,7 +293,8 @@ class Settings:
         return {row.name: row for row in self.kinds}
 
     def own(self, name: str) -> str | int | float:
-        """Return the value of a variable that one kind's row declares. Raises `KeyError` when none of this process does."""
+        """Return the value of a variable that one kind's row declares. Raises `KeyError` when none of this process
+        does."""
         for row in self.kinds:
             for variable in row.variables:
                 if variable.name == name:
@@ -307,7 +311,8 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class ChildEnvironment:
-    """What the orchestrator tells a child about itself. A process that is started by hand gets values from its entry file."""
+    """What the orchestrator tells a child about itself. A process that is started by hand gets values from its entry
+    file."""
 
     process_name: str = _setting("", "Kind of this process.")
     process_instance: int = _setting(0, "Number of this slot within its kind.", low=0)
@@ -339,7 +344,8 @@ _CHILD_FIELDS: Final[Mapping[str, Variable]] = {
 
 
 def visible_fields(row: ProcessKind) -> frozenset[str]:
-    """Return the fields of `Settings` that processes of a kind receive. Raises `ValueError` for a name that is no setting."""
+    """Return the fields of `Settings` that processes of a kind receive. Raises `ValueError` for a name that is no
+    setting."""
     names = COMMON_SETTINGS | {*row.settings, *row.secrets}
     if unknown := names - _FIELDS.keys():
         raise ValueError(f"kind {row.name} lists settings that do not exist: {', '.join(sorted(unknown))}")
@@ -391,7 +397,7 @@ def load(environ: Mapping[str, str] | None = None, rows: Sequence[ProcessKind] =
     settings = Settings(**values, bulkhead_home=home.expanduser().absolute(), kinds=kinds, values=own)
     # a child sees only some of the settings; its orchestrator has checked what they must fulfil together
     if not environ.get(_CHILD_FIELDS["process_incarnation"].name) and (
-        problems := [*_rules(settings), *_port_rules(settings)]
+        problems := [*_rules(settings), *port_problems(settings.kinds, settings.admin_port)]
     ):
         raise SettingsInvalid(problems)
     return settings
@@ -420,34 +426,6 @@ def _rules(settings: Settings) -> list[str]:
         problems.append("MEDIA_S3_KEY_ID and MEDIA_S3_SECRET are set together or not at all")
     if settings.crash_points and settings.chaos != "on":
         problems.append("CRASH_POINTS is set but CHAOS is not on; crash points are for chaos runs alone")
-    return problems
-
-
-def _port_rules(settings: Settings) -> list[str]:
-    """Public ports differ from each other and from the loopback ports of the slots, which lie below 65536."""
-    problems = []
-    names = {
-        row.name: name for row in settings.kinds for setting, name in kind_settings(row) if setting.field == "port"
-    }
-    used: dict[int, str] = {}
-    private = {
-        admin_port(settings.admin_port, row, instance): f"{row.name}-{instance}"
-        for row in settings.kinds
-        for instance in range(row.instances_most)
-    }
-    for row in settings.kinds:
-        if not row.port:
-            continue
-        name = names[row.name]
-        if (twin := used.setdefault(row.port, name)) != name:
-            problems.append(f"{name}={row.port} is also {twin}; give each its own port")
-        if slot := private.get(row.port):
-            problems.append(
-                f"{name}={row.port} is the loopback port of {slot}, counted from ADMIN_PORT={settings.admin_port}; "
-                "move one of them"
-            )
-    if (last := max(private, default=0)) > 65535:
-        problems.append(f"ADMIN_PORT={settings.admin_port} is too high: the last loopback port would be {last}")
     return problems
 
 

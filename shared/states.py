@@ -1,4 +1,5 @@
-"""States and their legal transitions, as data. Nothing else decides what may follow what; the tables in docs are made from these.
+"""States and their legal transitions, as data. Nothing else decides what may follow what; the tables in docs are made
+from these.
 
 This file imports only the standard library and `shared.errors`.
 """
@@ -66,7 +67,8 @@ class DesiredSession(StrEnum):
 M, S, B = MessageState, SlotState, SessionState
 
 MESSAGE_TRANSITIONS: Final[Mapping[MessageState, frozenset[MessageState]]] = {
-    # queued -> failed: refused before a send, or attempts used up; -> sent and beyond: proof arrived after a requeue; -> deleted: cancelled
+    # queued -> failed: refused before a send, or attempts used up; -> sent and beyond: proof arrived after a requeue;
+    # -> deleted: cancelled
     M.QUEUED: frozenset({M.SENDING, M.FAILED, M.SENT, M.DELIVERED, M.READ, M.DELETED}),
     # sending -> queued: known unsent (retry, drain, reclaim); -> delivered, read: the webhook overtook the answer
     M.SENDING: frozenset({M.QUEUED, M.IN_DOUBT, M.SENT, M.DELIVERED, M.READ, M.FAILED}),
@@ -77,7 +79,8 @@ MESSAGE_TRANSITIONS: Final[Mapping[MessageState, frozenset[MessageState]]] = {
     M.READ: frozenset({M.DELETED}),
     # failed -> queued: redrive by a human; -> sent and beyond: the provider proves that it went out after all
     M.FAILED: frozenset({M.QUEUED, M.SENT, M.DELIVERED, M.READ}),
-    # deleted -> sent and beyond: cancelled between two attempts, and the provider proves that the first went out; never after a sent one was deleted
+    # deleted -> sent and beyond: cancelled between two attempts, and the provider proves that the first went out; never
+    # after a sent one was deleted
     M.DELETED: frozenset({M.SENT, M.DELIVERED, M.READ}),
 }
 
@@ -100,7 +103,8 @@ SLOT_TRANSITIONS: Final[Mapping[SlotState, frozenset[SlotState]]] = {
 }
 
 SESSION_TRANSITIONS: Final[Mapping[SessionState, frozenset[SessionState]]] = {
-    # absent -> quarantined: an earlier life of the process connected too often; -> backing_off: a browser that was to be replaced did not end in time
+    # absent -> quarantined: an earlier life of the process connected too often; -> backing_off: a browser that was to
+    # be replaced did not end in time
     B.ABSENT: frozenset({B.STARTING, B.BACKING_OFF, B.QUARANTINED}),
     B.STARTING: frozenset(
         {B.NEEDS_LINK, B.SYNCING, B.READY, B.OFFLINE, B.CONFLICT, B.LOGGED_OUT, B.BACKING_OFF, B.ABSENT}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from shared.kinds import ProcessKind, Variable, kind_settings
+from shared.kinds import ProcessKind, Variable, admin_port, kind_settings
 
 
 def made_by(row: ProcessKind) -> list[Variable]:
@@ -92,3 +92,29 @@ class VariableReader:
             if value is not None:
                 changes[setting.field] = value
         return replace(row, **changes)
+
+
+def port_problems(kinds: Sequence[ProcessKind], first_admin_port: int) -> list[str]:
+    """Return a sentence for each port that is used twice: public ports differ from each other and from the loopback ports of the slots, which lie below 65536."""
+    problems = []
+    names = {row.name: name for row in kinds for setting, name in kind_settings(row) if setting.field == "port"}
+    used: dict[int, str] = {}
+    private = {
+        admin_port(first_admin_port, row, instance): f"{row.name}-{instance}"
+        for row in kinds
+        for instance in range(row.instances_most)
+    }
+    for row in kinds:
+        if not row.port:
+            continue
+        name = names[row.name]
+        if (twin := used.setdefault(row.port, name)) != name:
+            problems.append(f"{name}={row.port} is also {twin}; give each its own port")
+        if slot := private.get(row.port):
+            problems.append(
+                f"{name}={row.port} is the loopback port of {slot}, counted from ADMIN_PORT={first_admin_port}; "
+                "move one of them"
+            )
+    if (last := max(private, default=0)) > 65535:
+        problems.append(f"ADMIN_PORT={first_admin_port} is too high: the last loopback port would be {last}")
+    return problems

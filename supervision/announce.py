@@ -1,4 +1,5 @@
-"""Progress for a terminal: one readable line per change while processes start and stop, and a summary when all are up."""
+"""Progress for a terminal: one readable line per change while processes start and stop, and a summary when all are
+up."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ class Announcer:
             self.note(f"  {slot.name:<12} {words[slot.state]}")
 
     def check_all_up(self, state: State) -> bool:
-        """Print the summary the first time that every slot that should run is ready or known to be sick, and return whether this was it."""
+        """Print the summary the first time that every slot that should run is ready or known to be sick, and return
+        whether this was it."""
         if self._all_up or self._config is None or state.stopping or not state.configured:
             return False
         conditional = {row.name for row in state.rows if need_of(row).reported and state.counts.get(row.name)}
@@ -104,7 +106,8 @@ class Announcer:
 
 
 def summary(config: ChildConfig, sick: list[Slot], *, shows_key: bool) -> list[str]:
-    """Return the lines that a newcomer needs once everything is up. A pipe or a file gets the place of the API key instead of the key."""
+    """Return the lines that a newcomer needs once everything is up. A pipe or a file gets the place of the API key
+    instead of the key."""
     settings = config.settings
     place = _key_file(settings)
     key = settings.api_key if shows_key else f"$(cat {shlex.quote(str(place))})" if place else "$API_KEY"

@@ -1,6 +1,7 @@
 """Builds each child's environment from settings, stored secrets and embedded servers.
 
-Order of precedence: the process environment, the file `BULKHEAD_HOME/settings.env` (which SIGHUP reads again), then what is made here.
+Order of precedence: the process environment, the file `BULKHEAD_HOME/settings.env` (which SIGHUP reads again), then
+what is made here.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ MACHINE: Final = frozenset(
         "FONTCONFIG_FILE",
     }
 )
-"""Variables of the machine that children receive; whatever else the operator's shell exports (other programs' secrets, `PG*`) stays here."""
+"""Variables of the machine that children receive; whatever else the operator's shell exports (other programs' secrets,
+`PG*`) stays here."""
 _MACHINE_PREFIXES: Final = ("LC_", "XDG_")
 
 
@@ -99,7 +101,8 @@ KEPT: Final[Mapping[str, tuple[str, Callable[[], str], bool]]] = {
     "sandbox_d360_api_key": ("sandbox_d360_api_key", _token, True),
     "sandbox_d360_webhook_secret": ("sandbox_d360_webhook_secret", _token, True),
 }
-"""Secrets that are made at first start and kept in a file of the home, mode 0600: setting, file, how it is made, only for the sandbox."""
+"""Secrets that are made at first start and kept in a file of the home, mode 0600: setting, file, how it is made, only
+for the sandbox."""
 
 
 class EmbeddedAddresses(Protocol):
@@ -150,7 +153,8 @@ def read_settings(environ: Mapping[str, str], rows: Sequence[ProcessKind], only:
 
 
 def read_file(path: Path, rows: Sequence[ProcessKind] = KINDS) -> dict[str, str]:
-    """Return the `NAME=value` lines of `path`; none when there is no such file. Raises `SettingsInvalid` naming each wrong line."""
+    """Return the `NAME=value` lines of `path`; none when there is no such file. Raises `SettingsInvalid` naming each
+    wrong line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -226,7 +230,8 @@ def complete(operator: Settings, embedded: EmbeddedAddresses) -> Settings:
 def child_environ(
     config: ChildConfig, row: ProcessKind, identity: ChildEnvironment, inherited: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the whole environment of one child: the settings that its row lists, and what every program needs of the machine.
+    """Return the whole environment of one child: the settings that its row lists, and what every program needs of the
+    machine.
 
     Args:
         config: of all children. row: the child's kind. identity: the part about this child.
@@ -283,7 +288,8 @@ def _kept(operator: Settings, *, uses_sandbox: bool) -> dict[str, Any]:
 
 
 def _keep(path: Path, make: Callable[[], str]) -> str:
-    """Return the secret in `path`, made and written at once when there is none: two starters agree on the one that came first."""
+    """Return the secret in `path`, made and written at once when there is none: two starters agree on the one that came
+    first."""
     if not path.exists():
         fresh = path.with_name(f"{path.name}.{os.getpid()}")
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:

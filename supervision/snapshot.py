@@ -76,15 +76,6 @@ def write(path: Path, snapshot: Mapping[str, Any]) -> None:
     replace_file(path, json.dumps(snapshot))
 
 
-def read(path: Path) -> dict[str, Any] | None:
-    """Return the snapshot at `path`, or None when there is none that can be read."""
-    try:
-        snapshot = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return snapshot if isinstance(snapshot, dict) else None
-
-
 def _reason(slot: Slot) -> str:
     """Return why the slot is not ready, in a few words."""
     if slot.held:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from shared.clock import monotonic
 from shared.logs import logger
@@ -17,11 +17,19 @@ from supervision.processes.resources import Usage, own_usage
 log = logger(__name__)
 
 
+class Published(TypedDict):
+    """Facts that only the supervisor knows. `journal_seq`: number of the journal's last entry; `dashboard`: its address."""
+
+    journal_seq: int
+    dashboard: str
+
+
 class StatusPublisher:
     """Writes the snapshot when something has changed, and at least as often as `mark_changed` is called.
 
     Args:
-        path: of the file. facts: what does not change while the orchestrator runs. ports: a slot's admin port and public port (0: none).
+        path: of the file. facts: what does not change while the orchestrator runs. ports: a slot's admin port and
+            public port (0: none).
     """
 
     def __init__(self, path: Path, facts: Mapping[str, Any], *, ports: Callable[[Slot], tuple[int, int]]) -> None:

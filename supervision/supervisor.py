@@ -1,7 +1,9 @@
-"""Imperative shell around `decide`: one selector loop, one thread. It collects events, lets `decide` choose actions, runs them
+"""Imperative shell around `decide`: one selector loop, one thread. It collects events, lets `decide` choose actions,
+runs them
 and publishes the state.
 
-Each iteration handles exits first, because a restart waits for them, then every other event of the selector, then timers: a delay
+Each iteration handles exits first, because a restart waits for them, then every other event of the selector, then
+timers: a delay
 of ours never counts as silence of a child whose datagram is already in the socket.
 """
 
@@ -11,15 +13,14 @@ import os
 import secrets
 import selectors
 import signal
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 
-from shared.clock import monotonic
+from shared.clock import monotonic, suspended_s
 from shared.errors import BulkheadError
 from shared.kinds import admin_port
 from shared.logs import logger
@@ -44,7 +45,7 @@ from supervision.ipc.control import ControlServer
 from supervision.ipc.control_handler import ControlHandler
 from supervision.ipc.listeners import Listeners, PortUnusable
 from supervision.ipc.notify_socket import NotifySocket
-from supervision.ipc.service_manager import ServiceManager
+from supervision.ipc.sd_notify import SdNotify
 from supervision.ipc.wake_up import WakeUp
 from supervision.processes.adoption import Survey, survey
 from supervision.processes.children import Children
@@ -54,7 +55,7 @@ from supervision.processes.resources import Sampler
 from supervision.processes.spawn import claim_priority
 from supervision.processes.starvation import PROBE_S, Starvation
 from supervision.processes.trees import Trees, become_subreaper
-from supervision.status_publisher import StatusPublisher
+from supervision.status_publisher import Published, StatusPublisher
 
 log = logger(__name__)
 
@@ -74,11 +75,6 @@ _BIND_AGAIN_EVERY_S: Final = 0.2
 _CATCH_UP_EVERY_S: Final = 1.0
 
 
-class _Published(TypedDict):
-    journal_seq: int
-    dashboard: str
-
-
 class Supervisor:
     """Runs the kinds of one home until it is stopped.
 
@@ -88,7 +84,7 @@ class Supervisor:
         inherited: the process environment; children receive a part of it.
         reload: reads the settings again; raises `BulkheadError` when they are wrong.
         announcer: progress for a terminal.
-        service_manager: the process that supervises us.
+        sd_notify: client of the process that supervises us.
         policy: our durations.
         use_cgroups: whether process trees may be killed by cgroup.
     """
@@ -101,7 +97,7 @@ class Supervisor:
         inherited: Mapping[str, str],
         reload: Callable[[], ChildConfig],
         announcer: Announcer,
-        service_manager: ServiceManager,
+        sd_notify: SdNotify,
         policy: Policy | None = None,
         use_cgroups: bool = True,
     ) -> None:
@@ -114,7 +110,7 @@ class Supervisor:
         self._inherited = inherited
         self._reload = reload
         self._announcer = announcer
-        self._service_manager = service_manager
+        self._sd_notify = sd_notify
         self._use_cgroups = use_cgroups
         self._state = State(rows=rows, policy=policy or Policy())
         self._boot = f"orchestrator.{secrets.token_hex(6)}"
@@ -155,7 +151,8 @@ class Supervisor:
 
     @contextmanager
     def _sources(self) -> Iterator[None]:
-        """Everything that the loop listens to, opened and closed. When we leave on purpose nothing of us stays; else our children do."""
+        """Everything that the loop listens to, opened and closed. When we leave on purpose nothing of us stays; else
+        our children do."""
         become_subreaper()
         self._selector = selectors.DefaultSelector()
         self._trees = Trees(self._home, use_cgroups=self._use_cgroups)
@@ -201,11 +198,7 @@ class Supervisor:
                 Job(_CATCH_UP_EVERY_S, self._event_journal.catch_up),
                 Job(_ASK_LISTENERS_EVERY_S, self._ask_for_listeners),
                 Job(_DROP_SILENT_EVERY_S, self._control.drop_silent),
-                *(
-                    [Job(self._service_manager.interval_s, self._service_manager.alive)]
-                    if self._service_manager.interval_s
-                    else []
-                ),
+                *([Job(self._sd_notify.interval_s, self._sd_notify.alive)] if self._sd_notify.interval_s else []),
             ]
         )
         try:
@@ -218,7 +211,7 @@ class Supervisor:
             self._selector.close()
             self._listeners.close_all()
             self._event_journal.close()
-            self._service_manager.close()
+            self._sd_notify.close()
             if self._leaving:
                 self._trees.close()
                 runtime.sweep(self._home)
@@ -247,7 +240,7 @@ class Supervisor:
         self._ask_for_listeners()
         self._tell()
         # ready means that we supervise: an unavailable database must not make the service manager end us
-        self._service_manager.ready()
+        self._sd_notify.ready()
 
     def _adopt(self, found: Survey) -> frozenset[str]:
         """Watch what lives, and return the kinds whose processes have outdated settings."""
@@ -262,18 +255,19 @@ class Supervisor:
         return changed
 
     def _open_ports_needed_now(self, found: Survey) -> None:
-        """Bind the ports of kinds that start immediately, so that a port that is taken is reported before anything runs."""
+        """Bind the ports of kinds that start immediately, so that a port that is taken is reported before anything
+        runs."""
         adopted = {living.slot.rsplit("-", 1)[0] for living in found.living}
         for row in self._rows.values():
             if row.port and self._config.counts[row.name] and not need_of(row).reported and row.name not in adopted:
                 self._listeners.open(row, self._config.settings)
 
     def _turn_until_left(self) -> None:
-        turned_at, suspended_before = monotonic(), _suspended_s()
+        turned_at, suspended_before = monotonic(), suspended_s()
         while not self._leaving:
             wait_s = self._wait_s()
             ready = self._selector.select(wait_s)
-            now, suspended = monotonic(), _suspended_s()
+            now, suspended = monotonic(), suspended_s()
             late_s = now - turned_at - wait_s
             if late_s > _LATE_S:
                 self.take(model.Stalled(late_s, suspended - suspended_before))
@@ -331,7 +325,8 @@ class Supervisor:
                     self._show_changes(before)
                 self._events.popleft()
         except BulkheadError as defect:
-            # a decision that contradicts its own tables is a defect of ours and no answer to an operator: end, the children go on
+            # a decision that contradicts its own tables is a defect of ours and no answer to an operator: end, the
+            # children go on
             raise RuntimeError(f"cannot go on after {self._events[0]}: {defect}") from defect
 
     def _do(self, action: model.Action) -> None:
@@ -415,7 +410,7 @@ class Supervisor:
         self._stop_requests += 1
         log.info("stop_requested", by=by, request=self._stop_requests)
         self._announcer.stopping(self._stop_requests)
-        self._service_manager.stopping(sum(row.drain_s + self._state.policy.leave_s for row in self._rows.values()))
+        self._sd_notify.stopping(sum(row.drain_s + self._state.policy.leave_s for row in self._rows.values()))
         self.take(model.StopRequested(now=self._stop_requests == 2, at_once=self._stop_requests > 2))
 
     def reload_settings(self) -> frozenset[str]:
@@ -445,7 +440,8 @@ class Supervisor:
                 self._notify.ask(runtime.slot_socket(self._home, slot.name), ask_descriptors())
 
     def _adopted_sibling_serves(self, slot: Slot, port: int) -> bool:
-        """Whether another process of the kind, adopted and not yet asked successfully, listens on the port that we would bind."""
+        """Whether another process of the kind, adopted and not yet asked successfully, listens on the port that we
+        would bind."""
         siblings = (
             other for other in self._state.slots.values() if other.kind == slot.kind and other.name != slot.name
         )
@@ -462,7 +458,7 @@ class Supervisor:
                     self._notify.ask(runtime.slot_socket(self._home, slot.name), ask_command(Command.NOTIFY))
         self._status.publish(self._state, **self._published())
 
-    def _published(self) -> _Published:
+    def _published(self) -> Published:
         settings = self._config.settings
         return {
             "journal_seq": self._event_journal.seq,
@@ -479,7 +475,7 @@ class Supervisor:
                 self._status.mark_changed()
                 self._announcer.slot_changed(slot, monotonic())
         if self._announcer.check_all_up(self._state):
-            self._service_manager.status("everything needed is up")
+            self._sd_notify.status("everything needed is up")
 
     def _found_dead(self, slot: str, incarnation: str) -> None:
         self._event_journal.write(SupervisionEvent.SLOT_FREE, slot, incarnation)
@@ -494,8 +490,3 @@ class Supervisor:
     def _sample(self) -> None:
         self._status.begin_measuring(self._state.slots)
         self._sampler.begin([name for name, slot in self._state.slots.items() if slot.state in SERVING])
-
-
-def _suspended_s() -> float:
-    """Seconds that the machine has been suspended since boot."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - monotonic()

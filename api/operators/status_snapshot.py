@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from shared.clock import utc_now
-
-FRESH_S: Final = 5.0
-"""The orchestrator writes each second; an older snapshot is reported as stale and not used."""
+from shared.process import status_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +37,15 @@ class Snapshot:
 
 def read(path: Path, now: datetime | None = None) -> Snapshot:
     """Read the status file at `path`. Never raises: what cannot be read is `missing`."""
+    found = status_file.read(path, now)
     try:
-        account = json.loads(path.read_text(encoding="utf-8"))
-        written_at = datetime.fromisoformat(account["at"])
-        age_s = ((now or utc_now()) - written_at).total_seconds()
-        slots = {str(name): dict(slot) for name, slot in account["slots"].items()}
-        state = str(account["state"])
-    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        values = found.values if found else {}
+        slots = {str(name): dict(slot) for name, slot in values["slots"].items()}
+        state = str(values["state"])
+    except (ValueError, TypeError, LookupError, AttributeError):
+        found = None
+    if found is None:
         return Snapshot(state="missing", age_s=None, at=None, slots={})
-    # a clock that was set back must not make an old account look fresh
-    if not -FRESH_S <= age_s <= FRESH_S:
-        return Snapshot(state="stale", age_s=age_s, at=account["at"], slots={})
-    return Snapshot(state=state, age_s=age_s, at=account["at"], slots=slots)
+    if not found.is_fresh:
+        return Snapshot(state="stale", age_s=found.age_s, at=found.values["at"], slots={})
+    return Snapshot(state=state, age_s=found.age_s, at=found.values["at"], slots=slots)

@@ -1,6 +1,8 @@
-"""Proof of progress inside one process: every work loop beats, and the event loop vouches for all of them to the orchestrator.
+"""Proof of progress inside one process: every work loop beats, and the event loop vouches for all of them to the
+orchestrator.
 
-A beat comes from the loop that does the work, never from a side thread: a thread that only beats would prove nothing but its own life.
+A beat comes from the loop that does the work, never from a side thread: a thread that only beats would prove nothing
+but its own life.
 """
 
 from __future__ import annotations

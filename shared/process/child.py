@@ -1,4 +1,5 @@
-"""A child's lifecycle: start, serve, drain, stop; the same for every kind. Entry files call `run_child` and nothing else."""
+"""A child's lifecycle: start, serve, drain, stop; the same for every kind. Entry files call `run_child` and nothing
+else."""
 
 from __future__ import annotations
 
@@ -40,16 +41,19 @@ _CLOSE_S: Final = 3.0
 _DATABASE_WAIT_S: Final = 10.0
 """How much longer a start may take, said again while it waits for PostgreSQL. Each such wait has its own end."""
 _SWITCH_S: Final = 0.0005
-"""How long one thread may keep the others from running. With Python's 5 ms each of a database call's waits costs as much beside a busy event loop."""
+"""How long one thread may keep the others from running. With Python's 5 ms each of a database call's waits costs as
+much beside a busy event loop."""
 _GARBAGE_AT: Final = 20_000
-"""New objects between two looks of the garbage collector; Python's own 700 spend a tenth of a busy process's time on looking."""
+"""New objects between two looks of the garbage collector; Python's own 700 spend a tenth of a busy process's time on
+looking."""
 
 
 def run_child(kind_name: str, open_service: OpenService) -> int:
     """Run one process of a kind until it is told to stop, and leave with its exit code (`ExitCode`).
 
     Args:
-        kind_name: row in `shared.kinds`. open_service: makes the kind's service; raises `SettingsInvalid` for what only the kind can check.
+        kind_name: row in `shared.kinds`. open_service: makes the kind's service; raises `SettingsInvalid` for what only
+            the kind can check.
     Returns:
         The exit code, if nothing was started; otherwise the process ends in here.
     """
@@ -70,7 +74,8 @@ def run_child(kind_name: str, open_service: OpenService) -> int:
         return _misconfigured(error)
     sys.setswitchinterval(_SWITCH_S)
     faulthandler.enable()
-    # not faulthandler.register: that walks other threads' frames without the interpreter's lock, while they run, and once ended the process
+    # not faulthandler.register: that walks other threads' frames without the interpreter's lock, while they run, and
+    # once ended the process
     signal.signal(signal.SIGUSR1, lambda *_: faulthandler.dump_traceback(all_threads=True))
     logs.configure(
         level=settings.log_level,
@@ -265,7 +270,8 @@ class _Life:
             return
         log.error("crashed", exc_info=error, where=where)
         self._supervised.last_words(ExitCode.CRASH, f"{type(error).__name__} in {where}")
-        # the state is undefined: nothing more runs here, the orchestrator ends our helpers and gives back what was in hand
+        # the state is undefined: nothing more runs here, the orchestrator ends our helpers and gives back what was in
+        # hand
         _leave(ExitCode.CRASH)
 
     async def _vouch(self) -> None:
@@ -293,7 +299,8 @@ class _Life:
             loop.add_reader(self._supervised.fileno(), self._commanded)
 
     async def _take_time_for_the_database(self) -> None:
-        """Let the start last as long as it waits for PostgreSQL: one beside a frozen database is no hang, whatever the settings allow a query."""
+        """Let the start last as long as it waits for PostgreSQL: one beside a frozen database is no hang, whatever the
+        settings allow a query."""
         said = False
         try:
             while True:
@@ -359,7 +366,8 @@ class _Life:
         return ExitCode.DRAIN_DEADLINE
 
     async def _finish(self, by: float) -> bool:
-        """Take nothing new and finish what is in hand: requests under way and the service's work side by side, so that neither uses up the other's time."""
+        """Take nothing new and finish what is in hand: requests under way and the service's work side by side, so that
+        neither uses up the other's time."""
         service = self._readiness.service
         ends = [self._servers.drain(by), *([service.drain(by)] if service is not None else [])]
         return all(await asyncio.gather(*ends))

@@ -1,4 +1,5 @@
-"""The heartbeat row: proof of progress for operators and other hosts, written from the event loop. Never used for liveness on this host."""
+"""The heartbeat row: proof of progress for operators and other hosts, written from the event loop. Never used for
+liveness on this host."""
 
 from __future__ import annotations
 

@@ -1,10 +1,13 @@
 """The journal of supervision: what the orchestrator saw, one JSON line each, in `BULKHEAD_HOME/run/events.jsonl`.
 
-One orchestrator writes, any number of readers follow, each with a position of its own that survives it. The orchestrator thus needs no
-database to say what happened, and the recorder may be away for hours. Sequence numbers go up by one for ever, over orchestrators and over
+One orchestrator writes, any number of readers follow, each with a position of its own that survives it. The
+orchestrator thus needs no
+database to say what happened, and the recorder may be away for hours. Sequence numbers go up by one for ever, over
+orchestrators and over
 segments, so a reader can prove that it missed nothing.
 
-A full segment is renamed to `events.<last seq>.jsonl`; segments that every known reader has passed are deleted, and so are the oldest
+A full segment is renamed to `events.<last seq>.jsonl`; segments that every known reader has passed are deleted, and so
+are the oldest
 ones beyond `KEEP_SEGMENTS`: a home without a recorder must not fill the disk.
 """
 
@@ -44,7 +47,8 @@ class SupervisionEvent(StrEnum):
     EXITED = "exited"
     """The main process is gone (pid, code, signal, expected, reason, last_words, uptime_s, log_tail)."""
     SLOT_FREE = "slot_free"
-    """Proof of death: nothing of this incarnation lives, its lock is free. Always before the next `started` of the slot; may be said twice."""
+    """Proof of death: nothing of this incarnation lives, its lock is free. Always before the next `started` of the
+    slot; may be said twice."""
     RESTARTING = "restarting"
     """The restart policy set a delay (delay_s, failures)."""
     QUARANTINED = "quarantined"
@@ -171,14 +175,16 @@ class JournalWriter:
 class JournalReader:
     """Follows the journal from a position that is kept in `events.<name>.position`.
 
-    `read` looks ahead, `commit` moves the position: an entry is seen again until it was committed, so what the reader does with an entry
+    `read` looks ahead, `commit` moves the position: an entry is seen again until it was committed, so what the reader
+    does with an entry
     must bear being done twice.
     """
 
     def __init__(self, home: Path, name: str = "recorder", *, after: int | None = None) -> None:
         """
         Args:
-            name: of the position. after: begin behind this entry, whatever the position is: for a reader that commits nothing.
+            name: of the position. after: begin behind this entry, whatever the position is: for a reader that commits
+                nothing.
         """
         self._path = runtime.events_file(home)
         self._position_file = self._path.with_name(f"events.{name}.position")
@@ -193,7 +199,8 @@ class JournalReader:
         return self._position
 
     def read(self, limit: int = 500) -> list[JournalEntry]:
-        """Return up to `limit` entries after those already read (by this object), oldest first; empty when there is nothing new."""
+        """Return up to `limit` entries after those already read (by this object), oldest first; empty when there is
+        nothing new."""
         entries: list[JournalEntry] = []
         while len(entries) < limit:
             if self._file is None and not self._open():
@@ -218,7 +225,8 @@ class JournalReader:
         return entries
 
     def commit(self, seq: int) -> None:
-        """Move the position to `seq`: this entry and those before it are dealt with and need not be kept. Never moves back."""
+        """Move the position to `seq`: this entry and those before it are dealt with and need not be kept. Never moves
+        back."""
         if seq <= self._position:
             return
         self._position = seq
@@ -264,7 +272,8 @@ class JournalReader:
         return True
 
     def _reopened_before(self, found: int) -> bool:
-        """After a jump in the numbers: whether a segment with the missing ones was renamed just as we opened; then it is opened."""
+        """After a jump in the numbers: whether a segment with the missing ones was renamed just as we opened; then it
+        is opened."""
         segment = next((path for last, path in _segments(self._path) if self._next <= last < found), None)
         if segment is None or (self._file is not None and Path(self._file.name) == segment):
             return False

@@ -1,6 +1,7 @@
 """Takes leased rows from a table and works on a few of them side by side: tasks, files to fetch.
 
-A row that is taken belongs to this incarnation until its lease ends. What dies with the process is taken again: by the next life of its slot, which gives
+A row that is taken belongs to this incarnation until its lease ends. What dies with the process is taken again: by the
+next life of its slot, which gives
 it back at its start, or by any process when the lease has ended. So work must stand being begun again.
 """
 
@@ -36,7 +37,8 @@ class LeasedRows(Generic[_T]):
     """A table of leased rows.
 
     Attributes:
-        release: gives back what earlier lives of this slot had taken; called once, before the first take. take: leases up to so many rows; also called with 0, for what it does on the way.
+        release: gives back what earlier lives of this slot had taken; called once, before the first take. take: leases
+            up to so many rows; also called with 0, for what it does on the way.
         key: names a row. work: does one row's work and writes its outcome; an error that it raises ends the process.
     """
 
@@ -81,7 +83,8 @@ class LeasedWork(Generic[_T]):
         self._wake.set()
 
     async def drain(self, by: float) -> bool:
-        """Take nothing new and finish what is in hand until the monotonic instant `by`. Returns whether nothing is left."""
+        """Take nothing new and finish what is in hand until the monotonic instant `by`. Returns whether nothing is
+        left."""
         self._stop()
         if self._in_hand:
             await asyncio.wait(list(self._in_hand.values()), timeout=left(by))
@@ -111,7 +114,8 @@ class LeasedWork(Generic[_T]):
         )
 
     async def look(self) -> float:
-        """Take what there is capacity for and start to work on it. Returns the seconds until the next look. Raises `StoreUnavailable`."""
+        """Take what there is capacity for and start to work on it. Returns the seconds until the next look. Raises
+        `StoreUnavailable`."""
         if not self._released:
             await self._rows.release()
             self._released = True

@@ -1,4 +1,5 @@
-"""The sd_notify wire format: `NAME=value` lines in one datagram. Children speak it to the orchestrator, the orchestrator to systemd.
+"""The sd_notify wire format: `NAME=value` lines in one datagram. Children speak it to the orchestrator, the
+orchestrator to systemd.
 
 This file imports only the standard library.
 """
@@ -36,9 +37,11 @@ def parse(datagram: bytes) -> dict[str, str]:
 
 
 def send(sender: socket.socket, address: str, fields: Mapping[str, str]) -> bool:
-    """Send `fields` to the socket at `address` (`@name` is Linux's abstract namespace) and return whether somebody took them.
+    """Send `fields` to the socket at `address` (`@name` is Linux's abstract namespace) and return whether somebody took
+    them.
 
-    Never blocks. A missing, dead or overrun receiver is an ordinary answer, `False`; only a defect of ours raises `OSError`.
+    Never blocks. A missing, dead or overrun receiver is an ordinary answer, `False`; only a defect of ours raises
+    `OSError`.
     """
     target = "\0" + address[1:] if address.startswith("@") else address
     try:

@@ -1,4 +1,5 @@
-"""Loops that outlive an outage of PostgreSQL or Redis: each kind's periodic work, and single writes that must succeed in the end."""
+"""Loops that outlive an outage of PostgreSQL or Redis: each kind's periodic work, and single writes that must succeed
+in the end."""
 
 from __future__ import annotations
 

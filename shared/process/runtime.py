@@ -1,7 +1,9 @@
 """Where the processes of one home meet: its sockets, locks and small files, by name.
 
-Files live in `BULKHEAD_HOME/run`. Sockets live there too unless the path would be too long for a unix socket address; then they live in a
-private directory under the system's temporary directory whose name follows from the home's path, so that every process finds the same one.
+Files live in `BULKHEAD_HOME/run`. Sockets live there too unless the path would be too long for a unix socket address;
+then they live in a
+private directory under the system's temporary directory whose name follows from the home's path, so that every process
+finds the same one.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ _ROOM_FOR_NAME: Final = 28
 
 
 class RuntimeDirectoryUnsafe(BulkheadError):
-    """Raised when the directory for sockets belongs to somebody else or is not a directory: whoever owns it could pose as us."""
+    """Raised when the directory for sockets belongs to somebody else or is not a directory: whoever owns it could pose
+    as us."""
 
 
 def run_dir(home: Path) -> Path:
@@ -35,7 +38,8 @@ def run_dir(home: Path) -> Path:
 def runtime_dir(home: Path) -> Path:
     """Return the directory of unix sockets, made if it is missing.
 
-    It is `home/run` when socket names below it stay short enough, else a directory under the system's temporary directory.
+    It is `home/run` when socket names below it stay short enough, else a directory under the system's temporary
+    directory.
 
     Raises:
         RuntimeDirectoryUnsafe: another user owns it, or it is a link or a file.
@@ -48,7 +52,8 @@ def runtime_dir(home: Path) -> Path:
 
 
 def notify_socket(home: Path) -> Path:
-    """Return the orchestrator's datagram socket, at a fixed path so that children reach the next orchestrator without being told."""
+    """Return the orchestrator's datagram socket, at a fixed path so that children reach the next orchestrator without
+    being told."""
     return runtime_dir(home) / "notify.sock"
 
 
@@ -106,7 +111,8 @@ def helper_sockets(home: Path) -> Iterator[Path]:
 
 
 def _private(directory: Path) -> Path:
-    """Make `directory` ours alone. Search permission for others is left if somebody gave it (PostgreSQL under its own user needs it)."""
+    """Make `directory` ours alone. Search permission for others is left if somebody gave it (PostgreSQL under its own
+    user needs it)."""
     directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.mkdir(mode=0o700, exist_ok=True)
     facts = directory.lstat()
@@ -120,7 +126,8 @@ def _private(directory: Path) -> Path:
 
 
 def sweep(home: Path) -> None:
-    """After a stop: remove the snapshot and the sockets of a home; what must survive (locks with last words, journal) stays."""
+    """After a stop: remove the snapshot and the sockets of a home; what must survive (locks with last words, journal)
+    stays."""
     status_file(home).unlink(missing_ok=True)
     for socket_file in helper_sockets(home):
         # a helper that was killed could not remove its own, and no next life of its slot will

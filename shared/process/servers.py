@@ -4,14 +4,48 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from typing import Final
 
 from starlette.applications import Starlette
+from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.clock import monotonic
 from shared.process.endpoints import beside
 from shared.process.server import HttpServer
+
+_PRIVATE: Final = ("/health", "/metrics")
+"""Paths that on the public port only this machine may read: they name incarnations, limits and traffic."""
+_FORWARDED: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
+"""Headers by which a proxy on this machine says that the request comes from elsewhere."""
+
+
+def private_to_this_machine(app: ASGIApp) -> ASGIApp:
+    """Return an application that answers 403 to requests from other machines for `/health` and `/metrics`."""
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] not in _PRIVATE or _is_local(scope):
+            return await app(scope, receive, send)
+        detail = "Health and metrics are for this machine; ask the process on its loopback port (ADMIN_PORT)."
+        refusal = JSONResponse(
+            {"type": "about:blank", "title": "Forbidden", "status": 403, "detail": detail},
+            status_code=403,
+            media_type="application/problem+json",
+        )
+        return await refusal(scope, receive, send)
+
+    return guarded
+
+
+def _is_local(scope: Scope) -> bool:
+    client = scope.get("client")
+    try:
+        is_loopback = client is None or ip_address(client[0]).is_loopback
+    except ValueError:
+        return False
+    return is_loopback and not any(name.lower() in _FORWARDED for name, _ in scope["headers"])
 
 
 class Servers:
@@ -36,11 +70,13 @@ class Servers:
         """Serve `app` and the process's own routes on the kind's port; without listeners the kind has none."""
         if listeners:
             own = Starlette(routes=[*self._routes()])
-            self._public = HttpServer(own if app is None else beside(own, app), [*listeners], "public")
+            served = private_to_this_machine(own if app is None else beside(own, app))
+            self._public = HttpServer(served, [*listeners], "public")
             await self._public.start()
 
     async def drain(self, by: float) -> bool:
-        """Take no new request on the public port, and finish those under way until `by`. Returns whether none is left."""
+        """Take no new request on the public port, and finish those under way until `by`. Returns whether none is
+        left."""
         return await self._public.stop(by) if self._public is not None else True
 
     async def close(self) -> None:

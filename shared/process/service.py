@@ -40,7 +40,8 @@ class Service(Protocol):
         """Become ready. A database or Redis that is away is no reason to fail."""
 
     async def drain(self, by: float) -> bool:
-        """Take no new work, finish what is in hand until the monotonic instant `by`. Returns whether nothing is left."""
+        """Take no new work, finish what is in hand until the monotonic instant `by`. Returns whether nothing is
+        left."""
 
     async def close(self) -> None:
         """Give everything back; called exactly once, also after a failed start."""
@@ -79,7 +80,8 @@ class Child:
     uncaught: Callable[[BaseException, str], None] = field(default=lambda _error, _where: None)
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run `work` in the background. An error that leaves it is classified like any uncaught one; so is its early end by `SystemExit`."""
+        """Run `work` in the background. An error that leaves it is classified like any uncaught one; so is its early
+        end by `SystemExit`."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         self.watch(task)

@@ -1,7 +1,10 @@
-"""The lock of one slot: free only when the process that took it and every descendant that inherited the descriptor are gone.
+"""The lock of one slot: free only when the process that took it and every descendant that inherited the descriptor are
+gone.
 
-The file says who holds it (or held it last), in one record of fixed length, so that an orchestrator that finds the lock held knows which
-process to adopt, and one that finds it free knows whose work to give back. The kernel, not the record, decides whether it is held.
+The file says who holds it (or held it last), in one record of fixed length, so that an orchestrator that finds the lock
+held knows which
+process to adopt, and one that finds it free knows whose work to give back. The kernel, not the record, decides whether
+it is held.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ class Holder:
 
     pid: int
     started: int
-    """Start time in clock ticks after boot (field 22 of /proc/PID/stat): with it a pid cannot be mistaken for a later process's."""
+    """Start time in clock ticks after boot (field 22 of /proc/PID/stat): with it a pid cannot be mistaken for a later
+    process's."""
     boot_id: str
     incarnation: str
     admin_port: int = 0
@@ -50,7 +54,8 @@ def boot_id() -> str:
 
 
 def process_start(pid: int) -> int | None:
-    """Return the start time of process `pid` in clock ticks after boot, or None when there is no such process or it is a zombie."""
+    """Return the start time of process `pid` in clock ticks after boot, or None when there is no such process or it is
+    a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -111,7 +116,8 @@ class SlotLock:
 
     @classmethod
     def inherited(cls, fd: int, path: Path) -> SlotLock:
-        """Return the lock that the parent took for us. Raises `SlotTaken` when `fd` is not a descriptor of `path`'s file or does not hold its lock."""
+        """Return the lock that the parent took for us. Raises `SlotTaken` when `fd` is not a descriptor of `path`'s
+        file or does not hold its lock."""
         try:
             ours, named = os.fstat(fd), path.stat()
         except OSError as problem:
@@ -135,7 +141,8 @@ class SlotLock:
         return _parse(os.pread(self.fd, _RECORD_LENGTH, 0))
 
     def close(self) -> None:
-        """Close this descriptor; the slot is free when no other process has inherited it. Closing twice does nothing."""
+        """Close this descriptor; the slot is free when no other process has inherited it. Closing twice does
+        nothing."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -165,7 +172,8 @@ def is_free(path: Path) -> bool:
 
 
 def kill_holder(home: Path, slot: str) -> None:
-    """Kill -9 what lives in `slot`, with the helpers of its process group, or the orchestrator; only for crash points. Nobody there: nothing happens."""
+    """Kill -9 what lives in `slot`, with the helpers of its process group, or the orchestrator; only for crash points.
+    Nobody there: nothing happens."""
     path = runtime.orchestrator_lock_file(home) if slot == ORCHESTRATOR else runtime.slot_lock_file(home, slot)
     holder = read_holder(path)
     if holder is None or not holder.is_running():

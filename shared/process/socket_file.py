@@ -1,4 +1,5 @@
-"""Names of unix sockets in the file system: bound by us, and noticed when something else (a cleaner of temporary files) removes them."""
+"""Names of unix sockets in the file system: bound by us, and noticed when something else (a cleaner of temporary files)
+removes them."""
 
 from __future__ import annotations
 
@@ -17,9 +18,11 @@ class SocketFile:
 
     @classmethod
     def bind(cls, unbound: socket.socket, path: Path) -> SocketFile:
-        """Bind a socket to `path`, which nothing else may use, and make it ours alone. Closes the socket and raises `OSError` if it cannot."""
+        """Bind a socket to `path`, which nothing else may use, and make it ours alone. Closes the socket and raises
+        `OSError` if it cannot."""
         try:
-            # whoever calls this holds the lock that makes the name its own: a file that is there belongs to a dead process
+            # whoever calls this holds the lock that makes the name its own: a file that is there belongs to a dead
+            # process
             path.unlink(missing_ok=True)
             unbound.bind(str(path))
             path.chmod(0o600)

@@ -1,7 +1,9 @@
 """The child's end of the line to the orchestrator.
 
-Everything here works without an orchestrator too (started by hand, or its orchestrator was killed): sends are dropped, the lock is taken
-and the port is bound by the child itself. What could not be delivered is kept and goes out with the next datagram, so the next orchestrator
+Everything here works without an orchestrator too (started by hand, or its orchestrator was killed): sends are dropped,
+the lock is taken
+and the port is bound by the child itself. What could not be delivered is kept and goes out with the next datagram, so
+the next orchestrator
 hears it.
 """
 
@@ -54,9 +56,11 @@ def new_incarnation(slot: str) -> str:
 
 
 def bind_listener(address: str, port: int) -> socket.socket:
-    """Return a listening stream socket on `address` and `port`. Raises `OSError` when the port is taken or the address is not ours.
+    """Return a listening stream socket on `address` and `port`. Raises `OSError` when the port is taken or the address
+    is not ours.
 
-    It does not block, and nobody may make it block: that is a property of the one socket that all instances of a kind share, and an instance that
+    It does not block, and nobody may make it block: that is a property of the one socket that all instances of a kind
+    share, and an instance that
     takes several connections in a row would stand still in `accept` as soon as there is none.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -128,7 +132,8 @@ class Supervised:
 
     @property
     def lock_fd(self) -> int:
-        """Descriptor of the slot lock, for `pass_fds` of helper processes: the slot then counts as taken until they are gone too."""
+        """Descriptor of the slot lock, for `pass_fds` of helper processes: the slot then counts as taken until they are
+        gone too."""
         return self._lock.fd
 
     def ready(self, status: str = "") -> None:
@@ -148,7 +153,8 @@ class Supervised:
         self._tell({"WATCHDOG": "1"})
 
     def stopping(self, status: str = "") -> None:
-        """Say: draining, will exit. A port that we bound ourselves is closed, so that clients are refused and do not wait for nobody."""
+        """Say: draining, will exit. A port that we bound ourselves is closed, so that clients are refused and do not
+        wait for nobody."""
         if self.identity.listen_fd < 0:
             self._close_listeners()
         self._tell({"STOPPING": "1"} | _status(status))
@@ -158,7 +164,8 @@ class Supervised:
         self._tell(_status(text))
 
     def extend(self, for_s: float, doing: str) -> None:
-        """Declare that the work loop will be silent for up to `for_s` seconds while `doing` something, or that start takes that much longer.
+        """Declare that the work loop will be silent for up to `for_s` seconds while `doing` something, or that start
+        takes that much longer.
 
         Zero ends the section. Silence beyond it is a hang.
         """
@@ -174,7 +181,8 @@ class Supervised:
             self.extend(0.0, "")
 
     def desired(self, kinds: Iterable[str]) -> None:
-        """Say which kinds some connection needs; all others of `needed="connections"` are then drained and stopped. For the recorder."""
+        """Say which kinds some connection needs; all others of `needed="connections"` are then drained and stopped. For
+        the recorder."""
         self._tell({"X_DESIRED": ",".join(sorted(kinds))})
 
     def fileno(self) -> int:
@@ -182,7 +190,8 @@ class Supervised:
         return self._inbox.fileno()
 
     def receive(self) -> list[Command]:
-        """Return the commands that have arrived, without blocking; requests for our listening descriptors are answered here."""
+        """Return the commands that have arrived, without blocking; requests for our listening descriptors are answered
+        here."""
         commands: list[Command] = []
         for _ in range(_COMMANDS_AT_ONCE):
             try:
@@ -202,7 +211,8 @@ class Supervised:
         return commands
 
     def listening_sockets(self) -> list[socket.socket]:
-        """Return the listening sockets of the kind's public port: the inherited one, else one bound now; none when the kind has no port.
+        """Return the listening sockets of the kind's public port: the inherited one, else one bound now; none when the
+        kind has no port.
 
         Raises:
             ListeningSocketInvalid: LISTEN_FD is not a listening socket.
@@ -214,12 +224,14 @@ class Supervised:
             listener = bind_listener(self._bind_address, self.identity.port)
         else:
             return []
-        # the server may close its socket when it drains; ours is for handing over. Not `listener.dup()`, which makes the shared socket block again
+        # the server may close its socket when it drains; ours is for handing over. Not `listener.dup()`, which makes
+        # the shared socket block again
         self._listeners.append(socket.socket(fileno=os.dup(listener.fileno())))
         return [listener]
 
     def last_words(self, code: int, reason: str) -> None:
-        """Leave the exit code and the reason in the slot file, for an orchestrator that is not our parent and cannot wait for us."""
+        """Leave the exit code and the reason in the slot file, for an orchestrator that is not our parent and cannot
+        wait for us."""
         try:
             holder = self._lock.read()
             if holder is not None:
@@ -228,7 +240,8 @@ class Supervised:
             log.warning("last_words_not_written", problem=str(problem))
 
     def close(self) -> None:
-        """Close the line and remove its socket. The slot stays taken until the process and its helpers are gone. Closing twice does nothing."""
+        """Close the line and remove its socket. The slot stays taken until the process and its helpers are gone.
+        Closing twice does nothing."""
         if self._inbox.fileno() < 0:
             return
         self._close_listeners()
@@ -268,7 +281,8 @@ def ask_command(command: Command) -> bytes:
 
 
 def ask_descriptors() -> bytes:
-    """Return the datagram that asks a child for its listening descriptors; they come back to the sender's address with `X_LISTENERS`."""
+    """Return the datagram that asks a child for its listening descriptors; they come back to the sender's address with
+    `X_LISTENERS`."""
     return json.dumps({"command": _DESCRIPTORS}).encode()
 
 

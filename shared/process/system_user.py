@@ -1,6 +1,7 @@
 """A system user of its own for what must not run as root, and the folders that this user must be able to pass.
 
-The user is made with `useradd` when it is missing; where that is not possible (no useradd, read-only /etc) the user `nobody` serves, which
+The user is made with `useradd` when it is missing; where that is not possible (no useradd, read-only /etc) the user
+`nobody` serves, which
 every system has.
 """
 
@@ -23,7 +24,8 @@ log = logger(__name__)
 
 
 class SystemUserUnusable(BulkheadError):
-    """Raised when there is no system user to run a program under, or it cannot reach what it needs; the message names the remedy."""
+    """Raised when there is no system user to run a program under, or it cannot reach what it needs; the message names
+    the remedy."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def _known(name: str) -> SystemUser | None:
 
 
 def system_user(name: str) -> SystemUser | None:
-    """Return the user that a program must run under, made if need be; None when this process is not root and so runs it as itself.
+    """Return the user that a program must run under, made if need be; None when this process is not root and so runs it
+    as itself.
 
     Blocks for up to 30 seconds the first time that a user is made.
 
@@ -99,7 +102,8 @@ def _passable(folder: os.stat_result, user: SystemUser) -> bool:
 
 
 def open_way(target: Path, user: SystemUser, home: Path) -> None:
-    """Let `user` pass every folder above `target`: search permission for others, nothing more, and only where it is missing.
+    """Let `user` pass every folder above `target`: search permission for others, nothing more, and only where it is
+    missing.
 
     Args:
         target: file or folder that the user must reach.

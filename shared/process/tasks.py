@@ -1,7 +1,10 @@
-"""Runs this kind's tasks (`shared.store.tasks`): takes them from the table, gives each to its handler, and writes what came of it.
+"""Runs this kind's tasks (`shared.store.tasks`): takes them from the table, gives each to its handler, and writes what
+came of it.
 
-A handler returns the result (anything JSON can hold), or raises `TaskFailed`. Any other error is a bug: it is logged, the task fails as `internal`,
-and the process goes on, since a task has nothing in common with what runs beside it. A handler that is `repeatable` must stand being begun again
+A handler returns the result (anything JSON can hold), or raises `TaskFailed`. Any other error is a bug: it is logged,
+the task fails as `internal`,
+and the process goes on, since a task has nothing in common with what runs beside it. A handler that is `repeatable`
+must stand being begun again
 after a death at any place.
 """
 
@@ -66,7 +69,8 @@ class TaskRunner:
         self._work.start()
 
     async def drain(self, by: float) -> bool:
-        """Take nothing new and finish what is in hand until the monotonic instant `by`. Returns whether nothing is left."""
+        """Take nothing new and finish what is in hand until the monotonic instant `by`. Returns whether nothing is
+        left."""
         return await self._work.drain(by)
 
     async def close(self) -> None:

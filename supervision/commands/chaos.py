@@ -1,4 +1,5 @@
-"""`chaos`: inject faults while messages flow, and judge by the provider's ledger. This only starts the program `chaos`."""
+"""`chaos`: inject faults while messages flow, and judge by the provider's ledger. This only starts the program
+`chaos`."""
 
 from __future__ import annotations
 

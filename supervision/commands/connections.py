@@ -1,6 +1,8 @@
-"""`connections list|add|update|test|pause|resume|remove|reseal`: a company's connections, through the API of the copy that runs over this home.
+"""`connections list|add|update|test|pause|resume|remove|reseal`: a company's connections, through the API of the copy
+that runs over this home.
 
-Secrets are never arguments, which everybody on the machine can read: `--secrets FILE` names a file with them (`-`: standard input), either a JSON object like
+Secrets are never arguments, which everybody on the machine can read: `--secrets FILE` names a file with them (`-`:
+standard input), either a JSON object like
 `{"accessToken": "…"}`, or nothing but the one secret that the connection's type cannot do without.
 """
 

@@ -1,4 +1,5 @@
-"""The orchestrator's command line: finds the command's file, runs it, and turns what an operator got wrong into sentences and exit codes."""
+"""The orchestrator's command line: finds the command's file, runs it, and turns what an operator got wrong into
+sentences and exit codes."""
 
 from __future__ import annotations
 
@@ -99,7 +100,8 @@ def _command_of(argv: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _given(name: str, words: Sequence[str]) -> Namespace:
-    """Parse a command's words; options and positional arguments may stand in any order. Leaves with `USAGE` when they are wrong."""
+    """Parse a command's words; options and positional arguments may stand in any order. Leaves with `USAGE` when they
+    are wrong."""
     if name not in COMMANDS:
         # prints the help or the list of commands, and leaves
         _overview().parse_args([name, *words] if name else words)

@@ -1,4 +1,5 @@
-"""`migrate`: bring the database's schema up to date. The recorder's room does it; this only runs its entry file with the right environment."""
+"""`migrate`: bring the database's schema up to date. The recorder's room does it; this only runs its entry file with
+the right environment."""
 
 from __future__ import annotations
 

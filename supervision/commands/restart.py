@@ -1,4 +1,5 @@
-"""`restart KIND[-N]`: replace one process after the other, without the kind ever being away; ends a drain, a quarantine, a misconfiguration."""
+"""`restart KIND[-N]`: replace one process after the other, without the kind ever being away; ends a drain, a
+quarantine, a misconfiguration."""
 
 from __future__ import annotations
 

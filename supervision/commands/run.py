@@ -18,7 +18,7 @@ from supervision.announce import Announcer
 from supervision.commands.context import Context
 from supervision.environment import ChildConfig
 from supervision.ipc.listeners import PortUnusable
-from supervision.ipc.service_manager import ServiceManager
+from supervision.ipc.sd_notify import SdNotify
 from supervision.supervisor import Supervisor
 
 HELP = "start everything that is needed and supervise it, until Ctrl-C"
@@ -66,7 +66,7 @@ def supervise(context: Context, config: ChildConfig, *, only: str = "", only_sto
             inherited=context.environ,
             reload=lambda: context.child_config(only),
             announcer=Announcer(sys.stdout),
-            service_manager=ServiceManager(context.environ),
+            sd_notify=SdNotify(context.environ),
             policy=context.policy,
             use_cgroups=context.use_cgroups,
         )

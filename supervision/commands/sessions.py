@@ -1,4 +1,5 @@
-"""`sessions list|link|pair|restart|logout|wipe`: browser sessions, through the API of the copy that runs over this home."""
+"""`sessions list|link|pair|restart|logout|wipe`: browser sessions, through the API of the copy that runs over this
+home."""
 
 from __future__ import annotations
 

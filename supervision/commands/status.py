@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from shared import table
-from shared.process import runtime
+from shared.process import runtime, status_file
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import is_free, read_holder
 from shared.states import SlotState
-from supervision import snapshot
 from supervision.commands.context import Answer, Context, ask_home
 from supervision.ipc import control
 
@@ -38,7 +37,8 @@ def run(context: Context, given: Namespace) -> int:
 
 
 def ask(home: Path) -> tuple[dict[str, Any], bool]:
-    """Return the status and whether an orchestrator lives; without one, what the slot locks say about its last snapshot."""
+    """Return the status and whether an orchestrator lives; without one, what the slot locks say about its last
+    snapshot."""
     try:
         return ask_home(home, {"command": "status"})["status"], True
     except control.NoOrchestrator:
@@ -49,7 +49,8 @@ def without_orchestrator(home: Path) -> dict[str, Any]:
     """Return a snapshot made from the slot locks, which the kernel keeps true whoever lives."""
     if not (home / "run").is_dir():
         return {"slots": {}}
-    last = snapshot.read(runtime.status_file(home)) or {}
+    found = status_file.read(runtime.status_file(home))
+    last = found.values if found else {}
     known: dict[str, Any] = last.get("slots", {})
     slots: dict[str, Any] = {}
     for path in sorted(runtime.run_dir(home).glob("*-*.lock")):

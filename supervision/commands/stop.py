@@ -34,7 +34,8 @@ def run(context: Context, given: Namespace) -> int:
     try:
         pid = context.ask({"command": "stop"})["pid"]
     except control.NoOrchestrator:
-        # it may live without a socket (an older version does not bind it again): the lock names it, and TERM says the same
+        # it may live without a socket (an older version does not bind it again): the lock names it, and TERM says the
+        # same
         if is_running(home) and (holder := read_holder(runtime.orchestrator_lock_file(home))):
             os.kill(holder.pid, signal.SIGTERM)
             return _wait(context, holder.pid, given)

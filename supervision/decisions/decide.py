@@ -1,6 +1,7 @@
 """Every decision of the supervisor, as one pure function of state, event and time.
 
-`decide` takes what happened and returns the new state and what is to be done; the shell in `supervisor` does it. Histories of events can
+`decide` takes what happened and returns the new state and what is to be done; the shell in `supervisor` does it.
+Histories of events can
 thus be replayed as data (tests/supervision/test_decide.py).
 """
 
@@ -9,10 +10,7 @@ from __future__ import annotations
 import random
 import signal
 from dataclasses import replace
-from typing import Final
 
-from shared.needs import need_of
-from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
 from shared.states import SlotState
 from supervision.decisions.model import (
@@ -28,13 +26,11 @@ from supervision.decisions.model import (
     Exited,
     Found,
     Freed,
-    KillTree,
     Leave,
     Measured,
     Notified,
     Replacement,
     RestartRequested,
-    SaveDesiredKinds,
     Slot,
     Spawned,
     SpawnFailed,
@@ -46,11 +42,8 @@ from supervision.decisions.model import (
     Write,
 )
 from supervision.decisions.plan import followers
+from supervision.decisions.reports import Reports
 from supervision.decisions.restart_policy import RestartHistory, Uniform, has_recovered
-from supervision.decisions.transition import Transition
-
-STALL_WORTH_SAYING_S: Final = 0.5
-"""A delay of the supervisor below this moves deadlines silently."""
 
 
 def decide(
@@ -71,7 +64,8 @@ def decide(
 
 
 def next_by(state: State, now: float) -> float | None:
-    """Return the earliest instant after `now` at which a `Tick` may decide something, or None when only an event can."""
+    """Return the earliest instant after `now` at which a `Tick` may decide something, or None when only an event
+    can."""
     instants = [
         at for slot in state.slots.values() for at in (slot.silent_by, slot.step_by, slot.next_try_at) if at is not None
     ]
@@ -86,29 +80,29 @@ def next_by(state: State, now: float) -> float | None:
     return min((at for at in instants if at > now), default=None)
 
 
-class _Decision(Transition):
+class _Decision(Reports):
     """One call of `decide`: first the event, then what the state and the time require."""
 
     def take(self, event: Event) -> None:  # noqa: PLR0912 - one line for each event that there is
         match event:
             case Notified():
-                self._notified(event)
+                self.notified(event)
             case Exited():
-                self._exited(event)
+                self.exited(event)
             case Freed():
-                self._freed(event)
+                self.freed(event)
             case Spawned():
-                self._spawned(event)
+                self.spawned(event)
             case SpawnFailed():
-                self._spawn_failed(event)
+                self.spawn_failed(event)
             case Found():
-                self._found(event)
+                self.found(event)
             case Measured():
-                self._measured(event)
+                self.measured(event)
             case Stalled():
-                self._stalled(event)
+                self.stalled(event)
             case Starved():
-                self._starved(event)
+                self.starved(event)
             case RestartRequested():
                 self._restart(event.slots, Cause.RESTART)
             case DrainRequested():
@@ -137,213 +131,6 @@ class _Decision(Transition):
         self._leave_if_done()
 
     # events
-
-    def _notified(self, event: Notified) -> None:
-        slot = self.slot(event.slot)
-        if slot is None or slot.incarnation != event.incarnation or slot.main_gone:
-            return
-        said = event.fields
-        if "STATUS" in said:
-            slot = self.put(replace(slot, status=said["STATUS"]))
-        if "EXTEND_TIMEOUT_USEC" in said:
-            slot = self._extend(slot, said["EXTEND_TIMEOUT_USEC"], said.get("X_DOING", ""))
-        if said.get("READY") == "1":
-            slot = self._became_ready(slot)
-        if said.get("X_READY") == "0" and slot.state is SlotState.READY:
-            slot = self.move(slot, SlotState.UNREADY)
-            self.write(Happened.UNREADY, slot, status=slot.status)
-        if said.get("WATCHDOG") == "1" and slot.state in (SlotState.READY, SlotState.UNREADY):
-            slot = self.put(replace(slot, silent_by=self.beat_by(slot), starved_s=0.0))
-        if said.get("STOPPING") == "1" and slot.state in SERVING:
-            # a signal from elsewhere: the exit will not be one that we asked for
-            self.move(
-                slot,
-                SlotState.DRAINING,
-                escalation=Escalation.TERM,
-                silent_by=None,
-                step_by=self.now + self.drain_s(slot),
-            )
-        if "X_DESIRED" in said:
-            self._desired_kinds_received(said["X_DESIRED"])
-
-    def _became_ready(self, slot: Slot) -> Slot:
-        if slot.state not in (SlotState.STARTING, SlotState.UNREADY):
-            return slot
-        first = slot.ready_at is None
-        slot = self.move(slot, SlotState.READY, ready_at=self.now if first else slot.ready_at)
-        slot = self.put(replace(slot, silent_by=self.beat_by(slot), starved_s=0.0))
-        if not (first and slot.adopted):
-            self.write(
-                Happened.READY,
-                slot,
-                after_s=round(self.now - slot.started_at, 3) if first else None,
-                status=slot.status,
-            )
-        return slot
-
-    def _extend(self, slot: Slot, microseconds: str, doing: str) -> Slot:
-        for_s = min(int(microseconds) / 1e6, self.state.policy.longest_section_s) if microseconds.isdecimal() else 0.0
-        if for_s <= 0:
-            slot = self.put(replace(slot, extended_by=None, doing=""))
-            return (
-                self.put(replace(slot, silent_by=self.beat_by(slot)))
-                if slot.state in (SlotState.READY, SlotState.UNREADY)
-                else slot
-            )
-        until = self.now + for_s
-        slot = self.put(replace(slot, extended_by=until, doing=doing))
-        if slot.state in SERVING and slot.silent_by is not None:
-            slot = self.put(replace(slot, silent_by=max(slot.silent_by, until)))
-        return slot
-
-    def _desired_kinds_received(self, text: str) -> None:
-        conditional = {row.name for row in self.state.rows if need_of(row).reported}
-        kinds = frozenset(text.split(",")) & conditional
-        if kinds != self.state.desired:
-            self.state = replace(self.state, desired=kinds)
-            self.actions.append(SaveDesiredKinds(kinds))
-            self.actions.append(Write(Happened.DESIRED_KINDS, details={"kinds": sorted(kinds)}))
-
-    def _exited(self, event: Exited) -> None:
-        slot = self.slot(event.slot)
-        if slot is None or slot.incarnation != event.incarnation or slot.main_gone or not slot.is_alive:
-            return
-        if slot.state is not SlotState.KILLING:
-            slot = self.move(slot, SlotState.KILLING)
-        slot = self.put(
-            replace(
-                slot,
-                main_gone=True,
-                last_exit=event.exit,
-                silent_by=None,
-                extended_by=None,
-                step_by=self.now + self.state.policy.kill_again_s,
-            )
-        )
-        self.write(
-            Happened.EXITED,
-            slot,
-            pid=slot.pid,
-            code=event.exit.code,
-            signal=event.exit.signal,
-            expected=slot.cause.requested,
-            reason=slot.cause.value,
-            last_words=event.exit.last_words,
-            uptime_s=round(self.now - slot.started_at, 3),
-            log_tail=event.log_tail,
-        )
-        if slot.cause.requested:
-            in_time = slot.escalation is Escalation.TERM and event.exit.code == ExitCode.OK
-            self.write(Happened.DRAINED, slot, in_time=in_time, code=event.exit.code, purpose=slot.cause.value)
-        self.actions.append(KillTree(slot.name))
-
-    def _freed(self, event: Freed) -> None:
-        slot = self.slot(event.slot)
-        if slot is None or slot.incarnation != event.incarnation or not slot.main_gone or not slot.is_alive:
-            return
-        self.write(Happened.SLOT_FREE, slot)
-        healthy_s = 0.0 if slot.ready_at is None else max(0.0, self.now - slot.ready_at)
-        slot = self.put(
-            replace(slot, pid=0, adopted=False, ready_at=None, step_by=None, status="", doing="", rss_mb=0.0)
-        )
-        cause = slot.cause
-        if not self.should_run(slot):
-            self.move(slot, SlotState.STOPPED)
-        elif not cause.requested and slot.last_exit is not None and slot.last_exit.code == ExitCode.CONFIGURATION:
-            slot = self.move(slot, SlotState.MISCONFIGURED)
-            self.write(Happened.MISCONFIGURED, slot, last_words=slot.last_exit.last_words if slot.last_exit else "")
-        elif cause.under_restart_policy:
-            self.apply_policy(slot, healthy_s)
-        else:
-            self.start(slot)
-
-    def _spawned(self, event: Spawned) -> None:
-        slot = self.slot(event.slot)
-        if slot is None or slot.state is not SlotState.STARTING or slot.pid:
-            return
-        slot = self.put(replace(slot, pid=event.pid, incarnation=event.incarnation, started_at=self.now))
-        self.write(
-            Happened.STARTED,
-            slot,
-            pid=event.pid,
-            attempt=int(slot.history.failures) + 1,
-            probe=slot.history.failed_probes > 0,
-        )
-
-    def _spawn_failed(self, event: SpawnFailed) -> None:
-        slot = self.slot(event.slot)
-        if slot is None or slot.state is not SlotState.STARTING or slot.pid:
-            return
-        self.write(Happened.START_FAILED, slot, error=event.error)
-        slot = self.put(replace(slot, silent_by=None, status=event.error))
-        if event.occupied:
-            self.move(slot, SlotState.BACKOFF, next_try_at=self.now + self.state.policy.occupied_s)
-        else:
-            self.apply_policy(slot, 0.0)
-
-    def _found(self, event: Found) -> None:
-        slot = self.slot(event.slot)
-        if slot is None:
-            kind, instance = event.slot.rsplit("-", 1)
-            slot = self.put(Slot(kind=kind, instance=int(instance)))
-        if slot.state is not SlotState.STOPPED:
-            return
-        row, policy = self.row(slot), self.state.policy
-        patience_s = max(row.watchdog_s, row.startup_s - event.age_s) + policy.adoption_s
-        slot = self.move(slot, SlotState.UNREADY, pid=event.pid, incarnation=event.incarnation, adopted=True)
-        slot = self.put(replace(slot, started_at=self.now - event.age_s, silent_by=self.now + patience_s))
-        self.release(slot.kind)
-        self.write(Happened.ADOPTED, slot, pid=event.pid, age_s=round(event.age_s, 1))
-
-    def _measured(self, event: Measured) -> None:
-        slot = self.slot(event.slot)
-        if slot is None or slot.state not in SERVING:
-            return
-        slot = self.put(replace(slot, rss_mb=event.rss_mb))
-        row = self.row(slot)
-        if row.memory_hard_mb and event.rss_mb > row.memory_hard_mb:
-            self.write(
-                Happened.OVER_MEMORY, slot, rss_mb=round(event.rss_mb), limit_mb=row.memory_hard_mb, ceiling="hard"
-            )
-            self.kill(self.put(replace(slot, cause=Cause.MEMORY_HARD)))
-        elif row.memory_soft_mb and event.rss_mb > row.memory_soft_mb and not self.awaits_replacement(slot.name):
-            self.write(
-                Happened.OVER_MEMORY, slot, rss_mb=round(event.rss_mb), limit_mb=row.memory_soft_mb, ceiling="soft"
-            )
-            self.enqueue(slot.name, Cause.MEMORY_SOFT)
-
-    def _stalled(self, event: Stalled) -> None:
-        """Move every deadline by our own delay: children are not silent while we do not read."""
-        for slot in self.state.slots.values():
-            self.put(
-                replace(
-                    slot,
-                    silent_by=None if slot.silent_by is None else slot.silent_by + event.late_s,
-                    extended_by=None if slot.extended_by is None else slot.extended_by + event.late_s,
-                    step_by=None if slot.step_by is None else slot.step_by + event.late_s,
-                )
-            )
-        self.state = replace(self.state, released={kind: at + event.late_s for kind, at in self.state.released.items()})
-        if event.late_s >= STALL_WORTH_SAYING_S:
-            self.actions.append(
-                Write(
-                    Happened.STALL,
-                    details={"late_s": round(event.late_s, 3), "suspended_s": round(event.suspended_s, 3)},
-                )
-            )
-
-    def _starved(self, event: Starved) -> None:
-        slot = self.slot(event.slot)
-        if (
-            slot is None
-            or slot.silent_by is None
-            or slot.state not in SERVING
-            or slot.starved_s + event.for_s > self.state.policy.starved_most_s
-        ):
-            return
-        self.put(
-            replace(slot, silent_by=max(slot.silent_by, self.now + event.for_s), starved_s=slot.starved_s + event.for_s)
-        )
 
     def _restart(self, names: tuple[str, ...], cause: Cause) -> None:
         if self.state.stopping:
@@ -488,7 +275,8 @@ class _Decision(Transition):
             if slot is None or slot.state is SlotState.STOPPED:
                 continue
             if item.begun:
-                # siblings keep serving until the new one is ready, however long that takes: a bad update stops at its first victim
+                # siblings keep serving until the new one is ready, however long that takes: a bad update stops at its
+                # first victim
                 if slot.state not in (SlotState.READY, SlotState.UNREADY):
                     busy.add(slot.kind)
                     queue.append(item)

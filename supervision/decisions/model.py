@@ -38,7 +38,8 @@ class Cause(Enum):
 
     @property
     def under_restart_policy(self) -> bool:
-        """Whether the restart policy decides what follows; a leak that needs replacement each minute is a sick process, too."""
+        """Whether the restart policy decides what follows; a leak that needs replacement each minute is a sick process,
+        too."""
         return not self.requested or self is Cause.MEMORY_SOFT
 
 
@@ -120,7 +121,8 @@ WAITING = frozenset({SlotState.BACKOFF, SlotState.QUARANTINED, SlotState.MISCONF
 
 @dataclass(frozen=True, kw_only=True)
 class Replacement:
-    """A slot that waits for its turn to be drained and started anew: one at a time for each kind, so that the kind stays ready."""
+    """A slot that waits for its turn to be drained and started anew: one at a time for each kind, so that the kind
+    stays ready."""
 
     slot: str
     cause: Cause
@@ -244,7 +246,8 @@ class DrainRequested:
 
 @dataclass(frozen=True)
 class Configured:
-    """Settings (re)loaded: the rows with the operator's values, slots per kind, and kinds that run with outdated settings."""
+    """Settings (re)loaded: the rows with the operator's values, slots per kind, and kinds that run with outdated
+    settings."""
 
     counts: Mapping[str, int]
     changed: frozenset[str] = frozenset()
@@ -298,7 +301,8 @@ class Send:
 
 @dataclass(frozen=True)
 class KillTree:
-    """Kill every process of the slot's incarnation; answered by `Exited` (if it was still there) and then `Freed`. Repeated until then."""
+    """Kill every process of the slot's incarnation; answered by `Exited` (if it was still there) and then `Freed`.
+    Repeated until then."""
 
     slot: str
 
@@ -322,7 +326,8 @@ class SaveDesiredKinds:
 
 @dataclass(frozen=True)
 class CloseListener:
-    """No slot of the kind will run soon: close its port, so that clients are refused instead of waiting in its queue."""
+    """No slot of the kind will run soon: close its port, so that clients are refused instead of waiting in its
+    queue."""
 
     kind: str
 

@@ -19,7 +19,8 @@ class KindUnknown(BulkheadError):
 
 
 def check(rows: Sequence[ProcessKind]) -> None:
-    """Raise `RegistryInvalid` unless every predecessor, need and setting exists, no two slots share a port, and the order of
+    """Raise `RegistryInvalid` unless every predecessor, need and setting exists, no two slots share a port, and the
+    order of
     start has no circle."""
     names = [row.name for row in rows]
     if len(set(names)) < len(names):

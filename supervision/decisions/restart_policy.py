@@ -1,7 +1,9 @@
 """The restart policy of one slot; pure.
 
-The first restart is immediate (or after the kind's `first_restart_s`), later ones back off; only uptime, not readiness, resets the backoff.
-Too many restarts in a period, or too many short lives in a row, mean quarantine with slow probes; no slot is abandoned for good.
+The first restart is immediate (or after the kind's `first_restart_s`), later ones back off; only uptime, not readiness,
+resets the backoff.
+Too many restarts in a period, or too many short lives in a row, mean quarantine with slow probes; no slot is abandoned
+for good.
 """
 
 from __future__ import annotations
@@ -113,5 +115,6 @@ def after_death(
 
 
 def has_recovered(history: RestartHistory, row: ProcessKind, *, healthy_s: float) -> bool:
-    """Whether a probe of a quarantined slot has lived long enough to end the quarantine; its history then starts empty."""
+    """Whether a probe of a quarantined slot has lived long enough to end the quarantine; its history then starts
+    empty."""
     return history.failed_probes > 0 and healthy_s >= row.min_uptime_s

@@ -1,6 +1,7 @@
 """One transition: the state while an event is handled, the actions so far, and the steps that decisions consist of.
 
-Each change of state goes through `Transition.move`, which admits only those that `shared.states.SLOT_TRANSITIONS` lists.
+Each change of state goes through `Transition.move`, which admits only those that `shared.states.SLOT_TRANSITIONS`
+lists.
 """
 
 from __future__ import annotations
@@ -145,7 +146,8 @@ class Transition:
         return self.state.counts.get(kind, 0) if runs(self._rows[kind], self.state.desired) else 0
 
     def gate_is_open(self, kind: str) -> bool:
-        """Whether predecessors are ready, or have used up their startup time, before a kind's first start; later starts never wait."""
+        """Whether predecessors are ready, or have used up their startup time, before a kind's first start; later starts
+        never wait."""
         if kind in self.state.released:
             return True
         for before in self._rows[kind].after:
@@ -184,7 +186,8 @@ class Transition:
         return slot
 
     def move(self, slot: Slot, state: SlotState, **changes: Any) -> Slot:
-        """Change the slot's state if the transition is listed; the port of a kind whose last slot has stopped is closed."""
+        """Change the slot's state if the transition is listed; the port of a kind whose last slot has stopped is
+        closed."""
         require_transition(SLOT_TRANSITIONS, slot.state, state)
         slot = self.put(replace(slot, state=state, since=self.now, **changes))
         siblings = (other for other in self.state.slots.values() if other.kind == slot.kind)

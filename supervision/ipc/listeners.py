@@ -1,4 +1,5 @@
-"""The listening sockets of kinds with a public port: held here, inherited by each instance, so that connections queue while a process is replaced."""
+"""The listening sockets of kinds with a public port: held here, inherited by each instance, so that connections queue
+while a process is replaced."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ class Listeners:
         return kind in self._sockets
 
     def take(self, kind: str, port: int, descriptors: Iterable[int]) -> bool:
-        """Keep the one of `descriptors`, which a child of an earlier orchestrator sent, that listens on `port`; close the others.
+        """Keep the one of `descriptors`, which a child of an earlier orchestrator sent, that listens on `port`; close
+        the others.
 
         Returns whether the kind's socket is held now.
         """

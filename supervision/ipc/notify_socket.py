@@ -1,4 +1,5 @@
-"""The orchestrator's datagram socket: sd_notify messages of children, with the sender's credentials from the kernel, and
+"""The orchestrator's datagram socket: sd_notify messages of children, with the sender's credentials from the kernel,
+and
 commands to children."""
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ class NotifySocket:
         return heard
 
     def ask(self, child: Path, datagram: bytes) -> None:
-        """Send `datagram` to a child's socket; a response arrives here. A child that is absent or too busy is asked again later."""
+        """Send `datagram` to a child's socket; a response arrives here. A child that is absent or too busy is asked
+        again later."""
         with suppress(OSError):
             self._socket.sendto(datagram, str(child))
 

@@ -33,7 +33,8 @@ class WakeUp:
 
     @contextmanager
     def catching(self, stacks: Path) -> Iterator[None]:
-        """Catch our signals for the length of a `with` block; SIGUSR1 writes the stacks of all threads to the file `stacks`."""
+        """Catch our signals for the length of a `with` block; SIGUSR1 writes the stacks of all threads to the file
+        `stacks`."""
         before = signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         handlers = {number: signal.signal(number, lambda *_: None) for number in _HEARD}
         handlers[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)

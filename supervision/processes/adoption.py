@@ -49,7 +49,8 @@ class Survey:
 def survey(home: Path, trees: Trees, kinds: Collection[str]) -> Survey:
     """Examine every slot lock of `home`, kill what is left of dead incarnations, and return the findings.
 
-    A held lock with a living main process is adopted. A held lock whose main process is dead is kept by a helper that outlived it: its tree
+    A held lock with a living main process is adopted. A held lock whose main process is dead is kept by a helper that
+    outlived it: its tree
     is killed, and then the slot is free.
 
     Args:

@@ -1,6 +1,7 @@
 """Killing of whole process trees by cgroup (v2): one group for each incarnation, killed by the kernel in one step.
 
-It holds where a cgroup v2 hierarchy is mounted and we may make groups below our own (root, or a unit with Delegate=yes). It works for
+It holds where a cgroup v2 hierarchy is mounted and we may make groups below our own (root, or a unit with
+Delegate=yes). It works for
 processes that left their session and cleared their environment, which no look at /proc can attribute.
 """
 
@@ -33,7 +34,8 @@ class Cgroups:
         mount, own = _mount_point(), _own_group()
         if mount is None or own is None:
             return None
-        # an orchestrator that was itself started inside such a group (by a supervised shell) still uses the common place above
+        # an orchestrator that was itself started inside such a group (by a supervised shell) still uses the common
+        # place above
         inside = mount / own.lstrip("/")
         above = next(
             (folder.parent for folder in (inside, *inside.parents) if folder.name.startswith("bulkhead-")), inside
@@ -55,7 +57,8 @@ class Cgroups:
         return cls(base) if usable else None
 
     def place(self, incarnation: str, pid: int) -> bool:
-        """Put `pid`, and so everything that it will start, into the incarnation's group. Returns whether that worked."""
+        """Put `pid`, and so everything that it will start, into the incarnation's group. Returns whether that
+        worked."""
         path = self._base / incarnation
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -96,7 +99,8 @@ class Cgroups:
             return set()
 
     def leftovers(self, living: set[str]) -> set[str]:
-        """Return the incarnations of this home whose group still has processes and that are not in `living`; empty groups are removed."""
+        """Return the incarnations of this home whose group still has processes and that are not in `living`; empty
+        groups are removed."""
         found: set[str] = set()
         for path in self._base.iterdir() if self._base.is_dir() else ():
             if not path.is_dir() or path.name in living:

@@ -1,6 +1,7 @@
 """One pair of log files for each slot: opened here, written by the child itself, so that they outlive the orchestrator.
 
-Rotation copies and truncates, because the child holds the file open: the copy is repeated until it has caught up, so that only what is
+Rotation copies and truncates, because the child holds the file open: the copy is repeated until it has caught up, so
+that only what is
 written between the last copied byte and the truncation can be missing.
 """
 
@@ -49,7 +50,8 @@ class LogFiles:
 
     @contextmanager
     def opened(self, slot: str) -> Iterator[tuple[int, int]]:
-        """Yield descriptors of the two files, for appending; they are closed on leaving. Makes the directory again if it was removed."""
+        """Yield descriptors of the two files, for appending; they are closed on leaving. Makes the directory again if
+        it was removed."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         out = _append(self.path(slot, "out"))
         try:

@@ -1,6 +1,7 @@
 """Facts from /proc about processes: parents, sessions, and the incarnation in whose environment they were started.
 
-The marker is the pair BULKHEAD_HOME and PROCESS_INCARNATION in a process's environment. Helpers inherit it through any number of forks and
+The marker is the pair BULKHEAD_HOME and PROCESS_INCARNATION in a process's environment. Helpers inherit it through any
+number of forks and
 sessions, so it finds what parentage does not show any more.
 """
 
@@ -43,7 +44,8 @@ def scan() -> dict[int, Process]:
 
 
 def descendants(processes: Mapping[int, Process], roots: Iterable[int]) -> set[int]:
-    """Return the pids of all that descend from `roots`, without the roots themselves unless they descend from each other."""
+    """Return the pids of all that descend from `roots`, without the roots themselves unless they descend from each
+    other."""
     children: dict[int, list[int]] = {}
     for process in processes.values():
         children.setdefault(process.parent, []).append(process.pid)
@@ -80,7 +82,8 @@ def marked(processes: Iterable[int], home: Path) -> dict[int, str]:
 
 
 def holders(path: Path) -> set[int]:
-    """Return the pids that hold the lock of `path` by an inherited descriptor, without the process that took it and those that only read the file.
+    """Return the pids that hold the lock of `path` by an inherited descriptor, without the process that took it and
+    those that only read the file.
 
     Looks at every descriptor of every process: for the rare case that nothing else explains a held lock.
     """

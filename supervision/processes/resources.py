@@ -1,7 +1,9 @@
 """Memory, open files and threads of process trees; the only door to psutil.
 
-A tree of several processes is measured by its proportional set (shared pages divided among those who share them): the plain sum of resident
-sizes counts Chromium's shared pages once for each of its processes and would be five times too high. One process is looked at per call, so
+A tree of several processes is measured by its proportional set (shared pages divided among those who share them): the
+plain sum of resident
+sizes counts Chromium's shared pages once for each of its processes and would be five times too high. One process is
+looked at per call, so
 that the supervisor's loop never stands still for a large tree.
 """
 
@@ -57,7 +59,8 @@ def own_usage() -> Usage:
 
 
 def details(tree: Iterable[int]) -> list[dict[str, object]]:
-    """Return one row for each process of `tree`, for operators: pid, parent, memory_mb, threads, open_files, cpu_s and command."""
+    """Return one row for each process of `tree`, for operators: pid, parent, memory_mb, threads, open_files, cpu_s and
+    command."""
     rows: list[dict[str, object]] = []
     for pid in sorted(tree):
         try:

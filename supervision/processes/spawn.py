@@ -1,4 +1,5 @@
-"""Starts one child: its own session, its log files, its slot lock and its listening socket inherited, and nothing else."""
+"""Starts one child: its own session, its log files, its slot lock and its listening socket inherited, and nothing
+else."""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ def spawn(
 ) -> Started:
     """Start `script` with this interpreter and return it. Call from the main thread only.
 
-    Priority, out-of-memory score and core size are set from outside just after exec, so no code of ours runs between fork and exec.
+    Priority, out-of-memory score and core size are set from outside just after exec, so no code of ours runs between
+    fork and exec.
 
     Args:
         script: the entry file.
@@ -98,10 +100,13 @@ def spawn(
 
 
 def claim_priority() -> int:
-    """Raise this process's priority above its children's, where our rights suffice, and return its earlier niceness, from which theirs counts.
+    """Raise this process's priority above its children's, where our rights suffice, and return its earlier niceness,
+    from which theirs counts.
 
-    A supervisor has little work, but must do it at once while its children use up the machine. Where the kernel grants it, it
-    runs before every process with an ordinary policy (children get the ordinary one back); else a better niceness has to do.
+    A supervisor has little work, but must do it at once while its children use up the machine. Where the kernel grants
+    it, it
+    runs before every process with an ordinary policy (children get the ordinary one back); else a better niceness has
+    to do.
     """
     before = os.getpriority(os.PRIO_PROCESS, 0)
     with suppress(PermissionError):
@@ -121,12 +126,14 @@ def _adjust(pid: int, niceness: int, oom_score_adj: int) -> None:
         if oom_score_adj:
             Path(f"/proc/{pid}/oom_score_adj").write_text(str(oom_score_adj), encoding="ascii")
     except (PermissionError, ProcessLookupError, FileNotFoundError, BlockingIOError) as refusal:
-        # below zero needs rights that most installations do not have, and are not required to; a session is weighed ten times a second at most
+        # below zero needs rights that most installations do not have, and are not required to; a session is weighed ten
+        # times a second at most
         log.debug("priority_not_set", pid=pid, niceness=niceness, oom_score_adj=oom_score_adj, problem=str(refusal))
 
 
 def _adjust_session(pid: int, niceness: int) -> None:
-    """Weigh the process's session: where the kernel groups tasks by session (autogroup), as most do, a niceness counts only among those of one session,
+    """Weigh the process's session: where the kernel groups tasks by session (autogroup), as most do, a niceness counts
+    only among those of one session,
     and each child has its own."""
     group = Path(f"/proc/{pid}/autogroup")
     if niceness and group.exists():

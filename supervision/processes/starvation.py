@@ -1,6 +1,7 @@
 """Tells CPU starvation from a hang.
 
-A process that hangs sleeps, or spins on a CPU of its own. One that is starved has a thread that could run, and gets little of what it could use. What the
+A process that hangs sleeps, or spins on a CPU of its own. One that is starved has a thread that could run, and gets
+little of what it could use. What the
 machine withholds is nobody's silence, as our own lateness is not.
 """
 
@@ -30,7 +31,8 @@ class Starvation:
         self._looks: dict[int, tuple[float, float]] = {}
 
     def is_starved(self, pid: int) -> bool:
-        """Whether the process waits for a CPU (or a disk) and got too little since the last sample. The first sample has no baseline and counts as starved."""
+        """Whether the process waits for a CPU (or a disk) and got too little since the last sample. The first sample
+        has no baseline and counts as starved."""
         before = self._looks.pop(pid, None)
         if not self._wants_to_run(pid):
             return False
@@ -43,7 +45,8 @@ class Starvation:
         return used_s - before[1] < _ENOUGH * (now - before[0])
 
     def _wants_to_run(self, pid: int) -> bool:
-        """Whether some thread is on a run queue, or waits for a disk. All threads count: the one that has the interpreter's lock keeps the others waiting."""
+        """Whether some thread is on a run queue, or waits for a disk. All threads count: the one that has the
+        interpreter's lock keeps the others waiting."""
         with suppress(OSError):
             for task in (self._proc / str(pid) / "task").iterdir():
                 with suppress(OSError):

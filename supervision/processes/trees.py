@@ -1,7 +1,9 @@
 """Ends whole process trees, and proves that nothing of an incarnation lives.
 
-A capability ladder, probed once at start: rung "cgroup" where the kernel kills a group in one step; below it rung "walk", which finds an
-incarnation's processes by session, group, parentage and environment marker and kills until none is found. An incarnation without a group (its
+A capability ladder, probed once at start: rung "cgroup" where the kernel kills a group in one step; below it rung
+"walk", which finds an
+incarnation's processes by session, group, parentage and environment marker and kills until none is found. An
+incarnation without a group (its
 orchestrator could not make one) is walked on either rung.
 """
 
@@ -23,7 +25,8 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 def become_subreaper() -> bool:
-    """Make orphans of our descendants our own children, so that they can be found and reaped. Returns whether the kernel can do that."""
+    """Make orphans of our descendants our own children, so that they can be found and reaped. Returns whether the
+    kernel can do that."""
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
@@ -83,7 +86,8 @@ class Trees:
             self._cgroups.remove(incarnation)
 
     def leftovers(self, living: set[str]) -> set[str]:
-        """Return the incarnations of this home that have processes but are not in `living`: remains of an orchestrator's sudden death."""
+        """Return the incarnations of this home that have processes but are not in `living`: remains of an
+        orchestrator's sudden death."""
         found = set(marked(scan(), self._home).values())
         if self._cgroups:
             found |= self._cgroups.leftovers(living)
@@ -99,7 +103,8 @@ class Trees:
         seeds = {pid for pid, name in marked(processes, self._home).items() if name == incarnation}
         there = processes.get(main)
         if main and (there is None or there.started == started):
-            # a session or group number is not reused while a member lives; another process with our main's pid would show here
+            # a session or group number is not reused while a member lives; another process with our main's pid would
+            # show here
             seeds |= {
                 process.pid for process in processes.values() if main in (process.pid, process.session, process.group)
             }

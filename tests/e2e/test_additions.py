@@ -1,4 +1,5 @@
-"""What a new kind and a new connection type cost: their own files, one row each, and a migration. Nothing else is edited."""
+"""What a new kind and a new connection type cost: their own files, one row each, and a migration. Nothing else is
+edited."""
 
 from __future__ import annotations
 

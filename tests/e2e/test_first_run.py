@@ -1,4 +1,5 @@
-"""A newcomer's first minutes: one message through each connection type, a picture to scan, a second start, and nothing left behind."""
+"""A newcomer's first minutes: one message through each connection type, a picture to scan, a second start, and nothing
+left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""kill -9 of each child in turn: the others answer throughout, the killed one is back, and a message accepted meanwhile arrives once."""
+"""kill -9 of each child in turn: the others answer throughout, the killed one is back, and a message accepted meanwhile
+arrives once."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def test_kill_9_of_each_child_in_turn(bulkhead: Callable[..., Bulkhead]) -> None
 
 
 def killed_and_back(copy: Bulkhead, kind: str) -> None:
-    """Kill a child, send through every connection at once, and see that it is back, alone, with nothing lost or doubled."""
+    """Kill a child, send through every connection at once, and see that it is back, alone, with nothing lost or
+    doubled."""
     before = copy.pids()
     killed = copy.kill(kind)
     sent = {}

@@ -1,4 +1,5 @@
-"""The embedded PostgreSQL: prepared once, kept, quick to come back, never left behind, and closed to everybody but its role."""
+"""The embedded PostgreSQL: prepared once, kept, quick to come back, never left behind, and closed to everybody but its
+role."""
 
 from __future__ import annotations
 
@@ -294,7 +295,8 @@ def a_strangers() -> Iterator[int]:
 
 @contextmanager
 def of_one_not_taken_away() -> Iterator[int]:
-    """As after the death of the wrapper too: whoever inherited the dead server has not waited for it. It belongs to the server's user."""
+    """As after the death of the wrapper too: whoever inherited the dead server has not waited for it. It belongs to the
+    server's user."""
     with subprocess.Popen(["true"], **as_user(system_user(postgres.ACCOUNT))) as dead:
         os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
         yield dead.pid

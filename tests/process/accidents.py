@@ -1,6 +1,7 @@
 """A kind's process whose room does what the environment says; run as a module in place of an entry file.
 
-`ROOM` names what goes wrong at start, drain or close; over the public port the test makes the rest happen. What is called is told in the log.
+`ROOM` names what goes wrong at start, drain or close; over the public port the test makes the rest happen. What is
+called is told in the log.
 """
 
 from __future__ import annotations

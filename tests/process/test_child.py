@@ -1,4 +1,5 @@
-"""A child's life in a real process: start, readiness, liveness, crash, drain and exit, each with the exit code that the orchestrator acts on."""
+"""A child's life in a real process: start, readiness, liveness, crash, drain and exit, each with the exit code that the
+orchestrator acts on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Every kind may be started while PostgreSQL is away: it lives, says that it is not ready, and is ready once PostgreSQL is there."""
+"""Every kind may be started while PostgreSQL is away: it lives, says that it is not ready, and is ready once PostgreSQL
+is there."""
 
 from __future__ import annotations
 
@@ -72,7 +73,8 @@ def test_it_waits_for_a_database_that_is_frozen(kind: str, settings: MakeSetting
 
 
 def test_a_start_may_take_as_long_as_it_waits_for_the_database(settings: MakeSettings) -> None:
-    """Meta reads its connections before it is ready: with these settings that takes longer than a start may without a word."""
+    """Meta reads its connections before it is ready: with these settings that takes longer than a start may without a
+    word."""
     with (
         frozen() as url,
         entry("meta", settings(database_url=url, database_connect_s=60.0, database_query_s=60.0)) as child,

@@ -1,4 +1,5 @@
-"""The real orchestrator process over a registry of fixture children, driven by signals, its control socket, journal and status."""
+"""The real orchestrator process over a registry of fixture children, driven by signals, its control socket, journal and
+status."""
 
 from __future__ import annotations
 
@@ -195,7 +196,8 @@ class House:
         return dict(control.ask(runtime.control_socket(self.home), {"command": "status"})["status"])
 
     def slot(self, name: str) -> dict[str, Any]:
-        """One slot as this orchestrator has it now, everything that the journal tells included; empty when it does not answer."""
+        """One slot as this orchestrator has it now, everything that the journal tells included; empty when it does not
+        answer."""
         try:
             told = self.status()
         except control.NoOrchestrator:

@@ -1,4 +1,5 @@
-"""The real orchestrator over fixture kinds: the same program as `orchestrator.py`, with rows and policy from two variables."""
+"""The real orchestrator over fixture kinds: the same program as `orchestrator.py`, with rows and policy from two
+variables."""
 
 from __future__ import annotations
 

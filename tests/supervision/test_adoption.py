@@ -1,4 +1,5 @@
-"""The orchestrator's own death interrupts nobody: the next one adopts every child, its socket and its silence, and doubles nothing."""
+"""The orchestrator's own death interrupts nobody: the next one adopts every child, its socket and its silence, and
+doubles nothing."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ def test_an_adopted_childs_last_words_tell_its_exit_code(house: House) -> None:
 
 
 def test_the_same_listening_socket_serves_later_children(house: House) -> None:
-    """Adopted, asked for its socket, then killed: its successor answers on the same queue, and no connection was refused."""
+    """Adopted, asked for its socket, then killed: its successor answers on the same queue, and no connection was
+    refused."""
     house.rows(SERVED).start(API_INSTANCES="1").ready("api-0")
     port, old = house.slot("api-0")["port"], house.slot("api-0")["incarnation"]
     house.kill_orchestrator()
@@ -159,7 +161,8 @@ def test_killed_between_fork_and_writing_the_pid_the_child_is_still_found(house:
 
 
 def test_kinds_that_were_told_something_else_are_replaced_after_adoption(house: House) -> None:
-    """A new orchestrator with other settings: those who know the old ones are replaced, one at a time, the others stay."""
+    """A new orchestrator with other settings: those who know the old ones are replaced, one at a time, the others
+    stay."""
     house.rows(SERVED, {"name": "meta", "pool_size": 20}).start().ready(*SLOTS)
     pids = {slot: house.pid(slot) for slot in SLOTS}
     house.kill_orchestrator()

@@ -118,7 +118,8 @@ def take(world: World, step: str, slot: str, argument: float) -> None:  # noqa: 
 @settings(max_examples=150, deadline=None)
 @given(STEPS, st.booleans())
 def test_whatever_happens_the_invariants_hold(steps: list[tuple[str, float]], adopt: bool) -> None:
-    """No slot ever has two processes (the world asserts it), death is proved before the next life, and a stop always ends."""
+    """No slot ever has two processes (the world asserts it), death is proved before the next life, and a stop always
+    ends."""
     rows = (
         kind("db", drain_s=5.0),
         kind("recorder", after=("db",)),

@@ -1,4 +1,5 @@
-"""Hangs are seen and ended with a traceback; what is slow, stopped together with everything, or declared, is left alone."""
+"""Hangs are seen and ended with a traceback; what is slow, stopped together with everything, or declared, is left
+alone."""
 
 from __future__ import annotations
 
@@ -94,7 +95,8 @@ def test_an_orchestrator_that_was_stopped_alone_kills_nobody(house: House) -> No
 
 @pytest.mark.parametrize("ahead_s", [3600.0, -3600.0])
 def test_a_wall_clock_that_is_set_harms_nobody(house: House, ahead_s: float) -> None:
-    """An hour ahead or back, for the orchestrator and for every child, while they run: no hang, no exit, and restarts as always."""
+    """An hour ahead or back, for the orchestrator and for every child, while they run: no hang, no exit, and restarts
+    as always."""
     shift = house.home / "shift"
     rows = (
         {"name": "api", "watchdog_s": 0.5, "instances": 2, "instances_most": 10},
@@ -123,7 +125,8 @@ def test_a_wall_clock_that_is_set_harms_nobody(house: House, ahead_s: float) -> 
 
 
 def test_no_deadline_is_measured_on_the_wall_clock() -> None:
-    """A clock set an hour ahead, or back, changes nothing: only what is shown, or compared with a file's date, looks at it."""
+    """A clock set an hour ahead, or back, changes nothing: only what is shown, or compared with a file's date, looks at
+    it."""
     room = environment.REPOSITORY / "supervision"
     readers = {
         path.name for path in room.rglob("*.py") if re.search(r"utc_now|time\.time\(|datetime\.now", path.read_text())

@@ -1,4 +1,5 @@
-"""Whoever keeps the orchestrator: a real supervisord, and systemd's unit as far as it can be proved without systemd as process 1."""
+"""Whoever keeps the orchestrator: a real supervisord, and systemd's unit as far as it can be proved without systemd as
+process 1."""
 
 from __future__ import annotations
 
@@ -14,10 +15,9 @@ from pathlib import Path
 import pytest
 
 from shared.kinds import KINDS
-from shared.process import runtime
+from shared.process import runtime, status_file
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
-from supervision import snapshot
 from supervision.ipc import control
 from tests.supervision.house import PROGRAM, House
 from tests.support import environment, processes
@@ -57,7 +57,8 @@ class Supervisord:
 
     def orchestrator(self) -> int:
         """Pid of the orchestrator that last wrote its snapshot."""
-        return int((snapshot.read(runtime.status_file(self.house.home)) or {}).get("pid", 0))
+        found = status_file.read(runtime.status_file(self.house.home))
+        return int(found.values["pid"]) if found else 0
 
     def close(self) -> None:
         """End it and whatever it left."""

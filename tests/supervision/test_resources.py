@@ -18,7 +18,7 @@ from shared.process import notify, runtime
 from shared.process.journal import SupervisionEvent as Happened
 from shared.settings import Settings
 from supervision.ipc.notify_socket import NotifySocket
-from supervision.ipc.service_manager import ServiceManager
+from supervision.ipc.sd_notify import SdNotify
 from supervision.processes.log_files import LogFiles, Mark
 from supervision.processes.resources import Sampler, Usage, details, measure
 from supervision.processes.spawn import spawn
@@ -207,7 +207,8 @@ def test_the_tail_reaches_back_over_a_rotation(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_stops_no_supervision(house: House) -> None:
-    """Journal, log and snapshot cannot be written; deaths are seen and answered all the same, and it is all there again when there is room."""
+    """Journal, log and snapshot cannot be written; deaths are seen and answered all the same, and it is all there again
+    when there is room."""
     house.rows(
         {"name": "api"}, {"name": "recorder", "entry": "recorder"}, {"name": "meta", "needed": "connections"}
     ).start().ready("api-0", "recorder-0")
@@ -338,7 +339,7 @@ def test_a_watchdog_that_is_meant_for_another_process_is_not_ours() -> None:
         {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"},
     )
     for environ in ({}, *half_said):
-        keeper = ServiceManager(environ)
+        keeper = SdNotify(environ)
         assert keeper.interval_s == 0
         keeper.alive()
         keeper.close()

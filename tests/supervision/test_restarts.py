@@ -1,4 +1,5 @@
-"""The real orchestrator over children that die in every way: seen, proved dead, restarted by the law, and nobody else's business."""
+"""The real orchestrator over children that die in every way: seen, proved dead, restarted by the law, and nobody else's
+business."""
 
 from __future__ import annotations
 

@@ -185,7 +185,8 @@ def test_hands_over_its_listening_socket(tmp_path: Path) -> None:
 
 
 def test_a_start_makes_no_siblings_accept_block(tmp_path: Path) -> None:
-    """All instances share one open socket: a sibling that takes connections until there is none must not stand still because we start."""
+    """All instances share one open socket: a sibling that takes connections until there is none must not stand still
+    because we start."""
     with bind_listener("127.0.0.1", 0) as ours:
         siblings = os.dup(ours.fileno())
         told = ChildEnvironment(process_name="api", port=ours.getsockname()[1], listen_fd=os.dup(ours.fileno()))

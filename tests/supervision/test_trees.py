@@ -41,7 +41,8 @@ def rungs() -> list[str]:
 
 
 def gone(away: int, daemon: int, rung: str) -> bool:
-    """Whether the helpers are dead. What nothing marks, only a cgroup can find; on the lower rung the test ends it itself."""
+    """Whether the helpers are dead. What nothing marks, only a cgroup can find; on the lower rung the test ends it
+    itself."""
     if rung == "walk":
         processes.end([daemon])
     return not processes.is_alive(away) and not processes.is_alive(daemon)
@@ -49,7 +50,8 @@ def gone(away: int, daemon: int, rung: str) -> bool:
 
 @pytest.mark.parametrize("rung", rungs())
 def test_helpers_that_left_the_session_die_with_their_process(house: House, rung: str) -> None:
-    """A killed child's helpers: one in another session with the lock, one daemonised with a cleared environment and without it."""
+    """A killed child's helpers: one in another session with the lock, one daemonised with a cleared environment and
+    without it."""
     house.rows({"name": "bad", "entry": "forks_away"}).start(FIXTURE_WALK_ONLY="" if rung == "cgroup" else "1").ready(
         "bad-0"
     )
@@ -93,7 +95,8 @@ def test_a_stop_removes_the_sockets_of_helpers_that_could_not(house: House) -> N
 
 
 def test_remains_of_a_sudden_death_of_everything_are_killed_at_the_next_start(house: House) -> None:
-    """kill -9 of the orchestrator and of the child; its helpers live on and hold the slot. Nothing of the dead incarnation survives the next start."""
+    """kill -9 of the orchestrator and of the child; its helpers live on and hold the slot. Nothing of the dead
+    incarnation survives the next start."""
     house.rows({"name": "bad", "entry": "forks_away"}).start().ready("bad-0")
     away, daemon = helpers_of(house)
     old, rung = house.slot("bad-0")["incarnation"], house.status()["kill_method"]
@@ -125,7 +128,8 @@ def test_scan_knows_us_and_our_children(tmp_path: Path) -> None:
 
 
 def test_only_inheritors_of_a_lock_are_named(tmp_path: Path) -> None:
-    """Who took the lock himself is somebody's main process; who inherited it is a helper; who reads the file is a bystander."""
+    """Who took the lock himself is somebody's main process; who inherited it is a helper; who reads the file is a
+    bystander."""
     path = tmp_path / "x-0.lock"
     lock = SlotLock.take(path)
     heir = subprocess.Popen(SLEEP, pass_fds=[lock.fd])
@@ -153,7 +157,8 @@ def test_only_inheritors_of_a_lock_are_named(tmp_path: Path) -> None:
 
 
 def test_a_stranger_with_our_pid_is_not_ours(tmp_path: Path) -> None:
-    """The main process is known by pid and start time; another process with that pid, and its session, belong to somebody else."""
+    """The main process is known by pid and start time; another process with that pid, and its session, belong to
+    somebody else."""
     stranger = subprocess.Popen(SLEEP, start_new_session=True, env={})
     trees = Trees(tmp_path, use_cgroups=False)
     try:

@@ -1,6 +1,8 @@
-"""A wall clock that a test can set while the program runs: every look at the time of day, in orchestrator and children, goes through here.
+"""A wall clock that a test can set while the program runs: every look at the time of day, in orchestrator and children,
+goes through here.
 
-Nobody but a test can set the machine's clock, and no kernel namespace shifts it, so the two doors to it are replaced: `shared.clock` and `time.time`.
+Nobody but a test can set the machine's clock, and no kernel namespace shifts it, so the two doors to it are replaced:
+`shared.clock` and `time.time`.
 The monotonic clock is left alone, as it is when an operator or NTP sets the wall clock.
 """
 
@@ -17,7 +19,8 @@ _VARIABLE = "FIXTURE_WALL_SHIFT"
 
 
 def follow() -> None:
-    """From now on the wall clock of this process goes ahead by as many seconds as the file says that FIXTURE_WALL_SHIFT names; without one it is true."""
+    """From now on the wall clock of this process goes ahead by as many seconds as the file says that FIXTURE_WALL_SHIFT
+    names; without one it is true."""
     if not os.environ.get(_VARIABLE):
         return
     file, true_time = Path(os.environ[_VARIABLE]), time.time

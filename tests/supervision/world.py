@@ -1,4 +1,5 @@
-"""A world for replaying histories against `decide`: a fake clock and processes that live and die as the history says, no real process."""
+"""A world for replaying histories against `decide`: a fake clock and processes that live and die as the history says,
+no real process."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def kind(name: str, **changes: Any) -> ProcessKind:
 
 
 class World:
-    """Replays events, answers `Spawn` and `KillTree` as the operating system would, and remembers everything that was done.
+    """Replays events, answers `Spawn` and `KillTree` as the operating system would, and remembers everything that was
+    done.
 
     Attributes:
         now: the clock.

@@ -228,6 +228,7 @@ BOUND_TO_OTHERS = (
     "_port",
     "_url",
     "crash_points",
+    "api_key",
     "company_id",
     "bulkhead_home",
     "media_storage",

@@ -1,4 +1,5 @@
-"""What the fixture children have in common: the line to the orchestrator, a loop, and a tiny server on the kind's port."""
+"""What the fixture children have in common: the line to the orchestrator, a loop, and a tiny server on the kind's
+port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Starts helpers: one that leaves the session, one that forks twice and clears its environment, and tells their pids."""
+"""Starts helpers: one that leaves the session, one that forks twice and clears its environment, and tells their
+pids."""
 
 import os
 import subprocess

@@ -1,4 +1,5 @@
-"""Reports which kinds are desired: what the file `desired-by-fixture` in the home holds, looked at again when notified or often."""
+"""Reports which kinds are desired: what the file `desired-by-fixture` in the home holds, looked at again when notified
+or often."""
 
 import os
 from pathlib import Path

@@ -12,7 +12,7 @@ _SAYS_AT_MOST: Final = 0.5
 """Share of the service manager's watchdog interval after which the next WATCHDOG=1 is due."""
 
 
-class ServiceManager:
+class SdNotify:
     """Connection to the service manager.
 
     Attributes:
