@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Final
 from urllib.parse import urlsplit
 
+from shared.channels.registry import channel_named
 from shared.settings import Settings
-
-_ADDRESSES: Final = {
-    "360dialog": "d360_base_url",
-    "wwebjs": "whatsapp_web_url",
-}
-"""Setting with the provider's address by connection type; the others are reached by Meta's Graph API."""
 
 
 def is_stand_in(settings: Settings, connection_type: str) -> bool:
     """Return whether what answers for the provider of a connection runs on this machine, as the sandbox does."""
-    address = getattr(settings, _ADDRESSES.get(connection_type, "graph_base_url"))
+    address = str(getattr(settings, channel_named(connection_type).address))
     host = urlsplit(address).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

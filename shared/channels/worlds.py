@@ -1,4 +1,5 @@
-"""Two worlds that do not mix: what was accepted while a connection type sent to the sandbox never leaves to a real provider, and the reverse."""
+"""Two worlds that do not mix: what was accepted while a connection type sent to the sandbox never leaves to a real
+provider, and the reverse."""
 
 from __future__ import annotations
 
