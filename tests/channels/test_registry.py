@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Mapping
 from dataclasses import fields
 
 import pytest
@@ -20,7 +22,12 @@ from shared.channels.registry import (
 )
 from shared.kinds import KINDS
 from shared.settings import Settings
+from tests.architecture.source import Source
+from tests.support.environment import REPOSITORY
 
+NAMES = set(connection_types())
+OTHER_WORDS = {"messenger", "instagram"}
+"""Connection types whose names are words of their own too: of webhooks, and of ways to log in."""
 SETTINGS = {row.name for row in fields(Settings)}
 
 
@@ -55,3 +62,26 @@ def test_an_unlisted_connection_type_is_an_error() -> None:
     for look_up in (channel_named, kind_for, of):
         with pytest.raises(UnknownConnectionType, match="Unknown connection type 'sms'; known: wwebjs, meta_direct"):
             look_up("sms")
+
+
+NAMES_A_TYPE: Mapping[str, str] = {
+    "shared/kinds.py": "an alias of a kind in environment variables, from before it had its name",
+    "recorder/environment_seeds.py": "the settings META_ACCESS_TOKEN and META_PHONE_NUMBER_ID are of this type",
+    "chaos/tenants.py": "the second company of a run has connections of these types",
+    "api/connections/signup.py": "Embedded Signup makes connections of this type",
+    "api/http/examples.py": "examples for readers",
+}
+"""Files that name a connection type, with the reason. Channels' own rooms and the sandbox may."""
+
+
+def test_what_differs_by_connection_type_stands_on_its_row() -> None:
+    source = Source(REPOSITORY)
+    found = {
+        str(module.path)
+        for module in source.modules.values()
+        if module.path.parts[0] not in ("meta", "webdriver", "sandbox")
+        and not module.name.startswith("shared.channels")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant) and node.value in NAMES and node.value not in OTHER_WORDS
+    }
+    assert found == NAMES_A_TYPE.keys(), "look the difference up in `shared.channels`"
