@@ -153,7 +153,7 @@ def by_account(
 
 
 def company_of(transaction: Transaction, connection_id: int) -> str:
-    """Return whose connection it is. Raises `LookupError` when there is none."""
+    """Return the company of a connection. Raises `LookupError` when there is none."""
     return str(transaction.one("company_of_connection", id=connection_id)["company_id"])
 
 
@@ -196,7 +196,7 @@ def removed(transaction: Transaction, ids: Sequence[int]) -> set[int]:
 
 
 def touch(transaction: Transaction, connection_ids: Iterable[int]) -> None:
-    """Note that the provider was heard from about these connections just now."""
+    """Record that the provider sent something about these connections just now."""
     transaction.execute("touch_connections", connection_ids=sorted(set(connection_ids)))
 
 
@@ -328,7 +328,7 @@ def note_facts(
     warning: str | None = None,
     checked: bool = False,
 ) -> None:
-    """Keep what the provider said about a connection; each fact replaces the one of its name.
+    """Keep what the provider reports about a connection; each fact replaces the one of its name.
 
     Args:
         facts: by name, for example `number` (quality, limits) and `token` (validity, expiry); never a secret. warning: what an operator should
@@ -367,5 +367,5 @@ def sealed_credentials(transaction: Transaction, *, after: int = 0, most: int) -
 
 
 def replace_credentials(transaction: Transaction, connection_id: int, *, old: str, new: str) -> bool:
-    """Put `new` sealed credentials in the place of `old`. Returns False when somebody changed them meanwhile."""
+    """Put `new` sealed credentials in the place of `old`. Returns False when they have been changed meanwhile."""
     return transaction.row("replace_credentials", id=connection_id, old=old, new=new) is not None

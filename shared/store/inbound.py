@@ -1,6 +1,6 @@
-"""What came in: the raw journal, the normalised messages and what changes them, people, and news of accounts; typed functions for `queries/inbound.sql`.
+"""What came in: the raw journal, the normalised messages and what changes them, people, and events of accounts; typed functions for `queries/inbound.sql`.
 
-The files that came with messages are in `inbound_media.py`, and the operator's looks into the journal in `inbound_journal.py`.
+The files that came with messages are in `inbound_media.py`, and what operators read of the journal in `inbound_journal.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PARTS_MOST = 50
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawEvent:
-    """One event as it came: `source` names the provider's door, `connection_id` is None when only the body tells."""
+    """One event as it came: `source` names the provider's door, `connection_id` is None when only the body names one."""
 
     source: str
     body: bytes
@@ -44,7 +44,7 @@ def journal(transaction: Transaction, kind: str, events: Sequence[RawEvent]) -> 
 
 
 def take(transaction: Transaction, kind: str, *, most: int) -> list[Row]:
-    """Lock a batch of raw events that nobody has processed, oldest first: (id, source, connection_id, body, received_at, attempts).
+    """Lock a batch of raw events that are not processed, oldest first: (id, source, connection_id, body, received_at, attempts).
 
     The commit of what is made of them does not wait for the disk: a crash of PostgreSQL that takes it takes the mark that they were processed with it,
     and they are processed again.
@@ -54,7 +54,7 @@ def take(transaction: Transaction, kind: str, *, most: int) -> list[Row]:
 
 
 def finish(transaction: Transaction, outcomes: dict[int, str]) -> None:
-    """Mark raw events as processed; `outcomes` says by id how it went ("" for well)."""
+    """Mark raw events as processed; `outcomes` by id: what went wrong ("" for nothing)."""
     transaction.execute("finish_journal", ids=list(outcomes), outcomes=list(outcomes.values()))
 
 
@@ -81,7 +81,7 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
             "from_me": message.from_me,
             "may_trigger": message.may_trigger,
             "type": message.type,
-            # at this one place, for every channel: whoever sent the file chose its name
+            # at this one place, for every channel: the file's name was chosen by its sender
             "content": with_clean_names(message.content),
             "context": message.context,
             "at": message.at.isoformat(),
@@ -198,7 +198,7 @@ def _move(transaction: Transaction, moves: Sequence[ContactMove], contacts: Sequ
         for move in moves
         if move.user_id or move.phone
     ]
-    # somebody known by his number so far has told his user id
+    # a person known by a number so far has a user id now
     rows += [
         {
             "connection_id": one.connection_id,
@@ -238,7 +238,7 @@ def contact(transaction: Transaction, connection_id: int, who: str) -> Row | Non
 
 
 def receipts_up_to(transaction: Transaction, watermarks: Sequence[Watermark]) -> list[Receipt]:
-    """Return what watermarks say about single messages of ours: those that had left by the instant and may still move to the state."""
+    """Return what watermarks report about single messages of ours: those that had left by the instant and may still move to the state."""
     highest: dict[tuple[int, str, MessageState], Watermark] = {}
     for mark in watermarks:
         name = (mark.connection_id, mark.chat_id, mark.state)

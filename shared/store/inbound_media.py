@@ -1,4 +1,4 @@
-"""Files that came with messages: what waits to be fetched from the provider, by whom, and what became of it."""
+"""Files that came with messages: what waits to be fetched from the provider, the fetching incarnation, and the outcome."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def media_pending(transaction: Transaction, sources: Sequence[tuple[int, MediaSo
 
 
 def take_media(transaction: Transaction, kind: str, *, incarnation: str, lease_s: float, most: int) -> list[TakenMedia]:
-    """Make an incarnation the fetcher of files that are due; nobody else takes them before the lease ends, in seconds."""
+    """Make an incarnation the fetcher of files that are due; no other process takes them before the lease ends, in seconds."""
     rows = transaction.rows(
         "take_inbound_media", process_name=kind, incarnation=incarnation, lease_s=lease_s, most=most
     )
@@ -53,7 +53,7 @@ def media_stored(
     size: int,
     reason: str = "",
 ) -> bool:
-    """Note that a file is in our storage. Returns False when somebody else took it meanwhile."""
+    """Note that a file is in our storage. Returns False when another process took it meanwhile."""
     return _finish(
         transaction, taken, incarnation, state="stored", sha256=sha256, mimetype=mimetype, size=size, reason=reason
     )
@@ -73,7 +73,7 @@ def media_failed(
     Args:
         reason: why, without addresses. state: `failed` or `refused` for good, `pending` to try again `after_s` seconds from now.
     Returns:
-        False when somebody else took it meanwhile.
+        False when another process took it meanwhile.
     """
     return _finish(transaction, taken, incarnation, state=state, reason=reason, after_s=after_s)
 

@@ -8,7 +8,7 @@ from shared.store.pool import Row, Transaction
 
 
 def reactions(transaction: Transaction, company_id: str, targets: Sequence[str]) -> Mapping[str, list[tuple[str, str]]]:
-    """Return who reacted to messages: (sender, emoji) by the provider's id of the message; sender is empty for the company itself."""
+    """Return reactions to messages: (sender, emoji) by the provider's id of the message; sender is empty for the company itself."""
     found: dict[str, list[tuple[str, str]]] = {}
     if targets:
         for row in transaction.rows("reactions_to", company_id=company_id, targets=list(targets)):
@@ -17,7 +17,7 @@ def reactions(transaction: Transaction, company_id: str, targets: Sequence[str])
 
 
 def received_files(transaction: Transaction, ids: Sequence[int]) -> Mapping[int, Row]:
-    """Return what became of the files that came with messages: (state, sha256, mimetype, size, reason) by the message's id."""
+    """Return the state of files that came with messages: (state, sha256, mimetype, size, reason) by the message's id."""
     return {row["message_id"]: row for row in transaction.rows("received_files", ids=list(ids))} if ids else {}
 
 

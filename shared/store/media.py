@@ -53,7 +53,7 @@ def remember_received(transaction: Transaction, company_id: str, sha256: str, *,
 
 
 def find(transaction: Transaction, company_id: str, sha256: str) -> StoredFile | None:
-    """Return a company's file, None when it has none with this digest. Whoever asks means to use it: it counts as used now."""
+    """Return a company's file, None when it has none with this digest. Asking for it counts as use."""
     row = transaction.row("find_file", company_id=company_id, sha256=sha256)
     return StoredFile(**row) if row else None
 
@@ -79,7 +79,7 @@ def forget_upload(transaction: Transaction, connection_id: int, provider_id: str
 
 
 def expire(transaction: Transaction, *, days: float, most: int) -> list[Row]:
-    """Forget files that nobody used for `days` and that no open message needs, at most `most`.
+    """Forget files that were not used for `days` and that no open message needs, at most `most`.
 
     Returns:
         (company_id, sha256, size, mimetype, filename, used_at) of each.

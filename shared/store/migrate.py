@@ -24,7 +24,7 @@ from shared.store.sqlstates import Trouble, trouble
 from shared.store.statements import statements
 
 _ADVISORY_LOCK: Final = 0x62756C6B
-"""Any number that nobody else uses: "bulk"."""
+"""Key of the advisory lock, used for nothing else: "bulk"."""
 _LIMIT_S: Final = 120.0
 """Longest time for one wait for the server: a migration may have to rewrite large tables."""
 _ALREADY_THERE: Final = frozenset({"42P07", "42710", "42723", "42701"})

@@ -13,12 +13,12 @@ _MARGIN_S: Final = 10.0
 
 
 def heard(transaction: Transaction, *, connection_id: int, until: datetime) -> None:
-    """Note that everything which the page told until an instant is in the database; an earlier instant changes nothing."""
+    """Record that everything which the page reported until an instant is in the database; an earlier instant changes nothing."""
     transaction.execute("note_page_position", connection_id=connection_id, until=until)
 
 
 def position(transaction: Transaction, connection_id: int) -> datetime | None:
-    """Return until when everything that the page told is in the database, None when nothing was ever heard."""
+    """Return until when everything that the page reported is in the database, None when it never reported anything."""
     row = transaction.row("page_position", connection_id=connection_id)
     return row["heard_until"] if row else None
 

@@ -17,7 +17,7 @@ _SAME_HEAD: Final = 2
 
 
 def may_be_one_person(first: str, second: str) -> bool:
-    """Whether two chat ids can name one person. A provider's word that they do is believed only then: nobody's chat is joined with another's or a group's."""
+    """Whether two chat ids can name one person. Only then is a provider's statement that they do applied: no chat is joined with another person's or a group's."""
     if first == second:
         return False
     try:
@@ -33,7 +33,7 @@ def may_be_one_person(first: str, second: str) -> bool:
 
 
 def learn(transaction: Transaction, pairs: Iterable[tuple[int, str, str]]) -> None:
-    """Note that pairs of ids, each as a connection (its id comes first) was told, name one person; pairs that cannot are left out. Twice is once."""
+    """Note that pairs of ids, each as reported to a connection (its id comes first), name one person; pairs that cannot are left out. Twice is once."""
     believed = sorted(
         {
             (connection_id, *sorted((first, second)))
@@ -51,6 +51,6 @@ def learn(transaction: Transaction, pairs: Iterable[tuple[int, str, str]]) -> No
 
 
 def learn_from_replies(transaction: Transaction, ids: Sequence[int]) -> None:
-    """Learn from messages that came in and quote one of ours: whoever answers is the person to whom it was sent."""
+    """Learn from messages that came in and quote one of ours: their sender is the person to whom it was sent."""
     rows = transaction.rows("chats_of_quoted", ids=list(ids))
     learn(transaction, [(row["connection_id"], row["chat_id"], row["quoted_chat_id"]) for row in rows])

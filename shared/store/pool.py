@@ -1,4 +1,4 @@
-"""A connection pool that keeps its word: waits with a deadline, never hands out a dead connection, never waits for a frozen server.
+"""A connection pool that keeps its deadlines: waits with a deadline, never hands out a dead connection, never waits for a frozen server.
 
 psycopg2's own pool raises when it is exhausted and hands back connections that are gone, and a plain psycopg2 call waits for a frozen
 server for ever. Here every statement runs under psycopg2's wait callback, which polls the socket with the deadline of the running transaction;
@@ -36,7 +36,7 @@ _STATEMENT_S: Final = 30.0
 _POOLER_STATES: Final = frozenset({"26000", "42P05"})
 """A statement that this connection prepared is unknown, or one that it did not prepare is known: another session's server process answered."""
 _PLANS_S: Final = 30.0
-"""How long a plan is used: tables may grow a hundredfold before anybody tells the planner."""
+"""Seconds for which a plan is used: tables may grow a hundredfold before statistics are taken again."""
 _running = threading.local()
 
 
@@ -215,7 +215,7 @@ class Pool:
         Args:
             by: monotonic instant by which everything, waiting for a connection included, must have ended.
         Raises:
-            StoreUnavailable: no connection, lost connection, deadline passed or schema missing; `may_be_done` tells whether the commit was
+            StoreUnavailable: no connection, lost connection, deadline passed or schema missing; `may_be_done` is set when the commit was
                 under way.
         """
         with self._work(by, autocommit=False) as transaction:
@@ -349,7 +349,7 @@ class Pool:
     def _alive(connection: Any) -> bool:
         if connection.closed:
             return False
-        # an idle connection has nothing to say: a readable socket means that the server closed it
+        # the server sends nothing on an idle connection: a readable socket means that it closed it
         poller = select.poll()
         poller.register(connection.fileno(), _READ_EVENTS)
         return not poller.poll(0)

@@ -11,7 +11,7 @@ from shared.store.pool import Row, Transaction, json, records
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Heartbeat:
-    """What a slot says of itself; `new_errors` counts since its last heartbeat."""
+    """What a slot reports of itself; `new_errors` counts since its last heartbeat."""
 
     process_name: str
     instance: int

@@ -11,7 +11,7 @@ from shared.store.pool import Row, Transaction
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one look came to.
+    """Result of one batch.
 
     Attributes:
         deleted: rows that are gone. after: id to go on from; None: nothing further is old enough.
@@ -22,7 +22,7 @@ class Batch:
 
 
 def prune_metrics(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
-    """Look at the next `most` figures of processes with ids beyond `after`, and delete those older than `age_s` seconds.
+    """Read the next `most` metrics rows with ids beyond `after`, and delete those older than `age_s` seconds.
 
     Rows are looked at in the order in which they were written, so that neither an index on their time nor the young ones are read.
     """
@@ -64,9 +64,9 @@ TABLES: Final[Mapping[str, tuple[str, Prune]]] = {
     "messages": ("message_retention_days", prune_messages),
     "inbound_messages": ("message_retention_days", prune_inbound_messages),
 }
-"""Tables whose old rows are deleted, each with the setting that says when, and how. What one kind alone writes stands on that kind's row."""
+"""Tables whose old rows are deleted, each with its setting and its statement. What one kind alone writes stands on that kind's row."""
 PARTITIONS: Final[Mapping[str, str]] = {"events_others": "retention_days", "events_messages": "message_retention_days"}
-"""Parts of the events, whose old days are dropped, and the settings that say when."""
+"""Parts of the events, whose old days are dropped, and their settings."""
 REPEATED_S: Final = 14 * 86400.0
 """Least time for which names of events are kept: providers repeat a webhook for seven days."""
 

@@ -1,4 +1,4 @@
-"""What the environment said about connections when it was looked at last: typed functions for `queries/seeds.sql`."""
+"""The environment's last known values for connections: typed functions for `queries/seeds.sql`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.store.pool import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """Digests of what the environment said, and of the connection as it was left then."""
+    """Digests of the environment's values, and of the connection as it was left then."""
 
     digest: str
     written: str
@@ -28,7 +28,7 @@ def was_removed(transaction: Transaction, company_id: str, phone_index: int) -> 
 
 
 def record(transaction: Transaction, company_id: str, phone_index: int, seed: Seed) -> None:
-    """Note what the environment says now."""
+    """Record the environment's values."""
     transaction.execute(
         "record_environment_seed",
         company_id=company_id,

@@ -11,7 +11,7 @@ _NEWEST: Final = 2**62
 
 
 def of_company(transaction: Transaction, company_id: str) -> list[Row]:
-    """Return a company's connections with what may be said of their sessions: `ready` only while a proof of it is younger than 15 seconds."""
+    """Return a company's connections with the shown states of their sessions: `ready` only while a proof of it is younger than 15 seconds."""
     return transaction.rows("sessions_of_company", company_id=company_id)
 
 
@@ -21,7 +21,7 @@ def states(transaction: Transaction) -> list[Row]:
 
 
 def want(transaction: Transaction, *, company_id: str, phone_index: int, desired_state: str) -> bool:
-    """Say what a browser session should be. Returns False when there is no such connection."""
+    """Set the desired state of a browser session. Returns False when there is no such connection."""
     return (
         transaction.row("want_session", company_id=company_id, phone_index=phone_index, desired_state=desired_state)
         is not None

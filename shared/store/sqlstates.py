@@ -1,4 +1,4 @@
-"""Decides from an SQLSTATE whose trouble an error is: this row's or our code's, or the database's.
+"""Decides from an SQLSTATE whether an error is about this row or our code, or about the database.
 
 Errors about a row or a statement are listed, because they are few and stable. Everything else means that the database cannot serve now
 (failover, revoked privilege, full disk, shutdown, a pooler in between): callers wait and live on.

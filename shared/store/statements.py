@@ -39,7 +39,7 @@ def parse(text: str, origin: str = "") -> dict[str, str]:
     """Split one file into its statements.
 
     Args:
-        text: statements, each under a line `-- name --` and at least one comment line that says what it does.
+        text: statements, each under a line `-- name --` and at least one comment line with its description.
         origin: file name for error messages.
     Raises:
         ValueError: when a statement has no description, no body, more than one statement, or a name that was used before.
@@ -50,7 +50,7 @@ def parse(text: str, origin: str = "") -> dict[str, str]:
         name = header["name"]
         body = text[header.end() : following.start() if following else len(text)].strip()
         if not body.startswith("-- "):
-            raise ValueError(f"{origin}: {name} has no sentence that says what it does")
+            raise ValueError(f"{origin}: {name} has no description")
         sql = "\n".join(line for line in body.splitlines() if not line.lstrip().startswith("--")).strip().rstrip(";")
         if not sql or name in found:
             raise ValueError(f"{origin}: {name} is {'a name used twice' if name in found else 'empty'}")
@@ -81,7 +81,7 @@ def statements() -> Mapping[str, str]:
 
 
 class Prepared(NamedTuple):
-    """What a connection says once, and what it says every time."""
+    """What a connection sends once, and what it sends every time."""
 
     prepare: str
     execute: str

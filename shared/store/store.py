@@ -129,7 +129,7 @@ class Store:
             except TransactionRollbackError as error:
                 if attempt == _TRIES:
                     raise StoreUnavailable(f"lost {_TRIES} races for row locks: {type(error).__name__}") from error
-            # whoever won must be able to take the locks before we do again
+            # the winner must be able to acquire the locks before we try again
             sleep(min(left(by), _AFTER_RACE_S + _RACES.jittered_s(attempt)))
         raise AssertionError("unreachable")
 

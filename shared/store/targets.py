@@ -11,7 +11,7 @@ from shared.states import MessageState
 from shared.store.pool import Transaction
 
 ACTING: Final = sorted(OPERATIONS | {TYPING, EDIT, DELETE, "revoke"})
-"""Types that are about another message or none: nobody replies to them, reacts to them, or takes them back."""
+"""Types that are about another message or none: they cannot be quoted, reacted to, or deleted."""
 _GONE_OUT: Final = frozenset({MessageState.SENT, MessageState.DELIVERED, MessageState.READ})
 
 

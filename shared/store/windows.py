@@ -8,7 +8,7 @@ from shared.store.pool import Transaction
 
 
 def last_heard(transaction: Transaction, *, company_id: str, connection_id: int, chat_id: str) -> datetime | None:
-    """Return the provider's instant at which somebody wrote in a chat last, None when nothing is known of it."""
+    """Return the provider's instant of the newest message that came into a chat, None when there is none."""
     at: datetime | None = transaction.one(
         "last_heard", company_id=company_id, connection_id=connection_id, chat_id=chat_id
     )["at"]

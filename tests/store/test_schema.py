@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 import yoyo
 
-from shared.errors import StoreUnavailable
+from shared.errors import MigrationRefused, StoreUnavailable
 from shared.store import connections, migrate
 from tests.store.rig import Ground, open_store, query
 from tests.support import environment
@@ -124,7 +124,7 @@ class TestApply:
         broken = tmp_path / "9999.broken.sql"
         broken.write_text("CREATE TABLE half_done (id int);\nSELECT nonsense;\n")
         monkeypatch.setattr(migrate, "migrations_directory", lambda: tmp_path)
-        with pytest.raises(psycopg2.Error):
+        with pytest.raises(MigrationRefused, match=r"9999\.broken"):
             migrate.apply(empty_database_url)
         assert not query(empty_database_url, "SELECT 1 AS x FROM pg_class WHERE relname = 'half_done'")
         broken.write_text("CREATE TABLE whole (id int);\n")

@@ -27,7 +27,7 @@ class TestParse:
     @pytest.mark.parametrize(
         ("text", "complaint"),
         [
-            ("-- one --\nSELECT 1;\n", "one has no sentence"),
+            ("-- one --\nSELECT 1;\n", "one has no description"),
             ("-- one --\n-- Says one.\n", "one is empty"),
             ("-- one --\n-- Says one.\n;\n", "one is empty"),
             (SQL + "-- one --\n-- Again.\nSELECT 3;\n", "one is a name used twice"),

@@ -116,7 +116,7 @@ WHERE company_id = %(company_id)s AND account_id = %(account_id)s AND status <> 
   AND process_name = (SELECT process_name FROM connection_types WHERE connection_type = %(connection_type)s) LIMIT 1;
 
 -- company_of_connection --
--- Whose connection it is.
+-- The company of a connection.
 SELECT company_id FROM phone_configs WHERE id = %(id)s;
 
 -- observe_connection --
@@ -145,7 +145,7 @@ SET status = excluded.status, detail = excluded.detail, qr = excluded.qr, incarn
 SELECT id FROM phone_configs WHERE id = ANY(%(ids)s::bigint[]) AND status = 'removed';
 
 -- touch_connections --
--- Note that the provider was heard from about these connections.
+-- Record that the provider sent something about these connections.
 INSERT INTO phone_status (connection_id, process_name, status, last_event_at)
 SELECT id, '', 'ready', now() FROM unnest(%(connection_ids)s::bigint[]) AS t(id) ORDER BY id
 ON CONFLICT (connection_id) DO UPDATE SET last_event_at = now()
@@ -194,7 +194,7 @@ WITH before AS (
 SELECT id FROM changed;
 
 -- account_in_use --
--- The connection that is proved to serve a provider's account, whoever owns it; a claim without a proof keeps nobody out.
+-- The connection that is proved to serve a provider's account, of whatever company; a claim without a proof blocks no other connection.
 SELECT id, company_id, phone_index FROM phone_configs
 WHERE account_id = %(account_id)s AND account_id <> '' AND process_name = (SELECT process_name FROM connection_types WHERE connection_type = %(connection_type)s)
   AND account_id = ANY(proved_ids) AND status <> 'removed' AND id IS DISTINCT FROM %(but)s LIMIT 1;
@@ -256,7 +256,7 @@ WITH moved AS (
 SELECT count(*) AS messages FROM moved;
 
 -- note_facts --
--- Keep what the provider said about a connection: given facts replace those of the same name.
+-- Keep what the provider reports about a connection: given facts replace those of the same name.
 INSERT INTO phone_status (connection_id, process_name, status, facts, warning, checked_at)
 VALUES (%(connection_id)s, '', 'ready', %(facts)s, coalesce(%(warning)s, ''), CASE WHEN %(checked)s THEN now() END)
 ON CONFLICT (connection_id) DO UPDATE

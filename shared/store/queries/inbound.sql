@@ -10,7 +10,7 @@ RETURNING id;
 SET LOCAL synchronous_commit = off;
 
 -- take_journal --
--- Lock a batch of raw events that nobody has processed yet, oldest first.
+-- Lock a batch of raw events that are not processed yet, oldest first.
 SELECT id, source, connection_id, body, received_at, attempts FROM inbound_journal
 WHERE process_name = %(kind)s AND processed_at IS NULL
 ORDER BY id LIMIT %(most)s FOR UPDATE SKIP LOCKED;
@@ -47,7 +47,7 @@ WITH fresh AS (
     SELECT t.id FROM fresh JOIN inbound_messages t ON t.connection_id = fresh.connection_id AND t.provider_id = fresh.target
     WHERE fresh.type IN ('edit', 'revoke')
     UNION
-    -- a message with several files is one line for each, named `<its id>#2` and so on: whoever takes it back takes back all of them
+    -- a message with several files is one line for each, named `<its id>#2` and so on: revoking it revokes all of them
     SELECT t.id FROM fresh CROSS JOIN generate_series(2, %(most_parts)s) AS number
     JOIN inbound_messages t ON t.connection_id = fresh.connection_id AND t.provider_id = fresh.target || '#' || number
     WHERE fresh.type = 'revoke'
@@ -80,7 +80,7 @@ WHERE m.id = locked.id AND m.type NOT IN ('edit', 'revoke') AND (newest.id IS NO
 RETURNING m.id;
 
 -- revoke_sent --
--- Messages of ours that somebody took back by hand, on the phone or in the business's app.
+-- Messages of ours that were deleted by hand, on the phone or in the business's app.
 WITH given AS (
     SELECT * FROM unnest(%(connection_ids)s::bigint[], %(provider_ids)s::text[]) AS g(connection_id, provider_id)
 ), moved AS (
@@ -100,7 +100,7 @@ FROM unnest(%(connection_ids)s::bigint[], %(former)s::text[], %(phones)s::text[]
 WHERE c.connection_id = g.connection_id AND c.phone = g.former AND c.user_id <> g.former;
 
 -- move_contacts --
--- Name people otherwise from now on. Where somebody of the new name is known already, both are one.
+-- Rename people. Where the new name is known already, both rows are merged.
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(connection_id bigint, former text, user_id text, phone text, by_phone boolean, at timestamptz)
 ), renamed AS (
@@ -121,13 +121,13 @@ SET phone = coalesce(excluded.phone, contacts.phone),
     first_seen_at = least(contacts.first_seen_at, excluded.first_seen_at), last_seen_at = greatest(contacts.last_seen_at, excluded.last_seen_at);
 
 -- release_phones --
--- A number belongs to one person at a time: whoever had it before has none that we know.
+-- A number belongs to one person at a time: its former owner has no known number.
 UPDATE contacts c SET phone = NULL
 FROM unnest(%(connection_ids)s::bigint[], %(user_ids)s::text[], %(phones)s::text[]) AS g(connection_id, user_id, phone)
 WHERE c.connection_id = g.connection_id AND c.phone = g.phone AND c.user_id <> g.user_id;
 
 -- see_contacts --
--- Note people; a name that is not told leaves the one that is known. Somebody told only by a number is whoever has that number.
+-- Record people; an absent name leaves the known one. A person named only by a number is the owner of that number.
 INSERT INTO contacts (connection_id, user_id, phone, name, username, first_seen_at, last_seen_at)
 SELECT g.connection_id, g.who, max(g.phone), coalesce((array_agg(g.name ORDER BY g.at DESC) FILTER (WHERE g.name <> ''))[1], ''),
        coalesce((array_agg(g.username ORDER BY g.at DESC) FILTER (WHERE g.username <> ''))[1], ''), min(g.at), max(g.at)
@@ -148,7 +148,7 @@ SET phone = coalesce(excluded.phone, contacts.phone),
     first_seen_at = least(contacts.first_seen_at, excluded.first_seen_at), last_seen_at = greatest(contacts.last_seen_at, excluded.last_seen_at);
 
 -- note_marketing --
--- Whether people want marketing messages; the newest word counts.
+-- Whether people want marketing messages; the newest choice counts.
 INSERT INTO contacts (connection_id, user_id, phone, wants_marketing, marketing_at, first_seen_at, last_seen_at)
 SELECT DISTINCT ON (g.connection_id, coalesce(known.user_id, g.user_id)) g.connection_id, coalesce(known.user_id, g.user_id), g.phone, g.wanted, g.at, g.at, g.at
 FROM jsonb_to_recordset(%(rows)s::jsonb) AS g(connection_id bigint, user_id text, phone text, wanted boolean, at timestamptz)
@@ -221,7 +221,7 @@ WHERE m.message_id = due.message_id AND i.id = m.message_id
 RETURNING m.message_id, m.company_id, m.connection_id, i.type, m.source, m.attempts;
 
 -- finish_inbound_media --
--- Write what became of fetching one file; only by whoever took it last.
+-- Write the outcome of fetching one file; only by the incarnation that took it last.
 UPDATE inbound_media
 SET state = %(state)s, sha256 = %(sha256)s, mimetype = %(mimetype)s, size = %(size)s, reason = %(reason)s,
     not_before = CASE WHEN %(state)s = 'pending' THEN now() + make_interval(secs => %(after_s)s) ELSE not_before END, updated_at = now()

@@ -1,5 +1,5 @@
 -- reactions_to --
--- The last word of everybody who reacted to messages, by the providers' ids of these.
+-- The newest reaction of each person to messages, by the providers' ids of these.
 SELECT target, sender, emoji FROM (
     SELECT DISTINCT ON (target, sender) target, sender, emoji FROM (
         SELECT m.content ->> 'target' AS target, '' AS sender, m.content ->> 'emoji' AS emoji, coalesce(m.sent_at, m.created_at) AS at, m.id
@@ -16,7 +16,7 @@ SELECT target, sender, emoji FROM (
 WHERE emoji <> '' ORDER BY target, sender;
 
 -- received_files --
--- What became of the files that came with messages.
+-- The state of files that came with messages.
 SELECT message_id, state, sha256, mimetype, size, reason FROM inbound_media WHERE message_id = ANY(%(ids)s::bigint[]);
 
 -- received_by_id --

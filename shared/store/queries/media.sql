@@ -18,7 +18,7 @@ UPDATE media_files SET used_at = now() WHERE company_id = %(company_id)s AND sha
 RETURNING sha256, size, mimetype, filename, created_at, used_at;
 
 -- expire_files --
--- Forget files that nobody used for so long and that no open message needs.
+-- Forget files that were not used for so long and that no open message needs.
 DELETE FROM media_files f
 USING (SELECT company_id, sha256 FROM media_files
        WHERE used_at < now() - make_interval(secs => %(days)s * 86400)

@@ -1,15 +1,15 @@
 -- note_page_position --
--- Everything that the page told until an instant is in the database.
+-- Everything that the page reported until an instant is in the database.
 INSERT INTO page_positions (connection_id, heard_until)
 SELECT id, %(until)s FROM phone_configs WHERE id = %(connection_id)s
 ON CONFLICT (connection_id) DO UPDATE SET heard_until = greatest(page_positions.heard_until, excluded.heard_until);
 
 -- page_position --
--- Until when everything that the page told is in the database.
+-- Until when everything that the page reported is in the database.
 SELECT heard_until FROM page_positions WHERE connection_id = %(connection_id)s;
 
 -- known_to_us --
--- Which of these ids of messages we have, whoever wrote them; ours count from the moment at which the id was chosen.
+-- Which of these ids of messages are stored, in either direction; ours count from the moment at which the id was chosen.
 SELECT g.id
 FROM unnest(%(ids)s::text[]) AS g(id)
 WHERE EXISTS (SELECT FROM inbound_messages i WHERE i.connection_id = %(connection_id)s AND i.provider_id = g.id AND i.type <> 'unknown')
@@ -17,7 +17,7 @@ WHERE EXISTS (SELECT FROM inbound_messages i WHERE i.connection_id = %(connectio
    OR EXISTS (SELECT FROM messages m WHERE m.provider_id = g.id AND m.provider_id <> '' AND m.connection_id = %(connection_id)s);
 
 -- is_our_reaction --
--- Whether a reaction of ours is what the page shows: carried out, or perhaps carried out, at that instant. It has no id that we know before the page tells.
+-- Whether a reaction of ours is what the page shows: carried out, or perhaps carried out, at that instant. It has no known id before the page reports it.
 SELECT EXISTS (
     SELECT
     FROM phone_configs c JOIN messages m ON m.company_id = c.company_id AND m.connection_id = c.id

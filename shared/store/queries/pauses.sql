@@ -1,5 +1,5 @@
 -- pause_connection_for --
--- Hold a connection's queue until an instant, which the reason names for whoever reads it.
+-- Hold a connection's queue until an instant, which the reason names for operators.
 WITH ending AS (
     SELECT now() + make_interval(secs => %(for_s)s) AS at
 ), paused AS (

@@ -9,7 +9,7 @@ WHERE NOT EXISTS (
 ORDER BY p.company_id, g.first, g.second;
 
 -- chats_of_quoted --
--- Messages that came in and name one of ours that stands in another chat: the quoted one was sent to whoever answers.
+-- Messages that came in and name one of ours that stands in another chat: the quoted one was sent to their sender.
 SELECT i.connection_id, i.chat_id, m.chat_id AS quoted_chat_id
 FROM inbound_messages i JOIN messages m ON m.connection_id = i.connection_id AND m.provider_id = i.content ->> 'quoted' AND m.provider_id <> ''
 WHERE i.id = ANY(%(ids)s::bigint[]) AND NOT i.from_me AND m.chat_id <> i.chat_id;

@@ -1,5 +1,5 @@
 -- prune_metrics --
--- Look at the next rows in the order in which they were written, and delete those that are older than so many seconds.
+-- Read the next rows in the order in which they were written, and delete those that are older than so many seconds.
 WITH looked AS MATERIALIZED (SELECT id, at < now() - make_interval(secs => %(age_s)s) AS old FROM process_metrics WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
      gone AS (DELETE FROM process_metrics USING looked WHERE process_metrics.id = looked.id AND looked.old RETURNING looked.id)
 SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old, (SELECT count(*) FROM gone) AS deleted FROM looked;

@@ -1,5 +1,5 @@
 -- environment_seed --
--- What the environment said about a connection when it was looked at last; locked, so that two recorders apply a change once.
+-- The environment's last known values for a connection; locked, so that two recorders apply a change once.
 SELECT digest, written FROM environment_seeds WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s FOR UPDATE;
 
 -- connection_was_removed --
@@ -7,6 +7,6 @@ SELECT digest, written FROM environment_seeds WHERE company_id = %(company_id)s 
 SELECT EXISTS (SELECT FROM phone_configs WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s AND status = 'removed') AS was_removed;
 
 -- record_environment_seed --
--- Note what the environment says about a connection now, and how the connection is.
+-- Record the environment's values for a connection, and the connection's state.
 INSERT INTO environment_seeds (company_id, phone_index, digest, written) VALUES (%(company_id)s, %(phone_index)s, %(digest)s, %(written)s)
 ON CONFLICT (company_id, phone_index) DO UPDATE SET digest = excluded.digest, written = excluded.written, applied_at = now();

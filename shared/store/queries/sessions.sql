@@ -1,5 +1,5 @@
 -- sessions_of_company --
--- A company's connections as those who look after browser sessions see them; what nobody proves any more is not told.
+-- A company's connections with the state of their browser sessions; a state that is not proved any more is not shown.
 SELECT c.id, c.company_id, c.phone_index, c.connection_type, c.process_name, c.status, c.desired_state,
        coalesce(shown_state(c.process_name, s.status, s.proved_at, s.updated_at), 'absent') AS observed,
        coalesce(shown_detail(c.process_name, s.status, s.detail, s.proved_at, s.updated_at), '') AS detail,
@@ -12,7 +12,7 @@ WHERE c.company_id = %(company_id)s AND c.status <> 'removed' ORDER BY c.phone_i
 SELECT desired_state, observed, count(*) AS sessions FROM connection_overview WHERE process_name = 'webdriver' GROUP BY desired_state, observed;
 
 -- want_session --
--- Say what a browser session should be, and note it when that is news.
+-- Set the desired state of a browser session, with an event when it changes.
 WITH known AS (
     SELECT id, process_name, desired_state FROM phone_configs
     WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s AND status <> 'removed' FOR UPDATE

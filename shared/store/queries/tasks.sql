@@ -20,7 +20,7 @@ UPDATE tasks SET state = %(state)s, result = %(result)s, problem_code = %(code)s
 WHERE id = %(id)s AND state = 'running' AND incarnation = %(incarnation)s RETURNING id;
 
 -- task_by_id --
--- One task of a company; one whose time is over counts as failed, also when nobody was there to say so.
+-- One task of a company; one whose time is over counts as failed, also before a process has marked it.
 SELECT id, company_id, connection_id, operation, attempt, created_at, expires_at, finished_at, result,
        CASE WHEN over THEN 'failed' ELSE state END AS state,
        CASE WHEN over THEN 'expired' ELSE problem_code END AS problem_code,
@@ -42,7 +42,7 @@ SET state = CASE WHEN again THEN 'queued' ELSE 'failed' END, incarnation = CASE 
 FROM found WHERE tasks.id = found.id RETURNING tasks.id, tasks.state;
 
 -- expire_tasks --
--- Fail what nobody finished in time.
+-- Fail what was not finished in time.
 UPDATE tasks SET state = 'failed', problem_code = 'expired', problem = 'nobody finished it in time', sealed = '', finished_at = now()
 WHERE id IN (SELECT id FROM tasks WHERE state IN ('queued', 'running') AND process_name = %(kind)s AND expires_at + interval '2 seconds' < now()
              FOR UPDATE SKIP LOCKED)

@@ -38,7 +38,7 @@ UPDATE phone_configs SET templates_synced_at = now() WHERE id = %(connection_id)
 DELETE FROM templates WHERE connection_id = %(connection_id)s AND name = %(name)s AND (%(language)s::text IS NULL OR language = %(language)s);
 
 -- apply_template_event --
--- Write what an event says about a template, at the connections given; an older event than the last changes nothing.
+-- Apply an event about a template, at the connections given; an older event than the last changes nothing.
 UPDATE templates t
 SET status = coalesce(%(status)s, t.status), reason = CASE WHEN %(status)s::text IS NULL THEN t.reason ELSE coalesce(%(reason)s, '') END,
     quality = coalesce(%(quality)s, t.quality), category = coalesce(%(category)s, t.category),
