@@ -24,14 +24,17 @@ SINCE_S = 20.0
 """How long ago the message in doubt was claimed."""
 
 
+SINCE = datetime.now(UTC) - timedelta(seconds=SINCE_S)
+"""When it was claimed: one instant for all tests, however long they take."""
+
+
 def weigh(own: ChannelEnv, index: int = DIRECT, **more: Any) -> AbsenceEvidence:
-    since = datetime.now(UTC) - timedelta(seconds=SINCE_S)
-    return own.store.run(absence_evidence.weigh, kind=KIND.name, connection_id=own.ids[index], since=since, **more)
+    return own.store.run(absence_evidence.weigh, kind=KIND.name, connection_id=own.ids[index], since=SINCE, **more)
 
 
 def at(happened_s: float) -> int:
     """Seconds since 1970 of what happened so long after the claim."""
-    return int(datetime.now(UTC).timestamp() - SINCE_S + happened_s)
+    return int(SINCE.timestamp() + happened_s)
 
 
 def without_time(part: dict[str, Any]) -> dict[str, Any]:
