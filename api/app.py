@@ -101,7 +101,7 @@ def build_app(
     health = HealthOperations(child, dependencies)
     tasks = TaskOperations(directory, child.store, child.stopping)
     vault = Vault.from_settings(child.settings)
-    connections = ConnectionOperations(directory, child.store, Credentials(vault), child.settings)
+    connections = ConnectionOperations(directory, child.store, Credentials(vault), worlds(child.settings))
     task_operations = ConnectionTaskOperations(connections, child.store, tasks, vault)
     dead_letters = DeadLetterOperations(directory, child.store, shown.one, worlds(child.settings))
     listed = operations_of(

@@ -19,7 +19,6 @@ from api.connections.bodies import (
     shown_options,
 )
 from api.connections.credentials import Credentials
-from api.connections.stand_ins import is_stand_in
 from api.http.bodies import BODY_PROBLEMS, read_json
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
@@ -28,7 +27,6 @@ from shared.channels.capabilities import of
 from shared.channels.registry import channel_named
 from shared.compose.directory import Directory, phone_index_unknown, read_phone_index, require_possible
 from shared.fields import Field, checked, json_schema
-from shared.settings import Settings
 from shared.store import connections, tasks
 from shared.store.connections import Connection
 from shared.store.pool import Row, Transaction
@@ -55,8 +53,8 @@ _WIPE_S: Final = 300.0
 class ConnectionOperations:
     """The operations on connections."""
 
-    def __init__(self, directory: Directory, store: Store, credentials: Credentials, settings: Settings) -> None:
-        self._directory, self._store, self._credentials, self._settings = directory, store, credentials, settings
+    def __init__(self, directory: Directory, store: Store, credentials: Credentials, worlds: Mapping[str, str]) -> None:
+        self._directory, self._store, self._credentials, self._worlds = directory, store, credentials, worlds
 
     def operations(self) -> list[Operation]:
         """Return the operations on connections."""
@@ -275,7 +273,7 @@ class ConnectionOperations:
         return JSONResponse(self._connection(row), status_code=status)
 
     def _connection(self, row: Row) -> Mapping[str, Any]:
-        return _connection(row) | {"sandbox": is_stand_in(self._settings, row["connection_type"])}
+        return _connection(row) | {"sandbox": self._worlds[row["connection_type"]] == "sandbox"}
 
     async def _rows(self, company_id: str) -> list[Row]:
         require_possible(company_id)

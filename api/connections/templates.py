@@ -164,7 +164,7 @@ class TemplateOperations:
         ]
         if errors:
             raise FieldsInvalid(errors)
-        # made twice, the provider refuses the second: nothing is known then, and a sync tells
+        # created twice, the provider refuses the second: the state is unknown until a sync
         return await self._tasks.ask(request, connection, "create_template", given, repeatable=False)
 
     async def delete(self, request: Request) -> Response:

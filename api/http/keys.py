@@ -51,7 +51,7 @@ def load_key(settings: Settings) -> str:
 
 
 class WrongKeys:
-    """Counts wrong keys by client address, and tells how long the next answer to one waits.
+    """Counts wrong keys by client address, and delays answers to them.
 
     A proxy may share its address among many clients: nothing but answers to wrong keys is delayed.
     """
@@ -101,7 +101,7 @@ class KeyCheck:
                 given.append(token.strip().encode("latin-1"))
         if not any(given):
             raise Problem("key_missing", "The request has no API key.", headers={"WWW-Authenticate": _CHALLENGE})
-        # no short cut: the time must not tell which of several keys was right
+        # no short cut: the duration must not reveal which of several keys was right
         right = [hmac.compare_digest(_digest(key), self._digest) for key in given]
         if not all(right):
             raise Problem(

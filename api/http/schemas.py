@@ -38,7 +38,7 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-_NEIGHBOUR: Final = _object({"reachable": _YES_NO, "askedAt": _AT, "tookMs": _NUMBER}, {"reason": _TEXT})
+_DEPENDENCY: Final = _object({"reachable": _YES_NO, "askedAt": _AT, "tookMs": _NUMBER}, {"reason": _TEXT})
 _FILE: Final = _object(
     {"status": {"type": "string", "enum": ["stored", "linked", "uploaded", "pending", "refused", "failed", "unknown"]}},
     {
@@ -256,8 +256,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             },
             "sandbox": {
                 "type": "boolean",
-                "description": "What answers in the provider's place runs on this machine: the sandbox, or another "
-                "stand-in.",
+                "description": "Whether the sandbox answers in the provider's place.",
             },
             "wabaId": _TEXT_OR_NULL,
             "options": {"type": "object", "description": "Rates and how it is reached, as they were given."},
@@ -397,8 +396,8 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "status": {"type": "string", "enum": ["healthy", "degraded", "down"]},
             "at": _AT,
             "answeredBy": _TEXT,
-            "database": _NEIGHBOUR,
-            "redis": _NEIGHBOUR,
+            "database": _DEPENDENCY,
+            "redis": _DEPENDENCY,
             "orchestrator": _object(
                 {
                     "state": {"type": "string", "enum": ["running", "stopping", "stale", "missing"]},

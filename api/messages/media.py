@@ -216,10 +216,10 @@ async def _cut(first: bytes, rest: AsyncIterator[bytes], part: _Part) -> AsyncIt
     before, left = part.start, part.length
     piece = first
     while True:
-        wanted = piece[before : before + left]
-        before, left = max(0, before - len(piece)), left - len(wanted)
-        if wanted:
-            yield wanted
+        piece_part = piece[before : before + left]
+        before, left = max(0, before - len(piece)), left - len(piece_part)
+        if piece_part:
+            yield piece_part
         if left <= 0:
             return
         piece = await anext(rest)

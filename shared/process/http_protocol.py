@@ -42,7 +42,7 @@ class HttpLimits:
 
     Attributes:
         head_bytes, headers, head_s: of one request's head, beyond which it is refused (431, 408).
-        body_silence_s: longest pause in a body that the application waits for (408). The application limits size and
+        body_pause_s: longest pause in a body that the application waits for (408). The application limits size and
         total time itself.
         write_stall_s: how long a client may not read its answer. idle_s: how long a connection is kept between
         requests.
@@ -57,7 +57,7 @@ class HttpLimits:
     head_bytes: int = 64 * 1024
     headers: int = 200
     head_s: float = 10.0
-    body_silence_s: float = 10.0
+    body_pause_s: float = 10.0
     write_stall_s: float = 60.0
     idle_s: float = 30.0
     linger_bytes: int = 16 * 1024 * 1024
@@ -151,7 +151,7 @@ class HttpConnection(HttpToolsProtocol):
         running = self._running
         super().connection_lost(exc)
         if running is not None and not running.response_complete:
-            # uvicorn tells only the newest request; the one that runs may be an earlier one
+            # uvicorn marks only the newest request; the running one may be an earlier one
             running.disconnected = True
             running.message_event.set()
         self.pipeline.clear()
@@ -170,7 +170,7 @@ class HttpConnection(HttpToolsProtocol):
         elif self.phase == BODY:
             # the client waits for us, not we for the client: reading is paused, or 100 Continue was not sent yet
             if self.flow.read_paused or (self.cycle is not None and self.cycle.waiting_for_100_continue):
-                self.due_at = now + self._limits.body_silence_s
+                self.due_at = now + self._limits.body_pause_s
             else:
                 self._refuse(408)
         else:
@@ -251,7 +251,7 @@ class HttpConnection(HttpToolsProtocol):
             if self._head_bytes > self._limits.head_bytes:
                 self._refuse(431)
         elif self.phase == BODY:
-            self.due_at = self.loop.time() + self._limits.body_silence_s
+            self.due_at = self.loop.time() + self._limits.body_pause_s
             if self._stray_bytes > self._limits.head_bytes + self._chunk:
                 # trailers or chunk extensions without end: the parser keeps a header's value until it is complete
                 self._refuse(400)
@@ -353,7 +353,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._state.draining:
             self.cycle.keep_alive = False
         if is_first or self.phase == HEAD:
-            self._enter(BODY, limits.body_silence_s)
+            self._enter(BODY, limits.body_pause_s)
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

@@ -201,7 +201,7 @@ class CommitThief:
         self._threads[0].start()
 
     def steal(self, *, committed: bool) -> None:
-        """Cut the line at that COMMIT, after the server has done it or before it hears of it."""
+        """Cut the line at that COMMIT, after the server has done it or before it receives it."""
         self._mode = "after" if committed else "before"
 
     def close(self) -> None:
@@ -250,7 +250,7 @@ class CommitThief:
         with suppress(OSError):
             while said := server.recv(65536):
                 if doomed.is_set():
-                    # the commit is done and nobody will hear of it
+                    # the commit is done, and its answer is lost
                     self.stolen.set()
                     break
                 client.sendall(said)

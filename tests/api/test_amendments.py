@@ -295,8 +295,8 @@ def test_reading_and_typing(api_env: ApiEnv, index: int) -> None:
         == "message_not_received"
     )
     answer = api_env.call("POST", typing, json={"phoneIndex": index, "lastsSeconds": 5})
-    wanted: dict[str, Any] = {"state": "composing", "lasts_s": 5}
-    assert content_of(api_env, answer).items() >= wanted.items()
+    expected: dict[str, Any] = {"state": "composing", "lasts_s": 5}
+    assert content_of(api_env, answer).items() >= expected.items()
     assert ("target" in content_of(api_env, answer)) == (index == 0), "on Meta typing answers something"
     assert api_env.call("GET", answer.headers["Location"]).json()["lastsSeconds"] == 5
     if index == BROWSER:
@@ -364,7 +364,7 @@ RECEIVED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", RECEIVED)
 def test_what_came_in_is_shown_as_what_goes_out(api_env: ApiEnv, name: str) -> None:
-    type_, content, wanted = RECEIVED[name]
+    type_, content, expected = RECEIVED[name]
     chat = "15550100880"
     message_id = received(api_env, chat, f"in-880-{name}", type=type_, content=content, context={"forwarded": True})
     one = api_env.call("GET", f"/api/v2/messages/alpha/{chat}/{message_id}").json()
@@ -376,12 +376,13 @@ def test_what_came_in_is_shown_as_what_goes_out(api_env: ApiEnv, name: str) -> N
     for shown in (one, entry):
         assert shown["type"] == type_
         assert (
-            shown.items() >= {**wanted, "context": {"forwarded": True}, "direction": "in", "status": "received"}.items()
+            shown.items()
+            >= {**expected, "context": {"forwarded": True}, "direction": "in", "status": "received"}.items()
         )
 
 
 @pytest.mark.parametrize(
-    ("state", "wanted"),
+    ("state", "expected"),
     [
         ("pending", {"status": "pending", "mediaId": "900", "mimetype": "image/jpeg"}),
         ("failed", {"status": "failed", "mediaId": "900", "mimetype": "image/jpeg", "reason": "gone"}),
@@ -397,7 +398,7 @@ def test_what_came_in_is_shown_as_what_goes_out(api_env: ApiEnv, name: str) -> N
         ),
     ],
 )
-def test_a_file_that_came_in_says_where_it_is(api_env: ApiEnv, state: str, wanted: dict[str, Any]) -> None:
+def test_a_file_that_came_in_says_where_it_is(api_env: ApiEnv, state: str, expected: dict[str, Any]) -> None:
     chat = "15550100890"
     content = {"media": {"id": "900", "mimetype": "image/jpeg", "sha256": "the provider's"}}
     message_id = received(api_env, chat, f"in-890-{state}", type="image", content=content)
@@ -411,4 +412,4 @@ def test_a_file_that_came_in_says_where_it_is(api_env: ApiEnv, state: str, wante
         "gone" if state == "failed" else "",
         message_id,
     )
-    assert api_env.call("GET", f"/api/v2/messages/alpha/{chat}/{message_id}").json()["media"] == wanted
+    assert api_env.call("GET", f"/api/v2/messages/alpha/{chat}/{message_id}").json()["media"] == expected

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from api.connections.stand_ins import is_stand_in
-from shared.settings import Settings
 from tests.api.api_env import ApiEnv, problem
 
 PLACE = "/api/v2/connections/beta/0"
@@ -44,21 +43,15 @@ def test_what_cannot_be_done_is_refused(api_env: ApiEnv, place: str, body: dict[
     assert shown(api_env) == ("active", None)
 
 
-@pytest.mark.parametrize(
-    ("address", "stands_in"),
-    [
-        ("http://127.0.0.1:3100/graph", True),
-        ("http://localhost:3100", True),
-        ("http://[::1]:3100", True),
-        ("https://graph.facebook.com", False),
-        ("https://proxy.example/graph", False),
-        ("", False),
-    ],
-)
-def test_a_connection_says_whether_a_stand_in_answers_for_its_provider(address: str, stands_in: bool) -> None:
-    assert is_stand_in(Settings(graph_base_url=address), "meta_direct") is stands_in
-    assert is_stand_in(Settings(d360_base_url=address), "360dialog") is stands_in
-    assert is_stand_in(Settings(whatsapp_web_url=address), "wwebjs") is stands_in
+def test_a_connection_says_whether_the_sandbox_answers_for_its_provider(
+    home: Path, database_url: str, redis_url: str
+) -> None:
+    sandbox = "http://127.0.0.1:3100"
+    addresses = {"sandbox_url": sandbox, "graph_base_url": f"{sandbox}/graph", "d360_base_url": "https://d360.example"}
+    with ApiEnv(home, database_url, redis_url, **addresses) as env:
+        listed = env.seed().start().call("GET", "/api/v2/connections/alpha").json()["connections"]
+    by_type = {one["connectionType"]: one["sandbox"] for one in listed}
+    assert (by_type["meta_direct"], by_type["meta_embedded"], by_type["360dialog"]) == (True, True, False)
 
 
 def test_a_browser_session_shows_the_number_that_is_linked(api_env: ApiEnv) -> None:

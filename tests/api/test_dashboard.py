@@ -19,7 +19,7 @@ SHOWN_S = 10.0
 
 
 @pytest.fixture
-def busy_house(api_env: ApiEnv) -> ApiEnv:
+def busy_env(api_env: ApiEnv) -> ApiEnv:
     """An API with something to show."""
     (connection_id,) = [
         row["id"] for row in api_env.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")
@@ -123,8 +123,8 @@ def _session_id(api_env: ApiEnv) -> int:
     return int(api_env.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")[0]["id"])
 
 
-def test_the_page_shows_what_is_and_only_to_who_has_the_key(busy_house: ApiEnv) -> None:
-    seen = asyncio.run(look(busy_house))
+def test_the_page_shows_what_is_and_only_to_who_has_the_key(busy_env: ApiEnv) -> None:
+    seen = asyncio.run(look(busy_env))
     assert (seen["refused"], seen["hidden"]) == ("This key is wrong.", True)
     assert seen["kept"] == [1, 0, ""], "the key is kept in the tab and nowhere else"
     assert seen["overall"] == "degraded"

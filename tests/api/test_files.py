@@ -370,10 +370,10 @@ class TestDownloads:
     )
     def test_a_part(self, api_env: ApiEnv, place: str, asked: str, start: int, end: int | None) -> None:
         answer = api_env.call("GET", place, headers={"Range": asked})
-        wanted = PDF[start:end]
-        assert (answer.status_code, answer.content) == (206, wanted)
+        expected = PDF[start:end]
+        assert (answer.status_code, answer.content) == (206, expected)
         first = start % len(PDF)
-        assert answer.headers["Content-Range"] == f"bytes {first}-{first + len(wanted) - 1}/{len(PDF)}"
+        assert answer.headers["Content-Range"] == f"bytes {first}-{first + len(expected) - 1}/{len(PDF)}"
 
     @pytest.mark.parametrize("asked", ["bytes=5-3", "lines=1-2", "bytes=-", "bytes=a-b", "bytes=0-1,5-6"])
     def test_what_is_not_understood_is_the_whole(self, api_env: ApiEnv, place: str, asked: str) -> None:

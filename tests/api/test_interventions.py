@@ -27,7 +27,7 @@ def ahead(**span: float) -> str:
 
 
 def settle(api_env: ApiEnv, message_id: str, state: MessageState, **fields: Any) -> None:
-    """Claim a message and write what became of it."""
+    """Claim a message and write its outcome."""
     named: dict[str, Any] = {
         "kind": "meta",
         "incarnation": "meta-0.a",

@@ -136,10 +136,10 @@ RIGHT: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_it_is_written_as_it_was_meant_by_either_path(api_env: ApiEnv, name: str) -> None:
-    type_, body, wanted = RIGHT[name]
+    type_, body, expected = RIGHT[name]
     chat = "15550100700"
     first = post(api_env, type_, body, chat=chat, headers={"Idempotency-Key": name.replace(" ", "-")})
-    assert kept(api_env, first) == wanted
+    assert kept(api_env, first) == expected
     assert first.json()["type"] == type_
     again = api_env.call(
         "POST",

@@ -81,7 +81,7 @@ def test_logs_name_the_route_and_nobody(home: Path, database_url: str, servers: 
         assert secret not in text
 
 
-def test_told_to_stop_it_answers_who_waits_and_leaves(home: Path, database_url: str, servers: Servers) -> None:
+def test_stopped_it_answers_waiting_clients_and_ends(home: Path, database_url: str, servers: Servers) -> None:
     with ApiEnv(home, database_url, servers.new_redis()) as api_env:
         api_env.seed().start()
         with ThreadPoolExecutor(1) as pool:

@@ -29,9 +29,9 @@ QUICK = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 OF_THE_DAY: Final = {"internal_error"}
-"""Problems that nobody can provoke from outside."""
+"""Problems that cannot be provoked from outside."""
 NOT_FUZZED: Final = re.compile(r"/api/v2/(connections|signup|templates|sessions|tasks)\b")
-"""Operations that would change the house under the other tests' feet, or wait for processes that are not here; they
+"""Operations that would change the environment of other tests, or wait for processes that are not here; they
 have tests of their own.
 """
 CHAT: Final = "15550100900"

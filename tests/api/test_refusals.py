@@ -1,4 +1,4 @@
-"""Each way to hold the API wrong, by name: the status, the type, and what the answer tells."""
+"""Each way to hold the API wrong, by name: the status, the type, and the members of the answer."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_ready_is_said_only_while_it_is_proved(api_env: ApiEnv, session: int) ->
     assert everything["status"] == "degraded"
 
 
-def test_what_happened_is_told_newest_first_and_page_by_page(api_env: ApiEnv, session: int) -> None:
+def test_events_are_listed_newest_first_and_page_by_page(api_env: ApiEnv, session: int) -> None:
     for desired in ("paused", "paused", "linked"):
         assert api_env.call("POST", PLACE, json={"desired": desired}).status_code == 202
     api_env.run(
@@ -129,7 +129,7 @@ def browser_process(api_env: ApiEnv, answers: Mapping[str, Mapping[str, Any]]) -
         worker.join()
 
 
-def test_deeds_are_done_by_the_process_that_owns_the_session(api_env: ApiEnv, session: int) -> None:
+def test_tasks_are_done_by_the_process_that_owns_the_session(api_env: ApiEnv, session: int) -> None:
     answers: dict[str, dict[str, Any]] = {
         "restart_session": {"state": "starting"},
         "wipe_session": {"wiped": True},
@@ -146,7 +146,7 @@ def test_deeds_are_done_by_the_process_that_owns_the_session(api_env: ApiEnv, se
     assert taken[-1].arguments == {"phone": "60123456789"}
 
 
-def test_a_deed_that_nobody_does_can_be_looked_up_later(api_env: ApiEnv, session: int) -> None:
+def test_a_task_that_is_not_done_can_be_read_later(api_env: ApiEnv, session: int) -> None:
     answer = api_env.call("POST", f"{PLACE}/restart", headers={"Prefer": "respond-async"})
     assert answer.status_code == 202
     with browser_process(api_env, {"restart_session": {"state": "starting"}}):

@@ -283,12 +283,12 @@ def _answer_to_flood(client: socket.socket, piece: bytes) -> bytes:
 
 class TestBody:
     def test_a_body_that_stops_is_refused(self, env: Callable[..., Env]) -> None:
-        with env(body_silence_s=0.3).connect() as client:
+        with env(body_pause_s=0.3).connect() as client:
             client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")
             assert status(read_all(client)) == 408
 
     def test_a_slow_body_is_read(self, env: Callable[..., Env]) -> None:
-        with env(body_silence_s=1.5).connect() as client:
+        with env(body_pause_s=1.5).connect() as client:
             client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n")
             for _ in range(8):
                 time.sleep(0.3)

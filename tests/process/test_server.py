@@ -79,7 +79,7 @@ def test_after_it_was_stopped_it_takes_nobody(listener: socket.socket) -> None:
             for _ in range(100):
                 await asyncio.sleep(0)
             assert not _answered(client)
-            # whoever else holds the socket finds the client there
+            # another process that holds the socket finds the client there
             kept.setblocking(False)
             kept.accept()[0].close()
 
