@@ -27,12 +27,17 @@ from webdriver.session.sessions import Sessions
 log = logger(__name__)
 
 _PREPARE_S: Final = 10.0
+"""Longest time to open the chat and choose the id; nothing is sent before."""
 _LEAST_SEND_S: Final = 1.0
+"""Least time that must be left for the send itself."""
 _SLOT_S: Final = 30.0
 """Longest wait for a send slot: a message that waits holds capacity that other sessions could use."""
 _LOOK_UP_S: Final = 5.0
+"""Longest query about one message in doubt; others wait behind it."""
 _NOT_READY: Final = 2.0
+"""Pause in seconds before a message of a session that is not ready is tried again."""
 _BUSY: Final = 0.5
+"""Pause in seconds before a message that found no send slot is tried again."""
 _FORWARD: Final = "forward:"
 _EXPIRED: Final = Dead(code="expired", detail="it has no meaning any more")
 

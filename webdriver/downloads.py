@@ -30,14 +30,17 @@ AT_ONCE: Final = 2
 INTERVAL_S: Final = 1.0
 BEAT_LIMIT_S: Final = 30.0
 _FETCH_S: Final = 120.0
+"""Longest time to read one file out of a page: 100 MB in pieces."""
 _LEASE_S: Final = 180.0
 """Longer than one fetch: a file belongs to one process until it is stored or abandoned."""
 _NOT_READY_S: Final = 15.0
+"""Pause before a file of a session that is not ready is due again."""
 _ATTEMPTS: Final = 8
 """Attempts to read a file out of the page; WhatsApp may have to fetch an old one from the phone first."""
 _WAITS: Final = 20_000
 """Times that a session may not be ready when a file is due, before the file is abandoned: days."""
 _AGAIN_S: Final = 20.0
+"""Pause before a page is asked for a file again; the phone may have to upload it first."""
 _GONE: Final = frozenset({"msg_not_found", "chat_not_found", "message_not_contains_media"})
 
 

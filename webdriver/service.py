@@ -46,8 +46,11 @@ _SHARE_OF_ALL: Final = 0.9
 """Share of the process's soft memory ceiling for its browsers: one is replaced before the orchestrator ends all."""
 
 _BEAT_LIMIT_S: Final = 20.0
+"""Longest silence of the session loop: one call of the database with its deadline."""
 _CLOSE_SESSIONS_S: Final = 4.0
+"""Kept back from a drain for browsers to write their profiles."""
 _CLOSE_S: Final = 2.5
+"""For browsers to end when the process must leave at once."""
 
 
 async def open_service(child: Child) -> WebdriverService:

@@ -66,6 +66,7 @@ _LOG_MAX: Final = 1_000_000
 _LAST_WORDS: Final = 16_384
 """Bytes at the end of the log that are searched for the last error."""
 _END_S: Final = 5.0
+"""Longest wait for processes to go after SIGKILL; only one that is stuck in the kernel takes longer."""
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _unreaped: set[int] = set()

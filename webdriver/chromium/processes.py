@@ -27,6 +27,7 @@ log = logger(__name__)
 MARKER: Final = "--bulkhead-session="
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _POLL_S: Final = 0.02
+"""Between two reads of /proc while processes end: they take milliseconds."""
 _PAGE_MB: Final = os.sysconf("SC_PAGE_SIZE") / 2**20
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _DEAD: Final = (b"Z", b"X")

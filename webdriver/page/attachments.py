@@ -21,6 +21,7 @@ from shared.messages import Dead, OutboundMessage, Retry
 from webdriver.chromium import profile
 
 _AGAIN_S: Final = 2.0
+"""Pause before a file is staged again after storage failed or the disk was full."""
 
 
 @dataclass(frozen=True, slots=True)

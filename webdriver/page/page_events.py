@@ -22,11 +22,16 @@ from webdriver.session.reports import Reports
 log = logger(__name__)
 
 _OWN_MESSAGES_KEPT: Final = 2000
+"""Ids of our own messages that are remembered; older ones are recognised by the database."""
 _CATCH_UP_S: Final = 60.0
+"""Longest query after a gap, which competes with sends for the page."""
 _AGAIN_S: Final = 2.0
+"""Pause after a query that failed, and how long after a reaction its own event may come."""
 _ACKS_AT_ONCE: Final = 50
+"""Messages of one query for acks, so that the page answers probes in between."""
 _READ: Final = 3
 _NOTED_EVERY_S: Final = 10.0
+"""Least interval between two positions, each of which is a write."""
 _MARGIN: Final = timedelta(minutes=2)
 """How far before its position the page is queried: clocks differ, and its last events may not have been kept."""
 _FIRST_LOOK: Final = timedelta(days=1)

@@ -23,6 +23,7 @@ INTEGRITY: Final = "epf+ucZO9c25dCaGraslVNHB1mRjid7rfijZhKbalXed/gbDzi6u69wdHCgP
 
 _SCRIPT: Final = "package/dist/wppconnect-wa.js"
 _FETCH_S: Final = 60.0
+"""Longest time for npm: a slow registry must not keep a session from showing why it does not start."""
 
 
 class LibraryUnavailable(BulkheadError):

@@ -14,7 +14,9 @@ from webdriver.session.session import NotNow
 from webdriver.session.sessions import Sessions
 
 _CODE_S: Final = 30.0
+"""Longest wait for a pairing code, which the page requests from WhatsApp."""
 _END_S: Final = 20.0
+"""Longest wait for the old browser to end, which includes writing its profile."""
 
 
 def handlers(sessions: Sessions) -> Mapping[str, Handler]:

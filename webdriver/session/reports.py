@@ -20,7 +20,9 @@ from webdriver.session.ports import SessionStore
 log = logger(__name__)
 
 _MOST: Final = 10_000
+"""Reports that wait for the store; beyond it they are dropped, and the page is queried later."""
 _RETRIES: Final = BackoffPolicy(base_s=0.1, cap_s=5.0)
+"""Waits while the store is away."""
 
 
 class Reports:
@@ -32,7 +34,8 @@ class Reports:
             it later.
 
     Attributes:
-        written_link: the link that the store has accepted last. store: may be asked; what is told to it goes through here, so that the order stays.
+        written_link: the link that the store has accepted last. store: may be asked; what is told to it goes through
+            here, so that the order stays.
     """
 
     def __init__(self, store: SessionStore, connection_id: int, overflowed: Callable[[], None]) -> None:

@@ -29,8 +29,11 @@ Spawn = Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]]
 """Runs work in the background; an error that leaves it is classified by the process."""
 
 _EVERY_S: Final = 2.0
+"""Between two reads of the desired states; a notification shortens it."""
 _MEASURE_EVERY_S: Final = 2.0
+"""Between two samples of all browsers: a leak of 100 MB/s is seen before the hard ceiling."""
 _SWEEP_S: Final = 10.0
+"""Longest wait for browsers of an earlier life to end."""
 _DELETE_EVERY_S: Final = 30.0
 """Interval of the search for profiles of removed connections, which lists a directory and queries the database."""
 _SETTLED_S: Final = 600.0
