@@ -16,11 +16,15 @@ class OutboundMessage:
     """One claimed row: what a channel needs to send it.
 
     Attributes:
-        id: row id. attempt: 1 on the first. chat_id: as the client gave it (digits for a phone, or the channel's own chat id).
+        id: row id. attempt: 1 on the first. chat_id: as the client gave it (digits for a phone, or the channel's own
+            chat id).
         type: `text`, later others. content: by type; for text `{"body": str, "quoted": provider id or None}`.
-        token: what identifies this message at the provider while its answer is unknown: on Meta the callback data, in a browser
-            session the WhatsApp message id. Empty until a channel chose one; kept for every later attempt in a browser session.
-        attempts_before_redrive: they do not count any more. account: the provider's account, or the linked number, that it was accepted for; empty:
+        token: what identifies this message at the provider while its answer is unknown: on Meta the callback data, in a
+            browser
+            session the WhatsApp message id. Empty until a channel chose one; kept for every later attempt in a browser
+            session.
+        attempts_before_redrive: they do not count any more. account: the provider's account, or the linked number, that
+            it was accepted for; empty:
             not known. created_at: when it was accepted.
     """
 
@@ -49,7 +53,8 @@ class Sent:
     """The provider accepted the message and named it `provider_id`.
 
     Attributes:
-        code: what it does with it first, for the history; empty: it sends it. recipient: its own id of whom it was sent to; empty when it named none.
+        code: what it does with it first, for the history; empty: it sends it. recipient: its own id of whom it was sent
+            to; empty when it named none.
     """
 
     provider_id: str
@@ -62,7 +67,8 @@ class Retry:
     """Surely not sent, and trying again may help.
 
     Attributes:
-        after_s: the provider's own wait; None leaves it to the retry law. counts: False when the attempt should not be charged
+        after_s: the provider's own wait; None leaves it to the retry law. counts: False when the attempt should not be
+            charged
             (a drain, a session that is not ready). code, detail: for the history; never message text or phone numbers.
     """
 
@@ -99,7 +105,8 @@ class Receipt:
     """What the provider says has become of a message: matched by `token` or by (`connection_id`, `provider_id`).
 
     Attributes:
-        state: SENT, DELIVERED, READ or FAILED. at: the provider's instant. code, detail: on FAILED. recipient: the provider's own id of whom it was
+        state: SENT, DELIVERED, READ or FAILED. at: the provider's instant. code, detail: on FAILED. recipient: the
+            provider's own id of whom it was
             sent to; empty when it told none.
         extra: what else is worth keeping in the history (pricing, trace ids).
     """
@@ -120,9 +127,12 @@ class InboundMessage:
     """A message from outside, in one shape for every channel.
 
     Attributes:
-        provider_id: unique within its connection; the database refuses a second one. sender: the channel's user id or phone.
-        content: by type; for text `{"body": str}`. context: what it replies to or was forwarded from. from_me: written on the phone by
-            the company itself. at: the provider's instant. may_trigger: whether automations may act on it; never on what the company wrote
+        provider_id: unique within its connection; the database refuses a second one. sender: the channel's user id or
+            phone.
+        content: by type; for text `{"body": str}`. context: what it replies to or was forwarded from. from_me: written
+            on the phone by
+            the company itself. at: the provider's instant. may_trigger: whether automations may act on it; never on
+            what the company wrote
             itself, on history, and on lines that nobody wrote.
     """
 

@@ -34,7 +34,8 @@ class Acceptor:
     """Commits new messages and writes their hints.
 
     Args:
-        store, hints: this process's own. metrics: gets `accept_batch_size` and `hints_lost`. worlds: to which world each connection type
+        store, hints: this process's own. metrics: gets `accept_batch_size` and `hints_lost`. worlds: to which world
+            each connection type
             sends, kept with each message.
     """
 
@@ -70,7 +71,8 @@ class Acceptor:
         Returns:
             Its row, or the earlier row of the same idempotency key.
         Raises:
-            StoreUnavailable: nothing is promised; with `may_be_done` the row may be there and can be looked up by its key.
+            StoreUnavailable: nothing is promised; with `may_be_done` the row may be there and can be looked up by its
+            key.
             psycopg2.Error: the database refuses this very message; waiting does not help.
         """
         return await self._commits.submit(message)

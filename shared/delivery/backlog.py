@@ -1,6 +1,7 @@
 """What a sender may claim next: offered rows, chats whose message has left, and connections that had to wait. Pure: time is an argument.
 
-Rows stay here only while they may be claimed soon. Those of a connection that has to wait are forgotten and found again by the connection, so that one
+Rows stay here only while they may be claimed soon. Those of a connection that has to wait are forgotten and found again
+by the connection, so that one
 connection's backlog never fills the memory that others need.
 """
 
@@ -64,7 +65,8 @@ class Backlog:
         """Form a claim.
 
         Args:
-            free: how many more sends may be in flight. now: monotonic. busy: chats with a message in flight. They are left out: a settlement that is
+            free: how many more sends may be in flight. now: monotonic. busy: chats with a message in flight. They are
+                left out: a settlement that is
                 being written must meet the attempt that it belongs to.
         Returns:
             None when there is nothing to claim, or no capacity for it.

@@ -1,4 +1,4 @@
-"""Says when a connection's sends have failed too often in a row, so that it is paused before its provider thinks ill of it. Pure."""
+"""Circuit breaker: pauses a connection after N consecutive failures, before the provider bans it. Pure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Breaker:
         self._failed: Counter[int] = Counter()
 
     def note(self, connection_id: int, outcome: Outcome) -> str:
-        """Note what became of a send, and return why the connection should be paused now; empty when it should not.
+        """Record an outcome, and return why the connection should be paused now; empty when it should not.
 
-        One that was not charged never reached the provider and says nothing.
+        A refunded attempt never reached the provider and is no evidence.
         """
         if isinstance(outcome, Retry) and not outcome.counts:
             return ""

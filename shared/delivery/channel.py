@@ -1,4 +1,4 @@
-"""What a way to reach people must be able to do."""
+"""What a channel must provide to the delivery of messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from shared.store.messages import Doubt
 RecordToken: TypeAlias = Callable[[str], Awaitable[None]]
 """Stores the id that a message will have at the provider, and notes that from now on the provider may have it.
 
-Called once, right before the request can leave; until then a death proves that nothing was sent. Raises `Fenced` when the row is no longer
+Called once, right before the request can leave; until then a death proves that nothing was sent. Raises `Fenced` when
+the row is no longer
 ours, and `StoreUnavailable` when the id could not be stored: then nothing may be sent.
 """
 
@@ -20,7 +21,8 @@ class Channel(Protocol):
     """One way to reach people, for all connections of a process kind.
 
     Attributes:
-        token_at_claim: the message's token is written with the claim (`bulkhead:<installation>:<row id>:<attempt>:<instant of acceptance>`), and `record_token` is called with that very
+        token_at_claim: the message's token is written with the claim (`bulkhead:<installation>:<row
+            id>:<attempt>:<instant of acceptance>`), and `record_token` is called with that very
             token; otherwise the channel chooses one.
     """
 
@@ -30,15 +32,17 @@ class Channel(Protocol):
         """Send one message.
 
         Args:
-            message: the claimed row. record_token: see `RecordToken`. by: monotonic instant after which nobody waits for the answer.
+            message: the claimed row. record_token: see `RecordToken`. by: monotonic instant after which nobody waits
+                for the answer.
         Returns:
-            What became of it. A request that may have been carried out is `InDoubt`, never `Retry`.
+            Its outcome. A request that may have been carried out is `InDoubt`, never `Retry`.
         """
 
     async def look_up(self, doubt: Doubt) -> Outcome | None:
-        """Find out what became of a message in doubt.
+        """Find out the outcome of a message in doubt.
 
         Returns:
-            `Sent` or `Dead` with proof, `Retry` with evidence that it was not sent, None as long as nothing can be said; `InDoubt` while
-            nobody can be asked (a browser session that is not back yet): the window of the policy does not count then.
+            `Sent` or `Dead` with proof, `Retry` with evidence that it was not sent, None as long as nothing can be
+            said; `InDoubt` while
+            there is nothing to query (a browser session that is not back yet): the window of the policy does not count then.
         """

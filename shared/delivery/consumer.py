@@ -43,8 +43,10 @@ class Consumer:
     """Delivers one kind's messages.
 
     Args:
-        child: the process. channel: how to send. in_flight, each: sends at once, of all and of one connection (0: no limit). send_s: time for one
-            send. retry_base_s: first wait between attempts. breaker_most: failed sends in a row that pause a connection; 0: never. webhook_outages: of the kind,
+        child: the process. channel: how to send. in_flight, each: sends at once, of all and of one connection (0: no
+            limit). send_s: time for one
+            send. retry_base_s: first wait between attempts. breaker_most: failed sends in a row that pause a
+            connection; 0: never. webhook_outages: of the kind,
             where proof comes by webhooks, so that their absence is evidence.
     """
 

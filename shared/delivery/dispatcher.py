@@ -1,6 +1,7 @@
 """Claims rows that are due, sends them concurrently, and writes their outcomes; claims and outcomes in batches.
 
-The only way in is `offer`: from the hint worker, from the relay, from a retry whose wait is over. The only authority is the claim.
+The only way in is `offer`: from the hint worker, from the relay, from a retry whose wait is over. The only authority is
+the claim.
 """
 
 from __future__ import annotations
@@ -53,10 +54,13 @@ class Dispatcher:
     """Sends what it is offered: loops around `Backlog` (what to claim) and `InFlight` (what is claimed).
 
     Args:
-        kind, incarnation: the claiming process. channel: how to send. journal: where what is in flight is recorded for the reader after a death.
-        in_flight: sends at once. each: sends at once of one connection; 0: no limit but that a slow one leaves places to others. send_s: time for one
+        kind, incarnation: the claiming process. channel: how to send. journal: where what is in flight is recorded for
+            the reader after a death.
+        in_flight: sends at once. each: sends at once of one connection; 0: no limit but that a slow one leaves places
+            to others. send_s: time for one
             send. attempts: counted attempts before a dead letter. retry_base_s: first wait between attempts.
-        breaker: pauses connections whose sends fail one after the other. worlds: to which world each connection type sends.
+        breaker: pauses connections whose sends fail one after the other. worlds: to which world each connection type
+            sends.
     """
 
     def __init__(
@@ -272,7 +276,8 @@ class Dispatcher:
     async def _requeue_unknown(self) -> None:
         """Requeue rows the table assigns to us that we never received: the claim committed, its reply was lost.
 
-        Only the claim loop claims, so no claim is under way meanwhile; no other process received these rows, so they are surely unsent.
+        Only the claim loop claims, so no claim is under way meanwhile; no other process received these rows, so they
+        are surely unsent.
         """
         before = set(self._in_flight)
         held = await self._store.call(messages.held_by, incarnation=self._incarnation)
@@ -352,11 +357,13 @@ class Dispatcher:
         while True:
             hit("settle.begun")
             try:
-                # one that commits after we gave up waiting finds its rows still in flight here, or given back by our death
+                # one that commits after we gave up waiting finds its rows still in flight here, or given back by our
+                # death
                 written = await settle(messages.settle, incarnation=self._incarnation, settlements=settlements)
                 break
             except StoreUnavailable as error:
-                # the outcome is only in this process and its journal: keep it until it is written; a repeat of a lost commit writes nothing twice
+                # the outcome is only in this process and its journal: keep it until it is written; a repeat of a lost
+                # commit writes nothing twice
                 log.warning("settle_delayed", reason=str(error), messages=len(batch))
                 await asyncio.sleep(_STORE_AWAY_S)
         hit("settle.committed")

@@ -17,7 +17,8 @@ class InFlight:
     """Messages in flight.
 
     Args:
-        journal: records them for the reader after a death. limit: most of all connections. each: most of one connection; 0: no limit of its own.
+        journal: records them for the reader after a death. limit: most of all connections. each: most of one
+            connection; 0: no limit of its own.
     """
 
     def __init__(self, journal: InFlightJournal, *, limit: int, each: int, clock: Monotonic = monotonic) -> None:

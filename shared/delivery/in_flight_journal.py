@@ -1,12 +1,16 @@
 """The in-flight journal: what one incarnation has in hand, in a memory-mapped file that outlives kill -9 without a system call per step.
 
-A dead incarnation's journal records for each of its rows whether the request was never written (surely unsent), answered (the answer is in the
-journal), or written without an answer (in doubt). It also names the row whose code ran at the instant of death: the same row at two deaths is poison.
+A dead incarnation's journal records for each of its rows whether the request was never written (surely unsent),
+answered (the answer is in the
+journal), or written without an answer (in doubt). It also names the row whose code ran at the instant of death: the
+same row at two deaths is poison.
 
-The file outlives processes, not the machine: it is never fsynced, so after a power loss it may hold an earlier state. It therefore names the boot, and
+The file outlives processes, not the machine: it is never fsynced, so after a power loss it may hold an earlier state.
+It therefore names the boot, and
 one of another boot is no journal.
 
-Layout, little endian: a header of 64 bytes (magic, capacity, active row, boot id), then `capacity` entries of 256 bytes (row id, stage, text). An
+Layout, little endian: a header of 64 bytes (magic, capacity, active row, boot id), then `capacity` entries of 256 bytes
+(row id, stage, text). An
 entry's stage is written last, so that a half-written entry still has its old stage.
 """
 
@@ -108,7 +112,8 @@ class InFlightJournal:
         """Make the file, with all of its disk space.
 
         Raises:
-            InFlightJournalUnwritable: there is no space for it, or its directory cannot be written. In a file without its space, a later write
+            InFlightJournalUnwritable: there is no space for it, or its directory cannot be written. In a file without
+            its space, a later write
                 would end the process by SIGBUS.
         """
         size = _HEADER_BYTES + self._capacity * _ENTRY_BYTES
@@ -142,7 +147,8 @@ class InFlightJournal:
         """Record an answer until it is committed to the database.
 
         Args:
-            stage: SENT, UNSENT or DEAD. text: see `JournalEntry`; a code that is too long is cut, a provider's id that is leaves the row in doubt.
+            stage: SENT, UNSENT or DEAD. text: see `JournalEntry`; a code that is too long is cut, a provider's id that
+                is leaves the row in doubt.
         """
         at = self._at(row_id)
         encoded = text.encode(errors="replace")

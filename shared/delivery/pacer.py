@@ -1,4 +1,4 @@
-"""Keeps what numbers may send in PostgreSQL as settings and the connections' options say, and what waits with the kind that serves its connection.
+"""Writes the rate limits of connections, as settings and options define them, and moves queued rows to the kind that serves their connection.
 
 Every process of a kind does so, and they agree.
 """

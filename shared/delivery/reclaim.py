@@ -1,6 +1,7 @@
 """Gives back what a dead incarnation had in hand, by its in-flight journal. Whoever calls it must have proof of the death; calling it twice changes nothing.
 
-Three lead here: the orchestrator's proof of death (through the recorder), the next life of the slot (it holds the lock), and the heartbeat table
+Three lead here: the orchestrator's proof of death (through the recorder), the next life of the slot (it holds the
+lock), and the heartbeat table
 for other hosts.
 """
 

@@ -1,8 +1,11 @@
-"""Finds out what became of messages in doubt, and lets the policy decide about those that stay unknown.
+"""Finds out the outcome of messages in doubt, and lets the policy decide about those that stay unknown.
 
-`auto` sends again only with evidence that the message was not sent, and holds it for a human when there is none within the window;
-`resend` sends again when the window has passed without proof; `hold` always asks a human. Every decision stands in the message's history.
-What is held for lack of evidence is looked at again and again: proof or evidence that comes later moves it, as a human would.
+`auto` sends again only with evidence that the message was not sent, and holds it for a human when there is none within
+the window;
+`resend` sends again when the window has passed without proof; `hold` always asks a human. Every decision stands in the
+message's history.
+What is held for lack of evidence is looked at again and again: proof or evidence that comes later moves it, as a human
+would.
 """
 
 from __future__ import annotations
@@ -59,8 +62,10 @@ def decide(
     """Decide what happens to a message in doubt; pure.
 
     Args:
-        found: what the channel found out, None for nothing. doubt_s: how long it has been in doubt. window_s: how long reconciliation has.
-        attempts_left: whether it may be sent again without a human: a provider that takes each attempt and answers none would get it without end.
+        found: what the channel found out, None for nothing. doubt_s: how long it has been in doubt. window_s: how long
+            reconciliation has.
+        attempts_left: whether it may be sent again without a human: a provider that takes each attempt and answers none
+            would get it without end.
     Returns:
         The move, or None to go on waiting.
     """
@@ -89,7 +94,8 @@ class Reconciler:
     """Looks at one kind's rows in doubt, for ever.
 
     Args:
-        policy: for companies that have none of their own. window_s: see `decide`. attempts: attempts of a message without a human, doubtful ones included. outages: of the kind's webhooks; None for a kind without.
+        policy: for companies that have none of their own. window_s: see `decide`. attempts: attempts of a message
+            without a human, doubtful ones included. outages: of the kind's webhooks; None for a kind without.
         requeued: called with the ids of rows that may be sent again.
     """
 

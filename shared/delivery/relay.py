@@ -1,6 +1,7 @@
-"""Finds rows that nobody was told about: their hint was lost, Redis is away, or a retry's process died. Needs no Redis itself.
+"""Finds rows without a hint: it was lost, Redis is away, or a retry's process died. Needs no Redis itself.
 
-What it finds is offered to this process's own dispatcher, not to Redis: a way round a broken Redis must not lead through it (ADR 0002).
+What it finds is offered to this process's own dispatcher, not to Redis: a way round a broken Redis must not lead
+through it (ADR 0002).
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Relay:
                 messages.due, kind=self._kind, grace_s=GRACE_S, most=capacity, but_not=self._dispatcher.paced
             )
         except StoreUnavailable:
-            return 0  # the readiness watch tells; the rows stay where they are
+            return 0  # readiness reports it; the rows stay where they are
         if due:
             hit("relay.found")
             self._found.inc(len(due))

@@ -1,11 +1,15 @@
 """Tracks when webhooks could not have been received, so that their absence counts as evidence only while we were listening.
 
-A process that polls its in-doubt rows twice a second thereby proves that it ran and that PostgreSQL answered, so that webhooks could be accepted and
-kept. A longer time without such a poll, by any process of the kind, is an outage; so is the time for which a POST waited that was refused or answered
-late, and the death of a process, which may have had a POST in hand. The provider repeats what it could not deliver at its own pace. One that doubles its
+A process that polls its in-doubt rows twice a second thereby proves that it ran and that PostgreSQL answered, so that
+webhooks could be accepted and
+kept. A longer time without such a poll, by any process of the kind, is an outage; so is the time for which a POST
+waited that was refused or answered
+late, and the death of a process, which may have had a POST in hand. The provider repeats what it could not deliver at
+its own pace. One that doubles its
 waits repeats it at the latest after as long again as the outage lasted; only absence beyond that counts.
 
-One small file per kind and home, shared by its processes and kept over restarts: its first line names the boot, its modification time is the last poll,
+One small file per kind and home, shared by its processes and kept over restarts: its first line names the boot, its
+modification time is the last poll,
 the other lines are the outages (begin and end, seconds since 1970, and whether it was a death). The file is never
 fsynced, so one of another boot may lack the last outages; it counts as missing.
 """
@@ -63,7 +67,8 @@ class WebhookOutages:
     """The outages of one kind in one home.
 
     Args:
-        path: the file that its processes share. repeat_s: within which a provider repeats a POST whose connection broke. clock: seconds since 1970.
+        path: the file that its processes share. repeat_s: within which a provider repeats a POST whose connection
+            broke. clock: seconds since 1970.
     """
 
     def __init__(self, path: Path, repeat_s: float = 0.0, clock: Callable[[], float] = time.time) -> None:
@@ -115,7 +120,8 @@ class WebhookOutages:
             return doubt
         claimed_at = now - doubt.age_s
         since_last_s = now - max(one.ended_at for one in outages)
-        # for as long again as an outage lasted, and for a fixed time after a death, the provider may still repeat a POST
+        # for as long again as an outage lasted, and for a fixed time after a death, the provider may still repeat a
+        # POST
         longest_s = max(
             self._repeat_s if one.is_death else one.ended_at - max(one.began_at, claimed_at) for one in outages
         )

@@ -16,7 +16,8 @@ from shared.errors import QueueUnavailable
 def connect(url: str, timeout_s: float) -> redis.Redis:
     """Return a client whose every call ends within `timeout_s`; connects on first use.
 
-    redis-py retries ten times by default, which makes a frozen server hang its callers for an hour and an enqueue happen twice.
+    redis-py retries ten times by default, which makes a frozen server hang its callers for an hour and an enqueue
+    happen twice.
     """
     return redis.Redis.from_url(
         url,

@@ -18,13 +18,15 @@ log = logger(__name__)
 
 JOB_TIMEOUT_S: Final = 60
 HINT_TTL_S: Final = 24 * 3600
-"""A hint that nobody took for a day is dropped; its row is found by the relay."""
+"""A hint that was not taken for a day is dropped; its row is found by the relay."""
 
 GIVE_AT_ONCE: Final = 500
 """Jobs of one script call: Redis does nothing else meanwhile."""
 
-# Writes jobs that differ only in id, data and description, and puts them at the queue's end; ARGV: ttl, number of shared fields, the shared fields and
-# their values, then row ids each with its data. RQ's own enqueue_many writes the same, but spends 90 µs of Python on each job.
+# Writes jobs that differ only in id, data and description, and puts them at the queue's end; ARGV: ttl, number of
+# shared fields, the shared fields and
+# their values, then row ids each with its data. RQ's own enqueue_many writes the same, but spends 90 µs of Python on
+# each job.
 _GIVE: Final = """
 local shared = {}
 for i = 3, 2 + ARGV[2] * 2 do shared[#shared + 1] = ARGV[i] end
@@ -41,7 +43,8 @@ redis.call('RPUSH', KEYS[1], unpack(ids))
 return #ids
 """
 
-# Takes up to ARGV[1] jobs off the queue in one round trip and deletes them: the row, not the job, is what survives. pcall, and no data that is longer than
+# Takes up to ARGV[1] jobs off the queue in one round trip and deletes them: the row, not the job, is what survives.
+# pcall, and no data that is longer than
 # ARGV[2]: others may write to this Redis, and what they put under our keys must not cost the other jobs of the batch.
 _TAKE: Final = """
 local ids = redis.call('LPOP', KEYS[1], ARGV[1])

@@ -1,6 +1,7 @@
 """Our RQ worker: in-process, never forks, takes hints in batches, and shows up in `rq info` like any other.
 
-Stock workers need 18 round trips a job and wait minutes for a dead worker's job (RQ 2.12.0, measured). Neither matters here: a hint is consumed as
+Stock workers need 18 round trips a job and wait minutes for a dead worker's job (RQ 2.12.0, measured). Neither matters
+here: a hint is consumed as
 it is taken, the row claim decides who sends, and rows whose hint was lost are found by the relay.
 """
 
@@ -40,7 +41,8 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
     """Takes hints off one kind's queue and offers their rows.
 
     Args:
-        hints, kind: where from. name: shown in `rq info`; unique for each incarnation. capacity: how many hints may be taken now; asked before
+        hints, kind: where from. name: shown in `rq info`; unique for each incarnation. capacity: how many hints may be
+            taken now; asked before
             each batch. offer: called with row ids, from this worker's thread. beat: this loop's pulse.
     """
 

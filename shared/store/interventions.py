@@ -49,7 +49,8 @@ def for_humans(
     """Return dead letters and messages in doubt that were left to a human, newest first, strictly before the id `before`.
 
     Args:
-        company_id, code, phone_index: only those; None: any. held: only those in doubt that are held, or only those that failed; None: both.
+        company_id, code, phone_index: only those; None: any. held: only those in doubt that are held, or only those
+            that failed; None: both.
     """
     return transaction.rows(
         "letters_for_humans",
@@ -78,8 +79,10 @@ def redrive(
     """Queue dead letters of a company again and return their ids, oldest first.
 
     Args:
-        message_id, chat_id, code, phone_index, failed_after, failed_before: only those; None: any. most: how many at most.
-        worlds: to which world each connection type sends; messages of the other one, and of removed connections, are left as they are.
+        message_id, chat_id, code, phone_index, failed_after, failed_before: only those; None: any. most: how many at
+            most.
+        worlds: to which world each connection type sends; messages of the other one, and of removed connections, are
+            left as they are.
     """
     require_transition(MESSAGE_TRANSITIONS, MessageState.FAILED, MessageState.QUEUED)
     rows = transaction.rows(

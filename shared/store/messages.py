@@ -46,7 +46,8 @@ class Claimant:
 
     Attributes:
         kind, incarnation: of the process. token_at_claim: write the token that the kind's channel uses
-            (`bulkhead:<installation>:<id>:<attempt>:<accepted>`) with the claim. worlds: to which world each connection type sends; what was
+            (`bulkhead:<installation>:<id>:<attempt>:<accepted>`) with the claim. worlds: to which world each connection
+            type sends; what was
             accepted for the other one becomes a dead letter.
     """
 
@@ -61,7 +62,8 @@ class ClaimRequest:
     """What one claim asks for.
 
     Attributes:
-        ids: offered rows. chats: (connection id, chat id) whose head is asked for. connections: those whose due rows are asked for, as many as their
+        ids: offered rows. chats: (connection id, chat id) whose head is asked for. connections: those whose due rows
+            are asked for, as many as their
             limits let through, and as `ids` and `chats` leave of `limit`. limit: most rows.
         capacity: most rows of one connection (None: no limit). capacities: the same for single connections.
     """
@@ -79,7 +81,8 @@ class Claimed:
     """What a claim brought.
 
     Attributes:
-        messages: the rows that are ours now, in the order of their ids. waits: connections whose limits hold due rows back, and for how long at
+        messages: the rows that are ours now, in the order of their ids. waits: connections whose limits hold due rows
+            back, and for how long at
             least (seconds; infinite: until one of their own in flight ends).
     """
 
@@ -92,7 +95,8 @@ class Accepted:
     """What became of a `NewMessage`.
 
     Attributes:
-        id: its row. replayed: the row was there already, from an earlier request with the same key. conflict: that request asked for
+        id: its row. replayed: the row was there already, from an earlier request with the same key. conflict: that
+            request asked for
             something else; `id` is then the earlier row. state: the row's state.
     """
 
@@ -108,7 +112,8 @@ class Settlement:
     """What to write about one claimed row.
 
     Attributes:
-        after_s: seconds until the next attempt. counts: the attempt is charged. acts: it is an edit or a deletion that has gone out, so that another
+        after_s: seconds until the next attempt. counts: the attempt is charged. acts: it is an edit or a deletion that
+            has gone out, so that another
             message changes with it, in the same transaction. aliases: (connection id, chat, the provider's id of it).
     """
 
@@ -217,10 +222,12 @@ def claim_within_limits(
     """Make the claimant the sender of rows that are due, first in their chat, and let through by their connection's limits.
 
     Args:
-        in_flight: rows that are left alone, whoever names them: the claimant holds them, and the end of an earlier claim of its own may stand in the
+        in_flight: rows that are left alone, whoever names them: the claimant holds them, and the end of an earlier
+            claim of its own may stand in the
             table without its knowledge.
     Returns:
-        What was claimed and which connections have to wait; rows that are not due, not first or not ours are silently left out.
+        What was claimed and which connections have to wait; rows that are not due, not first or not ours are silently
+        left out.
     """
     rest = request.limit - len(request.ids) - len(request.chats)
     found = (
@@ -266,7 +273,8 @@ def due(
     """Return ids of rows that should have been claimed by now, oldest first: what the relay hints again.
 
     Args:
-        grace_s: how old a row must be before its hint counts as lost. numbers: only of these connections. but_not: none of these connections.
+        grace_s: how old a row must be before its hint counts as lost. numbers: only of these connections. but_not: none
+            of these connections.
     """
     given = None if numbers is None else list(numbers)
     rows = transaction.rows("due_messages", kind=kind, grace_s=grace_s, most=most, numbers=given, but_not=list(but_not))
@@ -302,7 +310,8 @@ def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wai
     """Translate an outcome into what is written.
 
     Args:
-        attempts: attempts after which a counted retry becomes a dead letter. wait_s: the retry law's wait for the next attempt.
+        attempts: attempts after which a counted retry becomes a dead letter. wait_s: the retry law's wait for the next
+            attempt.
     """
     match outcome:
         case Sent(provider_id=provider_id, code=code, recipient=recipient):
@@ -372,8 +381,10 @@ def reclaim(
     """Give back what a dead incarnation had in hand; idempotent.
 
     Args:
-        flights: what its in-flight journal says (id, stage, text). recorded: whether there was a record at all: a row that it does not name was
-            then surely not sent. active_row: the row that its code was working on when it died; parked as poison the second time.
+        flights: what its in-flight journal says (id, stage, text). recorded: whether there was a record at all: a row
+            that it does not name was
+            then surely not sent. active_row: the row that its code was working on when it died; parked as poison the
+            second time.
     Returns:
         (id, state, process_name, code, type) of each row that moved.
     """
@@ -403,8 +414,10 @@ def in_doubt(
     """Return rows in doubt: those that are not held for a human, or those that are, for lack of evidence alone.
 
     Args:
-        most: size of a page. after: id of the last row of the page before; rows may stay in doubt for days, and must not hide the others.
-        worlds: to which world each connection type sends; rows of the other one are left out, since nothing can be found out about them here.
+        most: size of a page. after: id of the last row of the page before; rows may stay in doubt for days, and must
+            not hide the others.
+        worlds: to which world each connection type sends; rows of the other one are left out, since nothing can be
+            found out about them here.
     """
     return [
         Doubt(
@@ -434,7 +447,8 @@ def resolve(
     """Move a row out of doubt about its attempt number `attempt`.
 
     Returns:
-        False when something else (a webhook, another process, a human) did so first, also if the row is in doubt about a later attempt by now.
+        False when something else (a webhook, another process, a human) did so first, also if the row is in doubt about
+        a later attempt by now.
     """
     require_transition(MESSAGE_TRANSITIONS, MessageState.IN_DOUBT, state)
     row = transaction.row(
