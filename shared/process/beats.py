@@ -25,7 +25,7 @@ class LoopBeat:
         self._fresh_until = clock() + limit_s
 
     def beat(self) -> None:
-        """Say: the loop went round."""
+        """Report one iteration of the loop."""
         self._fresh_until = self._clock() + self._limit_s
 
     @contextmanager
@@ -56,7 +56,7 @@ class Beats:
         return beat
 
     def forget(self, name: str) -> None:
-        """Take a loop that has ended out of the count."""
+        """Remove a loop that has ended."""
         self._loops.pop(name, None)
 
     def stale(self) -> list[str]:

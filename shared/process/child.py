@@ -39,7 +39,7 @@ log = logs.logger(__name__)
 
 _CLOSE_S: Final = 3.0
 _DATABASE_WAIT_S: Final = 10.0
-"""How much longer a start may take, said again while it waits for PostgreSQL. Each such wait has its own end."""
+"""Startup extension, renewed while a start waits for PostgreSQL; each wait has its own timeout, in seconds."""
 _SWITCH_S: Final = 0.0005
 """How long one thread may keep the others from running. With Python's 5 ms each of a database call's waits costs as
 much beside a busy event loop."""
@@ -49,7 +49,7 @@ looking."""
 
 
 def run_child(kind_name: str, open_service: OpenService) -> int:
-    """Run one process of a kind until it is told to stop, and leave with its exit code (`ExitCode`).
+    """Run one process of a kind until it is stopped, and exit with its exit code (`ExitCode`).
 
     Args:
         kind_name: row in `shared.kinds`. open_service: makes the kind's service; raises `SettingsInvalid` for what only
@@ -104,14 +104,14 @@ def run_child(kind_name: str, open_service: OpenService) -> int:
 
 
 def _leave(code: ExitCode) -> NoReturn:
-    """End the process now, whatever its threads wait for."""
+    """Exit now, whatever threads wait for."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def _complete(identity: ChildEnvironment, kind: ProcessKind, settings: Settings) -> ChildEnvironment:
-    """Fill in what nobody told a process that was started by hand."""
+    """Fill in the defaults of a process that was started by hand."""
     name = identity.process_name or kind.name
     if name != kind.name:
         raise SettingsInvalid(
@@ -209,14 +209,14 @@ class _Life:
             self.reason = str(error)
             return _misconfigured(error)
         except Exception as error:
-            # whatever stops the start is told with its traceback and its own exit code
+            # whatever prevents the start is logged with its traceback and has its own exit code
             self.reason = f"{type(error).__name__}: {logs.scrub(str(error))}"
             log.error("boot_failed", exc_info=error, reason=self.reason)
             return ExitCode.BOOT
         finally:
             waiting.cancel()
         self._readiness.started = True
-        # what was loaded stays: it need not be looked at again
+        # loaded modules stay: the garbage collector need not examine them again
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GARBAGE_AT)
@@ -261,7 +261,7 @@ class _Life:
                     notify()
 
     def _uncaught(self, error: BaseException, where: str) -> None:
-        """Classify an error that nobody handled: go on, or leave at once with exit code 1."""
+        """Classify an unhandled error: go on, or exit at once with code 1."""
         service = self._readiness.service
         severity = service.classify(error) if service is not None else Severity.CRITICAL
         self._child.heartbeat.count_error(error)
@@ -275,7 +275,7 @@ class _Life:
         _leave(ExitCode.CRASH)
 
     async def _vouch(self) -> None:
-        """Tell the orchestrator that every work loop makes progress, from the event loop itself."""
+        """Report to the orchestrator, from the event loop itself, that every work loop makes progress."""
         while True:
             stale = self._child.beats.stale()
             if stale:

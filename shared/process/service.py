@@ -1,4 +1,4 @@
-"""What a kind brings to its process (`Service`) and what it gets to stand on (`Child`)."""
+"""What a kind implements (`Service`) and what its process provides (`Child`)."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class Severity(StrEnum):
 
 
 class Service(Protocol):
-    """What a kind brings; see ARCHITECTURE.md."""
+    """What a kind implements; see ARCHITECTURE.md."""
 
     app: ASGIApp | None
     """Served on the kind's public port; None if it has none."""
 
     async def start(self) -> None:
-        """Become ready. A database or Redis that is away is no reason to fail."""
+        """Become ready. An unavailable database or Redis is no reason to fail."""
 
     async def drain(self, by: float) -> bool:
         """Take no new work, finish what is in hand until the monotonic instant `by`. Returns whether nothing is
         left."""
 
     async def close(self) -> None:
-        """Give everything back; called exactly once, also after a failed start."""
+        """Release everything; called exactly once, also after a failed start."""
 
     def readiness(self) -> Mapping[str, str]:
         """Return what is missing, by name; empty means ready."""
@@ -53,16 +53,16 @@ class Service(Protocol):
         """Return facts about the kind for `GET /health`."""
 
     def classify(self, error: BaseException) -> Severity:
-        """Say what an uncaught error means."""
+        """Classify an uncaught error."""
 
 
 @dataclass(kw_only=True)
 class Child:
-    """What a service gets to stand on.
+    """What the process provides to a service.
 
     Attributes:
         store: this process's own pool. The kinds without a database have one too; it connects on first use.
-        stopping: set when a drain begins. uncaught: classifies an error that nobody handled.
+        stopping: set when a drain begins. uncaught: classifies an unhandled error.
         on_notify: called on each notification from the orchestrator (its journal has grown).
     """
 

@@ -40,7 +40,7 @@ class Holder:
     admin_port: int = 0
     public_port: int = 0
     exit_code: int | None = None
-    """Last words: the code that the process was about to leave with; None when it said nothing."""
+    """Exit code that the process recorded before it exited; None: it recorded none."""
     exit_reason: str = ""
 
     def is_running(self) -> bool:
@@ -132,7 +132,7 @@ class SlotLock:
         return cls(fd, path)
 
     def write(self, holder: Holder) -> None:
-        """Say who holds the slot. One write of fixed length, so a reader never sees half a record."""
+        """Record the holder of the slot. One write of fixed length, so that a reader never sees half a record."""
         record = json.dumps(asdict(holder) | {"exit_reason": holder.exit_reason[:_LONGEST_REASON]})
         os.pwrite(self.fd, record.encode().ljust(_RECORD_LENGTH - 1) + b"\n", 0)
 

@@ -1,4 +1,4 @@
-"""The child's end of the line to the orchestrator.
+"""A child's connection to the orchestrator.
 
 Everything here works without an orchestrator too (started by hand, or its orchestrator was killed): sends are dropped,
 the lock is taken
@@ -40,12 +40,12 @@ class ListeningSocketInvalid(BulkheadError):
 
 
 class Command(StrEnum):
-    """What the orchestrator, or an operator through it, can ask a child over its datagram socket."""
+    """Commands to a child over its datagram socket."""
 
     DRAIN = "drain"
     """Same as SIGTERM."""
     NOTIFY = "notify"
-    """There is something new to look at (for the recorder: in the journal)."""
+    """There is new work (for the recorder: in the journal)."""
     PING = "ping"
     """Already answered; shows that the loop that calls `receive` runs."""
 
@@ -70,10 +70,10 @@ def bind_listener(address: str, port: int) -> socket.socket:
 
 
 class Supervised:
-    """One child's end of the line. Made once, in the main thread, before anything else that others could see.
+    """Connection of one child to its orchestrator. Made once, in the main thread, before anything that other processes can see.
 
     Attributes:
-        identity: what the orchestrator told this process.
+        identity: of this process, from the orchestrator.
         incarnation: name of this life of the slot; goes into every claim.
         watchdog_interval_s: how often `watchdog` should be called while the work loop makes progress, in seconds.
     """
@@ -137,19 +137,19 @@ class Supervised:
         return self._lock.fd
 
     def ready(self, status: str = "") -> None:
-        """Say: may take work now. Call again after `unready` when it may take work again."""
+        """Report that this process may take work. Call again after `unready`."""
         self._is_ready = True
         self._unsent.pop("X_READY", None)
         self._tell({"READY": "1"} | _status(status))
 
     def unready(self, status: str = "") -> None:
-        """Say: alive, but may not take work now (for example, its database is away). Never a reason to be killed."""
+        """Report that this process lives but may not take work (its database is unavailable). Never a reason to be killed."""
         self._is_ready = False
         self._unsent.pop("READY", None)
         self._tell({"X_READY": "0"} | _status(status))
 
     def watchdog(self) -> None:
-        """Say: the work loop makes progress. Call it from the work loop itself, each `watchdog_interval_s`."""
+        """Report progress of the work loop. Call it from the work loop itself, each `watchdog_interval_s`."""
         self._tell({"WATCHDOG": "1"})
 
     def stopping(self, status: str = "") -> None:
@@ -160,7 +160,7 @@ class Supervised:
         self._tell({"STOPPING": "1"} | _status(status))
 
     def status(self, text: str) -> None:
-        """Say in a few words what is going on, for operators."""
+        """Report the state in a few words, for operators."""
         self._tell(_status(text))
 
     def extend(self, for_s: float, doing: str) -> None:
