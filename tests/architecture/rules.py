@@ -95,9 +95,6 @@ REGISTRIES = ("shared/kinds.py",)
 """Files that grow by a row for each kind: their length is no sign of a second reason to exist."""
 LONG_FILES: Mapping[str, str] = {
     "shared/store/messages.py": "one typed function for each statement of messages.sql, with the shapes that they take and return",
-    "script/mutants.py": "a table: one row for each rule, with the edit that removes it",
-    "tests/cases/test_cases.py": "one test for each reported case",
-    "tests/delivery/test_pacing.py": "policy, claim and dispatcher under limits, read through the same tokens",
 }
 """Files that may be longer, each with its reason."""
 
