@@ -100,6 +100,8 @@ LONG_FILES: Mapping[str, str] = {
 LONG_TESTS: Mapping[str, str] = {
     "script/mutants.py": "a table: one row for each rule, with the edit that removes it",
     "tests/cases/test_cases.py": "one test for each reported case",
+    "tests/meta/test_events_whatsapp.py": "one test for each shape of a webhook",
+    "tests/meta/test_inbound.py": "what each kind of webhook becomes in the database",
     "tests/delivery/test_pacing.py": "policy, claim and dispatcher under limits, read through the same tokens",
 }
 """The same for tests and scripts."""
