@@ -1,18 +1,19 @@
--- One table of events: what happened to messages, sessions, connections, accounts and processes, append-only, in partitions of one day each.
+-- One table of events: what happened to messages, sessions, connections, accounts and processes, append-only, in
+-- partitions of one day each.
 
 -- Not owned by an identity column: a partitioned table's rows are numbered in the order in which their statements ran.
 CREATE SEQUENCE event_ids AS bigint;
 
--- One row for each thing that happened, written by the statement that made it happen, never changed. There are no foreign keys: an event outlives
--- what it is about, and retention drops whole partitions.
+-- One row for each thing that happened, written by the statement that made it happen, never changed. There are no
+-- foreign keys: an event outlives what it is about, and retention drops whole partitions.
 CREATE TABLE events (
     id            bigint NOT NULL DEFAULT nextval('event_ids'),
     -- start of the writing transaction; names the partition
     written_at    timestamptz NOT NULL DEFAULT now(),
     -- when it happened: of a provider's status, by the provider's clock
     at            timestamptz NOT NULL DEFAULT now(),
-    -- the writing transaction. Readers go by (xid, id) and stop below the oldest running transaction: ids alone become visible out of order.
-    -- bigint and not xid8, which BRIN cannot index.
+    -- the writing transaction. Readers go by (xid, id) and stop below the oldest running transaction: ids alone become
+    -- visible out of order. bigint and not xid8, which BRIN cannot index.
     xid           bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
     -- the first part of `type`
     subject       text NOT NULL,
@@ -48,8 +49,8 @@ CREATE INDEX events_others_id ON events_others (id);
 CREATE INDEX events_others_connection ON events_others (connection_id, id) WHERE connection_id IS NOT NULL;
 CREATE INDEX events_others_slot_free ON events_others (incarnation) WHERE type = 'process.slot_free';
 
--- Make the partitions of today and `ahead` further days (UTC), and of days whose rows went to a default partition; those rows are moved there.
--- Returns how many partitions were made.
+-- Make the partitions of today and `ahead` further days (UTC), and of days whose rows went to a default partition;
+-- those rows are moved there. Returns how many partitions were made.
 CREATE FUNCTION make_event_partitions(ahead integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     parent text;
@@ -99,15 +100,16 @@ BEGIN
 END
 $$;
 
--- How far each source whose events are numbered has been written: reading it twice writes it once. A unique key on events would have to hold the
--- day too, and a repeated event may come on another day.
+-- How far each source whose events are numbered has been written: reading it twice writes it once. A unique key on
+-- events would have to hold the day too, and a repeated event may come on another day.
 CREATE TABLE event_positions (
     source     text PRIMARY KEY,
     seq        bigint NOT NULL,
     updated_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
 
--- Names of events that a provider may send again; a second arrival is a no-op. Kept for longer than any provider repeats.
+-- Names of events that a provider may send again; a second arrival is a no-op. Kept for longer than any provider
+-- repeats.
 CREATE TABLE event_names (
     name       text PRIMARY KEY,
     written_at timestamptz NOT NULL DEFAULT now()
@@ -159,6 +161,7 @@ CREATE VIEW recent_process_events AS
            split_part(type, '.', 2)::varchar(40) AS event, coalesce(data -> 'detail', '{}') AS detail
     FROM events WHERE subject = 'process' AND written_at > now() - interval '1 hour' ORDER BY at DESC;
 
--- An edit or a deletion that went out is applied to its message by the statement `apply_to_target`, run by the code that says it went out.
+-- An edit or a deletion that went out is applied to its message by the statement `apply_to_target`, run by the code
+-- that says it went out.
 DROP TRIGGER messages_apply_to_target ON messages;
 DROP FUNCTION apply_to_target();

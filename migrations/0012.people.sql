@@ -1,7 +1,7 @@
 -- People have aliases: a chat is found by any of them and is one chat. Messages are ordered by the provider's time.
 
--- Ids by which a company's customers are known: spellings of a phone number, the provider's id of it, user ids, lids, page-scoped ids. Those with the
--- same person_id are one person. An alias that stands alone has no row.
+-- Ids by which a company's customers are known: spellings of a phone number, the provider's id of it, user ids, lids,
+-- page-scoped ids. Those with the same person_id are one person. An alias that stands alone has no row.
 CREATE TABLE contact_aliases (
     company_id text NOT NULL REFERENCES companies ON DELETE CASCADE,
     alias      text NOT NULL,
@@ -22,7 +22,8 @@ CREATE FUNCTION chat_aliases(company text, chat text) RETURNS text[] LANGUAGE sq
     ) AS all_of_them
 $$;
 
--- Make two aliases those of one person; whoever had one of them before is that person too. Returns whether that was news.
+-- Make two aliases those of one person; whoever had one of them before is that person too. Returns whether that was
+-- news.
 CREATE FUNCTION link_aliases(company text, first text, second text) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     persons bigint[];
@@ -42,7 +43,8 @@ BEGIN
 END
 $$;
 
--- The part of a WhatsApp message id that is the message's own, without the chat's name, which differs with how the customer is named; null when there is none.
+-- The part of a WhatsApp message id that is the message's own, without the chat's name, which differs with how the
+-- customer is named; null when there is none.
 CREATE FUNCTION wamid_token(provider_id text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
     IF provider_id NOT LIKE 'wamid.%' THEN

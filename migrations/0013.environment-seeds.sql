@@ -1,4 +1,5 @@
--- The environment is a seed, rows are the truth: which connection each of its values made, so that a start undoes nothing that an operator did.
+-- The environment is a seed, rows are the truth: which connection each of its values made, so that a start undoes
+-- nothing that an operator did.
 
 CREATE TABLE environment_seeds (
     company_id  text NOT NULL REFERENCES companies ON DELETE CASCADE,

@@ -1,4 +1,6 @@
-"""What operators' commands over the database share: settings read, a store of one connection opened, and what is missing said with the next step."""
+"""What operators' commands over the database share: settings read, a store of one connection opened, and what is
+missing said with the next step.
+"""
 
 from __future__ import annotations
 

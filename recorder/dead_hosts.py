@@ -1,6 +1,7 @@
 """Who has been silent in the heartbeat table for long enough to count as dead; pure.
 
-One look is not enough: after an outage of the database everybody looks silent, until the living have had the time to write again.
+One look is not enough: after an outage of the database everybody looks silent, until the living have had the time to
+write again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ class DeadHosts:
     """Remembers since when each incarnation was seen to be silent.
 
     Args:
-        for_s: how long an incarnation must be found silent at every look. gap_s: a longer time without a look starts everybody's time anew.
+        for_s: how long an incarnation must be found silent at every look. gap_s: a longer time without a look starts
+            everybody's time anew.
     """
 
     def __init__(self, *, for_s: float, gap_s: float, clock: Monotonic = monotonic) -> None:

@@ -1,4 +1,6 @@
-"""`proc_recorder.py --dead-letters list|redrive …`: shows what is not tried again without a human, or queues it again, and leaves."""
+"""`proc_recorder.py --dead-letters list|redrive …`: shows what is not tried again without a human, or queues it again,
+and leaves.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The first company and its connections: a real number when its credentials are set, the sandbox's numbers when the sandbox runs.
+"""The first company and its connections: a real number when its credentials are set, the sandbox's numbers when the
+sandbox runs.
 
 The environment is a seed, rows are the truth: what it says is applied once, and a change of it is applied once.
 """
@@ -74,7 +75,8 @@ class SeedOutcome(StrEnum):
 
 
 def apply(transaction: Transaction, settings: Settings, vault: Vault) -> dict[int, SeedOutcome]:
-    """Make the company and its first connections, each once; apply what changed in the environment once, but never over what an operator did.
+    """Make the company and its first connections, each once; apply what changed in the environment once, but never over
+    what an operator did.
 
     Returns:
         What was done, by phone index.

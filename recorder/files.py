@@ -1,4 +1,6 @@
-"""Deletes files that nobody asked for within MEDIA_RETENTION_DAYS and that no open message needs: first what is known of them, then the bytes."""
+"""Deletes files that nobody asked for within MEDIA_RETENTION_DAYS and that no open message needs: first what is known
+of them, then the bytes.
+"""
 
 from __future__ import annotations
 

@@ -42,7 +42,9 @@ def _row(entry: JournalEntry) -> dict[str, Any]:
 
 
 def keep(transaction: Transaction, run_dir: Path, entries: Sequence[JournalEntry]) -> Kept:
-    """Write a batch of events and give back what the dead among them had in hand, in one transaction; doing it twice changes nothing."""
+    """Write a batch of events and give back what the dead among them had in hand, in one transaction; doing it twice
+    changes nothing.
+    """
     reclaimed = 0
     for entry in entries:
         if entry.event is SupervisionEvent.SLOT_FREE and entry.incarnation:

@@ -1,4 +1,6 @@
-"""`proc_recorder.py --reseal`: seals every connection's credentials with the newest key, so that earlier ones can be taken away, and leaves."""
+"""`proc_recorder.py --reseal`: seals every connection's credentials with the newest key, so that earlier ones can be
+taken away, and leaves.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _BATCH: Final = 200
 
 
 def reseal() -> int:
-    """Do it, say what came of it, and return an exit code (`ExitCode`): 0 when nothing is sealed with another key any more."""
+    """Do it, say what came of it, and return an exit code (`ExitCode`): 0 when nothing is sealed with another key any
+    more.
+    """
     return run_command("connections reseal", _reseal)
 
 

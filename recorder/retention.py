@@ -28,8 +28,8 @@ class Retention:
     """Deletes old rows of `shared.store.retention.TABLES`, of the tables that kinds name, and old days of events.
 
     Args:
-        days: how long things are kept, by setting; 0: for ever, but metrics then as long as other records. most: rows of one batch. apart_s: pause
-            between two batches.
+        days: how long things are kept, by setting; 0: for ever, but metrics then as long as other records. most: rows
+            of one batch. apart_s: pause between two batches.
     """
 
     def __init__(

@@ -38,14 +38,18 @@ _PROVED_S: Final = 1.0
 _SILENCE_S: Final = 10.0
 _REMOVED_S: Final = 5.0
 SILENT_S: Final = 60.0
-"""Silence in the heartbeat table after which an incarnation of another host is watched; the same limit makes its status `down`."""
+"""Silence in the heartbeat table after which an incarnation of another host is watched; the same limit makes its status
+`down`.
+"""
 _RETENTION_S: Final = 3600.0
 _PARTITIONS_S: Final = 3600.0
 """Often enough that a failed try is repeated many times before the first day without a partition."""
 
 
 class RecorderService:
-    """Migrations first; then journal, wanted kinds, abandoned incarnations, the orchestrator's heartbeat and retention side by side."""
+    """Migrations first; then journal, wanted kinds, abandoned incarnations, the orchestrator's heartbeat and retention
+    side by side.
+    """
 
     app: ASGIApp | None = None
 
@@ -69,7 +73,9 @@ class RecorderService:
         child.on_notify.append(self._notified.set)
 
     async def start(self) -> None:
-        """Bring the schema up to date; a database that is away does not stop the start. Raises `SettingsInvalid` when this database cannot be migrated."""
+        """Bring the schema up to date; a database that is away does not stop the start. Raises `SettingsInvalid` when
+        this database cannot be migrated.
+        """
         self._child.spawn(self._migrate(), "migrations")
         try:
             await asyncio.wait_for(self._decided.wait(), START_WAIT_S)
@@ -170,7 +176,9 @@ class RecorderService:
         self._child.supervised.desired(self._wanted)
 
     async def _reclaim_proved_dead(self) -> None:
-        """Give back what came into a dead incarnation's hand after it was reclaimed: its last claim was still being committed."""
+        """Give back what came into a dead incarnation's hand after it was reclaimed: its last claim was still being
+        committed.
+        """
         for incarnation in await self._store.call(processes.proved_dead):
             await self._reclaim(incarnation, "slot_free")
 
@@ -190,7 +198,9 @@ class RecorderService:
             log.info("event_partitions_made", partitions=made)
 
     async def _fail_leftovers(self) -> None:
-        """Fail what came back to connections that were removed while it was being sent, or was accepted in that instant."""
+        """Fail what came back to connections that were removed while it was being sent, or was accepted in that
+        instant.
+        """
         if failed := await self._store.call(connections.fail_leftovers):
             log.warning("messages_of_removed_failed", rows=failed)
 

@@ -1,4 +1,6 @@
-"""`proc_recorder.py --webhooks list|show|replay …`: an operator looks into the journal of webhooks, and has raw events or files processed again."""
+"""`proc_recorder.py --webhooks list|show|replay …`: an operator looks into the journal of webhooks, and has raw events
+or files processed again.
+"""
 
 from __future__ import annotations
 
@@ -275,13 +277,15 @@ class _Run:
             )
         else:
             sys.stdout.write(
-                f"{self._what} chosen: {total}; well: {well}; not well: {sum(left.values())}; not done: {total - len(ended)}\n"
+                f"{self._what} chosen: {total}; well: {well}; not well: {sum(left.values())}; not done: "
+                f"{total - len(ended)}\n"
             )
             for outcome, count in left.most_common(10):
                 sys.stdout.write(f"  {count} x {outcome}\n")
             if stuck:
                 sys.stdout.write(
-                    f"nothing was done for {self._given.wait:g} s: does a meta process run? What is marked is read when one does\n"
+                    f"nothing was done for {self._given.wait:g} s: does a meta process run? What is marked is read "
+                    f"when one does\n"
                 )
         return UNWELL if left or stuck else ExitCode.OK
 

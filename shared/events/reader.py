@@ -1,8 +1,9 @@
 """Reads the stream of events from a position, without ever skipping one.
 
-Ids are given before transactions commit, so a reader that has seen id 2 may never see a late 1. Therefore events are ordered by (transaction, id), and
-read only below the oldest transaction that still runs: everything there has been committed or rolled back for good. A transaction that runs for
-minutes holds readers back for as long; `Page.held_back` shows it.
+Ids are given before transactions commit, so a reader that has seen id 2 may never see a late 1. Therefore events are
+ordered by (transaction, id), and read only below the oldest transaction that still runs: everything there has been
+committed or rolled back for good. A transaction that runs for minutes holds readers back for as long; `Page.held_back`
+shows it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from shared.store.pool import Transaction
 
 _WINDOW: Final = 10_000
 _WIDEST: Final = 1 << 40
-"""Transactions looked at in one statement: at first, and at most. A stream with few events for this reader is crossed in ever wider steps."""
+"""Transactions looked at in one statement: at first, and at most. A stream with few events for this reader is crossed
+in ever wider steps.
+"""
 _STEPS: Final = 8
 """Most statements of one read, so that it ends by its deadline."""
 
@@ -35,8 +38,9 @@ class Page:
     """What one read returned.
 
     Attributes:
-        events: in order. position: where the next read goes on, to be kept together with what was done about the events. complete: nothing that may be
-            read was left out. held_back: transactions that have begun since the oldest one that still runs; they are read when it ends.
+        events: in order. position: where the next read goes on, to be kept together with what was done about the
+            events. complete: nothing that may be read was left out. held_back: transactions that have begun since the
+            oldest one that still runs; they are read when it ends.
     """
 
     events: Sequence[Event]
@@ -57,7 +61,9 @@ class EventReader:
         self._window = _WINDOW
 
     def read(self, transaction: Transaction, position: Position, *, most: int) -> Page:
-        """Return up to `most` events after `position`. Changes nothing: read again from the same position, it returns the same events and later ones."""
+        """Return up to `most` events after `position`. Changes nothing: read again from the same position, it returns
+        the same events and later ones.
+        """
         # asked first: what the statements below see includes every transaction below it
         horizon, newest = events.horizon(transaction)
         for _ in range(_STEPS):

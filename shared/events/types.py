@@ -1,7 +1,8 @@
 """Names of events, as data: `<subject>.<what happened>`, past tense or the state that was reached.
 
-The subject names what the event is about and where it is kept (`message` apart from the rest, because it is kept for another time). A new event is
-a row here, and a column list in the statement that makes it happen: events are written by the statement that changes the thing, or not at all.
+The subject names what the event is about and where it is kept (`message` apart from the rest, because it is kept for
+another time). A new event is a row here, and a column list in the statement that makes it happen: events are written by
+the statement that changes the thing, or not at all.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Mapping
 from typing import Final
 
 SUBJECTS: Final[Mapping[str, str]] = {
-    "message": "An outbound message; `state` is its state after the event, `data` the provider's own status if it caused the event.",
+    "message": "An outbound message; `state` is its state after the event, `data` the provider's own status if it "
+    "caused the event.",
     "session": "A browser session of a connection.",
     "connection": "A connection: what an operator, a provider or a policy did to it.",
     "account": "A provider's account, named by `data.accountId`; the rest of the type is the provider's own name.",
@@ -19,9 +21,11 @@ SUBJECTS: Final[Mapping[str, str]] = {
 """First parts of types."""
 
 EVENT_TYPES: Final[Mapping[str, str]] = {
-    "message.queued": "Accepted; or to be sent again, with the reason as `code` (a retry's code, `redriven`, `process_died`, …).",
+    "message.queued": "Accepted; or to be sent again, with the reason as `code` (a retry's code, `redriven`, "
+    "`process_died`, …).",
     "message.sending": "Claimed by a process, which is about to send it.",
-    "message.in_doubt": "It may have been sent: the answer was lost. Also when it is left to a human, with the reason as `code`.",
+    "message.in_doubt": "It may have been sent: the answer was lost. Also when it is left to a human, with the reason "
+    "as `code`.",
     "message.sent": "The provider took it.",
     "message.delivered": "The provider says that it arrived.",
     "message.read": "The provider says that it was read or played.",
@@ -34,7 +38,9 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "connection.resumed": "It sends again.",
     "connection.removed": "It was ended; its secrets are gone.",
 }
-"""Types with one meaning in every kind. Those of sessions and processes are listed where they arise (`webdriver`, `shared.process.journal`)."""
+"""Types with one meaning in every kind. Those of sessions and processes are listed where they arise (`webdriver`,
+`shared.process.journal`).
+"""
 
 
 def subject(event_type: str) -> str:

@@ -1,8 +1,9 @@
 """Processes a kind's journal of raw events in batches, and isolates those that cannot be processed.
 
-A channel journals an event before anything is done with it (`shared.store.inbound.journal`), answers its provider, and wakes the pipeline. Each batch is
-one transaction: what was made of the events, and the mark that they were processed. An error about a row makes the pipeline go through the batch one by
-one; the row that fails alone is finished with the reason. An error about the database is waited out.
+A channel journals an event before anything is done with it (`shared.store.inbound.journal`), answers its provider, and
+wakes the pipeline. Each batch is one transaction: what was made of the events, and the mark that they were processed.
+An error about a row makes the pipeline go through the batch one by one; the row that fails alone is finished with the
+reason. An error about the database is waited out.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ _POLL_S: Final = 1.0
 _AWAY_S: Final = 0.5
 """Wait after an attempt that found the database away."""
 _APART_S: Final = 0.08
-"""Least interval between batches, unless the last one was full: the first event waits for nothing, and under load one transaction reads many."""
+"""Least interval between batches, unless the last one was full: the first event waits for nothing, and under load one
+transaction reads many.
+"""
 _TRANSACTION_S: Final = 20.0
 """Time for one batch."""
 BEAT_LIMIT_S: Final = _TRANSACTION_S + 10
@@ -60,7 +63,8 @@ class Processed(Generic[T]):
     """What a handler made of a batch.
 
     Attributes:
-        result: handed to `committed` after the commit. outcomes: by journal id what could not be understood; rows without one went well.
+        result: handed to `committed` after the commit. outcomes: by journal id what could not be understood; rows
+            without one went well.
     """
 
     result: T
@@ -71,9 +75,11 @@ class JournalPipeline(Generic[T]):
     """Processes one kind's journal, beside other instances that do the same.
 
     Args:
-        store: this process's own. kind: whose journal. metrics: gets `<kind>_journal_lag_seconds` and `<kind>_journal_rows_failed`.
-        handle: writes what a batch says, in the given transaction; may be run again from the start, so it must have no effect outside the database.
-            An exception that is not `StoreUnavailable` is about one of its rows. committed: called with the handler's result after the commit.
+        store: this process's own. kind: whose journal. metrics: gets `<kind>_journal_lag_seconds` and
+            `<kind>_journal_rows_failed`.
+        handle: writes what a batch says, in the given transaction; may be run again from the start, so it must have no
+            effect outside the database. An exception that is not `StoreUnavailable` is about one of its rows.
+            committed: called with the handler's result after the commit.
     """
 
     def __init__(
@@ -177,7 +183,9 @@ class JournalPipeline(Generic[T]):
         return done
 
     async def _attempt(self, most: int, taken: list[int]) -> int:
-        """Process up to `most` rows in one transaction, and return how many there were. `taken` gets their ids, also when it fails."""
+        """Process up to `most` rows in one transaction, and return how many there were. `taken` gets their ids, also
+        when it fails.
+        """
         rows, lag_s, processed = await self._store.call_by(monotonic() + _TRANSACTION_S, self._work, most, taken)
         hit("processor.committed")
         # what is left is younger than what was processed just now, unless there was more of it than fitted

@@ -21,9 +21,11 @@ class Connection:
     """One company's phone on a channel.
 
     Attributes:
-        account_id: the provider's name for it (Meta: phone number id). credentials: sealed, to be opened with the vault and the context
-            `credentials_context`. options: channel's own, for example limits. waba_id: Meta's WhatsApp Business Account, where there is one.
-        proved_ids: the provider's ids that its token was proved to reach. world: to which one it sends (`sandbox`, `live`); None: not known yet.
+        account_id: the provider's name for it (Meta: phone number id). credentials: sealed, to be opened with the vault
+            and the context `credentials_context`. options: channel's own, for example limits. waba_id: Meta's WhatsApp
+            Business Account, where there is one.
+        proved_ids: the provider's ids that its token was proved to reach. world: to which one it sends (`sandbox`,
+            `live`); None: not known yet.
     """
 
     id: int
@@ -71,7 +73,9 @@ def ensure(
     credentials: str = "",
     options: Mapping[str, Any] | None = None,
 ) -> int:
-    """Make a connection, or take over a changed type, account or credential; `options` None leaves those that are set. Returns its id."""
+    """Make a connection, or take over a changed type, account or credential; `options` None leaves those that are set.
+    Returns its id.
+    """
     row = transaction.one(
         "ensure_connection",
         company_id=company_id,
@@ -122,7 +126,8 @@ def pause(transaction: Transaction, connection_id: int, reason: str, credentials
     """Hold a connection's queue. Returns False when it was not active.
 
     Args:
-        credentials: sealed, those that the provider refused; when the connection has others by now, nothing happens. None: whatever they are.
+        credentials: sealed, those that the provider refused; when the connection has others by now, nothing happens.
+            None: whatever they are.
     """
     return transaction.row("pause_connection", id=connection_id, reason=reason, credentials=credentials) is not None
 
@@ -133,19 +138,25 @@ def resume(transaction: Transaction, connection_id: int) -> bool:
 
 
 def resume_mended(transaction: Transaction, connection_id: int) -> bool:
-    """Let a connection send again that was paused because its credentials did not work. Returns False when it was not paused for that."""
+    """Let a connection send again that was paused because its credentials did not work. Returns False when it was not
+    paused for that.
+    """
     return transaction.row("resume_mended", id=connection_id, codes=list(CREDENTIAL_CODES)) is not None
 
 
 def resume_from(transaction: Transaction, connection_id: int, reason: str) -> bool:
-    """Let a connection send again that was paused for a reason beginning with `reason`. Returns False when it was not."""
+    """Let a connection send again that was paused for a reason beginning with `reason`. Returns False when it was
+    not.
+    """
     return transaction.row("resume_from", id=connection_id, reason=reason) is not None
 
 
 def by_account(
     transaction: Transaction, *, company_id: str, connection_type: str, account_id: str
 ) -> Connection | None:
-    """Return a company's connection with this account of the provider, of whatever type the same process kind serves."""
+    """Return a company's connection with this account of the provider, of whatever type the same process kind
+    serves.
+    """
     row = transaction.row(
         "connection_by_account", company_id=company_id, connection_type=connection_type, account_id=account_id
     )
@@ -172,8 +183,10 @@ def observe(
     """Write what a connection is observed to be.
 
     Args:
-        proved_s: seconds since its proof, so that this database's clock alone decides how old that is; None keeps the last proof.
-        figures: what its browser uses; None keeps those that were. link: of a browser session to its phone, `<number>:<device>@…`; empty: there is
+        proved_s: seconds since its proof, so that this database's clock alone decides how old that is; None keeps the
+            last proof.
+        figures: what its browser uses; None keeps those that were. link: of a browser session to its phone,
+            `<number>:<device>@…`; empty: there is
             none, None: it stays. The account, its number, is kept when the link ends.
     """
     transaction.execute(
@@ -224,7 +237,9 @@ def add(
     waba_id: str = "",
     options: Mapping[str, Any] | None = None,
 ) -> tuple[int, int] | None:
-    """Make a connection without credentials and return its id and index, None when the index is taken. `phone_index` None: the first that is free."""
+    """Make a connection without credentials and return its id and index, None when the index is taken. `phone_index`
+    None: the first that is free.
+    """
     row = transaction.row(
         "add_connection",
         company_id=company_id,
@@ -246,7 +261,9 @@ def update(
     credentials: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Change what is given (None: stays). `credentials` are sealed; `options` are merged, a null takes one away. Returns False when it is gone."""
+    """Change what is given (None: stays). `credentials` are sealed; `options` are merged, a null takes one away.
+    Returns False when it is gone.
+    """
     row = transaction.row(
         "update_connection",
         id=connection_id,
@@ -259,7 +276,9 @@ def update(
 
 
 def account_in_use(transaction: Transaction, *, connection_type: str, account_id: str, but: int | None = None) -> bool:
-    """Return whether another connection than `but`, of whatever company, is proved to serve this account of the provider."""
+    """Return whether another connection than `but`, of whatever company, is proved to serve this account of the
+    provider.
+    """
     return (
         transaction.row("account_in_use", connection_type=connection_type, account_id=account_id, but=but) is not None
     )
@@ -276,7 +295,8 @@ def prove(transaction: Transaction, connection_id: int, ids: Iterable[str], cred
 
 
 def enter_worlds(transaction: Transaction, kind: str, worlds: Mapping[str, str]) -> list[int]:
-    """Note to which world the connections of a kind send, by connection type. What is known from the other world is deleted.
+    """Note to which world the connections of a kind send, by connection type. What is known from the other world is
+    deleted.
 
     Returns:
         The connections that sent to the other one before.
@@ -293,7 +313,8 @@ def open_messages(transaction: Transaction, connection_id: int) -> int:
 def remove(transaction: Transaction, connection_id: int, reason: str) -> int | None:
     """End a connection, wipe its credentials, and fail what waits there.
 
-    Its messages keep their history. What is being sent at this moment ends by itself; should it come back, `fail_leftovers` gets it.
+    Its messages keep their history. What is being sent at this moment ends by itself; should it come back,
+    `fail_leftovers` gets it.
 
     Returns:
         How many messages failed, None when the connection was gone already.
@@ -304,7 +325,9 @@ def remove(transaction: Transaction, connection_id: int, reason: str) -> int | N
 
 
 def fail_leftovers(transaction: Transaction) -> int:
-    """Fail what came back to removed connections, or was accepted while they were removed. Returns how many there were."""
+    """Fail what came back to removed connections, or was accepted while they were removed. Returns how many there
+    were.
+    """
     return _fail_messages(transaction, None)
 
 
@@ -331,8 +354,9 @@ def note_facts(
     """Keep what the provider reports about a connection; each fact replaces the one of its name.
 
     Args:
-        facts: by name, for example `number` (quality, limits) and `token` (validity, expiry); never a secret. warning: what an operator should
-            act on, empty takes it back, None leaves it. checked: the connection was looked at just now.
+        facts: by name, for example `number` (quality, limits) and `token` (validity, expiry); never a secret. warning:
+            what an operator should act on, empty takes it back, None leaves it. checked: the connection was looked at
+            just now.
     """
     transaction.execute(
         "note_facts", connection_id=connection_id, facts=json(dict(facts)), warning=warning, checked=checked
@@ -342,7 +366,9 @@ def note_facts(
 def note_facts_of_account(
     transaction: Transaction, connection_ids: Iterable[int], display_number: str, facts: Mapping[str, Any]
 ) -> int:
-    """Like `note_facts` for an account's connections, or for those of them with this number. Returns how many there are."""
+    """Like `note_facts` for an account's connections, or for those of them with this number. Returns how many there
+    are.
+    """
     digits = "".join(character for character in display_number if character.isdecimal())
     return len(
         transaction.rows(
@@ -354,7 +380,9 @@ def note_facts_of_account(
 def unchecked(
     transaction: Transaction, kind: str, *, older_s: float, operation: str, again_s: float, most: int
 ) -> list[int]:
-    """Return (and lock) connections of a kind that were not looked at for `older_s` seconds and have no task `operation` younger than `again_s`."""
+    """Return (and lock) connections of a kind that were not looked at for `older_s` seconds and have no task
+    `operation` younger than `again_s`.
+    """
     rows = transaction.rows(
         "unchecked_connections", kind=kind, older_s=older_s, operation=operation, again_s=again_s, most=most
     )
@@ -362,7 +390,9 @@ def unchecked(
 
 
 def sealed_credentials(transaction: Transaction, *, after: int = 0, most: int) -> list[Row]:
-    """Return (id, company_id, phone_index, credentials) of connections with ids after `after`, for sealing them anew."""
+    """Return (id, company_id, phone_index, credentials) of connections with ids after `after`, for sealing them
+    anew.
+    """
     return transaction.rows("sealed_credentials", after=after, most=most)
 
 

@@ -1,4 +1,6 @@
-"""The stream of events: typed functions for `queries/events.sql`. Followed by `shared.events.reader`; written by the statements that change things."""
+"""The stream of events: typed functions for `queries/events.sql`. Followed by `shared.events.reader`; written by the
+statements that change things.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from typing import Any, Final
 from shared.store.pool import Transaction
 
 PARTITIONS_AHEAD: Final = 3
-"""Days for which partitions are made in advance: as long as the recorder may be away without a row in a default partition."""
+"""Days for which partitions are made in advance: as long as the recorder may be away without a row in a default
+partition.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,7 +22,8 @@ class Event:
     """One row of `events`.
 
     Attributes:
-        xid: the transaction that wrote it. written_at: when that began. at: when it happened. type: see `shared.events.types`. kind: process kind.
+        xid: the transaction that wrote it. written_at: when that began. at: when it happened. type: see
+            `shared.events.types`. kind: process kind.
         state: the subject's state after it. data: what else is known, by type.
     """
 
@@ -58,7 +63,9 @@ def read(
     types: Sequence[str] | None = None,
     most: int,
 ) -> list[Event]:
-    """Return events after a position (xid, id) whose transactions are below `before`, which must not be above the horizon; in that order."""
+    """Return events after a position (xid, id) whose transactions are below `before`, which must not be above the
+    horizon; in that order.
+    """
     rows = transaction.rows(
         "read_events",
         xid=after[0],
@@ -72,10 +79,14 @@ def read(
 
 
 def make_partitions(transaction: Transaction, *, ahead: int = PARTITIONS_AHEAD) -> int:
-    """Make the partitions of today and of `ahead` further days, and move there what went to a default partition. Returns how many were made."""
+    """Make the partitions of today and of `ahead` further days, and move there what went to a default partition.
+    Returns how many were made.
+    """
     return int(transaction.one("make_event_partitions", ahead=ahead)["made"])
 
 
 def drop_partitions(transaction: Transaction, parent: str, *, age_s: float) -> int:
-    """Drop the partitions of `parent` (`events_messages`, `events_others`) that ended `age_s` seconds ago. Returns how many there were."""
+    """Drop the partitions of `parent` (`events_messages`, `events_others`) that ended `age_s` seconds ago. Returns how
+    many there were.
+    """
     return int(transaction.one("drop_event_partitions", parent=parent, age_s=age_s)["dropped"])

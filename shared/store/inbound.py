@@ -1,6 +1,8 @@
-"""What came in: the raw journal, the normalised messages and what changes them, people, and events of accounts; typed functions for `queries/inbound.sql`.
+"""What came in: the raw journal, the normalised messages and what changes them, people, and events of accounts; typed
+functions for `queries/inbound.sql`.
 
-The files that came with messages are in `inbound_media.py`, and what operators read of the journal in `inbound_journal.py`.
+The files that came with messages are in `inbound_media.py`, and what operators read of the journal in
+`inbound_journal.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ _PARTS_MOST = 50
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawEvent:
-    """One event as it came: `source` names the provider's door, `connection_id` is None when only the body names one."""
+    """One event as it came: `source` names the provider's door, `connection_id` is None when only the body names
+    one.
+    """
 
     source: str
     body: bytes
@@ -44,10 +48,11 @@ def journal(transaction: Transaction, kind: str, events: Sequence[RawEvent]) -> 
 
 
 def take(transaction: Transaction, kind: str, *, most: int) -> list[Row]:
-    """Lock a batch of raw events that are not processed, oldest first: (id, source, connection_id, body, received_at, attempts).
+    """Lock a batch of raw events that are not processed, oldest first: (id, source, connection_id, body, received_at,
+    attempts).
 
-    The commit of what is made of them does not wait for the disk: a crash of PostgreSQL that takes it takes the mark that they were processed with it,
-    and they are processed again.
+    The commit of what is made of them does not wait for the disk: a crash of PostgreSQL that takes it takes the mark
+    that they were processed with it, and they are processed again.
     """
     transaction.execute("commit_unforced")
     return [{**row, "body": bytes(row["body"])} for row in transaction.rows("take_journal", kind=kind, most=most)]
@@ -61,7 +66,8 @@ def finish(transaction: Transaction, outcomes: dict[int, str]) -> None:
 def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, int | None]]) -> list[Row]:
     """Keep normalised messages, each with its journal id, and let edits and revokes take hold.
 
-    One that is there already is left alone, unless it was `unknown` then and is not now. An echo of a message that we sent is no message.
+    One that is there already is left alone, unless it was `unknown` then and is not now. An echo of a message that we
+    sent is no message.
 
     Returns:
         (id, connection_id, provider_id) of those that were new, or are understood only now.
@@ -238,7 +244,9 @@ def contact(transaction: Transaction, connection_id: int, who: str) -> Row | Non
 
 
 def receipts_up_to(transaction: Transaction, watermarks: Sequence[Watermark]) -> list[Receipt]:
-    """Return what watermarks report about single messages of ours: those that had left by the instant and may still move to the state."""
+    """Return what watermarks report about single messages of ours: those that had left by the instant and may still
+    move to the state.
+    """
     highest: dict[tuple[int, str, MessageState], Watermark] = {}
     for mark in watermarks:
         name = (mark.connection_id, mark.chat_id, mark.state)
@@ -269,7 +277,9 @@ def receipts_up_to(transaction: Transaction, watermarks: Sequence[Watermark]) ->
 
 
 def add_account_events(transaction: Transaction, kind: str, events: Sequence[tuple[AccountEvent, int]]) -> set[str]:
-    """Keep events about accounts, each with its journal id; `kind` is the process kind. Returns the names of those that are new."""
+    """Keep events about accounts, each with its journal id; `kind` is the process kind. Returns the names of those that
+    are new.
+    """
     rows = [
         {
             "account_id": event.account_id,
@@ -286,7 +296,9 @@ def add_account_events(transaction: Transaction, kind: str, events: Sequence[tup
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backlog:
-    """Raw events that wait to be processed: how many, and for how long the oldest has waited, in seconds (0 when none does)."""
+    """Raw events that wait to be processed: how many, and for how long the oldest has waited, in seconds (0 when none
+    does).
+    """
 
     events: int
     oldest_s: float

@@ -14,8 +14,9 @@ class Choice:
     """Which raw events are meant; whatever is not given leaves none out.
 
     Attributes:
-        ids: journal ids. since, until: when they came; the latter exclusive. named: only those with an outcome. failed: only those that could
-            not be processed at all. waiting: only those that are not processed yet. words: what stands in the outcome.
+        ids: journal ids. since, until: when they came; the latter exclusive. named: only those with an outcome. failed:
+            only those that could not be processed at all. waiting: only those that are not processed yet. words: what
+            stands in the outcome.
     """
 
     ids: tuple[int, ...] = ()
@@ -61,5 +62,7 @@ def outcomes(transaction: Transaction, ids: Sequence[int]) -> list[Row]:
 
 
 def replay_unowned(transaction: Transaction, connection_id: int, problem: str) -> int:
-    """Let raw events be processed again that had no owner before a connection was proved; `problem`: their outcome. Returns how many."""
+    """Let raw events be processed again that had no owner before a connection was proved; `problem`: their outcome.
+    Returns how many.
+    """
     return len(transaction.rows("replay_unowned", connection_id=connection_id, problem=problem))

@@ -1,4 +1,6 @@
-"""Files that came with messages: what waits to be fetched from the provider, the fetching incarnation, and the outcome."""
+"""Files that came with messages: what waits to be fetched from the provider, the fetching incarnation, and the
+outcome.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ class TakenMedia:
     """One file that an incarnation is to fetch.
 
     Attributes:
-        message_id: row of the message that it came with. type: of that message. source: how the provider names it. attempts: this one included.
+        message_id: row of the message that it came with. type: of that message. source: how the provider names it.
+            attempts: this one included.
     """
 
     message_id: int
@@ -36,7 +39,9 @@ def media_pending(transaction: Transaction, sources: Sequence[tuple[int, MediaSo
 
 
 def take_media(transaction: Transaction, kind: str, *, incarnation: str, lease_s: float, most: int) -> list[TakenMedia]:
-    """Make an incarnation the fetcher of files that are due; no other process takes them before the lease ends, in seconds."""
+    """Make an incarnation the fetcher of files that are due; no other process takes them before the lease ends, in
+    seconds.
+    """
     rows = transaction.rows(
         "take_inbound_media", process_name=kind, incarnation=incarnation, lease_s=lease_s, most=most
     )
@@ -71,7 +76,8 @@ def media_failed(
     """Note that a file could not be fetched.
 
     Args:
-        reason: why, without addresses. state: `failed` or `refused` for good, `pending` to try again `after_s` seconds from now.
+        reason: why, without addresses. state: `failed` or `refused` for good, `pending` to try again `after_s` seconds
+            from now.
     Returns:
         False when another process took it meanwhile.
     """
@@ -106,12 +112,16 @@ def _finish(
 
 
 def release_earlier_lives(transaction: Transaction, kind: str, *, slot: str, living: str) -> int:
-    """Give back at once what earlier lives of a slot were fetching; the slot's lock proves that they are dead. Returns how many."""
+    """Give back at once what earlier lives of a slot were fetching; the slot's lock proves that they are dead. Returns
+    how many.
+    """
     return len(transaction.rows("release_inbound_media", process_name=kind, earlier=f"{slot}.%", living=living))
 
 
 def media_of(transaction: Transaction, ids: Sequence[int]) -> dict[int, Row]:
-    """Return what is known about the files of messages, by message: (state, sha256, mimetype, size, reason, attempts)."""
+    """Return what is known about the files of messages, by message: (state, sha256, mimetype, size, reason,
+    attempts).
+    """
     return {row["message_id"]: row for row in transaction.rows("inbound_media_of", ids=list(ids))}
 
 
@@ -121,7 +131,9 @@ def waiting(transaction: Transaction, kind: str) -> int:
 
 
 def not_fetched(transaction: Transaction, kind: str, *, most: int) -> list[Row]:
-    """Return files that could not be fetched, newest first: (message_id, company_id, connection_id, state, attempts, reason, updated_at)."""
+    """Return files that could not be fetched, newest first: (message_id, company_id, connection_id, state, attempts,
+    reason, updated_at).
+    """
     return transaction.rows("inbound_media_rows", process_name=kind, most=most)
 
 

@@ -1,4 +1,5 @@
-"""What a human does about messages: takes one back that still waits, redrives dead letters, decides about those in doubt.
+"""What a human does about messages: takes one back that still waits, redrives dead letters, decides about those in
+doubt.
 
 One typed function for each statement of `queries/interventions.sql`. Each leaves its word in the message's history.
 """
@@ -46,7 +47,8 @@ def for_humans(
     before: int = NEWEST,
     most: int,
 ) -> list[Row]:
-    """Return dead letters and messages in doubt that were left to a human, newest first, strictly before the id `before`.
+    """Return dead letters and messages in doubt that were left to a human, newest first, strictly before the id
+    `before`.
 
     Args:
         company_id, code, phone_index: only those; None: any. held: only those in doubt that are held, or only those

@@ -1,4 +1,6 @@
-"""What stands beside messages when they are shown: reactions to them, files that came with them; typed functions for `queries/marks.sql`."""
+"""What stands beside messages when they are shown: reactions to them, files that came with them; typed functions for
+`queries/marks.sql`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from shared.store.pool import Row, Transaction
 
 
 def reactions(transaction: Transaction, company_id: str, targets: Sequence[str]) -> Mapping[str, list[tuple[str, str]]]:
-    """Return reactions to messages: (sender, emoji) by the provider's id of the message; sender is empty for the company itself."""
+    """Return reactions to messages: (sender, emoji) by the provider's id of the message; sender is empty for the
+    company itself.
+    """
     found: dict[str, list[tuple[str, str]]] = {}
     if targets:
         for row in transaction.rows("reactions_to", company_id=company_id, targets=list(targets)):
@@ -17,7 +21,9 @@ def reactions(transaction: Transaction, company_id: str, targets: Sequence[str])
 
 
 def received_files(transaction: Transaction, ids: Sequence[int]) -> Mapping[int, Row]:
-    """Return the state of files that came with messages: (state, sha256, mimetype, size, reason) by the message's id."""
+    """Return the state of files that came with messages: (state, sha256, mimetype, size, reason) by the message's
+    id.
+    """
     return {row["message_id"]: row for row in transaction.rows("received_files", ids=list(ids))} if ids else {}
 
 

@@ -1,4 +1,6 @@
-"""What is known about the files in storage, and the names that providers gave to those that were uploaded; typed functions for `queries/media.sql`."""
+"""What is known about the files in storage, and the names that providers gave to those that were uploaded; typed
+functions for `queries/media.sql`.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class Upload:
 def remember(
     transaction: Transaction, company_id: str, sha256: str, *, size: int, mimetype: str, filename: str = ""
 ) -> None:
-    """Note a file that was put into storage; one that is known keeps its first name and kind unless they are given anew."""
+    """Note a file that was put into storage; one that is known keeps its first name and kind unless they are given
+    anew.
+    """
     transaction.execute(
         "remember_file",
         company_id=company_id,
@@ -48,7 +52,9 @@ def remember(
 
 
 def remember_received(transaction: Transaction, company_id: str, sha256: str, *, size: int, mimetype: str) -> None:
-    """Note a file that came with a message; one that is known keeps its name and kind, and the sender's name for it stays with the message."""
+    """Note a file that came with a message; one that is known keeps its name and kind, and the sender's name for it
+    stays with the message.
+    """
     transaction.execute("remember_received", company_id=company_id, sha256=sha256, size=size, mimetype=mimetype)
 
 
@@ -59,7 +65,9 @@ def find(transaction: Transaction, company_id: str, sha256: str) -> StoredFile |
 
 
 def uploaded(transaction: Transaction, connection_id: int, sha256: str, mimetype: str) -> Upload | None:
-    """Return the provider's id of a file that was uploaded for a connection and is still kept there, None when it must be uploaded."""
+    """Return the provider's id of a file that was uploaded for a connection and is still kept there, None when it must
+    be uploaded.
+    """
     row = transaction.row(
         "find_upload", connection_id=connection_id, sha256=sha256, mimetype=mimetype, days=UPLOAD_DAYS
     )

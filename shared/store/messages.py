@@ -130,7 +130,8 @@ class Settlement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Doubt:
-    """A row in doubt: the message, for how long, when it was claimed and how long ago (seconds), its own or its company's policy (None: the setting's).
+    """A row in doubt: the message, for how long, when it was claimed and how long ago (seconds), its own or its
+    company's policy (None: the setting's).
 
     Attributes:
         held: it is left to a human for lack of evidence; only what is found out moves it.
@@ -211,7 +212,9 @@ def claim(
     token_at_claim: bool,
     worlds: Mapping[str, str] = MappingProxyType({}),
 ) -> list[OutboundMessage]:
-    """Claim rows for a caller who does not come again when a limit lets more through; arguments as of `Claimant` and `ClaimRequest`."""
+    """Claim rows for a caller who does not come again when a limit lets more through; arguments as of `Claimant` and
+    `ClaimRequest`.
+    """
     claimant = Claimant(kind=kind, incarnation=incarnation, token_at_claim=token_at_claim, worlds=worlds)
     return claim_within_limits(transaction, claimant, ClaimRequest(ids=ids, chats=chats, limit=most)).messages
 
@@ -219,7 +222,8 @@ def claim(
 def claim_within_limits(
     transaction: Transaction, claimant: Claimant, request: ClaimRequest, in_flight: Container[int] = ()
 ) -> Claimed:
-    """Make the claimant the sender of rows that are due, first in their chat, and let through by their connection's limits.
+    """Make the claimant the sender of rows that are due, first in their chat, and let through by their connection's
+    limits.
 
     Args:
         in_flight: rows that are left alone, whoever names them: the claimant holds them, and the end of an earlier
@@ -297,12 +301,16 @@ def park(transaction: Transaction, *, message_id: int, incarnation: str, code: s
 
 
 def follow_connections(transaction: Transaction, *, kind: str) -> int:
-    """Take over what waits at a kind's connections but was accepted for another kind, before their type was changed. Returns how many rows that was."""
+    """Take over what waits at a kind's connections but was accepted for another kind, before their type was changed.
+    Returns how many rows that was.
+    """
     return len(transaction.rows("follow_connections", kind=kind))
 
 
 def record_token(transaction: Transaction, *, message_id: int, incarnation: str, token: str) -> bool:
-    """Store the id that the message will have at the provider. Returns False when the incarnation no longer owns the row."""
+    """Store the id that the message will have at the provider. Returns False when the incarnation no longer owns the
+    row.
+    """
     return transaction.row("record_token", id=message_id, incarnation=incarnation, token=token) is not None
 
 
@@ -342,7 +350,9 @@ def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wai
 
 
 def settle(transaction: Transaction, *, incarnation: str, settlements: Sequence[Settlement]) -> set[int]:
-    """Write what became of claimed rows. Returns the ids that were written; the others are owned by somebody else by now, or moved on."""
+    """Write what became of claimed rows. Returns the ids that were written; the others are owned by somebody else by
+    now, or moved on.
+    """
     rows = [
         {
             "id": one.id,
@@ -398,7 +408,9 @@ def reclaim(
 
 
 def abandoned_incarnations(transaction: Transaction, *, silent_s: float) -> list[str]:
-    """Return incarnations that hold rows but have been silent in the heartbeat table for `silent_s`: the dead of other hosts."""
+    """Return incarnations that hold rows but have been silent in the heartbeat table for `silent_s`: the dead of other
+    hosts.
+    """
     return [row["incarnation"] for row in transaction.rows("abandoned_incarnations", silent_s=silent_s)]
 
 
@@ -466,14 +478,17 @@ def resolve(
 
 
 def hold(transaction: Transaction, *, message_id: int, attempt: int, code: str, incarnation: str) -> bool:
-    """Leave a row in doubt about its attempt number `attempt` to a human. Returns False when it is no longer so, or held already."""
+    """Leave a row in doubt about its attempt number `attempt` to a human. Returns False when it is no longer so, or
+    held already.
+    """
     return (
         transaction.row("hold_in_doubt", id=message_id, attempt=attempt, code=code, incarnation=incarnation) is not None
     )
 
 
 def apply_to_targets(transaction: Transaction, ids: Iterable[int]) -> None:
-    """Let edits and deletions take hold on the messages that they name; those among `ids` that have not gone out change nothing.
+    """Let edits and deletions take hold on the messages that they name; those among `ids` that have not gone out change
+    nothing.
 
     Belongs to the transaction that says that they went out: done twice, an edit would overwrite a later one.
     """
@@ -499,7 +514,9 @@ def history(transaction: Transaction, message_id: int) -> list[Row]:
 def chat_page(
     transaction: Transaction, *, company_id: str, chat_id: str, before: tuple[datetime, int], most: int
 ) -> list[Row]:
-    """Return both directions of a chat under all its names, newest first by `at`, strictly before the cursor (at, id)."""
+    """Return both directions of a chat under all its names, newest first by `at`, strictly before the cursor (at,
+    id).
+    """
     return transaction.rows(
         "chat_page", company_id=company_id, chat_id=chat_id, before_at=before[0], before_id=before[1], most=most
     )

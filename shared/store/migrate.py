@@ -1,8 +1,9 @@
 """Applies `migrations/*.sql` with yoyo, one process at a time.
 
-yoyo's own lock is a row that stays when its holder is killed; a PostgreSQL advisory lock is gone with the connection, so that is what
-keeps several starting processes apart. It belongs to a transaction that stays open, which a pooler in transaction mode keeps on one server process. And yoyo notes that a migration is applied in a transaction of its own, after it: killed in between, the
-next start would apply it again. Here both are one transaction.
+yoyo's own lock is a row that stays when its holder is killed; a PostgreSQL advisory lock is gone with the connection,
+so that is what keeps several starting processes apart. It belongs to a transaction that stays open, which a pooler in
+transaction mode keeps on one server process. And yoyo notes that a migration is applied in a transaction of its own,
+after it: killed in between, the next start would apply it again. Here both are one transaction.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ def _apply_one(backend: Any, migration: Any) -> None:
 
 
 def pending(database_url: str) -> list[str]:
-    """Return the names of migrations that are not applied yet, in order. Raises `StoreUnavailable` when PostgreSQL cannot be reached."""
+    """Return the names of migrations that are not applied yet, in order. Raises `StoreUnavailable` when PostgreSQL
+    cannot be reached.
+    """
     with _backend(database_url) as backend:
         return [migration.id for migration in backend.to_apply(yoyo.read_migrations(str(migrations_directory())))]
 

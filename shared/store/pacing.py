@@ -1,4 +1,5 @@
-"""Limits of numbers in PostgreSQL, where every process of a kind sees the same: one typed function for each statement of `queries/pacing.sql`.
+"""Limits of numbers in PostgreSQL, where every process of a kind sees the same: one typed function for each statement
+of `queries/pacing.sql`.
 
 The tokens themselves are taken by the claim (`shared.store.messages.claim_within_limits`).
 """
@@ -17,7 +18,9 @@ _LIMITS = tuple(field.name for field in fields(Limits))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PacedNumber:
-    """One connection, what its limits follow from, and the limits that stand there now (None: none were written yet)."""
+    """One connection, what its limits follow from, and the limits that stand there now (None: none were written
+    yet).
+    """
 
     id: int
     connection_type: str

@@ -13,7 +13,9 @@ _MARGIN_S: Final = 10.0
 
 
 def heard(transaction: Transaction, *, connection_id: int, until: datetime) -> None:
-    """Record that everything which the page reported until an instant is in the database; an earlier instant changes nothing."""
+    """Record that everything which the page reported until an instant is in the database; an earlier instant changes
+    nothing.
+    """
     transaction.execute("note_page_position", connection_id=connection_id, until=until)
 
 
@@ -24,7 +26,9 @@ def position(transaction: Transaction, connection_id: int) -> datetime | None:
 
 
 def known(transaction: Transaction, *, connection_id: int, ids: Sequence[str]) -> set[str]:
-    """Return those of these message ids that we have, in either direction; ours count from the moment at which the id was chosen."""
+    """Return those of these message ids that we have, in either direction; ours count from the moment at which the id
+    was chosen.
+    """
     return (
         {row["id"] for row in transaction.rows("known_to_us", connection_id=connection_id, ids=list(ids))}
         if ids
@@ -35,7 +39,9 @@ def known(transaction: Transaction, *, connection_id: int, ids: Sequence[str]) -
 def is_our_reaction(
     transaction: Transaction, *, connection_id: int, chat_id: str, target: str, emoji: str, at: datetime
 ) -> bool:
-    """Whether a reaction that the page shows as made at an instant is one that we sent, by a process that may be dead by now."""
+    """Whether a reaction that the page shows as made at an instant is one that we sent, by a process that may be dead
+    by now.
+    """
     found = transaction.one(
         "is_our_reaction",
         connection_id=connection_id,
@@ -51,7 +57,9 @@ def is_our_reaction(
 def unread_sends(
     transaction: Transaction, *, connection_id: int, types: Sequence[str], days: int, most: int
 ) -> list[str]:
-    """Return the ids of our newest messages of these types, at most `days` old, that the receiver has not read, newest first."""
+    """Return the ids of our newest messages of these types, at most `days` old, that the receiver has not read, newest
+    first.
+    """
     return [
         row["id"]
         for row in transaction.rows(

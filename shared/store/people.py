@@ -1,4 +1,6 @@
-"""People: which ids name one person. A chat is found by any alias of its person; typed functions for `queries/people.sql`."""
+"""People: which ids name one person. A chat is found by any alias of its person; typed functions for
+`queries/people.sql`.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,17 @@ from shared.store.pool import Transaction
 _PERSONS: Final = frozenset({Form.PHONE, Form.LID, Form.BUSINESS_SCOPED})
 """Forms of ids that name a person whom another id may name too."""
 _SAME_TAIL: Final = 7
-"""Digits at the end that two spellings of one phone number share: only what stands between country and subscriber differs."""
+"""Digits at the end that two spellings of one phone number share: only what stands between country and subscriber
+differs.
+"""
 _SAME_HEAD: Final = 2
 """Digits at the beginning that they share: the country."""
 
 
 def may_be_one_person(first: str, second: str) -> bool:
-    """Whether two chat ids can name one person. Only then is a provider's statement that they do applied: no chat is joined with another person's or a group's."""
+    """Whether two chat ids can name one person. Only then is a provider's statement that they do applied: no chat is
+    joined with another person's or a group's.
+    """
     if first == second:
         return False
     try:
@@ -33,7 +39,9 @@ def may_be_one_person(first: str, second: str) -> bool:
 
 
 def learn(transaction: Transaction, pairs: Iterable[tuple[int, str, str]]) -> None:
-    """Note that pairs of ids, each as reported to a connection (its id comes first), name one person; pairs that cannot are left out. Twice is once."""
+    """Note that pairs of ids, each as reported to a connection (its id comes first), name one person; pairs that cannot
+    are left out. Twice is once.
+    """
     believed = sorted(
         {
             (connection_id, *sorted((first, second)))

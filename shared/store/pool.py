@@ -1,8 +1,10 @@
-"""A connection pool that keeps its deadlines: waits with a deadline, never hands out a dead connection, never waits for a frozen server.
+"""A connection pool that keeps its deadlines: waits with a deadline, never hands out a dead connection, never waits for
+a frozen server.
 
-psycopg2's own pool raises when it is exhausted and hands back connections that are gone, and a plain psycopg2 call waits for a frozen
-server for ever. Here every statement runs under psycopg2's wait callback, which polls the socket with the deadline of the running transaction;
-when it passes, the connection is closed and the caller gets `StoreUnavailable`.
+psycopg2's own pool raises when it is exhausted and hands back connections that are gone, and a plain psycopg2 call
+waits for a frozen server for ever. Here every statement runs under psycopg2's wait callback, which polls the socket
+with the deadline of the running transaction; when it passes, the connection is closed and the caller gets
+`StoreUnavailable`.
 """
 
 from __future__ import annotations
@@ -32,9 +34,13 @@ Row = Mapping[str, Any]
 _READ_EVENTS: Final = select.POLLIN | select.POLLERR | select.POLLHUP
 _WRITE_EVENTS: Final = select.POLLOUT | select.POLLERR | select.POLLHUP
 _STATEMENT_S: Final = 30.0
-"""Longest run of one statement in the server unless the pool is given another limit: it ends what a caller gave up and left running."""
+"""Longest run of one statement in the server unless the pool is given another limit: it ends what a caller gave up and
+left running.
+"""
 _POOLER_STATES: Final = frozenset({"26000", "42P05"})
-"""A statement that this connection prepared is unknown, or one that it did not prepare is known: another session's server process answered."""
+"""A statement that this connection prepared is unknown, or one that it did not prepare is known: another session's
+server process answered.
+"""
 _PLANS_S: Final = 30.0
 """Seconds for which a plan is used: tables may grow a hundredfold before statistics are taken again."""
 _running = threading.local()
@@ -59,7 +65,9 @@ extensions.set_wait_callback(_wait)
 
 @contextmanager
 def deadline(by: float) -> Iterator[None]:
-    """Let no statement of this thread wait beyond the monotonic instant `by`; for code that opens connections of its own."""
+    """Let no statement of this thread wait beyond the monotonic instant `by`; for code that opens connections of its
+    own.
+    """
     _running.by = by
     try:
         yield
@@ -70,7 +78,9 @@ def deadline(by: float) -> Iterator[None]:
 
 
 class StaleSession(StoreUnavailable):
-    """Raised when a connection's prepared statements do not fit any more; the same work succeeds on a new connection."""
+    """Raised when a connection's prepared statements do not fit any more; the same work succeeds on a new
+    connection.
+    """
 
 
 class _Connection(extensions.connection):
@@ -169,9 +179,10 @@ class Pool:
     """Connections of one process, at most `limit`.
 
     Args:
-        dsn: PostgreSQL address. limit: most connections at once. application_name: shown in `pg_stat_activity`, as kind/slot/incarnation.
-        idle_s: an idle connection is closed after this long. connect_s: longest wait for a connection. statement_s: longest run of one statement in
-            the server, which no caller waits for any more.
+        dsn: PostgreSQL address. limit: most connections at once. application_name: shown in `pg_stat_activity`, as
+            kind/slot/incarnation.
+        idle_s: an idle connection is closed after this long. connect_s: longest wait for a connection. statement_s:
+            longest run of one statement in the server, which no caller waits for any more.
     """
 
     def __init__(
@@ -215,18 +226,20 @@ class Pool:
         Args:
             by: monotonic instant by which everything, waiting for a connection included, must have ended.
         Raises:
-            StoreUnavailable: no connection, lost connection, deadline passed or schema missing; `may_be_done` is set when the commit was
-                under way.
+            StoreUnavailable: no connection, lost connection, deadline passed or schema missing; `may_be_done` is set
+                when the commit was under way.
         """
         with self._work(by, autocommit=False) as transaction:
             yield transaction
 
     @contextmanager
     def statements(self, by: float) -> Iterator[Transaction]:
-        """Like `transaction`, but each statement is a transaction of its own: one round trip in place of three, and no block to roll back.
+        """Like `transaction`, but each statement is a transaction of its own: one round trip in place of three, and no
+        block to roll back.
 
         Raises:
-            StoreUnavailable: as there, but once a statement has begun it `may_be_done`, also after this returned: the server ends what it has read.
+            StoreUnavailable: as there, but once a statement has begun it `may_be_done`, also after this returned: the
+                server ends what it has read.
         """
         with self._work(by, autocommit=True) as transaction:
             yield transaction
@@ -319,7 +332,8 @@ class Pool:
     def _open(self, by: float) -> Any:
         _running.by = by
         try:
-            # keepalives and tcp_user_timeout end connections whose peer is gone; the session's own limits end what a lost client left behind
+            # keepalives and tcp_user_timeout end connections whose peer is gone; the session's own limits end what a
+            # lost client left behind
             connection = psycopg2.connect(
                 self._dsn,
                 connection_factory=_Connection,
@@ -328,7 +342,8 @@ class Pool:
                 keepalives_interval=2,
                 keepalives_count=3,
                 tcp_user_timeout=5000,
-                options="-c idle_in_transaction_session_timeout=30s -c timezone=UTC -c plan_cache_mode=force_generic_plan"
+                options="-c idle_in_transaction_session_timeout=30s -c timezone=UTC -c "
+                "plan_cache_mode=force_generic_plan"
                 f" -c statement_timeout={round(self._statement_s * 1000)}ms",
             )
         except (psycopg2.Error, _DeadlinePassed) as error:
@@ -379,7 +394,9 @@ class Pool:
             return  # closing what is broken may fail; it is gone either way
 
     def _stale(self, error: psycopg2.Error) -> StaleSession:
-        """Drop every idle connection, since they were prepared as long ago; behind a pooler in transaction mode prepare nothing any more."""
+        """Drop every idle connection, since they were prepared as long ago; behind a pooler in transaction mode prepare
+        nothing any more.
+        """
         if self._prepares and error.pgcode in _POOLER_STATES:
             self._prepares = False
             log.warning("statements_not_prepared", reason=_sentence(error))

@@ -52,7 +52,8 @@ def write_heartbeat(transaction: Transaction, beat: Heartbeat) -> None:
 
 
 def write_events(transaction: Transaction, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Write events of the orchestrator's journal (boot_id, seq, at, event, process_name, instance, incarnation, detail) once.
+    """Write events of the orchestrator's journal (boot_id, seq, at, event, process_name, instance, incarnation, detail)
+    once.
 
     Rows of one boot must come in the order of their `seq`. Returns how many were new.
     """
@@ -96,5 +97,7 @@ def latest_events(transaction: Transaction, process_name: str = "", *, most: int
 
 
 def cut_connections(transaction: Transaction, slot: str) -> int:
-    """End every connection of a slot's processes, as a network does that breaks down; for chaos runs. Returns how many."""
+    """End every connection of a slot's processes, as a network does that breaks down; for chaos runs. Returns how
+    many.
+    """
     return transaction.execute("cut_connections", slot=slot)

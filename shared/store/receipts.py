@@ -1,4 +1,6 @@
-"""What providers report about messages of ours: the statements `match_receipts` and `apply_receipts` of `queries/messages.sql`, in one transaction."""
+"""What providers report about messages of ours: the statements `match_receipts` and `apply_receipts` of
+`queries/messages.sql`, in one transaction.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from shared.store.pool import Transaction, records
 def apply(transaction: Transaction, receipts: Sequence[Receipt]) -> list[bool]:
     """Move messages on by what the provider reports; duplicates, skipped steps and wrong order are harmless.
 
-    A receipt counts only for an attempt that this installation made and that is not closed: one that was redriven as a dead letter is.
+    A receipt counts only for an attempt that this installation made and that is not closed: one that was redriven as a
+    dead letter is.
 
     Returns:
         For each receipt whether a message of ours was found for it.
@@ -30,7 +33,8 @@ def apply(transaction: Transaction, receipts: Sequence[Receipt]) -> list[bool]:
         }
         for position, receipt in enumerate(receipts)
     ]
-    # locked first and in one order: two processes with the same receipts do not write them twice, and do not wait for each other in a circle
+    # locked first and in one order: two processes with the same receipts do not write them twice, and do not wait for
+    # each other in a circle
     locked = transaction.rows("match_receipts", rows=records(names))
     people.learn(
         transaction,

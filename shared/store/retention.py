@@ -24,7 +24,8 @@ class Batch:
 def prune_metrics(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
     """Read the next `most` metrics rows with ids beyond `after`, and delete those older than `age_s` seconds.
 
-    Rows are looked at in the order in which they were written, so that neither an index on their time nor the young ones are read.
+    Rows are looked at in the order in which they were written, so that neither an index on their time nor the young
+    ones are read.
     """
     return _batch(transaction.one("prune_metrics", age_s=age_s, after=after, most=most), most)
 
@@ -45,14 +46,18 @@ def prune_inbound_messages(transaction: Transaction, *, age_s: float, after: int
 
 
 def prune_names(transaction: Transaction, *, age_s: float) -> int:
-    """Forget names by which repeated events are known, and positions in sources of events, that are older than `age_s` seconds. Returns how many."""
+    """Forget names by which repeated events are known, and positions in sources of events, that are older than `age_s`
+    seconds. Returns how many.
+    """
     return transaction.execute("prune_event_names", age_s=age_s) + transaction.execute(
         "prune_event_positions", age_s=age_s
     )
 
 
 def prune_rows(transaction: Transaction, *, statement: str, age_s: float, most: int) -> int:
-    """Delete old rows by a statement that a kind's row names (`shared.kinds.Retention`). Returns how many; fewer than `most`: no more are old."""
+    """Delete old rows by a statement that a kind's row names (`shared.kinds.Retention`). Returns how many; fewer than
+    `most`: no more are old.
+    """
     return len(transaction.rows(statement, age_s=age_s, most=most))
 
 
@@ -64,7 +69,9 @@ TABLES: Final[Mapping[str, tuple[str, Prune]]] = {
     "messages": ("message_retention_days", prune_messages),
     "inbound_messages": ("message_retention_days", prune_inbound_messages),
 }
-"""Tables whose old rows are deleted, each with its setting and its statement. What one kind alone writes stands on that kind's row."""
+"""Tables whose old rows are deleted, each with its setting and its statement. What one kind alone writes stands on that
+kind's row.
+"""
 PARTITIONS: Final[Mapping[str, str]] = {"events_others": "retention_days", "events_messages": "message_retention_days"}
 """Parts of the events, whose old days are dropped, and their settings."""
 REPEATED_S: Final = 14 * 86400.0

@@ -11,7 +11,9 @@ _NEWEST: Final = 2**62
 
 
 def of_company(transaction: Transaction, company_id: str) -> list[Row]:
-    """Return a company's connections with the shown states of their sessions: `ready` only while a proof of it is younger than 15 seconds."""
+    """Return a company's connections with the shown states of their sessions: `ready` only while a proof of it is
+    younger than 15 seconds.
+    """
     return transaction.rows("sessions_of_company", company_id=company_id)
 
 
@@ -29,7 +31,9 @@ def want(transaction: Transaction, *, company_id: str, phone_index: int, desired
 
 
 def linked_at(transaction: Transaction, *, connection_id: int, link: str) -> datetime | None:
-    """Return since when `link` is a connection's link to its phone, by the database's clock; None when another one is, or none."""
+    """Return since when `link` is a connection's link to its phone, by the database's clock; None when another one is,
+    or none.
+    """
     row = transaction.row("session_linked_at", connection_id=connection_id, link=link)
     return row["linked_at"] if row else None
 

@@ -1,7 +1,7 @@
 """Decides from an SQLSTATE whether an error is about this row or our code, or about the database.
 
-Errors about a row or a statement are listed, because they are few and stable. Everything else means that the database cannot serve now
-(failover, revoked privilege, full disk, shutdown, a pooler in between): callers wait and live on.
+Errors about a row or a statement are listed, because they are few and stable. Everything else means that the database
+cannot serve now (failover, revoked privilege, full disk, shutdown, a pooler in between): callers wait and live on.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ _SESSION: Final = frozenset({"26000", "42P05", "0A000"})
 """A prepared statement is gone, taken, or its result type has changed: a new connection serves the same statement."""
 _PRIVILEGE: Final = "42501"
 _TRANSACTION_BUGS: Final = frozenset({"25001", "25P01", "25P02"})
-"""Statements that our code runs in the wrong state of a transaction; the rest of class 25 is a server that is read-only or gave up on us."""
+"""Statements that our code runs in the wrong state of a transaction; the rest of class 25 is a server that is read-only
+or gave up on us.
+"""
 
 
 class Trouble(Enum):
     """What an error of PostgreSQL is about.
 
     Attributes:
-        ROW: this row, or a bug of ours. SCHEMA: the migrations have not run. SESSION: this connection's prepared statements. DATABASE: anything else.
+        ROW: this row, or a bug of ours. SCHEMA: the migrations have not run. SESSION: this connection's prepared
+            statements. DATABASE: anything else.
     """
 
     ROW = auto()
@@ -36,7 +39,9 @@ class Trouble(Enum):
 
 
 def trouble(error: psycopg2.Error) -> Trouble:
-    """Classify `error`. One without an SQLSTATE was raised by the client: a wrong call of ours, or a connection that broke."""
+    """Classify `error`. One without an SQLSTATE was raised by the client: a wrong call of ours, or a connection that
+    broke.
+    """
     state = error.pgcode
     if state is None:
         ours = (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.NotSupportedError)

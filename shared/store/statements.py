@@ -29,7 +29,9 @@ HOT: Final = frozenset(
         "touch_connections",
     }
 )
-"""Statements that run for every batch of messages. Each connection prepares them: to plan one costs PostgreSQL more than to run it."""
+"""Statements that run for every batch of messages. Each connection prepares them: to plan one costs PostgreSQL more
+than to run it.
+"""
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _HEADER = re.compile(r"^-- (?P<name>[a-z][a-z0-9_]*) --$", re.MULTILINE)
@@ -42,7 +44,8 @@ def parse(text: str, origin: str = "") -> dict[str, str]:
         text: statements, each under a line `-- name --` and at least one comment line with its description.
         origin: file name for error messages.
     Raises:
-        ValueError: when a statement has no description, no body, more than one statement, or a name that was used before.
+        ValueError: when a statement has no description, no body, more than one statement, or a name that was used
+            before.
     """
     found: dict[str, str] = {}
     headers = list(_HEADER.finditer(text))
@@ -70,7 +73,9 @@ def query_files() -> list[Path]:
 
 @cache
 def statements() -> Mapping[str, str]:
-    """Return every named statement of `queries/` here and in the kinds' rooms. Raises `ValueError` when two files use one name."""
+    """Return every named statement of `queries/` here and in the kinds' rooms. Raises `ValueError` when two files use
+    one name.
+    """
     everything: dict[str, str] = {}
     for file in query_files():
         for name, sql in parse(file.read_text(encoding="utf-8"), file.name).items():

@@ -1,4 +1,6 @@
-"""The process's way to PostgreSQL from its event loop: functions that take a `Transaction` run in threads, one connection each."""
+"""The process's way to PostgreSQL from its event loop: functions that take a `Transaction` run in threads, one
+connection each.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _TRIES = 4
 _AFTER_RACE_S = 0.02
 _RACES = BackoffPolicy(base_s=_AFTER_RACE_S, cap_s=1.0)
 _STATEMENT_S = 20.0
-"""Least limit of one statement in the server: as long as the longest deadline that a caller sets for itself (the inbound processor's)."""
+"""Least limit of one statement in the server: as long as the longest deadline that a caller sets for itself (the
+inbound processor's).
+"""
 
 
 class Store:
@@ -64,7 +68,8 @@ class Store:
     def run(self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run `function(transaction, …)` in the calling thread, in one transaction, with the store's own time limit.
 
-        A transaction that lost a race for row locks is run again, so `function` must have no effect outside the database.
+        A transaction that lost a race for row locks is run again, so `function` must have no effect outside the
+        database.
 
         Raises:
             StoreUnavailable: see `Pool.transaction`.
@@ -74,7 +79,9 @@ class Store:
     async def call(
         self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        """Like `run`, in a thread of the store, from the event loop. The time limit counts from now, waiting for a thread included."""
+        """Like `run`, in a thread of the store, from the event loop. The time limit counts from now, waiting for a
+        thread included.
+        """
         return await self.call_by(monotonic() + self.query_s, function, *args, **kwargs)
 
     async def call_by(
@@ -90,7 +97,8 @@ class Store:
     async def call_each(
         self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        """Like `call`, but each statement is a transaction of its own; for functions of one statement whose repetition, or late commit, is harmless.
+        """Like `call`, but each statement is a transaction of its own; for functions of one statement whose repetition,
+        or late commit, is harmless.
 
         Raises:
             StoreUnavailable: see `Pool.statements`.
@@ -105,7 +113,8 @@ class Store:
         """Close the pool; calls still waiting get `StoreUnavailable`."""
         self._closed = True
         self._pool.close()
-        # what still waits for a thread runs into the closed pool; cancelled, it would look as if its caller had been cancelled
+        # what still waits for a thread runs into the closed pool; cancelled, it would look as if its caller had been
+        # cancelled
         self._threads.shutdown(wait=False)
 
     def _run(

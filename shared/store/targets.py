@@ -1,4 +1,6 @@
-"""Messages that other messages are about: found by our id or the provider's, in both directions; typed functions for `queries/targets.sql`."""
+"""Messages that other messages are about: found by our id or the provider's, in both directions; typed functions for
+`queries/targets.sql`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ class Target:
     """A message that an id names.
 
     Attributes:
-        id: our own. direction: `in`, or `out` for what we or the company's own phone sent. state: of a message of ours, else `received`.
+        id: our own. direction: `in`, or `out` for what we or the company's own phone sent. state: of a message of ours,
+            else `received`.
         chat_ids: every name of its chat. provider_id: empty until it was sent.
     """
 
@@ -45,7 +48,8 @@ class Target:
 
 
 def find(transaction: Transaction, company_id: str, given: str, *, acting: bool = False) -> list[Target]:
-    """Return the messages of a company that `given` names: our id, or the provider's, which may be known on several connections.
+    """Return the messages of a company that `given` names: our id, or the provider's, which may be known on several
+    connections.
 
     Args:
         acting: whether those that are themselves about another message count too.

@@ -1,7 +1,7 @@
 """Tasks: how the API asks another process to do something that is no message. Typed functions for `queries/tasks.sql`.
 
-A task is a row like a message is: added by the API, taken by one incarnation of the kind that can do it, finished by that one alone. What it
-must not show in the table (tokens, PINs) is sealed, and gone when it ends.
+A task is a row like a message is: added by the API, taken by one incarnation of the kind that can do it, finished by
+that one alone. What it must not show in the table (tokens, PINs) is sealed, and gone when it ends.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from shared.store.pool import Row, Transaction, storable
 from shared.store.pool import json as stored_json
 
 MOST_ATTEMPTS: Final = 3
-"""Lives that may begin a repeatable task; after that it is failed, so that one that kills its process does not do so for ever."""
+"""Lives that may begin a repeatable task; after that it is failed, so that one that kills its process does not do so
+for ever.
+"""
 
 FAILURES: Final[Mapping[str, str]] = {
     "invalid": "what was asked cannot be done as it was asked",
@@ -38,7 +40,8 @@ class TaskFailed(BulkheadError):
     """Raised by a handler whose task cannot be done.
 
     Attributes:
-        code: row of `FAILURES`. detail: one sentence; never a secret, a text or a phone number. facts: kept as the task's result.
+        code: row of `FAILURES`. detail: one sentence; never a secret, a text or a phone number. facts: kept as the
+            task's result.
     """
 
     def __init__(self, code: str, detail: str, **facts: Any) -> None:
@@ -53,8 +56,8 @@ class Task:
     """One task in hand.
 
     Attributes:
-        arguments: what was asked, by operation. sealed: more of that, see `open_secrets`. attempt: 1 in the first life. left_s: seconds until it
-            expires, when it was taken.
+        arguments: what was asked, by operation. sealed: more of that, see `open_secrets`. attempt: 1 in the first life.
+            left_s: seconds until it expires, when it was taken.
     """
 
     id: int
@@ -74,7 +77,9 @@ def _context(company_id: str, operation: str) -> str:
 
 
 def seal_secrets(vault: Vault, company_id: str, operation: str, secrets: Mapping[str, Any]) -> str:
-    """Return `secrets` (anything JSON can hold) as `add` takes them; they open only for a task of this company and operation."""
+    """Return `secrets` (anything JSON can hold) as `add` takes them; they open only for a task of this company and
+    operation.
+    """
     return vault.seal(text_json.dumps(dict(secrets)), context=_context(company_id, operation)).to_text()
 
 
@@ -103,8 +108,9 @@ def add(
     """Ask for something and return the task's id.
 
     Args:
-        operation: name of a handler. expires_in_s: time after which nobody begins it, and whoever runs it is stopped. connection_id: what it
-            concerns. kind: process kind that does it; None: the one that serves the connection. sealed: see `seal_secrets`. repeatable: doing
+        operation: name of a handler. expires_in_s: time after which nobody begins it, and whoever runs it is stopped.
+            connection_id: what it concerns. kind: process kind that does it; None: the one that serves the connection.
+                sealed: see `seal_secrets`. repeatable: doing
             it twice is as good as doing it once, so that it is begun again after a death.
     """
     row = transaction.one(
@@ -183,12 +189,16 @@ def by_id(transaction: Transaction, *, company_id: str, task_id: int) -> Row | N
 
 
 def reclaim(transaction: Transaction, *, dead: str) -> list[Row]:
-    """Give back what the incarnation `dead` had in hand; the caller has proof of its death. Returns (id, state) of what moved."""
+    """Give back what the incarnation `dead` had in hand; the caller has proof of its death. Returns (id, state) of what
+    moved.
+    """
     return transaction.rows("reclaim_tasks", dead=dead, slot="", living="", most_attempts=MOST_ATTEMPTS)
 
 
 def reclaim_earlier_lives(transaction: Transaction, *, slot: str, living: str) -> list[Row]:
-    """Give back what earlier incarnations of `slot` had in hand; the caller holds the slot as `living`, so they are dead."""
+    """Give back what earlier incarnations of `slot` had in hand; the caller holds the slot as `living`, so they are
+    dead.
+    """
     return transaction.rows("reclaim_tasks", dead="", slot=slot, living=living, most_attempts=MOST_ATTEMPTS)
 
 

@@ -1,6 +1,7 @@
 """Message templates as the provider has them: typed functions for `queries/templates.sql`.
 
-They are known per connection. Until a connection's templates were read once (`synced_at`), nothing is known about any, and nothing is refused.
+They are known per connection. Until a connection's templates were read once (`synced_at`), nothing is known about any,
+and nothing is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Template:
     """One template in one language.
 
     Attributes:
-        status: the provider's word in capitals. reason: why it was rejected. quality: GREEN, YELLOW, RED or UNKNOWN; empty: never heard.
+        status: the provider's word in capitals. reason: why it was rejected. quality: GREEN, YELLOW, RED or UNKNOWN;
+            empty: never heard.
         components: as the provider gives them. status_at: the provider's instant of what is known.
     """
 
@@ -54,7 +56,8 @@ class Found:
     """What is known about a template.
 
     Attributes:
-        synced_at: when the connection's templates were read last; None: never. template: None when the provider has none of this name and language.
+        synced_at: when the connection's templates were read last; None: never. template: None when the provider has
+            none of this name and language.
     """
 
     synced_at: datetime | None
@@ -62,7 +65,9 @@ class Found:
 
     @property
     def problem(self) -> str:
-        """Why a message with it would be refused, as a sentence without its stop; empty when it would not, or nobody can know."""
+        """Why a message with it would be refused, as a sentence without its stop; empty when it would not, or nobody
+        can know.
+        """
         if self.template is None:
             return "" if self.synced_at is None else "the account has no such template in this language"
         meaning = UNSENDABLE.get(self.template.status)
@@ -107,8 +112,9 @@ def write(
     """Keep templates as a provider's list or answer has them.
 
     Args:
-        rows: each with `provider_id`, `name`, `language`, `category`, `status`, `reason`, `quality`, `components`. at: our instant before the
-            list was asked for. whole: these are all; others that were known before `at` go, and the connection counts as synced.
+        rows: each with `provider_id`, `name`, `language`, `category`, `status`, `reason`, `quality`, `components`. at:
+            our instant before the list was asked for. whole: these are all; others that were known before `at` go, and
+            the connection counts as synced.
     Returns:
         How many were removed.
     """
@@ -138,10 +144,12 @@ def apply_status(
     quality: str | None = None,
     category: str | None = None,
 ) -> int:
-    """Write what a template event of the provider says (`message_template_status_update`, `…_quality_update`, `template_category_update`).
+    """Write what a template event of the provider says (`message_template_status_update`, `…_quality_update`,
+    `template_category_update`).
 
     Args:
-        at: the event's instant; an older one than the last changes nothing. connection_ids: the connections of the account that the event names.
+        at: the event's instant; an older one than the last changes nothing. connection_ids: the connections of the
+            account that the event names.
             provider_id, name, language: which template.
         status, reason, quality, category: what is news; None: nothing said.
     Returns:

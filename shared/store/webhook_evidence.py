@@ -58,7 +58,9 @@ def first_since(
     received_since: datetime,
     ago_s: float = 0.0,
 ) -> Evidence:
-    """Return the first event about a connection that happened and came after two instants, and came at least `ago_s` seconds ago."""
+    """Return the first event about a connection that happened and came after two instants, and came at least `ago_s`
+    seconds ago.
+    """
     row = transaction.one(
         "webhook_evidence_since",
         kind=kind,

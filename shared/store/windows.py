@@ -1,4 +1,6 @@
-"""When a customer wrote last: what the windows of Messenger and Instagram are counted from. Typed functions for `queries/windows.sql`."""
+"""When a customer wrote last: what the windows of Messenger and Instagram are counted from. Typed functions for
+`queries/windows.sql`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""How hypothesis plays here: `--hypothesis-profile=unshrunk` plays longer, and stops at the first failure (mutation checks)."""
+"""How hypothesis plays here: `--hypothesis-profile=unshrunk` plays longer, and stops at the first failure (mutation
+checks).
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The state machine: processes that claim, send, settle and die; a provider; webhooks in any order; reconciliation; humans.
+"""The state machine: processes that claim, send, settle and die; a provider; webhooks in any order; reconciliation;
+humans.
 
-A model process is as much of a process as the row can see: an incarnation, a real in-flight journal, and what it has in hand. Everything that touches
-a row is the product's own function over the product's own SQL.
+A model process is as much of a process as the row can see: an incarnation, a real in-flight journal, and what it has in
+hand. Everything that touches a row is the product's own function over the product's own SQL.
 """
 
 from __future__ import annotations
@@ -151,7 +152,9 @@ class Life(RuleBasedStateMachine):
 
     @rule(which=SENDERS, steps=st.lists(STEPS, min_size=1, max_size=8))
     def go_on(self, which: int, steps: list[tuple[int, str]]) -> None:
-        """Sends get on: to the point where the request may leave, to the provider, back with an answer or without one, into the database."""
+        """Sends get on: to the point where the request may leave, to the provider, back with an answer or without one,
+        into the database.
+        """
         process = self.living[which]
         for pick, turn in steps:
             if turn == "settled":
@@ -215,7 +218,9 @@ class Life(RuleBasedStateMachine):
 
     @rule(which=SENDERS, claims=st.booleans(), steps=st.lists(STEPS, max_size=6), active=st.none() | st.integers(0, 3))
     def die(self, which: int, claims: bool, steps: list[tuple[int, str]], active: int | None) -> None:
-        """A sender takes rows, or not, goes some way with them, and dies; perhaps while the code of one row runs. The next life begins."""
+        """A sender takes rows, or not, goes some way with them, and dies; perhaps while the code of one row runs. The
+        next life begins.
+        """
         if claims:
             self.claim(which, "both", set(), steps)
         else:
@@ -361,7 +366,9 @@ class Life(RuleBasedStateMachine):
         self.sent_at_most_once_and_in_order(rows)
 
     def one_sender_and_one_open_head(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """A row that is being sent is in exactly one hand, and in a chat only one row is under way: the first open one."""
+        """A row that is being sent is in exactly one hand, and in a chat only one row is under way: the first open
+        one.
+        """
         incarnations = {process.incarnation for process in [*self.living, *self.dead]}
         under_way: dict[str, int] = {}
         for row in rows:
@@ -390,7 +397,9 @@ class Life(RuleBasedStateMachine):
         assert [row["id"] for row in rows] == self.rows, "a row came or went by itself"
 
     def sent_at_most_once_and_in_order(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The provider took no row twice and each chat in order, but for what a policy or a human had sent again; what counts as sent was taken."""
+        """The provider took no row twice and each chat in order, but for what a policy or a human had sent again; what
+        counts as sent was taken.
+        """
         excused = self.resent | self.redriven
         twice = {row_id for row_id, times in self.provider.taken.items() if times > 1}
         assert twice <= excused, f"taken twice: {twice - excused}"
@@ -405,7 +414,9 @@ class Life(RuleBasedStateMachine):
     # --- the end ---
 
     def teardown(self) -> None:
-        """Everybody dies; then one process, a provider that takes everything, and reconciliation that sees: every row ends, or is held for a human."""
+        """Everybody dies; then one process, a provider that takes everything, and reconciliation that sees: every row
+        ends, or is held for a human.
+        """
         for which in range(len(self.living)):
             self.kill(which)
         while self.dead:

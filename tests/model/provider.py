@@ -1,4 +1,6 @@
-"""The model's provider: what it took, by attempt, and what it says about it afterwards. It is the only one that knows the truth."""
+"""The model's provider: what it took, by attempt, and what it says about it afterwards. It is the only one that knows
+the truth.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ class Provider:
     """Takes messages.
 
     Attributes:
-        taken: how often each row was taken. tokens: tokens of what was taken, in order, with the row. refused_later: rows that it took and then gave up.
+        taken: how often each row was taken. tokens: tokens of what was taken, in order, with the row. refused_later:
+            rows that it took and then gave up.
     """
 
     taken: Counter[int] = field(default_factory=Counter)

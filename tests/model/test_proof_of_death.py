@@ -91,7 +91,9 @@ def death(home: Path) -> Iterator[Death]:
 
 
 def stays_taken(death: Death) -> bool:
-    """Whether the slot does not count as free, however often it is looked at for a while (several of the supervisor's looks)."""
+    """Whether the slot does not count as free, however often it is looked at for a while (several of the supervisor's
+    looks).
+    """
     with pytest.raises(NeverHappened):
         eventually(death.is_freed, 0.3)
     return True

@@ -1,4 +1,6 @@
-"""What a process leaves behind at each step of a send, and what reclaim makes of it: the real dispatcher, the real record, read as after a death."""
+"""What a process leaves behind at each step of a send, and what reclaim makes of it: the real dispatcher, the real
+record, read as after a death.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ Send = Callable[[asyncio.Event, OutboundMessage, RecordToken], Awaitable[Outcome
 
 
 class Unwritten(Store):
-    """A store that answers everything but outcomes: those are waited for for ever, as when the process dies before they are written.
+    """A store that answers everything but outcomes: those are waited for for ever, as when the process dies before they
+    are written.
 
     Attributes:
         asked: set when an outcome is to be written.
@@ -65,7 +68,9 @@ def state_after_death(process: Process, row_id: int) -> str:
 
 
 def dies_at(ground: Ground, send: Send, stage: Stage) -> str:
-    """Let one message be sent until `send` says that it is there, read the record, and return what reclaim makes of the row."""
+    """Let one message be sent until `send` says that it is there, read the record, and return what reclaim makes of the
+    row.
+    """
 
     async def scenario() -> str:
         there = asyncio.Event()

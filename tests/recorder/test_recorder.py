@@ -1,4 +1,6 @@
-"""The recorder in its own process: what the orchestrator saw stands in the database once, and the dead give back what they held."""
+"""The recorder in its own process: what the orchestrator saw stands in the database once, and the dead give back what
+they held.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,9 @@ from tests.support.waiting import eventually
 
 ACCOUNTS = {channel.demo.phone_index: channel.demo.account_id for channel in CHANNELS if channel.demo}
 KEY = base64.b64encode(b"k" * 32).decode()
-SEEN = """SELECT (data ->> 'seq')::int AS seq, data ->> 'boot' AS boot_id, split_part(type, '.', 2) AS event, coalesce(kind, '') AS process_name,
-                 substring(slot FROM '-([0-9]+)$')::int AS instance, coalesce(incarnation, '') AS incarnation, data -> 'detail' AS detail
+SEEN = """SELECT (data ->> 'seq')::int AS seq, data ->> 'boot' AS boot_id, split_part(type, '.', 2) AS event,
+                coalesce(kind, '') AS process_name, substring(slot FROM '-([0-9]+)$')::int AS instance,
+                coalesce(incarnation, '') AS incarnation, data -> 'detail' AS detail
           FROM events WHERE subject = 'process' ORDER BY id"""
 E = SupervisionEvent
 
@@ -195,7 +198,9 @@ class TestJournal:
         assert recorder.entry.stop() == ExitCode.OK
 
     def test_a_batch_that_failed_is_not_passed_over_by_one_read_beside_it(self, home: Path, ground: Ground) -> None:
-        """A drain catches up while the loop does: what the loop could not write must not be lost behind the position of what the drain could."""
+        """A drain catches up while the loop does: what the loop could not write must not be lost behind the position of
+        what the drain could.
+        """
         row_id = claimed(ground)
         journal = JournalWriter(home, "boot-1")
         journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
@@ -390,7 +395,8 @@ class TestFirstCompany:
         recorder = house(**self.TOKENS).start()
         rows = query(
             database_url,
-            "SELECT phone_index, connection_type, process_name, account_id, credentials FROM phone_configs ORDER BY phone_index",
+            "SELECT phone_index, connection_type, process_name, account_id, credentials FROM phone_configs ORDER BY "
+            "phone_index",
         )
         assert [
             (row["phone_index"], row["connection_type"], row["process_name"], row["account_id"]) for row in rows

@@ -25,12 +25,14 @@ def fill(url: str) -> None:
     query(url, "INSERT INTO companies (id, name) VALUES ('old', '')")
     query(
         url,
-        "INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name) VALUES ('old', 0, 'wwebjs', '')",
+        "INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name) VALUES ('old', 0, "
+        "'wwebjs', '')",
     )
     for number, days in enumerate((40, 40, 40, 20, 0)):
         query(
             url,
-            f"INSERT INTO process_metrics (process_name, instance, at, metrics) VALUES ('meta', 0, {DAY}{days}, '{{}}')",
+            f"INSERT INTO process_metrics (process_name, instance, at, metrics) VALUES ('meta', 0, {DAY}{days}, "
+            f"'{{}}')",
         )
         query(url, f"INSERT INTO event_names (name, written_at) VALUES ('name {number}', {DAY}{days})")
         query(url, f"INSERT INTO event_positions (source, seq, updated_at) VALUES ('boot {number}', 1, {DAY}{days})")
@@ -115,7 +117,8 @@ def test_finished_messages_go_when_the_setting_asks_for_it_and_open_ones_stay(da
     for days in (40, 3):
         query(
             database_url,
-            "INSERT INTO inbound_messages (company_id, connection_id, provider_id, chat_id, sender, type, content, at, created_at) "
+            "INSERT INTO inbound_messages (company_id, connection_id, provider_id, chat_id, sender, type, content, "
+            "at, created_at) "
             f"SELECT company_id, id, 'in {days}', 'c', 's', 'text', '{{}}', now(), {DAY}{days} FROM phone_configs",
         )
     store = open_store(database_url)
@@ -148,11 +151,13 @@ def test_a_message_outlives_the_raw_event_that_it_was_read_from(database_url: st
     Ground(database_url).close()  # makes a company with a connection
     query(
         database_url,
-        f"INSERT INTO inbound_journal (process_name, source, received_at, body, processed_at) VALUES ('meta', 'meta', {DAY}40, '', now())",
+        f"INSERT INTO inbound_journal (process_name, source, received_at, body, processed_at) VALUES ('meta', 'meta', "
+        f"{DAY}40, '', now())",
     )
     query(
         database_url,
-        "INSERT INTO inbound_messages (company_id, connection_id, journal_id, provider_id, chat_id, sender, type, content, at) "
+        "INSERT INTO inbound_messages (company_id, connection_id, journal_id, provider_id, chat_id, sender, type, "
+        "content, at) "
         "SELECT company_id, id, 1, 'x', 'c', 's', 'text', '{}', now() FROM phone_configs",
     )
     store = open_store(database_url)

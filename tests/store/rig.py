@@ -1,4 +1,6 @@
-"""A company with connections in a real database, and short ways to put messages there and to look at what became of them."""
+"""A company with connections in a real database, and short ways to put messages there and to look at what became of
+them.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ def open_transaction(url: str, statement: str = "SELECT", **parameters: Any) -> 
 
 
 def side_by_side(*work: Callable[[], _T]) -> list[_T]:
-    """Run functions at the same moment, one thread each, and return their results in order; the first error is raised here."""
+    """Run functions at the same moment, one thread each, and return their results in order; the first error is raised
+    here.
+    """
     barrier = threading.Barrier(len(work))
     results: dict[int, _T] = {}
     errors: list[BaseException] = []
@@ -92,12 +96,15 @@ def side_by_side(*work: Callable[[], _T]) -> list[_T]:
 def backends(url: str, name: str) -> list[int]:
     """Return the pids of the server's processes for connections whose application name starts with `name`."""
     statement = """SELECT pid FROM pg_stat_activity
-                   WHERE datname = current_database() AND application_name LIKE %(name)s || '%%' AND pid <> pg_backend_pid()"""
+                   WHERE datname = current_database() AND application_name LIKE %(name)s || '%%'
+                    AND pid <> pg_backend_pid()"""
     return [row["pid"] for row in query(url, statement, name=name)]
 
 
 def cut(url: str, name: str = "") -> int:
-    """Let the server end the connections whose application name starts with `name`, as a restart of it would, and return how many there were."""
+    """Let the server end the connections whose application name starts with `name`, as a restart of it would, and
+    return how many there were.
+    """
     pids = backends(url, name)
     query(url, "SELECT pg_terminate_backend(pid, 5000) FROM unnest(%(pids)s::int[]) AS t(pid)", pids=pids)
     return len(pids)
@@ -128,7 +135,9 @@ SLOW_COMMIT = """
 
 
 class SlowCommits:
-    """While the block runs, certain commits wait at the server; then they go through, whoever has given up meanwhile. See `Ground.slow_commits`."""
+    """While the block runs, certain commits wait at the server; then they go through, whoever has given up meanwhile.
+    See `Ground.slow_commits`.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -1,4 +1,6 @@
-"""What is due is found at a cost that does not grow with what waits, and the backlog of one hides nothing of another."""
+"""What is due is found at a cost that does not grow with what waits, and the backlog of one hides nothing of
+another.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from shared.store.pool import Pool, Transaction
 from tests.store.rig import Ground, query
 
 FEW_PAGES = 20_000
-"""Pages of 8 kB that one look may read; the backlogs below have more rows than that, each of which used to cost several."""
+"""Pages of 8 kB that one look may read; the backlogs below have more rows than that, each of which used to cost
+several.
+"""
 
 
 @pytest.fixture
@@ -24,7 +28,8 @@ def fill(own_ground: Ground) -> Callable[..., None]:
         values = "".join(f", {value}" for value in columns.values())
         query(
             own_ground.url,
-            f"""INSERT INTO messages (company_id, connection_id, process_name, chat_id, type, content, created_at{names})
+            f"""INSERT INTO messages (company_id, connection_id, process_name, chat_id, type, content,
+                                      created_at{names})
                 SELECT 'acme', {connection_id}, 'meta', {chat}, 'text', '{{}}', now() - interval '1 hour'{values}
                 FROM generate_series(0, {rows - 1}) AS g""",
         )
@@ -39,7 +44,8 @@ def look(ground: Ground, most: int = 200) -> tuple[list[int], int]:
     def pages(transaction: Transaction) -> int:
         transaction._cursor.execute(
             """SELECT sum(pg_stat_get_xact_blocks_fetched(oid)) FROM pg_class
-               WHERE oid = 'messages'::regclass OR oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = 'messages'::regclass)"""
+               WHERE oid = 'messages'::regclass
+                 OR oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = 'messages'::regclass)"""
         )
         return int(transaction._cursor.fetchone()[0])
 

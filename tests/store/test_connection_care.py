@@ -1,4 +1,6 @@
-"""Connections in the database: who is looked at when, what is remembered of it, when it is held and let go, what its removal does."""
+"""Connections in the database: who is looked at when, what is remembered of it, when it is held and let go, what its
+removal does.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Errors about a row or a statement are ours; everything else that PostgreSQL reports means that it cannot serve now."""
+"""Errors about a row or a statement are ours; everything else that PostgreSQL reports means that it cannot serve
+now.
+"""
 
 from __future__ import annotations
 
@@ -146,7 +148,9 @@ def test_a_table_that_is_altered_under_a_prepared_statement_costs_nobody_an_erro
 
 @pytest.mark.parametrize("prepared", [True, False])
 def test_statements_that_a_pooler_lost_are_run_unprepared(ground: Ground, prepared: bool) -> None:
-    """In transaction mode each transaction may meet another server process: one without the statement, or one that has it from another client."""
+    """In transaction mode each transaction may meet another server process: one without the statement, or one that has
+    it from another client.
+    """
     store = Store(Pool(ground.url, limit=1, application_name="pooled", idle_s=30.0, connect_s=5.0), query_s=5.0)
 
     def run(transaction: Transaction, statement: str) -> None:

@@ -1,4 +1,6 @@
-"""Partitions of events: made ahead, filled from the safety net, dropped when they are old; an insert never fails for want of one."""
+"""Partitions of events: made ahead, filled from the safety net, dropped when they are old; an insert never fails for
+want of one.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,9 @@ def test_a_writer_is_not_failed_by_the_making_of_partitions(ground: Ground) -> N
 
 
 def test_the_days_before_a_message_are_not_searched_for_its_history(ground: Ground) -> None:
-    """Partitions of earlier days are left out while the statement runs: however long events are kept, a receipt costs the same."""
+    """Partitions of earlier days are left out while the statement runs: however long events are kept, a receipt costs
+    the same.
+    """
     (message_id,) = ground.accept("a")
     plan = query(
         ground.url,

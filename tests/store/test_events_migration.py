@@ -67,8 +67,9 @@ def test_everything_that_happened_is_an_event_and_answers_stay_as_they_were(old_
     assert len(query(old_url, "SELECT * FROM recent_process_events")) == 0, "they are ten days old"
     accounts = query(
         old_url,
-        """SELECT kind AS process_name, data ->> 'accountId' AS account_id, split_part(type, '.', 2) AS kind, data -> 'value' AS value, at,
-                  data ->> 'name' AS name FROM events WHERE subject = 'account' ORDER BY id""",
+        """SELECT kind AS process_name, data ->> 'accountId' AS account_id, split_part(type, '.', 2) AS kind,
+                  data -> 'value' AS value, at, data ->> 'name' AS name
+           FROM events WHERE subject = 'account' ORDER BY id""",
     )
     assert accounts == before[ACCOUNTS]
 

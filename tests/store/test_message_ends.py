@@ -108,7 +108,8 @@ class TestReclaim:
         )
         query(
             ground.url,
-            "UPDATE process_health SET last_heartbeat = now() - make_interval(secs => %(age)s) WHERE incarnation = %(who)s",
+            "UPDATE process_health SET last_heartbeat = now() - make_interval(secs => %(age)s) WHERE incarnation = "
+            "%(who)s",
             age=age_s,
             who=incarnation,
         )
@@ -175,7 +176,9 @@ class TestDoubt:
         assert row["sent_at"] is not None
 
     def test_what_was_found_out_about_an_earlier_attempt_does_not_decide_about_this_one(self, ground: Ground) -> None:
-        """Two processes reconcile side by side; one of them may come late, when the row is in doubt again about another send."""
+        """Two processes reconcile side by side; one of them may come late, when the row is in doubt again about another
+        send.
+        """
         row_id = self.doubtful(ground)
         assert ground.store.run(
             messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="evidence_unsent", incarnation="quick"

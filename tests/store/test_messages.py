@@ -232,7 +232,8 @@ class TestClaim:
             # makes the claim's snapshot old before it locks: the function waits for the lock that the test holds
             """CREATE FUNCTION wait_here(state text) RETURNS text LANGUAGE plpgsql AS
                $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN state; END $$;
-               CREATE VIEW waiting_configs AS SELECT id, wait_here(status) AS status, connection_type, account_id FROM phone_configs;""",
+               CREATE VIEW waiting_configs AS
+                   SELECT id, wait_here(status) AS status, connection_type, account_id FROM phone_configs;""",
         )
         slow_claim = claim_with_old_snapshot()
         claimed: list[int] = []

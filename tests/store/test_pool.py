@@ -1,4 +1,6 @@
-"""The pool keeps its word: bounded, never waits beyond a deadline, never hands out a dead connection, and comes back by itself."""
+"""The pool keeps its word: bounded, never waits beyond a deadline, never hands out a dead connection, and comes back by
+itself.
+"""
 
 from __future__ import annotations
 

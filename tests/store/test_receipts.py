@@ -323,7 +323,9 @@ news = st.lists(st.sampled_from(ORDER), min_size=1, max_size=8)
 def test_every_order_ends_in_the_same_state_and_none_moves_backwards(
     all_examples: Ground, start: str, arrived: list[MessageState], cuts: list[bool], answered_at: int
 ) -> None:
-    """Receipts come in any order and number, cut into any batches; the answer to the send itself may come anywhere between them."""
+    """Receipts come in any order and number, cut into any batches; the answer to the send itself may come anywhere
+    between them.
+    """
     ground = all_examples
     query(ground.url, "DELETE FROM messages")
     row_id = sending(ground)

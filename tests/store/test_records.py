@@ -86,7 +86,8 @@ class TestConnections:
         ground.store.run(connections.remove, ground.connection, "no more")
         noted = query(
             ground.url,
-            "SELECT type, company_id, kind, detail FROM events WHERE subject = 'connection' AND connection_id = %(id)s ORDER BY id",
+            "SELECT type, company_id, kind, detail FROM events WHERE subject = 'connection' AND connection_id = "
+            "%(id)s ORDER BY id",
             id=ground.connection,
         )
         assert [(row["type"], (row["detail"] or "").partition(" ")[0]) for row in noted] == [
@@ -214,7 +215,8 @@ class TestInbound:
         ground.store.run(inbound.journal, "meta", [RawEvent(source="meta", body=b"x")] * 2)
         query(
             ground.url,
-            "UPDATE inbound_journal SET received_at = now() - interval '1 minute' WHERE id = (SELECT min(id) FROM inbound_journal)",
+            "UPDATE inbound_journal SET received_at = now() - interval '1 minute' WHERE id = (SELECT min(id) FROM "
+            "inbound_journal)",
         )
         backlog = ground.store.run(inbound.backlog, "meta")
         assert (backlog.events, round(backlog.oldest_s)) == (2, 60)

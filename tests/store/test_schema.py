@@ -87,7 +87,8 @@ class TestApply:
         }
         query(
             empty_database_url,
-            "UPDATE connection_types SET process_name = 'old'; DELETE FROM connection_types WHERE connection_type = '360dialog'",
+            "UPDATE connection_types SET process_name = 'old'; DELETE FROM connection_types WHERE connection_type = "
+            "'360dialog'",
         )
         migrate.apply(empty_database_url)
         assert query(empty_database_url, rows) == right

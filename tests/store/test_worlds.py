@@ -1,4 +1,6 @@
-"""What was accepted for the sandbox never leaves to a real provider, nor the reverse; nor from another account than the one it was accepted for."""
+"""What was accepted for the sandbox never leaves to a real provider, nor the reverse; nor from another account than the
+one it was accepted for.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +98,8 @@ def test_a_phone_that_replaces_another_sends_nothing_that_was_accepted_for_that_
     def link(account: str) -> None:
         query(
             ground.url,
-            """INSERT INTO phone_status (connection_id, process_name, status, account) VALUES (%(id)s, 'webdriver', 'ready', %(account)s)
+            """INSERT INTO phone_status (connection_id, process_name, status, account)
+            VALUES (%(id)s, 'webdriver', 'ready', %(account)s)
             ON CONFLICT (connection_id) DO UPDATE SET account = excluded.account""",
             id=ground.connection,
             account=account,

@@ -13,9 +13,12 @@ INSERT INTO companies (id, name) VALUES (%(id)s, %(name)s) ON CONFLICT (id) DO N
 SELECT id FROM companies WHERE id = %(id)s;
 
 -- ensure_connection --
--- Make a connection unless the company has one with this index; a new type, account or credential is taken over, options if they are given.
-INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name, account_id, credentials, options, proved_ids)
-VALUES (%(company_id)s, %(phone_index)s, %(connection_type)s, '', %(account_id)s, %(credentials)s, coalesce(%(options)s::jsonb, '{}'),
+-- Make a connection unless the company has one with this index; a new type, account or credential is taken over,
+-- options if they are given.
+INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name, account_id, credentials, options,
+                           proved_ids)
+VALUES (%(company_id)s, %(phone_index)s, %(connection_type)s, '', %(account_id)s, %(credentials)s,
+        coalesce(%(options)s::jsonb, '{}'),
         -- the operator of this installation vouches for it
         array_remove(ARRAY[%(account_id)s], ''))
 ON CONFLICT (company_id, phone_index) WHERE status <> 'removed' DO UPDATE
@@ -27,17 +30,20 @@ RETURNING id;
 
 -- connection_by_index --
 -- One connection of a company.
-SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids, world
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id,
+       credentials, options, waba_id, proved_ids, world
 FROM phone_configs WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s AND status <> 'removed';
 
 -- lock_connection --
 -- One connection, kept from being changed by others until the transaction ends.
-SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids, world
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id,
+       credentials, options, waba_id, proved_ids, world
 FROM phone_configs WHERE id = %(id)s AND status <> 'removed' FOR UPDATE;
 
 -- connections_of_kind --
 -- Every connection that a process kind serves.
-SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids, world
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id,
+       credentials, options, waba_id, proved_ids, world
 FROM phone_configs WHERE process_name = %(kind)s AND status <> 'removed' ORDER BY id;
 
 -- connections_of_company --
@@ -45,14 +51,17 @@ FROM phone_configs WHERE process_name = %(kind)s AND status <> 'removed' ORDER B
 SELECT c.id, c.phone_index, c.connection_type, c.process_name, c.status, c.status_reason, c.desired_state, c.account_id,
        coalesce(shown_state(c.process_name, s.status, s.proved_at, s.updated_at), 'absent') AS observed,
        coalesce(shown_detail(c.process_name, s.status, s.detail, s.proved_at, s.updated_at), '') AS detail,
-       coalesce(s.qr, '') AS qr, s.proved_at, s.last_event_at, s.updated_at AS observed_at, c.waba_id, c.options, c.templates_synced_at,
-       coalesce(s.facts, '{}') AS facts, coalesce(s.warning, '') AS warning, s.checked_at, coalesce(s.account, '') AS account
+       coalesce(s.qr, '') AS qr, s.proved_at, s.last_event_at, s.updated_at AS observed_at, c.waba_id, c.options,
+       c.templates_synced_at,
+       coalesce(s.facts, '{}') AS facts, coalesce(s.warning, '') AS warning, s.checked_at,
+       coalesce(s.account, '') AS account
 FROM phone_configs c LEFT JOIN phone_status s ON s.connection_id = c.id
 WHERE c.company_id = %(company_id)s AND c.status <> 'removed' ORDER BY c.phone_index;
 
 -- connection_overview --
 -- Connections of all companies with what is observed of them, for operators.
-SELECT company_id, phone_index, connection_type, process_name, configured, status_reason, desired_state, observed, detail, proved_at, updated_at, figures,
+SELECT company_id, phone_index, connection_type, process_name, configured, status_reason, desired_state, observed,
+       detail, proved_at, updated_at, figures,
        warning, facts, checked_at, account
 FROM connection_overview ORDER BY company_id, phone_index LIMIT %(most)s;
 
@@ -110,7 +119,8 @@ SELECT id FROM changed;
 
 -- connection_by_account --
 -- A company's connection with this account of the provider.
-SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id, credentials, options, waba_id, proved_ids, world
+SELECT id, company_id, phone_index, connection_type, process_name, status, status_reason, desired_state, account_id,
+       credentials, options, waba_id, proved_ids, world
 FROM phone_configs
 WHERE company_id = %(company_id)s AND account_id = %(account_id)s AND status <> 'removed'
   AND process_name = (SELECT process_name FROM connection_types WHERE connection_type = %(connection_type)s) LIMIT 1;
@@ -153,7 +163,8 @@ WHERE phone_status.last_event_at IS NULL OR phone_status.last_event_at < now() -
 
 -- add_company --
 -- Make a company; one that is there stays as it is.
-INSERT INTO companies (id, name, in_doubt_policy) VALUES (%(id)s, %(name)s, %(in_doubt_policy)s) ON CONFLICT (id) DO NOTHING RETURNING id;
+INSERT INTO companies (id, name, in_doubt_policy) VALUES (%(id)s, %(name)s, %(in_doubt_policy)s)
+ON CONFLICT (id) DO NOTHING RETURNING id;
 
 -- companies --
 -- Every company with how many connections it has, by id.
@@ -166,13 +177,14 @@ FROM companies co WHERE co.id > %(after)s ORDER BY co.id LIMIT %(most)s;
 INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name, account_id, waba_id, options)
 SELECT %(company_id)s, coalesce(%(phone_index)s::int, (
            SELECT min(free) FROM generate_series(0, 9999) AS g(free)
-           WHERE NOT EXISTS (SELECT FROM phone_configs c WHERE c.company_id = %(company_id)s AND c.phone_index = free AND c.status <> 'removed'))),
+           WHERE NOT EXISTS (SELECT FROM phone_configs c
+                             WHERE c.company_id = %(company_id)s AND c.phone_index = free AND c.status <> 'removed'))),
        %(connection_type)s, '', %(account_id)s, %(waba_id)s, %(options)s
 ON CONFLICT (company_id, phone_index) WHERE status <> 'removed' DO NOTHING RETURNING id, phone_index;
 
 -- update_connection --
--- Change what is given about a connection; options are merged, and those that are null go. What is known about an account goes with it: facts, business
--- account, templates and the ids of files that were uploaded for it.
+-- Change what is given about a connection; options are merged, and those that are null go. What is known about an
+-- account goes with it: facts, business account, templates and the ids of files that were uploaded for it.
 WITH before AS (
     SELECT id, %(account_id)s::text IS NOT NULL AND account_id <> %(account_id)s AS is_other_account
     FROM phone_configs WHERE id = %(id)s AND status <> 'removed' FOR UPDATE
@@ -185,7 +197,8 @@ WITH before AS (
     FROM before WHERE c.id = before.id
     RETURNING c.id
 ), facts AS (
-    UPDATE phone_status s SET facts = '{}', warning = '', checked_at = NULL FROM before WHERE s.connection_id = before.id AND before.is_other_account
+    UPDATE phone_status s SET facts = '{}', warning = '', checked_at = NULL FROM before
+    WHERE s.connection_id = before.id AND before.is_other_account
 ), listed AS (
     DELETE FROM templates t USING before WHERE t.connection_id = before.id AND before.is_other_account
 ), uploaded AS (
@@ -194,18 +207,23 @@ WITH before AS (
 SELECT id FROM changed;
 
 -- account_in_use --
--- The connection that is proved to serve a provider's account, of whatever company; a claim without a proof blocks no other connection.
+-- The connection that is proved to serve a provider's account, of whatever company; a claim without a proof blocks no
+-- other connection.
 SELECT id, company_id, phone_index FROM phone_configs
-WHERE account_id = %(account_id)s AND account_id <> '' AND process_name = (SELECT process_name FROM connection_types WHERE connection_type = %(connection_type)s)
+WHERE account_id = %(account_id)s AND account_id <> ''
+  AND process_name = (SELECT process_name FROM connection_types WHERE connection_type = %(connection_type)s)
   AND account_id = ANY(proved_ids) AND status <> 'removed' AND id IS DISTINCT FROM %(but)s LIMIT 1;
 
 -- prove_connection --
--- Note ids that a connection's token was proved to reach, unless it has other credentials by now; no row when nothing is new.
+-- Note ids that a connection's token was proved to reach, unless it has other credentials by now; no row when nothing
+-- is new.
 UPDATE phone_configs SET proved_ids = ARRAY(SELECT DISTINCT unnest(proved_ids || %(ids)s::text[]))
-WHERE id = %(id)s AND credentials = %(credentials)s AND status <> 'removed' AND NOT proved_ids @> %(ids)s::text[] RETURNING id;
+WHERE id = %(id)s AND credentials = %(credentials)s AND status <> 'removed' AND NOT proved_ids @> %(ids)s::text[]
+RETURNING id;
 
 -- enter_worlds --
--- Note to which world connections of a kind send. What is known from the other world goes: its provider is not this one.
+-- Note to which world connections of a kind send. What is known from the other world goes: its provider is not this
+-- one.
 WITH given AS (
     SELECT * FROM unnest(%(types)s::text[], %(worlds)s::text[]) AS g(connection_type, world)
 ), moved AS (
@@ -218,7 +236,8 @@ WITH given AS (
         templates_synced_at = CASE WHEN NOT moved.is_other THEN c.templates_synced_at END
     FROM moved WHERE c.id = moved.id
 ), facts AS (
-    UPDATE phone_status s SET facts = '{}', warning = '', checked_at = NULL FROM moved WHERE s.connection_id = moved.id AND moved.is_other
+    UPDATE phone_status s SET facts = '{}', warning = '', checked_at = NULL FROM moved
+    WHERE s.connection_id = moved.id AND moved.is_other
 ), listed AS (
     DELETE FROM templates t USING moved WHERE t.connection_id = moved.id AND moved.is_other
 ), uploaded AS (
@@ -233,7 +252,8 @@ SELECT count(*) AS messages FROM messages WHERE connection_id = %(id)s AND state
 -- remove_connection --
 -- End a connection: it sends nothing more, and its secrets are gone.
 WITH changed AS (
-    UPDATE phone_configs SET status = 'removed', status_reason = %(reason)s, credentials = '', desired_state = 'logged_out'
+    UPDATE phone_configs SET status = 'removed', status_reason = %(reason)s, credentials = '',
+        desired_state = 'logged_out'
     WHERE id = %(id)s AND status <> 'removed'
     RETURNING id, company_id, process_name, status_reason
 ), noted AS (
@@ -245,13 +265,17 @@ SELECT id FROM changed;
 -- fail_messages_of_removed --
 -- Fail what still waits at removed connections; what is being sent at this moment is left to its end.
 WITH moved AS (
-    UPDATE messages m SET state = 'failed', held_at = NULL, error_code = %(code)s, error_detail = %(detail)s, updated_at = now()
+    UPDATE messages m SET state = 'failed', held_at = NULL, error_code = %(code)s, error_detail = %(detail)s,
+        updated_at = now()
     FROM phone_configs c
-    WHERE c.id = m.connection_id AND c.status = 'removed' AND (%(id)s::bigint IS NULL OR c.id = %(id)s) AND m.state IN ('queued', 'in_doubt')
+    WHERE c.id = m.connection_id AND c.status = 'removed' AND (%(id)s::bigint IS NULL OR c.id = %(id)s)
+      AND m.state IN ('queued', 'in_doubt')
     RETURNING m.id, m.company_id, m.process_name, m.connection_id, m.attempt
 ), noted AS (
-    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code, detail)
-    SELECT 'message', 'message.failed', company_id, process_name, connection_id, id, 'failed', attempt, %(code)s, %(detail)s FROM moved
+    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code,
+                                 detail)
+    SELECT 'message', 'message.failed', company_id, process_name, connection_id, id, 'failed', attempt, %(code)s,
+           %(detail)s FROM moved
 )
 SELECT count(*) AS messages FROM moved;
 
@@ -268,7 +292,8 @@ SET facts = phone_status.facts || excluded.facts, warning = coalesce(%(warning)s
 INSERT INTO phone_status (connection_id, process_name, status, facts)
 SELECT c.id, '', 'ready', %(facts)s FROM phone_configs c LEFT JOIN phone_status s ON s.connection_id = c.id
 WHERE c.id = ANY(%(connection_ids)s::bigint[]) AND c.status <> 'removed'
-  AND (%(digits)s = '' OR coalesce(regexp_replace(s.facts #>> '{number,displayPhoneNumber}', '[^0-9]', '', 'g'), %(digits)s) = %(digits)s)
+  AND (%(digits)s = '' OR coalesce(regexp_replace(s.facts #>> '{number,displayPhoneNumber}', '[^0-9]', '', 'g'),
+                                   %(digits)s) = %(digits)s)
 ORDER BY c.id
 ON CONFLICT (connection_id) DO UPDATE SET facts = phone_status.facts || excluded.facts
 RETURNING connection_id;
@@ -276,13 +301,17 @@ RETURNING connection_id;
 -- unchecked_connections --
 -- Connections of a kind that were not looked at for so long, longest first.
 SELECT c.id FROM phone_configs c LEFT JOIN phone_status s ON s.connection_id = c.id
-WHERE c.process_name = %(kind)s AND c.status <> 'removed' AND (s.checked_at IS NULL OR s.checked_at < now() - make_interval(secs => %(older_s)s))
-  AND NOT EXISTS (SELECT FROM tasks t WHERE t.connection_id = c.id AND t.operation = %(operation)s AND t.created_at > now() - make_interval(secs => %(again_s)s))
+WHERE c.process_name = %(kind)s AND c.status <> 'removed'
+  AND (s.checked_at IS NULL OR s.checked_at < now() - make_interval(secs => %(older_s)s))
+  AND NOT EXISTS (SELECT FROM tasks t
+                  WHERE t.connection_id = c.id AND t.operation = %(operation)s
+                    AND t.created_at > now() - make_interval(secs => %(again_s)s))
 ORDER BY s.checked_at NULLS FIRST LIMIT %(most)s FOR UPDATE OF c SKIP LOCKED;
 
 -- sealed_credentials --
 -- Every connection's sealed credentials, by id.
-SELECT id, company_id, phone_index, credentials FROM phone_configs WHERE credentials <> '' AND status <> 'removed' AND id > %(after)s ORDER BY id LIMIT %(most)s;
+SELECT id, company_id, phone_index, credentials FROM phone_configs
+WHERE credentials <> '' AND status <> 'removed' AND id > %(after)s ORDER BY id LIMIT %(most)s;
 
 -- replace_credentials --
 -- Put newly sealed credentials in the place of exactly those that were read.

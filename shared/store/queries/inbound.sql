@@ -22,29 +22,37 @@ FROM unnest(%(ids)s::bigint[], %(outcomes)s::text[]) AS g(id, outcome)
 WHERE inbound_journal.id = g.id;
 
 -- insert_inbound --
--- Keep normalised messages; one that is there already is left alone, unless it could not be read then and can be now. An echo of a message that we
--- sent is no message.
-INSERT INTO inbound_messages (company_id, connection_id, journal_id, provider_id, chat_id, sender, sender_name, from_me, may_trigger, type, content,
+-- Keep normalised messages; one that is there already is left alone, unless it could not be read then and can be now.
+-- An echo of a message that we sent is no message.
+INSERT INTO inbound_messages (company_id, connection_id, journal_id, provider_id, chat_id, sender, sender_name, from_me,
+                              may_trigger, type, content,
                               context, at)
-SELECT c.company_id, r.connection_id, r.journal_id, r.provider_id, r.chat_id, r.sender, r.sender_name, r.from_me, r.may_trigger, r.type, r.content,
+SELECT c.company_id, r.connection_id, r.journal_id, r.provider_id, r.chat_id, r.sender, r.sender_name, r.from_me,
+       r.may_trigger, r.type, r.content,
        r.context, r.at
 FROM jsonb_to_recordset(%(rows)s::jsonb)
-     AS r(connection_id bigint, journal_id bigint, provider_id text, chat_id text, sender text, sender_name text, from_me boolean, may_trigger boolean,
+     AS r(connection_id bigint, journal_id bigint, provider_id text, chat_id text, sender text, sender_name text,
+          from_me boolean, may_trigger boolean,
           type text, content jsonb, context jsonb, at timestamptz)
 JOIN phone_configs c ON c.id = r.connection_id
-WHERE NOT (r.from_me AND EXISTS (SELECT FROM messages m WHERE m.provider_id = r.provider_id AND m.provider_id <> '' AND m.connection_id = r.connection_id))
+WHERE NOT (r.from_me AND EXISTS (SELECT FROM messages m
+                                 WHERE m.provider_id = r.provider_id AND m.provider_id <> ''
+                                   AND m.connection_id = r.connection_id))
 ON CONFLICT (connection_id, provider_id) DO UPDATE
-SET type = excluded.type, content = excluded.content, context = excluded.context, sender_name = excluded.sender_name, journal_id = excluded.journal_id
+SET type = excluded.type, content = excluded.content, context = excluded.context, sender_name = excluded.sender_name,
+    journal_id = excluded.journal_id
 WHERE inbound_messages.type = 'unknown' AND excluded.type <> 'unknown'
 RETURNING id, connection_id, provider_id;
 
 -- apply_inbound_changes --
--- Let edits and revokes take hold on what they are about: those among the given rows, and those that came before the given rows did. Returns the
--- messages that changed.
+-- Let edits and revokes take hold on what they are about: those among the given rows, and those that came before the
+-- given rows did. Returns the messages that changed.
 WITH fresh AS (
-    SELECT id, connection_id, provider_id, type, content ->> 'target' AS target FROM inbound_messages WHERE id = ANY(%(ids)s::bigint[])
+    SELECT id, connection_id, provider_id, type, content ->> 'target' AS target FROM inbound_messages
+    WHERE id = ANY(%(ids)s::bigint[])
 ), concerned AS (
-    SELECT t.id FROM fresh JOIN inbound_messages t ON t.connection_id = fresh.connection_id AND t.provider_id = fresh.target
+    SELECT t.id FROM fresh
+    JOIN inbound_messages t ON t.connection_id = fresh.connection_id AND t.provider_id = fresh.target
     WHERE fresh.type IN ('edit', 'revoke')
     UNION
     -- a message with several files is one line for each, named `<its id>#2` and so on: revoking it revokes all of them
@@ -54,13 +62,16 @@ WITH fresh AS (
     UNION
     SELECT id FROM fresh WHERE type NOT IN ('edit', 'revoke')
 ), locked AS (
-    SELECT t.id, t.connection_id, t.provider_id FROM inbound_messages t WHERE t.id = ANY(ARRAY(SELECT id FROM concerned)) ORDER BY t.id FOR UPDATE
+    SELECT t.id, t.connection_id, t.provider_id FROM inbound_messages t
+    WHERE t.id = ANY(ARRAY(SELECT id FROM concerned)) ORDER BY t.id FOR UPDATE
 ), newest AS (
     SELECT DISTINCT ON (locked.id) locked.id, c.at,
            CASE WHEN c.content ? 'body' THEN jsonb_build_object('body', c.content -> 'body')
                 -- an edit changes words: the file stays the one that was there
                 ELSE coalesce(c.content -> 'content', '{}') - 'media' END AS words
-    FROM locked JOIN inbound_messages c ON c.connection_id = locked.connection_id AND c.content ->> 'target' = locked.provider_id AND c.type IN ('edit', 'revoke')
+    FROM locked
+    JOIN inbound_messages c ON c.connection_id = locked.connection_id
+        AND c.content ->> 'target' = locked.provider_id AND c.type IN ('edit', 'revoke')
     WHERE c.type = 'edit' ORDER BY locked.id, c.at DESC, c.id DESC
 ), revoked AS (
     SELECT DISTINCT locked.id
@@ -72,7 +83,8 @@ UPDATE inbound_messages m
 SET content = m.content
         || CASE WHEN newest.words IS NULL THEN '{}'
                 -- a caption is what a file's words are called
-                WHEN m.content ? 'media' AND newest.words ? 'body' THEN jsonb_build_object('caption', newest.words -> 'body') ELSE newest.words END
+                WHEN m.content ? 'media' AND newest.words ? 'body'
+                THEN jsonb_build_object('caption', newest.words -> 'body') ELSE newest.words END
         || CASE WHEN newest.at IS NULL THEN '{}' ELSE jsonb_build_object('edited_at', newest.at) END,
     state = CASE WHEN revoked.id IS NULL THEN m.state ELSE 'deleted' END
 FROM locked LEFT JOIN newest USING (id) LEFT JOIN revoked USING (id)
@@ -85,13 +97,16 @@ WITH given AS (
     SELECT * FROM unnest(%(connection_ids)s::bigint[], %(provider_ids)s::text[]) AS g(connection_id, provider_id)
 ), moved AS (
     UPDATE messages m SET state = 'deleted', updated_at = now()
-    WHERE m.id = ANY(ARRAY(SELECT t.id FROM messages t JOIN given g ON g.connection_id = t.connection_id AND t.provider_id = g.provider_id AND t.provider_id <> ''
+    WHERE m.id = ANY(ARRAY(SELECT t.id FROM messages t
+                           JOIN given g ON g.connection_id = t.connection_id AND t.provider_id = g.provider_id
+                               AND t.provider_id <> ''
                            WHERE t.state = ANY(%(before)s) ORDER BY t.id FOR UPDATE OF t))
       AND m.state = ANY(%(before)s)
     RETURNING m.id, m.company_id, m.process_name, m.connection_id, m.attempt
 )
 INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code)
-SELECT 'message', 'message.deleted', company_id, process_name, connection_id, id, 'deleted', attempt, 'revoked_by_hand' FROM moved;
+SELECT 'message', 'message.deleted', company_id, process_name, connection_id, id, 'deleted', attempt, 'revoked_by_hand'
+FROM moved;
 
 -- change_phones --
 -- People who are named by a user id have another number from now on.
@@ -102,23 +117,30 @@ WHERE c.connection_id = g.connection_id AND c.phone = g.former AND c.user_id <> 
 -- move_contacts --
 -- Rename people. Where the new name is known already, both rows are merged.
 WITH given AS (
-    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(connection_id bigint, former text, user_id text, phone text, by_phone boolean, at timestamptz)
+    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(connection_id bigint, former text, user_id text, phone text,
+                                                           by_phone boolean, at timestamptz)
 ), renamed AS (
     DELETE FROM contacts c USING given g
-    WHERE c.connection_id = g.connection_id AND c.user_id <> g.user_id AND (c.user_id = g.former OR g.by_phone AND c.phone = g.former)
-    RETURNING g.connection_id, g.user_id AS new_id, g.former, coalesce(g.phone, c.phone) AS new_phone, c.user_id, c.name, c.username, c.former_ids,
+    WHERE c.connection_id = g.connection_id AND c.user_id <> g.user_id
+      AND (c.user_id = g.former OR g.by_phone AND c.phone = g.former)
+    RETURNING g.connection_id, g.user_id AS new_id, g.former, coalesce(g.phone, c.phone) AS new_phone, c.user_id,
+        c.name, c.username, c.former_ids,
               c.wants_marketing, c.marketing_at, c.first_seen_at, greatest(c.last_seen_at, g.at) AS last_seen_at
 )
-INSERT INTO contacts (connection_id, user_id, phone, name, username, former_ids, wants_marketing, marketing_at, first_seen_at, last_seen_at)
+INSERT INTO contacts (connection_id, user_id, phone, name, username, former_ids, wants_marketing, marketing_at,
+                      first_seen_at, last_seen_at)
 SELECT DISTINCT ON (connection_id, new_id) connection_id, new_id, new_phone, name, username,
-       ARRAY(SELECT DISTINCT unnest(former_ids || user_id || former)), wants_marketing, marketing_at, first_seen_at, last_seen_at
+       ARRAY(SELECT DISTINCT unnest(former_ids || user_id || former)), wants_marketing, marketing_at, first_seen_at,
+       last_seen_at
 FROM renamed ORDER BY connection_id, new_id, last_seen_at DESC
 ON CONFLICT (connection_id, user_id) DO UPDATE
 SET phone = coalesce(excluded.phone, contacts.phone),
     name = CASE WHEN contacts.name = '' THEN excluded.name ELSE contacts.name END,
     former_ids = ARRAY(SELECT DISTINCT unnest(contacts.former_ids || excluded.former_ids)),
-    wants_marketing = coalesce(contacts.wants_marketing, excluded.wants_marketing), marketing_at = coalesce(contacts.marketing_at, excluded.marketing_at),
-    first_seen_at = least(contacts.first_seen_at, excluded.first_seen_at), last_seen_at = greatest(contacts.last_seen_at, excluded.last_seen_at);
+    wants_marketing = coalesce(contacts.wants_marketing, excluded.wants_marketing),
+    marketing_at = coalesce(contacts.marketing_at, excluded.marketing_at),
+    first_seen_at = least(contacts.first_seen_at, excluded.first_seen_at),
+    last_seen_at = greatest(contacts.last_seen_at, excluded.last_seen_at);
 
 -- release_phones --
 -- A number belongs to one person at a time: its former owner has no known number.
@@ -129,14 +151,17 @@ WHERE c.connection_id = g.connection_id AND c.phone = g.phone AND c.user_id <> g
 -- see_contacts --
 -- Record people; an absent name leaves the known one. A person named only by a number is the owner of that number.
 INSERT INTO contacts (connection_id, user_id, phone, name, username, first_seen_at, last_seen_at)
-SELECT g.connection_id, g.who, max(g.phone), coalesce((array_agg(g.name ORDER BY g.at DESC) FILTER (WHERE g.name <> ''))[1], ''),
+SELECT g.connection_id, g.who, max(g.phone),
+       coalesce((array_agg(g.name ORDER BY g.at DESC) FILTER (WHERE g.name <> ''))[1], ''),
        coalesce((array_agg(g.username ORDER BY g.at DESC) FILTER (WHERE g.username <> ''))[1], ''), min(g.at), max(g.at)
 FROM (
     SELECT r.connection_id, r.phone, r.name, r.username, r.at, coalesce(known.user_id, r.user_id) AS who
-    FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(connection_id bigint, user_id text, phone text, name text, username text, at timestamptz)
+    FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(connection_id bigint, user_id text, phone text, name text,
+                                                  username text, at timestamptz)
     JOIN phone_configs p ON p.id = r.connection_id
     LEFT JOIN LATERAL (
-        SELECT user_id FROM contacts c WHERE r.user_id = r.phone AND c.connection_id = r.connection_id AND c.phone = r.phone
+        SELECT user_id FROM contacts c
+        WHERE r.user_id = r.phone AND c.connection_id = r.connection_id AND c.phone = r.phone
         ORDER BY c.user_id <> r.user_id DESC, c.last_seen_at DESC LIMIT 1
     ) AS known ON true
 ) AS g
@@ -145,15 +170,19 @@ ON CONFLICT (connection_id, user_id) DO UPDATE
 SET phone = coalesce(excluded.phone, contacts.phone),
     name = CASE WHEN excluded.name <> '' THEN excluded.name ELSE contacts.name END,
     username = CASE WHEN excluded.username <> '' THEN excluded.username ELSE contacts.username END,
-    first_seen_at = least(contacts.first_seen_at, excluded.first_seen_at), last_seen_at = greatest(contacts.last_seen_at, excluded.last_seen_at);
+    first_seen_at = least(contacts.first_seen_at, excluded.first_seen_at),
+    last_seen_at = greatest(contacts.last_seen_at, excluded.last_seen_at);
 
 -- note_marketing --
 -- Whether people want marketing messages; the newest choice counts.
 INSERT INTO contacts (connection_id, user_id, phone, wants_marketing, marketing_at, first_seen_at, last_seen_at)
-SELECT DISTINCT ON (g.connection_id, coalesce(known.user_id, g.user_id)) g.connection_id, coalesce(known.user_id, g.user_id), g.phone, g.wanted, g.at, g.at, g.at
-FROM jsonb_to_recordset(%(rows)s::jsonb) AS g(connection_id bigint, user_id text, phone text, wanted boolean, at timestamptz)
+SELECT DISTINCT ON (g.connection_id, coalesce(known.user_id, g.user_id)) g.connection_id,
+       coalesce(known.user_id, g.user_id), g.phone, g.wanted, g.at, g.at, g.at
+FROM jsonb_to_recordset(%(rows)s::jsonb) AS g(connection_id bigint, user_id text, phone text, wanted boolean,
+                                              at timestamptz)
 LEFT JOIN LATERAL (
-    SELECT user_id FROM contacts c WHERE c.connection_id = g.connection_id AND c.phone = g.phone ORDER BY c.last_seen_at DESC LIMIT 1
+    SELECT user_id FROM contacts c WHERE c.connection_id = g.connection_id AND c.phone = g.phone
+    ORDER BY c.last_seen_at DESC LIMIT 1
 ) AS known ON true
 JOIN phone_configs p ON p.id = g.connection_id
 ORDER BY g.connection_id, coalesce(known.user_id, g.user_id), g.at DESC
@@ -164,13 +193,17 @@ WHERE contacts.marketing_at IS NULL OR contacts.marketing_at <= excluded.marketi
 -- phones_of --
 -- The numbers of people who are named by a user id.
 SELECT c.connection_id, c.user_id, c.phone
-FROM contacts c JOIN unnest(%(connection_ids)s::bigint[], %(user_ids)s::text[]) AS g(connection_id, user_id) USING (connection_id, user_id)
+FROM contacts c
+JOIN unnest(%(connection_ids)s::bigint[], %(user_ids)s::text[]) AS g(connection_id, user_id)
+    USING (connection_id, user_id)
 WHERE c.phone IS NOT NULL;
 
 -- contact_by_id --
 -- One person, by user id, number, or a former one of either.
-SELECT connection_id, user_id, phone, name, username, former_ids, wants_marketing, marketing_at, first_seen_at, last_seen_at
-FROM contacts WHERE connection_id = %(connection_id)s AND (user_id = %(who)s OR phone = %(who)s OR %(who)s = ANY(former_ids))
+SELECT connection_id, user_id, phone, name, username, former_ids, wants_marketing, marketing_at, first_seen_at,
+       last_seen_at
+FROM contacts
+WHERE connection_id = %(connection_id)s AND (user_id = %(who)s OR phone = %(who)s OR %(who)s = ANY(former_ids))
 ORDER BY user_id = %(who)s DESC, phone = %(who)s DESC NULLS LAST LIMIT 1;
 
 -- sent_up_to --
@@ -178,14 +211,16 @@ ORDER BY user_id = %(who)s DESC, phone = %(who)s DESC NULLS LAST LIMIT 1;
 SELECT m.connection_id, m.provider_id
 FROM messages m
 WHERE m.connection_id = %(connection_id)s AND m.state = ANY(%(before)s)
-  AND m.chat_id = ANY(chat_aliases((SELECT company_id FROM phone_configs WHERE id = %(connection_id)s), %(chat_id)s)) AND m.provider_id <> ''
+  AND m.chat_id = ANY(chat_aliases((SELECT company_id FROM phone_configs WHERE id = %(connection_id)s), %(chat_id)s))
+  AND m.provider_id <> ''
   AND m.sent_at IS NOT NULL AND coalesce(m.claimed_at, m.sent_at) <= %(at)s
 ORDER BY m.id;
 
 -- add_account_events --
 -- Write events about accounts, which are applied in the same transaction; one whose name came before is left alone.
 WITH given AS (
-    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(account_id text, kind text, value jsonb, at timestamptz, name text, journal_id bigint)
+    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(account_id text, kind text, value jsonb, at timestamptz,
+                                                           name text, journal_id bigint)
 ), new AS (
     -- in one order everywhere, so that two processes never wait for each other's names
     INSERT INTO event_names (name) SELECT name FROM given ORDER BY name
@@ -215,7 +250,8 @@ WITH due AS (
     ORDER BY not_before LIMIT %(most)s FOR UPDATE SKIP LOCKED
 )
 UPDATE inbound_media m
-SET attempts = m.attempts + 1, incarnation = %(incarnation)s, not_before = now() + make_interval(secs => %(lease_s)s), updated_at = now()
+SET attempts = m.attempts + 1, incarnation = %(incarnation)s, not_before = now() + make_interval(secs => %(lease_s)s),
+    updated_at = now()
 FROM due, inbound_messages i
 WHERE m.message_id = due.message_id AND i.id = m.message_id
 RETURNING m.message_id, m.company_id, m.connection_id, i.type, m.source, m.attempts;
@@ -224,7 +260,8 @@ RETURNING m.message_id, m.company_id, m.connection_id, i.type, m.source, m.attem
 -- Write the outcome of fetching one file; only by the incarnation that took it last.
 UPDATE inbound_media
 SET state = %(state)s, sha256 = %(sha256)s, mimetype = %(mimetype)s, size = %(size)s, reason = %(reason)s,
-    not_before = CASE WHEN %(state)s = 'pending' THEN now() + make_interval(secs => %(after_s)s) ELSE not_before END, updated_at = now()
+    not_before = CASE WHEN %(state)s = 'pending' THEN now() + make_interval(secs => %(after_s)s) ELSE not_before END,
+    updated_at = now()
 WHERE message_id = %(message_id)s AND incarnation = %(incarnation)s AND attempts = %(attempts)s AND state = 'pending'
 RETURNING message_id;
 
@@ -237,7 +274,8 @@ RETURNING message_id;
 
 -- inbound_media_of --
 -- What is known about the files of messages.
-SELECT message_id, state, sha256, mimetype, size, reason, attempts FROM inbound_media WHERE message_id = ANY(%(ids)s::bigint[]);
+SELECT message_id, state, sha256, mimetype, size, reason, attempts FROM inbound_media
+WHERE message_id = ANY(%(ids)s::bigint[]);
 
 -- inbound_media_backlog --
 -- How many files wait to be fetched.
@@ -253,15 +291,18 @@ FROM inbound_journal WHERE process_name = %(kind)s AND processed_at IS NULL;
 SELECT id, process_name, source, connection_id, received_at, processed_at, attempts, outcome, length(body) AS size
 FROM inbound_journal
 WHERE process_name = %(process_name)s AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s::bigint[]))
-  AND (%(since)s::timestamptz IS NULL OR received_at >= %(since)s) AND (%(until)s::timestamptz IS NULL OR received_at < %(until)s)
-  AND (NOT %(named)s OR outcome <> '') AND (NOT %(failed)s OR outcome LIKE 'failed: %%') AND (NOT %(waiting)s OR processed_at IS NULL)
+  AND (%(since)s::timestamptz IS NULL OR received_at >= %(since)s)
+  AND (%(until)s::timestamptz IS NULL OR received_at < %(until)s)
+  AND (NOT %(named)s OR outcome <> '') AND (NOT %(failed)s OR outcome LIKE 'failed: %%')
+  AND (NOT %(waiting)s OR processed_at IS NULL)
   AND (%(words)s = '' OR strpos(outcome, %(words)s) > 0)
   AND (%(below)s::bigint IS NULL OR id < %(below)s)
 ORDER BY id DESC LIMIT %(most)s;
 
 -- journal_row --
 -- One raw event with its body.
-SELECT id, process_name, source, connection_id, received_at, processed_at, attempts, outcome, body FROM inbound_journal WHERE id = %(id)s;
+SELECT id, process_name, source, connection_id, received_at, processed_at, attempts, outcome, body FROM inbound_journal
+WHERE id = %(id)s;
 
 -- replay_journal --
 -- Let raw events be processed again; those that wait are left alone.
@@ -286,7 +327,8 @@ SELECT id, processed_at IS NOT NULL AS is_processed, outcome FROM inbound_journa
 -- Let files that could not be fetched be fetched again.
 UPDATE inbound_media SET state = 'pending', attempts = 0, not_before = now(), reason = '', updated_at = now()
 WHERE message_id = ANY(ARRAY(SELECT message_id FROM inbound_media
-                             WHERE process_name = %(process_name)s AND state IN ('failed', 'refused') AND (%(ids)s::bigint[] IS NULL OR message_id = ANY(%(ids)s::bigint[]))
+                             WHERE process_name = %(process_name)s AND state IN ('failed', 'refused')
+                               AND (%(ids)s::bigint[] IS NULL OR message_id = ANY(%(ids)s::bigint[]))
                              ORDER BY message_id LIMIT %(most)s FOR UPDATE SKIP LOCKED))
 RETURNING message_id;
 

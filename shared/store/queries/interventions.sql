@@ -1,18 +1,22 @@
 -- cancel_message --
 -- Take a message back that nobody has in hand; a claim that is under way is waited for, and then wins.
 WITH cancelled AS (
-    UPDATE messages SET state = 'deleted', error_code = 'cancelled', error_detail = '', not_before = NULL, updated_at = now()
-    WHERE company_id = %(company_id)s AND chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)) AND id = %(id)s AND state = 'queued'
+    UPDATE messages SET state = 'deleted', error_code = 'cancelled', error_detail = '', not_before = NULL,
+        updated_at = now()
+    WHERE company_id = %(company_id)s AND chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)) AND id = %(id)s
+      AND state = 'queued'
     RETURNING id, process_name, connection_id, attempt
 ), noted AS (
     INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code)
-    SELECT 'message', 'message.deleted', %(company_id)s, process_name, connection_id, id, 'deleted', attempt, 'cancelled' FROM cancelled
+    SELECT 'message', 'message.deleted', %(company_id)s, process_name, connection_id, id, 'deleted', attempt,
+           'cancelled' FROM cancelled
 )
 SELECT id FROM cancelled;
 
 -- letters_for_humans --
 -- What is not tried again without a human: dead letters, and messages in doubt that were left to one; newest first.
-SELECT m.id, m.company_id, c.phone_index, c.connection_type, m.chat_id, m.type, m.state, m.attempt, m.error_code, m.error_detail, m.held_at,
+SELECT m.id, m.company_id, c.phone_index, c.connection_type, m.chat_id, m.type, m.state, m.attempt, m.error_code,
+       m.error_detail, m.held_at,
        m.created_at, m.updated_at
 FROM messages m JOIN phone_configs c ON c.id = m.connection_id
 WHERE (m.state = 'failed' OR m.held_at IS NOT NULL)
@@ -24,7 +28,8 @@ WHERE (m.state = 'failed' OR m.held_at IS NOT NULL)
 ORDER BY m.id DESC LIMIT %(most)s;
 
 -- redrive_messages --
--- Give dead letters another full set of attempts, the oldest first; the history stays, and attempts go on counting where they were.
+-- Give dead letters another full set of attempts, the oldest first; the history stays, and attempts go on counting
+-- where they were.
 WITH chosen AS (
     SELECT m.id, coalesce(nullif(c.account_id, ''), nullif(linked.account, '')) AS account
     FROM messages m
@@ -32,7 +37,9 @@ WITH chosen AS (
     LEFT JOIN phone_status linked ON linked.connection_id = m.connection_id
     -- A removed connection sends nothing more, and what was accepted for the other world never leaves through this one.
     WHERE m.state = 'failed' AND m.company_id = %(company_id)s AND c.status <> 'removed'
-      AND (m.world IS NULL OR coalesce(m.world = (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)], true))
+      AND (m.world IS NULL
+           OR coalesce(m.world = (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)],
+                       true))
       AND (%(id)s::bigint IS NULL OR m.id = %(id)s)
       AND (%(chat_id)s::text IS NULL OR m.chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)))
       AND (%(code)s::text IS NULL OR m.error_code = %(code)s)
@@ -44,9 +51,10 @@ WITH chosen AS (
 ), redriven AS (
     UPDATE messages m
     SET state = 'queued', forgiven = m.attempt, deaths = 0, not_before = NULL,
-        -- What failed is over: its id at the provider is quoted by no reply, and news about it do not move the row. That poison, or what a human gave up
-        -- in doubt, was not sent is not known: proof may still come.
-        closed_attempt = CASE WHEN m.error_code IN ('poison', 'resolved_as_failed') THEN m.closed_attempt ELSE m.attempt END,
+        -- What failed is over: its id at the provider is quoted by no reply, and news about it do not move the row.
+        -- That poison, or what a human gave up in doubt, was not sent is not known: proof may still come.
+        closed_attempt = CASE WHEN m.error_code IN ('poison', 'resolved_as_failed') THEN m.closed_attempt
+                              ELSE m.attempt END,
         provider_id = '', token = CASE WHEN starts_with(m.token, 'bulkhead:') THEN '' ELSE m.token END,
         -- that the account is another one is what the operator has just decided about
         account = CASE WHEN m.error_code = 'other_account' THEN chosen.account ELSE m.account END,
@@ -55,7 +63,8 @@ WITH chosen AS (
     RETURNING m.id, m.process_name, m.connection_id, m.attempt
 ), noted AS (
     INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code)
-    SELECT 'message', 'message.queued', %(company_id)s, process_name, connection_id, id, 'queued', attempt, 'redriven' FROM redriven
+    SELECT 'message', 'message.queued', %(company_id)s, process_name, connection_id, id, 'queued', attempt, 'redriven'
+    FROM redriven
 )
 SELECT id FROM redriven ORDER BY id;
 
@@ -69,14 +78,17 @@ WHERE m.company_id = %(company_id)s AND m.id = %(id)s;
 -- Do what a human says about a message in doubt that was left to one; sent again it has another full set of attempts.
 WITH moved AS (
     UPDATE messages m
-    SET state = %(state)s, sent_at = CASE WHEN %(state)s = 'sent' THEN now() ELSE m.sent_at END, in_doubt_at = NULL, held_at = NULL, not_before = NULL,
+    SET state = %(state)s, sent_at = CASE WHEN %(state)s = 'sent' THEN now() ELSE m.sent_at END, in_doubt_at = NULL,
+        held_at = NULL, not_before = NULL,
         forgiven = CASE WHEN %(state)s = 'queued' THEN m.attempt ELSE m.forgiven END,
         error_code = CASE WHEN %(state)s = 'failed' THEN %(code)s ELSE '' END, error_detail = '', updated_at = now()
-    WHERE m.company_id = %(company_id)s AND m.chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)) AND m.id = %(id)s AND m.state = 'in_doubt' AND m.held_at IS NOT NULL
+    WHERE m.company_id = %(company_id)s AND m.chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)) AND m.id = %(id)s
+      AND m.state = 'in_doubt' AND m.held_at IS NOT NULL
     RETURNING m.id, m.process_name, m.connection_id, m.type, m.state, m.attempt
 ), noted AS (
     INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code)
-    SELECT 'message', 'message.' || state, %(company_id)s, process_name, connection_id, id, state, attempt, %(code)s FROM moved
+    SELECT 'message', 'message.' || state, %(company_id)s, process_name, connection_id, id, state, attempt, %(code)s
+    FROM moved
 )
 SELECT id, type FROM moved;
 

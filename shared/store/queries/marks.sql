@@ -2,9 +2,11 @@
 -- The newest reaction of each person to messages, by the providers' ids of these.
 SELECT target, sender, emoji FROM (
     SELECT DISTINCT ON (target, sender) target, sender, emoji FROM (
-        SELECT m.content ->> 'target' AS target, '' AS sender, m.content ->> 'emoji' AS emoji, coalesce(m.sent_at, m.created_at) AS at, m.id
+        SELECT m.content ->> 'target' AS target, '' AS sender, m.content ->> 'emoji' AS emoji,
+               coalesce(m.sent_at, m.created_at) AS at, m.id
         FROM messages m
-        WHERE m.type = 'reaction' AND m.content ->> 'target' = ANY(%(targets)s) AND m.company_id = %(company_id)s AND m.state IN ('sent', 'delivered', 'read')
+        WHERE m.type = 'reaction' AND m.content ->> 'target' = ANY(%(targets)s) AND m.company_id = %(company_id)s
+          AND m.state IN ('sent', 'delivered', 'read')
         UNION ALL
         SELECT i.content ->> 'target', CASE WHEN i.from_me THEN '' ELSE i.sender END, i.content ->> 'emoji', i.at, i.id
         FROM inbound_messages i
@@ -21,7 +23,8 @@ SELECT message_id, state, sha256, mimetype, size, reason FROM inbound_media WHER
 
 -- received_by_id --
 -- One message of a company that came in, or that was written on its own phone.
-SELECT i.id, CASE WHEN i.from_me THEN 'out' ELSE 'in' END AS direction, i.company_id, c.phone_index, c.connection_type, i.chat_id, chat_aliases(i.company_id, i.chat_id) AS chat_ids, i.type, i.content,
+SELECT i.id, CASE WHEN i.from_me THEN 'out' ELSE 'in' END AS direction, i.company_id, c.phone_index, c.connection_type,
+       i.chat_id, chat_aliases(i.company_id, i.chat_id) AS chat_ids, i.type, i.content,
        i.context, i.state, i.provider_id, i.sender, i.sender_name, i.at, i.created_at, true AS came_in
 FROM inbound_messages i JOIN phone_configs c ON c.id = i.connection_id
 WHERE i.company_id = %(company_id)s AND i.id = %(id)s;

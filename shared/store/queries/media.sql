@@ -3,11 +3,12 @@
 INSERT INTO media_files (company_id, sha256, size, mimetype, filename)
 VALUES (%(company_id)s, %(sha256)s, %(size)s, %(mimetype)s, %(filename)s)
 ON CONFLICT (company_id, sha256) DO UPDATE
-SET used_at = now(), mimetype = excluded.mimetype, filename = coalesce(nullif(excluded.filename, ''), media_files.filename);
+SET used_at = now(), mimetype = excluded.mimetype,
+    filename = coalesce(nullif(excluded.filename, ''), media_files.filename);
 
 -- remember_received --
--- Note a file in storage that came with a message. A digest names bytes: what the company calls its own file is not the sender's to change, and each
--- message keeps the name that came with it.
+-- Note a file in storage that came with a message. A digest names bytes: what the company calls its own file is not the
+-- sender's to change, and each message keeps the name that came with it.
 INSERT INTO media_files (company_id, sha256, size, mimetype, filename)
 VALUES (%(company_id)s, %(sha256)s, %(size)s, %(mimetype)s, '')
 ON CONFLICT (company_id, sha256) DO UPDATE SET used_at = now();
@@ -22,7 +23,8 @@ RETURNING sha256, size, mimetype, filename, created_at, used_at;
 DELETE FROM media_files f
 USING (SELECT company_id, sha256 FROM media_files
        WHERE used_at < now() - make_interval(secs => %(days)s * 86400)
-         AND NOT EXISTS (SELECT FROM messages m WHERE m.company_id = media_files.company_id AND m.state IN ('queued', 'sending', 'in_doubt')
+         AND NOT EXISTS (SELECT FROM messages m
+                         WHERE m.company_id = media_files.company_id AND m.state IN ('queued', 'sending', 'in_doubt')
                                                   AND strpos(m.content::text, media_files.sha256) > 0)
        ORDER BY used_at LIMIT %(most)s FOR UPDATE SKIP LOCKED) AS old
 WHERE f.company_id = old.company_id AND f.sha256 = old.sha256
@@ -31,7 +33,8 @@ RETURNING f.company_id, f.sha256, f.size, f.mimetype, f.filename, f.used_at;
 -- find_upload --
 -- The provider's id of a file that was uploaded for a connection within so many days.
 SELECT provider_id, extract(epoch FROM now() - uploaded_at)::double precision AS age_s FROM media_uploads
-WHERE connection_id = %(connection_id)s AND sha256 = %(sha256)s AND mimetype = %(mimetype)s AND uploaded_at > now() - make_interval(days => %(days)s);
+WHERE connection_id = %(connection_id)s AND sha256 = %(sha256)s AND mimetype = %(mimetype)s
+  AND uploaded_at > now() - make_interval(days => %(days)s);
 
 -- remember_upload --
 -- Note under what id a provider keeps a file.

@@ -4,7 +4,8 @@ WITH ending AS (
     SELECT now() + make_interval(secs => %(for_s)s) AS at
 ), paused AS (
     UPDATE phone_configs c
-    SET status = 'paused', status_reason = %(reason)s || ' (until ' || to_char(ending.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') || ')'
+    SET status = 'paused', status_reason = %(reason)s || ' (until '
+            || to_char(ending.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') || ')'
     FROM ending WHERE c.id = %(id)s AND c.status = 'active'
     RETURNING c.id, c.company_id, c.process_name, c.status_reason AS reason, ending.at
 ), written AS (

@@ -1,7 +1,9 @@
 -- learn_aliases --
 -- Link pairs of ids that name one person; those that are linked already cost one look.
 SELECT link_aliases(p.company_id, g.first, g.second)
-FROM (SELECT DISTINCT * FROM unnest(%(connection_ids)s::bigint[], %(firsts)s::text[], %(seconds)s::text[]) AS pairs(connection_id, first, second)) AS g
+FROM (SELECT DISTINCT *
+      FROM unnest(%(connection_ids)s::bigint[], %(firsts)s::text[], %(seconds)s::text[])
+          AS pairs(connection_id, first, second)) AS g
 JOIN phone_configs p ON p.id = g.connection_id
 WHERE NOT EXISTS (
     SELECT FROM contact_aliases a JOIN contact_aliases b USING (company_id, person_id)
@@ -11,30 +13,36 @@ ORDER BY p.company_id, g.first, g.second;
 -- chats_of_quoted --
 -- Messages that came in and name one of ours that stands in another chat: the quoted one was sent to their sender.
 SELECT i.connection_id, i.chat_id, m.chat_id AS quoted_chat_id
-FROM inbound_messages i JOIN messages m ON m.connection_id = i.connection_id AND m.provider_id = i.content ->> 'quoted' AND m.provider_id <> ''
+FROM inbound_messages i
+JOIN messages m ON m.connection_id = i.connection_id AND m.provider_id = i.content ->> 'quoted' AND m.provider_id <> ''
 WHERE i.id = ANY(%(ids)s::bigint[]) AND NOT i.from_me AND m.chat_id <> i.chat_id;
 
 -- resolve_scoped_ids --
--- Give what new messages name (the quoted one, or the one that they edit or react to) the id under which it is shown, where it was named by another
--- scoped spelling of the same id: it then has the same token, within the chat.
+-- Give what new messages name (the quoted one, or the one that they edit or react to) the id under which it is shown,
+-- where it was named by another scoped spelling of the same id: it then has the same token, within the chat.
 WITH named AS (
     SELECT i.id, i.company_id, i.connection_id, i.chat_id, field.name, i.content ->> field.name AS given
     FROM inbound_messages i CROSS JOIN (VALUES ('quoted'), ('target')) AS field(name)
     WHERE i.id = ANY(%(ids)s::bigint[]) AND i.content ->> field.name LIKE 'wamid.%%'
 ), unknown AS (
     SELECT named.*, wamid_token(given) AS token FROM named
-    WHERE NOT EXISTS (SELECT FROM messages m WHERE m.provider_id = named.given AND m.provider_id <> '' AND m.connection_id = named.connection_id)
-      AND NOT EXISTS (SELECT FROM inbound_messages o WHERE o.connection_id = named.connection_id AND o.provider_id = named.given)
+    WHERE NOT EXISTS (SELECT FROM messages m
+                      WHERE m.provider_id = named.given AND m.provider_id <> ''
+                        AND m.connection_id = named.connection_id)
+      AND NOT EXISTS (SELECT FROM inbound_messages o
+                      WHERE o.connection_id = named.connection_id AND o.provider_id = named.given)
 ), shown AS (
     SELECT DISTINCT ON (u.id, u.name) u.id, u.name, hit.provider_id
     FROM unknown u
     CROSS JOIN LATERAL (
         SELECT m.provider_id, m.created_at AS at FROM messages m
-        WHERE m.company_id = u.company_id AND m.chat_id = ANY(chat_aliases(u.company_id, u.chat_id)) AND m.connection_id = u.connection_id
+        WHERE m.company_id = u.company_id AND m.chat_id = ANY(chat_aliases(u.company_id, u.chat_id))
+          AND m.connection_id = u.connection_id
           AND wamid_token(m.provider_id) = u.token
         UNION ALL
         SELECT o.provider_id, o.at FROM inbound_messages o
-        WHERE o.company_id = u.company_id AND o.chat_id = ANY(chat_aliases(u.company_id, u.chat_id)) AND o.connection_id = u.connection_id AND o.id <> u.id
+        WHERE o.company_id = u.company_id AND o.chat_id = ANY(chat_aliases(u.company_id, u.chat_id))
+          AND o.connection_id = u.connection_id AND o.id <> u.id
           AND wamid_token(o.provider_id) = u.token
     ) AS hit
     WHERE u.token IS NOT NULL ORDER BY u.id, u.name, hit.at DESC
@@ -44,19 +52,25 @@ FROM (SELECT id, jsonb_object_agg(name, provider_id) AS content FROM shown GROUP
 WHERE i.id = changes.id;
 
 -- edit_sent --
--- Messages of ours whose words were changed by hand, on the phone or in the business's app; the newest edit by the provider's time counts.
+-- Messages of ours whose words were changed by hand, on the phone or in the business's app; the newest edit by the
+-- provider's time counts.
 WITH given AS (
-    SELECT DISTINCT ON (i.connection_id, i.content ->> 'target') i.connection_id, i.content ->> 'target' AS target, i.at,
-           CASE WHEN i.content ? 'body' THEN i.content ->> 'body' ELSE coalesce(i.content #>> '{content,body}', i.content #>> '{content,caption}') END AS words
+    SELECT DISTINCT ON (i.connection_id, i.content ->> 'target') i.connection_id, i.content ->> 'target' AS target,
+           i.at,
+           CASE WHEN i.content ? 'body' THEN i.content ->> 'body'
+                ELSE coalesce(i.content #>> '{content,body}', i.content #>> '{content,caption}') END AS words
     FROM inbound_messages i WHERE i.id = ANY(%(ids)s::bigint[]) AND i.type = 'edit' AND i.from_me
     ORDER BY i.connection_id, i.content ->> 'target', i.at DESC, i.id DESC
 ), moved AS (
     UPDATE messages m
-    SET content = m.content || jsonb_build_object(CASE WHEN m.type = 'text' THEN 'body' ELSE 'caption' END, g.words, 'edited_at', g.at), updated_at = now()
+    SET content = m.content || jsonb_build_object(CASE WHEN m.type = 'text' THEN 'body' ELSE 'caption' END, g.words,
+                                                  'edited_at', g.at),
+        updated_at = now()
     FROM given g
     WHERE m.connection_id = g.connection_id AND m.provider_id = g.target AND m.provider_id <> '' AND g.words IS NOT NULL
       AND m.state IN ('sent', 'delivered', 'read') AND coalesce((m.content ->> 'edited_at')::timestamptz < g.at, true)
     RETURNING m.id, m.company_id, m.process_name, m.connection_id, m.state, m.attempt
 )
 INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code)
-SELECT 'message', 'message.edited', company_id, process_name, connection_id, id, state, attempt, 'edited_by_hand' FROM moved;
+SELECT 'message', 'message.edited', company_id, process_name, connection_id, id, state, attempt, 'edited_by_hand'
+FROM moved;

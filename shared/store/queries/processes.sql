@@ -1,13 +1,18 @@
 -- write_heartbeat --
 -- Proof of progress of one slot; the error count is the process's own and is added up over its lives.
-INSERT INTO process_health AS h (process_name, instance, status, last_heartbeat, error_count, last_error, uptime_seconds, memory_usage_mb,
+INSERT INTO process_health AS h (process_name, instance, status, last_heartbeat, error_count, last_error,
+                                 uptime_seconds, memory_usage_mb,
                                  active_connections, pid, host, incarnation, detail)
-VALUES (%(process_name)s, %(instance)s, %(status)s, now(), %(new_errors)s, %(last_error)s, %(uptime_s)s, %(memory_mb)s, %(connections)s, %(pid)s,
+VALUES (%(process_name)s, %(instance)s, %(status)s, now(), %(new_errors)s, %(last_error)s, %(uptime_s)s, %(memory_mb)s,
+        %(connections)s, %(pid)s,
         %(host)s, %(incarnation)s, %(detail)s)
 ON CONFLICT (process_name, instance) DO UPDATE
-SET status = excluded.status, last_heartbeat = excluded.last_heartbeat, error_count = h.error_count + excluded.error_count,
-    last_error = CASE WHEN excluded.last_error <> '' THEN excluded.last_error ELSE h.last_error END, uptime_seconds = excluded.uptime_seconds,
-    memory_usage_mb = excluded.memory_usage_mb, active_connections = excluded.active_connections, pid = excluded.pid, host = excluded.host,
+SET status = excluded.status, last_heartbeat = excluded.last_heartbeat,
+    error_count = h.error_count + excluded.error_count,
+    last_error = CASE WHEN excluded.last_error <> '' THEN excluded.last_error ELSE h.last_error END,
+    uptime_seconds = excluded.uptime_seconds,
+    memory_usage_mb = excluded.memory_usage_mb, active_connections = excluded.active_connections, pid = excluded.pid,
+    host = excluded.host,
     incarnation = excluded.incarnation, detail = excluded.detail;
 
 -- write_metrics --
@@ -17,10 +22,12 @@ INSERT INTO process_metrics (process_name, instance, metrics) VALUES (%(process_
 -- write_process_events --
 -- Write what the orchestrator saw, in the order of its journal.
 INSERT INTO events (at, subject, type, kind, slot, incarnation, data)
-SELECT r.at, 'process', 'process.' || r.event, nullif(r.process_name, ''), r.process_name || '-' || r.instance, nullif(r.incarnation, ''),
+SELECT r.at, 'process', 'process.' || r.event, nullif(r.process_name, ''), r.process_name || '-' || r.instance,
+       nullif(r.incarnation, ''),
        jsonb_build_object('boot', r.boot_id, 'seq', r.seq, 'detail', r.detail)
 FROM jsonb_to_recordset(%(rows)s::jsonb)
-     AS r(boot_id text, seq bigint, at timestamptz, event text, process_name text, instance int, incarnation text, detail jsonb)
+     AS r(boot_id text, seq bigint, at timestamptz, event text, process_name text, instance int, incarnation text,
+          detail jsonb)
 ORDER BY r.seq;
 
 -- proved_dead --
@@ -30,11 +37,13 @@ WHERE m.state = 'sending'
   -- a server that hung may run the claim long after its process died; the times leave out the partitions of other days
   AND EXISTS (SELECT FROM events e
               WHERE e.subject = 'process' AND e.type = 'process.slot_free' AND e.incarnation = m.incarnation
-                AND e.written_at >= m.claimed_at - interval '2 days' AND e.written_at < now() + interval '1 day' OFFSET 0);
+                AND e.written_at >= m.claimed_at - interval '2 days'
+                AND e.written_at < now() + interval '1 day' OFFSET 0);
 
 -- process_statuses --
 -- Every slot with its computed status.
-SELECT process_name, instance, status, reported, last_heartbeat, silent_s::double precision AS silent_s, error_count, last_error, uptime_seconds,
+SELECT process_name, instance, status, reported, last_heartbeat, silent_s::double precision AS silent_s, error_count,
+       last_error, uptime_seconds,
        memory_usage_mb, active_connections, pid, host, incarnation, detail
 FROM process_status ORDER BY process_name, instance;
 
@@ -44,10 +53,13 @@ SELECT DISTINCT ON (instance) instance, at, metrics FROM process_metrics
 WHERE process_name = %(process_name)s ORDER BY instance, at DESC;
 
 -- latest_process_events --
--- What happened to a kind, newest first. Among the rows that were written last: journals of several hosts are written in batches, not quite in order.
-SELECT at, split_part(type, '.', 2) AS event, coalesce(kind, '') AS process_name, substring(slot FROM '-([0-9]+)$')::integer AS instance,
+-- What happened to a kind, newest first. Among the rows that were written last: journals of several hosts are written
+-- in batches, not quite in order.
+SELECT at, split_part(type, '.', 2) AS event, coalesce(kind, '') AS process_name,
+       substring(slot FROM '-([0-9]+)$')::integer AS instance,
        coalesce(incarnation, '') AS incarnation, data -> 'detail' AS detail
-FROM (SELECT * FROM events WHERE subject = 'process' AND (%(process_name)s = '' OR kind = %(process_name)s) ORDER BY id DESC LIMIT 4 * %(most)s) AS last
+FROM (SELECT * FROM events WHERE subject = 'process' AND (%(process_name)s = '' OR kind = %(process_name)s)
+      ORDER BY id DESC LIMIT 4 * %(most)s) AS last
 ORDER BY at DESC, id DESC LIMIT %(most)s;
 
 -- cut_connections --

@@ -1,33 +1,45 @@
 -- prune_metrics --
 -- Read the next rows in the order in which they were written, and delete those that are older than so many seconds.
-WITH looked AS MATERIALIZED (SELECT id, at < now() - make_interval(secs => %(age_s)s) AS old FROM process_metrics WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
-     gone AS (DELETE FROM process_metrics USING looked WHERE process_metrics.id = looked.id AND looked.old RETURNING looked.id)
-SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old, (SELECT count(*) FROM gone) AS deleted FROM looked;
+WITH looked AS MATERIALIZED (SELECT id, at < now() - make_interval(secs => %(age_s)s) AS old FROM process_metrics
+                             WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
+     gone AS (DELETE FROM process_metrics USING looked WHERE process_metrics.id = looked.id AND looked.old
+              RETURNING looked.id)
+SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old,
+       (SELECT count(*) FROM gone) AS deleted FROM looked;
 
 -- prune_journal --
 -- As prune_metrics, for raw events that were processed and understood; what waits, or could not be read, stays.
 WITH looked AS MATERIALIZED (
-         SELECT id, received_at < now() - make_interval(secs => %(age_s)s) AS old, processed_at IS NOT NULL AND outcome = '' AS is_done
+         SELECT id, received_at < now() - make_interval(secs => %(age_s)s) AS old,
+                processed_at IS NOT NULL AND outcome = '' AS is_done
          FROM inbound_journal WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
-     gone AS (DELETE FROM inbound_journal USING looked WHERE inbound_journal.id = looked.id AND looked.old AND looked.is_done RETURNING looked.id)
-SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old, (SELECT count(*) FROM gone) AS deleted FROM looked;
+     gone AS (DELETE FROM inbound_journal USING looked
+              WHERE inbound_journal.id = looked.id AND looked.old AND looked.is_done RETURNING looked.id)
+SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old,
+       (SELECT count(*) FROM gone) AS deleted FROM looked;
 
 -- prune_messages --
 -- As prune_metrics, for messages of ours that are finished; what is queued, in doubt or being sent stays.
 WITH looked AS MATERIALIZED (
-         SELECT id, created_at < now() - make_interval(secs => %(age_s)s) AS old, state NOT IN ('queued', 'sending', 'in_doubt') AS is_done
+         SELECT id, created_at < now() - make_interval(secs => %(age_s)s) AS old,
+                state NOT IN ('queued', 'sending', 'in_doubt') AS is_done
          FROM messages WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
      gone AS (DELETE FROM messages USING looked
-              WHERE messages.id = looked.id AND looked.old AND looked.is_done AND messages.state NOT IN ('queued', 'sending', 'in_doubt')
+              WHERE messages.id = looked.id AND looked.old AND looked.is_done
+                AND messages.state NOT IN ('queued', 'sending', 'in_doubt')
               RETURNING looked.id)
-SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old, (SELECT count(*) FROM gone) AS deleted FROM looked;
+SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old,
+       (SELECT count(*) FROM gone) AS deleted FROM looked;
 
 -- prune_inbound_messages --
 -- As prune_metrics, for messages that came in, by when they arrived.
 WITH looked AS MATERIALIZED (
-         SELECT id, created_at < now() - make_interval(secs => %(age_s)s) AS old FROM inbound_messages WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
-     gone AS (DELETE FROM inbound_messages USING looked WHERE inbound_messages.id = looked.id AND looked.old RETURNING looked.id)
-SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old, (SELECT count(*) FROM gone) AS deleted FROM looked;
+         SELECT id, created_at < now() - make_interval(secs => %(age_s)s) AS old FROM inbound_messages
+         WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
+     gone AS (DELETE FROM inbound_messages USING looked WHERE inbound_messages.id = looked.id AND looked.old
+              RETURNING looked.id)
+SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old,
+       (SELECT count(*) FROM gone) AS deleted FROM looked;
 
 -- drop_event_partitions --
 -- Drop the partitions of one part of the events (`events_messages`, `events_others`) that ended so many seconds ago.

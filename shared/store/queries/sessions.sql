@@ -3,13 +3,15 @@
 SELECT c.id, c.company_id, c.phone_index, c.connection_type, c.process_name, c.status, c.desired_state,
        coalesce(shown_state(c.process_name, s.status, s.proved_at, s.updated_at), 'absent') AS observed,
        coalesce(shown_detail(c.process_name, s.status, s.detail, s.proved_at, s.updated_at), '') AS detail,
-       coalesce(s.qr, '') AS qr, coalesce(s.account, '') AS account, s.proved_at, s.updated_at AS observed_at, coalesce(s.figures, '{}') AS figures
+       coalesce(s.qr, '') AS qr, coalesce(s.account, '') AS account, s.proved_at, s.updated_at AS observed_at,
+       coalesce(s.figures, '{}') AS figures
 FROM phone_configs c LEFT JOIN phone_status s ON s.connection_id = c.id
 WHERE c.company_id = %(company_id)s AND c.status <> 'removed' ORDER BY c.phone_index;
 
 -- session_states --
 -- How many browser sessions should be what and are what, for health pages.
-SELECT desired_state, observed, count(*) AS sessions FROM connection_overview WHERE process_name = 'webdriver' GROUP BY desired_state, observed;
+SELECT desired_state, observed, count(*) AS sessions FROM connection_overview WHERE process_name = 'webdriver'
+GROUP BY desired_state, observed;
 
 -- want_session --
 -- Set the desired state of a browser session, with an event when it changes.
@@ -18,23 +20,27 @@ WITH known AS (
     WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s AND status <> 'removed' FOR UPDATE
 ), noted AS (
     INSERT INTO events (subject, type, company_id, kind, connection_id, detail)
-    SELECT 'session', 'session.wanted', %(company_id)s, process_name, id, %(desired_state)s FROM known WHERE desired_state <> %(desired_state)s
+    SELECT 'session', 'session.wanted', %(company_id)s, process_name, id, %(desired_state)s FROM known
+    WHERE desired_state <> %(desired_state)s
 )
 UPDATE phone_configs c SET desired_state = %(desired_state)s FROM known WHERE c.id = known.id RETURNING c.id;
 
 -- session_linked_at --
 -- Since when a link to a phone is a connection's; no row when it is not.
-SELECT linked_at FROM phone_status WHERE connection_id = %(connection_id)s AND link = %(link)s AND link <> '' AND linked_at IS NOT NULL;
+SELECT linked_at FROM phone_status
+WHERE connection_id = %(connection_id)s AND link = %(link)s AND link <> '' AND linked_at IS NOT NULL;
 
 -- note_session_event --
 -- Note what happened to a browser session; nothing when its connection is gone.
 INSERT INTO events (at, subject, type, company_id, kind, connection_id, state, detail, incarnation)
-SELECT %(at)s, 'session', 'session.' || %(event)s::text, company_id, process_name, id, nullif(%(state)s, ''), nullif(%(detail)s, ''),
+SELECT %(at)s, 'session', 'session.' || %(event)s::text, company_id, process_name, id, nullif(%(state)s, ''),
+       nullif(%(detail)s, ''),
        nullif(%(incarnation)s, '')
 FROM phone_configs WHERE id = %(connection_id)s;
 
 -- session_events --
 -- What happened to a browser session, newest first.
-SELECT id, at, split_part(type, '.', 2) AS event, coalesce(state, '') AS state, coalesce(detail, '') AS detail, coalesce(incarnation, '') AS incarnation
+SELECT id, at, split_part(type, '.', 2) AS event, coalesce(state, '') AS state, coalesce(detail, '') AS detail,
+       coalesce(incarnation, '') AS incarnation
 FROM events
 WHERE subject = 'session' AND connection_id = %(connection_id)s AND id < %(before)s ORDER BY id DESC LIMIT %(most)s;

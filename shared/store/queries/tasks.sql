@@ -1,7 +1,8 @@
 -- add_task --
 -- Ask a process kind to do something; the kind is the one that serves the connection unless it is named.
 INSERT INTO tasks (company_id, connection_id, process_name, operation, arguments, sealed, repeatable, expires_at)
-VALUES (%(company_id)s, %(connection_id)s, coalesce(%(kind)s, (SELECT process_name FROM phone_configs WHERE id = %(connection_id)s)), %(operation)s,
+VALUES (%(company_id)s, %(connection_id)s,
+        coalesce(%(kind)s, (SELECT process_name FROM phone_configs WHERE id = %(connection_id)s)), %(operation)s,
         %(arguments)s, %(sealed)s, %(repeatable)s, now() + make_interval(secs => %(expires_in_s)s))
 RETURNING id;
 
@@ -9,14 +10,16 @@ RETURNING id;
 -- Make one incarnation the owner of tasks that wait, oldest first.
 UPDATE tasks SET state = 'running', incarnation = %(incarnation)s, attempt = attempt + 1
 WHERE id IN (SELECT id FROM tasks
-             WHERE state = 'queued' AND process_name = %(kind)s AND operation = ANY(%(operations)s) AND expires_at > now()
+             WHERE state = 'queued' AND process_name = %(kind)s AND operation = ANY(%(operations)s)
+               AND expires_at > now()
              ORDER BY id LIMIT %(most)s FOR UPDATE SKIP LOCKED)
 RETURNING id, company_id, connection_id, process_name, operation, arguments, sealed, attempt, created_at,
           extract(epoch FROM expires_at - now())::double precision AS left_s;
 
 -- finish_task --
 -- Write how a task ended; only by the incarnation that owns it.
-UPDATE tasks SET state = %(state)s, result = %(result)s, problem_code = %(code)s, problem = %(problem)s, sealed = '', finished_at = now()
+UPDATE tasks SET state = %(state)s, result = %(result)s, problem_code = %(code)s, problem = %(problem)s, sealed = '',
+    finished_at = now()
 WHERE id = %(id)s AND state = 'running' AND incarnation = %(incarnation)s RETURNING id;
 
 -- task_by_id --
@@ -32,7 +35,8 @@ WHERE id = %(id)s AND company_id = %(company_id)s;
 -- Give back what dead incarnations had in hand: what may be begun again is queued, the rest failed.
 WITH found AS (
     SELECT id, repeatable AND attempt < %(most_attempts)s AND expires_at > now() AS again FROM tasks
-    WHERE state = 'running' AND (incarnation = %(dead)s OR (starts_with(incarnation, %(slot)s || '.') AND incarnation <> %(living)s))
+    WHERE state = 'running' AND (incarnation = %(dead)s
+                                 OR (starts_with(incarnation, %(slot)s || '.') AND incarnation <> %(living)s))
     ORDER BY id FOR UPDATE)
 UPDATE tasks
 SET state = CASE WHEN again THEN 'queued' ELSE 'failed' END, incarnation = CASE WHEN again THEN '' ELSE incarnation END,
@@ -43,8 +47,11 @@ FROM found WHERE tasks.id = found.id RETURNING tasks.id, tasks.state;
 
 -- expire_tasks --
 -- Fail what was not finished in time.
-UPDATE tasks SET state = 'failed', problem_code = 'expired', problem = 'nobody finished it in time', sealed = '', finished_at = now()
-WHERE id IN (SELECT id FROM tasks WHERE state IN ('queued', 'running') AND process_name = %(kind)s AND expires_at + interval '2 seconds' < now()
+UPDATE tasks SET state = 'failed', problem_code = 'expired', problem = 'nobody finished it in time', sealed = '',
+    finished_at = now()
+WHERE id IN (SELECT id FROM tasks
+             WHERE state IN ('queued', 'running') AND process_name = %(kind)s
+               AND expires_at + interval '2 seconds' < now()
              FOR UPDATE SKIP LOCKED)
 RETURNING id;
 

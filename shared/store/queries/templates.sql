@@ -1,23 +1,29 @@
 -- find_template --
 -- One template of a connection, and when the connection's templates were read last.
-SELECT c.templates_synced_at, t.id, t.provider_id, t.name, t.language, t.category, t.status, t.reason, t.quality, t.components, t.status_at, t.updated_at
+SELECT c.templates_synced_at, t.id, t.provider_id, t.name, t.language, t.category, t.status, t.reason, t.quality,
+       t.components, t.status_at, t.updated_at
 FROM phone_configs c LEFT JOIN templates t ON t.connection_id = c.id AND t.name = %(name)s AND t.language = %(language)s
 WHERE c.id = %(connection_id)s;
 
 -- templates_of --
 -- Templates of a connection by name and language.
-SELECT id, provider_id, name, language, category, status, reason, quality, components, status_at, updated_at FROM templates
-WHERE connection_id = %(connection_id)s AND (name, language) > (%(after_name)s, %(after_language)s) AND (%(status)s::text IS NULL OR status = %(status)s)
+SELECT id, provider_id, name, language, category, status, reason, quality, components, status_at, updated_at
+FROM templates
+WHERE connection_id = %(connection_id)s AND (name, language) > (%(after_name)s, %(after_language)s)
+  AND (%(status)s::text IS NULL OR status = %(status)s)
 ORDER BY name, language LIMIT %(most)s;
 
 -- write_templates --
 -- Keep templates as the provider has them now.
-INSERT INTO templates (connection_id, provider_id, name, language, category, status, reason, quality, components, status_at)
+INSERT INTO templates (connection_id, provider_id, name, language, category, status, reason, quality, components,
+                       status_at)
 SELECT %(connection_id)s, provider_id, name, language, category, status, reason, quality, components, %(at)s
 FROM jsonb_to_recordset(%(rows)s::jsonb)
-     AS r(provider_id text, name text, language text, category text, status text, reason text, quality text, components jsonb)
+     AS r(provider_id text, name text, language text, category text, status text, reason text, quality text,
+          components jsonb)
 ON CONFLICT (connection_id, name, language) DO UPDATE
-SET provider_id = excluded.provider_id, category = excluded.category, components = excluded.components, updated_at = now(),
+SET provider_id = excluded.provider_id, category = excluded.category, components = excluded.components,
+    updated_at = now(),
     -- a webhook that came while the list was being read knows better
     status = CASE WHEN templates.status_at > %(at)s THEN templates.status ELSE excluded.status END,
     reason = CASE WHEN templates.status_at > %(at)s THEN templates.reason ELSE excluded.reason END,
@@ -27,7 +33,8 @@ SET provider_id = excluded.provider_id, category = excluded.category, components
 -- forget_templates --
 -- Remove templates of a connection that a whole list did not hold.
 DELETE FROM templates t WHERE t.connection_id = %(connection_id)s AND t.updated_at < %(before)s
-  AND NOT EXISTS (SELECT FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(name text, language text) WHERE r.name = t.name AND r.language = t.language);
+  AND NOT EXISTS (SELECT FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(name text, language text)
+                  WHERE r.name = t.name AND r.language = t.language);
 
 -- templates_synced --
 -- Note that a connection's templates are known now.
@@ -35,14 +42,17 @@ UPDATE phone_configs SET templates_synced_at = now() WHERE id = %(connection_id)
 
 -- delete_templates --
 -- Remove the templates of one name, in all languages or in one.
-DELETE FROM templates WHERE connection_id = %(connection_id)s AND name = %(name)s AND (%(language)s::text IS NULL OR language = %(language)s);
+DELETE FROM templates WHERE connection_id = %(connection_id)s AND name = %(name)s
+  AND (%(language)s::text IS NULL OR language = %(language)s);
 
 -- apply_template_event --
 -- Apply an event about a template, at the connections given; an older event than the last changes nothing.
 UPDATE templates t
-SET status = coalesce(%(status)s, t.status), reason = CASE WHEN %(status)s::text IS NULL THEN t.reason ELSE coalesce(%(reason)s, '') END,
+SET status = coalesce(%(status)s, t.status),
+    reason = CASE WHEN %(status)s::text IS NULL THEN t.reason ELSE coalesce(%(reason)s, '') END,
     quality = coalesce(%(quality)s, t.quality), category = coalesce(%(category)s, t.category),
-    provider_id = CASE WHEN %(provider_id)s <> '' THEN %(provider_id)s ELSE t.provider_id END, status_at = greatest(t.status_at, %(at)s), updated_at = now()
+    provider_id = CASE WHEN %(provider_id)s <> '' THEN %(provider_id)s ELSE t.provider_id END,
+    status_at = greatest(t.status_at, %(at)s), updated_at = now()
 WHERE t.connection_id = ANY(%(connection_ids)s::bigint[])
   AND ((t.provider_id = %(provider_id)s AND t.provider_id <> '') OR (t.name = %(name)s AND t.language = %(language)s))
   -- the provider's times are whole seconds, ours are not

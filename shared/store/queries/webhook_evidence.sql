@@ -1,8 +1,10 @@
 -- note_webhook_evidence --
--- Keep when events about connections happened and came, the newest of each second. Ordered, so that two instances never wait for each other's rows.
+-- Keep when events about connections happened and came, the newest of each second. Ordered, so that two instances never
+-- wait for each other's rows.
 INSERT INTO webhook_evidence (connection_id, second, received_at, happened_at)
 SELECT g.connection_id, date_trunc('second', g.received_at), max(g.received_at), max(g.happened_at)
-FROM unnest(%(connection_ids)s::bigint[], %(received_at)s::timestamptz[], %(happened_at)s::timestamptz[]) AS g(connection_id, received_at, happened_at)
+FROM unnest(%(connection_ids)s::bigint[], %(received_at)s::timestamptz[], %(happened_at)s::timestamptz[])
+    AS g(connection_id, received_at, happened_at)
 JOIN phone_configs c ON c.id = g.connection_id
 GROUP BY 1, 2 ORDER BY 1, 2
 ON CONFLICT (connection_id, second) DO UPDATE
@@ -19,8 +21,8 @@ DELETE FROM webhook_evidence e USING (
 WHERE e.connection_id = old.connection_id AND e.second = old.second;
 
 -- webhook_evidence_since --
--- When the first event came about a connection that happened at an instant or later, or NULL; only those that came so long ago. `is_read`: whether
--- every raw event of the kind that came before it has been processed.
+-- When the first event came about a connection that happened at an instant or later, or NULL; only those that came so
+-- long ago. `is_read`: whether every raw event of the kind that came before it has been processed.
 WITH first AS (
     SELECT min(received_at) AS received_at FROM webhook_evidence
     WHERE connection_id = %(connection_id)s AND happened_at >= %(happened_since)s AND received_at > %(received_since)s
@@ -28,5 +30,6 @@ WITH first AS (
 )
 SELECT first.received_at,
        NOT EXISTS (SELECT FROM inbound_journal j
-                   WHERE j.process_name = %(kind)s AND j.processed_at IS NULL AND j.received_at <= first.received_at) AS is_read
+                   WHERE j.process_name = %(kind)s AND j.processed_at IS NULL
+                     AND j.received_at <= first.received_at) AS is_read
 FROM first;
