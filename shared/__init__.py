@@ -1,4 +1,6 @@
-"""What two or more process kinds use: the kinds registry, the settings, the words, and the rooms store, queues, process and delivery.
+"""What two or more process kinds use: the kinds registry, the settings, the words, and the rooms store, queues, process
+and delivery.
 
-May import: nothing above it (no kind, no supervision). Promises: importing a leaf file here costs only the standard library.
+May import: nothing above it (no kind, no supervision). Promises: importing a leaf file here costs only the standard
+library.
 """

@@ -1,4 +1,6 @@
-"""Shapes of what arrives beside messages: who wrote, how people's names change, files to fetch, how far a chat was read, and news of an account."""
+"""Shapes of what arrives beside messages: who wrote, how people's names change, files to fetch, how far a chat was
+read, and news of an account.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,10 @@ class Contact:
     """Somebody as one connection sees him.
 
     Attributes:
-        user_id: the channel's id of the person: a business-scoped user id where there is one, else the phone number; a page-scoped id on Messenger.
-        phone: digits; empty when it is not told. name, username: as the person gives them; empty when they are not told. at: when he was seen.
+        user_id: the channel's id of the person: a business-scoped user id where there is one, else the phone number; a
+            page-scoped id on Messenger.
+        phone: digits; empty when it is not told. name, username: as the person gives them; empty when they are not
+            told. at: when he was seen.
     """
 
     connection_id: int
@@ -32,7 +36,8 @@ class ContactMove:
     """Somebody is called otherwise from now on: by another number, or by another user id.
 
     Attributes:
-        former: user id or phone number until now. user_id: from now on; empty when it stays. phone: from now on; empty when it stays.
+        former: user id or phone number until now. user_id: from now on; empty when it stays. phone: from now on; empty
+            when it stays.
     """
 
     connection_id: int
@@ -57,7 +62,8 @@ class MediaSource:
     """A file that came with a message and lies at the provider.
 
     Attributes:
-        provider_id: of the message. id, url: how the provider names the file; at least one of them. sha256: as the provider spells it.
+        provider_id: of the message. id, url: how the provider names the file; at least one of them. sha256: as the
+            provider spells it.
     """
 
     connection_id: int
@@ -94,8 +100,9 @@ class AccountEvent:
     """An event about a business account, a number or a template.
 
     Attributes:
-        account_id: the account as the provider names it (WhatsApp Business Account, Page). name: identifies the event; a second arrival has the
-            same. connection_ids: the connections that it concerns; whoever reads the event has checked that they are its owner's.
+        account_id: the account as the provider names it (WhatsApp Business Account, Page). name: identifies the event;
+            a second arrival has the same. connection_ids: the connections that it concerns; whoever reads the event has
+            checked that they are its owner's.
     """
 
     account_id: str

@@ -53,7 +53,9 @@ class StoreUnavailable(BulkheadError):
 
 
 class MigrationRefused(BulkheadError):
-    """Raised when the schema cannot be brought up to date in this database, however often it is tried; its text is one sentence."""
+    """Raised when the schema cannot be brought up to date in this database, however often it is tried; its text is one
+    sentence.
+    """
 
 
 class QueueUnavailable(BulkheadError):

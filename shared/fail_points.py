@@ -48,7 +48,8 @@ FAIL_POINTS: Final[Mapping[str, str]] = {
     "reconcile.resolved": "a message has left doubt; nobody was told that it may be sent again",
     "reclaim.written": "a dead incarnation's rows are given back, uncommitted",
     "leftovers.reclaimed": "the next life has given its predecessor's rows back; the in-flight journal still exists",
-    "journal.followed": "the recorder has committed a batch of events; in-flight journals and its position are as before",
+    "journal.followed": "the recorder has committed a batch of events; in-flight journals and its position are as "
+    "before",
     "journal.forgotten": "the in-flight journals of that batch are removed; the position is as before",
     "journal.gathered": "webhooks of one commit are gathered; nothing is written",
     "journal.committed": "webhooks are committed; the provider has no answer",
@@ -60,7 +61,8 @@ FAIL_POINTS: Final[Mapping[str, str]] = {
     "spawn.begun": "a slot's lock is taken and names a new incarnation; no process is started",
     "spawn.started": "a process is started; its slot's lock does not name it",
     "death.proved": "nothing is left of a dead process's tree; nobody was told",
-    "provider.taken": "the sandbox, as the provider, has written a message into its ledger; there is no answer and no webhook",
+    "provider.taken": "the sandbox, as the provider, has written a message into its ledger; there is no answer and no "
+    "webhook",
     "page.token_stored": "the message id of a browser send is stored; the page was not asked",
     "page.answered": "the page has answered; nobody was told",
 }

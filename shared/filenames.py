@@ -27,7 +27,9 @@ def cleaned_filename(name: str) -> str:
 
 
 def with_clean_names(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a message, or of an edit of one, with the names of its files cleaned; a name of which nothing is left goes."""
+    """Return the content of a message, or of an edit of one, with the names of its files cleaned; a name of which
+    nothing is left goes.
+    """
     cleaned = dict(content)
     if isinstance(name := cleaned.get("filename"), str):
         cleaned["filename"] = cleaned_filename(name)

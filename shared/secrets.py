@@ -95,7 +95,8 @@ class Vault:
             if not is_pair or not name.strip() or name.strip() in (*old, settings.secret_key_id):
                 raise SettingsInvalid(
                     [
-                        f"SECRET_OLD_KEYS: part {number} is not NAME=BASE64 with a name of its own, other than SECRET_KEY_ID"
+                        f"SECRET_OLD_KEYS: part {number} is not NAME=BASE64 with a name of its own, other than "
+                        f"SECRET_KEY_ID"
                     ]
                 )
             old[name.strip()] = _key(f"SECRET_OLD_KEYS: part {number}", value.strip())
@@ -120,7 +121,8 @@ class Vault:
         cipher = self._ciphers.get(sealed.key_id)
         if cipher is None:
             raise SecretUnreadable(
-                f"the secret {context} was sealed with key {sealed.key_id!r}, and this process holds {', '.join(map(repr, self._ciphers))}"
+                f"the secret {context} was sealed with key {sealed.key_id!r}, and this process holds "
+                f"{', '.join(map(repr, self._ciphers))}"
             )
         try:
             return cipher.decrypt(
@@ -128,7 +130,8 @@ class Vault:
             ).decode()
         except (InvalidTag, ValueError):
             raise SecretUnreadable(
-                f"the secret {context} does not open with key {sealed.key_id!r}: another key, another row, or changed bytes"
+                f"the secret {context} does not open with key {sealed.key_id!r}: another key, another row, or changed "
+                f"bytes"
             ) from None
 
 

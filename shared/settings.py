@@ -105,7 +105,8 @@ class Settings:
     )
     secret_old_keys: str = _setting(
         "",
-        "Earlier keys, as NAME=BASE64 separated by commas: they open what they sealed until `bulkhead connections reseal` has run.",
+        "Earlier keys, as NAME=BASE64 separated by commas: they open what they sealed until `bulkhead connections "
+        "reseal` has run.",
         secret=True,
     )
 
@@ -414,7 +415,8 @@ def _rules(settings: Settings) -> list[str]:
         )
     if len(os.fsencode(home)) > _HOME_MOST:
         problems.append(
-            f"BULKHEAD_HOME is {len(os.fsencode(home))} bytes long; at most {_HOME_MOST} leave room for PostgreSQL's files"
+            f"BULKHEAD_HOME is {len(os.fsencode(home))} bytes long; at most {_HOME_MOST} leave room for PostgreSQL's "
+            f"files"
         )
     if 0 < len(settings.api_key) < _API_KEY_LEAST:
         problems.append(f"API_KEY is shorter than {_API_KEY_LEAST} characters; leave it empty to have one made")

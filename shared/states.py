@@ -140,7 +140,8 @@ def require_transition(table: Mapping[_State, frozenset[_State]], old: _State, n
     """Raise `IllegalTransition` unless `table` lists `new` after `old`."""
     if new not in table[old]:
         raise IllegalTransition(
-            f"{type(old).__name__}: {old} -> {new} is not listed; from {old} only {', '.join(sorted(table[old])) or 'nothing'}"
+            f"{type(old).__name__}: {old} -> {new} is not listed; from {old} only "
+            f"{', '.join(sorted(table[old])) or 'nothing'}"
         )
 
 

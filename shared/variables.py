@@ -95,7 +95,9 @@ class VariableReader:
 
 
 def port_problems(kinds: Sequence[ProcessKind], first_admin_port: int) -> list[str]:
-    """Return a sentence for each port that is used twice: public ports differ from each other and from the loopback ports of the slots, which lie below 65536."""
+    """Return a sentence for each port that is used twice: public ports differ from each other and from the loopback
+    ports of the slots, which lie below 65536.
+    """
     problems = []
     names = {row.name: name for row in kinds for setting, name in kind_settings(row) if setting.field == "port"}
     used: dict[int, str] = {}

@@ -148,7 +148,9 @@ class Composer:
     async def edit(
         self, company_id: str, target: Target, fields: Mapping[str, Any], idempotency_key: str | None = None
     ) -> Acceptance:
-        """Accept the edit of a text of ours. `fields`: `message` and `inDoubtPolicy`, checked. Errors as for `accept`."""
+        """Accept the edit of a text of ours. `fields`: `message` and `inDoubtPolicy`, checked. Errors as for
+        `accept`.
+        """
         order = _about(company_id, target, content.EDIT, fields)
         return await self._accept(order, _now(lambda: edit_content(target, fields["message"])), idempotency_key)
 

@@ -1,4 +1,6 @@
-"""Looks up which company has which connection: the one place where a company is checked, so that none sees another's."""
+"""Looks up which company has which connection: the one place where a company is checked, so that none sees
+another's.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,9 @@ class MediaUnknown(BulkheadError):
 
 
 class MediaRefused(BulkheadError):
-    """Raised when a channel does not take a file of this type, kind or size; the text says why and what would be taken."""
+    """Raised when a channel does not take a file of this type, kind or size; the text says why and what would be
+    taken.
+    """
 
 
 class StorageUnavailable(BulkheadError):

@@ -1,6 +1,7 @@
 """Fetches a file from a URL into storage: bounded in size and time, and never from a private address.
 
-The address is checked when the socket is made, for each redirect anew: a name that points to the inside is refused like the address itself.
+The address is checked when the socket is made, for each redirect anew: a name that points to the inside is refused like
+the address itself.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ async def fetch(
     """Fetch a file into storage.
 
     Args:
-        most: largest size in bytes. by: monotonic deadline for the whole file. headers: for the URL's own origin; a redirect elsewhere does not
-            carry them.
+        most: largest size in bytes. by: monotonic deadline for the whole file. headers: for the URL's own origin; a
+            redirect elsewhere does not carry them.
     Raises:
         FetchFailed: not allowed, not there, or not now. MediaTooLarge, StorageUnavailable.
     """

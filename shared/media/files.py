@@ -47,7 +47,9 @@ class Storage(Protocol):
         """Return a whole file. Raises `MediaUnknown`, `StorageUnavailable`."""
 
     def stream(self, company_id: str, sha256: str) -> AsyncIterator[bytes]:
-        """Return a file in pieces. The first piece raises `MediaUnknown` or `StorageUnavailable`; a later one the latter."""
+        """Return a file in pieces. The first piece raises `MediaUnknown` or `StorageUnavailable`; a later one the
+        latter.
+        """
 
     async def size(self, company_id: str, sha256: str) -> int:
         """Return a file's bytes. Raises `MediaUnknown`, `StorageUnavailable`."""

@@ -44,8 +44,9 @@ def mimetype_of(head: bytes, declared: str = "", filename: str = "") -> str:
     Args:
         head: its first bytes (`Stored.head`). declared: mimetype that the sender names. filename: for its ending.
     Returns:
-        What the bytes show; where they show nothing, what is declared, else what the name's ending says, else `application/octet-stream`.
-        Declared names of media (`image/…`, `audio/…`, `video/…`) whose bytes show no such thing are not believed.
+        What the bytes show; where they show nothing, what is declared, else what the name's ending says, else
+        `application/octet-stream`. Declared names of media (`image/…`, `audio/…`, `video/…`) whose bytes show no such
+        thing are not believed.
     """
     declared_as = plain(declared)
     if declared_as == UNKNOWN:

@@ -150,7 +150,9 @@ def _write_all(file: IO[bytes], piece: bytes) -> None:
 
 
 async def _there(work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
-    """Run work on a file that must be there, in a thread. Raises `StorageUnavailable`, also when the directory was removed."""
+    """Run work on a file that must be there, in a thread. Raises `StorageUnavailable`, also when the directory was
+    removed.
+    """
     try:
         return await _thread(work, *arguments, **named)
     except FileNotFoundError as error:
@@ -158,7 +160,9 @@ async def _there(work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs
 
 
 async def _thread(work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
-    """Run file work in a thread. Raises `FileNotFoundError`, which says something about the file; `StorageUnavailable` for all else."""
+    """Run file work in a thread. Raises `FileNotFoundError`, which says something about the file; `StorageUnavailable`
+    for all else.
+    """
     try:
         return await asyncio.to_thread(work, *arguments, **named)
     except FileNotFoundError:

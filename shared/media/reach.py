@@ -31,7 +31,9 @@ class Reach(Enum):
 
 
 def reach_of(settings: Settings) -> Reach:
-    """Return the reach that the settings allow: any address by MEDIA_FETCH_PRIVATE, loopback when a stand-in of a provider runs there."""
+    """Return the reach that the settings allow: any address by MEDIA_FETCH_PRIVATE, loopback when a stand-in of a
+    provider runs there.
+    """
     if settings.media_fetch_private == "on":
         return Reach.PRIVATE
     providers = (urlsplit(address).hostname or "" for address in (settings.graph_base_url, settings.d360_base_url))
@@ -41,7 +43,8 @@ def reach_of(settings: Settings) -> Reach:
 def checked(url: str, reach: Reach) -> SplitResult:
     """Return the parts of a URL, its host in ASCII, so that everything that reads it sees the same host.
 
-    A cheap first check, so that a bad URL is refused before anything is opened. What decides is the address that the socket connects to (`wire.py`).
+    A cheap first check, so that a bad URL is refused before anything is opened. What decides is the address that the
+    socket connects to (`wire.py`).
 
     Raises:
         FetchFailed: it is no http or https URL, holds credentials, or its host is a literal address out of reach.
@@ -65,7 +68,8 @@ def checked(url: str, reach: Reach) -> SplitResult:
         literal = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         if _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
-            # 127.1, 2130706433, 0x7f.1: other spellings of an address, which a resolver reads without asking a name server
+            # 127.1, 2130706433, 0x7f.1: other spellings of an address, which a resolver reads without asking a name
+            # server
             raise FetchFailed(
                 "address_refused",
                 "the address's host is a number, but no IP address as it is usually written",

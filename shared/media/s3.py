@@ -1,4 +1,6 @@
-"""Files in a bucket of Amazon S3 or of a service that speaks like it. The only door to obstore; loaded only with MEDIA_STORAGE."""
+"""Files in a bucket of Amazon S3 or of a service that speaks like it. The only door to obstore; loaded only with
+MEDIA_STORAGE.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ _TRIES: Final = 2
 
 
 class BucketStorage:
-    """See `shared.media.storage.Storage`. A file is spooled on this machine first: its name is known only at its end."""
+    """See `shared.media.storage.Storage`. A file is spooled on this machine first: its name is known only at its
+    end.
+    """
 
     def __init__(self, bucket: S3Store) -> None:
         self._bucket = bucket

@@ -9,7 +9,8 @@ __all__ = ["HEAD_BYTES", "Storage", "Stored", "open_storage"]
 
 
 def open_storage(settings: Settings) -> Storage:
-    """Return the storage that MEDIA_STORAGE names: a directory under BULKHEAD_HOME when it is empty, or `s3://bucket/prefix`.
+    """Return the storage that MEDIA_STORAGE names: a directory under BULKHEAD_HOME when it is empty, or
+    `s3://bucket/prefix`.
 
     Raises:
         SettingsInvalid: the address is none, or the library for S3 cannot be loaded.

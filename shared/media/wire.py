@@ -1,7 +1,8 @@
 """HTTP client of `shared.media.fetch`, which imports this module on first use; one of the doors to aiohttp.
 
-Whether an address may be reached is decided where the socket is made, on the address that it will connect to. URL parsers and resolvers read one
-host name differently (full-width digits, `127.1`, a name that resolves anew), so that a check of the text alone can be bypassed.
+Whether an address may be reached is decided where the socket is made, on the address that it will connect to. URL
+parsers and resolvers read one host name differently (full-width digits, `127.1`, a name that resolves anew), so that a
+check of the text alone can be bypassed.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ class Client:
 
     @asynccontextmanager
     async def get(self, url: SplitResult, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
-        """GET one URL without following redirects. Raises `FetchFailed` when it may not be reached, or no response comes."""
+        """GET one URL without following redirects. Raises `FetchFailed` when it may not be reached, or no response
+        comes.
+        """
         self._guard.refusal = None
         try:
             response = await self._session.get(url.geturl(), headers=headers, allow_redirects=False)

@@ -95,11 +95,16 @@ REGISTRIES = ("shared/kinds.py",)
 """Files that grow by a row for each kind: their length is no sign of a second reason to exist."""
 LONG_FILES: Mapping[str, str] = {
     "shared/store/messages.py": "one typed function for each statement of messages.sql, with the shapes that they take and return",
-    "script/mutants.py": "a table: one row for each rule, with the edit that removes it",
-    "tests/cases/test_cases.py": "one test for each reported case",
-    "tests/delivery/test_pacing.py": "policy, claim and dispatcher under limits, read through the same tokens",
 }
 """Files that may be longer, each with its reason."""
+LONG_TESTS: Mapping[str, str] = {
+    "script/mutants.py": "a table: one row for each rule, with the edit that removes it",
+    "tests/cases/test_cases.py": "one test for each reported case",
+    "tests/meta/test_events_whatsapp.py": "one test for each shape of a webhook",
+    "tests/meta/test_inbound.py": "what each kind of webhook becomes in the database",
+    "tests/delivery/test_pacing.py": "policy, claim and dispatcher under limits, read through the same tokens",
+}
+"""The same for tests and scripts."""
 
 OF_ONE_KIND = ("openai", "numpy", "httpx", "requests", "jsonschema", "obstore", "matplotlib", "yaml")
 """Packages that no entry loads at its start: only the kind or the setting that needs them does, or only tests do."""

@@ -63,7 +63,7 @@ def test_names_say_something() -> None:
 
 def test_files_are_small() -> None:
     require_none(checks.long_files(PROGRAM, rules.LONGEST_FILE, rules.LONG_FILES, rules.REGISTRIES))
-    require_none(checks.long_files(TESTS, rules.LONGEST_FILE, {}))
+    require_none(checks.long_files(TESTS, rules.LONGEST_FILE, rules.LONG_TESTS))
 
 
 def test_modules_open_with_a_sentence() -> None:

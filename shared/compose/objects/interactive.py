@@ -175,7 +175,9 @@ _NAMES: Final = {field.name for kind in KINDS.values() for field in kind.action}
 
 
 def interactive_content(outline: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an interactive message as it is kept. `outline`: checked by `INTERACTIVE_FIELD`. Raises `FieldsInvalid`."""
+    """Return an interactive message as it is kept. `outline`: checked by `INTERACTIVE_FIELD`. Raises
+    `FieldsInvalid`.
+    """
     given: dict[str, Any] = without_nulls(outline)
     if wrong := list(_wrong(given, "/interactive")):
         raise FieldsInvalid(wrong)
