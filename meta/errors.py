@@ -1,7 +1,8 @@
 """What Meta's and 360dialog's answers mean, as data: one row for each code, and rules for codes that have none. Pure.
 
-Decided by code, never by title or HTTP status, except where there is no code. An HTTP 5xx counts as "not accepted" only when Meta's own error body
-says so: a bare 5xx may come from something in between after the message was taken, and is in doubt.
+Decided by code, never by title or HTTP status, except where there is no code. An HTTP 5xx counts as "not accepted" only
+when Meta's own error body says so: a bare 5xx may come from something in between after the message was taken, and is in
+doubt.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Rule:
     """One row of the table.
 
     Attributes:
-        wait: for throttles. after_s: a provider's fixed wait for a retry; None leaves it to the retry law. pause_s: for how long a connection is paused;
+        wait: for throttles. after_s: a provider's fixed wait for a retry; None leaves it to the retry law. pause_s: for
+            how long a connection is paused;
             None: until an operator resumes it.
     """
 
@@ -221,8 +223,8 @@ class Accepted:
     """The provider accepted the message.
 
     Attributes:
-        status: what it does with it first (`held_for_quality_assessment`, `paused`); empty: it sends it. recipient: its own id of whom it is for; empty
-            when it names none.
+        status: what it does with it first (`held_for_quality_assessment`, `paused`); empty: it sends it. recipient: its
+            own id of whom it is for; empty when it names none.
     """
 
     provider_id: str
@@ -235,7 +237,8 @@ class Refusal:
     """The provider says that it did not take the message.
 
     Attributes:
-        code: Meta's, or `http_<status>`, or `360dialog_<status>`. detail: its words and trace id. requested_wait_s: wait that its headers ask for, in seconds.
+        code: Meta's, or `http_<status>`, or `360dialog_<status>`. detail: its words and trace id. requested_wait_s:
+            wait that its headers ask for, in seconds.
     """
 
     code: str
@@ -256,7 +259,8 @@ def read(answer: Answer, named: Callable[[Mapping[str, Any]], str] | None = None
     """Return what an HTTP answer says.
 
     Args:
-        named: finds the provider's id in the body of an answer that says yes, "" when there is none; None: the id of a message that was sent.
+        named: finds the provider's id in the body of an answer that says yes, "" when there is none; None: the id of a
+            message that was sent.
     """
     body = _parsed(answer.body)
     error, own = body.get("error"), body.get("meta")
@@ -314,7 +318,9 @@ def _of_error(answer: Answer, error: Mapping[str, Any]) -> Refusal | Unclear:
 
 
 def describe(words: object, *, subcode: object = None, trace: object = None) -> str:
-    """Return a provider's words for the history: without what looks like a phone number, with subcode and trace id when there are any."""
+    """Return a provider's words for the history: without what looks like a phone number, with subcode and trace id when
+    there are any.
+    """
     text = scrub(words.replace("\0", ""))[:_DETAIL_MOST] if isinstance(words, str) else ""
     marks = [f"subcode {subcode}"] if whole_number(subcode) else []
     marks += (
@@ -383,8 +389,8 @@ def _retry_after_s(value: str, date: str) -> float:
     """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3), 0 for none.
 
     Args:
-        value: seconds, also with a fraction, which servers send although the RFC has none; or an HTTP date. date: the response's own Date header:
-            the difference of both is right whatever our clock says.
+        value: seconds, also with a fraction, which servers send although the RFC has none; or an HTTP date. date: the
+            response's own Date header: the difference of both is right whatever our clock says.
     """
     if _SECONDS.fullmatch(value.strip()):
         return float(value)

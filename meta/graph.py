@@ -17,7 +17,9 @@ from shared.clock import left
 
 _CONNECT_S: Final = 5.0
 _KEEPALIVE_S: Final = 15.0
-"""Idle connections are closed by us before the other side would: a request that meets a connection being closed is in doubt for nothing."""
+"""Idle connections are closed by us before the other side would: a request that meets a connection being closed is in
+doubt for nothing.
+"""
 _DNS_S: Final = 60
 _LONGEST_ANSWER: Final = 256 * 1024
 
@@ -37,7 +39,9 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole HTTP response, without the secrets of its request; `body` is empty when it was longer than any of a provider's."""
+    """A whole HTTP response, without the secrets of its request; `body` is empty when it was longer than any of a
+    provider's.
+    """
 
     status: int
     body: bytes
@@ -96,8 +100,8 @@ async def _headers(_session: aiohttp.ClientSession, context: Any, _parameters: A
 
 
 async def _body(_session: aiohttp.ClientSession, context: Any, _parameters: Any) -> None:
-    # called right before the body is written, and the headers with it: what a process that is killed had noted has then nearly always left.
-    # An error here closes the connection, and nothing leaves
+    # called right before the body is written, and the headers with it: what a process that is killed had noted has then
+    # nearly always left. An error here closes the connection, and nothing leaves
     await context.trace_request_ctx.body()
 
 
@@ -126,7 +130,8 @@ class Graph:
 
         Args:
             by: monotonic instant by which the whole answer must have come.
-            writing: awaited when there is a connection and right before the request leaves; what it raises is raised here, and nothing left.
+            writing: awaited when there is a connection and right before the request leaves; what it raises is raised
+                here, and nothing left.
         """
         progress = _Progress(writing)
         try:

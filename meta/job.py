@@ -1,4 +1,5 @@
-"""The RQ job of this kind, for a stock `rq worker meta`: slow, and as safe as ours, because the row's claim decides who sends.
+"""The RQ job of this kind, for a stock `rq worker meta`: slow, and as safe as ours, because the row's claim decides who
+sends.
 
 The worker needs the settings of this installation in its environment (`bulkhead env` prints them).
 """
@@ -35,17 +36,21 @@ log = logs.logger(__name__)
 
 KIND: Final = kind_named("meta")
 _SEND_MOST_S: Final = 20.0
-"""A stock worker has no slot whose lock would prove its death: it must be done before the heartbeat table's rule calls it silent."""
+"""A stock worker has no slot whose lock would prove its death: it must be done before the heartbeat table's rule calls
+it silent.
+"""
 _SETTLE_S: Final = 10.0
 _STORE_AWAY_S: Final = 0.25
 
 
 def deliver(row_id: int) -> None:
-    """Send the row, if it is due, first in its chat and not claimed; then what follows in the same chat while there is time.
+    """Send the row, if it is due, first in its chat and not claimed; then what follows in the same chat while there is
+    time.
 
     Raises:
         SettingsInvalid: the worker's environment is not this installation's.
-        StoreUnavailable: PostgreSQL is away; the row is found again by the relay, or given back by the heartbeat table's rule.
+        StoreUnavailable: PostgreSQL is away; the row is found again by the relay, or given back by the heartbeat
+            table's rule.
     """
     asyncio.run(_Delivery(load()).run(row_id))
 
@@ -127,4 +132,6 @@ class _Delivery:
 
 
 async def _recorded(_token: str) -> None:
-    """Do nothing: the token was written with the claim, and without an in-flight journal every unanswered send of a dead worker is in doubt."""
+    """Do nothing: the token was written with the claim, and without an in-flight journal every unanswered send of a
+    dead worker is in doubt.
+    """

@@ -1,4 +1,5 @@
-"""Removes the secrets of a request from its response: providers repeat them in error messages, which end in histories and logs.
+"""Removes the secrets of a request from its response: providers repeat them in error messages, which end in histories
+and logs.
 
 A secret is known by where it came from, the request's own headers and parameters, and not by its look.
 """
@@ -23,7 +24,9 @@ def secrets_of(headers: Mapping[str, str], parameters: Mapping[str, str]) -> tup
 
 
 def redacted(body: bytes, secrets: Iterable[str]) -> bytes:
-    """Return a response without the secrets of its request: whole, cut after its beginning, or with JSON's escaped slashes."""
+    """Return a response without the secrets of its request: whole, cut after its beginning, or with JSON's escaped
+    slashes.
+    """
     for secret in secrets:
         for spelled in {secret.encode(), secret.replace("/", "\\/").encode()}:
             body = _without(body, spelled)

@@ -1,4 +1,6 @@
-"""The room of kind meta: the channel and the consumer that delivers through it, the webhooks, and the processor that reads them."""
+"""The room of kind meta: the channel and the consumer that delivers through it, the webhooks, and the processor that
+reads them.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,9 @@ class MetaService:
             self._child.spawn(self._account_health.run(self._child.beats.loop("checks", _ACCOUNTS_BEAT_S)), "checks")
 
     async def drain(self, by: float) -> bool:
-        """Finish the sends in hand and the batch that is being read; what is journalled beyond waits for the next life or another instance."""
+        """Finish the sends in hand and the batch that is being read; what is journalled beyond waits for the next life
+        or another instance.
+        """
         drained = await self._consumer.drain(by)
         self._processor.stop()
         self._child.beats.forget("journal")

@@ -17,7 +17,9 @@ SURVIVED: Final[Mapping[type[BaseException], str]] = {
     QueueUnavailable: "Redis is away: the relay finds the rows",
     Fenced: "a late write was refused, as it must be",
 }
-"""Error classes, subclasses included, after which the process goes on, each with its reason. Everything else ends it: the state is not known."""
+"""Error classes, subclasses included, after which the process goes on, each with its reason. Everything else ends it:
+the state is not known.
+"""
 
 
 def classify(error: BaseException) -> Severity:

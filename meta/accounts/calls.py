@@ -1,4 +1,5 @@
-"""Calls about accounts, numbers and templates: everything at the providers that sends no message. Each answers with an object, or fails a task.
+"""Calls about accounts, numbers and templates: everything at the providers that sends no message. Each answers with an
+object, or fails a task.
 
 None of them may be repeated by itself: whether it may is for the task to know.
 """
@@ -24,7 +25,8 @@ class ProviderRefused(TaskFailed):
     """Raised when the provider says no.
 
     Attributes:
-        provider_code: its code (`190`, `http_404`, `360dialog_401`). rule: what the code means, from the same table as for sends.
+        provider_code: its code (`190`, `http_404`, `360dialog_401`). rule: what the code means, from the same table as
+            for sends.
     """
 
     def __init__(self, refusal: Refusal, what: str) -> None:

@@ -1,7 +1,9 @@
-"""How a connection does: what the provider says about the number, the token and the webhooks, on demand and every few hours.
+"""How a connection does: what the provider says about the number, the token and the webhooks, on demand and every few
+hours.
 
-What is found is kept as facts of the connection. A token that is dead pauses the connection before the next message finds out; one that ends soon is
-warned of; a connection that was paused for its credentials is resumed when they work again.
+What is found is kept as facts of the connection. A token that is dead pauses the connection before the next message
+finds out; one that ends soon is warned of; a connection that was paused for its credentials is resumed when they work
+again.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ _LOOK_S: Final = 30.0
 _TASK_S: Final = 120.0
 _MOST: Final = 20
 _JITTER: Final = 0.1
-"""Share of the interval by which checks spread, so that connections that were made together are not looked at together for ever."""
+"""Share of the interval by which checks spread, so that connections that were made together are not looked at together
+for ever.
+"""
 _BAD_QUALITY: Final = "RED"
 
 
@@ -44,7 +48,8 @@ class Finding:
     """What one look at a connection came to.
 
     Attributes:
-        facts: by name. warnings: sentences that an operator should act on. dead: why nothing can be sent at all; empty: something can.
+        facts: by name. warnings: sentences that an operator should act on. dead: why nothing can be sent at all; empty:
+            something can.
         proved: the provider's ids that the token was proved to reach.
     """
 
@@ -107,7 +112,9 @@ class Health:
         }
 
     async def account_of(self, task: Task) -> Account:
-        """Return the account of a task's connection, as it is now. Raises `TaskFailed` when it is gone or cannot be used."""
+        """Return the account of a task's connection, as it is now. Raises `TaskFailed` when it is gone or cannot be
+        used.
+        """
         if task.connection_id is None:
             raise TaskFailed("conflict", "the connection was removed")
         await self._accounts.refresh()

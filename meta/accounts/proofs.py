@@ -1,4 +1,5 @@
-"""Proves that each connection's token reaches the account that the connection names, before any inbound event is taken for it.
+"""Proves that each connection's token reaches the account that the connection names, before any inbound event is taken
+for it.
 
 A proof is a call that the provider answers to the account's owner only, or a message that it took for that account.
 """
@@ -28,7 +29,9 @@ _INTERVAL_S: Final = 1.0
 _RETRY: Final = BackoffPolicy(base_s=5.0, growth=2.0, cap_s=1800.0)
 """Waits between attempts to prove one connection: a wrong token must not call the provider without end."""
 _REPLAY_S: Final = 30.0
-"""For so long after a proof events are looked for that were read just before it: longer than any transaction that reads them."""
+"""For so long after a proof events are looked for that were read just before it: longer than any transaction that reads
+them.
+"""
 
 
 class Proofs:

@@ -1,4 +1,6 @@
-"""The connections of this kind with their opened credentials, kept fresh from PostgreSQL. Secrets live here and in request headers, nowhere else."""
+"""The connections of this kind with their opened credentials, kept fresh from PostgreSQL. Secrets live here and in
+request headers, nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,9 @@ class Account:
     """One connection that can send.
 
     Attributes:
-        endpoint: where its messages are posted. source: what its webhooks are journalled as. webhook_secret: what 360dialog must say in its
-            header; empty: nothing is taken. base: address that other calls about it begin with; the endpoint's headers go with them.
+        endpoint: where its messages are posted. source: what its webhooks are journalled as. webhook_secret: what
+            360dialog must say in its header; empty: nothing is taken. base: address that other calls about it begin
+            with; the endpoint's headers go with them.
     """
 
     connection: Connection
@@ -150,7 +153,9 @@ class Accounts:
             await asyncio.sleep(REFRESH_S)
 
     async def refresh(self) -> None:
-        """Read every connection, open what changed, and write what is seen of those whose state changed. Raises `StoreUnavailable`."""
+        """Read every connection, open what changed, and write what is seen of those whose state changed. Raises
+        `StoreUnavailable`.
+        """
         async with self._refreshing:
             rows = await self._store.call(self._read)
             self._known = {row.id: self._same_or_opened(row) for row in rows}

@@ -1,4 +1,6 @@
-"""What is set up at the provider for one connection: 360dialog's webhook, and the business profile that customers see."""
+"""What is set up at the provider for one connection: 360dialog's webhook, and the business profile that customers
+see.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Setup:
         )
 
     async def set_webhook(self, task: Task) -> Mapping[str, Any]:
-        """Handler `set_webhook`: set the address of this number's webhooks at 360dialog, and the secret header they carry."""
+        """Handler `set_webhook`: set the address of this number's webhooks at 360dialog, and the secret header they
+        carry.
+        """
         account = await self._health.account_of(task)
         if account.connection.connection_type != D360:
             raise TaskFailed(
@@ -51,7 +55,9 @@ class Setup:
         return {"url": url, "guarded": True}
 
     async def _guarded(self, account: Account) -> Account:
-        """Return the account with a secret for its webhooks, stored before 360dialog gets it, so that no webhook finds an older one."""
+        """Return the account with a secret for its webhooks, stored before 360dialog gets it, so that no webhook finds
+        an older one.
+        """
         if account.webhook_secret:
             return account
         connection = account.connection

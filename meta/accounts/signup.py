@@ -1,7 +1,8 @@
 """Embedded signup and registration: from the code that a customer's browser got to a connection that sends.
 
-The steps are `exchange`, `connect`, `inspect`, `subscribe`, `register`, `activate`. The code works once and for 30 seconds, so the token that it buys
-is kept (sealed, on a paused connection) before anything else is done with it: whatever fails after that is taken up again there, without a code.
+The steps are `exchange`, `connect`, `inspect`, `subscribe`, `register`, `activate`. The code works once and for 30
+seconds, so the token that it buys is kept (sealed, on a paused connection) before anything else is done with it:
+whatever fails after that is taken up again there, without a code.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class Signup:
         )
 
     async def sign_up(self, task: Task) -> Mapping[str, Any]:
-        """Handler `signup`: make a connection of what embedded signup gave the browser, or finish one that was begun."""
+        """Handler `signup`: make a connection of what embedded signup gave the browser, or finish one that was
+        begun.
+        """
         if not (self._settings.meta_app_id and self._settings.meta_app_secret):
             raise TaskFailed("invalid", "META_APP_ID and META_APP_SECRET must be set for embedded signup")
         run = _Run(task, tasks.open_secrets(self._vault, task))
@@ -109,7 +112,9 @@ class Signup:
         return token
 
     def _begun(self, transaction: Transaction, run: _Run) -> Connection | None:
-        """Return this number's connection, if the company has it already. Raises `TaskFailed` when another one is in the way."""
+        """Return this number's connection, if the company has it already. Raises `TaskFailed` when another one is in
+        the way.
+        """
         mine = connections.by_account(
             transaction, company_id=run.company_id, connection_type=CONNECTION_TYPE, account_id=run.account_id
         )
@@ -126,7 +131,9 @@ class Signup:
         return mine
 
     def _kept_token(self, begun: Connection | None, run: _Run) -> str:
-        """Return the token that an earlier run of this task, or an earlier signup that was not finished, has bought; empty when a code must be used."""
+        """Return the token that an earlier run of this task, or an earlier signup that was not finished, has bought;
+        empty when a code must be used.
+        """
         if begun is None:
             return ""
         kept_for = begun.options.get("signup")
@@ -142,7 +149,9 @@ class Signup:
             return ""
 
     def _connect(self, transaction: Transaction, run: _Run, token: str) -> Connection:
-        """Keep the token on the number's connection, which is made when there is none, and hold its queue until the rest is done."""
+        """Keep the token on the number's connection, which is made when there is none, and hold its queue until the
+        rest is done.
+        """
         begun = self._begun(transaction, run)
         if begun is None:
             made = connections.add(

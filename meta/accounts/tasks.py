@@ -1,4 +1,6 @@
-"""Every task that this kind does, by name. Which of them may be begun again after a death is said where they are asked for (`api`)."""
+"""Every task that this kind does, by name. Which of them may be begun again after a death is said where they are asked
+for (`api`).
+"""
 
 from __future__ import annotations
 

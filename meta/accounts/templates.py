@@ -1,4 +1,6 @@
-"""Message templates at the provider: read, made, removed. Their rows are in `shared.store.templates`; reviews come by webhook."""
+"""Message templates at the provider: read, made, removed. Their rows are in `shared.store.templates`; reviews come by
+webhook.
+"""
 
 from __future__ import annotations
 

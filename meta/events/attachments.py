@@ -27,7 +27,9 @@ _EMOJI: Final[Mapping[str, str]] = {
 
 
 def parse_contents(message: Mapping[str, Any]) -> list[ParsedContent]:
-    """Return what one message says: more than one thing when it has several attachments. Words beside a file are its caption."""
+    """Return what one message says: more than one thing when it has several attachments. Words beside a file are its
+    caption.
+    """
     body = text(message.get("text"))
     if message.get("is_unsupported") is True:
         return [ParsedContent(content.UNSUPPORTED, {"kind": "unsupported", "errors": []})]

@@ -1,4 +1,6 @@
-"""What the parts of one WhatsApp change share: its connections, its field, its number, and the names of the people in it."""
+"""What the parts of one WhatsApp change share: its connections, its field, its number, and the names of the people in
+it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ class Change:
     """One change of one entry, about one number or one account.
 
     Attributes:
-        path: of its value, for problems. entry_time: of its entry, as it came. business: the number's own digits; empty: not given.
+        path: of its value, for problems. entry_time: of its entry, as it came. business: the number's own digits;
+            empty: not given.
         names: profile names by wa_id and user id. name: its field.
     """
 

@@ -1,4 +1,6 @@
-"""What WhatsApp's changes add to chats: messages of customers, what people wrote in the business app, history, group events and calls."""
+"""What WhatsApp's changes add to chats: messages of customers, what people wrote in the business app, history, group
+events and calls.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ _CALL_FIELDS: Final = (
 )
 """What is kept of a call; what a telephone needs to answer it stays in the journal."""
 _NOT_NAMED: Final = frozenset({"unknown", "media_placeholder", *content.READERS})
-"""Types that are kept as unknown without a problem: Meta itself does not disclose them, or what is wrong with them was named."""
+"""Types that are kept as unknown without a problem: Meta itself does not disclose them, or what is wrong with them was
+named.
+"""
 
 
 def message(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
@@ -50,7 +54,9 @@ def message(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
 
 
 def echo(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
-    """Read what a human wrote in the business app: ours, and no customer's message. Raises `Unreadable` when it names no chat."""
+    """Read what a human wrote in the business app: ours, and no customer's message. Raises `Unreadable` when it names
+    no chat.
+    """
     chat = name(part.get("group_id")) or name(part.get("to")) or name(part.get("to_user_id"))
     if not chat:
         raise Unreadable("to: missing")

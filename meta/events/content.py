@@ -25,7 +25,9 @@ _KEYS_MOST: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class ParsedContent:
-    """One message's type and content in our terms. `file`: how the provider names its file: id, url, mimetype, sha256, filename."""
+    """One message's type and content in our terms. `file`: how the provider names its file: id, url, mimetype, sha256,
+    filename.
+    """
 
     type: str
     content: dict[str, Any]
@@ -33,7 +35,9 @@ class ParsedContent:
 
 
 def parse_content(message: Mapping[str, Any]) -> ParsedContent:
-    """Return type and content of a message; one of a type that we do not know is `unknown`. Raises `Unreadable` when its object lacks something."""
+    """Return type and content of a message; one of a type that we do not know is `unknown`. Raises `Unreadable` when
+    its object lacks something.
+    """
     given = message.get("type")
     kind = given if isinstance(given, str) else ""
     reader = READERS.get(kind)
@@ -248,4 +252,6 @@ READERS: Final[Mapping[str, Callable[[Mapping[str, Any], object], ParsedContent]
     "revoke": _revoke,
     "unsupported": _unsupported,
 }
-"""What reads each type of message. `unknown` has no reader on purpose: old examples call unsupported messages so, and it is kept as what it is."""
+"""What reads each type of message. `unknown` has no reader on purpose: old examples call unsupported messages so, and
+it is kept as what it is.
+"""

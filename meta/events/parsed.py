@@ -22,7 +22,9 @@ class EventOwners(Protocol):
     """Finds the connections that an event may be about, for the door that it came through."""
 
     def of_account(self, kind: str, account: str) -> Sequence[int]:
-        """Return connections by the webhook's `object` and the provider's id of the number, Page or Instagram account."""
+        """Return connections by the webhook's `object` and the provider's id of the number, Page or Instagram
+        account.
+        """
 
     def of_business_account(self, waba_id: str) -> Sequence[int] | None:
         """Return connections of a WhatsApp Business Account; None when nothing about it may come through this door."""
@@ -51,8 +53,10 @@ class ParsedEvents:
     """What a webhook, or a part of one, holds.
 
     Attributes:
-        door_events: connections that it is about, with the newest instant at which something happened; None when no part names one.
-        pauses: connections that cannot send now. counts: parts by kind. problems: what could not be read, for the journal.
+        door_events: connections that it is about, with the newest instant at which something happened; None when no
+            part names one.
+        pauses: connections that cannot send now. counts: parts by kind. problems: what could not be read, for the
+            journal.
     """
 
     receipts: list[Receipt] = field(default_factory=list)
@@ -110,7 +114,9 @@ def counted(kind: str) -> Counter[str]:
 
 
 def door_event(connections: Iterable[int], *happened_at: Any) -> ParsedEvents:
-    """Return that a part is about connections, and when it happened: the first of the given values that is an instant."""
+    """Return that a part is about connections, and when it happened: the first of the given values that is an
+    instant.
+    """
     at = next((found for value in happened_at if (found := known_instant(value)) is not None), None)
     return ParsedEvents(door_events=dict.fromkeys(connections, at))
 
@@ -126,7 +132,9 @@ def read_part(path: str, read: Callable[[], ParsedEvents]) -> ParsedEvents:
 def read_list(
     parent: Mapping[str, Any], name: str, path: str, read: Callable[[str, Mapping[str, Any]], ParsedEvents]
 ) -> ParsedEvents:
-    """Read each object of a list; `read` gets its path and the object. One that cannot be read is named and hides no other."""
+    """Read each object of a list; `read` gets its path and the object. One that cannot be read is named and hides no
+    other.
+    """
     items = parent.get(name)
     if items is None:
         return ParsedEvents()

@@ -93,7 +93,9 @@ def preference(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
 
 
 def user_id_update(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
-    """Read that a business-scoped id is another one now. Meta's shape is not settled: both ids are searched wherever they may stand."""
+    """Read that a business-scoped id is another one now. Meta's shape is not settled: both ids are searched wherever
+    they may stand.
+    """
     ids = part.get("user_id")
     pair = ids if isinstance(ids, dict) else part
     former = _first(pair, ("previous", "previous_user_id", "old", "old_user_id", "former_user_id"))

@@ -18,7 +18,9 @@ class NotJson(BulkheadError):
 
 
 def require_json(body: bytes) -> None:
-    """Raise `NotJson` unless `body` is JSON. JSON that is nested too deeply for us is let through: it is stored, and named when it is read."""
+    """Raise `NotJson` unless `body` is JSON. JSON that is nested too deeply for us is let through: it is stored, and
+    named when it is read.
+    """
     try:
         decoded(body)
     except RecursionError:

@@ -78,7 +78,8 @@ def present(**fields: Any) -> dict[str, Any]:
 
 
 def identifier(part: Mapping[str, Any], field: str) -> str:
-    """Return the provider's id of a part; where none can be used its content names it, so that a second arrival is still known.
+    """Return the provider's id of a part; where none can be used its content names it, so that a second arrival is
+    still known.
 
     Raises:
         Unreadable: something stands there that is no text at all.
@@ -102,7 +103,9 @@ def instant(value: object, otherwise: datetime) -> datetime:
 
 
 def known_instant(value: object) -> datetime | None:
-    """Return an instant given in seconds or milliseconds since 1970, as a number or in digits; None when it cannot be read."""
+    """Return an instant given in seconds or milliseconds since 1970, as a number or in digits; None when it cannot be
+    read.
+    """
     given = int(value) if isinstance(value, str) and value.isdecimal() and len(value) <= 13 else value
     if not isinstance(given, int) or isinstance(given, bool) or not 0 < given < 10**13:
         return None
@@ -125,7 +128,9 @@ def phone(value: object) -> str:
 
 
 def part_id(provider_id: str, number: int) -> str:
-    """Return our name of one part of a message that the provider knows as one: a message with several files is one line for each."""
+    """Return our name of one part of a message that the provider knows as one: a message with several files is one line
+    for each.
+    """
     return provider_id if number == 1 else f"{provider_id}#{number}"
 
 

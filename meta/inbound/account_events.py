@@ -1,4 +1,5 @@
-"""Applies events about accounts, numbers and templates: templates' states, a number's limits and name, warnings for operators.
+"""Applies events about accounts, numbers and templates: templates' states, a number's limits and name, warnings for
+operators.
 
 An event changes only the connections that it was found to be about when it came in (`event_owners.py`).
 """

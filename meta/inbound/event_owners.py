@@ -1,7 +1,8 @@
-"""Finds the connections that an event is about. Every event's owner is checked here, once, before anything is made of it.
+"""Finds the connections that an event is about. Every event's owner is checked here, once, before anything is made of
+it.
 
-A connection owns an account whose id its token was proved to reach (`meta/accounts/proofs.py`): naming another's account in a connection receives
-nothing. A 360dialog number has a door with a secret of its own, which is its proof.
+A connection owns an account whose id its token was proved to reach (`meta/accounts/proofs.py`): naming another's
+account in a connection receives nothing. A 360dialog number has a door with a secret of its own, which is its proof.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ _OBJECTS: Final = {channel.webhook_object for channel in CHANNELS if channel.web
 """Objects of webhooks that some connection type receives."""
 
 _OPTIONS: Final = ("page_id", "instagram_id")
-"""Options that name an account as `account_id` does: an Instagram account sends through its Page, and its events name its own id."""
+"""Options that name an account as `account_id` does: an Instagram account sends through its Page, and its events name
+its own id.
+"""
 
 _Name = tuple[str, str]
 
@@ -38,8 +41,8 @@ class ConnectionIndex:
         """Return the lookup for one raw event.
 
         Args:
-            door: the 360dialog connection whose own door it came through: it can be about that connection only. None: Meta signed it, and it is
-                about no 360dialog connection.
+            door: the 360dialog connection whose own door it came through: it can be about that connection only. None:
+                Meta signed it, and it is about no 360dialog connection.
         """
         return _DoorOwners(self, door)
 

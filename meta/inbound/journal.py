@@ -1,4 +1,6 @@
-"""Writes webhooks to the journal before they are answered: concurrent POSTs share one commit, and each is answered when it is on disk."""
+"""Writes webhooks to the journal before they are answered: concurrent POSTs share one commit, and each is answered when
+it is on disk.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,9 @@ class Journal:
     """Writes raw events.
 
     Args:
-        kind: whose journal. kept: called after each commit, so that the processor reads what came. unheard: called with the wait (seconds) of a POST
-            that was refused because the database was unavailable, or answered late; see `WebhookOutages.record_outage`.
+        kind: whose journal. kept: called after each commit, so that the processor reads what came. unheard: called with
+            the wait (seconds) of a POST that was refused because the database was unavailable, or answered late; see
+            `WebhookOutages.record_outage`.
     """
 
     def __init__(self, store: Store, kind: str, kept: Callable[[], None], unheard: Callable[[float], None]) -> None:
@@ -67,7 +70,8 @@ class Journal:
     async def _commit(self, posts: list[_Post]) -> list[None]:
         hit("journal.gathered")
         try:
-            # a commit that succeeds after its deadline is harmless: the provider repeats the POST, and its event is kept once
+            # a commit that succeeds after its deadline is harmless: the provider repeats the POST, and its event is
+            # kept once
             await self._store.call_each(inbound.journal, self._kind, [post.event for post in posts])
         except StoreUnavailable:
             self._unheard(monotonic() - posts[0].since)

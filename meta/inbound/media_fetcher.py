@@ -1,6 +1,8 @@
-"""Files that came with messages: fetched in the background from the provider into storage, by id or by address, and again when that does not work.
+"""Files that came with messages: fetched in the background from the provider into storage, by id or by address, and
+again when that does not work.
 
-A row in `inbound_media` says what waits and who is at it. Fetching twice is harmless (storage goes by content), so that whatever dies in between is begun anew.
+A row in `inbound_media` says what waits and who is at it. Fetching twice is harmless (storage goes by content), so that
+whatever dies in between is begun anew.
 """
 
 from __future__ import annotations
@@ -138,7 +140,9 @@ class Fetcher:
         self._work.start()
 
     async def drain(self, by: float) -> bool:
-        """Start no other file and wait for those in hand until the monotonic instant `by`. Returns whether nothing is left."""
+        """Start no other file and wait for those in hand until the monotonic instant `by`. Returns whether nothing is
+        left.
+        """
         return await self._work.drain(by)
 
     async def close(self) -> None:

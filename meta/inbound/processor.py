@@ -1,6 +1,7 @@
 """Turns webhooks of the journal into rows: receipts, messages, people, events of accounts, and what proves each door.
 
-The pipeline (`shared/inbound/pipeline.py`) reads the journal, and commits what is written here with the mark that it was processed.
+The pipeline (`shared/inbound/pipeline.py`) reads the journal, and commits what is written here with the mark that it
+was processed.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ _PRUNE_S: Final = 30.0
 
 @dataclass(kw_only=True)
 class _Written:
-    """What one transaction wrote. `counts`: parts of webhooks by kind. `outcomes`: what was not understood, by journal id."""
+    """What one transaction wrote. `counts`: parts of webhooks by kind. `outcomes`: what was not understood, by journal
+    id.
+    """
 
     new_messages: int = 0
     new_files: int = 0
@@ -113,7 +116,9 @@ class Processor:
         return self._write(transaction, parsed)
 
     def _write(self, transaction: Transaction, rows: Sequence[_ParsedRow]) -> Processed[_Written]:
-        """Write what webhooks hold. What is replayed happened long ago: it proves nothing about now, and pauses nothing."""
+        """Write what webhooks hold. What is replayed happened long ago: it proves nothing about now, and pauses
+        nothing.
+        """
         done = _Written()
         whole = merged(row.events for row in rows)
         fresh = [row for row in rows if not row.is_replay]
@@ -201,6 +206,8 @@ def _is_user_id(chat: str) -> bool:
 
 
 def _in_known_chat(message: InboundMessage, phones: Mapping[tuple[int, str], str]) -> InboundMessage:
-    """Return a message in the chat of its sender's number where that is known: a person who hides the number keeps the chat."""
+    """Return a message in the chat of its sender's number where that is known: a person who hides the number keeps the
+    chat.
+    """
     number = phones.get((message.connection_id, message.chat_id))
     return message if number is None else replace(message, chat_id=number)

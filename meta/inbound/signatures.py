@@ -14,7 +14,9 @@ _LENGTHS: Final = {"sha256": 64, "sha1": 40}
 
 
 def is_signed(header: str, body: bytes, app_secret: bytes, algorithm: str = "sha256") -> bool:
-    """Whether `header` (the algorithm's name, `=` and hex digits) is the HMAC of the raw `body` under `app_secret`; never with an empty secret."""
+    """Whether `header` (the algorithm's name, `=` and hex digits) is the HMAC of the raw `body` under `app_secret`;
+    never with an empty secret.
+    """
     digits = header.removeprefix(f"{algorithm}=")
     try:
         given = bytes.fromhex(digits) if digits != header and len(digits) == _LENGTHS[algorithm] else b""

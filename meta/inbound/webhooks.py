@@ -58,7 +58,8 @@ class Webhooks:
     """Answers providers.
 
     Args:
-        app_secret: signs Meta's events; empty: none is believed. verify_token: what Meta must repeat; empty: verification fails.
+        app_secret: signs Meta's events; empty: none is believed. verify_token: what Meta must repeat; empty:
+            verification fails.
         allows_sha1: whether events of pages and Instagram accounts may be signed by SHA-1 alone.
     """
 
@@ -141,7 +142,9 @@ class Webhooks:
         admit: Callable[[], Awaitable[object]],
         guarded: Callable[[bytes], Awaitable[RawEvent]],
     ) -> Response:
-        """Store what a provider posts. `admit`: refuses by the head alone, before any of the body is read. `guarded`: checks the whole."""
+        """Store what a provider posts. `admit`: refuses by the head alone, before any of the body is read. `guarded`:
+        checks the whole.
+        """
         try:
             await admit()
             event = await guarded(await _body(request))

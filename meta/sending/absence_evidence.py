@@ -1,8 +1,9 @@
 """Decides whether a missing status webhook is evidence that a message was not sent.
 
-It is evidence when the same number's door has brought an event that happened after the message was claimed: then the provider's queue has passed the
-place where the status would stand. Events of other numbers prove nothing: theirs may be subscribed, and this one not. That something arrived is not
-enough either: a queue that lags brings old events, and ours may be in it.
+It is evidence when the same number's door has brought an event that happened after the message was claimed: then the
+provider's queue has passed the place where the status would stand. Events of other numbers prove nothing: theirs may be
+subscribed, and this one not. That something arrived is not enough either: a queue that lags brings old events, and ours
+may be in it.
 """
 
 from __future__ import annotations

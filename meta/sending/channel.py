@@ -48,7 +48,8 @@ class MetaChannel:
     """Sends through the Graph API and 360dialog.
 
     Args:
-        window_s: how long webhooks must be silent about a message, although they are proven alive, before it counts as not sent.
+        window_s: how long webhooks must be silent about a message, although they are proven alive, before it counts as
+            not sent.
     """
 
     token_at_claim = True
@@ -84,7 +85,8 @@ class MetaChannel:
         """See `Channel.send`.
 
         Raises:
-            StoreUnavailable: the connection cannot be read; nothing was sent. Also whatever `record_token` raises, likewise.
+            StoreUnavailable: the connection cannot be read; nothing was sent. Also whatever `record_token` raises,
+                likewise.
         """
         account = await self._accounts.find(message.connection_id)
         if not isinstance(account, Account):
@@ -102,7 +104,9 @@ class MetaChannel:
         )
 
     async def _prepared(self, account: Account, message: OutboundMessage, by: float) -> _Prepared | Outcome:
-        """Return what is to be posted, with its files at the provider; or the outcome, when there is nothing to post. Raises `PayloadRefused`."""
+        """Return what is to be posted, with its files at the provider; or the outcome, when there is nothing to post.
+        Raises `PayloadRefused`.
+        """
         if (lasts_s := content.SHORT_LIVED.get(message.type)) and (
             utc_now() - message.created_at
         ).total_seconds() > lasts_s:
@@ -130,7 +134,9 @@ class MetaChannel:
         return self._unknown(message, "no_answer", reply.reason)
 
     async def look_up(self, doubt: Doubt) -> Outcome | None:
-        """See `Channel.look_up`: proof comes by webhook, so all that can be found here is evidence of the contrary. Raises `StoreUnavailable`."""
+        """See `Channel.look_up`: proof comes by webhook, so all that can be found here is evidence of the contrary.
+        Raises `StoreUnavailable`.
+        """
         if doubt.message.type in content.HARMLESS_TWICE:
             return Retry(code="harmless_twice", detail="doing it again changes nothing", after_s=0.0, counts=False)
         if doubt.doubt_s < self._window_s or doubt.message.connection_type in PAGES:
@@ -157,7 +163,9 @@ class MetaChannel:
         )
 
     async def _too_late(self, message: OutboundMessage) -> str:
-        """Return why it is too late for a message on Messenger or Instagram, empty when it is not. Raises `StoreUnavailable`."""
+        """Return why it is too late for a message on Messenger or Instagram, empty when it is not. Raises
+        `StoreUnavailable`.
+        """
         if not messenger.has_window(message):
             return ""
         last = await self._store.call(
@@ -213,7 +221,8 @@ class MetaChannel:
                 return result
 
     def _unreachable(self, message: OutboundMessage, reason: str) -> Outcome:
-        # no request left, so no attempt is spent: an outage of the provider must not make dead letters of accepted messages
+        # no request left, so no attempt is spent: an outage of the provider must not make dead letters of accepted
+        # messages
         wait_s = self._throttle.refused(_keys(message)[1], _UNREACHABLE)
         return self._failed(message, Retry(code="connection_failed", detail=reason, after_s=wait_s, counts=False))
 

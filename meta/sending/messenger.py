@@ -1,6 +1,8 @@
-"""Messenger and Instagram: bodies of the Send API, its answers and errors, and the windows in which it may be used. Pure.
+"""Messenger and Instagram: bodies of the Send API, its answers and errors, and the windows in which it may be used.
+Pure.
 
-There is no callback data here. A send carries its token as `metadata`, and the echo of the message brings it back: the proof that it went out.
+There is no callback data here. A send carries its token as `metadata`, and the echo of the message brings it back: the
+proof that it went out.
 """
 
 from __future__ import annotations
@@ -151,7 +153,9 @@ def has_window(message: OutboundMessage) -> bool:
 
 
 def too_late(message: OutboundMessage, last_heard: datetime | None, now: datetime) -> str:
-    """Return why Meta would refuse a message for its time; empty when it would not, or when the customer's last message is unknown."""
+    """Return why Meta would refuse a message for its time; empty when it would not, or when the customer's last message
+    is unknown.
+    """
     if last_heard is None:
         return ""
     window = channel_named(message.connection_type).window

@@ -50,7 +50,9 @@ class File:
 
 
 def files(message: OutboundMessage) -> list[File]:
-    """Return the files that a message carries from our storage, also in headers and parameters. Raises `PayloadRefused`."""
+    """Return the files that a message carries from our storage, also in headers and parameters. Raises
+    `PayloadRefused`.
+    """
     return list(_files(message.content, "", 0, message.type))
 
 
@@ -111,7 +113,9 @@ def _addressed(message: OutboundMessage) -> Mapping[str, str]:
 
 
 def _files(node: Any, type: str, depth: int, sent_as: str) -> Iterator[File]:
-    """Find objects that name a file of ours; `type` is the name under which they stand, `sent_as` the message's own type."""
+    """Find objects that name a file of ours; `type` is the name under which they stand, `sent_as` the message's own
+    type.
+    """
     if depth > _DEEPEST:
         raise PayloadRefused("invalid_content", "the content is nested too deeply")
     if isinstance(node, Mapping):

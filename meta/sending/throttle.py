@@ -1,4 +1,6 @@
-"""Waits that a provider asked for, by connection or chat: how long they last and how they grow. Pure but for the clock; forgotten when the process ends."""
+"""Waits that a provider asked for, by connection or chat: how long they last and how they grow. Pure but for the clock;
+forgotten when the process ends.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Files on their way to a provider: uploaded once for a connection, found again by their digest, and forgotten when the provider forgot them.
+"""Files on their way to a provider: uploaded once for a connection, found again by their digest, and forgotten when the
+provider forgot them.
 
 An upload sends no message, so one in doubt is made again.
 """
@@ -34,7 +35,9 @@ log = logger(__name__)
 UPLOAD_S: Final = 120.0
 """Longest time for one upload: 100 MB at a little under 7 Mbit/s."""
 _SEND_S: Final = 2.0
-"""Time that is left to the message itself; an upload that takes longer goes on while the message waits for its next turn."""
+"""Time that is left to the message itself; an upload that takes longer goes on while the message waits for its next
+turn.
+"""
 _AGAIN_S: Final = 1.0
 _YOUNG_S: Final = 300.0
 """An id younger than this is not the one that the provider forgot."""
@@ -94,7 +97,9 @@ class Uploads:
         return found
 
     async def forget(self, connection_id: int, uploads: Mapping[str, Uploaded]) -> bool:
-        """Forget ids that a provider refused. Returns whether uploading anew may help: not when all of them were uploaded just now."""
+        """Forget ids that a provider refused. Returns whether uploading anew may help: not when all of them were
+        uploaded just now.
+        """
         old = [one.provider_id for one in uploads.values() if not one.is_young]
         for provider_id in old:
             await self._store.call(media.forget_upload, connection_id, provider_id)
@@ -126,7 +131,9 @@ class Uploads:
         return task.result()
 
     async def _found_or_uploaded(self, account: Account, file: File, *, anew: bool) -> _Result:
-        """Look the file up and upload it if need be: one task for both, so that a second caller finds one or the other."""
+        """Look the file up and upload it if need be: one task for both, so that a second caller finds one or the
+        other.
+        """
         connection = account.connection
         known = await self._store.call(_known, connection.company_id, connection.id, file)
         if known is None:

@@ -23,7 +23,9 @@ DATA: Final = Path(__file__).parent / "data"
 CASES: Final = {path.stem: json.loads(path.read_text()) for path in sorted(DATA.glob("*.json"))}
 
 OPEN: Final = frozenset({"05b-who-is-it", "32-read-by-provider-id"})
-"""Cases whose right answer is known and not given yet. Each has its judge; the commit that mends one takes it out here."""
+"""Cases whose right answer is known and not given yet. Each has its judge; the commit that mends one takes it out
+here.
+"""
 
 Judge = Callable[[CasesEnv, Any], None]
 JUDGES: dict[str, Judge] = {}

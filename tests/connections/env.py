@@ -1,4 +1,6 @@
-"""API, meta and sandbox as processes over one database: what a client asks, who does it, and what the provider then knows."""
+"""API, meta and sandbox as processes over one database: what a client asks, who does it, and what the provider then
+knows.
+"""
 
 from __future__ import annotations
 

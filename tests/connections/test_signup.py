@@ -1,4 +1,6 @@
-"""Embedded signup from the browser's code to a message that arrives; every step that fails is named, and taken up again."""
+"""Embedded signup from the browser's code to a message that arrives; every step that fails is named, and taken up
+again.
+"""
 
 from __future__ import annotations
 

@@ -49,7 +49,8 @@ class ChannelEnv:
     """Everything that a channel needs.
 
     Attributes:
-        ids: connection ids by phone index. tokens: what was said to be written from now on. fenced: whether rows belong to another incarnation.
+        ids: connection ids by phone index. tokens: what was said to be written from now on. fenced: whether rows belong
+            to another incarnation.
     """
 
     def __init__(self, settings: Settings) -> None:

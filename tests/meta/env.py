@@ -172,7 +172,9 @@ class MetaEnv:
         return self.http.get(f"http://127.0.0.1:{self.settings.port('meta')}{path}", params=query, timeout=15)
 
     def metric(self, name: str) -> float:
-        """Return one figure of the meta process: the line of `/metrics` that starts with `name`; 0 when there is none."""
+        """Return one figure of the meta process: the line of `/metrics` that starts with `name`; 0 when there is
+        none.
+        """
         lines = [line for line in self.get("/metrics").text.splitlines() if line.startswith(f"bulkhead_{name} ")]
         return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 

@@ -1,6 +1,8 @@
-"""How long one send takes, by type: `python -m tests.meta.measure_sends DATABASE_URL`. The provider is a sandbox in another process's place: a thread here.
+"""How long one send takes, by type: `python -m tests.meta.measure_sends DATABASE_URL`. The provider is a sandbox in
+another process's place: a thread here.
 
-What is measured is `MetaChannel.send`: reading the connection, the file's name at the provider, building, the call and reading its answer.
+What is measured is `MetaChannel.send`: reading the connection, the file's name at the provider, building, the call and
+reading its answer.
 """
 
 from __future__ import annotations

@@ -85,7 +85,9 @@ def test_only_what_happened_later_proves_the_door(
 def test_without_an_own_timestamp_the_entrys_time_counts(
     portless: MakeSettings, entry_s: float | None, expected: bool
 ) -> None:
-    """A webhook that waited at the provider for an hour, and does not say when its event happened, did not happen just now."""
+    """A webhook that waited at the provider for an hour, and does not say when its event happened, did not happen just
+    now.
+    """
 
     async def play(own: ChannelEnv) -> None:
         payload = webhook({"statuses": [without_time(status("sent"))]})

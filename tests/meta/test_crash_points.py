@@ -1,4 +1,6 @@
-"""Killed at every named crash point of ingress, in the real process: no event is lost, none is twice, and every file arrives."""
+"""Killed at every named crash point of ingress, in the real process: no event is lost, none is twice, and every file
+arrives.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ FILES = ("media.taken", "media.fetched", "media.noted")
 
 
 def post_until_taken(env: MetaEnv, bodies: list[bytes]) -> int:
-    """Post each body again until it is answered by 200, as a provider does. Returns how often the process had died and was started again."""
+    """Post each body again until it is answered by 200, as a provider does. Returns how often the process had died and
+    was started again.
+    """
     by, deaths = monotonic() + 60, 0
     for body in bodies:
         while True:

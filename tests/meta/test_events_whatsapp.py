@@ -1,4 +1,6 @@
-"""WhatsApp's webhooks: Meta's own examples, every type of message, echoes, history, calls, people and events of accounts, each in our terms."""
+"""WhatsApp's webhooks: Meta's own examples, every type of message, echoes, history, calls, people and events of
+accounts, each in our terms.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Files that came with messages, in the real process: fetched by id and address, again when it fails, refused when they are not what they say."""
+"""Files that came with messages, in the real process: fetched by id and address, again when it fails, refused when they
+are not what they say.
+"""
 
 from __future__ import annotations
 

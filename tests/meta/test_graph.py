@@ -143,7 +143,9 @@ async def _served(listener: socket.socket, answer: bytes, ask: Callable[[Graph],
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"])
 def test_a_redirect_of_a_send_is_an_answer_and_is_not_followed(listener: socket.socket, status: str) -> None:
-    """A send that is repeated elsewhere may be a second message, and carries the token to the host that the answer names."""
+    """A send that is repeated elsewhere may be a second message, and carries the token to the host that the answer
+    names.
+    """
     elsewhere = f"http://127.0.0.1:{listener.getsockname()[1]}/elsewhere"
     answer = _answer(status, b"{}", f"Location: {elsewhere}", "Connection: close")
 

@@ -1,4 +1,6 @@
-"""What comes in, written down: people, edits and revokes, echoes, watermarks, events of accounts, and processing it again."""
+"""What comes in, written down: people, edits and revokes, echoes, watermarks, events of accounts, and processing it
+again.
+"""
 
 from __future__ import annotations
 
@@ -457,7 +459,9 @@ def known_of(own: ChannelEnv, index: int) -> list[Any]:
 def test_an_account_event_changes_the_owners_of_its_door_only(
     portless: MakeSettings, field: str, claimed_waba: str
 ) -> None:
-    """Whatever account its connection claims to have, the door of one 360dialog number changes nothing of another connection."""
+    """Whatever account its connection claims to have, the door of one 360dialog number changes nothing of another
+    connection.
+    """
 
     async def play(own: ChannelEnv) -> None:
         with_template(own, DIRECT, WABA)

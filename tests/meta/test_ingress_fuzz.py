@@ -1,4 +1,6 @@
-"""Whatever is posted: no 5xx, no crash, nothing lost. What was answered by 200 is in the journal, and everything in it is processed or named."""
+"""Whatever is posted: no 5xx, no crash, nothing lost. What was answered by 200 is in the journal, and everything in it
+is processed or named.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,9 @@ SIMPLE = "rq.worker.SimpleWorker"
 
 @contextmanager
 def stock_worker(env: MetaEnv, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker of RQ's own, with this installation's settings in its environment; ended with the block, however that ends."""
+    """A worker of RQ's own, with this installation's settings in its environment; ended with the block, however that
+    ends.
+    """
     variables: dict[str, Any] = dict(to_environ(env.settings))
     rq = str(Path(sys.executable).with_name("rq"))
     worker = subprocess.Popen(
@@ -87,7 +89,8 @@ def test_a_stock_worker_alone_sends_everything_in_order(own_env: Callable[..., M
 
 
 def test_ours_and_a_stock_one_on_one_queue_send_each_message_once(own_env: Callable[..., MetaEnv]) -> None:
-    # one send in hand at a time: ours takes a hint only when it has sent the one before, so that hints are left for the other
+    # one send in hand at a time: ours takes a hint only when it has sent the one before, so that hints are left for the
+    # other
     env = own_env(meta_in_flight=1)
     env.start()
     env.control("POST", "settings", {"latency_ms": 20})

@@ -1,4 +1,6 @@
-"""Tables and encoders against Meta's own document: whatever the tables of `shared.compose` accept is encoded to a valid body; nothing else happens."""
+"""Tables and encoders against Meta's own document: whatever the tables of `shared.compose` accept is encoded to a valid
+body; nothing else happens.
+"""
 
 from __future__ import annotations
 

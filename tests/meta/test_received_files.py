@@ -1,4 +1,6 @@
-"""Files that customers send: their names are cleaned, and change nothing about the company's own file of the same bytes."""
+"""Files that customers send: their names are cleaned, and change nothing about the company's own file of the same
+bytes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every type over real HTTP: what arrives at the provider, files and their names there, and what is done when a provider forgets, fails or waits."""
+"""Every type over real HTTP: what arrives at the provider, files and their names there, and what is done when a
+provider forgets, fails or waits.
+"""
 
 from __future__ import annotations
 
