@@ -33,6 +33,8 @@ class ApiView:
             if page is None:
                 return None
             listed |= {entry["id"]: entry for entry in page}
+        # `heldForHumanAt` is read from a message's details; only a message in doubt can be held, so that one call for
+        # each of those suffices
         in_doubt = [m for m in self._load.accepted if m.id in listed and listed[m.id]["status"] == "in_doubt"]
         details = await asyncio.gather(*(self._details(message) for message in in_doubt))
         held = {found["id"] for found in details if found is not None and found["heldForHumanAt"]}
@@ -43,6 +45,8 @@ class ApiView:
                 held=message.id in held,
             )
             for message in self._load.accepted
+            # a list is read page by page while the load goes on: what was accepted after its chat was read is missing
+            # here
             if message.id in listed
         }
 
@@ -69,9 +73,12 @@ class ApiView:
         """Return every message of a chat, None when the API does not answer."""
         found: list[dict[str, Any]] = []
         cursor = ""
+        # one place for the whole chat, not for each page: with a limit on pages all chats would advance together, and
+        # the snapshot of each would stretch over the time of all
         async with self._readers:
             while True:
                 answer = await self._installation.api("GET", f"{chat.path()}?limit={_PAGE}{cursor}")
+                # half of a chat would be taken for messages that Bulkhead has lost
                 if answer is None or answer.status != 200:
                     return None
                 found += answer.body["messages"]

@@ -13,6 +13,9 @@ from typing import Any, Final, Self
 import aiohttp
 
 _NETWORK: Final = (aiohttp.ClientError, ConnectionError, TimeoutError)
+"""What the network does to a call. `TimeoutError` is the time limit of `call`; aiohttp does not wrap
+every reset connection in an error of its own.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Calls:
         self._connections = connections
 
     async def __aenter__(self) -> Self:
+        # a proxy named in the environment must not stand between the client and an installation on 127.0.0.1
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=self._connections), trust_env=False)
         return self
 
@@ -50,9 +54,12 @@ class Calls:
                 self._session.request(method, url, json=body, headers=headers) as response,
             ):
                 content = await response.read()
+        # the installation is being broken: a call without an answer is the normal case here, and the caller repeats it
         except _NETWORK:
             return None
         try:
             return Answer(response.status, json.loads(content))
+        # an answer without JSON (a proxy's page, a truncated body) is an answer: its status counts, and the caller
+        # judges it
         except ValueError:
             return Answer(response.status, None)

@@ -27,7 +27,11 @@ from shared.store.store import Store
 _PATIENCE_S: Final = 5.0
 """How long a fault waits for a target that is just being restarted."""
 _CUT_EVERY_S: Final = 0.05
+"""Seconds between two cuts: the pool opens a new connection within milliseconds, and it is to lose that one too."""
 _ORCHESTRATOR_AWAY_S: Final = (0.1, 1.5)
+"""Range of seconds until a killed orchestrator is started again, as a service manager would do it; drawn, so that its
+children are found in every state between alive and gone.
+"""
 
 
 class FaultInjector:
@@ -44,6 +48,8 @@ class FaultInjector:
     def __init__(self, installation: Installation, seed: int, outsiders: Outsiders) -> None:
         self._outsiders = outsiders
         self._installation, self._dice = installation, random.Random(seed)  # noqa: S311 - dice, not secrets
+        # what was stopped and not yet continued: a run that is interrupted must not leave a process that stands still
+        # for ever
         self._frozen: set[int] = set()
         self.done: dict[str, int] = {}
         self.left_out: dict[str, int] = {}
@@ -95,27 +101,34 @@ class FaultInjector:
                 self._frozen.add(pid)
             else:
                 self._frozen.discard(pid)
+            # another fault may have killed it while it stood still
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     async def _kill(self, step: Step) -> None:
         pid = await self._find(step.target)
+        # not by `_signal`: a target that is gone already must count as left out, so `ProcessLookupError` passes on to
+        # `do`
         os.kill(pid, signal.SIGKILL)
         self._frozen.discard(pid)
         if step.target in SENDERS:
+            # the ledger's clock: the judge compares this instant with the times of arrivals
             self.kills.append(Kill(at=time.time(), target=step.target))
         if step.target == "orchestrator":
+            # the lock of the home is free only then; a second orchestrator beside it would refuse to start
             await self._installation.wait_orchestrator_gone()
             await asyncio.sleep(self._dice.uniform(*_ORCHESTRATOR_AWAY_S))
             await self._installation.start_orchestrator()
 
     async def _kill_server(self, step: Step) -> None:
         pids = await self._find_server(step.target)
+        # parents come first: this is the server itself, and not a process that it forked
         os.kill(pids[0], signal.SIGKILL)
 
     async def _stop_then_kill(self, step: Step) -> None:
         self._signal([await self._find(step.target)], signal.SIGSTOP)
         await asyncio.sleep(step.lasts_s)
+        # looked up again: the orchestrator may have killed the hanging process meanwhile, and its successor is hit then
         await self._kill(step)
 
     async def _pause(self, step: Step) -> None:
@@ -137,6 +150,7 @@ class FaultInjector:
         )
         try:
             by = monotonic() + step.lasts_s
+            # at least once, also with a length of 0: a single cut is the usual fault
             while True:
                 self.connections_cut += await store.call(processes.cut_connections, step.target)
                 if left(by) <= 0:
@@ -147,9 +161,11 @@ class FaultInjector:
 
     async def _flush_redis(self, step: Step) -> None:
         def flush() -> None:
+            # 2 s: a server that another fault holds must fail this step, not stretch it
             with redis_errors(), connect(self._installation.settings.redis_url, 2.0) as client:
                 client.flushall()
 
+        # the client blocks: in the event loop it would stop the load for as long
         await asyncio.to_thread(flush)
 
     async def _provider(self, step: Step) -> None:
@@ -168,6 +184,7 @@ class FaultInjector:
         await self._installation.sandbox("DELETE", f"faults/{answer.body['id']}")
 
     async def _post_as_outsiders(self, step: Step) -> None:
+        # the plan is pure data, so it names the method
         post: Callable[[], Awaitable[None]] = getattr(self._outsiders, FAULTS[step.fault].details["posts"])
         await post()
 

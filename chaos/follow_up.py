@@ -48,6 +48,8 @@ class FollowUp:
         by_id = {message.id: message for message in self._load.accepted}
         for company in self._load.companies:
             for letter in await self._letters(company):
+                # dead letters of earlier runs stay in an installation that was joined; they are not ours to decide
+                # about
                 message = by_id.get(letter["id"])
                 if message is not None:
                     await self._decide(message, letter)
@@ -58,6 +60,7 @@ class FollowUp:
         while True:
             answer = await self._installation.api("GET", f"/api/v2/dead-letters/{company}{cursor}")
             if answer is None or answer.status != 200:
+                # what was read so far is decided about; the rest is seen in the next round
                 return found
             found += answer.body["letters"]
             if not answer.body["next"]:
@@ -75,6 +78,7 @@ class FollowUp:
     async def _redrive(self, chat: Chat, message: Accepted, code: str) -> None:
         self._ledger.read()
         sends = len(self._ledger.sends.get(message.text, ()))
+        # it failed again, and the provider was not asked in between: something that is not about this attempt failed it
         if sends == self._sends_at_redrive.get(message.text):
             self._load.note_unsent_failure(message.text)
         self._sends_at_redrive[message.text] = sends
@@ -86,6 +90,7 @@ class FollowUp:
 
     async def _resolve(self, chat: Chat, message: Accepted) -> None:
         self._ledger.read()
+        # a human operator would look at the recipient's phone; the ledger stands for that
         decision = "sent" if message.text in self._ledger.texts else "resend"
         answer = await self._installation.api("POST", chat.path(message.id) + "/resolve", body={"as": decision})
         if answer is not None and answer.status == 200:

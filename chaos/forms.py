@@ -29,11 +29,13 @@ def _text(text: str, _: random.Random) -> Form:
 
 
 def _location(text: str, dice: random.Random) -> Form:
+    # four digits, so that the numbers are equal again after JSON, PostgreSQL and the page
     place = {"latitude": round(dice.uniform(-80, 80), 4), "longitude": round(dice.uniform(-170, 170), 4)}
     return Form(type="location", body={**place, "name": text}, content=place)
 
 
 def _document(text: str, _: random.Random) -> Form:
+    # unique content, so that a file that was exchanged for another one shows by its hash
     content = f"invoice of {text}\n".encode()
     return Form(
         type="document",
@@ -47,6 +49,7 @@ def _contacts(text: str, _: random.Random) -> Form:
 
 
 def _interactive(text: str, dice: random.Random) -> Form:
+    # the id is drawn for the same reason: it is part of what the judge compares
     button = f"choice-{dice.randrange(1_000_000)}"
     return Form(
         type="interactive",

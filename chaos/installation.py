@@ -27,15 +27,21 @@ from shared.settings import ChildEnvironment, Settings
 
 PROGRAM: Final = Path(__file__).resolve().parents[1] / "orchestrator.py"
 _LOOK_S: Final = 0.02
+"""Seconds between two looks at files and /proc: short against a restart, which takes some tenths of a second."""
 _START_S: Final = 120.0
+"""Longest wait for a first start: it makes the database's files and runs the migrations."""
 _STOP_S: Final = 90.0
+"""Longest wait for an orderly stop before everything is killed."""
 _CALL_S: Final = 5.0
+"""Longest wait for one call, for the observer; the load has a limit of its own."""
 _LOWEST_PORT: Final = 15_000
+"""Below it, ports of services that are usual on developers' machines are common."""
 _PORTS: Final = 104
+"""Ports of one installation: 100 for the loopback ports of the slots, from ADMIN_PORT on, then four public ones."""
 
 
 class InstallationUnusable(BulkheadError):
-    """Raised when there is no installation that could be broken: it does not start, or it does not say CHAOS=on."""
+    """Raised when there is no installation that could be broken: it does not start, or runs without CHAOS=on."""
 
 
 class NeverHappened(BulkheadError):
@@ -63,6 +69,7 @@ class Installation:
 
     def __init__(self, home: Path, variables: Mapping[str, str], environ: Mapping[str, str], calls: Calls) -> None:
         self.home, self._calls = home, calls
+        # a shell that has settings of another installation exported must not lead into that one
         ours = {*settings_table.variables(), *(row.name.upper() for row in fields(ChildEnvironment))}
         self._environ = (
             {name: value for name, value in environ.items() if name not in ours}
@@ -90,8 +97,8 @@ class Installation:
             ) from None
 
     async def join(self) -> None:
-        """Use the installation that runs in this home already. Raises `InstallationUnusable` when it does not let
-        itself be broken.
+        """Use the installation that runs in this home already. Raises `InstallationUnusable` when it runs
+        without CHAOS=on.
         """
         await self._read_settings()
         pids = self.pids()
@@ -219,7 +226,7 @@ class Installation:
         )
 
     async def webhook(self, path: str, body: Any, headers: Mapping[str, str]) -> Answer | None:
-        """Post to the public port for webhooks, as anybody on the network can."""
+        """Post to the public port for webhooks, as any host on the network can."""
         return await self._calls.call(
             "POST", f"http://127.0.0.1:{self.settings.port('meta')}{path}", within_s=_CALL_S, body=body, headers=headers
         )

@@ -187,6 +187,7 @@ def judge(
     first = {text: found[0] for text, found in by_text.items()}
     promised = {message.text: message for message in accepted}
     missing = [message for message in accepted if message.text not in first]
+    # a held message holds up its chat: what waits behind it is neither lost nor late
     held_chats = {message.chat for message in accepted if (state := reported.get(message.text)) and state.held}
     lost: dict[str, str] = {}
     held: dict[str, str] = {}
@@ -194,6 +195,7 @@ def judge(
     parked: list[str] = []
     for message in missing:
         state = reported.get(message.text, ReportedState(state="unknown"))
+        # it must not arrive; whether it did is judged below by `cancelled`
         if message.is_cancelled:
             continue
         if state.held:
@@ -247,7 +249,9 @@ def _duplicated(
         message = promised.get(text)
         refused = sum(arrival.is_refused for arrival in arrivals)
         taken = len(arrivals) - refused
-        # what the provider refused afterwards may be sent once more for each redrive
+        # what the provider refused afterwards may be sent once more for each redrive;
+        # `message` is missing when the client never got an answer: the request was carried out, and the text counts as
+        # one message
         allowed_refused = 1 + (message.redrives if message else 0)
         allowed_taken = 1
         if message and message.policy == "resend" and (state := reported.get(text)) is not None:
@@ -263,6 +267,7 @@ def _duplicated(
 def _reordered(promised: Mapping[str, Accepted], first: Iterable[Arrival]) -> list[str]:
     highest: dict[str, int] = defaultdict(int)
     found = []
+    # first arrivals only: a message that is rightly sent again does not change the order in which the chat was begun
     for arrival in sorted(first, key=lambda one: one.seq):
         message = promised.get(arrival.text)
         # what sleeps until its time, or was redriven, may be overtaken
@@ -321,10 +326,13 @@ def _contradiction(
         return "" if state.state == "deleted" or arrivals else f"cancelled, and shown as {state.state}"
     if message.unsent_failures:
         return f"failed {message.unsent_failures} times after a redrive without having been sent"
+    # without an arrival no status can have come: the state was invented
     if state.state in _LEFT and not arrivals:
         return f"shown as {state.state}, never arrived"
+    # the provider has it, and an operator who believes the state would redrive it: the message would be doubled
     if state.state == "failed" and taken:
         return f"arrived, and shown as failed ({state.code})"
+    # a page reports no status by webhook: its arrivals are not in `statuses`
     if statuses is None or any(arrival.seq not in statuses for arrival in arrivals):
         return ""
     return _unlike_statuses(state, arrivals, statuses)
@@ -335,9 +343,13 @@ def _unlike_statuses(state: ReportedState, arrivals: Sequence[Arrival], statuses
     taken = [arrival for arrival in arrivals if not arrival.is_refused]
     proved = max((_RANK.get(status, 0) for arrival in taken for status in statuses[arrival.seq]), default=0)
     shown = _RANK.get(state.state, 0)
+    # the last arrival decides: what was refused once, redriven and then taken is rightly shown as sent
     is_refused = bool(arrivals) and arrivals[-1].is_refused and "failed" in statuses[arrivals[-1].seq]
+    # in doubt is a state of its own and is allowed to lag: reconciliation has its own time limit, which `settled`
+    # checks
     if proved > shown and state.state != "in_doubt":
         return f"the provider reported {_name(proved)}, shown as {state.state}"
+    # `sent` is proved by the answer itself; only `delivered` and `read` need a status
     if shown > 1 and proved < shown and taken:
         return f"shown as {state.state}, the provider reported {_name(proved) or 'nothing'}"
     return f"the provider refused it, shown as {state.state}" if is_refused and state.state in _LEFT else ""
@@ -353,10 +365,12 @@ def _broken_history(state: ReportedState, arrivals: Sequence[Arrival]) -> str:
     if steps[0].state != "queued":
         return f"begins with {steps[0].state}"
     begun = sum(step.state == "sending" for step in steps)
+    # each arrival must have a claim of its own in the history, or it was sent outside of the fence
     if len(arrivals) > begun:
         return f"{len(arrivals)} arrivals, {begun} attempts"
     failures = sum(step.state == "failed" and step.code != _PARKED for step in steps)
     refusals = sum(arrival.is_refused for arrival in arrivals)
+    # only a refusal may fail a message: SEND_ATTEMPTS of our own installation is too high to be used up
     if failures > refusals:
         return f"{failures} failures, {refusals} refusals of the provider"
     repeated = [
@@ -369,6 +383,7 @@ def _broken_history(state: ReportedState, arrivals: Sequence[Arrival]) -> str:
     if repeated:
         return repeated[0]
     states = {step.state for step in steps}
+    # a state and its entry in the history are written by one statement
     if state.state not in states:
         return f"shown as {state.state}, which its history does not contain"
     return ""
@@ -376,6 +391,7 @@ def _broken_history(state: ReportedState, arrivals: Sequence[Arrival]) -> str:
 
 def _recovery_s(kill: Kill, accepted: Sequence[Accepted], first: Mapping[str, Arrival]) -> float:
     """Return how long what was accepted before the kill was still arriving."""
+    # a scheduled message arrives late by intention
     waiting = [
         first[message.text].at
         for message in accepted

@@ -77,6 +77,7 @@ def arrivals_of(
             recipient = str(entry.get("chat", "")).partition("@")[0]
         else:
             continue
+        # an installation that was joined has messages of others in its ledger
         if text.startswith(mark):
             found.append(
                 Arrival(
@@ -87,6 +88,7 @@ def arrivals_of(
                     recipient=recipient,
                     type=type_,
                     content=content,
+                    # the sandbox writes into the arrival's own entry which statuses will follow
                     is_refused=entry.get("plan") == ["failed"],
                 )
             )
@@ -135,11 +137,13 @@ class LedgerReader:
         """Read the entries that were added since the last call."""
         entries = []
         for entry in self.installation.ledger(self._offset):
+            # by bytes: a file of a long run has hundreds of thousands of lines, and it is read four times a second
             self._offset = entry["end"]
             entries.append(entry)
             match entry["event"]:
                 case "media_uploaded":
                     self._files[entry["id"]] = entry["sha256"]
+                # only posts that were answered 200: a status that never reached us proves nothing to Bulkhead
                 case "taken" if entry["channel"] == "webhook":
                     for update in entry["updates"]:
                         self._statuses[update["seq"]].add(update["kind"])
@@ -149,6 +153,7 @@ class LedgerReader:
         self.texts.update(arrival.text for arrival in new)
         by_seq = {entry["seq"]: entry for entry in entries}
         for arrival in new:
+            # a page names no account, and has no callback data
             if arrival.account:
                 self._meta.add(arrival.seq)
                 entry = by_seq[arrival.seq]

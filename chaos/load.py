@@ -23,18 +23,29 @@ from shared.errors import BulkheadError
 _ASK_S: Final = 8.0
 """Longest wait for one answer of the API; a repetition with the same key is safe."""
 _AGAIN_S: Final = (0.05, 0.5)
+"""Range of seconds until a request is repeated; drawn, so that clients of a restarted process do not return all at
+once.
+"""
 _FIRST_NUMBER: Final = 15_551_000_000
+"""First phone number of the load; each connection has the next 10,000, so that no chat is shared by two."""
 _DEMOS: Final = {channel.demo.phone_index: (channel.name, channel.demo) for channel in CHANNELS if channel.demo}
 NUMBERS: Final = {index: demo.account_id for index, (_, demo) in sorted(_DEMOS.items()) if demo.account_id}
 """The sandbox's phone number ids, by phone index of its first company."""
 CUSTOMERS_EVERY_S: Final = 2.0
 """How often a customer writes to each of these numbers: where nothing ever comes in, silence is evidence of nothing."""
 _CUSTOMER: Final = "15559999999"
+"""Number that the customers' messages come from, outside the range of the chats: those hold messages of the load only.
+"""
 CONNECTION_TYPES: Final = {index: name for index, (name, _) in sorted(_DEMOS.items())}
 
 _SCHEDULED_SHARE: Final = 0.04
+"""Share of messages with `sendAt`: enough to meet every fault in a long run, and few enough to leave the order of a
+chat testable.
+"""
 _CANCELLED_SHARE: Final = 0.02
+"""Share of messages that are scheduled and cancelled at once."""
 _SCHEDULED_S: Final = (1.0, 5.0)
+"""Range of seconds that a scheduled message sleeps: about as long as a process needs to be restarted."""
 _CANCELLED_AHEAD_S: Final = 60.0
 """Far enough that a cancellation normally wins; an installation that stands still may send it first, and then answers
 409.
@@ -129,6 +140,7 @@ class Load:
             for place, (name, index, account) in enumerate(connections)
             for number in range(chats)
         ]
+        # one message of each chat in this time, so that all chats together keep the rate
         self._every_s = len(self._chats) / rate
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -167,6 +179,7 @@ class Load:
         what a chat failed with.
         """
         self._stopping.set()
+        # customers write on while the messages settle: absence of a status is evidence only if other webhooks arrive
         await asyncio.gather(*self._tasks)
 
     async def cancel(self) -> None:
@@ -191,6 +204,8 @@ class Load:
         self._change(text, unsent_failures=1)
 
     def _change(self, text: str, *, redrives: int = 0, unsent_failures: int = 0) -> None:
+        # entries are immutable, so that a result that was judged does not change; a linear search, since redrives are
+        # few
         place = next(place for place, message in enumerate(self.accepted) if message.text == text)
         message = self.accepted[place]
         self.accepted[place] = replace(
@@ -205,6 +220,8 @@ class Load:
         wait_s = random.uniform(0.0, self._every_s)  # noqa: S311 - dice, not secrets
         while not await _is_set_within(self._stopping, wait_s):
             number += 1
+            # the next message of a chat is sent only after the answer to this one: that makes the promised order
+            # certain
             began = time.monotonic()
             self.accepted.append(await self._send(chat, number))
             wait_s = max(0.0, self._every_s - (time.monotonic() - began))
@@ -238,6 +255,7 @@ class Load:
             text=text,
             chat=chat.name,
             number=number,
+            # after the answer: an arrival may be earlier, which the judge allows
             accepted_at=time.time(),
             id=str(answer.body["id"]),
             tries=tries,
@@ -251,6 +269,7 @@ class Load:
         if not cancels:
             return accepted
         answer, _ = await self._until_answered("DELETE", chat.path(accepted.id), text, accepts=(200, 202, 409))
+        # 409: it was sent before the cancellation; then it must arrive like any other
         return replace(accepted, is_cancelled=answer.status == 200 and answer.body["status"] == "deleted")
 
     async def _until_answered(
@@ -271,6 +290,8 @@ class Load:
             answer = await self._installation.api(method, path, body=body, key=key, within_s=_ASK_S)
             if answer is not None and answer.status in accepts:
                 return answer, tries
+            # 4xx says that the request itself is wrong; it is not, so the installation is (429 is back-pressure and
+            # passes)
             if answer is not None and answer.status < 500 and answer.status != 429:
                 raise ClientWronged(f"{text}: the API answered {answer.status}: {answer.body}")
             self.reasons["no answer" if answer is None else str(answer.status)] += 1
@@ -280,6 +301,7 @@ class Load:
 async def _is_set_within(event: asyncio.Event, wait_s: float) -> bool:
     try:
         await asyncio.wait_for(event.wait(), wait_s)
+    # the event may be set in the same turn of the loop in which the time ran out
     except TimeoutError:
         return event.is_set()
     return True

@@ -48,6 +48,7 @@ class Outsiders:
         """Report deliveries of another installation on the same account, whose messages have the numbers of ours.
         Raises `NeverHappened`.
         """
+        # one POST holds one account's statuses, as Meta's do
         for account, messages in self._by_account(self._waiting()).items():
             statuses = [
                 _status("delivered", f"wamid.second-{message.id}", message.recipient, token)
@@ -66,29 +67,35 @@ class Outsiders:
         chat = self._dice.choice([chat for chat in self._load.chats if chat.account])
         connection = f"/api/v2/connections/{chat.company}/{chat.phone_index}"
         fault = {"fault": "fail_later", "count": 3, "phone_number_id": chat.account}
+        # `fail_later`: three messages of this number are taken and then refused by a status; those are redriven below
         if (armed := await self._installation.sandbox("POST", "faults", body=fault)) is None or armed.status != 200:
             raise NeverHappened("the provider is away")
         await asyncio.sleep(_REFUSED_S)
         await self._api("POST", connection + "/pause")
         try:
+            # now and not at its own pace: the redriven messages must be queued, and unsent, before the old failures are
+            # posted
             await self._follow_up.round()
             waiting = [message for message in self._recent() if message.account == chat.account and message.redrives]
+            # the oldest send is the attempt that failed before the redrive
             sends = [self._ledger.sends[message.text][0] for message in waiting if message.text in self._ledger.sends]
             if sends:
                 with_token = [_status("failed", one.provider_id, one.recipient, one.callback) for one in sends]
                 without = [_status("failed", one.provider_id, one.recipient, "") for one in sends]
                 await self._post_signed(chat.account, with_token + without)
+        # also when the run is cancelled: a paused connection would keep its messages open until the end of the run
         finally:
             await self._api("POST", connection + "/resume")
         if not sends:
             raise NeverHappened("a message of this number was redriven")
 
     async def other_tenant(self) -> None:
-        """Report failures of everybody's newest and next messages through the attacker's own address. Raises
+        """Report failures of all companies' newest and next messages through the attacker's own address. Raises
         `NeverHappened`.
         """
         headers = {"X-Bulkhead-Webhook-Secret": ATTACKER.secret}
         for _ in range(_POSTS):
+            # ids are numbers of rows, so that an attacker can guess those of other companies, also of messages to come
             newest = max((int(message.id) for message in self._load.accepted), default=0)
             statuses = [
                 _status("failed", f"wamid.attack-{number}", "15550100200", token)
@@ -119,8 +126,10 @@ class Outsiders:
         """Return callback data that names a message: in the plain form, and in the form of ours, with our
         installation's name or another one.
         """
+        # tokens without an installation's name were made by earlier versions and are still read
         tokens = [f"bulkhead:{message_id}:1"]
         known = next((send.callback for sends in self._ledger.sends.values() for send in sends), "")
+        # a token of ours is taken as the pattern, so that this file does not repeat how tokens are made
         parts = known.split(":")
         if len(parts) > len(tokens[0].split(":")):
             name = parts[1] if same_installation else f"{self._dice.getrandbits(48):012x}"

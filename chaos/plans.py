@@ -37,8 +37,8 @@ SENDERS: Final = frozenset({*META, *WEBDRIVER})
 """Slots that send: after the death of one, the time until its messages were resolved is measured."""
 
 WATCHED_S: Final = 12.0
-"""A slot that lived for less pays in full under the restart policy: a plan that hits it more often measures the law's
-patience, not delivery.
+"""A slot that lived for less pays in full under the restart policy: a plan that hits it more often measures the
+backoff of restarts, not delivery.
 """
 
 
@@ -75,6 +75,7 @@ def _outsiders(words: str, posts: str) -> Fault:
 FAULTS: Final[Mapping[str, Fault]] = {
     "kill_api": Fault(action="kill", targets=API, words="kill -9 of an API process"),
     "kill_meta": Fault(action="kill", targets=META, words="kill -9 of a sender"),
+    # 40 s: a browser process is ready again only when Chromium has loaded the page and the session has synchronised
     "kill_webdriver": Fault(action="kill", targets=WEBDRIVER, words="kill -9 of the browser process", gap_s=40.0),
     "kill_recorder": Fault(action="kill", targets=RECORDER, words="kill -9 of the recorder"),
     "kill_sandbox": Fault(
@@ -84,6 +85,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
         action="kill", targets=ORCHESTRATOR, words="kill -9 of the orchestrator, which is started again"
     ),
     "kill_redis": Fault(action="kill_server", targets=REDIS, words="kill -9 of redis-server"),
+    # 25 s: PostgreSQL replays its WAL after kill -9, and every pool reconnects after that
     "kill_postgres": Fault(
         action="kill_server", targets=POSTGRES, words="kill -9 of the PostgreSQL server", gap_s=25.0
     ),
@@ -99,6 +101,8 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "pause_api": Fault(
         action="pause", targets=API, words="an API process stands still for a while", lasts_s=(0.2, 2.5)
     ),
+    # up to 6 s: the long ones exceed the watchdog's limit, and the orchestrator ends the process in the middle of its
+    # sends
     "pause_meta": Fault(
         action="pause",
         targets=META,
@@ -114,6 +118,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "pause_postgres": Fault(
         action="pause_server", targets=POSTGRES, words="all of PostgreSQL stands still", lasts_s=(0.3, 4.0)
     ),
+    # nothing restarts: the relay finds what the lost hints named, so the next flush may follow at once
     "flush_redis": Fault(action="flush_redis", targets=REDIS, words="FLUSHALL", gap_s=1.0),
     "cut_database_api": Fault(
         action="cut_database",
@@ -140,6 +145,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "cut_after": _provider("connections are cut after the message is taken", fault="cut_after", count=3),
     "reply_lost": _provider("messages are taken and never answered", fault="hang_after", count=2),
     "error_after_accept": _provider("messages are taken and answered 502", fault="5xx_after_accept", count=3),
+    # counts of two or three: a fault befalls a few sends and passes, so that the next step meets a provider that works
     "error_before": _provider("messages are not taken and answered 500", fault="error", http_status=500, count=3),
     "throttled": _provider(
         "messages are not taken and answered 130429", fault="error", http_status=429, code=130429, count=2
@@ -149,8 +155,10 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "double_webhook": _provider("webhooks come twice", fault="webhook_duplicate", count=10),
     "reordered_webhook": _provider("webhooks of a message come in reverse order", fault="webhook_reorder", count=10),
     "dropped_webhook": _provider("webhooks never come", fault="webhook_drop", count=3),
+    # 90 s: longer than the in-doubt window, so that the status comes after the policy has decided
     "very_late_webhook": _provider("webhooks come 90 s later", fault="webhook_delay", latency_ms=90_000.0, count=3),
     "refused_later": _provider("messages are taken, and refused by a status", fault="fail_later", count=2),
+    # the account of Meta's embedded demo number: one number is silent while the webhooks of the others arrive
     "silent_number": Fault(
         action="silence",
         targets=PROVIDER,
@@ -175,13 +183,16 @@ needs a redrive.
 _PROVIDER: Final[Mapping[str, float]] = {
     name: 1.0 for name, fault in FAULTS.items() if fault.action == "provider" and name not in _NEVER_CERTAIN
 } | {
+    # seldom: a throttled number waits as the provider asks, and a plan of throttling measures that wait
     "throttled": 0.3,
+    # seldom: each holds a place in flight until the call's time limit
     "reply_lost": 0.5,
 }
 _OUTSIDERS: Final[Mapping[str, float]] = {
     "second_installation": 1.0,
     "repeated_failure": 1.0,
     "other_tenant": 1.0,
+    # gives failures that are redriven, which `repeated_failure` needs
     "refused_later": 1.0,
     "silent_number": 0.3,
 }
@@ -264,6 +275,8 @@ def schedule(plan: str, *, faults: int, rate: float, seed: int, targets: Collect
     at_s = 0.0
     while weights and len(steps) < faults:
         at_s += dice.expovariate(rate)
+        # a target that was never hit is free at once; later it must have rested for the fault's gap since the last one
+        # ended
         able = {
             name: [
                 target
@@ -273,6 +286,7 @@ def schedule(plan: str, *, faults: int, rate: float, seed: int, targets: Collect
             for name in weights
         }
         names = [name for name, hit in able.items() if hit]
+        # every target rests; the next draw is later in time, so that the loop ends
         if not names:
             continue
         (name,) = dice.choices(names, [weights[name] for name in names])
@@ -280,6 +294,7 @@ def schedule(plan: str, *, faults: int, rate: float, seed: int, targets: Collect
         step = Step(
             at_s=round(at_s, 3), fault=name, target=target, lasts_s=round(dice.uniform(*FAULTS[name].lasts_s), 3)
         )
+        # by the plan, not by what happens: the schedule must depend on nothing but its arguments
         free_at[target] = step.at_s + step.lasts_s
         steps.append(step)
     return steps

@@ -39,6 +39,7 @@ _USUAL_SLOTS: Final = (
     "webdriver-0",
 )
 _UNCLEAN: Final = 1
+"""Exit code of a run that broke a guarantee, did not settle, or could not be made."""
 OWN_INSTALLATION: Final[Mapping[str, str]] = {
     "CHAOS": "on",
     # what is judged is delivery: nothing may end as a dead letter because a plan was unlucky, or wait for a rate limit
@@ -46,6 +47,7 @@ OWN_INSTALLATION: Final[Mapping[str, str]] = {
     "META_MESSAGES_PER_SECOND": "0",
     # the sandbox repeats a webhook whose connection broke within a second
     "WEBHOOK_REPEAT_S": "5",
+    # no rotation in the middle of a run: the logs are what a failure is explained by
     "LOG_MAX_MB": "200",
 }
 """Settings of an installation that we start, beside its ports."""
@@ -54,6 +56,7 @@ OWN_INSTALLATION: Final[Mapping[str, str]] = {
 class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
+        # argparse exits with 2; this program's commands share one table of exit codes
         self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n")
 
 
@@ -143,14 +146,18 @@ async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
     """Run the run so that SIGTERM and Ctrl-C end it in order: our installation is stopped."""
     task = asyncio.create_task(work)
     for number in (signal.SIGTERM, signal.SIGINT):
+        # cancelled instead of raised: a KeyboardInterrupt in the middle of the loop would skip the awaits that stop our
+        # installation
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
         return await task
     except asyncio.CancelledError:
+        # the shell's convention for a program that a signal ended
         return 128 + signal.SIGINT
 
 
 async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> int:
+    # a short prefix: socket files lie in the home, and the path of a socket has at most 107 bytes
     home = given.home.absolute() if given.home else Path(tempfile.mkdtemp(prefix="bh-"))
     # an installation that runs already is asked as any operator's command would ask it; ours inherits no setting by
     # accident
@@ -167,6 +174,7 @@ async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> 
         finally:
             await installation.stop()
             if not given.home and not given.keep:
+                # a file that a dying process still writes must not turn a clean run into an error
                 shutil.rmtree(home, ignore_errors=True)
     return ExitCode.OK if clean else _UNCLEAN
 
@@ -183,6 +191,7 @@ async def _break(given: Namespace, installation: Installation, screen: Screen) -
         mark=mark,
         rate=given.load,
         chats=given.chats,
+        # phone index 1 is the browser session of the demo company
         phone_indexes=connections,
         company=installation.settings.company_id,
         tenants=await prepare(installation) if varied else (),
@@ -210,6 +219,7 @@ async def _break(given: Namespace, installation: Installation, screen: Screen) -
 
 
 def _steps(given: Namespace, slots: Sequence[str], *, orchestrator: bool = True) -> list[Step]:
+    # without load on the session its faults would hit nothing, and only cost CPU
     slots = [slot for slot in slots if given.browser or not slot.startswith("webdriver")]
     targets = [*slots, *PROVIDER, *(ORCHESTRATOR if orchestrator else ()), *(PAGE if given.browser else ()), *OUTSIDERS]
     return schedule(given.plan, faults=given.faults, rate=given.rate, seed=given.seed, targets=targets)

@@ -75,6 +75,7 @@ def table(outcome: Outcome) -> str:
         ),
         ("held for a human", len(result.held), _some(f"{text} ({code})" for text, code in result.held.items())),
         ("waiting behind one", len(result.behind), _some(result.behind)),
+        # shown, but no fault: parking is what two deaths over one row are promised to lead to
         ("parked as poison", len(result.parked), _some(result.parked)),
         ("arrived, in doubt", len(result.in_doubt), _some(result.in_doubt)),
         ("followed up", sum(outcome.followed_up.values()), _counts(outcome.followed_up)),

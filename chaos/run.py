@@ -1,4 +1,4 @@
-"""One run: load and faults side by side, then peace, then the result."""
+"""One run: load and faults side by side, then calm, then the result."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ from shared.fail_points import LOG_NAME
 from shared.process import runtime
 
 QUIET_S: Final = 0.5
+"""Seconds between two looks while a run waits for its end; each look lists every chat by the API."""
 _OPEN: Final = frozenset({"queued", "sending", "in_doubt"})
+"""States in which a message has not come to its end."""
 _STATUSES_S: Final = 20.0
 """How long after the last open message every status that the provider delivered must show."""
 _USUAL: Final = frozenset({"sent", "delivered", "read"})
+"""Last states of a message to which nothing unusual happened."""
 _HISTORIES: Final = 2_000
 """Histories that are read at most: one call each."""
 _SAMPLE: Final = 200
@@ -127,6 +130,7 @@ class Run:
             ClientWronged: the API refused what it must not refuse.
         """
         self._began = monotonic()
+        # beside the load, not in it: both must go on while a step or the API hangs
         beside = [asyncio.create_task(self._watch()), asyncio.create_task(self._follow_up.run())]
         try:
             self._load.start()
@@ -150,6 +154,7 @@ class Run:
             for task in beside:
                 task.cancel()
             ended = await asyncio.gather(*beside, return_exceptions=True)
+        # cancellations are ours; anything else is a bug of this program and would make the result worthless
         if failed := [error for error in ended if isinstance(error, Exception)]:
             raise failed[0]
         self._ledger.read()
@@ -175,11 +180,15 @@ class Run:
             for step in self._steps:
                 await asyncio.sleep(left(began + step.at_s))
                 self._load.raise_if_failed()
+                # not awaited: a pause of six seconds must not shift the steps after it, or the seed would give another
+                # run each time
                 under_way.create_task(self.injector.do(step))
 
     async def _heal(self) -> None:
         """End what would go on by itself: armed faults of the provider."""
         by = monotonic() + self._settle_s
+        # repeated: the sandbox may be the process that was just killed; its faults are forgotten with it, but it must
+        # be there to deliver the rest
         while (answer := await self._installation.sandbox("DELETE", "faults")) is None or answer.status != 200:
             if left(by) <= 0:
                 raise NeverHappened("the provider came back")
@@ -194,7 +203,9 @@ class Run:
             self._ledger.read()
             reported = await self._view.states()
             if reported is not None and self._is_over(reported):
+                # set once, when the last message has left its open state: from then on only statuses may be missing
                 statuses_by = min(statuses_by, monotonic() + _STATUSES_S)
+                # a status that was delivered is processed a moment later; only what still differs at the end is a fault
                 if not self._judge(reported).misreported or left(statuses_by) <= 0:
                     return await self._view.with_histories(reported, self._worth_reading(reported)), True
             if left(by) <= 0:
@@ -202,6 +213,7 @@ class Run:
             await asyncio.sleep(QUIET_S)
 
     def _is_over(self, reported: Mapping[str, ReportedState]) -> bool:
+        # whatever waits behind a held message stays open until a human decides; waiting for it would never end
         held = {message.chat for message in self._load.accepted if (one := reported.get(message.text)) and one.held}
         return all(
             message.chat in held
@@ -221,6 +233,7 @@ class Run:
             if state is None:
                 continue
             is_usual = (
+                # anything else had a retry, a redrive, a cancellation or a policy: there a history can be wrong
                 arrived[message.text] == 1
                 and state.state in _USUAL
                 and not (message.redrives or message.is_cancelled or message.send_at or message.policy)

@@ -8,7 +8,9 @@ from typing import Final, TextIO
 from chaos.run import Progress
 
 _BAR: Final = 24
+"""Characters of the bar; the rest of the line is for the counts."""
 _LINE_EVERY_S: Final = 10.0
+"""Seconds between two lines where there is no terminal, as in a CI log."""
 
 
 class Screen:
@@ -24,6 +26,7 @@ class Screen:
         """Show how far it is."""
         if self._is_terminal:
             width = shutil.get_terminal_size().columns
+            # one column is left free: a character in the last one makes some terminals begin a new line
             self._write("\r" + line(progress)[: width - 1].ljust(width - 1))
         elif progress.elapsed_s >= self._next_line_s or progress.doing != self._doing:
             self._next_line_s = progress.elapsed_s + _LINE_EVERY_S

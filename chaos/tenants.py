@@ -36,6 +36,7 @@ ATTACKER: Final = Attacker()
 async def prepare(installation: Installation) -> list[Tenant]:
     """Make both companies and their connections, and return those that send. Raises `InstallationUnusable`."""
     number = {"phone_number_id": SECOND.account, "registered": True}
+    # the fourth number begins unregistered, for tests of embedded signup; Meta refuses sends of such a number (133010)
     if (answer := await installation.sandbox("POST", "numbers", body=number)) is None or answer.status != 200:
         raise InstallationUnusable(f"the sandbox did not register the number of {SECOND.company}: {answer}")
     token = (installation.home / "sandbox_access_token").read_text().strip()
@@ -60,6 +61,7 @@ async def prepare(installation: Installation) -> list[Tenant]:
 
 
 async def _make(installation: Installation, company: str, connection: dict[str, Any]) -> None:
+    # 409: an earlier run in this home has made the company
     await _require(installation, "POST", "/api/v2/companies", {"companyId": company}, (200, 201, 409))
     body = {**connection, "phoneIndex": 0}
     await _require(installation, "POST", f"/api/v2/connections/{company}", body, (200, 201, 409))
