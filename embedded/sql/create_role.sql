@@ -1,4 +1,5 @@
--- In the maintenance database, once: the role that Bulkhead signs in as, and its database. PostgreSQL's own superuser has no way in.
+-- In the maintenance database, once: the role that Bulkhead signs in as, and its database. PostgreSQL's own superuser
+-- has no way in.
 CREATE ROLE $role LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD '$password';
 
 CREATE DATABASE $database OWNER $role;
