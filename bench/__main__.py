@@ -1,4 +1,5 @@
-"""Delivery measured on the real program: `python -m bench COMMAND --help`. Supervision has its own: `python bench/supervision.py --help`."""
+"""Delivery measured on the real program: `python -m bench COMMAND --help`. Supervision has its own: `python
+bench/supervision.py --help`."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ ALL: Final[dict[str, tuple[str, ...]]] = {
     "ingress": ("ingress",),
     "memory-minutes": ("memory", "--minutes", "2"),
 }
-"""What `all` runs, in this order, by the name of its files: about 17 minutes. The hour of `memory`, `browser` and `sessions` are runs of their own."""
+"""What `all` runs, in this order, by the name of its files: about 17 minutes. The hour of `memory`, `browser` and
+`sessions` are runs of their own."""
 RESULTS: Final = Path(__file__).parent / "results"
 
 

@@ -1,4 +1,5 @@
-"""`browser`: what a browser session costs: memory at 1, 5 and 10 sessions, time until ready, and what each of Chromium's flags saves."""
+"""`browser`: what a browser session costs: memory at 1, 5 and 10 sessions, time until ready, and what each of
+Chromium's flags saves."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
     "used, and one renderer for a site": (*FLAGS, "--process-per-site", "--renderer-process-limit=1"),
     "used, and V8 for size": (*FLAGS, "--js-flags=--optimize-for-size --max-semi-space-size=1"),
 }
-"""Sets of flags, by name. `--no-zygote` is not among them: Chromium 156 then ends itself after a while ("GPU process isn't usable")."""
+"""Sets of flags, by name. `--no-zygote` is not among them: Chromium 156 then ends itself after a while ("GPU process
+isn't usable")."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +88,8 @@ def run(given: argparse.Namespace) -> Figures:
 
 
 async def _measure(count: int, flags: Sequence[str], given: argparse.Namespace) -> dict[str, Any]:
-    """Link so many sessions, start them anew on their profiles as after a restart of the process, and look at what they use."""
+    """Link so many sessions, start them anew on their profiles as after a restart of the process, and look at what they
+    use."""
     home = Path(tempfile.mkdtemp(prefix="bhb-"))
     web = await asyncio.to_thread(Web, home / "sandbox")
     context: dict[str, Any] = {"flags": flags, "starts": asyncio.Semaphore(given.starts)}

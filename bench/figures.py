@@ -1,4 +1,5 @@
-"""How figures are shown and kept: an aligned table, JSON, and a picture where matplotlib is installed (bench/requirements.txt)."""
+"""How figures are shown and kept: an aligned table, JSON, and a picture where matplotlib is installed
+(bench/requirements.txt)."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ class Figures:
     """What one command measured.
 
     Attributes:
-        values: by name; shown and kept. series, bars: by name the points (x, y), or the length, of a picture; shown there alone. axes: what x and y are.
+        values: by name; shown and kept. series, bars: by name the points (x, y), or the length, of a picture; shown
+            there alone. axes: what x and y are.
     """
 
     command: str

@@ -1,4 +1,5 @@
-"""`ingress`: how fast webhooks are answered, and how soon what they say is in the tables; single events at a steady rate, then a thousand in each body."""
+"""`ingress`: how fast webhooks are answered, and how soon what they say is in the tables; single events at a steady
+rate, then a thousand in each body."""
 
 from __future__ import annotations
 
@@ -131,7 +132,8 @@ def _wait_read(installation: Installation, expected: int) -> None:
 
 
 def _post(installation: Installation, bodies: Sequence[bytes], rate: float) -> list[tuple[float, float, int]]:
-    """Post bodies at fixed instants, whatever the answers do. Returns due instant, latency from then, and HTTP status of each; 0 is a broken connection."""
+    """Post bodies at fixed instants, whatever the answers do. Returns due instant, latency from then, and HTTP status
+    of each; 0 is a broken connection."""
     port = installation.copy.settings.port("meta")
     requests = [_request(port, body) for body in bodies]
     return asyncio.run(_Poster(port, requests, rate).run())

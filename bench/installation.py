@@ -1,4 +1,5 @@
-"""One running copy of Bulkhead to be measured: started with the real orchestrator in a temporary home, loaded by a generator, and looked at from outside.
+"""One running copy of Bulkhead to be measured: started with the real orchestrator in a temporary home, loaded by a
+generator, and looked at from outside.
 
 What arrived is read from the sandbox's ledger, what was written from PostgreSQL, what it cost from /proc.
 """
@@ -138,7 +139,8 @@ class Installation:
         """Return how many rows wait, are being sent, or are in doubt and not held."""
         return int(
             self.rows(
-                "SELECT count(*) FROM messages WHERE state IN ('queued', 'sending') OR (state = 'in_doubt' AND held_at IS NULL)"
+                "SELECT count(*) FROM messages WHERE state IN ('queued', 'sending') OR (state = "
+                "'in_doubt' AND held_at IS NULL)"
             )[0][0]
         )
 
@@ -203,7 +205,8 @@ class Installation:
         return used
 
     def pss_mb(self) -> dict[str, float]:
-        """Return the memory of each slot with its helpers, in MB; pages that several processes share are split between them (PSS)."""
+        """Return the memory of each slot with its helpers, in MB; pages that several processes share are split between
+        them (PSS)."""
         sizes = (
             {"orchestrator": psutil.Process(self.copy.process.pid).memory_full_info().pss / 1e6}
             if self.copy.process

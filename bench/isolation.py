@@ -1,4 +1,5 @@
-"""`isolation`: what meta's clients notice while the browser process is killed in a loop, and while its share of the CPU is burnt."""
+"""`isolation`: what meta's clients notice while the browser process is killed in a loop, and while its share of the CPU
+is burnt."""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
-"""The load generator: a process of its own, so that what it costs is not counted as Bulkhead's, and so that nothing else delays its clock.
+"""The load generator: a process of its own, so that what it costs is not counted as Bulkhead's, and so that nothing
+else delays its clock.
 
-`python -m bench.load SPEC` reads a `LoadSpec` as JSON from its argument, posts texts over keep-alive connections, and writes a `LoadResult` as JSON
-to the file that the spec names. It speaks just enough HTTP/1.1 itself: a client library would cost more than what it measures.
+`python -m bench.load SPEC` reads a `LoadSpec` as JSON from its argument, posts texts over keep-alive connections, and
+writes a `LoadResult` as JSON to the file that the spec names. It speaks just enough HTTP/1.1 itself: a client library
+would cost more than what it measures.
 
-Two modes. Open loop (`rate` above 0): messages are due at fixed instants whatever the answers do, and latencies count from the instant a message was due, so
-that a stall is not hidden by the clients that it stops (coordinated omission). Closed loop (`rate` 0): each connection posts as fast as it is
-answered, while at most `backlog` accepted messages have not been sent.
+Two modes. Open loop (`rate` above 0): messages are due at fixed instants whatever the answers do, and latencies count
+from the instant a message was due, so that a stall is not hidden by the clients that it stops (coordinated omission).
+Closed loop (`rate` 0): each connection posts as fast as it is answered, while at most `backlog` accepted messages have
+not been sent.
 """
 
 from __future__ import annotations
@@ -32,9 +35,12 @@ class LoadSpec:
     """What to post.
 
     Attributes:
-        seconds: how long messages become due. rate: messages a second, 0 for as fast as possible. connections: most at once.
-        chats: how many different chats the messages go to, in turn. backlog: closed loop: most messages accepted and not sent.
-        meta_ports: closed loop: admin ports whose metrics show how many were sent. first_chat: number of the first chat.
+        seconds: how long messages become due. rate: messages a second, 0 for as fast as possible. connections: most at
+            once.
+        chats: how many different chats the messages go to, in turn. backlog: closed loop: most messages accepted and
+            not sent.
+        meta_ports: closed loop: admin ports whose metrics show how many were sent. first_chat: number of the first
+            chat.
     """
 
     api_port: int
@@ -56,8 +62,8 @@ class LoadResult:
     """The result; instants in seconds since 1970, one entry of each list for each accepted message.
 
     Attributes:
-        due_at, answered_at: when it should have been posted, when its 202 had come. other: answers that are no 202, by status. broken: requests
-            whose connection ended before an answer. cpu_s: this process's own CPU time.
+        due_at, answered_at: when it should have been posted, when its 202 had come. other: answers that are no 202, by
+            status. broken: requests whose connection ended before an answer. cpu_s: this process's own CPU time.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -116,7 +122,10 @@ class Load:
         self._due: deque[float] = deque()
         self._idle: deque[Line] = deque()
         self._open = 0
-        head = f"Host: 127.0.0.1:{spec.api_port}\r\nAuthorization: Bearer {spec.api_key}\r\nContent-Type: application/json\r\nContent-Length: "
+        head = (
+            f"Host: 127.0.0.1:{spec.api_port}\r\nAuthorization: Bearer "
+            f"{spec.api_key}\r\nContent-Type: application/json\r\nContent-Length: "
+        )
         self._head = head.encode()
 
     async def run(self) -> LoadResult:

@@ -1,4 +1,5 @@
-"""`recovery`: kill -9 a meta process under load: how long until every message that it had in hand is resolved, and what was lost or sent twice."""
+"""`recovery`: kill -9 a meta process under load: how long until every message that it had in hand is resolved, and what
+was lost or sent twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`sessions`: linked browser sessions that all send, while one of them is killed, hangs, leaks, and dies again and again: what the others and meta notice."""
+"""`sessions`: linked browser sessions that all send, while one of them is killed, hangs, leaks, and dies again and
+again: what the others and meta notice."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def quick(given: argparse.Namespace) -> None:
 
 
 def run(given: argparse.Namespace) -> Figures:
-    """Measure: calm, a trouble of the first session, calm, the next trouble …, and at the end the death of the whole browser process."""
+    """Measure: calm, a trouble of the first session, calm, the next trouble …, and at the end the death of the whole
+    browser process."""
     figures = Figures(
         command="sessions", parameters=vars(given), axes=("phase", "p99 from accepted to sent, others, ms")
     )
@@ -88,7 +90,8 @@ class Phase:
     """What was sent while something happened.
 
     Attributes:
-        sent: by session the ids of its messages. waits: by id the seconds from accepted to sent. meta: what meta's own load came to.
+        sent: by session the ids of its messages. waits: by id the seconds from accepted to sent. meta: what meta's own
+            load came to.
     """
 
     sent: dict[int, list[int]] = field(default_factory=dict)
@@ -126,7 +129,8 @@ class Show:
         began_at = time.monotonic()
         for index in self._phones:
             self._installation.rows(
-                "INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name) VALUES ('demo', %s, 'wwebjs', '') RETURNING id",
+                "INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name) "
+                "VALUES ('demo', %s, 'wwebjs', '') RETURNING id",
                 index,
             )
         by_index = {row["phoneIndex"]: row for row in self._sessions()}
@@ -293,7 +297,8 @@ class Show:
     def _measure(self, phase: Phase) -> None:
         ids = [one for listed in phase.sent.values() for one in listed]
         rows = self._installation.rows(
-            "SELECT id, extract(epoch FROM sent_at - created_at)::float8 FROM messages WHERE id = ANY(%s) AND sent_at IS NOT NULL",
+            "SELECT id, extract(epoch FROM sent_at - created_at)::float8 FROM messages WHERE id "
+            "= ANY(%s) AND sent_at IS NOT NULL",
             ids,
         )
         phase.waits = {int(row_id): float(wait) for row_id, wait in rows}
@@ -346,8 +351,10 @@ class Show:
         return [
             (float(at), str(state))
             for at, state in self._installation.rows(
-                "SELECT extract(epoch FROM e.at)::float8, e.state FROM events e JOIN phone_configs c ON c.id = e.connection_id "
-                "WHERE e.subject = 'session' AND c.phone_index = %s AND e.state <> '' AND e.at >= to_timestamp(%s) ORDER BY e.id",
+                "SELECT extract(epoch FROM e.at)::float8, e.state FROM events e JOIN phone_configs c "
+                "ON c.id = e.connection_id "
+                "WHERE e.subject = 'session' AND c.phone_index = %s AND e.state <> '' AND e.at >= "
+                "to_timestamp(%s) ORDER BY e.id",
                 self.sick,
                 self._since,
             )

@@ -38,7 +38,8 @@ from supervision.processes.markers import descendants, scan
 
 @dataclass(frozen=True)
 class Failure:
-    """One question that was not answered: who was asked, when the asking began and ended (monotonic), and how it failed."""
+    """One question that was not answered: who was asked, when the asking began and ended (monotonic), and how it
+    failed."""
 
     name: str
     began_at: float
@@ -97,9 +98,10 @@ class Clients:
 def detection(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
     """Kill one slot after the other.
 
-    A killed process is dead for others only when the kernel has taken its memory apart: then its pidfd becomes readable, for us as for the orchestrator.
-    We see that from the real-time class where we may, so that our own waiting for a CPU does not count as the kernel's part. The orchestrator has detected
-    the death when it has read how the process ended and decided what follows: that instant stands in the journal.
+    A killed process is dead for others only when the kernel has taken its memory apart: then its pidfd becomes
+    readable, for us as for the orchestrator. We see that from the real-time class where we may, so that our own waiting
+    for a CPU does not count as the kernel's part. The orchestrator has detected the death when it has read how the
+    process ended and decided what follows: that instant stands in the journal.
     """
     slots = [name for name in copy.all_ready() if kind_of(name) in given.kinds.split(",")]
     noticed, decided, seen, freed, resident = [], [], [], [], []
@@ -265,7 +267,8 @@ def progress(done: int, of: int, begun: float) -> None:
     left_s = (time.monotonic() - begun) / done * (of - done)
     bar = "#" * (40 * done // of)
     sys.stderr.write(
-        f"{chr(13) if at_terminal else ''}[{bar:<40}] {done}/{of}, {left_s / 60:.0f} min left{'' if at_terminal and done < of else chr(10)}"
+        f"{chr(13) if at_terminal else ''}[{bar:<40}] {done}/{of}, {left_s / 60:.0f} min "
+        f"left{'' if at_terminal and done < of else chr(10)}"
     )
     sys.stderr.flush()
 

@@ -1,6 +1,8 @@
-"""A copy of Bulkhead for the supervision benchmarks, and the same program with a restart policy that does not quarantine.
+"""A copy of Bulkhead for the supervision benchmarks, and the same program with a restart policy that does not
+quarantine.
 
-Run as a script it is that program: thousands of kills in an hour are not what the law is for, and it would rightly slow them down.
+Run as a script it is that program: thousands of kills in an hour are not what the law is for, and it would rightly slow
+them down.
 """
 
 from __future__ import annotations
@@ -115,7 +117,8 @@ class Copy:
         return [name for name, slot in self.slots().items() if slot["state"] == "ready"]
 
     def starts(self, kind: str) -> list[tuple[float, float]]:
-        """Return of each start of a kind how long interpreter and imports took, and the rest until READY, in seconds, as its processes reported."""
+        """Return of each start of a kind how long interpreter and imports took, and the rest until READY, in seconds,
+        as its processes reported."""
         lines = [
             line
             for path in self.home.glob(f"logs/{kind}-*.out.log")
@@ -130,7 +133,8 @@ class Copy:
         try:
             with connection, connection.cursor() as cursor:
                 cursor.execute(
-                    "SELECT pid, split_part(application_name, '/', 2) FROM pg_stat_activity WHERE application_name LIKE 'bulkhead/%/%'"
+                    "SELECT pid, split_part(application_name, '/', 2) FROM pg_stat_activity WHERE "
+                    "application_name LIKE 'bulkhead/%/%'"
                 )
                 return {pid: slot for pid, slot in cursor.fetchall() if slot in slots}
         finally:

@@ -1,4 +1,5 @@
-"""`throughput`: how many messages a second go from an accepted POST through the provider to a row that says sent, and what each costs."""
+"""`throughput`: how many messages a second go from an accepted POST through the provider to a row that says sent, and
+what each costs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The job of the queue benchmark, which does nothing, and stock workers in a process of their own.
 
-`python -m bench.worker_jobs KIND URL` says `ready`, waits for a line on its standard input, and then works: `rq` (a fork for each job) and `simple` until
-the queue is empty, `dramatiq` until its standard input ends.
+`python -m bench.worker_jobs KIND URL` says `ready`, waits for a line on its standard input, and then works: `rq` (a
+fork for each job) and `simple` until the queue is empty, `dramatiq` until its standard input ends.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`queue`: our hint worker beside stock RQ workers and Dramatiq: jobs a second, and what each job costs Redis.
 
-All jobs do nothing, so what is compared is the way of a job through Redis to its worker. Ours hands over row ids; the claim in PostgreSQL, which is
-what makes it safe, is in `throughput`.
+All jobs do nothing, so what is compared is the way of a job through Redis to its worker. Ours hands over row ids; the
+claim in PostgreSQL, which is what makes it safe, is in `throughput`.
 """
 
 from __future__ import annotations

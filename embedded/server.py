@@ -156,7 +156,8 @@ class Wrapper:
             stdin=subprocess.DEVNULL,
             # The server holds the slot's lock as well: the slot is free only when every process of it is gone.
             pass_fds=(self._line.lock_fd,),
-            preexec_fn=dies_with_this_process(self._server.orphaned),  # noqa: PLW1509 - one thread only, and exec would be too late
+            # one thread only, and exec would be too late
+            preexec_fn=dies_with_this_process(self._server.orphaned),  # noqa: PLW1509
             **as_user(self._server.account),
         )
         # A pidfd names this process and no later one with its pid, and the selector reports its end at once.

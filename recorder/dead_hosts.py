@@ -1,6 +1,6 @@
 """Who has been silent in the heartbeat table for long enough to count as dead; pure.
 
-One look is not enough: after an outage of the database everybody looks silent, until the living have had the time to
+One look is not enough: after an outage of the database all looks silent, until the living have had the time to
 write again.
 """
 
@@ -16,7 +16,7 @@ class DeadHosts:
 
     Args:
         for_s: how long an incarnation must be found silent at every look. gap_s: a longer time without a look starts
-            everybody's time anew.
+            all others' time anew.
     """
 
     def __init__(self, *, for_s: float, gap_s: float, clock: Monotonic = monotonic) -> None:

@@ -1,4 +1,4 @@
-"""Deletes files that nobody asked for within MEDIA_RETENTION_DAYS and that no open message needs: first what is known
+"""Deletes unused files within MEDIA_RETENTION_DAYS and that no open message needs: first what is known
 of them, then the bytes.
 """
 
@@ -24,7 +24,7 @@ class OldFiles:
     """Deletes old files.
 
     Args:
-        days: after which nobody may ask for a file any more; 0: never.
+        days: after which no process may ask for a file any more; 0: never.
     """
 
     def __init__(self, store: Store, storage: Storage, metrics: Metrics, *, days: float) -> None:
@@ -42,7 +42,7 @@ class OldFiles:
 
     async def _delete(self, company_id: str, sha256: str, row: Row) -> bool:
         try:
-            # whoever put it again meanwhile also notes it again
+            # the process that put it again meanwhile also notes it again
             gone = await self._storage.delete(
                 company_id, sha256, unless_since=row["used_at"] + timedelta(days=self._days / 2)
             )

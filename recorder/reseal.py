@@ -19,7 +19,7 @@ _BATCH: Final = 200
 
 
 def reseal() -> int:
-    """Do it, say what came of it, and return an exit code (`ExitCode`): 0 when nothing is sealed with another key any
+    """Do it, say the result, and return an exit code (`ExitCode`): 0 when nothing is sealed with another key any
     more.
     """
     return run_command("connections reseal", _reseal)
@@ -59,7 +59,7 @@ def _one(store: Store, vault: Vault, row: Row) -> bool:
     opened = vault.open(sealed, context=context)
     if sealed.key_id == vault.key_id:
         return False
-    # whoever changed them meanwhile has sealed them with the newest key already
+    # the process that changed them meanwhile has sealed them with the newest key already
     return store.run(
         connections.replace_credentials,
         row["id"],

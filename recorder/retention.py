@@ -1,4 +1,4 @@
-"""Deletes what was kept long enough, in batches so small that nobody waits for them."""
+"""Deletes what was kept long enough, in batches so small that no process waits for them."""
 
 from __future__ import annotations
 

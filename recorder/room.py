@@ -172,7 +172,7 @@ class RecorderService:
 
     async def _tell_wanted(self) -> None:
         self._wanted = await self._store.call(connections.wanted_kinds)
-        # said again each time: a new orchestrator hears it within a second
+        # said again each time: a new orchestrator receives it within a second
         self._child.supervised.desired(self._wanted)
 
     async def _reclaim_proved_dead(self) -> None:

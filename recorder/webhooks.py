@@ -25,7 +25,7 @@ from shared.store.store import Store
 KIND: Final = "meta"
 """Whose journal: the kind that reads its journal again whenever a row is marked."""
 UNWELL: Final = 1
-"""Exit code: done, but some of it is still not understood, or nobody read it in time."""
+"""Exit code: done, but some of it is still not understood, or no process read it in time."""
 _AT_ONCE: Final = 200
 _MOST: Final = 1_000_000
 _LOOK_S: Final = 0.1

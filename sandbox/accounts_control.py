@@ -31,7 +31,7 @@ class AccountsControl:
         self._sandbox = sandbox
 
     def signup(self, number: Number) -> dict[str, str]:
-        """Go through embedded signup in a browser: what comes of it is what a web page hands to its server."""
+        """Go through embedded signup in a browser: the result is what a web page hands to its server."""
         if number.channel != "graph":
             raise ValueError("phone_number_id: not a number of the Graph API")
         self._sandbox.accounts.unsubscribed(number.waba_id)

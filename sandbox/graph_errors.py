@@ -97,8 +97,8 @@ ERRORS: Final[Mapping[int, ErrorRow]] = {
     135000: ErrorRow(400, "Generic user error"),
     137000: ErrorRow(400, "Recipient identity key hash mismatch"),
 }
-"""Statuses and meanings are Meta's; where its pages give two (throttling: 400 or 429), one of them. Nobody may decide
-by a title.
+"""Statuses and meanings are Meta's; where its pages give two (throttling: 400 or 429), one of them. Nothing may be
+decided by a title.
 """
 
 _UNLISTED: Final = ErrorRow(400, "Unknown error")

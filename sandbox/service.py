@@ -35,7 +35,8 @@ def config_from(settings: Settings) -> SandboxConfig:
     """
     if missing := [name.upper() for name in _SECRETS if not getattr(settings, name)]:
         raise SettingsInvalid([f"{name} is empty; the sandbox does not run without it" for name in missing])
-    host = "127.0.0.1" if settings.bind_address in {"", "0.0.0.0", "::"} else settings.bind_address  # noqa: S104 - compared, not bound
+    # compared, not bound
+    host = "127.0.0.1" if settings.bind_address in {"", "0.0.0.0", "::"} else settings.bind_address  # noqa: S104
     webhooks = f"http://{f'[{host}]' if ':' in host else host}:{settings.port('meta')}"
     return SandboxConfig(
         data_directory=settings.path("sandbox"),

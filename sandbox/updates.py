@@ -139,7 +139,7 @@ def _changes(number: Number, updates: list[Update], *, user_ids: bool) -> list[d
 
 
 def _item(update: Update) -> dict[str, Any]:
-    """Return one item of a chat: an event as it is, or what became of a message that the account sent (`id`, `to`,
+    """Return one item of a chat: an event as it is, or the outcome of a message that the account sent (`id`, `to`,
     `message`, `callback`).
     """
     fields = update.entry.fields

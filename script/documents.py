@@ -1,4 +1,5 @@
-"""Writes the parts of docs/ that are made from the code, between `<!-- made by script/docs: NAME -->` and `<!-- end -->`.
+"""Writes the parts of docs/ that are made from the code, between `<!-- made by script/docs: NAME -->` and `<!-- end
+-->`.
 
 `script/docs` writes them, `script/docs --check` says which would change.
 """
@@ -42,7 +43,8 @@ def settings_table(table: Mapping[str, Variable]) -> str:
 
 
 def kind_settings_table() -> str:
-    """Return the table of the variables that the rows of the registry make: a pattern each, with the default of every kind."""
+    """Return the table of the variables that the rows of the registry make: a pattern each, with the default of every
+    kind."""
     names = [row.name for row in KINDS]
     rows = [f"| variable | {' | '.join(names)} | values | meaning |", f"|---|{'---|' * len(names)}---|---|"]
     for setting in KIND_SETTINGS:
@@ -51,7 +53,8 @@ def kind_settings_table() -> str:
         if setting.field == "instances":
             values = f"1 to {', '.join(sorted({str(row.instances_most) for row in KINDS}, key=int))}"
         rows.append(
-            f"| `{setting.pattern.replace('{KIND}', '<KIND>')}` | {' | '.join(defaults)} | {values} | {setting.purpose} |"
+            f"| `{setting.pattern.replace('{KIND}', '<KIND>')}` | {' | '.join(defaults)} | "
+            f"{values} | {setting.purpose} |"
         )
     return "\n".join(rows) + "\n"
 
@@ -99,7 +102,8 @@ def message_states() -> str:
 
 
 def session_states() -> str:
-    """Return the life of a browser session as a diagram (Mermaid). Transitions from every state are left out; the table next to it lists them."""
+    """Return the life of a browser session as a diagram (Mermaid). Transitions from every state are left out; the table
+    next to it lists them."""
     anywhere = ("absent", "backing_off", "logged_out")
     edges = [
         f"    {old} --> {new}"

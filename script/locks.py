@@ -1,7 +1,9 @@
-"""Writes `requirements.lock` and `requirements-dev.lock`: every package that is installed, at one version, with the hashes of its files.
+"""Writes `requirements.lock` and `requirements-dev.lock`: every package that is installed, at one version, with the
+hashes of its files.
 
-`requirements.txt`, the extras in `setup.cfg` and `requirements-dev.txt` name what the code imports. pip itself resolves the rest, once, and says for
-each platform and Python version that Bulkhead supports which file it would install and what that file's hash is. Nothing is installed.
+`requirements.txt`, the extras in `setup.cfg` and `requirements-dev.txt` name what the code imports. pip itself resolves
+the rest, once, and says for each platform and Python version that Bulkhead supports which file it would install and
+what that file's hash is. Nothing is installed.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ _GLIBC: Final = ("manylinux2014", *(f"manylinux_2_{minor}" for minor in range(17
 """Platform tags of wheels for Linux; 2_39 is the C library of Ubuntu 24.04."""
 
 _HEADING: Final = """\
-# Every package that {what} installs, at one version, with the hashes of its files for Linux on x86_64 and aarch64 and Python 3.11 to 3.13.
+# Every package that {what} installs, at one version, with the hashes of its files for Linux on x86_64 and aarch64
+# and Python 3.11 to 3.13.
 # Written by script/lock from {sources}.
 """
 
@@ -67,7 +70,8 @@ def of_development() -> list[str]:
 
 
 def _report(requirements: Iterable[str], *options: str) -> list[dict[str, Any]]:
-    """Return what pip would install for these requirements. Indexes that this machine's configuration adds are left aside: others do not have them."""
+    """Return what pip would install for these requirements. Indexes that this machine's configuration adds are left
+    aside: others do not have them."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "requirements.txt"
         file.write_text("\n".join(requirements))
@@ -99,7 +103,8 @@ def resolve(requirements: Sequence[str]) -> dict[str, str]:
     """Return the version of every package that these requirements bring, by name.
 
     Raises:
-        RuntimeError: another Python version than this one would need a package more, since pip resolves for the one that runs it.
+        RuntimeError: another Python version than this one would need a package more, since pip resolves for the one
+            that runs it.
     """
     installed = _report(requirements)
     versions: dict[str, str] = {
@@ -172,7 +177,8 @@ def _file_of(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def known_hashes(lock: Path) -> dict[str, set[str]]:
-    """Return the hashes that a lock file holds, by `name==version`: what was released once does not change, so nothing is asked twice."""
+    """Return the hashes that a lock file holds, by `name==version`: what was released once does not change, so nothing
+    is asked twice."""
     text = lock.read_text(encoding="utf-8").replace("\\\n", "") if lock.exists() else ""
     entries = (line.split() for line in text.splitlines() if not line.startswith("#"))
     return {entry[0]: {word.removeprefix("--hash=sha256:") for word in entry[1:]} for entry in entries}

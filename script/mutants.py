@@ -1,7 +1,8 @@
 """Mutation checks: safety rules, as data, each with the edit that removes it and the test that must notice.
 
-A test that stays green without the rule it is there for proves nothing. Each mutant is a copy of the tracked files with one rule removed; its test is
-run there, and it must fail as a test fails (an assertion, not an error of collection). First the same tests are run without a mutation: they must pass.
+A test that stays green without the rule it is there for proves nothing. Each mutant is a copy of the tracked files with
+one rule removed; its test is run there, and it must fail as a test fails (an assertion, not an error of collection).
+First the same tests are run without a mutation: they must pass.
 """
 
 from __future__ import annotations
@@ -349,7 +350,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 _SQL,
-                "WHERE q.id = ANY(ARRAY(SELECT id FROM allowed)) AND coalesce(q.state, '') = 'queued' AND (q.not_before IS NULL OR q.not_before <= now())",
+                "WHERE q.id = ANY(ARRAY(SELECT id FROM allowed)) AND coalesce(q.state, '') = "
+                "'queued' AND (q.not_before IS NULL OR q.not_before <= now())",
                 "WHERE q.id = ANY(ARRAY(SELECT id FROM allowed))",
             ),
         ),
@@ -456,7 +458,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 _SQL,
-                "          AND split_part(given.token, ':', 5) = to_hex((extract(epoch FROM created_at) * 1000000)::bigint)\n",
+                "          AND split_part(given.token, ':', 5) = to_hex((extract(epoch FROM "
+                "created_at) * 1000000)::bigint)\n",
                 "",
             ),
         ),
@@ -521,7 +524,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 _SQL,
-                "CASE WHEN q.world <> (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)] THEN 'other_world'\n                WHEN",
+                "CASE WHEN q.world <> (%(worlds)s::text[])[array_position(%(world_types)s::text[], "
+                "c.connection_type::text)] THEN 'other_world'\n                WHEN",
                 "CASE WHEN",
             ),
         ),
@@ -532,7 +536,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 _SQL,
-                "                WHEN q.account <> coalesce(nullif(c.account_id, ''), nullif(linked.account, '')) THEN 'other_account' END AS stranger",
+                "                WHEN q.account <> coalesce(nullif(c.account_id, ''), "
+                "nullif(linked.account, '')) THEN 'other_account' END AS stranger",
                 "                END AS stranger",
             ),
         ),
@@ -543,7 +548,9 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 _SQL,
-                "  AND (m.world IS NULL OR coalesce(m.world = (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)], true))\n",
+                "  AND (m.world IS NULL OR coalesce(m.world = "
+                "(%(worlds)s::text[])[array_position(%(world_types)s::text[], "
+                "c.connection_type::text)], true))\n",
                 "",
             ),
         ),
@@ -676,7 +683,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
             Edit(
                 "shared/store/sqlstates.py",
                 "        return Trouble.ROW\n    return Trouble.DATABASE",
-                "        return Trouble.ROW\n    return Trouble.DATABASE if isinstance(error, psycopg2.OperationalError) else Trouble.ROW",
+                "        return Trouble.ROW\n    return Trouble.DATABASE if isinstance(error, "
+                "psycopg2.OperationalError) else Trouble.ROW",
             ),
         ),
         "tests/store/test_database_troubles.py",
@@ -865,7 +873,8 @@ def is_noticed(name: str, mutation: Mutation, place: Path) -> bool:
     noticed = run_tests(tree, [mutation.test]).returncode == _TESTS_FAILED
     shutil.rmtree(place)
     print(
-        f"{name}: {'red, as it must be' if noticed else 'NOT NOTICED'}  ({time.monotonic() - began:.0f} s)  {mutation.rule}: {mutation.test}",
+        f"{name}: {'red, as it must be' if noticed else 'NOT NOTICED'}  "
+        f"({time.monotonic() - began:.0f} s)  {mutation.rule}: {mutation.test}",
         flush=True,
     )
     return noticed

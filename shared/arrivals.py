@@ -1,5 +1,5 @@
 """Shapes of what arrives beside messages: who wrote, how people's names change, files to fetch, how far a chat was
-read, and news of an account.
+read, and events of an account.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from shared.states import MessageState
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contact:
-    """Somebody as one connection sees him.
+    """A person as one connection sees it.
 
     Attributes:
         user_id: the channel's id of the person: a business-scoped user id where there is one, else the phone number; a
             page-scoped id on Messenger.
-        phone: digits; empty when it is not told. name, username: as the person gives them; empty when they are not
-            told. at: when he was seen.
+        phone: digits; empty when it is not reported. name, username: as the person gives them; empty when they are not
+            reported. at: when it was seen.
     """
 
     connection_id: int
@@ -33,7 +33,7 @@ class Contact:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContactMove:
-    """Somebody is called otherwise from now on: by another number, or by another user id.
+    """A person is called otherwise from now on: by another number, or by another user id.
 
     Attributes:
         former: user id or phone number until now. user_id: from now on; empty when it stays. phone: from now on; empty
@@ -49,7 +49,7 @@ class ContactMove:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MarketingChoice:
-    """Somebody wants marketing messages no more, or again. `user_id` may be a phone number."""
+    """A person wants marketing messages no more, or again. `user_id` may be a phone number."""
 
     connection_id: int
     user_id: str = field(repr=False)
@@ -101,8 +101,8 @@ class AccountEvent:
 
     Attributes:
         account_id: the account as the provider names it (WhatsApp Business Account, Page). name: identifies the event;
-            a second arrival has the same. connection_ids: the connections that it concerns; whoever reads the event has
-            checked that they are its owner's.
+            a second arrival has the same. connection_ids: the connections that it concerns; the process that reads the
+            event has checked that they are its owner's.
     """
 
     account_id: str

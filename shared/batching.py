@@ -1,4 +1,5 @@
-"""Turns many small pieces of work into few larger ones: a rate limiter for starts, a queue drained in batches, and group commit."""
+"""Turns many small pieces of work into few larger ones: a rate limiter for starts, a queue drained in batches, and
+group commit."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class BatchQueue(Generic[_T]):
     """A queue drained in batches, by any number of consumers. Cancelling a consumer loses no item.
 
     Args:
-        interval_s: minimum interval between batches, in seconds. capacity: most weight of one batch; a heavier item goes alone.
+        interval_s: minimum interval between batches, in seconds. capacity: most weight of one batch; a heavier item
+            goes alone.
         weight: of one item; 1 by default.
     """
 
@@ -103,10 +105,12 @@ class _Pending(Generic[_T, _R]):
 class GroupCommit(Generic[_T, _R]):
     """Commits items of concurrent callers in shared transactions; each caller gets its own result or error.
 
-    A batch that is refused for any reason but an unavailable database is committed again item by item, so that the item at fault fails alone.
+    A batch that is refused for any reason but an unavailable database is committed again item by item, so that the item
+    at fault fails alone.
 
     Args:
-        commit: writes items and returns their results, in the same order. interval_s, capacity, weight: see `BatchQueue`.
+        commit: writes items and returns their results, in the same order. interval_s, capacity, weight: see
+            `BatchQueue`.
         max_queued_s: an item that was queued longer fails with `StoreUnavailable` and is not written; None: no limit.
         on_refused: called with the error of an item that the database refuses.
     """
@@ -137,7 +141,8 @@ class GroupCommit(Generic[_T, _R]):
         """Return the item's result once its transaction is committed.
 
         Raises:
-            StoreUnavailable: not committed; with `may_be_done` it may be. Any other error: the database refuses this very item.
+            StoreUnavailable: not committed; with `may_be_done` it may be. Any other error: the database refuses this
+                very item.
         """
         if self._closed:
             raise StoreUnavailable("the process is stopping")

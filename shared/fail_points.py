@@ -32,20 +32,20 @@ from shared.errors import SettingsInvalid
 
 FAIL_POINTS: Final[Mapping[str, str]] = {
     "accept.gathered": "messages of one commit are gathered; nothing is written",
-    "accept.committed": "their rows are committed; nobody was hinted or answered",
+    "accept.committed": "their rows are committed; no hint and no response was sent",
     "accept.hinted": "their hints stand in Redis; the hinter has nothing more to do",
     "accept.answering": "the row is committed and its hint is on its way; the client has no answer",
     "claim.begun": "the dispatcher is about to claim rows",
     "claim.committed": "rows are claimed; the in-flight journal does not know them",
     "claim.recorded": "claimed rows stand in the in-flight journal; no send has begun",
     "send.writing": "the in-flight journal says that the provider may have it; the request is not written",
-    "send.answered": "the channel knows what became of a send; the in-flight journal does not",
-    "send.recorded": "the in-flight journal knows what became of a send; the database does not",
+    "send.answered": "the channel knows the outcome of a send; the in-flight journal does not",
+    "send.recorded": "the in-flight journal knows the outcome of a send; the database does not",
     "settle.begun": "outcomes are gathered; nothing is written",
     "settle.committed": "outcomes are committed; the in-flight journal still holds their rows",
-    "relay.found": "the relay has found rows without a hint; nobody was told",
-    "reconcile.found": "the channel has said what became of a message in doubt; nothing is written",
-    "reconcile.resolved": "a message has left doubt; nobody was told that it may be sent again",
+    "relay.found": "the relay has found rows without a hint; no process was notified",
+    "reconcile.found": "the channel has found the outcome of a message in doubt; nothing is written",
+    "reconcile.resolved": "a message has left doubt; no process was notified that it may be sent again",
     "reclaim.written": "a dead incarnation's rows are given back, uncommitted",
     "leftovers.reclaimed": "the next life has given its predecessor's rows back; the in-flight journal still exists",
     "journal.followed": "the recorder has committed a batch of events; in-flight journals and its position are as "
@@ -57,14 +57,14 @@ FAIL_POINTS: Final[Mapping[str, str]] = {
     "processor.committed": "what a batch of webhooks says is committed",
     "media.taken": "files of messages are taken; nothing is fetched",
     "media.fetched": "a file of a message is in storage; no row knows it",
-    "media.noted": "the row of a fetched file is committed; nobody was told",
+    "media.noted": "the row of a fetched file is committed; no process was notified",
     "spawn.begun": "a slot's lock is taken and names a new incarnation; no process is started",
     "spawn.started": "a process is started; its slot's lock does not name it",
-    "death.proved": "nothing is left of a dead process's tree; nobody was told",
+    "death.proved": "nothing is left of a dead process's tree; no process was notified",
     "provider.taken": "the sandbox, as the provider, has written a message into its ledger; there is no answer and no "
     "webhook",
     "page.token_stored": "the message id of a browser send is stored; the page was not asked",
-    "page.answered": "the page has answered; nobody was told",
+    "page.answered": "the page has answered; no process was notified",
 }
 """Every fail point, with what is and is not done there. A test compares the names with the code."""
 

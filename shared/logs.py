@@ -44,7 +44,7 @@ PRIVATE_FIELDS: Final = frozenset(
         "password",
     }
 )
-"""Field names whose value is never written, whoever passes it and however it is spelt (`chatId`, `API-Key`)."""
+"""Field names whose value is never written, whatever passes it and however it is spelt (`chatId`, `API-Key`)."""
 
 _CUTS: Final = tuple(
     (re.compile(pattern), replacement)

@@ -88,7 +88,7 @@ class Dead:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InDoubt:
-    """The request may have been carried out; only reconciliation can tell."""
+    """The request may have been carried out; only reconciliation can show."""
 
     code: str
     detail: str = ""
@@ -107,7 +107,7 @@ class Receipt:
     Attributes:
         state: SENT, DELIVERED, READ or FAILED. at: the provider's instant. code, detail: on FAILED. recipient: the
             provider's own id of whom it was
-            sent to; empty when it told none.
+            sent to; empty when it reported none.
         extra: what else is worth keeping in the history (pricing, trace ids).
     """
 
@@ -133,7 +133,7 @@ class InboundMessage:
             on the phone by
             the company itself. at: the provider's instant. may_trigger: whether automations may act on it; never on
             what the company wrote
-            itself, on history, and on lines that nobody wrote.
+            itself, on history, and on lines without an author.
     """
 
     connection_id: int

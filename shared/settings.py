@@ -201,9 +201,7 @@ class Settings:
     media_s3_region: str = _setting("us-east-1", "Region of the bucket.")
     media_s3_key_id: str = _setting("", "Access key id for the bucket; empty: what the machine itself is allowed.")
     media_s3_secret: str = _setting("", "Secret access key for the bucket.", secret=True)
-    media_retention_days: float = _setting(
-        0.0, "Days after which a file that nobody asked for is deleted; 0: never.", low=0
-    )
+    media_retention_days: float = _setting(0.0, "Days after which an unused file is deleted; 0: never.", low=0)
     media_fetch_s: float = _setting(60.0, "Longest time for fetching one file of a message from its provider.", low=1)
     media_fetches: int = _setting(8, "Files of messages that one process fetches at once.", low=1, high=100)
     media_inbound_most_mb: int = _setting(100, "Largest file of a message that is fetched, in MB.", low=1, high=2000)
@@ -312,7 +310,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class ChildEnvironment:
-    """What the orchestrator tells a child about itself. A process that is started by hand gets values from its entry
+    """What the orchestrator reports a child about itself. A process that is started by hand gets values from its entry
     file."""
 
     process_name: str = _setting("", "Kind of this process.")
@@ -324,7 +322,7 @@ class ChildEnvironment:
     slot_lock_fd: int = _setting(-1, "Inherited descriptor of the slot's lock; -1: take the lock yourself.")
     notify_socket: str = _setting("", "Datagram socket of the orchestrator (sd_notify protocol).")
     watchdog_usec: int = _setting(
-        0, "Longest silence that the orchestrator accepts, in microseconds; 0: nobody listens.", low=0
+        0, "Longest silence that the orchestrator accepts, in microseconds; 0: nothing listens.", low=0
     )
 
     @property

@@ -4,5 +4,5 @@ May import: `shared` leaves and `shared.process`; psutil only in `resources`. Pr
 Redis, never runs
 two copies of a slot, and says `slot_free` only when nothing of an incarnation lives. `decide` is pure and holds every
 decision; the
-other files see, act and tell.
+other files see, act and report.
 """

@@ -45,8 +45,10 @@ class Announcer:
             SlotState.DRAINING: f"draining ({slot.cause.value})" if slot.cause.value != "none" else "draining",
             SlotState.KILLING: self._why_killed(slot),
             SlotState.BACKOFF: f"{self._how(slot)}; next try in {max(0.0, (slot.next_try_at or now) - now):.1f} s",
-            SlotState.QUARANTINED: f"QUARANTINED after {self._how(slot)}; next probe in {max(0.0, (slot.next_try_at or now) - now):.0f} s",
-            SlotState.MISCONFIGURED: f"MISCONFIGURED: {slot.last_exit.last_words if slot.last_exit else ''} (see logs/{slot.name}.err.log)",
+            SlotState.QUARANTINED: f"QUARANTINED after {self._how(slot)}; next probe in "
+            f"{max(0.0, (slot.next_try_at or now) - now):.0f} s",
+            SlotState.MISCONFIGURED: f"MISCONFIGURED: {slot.last_exit.last_words if slot.last_exit else ''} "
+            f"(see logs/{slot.name}.err.log)",
             SlotState.STOPPED: "stopped",
         }
         if not (slot.state is SlotState.STOPPED and not slot.incarnation):
@@ -126,7 +128,9 @@ def summary(config: ChildConfig, sick: list[Slot], *, shows_key: bool) -> list[s
             "",
             "  A first message, from the demo company's first connection:",
             "",
-            f"  curl -X POST http://{_host(settings)}:{settings.port('api')}/api/v2/messages/text/{settings.company_id}/{_DEMO_CHAT} \\",
+            "  curl -X POST "
+            f"http://{_host(settings)}:{settings.port('api')}/api/v2/messages/text/{settings.company_id}/{_DEMO_CHAT} "
+            "\\",
             f'    -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\',
             '    -d \'{"message":"Hello","phoneIndex":0}\'',
         ]
@@ -141,5 +145,6 @@ def _key_file(settings: Settings) -> Path | None:
 
 
 def _host(settings: Settings) -> str:
-    host = "127.0.0.1" if settings.bind_address in ("0.0.0.0", "::", "") else settings.bind_address  # noqa: S104 - compared, not bound
+    # compared, not bound
+    host = "127.0.0.1" if settings.bind_address in ("0.0.0.0", "::", "") else settings.bind_address  # noqa: S104
     return f"[{host}]" if ":" in host else host

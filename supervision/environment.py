@@ -264,7 +264,8 @@ def _make_home(home: Path) -> None:
     if facts.st_uid != os.geteuid():
         raise SettingsInvalid(
             [
-                f"BULKHEAD_HOME={home} belongs to user {facts.st_uid}, not to us (user {os.geteuid()}); run as that user or choose another"
+                f"BULKHEAD_HOME={home} belongs to user {facts.st_uid}, not to us (user "
+                f"{os.geteuid()}); run as that user or choose another"
             ]
         )
     if facts.st_mode & 0o066:
@@ -314,7 +315,8 @@ def _read_secret(path: Path) -> str:
 
 
 def _addresses(operator: Settings, *, uses_sandbox: bool) -> dict[str, Any]:
-    host = "127.0.0.1" if operator.bind_address in ("0.0.0.0", "::", "") else operator.bind_address  # noqa: S104 - compared, not bound
+    # compared, not bound
+    host = "127.0.0.1" if operator.bind_address in ("0.0.0.0", "::", "") else operator.bind_address  # noqa: S104
     sandbox = f"http://{f'[{host}]' if ':' in host else host}:{operator.port('sandbox')}"
     own = {
         "public_url": f"http://{f'[{host}]' if ':' in host else host}:{operator.port('meta')}",

@@ -1,6 +1,6 @@
 """The orchestrator's snapshot of all slots, for `run/status.json`, the control socket and the commands.
 
-Whoever reads the file without an orchestrator must look at `at`: it is written each second while one lives.
+The process that reads the file without an orchestrator must look at `at`: it is written each second while one lives.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ log = logger(__name__)
 
 
 class Published(TypedDict):
-    """Facts that only the supervisor knows. `journal_seq`: number of the journal's last entry; `dashboard`: its address."""
+    """Facts that only the supervisor knows. `journal_seq`: number of the journal's last entry; `dashboard`: its
+    address."""
 
     journal_seq: int
     dashboard: str

@@ -447,7 +447,7 @@ class Supervisor:
         )
         return any(other.adopted and other.is_alive and self._children.serves(other.name, port) for other in siblings)
 
-    # telling
+    # reporting
 
     def _tell(self) -> None:
         """End an iteration: notify readers of the journal, and publish the state if it changed."""

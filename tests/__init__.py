@@ -1,4 +1,5 @@
-"""Proof. Unit tests, tests of one room against real servers, architecture tests, and the whole program in `tests/end_to_end`."""
+"""Proof. Unit tests, tests of one room against real servers, architecture tests, and the whole program in
+`tests/end_to_end`."""
 
 import pytest
 

@@ -1,4 +1,5 @@
-"""Fixtures of the whole suite: real servers started once, a fresh database and an empty Redis per test, and no process left behind."""
+"""Fixtures of the whole suite: real servers started once, a fresh database and an empty Redis per test, and no process
+left behind."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ class Running(Protocol):
 
 
 running: list[Running] = []
-"""The suite's servers, and copies that a module shares, while they run; their processes come and go during any test, also one that does not use them."""
+"""The suite's servers, and copies that a module shares, while they run; their processes come and go during any test,
+also one that does not use them."""
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +73,8 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.Fix
 
 @pytest.fixture(autouse=True)
 def no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail the test that leaves a process behind, and end the process; fast tests, which start none, are spared the search."""
+    """Fail the test that leaves a process behind, and end the process; fast tests, which start none, are spared the
+    search."""
     if request.node.get_closest_marker("fast"):
         yield
         return
@@ -140,7 +143,8 @@ def settings_variables(home: Path) -> dict[str, str]:
 
 @pytest.fixture
 def settings(home: Path) -> Callable[..., Settings]:
-    """Function that returns checked settings over a fresh home and free ports: `settings(database_url=…, send_attempts=5)`."""
+    """Function that returns checked settings over a fresh home and free ports: `settings(database_url=…,
+    send_attempts=5)`."""
 
     def build(**overrides: Any) -> Settings:
         return load(settings_variables(home) | environment.as_environ(overrides))
@@ -150,7 +154,8 @@ def settings(home: Path) -> Callable[..., Settings]:
 
 @pytest.fixture
 def bulkhead(home: Path) -> Iterator[Callable[..., Bulkhead]]:
-    """Function that returns the real program over a fresh home, not started: `bulkhead(only="api")`. It is stopped and checked afterwards."""
+    """Function that returns the real program over a fresh home, not started: `bulkhead(only="api")`. It is stopped and
+    checked afterwards."""
     made: list[Bulkhead] = []
 
     def build(**variables: object) -> Bulkhead:

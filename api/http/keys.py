@@ -85,7 +85,8 @@ class KeyCheck:
         self._wrong = WrongKeys()
 
     async def require(self, request: Request) -> None:
-        """Raise `Problem` unless the request has a key and all its keys are right; answers to wrong keys are delayed."""
+        """Raise `Problem` unless the request has a key and all its keys are right; answers to wrong keys are
+        delayed."""
         try:
             self._require(request.headers)
         except Problem as problem:

@@ -26,8 +26,14 @@ def _page(operations: Sequence[Operation]) -> Iterator[str]:
         '<header><h1>Bulkhead <span>API</span></h1><nav><a href="/dashboard">Dashboard</a> '
         '<a href="/openapi.json">OpenAPI document</a></nav></header>'
     )
-    yield "<main class='reading'><p>Show the key as <code>Authorization: Bearer KEY</code> or <code>X-API-Key: KEY</code>. "
-    yield "Errors are <code>application/problem+json</code>; each <code>type</code> is listed <a href='#problems'>below</a>. "
+    yield (
+        "<main class='reading'><p>Show the key as <code>Authorization: Bearer KEY</code> or "
+        "<code>X-API-Key: KEY</code>. "
+    )
+    yield (
+        "Errors are <code>application/problem+json</code>; each <code>type</code> is listed "
+        "<a href='#problems'>below</a>. "
+    )
     yield "Every answer carries <code>X-Request-Id</code>: yours, if you send one.</p>"
     groups = list(dict.fromkeys(operation.group for operation in operations))
     links = [f"<a href='#{_anchor(group)}'>{escape(group)}</a>" for group in groups]

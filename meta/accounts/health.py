@@ -32,7 +32,7 @@ from shared.store.tasks import Task, TaskFailed
 log = logger(__name__)
 
 OPERATION: Final = "test_connection"
-NUMBER_FIELDS: Final = "id,display_phone_number,verified_name,quality_rating,code_verification_status,name_status,status,throughput,messaging_limit_tier,platform_type"
+NUMBER_FIELDS: Final = "id,display_phone_number,verified_name,quality_rating,code_verification_status,name_status,status,throughput,messaging_limit_tier,platform_type"  # noqa: E501
 _LOOK_S: Final = 30.0
 _TASK_S: Final = 120.0
 _MOST: Final = 20
@@ -85,7 +85,8 @@ class Health:
             await _rest(beat, random.uniform(0.5 * _LOOK_S, 1.5 * _LOOK_S))  # noqa: S311 - as above
 
     def _ask(self, transaction: Transaction) -> None:
-        interval_s = self._settings.connection_check_s * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - as above
+        # as above
+        interval_s = self._settings.connection_check_s * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
         again_s = min(interval_s, 600.0)
         for connection_id in connections.unchecked(
             transaction, self._kind, older_s=interval_s, operation=OPERATION, again_s=again_s, most=_MOST

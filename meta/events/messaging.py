@@ -154,7 +154,8 @@ def _chat_item(page: Page, path: str, part: Mapping[str, Any], *, is_standby: bo
 def _item(item: ChatItem, part: Mapping[str, Any]) -> ParsedEvents:
     """Read every part of an item; one that lacks something is named and hides no other."""
     found = [
-        read_part(item.path, lambda kind=kind: READERS[kind](item, mapping(part[kind])))  # type: ignore[misc]  # the default binds it
+        # the default binds it
+        read_part(item.path, lambda kind=kind: READERS[kind](item, mapping(part[kind])))  # type: ignore[misc]
         for kind in READERS
         if kind in part
     ]

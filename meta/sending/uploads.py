@@ -214,7 +214,8 @@ def _around(boundary: str, mimetype: str, *, pages: bool) -> tuple[bytes, bytes]
     # the receiver sees the name that the message says, never this one
     name = "filedata" if pages else "file"
     parts.append(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="file"\r\nContent-Type: {mimetype}\r\n\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; '
+        f'filename="file"\r\nContent-Type: {mimetype}\r\n\r\n'
     )
     return "".join(parts).encode(), f"\r\n--{boundary}--\r\n".encode()
 

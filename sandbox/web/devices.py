@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 SENT, DELIVERED, READ = 1, 2, 3
-"""wa-js's numbers for what has become of a message."""
+"""wa-js's numbers for the state of a message."""
 
 _LINES_KEPT: Final = 1000
 

@@ -323,7 +323,7 @@ class Phones:
     def change(
         self, device: Device, target: str, what: Literal["edit", "revoke", "reaction"], body: str, *, sender: str = ""
     ) -> str:
-        """Edit or revoke a message, or react to one, as whoever wrote it (or as `sender`, the digits of a customer),
+        """Edit or revoke a message, or react to one, as its author (or as `sender`, the digits of a customer),
         and return the change's id.
 
         Args:

@@ -16,7 +16,7 @@ from shared.store.messages import Accepted, NewMessage
 
 log = logger(__name__)
 
-# the second try answers what became of the first; a third would ask a database that was lost twice
+# the second try answers with the outcome of the first; a third would ask a database that was lost twice
 _TRIES: Final = 2
 
 

@@ -27,7 +27,8 @@ log = logger(__name__)
 MOST_AT_ONCE: Final = 200
 _COMMIT_INTERVAL_S: Final = 0.006
 _HINT_INTERVAL_S: Final = 0.01
-"""Minimum intervals between commits (hint batches): the first message is immediate, and under load each round trip carries many."""
+"""Minimum intervals between commits (hint batches): the first message is immediate, and under load each round trip
+carries many."""
 
 
 class Acceptor:
@@ -98,7 +99,8 @@ class Acceptor:
         return results
 
     async def _write_hints(self) -> None:
-        """Hint what is committed. No caller waits for it: the row is the promise, and hints that queue up while Redis is slow share a round trip."""
+        """Hint what is committed. No caller waits for it: the row is the promise, and hints that queue up while Redis
+        is slow share a round trip."""
         limiter = RateLimiter()
         while True:
             await self._hintable.wait()

@@ -1,4 +1,5 @@
-"""What a sender may claim next: offered rows, chats whose message has left, and connections that had to wait. Pure: time is an argument.
+"""What a sender may claim next: offered rows, chats whose message has left, and connections that had to wait. Pure:
+time is an argument.
 
 Rows stay here only while they may be claimed soon. Those of a connection that has to wait are forgotten and found again
 by the connection, so that one
@@ -19,7 +20,8 @@ ChatKey: TypeAlias = tuple[int, str]
 CLAIM_AT_ONCE: Final = 200
 """Most rows of one claim: its locks are held for as long as its slowest row."""
 GATHER_S: Final = 0.02
-"""Shortest wait for a connection's tokens, so that one claim takes several; connections whose wait ends within it are polled together."""
+"""Shortest wait for a connection's tokens, so that one claim takes several; connections whose wait ends within it are
+polled together."""
 LONGEST_WAIT_S: Final = 30.0
 """A limit may be lifted meanwhile; this bounds how long that goes unnoticed."""
 
@@ -52,7 +54,8 @@ class Backlog:
         self._chats[chat] = None
 
     def send_ended(self, connection_id: int, now: float) -> None:
-        """Record that a send of a connection ended: if the connection was at its limit of sends in flight, it is polled again."""
+        """Record that a send of a connection ended: if the connection was at its limit of sends in flight, it is polled
+        again."""
         if connection_id in self._crowded:
             self._crowded.discard(connection_id)
             self._paced[connection_id] = now

@@ -32,8 +32,8 @@ class Channel(Protocol):
         """Send one message.
 
         Args:
-            message: the claimed row. record_token: see `RecordToken`. by: monotonic instant after which nobody waits
-                for the answer.
+            message: the claimed row. record_token: see `RecordToken`. by: monotonic instant after which no process
+                waits for the answer.
         Returns:
             Its outcome. A request that may have been carried out is `InDoubt`, never `Retry`.
         """
@@ -44,5 +44,6 @@ class Channel(Protocol):
         Returns:
             `Sent` or `Dead` with proof, `Retry` with evidence that it was not sent, None as long as nothing can be
             said; `InDoubt` while
-            there is nothing to query (a browser session that is not back yet): the window of the policy does not count then.
+            there is nothing to query (a browser session that is not back yet): the window of the policy does not count
+            then.
         """

@@ -1,4 +1,5 @@
-"""Everything a kind needs to deliver: hint worker, dispatcher, relay, reconciler; put together once for all channels."""
+"""Everything a kind needs to deliver: hint worker, dispatcher, relay, reconciler; put together once for all
+channels."""
 
 from __future__ import annotations
 
@@ -84,7 +85,8 @@ class Consumer:
         )
         self._pacer = Pacer(child.store, settings, kind=kind.name)
         self._relay = Relay(child.store, self._dispatcher, child.metrics, kind=kind.name)
-        policy: Policy = settings.in_doubt_policy  # type: ignore[assignment]  # the settings table allows just these words
+        # the settings table allows just these words
+        policy: Policy = settings.in_doubt_policy  # type: ignore[assignment]
         self._reconciler = Reconciler(
             child.store,
             channel,
@@ -166,7 +168,8 @@ class Consumer:
                 break
 
     async def drain(self, by: float) -> bool:
-        """Take nothing new, finish what is in hand until the monotonic instant `by`. Returns whether nothing is left."""
+        """Take nothing new, finish what is in hand until the monotonic instant `by`. Returns whether nothing is
+        left."""
         if self._worker is None or self._thread is None:
             return True
         self._worker.stop()

@@ -40,14 +40,15 @@ _UNKNOWN_S: Final = 2.0
 """Interval for finding rows whose claim committed after we gave up on it."""
 _CLAIM_INTERVAL_S: Final = 0.02
 _SETTLE_INTERVAL_S: Final = 0.04
-"""Minimum intervals between claims (settlements) at `_MANY` in flight; scaled down below that. A first message is immediate, and under load, when waiting
-costs least, each transaction carries many."""
+"""Minimum intervals between claims (settlements) at `_MANY` in flight; scaled down below that. A first message is
+immediate, and under load, when waiting costs least, each transaction carries many."""
 _FEW: Final = 8
 _MANY: Final = 48
 _CHATS_S: Final = 0.02
 """Above `_FEW` in flight, wait this long before looking up next messages, so that chats share a claim."""
 _GRACE_S: Final = 2.0
-"""How long after a send's deadline its task may still run before it is cancelled: a channel keeps its deadline itself."""
+"""How long after a send's deadline its task may still run before it is cancelled: a channel keeps its deadline
+itself."""
 
 
 class Dispatcher:
@@ -125,7 +126,8 @@ class Dispatcher:
         return self._backlog.paced
 
     def offer(self, ids: Iterable[int]) -> None:
-        """Claim these rows soon. Rows that are not due, not first in their chat or not ours are dropped by the claim."""
+        """Claim these rows soon. Rows that are not due, not first in their chat or not ours are dropped by the
+        claim."""
         if not self._draining:
             self._backlog.offer(
                 row_id for row_id in ids if row_id not in self._in_flight and row_id not in self._untouchable
@@ -140,7 +142,8 @@ class Dispatcher:
         ]
 
     async def drain(self, by: float) -> bool:
-        """Claim nothing more, and wait until everything in hand is sent and written, or the monotonic instant `by` has come."""
+        """Claim nothing more, and wait until everything in hand is sent and written, or the monotonic instant `by` has
+        come."""
         self._draining = True
         self._work.set()
         # a claim under way may still bring rows
@@ -401,7 +404,7 @@ class Dispatcher:
         word, code = _LABELS[type(outcome)], getattr(outcome, "code", "")
         self._outcome_count.labels(word, code).inc()
         if not written:
-            # a webhook may have moved the row on already: then nothing is lost; the history tells which
+            # a webhook may have moved the row on already: then nothing is lost; the history reports which
             log.info("settlement_overtaken", message_id=message.id, outcome=word)
         if settlement.state is MessageState.SENT:
             self.sent += 1

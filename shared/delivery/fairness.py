@@ -19,7 +19,8 @@ _TIMES_FREE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Capacities:
-    """How many more sends a connection may have: `default`, unless it is in `of`; None is no limit but the process's own."""
+    """How many more sends a connection may have: `default`, unless it is in `of`; None is no limit but the process's
+    own."""
 
     default: int | None = None
     of: Mapping[int, int] = field(default_factory=dict)

@@ -1,4 +1,5 @@
-"""What one process has claimed and not settled: the messages, whose they are, since when, and the journal that outlives the process."""
+"""What one process has claimed and not settled: the messages, whose they are, since when, and the journal that outlives
+the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The in-flight journal: what one incarnation has in hand, in a memory-mapped file that outlives kill -9 without a system call per step.
+"""The in-flight journal: what one incarnation has in hand, in a memory-mapped file that outlives kill -9 without a
+system call per step.
 
 A dead incarnation's journal records for each of its rows whether the request was never written (surely unsent),
 answered (the answer is in the
@@ -86,7 +87,8 @@ class InFlightJournalInvalid(BulkheadError):
 
 
 class InFlightJournalUnwritable(BulkheadError):
-    """Raised when the journal's file cannot be made, most likely because the disk is full; without it nothing may be sent."""
+    """Raised when the journal's file cannot be made, most likely because the disk is full; without it nothing may be
+    sent."""
 
 
 def path_of(run_dir: Path, incarnation: str) -> Path:

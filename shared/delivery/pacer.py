@@ -1,4 +1,5 @@
-"""Writes the rate limits of connections, as settings and options define them, and moves queued rows to the kind that serves their connection.
+"""Writes the rate limits of connections, as settings and options define them, and moves queued rows to the kind that
+serves their connection.
 
 Every process of a kind does so, and they agree.
 """

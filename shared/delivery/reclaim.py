@@ -1,4 +1,5 @@
-"""Gives back what a dead incarnation had in hand, by its in-flight journal. Whoever calls it must have proof of the death; calling it twice changes nothing.
+"""Gives back what a dead incarnation had in hand, by its in-flight journal. The process that calls it must have proof
+of the death; calling it twice changes nothing.
 
 Three lead here: the orchestrator's proof of death (through the recorder), the next life of the slot (it holds the
 lock), and the heartbeat table
@@ -80,7 +81,8 @@ def forget(run_dir: Path, incarnation: str) -> None:
 
 
 def leftovers(run_dir: Path, slot: str, living: str) -> list[str]:
-    """Return earlier incarnations of `slot` that left an in-flight journal; the caller holds the slot as `living`, so they are dead."""
+    """Return earlier incarnations of `slot` that left an in-flight journal; the caller holds the slot as `living`, so
+    they are dead."""
     suffix = ".flight"
     found = (path.name.removesuffix(suffix) for path in run_dir.glob(f"{slot}.*{suffix}"))
     return sorted(incarnation for incarnation in found if incarnation != living)

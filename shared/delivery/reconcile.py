@@ -133,7 +133,8 @@ class Reconciler:
             await asyncio.sleep(INTERVAL_S)
 
     async def look(self, *, held: bool = False) -> None:
-        """Look at every row in doubt once, or at those that are held for lack of evidence. Raises `StoreUnavailable`."""
+        """Look at every row in doubt once, or at those that are held for lack of evidence. Raises
+        `StoreUnavailable`."""
         after = 0
         while True:
             found = await self._store.call(
@@ -155,7 +156,8 @@ class Reconciler:
         return self._outages.discount(doubts)
 
     async def _look_up(self, doubt: Doubt) -> Outcome | None:
-        """Ask the channel; one that hangs or breaks could not be asked, and is no reason to leave the other rows alone."""
+        """Ask the channel; one that hangs or breaks could not be asked, and is no reason to leave the other rows
+        alone."""
         try:
             async with asyncio.timeout(LOOK_UP_S):
                 return await self._channel.look_up(doubt)

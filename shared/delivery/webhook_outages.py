@@ -1,4 +1,5 @@
-"""Tracks when webhooks could not have been received, so that their absence counts as evidence only while we were listening.
+"""Tracks when webhooks could not have been received, so that their absence counts as evidence only while we were
+listening.
 
 A process that polls its in-doubt rows twice a second thereby proves that it ran and that PostgreSQL answered, so that
 webhooks could be accepted and
@@ -90,12 +91,14 @@ class WebhookOutages:
             os.utime(self._path, (now, now))
 
     def record_outage(self, for_s: float) -> None:
-        """Record a webhook POST that waited `for_s` or was refused. Counts as an outage: the provider may repeat it late."""
+        """Record a webhook POST that waited `for_s` or was refused. Counts as an outage: the provider may repeat it
+        late."""
         now = self._clock()
         self._record(Outage(now - for_s, now))
 
     def record_death(self) -> None:
-        """Record the death of a process of the kind. It may have had a POST in hand, which the provider repeats within `repeat_s`."""
+        """Record the death of a process of the kind. It may have had a POST in hand, which the provider repeats within
+        `repeat_s`."""
         now = self._clock()
         self._record(Outage(now, now, is_death=True))
 
@@ -108,7 +111,8 @@ class WebhookOutages:
             os.utime(self._path, (polled_at, polled_at))
 
     def discount(self, doubts: Sequence[Doubt]) -> list[Doubt]:
-        """Return the in-doubt rows with outages subtracted from `doubt_s`, and `claimed_at` not before the end of the last one."""
+        """Return the in-doubt rows with outages subtracted from `doubt_s`, and `claimed_at` not before the end of the
+        last one."""
         if not doubts:
             return []
         outages, now = [*(self._read() or [Outage(0.0, self._clock())]), *self._pending], self._clock()

@@ -37,8 +37,8 @@ def parse(datagram: bytes) -> dict[str, str]:
 
 
 def send(sender: socket.socket, address: str, fields: Mapping[str, str]) -> bool:
-    """Send `fields` to the socket at `address` (`@name` is Linux's abstract namespace) and return whether somebody took
-    them.
+    """Send `fields` to the socket at `address` (`@name` is Linux's abstract namespace) and return whether a process
+    took them.
 
     Never blocks. A missing, dead or overrun receiver is an ordinary answer, `False`; only a defect of ours raises
     `OSError`.

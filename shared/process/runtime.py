@@ -26,8 +26,8 @@ _ROOM_FOR_NAME: Final = 28
 
 
 class RuntimeDirectoryUnsafe(BulkheadError):
-    """Raised when the directory for sockets belongs to somebody else or is not a directory: whoever owns it could pose
-    as us."""
+    """Raised when the directory for sockets belongs to another user or is not a directory: the process that owns it
+    could pose as us."""
 
 
 def run_dir(home: Path) -> Path:
@@ -53,7 +53,7 @@ def runtime_dir(home: Path) -> Path:
 
 def notify_socket(home: Path) -> Path:
     """Return the orchestrator's datagram socket, at a fixed path so that children reach the next orchestrator without
-    being told."""
+    being reported."""
     return runtime_dir(home) / "notify.sock"
 
 
@@ -111,7 +111,7 @@ def helper_sockets(home: Path) -> Iterator[Path]:
 
 
 def _private(directory: Path) -> Path:
-    """Make `directory` ours alone. Search permission for others is left if somebody gave it (PostgreSQL under its own
+    """Make `directory` ours alone. Search permission for others is left if a process gave it (PostgreSQL under its own
     user needs it)."""
     directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.mkdir(mode=0o700, exist_ok=True)
@@ -134,5 +134,5 @@ def sweep(home: Path) -> None:
         socket_file.unlink(missing_ok=True)
     directory = runtime_dir(home)
     if not directory.is_relative_to(home):
-        with suppress(OSError):  # not empty: somebody else's socket is still there
+        with suppress(OSError):  # not empty: another's socket is still there
             directory.rmdir()

@@ -98,7 +98,7 @@ class SlotLock:
 
     @classmethod
     def take(cls, path: Path) -> SlotLock:
-        """Take the lock at `path`. Raises `SlotTaken` at once, without waiting, when somebody holds it."""
+        """Take the lock at `path`. Raises `SlotTaken` at once, without waiting, when a process holds it."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -149,7 +149,8 @@ class SlotLock:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Return who holds the slot at `path` or held it last; None when nobody ever did or the record is not readable."""
+    """Return who holds the slot at `path` or held it last; None when no process ever did or the record is not
+    readable."""
     try:
         return _parse(path.read_bytes()[:_RECORD_LENGTH])
     except FileNotFoundError:
@@ -157,7 +158,7 @@ def read_holder(path: Path) -> Holder | None:
 
 
 def is_free(path: Path) -> bool:
-    """Whether nobody holds the lock at `path` at this moment."""
+    """Whether no process holds the lock at `path` at this moment."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -173,13 +174,13 @@ def is_free(path: Path) -> bool:
 
 def kill_holder(home: Path, slot: str) -> None:
     """Kill -9 what lives in `slot`, with the helpers of its process group, or the orchestrator; only for crash points.
-    Nobody there: nothing happens."""
+    No process there: nothing happens."""
     path = runtime.orchestrator_lock_file(home) if slot == ORCHESTRATOR else runtime.slot_lock_file(home, slot)
     holder = read_holder(path)
     if holder is None or not holder.is_running():
         return
     with suppress(ProcessLookupError):
-        # a slot's process leads a session of its own; the orchestrator belongs to whoever started it
+        # a slot's process leads a session of its own; the orchestrator belongs to the process that started it
         (os.kill if slot == ORCHESTRATOR else os.killpg)(holder.pid, signal.SIGKILL)
 
 

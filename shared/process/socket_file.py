@@ -21,8 +21,8 @@ class SocketFile:
         """Bind a socket to `path`, which nothing else may use, and make it ours alone. Closes the socket and raises
         `OSError` if it cannot."""
         try:
-            # whoever calls this holds the lock that makes the name its own: a file that is there belongs to a dead
-            # process
+            # the process that calls this holds the lock that makes the name its own: a file that is there belongs to a
+            # dead process
             path.unlink(missing_ok=True)
             unbound.bind(str(path))
             path.chmod(0o600)

@@ -12,7 +12,8 @@ from shared.clock import utc_now
 from shared.process.slot_lock import boot_id
 
 FRESH_S: Final = 5.0
-"""Age up to which a snapshot counts as the present state: it is written every second, and a busy machine may delay that."""
+"""Age up to which a snapshot counts as the present state: it is written every second, and a busy machine may delay
+that."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class StatusFile:
 
 
 def read(path: Path, now: datetime | None = None) -> StatusFile | None:
-    """Return the last snapshot; None when there is none, it cannot be parsed, or it was written before the machine's last boot.
+    """Return the last snapshot; None when there is none, it cannot be parsed, or it was written before the machine's
+    last boot.
 
     Args:
         path: `runtime.status_file` of the home. now: of the wall clock; None: this moment.

@@ -4,7 +4,7 @@ Everything here works without an orchestrator too (started by hand, or its orche
 the lock is taken
 and the port is bound by the child itself. What could not be delivered is kept and goes out with the next datagram, so
 the next orchestrator
-hears it.
+receives it.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def bind_listener(address: str, port: int) -> socket.socket:
     """Return a listening stream socket on `address` and `port`. Raises `OSError` when the port is taken or the address
     is not ours.
 
-    It does not block, and nobody may make it block: that is a property of the one socket that all instances of a kind
-    share, and an instance that
-    takes several connections in a row would stand still in `accept` as soon as there is none.
+    It does not block, and no process may make it block: that is a property of the one socket that all instances of a
+    kind share, and an instance that takes several connections in a row would stand still in `accept` as soon as there
+    is none.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.create_server((address, port), family=family, backlog=LISTEN_BACKLOG)
@@ -70,7 +70,8 @@ def bind_listener(address: str, port: int) -> socket.socket:
 
 
 class Supervised:
-    """Connection of one child to its orchestrator. Made once, in the main thread, before anything that other processes can see.
+    """Connection of one child to its orchestrator. Made once, in the main thread, before anything that other processes
+    can see.
 
     Attributes:
         identity: of this process, from the orchestrator.
@@ -143,7 +144,8 @@ class Supervised:
         self._tell({"READY": "1"} | _status(status))
 
     def unready(self, status: str = "") -> None:
-        """Report that this process lives but may not take work (its database is unavailable). Never a reason to be killed."""
+        """Report that this process lives but may not take work (its database is unavailable). Never a reason to be
+        killed."""
         self._is_ready = False
         self._unsent.pop("READY", None)
         self._tell({"X_READY": "0"} | _status(status))
@@ -154,7 +156,7 @@ class Supervised:
 
     def stopping(self, status: str = "") -> None:
         """Say: draining, will exit. A port that we bound ourselves is closed, so that clients are refused and do not
-        wait for nobody."""
+        wait for no process."""
         if self.identity.listen_fd < 0:
             self._close_listeners()
         self._tell({"STOPPING": "1"} | _status(status))
@@ -266,7 +268,7 @@ class Supervised:
         descriptors = array.array("i", [listener.fileno() for listener in self._listeners])
         message = notify.encode({"X_INCARNATION": self.incarnation, "X_LISTENERS": str(len(descriptors))})
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)] if descriptors else []
-        # nobody there any more, or no room: it will ask again
+        # no process there any more, or no room: it will ask again
         with suppress(OSError):
             self._sender.sendmsg([message], ancillary, 0, asker)
 

@@ -81,7 +81,8 @@ class Hints:
         return self._queues.setdefault(kind.name, Queue(kind.name, connection=self.client, serializer=JSONSerializer))
 
     def give(self, kind: ProcessKind, ids: Sequence[int]) -> None:
-        """Enqueue one ordinary job for each row id, in one round trip for each `GIVE_AT_ONCE`. A row hinted twice is harmless.
+        """Enqueue one ordinary job for each row id, in one round trip for each `GIVE_AT_ONCE`. A row hinted twice is
+        harmless.
 
         Raises:
             QueueUnavailable: Redis cannot be reached; the relay finds the rows.
@@ -117,7 +118,8 @@ class Hints:
         return [part for name, value in fields.items() if name not in ("data", "description") for part in (name, value)]
 
     def take(self, kind: ProcessKind, most: int) -> list[int]:
-        """Take up to `most` hints off the kind's queue and return their row ids; jobs that are not hints are dropped and logged.
+        """Take up to `most` hints off the kind's queue and return their row ids; jobs that are not hints are dropped
+        and logged.
 
         Raises:
             QueueUnavailable: Redis cannot be reached, or did not answer in time.

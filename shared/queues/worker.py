@@ -28,9 +28,11 @@ from shared.queues.hints import Hints
 log = logger(__name__)
 
 WAIT_S: Final = 1.0
-"""How long the queue is listened to at a time; never more than half of the Redis time limit, beyond which silence is a fault."""
+"""How long the queue is listened to at a time; never more than half of the Redis time limit, beyond which silence is a
+fault."""
 _TAKES_APART_S: Final = 0.008
-"""A take waits so long after one that left nothing: a first hint waits for nothing, and under load each round trip brings many."""
+"""A take waits so long after one that left nothing: a first hint waits for nothing, and under load each round trip
+brings many."""
 REGISTER_S: Final = 10.0
 _RETRY_S: Final = 0.25
 _FORGOTTEN_AFTER: Final = 6

@@ -92,7 +92,7 @@ class Claimed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accepted:
-    """What became of a `NewMessage`.
+    """The outcome of a `NewMessage`.
 
     Attributes:
         id: its row. replayed: the row was there already, from an earlier request with the same key. conflict: that
@@ -226,9 +226,8 @@ def claim_within_limits(
     limits.
 
     Args:
-        in_flight: rows that are left alone, whoever names them: the claimant holds them, and the end of an earlier
-            claim of its own may stand in the
-            table without its knowledge.
+        in_flight: rows that are left alone, the process that names them: the claimant holds them, and the end of an
+            earlier claim of its own may stand in the table without its knowledge.
     Returns:
         What was claimed and which connections have to wait; rows that are not due, not first or not ours are silently
         left out.
@@ -350,7 +349,7 @@ def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wai
 
 
 def settle(transaction: Transaction, *, incarnation: str, settlements: Sequence[Settlement]) -> set[int]:
-    """Write what became of claimed rows. Returns the ids that were written; the others are owned by somebody else by
+    """Write the outcome of claimed rows. Returns the ids that were written; the others are owned by another process by
     now, or moved on.
     """
     rows = [

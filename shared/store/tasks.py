@@ -108,10 +108,10 @@ def add(
     """Ask for something and return the task's id.
 
     Args:
-        operation: name of a handler. expires_in_s: time after which nobody begins it, and whoever runs it is stopped.
-            connection_id: what it concerns. kind: process kind that does it; None: the one that serves the connection.
-                sealed: see `seal_secrets`. repeatable: doing
-            it twice is as good as doing it once, so that it is begun again after a death.
+        operation: name of a handler. expires_in_s: time after which no process begins it, and the process that runs it
+            is stopped. connection_id: what it concerns. kind: process kind that does it; None: the one that serves the
+            connection. sealed: see `seal_secrets`. repeatable: doing it twice is as good as doing it once, so that it
+            is begun again after a death.
     """
     row = transaction.one(
         "add_task",
@@ -203,7 +203,7 @@ def reclaim_earlier_lives(transaction: Transaction, *, slot: str, living: str) -
 
 
 def expire(transaction: Transaction, *, kind: str) -> int:
-    """Fail what nobody of `kind` finished in time. Returns how many there were."""
+    """Fail what no process of `kind` finished in time. Returns how many there were."""
     return len(transaction.rows("expire_tasks", kind=kind))
 
 

@@ -34,7 +34,7 @@ class Template:
 
     Attributes:
         status: the provider's word in capitals. reason: why it was rejected. quality: GREEN, YELLOW, RED or UNKNOWN;
-            empty: never heard.
+            empty: never received.
         components: as the provider gives them. status_at: the provider's instant of what is known.
     """
 
@@ -65,8 +65,8 @@ class Found:
 
     @property
     def problem(self) -> str:
-        """Why a message with it would be refused, as a sentence without its stop; empty when it would not, or nobody
-        can know.
+        """Why a message with it would be refused, as a sentence without its stop; empty when it would not, or no
+        process can know.
         """
         if self.template is None:
             return "" if self.synced_at is None else "the account has no such template in this language"
@@ -151,9 +151,9 @@ def apply_status(
         at: the event's instant; an older one than the last changes nothing. connection_ids: the connections of the
             account that the event names.
             provider_id, name, language: which template.
-        status, reason, quality, category: what is news; None: nothing said.
+        status, reason, quality, category: what is events; None: nothing said.
     Returns:
-        How many rows changed; 0 also for a template that nobody has read yet.
+        How many rows changed; 0 also for a template that no process has read yet.
     """
     rows = transaction.rows(
         "apply_template_event",

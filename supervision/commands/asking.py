@@ -29,7 +29,8 @@ def call(settings: Settings, method: str, path: str, body: Mapping[str, Any] | N
 
 def ask(settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, bytes]:
     """Return status and body of the API's answer, whatever it is. Raises `Unanswered` when there is none."""
-    host = "127.0.0.1" if settings.bind_address in ("0.0.0.0", "::", "") else settings.bind_address  # noqa: S104 - compared, not bound
+    # compared, not bound
+    host = "127.0.0.1" if settings.bind_address in ("0.0.0.0", "::", "") else settings.bind_address  # noqa: S104
     line = http.client.HTTPConnection(host, settings.port("api"), timeout=_ANSWER_S)
     headers = {
         "Authorization": f"Bearer {settings.api_key}",

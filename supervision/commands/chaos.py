@@ -21,4 +21,5 @@ def arguments(parser: ArgumentParser) -> None:
 def run(context: Context, given: Namespace) -> int:
     """Become `python -m chaos`, found beside our entry files whatever the working directory holds."""
     environ = {**context.environ, "PYTHONPATH": str(context.entries)}
-    os.execve(sys.executable, [sys.executable, "-P", "-m", "chaos", *given.words], environ)  # noqa: S606 - the program beside ours
+    # the program beside ours
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "chaos", *given.words], environ)  # noqa: S606

@@ -31,4 +31,5 @@ def become_recorder(context: Context, *words: str) -> NoReturn:
     # the incarnation names a child: rules over several settings are checked here, not there
     identity = ChildEnvironment(process_name=_KIND, process_incarnation=f"{_KIND}.command")
     environ = child_environ(config, row, identity, context.environ)
-    os.execve(sys.executable, [sys.executable, str(context.entries / row.entry), *words], environ)  # noqa: S606 - the entry file beside ours
+    # the entry file beside ours
+    os.execve(sys.executable, [sys.executable, str(context.entries / row.entry), *words], environ)  # noqa: S606

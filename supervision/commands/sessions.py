@@ -97,7 +97,8 @@ def _do(settings: Settings, place: str, given: Namespace) -> int:
         if task["status"] != "done":
             raise Unanswered("the session did not answer in time; see `bulkhead sessions list`")
         print(
-            f"Type {task['result']['code']} into the phone: Linked devices, Link a device, Link with phone number instead."
+            f"Type {task['result']['code']} into the phone: Linked devices, Link a device, Link "
+            "with phone number instead."
         )
         return ExitCode.OK
     answer = call(settings, "POST", f"{place}/{given.action}")
@@ -125,6 +126,7 @@ def _link(settings: Settings, place: str, within_s: float) -> int:
                 print(f"{_CLEAR if sys.stdout.isatty() else ''}{picture.decode()}\n{_HOW}", flush=True)
         time.sleep(_LOOK_EACH_S)
     sys.stderr.write(
-        f"not linked within {within_s:.0f} s; the session is {session['state']}{': ' + session['detail'] if session['detail'] else ''}\n"
+        f"not linked within {within_s:.0f} s; the session is "
+        f"{session['state']}{': ' + session['detail'] if session['detail'] else ''}\n"
     )
     return Answer.UNWELL

@@ -46,7 +46,7 @@ def ask(home: Path) -> tuple[dict[str, Any], bool]:
 
 
 def without_orchestrator(home: Path) -> dict[str, Any]:
-    """Return a snapshot made from the slot locks, which the kernel keeps true whoever lives."""
+    """Return a snapshot made from the slot locks, which the kernel keeps true the process that lives."""
     if not (home / "run").is_dir():
         return {"slots": {}}
     found = status_file.read(runtime.status_file(home))
@@ -84,9 +84,15 @@ def without_orchestrator(home: Path) -> dict[str, Any]:
 
 def _lines(status: dict[str, Any], home: Path, *, lives: bool) -> list[str]:
     if lives:
-        head = f"orchestrator {status['pid']} {status['state']}, {status['memory_mb']} MB, kills by {status['kill_method']}, home {home}"
+        head = (
+            f"orchestrator {status['pid']} {status['state']}, {status['memory_mb']} MB, kills by "
+            f"{status['kill_method']}, home {home}"
+        )
     elif status["slots"]:
-        head = f"No orchestrator runs over {home}, but these processes do; the next `bulkhead run` adopts them, `bulkhead stop` stops them."
+        head = (
+            f"No orchestrator runs over {home}, but these processes do; the next `bulkhead run` "
+            "adopts them, `bulkhead stop` stops them."
+        )
     else:
         return [f"Nothing runs over {home}."]
     rows = [

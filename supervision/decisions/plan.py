@@ -94,7 +94,8 @@ def desired_slots(rows: Sequence[ProcessKind], settings: Settings) -> dict[str, 
     unknown = only - {row.name for row in rows}
     if unknown:
         raise KindUnknown(
-            f"ONLY={settings.only} names unknown kinds: {', '.join(sorted(unknown))}; known: {', '.join(row.name for row in rows)}"
+            f"ONLY={settings.only} names unknown kinds: {', '.join(sorted(unknown))}; known: "
+            f"{', '.join(row.name for row in rows)}"
         )
     allowed = only | predecessors_of(rows, only) if only else {row.name for row in rows}
     return {row.name: row.instances if row.name in allowed and need_of(row).allowed(settings) else 0 for row in rows}

@@ -39,7 +39,7 @@ class _Child:
     Attributes:
         gone: its main process has ended and that was said.
         killed: its tree was killed once already since then.
-        poll_at: when to look again whether its tree is gone; None while nobody wants it to be.
+        poll_at: when to look again whether its tree is gone; None while no process wants it to be.
         pause_s: time between two looks; grows.
     """
 

@@ -113,7 +113,8 @@ def _inherited_lock(fdinfo: Path, pid: str) -> bool:
 
 
 def _read(name: str) -> Process | None:
-    with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - read for every process of the machine, so without a Path
+    # read for every process of the machine, so without a Path
+    with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
         stat = file.read()
     values = stat[stat.rindex(b")") + 2 :].split()
     if values[0] in (b"Z", b"X"):

@@ -69,7 +69,8 @@ class Trees:
 
         Args:
             incarnation: whose processes.
-            lock: when nothing was found, kill whoever still has this file open: they keep the slot from being free.
+            lock: when nothing was found, kill the process that still has this file open: they keep the slot from being
+                free.
         """
         if self._cgroups:
             self._cgroups.kill(incarnation)

@@ -22,7 +22,8 @@ def post_head(api_env: ApiEnv, path: str, fields: str) -> socket.socket:
     place = urlsplit(api_env.url)
     line = socket.create_connection((place.hostname, place.port), timeout=15)
     line.sendall(
-        f"POST {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n{fields}\r\n".encode()
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: "
+        f"application/json\r\n{fields}\r\n".encode()
     )
     return line
 

@@ -75,7 +75,10 @@ async def look(api_env: ApiEnv) -> dict[str, Any]:
         hidden = await page.evaluate("document.getElementById('content').hidden")
         refused, said[:] = await text("#refused"), []
         await knock(KEY)
-        drawn = "() => { const image = document.querySelector('#codes img'); return image && image.complete ? image.naturalWidth : 0; }"
+        drawn = (
+            "() => { const image = document.querySelector('#codes img'); return image && "
+            "image.complete ? image.naturalWidth : 0; }"
+        )
         await eventually_async(lambda: page.evaluate(drawn), SHOWN_S, "the code to scan is drawn")
         seen = {
             name: await text(f"#{name}")

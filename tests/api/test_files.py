@@ -245,7 +245,9 @@ FORMS: dict[str, tuple[str, bytes, str]] = {
     ),
     "a field that there is not": (
         "multipart/form-data; boundary=b",
-        b'--b\r\nContent-Disposition: form-data; name="sha256"\r\n\r\nx\r\n--b\r\nContent-Disposition: form-data; name="more"\r\n\r\nx\r\n'
+        b"--b\r\nContent-Disposition: form-data; "
+        b'name="sha256"\r\n\r\nx\r\n--b\r\nContent-Disposition: form-data; '
+        b'name="more"\r\n\r\nx\r\n'
         b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n' + PNG + b"\r\n--b--\r\n",
         "body_invalid",
     ),

@@ -249,8 +249,10 @@ class TestResolve:
 class TestListing:
     def test_what_waits_for_a_human_page_by_page(self, api_env: ApiEnv, described: dict[str, Any]) -> None:
         api_env.sql("UPDATE messages SET state = 'delivered', held_at = NULL WHERE company_id = 'beta'")
-        template = """INSERT INTO messages (company_id, connection_id, process_name, chat_id, type, content, state, error_code)
-                      SELECT 'beta', c.id, 'meta', '15550100470', 'text', '{"body": "secret"}', 'failed', 'many'
+        template = """INSERT INTO messages (company_id, connection_id, process_name, chat_id, type, content, state,
+            error_code)
+                      SELECT 'beta', c.id, 'meta', '15550100470', 'text', '{"body": "secret"}', 'failed',
+                      'many'
                       FROM phone_configs c, generate_series(1, 205) WHERE c.company_id = 'beta'"""
         api_env.sql(template)
         seen: list[str] = []

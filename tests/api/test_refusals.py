@@ -45,7 +45,10 @@ def errors(*pairs: tuple[str, str]) -> dict[str, Any]:
     return {"errors": [{"pointer": pointer, "reason": reason} for pointer, reason in pairs]}
 
 
-NOT_A_FIELD = "is not a field of this operation; it takes message, preview, tag, quotedMessageId, phoneIndex, sendAt, inDoubtPolicy"
+NOT_A_FIELD = (
+    "is not a field of this operation; it takes message, preview, tag, quotedMessageId, "
+    "phoneIndex, sendAt, inDoubtPolicy"
+)
 WRONG = {
     # where to
     "unknown company": Wrong(**text(f"nobody/{CHAT}"), status=404, type="company_unknown"),
@@ -392,7 +395,8 @@ def test_a_body_that_never_comes_is_given_up(api_env: ApiEnv) -> None:
     place = urlsplit(api_env.url)
     with socket.create_connection((place.hostname or "", place.port or 0), timeout=bodies.BODY_WAIT_S + 5) as line:
         line.sendall(
-            f"POST {TEXT} HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{{".encode()
+            f"POST {TEXT} HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: "
+            f"application/json\r\nContent-Length: 20\r\n\r\n{{".encode()
         )
         said = b"".join(iter(lambda: line.recv(65536), b""))
     assert said.startswith(b"HTTP/1.1 408 ")

@@ -12,7 +12,8 @@ from tests.architecture.source import Module, Source
 
 
 def layer_of(module: str, layers: Mapping[str, Sequence[str]]) -> str | None:
-    """Return the longest name in `layers` that `module` is or lies in; files directly in `shared` are its leaves, its folders are not."""
+    """Return the longest name in `layers` that `module` is or lies in; files directly in `shared` are its leaves, its
+    folders are not."""
     candidates = [name for name in layers if module == name or module.startswith(f"{name}.")]
     best = max(candidates, key=len, default=None)
     return None if best == LEAVES and module.count(".") > 1 else best

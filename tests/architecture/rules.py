@@ -59,7 +59,8 @@ FRAMEWORKS: Mapping[str, tuple[str, ...]] = {
 }
 
 DOORS: Mapping[str, tuple[str, ...]] = {
-    # third-party package -> modules (or packages of modules) that may import it; a package that is not listed may be imported nowhere
+    # third-party package -> modules (or packages of modules) that may import it; a package that is not listed may be
+    # imported nowhere
     "uvicorn": ("shared.process.server", "shared.process.http_protocol"),
     "httptools": ("shared.process.http_protocol",),
     "uvloop": ("shared.process.child",),
@@ -85,7 +86,8 @@ DOORS: Mapping[str, tuple[str, ...]] = {
 }
 
 ENVIRONMENT_READERS = ("shared.settings", "orchestrator", "chaos.__main__")
-"""Modules that may touch `os.environ` and `os.getenv`: settings reads them, and entries hand the machine's own on to children."""
+"""Modules that may touch `os.environ` and `os.getenv`: settings reads them, and entries hand the machine's own on to
+children."""
 
 FORBIDDEN_NAMES = ("utils", "util", "common", "helpers", "helper", "misc", "manager", "managers", "base")
 """Names of files and folders that say nothing; classes may not end in them either."""
@@ -94,7 +96,8 @@ LONGEST_FILE = 500
 REGISTRIES = ("shared/kinds.py",)
 """Files that grow by a row for each kind: their length is no sign of a second reason to exist."""
 LONG_FILES: Mapping[str, str] = {
-    "shared/store/messages.py": "one typed function for each statement of messages.sql, with the shapes that they take and return",
+    "shared/store/messages.py": "one typed function for each statement of messages.sql, with the shapes that "
+    "they take and return",
 }
 """Files that may be longer, each with its reason."""
 LONG_TESTS: Mapping[str, str] = {
@@ -139,4 +142,5 @@ NEVER_LOADED_BY: Mapping[str, frozenset[str]] = {
         **{row.entry.removesuffix(".py"): row.room for row in KINDS},
     }.items()
 }
-"""Entry file -> third-party packages that must not be loaded with it; a kind that is not listed above loads none of other rooms."""
+"""Entry file -> third-party packages that must not be loaded with it; a kind that is not listed above loads none of
+other rooms."""

@@ -1,4 +1,5 @@
-"""The program's source, read once: its modules, and which module imports what, by ast and without importing anything."""
+"""The program's source, read once: its modules, and which module imports what, by ast and without importing
+anything."""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ class Source:
         return frozenset(name.split(".")[0] for name in self.modules)
 
     def resolve(self, target: str) -> str | None:
-        """Return which of our modules an import of `target` (a module, or a name in one) loads; None when it is not ours."""
+        """Return which of our modules an import of `target` (a module, or a name in one) loads; None when it is not
+        ours."""
         while target:
             if target in self.modules:
                 return target

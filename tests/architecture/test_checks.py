@@ -186,7 +186,8 @@ def test_plain_sentences_and_docstrings_are_no_sql(tree: Tree, text: str) -> Non
 def test_log_events_are_found_and_unclear_ones_named(tree: Tree) -> None:
     source = tree(
         {
-            "api/room.py": 'log.info("message_sent", id=1)\nself._log.error("Failed!")\nlog.warning(name)\nlog.info(f"a_{b}")\nother.info("not_ours")'
+            "api/room.py": 'log.info("message_sent", '
+            'id=1)\nself._log.error("Failed!")\nlog.warning(name)\nlog.info(f"a_{b}")\nother.info("not_ours")'
         }
     )
     assert checks.log_events(source) == {"message_sent": "api/room.py:1", "Failed!": "api/room.py:2"}

@@ -1,4 +1,5 @@
-"""The glossary's law: old names in code and files, persons for processes in prose. Each check returns one sentence for each violation, with the place."""
+"""The glossary's law: old names in code and files, persons for processes in prose. Each check returns one sentence for
+each violation, with the place."""
 
 from __future__ import annotations
 
@@ -36,14 +37,16 @@ class Glossary(NamedTuple):
 
 
 def glossary(markdown: str) -> list[Glossary]:
-    """Return the rows of the three-column table below the heading `Glossary`; what stands in backticks in its third column is refused."""
+    """Return the rows of the three-column table below the heading `Glossary`; what stands in backticks in its third
+    column is refused."""
     _, _, text = markdown.partition("\n## Glossary\n")
     rows = [line.strip("|").split("|") for line in text.partition("\n## ")[0].splitlines() if line.startswith("| ")]
     return [Glossary(cells[0].strip(), tuple(re.findall(r"`([^`]+)`", cells[2]))) for cells in rows[1:]]
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words of an identifier or a file's name, in small letters: `queueFound`, `queue_found` and `queue-found` have two."""
+    """Return the words of an identifier or a file's name, in small letters: `queueFound`, `queue_found` and
+    `queue-found` have two."""
     return [word.lower() for word in _WORD.findall(name)]
 
 

@@ -1,4 +1,5 @@
-"""Every benchmark runs, for seconds, and says what it promises to say. No figure is judged here: the machine may be busy."""
+"""Every benchmark runs, for seconds, and says what it promises to say. No figure is judged here: the machine may be
+busy."""
 
 from __future__ import annotations
 

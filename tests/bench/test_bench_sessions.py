@@ -1,4 +1,5 @@
-"""The show of browser sessions with three of them: one is sick, the others and meta go on, nothing is lost and nothing comes twice."""
+"""The show of browser sessions with three of them: one is sick, the others and meta go on, nothing is lost and nothing
+comes twice."""
 
 from __future__ import annotations
 

@@ -40,7 +40,8 @@ class ChaosEnv(Bulkhead):
     program = "tests/chaos/orchestrator_with_low_ceiling.py"
 
     @property
-    def pids(self) -> set[int]:  # type: ignore[override]  # for the suite's watch over processes: all of them, whatever slot
+    # for the suite's watch over processes: all of them, whatever slot
+    def pids(self) -> set[int]:  # type: ignore[override]
         """Every process of this installation now."""
         return {*self.alive(), *(processes.living_descendants(self.process.pid) if self.process else ())}
 

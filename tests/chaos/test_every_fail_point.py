@@ -62,7 +62,7 @@ OTHERS = (
     "meta:send.writing/sandbox-0",
     "recorder:reclaim.written/orchestrator",
 )
-"""Who has no steps of its own to die between, or is to die between somebody else's."""
+"""Who has no steps of its own to die between, or is to die between another's."""
 
 ONCE_EACH = [*(f"{kind}:{name}" for kind, names in WHERE.items() for name in names), *OTHERS]
 BUSY = frozenset(
@@ -132,7 +132,7 @@ async def service_manager(installation: Installation, env: ChaosEnv) -> None:
         if installation.pid("orchestrator") is None:
             assert env.process is not None
             env.process.wait(10)
-            # in this very thread: the orchestrator is told of the death of the one that started it
+            # in this very thread: the orchestrator is notified of the death of the one that started it
             env.start()
             await eventually_async(lambda: _lives(installation), 30.0, "the orchestrator lives again", poll_s=0.02)
         await asyncio.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Crash points: the list says what the code has, nothing goes off unarmed, nobody arms production, and an armed one
+"""Crash points: the list says what the code has, nothing goes off unarmed, no process arms production, and an armed one
 does what it says.
 """
 

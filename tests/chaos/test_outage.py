@@ -60,7 +60,8 @@ def test_an_outage_of_the_database_that_is_longer_than_the_window_doubles_nothin
                     assert answer is not None
                     assert answer.status == 200, answer
                 await asyncio.sleep(0.6)  # some of them are taken, and none of their webhooks is due
-                # whoever would start the server again stands still, until the orchestrator has had enough of it
+                # the process that would start the server again stands still, until the orchestrator has had enough of
+                # it
                 os.kill(watcher, signal.SIGSTOP)
                 await run.injector.do(Step(at_s=0.0, fault="kill_postgres", target="postgres-0", lasts_s=0.0))
                 await until(lambda: outside.pid("postgres-0") not in (None, watcher), 30.0, "another watcher")

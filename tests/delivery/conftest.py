@@ -12,7 +12,8 @@ from tests.support.servers import Servers
 
 @pytest.fixture(scope="package")
 def kept_database_url(servers: Servers) -> Iterator[str]:
-    """Address of a migrated database that the tests of this folder use one after the other: making one takes longer than most of them."""
+    """Address of a migrated database that the tests of this folder use one after the other: making one takes longer
+    than most of them."""
     name, url = servers.new_database()
     yield url
     servers.drop_database(name)
@@ -23,7 +24,8 @@ def ground(kept_database_url: str) -> Iterator[Ground]:
     """A company with one connection, and nothing else in the database."""
     query(
         kept_database_url,
-        "DELETE FROM companies; DELETE FROM process_health; DELETE FROM events; DELETE FROM event_positions; DELETE FROM event_names; DELETE FROM process_metrics",
+        "DELETE FROM companies; DELETE FROM process_health; DELETE FROM events; DELETE FROM "
+        "event_positions; DELETE FROM event_names; DELETE FROM process_metrics",
     )
     made = Ground(kept_database_url)
     yield made

@@ -1,6 +1,7 @@
 """A sending process of kind `meta` whose provider is a file: the real consumer in the real lifecycle; run as a module.
 
-The provider's book, `LEDGER`, has a line for each message that it took. `SLOWNESS_S` is how long it thinks before and after.
+The provider's book, `LEDGER`, has a line for each message that it took. `SLOWNESS_S` is how long it thinks before and
+after.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ SOON_S = 15.0
 
 
 def run(scenario: Coroutine[Any, Any, _T]) -> _T:
-    """Run a scenario on uvloop, as the product does; an error that nobody awaited fails the test."""
+    """Run a scenario on uvloop, as the product does; an error that no process awaited fails the test."""
 
     async def watched() -> _T:
         forgotten: list[dict[str, Any]] = []
@@ -64,7 +64,8 @@ class Script:
     """A channel in memory: does what `behave` says, and remembers what it was asked.
 
     Attributes:
-        asked: every send, in order. taken: row ids that the provider took, in order. in_flight, most_in_flight: sends at once, now and at most.
+        asked: every send, in order. taken: row ids that the provider took, in order. in_flight, most_in_flight: sends
+            at once, now and at most.
         found: what `look_up` answers, by row id.
     """
 
@@ -111,7 +112,8 @@ class Process:
     """What one sending process has: store, dispatcher, relay, reconciler. Use with `async with`.
 
     Attributes:
-        store: its own. dispatcher, relay, reconciler: see there; only the dispatcher is started. run_dir: where its in-flight journal is.
+        store: its own. dispatcher, relay, reconciler: see there; only the dispatcher is started. run_dir: where its
+            in-flight journal is.
     """
 
     def __init__(

@@ -1,4 +1,5 @@
-"""Everything a kind needs to deliver, in one real process: hinted, unhinted, killed, drained, with Redis in every bad state."""
+"""Everything a kind needs to deliver, in one real process: hinted, unhinted, killed, drained, with Redis in every bad
+state."""
 
 from __future__ import annotations
 
@@ -160,7 +161,8 @@ def test_a_disk_without_space_for_the_journal_makes_it_wait_and_not_die(
     post: Callable[..., Post], ground: Ground, redis_url: str
 ) -> None:
     office = post(redis_url, process_incarnation="meta-0.full")
-    # what cannot be made for another reason is treated alike; the kernel's own "no space" is a matter of the journal's tests
+    # what cannot be made for another reason is treated alike; the kernel's own "no space" is a matter of the journal's
+    # tests
     in_the_way = runtime.run_dir(office.home) / "meta-0.full.flight"
     in_the_way.mkdir()
     ids = ground.accept("a", "b")

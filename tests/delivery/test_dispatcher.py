@@ -1,4 +1,5 @@
-"""Claim, send, settle: each message once, in its chat's order, whatever happens to the database meanwhile. The channel is a script."""
+"""Claim, send, settle: each message once, in its chat's order, whatever happens to the database meanwhile. The channel
+is a script."""
 
 from __future__ import annotations
 
@@ -144,7 +145,8 @@ class TestSending:
         assert all(order == sorted(order) for order in by_chat(ledger, chats).values())
 
     def test_one_of_two_incarnations_dies_and_every_message_is_taken_once(self, ground: Ground) -> None:
-        """What it had in hand is in doubt; the provider's own books tell what was taken, and the rest is sent again."""
+        """What it had in hand is in doubt; the provider's own books report what was taken, and the rest is sent
+        again."""
         ids = ground.accept(*(f"chat-{number % 10}" for number in range(200)))
         chats = {row["id"]: row["chat_id"] for row in ground.rows(ids)}
         ledger: list[int] = []
@@ -175,7 +177,8 @@ class TestSending:
 
                 async def reclaim() -> None:
                     while True:
-                        # again and again, as the recorder does: the dead one's last claim may still be on its way to the disk
+                        # again and again, as the recorder does: the dead one's last claim may still be on its way to
+                        # the disk
                         await survivor.store.call(messages.reclaim, incarnation="meta-0.a")
                         await asyncio.sleep(0.1)
 

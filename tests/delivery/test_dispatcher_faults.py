@@ -1,4 +1,5 @@
-"""Claim, send, settle while the database goes away, answers late or is small, and while the process drains. The channel is a script."""
+"""Claim, send, settle while the database goes away, answers late or is small, and while the process drains. The channel
+is a script."""
 
 from __future__ import annotations
 
@@ -119,7 +120,8 @@ class TestDatabaseAway:
         assert ground.history(row_id) == ["queued", "sending", "sent"]
 
     def test_a_row_whose_retry_is_not_known_to_be_written_is_not_claimed_again(self, ground: Ground) -> None:
-        """Else the repeated settlement of the first attempt would undo the second one, and the third would be a duplicate."""
+        """Else the repeated settlement of the first attempt would undo the second one, and the third would be a
+        duplicate."""
         (row_id,) = ground.accept("a")
 
         async def scenario() -> None:

@@ -37,7 +37,8 @@ class TestCapacities:
 
 @pytest.mark.parametrize(("each", "most"), [(2, 2), (0, 6)])
 def test_others_go_on_beside_a_slow_one(ground: Ground, each: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight places; one connection hangs with thirty queued chats; the other's messages leave at once, and the hanging one's all leave when it goes on."""
+    """Eight places; one connection hangs with thirty queued chats; the other's messages leave at once, and the hanging
+    one's all leave when it goes on."""
     monkeypatch.setattr(fairness, "SLOW_S", 0.0)
     lame = ground.accept(*(f"lame-{number}" for number in range(30)))
     other = ground.connect(phone_index=1)

@@ -1,4 +1,5 @@
-"""The in-flight journal: what it says after a death is what was true, or doubt; never that something was not sent which was."""
+"""The in-flight journal: what it says after a death is what was true, or doubt; never that something was not sent which
+was."""
 
 from __future__ import annotations
 

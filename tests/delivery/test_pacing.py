@@ -1,4 +1,4 @@
-"""Pacing: the policy, the tokens that the claim takes, and that whoever waits is in nobody's way."""
+"""Pacing: the policy, the tokens that the claim takes, and that the process that waits is in no one's way."""
 
 from __future__ import annotations
 
@@ -101,7 +101,8 @@ class TestPolicy:
 
 
 class Bucket:
-    """The cell rate algorithm in its plainest form, for comparison: a clock that the test moves, and one message at a time."""
+    """The cell rate algorithm in its plainest form, for comparison: a clock that the test moves, and one message at a
+    time."""
 
     def __init__(self, every_s: float, burst: int) -> None:
         self.every_s, self.burst = every_s, burst
@@ -143,7 +144,8 @@ class TestTokens:
     def test_the_claim_lets_through_what_the_algorithm_does(
         self, ground: Ground, every_s: float, burst: int, steps: list[tuple[int, int]]
     ) -> None:
-        """Time passes in the table: what was spent moves back. Half a second is kept free on both sides for the time that the test itself takes."""
+        """Time passes in the table: what was spent moves back. Half a second is kept free on both sides for the time
+        that the test itself takes."""
         pace(ground, every_s=every_s, burst=burst)
         bucket, now = Bucket(every_s, burst), 0.0
         for passed, wanted in steps:
@@ -288,7 +290,8 @@ class TestPairs:
 
 class TestPacer:
     def test_what_waits_goes_with_its_connection_to_another_kind(self, ground: Ground) -> None:
-        """Its type was changed while messages waited: whoever serves it now finds and sends them, in their order."""
+        """Its type was changed while messages waited: the process that serves it now finds and sends them, in their
+        order."""
         sent, first, second = ground.accept("a", "a", "a")
         ground.set(sent, "state = 'sent'")
         query(ground.url, "UPDATE phone_configs SET connection_type = 'wwebjs' WHERE id = %(id)s", id=ground.connection)

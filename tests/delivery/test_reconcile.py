@@ -50,7 +50,7 @@ DECISIONS: list[tuple[Outcome | None, str, float, Move | Hold | None]] = [
     (None, "auto", 10.0, Hold("no_evidence")),
     (None, "resend", 10.0, Move(QUEUED, "policy_resend")),
     (None, "hold", 10.0, Hold("held_by_policy")),
-    # nobody could be asked yet: the window has not begun
+    # no process could be asked yet: the window has not begun
     *[(ASKED_NOBODY, policy, 99.0, None) for policy in ("auto", "resend", "hold")],
 ]
 

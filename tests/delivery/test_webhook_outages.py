@@ -1,4 +1,5 @@
-"""Silence counts only while somebody could have heard: outages of the database and of the processes themselves are taken out of it."""
+"""Silence counts only while a process could have received: outages of the database and of the processes themselves are
+taken out of it."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ class Watch:
             WebhookOutages(self.path, REPEAT_S, self.clock).record_alive()
 
     def stands_still(self, for_s: float) -> None:
-        """Nobody looks for so long; then somebody does."""
+        """No process looks for so long; then a process does."""
         self.clock.now += for_s
         WebhookOutages(self.path, REPEAT_S, self.clock).record_alive()
 
@@ -212,7 +213,8 @@ def test_a_disk_that_is_full_from_the_beginning(tmp_path: Path) -> None:
 
 
 def test_a_death_counts_for_as_long_as_the_provider_may_repeat_what_the_dead_had_in_hand(tmp_path: Path) -> None:
-    """A POST with the proof on the dead process's connection comes again after a minute; others' prove nothing before."""
+    """A POST with the proof on the dead process's connection comes again after a minute; others' prove nothing
+    before."""
     watch = watched(tmp_path, 30.0)
     WebhookOutages(watch.path, REPEAT_S, watch.clock).record_death()
     watch.looks(75.0)

@@ -70,7 +70,8 @@ def wait_session(copy: Bulkhead, wanted: str, *, phone_index: int = 1, within_s:
         ),
         within_s,
         lambda: (
-            f"the session becomes {wanted}; it is {copy.api('GET', f'/api/v2/sessions/demo/{phone_index}').text}\n{copy.tail()}"
+            f"the session becomes {wanted}; it is "
+            f"{copy.api('GET', f'/api/v2/sessions/demo/{phone_index}').text}\n{copy.tail()}"
         ),
         ignoring=(OSError, ValueError),
     )

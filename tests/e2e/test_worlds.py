@@ -1,4 +1,5 @@
-"""A home that ran in the sandbox and is started with a real provider's address: what waited for the sandbox never leaves to that provider."""
+"""A home that ran in the sandbox and is started with a real provider's address: what waited for the sandbox never
+leaves to that provider."""
 
 from __future__ import annotations
 

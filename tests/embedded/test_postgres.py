@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: prepared once, kept, quick to come back, never left behind, and closed to everybody but its
+"""The embedded PostgreSQL: prepared once, kept, quick to come back, never left behind, and closed to all but its
 role."""
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def test_prepared_once_and_kept_over_a_stop(empty_entry: Entry, ask: Ask) -> Non
 def test_the_role_is_no_superuser_and_owns_its_database_with_vectors(entry: Entry, ask: Ask) -> None:
     entry.start().wait_ready()
     assert ask(
-        "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = current_user"
+        "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls FROM "
+        "pg_roles WHERE rolname = current_user"
     ) == [(False,) * 5]
     assert ask("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()") == [
         (addresses.ROLE,)
@@ -289,14 +290,14 @@ def test_a_lost_password_file_is_made_anew(entry: Entry, home: Path, ask: Ask) -
 
 @contextmanager
 def a_strangers() -> Iterator[int]:
-    """As after the restart of a container, where pids begin anew: somebody else has the dead server's."""
+    """As after the restart of a container, where pids begin anew: another process has the dead server's."""
     yield os.getpid()
 
 
 @contextmanager
 def of_one_not_taken_away() -> Iterator[int]:
-    """As after the death of the wrapper too: whoever inherited the dead server has not waited for it. It belongs to the
-    server's user."""
+    """As after the death of the wrapper too: the process that inherited the dead server has not waited for it. It
+    belongs to the server's user."""
     with subprocess.Popen(["true"], **as_user(system_user(postgres.ACCOUNT))) as dead:
         os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
         yield dead.pid
@@ -323,7 +324,7 @@ def test_stale_lock_files_do_not_stop_a_start(
 
 
 def test_another_users_process_is_no_server_of_ours() -> None:
-    """Without root nobody may see where it works."""
+    """Without root no process may see where it works."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(pwd.getpwnam("nobody").pw_uid)

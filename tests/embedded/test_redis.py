@@ -71,7 +71,7 @@ def test_killed_wrapper_takes_the_server_with_it(entry: Entry, client: redis.Red
     entry.process.kill()
     assert entry.wait_exit(within_s=5) == -signal.SIGKILL
     assert not processes.is_alive(server)
-    # The dead server's socket file is in the way of nobody.
+    # The dead server's socket file is in the way of no process.
     entry.start().wait_ready()
     assert client.ping()
     assert entry.stop() == ExitCode.OK

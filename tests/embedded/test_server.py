@@ -23,12 +23,16 @@ pathlib.Path(os.environ["BULKHEAD_HOME"], "up").touch()
 while True: signal.pause()
 """
 IGNORES_STOP = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: signal.pause()"
-IGNORES_ALL = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGQUIT, signal.SIG_IGN)\nwhile True: signal.pause()"
+IGNORES_ALL = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "signal.signal(signal.SIGQUIT, signal.SIG_IGN)\nwhile True: signal.pause()"
+)
 DIES_AT_ONCE = "raise SystemExit(3)"
 # Its helper leaves the session and ignores every polite signal.
 LEAVES_A_HELPER = """
 import os, signal, subprocess, sys
-subprocess.Popen([sys.executable, "-c", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()"], start_new_session=True)
+subprocess.Popen([sys.executable, "-c",
+  "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()"], start_new_session=True)
 signal.pause()
 """
 

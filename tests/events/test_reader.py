@@ -1,4 +1,5 @@
-"""A reader never skips an event: neither one whose transaction commits late, nor one whose id is lower than those that were read."""
+"""A reader never skips an event: neither one whose transaction commits late, nor one whose id is lower than those that
+were read."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ WRITE = "INSERT INTO events (subject, type, company_id, detail) VALUES ('session
 
 
 class Writer:
-    """One transaction that writes events when it is told to."""
+    """One transaction that writes events when it is asked to."""
 
     def __init__(self, url: str) -> None:
         self._connection = psycopg2.connect(url)
@@ -183,7 +184,8 @@ def test_events_of_messages_and_of_everything_else_are_one_stream(ground: Ground
 def test_the_reader_is_served_by_the_brin_index(url: str) -> None:
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO events (subject, type, detail) SELECT 'session', 'session.tested', repeat('x', 200) FROM generate_series(1, 20000)"
+            "INSERT INTO events (subject, type, detail) SELECT 'session', 'session.tested', "
+            "repeat('x', 200) FROM generate_series(1, 20000)"
         )
         connection.commit()
         cursor.execute("ANALYZE events")

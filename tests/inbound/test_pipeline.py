@@ -25,7 +25,7 @@ JOURNAL = "SELECT body, processed_at IS NOT NULL AS done, attempts, outcome FROM
 
 
 class Channel:
-    """A handler that keeps what it is told in the database, and chokes on some of it."""
+    """A handler that keeps what it is given in the database, and chokes on some of it."""
 
     def __init__(self, ground: Ground) -> None:
         self.ground, self.metrics = ground, Metrics()

@@ -146,7 +146,8 @@ def becomes_ours(transaction: Any, row_id: int) -> None:
 
 def grow_old(transaction: Any) -> None:
     transaction._cursor.execute(
-        "UPDATE webhook_evidence SET second = second - interval '2 hours', received_at = received_at - interval '2 hours'"
+        "UPDATE webhook_evidence SET second = second - interval '2 hours', received_at = "
+        "received_at - interval '2 hours'"
     )
 
 

@@ -182,7 +182,7 @@ def test_an_answer_without_a_usable_id_proves_nothing(body: Any) -> None:
         ({"Retry_After": "Mon, 99 Nov 2026 05:00:00 GMT"}, None),
         (
             {
-                "X_Business_Use_Case_Usage": '{"1":[{"type":"whatsapp","call_count":100,"estimated_time_to_regain_access":3}]}'
+                "X_Business_Use_Case_Usage": '{"1":[{"type":"whatsapp","call_count":100,"estimated_time_to_regain_access":3}]}'  # noqa: E501
             },
             180.0,
         ),

@@ -41,7 +41,8 @@ def write(env: MetaEnv, kind: str, *, phone_index: int = DIRECT, data: bytes = b
 def file_of(env: MetaEnv, provider_id: str) -> dict[str, Any]:
     """Return the row of a message's file; empty when there is none yet."""
     rows = env.query(
-        """SELECT to_jsonb(m) || jsonb_build_object('company', i.company_id) FROM inbound_media m JOIN inbound_messages i ON i.id = m.message_id
+        """SELECT to_jsonb(m) || jsonb_build_object('company', i.company_id) FROM inbound_media m JOIN
+           inbound_messages i ON i.id = m.message_id
            WHERE i.provider_id = %s""",
         provider_id,
     )
@@ -117,7 +118,8 @@ def test_an_address_that_came_with_the_message_is_tried_first_and_the_id_when_it
     provider_id = write(env, "image", data=JPEG)
     ended(env, provider_id)
     (source,) = env.query(
-        "SELECT source ->> 'id' FROM inbound_media m JOIN inbound_messages i ON i.id = m.message_id WHERE i.provider_id = %s",
+        "SELECT source ->> 'id' FROM inbound_media m JOIN inbound_messages i ON i.id = "
+        "m.message_id WHERE i.provider_id = %s",
         provider_id,
     )[0]
     old = f"http://127.0.0.1:{env.settings.port('sandbox')}/whatsapp_business/attachments/?mid={source}&ext=1&hash=00"

@@ -418,7 +418,8 @@ def test_events_about_accounts_are_kept_once(portless: MakeSettings) -> None:
         await read_all(own.processor)
         assert ask(
             own,
-            "SELECT data ->> 'accountId', split_part(type, '.', 2), data -> 'value' ->> 'event' FROM events WHERE subject = 'account'",
+            "SELECT data ->> 'accountId', split_part(type, '.', 2), data -> 'value' ->> 'event' "
+            "FROM events WHERE subject = 'account'",
         ) == [(WABA, "message_template_status_update", "APPROVED")]
 
     scenario(portless, play)

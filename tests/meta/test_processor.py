@@ -339,7 +339,8 @@ def test_no_payload_breaks_the_tables(fuzzed: Settings, payloads: list[Any]) -> 
             assert ask(own, "SELECT count(*) FROM inbound_messages WHERE provider_id = %s", later) == [(1,)]
             failed = ask(
                 own,
-                "SELECT id, outcome, convert_from(body, 'UTF8') FROM inbound_journal WHERE id = ANY(%s) AND outcome LIKE 'failed%%'",
+                "SELECT id, outcome, convert_from(body, 'UTF8') FROM inbound_journal WHERE id = "
+                "ANY(%s) AND outcome LIKE 'failed%%'",
                 ids,
             )
             assert not failed

@@ -224,7 +224,8 @@ def test_a_sender_who_goes_away_leaves_nothing(env: MetaEnv) -> None:
     before = journalled(env)
     with socket.create_connection(("127.0.0.1", env.settings.port("meta"))) as line:
         line.sendall(
-            f"POST /api/meta/webhook HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\nX-Hub-Signature-256: {RIGHT}\r\n\r\n".encode()
+            "POST /api/meta/webhook HTTP/1.1\r\nHost: x\r\nContent-Length: "
+            f"{len(BODY)}\r\nX-Hub-Signature-256: {RIGHT}\r\n\r\n".encode()
             + BODY[:-5]
         )
     eventually(lambda: env.metric('meta_webhook_posts_total{answer="disconnected",door="meta"}'), 5, "it is counted")

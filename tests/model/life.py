@@ -333,7 +333,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 30), says=st.sampled_from(["sent", "resend", "failed"]))
     def human_decides(self, pick: int, says: interventions.Resolution) -> None:
-        """A human decides about a message that was left to one; what he has sent again is his to answer for."""
+        """A human decides about a message that was left to one; what it has sent again is its to answer for."""
         held = [row for row in self.table() if row["held_at"]]
         if not held:
             return
@@ -414,8 +414,8 @@ class Life(RuleBasedStateMachine):
     # --- the end ---
 
     def teardown(self) -> None:
-        """Everybody dies; then one process, a provider that takes everything, and reconciliation that sees: every row
-        ends, or is held for a human.
+        """Every process dies; then one process, a provider that takes everything, and reconciliation that sees: every
+        row ends, or is held for a human.
         """
         for which in range(len(self.living)):
             self.kill(which)

@@ -55,7 +55,7 @@ def ground(database_url: str) -> Iterator[Ground]:
 
 
 def found(process: Process) -> in_flight_journal.FoundJournal:
-    """Read the record from its file, as whoever finds a dead process does."""
+    """Read the record from its file, as the process that finds a dead process does."""
     record = in_flight_journal.read(path_of(process.run_dir, process.incarnation))
     assert record is not None
     return record

@@ -1,7 +1,7 @@
 """A kind's process whose room does what the environment says; run as a module in place of an entry file.
 
 `ROOM` names what goes wrong at start, drain or close; over the public port the test makes the rest happen. What is
-called is told in the log.
+called is notified in the log.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FAULT = os.environ.get("ROOM", "")
 
 
 def say(word: str) -> None:
-    """Tell the test."""
+    """Report to the test."""
     sys.stderr.write(f"said: {word}\n")
     sys.stderr.flush()
 

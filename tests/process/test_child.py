@@ -92,7 +92,7 @@ class House:
 
 
 def refuses(port: int) -> bool:
-    """Whether nobody listens on a port."""
+    """Whether nothing listens on a port."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) != 0
 
@@ -382,7 +382,7 @@ class TestStop:
         child.entry.wait_said("STOPPING", "1")
         assert child.get("/readyz").json()["missing"] == {"process": "draining"}
         assert child.get("/livez").status_code == 200
-        # we bound the port ourselves: nobody is left waiting in its queue
+        # we bound the port ourselves: no process is left waiting in its queue
         eventually(lambda: refuses(child.public), 5, "the public port is closed")
         child.wait_for("said: draining")
         assert child.entry.process.poll() is None, "a request is still under way"

@@ -14,7 +14,7 @@ from shared.process.periodic import repeat, until_available, wait_for_event
 
 
 class Clocked:
-    """Work that fails as told, and stops its loop after the last run."""
+    """Work that fails as reported, and stops its loop after the last run."""
 
     def __init__(self, *outcomes: Exception | float | None) -> None:
         self.outcomes, self.runs, self.stop = list(outcomes), 0, asyncio.Event()

@@ -1,4 +1,4 @@
-"""Hints are ordinary RQ jobs; what Redis loses, repeats or forgets ends within the limit and harms nobody."""
+"""Hints are ordinary RQ jobs; what Redis loses, repeats or forgets ends within the limit and harms no process."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Running:
     """A hint worker in its thread.
 
     Attributes:
-        offered: row ids it offered, in order. room: what it is told there is room for.
+        offered: row ids it offered, in order. room: what it is given there is room for.
     """
 
     def __init__(self, url: str, *, name: str = "meta-0.a", timeout_s: float = LIMIT_S) -> None:
@@ -131,7 +131,8 @@ class TestJobs:
             running.room = 0
             eventually(lambda: running.worker.is_connected, 5)
             hints.give(META, [1, 2, 3])
-            rq = os.path.join(os.path.dirname(sys.executable), "rq")  # noqa: PTH118, PTH120 - a sibling of the interpreter, links kept
+            # a sibling of the interpreter, links kept
+            rq = os.path.join(os.path.dirname(sys.executable), "rq")  # noqa: PTH118, PTH120
             said = subprocess.run(
                 [rq, "info", "--url", redis_url, "--raw"],
                 capture_output=True,
@@ -145,7 +146,8 @@ class TestJobs:
 
     def test_their_fields_and_life_are_those_that_rq_gives(self, hints: Hints) -> None:
         hints.give(META, [7])
-        ours: dict[bytes, bytes] = hints.client.hgetall("rq:job:m-7")  # type: ignore[assignment]  # without decoding, all is bytes
+        # without decoding, all is bytes
+        ours: dict[bytes, bytes] = hints.client.hgetall("rq:job:m-7")  # type: ignore[assignment]
         queue = Queue("meta", connection=hints.client, serializer=JSONSerializer)
         limits = {"job_timeout": JOB_TIMEOUT_S, "result_ttl": 0, "failure_ttl": 60, "ttl": HINT_TTL_S}
         queue.enqueue("meta.job.deliver", 8, job_id="m-8", description="row 8", **limits)
@@ -168,7 +170,8 @@ class TestJobs:
 
     def test_nothing_private_is_in_them(self, hints: Hints) -> None:
         hints.give(META, [7])
-        stored: dict[bytes, bytes] = hints.client.hgetall("rq:job:m-7")  # type: ignore[assignment]  # without decoding, all is bytes
+        # without decoding, all is bytes
+        stored: dict[bytes, bytes] = hints.client.hgetall("rq:job:m-7")  # type: ignore[assignment]
         assert json.loads(zlib.decompress(stored[b"data"])) == ["meta.job.deliver", None, [7], {}]
         assert stored[b"description"] == b"row 7"
 

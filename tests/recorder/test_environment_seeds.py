@@ -28,7 +28,7 @@ class Installation:
         self.url, self.store = url, open_store(url)
 
     def start(self, token: str = TOKEN, number: str = "100000000000009", **settings: Any) -> SeedOutcome:
-        """Start with this environment, and return what became of connection 0."""
+        """Start with this environment, and return the outcome of connection 0."""
         given = Settings(meta_access_token=token, meta_phone_number_id=number, secret_encryption_key=KEY, **settings)
         outcomes = self.store.run(environment_seeds.apply, given, Vault.from_settings(given))
         return outcomes[0]

@@ -1,4 +1,4 @@
-"""Files go when nobody asked for them for long enough, not before, and never while an open message needs them."""
+"""Files go when no process asked for them for long enough, not before, and never while an open message needs them."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ E = SupervisionEvent
 
 
 class House:
-    """One recorder, the orchestrator's journal before it, and messages that somebody may hold."""
+    """One recorder, the orchestrator's journal before it, and messages that a process may hold."""
 
     def __init__(self, home: Path, database_url: str, *, module: str = "", **variables: Any) -> None:
         self.home, self.url = home, database_url

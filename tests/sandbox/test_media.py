@@ -96,7 +96,7 @@ def test_what_is_no_upload(quiet_env: SandboxEnv) -> None:
     assert code(quiet_env.upload(samples.PNG, "image/png", token="wrong")) == 190
     url = f"{quiet_env.base}/graph/v23.0/100000000000001/media"
     headers = {"Authorization": f"Bearer {ACCESS_TOKEN}"}
-    # the document's own example: a path on somebody's disk
+    # the document's own example: a path on a person's disk
     example = {"file": "@/local/path/file.jpg;type=image/jpeg", "messaging_product": "whatsapp"}
     assert code(quiet_env.http.post(url, headers=headers, json=example, timeout=10)) == 100
     for raw in (b"", b"--x\r\n", b"\0" * 100):

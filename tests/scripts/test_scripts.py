@@ -73,7 +73,8 @@ def test_root_with_apt_installs_chromium_visibly(bare_path: Path, tmp_path: Path
     calls = tmp_path / "calls"
     program(
         bare_path / "apt-get",
-        f'echo "$@" >> {calls}\n[ "$1" = update ] || {{ echo "#!/bin/bash" > {bare_path}/chromium; {shutil.which("chmod")} +x {bare_path}/chromium; }}',
+        f'echo "$@" >> {calls}\n[ "$1" = update ] || {{ echo "#!/bin/bash" > '
+        f"{bare_path}/chromium; {shutil.which('chmod')} +x {bare_path}/chromium; }}",
     )
     done = run(SCRIPTS / "chromium", path=bare_path)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""A company with connections in a real database, and short ways to put messages there and to look at what became of
+"""A company with connections in a real database, and short ways to put messages there and to look at the outcome of
 them.
 """
 
@@ -135,8 +135,8 @@ SLOW_COMMIT = """
 
 
 class SlowCommits:
-    """While the block runs, certain commits wait at the server; then they go through, whoever has given up meanwhile.
-    See `Ground.slow_commits`.
+    """While the block runs, certain commits wait at the server; then they go through, the process that has given up
+    meanwhile. See `Ground.slow_commits`.
     """
 
     def __init__(self, url: str) -> None:

@@ -165,7 +165,8 @@ class TestLimit:
             lambda _: dict[str, int]()["an error of the caller's own"],
         )
         for number in range(1000):
-            with pytest.raises(Exception), pool.transaction(monotonic() + 5) as transaction:  # noqa: B017 - any error must do
+            # any error must do
+            with pytest.raises(Exception), pool.transaction(monotonic() + 5) as transaction:  # noqa: B017
                 faults[number % 4](transaction)
         assert (pool.stats.in_use, pool.stats.idle, pool.stats.opened) == (0, 1, 1)
         assert len(backends(ground.url, "leaky")) == 1
@@ -366,7 +367,7 @@ class TestStore:
             tries.append(first)
             execute(transaction, f"SELECT FROM messages WHERE id = {first} FOR UPDATE")
             if len(tries) <= 2:
-                # both hold their first lock after this; the one that is run again finds nobody to wait for
+                # both hold their first lock after this; the one that is run again finds no process to wait for
                 barrier.wait(5)
             execute(transaction, f"UPDATE messages SET deaths = deaths + 1 WHERE id IN ({first}, {second})")
 

@@ -75,7 +75,7 @@ class TestMatching:
         assert ground.receipts() == []
 
     def test_only_within_the_connection_it_came_through(self, ground: Ground) -> None:
-        """Whoever owns another number must not be able to move our messages."""
+        """The process that owns another number must not be able to move our messages."""
         row_id = sending(ground)
         ground.settle(row_id, M.SENT, provider_id="wamid.1")
         other = ground.connect("globex")

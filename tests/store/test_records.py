@@ -282,7 +282,7 @@ class TestProcesses:
 
 class TestPages:
     def test_a_reaction_is_ours_while_it_may_have_been_sent_and_shortly_after(self, ground: Ground) -> None:
-        """The page names a reaction only when it is there: after a death nobody else can tell whose it was."""
+        """The page names a reaction only when it is there: after a death nothing else can show whose it was."""
         (row_id,) = ground.accept("15550100200", type="reaction", content={"target": "true_1@c.us_A", "emoji": "👍"})
         now = datetime.now(UTC)
 

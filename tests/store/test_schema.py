@@ -1,4 +1,5 @@
-"""The schema: applied once whoever starts and dies when, emptied by its rollback, and true to the user's words."""
+"""The schema: applied once the process that starts and dies when, emptied by its rollback, and true to the user's
+words."""
 
 from __future__ import annotations
 

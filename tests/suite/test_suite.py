@@ -1,4 +1,5 @@
-"""The suite's own promises: it waits with a deadline, starts clean, isolates databases, and lets no process stay behind."""
+"""The suite's own promises: it waits with a deadline, starts clean, isolates databases, and lets no process stay
+behind."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ import pathlib, subprocess, sys
 
 def test_leaves_an_orphan(tmp_path):
     # The parent is gone at once; its child has its own session and would outlive everything.
-    child = "import subprocess as s; print(s.Popen(['sleep', '300'], start_new_session=True, stdout=s.DEVNULL, stderr=s.DEVNULL).pid)"
+    quiet = "stdout=s.DEVNULL, stderr=s.DEVNULL"
+    child = "import subprocess as s; print(s.Popen(['sleep', '300'], start_new_session=True, " + quiet + ").pid)"
     pid = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout
     pathlib.Path({report!r}).write_text(pid)
 
@@ -76,7 +78,8 @@ def test_a_test_that_leaves_a_process_fails_and_the_process_is_ended(tmp_path: P
 def test_a_developers_variables_reach_no_test(tmp_path: Path) -> None:
     test = tmp_path / "test_clean.py"
     test.write_text(
-        "import os\n\ndef test_clean():\n    assert not {'API_PORT', 'DATABASE_URL', 'PROCESS_NAME'} & os.environ.keys()\n"
+        "import os\n\ndef test_clean():\n    assert not {'API_PORT', 'DATABASE_URL', "
+        "'PROCESS_NAME'} & os.environ.keys()\n"
     )
     run = pytest_over(test, api_port="1", database_url="postgresql://elsewhere", process_name="meta")
     assert run.returncode == 0, run.stdout

@@ -92,7 +92,7 @@ class House:
         return self
 
     def command(self, *words: str, within_s: float = 30.0) -> subprocess.CompletedProcess[str]:
-        """Run an operator's command and return what came of it."""
+        """Run an operator's command and return the result."""
         return subprocess.run(
             [sys.executable, str(PROGRAM), *words],
             env=environment.clean(**self.variables),
@@ -138,7 +138,7 @@ class House:
         return [entry.event.value for entry in self.events() if entry.slot == slot]
 
     def until(self, condition: Callable[[], T], what: str, within_s: float = SOON_S) -> T:
-        """Wait for a condition; the failure tells the whole story, and an orchestrator that died ends the wait."""
+        """Wait for a condition; the failure reports the whole story, and an orchestrator that died ends the wait."""
 
         def alive_and_true() -> T:
             value = condition()
@@ -196,8 +196,8 @@ class House:
         return dict(control.ask(runtime.control_socket(self.home), {"command": "status"})["status"])
 
     def slot(self, name: str) -> dict[str, Any]:
-        """One slot as this orchestrator has it now, everything that the journal tells included; empty when it does not
-        answer."""
+        """One slot as this orchestrator has it now, everything that the journal reports included; empty when it does
+        not answer."""
         try:
             told = self.status()
         except control.NoOrchestrator:
@@ -242,7 +242,7 @@ class House:
         }
 
     def get(self, port: int) -> str:
-        """Ask whoever serves `port` for his incarnation."""
+        """Ask the process that serves `port` for its incarnation."""
         with socket.create_connection(("127.0.0.1", port), timeout=5.0) as line:
             line.sendall(b"GET / HTTP/1.1\r\n\r\n")
             return line.makefile("rb").read().split(b"\r\n\r\n", 1)[1].decode()

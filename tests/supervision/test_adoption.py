@@ -1,4 +1,4 @@
-"""The orchestrator's own death interrupts nobody: the next one adopts every child, its socket and its silence, and
+"""The orchestrator's own death interrupts nothing: the next one adopts every child, its socket and its silence, and
 doubles nothing."""
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def test_an_adopted_child_is_watched_like_any_other(house: House) -> None:
     house.start().ready("api-0", "meta-0")
     house.kill("meta-0")
     exited = house.wait(Happened.EXITED, "meta-0")
-    assert (exited.details["code"], exited.details["signal"]) == (None, None)  # nobody can know, and nothing is made up
+    # no process can know, and nothing is made up
+    assert (exited.details["code"], exited.details["signal"]) == (None, None)
     house.wait(Happened.READY, "meta-0", after=exited.seq)
     house.kill("api-0", signal.SIGSTOP)
     house.wait(Happened.HUNG, "api-0")
@@ -175,7 +176,8 @@ def test_kinds_that_were_told_something_else_are_replaced_after_adoption(house: 
 
 def test_another_port_after_adoption(house: House) -> None:
     house.rows(SERVED).start(API_INSTANCES="1").ready("api-0")
-    old, other = house.slot("api-0")["port"], house.slot("api-0")["port"] + 3  # the sandbox's, which nobody uses here
+    # the sandbox's, which no process uses here
+    old, other = house.slot("api-0")["port"], house.slot("api-0")["port"] + 3
     house.kill_orchestrator()
     house.start(API_PORT=str(other), SANDBOX_PORT=str(old))
     house.wait(Happened.READY, "api-0", after=house.wait(Happened.DRAINED, "api-0").seq)

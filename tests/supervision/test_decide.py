@@ -324,7 +324,7 @@ def test_who_hangs_in_plenty_is_not_allowed_for_after_the_fact() -> None:
 
 
 def test_nobody_is_called_silent_while_others_are_heard() -> None:
-    """Only time calls somebody silent, when everything that waits in the socket was heard: his own word may stand
+    """Only time calls a process silent, when everything that waits in the socket was received: its own word may stand
     behind that of another."""
     world = World(kind("api"), kind("meta"))
     world.ready("api-0", "meta-0")

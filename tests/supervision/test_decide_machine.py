@@ -67,7 +67,8 @@ STEPS = st.lists(
 )
 
 
-def take(world: World, step: str, slot: str, argument: float) -> None:  # noqa: PLR0912 - one line for each thing that can happen
+# one line for each thing that can happen
+def take(world: World, step: str, slot: str, argument: float) -> None:  # noqa: PLR0912
     lives = slot in world.alive
     match step:
         case "wait":

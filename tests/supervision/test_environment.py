@@ -1,4 +1,4 @@
-"""What children are told, made from what the operator said, what this home keeps, and what else runs here."""
+"""What children are notified, made from what the operator said, what this home keeps, and what else runs here."""
 
 from __future__ import annotations
 

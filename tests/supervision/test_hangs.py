@@ -31,7 +31,7 @@ def test_a_loop_that_stands_still_is_ended_with_a_traceback(house: House) -> Non
     hung = house.happened(Happened.HUNG, "bad-0")
     assert hung is not None and 0.5 <= hung.details["silent_s"] < 1.5
     assert seconds_between(house, Happened.READY, Happened.HUNG, "bad-0") >= 0.5
-    # the loop stands still, so SIGTERM is not heard; SIGABRT writes every thread's place
+    # the loop stands still, so SIGTERM is not received; SIGABRT writes every thread's place
     assert exited.details["signal"] == signal.SIGABRT
     assert "stuck_in_the_work_loop" in exited.details["log_tail"] and "busy_elsewhere" in exited.details["log_tail"]
     house.wait(Happened.STARTED, "bad-0", after=exited.seq)
@@ -81,7 +81,7 @@ def test_the_whole_tree_stopped_and_continued_is_nobodys_hang(house: House) -> N
 
 
 def test_an_orchestrator_that_was_stopped_alone_kills_nobody(house: House) -> None:
-    """Its queue of words overran while it stood still; its own lateness is taken off everybody's silence."""
+    """Its queue of words overran while it stood still; its own lateness is taken off all others' silence."""
     house.rows({"name": "api", "watchdog_s": 0.5, "instances": 2, "instances_most": 10}).start(API_INSTANCES="4").ready(
         "api-0", "api-1", "api-2", "api-3"
     )

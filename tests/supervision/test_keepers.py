@@ -1,5 +1,5 @@
-"""Whoever keeps the orchestrator: a real supervisord, and systemd's unit as far as it can be proved without systemd as
-process 1."""
+"""The process that keeps the orchestrator: a real supervisord, and systemd's unit as far as it can be proved without
+systemd as process 1."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ SERVED = {"name": "api", "instances": 2, "instances_most": 10, "port": 3000}
 
 
 class Clients:
-    """Asks a port again and again, and counts what it hears."""
+    """Asks a port again and again, and counts what it receives."""
 
     def __init__(self, house: House, port: int) -> None:
         self.house, self.port = house, port
@@ -126,7 +126,7 @@ def test_the_port_of_a_kind_that_is_not_needed_refuses(house: House) -> None:
 
 
 def test_a_stopped_worker_takes_no_connection_with_it(house: House) -> None:
-    """SIGSTOP of one of two: the other goes on answering everybody."""
+    """SIGSTOP of one of two: the other goes on answering all."""
     house.rows(SERVED | {"watchdog_s": 30.0}).start().ready("api-0", "api-1")
     house.kill("api-0", signal.SIGSTOP)
     answers = {house.get(house.slot("api-1")["port"]) for _ in range(20)}

@@ -1,5 +1,5 @@
-"""Files of a running system that something removes (a cleaner of temporary files): noticed, made again, and nobody is
-called hung for it."""
+"""Files of a running system that something removes (a cleaner of temporary files): noticed, made again, and no process
+is called hung for it."""
 
 from __future__ import annotations
 

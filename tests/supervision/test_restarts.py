@@ -1,4 +1,4 @@
-"""The real orchestrator over children that die in every way: seen, proved dead, restarted by the law, and nobody else's
+"""The real orchestrator over children that die in every way: seen, proved dead, restarted by the law, and no other's
 business."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The slot lock is free exactly when nobody who inherited it lives."""
+"""The slot lock is free exactly when no process who inherited it lives."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Who is silent for want of a CPU, told from a /proc of the test's own: which threads want to run, and how much CPU the
-process has used."""
+"""Who is silent for want of a CPU, reported from a /proc of the test's own: which threads want to run, and how much CPU
+the process has used."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def test_scan_knows_us_and_our_children(tmp_path: Path) -> None:
 
 
 def test_only_inheritors_of_a_lock_are_named(tmp_path: Path) -> None:
-    """Who took the lock himself is somebody's main process; who inherited it is a helper; who reads the file is a
+    """Who took the lock itself is a process's main process; who inherited it is a helper; who reads the file is a
     bystander."""
     path = tmp_path / "x-0.lock"
     lock = SlotLock.take(path)
@@ -139,7 +139,8 @@ def test_only_inheritors_of_a_lock_are_named(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            f"import fcntl, time; f = open({str(tmp_path / 'y')!r}, 'w'); fcntl.flock(f, 2); print(1, flush=True); time.sleep(1000)",
+            f"import fcntl, time; f = open({str(tmp_path / 'y')!r}, 'w'); fcntl.flock(f, 2); "
+            "print(1, flush=True); time.sleep(1000)",
         ],
         stdout=subprocess.PIPE,
     )
@@ -158,7 +159,7 @@ def test_only_inheritors_of_a_lock_are_named(tmp_path: Path) -> None:
 
 def test_a_stranger_with_our_pid_is_not_ours(tmp_path: Path) -> None:
     """The main process is known by pid and start time; another process with that pid, and its session, belong to
-    somebody else."""
+    another process."""
     stranger = subprocess.Popen(SLEEP, start_new_session=True, env={})
     trees = Trees(tmp_path, use_cgroups=False)
     try:

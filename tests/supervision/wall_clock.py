@@ -1,9 +1,9 @@
 """A wall clock that a test can set while the program runs: every look at the time of day, in orchestrator and children,
 goes through here.
 
-Nobody but a test can set the machine's clock, and no kernel namespace shifts it, so the two doors to it are replaced:
-`shared.clock` and `time.time`.
-The monotonic clock is left alone, as it is when an operator or NTP sets the wall clock.
+No process but a test can set the machine's clock, and no kernel namespace shifts it, so the two doors to it are
+replaced: `shared.clock` and `time.time`. The monotonic clock is left alone, as it is when an operator or NTP sets the
+wall clock.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""A small S3: takes what a client of Amazon's protocol sends, and believes nothing: every request's signature (version 4) and content hash is checked.
+"""A small S3: takes what a client of Amazon's protocol sends, and believes nothing: every request's signature (version
+4) and content hash is checked.
 
-It keeps objects in memory, knows PUT, GET, HEAD, deletions in lists and uploads in parts, and answers errors in S3's XML.
+It keeps objects in memory, knows PUT, GET, HEAD, deletions in lists and uploads in parts, and answers errors in S3's
+XML.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ REGION: Final = "eu-central-1"
 BUCKET: Final = "files"
 
 _CREDENTIAL: Final = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/s3/aws4_request, ?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})"
+    r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/s3/aws4_request, "
+    r"?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})"
 )
 _UNSIGNED: Final = "UNSIGNED-PAYLOAD"
 
@@ -34,7 +37,8 @@ class Bucket:
     """The server, on a port of this machine.
 
     Attributes:
-        objects: content by key. refused: why requests were refused. failing: HTTP status for every request while it is set.
+        objects: content by key. refused: why requests were refused. failing: HTTP status for every request while it is
+            set.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,5 @@
-"""The real program in a subprocess: `orchestrator.py` with its own home and ports, driven as an operator and a client would."""
+"""The real program in a subprocess: `orchestrator.py` with its own home and ports, driven as an operator and a client
+would."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class Bulkhead:
 
     Attributes:
         program: the orchestrator's entry. tree: the folder that it is run in.
-        settings: what it is started with. log: file of the orchestrator's standard output and error. process: the orchestrator, once started.
+        settings: what it is started with. log: file of the orchestrator's standard output and error. process: the
+            orchestrator, once started.
     """
 
     program = "orchestrator.py"
@@ -55,7 +57,8 @@ class Bulkhead:
                 stdout=log,
                 stderr=log,
                 # a test run that is killed takes what it started with it
-                preexec_fn=dies_with_this_process(signal.SIGTERM),  # noqa: PLW1509 - the suite has one thread when it starts processes
+                # the suite has one thread when it starts processes
+                preexec_fn=dies_with_this_process(signal.SIGTERM),  # noqa: PLW1509
             )
         return self
 
@@ -77,7 +80,8 @@ class Bulkhead:
         return range(self.settings.kind(kind).instances)
 
     def wait_ready(self, *kinds: str, within_s: float = 60.0) -> Self:
-        """Wait until every slot of `kinds` (by default recorder, api, meta and webdriver, or what ONLY names) answers ready on its own port."""
+        """Wait until every slot of `kinds` (by default recorder, api, meta and webdriver, or what ONLY names) answers
+        ready on its own port."""
         expected = (
             kinds or tuple(filter(None, self.settings.only.split(","))) or ("recorder", "api", "meta", "webdriver")
         )
@@ -144,7 +148,8 @@ class Bulkhead:
         return held
 
     def kill_everything(self) -> set[int]:
-        """Send SIGKILL to every process of this copy, the orchestrator first, and return their pids once all are gone."""
+        """Send SIGKILL to every process of this copy, the orchestrator first, and return their pids once all are
+        gone."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
@@ -153,7 +158,8 @@ class Bulkhead:
         return pids
 
     def kill(self, kind: str, number: signal.Signals = signal.SIGKILL, instance: int = 0) -> int:
-        """Send a signal to the process in a slot, or to the orchestrator (`kind="orchestrator"`), and return its pid."""
+        """Send a signal to the process in a slot, or to the orchestrator (`kind="orchestrator"`), and return its
+        pid."""
         assert self.process is not None
         pid = self.process.pid if kind == "orchestrator" else self.pid(kind, instance)
         os.kill(pid, number)
@@ -169,7 +175,8 @@ class Bulkhead:
         return sorted({path for place in places for path in place.rglob("*") if stat.S_ISSOCK(path.lstat().st_mode)})
 
     def stop(self, number: signal.Signals = signal.SIGTERM, within_s: float = 60.0) -> int:
-        """Ask the orchestrator to stop, wait, and return its exit code. Fails when a process or a socket file is left."""
+        """Ask the orchestrator to stop, wait, and return its exit code. Fails when a process or a socket file is
+        left."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(number)

@@ -22,7 +22,7 @@ class Entry:
     """Runs `proc_<kind>.py`, or `module` in its place, and receives its datagrams.
 
     Attributes:
-        heard: every datagram so far, parsed. process: the running entry. log: file of its standard output and error.
+        received: every datagram so far, parsed. process: the running entry. log: file of its standard output and error.
     """
 
     def __init__(
@@ -53,7 +53,8 @@ class Entry:
                 stdout=log,
                 stderr=log,
                 # a test run that is killed takes what it started with it
-                preexec_fn=dies_with_this_process(signal.SIGTERM),  # noqa: PLW1509 - the suite has one thread when it starts processes
+                # the suite has one thread when it starts processes
+                preexec_fn=dies_with_this_process(signal.SIGTERM),  # noqa: PLW1509
             )
         return self
 
@@ -77,7 +78,8 @@ class Entry:
             died = self.process.poll() is not None
             said = any(fields.get(name) == value for fields in self.listen())
             assert said or not died, (
-                f"{self.kind} left with {self.process.returncode} before it said {name}={value}:\n{self.log.read_text()}"
+                f"{self.kind} left with {self.process.returncode} before it said "
+                f"{name}={value}:\n{self.log.read_text()}"
             )
             return said
 

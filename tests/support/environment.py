@@ -14,7 +14,8 @@ OURS = frozenset({*variables(), *aliases(), *child_variables()})
 
 
 class Worker(NamedTuple):
-    """Which of `workers` processes that run the suite together this is, from 0; the only one when it does not run in parallel."""
+    """Which of `workers` processes that run the suite together this is, from 0; the only one when it does not run in
+    parallel."""
 
     number: int
     workers: int

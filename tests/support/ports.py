@@ -1,6 +1,7 @@
 """Free ports of 127.0.0.1, below the range from which the kernel picks ports for outgoing connections.
 
-The workers of a parallel run share that range out: a port that one of them has chosen and not yet bound looks free to the others.
+The workers of a parallel run share that range out: a port that one of them has chosen and not yet bound looks free to
+the others.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def ports_of(worker: environment.Worker) -> range:
 
 
 def free_port_block(count: int) -> int:
-    """Return the first of `count` free ports in a row; within one test session each is returned once before any is returned again."""
+    """Return the first of `count` free ports in a row; within one test session each is returned once before any is
+    returned again."""
     ours = ports_of(environment.worker())
     for _ in range(2):
         for _ in range(1000):

@@ -1,7 +1,8 @@
-"""Who is alive: the descendants of this test run, found even when they left their parent, their session and their group.
+"""Who is alive: the descendants of this test run, found even when they left their parent, their session and their
+group.
 
-The test run is a child subreaper, so what a killed process leaves behind becomes a child of ours. Such orphans are reaped here, as init
-would do; children that `subprocess` started are left to their `Popen`.
+The test run is a child subreaper, so what a killed process leaves behind becomes a child of ours. Such orphans are
+reaped here, as init would do; children that `subprocess` started are left to their `Popen`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _ours: set[int] = set()
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every orphan below this process, and keep track of which children are no orphans. Call once."""
+    """Become the parent of every orphan below this process, and keep track of which children are no orphans. Call
+    once."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     start = subprocess.Popen.__init__
 
@@ -78,7 +80,8 @@ def environ_of(pid: int) -> dict[str, str]:
 
 
 def of_home(home: Path) -> dict[int, str]:
-    """Return pid and command line of every living process whose environment names `home` as BULKHEAD_HOME, or whose command line names a path in it."""
+    """Return pid and command line of every living process whose environment names `home` as BULKHEAD_HOME, or whose
+    command line names a path in it."""
     reap_orphans()
     found = {}
     for process in psutil.process_iter():

@@ -36,7 +36,8 @@ LONGEST_FIRST: Final = ("webdriver", "api", "meta", "e2e", "connections", "embed
 def mark_fast(items: Iterable[pytest.Item]) -> None:
     """Mark each test `fast` that starts no process and no server, neither by a fixture nor by what its file imports.
 
-    A file that imports such a thing and starts no server all the same marks itself; a test that takes seconds is marked `slow` and left out.
+    A file that imports such a thing and starts no server all the same marks itself; a test that takes seconds is marked
+    `slow` and left out.
     """
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
@@ -45,7 +46,8 @@ def mark_fast(items: Iterable[pytest.Item]) -> None:
 
 
 def group_by_file(items: Iterable[pytest.Item]) -> None:
-    """Let the tests of one file share a worker, since they share fixtures; a file may name another group by `xdist_group`."""
+    """Let the tests of one file share a worker, since they share fixtures; a file may name another group by
+    `xdist_group`."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group("/".join(_place(item.path))))

@@ -1,7 +1,9 @@
-"""PostgreSQL and Redis for the whole suite: the embedded ones, started once by their own entry files, or external ones named by the environment.
+"""PostgreSQL and Redis for the whole suite: the embedded ones, started once by their own entry files, or external ones
+named by the environment.
 
-`TEST_DATABASE_URL` (a role with CREATEDB) and `TEST_REDIS_URL` (a database that may be flushed) name external servers. What cannot be reached
-fails the tests that need it. Each worker of a parallel run has servers of its own; of an external Redis each uses another numbered database.
+`TEST_DATABASE_URL` (a role with CREATEDB) and `TEST_REDIS_URL` (a database that may be flushed) name external servers.
+What cannot be reached fails the tests that need it. Each worker of a parallel run has servers of its own; of an
+external Redis each uses another numbered database.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ _numbers = itertools.count()
 
 
 def of_this_worker(redis_url: str) -> str:
-    """Return the address of the database that this worker may flush: the named one for the first, the next one for the second, and so on."""
+    """Return the address of the database that this worker may flush: the named one for the first, the next one for the
+    second, and so on."""
     parts = urlsplit(redis_url)
     number = int(parts.path.strip("/") or 0) + environment.worker().number
     return parts._replace(path=f"/{number}").geturl()

@@ -1,7 +1,7 @@
 """Entry of kind postgres for the suite: the same server, but no commit waits for the disk.
 
-Nothing that the suite does to a process loses what the kernel already holds, so only a power cut would make a difference. Durability itself is
-tested in tests/embedded, over the entry that the product uses.
+Nothing that the suite does to a process loses what the kernel already holds, so only a power cut would make a
+difference. Durability itself is tested in tests/embedded, over the entry that the product uses.
 """
 
 import sys
@@ -17,7 +17,8 @@ WITHOUT_DISK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit":
 
 
 def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
-    """Return the product's server with three options more; of two that name the same setting PostgreSQL uses the last."""
+    """Return the product's server with three options more; of two that name the same setting PostgreSQL uses the
+    last."""
     server = postgres.prepare(settings, known_as)
     options = (word for name, value in WITHOUT_DISK.items() for word in ("-c", f"{name}={value}"))
     return replace(server, command=[*server.command, *options])

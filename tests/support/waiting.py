@@ -19,7 +19,8 @@ class NeverHappened(AssertionError):
 
 
 def _patience_s(within_s: float) -> float:
-    """Return how long is waited: workers of a parallel run share the processors, so each allows as much more time as there are workers.
+    """Return how long is waited: workers of a parallel run share the processors, so each allows as much more time as
+    there are workers.
 
     What promises a time is marked `serial`: it runs alone and is held to it.
     """
@@ -42,7 +43,8 @@ def eventually(
     """Return the first true value of `predicate`.
 
     Args:
-        predicate: called until it returns something true. within_s: how long, in seconds, where nothing else uses the machine.
+        predicate: called until it returns something true. within_s: how long, in seconds, where nothing else uses the
+            machine.
         describe: what was waited for, or a function that says what was seen instead; for the failure's text.
         poll_s: time between two questions. ignoring: errors that mean "not yet".
     Raises:

@@ -1,4 +1,4 @@
-"""Batches begin apart, hold what stands in line, and lose nothing when somebody who waits for one is cancelled."""
+"""Batches begin apart, hold what stands in line, and lose nothing when a process who waits for one is cancelled."""
 
 from __future__ import annotations
 

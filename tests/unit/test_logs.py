@@ -1,4 +1,4 @@
-"""Logs are JSON lines that can be found again and tell nobody's text, number or credential."""
+"""Logs are JSON lines that can be found again and report no one's text, number or credential."""
 
 from __future__ import annotations
 
@@ -138,7 +138,10 @@ class TestLines:
         assert second["message"].startswith("two\nlines")
 
     def test_a_library_whose_arguments_do_not_fit_is_no_leak(self) -> None:
-        script = "import logging; from shared import logs; logs.configure(level='info', kind='x'); logging.warning('sent %d to %s', '491701234567')"
+        script = (
+            "import logging; from shared import logs; logs.configure(level='info', kind='x'); "
+            "logging.warning('sent %d to %s', '491701234567')"
+        )
         said = subprocess.run(
             [sys.executable, "-c", script],
             cwd=environment.REPOSITORY,
@@ -163,7 +166,10 @@ class TestLines:
         assert [line["kind"] for line in written.lines()] == ["api"]
 
     def test_by_default_to_the_processs_own_streams(self) -> None:
-        script = "from shared import logs; logs.configure(level='info', kind='x'); log = logs.logger('shared.y'); log.info('a_b'); log.error('c_d')"
+        script = (
+            "from shared import logs; logs.configure(level='info', kind='x'); log = "
+            "logs.logger('shared.y'); log.info('a_b'); log.error('c_d')"
+        )
         said = subprocess.run(
             [sys.executable, "-c", script],
             cwd=environment.REPOSITORY,

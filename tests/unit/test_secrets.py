@@ -1,4 +1,4 @@
-"""Sealed secrets open for whom they were sealed, and for nobody and nowhere else."""
+"""Sealed secrets open for whom they were sealed, and for no process and nowhere else."""
 
 from __future__ import annotations
 

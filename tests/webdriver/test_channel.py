@@ -30,7 +30,7 @@ def doubt(token: str) -> Doubt:
 
 
 async def outcome_of(here: SessionEnv, token: str) -> Outcome:
-    """Ask until the page can tell."""
+    """Ask until the page can answer."""
 
     async def asked() -> Outcome | None:
         found = await here.channel.look_up(doubt(token))

@@ -21,7 +21,7 @@ from webdriver.chromium.process import Chromium, Launch, find
 from webdriver.page import bridge, outcomes, parsing, wa_js
 from webdriver.page.parsing import ACKS
 
-OFFERED = ("conn.isRegistered", "conn.isMainReady", "conn.isOnline", "conn.needsUpdate", "conn.getMyUserWid", "conn.getMyUserId",
+OFFERED = ("conn.isRegistered", "conn.isMainReady", "conn.isOnline", "conn.needsUpdate", "conn.getMyUserWid", "conn.getMyUserId",  # noqa: E501
            "chat.get", "chat.getMessageACK")  # fmt: skip
 """What the sandbox's object has beyond what the bridge uses."""
 
@@ -199,8 +199,8 @@ def test_options_and_results_are_published(published: Published) -> None:
 
 def test_what_the_bridge_reads_is_published(published: Published) -> None:
     message = published.files["whatsapp/models/MsgModel.d.ts"]
-    for name in ("id", "body", "type", "subtype", "t", "notifyName", "from", "to", "author", "ack", "caption", "clientUrl", "loc", "lat", "lng", "mimetype",
-                 "size", "filename", "filehash", "isViewOnce", "quotedStanzaID", "quotedMsgKey", "isForwarded", "vcardList", "selectedId", "selectedButtonId",
+    for name in ("id", "body", "type", "subtype", "t", "notifyName", "from", "to", "author", "ack", "caption", "clientUrl", "loc", "lat", "lng", "mimetype",  # noqa: E501
+                 "size", "filename", "filehash", "isViewOnce", "quotedStanzaID", "quotedMsgKey", "isForwarded", "vcardList", "selectedId", "selectedButtonId",  # noqa: E501
                  "listResponse", "mediaData"):  # fmt: skip
         assert re.search(rf"^    {name}\??: ", message, re.M), name
     types = published.files["chat/events/eventTypes.d.ts"]
@@ -341,7 +341,8 @@ def test_sandbox_answers_have_the_published_shapes(home: Path, web: Web, publish
                 "ack", "fromMe", "deliveryRemaining", "readRemaining", "playedRemaining", "participants",
             }  # fmt: skip
             key = await ask(
-                "WPP.chat.generateMessageID('60123456789@c.us').then((key) => [String(key), key.fromMe, String(key.remote), key.id])"
+                "WPP.chat.generateMessageID('60123456789@c.us').then((key) => [String(key), "
+                "key.fromMe, String(key.remote), key.id])"
             )
             assert key[0] == f"true_60123456789@c.us_{key[3]}"
             for wrong, code in (

@@ -38,7 +38,10 @@ def file(content: bytes, **more: Any) -> dict[str, Any]:
 
 
 async def rows(store_env: StoreEnv, message_id: str) -> list[tuple[Any, ...]]:
-    sql = "SELECT m.state, m.sha256, m.reason, m.attempts FROM inbound_media m JOIN inbound_messages i ON i.id = m.message_id WHERE i.provider_id = %s"
+    sql = (
+        "SELECT m.state, m.sha256, m.reason, m.attempts FROM inbound_media m JOIN "
+        "inbound_messages i ON i.id = m.message_id WHERE i.provider_id = %s"
+    )
     return await asyncio.to_thread(store_env.query, sql, message_id)
 
 

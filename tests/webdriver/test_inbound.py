@@ -152,7 +152,7 @@ def test_every_type_comes_in_in_the_shape_of_every_channel(home: Path, web: Web)
             )
             came = {names[row.provider_id]: row for row in here.store.messages.values()}
             assert {name: row.type for name, row in came.items()} == {
-                "picture": "image", "note": "audio", "paper": "document", "sticker": "sticker", "place": "location", "card": "contacts", "cards": "contacts",
+                "picture": "image", "note": "audio", "paper": "document", "sticker": "sticker", "place": "location", "card": "contacts", "cards": "contacts",  # noqa: E501
                 "button": "button", "poll": "unknown", "joined": "system", "call": "call",
             }  # fmt: skip
             picture = dict(came["picture"].content)
@@ -236,7 +236,7 @@ def test_edits_revokes_and_reactions_come_in_and_what_the_owner_does_on_the_phon
 @pytest.mark.parametrize("how", ["reload", "kill", "new process"])
 def test_what_happened_silently_in_a_gap_is_found_by_comparing(home: Path, web: Web, how: str) -> None:
     """Messages that the owner has read on the phone, their own, edits, revokes, reactions and receipts: none is unread,
-    and no event tells of them."""
+    and no event reports of them."""
 
     async def scenario() -> None:
         async with session_env(home, web) as here:

@@ -192,7 +192,8 @@ def picture_of(caption: str) -> dict[str, Any]:
 def files_of_customers_are_stored(store_env: StoreEnv, home: Path, picture: str) -> None:
     """What a customer sent while nothing ran came in, and its file lies in our storage as it was sent."""
     sql = (
-        "SELECT m.state, m.sha256, i.content ->> 'caption', m.reason FROM inbound_media m JOIN inbound_messages i ON i.id = m.message_id"
+        "SELECT m.state, m.sha256, i.content ->> 'caption', m.reason FROM inbound_media m "
+        "JOIN inbound_messages i ON i.id = m.message_id"
         " WHERE i.provider_id = %s"
     )
     eventually(

@@ -251,7 +251,7 @@ def test_a_file_from_an_address_is_fetched_and_sent(home: Path, web: Web) -> Non
     async def scenario() -> None:
         async with session_env(home, web) as here:
             await here.link()
-            # the sandbox's own code is a picture that anybody may fetch
+            # the sandbox's own code is a picture that any client may fetch
             link = f"http://127.0.0.1:{web.port}/web/qr.svg?code=hello"
             sent = await Sender(here).send("document", {"media": {"link": link}, "filename": "code.svg"})
             assert isinstance(sent, Sent), sent
@@ -363,6 +363,6 @@ def test_a_large_file_neither_stops_the_loop_nor_keeps_others_waiting(home: Path
 
 def test_every_operation_has_its_own_deadline() -> None:
     assert set(OPERATIONS) | {"delete"} == {
-        "text", "image", "video", "audio", "document", "sticker", "location", "contacts", "reaction", "edit", "forward", "read", "typing", "delete",
+        "text", "image", "video", "audio", "document", "sticker", "location", "contacts", "reaction", "edit", "forward", "read", "typing", "delete",  # noqa: E501
     }  # fmt: skip
     assert all(0 < operation.lasts_s <= 120 for operation in OPERATIONS.values())

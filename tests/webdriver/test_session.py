@@ -28,7 +28,7 @@ def test_is_linked_by_its_code_and_kept_by_its_profile(home: Path, web: Web) -> 
     async def scenario() -> None:
         async with session_env(home, web) as first:
             await first.link()
-            # synchronising may be over before anybody asks
+            # synchronising may be over before any client asks
             assert [state for state in first.store.states(1) if state is not S.SYNCING] == [
                 S.STARTING,
                 S.NEEDS_LINK,

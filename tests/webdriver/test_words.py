@@ -18,7 +18,7 @@ from webdriver.page.operations import operation_of
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), max_size=40).map(str.strip)
 ROW: Mapping[str, Any] = {
-    "id": "false_60123456789@c.us_3EB0AA", "chat": "60123456789@c.us", "fromMe": False, "type": "chat", "body": "hi", "t": 1767300000,
+    "id": "false_60123456789@c.us_3EB0AA", "chat": "60123456789@c.us", "fromMe": False, "type": "chat", "body": "hi", "t": 1767300000,  # noqa: E501
     "from": "60123456789@c.us", "to": "60111222333@c.us", "author": "", "notifyName": "Ali", "ack": 2,
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The page's events in the shapes of every channel: messages, and what has become of ours. Pure."""
+"""The page's events in the shapes of every channel: messages, and the state of ours. Pure."""
 
 from __future__ import annotations
 

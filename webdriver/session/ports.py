@@ -72,10 +72,10 @@ class SessionStore(Protocol):
         """Move the message that a receipt is about."""
 
     async def heard(self, connection_id: int, until: datetime) -> None:
-        """Note that everything which the page told until an instant is kept."""
+        """Note that everything which the page reported until an instant is kept."""
 
     async def position(self, connection_id: int) -> datetime | None:
-        """Return until when everything that the page told is kept, None when nothing was ever heard."""
+        """Return until when everything that the page reported is kept, None when nothing was ever received."""
 
     async def known(self, connection_id: int, ids: Sequence[str]) -> set[str]:
         """Return those of these message ids that are kept, in either direction."""

@@ -1,4 +1,5 @@
-"""What one session has to tell the store: in order, never waited for by the page, repeated until the store takes it."""
+"""What one session has to report the store: in order, never waited for by the page, repeated until the store takes
+it."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ class Reports:
             it later.
 
     Attributes:
-        written_link: the link that the store has accepted last. store: may be asked; what is told to it goes through
+        written_link: the link that the store has accepted last. store: may be asked; what is asked to it goes through
             here, so that the order stays.
     """
 
@@ -91,7 +92,7 @@ class Reports:
         self._put(lambda: self._store.meet(contact))
 
     def receipt(self, receipt: Receipt) -> None:
-        """Report what has become of a message."""
+        """Report the state of a message."""
         self._put(lambda: self._store.record_receipt(receipt))
 
     def heard(self, until: datetime) -> None:

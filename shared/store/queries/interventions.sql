@@ -1,5 +1,5 @@
 -- cancel_message --
--- Take a message back that nobody has in hand; a claim that is under way is waited for, and then wins.
+-- Take a message back that no process has in hand; a claim that is under way is waited for, and then wins.
 WITH cancelled AS (
     UPDATE messages SET state = 'deleted', error_code = 'cancelled', error_detail = '', not_before = NULL,
         updated_at = now()
@@ -51,7 +51,7 @@ WITH chosen AS (
 ), redriven AS (
     UPDATE messages m
     SET state = 'queued', forgiven = m.attempt, deaths = 0, not_before = NULL,
-        -- What failed is over: its id at the provider is quoted by no reply, and news about it do not move the row.
+        -- What failed is over: its id at the provider is quoted by no reply, and events about it do not move the row.
         -- That poison, or what a human gave up in doubt, was not sent is not known: proof may still come.
         closed_attempt = CASE WHEN m.error_code IN ('poison', 'resolved_as_failed') THEN m.closed_attempt
                               ELSE m.attempt END,

@@ -155,7 +155,7 @@ WITH candidates AS (
     ON CONFLICT (connection_id, chat_id) DO UPDATE
     SET spent_until = greatest(pair.spent_until, now()) + (excluded.spent_until - now())
 ), postponed AS (
-    -- the head of a chat that has to wait says so itself, until when: nobody looks at it before
+    -- the head of a chat that has to wait says so itself, until when: no process looks at it before
     UPDATE messages m SET not_before = waiting.pair_free_at, updated_at = now()
     FROM (SELECT q.id, due.pair_free_at FROM messages q JOIN due USING (id)
           WHERE q.id = ANY(ARRAY(SELECT id FROM due WHERE pair_free_at IS NOT NULL)) AND due.pair_free_at IS NOT NULL
@@ -233,7 +233,7 @@ SELECT id FROM parked;
 -- due_messages --
 -- Rows that should have been claimed by now: their hint was lost, their wait is over, or their number had no tokens; by
 -- number (all, or those given, but not those that are left out), and of each one more than its limits let through now,
--- so that the claim tells when to come again. However many rows wait in however few chats, each connection costs a
+-- so that the claim reports when to come again. However many rows wait in however few chats, each connection costs a
 -- bounded number of index entries: what one look leaves out, a later one finds.
 WITH numbers AS MATERIALIZED (
     SELECT c.id, least(%(most)s::bigint,
@@ -342,7 +342,7 @@ WHERE id = %(id)s AND incarnation = %(incarnation)s AND state = 'sending'
 RETURNING id;
 
 -- settle_messages --
--- Write what became of claimed rows; a row that another incarnation owns by now, or that a webhook moved on, is left
+-- Write the outcome of claimed rows; a row that another incarnation owns by now, or that a webhook moved on, is left
 -- alone.
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
@@ -380,7 +380,7 @@ SELECT id FROM moved;
 SELECT id FROM messages WHERE state = 'sending' AND incarnation = %(incarnation)s;
 
 -- reclaim_messages --
--- Give back what a dead incarnation had in hand. Its in-flight journal says what became of each row; without a record,
+-- Give back what a dead incarnation had in hand. Its in-flight journal says the outcome of each row; without a record,
 -- rows without a token were surely not sent and the others are in doubt. The row that it was working on when it died is
 -- parked the second time.
 WITH flights AS (
@@ -413,7 +413,7 @@ WITH flights AS (
         sent_at = CASE WHEN held.new_state = 'sent' THEN now() ELSE m.sent_at END,
         provider_id = CASE WHEN held.provider_id <> '' THEN held.provider_id ELSE m.provider_id END,
         attempt = m.attempt - held.refunded,
-        -- nobody gives a hint for it: due now, so that the relay does not wait for one first
+        -- no process gives a hint for it: due now, so that the relay does not wait for one first
         not_before = CASE WHEN held.new_state = 'queued' THEN now() END,
         deaths = m.deaths + CASE WHEN m.id = %(active_row)s THEN 1 ELSE 0 END,
         error_code = held.code, error_detail = '', updated_at = now()
@@ -530,7 +530,7 @@ WITH given AS (
 SELECT found.position, locked.id, locked.chat_id, locked.acts, coalesce(found.named_attempt, locked.attempt) AS attempt,
        coalesce(found.named_attempt <= locked.closed_attempt, false) AS is_closed
 FROM found JOIN locked USING (id, connection_id)
--- an attempt that was not made (yet) has no news
+-- an attempt that was not made (yet) has no events
 WHERE coalesce(found.named_attempt, 0) <= locked.attempt;
 
 -- apply_receipts --
@@ -559,7 +559,7 @@ WITH given AS (
     WHERE m.id = ANY(ARRAY(SELECT id FROM first)) AND m.id = first.id AND m.state = ANY(%(before)s)
       -- of what was taken back only a row that never counted as sent can turn out to have left
       AND (m.state <> 'deleted' OR m.sent_at IS NULL)
-      -- the provider took it and then refused it: that it took it is no news
+      -- the provider took it and then refused it: that it took it is no events
       AND NOT (%(state)s = 'sent' AND m.state = 'failed' AND EXISTS (
           SELECT FROM events_messages e
           WHERE e.message_id = m.id AND e.written_at >= first.created_at AND e.written_at < now() + interval '1 day'

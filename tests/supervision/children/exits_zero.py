@@ -1,4 +1,4 @@
-"""Leaves with code 0 although nobody asked."""
+"""Leaves with code 0 although no process asked."""
 
 from tests.supervision.children.childhood import Life
 

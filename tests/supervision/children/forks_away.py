@@ -1,4 +1,4 @@
-"""Starts helpers: one that leaves the session, one that forks twice and clears its environment, and tells their
+"""Starts helpers: one that leaves the session, one that forks twice and clears its environment, and reports their
 pids."""
 
 import os
