@@ -73,6 +73,8 @@ UNION SELECT process_name FROM tasks WHERE state IN ('queued', 'running') AND ex
 -- pause_connection --
 -- Hold a connection's queue, with the reason; not for credentials that it has no more.
 WITH changed AS (
+    -- The credentials are compared as they are sealed: a refusal that arrives after an operator gave new ones concerns
+    -- the old ones, and must not pause the connection again.
     UPDATE phone_configs SET status = 'paused', status_reason = %(reason)s
     WHERE id = %(id)s AND status = 'active' AND (%(credentials)s::text IS NULL OR credentials = %(credentials)s)
     RETURNING id, company_id, process_name, status_reason
@@ -96,6 +98,7 @@ SELECT id FROM changed;
 -- resume_mended --
 -- Let a connection send again that was paused because its credentials did not work.
 WITH changed AS (
+    -- Only pauses of this class: one by an operator, or by a breaker, is not ended because credentials work again.
     UPDATE phone_configs SET status = 'active', status_reason = ''
     WHERE id = %(id)s AND status = 'paused' AND split_part(status_reason, ':', 1) = ANY(%(codes)s)
     RETURNING id, company_id, process_name, status_reason
@@ -159,6 +162,7 @@ SELECT id FROM phone_configs WHERE id = ANY(%(ids)s::bigint[]) AND status = 'rem
 INSERT INTO phone_status (connection_id, process_name, status, last_event_at)
 SELECT id, '', 'ready', now() FROM unnest(%(connection_ids)s::bigint[]) AS t(id) ORDER BY id
 ON CONFLICT (connection_id) DO UPDATE SET last_event_at = now()
+-- At most one write a second for each connection: under load every batch of webhooks would rewrite the same rows.
 WHERE phone_status.last_event_at IS NULL OR phone_status.last_event_at < now() - interval '1 second';
 
 -- add_company --
@@ -176,6 +180,8 @@ FROM companies co WHERE co.id > %(after)s ORDER BY co.id LIMIT %(most)s;
 -- Make a connection at an index, or at the first one that is free; no row when the index is taken.
 INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name, account_id, waba_id, options)
 SELECT %(company_id)s, coalesce(%(phone_index)s::int, (
+           -- Two requests may find the same free index: the unique index lets one of them through, and the other
+           -- answers no row.
            SELECT min(free) FROM generate_series(0, 9999) AS g(free)
            WHERE NOT EXISTS (SELECT FROM phone_configs c
                              WHERE c.company_id = %(company_id)s AND c.phone_index = free AND c.status <> 'removed'))),
@@ -186,6 +192,7 @@ ON CONFLICT (company_id, phone_index) WHERE status <> 'removed' DO NOTHING RETUR
 -- Change what is given about a connection; options are merged, and those that are null go. What is known about an
 -- account goes with it: facts, business account, templates and the ids of files that were uploaded for it.
 WITH before AS (
+    -- Locked, and compared before the change: whether the account is another one decides what is deleted below.
     SELECT id, %(account_id)s::text IS NOT NULL AND account_id <> %(account_id)s AS is_other_account
     FROM phone_configs WHERE id = %(id)s AND status <> 'removed' FOR UPDATE
 ), changed AS (
@@ -197,6 +204,8 @@ WITH before AS (
     FROM before WHERE c.id = before.id
     RETURNING c.id
 ), facts AS (
+    -- Facts, templates and uploads belong to the provider's account: with the next one they would be wrong, not just
+    -- old.
     UPDATE phone_status s SET facts = '{}', warning = '', checked_at = NULL FROM before
     WHERE s.connection_id = before.id AND before.is_other_account
 ), listed AS (
@@ -227,6 +236,8 @@ RETURNING id;
 WITH given AS (
     SELECT * FROM unnest(%(types)s::text[], %(worlds)s::text[]) AS g(connection_type, world)
 ), moved AS (
+    -- Null before: the world was not known yet, so nothing can be from the other one. Locked in the order of ids, since
+    -- several processes of the kind start at once.
     SELECT c.id, given.world, c.world IS NOT NULL AS is_other FROM phone_configs c JOIN given USING (connection_type)
     WHERE c.process_name = %(kind)s AND c.status <> 'removed' AND c.world IS DISTINCT FROM given.world
     ORDER BY c.id FOR UPDATE OF c
@@ -236,6 +247,7 @@ WITH given AS (
         templates_synced_at = CASE WHEN NOT moved.is_other THEN c.templates_synced_at END
     FROM moved WHERE c.id = moved.id
 ), facts AS (
+    -- From here on as in `update_connection`: what one provider reported is deleted when the other takes its place.
     UPDATE phone_status s SET facts = '{}', warning = '', checked_at = NULL FROM moved
     WHERE s.connection_id = moved.id AND moved.is_other
 ), listed AS (
@@ -252,6 +264,8 @@ SELECT count(*) AS messages FROM messages WHERE connection_id = %(id)s AND state
 -- remove_connection --
 -- End a connection: it sends nothing more, and its secrets are gone.
 WITH changed AS (
+    -- The secrets are deleted here, with the state, and not by retention: a removed connection must not be able to
+    -- send.
     UPDATE phone_configs SET status = 'removed', status_reason = %(reason)s, credentials = '',
         desired_state = 'logged_out'
     WHERE id = %(id)s AND status <> 'removed'
@@ -265,6 +279,8 @@ SELECT id FROM changed;
 -- fail_messages_of_removed --
 -- Fail what still waits at removed connections; what is being sent at this moment is left to its end.
 WITH moved AS (
+    -- Not `sending`: its process has the request in hand and settles the row, and `fail_leftovers` runs again after
+    -- that.
     UPDATE messages m SET state = 'failed', held_at = NULL, error_code = %(code)s, error_detail = %(detail)s,
         updated_at = now()
     FROM phone_configs c
@@ -306,6 +322,7 @@ WHERE c.process_name = %(kind)s AND c.status <> 'removed'
   AND NOT EXISTS (SELECT FROM tasks t
                   WHERE t.connection_id = c.id AND t.operation = %(operation)s
                     AND t.created_at > now() - make_interval(secs => %(again_s)s))
+-- The task of a check is inserted in the same transaction. SKIP LOCKED: of two processes one makes it.
 ORDER BY s.checked_at NULLS FIRST LIMIT %(most)s FOR UPDATE OF c SKIP LOCKED;
 
 -- sealed_credentials --
@@ -315,4 +332,5 @@ WHERE credentials <> '' AND status <> 'removed' AND id > %(after)s ORDER BY id L
 
 -- replace_credentials --
 -- Put newly sealed credentials in the place of exactly those that were read.
+-- Compare and set: credentials that an operator has changed since they were read are not overwritten with old ones.
 UPDATE phone_configs SET credentials = %(new)s WHERE id = %(id)s AND credentials = %(old)s RETURNING id;

@@ -3,6 +3,7 @@
 -- source write nothing twice.
 INSERT INTO event_positions AS p (source, seq)
 SELECT source, 0 FROM unnest(%(sources)s::text[]) AS s(source) ORDER BY source
+-- An update that changes nothing: DO NOTHING would neither lock the row nor return it.
 ON CONFLICT (source) DO UPDATE SET seq = p.seq
 RETURNING source, seq;
 

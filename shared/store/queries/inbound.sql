@@ -7,12 +7,15 @@ RETURNING id;
 
 -- commit_unforced --
 -- Let this transaction's commit not wait for the disk. Only for what can be derived again from rows that are on disk.
+-- A commit waits for fsync otherwise, which is most of its time. LOCAL: the pool's next transaction waits again.
 SET LOCAL synchronous_commit = off;
 
 -- take_journal --
 -- Lock a batch of raw events that are not processed yet, oldest first.
 SELECT id, source, connection_id, body, received_at, attempts FROM inbound_journal
 WHERE process_name = %(kind)s AND processed_at IS NULL
+-- SKIP LOCKED: another instance processes the rows that it holds, and this one takes the next. The locks last until the
+-- commit, so that a process that dies gives its rows back without any reclaim.
 ORDER BY id LIMIT %(most)s FOR UPDATE SKIP LOCKED;
 
 -- finish_journal --
@@ -35,12 +38,16 @@ FROM jsonb_to_recordset(%(rows)s::jsonb)
           from_me boolean, may_trigger boolean,
           type text, content jsonb, context jsonb, at timestamptz)
 JOIN phone_configs c ON c.id = r.connection_id
+-- The provider reports what we send like what was written on the phone. Our own send is known by its id there: if that
+-- is not stored yet, the echo is kept as a message.
 WHERE NOT (r.from_me AND EXISTS (SELECT FROM messages m
                                  WHERE m.provider_id = r.provider_id AND m.provider_id <> ''
                                    AND m.connection_id = r.connection_id))
 ON CONFLICT (connection_id, provider_id) DO UPDATE
 SET type = excluded.type, content = excluded.content, context = excluded.context, sender_name = excluded.sender_name,
     journal_id = excluded.journal_id
+-- A repeated webhook must not undo an edit or a revoke that was applied since. `unknown`: its type could not be read
+-- when it came.
 WHERE inbound_messages.type = 'unknown' AND excluded.type <> 'unknown'
 RETURNING id, connection_id, provider_id;
 
@@ -48,9 +55,12 @@ RETURNING id, connection_id, provider_id;
 -- Let edits and revokes take hold on what they are about: those among the given rows, and those that came before the
 -- given rows did. Returns the messages that changed.
 WITH fresh AS (
+    -- The messages of this batch, edits and revokes among them.
     SELECT id, connection_id, provider_id, type, content ->> 'target' AS target FROM inbound_messages
     WHERE id = ANY(%(ids)s::bigint[])
 ), concerned AS (
+    -- What may change now. Both directions, since webhooks come in any order: the target of a new edit, and a new
+    -- message whose edit came before it.
     SELECT t.id FROM fresh
     JOIN inbound_messages t ON t.connection_id = fresh.connection_id AND t.provider_id = fresh.target
     WHERE fresh.type IN ('edit', 'revoke')
@@ -62,9 +72,12 @@ WITH fresh AS (
     UNION
     SELECT id FROM fresh WHERE type NOT IN ('edit', 'revoke')
 ), locked AS (
+    -- Locked before the edits are read, in the order of ids: two processes with an edit each of one message would
+    -- otherwise both read the state before the other's, and the older edit could win.
     SELECT t.id, t.connection_id, t.provider_id FROM inbound_messages t
     WHERE t.id = ANY(ARRAY(SELECT id FROM concerned)) ORDER BY t.id FOR UPDATE
 ), newest AS (
+    -- Of all edits of a message only the newest by the provider's time, so that their order of arrival does not matter.
     SELECT DISTINCT ON (locked.id) locked.id, c.at,
            CASE WHEN c.content ? 'body' THEN jsonb_build_object('body', c.content -> 'body')
                 -- an edit changes words: the file stays the one that was there
@@ -74,11 +87,13 @@ WITH fresh AS (
         AND c.content ->> 'target' = locked.provider_id AND c.type IN ('edit', 'revoke')
     WHERE c.type = 'edit' ORDER BY locked.id, c.at DESC, c.id DESC
 ), revoked AS (
+    -- A revoke wins over every edit, whenever it came. It names the message, or the one of which this is a part (`#2`).
     SELECT DISTINCT locked.id
     FROM locked JOIN inbound_messages c ON c.connection_id = locked.connection_id AND c.type IN ('edit', 'revoke')
      AND c.content ->> 'target' IN (locked.provider_id, regexp_replace(locked.provider_id, '#[0-9]{1,3}$', ''))
     WHERE c.type = 'revoke'
 )
+-- Applied to what was stored; applied twice, the outcome is the same.
 UPDATE inbound_messages m
 SET content = m.content
         || CASE WHEN newest.words IS NULL THEN '{}'
@@ -96,6 +111,8 @@ RETURNING m.id;
 WITH given AS (
     SELECT * FROM unnest(%(connection_ids)s::bigint[], %(provider_ids)s::text[]) AS g(connection_id, provider_id)
 ), moved AS (
+    -- The state is compared again by the UPDATE itself: the inner look read the row as it was before its lock was
+    -- there.
     UPDATE messages m SET state = 'deleted', updated_at = now()
     WHERE m.id = ANY(ARRAY(SELECT t.id FROM messages t
                            JOIN given g ON g.connection_id = t.connection_id AND t.provider_id = g.provider_id
@@ -112,6 +129,7 @@ FROM moved;
 -- People who are named by a user id have another number from now on.
 UPDATE contacts c SET phone = g.phone, former_ids = ARRAY(SELECT DISTINCT unnest(c.former_ids || g.former))
 FROM unnest(%(connection_ids)s::bigint[], %(former)s::text[], %(phones)s::text[]) AS g(connection_id, former, phone)
+-- Not those that are named by the number itself: `move_contacts` renames them.
 WHERE c.connection_id = g.connection_id AND c.phone = g.former AND c.user_id <> g.former;
 
 -- move_contacts --
@@ -120,6 +138,7 @@ WITH given AS (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(connection_id bigint, former text, user_id text, phone text,
                                                            by_phone boolean, at timestamptz)
 ), renamed AS (
+    -- Deleted and inserted again, not updated: the new name may be another row's key, and ON CONFLICT merges both.
     DELETE FROM contacts c USING given g
     WHERE c.connection_id = g.connection_id AND c.user_id <> g.user_id
       AND (c.user_id = g.former OR g.by_phone AND c.phone = g.former)
@@ -129,6 +148,7 @@ WITH given AS (
 )
 INSERT INTO contacts (connection_id, user_id, phone, name, username, former_ids, wants_marketing, marketing_at,
                       first_seen_at, last_seen_at)
+-- Several rows may get one new name, and ON CONFLICT accepts a key once in a statement: the one seen last is kept.
 SELECT DISTINCT ON (connection_id, new_id) connection_id, new_id, new_phone, name, username,
        ARRAY(SELECT DISTINCT unnest(former_ids || user_id || former)), wants_marketing, marketing_at, first_seen_at,
        last_seen_at
@@ -160,6 +180,8 @@ FROM (
                                                   username text, at timestamptz)
     JOIN phone_configs p ON p.id = r.connection_id
     LEFT JOIN LATERAL (
+        -- A sender that is named by a number alone (`user_id` is the number) may be known by a user id with that
+        -- number: the row with a real user id comes first.
         SELECT user_id FROM contacts c
         WHERE r.user_id = r.phone AND c.connection_id = r.connection_id AND c.phone = r.phone
         ORDER BY c.user_id <> r.user_id DESC, c.last_seen_at DESC LIMIT 1
@@ -188,6 +210,7 @@ JOIN phone_configs p ON p.id = g.connection_id
 ORDER BY g.connection_id, coalesce(known.user_id, g.user_id), g.at DESC
 ON CONFLICT (connection_id, user_id) DO UPDATE
 SET wants_marketing = excluded.wants_marketing, marketing_at = excluded.marketing_at
+-- Webhooks are repeated for days: an older choice does not undo a newer one.
 WHERE contacts.marketing_at IS NULL OR contacts.marketing_at <= excluded.marketing_at;
 
 -- phones_of --
@@ -204,6 +227,7 @@ SELECT connection_id, user_id, phone, name, username, former_ids, wants_marketin
        last_seen_at
 FROM contacts
 WHERE connection_id = %(connection_id)s AND (user_id = %(who)s OR phone = %(who)s OR %(who)s = ANY(former_ids))
+-- The name of now before a former one: numbers are given to other people.
 ORDER BY user_id = %(who)s DESC, phone = %(who)s DESC NULLS LAST LIMIT 1;
 
 -- sent_up_to --
@@ -213,6 +237,8 @@ FROM messages m
 WHERE m.connection_id = %(connection_id)s AND m.state = ANY(%(before)s)
   AND m.chat_id = ANY(chat_aliases((SELECT company_id FROM phone_configs WHERE id = %(connection_id)s), %(chat_id)s))
   AND m.provider_id <> ''
+  -- A watermark is in the provider's time. The claim is before the send; `sent_at` is when its outcome was written
+  -- here, which may be later than the watermark that covers the message.
   AND m.sent_at IS NOT NULL AND coalesce(m.claimed_at, m.sent_at) <= %(at)s
 ORDER BY m.id;
 
@@ -227,6 +253,7 @@ WITH given AS (
     ON CONFLICT (name) DO NOTHING
     RETURNING name
 ), noted AS (
+    -- Only those whose name was inserted just now. Two events of one name in a batch count once, the earlier one.
     INSERT INTO events (at, subject, type, kind, data)
     SELECT at, 'account', 'account.' || kind, %(process_name)s,
            jsonb_build_object('accountId', account_id, 'name', name, 'journalId', journal_id, 'value', value)
@@ -245,6 +272,7 @@ ON CONFLICT (message_id) DO NOTHING;
 -- take_inbound_media --
 -- Make one incarnation the fetcher of files that are due; they are not due again before the lease ends.
 WITH due AS (
+    -- SKIP LOCKED: two processes that look at once take different files. `not_before` is both the wait and the lease.
     SELECT message_id FROM inbound_media
     WHERE process_name = %(process_name)s AND state = 'pending' AND not_before <= now()
     ORDER BY not_before LIMIT %(most)s FOR UPDATE SKIP LOCKED
@@ -262,12 +290,15 @@ UPDATE inbound_media
 SET state = %(state)s, sha256 = %(sha256)s, mimetype = %(mimetype)s, size = %(size)s, reason = %(reason)s,
     not_before = CASE WHEN %(state)s = 'pending' THEN now() + make_interval(secs => %(after_s)s) ELSE not_before END,
     updated_at = now()
+-- The fence is the incarnation and the attempt: after its lease ended, a slow fetcher must not overwrite the outcome of
+-- the next one, which may be a later attempt of its own process.
 WHERE message_id = %(message_id)s AND incarnation = %(incarnation)s AND attempts = %(attempts)s AND state = 'pending'
 RETURNING message_id;
 
 -- release_inbound_media --
 -- Give back what earlier lives of this slot were fetching.
 UPDATE inbound_media SET not_before = now(), updated_at = now()
+-- `reason = ''` tells a lease from a wait for a retry: a fetch that failed has noted why, and its wait stays.
 WHERE process_name = %(process_name)s AND state = 'pending' AND not_before > now() AND attempts > 0 AND reason = ''
   AND incarnation LIKE %(earlier)s AND incarnation <> %(living)s
 RETURNING message_id;
@@ -315,7 +346,10 @@ RETURNING id;
 UPDATE inbound_journal j SET processed_at = NULL
 FROM phone_configs c
 WHERE c.id = %(connection_id)s AND j.process_name = c.process_name AND j.processed_at IS NOT NULL AND j.outcome <> ''
+  -- Seven days: as long as Meta repeats a webhook; what is older is history for the customer. Never before the
+  -- connection was made: those events may be another owner's.
   AND strpos(j.outcome, %(problem)s) > 0 AND j.received_at >= greatest(c.created_at, now() - interval '7 days')
+  -- The raw body has the id in quotes, whatever its shape; a false hit is only processed again, which changes nothing.
   AND EXISTS (SELECT FROM unnest(c.proved_ids) AS id WHERE position(convert_to('"' || id || '"', 'UTF8') IN j.body) > 0)
 RETURNING j.id;
 
@@ -326,6 +360,7 @@ SELECT id, processed_at IS NOT NULL AS is_processed, outcome FROM inbound_journa
 -- replay_inbound_media --
 -- Let files that could not be fetched be fetched again.
 UPDATE inbound_media SET state = 'pending', attempts = 0, not_before = now(), reason = '', updated_at = now()
+-- In an array and with a limit: an operator may name no ids, and then each call moves a part in a short transaction.
 WHERE message_id = ANY(ARRAY(SELECT message_id FROM inbound_media
                              WHERE process_name = %(process_name)s AND state IN ('failed', 'refused')
                                AND (%(ids)s::bigint[] IS NULL OR message_id = ANY(%(ids)s::bigint[]))

@@ -1,6 +1,8 @@
 -- cancel_message --
--- Take a message back that no process has in hand; a claim that is under way is waited for, and then wins.
+-- Take a message back that no process has claimed; a claim that is under way is waited for, and then wins.
 WITH cancelled AS (
+    -- `state = 'queued'` is checked again after the wait for a lock: of a cancellation and a claim exactly one
+    -- succeeds.
     UPDATE messages SET state = 'deleted', error_code = 'cancelled', error_detail = '', not_before = NULL,
         updated_at = now()
     WHERE company_id = %(company_id)s AND chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)) AND id = %(id)s
@@ -31,6 +33,7 @@ ORDER BY m.id DESC LIMIT %(most)s;
 -- Give dead letters another full set of attempts, the oldest first; the history stays, and attempts go on counting
 -- where they were.
 WITH chosen AS (
+    -- Locked in the order of ids, so that two redrives of overlapping choices do not deadlock.
     SELECT m.id, coalesce(nullif(c.account_id, ''), nullif(linked.account, '')) AS account
     FROM messages m
     JOIN phone_configs c ON c.id = m.connection_id
@@ -51,10 +54,12 @@ WITH chosen AS (
 ), redriven AS (
     UPDATE messages m
     SET state = 'queued', forgiven = m.attempt, deaths = 0, not_before = NULL,
-        -- What failed is over: its id at the provider is quoted by no reply, and events about it do not move the row.
-        -- That poison, or what a human gave up in doubt, was not sent is not known: proof may still come.
+        -- The failed attempts are closed: no reply quotes their id at the provider, and no status of theirs moves the
+        -- row. Not so for poison, or what a human gave up in doubt: they may have been sent, and proof may still come.
         closed_attempt = CASE WHEN m.error_code IN ('poison', 'resolved_as_failed') THEN m.closed_attempt
                               ELSE m.attempt END,
+        -- A token in another form is the id that a browser session chose for the message: the page may still show it,
+        -- and it is needed to find that out.
         provider_id = '', token = CASE WHEN starts_with(m.token, 'bulkhead:') THEN '' ELSE m.token END,
         -- that the account is another one is what the operator has just decided about
         account = CASE WHEN m.error_code = 'other_account' THEN chosen.account ELSE m.account END,
@@ -77,6 +82,7 @@ WHERE m.company_id = %(company_id)s AND m.id = %(id)s;
 -- resolve_held --
 -- Do what a human says about a message in doubt that was left to one; sent again it has another full set of attempts.
 WITH moved AS (
+    -- Only while it is held: between the list that the human saw and this statement, proof may have moved it.
     UPDATE messages m
     SET state = %(state)s, sent_at = CASE WHEN %(state)s = 'sent' THEN now() ELSE m.sent_at END, in_doubt_at = NULL,
         held_at = NULL, not_before = NULL,

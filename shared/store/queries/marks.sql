@@ -12,7 +12,8 @@ SELECT target, sender, emoji FROM (
         FROM inbound_messages i
         WHERE i.type = 'reaction' AND i.content ->> 'target' = ANY(%(targets)s) AND i.company_id = %(company_id)s
     ) AS said
-    -- by the providers' time: webhooks come in any order
+    -- By the providers' time: webhooks come in any order. An empty emoji takes a reaction back, so it is left out only
+    -- after the newest was chosen.
     ORDER BY target, sender, at DESC, id DESC
 ) AS last
 WHERE emoji <> '' ORDER BY target, sender;

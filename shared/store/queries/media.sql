@@ -23,6 +23,8 @@ RETURNING sha256, size, mimetype, filename, created_at, used_at;
 DELETE FROM media_files f
 USING (SELECT company_id, sha256 FROM media_files
        WHERE used_at < now() - make_interval(secs => %(days)s * 86400)
+         -- An open message names its files by digest somewhere in its content, whose shape depends on the type: 64
+         -- hexadecimal digits are found in it by chance only when they are meant.
          AND NOT EXISTS (SELECT FROM messages m
                          WHERE m.company_id = media_files.company_id AND m.state IN ('queued', 'sending', 'in_doubt')
                                                   AND strpos(m.content::text, media_files.sha256) > 0)
@@ -44,4 +46,5 @@ ON CONFLICT (connection_id, sha256, mimetype) DO UPDATE SET provider_id = exclud
 
 -- forget_upload --
 -- Forget an id that a provider does not know any more.
+-- By the provider's id, not the digest: another process may have uploaded the file again by now.
 DELETE FROM media_uploads WHERE connection_id = %(connection_id)s AND provider_id = %(provider_id)s;

@@ -1,6 +1,9 @@
 -- accept_messages --
 -- Write new rows in one statement; a row whose idempotency key exists already is left out of the answer.
 WITH given AS (
+    -- Ids are drawn here, in the order of `position`, and not by a default of the column: the order of ids is the order
+    -- in which a chat's messages are sent, and INSERT … SELECT does not promise to evaluate defaults in the order of
+    -- rows.
     SELECT nextval('message_ids') AS id, r.*
     FROM (SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
           AS r(position int, company_id text, connection_id bigint, process_name text, chat_id text, type text,
@@ -8,6 +11,8 @@ WITH given AS (
                idempotency_key text, fingerprint text, scheduled_for timestamptz, in_doubt_policy text)
           ORDER BY position) AS r
 ), written AS (
+    -- The partial unique index decides between two requests with one idempotency key, also when both commit at once:
+    -- the later one inserts nothing and reads the earlier row by `messages_by_idempotency_key`.
     INSERT INTO messages (id, company_id, connection_id, process_name, chat_id, type, content, idempotency_key,
                           fingerprint,
                           scheduled_for, not_before, in_doubt_policy, world, account)
@@ -24,9 +29,12 @@ WITH given AS (
     ON CONFLICT (company_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING id, created_at, company_id, process_name, connection_id
 ), noted AS (
+    -- In the same statement as the row: a message without its first event cannot exist, and the event costs no round
+    -- trip.
     INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state)
     SELECT 'message', 'message.queued', company_id, process_name, connection_id, id, 'queued' FROM written
 )
+-- Answered by position: the caller has no other key that is unique in a batch.
 SELECT given.position, id, written.created_at FROM given JOIN written USING (id);
 
 -- messages_by_idempotency_key --
@@ -93,10 +101,12 @@ WITH candidates AS (
           WHERE later.connection_id = q.connection_id AND later.chat_id = q.chat_id AND later.id > q.id
             AND later.state IN ('sending', 'in_doubt') OFFSET 0))
 ), due AS (
+    -- Heads that may leave by this way. The strangers among the heads are parked below, in `refused`.
     SELECT * FROM heads WHERE stranger IS NULL
 ), taken AS MATERIALIZED (
-    -- locked, so that no two processes take the same tokens, and never waited for: whose row is locked has its tokens
-    -- taken just now
+    -- Locked, so that no two processes take the same tokens. SKIP LOCKED: a process that holds the row is taking the
+    -- tokens right now, and to wait for it would make each claim as slow as the slowest connection in it. NO KEY is the
+    -- lock that the UPDATE in `spent` takes anyway.
     SELECT p.connection_id, least(tokens_left(p.spent_until, p.every_s, p.burst),
                                   tokens_left(p.day_spent_until, p.day_every_s, p.day_burst)) AS tokens
     FROM pacing p
@@ -105,7 +115,8 @@ WITH candidates AS (
       AND tokens_left(p.day_spent_until, p.day_every_s, p.day_burst) >= 1
     FOR NO KEY UPDATE OF p SKIP LOCKED
 ), allowed AS (
-    -- of each connection as many as it has tokens, and as may be in flight
+    -- Of each connection as many rows as it has tokens, and as may be in flight. A connection whose pacing row was
+    -- skipped has null tokens, and so none of its limited rows pass.
     SELECT id
     FROM (SELECT id, connection_id, is_limited, capacity,
                  row_number() OVER (PARTITION BY connection_id ORDER BY id) AS place
@@ -113,7 +124,9 @@ WITH candidates AS (
     LEFT JOIN taken USING (connection_id)
     WHERE (d.is_limited IS NOT TRUE OR d.place <= taken.tokens) AND (d.capacity IS NULL OR d.place <= d.capacity)
 ), ready AS (
-    -- locked, and their state read again: another process may have been faster since the snapshot
+    -- Locked, and their state read again: under READ COMMITTED the lock returns the newest version of a row, which
+    -- another process may have claimed since this statement's snapshot. In the order of ids, as every statement that
+    -- locks messages: two of them cannot wait for each other in a circle.
     SELECT q.id
     FROM messages q
     WHERE q.id = ANY(ARRAY(SELECT id FROM allowed)) AND coalesce(q.state, '') = 'queued'
@@ -121,6 +134,7 @@ WITH candidates AS (
     ORDER BY q.id LIMIT %(most)s
     FOR UPDATE OF q SKIP LOCKED
 ), claimed AS (
+    -- The claim itself. `incarnation` and `attempt` are the fence: each later write about this attempt must match them.
     UPDATE messages m
     SET state = 'sending', incarnation = %(incarnation)s, attempt = m.attempt + 1, claimed_at = now(),
         updated_at = now(),
@@ -143,19 +157,24 @@ WITH candidates AS (
     -- tokens that were taken: only now is it known how many rows were still there
     SELECT connection_id, count(*) AS number FROM claimed JOIN taken USING (connection_id) GROUP BY connection_id
 ), spent AS (
+    -- What is spent never lies in the past (`greatest`): an idle time saves up no more than the burst. The jitter
+    -- varies the distance between sends of a browser session, which would look automatic if it were constant.
     UPDATE pacing p
     SET spent_until = greatest(p.spent_until, now())
             + make_interval(secs => sends.number * p.every_s * (1 + p.jitter * (2 * random() - 1))),
         day_spent_until = greatest(p.day_spent_until, now()) + make_interval(secs => sends.number * p.day_every_s)
     FROM sends WHERE p.connection_id = sends.connection_id
 ), spent_pairs AS (
+    -- A pair of number and chat sends one row at most in a claim, so that one token is taken. No lock was needed
+    -- before: only the head of a chat is claimed, and `ready` has locked that row.
     INSERT INTO pair_pacing AS pair (connection_id, chat_id, spent_until)
     SELECT claimed.connection_id, claimed.chat_id, now() + make_interval(secs => p.pair_every_s)
     FROM claimed JOIN pacing p USING (connection_id) WHERE p.pair_every_s > 0
     ON CONFLICT (connection_id, chat_id) DO UPDATE
     SET spent_until = greatest(pair.spent_until, now()) + (excluded.spent_until - now())
 ), postponed AS (
-    -- the head of a chat that has to wait says so itself, until when: no process looks at it before
+    -- A head whose pair has to wait gets the end of that wait as its own `not_before`. Until then no look at due rows
+    -- finds it, and a chat at its limit costs nothing.
     UPDATE messages m SET not_before = waiting.pair_free_at, updated_at = now()
     FROM (SELECT q.id, due.pair_free_at FROM messages q JOIN due USING (id)
           WHERE q.id = ANY(ARRAY(SELECT id FROM due WHERE pair_free_at IS NOT NULL)) AND due.pair_free_at IS NOT NULL
@@ -163,8 +182,8 @@ WITH candidates AS (
           FOR UPDATE OF q SKIP LOCKED) AS waiting
     WHERE m.id = waiting.id
 ), refused AS (
-    -- a dead letter, so that it holds up nothing and an operator decides: redriven, it leaves from the account that is
-    -- there now
+    -- Strangers become dead letters, so that they hold up nothing and an operator decides. A redriven row of
+    -- `other_account` leaves from the account that is there now.
     UPDATE messages m SET state = 'failed', not_before = NULL, error_code = strange.stranger, error_detail = '',
         updated_at = now()
     FROM (SELECT q.id, heads.stranger FROM messages q JOIN heads USING (id)
@@ -179,6 +198,8 @@ WITH candidates AS (
     SELECT 'message', 'message.failed', company_id, %(kind)s, connection_id, id, 'failed', attempt, %(incarnation)s,
            error_code FROM refused
 ), waits AS (
+    -- How long each connection that has more due rows has to wait: until the next token of both limits, counted with
+    -- what this claim has just spent. `pacing` is read as it was before the statement, so `sends` is added by hand.
     SELECT held.connection_id,
            greatest(0, extract(epoch FROM p.spent_until - now())::double precision
                         + (coalesce(sends.number, 0) + 1 - p.burst) * p.every_s,
@@ -194,6 +215,8 @@ WITH candidates AS (
     SELECT connection_id, NULL FROM due WHERE pair_free_at IS NULL
     GROUP BY connection_id HAVING count(*) > min(capacity)
 )
+-- LEFT JOIN: a claim that took nothing still answers with one row, since the waits are what the caller needs then. A
+-- null among a connection's waits (as many in flight as may be) wins: no instant is known for it.
 SELECT w.waits, claimed.*, c.connection_type
 FROM (
     SELECT jsonb_object_agg(connection_id, wait_s) AS waits
@@ -208,6 +231,8 @@ ORDER BY claimed.id;
 SELECT head.id
 FROM unnest(%(chat_connections)s::bigint[], %(chat_ids)s::text[]) AS c(connection_id, chat_id)
 CROSS JOIN LATERAL (
+    -- The head in any open state, and only then whether it is queued: with the state inside, a queued row behind one
+    -- that is being sent would count as the head.
     SELECT id, state FROM messages m
     WHERE m.connection_id = c.connection_id AND m.chat_id = c.chat_id AND m.state IN ('queued', 'sending', 'in_doubt')
       AND (m.scheduled_for IS NULL OR m.scheduled_for <= now())
@@ -216,8 +241,9 @@ CROSS JOIN LATERAL (
 WHERE head.state = 'queued';
 
 -- park_message --
--- Make a dead letter of a queued row that no claim can take.
+-- Make a dead letter of a queued row that the database refuses to claim.
 WITH parked AS (
+    -- Only from `queued`: another process may have been able to claim the row since the refusal.
     UPDATE messages SET state = 'failed', not_before = NULL, error_code = %(code)s, error_detail = %(detail)s,
         updated_at = now()
     WHERE id = %(id)s AND state = 'queued'
@@ -233,9 +259,12 @@ SELECT id FROM parked;
 -- due_messages --
 -- Rows that should have been claimed by now: their hint was lost, their wait is over, or their number had no tokens; by
 -- number (all, or those given, but not those that are left out), and of each one more than its limits let through now,
--- so that the claim reports when to come again. However many rows wait in however few chats, each connection costs a
+-- so that the claim returns when to poll again. However many rows wait in however few chats, each connection costs a
 -- bounded number of index entries: what one look leaves out, a later one finds.
 WITH numbers AS MATERIALIZED (
+    -- The connections to look at, and how many rows of each are worth finding: one more than its tokens, so that the
+    -- claim notices that rows are left and returns the wait. MATERIALIZED, so that tokens are computed once and not for
+    -- each branch of the union below.
     SELECT c.id, least(%(most)s::bigint,
                        1 + greatest(0, least(tokens_left(p.spent_until, p.every_s, p.burst),
                                              tokens_left(p.day_spent_until, p.day_every_s, p.day_burst)))) AS wanted
@@ -244,10 +273,12 @@ WITH numbers AS MATERIALIZED (
       AND (%(numbers)s::bigint[] IS NULL OR c.id = ANY(%(numbers)s::bigint[]))
       AND c.id <> ALL(%(but_not)s::bigint[])
 ), found AS (
+    -- Candidates from five narrow looks, each of which stops after a number of index entries. No single index order
+    -- finds the heads of chats in a backlog of any shape; together they miss none for long.
     SELECT n.id AS connection_id, n.wanted, q.id
     FROM numbers n
     CROSS JOIN LATERAL (
-        -- whose wait is over: they are found by the time at which it ended
+        -- Rows whose wait is over, by the time at which it ended.
         (SELECT id FROM messages
          WHERE connection_id = n.id AND state = 'queued' AND scheduled_for IS NULL AND not_before <= now()
          ORDER BY not_before LIMIT n.wanted)
@@ -260,7 +291,8 @@ WITH numbers AS MATERIALIZED (
         (SELECT id FROM messages WHERE connection_id = n.id AND state = 'queued' AND scheduled_for IS NULL
          ORDER BY id DESC LIMIT n.wanted)
         UNION
-        -- of scheduled ones the first of each chat among those that are due
+        -- Of scheduled rows the first of each chat among those that are due. 5,000 bounds the look: very many messages
+        -- may be scheduled for one instant, and later looks find the rest.
         (SELECT min(id) FROM (SELECT id, chat_id FROM messages
                               WHERE connection_id = n.id AND state = 'queued' AND scheduled_for <= now()
                               ORDER BY scheduled_for LIMIT 5000) AS due
@@ -280,6 +312,8 @@ WITH numbers AS MATERIALIZED (
                  -- with nothing but scheduled rows from the first chat on
                  '') AS chat_id
          ), after AS (
+             -- Upwards from the drawn chat. PostgreSQL has no skip scan for DISTINCT, hence the recursion: each step is
+             -- one descent of the index to the next chat.
              SELECT chat_id, 1 AS step FROM drawn
              UNION ALL
              SELECT (SELECT chat_id FROM messages
@@ -288,6 +322,7 @@ WITH numbers AS MATERIALIZED (
                     step + 1
              FROM after WHERE after.chat_id IS NOT NULL AND step < least(100, n.wanted)
          ), before AS (
+             -- Downwards, so that a draw near the end still sees a full number of chats.
              SELECT chat_id, 1 AS step FROM drawn
              UNION ALL
              SELECT (SELECT chat_id FROM messages
@@ -296,6 +331,7 @@ WITH numbers AS MATERIALIZED (
                     step + 1
              FROM before WHERE before.chat_id IS NOT NULL AND step < least(100, n.wanted)
          )
+         -- The head of each of these chats, as the claim would see it.
          SELECT head.id
          FROM (SELECT chat_id FROM after UNION SELECT chat_id FROM before) AS chat
          CROSS JOIN LATERAL (SELECT id FROM messages
@@ -305,6 +341,8 @@ WITH numbers AS MATERIALIZED (
                              ORDER BY id LIMIT 1) AS head)
     ) AS q
 ), due AS (
+    -- The candidates that a claim would take, numbered within their connection. OFFSET 0 keeps the planner from turning
+    -- the look by id into a join over the whole table; see `claim_messages`.
     SELECT f.id, row_number() OVER (PARTITION BY f.connection_id ORDER BY f.id) AS place, f.wanted
     FROM found f
     CROSS JOIN LATERAL (SELECT * FROM messages m WHERE m.id = f.id OFFSET 0) AS q
@@ -337,6 +375,7 @@ RETURNING m.id;
 
 -- record_token --
 -- Store the id that the message will have at the provider, before it is sent; fenced.
+-- The fence: a process that was taken for dead, and is not, must not name the id of a message that another sends.
 UPDATE messages SET token = %(token)s, updated_at = now()
 WHERE id = %(id)s AND incarnation = %(incarnation)s AND state = 'sending'
 RETURNING id;
@@ -345,9 +384,12 @@ RETURNING id;
 -- Write the outcome of claimed rows; a row that another incarnation owns by now, or that a webhook moved on, is left
 -- alone.
 WITH given AS (
+    -- Outcomes as they came, in any order.
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
     AS r(id bigint, state text, provider_id text, after_s double precision, code text, detail text, counts boolean)
 ), owned AS (
+    -- The fence, and the locks in the order of ids. `coalesce` hides the state from the partial indexes, as in the
+    -- claim.
     SELECT m.id FROM messages m
     WHERE m.id = ANY(ARRAY(SELECT id FROM given)) AND coalesce(m.state, '') = 'sending'
       AND m.incarnation = %(incarnation)s
@@ -356,6 +398,7 @@ WITH given AS (
     UPDATE messages m
     SET state = given.state,
         provider_id = CASE WHEN given.provider_id <> '' THEN given.provider_id ELSE m.provider_id END,
+        -- A wait that the provider asked for does not spend an attempt; nor does a send that never left.
         attempt = m.attempt - CASE WHEN given.counts THEN 0 ELSE 1 END,
         not_before = CASE WHEN given.state = 'queued' THEN now() + make_interval(secs => given.after_s) END,
         in_doubt_at = CASE WHEN given.state = 'in_doubt' THEN now() END,
@@ -363,6 +406,7 @@ WITH given AS (
         error_code = given.code, error_detail = given.detail, updated_at = now()
     FROM given
     WHERE m.id = ANY(ARRAY(SELECT id FROM owned)) AND m.id = given.id
+    -- The event names the attempt that was made, also when it is not charged: RETURNING sees the reduced number.
     RETURNING m.id, m.company_id, m.process_name, m.connection_id, m.state,
         m.attempt + CASE WHEN given.counts THEN 0 ELSE 1 END AS attempt,
               m.incarnation, given.code, given.detail
@@ -384,8 +428,11 @@ SELECT id FROM messages WHERE state = 'sending' AND incarnation = %(incarnation)
 -- rows without a token were surely not sent and the others are in doubt. The row that it was working on when it died is
 -- parked the second time.
 WITH flights AS (
+    -- The dead process's in-flight journal, by row.
     SELECT * FROM jsonb_to_recordset(%(flights)s::jsonb) AS r(id bigint, stage text, text text)
 ), held AS (
+    -- What the incarnation had claimed, locked, and the state that each row goes to. SENT wins over poison: an answered
+    -- request is a fact, whatever the process died of. WRITING without an answer may have been carried out: in doubt.
     SELECT m.id, m.state AS old_state,
            CASE WHEN m.id = %(active_row)s AND m.deaths >= 1 AND coalesce(f.stage, '') <> 'SENT' THEN 'failed'
                 WHEN f.stage = 'SENT' THEN 'sent'
@@ -413,8 +460,9 @@ WITH flights AS (
         sent_at = CASE WHEN held.new_state = 'sent' THEN now() ELSE m.sent_at END,
         provider_id = CASE WHEN held.provider_id <> '' THEN held.provider_id ELSE m.provider_id END,
         attempt = m.attempt - held.refunded,
-        -- no process gives a hint for it: due now, so that the relay does not wait for one first
+        -- No hint comes for it: due now, so that the relay does not wait for one first.
         not_before = CASE WHEN held.new_state = 'queued' THEN now() END,
+        -- Only the row that the process's code was working on is counted: the others were merely in the same process.
         deaths = m.deaths + CASE WHEN m.id = %(active_row)s THEN 1 ELSE 0 END,
         error_code = held.code, error_detail = '', updated_at = now()
     FROM held WHERE m.id = held.id
@@ -429,10 +477,11 @@ WITH flights AS (
 SELECT id, state, process_name, code, type FROM moved ORDER BY id;
 
 -- abandoned_incarnations --
--- Incarnations with rows in hand whose slot has a newer heartbeat of another incarnation, or none for longer than the
--- limit.
+-- Incarnations with rows in hand that have written no heartbeat within the limit. `process_health` has one row for each
+-- slot, so the first heartbeat of a slot's next incarnation replaces those of the one before.
 SELECT DISTINCT m.incarnation
 FROM messages m
+-- A row that was claimed just now proves life as well as a heartbeat, and its process may not have written one yet.
 WHERE m.state = 'sending' AND m.claimed_at < now() - make_interval(secs => %(silent_s)s)
   AND NOT EXISTS (
       SELECT FROM process_health h
@@ -455,6 +504,7 @@ WHERE m.process_name = %(kind)s AND m.state = 'in_doubt'
   AND (m.world IS NULL
        OR coalesce(m.world = (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)],
                    true))
+  -- Of held rows only those without evidence: what a policy or the last attempt left to a human stays with the human.
   AND CASE WHEN %(held)s THEN m.held_at IS NOT NULL AND m.error_code = 'no_evidence' ELSE m.held_at IS NULL END
   AND m.id > %(after)s
 ORDER BY m.id LIMIT %(most)s;
@@ -467,6 +517,7 @@ WITH moved AS (
         sent_at = CASE WHEN %(state)s = 'sent' THEN now() ELSE m.sent_at END, in_doubt_at = NULL, held_at = NULL,
         not_before = NULL,
         error_code = %(code)s, error_detail = '', updated_at = now()
+    -- By attempt: reconciliation decided about the one that it read, and by now the row may be in doubt about the next.
     WHERE m.id = %(id)s AND m.state = 'in_doubt' AND m.attempt = %(attempt)s
     RETURNING m.id, m.company_id, m.process_name, m.connection_id, m.type, m.state, m.attempt
 ), noted AS (
@@ -481,6 +532,7 @@ SELECT id, type FROM moved;
 -- Leave an in-doubt row to a human.
 WITH held AS (
     UPDATE messages SET held_at = now(), error_code = %(code)s, updated_at = now()
+    -- `held_at IS NULL`: the first instant counts, and the event is written once.
     WHERE id = %(id)s AND state = 'in_doubt' AND attempt = %(attempt)s AND held_at IS NULL
     RETURNING id, company_id, process_name, connection_id, attempt
 ), noted AS (
@@ -495,6 +547,8 @@ SELECT id FROM held;
 -- Find and lock the messages that receipts are about, by token or by the provider's id, within the connection they came
 -- through, and the attempt.
 WITH given AS (
+    -- Parts of tokens in the form `bulkhead:<installation>:<message>:<attempt>:<instant>`. The pattern bounds the
+    -- digits, so that no foreign token can overflow a cast and fail the whole batch.
     SELECT r.*,
            CASE WHEN token ~ '^bulkhead:[0-9a-f]{16}:[0-9]{1,18}:[1-9][0-9]{0,8}:[0-9a-f]{1,16}$'
                 THEN split_part(token, ':', 3)::bigint END AS named_id,
@@ -502,6 +556,8 @@ WITH given AS (
                 THEN split_part(token, ':', 4)::integer END AS named_attempt
     FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(position int, connection_id bigint, provider_id text, token text)
 ), found AS (
+    -- Candidates by each way in which a receipt can name a message. A UNION of index look-ups, since an OR over them
+    -- would scan the table.
     SELECT given.position, given.connection_id, given.named_attempt, hit.id
     FROM given CROSS JOIN LATERAL (
         -- The row's own token, in whatever form: an id that a browser session chose, or one from before tokens named
@@ -518,6 +574,8 @@ WITH given AS (
           AND split_part(given.token, ':', 5) = to_hex((extract(epoch FROM created_at) * 1000000)::bigint)
     ) AS hit
 ), locked AS (
+    -- Locked in the order of ids, so that processes with the same receipts do not deadlock; the connection is compared
+    -- first, so that a receipt cannot hold up another connection's row.
     SELECT m.id, m.connection_id, m.chat_id, m.attempt, m.closed_attempt,
            m.type IN ('edit', 'delete') AND m.state NOT IN ('sent', 'delivered', 'read') AS acts
     FROM messages m
@@ -530,13 +588,15 @@ WITH given AS (
 SELECT found.position, locked.id, locked.chat_id, locked.acts, coalesce(found.named_attempt, locked.attempt) AS attempt,
        coalesce(found.named_attempt <= locked.closed_attempt, false) AS is_closed
 FROM found JOIN locked USING (id, connection_id)
--- an attempt that was not made (yet) has no events
+-- a token that names an attempt which was not made (yet) proves nothing: it is a forgery, or older than a restored
+-- backup
 WHERE coalesce(found.named_attempt, 0) <= locked.attempt;
 
 -- apply_receipts --
 -- Move locked messages on by what the provider reports about attempts that are not closed; never backwards; every step
 -- of every attempt is kept once.
 WITH given AS (
+    -- With the row as `match_receipts` has locked it in this transaction.
     SELECT r.*, m.attempt AS current_attempt, m.company_id, m.process_name, m.connection_id, m.created_at
     FROM jsonb_to_recordset(%(rows)s::jsonb)
          AS r(position int, id bigint, at timestamptz, provider_id text, attempt integer, code text, detail text,
@@ -544,12 +604,15 @@ WITH given AS (
     CROSS JOIN LATERAL (SELECT attempt, company_id, process_name, connection_id, created_at FROM messages
                         WHERE id = r.id OFFSET 0) AS m
 ), first AS (
+    -- One step for each message moves its row; the others of the batch are only written to the history.
     SELECT DISTINCT ON (id) * FROM given
     -- that an earlier attempt failed says nothing about the one that is under way; that it was sent makes a later one
     -- needless
     WHERE %(state)s <> 'failed' OR attempt = current_attempt
     ORDER BY id, at, position
 ), moved AS (
+    -- `before` holds the states from which this one may be entered (`shared/states.py`): a late `delivered` after
+    -- `read` changes nothing.
     UPDATE messages m
     SET state = %(state)s, provider_id = CASE WHEN m.provider_id = '' THEN first.provider_id ELSE m.provider_id END,
         sent_at = CASE WHEN %(state)s = 'failed' THEN m.sent_at ELSE coalesce(m.sent_at, now()) END, in_doubt_at = NULL,
@@ -559,12 +622,15 @@ WITH given AS (
     WHERE m.id = ANY(ARRAY(SELECT id FROM first)) AND m.id = first.id AND m.state = ANY(%(before)s)
       -- of what was taken back only a row that never counted as sent can turn out to have left
       AND (m.state <> 'deleted' OR m.sent_at IS NULL)
-      -- the provider took it and then refused it: that it took it is no events
+      -- A `sent` that arrives after the provider's own `failed` of the same attempt is older than it: the row stays
+      -- failed.
       AND NOT (%(state)s = 'sent' AND m.state = 'failed' AND EXISTS (
           SELECT FROM events_messages e
           WHERE e.message_id = m.id AND e.written_at >= first.created_at AND e.written_at < now() + interval '1 day'
             AND e.state = 'failed' AND e.attempt = first.attempt AND e.data IS NOT NULL OFFSET 0))
 )
+-- Every step goes to the history, also one that moves no row. DISTINCT ON drops repetitions within the batch, NOT
+-- EXISTS those that are written already.
 INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, at, attempt, code,
                              detail, data)
 SELECT DISTINCT ON (id, attempt, extra ->> 'status') 'message', 'message.' || %(state)s::text, company_id, process_name,
@@ -585,12 +651,15 @@ ORDER BY id, attempt, extra ->> 'status', at, position;
 -- Let an edit or a deletion that has gone out take hold on the message that it names: ours if it has left, or one that
 -- came in.
 WITH acting AS (
+    -- The edit or deletion, if it has gone out. Its content comes from a client, so the target's id is checked before
+    -- the cast.
     SELECT a.id, a.type, a.connection_id, a.content -> 'body' AS body,
            CASE WHEN a.content ->> 'target_id' ~ '^[0-9]{1,18}$' THEN (a.content ->> 'target_id')::bigint END AS target,
            a.type = 'delete' AND coalesce((a.content -> 'everyone')::text, 'true') = 'true' AS gone
     FROM messages a
     WHERE a.id = %(id)s AND a.type IN ('edit', 'delete') AND a.state IN ('sent', 'delivered', 'read')
 ), change AS (
+    -- The marks that both kinds of target get, built once.
     SELECT acting.*,
            CASE WHEN type = 'delete'
                 THEN jsonb_build_object('deleted_at', now(),
@@ -598,6 +667,8 @@ WITH acting AS (
                 ELSE jsonb_build_object('edited_at', now()) END AS marks
     FROM acting
 ), changed AS (
+    -- A message of ours. Its id and an inbound message's id come from one sequence, so that at most one of the two
+    -- updates finds a row.
     UPDATE messages m
     SET content = m.content || change.marks
                   || CASE WHEN change.type = 'edit'

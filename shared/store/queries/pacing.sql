@@ -20,16 +20,19 @@ ON CONFLICT (connection_id) DO UPDATE
 SET every_s = excluded.every_s, burst = excluded.burst, jitter = excluded.jitter, day_every_s = excluded.day_every_s,
     day_burst = excluded.day_burst,
     pair_every_s = excluded.pair_every_s, pair_burst = excluded.pair_burst,
+    -- A lower rate that is raised again would otherwise hold the number back for what it spent at the old price.
     spent_until = least(p.spent_until, now() + make_interval(secs => excluded.every_s * excluded.burst)),
     day_spent_until = least(p.day_spent_until,
                             now() + make_interval(secs => excluded.day_every_s * excluded.day_burst));
 
 -- give_tokens_back --
--- Rows that were claimed and surely not sent: their numbers have not spent what was taken for them. Whose row is locked
--- just now loses it.
+-- Rows that were claimed and surely not sent: their numbers have not spent what was taken for them. A number whose row
+-- is locked just now loses the refund.
 WITH unsent AS (
     SELECT connection_id, count(*) AS number FROM messages WHERE id = ANY(%(ids)s::bigint[]) GROUP BY connection_id
 ), locked AS (
+    -- Skipped rows lose their refund: some tokens more are spent than were used, which is on the safe side of the
+    -- limit. Waiting would let a settlement wait for every claim of the connection.
     SELECT p.connection_id FROM pacing p
     WHERE p.connection_id = ANY(ARRAY(SELECT connection_id FROM unsent)) AND (p.every_s > 0 OR p.day_every_s > 0)
     FOR NO KEY UPDATE OF p SKIP LOCKED

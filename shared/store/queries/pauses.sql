@@ -12,6 +12,7 @@ WITH ending AS (
     INSERT INTO events (subject, type, company_id, kind, connection_id, detail)
     SELECT 'connection', 'connection.paused', company_id, process_name, id, reason FROM paused
 ), noted AS (
+    -- The reason is kept here too: at the end the pause is lifted only if it is still the one that this row describes.
     INSERT INTO timed_pauses (connection_id, reason, resume_at) SELECT id, reason, at FROM paused
     ON CONFLICT (connection_id) DO UPDATE SET reason = excluded.reason, resume_at = excluded.resume_at
 )
@@ -20,6 +21,7 @@ SELECT reason FROM paused;
 -- resume_due_connections --
 -- Let connections send again whose pause has ended, unless they were paused for another reason since then.
 WITH ended AS (
+    -- Deleted whatever the connection's state is: a pause that an operator has replaced must not come back at this end.
     DELETE FROM timed_pauses p USING phone_configs c
     WHERE c.id = p.connection_id AND c.process_name = %(kind)s AND p.resume_at <= now()
     RETURNING p.connection_id, p.reason

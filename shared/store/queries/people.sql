@@ -5,9 +5,11 @@ FROM (SELECT DISTINCT *
       FROM unnest(%(connection_ids)s::bigint[], %(firsts)s::text[], %(seconds)s::text[])
           AS pairs(connection_id, first, second)) AS g
 JOIN phone_configs p ON p.id = g.connection_id
+-- `link_aliases` takes a lock for each company. Nearly all pairs are known already, and must not wait for it.
 WHERE NOT EXISTS (
     SELECT FROM contact_aliases a JOIN contact_aliases b USING (company_id, person_id)
     WHERE a.company_id = p.company_id AND a.alias = g.first AND b.alias = g.second)
+-- In one order everywhere: the locks of several companies are taken one after the other, and held to the commit.
 ORDER BY p.company_id, g.first, g.second;
 
 -- chats_of_quoted --
@@ -21,10 +23,12 @@ WHERE i.id = ANY(%(ids)s::bigint[]) AND NOT i.from_me AND m.chat_id <> i.chat_id
 -- Give what new messages name (the quoted one, or the one that they edit or react to) the id under which it is shown,
 -- where it was named by another scoped spelling of the same id: it then has the same token, within the chat.
 WITH named AS (
+    -- Ids that the new messages name, if they have WhatsApp's form.
     SELECT i.id, i.company_id, i.connection_id, i.chat_id, field.name, i.content ->> field.name AS given
     FROM inbound_messages i CROSS JOIN (VALUES ('quoted'), ('target')) AS field(name)
     WHERE i.id = ANY(%(ids)s::bigint[]) AND i.content ->> field.name LIKE 'wamid.%%'
 ), unknown AS (
+    -- Those that no message has as they stand; the others need no second look.
     SELECT named.*, wamid_token(given) AS token FROM named
     WHERE NOT EXISTS (SELECT FROM messages m
                       WHERE m.provider_id = named.given AND m.provider_id <> ''
@@ -32,6 +36,8 @@ WITH named AS (
       AND NOT EXISTS (SELECT FROM inbound_messages o
                       WHERE o.connection_id = named.connection_id AND o.provider_id = named.given)
 ), shown AS (
+    -- The message with the same token in any chat of the person. The token alone is not unique across chats, so the
+    -- company, the chat and the connection are compared too, which also lets an index serve the look.
     SELECT DISTINCT ON (u.id, u.name) u.id, u.name, hit.provider_id
     FROM unknown u
     CROSS JOIN LATERAL (
@@ -55,6 +61,7 @@ WHERE i.id = changes.id;
 -- Messages of ours whose words were changed by hand, on the phone or in the business's app; the newest edit by the
 -- provider's time counts.
 WITH given AS (
+    -- The newest edit of each message in this batch.
     SELECT DISTINCT ON (i.connection_id, i.content ->> 'target') i.connection_id, i.content ->> 'target' AS target,
            i.at,
            CASE WHEN i.content ? 'body' THEN i.content ->> 'body'
@@ -62,6 +69,7 @@ WITH given AS (
     FROM inbound_messages i WHERE i.id = ANY(%(ids)s::bigint[]) AND i.type = 'edit' AND i.from_me
     ORDER BY i.connection_id, i.content ->> 'target', i.at DESC, i.id DESC
 ), moved AS (
+    -- Only over an older edit: a webhook that comes late does not bring the earlier text back.
     UPDATE messages m
     SET content = m.content || jsonb_build_object(CASE WHEN m.type = 'text' THEN 'body' ELSE 'caption' END, g.words,
                                                   'edited_at', g.at),

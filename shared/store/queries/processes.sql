@@ -1,5 +1,6 @@
 -- write_heartbeat --
 -- Proof of progress of one slot; the error count is the process's own and is added up over its lives.
+-- One row for each slot, overwritten: a table of every heartbeat would grow by thousands of rows a day.
 INSERT INTO process_health AS h (process_name, instance, status, last_heartbeat, error_count, last_error,
                                  uptime_seconds, memory_usage_mb,
                                  active_connections, pid, host, incarnation, detail)
@@ -58,6 +59,7 @@ WHERE process_name = %(process_name)s ORDER BY instance, at DESC;
 SELECT at, split_part(type, '.', 2) AS event, coalesce(kind, '') AS process_name,
        substring(slot FROM '-([0-9]+)$')::integer AS instance,
        coalesce(incarnation, '') AS incarnation, data -> 'detail' AS detail
+-- Four times as many: enough for rows that were written somewhat out of the order of their times.
 FROM (SELECT * FROM events WHERE subject = 'process' AND (%(process_name)s = '' OR kind = %(process_name)s)
       ORDER BY id DESC LIMIT 4 * %(most)s) AS last
 ORDER BY at DESC, id DESC LIMIT %(most)s;
@@ -65,4 +67,5 @@ ORDER BY at DESC, id DESC LIMIT %(most)s;
 -- cut_connections --
 -- End every other connection of one slot's processes, as a network does that breaks down.
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+-- Not this one: it would end before it could answer.
 WHERE application_name LIKE 'bulkhead/' || %(slot)s || '/%%' AND pid <> pg_backend_pid();

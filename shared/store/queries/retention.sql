@@ -1,5 +1,7 @@
 -- prune_metrics --
 -- Read the next rows in the order in which they were written, and delete those that are older than so many seconds.
+-- By id, which nearly follows the time: a range of the primary key is read, and an index on the time, which every
+-- insert would pay for, is not needed. `all_old` is false once the range has reached young rows.
 WITH looked AS MATERIALIZED (SELECT id, at < now() - make_interval(secs => %(age_s)s) AS old FROM process_metrics
                              WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
      gone AS (DELETE FROM process_metrics USING looked WHERE process_metrics.id = looked.id AND looked.old
@@ -9,6 +11,7 @@ SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all
 
 -- prune_journal --
 -- As prune_metrics, for raw events that were processed and understood; what waits, or could not be read, stays.
+-- `is_done` is apart from `old`: rows that stay do not end the pass, and the rows behind them are reached.
 WITH looked AS MATERIALIZED (
          SELECT id, received_at < now() - make_interval(secs => %(age_s)s) AS old,
                 processed_at IS NOT NULL AND outcome = '' AS is_done
@@ -24,6 +27,7 @@ WITH looked AS MATERIALIZED (
          SELECT id, created_at < now() - make_interval(secs => %(age_s)s) AS old,
                 state NOT IN ('queued', 'sending', 'in_doubt') AS is_done
          FROM messages WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
+     -- The state is compared again by the DELETE: an operator may redrive a dead letter between the look and the lock.
      gone AS (DELETE FROM messages USING looked
               WHERE messages.id = looked.id AND looked.old AND looked.is_done
                 AND messages.state NOT IN ('queued', 'sending', 'in_doubt')

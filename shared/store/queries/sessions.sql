@@ -16,6 +16,7 @@ GROUP BY desired_state, observed;
 -- want_session --
 -- Set the desired state of a browser session, with an event when it changes.
 WITH known AS (
+    -- Locked, so that the event's comparison and the change see one state: two equal requests at once leave one event.
     SELECT id, process_name, desired_state FROM phone_configs
     WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s AND status <> 'removed' FOR UPDATE
 ), noted AS (

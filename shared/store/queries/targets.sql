@@ -16,6 +16,7 @@ FROM inbound_messages i JOIN phone_configs c ON c.id = i.connection_id
 WHERE i.company_id = %(company_id)s AND i.type <> ALL(%(acting)s::text[])
   AND (i.id = %(id)s OR i.connection_id = ANY(ARRAY(SELECT id FROM phone_configs WHERE company_id = %(company_id)s))
        AND i.provider_id = %(provider_id)s)
+-- An id of the provider may be known on several connections; more than a few are of no use to the caller.
 ORDER BY 1 LIMIT 20;
 
 -- newest_received --

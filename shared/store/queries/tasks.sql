@@ -9,6 +9,7 @@ RETURNING id;
 -- take_tasks --
 -- Make one incarnation the owner of tasks that wait, oldest first.
 UPDATE tasks SET state = 'running', incarnation = %(incarnation)s, attempt = attempt + 1
+-- SKIP LOCKED: two processes that look at once take different tasks. An expired one is not begun.
 WHERE id IN (SELECT id FROM tasks
              WHERE state = 'queued' AND process_name = %(kind)s AND operation = ANY(%(operations)s)
                AND expires_at > now()
@@ -20,6 +21,7 @@ RETURNING id, company_id, connection_id, process_name, operation, arguments, sea
 -- Write how a task ended; only by the incarnation that owns it.
 UPDATE tasks SET state = %(state)s, result = %(result)s, problem_code = %(code)s, problem = %(problem)s, sealed = '',
     finished_at = now()
+-- The fence: after a reclaim the task may be another incarnation's.
 WHERE id = %(id)s AND state = 'running' AND incarnation = %(incarnation)s RETURNING id;
 
 -- task_by_id --
@@ -28,12 +30,15 @@ SELECT id, company_id, connection_id, operation, attempt, created_at, expires_at
        CASE WHEN over THEN 'failed' ELSE state END AS state,
        CASE WHEN over THEN 'expired' ELSE problem_code END AS problem_code,
        CASE WHEN over THEN 'nobody finished it in time' ELSE problem END AS problem
+-- Two seconds more than the task has: its process stops the handler at `expires_at` and writes the outcome after it.
 FROM (SELECT *, state IN ('queued', 'running') AND expires_at + interval '2 seconds' < now() AS over FROM tasks) t
 WHERE id = %(id)s AND company_id = %(company_id)s;
 
 -- reclaim_tasks --
 -- Give back what dead incarnations had in hand: what may be begun again is queued, the rest failed.
 WITH found AS (
+    -- Either one dead incarnation (`dead`), or all earlier lives of a slot (`slot`, `living`); the other one is empty.
+    -- The dot ends the slot's name: `meta-1.` is not the beginning of `meta-10.`.
     SELECT id, repeatable AND attempt < %(most_attempts)s AND expires_at > now() AS again FROM tasks
     WHERE state = 'running' AND (incarnation = %(dead)s
                                  OR (starts_with(incarnation, %(slot)s || '.') AND incarnation <> %(living)s))

@@ -32,6 +32,7 @@ SET provider_id = excluded.provider_id, category = excluded.category, components
 
 -- forget_templates --
 -- Remove templates of a connection that a whole list did not hold.
+-- `before` is the instant at which the list was asked for: a template that was made since then is in no list.
 DELETE FROM templates t WHERE t.connection_id = %(connection_id)s AND t.updated_at < %(before)s
   AND NOT EXISTS (SELECT FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(name text, language text)
                   WHERE r.name = t.name AND r.language = t.language);

@@ -14,6 +14,7 @@ SET received_at = greatest(webhook_evidence.received_at, excluded.received_at),
 -- prune_webhook_evidence --
 -- Delete what is older than an hour: a doubt that is older sees what came since.
 DELETE FROM webhook_evidence e USING (
+    -- A thousand at a time: a short transaction, repeated by the caller's interval.
     SELECT connection_id, second FROM webhook_evidence
     WHERE second < now() - interval '1 hour'
     LIMIT 1000 FOR UPDATE SKIP LOCKED
@@ -24,6 +25,8 @@ WHERE e.connection_id = old.connection_id AND e.second = old.second;
 -- When the first event came about a connection that happened at an instant or later, or NULL; only those that came so
 -- long ago. `is_read`: whether every raw event of the kind that came before it has been processed.
 WITH first AS (
+    -- Both times count. An event that happened before the claim proves nothing about the time after it, and one that
+    -- was received before an outage ended does not show that webhooks arrive again.
     SELECT min(received_at) AS received_at FROM webhook_evidence
     WHERE connection_id = %(connection_id)s AND happened_at >= %(happened_since)s AND received_at > %(received_since)s
       AND received_at <= now() - make_interval(secs => %(ago_s)s)
