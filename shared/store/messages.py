@@ -25,7 +25,7 @@ class NewMessage:
 
     Attributes:
         fingerprint: digest of what was asked, so that an idempotency key cannot be used for something else.
-        scheduled_for: when it shall be sent; None for at once. in_doubt_policy: wins over the company's.
+        scheduled_for: when it shall be sent; None: at once. in_doubt_policy: wins over the company's.
     """
 
     company_id: str
@@ -42,7 +42,7 @@ class NewMessage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claimant:
-    """Who claims.
+    """The process that claims.
 
     Attributes:
         kind, incarnation: of the process. token_at_claim: write the token that the kind's channel uses
@@ -134,7 +134,7 @@ class Doubt:
     company's policy (None: the setting's).
 
     Attributes:
-        held: it is left to a human for lack of evidence; only what is found out moves it.
+        held: it is left to a human for lack of evidence; only proof or evidence moves it.
     """
 
     message: OutboundMessage
@@ -173,6 +173,7 @@ def accept(
         row["position"]: Accepted(id=row["id"], created_at=row["created_at"])
         for row in transaction.rows("accept_messages", rows=json(rows), **_worlds(worlds))
     }
+    # Left out by ON CONFLICT: their key is taken. The earlier row is committed by now, since the insert waited for it.
     missing = [position for position in range(len(messages)) if position not in written]
     if missing:
         earlier = {
@@ -190,6 +191,8 @@ def accept(
                 id=row["id"],
                 created_at=row["created_at"],
                 replayed=True,
+                # The same key for something else is the client's bug, and must not be answered as if it had been
+                # accepted.
                 conflict=row["fingerprint"] != message.fingerprint,
                 state=MessageState(row["state"]),
             )
@@ -212,7 +215,7 @@ def claim(
     token_at_claim: bool,
     worlds: Mapping[str, str] = MappingProxyType({}),
 ) -> list[OutboundMessage]:
-    """Claim rows for a caller who does not come again when a limit lets more through; arguments as of `Claimant` and
+    """Claim rows for a caller that does not poll again when a limit lets more through; arguments as of `Claimant` and
     `ClaimRequest`.
     """
     claimant = Claimant(kind=kind, incarnation=incarnation, token_at_claim=token_at_claim, worlds=worlds)
@@ -226,12 +229,14 @@ def claim_within_limits(
     limits.
 
     Args:
-        in_flight: rows that are left alone, the process that names them: the claimant holds them, and the end of an
-            earlier claim of its own may stand in the table without its knowledge.
+        in_flight: rows that are left alone, also if they are offered: the claimant holds them, and the end of an
+            earlier claim of its own may stand in the
+            table without its knowledge.
     Returns:
         What was claimed and which connections have to wait; rows that are not due, not first or not ours are silently
         left out.
     """
+    # Rows that were offered come first: their senders wait, and what a look finds is found again.
     rest = request.limit - len(request.ids) - len(request.chats)
     found = (
         due(transaction, kind=claimant.kind, grace_s=0.0, most=rest, numbers=request.connections)
@@ -252,6 +257,7 @@ def claim_within_limits(
         token_at_claim=claimant.token_at_claim,
         **_worlds(claimant.worlds),
     )
+    # Null is a wait without a known end: as many are in flight as may be.
     waits = {int(name): inf if wait_s is None else wait_s for name, wait_s in (rows[0]["waits"] or {}).items()}
     if request.connections and len(found) >= rest:
         # there was no capacity left to see whether they have more
@@ -317,8 +323,8 @@ def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wai
     """Translate an outcome into what is written.
 
     Args:
-        attempts: attempts after which a counted retry becomes a dead letter. wait_s: the retry law's wait for the next
-            attempt.
+        attempts: attempts after which a counted retry becomes a dead letter. wait_s: the retry policy's wait for the
+            next attempt.
     """
     match outcome:
         case Sent(provider_id=provider_id, code=code, recipient=recipient):
@@ -330,6 +336,8 @@ def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wai
                 acts=message.type in TARGETING_TYPES,
                 aliases=(message.connection_id, message.chat_id, recipient) if recipient else None,
             )
+        # Only counted retries end: a provider that is away, or asks to wait, would otherwise use up every message's
+        # attempts.
         case Retry() if outcome.counts and message.attempts_used >= attempts:
             return Settlement(id=message.id, state=MessageState.FAILED, code=outcome.code, detail=outcome.detail)
         case Retry():
@@ -349,8 +357,8 @@ def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wai
 
 
 def settle(transaction: Transaction, *, incarnation: str, settlements: Sequence[Settlement]) -> set[int]:
-    """Write the outcome of claimed rows. Returns the ids that were written; the others are owned by another process by
-    now, or moved on.
+    """Write the outcomes of claimed rows. Returns the ids that were written; the others belong to another incarnation
+    by now, or moved on.
     """
     rows = [
         {
@@ -365,8 +373,10 @@ def settle(transaction: Transaction, *, incarnation: str, settlements: Sequence[
         for one in settlements
     ]
     written = {row["id"] for row in transaction.rows("settle_messages", rows=records(rows), incarnation=incarnation)}
+    # In the transaction of the settlement: a crash between the two would leave an edit sent and not shown.
     apply_to_targets(transaction, [one.id for one in settlements if one.acts and one.id in written])
     people.learn(transaction, [one.aliases for one in settlements if one.aliases])
+    # Only sends that surely did not leave. A counted retry may have reached the provider, which counts it too.
     if unsent := [
         one.id for one in settlements if one.state is MessageState.QUEUED and not one.counts and one.id in written
     ]:
@@ -489,8 +499,9 @@ def apply_to_targets(transaction: Transaction, ids: Iterable[int]) -> None:
     """Let edits and deletions take hold on the messages that they name; those among `ids` that have not gone out change
     nothing.
 
-    Belongs to the transaction that says that they went out: done twice, an edit would overwrite a later one.
+    Belongs to the transaction in which they go out: done twice, an edit would overwrite a later one.
     """
+    # One statement each: two edits of one message in one UPDATE would apply only one of them.
     for message_id in sorted(set(ids)):  # oldest first: two of them may name the same message
         transaction.execute("apply_to_target", id=message_id)
 

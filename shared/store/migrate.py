@@ -27,7 +27,9 @@ from shared.store.statements import statements
 _ADVISORY_LOCK: Final = 0x62756C6B
 """Key of the advisory lock, used for nothing else: "bulk"."""
 _LIMIT_S: Final = 120.0
-"""Longest time for one wait for the server: a migration may have to rewrite large tables."""
+"""Seconds for everything, the wait for another process's migrations included: a migration may have to rewrite large
+tables.
+"""
 _ALREADY_THERE: Final = frozenset({"42P07", "42710", "42723", "42701"})
 """SQLSTATEs of a table, an object, a function or a column that exists already."""
 _FOREIGN: Final = (
@@ -42,13 +44,18 @@ def migrations_directory() -> Path:
 
 @contextmanager
 def _backend(database_url: str) -> Iterator[Any]:
+    # yoyo logs each migration by itself, in a form that is not ours; `apply` returns the names.
     logging.getLogger("yoyo").setLevel(logging.WARNING)
     try:
         with (
+            # One deadline over all: `_LIMIT_S` bounds the wait for the lock, the migrations and the registry's copy
+            # together.
             deadline(monotonic() + _LIMIT_S),
             closing(psycopg2.connect(database_url, application_name="bulkhead/migrate")) as guard,
             guard.cursor() as cursor,
         ):
+            # Its own connection, whose transaction stays open to the end of the block: the lock ends with it, also by
+            # kill -9.
             cursor.execute(statements()["lock_migrations"], {"key": _ADVISORY_LOCK})
             backend = yoyo.get_backend(database_url)
             try:
@@ -69,6 +76,7 @@ def _apply_one(backend: Any, migration: Any) -> None:
             migration.process_steps(backend, "apply")
             backend.mark_one(migration, log=False)
     except psycopg2.Error as error:
+        # Neither the migration nor the schema is at fault: the caller waits and comes again.
         if trouble(error) in (Trouble.DATABASE, Trouble.SESSION):
             raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -98,6 +106,8 @@ def apply(database_url: str) -> list[str]:
         migrations = backend.to_apply(yoyo.read_migrations(str(migrations_directory())))
         for migration in migrations:
             _apply_one(backend, migration)
+        # After every migration, also when none was applied: a release may add a type without a change of the schema.
+        # Triggers and views read the kind of a type from this copy.
         rows = [(channel.name, channel.kind) for channel in CHANNELS]
         with backend.connection.cursor() as cursor:
             parameters = {"connection_types": [row[0] for row in rows], "process_names": [row[1] for row in rows]}

@@ -43,6 +43,8 @@ server process answered.
 """
 _PLANS_S: Final = 30.0
 """Seconds for which a plan is used: tables may grow a hundredfold before statistics are taken again."""
+# The deadline of the transaction that a thread runs. Per thread, since psycopg2 passes its wait callback nothing but
+# the connection; a thread runs one transaction at a time.
 _running = threading.local()
 
 
@@ -54,12 +56,17 @@ def _wait(connection: Any) -> None:
     poller = select.poll()
     while (state := connection.poll()) != extensions.POLL_OK:
         poller.register(connection.fileno(), _READ_EVENTS if state == extensions.POLL_READ else _WRITE_EVENTS)
+        # Read at each wait: a transaction has one deadline, not one for each statement. Without one (code outside of
+        # this module) the wait is as long as psycopg2's own.
         by = getattr(_running, "by", None)
         if not poller.poll(None if by is None else left(by) * 1000):
+            # Raised out of the callback, this makes psycopg2 close the connection: the server may still answer, and the
+            # next statement would read that answer as its own.
             raise _DeadlinePassed
         poller.unregister(connection.fileno())
 
 
+# For the whole process: psycopg2 has no callback for a single connection (docs/adr/0006).
 extensions.set_wait_callback(_wait)
 
 
@@ -86,6 +93,7 @@ class StaleSession(StoreUnavailable):
 class _Connection(extensions.connection):
     """A connection that knows which statements it has prepared, and until when their plans are good (monotonic)."""
 
+    # Kept on the connection: prepared statements live and die with the session in the server.
     prepared: set[str]
     plans_by: float
 
@@ -135,6 +143,7 @@ class Transaction:
 
 def storable(text: str) -> str:
     """Return `text` with what PostgreSQL cannot hold (NUL, half of a surrogate pair) replaced by U+FFFD."""
+    # The way over UTF-16 joins two halves of a pair to one character, and replaces a half that stands alone.
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -200,7 +209,10 @@ class Pool:
         self._idle_s, self._connect_s, self._statement_s, self._clock = idle_s, connect_s, statement_s, clock
         # false behind a pooler in transaction mode, where each transaction may meet another server process
         self._prepares = True
+        # With the instant (monotonic) at which each came back; the oldest is on the left, where `prune` takes it.
         self._idle: deque[tuple[Any, float]] = deque()
+        # Protects the counts and the idle connections, and wakes callers that wait for a connection. Never held while
+        # the server is waited for: one slow connection would stop every thread.
         self._free = threading.Condition()
         self._in_use = self._waiting = self._opened = self._discarded = self._deadlines_passed = 0
         self._closed = False
@@ -248,15 +260,20 @@ class Pool:
     def _work(self, by: float, *, autocommit: bool) -> Iterator[Transaction]:
         connection = self._take(by)
         _running.by = by
+        # In autocommit each statement commits by itself: once begun, it may be done whatever the client saw. Unhealthy
+        # until proved otherwise: a connection in an unknown state is closed, never handed out.
         committing, healthy = autocommit, False
         try:
             if connection.autocommit != autocommit:
                 connection.autocommit = autocommit
             with connection.cursor() as cursor:
+                # Generic plans (see `_open`) are made once and kept by the session; statistics that were taken since
+                # then count only for new ones. The statements stay prepared.
                 if connection.prepared and self._clock() >= connection.plans_by:
                     cursor.execute("DISCARD PLANS")
                     connection.plans_by = self._clock() + _PLANS_S
                 yield Transaction(cursor, connection.prepared, prepares=self._prepares)
+            # From here on a lost connection leaves open whether the commit was done.
             committing = True
             if not autocommit:
                 connection.commit()
@@ -281,6 +298,8 @@ class Pool:
                     raise self._unavailable(error, may_be_done=committing) from error
         except _DeadlinePassed as error:
             raise self._unavailable(error, may_be_done=committing) from error
+        # A bug of the caller's function, or a cancelled thread: not the database's state, so roll back and keep the
+        # connection.
         except BaseException:
             healthy = self._roll_back(connection)
             raise
@@ -291,6 +310,7 @@ class Pool:
     def prune(self) -> None:
         """Close connections that have been idle for too long; called from the process's own housekeeping."""
         with self._free:
+            # From the left: connections are taken and given back on the right, so that a quiet time shrinks the pool.
             while self._idle and self._clock() - self._idle[0][1] > self._idle_s:
                 self._discard(self._idle.popleft()[0])
 
@@ -303,6 +323,7 @@ class Pool:
             self._free.notify_all()
 
     def _take(self, by: float) -> Any:
+        # A caller with a long deadline still learns early that there is no connection.
         by = min(by, self._clock() + self._connect_s)
         with self._free:
             self._waiting += 1
@@ -310,11 +331,14 @@ class Pool:
                 if not self._free.wait_for(
                     lambda: self._closed or self._in_use < self._limit, timeout=left(by, self._clock())
                 ):
+                    # The caller waits and tries again as for a database that is away: to it, that is the same.
                     raise StoreUnavailable(f"all {self._limit} database connections are in use; none came free in time")
             finally:
                 self._waiting -= 1
             if self._closed:
                 raise StoreUnavailable("the database pool is closed")
+            # Counted before the connection exists, so that no other thread opens one beyond the limit while this one
+            # connects.
             self._in_use += 1
             while self._idle:
                 connection, _ = self._idle.pop()
@@ -322,7 +346,9 @@ class Pool:
                     return connection
                 self._discard(connection)
         try:
+            # Outside of the lock: connecting takes a round trip, or the whole deadline.
             return self._open(by)
+        # The place is given up again, or the limit would shrink by one with each failed connection.
         except BaseException:
             with self._free:
                 self._in_use -= 1
@@ -338,15 +364,24 @@ class Pool:
                 self._dsn,
                 connection_factory=_Connection,
                 application_name=self._application_name,
+                # Seconds: a silent peer is gone after 5 + 3 × 2 s, and unacknowledged data ends the connection after 5
+                # s (`tcp_user_timeout`, milliseconds). Without them TCP waits for minutes, and the deadline alone would
+                # have to find out for each transaction anew.
                 keepalives_idle=5,
                 keepalives_interval=2,
                 keepalives_count=3,
                 tcp_user_timeout=5000,
+                # 30 s: longer than any transaction's deadline, so that it ends only those whose client is gone while
+                # they hold locks. UTC: times do not depend on the server's place. Generic plans: a prepared statement's
+                # parameters are arrays of any length, and a plan made anew for each length costs more than the
+                # statement.
                 options="-c idle_in_transaction_session_timeout=30s -c timezone=UTC -c "
                 "plan_cache_mode=force_generic_plan"
                 f" -c statement_timeout={round(self._statement_s * 1000)}ms",
             )
         except (psycopg2.Error, _DeadlinePassed) as error:
+            # PgBouncer's own refusal of `options` has no SQLSTATE, so its text decides. Without the settings nothing
+            # would end what a dead client left behind.
             if "unsupported startup parameter" in str(error):
                 raise StoreUnavailable(
                     "PostgreSQL: the pooler in between refuses session settings: pool in session mode, or let PgBouncer"
@@ -373,6 +408,7 @@ class Pool:
     def _roll_back(connection: Any) -> bool:
         try:
             connection.rollback()
+        # The connection is lost: the server rolls back by itself, and the caller's own error is the one to report.
         except (psycopg2.Error, _DeadlinePassed):
             return False
         return True
@@ -398,6 +434,7 @@ class Pool:
         nothing any more.
         """
         if self._prepares and error.pgcode in _POOLER_STATES:
+            # For good: the pooler stays where it is, and each further attempt would fail one transaction.
             self._prepares = False
             log.warning("statements_not_prepared", reason=_sentence(error))
         with self._free:

@@ -12,12 +12,16 @@ from typing import Final
 import psycopg2
 
 _ROW_OR_BUG: Final = frozenset({"21", "22", "23", "27", "2F", "38", "39", "42", "44", "54", "P0"})
-"""Classes of errors that come back however often the same statement runs with the same values."""
+"""Classes (the first two characters) of errors that come back however often the same statement runs with the same
+values: PostgreSQL, appendix A. 22 and 23 are data and constraints, 42 is the statement, 54 a limit of the program, P0
+PL/pgSQL.
+"""
 _SCHEMA: Final = frozenset({"42P01", "42703", "42883", "42704", "42P10"})
 """A table, column, function, type or unique index that a migration makes is not there yet."""
 _SESSION: Final = frozenset({"26000", "42P05", "0A000"})
 """A prepared statement is gone, taken, or its result type has changed: a new connection serves the same statement."""
 _PRIVILEGE: Final = "42501"
+"""`insufficient_privilege`: of class 42, but an administrator's change of a role, which ends when it is undone."""
 _TRANSACTION_BUGS: Final = frozenset({"25001", "25P01", "25P02"})
 """Statements that our code runs in the wrong state of a transaction; the rest of class 25 is a server that is read-only
 or gave up on us.
@@ -46,6 +50,7 @@ def trouble(error: psycopg2.Error) -> Trouble:
     if state is None:
         ours = (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.NotSupportedError)
         return Trouble.ROW if isinstance(error, ours) else Trouble.DATABASE
+    # Before the classes: these codes are of class 42, which counts as a bug of ours otherwise.
     if state in _SCHEMA:
         return Trouble.SCHEMA
     if state in _SESSION:

@@ -23,8 +23,15 @@ from shared.store.pool import Pool, PoolStats, StaleSession, Transaction
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _TRIES = 4
+"""Attempts of one transaction. More than a few lost races in a row mean that the statement's locks are wrong, and not
+bad luck.
+"""
 _AFTER_RACE_S = 0.02
+"""Least wait after a lost race, in seconds: about the length of a transaction that holds the contested locks."""
 _RACES = BackoffPolicy(base_s=_AFTER_RACE_S, cap_s=1.0)
+"""Waits of later attempts, with jitter: two losers must not meet again at the same instant. A second at most, since
+deadlines are a few seconds.
+"""
 _STATEMENT_S = 20.0
 """Least limit of one statement in the server: as long as the longest deadline that a caller sets for itself (the
 inbound processor's).
@@ -41,6 +48,7 @@ class Store:
     def __init__(self, pool: Pool, *, query_s: float) -> None:
         self._pool, self.query_s = pool, query_s
         self._closed = False
+        # As many threads as connections: with more, threads would wait in the pool and not in the executor's queue.
         self._threads = ThreadPoolExecutor(max_workers=pool.stats.limit, thread_name_prefix="store")
 
     @classmethod
@@ -49,9 +57,13 @@ class Store:
         pool = Pool(
             settings.database_url,
             limit=limit,
+            # 63 bytes are what PostgreSQL keeps of it (NAMEDATALEN - 1); kind and slot come first, so that the cut
+            # takes the end.
             application_name=f"bulkhead/{identity.slot}/{identity.process_incarnation}"[:63],
             idle_s=settings.database_idle_s,
             connect_s=settings.database_connect_s,
+            # Twice the caller's own deadline, so that the client gives up first and reports it; the server's limit only
+            # cleans up.
             statement_s=max(_STATEMENT_S, 2 * settings.database_query_s),
         )
         return cls(pool, query_s=settings.database_query_s)
@@ -125,6 +137,7 @@ class Store:
     ) -> _T:
         opened = opened or self._pool.transaction
         for attempt in range(1, _TRIES + 1):
+            # The wait for a thread counts too: a transaction that begins after its deadline has no caller any more.
             if monotonic() >= by:
                 raise StoreUnavailable("PostgreSQL did not answer in time")
             try:
