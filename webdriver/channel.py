@@ -39,6 +39,7 @@ _NOT_READY: Final = 2.0
 _BUSY: Final = 0.5
 """Pause in seconds before a message that found no send slot is tried again."""
 _FORWARD: Final = "forward:"
+"""Begins the name of a forward; what follows is the chat's newest message before it."""
 _EXPIRED: Final = Dead(code="expired", detail="it has no meaning any more")
 
 
@@ -49,6 +50,7 @@ class BrowserChannel:
         attachments: for the files of messages.
     """
 
+    # the page chooses ids, and only once it is ready: not in the statement that claims
     token_at_claim = False
 
     def __init__(self, sessions: Sessions, attachments: Attachments) -> None:
@@ -67,12 +69,15 @@ class BrowserChannel:
         operation = operation_of(message.type, message.content)
         if operation is None:
             return Dead(code="unsupported_type", detail=f"browser sessions do not send {message.type}")
+        # a typing indicator that waited too long would show what is not so
         if _is_past(message):
             return _EXPIRED
         session = self._sessions.find(message.connection_id)
         if session is None or session.page() is None:
             return _not_ready(session)
+        # the row was claimed for the account of this link; compared again after the waits below
         link = session.link
+        # staged outside the slot: a download does not hold up the texts of the session
         async with self._file(message, operation, by - _LEAST_SEND_S) as attachment:
             if isinstance(attachment, Retry | Dead):
                 return attachment
@@ -148,6 +153,7 @@ class BrowserChannel:
     async def _is_witness(self, doubt: Doubt, link: str) -> bool:
         """Whether a page with this link knows the outcome of an attempt: the link is older than the claim."""
         message = doubt.message
+        # by the store's clock on both sides, so that no two clocks are compared
         linked_at = await self._sessions.linked_at(message.connection_id, link) if link else None
         if linked_at is not None and linked_at <= doubt.claimed_at:
             return True
@@ -177,6 +183,7 @@ class _Send:
     by: float
 
     async def carry_out(self, attachment: Attachment | None) -> Outcome:
+        # time for the send itself is kept back
         by = min(self.by - _LEAST_SEND_S, monotonic() + _PREPARE_S)
         prepared = await self._prepare(by)
         if not isinstance(prepared, _Prepared):
@@ -221,18 +228,24 @@ class _Send:
         message, kept = self.message, self.message.token
         match self.operation.naming:
             case "message" | "edit":
+                # the name of an earlier attempt is kept: whichever attempt was carried out, one id proves it; but it
+                # names its chat, whose id may have changed
                 return kept if kept and parsing.chat_of(kept) == chat else await self.page.new_message_id(chat, by)
             case "forward":
+                # the first attempt's place is kept: a later one would hide what that attempt may have sent
                 return kept if kept.startswith(_FORWARD) else _FORWARD + await self.page.newest_message(chat, by)
             case "effect" if self.operation.page in ("revoke", "remove"):
+                # repeats meet in the effect: the target names it
                 return f"{self.operation.page}:{message.content['target']}"
             case _:
                 return f"{message.type}:{message.id}"
 
     async def _ask(self, prepared: _Prepared, arguments: dict[str, Any]) -> Outcome:
+        # before the page is asked: after a death in between, the row has a name under which the page can be searched
         await self.record_token(prepared.token)
         hit("page.token_stored")
         by = min(self.by, monotonic() + self.operation.lasts_s)
+        # a send that cannot be answered in time would only be in doubt
         if left(by, monotonic()) < _LEAST_SEND_S / 2:
             return Retry(
                 code="no_time_left", detail="storing the message id took too long", after_s=_BUSY, counts=False
@@ -245,6 +258,7 @@ class _Send:
             # its receipts come under the id that the page chose
             with suppress(StoreUnavailable):
                 await self.record_token(outcome.provider_id)
+        # twice is as good as once, so there is nothing to reconcile
         if isinstance(outcome, InDoubt) and self.message.type in types.HARMLESS_TWICE:
             return Retry(code=outcome.code, detail=outcome.detail)
         return outcome
@@ -256,6 +270,7 @@ class _Send:
             return outcomes.of_refusal(refused.code, about_target="target" in arguments)
         except CallTimedOut:
             return InDoubt(code="page_answer_late", detail="the page did not answer by the deadline")
+        # the call may have reached the page before it was lost
         except (BrowserLost, ScriptFailed) as error:
             return InDoubt(code="browser_lost", detail=str(error))
         hit("page.answered")
@@ -313,9 +328,11 @@ def _of_lookup(session: Session, message: OutboundMessage, found: Mapping[str, A
     ack, provider_id = int(found["ack"]), str(found.get("id") or message.token)
     if parsing.chat_of(provider_id):
         session.page_events.remember(provider_id)
+    # the receipt's own event may have been among those that were lost
     if ack > 1:
         session.page_events.acknowledged(provider_id, ack)
     if ack >= 1:
         return Sent(provider_id=provider_id)
+    # an ack of 0 is still on its way: no outcome yet
     unsent = outcomes.KNOWN_UNSENT.get(ack)
     return unsent if isinstance(unsent, Retry | Dead) else None

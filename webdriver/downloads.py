@@ -28,7 +28,9 @@ log = logger(__name__)
 AT_ONCE: Final = 2
 """Files that are read out of pages side by side: each passes through this process's event loop."""
 INTERVAL_S: Final = 1.0
+"""Seconds between two queries for files that are due; a new message's file does not wait for it (`LeasedWork.wake`)."""
 BEAT_LIMIT_S: Final = 30.0
+"""Longest silence of the loop: one call of the database with its deadline; fetches run beside it."""
 _FETCH_S: Final = 120.0
 """Longest time to read one file out of a page: 100 MB in pieces."""
 _LEASE_S: Final = 180.0
@@ -42,6 +44,7 @@ _WAITS: Final = 20_000
 _AGAIN_S: Final = 20.0
 """Pause before a page is asked for a file again; the phone may have to upload it first."""
 _GONE: Final = frozenset({"msg_not_found", "chat_not_found", "message_not_contains_media"})
+"""Codes of wa-js that no later attempt changes."""
 
 
 class _Damaged(Exception):
@@ -69,6 +72,8 @@ class Downloads:
     ) -> None:
         self._store, self._storage, self._sessions = store, storage, sessions
         self._kind, self._slot, self._incarnation, self._most = kind, slot, incarnation, most
+        # in memory, not in the row: its own counter also counts the waits for a session that was not ready; a new life
+        # asks anew
         self._asked: Counter[int] = Counter()
 
     def rows(self) -> LeasedRows[TakenMedia]:
@@ -104,6 +109,7 @@ class Downloads:
             return
         try:
             stored = await self._out_of(page, taken, monotonic() + _FETCH_S)
+        # before and beside the size that the page names, storage counts what it gets
         except MediaTooLarge as error:
             await self._failed(taken, str(error), "refused")
         except PageRefused as refused:
@@ -111,6 +117,7 @@ class Downloads:
                 await self._failed(taken, "the page does not have the message any more", "failed")
             else:
                 await self._again(taken, f"the page cannot have the file: {refused.code or refused.name}", _AGAIN_S)
+        # passing, or not to be distinguished from it: asked again, up to `_ATTEMPTS`
         except (BrowserLost, CallTimedOut, ScriptFailed, StorageUnavailable, _Damaged) as error:
             await self._again(taken, str(error), _AGAIN_S)
         else:
@@ -123,12 +130,15 @@ class Downloads:
     async def _out_of(self, page: Bridge, taken: TakenMedia, by: float) -> Stored:
         name, size = await page.open_file(str(taken.source["id"]), by)
         try:
+            # before a byte is read
             if size > self._most:
                 raise MediaTooLarge(self._most)
             stored = await self._storage.put(taken.company_id, page.pieces(name, size, by), most=self._most)
         finally:
+            # a page that is gone has dropped the file by itself; the outcome is decided already
             with suppress(BrowserLost, CallTimedOut, ScriptFailed, PageRefused):
                 await page.drop_file(name, by)
+        # WhatsApp announces the SHA-256 in base64; storage names files by the same hash in hexadecimal
         announced = str(taken.source.get("sha256") or "")
         if stored.size != size or (announced and announced != base64.b64encode(bytes.fromhex(stored.sha256)).decode()):
             raise _Damaged("what came out of the page is not the file that was announced")
@@ -137,6 +147,7 @@ class Downloads:
     def _finish(self, transaction: Transaction, taken: TakenMedia, stored: Stored) -> None:
         filename = str(taken.source.get("filename") or "")
         mimetype = mimetype_of(stored.head, str(taken.source.get("mimetype") or ""), filename)
+        # in one transaction: the file is known to storage's books exactly when the message refers to it
         media.remember_received(transaction, taken.company_id, stored.sha256, size=stored.size, mimetype=mimetype)
         inbound_media.media_stored(
             transaction, taken, incarnation=self._incarnation, sha256=stored.sha256, mimetype=mimetype, size=stored.size

@@ -78,6 +78,7 @@ class WebdriverService:
             web_build=Path(settings.web_build_file).expanduser().absolute() if settings.web_build_file else None,
             memory_all_mb=child.kind.memory_soft_mb * _SHARE_OF_ALL,
         )
+        # the page's events are journalled raw and processed here, so that no parser's error loses one
         self._inbound = JournalPipeline(
             child.store,
             child.metrics,
@@ -131,7 +132,9 @@ class WebdriverService:
 
     async def start(self) -> None:
         """End what an earlier life left behind, then start sessions and deliveries; neither waits for the database."""
+        # first: helpers of a browser that dies from now on become our children, and not pid 1's
         processes.adopt_orphans()
+        # before any session starts: the slot is ours, so whatever still runs is of an earlier life
         await self._sessions.sweep()
         self._child.on_notify.append(self._sessions.notify)
         self._child.spawn(self._sessions.run(self._child.beats.loop("sessions", _BEAT_LIMIT_S)), "sessions")
@@ -151,6 +154,7 @@ class WebdriverService:
             )
         )
         self._child.beats.forget("sessions")
+        # after the sends: they need their pages; the time kept back is for Chromium to write its profiles
         await self._sessions.close(by)
         # what the sessions journalled last is processed by the next life
         self._stop_inbound()
@@ -164,6 +168,7 @@ class WebdriverService:
         await self._downloads.close()
         await self._sessions.close(monotonic() + _CLOSE_S)
         self._stop_inbound()
+        # last: downloads and sends use it
         await self._storage.close()
 
     def _stop_inbound(self) -> None:
@@ -171,7 +176,7 @@ class WebdriverService:
         self._child.beats.forget("journal")
 
     def readiness(self) -> Mapping[str, str]:
-        """Nothing of a session makes the process unready: each session speaks for itself."""
+        """Nothing of a session makes the process unready: each session reports its own state."""
         return self._consumer.readiness()
 
     def health(self) -> Mapping[str, Any]:

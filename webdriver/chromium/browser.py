@@ -1,4 +1,4 @@
-"""The only door to pyppeteer: one tab of one Chromium, spoken to under deadlines, with every failure named.
+"""The only door to pyppeteer: one tab of one Chromium, every call under a deadline, every failure named.
 
 pyppeteer 2.0.0 is not maintained. Its connection may spin when the socket closes, loses its receive loop when a handler
 fails, and answers None where it does not know; `_PipeConnection` and `_TabSession` stand in for those parts, on the
@@ -32,6 +32,7 @@ _UNUSED_DOMAINS: Final = ("Network", "Security", "Performance", "Log")
 """What pyppeteer switches on and we never read; Network alone keeps the bodies of the page's answers in memory."""
 
 _UPDATE_CHECK: Final = "/check-update"
+"""Path of WhatsApp Web's own query for a newer build of itself."""
 _NO_WORKER: Final = (
     "if (navigator.serviceWorker) "
     "navigator.serviceWorker.register = () => "
@@ -39,6 +40,7 @@ _NO_WORKER: Final = (
 )
 
 _RECOVERABLE_WORDS: Final = ("Protocol error", "Target closed", "Session closed")
+"""What such failures contain when they arrive as another class, for example out of one of pyppeteer's tasks."""
 
 
 class BrowserLost(BulkheadError):
@@ -73,6 +75,7 @@ def _label(answer: Any, method: str) -> None:
 
 async def _within(awaitable: Awaitable[Any], by: float, what: str) -> Any:
     """Await under a deadline without cancelling what pyppeteer waits for: it breaks on futures that were cancelled."""
+    # a late answer, or error, ends the task and is dropped
     task = asyncio.ensure_future(awaitable)
     task.add_done_callback(_retrieve)
     done, _ = await asyncio.wait({task}, timeout=left(by))
@@ -99,6 +102,7 @@ class _TabSession(CDPSession):  # type: ignore[misc]  # pyppeteer has no types
         _label(answer, method)
         self._callbacks[self._lastId] = answer
         message = json.dumps({"id": self._lastId, "method": method, "params": params or {}})
+        # the answer is registered before: if the connection ends within this call, it fails with all others
         carried = self._connection.send(
             "Target.sendMessageToTarget", {"sessionId": self._sessionId, "message": message}
         )
@@ -178,6 +182,7 @@ class _PipeConnection(Connection):  # type: ignore[misc]  # pyppeteer has no typ
 
     def _take(self, message: dict[str, Any]) -> None:
         if message.get("id") in self._callbacks:
+            # pyppeteer sets a result unasked, which raises on a future that has failed already
             if self._callbacks[message["id"]].done():
                 del self._callbacks[message["id"]]
             else:
@@ -188,6 +193,7 @@ class _PipeConnection(Connection):  # type: ignore[misc]  # pyppeteer has no typ
     def _end(self, reason: str) -> None:
         if not self._connected:
             return
+        # before the futures fail: a call that one of their callbacks makes must fail too, and not wait for ever
         self._connected = False
         for answer in self._callbacks.values():
             if not answer.done():
@@ -196,6 +202,7 @@ class _PipeConnection(Connection):  # type: ignore[misc]  # pyppeteer has no typ
         for session in self._sessions.values():
             session._on_closed()
         self._sessions.clear()
+        # after the callers: Chromium ends itself when its pipe closes
         self._pipe.close()
         self.lost.set_result(reason)
 
@@ -219,6 +226,7 @@ class Browser:
         self.lost = connection.lost
         connection.on("Target.targetCrashed", lambda event: self._target_ended(event, "the tab crashed"))
         connection.on("Target.targetDestroyed", lambda event: self._target_ended(event, "the tab was closed"))
+        # pyee raises on an "error" event without a listener; a crashed tab is reported by the line above
         page.on("error", lambda _: None)
         page.on("dialog", self._answer_dialog)
 
@@ -240,6 +248,7 @@ class Browser:
 
     @classmethod
     async def _first_tab(cls, connection: _PipeConnection, by: float) -> Browser:
+        # without discovery Chromium reports no `targetCrashed` and no `targetDestroyed`
         await _within(connection.send("Target.setDiscoverTargets", {"discover": True}), by, "discovering tabs")
         known = await _within(connection.send("Target.getTargets"), by, "listing tabs")
         tabs = [row for row in known["targetInfos"] if row["type"] == "page"]
@@ -247,10 +256,12 @@ class Browser:
             raise BrowserLost("the browser has no tab")
         session = await _within(connection.createSession(tabs[0]), by, "taking the tab")
         page = await _within(Page.create(session, _TabTarget(), False, None), by, "reading the tab")
+        # `Page.create` enables them on this session
         for domain in _UNUSED_DOMAINS:
             await _within(session.send(f"{domain}.disable"), by, f"switching off {domain}")
         # pyppeteer would query every console message again, in tasks that are not awaited
         session.remove_all_listeners("Runtime.consoleAPICalled")
+        # a session of its own for our calls: no domain is enabled on it, so it brings no event a second time
         calls = await _within(connection.createSession(tabs[0]), by, "opening a session for calls")
         return cls(connection, page, calls, tabs[0]["targetId"])
 
@@ -261,6 +272,7 @@ class Browser:
             script: an expression to run first in every document.
             binding: name of the function in the page that passes one string to `take`, which must not fail.
         """
+        # the policy is read when a document begins, so this comes before the first one
         await _within(self._page.setBypassCSP(True), by, "setBypassCSP")
         await _within(
             self._page._client.send("Page.addScriptToEvaluateOnNewDocument", {"source": script}),
@@ -285,11 +297,13 @@ class Browser:
                 session.send(
                     "Fetch.fulfillRequest", request | {"responseCode": 200, "responseHeaders": headers, "body": body}
                 )
+            # the page would load the newer build that the answer names
             elif _UPDATE_CHECK in requested:
                 session.send("Fetch.failRequest", request | {"errorReason": "BlockedByClient"})
             else:
                 session.send("Fetch.continueRequest", request)
 
+        # before `Fetch.enable`: a request that was paused without a handler would wait for ever
         session.on("Fetch.requestPaused", answer)
         origin = "/".join(url.split("/")[:3])
         # a worker that an earlier visit left would answer with the build that it knows
@@ -310,6 +324,7 @@ class Browser:
         """Call `moved` with the address after each navigation of the main frame."""
 
         def take(frame: Frame) -> None:
+            # frames of third parties move on their own
             if frame is self._page.mainFrame:
                 moved(frame.url)
 
@@ -322,6 +337,7 @@ class Browser:
             BrowserLost: the address cannot be opened, or the browser is gone. CallTimedOut: not in time.
         """
         answer = await _within(self._page._client.send("Page.navigate", {"url": url}), by, "opening the page")
+        # the protocol reports a failed navigation (name, connection, certificate) as an answer, not as an error
         if answer.get("errorText"):
             raise BrowserLost(f"opening the page: {answer['errorText']}")
 
@@ -370,6 +386,7 @@ class Browser:
         """
         try:
             await _within(self._connection.send("Browser.close"), by, "Browser.close")
+        # gone or hung: `Chromium.end` does not need its consent
         except (BrowserLost, CallTimedOut):
             return False
         finally:

@@ -19,11 +19,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict
 
+# Numbers of linux/prctl.h and linux/sched.h, which Python 3.11 does not name.
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 OWNER_GONE = 75
+"""Exit code when the owner was gone before Chromium began: EX_TEMPFAIL of sysexits.h, and none of Chromium's own."""
 NICER = 5
+"""Niceness steps below our own process: about a third of its weight where both want the processor."""
 LOWEST_FREE = 20
 """Descriptors that stand where the pipe's ends must be are moved to this number or above."""
 NO_SANDBOX = "--no-sandbox"
@@ -84,6 +87,7 @@ def yield_processor() -> None:
 
 def place(wanted: dict[int, int]) -> None:
     """Move each descriptor to the number that is its key; what stands there (the slot's lock) gets a new number."""
+    # first all of them out of the way: the descriptor that one key asks for may be another key's present number
     free = {number: fcntl.fcntl(given, fcntl.F_DUPFD, LOWEST_FREE) for number, given in wanted.items()}
     for given in wanted.values():
         os.close(given)
@@ -97,6 +101,7 @@ def place(wanted: dict[int, int]) -> None:
 def drop_rights(user: Sequence[int]) -> None:
     """Run under `user` (uid, gid) and no other group from now on."""
     uid, gid = user
+    # in this order: after setuid there is no right left to change the groups
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
@@ -109,16 +114,19 @@ def can_sandbox() -> bool:
 
     Tried in a child, since it cannot be undone.
     """
+    # safe here: this process has one thread, so no lock of another one is held in the copy
     child = os.fork()
     if child == 0:
         try:
             uid, gid = os.getuid(), os.getgid()
             unshare(CLONE_NEWUSER)
+            # without this the kernel lets no unprivileged process write its gid_map (user_namespaces(7))
             Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
             Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", encoding="ascii")
             Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", encoding="ascii")
             unshare(CLONE_NEWPID | CLONE_NEWNET)
         except OSError:
+            # not sys.exit: the copy must run nothing of the parent's way out
             os._exit(1)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -21,6 +21,7 @@ WRITES_TO: Final = 4
 _LONGEST_MESSAGE: Final = 128 * 1024 * 1024
 """Bytes. A page that reports more at once would fill this process's memory; its connection ends instead."""
 _END: Final = b"\0"
+"""Ends each message in both directions; Chromium's own framing of the debugging pipe."""
 
 
 class PipeClosed(BulkheadError):
@@ -43,6 +44,7 @@ class DebuggingPipe:
         reading, _ = await loop.connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_fd, "rb", buffering=0)
         )
+        # unbuffered files: the transports write to the descriptor themselves, and own it from here on
         writing, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(write_fd, "wb", buffering=0))
         return cls(reader, reading, writing)
 
@@ -65,8 +67,10 @@ class DebuggingPipe:
         """
         try:
             message = json.loads((await self._reader.readuntil(_END))[:-1])
+        # end of file: Chromium has ended, or closed its end
         except asyncio.IncompleteReadError:
             raise PipeClosed("the browser closed the pipe") from None
+        # after a message that is cut or too long the next one's beginning is not known: the connection ends
         except (asyncio.LimitOverrunError, ValueError, OSError) as error:
             raise PipeClosed(f"the pipe broke: {type(error).__name__}") from error
         if not isinstance(message, dict):

@@ -23,12 +23,15 @@ from webdriver.chromium.launcher import NO_SANDBOX, Orders
 from webdriver.chromium.pipe import READS_FROM, WRITES_TO, DebuggingPipe, PipeClosed
 
 EXECUTABLES: Final = ("chromium", "chromium-browser", "google-chrome")
+"""Searched for in this order: Debian's name, that of other distributions, Google's own package."""
 
 FLAGS: Final = (
+    # the full browser without a window; the pipe in place of a port: see `pipe`
     "--headless=new",
     "--remote-debugging-pipe",
     "--no-first-run",
     "--no-default-browser-check",
+    # no keyring of a desktop, which would ask for a password
     "--password-store=basic",
     "--use-mock-keychain",
     "--mute-audio",
@@ -44,12 +47,14 @@ FLAGS: Final = (
     "--no-pings",
     "--disable-quic",
     # what a page without a viewer does not need, and what would slow it down for lack of one
+    # /dev/shm of a container often has 64 MB, too little for a page; a crash handler would be a process more
     "--disable-gpu",
     "--disable-software-rasterizer",
     "--disable-dev-shm-usage",
     "--disable-breakpad",
     "--disable-crashpad-for-testing",
     "--enable-features=NetworkServiceInProcess2",
+    # no window is ever visible, so without these the page's timers would slow down, and answers to probes with them
     "--disable-notifications",
     "--disable-backgrounding-occluded-windows",
     "--disable-background-timer-throttling",
@@ -68,6 +73,7 @@ _LAST_WORDS: Final = 16_384
 _END_S: Final = 5.0
 """Longest wait for processes to go after SIGKILL; only one that is stuck in the kernel takes longer."""
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""The usual directories: nothing of our own environment is passed to Chromium."""
 
 _unreaped: set[int] = set()
 """Main processes whose exit status was not collected yet."""
@@ -89,6 +95,7 @@ def find(setting: str) -> Path:
     Raises:
         ChromiumMissing: with the sentence to show to the operator.
     """
+    # a setting that leads nowhere is an error: another Chromium in its place would surprise the operator
     for name in (setting,) if setting else EXECUTABLES:
         if found := shutil.which(name):
             return Path(found)
@@ -149,6 +156,7 @@ class Chromium:
         self.gone: asyncio.Future[int] = self._loop.create_future()
         self._pidfd = os.pidfd_open(process.pid)
         self._identity = processes.identify(process.pid)
+        # from here on `reap_orphans` leaves this exit status to `_reap`; `Popen.wait` would otherwise lose it
         _unreaped.add(process.pid)
         self._loop.add_reader(self._pidfd, self._ended)
 
@@ -166,6 +174,7 @@ class Chromium:
         if threading.current_thread() is not threading.main_thread():
             # the death signal is bound to the thread that forks: any other may end before the process does
             raise ChromiumFailed("Chromium can be started from the main thread only")
+        # making a user, or walking a profile, may take seconds on a slow disk: not on the loop that probes other pages
         user = await asyncio.to_thread(profile.browser_user)
         if user:
             await asyncio.to_thread(open_way, launch.executable, user, launch.profile.parent.parent)
@@ -180,11 +189,13 @@ class Chromium:
             os.close(log_fd)
             raise
         try:
+            # with no await since the fork: a death of ours at any later point leaves a record for the next life
             processes.record(chromium._identity, profile.running(launch.profile))
             chromium._pipe = pipe = await DebuggingPipe.connect(*ends)
             await chromium._answers(pipe, by)
             chromium.sandboxed = not processes.has_argument(chromium.pid, NO_SANDBOX)
         except BaseException:
+            # also on cancellation: a Chromium that no object owns would hold the profile for ever
             await chromium.end()
             raise
         return chromium
@@ -201,6 +212,7 @@ class Chromium:
                 pipe={str(READS_FROM): its_input, str(WRITES_TO): its_output},
                 user=[user.uid, user.gid] if user else None,
             )
+            # isolated and without site: no variable and no package of ours runs before Chromium does
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_LAUNCHER), json.dumps(orders)],
                 stdin=subprocess.DEVNULL,
@@ -214,7 +226,9 @@ class Chromium:
                     "TMPDIR": str(profile.temporary(launch.profile)),
                 },
                 cwd=launch.profile,
+                # the process session is what its helpers are found by (see `processes`)
                 start_new_session=True,
+                # the slot's lock stays held for as long as any process of this browser lives
                 pass_fds=(its_input, its_output, *launch.keep_open),
             )
         except BaseException:
@@ -222,6 +236,7 @@ class Chromium:
             os.close(our_output)
             raise
         finally:
+            # our copies of its ends: with them open, its death would bring us no end of file
             os.close(its_input)
             os.close(its_output)
         return cls(process, launch, log_fd), (our_input, our_output)
@@ -235,12 +250,14 @@ class Chromium:
 
     async def _answers(self, pipe: DebuggingPipe, by: float) -> None:
         """Wait for the first answer on the pipe."""
+        # 0 is an id of no call of pyppeteer's connection, which counts from 1
         pipe.send({"id": 0, "method": "Browser.getVersion"})
         try:
             await asyncio.wait_for(pipe.receive(), left(by))
         except PipeClosed:
             # its process is about to end, if it has not yet
             await asyncio.wait({self.gone}, timeout=_END_S)
+        # reported below, with what the log shows
         except TimeoutError:
             pass
         else:
@@ -253,12 +270,14 @@ class Chromium:
         """Return the last error line of its log, for a message to the operator."""
         size = os.fstat(self._log_fd).st_size
         text = os.pread(self._log_fd, _LAST_WORDS, max(0, size - _LAST_WORDS)).decode(errors="replace")
+        # Chromium logs these wherever there is no D-Bus; they are never the reason
         lines = [line for line in text.splitlines() if "ERROR:dbus" not in line and line.strip()]
         return lines[-1][-300:] if lines else "its log is empty"
 
     def trim_log(self) -> None:
         """Cut its log when it has grown too long."""
         if os.fstat(self._log_fd).st_size > _LOG_MAX:
+            # it was opened for appending, so Chromium goes on at the new end and leaves no hole
             os.ftruncate(self._log_fd, 0)
 
     def pids(self) -> list[int]:
@@ -279,14 +298,17 @@ class Chromium:
         """
         if self._pipe:
             self._pipe.close()
+        # the helpers before the main process is reaped: they are found by its number
         survivors = await processes.end(self.pids, monotonic() + _END_S)
         await asyncio.wait({self.gone}, timeout=_END_S)
         self._reap()
+        # a browser that may still write keeps its lock: the profile is not released
         if survivors or not self.gone.done():
             raise ChromiumFailed(f"processes {survivors or [self.pid]} survived SIGKILL")
         await asyncio.to_thread(profile.release, self._launch.profile)
 
     def _ended(self) -> None:
+        # a pidfd stays readable after the end: the loop would call this for ever
         self._loop.remove_reader(self._pidfd)
         # not collected yet: while its zombie keeps the number, no foreign process can be mistaken for one of its
         # helpers
@@ -296,6 +318,7 @@ class Chromium:
             self.gone.set_result(status if ended is None or ended.si_code == os.CLD_EXITED else -status)
 
     def _reap(self) -> None:
+        # the descriptor is also the mark that this was done, so that `end` may be repeated
         if self._log_fd >= 0 and self.gone.done():
             self._process.wait()
             os.close(self._pidfd)

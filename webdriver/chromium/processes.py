@@ -25,12 +25,16 @@ from shared.logs import logger
 log = logger(__name__)
 
 MARKER: Final = "--bulkhead-session="
+"""Begins an argument that Chromium ignores, as every one that it does not know; shows operators whose browser it is."""
 _PR_SET_CHILD_SUBREAPER: Final = 36
+"""Of linux/prctl.h."""
 _POLL_S: Final = 0.02
 """Between two reads of /proc while processes end: they take milliseconds."""
+# /proc counts memory in pages and time in ticks
 _PAGE_MB: Final = os.sysconf("SC_PAGE_SIZE") / 2**20
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _DEAD: Final = (b"Z", b"X")
+"""States of a zombie and of a process that is being removed (proc(5)): neither runs, and neither holds a lock."""
 _STATE, _SESSION, _STARTED = 0, 3, 19
 """Fields of /proc/<pid>/stat, counted from the one behind the process's name."""
 
@@ -106,9 +110,11 @@ def pids_of_record(file: Path, profile: Path) -> list[int]:
         identity = Identity(**json.loads(file.read_text(encoding="ascii")))
     except FileNotFoundError:
         return []
+    # cut short, or of another version: Chromium's own lock in the profile is checked besides (`profile.claim`)
     except (OSError, ValueError, TypeError) as error:
         log.warning("browser_record_unreadable", file=file.name, reason=type(error).__name__)
         return []
+    # no process outlives a boot, and start times count from it
     if identity.boot != _boot():
         return []
     if (leader := _stat(identity.pid)) is not None:
@@ -136,6 +142,7 @@ def _names(pid: int, profile: Path) -> bool:
         return False
     # a renderer's title joins its arguments by blanks
     argument = b"--user-data-dir=" + os.fsencode(profile)
+    # whole: the profile `…/1` must not be found in `…/12`
     return any(line[at + len(argument) :][:1] in (b"", b"\0", b" ") for at in _places(line, argument))
 
 
@@ -153,6 +160,7 @@ def _stat(pid: int) -> list[bytes] | None:
     """Return the fields of /proc/<pid>/stat behind the process's name, None when there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - called for every process of the machine
+            # the name may itself contain blanks and parentheses; the last one ends it
             return file.read().rpartition(b")")[2].split()
     except OSError:
         return None
@@ -182,6 +190,7 @@ def sample(leaders: Iterable[int]) -> dict[int, Sample]:
             continue
         seen.add(leader)
         so_far = found[leader]
+        # user and system time, its own and that of the children that it has reaped (proc(5))
         ticks = sum(int(field) for field in fields[11:15])
         found[leader] = Sample(
             so_far.rss_mb + int(fields[21]) * _PAGE_MB, so_far.cpu_s + ticks / _TICKS, so_far.processes + 1
@@ -200,6 +209,7 @@ def memory(pids: Iterable[int]) -> Memory:
     for pid in pids:
         try:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines()
+        # the fallback of the docstring: `statm` is open to everyone
         except PermissionError:
             unseen.extend(_resident(pid))
             continue
@@ -232,8 +242,10 @@ async def end(pids: Callable[[], list[int]], by: float) -> list[int]:
     Returns what is left.
     """
     # in a thread: /proc waits for a process that is busy with its memory, as a browser that starts is
+    # again and again: a browser may fork while the list is read
     while left := await asyncio.to_thread(pids):
         for pid in left:
+            # ended by itself since the list was read
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if monotonic() >= by:
@@ -261,8 +273,10 @@ def reap_orphans(but: Iterable[int], seen_dead: Iterable[int]) -> set[int]:
     Returns:
         The children that are dead now.
     """
+    # one round later than seen: code that waits for its own child (npm, a subprocess of asyncio) collects it first
     dead = {pid for pid in _children() - set(but) if not is_alive(pid)}
     for pid in dead.intersection(seen_dead):
+        # collected by other code in the meantime
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
     return dead
@@ -270,6 +284,7 @@ def reap_orphans(but: Iterable[int], seen_dead: Iterable[int]) -> set[int]:
 
 def _children() -> set[int]:
     found: set[int] = set()
+    # the kernel lists children by the thread that forked them
     for file in Path("/proc/self/task").glob("*/children"):
         with suppress(OSError):
             found.update(int(pid) for pid in file.read_bytes().split())

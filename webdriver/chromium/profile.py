@@ -32,12 +32,14 @@ BROWSER_USER: Final = "bulkhead-browser"
 _STAGED: Final = "staged"
 _RUNNING: Final = "running"
 _CONNECTS: Final = "connects"
+# Chromium's names: the lock is a link to `<host>-<pid>`, the socket one to its directory in TMPDIR.
 _LOCK: Final = "SingletonLock"
 _SOCKET: Final = "SingletonSocket"
 _COOKIE: Final = "SingletonCookie"
 _LONGEST_ADDRESS: Final = 107
 """Bytes of a unix socket's path that the kernel accepts, without the closing NUL."""
 _SOCKET_NAME: Final = len("/org.chromium.Chromium.XXXXXX/SingletonSocket")
+"""Bytes that Chromium appends to TMPDIR for its socket."""
 
 
 class ProfileTaken(BulkheadError):
@@ -110,8 +112,10 @@ def claim(profile: Path, user: SystemUser | None, *, holds_slot_lock: bool) -> b
         shared_by_all.mkdir(mode=0o700, parents=True, exist_ok=True)
         # the browsers' user may pass, and list nothing
         shared_by_all.chmod(0o711 if user else 0o700)
+    # the browser's user has no way into this one: a record that it could write would name any process
     running(profile).parent.mkdir(mode=0o700, exist_ok=True)
     profile.mkdir(mode=0o700, exist_ok=True)
+    # before anything is removed: two Chromiums on one profile corrupt it
     if users := processes.pids_of_record(running(profile), profile):
         raise ProfileTaken(f"the profile is in use by process {users[0]}")
     was_locked = _check_lock(profile, holds_slot_lock=holds_slot_lock)
@@ -135,6 +139,7 @@ def temporary(profile: Path) -> Path:
     beside = profile / "tmp"
     if len(os.fsencode(beside)) + _SOCKET_NAME <= _LONGEST_ADDRESS:
         return beside
+    # with our uid: the directory is shared by all users, and each installation has its own hash
     name = hashlib.blake2s(os.fsencode(profile), digest_size=8).hexdigest()
     return Path(tempfile.gettempdir()) / f"bulkhead-{os.geteuid()}-{name}"
 
@@ -143,6 +148,7 @@ def release(profile: Path) -> None:
     """Remove the lock, the staged and the temporary files of an owner that is known to be gone. Raises `OSError`."""
     for path in (temporary(profile), staged(profile), *(profile / name for name in (_LOCK, _SOCKET, _COOKIE))):
         _remove(path)
+    # last: until the lock is gone, the record shows whose it was
     running(profile).unlink(missing_ok=True)
 
 
@@ -153,6 +159,7 @@ def wipe(profile: Path) -> None:
     """
     release(profile)
     _remove(profile)
+    # last: interrupted before this line, there is a count without a link, never a link without its count
     _remove(connects(profile))
 
 
@@ -162,8 +169,10 @@ def open_staged(path: Path) -> BinaryIO:
     Blocks. Raises `OSError`.
     """
     user = browser_user()
+    # O_EXCL follows no link and takes no file that is there already
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     if user:
+        # by the descriptor: a path could lead elsewhere by now
         os.fchown(descriptor, user.uid, user.gid)
     return os.fdopen(descriptor, "wb")
 

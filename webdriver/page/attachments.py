@@ -55,11 +55,14 @@ class Attachments:
             by: monotonic instant by which it must lie there.
         """
         directory = profile.staged(profile.directory(self._home, message.connection_id))
+        # with the attempt: a late removal for an earlier one must not take this one's file
         path = directory / f"bulkhead-{message.id}-{message.attempt}"
         try:
             try:
+                # one deadline for download and copy together: a slow server must not use up the time of the send
                 async with asyncio.timeout(left(by, monotonic())):
                     yielded: Attachment | Retry | Dead = await self._stage(message, path, by)
+            # each answer here is surely unsent: the page has not been asked yet
             except TimeoutError:
                 yielded = Retry(code="file_late", detail="the file was not there in time")
             except FetchFailed as error:
@@ -72,11 +75,13 @@ class Attachments:
                 yielded = Dead(code="media_unknown", detail="the file is not in storage any more")
             except (MediaTooLarge, MediaRefused) as error:
                 yielded = Dead(code="media_refused", detail=str(error))
+            # our fault and not the message's: no attempt is spent
             except StorageUnavailable as error:
                 yielded = Retry(code="storage_unavailable", detail=str(error), after_s=_AGAIN_S, counts=False)
             except OSError as error:
                 # no room, or the session's directory went with its browser
                 yielded = Retry(code="file_not_staged", detail=error.strerror or type(error).__name__, after_s=_AGAIN_S)
+            # outside the inner try: an error of the block is the send's, and no error of staging
             yield yielded
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
@@ -84,6 +89,7 @@ class Attachments:
     async def _stage(self, message: OutboundMessage, path: Path, by: float) -> Attachment | Dead:
         media: Mapping[str, Any] = message.content["media"]
         filename = str(message.content.get("filename") or media.get("filename") or "")
+        # a file that the client uploaded to us is in storage; one named by its address is fetched into it first
         if "sha256" in media:
             sha256, mimetype = str(media["sha256"]), str(media["mimetype"])
             size = await self._storage.size(message.company_id, sha256)
@@ -96,6 +102,7 @@ class Attachments:
             filename = filename or fetched.filename
         else:
             return Dead(code="media_unusable", detail="a browser session has no file of another provider's")
+        # again at the send: the size behind an address is known only now, and the connection's type may have changed
         files.check(message.connection_type, message.type, mimetype, size)
         # Chromium reads it by itself, under its own user
         with await asyncio.to_thread(profile.open_staged, path) as file:

@@ -61,13 +61,17 @@ USED_EVENTS: Final = (
     "conn.needs_update",
     "conn.logout",
 )
+"""Events of `WPP` that `bridge.js` subscribes to; the same test compares them."""
 
 _PIECE: Final = 384 * 1024
 """Bytes that are read out of the page at once: half a megabyte of text, a few milliseconds of this process's loop."""
 _BINDING: Final = "__bulkheadReport"
+"""Function that the page calls to report; the name is passed to `bridge.js`, and no page is likely to have it."""
 _SOURCE: Final = Path(__file__).with_name("bridge.js")
 # analytics and link previews would send what people write to third parties
 _CONFIG: Final = "window.WPPConfig = {deviceName: 'Bulkhead', disableGoogleAnalytics: true, linkPreviewApiServers: []};"
+# which of our parts this document has; wa-js is injected into WhatsApp's own origin alone, never into an error page or
+# the page of a redirect
 _LOOK: Final = (
     "window.__bulkhead ? 'bridge' : window.WPP ? 'library' : "
     "(document.readyState !== 'loading' && location.hostname === 'web.whatsapp.com') ? 'bare' : ''"
@@ -116,7 +120,7 @@ class PageEvent:
 
 
 class Bridge:
-    """Speaks to the page in `browser`.
+    """Calls the page in `browser` and receives its events.
 
     Args:
         library: returns wa-js's source, for a page that brings no `WPP` of its own; called only then.
@@ -132,6 +136,7 @@ class Bridge:
     ) -> None:
         self._browser, self._library, self._handle = browser, library, handle
         self._source = _SOURCE.read_text()
+        # no document has this epoch: what a page reports before its bridge was installed here is dropped
         self._epoch, self._seq = "", 0
         self.lost_events = True
 
@@ -151,11 +156,14 @@ class Bridge:
         """
         found = await self._browser.evaluate(_LOOK, by, "looking at the page")
         if found == "bare":
+            # the null keeps the protocol from serialising the script's last value; the library still has to find the
+            # page's modules, so the next probe goes on
             await self._browser.evaluate(f"{await self._library()}\n;null", by, "injecting wa-js")
             return PageState(loaded=False)
         if not found:
             return PageState(loaded=False)
         if found == "library":
+            # nothing was received between the documents: catch-up asks for it
             self._epoch, self._seq, self.lost_events = secrets.token_hex(4), 0, True
             await self._browser.evaluate(
                 f"({self._source})({json.dumps(_BINDING)}, {json.dumps(self._epoch)})", by, "installing the bridge"
@@ -253,6 +261,7 @@ class Bridge:
 
     async def pieces(self, name: str, size: int, by: float) -> AsyncIterator[bytes]:
         """Yield a file that `open_file` opened. Raises as `probe`."""
+        # one call for each piece, so that the page answers probes in between
         for start in range(0, size, _PIECE):
             yield base64.b64decode(await self._ask("piece", name, start, _PIECE, by=by))
 
@@ -271,6 +280,7 @@ class Bridge:
     async def _ask(self, function: str, *arguments: Any, by: float) -> Any:
         call = f"window.__bulkhead.{function}({', '.join(json.dumps(argument) for argument in arguments)})"
         answer = await self._browser.evaluate(call, by, function)
+        # `bridge.js` always answers with {ok, …}: anything else was not it, and proves nothing
         if not isinstance(answer, dict) or "ok" not in answer:
             raise BrowserLost(f"{function}: the page gave no answer")
         if not answer["ok"]:
@@ -285,6 +295,7 @@ class Bridge:
             # any script of the page can call the binding
             log.warning("page_event_unreadable", length=len(line))
             return
+        # from a document that has been replaced: its events were counted by another number
         if epoch != self._epoch:
             return
         if seq != self._seq + 1:

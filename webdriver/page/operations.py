@@ -40,6 +40,7 @@ class Operation:
 
 def operation_of(type: str, content: Content) -> Operation | None:
     """Return the operation for a type of message, None when browser sessions have none."""
+    # two operations of the page: for everyone (revoke), or in our own account alone
     if type == types.DELETE:
         return _REVOKE if content.get("everyone") else _REMOVE
     return OPERATIONS.get(type)
@@ -53,6 +54,7 @@ def _file(type: str) -> Callable[[Content], Arguments]:
     def arguments(content: Content) -> Arguments:
         media = content["media"]
         name = content.get("filename") or media.get("filename")
+        # wa-js merges these over its defaults: a null would replace one
         options = {
             "type": type,
             "mimetype": media.get("mimetype"),
@@ -72,6 +74,7 @@ def _location(content: Content) -> Arguments:
         "name": content.get("name"),
         "address": content.get("address"),
     }
+    # nought is a coordinate: only what is missing is left out
     return {"place": {key: value for key, value in place.items() if value is not None}}
 
 
@@ -79,6 +82,7 @@ def _contacts(content: Content) -> Arguments:
     cards = [
         {"displayName": vcards.display_name(contact), "vcard": vcards.vcard(contact)} for contact in content["contacts"]
     ]
+    # WhatsApp has a row type of its own for several cards
     if len(cards) == 1:
         return {"raw": {"type": "vcard", "body": cards[0]["vcard"], "vcardFormattedName": cards[0]["displayName"]}}
     return {"raw": {"type": "multi_vcard", "vcardList": cards}}
@@ -95,6 +99,8 @@ def _typing(content: Content) -> Arguments:
 _REVOKE: Final = Operation(page="revoke", arguments=_target, naming="effect", targeted=True)
 _REMOVE: Final = Operation(page="remove", arguments=_target, naming="effect", targeted=True)
 
+# uploads have a limit by what their types may weigh; what only changes the page is answered within milliseconds, and
+# ten seconds mean a hung page
 OPERATIONS: Final[Mapping[str, Operation]] = {
     types.TEXT: Operation(page="text", arguments=_text),
     types.IMAGE: Operation(page="file", arguments=_file("image"), lasts_s=60.0),

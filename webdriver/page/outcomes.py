@@ -21,7 +21,9 @@ REFUSALS: Final[Mapping[str, Outcome]] = {
     "msg_not_found": Dead(code="quoted_message_unknown", detail="the quoted message is not known to the page"),
     "quoted_msg_can_not_reply": Dead(code="quoted_message_not_repliable", detail="this message cannot be replied to"),
     "file_too_large": Dead(code="file_too_large", detail="WhatsApp accepts no file of this size as this type"),
+    # the page was replaced between the file and the send: the next attempt passes it again
     "file_not_given": Retry(code="file_not_given", detail="the page has no such file any more"),
+    # the id does not fit the account or the chat any more: the next attempt chooses another one
     "message_key_is_not_from_me": Retry(code="message_id_refused", detail="the page refused the chosen id"),
     "message_key_remote_id_is_not_same_of_chat": Retry(code="message_id_refused", detail="the chat has another id now"),
 }
@@ -73,12 +75,14 @@ def of_refusal(code: str, *, about_target: bool = False) -> Outcome:
     Args:
         about_target: the operation is about a message that should be there.
     """
+    # the same code means the quoted message in a send, and the target in an operation on a message
     found = TARGET_REFUSALS.get(code) if about_target else None
     return found or REFUSALS.get(code) or InDoubt(code="page_error", detail=code)
 
 
 def of_answer(answer: Mapping[str, Any]) -> Outcome:
     """Return what the page's answer {id, ack, result} means."""
+    # some of wa-js's answers have no result: then an ack of the server (1 or more) is the proof
     result, ack = str(answer.get("result", "")), int(answer.get("ack", 0))
     if result == "OK" or (not result and ack >= 1):
         return Sent(provider_id=str(answer["id"]))

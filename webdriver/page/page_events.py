@@ -30,6 +30,7 @@ _AGAIN_S: Final = 2.0
 _ACKS_AT_ONCE: Final = 50
 """Messages of one query for acks, so that the page answers probes in between."""
 _READ: Final = 3
+"""Ack of a message that was read (see `parsing.ACKS`): nothing that follows it is worth a query."""
 _NOTED_EVERY_S: Final = 10.0
 """Least interval between two positions, each of which is a write."""
 _MARGIN: Final = timedelta(minutes=2)
@@ -64,12 +65,14 @@ class PageEventHandler:
 
     def remember(self, message_id: str) -> None:
         """Remember a message id that was chosen for a send: its events are about our message."""
+        # a repeated attempt must not reset the ack that is known
         self._own.setdefault(_bare(message_id), (message_id, 0))
         while len(self._own) > _OWN_MESSAGES_KEPT:
             self._own.popitem(last=False)
 
     def resolved(self, number: str, chat: str) -> None:
         """Report that the page keeps the chat with a number under its own id: answers belong to the same chat."""
+        # only this pair brings something new: WhatsApp hides numbers behind such ids, and an answer arrives under one
         if chat.endswith("@lid") and "@" not in number and chat not in self._resolved:
             self._resolved.add(chat)
             self._reports.contact(
@@ -92,6 +95,7 @@ class PageEventHandler:
             A function to be called with the provider's id once the operation is known to be carried out.
         """
         self.remember(token)
+        # reactions have no id of ours: its event is recognised by target and emoji, and each send stands for one event
         if operation == "reaction":
             with self._expecting(_reaction(str(arguments["target"]), str(arguments["emoji"]))):
                 yield lambda _: None
@@ -102,6 +106,8 @@ class PageEventHandler:
             try:
                 yield sent.append
             finally:
+                # held until here: with the id known, the event of our own message is dropped and one of the phone's is
+                # reported
                 held = self._forwarding.pop(chat)
                 for message_id in sent:
                     self.remember(message_id)
@@ -128,6 +134,7 @@ class PageEventHandler:
         """Report an ack of one of our messages."""
         bare = _bare(message_id)
         known, last = self._own.get(bare, (message_id, 0))
+        # acks may arrive out of order; only a higher one is progress
         if bare in self._own:
             self._own[bare] = (known, max(last, ack))
         if found := parsing.receipt(self._connection_id, known, ack, utc_now()):
@@ -148,6 +155,7 @@ class PageEventHandler:
                 event_kind=event.kind,
                 error=type(error).__name__,
             )
+        # a position behind a gap would claim what was not received
         if self._page is not None and not self._page.lost_events and monotonic() - self._noted_at >= _NOTED_EVERY_S:
             self._note(utc_now())
 
@@ -166,11 +174,13 @@ class PageEventHandler:
 
     def _is_ours(self, message: InboundMessage) -> bool:
         """Whether it is about what we did ourselves; what was done on the phone is reported."""
+        # by the bare id: the rest of a group's message id differs between events
         if _bare(message.provider_id) in self._own:
             return True
         if message.type != "reaction":
             return False
         reaction = _reaction(str(message.content["target"]), str(message.content["emoji"]))
+        # no send of ours is open for it; the entry goes, so that the table holds only what is expected
         if self._expected[reaction] <= 0:
             del self._expected[reaction]
             return False
@@ -184,6 +194,7 @@ class PageEventHandler:
         if self._asking is not None and not self._asking.done():
             if self._page is bridge:
                 return
+            # it asks a page that has been replaced
             self._asking.cancel()
         self._page = bridge
         self._asking = asyncio.get_running_loop().create_task(
@@ -191,7 +202,9 @@ class PageEventHandler:
         )
 
     async def _catch_up(self, bridge: Bridge) -> None:
+        # before the query: what happens while it runs is claimed by no position
         began_at = utc_now()
+        # also before: an event lost during the query asks for another one
         bridge.lost_events = False
         by = monotonic() + _CATCH_UP_S
         try:
@@ -200,12 +213,14 @@ class PageEventHandler:
             found, cut, failed = await bridge.since(since.timestamp(), _BOUNDS, by)
             missed = await self._unknown(found)
             await self._ask_for_acks(bridge, by)
+        # nothing is noted, so the next probe of a ready page starts it again, after a pause
         except (BrowserLost, CallTimedOut, ScriptFailed, StoreUnavailable, PageRefused) as error:
             if not self._failed_before:
                 log.warning(
                     "catch_up_failed", connection_id=self._connection_id, error=type(error).__name__, reason=str(error)
                 )
             self._failed_before = True
+            # before the mark is set, which the next probe would act on at once
             await asyncio.sleep(_AGAIN_S)
             bridge.lost_events = True
             return
@@ -236,9 +251,12 @@ class PageEventHandler:
                 message = None
             named.append((message.provider_id if message else "", event))
         known = await self._store.known(self._connection_id, [name for name, _ in named if name])
+        # a message without an id here is unreadable, or still encrypted: the handler decides; of other events it is
+        # noise
         return [event for name, event in named if name not in known and (name or event.kind == "message")]
 
     async def _ask_for_acks(self, bridge: Bridge, by: float) -> None:
+        # a negative ack is final; what names no chat is a name of ours and no id of a message
         unread = [
             message_id for message_id, ack in self._own.values() if 0 <= ack < _READ and parsing.chat_of(message_id)
         ]

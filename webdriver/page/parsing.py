@@ -18,6 +18,7 @@ from shared.states import MessageState
 from webdriver.page import vcards
 
 REVOKE: Final = "revoke"
+"""Type of a message that withdraws another one."""
 
 ACKS: Final[Mapping[int, tuple[MessageState, str] | None]] = {
     -7: (MessageState.FAILED, "md_downgrade"),
@@ -40,6 +41,7 @@ ACKS: Final[Mapping[int, tuple[MessageState, str] | None]] = {
 """wa-js's acks: the message's state and, for a failure, its code."""
 
 _UNREADABLE_YET: Final = frozenset({"ciphertext", ""})
+"""Types of a message that the page has not decrypted; it reports it again, with the same id, when it has."""
 _NOTHING: Final = frozenset({"protocol", "reaction", "revoked"})
 """Types of rows in the page that are no message: they have events of their own."""
 
@@ -97,6 +99,7 @@ def inbound(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage | None
     Raises:
         EventUnreadable: a field is missing or of another type.
     """
+    # everything here comes from a page whose next build may name it otherwise: one error class for all of that
     with _readable("message"):
         kind = str(raw["type"])
         if kind in _UNREADABLE_YET or kind in _NOTHING:
@@ -182,8 +185,10 @@ def reacted(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage:
             types.REACTION,
             content,
             sender=sender,
+            # wa-js has milliseconds for reactions, and seconds for messages
             at=_instant(float(raw["t"]) / 1000),
         )
+        # WhatsApp's serialized ids begin with whether the row is from us
         own = str(raw["id"]).startswith("true_")
         return replace(found, from_me=own, may_trigger=not own)
 
@@ -238,6 +243,7 @@ def _content(kind: str, raw: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _location(raw: Mapping[str, Any]) -> dict[str, Any]:
+    # the page joins both into one text
     name, _, address = _text(raw.get("loc", "")).partition("\n")
     place = {
         "latitude": float(raw["lat"]),
@@ -312,17 +318,19 @@ def _instant(seconds: object) -> datetime:
 def _readable(kind: str) -> Iterator[None]:
     try:
         yield
+    # the last three for instants out of range, and for a field that is an object where a text is expected
     except (KeyError, TypeError, ValueError, OverflowError, OSError, AttributeError) as error:
         raise EventUnreadable(f"{kind} event: {type(error).__name__}") from error
 
 
 def canonical(address: str) -> str:
-    """Return the one name of a chat or a person."""
+    """Return the one name of a chat or a user: an account can have a number and an id of the page's own."""
     return chat_ids.admitted(address)
 
 
 def receipt(connection_id: int, message_id: str, ack: int, at: datetime) -> Receipt | None:
     """Return the receipt in an ack of our message, None when the ack proves nothing."""
+    # an ack that a later build adds proves nothing either
     found = ACKS.get(ack)
     if found is None:
         return None
@@ -332,6 +340,7 @@ def receipt(connection_id: int, message_id: str, ack: int, at: datetime) -> Rece
         state=state,
         at=at,
         provider_id=message_id,
+        # the id was chosen by us and stored as the token, so it finds the row before its outcome is settled
         token=message_id,
         code=code,
         extra={"ack": ack},

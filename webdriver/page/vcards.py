@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+# As in RFC 2426 (vCard 3.0): a backslash before special characters, long lines folded (section 2.6). No NUL, which
+# PostgreSQL's text does not hold.
 _ESCAPED: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "", ",": "\\,", ";": "\\;", "\0": ""})
 _UNESCAPE: Final = re.compile(r"\\(.)")
 _PART: Final = re.compile(r"((?:[^\\;]|\\.|\\$)*)(?:;|$)")

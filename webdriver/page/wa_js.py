@@ -40,6 +40,7 @@ class Library:
     def __init__(self, setting: str, cache: Path) -> None:
         self._setting, self._cache = setting, cache
         self._source = ""
+        # all sessions ask at their start: one of them reads or fetches, the others wait for its result
         self._reading = asyncio.Lock()
 
     async def source(self) -> str:
@@ -49,6 +50,7 @@ class Library:
             LibraryUnavailable: see there; the message names the remedy.
         """
         async with self._reading:
+            # a failure is not kept: the next start of a session tries again
             if not self._source:
                 self._source = await self._read()
         return self._source
@@ -72,6 +74,7 @@ async def fetch(package: Path) -> None:
         LibraryUnavailable: npm is missing, fails, or takes longer than a minute; or the package is not the pinned one.
     """
     package.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # beside the target, for an atomic rename; by pid, since another process of ours may fetch at the same time
     fetched = package.parent / f"{package.name}.{os.getpid()}"
     fetched.mkdir(exist_ok=True)
     try:
@@ -84,6 +87,7 @@ async def fetch(package: Path) -> None:
         try:
             await asyncio.wait_for(npm.communicate(), _FETCH_S)
         except TimeoutError:
+            # also reaped here: nothing else waits for it
             npm.kill()
             await npm.wait()
             raise LibraryUnavailable(
@@ -94,6 +98,7 @@ async def fetch(package: Path) -> None:
             raise LibraryUnavailable(
                 f"npm could not fetch {PACKAGE}@{VERSION} (exit {npm.returncode}); fetch it yourself and set WA_JS_PATH"
             )
+        # before it gets its name: a package that is not the pinned one is never kept
         await asyncio.to_thread(script_in, found[0])
         found[0].replace(package)
     except FileNotFoundError:
@@ -101,6 +106,7 @@ async def fetch(package: Path) -> None:
             "npm is not installed; install it, or fetch the page library yourself and set WA_JS_PATH"
         ) from None
     finally:
+        # also after a failure or a cancellation: half a package is no use
         for rest in fetched.iterdir():
             rest.unlink()
         fetched.rmdir()
@@ -114,9 +120,11 @@ def script_in(package: Path) -> str:
         LibraryUnavailable: the file's hash is not the pinned one.
     """
     packed = package.read_bytes()
+    # at each reading, not only after the fetch: this script runs with the account's rights
     if base64.b64encode(hashlib.sha512(packed).digest()).decode() != INTEGRITY:
         raise LibraryUnavailable(f"{package} is not {PACKAGE} {VERSION} as it was published; remove the file")
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        # one member, read into memory: no path of the archive is written to disk
         script = archive.extractfile(_SCRIPT)
         if script is None:
             raise LibraryUnavailable(f"{package} holds no {_SCRIPT}")

@@ -1,4 +1,4 @@
-"""The handler of the journal of page events: what a raw event says becomes messages, files to fetch and people."""
+"""The handler of the journal of page events: raw events become messages, files to fetch and contacts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOURCE = "webdriver"
 
 
 def handle(transaction: Transaction, rows: Sequence[JournalRow]) -> Processed[int]:
-    """Write what a batch of page events says; see `JournalPipeline`. The result is how many messages were new."""
+    """Write the messages, files and contacts of a batch of page events; see `JournalPipeline`. The result is how many messages were new."""
     outcomes: dict[int, str] = {}
     messages: list[tuple[InboundMessage, int]] = []
     for row in rows:

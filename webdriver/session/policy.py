@@ -1,4 +1,4 @@
-"""How patient a session is, what its browser may use, and what all sessions of a process stand on."""
+"""The time limits of a session, the limits of its browser, and what all sessions of a process share."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def of_settings(settings: Settings) -> SessionPolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionContext:
-    """What all sessions of this process stand on.
+    """What all sessions of this process share.
 
     Attributes:
         chromium_path, url: settings, the address already resolved. slot_lock_fd: inherited by every Chromium; -1: none.

@@ -1,5 +1,4 @@
-"""What one session has to report the store: in order, never waited for by the page, repeated until the store takes
-it."""
+"""The reports of one session to the store: in order, never waited for by the page, repeated until the store has them."""
 
 from __future__ import annotations
 
@@ -35,7 +34,7 @@ class Reports:
             it later.
 
     Attributes:
-        written_link: the link that the store has accepted last. store: may be asked; what is asked to it goes through
+        written_link: the link that the store has accepted last. store: for queries; what is written to it goes through
             here, so that the order stays.
     """
 
@@ -92,7 +91,7 @@ class Reports:
         self._put(lambda: self._store.meet(contact))
 
     def receipt(self, receipt: Receipt) -> None:
-        """Report the state of a message."""
+        """Report what has become of a message."""
         self._put(lambda: self._store.record_receipt(receipt))
 
     def heard(self, until: datetime) -> None:

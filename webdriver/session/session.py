@@ -339,7 +339,7 @@ class Session:
             self._failed(action, error)
 
     def _failed(self, action: Action, error: Exception) -> None:
-        """Report that an action failed; an unexpected one is logged with its traceback."""
+        """Report that an action failed; an unforeseen one is logged with its traceback."""
         if not isinstance(error, BulkheadError | OSError):
             log.error("session_error", connection_id=self.connection_id, exc_info=error)
         reason = str(error) or type(error).__name__

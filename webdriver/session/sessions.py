@@ -62,7 +62,7 @@ class Sessions:
     """Keeps the desired sessions running.
 
     Args:
-        store: desired and observed state. context: what every session stands on. spawn: for their tasks.
+        store: desired and observed state. context: what all sessions share. spawn: for their tasks.
     """
 
     def __init__(self, store: SessionStore, context: SessionContext, spawn: Spawn) -> None:
