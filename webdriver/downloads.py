@@ -130,7 +130,6 @@ class Downloads:
     async def _out_of(self, page: Bridge, taken: TakenMedia, by: float) -> Stored:
         name, size = await page.open_file(str(taken.source["id"]), by)
         try:
-            # before a byte is read
             if size > self._most:
                 raise MediaTooLarge(self._most)
             stored = await self._storage.put(taken.company_id, page.pieces(name, size, by), most=self._most)

@@ -202,7 +202,6 @@ class _PipeConnection(Connection):  # type: ignore[misc]  # pyppeteer has no typ
         for session in self._sessions.values():
             session._on_closed()
         self._sessions.clear()
-        # after the callers: Chromium ends itself when its pipe closes
         self._pipe.close()
         self.lost.set_result(reason)
 

@@ -257,7 +257,6 @@ class Chromium:
         except PipeClosed:
             # its process is about to end, if it has not yet
             await asyncio.wait({self.gone}, timeout=_END_S)
-        # reported below, with what the log shows
         except TimeoutError:
             pass
         else:

@@ -209,7 +209,6 @@ def memory(pids: Iterable[int]) -> Memory:
     for pid in pids:
         try:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines()
-        # the fallback of the docstring: `statm` is open to everyone
         except PermissionError:
             unseen.extend(_resident(pid))
             continue
@@ -245,7 +244,6 @@ async def end(pids: Callable[[], list[int]], by: float) -> list[int]:
     # again and again: a browser may fork while the list is read
     while left := await asyncio.to_thread(pids):
         for pid in left:
-            # ended by itself since the list was read
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if monotonic() >= by:

@@ -59,7 +59,6 @@ class Attachments:
         path = directory / f"bulkhead-{message.id}-{message.attempt}"
         try:
             try:
-                # one deadline for download and copy together: a slow server must not use up the time of the send
                 async with asyncio.timeout(left(by, monotonic())):
                     yielded: Attachment | Retry | Dead = await self._stage(message, path, by)
             # each answer here is surely unsent: the page has not been asked yet

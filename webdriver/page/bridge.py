@@ -261,7 +261,6 @@ class Bridge:
 
     async def pieces(self, name: str, size: int, by: float) -> AsyncIterator[bytes]:
         """Yield a file that `open_file` opened. Raises as `probe`."""
-        # one call for each piece, so that the page answers probes in between
         for start in range(0, size, _PIECE):
             yield base64.b64decode(await self._ask("piece", name, start, _PIECE, by=by))
 

@@ -87,7 +87,6 @@ async def fetch(package: Path) -> None:
         try:
             await asyncio.wait_for(npm.communicate(), _FETCH_S)
         except TimeoutError:
-            # also reaped here: nothing else waits for it
             npm.kill()
             await npm.wait()
             raise LibraryUnavailable(

@@ -36,6 +36,7 @@ def handlers(sessions: Sessions) -> Mapping[str, Handler]:
             raise TaskFailed("conflict", "no session runs for this connection; set its desired state to linked")
         try:
             return {"code": await _possible(session.pairing_code(str(task.arguments["phone"]), monotonic() + _CODE_S))}
+        # WhatsApp's own refusal, for example after too many codes: trying again would not help
         except PageRefused as refused:
             raise TaskFailed("refused", f"WhatsApp issues no code: {refused.code or refused.name}") from refused
         except (BrowserLost, CallTimedOut, ScriptFailed) as error:

@@ -63,6 +63,7 @@ class BrowserLife:
             ended by `end`.
         """
         context = self._context
+        # one deadline for the whole start, which holds one of the few start slots
         by = monotonic() + context.policy.start_s
         launch = Launch(
             executable=find(context.chromium_path),
@@ -72,8 +73,10 @@ class BrowserLife:
             flags=context.flags,
         )
         self._chromium = await Chromium.start(launch, by)
+        # each part is kept as soon as it exists, so that `end` finds what an interrupted start left
         self._browser = browser = await Browser.open(self._chromium.pipe, by)
         browser.lost.add_done_callback(lambda done: self._lost(done.result()))
+        # before the page is opened: no navigation is missed
         browser.on_navigated(self._moved)
         if context.web_build is not None:
             await browser.pin(context.url, await asyncio.to_thread(context.web_build.read_bytes), by)
@@ -83,6 +86,7 @@ class BrowserLife:
         connects.note()
         try:
             await bridge.open(context.url, by)
+        # a timeout is not taken back: the page may have connected
         except BrowserLost:
             connects.take_back()
             raise
@@ -104,6 +108,7 @@ class BrowserLife:
             return None
         try:
             page = await self.bridge.probe(monotonic() + self._context.policy.probe_within_s)
+        # another document, and its bridge, follow; one that does not is found by `silent_s`
         except (BrowserLost, ScriptFailed, PageRefused) as error:
             log.debug("probe_unanswered", connection_id=self._connection_id, reason=str(error))
             return None
@@ -114,6 +119,8 @@ class BrowserLife:
     async def log_out(self) -> None:
         """Have the page end its link to the phone; it answers, or leaves at once for its new address."""
         if self.bridge is not None:
+            # after a logout the page goes to another address, which may cut off its answer; the profile is removed in
+            # any case
             with suppress(BrowserLost, CallTimedOut, ScriptFailed, PageRefused):
                 await self.bridge.log_out(monotonic() + _LOG_OUT_ANSWER_S)
 
@@ -130,11 +137,13 @@ class BrowserLife:
         Raises:
             ChromiumFailed: something survived.
         """
+        # first: no send begins on a page that is being closed
         self.bridge = None
         browser, self._browser = self._browser, None
         close_s = self._context.policy.close_s if politely else 0.0
         try:
             if browser is not None and await browser.close(monotonic() + close_s) and self._chromium and politely:
+                # Chromium writes cookies and databases after it has accepted; killed earlier, it may lose the link
                 await asyncio.wait({self._chromium.gone}, timeout=close_s)
         finally:
             # kept until it is gone: an interrupted end is repeated

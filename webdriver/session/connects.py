@@ -16,6 +16,7 @@ from shared.logs import logger
 log = logger(__name__)
 
 HOUR_S: Final = 3600.0
+"""Length of the window, in seconds."""
 _AHEAD_S: Final = 60.0
 """An instant that lies further ahead comes from a clock that was wrong."""
 
@@ -49,6 +50,7 @@ class Connects:
     def wait_s(self) -> float:
         """Return the seconds until the next one may happen: 0 while there were few, else the rest of the pause."""
         recent = self._recent()
+        # from the newest one: each further connect, an operator's too, begins the pause anew
         return max(0.0, recent[-1] + self._pause_s - self._clock()) if len(recent) >= self._most else 0.0
 
     def forget(self) -> None:
@@ -58,6 +60,7 @@ class Connects:
     def _write(self) -> None:
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # replaced as a whole: a torn file would lose the count
             replace_file(self._file, "".join(f"{at:.1f}\n" for at in self._at or []))
         except OSError as error:
             # the count of this life still holds
@@ -75,6 +78,7 @@ class Connects:
             return sorted(float(line) for line in self._file.read_text().split())
         except FileNotFoundError:
             return []
+        # an unreadable count is none: the session starts rather than stays away, and counts from here
         except (OSError, ValueError) as error:
             log.warning("connects_not_kept", reason=type(error).__name__)
             return []

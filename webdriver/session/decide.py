@@ -87,6 +87,7 @@ def decide(
     Raises:
         IllegalTransition: a bug: `SESSION_TRANSITIONS` does not list the step.
     """
+    # changes are collected in a mutable object and leave it as one frozen model, so that a step is whole or not at all
     decision = _Decision(model, now, policy, uniform)
     decision.handle(event)
     return decision.model, tuple(decision.actions)
@@ -115,8 +116,10 @@ class _Decision:
             case RestartAsked():
                 self._change(restart_asked=True)
                 self._hurry()
+            # the wait for a slot is no part of the time that a browser takes to be ready
             case SlotAcquired():
                 self._change(browser_began_at=self._now)
+            # since the clock of `silent_s` begins here, the start of Chromium does not count against the page
             case BrowserStarted() if self.model.phase is Phase.STARTING:
                 self._change(phase=Phase.FOLLOWING, followed_at=self._now, answered_at=self._now, probe_at=self._now)
             case LifeFailed():
@@ -133,6 +136,7 @@ class _Decision:
                 # what came from elsewhere proves that the page's connection to WhatsApp lives
                 unanswered = 0 if event.foreign else self.model.unanswered_sends
                 self._change(heard_at=self._now, unanswered_sends=unanswered)
+            # only noted: `_follow` ends the life in order, at the next tick
             case LinkEnded():
                 self._change(link_ended=True, probe_at=self._now)
             case LogOutAnswered() if self.model.phase is Phase.FOLLOWING:
@@ -167,6 +171,7 @@ class _Decision:
     def _begin(self, tick: Tick) -> None:
         model = self.model
         decided = model.restart_asked or model.desired is DesiredSession.LOGGED_OUT
+        # the limit guards against loops: what an operator asks for does not wait
         if tick.connect_wait_s and not decided:
             last = model.detail or "a life of an earlier process"
             self._quarantine(f"{tick.connects} connects within an hour; last: {last}", tick.connect_wait_s)
@@ -192,6 +197,8 @@ class _Decision:
         model, policy = self.model, self._policy
         if event.problem:
             if model.state not in (S.BACKING_OFF, S.QUARANTINED):
+                # something of the old browser survived SIGKILL: the next life waits as after a failure, and `claim`
+                # refuses the profile
                 self._become(S.BACKING_OFF, event.problem)
             self._change(ending=Ending.FAILED)
         if self.model.ending is Ending.LOGGED_OUT and model.desired is DesiredSession.LOGGED_OUT:
@@ -199,16 +206,20 @@ class _Decision:
             return
         if self.model.ending is Ending.REPLACED:
             self._change(replacements=model.replacements + 1, replaced_at=self._now)
+            # a replacement is no failure: its messages wait already
             pause_s = 0.0
         else:
+            # a long life shows that the start works: only short ones in a row lengthen the pause
             failures = 1 if self._now - model.life_began_at >= policy.stable_s else model.failures + 1
             self._change(failures=failures, restarts=model.restarts + 1)
             match self.model.ending:
+                # not a backoff: an operator installs it at some moment, and the check costs a look at a path
                 case Ending.CHROMIUM_MISSING:
                     pause_s = policy.missing_chromium_s
                 case Ending.REFUSED:
                     pause_s = policy.quarantine_s
                 case _:
+                    # with jitter: sessions that fell together would otherwise start together
                     backoff = BackoffPolicy(base_s=policy.backoff_base_s, cap_s=policy.backoff_cap_s)
                     pause_s = backoff.jittered_s(failures, self._uniform)
         self._change(phase=Phase.WAITING, next_life_at=self._now + pause_s)
@@ -227,19 +238,24 @@ class _Decision:
     def _follow(self, tick: Tick) -> None:
         """Hold the session to its limits, in the order of what they prove about the page."""
         model, policy, now = self.model, self._policy, self._now
+        # first: without a link nothing below can succeed
         if model.link_ended:
             by_us = model.desired is DesiredSession.LOGGED_OUT
             self._end(Ending.LOGGED_OUT, "logged out" if by_us else "the link was ended on the phone")
+        # the script itself is silent, whatever state it reported last
         elif model.answered_at is not None and now - model.answered_at >= policy.silent_s:
             self._fail("the page is hung")
+        # a page that answers but does not progress; `followed_at`, since STARTING includes the wait for a slot
         elif now - max(model.since, model.followed_at) >= policy.longest.get(model.state, math.inf):
             self._fail(
                 "the page never loaded" if model.state is S.STARTING else f"the page is {model.state} and stays so"
             )
         elif model.desired is DesiredSession.LOGGED_OUT and self._log_out():
             return
+        # after the logout, which ends the life as well
         elif model.restart_asked:
             self._end(Ending.REPLACED, "a restart was asked for")
+        # never during a send, which would end in doubt; past `replace_by` new sends wait for it (`Session.page`)
         elif model.replace_for and not tick.is_sending and self._may_replace():
             self._end(Ending.REPLACED, model.replace_for)
             self.actions.append(Record("replaced", S.ABSENT, model.replace_for))
@@ -249,6 +265,7 @@ class _Decision:
             self.actions.append(Probe())
 
     def _may_replace(self) -> bool:
+        # whatever arrives during a replacement is only found again by catch-up: rather in a pause
         is_quiet = self._now - self.model.heard_at >= self._policy.quiet_s
         return is_quiet or self._now >= self.model.replace_by
 
@@ -257,6 +274,7 @@ class _Decision:
         model = self.model
         if model.state is S.NEEDS_LINK:
             self._end(Ending.LOGGED_OUT, "was not linked")
+        # once: a page that was asked and does not answer is left to the limit below
         elif model.state is S.READY and not model.asked_to_log_out:
             self._change(asked_to_log_out=True)
             self.actions.append(LogOut())
@@ -276,6 +294,7 @@ class _Decision:
             if self.model.state not in _UNPROVED:
                 self._become(S.DEGRADED, "the page loads again")
             return
+        # before the table of states: an unknown mode is a failure with a short pause, a refusal one with a long one
         if page.mode in REFUSALS:
             self._fail(f"WhatsApp answers {page.mode}", Ending.REFUSED)
         elif page.mode not in STATES:
@@ -287,12 +306,15 @@ class _Decision:
         """Take over the state that a loaded page reports."""
         self._change(proved_at=self._now, probe_at=self._now + self._policy.probe_every_s)
         state = STATES[page.mode]
+        # the stream may be in MAIN before the account is
         if state is S.READY and not page.authenticated:
             state = S.SYNCING
+        # the mode may still be MAIN while the connection to WhatsApp is down
         if state is S.READY and page.info == "OFFLINE":
             state = S.OFFLINE
         if state is S.READY and self.model.ready_after_s is None:
             self._change(ready_after_s=round(self._now - self.model.browser_began_at, 1))
+        # `linked` is recorded once for each scan, not at each restart of a linked session
         is_new = self.model.was_unlinked and state in (S.SYNCING, S.READY)
         self._change(link=page.link, was_unlinked=state is S.NEEDS_LINK or (self.model.was_unlinked and not is_new))
         self._become(state, "", qr=page.code if state is S.NEEDS_LINK else "", event="linked" if is_new else "state")
@@ -300,6 +322,7 @@ class _Decision:
     def _unanswered(self, event: PageUnanswered) -> None:
         if self.model.phase is not Phase.FOLLOWING:
             return
+        # a busy page may miss one probe; a hung one is found by `silent_s` in any state
         if event.timed_out and self.model.state not in _BUSY | _UNPROVED:
             self._become(S.DEGRADED, "the page does not answer")
 
@@ -316,6 +339,7 @@ class _Decision:
         if model.phase is not Phase.FOLLOWING:
             return
         if event.hard:
+            # at once and beside the queue: an orderly end would wait behind a probe while the memory grows
             self.actions.append(KillBrowser())
             self._fail(event.reason)
         elif (
@@ -348,6 +372,7 @@ class _Decision:
         self.actions += [ReleaseStartSlot(), EndBrowser(ending, reason)]
 
     def _quarantine(self, reason: str, for_s: float) -> None:
+        # where the table has no direct step, the history shows the one between
         if S.QUARANTINED not in SESSION_TRANSITIONS[self.model.state] and self.model.state is not S.QUARANTINED:
             self._become(S.BACKING_OFF, reason)
         self._become(S.QUARANTINED, reason)
@@ -362,6 +387,7 @@ class _Decision:
             self._change(since=self._now)
             self.actions.append(Record(event, state, detail))
             if model.state is S.STARTING:
+                # left STARTING: the page has loaded or failed, and the next browser may start
                 self.actions.append(ReleaseStartSlot())
         # a code that the page does not show now must not be scanned
         self._change(state=state, detail=detail, qr=qr)

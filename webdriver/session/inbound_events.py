@@ -20,22 +20,31 @@ SOURCE = "webdriver"
 
 
 def handle(transaction: Transaction, rows: Sequence[JournalRow]) -> Processed[int]:
-    """Write the messages, files and contacts of a batch of page events; see `JournalPipeline`. The result is how many messages were new."""
+    """Write the messages, files and contacts of a batch of page events; see `JournalPipeline`.
+
+    The result is how many messages were new.
+    """
     outcomes: dict[int, str] = {}
     messages: list[tuple[InboundMessage, int]] = []
     for row in rows:
         try:
             message = _read(row)
+        # kept in the journal with its reason: one unreadable row holds up no other, and a fixed parser can process it
+        # again
         except (parsing.EventUnreadable, ValueError) as error:
             outcomes[row.id] = f"unreadable: {error}"
             continue
         if message is None:
             # its text is still encrypted: the page reports it again when it is not
             outcomes[row.id] = "nothing to read yet"
+        # what was written on the phone is reported, what we sent ourselves is not
         elif not (message.from_me and _is_ours(transaction, message)):
             messages.append((message, row.id))
+    # before the insert, which fixes the chat of a row
     messages = _in_known_chats(transaction, messages)
+    # the insert leaves out what is there already: the page may report a message any number of times
     new = {(row["connection_id"], row["provider_id"]): row["id"] for row in inbound.insert(transaction, messages)}
+    # files and contacts follow new messages only: a second report must not fetch a file again
     fresh = [message for message, _ in messages if (message.connection_id, message.provider_id) in new]
     if files := [
         (new[message.connection_id, message.provider_id], _file(message)) for message in fresh if _has_file(message)

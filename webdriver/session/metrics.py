@@ -29,6 +29,7 @@ class SessionGauges:
     def show(self) -> None:
         """Take over what was measured."""
         for gauge in (*self._gauges.values(), self._unproved):
+            # a session that is gone would otherwise keep its last values
             gauge.clear()
         for session in self._sessions.all():
             name = str(session.connection_id)

@@ -18,6 +18,7 @@ class OutcomeFeedback:
     async def send(self, message: OutboundMessage, record_token: RecordToken, by: float) -> Outcome:
         """See `Channel`."""
         outcome = await self._inner.send(message, record_token, by)
+        # after the send: the session may have been stopped or removed meanwhile
         if session := self._sessions.find(message.connection_id):
             session.record_outcome(outcome)
         return outcome

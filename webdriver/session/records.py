@@ -93,6 +93,7 @@ class Records:
         """See `SessionStore`."""
         event = inbound.RawEvent(source=SOURCE, body=json.dumps(raw).encode(), connection_id=connection_id)
         await self._store.call(inbound.journal, self._kind.name, [event])
+        # after the commit: the pipeline would otherwise find nothing and sleep
         self._journalled()
 
     async def meet(self, contact: Contact) -> None:

@@ -1,4 +1,4 @@
-"""The reports of one session to the store: in order, never waited for by the page, repeated until the store has them."""
+"""The reports of one session to the store: in order, never waited for by the page, repeated until they are written."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ class Reports:
         self._connection_id, self._overflowed = connection_id, overflowed
         self.written_link = ""
         self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
+        # two events for one queue: `run` waits for the first, `flush` for the second
         self._something, self._nothing = asyncio.Event(), asyncio.Event()
         self._nothing.set()
 
@@ -72,6 +73,7 @@ class Reports:
             await self._store.observe(
                 self._connection_id, state, detail=detail, qr=qr, proved_s=proved_s, link=link, stats=stats or {}
             )
+            # after the write, not at the report: sends are allowed once the store knows the account (`Session.page`)
             if link is not None:
                 self.written_link = link
 
@@ -79,6 +81,7 @@ class Reports:
 
     def event(self, event: str, state: SessionState, detail: str = "") -> None:
         """Report what happened to the session just now; docs/browser.md lists the events."""
+        # now, not when it is written: the store may be away for minutes
         at = utc_now()
         self._put(lambda: self._store.note(self._connection_id, event, at, state, detail))
 
@@ -111,6 +114,7 @@ class Reports:
                 try:
                     await write()
                     failures = 0
+                # back to the front: receipts and events of one message keep their order
                 except StoreUnavailable:
                     self._waiting.appendleft(write)
                     failures += 1
@@ -122,6 +126,7 @@ class Reports:
                 # whatever else it is, it is this report's: the connection is gone, or a value that no column holds
                 except Exception as error:
                     log.error("session_report_refused", connection_id=self._connection_id, exc_info=error)
+            # no await since the queue was seen empty, so no report can have come in between
             self._something.clear()
             self._nothing.set()
 
@@ -135,6 +140,7 @@ class Reports:
 
     def _put(self, write: Callable[[], Awaitable[None]]) -> None:
         if len(self._waiting) >= _MOST:
+            # dropped, but not forgotten: the page has it, and catch-up asks for it from the last position on
             self._overflowed()
             return
         self._waiting.append(write)

@@ -54,6 +54,7 @@ class ResourceUsage:
             # processes that ended take their seconds with them
             self.cpu = max(0.0, sample.cpu_s - self._sample.cpu_s) / (now - self._sampled_at)
         self._sample, self._sampled_at = sample, now
+        # the start of the run above the limit moves along while the page is below it, or busy for a good reason
         if may_burn or not self._policy.cpu_most or self.cpu < self._policy.cpu_most:
             self._calm_at = now
         return now - self._measured_at >= _MEASURE_EVERY_S or sample.rss_mb - self._rss_then >= _GREW_MB
@@ -66,6 +67,7 @@ class ResourceUsage:
         """Return whether it may go on, and why not."""
         policy = self._policy
         pss = self.memory.pss if self.memory else 0.0
+        # the hard limit first: a browser above both is killed, and not left for a quiet moment
         if policy.memory_hard_mb and pss >= policy.memory_hard_mb:
             return "kill", f"its browser uses {pss:.0f} MB, above the hard ceiling of {policy.memory_hard_mb:.0f}"
         if policy.memory_soft_mb and pss >= policy.memory_soft_mb:

@@ -87,6 +87,8 @@ class Session:
         self, row: DesiredSessionRow, context: SessionContext, reports: Callable[[Callable[[], None]], Reports]
     ) -> None:
         self.connection_id = row.connection_id
+        # the page works through sends one by one, and its answers would come later than the deadlines if several waited
+        # inside it; a lock of its own for files: a text passes an upload that takes a minute.
         self.sending, self.uploading = asyncio.Lock(), asyncio.Lock()
         self.reports = reports(self._missed_something)
         self.page_events = PageEventHandler(self.reports, row.connection_id)
@@ -100,6 +102,7 @@ class Session:
         )
         self._reporter = StateReporter(self.reports, row.connection_id, self._policy.prove_every_s, self.browser_stats)
         self._model = SessionModel(desired=row.desired, since=monotonic(), next_life_at=monotonic())
+        # actions that take time, in order of decision; only `run` takes from it
         self._pending: deque[Action] = deque()
         self._wake = asyncio.Event()
         self._life: BrowserLife | None = None
@@ -157,6 +160,7 @@ class Session:
         model = self._model
         if model.link and self.reports.written_link != model.link:
             return None
+        # past its deadline a replacement waits only for the sends under way: no new one may begin
         makes_way = model.replace_for and monotonic() >= model.replace_by
         if model.state is not SessionState.READY or makes_way or self._life is None:
             return None
@@ -225,6 +229,7 @@ class Session:
 
     def record_outcome(self, outcome: Outcome) -> None:
         """Record the outcome of a send: after some unanswered ones in a row the page is restarted."""
+        # a Retry proves nothing: nearly all are refused before the page is asked; all else but a doubt is an answer
         answered = None if isinstance(outcome, Retry) else not isinstance(outcome, InDoubt)
         self._happen(SendEnded(answered))
 
@@ -238,6 +243,7 @@ class Session:
         Raises:
             NotNow: it did not end by the monotonic instant `by`.
         """
+        # a new life is recognised by its beginning, whatever states lie between
         life = self._model.life_began_at
         self._happen(RestartAsked())
         while self._model.life_began_at == life:
@@ -282,14 +288,17 @@ class Session:
                     # all that has happened until now is decided
                     self._wake.clear()
                 if self._pending:
+                    # one at a time: a probe never meets a browser that is being ended
                     await self._perform(self._pending.popleft())
                 else:
+                    # woken by every event, and at the latest when the model itself wants to decide
                     await wait_for_event(self._wake, max(0.0, wake_at(self._model) - monotonic()))
                 # a cancellation that met an error on its way out goes on here
                 _raise_if_cancelled()
         except asyncio.CancelledError:
             self._happen(Stopped())
             # nothing is wrong: Chromium may write its profile
+            # within the cancellation: the caller waits for this, with its own deadline
             await self._end_browser(politely=True)
             raise
 
@@ -302,8 +311,10 @@ class Session:
 
     def _happen(self, event: Event) -> None:
         """Decide about an event and do at once what takes no time; the rest is done by `run`, in order."""
+        # no await in here: events of the page, of senders and of `run` are decided one after the other
         now, old = monotonic(), self._model
         self._model, actions = decide(old, event, now, self._policy)
+        # before the actions: the history shows a state before what follows from it
         self._reporter.changed(old, self._model, now)
         for action in actions:
             self._reporter.acted(self._model, action)
@@ -332,6 +343,7 @@ class Session:
                     await self._end_browser(politely=action.ending is Ending.REPLACED)
                     if action.ending is Ending.LOGGED_OUT:
                         await self.wipe()
+                    # also when the wipe failed, which is logged there: the life is over in any case
                     self._happen(BrowserEnded())
         except ChromiumMissing as error:
             self._happen(LifeFailed(str(error), chromium_missing=True))
@@ -346,6 +358,7 @@ class Session:
         self._happen(BrowserEnded(reason) if isinstance(action, EndBrowser) else LifeFailed(reason))
 
     async def _start_browser(self) -> None:
+        # one of few: starting Chromiums compete with the pages that run for the processor
         await self._slot.acquire()
         self._happen(SlotAcquired())
         self._life = BrowserLife(
@@ -361,6 +374,7 @@ class Session:
         self._happen(BrowserStarted())
 
     async def _probe(self) -> None:
+        # decided while another action was under way: the life that it was about may be over
         if self._life is None or self._model.phase is not Phase.FOLLOWING:
             return
         try:
@@ -379,6 +393,7 @@ class Session:
         self._usage = None
         if self._life is not None:
             await self._life.end(politely=politely)
+            # only now: an end that failed is repeated on the same object
             self._life = None
 
     # what the page reports
@@ -389,15 +404,18 @@ class Session:
         elif event.kind == "changed":
             self._happen(PageChanged())
         else:
+            # our own message is no proof: the page shows it before WhatsApp has it
             own = event.kind == "message" and isinstance(event.data, dict) and event.data.get("fromMe")
             self._happen(PageHeard(foreign=not own))
             self.page_events.heard(event)
 
     def _moved(self, url: str) -> None:
+        # WhatsApp Web goes to this address after a logout; its event about it may be lost with the document
         self._happen(LinkEnded() if "post_logout=1" in url else PageChanged())
 
     def _missed_something(self) -> None:
         if self._life and self._life.bridge:
+            # what did not fit into the queue is queried again from the page
             self._life.bridge.lost_events = True
 
 

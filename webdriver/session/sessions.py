@@ -69,7 +69,9 @@ class Sessions:
         self._store, self._context, self._spawn = store, context, spawn
         self._running: dict[int, _Running] = {}
         self._wake, self._closed = asyncio.Event(), asyncio.Event()
+        # orphans seen dead in the last round, see `reap_orphans`
         self._dead: set[int] = set()
+        # connections whose profile is being removed: no session may start on them
         self._wiping: set[int] = set()
         self._delete_at = 0.0
 
@@ -102,6 +104,7 @@ class Sessions:
         if found:
             survivors = await processes.end(lambda: profile.living(home), monotonic() + _SWEEP_S)
             log.warning("stray_browsers_ended", processes=len(found), survived=len(survivors))
+            # their profiles stay locked: each session's own start reports it
             if survivors:
                 return len(found)
         for kept in profiles:
@@ -117,7 +120,9 @@ class Sessions:
         await repeat("sessions", self._follow, _EVERY_S, wake=self._wake, stop=self._closed, beat=beat)
 
     async def _follow(self) -> None:
+        # without this the zombies of dead browsers' helpers would fill the process table
         self._dead = processes.reap_orphans(unreaped(), self._dead)
+        # raises when the database is away: then nothing below runs, and no session is stopped for lack of rows
         desired = {row.connection_id: row for row in await self._store.desired()}
         self._apply(desired)
         for session in self.all():
@@ -155,6 +160,7 @@ class Sessions:
             return
         greediest = max(used, key=lambda session: used[session])
         usage = greediest.usage
+        # where all are alike, replacing one gains nothing: it would be as large again soon
         stands_out = used[greediest] >= _GREEDY * statistics.median(used.values()) or len(used) == 1
         if usage is not None and usage.age_s(monotonic()) >= _SETTLED_S and stands_out:
             greediest.replace(
@@ -190,20 +196,24 @@ class Sessions:
             if running is None:
                 await asyncio.to_thread(profile.wipe, profile.directory(self._context.home, connection_id))
                 return
+            # by cancellation: `run` ends the browser on its way out
             running.life.cancel()
             await asyncio.wait({running.life}, timeout=left(by))
             if not running.life.done():
                 raise NotNow("its browser did not end in time")
             await running.session.wipe()
             self._running.pop(connection_id, None)
+            # the event of the wipe is written before its task ends
             await running.session.reports.flush(by)
             running.reporting.cancel()
         finally:
+            # also after a failure: the session is started again if it is desired
             self._wiping.discard(connection_id)
             self.notify()
 
     async def close(self, by: float) -> None:
         """End every session at the same time, until the monotonic instant `by`. Calling it again does nothing."""
+        # before the sessions are taken: no round may start one anew
         self._closed.set()
         stopping, self._running = list(self._running.values()), {}
         if stopping:
@@ -267,9 +277,12 @@ class Sessions:
         """
         if monotonic() < self._delete_at:
             return
+        # before the work: a failure is tried again at the next interval, not in every round
         self._delete_at = monotonic() + _DELETE_EVERY_S
         try:
             kept = {int(path.name): path for path in await asyncio.to_thread(profile.kept, self._context.home)}
+            # a missing row is no proof: the database may be another one or restored; only its own record of the removal
+            # counts
             unused = sorted(kept.keys() - desired - self._running.keys())
             for connection_id in await self._store.removed(unused) if unused else ():
                 path = kept[connection_id]

@@ -14,6 +14,7 @@ class StartSlot:
     async def acquire(self) -> None:
         """Wait for a place."""
         await self._starts.acquire()
+        # noted here, so that a release without a place, or a second one, adds none to the semaphore
         self._held = True
 
     def release(self) -> None:

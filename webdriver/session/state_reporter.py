@@ -55,6 +55,7 @@ class StateReporter:
 
     def repeat(self, model: SessionModel, now: float) -> None:
         """Write the state again if the last time is long ago and the store has accepted everything so far."""
+        # not while reports wait: the same state again would only lengthen the queue
         if now - self._written_at >= self._every_s and self._reports.are_taken:
             self._write(model, now)
 
@@ -79,6 +80,7 @@ class StateReporter:
         if action.ending is Ending.REPLACED:
             log.info("session_replaced", connection_id=self._connection_id, reason=action.reason)
         elif action.ending is Ending.CHROMIUM_MISSING:
+            # once, not at each check: without Chromium every session would log the same line every few seconds
             if model.failures == 0:
                 log.error("chromium_missing", connection_id=self._connection_id, reason=action.reason)
         elif action.ending is not Ending.LOGGED_OUT:
