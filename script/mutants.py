@@ -408,7 +408,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "hints-are-strangers": Mutation(
         "what is read from Redis may be anything",
-        (Edit("shared/queues/hints.py", " and 0 < row_id <= _MAX_ROW_ID", ""),),
+        (Edit("shared/queues/stock_rq.py", " and 0 < row_id <= _MAX_ROW_ID", ""),),
         "tests/queues/test_hints.py",
     ),
     "busy-chat": Mutation(

@@ -1,6 +1,6 @@
 """Redis and RQ, and the only door to both. A job says "look at row N" and nothing else.
 
-May import: the leaves of `shared`. Promises: every call ends within the Redis time limit; what Redis loses, repeats or
-reorders is harmless,
-because rows are the truth.
+May import: the leaves of `shared`; `channels`, `store` and `process` too, for what a stock worker runs (`stock_rq`).
+Promises: every call ends within the Redis time limit; what Redis loses, repeats or reorders is harmless, because rows
+are the truth.
 """

@@ -7,15 +7,9 @@ it is taken, the row claim decides who sends, and rows whose hint was lost are f
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from collections.abc import Callable
 from typing import Any, Final
-
-from rq import SimpleWorker
-from rq.serializers import JSONSerializer
-from rq.worker import WorkerStatus
 
 from shared.clock import Monotonic, left, monotonic
 from shared.errors import QueueUnavailable
@@ -24,6 +18,7 @@ from shared.logs import logger
 from shared.process.beats import LoopBeat
 from shared.queues.connection import redis_errors
 from shared.queues.hints import Hints
+from shared.queues.stock_rq import RegisteredWorker
 
 log = logger(__name__)
 
@@ -33,13 +28,10 @@ fault."""
 _TAKES_APART_S: Final = 0.008
 """A take waits so long after one that left nothing: a first hint waits for nothing, and under load each round trip
 brings many."""
-REGISTER_S: Final = 10.0
 _RETRY_S: Final = 0.25
-_FORGOTTEN_AFTER: Final = 6
-"""Registrations missed before `rq info` stops to show this worker."""
 
 
-class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
+class HintWorker(RegisteredWorker):
     """Takes hints off one kind's queue and offers their rows.
 
     Args:
@@ -59,30 +51,13 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
         beat: LoopBeat,
         clock: Monotonic = monotonic,
     ) -> None:
-        self._hints, self._kind, self._capacity, self._offer, self._beat, self._clock = (
-            hints,
-            kind,
-            capacity,
-            offer,
-            beat,
-            clock,
-        )
+        self._hints, self._kind, self._capacity, self._offer, self._beat = hints, kind, capacity, offer, beat
         self._stopping = threading.Event()
         self._wait_s = min(WAIT_S, hints.timeout_s / 2)
-        self._registered_at: float | None = None
         self._took_at = float("-inf")
         self._loss_told = False
         self.is_connected = False
-        super().__init__(
-            [hints.queue(kind)], name=name, connection=hints.client, serializer=JSONSerializer, prepare_for_work=False
-        )
-        # RQ would ask Redis for these while the object is made, and Redis may be away
-        self.hostname, self.pid, self.ip_address = socket.gethostname(), os.getpid(), "unknown"
-
-    @property
-    def connection_timeout(self) -> int:
-        """RQ raises the client's time limit to this if it is lower; zero leaves ours alone."""
-        return 0
+        super().__init__(hints.queue(kind), name=name, client=hints.client, clock=clock)
 
     def work(self, *_: Any, **__: Any) -> bool:
         """Take hints until `stop`; every Redis fault is waited out here. Returns True."""
@@ -131,27 +106,3 @@ class HintWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
         self.is_connected, self._loss_told = False, True
         # Redis may come back empty: be born again then
         self._registered_at = None
-
-    def _register(self) -> None:
-        """Show up in `rq info`, and go on doing so, also after everything in Redis was deleted."""
-        now = self._clock()
-        if self._registered_at is not None and now - self._registered_at < REGISTER_S:
-            return
-        with redis_errors():
-            if self._registered_at is None or not self.connection.exists(self.key):
-                self.connection.delete(self.key)
-                try:
-                    self.register_birth()
-                except ValueError as error:
-                    # another client of this Redis made a living worker of our name in between
-                    raise QueueUnavailable(f"Redis: {error}") from error
-                self.set_state(WorkerStatus.IDLE)
-            self.heartbeat(int(REGISTER_S * _FORGOTTEN_AFTER) or 1)
-        self._registered_at = now
-
-    def _unregister(self) -> None:
-        try:
-            with redis_errors():
-                self.register_death()
-        except QueueUnavailable as error:
-            log.warning("redis_disconnected", reason=str(error))

@@ -23,7 +23,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "shared.process": (LEAVES, "shared.store"),
     # the journal of what comes in, for every channel
     "shared.inbound": (LEAVES, "shared.store", "shared.process"),
-    "shared.queues": (LEAVES, "shared.process"),
+    "shared.queues": (LEAVES, "shared.channels", "shared.store", "shared.process"),
     "shared.delivery": (LEAVES, "shared.channels", "shared.store", "shared.queues", "shared.process"),
     "shared.compose": (LEAVES, "shared.channels", "shared.store", "shared.media", "shared.process", "shared.delivery"),
     # the orchestrator and the embedded servers need neither PostgreSQL nor Redis to do their work

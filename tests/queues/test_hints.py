@@ -10,7 +10,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,10 +24,11 @@ from shared.clock import monotonic
 from shared.errors import QueueUnavailable
 from shared.kinds import kind_named
 from shared.process.beats import Beats
-from shared.queues import worker as worker_module
-from shared.queues.hints import GIVE_AT_ONCE, HINT_TTL_S, JOB_TIMEOUT_S, Hints
+from shared.queues import stock_rq
+from shared.queues.hints import GIVE_AT_ONCE, Hints
+from shared.queues.stock_rq import HINT_TTL_S, JOB_TIMEOUT_S
 from shared.queues.worker import HintWorker
-from shared.settings import Settings
+from shared.settings import variables
 from tests.queues import jobs
 from tests.queues.rig import Redis
 from tests.support import environment
@@ -36,7 +37,7 @@ from tests.support.waiting import eventually
 META = kind_named("meta")
 LIMIT_S = 0.5
 SLACK_S = 1.0
-(SHORTEST_S,) = (row.metadata["low"] for row in fields(Settings) if row.name == "redis_timeout_s")
+SHORTEST_S = variables()["REDIS_TIMEOUT_S"].low or 0.0
 
 
 @pytest.fixture
@@ -355,7 +356,7 @@ class TestWorker:
                 assert running.stop() < 2.0
 
     def test_it_outlives_a_flush(self, hints: Hints, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(worker_module, "REGISTER_S", 0.2)
+        monkeypatch.setattr(stock_rq, "REGISTER_S", 0.2)
         with Running(redis_url, name="meta-0.flushed") as running:
             eventually(lambda: self.born(running, "meta-0.flushed"), 5)
             hints.client.flushall()
