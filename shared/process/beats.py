@@ -22,6 +22,7 @@ class LoopBeat:
 
     def __init__(self, name: str, limit_s: float, clock: Monotonic) -> None:
         self.name, self._limit_s, self._clock = name, limit_s, clock
+        # A loop that never beats at all goes stale as well: its time begins with the registration.
         self._fresh_until = clock() + limit_s
 
     def beat(self) -> None:
@@ -33,6 +34,7 @@ class LoopBeat:
         """Declare that the loop will be silent for up to `for_s` seconds more than its limit."""
         self._fresh_until = self._clock() + self._limit_s + for_s
         try:
+            # The section may end early or by an error: the ordinary limit applies again from its end.
             yield
         finally:
             self.beat()
@@ -61,4 +63,5 @@ class Beats:
 
     def stale(self) -> list[str]:
         """Return the names of loops that make no progress."""
+        # A copy, since other threads register and remove loops while this one iterates.
         return [beat.name for beat in list(self._loops.values()) if not beat.is_fresh]

@@ -38,8 +38,10 @@ from shared.store.store import Store
 log = logs.logger(__name__)
 
 _CLOSE_S: Final = 3.0
+"""Seconds for closing the service. Less than the 4 s that the orchestrator allows after a drain (`Policy.leave_s`)."""
 _DATABASE_WAIT_S: Final = 10.0
-"""Startup extension, renewed while a start waits for PostgreSQL; each wait has its own timeout, in seconds."""
+"""Seconds of a startup extension, renewed at each watchdog interval while a start waits for PostgreSQL, so that it
+lasts over a few renewals that come late."""
 _SWITCH_S: Final = 0.0005
 """How long one thread may keep the others from running. With Python's 5 ms each of a database call's waits costs as
 much beside a busy event loop."""
@@ -61,6 +63,8 @@ def run_child(kind_name: str, open_service: OpenService) -> int:
     try:
         every = load()
         kind = every.kind(kind_name)
+        # A kind gets only the settings and secrets that its row lists, also when it was started by hand with all of
+        # them.
         settings = every.seen_by(kind)
         identity = _complete(load_child(), kind, settings)
         fail_points.arm(
@@ -70,12 +74,14 @@ def run_child(kind_name: str, open_service: OpenService) -> int:
             partial(kill_holder, settings.bulkhead_home),
         )
     except SettingsInvalid as error:
+        # The log level is itself a setting, and the settings are wrong.
         logs.configure(level="info", kind=kind_name)
         return _misconfigured(error)
     sys.setswitchinterval(_SWITCH_S)
+    # SIGABRT from the orchestrator (a hang) and crashes in C code leave a traceback in the error log.
     faulthandler.enable()
-    # not faulthandler.register: that walks other threads' frames without the interpreter's lock, while they run, and
-    # once ended the process
+    # Not faulthandler.register: that walks other threads' frames without the interpreter's lock, while they run, and
+    # once ended the process.
     signal.signal(signal.SIGUSR1, lambda *_: faulthandler.dump_traceback(all_threads=True))
     logs.configure(
         level=settings.log_level,
@@ -85,9 +91,11 @@ def run_child(kind_name: str, open_service: OpenService) -> int:
     )
     try:
         supervised = Supervised.from_environment(identity, settings.bulkhead_home, settings.bind_address)
+    # Before anything that other processes can see was done: the holder of the slot is not disturbed.
     except SlotTaken as error:
         log.error("slot_taken", slot=identity.slot, reason=str(error))
         return ExitCode.SLOT_TAKEN
+    # A process that was started by hand got its incarnation only now.
     identity = replace(identity, process_incarnation=supervised.incarnation)
     logs.configure(
         level=settings.log_level,
@@ -96,7 +104,7 @@ def run_child(kind_name: str, open_service: OpenService) -> int:
         incarnation=identity.process_incarnation,
     )
     life = _Life(kind, settings, identity, supervised, imported_s=imported_s)
-    # the runner is never closed: that would wait for threads, and they for a server that may be frozen
+    # The runner is never closed: that would wait for threads, and they for a server that may be frozen.
     code = asyncio.Runner(loop_factory=uvloop.new_event_loop).run(life.run(open_service))
     supervised.last_words(code, life.reason)
     supervised.close()
@@ -105,6 +113,7 @@ def run_child(kind_name: str, open_service: OpenService) -> int:
 
 def _leave(code: ExitCode) -> NoReturn:
     """Exit now, whatever threads wait for."""
+    # _exit flushes nothing. It is needed since an ordinary exit joins threads, which may wait for a frozen server.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -153,7 +162,7 @@ class _Life:
     async def run(self, open_service: OpenService) -> ExitCode:
         loop = asyncio.get_running_loop()
         metrics, beats = Metrics(), Beats()
-        # a kind without a database has a store that leads nowhere: it may not see where the database is
+        # A kind without a database gets a store without an address: it may not know where the database is.
         store = Store.open(
             self._settings if self._kind.pool_size else Settings(), self._identity, limit=self._kind.pool_size or 1
         )
@@ -180,14 +189,17 @@ class _Life:
         self._servers = Servers(self._process_routes)
         self._install_handlers(loop)
         self._describe_process(metrics)
+        # Before the start: beats are due from READY on, and a removed socket is noticed during the start as well.
         child.spawn(self._vouch(), "watchdog")
         starting = asyncio.ensure_future(self._start(open_service))
         told = asyncio.ensure_future(child.stopping.wait())
         try:
+            # A stop request need not wait for the end of a start, which may wait for the database for hours.
             await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)
             if not starting.done():
                 self.reason = "told to stop before it was ready"
                 starting.cancel()
+                # The start gets a moment to release what it holds. Its result no longer matters.
                 await asyncio.wait({starting}, timeout=_CLOSE_S)
                 return ExitCode.OK
             if (code := starting.result()) is not ExitCode.OK:
@@ -201,22 +213,25 @@ class _Life:
         child = self._child
         waiting = child.spawn(self._take_time_for_the_database(), "start")
         try:
+            # First, so that `/health` shows a start that takes long.
             await self._servers.serve_admin(self._identity.process_admin_port)
             service = self._readiness.service = await open_service(child)
             await service.start()
+            # Last: connections wait in the kernel's queue until the service can answer them.
             await self._servers.serve_public(self._supervised.listening_sockets(), service.app)
         except SettingsInvalid as error:
             self.reason = str(error)
             return _misconfigured(error)
         except Exception as error:
-            # whatever prevents the start is logged with its traceback and has its own exit code
+            # Whatever prevents the start is logged with its traceback and has its own exit code, which the restart
+            # policy handles.
             self.reason = f"{type(error).__name__}: {logs.scrub(str(error))}"
             log.error("boot_failed", exc_info=error, reason=self.reason)
             return ExitCode.BOOT
         finally:
             waiting.cancel()
         self._readiness.started = True
-        # loaded modules stay: the garbage collector need not examine them again
+        # Loaded modules stay: the garbage collector need not examine them again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GARBAGE_AT)
@@ -228,6 +243,7 @@ class _Life:
             imported_s=round(self._imported_s, 3),
             opened_s=round(monotonic() - self._began_at, 3),
         )
+        # Both query the database, and both outlive an outage of it.
         if self._kind.pool_size:
             child.spawn(self._readiness.watch(), "readiness")
             child.spawn(child.heartbeat.run(), "heartbeat")
@@ -237,11 +253,13 @@ class _Life:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_requested)
         loop.add_reader(self._supervised.fileno(), self._commanded)
+        # Errors of callbacks and of tasks that no code awaits reach the same decision as those of `spawn`.
         loop.set_exception_handler(
             lambda _, context: self._uncaught(
                 context.get("exception") or RuntimeError(context["message"]), "event loop"
             )
         )
+        # Classified in the event loop's thread, since `classify` and the state that it reads belong to that.
         threading.excepthook = lambda hook: loop.call_soon_threadsafe(
             self._uncaught, hook.exc_value or SystemExit(), f"thread {hook.thread.name if hook.thread else '?'}"
         )
@@ -249,6 +267,7 @@ class _Life:
     def _stop_requested(self) -> None:
         self._signals += 1
         self._child.stopping.set()
+        # The orchestrator sends the second one when an operator wants the stop at once.
         if self._signals > 1:
             self._now.set()
 
@@ -263,6 +282,7 @@ class _Life:
     def _uncaught(self, error: BaseException, where: str) -> None:
         """Classify an unhandled error: go on, or exit at once with code 1."""
         service = self._readiness.service
+        # Without a service nothing knows what the error left behind: the process ends.
         severity = service.classify(error) if service is not None else Severity.CRITICAL
         self._child.heartbeat.count_error(error)
         if severity is Severity.RECOVERABLE:
@@ -270,8 +290,8 @@ class _Life:
             return
         log.error("crashed", exc_info=error, where=where)
         self._supervised.last_words(ExitCode.CRASH, f"{type(error).__name__} in {where}")
-        # the state is undefined: nothing more runs here, the orchestrator ends our helpers and gives back what was in
-        # hand
+        # The state is undefined: nothing more runs here. The orchestrator ends our helpers, and the recorder reclaims
+        # what was in hand.
         _leave(ExitCode.CRASH)
 
     async def _vouch(self) -> None:
@@ -279,6 +299,7 @@ class _Life:
         while True:
             stale = self._child.beats.stale()
             if stale:
+                # Silence is the report: after `watchdog_s` without a beat the orchestrator ends this process.
                 log.warning("work_loop_stalled", loops=stale)
             else:
                 self._supervised.watchdog()
@@ -289,10 +310,12 @@ class _Life:
     def _bind_again(self) -> None:
         """Let the orchestrator reach us again after the file of our socket was removed."""
         loop = asyncio.get_running_loop()
+        # The descriptor changes with the new socket, and the event loop must forget the old one before it is closed.
         loop.remove_reader(self._supervised.fileno())
         try:
             self._supervised.bind_again()
             log.warning("socket_bound_again")
+        # It is tried again with the next beat; until then signals still reach us.
         except (OSError, runtime.RuntimeDirectoryUnsafe) as problem:
             log.error("socket_not_bound_again", problem=str(problem))
         finally:
@@ -305,10 +328,12 @@ class _Life:
         try:
             while True:
                 await asyncio.sleep(self._supervised.watchdog_interval_s)
+                # A connection in use means that the start waits for an answer of the database (or works with it).
                 if self._child.store.stats.in_use:
                     said = True
                     self._supervised.extend(_DATABASE_WAIT_S, "start: waits for PostgreSQL")
         finally:
+            # An extension that was never declared need not be ended; one that was must not outlast the start.
             if said:
                 self._supervised.extend(0.0, "")
 
@@ -346,8 +371,10 @@ class _Life:
         log.info("drain_started", limit_s=self._kind.drain_s)
         finishing = asyncio.ensure_future(self._finish(by))
         impatient = asyncio.ensure_future(self._now.wait())
+        # The drain ends by itself, by its deadline, or by a second request to stop.
         await asyncio.wait({finishing, impatient}, timeout=left(by), return_when=asyncio.FIRST_COMPLETED)
         impatient.cancel()
+        # A drain that fails has left something in hand: the error is classified like any other.
         if finishing.done() and (error := finishing.exception()) is not None:
             self._uncaught(error, "drain")
         elif finishing.done() and finishing.result():
@@ -378,6 +405,7 @@ class _Life:
                 await asyncio.wait_for(service.close(), _CLOSE_S)
             except Exception as error:  # how this process ends is decided already; what was not given back ends with it
                 log.error("close_failed", exc_info=error)
+        # After the service, which may still use its tasks to close; before the store, which they use.
         await self._child.cancel_tasks()
         await self._servers.close()
         store.close()

@@ -71,6 +71,7 @@ def beside(own: ASGIApp, room: ASGIApp) -> ASGIApp:
     """
 
     async def choose(scope: Scope, receive: Receive, send: Send) -> None:
+        # Other methods on these paths belong to the room, which answers them with its own error format.
         ours = scope["type"] == "http" and scope["path"] in PATHS and scope["method"] in ("GET", "HEAD")
         await (own if ours else room)(scope, receive, send)
 

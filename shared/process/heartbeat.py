@@ -18,6 +18,7 @@ from shared.store import processes
 from shared.store.store import Store
 
 log = logger(__name__)
+# statm counts pages (proc(5)).
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
@@ -63,6 +64,7 @@ class Heartbeat:
 
     async def beat_once(self) -> None:
         """Write the row now. Raises `StoreUnavailable`; the errors counted so far are then kept for the next beat."""
+        # Read before the write: errors that occur during it belong to the next beat.
         new_errors = self._new_errors
         await self._store.call(
             processes.write_heartbeat,
@@ -90,9 +92,11 @@ class Heartbeat:
             try:
                 await self.beat_once()
                 away = False
+            # The row is information for operators. Liveness is proved by WATCHDOG, so the process goes on.
             except StoreUnavailable as error:
                 if not away:
                     log.warning("heartbeat_not_written", reason=str(error))
                 away = True
+            # Idle connections beyond what is needed are closed at this pace, whether or not the beat was written.
             self._store.prune()
             await asyncio.sleep(self._interval_s)

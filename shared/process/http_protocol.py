@@ -54,14 +54,18 @@ class HttpLimits:
             `Connection: close`.
     """
 
+    # Sizes: more than common proxies let through, and bounded memory before the application is asked. Times: generous
+    # for a slow mobile network, short against clients that send a byte now and then to occupy connections (slowloris).
     head_bytes: int = 64 * 1024
     headers: int = 200
     head_s: float = 10.0
     body_pause_s: float = 10.0
     write_stall_s: float = 60.0
     idle_s: float = 30.0
+    # As much as a client may have under way at a high bandwidth and latency; more is cut off.
     linger_bytes: int = 16 * 1024 * 1024
     linger_s: float = 5.0
+    # Pipelined requests are parsed and kept in memory before they run.
     pipelined: int = 64
     connections: int = 8192
     drain_idle_s: float = 1.0
@@ -104,8 +108,11 @@ class _Transport:
         if self._head:
             data, self._head = self._head + data, b""
             self._write(data)
+        # A head of a final response: it is written in one piece by the cycle. 1xx responses leave at once, since the
+        # client waits for them.
         elif data.endswith(b"\r\n\r\n") and data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
             self._head = data
+            # An application that sends no body in this iteration does not hold up the head any longer.
             self._loop.call_soon(self.flush)
         else:
             self._write(data)
@@ -151,7 +158,7 @@ class HttpConnection(HttpToolsProtocol):
         running = self._running
         super().connection_lost(exc)
         if running is not None and not running.response_complete:
-            # uvicorn marks only the newest request; the running one may be an earlier one
+            # uvicorn marks only the newest request, but the running one may be an earlier one.
             running.disconnected = True
             running.message_event.set()
         self.pipeline.clear()
@@ -168,18 +175,21 @@ class HttpConnection(HttpToolsProtocol):
         elif self.phase == HEAD:
             self._refuse(408)
         elif self.phase == BODY:
-            # the client waits for us, not we for the client: reading is paused, or 100 Continue was not sent yet
+            # The client waits for us, not we for the client: reading is paused, or 100 Continue was not sent yet.
             if self.flow.read_paused or (self.cycle is not None and self.cycle.waiting_for_100_continue):
                 self.due_at = now + self._limits.body_pause_s
             else:
                 self._refuse(408)
         else:
+            # An answer that is not read (ANSWER), or a client that does not close (LINGER): closing politely would wait
+            # for the same client.
             self._raw.abort()
 
     def close_idle(self) -> bool:
         """Close a connection between two requests, unless bytes of the next one have arrived already. Returns whether
         it was closed.
         """
+        # A close now would reset the connection under a request that is on its way: it is read first.
         if self._has_unread():
             self.due_at = self.loop.time() + self._limits.head_s
             return False
@@ -191,7 +201,7 @@ class HttpConnection(HttpToolsProtocol):
         """Announce the end: the answer that is being made is the last one."""
         running = self._running
         if running is not None and not running.response_complete:
-            # a head that is sent already cannot announce it; the connection becomes idle and is closed as such
+            # A head that is sent already cannot announce it; the connection becomes idle and is closed as such.
             running.keep_alive = running.keep_alive and running.response_started
             self.cycle.keep_alive = self.cycle.keep_alive and self.cycle.response_started
         elif self.phase in (OPEN, IDLE):
@@ -203,6 +213,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def _has_unread(self) -> bool:
         try:
+            # FIONREAD: bytes in the kernel's receive buffer that the event loop has not read yet.
             waiting = fcntl.ioctl(self._raw.get_extra_info("socket").fileno(), termios.FIONREAD, b"\0\0\0\0")
         except (OSError, ValueError):
             return False  # the socket is closed already
@@ -224,6 +235,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._enter(LINGER, self._limits.linger_s)
         self.flow.resume_reading()
+        # A head that waits for its body must leave before FIN.
         self._writer.flush()
         self._raw.write_eof()
 
@@ -239,10 +251,13 @@ class HttpConnection(HttpToolsProtocol):
             return
         if phase <= IDLE:
             self._enter(HEAD, self._limits.head_s)
+        # How much of a chunk belongs to which request is known only afterwards: the bytes are counted on both sides of
+        # the parser's callbacks.
         self._chunk = len(data)
         self._stray_bytes += self._chunk
         try:
             self._feed(data)
+        # The client's bytes are no request (or `_Refusal` stopped the parser): 400, or the status that was set.
         except httptools.HttpParserError:
             self._refuse(self._status)
             return
@@ -274,6 +289,8 @@ class HttpConnection(HttpToolsProtocol):
         lines = [b"%b %b HTTP/%b" % (method, self.url, version.encode())]
         lines += [b"%b: %b" % (name, value) for name, value in self.headers if name != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
+        # As uvicorn sets it: without it the parser refuses bytes behind a request with `Connection: close`, which must
+        # be ignored instead.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.parser.feed_data(b"\r\n".join(lines) + b"\r\n\r\n")
         if rest:
@@ -285,7 +302,7 @@ class HttpConnection(HttpToolsProtocol):
         running = self._running
         if running is not None and not running.response_complete:
             if running is not self.cycle or running.response_started or self.phase != BODY:
-                # an earlier request is being answered: its answer must not be mixed with this one, and is the last
+                # An earlier request is being answered: its answer must not be mixed with this one, and is the last.
                 running.keep_alive = False
                 self.pipeline.clear()
                 self.phase, self.due_at = ANSWER, inf
@@ -309,7 +326,7 @@ class HttpConnection(HttpToolsProtocol):
         if self.phase == HEAD:
             self._head_bytes = 0
         else:
-            # it begins behind another request: how much of this chunk is its own is not known
+            # It begins behind another request. How much of this chunk is its own is not known, so none of it counts.
             self._head_bytes = -self._chunk
             self._enter(HEAD, self._limits.head_s)
         self._is_trailing = False
@@ -322,6 +339,7 @@ class HttpConnection(HttpToolsProtocol):
         name = name.lower()
         if name == b"host":
             self._hosts += 1
+            # What is no authority must not reach an application that derives addresses from it.
             if not _HOST.fullmatch(value):
                 raise _Refusal
         elif name == b"expect" and value.lower() == b"100-continue":
@@ -334,18 +352,21 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is complete: refuse it, or start the application."""
         limits = self._limits
-        # the exact size is only looked at where the bytes received could exceed the limit
+        # The exact size is only computed where the bytes received could exceed the limit.
         if max(self._stray_bytes, self._chunk) > limits.head_bytes and self._head_size() > limits.head_bytes:
             self._status = 431
             raise _Refusal
         if self.parser.should_upgrade():
+            # CONNECT would make a tunnel of the connection; there is none to make.
             if self.parser.get_method() == b"CONNECT":
                 self._status = 405
                 raise _Refusal
             self._is_upgrading = True
             return
+        # RFC 9112 3.2: exactly one Host in HTTP/1.1; two would let a proxy and us see different targets.
         if self._hosts != 1 and (self._hosts or self.parser.get_http_version() != "1.0"):
             raise _Refusal
+        # uvicorn queues the request in `pipeline` while another one runs.
         is_first = self._running is None or self._running.response_complete
         super().on_headers_complete()
         self._is_trailing = True
@@ -361,6 +382,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A part of a body."""
         self._stray_bytes = 0
+        # The application answered without reading the body to its end: the rest is discarded, up to a limit.
         if self.cycle.response_complete:
             self._discarded += len(body)
             if self._discarded > self._limits.linger_bytes:
@@ -375,7 +397,7 @@ class HttpConnection(HttpToolsProtocol):
         self._stray_bytes = 0
         super().on_message_complete()
         if self.cycle.response_complete:
-            # the answer was sent before the body had arrived
+            # The answer was sent before the body had arrived.
             self._enter(IDLE, self._limits.idle_s)
         else:
             self._enter(ANSWER, inf)
@@ -391,6 +413,7 @@ class HttpConnection(HttpToolsProtocol):
         self._state.total_requests += 1
         if self.phase == LINGER or self._raw.is_closing():
             return
+        # uvicorn pauses reading while requests wait in the pipeline or a body is not consumed.
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
@@ -403,6 +426,7 @@ class HttpConnection(HttpToolsProtocol):
         """The client does not read; called by the event loop."""
         super().pause_writing()
         if self.phase == ANSWER:
+            # Only a client that does not read has a deadline; an application that works long has its own.
             self.due_at = self.loop.time() + self._limits.write_stall_s
 
     def resume_writing(self) -> None:

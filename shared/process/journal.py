@@ -31,7 +31,9 @@ from shared.process import runtime
 log = logger(__name__)
 
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
+"""Bytes after which a segment is renamed; some ten thousand entries."""
 KEEP_SEGMENTS: Final = 32
+"""Most full segments: 128 MiB in all."""
 _SEGMENT: Final = re.compile(r"events\.(\d{16})\.jsonl")
 
 
@@ -101,7 +103,7 @@ class JournalWriter:
         self._path = runtime.events_file(home)
         self._boot = boot
         self._segment_bytes = segment_bytes
-        # a power loss may have taken the last lines and left a reader's position: a number must not be used twice
+        # A power loss may have taken the last lines and left a reader's position: a number must not be used twice.
         self._seq = max(_last_seq(self._path), *(_read_position(file) for file in _positions(self._path)), 0)
         self._fd = self._open()
 
@@ -137,12 +139,14 @@ class JournalWriter:
             "details": details,
         }
         encoded = json.dumps(line, default=str).encode() + b"\n"
+        # One write with O_APPEND: a reader sees the whole line or an incomplete last one, which it leaves for later.
         written = os.write(self._fd, encoded)
         if written != len(encoded):
-            # a full disk took a part: close the torn line, readers leave it out
+            # A full disk took a part: close the torn line, which readers leave out.
             os.write(self._fd, b"\n")
             raise OSError(f"{self._path}: only {written} of {len(encoded)} bytes were written")
         self._seq += 1
+        # After the write: the name of the segment is the number of its last entry.
         if os.fstat(self._fd).st_size >= self._segment_bytes:
             self._rotate()
         return self._seq
@@ -154,6 +158,7 @@ class JournalWriter:
             self._fd = -1
 
     def _open(self) -> int:
+        # Not closed by rename: readers that have the old file open read it to its end.
         fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         size = os.fstat(fd).st_size
         if size and os.pread(fd, 1, size - 1) != b"\n":
@@ -165,6 +170,7 @@ class JournalWriter:
         os.close(self._fd)
         self._fd = self._open()
         readers = _positions(self._path)
+        # The slowest reader decides. Without readers nothing is passed, and `KEEP_SEGMENTS` alone bounds the disk.
         passed = min((_read_position(reader) for reader in readers), default=0)
         segments = _segments(self._path)
         for index, (last, segment) in enumerate(segments):
@@ -208,17 +214,23 @@ class JournalReader:
             assert self._file is not None  # noqa: S101 - _open succeeded
             start = self._file.tell()
             line = self._file.readline()
+            # The writer is in the middle of a line, or this is the end of a full segment.
             if not line.endswith(b"\n"):
                 self._file.seek(start)
                 if self._moved_on():
                     continue
                 break
             entry = _parse(line)
+            # A torn line, or entries before the position, when the segment that holds it is read from its beginning.
             if entry is None or entry.seq < self._next:
                 continue
             if entry.seq > self._next:
+                # A rename between finding the segment and opening it looks like a gap: the missing entries have another
+                # file name now.
                 if self._reopened_before(entry.seq):
                     continue
+                # Segments were deleted beyond `KEEP_SEGMENTS`, or the disk lost lines: the reader goes on with what
+                # there is.
                 log.warning("journal_gap_found", expected=self._next, found=entry.seq)
             entries.append(entry)
             self._next = entry.seq + 1
@@ -233,7 +245,7 @@ class JournalReader:
         try:
             replace_file(self._position_file, f"{seq}\n")
         except OSError as problem:
-            # a full disk: the next life reads these entries again, which every reader must bear
+            # A full disk: the next life reads these entries again, which every reader must tolerate.
             log.warning("journal_position_not_saved", position=seq, problem=str(problem))
 
     def rewind(self) -> None:
@@ -261,11 +273,12 @@ class JournalReader:
         assert self._file is not None  # noqa: S101 - only called while reading
         try:
             current = self._path.stat().st_ino
+        # Between two segments: the writer has renamed the old one and not opened the new one yet.
         except FileNotFoundError:
             return False
         if os.fstat(self._file.fileno()).st_ino == current:
             return False
-        # renamed after our last read: take what was appended before that
+        # Renamed after our last read: take what was appended before that.
         if self._file.tell() < os.fstat(self._file.fileno()).st_size and _has_whole_line(self._file):
             return True
         self.close()
@@ -295,6 +308,7 @@ def entries_in(home: Path) -> Iterator[JournalEntry]:
 def _parse(line: bytes) -> JournalEntry | None:
     try:
         values = json.loads(line)
+        # An unknown event or field is one of a newer version: the line is skipped, and the reader goes on.
         return JournalEntry(**(values | {"event": SupervisionEvent(values["event"])}))
     except (ValueError, KeyError, TypeError):
         return None

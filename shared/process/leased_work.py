@@ -116,6 +116,7 @@ class LeasedWork(Generic[_T]):
     async def look(self) -> float:
         """Take what there is capacity for and start to work on it. Returns the seconds until the next look. Raises
         `StoreUnavailable`."""
+        # Once, and only here: the first query may fail and is repeated, and no row of this life is taken before.
         if not self._released:
             await self._rows.release()
             self._released = True
@@ -124,13 +125,16 @@ class LeasedWork(Generic[_T]):
         for row in taken:
             self._begin(row)
         if taken or self._in_hand:
+            # Work in hand keeps the interval short too: its end may make further rows due.
             self._busy_until = self._clock() + _BUSY_FOR_S
         return self._intervals.busy_s if self._clock() < self._busy_until else self._intervals.idle_s
 
     def _begin(self, row: _T) -> None:
         key = self._rows.key(row)
         task = asyncio.get_running_loop().create_task(self._work(row), name=f"{self._name}-{key}")
+        # A strong reference as well: the event loop alone keeps only weak ones to its tasks.
         self._in_hand[key] = task
+        # An error that leaves a row's work is a bug, and is classified like any uncaught one.
         self._child.watch(task)
         task.add_done_callback(lambda _: self._end(key))
 
@@ -141,5 +145,5 @@ class LeasedWork(Generic[_T]):
         was_full = len(self._in_hand) >= self._capacity
         self._in_hand.pop(key, None)
         if was_full:
-            # rows may wait for the place that is free now
+            # Rows may wait for the place that is free now.
             self._wake.set()

@@ -9,6 +9,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+# Seconds; 1 ms for an answer from memory up to 30 s, the longest timeout of a provider's request.
 LATENCY_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -16,6 +17,7 @@ class Metrics:
     """A registry of this process's own figures."""
 
     def __init__(self) -> None:
+        # A registry of its own and not the library's global one, so that tests may have several in one process.
         self._registry = CollectorRegistry()
 
     def counter(self, name: str, purpose: str, labels: Sequence[str] = ()) -> Counter:
@@ -46,6 +48,7 @@ class Metrics:
         figures: dict[str, float] = {}
         for family in self._registry.collect():
             for sample in family.samples:
+                # NaN and infinities are no JSON numbers, and buckets would multiply the rows of the metrics table.
                 if not sample.name.endswith(("_bucket", "_created")) and math.isfinite(sample.value):
                     labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
                     figures[sample.name.removeprefix("bulkhead_") + (f"{{{labels}}}" if labels else "")] = sample.value

@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from typing import Final
 
 LONGEST_DATAGRAM: Final = 4096
+"""Bytes; what systemd's own receiver reads of a message at most."""
+# No socket, a socket without a process, a full queue, or one of another user: the receiver is away, and the next beat
+# carries the content again. Every other error is ours.
 _NOBODY_LISTENS: Final = frozenset(
     {errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN, errno.ENOBUFS, errno.EPERM, errno.EACCES, errno.ENOTCONN}
 )
@@ -26,6 +29,7 @@ def open_sender() -> socket.socket:
 
 def encode(fields: Mapping[str, str]) -> bytes:
     """Return `fields` as one datagram; line breaks inside values become spaces, and what is too long is cut."""
+    # A line break inside a value would begin a field of its own.
     lines = (f"{name}={' '.join(value.splitlines())}" for name, value in fields.items())
     return "\n".join(lines).encode()[:LONGEST_DATAGRAM]
 

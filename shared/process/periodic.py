@@ -27,7 +27,7 @@ async def wait_for_event(event: asyncio.Event, timeout_s: float) -> bool:
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await event.wait()
-    # not the timeout decides: the event may have been set in the same instant
+    # Not the timeout decides: the event may have been set in the same instant.
     return event.is_set()
 
 
@@ -54,6 +54,7 @@ async def repeat(
     away = False
     while stop is None or not stop.is_set():
         if wake is not None:
+            # Before the work, not after it: a wake-up during the work causes another run and is not lost.
             wake.clear()
         if beat is not None:
             beat.beat()
@@ -98,5 +99,6 @@ async def _pause(for_s: float, wake: asyncio.Event | None, stop: asyncio.Event |
         try:
             await asyncio.wait(waits, timeout=for_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # The tasks of both waits end here, or each pause would leave one behind.
             for one in waits:
                 one.cancel()

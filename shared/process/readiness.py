@@ -16,6 +16,8 @@ from shared.store.store import ping
 log = logger(__name__)
 
 _INTERVAL_S: Final = 1.0
+"""Seconds between two probes of the database: an outage shows within a second, and the probes cost it nothing to speak
+of."""
 
 
 class Readiness:
@@ -38,9 +40,12 @@ class Readiness:
             try:
                 await self._child.store.call(ping)
                 self._database = ""
+            # This is the finding, not a failure: an unready process waits for its database and is never restarted for
+            # it.
             except StoreUnavailable as error:
                 self._database = str(error)
             missing = self.missing()
+            # Only changes are reported; `Supervised` repeats the present state with each beat.
             if ready != (not missing):
                 ready = not missing
                 self._report(missing)
@@ -60,6 +65,7 @@ class Readiness:
             return {"process": "starting"}
         if self._child.stopping.is_set():
             return {"process": "draining"}
+        # A kind without a pool has no database to miss.
         database = {"database": self._database} if self._child.kind.pool_size and self._database else {}
         return {**database, **self.service.readiness()}
 

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from shared.errors import BulkheadError
 
 PROCESS_BYTES: Final = 256 * 1024 * 1024
+"""Most bytes of bodies in memory: a part of what a process may use before its soft memory ceiling drains it."""
 OWNER_BYTES: Final = 128 * 1024 * 1024
 """Half of the process's: one company that sends without end leaves room for the others."""
 _SHARE: Final = "body_share"
@@ -91,6 +92,7 @@ def with_budget(app: ASGIApp, budget: BodyBudget) -> ASGIApp:
     """Return an application whose requests hold a share of `budget` while they run."""
 
     async def accounted(scope: Scope, receive: Receive, send: Send) -> None:
+        # Given back here and not at the end of reading: the application still holds the bytes while it works.
         share = scope.setdefault("state", {})[_SHARE] = BodyShare(budget)
         try:
             await app(scope, receive, send)
@@ -109,6 +111,7 @@ async def read_body(request: Request, *, limit: int, wait_s: float, owner: str =
         BodyTooLarge, BodyLate, BodyBudgetExhausted: see there. ClientDisconnect: the client went away.
     """
     declared = request.headers.get("content-length", "")
+    # Refused before a byte is read. A length that is missing or wrong is caught below.
     if declared.isdecimal() and int(declared) > limit:
         raise BodyTooLarge(f"the body has more than {limit} bytes")
     share: BodyShare = request.scope["state"][_SHARE]
@@ -120,6 +123,7 @@ async def read_body(request: Request, *, limit: int, wait_s: float, owner: str =
                 body += chunk
                 if len(body) > limit:
                     raise BodyTooLarge(f"the body has more than {limit} bytes")
+                # In steps, so that a body in many small chunks does not take one entry for each.
                 if len(body) - counted >= _COUNTED_AT_ONCE:
                     share.acquire(owner, len(body) - counted)
                     counted = len(body)

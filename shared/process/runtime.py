@@ -47,6 +47,8 @@ def runtime_dir(home: Path) -> Path:
     beside = home.absolute() / "run"
     if len(os.fsencode(beside)) + _ROOM_FOR_NAME <= _LONGEST_ADDRESS:
         return _private(beside)
+    # 64 bits of digest keep the homes of one machine apart. The user's id in the name keeps two users of one home's
+    # path from meeting.
     name = hashlib.blake2s(os.fsencode(home.absolute()), digest_size=8).hexdigest()
     return _private(Path(tempfile.gettempdir()) / f"bulkhead-{os.getuid()}-{name}")
 
@@ -115,11 +117,13 @@ def _private(directory: Path) -> Path:
     user needs it)."""
     directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.mkdir(mode=0o700, exist_ok=True)
+    # lstat: in a directory that anyone may write (/tmp), a link by another user must not be followed.
     facts = directory.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
         raise RuntimeDirectoryUnsafe(
             f"{directory} belongs to user {facts.st_uid} or is no directory; remove it or choose another BULKHEAD_HOME"
         )
+    # Read and write permissions for others are removed; search permission (0o011) stays where it was granted.
     if facts.st_mode & 0o066:
         directory.chmod(stat.S_IMODE(facts.st_mode) & 0o711)
     return directory
@@ -133,6 +137,7 @@ def sweep(home: Path) -> None:
         # a helper that was killed could not remove its own, and no next life of its slot will
         socket_file.unlink(missing_ok=True)
     directory = runtime_dir(home)
+    # Only the directory below the temporary one is removed; `home/run` holds the journal.
     if not directory.is_relative_to(home):
         with suppress(OSError):  # not empty: another's socket is still there
             directory.rmdir()

@@ -24,16 +24,21 @@ from shared.process.request_body import BodyBudget, with_budget
 log = logger(__name__)
 
 _ACCEPT_AT_ONCE: Final = 64
+"""Connections accepted per wake-up, so that a burst of clients does not hold up the requests under way."""
 _ACCEPT_AGAIN_S: Final = 0.1
-"""How long a process without free descriptors leaves new connections to the others."""
+"""Seconds for which a process without free descriptors leaves new connections to the others."""
 _SWEEP_S: Final = 1.0
-"""Time between two looks at the deadlines of all connections; also how old the `Date` of an answer may be."""
+"""Seconds between two looks at the deadlines of all connections; also how old the `Date` of an answer may be."""
 _DRAIN_TICK_S: Final = 0.02
+"""Seconds between two looks during a drain, which an operator waits for."""
 _OTHER_DESCRIPTORS: Final = 256
 """Descriptors kept free for everything that is no client: database, Redis, files, other servers of the process."""
 _EVICTED_AT_ONCE: Final = 64
+"""Idle connections closed in one step: as many as one wake-up accepts."""
 _SLOW_HEAD_S: Final = 1.0
+"""Seconds that a head may take while there is no room for another connection."""
 _REFUSALS_LOGGED_S: Final = 10.0
+"""Seconds between two log lines about refusals, which come by the thousand."""
 
 
 class Admission(Enum):
@@ -77,11 +82,13 @@ class _Acceptor:
         for _ in range(_ACCEPT_AT_ONCE):
             admission = self._admit()
             if admission is Admission.LATER:
-                return  # the listening socket stays readable
+                return  # the listening socket stays readable, so this is called again
             try:
                 client, _ = self._listener.accept()
+            # Another instance took it, or the client is gone: the socket is shared.
             except (BlockingIOError, ConnectionAbortedError):
                 return
+            # EMFILE or ENFILE: the socket would stay readable, and the loop would spin without the pause.
             except OSError:
                 self._loop.remove_reader(self._listener.fileno())
                 self._again = self._loop.call_later(_ACCEPT_AGAIN_S, self._listen)
@@ -90,21 +97,26 @@ class _Acceptor:
                 _refuse(client)
                 self._refused()
                 continue
+            # Responses are written in one piece; Nagle's algorithm would only delay the last packet.
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opening = self._loop.create_task(self._loop.connect_accepted_socket(self._protocol, client))
             self.opening.add(opening)
+            # A connection counts while it is opened too: it is not in `connections` yet, and a burst would exceed the
+            # limit.
             opening.add_done_callback(self.opening.discard)
 
     def close(self) -> None:
         """Accept no more, and close the listening socket of this process."""
         if self._again is not None:
             self._again.cancel()
+        # A socket that failed elsewhere is closed already; removing its reader would raise.
         elif self._listener.fileno() >= 0:
             self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
 
 
 def _refuse(client: socket.socket) -> None:
+    # The client is gone, or its buffer is full: it is closed either way.
     with suppress(OSError):
         client.setblocking(False)
         client.send(refusal(503))
@@ -123,9 +135,11 @@ class HttpServer:
     def __init__(
         self, app: ASGIApp, sockets: Sequence[socket.socket], name: str, limits: HttpLimits | None = None
     ) -> None:
-        # nothing of ours speaks WebSocket; uvicorn's default could not even be imported beside pyppeteer, which holds
-        # websockets below 11
+        # Nothing here uses WebSocket, and uvicorn's default could not even be imported beside pyppeteer, which holds
+        # websockets below 11 (ADR 3).
         self._config = uvicorn.Config(
+            # uvicorn is the protocol alone: no lifespan, no log of its own, and no `Server` header, which would only
+            # name versions.
             with_budget(app, BodyBudget()),
             loop="none",
             http="httptools",
@@ -164,6 +178,7 @@ class HttpServer:
         if self._sweeping is None:
             return True
         for acceptor in self._acceptors:
+            # The orchestrator holds the listening socket too: new connections wait in its queue for the next process.
             acceptor.close()
         self._state.draining = True
         for connection in self._connections():
@@ -173,10 +188,11 @@ class HttpServer:
             await asyncio.sleep(_DRAIN_TICK_S)
             self._expire()
             if all(connection.phase == LINGER for connection in self._connections()) and not self._opening():
-                # every answer is sent; clients have a moment to read it before the kernel may reset the connection
+                # Every answer is sent. Clients have a moment to read it before the kernel may reset the connection.
                 lingering_by = lingering_by or monotonic() + self._limits.drain_idle_s
                 if monotonic() > lingering_by:
                     break
+        # Before the aborts below, which would make every drain look finished.
         finished = not self._state.tasks and all(one.phase in (OPEN, IDLE, LINGER) for one in self._connections())
         for connection in self._connections():
             connection.abort()
@@ -214,12 +230,13 @@ class HttpServer:
         if len(self._state.connections) + opening < self._most:
             return Admission.ADMITTED
         idle = (one for one in self._connections() if one.phase in (OPEN, IDLE))
+        # Longest idle first: a client that sends requests keeps its connection.
         oldest = nsmallest(_EVICTED_AT_ONCE, idle, key=lambda one: one.since)
         if sum(one.close_idle() for one in oldest) or opening:
             return Admission.LATER
         now = self._loop.time()
         for one in self._connections():
-            # a head takes milliseconds; with no room left a slow one does not keep its ten seconds
+            # A head takes milliseconds. With no room left a slow one does not keep its ten seconds.
             if one.phase == HEAD and now - one.since > _SLOW_HEAD_S:
                 one.abort()
         return Admission.REFUSED
@@ -239,6 +256,7 @@ def _descriptors_for_clients() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # A limit of the kernel's still applies (fs.nr_open, 2^20 by default).
     if hard == resource.RLIM_INFINITY:
         return 1 << 20
     return max(16, hard - min(_OTHER_DESCRIPTORS, hard // 2))

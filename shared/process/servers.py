@@ -43,8 +43,10 @@ def _is_local(scope: Scope) -> bool:
     client = scope.get("client")
     try:
         is_loopback = client is None or ip_address(client[0]).is_loopback
+    # No IP address, so not provably this machine.
     except ValueError:
         return False
+    # A proxy on this machine connects from the loopback address for clients elsewhere.
     return is_loopback and not any(name.lower() in _FORWARDED for name, _ in scope["headers"])
 
 
@@ -62,6 +64,7 @@ class Servers:
 
     async def serve_admin(self, port: int) -> None:
         """Serve the process's own routes on the loopback address. Raises `OSError` when the port is taken."""
+        # Loopback only: the endpoint has no authentication.
         listener = socket.create_server(("127.0.0.1", port))
         self._admin = HttpServer(Starlette(routes=[*self._routes()]), [listener], "admin")
         await self._admin.start()
@@ -81,6 +84,7 @@ class Servers:
 
     async def close(self) -> None:
         """Stop all servers now."""
+        # The admin endpoint last, so that `/health` shows a process that is closing.
         for server in (self._public, self._admin):
             if server is not None:
                 await server.stop(monotonic())

@@ -19,6 +19,9 @@ from shared.settings import ChildEnvironment, Settings
 from shared.store.store import Store
 
 _CANCEL_S: Final = 3.0
+"""Longest wait in seconds for cancelled background tasks; a task that ignores its cancellation ends with the
+process.
+"""
 
 
 class Severity(StrEnum):
@@ -83,6 +86,7 @@ class Child:
         """Run `work` in the background. An error that leaves it is classified like any uncaught one; so is its early
         end by `SystemExit`."""
         task = asyncio.get_running_loop().create_task(work, name=name)
+        # A strong reference: the event loop keeps only weak ones, and a task that is collected ends silently.
         self._tasks.add(task)
         self.watch(task)
         return task
@@ -93,6 +97,7 @@ class Child:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
+        # Cancellation is how a drain ends tasks, so it is no error.
         if not task.cancelled() and (error := task.exception()) is not None:
             self.uncaught(error, task.get_name())
 

@@ -24,7 +24,9 @@ from shared.fail_points import ORCHESTRATOR
 from shared.process import runtime
 
 _RECORD_LENGTH: Final = 1024
+"""Bytes of the record, padded: a shorter one overwrites a longer one completely, and one pwrite replaces it."""
 _LONGEST_REASON: Final = 400
+"""Characters of an exit reason, so that the record fits, also when JSON escapes some of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,7 @@ def process_start(pid: int) -> int | None:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
+    # The name in brackets may contain spaces and brackets (proc(5)). Fields 3 (state) and 22 (start time) follow it.
     after_name = stat[stat.rindex(")") + 2 :].split()
     return None if after_name[0] in "ZX" else int(after_name[19])
 
@@ -68,6 +71,7 @@ def own_age_s() -> float:
     """Return for how many seconds this process has existed; in steps of a clock tick."""
     started = process_start(os.getpid())
     assert started is not None  # noqa: S101 - as below
+    # CLOCK_BOOTTIME counts suspended time as the start time in /proc does; the monotonic clock does not.
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
 
 
@@ -101,6 +105,9 @@ class SlotLock:
         """Take the lock at `path`. Raises `SlotTaken` at once, without waiting, when a process holds it."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            # flock and not fcntl's locks: it belongs to the open file description, so children inherit it, and it is
+            # free only when the last descriptor is closed. Without it two processes of one slot could send the same
+            # messages.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
@@ -109,6 +116,7 @@ class SlotLock:
                 f"process {holder.pid}, incarnation {holder.incarnation}" if holder else "a process that left no name"
             )
             raise SlotTaken(f"{path} is held by {known}") from None
+        # Also on KeyboardInterrupt: a descriptor that stays open would hold the lock for ever.
         except BaseException:
             os.close(fd)
             raise
@@ -122,12 +130,15 @@ class SlotLock:
             ours, named = os.fstat(fd), path.stat()
         except OSError as problem:
             raise SlotTaken(f"descriptor {fd} does not hold {path}: {problem}") from None
+        # SLOT_LOCK_FD comes from the environment: it may be any descriptor, or one of a file that was replaced.
         if (ours.st_dev, ours.st_ino) != (named.st_dev, named.st_ino):
             raise SlotTaken(f"descriptor {fd} is not {path}")
         try:
+            # Succeeds only if this open file description holds the lock already (or nothing does): that is the proof.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SlotTaken(f"descriptor {fd} does not hold the lock of {path}") from None
+        # Helpers get it explicitly (`pass_fds`); an accidental heir would keep the slot taken.
         os.set_inheritable(fd, False)
         return cls(fd, path)
 
@@ -164,6 +175,7 @@ def is_free(path: Path) -> bool:
     except FileNotFoundError:
         return True
     try:
+        # Probes by taking it for a moment. A start that fails in that moment is retried (`Policy.occupied_s`).
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
@@ -180,12 +192,13 @@ def kill_holder(home: Path, slot: str) -> None:
     if holder is None or not holder.is_running():
         return
     with suppress(ProcessLookupError):
-        # a slot's process leads a session of its own; the orchestrator belongs to the process that started it
+        # A slot's process leads a session of its own; the orchestrator is in the session of the shell that started it.
         (os.kill if slot == ORCHESTRATOR else os.killpg)(holder.pid, signal.SIGKILL)
 
 
 def _parse(record: bytes) -> Holder | None:
     try:
+        # An empty file (created, not written yet) or one of another version: the kernel's lock counts, not the record.
         values: dict[str, Any] = json.loads(record)
         return Holder(**{row.name: values[row.name] for row in fields(Holder)})
     except (ValueError, KeyError, TypeError):

@@ -21,10 +21,10 @@ class SocketFile:
         """Bind a socket to `path`, which nothing else may use, and make it ours alone. Closes the socket and raises
         `OSError` if it cannot."""
         try:
-            # the process that calls this holds the lock that makes the name its own: a file that is there belongs to a
-            # dead process
+            # The caller holds the lock that makes the name its own: a file that is there belongs to a dead process.
             path.unlink(missing_ok=True)
             unbound.bind(str(path))
+            # The umask decides the mode of a bound socket; on Linux connecting to it needs write permission.
             path.chmod(0o600)
             facts = path.lstat()
         except OSError:
@@ -42,5 +42,6 @@ class SocketFile:
 
     def remove(self) -> None:
         """Remove the file, unless it is another socket's by now."""
+        # The next incarnation may have bound the name already: its file must stay.
         if self.is_there():
             self.path.unlink(missing_ok=True)

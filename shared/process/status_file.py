@@ -13,7 +13,8 @@ from shared.process.slot_lock import boot_id
 
 FRESH_S: Final = 5.0
 """Age up to which a snapshot counts as the present state: it is written every second, and a busy machine may delay
-that."""
+that.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def read(path: Path, now: datetime | None = None) -> StatusFile | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         age_s = ((now or utc_now()) - datetime.fromisoformat(values["at"])).total_seconds()
+        # A pid of an earlier boot says nothing about the processes of this one.
         is_of_this_boot = values.get("boot_id", boot_id()) == boot_id()
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return None

@@ -31,8 +31,12 @@ from shared.settings import ChildEnvironment
 log = logger(__name__)
 
 LISTEN_BACKLOG: Final = 4096
+"""Connections that wait in the kernel while a process is replaced; the kernel's default for its maximum
+(net.core.somaxconn)."""
 _COMMANDS_AT_ONCE: Final = 64
+"""Datagrams read in one call, so that a flood of them does not keep the event loop."""
 _DESCRIPTORS: Final = "descriptors"
+"""The request for our listening sockets: answered here, so no `Command`."""
 
 
 class ListeningSocketInvalid(BulkheadError):
@@ -85,6 +89,8 @@ class Supervised:
         self.identity = identity
         self.incarnation = incarnation
         self.watchdog_interval_s = (
+            # A quarter of the threshold, so that three lost or late beats do not look like a hang; at most one a
+            # second, and not so often that beating is work of its own.
             max(0.05, min(1.0, identity.watchdog_usec / 1e6 / 4)) if identity.watchdog_usec else 1.0
         )
         self._lock = lock
@@ -98,6 +104,7 @@ class Supervised:
 
     def _bind(self) -> None:
         fresh = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        # The event loop reads it; a read that waits would stop every work loop.
         fresh.setblocking(False)
         self._file = SocketFile.bind(fresh, runtime.slot_socket(self._home, self.identity.slot))
         self._inbox = fresh
@@ -126,6 +133,7 @@ class Supervised:
         path = runtime.slot_lock_file(home, identity.slot)
         lock = SlotLock.inherited(identity.slot_lock_fd, path) if identity.slot_lock_fd >= 0 else SlotLock.take(path)
         incarnation = identity.process_incarnation or new_incarnation(identity.slot)
+        # At once: if the orchestrator dies now, its successor can identify this process.
         lock.write(
             holder_of_this_process(incarnation, admin_port=identity.process_admin_port, public_port=identity.port)
         )
@@ -140,12 +148,14 @@ class Supervised:
     def ready(self, status: str = "") -> None:
         """Report that this process may take work. Call again after `unready`."""
         self._is_ready = True
+        # An undelivered report of the opposite must not follow this one.
         self._unsent.pop("X_READY", None)
         self._tell({"READY": "1"} | _status(status))
 
     def unready(self, status: str = "") -> None:
         """Report that this process lives but may not take work (its database is unavailable). Never a reason to be
-        killed."""
+        killed.
+        """
         self._is_ready = False
         self._unsent.pop("READY", None)
         self._tell({"X_READY": "0"} | _status(status))
@@ -156,7 +166,8 @@ class Supervised:
 
     def stopping(self, status: str = "") -> None:
         """Say: draining, will exit. A port that we bound ourselves is closed, so that clients are refused and do not
-        wait for no process."""
+        wait in vain."""
+        # An inherited socket belongs to the orchestrator, and its queue serves the next process.
         if self.identity.listen_fd < 0:
             self._close_listeners()
         self._tell({"STOPPING": "1"} | _status(status))
@@ -226,8 +237,8 @@ class Supervised:
             listener = bind_listener(self._bind_address, self.identity.port)
         else:
             return []
-        # the server may close its socket when it drains; ours is for handing over. Not `listener.dup()`, which makes
-        # the shared socket block again
+        # The server may close its socket when it drains; this one is for handing over. Not `listener.dup()`, which
+        # makes the shared socket block again.
         self._listeners.append(socket.socket(fileno=os.dup(listener.fileno())))
         return [listener]
 
@@ -235,9 +246,11 @@ class Supervised:
         """Leave the exit code and the reason in the slot file, for an orchestrator that is not our parent and cannot
         wait for us."""
         try:
+            # Read and replaced: pid, start time and ports stay, so that the record still identifies this incarnation.
             holder = self._lock.read()
             if holder is not None:
                 self._lock.write(replace(holder, exit_code=int(code), exit_reason=" ".join(reason.split())))
+        # A full disk: the exit code stays unknown to an orchestrator that adopted us, and the restart policy applies.
         except OSError as problem:
             log.warning("last_words_not_written", problem=str(problem))
 
@@ -254,12 +267,14 @@ class Supervised:
     def _tell(self, fields: dict[str, str]) -> None:
         if not self.identity.notify_socket or self._sender.fileno() < 0:
             return
-        # readiness is said again each time: an orchestrator that has just adopted us learns it from the next beat
+        # Readiness is repeated each time: an orchestrator that has just adopted us receives it with the next beat.
         readiness = {"READY": "1"} if self._is_ready else {}
         message = {"X_INCARNATION": self.incarnation} | readiness | self._unsent | fields
         if notify.send(self._sender, self.identity.notify_socket, message):
             self._unsent.clear()
         else:
+            # A late WATCHDOG would prove progress that is over; everything else is state, of which the newest value
+            # counts.
             self._unsent |= {name: value for name, value in fields.items() if name != "WATCHDOG"}
 
     def _hand_over_listeners(self, asker: str | None) -> None:
@@ -268,7 +283,7 @@ class Supervised:
         descriptors = array.array("i", [listener.fileno() for listener in self._listeners])
         message = notify.encode({"X_INCARNATION": self.incarnation, "X_LISTENERS": str(len(descriptors))})
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)] if descriptors else []
-        # no process there any more, or no room: it will ask again
+        # The sender has exited, or its queue is full: an orchestrator asks again.
         with suppress(OSError):
             self._sender.sendmsg([message], ancillary, 0, asker)
 
@@ -290,6 +305,7 @@ def ask_descriptors() -> bytes:
 
 def _word(datagram: bytes) -> str:
     try:
+        # Any process of this user can send here: what is no command is ignored.
         request = json.loads(datagram)
     except ValueError:
         return ""
@@ -308,7 +324,9 @@ def _inherited_listener(fd: int) -> socket.socket:
     except OSError as problem:
         raise ListeningSocketInvalid(f"LISTEN_FD={fd}: {problem}") from None
     if not accepts:
+        # The descriptor is not ours to close: it may be anything.
         listener.detach()
         raise ListeningSocketInvalid(f"LISTEN_FD={fd} is a socket, but it does not listen")
+    # Helpers must not hold the port open after this process and the orchestrator have closed it.
     listener.set_inheritable(False)
     return listener

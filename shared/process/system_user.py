@@ -19,6 +19,7 @@ from shared.errors import BulkheadError
 from shared.logs import logger
 
 _USERADD_S: Final = 30.0
+"""Seconds; useradd waits for a lock on the user database that another program may hold."""
 
 log = logger(__name__)
 
@@ -40,6 +41,7 @@ class SystemUser:
 def _known(name: str) -> SystemUser | None:
     try:
         entry = pwd.getpwnam(name)
+    # No such user: `pwd` has no other way to report it.
     except KeyError:
         return None
     return SystemUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
@@ -74,12 +76,14 @@ def system_user(name: str) -> SystemUser | None:
             command, check=False, capture_output=True, text=True, timeout=_USERADD_S, stdin=subprocess.DEVNULL
         )
         problem = made.stderr.strip()
+    # No useradd, a read-only /etc: the fallbacks below decide.
     except (OSError, subprocess.TimeoutExpired) as error:
         problem = str(error)
     # Two processes that make the user at once: one useradd fails, and the user is there all the same.
     if user := _known(name):
         log.info("system_user_created", name=name, uid=user.uid)
         return user
+    # Shared with other programs that use it, so weaker, but still not root.
     if user := _known("nobody"):
         log.warning("system_user_shared", name=user.name, instead_of=name, problem=problem)
         return user
@@ -94,6 +98,7 @@ def as_user(user: SystemUser | None) -> dict[str, Any]:
 
 
 def _passable(folder: os.stat_result, user: SystemUser) -> bool:
+    # As the kernel decides: only the first class that applies counts, even if a later one would permit more.
     if folder.st_uid == user.uid:
         return bool(folder.st_mode & stat.S_IXUSR)
     if folder.st_gid == user.gid:
@@ -112,6 +117,7 @@ def open_way(target: Path, user: SystemUser, home: Path) -> None:
     Raises:
         SystemUserUnusable: when a folder cannot be opened.
     """
+    # From the root downwards: a directory below one that cannot be passed cannot be reached either.
     for folder in reversed(target.resolve().parents):
         facts = folder.stat()
         if _passable(facts, user):

@@ -30,12 +30,15 @@ Handler: TypeAlias = Callable[[Task], Awaitable[Mapping[str, Any]]]
 BUSY_S: Final = 0.2
 """Time between two looks for tasks while there was one lately."""
 IDLE_S: Final = 1.0
+"""Time between two looks otherwise: an operator's task starts within a second."""
 AT_ONCE: Final = 8
-"""Tasks that one process runs at once."""
+"""Tasks that one process runs at once, beside its messages."""
 _BEAT_LIMIT_S: Final = 20.0
+"""Seconds without a look for tasks after which the process counts as stalled."""
 _TIDY_S: Final = 5.0
+"""Seconds between two runs of `expire` and `forget`, which each process does for its kind."""
 _KEPT_S: Final = 7 * 24 * 3600.0
-"""How long a task that ended can be asked for."""
+"""How long the result of a task that ended can be requested, in seconds."""
 
 
 class TaskRunner:
@@ -99,22 +102,25 @@ class TaskRunner:
         correlation_id.set(f"task-{task.id}")
         began = monotonic()
         result, failure = await self._outcome(task)
-        # what was done must not be shown as unfinished, however long the database is away
+        # What was done must not be shown as unfinished, however long the database is away.
         ours = await until_available("task_end", lambda: self._write(task, result, failure))
         self._tell(task, failure, round((monotonic() - began) * 1000, 1), ours=ours)
 
     async def _outcome(self, task: Task) -> tuple[Mapping[str, Any], TaskFailed | None]:
         try:
+            # The deadline travels with the task: time that it waited in the table counts.
             async with asyncio.timeout(max(0.0, task.left_s)):
                 return await self._handlers[task.operation](task), None
+        # The handler's own outcome: expected, and shown to the client that made the task.
         except TaskFailed as failure:
             return {}, failure
         except TimeoutError:
             return {}, TaskFailed("expired", "it took longer than it was given")
+        # Not repeated here: whether the handler's writes were committed is not known.
         except StoreUnavailable as error:
             return {}, TaskFailed("interrupted", f"the database did not answer: {error}")
         except Exception as error:
-            # a bug of one handler concerns its task alone
+            # A bug in one handler concerns its task alone.
             log.error("task_broke", exc_info=error, operation=task.operation)
             self._child.heartbeat.count_error(error)
             return {}, TaskFailed("internal", f"{type(error).__name__}: see the log")
@@ -132,6 +138,7 @@ class TaskRunner:
         )
 
     def _tell(self, task: Task, failure: TaskFailed | None, took_ms: float, *, ours: bool) -> None:
+        # The lease had ended, and another process has the task: its outcome counts.
         if not ours:
             log.warning("task_end_fenced", operation=task.operation)
             return
