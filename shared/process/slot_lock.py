@@ -138,7 +138,7 @@ class SlotLock:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SlotTaken(f"descriptor {fd} does not hold the lock of {path}") from None
-        # Helpers get it explicitly (`pass_fds`); an accidental heir would keep the slot taken.
+        # Helpers get it explicitly (`pass_fds`); any other process that inherited it would keep the slot taken.
         os.set_inheritable(fd, False)
         return cls(fd, path)
 
