@@ -39,8 +39,12 @@ CALLS: Final = (
 )
 """Names of calls for faults."""
 _PIN_TRIES: Final = 10
+"""Registrations of one number before Meta refuses further ones (133016); Meta counts them per 72 hours, the sandbox
+until the number is made `fresh`.
+"""
 _VERSION: Final = re.compile(r"v(1[7-9]|2[0-6])\.0")
 _PROFILE: Final = ("about", "address", "description", "email", "profile_picture_handle", "websites", "vertical")
+"""Fields of a business profile that may be changed; any other one is refused as an unexpected key."""
 
 Serve = Callable[[Request], Awaitable[Response]]
 
@@ -55,6 +59,7 @@ def gate(sandbox: Sandbox, name: str, serve: Serve, *, needs_token: bool = True)
             _require_version(request)
             if needs_token:
                 await sandbox.accounts.require_token(request)
+            # before the call does anything: only messages and uploads have faults that follow the act
             fault = sandbox.faults.take(("before",), channel="graph", phone_number_id="", to="", call=name)
             if fault is not None:
                 sandbox.ledger.append("account", "refused", call=name, fault=fault.name, code=fault.code)
@@ -113,12 +118,14 @@ def account_routes(sandbox: Sandbox) -> list[BaseRoute]:
                     methods=["GET", "POST"],
                 ),
             ]
+    # several numbers may belong to one account; a route must exist once
     for waba_id in sorted({number.waba_id for number in sandbox.config.numbers if number.channel == "graph"}):
         node = f"/graph/{{version}}/{waba_id}"
         routes += [
             Route(node, gate(sandbox, "waba", calls.waba(waba_id)), methods=["GET"]),
             Route(f"{node}/phone_numbers", gate(sandbox, "waba", calls.numbers_of(waba_id)), methods=["GET"]),
         ]
+    # Pages are subscribed by the same edge as business accounts
     owners = sorted(
         {number.waba_id for number in sandbox.config.numbers if number.channel == "graph"}
         | {page.id for page in sandbox.config.pages}
@@ -149,6 +156,7 @@ class AccountCalls:
                 message="Error validating application. Cannot get application info due to a system error.",
                 http_status=400,
             )
+        # in constant time, as a real server would: the app's secret is the one that signs webhooks too
         if not secrets.compare_digest(given.get("client_secret", "").encode(), config.app_secret.encode()):
             raise GraphError(1, message="Error validating client secret.", http_status=400)
         token = self._accounts.exchange(given.get("code", ""))
@@ -216,7 +224,9 @@ class AccountCalls:
             tries = kept.get("tries", 0) + 1
             if tries > _PIN_TRIES:
                 raise GraphError(133016)
+            # counted before the PIN is compared: wrong guesses are what the limit is for
             kept["tries"] = tries
+            # a number without a PIN takes the first one that it is registered with
             if kept.get("pin") not in (None, body["pin"]):
                 self._accounts.save()
                 raise GraphError(133005)
@@ -260,6 +270,8 @@ class AccountCalls:
                 )
             if (
                 request.method == "POST"
+                # Meta takes a subscription without any body; only a body that is given is checked (it may set another
+                # webhook address)
                 and await request.body()
                 and (violation := self._subscription.violation(await read_body(request)))
             ):
@@ -306,10 +318,12 @@ def _change(profile: dict[str, Any], body: Mapping[str, Any]) -> None:
         if name not in _PROFILE:
             raise GraphError(100, message=f"(#100) Unexpected key {name} on param root.")
         right = (
+            # at most two websites, by Meta's page about profiles
             isinstance(value, list) and len(value) <= 2 and all(isinstance(one, str) for one in value)
             if name == "websites"
             else isinstance(value, str)
         )
+        # 139 characters: Meta's limit for `about`
         if not right or (name == "about" and not 1 <= len(value) <= 139):
             raise GraphError(131009, details=f"Parameter {name} is not valid")
         profile[name] = value

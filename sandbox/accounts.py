@@ -21,6 +21,7 @@ from sandbox.request_bodies import token_in_body
 CODE_S: Final = 30.0
 """How long the code of an embedded signup lives."""
 SCOPES: Final = ("business_management", "whatsapp_business_management", "whatsapp_business_messaging")
+"""Permissions of every token: what embedded signup asks for."""
 _FILE: Final = "accounts.json"
 _HELLO: Final = {
     "id": "700000000000001",
@@ -40,6 +41,7 @@ _NUMBER: Final = {
     "name_status": "APPROVED",
     "platform_type": "CLOUD_API",
 }
+"""What Meta shows of a number that is in order; the control API can change single fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Accounts:
         self._config, self._clock = config, clock
         self._path = config.data_directory / _FILE
         self._codes: dict[str, Code] = {}
+        # digests only: the file of given tokens must be no list of secrets either
         self._own = {_digest(token) for token in config.access_tokens}
         self._kept: dict[str, Any] = {"tokens": {}, "numbers": {}, "wabas": {}, "revoked": False, "expires_at": 0}
         if self._path.exists():
@@ -70,6 +73,8 @@ class Accounts:
     def save(self) -> None:
         """Keep everything for the next life."""
         fresh = self._path.with_suffix(".new")
+        # made with its mode before anything is written, then renamed: readers see all or nothing, also when the process
+        # is killed here
         fresh.touch(mode=0o600)
         fresh.write_text(json.dumps(self._kept), encoding="utf-8")
         fresh.replace(self._path)
@@ -80,6 +85,7 @@ class Accounts:
         """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         given = ((token if scheme.lower() == "bearer" else "") or request.query_params.get("access_token", "")).strip()
+        # last, since it reads the body: Meta's own examples pass `access_token` as a parameter of a POST
         given = given or await token_in_body(request)
         if not given:
             raise GraphError(104)
@@ -91,6 +97,7 @@ class Accounts:
         """Raise `GraphError` unless the call comes from the app itself (`APP_ID|APP_SECRET`), or shows a token that
         works.
         """
+        # an app authenticates by `APP_ID|APP_SECRET` in place of a token (Meta's page about access tokens)
         given = request.headers.get("authorization", "").removeprefix("Bearer ").strip() or request.query_params.get(
             "access_token", ""
         )
@@ -129,6 +136,7 @@ class Accounts:
             "data_access_expires_at": 0,
             "expires_at": self._kept["expires_at"],
             "is_valid": valid,
+            # configured tokens have no time of issue; any fixed instant of the past serves
             "issued_at": given["issued_at"] if given else 1_700_000_000,
             "scopes": list(SCOPES),
             "granular_scopes": [
@@ -155,6 +163,7 @@ class Accounts:
 
     def exchange(self, code: str) -> str:
         """Return the token that a code buys, once. Raises `GraphError`."""
+        # removed even if it is too old: a code works once
         bought = self._codes.pop(code, None)
         if bought is None:
             raise GraphError(100, message="This authorization code has been used.", subcode=36009)
@@ -169,6 +178,7 @@ class Accounts:
         """Return what is kept about a number; what is changed in it is kept by `save`."""
         configured = next(number for number in self._config.numbers if number.phone_number_id == phone_number_id)
         kept: dict[str, Any] = self._kept["numbers"].setdefault(phone_number_id, {})
+        # after `fresh` has cleared it, a number is again what the configuration says
         kept.setdefault("registered", configured.registered)
         return kept
 
@@ -206,6 +216,7 @@ class Accounts:
 
 def chosen(everything: Mapping[str, Any], fields: str) -> dict[str, Any]:
     """Return the fields that a call asked for, and the id, as the Graph API does; without a word all of them."""
+    # `fields=owner{id,name}` asks for parts of a field; the whole field is given then
     names = [name.partition("{")[0].strip() for name in fields.split(",") if name.strip()]
     return (
         {"id": everything["id"], **{name: everything[name] for name in names if name in everything}}

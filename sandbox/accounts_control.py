@@ -34,6 +34,7 @@ class AccountsControl:
         """Go through embedded signup in a browser: the result is what a web page hands to its server."""
         if number.channel != "graph":
             raise ValueError("phone_number_id: not a number of the Graph API")
+        # after a real signup no app is subscribed either: the product must do that itself
         self._sandbox.accounts.unsubscribed(number.waba_id)
         code = self._sandbox.accounts.new_code(number.waba_id, number.phone_number_id)
         return {"code": code, "waba_id": number.waba_id, "phone_number_id": number.phone_number_id}
@@ -61,6 +62,7 @@ class AccountsControl:
     def number(self, number: Number, body: Mapping[str, Any]) -> dict[str, Any]:
         """Change Meta's data of a number, and return all of it; `fresh`: as if it had never been registered."""
         accounts = self._sandbox.accounts
+        # the dictionary itself is cleared, since the accounts keep a reference to it
         if body.get("fresh"):
             accounts.number(number.phone_number_id).clear()
         accounts.number(number.phone_number_id).update(

@@ -26,12 +26,14 @@ def build_app(config: SandboxConfig) -> Starlette:
     sandbox = Sandbox(config)
     accounts = [*account_routes(sandbox), *template_routes(sandbox), *messenger_routes(sandbox)]
     routes = [
+        # before those of messages, whose `/graph/{version}/{object_id}/{edge}` would match them too
         *accounts,
         *graph_routes(sandbox),
         *d360_routes(sandbox),
         *Control(sandbox).routes(),
         *web_routes(sandbox.phones),
     ]
+    # the middleware does not wrap `receive`: connection faults reach the connection through it (`connection.py`)
     app = Starlette(routes=routes, middleware=[Middleware(LoopbackOnly)])
     app.state.sandbox = sandbox
     return app

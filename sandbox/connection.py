@@ -10,12 +10,15 @@ from starlette.types import Receive, Scope, Send
 
 
 def _abort(receive: Receive) -> None:
+    # `receive` is a bound method of uvicorn's request cycle, which holds the transport; middleware that wraps it hides
+    # both
     transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
     if transport is None:
         raise RuntimeError(
             "this server does not show its connection; the sandbox's connection faults need uvicorn without wrapping "
             "middleware"
         )
+    # abort, not close: close would first flush what is written, and end the connection in order
     transport.abort()
 
 
@@ -39,14 +42,18 @@ class Hang(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wait."""
+        # both are waited for: a client that gives up must not leave a request here until the next reset
         gone = asyncio.ensure_future(self._gone(receive))
         released = asyncio.ensure_future(self._released.wait())
         try:
             await asyncio.wait((gone, released), return_when=asyncio.FIRST_COMPLETED)
             if not gone.done():
                 _abort(receive)
+                # the server must have seen the end before this returns, or it complains about a response that was never
+                # begun
                 await gone
         finally:
+            # also when this request itself is cancelled, as at the server's stop
             gone.cancel()
             released.cancel()
 

@@ -31,7 +31,9 @@ from sandbox.tally import Tally
 from shared.process.endpoints import NUMBER
 
 _WAIT_MAX_S: Final = 60.0
+"""Longest wait for a ledger entry, in seconds; a test that needs more asks again."""
 _ENTRIES_MAX: Final = 10_000
+"""Most entries in one answer: a few megabytes of JSON."""
 
 Call = Callable[[Request], Awaitable[Any]]
 
@@ -71,6 +73,8 @@ def _from_here(scope: Scope) -> bool:
     return (
         scope["client"] is not None
         and _is_loopback(scope["client"][0])
+        # a foreign name that resolves to 127.0.0.1 (DNS rebinding) stands in Host; a foreign page's own name stands in
+        # Origin
         and _is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or "")
         and (origin is None or _is_loopback(urlsplit(origin).hostname or ""))
     )
@@ -93,6 +97,7 @@ async def _body(
     """
     try:
         body = json.loads(await request.body() or b"{}")
+    # RecursionError: the decoder's answer to JSON that is nested a thousand levels deep
     except (ValueError, RecursionError):
         raise ControlRefused("the body is not JSON") from None
     if not isinstance(body, dict):
@@ -100,6 +105,7 @@ async def _body(
     for name, value in body.items():
         if name not in allowed:
             raise ControlRefused(f"{name}: not known here; known: {', '.join(sorted(allowed))}")
+        # `True` is an int in Python
         if not isinstance(value, allowed[name]) or (isinstance(value, bool) and allowed[name] is not bool):
             raise ControlRefused(f"{name}: wrong type")
     for name in needed:
@@ -113,6 +119,7 @@ def _number_of(request: Request, name: str, default: float, high: float) -> floa
     try:
         value = float(text) if text else default
     except ValueError:
+        # below the range: it is refused with the same sentence as a number that is too small
         value = -1.0
     if not 0 <= value <= high:
         raise ControlRefused(f"{name}: a number from 0 to {high:g}")
@@ -151,6 +158,7 @@ class Control:
         self._customers = customer_calls.CustomerCalls(sandbox)
         self._accounts = accounts_control.AccountsControl(sandbox)
         self._tally = Tally()
+        # one count at a time: it runs in a thread, and two of them would count the same entries twice
         self._counting = asyncio.Lock()
 
     def routes(self) -> list[BaseRoute]:
@@ -199,9 +207,11 @@ class Control:
     async def _counted(self, request: Request) -> Tally:
         since = int(_number_of(request, "since", 0, 1e15))
         async with self._counting:
+            # a count is kept and continued, since tests ask again and again with the same `since`
             if self._tally.since != since:
                 self._tally = Tally(since)
             tally = self._tally
+            # a long ledger takes seconds to read; sends must be answered meanwhile
             await asyncio.to_thread(tally.catch_up, self._sandbox.ledger)
         return tally
 
@@ -275,6 +285,7 @@ class Control:
         status = body.get("status", "read")
         if status not in STATUSES:
             raise ControlRefused(f"status: one of {', '.join(STATUSES)}")
+        # newest first and in a thread: the message is usually one of the last, but may be anywhere in the file
         taken = await asyncio.to_thread(self._find, body.get("id", ""), body.get("callback", ""))
         if taken is None:
             raise ControlRefused("no taken message has this id or callback", 404)
@@ -354,6 +365,7 @@ class Control:
             "latency_ms": number,
         }
         body = await _body(request, allowed, ("fault",))
+        # the API's words differ: `name` and `left` are those of `Fault`
         name, left = body.pop("fault"), body.pop("count", 1)
         if name not in FAULTS:
             raise ControlRefused(f"fault: one of {', '.join(FAULTS)}")
@@ -363,6 +375,7 @@ class Control:
             raise ControlRefused("count: 1 or more, or null for as long as it is armed")
         if not 0 < body.get("probability", 1) <= 1:
             raise ControlRefused("probability: above 0, at most 1")
+        # a fault is an error: 2xx would be an acceptance that is not in the ledger
         if body.get("http_status", 500) not in range(400, 600):
             raise ControlRefused("http_status: from 400 to 599")
         if not 0 <= body.get("latency_ms", 0) < 1e9:

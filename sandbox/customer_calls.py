@@ -22,7 +22,9 @@ from sandbox.state import Sandbox
 from sandbox.updates import MESSAGING
 
 COUNT_MOST: Final = 1000
+"""Most messages, or copies of a POST, that one control call makes: a bound on what a typing error costs."""
 SIGNATURES: Final = ("right", "wrong", "none", "sha1")
+"""How a POST may be signed; `sha1` is Meta's older header alone, which is not to be trusted."""
 _FILES: Final[Mapping[str, tuple[str, bytes]]] = {
     "image": ("image/jpeg", b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00\xff\xd9"),
     "video": ("video/mp4", b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom"),
@@ -96,6 +98,7 @@ class CustomerCalls:
         sender = re.sub(r"\D", "", body.get("from", ""))
         if not (sender or body.get("user_id")):
             raise ValueError("from or user_id: the customer")
+        # one file for all of `count`: it is what its messages share, and a thousand files would only cost disk
         file = await self._file(number, kind, body)
         made = []
         for _ in range(count):
@@ -116,8 +119,11 @@ class CustomerCalls:
         quoted = body.get("quoted", "")
         if not quoted and kind in ANSWERS:
             # what a button stands on: the message that is named, else one that this sandbox no longer knows
+            # an id of the right form that nothing has: the product must bear an answer to a message that it does not
+            # know
             quoted = wish.target or wamid(wish.sender, outgoing=True)
         message = customer_message(number, wish.sender, MESSAGES[kind](wish), quoted)
+        # a customer who hides the phone number is known by a business-scoped user id alone
         if not sender:
             del message["from"]
         message |= {
@@ -158,6 +164,7 @@ class CustomerCalls:
 
     async def act(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Let a person act on Messenger or Instagram, `count` times."""
+        # Messenger and Instagram differ only in `object` and in the account's id
         kind, about = body.get("kind", "text"), body.get("object", "page")
         if kind not in PEOPLE or about not in MESSAGING:
             raise ValueError(f"kind: one of {', '.join(PEOPLE)}; object: one of {', '.join(MESSAGING)}")
@@ -197,6 +204,7 @@ class CustomerCalls:
         delay_s = float(body.get("delay_ms", 0)) / 1000
         if not 0 <= delay_s < 3600:
             raise ValueError("delay_ms: from 0 to an hour")
+        # all entries stand in the ledger before the first is due, so that `count` messages can share one POST
         for entry in made:
             self._sandbox.outbox.schedule(entry, after_s=delay_s)
         return {

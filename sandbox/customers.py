@@ -55,6 +55,7 @@ def _own(kind: str, own: Callable[[Wish], Any]) -> Callable[[Wish], dict[str, An
     return lambda wish: {"type": kind, kind: own(wish)}
 
 
+# values of the kind that the examples on Meta's pages show
 _PRODUCTS: Final = [{"product_retailer_id": "sku-1", "quantity": 2, "item_price": 30, "currency": "USD"}]
 _AD: Final = {
     "source_url": "https://fb.me/ad",
@@ -85,6 +86,7 @@ MESSAGES: Final[Mapping[str, Callable[[Wish], dict[str, Any]]]] = {
         ],
     ),
     "reaction": _own("reaction", lambda wish: {"message_id": _target(wish), "emoji": wish.emoji}),
+    # WhatsApp removes a reaction by one without `emoji`
     "unreaction": _own("reaction", lambda wish: {"message_id": _target(wish)}),
     "button": _own("button", lambda wish: {"text": wish.text or "Yes", "payload": "YES"}),
     "button_reply": _own(
@@ -127,9 +129,11 @@ MESSAGES: Final[Mapping[str, Callable[[Wish], dict[str, Any]]]] = {
         ],
         "unsupported": {"type": "poll"},
     },
+    # a type that no version knows: Meta adds types without notice, and readers must bear them
     "new_kind": _own("hologram", lambda _: {"depth": 3}),
     "ad": lambda wish: {"type": "text", "text": {"body": wish.text or "About the ad"}, "referral": _AD},
     "forwarded": lambda wish: {"type": "text", "text": {"body": wish.text or "Look"}, "context": {"forwarded": True}},
+    # a system message: its sender is the old number, `wa_id` the new one
     "number_changed": lambda wish: {
         "type": "system",
         "system": {
@@ -164,6 +168,7 @@ def _history(number: Number, wish: Wish) -> tuple[str, dict[str, Any]]:
         {
             "from": sender,
             "id": f"wamid.{secrets.token_hex(12)}",
+            # long ago: history is delivered after the connection was made, and must not be taken for new messages
             "timestamp": "1739230955",
             "type": "text",
             "text": {"body": body},
@@ -179,6 +184,7 @@ def _history(number: Number, wish: Wish) -> tuple[str, dict[str, Any]]:
 
 
 def _call(number: Number, wish: Wish) -> tuple[str, dict[str, Any]]:
+    # a call is two events under one id: the connection and its end
     call = {
         "id": f"wacid.{secrets.token_hex(12)}",
         "from": wish.sender,

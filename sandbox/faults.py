@@ -115,6 +115,7 @@ class Faults:
         """Return the first armed fault that takes hold at `where` for this send or update, counted as taken; None when
         there is none.
         """
+        # the normal case costs nothing
         if not self._armed:
             return None
         for fault in self._armed:
@@ -125,12 +126,15 @@ class Faults:
                 and fault.phone_number_id in {"", phone_number_id}
                 and fault.to in {"", to}
                 and fault.status in {"", status}
+                # last: dice are thrown for matching calls only, so that a seed gives the same faults whatever else is
+                # going on
                 and (fault.probability >= 1.0 or self._dice.random() < fault.probability)
             ):
                 fault.taken += 1
                 if fault.left is not None:
                     fault.left -= 1
                     if fault.left <= 0:
+                        # safe while iterating, since the loop ends here
                         self._armed.remove(fault)
                 return fault
         return None

@@ -20,6 +20,7 @@ from sandbox.state import Sandbox
 
 _VERSION: Final = re.compile(r"v(\d{1,2})\.0")
 _KNOWN_VERSIONS: Final = range(17, 27)
+"""Versions that Meta serves now, from v17.0 to v26.0; another one is an unknown path."""
 _METHODS: Final = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 
 
@@ -36,6 +37,7 @@ Edge = Callable[[GraphCall], Awaitable[Response]]
 
 async def _send(call: GraphCall) -> Response:
     if not call.sandbox.accounts.is_registered(call.number.phone_number_id):
+        # a refusal before the body is read: the callback is not known
         call.sandbox.ledger.append(
             "graph", "refused", phone_number_id=call.number.phone_number_id, code=133010, callback=""
         )
@@ -60,6 +62,7 @@ def graph_routes(sandbox: Sandbox) -> list[BaseRoute]:
         if not _is_known(version):
             raise GraphError(2500, message=f"Unknown path components: /{object_id}/{name}")
         await sandbox.accounts.require_token(request)
+        # after the token: whether a number exists is not shown to strangers
         number = numbers.get(object_id)
         if number is None:
             raise _unsupported(request.method, object_id)
@@ -89,6 +92,7 @@ def graph_routes(sandbox: Sandbox) -> list[BaseRoute]:
         raise _unsupported(request.method, request.path_params["path"].partition("/")[0])
 
     return [
+        # routes are tried in order, and nearly every call is a message
         Route("/graph/{version}/{object_id}/{edge}", _answered(edge), methods=_METHODS),
         Route("/graph/{version}/{object_id}", _answered(node), methods=_METHODS),
         Route(f"/lookaside/{media_calls.ATTACHMENTS}", _answered(download), methods=["GET"]),
@@ -134,6 +138,7 @@ def _with_headers(answer: Response, version: str) -> Response:
     trace = trace_id().encode()
     answer.raw_headers += [
         (b"facebook-api-version", version.encode() if _is_known(version) else b"v23.0"),
+        # Meta's support asks for these; the product logs them with an error
         (b"x-fb-request-id", trace),
         (b"x-fb-trace-id", trace[:11]),
         (b"x-app-usage", b'{"call_count":0,"total_cputime":0,"total_time":0}'),

@@ -102,6 +102,7 @@ decided by a title.
 """
 
 _UNLISTED: Final = ErrorRow(400, "Unknown error")
+"""How a code is answered that the table does not have, for example one that a fault names."""
 
 DETAILS: Final[Mapping[int, str]] = {
     130429: "Cloud API message throughput has been reached.",
@@ -111,6 +112,7 @@ DETAILS: Final[Mapping[int, str]] = {
     131056: "Message failed to send because there were too many messages sent from this phone number to the same "
     "phone number in a short period of time.",
 }
+"""`details` that differ from the title, as Meta words them."""
 
 
 def trace_id() -> str:
@@ -142,6 +144,7 @@ class GraphError(BulkheadError):
     def body(self) -> dict[str, Any]:
         """Return the answer's body."""
         error: dict[str, Any] = {"message": self.message, "type": self.type, "code": self.code}
+        # older codes of the Graph API have `error_data` only when there is something to add
         if self.code >= CLOUD_API_FIRST or self.details:
             error["error_data"] = {
                 "messaging_product": "whatsapp",

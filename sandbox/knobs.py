@@ -50,11 +50,13 @@ class Knobs:
             ValueError: a name is not known or a value cannot be used; the message names it.
         """
         known = {row.name for row in fields(self)}
+        # collected first: a call with one wrong value changes nothing
         new: dict[str, Any] = {}
         for name, value in changes.items():
             if name not in known:
                 raise ValueError(f"{name}: not a knob; known: {', '.join(sorted(known))}")
             new[name] = _READERS.get(name, _amount)(name, value)
+        # a status that is not named keeps its delay
         if "delays_ms" in new:
             new["delays_ms"] = {**self.delays_ms, **new["delays_ms"]}
         for name, value in new.items():
@@ -67,6 +69,7 @@ class Knobs:
 
 
 def _is_amount(value: object) -> bool:
+    # below 1e9 excludes infinity and NaN, which JSON decoders of Python let through
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
 
 
@@ -89,6 +92,7 @@ def _delays(name: str, value: object) -> dict[str, float]:
 
 
 def _whole(name: str, value: object) -> int:
+    # 1000: the most updates that Meta puts into one POST
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
         raise ValueError(f"{name}: a whole number from 1 to 1000")
     return value

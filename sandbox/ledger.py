@@ -22,6 +22,7 @@ _TAIL: Final = 4_000
 """Entries kept in memory at least; older ones are read from the file."""
 
 _RESERVED: Final = frozenset({"seq", "at"})
+# made once, and without the check for cycles: entries are made here, and `append` stands in the way of each send
 _encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
@@ -63,7 +64,9 @@ class Ledger:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = directory / "ledger.jsonl"
         self._clock = clock
+        # O_APPEND: a line goes to the end even if two processes should ever hold the file
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        # before anything is read: a torn last line would be joined with the next entry
         self._size = self._drop_torn_line()
         last = self._last_line()
         self._seq = _entry(last).seq if last else 0
@@ -90,12 +93,14 @@ class Ledger:
         entry = LedgerEntry(self._seq + 1, self._clock(), channel, event, fields)
         line = _encode(entry.flat()).encode() + b"\n"
         written = os.write(self._fd, line)
+        # a full disk can take part of a line; without this it would make the next entry unreadable
         if written != len(line):
             os.ftruncate(self._fd, self._size)
             raise OSError(f"only {written} of {len(line)} bytes could be written to {self.path}")
         self._size += written
         self._seq = entry.seq
         self._tail.append(entry)
+        # by halves: cutting one entry at a time would move the list at each append
         if len(self._tail) >= 2 * _TAIL:
             del self._tail[:_TAIL]
         if self._waiting:
@@ -115,6 +120,7 @@ class Ledger:
             limit: at most so many; None: all.
         """
         found: list[LedgerEntry] = []
+        # numbers have no gaps, so that a number leads to its place in the list without a search
         recent = bool(self._tail) and since >= self._tail[0].seq - 1
         for entry in self._tail[since - self._tail[0].seq + 1 :] if recent else self.scan(since, channel):
             if limit is not None and len(found) >= limit:
@@ -132,10 +138,12 @@ class Ledger:
         loop = asyncio.get_running_loop()
         by = loop.time() + wait_s
         while True:
+            # before looking: what is appended after that is looked at in the next round
             seen = self._seq
             found = self.entries(since, channel, event, limit)
             if found or loop.time() >= by:
                 return found
+            # entries up to here did not match; they are not read again
             since = max(since, seen)
             grown: asyncio.Future[None] = loop.create_future()
             self._waiting.add(grown)
@@ -151,6 +159,7 @@ class Ledger:
         Args:
             channel: only these; None: all. Lines of other channels are not even parsed.
         """
+        # fixed at the start: an entry that is appended while another thread scans is not read in part
         end = self._size
         wanted = b"" if channel is None else f'"channel":{_encode(channel)},"event":'.encode()
         with self.path.open("rb") as file:
@@ -159,6 +168,8 @@ class Ledger:
             while at < end:
                 line = file.readline()
                 at += len(line)
+                # the channel stands at the line's beginning (`flat` writes it third): a search in bytes costs far less
+                # than parsing
                 if wanted in line[:120]:
                     yield _entry(line)
 
@@ -168,7 +179,9 @@ class Ledger:
         rest = b""
         while end > 0:
             start = max(0, end - 65_536)
+            # pread has an offset of its own, so that appending and other readers are not disturbed
             lines = (os.pread(self._fd, end - start, start) + rest).split(b"\n")
+            # the block's first line began in the block before it
             rest = lines.pop(0) if start else b""
             yield from (_entry(line) for line in reversed(lines) if line)
             end = start
@@ -208,6 +221,7 @@ class Ledger:
         while low < high:
             middle = (low + high) // 2
             file.seek(middle)
+            # `middle` usually lies inside a line: go to the start of the next one
             if middle > low:
                 file.readline()
             line_start = file.tell()

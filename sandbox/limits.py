@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 THROUGHPUT: Final = 130429
+"""Meta's code: more messages a second than the number may send."""
 PAIR: Final = 131056
+"""Meta's code: too many messages from one number to one user."""
 _SWEEP: Final = 50_000
+"""Keys kept before those that have rested long enough are forgotten: a load over very many chats must not fill the
+memory.
+"""
 
 
 class Pace:
@@ -27,6 +32,7 @@ class Pace:
 
     def allows(self, key: str, now: float) -> bool:
         """Return whether an event of `key` may happen at `now`; nothing is counted yet."""
+        # a billionth of a second more, since sums of periods are not exact in floating point
         return self._free_at.get(key, now) - now <= self.period_s * (self.burst - 1) + 1e-9
 
     def count(self, key: str, now: float) -> None:
@@ -65,6 +71,7 @@ class Limits:
         """Put `values` in force; what was counted before is forgotten."""
         self.values = values
         self._number = (
+            # a second's worth at once: Meta counts by the second
             Pace(1 / values.messages_per_second, max(1, round(values.messages_per_second)))
             if values.messages_per_second
             else None
@@ -77,6 +84,7 @@ class Limits:
             return None
         now = self._monotonic()
         pair = f"{phone_number_id}>{to}"
+        # both are asked before either is counted: a message that one limit refuses costs nothing of the other
         if self._number and not self._number.allows(phone_number_id, now):
             return THROUGHPUT
         if self._pair and not self._pair.allows(pair, now):

@@ -19,11 +19,15 @@ from typing import Any, Final
 from sandbox.graph_errors import GraphError
 
 UPLOAD_DAYS: Final = 30
+"""Days that Meta keeps a file that a business uploaded."""
 INBOUND_DAYS: Final = 7
+"""Days that Meta keeps a file that a customer sent."""
 ADDRESS_S: Final = 300
+"""Seconds for which the address of a file works (Meta: five minutes)."""
 _DAY_S: Final = 86_400
 _KB, _MB = 1024, 1024 * 1024
 UPLOAD_MOST: Final = 100 * _MB
+"""Largest upload in bytes: Meta's limit for documents, the largest kind."""
 
 _DOCUMENTS: Final = (100 * _MB, ("document",))
 KINDS: Final[Mapping[str, tuple[int, tuple[str, ...]]]] = {
@@ -53,6 +57,7 @@ _DOCUMENT_TYPES: Final = frozenset(
 )
 """What may be sent as a document only."""
 _STILL_STICKER: Final = 100 * _KB
+"""Largest sticker that does not move; animated ones may have 500 KB."""
 _BEGINNINGS: Final[Mapping[str, tuple[int, bytes]]] = {
     "image/jpeg": (0, b"\xff\xd8\xff"),
     "image/png": (0, b"\x89PNG\r\n\x1a\n"),
@@ -97,17 +102,21 @@ class Shelf:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory, self._clock = directory, clock
         self._known: dict[str, Media] = {}
+        # new in each life: addresses that were given out before a restart stop working, as real ones do after five
+        # minutes
         self._key = secrets.token_bytes(32)
 
     def put(self, phone_number_id: str, content: bytes, mime_type: str, *, days: float = INBOUND_DAYS) -> Media:
         """Keep a file for so many days: `UPLOAD_DAYS` for a business's own, `INBOUND_DAYS` for a customer's."""
         media = Media(
+            # sixteen digits, like Meta's
             id=str(10**15 + secrets.randbelow(9 * 10**15)),
             phone_number_id=phone_number_id,
             mime_type=mime_type,
             sha256=hashlib.sha256(content).hexdigest(),
             size=len(content),
             until=self._clock() + days * _DAY_S,
+            # an animated WebP has an ANIM chunk near its start (WebP container specification)
             animated=mime_type == "image/webp" and b"ANIM" in content[:4096],
         )
         self._content(media.id).write_bytes(content)
@@ -118,6 +127,7 @@ class Shelf:
 
     def find(self, id: str, phone_number_id: str = "") -> Media | None:
         """Return a file that is still kept; None when it is not, or not this number's."""
+        # `isdecimal` below also keeps a path out of the file's name
         media = self._known.get(id)
         if media is None and id.isdecimal() and self._facts(id).exists():
             media = self._known[id] = Media(**json.loads(self._facts(id).read_bytes()))
@@ -144,6 +154,7 @@ class Shelf:
         """Return the file that an address of ours names; None when it was changed, is too old, or the file is gone."""
         media_id, ends, signature = (query.get(name, "") for name in ("mid", "ext", "hash"))
         if (
+            # the signature is checked first: only then is `ends` known to be a number
             not hmac.compare_digest(signature.encode(), self._signature(media_id, ends).encode())
             or int(ends) <= self._clock()
         ):
@@ -204,6 +215,8 @@ _SENT_AS: Final = frozenset({"image", "video", "audio", "document", "sticker"})
 def _named(node: Any, name: str, key: str = "id") -> Iterator[tuple[str, str]]:
     """Give each file that a message names by `key`: under what name it stands, and the value."""
     if isinstance(node, dict):
+        # files stand under their kind's name, at the top of a message and deep in templates and interactive headers
+        # alike
         if name in _SENT_AS and isinstance(value := node.get(key), str):
             yield name, value
         for inner, value in node.items():

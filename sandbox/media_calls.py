@@ -56,6 +56,7 @@ async def upload(sandbox: Sandbox, channel: str, number: Number, request: Reques
             if fault.name == "cut_before"
             else fault_answer(fault)
         )
+    # writing up to 100 MB must not hold up sends
     media = await asyncio.to_thread(sandbox.shelf.put, number.phone_number_id, content, mime_type, days=UPLOAD_DAYS)
     sandbox.ledger.append(
         channel,
@@ -68,6 +69,7 @@ async def upload(sandbox: Sandbox, channel: str, number: Number, request: Reques
         filename=filename,
         fault=fault.name if fault else "",
     )
+    # the file is kept in each of these cases: an upload whose answer is lost leaves a file behind, as at Meta
     if fault and fault.name == "cut_after":
         return Cut()
     if fault and fault.name == "hang_after":
@@ -82,6 +84,7 @@ async def upload(sandbox: Sandbox, channel: str, number: Number, request: Reques
 async def _form(request: Request) -> tuple[bytes, str, str]:
     """Return the file, its mimetype and its name. Raises `GraphError`."""
     length = request.headers.get("content-length", "0")
+    # 64 KB for the form's other parts; refused before anything is read into memory
     if length.isdecimal() and int(length) > UPLOAD_MOST + 65_536:
         raise GraphError(131053, details=f"The upload is larger than {UPLOAD_MOST} bytes")
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
@@ -97,10 +100,12 @@ async def _form(request: Request) -> tuple[bytes, str, str]:
             if not isinstance(file, UploadFile):
                 raise GraphError(100, message="(#100) The parameter file is required.")
             content, own, filename = await file.read(), file.content_type or "", file.filename or ""
+    # the answer reaches no client, but the ledger shows the upload that failed
     except ClientDisconnect:
         raise GraphError(131053, details="The upload broke off") from None
     except HTTPException as error:
         raise GraphError(100, message="(#100) The parameter file is required.", details=str(error.detail)) from None
+    # the form's `type` precedes the part's own Content-Type; parameters such as `codecs=opus` are no part of the type
     mime_type = (declared if isinstance(declared, str) and declared else own).partition(";")[0].strip().lower()
     return content, mime_type or "application/octet-stream", filename
 
@@ -148,4 +153,5 @@ def fault_answer(fault: Fault, http_status: int = 0) -> Response:
             http_status=fault.http_status or http_status,
         )
         return Response(error.encoded(), error.http_status, media_type="application/json")
+    # without a code the answer looks like that of a proxy in front of Meta: no JSON
     return Response(status_code=fault.http_status or http_status)

@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 import aiohttp
 
 _MOST: Final = 100 * 1024 * 1024
+"""Bytes after which a file is given up: Meta's limit for documents, the largest kind."""
 _WITHIN_S: Final = 10.0
+"""Seconds for one file: the send waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,12 @@ class Links:
         """Fetch a file. Never raises for what the address does."""
         if not _is_here(address):
             return Linked(problem="the sandbox fetches from this machine only")
+        # made on first use, since a session needs a running event loop and the knob is usually off
         if self._session is None:
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
         digest, size = hashlib.sha256(), 0
         try:
+            # no redirects: they could lead away from this machine
             async with asyncio.timeout(_WITHIN_S), self._session.get(address, allow_redirects=False) as answer:
                 if answer.status != 200:
                     return Linked(problem=f"HTTP {answer.status}")
@@ -50,6 +54,8 @@ class Links:
                         return Linked(problem="larger than any file that may be sent")
                     digest.update(piece)
                 return Linked(digest.hexdigest(), size, answer.content_type)
+        # whatever an address does is a result: Meta reports it by a `failed` status (ValueError: an address that yarl
+        # refuses)
         except (aiohttp.ClientError, ConnectionError, TimeoutError, ValueError) as error:
             return Linked(problem=type(error).__name__)
 

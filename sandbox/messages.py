@@ -26,9 +26,11 @@ from sandbox.request_bodies import in_lower_case, read_body
 from sandbox.state import Sandbox
 from shared.fail_points import hit
 
+# Meta takes numbers with plus signs, blanks, hyphens and brackets, and keeps the digits
 _PHONE: Final = re.compile(r"[+\d\s()-]+")
 _NOT_DIGITS: Final = re.compile(r"\D")
 _BROKEN_PARAMETER: Final = re.compile(r"[\n\r\t]| {5,}")
+"""What Meta refuses in a template's parameter: line breaks, tabs, five or more blanks in a row."""
 _JSON: Final = {"content-type": "application/json; charset=UTF-8"}
 
 
@@ -37,6 +39,8 @@ def wamid(party: str, *, outgoing: bool) -> str:
     name = secrets.token_hex(9).upper() if outgoing else "3A" + secrets.token_hex(9).upper()
     who = party.encode()
     raw = (
+        # the bytes of real ids, as far as they are known: a binary record of party, direction (0x11 out, 0x12 in) and
+        # name
         b"\x1c\x18"
         + bytes((len(who) & 0xFF,))
         + who
@@ -83,13 +87,16 @@ def _recipient(body: Mapping[str, Any], number: Number) -> str:
     """
     to = body.get("to")
     if to is None:
+        # `recipient` names a business-scoped user id in place of `to`
         recipient: str | None = body.get("recipient")
         if recipient is None:
             raise GraphError(131008, details="Parameter 'to' is missing")
         return recipient
+    # a group's id is opaque, and no number
     if body.get("recipient_type") == "group":
         return str(to)
     digits = _NOT_DIGITS.sub("", to)
+    # E.164 allows fifteen digits
     if not _PHONE.fullmatch(to) or not 5 <= len(digits) <= 15:
         raise GraphError(131009, details="Parameter 'to' is not a phone number")
     if digits == number.display_phone_number:
@@ -155,6 +162,7 @@ async def take(sandbox: Sandbox, channel: str, number: Number, request: Request)
         GraphError: the body is not JSON.
     """
     body = in_lower_case(await read_body(request))
+    # read before the body is checked: refusals name their message in the ledger too
     callback = body.get("biz_opaque_callback_data", "")
     call = _Call(
         sandbox,
@@ -177,6 +185,7 @@ async def take(sandbox: Sandbox, channel: str, number: Number, request: Request)
         return error_response(error)
     if to is None:
         return _read(call)
+    # after the checks: a fault is spent on a message that would have been taken
     fault = sandbox.faults.take(("before", "after"), channel=channel, phone_number_id=number.phone_number_id, to=to)
     if fault and fault.is_before:
         sandbox.ledger.append(
@@ -216,6 +225,7 @@ def _read(call: _Call) -> Response:
         typing="typing_indicator" in call.body,
         **call.about,
     )
+    # a read receipt leads to no webhook: its only trace is the ledger
     return Cut() if fault and fault.name == "cut_after" else _encoded({"success": True})
 
 
@@ -231,6 +241,7 @@ def _checked(call: _Call) -> str | None:
     _require_plain_parameters(call.body)
     to = _recipient(call.body, call.number)
     require_sendable(call.sandbox.shelf, call.number.phone_number_id, call.body)
+    # last: a message that is refused for another reason does not count against the limits
     if code := call.sandbox.limits.passed(call.number.phone_number_id, to):
         raise GraphError(code)
     return to
@@ -268,8 +279,11 @@ async def _accept(call: _Call, to: str, fault: Fault | None) -> Response:
         plan=["failed"] if fails else list(sandbox.knobs.statuses),
         **extra,
     )
+    # between the ledger and everything that follows from it: a kill here is a provider that took the message and tells
+    # nothing
     hit("provider.taken")
     latency_s = sandbox.knobs.latency_ms / 1000
+    # delays count from when the answer normally goes out: with the fault `slow` the webhook overtakes it
     sandbox.outbox.schedule(entry, after_s=latency_s)
     if fault and fault.name == "cut_after":
         return Cut()
@@ -285,6 +299,7 @@ async def _accept(call: _Call, to: str, fault: Fault | None) -> Response:
 
 
 def _answer(body: Mapping[str, Any], to: str, message_id: str) -> dict[str, Any]:
+    # `wa_id` is the number as WhatsApp knows it, `input` what was dialled
     contact = {"input": body["to"], "wa_id": to} if "to" in body else {"input": to, "user_id": to}
     message = {"id": message_id, "message_status": "accepted"} if body.get("type") == "template" else {"id": message_id}
     return {"messaging_product": "whatsapp", "contacts": [contact], "messages": [message]}

@@ -104,14 +104,18 @@ OBJECTS: Final[Mapping[str, str]] = {"messenger": "page", "instagram": "instagra
 """What webhooks about an account are about, by its channel."""
 _CHANNEL: Final = "graph"
 _TEXT_MOST: Final = {"messenger": 2000, "instagram": 1000}
+"""Longest text: characters on Messenger, bytes of UTF-8 on Instagram (`_check`)."""
 
 
 def messenger_routes(sandbox: Sandbox) -> list[BaseRoute]:
     """Return the routes of every configured Page and Instagram account."""
     validator = SchemaValidator(_SCHEMA)
     routes: list[BaseRoute] = []
+    # reversed, so that the first page of each channel stays
     first = {page.channel: page for page in reversed(sandbox.config.pages)}
     for page in sandbox.config.pages:
+        # Instagram has a host of its own (graph.instagram.com) and is served by graph.facebook.com too; here the path
+        # stands for the host
         for root in ("/graph", "/instagram") if page.channel == "instagram" else ("/graph",):
             # a Page's own token names it as `me`; here all Pages share one token, and `me` is the first of each channel
             names = (page.id, "me") if page is first[page.channel] else (page.id,)
@@ -157,6 +161,7 @@ def _store(sandbox: Sandbox, page: Page) -> Serve:
             content = await file.read()
         try:
             kind = json.loads(message)["attachment"]["type"]
+        # not JSON, or not of this shape: refused below like an unknown type
         except (ValueError, LookupError, TypeError):
             kind = ""
         if kind not in ("image", "video", "audio", "file"):
@@ -187,6 +192,7 @@ def _send(sandbox: Sandbox, page: Page, validator: SchemaValidator) -> Serve:
     async def serve(request: Request) -> Response:
         body = await read_body(request, missing="recipient")
         message = body.get("message")
+        # Messenger has no callback data: `metadata` comes back in the echo and serves as the token
         token = message.get("metadata", "") if isinstance(message, Mapping) else ""
         about = {
             "phone_number_id": page.id,
@@ -206,6 +212,7 @@ def _send(sandbox: Sandbox, page: Page, validator: SchemaValidator) -> Serve:
                 **about,
             )
             return messages.error_response(error)
+        # an action has no id and leads to no webhook
         if "sender_action" in body:
             sandbox.ledger.append(_CHANNEL, "action", to=body["recipient"]["id"], action=body["sender_action"], **about)
             return JSONResponse({"recipient_id": body["recipient"]["id"]})
@@ -239,6 +246,7 @@ async def _take(sandbox: Sandbox, body: Mapping[str, Any], about: Mapping[str, s
         type=_type_of(body["message"]),
         message=_echoed(body["message"]),
         body=body,
+        # an echo comes for each message that the account sent; there is no `sent` status
         plan=["echo", *(status for status in sandbox.knobs.statuses if status in ("delivered", "read"))],
         fault=fault.name if fault else "",
     )

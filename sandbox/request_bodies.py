@@ -19,6 +19,7 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 
 def _refuse_constant(name: str) -> None:
+    # Python's decoder takes NaN and Infinity, which JSON does not have
     raise ValueError(f"{name} is not JSON")
 
 
@@ -42,6 +43,7 @@ async def read_body(request: Request, *, missing: str = "messaging_product") -> 
         raise GraphError(
             100, message=f"(#100) The parameter {missing} is required.", details="The body is not a JSON object"
         )
+    # it is checked elsewhere, and must not reach the ledger
     body.pop("access_token", None)
     return body
 
@@ -58,10 +60,12 @@ async def token_in_body(request: Request) -> str:
 def _decoded(raw: bytes, content_type: str) -> Any:
     """Return what a body holds, None when it cannot be read."""
     try:
+        # as `json.loads` reads bytes: JSON may be UTF-16 or UTF-32 too
         text = raw.decode(json.detect_encoding(raw), "surrogatepass")
         if content_type.startswith(_FORM):
             return _present({name: _value(value) for name, value in parse_qsl(text, keep_blank_values=True)})
         return _present(_DECODER.decode(text))
+    # a body that cannot be read has no parameters: Meta then names the first one that is missing
     except (ValueError, RecursionError):
         return None
 
@@ -92,6 +96,7 @@ def _lowered(component: Any) -> Any:
     lowered = {
         name: value.lower() if name == "type" and isinstance(value, str) else value for name, value in component.items()
     }
+    # a carousel's cards hold components of their own
     for name in ("parameters", "cards", "components"):
         if isinstance(lowered.get(name), list):
             lowered[name] = [_lowered(one) for one in lowered[name]]

@@ -17,6 +17,7 @@ from shared.settings import Settings
 
 log = logger(__name__)
 
+# made by the orchestrator at its first start, and shared with the product by the same settings
 _SECRETS = (
     "meta_app_secret",
     "meta_verify_token",
@@ -35,7 +36,7 @@ def config_from(settings: Settings) -> SandboxConfig:
     """
     if missing := [name.upper() for name in _SECRETS if not getattr(settings, name)]:
         raise SettingsInvalid([f"{name} is empty; the sandbox does not run without it" for name in missing])
-    # compared, not bound
+    # an address that stands for all interfaces is no address to connect to (S104: compared, not bound)
     host = "127.0.0.1" if settings.bind_address in {"", "0.0.0.0", "::"} else settings.bind_address  # noqa: S104
     webhooks = f"http://{f'[{host}]' if ':' in host else host}:{settings.port('meta')}"
     return SandboxConfig(
@@ -68,6 +69,7 @@ class SandboxService:
         log.info("sandbox_opened", restored=restored, ledger_seq=self._sandbox.ledger.seq)
 
     async def _leave_in_time(self) -> None:
+        # held requests and open pages would keep the server from draining until its deadline
         await self._child.stopping.wait()
         self._sandbox.leave()
 

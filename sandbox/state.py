@@ -36,6 +36,7 @@ class Sandbox:
         self.config = config
         self.ledger = Ledger(config.data_directory)
         self.numbers = {number.phone_number_id: number for number in config.numbers}
+        # compiled once, at start, and shared by both providers
         self.validator = MessageValidator()
         self.knobs = Knobs(latency_ms=config.latency_s * 1000)
         self.limits = Limits(time.monotonic)
@@ -46,6 +47,7 @@ class Sandbox:
         self.phones = Phones(self.ledger, config.data_directory / "web-files")
         self.released = asyncio.Event()
         """Set to end the requests that are held by a `hang` fault."""
+        # 360dialog signs nothing: its webhooks are recognised by a header that the customer chose
         targets = {"graph": Target(config.webhook_url, app_secret=config.app_secret), "d360": self._d360_target()}
         self.outbox = Outbox(self.ledger, targets, self.numbers, self.knobs, self.faults)
 
@@ -87,6 +89,7 @@ class Sandbox:
         target = self.outbox.target("d360")
         target.url, target.headers = url, headers
         file = self._d360_file()
+        # written beside and renamed: a kill in between leaves the old address
         fresh = file.with_suffix(".new")
         fresh.touch(mode=0o600)
         fresh.write_text(json.dumps({"url": url, "headers": headers}), encoding="utf-8")

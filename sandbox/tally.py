@@ -28,6 +28,7 @@ class Tally:
 
     def catch_up(self, ledger: Ledger) -> None:
         """Count what came since the last call. May run in another thread, one at a time."""
+        # `scan`, not `entries`: the tail in memory belongs to the event loop's thread
         for entry in ledger.scan(self.seq):
             self.seq = entry.seq
             self.events[f"{entry.channel}.{entry.event}"] += 1
@@ -35,6 +36,7 @@ class Tally:
                 if message := entry.fields.get(name):
                     self.arrivals[message] += 1
                 else:
+                    # without a name a repetition cannot be noticed; it is counted so that none is overlooked
                     self.unnamed += 1
 
     def summary(self) -> dict[str, Any]:

@@ -20,7 +20,9 @@ from sandbox.request_bodies import read_body
 from sandbox.state import Sandbox
 
 REVIEWS: Final = ("APPROVED", "REJECTED", "PENDING", "PAUSED", "DISABLED", "FLAGGED", "IN_APPEAL")
+"""Statuses that a review may set, as Meta names them."""
 _NAME: Final = re.compile(r"[a-z0-9_]{1,512}")
+"""A template's name by Meta's rule."""
 _MORE: Final[Mapping[str, Any]] = {
     "required": ["name", "language", "category", "components"],
     "properties": {
@@ -32,6 +34,7 @@ _MORE: Final[Mapping[str, Any]] = {
 }
 """What Meta's page demands beyond the document, which only names the fields."""
 _PAGE_MOST: Final = 250
+"""Templates in one page of a list; more are cut down to it without an error."""
 
 
 class Shop:
@@ -66,6 +69,7 @@ class Shop:
             "id": str(secrets.randbelow(9 * 10**15) + 10**15),
             **{name: body[name] for name in ("name", "language", "category", "components")},
             "parameter_format": body.get("parameter_format", "POSITIONAL"),
+            # a review is the tester's: `POST /control/templates`
             "status": "PENDING",
         }
         self.listed.append(made)
@@ -126,6 +130,7 @@ def _edge(shop: Shop) -> Serve:
             for one in shop.listed
             if query.get("name") in (None, one["name"]) and query.get("status") in (None, one["status"])
         ]
+        # the cursor is the offset; real ones are opaque, and clients must not read them
         limit, after = _whole(query.get("limit", "25"), _PAGE_MOST), _whole(query.get("after", "0"), 10**9)
         here = found[after : after + limit]
         cursors = {"cursors": {"before": str(after), "after": str(after + len(here))}}

@@ -19,8 +19,10 @@ MESSAGING: Final = ("page", "instagram")
 account in `phone_number_id`.
 """
 
+# per-message pricing since July 2025: answers within the service window are free, templates are billed by category
 _SERVICE: Final = {"billable": False, "pricing_model": "PMP", "type": "free_customer_service", "category": "service"}
 _TEMPLATE: Final = {"billable": True, "pricing_model": "PMP", "type": "regular", "category": "utility"}
+# no blanks: the signature is over these very bytes
 _ENCODE: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -63,15 +65,18 @@ def _status(entry: LedgerEntry, kind: str, now: float, *, user_ids: bool) -> dic
         status["recipient_type"] = "group"
     if fields.get("callback"):
         status["biz_opaque_callback_data"] = fields["callback"]
+    # Meta puts `pricing` on these two only
     if kind in {"sent", "delivered"}:
         status["pricing"] = _TEMPLATE if fields.get("type") == "template" else _SERVICE
     if kind == "failed":
+        # 131026 (undeliverable) is the usual failure
         status["errors"] = [status_error(fields.get("code") or 131026, fields.get("details", ""))]
     return status
 
 
 def user_id_of(number: str) -> str:
     """Return the business-scoped user id of a phone number: the same one at each call."""
+    # derived, not drawn: after a restart the same number has the same id
     return f"US.{int(hashlib.sha256(number.encode()).hexdigest()[:14], 16)}"
 
 
@@ -113,9 +118,11 @@ def _changes(number: Number, updates: list[Update], *, user_ids: bool) -> list[d
         fields = update.entry.fields
         if update.kind == "raw":
             raw.append(
+                # account-wide events (templates) name no number
                 {"value": {**(head if fields.get("with_number") else {}), **fields["value"]}, "field": fields["field"]}
             )
         elif update.kind == "message":
+            # one contact for each customer of a POST, however many messages came
             contacts[fields.get("user_id") or fields["from"]] = _contact(fields, user_ids=user_ids)
             messages.append(_message(fields, user_ids=user_ids))
         else:
@@ -145,6 +152,7 @@ def _item(update: Update) -> dict[str, Any]:
     fields = update.entry.fields
     if update.kind == "event":
         return dict(fields["item"])
+    # made once: a repetition has the same instant, or the product would take it for another event
     if update.content is None:
         now_ms = int(time.time() * 1000)
         there = {"sender": {"id": fields["to"]}, "recipient": {"id": fields["phone_number_id"]}, "timestamp": now_ms}
@@ -158,6 +166,7 @@ def _item(update: Update) -> dict[str, Any]:
             }
         elif update.kind == "delivered":
             update.content = there | {"delivery": {"mids": [fields["id"]], "watermark": now_ms}}
+        # Messenger reports reading by a watermark for the whole chat, Instagram by the message
         elif update.object == "page":
             update.content = there | {"read": {"watermark": now_ms}}
         else:
@@ -187,6 +196,7 @@ def envelope(batch: Sequence[Update], numbers: Mapping[str, Number], *, user_ids
         entries = [
             {
                 "id": numbers[name].waba_id,
+                # Meta puts `time` on account events only
                 **({"time": int(time.time())} if any(update.kind == "raw" for update in updates) else {}),
                 "changes": _changes(numbers[name], updates, user_ids=user_ids),
             }
@@ -196,6 +206,7 @@ def envelope(batch: Sequence[Update], numbers: Mapping[str, Number], *, user_ids
         entries = [
             dict[str, Any](id=name, time=int(time.time() * 1000)) | {part: items}
             for name, updates in by_account.items()
+            # while another app has the thread, events come under `standby`
             for part in ("messaging", "standby")
             if (
                 items := [

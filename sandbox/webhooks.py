@@ -47,11 +47,13 @@ class Target:
 
     def signed(self, body: bytes, how: str = "right") -> dict[str, str]:
         """Return the headers of a POST of `body`; `how`: signed `right` or `wrong`, with `sha1` alone, or `none`."""
+        # the User-Agent is the one of Meta's webhooks
         headers = {"Content-Type": "application/json", "User-Agent": "facebookexternalua", **self.headers}
         secret = self.app_secret.encode() if how != "wrong" else b"another secret"
         if self.app_secret and how in {"right", "wrong"}:
             headers["X-Hub-Signature-256"] = "sha256=" + hmac.digest(secret, body, "sha256").hex()
         elif self.app_secret and how == "sha1":
+            # the older header alone: a receiver must not fall back to it
             headers["X-Hub-Signature"] = "sha1=" + hmac.digest(secret, body, "sha1").hex()
         return headers
 
@@ -67,6 +69,7 @@ class _Lane:
     sleeps_until: float = 0.0
     failing: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    # set when the lane's task has ended with all of its POSTs
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -89,6 +92,7 @@ class Outbox:
         self._lanes = {name: _Lane(name, target) for name, target in targets.items()}
         self._pending: OrderedDict[int, set[str]] = OrderedDict()
         """Updates not yet taken, by the number of their entry, oldest entry first."""
+        # breaks ties in the heaps: updates themselves have no order
         self._counter = 0
         self._stopping = False
         self._session: aiohttp.ClientSession | None = None
@@ -107,7 +111,10 @@ class Outbox:
         running event loop.
         """
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15), trust_env=False
+            # no limit of connections: `posts_max` bounds them; an idle connection is closed after 15 s, before the
+            # product closes it under a new POST
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15),
+            trust_env=False,
         )
         restored = self._unsettled()
         for entry, kinds in restored:
@@ -137,7 +144,9 @@ class Outbox:
         befallen = []
         if fault := self._faults.take(("updates",), **about):
             befallen.append((fault.name, "all"))
+            # the instants are exchanged, not the updates: the last one is posted first
             dues.reverse()
+        # before any of them can be settled: `_settled` reads the oldest entry here
         self._pending[entry.seq] = set(plan)
         # a number that is no longer configured has no webhook address
         nowhere = not self._lanes[channel].target.url or (
@@ -155,6 +164,7 @@ class Outbox:
             if fault and fault.name == "webhook_delay":
                 update.due_at += fault.latency_ms / 1000
             if fault and fault.name == "webhook_duplicate":
+                # a second object of the same kind: the first to be taken settles both
                 self._push(Update(entry, kind, due_at, due_at))
             self._push(update)
         for name, kind in befallen:
@@ -186,6 +196,7 @@ class Outbox:
                 text = await answer.text()
                 seen["http_status"] = answer.status
                 verified = answer.status == 200 and text == challenge
+        # a webhook that does not answer is one that does not prove itself (ValueError: an address that cannot be one)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             seen["error"] = type(error).__name__
             verified = False
@@ -208,6 +219,7 @@ class Outbox:
             ) as answer:
                 seen["http_status"] = answer.status
                 await answer.read()
+        # posted once and not repeated: what went wrong is the result
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             seen["error"] = type(error).__name__
         seen["ms"] = round((time.monotonic() - started) * 1000, 1)
@@ -219,6 +231,7 @@ class Outbox:
         self._stopping = True
         for lane in self._lanes.values():
             lane.wake.set()
+        # polled, since lanes have no common event, and this runs once, at the stop
         while any(lane.in_flight for lane in self._lanes.values()):
             if time.monotonic() >= by:
                 return False
@@ -248,6 +261,7 @@ class Outbox:
         lane = self._lanes[update.entry.channel]
         self._counter += 1
         heapq.heappush(lane.heap, (update.due_at, self._counter, update))
+        # woken only for what is due earlier than the lane expects; everything else is found when it wakes
         if update.due_at < lane.sleeps_until:
             lane.wake.set()
 
@@ -259,8 +273,10 @@ class Outbox:
             async with asyncio.TaskGroup() as posts:
                 while not self._stopping:
                     now = time.monotonic()
+                    # until `_push` or the end of a POST wakes it
                     if not lane.heap or lane.in_flight >= self._knobs.posts_max:
                         await self._sleep(lane, float("inf"))
+                    # the first due update waits for company, so that a burst shares one POST as Meta's do
                     elif (due_at := lane.heap[0][0] + self._knobs.linger_ms / 1000) > now:
                         await self._sleep(lane, due_at)
                     else:
@@ -268,6 +284,7 @@ class Outbox:
                         while lane.heap and lane.heap[0][0] <= now and len(batch) < self._knobs.batch_max:
                             batch.append(heapq.heappop(lane.heap)[2])
                         for part in together(batch):
+                            # counted here and not in the task, which starts later: the loop would begin too many
                             lane.in_flight += 1
                             posts.create_task(self._post(lane, part))
         finally:
@@ -275,6 +292,7 @@ class Outbox:
 
     async def _sleep(self, lane: _Lane, until: float) -> None:
         lane.sleeps_until = until
+        # no await lies between the caller's look at the heap and this: nothing can be pushed unseen
         lane.wake.clear()
         if until == float("inf"):
             await lane.wake.wait()
@@ -296,6 +314,7 @@ class Outbox:
             ) as answer:
                 http_status = answer.status
                 await answer.read()
+        # the product is away or being killed: the updates are posted again below
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             problem = type(error).__name__
         finally:
@@ -304,8 +323,10 @@ class Outbox:
         now = time.monotonic()
         for update in batch:
             update.attempts += 1
+        # only 200 counts, as for Meta; another 2xx is repeated
         taken = http_status == 200 and not problem
         given_up = [] if taken else [update for update in batch if now - update.first_due_at > self._knobs.retry_for_s]
+        # before the entry is written, which carries how far everything is settled
         self._settle(batch if taken else given_up)
         self._ledger.append(
             "webhook",
@@ -355,9 +376,11 @@ class Outbox:
 
     def _settled(self) -> int:
         """Return the number up to which every plan in the ledger is done."""
+        # entries are scheduled in the ledger's order, so that the first one here is the oldest
         return next(iter(self._pending)) - 1 if self._pending else self._ledger.seq
 
     def _unsettled(self) -> list[tuple[LedgerEntry, set[str]]]:
+        # the newest mark is enough: everything up to it is done, and only what follows is read
         settled = next(
             (entry.fields["settled"] for entry in self._ledger.scan_backwards() if "settled" in entry.fields), 0
         )

@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 SOURCE: Final = "https://github.com/facebook/openapi/blob/ecba623b/business-messaging-api_v23.0.yaml"
+"""The commit that the kept part was cut from; it stands in the kept file as `source`."""
 PATHS: Final = (
     "/{Version}/{Phone-Number-ID}/messages",
     "/{Version}/{Phone-Number-ID}/register",
@@ -22,11 +23,13 @@ PATHS: Final = (
     "/{Version}/{WABA-ID}/subscribed_apps",
     "/whatsapp/webhooks",
 )
+"""What the stand-ins validate by: paths as they stand in the document."""
 TARGET: Final = Path(__file__).with_name("business_messaging_v23.json")
 
 
 def _references(node: Any) -> set[str]:
     if isinstance(node, dict):
+        # `$ref` may also be the name of a property, which is then no text
         own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
         return own.union(*map(_references, node.values()))
     if isinstance(node, list):
@@ -46,6 +49,7 @@ def extract(document: dict[str, Any]) -> dict[str, Any]:
         "paths": {path: document["paths"][path] for path in PATHS},
         "components": {},
     }
+    # components refer to components, also in cycles: only new ones are followed
     wanted = _references(cut["paths"])
     while wanted:
         _, _, group, name = wanted.pop().split("/")
@@ -57,6 +61,7 @@ def extract(document: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Write `TARGET` from the document named on the command line."""
+    # the C loader: the Python one takes many times as long for a document of this size
     document = yaml.load(Path(sys.argv[1]).read_bytes(), Loader=yaml.CSafeLoader)
     # `default`: YAML reads unquoted dates in examples as dates
     TARGET.write_text(

@@ -48,12 +48,14 @@ def amended(schemas: Mapping[str, Any], amendments: tuple[Amendment, ...] = AMEN
     Raises:
         KeyError, IndexError: an amendment's place is not in the document.
     """
+    # the document in memory stays as Meta wrote it; tests compare with it
     copy = deepcopy(dict(schemas))
     for at, becomes, _why in amendments:
         *way, last = at
         node: Any = copy
         for key in way:
             node = node[key]
+        # one place beyond the end of a list means: one more alternative
         if isinstance(node, list) and last == len(node):
             node.append(becomes)
         else:
@@ -79,6 +81,8 @@ def message_schemas(schemas: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             "properties": base["properties"] | own["properties"],
             "required": base["required"] + own["required"],
             "additionalProperties": False,
+            # all of them in each schema: references lead from one to another, and the compiler ignores what is not
+            # reached
             "$defs": local,
         }
     return found
@@ -110,6 +114,7 @@ class MessageValidator:
         """Return the first thing that is wrong with `body`, None when it is right. A body with `status` is a read
         receipt, all others are messages.
         """
+        # Meta's document has no schema for read receipts, and they have no `type`
         if "status" in body:
             validator = self._read_receipt
         else:
@@ -155,12 +160,14 @@ class BodyValidator:
 
 def _first(validator: jsonschema_rs.Draft202012Validator, body: Mapping[str, Any]) -> Violation | None:
     try:
+        # the fast answer first: listing errors costs much more, and nearly every body is right
         if validator.is_valid(body):
             return None
         # missing parameters are reported first, as Meta does
         error = min(
             validator.iter_errors(body), key=lambda error: (error.kind.name != "required", len(error.instance_path))
         )
+    # text with half of a surrogate pair, or deep nesting: it cannot be looked at, and so it is refused
     except (ValueError, RecursionError):
         return Violation("", (), None)
     return Violation(error.kind.name, tuple(error.instance_path), error.kind.value)

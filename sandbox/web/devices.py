@@ -12,6 +12,7 @@ SENT, DELIVERED, READ = 1, 2, 3
 """wa-js's numbers for the state of a message."""
 
 _LINES_KEPT: Final = 1000
+"""Events that wait for a page at most; one that hangs for as long has lost its line (see `Line.push`)."""
 
 Mode = Literal[
     "QR", "SYNCING", "MAIN", "OFFLINE", "CONFLICT", "PROXYBLOCK", "TOS_BLOCK", "SMB_TOS_BLOCK", "DEPRECATED_VERSION"
@@ -57,6 +58,7 @@ class Faults:
         """Set the named faults. Raises `Refused` (400) for a name or a type that is none."""
         known = {row.name: type(getattr(Faults(), row.name)) for row in fields(self)}
         for name, value in wanted.items():
+            # types are taken from the defaults, so that a new fault needs no second table
             kind = known.get(name)
             number = kind is float and isinstance(value, int) and not isinstance(value, bool)
             if kind is None or not (isinstance(value, kind) or number):
@@ -78,11 +80,13 @@ class Line:
         """Queue one event; a page that reads nothing at all loses its line instead of filling the memory."""
         try:
             self.events.put_nowait(event)
+        # the browser connects again and gets what it has not confirmed, so that nothing is lost by this
         except asyncio.QueueFull:
             self.end()
 
     def end(self) -> None:
         """Close the line after what is queued, or at once when it is full."""
+        # makes room for the end itself: without it the line could never be closed
         while self.events.full():
             self.events.get_nowait()
         self.events.put_nowait(None)
@@ -118,6 +122,7 @@ class Arrival:
 
 def lid_of(phone: str) -> str:
     """Return the number that stands for `phone` where WhatsApp hides it."""
+    # derived, so that a restarted sandbox gives the same number; fourteen digits
     return "1" + str(int(hashlib.sha256(phone.encode()).hexdigest(), 16) % 10**13).zfill(13)
 
 

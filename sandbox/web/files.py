@@ -21,6 +21,7 @@ class Files:
         """Keep a file and return its hash."""
         digest = hashlib.sha256(content).digest()
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # named by its content: writing it twice, also at once, gives the same file
         (self._directory / digest.hex()).write_bytes(content)
         return base64.b64encode(digest).decode()
 
@@ -32,9 +33,11 @@ class Files:
         """Return a hash as hexadecimal digits; empty when it is none."""
         try:
             return base64.b64decode(filehash, validate=True).hex()
+        # a hash comes from the page, and may be anything
         except ValueError:
             return ""
 
     def path(self, filehash: str) -> Path:
         """Return where a file lies, or would."""
+        # hexadecimal digits only: no hash leads out of the directory
         return self._directory / (self.sha256(filehash) or "none")

@@ -55,6 +55,7 @@ _SIGNALS: Final[Mapping[str, str]] = {
     "recording": "typing_arrived",
     "paused": "typing_arrived",
 }
+"""What the page signals, and the entry that it makes in the ledger."""
 
 _TOLD: Final = ("caption", "lat", "lng", "loc", "vcardFormattedName", "vcardList", "forwarded", "target", "media")
 """Fields of what arrived that stand in the ledger when they say something."""
@@ -88,6 +89,7 @@ class Phones:
         elif entry.event == "device_unlinked":
             device = self._known(row["device"])
             device.phone, device.credential, device.mode = "", "", "QR"
+        # how often an id arrived must survive a kill of the sandbox: a repetition after it is still a duplicate
         elif entry.event in {"message_arrived", *_EVENTS.values()}:
             self._arrivals.setdefault((row["phone"], row["message_id"]), Arrival(row["chat"])).times += 1
 
@@ -109,8 +111,10 @@ class Phones:
         device = self._known(device_id)
         line = Line()
         if device.line:
+            # WhatsApp lets one page of a profile be active; the newest one wins
             device.line.push(type="stream", mode="CONFLICT", info="NORMAL")
         device.line = line
+        # a profile whose link was ended meanwhile learns it when it connects
         if credential and credential != device.credential:
             line.push(type="logout", reason="unknown_companion_device_no_key")
         elif credential and device.mode in ("TOS_BLOCK", "SMB_TOS_BLOCK", "PROXYBLOCK", "DEPRECATED_VERSION"):
@@ -124,6 +128,7 @@ class Phones:
 
     def disconnect(self, device: Device, line: Line) -> None:
         """Forget a page that is gone."""
+        # a reload opens the new line before the old one is noticed to be gone
         if device.line is line:
             device.line = None
 
@@ -131,11 +136,13 @@ class Phones:
         """Make a new code for the QR picture; the one before it may still be scanned for as long again."""
         now = time.monotonic()
         ref = "2@" + secrets.token_urlsafe(48)
+        # one older code stays valid: a phone may have read it just before the picture changed
         device.refs = [*[row for row in device.refs if row[1] > now][-1:], (ref, now + 2 * self.code_life_s)]
         return ref
 
     def pair(self, device: Device) -> str:
         """Return a new pairing code for `device`, eight characters."""
+        # no 0, O, I or U: they are read wrongly off a screen
         device.pairing_code = "".join(secrets.choice("123456789ABCDEFGHJKLMNPQRSTVWXYZ") for _ in range(8))
         return device.pairing_code
 
@@ -149,6 +156,7 @@ class Phones:
         if device is None:
             raise Refused(404, "unknown_device", f"no device and no linked phone is called {device_id!r}")
         if credential is not None and (
+            # an unlinked device has an empty credential, which must not match an empty one
             not device.credential or not secrets.compare_digest(credential, device.credential)
         ):
             raise Refused(401, "unknown_companion_device_no_key", "this profile is not linked")
@@ -172,15 +180,18 @@ class Phones:
         Raises:
             Refused: 503 while the phone is away.
         """
+        # before anything is counted: such a send did not arrive
         if device.faults.fail_sends:
             code = device.faults.fail_sends.pop(0)
             self._ledger.append("web", "send_failed", phone=device.phone, message_id=message["id"], code=code)
             return {"ack": -1, "result": code}
+        # the phone may be taken away during the wait, so that this is asked afterwards
         await self._hold(device.faults.hold_before_s)
         if device.away or not device.credential:
             raise Refused(503, "offline", "the phone is away")
         kind = (str(message.get("type", "chat")), str(message.get("subtype") or ""))
         media = message.get("media")
+        # WhatsApp uploads a file first and sends its hash
         if media and not self.files.has(media["filehash"]):
             raise Refused(409, "file_missing", "the file must be there before its message")
         arrival = self._arrivals.setdefault((device.phone, message["id"]), Arrival(message["chat"]))
@@ -193,16 +204,20 @@ class Phones:
             message_id=message["id"],
             type=kind[0],
             body=message["body"],
+            # tests compare long texts by hash
             body_sha256=hashlib.sha256(message["body"].encode()).hexdigest(),
             quoted=message.get("quoted"),
             times=arrival.times,
             **{name: message[name] for name in _TOLD if message.get(name)},
             **({"sha256": self.files.sha256(media["filehash"])} if media else {}),
         )
+        # only messages are delivered and read; an edit or a reaction has no acks of its own
         if kind not in _EVENTS:
             self._later(device.faults.delivered_after_s, device, message["id"], DELIVERED)
             self._later(device.faults.read_after_s, device, message["id"], READ)
+        # after the entry: the message has arrived, and the page does not know it
         await self._hold(device.faults.hold_after_s)
+        # held until the sandbox stops: the page must find out by itself, from `synced`
         if SENT in device.faults.lose_acks:
             await self.closed.wait()
         return {"ack": arrival.ack, "result": "OK"}
@@ -273,10 +288,12 @@ class Phones:
         Raises:
             Refused: 409 when `device` is linked already.
         """
+        # derived from the id: a profile that is linked twice without a number is the same phone
         number = phone or "6011" + str(int(hashlib.sha256(device.id.encode()).hexdigest(), 16) % 10**8).zfill(8)
         if device.credential:
             raise Refused(409, "already_linked", "this device is linked; log it out first")
         for other in [row for row in self._devices.values() if row.phone == number]:
+            # here a phone has one linked device, so that arrivals are told apart by the phone's number alone
             self.log_out(other, "replaced")
         device.phone, device.credential, device.refs, device.pairing_code = number, secrets.token_urlsafe(24), [], ""
         self._ledger.append("web", "device_linked", device=device.id, phone=number, credential=device.credential)
@@ -305,6 +322,7 @@ class Phones:
                 have them.
         """
         remote = chat or resolve_chat(f"{sender}@c.us")
+        # in groups members are known by their lid; in a chat of two the chat names the author
         author = f"{lid_of(sender)}@lid" if chat else ""
         message = {
             **self._name(remote, author, from_me=from_me),
@@ -330,6 +348,7 @@ class Phones:
             target: the message's id. body: the new text or the emoji; empty takes a reaction back. sender: empty for
                 edits and revokes; for a reaction the customer, or `me` for the phone's owner.
         """
+        # a message's id is `fromMe_chat_id[_author]`, as WhatsApp Web serialises it
         own, remote, *_ = target.split("_")
         if not remote:
             raise Refused(400, "bad_target", "target is a message's id")
@@ -355,6 +374,7 @@ class Phones:
         return {"id": serialized, "chat": remote, "fromMe": from_me, "t": int(time.time())}
 
     def _hand_over(self, device: Device, row: dict[str, Any]) -> None:
+        # kept until the page confirms it: a page that is closed or synchronising gets it later
         device.waiting[str(row["id"])] = row
         if device.mode == "MAIN":
             self._push(device, type="messages", messages=[row], double=device.faults.double_events)
@@ -414,6 +434,7 @@ class Phones:
         self._call_later(device.faults.sync_s, self._end_sync, device, device.line)
 
     def _end_sync(self, device: Device, line: Line | None) -> None:
+        # the timer belongs to one page's syncing phase: another page, a logout or a fault may have come in between
         if device.mode != "SYNCING" or device.line is not line or not device.credential:
             return
         device.mode = "MAIN"
@@ -434,6 +455,7 @@ class Phones:
         arrival = self._arrivals.get((device.phone, message_id))
         if arrival is None or ack in device.faults.lose_acks:
             return
+        # timers can fire in any order; acks only grow
         arrival.ack = max(arrival.ack, ack)
         self._push(device, type="ack", id=message_id, chat=arrival.chat, ack=arrival.ack)
 
@@ -448,6 +470,7 @@ class Phones:
     async def _hold(self, hold_s: float) -> None:
         if hold_s > 0:
             try:
+                # ends early when the sandbox stops: a hold must not keep the server from stopping
                 await asyncio.wait_for(self.closed.wait(), hold_s)
             except TimeoutError:
                 return

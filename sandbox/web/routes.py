@@ -20,7 +20,9 @@ from shared.qr import svg
 
 _PAGE: Final = Path(__file__).parent
 _TYPES: Final = {".js": "text/javascript", ".css": "text/css"}
+"""Content types by ending; a file with another ending is not served."""
 _ASSETS: Final = {file.name: _TYPES[file.suffix] for file in _PAGE.iterdir() if file.suffix in _TYPES}
+"""Read once: names from a URL are looked up here and never become paths."""
 _CSP: Final = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:"
 """As strict as the real page's: a script can only be injected after the browser was asked to ignore the policy."""
 
@@ -100,6 +102,7 @@ def _page_routes(phones: Phones) -> list[BaseRoute]:
 
     async def asset(request: Request) -> Response:
         name = request.path_params["name"]
+        # a name with a slash does not match the route; one that is not listed is not read
         if name not in _ASSETS:
             return Response(status_code=404)
         return FileResponse(_PAGE / name, media_type=_ASSETS[name], headers={"Cache-Control": "no-store"})
@@ -130,6 +133,7 @@ def _page_routes(phones: Phones) -> list[BaseRoute]:
 
     async def upload(request: Request) -> Any:
         device = phones.device(request.query_params["device"], request.query_params.get("credential", ""))
+        # files are refused like messages while the phone is away
         if device.away:
             raise Refused(503, "offline", "the phone is away")
         content = await request.body()
@@ -176,9 +180,11 @@ async def _events(phones: Phones, device: Device, line: Line) -> AsyncIterator[s
     """Yield what is pushed to one page, a new code whenever the shown one is too old, and comments in between."""
     new_code_at = 0.0
     try:
+        # milliseconds until EventSource connects again; its default of a few seconds would make tests slow
         yield "retry: 500\n\n"
         while not phones.closed.is_set():
             now = time.monotonic()
+            # a device that is unlinked later shows a new code at once
             if device.mode != "QR":
                 new_code_at = 0.0
             elif now >= new_code_at:
@@ -186,7 +192,9 @@ async def _events(phones: Phones, device: Device, line: Line) -> AsyncIterator[s
                 yield f"data: {json.dumps({'type': 'ref', 'ref': phones.next_code(device)})}\n\n"
             try:
                 event = await asyncio.wait_for(
-                    line.events.get(), min(_COMMENT_AFTER_S, max(0.0, new_code_at - now) or _COMMENT_AFTER_S)
+                    # whichever comes first: an event, the end of the code, or the next comment
+                    line.events.get(),
+                    min(_COMMENT_AFTER_S, max(0.0, new_code_at - now) or _COMMENT_AFTER_S),
                 )
             except TimeoutError:
                 yield ": still here\n\n"
@@ -194,6 +202,7 @@ async def _events(phones: Phones, device: Device, line: Line) -> AsyncIterator[s
             if event is None:
                 return
             yield f"data: {json.dumps(event)}\n\n"
+    # also when the client goes away: the server then closes this generator
     finally:
         phones.disconnect(device, line)
 
@@ -223,6 +232,7 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
             await _body(request, "body")
         more: dict[str, Any] = {name: body[name] for name in _WRITTEN if name in body}
         if "data" in body:
+            # decoding and writing a large file must not hold up the pages
             more["media"] = await asyncio.to_thread(_media, phones, body)
         message_id = phones.write(
             device,
