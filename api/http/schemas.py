@@ -168,6 +168,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                     {
                         "state": _STATUS,
                         "at": _AT,
+                        "providerAt": _AT_OR_NULL,
                         "attempt": _COUNT,
                         "incarnation": _TEXT_OR_NULL,
                         "code": _TEXT_OR_NULL,

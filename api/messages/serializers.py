@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from api.http.timestamps import iso
 from api.messages.paths import message_unknown
+from api.messages.steps import shown_steps
 from shared import content
 from shared.compose.directory import Directory
 from shared.states import MessageState
@@ -93,18 +94,7 @@ def _sent(row: Row, steps: Sequence[Row], related: RelatedRows) -> JsonObject:
         "createdAt": iso(row["created_at"]),
         "sentAt": iso(row["sent_at"]),
         "updatedAt": iso(row["updated_at"]),
-        "history": [
-            {
-                "state": step["state"],
-                "at": iso(step["at"]),
-                "attempt": step["attempt"],
-                "incarnation": step["incarnation"] or None,
-                "code": step["code"] or None,
-                "detail": step["detail"] or None,
-                "extra": step["extra"],
-            }
-            for step in steps
-        ],
+        "history": shown_steps(steps),
     }
 
 

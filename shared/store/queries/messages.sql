@@ -710,7 +710,7 @@ SELECT id, state FROM messages WHERE id = ANY(%(ids)s::bigint[]);
 
 -- message_history --
 -- Every step of one message, oldest first.
-SELECT e.state, e.at, coalesce(e.attempt, 0) AS attempt, coalesce(e.incarnation, '') AS incarnation,
+SELECT e.state, e.at, e.written_at, coalesce(e.attempt, 0) AS attempt, coalesce(e.incarnation, '') AS incarnation,
        coalesce(e.code, '') AS code,
        coalesce(e.detail, '') AS detail, e.data AS extra
 FROM messages m
