@@ -1,7 +1,7 @@
 """Removes the secrets of a request from its response: providers repeat them in error messages, which end in histories
 and logs.
 
-A secret is known by where it came from, the request's own headers and parameters, and not by its look.
+A secret is known by its source, the request's own headers and parameters, and not by its form.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from typing import Final
 
 _MARK: Final = b"[secret]"
 _PREFIX: Final = 12
-"""A response that repeats so many first characters of a secret is quoting it, perhaps cut; fewer may be chance."""
+"""Characters. A response that repeats so many first characters of a secret quotes it, perhaps cut; fewer may be
+chance: Meta's tokens all begin with `EAA`.
+"""
 _SHORTEST: Final = 6
-"""A shorter value (a test's, a PIN of fewer digits) would be found by chance in any text."""
+"""Characters. A shorter value (a test's, a PIN of fewer digits) would be found by chance in any text."""
+# what our own calls carry: Graph's token, 360dialog's key, the code of a signup and the tokens that are inspected
 _HEADERS: Final = ("authorization", "d360-api-key")
 _PARAMETERS: Final = ("code", "client_secret", "input_token", "access_token")
 
@@ -28,6 +31,7 @@ def redacted(body: bytes, secrets: Iterable[str]) -> bytes:
     slashes.
     """
     for secret in secrets:
+        # JSON may escape a slash (RFC 8259, 7), and PHP's encoder does by default
         for spelled in {secret.encode(), secret.replace("/", "\\/").encode()}:
             body = _without(body, spelled)
     return body
@@ -38,6 +42,7 @@ def _without(body: bytes, secret: bytes) -> bytes:
     found = body.find(beginning)
     if found < 0:
         return body
+    # not `bytes.replace`: an error message may quote a beginning of the secret only, as long as it likes
     parts, at = [], 0
     while found >= 0:
         end = found + len(beginning)

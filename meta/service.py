@@ -37,8 +37,11 @@ from shared.secrets import Vault
 log = logger(__name__)
 
 _ACCOUNTS_BEAT_S: Final = 20.0
+"""Seconds. The loops sleep 3 to 5 s at a time; the rest is for a database call up to its own deadline."""
 _PROOFS_BEAT_S: Final = 5 * CALL_S + 20.0
-"""Longest time between two beats of the loop that proves connections: one look is up to five calls of the provider."""
+"""Longest time between two beats of the loop that proves connections, in seconds: one look at a connection makes up to
+five calls to the provider, and 20 s are for the database.
+"""
 
 
 async def open_service(child: Child) -> Service:
@@ -66,6 +69,7 @@ class MetaService:
             kind=kind.name,
             window_s=settings.in_doubt_window_s,
         )
+        # one record for all: the consumer notes the polls that PostgreSQL answered, the journal the webhooks it refused
         outages = webhook_outages.of_kind(settings, kind.name)
         self._consumer = Consumer(
             child,
@@ -76,6 +80,7 @@ class MetaService:
             webhook_outages=outages,
         )
         self._fetcher = Fetcher(child, self._accounts, self._graph, self._storage)
+        # a wake-up saves the interval of polling; a lost one costs that interval only, since each loop polls too
         self._processor = Processor(
             child.store, self._accounts, child.metrics, kind=kind.name, files_came=self._fetcher.wake
         )
@@ -98,10 +103,13 @@ class MetaService:
 
     async def start(self) -> None:
         """Let ingress, reading and deliveries begin; none of them waits for the database."""
+        # a warning and no failure to start: an installation with 360dialog numbers only needs no app
         if not self._child.settings.meta_app_secret:
             log.warning(
                 "webhooks_cannot_be_believed", reason="META_APP_SECRET is not set: every event of Meta's is refused"
             )
+        # so that the first webhooks and sends find the connections; without PostgreSQL the process still starts, and is not
+        # ready until they are read
         try:
             await self._accounts.refresh()
         except StoreUnavailable as error:
@@ -113,6 +121,7 @@ class MetaService:
         self._processing = self._child.spawn(
             self._processor.run(self._child.beats.loop("journal", BEAT_LIMIT_S)), "journal"
         )
+        # readers before senders: the status of the first send is read as soon as it comes
         self._fetcher.start()
         self._consumer.start()
         self._tasks.start()
@@ -125,7 +134,9 @@ class MetaService:
         """Finish the sends in hand and the batch that is being read; what is journalled beyond waits for the next life
         or another instance.
         """
+        # the consumer first: its sends need uploads and the pool of connections, which are closed last
         drained = await self._consumer.drain(by)
+        # no beat is due any more: without this the watchdog would end a process that is draining
         self._processor.stop()
         self._child.beats.forget("journal")
         if self._processing is not None:
@@ -136,8 +147,10 @@ class MetaService:
 
     async def close(self) -> None:
         """Give everything back at once."""
+        # forgetting a loop that never began is harmless: `close` is called after a failed start too
         for loop in ("accounts", "checks", "journal", "proofs"):
             self._child.beats.forget(loop)
+        # users before what they use: the HTTP pool and the storage are closed when nothing calls them any more
         await self._tasks.close()
         await self._journal.close()
         await self._fetcher.close()

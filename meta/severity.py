@@ -23,5 +23,5 @@ the state is not known.
 
 
 def classify(error: BaseException) -> Severity:
-    """Say what an uncaught error means for the process."""
+    """Return what an uncaught error means for the process."""
     return Severity.RECOVERABLE if isinstance(error, tuple(SURVIVED)) else Severity.CRITICAL

@@ -1,9 +1,9 @@
 """Decides whether a missing status webhook is evidence that a message was not sent.
 
-It is evidence when the same number's door has brought an event that happened after the message was claimed: then the
-provider's queue has passed the place where the status would stand. Events of other numbers prove nothing: theirs may be
-subscribed, and this one not. That something arrived is not enough either: a queue that lags brings old events, and ours
-may be in it.
+It is evidence when the same number's webhook endpoint has received an event that happened after the message was
+claimed: the provider's queue has then passed the place where the status would stand. Events of other numbers prove
+nothing: their account may be subscribed, and this one not. The arrival of an event is not enough either: a queue that
+lags delivers old events, and the status may still be in it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from shared.store import inbound, webhook_evidence
 from shared.store.pool import Transaction
 
 _LAG_S: Final = 1.0
-"""Webhooks that wait longer than this to be processed may hold the proof: until then its absence proves nothing."""
+"""Seconds. While a webhook has waited longer than this to be processed, it may hold the proof, and absence proves
+nothing. A second is above the normal delay of the processor, so that normal load does not block evidence.
+"""
 _TRUNCATED: Final = timedelta(seconds=1)
-"""WhatsApp's timestamps are whole seconds, rounded down."""
+"""WhatsApp's timestamps are whole seconds, rounded down: an event of the second of the claim seems to be older than it.
+"""
 
 
 class AbsenceEvidence(Enum):
@@ -40,16 +43,20 @@ def weigh(
     Args:
         ago_s: the later event must have come at least so long ago, in seconds.
     """
+    # `is_read` below covers what came before the later event; a backlog may hold the status among what came after it
     if inbound.backlog(transaction, kind).oldest_s >= _LAG_S:
         return AbsenceEvidence.UNREAD
     found = webhook_evidence.first_since(
         transaction,
         kind=kind,
         connection_id=connection_id,
+        # both clocks have a say: the provider's (when it happened) rules out old events of a lagging queue, ours (when it
+        # came) rules out what was here before the claim
         happened_since=since - _TRUNCATED,
         received_since=since,
         ago_s=ago_s,
     )
     if found.received_at is None:
         return AbsenceEvidence.NONE
+    # the status may be in a raw event that arrived before the later one and is not processed yet
     return AbsenceEvidence.UNSENT if found.is_read else AbsenceEvidence.UNREAD

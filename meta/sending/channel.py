@@ -30,10 +30,17 @@ from shared.store.store import Store
 log = logger(__name__)
 
 UNUSABLE_S: Final = 5.0
-"""How long a message waits for credentials that do not open; the connection heals by itself when they are mended."""
+"""Seconds that a message waits for credentials that do not open. A little more than the interval at which credentials
+are read again (`REFRESH_S`), so that corrected ones are found at the next turn.
+"""
 _UNREACHABLE: Final = ThrottlePolicy(base_s=1, growth=2, cap_s=5)
+"""Seconds 1, 2, 4, 5 between connection attempts while the provider is unreachable (ADR 33). No attempt is spent, so
+the cap only decides how soon sending resumes after the outage, and one attempt each 5 s is no load.
+"""
 _HELD_S: Final = 1.0
-"""A message of a paused connection is due again this soon; the claim holds it for as long as the pause lasts."""
+"""Seconds. A message of a paused connection is due again this soon: the claim itself excludes paused connections, so
+it continues at once when the connection is resumed.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,8 @@ class MetaChannel:
             not sent.
     """
 
+    # the token is written with the claim and not by a transaction of its own: a status webhook that overtakes the HTTP
+    # response finds the row by its token
     token_at_claim = True
 
     def __init__(
@@ -67,6 +76,7 @@ class MetaChannel:
     ) -> None:
         self._store, self._accounts, self._graph, self._uploads = store, accounts, graph, uploads
         self._kind, self._window_s = kind, window_s
+        # in memory only: a restart costs one refused call for each limit (ADR 31), less than a write for each refusal
         self._throttle = Throttle()
         self._call_seconds = metrics.histogram(
             "meta_call_seconds",
@@ -88,9 +98,11 @@ class MetaChannel:
             StoreUnavailable: the connection cannot be read; nothing was sent. Also whatever `record_token` raises,
                 likewise.
         """
+        # credentials first: without them every later step is useless, and none of these checks sends anything
         account = await self._accounts.find(message.connection_id)
         if not isinstance(account, Account):
             return _unusable(account)
+        # no call while the wait lasts: it would be refused again. Uncounted: limits spend no attempt (ADR 31)
         if (wait_s := self._throttle.remaining_s(*_keys(message))) > 0:
             return Retry(code="throttled", detail="the provider asked to wait", after_s=wait_s, counts=False)
         try:
@@ -107,13 +119,17 @@ class MetaChannel:
         """Return what is to be posted, with its files at the provider; or the outcome, when there is nothing to post.
         Raises `PayloadRefused`.
         """
+        # by the time of acceptance and not of the claim: the time in the queue makes it stale
         if (lasts_s := content.SHORT_LIVED.get(message.type)) and (
             utc_now() - message.created_at
         ).total_seconds() > lasts_s:
             return Dead(code="expired", detail=f"it would mean nothing after {lasts_s:g} s")
         speech = messenger if message.connection_type in PAGES else payloads
+        # WhatsApp's window is left to Meta (131047). On Pages and Instagram accounts only a tag lengthens it, so that a late
+        # message is known without a call
         if speech is messenger and (reason := await self._too_late(message)):
             return Dead(code=messenger.OUTSIDE, detail=reason)
+        # files before the message: nothing of it has left while they are uploaded, so a failure here is never in doubt
         files = speech.files(message)
         uploads = await self._uploads.ids(account, message, files, by) if files else {}
         if not isinstance(uploads, Mapping):
@@ -123,12 +139,15 @@ class MetaChannel:
     async def _post(
         self, account: Account, message: OutboundMessage, prepared: _Prepared, record_token: RecordToken, by: float
     ) -> Outcome:
+        # `record_token` runs inside of the call, with a connection in hand and right before the request is written: earlier
+        # would put every refused connection in doubt, later would miss requests of a killed process
         started = monotonic()
         reply = await self._graph.post(account.endpoint, prepared.body, by, partial(record_token, message.token))
         if isinstance(reply, Answer):
             self._call_seconds.labels(message.connection_type, message.type).observe(monotonic() - started)
             reading = _read(reply, message)
             return await self._of_reading(account, message, reading, prepared.uploads)
+        # only `Unwritten` proves that nothing left; anything else may have been carried out (ADR 30)
         if isinstance(reply, Unwritten):
             return self._unreachable(message, reply.reason)
         return self._unknown(message, "no_answer", reply.reason)
@@ -137,11 +156,13 @@ class MetaChannel:
         """See `Channel.look_up`: proof comes by webhook, so all that can be found here is evidence of the contrary.
         Raises `StoreUnavailable`.
         """
+        # a read mark or typing indicator has no status webhook, and to repeat it changes nothing
         if doubt.message.type in content.HARMLESS_TWICE:
             return Retry(code="harmless_twice", detail="doing it again changes nothing", after_s=0.0, counts=False)
         if doubt.doubt_s < self._window_s or doubt.message.connection_type in PAGES:
             # whether a Page's echoes are subscribed is unknown: their absence proves nothing
             return None
+        # it could not be sent again now, and a 360dialog number's webhooks are refused for the same reason
         account = await self._accounts.find(doubt.message.connection_id)
         if not isinstance(account, Account):
             return None
@@ -156,6 +177,7 @@ class MetaChannel:
         )
         if evidence is AbsenceEvidence.UNREAD:
             return InDoubt(code="webhooks_unread", detail="webhooks that wait to be processed may hold the proof")
+        # no later event: the number may be quiet or not subscribed. The in-doubt policy decides after its window
         if evidence is AbsenceEvidence.NONE:
             return None
         return Retry(
@@ -182,11 +204,15 @@ class MetaChannel:
         if isinstance(reading, Accepted):
             self._throttle.passed(*_keys(message))
             await self._prove(account)
+            # the answer names no message: `_done` stands in for an id only to show success
             if message.type in content.HARMLESS_TWICE:
                 return Sent(provider_id="")
             return Sent(provider_id=reading.provider_id, code=reading.status, recipient=reading.recipient)
+        # a 2xx without an id, or a bare 5xx, perhaps from a proxy after the message was taken: in doubt (ADR 30)
         if isinstance(reading, Unclear):
             return self._unknown(message, reading.code, reading.detail)
+        # the provider may have dropped the file before the 29 days that we rely on. Once only: `forget` is false for ids of
+        # the last minutes, so a code that has another cause becomes a dead letter at the second refusal
         if reading.code in errors.FORGOTTEN and uploads and await self._uploads.forget(message.connection_id, uploads):
             log.info("media_forgotten", message_id=message.id, connection_id=message.connection_id, code=reading.code)
             return Retry(code=reading.code, detail=reading.detail, after_s=0.0, counts=False)
@@ -195,9 +221,11 @@ class MetaChannel:
     async def _prove(self, account: Account) -> None:
         """Note that the token reaches the account: the provider took a message for it, by the account's own address."""
         connection = account.connection
+        # a 360dialog number is proved by the secret of its own webhook address
         if connection.connection_type == D360 or connection.is_proved(connection.account_id):
             return
         try:
+            # with the credentials that proved it: when they were replaced during the call, nothing is noted
             await self._store.call(connections.prove, connection.id, [connection.account_id], connection.credentials)
         except StoreUnavailable as error:
             # the next message, or the loop that proves connections, notes it
@@ -208,8 +236,10 @@ class MetaChannel:
     ) -> Outcome:
         """Return what it means for a message that its file has no id. Nothing of the message has left."""
         match result:
+            # a refused upload means the same as a refused send: a dead token pauses the connection in both
             case uploading.Refused(reading=Refusal() as refusal):
                 return await self._refused(account, message, refusal)
+            # an unclear answer to an upload is retried, not in doubt: uploading twice is harmless (ADR 34)
             case uploading.Refused(reading=reading):
                 code, detail = (
                     (reading.code, reading.detail) if isinstance(reading, Unclear) else ("answer_unreadable", "")
@@ -223,6 +253,7 @@ class MetaChannel:
     def _unreachable(self, message: OutboundMessage, reason: str) -> Outcome:
         # no request left, so no attempt is spent: an outage of the provider must not make dead letters of accepted
         # messages
+        # for the whole connection: each of its messages would meet the same unreachable host
         wait_s = self._throttle.refused(_keys(message)[1], _UNREACHABLE)
         return self._failed(message, Retry(code="connection_failed", detail=reason, after_s=wait_s, counts=False))
 
@@ -262,10 +293,12 @@ class MetaChannel:
                     chat if rule.wait.scope is Scope.CHAT else connection, rule.wait, refusal.requested_wait_s
                 )
                 return Retry(code=code, detail=detail, after_s=wait_s, counts=False)
+            # the pause is written before the outcome: a message that became due first would be claimed and refused again
             case ErrorAction.PAUSE:
                 await self._pause(
                     account,
                     f"{code}: {rule.meaning}",
+                    # None stays None: a pause without an end needs an operator, whatever wait the provider asks for
                     rule.pause_s and max(rule.pause_s, refusal.requested_wait_s or 0.0),
                 )
                 return Retry(code=code, detail=detail, after_s=_HELD_S, counts=False)
@@ -313,6 +346,7 @@ def _done(body: Mapping[str, Any]) -> str:
 
 
 def _keys(message: OutboundMessage) -> tuple[tuple[int, str], int]:
+    # one throttle serves both scopes: a tuple is a chat's key, a number a connection's
     return (message.connection_id, message.chat_id), message.connection_id
 
 

@@ -24,9 +24,10 @@ from shared.channels.registry import channel_named
 from shared.messages import OutboundMessage
 
 OUTSIDE: Final = "outside_window"
-"""Code of a message that came too late after the customer's last word."""
+"""Code of a message that came too late after the customer's last message."""
 INSTAGRAM: Final = "instagram"
 
+# the same heart with and without the variation selector U+FE0F, in both of its code points
 _HEARTS: Final = frozenset({"❤", "❤️", "♥", "♥️"})
 _KINDS: Final[Mapping[str, str]] = {
     content.IMAGE: "image",
@@ -44,6 +45,7 @@ def _dead(meaning: str) -> Rule:
 
 
 _BY_SUBCODE: Final[Mapping[tuple[int, int], tuple[str, Rule]]] = {
+    # code 10 is "permission missing" in WhatsApp's table; the Send API uses it for its windows too, told apart by subcode
     (10, 2018278): (OUTSIDE, _dead("more than 24 hours since the person wrote")),
     (10, 2018108): (OUTSIDE, _dead("the person cannot be written to at this time")),
     (10, 2534022): (OUTSIDE, _dead("more than 24 hours since the person wrote")),
@@ -79,19 +81,23 @@ def files(message: OutboundMessage) -> list[File]:
 def build(message: OutboundMessage, ids: Mapping[str, str]) -> bytes:
     """Return the JSON body that sends `message`. Arguments and errors as for `meta.payloads.build`."""
     channel = channel_named(message.connection_type)
+    # only a row from an older version, or written by hand, gets here: acceptance checks the same table
     if message.type not in channel.operations:
         raise PayloadRefused("unsupported_type", f"type {message.type} cannot be sent on this channel")
     try:
+        # `known`: some forms of ids may be answered only, never written to first; acceptance has checked which
         chat = channel.chat(message.chat_id, known=True)
     except ChatInvalid as problem:
         raise PayloadRefused("invalid_recipient", str(problem)) from None
     with encoding():
         body: dict[str, Any] = {
+            # a customer who came through a plugin is known by `user_ref` only, until the first message names the id
             "recipient": {"id" if chat.form is Form.NUMERIC else "user_ref": chat.id},
             **_BUILDERS[message.type](message, ids),
         }
         if "message" in body:
             body |= _kind(message)
+            # the only field of ours that the echo brings back: the proof of a send in doubt on this channel
             body["message"]["metadata"] = message.token
             if quoted := message.content.get("quoted"):
                 body["reply_to"] = {"mid": whole_id(quoted)}
@@ -102,6 +108,7 @@ def _kind(message: OutboundMessage) -> Mapping[str, str]:
     tag = message.content.get("tag")
     if tag:
         return {"messaging_type": "MESSAGE_TAG", "tag": tag}
+    # Instagram's Send API has no `messaging_type`; Messenger's expects one
     return {} if message.connection_type == INSTAGRAM else {"messaging_type": "RESPONSE"}
 
 
@@ -112,6 +119,7 @@ def _text(message: OutboundMessage, _: Mapping[str, str]) -> Mapping[str, Any]:
 def _attachment(message: OutboundMessage, ids: Mapping[str, str]) -> Mapping[str, Any]:
     media = message.content["media"]
     if "link" in media:
+        # not reusable: the id would be of no use, since a link is fetched anew for each message
         payload: dict[str, Any] = {"url": media["link"], "is_reusable": False}
     elif "sha256" in media and media["sha256"] not in ids:
         raise PayloadRefused("media_unknown", "a file that was not uploaded")
@@ -124,6 +132,7 @@ def _reaction(message: OutboundMessage, _: Mapping[str, str]) -> Mapping[str, An
     target, emoji = whole_id(message.content["target"]), message.content["emoji"]
     if not emoji:
         return {"sender_action": "unreact", "payload": {"message_id": target}}
+    # Instagram takes the heart only under its name
     word = "love" if message.connection_type == INSTAGRAM and emoji in _HEARTS else emoji
     return {"sender_action": "react", "payload": {"message_id": target, "reaction": word}}
 
@@ -156,11 +165,13 @@ def too_late(message: OutboundMessage, last_heard: datetime | None, now: datetim
     """Return why Meta would refuse a message for its time; empty when it would not, or when the customer's last message
     is unknown.
     """
+    # let Meta decide: the customer may have written before this installation received webhooks
     if last_heard is None:
         return ""
     window = channel_named(message.connection_type).window
     if window is None:
         return ""
+    # a tag (HUMAN_AGENT) lengthens the window; an unknown tag does not
     length_s = window.tagged_s.get(message.content.get("tag", ""), window.length_s)
     is_over = (now - last_heard).total_seconds() > length_s
     return f"more than {length_s / 3600:g} hours since the person wrote" if is_over else ""
@@ -168,6 +179,7 @@ def too_late(message: OutboundMessage, last_heard: datetime | None, now: datetim
 
 def read(answer: Answer, message_type: str) -> Reading:
     """Return what an answer of the Send API says. What is no message has no id: its provider id is empty."""
+    # an answer to a sender action names the recipient only
     reading = errors.read(answer, _recipient if message_type in _SIDE_EFFECTS else _message_id)
     if isinstance(reading, Accepted):
         return Accepted("") if message_type in _SIDE_EFFECTS else reading
@@ -179,8 +191,10 @@ def _refined(answer: Answer, refusal: Refusal) -> Refusal:
     try:
         error = json.loads(answer.body).get("error")
         code, subcode = errors.whole_number(error.get("code")), errors.whole_number(error.get("error_subcode"))
+    # `errors.read` made a refusal of it by the HTTP status, so a body without a readable error keeps that rule
     except (ValueError, RecursionError, AttributeError):
         return refusal
+    # the pair before the code alone: the code's rule is the general case
     if found := _BY_SUBCODE.get((code, subcode)) if code is not None and subcode is not None else None:
         return replace(refusal, code=found[0], rule=found[1])
     if code is not None and (rule := _BY_CODE.get(code)):
@@ -209,4 +223,5 @@ def upload_fields(mimetype: str) -> Mapping[str, str]:
     """Return the form fields beside the file (`filedata`) in an upload to `/message_attachments`."""
     family = mimetype.partition("/")[0]
     kind = family if family in ("image", "video", "audio") else "file"
+    # reusable: the id is remembered by digest and used for later messages with the same file
     return {"message": json.dumps({"attachment": {"type": kind, "payload": {"is_reusable": True}}})}

@@ -18,8 +18,11 @@ from shared.errors import BulkheadError
 from shared.messages import OutboundMessage
 
 _DEEPEST: Final = 64
+"""Levels of nesting. Carousels, the deepest of Meta's objects, have about ten; the limit ends the recursion before
+Python's own limit does, with a code in place of a crash.
+"""
 _FILED: Final = frozenset({"media", content.IMAGE, content.VIDEO, content.DOCUMENT})
-"""Names under which a file may stand."""
+"""Names under which a file may stand: `media` in our own content; the others are Meta's, in headers and parameters."""
 _NONE: Final[Mapping[str, str]] = {}
 
 
@@ -75,6 +78,7 @@ def build(message: OutboundMessage, ids: Mapping[str, str] = _NONE) -> bytes:
                 "messaging_product": "whatsapp",
                 **_addressed(message),
                 **({"context": {"message_id": quoted}} if quoted else {}),
+                # comes back in every status webhook of this message: the proof of a send in doubt
                 "biz_opaque_callback_data": message.token,
                 "type": message.type,
                 message.type: BUILDERS[message.type](_uploaded(message.content, ids, "", 0)),
@@ -87,6 +91,7 @@ def encoding() -> Iterator[None]:
     """Refuse content that lacks what a body needs, in place of ending the process: only a row written by hand can."""
     try:
         yield
+    # what a builder meets when a field is missing or of another type. The class only: the text would repeat content
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise PayloadRefused("invalid_content", f"the content cannot be encoded ({type(error).__name__})") from None
 
@@ -107,6 +112,7 @@ def _addressed(message: OutboundMessage) -> Mapping[str, str]:
         case Form.SHORT_CODE:
             return {"recipient_type": "individual", "to": chat.id}
         case Form.BUSINESS_SCOPED:
+            # Meta takes a business-scoped user id under `recipient`, and a number under `to`
             return {"recipient_type": "individual", "recipient": chat.id}
         case _:
             return {"recipient_type": "group", "to": chat.id}
@@ -119,6 +125,7 @@ def _files(node: Any, type: str, depth: int, sent_as: str) -> Iterator[File]:
     if depth > _DEEPEST:
         raise PayloadRefused("invalid_content", "the content is nested too deeply")
     if isinstance(node, Mapping):
+        # by name and not by key alone: a `sha256` in free parameters of a template is text
         if type in _FILED and isinstance(sha256 := node.get("sha256"), str):
             mimetype, filename = node.get("mimetype"), node.get("filename")
             yield File(
@@ -130,6 +137,7 @@ def _files(node: Any, type: str, depth: int, sent_as: str) -> Iterator[File]:
             return
         for name, value in node.items():
             yield from _files(value, name, depth + 1, sent_as)
+    # a list is transparent: its objects stand under the list's name
     elif isinstance(node, list):
         for value in node:
             yield from _files(value, type, depth + 1, sent_as)
@@ -143,6 +151,7 @@ def _uploaded(node: Any, ids: Mapping[str, str], name: str, depth: int) -> Any:
         if name in _FILED and isinstance(sha256 := node.get("sha256"), str):
             if sha256 not in ids:
                 raise PayloadRefused("media_unknown", "a file that was not uploaded")
+            # `media` is our object, read by the builders below; of Meta's own only `document` has a file name
             kept = ("filename", "mimetype") if name == "media" else ("filename",) if name == "document" else ()
             return {"id": ids[sha256]} | {key: node[key] for key in kept if node.get(key)}
         return {key: _uploaded(value, ids, key, depth + 1) for key, value in node.items()}
@@ -191,6 +200,7 @@ def _reaction(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _interactive(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    # `quoted` is our field; it is sent as `context` beside the object
     return {name: value for name, value in given.items() if name != "quoted"}
 
 
@@ -230,9 +240,12 @@ def _typing(given: Mapping[str, Any]) -> Mapping[str, Any]:
             "target_missing",
             "on this channel typing is shown as the beginning of an answer: it names the message that is answered",
         )
+    # Meta has no typing call of its own: it is a field of the read mark, for 25 s or until the answer is sent
     return {**_read(given), "typing_indicator": {"type": "text"}}
 
 
+# made once, since to make an encoder costs more than to use it. No NaN, which is not JSON. Content comes from JSON in
+# PostgreSQL and cannot be circular
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False)
 BUILDERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
     content.TEXT: _text,

@@ -12,8 +12,11 @@ from meta.errors import ThrottlePolicy
 from shared.clock import Monotonic, monotonic
 
 _MOST_KEYS: Final = 10_000
+"""Entries before old ones are removed: the number of chats has no bound, and 10,000 entries are a few MB."""
 _FORGET_S: Final = 600.0
-"""A limit that was not met for this long starts from its first wait again."""
+"""Seconds after the end of a wait at which its entry may be removed; the limit then starts from its first wait again.
+Long enough that a limit which recurs is still known to recur.
+"""
 
 
 @dataclass(slots=True)
@@ -36,6 +39,7 @@ class Throttle:
         if not self._refusals:
             return 0.0
         now = self._clock()
+        # two zeros: `max` needs two arguments when no key is known
         return max(0.0, *(refusal.until - now for key in keys if (refusal := self._refusals.get(key))), 0.0)
 
     def refused(self, key: Hashable, policy: ThrottlePolicy, requested_s: float | None = None) -> float:
@@ -48,12 +52,15 @@ class Throttle:
         """
         now = self._clock()
         refusal = self._refusals.get(key)
+        # the refusal of a call that began before the wait did: it tells nothing new, and counting it would multiply the wait
+        # by the number of sends in flight
         if refusal is not None and refusal.until > now:
             refusal.until = max(refusal.until, now + (requested_s or 0.0))
             return refusal.until - now
         count = refusal.count + 1 if refusal is not None else 1
         wait_s = max(policy.wait_s(count), requested_s or 0.0)
         self._refusals[key] = _Refusals(count, now + wait_s)
+        # only beyond the limit and not at each refusal: it reads every entry
         if len(self._refusals) > _MOST_KEYS:
             self._refusals = {
                 key: refusal for key, refusal in self._refusals.items() if refusal.until > now - _FORGET_S
@@ -65,5 +72,6 @@ class Throttle:
         if self._refusals:
             now = self._clock()
             for key in keys:
+                # a success of a call that began before the refusal must not end the wait
                 if (refusal := self._refusals.get(key)) and refusal.until <= now:
                     del self._refusals[key]

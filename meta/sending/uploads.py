@@ -33,14 +33,15 @@ from shared.store.store import Store
 log = logger(__name__)
 
 UPLOAD_S: Final = 120.0
-"""Longest time for one upload: 100 MB at a little under 7 Mbit/s."""
+"""Longest time for one upload, in seconds: 100 MB (the largest file that Meta takes) at a little under 7 Mbit/s."""
 _SEND_S: Final = 2.0
-"""Time that is left to the message itself; an upload that takes longer goes on while the message waits for its next
-turn.
+"""Seconds that are left to the message itself; an upload that takes longer continues while the message waits for its
+next turn.
 """
 _AGAIN_S: Final = 1.0
+"""Seconds until a message whose file is still being uploaded is due again. It stays first in its chat meanwhile."""
 _YOUNG_S: Final = 300.0
-"""An id younger than this is not the one that the provider forgot."""
+"""Seconds. An id younger than this is not the one that the provider dropped: it keeps files for 30 days."""
 _Key = tuple[int, str, str, bool]
 
 
@@ -71,6 +72,8 @@ class Uploads:
 
     def __init__(self, store: Store, storage: Storage, graph: Graph, metrics: Metrics) -> None:
         self._store, self._storage, self._graph = store, storage, graph
+        # one task for each file in use, shared by all messages that wait for it: without it a broadcast with one file would
+        # upload it once for each recipient. Only the event loop touches it, so it needs no lock
         self._under_way: dict[_Key, asyncio.Task[_Result]] = {}
         self._seconds = metrics.histogram(
             "meta_upload_seconds", "Time of one upload to a provider, from request to answer.", ("connection_type",)
@@ -100,6 +103,7 @@ class Uploads:
         """Forget ids that a provider refused. Returns whether uploading anew may help: not when all of them were
         uploaded just now.
         """
+        # only old ids: a young one that is refused is refused for another reason, and uploading it again would loop
         old = [one.provider_id for one in uploads.values() if not one.is_young]
         for provider_id in old:
             await self._store.call(media.forget_upload, connection_id, provider_id)
@@ -116,6 +120,7 @@ class Uploads:
         # a redriven dead letter may have failed because of its file, which a provider reports by webhook only
         key = (account.connection.id, file.sha256, file.type, message.attempts_before_redrive > 0)
         task = self._under_way.get(key)
+        # no await between the look-up and the insertion: two messages cannot both begin the upload
         if task is None:
             task = self._under_way[key] = asyncio.create_task(
                 self._found_or_uploaded(account, file, anew=message.attempts_before_redrive > 0),
@@ -123,6 +128,7 @@ class Uploads:
             )
             task.add_done_callback(lambda done: self._ended(key, done))
         # many messages may wait for one file, and one that gives up takes nothing from the others
+        # at most half of a short remaining time is left to the message, so that an upload always gets some
         await asyncio.wait({task}, timeout=left(by) - min(_SEND_S, left(by) / 2))
         if not task.done():
             return Retry(
@@ -139,6 +145,7 @@ class Uploads:
         if known is None:
             return Dead(code="media_unknown", detail="the company has no such file in storage")
         stored, upload = known
+        # for a redriven message an id of the last minutes counts: of many redriven together only the first uploads
         if upload is not None and (upload.age_s < _YOUNG_S or not anew):
             return Uploaded(upload.provider_id, upload.age_s < _YOUNG_S)
         try:
@@ -148,6 +155,7 @@ class Uploads:
         return await self._upload(account, stored, mimetype)
 
     def _ended(self, key: _Key, task: asyncio.Task[_Result]) -> None:
+        # also after a failure: the next message begins anew. The id itself is found in PostgreSQL from now on
         del self._under_way[key]
         if not task.cancelled() and (error := task.exception()) is not None:
             # a caller that still waits gets the error too
@@ -155,6 +163,7 @@ class Uploads:
 
     async def _upload(self, account: Account, file: media.StoredFile, mimetype: str) -> _Result:
         connection, started = account.connection, monotonic()
+        # 128 random bits: a boundary that could occur in the file would end the form early
         boundary = secrets.token_hex(16)
         head, tail = _around(boundary, mimetype, pages=connection.connection_type in PAGES)
         headers = {
@@ -165,15 +174,18 @@ class Uploads:
         }
         body = _Body(self._storage, connection.company_id, file.sha256, head, tail)
         reply = await self._graph.call("POST", _address(account), headers, started + UPLOAD_S, data=body.pieces())
+        # before the reply: the upload was cut because of the storage, and the transport's error would hide that
         if body.problem is not None:
             return body.problem
         if not isinstance(reply, Answer):
+            # an upload without an answer is made again, and counts as an attempt: nothing of the message has left (ADR 34)
             code = "connection_failed" if isinstance(reply, Unwritten) else "upload_unanswered"
             return Retry(code=code, detail=reply.reason, counts=not isinstance(reply, Unwritten))
         self._seconds.labels(connection.connection_type).observe(monotonic() - started)
         reading = errors.read(reply, messenger.attachment_id if connection.connection_type in PAGES else _media_id)
         if not isinstance(reading, Accepted):
             return Refused(reading)
+        # after the answer, in a transaction of its own: if the process dies in between, the file is uploaded again
         await self._store.call(media.remember_upload, connection.id, file.sha256, file.mimetype, reading.provider_id)
         log.info("media_uploaded", connection_id=connection.id, size=file.size, mimetype=file.mimetype)
         return Uploaded(reading.provider_id, is_young=True)
@@ -195,6 +207,8 @@ class _Body:
         try:
             async for piece in self._storage.stream(self._company_id, self._sha256):
                 yield piece
+        # aiohttp makes a transport failure of an error here and closes the connection, so that the provider gets no whole
+        # form; the reason is kept in `problem`
         except MediaUnknown as error:
             self.problem = Dead(code="media_unknown", detail=str(error))
             raise ConnectionAbortedError from None
@@ -211,7 +225,7 @@ def _around(boundary: str, mimetype: str, *, pages: bool) -> tuple[bytes, bytes]
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in fields.items()
     ]
-    # the receiver sees the name that the message says, never this one
+    # the recipient sees the file name of the message, never this one
     name = "filedata" if pages else "file"
     parts.append(
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; '
@@ -223,6 +237,7 @@ def _around(boundary: str, mimetype: str, *, pages: bool) -> tuple[bytes, bytes]
 def _known(
     transaction: Transaction, company_id: str, connection_id: int, file: File
 ) -> tuple[media.StoredFile, media.Upload | None] | None:
+    # the stored file first: an upload of a file that retention has deleted must not be used by a message
     stored = media.find(transaction, company_id, file.sha256)
     if stored is None:
         return None
@@ -230,6 +245,7 @@ def _known(
 
 
 def _address(account: Account) -> str:
+    # the Send API has a call of its own for files, whose answer names an `attachment_id` and no `id`
     edge = "message_attachments" if account.connection.connection_type in PAGES else "media"
     return account.endpoint.url.removesuffix("messages") + edge
 
