@@ -26,9 +26,9 @@ class ErrorAction(StrEnum):
     """What a code asks for."""
 
     RETRY = "retry"
-    """Not taken; the retry law decides when again, and it counts."""
+    """Not accepted; the retry policy decides when again, and the attempt counts."""
     THROTTLE = "throttle"
-    """Not taken because of a limit that passes by itself: wait by the code's own law, and do not count the attempt."""
+    """Not accepted because of a limit that passes by itself: wait by the code's own policy, and do not count the attempt."""
     PAUSE = "pause"
     """Nothing of this connection can be sent until an operator acts, or for hours: hold its queue."""
     DEAD = "dead"
@@ -36,7 +36,7 @@ class ErrorAction(StrEnum):
 
 
 class Scope(StrEnum):
-    """Whom a throttle concerns."""
+    """What a throttle concerns."""
 
     CHAT = "chat"
     CONNECTION = "connection"
@@ -44,7 +44,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ThrottlePolicy(BackoffPolicy):
-    """How long to wait after refusals in a row, and for whom."""
+    """How long to wait after refusals in a row, and what waits."""
 
     scope: Scope = Scope.CONNECTION
 
@@ -54,9 +54,8 @@ class Rule:
     """One row of the table.
 
     Attributes:
-        wait: for throttles. after_s: a provider's fixed wait for a retry; None leaves it to the retry law. pause_s: for
-            how long a connection is paused;
-            None: until an operator resumes it.
+        wait: for throttles. after_s: a provider's fixed wait for a retry; None leaves it to the retry policy. pause_s:
+            for how long a connection is paused; None: until an operator resumes it.
     """
 
     action: ErrorAction
@@ -68,9 +67,13 @@ class Rule:
 
 _HOUR_S: Final = 3600.0
 _THROUGHPUT: Final = ThrottlePolicy(base_s=1, growth=2, cap_s=60)
+"""The number's messages per second: a window of a second, so the first wait is one."""
 _CALLS: Final = ThrottlePolicy(base_s=60, growth=2, cap_s=_HOUR_S)
+"""Graph's call limits are counted by the hour, in a sliding window: shorter waits would be refused again and again."""
 _MAINTENANCE: Final = ThrottlePolicy(base_s=15, growth=2, cap_s=60)
+"""A number in maintenance (a change of its throughput) is back within about a minute."""
 _PAIR: Final = ThrottlePolicy(base_s=1, growth=4, cap_s=300, scope=Scope.CHAT)
+"""Meta's own rule for a pair of number and customer: retry after 4^x seconds, x beginning at 0."""
 
 
 def _retry(meaning: str, after_s: float | None = None) -> Rule:
@@ -106,6 +109,7 @@ RULES: Final[Mapping[int, Rule]] = {
     368: _pause("blocked for policy violations"),
     613: _throttle("custom rate limit", _CALLS),
     803: _dead("the object does not exist"),
+    # Meta lists the hourly limit of the business account under this code, not 4
     80007: _throttle("rate limit of the WhatsApp Business Account", _CALLS),
     130403: _dead("the business has blocked this user"),
     130429: _throttle("throughput of the number passed", _THROUGHPUT),
@@ -122,11 +126,14 @@ RULES: Final[Mapping[int, Rule]] = {
     131030: _dead("test number: recipient not on the list"),
     131031: _pause("account locked"),
     131037: _dead("display name not approved"),
+    # of the business account, so that every message would be refused until it is paid
     131042: _pause("payment problem"),
     131044: _dead("payment for calling"),
     131045: _dead("registration or certificate: register the number"),
     131047: _dead("more than 24 hours since the user wrote: use a template"),
+    # hours and not until an operator acts: the limit is lifted by itself (ADR 31)
     131048: _pause("spam rate limit: quality of the number", for_s=4 * _HOUR_S),
+    # dead and not a wait of a day: Meta advises against sending it again at once, and after a day it may be out of date
     131049: _dead("held back by Meta for engagement (marketing); not before 24 hours"),
     131050: _dead("the user stopped marketing messages"),
     131051: _dead("message type not supported"),
@@ -168,7 +175,9 @@ RULES: Final[Mapping[int, Rule]] = {
     137000: _dead("identity hash mismatch: check, then send without the hash"),
     2494100: _throttle("the number is in maintenance", _MAINTENANCE),
 }
-"""Every code that concerns sending, and those of neighbouring calls that may stray into it."""
+"""Every code that concerns sending, and those of related calls that may occur in it. Meta's reference asks clients
+to decide by the code, since titles may change.
+"""
 
 RULE_RANGES: Final[tuple[tuple[range, Rule], ...]] = (
     (range(200, 300), _dead("permission")),
@@ -201,21 +210,23 @@ STATUS_RULES: Final[Mapping[int, Rule]] = {
 """Refusals without a code of Meta's, by HTTP status; other 4xx are dead."""
 
 D360_STATUS_RULES: Final[Mapping[int, Rule]] = {**STATUS_RULES, 403: _pause("blocked by 360dialog")}
-"""Refusals in 360dialog's own words, by their `http_code`."""
+"""Refusals in 360dialog's own error format, by their `http_code`."""
 
 _UNKNOWN_DEAD: Final = _dead("unknown code, refused")
 _UNKNOWN_RETRY: Final = _retry("unknown code, said to pass")
 _REDIRECTED: Final = _retry("the address answers with a redirect")
 _DETAIL_MOST: Final = 300
+"""Characters of a provider's text that are kept in the history."""
 _ACCEPTED: Final = "accepted"
+# a status is shown to clients: only what looks like one of Meta's constants is passed on
 _WORD: Final = re.compile(r"[a-z_]{1,40}")
 _LONGEST_WAIT_S: Final = 24 * _HOUR_S
-"""Longest wait that a header may ask for: a wrong one must not stop a connection for weeks."""
+"""Longest wait that a header may ask for, in seconds: a wrong one must not stop a connection for weeks."""
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?")
 _TOKEN: Final = 190
 
 FORGOTTEN: Final = frozenset({"100", "131009", "131052", "131053"})
-"""Codes with which a message is refused whose file the provider does not keep any more; each has other causes too."""
+"""Codes with which a message is refused whose file the provider no longer has; each has other causes too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +274,9 @@ def read(answer: Answer, named: Callable[[Mapping[str, Any]], str] | None = None
             message that was sent.
     """
     body = _parsed(answer.body)
+    # Graph's error object is `error`; 360dialog's own, with `http_code` and `developer_message`, is `meta`
     error, own = body.get("error"), body.get("meta")
+    # before the status: Graph's code says more than any HTTP status
     if isinstance(error, Mapping):
         return _of_error(answer, error)
     if 200 <= answer.status < 300:
@@ -294,6 +307,7 @@ def rule_of(code: int, *, status: int = 400, transient: bool = False) -> Rule:
     for family, rule in RULE_RANGES:
         if code in family:
             return rule
+    # a code of Meta's means "not accepted" also with a 5xx (ADR 30), so that a retry cannot send twice
     return _UNKNOWN_RETRY if transient or status >= 500 else _UNKNOWN_DEAD
 
 
@@ -303,6 +317,7 @@ def _of_error(answer: Answer, error: Mapping[str, Any]) -> Refusal | Unclear:
     words = data.get("details") if isinstance(data, Mapping) else None
     detail = describe(words or error.get("message"), subcode=error.get("error_subcode"), trace=error.get("fbtrace_id"))
     if code is None:
+        # an error object without a code proves nothing: it may come from a proxy
         if answer.status >= 500 or answer.status < 300:
             return Unclear(f"http_{answer.status}", detail)
         return Refusal(
@@ -321,6 +336,7 @@ def describe(words: object, *, subcode: object = None, trace: object = None) -> 
     """Return a provider's words for the history: without what looks like a phone number, with subcode and trace id when
     there are any.
     """
+    # NUL cannot be stored in PostgreSQL; numbers of customers do not belong in the history
     text = scrub(words.replace("\0", ""))[:_DETAIL_MOST] if isinstance(words, str) else ""
     marks = [f"subcode {subcode}"] if whole_number(subcode) else []
     marks += (
@@ -338,6 +354,7 @@ def _words(own: Mapping[str, Any]) -> str:
 def _parsed(body: bytes) -> Mapping[str, Any]:
     try:
         parsed = json.loads(body)
+    # no JSON, or nested too deeply: the HTTP status decides then
     except (ValueError, RecursionError):
         return {}
     return parsed if isinstance(parsed, dict) else {}
@@ -379,6 +396,7 @@ def _requested_wait_s(headers: Mapping[str, str]) -> float | None:
     """Return the wait in seconds that the headers ask for: Retry-After, or else the usage header's minutes."""
     if wait_s := _retry_after_s(headers.get("Retry-After", ""), headers.get("Date", "")):
         return min(wait_s, _LONGEST_WAIT_S)
+    # minutes by business id, then by kind of limit; the longest one is what a send has to wait for
     usage = _parsed(headers.get("X-Business-Use-Case-Usage", "").encode())
     rows = [row for rows in usage.values() if isinstance(rows, list) for row in rows if isinstance(row, dict)]
     minutes = max((whole_number(row.get("estimated_time_to_regain_access")) or 0 for row in rows), default=0)
@@ -403,6 +421,7 @@ def _retry_after_s(value: str, date: str) -> float:
 def _http_date(value: str) -> datetime | None:
     try:
         parsed = parsedate_to_datetime(value.strip())
+    # neither seconds nor a date: as if there were no header
     except ValueError:
         return None
     # asctime's form names no zone; HTTP dates are in GMT
@@ -410,6 +429,6 @@ def _http_date(value: str) -> datetime | None:
 
 
 PROVIDER_ID_MOST: Final = 255
-"""Longest provider id that is taken for one; Meta's have about 60 characters."""
+"""Longest provider id that is accepted, in characters; Meta's have about 60."""
 
 Reading: TypeAlias = Accepted | Refusal | Unclear

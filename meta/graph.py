@@ -16,22 +16,25 @@ from meta.redaction import redacted, secrets_of
 from shared.clock import left
 
 _CONNECT_S: Final = 5.0
+"""Seconds for one TCP connection: enough for two lost SYN packets, which Linux sends again after 1 and 3 s."""
 _KEEPALIVE_S: Final = 15.0
-"""Idle connections are closed by us before the other side would: a request that meets a connection being closed is in
-doubt for nothing.
+"""Seconds. Idle connections are closed by us before the other side would: a request that meets a connection being
+closed is in doubt for nothing.
 """
 _DNS_S: Final = 60
+"""Seconds for which a resolved address is used: so long at most do sends go to one that the provider has withdrawn."""
 _LONGEST_ANSWER: Final = 256 * 1024
+"""Bytes. The longest answer is a page of 100 templates, of one to two KB each."""
 
 _NONE: Final[Mapping[str, str]] = {}
 
 TRANSPORT_FAILURES: Final[tuple[type[BaseException], ...]] = (aiohttp.ClientError, ConnectionError, TimeoutError)
-"""What a network may do to us at any time: connection refused or cut, no answer in time, an answer that is no HTTP."""
+"""What a network may do at any time: connection refused or cut, no answer in time, an answer that is no HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where one connection's messages are posted, and the header that says who we are."""
+    """Where one connection's messages are posted, and the header with its credentials."""
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
@@ -113,15 +116,20 @@ class Graph:
     """
 
     def __init__(self, *, connections: int) -> None:
+        # aiohttp's only hooks between "there is a connection" and "the request is written": exceptions alone cannot tell the
+        # two apart, since a cut connection looks the same before and after
         tracing = aiohttp.TraceConfig()
         tracing.on_request_headers_sent.append(_headers)
         tracing.on_request_chunk_sent.append(_body)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=_DNS_S),
+            # no total: each call has a deadline of its own, which also covers the wait for a free connection
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
+            # connections of all companies share this session: a cookie of one must not go with another's requests
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Content-Type": "application/json", "User-Agent": "bulkhead"},
             trace_configs=[tracing],
+            # no proxy from the environment: how calls leave must not depend on how the process was started
             trust_env=False,
         )
 
@@ -167,6 +175,7 @@ class Graph:
         Args:
             headers: with Content-Type, and Content-Length when `data` comes in pieces. by: as for `post`.
         """
+        # no message is sent, so nothing is recorded; headers alone may be a whole request (GET)
         progress = _Progress(None)
         try:
             async with (
@@ -201,6 +210,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     chunks, length = [], 0
     async for chunk in response.content.iter_any():
         length += len(chunk)
+        # the connection is closed, not read to its end; an empty body is unclear, so that a send is in doubt
         if length > _LONGEST_ANSWER:
             response.close()
             return b""
