@@ -28,7 +28,9 @@ class ErrorAction(StrEnum):
     RETRY = "retry"
     """Not accepted; the retry policy decides when again, and the attempt counts."""
     THROTTLE = "throttle"
-    """Not accepted because of a limit that passes by itself: wait by the code's own policy, and do not count the attempt."""
+    """Not accepted because of a limit that passes by itself: wait by the code's own policy, and do not count the
+    attempt.
+    """
     PAUSE = "pause"
     """Nothing of this connection can be sent until an operator acts, or for hours: hold its queue."""
     DEAD = "dead"

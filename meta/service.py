@@ -108,8 +108,8 @@ class MetaService:
             log.warning(
                 "webhooks_cannot_be_believed", reason="META_APP_SECRET is not set: every event of Meta's is refused"
             )
-        # so that the first webhooks and sends find the connections; without PostgreSQL the process still starts, and is not
-        # ready until they are read
+        # so that the first webhooks and sends find the connections; without PostgreSQL the process still starts, and is
+        # not ready until they are read
         try:
             await self._accounts.refresh()
         except StoreUnavailable as error:

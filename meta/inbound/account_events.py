@@ -18,10 +18,13 @@ from shared.store.pool import Transaction
 log = logger(__name__)
 
 _WORD_MOST: Final = 60
+"""Characters of a provider's constant that are kept; Meta's longest have about 40."""
 
 
 def apply(transaction: Transaction, events: Sequence[AccountEvent]) -> None:
     """Apply events that are new, in the order of their own time."""
+    # by their own time, because webhooks arrive out of order; the name makes the order of equal times the same
+    # everywhere
     for event in sorted(events, key=lambda event: (event.at, event.name)):
         handler = HANDLERS.get(event.kind)
         if handler is not None and event.connection_ids and isinstance(event.value, Mapping):
@@ -38,7 +41,9 @@ def _template(
     category: str | None = None,
 ) -> None:
     """Write what an event says about the template that it names."""
+    # a number in Meta's JSON; as a text where 360dialog hands it through
     number = event.value.get("message_template_id")
+    # `at` fences: an event that is older than what the row knows changes nothing
     templates.apply_status(
         transaction,
         at=event.at,

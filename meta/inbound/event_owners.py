@@ -2,7 +2,8 @@
 it.
 
 A connection owns an account whose id its token was proved to reach (`meta/accounts/proofs.py`): naming another's
-account in a connection receives nothing. A 360dialog number has a door with a secret of its own, which is its proof.
+account in a connection receives nothing. A 360dialog number has an address with a secret of its own, which is its
+proof.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class ConnectionIndex:
 
     def __init__(self, known: Sequence[Connection], read: Callable[[], Sequence[Connection]]) -> None:
         self._known, self._by_name = known, _by_name(known)
+        # None once it was called: one batch reads the connections twice at most, however many events are of unknown
+        # accounts
         self._read: Callable[[], Sequence[Connection]] | None = read
 
     def for_door(self, door: int | None) -> EventOwners:
@@ -60,6 +63,7 @@ class ConnectionIndex:
 
     def by_id(self, connection_id: int) -> Connection | None:
         """Return one connection."""
+        # the webhook was accepted for this connection, so an unknown id means that the copy is old
         if all(connection.id != connection_id for connection in self._known):
             self._read_again()
         return next((connection for connection in self._known if connection.id == connection_id), None)
@@ -100,6 +104,7 @@ class _DoorOwners:
         return bool(self._index.by_business_account(waba_id, lambda one: one.connection_type != D360))
 
     def _owns(self, connection: Connection, account: str) -> bool:
+        # 360dialog posts each number to its own address: an event there about another number is forged or misrouted
         if self._door is not None:
             return connection.id == self._door
         return connection.connection_type != D360 and connection.is_proved(account)

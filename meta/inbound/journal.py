@@ -20,13 +20,18 @@ from shared.store.store import Store
 log = logger(__name__)
 
 _MAX_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of bodies in one commit: two of the largest, so that a large body does not delay small ones by much."""
 _MIN_WEIGHT: Final = _MAX_BYTES // 100
 """Weight of an empty body: at most a hundred POSTs share one commit."""
 _COMMIT_INTERVAL_S: Final = 0.008
-"""Minimum interval between commits: the first POST is immediate, and under load one commit keeps many."""
+"""Minimum interval between commits, in seconds: the first POST is immediate, and under load one commit stores many. So
+there are at most 125 commits a second, and an answer waits 8 ms longer at most.
+"""
 
 LATE_S: Final = 1.0
-"""After this long the provider may have timed out and will retry."""
+"""Seconds after which the provider may have timed out and will repeat the POST. A status in it is then late, so the
+wait counts as a webhook outage: absence is no evidence during it.
+"""
 
 
 class _Post(NamedTuple):
@@ -74,9 +79,11 @@ class Journal:
             # kept once
             await self._store.call_each(inbound.journal, self._kind, [post.event for post in posts])
         except StoreUnavailable:
+            # the oldest POST's wait: from then on webhooks may be missing
             self._unheard(monotonic() - posts[0].since)
             raise
         hit("journal.committed")
+        # stored, and yet late: the provider may not have read the 200
         if (waited_s := monotonic() - posts[0].since) > LATE_S:
             self._unheard(waited_s)
         self._kept()

@@ -1,4 +1,4 @@
-"""Turns webhooks of the journal into rows: receipts, messages, people, events of accounts, and what proves each door.
+"""Turns webhooks of the journal into rows: receipts, messages, people, account events, and evidence of each endpoint.
 
 The pipeline (`shared/inbound/pipeline.py`) reads the journal, and commits what is written here with the mark that it
 was processed.
@@ -33,7 +33,9 @@ from shared.store.webhook_evidence import DoorEvent
 log = logger(__name__)
 
 _PRUNE_S: Final = 30.0
-"""Old evidence of doors is deleted this often, a thousand rows at a time."""
+"""Seconds between two deletions of old evidence, a thousand rows at a time. A connection adds one row a second at most,
+so that each instance keeps up with some thirty busy numbers.
+"""
 
 
 @dataclass(kw_only=True)
@@ -77,6 +79,7 @@ class Processor:
     ) -> None:
         self._accounts, self._kind, self._files_came = accounts, kind, files_came
         self._pipeline = JournalPipeline(store, metrics, kind=kind, handle=self._handle, committed=self._report)
+        # monotonic; each instance prunes for itself, and locked rows are skipped
         self._prune_at = 0.0
         self._events = metrics.counter("meta_events", "Parts of webhooks by kind.", ("kind",))
         self.received = 0
@@ -108,6 +111,7 @@ class Processor:
             _ParsedRow(
                 row.id,
                 row.received_at,
+                # an operator, or a proof of a connection, has asked for it again
                 row.attempts > 0,
                 reading.parse_webhook(row.body, row.received_at, index.for_door(row.connection_id)),
             )
@@ -122,11 +126,15 @@ class Processor:
         done = _Written()
         whole = merged(row.events for row in rows)
         fresh = [row for row in rows if not row.is_replay]
+        # in the transaction that marks the rows as processed: a crash repeats all of it or nothing
         store_receipts.apply(transaction, whole.receipts)
+        # after the receipts above: a watermark names no message, and finds those that the batch itself marked as sent
         store_receipts.apply(transaction, inbound.receipts_up_to(transaction, whole.watermarks))
+        # people before messages: a message is filed in the chat of its sender's number, which the same webhook may tell
         inbound.see(transaction, whole.contacts, whole.moves, whole.choices)
         self._write_messages(transaction, rows, done)
         self._write_account_events(transaction, rows, done)
+        # sorted: two instances lock connections in the same order, and never wait for each other in a circle
         for connection_id, pause in sorted(merged(row.events for row in fresh).pauses.items()):
             if _pause(transaction, connection_id, pause):
                 done.paused[connection_id] = pause.reason
@@ -145,11 +153,13 @@ class Processor:
             transaction,
             [(message.connection_id, message.chat_id) for message, _ in arrived if _is_user_id(message.chat_id)],
         )
+        # returns only the rows that were not there: a repeated webhook makes no second message, no file and no event
         new = inbound.insert(
             transaction, [(_in_known_chat(message, phones), journal_id) for message, journal_id in arrived]
         )
         done.new_messages = len(new)
         ids = {(row["connection_id"], row["provider_id"]): row["id"] for row in new}
+        # by name, so that one message that arrived twice in this batch has one file
         sources = {(source.connection_id, source.provider_id): source for row in rows for source in row.events.media}
         if files := [(ids[name], source) for name, source in sources.items() if name in ids]:
             inbound_media.media_pending(transaction, files)
@@ -160,6 +170,7 @@ class Processor:
         if found:
             new = inbound.add_account_events(transaction, self._kind, found)
             done.account_events = len(new)
+            # only those that were not there: applying an old event again could undo a newer one
             account_events.apply(transaction, [event for event, _ in found if event.name in new])
 
     def _write_door_events(self, transaction: Transaction, rows: Sequence[_ParsedRow]) -> None:
@@ -183,6 +194,7 @@ class Processor:
         """Count and log what was committed."""
         self.received += written.new_messages
         if written.new_files:
+            # after the commit: earlier the fetcher would look before the rows can be seen
             self._files_came()
         for kind, count in written.counts.items():
             self._events.labels(kind).inc(count)

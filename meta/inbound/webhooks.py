@@ -34,11 +34,16 @@ D360_GUARD: Final = "X-Bulkhead-Webhook-Secret"
 """Header that 360dialog is configured to send (`POST /v1/configs/webhook`), since it does not sign."""
 
 BODY_MOST: Final = 3 * 1024 * 1024
+"""Bytes. Meta's payloads have up to 3 MB."""
 _BODY_S: Final = 10.0
+"""Seconds for one body to arrive: a slow sender must not hold memory and a connection for longer."""
 _HEAVY: Final = 64 * 1024
-"""Bytes from which a body is looked at in a thread of its own, so that the small ones need not wait for it."""
+"""Bytes from which a body is hashed and parsed in a thread of its own, so that the event loop, and with it the small
+ones, need not wait for it. Below, the change of threads costs more than the work.
+"""
 _OLD_OBJECTS: Final = frozenset({"page", "instagram"})
 """Webhooks that may be signed by SHA-1 alone where META_SHA1_SIGNATURES allows it."""
+# the answer holds a challenge chosen by the caller: no cache keeps it, no browser takes it for a page
 _NO_CACHE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -82,6 +87,8 @@ class Webhooks:
 
     def app(self) -> Starlette:
         """Return the application for the public port."""
+        # four addresses for one application: operators have configured each of them at Meta, and the body names its
+        # object
         routes = [Route(path, self.verify, methods=["GET"]) for path in META_PATHS]
         routes += [Route(path, self.take_meta, methods=["POST"]) for path in META_PATHS]
         return Starlette(routes=[*routes, Route(D360_PATH, self.take_d360, methods=["POST"])])
@@ -89,6 +96,8 @@ class Webhooks:
     async def verify(self, request: Request) -> Response:
         """Prove to Meta that the address is ours."""
         query = request.query_params
+        # in constant time, and before the other conditions: the time of an answer must not show how much of the token
+        # is right
         is_right = hmac.compare_digest(query.get("hub.verify_token", "").encode(), self._verify_token) and bool(
             self._verify_token
         )
@@ -107,8 +116,10 @@ class Webhooks:
                 raise Refused(401, "bad_signature")
 
         async def guarded(body: bytes) -> RawEvent:
+            # over the raw bytes: a body that was decoded and encoded again has other escapes, and another signature
             is_believed = await _beside(body, is_signed, request.headers.get(SHA256, ""), body, self._app_secret)
             if not is_believed and self._allows_sha1 and is_weakly_signed(request.headers, body, self._app_secret):
+                # only objects whose old apps sign so: a WhatsApp event must not be accepted under the weaker algorithm
                 is_believed = reading.object_of(body) in _OLD_OBJECTS
             if not is_believed:
                 raise Refused(401, "bad_signature")
@@ -130,6 +141,8 @@ class Webhooks:
             return known
 
         async def guarded(body: bytes) -> RawEvent:
+            # again after the body has arrived: the connection may have been removed, or its secret replaced, in up to
+            # ten seconds
             known = await admit()
             return RawEvent(source=known.source, body=body, connection_id=known.connection.id)
 
@@ -148,7 +161,10 @@ class Webhooks:
         try:
             await admit()
             event = await guarded(await _body(request))
+            # JSON that cannot be parsed would be a journal row that never can be processed; a 400 makes the provider
+            # repeat it
             await _beside(event.body, reading.require_json, event.body)
+            # returns after the commit: a 200 before it would promise what a crash could break
             await self._journal.keep(event)
         except Refused as refused:
             answer, response = refused.answer, _bare(refused.status)
@@ -156,6 +172,8 @@ class Webhooks:
             answer, response = "bad_json", _bare(400)
         except StoreUnavailable as error:
             log.warning("webhook_not_stored", reason=str(error))
+            # 503 makes the provider repeat the post: Meta for up to 7 days. The commit may have happened all the same;
+            # the repeated event then finds its rows
             answer, response = "not_stored", Response(status_code=503, headers={"Retry-After": "1"})
         else:
             answer, response = "stored", _bare(200)

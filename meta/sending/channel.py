@@ -125,8 +125,8 @@ class MetaChannel:
         ).total_seconds() > lasts_s:
             return Dead(code="expired", detail=f"it would mean nothing after {lasts_s:g} s")
         speech = messenger if message.connection_type in PAGES else payloads
-        # WhatsApp's window is left to Meta (131047). On Pages and Instagram accounts only a tag lengthens it, so that a late
-        # message is known without a call
+        # WhatsApp's window is left to Meta (131047). On Pages and Instagram accounts only a tag lengthens it, so that a
+        # late message is known without a call
         if speech is messenger and (reason := await self._too_late(message)):
             return Dead(code=messenger.OUTSIDE, detail=reason)
         # files before the message: nothing of it has left while they are uploaded, so a failure here is never in doubt
@@ -139,8 +139,8 @@ class MetaChannel:
     async def _post(
         self, account: Account, message: OutboundMessage, prepared: _Prepared, record_token: RecordToken, by: float
     ) -> Outcome:
-        # `record_token` runs inside of the call, with a connection in hand and right before the request is written: earlier
-        # would put every refused connection in doubt, later would miss requests of a killed process
+        # `record_token` runs inside of the call, with a connection in hand and right before the request is written:
+        # earlier would put every refused connection in doubt, later would miss requests of a killed process
         started = monotonic()
         reply = await self._graph.post(account.endpoint, prepared.body, by, partial(record_token, message.token))
         if isinstance(reply, Answer):
@@ -211,8 +211,8 @@ class MetaChannel:
         # a 2xx without an id, or a bare 5xx, perhaps from a proxy after the message was taken: in doubt (ADR 30)
         if isinstance(reading, Unclear):
             return self._unknown(message, reading.code, reading.detail)
-        # the provider may have dropped the file before the 29 days that we rely on. Once only: `forget` is false for ids of
-        # the last minutes, so a code that has another cause becomes a dead letter at the second refusal
+        # the provider may have dropped the file before the 29 days that we rely on. Once only: `forget` is false for
+        # ids of the last minutes, so a code that has another cause becomes a dead letter at the second refusal
         if reading.code in errors.FORGOTTEN and uploads and await self._uploads.forget(message.connection_id, uploads):
             log.info("media_forgotten", message_id=message.id, connection_id=message.connection_id, code=reading.code)
             return Retry(code=reading.code, detail=reading.detail, after_s=0.0, counts=False)
@@ -293,7 +293,8 @@ class MetaChannel:
                     chat if rule.wait.scope is Scope.CHAT else connection, rule.wait, refusal.requested_wait_s
                 )
                 return Retry(code=code, detail=detail, after_s=wait_s, counts=False)
-            # the pause is written before the outcome: a message that became due first would be claimed and refused again
+            # the pause is written before the outcome: a message that became due first would be claimed and refused
+            # again
             case ErrorAction.PAUSE:
                 await self._pause(
                     account,

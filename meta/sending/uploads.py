@@ -72,8 +72,8 @@ class Uploads:
 
     def __init__(self, store: Store, storage: Storage, graph: Graph, metrics: Metrics) -> None:
         self._store, self._storage, self._graph = store, storage, graph
-        # one task for each file in use, shared by all messages that wait for it: without it a broadcast with one file would
-        # upload it once for each recipient. Only the event loop touches it, so it needs no lock
+        # one task for each file in use, shared by all messages that wait for it: without it a broadcast with one file
+        # would upload it once for each recipient. Only the event loop touches it, so it needs no lock
         self._under_way: dict[_Key, asyncio.Task[_Result]] = {}
         self._seconds = metrics.histogram(
             "meta_upload_seconds", "Time of one upload to a provider, from request to answer.", ("connection_type",)
@@ -178,7 +178,8 @@ class Uploads:
         if body.problem is not None:
             return body.problem
         if not isinstance(reply, Answer):
-            # an upload without an answer is made again, and counts as an attempt: nothing of the message has left (ADR 34)
+            # an upload without an answer is made again, and counts as an attempt: nothing of the message has left (ADR
+            # 34)
             code = "connection_failed" if isinstance(reply, Unwritten) else "upload_unanswered"
             return Retry(code=code, detail=reply.reason, counts=not isinstance(reply, Unwritten))
         self._seconds.labels(connection.connection_type).observe(monotonic() - started)
@@ -207,8 +208,8 @@ class _Body:
         try:
             async for piece in self._storage.stream(self._company_id, self._sha256):
                 yield piece
-        # aiohttp makes a transport failure of an error here and closes the connection, so that the provider gets no whole
-        # form; the reason is kept in `problem`
+        # aiohttp makes a transport failure of an error here and closes the connection, so that the provider gets no
+        # whole form; the reason is kept in `problem`
         except MediaUnknown as error:
             self.problem = Dead(code="media_unknown", detail=str(error))
             raise ConnectionAbortedError from None
