@@ -116,8 +116,8 @@ class Graph:
     """
 
     def __init__(self, *, connections: int) -> None:
-        # aiohttp's only hooks between "there is a connection" and "the request is written": exceptions alone cannot
-        # tell the two apart, since a cut connection looks the same before and after
+        # aiohttp's only hooks between "there is a connection" and "the request is written": exceptions alone do not
+        # show the difference, since a cut connection looks the same before and after
         tracing = aiohttp.TraceConfig()
         tracing.on_request_headers_sent.append(_headers)
         tracing.on_request_chunk_sent.append(_body)

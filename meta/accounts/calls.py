@@ -1,7 +1,7 @@
 """Calls about accounts, numbers and templates: everything at the providers that sends no message. Each answers with an
 object, or fails a task.
 
-None of them may be repeated by itself: whether it may is for the task to know.
+None of them is repeated here: only the task knows whether a repetition is harmless.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from shared.clock import monotonic
 from shared.store.tasks import TaskFailed
 
 CALL_S: Final = 15.0
-"""Longest time for one call."""
+"""Longest time for one call, in seconds. More than for a send, since a page of templates is large."""
 _BUSY: Final = "temporary trouble at the provider"
 
 
 class ProviderRefused(TaskFailed):
-    """Raised when the provider says no.
+    """Raised when the provider refuses.
 
     Attributes:
         provider_code: its code (`190`, `http_404`, `360dialog_401`). rule: what the code means, from the same table as
@@ -76,10 +76,13 @@ class Calls:
             params=query or {},
         )
         if not isinstance(reply, Answer):
+            # a GET changes nothing, so that a missing answer is never unclear
             raise TaskFailed(
                 "unreachable" if isinstance(reply, Unwritten) or method == "GET" else "unclear",
                 f"{what}: no answer ({reply.reason})",
             )
+        # not `errors.read` alone: these answers name no message, and Graph reports some failures as 200 with `success:
+        # false`
         found = _object(reply.body)
         if (
             200 <= reply.status < 300
@@ -100,6 +103,7 @@ class Calls:
 def _object(body: bytes) -> Mapping[str, Any] | None:
     try:
         found = json.loads(body)
+    # no JSON: the caller reports it as unclear, with the HTTP status
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

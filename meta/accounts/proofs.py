@@ -1,7 +1,8 @@
-"""Proves that each connection's token reaches the account that the connection names, before any inbound event is taken
-for it.
+"""Proves that each connection's token reaches the account that the connection names, before any inbound event is
+attributed to it.
 
-A proof is a call that the provider answers to the account's owner only, or a message that it took for that account.
+A proof is a call that the provider answers for the account's owner only, or a message that it accepted for that
+account. Without one, a company could name another's number in its own connection and receive that number's messages.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from shared.store.tasks import TaskFailed
 log = logger(__name__)
 
 _INTERVAL_S: Final = 1.0
+"""Seconds between two looks: a new connection receives nothing before its proof, so this is part of its setup time."""
 _RETRY: Final = BackoffPolicy(base_s=5.0, growth=2.0, cap_s=1800.0)
-"""Waits between attempts to prove one connection: a wrong token must not call the provider without end."""
+"""Seconds between attempts to prove one connection, up to half an hour: a wrong token must not use up the app's limit
+of calls, and an account that is linked later is still found.
+"""
 _REPLAY_S: Final = 30.0
-"""For so long after a proof events are looked for that were read just before it: longer than any transaction that reads
-them.
+"""Seconds after a proof in which unowned events are searched again: a transaction that began before the proof may write
+some later, and lasts at most 20 s.
 """
 
 
@@ -76,12 +80,14 @@ class Proofs:
         """Try to prove each connection that is due. Raises `StoreUnavailable`."""
         for account in self._accounts.usable_accounts():
             missing = unproved(account.connection)
+            # with the missing ids: a connection that names another account begins with the first wait again
             key = (account.connection.id, missing)
             if not missing or self._due_at.get(key, 0.0) > self._clock():
                 continue
             if beat is not None:
                 beat.beat()
             attempt = self._attempts[key] = self._attempts.get(key, 0) + 1
+            # before the call: a failure of any kind must not lead to an attempt each second
             self._due_at[key] = self._clock() + _RETRY.wait_s(attempt)
             await self._prove(account, missing)
 
@@ -89,6 +95,7 @@ class Proofs:
         finding, reason = Finding(), ""
         try:
             await self._health.look(account, finding)
+        # what was proved before the failure counts: the ids are proved one by one, and a later call may be down
         except TaskFailed as failure:
             reason = failure.detail
             proved = await self._store.call(
@@ -100,6 +107,7 @@ class Proofs:
         if proved:
             log.info("connection_proved", connection_id=account.connection.id)
             self._replay_by[account.connection.id] = self._clock() + _REPLAY_S
+            # so that the replay below, in this process, finds the connection as the owner
             await self._accounts.refresh()
         if not finding.proved.issuperset(missing):
             log.warning(
@@ -113,6 +121,7 @@ class Proofs:
         now = self._clock()
         self._replay_by = {one: by for one, by in self._replay_by.items() if by > now}
         for connection_id in self._replay_by:
+            # only events that were journalled as unowned: a replayed event is marked, and proves and pauses nothing
             if count := await self._store.call(inbound_journal.replay_unowned, connection_id, OWNERLESS):
                 log.info("unowned_events_replayed", connection_id=connection_id, events=count)
                 self._replayed()

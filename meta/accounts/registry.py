@@ -28,14 +28,18 @@ from shared.store.store import Store
 log = logger(__name__)
 
 REFRESH_S: Final = 3.0
+"""Seconds between two reads of all connections: how long a new token or a removed connection may go unnoticed."""
 _MISS_PAUSE_S: Final = 0.25
-"""Shortest time between two refreshes that a missing connection asks for."""
+"""Shortest time between two refreshes for missing connections, in seconds: posts to addresses that do not exist must
+not become a query each.
+"""
 _GRAPH: Final = "https://graph.facebook.com"
 _INSTAGRAM: Final = "https://graph.instagram.com"
 _D360: Final = "https://waba-v2.360dialog.io"
+# part of a URL path: anything but digits could lead the token to another resource
 _NUMBER_ID: Final = re.compile(r"[0-9]{1,32}")
 D360: Final = "360dialog"
-"""The connection type that has webhooks and a key of its own."""
+"""The connection type that has a webhook address and a key of its own for each number."""
 PAGES: Final = ("messenger", "instagram")
 """Connection types whose account is a Page or an Instagram account, and that know no phone numbers."""
 
@@ -110,6 +114,8 @@ class Accounts:
         self._known: Mapping[int, Known] = {}
         self._by_index: Mapping[tuple[str, int], Known] = {}
         self._observed: dict[int, str] = {}
+        # one refresh at a time: two that overlap could put an older read in place of a newer one, and write what is
+        # observed twice. Senders read the mappings without it: each is replaced as a whole
         self._refreshing = asyncio.Lock()
         self._refreshed_at: float | None = None
 
@@ -166,14 +172,17 @@ class Accounts:
             changed = [
                 known for known in self._known.values() if self._observed.get(known.connection.id) != _problem(known)
             ]
+            # only changes are written: a row each 3 s and connection would be load without information
             if changed:
                 await self._store.call(_observe, changed, self._incarnation)
             for known in changed:
                 self._tell(known)
+            # last: if the write failed, it is tried again at the next refresh
             self._observed = {known.connection.id: _problem(known) for known in self._known.values()}
 
     def _read(self, transaction: Transaction) -> list[Connection]:
         rows = connections.of_kind(transaction, self._kind.name)
+        # read first: `enter_worlds` locks rows, and is needed only after addresses were changed
         if all(row.world == self._worlds[row.connection_type] for row in rows):
             return rows
         for connection_id in connections.enter_worlds(transaction, self._kind.name, self._worlds):
@@ -193,6 +202,7 @@ class Accounts:
 
     def _same_or_opened(self, row: Connection) -> Known:
         known = self._known.get(row.id)
+        # opening costs a decryption; an unchanged row has the same credentials
         if known is not None and known.connection == row:
             return known
         try:
@@ -247,6 +257,7 @@ class Accounts:
                 Sealed.from_text(row.credentials),
                 context=connections.credentials_context(row.company_id, row.phone_index),
             )
+        # not chained: the cause could carry parts of what was being opened
         except SecretUnreadable as error:
             raise CredentialsUnusable(str(error)) from None
         try:
@@ -263,6 +274,7 @@ def _header(credentials: Mapping[str, Any], name: str) -> str:
     value = credentials.get(name)
     if not isinstance(value, str) or not value:
         raise CredentialsUnusable(f"the credentials have no {name}")
+    # a line break would add headers to every request (CWE-113)
     if not (value.isascii() and value.isprintable()):
         raise CredentialsUnusable(f"the credentials' {name} holds characters that no header can carry")
     return value
@@ -273,6 +285,7 @@ def _problem(known: Known) -> str:
 
 
 def _observe(transaction: Transaction, changed: Iterable[Known], incarnation: str) -> None:
+    # sorted: instances that observe the same connections lock them in one order
     for known in sorted(changed, key=lambda one: one.connection.id):
         problem = _problem(known)
         connections.observe(

@@ -61,9 +61,11 @@ class Setup:
         if account.webhook_secret:
             return account
         connection = account.connection
+        # 256 bits, in characters that a header can carry
         credentials = {**self._accounts.credentials(connection), "webhook_secret": secrets.token_urlsafe(32)}
         sealed = self._accounts.sealed(connection.company_id, connection.phone_index, credentials)
         await self._store.call(connections.update, connection.id, credentials=sealed)
+        # this process must know the secret before 360dialog does; the others read it within REFRESH_S
         await self._accounts.refresh()
         known = await self._accounts.find(connection.id)
         if not isinstance(known, Account):
@@ -78,6 +80,7 @@ class Setup:
             if account.connection.connection_type == D360
             else f"{account.base}/{account.connection.account_id}/whatsapp_business_profile"
         )
+        # the profile is read back: Meta's answer to the change has only `success`
         changes = {name: value for name, value in task.arguments.items() if name in PROFILE}
         if changes:
             await self._calls.post(

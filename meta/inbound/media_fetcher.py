@@ -38,16 +38,27 @@ from shared.store.pool import Transaction
 log = logger(__name__)
 
 ATTEMPTS: Final = 12
+"""With the waits below three quarters of an hour in all (two hours at 360dialog), which outlasts most outages."""
 _CAP_S: Final = 900.0
+"""Longest wait between two attempts, in seconds."""
 _BASE_S: Final = 2.0
+"""First wait, in seconds: an address may take a moment to reach every server of the provider."""
 _D360_BASE_S: Final = 60.0
-"""360dialog blocks a number after 20 failures in an hour."""
+"""Seconds. 360dialog blocks a number after 20 failures in an hour; with a minute as the first wait there are fewer
+than ten for one file.
+"""
 _LEASE_BEYOND_S: Final = 10.0
+"""Seconds by which a lease outlives a fetch, for writing the result: a lease that ended earlier would let another
+instance fetch the same file in vain.
+"""
 _INTERVAL_S: Final = 1.0
-"""Interval for finding files whose wait is over, or that another instance journalled; our own wake the loop at once."""
+"""Seconds between two looks for files whose wait is over, or that another instance journalled; those of this process
+wake the loop at once.
+"""
 _BEAT_LIMIT_S: Final = 30.0
+"""Seconds without a beat after which the loop counts as hanging. A fetch is a task of its own and does not delay it."""
 _MOVED: Final = frozenset({"http_401", "http_403", "http_404", "http_410"})
-"""How an address answers that is not good any more."""
+"""Answers of an address that is no longer valid: Meta's addresses expire after five minutes."""
 _OWN_HOSTS: Final = (
     ".facebook.com",
     ".fbsbx.com",
@@ -116,6 +127,7 @@ class Fetcher:
         self._kind, self._incarnation = child.kind.name, child.identity.process_incarnation
         self._most, self._within_s = settings.media_inbound_most_mb * 1024 * 1024, settings.media_fetch_s
         self._reach = reach_of(settings)
+        # with the port: another server on the same host must not get the token
         self._providers = {
             host for address in (settings.graph_base_url, settings.d360_base_url) if (host := urlsplit(address).netloc)
         }
@@ -174,6 +186,7 @@ class Fetcher:
             log.info("inbound_file_not_written", message_id=file.message_id, reason=str(error))
 
     async def _safe_outcome(self, file: TakenMedia) -> Outcome:
+        # counted at the take, so that a file which ends the process at each attempt is not taken for ever
         if file.attempts > ATTEMPTS:
             return Ended("failed", "whoever fetched it died too often")
         try:
@@ -185,10 +198,12 @@ class Fetcher:
             return Ended("failed", f"failed: {type(error).__name__}")
 
     async def _outcome(self, file: TakenMedia, by: float) -> Outcome:
+        # looked up for each attempt: a token that was replaced meanwhile is used
         account = await self._accounts.find(file.connection_id)
         if not isinstance(account, Account):
             return Later("the connection's credentials cannot be used")
         address, media_id = str(file.source.get("url", "")), str(file.source.get("id", ""))
+        # the address that came with the webhook saves a call; the id is the fallback once it has expired
         if address:
             outcome = await self._from_address(file, account, address, by)
             if not (isinstance(outcome, Ended) and outcome.reason in _MOVED and media_id):
@@ -207,6 +222,7 @@ class Fetcher:
         reading = errors.read(reply, _address_in)
         if isinstance(reading, Accepted):
             return reading.provider_id
+        # Meta keeps inbound files for 7 days; a dead token in contrast is corrected, and the file is still there
         if isinstance(reading, Refusal) and reading.rule.action is ErrorAction.DEAD:
             return Ended("failed", f"gone: {reading.code}")
         return Later(f"asking for its address: {reading.code}")
@@ -214,6 +230,8 @@ class Fetcher:
     async def _from_address(
         self, file: TakenMedia, account: Account, address: str, by: float, *, is_fresh: bool = False
     ) -> Outcome:
+        # no token to hosts that are not the provider's: the address is content of a webhook, which others may have
+        # caused
         here = _through_d360(account, address)
         headers = (
             {name: value for name, value in account.endpoint.headers.items() if name != "Content-Type"}
@@ -235,6 +253,7 @@ class Fetcher:
                 if failed.passing or (is_fresh and failed.code in _MOVED)
                 else Ended("failed", failed.code)
             )
+        # in storage and not noted: a death here repeats the fetch, which stores the same bytes under the same name
         hit("media.fetched")
         return _judged(file, fetched)
 
@@ -250,8 +269,11 @@ class Fetcher:
         )
 
     async def _write(self, file: TakenMedia, outcome: Outcome) -> None:
+        # the last attempt: no later one would be taken
         if isinstance(outcome, Later) and file.attempts >= ATTEMPTS:
             outcome = Ended("failed", outcome.reason)
+        # fenced by the incarnation: when the lease ended meanwhile, the row belongs to another instance, and `mine` is
+        # false
         mine = await self._store.call(
             _note, file, outcome, self._incarnation, _wait_s(file, await self._accounts.find(file.connection_id))
         )
@@ -277,6 +299,7 @@ class Fetcher:
 
 def _note(transaction: Transaction, file: TakenMedia, outcome: Outcome, incarnation: str, wait_s: float) -> bool:
     if isinstance(outcome, Kept):
+        # noted in any case: the bytes are in storage, and a file without a row would never be deleted
         media.remember_received(
             transaction, file.company_id, outcome.sha256, size=outcome.size, mimetype=outcome.mimetype
         )
@@ -308,6 +331,7 @@ def _judged(file: TakenMedia, fetched: Fetched) -> Outcome:
     families = _FAMILIES.get(file.type)
     if families and fetched.mimetype != kinds.UNKNOWN and not fetched.mimetype.startswith(families):
         return Ended("refused", f"not {file.type} but {fetched.mimetype}")
+    # a file whose digest differs is kept, with that reason: to lose a customer's file would be worse
     announced = _hex(str(file.source.get("sha256", "")))
     reason = "digest_differs" if announced and announced != fetched.stored.sha256 else ""
     mimetype = fetched.mimetype
@@ -336,6 +360,7 @@ def _of_id(account: Account, media_id: str) -> tuple[str, Mapping[str, str]]:
     """Return where the provider says where a file is."""
     if account.connection.connection_type == D360:
         return f"{account.endpoint.url.removesuffix('/messages')}/{media_id}", {}
+    # the number's id makes Meta check that the file came to this very number
     return f"{account.endpoint.url.rsplit('/', 2)[0]}/{media_id}", {"phone_number_id": account.connection.account_id}
 
 

@@ -130,7 +130,8 @@ class Processor:
         store_receipts.apply(transaction, whole.receipts)
         # after the receipts above: a watermark names no message, and finds those that the batch itself marked as sent
         store_receipts.apply(transaction, inbound.receipts_up_to(transaction, whole.watermarks))
-        # people before messages: a message is filed in the chat of its sender's number, which the same webhook may tell
+        # people before messages: a message is filed in the chat of its sender's number, which the same webhook may
+        # contain
         inbound.see(transaction, whole.contacts, whole.moves, whole.choices)
         self._write_messages(transaction, rows, done)
         self._write_account_events(transaction, rows, done)

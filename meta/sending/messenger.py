@@ -45,7 +45,7 @@ def _dead(meaning: str) -> Rule:
 
 
 _BY_SUBCODE: Final[Mapping[tuple[int, int], tuple[str, Rule]]] = {
-    # code 10 is "permission missing" in WhatsApp's table; the Send API uses it for its windows too, told apart by
+    # code 10 is "permission missing" in WhatsApp's table; the Send API uses it for its windows too, distinguished by
     # subcode
     (10, 2018278): (OUTSIDE, _dead("more than 24 hours since the person wrote")),
     (10, 2018108): (OUTSIDE, _dead("the person cannot be written to at this time")),

@@ -52,8 +52,8 @@ class Throttle:
         """
         now = self._clock()
         refusal = self._refusals.get(key)
-        # the refusal of a call that began before the wait did: it tells nothing new, and counting it would multiply the
-        # wait by the number of sends in flight
+        # the refusal of a call that began before the wait did: it has no new information, and counting it would
+        # multiply the wait by the number of sends in flight
         if refusal is not None and refusal.until > now:
             refusal.until = max(refusal.until, now + (requested_s or 0.0))
             return refusal.until - now
