@@ -1,5 +1,5 @@
-"""How a connection does: what the provider says about the number, the token and the webhooks, on demand and every few
-hours.
+"""The state of a connection: what the provider reports about the number, the token and the webhooks, on demand and
+every few hours.
 
 What is found is kept as facts of the connection. A token that is dead pauses the connection before the next message
 finds out; one that ends soon is warned of; a connection that was paused for its credentials is resumed when they work
@@ -34,8 +34,13 @@ log = logger(__name__)
 OPERATION: Final = "test_connection"
 NUMBER_FIELDS: Final = "id,display_phone_number,verified_name,quality_rating,code_verification_status,name_status,status,throughput,messaging_limit_tier,platform_type"  # noqa: E501
 _LOOK_S: Final = 30.0
+"""Mean interval in seconds between two searches for connections that are due for a check."""
 _TASK_S: Final = 120.0
+"""Seconds after which a check that no process has begun expires; the next search asks for it again."""
 _MOST: Final = 20
+"""Checks that one search asks for: after an outage all connections are due, and a check makes up to five calls that
+count against the app's limit.
+"""
 _JITTER: Final = 0.1
 """Share of the interval by which checks spread, so that connections that were made together are not looked at together
 for ever.
@@ -45,7 +50,7 @@ _BAD_QUALITY: Final = "RED"
 
 @dataclass(slots=True)
 class Finding:
-    """What one look at a connection came to.
+    """The result of one look at a connection.
 
     Attributes:
         facts: by name. warnings: sentences that an operator should act on. dead: why nothing can be sent at all; empty:
@@ -65,17 +70,14 @@ class Finding:
 
 
 class Health:
-    """Looks at connections.
-
-    Args:
-        incarnation: written beside what is observed.
-    """
+    """Looks at connections."""
 
     def __init__(self, store: Store, accounts: Accounts, calls: Calls, settings: Settings, *, kind: str) -> None:
         self._store, self._accounts, self._calls, self._settings, self._kind = store, accounts, calls, settings, kind
 
     async def run(self, beat: LoopBeat) -> None:
         """Ask for a look at connections whose last is too long ago, for ever."""
+        # at random, so that instances that start together do not search together
         await _rest(beat, random.uniform(_LOOK_S, 3 * _LOOK_S))  # noqa: S311 - spreads the load, hides nothing
         while True:
             try:
@@ -87,6 +89,7 @@ class Health:
     def _ask(self, transaction: Transaction) -> None:
         # as above
         interval_s = self._settings.connection_check_s * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+        # a check that did not end well is due again after ten minutes: the provider may have been down
         again_s = min(interval_s, 600.0)
         for connection_id in connections.unchecked(
             transaction, self._kind, older_s=interval_s, operation=OPERATION, again_s=again_s, most=_MOST
@@ -97,6 +100,7 @@ class Health:
                 connection_id=connection_id,
                 operation=OPERATION,
                 expires_in_s=_TASK_S,
+                # it changes nothing at the provider, so a death in the middle begins it anew
                 repeatable=True,
             )
 
@@ -118,6 +122,7 @@ class Health:
         """
         if task.connection_id is None:
             raise TaskFailed("conflict", "the connection was removed")
+        # the task may be about a change that was committed a moment ago: its credentials must be the new ones
         await self._accounts.refresh()
         known = await self._accounts.find(task.connection_id)
         if known is None:
@@ -145,6 +150,7 @@ class Health:
                 await self._token(account, finding)
                 await self._number(account, finding)
         except ProviderRefused as refused:
+            # only codes that stop every send make the connection dead; any other refusal is a failure of this check
             if refused.rule.action is not ErrorAction.PAUSE:
                 raise
             finding.dead = finding.dead or f"{refused.provider_code}: {refused.rule.meaning}"
@@ -159,6 +165,7 @@ class Health:
             account.endpoint.headers,
             fields=NUMBER_FIELDS,
         )
+        # Graph answers by the id that was asked for: another one would be a redirect or an alias, and proves nothing
         if text(found, "id") == account.connection.account_id:
             finding.proved.add(account.connection.account_id)
         throughput = found.get("throughput")
@@ -218,6 +225,7 @@ class Health:
         apps = found.get("data")
         ids = [_app_id(app) for app in apps if isinstance(app, Mapping)] if isinstance(apps, Sequence) else []
         ours = self._settings.meta_app_id
+        # without META_APP_ID ours cannot be recognised, and any subscribed app counts
         subscribed = ours in ids if ours else bool(ids)
         finding.facts["webhooks"] = {"subscribed": subscribed, "apps": len(ids)}
         if not subscribed:
@@ -225,6 +233,7 @@ class Health:
 
     async def _token(self, account: Account, finding: Finding) -> None:
         app_id, secret = self._settings.meta_app_id, self._settings.meta_app_secret
+        # `debug_token` needs the app's own token; the other calls still show whether the token works
         if not (app_id and secret):
             finding.facts["token"] = {"checked": False, "reason": "META_APP_ID is not set"}
             return
@@ -242,7 +251,9 @@ class Health:
             "dataAccessExpiresAt": _iso(access_ends_at),
         }
         error = data.get("error")
+        # the token is dead also when its time has passed meanwhile: `is_valid` may be cached
         if not valid or (expires_at is not None and expires_at <= utc_now()):
+            # the reason begins with a code of credentials, by which `resume_mended` knows the pause
             code = error.get("code") if isinstance(error, Mapping) else None
             finding.dead = f"{code if isinstance(code, int) else 190}: the access token is no longer valid"
         elif expires_at is not None and expires_at <= utc_now() + timedelta(days=self._settings.expiry_warning_days):
@@ -250,6 +261,7 @@ class Health:
 
     async def inspect(self, token: str) -> Mapping[str, Any]:
         """Return what Meta says about a token (`debug_token`), asked as the app. Raises `TaskFailed`."""
+        # an app's own token is its id, a bar and its secret; in a header, since addresses end in access logs
         headers = {"Authorization": f"Bearer {self._settings.meta_app_id}|{self._settings.meta_app_secret}"}
         found = await self._calls.get(
             "looking at the token", f"{self._accounts.graph_base()}/debug_token", headers, input_token=token
@@ -273,6 +285,8 @@ class Health:
     def write(self, transaction: Transaction, account: Account, finding: Finding) -> None:
         """Keep what a look found."""
         connection = account.connection
+        # fenced by the credentials that were looked at, as the pause below: they may have been replaced during the
+        # calls
         if finding.proved:
             connections.prove(transaction, connection.id, finding.proved, connection.credentials)
         connections.note_facts(
@@ -296,6 +310,7 @@ def webhook_address(settings: Settings, account: Account) -> str:
 def _app_id(app: Mapping[str, Any]) -> str:
     """Return an app's id, from a WhatsApp account's list or a Page's."""
     own = app.get("whatsapp_business_api_data")
+    # a WhatsApp account's list nests the app in `whatsapp_business_api_data`; a Page's has it at the top
     return text(own, "id") if isinstance(own, Mapping) else text(app, "id")
 
 
@@ -311,7 +326,7 @@ def _iso(at: datetime | None) -> str | None:
 
 
 async def _rest(beat: LoopBeat, for_s: float) -> None:
-    """Wait, and go on saying that the loop lives."""
+    """Wait, and send beats meanwhile: the wait is longer than the limit of the loop's beat."""
     while for_s > 0:
         beat.beat()
         await asyncio.sleep(min(5.0, for_s))

@@ -27,7 +27,9 @@ log = logger(__name__)
 
 CONNECTION_TYPE: Final = "meta_embedded"
 _UNFINISHED: Final = "signup: not finished"
-"""How the reason begins for which a connection is paused until its signup has gone through."""
+"""Beginning of the reason for which a connection is paused until its signup is complete: only such a pause is ended by
+`activate`, an operator's own stays.
+"""
 _CONNECTED: Final = "CONNECTED"
 """A number's status when it is registered."""
 
@@ -64,6 +66,7 @@ class Signup:
             ) from failure
 
     async def _steps(self, run: _Run) -> Mapping[str, Any]:
+        # conflicts are found before the code is used: it works once, and would be lost
         begun = await self._store.call(self._begun, run)
         token = self._kept_token(begun, run)
         if not token:
@@ -71,6 +74,7 @@ class Signup:
             token = await self._exchange(run)
             run.done.append("exchange")
         run.step = "connect"
+        # the token is committed before the next call: from here on any death or failure can be continued without a code
         connection = await self._store.call(self._connect, run, token)
         run.done.append("connect")
         account = await self._account(connection.id)
@@ -78,16 +82,19 @@ class Signup:
         await self._inspect(account, run)
         run.done.append("inspect")
         run.step = "subscribe"
+        # to subscribe twice is harmless; without it no webhook of this account comes
         await self._calls.post(
             "subscribing the app", f"{account.base}/{run.waba_id}/subscribed_apps", account.endpoint.headers, {}
         )
         run.done.append("subscribe")
         run.step = "register"
+        # a number that stays on the Business app is registered there; to register it again would take it off the app
         if not run.coexistence:
             run.done.append(await self._register_once(account, run.pin))
         run.step = "activate"
         await self._store.call(_activate, connection.id)
         run.done.append("activate")
+        # last, when the number already sends: a failure here fails the task but not the connection
         finding = await self._health.look(account)
         await self._store.call(
             connections.note_facts, connection.id, finding.facts, warning=finding.dead or finding.warning, checked=True
@@ -108,6 +115,7 @@ class Signup:
             code=run.code,
         )
         if not (token := text(found, "access_token")):
+            # the code is used up, and nothing was bought with it
             raise TaskFailed("unclear", "exchanging the code: the answer holds no token")
         return token
 
@@ -115,6 +123,7 @@ class Signup:
         """Return this number's connection, if the company has it already. Raises `TaskFailed` when another one is in
         the way.
         """
+        # in the transaction that writes too (`_connect`): two signups of one number may run at the same time
         mine = connections.by_account(
             transaction, company_id=run.company_id, connection_type=CONNECTION_TYPE, account_id=run.account_id
         )
@@ -138,6 +147,7 @@ class Signup:
             return ""
         kept_for = begun.options.get("signup")
         by_this_task = isinstance(kept_for, Mapping) and kept_for.get("task") == run.task_id
+        # a new code means new consent, perhaps with other permissions: it wins over a token from an earlier signup
         if run.code and not by_this_task:
             return ""
         return self._kept(begun, "access_token")
@@ -145,6 +155,7 @@ class Signup:
     def _kept(self, connection: Connection, name: str) -> str:
         try:
             return text(self._accounts.credentials(connection), name)
+        # nothing was kept, or it was sealed with another key: a code is needed then
         except CredentialsUnusable:
             return ""
 
@@ -167,14 +178,17 @@ class Signup:
             connection_id, phone_index = made
         else:
             connection_id, phone_index = begun.id, begun.phone_index
+        # the PIN of the first run: Meta keeps the first one that a number was registered with, and counts wrong ones
         if begun is not None and not run.pin:
             run.pin = self._kept(begun, "pin")
+        # six digits, from the system's generator; zeros in front count
         run.pin = run.pin or f"{secrets.randbelow(10**6):06}"
         sealed = self._accounts.sealed(run.company_id, phone_index, {"access_token": token, "pin": run.pin})
         noted = {"task": run.task_id, "businessId": run.business_id or None, "coexistence": run.coexistence}
         # a number that is also on the Business app has a lower rate
         options = {"signup": noted, **({"coexistence": True} if run.coexistence else {})}
         connections.update(transaction, connection_id, waba_id=run.waba_id, credentials=sealed, options=options)
+        # a connection that sends already is not held by a repeated signup
         if begun is None or begun.status_reason.startswith(_UNFINISHED):
             connections.pause(transaction, connection_id, f"{_UNFINISHED}; POST /api/v2/signup again to go on")
         connection = connections.by_index(transaction, run.company_id, phone_index)
@@ -240,6 +254,7 @@ class Signup:
             account.endpoint.headers,
             {},
         )
+        # after the call: a failed deregistration leaves a number that sends
         await self._store.call(connections.pause, account.connection.id, "deregistered by an operator")
         return {"registered": False}
 
@@ -264,5 +279,6 @@ class _Run:
 
 
 def _activate(transaction: Transaction, connection_id: int) -> None:
+    # both pauses that a signup ends: its own, and one for a token that the new one replaces
     connections.resume_from(transaction, connection_id, _UNFINISHED)
     connections.resume_mended(transaction, connection_id)

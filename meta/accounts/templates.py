@@ -17,8 +17,9 @@ from shared.store.store import Store
 from shared.store.tasks import Task, TaskFailed
 
 _PAGE: Final = 100
+"""Templates in one answer: at one to two KB each they stay below the longest answer that is read."""
 _MOST_PAGES: Final = 100
-"""An account has at most 6,000 templates; a list that goes on beyond this runs in a circle."""
+"""Pages of one list. An account has at most 6,000 templates; a longer list is a cursor that runs in a circle."""
 _FIELDS: Final = "id,name,language,status,category,components,rejected_reason,quality_score"
 
 
@@ -31,6 +32,7 @@ class Templates:
     async def sync(self, task: Task) -> Mapping[str, Any]:
         """Handler `sync_templates`: read all of the account's templates; those that it has no more are forgotten."""
         account = await self._health.account_of(task)
+        # before the first call: a status that a webhook brings while the list is read is newer than the list
         at = utc_now()
         listed = await (self._d360_list(account) if _is_d360(account) else self._list(account))
         removed = await self._store.call(
@@ -44,6 +46,7 @@ class Templates:
         body = {name: asked[name] for name in ("name", "language", "category", "components")}
         if asked.get("allowCategoryChange") is not None:
             body["allow_category_change"] = asked["allowCategoryChange"]
+        # before the call: the review's webhook may overtake the answer, and wins by its later time
         at = utc_now()
         made = await self._calls.post("creating the template", _address(account), account.endpoint.headers, body)
         row = _row(
