@@ -36,7 +36,7 @@ NUMBER_FIELDS: Final = "id,display_phone_number,verified_name,quality_rating,cod
 _LOOK_S: Final = 30.0
 """Mean interval in seconds between two searches for connections that are due for a check."""
 _TASK_S: Final = 120.0
-"""Seconds after which a check that no process has begun expires; the next search asks for it again."""
+"""Seconds after which a check that is not finished expires; a later search asks for it again."""
 _MOST: Final = 20
 """Checks that one search asks for: after an outage all connections are due, and a check makes up to five calls that
 count against the app's limit.
@@ -251,7 +251,7 @@ class Health:
             "dataAccessExpiresAt": _iso(access_ends_at),
         }
         error = data.get("error")
-        # the token is dead also when its time has passed meanwhile: `is_valid` may be cached
+        # an expired token counts as dead whatever `is_valid` says
         if not valid or (expires_at is not None and expires_at <= utc_now()):
             # the reason begins with a code of credentials, by which `resume_mended` knows the pause
             code = error.get("code") if isinstance(error, Mapping) else None
