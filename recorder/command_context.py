@@ -1,5 +1,5 @@
-"""What operators' commands over the database share: settings read, a store of one connection opened, and what is
-missing said with the next step.
+"""What operators' commands over the database share: settings are read, a store of one connection is opened, and what is
+missing is reported with the next step.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ def run_command(command: str, do: Callable[[Store, Settings], int]) -> int:
                 f"DATABASE_URL is empty; run `bulkhead {command}`, which knows the embedded server's address\n"
             )
             return ExitCode.CONFIGURATION
+        # One connection: a command runs one transaction after the other. Its last word appears in `pg_stat_activity`.
         store = Store.open(settings, ChildEnvironment(process_name=command.rpartition(" ")[2]), limit=1)
         try:
             return do(store, settings)

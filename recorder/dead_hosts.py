@@ -1,7 +1,7 @@
-"""Who has been silent in the heartbeat table for long enough to count as dead; pure.
+"""Decides which incarnations have been silent in the heartbeat table for long enough to count as dead; pure.
 
-One look is not enough: after an outage of the database all looks silent, until the living have had the time to
-write again.
+One look is not enough: after an outage of the database every process looks silent, until
+the living have had the time to write again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class DeadHosts:
 
     Args:
         for_s: how long an incarnation must be found silent at every look. gap_s: a longer time without a look starts
-            all others' time anew.
+            the time of every incarnation anew.
     """
 
     def __init__(self, *, for_s: float, gap_s: float, clock: Monotonic = monotonic) -> None:
@@ -28,7 +28,10 @@ class DeadHosts:
         """Return those of the incarnations found `silent` just now that count as dead."""
         now = self._clock()
         if now - self._looked_at > self._gap_s:
+            # What was silent before the gap may have written during it and be silent again: each silence must be seen
+            # whole.
             self._since.clear()
         self._looked_at = now
+        # One that is not silent at this look loses its time: it lives.
         self._since = {incarnation: self._since.get(incarnation, now) for incarnation in silent}
         return [incarnation for incarnation, since in self._since.items() if now - since >= self._for_s]

@@ -83,6 +83,8 @@ def _redrive(transaction: Transaction, given: Namespace) -> int:
     if not connections.company_exists(transaction, given.company):
         sys.stderr.write(f"there is no company {given.company!r}\n")
         return ExitCode.USAGE
+    # Without worlds: this command does not know to which one each connection sends, so nothing is left out here; the
+    # claim parks a message of the other world again.
     ids = interventions.redrive(transaction, company_id=given.company, message_id=given.id or None, **_filter(given))
     if given.id and not ids:
         sys.stderr.write(f"company {given.company} has no dead letter {given.id}\n")

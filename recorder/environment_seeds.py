@@ -92,13 +92,14 @@ def apply(transaction: Transaction, settings: Settings, vault: Vault) -> dict[in
 def _apply_one(transaction: Transaction, company_id: str, wanted: FirstConnection, vault: Vault) -> SeedOutcome:
     index, digest = wanted.phone_index, _digest(wanted)
     seed = seeds.find(transaction, company_id, index)
+    # The usual start. Compared before the row is read, so that nothing is undone that an operator has changed since.
     if seed is not None and seed.digest == digest:
         return SeedOutcome.UNCHANGED
     row = connections.by_index(transaction, company_id, index)
     outcome = _decide(transaction, company_id, wanted, seed=seed, row=row, vault=vault)
     if outcome is SeedOutcome.APPLIED:
         row = _write(transaction, company_id, wanted, vault)
-    # noted also when it was not applied: it is said once, and only a further change is looked at again
+    # Recorded also when it was not applied: the reason is logged once, and only a further change is looked at again.
     seeds.record(transaction, company_id, index, Seed(digest, _state(row, vault) if row else ""))
     return outcome
 
@@ -112,12 +113,15 @@ def _decide(
     row: Connection | None,
     vault: Vault,
 ) -> SeedOutcome:
+    # A connection from before there were seeds: nothing is known of the values that made it.
     if seed is None and row is not None:
         return SeedOutcome.ADOPTED
     if row is None and seeds.was_removed(transaction, company_id, wanted.phone_index):
         return SeedOutcome.REMOVED_BY_OPERATOR
+    # The row is not as the seed left it: an operator's change wins over the environment.
     if seed is not None and row is not None and _state(row, vault) != seed.written:
         return SeedOutcome.CHANGED_BY_OPERATOR
+    # Two connections with one account would each receive the other's events, and share its rate without knowing.
     if wanted.account_id and connections.account_in_use(
         transaction,
         connection_type=wanted.connection_type,
@@ -155,10 +159,12 @@ def _state(row: Connection, vault: Vault) -> str:
     context = connections.credentials_context(row.company_id, row.phone_index)
     try:
         opened = vault.open(Sealed.from_text(row.credentials), context=context) if row.credentials else ""
+    # Sealed with a key that is gone. The sealed text is compared as it is: unchanged, it still counts as the seed's.
     except SecretUnreadable:
         opened = row.credentials
     return _sha256([row.connection_type, row.account_id, row.waba_id, opened])
 
 
 def _sha256(values: list[object]) -> str:
+    # A digest, since the table of seeds must not hold credentials in the clear.
     return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

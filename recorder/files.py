@@ -1,4 +1,4 @@
-"""Deletes unused files within MEDIA_RETENTION_DAYS and that no open message needs: first what is known
+"""Deletes files that were not asked for within MEDIA_RETENTION_DAYS and that no open message needs: first what is known
 of them, then the bytes.
 """
 
@@ -18,13 +18,14 @@ from shared.store.store import Store
 log = logger(__name__)
 
 _BATCH: Final = 100
+"""Files of one transaction, whose bytes are deleted one by one afterwards."""
 
 
 class OldFiles:
     """Deletes old files.
 
     Args:
-        days: after which no process may ask for a file any more; 0: never.
+        days: after which an unused file is deleted; 0: never.
     """
 
     def __init__(self, store: Store, storage: Storage, metrics: Metrics, *, days: float) -> None:
@@ -42,10 +43,13 @@ class OldFiles:
 
     async def _delete(self, company_id: str, sha256: str, row: Row) -> bool:
         try:
-            # the process that put it again meanwhile also notes it again
+            # A file that was stored again meanwhile stays: its row is written again too. Half of the time, so that a
+            # difference between the clocks of the database and of the storage does not matter.
             gone = await self._storage.delete(
                 company_id, sha256, unless_since=row["used_at"] + timedelta(days=self._days / 2)
             )
+        # The row comes back, or its bytes would be forgotten in the storage. It counts as used now, so that the next
+        # round does not meet the same file first.
         except StorageUnavailable as error:
             log.warning("old_file_not_deleted", reason=str(error))
             await self._store.call(

@@ -18,6 +18,7 @@ from shared.store.pool import Transaction
 from shared.store.store import Store
 
 _BATCH: Final = 200
+"""Entries of one transaction: after an outage thousands wait, and one that holds their rows' locks must stay short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ def keep(transaction: Transaction, run_dir: Path, entries: Sequence[JournalEntry
     changes nothing.
     """
     reclaimed = 0
+    # Reclaim first, and in the events' transaction: an event `slot_free` that stands in the table then means that the
+    # rows were given back.
     for entry in entries:
         if entry.event is SupervisionEvent.SLOT_FREE and entry.incarnation:
             reclaimed += len(reclaim(transaction, run_dir, entry.incarnation, why="slot_free"))
@@ -73,14 +76,18 @@ class JournalFollower:
             while entries := self._reader.read(_BATCH):
                 try:
                     kept = await self._store.call(keep, self._run_dir, entries)
+                # Also when this task is cancelled: the reader has moved on, and the batch would be skipped.
                 except BaseException:
                     self._reader.rewind()
                     raise
                 hit("journal.followed")
+                # Only after the commit: until then the in-flight journal is the one record of what was sent.
                 for entry in entries:
                     if entry.event is SupervisionEvent.SLOT_FREE and entry.incarnation:
                         forget(self._run_dir, entry.incarnation)
                 hit("journal.forgotten")
+                # Last. A death in between repeats the batch, which changes nothing: rows are given back, events have
+                # their numbers.
                 self._reader.commit(entries[-1].seq)
                 self._events.inc(kept.events)
                 self._reclaimed.inc(kept.reclaimed)

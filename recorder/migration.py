@@ -11,7 +11,7 @@ from shared.store import migrate
 
 
 def migrate_once() -> int:
-    """Apply what is pending, say so in words, and return an exit code (`ExitCode`)."""
+    """Apply what is pending, print what was applied, and return an exit code (`ExitCode`)."""
     try:
         settings = load()
     except SettingsInvalid as error:
@@ -22,6 +22,7 @@ def migrate_once() -> int:
         return ExitCode.CONFIGURATION
     try:
         applied = migrate.apply(settings.database_url)
+    # Exit codes as of a supervised child: a refusal needs an operator, an absent server only a later try.
     except MigrationRefused as error:
         sys.stderr.write(f"{error}\n")
         return ExitCode.CONFIGURATION

@@ -16,11 +16,12 @@ from shared.store.pool import Row
 from shared.store.store import Store
 
 _BATCH: Final = 200
+"""Rows of one page; each is written in a transaction of its own, so that no lock is held for long."""
 
 
 def reseal() -> int:
-    """Do it, say the result, and return an exit code (`ExitCode`): 0 when nothing is sealed with another key any
-    more.
+    """Seal all anew, print the outcome, and return an exit code (`ExitCode`): 0 when nothing is sealed with another key
+    any more.
     """
     return run_command("connections reseal", _reseal)
 
@@ -44,6 +45,8 @@ def _all(store: Store, vault: Vault) -> tuple[int, list[str]]:
         for row in rows:
             try:
                 resealed += _one(store, vault, row)
+            # Its key is missing from the settings. The others are sealed all the same, and the exit code reports that
+            # some stay.
             except SecretUnreadable as problem:
                 problems.append(f"connection {row['phone_index']} of company {row['company_id']}: {problem}")
         after = rows[-1]["id"]
@@ -59,7 +62,7 @@ def _one(store: Store, vault: Vault, row: Row) -> bool:
     opened = vault.open(sealed, context=context)
     if sealed.key_id == vault.key_id:
         return False
-    # the process that changed them meanwhile has sealed them with the newest key already
+    # Credentials that were changed meanwhile are sealed with the newest key already.
     return store.run(
         connections.replace_credentials,
         row["id"],

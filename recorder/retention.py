@@ -1,4 +1,4 @@
-"""Deletes what was kept long enough, in batches so small that no process waits for them."""
+"""Deletes what was kept long enough, in batches so small that no other transaction waits for them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from shared.store.store import Store
 log = logger(__name__)
 
 _BATCH: Final = 500
+"""Rows of one batch: a transaction of milliseconds, whose row locks and WAL no sender notices."""
 _APART_S: Final = 0.05
-"""Pause between two batches: deleting is never in a hurry."""
+"""Seconds between two batches: deleting is never in a hurry, and the disk is needed by commits."""
 _DAY_S: Final = 86400.0
 _RECORDS: Final = "retention_days"
+"""Setting whose time holds for everything that has no setting of its own."""
 
 
 class Retention:
@@ -43,6 +45,8 @@ class Retention:
     ) -> None:
         self._store, self._most, self._apart_s = store, most, apart_s
         self._age_s = {setting: value * _DAY_S for setting, value in days.items()}
+        # Metrics have a time of their own because they are the most rows; 0 there must not mean that they grow for ever
+        # while other records are deleted.
         self._age_s["metrics_retention_days"] = self._age_s["metrics_retention_days"] or self._age_s[_RECORDS]
         self._deleted = metrics.counter(
             "deleted_records", "Rows that were deleted because they were kept long enough.", ("table",)
@@ -69,6 +73,7 @@ class Retention:
         for kind in KINDS:
             for retention in kind.retention:
                 await self._prune_rows(retention, age_s)
+        # Never below the time for which providers repeat: the operator's setting may be shorter.
         await self._store.call(prune_names, age_s=max(age_s, REPEATED_S))
 
     async def _prune_table(self, table: str, prune: Prune, age_s: float) -> None:

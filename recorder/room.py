@@ -30,20 +30,32 @@ from shared.store.processes import Heartbeat
 log = logger(__name__)
 
 START_WAIT_S: Final = 15.0
-"""How long `start` waits for the schema; after that the process is up but not ready, and goes on trying."""
+"""Seconds for which `start` waits for the schema; after that the process is up but not ready, and goes on trying.
+"""
 _RETRY_S: Final = 0.5
+"""Seconds between attempts to migrate while the database is away: it is what every other process waits for at a start.
+"""
 _JOURNAL_S: Final = 1.0
+"""Longest wait, in seconds, for the orchestrator's journal; its notification usually ends it at once, but may be lost.
+"""
 _WANTED_S: Final = 1.0
+"""Seconds between looks at which kinds are needed: a new connection's process starts that much later."""
 _PROVED_S: Final = 1.0
+"""Seconds between looks for rows that a dead incarnation's last claim took: their messages wait for as long."""
 _SILENCE_S: Final = 10.0
+"""Seconds between looks for silent incarnations; a sixth of the silence that is looked for."""
 _REMOVED_S: Final = 5.0
+"""Seconds between looks for messages of removed connections: they are rare, and no client waits for them."""
 SILENT_S: Final = 60.0
-"""Silence in the heartbeat table after which an incarnation of another host is watched; the same limit makes its status
-`down`.
+"""Seconds of silence in the heartbeat table after which an incarnation of another host is watched; the same limit makes
+its status `down`. On this host the orchestrator proves deaths within a moment.
 """
 _RETENTION_S: Final = 3600.0
+"""Seconds between rounds of deleting: ages are counted in days."""
 _PARTITIONS_S: Final = 3600.0
-"""Often enough that a failed try is repeated many times before the first day without a partition."""
+"""Seconds between rounds: often enough that a failed try is repeated many times before the first day without a
+partition.
+"""
 
 
 class RecorderService:
@@ -62,13 +74,15 @@ class RecorderService:
         self._old_files = OldFiles(child.store, self._storage, child.metrics, days=child.settings.media_retention_days)
         self._notified = asyncio.Event()
         self._schema = asyncio.Event()
+        # Apart from `_schema`: a refused migration must end the wait in `start` too.
         self._decided = asyncio.Event()
         """The schema is up to date, or never will be."""
         self._refusal: MigrationRefused | None = None
         self._started = False
         self._problem = "not tried yet"
         self._wanted: list[str] = []
-        # time for the living to write again after an outage of the database
+        # Two heartbeats and 5 s: time for living processes to write again after an outage of the database. Three looks
+        # without one are such an outage, or a pause of this process.
         self._dead_hosts = DeadHosts(for_s=2 * self._settings.heartbeat_s + 5.0, gap_s=3 * _SILENCE_S)
         child.on_notify.append(self._notified.set)
 
@@ -79,10 +93,12 @@ class RecorderService:
         self._child.spawn(self._migrate(), "migrations")
         try:
             await asyncio.wait_for(self._decided.wait(), START_WAIT_S)
+        # Not ready is better than not started: health pages show the reason, and `_migrate` goes on.
         except TimeoutError:
             log.warning("schema_waited_for", reason=self._problem)
         if self._refusal is not None:
             raise SettingsInvalid([str(self._refusal)])
+        # Set before the loops: from here on a refused migration is an error of a running process, see `_migrate`.
         self._started = True
         for name, interval_s, work in (
             ("journal", _JOURNAL_S, self._journal.catch_up),
@@ -104,6 +120,7 @@ class RecorderService:
         if self._schema.is_set() and monotonic() < by:
             try:
                 await self._journal.catch_up()
+            # The last batch stays in the journal: the next recorder reads it from this one's position.
             except StoreUnavailable as error:
                 log.warning("journal_not_finished", reason=str(error))
         return True
@@ -132,6 +149,8 @@ class RecorderService:
     async def _migrate(self) -> None:
         while not self._schema.is_set():
             try:
+                # In the default executor and not by the store: migrating opens connections of its own, and may take
+                # minutes.
                 applied = await asyncio.get_running_loop().run_in_executor(
                     None, migrate.apply, self._settings.database_url
                 )
@@ -144,6 +163,7 @@ class RecorderService:
                     raise
                 return
             except StoreUnavailable as error:
+                # Logged once for each reason, not twice a second.
                 if self._problem != str(error):
                     log.warning("schema_delayed", reason=str(error))
                 self._problem = str(error)
@@ -159,10 +179,12 @@ class RecorderService:
     async def _repeat(
         self, interval_s: float, work: Callable[[], Awaitable[None]], *, notified: asyncio.Event | None
     ) -> None:
+        # No loop runs before the schema: each of its statements would fail for want of a table.
         await self._schema.wait()
         while True:
             try:
                 await work()
+            # Each loop waits for the database by itself and repeats its whole work: all of it may be done twice.
             except StoreUnavailable as error:
                 log.warning("recording_delayed", work=getattr(work, "__name__", "?"), reason=str(error))
             if notified is None:
@@ -172,7 +194,7 @@ class RecorderService:
 
     async def _tell_wanted(self) -> None:
         self._wanted = await self._store.call(connections.wanted_kinds)
-        # said again each time: a new orchestrator receives it within a second
+        # Reported each time, also unchanged: a new orchestrator has it within a second.
         self._child.supervised.desired(self._wanted)
 
     async def _reclaim_proved_dead(self) -> None:
@@ -183,6 +205,7 @@ class RecorderService:
             await self._reclaim(incarnation, "slot_free")
 
     async def _reclaim_silent(self) -> None:
+        # A heartbeat interval may be set to as much as a minute: three missed ones are silence then.
         silent_s = max(SILENT_S, 3 * self._settings.heartbeat_s)
         for incarnation in self._dead_hosts.judge(
             await self._store.call(messages.abandoned_incarnations, silent_s=silent_s)
@@ -207,6 +230,7 @@ class RecorderService:
     async def _write_orchestrator(self) -> None:
         """Write the orchestrator's heartbeat row from its snapshot: it has no database itself."""
         found = status_file.read(runtime.status_file(self._settings.bulkhead_home))
+        # No row is better than an old one: the status of a silent orchestrator becomes `down` by its last heartbeat.
         if found is None or not found.is_fresh:
             return
         snapshot = found.values
@@ -233,6 +257,7 @@ async def _wait(event: asyncio.Event, interval_s: float) -> None:
         await asyncio.wait_for(event.wait(), interval_s)
     except TimeoutError:
         return
+    # After the wait only: a notification that comes during the work ends the next wait at once.
     event.clear()
 
 

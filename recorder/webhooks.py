@@ -27,9 +27,15 @@ KIND: Final = "meta"
 UNWELL: Final = 1
 """Exit code: done, but some of it is still not understood, or no process read it in time."""
 _AT_ONCE: Final = 200
+"""Raw events that are marked at once: a few batches of the pipeline, so that live webhooks behind them wait for a
+moment only.
+"""
 _MOST: Final = 1_000_000
+"""Most files that one command lets be fetched again: a bound for the statement, above what any journal holds."""
 _LOOK_S: Final = 0.1
+"""Seconds between looks at how far the processing is."""
 _BAR: Final = 30
+"""Characters of the progress bar."""
 _COLUMNS: Final = ("id", "source", "received_at", "processed_at", "attempts", "size", "outcome")
 _FILE_COLUMNS: Final = ("message_id", "company_id", "connection_id", "state", "attempts", "updated_at", "reason")
 _AGO: Final = re.compile(r"(\d{1,6})([smhd])")
@@ -110,6 +116,7 @@ def _instant(text: str) -> datetime:
     if ago := _AGO.fullmatch(text):
         return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _UNITS[ago[2]])
     instant = datetime.fromisoformat(text)
+    # Without a zone it is UTC, like every time that is shown.
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
@@ -156,6 +163,7 @@ def _show(store: Store, given: Namespace) -> int:
     if row is None:
         sys.stderr.write(f"there is no event {given.id}\n")
         return ExitCode.USAGE
+    # A body is kept as it came, and need not be text: escapes show what UTF-8 does not.
     body = row["body"].decode("utf-8", "backslashreplace")
     facts = {name: _shown(value) for name, value in row.items() if name != "body"}
     if given.json:
@@ -164,6 +172,7 @@ def _show(store: Store, given: Namespace) -> int:
     sys.stdout.write("".join(f"{name:<14} {'-' if value in (None, '') else value}\n" for name, value in facts.items()))
     try:
         body = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    # Not JSON, or nested too deeply for its parser: printed as it came, since that may be the problem looked for.
     except (ValueError, RecursionError):
         sys.stdout.write("its body as it came:\n")
     sys.stdout.write(f"\n{body}\n")
@@ -246,6 +255,7 @@ class _Run:
             while True:
                 now = store.run(done, part)
                 if len(now) > sum(one in ended for one in part):
+                    # The wait starts anew with each progress: it bounds a standstill, not the whole run.
                     by = monotonic() + self._given.wait
                 ended |= now
                 self._bar(len(ended), len(ids))

@@ -17,9 +17,10 @@ from shared.store.events import Event
 from shared.store.pool import Transaction
 
 _WINDOW: Final = 10_000
+"""Transactions looked at in one statement at first; each read halves or widens it by what it finds."""
 _WIDEST: Final = 1 << 40
-"""Transactions looked at in one statement: at first, and at most. A stream with few events for this reader is crossed
-in ever wider steps.
+"""Transactions looked at in one statement at most: more than a database ever has, so that the horizon is the limit. A
+stream with few events for this reader is crossed in ever wider steps.
 """
 _STEPS: Final = 8
 """Most statements of one read, so that it ends by its deadline."""
@@ -77,13 +78,19 @@ class EventReader:
                 most=most,
             )
             if len(found) >= most:
+                # More events than asked for: the window was too wide, and PostgreSQL sorted rows that were not
+                # returned.
                 self._window = max(1, self._window // 2)
+                # Inside the window, not at its end: the rest has not been returned, perhaps of the same transaction.
                 last = found[-1]
                 return Page(
                     events=found, position=Position(last.xid, last.id), complete=False, held_back=newest - horizon
                 )
+            # The window is read to its end. `max`: with a horizon below the position (a restored database), it stays.
             position = max(position, Position(before))
             if found or before >= horizon:
                 return Page(events=found, position=position, complete=before >= horizon, held_back=newest - horizon)
+            # Empty, and the horizon is farther: wider, since the events of others are skipped by the index at little
+            # cost.
             self._window = min(_WIDEST, self._window * 4)
         return Page(events=(), position=position, complete=False, held_back=newest - horizon)

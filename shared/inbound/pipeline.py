@@ -30,20 +30,27 @@ log = logger(__name__)
 T = TypeVar("T")
 
 BATCH_MOST: Final = 50
+"""Events of one transaction: enough to share a commit under load, few enough that one by one costs little after a
+failure.
+"""
 _POLL_S: Final = 1.0
 """How often rows that another instance journalled are looked for; our own wake the pipeline at once."""
 _AWAY_S: Final = 0.5
-"""Wait after an attempt that found the database away."""
+"""Wait in seconds after an attempt that found the database away: a failover takes seconds, and events wait in the
+journal meanwhile.
+"""
 _APART_S: Final = 0.08
 """Least interval between batches, unless the last one was full: the first event waits for nothing, and under load one
 transaction reads many.
 """
 _TRANSACTION_S: Final = 20.0
-"""Time for one batch."""
+"""Seconds for one batch: four times an ordinary transaction's, since a batch may rename people and apply edits."""
 BEAT_LIMIT_S: Final = _TRANSACTION_S + 10
 """Longest silence of the loop: one whole transaction, and the wait after it."""
 _TIMEOUTS_MOST: Final = 5
-"""Attempts of one row by itself that may end without an answer from a database that answers others."""
+"""Attempts of one row by itself that may end without an answer from a database that answers others. One may be a
+coincidence, for example a failover in between; each takes up to `_TRANSACTION_S`.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +138,7 @@ class JournalPipeline(Generic[T]):
             try:
                 if rows := await self.process():
                     if rows >= self._most:
+                        # A full batch: more waits already, and a pause would only delay it.
                         limiter.reset()
                     continue
             except StoreUnavailable as error:
@@ -139,9 +147,12 @@ class JournalPipeline(Generic[T]):
                 continue
             try:
                 await asyncio.wait_for(self._wake.wait(), _POLL_S)
+            # Not woken: look all the same, since another instance may have journalled events and died.
             except TimeoutError:
                 continue
             finally:
+                # After the wait and before the next look: an event that is journalled from here on wakes the loop
+                # again.
                 self._wake.clear()
 
     async def process(self) -> int:
@@ -161,6 +172,7 @@ class JournalPipeline(Generic[T]):
             log.warning("journal_batch_failed", exc_info=error, rows=most)
             return await self._one_by_one(most)
         self._timeouts = (0, 0)
+        # Back to full batches by degrees, since the reason may last.
         self._most = min(BATCH_MOST, most * 2)
         return rows
 
@@ -170,9 +182,11 @@ class JournalPipeline(Generic[T]):
             taken: list[int] = []
             try:
                 rows = await self._attempt(1, taken)
+            # Not this row's fault; the rows before it are committed, and the loop waits.
             except StoreUnavailable:
                 raise
             except Exception as error:  # whatever it is, it is this row's
+                # It failed before a row was locked: a bug of ours, or of the statement. No row can be blamed.
                 if not taken:
                     raise
                 await self._fail(taken[0], error)
@@ -196,12 +210,14 @@ class JournalPipeline(Generic[T]):
 
     def _work(self, transaction: Transaction, most: int, taken: list[int]) -> tuple[int, float, Processed[T] | None]:
         rows = [JournalRow(**row) for row in inbound.take(transaction, self._kind, most=most)]
+        # Before the handler runs: after its failure the caller needs to know which rows it was about.
         taken[:] = [row.id for row in rows]
         if not rows:
             return 0, 0.0, None
         lag_s = inbound.backlog(transaction, self._kind).oldest_s
         processed = self._handle(transaction, rows)
         hit("processor.written")
+        # In the handler's transaction: either both are committed, or the row is processed again.
         inbound.finish(transaction, {row.id: processed.outcomes.get(row.id, "") for row in rows})
         return len(rows), lag_s, processed
 
@@ -212,6 +228,7 @@ class JournalPipeline(Generic[T]):
         if self._timeouts[1] < _TIMEOUTS_MOST:
             return False
         try:
+            # Only if the database answers now is the row at fault, and not an outage.
             await self._store.call(ping)
         except StoreUnavailable:
             return False

@@ -117,6 +117,7 @@ def overview(transaction: Transaction, *, most: int) -> list[Row]:
 
 def wanted_kinds(transaction: Transaction) -> list[str]:
     """Return the process kinds that some connection, or another row (`ProcessKind.needed_when`), needs."""
+    # Two steps: rows of a kind's own tables need that kind too, and their statements stand on the kind's row.
     of_connections = {row["process_name"] for row in transaction.rows("wanted_kinds")}
     of_rows = {row.name for row in KINDS if row.needed_when and transaction.row(row.needed_when) is not None}
     return sorted(of_connections | of_rows)
@@ -332,6 +333,7 @@ def fail_leftovers(transaction: Transaction) -> int:
 
 
 def _fail_messages(transaction: Transaction, connection_id: int | None) -> int:
+    # The statement's states, checked against the table of transitions: the table may change, and this must then fail.
     for state in (MessageState.QUEUED, MessageState.IN_DOUBT):
         require_transition(MESSAGE_TRANSITIONS, state, MessageState.FAILED)
     row = transaction.one(
@@ -369,6 +371,7 @@ def note_facts_of_account(
     """Like `note_facts` for an account's connections, or for those of them with this number. Returns how many there
     are.
     """
+    # A display number is written for people (`+49 30 1234`); stored ones are compared by their digits alone.
     digits = "".join(character for character in display_number if character.isdecimal())
     return len(
         transaction.rows(

@@ -18,6 +18,7 @@ from shared.store import people
 from shared.store.pool import Row, Transaction, records
 
 _EDIT = "edit"
+"""Type of a message that changes another one's words."""
 REVOKE = "revoke"
 """Type of a message that takes another one back."""
 _PARTS_MOST = 50
@@ -72,6 +73,8 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
     Returns:
         (id, connection_id, provider_id) of those that were new, or are understood only now.
     """
+    # Reversed, so that of two with one id the first is kept: ON CONFLICT accepts a key once in a statement, and a
+    # webhook may repeat a message.
     unique = {
         (message.connection_id, message.provider_id): (message, journal_id)
         for message, journal_id in reversed(messages)
@@ -108,6 +111,7 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
             transaction.execute("edit_sent", ids=ids)
         transaction.rows("apply_inbound_changes", ids=[row["id"] for row in new], most_parts=_PARTS_MOST)
     fresh = {(row["connection_id"], row["provider_id"]) for row in new}
+    # Only what is new: a repeated webhook must not delete a message that was changed since.
     by_hand = [
         message
         for name, (message, _) in sorted(unique.items(), key=lambda one: one[0])
@@ -121,6 +125,7 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
             before=[
                 state
                 for state in predecessors(MESSAGE_TRANSITIONS, MessageState.DELETED)
+                # A queued message is not at the provider, so no hand on a phone can have deleted it.
                 if state is not MessageState.QUEUED
             ],
         )
@@ -138,6 +143,7 @@ def see(
     choices: Sequence[MarketingChoice] = (),
 ) -> None:
     """Note people, what they are called from now on, and whether they want marketing messages. Twice is once."""
+    # Numbers that are named together with a user id. Whatever names only the number means the same person.
     both = {(one.connection_id, one.phone): one.user_id for one in contacts if one.phone and one.user_id != one.phone}
     if contacts:
         rows = [
@@ -152,6 +158,7 @@ def see(
             for one in sorted(contacts, key=lambda one: (one.connection_id, one.user_id))
         ]
         transaction.execute("see_contacts", rows=records(rows))
+    # After the contacts were written: a move merges the old row into the one that may have been made just now.
     _move(transaction, moves, contacts)
     people.learn(
         transaction,
@@ -247,6 +254,7 @@ def receipts_up_to(transaction: Transaction, watermarks: Sequence[Watermark]) ->
     """Return what watermarks report about single messages of ours: those that had left by the instant and may still
     move to the state.
     """
+    # A later watermark includes the earlier ones of its chat and state, so one query for each is enough.
     highest: dict[tuple[int, str, MessageState], Watermark] = {}
     for mark in watermarks:
         name = (mark.connection_id, mark.chat_id, mark.state)
@@ -257,6 +265,8 @@ def receipts_up_to(transaction: Transaction, watermarks: Sequence[Watermark]) ->
         before = [
             state
             for state in predecessors(MESSAGE_TRANSITIONS, mark.state)
+            # Not from `queued`, `in_doubt` or `failed`, from which a receipt may move a row too: a watermark names no
+            # message, and so does not prove that such a row was sent.
             if state in (MessageState.SENT, MessageState.DELIVERED)
         ]
         rows = transaction.rows(

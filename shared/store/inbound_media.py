@@ -13,6 +13,7 @@ from shared.filenames import with_clean_names
 from shared.store.pool import Row, Transaction, records, storable
 
 _REASON_MOST: Final = 300
+"""Characters of a reason that are kept: it is for a list that people read, and may quote a server's answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """What a human does about messages: takes one back that still waits, redrives dead letters, decides about those in
 doubt.
 
-One typed function for each statement of `queries/interventions.sql`. Each leaves its word in the message's history.
+One typed function for each statement of `queries/interventions.sql`. Each leaves an event in the message's history.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ Resolution: TypeAlias = Literal["sent", "resend", "failed"]
 """What a human can say about a message in doubt."""
 
 CANCELLED: Final = "cancelled"
+"""Code in the history of a message that was taken back."""
 REDRIVEN: Final = "redriven"
+"""Code in the history of a dead letter that was queued again."""
 RESOLUTIONS: Final[Mapping[Resolution, tuple[MessageState, str]]] = {
     "sent": (MessageState.SENT, "resolved_as_sent"),
     "resend": (MessageState.QUEUED, "resolved_as_unsent"),
@@ -27,8 +29,11 @@ RESOLUTIONS: Final[Mapping[Resolution, tuple[MessageState, str]]] = {
 }
 """The state that each word leads to, and its code in the history."""
 MOST_AT_ONCE: Final = 1000
-"""Most messages that one redrive moves."""
+"""Most messages that one redrive moves: they are locked and written in one transaction, which must end within the limit
+of a query (5 s).
+"""
 NEWEST: Final = (1 << 63) - 1
+"""Above every id (the largest `bigint`): a page that begins here begins with the newest."""
 
 
 def cancel(transaction: Transaction, *, company_id: str, chat_id: str, message_id: int) -> bool:
@@ -106,10 +111,12 @@ def redrive(
 def resolve(
     transaction: Transaction, *, company_id: str, chat_id: str, message_id: int, resolution: Resolution
 ) -> bool:
-    """Do what a human says about a message in doubt. Returns False when it was not left to one (any more)."""
+    """Apply a human's decision about a message in doubt. Returns False when it was not left to one (any more)."""
     state, code = RESOLUTIONS[resolution]
     require_transition(MESSAGE_TRANSITIONS, MessageState.IN_DOUBT, state)
     row = transaction.row("resolve_held", company_id=company_id, chat_id=chat_id, id=message_id, state=state, code=code)
+    # An edit that a human declares as sent changes its target like one that the provider confirmed; the statement
+    # behind it leaves out those that did not go out.
     if row is not None and row["type"] in TARGETING_TYPES:
         apply_to_targets(transaction, [message_id])
     return row is not None

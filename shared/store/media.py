@@ -11,8 +11,11 @@ from typing import Final
 from shared.store.pool import Row, Transaction, storable
 
 UPLOAD_DAYS: Final = 29
-"""Days for which an upload is used again; Meta keeps it for 30."""
+"""Days for which an upload is used again. Meta keeps it for 30, and a message that names it may still wait for
+hours.
+"""
 _FILENAME_MOST: Final = 240
+"""Characters of a file's name that are kept: as many as the API accepts; file systems take 255 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

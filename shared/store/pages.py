@@ -9,7 +9,7 @@ from typing import Final
 from shared.store.pool import Transaction
 
 _MARGIN_S: Final = 10.0
-"""How far the page's clock and ours may be apart."""
+"""Seconds by which the page's clock and the database's may differ; machines with NTP differ by far less."""
 
 
 def heard(transaction: Transaction, *, connection_id: int, until: datetime) -> None:

@@ -14,7 +14,7 @@ _PERSONS: Final = frozenset({Form.PHONE, Form.LID, Form.BUSINESS_SCOPED})
 """Forms of ids that name a person whom another id may name too."""
 _SAME_TAIL: Final = 7
 """Digits at the end that two spellings of one phone number share: only what stands between country and subscriber
-differs.
+differs, such as the 9 of a Brazilian mobile number or the 1 of a Mexican one.
 """
 _SAME_HEAD: Final = 2
 """Digits at the beginning that they share: the country."""
@@ -24,10 +24,12 @@ def may_be_one_person(first: str, second: str) -> bool:
     """Whether two chat ids can name one person. Only then is a provider's statement that they do applied: no chat is
     joined with another person's or a group's.
     """
+    # Nothing to learn, and a row for an alias that stands alone is not wanted.
     if first == second:
         return False
     try:
         forms = {read(first).form, read(second).form}
+    # A form that no channel knows names no person that could have a second name.
     except ChatInvalid:
         return False
     if not forms <= _PERSONS:
@@ -44,6 +46,8 @@ def learn(transaction: Transaction, pairs: Iterable[tuple[int, str, str]]) -> No
     """
     believed = sorted(
         {
+            # Sorted within and among pairs: a-b and b-a are one, and the locks of `link_aliases` are taken in one
+            # order.
             (connection_id, *sorted((first, second)))
             for connection_id, first, second in pairs
             if may_be_one_person(first, second)

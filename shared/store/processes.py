@@ -59,12 +59,14 @@ def write_events(transaction: Transaction, rows: Sequence[Mapping[str, Any]]) ->
     """
     if not rows:
         return 0
+    # The highest number of each source: the position after this batch.
     last: dict[str, int] = {}
     for row in rows:
         last[_source(row)] = max(last.get(_source(row), 0), row["seq"])
     # locked, so that a second recorder waits here, and then finds that they have been written
     positions = {row["source"]: row["seq"] for row in transaction.rows("lock_event_positions", sources=list(last))}
     unique = {(_source(row), row["seq"]): row for row in rows}
+    # By position and not by a unique key: events are partitioned by day, and a key would have to hold the day.
     fresh = [row for (source, seq), row in unique.items() if seq > positions[source]]
     if fresh:
         transaction.execute("write_process_events", rows=records(fresh))

@@ -36,6 +36,7 @@ def apply(transaction: Transaction, receipts: Sequence[Receipt]) -> list[bool]:
     # locked first and in one order: two processes with the same receipts do not write them twice, and do not wait for
     # each other in a circle
     locked = transaction.rows("match_receipts", rows=records(names))
+    # Also from receipts of closed attempts: that two ids name one person stays true.
     people.learn(
         transaction,
         [
@@ -45,6 +46,7 @@ def apply(transaction: Transaction, receipts: Sequence[Receipt]) -> list[bool]:
         ],
     )
     matches = [row for row in locked if not row["is_closed"]]
+    # In the order of a message's life, so that a batch which holds several steps of one message applies each of them.
     for state in (MessageState.SENT, MessageState.DELIVERED, MessageState.READ, MessageState.FAILED):
         rows = [
             {
@@ -64,6 +66,7 @@ def apply(transaction: Transaction, receipts: Sequence[Receipt]) -> list[bool]:
             transaction.execute(
                 "apply_receipts", rows=records(rows), state=state, before=list(predecessors(MESSAGE_TRANSITIONS, state))
             )
+    # After the states are written: an edit takes hold once it counts as sent, in this same transaction.
     apply_to_targets(transaction, [match["id"] for match in matches if match["acts"]])
     found = {row["position"] for row in locked}
     return [position in found for position in range(len(receipts))]

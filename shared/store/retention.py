@@ -75,9 +75,12 @@ kind's row.
 PARTITIONS: Final[Mapping[str, str]] = {"events_others": "retention_days", "events_messages": "message_retention_days"}
 """Parts of the events, whose old days are dropped, and their settings."""
 REPEATED_S: Final = 14 * 86400.0
-"""Least time for which names of events are kept: providers repeat a webhook for seven days."""
+"""Least time, in seconds, for which names of events are kept: twice the seven days for which Meta repeats a webhook
+(Graph API, Webhooks). Deleted earlier, a repetition would count as a new event.
+"""
 
 
 def _batch(row: Row, most: int) -> Batch:
+    # A full batch of old rows: more may follow. One young row ends the pass, since ids follow the time.
     goes_on = row["looked"] == most and row["all_old"]
     return Batch(deleted=row["deleted"], after=row["last"] if goes_on else None)

@@ -8,6 +8,7 @@ from typing import Final
 from shared.store.pool import Row, Transaction, storable
 
 _NEWEST: Final = 2**62
+"""Above every id of an event, within `bigint`: a page that begins here begins with the newest."""
 
 
 def of_company(transaction: Transaction, company_id: str) -> list[Row]:

@@ -34,7 +34,9 @@ than to run it.
 """
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
+"""A parameter in psycopg2's form, which PREPARE does not know: there it becomes `$1`, `$2`, …"""
 _HEADER = re.compile(r"^-- (?P<name>[a-z][a-z0-9_]*) --$", re.MULTILINE)
+"""The line that begins a statement. No comment may have this form."""
 
 
 def parse(text: str, origin: str = "") -> dict[str, str]:
@@ -54,9 +56,12 @@ def parse(text: str, origin: str = "") -> dict[str, str]:
         body = text[header.end() : following.start() if following else len(text)].strip()
         if not body.startswith("-- "):
             raise ValueError(f"{origin}: {name} has no description")
+        # Comments stay in the file: the server would parse them with each execution, and psycopg2 would read a percent
+        # sign in them as a parameter.
         sql = "\n".join(line for line in body.splitlines() if not line.lstrip().startswith("--")).strip().rstrip(";")
         if not sql or name in found:
             raise ValueError(f"{origin}: {name} is {'a name used twice' if name in found else 'empty'}")
+        # PREPARE takes one statement, and a second one would run unseen under the first one's name.
         if ";" in sql:
             raise ValueError(f"{origin}: {name} holds more than one statement")
         found[name] = sql
@@ -66,6 +71,7 @@ def parse(text: str, origin: str = "") -> dict[str, str]:
 def query_files() -> list[Path]:
     """Return the files of named statements: those of this package, then those of each room."""
     here = Path(__file__).parent
+    # A set: several kinds may share a room, whose file must not be read twice.
     rooms = sorted({row.room for row in KINDS})
     folders = [here / "queries", *(here.parents[1] / room / "queries" for room in rooms)]
     return [file for folder in folders for file in sorted(folder.glob("*.sql"))]
@@ -100,6 +106,7 @@ def prepared() -> Mapping[str, Prepared]:
 
 def _prepared(name: str, sql: str) -> Prepared:
     numbers: dict[str, int] = {}
+    # A name that occurs twice keeps its number, so that EXECUTE passes its value once.
     body = _PARAMETER.sub(lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}", sql)
     return Prepared(
         f"PREPARE {name} AS {body}", f"EXECUTE {name}({', '.join(f'%({parameter})s' for parameter in numbers)})"

@@ -15,6 +15,7 @@ from shared.store.pool import Transaction
 ACTING: Final = sorted(OPERATIONS | {TYPING, EDIT, DELETE, "revoke"})
 """Types that are about another message or none: they cannot be quoted, reacted to, or deleted."""
 _GONE_OUT: Final = frozenset({MessageState.SENT, MessageState.DELIVERED, MessageState.READ})
+"""States in which the provider has the message."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +55,8 @@ def find(transaction: Transaction, company_id: str, given: str, *, acting: bool 
     Args:
         acting: whether those that are themselves about another message count too.
     """
+    # 18 digits always fit into a `bigint`, and -1 is the id of no message. `isdecimal` alone accepts digits of other
+    # scripts.
     own_id = int(given) if given.isdecimal() and given.isascii() and len(given) <= 18 else -1
     rows = transaction.rows(
         "find_targets", company_id=company_id, id=own_id, provider_id=given, acting=[] if acting else ACTING

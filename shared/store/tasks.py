@@ -19,8 +19,8 @@ from shared.store.pool import Row, Transaction, storable
 from shared.store.pool import json as stored_json
 
 MOST_ATTEMPTS: Final = 3
-"""Lives that may begin a repeatable task; after that it is failed, so that one that kills its process does not do so
-for ever.
+"""Incarnations that may begin a repeatable task. After that it is failed, so that a task that kills its process does
+not do so for ever; one death may be chance, and so may two.
 """
 
 FAILURES: Final[Mapping[str, str]] = {
@@ -33,7 +33,7 @@ FAILURES: Final[Mapping[str, str]] = {
     "expired": "nobody finished it in time",
     "internal": "an error that nobody foresaw",
 }
-"""Every code of a failed task, with what it says."""
+"""Every code of a failed task, with its meaning."""
 
 
 class TaskFailed(BulkheadError):
@@ -72,6 +72,7 @@ class Task:
     left_s: float
 
 
+# Associated data of the seal: a sealed text that is copied to another company's or operation's task does not open.
 def _context(company_id: str, operation: str) -> str:
     return f"tasks/{company_id}/{operation}"
 
@@ -108,9 +109,9 @@ def add(
     """Ask for something and return the task's id.
 
     Args:
-        operation: name of a handler. expires_in_s: time after which no process begins it, and the process that runs it
-            is stopped. connection_id: what it concerns. kind: process kind that does it; None: the one that serves the
-            connection. sealed: see `seal_secrets`. repeatable: doing it twice is as good as doing it once, so that it
+        operation: name of a handler. expires_in_s: time after which it is not begun, and its handler is stopped.
+            connection_id: what it concerns. kind: process kind that does it; None: the one that serves the connection.
+                sealed: see `seal_secrets`. repeatable: doing it twice is as good as doing it once, so that it
             is begun again after a death.
     """
     row = transaction.one(
@@ -130,6 +131,7 @@ def add(
 def take(transaction: Transaction, *, kind: str, incarnation: str, operations: Sequence[str], most: int) -> list[Task]:
     """Make `incarnation` the owner of tasks that wait, at most `most`, oldest first."""
     rows = transaction.rows("take_tasks", kind=kind, incarnation=incarnation, operations=list(operations), most=most)
+    # RETURNING promises no order, whatever the inner SELECT has.
     return sorted((Task(**row) for row in rows), key=lambda task: task.id)
 
 
@@ -168,7 +170,7 @@ def _end(
         state=state,
         result=None if result is None else stored_json(_storable(result)),
         code=code,
-        # the words may be a provider's
+        # the text may be a provider's: with a phone number in it, or a character that PostgreSQL cannot hold
         problem=storable(scrub(problem)),
     )
     return row is not None

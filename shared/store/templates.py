@@ -14,7 +14,9 @@ from typing import Any, Final
 from shared.store.pool import Row, Transaction, records, storable
 
 SENDABLE: Final = frozenset({"APPROVED", "FLAGGED", "LIMIT_EXCEEDED"})
-"""Statuses in which the provider still takes a template; words that we do not know are left to the provider as well."""
+"""Statuses in which the provider still accepts a template (Meta, message template status). FLAGGED and LIMIT_EXCEEDED
+are warnings. A status that we do not know is left to the provider as well.
+"""
 UNSENDABLE: Final[Mapping[str, str]] = {
     "PENDING": "it is being reviewed",
     "IN_APPEAL": "its rejection is being appealed",
@@ -119,9 +121,11 @@ def write(
         How many were removed.
     """
     listed = records(rows)
+    # Written before the others are removed: a failed list removes nothing, and the transaction shows both at once.
     transaction.execute("write_templates", connection_id=connection_id, rows=listed, at=at)
     if not whole:
         return 0
+    # Only a whole list proves that a template does not exist, which is what `Found.problem` reports afterwards.
     transaction.execute("templates_synced", connection_id=connection_id)
     return transaction.execute("forget_templates", connection_id=connection_id, rows=listed, before=at)
 

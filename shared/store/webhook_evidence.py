@@ -40,6 +40,8 @@ def note(transaction: Transaction, events: Sequence[DoorEvent]) -> None:
         "note_webhook_evidence",
         connection_ids=[event.connection_id for event in events],
         received_at=[event.received_at for event in events],
+        # An event cannot happen after it came. With a provider's clock ahead, it would otherwise prove a time that no
+        # webhook has covered.
         happened_at=[min(event.happened_at, event.received_at) for event in events],
     )
 

@@ -298,7 +298,8 @@ RETURNING message_id;
 -- release_inbound_media --
 -- Give back what earlier lives of this slot were fetching.
 UPDATE inbound_media SET not_before = now(), updated_at = now()
--- `reason = ''` tells a lease from a wait for a retry: a fetch that failed has noted why, and its wait stays.
+-- `reason = ''` marks a lease, in contrast to a wait for a retry: a fetch that failed has noted why, and its wait
+-- stays.
 WHERE process_name = %(process_name)s AND state = 'pending' AND not_before > now() AND attempts > 0 AND reason = ''
   AND incarnation LIKE %(earlier)s AND incarnation <> %(living)s
 RETURNING message_id;
