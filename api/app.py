@@ -41,6 +41,7 @@ from shared.media.reach import reach_of
 from shared.process.service import Child
 from shared.secrets import Vault
 
+# version of the contract; its major number is the `v2` of the paths
 API_VERSION: Final = "2.0"
 
 
@@ -61,6 +62,7 @@ def operations_of(*topics: Topic) -> list[Operation]:
     async def show_reference(_: Request) -> Response:
         return pages.html(reference.page(listed))
 
+    # the two handlers read `listed` when they are called, so that both documents contain themselves
     listed += [
         Operation(
             method="GET",
@@ -94,9 +96,11 @@ def build_app(
     Raises:
         SettingsInvalid: the key that seals credentials is missing or wrong.
     """
+    # one for all operations: a removal through one of them must leave the cache that the others read
     directory = Directory(child.store)
     shown, files = MessageSerializer(directory, child.store), Files(child.store, storage)
     composer = Composer(child.store, acceptor, files, child.metrics, reach=reach_of(child.settings))
+    # amendments answer through it too, so that all waiting clients share one query per interval
     sending = SendingOperations(directory, child.store, composer, files, stopping=child.stopping)
     health = HealthOperations(child, dependencies)
     tasks = TaskOperations(directory, child.store, child.stopping)
@@ -104,6 +108,8 @@ def build_app(
     connections = ConnectionOperations(directory, child.store, Credentials(vault), worlds(child.settings))
     task_operations = ConnectionTaskOperations(connections, child.store, tasks, vault)
     dead_letters = DeadLetterOperations(directory, child.store, shown.one, worlds(child.settings))
+    # order decides where two paths match: `…/messages/text/{companyId}/{chatId}` also fits the path of one message,
+    # and must win, so that sending comes first
     listed = operations_of(
         sending,
         HistoryOperations(directory, shown),
@@ -126,4 +132,5 @@ def build_app(
 
 
 async def _unknown_path(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    # raised, not answered: the middleware gives every refusal its correlation id and form
     raise Problem("path_unknown", "There is nothing at this path.")

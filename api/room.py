@@ -30,6 +30,7 @@ class ApiService:
                     for name in missing
                 ]
             )
+        # before anything is opened: an API without a key must not start
         key = load_key(settings)
         self._child = child
         self._hints = Hints(settings.redis_url, settings.redis_timeout_s)
@@ -42,6 +43,7 @@ class ApiService:
     async def start(self) -> None:
         """Begin to accept, also while the database or Redis is unavailable."""
         await self._acceptor.start()
+        # `GET /health` shows the last check, since it must not wait for Redis
         self._child.spawn(self._dependencies.watch_redis(), "redis-watch")
 
     async def drain(self, by: float) -> bool:
@@ -50,6 +52,7 @@ class ApiService:
 
     async def close(self) -> None:
         """Close the acceptor and the connections."""
+        # first: it uses the hints, which close last
         await self._acceptor.close()
         await self._storage.close()
         self._hints.close()

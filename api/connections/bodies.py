@@ -9,9 +9,13 @@ from typing import Any, Final
 from shared.channels.registry import CHANNELS, channel_named, connection_types
 from shared.fields import Field, FieldsInvalid
 
+# they become parts of request paths at the provider: nothing but digits may get there; real ones have 15 to 17
 _ID: Final = re.compile(r"[0-9]{1,32}")
+# characters; Meta reserves the right to make tokens longer than the few hundred of today
 _SECRET: Final = 4096
+# names in a body and in the sealed credentials, which the processes that send read
 _KEPT_AS: Final = {"accessToken": "access_token", "apiKey": "api_key", "webhookSecret": "webhook_secret", "pin": "pin"}
+# one body for all channels, so the options of all; `require_ids` refuses those that a type does not have
 _OPTIONS: Final = tuple({field.name: field for channel in CHANNELS for field in channel.options}.values())
 _CHANGEABLE: Final = (
     Field(
@@ -62,6 +66,7 @@ CREATE: Final = (
     ),
     *_CHANGEABLE,
 )
+# neither type nor index can change: messages and the sealing of credentials depend on them
 CHANGE: Final = _CHANGEABLE
 
 
@@ -81,6 +86,7 @@ def credentials_of(connection_type: str, given: Mapping[str, Any]) -> dict[str, 
                 (f"/{name}", f"a connection of type {connection_type} takes {', '.join(takes) or 'no credentials'}")
             )
         elif not (value.isascii() and value.isprintable() and value.strip() == value):
+            # they are sent in headers: a line break would add a header of the client's choice to requests
             errors.append((f"/{name}", "holds characters that no header can carry"))
         elif name == "pin" and not value.isdecimal():
             errors.append((f"/{name}", "must be six digits"))
@@ -95,6 +101,7 @@ def require_whole(connection_type: str, given: Mapping[str, Any]) -> None:
     """Raise `Problem` unless everything is there that a new connection of this type needs."""
     errors = []
     channel = channel_named(connection_type)
+    # the first of a type's credentials is the one that it sends with; the others serve single operations
     if channel.credentials and not given.get(needed := channel.credentials[0]):
         errors.append((f"/{needed}", f"is missing: a connection of type {connection_type} cannot send without it"))
     if channel.account == "required" and not given.get("accountId"):
@@ -111,6 +118,7 @@ def require_ids(connection_type: str, given: Mapping[str, Any]) -> None:
         for name in ("accountId", "wabaId")
         if given.get(name) and not _ID.fullmatch(given[name])
     ]
+    # refused and not ignored: a client that sends it expects something of it
     if given.get("accountId") and channel.account == "none":
         errors.append(("/accountId", f"a connection of type {connection_type} has no account at a provider"))
     if given.get("wabaId") and not channel.has_waba:
@@ -141,5 +149,6 @@ def kept_options(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def shown_options(kept: Mapping[str, Any]) -> dict[str, Any]:
     """Return options as clients know them."""
+    # by `kept_options`, so that both directions spell a name in one way
     named = {field.name: next(iter(kept_options({field.name: None}) or {})) for field in _OPTIONS}
     return {name: kept[stored] for name, stored in named.items() if stored in kept}

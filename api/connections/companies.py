@@ -18,7 +18,9 @@ from shared.fields import Field, FieldsInvalid, checked, json_schema
 from shared.store import connections
 from shared.store.store import Store
 
+# an id stands in paths, file names and contexts of sealed secrets: characters that need no escaping in any of them
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# companies in one page
 _MOST: Final = 200
 _FIELDS: Final = (
     Field(
@@ -72,7 +74,10 @@ class CompanyOperations:
     async def show(self, request: Request) -> Response:
         """Answer with companies."""
         rows = await self._store.call(
-            connections.companies, after=request.query_params.get("after", "").replace("\0", ""), most=_MOST
+            connections.companies,
+            # PostgreSQL's texts hold no NUL, and the driver refuses one; any other text works as a lower bound
+            after=request.query_params.get("after", "").replace("\0", ""),
+            most=_MOST,
         )
         listed = [
             {
@@ -84,6 +89,7 @@ class CompanyOperations:
             }
             for row in rows
         ]
+        # after a page that is exactly full, `next` may lead to an empty one: simpler than to read one row more
         return JSONResponse({"companies": listed, "next": rows[-1]["id"] if len(rows) == _MOST else None})
 
     async def create(self, request: Request) -> Response:
@@ -92,6 +98,7 @@ class CompanyOperations:
         company_id = given["companyId"]
         if not _ID.fullmatch(company_id):
             raise FieldsInvalid([("/companyId", "must be 1 to 64 letters, digits, - and _")])
+        # the primary key decides: of two requests at the same time one creates the company, without a look beforehand
         if not await self._store.call(
             connections.add_company, company_id, name=given["name"], in_doubt_policy=given["inDoubtPolicy"]
         ):

@@ -21,6 +21,9 @@ from shared.store.connections import Connection
 from shared.store.store import Store
 
 TASK_S: Final = 60.0
+"""Seconds until a task expires: some requests to the provider, or the restart of the process that serves the
+connection.
+"""
 ANSWERS: Final[Mapping[int, tuple[str, str]]] = {
     200: ("Done; `result` is the outcome.", "Task"),
     202: ("Not finished yet; see `Location`.", "Task"),
@@ -33,6 +36,7 @@ _PIN: Final = Field(
     longest=6,
     purpose="Two-step PIN, six digits; the one that is kept when it is not given.",
 )
+# the limits are those of Meta's whatsapp_business_profile: a refusal here names the field, the provider's does not
 _PROFILE_FIELDS: Final = (
     Field(name="about", kind=str, shortest=1, longest=139, purpose="The line below the name."),
     Field(name="address", kind=str, longest=256, purpose="Street address."),
@@ -92,10 +96,13 @@ class ConnectionTaskOperations:
             raise Problem(
                 "body_invalid", "/pin must be six digits.", errors=[{"pointer": "/pin", "reason": "must be six digits"}]
             )
+        # not repeatable: Meta allows ten registrations of a number in 72 hours, and a task whose process died may
+        # have used one
         return await self.ask(request, connection, "register", secrets={"pin": pin} if pin else None, repeatable=False)
 
     async def deregister(self, request: Request) -> Response:
         """Take the number off."""
+        # not repeatable, as for a registration: whether it was carried out is seen by a test of the connection
         return await self.ask(request, await self._whatsapp(request, "deregister"), "deregister", repeatable=False)
 
     async def set_webhook(self, request: Request) -> Response:
@@ -118,7 +125,11 @@ class ConnectionTaskOperations:
         connection = await self._with_profile(request)
         given = checked(await read_json(request, limit=BODY_LIMIT), _PROFILE_FIELDS)
         return await self.ask(
-            request, connection, "profile", {name: value for name, value in given.items() if value is not None}
+            request,
+            connection,
+            "profile",
+            # what the body leaves out stays as it is; an empty text clears a field
+            {name: value for name, value in given.items() if value is not None},
         )
 
     async def _whatsapp(self, request: Request, operation: str) -> Connection:
@@ -154,6 +165,7 @@ class ConnectionTaskOperations:
             connection_id=connection.id,
             operation=operation,
             arguments=arguments,
+            # a task is a row that everyone with access to the database can read
             sealed=tasks.seal_secrets(self._vault, connection.company_id, operation, secrets) if secrets else "",
             expires_in_s=TASK_S,
             repeatable=repeatable,

@@ -35,6 +35,8 @@ from shared.store.store import Store
 PATH: Final = "/api/v2/connections/{companyId}/{phoneIndex}"
 UNKNOWN: Final = ("company_unknown", "phone_index_unknown")
 BODY_LIMIT: Final = 1 << 16
+"""Bytes; more than the longest credentials and all options."""
+# shown as `statusReason`; a pause by the provider or by the breaker has a reason of its own
 _BY_OPERATOR: Final = "an operator paused it"
 _STATUS_FIELDS: Final = (
     Field(
@@ -47,7 +49,7 @@ _STATUS_FIELDS: Final = (
     Field(name="reason", kind=str, purpose="Why it is paused, for those who look.", default=_BY_OPERATOR, longest=200),
 )
 _WIPE_S: Final = 300.0
-"""How long the process of the browser sessions has for removing a profile; it may have to be started for it."""
+"""Seconds that the process of the browser sessions has for removing a profile; it may have to be started for it."""
 
 
 class ConnectionOperations:
@@ -165,6 +167,7 @@ class ConnectionOperations:
         connection_type = given["connectionType"]
         require_whole(connection_type, given)
         require_ids(connection_type, given)
+        # one transaction: no process may find the connection without its credentials, since its sends would fail
         phone_index = await self._store.call(self._add, company_id, given, credentials_of(connection_type, given))
         answer = await self._shown(company_id, phone_index, status=201)
         answer.headers["Location"] = f"/api/v2/connections/{company_id}/{phone_index}"
@@ -174,6 +177,8 @@ class ConnectionOperations:
         self, transaction: Transaction, company_id: str, given: Mapping[str, Any], credentials: Mapping[str, str]
     ) -> int:
         connection_type, account_id = given["connectionType"], given["accountId"] or ""
+        # only a proved claim blocks: a company that merely names an account must not lock out its owner. Two that are
+        # created at the same time are decided by the proof
         _require_free(transaction, connection_type, account_id, None)
         made = connections.add(
             transaction,
@@ -219,16 +224,19 @@ class ConnectionOperations:
             credentials=self._credentials.changed(now, credentials) if credentials else None,
             options=kept_options(given["options"]),
         )
+        # only then: the pause that this ends was for credentials that the provider refused
         if credentials:
             connections.resume_mended(transaction, connection.id)
 
     async def remove(self, request: Request) -> Response:
         """Remove a connection, unless messages wait there and `force` is not set."""
+        # 1 and 0 too, as some HTTP libraries write booleans
         force = request.query_params.get("force", "false").lower()
         if force not in ("true", "false", "1", "0"):
             raise Problem("query_invalid", "force must be true or false.", parameter="force")
         connection = await self.connection(request)
         failed = await self._store.call(partial(_remove, force=force in ("true", "1")), connection)
+        # other processes of the API forget it within a second; what they still accept is failed by `fail_leftovers`
         self._directory.forget(connection.company_id, connection.phone_index)
         return JSONResponse(
             {"companyId": connection.company_id, "phoneIndex": connection.phone_index, "failedMessages": failed}
@@ -260,6 +268,7 @@ class ConnectionOperations:
         """Return the connection that a path names, as it is now. Raises `Problem` when there is none."""
         company_id, phone_index = request.path_params["companyId"], read_phone_index(request.path_params["phoneIndex"])
         require_possible(company_id)
+        # the row and not the directory's memory of it: what follows changes it
         connection = await self._store.call(connections.by_index, company_id, phone_index)
         if connection is None:
             await self._directory.require_company(company_id)
@@ -267,6 +276,7 @@ class ConnectionOperations:
         return connection
 
     async def _shown(self, company_id: str, phone_index: int, status: int = 200) -> Response:
+        # a company has a few connections: one statement for all of them serves both answers
         row = next((row for row in await self._rows(company_id) if row["phone_index"] == phone_index), None)
         if row is None:
             raise phone_index_unknown()
@@ -298,10 +308,12 @@ def _remove(transaction: Transaction, connection: Connection, *, force: bool) ->
         raise phone_index_unknown()
     channel = channel_named(connection.connection_type)
     if channel.session:
+        # in the same transaction: the profile on disk still opens the account, so its removal must not be forgotten
         tasks.add(
             transaction,
             company_id=connection.company_id,
             connection_id=connection.id,
+            # named: the removed connection is served by no process any more
             kind=channel.kind,
             operation="wipe_session",
             expires_in_s=_WIPE_S,

@@ -28,12 +28,15 @@ class Credentials:
         """Return a connection's credentials with `changes`, sealed. Those that do not open (any more) are replaced by
         the changes alone.
         """
+        # bound to company and index: a sealed text that is copied into another row does not open there
         context = credentials_context(connection.company_id, connection.phone_index)
         kept: Any = {}
         if connection.credentials:
             try:
                 kept = json.loads(self._vault.open(Sealed.from_text(connection.credentials), context=context))
             except (SecretUnreadable, ValueError):
+                # for example after a change of the key: new credentials are how an operator repairs that, so they must
+                # not fail on the old
                 kept = {}
         return self.sealed(
             connection.company_id, connection.phone_index, {**(kept if isinstance(kept, dict) else {}), **changes}

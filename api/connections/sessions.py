@@ -27,7 +27,9 @@ from shared.store.store import Store
 
 _COMPANY: Final = "/api/v2/sessions/{companyId}"
 _PATH: Final = f"{_COMPANY}/{{phoneIndex}}"
+# bytes; the bodies here have one short field
 _BODY_LIMIT: Final = 4096
+# events in one page
 _MOST_EVENTS: Final = 200
 _DESIRED_FIELDS: Final = (
     Field(
@@ -47,13 +49,16 @@ _PAIRING_FIELDS: Final = (
         longest=20,
     ),
 )
+# E.164: at most 15 digits, the country code first
 _PHONE: Final = re.compile(r"\+?([0-9]{7,15})")
+# seconds; the page needs a few, and a browser may have to be started first
 _TASK_S: Final = 60.0
 _PICTURES: Final[Mapping[str, tuple[str, Callable[[str], bytes]]]] = {
     "png": ("image/png", qr.png),
     "svg": ("image/svg+xml", qr.svg),
     "txt": ("text/plain; charset=utf-8", lambda code: qr.terminal(code).encode()),
 }
+# the code that is scanned gives access to the account: no cache on the way may keep it
 _NOT_KEPT: Final = {"Cache-Control": "no-store"}
 _UNKNOWN: Final = ("company_unknown", "phone_index_unknown", "unsupported_operation")
 
@@ -213,6 +218,7 @@ class SessionOperations:
             connection_id=row["id"],
             arguments=arguments,
             expires_in_s=_TASK_S,
+            # each of these operations can be carried out twice: a second code, restart or removal replaces the first
             repeatable=True,
         )
         return await self._tasks.answer(request, row["company_id"], task_id)
@@ -234,9 +240,11 @@ class SessionOperations:
     async def show_events(self, request: Request) -> Response:
         """Answer with a page of what happened to a session."""
         most = _number(request, "limit", 50, _MOST_EVENTS)
+        # 0 stands for no cursor: ids begin at 1. 2**62 fits PostgreSQL's bigint
         before = _number(request, "cursor", 0, 2**62) or None
         row = await self.row(request)
         found = await self._store.call(sessions.events, row["id"], most=most, before=before)
+        # after a page that is exactly full, `next` may lead to an empty one
         following = str(found[-1]["id"]) if len(found) == most else None
         return JSONResponse({"events": [_event(event) for event in found], "next": following}, headers=_NOT_KEPT)
 
@@ -259,6 +267,7 @@ class SessionOperations:
     async def _rows(self, company_id: str) -> list[Row]:
         require_possible(company_id)
         rows = await self._store.call(sessions.of_company, company_id)
+        # a company without connections and an unknown company look the same here
         if not rows:
             await self._directory.require_company(company_id)
         return rows
@@ -267,7 +276,9 @@ class SessionOperations:
         if not await self._store.call(
             sessions.want, company_id=row["company_id"], phone_index=row["phone_index"], desired_state=desired
         ):
+            # the connection was removed since the row was read
             raise phone_index_unknown()
+        # only the desired state is set: the observed one follows when the session's process acts on it
         return JSONResponse(_session({**row, "desired_state": desired}), status_code=202, headers=_NOT_KEPT)
 
 
@@ -275,12 +286,14 @@ def _number(request: Request, name: str, default: int, most: int) -> int:
     text = request.query_params.get(name, "")
     if not text:
         return default
+    # `isdigit` alone accepts characters such as "²", which `int` refuses; the length comes before the conversion
     if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= most):
         raise Problem("query_invalid", f"{name} must be a whole number from 1 to {most}.", parameter=name)
     return int(text)
 
 
 def _code(row: Row) -> str | None:
+    # the row keeps the last code: in any other state it is used up or expired, and scanning it would fail
     return row["qr"] if row["observed"] == SessionState.NEEDS_LINK and row["qr"] else None
 
 

@@ -21,6 +21,9 @@ from shared.store.store import Store
 
 _OPERATION: Final = "signup"
 _TASK_S: Final = 120.0
+"""Seconds until the task expires: it makes several requests to Meta in turn, so twice the time of a single
+operation.
+"""
 _FIELDS: Final = (
     Field(
         name="code",
@@ -95,10 +98,12 @@ class SignupOperations:
         ]
         if errors:
             raise FieldsInvalid(errors)
+        # the code is exchanged for a token of the customer's account, so it is as secret as one
         secrets = {name: given[name] for name in ("code", "pin") if given[name]}
         task_id = await self._store.call(
             tasks.add,
             company_id=company_id,
+            # named: there is no connection yet that would decide it
             kind=kind_for("meta_embedded").name,
             operation=_OPERATION,
             arguments={
@@ -106,6 +111,7 @@ class SignupOperations:
             },
             sealed=tasks.seal_secrets(self._vault, company_id, _OPERATION, secrets) if secrets else "",
             expires_in_s=_TASK_S,
+            # a second run finds what the first one did, and continues there
             repeatable=True,
         )
         return await self._asked.answer(request, company_id, task_id)

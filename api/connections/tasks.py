@@ -23,6 +23,8 @@ from shared.store.store import Store
 WAIT_S: Final = 10
 """Default wait of a request in seconds (`Prefer: wait=N` overrides it; `Prefer: respond-async` does not wait)."""
 _LOOK_S: Final = 0.1
+"""Seconds between two looks at a task: short against the task, which makes at least one request to a provider."""
+# 18 digits fit PostgreSQL's bigint
 _TASK_ID: Final = re.compile(r"[0-9]{1,18}")
 _PROBLEM_OF: Final[Mapping[str, str]] = {
     "invalid": "task_invalid",
@@ -85,12 +87,17 @@ class TaskOperations:
         Raises:
             Problem: it failed.
         """
+        # RFC 7240: a header may stand several times, each time with several preferences
         preferences = [one.strip().lower() for value in request.headers.getlist("prefer") for one in value.split(",")]
         row = await self._until_ended(
-            company_id, task_id, read_wait_s(request.headers) or (0 if "respond-async" in preferences else WAIT_S)
+            company_id,
+            task_id,
+            # `wait` with `respond-async` means: wait that long, then answer 202 (RFC 7240 4.3)
+            read_wait_s(request.headers) or (0 if "respond-async" in preferences else WAIT_S),
         )
         if row["state"] == "failed":
             raise Problem(
+                # a code that is not in the table: written by a newer version, while the processes are replaced
                 _PROBLEM_OF.get(row["problem_code"], "task_failed"),
                 _sentence(row["problem"]),
                 taskId=str(task_id),
@@ -102,12 +109,15 @@ class TaskOperations:
     async def _until_ended(self, company_id: str, task_id: int, wait_s: float) -> Row:
         by = monotonic() + wait_s
         while True:
+            # the look comes first, and once more after the deadline, so that a result of the last moment is not
+            # missed
             row = await self._store.call(tasks.by_id, company_id=company_id, task_id=task_id)
             if row is None:
                 raise Problem("task_unknown", "The task was removed while it was waited for.")
             if row["state"] in ("done", "failed") or self._stopping.is_set() or not left(by):
                 return row
             try:
+                # a sleep that ends with the process: a drain must not wait for clients
                 await asyncio.wait_for(self._stopping.wait(), min(_LOOK_S, left(by)))
             except TimeoutError:
                 continue

@@ -23,9 +23,13 @@ from shared.store.store import Store
 from shared.store.templates import Template
 
 _PATH: Final = "/api/v2/templates/{companyId}/{phoneIndex}"
+# Meta's rules for names; a language is a code such as `en` or `en_US`. Neither holds a space, which separates them
+# in a cursor
 _NAME: Final = re.compile(r"[a-z0-9_]{1,512}")
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,8})?")
+# templates in one page
 _MOST: Final = 200
+# bytes; a template with a carousel of ten cards and their examples is some tens of KiB
 _BODY_LIMIT: Final = 1 << 18
 _FIELDS: Final = (
     Field(
@@ -138,6 +142,7 @@ class TemplateOperations:
             status=status.upper() if status else None,
             most=_MOST,
         )
+        # no template has the empty name: only the time of the last sync is read by this
         synced = await self._store.call(templates.find_template, connection_id=connection.id, name="", language="")
         following = f"{found[-1].name} {found[-1].language}" if len(found) == _MOST else None
         return JSONResponse(
@@ -146,6 +151,7 @@ class TemplateOperations:
 
     async def sync(self, request: Request) -> Response:
         """Read all templates anew."""
+        # repeatable: it only reads at the provider
         return await self._tasks.ask(request, await self._connection(request), "sync_templates")
 
     async def create(self, request: Request) -> Response:
@@ -158,6 +164,7 @@ class TemplateOperations:
         if not _LANGUAGE.fullmatch(given["language"]):
             errors.append(("/language", "must be a language like en or en_US"))
         errors += [
+            # the rest of a component is the provider's to check: its rules change more often than this program
             (f"/components/{n}/type", "is missing")
             for n, one in enumerate(given["components"])
             if not isinstance(one.get("type"), str)
@@ -175,6 +182,7 @@ class TemplateOperations:
             raise Problem("template_unknown", "No template can have this name.")
         if language is not None and not _LANGUAGE.fullmatch(language):
             raise Problem("query_invalid", "language must be one like en or en_US.", parameter="language")
+        # repeatable: a second removal finds nothing
         return await self._tasks.ask(request, connection, "delete_template", {"name": name, "language": language})
 
     async def _connection(self, request: Request) -> Connection:

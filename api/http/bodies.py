@@ -16,12 +16,15 @@ from shared.process.request_body import BodyBudgetExhausted, BodyLate, BodyTooLa
 TEXT_BODY_LIMIT: Final = 1 << 20
 """Bytes: the longest text of any channel (65,536 characters) with every character escaped as two surrogates fits."""
 BODY_WAIT_S: Final = 10.0
+"""Seconds for a whole body: a text is a few packets, also on a bad line; docs/problems.md names the value."""
 _MOST_VALUES: Final = 100_000
-"""Values in one body, about: so many are decoded in a few hundredths of a second, during which the process does nothing
-else.
+"""Values in one body, about: so many are decoded in a few hundredths of a second, during which the process does
+nothing else.
 """
 _DECODED_AT_ONCE: Final = 64 * 1024
-"""Bytes from which a body is decoded in a thread of its own."""
+"""Bytes from which a body is decoded in a thread of its own: below, decoding takes less than a millisecond, and a
+change of threads would not pay.
+"""
 
 
 BODY_PROBLEMS: Final = (
@@ -45,12 +48,11 @@ async def read_json(
     """Return the JSON value in the request's body.
 
     Args:
-        limit: most bytes. wait_s: time for all of it to arrive. places: for large bodies; one is held while such a body
-        is decoded, not while
-            it arrives, so that clients that stop in the middle hold none.
+        limit: most bytes. wait_s: time for all of it to arrive. places: for large bodies; one is held while such a
+            body is decoded, not while it arrives, so that clients that stop in the middle hold none.
     Raises:
-        Problem: wrong media type, too large, too late, not JSON, or too many bodies at once. FieldsInvalid: too many
-        values.
+        Problem: wrong media type, too large, too late, not JSON, or too many bodies at once. FieldsInvalid: too
+            many values.
     """
     _require_json(request)
     body = await _read(request, limit, wait_s)
@@ -69,6 +71,7 @@ def _decoded(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise Problem("body_not_json", f"The body is not UTF-8: byte {error.start} cannot be decoded.") from error
     except RecursionError as error:
+        # the decoder obeys the interpreter's recursion limit: "[[[[…" ends here and not in a crash
         raise Problem("body_not_json", "The body is nested too deeply.") from error
     except json.JSONDecodeError as error:
         # the decoder's own wording names positions, never what stands there
@@ -76,25 +79,31 @@ def _decoded(body: bytes) -> Any:
             "body_not_json", f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
         ) from error
     except ValueError as error:
+        # last, since the errors of JSON and UTF-8 are ValueErrors too: what is left is an integer of more than 4,300
+        # digits, which Python does not convert (its conversion takes quadratic time)
         raise Problem("body_not_json", "The body holds a number that is too long.") from error
 
 
 def _require_json(request: Request) -> None:
     content_type = request.headers.get("content-type", "")
+    # most clients send exactly this: it is compared before anything is parsed
     if content_type != "application/json":
         _require_json_type(content_type)
+    # a compressed body can unpack to a thousand times its size, and every limit counts the bytes that arrive
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem("media_type_unsupported", "The body must not be compressed.")
 
 
 def _require_json_type(content_type: str) -> None:
     media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    # `+json`: the structured suffix of RFC 6839, for example application/merge-patch+json
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
         raise Problem(
             "media_type_unsupported", "The body must be application/json.", headers={"Accept": "application/json"}
         )
+    # RFC 8259 defines no charset for JSON and requires UTF-8; many clients name it all the same
     charsets = [
         parameter.removeprefix("charset=").strip('"') for parameter in parameters if parameter.startswith("charset=")
     ]
@@ -104,12 +113,14 @@ def _require_json_type(content_type: str) -> None:
 
 async def _read(request: Request, limit: int, wait_s: float) -> bytes:
     try:
+        # a path without a company counts for the owner "": such bodies are small
         return await read_body(request, limit=limit, wait_s=wait_s, owner=request.path_params.get("companyId", ""))
     except BodyTooLarge as error:
         raise too_large(limit) from error
     except BodyLate as error:
         raise late(wait_s) from error
     except BodyBudgetExhausted as error:
+        # a second: a body is in memory only as long as its request lasts
         raise Problem(
             "too_many_bodies",
             "Too many bytes of request bodies arrive at once; nothing was accepted.",
@@ -120,6 +131,7 @@ async def _read(request: Request, limit: int, wait_s: float) -> bytes:
 def require_size(request: Request, limit: int) -> None:
     """Raise `Problem` when `Content-Length` is beyond `limit` bytes."""
     declared = request.headers.get("content-length", "")
+    # early, for clients that wait for `100 Continue`; a chunked body has no such header and is counted as it arrives
     if declared.isdecimal() and int(declared) > limit:
         raise too_large(limit)
 
@@ -134,17 +146,20 @@ def too_large(limit: int) -> Problem:
 
 def late(wait_s: float) -> Problem:
     """Return the refusal of a body that did not come."""
+    # its rest may still come, and must not be taken for the next request
     return Problem("body_late", f"The body did not arrive within {wait_s:g} s.", headers={"Connection": "close"})
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
+    # RFC 8259 leaves the meaning of a repeated name open: two readers of one body could see different messages
     if len(found) != len(pairs):
         raise Problem("body_not_json", "The body has an object with the same name twice.")
     return found
 
 
 def _refuse_constant(_: str) -> NoReturn:
+    # Python's decoder takes them by default; PostgreSQL's jsonb refuses them
     raise Problem("body_not_json", "NaN and Infinity are not JSON.")
 
 

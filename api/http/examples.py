@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+# fixed, so that the document is the same each time it is made
 _AT: Final = "2026-12-01T09:00:00.000Z"
 _ACCEPTED: Final = {
     "id": "41",

@@ -9,6 +9,8 @@ from starlette.datastructures import Headers
 
 from api.http.problems import Problem
 
+# visible ASCII: proxies may trim or recode anything else, and one key would become two; 255 as in other APIs with
+# this header
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -17,6 +19,7 @@ def read_key(headers: Headers) -> str | None:
     given = headers.getlist("idempotency-key")
     if not given:
         return None
+    # of two keys it is unclear which is meant
     if len(given) > 1 or not _KEY.fullmatch(given[0]):
         raise Problem(
             "header_invalid",

@@ -16,13 +16,18 @@ from shared.clock import Monotonic, monotonic
 from shared.errors import SettingsInvalid
 from shared.settings import Settings
 
+# RFC 9110 15.5.2: a 401 names the scheme; realm and errors as in RFC 6750 3
 _CHALLENGE: Final = 'Bearer realm="bulkhead"'
 _FREE_GUESSES: Final = 10
 """Wrong keys from one address that are answered at once: a client with an old key gets a quick answer."""
 _FIRST_DELAY_S: Final = 0.1
+"""Seconds; doubled with each further wrong key of an address."""
 _LONGEST_DELAY_S: Final = 5.0
+"""Seconds: a guess every five is useless to an attacker, and a longer wait would only occupy connections."""
 _FORGOTTEN_S: Final = 60.0
+"""Seconds after its last wrong key from which an address counts as new: a mistyped key costs a minute at most."""
 _ADDRESSES_MOST: Final = 10_000
+"""Addresses remembered, about a megabyte: an attacker with an IPv6 network has any number of them."""
 
 
 def load_key(settings: Settings) -> str:
@@ -37,6 +42,7 @@ def load_key(settings: Settings) -> str:
     try:
         key = kept.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
+        # ValueError: the file is not UTF-8
         raise SettingsInvalid(
             [
                 f"API_KEY is empty and {kept} cannot be read ({type(error).__name__}); "
@@ -63,6 +69,7 @@ class WrongKeys:
     def delay_s(self, address: str) -> float:
         """Count one wrong key and return the seconds until it is answered."""
         now = self._clock()
+        # removed and added again: the order is that of the last wrong key, so the one removed below is the oldest
         count, at = self._seen.pop(address, (0, now))
         count = 1 if now - at > _FORGOTTEN_S else count + 1
         self._seen[address] = (count, now)
@@ -71,6 +78,7 @@ class WrongKeys:
         return (
             0.0
             if count <= _FREE_GUESSES
+            # the exponent is bounded, since a large one overflows the float
             else min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(count - _FREE_GUESSES - 1, 20))
         )
 
@@ -85,19 +93,21 @@ class KeyCheck:
         self._wrong = WrongKeys()
 
     async def require(self, request: Request) -> None:
-        """Raise `Problem` unless the request has a key and all its keys are right; answers to wrong keys are
-        delayed."""
+        """Raise `Problem` unless the request has a key and all its keys are right. Wrong keys are answered late."""
         try:
             self._require(request.headers)
         except Problem as problem:
+            # a missing key guesses nothing; a right key never gets here, also from an address with many wrong ones
             if problem.name == "key_invalid":
                 await asyncio.sleep(self._wrong.delay_s(request.client.host if request.client else ""))
             raise
 
     def _require(self, headers: Headers) -> None:
+        # Starlette decodes headers as Latin-1, so this returns the bytes that were sent
         given = [value.encode("latin-1") for value in headers.getlist("x-api-key")]
         for value in headers.getlist("authorization"):
             scheme, _, token = value.partition(" ")
+            # schemes are case-insensitive (RFC 9110 11.1); others, such as a proxy's Basic, are not ours
             if scheme.lower() == "bearer":
                 given.append(token.strip().encode("latin-1"))
         if not any(given):

@@ -18,8 +18,12 @@ from shared.process.metrics import Metrics
 
 log = logger(__name__)
 
+# a client's id goes into log lines and a response header: no spaces, quotes or line breaks, and a bounded length
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+# values of a metric's label: methods that a client invents must not become time series
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+# nosniff: a browser must not guess that JSON or a received file is a page. no-referrer: paths hold chat ids, which
+# are phone numbers
 _ALWAYS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
 
@@ -39,15 +43,18 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Nothing leaves here but a cancellation."""
+        # not reached with our server, which refuses upgrades; the router would raise on a websocket scope
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})
             return
         started_at = monotonic()
         request_id = _request_id(scope)
+        # never reset: each request is a task, with a context of its own
         correlation_id.set(request_id)
         extra = [(b"x-request-id", request_id.encode()), *_ALWAYS]
         status = 0
 
+        # headers are added on the way out, so that every response has them, whichever part made it
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
@@ -58,10 +65,14 @@ class RequestMiddleware:
         try:
             await self._app(scope, receive, answer)
         except ClientDisconnect:
+            # nginx's status for a client that went away: for logs and metrics alone, since nothing can be sent
             status = 499
         except Exception as error:
+            # not BaseException: a cancellation ends the task, as the drain's deadline demands
             problem = self._problem(error)
             if status:
+                # the head is sent, and a problem would be read as part of the body: the server closes a connection
+                # whose answer is incomplete, by which the client notices
                 log.error("answer_broken_off", exc_info=error)
             else:
                 self._problems.labels(problem.name).inc()
@@ -75,12 +86,13 @@ class RequestMiddleware:
             return Problem.of(error)
         if isinstance(error, StoreUnavailable):
             return database_unavailable()
+        # what remains is a bug: it counts as an error of the process and leaves its traceback in the log
         self._count_error(error)
         log.error("request_failed", exc_info=error)
         return Problem("internal_error", "The request failed unexpectedly.")
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        # the template, never the path itself: chat ids are phone numbers
+        # the template, never the path itself: chat ids are phone numbers; "none" where the router found no path
         route = getattr(scope.get("endpoint"), "path", "none")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         counters = self._counters.get((route, method, status))
@@ -94,8 +106,10 @@ class RequestMiddleware:
         count()
         observe(seconds)
         facts = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1000, 2)}
+        # for the search after a guesser; other clients' addresses are not logged
         if status == 401 and scope.get("client"):
             facts["client"] = scope["client"][0]
+        # a line for each accepted message would be most of the log
         if status < 400:
             log.debug("request_answered", **facts)
         else:
@@ -106,4 +120,5 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode())
+    # 64 random bits: no two requests within the life of a log share it
     return secrets.token_hex(8)

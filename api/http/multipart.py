@@ -1,6 +1,5 @@
 """Reading `multipart/form-data` as it arrives, so that a file goes from the line into storage without lying anywhere
-between. The only door to
-python_multipart.
+between. The only door to python_multipart.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from shared.errors import BulkheadError
 
 _MOST_PARTS: Final = 40
+"""Parts: three times the fields of the largest message type (12); each part costs an object and its headers."""
 _TEXT_MOST: Final = 256 * 1024
-"""Bytes of a part that is no file."""
+"""Bytes of a part that is no file: the longest text of any channel, 65,536 characters of up to four bytes."""
 
 
 class NotMultipart(BulkheadError):
@@ -30,7 +30,7 @@ class Part:
 
     Attributes:
         filename: None for a part that is no file. mimetype: as the sender names it. pieces: what it holds; to be read
-        before the next part.
+            before the next part.
     """
 
     name: str
@@ -62,10 +62,12 @@ async def parts(content_type: str, stream: AsyncIterator[bytes]) -> AsyncIterato
         if headers is None:
             return
         disposition, options = parse_options_header(headers.get("content-disposition", ""))
+        # RFC 7578 4.2: every part has this header with a name
         if disposition != b"form-data" or b"name" not in options:
             raise NotMultipart("a part has no Content-Disposition: form-data with a name")
         filename = _decoded(options[b"filename"]) if b"filename" in options else None
         yield Part(_decoded(options[b"name"]), filename, headers.get("content-type", ""), form.pieces())
+        # the reader may have left a part unread, and the parser must reach the next one
         await form.skip()
     raise NotMultipart(f"the form has more than {_MOST_PARTS} parts")
 
@@ -79,10 +81,14 @@ class _Form:
         if not boundary:
             raise NotMultipart("the header Content-Type names no boundary")
         self._stream = stream
+        # what the parser reported and is not taken yet: one chunk can end several parts; bounded by the chunk's size
         self._seen: deque[tuple[str, Any]] = deque()
         self._name, self._value = bytearray(), bytearray()
         self._headers: dict[str, str] = {}
+        # whether the current part was read to its end
         self._ended = True
+        # a header's name and value may come in several pieces, where a chunk ends within them; slices are copied,
+        # since the parser owns the chunk
         callbacks: dict[str, Callable[..., None]] = {
             "on_part_begin": self._begin,
             "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
@@ -124,8 +130,10 @@ class _Form:
     async def _next(self) -> tuple[str, Any]:
         while not self._seen:
             try:
+                # one chunk at a time: the client is read only as fast as storage takes the file
                 self._parser.write(await anext(self._stream))
             except StopAsyncIteration:
+                # the body ended without the closing boundary: the file may be incomplete and must not be kept
                 raise NotMultipart("the form breaks off before its last boundary") from None
             except FormParserError as error:
                 raise NotMultipart("the form does not keep to its boundary and headers") from error
@@ -135,6 +143,8 @@ class _Form:
         self._headers = {}
 
     def _end_header(self) -> None:
+        # names are case-insensitive; Latin-1 maps every byte to a character and back, so that a file name in UTF-8
+        # survives until `_decoded`
         self._headers[self._name.decode("latin-1").strip().lower()] = self._value.decode("latin-1").strip()
         self._name, self._value = bytearray(), bytearray()
 
@@ -143,4 +153,5 @@ def _decoded(text: bytes) -> str:
     try:
         return text.decode()
     except UnicodeDecodeError:
+        # without its cause, which quotes the content
         raise NotMultipart("a field or a file's name is not in UTF-8") from None

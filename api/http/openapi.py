@@ -12,6 +12,7 @@ from api.http.problems import MEDIA_TYPE, PROBLEM_TYPES, TYPE_PREFIX
 from api.http.schemas import SCHEMAS
 
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+# a path parameter without a row here is a KeyError, which the tests of the document meet
 _PURPOSES: Final = {
     "companyId": "The company.",
     "chatId": "A phone number with country code in any usual spelling, or the channel's own chat id (`…@g.us`, "
@@ -23,6 +24,7 @@ _PURPOSES: Final = {
     "process": "A process kind.",
     "sha256": "The file's SHA-256 in lower hex.",
 }
+# 18 digits fit PostgreSQL's bigint, whatever they are
 _ID: Final = {"type": "string", "pattern": "^[0-9]{1,18}$"}
 _FORMS: Final[Mapping[str, Mapping[str, Any]]] = {
     "companyId": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
@@ -41,6 +43,7 @@ _HEADERS: Final = {
     "WWW-Authenticate": "How to show a key.",
     "Retry-After": "Seconds after which the request can be sent again.",
 }
+# headers that only some answers have; operations that accept messages have `_ACCEPTING` instead
 _BY_STATUS: Final = {"201": ("Location",), "401": ("WWW-Authenticate",), "503": ("Retry-After",)}
 _ACCEPTING: Final = ("Location", "Idempotency-Replayed", "Preference-Applied")
 _BYTES: Final = {"type": "string", "format": "binary"}
@@ -51,6 +54,7 @@ KEY_PROBLEMS: Final = ("key_missing", "key_invalid")
 
 def problems_of(operation: Operation) -> tuple[str, ...]:
     """Return every problem type of an operation."""
+    # in this order in the documents: the key is checked first
     return (*KEY_PROBLEMS, *operation.problems, *SHARED_PROBLEMS) if operation.needs_key else operation.problems
 
 
@@ -60,6 +64,7 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     return {
+        # 3.1, since its schemas are JSON Schema: `type` may be a list with null
         "openapi": "3.1.0",
         "info": {
             "title": "Bulkhead",
@@ -69,6 +74,7 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
             "Errors are problem details (RFC 9457) with a stable `type`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
+        # relative to the document's own address, so that it holds behind any proxy
         "servers": [{"url": "/"}],
         "tags": [{"name": group} for group in dict.fromkeys(operation.group for operation in operations)],
         "paths": paths,
@@ -110,6 +116,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "operationId": _identifier(operation),
         "tags": [operation.group],
         "summary": operation.summary,
+        # alternatives: either of the two suffices; an empty list means no key
         "security": [{"bearer": []}, {"header": []}] if operation.needs_key else [],
         "responses": _responses(operation),
     }
@@ -129,12 +136,14 @@ def _responses(operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     is_accepting = any(parameter.name == "Idempotency-Key" for parameter in operation.parameters)
     for status, (meaning, shape) in operation.answers.items():
+        # the header Idempotency-Key marks the operations that accept messages
         headers = _ACCEPTING if is_accepting else _BY_STATUS.get(str(status), ())
         responses[str(status)] = {
             "description": meaning,
             **({"content": _content(shape)} if shape else {}),
             **_headers(operation, headers),
         }
+    # OpenAPI has one response per status: problems that share one are named in its description and examples
     by_status: dict[int, list[str]] = {}
     for name in problems_of(operation):
         by_status.setdefault(PROBLEM_TYPES[name].status, []).append(name)
@@ -155,6 +164,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
 
 def _content(shape: str) -> dict[str, Any]:
     """Return the content of an answer, by its media type or the name of its schema."""
+    # a media type has a slash, the name of a schema has none
     if "/" in shape:
         text = shape.startswith("text/") or "javascript" in shape
         return {shape: {"schema": {"type": "string"} if text else {} if "json" in shape else _BYTES}}
@@ -165,6 +175,7 @@ def _content(shape: str) -> dict[str, Any]:
 
 
 def _headers(operation: Operation, names: Sequence[str]) -> dict[str, Any]:
+    # every process answers these itself, before the middleware that adds the headers
     if operation.handler is None:
         return {}
     return {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *names)}}
@@ -182,5 +193,6 @@ def _problem(name: str) -> dict[str, Any]:
 
 
 def _identifier(operation: Operation) -> str:
+    # from method and path, so unique and stable: code generators name functions by it
     words = [operation.method.lower(), *re.findall(r"\w+", operation.path)]
     return "_".join(word for word in words if word not in ("api", "v2"))

@@ -36,13 +36,11 @@ class Operation:
 
     Attributes:
         path: template with `{name}` for each path parameter. handler: None when every process answers it itself
-        (`shared.process.endpoints`).
+            (`shared.process.endpoints`).
         needs_key: whether the request must show the API key. body: JSON schema of the body; None: it takes none. form:
-        schema of the form that may be
-            sent in its place. raw: whether any other bytes may.
+            schema of the form that may be sent in its place. raw: whether any other bytes may.
         answers: by status, its meaning and the name of a schema (`api.http.schemas`) or a media type. problems: its
-        problem types, in addition to
-            what every operation shares.
+            problem types, in addition to what every operation shares.
     """
 
     method: str
@@ -74,17 +72,21 @@ class _Resource:
             for method, operation in self._operations.items()
         }
         self._keys = keys
+        # RFC 9110 15.5.6: a 405 lists the methods in `Allow`
         self._allow = ", ".join(sorted(self._operations | ({"HEAD": None} if "GET" in self._operations else {})))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # RFC 9110 9.3.2: HEAD is GET without the content, which the server leaves out
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         operation = self._operations.get(method)
+        # without a handler: GET is answered before the router (`endpoints.beside`), so only other methods get here
         if operation is None or operation.handler is None:
             raise Problem(
                 "method_not_allowed", f"This path does not take {scope['method']}.", headers={"Allow": self._allow}
             )
         request = Request(scope, receive)
         if operation.needs_key:
+            # first, so that a client without a key learns nothing about the operation
             await self._keys.require(request)
             self._require_known(request, self._query_names[method])
         response = await operation.handler(request)
@@ -98,7 +100,10 @@ class _Resource:
             if name not in known:
                 takes = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
                 raise Problem(
-                    "query_invalid", f"This operation has no such query parameter; {takes}.", parameter=name[:60]
+                    "query_invalid",
+                    f"This operation has no such query parameter; {takes}.",
+                    # the client's own text, cut: the problem must not grow with the request
+                    parameter=name[:60],
                 )
 
 
@@ -107,4 +112,5 @@ def routes(operations: Iterable[Operation], keys: KeyCheck) -> list[Route]:
     by_path: dict[str, list[Operation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, []).append(operation)
+    # an object and not a function: Starlette then routes every method to it, and leaves 405 to `_Resource`
     return [Route(path, _Resource(path, group, keys)) for path, group in by_path.items()]

@@ -13,6 +13,8 @@ from starlette.responses import Response
 from api.http.operations import Operation
 
 _FILES: Final = Path(__file__).parents[1] / "operators" / "dashboard"
+# `blob:` for the codes that the page draws, `data:` for the empty icon; no frame, so that no other page can lay
+# itself over the buttons; no-cache, so that after an update an old script never reads new data
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; "
@@ -28,6 +30,7 @@ def html(text: str) -> Response:
 
 def file_operation(path: str, name: str, media_type: str, summary: str) -> Operation:
     """Return the operation that serves one file, read once."""
+    # at the start: an incomplete installation shows at once and not at the first visit
     content = (_FILES / name).read_bytes()
 
     async def serve(_: Request) -> Response:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from shared.errors import BulkheadError, Refused
 
+# a URN and not an address (RFC 9457 allows any URI): a type stays valid without a server behind it
 TYPE_PREFIX: Final = "urn:bulkhead:problem:"
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -269,6 +270,7 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
 
 
 _HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
+    # seconds, about as long as a lost connection takes to return; a hint that nothing here depends on
     "acceptance_unknown": {"Retry-After": "2"},
     "storage_unavailable": {"Retry-After": "2"},
     # a file that is too large is not read to its end, so that the connection cannot carry another request
@@ -282,7 +284,7 @@ class Problem(BulkheadError):
 
     Attributes:
         name: row of `PROBLEM_TYPES`. detail: what is wrong with this request; never message text, phone numbers or
-        keys.
+            keys.
         headers: to be added to the answer. members: extension members, for example `field` and `limit`.
     """
 
@@ -294,11 +296,14 @@ class Problem(BulkheadError):
     @classmethod
     def of(cls, refused: Refused) -> Problem:
         """Return the problem that a domain's refusal is for clients."""
+        # extension members (RFC 9457 3.2): clients that do not know them ignore them
         field = {"field": refused.field} if refused.field else {}
         return cls(refused.code, refused.sentence, headers=_HEADERS.get(refused.code), **field, **refused.details)
 
     def response(self, instance: str) -> Response:
         """Return the answer. `instance`: the request's correlation id."""
+        # `title` is the type's, and the same each time; what concerns this request stands in `detail` and in the
+        # members
         body = {
             "type": TYPE_PREFIX + self.name,
             "title": self.kind.title,
@@ -308,6 +313,7 @@ class Problem(BulkheadError):
             **self.members,
         }
         return Response(
+            # JSON on the wire is UTF-8 (RFC 8259 8.1)
             json.dumps(body, ensure_ascii=False).encode(),
             status_code=self.kind.status,
             headers=self.headers,
@@ -317,6 +323,7 @@ class Problem(BulkheadError):
 
 def database_unavailable() -> Problem:
     """Return the refusal of a request that surely changed nothing."""
+    # a commit whose answer was lost is not this problem but `acceptance_unknown`
     return Problem(
         "database_unavailable", "PostgreSQL did not answer in time; nothing was accepted.", headers={"Retry-After": "2"}
     )

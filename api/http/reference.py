@@ -20,6 +20,7 @@ def page(operations: Sequence[Operation]) -> str:
 
 def _page(operations: Sequence[Operation]) -> Iterator[str]:
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Bulkhead API</title>'
+    # the empty icon keeps browsers from asking for /favicon.ico
     yield '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
     yield '<link rel="stylesheet" href="/dashboard/style.css"></head><body>'
     yield (
@@ -95,6 +96,7 @@ def _fields(operation: Operation) -> Mapping[str, Any]:
     """Return the fields of a body, in JSON and in a form."""
     fields: dict[str, Any] = {}
     for schema in (operation.body or {}, operation.form or {}):
+        # a field that both have is shown once, as in JSON
         fields |= {name: field for name, field in schema.get("properties", {}).items() if name not in fields}
     return fields
 
@@ -105,6 +107,7 @@ def _type(schema: Any) -> str:
     words = [str(schema.get("type", "any"))]
     if "enum" in schema:
         words = [" | ".join(str(value) for value in schema["enum"])]
+    # OpenAPI's way to describe a file: a string of this format
     if schema.get("format") == "binary":
         words = ["file"]
     if "maximum" in schema:
@@ -122,5 +125,7 @@ def _anchor(group: str) -> str:
 
 def _marked(text: str) -> str:
     """Escape a sentence and set what stands in backticks as code."""
+    # escaped first: the tags that are added afterwards must stay tags
     parts = escape(text).split("`")
+    # parts at odd places stood between two backticks
     return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))

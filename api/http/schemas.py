@@ -16,11 +16,13 @@ _NUMBER: Final[Schema] = {"type": "number"}
 _NUMBER_OR_NULL: Final[Schema] = {"type": ["number", "null"]}
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 _YES_NO: Final[Schema] = {"type": "boolean"}
+# RFC 3339, as `timestamps.iso` writes it
 _AT: Final[Schema] = {"type": "string", "format": "date-time"}
 _AT_OR_NULL: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}
 _STATUS: Final[Schema] = {"type": "string", "enum": [state.value for state in MessageState]}
 
 
+# closed: a field that an answer has and its schema lacks fails the tests, which keeps the document complete
 def _object(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
     return {
         "type": "object",
@@ -54,6 +56,7 @@ _FILE: Final = _object(
         "reason": {"type": "string", "description": "Why it could not be fetched."},
     },
 )
+# all optional: the type of the message decides which of them it has
 _CONTENT: Final = {
     "message": {"type": "string", "description": "Of a text, and of an edit."},
     "preview": _YES_NO,
@@ -97,6 +100,7 @@ _LIMITS: Final[Schema] = {"type": "object", "additionalProperties": {"anyOf": [_
 _EITHER_STATUS: Final[Schema] = {"type": "string", "enum": [*(state.value for state in MessageState), "received"]}
 
 SCHEMAS: Final[Mapping[str, Schema]] = {
+    # open, unlike the answers: each type has extension members of its own
     "Problem": {
         "type": "object",
         "description": "RFC 9457, with extension members by type (docs/problems.md).",
@@ -117,6 +121,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             },
         },
     },
+    # ids are texts: a bigint can exceed 2^53, from where on JavaScript's numbers skip integers
     "AcceptedMessage": _object(
         {
             "id": _TEXT,
@@ -134,6 +139,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         },
         {"sendAt": {**_AT, "description": "When it will be sent, if that is later."}},
     ),
+    # a DELETE that cancels shows the message; one that deletes at the provider is a new message itself
     "MessageOrAccepted": {"anyOf": [_ref("Message"), _ref("AcceptedMessage")]},
     "StoredFile": _object(
         {"sha256": _TEXT, "size": _COUNT, "mimetype": _TEXT, "filename": _TEXT_OR_NULL, "url": _TEXT}
@@ -194,6 +200,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                         "attempt": _COUNT,
                         "error": _object({"code": _TEXT, "detail": _TEXT}),
                         "reason": {"type": "string", "description": "Why a human decides, in a sentence."},
+                        # so that a client can show buttons without knowing the rules
                         "choices": {
                             **_list({"type": "string", "enum": ["redrive", "sent", "resend", "failed"]}),
                             "description": "What can be done: `redrive`, or a value of `as` of the operation "
@@ -322,6 +329,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "id": _TEXT,
             "operation": _TEXT,
             "status": {"type": "string", "enum": ["queued", "running", "done", "failed"]},
+            # open: each operation has a result of its own
             "result": {"type": ["object", "null"], "description": "What came of it; by operation."},
             "problem": {
                 "type": ["object", "null"],
@@ -445,6 +453,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     ),
     "Liveness": _object({"live": _YES_NO, "stalled": _list(_TEXT)}),
     "Readiness": _object({"ready": _YES_NO, "missing": {"type": "object", "additionalProperties": _TEXT}}),
+    # open: each kind of process adds facts of its own
     "ProcessHealth": {
         "type": "object",
         "required": ["process", "instance", "status", "state", "missing", "pid", "uptimeSeconds", "memoryMb"],

@@ -125,6 +125,7 @@ class AmendmentOperations:
         """Accept the edit of a text that we sent."""
         target = await self._named(request)
         require(target.connection_type, content.EDIT)
+        # after the channel: where nothing can be edited, the body does not matter
         fields = checked(await read_json(request), EDIT_FIELDS)
         accepted = await self._composer.edit(
             request.path_params["companyId"], target, fields, read_key(request.headers)
@@ -137,10 +138,14 @@ class AmendmentOperations:
         whom = request.query_params.get("for", _WHOM[0])
         if whom not in _WHOM:
             raise Problem("query_invalid", f"for must be one of {', '.join(_WHOM)}.", parameter="for")
+        # `acting`: a queued edit, reaction or deletion can be cancelled like any message
         target = await self._named(request, acting=True)
         if target.state == MessageState.QUEUED:
+            # a claim may come first, and then nothing is cancelled: the state that is read next decides, not the one
+            # from before
             await self._store.call(interventions.cancel, company_id=company_id, chat_id=chat_id, message_id=message_id)
             target = await self._named(request, acting=True)
+        # cancelled just now, or deleted before: a repeated request gets the same answer
         if target.state == MessageState.DELETED:
             return JSONResponse(await self._shown.one(company_id, chat_id, message_id))
         if not target.is_there:
@@ -156,6 +161,7 @@ class AmendmentOperations:
         if not found:
             await self._directory.require_company(company_id)
             raise Problem("message_unknown", "The company has no such message.")
+        # a provider's id can be known on several connections of a company: the oldest row is taken
         target = found[0]
         require(target.connection_type, content.REACTION)
         fields = checked(await read_json(request), REACT_FIELDS)

@@ -18,8 +18,10 @@ from shared.clock import read_timestamp
 from shared.compose.directory import Directory, require_possible
 from shared.store.pool import Row
 
+# messages in one page; a page is one answer in memory, so there is a limit
 _PAGE: Final = 50
 _LONGEST_PAGE: Final = 200
+# a cursor after which everything comes: the last instant and the last id
 _NEWEST: Final = (datetime.max.replace(tzinfo=UTC), (1 << 63) - 1)
 
 
@@ -70,6 +72,7 @@ class HistoryOperations:
         company_id, chat_id = request.path_params["companyId"], read_chat(request.path_params["chatId"])
         require_possible(company_id)
         most, before = _read_limit(request), _read_cursor(request)
+        # one more than asked for: whether it is there tells if another page follows
         rows, shown = await self._shown.page(company_id, chat_id, before=before, most=most + 1)
         if not rows:
             await self._directory.require_company(company_id)
@@ -87,6 +90,8 @@ def _read_limit(request: Request) -> int:
 
 
 def _cursor(row: Row) -> str:
+    # instant and id: providers' instants are whole seconds, so several messages share one. Encoded, so that clients
+    # do not take it apart
     return base64.urlsafe_b64encode(f"{row['at'].isoformat()} {row['id']}".encode()).decode().rstrip("=")
 
 
@@ -95,6 +100,7 @@ def _read_cursor(request: Request) -> tuple[datetime, int]:
     if given is None:
         return _NEWEST
     try:
+        # padding is not sent; `validate` refuses characters that the decoder would otherwise skip
         at, row_id = (
             base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True).decode("ascii").split(" ")
         )

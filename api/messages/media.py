@@ -26,6 +26,7 @@ from shared.media.files import Storage
 from shared.store.media import StoredFile
 
 _PATH: Final = "/api/v2/media/{companyId}"
+# a single range; for several the whole file is sent, as RFC 9110 14.2 permits. 18 digits: no file is larger
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
@@ -101,6 +102,7 @@ class MediaOperations:
         if form := Form.of(request):
             kept = await self._read_form(form, company_id)
         else:
+            # early: a client that waits for `100 Continue` then sends nothing
             require_size(request, LARGEST)
             kept = await self._files.keep(
                 company_id,
@@ -139,6 +141,7 @@ class MediaOperations:
             await self._directory.require_company(company_id)
             raise _unknown()
         headers = _headers(found)
+        # RFC 9110 13.1.2: compared weakly, so without `W/`
         if headers["ETag"] in [
             tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")
         ]:
@@ -148,6 +151,7 @@ class MediaOperations:
         if part.length < found.size:
             headers["Content-Range"] = f"bytes {part.start}-{part.start + part.length - 1}/{found.size}"
         status = 206 if part.length < found.size else 200
+        # nothing of the file is read: its row knows the size
         if request.method == "HEAD":
             return Response(status_code=status, headers=headers, media_type=found.mimetype)
         # the response begins only once the first chunk shows that the file is readable
@@ -174,16 +178,20 @@ class _Part:
 
 def _headers(found: StoredFile) -> dict[str, str]:
     name = found.filename or found.sha256
+    # for clients without RFC 8187 (`filename*`): a quote or line break would end the value or the header
     plain = "".join(
         character if character.isascii() and character.isprintable() and character not in '"\\' else "_"
         for character in name
     )
     return {
+        # the digest of the content: strong, and the same for ever
         "ETag": f'"{found.sha256}"',
         "Accept-Ranges": "bytes",
         # what strangers sent is never shown as a page of ours
         "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
+        # for browsers that show it all the same: no scripts, and an origin of its own
         "Content-Security-Policy": "default-src 'none'; sandbox",
+        # under this path the content cannot change; private, since a key was needed for it
         "Cache-Control": "private, max-age=31536000, immutable",
     }
 
@@ -193,8 +201,10 @@ def _asked(request: Request, found: StoredFile) -> _Part:
     given = _RANGE.fullmatch(request.headers.get("range", "").strip())
     condition = request.headers.get("if-range", "")
     if given is None or given[0] == "bytes=-" or (condition and condition != f'"{found.sha256}"'):
+        # not a single range in bytes, or the client has parts of another version (RFC 9110 13.1.5): all of it
         return _Part(0, found.size)
     if not given[1]:
+        # `bytes=-N`: the last N bytes
         length = min(int(given[2]), found.size)
         start = found.size - length
     else:
@@ -213,6 +223,7 @@ def _asked(request: Request, found: StoredFile) -> _Part:
 
 
 async def _cut(first: bytes, rest: AsyncIterator[bytes], part: _Part) -> AsyncIterator[bytes]:
+    # storage gives a file from its beginning only: what comes before the range is read and dropped
     before, left = part.start, part.length
     piece = first
     while True:

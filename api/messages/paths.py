@@ -11,6 +11,7 @@ from api.http.problems import Problem
 from shared.channels import chat_ids
 from shared.compose.directory import require_possible
 
+# 18 digits fit PostgreSQL's bigint: a longer one names no message, and would be an error of the statement
 _MESSAGE_ID: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -36,6 +37,7 @@ def chat_invalid(error: chat_ids.ChatInvalid) -> Problem:
 def named(request: Request) -> tuple[str, str, int]:
     """Return company, chat and message id of a path. Raises `Problem` when there can be no such message."""
     company_id, chat_as_given = request.path_params["companyId"], request.path_params["chatId"]
+    # by its form alone: whether the company exists is only looked up when the message is not found
     require_possible(company_id)
     chat_id, message_id = read_chat(chat_as_given), read_message_id(request.path_params["messageId"])
     if message_id is None:

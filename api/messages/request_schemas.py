@@ -16,11 +16,13 @@ def body_schema(row: MessageType) -> Mapping[str, Any]:
 
 def form_schema(row: MessageType) -> Mapping[str, Any]:
     """Return the schema of the form that a type with a file takes too."""
+    # the form brings the file itself: no other source can be named
     return _form([field for field in row.fields if field.name not in FILE_SOURCES])
 
 
 def typed_form_schema() -> Mapping[str, Any]:
     """Return the schema of a form that names its type itself."""
+    # one schema for all types, since the type is a field too: fields of the same name are the same for each
     fields = {
         field.name: field
         for row in TYPES.values()
@@ -57,6 +59,7 @@ def typed_schema() -> Mapping[str, Any]:
             {
                 **schema,
                 "required": ["type", *schema["required"]],
+                # the constant makes exactly one choice fit; without it, one body could fit several types
                 "properties": {"type": {"const": row.name}, **schema["properties"]},
             }
         )

@@ -32,6 +32,8 @@ from shared.store.store import Store
 DATA_BODY_LIMIT: Final = 23 << 20
 """Bytes of a JSON body that may hold a file: 16 MiB in base64, and the other fields."""
 DATA_WAIT_S: Final = 60.0
+"""Seconds for such a body: 23 MiB at 3.2 Mbit/s."""
+# as in `Directory`: indexes have at most four digits
 _INDEX: Final = re.compile(r"[0-9]{1,4}")
 _BIG_BODIES: Final = 4
 """Bodies with files in base64 that are decoded at once by one process: each is then in memory three times over."""
@@ -92,7 +94,7 @@ class SendingOperations:
 
     Args:
         directory: finds connections. composer: accepts messages. files: of companies. stopping: set when the process
-        drains; waits end then.
+            drains; waits end then.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class SendingOperations:
     ) -> None:
         self._directory, self._composer, self._files = directory, composer, files
         self._waiters = Waiters(store, stopping)
+        # without it, a burst of large bodies would take the memory of the process and with it all other requests
         self._big_bodies = asyncio.Semaphore(_BIG_BODIES)
 
     def operations(self) -> list[Operation]:
@@ -151,9 +154,11 @@ class SendingOperations:
         return await self._send(request, None)
 
     async def _send(self, request: Request, row: MessageType | None) -> Response:
+        # headers before the body: a request that is refused for them need not be read
         key, wait_s = read_key(request.headers), read_wait_s(request.headers)
         company_id, may_hold_file = request.path_params["companyId"], row is None or row.has_file
         require_possible(company_id)
+        # for a type without a file, a form is refused as a wrong media type
         form = Form.of(request) if may_hold_file else None
         if form is None:
             given = await self._read_json(request, may_hold_file=may_hold_file)
@@ -161,6 +166,7 @@ class SendingOperations:
         else:
             await self._read_form(form, company_id, row)
             row, given = _form_given(form, row)
+        # after the body, which names the index
         connection = await self._directory.connection(company_id, _phone_index(given, row))
         draft = Draft(
             type=row.name,
@@ -175,7 +181,9 @@ class SendingOperations:
         """Answer with an accepted message, after `wait_s` seconds or when it has left."""
         state = accepted.state
         if wait_s:
+            # None: the database could not be asked. The message is accepted all the same: 202
             state = await self._waiters.until_left(accepted.id, wait_s) or state
+        # `@` of chat ids may stand in a path (RFC 3986 3.3), and is easier to read so
         place = "/".join(quote(part, safe="@") for part in (accepted.company_id, accepted.chat_id, str(accepted.id)))
         headers = {"Location": f"/api/v2/messages/{place}", "Cache-Control": "no-store"}
         if accepted.replayed:
@@ -195,22 +203,27 @@ class SendingOperations:
         }
         if accepted.scheduled_for:
             body["sendAt"] = iso(accepted.scheduled_for)
+        # without a wait always 202: a repeated request may find its message sent, and must get the same answer
         has_left = bool(wait_s) and state not in OPEN_MESSAGE_STATES
         return JSONResponse(body, status_code=200 if has_left else 202, headers=headers)
 
     async def _read_json(self, request: Request, *, may_hold_file: bool) -> dict[str, Any]:
+        # small by its own declaration, which the limit then enforces: it need not queue behind large ones
         if not may_hold_file or _is_small(request):
             body = await read_json(request)
         else:
             body = await read_json(request, limit=DATA_BODY_LIMIT, wait_s=DATA_WAIT_S, places=self._big_bodies)
         if not isinstance(body, dict):
+            # always raises: a body that is no object fits no fields
             checked(body, ())
+        # the name of the form's field: a client that mixed the two up gets the better hint
         if "file" in body:
             raise FieldsInvalid([("/file", "is for forms; in JSON a file is url, data, sha256 or mediaId")])
         return dict(body)
 
     async def _read_form(self, form: Form, company_id: str, row: MessageType | None) -> None:
         """Read a form to its end, with its file into storage."""
+        # before the file: storage must not fill with files of companies that do not exist
         await self._directory.require_company(company_id)
         if await form.head():
             await form.rest(self._files, company_id, await self._most(form.texts, company_id, row))
@@ -222,9 +235,10 @@ class SendingOperations:
             raise _no_file(row)
         index = before.get("phoneIndex", "")
         if not _INDEX.fullmatch(index):
-            # it may stand after the file
+            # the index may stand after the file: up to there the most that any channel takes applies
             return LARGEST if row is None else largest_of(row.name)
         connection = await self._directory.connection(company_id, int(index))
+        # the limit of the channel, applied while the file arrives; the composer checks the file against it once more
         return LARGEST if row is None else require(connection.connection_type, row.name).limit("bytes")
 
 
@@ -250,7 +264,7 @@ def _form_given(form: Form, row: MessageType | None) -> tuple[MessageType, dict[
         raise FieldsInvalid([("/file", "is missing")])
     if not row.has_file:
         raise _no_file(row)
-    # these two are the file's by now
+    # these two describe the file, and were used when it was kept
     texts = {name: text for name, text in texts.items() if name not in ("mimetype", "filename")}
     return row, form_fields(texts, row.fields)
 
@@ -265,7 +279,7 @@ def _phone_index(given: Mapping[str, Any], row: MessageType) -> int:
     try:
         index: int = checked({"phoneIndex": given.get("phoneIndex")}, (PHONE_INDEX,))["phoneIndex"]
     except FieldsInvalid:
-        # with whatever else is wrong
+        # raises with all wrong fields of the body, of which the index may be only one
         checked(given, row.fields)
         raise
     return index

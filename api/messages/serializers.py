@@ -33,7 +33,9 @@ class MessageSerializer:
     async def one(self, company_id: str, chat_id: str, message_id: int) -> JsonObject:
         """Return one message with its history. Raises `Problem` when the chat has no such message."""
         row, steps, related = await self._store.call(_whole, company_id, message_id)
+        # a chat has several ids (a number, an id of the provider's): each of them leads to the message
         if row is None or chat_id not in row["chat_ids"]:
+            # only now: the usual request needs no second query for the company
             await self._directory.require_company(company_id)
             raise message_unknown()
         return _received(row, related) if steps is None else _sent(row, steps, related)
@@ -50,6 +52,7 @@ class RelatedRows:
     """What stands beside messages."""
 
     def __init__(self, transaction: Transaction, company_id: str, rows: Sequence[Row]) -> None:
+        # in the transaction of the rows, so that both are of one instant; one query for a whole page
         self.reactions = marks.reactions(
             transaction, company_id, [row["provider_id"] for row in rows if row["provider_id"]]
         )
@@ -61,6 +64,7 @@ def _whole(
 ) -> tuple[Row | None, list[Row] | None, RelatedRows]:
     """Return the row, its steps (None: it came in), and what stands beside it."""
     row = messages.by_id(transaction, company_id, message_id)
+    # sent and received messages share one sequence of ids, so at most one of the two tables has this one
     steps = messages.history(transaction, message_id) if row else None
     row = row or marks.received(transaction, company_id, message_id)
     return row, steps, RelatedRows(transaction, company_id, [row] if row else [])
@@ -141,6 +145,7 @@ def described(row: Row, company_id: str, related: RelatedRows) -> JsonObject:
     """Return type and content of a message, and what was done about it since."""
     kept = row["content"]
     shown = {"type": row["type"], **_BY_TYPE.get(row["type"], _raw)(kept)}
+    # what the row of the file knows (fetched, refused) is newer than what the message was accepted or received with
     if "media" in kept:
         shown["media"] = _media(
             kept["media"], company_id, related.files.get(row["id"]), came_in=row.get("came_in", False)
@@ -168,18 +173,21 @@ def file_place(company_id: str, sha256: str) -> str:
 def _media(kept: Any, company_id: str, fetched: Row | None, *, came_in: bool) -> JsonObject:
     media = kept if isinstance(kept, Mapping) else _NOTHING
     known = {name: media[name] for name in ("mimetype", "size", "filename") if media.get(name) is not None}
+    # in this order: what storage has, what the provider has, what the client named
     if fetched is not None:
         known["status"] = fetched["state"]
         if fetched["state"] == "stored":
             ours = {"sha256": fetched["sha256"], "mimetype": fetched["mimetype"], "size": fetched["size"]}
             return {**known, **ours, "url": file_place(company_id, fetched["sha256"])}
         return {**known, **({"reason": fetched["reason"]} if fetched["reason"] else {}), **_named(media)}
+    # received before files were fetched, or its row was removed: nothing is known to be there
     if came_in:
         return {**known, "status": "unknown", **_named(media)}
     if "sha256" in media:
         return {**known, "sha256": media["sha256"], "status": "stored", "url": file_place(company_id, media["sha256"])}
     if "link" in media:
         return {**known, "status": "linked", "url": media["link"]}
+    # the provider has it, by its own id
     return {**known, "status": "uploaded", **_named(media)}
 
 
@@ -205,7 +213,7 @@ def _text(kept: JsonObject) -> JsonObject:
 
 
 def _edit(kept: JsonObject) -> JsonObject:
-    # the edit of what has no body of its own changes what stands under it
+    # a message without a text of its own, such as a picture, is edited in its caption
     inner = kept.get("content") or _NOTHING
     return {**_target(kept), "message": kept.get("body", inner.get("caption", inner.get("body", "")))}
 
@@ -229,6 +237,7 @@ _BY_TYPE: Final[Mapping[str, Callable[[JsonObject], JsonObject]]] = {
         "state": "off" if kept.get("state") == "paused" else "on",
         "lastsSeconds": kept.get("lasts_s", 0),
     },
+    # these two only come in: no operation sends them
     "revoke": _target,
     "button": _some("text", "payload"),
 }

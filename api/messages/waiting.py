@@ -19,10 +19,14 @@ from shared.store import messages
 from shared.store.store import Store
 
 LONGEST_S: Final = 60
+"""Seconds: many proxies end a request without an answer after a minute."""
 SOON_S: Final = 0.02
-"""Polling interval at the start of a wait: most messages leave at once."""
+"""Seconds between two polls at the start of a wait: most messages leave at once."""
 SLOW_S: Final = 0.25
+"""Seconds between two polls later: what did not leave at once waits for a limit, a retry or its connection."""
 _SOON_FOR_S: Final = 1.0
+"""Seconds of quick polls after the newest wait began."""
+# nine digits: a longer number is malformed, and a malformed preference is ignored (RFC 7240 2)
 _WAIT: Final = re.compile(r'wait\s*=\s*"?([0-9]{1,9})"?', re.IGNORECASE)
 
 
@@ -31,6 +35,7 @@ def read_wait_s(headers: Headers) -> int:
     for value in headers.getlist("prefer"):
         for preference in value.split(","):
             if found := _WAIT.fullmatch(preference.split(";")[0].strip()):
+                # RFC 7240 lets the server wait for less; `Preference-Applied` tells the client for how long
                 return min(LONGEST_S, int(found[1]))
     return 0
 
@@ -47,6 +52,7 @@ class Waiters:
 
     def __init__(self, store: Store, stopping: asyncio.Event) -> None:
         self._store, self._stopping = store, stopping
+        # no lock: only the event loop touches these, and no step between two awaits leaves them inconsistent
         self._waiting: dict[int, set[asyncio.Future[MessageState | None]]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._fresh_until = 0.0
@@ -63,13 +69,16 @@ class Waiters:
         left_queue: asyncio.Future[MessageState | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(message_id, set()).add(left_queue)
         self._fresh_until = monotonic() + _SOON_FOR_S
+        # the polling task ends in the same step in which it finds no waiter, so that a new one cannot slip in between
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look_until_nobody_waits(), name="waiters")
         stopping = asyncio.ensure_future(self._stopping.wait())
+        # the polling task too: if it fails, its waiters must not wait for their whole time
         ends: set[asyncio.Future[Any]] = {left_queue, stopping, self._looking}
         try:
             await asyncio.wait(ends, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # also when the client's request is cancelled: a waiter that is left would keep the polling going for ever
             stopping.cancel()
             self._forget(message_id, left_queue)
         if left_queue.done():
@@ -87,16 +96,19 @@ class Waiters:
             await asyncio.sleep(left(began + interval_s))
 
     async def _look(self) -> None:
+        # copied: waiters come and go during the query
         asked = list(self._waiting)
         self.looks += 1
         try:
             states = await self._store.call(messages.states, asked)
         except StoreUnavailable:
+            # no row counts as left, with the state None: all waiters get their answers now, as accepted
             states = {}
         self._seen = states
         for message_id in asked:
             if (state := states.get(message_id)) not in OPEN_MESSAGE_STATES:
                 for waiting in self._waiting.get(message_id, ()):
+                    # cancelled with its request in the meantime
                     if not waiting.done():
                         waiting.set_result(state)
 

@@ -23,7 +23,9 @@ from shared.store.interventions import MOST_AT_ONCE, REDRIVEN, RESOLUTIONS, Reso
 from shared.store.pool import Row
 from shared.store.store import Store
 
+# letters in one page
 _PAGE: Final = 100
+# characters; codes are ours, or the provider's short numbers and words
 _LONGEST_CODE: Final = 100
 _INSTANT: Final = "ISO 8601 with a time zone."
 _REDRIVE_FIELDS: Final = (
@@ -136,8 +138,10 @@ class DeadLetterOperations:
             phone_index=read_phone_index(query["phoneIndex"]) if "phoneIndex" in query else None,
             held=_read_held(query.get("held")),
             before=_read_cursor(query.get("cursor")),
+            # one more: whether it is there tells if another page follows
             most=_PAGE + 1,
         )
+        # only when there is nothing: a company with letters exists
         if not rows:
             await self._directory.require_company(company_id)
         following = str(rows[_PAGE - 1]["id"]) if len(rows) > _PAGE else None
@@ -158,14 +162,17 @@ class DeadLetterOperations:
             most=fields["limit"],
             worlds=self._worlds,
         )
+        # `more`, and not a number: counting what is left would cost as much as moving it
         return JSONResponse({"redriven": len(ids), "more": len(ids) == fields["limit"]}, status_code=202)
 
     async def redrive_one(self, request: Request) -> Response:
         """Queue one message again; one that was redriven before is left as it is."""
         company_id, chat_id, message_id = named(request)
+        # first: a redrive leaves such messages as they are, and their state would be a misleading reason
         if await self._store.call(interventions.is_of_removed_connection, company_id=company_id, message_id=message_id):
             await self._describe(company_id, chat_id, message_id)
             raise Problem("connection_removed", "The connection of this message was removed.")
+        # one conditional statement: of two operators at the same time one moves the message
         moved = await self._store.call(
             interventions.redrive,
             company_id=company_id,
@@ -174,12 +181,14 @@ class DeadLetterOperations:
             worlds=self._worlds,
         )
         shown = await self._describe(company_id, chat_id, message_id)
+        # failed, and not moved: with the connection still there, only a message of the other world is left as it is
         if not moved and shown["status"] == MessageState.FAILED:
             raise Problem(
                 "not_a_dead_letter",
                 "The message was accepted for the other world (sandbox or live) than its connection sends to now.",
                 state=shown["status"],
             )
+        # redriven before: the repeated request gets the same answer as the first, however far the message has come
         if not moved and await self._store.call(interventions.last_word, message_id) != REDRIVEN:
             raise Problem("not_a_dead_letter", f"The message is {shown['status']}.", state=shown["status"])
         return JSONResponse(shown, status_code=202)
@@ -192,6 +201,7 @@ class DeadLetterOperations:
             interventions.resolve, company_id=company_id, chat_id=chat_id, message_id=message_id, resolution=resolution
         )
         shown = await self._describe(company_id, chat_id, message_id)
+        # the same decision again is answered like the first; another one is refused
         if not moved and await self._store.call(interventions.last_word, message_id) != RESOLUTIONS[resolution][1]:
             raise Problem("not_held", f"The message is {shown['status']}.", state=shown["status"])
         return JSONResponse(shown)
@@ -230,6 +240,7 @@ def _read_held(text: str | None) -> bool | None:
 
 
 def _read_code(text: str | None) -> str | None:
+    # PostgreSQL's texts hold no NUL, and the driver refuses one
     if text is not None and ("\0" in text or len(text) > _LONGEST_CODE):
         raise Problem("query_invalid", "code must be an error code.", parameter="code")
     return text

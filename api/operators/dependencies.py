@@ -18,7 +18,11 @@ from shared.store.store import Store, ping
 log = logger(__name__)
 
 ANSWER_S: Final = 2.0
+"""Seconds: well below the five after which the dashboard gives up; a dependency that takes longer is of no use to
+messages.
+"""
 _INTERVAL_S: Final = 2.0
+"""Seconds between two checks of Redis: how old the state in `GET /health` can be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +49,20 @@ class Dependencies:
 
     def __init__(self, store: Store, hints: Hints) -> None:
         self._store, self._hints = store, hints
+        # not reachable until proved: the first success is logged
         self.redis = Seen(reachable=False, at=utc_now(), reason="not asked yet")
 
     async def ask_database(self) -> Seen:
         """Look at PostgreSQL; ends within `ANSWER_S` even when every connection is stuck."""
+        # the store's own deadline too, since its thread could not be ended from here
         return await self._ask(self._store.call_by(monotonic() + ANSWER_S, ping))
 
     async def ask_redis(self) -> Seen:
         """Look at Redis; ends within `ANSWER_S`."""
         before = self.redis
+        # the client blocks. After the timeout its thread stays until the client's own limit (`REDIS_TIMEOUT_S`)
         self.redis = await self._ask(asyncio.to_thread(self._hints.ping))
+        # changes only: an outage is one line and not one every two seconds
         if before.reachable and not self.redis.reachable:
             log.warning("redis_lost", reason=self.redis.reason)
         elif self.redis.reachable and not before.reachable:
@@ -77,5 +85,6 @@ class Dependencies:
         except TimeoutError:
             reason = "did not answer in time"
         except (StoreUnavailable, QueueUnavailable) as error:
+            # errors of a driver may quote an address with its password
             reason = scrub(str(error))
         return Seen(reachable=not reason, at=utc_now(), took_s=monotonic() - started_at, reason=reason)

@@ -30,6 +30,7 @@ class HealthOperations:
     def __init__(self, child: Child, dependencies: Dependencies) -> None:
         self._child, self._dependencies = child, dependencies
         self._status_file = runtime.status_file(child.settings.bulkhead_home)
+        # as heartbeat rows name it, so that rows of this host are recognised
         self._host = socket.gethostname()
 
     def operations(self) -> list[Operation]:
@@ -90,12 +91,14 @@ class HealthOperations:
         ]
 
     async def show_all(self, _: Request) -> Response:
-        """Answer with everything that is known; never waits longer than the neighbours' time limits."""
+        """Answer with everything that is known; never waits longer than the dependencies' time limits."""
         return JSONResponse(await self.everything(), headers={"Cache-Control": "no-store"})
 
     async def everything(self) -> dict[str, Any]:
         """Return what is known about the database, Redis, the orchestrator and every process."""
+        # all at once: the answer takes as long as the slowest, which is bounded by `ANSWER_S`
         account, database, redis, known = await asyncio.gather(
+            # a file on a disk that hangs must not stop the event loop
             asyncio.to_thread(snapshot.read, self._status_file),
             self._dependencies.ask_database(),
             self._dependencies.ask_redis(),
@@ -126,14 +129,18 @@ class HealthOperations:
 
     async def _known(self) -> tuple[list[Row], list[str], list[Row]] | None:
         try:
+            # a little more than the store's own deadline, whose reason is the better one; this one also covers the
+            # wait for a thread
             async with asyncio.timeout(ANSWER_S + 0.2):
                 return await self._child.store.call_by(monotonic() + ANSWER_S, _processes)
         except (StoreUnavailable, TimeoutError):
+            # shown as unknown: health is needed most while the database is away
             return None
 
     async def show_metrics(self, request: Request) -> Response:
         """Return the latest metrics of a kind."""
         name = request.path_params["process"]
+        # a kind without a connection pool cannot write metrics
         known = [kind.name for kind in KINDS if kind.pool_size]
         if name not in known:
             raise Problem("process_unknown", "There is no process kind with this name that has metrics.", known=known)

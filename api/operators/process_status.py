@@ -64,11 +64,17 @@ def merge(
         answers.
     """
     rows = {f"{row['process_name']}-{row['instance']}": row for row in heartbeats or ()}
+    # the orchestrator sees its processes directly, so its view comes first; a heartbeat adds what only the process
+    # knows
     entries = {name: _of_slot(slot, rows.get(name)) for name, slot in snapshot.slots.items()}
     for name, row in rows.items():
+        # a row of this host without a slot: a number of instances that was reduced. Other hosts have orchestrators of
+        # their own
         gone = snapshot.fresh and row["host"] == host and row["process_name"] in _ORDER
         if name not in entries and not gone:
             entries[name] = _of_heartbeat(row)
+    # without the orchestrator's list, what should run is derived from the settings, so that a process without a row
+    # shows
     if not snapshot.fresh:
         for kind, instance in _expected(settings, desired):
             if f"{kind}-{instance}" not in entries:
@@ -85,6 +91,7 @@ def overall(
     processes: Sequence[Mapping[str, Any]], *, database: bool, redis: bool, orchestrator: bool, sessions: bool
 ) -> str:
     """Return one word: `down` when nothing can be accepted, `degraded` when anything is not whole, else `healthy`."""
+    # without Redis messages are accepted all the same: the relay finds them
     if not database:
         return "down"
     whole = (
@@ -133,6 +140,7 @@ def _of_slot(slot: Mapping[str, Any], row: Row | None) -> dict[str, Any]:
             "lastError": row["last_error"] or None,
             **_heard(row),
         }
+        # only of the same incarnation: a row of the one before is old by nature until the new one writes
         if status == "healthy" and row["incarnation"] == slot.get("incarnation") and row["status"] != "healthy":
             status, reason = "degraded", f"no heartbeat for {row['silent_s']:.0f} s"
     return _entry(
@@ -141,6 +149,7 @@ def _of_slot(slot: Mapping[str, Any], row: Row | None) -> dict[str, Any]:
 
 
 def _of_heartbeat(row: Row) -> dict[str, Any]:
+    # the row's status only knows whether heartbeats come; the word in it tells whether the process takes work
     status = "degraded" if row["status"] == "healthy" and row["reported"] in _NOT_WHOLE else row["status"]
     return _entry(
         row["process_name"],
@@ -165,6 +174,7 @@ def _heard(row: Row) -> dict[str, Any]:
 
 
 def _unseen(kind: str, instance: int, database: bool, answering: bool) -> dict[str, Any]:
+    # no source knows it, but the answer itself proves that it runs
     if answering:
         return _entry(kind, instance, "healthy", reason="answers this request")
     reason = "it never wrote a heartbeat" if database else "neither the orchestrator nor the database could be asked"
@@ -172,6 +182,7 @@ def _unseen(kind: str, instance: int, database: bool, answering: bool) -> dict[s
 
 
 def _expected(settings: Settings, desired: Sequence[str]) -> list[tuple[str, int]]:
+    # with ONLY, the other kinds run elsewhere or not at all: they are not missed here
     only = {name.strip() for name in settings.only.split(",") if name.strip()}
     kinds = [
         kind
@@ -185,4 +196,5 @@ def _since(instant: str) -> float | None:
     try:
         return round((utc_now() - datetime.fromisoformat(instant).astimezone(UTC)).total_seconds(), 1)
     except ValueError:
+        # an unreadable instant of another version: the duration is left out
         return None

@@ -43,9 +43,11 @@ def read(path: Path, now: datetime | None = None) -> Snapshot:
         slots = {str(name): dict(slot) for name, slot in values["slots"].items()}
         state = str(values["state"])
     except (ValueError, TypeError, LookupError, AttributeError):
+        # a file of another version or half a file: health must answer all the same, and shows it as missing
         found = None
     if found is None:
         return Snapshot(state="missing", age_s=None, at=None, slots={})
+    # old slots are not shown: the processes in them may be long gone
     if not found.is_fresh:
         return Snapshot(state="stale", age_s=found.age_s, at=found.values["at"], slots={})
     return Snapshot(state=state, age_s=found.age_s, at=found.values["at"], slots=slots)

@@ -20,6 +20,7 @@ from shared.store import connections, messages, processes
 from shared.store.pool import Row, Transaction
 from shared.store.store import Store
 
+# rows of a table that people read, fetched every two seconds by each open page
 _MOST_CONNECTIONS: Final = 200
 _MOST_EVENTS: Final = 40
 
@@ -58,9 +59,11 @@ class Dashboard:
 
     async def _kept(self) -> Mapping[str, Any]:
         try:
+            # a little more than the store's own deadline: this one covers the wait for a thread too
             async with asyncio.timeout(ANSWER_S + 0.2):
                 queue, overview, events = await self._store.call_by(monotonic() + ANSWER_S, _read)
         except (StoreUnavailable, TimeoutError):
+            # null and not empty: the page must not show an outage as an empty queue
             return {"queue": None, "connections": None, "events": None}
         return {
             "queue": [_queue(row) for row in queue],
@@ -70,6 +73,7 @@ class Dashboard:
 
 
 def _read(transaction: Transaction) -> tuple[list[Row], list[Row], list[Row]]:
+    # one transaction, so one wait for a thread and one deadline for all three
     return (
         messages.queue_depth(transaction),
         connections.overview(transaction, most=_MOST_CONNECTIONS),
@@ -97,6 +101,7 @@ def _connection(row: Row) -> Mapping[str, Any]:
         "desired": row["desired_state"],
         "state": row["observed"],
         "detail": row["detail"] or None,
+        # a browser session's linked number, or the number that Meta showed at the last check
         "account": row["account"] or row["facts"].get("number", {}).get("displayPhoneNumber") or None,
         "provedAt": iso(row["proved_at"]),
         "observedAt": iso(row["updated_at"]),
