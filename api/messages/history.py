@@ -72,7 +72,7 @@ class HistoryOperations:
         company_id, chat_id = request.path_params["companyId"], read_chat(request.path_params["chatId"])
         require_possible(company_id)
         most, before = _read_limit(request), _read_cursor(request)
-        # one more than asked for: whether it is there tells if another page follows
+        # one more than asked for: its presence means that another page follows
         rows, shown = await self._shown.page(company_id, chat_id, before=before, most=most + 1)
         if not rows:
             await self._directory.require_company(company_id)

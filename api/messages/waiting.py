@@ -35,7 +35,7 @@ def read_wait_s(headers: Headers) -> int:
     for value in headers.getlist("prefer"):
         for preference in value.split(","):
             if found := _WAIT.fullmatch(preference.split(";")[0].strip()):
-                # RFC 7240 lets the server wait for less; `Preference-Applied` tells the client for how long
+                # RFC 7240 lets the server wait for less; `Preference-Applied` states for how long
                 return min(LONGEST_S, int(found[1]))
     return 0
 
@@ -108,7 +108,7 @@ class Waiters:
         for message_id in asked:
             if (state := states.get(message_id)) not in OPEN_MESSAGE_STATES:
                 for waiting in self._waiting.get(message_id, ()):
-                    # cancelled with its request in the meantime
+                    # an earlier poll answered it, and its task has not resumed yet
                     if not waiting.done():
                         waiting.set_result(state)
 

@@ -138,7 +138,7 @@ class DeadLetterOperations:
             phone_index=read_phone_index(query["phoneIndex"]) if "phoneIndex" in query else None,
             held=_read_held(query.get("held")),
             before=_read_cursor(query.get("cursor")),
-            # one more: whether it is there tells if another page follows
+            # one more: its presence means that another page follows
             most=_PAGE + 1,
         )
         # only when there is nothing: a company with letters exists

@@ -149,7 +149,7 @@ def _of_slot(slot: Mapping[str, Any], row: Row | None) -> dict[str, Any]:
 
 
 def _of_heartbeat(row: Row) -> dict[str, Any]:
-    # the row's status only knows whether heartbeats come; the word in it tells whether the process takes work
+    # the row's status only knows whether heartbeats come; `reported` is the state in which the process sees itself
     status = "degraded" if row["status"] == "healthy" and row["reported"] in _NOT_WHOLE else row["status"]
     return _entry(
         row["process_name"],
