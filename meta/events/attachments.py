@@ -1,4 +1,6 @@
-"""What messages of Messenger and Instagram hold, in the shape that every channel shares (`shared/content.py`)."""
+"""Reads the contents of Messenger's and Instagram's messages into the shape that every channel shares
+(`shared/content.py`).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ _EMOJI: Final[Mapping[str, str]] = {
     "sad": "😢",
     "angry": "😠",
 }
-"""Reactions that come as a word and no emoji."""
+"""Reactions that come as a word without an emoji."""
 
 
 def parse_contents(message: Mapping[str, Any]) -> list[ParsedContent]:
@@ -33,6 +35,7 @@ def parse_contents(message: Mapping[str, Any]) -> list[ParsedContent]:
     body = text(message.get("text"))
     if message.get("is_unsupported") is True:
         return [ParsedContent(content.UNSUPPORTED, {"kind": "unsupported", "errors": []})]
+    # before the text: a tap has both, and its payload is what the sender chose to act on
     if quick := mapping(message.get("quick_reply")):
         return [ParsedContent(content.BUTTON, {"text": body, "payload": text(quick.get("payload"))})]
     parts = [_attachment(attachment) for attachment in objects(message.get("attachments"))]
@@ -55,6 +58,7 @@ def _attachment(attachment: Mapping[str, Any]) -> ParsedContent:
     kind, payload = text(attachment.get("type"))[:60], mapping(attachment.get("payload"))
     url = text(payload.get("url")) or text(attachment.get("url"))
     if kind in _FILES and url:
+        # Messenger sends stickers as images with an id
         is_sticker = kind == "image" and name(payload.get("sticker_id"))
         own = {
             "url": url,
@@ -63,6 +67,7 @@ def _attachment(attachment: Mapping[str, Any]) -> ParsedContent:
         }
         try:
             return content.media(STICKER if is_sticker else _FILES[kind], own)
+        # an address that cannot be fetched: kept as unknown, so that the line is not lost
         except Unreadable:
             return content.unknown({"type": kind, kind: payload}, kind)
     if kind == "location":

@@ -1,5 +1,5 @@
-"""What the parts of one WhatsApp change share: its connections, its field, its number, and the names of the people in
-it.
+"""The data that the parts of one WhatsApp change share: its connections, field and number, and the names of its
+people.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Change:
     name: str
     connections: Sequence[int]
     business: str
+    # names of customers must not get into a traceback or log
     names: Mapping[str, str] = field(repr=False)
 
     def instant(self, part: Mapping[str, Any]) -> datetime:

@@ -1,4 +1,4 @@
-"""What WhatsApp's changes add to chats: messages of customers, what people wrote in the business app, history, group
+"""Reads what WhatsApp's changes add to chats: messages of customers, what the business wrote in its app, history, group
 events and calls.
 """
 
@@ -28,7 +28,7 @@ _CALL_FIELDS: Final = (
     "errors",
     "biz_opaque_callback_data",
 )
-"""What is kept of a call; what a telephone needs to answer it stays in the journal."""
+"""What is kept of a call; its session description (SDP) stays in the journal."""
 _NOT_NAMED: Final = frozenset({"unknown", "media_placeholder", *content.READERS})
 """Types that are kept as unknown without a problem: Meta itself does not disclose them, or what is wrong with them was
 named.
@@ -38,9 +38,11 @@ named.
 def message(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
     """Read a customer's message. Raises `Unreadable` when it names no chat."""
     number, user_id = name(part.get("from")), name(part.get("from_user_id"))
+    # the number where it is given: a chat is named by it, and by the user id only for customers that hide it
     sender = number or user_id
     if not sender:
         raise Unreadable("from, from_user_id: neither is there")
+    # history holds both sides in one list; live messages are the customer's only
     from_me = change.is_history and change.is_business(number)
     chat = name(part.get("group_id")) or (name(part.get("to")) or name(part.get("to_user_id")) if from_me else sender)
     if not chat:
@@ -80,6 +82,7 @@ def history(change: Change, chunk: Mapping[str, Any]) -> ParsedEvents:
 def _past(change: Change, part: Mapping[str, Any], customer: str) -> ParsedEvents:
     sender = name(part.get("from")) or name(part.get("from_user_id"))
     was = mapping(part.get("history_context"))
+    # by a flag, by the sender's number, or without either: a sender that is not the thread's customer is the business
     from_me = (
         was.get("from_me") is True
         or change.is_business(sender)
@@ -96,6 +99,7 @@ def group(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
     chat = name(part.get("group_id"))
     if not chat:
         raise Unreadable("group_id: missing")
+    # groups are new at Meta: all fields are kept, in place of those that are known today
     rest = {key: value for key, value in clean(part).items() if key not in ("type", "timestamp", "group_id")}
     line = ParsedContent(
         content.SYSTEM, rest | {"kind": text(part.get("type"))[:60], "body": text(part.get("subject"))}
@@ -108,6 +112,7 @@ def group(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
 def call(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
     """Read one step of a call: one call has several. Raises `Unreadable` when it names no person."""
     call_id, step = identifier(part, "id"), text(part.get("event"))[:60].lower()
+    # Meta marks the direction by a field or by the ids, depending on the event
     is_ours = (
         text(part.get("direction")).upper() == "BUSINESS_INITIATED"
         or "recipient_id" in part
@@ -125,6 +130,7 @@ def call(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
         change,
         ParsedContent(content.CALL, fields | {"kind": step, "call_id": call_id}),
         counts="call",
+        # one line for each step; the limit keeps the id within the 255 characters that a provider id may have
         provider_id=f"{call_id}:{step}" if len(call_id) + len(step) < 200 else digest([call_id, step]),
         chat=other,
         at=change.instant(part),
@@ -140,6 +146,7 @@ def _kept(change: Change, part: Mapping[str, Any], *, sender: str, chat: str, fr
     problems = ParsedEvents()
     try:
         parsed = content.parse_content(part)
+    # a message that lacks something is still a line in the chat: an agent sees that the customer wrote
     except Unreadable as unreadable:
         problems.add(problem("unreadable", change.path, str(unreadable)))
         parsed = content.unknown(part, text(part.get("type")))
@@ -158,6 +165,7 @@ def _kept(change: Change, part: Mapping[str, Any], *, sender: str, chat: str, fr
         at=at,
         sender=sender,
         from_me=from_me,
+        # automations must not answer messages of months ago
         may_trigger=not (from_me or change.is_history),
         context=context | ({"history": True} if change.is_history else {}),
     )

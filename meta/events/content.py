@@ -1,4 +1,6 @@
-"""What WhatsApp's messages hold, by type, in the shape that every channel shares (`shared/content.py`)."""
+"""Reads the contents of WhatsApp's messages, by type, into the shape that every channel shares
+(`shared/content.py`).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ UNKNOWN: Final = "unknown"
 UNSUPPORTED: Final = "unsupported"
 
 _TYPE_MOST: Final = 60
+"""Characters of a type's name that are kept; Meta's longest have about 30."""
 _KEYS_MOST: Final = 50
+"""Names of fields that are kept of an unknown type, to recognise it by; their values stay in the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ def parse_content(message: Mapping[str, Any]) -> ParsedContent:
     """
     given = message.get("type")
     kind = given if isinstance(given, str) else ""
+    # Meta adds types without notice: a new one is kept as a line in the chat, and not lost
     reader = READERS.get(kind)
     if reader is None:
         return unknown(message, kind)
@@ -60,6 +65,7 @@ def _own(message: Mapping[str, Any], own: object) -> dict[str, Any]:
 
 
 def _text(message: Mapping[str, Any], own: object) -> ParsedContent:
+    # also as a bare string: a text must not be lost for a form that differs
     body = own if isinstance(own, str) else _own(message, own).get("body")
     if not isinstance(body, str):
         raise Unreadable("text.body: not a text")
@@ -77,6 +83,7 @@ def media(kind: str, own: Mapping[str, Any], *, voice: bool = False) -> ParsedCo
     """Return a message that is a file. Raises `Unreadable` when nothing says where the file is."""
     file = {
         "id": name(own.get("id")),
+        # `link` is the older name; the id finds the file when the address has expired
         "url": _address(own.get("url")) or _address(own.get("link")),
         "mimetype": text(own.get("mime_type"))[:200],
         "sha256": name(own.get("sha256")),
@@ -84,6 +91,7 @@ def media(kind: str, own: Mapping[str, Any], *, voice: bool = False) -> ParsedCo
     }
     if not (file["id"] or file["url"]):
         raise Unreadable(f"{kind}: neither id nor url")
+    # a recording has type `voice` in old payloads, and `audio` with `voice: true` in new ones
     is_voice = (voice or own.get("voice") is True) and kind == AUDIO
     size = number(own.get("file_size"))
     shown = present(
@@ -95,6 +103,7 @@ def media(kind: str, own: Mapping[str, Any], *, voice: bool = False) -> ParsedCo
         voice=True if is_voice else None,
     )
     content = {"media": shown} | present(
+        # a sticker has no caption on any channel
         caption=text(own.get("caption")) if kind != STICKER else None,
         filename=file["filename"] if kind == DOCUMENT else None,
         voice=True if is_voice else None,
@@ -105,6 +114,7 @@ def media(kind: str, own: Mapping[str, Any], *, voice: bool = False) -> ParsedCo
 
 def _address(value: object) -> str:
     given = text(value)
+    # 4,096 characters: signed addresses have several hundred; other schemes must not reach the fetcher
     return given if given.startswith(("https://", "http://")) and len(given) <= 4096 else ""
 
 
@@ -139,6 +149,7 @@ def _target(own: Mapping[str, Any], key: str) -> str:
 
 def _interactive(message: Mapping[str, Any], own: object) -> ParsedContent:
     reply = _own(message, own)
+    # some payloads lack `type`; the name of the object says the same
     kind = text(reply.get("type"))[:_TYPE_MOST] or next((key for key in reply if key.endswith("_reply")), "")
     answer = mapping(reply.get(kind))
     content = present(
@@ -196,6 +207,7 @@ def _welcome(_message: Mapping[str, Any], _own: object) -> ParsedContent:
 def _edit(message: Mapping[str, Any], own: object) -> ParsedContent:
     edit = _own(message, own)
     target = _target(edit, "original_message_id" if "original_message_id" in edit else "message_id")
+    # the new content may be nested in `message`, or stand flat beside the target
     new = mapping(edit.get("message")) or edit
     if new is edit and "type" not in edit:
         new = {"type": TEXT, "text": edit.get("text") if "text" in edit else edit.get("body")}
@@ -252,6 +264,6 @@ READERS: Final[Mapping[str, Callable[[Mapping[str, Any], object], ParsedContent]
     "revoke": _revoke,
     "unsupported": _unsupported,
 }
-"""What reads each type of message. `unknown` has no reader on purpose: old examples call unsupported messages so, and
-it is kept as what it is.
+"""The reader of each type of message. `unknown` has none on purpose: old examples call unsupported messages so, and it
+is kept as what it is.
 """

@@ -63,9 +63,12 @@ _SYSTEM: Final = frozenset(
         "take_thread_control",
     }
 )
-"""What may stand in an item next to messages: kept as a system line under its own name."""
+"""What may occur in an item next to messages: kept as a system line under its own name. Both spellings of
+`policy_enforcement` occur in Meta's reference.
+"""
 _BY_CUSTOMER: Final = frozenset({"optin", "referral"})
 """System lines that a customer caused: automations may act on them."""
+# what every item has: not worth naming in a problem
 _ENVELOPE: Final = frozenset({"sender", "recipient", "timestamp", "id", "time", "is_echo", "hop_context", "is_standby"})
 
 
@@ -112,6 +115,7 @@ def read_entry(webhook: WebhookContext, path: str, entry: Mapping[str, Any]) -> 
 
     def change(where: str, part: Mapping[str, Any]) -> ParsedEvents:
         value = mapping(part.get("value"))
+        # Instagram sends some messages as a change, in the shape of an item
         if "sender" in value or "recipient" in value:
             return item(f"{where}value.", value)
         # comments, mentions and posts are no messages
@@ -136,6 +140,7 @@ def _chat_item(page: Page, path: str, part: Mapping[str, Any], *, is_standby: bo
     sender = (
         sender or name(mapping(part.get("sender")).get("user_ref")) or name(mapping(part.get("optin")).get("user_ref"))
     )
+    # an echo: written by the Page, in Meta's inbox, by another app, or by us
     from_me = (bool(sender) and sender == page.account) or mapping(part.get("message")).get("is_echo") is True
     chat = recipient if from_me else sender
     if not chat:
@@ -181,9 +186,11 @@ def _item(item: ChatItem, part: Mapping[str, Any]) -> ParsedEvents:
 
 def _message(item: ChatItem, message: Mapping[str, Any]) -> ParsedEvents:
     mid = identifier(message, "mid")
+    # an own id: the deleted message's `mid` is taken by the message itself
     if message.get("is_deleted") is True:
         return _line(item, ParsedContent(content.REVOKE, {"target": mid}), provider_id=f"{mid}#deleted")
     metadata = message.get("metadata")
+    # our own send comes back as an echo; as a message it would be in the chat twice
     if item.from_me and isinstance(metadata, str) and metadata.startswith(TOKEN):
         return _proof(item, name(metadata), mid)
     replied = mapping(message.get("reply_to"))
@@ -199,6 +206,7 @@ def _message(item: ChatItem, message: Mapping[str, Any]) -> ParsedEvents:
         _line(
             item,
             ParsedContent(parsed.type, parsed.content | quoted, parsed.file),
+            # Messenger knows several files as one message; each is a line here, and only the first has the context
             provider_id=part_id(mid, number),
             context=context if number == 1 else {},
         )
@@ -234,6 +242,7 @@ def _edit(item: ChatItem, edit: Mapping[str, Any]) -> ParsedEvents:
 
 def _postback(item: ChatItem, part: Mapping[str, Any]) -> ParsedEvents:
     context = {"referral": clean(part["referral"])} if "referral" in part else {}
+    # old postbacks have no `mid`: sender and instant distinguish two taps on one button
     provider_id = name(part.get("mid")) or digest([item.sender, item.at.isoformat(), part])
     return _line(item, postback(part), provider_id=provider_id, context=context)
 
@@ -262,6 +271,7 @@ def _reached(item: ChatItem, state: MessageState, mids: Sequence[str], part: Map
     watermarks = [
         Watermark(connection_id=connection_id, chat_id=item.chat, state=state, at=instant(part["watermark"], item.at))
         for connection_id in item.connections
+        # "everything up to this instant": Messenger names single messages only sometimes
         if "watermark" in part
     ]
     return ParsedEvents(receipts=receipts, watermarks=watermarks, counts=counted(f"status_{state}"))

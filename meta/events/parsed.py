@@ -1,4 +1,4 @@
-"""What one webhook holds, read part by part and merged."""
+"""The contents of one webhook, read part by part and merged."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from shared.arrivals import AccountEvent, Contact, ContactMove, MarketingChoice,
 from shared.messages import InboundMessage, Receipt
 
 _PROBLEMS_MOST: Final = 5
+"""Problems that the journal names for one webhook: enough to recognise the cause; the others are counted."""
 
 OWNERLESS: Final = "no connection has this"
-"""How the problem of an event begins whose account no connection is proved to have."""
+"""Beginning of the problem of an event whose account no connection is proved to have. `replay_unowned` searches for it.
+"""
 
 
 class EventOwners(Protocol):
@@ -84,6 +86,7 @@ class ParsedEvents:
         self.account_events += other.account_events
         for connection_id, at in other.door_events.items():
             known = self.door_events.get(connection_id)
+            # the newest of both; a part without an instant of its own must not hide one that has it
             self.door_events[connection_id] = max(known, at) if known and at else known or at
         self.pauses |= other.pauses
         self.counts.update(other.counts)
@@ -125,6 +128,7 @@ def read_part(path: str, read: Callable[[], ParsedEvents]) -> ParsedEvents:
     """Read one part; what it lacks is named."""
     try:
         return read()
+    # named in the journal's outcome; the other parts of the webhook are read all the same
     except Unreadable as unreadable:
         return problem("unreadable", path, str(unreadable))
 

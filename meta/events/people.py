@@ -1,4 +1,4 @@
-"""What WhatsApp's changes say about people: who they are, what they are called from now on, and what they want."""
+"""Reads what WhatsApp's changes contain about people: their ids and names, changes of both, and marketing choices."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from meta.events.parsed import ParsedEvents, counted
 from meta.events.values import Unreadable, canonical, instant, mapping, name, phone, text
 from shared.arrivals import Contact, ContactMove, MarketingChoice
 
+# the first is Meta's name, the second occurs in webhooks of older versions
 _NUMBER_CHANGES: Final = frozenset({"user_changed_number", "customer_changed_number"})
 _ID_CHANGES: Final = frozenset({"user_changed_user_id", *_NUMBER_CHANGES})
 
@@ -31,6 +32,7 @@ def seen(
 ) -> list[Contact]:
     """Return one person as each connection sees them."""
     digits = phone(number)
+    # the business-scoped id first: it is there also when the person hides the number
     who = canonical(user_id) or digits or number
     return [
         Contact(connection_id=connection_id, user_id=who, phone=digits, name=called, username=username, at=at)
@@ -49,6 +51,7 @@ def changed(change: Change, system: Mapping[str, Any], sender: str, at: datetime
 
 def _moved(change: Change, former: str, user_id: str, number: str, at: datetime) -> list[ContactMove]:
     digits = phone(number)
+    # a move without an end would detach the chat from the person
     if not former or not (user_id or digits):
         return []
     return [
@@ -69,6 +72,7 @@ def synchronised(change: Change, item: Mapping[str, Any]) -> ParsedEvents:
     number, user_id = name(entry.get("phone_number")), name(entry.get("user_id"))
     if not (number or user_id):
         raise Unreadable("contact: neither phone_number nor user_id")
+    # removed from an address book, and still a customer with a chat
     if text(item.get("action")) == "remove":
         return ParsedEvents(counts=counted("address_book"))
     called = text(entry.get("full_name"))[:400] or text(entry.get("first_name"))[:400]

@@ -1,4 +1,4 @@
-"""From the bytes of a webhook to what it holds: every entry, in the shape of its provider."""
+"""Reads a webhook from its bytes: every entry, in the shape of its provider."""
 
 from __future__ import annotations
 
@@ -38,10 +38,12 @@ def object_of(body: bytes) -> str:
 def decoded(body: bytes) -> Any:
     """Return what JSON says. Raises `NotJson`, and `RecursionError` when it is nested too deeply for us."""
     try:
+        # JSON may be UTF-16 or UTF-32 (RFC 4627); lone surrogates are cleaned where texts are read
         words = body.decode(json.detect_encoding(body), "surrogatepass")
     except ValueError as error:
         # not chained: the error carries the bytes
         raise NotJson(type(error).__name__) from None
+    # the fast one first: only a number of more than 4,300 digits makes Python's `int` refuse, and needs the other
     for decoder in (_DECODER, _PATIENT):
         try:
             return decoder.decode(words)
@@ -51,6 +53,7 @@ def decoded(body: bytes) -> Any:
 
 
 def _refuse_constant(name: str) -> NoReturn:
+    # Python's parser accepts NaN and Infinity, which PostgreSQL's jsonb refuses
     raise ValueError(f"{name} is no JSON")
 
 

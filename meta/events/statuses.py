@@ -1,4 +1,4 @@
-"""What WhatsApp reports about messages of ours, and about the number itself."""
+"""Reads what WhatsApp reports about messages of ours, and about the number itself."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ STATUSES: Final[Mapping[str, MessageState]] = {
 """Meta's statuses and ours."""
 
 _KEPT: Final = ("pricing", "conversation", "errors", "recipient_participant_id")
+"""Fields of a status that are kept in the message's history; the whole stays in the journal for a while."""
 _LATE: Final = timedelta(minutes=10)
-"""A failure older than this no longer pauses a connection: its cause may be gone."""
+"""A failure older than this no longer pauses a connection: its cause may be gone. Webhooks may be repeated for days."""
 
 
 def status(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
     """Read one status. Raises `Unreadable` when its word is not one that we know, or its id is no text."""
     if part.get("type") == content.CALL:
+        # the state of a call that we made comes among the statuses, with the same fields as a call
         return chat_lines.call(change, {**part, "event": part.get("status")})
     word = part.get("status")
     state = STATUSES.get(word) if isinstance(word, str) else None
@@ -42,6 +44,7 @@ def status(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
     code, detail = _failure(part) if is_failed else ("", "")
     extra = {"status": word} | {key: clean(part[key]) for key in _KEPT if key in part}
     at = change.instant(part)
+    # WhatsApp may spell the recipient otherwise than we did (Brazil's ninth digit, Mexico's 1)
     recipient, user_id = name(part.get("recipient_id")), name(part.get("recipient_user_id"))
     receipts = [
         Receipt(
@@ -59,7 +62,9 @@ def status(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
     ]
     # both ids of one person: an answer may name only the second
     contacts = people.seen(change, user_id, recipient, at=at) if user_id and recipient else []
+    # by the time of arrival and not by now: the result of reading a row does not depend on when it is read
     is_fresh = change.received_at - at < _LATE
+    # the first error only, which is the one that the history names
     pauses = _pauses(change, objects(part.get("errors"))[:1]) if is_failed and is_fresh else {}
     return ParsedEvents(receipts=receipts, contacts=contacts, pauses=pauses, counts=counted(f"status_{word}"))
 

@@ -15,11 +15,13 @@ from shared.channels import chat_ids
 from shared.errors import BulkheadError
 
 TEXT_MOST: Final = 65_536
-"""Characters of a text that are kept; the raw body in the journal has all of them."""
+"""Characters of a text that are kept, 16 times what WhatsApp allows; the raw body in the journal has all of them."""
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,59}")
 _DEEPEST: Final = 32
+"""Levels of nesting that are kept: far more than any provider sends, and far below Python's limit of recursion."""
 _PART: Final = re.compile(r"#[0-9]{1,3}$")
 _WHOLE_MOST: Final = 10**18
+"""Below 2^63, so that PostgreSQL's bigint holds every number that is accepted."""
 
 
 class Unreadable(BulkheadError):
@@ -38,6 +40,7 @@ def objects(value: object) -> list[dict[str, Any]]:
 
 def name(value: object) -> str:
     """Return a text or whole number that may name something, cleaned and cut; anything else as the empty text."""
+    # some payloads have ids as JSON numbers. `bool` is a subclass of `int`
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _WHOLE_MOST:
         return str(value)
     return cleaned_text(value)[:PROVIDER_ID_MOST].strip() if isinstance(value, str) else ""
@@ -67,6 +70,7 @@ def number(value: object) -> float | None:
             value = float(value)
         except ValueError:
             return None
+    # the comparison also refuses NaN and infinity, which `float` reads from a text
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _WHOLE_MOST:
         return value
     return None
@@ -89,6 +93,7 @@ def identifier(part: Mapping[str, Any], field: str) -> str:
         return given
     if given is not None and not isinstance(given, str):
         raise Unreadable(f"{field}: not a text")
+    # an id that is empty, too long or not printable: the same part repeated has the same digest, and is stored once
     return digest(part)
 
 
@@ -106,6 +111,7 @@ def known_instant(value: object) -> datetime | None:
     """Return an instant given in seconds or milliseconds since 1970, as a number or in digits; None when it cannot be
     read.
     """
+    # 13 digits are milliseconds up to the year 2286; more is no instant
     given = int(value) if isinstance(value, str) and value.isdecimal() and len(value) <= 13 else value
     if not isinstance(given, int) or isinstance(given, bool) or not 0 < given < 10**13:
         return None
@@ -141,6 +147,7 @@ def whole_id(provider_id: str) -> str:
 
 def cleaned_text(value: str) -> str:
     """Return a text as PostgreSQL can hold it: without NUL and without halves of characters."""
+    # jsonb and text refuse NUL, and UTF-8 has no lone surrogates, which JSON's escapes can express
     return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Webhooks of WhatsApp Business Accounts: Meta's own, and 360dialog's, which hand the same through."""
+"""Reads webhooks of WhatsApp Business Accounts: Meta's own, and 360dialog's, which have the same form."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def _change(webhook: WebhookContext, path: str, entry: Mapping[str, Any], part: 
     value = mapping(part.get("value"))
     metadata = mapping(value.get("metadata"))
     field = text(part.get("field"))[:60]
+    # by the lists in the value and not by the field's name: coexistence brings messages under several field names
     if READERS.keys().isdisjoint(value):
         return _account_event(webhook, path, entry, field, value)
     change = Change(
@@ -69,6 +70,7 @@ def _change(webhook: WebhookContext, path: str, entry: Mapping[str, Any], part: 
         business=phone(metadata.get("display_phone_number")),
         names=names_in(value),
     )
+    # counted before they are read: nothing of an event without an owner is parsed into rows
     items = sum(len(objects(value.get(kind))) for kind in READERS)
     if items and not change.connections:
         return problem("unknown_number", path, f"value: {OWNERLESS} phone number id", items)
@@ -97,8 +99,10 @@ def _account_event(
         return problem("other_change", path, f"field {word(field)}: not one that we read")
     account_id = name(entry.get("id"))
     owners = webhook.owners.of_business_account(account_id)
+    # through a 360dialog number's own address an event about another account may be forged: it is dropped and named
     if owners is None:
         return problem("foreign_account", path, "id: not the account of the number whose door this is")
+    # kept without an owner it would be lost for the connection whose proof is still under way: it is replayed then
     if not owners and webhook.owners.is_claimed(account_id):
         return problem("unknown_number", path, f"id: {OWNERLESS} business account id")
     kept = clean(value)
@@ -107,6 +111,8 @@ def _account_event(
         kind=field,
         value=kept,
         at=instant(entry.get("time"), webhook.received_at),
+        # account events have no id: with the owners in the digest, a replay after a proof is a new event for the new
+        # owner
         name=digest([account_id, field, whole(entry.get("time")), kept, *owners]),
         connection_ids=tuple(owners),
     )
@@ -125,4 +131,4 @@ READERS: Final[Mapping[str, Callable[[Change, Mapping[str, Any]], ParsedEvents]]
     "user_preferences": people.preference,
     "user_id_update": people.user_id_update,
 }
-"""What reads each list of a change's value, by its name."""
+"""The reader of each list of a change's value, by its name."""
