@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-# ids are of Meta's length and form, and none that Meta has given out; the first digit tells what they name (1 a number,
+# ids have Meta's form and length; the first digit shows what they name (1 a number,
 # 2 a business account, 3 the app, 4 a Page, 5 an Instagram account)
 META_DIRECT_ID: Final = "100000000000001"
 D360_ID: Final = "100000000000002"

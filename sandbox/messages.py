@@ -279,7 +279,7 @@ async def _accept(call: _Call, to: str, fault: Fault | None) -> Response:
         plan=["failed"] if fails else list(sandbox.knobs.statuses),
         **extra,
     )
-    # between the ledger and everything that follows from it: a kill here is a provider that took the message and tells
+    # between the ledger and everything that follows from it: a kill here is a provider that took the message and sends
     # nothing
     hit("provider.taken")
     latency_s = sandbox.knobs.latency_ms / 1000

@@ -26,15 +26,18 @@ def replace_file(path: Path, content: str | bytes, *, mode: int = 0o600, durable
             # the mode of open() is narrowed by the umask, and does not apply to a file that was left behind
             os.fchmod(file.fileno(), mode)
             file.write(data)
+            # before fsync, which knows only what the operating system has
             file.flush()
             if durable:
                 os.fsync(file.fileno())
         fresh.replace(path)
+    # the half-written file is of no use; the error that counts is the first one, not that of removing it
     except OSError:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
         raise
     if durable:
+        # the rename itself is on disk only when the directory is
         _sync_folder(path.parent)
 
 

@@ -23,10 +23,12 @@ class BackoffPolicy:
         """Return the wait after so many failures in a row, in seconds; 0 after none."""
         if failures < 1:
             return 0.0
+        # `failures` may be a fraction: a decayed count of restarts
         longest: float = self.base_s * self.growth ** min(failures - 1, _MAX_EXPONENT)
         return min(self.cap_s, longest)
 
     def jittered_s(self, failures: float, uniform: Callable[[float, float], float] = random.uniform) -> float:
         """Return a wait drawn evenly between zero and `wait_s`, in seconds, so that many waiters do not come back at
         once."""
+        # full jitter: spreads waiters best, and the mean stays half of the wait
         return uniform(0.0, self.wait_s(failures))

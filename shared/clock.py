@@ -32,11 +32,14 @@ def read_timestamp(text: str) -> datetime:
         at = datetime.fromisoformat(text.strip())
         if at.tzinfo is None:
             raise ValueError("an instant needs a time zone")
+        # stored and compared in one time zone only
         return at.astimezone(UTC)
+    # the first or last day of the calendar, moved beyond it by its time zone
     except OverflowError as error:
         raise ValueError("no such instant in UTC") from error
 
 
 def suspended_s() -> float:
     """Return the seconds that the machine was suspended since boot; `monotonic` does not count them."""
+    # CLOCK_MONOTONIC stands still during a suspend, CLOCK_BOOTTIME does not (clock_gettime(2))
     return time.clock_gettime(time.CLOCK_BOOTTIME) - monotonic()

@@ -54,6 +54,7 @@ HARMLESS_TWICE: Final = frozenset({READ, TYPING})
 """Types whose effect is the same when they are carried out twice: an unknown outcome is tried again instead of being
 in doubt."""
 
+# 25 s: WhatsApp itself ends a typing indicator then
 SHORT_LIVED: Final = {TYPING: 25.0}
 """Seconds after which a message of the type means nothing any more: one that could not go out by then is given up
 (`expired`)."""

@@ -21,6 +21,7 @@ class SettingsInvalid(BulkheadError):
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
+        # all of them at once: an operator corrects a file in one go, not one restart for each mistake
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
 
@@ -36,6 +37,7 @@ class Refused(BulkheadError):
     """
 
     def __init__(self, code: str, sentence: str, *, field: str = "", **details: Any) -> None:
+        # clients decide by the code; the sentence may be reworded
         self.code, self.sentence, self.field, self.details = code, sentence, field, details
         super().__init__(f"{code}: {sentence}")
 

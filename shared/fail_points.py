@@ -73,6 +73,7 @@ LOG_NAME: Final = "crash-points.log"
 
 
 def _exit() -> None:
+    # no handlers, no buffers: as close to a crash as a process can come by itself
     os._exit(1)
 
 
@@ -111,11 +112,13 @@ class FailPoint:
         self.visits += 1
         line = f"{self.kind}:{self.name}{self.victim and '/' + self.victim}\n"
         if self.visit:
+            # once per home: without the list a process that is restarted would die at the same visit again, for ever
             if self.visits != self.visit or (self.record.exists() and line in self.record.read_text(encoding="ascii")):
                 return
         elif random.random() >= self.probability:  # noqa: S311 - dice, not secrets
             return
         with self.record.open("a", encoding="ascii") as record:
+            # before firing: a killed process cannot write it any more
             record.write(line)
         if self.victim:
             kill_slot(self.victim)
@@ -165,6 +168,7 @@ def arm(text: str, kind: str, run_dir: Path, kill_slot: KillSlot) -> None:
     Raises:
         SettingsInvalid: `text` cannot be parsed.
     """
+    # a forked child, or a second call, must not keep the points of the first
     _armed.clear()
     for point in parse(text, kind, run_dir / LOG_NAME):
         _armed.setdefault(point.name, []).append(partial(point.hit, kill_slot))
@@ -184,8 +188,10 @@ def _parse(part: str, kind: str, record: Path) -> FailPoint | None:
     point = FailPoint(name, kind, action, victim, record=record)
     if when.isdecimal() and int(when) > 0:
         point.visit = int(when)
+    # the point decides: `1` is the first visit, `1.0` is every one
     elif "." in when and 0.0 < float(when) <= 1.0:
         point.probability = float(when)
     else:
         raise ValueError("after the @ stands a probability with a decimal point, or the number of the visit")
+    # parsed although it is for another kind: a mistake is reported by every process, and not only by the one it is for
     return point if for_kind == kind or (for_kind == "*" and kind != ORCHESTRATOR) else None

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from shared.errors import Refused
 
+# `bool` before `int`: in Python it is one
 _TYPE_NAMES: Final = (
     (bool, "true or false"),
     (str, "a string"),
@@ -104,6 +105,7 @@ def checked(value: Any, fields: Sequence[Field]) -> dict[str, Any]:
             given = field.default
         elif type(given) in _NESTED:
             given = _without_nulls(given, field)
+        # null is as good as absent: clients in typed languages send it for what is not set
         found[field.name] = given
     return found
 
@@ -163,6 +165,7 @@ def wrong_fields(
 def _wrong(value: Any, field: Field, at: str) -> Iterator[tuple[str, str]]:
     kind = type(value)
     field = next((other for other in field.others if kind is other.kind), field)
+    # exact types: JSON's `true` is no number here; an integer passes as a number
     if kind is not field.kind and not (field.kind is float and kind is int):
         yield at, f"must be {_kinds(field)}, not {type_named(value)}"
     elif kind is str:
@@ -183,6 +186,7 @@ def _wrong(value: Any, field: Field, at: str) -> Iterator[tuple[str, str]]:
 def _wrong_list(value: Sequence[Any], field: Field, at: str) -> Iterator[tuple[str, str]]:
     if len(value) < field.fewest or (field.most and len(value) > field.most):
         number = f"{field.fewest} to {field.most}" if field.most else f"at least {field.fewest}"
+        # an array of the wrong length is not looked into: it may be very long
         yield at, f"must have {number} items; it has {len(value)}"
         return
     for index, item in enumerate(value):
@@ -194,6 +198,7 @@ def _wrong_list(value: Sequence[Any], field: Field, at: str) -> Iterator[tuple[s
 
 def _wrong_anywhere(value: Any, at: str, depth: int) -> Iterator[tuple[str, str]]:
     """Check what has no table of its own: only that it can be kept."""
+    # deeper objects would exhaust the stack here, or later in PostgreSQL's jsonb
     if depth > _DEEPEST:
         yield at, f"is nested more than {_DEEPEST} deep"
     elif isinstance(value, str):
@@ -232,6 +237,7 @@ def _wrong_text(value: str, field: Field) -> str:
 
 def _wrong_url(value: str) -> str:
     try:
+        # `urlsplit` removes line breaks and tabs silently (bpo-43882), so that they are refused before
         parts = urlsplit(value) if value.isprintable() and " " not in value else None
         is_right = parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
@@ -241,6 +247,7 @@ def _wrong_url(value: str) -> str:
 
 def _wrong_date(value: str) -> str:
     try:
+        # `fromisoformat` also takes 20001231 and week dates, which providers do not
         is_right = bool(_DATE.fullmatch(value)) and date.fromisoformat(value) is not None
     except ValueError:
         is_right = False
@@ -248,6 +255,7 @@ def _wrong_date(value: str) -> str:
 
 
 def _wrong_email(value: str) -> str:
+    # only the outline: what a mail server takes beyond that is the provider's to judge
     return "" if _EMAIL.fullmatch(value) else "must be an e-mail address"
 
 

@@ -16,12 +16,15 @@ _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 def cleaned_filename(name: str) -> str:
     """Return a file's name without path, control characters and direction marks; "" when nothing is left."""
+    # both separators: a name from Windows holds backslashes; NFC, so that macOS's decomposed letters are the usual ones
     bare = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
+    # leading dots hide a file on Unix, and `..` leads out of a folder
     shown = "".join(one for one in bare if unicodedata.category(one) not in _HIDDEN).strip().lstrip(".")
     if len(shown.encode()) > _BYTES_MOST:
         stem, dot, ending = shown.rpartition(".")
         ending = dot + ending if dot and len(ending.encode()) <= _ENDING_BYTES else ""
         stem = shown[: len(shown) - len(ending)]
+        # a character that the cut divides is dropped
         shown = stem.encode()[: _BYTES_MOST - len(ending.encode())].decode(errors="ignore") + ending
     return shown
 

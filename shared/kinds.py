@@ -102,9 +102,11 @@ class ProcessKind:
     """Delay before the second restart in a row; the first has `first_restart_s`. Doubles from there, with full
     jitter."""
     first_restart_s: float = 0.0
+    """Delay before the first restart: none, since most deaths are single ones and messages wait."""
     intensity: int = 10
     """More than this many restarts in `period_s` mean quarantine."""
     period_s: float = 60.0
+    """Seconds in which restarts are counted for `intensity`."""
     min_uptime_s: float = 10.0
     """A life shorter than this counts in full; one that is longer lets the backoff decay."""
     startup_s: float = 30.0
@@ -118,7 +120,11 @@ class ProcessKind:
     memory_hard_mb: int = 0
     """Resident size of the process tree above which it is killed and replaced; 0: no limit."""
     nice: int = 0
+    """Niceness of its processes: above 0 for what must not take CPU from the API and the senders."""
     oom_score_adj: int = 0
+    """Linux's bias for the out-of-memory killer: below 0 for what many depend on, above 0 for what is replaced most
+    easily.
+    """
 
     @property
     def room(self) -> str:
@@ -321,6 +327,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         admin_offset=10,
         pool_size=10,
         in_flight=20,
+        # a page uploads a file before it sends the message
         send_s=120.0,
         retry_base_s=2.0,
         settings=(
@@ -343,6 +350,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
             *_DELIVERY,
         ),
         secrets=("media_s3_secret", *_SERVERS),
+        # each start costs seconds of CPU for its browsers: they must not start in quick succession
         first_restart_s=1.0,
         restart_base_s=5.0,
         intensity=10,
@@ -351,6 +359,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         drain_s=30.0,
         memory_soft_mb=3400,
         memory_hard_mb=4096,
+        # browsers use as much CPU as there is; the API and Meta's senders go first
         nice=5,
         oom_score_adj=300,
     ),
@@ -365,7 +374,9 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         port=3002,
         admin_offset=20,
         pool_size=20,
+        # sends wait for the network: a process holds many of them at little cost
         in_flight=200,
+        # Meta answers in well under a second; a send that takes longer is in doubt, and its place is needed
         send_s=10.0,
         retry_base_s=1.0,
         settings=(
@@ -452,6 +463,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         restart_base_s=0.2,
         startup_s=60.0,
         drain_s=30.0,
+        # every kind depends on PostgreSQL, and its death costs a recovery from the WAL
         oom_score_adj=-500,
     ),
     ProcessKind(
@@ -461,6 +473,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         needed="embedded_redis",
         admin_offset=60,
         restart_base_s=0.2,
+        # Redis holds hints only, which are derived again from rows
         oom_score_adj=-300,
     ),
 )
@@ -484,6 +497,7 @@ def admin_port(first_port: int, row: ProcessKind, instance: int) -> int:
 def next_admin_offset(rows: tuple[ProcessKind, ...] = KINDS) -> int:
     """Return the first offset beyond every row's ports: what a new row takes, rounded up to a multiple of ten."""
     beyond = max((row.admin_offset + row.instances_most for row in rows), default=0)
+    # rounded up, so that a kind can get more slots later without moving another's ports
     return -(-beyond // 10) * 10
 
 

@@ -51,6 +51,8 @@ _CUTS: Final = tuple(
     for pattern, replacement in (
         # PostgreSQL repeats whole rows here
         (r"(?m)^DETAIL: .*$", "DETAIL: [private]"),
+        # credentials in the wording of errors: headers, query parameters, addresses with a password, Meta's tokens
+        # (EAA…)
         (r"(?i)(bearer\s+)[^\s\"'&,;]+", r"\1[secret]"),
         (
             r"(?i)((?:access_?token|api[-_]?key|app_?secret|password|secret|verify_token)[\"']?\s*[:=]\s*[\"']?)(?!bearer)[^\s\"'&,;}]+",
@@ -85,15 +87,18 @@ def _tellable(name: str, value: Any) -> Any:
         return "[private]"
     if value is None or isinstance(value, bool | int | float):
         return value
+    # names within are checked too: a private field does not become public by its depth
     if isinstance(value, Mapping):
         return {str(key): _tellable(str(key), item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_tellable("", item) for item in value]
+    # exceptions and paths are passed as fields too, and may hold anything
     return scrub(str(value))
 
 
 def fingerprint(private: str) -> str:
     """Return a short stable name for a chat or phone, so that lines about it can be found without saying who it is."""
+    # five bytes are enough to follow one chat through a log; no protection against trying every number
     return hashlib.blake2s(private.encode(), digest_size=5, person=b"bulkhead").hexdigest()
 
 
@@ -112,6 +117,7 @@ class _JsonLine(logging.Formatter):
         if correlation := correlation_id.get():
             line["correlation_id"] = correlation
         event = getattr(record, "event", None)
+        # a line of a library: its text is free, so it is scrubbed
         if event is None:
             line |= {"event": "library_log", "message": scrub(_message_of(record))}
         else:
@@ -144,6 +150,7 @@ class EventLog:
         self._logger = logging.getLogger(name)
 
     def _write(self, level: int, event: str, exc_info: _ExcInfo, fields: dict[str, Any]) -> None:
+        # checked first: most debug lines are dropped, and no record is made for them
         if self._logger.isEnabledFor(level):
             self._logger.log(level, event, exc_info=exc_info, extra={"event": event, "fields": fields})
 
@@ -201,7 +208,9 @@ def configure(
     above.setLevel(logging.WARNING)
     for handler in (below, above):
         handler.setFormatter(formatter)
+    # `force`: a library may have configured the root logger at import, and its handlers would print lines as they are
     logging.basicConfig(handlers=[below, above], level=logging.WARNING, force=True)
     for package in (*_PROGRAM, *(row.room for row in KINDS)):
         logging.getLogger(package).setLevel(level.upper())
+    # Python's warnings would go to standard error as plain text
     logging.captureWarnings(True)

@@ -35,6 +35,7 @@ def _always(_: Settings) -> bool:
 
 NEEDS: Final[Mapping[str, Need]] = {
     "always": Need(_always),
+    # both depend on rows, which only the recorder reads; the orchestrator uses no database
     "connections": Need(_always, reported=True),
     "rows": Need(_always, reported=True),
     "embedded_postgres": Need(lambda settings: not settings.database_url),
@@ -57,6 +58,7 @@ def runs(row: ProcessKind, desired: Collection[str] | None) -> bool:
     Args:
         desired: kinds that the recorder reported; None: it has not reported yet.
     """
+    # until the recorder has reported, a kind that depends on rows is not started: an empty installation runs no browser
     return not need_of(row).reported or (desired is not None and row.name in desired)
 
 

@@ -22,7 +22,9 @@ from shared.errors import BulkheadError, SettingsInvalid
 from shared.settings import Settings
 
 KEY_BYTES: Final = 32
+"""Bytes of a key: AES-256."""
 NONCE_BYTES: Final = 12
+"""Bytes of a nonce: the size that GCM is defined for without hashing (NIST SP 800-38D)."""
 
 
 class SecretUnreadable(BulkheadError):
@@ -52,6 +54,7 @@ class Sealed:
     def from_text(cls, text: str) -> Sealed:
         """Read what `to_text` wrote. Raises `SecretUnreadable` for anything else."""
         try:
+            # from the right: a key's name may hold dots, base64 does not
             key_id, nonce, ciphertext = text.rsplit(".", 2)
             return cls(key_id, base64.b64decode(nonce, validate=True), base64.b64decode(ciphertext, validate=True))
         except ValueError:
@@ -108,6 +111,8 @@ class Vault:
     def seal(self, plaintext: str, *, context: str) -> Sealed:
         """Return `plaintext` sealed for `context`, for example `phone_configs.access_token:17`; the same context opens
         it."""
+        # random: with 96 bits a repetition under one key is out of reach for the few secrets that there are, and no
+        # counter has to be kept
         nonce = os.urandom(NONCE_BYTES)
         return Sealed(
             self.key_id,
@@ -128,6 +133,8 @@ class Vault:
             return cipher.decrypt(
                 bytes(sealed.nonce), bytes(sealed.ciphertext), _bound_to(sealed.key_id, context)
             ).decode()
+        # GCM cannot distinguish a wrong key from a wrong context or changed bytes; `from None`, so that no part of the
+        # input stands in a traceback
         except (InvalidTag, ValueError):
             raise SecretUnreadable(
                 f"the secret {context} does not open with key {sealed.key_id!r}: another key, another row, or changed "
@@ -136,6 +143,7 @@ class Vault:
 
 
 def _bound_to(key_id: str, context: str) -> bytes:
+    # a NUL between them: no two pairs give the same bytes
     return f"{key_id}\0{context}".encode()
 
 

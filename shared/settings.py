@@ -33,9 +33,11 @@ _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 def default_home(environ: Mapping[str, str] = os.environ) -> Path:
     """Return BULKHEAD_HOME's default: `var` of the checkout that this file belongs to, else the user's state
     directory."""
+    # an installed package has no script/run; its files may lie where nothing can be written
     if (_CHECKOUT / "script" / "run").is_file():
         return _CHECKOUT / "var"
     state = environ.get("XDG_STATE_HOME", "").strip()
+    # the XDG specification: a relative path is to be ignored
     return (Path(state) if state.startswith("/") else Path("~/.local/state").expanduser()) / "bulkhead"
 
 
@@ -302,6 +304,7 @@ class Settings:
 
     def seen_by(self, row: ProcessKind) -> Settings:
         """Return these settings without what processes of a kind may not see: reading that raises `AttributeError`."""
+        # a copy whose fields are removed, not emptied: a default in place of a secret would go unnoticed
         seen = copy.copy(self)
         for name in _FIELDS.keys() - visible_fields(row):
             object.__delattr__(seen, name)
@@ -393,6 +396,7 @@ def load(environ: Mapping[str, str] | None = None, rows: Sequence[ProcessKind] =
     }
     if reader.problems:
         raise SettingsInvalid(reader.problems)
+    # absolute from here on: children must not depend on the working directory of the shell that started the program
     settings = Settings(**values, bulkhead_home=home.expanduser().absolute(), kinds=kinds, values=own)
     # a child sees only some of the settings; its orchestrator has checked what they must fulfil together
     if not environ.get(_CHILD_FIELDS["process_incarnation"].name) and (
@@ -453,6 +457,7 @@ def environ_for(settings: Settings, row: ProcessKind) -> dict[str, str]:
         name: str(getattr(other, setting.field))
         for other in settings.kinds
         for setting, name in kind_settings(other)
+        # ports and numbers of other kinds are needed to call them; nothing else of another kind is a child's business
         if setting.everywhere or other.name == row.name
     }
     own = {variable.name: str(settings.values.get(variable.name, variable.default)) for variable in row.variables}
@@ -465,6 +470,7 @@ def restart_relevant(settings: Settings, row: ProcessKind) -> dict[str, str]:
         name
         for other in settings.kinds
         for setting, name in kind_settings(other)
+        # what only the orchestrator reads takes effect without replacing a process
         if not setting.told or other.name != row.name
     }
     return {name: value for name, value in environ_for(settings, row).items() if name not in read_by_orchestrator}

@@ -16,6 +16,7 @@ _NEAR: Final = 0.86
 def misspelt(names: Iterable[str], rows: Sequence[ProcessKind] = KINDS) -> dict[str, str]:
     """Return those of `names` that are no variable of ours but look like one, each with the one that was probably
     meant."""
+    # aliases and the orchestrator's own variables are right too, so that they are neither reported nor proposed in vain
     known = {*variables(rows), *child_variables(), *aliases(rows)}
     found = {}
     for name in sorted(set(names) - known):

@@ -74,6 +74,7 @@ MESSAGE_TRANSITIONS: Final[Mapping[MessageState, frozenset[MessageState]]] = {
     M.SENDING: frozenset({M.QUEUED, M.IN_DOUBT, M.SENT, M.DELIVERED, M.READ, M.FAILED}),
     # in_doubt -> queued: evidence that it was not sent, or the policy says resend
     M.IN_DOUBT: frozenset({M.QUEUED, M.SENT, M.DELIVERED, M.READ, M.FAILED}),
+    # sent -> failed: Meta accepts a message first, and reports by a status that it could not be delivered
     M.SENT: frozenset({M.DELIVERED, M.READ, M.FAILED, M.DELETED}),
     M.DELIVERED: frozenset({M.READ, M.DELETED}),
     M.READ: frozenset({M.DELETED}),
@@ -138,6 +139,7 @@ _State = TypeVar("_State", bound=StrEnum)
 
 def require_transition(table: Mapping[_State, frozenset[_State]], old: _State, new: _State) -> None:
     """Raise `IllegalTransition` unless `table` lists `new` after `old`."""
+    # a bug, not a race: races are decided by the condition of an UPDATE (`predecessors`)
     if new not in table[old]:
         raise IllegalTransition(
             f"{type(old).__name__}: {old} -> {new} is not listed; from {old} only "

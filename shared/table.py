@@ -10,6 +10,7 @@ def lines(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Return `rows` under `head` with aligned columns; numbers to the right, None as a dash."""
     cells = [[_text(cell) for cell in row] for row in rows]
     widths = [max([len(name), *(len(row[column]) for row in cells)]) for column, name in enumerate(head)]
+    # a column is numeric only when every cell is: a text among numbers would shift the digits
     right = [
         bool(rows) and all(isinstance(row[column], int | float | None) for row in rows) for column in range(len(head))
     ]

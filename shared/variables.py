@@ -38,6 +38,7 @@ def _parse(variable: Variable, text: str) -> Any:
     number: float | None = None
     try:
         if isinstance(default, int | float):
+            # the default's type is the declaration: `int("1.5")` is refused where whole numbers are meant
             number = type(default)(text)
     except ValueError:
         raise ValueError(
@@ -69,7 +70,9 @@ class VariableReader:
 
     def read(self, variable: Variable, *other_names: str) -> Any:
         """Return a variable's value, or None when it is not set or wrong."""
+        # blank counts as not set: an empty line in an environment file must not override a default
         given = {name: text for name in (variable.name, *other_names) if (text := self._environ.get(name, "").strip())}
+        # neither name wins silently: which one an operator meant cannot be known
         if len(set(given.values())) > 1:
             self.problems.append(f"{' and '.join(given)} are one setting and differ; set {variable.name} alone")
         for text in given.values():
@@ -110,6 +113,7 @@ def port_problems(kinds: Sequence[ProcessKind], first_admin_port: int) -> list[s
         if not row.port:
             continue
         name = names[row.name]
+        # the first owner of a port keeps it, so that each further one is reported with it
         if (twin := used.setdefault(row.port, name)) != name:
             problems.append(f"{name}={row.port} is also {twin}; give each its own port")
         if slot := private.get(row.port):

@@ -293,7 +293,7 @@ class Phones:
         if device.credential:
             raise Refused(409, "already_linked", "this device is linked; log it out first")
         for other in [row for row in self._devices.values() if row.phone == number]:
-            # here a phone has one linked device, so that arrivals are told apart by the phone's number alone
+            # here a phone has one linked device, so that the phone's number alone distinguishes arrivals
             self.log_out(other, "replaced")
         device.phone, device.credential, device.refs, device.pairing_code = number, secrets.token_urlsafe(24), [], ""
         self._ledger.append("web", "device_linked", device=device.id, phone=number, credential=device.credential)

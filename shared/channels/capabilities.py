@@ -85,6 +85,7 @@ def _capabilities(channel: Channel) -> Mapping[str, Capability]:
         name: Capability(limits={**channel.operations[name], **for_files.get(name, {})})
         if name in channel.operations
         else _CHANNEL_CANNOT
+        # every operation, so that a client finds an answer for each and not an absence
         for name in OPERATIONS
     }
 

@@ -81,8 +81,10 @@ _ADDRESSES: Final = (
 )
 # WhatsApp's own spelling of a number; the part after the colon is one of the person's devices
 _PHONE_ADDRESS: Final = re.compile(r"([0-9]+)(?::[0-9]{1,3})?@(?:c\.us|s\.whatsapp\.net)")
+# Meta: country code, a dot, `ENT.` for ids of a parent account, then letters and digits
 _BUSINESS_SCOPED: Final = re.compile(r"([A-Za-z]{2})\.(ENT\.)?([A-Za-z0-9]{1,128})")
 _NUMERIC: Final = re.compile(r"[1-9][0-9]{4,31}")
+# three to six digits: fewer than any number with a country code has
 _SHORT_CODE: Final = re.compile(r"[1-9][0-9]{2,5}")
 _USUAL_PHONE: Final = re.compile(r"[1-9][0-9]{6,14}")
 _PHONE_SPELLING: Final = re.compile(r"\+?[0-9 ().\-\u00a0]*")
@@ -139,6 +141,7 @@ def _read(text: str, *, numeric_ids: bool) -> ChatId:
         raise ChatInvalid("the chat id is empty")
     if len(text) > LONGEST:
         raise ChatInvalid(f"the chat id has {len(text)} characters; none has more than {LONGEST}")
+    # longer than E.164 allows: it cannot be a phone number
     if _NUMERIC.fullmatch(text) and (numeric_ids or len(text) > _MOST_DIGITS):
         return ChatId(Form.NUMERIC, text, "" if numeric_ids else _digits_problem(text))
     # before the other forms: what looks like a number is judged as one, so that a mistake in it is named
@@ -159,6 +162,7 @@ def _read(text: str, *, numeric_ids: bool) -> ChatId:
 
 
 def _address(text: str) -> ChatId:
+    # addresses of WhatsApp have no capitals; a client's spelling must not make a second chat
     lower = text.lower()
     if found := _PHONE_ADDRESS.fullmatch(lower):
         return ChatId(Form.PHONE, _phone(found[1]))
@@ -208,6 +212,7 @@ def _without_trunk_prefix(digits: str) -> str:
 
     try:
         number = phonenumbers.parse(f"+{digits}")
+    # no country has such a code, or not such a number: the digits stay as they were given
     except phonenumbers.NumberParseException:
         return digits
     rest = digits[len(str(number.country_code)) :]

@@ -28,6 +28,7 @@ INSTAGRAM: Final = Channel(
         **SIDE_EFFECTS,
     },
     files={
+        # Meta's page on attachments of Instagram messages names these types and sizes
         content.IMAGE: FileLimit(8 * _MB, ("image/jpeg", "image/png", "image/gif")),
         content.VIDEO: FileLimit(
             25 * _MB, ("video/mp4", "video/ogg", "video/x-msvideo", "video/quicktime", "video/webm")

@@ -15,6 +15,7 @@ _MB: Final = 1024 * 1024
 HUMAN_AGENT: Final = "HUMAN_AGENT"
 """The tag of a human's answer beyond the usual window; Meta grants it by permission only."""
 WINDOW: Final = CustomerWindow(24 * 3600.0, {HUMAN_AGENT: 7 * 24 * 3600.0})
+# actions of the Send API; they have no status webhooks
 SIDE_EFFECTS: Final[Mapping[str, Mapping[str, int]]] = {
     content.REACTION: {},
     content.READ: {},
@@ -42,6 +43,7 @@ MESSENGER: Final = Channel(
         content.IMAGE: FileLimit(8 * _MB, ("image/jpeg", "image/png", "image/gif")),
         content.VIDEO: FileLimit(25 * _MB, ("video/",)),
         content.AUDIO: FileLimit(25 * _MB, ("audio/",)),
+        # 25 MB: the Send API's limit for any attachment
         content.DOCUMENT: FileLimit(25 * _MB),
     },
     provider_files=True,

@@ -19,6 +19,7 @@ from shared.settings import Settings
 
 WHATSAPP_WEB: Final = "https://web.whatsapp.com/"
 DAY_S: Final = 86400.0
+"""Seconds of the window of a daily ceiling: any 24 hours, not a calendar day."""
 PAGE_PER_SECOND: Final = 300.0
 """Rate of the Send API for one Page or Instagram account."""
 COEXISTENCE_PER_SECOND: Final = 20.0
@@ -29,6 +30,7 @@ PAIR_BURST: Final = 45.0
 _META_BURST_S: Final = 0.05
 """A number's burst: what it may send in this time. More would send the rest of the second's messages too early."""
 _BROWSER_JITTER: Final = 0.5
+"""Part of a browser session's interval by which each message costs more or less: an even rhythm is not a human one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +111,7 @@ def _browser(settings: Settings, options: Mapping[str, Any]) -> Limits:
 
 
 def _number(given: Any, usual: float) -> float:
+    # options stand in a row of the database and may hold anything; a mistake there must not stop a connection
     is_number = isinstance(given, int | float) and not isinstance(given, bool) and isfinite(given) and given >= 0
     return float(given) if is_number else usual
 

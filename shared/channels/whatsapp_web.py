@@ -20,6 +20,7 @@ WWEBJS: Final = Channel(
     # WhatsApp adds kinds of addresses from time to time, for example for bots
     answers=frozenset({Form.SHORT_CODE, Form.ADDRESS}),
     operations={
+        # WhatsApp's own limit of a text
         content.TEXT: {"characters": 65536},
         content.IMAGE: _CAPTION,
         content.VIDEO: _CAPTION,

@@ -19,5 +19,6 @@ def worlds(settings: Settings) -> Mapping[str, World]:
 
 
 def _world_of(address: str, settings: Settings) -> World:
+    # host and port alone: paths differ between the stand-ins of one sandbox
     here, there = urlsplit(settings.sandbox_url), urlsplit(address)
     return "sandbox" if settings.sandbox_url and (here.hostname, here.port) == (there.hostname, there.port) else "live"

@@ -35,6 +35,7 @@ def own_key() -> str:
 
 def fingerprint(asked: Sequence[Any]) -> str:
     """Return a digest of what was asked for; the same key with another digest is a conflict."""
+    # 16 bytes: a conflict must not be missed by a collision
     return hashlib.blake2b(json.dumps(asked, ensure_ascii=True).encode(), digest_size=16).hexdigest()
 
 
@@ -53,6 +54,7 @@ async def accept(acceptor: RowAcceptor, message: NewMessage) -> Accepted:
         try:
             accepted = await acceptor.accept(message)
         except StoreUnavailable as error:
+            # surely nothing was written by this try, nor by the first: the caller may repeat it
             if not error.may_be_done and not lost_commit:
                 raise
             log.warning("commit_answer_lost", reason=str(error))

@@ -45,11 +45,13 @@ def reaction_content(target: Target, emoji: str) -> Content:
 
 def edit_content(target: Target, text: str) -> Content:
     """Return the content of an edit. Raises `Refused` when the message cannot be edited, or not to this text."""
+    # the channel first: a client that can never edit here should not be asked for another text
     require(target.connection_type, content.EDIT)
     if target.direction != "out" or target.type != content.TEXT:
         raise unsupported(
             target.connection_type, content.EDIT, "channel", "Only texts of the company's own can be edited."
         )
+    # last comes the state, which may change: what is wrong for ever is named before it
     check_text(text, target.connection_type, content.EDIT)
     require_there(target)
     return {"target": target.provider_id, "target_id": target.id, "body": text}
@@ -57,6 +59,7 @@ def edit_content(target: Target, text: str) -> Content:
 
 def deletion_content(target: Target, *, everyone: bool) -> Content:
     """Return the content of a deletion. Raises `Refused` when the message cannot be deleted, or not for everyone."""
+    # a reaction is taken back by an empty one, an edit by another edit
     if target.type in ACTING:
         raise unsupported(
             target.connection_type, content.DELETE, "channel", "An action on another message cannot be deleted."

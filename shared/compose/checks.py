@@ -68,12 +68,14 @@ def check_file(kept: StoredFile, source: str, type_: str, connection_type: str, 
 def check_voice(mimetype: str, source: str, connection_type: str) -> None:
     """Raise `Refused` unless a channel accepts audio of this type as a voice note. `source`: field that named it."""
     required = channel_named(connection_type).voice
+    # providers show other audio as a file, not as a voice note
     if required not in ("", mimetype):
         raise _type_refused(mimetype, source, "a voice note", connection_type, (required,))
 
 
 def _type_refused(mimetype: str, source: str, kind: str, connection_type: str, allowed: Sequence[str]) -> Refused:
     accepted = ", ".join(f"{one}*" if one.endswith("/") else one for one in allowed) or "any known type"
+    # a type that cannot be detected is most often one that was not declared
     hint = "; declare what it is by `mimetype` or `filename`" if mimetype == UNKNOWN else ""
     return Refused(
         "media_type_refused",

@@ -119,6 +119,7 @@ class Composer:
             StoreUnavailable: the database is away; nothing was accepted.
         """
         connection = draft.connection
+        # before any query: what is wrong in itself costs the database nothing
         fields = checked(draft.fields, TYPES[draft.type].fields)
         chat_id = await self._chat(connection, draft.chat_id, draft.type)
         if draft.file is not None:
@@ -167,6 +168,7 @@ class Composer:
         try:
             return channel.chat(given).id
         except ChatInvalid as error:
+            # the query is made only for ids whose spelling does not show whether such a chat exists
             if error.answerable and await self._wrote(connection, error.answerable):
                 chat = channel.chat(given, known=True)
                 if chat.form in channel.groups and operation not in channel.in_groups:
@@ -186,6 +188,7 @@ class Composer:
         self, order: _Order, build: Callable[[], Awaitable[Mapping[str, Any]]], clients_key: str | None
     ) -> Acceptance:
         asked_for, policy = read_send_at(order.fields.get("sendAt")), order.fields.get("inDoubtPolicy")
+        # an instant that has passed means now: the client's clock, or the way here, took longer
         scheduled_for = asked_for if asked_for and asked_for > utc_now() else None
         try:
             made = await build()
@@ -203,6 +206,7 @@ class Composer:
             # the first call's time: the field may name one that has passed since
             scheduled_for = await self._first_schedule(order, clients_key) if asked_for else None
         else:
+            # a replay was counted by the first call
             self.accepted += 1
             self._accepted.labels(order.connection_type).inc()
         return Acceptance(
@@ -222,6 +226,7 @@ class Composer:
     async def _repetition(self, order: _Order, clients_key: str | None) -> Accepted | None:
         """Return what was accepted by an earlier call with the same key and the same fields, None when nothing was."""
         row = await self._store.call(messages.find_by_key, order.company_id, clients_key) if clients_key else None
+        # the same key with other fields is a mistake of the client: the refusal that was met is reported
         if row is None or row["fingerprint"] != _fingerprint(order):
             return None
         return Accepted(id=row["id"], created_at=row["created_at"], replayed=True, state=MessageState(row["state"]))
@@ -267,6 +272,7 @@ def _about(company_id: str, target: Target, type_: str, fields: Mapping[str, Any
         connection_type=target.connection_type,
         phone_index=target.phone_index,
         held=target.connection_status == "paused",
+        # our own id: the same message named by the provider's id is the same request
         fields={**fields, "messageId": target.id},
     )
 

@@ -66,6 +66,7 @@ class Builder:
         Raises:
             Refused: the channel cannot do it, or not so.
         """
+        # before anything is stored or looked up
         require(connection.connection_type, type_)
         made = await self._builders[type_](type_, connection, chat_id, fields)
         # tags widen the customer's window, which most channels do not have
@@ -103,6 +104,7 @@ class Builder:
 
     async def _media(self, type_: str, connection: Connection, fields: Fields) -> Content:
         given = [name for name in ("file", *FILE_SOURCES) if fields.get(name) is not None]
+        # not one of a list of priorities: a client that names two files has a mistake, and either may be the wrong one
         if len(given) != 1:
             raise FieldsInvalid(
                 [("", f"must name the file by exactly one of file (in a form), {', '.join(FILE_SOURCES)}")]
@@ -115,6 +117,8 @@ class Builder:
                 )
             return {"id": fields["mediaId"], **self._declared(fields, connection)}
         if source == "url":
+            # not fetched now: the provider fetches it, or the channel at the time of sending; only the address is
+            # checked
             return {"link": self._checked_address(fields["url"]), **self._declared(fields, connection)}
         kept = await self._kept(source, type_, connection, fields)
         check_file(kept, source, type_, connection.connection_type, voice=bool(fields.get("voice")))
@@ -146,6 +150,7 @@ class Builder:
         if source == "data":
             most = limit_of(connection.connection_type, type_).bytes
             declared, filename = fields.get("mimetype") or "", fields.get("filename") or ""
+            # replaced in the fields: the fingerprint is made of the digest and not of megabytes of base64
             fields["data"] = await self._files.keep_base64(
                 connection.company_id, fields["data"], declared=declared, filename=filename, most=most, field="data"
             )
@@ -169,6 +174,7 @@ class Builder:
 
     async def _template(self, _: str, connection: Connection, _chat_id: str, fields: Fields) -> Content:
         given = template_content(fields)
+        # after the checks of the draft itself, since this is a query
         await self._require_sendable(connection, fields["name"], fields["language"])
         return await self._with_files(connection, given, "")
 
@@ -191,6 +197,7 @@ class Builder:
         """Add to each file of ours within a provider's object what it is. Raises `Refused` for what is no file of the
         company."""
         for place, node in own_files(made, at):
+            # each digest within the company: an object of the provider must not be a way to another company's file
             found = await self._files.find(connection.company_id, node["sha256"])
             if found is None:
                 raise FieldsInvalid([(f"{place}/sha256", "is no file of this company")])
@@ -226,6 +233,7 @@ class Builder:
         if fields["state"] == "off":
             require(connection.connection_type, TYPING_OFF)
             return {"state": "paused", "lasts_s": 0}
+        # the Cloud API shows the indicator as a part of marking a message as read
         answers = channel_named(connection.connection_type).typing_answers
         newest = await self._newest(connection, chat_id) if answers else None
         return {
@@ -249,6 +257,7 @@ class Builder:
         `Refused` when there is none, or not yet."""
         found = await self._store.call(targets.find, connection.company_id, given)
         for target in found:
+            # a provider's id may be known on several connections; an operation leaves through one of them
             if target.connection_id == connection.id and (chat_id is None or chat_id in target.chat_ids):
                 require_message(target, operation)
                 require_there(target)

@@ -16,6 +16,8 @@ from shared.store.store import Store
 REMEMBERED_S: Final = 1.0
 """Lifetime of a cached connection, in seconds: a change takes effect within it."""
 _MOST_REMEMBERED: Final = 10_000
+"""Connections that are cached at most: a few megabytes."""
+# as COMPANY_ID allows; what cannot exist is refused without a query
 _COMPANY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PHONE_INDEX: Final = re.compile(r"[0-9]{1,4}")
 
@@ -35,6 +37,7 @@ class Directory:
             StoreUnavailable: it is not remembered and the database is away.
         """
         known, until = self._known.get((company_id, phone_index), (None, 0.0))
+        # also while the database is away: for as long as the entry lives, a request gets as far as the commit
         if known is not None and self._clock() < until:
             return known
         require_possible(company_id)

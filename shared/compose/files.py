@@ -20,6 +20,7 @@ from shared.store.media import StoredFile
 from shared.store.pool import Transaction
 from shared.store.store import Store
 
+# RFC 2397: mimetype and parameters, `;base64`, a comma, the content
 _DATA_URI: Final = re.compile(r"data:([^;,]*(?:;[^;,]*)*?)(;base64)?,", re.IGNORECASE)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -45,8 +46,10 @@ class Files:
             stored = await self._storage.put(company_id, source, most=most)
         except MediaTooLarge as error:
             raise file_too_large(field, error.most) from error
+        # a refusal and no failure: nothing was accepted, and a repetition is safe
         except StorageUnavailable as error:
             raise storage_unavailable() from error
+        # after storing, since the length of a stream is known only at its end; the empty file is harmless
         if stored.size == 0:
             raise FieldsInvalid([(pointer(field), "is empty")])
         mimetype, filename = mimetype_of(stored.head, declared, filename), cleaned_filename(filename)
@@ -74,6 +77,7 @@ def _remembered(transaction: Transaction, company_id: str, stored: Stored, mimet
     media.remember(transaction, company_id, stored.sha256, size=stored.size, mimetype=mimetype, filename=filename)
     found = media.find(transaction, company_id, stored.sha256)
     if found is None:
+        # a bug, not a race: the row was written in this very transaction
         raise LookupError("a file that was remembered in this transaction is not there")
     return found
 
@@ -102,4 +106,5 @@ def _unbroken(text: str) -> str:
 
 async def _pieces(content: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(content), CHUNK_BYTES):
+        # in pieces, so that hashing and writing do not hold the event loop for one long moment
         yield content[start : start + CHUNK_BYTES]

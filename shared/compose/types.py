@@ -19,6 +19,7 @@ from shared.messages import Policy
 FILE_SOURCES: Final = ("url", "data", "sha256", "mediaId")
 """Fields of a JSON body that name a file; a form has `file` as well."""
 _EMOJI: Final = 40
+"""Characters of the longest emoji: families and flags are joined from up to ten or more code points."""
 
 PHONE_INDEX: Final = Field(
     name="phoneIndex", kind=int, purpose="Which of the company's connections sends it.", default=0, high=9999
@@ -304,6 +305,7 @@ TYPES: Final[Mapping[str, MessageType]] = {
                     purpose="How long it is shown unless a message comes first.",
                     default=10.0,
                     low=1,
+                    # WhatsApp ends the indicator after 25 s
                     high=25,
                 ),
                 PHONE_INDEX,

@@ -19,7 +19,9 @@ from shared.media.kinds import mimetype_of
 from shared.media.reach import Reach, checked
 
 REDIRECTS_MOST: Final = 3
+"""Redirects that are followed: file hosts use one or two; each costs a connection."""
 _PASSING: Final = frozenset({408, 425, 429})
+"""4xx that may pass by themselves: request timeout, too early, too many requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,10 @@ async def fetch(
     try:
         async with asyncio.timeout(left(by)), client(reach) as http:
             for _ in range(REDIRECTS_MOST + 1):
+                # credentials stay with the origin that they were given for, as browsers do with redirects
                 async with http.get(here, own_headers if _origin(here) == _origin(first) else {}) as answer:
                     if answer.status in {301, 302, 303, 307, 308}:
+                        # each step anew: a public address may redirect to an inner one
                         here = checked(answer.elsewhere(), reach)
                         continue
                     _require_file(answer.status, answer.encoding)
@@ -79,6 +83,7 @@ def _require_file(status: int, encoding: str) -> None:
         raise FetchFailed(
             f"http_{status}", f"the address answers with HTTP {status}", passing=status >= 500 or status in _PASSING
         )
+    # unpacking would let a small response become a file of any size
     if encoding not in {"", "identity"}:
         raise FetchFailed(
             "fetch_encoded", "the address answers with packed content that was not asked for", passing=False

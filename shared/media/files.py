@@ -13,6 +13,7 @@ from shared.media.errors import MediaUnknown
 HEAD_BYTES: Final = 4096
 """First bytes of a file that suffice to detect its type."""
 CHUNK_BYTES: Final = 256 * 1024
+"""Bytes that are read or written at once: few calls for a large file, little memory for many."""
 
 _COMPANY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -75,6 +76,7 @@ def place(company_id: str, sha256: str) -> tuple[str, str, str]:
     Raises:
         MediaUnknown: these name no file that could be in storage, whatever they try to reach.
     """
+    # the only way from names to paths: nothing that passes here can hold a slash or two dots
     if not _COMPANY.fullmatch(company_id) or not _SHA256.fullmatch(sha256):
         raise MediaUnknown("this is not the name of a file in storage")
     return company_id, sha256[:2], sha256

@@ -51,6 +51,7 @@ def mimetype_of(head: bytes, declared: str = "", filename: str = "") -> str:
     declared_as = plain(declared)
     if declared_as == UNKNOWN:
         declared_as = ""
+    # last: a name is the easiest to choose wrongly
     by_name = plain(mimetypes.guess_type(filename)[0] or "") if filename else ""
     seen = _sniffed(head)
     if seen in _CONTAINERS:
@@ -61,6 +62,7 @@ def mimetype_of(head: bytes, declared: str = "", filename: str = "") -> str:
     if seen:
         return seen
     for name in (declared_as, by_name):
+        # media have signatures: bytes without one are no picture, whatever is declared
         if name and not name.startswith(_MEDIA):
             return name
     return "text/plain" if head and _is_text(head) else UNKNOWN

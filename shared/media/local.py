@@ -21,6 +21,7 @@ _T = TypeVar("_T")
 
 
 _ABANDONED_S: Final = 86_400.0
+"""Seconds after which a file that did not arrive whole belongs to no process any more: far longer than any transfer."""
 
 
 class LocalStorage:
@@ -42,10 +43,12 @@ class LocalStorage:
             file = await _there(arriving.open, "wb", 0)
             try:
                 stored = await spool(source, file, most=most)
+                # before the file gets its name: after a power loss a name must not lead to missing bytes
                 await _there(os.fsync, file.fileno())
             finally:
                 file.close()
             await _there(self._finish, arriving, company_id, stored.sha256)
+        # also on cancellation: a client that went away must leave nothing behind
         except BaseException:
             with suppress(OSError):
                 arriving.unlink(missing_ok=True)
@@ -63,6 +66,7 @@ class LocalStorage:
     async def stream(self, company_id: str, sha256: str) -> AsyncIterator[bytes]:
         """See `Storage.stream`."""
         try:
+            # an open file stays readable when it is deleted meanwhile
             file = await _thread(self._path(company_id, sha256).open, "rb")
         except FileNotFoundError:
             raise _unknown() from None
@@ -81,6 +85,7 @@ class LocalStorage:
         """See `Storage.delete`."""
         path = self._path(company_id, sha256)
         try:
+            # a file that was put again meanwhile is in use again
             if unless_since is not None and (await _thread(path.stat)).st_mtime >= unless_since.timestamp():
                 return False
             await _thread(path.unlink)
@@ -131,6 +136,7 @@ async def spool(source: AsyncIterable[bytes], file: IO[bytes], *, most: int) -> 
     async for piece in source:
         size += len(piece)
         if size > most:
+            # while it arrives: an endless source must not fill the disk
             raise MediaTooLarge(most)
         if len(head) < HEAD_BYTES:
             head += piece[: HEAD_BYTES - len(head)]

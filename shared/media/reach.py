@@ -12,6 +12,7 @@ from shared.media.errors import FetchFailed
 from shared.settings import Settings
 
 _ADDRESS_MOST: Final = 4096
+"""Characters of the longest address: as the API's field `url` allows."""
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 """RFC 6052: the last 32 bits are an IPv4 address."""
 _NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
@@ -58,6 +59,7 @@ def checked(url: str, reach: Reach) -> SplitResult:
         parts = host = port = None
     if parts is None or parts.scheme not in {"http", "https"} or not host or port == 0:
         raise FetchFailed("address_refused", "files are fetched from http and https addresses only", passing=False)
+    # they would stand in rows and logs; and `user@host` is a way to show one host and mean another
     if parts.username is not None or parts.password is not None:
         raise FetchFailed("address_refused", "the address holds a user name or password", passing=False)
     is_ipv6 = ":" in host
@@ -88,6 +90,7 @@ def require_reachable(address: str, reach: Reach) -> None:
         raise FetchFailed("address_refused", "the host is no IP address", passing=False) from None
     if reach is Reach.PRIVATE or (reach is Reach.LOOPBACK and parsed.is_loopback):
         return
+    # `is_global` alone lets multicast and reserved ranges pass
     if not parsed.is_global or parsed.is_multicast or parsed.is_reserved:
         raise FetchFailed("address_refused", "the address lies in a private network", passing=False)
 

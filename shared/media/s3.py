@@ -30,9 +30,13 @@ if TYPE_CHECKING:
     from obstore.store import S3Config
 
 _CONNECT: Final = timedelta(seconds=5)
+"""Longest wait for a connection to the bucket."""
 _REQUEST: Final = timedelta(seconds=60)
+"""Longest time for one request, the body included: 100 MB at 13 Mbit/s."""
 _GIVE_UP: Final = timedelta(seconds=20)
+"""Time after which no further try begins."""
 _TRIES: Final = 2
+"""Repetitions of a failed request within obstore; after those the caller decides."""
 
 
 class BucketStorage:
@@ -45,6 +49,7 @@ class BucketStorage:
 
     async def put(self, company_id: str, source: AsyncIterable[bytes], *, most: int) -> Stored:
         """See `Storage.put`."""
+        # refuses a company's name that could be no path, before anything is read from the source
         _name(company_id, "0" * 64)
         try:
             # unbuffered: a full disk is reported by the write that meets it
@@ -115,6 +120,7 @@ def open_bucket(settings: Settings) -> BucketStorage:
     address = urlsplit(settings.media_storage)
     if not address.netloc or address.query or address.fragment:
         raise SettingsInvalid(["MEDIA_STORAGE is not s3://bucket or s3://bucket/prefix"])
+    # buckets as host names are Amazon's way; other services mostly take them as a path
     config: S3Config = {"region": settings.media_s3_region, "virtual_hosted_style_request": not settings.media_s3_url}
     if settings.media_s3_url:
         config["endpoint"] = settings.media_s3_url.rstrip("/")

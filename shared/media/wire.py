@@ -21,7 +21,9 @@ from shared.media.files import CHUNK_BYTES
 from shared.media.reach import Reach, require_reachable
 
 _CONNECT_S: Final = 5.0
+"""Longest wait for a connection to one address, in seconds."""
 _READ_S: Final = 20.0
+"""Longest silence within a response, in seconds; the whole file has a deadline of its own (`fetch`)."""
 
 
 class _SocketGuard:
@@ -79,6 +81,7 @@ class Client:
         """GET one URL without following redirects. Raises `FetchFailed` when it may not be reached, or no response
         comes.
         """
+        # the guard's exception arrives wrapped in one of aiohttp: the reason is kept aside
         self._guard.refusal = None
         try:
             response = await self._session.get(url.geturl(), headers=headers, allow_redirects=False)
@@ -92,6 +95,7 @@ class Client:
         try:
             yield Answer(response)
         finally:
+            # not released: the rest of a body that was not read is not worth reading
             response.close()
 
 
@@ -101,6 +105,7 @@ async def client(reach: Reach) -> AsyncIterator[Client]:
     guard = _SocketGuard(reach)
     # a kept connection or a cached name would skip the guard
     connector = aiohttp.TCPConnector(socket_factory=guard, use_dns_cache=False, force_close=True)
+    # identity: the size limit counts bytes of the file, not of its packed form
     headers = {"User-Agent": "bulkhead", "Accept-Encoding": "identity"}
     timeout: Any = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_READ_S)
     async with aiohttp.ClientSession(
@@ -109,6 +114,7 @@ async def client(reach: Reach) -> AsyncIterator[Client]:
         timeout=timeout,
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
+        # a proxy would connect in our place, past the guard
         trust_env=False,
     ) as session:
         yield Client(session, guard)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from shared.fields import Field
 
 _MOST_ENTRIES: Final = 20
+"""Entries of one kind in a card: a bound against abuse; Meta names none."""
 _TYPE: Final = Field(name="type", kind=str, longest=60, purpose="Any word, for example HOME, WORK or Mobile.")
 
 
@@ -34,6 +35,7 @@ _NAME: Final = (
 _PHONE: Final = Field(
     kind=dict,
     fields=(_text("phone", 60, required=True), _TYPE, _text("wa_id", 32)),
+    # a plain text too, for clients that know nothing of Meta's spelling
     others=(Field(kind=str, shortest=1, longest=60),),
 )
 CONTACTS_FIELD: Final = Field(
@@ -45,6 +47,7 @@ CONTACTS_FIELD: Final = Field(
     ),
     required=True,
     fewest=1,
+    # as many as the channels' rows allow (`contacts`)
     most=5,
     items=_record(
         Field(name="name", kind=dict, required=True, fields=_NAME, others=(Field(kind=str, shortest=1, longest=300),)),

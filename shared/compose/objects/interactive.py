@@ -65,6 +65,7 @@ def _header(*types: str) -> tuple[Field, ...]:
     )
 
 
+# the limits below are those of Meta's pages about each kind of interactive message
 _MEDIA: Final = ("image", "video", "document")
 _ANY: Final = ("text", *_MEDIA)
 _SECTION_TITLE: Final = _text("title", 24, required=False)
@@ -87,6 +88,7 @@ _FLOW: Final = _object(
     one_of=("flow_id", "flow_name"),
 )
 KINDS: Final[Mapping[str, Kind]] = {
+    # Meta refuses two buttons with one id, or with one title
     "button": Kind(
         action=(
             _list("buttons", 1, 3, _choice("type", "reply"), _object("reply", _text("id", 256), _text("title", 20))),
@@ -186,10 +188,12 @@ def interactive_content(outline: Mapping[str, Any]) -> dict[str, Any]:
 
 def _wrong(given: Mapping[str, Any], at: str) -> Wrong:
     kind = KINDS.get(given["type"])
+    # a kind that Meta added later: only Meta can judge it
     if kind is None:
         return
     wrong = list(wrong_fields(given["action"], kind.action, f"{at}/action", open_=True))
     yield from wrong
+    # an unknown field may be new at Meta and passes; one of another kind is surely a mistake
     for name in sorted(given["action"].keys() & (_NAMES - {field.name for field in kind.action})):
         yield f"{at}/action/{name}", "belongs to another kind of interactive message"
     yield from _wrong_body(given, kind, at)
@@ -220,6 +224,7 @@ def _wrong_header(given: Mapping[str, Any], kind: Kind, at: str) -> Wrong:
         return
     yield from wrong_fields(header, _header(*kind.headers), f"{at}/header", open_=True)
     shown = header["type"]
+    # the type is also the name of the field that holds the header
     if shown in kind.headers and not header.get(shown):
         yield f"{at}/header/{shown}", "is missing"
 
@@ -232,6 +237,7 @@ def _wrong_sections(action: Mapping[str, Any], kind: Kind, at: str) -> Wrong:
     count = sum(len(section[name]) for section in sections)
     if count > most:
         yield f"{at}/action/sections", f"have {count} {name} in all; at most {most} are allowed"
+    # Meta demands titles only where there are several sections
     if len(sections) > 1:
         for index, section in enumerate(sections):
             if not section.get("title"):

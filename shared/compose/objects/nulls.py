@@ -12,7 +12,10 @@ def without_nulls(node: Any) -> Any:
     """Return an object without fields that are null, at every level."""
     if isinstance(node, dict):
         return {
-            name: value if name in _FREE else without_nulls(value) for name, value in node.items() if value is not None
+            # in such data null may be a value of its own, which the company's flow reads
+            name: value if name in _FREE else without_nulls(value)
+            for name, value in node.items()
+            if value is not None
         }
     if isinstance(node, list):
         return [without_nulls(item) for item in node]

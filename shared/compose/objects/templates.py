@@ -15,6 +15,7 @@ Wrong = Iterator[tuple[str, str]]
 _TEXT_MOST: Final = 4096
 """Characters of a parameter: no message that WhatsApp shows has more."""
 _HEADER_TEXT_MOST: Final = 60
+"""Characters of a text in a template's header, by Meta's page on templates."""
 _UNPLAIN: Final = re.compile(r"[\r\n\t]| {5,}")
 """Meta refuses parameters with line breaks, tabs or more than four blanks in a row."""
 
@@ -61,6 +62,7 @@ PARAMETERS: Final[Mapping[str, tuple[Field, ...]]] = {
 _PARAMETERS_FIELD: Final = Field(
     name="parameters",
     kind=list,
+    # a bound against abuse; a template has far fewer placeholders
     most=100,
     items=Field(kind=dict, open=True, fields=(_text("type", 64), _text("parameter_name", 512, required=False))),
 )
@@ -116,6 +118,7 @@ def template_content(outline: Mapping[str, Any]) -> dict[str, Any]:
 
 def _wrong_components(components: Sequence[Mapping[str, Any]], at: str) -> Wrong:
     for index, component in enumerate(components):
+        # Meta takes both spellings of types, here and in parameters
         place, kind = f"{at}/{index}", component["type"].lower()
         if kind == "button":
             yield from wrong_fields(component, _BUTTON, place, open_=True)
