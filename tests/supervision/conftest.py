@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import settings_variables
-from tests.supervision.house import House
+from tests.supervision.env import SupervisionEnv
 
 
 @pytest.fixture
-def house(home: Path) -> Iterator[House]:
+def env(home: Path) -> Iterator[SupervisionEnv]:
     """An orchestrator under test, not started."""
-    made = House(home, settings_variables(home))
+    made = SupervisionEnv(home, settings_variables(home))
     yield made
     made.close()

@@ -18,7 +18,7 @@ from shared.settings import ChildEnvironment, load
 from supervision.commands import entry
 from supervision.commands.context import Answer
 from supervision.environment import child_environ
-from tests.supervision.house import House
+from tests.supervision.env import SupervisionEnv
 from tests.supervision.test_commands import API
 from tests.supervision.test_environment import told
 from tests.support import environment
@@ -72,15 +72,15 @@ OF_THE_EMBEDDED_DATABASE = ("migrate", "dead-letters list", "webhooks list", "co
 
 
 @pytest.mark.parametrize("words", NEED_AN_INSTANCE)
-def test_where_nothing_runs_each_command_says_so_and_writes_nothing(house: House, words: str) -> None:
-    house.rows(API)
-    before = sorted(house.home.rglob("*"))
-    answer = house.command(*words.split())
+def test_where_nothing_runs_each_command_says_so_and_writes_nothing(env: SupervisionEnv, words: str) -> None:
+    env.rows(API)
+    before = sorted(env.home.rglob("*"))
+    answer = env.command(*words.split())
     assert (answer.returncode, answer.stdout + answer.stderr) == (
         Answer.NOT_RUNNING,
-        f"Nothing runs over {house.home}.\n",
+        f"Nothing runs over {env.home}.\n",
     )
-    assert sorted(house.home.rglob("*")) == before
+    assert sorted(env.home.rglob("*")) == before
 
 
 @pytest.mark.parametrize("words", [*OF_THE_EMBEDDED_DATABASE, "events", "env", "status"])
@@ -102,28 +102,28 @@ def test_the_program_itself_reads_a_foreign_folder_without_writing(tmp_path: Pat
 
 
 @pytest.mark.parametrize("words", ["events nosuch", "logs nosuch", "events api-x"])
-def test_an_unknown_kind_is_an_error(house: House, words: str) -> None:
-    answer = house.rows(API).command(*words.split())
+def test_an_unknown_kind_is_an_error(env: SupervisionEnv, words: str) -> None:
+    answer = env.rows(API).command(*words.split())
     assert answer.returncode == ExitCode.USAGE
     assert f"no kind or slot '{words.split()[1]}'; kinds: " in answer.stderr
 
 
-def test_a_terminal_that_takes_ascii_alone_is_no_reason_to_fail(house: House) -> None:
-    house.rows(API).start(PYTHONIOENCODING="ascii", LC_ALL="C", PYTHONUTF8="0").ready("api-0", "api-1")
-    assert "api \\xd72" in house.output.read_text()
+def test_a_terminal_that_takes_ascii_alone_is_no_reason_to_fail(env: SupervisionEnv) -> None:
+    env.rows(API).start(PYTHONIOENCODING="ascii", LC_ALL="C", PYTHONUTF8="0").ready("api-0", "api-1")
+    assert "api \\xd72" in env.output.read_text()
 
 
-def test_a_name_that_is_almost_a_setting_is_told(house: House) -> None:
-    house.rows(API).start(API_PROT="3000", DATABASE_POOL_API_MX="3").ready("api-0")
-    assert "API_PROT is no setting; do you mean API_PORT?" in house.output.read_text()
-    assert house.stop() == ExitCode.OK
+def test_a_name_that_is_almost_a_setting_is_told(env: SupervisionEnv) -> None:
+    env.rows(API).start(API_PROT="3000", DATABASE_POOL_API_MX="3").ready("api-0")
+    assert "API_PROT is no setting; do you mean API_PORT?" in env.output.read_text()
+    assert env.stop() == ExitCode.OK
 
 
-def test_the_key_is_shown_to_a_terminal_alone(house: House) -> None:
-    house.rows(API).start()
-    house.until(lambda: "API key" in house.output.read_text(), "the summary")
-    said = house.output.read_text()
-    assert house.variables["API_KEY"] not in said and "API key     (from API_KEY)" in said
+def test_the_key_is_shown_to_a_terminal_alone(env: SupervisionEnv) -> None:
+    env.rows(API).start()
+    env.until(lambda: "API key" in env.output.read_text(), "the summary")
+    said = env.output.read_text()
+    assert env.variables["API_KEY"] not in said and "API key     (from API_KEY)" in said
 
 
 def test_the_settings_file_is_for_us_alone(home: Path) -> None:

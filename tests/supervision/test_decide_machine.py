@@ -34,7 +34,7 @@ from supervision.decisions.model import (
     Tick,
     Write,
 )
-from tests.supervision.world import World, kind
+from tests.supervision.decide_env import DecideEnv, kind
 
 # The whole machine
 
@@ -68,58 +68,58 @@ STEPS = st.lists(
 
 
 # one line for each thing that can happen
-def take(world: World, step: str, slot: str, argument: float) -> None:  # noqa: PLR0912
-    lives = slot in world.alive
+def take(env: DecideEnv, step: str, slot: str, argument: float) -> None:  # noqa: PLR0912
+    lives = slot in env.alive
     match step:
         case "wait":
-            world.after(float(argument))
+            env.after(float(argument))
         case "ready" if lives:
-            world.ready(slot)
+            env.ready(slot)
         case "unready" if lives:
-            world.says(slot, X_READY="0")
+            env.says(slot, X_READY="0")
         case "stopping" if lives:
-            world.says(slot, STOPPING="1")
+            env.says(slot, STOPPING="1")
         case "die" if lives:
-            world.dies(slot, killed_by=signal.SIGKILL)
+            env.dies(slot, killed_by=signal.SIGKILL)
         case "crash78" if lives:
-            world.dies(slot, code=78)
+            env.dies(slot, code=78)
         case "exit0" if lives:
-            world.dies(slot, code=0)
+            env.dies(slot, code=0)
         case "silent":
-            world.silent = world.silent | {slot}
+            env.silent = env.silent | {slot}
         case "beat":
-            world.silent = set()
+            env.silent = set()
         case "stubborn":
-            world.stubborn = world.stubborn | {slot}
+            env.stubborn = env.stubborn | {slot}
         case "meek":
-            world.stubborn = set()
+            env.stubborn = set()
         case "restart":
-            world.happens(RestartRequested((slot,)))
+            env.happens(RestartRequested((slot,)))
         case "drain":
-            world.happens(DrainRequested((slot,)))
+            env.happens(DrainRequested((slot,)))
         case "memory":
-            world.happens(Measured(slot, 150.0))
+            env.happens(Measured(slot, 150.0))
         case "hardmemory":
-            world.happens(Measured(slot, 250.0))
+            env.happens(Measured(slot, 250.0))
         case "unkillable":
-            world.unkillable = {slot}
+            env.unkillable = {slot}
         case "killable":
-            world.unkillable = set()
-        case "wanted" | "unwanted" if "recorder-0" in world.alive:
-            world.says("recorder-0", X_DESIRED="meta" if step == "wanted" else "")
+            env.unkillable = set()
+        case "wanted" | "unwanted" if "recorder-0" in env.alive:
+            env.says("recorder-0", X_DESIRED="meta" if step == "wanted" else "")
         case "stall":
-            world.now += argument
-            world.happens(Stalled(argument))
+            env.now += argument
+            env.happens(Stalled(argument))
         case "refuse":
-            world.refuse = SpawnFailed("", "no memory")
+            env.refuse = SpawnFailed("", "no memory")
         case "allow":
-            world.refuse = None
+            env.refuse = None
 
 
 @settings(max_examples=150, deadline=None)
 @given(STEPS, st.booleans())
 def test_whatever_happens_the_invariants_hold(steps: list[tuple[str, float]], adopt: bool) -> None:
-    """No slot ever has two processes (the world asserts it), death is proved before the next life, and a stop always
+    """No slot ever has two processes (the env asserts it), death is proved before the next life, and a stop always
     ends."""
     rows = (
         kind("db", drain_s=5.0),
@@ -127,23 +127,23 @@ def test_whatever_happens_the_invariants_hold(steps: list[tuple[str, float]], ad
         kind("api", after=("db", "recorder"), memory_soft_mb=100, memory_hard_mb=200, port=3000),
         kind("meta", after=("recorder",), needed="connections"),
     )
-    world = World(*rows, counts={"db": 1, "recorder": 1, "api": 2, "meta": 1}, start=False)
+    env = DecideEnv(*rows, counts={"db": 1, "recorder": 1, "api": 2, "meta": 1}, start=False)
     if adopt:
-        world.alive["api-1"] = "api-1.old"
-        world.happens(Found("api-1", 77, "api-1.old", 5.0))
-    world.happens(Configured(world.counts))
-    names = list(world.system.slots)
+        env.alive["api-1"] = "api-1.old"
+        env.happens(Found("api-1", 77, "api-1.old", 5.0))
+    env.happens(Configured(env.counts))
+    names = list(env.system.slots)
     for step, argument in steps:
-        take(world, step, names[int(argument) % len(names)], argument)
-        world.happens(Tick())
-        assert next_by(world.system, world.now) is None or next_by(world.system, world.now) > world.now  # type: ignore[operator]
-    world.unkillable = set()
-    world.happens(StopRequested())
-    world.after(120.0)
-    assert world.left
-    assert not world.alive
+        take(env, step, names[int(argument) % len(names)], argument)
+        env.happens(Tick())
+        assert next_by(env.system, env.now) is None or next_by(env.system, env.now) > env.now  # type: ignore[operator]
+    env.unkillable = set()
+    env.happens(StopRequested())
+    env.after(120.0)
+    assert env.left
+    assert not env.alive
     for name in names:
-        story = [event for event in world.events(name) if event in ("started", "adopted", "exited", "slot_free")]
+        story = [event for event in env.events(name) if event in ("started", "adopted", "exited", "slot_free")]
         assert all(
             story[index - 1] == "slot_free"
             for index, event in enumerate(story)

@@ -12,116 +12,114 @@ import psutil
 import pytest
 
 from shared.process.journal import SupervisionEvent as Happened
-from tests.supervision.house import House
+from tests.supervision.env import SupervisionEnv
 from tests.supervision.wall_clock import set_ahead
 from tests.support import environment
 
 pytestmark = pytest.mark.serial
 
 
-def seconds_between(house: House, first: Happened, second: Happened, slot: str) -> float:
-    found = [house.happened(first, slot), house.happened(second, slot)]
+def seconds_between(env: SupervisionEnv, first: Happened, second: Happened, slot: str) -> float:
+    found = [env.happened(first, slot), env.happened(second, slot)]
     assert found[0] and found[1]
     return (datetime.fromisoformat(found[1].at) - datetime.fromisoformat(found[0].at)).total_seconds()
 
 
-def test_a_loop_that_stands_still_is_ended_with_a_traceback(house: House) -> None:
-    house.rows({"name": "bad", "entry": "stops_its_loop", "watchdog_s": 0.5}, {"name": "api"}, abort_s=10.0).start()
-    exited = house.wait(Happened.EXITED, "bad-0")
-    hung = house.happened(Happened.HUNG, "bad-0")
+def test_a_loop_that_stands_still_is_ended_with_a_traceback(env: SupervisionEnv) -> None:
+    env.rows({"name": "bad", "entry": "stops_its_loop", "watchdog_s": 0.5}, {"name": "api"}, abort_s=10.0).start()
+    exited = env.wait(Happened.EXITED, "bad-0")
+    hung = env.happened(Happened.HUNG, "bad-0")
     assert hung is not None and 0.5 <= hung.details["silent_s"] < 1.5
-    assert seconds_between(house, Happened.READY, Happened.HUNG, "bad-0") >= 0.5
+    assert seconds_between(env, Happened.READY, Happened.HUNG, "bad-0") >= 0.5
     # the loop stands still, so SIGTERM is not received; SIGABRT writes every thread's place
     assert exited.details["signal"] == signal.SIGABRT
     assert "stuck_in_the_work_loop" in exited.details["log_tail"] and "busy_elsewhere" in exited.details["log_tail"]
-    house.wait(Happened.STARTED, "bad-0", after=exited.seq)
-    assert house.ready("api-0").count(Happened.EXITED, "api-0") == 0
+    env.wait(Happened.STARTED, "bad-0", after=exited.seq)
+    assert env.ready("api-0").count(Happened.EXITED, "api-0") == 0
 
 
-def test_a_stopped_process_dies_too(house: House) -> None:
-    house.rows({"name": "api", "watchdog_s": 0.5}).start().ready("api-0")
-    house.kill("api-0", signal.SIGSTOP)
-    exited = house.wait(Happened.EXITED, "api-0")
+def test_a_stopped_process_dies_too(env: SupervisionEnv) -> None:
+    env.rows({"name": "api", "watchdog_s": 0.5}).start().ready("api-0")
+    env.kill("api-0", signal.SIGSTOP)
+    exited = env.wait(Happened.EXITED, "api-0")
     assert exited.details["signal"] == signal.SIGKILL and exited.details["reason"] == "hung"
-    house.wait(Happened.READY, "api-0", after=exited.seq)
+    env.wait(Happened.READY, "api-0", after=exited.seq)
 
 
-def test_a_closed_line_is_silence(house: House) -> None:
-    house.rows({"name": "bad", "entry": "closes_its_line", "watchdog_s": 0.5}, term_s=10.0).start()
-    exited = house.wait(Happened.EXITED, "bad-0")
+def test_a_closed_line_is_silence(env: SupervisionEnv) -> None:
+    env.rows({"name": "bad", "entry": "closes_its_line", "watchdog_s": 0.5}, term_s=10.0).start()
+    exited = env.wait(Happened.EXITED, "bad-0")
     assert (exited.details["reason"], exited.details["code"]) == ("hung", 0)
 
 
-def test_a_declared_section_is_no_hang(house: House) -> None:
-    house.rows({"name": "slow", "entry": "blocks_as_declared", "watchdog_s": 0.4}).start(FIXTURE_BLOCK_S="1.5")
-    house.until(lambda: house.slot("slow-0").get("status") == "back", "the section is over")
-    assert house.count(Happened.HUNG) == 0 and house.count(Happened.STARTED, "slow-0") == 1
+def test_a_declared_section_is_no_hang(env: SupervisionEnv) -> None:
+    env.rows({"name": "slow", "entry": "blocks_as_declared", "watchdog_s": 0.4}).start(FIXTURE_BLOCK_S="1.5")
+    env.until(lambda: env.slot("slow-0").get("status") == "back", "the section is over")
+    assert env.count(Happened.HUNG) == 0 and env.count(Happened.STARTED, "slow-0") == 1
 
 
-def test_the_whole_tree_stopped_and_continued_is_nobodys_hang(house: House) -> None:
+def test_the_whole_tree_stopped_and_continued_is_nobodys_hang(env: SupervisionEnv) -> None:
     """A paused machine: orchestrator and children stand still together for far longer than any threshold."""
-    house.rows(
+    env.rows(
         {"name": "api", "watchdog_s": 0.5, "instances": 2, "instances_most": 10}, {"name": "meta", "watchdog_s": 0.5}
     ).start().ready("api-0", "api-1", "meta-0")
     slots = ("api-0", "api-1", "meta-0")
-    pids = {slot: house.pid(slot) for slot in slots}
-    everyone = [house.orchestrator.pid, *pids.values()]
+    pids = {slot: env.pid(slot) for slot in slots}
+    everyone = [env.orchestrator.pid, *pids.values()]
     for pid in everyone:
         os.kill(pid, signal.SIGSTOP)
-    house.until(
-        lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in everyone), "all stand still"
-    )
-    house.never(lambda: False, 3.0, "three seconds of standing still")
+    env.until(lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in everyone), "all stand still")
+    env.never(lambda: False, 3.0, "three seconds of standing still")
     for pid in everyone:
         os.kill(pid, signal.SIGCONT)
-    stall = house.wait(Happened.STALL)
+    stall = env.wait(Happened.STALL)
     assert stall.details["late_s"] >= 2.5
-    house.never(lambda: house.count(Happened.HUNG), 1.5, "a false kill")
-    assert {slot: house.pid(slot) for slot in slots} == pids
+    env.never(lambda: env.count(Happened.HUNG), 1.5, "a false kill")
+    assert {slot: env.pid(slot) for slot in slots} == pids
 
 
-def test_an_orchestrator_that_was_stopped_alone_kills_nobody(house: House) -> None:
+def test_an_orchestrator_that_was_stopped_alone_kills_nobody(env: SupervisionEnv) -> None:
     """Its queue of words overran while it stood still; its own lateness is taken off all others' silence."""
-    house.rows({"name": "api", "watchdog_s": 0.5, "instances": 2, "instances_most": 10}).start(API_INSTANCES="4").ready(
+    env.rows({"name": "api", "watchdog_s": 0.5, "instances": 2, "instances_most": 10}).start(API_INSTANCES="4").ready(
         "api-0", "api-1", "api-2", "api-3"
     )
-    house.orchestrator.send_signal(signal.SIGSTOP)
-    house.never(lambda: False, 2.0, "two seconds of standing still")
-    house.orchestrator.send_signal(signal.SIGCONT)
-    stall = house.wait(Happened.STALL)
-    house.never(lambda: house.count(Happened.HUNG), 1.5, "a false kill")
-    assert house.count(Happened.EXITED) == 0 and stall.details["late_s"] >= 1.5
+    env.orchestrator.send_signal(signal.SIGSTOP)
+    env.never(lambda: False, 2.0, "two seconds of standing still")
+    env.orchestrator.send_signal(signal.SIGCONT)
+    stall = env.wait(Happened.STALL)
+    env.never(lambda: env.count(Happened.HUNG), 1.5, "a false kill")
+    assert env.count(Happened.EXITED) == 0 and stall.details["late_s"] >= 1.5
 
 
 @pytest.mark.parametrize("ahead_s", [3600.0, -3600.0])
-def test_a_wall_clock_that_is_set_harms_nobody(house: House, ahead_s: float) -> None:
+def test_a_wall_clock_that_is_set_harms_nobody(env: SupervisionEnv, ahead_s: float) -> None:
     """An hour ahead or back, for the orchestrator and for every child, while they run: no hang, no exit, and restarts
     as always."""
-    shift = house.home / "shift"
+    shift = env.home / "shift"
     rows = (
         {"name": "api", "watchdog_s": 0.5, "instances": 2, "instances_most": 10},
         {"name": "meta", "watchdog_s": 0.5},
     )
-    house.rows(*rows).start(FIXTURE_WALL_SHIFT=str(shift)).ready("api-0", "api-1", "meta-0")
-    pids = {slot: house.pid(slot) for slot in ("api-0", "api-1", "meta-0")}
+    env.rows(*rows).start(FIXTURE_WALL_SHIFT=str(shift)).ready("api-0", "api-1", "meta-0")
+    pids = {slot: env.pid(slot) for slot in ("api-0", "api-1", "meta-0")}
     set_ahead(shift, ahead_s)
 
     def told_ahead_s() -> float:
-        return (datetime.fromisoformat(house.status()["at"]) - datetime.now(UTC)).total_seconds()
+        return (datetime.fromisoformat(env.status()["at"]) - datetime.now(UTC)).total_seconds()
 
-    house.until(lambda: abs(told_ahead_s() - ahead_s) < 60.0, "the orchestrator tells the time as it is now")
-    house.never(lambda: house.count(Happened.HUNG) or house.count(Happened.EXITED), 3.0, "a false kill")
-    assert {slot: house.pid(slot) for slot in pids} == pids and house.count(Happened.STALL) == 0
-    house.kill("meta-0")
-    exited = house.wait(Happened.EXITED, "meta-0")
+    env.until(lambda: abs(told_ahead_s() - ahead_s) < 60.0, "the orchestrator tells the time as it is now")
+    env.never(lambda: env.count(Happened.HUNG) or env.count(Happened.EXITED), 3.0, "a false kill")
+    assert {slot: env.pid(slot) for slot in pids} == pids and env.count(Happened.STALL) == 0
+    env.kill("meta-0")
+    exited = env.wait(Happened.EXITED, "meta-0")
     assert abs((datetime.fromisoformat(exited.at) - datetime.now(UTC)).total_seconds() - ahead_s) < 60.0, (
         "the clock was set for the journal too"
     )
-    restarting = house.wait(Happened.RESTARTING, "meta-0")
+    restarting = env.wait(Happened.RESTARTING, "meta-0")
     assert restarting.details["delay_s"] == 0
-    house.wait(Happened.READY, "meta-0", after=exited.seq)
-    house.kill("api-0", signal.SIGSTOP)
-    house.wait(Happened.HUNG, "api-0")  # and who truly hangs is seen as always
+    env.wait(Happened.READY, "meta-0", after=exited.seq)
+    env.kill("api-0", signal.SIGSTOP)
+    env.wait(Happened.HUNG, "api-0")  # and who truly hangs is seen as always
 
 
 def test_no_deadline_is_measured_on_the_wall_clock() -> None:
@@ -134,9 +132,9 @@ def test_no_deadline_is_measured_on_the_wall_clock() -> None:
     assert readers == {"snapshot.py", "event_journal.py", "cgroups.py"}
 
 
-def test_sigusr1_dumps_stacks_and_disturbs_nobody(house: House) -> None:
-    house.rows({"name": "api"}).start().ready("api-0")
-    house.orchestrator.send_signal(signal.SIGUSR1)
-    err = house.home / "logs" / "orchestrator.err.log"
-    house.until(lambda: "_turn_until_left" in err.read_text(), "stacks in the log")
-    assert house.slot("api-0")["state"] == "ready"
+def test_sigusr1_dumps_stacks_and_disturbs_nobody(env: SupervisionEnv) -> None:
+    env.rows({"name": "api"}).start().ready("api-0")
+    env.orchestrator.send_signal(signal.SIGUSR1)
+    err = env.home / "logs" / "orchestrator.err.log"
+    env.until(lambda: "_turn_until_left" in err.read_text(), "stacks in the log")
+    assert env.slot("api-0")["state"] == "ready"

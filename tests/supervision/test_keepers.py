@@ -19,7 +19,7 @@ from shared.process import runtime, status_file
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
 from supervision.ipc import control
-from tests.supervision.house import PROGRAM, House
+from tests.supervision.env import PROGRAM, SupervisionEnv
 from tests.support import environment, processes
 from tests.support.waiting import eventually
 
@@ -30,17 +30,17 @@ UNIT = environment.REPOSITORY / "deploy" / "systemd" / "bulkhead.service"
 class Supervisord:
     """A real supervisord with our own configuration; only the program is the one under test."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
-        self.conf = house.home / "supervisord.conf"
+    def __init__(self, env: SupervisionEnv) -> None:
+        self.env = env
+        self.conf = env.home / "supervisord.conf"
         lines = CONF.read_text().splitlines()
         command = f"command = {sys.executable} {PROGRAM}"
         self.conf.write_text("\n".join(command if line.startswith("command = ") else line for line in lines))
         for name in ("run", "logs"):
-            (house.home / name).mkdir(exist_ok=True)
-        self.environ = environment.clean(**house.variables)
+            (env.home / name).mkdir(exist_ok=True)
+        self.environ = environment.clean(**env.variables)
         words = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.conf)]
-        with house.output.open("ab") as output:
+        with env.output.open("ab") as output:
             self.process = subprocess.Popen(
                 words, env=self.environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
@@ -57,7 +57,7 @@ class Supervisord:
 
     def orchestrator(self) -> int:
         """Pid of the orchestrator that last wrote its snapshot."""
-        found = status_file.read(runtime.status_file(self.house.home))
+        found = status_file.read(runtime.status_file(self.env.home))
         return int(found.values["pid"]) if found else 0
 
     def close(self) -> None:
@@ -65,23 +65,23 @@ class Supervisord:
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait(30)
-        processes.end(processes.of_home(self.house.home))
+        processes.end(processes.of_home(self.env.home))
 
 
 @pytest.fixture
-def supervisord(house: House) -> Iterator[Supervisord]:
+def supervisord(env: SupervisionEnv) -> Iterator[Supervisord]:
     """Supervisord over two fixture kinds."""
-    house.rows({"name": "api", "instances": 2, "instances_most": 10, "port": 3000}, {"name": "meta"})
-    made = Supervisord(house)
+    env.rows({"name": "api", "instances": 2, "instances_most": 10, "port": 3000}, {"name": "meta"})
+    made = Supervisord(env)
     yield made
     made.close()
 
 
-def states(house: House) -> dict[str, str]:
+def states(env: SupervisionEnv) -> dict[str, str]:
     try:
         return {
             name: slot["state"]
-            for name, slot in control.ask(runtime.control_socket(house.home), {"command": "status"})["status"][
+            for name, slot in control.ask(runtime.control_socket(env.home), {"command": "status"})["status"][
                 "slots"
             ].items()
         }
@@ -89,30 +89,32 @@ def states(house: House) -> dict[str, str]:
         return {}
 
 
-def test_killed_under_supervisord_the_next_orchestrator_adopts_all(house: House, supervisord: Supervisord) -> None:
+def test_killed_under_supervisord_the_next_orchestrator_adopts_all(
+    env: SupervisionEnv, supervisord: Supervisord
+) -> None:
     ready = {"api-0": "ready", "api-1": "ready", "meta-0": "ready"}
-    eventually(lambda: states(house) == ready, 30, house.tell)
-    pids = {slot: house.pid(slot) for slot in ready}
+    eventually(lambda: states(env) == ready, 30, env.tell)
+    pids = {slot: env.pid(slot) for slot in ready}
     first = supervisord.orchestrator()
     os.kill(first, signal.SIGKILL)
-    eventually(lambda: supervisord.orchestrator() not in (0, first) and states(house) == ready, 30, house.tell)
-    assert {slot: house.pid(slot) for slot in ready} == pids
-    assert house.count(Happened.ADOPTED) == 3 and house.count(Happened.STARTED) == 3
-    copies = [command for command in processes.of_home(house.home).values() if "good.py" in command]
+    eventually(lambda: supervisord.orchestrator() not in (0, first) and states(env) == ready, 30, env.tell)
+    assert {slot: env.pid(slot) for slot in ready} == pids
+    assert env.count(Happened.ADOPTED) == 3 and env.count(Happened.STARTED) == 3
+    copies = [command for command in processes.of_home(env.home).values() if "good.py" in command]
     assert len(copies) == 3
     assert "stopped" in supervisord.ctl("stop", "orchestrator")
-    left = {pid: command for pid, command in processes.of_home(house.home).items() if pid != supervisord.process.pid}
+    left = {pid: command for pid, command in processes.of_home(env.home).items() if pid != supervisord.process.pid}
     assert left == {}
-    drained = [entry.details["in_time"] for entry in house.events() if entry.event is Happened.DRAINED]
+    drained = [entry.details["in_time"] for entry in env.events() if entry.event is Happened.DRAINED]
     assert drained == [True] * 3
 
 
-def test_wrong_settings_are_no_loop_under_supervisord(house: House, supervisord: Supervisord) -> None:
-    eventually(lambda: len(states(house)) == 3, 30, house.tell)
+def test_wrong_settings_are_no_loop_under_supervisord(env: SupervisionEnv, supervisord: Supervisord) -> None:
+    eventually(lambda: len(states(env)) == 3, 30, env.tell)
     supervisord.ctl("stop", "orchestrator")
-    (house.home / "settings.env").write_text("LOG_KEEP=no\n")
+    (env.home / "settings.env").write_text("LOG_KEEP=no\n")
     supervisord.ctl("start", "orchestrator")
-    console = house.home / "logs" / "orchestrator.console.log"
+    console = env.home / "logs" / "orchestrator.console.log"
     eventually(lambda: "LOG_KEEP='no' is not a whole number" in console.read_text(), 10, "the problem is told")
     eventually(lambda: "EXITED" in supervisord.ctl("status", "orchestrator"), 10, lambda: supervisord.ctl("status"))
     assert console.read_text().count("LOG_KEEP='no'") == 1

@@ -15,7 +15,7 @@ from supervision.decisions.plan import (
     select,
     start_order,
 )
-from tests.supervision.world import kind
+from tests.supervision.decide_env import kind
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
-from tests.supervision.house import House
+from tests.supervision.env import SupervisionEnv
 
 pytestmark = pytest.mark.serial
 
@@ -19,57 +19,55 @@ SLOTS = ("api-0", "meta-0")
 
 
 @pytest.fixture
-def long_house(house: House) -> House:
+def long_env(env: SupervisionEnv) -> SupervisionEnv:
     """An orchestrator whose home is too long for sockets: they live below the system's temporary directory."""
-    home = house.home / ("long" * 20)
+    home = env.home / ("long" * 20)
     home.mkdir(mode=0o700)
-    return House(home, house.variables | {"BULKHEAD_HOME": str(home)})
+    return SupervisionEnv(home, env.variables | {"BULKHEAD_HOME": str(home)})
 
 
-def test_a_removed_socket_directory_is_made_again_and_nobody_is_hung(long_house: House) -> None:
-    house = long_house
+def test_a_removed_socket_directory_is_made_again_and_nobody_is_hung(long_env: SupervisionEnv) -> None:
+    env = long_env
     try:
-        house.rows(*ROWS).start().ready(*SLOTS)
-        sockets = runtime.runtime_dir(house.home)
-        assert not sockets.is_relative_to(house.home)
-        pids = {slot: house.pid(slot) for slot in SLOTS}
+        env.rows(*ROWS).start().ready(*SLOTS)
+        sockets = runtime.runtime_dir(env.home)
+        assert not sockets.is_relative_to(env.home)
+        pids = {slot: env.pid(slot) for slot in SLOTS}
         for _ in range(3):
             shutil.rmtree(sockets)
             # an operator's command waits until the orchestrator is back
-            assert house.command("status").returncode == ExitCode.OK
-            house.never(
-                lambda: house.count(Happened.HUNG), 1.0, "a child is called hung though only the socket was gone"
-            )
-        assert {slot: house.pid(slot) for slot in SLOTS} == pids
-        assert house.count(Happened.EXITED) == 0
+            assert env.command("status").returncode == ExitCode.OK
+            env.never(lambda: env.count(Happened.HUNG), 1.0, "a child is called hung though only the socket was gone")
+        assert {slot: env.pid(slot) for slot in SLOTS} == pids
+        assert env.count(Happened.EXITED) == 0
         shutil.rmtree(sockets)
-        assert house.command("restart", "api").returncode == ExitCode.OK
+        assert env.command("restart", "api").returncode == ExitCode.OK
         shutil.rmtree(sockets)
-        assert house.command("stop").returncode == ExitCode.OK
-        assert house.orchestrator.wait(10) == ExitCode.OK
+        assert env.command("stop").returncode == ExitCode.OK
+        assert env.orchestrator.wait(10) == ExitCode.OK
     finally:
-        house.close()
+        env.close()
 
 
-def test_removed_logs_do_not_stop_a_restart(house: House) -> None:
-    house.rows(*ROWS).start().ready(*SLOTS)
-    shutil.rmtree(house.home / "logs")
-    exited = house.wait(Happened.STARTED, "api-0").seq
-    house.kill("api-0")
-    house.ready("api-0", after=house.wait(Happened.STARTED, "api-0", after=exited).seq)
-    assert house.count(Happened.START_FAILED) == 0
-    assert (house.home / "logs" / "api-0.err.log").exists()
+def test_removed_logs_do_not_stop_a_restart(env: SupervisionEnv) -> None:
+    env.rows(*ROWS).start().ready(*SLOTS)
+    shutil.rmtree(env.home / "logs")
+    exited = env.wait(Happened.STARTED, "api-0").seq
+    env.kill("api-0")
+    env.ready("api-0", after=env.wait(Happened.STARTED, "api-0", after=exited).seq)
+    assert env.count(Happened.START_FAILED) == 0
+    assert (env.home / "logs" / "api-0.err.log").exists()
 
 
-def test_an_orchestrator_without_a_socket_is_stopped_by_its_pid(house: House) -> None:
-    house.rows(*ROWS).start().ready(*SLOTS)
+def test_an_orchestrator_without_a_socket_is_stopped_by_its_pid(env: SupervisionEnv) -> None:
+    env.rows(*ROWS).start().ready(*SLOTS)
     # something that is no socket stands in its place, and is not ours to remove
-    control = runtime.control_socket(house.home)
+    control = runtime.control_socket(env.home)
     control.unlink()
     control.mkdir()
     (control / "inside").write_text("")
     try:
-        assert house.command("stop").returncode == ExitCode.OK
+        assert env.command("stop").returncode == ExitCode.OK
     finally:
         shutil.rmtree(control)
-    assert house.orchestrator.wait(10) == ExitCode.OK
+    assert env.orchestrator.wait(10) == ExitCode.OK

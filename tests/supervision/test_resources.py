@@ -22,7 +22,7 @@ from supervision.ipc.sd_notify import SdNotify
 from supervision.processes.log_files import LogFiles, Mark
 from supervision.processes.resources import Sampler, Usage, details, measure
 from supervision.processes.spawn import spawn
-from tests.supervision.house import House
+from tests.supervision.env import SupervisionEnv
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(1000)"]
 
@@ -36,34 +36,32 @@ def last(pids: list[int]) -> Usage:
 # memory
 
 
-def test_soft_ceiling_drains_and_replaces(house: House) -> None:
-    house.rows(
+def test_soft_ceiling_drains_and_replaces(env: SupervisionEnv) -> None:
+    env.rows(
         {"name": "bad", "entry": "leaks", "memory_soft_mb": 80, "memory_hard_mb": 2000},
         {"name": "api", "memory_soft_mb": 80},
     ).start(FIXTURE_LEAK_MB="120")
-    house.ready("api-0")
-    over = house.wait(Happened.OVER_MEMORY, "bad-0")
+    env.ready("api-0")
+    over = env.wait(Happened.OVER_MEMORY, "bad-0")
     assert over.details["ceiling"] == "soft" and over.details["rss_mb"] > 120 and over.details["limit_mb"] == 80
-    drained = house.wait(Happened.DRAINED, "bad-0")
+    drained = env.wait(Happened.DRAINED, "bad-0")
     assert drained.details["in_time"] is True and drained.details["purpose"] == "over its soft memory ceiling"
-    house.wait(Happened.STARTED, "bad-0", after=drained.seq)
-    assert house.count(Happened.EXITED, "api-0") == 0
+    env.wait(Happened.STARTED, "bad-0", after=drained.seq)
+    assert env.count(Happened.EXITED, "api-0") == 0
 
 
-def test_hard_ceiling_kills_and_replaces(house: House) -> None:
-    house.rows({"name": "bad", "entry": "leaks", "memory_hard_mb": 80}).start(FIXTURE_LEAK_MB="120")
-    over = house.wait(Happened.OVER_MEMORY, "bad-0")
+def test_hard_ceiling_kills_and_replaces(env: SupervisionEnv) -> None:
+    env.rows({"name": "bad", "entry": "leaks", "memory_hard_mb": 80}).start(FIXTURE_LEAK_MB="120")
+    over = env.wait(Happened.OVER_MEMORY, "bad-0")
     assert over.details["ceiling"] == "hard"
-    exited = house.wait(Happened.EXITED, "bad-0")
+    exited = env.wait(Happened.EXITED, "bad-0")
     assert exited.details["signal"] == 9 and exited.details["reason"] == "over its hard memory ceiling"
-    house.wait(Happened.STARTED, "bad-0", after=exited.seq)
+    env.wait(Happened.STARTED, "bad-0", after=exited.seq)
 
 
-def test_the_snapshot_shows_memory_threads_and_files(house: House) -> None:
-    house.rows({"name": "api", "entry": "forks_away"}).start().ready("api-0")
-    slot = house.until(
-        lambda: house.slot("api-0") if (house.slot("api-0").get("processes") or 0) >= 2 else None, "measured"
-    )
+def test_the_snapshot_shows_memory_threads_and_files(env: SupervisionEnv) -> None:
+    env.rows({"name": "api", "entry": "forks_away"}).start().ready("api-0")
+    slot = env.until(lambda: env.slot("api-0") if (env.slot("api-0").get("processes") or 0) >= 2 else None, "measured")
     assert slot is not None
     assert slot["processes"] >= 2 and slot["threads"] >= 2 and slot["open_files"] >= 6 and 5 < slot["memory_mb"] < 200
 
@@ -128,15 +126,15 @@ def test_priorities_are_set_from_outside(tmp_path: Path) -> None:
         started.close()
 
 
-def test_the_orchestrator_goes_before_its_children(house: House) -> None:
+def test_the_orchestrator_goes_before_its_children(env: SupervisionEnv) -> None:
     """As root, or with CAP_SYS_NICE; without such rights all run alike. Its own policy is not inherited."""
-    house.rows({"name": "api"}, {"name": "browser", "nice": 5}).start().ready("api-0", "browser-0")
+    env.rows({"name": "api"}, {"name": "browser", "nice": 5}).start().ready("api-0", "browser-0")
     ours = os.getpriority(os.PRIO_PROCESS, 0)
-    assert os.getpriority(os.PRIO_PROCESS, house.orchestrator.pid) == (ours - 5 if os.geteuid() == 0 else ours)
-    assert os.getpriority(os.PRIO_PROCESS, house.pid("api-0")) == ours
-    assert os.getpriority(os.PRIO_PROCESS, house.pid("browser-0")) == ours + 5
+    assert os.getpriority(os.PRIO_PROCESS, env.orchestrator.pid) == (ours - 5 if os.geteuid() == 0 else ours)
+    assert os.getpriority(os.PRIO_PROCESS, env.pid("api-0")) == ours
+    assert os.getpriority(os.PRIO_PROCESS, env.pid("browser-0")) == ours + 5
     mine = os.SCHED_RR | os.SCHED_RESET_ON_FORK if os.geteuid() == 0 else os.SCHED_OTHER
-    assert [os.sched_getscheduler(pid) for pid in (house.orchestrator.pid, house.pid("api-0"))] == [
+    assert [os.sched_getscheduler(pid) for pid in (env.orchestrator.pid, env.pid("api-0"))] == [
         mine,
         os.SCHED_OTHER,
     ]
@@ -152,20 +150,20 @@ def test_chromiums_kind_yields_to_the_others() -> None:
 # logs
 
 
-def test_a_flood_is_rotated_and_the_disk_does_not_fill(house: House) -> None:
-    house.rows({"name": "bad", "entry": "fills_its_log"}, {"name": "api"}).start(LOG_MAX_MB="0.5", LOG_KEEP="2").ready(
+def test_a_flood_is_rotated_and_the_disk_does_not_fill(env: SupervisionEnv) -> None:
+    env.rows({"name": "bad", "entry": "fills_its_log"}, {"name": "api"}).start(LOG_MAX_MB="0.5", LOG_KEEP="2").ready(
         "bad-0", "api-0"
     )
-    logs = house.home / "logs"
-    house.until((logs / "bad-0.err.log.2").exists, "two generations")
-    pid = house.pid("bad-0")
-    rotations = house.home / "logs" / "orchestrator.out.log"
-    house.until(lambda: rotations.read_text().count("log_rotated") >= 4, "two more rotations")
+    logs = env.home / "logs"
+    env.until((logs / "bad-0.err.log.2").exists, "two generations")
+    pid = env.pid("bad-0")
+    rotations = env.home / "logs" / "orchestrator.out.log"
+    env.until(lambda: rotations.read_text().count("log_rotated") >= 4, "two more rotations")
     assert not (logs / "bad-0.err.log.3").exists()
     assert (logs / "bad-0.err.log.2").stat().st_size <= 3 * 0.5 * 1024 * 1024
-    assert house.pid("bad-0") == pid and house.slot("api-0")["state"] == "ready"
-    house.kill("bad-0")
-    assert "xxxx" in house.wait(Happened.EXITED, "bad-0").details["log_tail"]
+    assert env.pid("bad-0") == pid and env.slot("api-0")["state"] == "ready"
+    env.kill("bad-0")
+    assert "xxxx" in env.wait(Happened.EXITED, "bad-0").details["log_tail"]
 
 
 def test_rotation_keeps_every_line_of_a_writer_that_pauses(tmp_path: Path) -> None:
@@ -206,43 +204,43 @@ def test_the_tail_reaches_back_over_a_rotation(tmp_path: Path) -> None:
     assert logs.tail("api-0", "err", since=since) == "before the rotation\nafter it"
 
 
-def test_a_full_disk_stops_no_supervision(house: House) -> None:
+def test_a_full_disk_stops_no_supervision(env: SupervisionEnv) -> None:
     """Journal, log and snapshot cannot be written; deaths are seen and answered all the same, and it is all there again
     when there is room."""
-    house.rows(
+    env.rows(
         {"name": "api"}, {"name": "recorder", "entry": "recorder"}, {"name": "meta", "needed": "connections"}
     ).start().ready("api-0", "recorder-0")
-    resource.prlimit(house.orchestrator.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-    (house.home / "desired-by-fixture").write_text("meta")
-    house.until(lambda: house.status()["desired"] == ["meta"], "the recorder is heard")
-    house.kill("api-0")
-    house.until(lambda: house.status()["slots"]["api-0"]["restarts"] >= 1, "the death is seen")
-    resource.prlimit(house.orchestrator.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    house.until(lambda: house.status()["slots"]["api-0"]["state"] == "ready", "restarted")
-    house.until(
-        lambda: house.count(Happened.SLOT_FREE, "api-0") == house.count(Happened.EXITED, "api-0") >= 1,
+    resource.prlimit(env.orchestrator.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    (env.home / "desired-by-fixture").write_text("meta")
+    env.until(lambda: env.status()["desired"] == ["meta"], "the recorder is heard")
+    env.kill("api-0")
+    env.until(lambda: env.status()["slots"]["api-0"]["restarts"] >= 1, "the death is seen")
+    resource.prlimit(env.orchestrator.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    env.until(lambda: env.status()["slots"]["api-0"]["state"] == "ready", "restarted")
+    env.until(
+        lambda: env.count(Happened.SLOT_FREE, "api-0") == env.count(Happened.EXITED, "api-0") >= 1,
         "what could not be written is written",
     )
-    assert house.story("api-0")[:5] == ["started", "ready", "exited", "slot_free", "restarting"]
+    assert env.story("api-0")[:5] == ["started", "ready", "exited", "slot_free", "restarting"]
 
 
-def test_a_childs_files_outlive_the_orchestrator(house: House) -> None:
+def test_a_childs_files_outlive_the_orchestrator(env: SupervisionEnv) -> None:
     """No pipe to the orchestrator: what a child writes after its death still arrives."""
-    house.rows({"name": "bad", "entry": "fills_its_log"}).start().ready("bad-0")
-    house.kill_orchestrator()
-    err = house.home / "logs" / "bad-0.err.log"
+    env.rows({"name": "bad", "entry": "fills_its_log"}).start().ready("bad-0")
+    env.kill_orchestrator()
+    err = env.home / "logs" / "bad-0.err.log"
     size = err.stat().st_size
-    house.process = None
-    house.until(lambda: err.stat().st_size > size, "it goes on writing")
+    env.process = None
+    env.until(lambda: err.stat().st_size > size, "it goes on writing")
 
 
 # strangers
 
 
-def test_strangers_and_liars_are_not_heard(house: House) -> None:
-    house.rows({"name": "api", "entry": "never_ready", "startup_s": 30.0}).start()
-    house.wait(Happened.STARTED, "api-0")
-    incarnation = house.until(lambda: house.slot("api-0").get("incarnation"), "its name")
+def test_strangers_and_liars_are_not_heard(env: SupervisionEnv) -> None:
+    env.rows({"name": "api", "entry": "never_ready", "startup_s": 30.0}).start()
+    env.wait(Happened.STARTED, "api-0")
+    incarnation = env.until(lambda: env.slot("api-0").get("incarnation"), "its name")
     with notify.open_sender() as stranger:
         for fields in (
             {"READY": "1", "X_INCARNATION": str(incarnation)},
@@ -250,10 +248,10 @@ def test_strangers_and_liars_are_not_heard(house: House) -> None:
             {"EXTEND_TIMEOUT_USEC": "9" * 30},
             {"READY": "1"},
         ):
-            assert notify.send(stranger, str(runtime.notify_socket(house.home)), fields)
-        stranger.sendto(os.urandom(4000), str(runtime.notify_socket(house.home)))
-    house.never(lambda: house.slot("api-0")["state"] != "starting", 0.7, "a stranger's READY was believed")
-    assert house.count(Happened.DESIRED_KINDS) == 0
+            assert notify.send(stranger, str(runtime.notify_socket(env.home)), fields)
+        stranger.sendto(os.urandom(4000), str(runtime.notify_socket(env.home)))
+    env.never(lambda: env.slot("api-0")["state"] != "starting", 0.7, "a stranger's READY was believed")
+    assert env.count(Happened.DESIRED_KINDS) == 0
 
 
 def test_descriptors_from_strangers_are_closed(tmp_path: Path) -> None:
@@ -274,62 +272,62 @@ def test_descriptors_from_strangers_are_closed(tmp_path: Path) -> None:
 # the recorder's word
 
 
-def test_wanted_kinds_start_and_stop_with_connections_and_the_word_is_kept(house: House) -> None:
-    house.rows(
+def test_wanted_kinds_start_and_stop_with_connections_and_the_word_is_kept(env: SupervisionEnv) -> None:
+    env.rows(
         {"name": "recorder", "entry": "recorder", "reads_journal": True},
         {"name": "meta", "needed": "connections"},
         {"name": "api"},
     ).start()
-    house.ready("recorder-0", "api-0")
-    assert house.status()["desired"] is None and house.slot("meta-0")["state"] == "stopped"
-    (house.home / "desired-by-fixture").write_text("meta")
-    house.ready("meta-0")
-    assert json.loads(runtime.desired_kinds_file(house.home).read_text()) == ["meta"]
-    house.stop()
-    (house.home / "desired-by-fixture").unlink()
-    house.start().ready("meta-0")  # no word yet in this life: the kept one counts
-    assert house.status()["desired"] == ["meta"]
+    env.ready("recorder-0", "api-0")
+    assert env.status()["desired"] is None and env.slot("meta-0")["state"] == "stopped"
+    (env.home / "desired-by-fixture").write_text("meta")
+    env.ready("meta-0")
+    assert json.loads(runtime.desired_kinds_file(env.home).read_text()) == ["meta"]
+    env.stop()
+    (env.home / "desired-by-fixture").unlink()
+    env.start().ready("meta-0")  # no word yet in this life: the kept one counts
+    assert env.status()["desired"] == ["meta"]
 
 
-def test_a_damaged_word_is_no_word(house: House) -> None:
-    runtime.desired_kinds_file(house.home).write_text("{not json")
-    house.rows({"name": "meta", "needed": "connections"}, {"name": "api"}).start().ready("api-0")
-    assert house.status()["desired"] is None
+def test_a_damaged_word_is_no_word(env: SupervisionEnv) -> None:
+    runtime.desired_kinds_file(env.home).write_text("{not json")
+    env.rows({"name": "meta", "needed": "connections"}, {"name": "api"}).start().ready("api-0")
+    assert env.status()["desired"] is None
 
 
-def test_readers_of_the_journal_are_poked(house: House) -> None:
-    house.rows({"name": "reader", "entry": "counts_notifies", "reads_journal": True}, {"name": "api"}).start().ready(
+def test_readers_of_the_journal_are_poked(env: SupervisionEnv) -> None:
+    env.rows({"name": "reader", "entry": "counts_notifies", "reads_journal": True}, {"name": "api"}).start().ready(
         "reader-0", "api-0"
     )
-    before = house.until(lambda: house.slot("reader-0").get("status"), "a notification")
-    house.kill("api-0")
-    house.until(lambda: house.slot("reader-0")["status"] != before, "another notification")
+    before = env.until(lambda: env.slot("reader-0").get("status"), "a notification")
+    env.kill("api-0")
+    env.until(lambda: env.slot("reader-0")["status"] != before, "another notification")
 
 
 # our own keeper
 
 
-def test_the_keeper_hears_ready_life_and_end(house: House) -> None:
-    path = house.home / "keeper.sock"
+def test_the_keeper_hears_ready_life_and_end(env: SupervisionEnv) -> None:
+    path = env.home / "keeper.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as keeper:
         keeper.bind(str(path))
         keeper.settimeout(10)
-        house.rows({"name": "api"}).start(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="400000").ready("api-0")
+        env.rows({"name": "api"}).start(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="400000").ready("api-0")
         heard: list[dict[str, str]] = []
         while not any("READY" in fields for fields in heard) or not any("WATCHDOG" in fields for fields in heard):
             heard.append(notify.parse(keeper.recv(4096)))
-        assert "NOTIFY_SOCKET=" + str(runtime.notify_socket(house.home)) in Path(
-            f"/proc/{house.pid('api-0')}/environ"
+        assert "NOTIFY_SOCKET=" + str(runtime.notify_socket(env.home)) in Path(
+            f"/proc/{env.pid('api-0')}/environ"
         ).read_text().split("\0")
         begun = time.monotonic()
         for _ in range(5):
             keeper.recv(4096)
         assert time.monotonic() - begun < 5 * 0.4
-        house.orchestrator.terminate()
+        env.orchestrator.terminate()
         while "STOPPING" not in heard[-1]:
             heard.append(notify.parse(keeper.recv(4096)))
         assert int(heard[-1]["EXTEND_TIMEOUT_USEC"]) >= 5_000_000
-        assert house.stop() == 0
+        assert env.stop() == 0
 
 
 def test_a_watchdog_that_is_meant_for_another_process_is_not_ours() -> None:
@@ -345,7 +343,7 @@ def test_a_watchdog_that_is_meant_for_another_process_is_not_ours() -> None:
         keeper.close()
 
 
-def test_orchestrator_is_small(house: House) -> None:
-    house.rows({"name": "api"}).start().ready("api-0")
-    assert house.until(lambda: house.status()["memory_mb"], "measured") < 60
+def test_orchestrator_is_small(env: SupervisionEnv) -> None:
+    env.rows({"name": "api"}).start().ready("api-0")
+    assert env.until(lambda: env.status()["memory_mb"], "measured") < 60
     assert Settings().log_max_mb > 0

@@ -18,15 +18,15 @@ from shared.process.slot_lock import SlotLock, is_free
 from supervision.processes.cgroups import Cgroups
 from supervision.processes.markers import descendants, environment, holders, marked, scan
 from supervision.processes.trees import Trees, kill
-from tests.supervision.house import House
+from tests.supervision.env import SupervisionEnv
 from tests.support import processes
 from tests.support.waiting import eventually
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(1000)"]
 
 
-def helpers_of(house: House) -> tuple[int, int]:
-    away, daemon = (int(pid) for pid in (house.home / "helpers").read_text().split())
+def helpers_of(env: SupervisionEnv) -> tuple[int, int]:
+    away, daemon = (int(pid) for pid in (env.home / "helpers").read_text().split())
     return away, daemon
 
 
@@ -49,65 +49,65 @@ def gone(away: int, daemon: int, rung: str) -> bool:
 
 
 @pytest.mark.parametrize("rung", rungs())
-def test_helpers_that_left_the_session_die_with_their_process(house: House, rung: str) -> None:
+def test_helpers_that_left_the_session_die_with_their_process(env: SupervisionEnv, rung: str) -> None:
     """A killed child's helpers: one in another session with the lock, one daemonised with a cleared environment and
     without it."""
-    house.rows({"name": "bad", "entry": "forks_away"}).start(FIXTURE_WALK_ONLY="" if rung == "cgroup" else "1").ready(
+    env.rows({"name": "bad", "entry": "forks_away"}).start(FIXTURE_WALK_ONLY="" if rung == "cgroup" else "1").ready(
         "bad-0"
     )
-    assert house.status()["kill_method"] == rung
-    away, daemon = helpers_of(house)
+    assert env.status()["kill_method"] == rung
+    away, daemon = helpers_of(env)
     assert processes.is_alive(away) and processes.is_alive(daemon)
-    house.kill("bad-0")
-    free = house.wait(Happened.SLOT_FREE, "bad-0")
+    env.kill("bad-0")
+    free = env.wait(Happened.SLOT_FREE, "bad-0")
     assert gone(away, daemon, rung)
-    house.wait(Happened.READY, "bad-0", after=free.seq)
+    env.wait(Happened.READY, "bad-0", after=free.seq)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stop_leaves_no_helper(house: House, number: signal.Signals) -> None:
-    house.rows({"name": "bad", "entry": "forks_away"}).start().ready("bad-0")
-    away, daemon = helpers_of(house)
-    rung = house.status()["kill_method"]
+def test_a_stop_leaves_no_helper(env: SupervisionEnv, number: signal.Signals) -> None:
+    env.rows({"name": "bad", "entry": "forks_away"}).start().ready("bad-0")
+    away, daemon = helpers_of(env)
+    rung = env.status()["kill_method"]
     if number is signal.SIGKILL:
-        house.kill("bad-0")
-        house.ready("bad-0", after=house.wait(Happened.STARTED, "bad-0", after=house.wait(Happened.EXITED).seq).seq)
+        env.kill("bad-0")
+        env.ready("bad-0", after=env.wait(Happened.STARTED, "bad-0", after=env.wait(Happened.EXITED).seq).seq)
         assert gone(away, daemon, rung)
-        away, daemon = helpers_of(house)
-    assert house.stop() == 0
+        away, daemon = helpers_of(env)
+    assert env.stop() == 0
     assert gone(away, daemon, rung)
 
 
-def test_a_stop_removes_the_sockets_of_helpers_that_could_not(house: House) -> None:
-    house.rows({"name": "bad", "entry": "forks_away"}).start().ready("bad-0")
-    directory = house.home / "sessions/7/tmp"
+def test_a_stop_removes_the_sockets_of_helpers_that_could_not(env: SupervisionEnv) -> None:
+    env.rows({"name": "bad", "entry": "forks_away"}).start().ready("bad-0")
+    directory = env.home / "sessions/7/tmp"
     directory.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as orphan:
         orphan.bind(str(directory / "SingletonSocket"))
-    foreign = house.home / "supervisor.sock"
+    foreign = env.home / "supervisor.sock"
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(foreign))
-    assert [path.name for path in runtime.helper_sockets(house.home)] == ["SingletonSocket"]
-    assert house.stop() == 0
-    assert list(runtime.helper_sockets(house.home)) == []
+    assert [path.name for path in runtime.helper_sockets(env.home)] == ["SingletonSocket"]
+    assert env.stop() == 0
+    assert list(runtime.helper_sockets(env.home)) == []
     assert foreign.exists(), "a keeper's own socket may lie in the home"
     assert directory.exists(), "only sockets go"
 
 
-def test_remains_of_a_sudden_death_of_everything_are_killed_at_the_next_start(house: House) -> None:
+def test_remains_of_a_sudden_death_of_everything_are_killed_at_the_next_start(env: SupervisionEnv) -> None:
     """kill -9 of the orchestrator and of the child; its helpers live on and hold the slot. Nothing of the dead
     incarnation survives the next start."""
-    house.rows({"name": "bad", "entry": "forks_away"}).start().ready("bad-0")
-    away, daemon = helpers_of(house)
-    old, rung = house.slot("bad-0")["incarnation"], house.status()["kill_method"]
-    house.kill_orchestrator()
-    house.kill("bad-0")
-    assert not is_free(runtime.slot_lock_file(house.home, "bad-0"))
-    house.start().ready("bad-0")
+    env.rows({"name": "bad", "entry": "forks_away"}).start().ready("bad-0")
+    away, daemon = helpers_of(env)
+    old, rung = env.slot("bad-0")["incarnation"], env.status()["kill_method"]
+    env.kill_orchestrator()
+    env.kill("bad-0")
+    assert not is_free(runtime.slot_lock_file(env.home, "bad-0"))
+    env.start().ready("bad-0")
     assert gone(away, daemon, rung)
-    free = house.happened(Happened.SLOT_FREE, "bad-0")
+    free = env.happened(Happened.SLOT_FREE, "bad-0")
     assert free is not None and free.incarnation == old
-    assert house.story("bad-0") == ["started", "ready", "slot_free", "started", "ready"]
+    assert env.story("bad-0") == ["started", "ready", "slot_free", "started", "ready"]
 
 
 def test_scan_knows_us_and_our_children(tmp_path: Path) -> None:
@@ -172,10 +172,10 @@ def test_a_stranger_with_our_pid_is_not_ours(tmp_path: Path) -> None:
         stranger.wait()
 
 
-def test_no_cgroup_is_left_behind(house: House) -> None:
-    groups = Cgroups.probe(house.home)
-    house.rows({"name": "api"}).start().ready("api-0")
-    assert house.stop() == 0
+def test_no_cgroup_is_left_behind(env: SupervisionEnv) -> None:
+    groups = Cgroups.probe(env.home)
+    env.rows({"name": "api"}).start().ready("api-0")
+    assert env.stop() == 0
     assert groups is None or not groups._base.exists()
 
 

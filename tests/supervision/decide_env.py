@@ -1,4 +1,4 @@
-"""A world for replaying histories against `decide`: a fake clock and processes that live and die as the history says,
+"""An env for replaying histories against `decide`: a fake clock and processes that live and die as the history says,
 no real process."""
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def kind(name: str, **changes: Any) -> ProcessKind:
     return ProcessKind(name=name, entry=f"proc_{name}.py", **(numbers | changes))
 
 
-class World:
+class DecideEnv:
     """Replays events, answers `Spawn` and `KillTree` as the operating system would, and remembers everything that was
     done.
 

@@ -38,7 +38,7 @@ DEFAULTS = {
 T = TypeVar("T")
 
 
-class House:
+class SupervisionEnv:
     """One orchestrator under test and what it left in its home.
 
     Attributes:
@@ -66,7 +66,7 @@ class House:
         self._journal = JournalReader(home, "test")
         self._entries: list[JournalEntry] = []
 
-    def rows(self, *rows: Mapping[str, Any], **policy: float) -> House:
+    def rows(self, *rows: Mapping[str, Any], **policy: float) -> SupervisionEnv:
         """Say which kinds it runs, as fields of `ProcessKind` (`entry` without `.py`), and its policy."""
         full = [
             DEFAULTS | {"admin_offset": 10 * place} | dict(row) | {"entry": f"{row.get('entry', 'good')}.py"}
@@ -76,7 +76,7 @@ class House:
         self.variables["FIXTURE_POLICY"] = json.dumps({"probe_first_s": 1.0, "leave_s": 0.2} | policy)
         return self
 
-    def start(self, *words: str, **variables: str) -> House:
+    def start(self, *words: str, **variables: str) -> SupervisionEnv:
         """Start an orchestrator."""
         self.variables |= variables
         if self.process is not None:
@@ -170,7 +170,7 @@ class House:
     def _is_ready(self, slot: str, after: int) -> bool:
         return self.slot(slot).get("state") == "ready" and self.last >= after
 
-    def ready(self, *slots: str, after: int = 0) -> House:
+    def ready(self, *slots: str, after: int = 0) -> SupervisionEnv:
         """Wait until each slot's present process is ready."""
         for slot in slots:
             self.until(partial(self._is_ready, slot, after), f"{slot} ready")
@@ -199,10 +199,10 @@ class House:
         """One slot as this orchestrator has it now, everything that the journal reports included; empty when it does
         not answer."""
         try:
-            told = self.status()
+            status = self.status()
         except control.NoOrchestrator:
             return {}
-        return dict(told["slots"].get(name, {})) if told["pid"] == self.orchestrator.pid else {}
+        return dict(status["slots"].get(name, {})) if status["pid"] == self.orchestrator.pid else {}
 
     def pid(self, slot: str) -> int:
         """The main process that holds a slot."""
