@@ -94,7 +94,7 @@ class Reports:
         self._put(lambda: self._store.meet(contact))
 
     def receipt(self, receipt: Receipt) -> None:
-        """Report what has become of a message."""
+        """Report a receipt of one of our messages."""
         self._put(lambda: self._store.record_receipt(receipt))
 
     def heard(self, until: datetime) -> None:
