@@ -66,6 +66,7 @@ class BatchQueue(Generic[_T]):
         async with self._consumer:
             await self._filled.wait()
             await self._limiter.start(self._interval_s)
+            # no await from here on: a consumer that is cancelled at an await above has removed nothing
             return self._next_batch()
 
     def drain(self) -> list[_T]:
@@ -94,6 +95,7 @@ class _Pending(Generic[_T, _R]):
     since: float = field(default_factory=monotonic)
 
     def resolve(self, result: _R) -> None:
+        # a caller may have been cancelled meanwhile; its item is committed all the same
         if not self.result.done():
             self.result.set_result(result)
 
@@ -144,6 +146,7 @@ class GroupCommit(Generic[_T, _R]):
             StoreUnavailable: not committed; with `may_be_done` it may be. Any other error: the database refuses this
                 very item.
         """
+        # no committer is left to resolve the future: the caller would wait for ever
         if self._closed:
             raise StoreUnavailable("the process is stopping")
         pending: _Pending[_T, _R] = _Pending(item, asyncio.get_running_loop().create_future())
@@ -156,6 +159,7 @@ class GroupCommit(Generic[_T, _R]):
         for committer in self._committers:
             committer.cancel()
         await asyncio.gather(*self._committers, return_exceptions=True)
+        # after the committers have ended: an item is either in their batch or in the queue, and fails once
         _fail(self._queue.drain(), StoreUnavailable("the process is stopping"))
 
     async def _run(self) -> None:
@@ -164,6 +168,7 @@ class GroupCommit(Generic[_T, _R]):
             try:
                 await self._commit_batch(self._not_expired(batch))
             except asyncio.CancelledError:
+                # PostgreSQL may have received the commit before the cancellation
                 _fail(batch, StoreUnavailable("the process is stopping", may_be_done=True))
                 raise
 
@@ -171,6 +176,7 @@ class GroupCommit(Generic[_T, _R]):
         """Fail the items that were queued for too long behind an unresponsive database, and return the others."""
         if self._max_queued_s is None:
             return batch
+        # measured when the batch is taken: an unresponsive commit before it may have used up the time
         oldest = monotonic() - self._max_queued_s
         _fail((one for one in batch if one.since <= oldest), StoreUnavailable("PostgreSQL did not answer in time"))
         return [one for one in batch if one.since > oldest]
@@ -181,12 +187,14 @@ class GroupCommit(Generic[_T, _R]):
         try:
             results = await self._commit([pending.item for pending in batch])
         except StoreUnavailable as error:
+            # not repeated here: only the caller knows whether its own deadline allows another attempt
             _fail(batch, error)
         except Exception as error:  # noqa: BLE001 - belongs to the caller whose item it is
             if len(batch) == 1:
                 self._on_refused(error)
                 _fail(batch, error)
                 return
+            # the batch was one transaction, so nothing of it is written and each item may be committed again
             for pending in batch:
                 await self._commit_batch([pending])
         else:

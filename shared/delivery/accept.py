@@ -25,6 +25,7 @@ from shared.store.store import Store
 log = logger(__name__)
 
 MOST_AT_ONCE: Final = 200
+"""Messages of one transaction at most: its locks, and the wait of its first caller, last as long as the whole batch."""
 _COMMIT_INTERVAL_S: Final = 0.006
 _HINT_INTERVAL_S: Final = 0.01
 """Minimum intervals between commits (hint batches): the first message is immediate, and under load each round trip
@@ -48,12 +49,16 @@ class Acceptor:
             self._commit,
             interval_s=_COMMIT_INTERVAL_S,
             capacity=MOST_AT_ONCE,
+            # callers behind an unresponsive PostgreSQL are refused after one query's time, and what they gave up is not
+            # written
             max_queued_s=store.query_s,
             on_refused=lambda error: log.error("accept_failed", exc_info=error),
         )
         self._unhinted: dict[str, list[int]] = {}
         self._hintable = asyncio.Event()
         self._hinting: asyncio.Task[None] | None = None
+        # a thread of its own, since redis-py blocks: a frozen Redis must hold up neither the event loop nor the store's
+        # threads
         self._hinter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hinter")
         self._batch_size = metrics.histogram(
             "accept_batch_size", "Messages that shared one commit.", buckets=(1, 2, 5, 10, 20, 50, 100, 200)
@@ -84,6 +89,7 @@ class Acceptor:
         if self._hinting is not None:
             self._hinting.cancel()
             await asyncio.gather(self._hinting, return_exceptions=True)
+        # a call to a frozen Redis may last until its time limit: exit does not wait, since the relay finds the rows
         self._hinter.shutdown(wait=False, cancel_futures=True)
 
     async def _commit(self, batch: list[NewMessage]) -> list[Accepted]:
@@ -105,6 +111,7 @@ class Acceptor:
         while True:
             await self._hintable.wait()
             await limiter.start(_HINT_INTERVAL_S)
+            # cleared and swapped without an await in between: rows committed from now on set it again
             self._hintable.clear()
             unhinted, self._unhinted = self._unhinted, {}
             for kind_name, ids in unhinted.items():
@@ -116,6 +123,7 @@ class Acceptor:
             hit("accept.hinted")
             self.queue_reachable = True
         except QueueUnavailable as error:
+            # not repeated: the relay finds the rows, and hints kept here would fill memory while Redis is away
             self._hints_lost.inc(len(ids))
             if self.queue_reachable:
                 log.warning("hints_not_given", reason=str(error))

@@ -33,7 +33,9 @@ class Backlog:
         # dicts for their order: what was offered first is claimed first
         self._offered: dict[int, None] = {}
         self._chats: dict[ChatKey, None] = {}
+        # connection -> monotonic instant at which it is polled again
         self._paced: dict[int, float] = {}
+        # connections at their own limit of sends in flight: no time frees them, only the end of one of their sends
         self._crowded: set[int] = set()
 
     def __len__(self) -> int:
@@ -75,6 +77,7 @@ class Backlog:
             None when there is nothing to claim, or no capacity for it.
         """
         limit = min(CLAIM_AT_ONCE, free)
+        # half the gathering time ahead: connections whose waits end close together share one claim
         connections = [one for one, at in self._paced.items() if at <= now + GATHER_S / 2] if limit > 0 else []
         # the chats of a connection that waits are found by the connection
         for chat in [chat for chat in self._chats if chat[0] in self._paced]:
@@ -82,6 +85,7 @@ class Backlog:
         # offers, however many, leave half to the connections that have waited
         most = limit - max(1, limit // 2) if connections else max(0, limit)
         chats = [chat for chat in self._chats if chat not in busy][:most]
+        # freed chats first: their next message is known to wait, an offered row may be claimed elsewhere by now
         ids = list(self._offered)[: most - len(chats)]
         if not (ids or chats or connections):
             return None
@@ -105,5 +109,9 @@ class Backlog:
                 # until one of its own sends ends
                 self._crowded.add(connection_id)
             elif isinf(wait_s):
+                # it was at its limit by sends that have ended meanwhile: none of them is left to end, so it is polled
+                # again soon
                 again_s = 0.0
+            # setdefault: an instant that `send_ended` has set while the claim ran stays, so that the connection is
+            # polled soon
             self._paced.setdefault(connection_id, now + min(LONGEST_WAIT_S, max(GATHER_S, again_s)))

@@ -30,6 +30,7 @@ class Breaker:
             return ""
         self._failed[connection_id] += 1
         failed = self._failed[connection_id]
+        # beyond N as well: a pause that could not be written is asked for again by the next failure
         return (
             f"breaker: {failed} sends in a row failed, the last one with {outcome.code}" if failed >= self._most else ""
         )

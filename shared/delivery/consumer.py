@@ -32,6 +32,7 @@ from shared.queues.worker import HintWorker
 log = logger(__name__)
 
 _STORE_AWAY_S: Final = 0.25
+"""Seconds between attempts to give back leftovers while PostgreSQL is away."""
 _DISK_FULL_S: Final = 1.0
 """Interval between attempts to make the in-flight journal on a full disk."""
 _HINTS_END_S: Final = 1.5
@@ -106,6 +107,7 @@ class Consumer:
         self._problem = ""
 
     def _offer_from_thread(self, ids: list[int]) -> None:
+        # the dispatcher belongs to the event loop; the hint worker has a thread, since redis-py blocks
         self._loop.call_soon_threadsafe(self._dispatcher.offer, ids)
 
     def start(self) -> None:
@@ -143,12 +145,14 @@ class Consumer:
             offer=self._offer_from_thread,
             beat=self._child.beats.loop("hints", max(_HINT_LOOP_LIMIT_S, 3 * settings.redis_timeout_s)),
         )
+        # daemon: a read from a frozen Redis must not keep the process alive after its drain
         self._thread = threading.Thread(target=self._worker.work, name="hints", daemon=True)
         self._dispatcher.start()
         for task in self._dispatcher.loops():
             self._child.watch(task)
         self._child.spawn(self._relay.run(), "relay")
         self._child.spawn(self._reconciler.run(), "reconciler")
+        # last: everything that a hint wakes runs by now
         self._thread.start()
 
     async def _reclaim_leftovers(self) -> None:
@@ -160,10 +164,12 @@ class Consumer:
                     await self._child.store.call(
                         partial(reclaiming.reclaim, why="next_life"), self._run_dir, incarnation
                     )
+                # for as long as it takes: the rows stay claimed by a dead incarnation until this is written
                 except StoreUnavailable:
                     await asyncio.sleep(_STORE_AWAY_S)
                     continue
                 hit("leftovers.reclaimed")
+                # after the commit: a journal removed before it would turn unsent rows into rows in doubt
                 reclaiming.forget(self._run_dir, incarnation)
                 break
 
@@ -172,6 +178,7 @@ class Consumer:
         left."""
         if self._worker is None or self._thread is None:
             return True
+        # before the dispatcher drains: hints taken from now on would only be dropped
         self._worker.stop()
         drained = await self._dispatcher.drain(by)
         # a frozen Redis must not delay the exit: the thread takes nothing any more
@@ -185,6 +192,7 @@ class Consumer:
             self._worker.stop()
             self._child.beats.forget("hints")
         await self._dispatcher.close()
+        # with messages still in flight the file stays: it is the evidence of how far each send came
         self._journal.close(remove=self._dispatcher.in_flight == 0)
         self._hints.close()
 

@@ -36,6 +36,7 @@ from shared.store.store import Store
 log = logs.logger(__name__)
 
 _STORE_AWAY_S: Final = 0.25
+"""Seconds between attempts while PostgreSQL is away: short, because messages wait; long enough not to spin."""
 _UNKNOWN_S: Final = 2.0
 """Interval for finding rows whose claim committed after we gave up on it."""
 _CLAIM_INTERVAL_S: Final = 0.02
@@ -43,7 +44,9 @@ _SETTLE_INTERVAL_S: Final = 0.04
 """Minimum intervals between claims (settlements) at `_MANY` in flight; scaled down below that. A first message is
 immediate, and under load, when waiting costs least, each transaction carries many."""
 _FEW: Final = 8
+"""Messages in flight up to which claims have no minimum interval: latency counts then, and round trips are cheap."""
 _MANY: Final = 48
+"""Messages in flight from which the intervals above apply in full: each transaction then finds many to carry."""
 _CHATS_S: Final = 0.02
 """Above `_FEW` in flight, wait this long before looking up next messages, so that chats share a claim."""
 _GRACE_S: Final = 2.0
@@ -91,7 +94,10 @@ class Dispatcher:
         self._retries = retry_policy(retry_base_s)
         self._backlog = Backlog()
         self._in_flight = InFlight(journal, limit=in_flight, each=each)
+        # the event loop keeps only weak references to tasks (asyncio documentation): the set keeps running sends alive
         self._sends: set[asyncio.Task[None]] = set()
+        # rows that can be neither claimed nor parked: left alone until the next start, or the relay would offer them
+        # twice a second
         self._untouchable: set[int] = set()
         self._outcomes: list[tuple[OutboundMessage, Outcome]] = []
         self._work, self._settled, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -113,6 +119,8 @@ class Dispatcher:
     @property
     def capacity(self) -> int:
         """How many more rows may be offered now; read by the hint worker's thread."""
+        # read without a lock: both lengths may be one step old, and hints taken beyond the capacity only wait in the
+        # backlog
         return 0 if self._draining else max(0, self._in_flight.free - len(self._backlog))
 
     @property
@@ -128,6 +136,7 @@ class Dispatcher:
     def offer(self, ids: Iterable[int]) -> None:
         """Claim these rows soon. Rows that are not due, not first in their chat or not ours are dropped by the
         claim."""
+        # rows offered from here on stay queued, and another process's relay finds them
         if not self._draining:
             self._backlog.offer(
                 row_id for row_id in ids if row_id not in self._in_flight and row_id not in self._untouchable
@@ -153,6 +162,7 @@ class Dispatcher:
             await asyncio.wait_for(self._idle.wait(), left(by))
         except TimeoutError:
             return False
+        # a claim that is still under way may commit after this: its rows would be neither sent nor counted as in flight
         return claiming.done()
 
     async def close(self) -> None:
@@ -175,6 +185,8 @@ class Dispatcher:
             tokens_at = self._backlog.due_at() if self._in_flight.free > 0 else inf
             await wait_for_event(self._work, left(min(check_unknown_at, tokens_at)))
             await limiter.start(_CLAIM_INTERVAL_S * self._load() if len(self._in_flight) > _FEW else 0.0)
+            # before the claim, not after it: an offer that arrives while the claim waits for PostgreSQL must wake the
+            # loop again
             self._work.clear()
             self._chats_pending = False
             try:
@@ -184,6 +196,7 @@ class Dispatcher:
                     await self._requeue_unknown()
                     check_unknown_at = monotonic() + _UNKNOWN_S
             except StoreUnavailable as error:
+                # nothing is lost from the backlog, which forgets only what a claim has answered
                 log.warning("claim_failed", reason=str(error), may_be_done=error.may_be_done)
                 await asyncio.sleep(_STORE_AWAY_S)
                 self._work.set()
@@ -200,6 +213,7 @@ class Dispatcher:
         hit("claim.begun")
         try:
             claimed = await self._claim_rows(request)
+        # an unavailable database is no evidence against a row: parking would kill messages for an outage
         except StoreUnavailable:
             raise
         except Exception as error:
@@ -207,6 +221,7 @@ class Dispatcher:
             log.error("claim_refused", exc_info=error, rows=len(request.ids), chats=len(request.chats))
             for row_id in await self._unclaimable(await self._rows_of(request)):
                 await self._park(row_id, error)
+            # each row was claimed or parked by itself: an empty answer takes the request off the backlog
             claimed = Claimed(messages=[], waits={})
         self._backlog.claimed(request, claimed, self._in_flight.held, monotonic())
         return True
@@ -224,6 +239,7 @@ class Dispatcher:
         hit("claim.committed")
         for message in claimed.messages:
             self._start_send(message)
+        # no await between commit and here: what is claimed is in the journal before other code of this process runs
         hit("claim.recorded")
         return claimed
 
@@ -268,6 +284,7 @@ class Dispatcher:
             self._untouchable.add(row_id)
 
     def _start_send(self, message: OutboundMessage) -> None:
+        # first: the journal must name the row before its task can take a step
         self._in_flight.start(message)
         self._idle.clear()
         send = asyncio.create_task(
@@ -282,6 +299,7 @@ class Dispatcher:
         Only the claim loop claims, so no claim is under way meanwhile; no other process received these rows, so they
         are surely unsent.
         """
+        # what is settled while the query runs may still be in its result, and is not in flight any more afterwards
         before = set(self._in_flight)
         held = await self._store.call(messages.held_by, incarnation=self._incarnation)
         unknown = [row_id for row_id in held if row_id not in before and row_id not in self._in_flight]
@@ -302,11 +320,13 @@ class Dispatcher:
             async with asyncio.timeout(self._send_s + _GRACE_S):
                 outcome = await self._channel.send(message, partial(self._record_token, message), by)
         except Fenced:
+            # the row belongs to another incarnation, or moved on: an outcome of ours would overwrite theirs
             self._fenced.inc()
             log.warning("send_fenced", message_id=message.id)
             self._end(message)
             return
         except TimeoutError:
+            # the channel missed its own deadline, so how far the request came is not known
             outcome = InDoubt(code="send_timeout", detail=f"no answer within {self._send_s:g} s")
         except StoreUnavailable as error:
             # the token could not be stored, so nothing was sent
@@ -316,6 +336,7 @@ class Dispatcher:
             log.error("send_crashed", exc_info=error, message_id=message.id)
             outcome = InDoubt(code="send_crashed", detail=type(error).__name__)
         hit("send.answered")
+        # before the outcome is queued for settlement: after a death in between, the journal is the only record of it
         self._in_flight.answered(message, outcome)
         hit("send.recorded")
         duration_s = monotonic() - started
@@ -325,11 +346,13 @@ class Dispatcher:
         self._settled.set()
 
     async def _record_token(self, message: OutboundMessage, token: str) -> None:
+        # a token that the claim has written is already durable: no round trip of its own for each message
         stored = token == message.token and self._channel.token_at_claim
         if not stored and not await self._store.call(
             messages.record_token, message_id=message.id, incarnation=self._incarnation, token=token
         ):
             raise Fenced(f"row {message.id} is no longer ours")
+        # last, with no await after it: until this line a death proves that nothing was sent
         self._in_flight.may_leave(message)
         hit("send.writing")
 
@@ -337,9 +360,12 @@ class Dispatcher:
         limiter = RateLimiter()
         while True:
             await self._settled.wait()
+            # no interval when everything in flight is answered: no further outcome can come to share the transaction
             await limiter.start(
                 _SETTLE_INTERVAL_S * max(0.5, self._load()) if len(self._outcomes) < len(self._in_flight) else 0.0
             )
+            # cleared and swapped without an await in between: an outcome that comes during the commit belongs to the
+            # next batch
             self._settled.clear()
             batch, self._outcomes = self._outcomes, []
             if batch:
@@ -372,11 +398,14 @@ class Dispatcher:
         hit("settle.committed")
         for (message, outcome), settlement in zip(batch, settlements, strict=True):
             self._count(message, outcome, settlement, written=message.id in written)
+            # 5 ms beyond the wait: due is judged by PostgreSQL's clock, and an offer that comes too early is dropped
             if settlement.state is MessageState.QUEUED:
                 asyncio.get_running_loop().call_later(settlement.after_s + 0.005, self.offer, [message.id])
+            # a message in doubt still holds up its chat
             elif settlement.state is not MessageState.IN_DOUBT:
                 self._backlog.chat_freed((message.connection_id, message.chat_id))
             self._end(message)
+        # after all messages have left flight: a pause waits for PostgreSQL, and must not keep their capacity
         for message, outcome in batch:
             if reason := self._breaker.note(message.connection_id, outcome):
                 await self._pause(message.connection_id, reason)
@@ -392,6 +421,8 @@ class Dispatcher:
     def _end(self, message: OutboundMessage) -> None:
         self._in_flight.end(message)
         self._backlog.send_ended(message.connection_id, monotonic())
+        # offered rows wait only for this capacity; a freed chat alone may wait for others, unless few sends make
+        # latency count
         if len(self._backlog) or len(self._in_flight) <= _FEW:
             self._work.set()
         elif not self._chats_pending:

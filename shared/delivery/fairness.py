@@ -15,6 +15,7 @@ from typing import Final
 SLOW_S: Final = 1.0
 """A connection with a send that is older than this is slow."""
 _TIMES_FREE: Final = 3
+"""Places that a slow connection may hold for each free one: what is left free shrinks, but never to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,12 @@ def capacities(held: Mapping[int, int], slow: Collection[int], *, places: int, e
     """
     free = places - sum(held.values())
     of: dict[int, int] = {}
+    # without a fixed limit only slow connections are limited; one that holds nothing has `default`
     for connection_id in held if each else slow:
         more = free
         if connection_id in slow:
             # what is taken now is no longer free for the next: held + more <= 3 * (free - more)
             more = (_TIMES_FREE * free - held[connection_id]) // (1 + _TIMES_FREE)
+        # never below zero: a connection that has become slow may hold more than its share already
         of[connection_id] = max(0, min(more, each - held[connection_id]) if each else more)
     return Capacities(each or None, of)

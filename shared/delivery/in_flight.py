@@ -76,6 +76,7 @@ class InFlight:
                 self._journal.answered(message.id, Stage.UNSENT, code)
             case Dead(code=code):
                 self._journal.answered(message.id, Stage.DEAD, code)
+            # kept as written without an answer: its reader decides the same as for a death in the middle of the send
             case InDoubt():
                 self._journal.writing(message.id)
 
@@ -84,6 +85,7 @@ class InFlight:
         del self._messages[message.id], self._started_at[message.id]
         self._held[message.connection_id] -= 1
         if not self._held[message.connection_id]:
+            # a Counter keeps zeros, and `held` must list only connections with sends in flight
             del self._held[message.connection_id]
         self._journal.end(message.id)
 

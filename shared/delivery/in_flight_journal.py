@@ -33,16 +33,21 @@ from shared.process.slot_lock import boot_id
 _T = TypeVar("_T")
 
 _MAGIC: Final = b"BLKHDFL2"
+"""The last digit is the version of the layout: a journal of another version is refused, not misread."""
 _HEADER: Final = struct.Struct("<8sI")
 _ACTIVE_AT: Final = 16
+"""Offset in bytes, like all below; 4 bytes of padding precede it."""
 _ACTIVE: Final = struct.Struct("<q")
 _BOOT_AT: Final = 24
 _BOOT: Final = struct.Struct("<36s")
 _HEADER_BYTES: Final = 64
+"""The fields above end at byte 60."""
 _ENTRY_BYTES: Final = 256
+"""Of one send: fixed, so that an entry is found by its place alone."""
 _STAGE_AT: Final = 24
 _TEXTS_AT: Final = 32
 _LONGEST_TEXT: Final = _ENTRY_BYTES - _TEXTS_AT - 2
+"""In bytes of UTF-8, behind a length of 2 bytes. A longer id leaves its row in doubt."""
 
 
 class Stage(IntEnum):
@@ -121,10 +126,13 @@ class InFlightJournal:
         size = _HEADER_BYTES + self._capacity * _ENTRY_BYTES
         try:
             with self._path.open("wb+") as file:
+                # it holds the provider's ids of messages
                 self._path.chmod(0o600)
+                # not ftruncate: in a sparse file a full disk shows at a page fault, as SIGBUS, which ends the process
                 os.posix_fallocate(file.fileno(), 0, size)
                 self._map = mmap.mmap(file.fileno(), size)
         except OSError as error:
+            # the first error is the one to report; the next attempt makes the file anew
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
             raise InFlightJournalUnwritable(f"{self._path}: {size} bytes cannot be kept: {error.strerror}") from error
@@ -137,6 +145,7 @@ class InFlightJournal:
         """Record a claimed row."""
         place = self._places[row_id] = self._free.pop()
         at = _HEADER_BYTES + place * _ENTRY_BYTES
+        # the new id must never stand beside the stage of an earlier row: a death between two writes is possible
         self._map[at + _STAGE_AT] = Stage.FREE
         struct.pack_into("<q", self._map, at, row_id)
         self._map[at + _STAGE_AT] = Stage.CLAIMED
@@ -155,18 +164,22 @@ class InFlightJournal:
         at = self._at(row_id)
         encoded = text.encode(errors="replace")
         if len(encoded) > _LONGEST_TEXT:
+            # a shortened id would name another message; the row is in doubt then, and reconciliation finds the id
             if stage is Stage.SENT:
                 self.writing(row_id)
                 return
+            # the cut may fall inside a character
             encoded = encoded[:_LONGEST_TEXT].decode(errors="ignore").encode()
         struct.pack_into("<H", self._map, at + _TEXTS_AT, len(encoded))
         self._map[at + _TEXTS_AT + 2 : at + _TEXTS_AT + 2 + len(encoded)] = encoded
+        # last: only the stage makes the text valid
         self._map[at + _STAGE_AT] = stage
 
     def end(self, row_id: int) -> None:
         """Remove a row; unknown rows are ignored."""
         place = self._places.pop(row_id, None)
         if place is not None:
+            # one byte is enough: readers skip the id and text of a free entry
             self._map[_HEADER_BYTES + place * _ENTRY_BYTES + _STAGE_AT] = Stage.FREE
             self._free.append(place)
 
@@ -196,6 +209,7 @@ class _Tracked(Coroutine[Any, Any, _T]):
         self._journal, self._row_id, self._work = journal, row_id, work
 
     def send(self, value: Any) -> Any:
+        # for each step, not for the whole send: between two steps the code of other rows runs
         self._journal.set_active(self._row_id)
         try:
             return self._work.send(value)
@@ -225,6 +239,7 @@ def read(path: Path) -> FoundJournal | None:
         InFlightJournalInvalid: the file is something else, damaged, or of another boot.
     """
     try:
+        # the writer is proved dead, so the content stands still
         content = path.read_bytes()
     except FileNotFoundError:
         return None
@@ -241,6 +256,7 @@ def read(path: Path) -> FoundJournal | None:
         try:
             entry = _entry(content, at)
         except ValueError as problem:
+            # one damaged entry condemns the file: damage in the others may not show
             raise InFlightJournalInvalid(f"{path.name}: {problem}") from None
         if entry.stage is not Stage.FREE:
             entries[entry.row_id] = entry

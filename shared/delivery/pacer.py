@@ -25,7 +25,9 @@ INTERVAL_S: Final = 2.0
 _FOLLOW_S: Final = 10.0
 """How often a kind takes over what waits at connections whose type was changed."""
 _FORGET_S: Final = 60.0
+"""Seconds between removals of pair limits that have run full again; a row for each chat would grow without end."""
 _FORGET_MOST: Final = 20_000
+"""Rows of one removal: bounds the time for which it holds row locks."""
 
 
 class Pacer:
@@ -40,6 +42,7 @@ class Pacer:
         while True:
             try:
                 await self.look()
+            # limits that are written stay in force; only changes come later
             except StoreUnavailable as error:
                 log.warning("limits_not_written", reason=str(error))
             await asyncio.sleep(INTERVAL_S)
@@ -61,6 +64,7 @@ class Pacer:
             one.id: (limits_of(self._settings, one.connection_type, one.options), one.limits)
             for one in pacing.of_kind(transaction, self._kind)
         }
+        # only what differs is written: every process of the kind polls, and each update would leave a dead row version
         changed = {number: limits for number, (limits, there) in wanted.items() if limits != there}
         pacing.set_limits(transaction, changed)
         return len(changed)

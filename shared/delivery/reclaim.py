@@ -34,6 +34,7 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
     try:
         found = in_flight_journal.read(journal)
     except in_flight_journal.InFlightJournalInvalid as error:
+        # without it, a row that may have been written is in doubt: slower to resolve, and as safe
         log.error("in_flight_journal_invalid", dead=incarnation, reason=str(error))
         found = None
     rows = messages.reclaim(
@@ -45,6 +46,7 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
         recorded=found is not None,
         active_row=found.active_row if found else 0,
     )
+    # a POST that the process had read and not stored is repeated by the provider: until then absence proves nothing
     if died or rows:
         _record_death(run_dir, incarnation)
     if rows:
@@ -61,6 +63,7 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
         log.warning(
             "tasks_reclaimed", rows=len(given_back), queued=sum(row["state"] == "queued" for row in given_back), why=why
         )
+    # each kind lists its own leases in its row, so that a new kind changes nothing here
     for statement in (name for kind in KINDS for name in kind.reclaims):
         if leases := transaction.rows(statement, incarnation=incarnation):
             log.warning("leases_reclaimed", statement=statement, rows=len(leases), dead=incarnation, why=why)
@@ -71,6 +74,7 @@ def _record_death(run_dir: Path, incarnation: str) -> None:
     """Record the death of a process that may have had a webhook POST in hand."""
     slot = incarnation.partition(".")[0]
     outages = webhook_outages.path_of(run_dir, slot.rpartition("-")[0])
+    # kinds without webhooks have no such file
     if outages.exists():
         webhook_outages.WebhookOutages(outages).record_death()
 

@@ -32,12 +32,16 @@ from shared.store.store import Store
 log = logger(__name__)
 
 INTERVAL_S: Final = 0.5
+"""Seconds between polls. Also what absence is measured by: `webhook_outages.OUTAGE_S` allows for several missed
+ones."""
 LOOK_UP_S: Final = 10.0
 """Longest time for finding out about one message."""
 HELD_INTERVAL_S: Final = 5.0
 """How often rows are looked at that were held for lack of evidence."""
 _MOST: Final = 500
+"""Rows of one page: bounds memory when an outage leaves thousands in doubt."""
 _AT_ONCE: Final = 20
+"""Look-ups under way at once. One that hangs holds up only its batch, for `LOOK_UP_S` at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ def decide(
             return Move(MessageState.SENT, "proved_sent", provider_id)
         case Dead(code=code):
             return Move(MessageState.FAILED, code)
+        # before the window ends: evidence that it was not sent outweighs the wait
         case Retry() if policy != "hold":
             code = "evidence_unsent"
         case _:
@@ -128,6 +133,8 @@ class Reconciler:
                 if monotonic() >= look_at_held:
                     await self.look(held=True)
                     look_at_held = monotonic() + HELD_INTERVAL_S
+            # rows stay in doubt meanwhile, and the missed polls are recorded as an outage: absence counts for nothing
+            # then
             except StoreUnavailable as error:
                 log.warning("reconcile_delayed", reason=str(error))
             await asyncio.sleep(INTERVAL_S)
@@ -144,9 +151,11 @@ class Reconciler:
             for start in range(0, len(doubts), _AT_ONCE):
                 await asyncio.gather(*(self._resolve(doubt) for doubt in doubts[start : start + _AT_ONCE]))
                 if self._outages is not None:
+                    # per batch: a slow channel must not look like a process that could not receive webhooks
                     self._outages.record_alive()
             if len(found) < _MOST:
                 return
+            # pages by id, not by offset: rows leave doubt while this loop runs
             after = found[-1].message.id
 
     def _discounted(self, doubts: list[Doubt]) -> list[Doubt]:
@@ -169,6 +178,7 @@ class Reconciler:
 
     async def _resolve(self, doubt: Doubt) -> None:
         found = await self._look_up(doubt)
+        # only new proof or evidence moves a held message; its window has passed already
         if doubt.held and found is None:
             return
         policy: Policy = doubt.policy or self._policy
@@ -187,6 +197,7 @@ class Reconciler:
             moved = await self._store.call(
                 messages.hold,
                 message_id=row_id,
+                # fence: a webhook may have settled this attempt while the channel was asked
                 attempt=doubt.message.attempt,
                 code=decision.code,
                 incarnation=self._incarnation,

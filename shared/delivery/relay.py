@@ -20,6 +20,7 @@ from shared.store.store import Store
 log = logger(__name__)
 
 INTERVAL_S: Final = 0.5
+"""Seconds between polls: the delay that a lost hint costs, for one indexed query by each process."""
 GRACE_S: Final = 1.0
 """How old a row must be before its hint counts as lost."""
 
@@ -44,7 +45,13 @@ class Relay:
             return 0
         try:
             due = await self._store.call(
-                messages.due, kind=self._kind, grace_s=GRACE_S, most=capacity, but_not=self._dispatcher.paced
+                # paced connections are polled by the dispatcher itself when they have tokens: found here, they would
+                # fill the answer
+                messages.due,
+                kind=self._kind,
+                grace_s=GRACE_S,
+                most=capacity,
+                but_not=self._dispatcher.paced,
             )
         except StoreUnavailable:
             return 0  # readiness reports it; the rows stay where they are

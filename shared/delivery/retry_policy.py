@@ -7,6 +7,7 @@ from typing import Final
 from shared.backoff import BackoffPolicy
 
 LONGEST_WAIT_S: Final = 300.0
+"""Seconds. A longer wait would delay messages for long after the provider has recovered."""
 
 
 def retry_policy(base_s: float) -> BackoffPolicy:

@@ -39,7 +39,9 @@ log = logger(__name__)
 OUTAGE_S: Final = 3.0
 """A longer time between two polls is an outage."""
 _MAX_KEPT: Final = 200
+"""Outages kept when the file is rewritten. Only those after a row's claim matter, so the last ones are enough."""
 _MAX_BYTES: Final = 65_536
+"""Size from which the file is rewritten: about 1,700 outages. Each poll of the rows in doubt reads it."""
 
 
 def path_of(run_dir: Path, kind: str) -> Path:
@@ -108,6 +110,8 @@ class WebhookOutages:
             return  # the first poll of a boot ends an outage that this one is part of
         self._pending.append(outage)
         if self._write_pending():
+            # writing moved the modification time, which stands for the last poll: put it back, or the outage would look
+            # like a poll
             os.utime(self._path, (polled_at, polled_at))
 
     def discount(self, doubts: Sequence[Doubt]) -> list[Doubt]:
@@ -115,6 +119,7 @@ class WebhookOutages:
         last one."""
         if not doubts:
             return []
+        # without a usable file nothing is known about the past: all of it counts as one outage
         outages, now = [*(self._read() or [Outage(0.0, self._clock())]), *self._pending], self._clock()
         return [self._of(doubt, [one for one in outages if one.ended_at > now - doubt.age_s], now) for doubt in doubts]
 
@@ -149,6 +154,7 @@ class WebhookOutages:
             if boot != self._boot:
                 return None
             return [_parsed(line) for line in lines]
+        # a damaged file counts as missing: that delays decisions, and never permits a second send
         except (FileNotFoundError, UnicodeDecodeError, ValueError):
             return None
 
@@ -158,11 +164,13 @@ class WebhookOutages:
             return True
         try:
             with self._locked() as file:
+                # a file of another boot, or one that has grown, is replaced; else one append is enough and cheaper
                 if self._read() is None or os.fstat(file).st_size > _MAX_BYTES:
                     self._rewrite([*(self._read() or []), *self._pending][-_MAX_KEPT:])
                 else:
                     self._append(file)
         except OSError as error:
+            # logged once for each full disk; what is pending is written by a later poll
             if not self._is_failing:
                 log.error("webhook_outage_not_written", file=self._path.name, problem=str(error))
             self._is_failing = True
@@ -186,6 +194,7 @@ class WebhookOutages:
         temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
         try:
             temporary.write_text(f"{self._boot}\n" + "".join(map(_line, outages)), encoding="ascii")
+            # atomic: a reader sees the old file or the whole new one
             temporary.replace(self._path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -196,7 +205,11 @@ class WebhookOutages:
         while True:
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
+                # protects append and replace against the kind's other processes: an append to a file replaced meanwhile
+                # would be lost
                 fcntl.flock(file, fcntl.LOCK_EX)
+                # the file may have been replaced between open and lock: then the lock is on the old one, and the next
+                # round opens the new
                 if self._path.exists() and self._path.stat().st_ino == os.fstat(file).st_ino:
                     yield file
                     return

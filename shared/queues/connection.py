@@ -25,6 +25,7 @@ def connect(url: str, timeout_s: float) -> redis.Redis:
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
         retry_on_error=[],
+        # a PING before a command would be one more round trip, and proves nothing about the command
         health_check_interval=0,
     )
 

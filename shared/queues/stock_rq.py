@@ -131,6 +131,7 @@ class Jobs:
             description="",
             status="queued",
         )
+        # what RQ's own enqueue sets between `create_job` and the write to Redis
         job.origin, job.enqueued_at = queue.name, job.created_at
         fields: dict[str, Any] = job.to_dict()
         return [part for name, value in fields.items() if name not in ("data", "description") for part in (name, value)]
@@ -147,6 +148,7 @@ def _row_id(data: bytes) -> int | None:
         row_id = call[2][0]
     except (zlib.error, ValueError, LookupError, TypeError, RecursionError):
         return None
+    # bool is a subclass of int; PostgreSQL's bigint ends at 2^63 - 1
     is_id = isinstance(row_id, int) and not isinstance(row_id, bool) and 0 < row_id <= _MAX_ROW_ID
     return row_id if is_id else None
 
@@ -270,6 +272,7 @@ class _Delivery:
     ) -> None:
         self._settings, self._kind, self._open_channel = settings, kind, open_channel
         self._retries = policy(settings.kind(kind.name).retry_base_s)
+        # not named by a slot: no slot lock proves the death of this sender, only the rule of the heartbeat table
         self._incarnation = f"rq.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
         self._by = monotonic() + JOB_TIMEOUT_S - _SETTLE_S
         self._send_s = min(settings.kind(kind.name).send_s, _SEND_MOST_S)
@@ -300,6 +303,7 @@ class _Delivery:
             chats=chats,
             most=1,
             worlds=worlds(self._settings),
+            # committed with the claim: `_recorded` has nothing left to write
             token_at_claim=True,
         )
         return claimed[0] if claimed else None
@@ -310,6 +314,7 @@ class _Delivery:
         try:
             outcome = await channel.send(message, _recorded, monotonic() + self._send_s)
         except StoreUnavailable as error:
+            # raised before the request could leave, so the attempt is refunded
             outcome = Retry(code="store_unavailable", detail=str(error), counts=False)
         settlement = messages.settlement(
             message,
@@ -323,6 +328,7 @@ class _Delivery:
                 written = await store.call(messages.settle, incarnation=self._incarnation, settlements=[settlement])
                 break
             except StoreUnavailable:
+                # given up: the row stays claimed until the heartbeat table's rule reclaims it
                 if left(by) <= 0:
                     raise
                 await asyncio.sleep(_STORE_AWAY_S)

@@ -29,6 +29,7 @@ _TAKES_APART_S: Final = 0.008
 """A take waits so long after one that left nothing: a first hint waits for nothing, and under load each round trip
 brings many."""
 _RETRY_S: Final = 0.25
+"""Seconds between attempts to reach Redis; meanwhile the relay finds the rows."""
 
 
 class HintWorker(RegisteredWorker):
@@ -52,6 +53,7 @@ class HintWorker(RegisteredWorker):
         clock: Monotonic = monotonic,
     ) -> None:
         self._hints, self._kind, self._capacity, self._offer, self._beat = hints, kind, capacity, offer, beat
+        # set by the event loop's thread, waited for by this worker's
         self._stopping = threading.Event()
         self._wait_s = min(WAIT_S, hints.timeout_s / 2)
         self._took_at = float("-inf")
@@ -70,6 +72,7 @@ class HintWorker(RegisteredWorker):
             except QueueUnavailable as error:
                 self._disconnected(error)
                 self._stopping.wait(_RETRY_S)
+        # only then: a Redis that is away would hold up the exit for its time limit
         if self.is_connected:
             self._unregister()
         return True
@@ -79,8 +82,11 @@ class HintWorker(RegisteredWorker):
         self._stopping.set()
 
     def _round(self) -> None:
+        # asked first: a hint taken without capacity for its row would wait here while another process of the kind has
+        # some
         capacity = self._capacity()
         if capacity <= 0:
+            # 20 ms: capacity is polled, since the dispatcher has no way to wake this thread
             self._stopping.wait(0.02)
             return
         if (wait_s := left(self._took_at + _TAKES_APART_S, self._clock())) > 0:
@@ -91,6 +97,7 @@ class HintWorker(RegisteredWorker):
                 # wakes on arrival and puts nothing anywhere: the first hint comes with the next take
                 self.connection.blmove(self.queues[0].key, self.queues[0].key, self._wait_s, src="LEFT", dest="LEFT")
             return
+        # the queue is empty: what arrives next is collected for a moment. A full take is followed at once
         if len(ids) < capacity:
             self._took_at = self._clock()
         self._offer(ids)
