@@ -18,6 +18,7 @@ CREATE TABLE events (
     -- the first part of `type`
     subject       text NOT NULL,
     type          text NOT NULL,
+    -- null for what concerns no company: processes, and accounts whose company is not known
     company_id    text,
     -- process kind that it concerns
     kind          text,
@@ -29,8 +30,10 @@ CREATE TABLE events (
     -- the subject's state after it
     state         text,
     attempt       integer,
+    -- reason of a step, by which lists are filtered; null where there is none, as in every column below
     code          text,
     detail        text,
+    -- what else is known, by type; of a message's event only what its provider reported
     data          jsonb
 ) PARTITION BY LIST (subject);
 ALTER SEQUENCE event_ids OWNED BY events.id;
@@ -44,9 +47,12 @@ CREATE TABLE events_others_default PARTITION OF events_others DEFAULT;
 
 -- For readers that follow the stream: rows lie nearly in the order of their transactions.
 CREATE INDEX events_xid ON events USING brin (xid) WITH (pages_per_range = 16, autosummarize = on);
+-- The one index on a message's events: its history, and the look for steps that are written already.
 CREATE INDEX events_messages_history ON events_messages (message_id, id);
 CREATE INDEX events_others_id ON events_others (id);
+-- For the history of one browser session.
 CREATE INDEX events_others_connection ON events_others (connection_id, id) WHERE connection_id IS NOT NULL;
+-- For rows that a dead incarnation's last claim took (`proved_dead`): asked each second, about very few rows.
 CREATE INDEX events_others_slot_free ON events_others (incarnation) WHERE type = 'process.slot_free';
 
 -- Make the partitions of today and `ahead` further days (UTC), and of days whose rows went to a default partition;
@@ -58,7 +64,8 @@ DECLARE
     name   text;
     made   integer := 0;
 BEGIN
-    -- one at a time; and whoever writes is made to wait for a moment only
+    -- One at a time, since two recorders would make the same partition. Writers wait for two seconds at most: behind a
+    -- lock that is waited for, every insert waits too.
     PERFORM pg_advisory_xact_lock(hashtext('make_event_partitions')), set_config('lock_timeout', '2s', true);
     FOREACH parent IN ARRAY ARRAY['events_messages', 'events_others'] LOOP
         FOR begins IN EXECUTE format(
@@ -66,9 +73,12 @@ BEGIN
              UNION SELECT (written_at AT TIME ZONE ''UTC'')::date FROM %I ORDER BY 1', parent || '_default') USING ahead
         LOOP
             name := parent || to_char(begins, '_YYYYMMDD');
+            -- The usual case: a day's partition is there already, and nothing is locked.
             CONTINUE WHEN to_regclass(name) IS NOT NULL;
             -- nobody may write rows of this day into the default partition while they are moved
             EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent || '_default');
+            -- Filled first and attached afterwards: PARTITION OF would fail while the default partition has rows of
+            -- that day.
             EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS)', name, parent);
             EXECUTE format('WITH moved AS (DELETE FROM %I WHERE written_at >= $1 AND written_at < $2 RETURNING *) INSERT INTO %I SELECT * FROM moved',
                            parent || '_default', name) USING begins::timestamp AT TIME ZONE 'UTC', (begins + 1)::timestamp AT TIME ZONE 'UTC';
@@ -87,10 +97,13 @@ DECLARE
     name    text;
     dropped integer := 0;
 BEGIN
+    -- DROP locks the parent for all; rather fail and try in the next round than let inserts queue behind it.
     PERFORM set_config('lock_timeout', '2s', true);
     FOR name IN
         SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent = parent::regclass
+          -- The end of a partition is in its bound, of which the catalogue has only the expression; a default partition
+          -- has none, and is never dropped.
           AND substring(pg_get_expr(c.relpartbound, c.oid) FROM 'TO \(''([^'']+)''\)')::timestamptz < now() - make_interval(secs => age_s)
     LOOP
         EXECUTE format('DROP TABLE %I', name);
@@ -130,6 +143,8 @@ BEGIN
 END
 $$;
 
+-- Never in the future, so that no row is in a partition of a day to come, and never before the message was made: its
+-- history is read from that day on.
 INSERT INTO events (written_at, at, subject, type, company_id, kind, connection_id, message_id, incarnation, state, attempt, code, detail, data)
 SELECT greatest(least(e.at, now()), m.created_at), e.at, 'message',
        'message.' || CASE WHEN e.code IN ('edited', 'deleted_for_me') THEN e.code ELSE e.state END,
@@ -145,12 +160,14 @@ INSERT INTO events (written_at, at, subject, type, kind, slot, incarnation, data
 SELECT least(at, now()), at, 'process', 'process.' || event, nullif(process_name, ''), process_name || '-' || instance, nullif(incarnation, ''),
        jsonb_build_object('boot', boot_id, 'seq', seq, 'detail', detail)
 FROM process_events ORDER BY id;
+-- Journals are followed from where they were: otherwise the first batch would write everything a second time.
 INSERT INTO event_positions (source, seq) SELECT 'orchestrator:' || boot_id, max(seq) FROM process_events GROUP BY boot_id;
 
 INSERT INTO events (written_at, at, subject, type, kind, data)
 SELECT least(created_at, now()), at, 'account', 'account.' || kind, process_name,
        jsonb_build_object('accountId', account_id, 'name', name, 'journalId', journal_id, 'value', value)
 FROM account_events ORDER BY id;
+-- A provider may still repeat these.
 INSERT INTO event_names (name, written_at) SELECT name, created_at FROM account_events;
 
 DROP VIEW recent_process_events;

@@ -1,5 +1,7 @@
 -- Counts of attempts without an end at 32,767, and indexes for finding what is due among very many open rows.
 
+-- A row that a provider's limit holds back for weeks can come to more than 32,767 attempts; then a smallint makes every
+-- claim of it fail.
 ALTER TABLE messages ALTER COLUMN attempt TYPE integer, ALTER COLUMN forgiven TYPE integer, ALTER COLUMN deaths TYPE integer;
 ALTER TABLE tasks ALTER COLUMN attempt TYPE integer;
 ALTER TABLE inbound_journal ALTER COLUMN attempts TYPE integer;
