@@ -30,7 +30,7 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 ANSWER_S = 10.0
 
 
-class House:
+class ChildEnv:
     """One child under test."""
 
     def __init__(self, home: Path, kind: str, variables: dict[str, Any]) -> None:
@@ -55,7 +55,7 @@ class House:
         self._client = requests.Session()
         self._client.trust_env = False
 
-    def start(self) -> House:
+    def start(self) -> ChildEnv:
         """Start it and wait for READY."""
         self.entry.start().wait_ready()
         return self
@@ -98,12 +98,12 @@ def refuses(port: int) -> bool:
 
 
 @pytest.fixture
-def house(home: Path) -> Iterator[Callable[..., House]]:
+def env(home: Path) -> Iterator[Callable[..., ChildEnv]]:
     """Function that returns a child, not started."""
-    made: list[House] = []
+    made: list[ChildEnv] = []
 
-    def build(kind: str = "meta", **variables: Any) -> House:
-        made.append(House(home, kind, variables))
+    def build(kind: str = "meta", **variables: Any) -> ChildEnv:
+        made.append(ChildEnv(home, kind, variables))
         return made[-1]
 
     yield build
@@ -121,9 +121,9 @@ class TestStart:
         ],
     )
     def test_what_stops_it_has_its_own_exit_code(
-        self, house: Callable[..., House], room: str, code: ExitCode, event: str, closed: int
+        self, env: Callable[..., ChildEnv], room: str, code: ExitCode, event: str, closed: int
     ) -> None:
-        child = house(room=room)
+        child = env(room=room)
         child.entry.start()
         assert child.entry.wait_exit() == code
         assert len(child.events(event)) == 1
@@ -133,21 +133,21 @@ class TestStart:
         assert holder is not None
         assert (holder.exit_code, bool(holder.exit_reason)) == (code, True)
 
-    def test_a_wrong_environment_is_a_configuration_error(self, house: Callable[..., House]) -> None:
-        child = house(meta_in_flight="many", send_attempts="0")
+    def test_a_wrong_environment_is_a_configuration_error(self, env: Callable[..., ChildEnv]) -> None:
+        child = env(meta_in_flight="many", send_attempts="0")
         child.entry.start()
         assert child.entry.process.wait(20) == ExitCode.CONFIGURATION
         problems = [line["problem"] for line in child.events("setting_invalid")]
         assert len(problems) == 2
         assert any("META_IN_FLIGHT" in problem for problem in problems)
 
-    def test_the_wrong_entry_file_is_a_configuration_error(self, house: Callable[..., House]) -> None:
-        child = house(process_name="api")
+    def test_the_wrong_entry_file_is_a_configuration_error(self, env: Callable[..., ChildEnv]) -> None:
+        child = env(process_name="api")
         child.entry.start()
         assert child.entry.process.wait(20) == ExitCode.CONFIGURATION
 
-    def test_a_taken_admin_port_can_be_cured_by_waiting(self, house: Callable[..., House]) -> None:
-        child = house()
+    def test_a_taken_admin_port_can_be_cured_by_waiting(self, env: Callable[..., ChildEnv]) -> None:
+        child = env()
         with socket.create_server(("127.0.0.1", child.admin)):
             child.entry.start()
             assert child.entry.wait_exit() == ExitCode.BOOT
@@ -155,23 +155,23 @@ class TestStart:
         child.start()
         assert child.entry.stop() == ExitCode.OK
 
-    def test_a_taken_slot_is_left_alone(self, house: Callable[..., House]) -> None:
-        child = house()
+    def test_a_taken_slot_is_left_alone(self, env: Callable[..., ChildEnv]) -> None:
+        child = env()
         lock = SlotLock.take(runtime.slot_lock_file(child.entry.home, "meta-0"))
         child.entry.start()
         assert child.entry.process.wait(20) == ExitCode.SLOT_TAKEN
         lock.close()
 
-    def test_told_to_stop_before_it_is_ready(self, house: Callable[..., House]) -> None:
-        child = house(room="start-hangs")
+    def test_told_to_stop_before_it_is_ready(self, env: Callable[..., ChildEnv]) -> None:
+        child = env(room="start-hangs")
         child.entry.start()
         child.wait_for("said: starting")
         child.term()
         assert child.entry.wait_exit() == ExitCode.OK
         assert child.log().count("said: closed") == 1
 
-    def test_without_a_database_it_is_alive_and_unready_but_does_not_die(self, house: Callable[..., House]) -> None:
-        child = house().start()
+    def test_without_a_database_it_is_alive_and_unready_but_does_not_die(self, env: Callable[..., ChildEnv]) -> None:
+        child = env().start()
         child.entry.wait_said("X_READY", "0")
         assert child.get("/livez").status_code == 200
         assert child.get("/readyz").status_code == 503
@@ -189,9 +189,9 @@ class TestStart:
         assert child.entry.stop() == ExitCode.OK
 
     def test_a_database_without_a_schema_is_one_that_is_not_there_yet(
-        self, house: Callable[..., House], empty_database_url: str
+        self, env: Callable[..., ChildEnv], empty_database_url: str
     ) -> None:
-        child = house(database_url=empty_database_url).start()
+        child = env(database_url=empty_database_url).start()
         child.entry.wait_said("X_READY", "0")
         assert "schema" in child.get("/readyz").json()["missing"]["database"]
         child.entry.forget()
@@ -204,8 +204,8 @@ class TestStart:
 
 
 class TestDoors:
-    def test_its_own_paths_come_first_and_the_rest_is_the_rooms(self, house: Callable[..., House]) -> None:
-        child = house().start()
+    def test_its_own_paths_come_first_and_the_rest_is_the_rooms(self, env: Callable[..., ChildEnv]) -> None:
+        child = env().start()
         for public in (True, False):
             assert child.get("/livez", public=public).json() == {"live": True, "stalled": []}
             assert child.get("/health", public=public).json()["process"] == "meta"
@@ -213,20 +213,20 @@ class TestDoors:
         assert child.get("/livez/mine", public=True).text == "the room's"
         assert child.get("/do/nothing").status_code == 404, "the admin port is the process's own"
 
-    def test_a_kind_without_a_public_port_has_only_its_own(self, house: Callable[..., House]) -> None:
-        child = house("recorder").start()
+    def test_a_kind_without_a_public_port_has_only_its_own(self, env: Callable[..., ChildEnv]) -> None:
+        child = env("recorder").start()
         assert child.get("/livez").status_code == 200
         with pytest.raises(requests.ConnectionError):
             child.get("/livez", public=True)
         assert child.entry.stop() == ExitCode.OK
 
-    def test_notifications_and_commands(self, house: Callable[..., House]) -> None:
-        child = house().start()
+    def test_notifications_and_commands(self, env: Callable[..., ChildEnv]) -> None:
+        child = env().start()
         child.entry.ask("notify")
         child.wait_for("said: notified")
 
-    def test_commands_reach_it_after_the_file_of_its_socket_was_removed(self, house: Callable[..., House]) -> None:
-        child = house().start()
+    def test_commands_reach_it_after_the_file_of_its_socket_was_removed(self, env: Callable[..., ChildEnv]) -> None:
+        child = env().start()
         file = runtime.slot_socket(child.entry.home, f"{child.kind}-0")
         file.unlink()
         child.wait_for("socket_bound_again")
@@ -237,8 +237,8 @@ class TestDoors:
 
 
 class TestReadiness:
-    def test_it_follows_the_database(self, house: Callable[..., House], database_url: str, servers: Servers) -> None:
-        child = house(database_url=database_url).start()
+    def test_it_follows_the_database(self, env: Callable[..., ChildEnv], database_url: str, servers: Servers) -> None:
+        child = env(database_url=database_url).start()
         child.entry.wait_said("STATUS", "ready")
         assert child.get("/readyz").status_code == 200
         assert child.get("/health").json()["status"] == "healthy"
@@ -254,8 +254,8 @@ class TestReadiness:
             assert child.get("/readyz").status_code == 200
         assert child.entry.stop() == ExitCode.OK
 
-    def test_what_the_room_lacks_is_named(self, house: Callable[..., House], database_url: str) -> None:
-        child = house(database_url=database_url).start()
+    def test_what_the_room_lacks_is_named(self, env: Callable[..., ChildEnv], database_url: str) -> None:
+        child = env(database_url=database_url).start()
         child.entry.wait_said("STATUS", "ready")
         child.do("lack")
         child.entry.wait_said("X_READY", "0")
@@ -263,8 +263,8 @@ class TestReadiness:
 
 
 class TestLiveness:
-    def test_a_stalled_loop_is_no_life(self, house: Callable[..., House]) -> None:
-        child = house().start()
+    def test_a_stalled_loop_is_no_life(self, env: Callable[..., ChildEnv]) -> None:
+        child = env().start()
         child.do("stall")
         eventually(lambda: child.get("/livez").status_code == 503, 10)
         assert child.get("/livez").json() == {"live": False, "stalled": ["mill"]}
@@ -279,8 +279,8 @@ class TestLiveness:
         assert child.get("/livez").status_code == 200
         assert child.entry.stop() == ExitCode.OK
 
-    def test_a_blocked_event_loop_says_nothing(self, house: Callable[..., House]) -> None:
-        child = house().start()
+    def test_a_blocked_event_loop_says_nothing(self, env: Callable[..., ChildEnv]) -> None:
+        child = env().start()
         thread = threading.Thread(target=child.do, args=["block-loop"])
         child.entry.wait_said("WATCHDOG", "1")
         thread.start()
@@ -299,9 +299,9 @@ class TestLiveness:
 class TestCrash:
     @pytest.mark.parametrize("where", ["task", "callback", "thread", "forgotten"])
     def test_an_error_that_the_kind_knows_is_survived_and_counted(
-        self, house: Callable[..., House], database_url: str, where: str
+        self, env: Callable[..., ChildEnv], database_url: str, where: str
     ) -> None:
-        child = house(database_url=database_url).start()
+        child = env(database_url=database_url).start()
         child.do(f"crash-{where}-tame")
         child.wait_for("error_survived")
         eventually(lambda: child.get("/health").json()["errorCount"] == 1, 5)
@@ -310,8 +310,8 @@ class TestCrash:
         assert child.entry.stop() == ExitCode.OK
 
     @pytest.mark.parametrize("where", ["task", "callback", "thread", "forgotten"])
-    def test_any_other_is_the_end(self, house: Callable[..., House], where: str) -> None:
-        child = house().start()
+    def test_any_other_is_the_end(self, env: Callable[..., ChildEnv], where: str) -> None:
+        child = env().start()
         child.do(f"crash-{where}-wild")
         assert child.entry.wait_exit() == ExitCode.CRASH
         (crash,) = child.events("crashed")
@@ -322,8 +322,8 @@ class TestCrash:
         assert holder is not None
         assert (holder.exit_code, "LookupError" in (holder.exit_reason or "")) == (ExitCode.CRASH, True)
 
-    def test_a_stack_dump_does_not_end_it(self, house: Callable[..., House]) -> None:
-        child = house().start()
+    def test_a_stack_dump_does_not_end_it(self, env: Callable[..., ChildEnv]) -> None:
+        child = env().start()
         child.entry.process.send_signal(signal.SIGUSR1)
         child.wait_for("most recent call first")
         assert child.get("/livez").status_code == 200
@@ -332,9 +332,9 @@ class TestCrash:
 
 class TestHeartbeat:
     def test_the_row_says_who_lives_and_errors_add_up_over_lives(
-        self, house: Callable[..., House], database_url: str
+        self, env: Callable[..., ChildEnv], database_url: str
     ) -> None:
-        child = house(database_url=database_url, process_incarnation="meta-0.first").start()
+        child = env(database_url=database_url, process_incarnation="meta-0.first").start()
         child.do("crash-task-tame")
         child.do("crash-task-tame")
         row = "SELECT * FROM process_status"
@@ -355,9 +355,9 @@ class TestHeartbeat:
         assert child.entry.stop() == ExitCode.OK
 
     def test_errors_counted_while_the_database_was_away_are_told_later(
-        self, house: Callable[..., House], database_url: str, servers: Servers
+        self, env: Callable[..., ChildEnv], database_url: str, servers: Servers
     ) -> None:
-        child = house(database_url=database_url).start()
+        child = env(database_url=database_url).start()
         eventually(lambda: query(database_url, "SELECT pid FROM process_health"), 10)
         with away(servers.database_server_url, database_url):
             child.do("crash-task-tame")
@@ -368,8 +368,8 @@ class TestHeartbeat:
 
 
 class TestStop:
-    def test_while_it_drains_it_says_so_and_takes_nothing_new(self, house: Callable[..., House]) -> None:
-        child = house().start()
+    def test_while_it_drains_it_says_so_and_takes_nothing_new(self, env: Callable[..., ChildEnv]) -> None:
+        child = env().start()
 
         def ask() -> None:
             with suppress(requests.ConnectionError):
@@ -390,8 +390,8 @@ class TestStop:
         assert child.entry.wait_exit() == ExitCode.DRAIN_DEADLINE
         slow.join(10)
 
-    def test_a_request_under_way_is_answered(self, house: Callable[..., House]) -> None:
-        child = house().start()
+    def test_a_request_under_way_is_answered(self, env: Callable[..., ChildEnv]) -> None:
+        child = env().start()
         answers: list[str] = []
         keep = requests.Session()
         keep.trust_env = False
@@ -412,8 +412,8 @@ class TestStop:
         assert answers == ["slow"]
         assert child.log().count("said: draining") == child.log().count("said: closed") == 1
 
-    def test_a_second_one_means_now(self, house: Callable[..., House]) -> None:
-        child = house(room="drain-hangs").start()
+    def test_a_second_one_means_now(self, env: Callable[..., ChildEnv]) -> None:
+        child = env(room="drain-hangs").start()
         child.term()
         child.wait_for("said: draining")
         started = monotonic()
@@ -422,35 +422,35 @@ class TestStop:
         assert monotonic() - started < 3.0
         assert child.events("drain_incomplete")[0]["reason"] == "told to stop now"
 
-    def test_the_deadline_ends_a_drain(self, house: Callable[..., House]) -> None:
-        child = house(room="drain-hangs", meta_drain_s=0.5).start()
+    def test_the_deadline_ends_a_drain(self, env: Callable[..., ChildEnv]) -> None:
+        child = env(room="drain-hangs", meta_drain_s=0.5).start()
         child.term()
         assert child.entry.wait_exit() == ExitCode.DRAIN_DEADLINE
         assert child.events("drain_incomplete")[0]["reason"] == "drain deadline passed"
 
-    def test_what_is_left_is_said(self, house: Callable[..., House]) -> None:
-        child = house(room="drain-leaves-something").start()
+    def test_what_is_left_is_said(self, env: Callable[..., ChildEnv]) -> None:
+        child = env(room="drain-leaves-something").start()
         assert child.entry.stop() == ExitCode.DRAIN_DEADLINE
 
-    def test_a_drain_that_breaks_is_a_crash_with_a_name(self, house: Callable[..., House]) -> None:
-        child = house(room="drain-raises").start()
+    def test_a_drain_that_breaks_is_a_crash_with_a_name(self, env: Callable[..., ChildEnv]) -> None:
+        child = env(room="drain-raises").start()
         assert child.entry.stop() == ExitCode.CRASH
         assert child.events("crashed")[0]["where"] == "drain"
 
     @pytest.mark.parametrize("room", ["close-raises", "close-hangs"])
-    def test_a_close_that_breaks_does_not_change_how_it_ended(self, house: Callable[..., House], room: str) -> None:
-        child = house(room=room).start()
+    def test_a_close_that_breaks_does_not_change_how_it_ended(self, env: Callable[..., ChildEnv], room: str) -> None:
+        child = env(room=room).start()
         assert child.entry.stop() == ExitCode.OK
         assert len(child.events("close_failed")) == 1
         assert "Traceback" not in "".join(
             line for line in child.log().splitlines(keepends=True) if not line.startswith("{")
         )
 
-    def test_a_frozen_database_holds_nobody_up(self, house: Callable[..., House]) -> None:
+    def test_a_frozen_database_holds_nobody_up(self, env: Callable[..., ChildEnv]) -> None:
         """Threads that wait for it must not keep the process after it has said its last word."""
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
-            child = house(database_url=url, database_connect_s=20.0, database_query_s=20.0).start()
+            child = env(database_url=url, database_connect_s=20.0, database_query_s=20.0).start()
             eventually(
                 lambda: child.get("/health").json()["database"]["inUse"] > 0, 10, "a thread waits for the database"
             )
