@@ -47,7 +47,7 @@ SEEN = """SELECT (data ->> 'seq')::int AS seq, data ->> 'boot' AS boot_id, split
 E = SupervisionEvent
 
 
-class House:
+class RecorderEnv:
     """One recorder, the orchestrator's journal before it, and messages that a process may hold."""
 
     def __init__(self, home: Path, database_url: str, *, module: str = "", **variables: Any) -> None:
@@ -62,7 +62,7 @@ class House:
         self.entry = Entry("recorder", home, module=module, **(given | variables))
         self.journal = JournalWriter(home, "boot-1")
 
-    def start(self) -> House:
+    def start(self) -> RecorderEnv:
         """Start it and wait until it may work."""
         self.entry.start().wait_ready()
         return self
@@ -101,12 +101,12 @@ class House:
 
 
 @pytest.fixture
-def house(home: Path, database_url: str) -> Iterator[Callable[..., House]]:
+def new_env(home: Path, database_url: str) -> Iterator[Callable[..., RecorderEnv]]:
     """Function that returns a recorder, not started."""
-    made: list[House] = []
+    made: list[RecorderEnv] = []
 
-    def build(url: str = database_url, **variables: Any) -> House:
-        made.append(House(home, url, **variables))
+    def build(url: str = database_url, **variables: Any) -> RecorderEnv:
+        made.append(RecorderEnv(home, url, **variables))
         return made[-1]
 
     yield build
@@ -123,8 +123,8 @@ def ground(database_url: str) -> Iterator[Ground]:
 
 
 class TestJournal:
-    def test_what_was_seen_becomes_rows(self, house: Callable[..., House]) -> None:
-        recorder = house()
+    def test_what_was_seen_becomes_rows(self, new_env: Callable[..., RecorderEnv]) -> None:
+        recorder = new_env()
         recorder.journal.write(E.ORCHESTRATOR_STARTED, pid=7)
         recorder.start()
         recorder.until_seen(1)
@@ -159,8 +159,10 @@ class TestJournal:
         assert recorder.entry.stop() == ExitCode.OK
         assert recorder.position() == 3
 
-    def test_it_is_read_without_a_poke_too_and_to_the_end_before_it_leaves(self, house: Callable[..., House]) -> None:
-        recorder = house().start()
+    def test_it_is_read_without_a_poke_too_and_to_the_end_before_it_leaves(
+        self, new_env: Callable[..., RecorderEnv]
+    ) -> None:
+        recorder = new_env().start()
         recorder.journal.write(E.READY, slot="meta-0", kind="meta", incarnation="meta-0.a")
         recorder.until_seen(1)
         for _ in range(450):
@@ -171,10 +173,10 @@ class TestJournal:
 
     @pytest.mark.parametrize("point", ["journal.followed", "journal.forgotten", "reclaim.written"])
     def test_killed_in_between_it_writes_everything_once(
-        self, house: Callable[..., House], ground: Ground, point: str
+        self, new_env: Callable[..., RecorderEnv], ground: Ground, point: str
     ) -> None:
         row_id = claimed(ground)
-        recorder = house(chaos="on", crash_points=f"recorder:{point}=kill@1").start()
+        recorder = new_env(chaos="on", crash_points=f"recorder:{point}=kill@1").start()
         recorder.journal.write(E.EXITED, slot="meta-0", kind="meta", incarnation="meta-0.a", signal=9)
         recorder.journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
         recorder.notify()
@@ -188,8 +190,10 @@ class TestJournal:
         assert ground.history(row_id) == ["queued", "sending", "in_doubt"]
         assert recorder.entry.stop() == ExitCode.OK
 
-    def test_an_outage_is_waited_out(self, house: Callable[..., House], database_url: str, servers: Servers) -> None:
-        recorder = house().start()
+    def test_an_outage_is_waited_out(
+        self, new_env: Callable[..., RecorderEnv], database_url: str, servers: Servers
+    ) -> None:
+        recorder = new_env().start()
         with away(servers.database_server_url, database_url):
             recorder.journal.write(E.STALL, late_s=1.0)
             recorder.notify()
@@ -235,16 +239,16 @@ def claimed(ground: Ground, incarnation: str = "meta-0.a", chat: str = "a") -> i
 
 class TestReclaim:
     def test_a_free_slot_gives_back_what_it_held_and_no_other(
-        self, house: Callable[..., House], ground: Ground
+        self, new_env: Callable[..., RecorderEnv], ground: Ground
     ) -> None:
         dead, alive = claimed(ground), claimed(ground, "meta-1.b", "b")
-        recorder = house().start()
+        recorder = new_env().start()
         recorder.journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
         recorder.notify()
         eventually(lambda: ground.state(dead) == "in_doubt", 5)
         assert ground.state(alive) == "sending"
 
-    def test_by_the_flight_record(self, house: Callable[..., House], ground: Ground, home: Path) -> None:
+    def test_by_the_flight_record(self, new_env: Callable[..., RecorderEnv], ground: Ground, home: Path) -> None:
         sent, unsent = claimed(ground), claimed(ground, chat="b")
         path = path_of(runtime.run_dir(home), "meta-0.a")
         record = InFlightJournal(path, 4).open()
@@ -252,7 +256,7 @@ class TestReclaim:
             record.begin(row_id)
         record.answered(sent, Stage.SENT, "wamid.1")
         record.close(remove=False)
-        recorder = house().start()
+        recorder = new_env().start()
         recorder.journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
         recorder.notify()
         eventually(lambda: ground.state(sent) == "sent", 5)
@@ -260,10 +264,10 @@ class TestReclaim:
         eventually(lambda: not path.exists(), 5, "the record is removed")
 
     def test_a_claim_that_came_through_after_the_death_is_given_back_too(
-        self, house: Callable[..., House], ground: Ground
+        self, new_env: Callable[..., RecorderEnv], ground: Ground
     ) -> None:
         """The server may still be committing what the dead process asked for last."""
-        recorder = house().start()
+        recorder = new_env().start()
         recorder.journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
         recorder.notify()
         recorder.until_seen(1)
@@ -297,9 +301,9 @@ class TestReclaim:
 
 class TestSchema:
     def test_it_migrates_at_start_and_tells_what_is_wanted(
-        self, house: Callable[..., House], empty_database_url: str
+        self, new_env: Callable[..., RecorderEnv], empty_database_url: str
     ) -> None:
-        recorder = house(empty_database_url).start()
+        recorder = new_env(empty_database_url).start()
         assert query(
             empty_database_url, "SELECT connection_type FROM connection_types WHERE process_name = 'webdriver'"
         ) == [{"connection_type": "wwebjs"}]
@@ -313,9 +317,9 @@ class TestSchema:
         assert (health["schema"], health["wantedKinds"]) == ("up to date", ["meta", "webdriver"])
 
     def test_started_without_a_database_it_lives_and_goes_on_trying(
-        self, house: Callable[..., House], database_url: str, servers: Servers
+        self, new_env: Callable[..., RecorderEnv], database_url: str, servers: Servers
     ) -> None:
-        recorder = house(module="tests.recorder.hasty")
+        recorder = new_env(module="tests.recorder.hasty")
         with away(servers.database_server_url, database_url):
             recorder.start()
             recorder.entry.wait_said("X_READY", "0")
@@ -344,7 +348,7 @@ class TestSchema:
         assert (again.returncode, again.stdout) == (ExitCode.OK, "the schema is up to date\n")
 
     def test_a_database_that_is_not_ours_is_one_sentence_and_a_configuration_error(
-        self, house: Callable[..., House], home: Path, empty_database_url: str
+        self, new_env: Callable[..., RecorderEnv], home: Path, empty_database_url: str
     ) -> None:
         query(empty_database_url, "CREATE TABLE phone_configs (mine text)")
         refused = self.migrate(bulkhead_home=home, database_url=empty_database_url)
@@ -353,7 +357,7 @@ class TestSchema:
         assert "0001.schema" in sentence
         assert "phone_configs" in sentence
         assert "DATABASE_URL" in sentence
-        recorder = house(empty_database_url)
+        recorder = new_env(empty_database_url)
         recorder.entry.start()
         assert recorder.entry.wait_exit() == ExitCode.CONFIGURATION
         assert "phone_configs" in recorder.entry.log.read_text()
@@ -391,8 +395,8 @@ class TestFirstCompany:
         store.close()
         return credentials
 
-    def test_with_a_sandbox(self, house: Callable[..., House], database_url: str) -> None:
-        recorder = house(**self.TOKENS).start()
+    def test_with_a_sandbox(self, new_env: Callable[..., RecorderEnv], database_url: str) -> None:
+        recorder = new_env(**self.TOKENS).start()
         rows = query(
             database_url,
             "SELECT phone_index, connection_type, process_name, account_id, credentials FROM phone_configs ORDER BY "
@@ -426,19 +430,21 @@ class TestFirstCompany:
         assert [row["id"] for row in query(database_url, "SELECT id FROM phone_configs ORDER BY phone_index")] == ids
         assert self.opened(database_url)[0] == {"access_token": "EAAnew"}, "a changed credential is taken over"
 
-    def test_with_a_real_number(self, house: Callable[..., House], database_url: str) -> None:
-        house(meta_access_token="EAAreal", meta_phone_number_id="4711", meta_app_secret="s", company_id="acme").start()
+    def test_with_a_real_number(self, new_env: Callable[..., RecorderEnv], database_url: str) -> None:
+        new_env(
+            meta_access_token="EAAreal", meta_phone_number_id="4711", meta_app_secret="s", company_id="acme"
+        ).start()
         rows = query(database_url, "SELECT company_id, phone_index, connection_type, account_id FROM phone_configs")
         assert rows == [
             {"company_id": "acme", "phone_index": 0, "connection_type": "meta_direct", "account_id": "4711"}
         ]
 
-    def test_without_credentials_there_is_none(self, house: Callable[..., House], database_url: str) -> None:
-        house().start()
+    def test_without_credentials_there_is_none(self, new_env: Callable[..., RecorderEnv], database_url: str) -> None:
+        new_env().start()
         assert query(database_url, "SELECT id FROM companies") == []
 
-    def test_without_a_key_it_is_a_configuration_error(self, house: Callable[..., House]) -> None:
-        recorder = house(secret_encryption_key="")
+    def test_without_a_key_it_is_a_configuration_error(self, new_env: Callable[..., RecorderEnv]) -> None:
+        recorder = new_env(secret_encryption_key="")
         recorder.entry.start()
         assert recorder.entry.wait_exit() == ExitCode.CONFIGURATION
         assert "SECRET_ENCRYPTION_KEY" in recorder.entry.log.read_text()
@@ -453,20 +459,20 @@ class TestOrchestrator:
         )
 
     def test_its_heartbeat_comes_from_its_snapshot(
-        self, house: Callable[..., House], home: Path, database_url: str
+        self, new_env: Callable[..., RecorderEnv], home: Path, database_url: str
     ) -> None:
         self.write(home)
-        house(heartbeat_s=0.2).start()
+        new_env(heartbeat_s=0.2).start()
         rows = "SELECT reported, pid, incarnation, detail FROM process_status WHERE process_name = 'orchestrator'"
         eventually(lambda: query(database_url, rows), 10)
         expected = {"reported": "running", "pid": 77, "incarnation": "boot-1", "detail": {"slots": 2, "ready": 1}}
         assert query(database_url, rows) == [expected]
 
     def test_an_old_snapshot_is_no_sign_of_life(
-        self, house: Callable[..., House], home: Path, database_url: str
+        self, new_env: Callable[..., RecorderEnv], home: Path, database_url: str
     ) -> None:
         self.write(home, age_s=60)
-        house(heartbeat_s=0.2).start()
+        new_env(heartbeat_s=0.2).start()
         eventually(lambda: query(database_url, "SELECT pid FROM process_health WHERE process_name = 'recorder'"), 10)
         figures = "SELECT count(*) AS n FROM process_metrics WHERE process_name = 'recorder'"
         eventually(lambda: query(database_url, figures)[0]["n"] >= 3, 10, "several heartbeats have gone by")

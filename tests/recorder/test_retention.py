@@ -13,7 +13,7 @@ from shared.process.metrics import Metrics
 from shared.settings import Settings
 from shared.store import retention
 from shared.store.store import Store
-from tests.recorder.test_recorder import House
+from tests.recorder.test_recorder import RecorderEnv
 from tests.store.rig import Ground, open_store, query
 from tests.support.waiting import eventually
 
@@ -173,13 +173,13 @@ def test_a_message_outlives_the_raw_event_that_it_was_read_from(database_url: st
 def test_the_recorder_does_it(home: Path, database_url: str) -> None:
     fill(database_url)
     assert Settings().retention_days == 30.0
-    house = House(home, database_url, retention_days=10)
+    env = RecorderEnv(home, database_url, retention_days=10)
     try:
-        house.start()
+        env.start()
         eventually(
             lambda: kept(database_url)["inbound_journal"] == [2, 3],
             15,
-            lambda: f"{kept(database_url)}\n{house.entry.log.read_text()}",
+            lambda: f"{kept(database_url)}\n{env.entry.log.read_text()}",
         )
     finally:
-        house.close()
+        env.close()
