@@ -21,7 +21,7 @@ from shared.store import connections, inbound, messages
 from shared.store.connections import Connection
 from shared.store.messages import Accepted, NewMessage
 from shared.store.store import Store
-from tests.store.rig import Ground, query
+from tests.store.env import StoreEnv, query
 from tests.support.servers import Servers
 
 
@@ -51,7 +51,7 @@ class NoStorage:
         raise NotImplementedError
 
 
-class ComposeEnv(Ground):
+class ComposeEnv(StoreEnv):
     """A company with a connection, and a composer as any kind can make one: no HTTP, no API."""
 
     def __init__(self, url: str) -> None:

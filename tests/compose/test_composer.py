@@ -16,7 +16,7 @@ from shared.states import MessageState
 from shared.store import targets
 from shared.store.targets import Target
 from tests.compose.conftest import ComposeEnv
-from tests.store.rig import query
+from tests.store.env import query
 
 CHAT = "15550100200"
 META_GROUP = "Y2FwaV9ncm91cDoxODA1NTU1MDE3MjoxMjAzNjMyMjI3NzE5NjMwNjcZD"

@@ -17,7 +17,7 @@ from shared.settings import to_environ
 from tests.connections.env import AccountsEnv
 from tests.meta.env import new_chat
 from tests.sandbox.env import ACCESS_TOKEN, D360_KEY
-from tests.store.rig import query
+from tests.store.env import query
 from tests.support import environment
 
 PLACE = "/api/v2/connections/shop"

@@ -10,7 +10,7 @@ import pytest
 from tests.connections.env import INSTAGRAM, PAGE, AccountsEnv
 from tests.meta.env import new_chat
 from tests.sandbox.env import ACCESS_TOKEN
-from tests.store.rig import query
+from tests.store.env import query
 from tests.support import samples
 from tests.support.waiting import eventually
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.store.rig import Ground, query
+from tests.store.env import StoreEnv, query
 from tests.support.servers import Servers
 
 
@@ -20,13 +20,13 @@ def kept_database_url(servers: Servers) -> Iterator[str]:
 
 
 @pytest.fixture
-def ground(kept_database_url: str) -> Iterator[Ground]:
+def env(kept_database_url: str) -> Iterator[StoreEnv]:
     """A company with one connection, and nothing else in the database."""
     query(
         kept_database_url,
         "DELETE FROM companies; DELETE FROM process_health; DELETE FROM events; DELETE FROM "
         "event_positions; DELETE FROM event_names; DELETE FROM process_metrics",
     )
-    made = Ground(kept_database_url)
+    made = StoreEnv(kept_database_url)
     yield made
     made.close()

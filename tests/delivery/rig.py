@@ -24,7 +24,7 @@ from shared.messages import OutboundMessage, Outcome, Sent
 from shared.process.metrics import Metrics
 from shared.store.messages import Doubt
 from shared.store.store import Store
-from tests.store.rig import Ground, open_store, query
+from tests.store.env import StoreEnv, open_store, query
 from tests.support.waiting import eventually_async
 
 _T = TypeVar("_T")
@@ -118,7 +118,7 @@ class Process:
 
     def __init__(
         self,
-        ground: Ground,
+        env: StoreEnv,
         channel: Script,
         incarnation: str = "meta-0.a",
         *,
@@ -132,8 +132,8 @@ class Process:
         window_s: float = 0.0,
         breaker: Breaker | None = None,
     ) -> None:
-        self.ground, self.channel, self.incarnation = ground, channel, incarnation
-        self.store = store or open_store(ground.url, name=incarnation)
+        self.env, self.channel, self.incarnation = env, channel, incarnation
+        self.store = store or open_store(env.url, name=incarnation)
         metrics = self.metrics = Metrics()
         self._directory = TemporaryDirectory()
         self.run_dir = Path(self._directory.name)
@@ -185,7 +185,7 @@ class Process:
         async def there() -> bool:
             try:
                 rows = await asyncio.to_thread(
-                    query, self.ground.url, "SELECT state FROM messages WHERE id = ANY(%(ids)s)", ids=ids
+                    query, self.env.url, "SELECT state FROM messages WHERE id = ANY(%(ids)s)", ids=ids
                 )
             except OperationalError:
                 return False  # the test has taken the database away
@@ -195,7 +195,7 @@ class Process:
 
     async def state(self, row_id: int) -> str:
         """Return a row's state."""
-        return await asyncio.to_thread(self.ground.state, row_id)
+        return await asyncio.to_thread(self.env.state, row_id)
 
 
 class Gate:

@@ -17,7 +17,7 @@ from shared.store.messages import Accepted
 from shared.store.store import Store
 from tests.delivery.rig import run, soon
 from tests.queues.rig import Redis
-from tests.store.rig import Ground, away, open_store, query
+from tests.store.env import StoreEnv, away, open_store, query
 from tests.support.servers import Servers
 from tests.support.waiting import eventually_async
 
@@ -33,9 +33,9 @@ def redis(servers: Servers) -> str:
 class Accepting:
     """An acceptor with its own store and hints."""
 
-    def __init__(self, ground: Ground, redis_url: str, *, store: Store | None = None, redis_s: float = 1.0) -> None:
-        self.ground, self.metrics = ground, Metrics()
-        self.store = store or open_store(ground.url, name="acceptor")
+    def __init__(self, env: StoreEnv, redis_url: str, *, store: Store | None = None, redis_s: float = 1.0) -> None:
+        self.env, self.metrics = env, Metrics()
+        self.store = store or open_store(env.url, name="acceptor")
         self.hints = Hints(redis_url, redis_s)
         self.acceptor = Acceptor(self.store, self.hints, self.metrics)
 
@@ -50,7 +50,7 @@ class Accepting:
 
     async def accept(self, chat: str = "a", **fields: Any) -> Accepted:
         """Accept one message."""
-        return await self.acceptor.accept(self.ground.message(chat, **fields))
+        return await self.acceptor.accept(self.env.message(chat, **fields))
 
     def figure(self, name: str) -> float:
         """Return one metric."""
@@ -67,18 +67,18 @@ class Accepting:
 
 
 class TestCommit:
-    def test_the_row_is_there_when_the_answer_comes_and_the_hint_follows(self, ground: Ground, redis: str) -> None:
+    def test_the_row_is_there_when_the_answer_comes_and_the_hint_follows(self, env: StoreEnv, redis: str) -> None:
         async def scenario() -> None:
-            async with Accepting(ground, redis) as accepting:
+            async with Accepting(env, redis) as accepting:
                 accepted = await accepting.accept()
-                assert await asyncio.to_thread(ground.state, accepted.id) == "queued"
+                assert await asyncio.to_thread(env.state, accepted.id) == "queued"
                 assert await accepting.until_hinted(1) == [accepted.id]
 
         run(scenario())
 
-    def test_requests_that_come_together_share_commits(self, ground: Ground, redis: str) -> None:
+    def test_requests_that_come_together_share_commits(self, env: StoreEnv, redis: str) -> None:
         async def scenario() -> None:
-            async with Accepting(ground, redis) as accepting:
+            async with Accepting(env, redis) as accepting:
                 accepted = await asyncio.gather(*(accepting.accept(f"chat-{number}") for number in range(400)))
                 assert len({one.id for one in accepted}) == 400
                 assert accepting.figure("accept_batch_size_count") <= 10
@@ -86,11 +86,11 @@ class TestCommit:
                 assert sorted(await accepting.until_hinted(400)) == sorted(one.id for one in accepted)
 
         run(scenario())
-        assert query(ground.url, "SELECT count(*) AS n FROM messages")[0]["n"] == 400
+        assert query(env.url, "SELECT count(*) AS n FROM messages")[0]["n"] == 400
 
-    def test_one_clients_requests_keep_their_order(self, ground: Ground, redis: str) -> None:
+    def test_one_clients_requests_keep_their_order(self, env: StoreEnv, redis: str) -> None:
         async def scenario() -> list[int]:
-            async with Accepting(ground, redis) as accepting:
+            async with Accepting(env, redis) as accepting:
                 others = asyncio.gather(*(accepting.accept(f"chat-{number}") for number in range(200)))
                 ids = [(await accepting.accept("mine")).id for _ in range(10)]
                 await others
@@ -99,9 +99,9 @@ class TestCommit:
         ids = run(scenario())
         assert ids == sorted(ids)
 
-    def test_a_replay_is_not_hinted_again(self, ground: Ground, redis: str) -> None:
+    def test_a_replay_is_not_hinted_again(self, env: StoreEnv, redis: str) -> None:
         async def scenario() -> None:
-            async with Accepting(ground, redis) as accepting:
+            async with Accepting(env, redis) as accepting:
                 first = await accepting.accept(idempotency_key="k", fingerprint="f")
                 again = await accepting.accept(idempotency_key="k", fingerprint="f")
                 other = await accepting.accept("b")
@@ -110,11 +110,11 @@ class TestCommit:
 
         run(scenario())
 
-    def test_a_message_that_the_database_refuses_fails_alone(self, ground: Ground, redis: str) -> None:
+    def test_a_message_that_the_database_refuses_fails_alone(self, env: StoreEnv, redis: str) -> None:
         """Those who happened to share its commit must not pay for it: they may be other tenants."""
 
         async def scenario() -> None:
-            async with Accepting(ground, redis) as accepting:
+            async with Accepting(env, redis) as accepting:
                 work = [
                     accepting.accept("a"),
                     accepting.accept("b", content={"body": "nul \0"}),
@@ -131,11 +131,11 @@ class TestCommit:
                 assert sorted(await accepting.until_hinted(2)) == sorted({one.id for one in good})
 
         run(scenario())
-        assert query(ground.url, "SELECT count(*) AS n FROM messages")[0]["n"] == 2
+        assert query(env.url, "SELECT count(*) AS n FROM messages")[0]["n"] == 2
 
-    def test_a_client_that_went_away_is_no_ones_trouble(self, ground: Ground, redis: str) -> None:
+    def test_a_client_that_went_away_is_no_ones_trouble(self, env: StoreEnv, redis: str) -> None:
         async def scenario() -> None:
-            async with Accepting(ground, redis) as accepting:
+            async with Accepting(env, redis) as accepting:
                 gone = asyncio.create_task(accepting.accept("a"))
                 stays = asyncio.create_task(accepting.accept("b"))
                 await asyncio.sleep(0)
@@ -147,38 +147,38 @@ class TestCommit:
 
 
 class TestDatabaseAway:
-    def test_nothing_is_promised_and_nothing_half_done(self, ground: Ground, redis: str, servers: Servers) -> None:
+    def test_nothing_is_promised_and_nothing_half_done(self, env: StoreEnv, redis: str, servers: Servers) -> None:
         async def scenario() -> None:
-            async with Accepting(ground, redis) as accepting:
-                with away(servers.database_server_url, ground.url):
+            async with Accepting(env, redis) as accepting:
+                with away(servers.database_server_url, env.url):
                     results = await asyncio.gather(*(accepting.accept() for _ in range(20)), return_exceptions=True)
                 assert all(isinstance(result, StoreUnavailable) and not result.may_be_done for result in results)
                 accepted = await accepting.accept()
                 assert await accepting.until_hinted(1) == [accepted.id]
 
         run(scenario())
-        assert query(ground.url, "SELECT count(*) AS n FROM messages")[0]["n"] == 1
+        assert query(env.url, "SELECT count(*) AS n FROM messages")[0]["n"] == 1
 
-    def test_a_lost_commit_says_that_it_may_be_done(self, ground: Ground, redis: str) -> None:
+    def test_a_lost_commit_says_that_it_may_be_done(self, env: StoreEnv, redis: str) -> None:
         async def scenario() -> None:
-            store = open_store(ground.url, query_s=0.4)
-            async with Accepting(ground, redis, store=store) as accepting:
+            store = open_store(env.url, query_s=0.4)
+            async with Accepting(env, redis, store=store) as accepting:
                 with slow, pytest.raises(StoreUnavailable) as unknown:
                     await accepting.accept(idempotency_key="k", fingerprint="f")
                 assert unknown.value.may_be_done
                 again = await accepting.accept(idempotency_key="k", fingerprint="f")
                 assert again.replayed
 
-        with ground.slow_commits("queued") as slow:
+        with env.slow_commits("queued") as slow:
             run(scenario())
-        assert query(ground.url, "SELECT count(*) AS n FROM messages")[0]["n"] == 1
+        assert query(env.url, "SELECT count(*) AS n FROM messages")[0]["n"] == 1
 
-    def test_a_frozen_database_keeps_nobody_waiting_for_longer_than_the_limit(self, ground: Ground, redis: str) -> None:
+    def test_a_frozen_database_keeps_nobody_waiting_for_longer_than_the_limit(self, env: StoreEnv, redis: str) -> None:
         """A thousand waiters are not a queue of thousands of seconds."""
 
         async def scenario() -> None:
-            store = open_store(ground.url, limit=2, query_s=0.5, connect_s=0.5)
-            async with Accepting(ground, redis, store=store) as accepting:
+            store = open_store(env.url, limit=2, query_s=0.5, connect_s=0.5)
+            async with Accepting(env, redis, store=store) as accepting:
                 with slow:
                     started = monotonic()
                     results = await asyncio.gather(
@@ -188,14 +188,14 @@ class TestDatabaseAway:
                 assert all(isinstance(result, StoreUnavailable) for result in results)
                 assert took < 3.0
 
-        with ground.slow_commits("queued") as slow:
+        with env.slow_commits("queued") as slow:
             run(scenario())
 
 
 class TestRedisAway:
-    def test_a_message_is_accepted_all_the_same(self, ground: Ground, free_ports: Any) -> None:
+    def test_a_message_is_accepted_all_the_same(self, env: StoreEnv, free_ports: Any) -> None:
         async def scenario() -> None:
-            async with Accepting(ground, f"redis://127.0.0.1:{free_ports(1)[0]}/0") as accepting:
+            async with Accepting(env, f"redis://127.0.0.1:{free_ports(1)[0]}/0") as accepting:
                 accepted = await asyncio.gather(*(accepting.accept(f"chat-{number}") for number in range(10)))
                 await soon(lambda: accepting.figure("hints_lost_total") == 10, "the lost hints are counted")
                 assert not accepting.acceptor.queue_reachable
@@ -203,10 +203,10 @@ class TestRedisAway:
 
         run(scenario())
 
-    def test_a_frozen_redis_holds_nobody_up_and_no_hint_is_kept_back_for_long(self, ground: Ground) -> None:
+    def test_a_frozen_redis_holds_nobody_up_and_no_hint_is_kept_back_for_long(self, env: StoreEnv) -> None:
         async def scenario() -> None:
             with Redis() as redis:
-                async with Accepting(ground, redis.url, redis_s=0.3) as accepting:
+                async with Accepting(env, redis.url, redis_s=0.3) as accepting:
                     await accepting.accept("warm")
                     assert len(await accepting.until_hinted(1)) == 1
                     with redis.frozen():
@@ -231,10 +231,10 @@ class TestRedisAway:
 
 
 class TestClose:
-    def test_nobody_is_left_waiting(self, ground: Ground, redis: str) -> None:
+    def test_nobody_is_left_waiting(self, env: StoreEnv, redis: str) -> None:
         async def scenario() -> None:
-            store = open_store(ground.url, query_s=2.0)
-            async with Accepting(ground, redis, store=store) as accepting:
+            store = open_store(env.url, query_s=2.0)
+            async with Accepting(env, redis, store=store) as accepting:
                 with slow:
                     in_flight = [asyncio.create_task(accepting.accept(f"chat-{number}")) for number in range(2)]
 
@@ -251,5 +251,5 @@ class TestClose:
                 with pytest.raises(StoreUnavailable, match="stopping"):
                     await asyncio.wait_for(accepting.accept("late"), 5)
 
-        with ground.slow_commits("queued") as slow:
+        with env.slow_commits("queued") as slow:
             run(scenario())

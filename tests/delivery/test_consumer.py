@@ -17,7 +17,7 @@ from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.queues.hints import Hints
 from tests.queues.rig import Redis
-from tests.store.rig import Ground, away
+from tests.store.env import StoreEnv, away
 from tests.support import ports
 from tests.support.entry import Entry
 from tests.support.servers import Servers
@@ -29,11 +29,11 @@ META = kind_named("meta")
 class Post:
     """One sending process, its provider's book and the database that it works from."""
 
-    def __init__(self, home: Path, ground: Ground, redis_url: str, variables: dict[str, Any]) -> None:
-        self.ground, self.book, self.home = ground, home / "book", home
+    def __init__(self, home: Path, env: StoreEnv, redis_url: str, variables: dict[str, Any]) -> None:
+        self.env, self.book, self.home = env, home / "book", home
         self.admin = ports.free_port_block(104)
         given: dict[str, Any] = {
-            "database_url": ground.url,
+            "database_url": env.url,
             "redis_url": redis_url,
             "redis_timeout_s": 0.5,
             "admin_port": self.admin,
@@ -60,15 +60,15 @@ class Post:
     def until_sent(self, ids: list[int], within_s: float = 30.0) -> None:
         """Wait until the database says that all are sent."""
         eventually(
-            lambda: {row["state"] for row in self.ground.rows(ids)} == {"sent"},
+            lambda: {row["state"] for row in self.env.rows(ids)} == {"sent"},
             within_s,
-            lambda: f"{Counter(row['state'] for row in self.ground.rows(ids))}\n{self.entry.log.read_text()[-3000:]}",
+            lambda: f"{Counter(row['state'] for row in self.env.rows(ids))}\n{self.entry.log.read_text()[-3000:]}",
             poll_s=0.05,
         )
 
     def assert_once_and_in_order(self, ids: list[int]) -> None:
         """Fail unless the provider took each message once, and each chat's in their order."""
-        chats = {row["id"]: row["chat_id"] for row in self.ground.rows(ids)}
+        chats = {row["id"]: row["chat_id"] for row in self.env.rows(ids)}
         assert sorted(self.taken()) == sorted(ids)
         by_chat: dict[str, list[int]] = defaultdict(list)
         for row_id in self.taken():
@@ -93,12 +93,12 @@ class Post:
 
 
 @pytest.fixture
-def post(home: Path, ground: Ground) -> Iterator[Callable[..., Post]]:
+def post(home: Path, env: StoreEnv) -> Iterator[Callable[..., Post]]:
     """Function that returns a sending process, not started."""
     made: list[Post] = []
 
     def build(redis_url: str, **variables: Any) -> Post:
-        made.append(Post(home, ground, redis_url, variables))
+        made.append(Post(home, env, redis_url, variables))
         return made[-1]
 
     yield build
@@ -107,10 +107,10 @@ def post(home: Path, ground: Ground) -> Iterator[Callable[..., Post]]:
 
 
 def test_what_is_hinted_is_sent_once_and_in_order_and_a_drain_leaves_nothing(
-    post: Callable[..., Post], ground: Ground, redis_url: str
+    post: Callable[..., Post], env: StoreEnv, redis_url: str
 ) -> None:
     office = post(redis_url).start()
-    ids = ground.accept(*(f"chat-{number % 12}" for number in range(120)))
+    ids = env.accept(*(f"chat-{number % 12}" for number in range(120)))
     office.hints.give(META, ids)
     office.until_sent(ids)
     office.assert_once_and_in_order(ids)
@@ -121,15 +121,13 @@ def test_what_is_hinted_is_sent_once_and_in_order_and_a_drain_leaves_nothing(
     assert office.flights() == []
 
 
-def test_a_drain_in_the_middle_leaves_nothing_in_hand(
-    post: Callable[..., Post], ground: Ground, redis_url: str
-) -> None:
+def test_a_drain_in_the_middle_leaves_nothing_in_hand(post: Callable[..., Post], env: StoreEnv, redis_url: str) -> None:
     office = post(redis_url, slowness_s=0.1).start()
-    ids = ground.accept(*(f"chat-{number}" for number in range(100)))
+    ids = env.accept(*(f"chat-{number}" for number in range(100)))
     office.hints.give(META, ids)
     eventually(lambda: len(office.taken()) >= 5, 10)
     assert office.entry.stop() == ExitCode.OK
-    states = Counter(row["state"] for row in ground.rows(ids))
+    states = Counter(row["state"] for row in env.rows(ids))
     assert set(states) == {"sent", "queued"}
     assert states["sent"] == len(office.taken())
     assert office.flights() == []
@@ -139,11 +137,11 @@ def test_a_drain_in_the_middle_leaves_nothing_in_hand(
 
 
 def test_killed_in_the_middle_its_next_life_loses_and_doubles_nothing(
-    post: Callable[..., Post], ground: Ground, redis_url: str
+    post: Callable[..., Post], env: StoreEnv, redis_url: str
 ) -> None:
     """Without a recorder: the slot's next life finds the in-flight journal itself."""
     office = post(redis_url, slowness_s=0.02)
-    ids = ground.accept(*(f"chat-{number % 25}" for number in range(200)))
+    ids = env.accept(*(f"chat-{number % 25}" for number in range(200)))
     office.start()
     office.hints.give(META, ids)
     for part in (30, 80, 130):
@@ -158,14 +156,14 @@ def test_killed_in_the_middle_its_next_life_loses_and_doubles_nothing(
 
 
 def test_a_disk_without_space_for_the_journal_makes_it_wait_and_not_die(
-    post: Callable[..., Post], ground: Ground, redis_url: str
+    post: Callable[..., Post], env: StoreEnv, redis_url: str
 ) -> None:
     office = post(redis_url, process_incarnation="meta-0.full")
     # what cannot be made for another reason is treated alike; the kernel's own "no space" is a matter of the journal's
     # tests
     in_the_way = runtime.run_dir(office.home) / "meta-0.full.flight"
     in_the_way.mkdir()
-    ids = ground.accept("a", "b")
+    ids = env.accept("a", "b")
     office.entry.start()
     eventually(lambda: "in_flight_journal_unwritable" in office.entry.log.read_text(), 20)
     assert office.taken() == []
@@ -176,20 +174,20 @@ def test_a_disk_without_space_for_the_journal_makes_it_wait_and_not_die(
 
 
 @pytest.mark.parametrize("fault", ["frozen", "stopped", "flushed"])
-def test_redis_in_a_bad_state_delays_and_nothing_else(post: Callable[..., Post], ground: Ground, fault: str) -> None:
+def test_redis_in_a_bad_state_delays_and_nothing_else(post: Callable[..., Post], env: StoreEnv, fault: str) -> None:
     with Redis() as redis:
         office = post(redis.url).start()
         eventually(lambda: office.health()["queueReachable"], 10)
         if fault == "flushed":
-            ids = ground.accept(*(f"chat-{number}" for number in range(20)))
+            ids = env.accept(*(f"chat-{number}" for number in range(20)))
             office.hints.client.flushall()
         elif fault == "stopped":
             redis.stop()
-            ids = ground.accept(*(f"chat-{number}" for number in range(20)))
+            ids = env.accept(*(f"chat-{number}" for number in range(20)))
             eventually(lambda: not office.health()["queueReachable"], 5)
         else:
             with redis.frozen():
-                ids = ground.accept(*(f"chat-{number}" for number in range(20)))
+                ids = env.accept(*(f"chat-{number}" for number in range(20)))
                 eventually(lambda: not office.health()["queueReachable"], 5)
                 office.until_sent(ids, within_s=10)
         office.until_sent(ids, within_s=10)
@@ -211,13 +209,13 @@ def test_a_frozen_redis_does_not_hold_up_the_end(post: Callable[..., Post]) -> N
 
 
 def test_an_outage_of_the_database_in_the_middle(
-    post: Callable[..., Post], ground: Ground, redis_url: str, servers: Servers
+    post: Callable[..., Post], env: StoreEnv, redis_url: str, servers: Servers
 ) -> None:
     office = post(redis_url).start()
-    ids = ground.accept(*(f"chat-{number % 20}" for number in range(200)))
+    ids = env.accept(*(f"chat-{number % 20}" for number in range(200)))
     office.hints.give(META, ids)
     eventually(lambda: len(office.taken()) >= 20, 20)
-    with away(servers.database_server_url, ground.url):
+    with away(servers.database_server_url, env.url):
         office.entry.wait_said("X_READY", "0")
     office.until_sent(ids)
     office.assert_once_and_in_order(ids)

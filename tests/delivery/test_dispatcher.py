@@ -13,7 +13,7 @@ from shared.delivery.channel import RecordToken
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.store import messages
 from tests.delivery.rig import Answers, Gate, Process, Script, answering, cancelled, run, soon, takes
-from tests.store.rig import Ground, away
+from tests.store.env import StoreEnv, away
 from tests.support.servers import Servers
 
 
@@ -26,17 +26,17 @@ def by_chat(taken: Iterable[int], chats: Mapping[int, str]) -> dict[str, list[in
 
 
 class TestSending:
-    def test_what_is_offered_again_and_again_is_sent_once(self, ground: Ground) -> None:
-        ids = ground.accept("a", "b", "c")
+    def test_what_is_offered_again_and_again_is_sent_once(self, env: StoreEnv) -> None:
+        ids = env.accept("a", "b", "c")
 
         async def scenario() -> None:
-            async with Process(ground, Script()) as process:
+            async with Process(env, Script()) as process:
                 for _ in range(5):
                     process.dispatcher.offer(ids + ids)
                     await asyncio.sleep(0)
                 await process.until(ids, "sent")
                 process.dispatcher.offer(ids)
-                later = ground.accept("a")
+                later = env.accept("a")
                 process.dispatcher.offer(later)
                 await process.until(later, "sent")
                 assert process.channel.taken[:3] == ids
@@ -44,41 +44,41 @@ class TestSending:
                 assert (process.dispatcher.sent, process.dispatcher.failed) == (4, 0)
 
         run(scenario())
-        assert ground.row(ids[0])["provider_id"] == f"p-{ids[0]}"
-        assert ground.history(ids[0]) == ["queued", "sending", "sent"]
+        assert env.row(ids[0])["provider_id"] == f"p-{ids[0]}"
+        assert env.history(ids[0]) == ["queued", "sending", "sent"]
 
-    def test_a_chat_keeps_its_order_through_concurrency_and_retries(self, ground: Ground) -> None:
+    def test_a_chat_keeps_its_order_through_concurrency_and_retries(self, env: StoreEnv) -> None:
         luck = random.Random(7)
-        ids = ground.accept(*(f"chat-{number % 6}" for number in range(48)))
+        ids = env.accept(*(f"chat-{number % 6}" for number in range(48)))
         answers: Answers = {
             row_id: [Retry(code="later", after_s=luck.random() / 20) for _ in range(luck.randrange(3))]
             for row_id in ids
         }
 
         async def scenario() -> list[int]:
-            async with Process(ground, answering(answers), in_flight=20) as process:
+            async with Process(env, answering(answers), in_flight=20) as process:
                 process.dispatcher.offer(luck.sample(ids, len(ids)))
                 await process.until(ids, "sent")
                 return process.channel.taken
 
         taken = run(scenario())
-        chats = {row_id: ground.row(row_id)["chat_id"] for row_id in ids}
+        chats = {row_id: env.row(row_id)["chat_id"] for row_id in ids}
         assert sorted(taken) == ids
         assert all(order == sorted(order) for order in by_chat(taken, chats).values())
 
-    def test_nothing_is_forgotten_when_more_chats_move_on_than_there_is_room_for(self, ground: Ground) -> None:
+    def test_nothing_is_forgotten_when_more_chats_move_on_than_there_is_room_for(self, env: StoreEnv) -> None:
         """Without a relay: the end of one send must lead to the next one of its chat."""
-        ids = ground.accept(*(f"chat-{number % 30}" for number in range(90)))
+        ids = env.accept(*(f"chat-{number % 30}" for number in range(90)))
 
         async def scenario() -> None:
-            async with Process(ground, Script(), in_flight=3) as process:
+            async with Process(env, Script(), in_flight=3) as process:
                 process.dispatcher.offer(ids[::-1])  # those behind first: their hints are spent for nothing
                 await process.until(ids, "sent")
 
         run(scenario())
 
-    def test_a_stuck_chat_blocks_only_itself(self, ground: Ground) -> None:
-        stuck, behind, *others = ground.accept("stuck", "stuck", *"abcdef")
+    def test_a_stuck_chat_blocks_only_itself(self, env: StoreEnv) -> None:
+        stuck, behind, *others = env.accept("stuck", "stuck", *"abcdef")
 
         async def scenario() -> None:
             gate = Gate()
@@ -86,7 +86,7 @@ class TestSending:
             async def behave(message: OutboundMessage, record_token: RecordToken) -> Outcome:
                 return await (gate if message.id == stuck else takes)(message, record_token)
 
-            async with Process(ground, Script(behave)) as process:
+            async with Process(env, Script(behave)) as process:
                 process.dispatcher.offer([stuck, behind, *others])
                 await process.until(others, "sent")
                 assert (await process.state(stuck), await process.state(behind)) == ("sending", "queued")
@@ -96,15 +96,15 @@ class TestSending:
 
         run(scenario())
 
-    def test_never_more_in_flight_than_allowed(self, ground: Ground) -> None:
-        ids = ground.accept(*(f"chat-{number}" for number in range(40)))
+    def test_never_more_in_flight_than_allowed(self, env: StoreEnv) -> None:
+        ids = env.accept(*(f"chat-{number}" for number in range(40)))
 
         async def scenario() -> None:
             async def behave(message: OutboundMessage, _: object) -> Outcome:
                 await asyncio.sleep(0.005)
                 return Sent(provider_id=str(message.id))
 
-            async with Process(ground, Script(behave), in_flight=5) as process:
+            async with Process(env, Script(behave), in_flight=5) as process:
                 assert process.dispatcher.capacity == 5
                 process.dispatcher.offer(ids)
                 assert process.dispatcher.capacity == 0
@@ -114,10 +114,10 @@ class TestSending:
 
         run(scenario())
 
-    def test_two_incarnations_over_one_database_send_every_message_once_and_in_order(self, ground: Ground) -> None:
+    def test_two_incarnations_over_one_database_send_every_message_once_and_in_order(self, env: StoreEnv) -> None:
         luck = random.Random(11)
-        ids = ground.accept(*(f"chat-{number % 20}" for number in range(500)))
-        chats = {row["id"]: row["chat_id"] for row in ground.rows(ids)}
+        ids = env.accept(*(f"chat-{number % 20}" for number in range(500)))
+        chats = {row["id"]: row["chat_id"] for row in env.rows(ids)}
         ledger: list[int] = []
 
         async def behave(message: OutboundMessage, _: object) -> Outcome:
@@ -128,8 +128,8 @@ class TestSending:
             return Sent(provider_id=f"p-{message.id}")
 
         async def scenario() -> None:
-            one = Process(ground, Script(behave), "meta-0.a", in_flight=15)
-            two = Process(ground, Script(behave), "meta-1.b", in_flight=15)
+            one = Process(env, Script(behave), "meta-0.a", in_flight=15)
+            two = Process(env, Script(behave), "meta-1.b", in_flight=15)
             async with one, two:
                 relays = [asyncio.create_task(process.relay.run()) for process in (one, two)]
                 for process in (one, two):
@@ -144,11 +144,11 @@ class TestSending:
         assert sorted(ledger) == ids
         assert all(order == sorted(order) for order in by_chat(ledger, chats).values())
 
-    def test_one_of_two_incarnations_dies_and_every_message_is_taken_once(self, ground: Ground) -> None:
+    def test_one_of_two_incarnations_dies_and_every_message_is_taken_once(self, env: StoreEnv) -> None:
         """What it had in hand is in doubt; the provider's own books report what was taken, and the rest is sent
         again."""
-        ids = ground.accept(*(f"chat-{number % 10}" for number in range(200)))
-        chats = {row["id"]: row["chat_id"] for row in ground.rows(ids)}
+        ids = env.accept(*(f"chat-{number % 10}" for number in range(200)))
+        chats = {row["id"]: row["chat_id"] for row in env.rows(ids)}
         ledger: list[int] = []
 
         async def behave(message: OutboundMessage, _: object) -> Outcome:
@@ -166,8 +166,8 @@ class TestSending:
                 )
 
         async def scenario() -> None:
-            mortal = Process(ground, Script(behave), "meta-0.a", in_flight=8)
-            async with Process(ground, Witness(behave), "meta-1.b", in_flight=8) as survivor:
+            mortal = Process(env, Script(behave), "meta-0.a", in_flight=8)
+            async with Process(env, Witness(behave), "meta-1.b", in_flight=8) as survivor:
                 async with mortal:
                     for process in (mortal, survivor):
                         process.dispatcher.offer(ids)
@@ -195,8 +195,8 @@ class TestSending:
 
 
 class TestOutcomes:
-    def test_a_retry_waits_as_long_as_the_provider_says(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
+    def test_a_retry_waits_as_long_as_the_provider_says(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
 
         async def scenario() -> None:
             sent_at: list[float] = []
@@ -205,7 +205,7 @@ class TestOutcomes:
                 sent_at.append(monotonic())
                 return Retry(code="slow_down", after_s=0.4) if message.attempt == 1 else Sent(provider_id="p")
 
-            async with Process(ground, Script(behave)) as process:
+            async with Process(env, Script(behave)) as process:
                 process.dispatcher.offer([row_id])
                 await process.until([row_id], "queued")
                 await soon(lambda: len(sent_at) == 1, "the first attempt")
@@ -218,10 +218,10 @@ class TestOutcomes:
                 assert second - first >= 0.4
 
         run(scenario())
-        assert ground.history(row_id) == ["queued", "sending", "queued", "sending", "sent"]
+        assert env.history(row_id) == ["queued", "sending", "queued", "sending", "sent"]
 
-    def test_without_a_word_of_the_provider_the_wait_doubles(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
+    def test_without_a_word_of_the_provider_the_wait_doubles(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
 
         async def scenario() -> list[float]:
             sent_at: list[float] = []
@@ -230,7 +230,7 @@ class TestOutcomes:
                 sent_at.append(monotonic())
                 return Retry(code="busy") if message.attempt < 3 else Sent(provider_id="p")
 
-            async with Process(ground, Script(behave), retry_base_s=0.2) as process:
+            async with Process(env, Script(behave), retry_base_s=0.2) as process:
                 process.dispatcher.offer([row_id])
                 await process.until([row_id], "sent")
             return sent_at
@@ -239,12 +239,12 @@ class TestOutcomes:
         assert second - first >= 0.2
         assert third - second >= 0.4
 
-    def test_attempts_used_up_are_a_dead_letter_and_the_chat_goes_on(self, ground: Ground) -> None:
-        row_id, behind = ground.accept("a", "a")
+    def test_attempts_used_up_are_a_dead_letter_and_the_chat_goes_on(self, env: StoreEnv) -> None:
+        row_id, behind = env.accept("a", "a")
 
         async def scenario() -> None:
             async with Process(
-                ground, answering({row_id: [Retry(code="busy", detail="503", after_s=0.0)] * 9}), attempts=3
+                env, answering({row_id: [Retry(code="busy", detail="503", after_s=0.0)] * 9}), attempts=3
             ) as process:
                 process.dispatcher.offer([row_id])
                 await process.until([row_id], "failed")
@@ -253,14 +253,14 @@ class TestOutcomes:
                 assert process.dispatcher.failed == 1
 
         run(scenario())
-        assert (ground.row(row_id)["error_code"], ground.row(row_id)["error_detail"]) == ("busy", "503")
+        assert (env.row(row_id)["error_code"], env.row(row_id)["error_detail"]) == ("busy", "503")
 
-    def test_an_uncounted_retry_burns_no_attempt(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
+    def test_an_uncounted_retry_burns_no_attempt(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
 
         async def scenario() -> None:
             async with Process(
-                ground, answering({row_id: [Retry(code="not_ready", after_s=0.0, counts=False)] * 6}), attempts=2
+                env, answering({row_id: [Retry(code="not_ready", after_s=0.0, counts=False)] * 6}), attempts=2
             ) as process:
                 process.dispatcher.offer([row_id])
                 await process.until([row_id], "sent")
@@ -268,11 +268,11 @@ class TestOutcomes:
 
         run(scenario())
 
-    def test_dead_is_never_tried_again(self, ground: Ground) -> None:
-        row_id, behind = ground.accept("a", "a")
+    def test_dead_is_never_tried_again(self, env: StoreEnv) -> None:
+        row_id, behind = env.accept("a", "a")
 
         async def scenario() -> None:
-            async with Process(ground, answering({row_id: [Dead(code="131026")]})) as process:
+            async with Process(env, answering({row_id: [Dead(code="131026")]})) as process:
                 process.dispatcher.offer([row_id])
                 await process.until([row_id], "failed")
                 await process.until([behind], "sent")
@@ -280,11 +280,11 @@ class TestOutcomes:
 
         run(scenario())
 
-    def test_doubt_holds_the_chat(self, ground: Ground) -> None:
-        row_id, behind, other = ground.accept("a", "a", "b")
+    def test_doubt_holds_the_chat(self, env: StoreEnv) -> None:
+        row_id, behind, other = env.accept("a", "a", "b")
 
         async def scenario() -> None:
-            async with Process(ground, answering({row_id: [InDoubt(code="no_answer")]})) as process:
+            async with Process(env, answering({row_id: [InDoubt(code="no_answer")]})) as process:
                 process.dispatcher.offer([row_id, behind, other])
                 await process.until([row_id], "in_doubt")
                 process.dispatcher.offer([row_id, behind])
@@ -294,8 +294,8 @@ class TestOutcomes:
 
         run(scenario())
 
-    def test_a_channel_that_raises_leaves_doubt_and_disturbs_nobody(self, ground: Ground) -> None:
-        row_id, other = ground.accept("a", "b")
+    def test_a_channel_that_raises_leaves_doubt_and_disturbs_nobody(self, env: StoreEnv) -> None:
+        row_id, other = env.accept("a", "b")
 
         async def scenario() -> None:
             async def behave(message: OutboundMessage, record_token: RecordToken) -> Outcome:
@@ -303,19 +303,19 @@ class TestOutcomes:
                     raise LookupError("a bug")
                 return await takes(message, record_token)
 
-            async with Process(ground, Script(behave)) as process:
+            async with Process(env, Script(behave)) as process:
                 process.dispatcher.offer([row_id, other])
                 await process.until([row_id], "in_doubt")
                 await process.until([other], "sent")
 
         run(scenario())
-        assert (ground.row(row_id)["error_code"], ground.row(row_id)["error_detail"]) == ("send_crashed", "LookupError")
+        assert (env.row(row_id)["error_code"], env.row(row_id)["error_detail"]) == ("send_crashed", "LookupError")
 
-    def test_a_channel_that_hangs_is_cut_soon_after_its_deadline(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
+    def test_a_channel_that_hangs_is_cut_soon_after_its_deadline(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
 
         async def scenario() -> float:
-            async with Process(ground, Script(Gate()), send_s=0.2) as process:
+            async with Process(env, Script(Gate()), send_s=0.2) as process:
                 started = monotonic()
                 process.dispatcher.offer([row_id])
                 await process.until([row_id], "in_doubt")
@@ -323,10 +323,10 @@ class TestOutcomes:
                 return monotonic() - started
 
         assert 0.2 <= run(scenario()) < 6.0
-        assert ground.row(row_id)["error_code"] == "send_timeout"
+        assert env.row(row_id)["error_code"] == "send_timeout"
 
-    def test_a_row_that_was_taken_away_is_not_sent(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
+    def test_a_row_that_was_taken_away_is_not_sent(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
 
         async def scenario() -> None:
             async def behave(message: OutboundMessage, record_token: RecordToken) -> Outcome:
@@ -334,7 +334,7 @@ class TestOutcomes:
                 await record_token("token")
                 raise AssertionError("a fenced token must stop the send")
 
-            process = Process(ground, Script(behave, token_at_claim=False))
+            process = Process(env, Script(behave, token_at_claim=False))
             async with process:
                 process.dispatcher.offer([row_id])
                 await soon(lambda: process.metrics.snapshot()["fenced_writes_total"] == 1, "the token was refused")
@@ -343,17 +343,17 @@ class TestOutcomes:
 
         run(scenario())
 
-    def test_a_chosen_token_is_stored_before_the_send(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
+    def test_a_chosen_token_is_stored_before_the_send(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
 
         async def scenario() -> None:
             async def behave(message: OutboundMessage, record_token: RecordToken) -> Outcome:
                 assert message.token == ""
                 await record_token("3EB0")
-                assert (await asyncio.to_thread(ground.row, message.id))["token"] == "3EB0"
+                assert (await asyncio.to_thread(env.row, message.id))["token"] == "3EB0"
                 return Sent(provider_id="3EB0")
 
-            async with Process(ground, Script(behave, token_at_claim=False)) as process:
+            async with Process(env, Script(behave, token_at_claim=False)) as process:
                 process.dispatcher.offer([row_id])
                 await process.until([row_id], "sent")
 
@@ -361,26 +361,26 @@ class TestOutcomes:
 
 
 class TestLostHints:
-    def test_the_relay_finds_a_row_that_nobody_was_told_about(self, ground: Ground) -> None:
-        old, young = ground.accept("a", "b")
-        ground.set(old, "created_at = now() - interval '10 seconds'")
+    def test_the_relay_finds_a_row_that_nobody_was_told_about(self, env: StoreEnv) -> None:
+        old, young = env.accept("a", "b")
+        env.set(old, "created_at = now() - interval '10 seconds'")
 
         async def scenario() -> None:
-            async with Process(ground, Script()) as process:
+            async with Process(env, Script()) as process:
                 assert await process.relay.look() == 1
                 await process.until([old], "sent")
                 assert await process.state(young) == "queued"
 
         run(scenario())
 
-    def test_the_relay_asks_for_no_more_than_there_is_room(self, ground: Ground) -> None:
-        ids = ground.accept(*"abcd")
+    def test_the_relay_asks_for_no_more_than_there_is_room(self, env: StoreEnv) -> None:
+        ids = env.accept(*"abcd")
         for row_id in ids:
-            ground.set(row_id, "created_at = now() - interval '10 seconds'")
+            env.set(row_id, "created_at = now() - interval '10 seconds'")
 
         async def scenario() -> None:
             gate = Gate()
-            async with Process(ground, Script(gate), in_flight=2) as process:
+            async with Process(env, Script(gate), in_flight=2) as process:
                 assert await process.relay.look() == 2
                 assert await process.relay.look() == 0
                 gate.open()
@@ -390,13 +390,13 @@ class TestLostHints:
 
         run(scenario())
 
-    def test_the_relay_outlives_an_outage(self, ground: Ground, servers: Servers) -> None:
-        (row_id,) = ground.accept("a")
-        ground.set(row_id, "created_at = now() - interval '10 seconds'")
+    def test_the_relay_outlives_an_outage(self, env: StoreEnv, servers: Servers) -> None:
+        (row_id,) = env.accept("a")
+        env.set(row_id, "created_at = now() - interval '10 seconds'")
 
         async def scenario() -> None:
-            async with Process(ground, Script()) as process:
-                with away(servers.database_server_url, ground.url):
+            async with Process(env, Script()) as process:
+                with away(servers.database_server_url, env.url):
                     assert await process.relay.look() == 0
                 await process.relay.look()
                 await process.until([row_id], "sent")

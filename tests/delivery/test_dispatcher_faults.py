@@ -13,16 +13,16 @@ from shared.clock import monotonic
 from shared.delivery.channel import RecordToken
 from shared.messages import OutboundMessage, Outcome, Retry, Sent
 from tests.delivery.rig import Gate, Process, Script, answering, cancelled, run, soon
-from tests.store.rig import Ground, away, open_store, query
+from tests.store.env import StoreEnv, away, open_store, query
 from tests.support.servers import Servers
 from tests.support.waiting import eventually_async
 
 
 @contextmanager
-def refusing(ground: Ground, condition: str) -> Iterator[None]:
+def refusing(env: StoreEnv, condition: str) -> Iterator[None]:
     """Let the database refuse updates of rows for which `condition` holds, as it refuses a number beyond its range."""
     query(
-        ground.url,
+        env.url,
         f"""CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         IF {condition} THEN RAISE numeric_value_out_of_range; END IF; RETURN NEW; END $$;
         CREATE TRIGGER refuse BEFORE UPDATE ON messages FOR EACH ROW EXECUTE FUNCTION refuse()""",
@@ -30,56 +30,56 @@ def refusing(ground: Ground, condition: str) -> Iterator[None]:
     try:
         yield
     finally:
-        query(ground.url, "DROP FUNCTION refuse CASCADE")
+        query(env.url, "DROP FUNCTION refuse CASCADE")
 
 
 class TestRefusedClaims:
-    def test_a_row_that_breaks_a_claim_is_parked_and_stops_no_other(self, ground: Ground) -> None:
-        bad, *good = ground.accept("bad", *(f"chat-{number}" for number in range(9)))
-        behind = ground.accept("bad", "chat-0")
+    def test_a_row_that_breaks_a_claim_is_parked_and_stops_no_other(self, env: StoreEnv) -> None:
+        bad, *good = env.accept("bad", *(f"chat-{number}" for number in range(9)))
+        behind = env.accept("bad", "chat-0")
 
         async def scenario() -> None:
-            async with Process(ground, Script()) as process:
+            async with Process(env, Script()) as process:
                 process.dispatcher.offer([*good[:5], bad, *good[5:]])
                 await process.until([bad], "failed")
                 await process.until(good, "sent")
                 process.dispatcher.offer(behind)
                 await process.until(behind, "sent")
 
-        with refusing(ground, f"NEW.id = {bad} AND NEW.state = 'sending'"):
+        with refusing(env, f"NEW.id = {bad} AND NEW.state = 'sending'"):
             run(scenario())
-        assert ground.row(bad)["error_code"] == "unclaimable"
-        assert ground.history(bad) == ["queued", "failed"]
+        assert env.row(bad)["error_code"] == "unclaimable"
+        assert env.history(bad) == ["queued", "failed"]
 
-    def test_not_even_when_it_cannot_be_parked(self, ground: Ground) -> None:
-        bad, good = ground.accept("bad", "good")
+    def test_not_even_when_it_cannot_be_parked(self, env: StoreEnv) -> None:
+        bad, good = env.accept("bad", "good")
 
         async def scenario() -> None:
-            async with Process(ground, Script()) as process:
+            async with Process(env, Script()) as process:
                 process.dispatcher.offer([bad, good])
                 await process.until([good], "sent")
                 process.dispatcher.offer([bad])
-                (later,) = ground.accept("later")
+                (later,) = env.accept("later")
                 process.dispatcher.offer([later])
                 await process.until([later], "sent")
 
-        with refusing(ground, f"NEW.id = {bad}"):
+        with refusing(env, f"NEW.id = {bad}"):
             run(scenario())
-        assert ground.state(bad) == "queued"
+        assert env.state(bad) == "queued"
 
 
 class TestDatabaseAway:
     def test_an_outcome_is_kept_until_the_database_is_back_and_written_once(
-        self, ground: Ground, servers: Servers
+        self, env: StoreEnv, servers: Servers
     ) -> None:
-        ids = ground.accept("a", "b")
+        ids = env.accept("a", "b")
 
         async def scenario() -> None:
             gate = Gate()
-            async with Process(ground, Script(gate)) as process:
+            async with Process(env, Script(gate)) as process:
                 process.dispatcher.offer(ids)
                 await soon(lambda: process.channel.in_flight == 2, "both are being sent")
-                with away(servers.database_server_url, ground.url):
+                with away(servers.database_server_url, env.url):
                     gate.open()
                     lost = process.store.stats.discarded
                     await soon(lambda: process.store.stats.discarded > lost, "a settlement was tried")
@@ -88,26 +88,26 @@ class TestDatabaseAway:
                 assert len(process.channel.asked) == 2
 
         run(scenario())
-        assert [ground.history(row_id) for row_id in ids] == [["queued", "sending", "sent"]] * 2
+        assert [env.history(row_id) for row_id in ids] == [["queued", "sending", "sent"]] * 2
 
-    def test_claims_go_on_when_the_database_is_back(self, ground: Ground, servers: Servers) -> None:
-        ids = ground.accept("a", "b")
+    def test_claims_go_on_when_the_database_is_back(self, env: StoreEnv, servers: Servers) -> None:
+        ids = env.accept("a", "b")
 
         async def scenario() -> None:
-            async with Process(ground, Script()) as process:
-                with away(servers.database_server_url, ground.url):
+            async with Process(env, Script()) as process:
+                with away(servers.database_server_url, env.url):
                     process.dispatcher.offer(ids)
                     await process.relay.look()
                 await process.until(ids, "sent")
 
         run(scenario())
 
-    def test_a_settlement_whose_commit_was_lost_is_written_once(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
+    def test_a_settlement_whose_commit_was_lost_is_written_once(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
 
         async def scenario() -> None:
-            store = open_store(ground.url, query_s=0.4)
-            async with Process(ground, Script(), store=store) as process:
+            store = open_store(env.url, query_s=0.4)
+            async with Process(env, Script(), store=store) as process:
                 with slow:
                     process.dispatcher.offer([row_id])
                     await soon(lambda: store.stats.deadlines_passed > 0, "the commit's answer was given up")
@@ -115,23 +115,23 @@ class TestDatabaseAway:
                 await soon(lambda: process.dispatcher.sent == 1, "the settlement is known")
                 assert len(process.channel.asked) == 1
 
-        with ground.slow_commits("sent") as slow:
+        with env.slow_commits("sent") as slow:
             run(scenario())
-        assert ground.history(row_id) == ["queued", "sending", "sent"]
+        assert env.history(row_id) == ["queued", "sending", "sent"]
 
-    def test_a_row_whose_retry_is_not_known_to_be_written_is_not_claimed_again(self, ground: Ground) -> None:
+    def test_a_row_whose_retry_is_not_known_to_be_written_is_not_claimed_again(self, env: StoreEnv) -> None:
         """Else the repeated settlement of the first attempt would undo the second one, and the third would be a
         duplicate."""
-        (row_id,) = ground.accept("a")
+        (row_id,) = env.accept("a")
 
         async def scenario() -> None:
-            store = open_store(ground.url, query_s=0.4)
-            async with Process(ground, answering({row_id: [Retry(code="busy", after_s=0.0)]}), store=store) as process:
+            store = open_store(env.url, query_s=0.4)
+            async with Process(env, answering({row_id: [Retry(code="busy", after_s=0.0)]}), store=store) as process:
 
                 async def keep_offering() -> None:
                     while True:
                         process.dispatcher.offer([row_id])
-                        process.dispatcher._backlog._paced[ground.connection] = (
+                        process.dispatcher._backlog._paced[env.connection] = (
                             0.0  # as if its number had waited for a token, and had one now
                         )
                         await asyncio.sleep(0.001)
@@ -145,16 +145,16 @@ class TestDatabaseAway:
                 assert process.channel.attempts(row_id) == [1, 2]
                 assert process.channel.taken == [row_id]
 
-        with ground.slow_commits("queued") as slow:
+        with env.slow_commits("queued") as slow:
             run(scenario())
 
-    def test_a_claim_whose_commit_was_lost_leaves_no_row_behind(self, ground: Ground) -> None:
+    def test_a_claim_whose_commit_was_lost_leaves_no_row_behind(self, env: StoreEnv) -> None:
         """The commit goes through at the server after we gave up: the row is ours without our knowing."""
-        ids = ground.accept("a", "b", "a")
+        ids = env.accept("a", "b", "a")
 
         async def scenario() -> None:
-            store = open_store(ground.url, query_s=0.4)
-            async with Process(ground, Script(), store=store) as process:
+            store = open_store(env.url, query_s=0.4)
+            async with Process(env, Script(), store=store) as process:
                 with slow:
                     process.dispatcher.offer(ids)
                     await soon(lambda: store.stats.deadlines_passed > 0, "the claim's answer was given up")
@@ -164,16 +164,16 @@ class TestDatabaseAway:
                 await process.until(ids, "sent")
                 assert sorted(process.channel.taken) == ids
 
-        with ground.slow_commits("sending") as slow:
+        with env.slow_commits("sending") as slow:
             run(scenario())
-        assert [ground.row(row_id)["attempt"] for row_id in ids] == [1, 1, 1]
+        assert [env.row(row_id)["attempt"] for row_id in ids] == [1, 1, 1]
 
-    def test_a_token_that_cannot_be_stored_means_unsent(self, ground: Ground, servers: Servers) -> None:
-        (row_id,) = ground.accept("a")
+    def test_a_token_that_cannot_be_stored_means_unsent(self, env: StoreEnv, servers: Servers) -> None:
+        (row_id,) = env.accept("a")
 
         async def behave(message: OutboundMessage, record_token: RecordToken) -> Outcome:
             if not message.token and len(script.asked) == 1:
-                with away(servers.database_server_url, ground.url):
+                with away(servers.database_server_url, env.url):
                     await record_token("lost")
                 raise AssertionError("a token that was not stored must stop the send")
             return Sent(provider_id="p")
@@ -181,23 +181,23 @@ class TestDatabaseAway:
         script = Script(behave, token_at_claim=False)
 
         async def scenario() -> None:
-            async with Process(ground, script) as process:
+            async with Process(env, script) as process:
                 process.dispatcher.offer([row_id])
                 await process.until([row_id], "sent")
 
         run(scenario())
         assert script.attempts(row_id) == [1, 1]
-        assert ground.history(row_id) == ["queued", "sending", "queued", "sending", "sent"]
-        assert ground.row(row_id)["token"] == ""
+        assert env.history(row_id) == ["queued", "sending", "queued", "sending", "sent"]
+        assert env.row(row_id)["token"] == ""
 
 
 class TestDrain:
-    def test_it_finishes_what_is_in_hand_and_claims_nothing_more(self, ground: Ground) -> None:
-        in_hand, behind, other = ground.accept("a", "a", "b")
+    def test_it_finishes_what_is_in_hand_and_claims_nothing_more(self, env: StoreEnv) -> None:
+        in_hand, behind, other = env.accept("a", "a", "b")
 
         async def scenario() -> None:
             gate = Gate()
-            async with Process(ground, Script(gate), in_flight=1) as process:
+            async with Process(env, Script(gate), in_flight=1) as process:
                 process.dispatcher.offer([in_hand, behind, other])
                 await soon(lambda: process.channel.in_flight == 1, "the first is being sent")
                 draining = asyncio.create_task(process.dispatcher.drain(monotonic() + 10))
@@ -211,13 +211,13 @@ class TestDrain:
                 assert process.channel.taken == [in_hand]
 
         run(scenario())
-        assert [ground.state(row_id) for row_id in (in_hand, behind, other)] == ["sent", "queued", "queued"]
+        assert [env.state(row_id) for row_id in (in_hand, behind, other)] == ["sent", "queued", "queued"]
 
-    def test_it_ends_at_its_deadline(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
+    def test_it_ends_at_its_deadline(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
 
         async def scenario() -> None:
-            async with Process(ground, Script(Gate())) as process:
+            async with Process(env, Script(Gate())) as process:
                 process.dispatcher.offer([row_id])
                 await soon(lambda: process.channel.in_flight == 1, "it is being sent")
                 started = monotonic()
@@ -225,21 +225,21 @@ class TestDrain:
                 assert 0.3 <= monotonic() - started < 1.0
 
         run(scenario())
-        assert ground.state(row_id) == "sending"
+        assert env.state(row_id) == "sending"
 
-    def test_with_nothing_in_hand_it_is_done(self, ground: Ground) -> None:
+    def test_with_nothing_in_hand_it_is_done(self, env: StoreEnv) -> None:
         async def scenario() -> None:
-            async with Process(ground, Script()) as process:
+            async with Process(env, Script()) as process:
                 assert await process.dispatcher.drain(monotonic() + 5)
 
         run(scenario())
 
-    def test_a_claim_under_way_is_waited_for(self, ground: Ground) -> None:
+    def test_a_claim_under_way_is_waited_for(self, env: StoreEnv) -> None:
         """What it brings is in hand, and would be left to doubt by a process that thinks it has nothing."""
-        (row_id,) = ground.accept("a")
+        (row_id,) = env.accept("a")
 
         async def scenario() -> None:
-            async with Process(ground, Script()) as process:
+            async with Process(env, Script()) as process:
                 with slow:
                     process.dispatcher.offer([row_id])
 
@@ -253,15 +253,15 @@ class TestDrain:
                 assert await draining
                 assert process.channel.taken == [row_id]
 
-        with ground.slow_commits("sending") as slow:
+        with env.slow_commits("sending") as slow:
             run(scenario())
-        assert ground.state(row_id) == "sent"
+        assert env.state(row_id) == "sent"
 
 
 @pytest.mark.parametrize("limit", [1, 2])
-def test_a_small_pool_is_enough(ground: Ground, limit: int) -> None:
+def test_a_small_pool_is_enough(env: StoreEnv, limit: int) -> None:
     """Claims, settlements and tokens share it without waiting for each other in a circle."""
-    ids = ground.accept(*(f"chat-{number}" for number in range(20)))
+    ids = env.accept(*(f"chat-{number}" for number in range(20)))
 
     async def scenario() -> None:
         async def behave(message: OutboundMessage, record_token: RecordToken) -> Outcome:
@@ -269,7 +269,7 @@ def test_a_small_pool_is_enough(ground: Ground, limit: int) -> None:
             return Sent(provider_id="p")
 
         async with Process(
-            ground, Script(behave, token_at_claim=False), store=open_store(ground.url, limit=limit)
+            env, Script(behave, token_at_claim=False), store=open_store(env.url, limit=limit)
         ) as process:
             process.dispatcher.offer(ids)
             await process.until(ids, "sent")

@@ -11,7 +11,7 @@ from shared.delivery.channel import RecordToken
 from shared.delivery.fairness import Capacities, capacities
 from shared.messages import OutboundMessage, Outcome
 from tests.delivery.rig import Gate, Process, Script, cancelled, run, soon, takes
-from tests.store.rig import Ground
+from tests.store.env import StoreEnv
 
 
 class TestCapacities:
@@ -36,12 +36,12 @@ class TestCapacities:
 
 
 @pytest.mark.parametrize(("each", "most"), [(2, 2), (0, 6)])
-def test_others_go_on_beside_a_slow_one(ground: Ground, each: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_others_go_on_beside_a_slow_one(env: StoreEnv, each: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight places; one connection hangs with thirty queued chats; the other's messages leave at once, and the hanging
     one's all leave when it goes on."""
     monkeypatch.setattr(fairness, "SLOW_S", 0.0)
-    lame = ground.accept(*(f"lame-{number}" for number in range(30)))
-    other = ground.connect(phone_index=1)
+    lame = env.accept(*(f"lame-{number}" for number in range(30)))
+    other = env.connect(phone_index=1)
     gate = Gate()
     in_hand: set[int] = set()
     highest = 0
@@ -58,14 +58,14 @@ def test_others_go_on_beside_a_slow_one(ground: Ground, each: int, most: int, mo
             in_hand.discard(message.id)
 
     async def scenario() -> None:
-        async with Process(ground, Script(behave), in_flight=8, each=each, send_s=120.0) as process:
+        async with Process(env, Script(behave), in_flight=8, each=each, send_s=120.0) as process:
             process.dispatcher.offer(lame[:1])
             await soon(lambda: in_hand, "the first one hangs")
             process.dispatcher.offer(lame)
             await soon(lambda: len(in_hand) == most, f"{most} hang")
             relay = asyncio.create_task(process.relay.run())
             for number in range(3):
-                ids = ground.accept(*(f"swift-{number}-{chat}" for chat in range(10)), connection_id=other)
+                ids = env.accept(*(f"swift-{number}-{chat}" for chat in range(10)), connection_id=other)
                 process.dispatcher.offer(ids)
                 await process.until(ids, "sent")
             assert len(in_hand) == most

@@ -22,26 +22,26 @@ from shared.settings import Settings
 from shared.states import MessageState
 from shared.store import messages, pacing
 from tests.delivery.rig import Process, Script, run, soon
-from tests.store.rig import Ground, open_store, open_transaction, query, side_by_side
+from tests.store.env import StoreEnv, open_store, open_transaction, query, side_by_side
 
 SECOND = timedelta(seconds=1)
 
 
-def pace(ground: Ground, number: int | None = None, **limits: float) -> None:
+def pace(env: StoreEnv, number: int | None = None, **limits: float) -> None:
     """Give a number its limits, with nothing spent."""
-    number = number or ground.connection
-    ground.store.run(pacing.set_limits, {number: Limits(**limits)})
+    number = number or env.connection
+    env.store.run(pacing.set_limits, {number: Limits(**limits)})
     query(
-        ground.url,
+        env.url,
         "UPDATE pacing SET spent_until = now(), day_spent_until = now() WHERE connection_id = %(id)s",
         id=number,
     )
 
 
-def claimed(ground: Ground, ids: list[int], **named: Any) -> messages.Claimed:
+def claimed(env: StoreEnv, ids: list[int], **named: Any) -> messages.Claimed:
     """Claim rows as the dispatcher does."""
     request = messages.ClaimRequest(ids=ids, **({"limit": 100} | named))
-    return ground.store.run(messages.claim_within_limits, claimant(), request)
+    return env.store.run(messages.claim_within_limits, claimant(), request)
 
 
 def claimant(incarnation: str = "meta-0.a") -> messages.Claimant:
@@ -142,66 +142,66 @@ class TestTokens:
         steps=some.lists(some.tuples(some.integers(0, 20), some.integers(1, 12))),
     )
     def test_the_claim_lets_through_what_the_algorithm_does(
-        self, ground: Ground, every_s: float, burst: int, steps: list[tuple[int, int]]
+        self, env: StoreEnv, every_s: float, burst: int, steps: list[tuple[int, int]]
     ) -> None:
         """Time passes in the table: what was spent moves back. Half a second is kept free on both sides for the time
         that the test itself takes."""
-        pace(ground, every_s=every_s, burst=burst)
+        pace(env, every_s=every_s, burst=burst)
         bucket, now = Bucket(every_s, burst), 0.0
         for passed, wanted in steps:
             now += passed * every_s / 2 + every_s / 1000
             query(
-                ground.url,
+                env.url,
                 "UPDATE pacing SET spent_until = greatest(spent_until, now()) - make_interval(secs => %(s)s)",
                 s=passed * every_s / 2 + every_s / 1000,
             )
-            ids = ground.accept(*(f"{number}" for number in range(wanted)), connection_id=ground.connection)
+            ids = env.accept(*(f"{number}" for number in range(wanted)), connection_id=env.connection)
             allowed = sum(bucket.take(now) for _ in range(wanted))
-            got = claimed(ground, ids)
+            got = claimed(env, ids)
             assert [message.id for message in got.messages] == ids[:allowed]
-            assert (ground.connection in got.waits) == (allowed < wanted)
-            query(ground.url, "DELETE FROM messages")
+            assert (env.connection in got.waits) == (allowed < wanted)
+            query(env.url, "DELETE FROM messages")
 
-    def test_the_wait_is_told_and_is_long_enough(self, ground: Ground) -> None:
-        pace(ground, every_s=10.0, burst=2)
-        ids = ground.accept(*"abcd")
-        first = claimed(ground, ids)
+    def test_the_wait_is_told_and_is_long_enough(self, env: StoreEnv) -> None:
+        pace(env, every_s=10.0, burst=2)
+        ids = env.accept(*"abcd")
+        first = claimed(env, ids)
         assert [message.id for message in first.messages] == ids[:2]
-        assert 9.0 < first.waits[ground.connection] <= 10.0
-        assert 9.0 < claimed(ground, ids[2:]).waits[ground.connection] <= 10.0
-        query(ground.url, "UPDATE pacing SET spent_until = spent_until - interval '10 seconds'")
-        assert [message.id for message in claimed(ground, ids[2:]).messages] == [ids[2]]
+        assert 9.0 < first.waits[env.connection] <= 10.0
+        assert 9.0 < claimed(env, ids[2:]).waits[env.connection] <= 10.0
+        query(env.url, "UPDATE pacing SET spent_until = spent_until - interval '10 seconds'")
+        assert [message.id for message in claimed(env, ids[2:]).messages] == [ids[2]]
 
-    def test_one_number_takes_nothing_from_another(self, ground: Ground) -> None:
-        other = ground.connect(phone_index=1)
-        pace(ground, every_s=10.0, burst=1)
-        slow, free = ground.accept(*"abc"), ground.accept(*"abc", connection_id=other)
-        got = claimed(ground, slow + free)
+    def test_one_number_takes_nothing_from_another(self, env: StoreEnv) -> None:
+        other = env.connect(phone_index=1)
+        pace(env, every_s=10.0, burst=1)
+        slow, free = env.accept(*"abc"), env.accept(*"abc", connection_id=other)
+        got = claimed(env, slow + free)
         assert [message.id for message in got.messages] == [slow[0], *free]
-        assert set(got.waits) == {ground.connection}
+        assert set(got.waits) == {env.connection}
 
-    def test_a_ceiling_for_the_day_holds_back_what_the_rate_would_let_through(self, ground: Ground) -> None:
-        pace(ground, every_s=0.001, burst=100, day_every_s=86400.0, day_burst=2)
-        ids = ground.accept(*"abc")
-        got = claimed(ground, ids)
+    def test_a_ceiling_for_the_day_holds_back_what_the_rate_would_let_through(self, env: StoreEnv) -> None:
+        pace(env, every_s=0.001, burst=100, day_every_s=86400.0, day_burst=2)
+        ids = env.accept(*"abc")
+        got = claimed(env, ids)
         assert [message.id for message in got.messages] == ids[:2]
-        assert 86000 < got.waits[ground.connection] <= 86400
+        assert 86000 < got.waits[env.connection] <= 86400
 
-    def test_held_back_rows_have_no_history_and_are_as_they_were(self, ground: Ground) -> None:
-        pace(ground, every_s=10.0, burst=1)
-        ids = ground.accept(*"abc")
-        claimed(ground, ids)
-        before = ground.rows(ids[1:])
+    def test_held_back_rows_have_no_history_and_are_as_they_were(self, env: StoreEnv) -> None:
+        pace(env, every_s=10.0, burst=1)
+        ids = env.accept(*"abc")
+        claimed(env, ids)
+        before = env.rows(ids[1:])
         for _ in range(20):
-            claimed(ground, ids)
-        assert ground.rows(ids[1:]) == before
-        assert [ground.history(row_id) for row_id in ids] == [["queued", "sending"], ["queued"], ["queued"]]
+            claimed(env, ids)
+        assert env.rows(ids[1:]) == before
+        assert [env.history(row_id) for row_id in ids] == [["queued", "sending"], ["queued"], ["queued"]]
 
-    def test_two_processes_together_take_no_more_than_there_is(self, ground: Ground) -> None:
-        rivals = [open_store(ground.url), open_store(ground.url)]
+    def test_two_processes_together_take_no_more_than_there_is(self, env: StoreEnv) -> None:
+        rivals = [open_store(env.url), open_store(env.url)]
         for round_ in range(15):
-            pace(ground, every_s=1000.0, burst=5)
-            ids = ground.accept(*(f"{round_}-{number}" for number in range(24)))
+            pace(env, every_s=1000.0, burst=5)
+            ids = env.accept(*(f"{round_}-{number}" for number in range(24)))
             halves = [ids[:12], ids[12:]]
 
             def claim(half: int, halves: list[list[int]] = halves) -> int:
@@ -210,42 +210,40 @@ class TestTokens:
 
             one, two = side_by_side(lambda: claim(0), lambda: claim(1))
             assert one + two <= 5
-            assert one + two + len(claimed(ground, ids).messages) == 5
+            assert one + two + len(claimed(env, ids).messages) == 5
         for rival in rivals:
             rival.close()
 
-    def test_tokens_that_somebody_takes_just_now_are_not_waited_for(self, ground: Ground) -> None:
-        other = ground.connect(phone_index=1)
-        pace(ground, every_s=10.0, burst=5)
-        pace(ground, other, every_s=10.0, burst=5)
-        (mine,), (theirs,) = ground.accept("a"), ground.accept("a", connection_id=other)
-        with open_transaction(
-            ground.url, "SELECT FROM pacing WHERE connection_id = %(id)s FOR UPDATE", id=ground.connection
-        ):
-            got = claimed(ground, [mine, theirs])
+    def test_tokens_that_somebody_takes_just_now_are_not_waited_for(self, env: StoreEnv) -> None:
+        other = env.connect(phone_index=1)
+        pace(env, every_s=10.0, burst=5)
+        pace(env, other, every_s=10.0, burst=5)
+        (mine,), (theirs,) = env.accept("a"), env.accept("a", connection_id=other)
+        with open_transaction(env.url, "SELECT FROM pacing WHERE connection_id = %(id)s FOR UPDATE", id=env.connection):
+            got = claimed(env, [mine, theirs])
             assert [message.id for message in got.messages] == [theirs]
-            assert got.waits == {ground.connection: 0.0}
-        assert [message.id for message in claimed(ground, [mine]).messages] == [mine]
+            assert got.waits == {env.connection: 0.0}
+        assert [message.id for message in claimed(env, [mine]).messages] == [mine]
 
-    def test_what_was_surely_not_sent_is_not_spent(self, ground: Ground) -> None:
-        pace(ground, every_s=10.0, burst=1, day_every_s=100.0, day_burst=1)
-        (row_id,) = ground.accept("a")
+    def test_what_was_surely_not_sent_is_not_spent(self, env: StoreEnv) -> None:
+        pace(env, every_s=10.0, burst=1, day_every_s=100.0, day_burst=1)
+        (row_id,) = env.accept("a")
         for _ in range(5):
-            assert claimed(ground, [row_id]).messages
-            assert ground.settle(row_id, MessageState.QUEUED, counts=False, code="session_not_ready")
-        assert claimed(ground, [row_id]).messages
-        assert ground.settle(row_id, MessageState.QUEUED, code="send_failed")
-        assert not claimed(ground, [row_id]).messages
+            assert claimed(env, [row_id]).messages
+            assert env.settle(row_id, MessageState.QUEUED, counts=False, code="session_not_ready")
+        assert claimed(env, [row_id]).messages
+        assert env.settle(row_id, MessageState.QUEUED, code="send_failed")
+        assert not claimed(env, [row_id]).messages
 
-    def test_a_scattered_rate_keeps_its_mean(self, ground: Ground) -> None:
-        pace(ground, every_s=10.0, burst=1e6, jitter=0.5)
+    def test_a_scattered_rate_keeps_its_mean(self, env: StoreEnv) -> None:
+        pace(env, every_s=10.0, burst=1e6, jitter=0.5)
         costs = []
         for number in range(60):
             (before,) = query(
-                ground.url, "UPDATE pacing SET spent_until = now() + interval '1 hour' RETURNING spent_until"
+                env.url, "UPDATE pacing SET spent_until = now() + interval '1 hour' RETURNING spent_until"
             )
-            claimed(ground, ground.accept(f"chat-{number}"))
-            (after,) = query(ground.url, "SELECT spent_until FROM pacing")
+            claimed(env, env.accept(f"chat-{number}"))
+            (after,) = query(env.url, "SELECT spent_until FROM pacing")
             costs.append((after["spent_until"] - before["spent_until"]) / SECOND)
         assert all(5.0 <= cost <= 15.0 for cost in costs)
         assert max(costs) - min(costs) > 2.0
@@ -253,121 +251,119 @@ class TestTokens:
 
 
 class TestPairs:
-    def test_a_chat_that_has_to_wait_says_until_when_and_holds_up_no_other(self, ground: Ground) -> None:
-        pace(ground, pair_every_s=6.0, pair_burst=2)
-        first, second, third, other = ground.accept("a", "a", "a", "b")
+    def test_a_chat_that_has_to_wait_says_until_when_and_holds_up_no_other(self, env: StoreEnv) -> None:
+        pace(env, pair_every_s=6.0, pair_burst=2)
+        first, second, third, other = env.accept("a", "a", "a", "b")
         for row_id in (first, second):
-            assert [message.id for message in claimed(ground, [row_id]).messages] == [row_id]
-            assert ground.settle(row_id, MessageState.SENT)
-        got = claimed(ground, [third, other])
+            assert [message.id for message in claimed(env, [row_id]).messages] == [row_id]
+            assert env.settle(row_id, MessageState.SENT)
+        got = claimed(env, [third, other])
         assert [message.id for message in got.messages] == [other]
         assert got.waits == {}, "the number itself need not wait"
-        row = ground.row(third)
+        row = env.row(third)
         assert 4.0 < (row["not_before"] - datetime.now(UTC)) / SECOND <= 6.0
-        assert (row["state"], ground.history(third)) == ("queued", ["queued"])
-        assert ground.store.run(messages.due, kind="meta", grace_s=0.0, most=10) == []
+        assert (row["state"], env.history(third)) == ("queued", ["queued"])
+        assert env.store.run(messages.due, kind="meta", grace_s=0.0, most=10) == []
 
-        query(ground.url, "UPDATE pair_pacing SET spent_until = spent_until - interval '6 seconds' WHERE chat_id = 'a'")
-        ground.set(third, "not_before = now()")
-        assert ground.store.run(messages.due, kind="meta", grace_s=0.0, most=10) == [third]
-        assert [message.id for message in claimed(ground, [third]).messages] == [third]
+        query(env.url, "UPDATE pair_pacing SET spent_until = spent_until - interval '6 seconds' WHERE chat_id = 'a'")
+        env.set(third, "not_before = now()")
+        assert env.store.run(messages.due, kind="meta", grace_s=0.0, most=10) == [third]
+        assert [message.id for message in claimed(env, [third]).messages] == [third]
 
-    def test_what_a_chat_may_not_send_costs_its_number_nothing(self, ground: Ground) -> None:
-        pace(ground, every_s=10.0, burst=2, pair_every_s=6.0, pair_burst=1)
-        first, second, *others = ground.accept("a", "a", "b", "c")
-        claimed(ground, [first])
-        ground.settle(first, MessageState.SENT)
-        assert [message.id for message in claimed(ground, [second, *others]).messages] == others[:1]
+    def test_what_a_chat_may_not_send_costs_its_number_nothing(self, env: StoreEnv) -> None:
+        pace(env, every_s=10.0, burst=2, pair_every_s=6.0, pair_burst=1)
+        first, second, *others = env.accept("a", "a", "b", "c")
+        claimed(env, [first])
+        env.settle(first, MessageState.SENT)
+        assert [message.id for message in claimed(env, [second, *others]).messages] == others[:1]
 
-    def test_pairs_are_forgotten_when_nothing_is_spent_any_more(self, ground: Ground) -> None:
-        pace(ground, pair_every_s=6.0, pair_burst=45)
-        query(ground.url, "DELETE FROM pair_pacing")
-        claimed(ground, ground.accept("a", "b"))
-        query(ground.url, "UPDATE pair_pacing SET spent_until = now() - interval '1 second' WHERE chat_id = 'a'")
-        assert ground.store.run(pacing.forget_pairs, most=10) == 1
-        assert [row["chat_id"] for row in query(ground.url, "SELECT chat_id FROM pair_pacing")] == ["b"]
+    def test_pairs_are_forgotten_when_nothing_is_spent_any_more(self, env: StoreEnv) -> None:
+        pace(env, pair_every_s=6.0, pair_burst=45)
+        query(env.url, "DELETE FROM pair_pacing")
+        claimed(env, env.accept("a", "b"))
+        query(env.url, "UPDATE pair_pacing SET spent_until = now() - interval '1 second' WHERE chat_id = 'a'")
+        assert env.store.run(pacing.forget_pairs, most=10) == 1
+        assert [row["chat_id"] for row in query(env.url, "SELECT chat_id FROM pair_pacing")] == ["b"]
 
 
 class TestPacer:
-    def test_what_waits_goes_with_its_connection_to_another_kind(self, ground: Ground) -> None:
+    def test_what_waits_goes_with_its_connection_to_another_kind(self, env: StoreEnv) -> None:
         """Its type was changed while messages waited: the process that serves it now finds and sends them, in their
         order."""
-        sent, first, second = ground.accept("a", "a", "a")
-        ground.set(sent, "state = 'sent'")
-        query(ground.url, "UPDATE phone_configs SET connection_type = 'wwebjs' WHERE id = %(id)s", id=ground.connection)
+        sent, first, second = env.accept("a", "a", "a")
+        env.set(sent, "state = 'sent'")
+        query(env.url, "UPDATE phone_configs SET connection_type = 'wwebjs' WHERE id = %(id)s", id=env.connection)
 
         def due(kind: str) -> list[int]:
-            return ground.store.run(messages.due, kind=kind, grace_s=0.0, most=10)
+            return env.store.run(messages.due, kind=kind, grace_s=0.0, most=10)
 
         async def scenario() -> None:
-            await Pacer(ground.store, Settings(), kind="meta").look()
+            await Pacer(env.store, Settings(), kind="meta").look()
             assert due("webdriver") == []
-            await Pacer(ground.store, Settings(), kind="webdriver").look()
+            await Pacer(env.store, Settings(), kind="webdriver").look()
 
         run(scenario())
         assert (due("meta"), due("webdriver")) == ([], [first])
-        assert [ground.row(row_id)["process_name"] for row_id in (sent, first, second)] == [
+        assert [env.row(row_id)["process_name"] for row_id in (sent, first, second)] == [
             "meta",
             "webdriver",
             "webdriver",
         ], "what has left stays as it was"
 
-    def test_limits_follow_settings_and_options_and_what_is_spent_stays(self, ground: Ground) -> None:
-        session = ground.connect(phone_index=1, connection_type="wwebjs")
+    def test_limits_follow_settings_and_options_and_what_is_spent_stays(self, env: StoreEnv) -> None:
+        session = env.connect(phone_index=1, connection_type="wwebjs")
 
         def stored() -> Limits | None:
-            return next(one.limits for one in ground.store.run(pacing.of_kind, "meta") if one.id == ground.connection)
+            return next(one.limits for one in env.store.run(pacing.of_kind, "meta") if one.id == env.connection)
 
         async def scenario() -> None:
-            pacer = Pacer(ground.store, Settings(), kind="meta")
+            pacer = Pacer(env.store, Settings(), kind="meta")
             assert stored() is None
             assert await pacer.look() == 1
             assert stored() == limits_of(Settings(), "meta_direct", {})
             assert await pacer.look() == 0, "nothing has changed"
-            query(ground.url, "UPDATE pacing SET spent_until = now() + interval '20 milliseconds'")
+            query(env.url, "UPDATE pacing SET spent_until = now() + interval '20 milliseconds'")
             query(
-                ground.url,
+                env.url,
                 "UPDATE phone_configs SET options = '{\"messages_per_second\": 0.5}' WHERE id = %(id)s",
-                id=ground.connection,
+                id=env.connection,
             )
             assert await pacer.look() == 1
-            assert await Pacer(ground.store, Settings(), kind="webdriver").look() == 1
+            assert await Pacer(env.store, Settings(), kind="webdriver").look() == 1
 
         run(scenario())
         limits = stored()
         assert limits is not None
         assert limits.every_s == 2.0
-        assert {one.id: one.limits for one in ground.store.run(pacing.of_kind, "webdriver")} == {
+        assert {one.id: one.limits for one in env.store.run(pacing.of_kind, "webdriver")} == {
             session: limits_of(Settings(), "wwebjs", {})
         }
 
-    def test_a_limit_that_is_raised_sets_free_those_who_wait(self, ground: Ground) -> None:
-        pace(ground, every_s=3600.0, burst=10)
-        query(ground.url, "UPDATE pacing SET spent_until = now() + interval '10 hours'")
-        (row_id,) = ground.accept("a")
-        assert not claimed(ground, [row_id]).messages
-        ground.store.run(pacing.set_limits, {ground.connection: Limits(every_s=0.001, burst=1)})
-        ground.set(row_id, "created_at = now()")
-        query(ground.url, "UPDATE pacing SET spent_until = spent_until - interval '2 milliseconds'")
-        assert claimed(ground, [row_id]).messages
+    def test_a_limit_that_is_raised_sets_free_those_who_wait(self, env: StoreEnv) -> None:
+        pace(env, every_s=3600.0, burst=10)
+        query(env.url, "UPDATE pacing SET spent_until = now() + interval '10 hours'")
+        (row_id,) = env.accept("a")
+        assert not claimed(env, [row_id]).messages
+        env.store.run(pacing.set_limits, {env.connection: Limits(every_s=0.001, burst=1)})
+        env.set(row_id, "created_at = now()")
+        query(env.url, "UPDATE pacing SET spent_until = spent_until - interval '2 milliseconds'")
+        assert claimed(env, [row_id]).messages
 
-    def test_a_connection_that_was_deleted_meanwhile_is_no_error(self, ground: Ground) -> None:
-        ground.store.run(pacing.set_limits, {ground.connection + 1000: NO_LIMITS, ground.connection: NO_LIMITS})
-        assert [row["connection_id"] for row in query(ground.url, "SELECT connection_id FROM pacing")] == [
-            ground.connection
-        ]
+    def test_a_connection_that_was_deleted_meanwhile_is_no_error(self, env: StoreEnv) -> None:
+        env.store.run(pacing.set_limits, {env.connection + 1000: NO_LIMITS, env.connection: NO_LIMITS})
+        assert [row["connection_id"] for row in query(env.url, "SELECT connection_id FROM pacing")] == [env.connection]
 
 
 class TestDispatching:
-    def test_a_numbers_backlog_delays_no_other_number(self, ground: Ground) -> None:
+    def test_a_numbers_backlog_delays_no_other_number(self, env: StoreEnv) -> None:
         """More rows wait than there are places in flight, and they came first."""
-        other = ground.connect(phone_index=1)
-        pace(ground, every_s=0.5, burst=1)
-        backlog = ground.accept(*(f"chat-{number}" for number in range(120)))
-        free = ground.accept(*(f"chat-{number}" for number in range(40)), connection_id=other)
+        other = env.connect(phone_index=1)
+        pace(env, every_s=0.5, burst=1)
+        backlog = env.accept(*(f"chat-{number}" for number in range(120)))
+        free = env.accept(*(f"chat-{number}" for number in range(40)), connection_id=other)
 
         async def scenario() -> None:
-            async with Process(ground, Script(), in_flight=10) as process:
+            async with Process(env, Script(), in_flight=10) as process:
                 began = monotonic()
                 process.dispatcher.offer([*backlog, *free])
                 await process.until(free, "sent")
@@ -379,10 +375,10 @@ class TestDispatching:
 
         run(scenario())
 
-    def test_who_waits_is_found_when_there_are_tokens_and_the_rate_is_kept(self, ground: Ground) -> None:
+    def test_who_waits_is_found_when_there_are_tokens_and_the_rate_is_kept(self, env: StoreEnv) -> None:
         """Without a relay."""
-        pace(ground, every_s=0.04, burst=2)
-        ids = ground.accept(*(f"chat-{number % 12}" for number in range(30)))
+        pace(env, every_s=0.04, burst=2)
+        ids = env.accept(*(f"chat-{number % 12}" for number in range(30)))
         at: list[float] = []
 
         async def behave(message: OutboundMessage, _: RecordToken) -> Outcome:
@@ -390,22 +386,22 @@ class TestDispatching:
             return Sent(provider_id=f"p-{message.id}")
 
         async def scenario() -> None:
-            async with Process(ground, Script(behave)) as process:
+            async with Process(env, Script(behave)) as process:
                 process.dispatcher.offer(ids)
                 await process.until(ids, "sent")
                 assert sorted(process.channel.taken) == ids
 
         run(scenario())
-        assert Counter(ground.state(row_id) for row_id in ids) == {"sent": 30}
+        assert Counter(env.state(row_id) for row_id in ids) == {"sent": 30}
         # claims lie up to a round trip before sends
         assert at[-1] - at[0] >= (30 - 2) * 0.04 - 0.15
 
-    def test_two_processes_share_a_numbers_rate(self, ground: Ground) -> None:
-        pace(ground, every_s=0.03, burst=2)
-        ids = ground.accept(*(f"chat-{number}" for number in range(40)))
+    def test_two_processes_share_a_numbers_rate(self, env: StoreEnv) -> None:
+        pace(env, every_s=0.03, burst=2)
+        ids = env.accept(*(f"chat-{number}" for number in range(40)))
 
         async def scenario() -> float:
-            async with Process(ground, Script(), "meta-0.a") as one, Process(ground, Script(), "meta-1.b") as two:
+            async with Process(env, Script(), "meta-0.a") as one, Process(env, Script(), "meta-1.b") as two:
                 began = monotonic()
                 one.dispatcher.offer(ids[::2])
                 two.dispatcher.offer(ids[1::2])
@@ -415,20 +411,20 @@ class TestDispatching:
 
         assert run(scenario()) >= (40 - 2) * 0.03
 
-    def test_the_relay_finds_a_number_that_waits_and_its_scan_is_not_stuck_in_a_backlog(self, ground: Ground) -> None:
-        other = ground.connect(phone_index=1)
-        pace(ground, every_s=3600.0, burst=1)
+    def test_the_relay_finds_a_number_that_waits_and_its_scan_is_not_stuck_in_a_backlog(self, env: StoreEnv) -> None:
+        other = env.connect(phone_index=1)
+        pace(env, every_s=3600.0, burst=1)
         query(
-            ground.url,
+            env.url,
             "UPDATE pacing SET spent_until = now() + interval '1 hour' WHERE connection_id = %(id)s",
-            id=ground.connection,
+            id=env.connection,
         )
-        ground.accept(*(f"chat-{number}" for number in range(50)))
-        free = ground.accept("late", connection_id=other)
-        query(ground.url, "UPDATE messages SET created_at = now() - interval '1 minute'")
+        env.accept(*(f"chat-{number}" for number in range(50)))
+        free = env.accept("late", connection_id=other)
+        query(env.url, "UPDATE messages SET created_at = now() - interval '1 minute'")
 
         async def scenario() -> None:
-            async with Process(ground, Script(), in_flight=5) as process:
+            async with Process(env, Script(), in_flight=5) as process:
                 assert await process.relay.look() == 2, "one of those who wait, and the other number's"
                 await process.until(free, "sent")
                 await soon(lambda: process.dispatcher.capacity == 5, "nothing is held in hand")
@@ -437,14 +433,14 @@ class TestDispatching:
 
         run(scenario())
 
-    def test_offers_without_end_do_not_starve_a_number_that_has_waited(self, ground: Ground) -> None:
-        other = ground.connect(phone_index=1)
-        pace(ground, every_s=0.05, burst=1)
-        waited = ground.accept(*(f"chat-{number}" for number in range(10)))
-        flood = ground.accept(*(f"chat-{number}" for number in range(3000)), connection_id=other)
+    def test_offers_without_end_do_not_starve_a_number_that_has_waited(self, env: StoreEnv) -> None:
+        other = env.connect(phone_index=1)
+        pace(env, every_s=0.05, burst=1)
+        waited = env.accept(*(f"chat-{number}" for number in range(10)))
+        flood = env.accept(*(f"chat-{number}" for number in range(3000)), connection_id=other)
 
         async def scenario() -> None:
-            async with Process(ground, Script(), in_flight=4) as process:
+            async with Process(env, Script(), in_flight=4) as process:
                 process.dispatcher.offer([*waited, *flood])
                 await process.until(waited, "sent")
                 assert len(process.channel.taken) < len(waited) + len(flood), "the flood was still going on"
@@ -453,9 +449,9 @@ class TestDispatching:
 
         run(scenario())
 
-    def test_a_provider_that_asks_to_wait_wins(self, ground: Ground) -> None:
-        pace(ground, every_s=0.001, burst=50)
-        (row_id,) = ground.accept("a")
+    def test_a_provider_that_asks_to_wait_wins(self, env: StoreEnv) -> None:
+        pace(env, every_s=0.001, burst=50)
+        (row_id,) = env.accept("a")
         at: list[float] = []
 
         async def behave(message: OutboundMessage, _: RecordToken) -> Outcome:
@@ -465,7 +461,7 @@ class TestDispatching:
             )
 
         async def scenario() -> None:
-            async with Process(ground, Script(behave)) as process:
+            async with Process(env, Script(behave)) as process:
                 process.dispatcher.offer([row_id])
                 await process.until([row_id], "sent")
 
@@ -492,24 +488,24 @@ class TestBreaker:
         breaker = Breaker(0)
         assert not any(breaker.note(1, Dead(code="no")) for _ in range(100))
 
-    def test_the_connection_is_paused_and_its_messages_stay(self, ground: Ground) -> None:
-        ids = ground.accept(*(f"chat-{number}" for number in range(12)))
+    def test_the_connection_is_paused_and_its_messages_stay(self, env: StoreEnv) -> None:
+        ids = env.accept(*(f"chat-{number}" for number in range(12)))
 
         async def behave(_: OutboundMessage, __: RecordToken) -> Outcome:
             return Dead(code="chat_not_found")
 
         async def scenario() -> None:
-            async with Process(ground, Script(behave), in_flight=1, breaker=Breaker(4)) as process:
+            async with Process(env, Script(behave), in_flight=1, breaker=Breaker(4)) as process:
                 process.dispatcher.offer(ids)
                 await soon(
-                    lambda: query(ground.url, "SELECT id FROM phone_configs WHERE status = 'paused'"),
+                    lambda: query(env.url, "SELECT id FROM phone_configs WHERE status = 'paused'"),
                     "the connection is paused",
                 )
                 await soon(lambda: process.dispatcher.capacity == 1, "nothing is in hand any more")
 
         run(scenario())
-        (row,) = query(ground.url, "SELECT status_reason FROM phone_configs")
+        (row,) = query(env.url, "SELECT status_reason FROM phone_configs")
         assert row["status_reason"] == "breaker: 4 sends in a row failed, the last one with chat_not_found"
-        states = Counter(ground.state(row_id) for row_id in ids)
+        states = Counter(env.state(row_id) for row_id in ids)
         assert states["queued"] >= 6
         assert 4 <= states["failed"] <= 6

@@ -22,7 +22,7 @@ from shared.states import MessageState
 from shared.store import interventions
 from shared.store.messages import Doubt
 from tests.delivery.rig import Process, Script, cancelled, run, soon
-from tests.store.rig import Ground, away, query
+from tests.store.env import StoreEnv, away, query
 from tests.support.servers import Servers
 
 SENT, QUEUED, FAILED = MessageState.SENT, MessageState.QUEUED, MessageState.FAILED
@@ -87,35 +87,35 @@ def more_than(things: Sized, count: int) -> bool:
     return len(things) > count
 
 
-def doubtful(ground: Ground, *chats: str) -> list[int]:
+def doubtful(env: StoreEnv, *chats: str) -> list[int]:
     """Return rows in doubt, one in each chat."""
-    ids = ground.accept(*chats)
-    ground.claim(ids)
+    ids = env.accept(*chats)
+    env.claim(ids)
     for row_id in ids:
-        ground.settle(row_id, MessageState.IN_DOUBT, code="no_answer")
+        env.settle(row_id, MessageState.IN_DOUBT, code="no_answer")
     return ids
 
 
 class TestReconciler:
-    def test_each_row_goes_where_the_provider_says(self, ground: Ground) -> None:
-        sent, dead, unsent, unknown = ids = doubtful(ground, *"abcd")
+    def test_each_row_goes_where_the_provider_says(self, env: StoreEnv) -> None:
+        sent, dead, unsent, unknown = ids = doubtful(env, *"abcd")
         script = Script()
         script.found = {sent: Sent(provider_id="p"), dead: Dead(code="131026"), unsent: UNSENT, unknown: None}
 
         async def scenario() -> None:
-            async with Process(ground, script, window_s=3600.0) as process:
+            async with Process(env, script, window_s=3600.0) as process:
                 await process.reconciler.look()
                 await process.until([unsent], "sent")
                 assert script.attempts(unsent) == [2], "it is sent again at once, without a relay"
 
         run(scenario())
-        assert [ground.state(row_id) for row_id in ids] == ["sent", "failed", "sent", "in_doubt"]
-        assert ground.row(sent)["provider_id"] == "p"
+        assert [env.state(row_id) for row_id in ids] == ["sent", "failed", "sent", "in_doubt"]
+        assert env.row(sent)["provider_id"] == "p"
         assert script.taken == [unsent]
         codes = [
             step["code"]
             for step in query(
-                ground.url,
+                env.url,
                 "SELECT coalesce(code, '') AS code FROM events WHERE message_id = %(id)s ORDER BY id",
                 id=unsent,
             )
@@ -123,9 +123,9 @@ class TestReconciler:
         assert codes == ["", "", "no_answer", "evidence_unsent", "", ""], "the decision stands in the history"
 
     @pytest.mark.parametrize(("policy", "found"), [("resend", None), ("auto", UNSENT)])
-    def test_a_doubt_ends_after_its_attempts_with_a_human(self, ground: Ground, policy: str, found: Any) -> None:
+    def test_a_doubt_ends_after_its_attempts_with_a_human(self, env: StoreEnv, policy: str, found: Any) -> None:
         """The provider takes each attempt and answers 502."""
-        (row_id,) = ground.accept("a")
+        (row_id,) = env.accept("a")
 
         async def no_answer(message: OutboundMessage, token: RecordToken) -> Outcome:
             await token(message.token)
@@ -135,97 +135,97 @@ class TestReconciler:
         script.found = {row_id: found}
 
         async def scenario() -> None:
-            async with Process(ground, script, policy=policy, attempts=3) as process:
+            async with Process(env, script, policy=policy, attempts=3) as process:
                 process.dispatcher.offer([row_id])
                 for _ in range(3):
                     await process.until([row_id], "in_doubt")
                     await soon(lambda: process.dispatcher.in_flight == 0, "the doubt is written")
                     sends = len(script.asked)
                     await process.reconciler.look()
-                    if not ground.row(row_id)["held_at"]:
+                    if not env.row(row_id)["held_at"]:
                         await soon(partial(more_than, script.asked, sends), "it is sent again")
                 await process.reconciler.look()
 
         run(scenario())
         assert script.attempts(row_id) == [1, 2, 3]
-        row = ground.row(row_id)
+        row = env.row(row_id)
         assert (row["state"], row["error_code"]) == ("in_doubt", "attempts_used")
         assert row["held_at"] is not None
-        held = ground.store.run(interventions.for_humans, company_id="acme", most=10)
+        held = env.store.run(interventions.for_humans, company_id="acme", most=10)
         assert [one["id"] for one in held] == [row_id], "it stands in the operators' list"
 
-    def test_a_hold_is_not_asked_about_again(self, ground: Ground) -> None:
-        (row_id,) = doubtful(ground, "a")
+    def test_a_hold_is_not_asked_about_again(self, env: StoreEnv) -> None:
+        (row_id,) = doubtful(env, "a")
         script = Script()
 
         async def scenario() -> None:
-            async with Process(ground, script, window_s=0.0) as process:
+            async with Process(env, script, window_s=0.0) as process:
                 await process.reconciler.look()
                 await process.reconciler.look()
                 assert process.metrics.snapshot()["in_doubt_decisions_total{code=no_evidence}"] == 1
 
         run(scenario())
         assert len(script.looked_up) == 1
-        assert ground.row(row_id)["held_at"] is not None
-        assert (ground.state(row_id), ground.row(row_id)["error_code"]) == ("in_doubt", "no_evidence")
+        assert env.row(row_id)["held_at"] is not None
+        assert (env.state(row_id), env.row(row_id)["error_code"]) == ("in_doubt", "no_evidence")
 
-    def test_what_is_held_for_lack_of_evidence_is_looked_at_again(self, ground: Ground) -> None:
-        ids = doubtful(ground, "a", "b", "c", "d")
+    def test_what_is_held_for_lack_of_evidence_is_looked_at_again(self, env: StoreEnv) -> None:
+        ids = doubtful(env, "a", "b", "c", "d")
         proved, evident, unknown, resend = ids
         script = Script()
 
         async def scenario() -> None:
-            async with Process(ground, script, window_s=0.0) as process:
+            async with Process(env, script, window_s=0.0) as process:
                 await process.reconciler.look()
-                assert all(ground.row(row_id)["held_at"] for row_id in ids)
+                assert all(env.row(row_id)["held_at"] for row_id in ids)
                 script.found = {proved: Sent(provider_id="p"), evident: UNSENT, unknown: ASKED_NOBODY}
                 # a policy that is changed afterwards decides about what falls in doubt from then on
-                query(ground.url, "UPDATE messages SET in_doubt_policy = 'resend' WHERE id = %(id)s", id=resend)
+                query(env.url, "UPDATE messages SET in_doubt_policy = 'resend' WHERE id = %(id)s", id=resend)
                 await process.reconciler.look(held=True)
                 await process.until([proved, evident], "sent")
 
         run(scenario())
         assert script.attempts(evident) == [2]
-        assert [ground.state(row_id) for row_id in (unknown, resend)] == ["in_doubt", "in_doubt"]
-        assert all(ground.row(row_id)["held_at"] for row_id in (unknown, resend))
-        assert not any(ground.row(row_id)["held_at"] for row_id in (proved, evident))
+        assert [env.state(row_id) for row_id in (unknown, resend)] == ["in_doubt", "in_doubt"]
+        assert all(env.row(row_id)["held_at"] for row_id in (unknown, resend))
+        assert not any(env.row(row_id)["held_at"] for row_id in (proved, evident))
 
-    def test_held_rows_that_stay_hide_no_other(self, ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_held_rows_that_stay_hide_no_other(self, env: StoreEnv, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(reconcile, "_MOST", 2)
-        ids = doubtful(ground, "a", "b", "c", "d", "e")
+        ids = doubtful(env, "a", "b", "c", "d", "e")
         script = Script()
 
         async def scenario() -> None:
-            async with Process(ground, script, window_s=0.0) as process:
+            async with Process(env, script, window_s=0.0) as process:
                 await process.reconciler.look()
-                assert all(ground.row(row_id)["held_at"] for row_id in ids)
+                assert all(env.row(row_id)["held_at"] for row_id in ids)
                 script.found = dict.fromkeys(ids[:4], ASKED_NOBODY) | {ids[4]: Sent(provider_id="p")}
                 await process.reconciler.look(held=True)
 
         run(scenario())
-        assert [ground.state(row_id) for row_id in ids] == ["in_doubt"] * 4 + ["sent"]
+        assert [env.state(row_id) for row_id in ids] == ["in_doubt"] * 4 + ["sent"]
 
-    def test_what_policy_leaves_to_a_human_is_his(self, ground: Ground) -> None:
-        (row_id,) = doubtful(ground, "a")
+    def test_what_policy_leaves_to_a_human_is_his(self, env: StoreEnv) -> None:
+        (row_id,) = doubtful(env, "a")
         script = Script()
 
         async def scenario() -> None:
-            async with Process(ground, script, policy="hold", window_s=0.0) as process:
+            async with Process(env, script, policy="hold", window_s=0.0) as process:
                 await process.reconciler.look()
                 script.found = {row_id: UNSENT}
                 await process.reconciler.look(held=True)
 
         run(scenario())
         assert len(script.looked_up) == 1
-        assert (ground.state(row_id), ground.row(row_id)["error_code"]) == ("in_doubt", "held_by_policy")
+        assert (env.state(row_id), env.row(row_id)["error_code"]) == ("in_doubt", "held_by_policy")
 
-    def test_silence_during_an_outage_is_no_evidence(self, ground: Ground) -> None:
-        (row_id,) = doubtful(ground, "a")
-        ground.set(row_id, "in_doubt_at = now() - interval '20 seconds', claimed_at = now() - interval '20 seconds'")
+    def test_silence_during_an_outage_is_no_evidence(self, env: StoreEnv) -> None:
+        (row_id,) = doubtful(env, "a")
+        env.set(row_id, "in_doubt_at = now() - interval '20 seconds', claimed_at = now() - interval '20 seconds'")
         script = Script()
 
         async def scenario() -> None:
-            async with Process(ground, script, window_s=3.0) as process:
+            async with Process(env, script, window_s=3.0) as process:
                 watch = process.run_dir / "meta.webhook-outages"
                 now = time.time()
                 # looked at until 15 s ago, then not any more
@@ -236,54 +236,54 @@ class TestReconciler:
                 assert script.looked_up[0].claimed_at > utc_now() - timedelta(seconds=1)
 
         run(scenario())
-        assert (ground.state(row_id), ground.row(row_id)["held_at"]) == ("in_doubt", None)
+        assert (env.state(row_id), env.row(row_id)["held_at"]) == ("in_doubt", None)
 
-    def test_the_companys_own_policy_comes_first(self, ground: Ground) -> None:
-        (row_id,) = doubtful(ground, "a")
-        query(ground.url, "UPDATE companies SET in_doubt_policy = 'resend'")
+    def test_the_companys_own_policy_comes_first(self, env: StoreEnv) -> None:
+        (row_id,) = doubtful(env, "a")
+        query(env.url, "UPDATE companies SET in_doubt_policy = 'resend'")
 
         async def scenario() -> None:
-            async with Process(ground, Script(), policy="hold", window_s=0.0) as process:
+            async with Process(env, Script(), policy="hold", window_s=0.0) as process:
                 await process.reconciler.look()
                 await process.until([row_id], "sent")
 
         run(scenario())
 
-    def test_a_look_up_that_raises_disturbs_no_other_row(self, ground: Ground) -> None:
-        broken, sent = doubtful(ground, "a", "b")
+    def test_a_look_up_that_raises_disturbs_no_other_row(self, env: StoreEnv) -> None:
+        broken, sent = doubtful(env, "a", "b")
         script = Script()
         script.found = {broken: LookupError("a bug"), sent: Sent(provider_id="p")}
 
         async def scenario() -> None:
-            async with Process(ground, script, window_s=3600.0) as process:
+            async with Process(env, script, window_s=3600.0) as process:
                 await process.reconciler.look()
 
         run(scenario())
-        assert [ground.state(row_id) for row_id in (broken, sent)] == ["in_doubt", "sent"]
+        assert [env.state(row_id) for row_id in (broken, sent)] == ["in_doubt", "sent"]
 
-    def test_a_look_up_that_hangs_disturbs_no_other_row(self, ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_look_up_that_hangs_disturbs_no_other_row(self, env: StoreEnv, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(reconcile, "LOOK_UP_S", 0.2)
-        hanging, sent = doubtful(ground, "a", "b")
+        hanging, sent = doubtful(env, "a", "b")
 
         class Hanging(Script):
             async def look_up(self, doubt: Doubt) -> Outcome | None:
                 return await asyncio.Event().wait() and None if doubt.message.id == hanging else Sent(provider_id="p")
 
         async def scenario() -> None:
-            async with Process(ground, Hanging(), window_s=0.0) as process:
+            async with Process(env, Hanging(), window_s=0.0) as process:
                 await process.reconciler.look()
 
         run(scenario())
-        assert [ground.state(row_id) for row_id in (hanging, sent)] == ["in_doubt", "sent"]
-        assert ground.row(hanging)["held_at"] is None, "nobody could be asked, so that the window has not begun"
+        assert [env.state(row_id) for row_id in (hanging, sent)] == ["in_doubt", "sent"]
+        assert env.row(hanging)["held_at"] is None, "nobody could be asked, so that the window has not begun"
 
-    def test_two_processes_decide_once(self, ground: Ground) -> None:
-        ids = doubtful(ground, *(f"chat-{number}" for number in range(30)))
+    def test_two_processes_decide_once(self, env: StoreEnv) -> None:
+        ids = doubtful(env, *(f"chat-{number}" for number in range(30)))
         script = Script()
         script.found = dict.fromkeys(ids, UNSENT)
 
         async def scenario() -> None:
-            async with Process(ground, script, "meta-0.a") as one, Process(ground, script, "meta-1.b") as two:
+            async with Process(env, script, "meta-0.a") as one, Process(env, script, "meta-1.b") as two:
                 # a row that the other one still has locked is skipped by the claim, and found by the relay
                 relay = asyncio.create_task(one.relay.run())
                 await asyncio.gather(one.reconciler.look(), two.reconciler.look())
@@ -294,15 +294,15 @@ class TestReconciler:
         assert sorted(script.taken) == ids
         assert all(script.attempts(row_id) == [2] for row_id in ids)
 
-    def test_it_outlives_an_outage(self, ground: Ground, servers: Servers) -> None:
-        (row_id,) = doubtful(ground, "a")
+    def test_it_outlives_an_outage(self, env: StoreEnv, servers: Servers) -> None:
+        (row_id,) = doubtful(env, "a")
         script = Script()
         script.found = {row_id: Sent(provider_id="p")}
 
         async def scenario() -> None:
-            async with Process(ground, script) as process:
+            async with Process(env, script) as process:
                 running = asyncio.create_task(process.reconciler.run())
-                with away(servers.database_server_url, ground.url):
+                with away(servers.database_server_url, env.url):
                     lost = process.store.stats
                     await soon(lambda: process.store.stats != lost or running.done(), "it looked", within_s=3)
                 await process.until([row_id], "sent")
@@ -311,22 +311,22 @@ class TestReconciler:
 
         run(scenario())
 
-    def test_a_receipt_that_comes_first_wins(self, ground: Ground) -> None:
-        (row_id,) = doubtful(ground, "a")
+    def test_a_receipt_that_comes_first_wins(self, env: StoreEnv) -> None:
+        (row_id,) = doubtful(env, "a")
 
         class Late(Script):
             async def look_up(self, doubt: Doubt) -> Outcome | None:
-                await asyncio.to_thread(ground.set, doubt.message.id, "state = 'delivered'")
+                await asyncio.to_thread(env.set, doubt.message.id, "state = 'delivered'")
                 return UNSENT
 
         script = Late()
 
         async def scenario() -> None:
-            async with Process(ground, script) as process:
+            async with Process(env, script) as process:
                 await process.reconciler.look()
 
         run(scenario())
-        assert (ground.state(row_id), script.asked) == ("delivered", [])
+        assert (env.state(row_id), script.asked) == ("delivered", [])
 
 
 def test_a_message_of_the_script_has_what_a_row_has() -> None:

@@ -14,7 +14,7 @@ from shared.events import types
 from shared.events.reader import EventReader, Page, Position
 from shared.states import MessageState
 from shared.store.store import Store
-from tests.store.rig import Ground, open_store, query
+from tests.store.env import StoreEnv, open_store, query
 
 WRITE = "INSERT INTO events (subject, type, company_id, detail) VALUES ('session', 'session.tested', %s, %s)"
 
@@ -163,13 +163,13 @@ def test_a_stream_with_few_events_for_a_reader_is_crossed_in_a_few_steps(
     assert follower.everything(10) == ["ours"]
 
 
-def test_events_of_messages_and_of_everything_else_are_one_stream(ground: Ground) -> None:
-    store = open_store(ground.url)
+def test_events_of_messages_and_of_everything_else_are_one_stream(env: StoreEnv) -> None:
+    store = open_store(env.url)
     follower = Follower(store)
     follower.everything(1000)
-    ids = ground.accept("a")
-    query(ground.url, "INSERT INTO events (subject, type) VALUES ('process', 'process.ready')")
-    ground.claim(ids)
+    ids = env.accept("a")
+    query(env.url, "INSERT INTO events (subject, type) VALUES ('process', 'process.ready')")
+    env.claim(ids)
     seen = follower.page().events
     assert [(event.type, event.message_id) for event in seen] == [
         ("message.queued", ids[0]),
@@ -177,7 +177,7 @@ def test_events_of_messages_and_of_everything_else_are_one_stream(ground: Ground
         ("message.sending", ids[0]),
     ]
     assert seen[0].company_id == "acme"
-    assert seen[0].connection_id == ground.connection
+    assert seen[0].connection_id == env.connection
     store.close()
 
 

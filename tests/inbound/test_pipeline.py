@@ -18,7 +18,7 @@ from shared.store import inbound
 from shared.store.inbound import RawEvent
 from shared.store.pool import Transaction
 from tests.delivery.rig import soon
-from tests.store.rig import Ground, open_store, query
+from tests.store.env import StoreEnv, open_store, query
 
 KIND = "webdriver"
 JOURNAL = "SELECT body, processed_at IS NOT NULL AS done, attempts, outcome FROM inbound_journal ORDER BY id"
@@ -27,9 +27,9 @@ JOURNAL = "SELECT body, processed_at IS NOT NULL AS done, attempts, outcome FROM
 class Channel:
     """A handler that keeps what it is given in the database, and chokes on some of it."""
 
-    def __init__(self, ground: Ground) -> None:
-        self.ground, self.metrics = ground, Metrics()
-        self.store = open_store(ground.url)
+    def __init__(self, env: StoreEnv) -> None:
+        self.env, self.metrics = env, Metrics()
+        self.store = open_store(env.url)
         self.batches: list[list[bytes]] = []
         self.results: list[int] = []
         self.broken = False
@@ -53,19 +53,19 @@ class Channel:
         self.store.run(inbound.journal, KIND, [RawEvent(source=KIND, body=body) for body in bodies])
 
     def rows(self) -> list[tuple[bytes, bool, str]]:
-        return [(bytes(row["body"]), row["done"], row["outcome"]) for row in query(self.ground.url, JOURNAL)]
+        return [(bytes(row["body"]), row["done"], row["outcome"]) for row in query(self.env.url, JOURNAL)]
 
     def made(self) -> set[str]:
         return {
             row["id"].removeprefix("made-")
-            for row in query(self.ground.url, "SELECT id FROM companies WHERE id LIKE 'made-%'")
+            for row in query(self.env.url, "SELECT id FROM companies WHERE id LIKE 'made-%'")
         }
 
 
 @pytest.fixture
-def channel(ground: Ground) -> Channel:
-    query(ground.url, "DELETE FROM inbound_journal")
-    return Channel(ground)
+def channel(env: StoreEnv) -> Channel:
+    query(env.url, "DELETE FROM inbound_journal")
+    return Channel(env)
 
 
 def play(channel: Channel, scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -25,7 +25,7 @@ from shared.store import media
 from shared.store.messages import Doubt
 from shared.store.store import Store
 from tests.meta.seed import DIRECT, ROWS, seed
-from tests.store.rig import token_of
+from tests.store.env import token_of
 
 KIND: Final = kind_named("meta")
 TYPES: Final = {index: connection_type for index, connection_type, _account, _credentials in ROWS}

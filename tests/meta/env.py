@@ -21,7 +21,7 @@ from shared.store import messages
 from shared.store.messages import NewMessage
 from shared.store.store import Store
 from tests.meta.seed import COMPANY, DIRECT, ROWS, seed, signature
-from tests.store.rig import token_of
+from tests.store.env import token_of
 from tests.support.entry import Entry
 from tests.support.waiting import eventually
 

@@ -14,7 +14,7 @@ from shared.store import connections, inbound
 from shared.store.inbound import RawEvent
 from tests.meta.env import MetaEnv
 from tests.meta.seed import COMPANY, text, webhook
-from tests.store.rig import Ground
+from tests.store.env import StoreEnv
 from tests.support import environment
 
 
@@ -73,7 +73,7 @@ def test_what_was_nobodys_is_somebodys_after_a_replay(env: MetaEnv, home: Path) 
 
 
 def test_without_a_meta_process_what_is_marked_waits(database_url: str, home: Path) -> None:
-    store_env = Ground(database_url)
+    store_env = StoreEnv(database_url)
     try:
         ids = store_env.store.run(inbound.journal, "meta", [RawEvent(source="meta", body=b"{}")])
         store_env.store.run(inbound.finish, {ids[0]: "failed: ZeroDivisionError"})

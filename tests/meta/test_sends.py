@@ -19,7 +19,7 @@ from shared.store import connections, pauses
 from tests.meta.channel_env import KIND, ChannelEnv, channel_env, run
 from tests.meta.seed import COMPANY, D360, DIRECT
 from tests.sandbox.env import SandboxEnv
-from tests.store.rig import query
+from tests.store.env import query
 from tests.support import samples
 
 AtSandbox = Callable[..., Settings]

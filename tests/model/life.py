@@ -23,7 +23,7 @@ from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Policy, Rec
 from shared.states import MESSAGE_TRANSITIONS, OPEN_MESSAGE_STATES, MessageState
 from shared.store import interventions, messages
 from tests.model.provider import Provider
-from tests.store.rig import Ground
+from tests.store.env import StoreEnv
 
 CHATS = ("a", "b", "c", "d", "e")
 ATTEMPTS = 3
@@ -71,9 +71,9 @@ def reachable(old: MessageState) -> set[MessageState]:
 class Life(RuleBasedStateMachine):
     """Rows of a few chats, two senders at a time."""
 
-    def __init__(self, ground: Ground, look: Look, run_dir: Path) -> None:
+    def __init__(self, env: StoreEnv, look: Look, run_dir: Path) -> None:
         super().__init__()
-        self.ground, self.store, self.look, self.run_dir = ground, ground.store, look, run_dir
+        self.env, self.store, self.look, self.run_dir = env, env.store, look, run_dir
         self.provider = Provider()
         self.lives = 0
         self.living: list[Process] = []
@@ -101,12 +101,12 @@ class Life(RuleBasedStateMachine):
     @rule(chats=st.lists(st.sampled_from(CHATS), min_size=2, max_size=8))
     def accept(self, chats: list[str]) -> None:
         """A batch of requests is committed."""
-        self.rows += self.ground.accept(*chats)
+        self.rows += self.env.accept(*chats)
 
     @rule(key=st.sampled_from(["k1", "k2", "k3"]), chat=st.sampled_from(CHATS))
     def accept_with_key(self, key: str, chat: str) -> None:
         """A client sends a request, perhaps again: the same key is the same row for ever."""
-        (accepted,) = self.ground.accepted([self.ground.message(f"{chat}", idempotency_key=key)])
+        (accepted,) = self.env.accepted([self.env.message(f"{chat}", idempotency_key=key)])
         if key in self.keys:
             assert accepted.replayed
             assert accepted.id == self.keys[key]
@@ -145,7 +145,7 @@ class Life(RuleBasedStateMachine):
             kind="meta",
             incarnation=process.incarnation,
             ids=[row_id for row_id in rows if row_id not in process.sends],
-            chats=[(self.ground.connection, chat) for chat in CHATS if chat not in busy] if chats else [],
+            chats=[(self.env.connection, chat) for chat in CHATS if chat not in busy] if chats else [],
             most=IN_HAND - len(process.sends),
             token_at_claim=True,
         )
@@ -291,7 +291,7 @@ class Life(RuleBasedStateMachine):
     def receive(self, news: list[tuple[tuple[str, int], MessageState]]) -> None:
         receipts = [
             Receipt(
-                connection_id=self.ground.connection,
+                connection_id=self.env.connection,
                 state=state,
                 at=utc_now(),
                 token=token,
@@ -299,7 +299,7 @@ class Life(RuleBasedStateMachine):
             )
             for (token, _), state in news
         ]
-        assert all(self.ground.receipts(*receipts)), "a status of ours found no row"
+        assert all(self.env.receipts(*receipts)), "a status of ours found no row"
 
     # --- reconciliation and humans ---
 

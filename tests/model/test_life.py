@@ -14,7 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from psycopg2.extras import RealDictCursor
 
 from tests.model.life import Life, Look
-from tests.store.rig import Ground
+from tests.store.env import StoreEnv
 
 
 @pytest.fixture
@@ -36,16 +36,16 @@ def look(database_url: str) -> Iterator[Look]:
 
 
 @pytest.fixture
-def ground(look: Look, database_url: str) -> Iterator[Ground]:
+def env(look: Look, database_url: str) -> Iterator[StoreEnv]:
     """A company with one connection in a database of its own."""
-    made = Ground(database_url)
+    made = StoreEnv(database_url)
     yield made
     made.close()
 
 
 @pytest.mark.timeout(240)
-def test_every_order_of_events_keeps_the_promises(ground: Ground, look: Look, tmp_path: Path) -> None:
+def test_every_order_of_events_keeps_the_promises(env: StoreEnv, look: Look, tmp_path: Path) -> None:
     run_state_machine_as_test(
-        lambda: Life(ground, look, tmp_path),  # type: ignore[arg-type]  # any function that makes a machine will do
+        lambda: Life(env, look, tmp_path),  # type: ignore[arg-type]  # any function that makes a machine will do
         settings=settings(stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
     )

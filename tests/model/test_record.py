@@ -18,7 +18,7 @@ from shared.store import messages
 from shared.store.pool import Pool
 from shared.store.store import Store
 from tests.delivery.rig import Process, Script, run, soon
-from tests.store.rig import Ground
+from tests.store.env import StoreEnv
 
 Send = Callable[[asyncio.Event, OutboundMessage, RecordToken], Awaitable[Outcome]]
 
@@ -48,8 +48,8 @@ class Unwritten(Store):
 
 
 @pytest.fixture
-def ground(database_url: str) -> Iterator[Ground]:
-    made = Ground(database_url)
+def env(database_url: str) -> Iterator[StoreEnv]:
+    made = StoreEnv(database_url)
     yield made
     made.close()
 
@@ -63,11 +63,11 @@ def found(process: Process) -> in_flight_journal.FoundJournal:
 
 def state_after_death(process: Process, row_id: int) -> str:
     """Give the process's rows back as after its death, and return what the row then is."""
-    process.ground.store.run(reclaim.reclaim, process.run_dir, process.incarnation, why="test")
-    return process.ground.state(row_id)
+    process.env.store.run(reclaim.reclaim, process.run_dir, process.incarnation, why="test")
+    return process.env.state(row_id)
 
 
-def dies_at(ground: Ground, send: Send, stage: Stage) -> str:
+def dies_at(env: StoreEnv, send: Send, stage: Stage) -> str:
     """Let one message be sent until `send` says that it is there, read the record, and return what reclaim makes of the
     row.
     """
@@ -78,8 +78,8 @@ def dies_at(ground: Ground, send: Send, stage: Stage) -> str:
         async def behave(message: OutboundMessage, record_token: RecordToken) -> Outcome:
             return await send(there, message, record_token)
 
-        async with Process(ground, Script(behave)) as process:
-            (row_id,) = ground.accept("a")
+        async with Process(env, Script(behave)) as process:
+            (row_id,) = env.accept("a")
             process.dispatcher.offer([row_id])
             await asyncio.wait_for(there.wait(), 15)
             flights = found(process).entries
@@ -95,19 +95,19 @@ async def never(there: asyncio.Event) -> Outcome:
     raise AssertionError
 
 
-def test_a_row_that_was_only_claimed_is_sent_again(ground: Ground) -> None:
+def test_a_row_that_was_only_claimed_is_sent_again(env: StoreEnv) -> None:
     async def send(there: asyncio.Event, _message: OutboundMessage, _record_token: RecordToken) -> Outcome:
         return await never(there)
 
-    assert dies_at(ground, send, Stage.CLAIMED) == "queued"
+    assert dies_at(env, send, Stage.CLAIMED) == "queued"
 
 
-def test_a_row_that_may_have_left_is_in_doubt(ground: Ground) -> None:
+def test_a_row_that_may_have_left_is_in_doubt(env: StoreEnv) -> None:
     async def send(there: asyncio.Event, message: OutboundMessage, record_token: RecordToken) -> Outcome:
         await record_token(message.token)
         return await never(there)
 
-    assert dies_at(ground, send, Stage.WRITING) == "in_doubt"
+    assert dies_at(env, send, Stage.WRITING) == "in_doubt"
 
 
 @pytest.mark.parametrize(
@@ -120,16 +120,16 @@ def test_a_row_that_may_have_left_is_in_doubt(ground: Ground) -> None:
     ],
 )
 def test_an_answer_that_was_not_written_stands_in_the_record(
-    ground: Ground, outcome: Outcome, stage: Stage, text: str, state: str
+    env: StoreEnv, outcome: Outcome, stage: Stage, text: str, state: str
 ) -> None:
     async def answer(message: OutboundMessage, record_token: RecordToken) -> Outcome:
         await record_token(message.token)
         return outcome
 
     async def scenario() -> None:
-        store = Unwritten.over(ground.url)
-        async with Process(ground, Script(answer), store=store) as process:
-            (row_id,) = ground.accept("a")
+        store = Unwritten.over(env.url)
+        async with Process(env, Script(answer), store=store) as process:
+            (row_id,) = env.accept("a")
             process.dispatcher.offer([row_id])
             await asyncio.wait_for(store.asked.wait(), 15)
             assert found(process).entries[row_id] == in_flight_journal.JournalEntry(row_id, stage, text)
@@ -138,10 +138,10 @@ def test_an_answer_that_was_not_written_stands_in_the_record(
     run(scenario())
 
 
-def test_what_is_written_is_out_of_hand(ground: Ground) -> None:
+def test_what_is_written_is_out_of_hand(env: StoreEnv) -> None:
     async def scenario() -> None:
-        async with Process(ground, Script()) as process:
-            rows = ground.accept("a", "b")
+        async with Process(env, Script()) as process:
+            rows = env.accept("a", "b")
             process.dispatcher.offer(rows)
             await process.until(rows, "sent")
             await soon(lambda: process.dispatcher.in_flight == 0, "nothing is in hand")

@@ -9,48 +9,48 @@ import pytest
 from shared.delivery.in_flight_journal import Stage
 from shared.states import MessageState
 from shared.store import interventions, messages
-from tests.store.rig import Ground
+from tests.store.env import StoreEnv
 
 
 @pytest.fixture
-def ground(database_url: str) -> Iterator[Ground]:
-    made = Ground(database_url)
+def env(database_url: str) -> Iterator[StoreEnv]:
+    made = StoreEnv(database_url)
     yield made
     made.close()
 
 
-def dead_letter(ground: Ground, row_id: int) -> None:
+def dead_letter(env: StoreEnv, row_id: int) -> None:
     """Let a row be refused for good."""
-    ground.claim([row_id])
-    assert ground.settle(row_id, MessageState.FAILED, code="131026")
+    env.claim([row_id])
+    assert env.settle(row_id, MessageState.FAILED, code="131026")
 
 
-def parked(ground: Ground, row_id: int) -> None:
+def parked(env: StoreEnv, row_id: int) -> None:
     """Let two processes die on a row before anything left them."""
     for incarnation in ("meta-0.x", "meta-0.y"):
-        ground.claim([row_id], incarnation=incarnation)
+        env.claim([row_id], incarnation=incarnation)
         flights = [{"id": row_id, "stage": Stage.CLAIMED.name, "text": ""}]
-        ground.store.run(messages.reclaim, incarnation=incarnation, flights=flights, recorded=True, active_row=row_id)
+        env.store.run(messages.reclaim, incarnation=incarnation, flights=flights, recorded=True, active_row=row_id)
 
 
 @pytest.mark.parametrize("fails", [dead_letter, parked])
 @pytest.mark.parametrize("state", ["sending", "in_doubt"])
-def test_it_waits_for_the_one_under_way(ground: Ground, fails: type, state: str) -> None:
-    first, second, third = ground.accept("a", "a", "a")
-    fails(ground, first)
-    assert ground.state(first) == "failed"
-    assert [message.id for message in ground.claim([second])] == [second]
+def test_it_waits_for_the_one_under_way(env: StoreEnv, fails: type, state: str) -> None:
+    first, second, third = env.accept("a", "a", "a")
+    fails(env, first)
+    assert env.state(first) == "failed"
+    assert [message.id for message in env.claim([second])] == [second]
     if state == "in_doubt":
-        assert ground.settle(second, MessageState.IN_DOUBT)
-    assert ground.store.run(interventions.redrive, company_id="acme") == [first]
-    chats = [(ground.connection, "a")]
-    assert ground.claim([first, second, third], chats=chats) == []
+        assert env.settle(second, MessageState.IN_DOUBT)
+    assert env.store.run(interventions.redrive, company_id="acme") == [first]
+    chats = [(env.connection, "a")]
+    assert env.claim([first, second, third], chats=chats) == []
     if state == "in_doubt":
-        assert ground.store.run(
+        assert env.store.run(
             messages.resolve, message_id=second, attempt=1, state=MessageState.SENT, code="proved_sent", incarnation="x"
         )
     else:
-        assert ground.settle(second, MessageState.SENT, provider_id="p")
-    assert [message.id for message in ground.claim([third], chats=chats)] == [first], (
+        assert env.settle(second, MessageState.SENT, provider_id="p")
+    assert [message.id for message in env.claim([third], chats=chats)] == [first], (
         "then it is its turn, before what was accepted later"
     )

@@ -20,7 +20,7 @@ from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import SlotLock, read_holder
 from shared.store import migrate
-from tests.store.rig import away, query
+from tests.store.env import away, query
 from tests.support import ports
 from tests.support.entry import Entry
 from tests.support.servers import Servers

@@ -14,7 +14,7 @@ import requests
 from shared.kinds import KINDS
 from shared.process.exit_codes import ExitCode
 from shared.settings import Settings, to_environ
-from tests.store.rig import away
+from tests.store.env import away
 from tests.support.entry import Entry
 from tests.support.servers import Servers
 from tests.support.waiting import eventually

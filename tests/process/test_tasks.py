@@ -26,46 +26,46 @@ from shared.store import tasks
 from shared.store.store import Store
 from shared.store.tasks import Task, TaskFailed
 from tests.delivery.rig import run, soon
-from tests.store.rig import Ground, query, side_by_side
+from tests.store.env import StoreEnv, query, side_by_side
 from tests.support import environment
 from tests.support.waiting import eventually_async
 
 
 @pytest.fixture
-def ground(database_url: str) -> Iterator[Ground]:
+def env(database_url: str) -> Iterator[StoreEnv]:
     """A company with one connection."""
-    made = Ground(database_url)
+    made = StoreEnv(database_url)
     yield made
     made.close()
 
 
-def add(ground: Ground, operation: str = "test", *, expires_in_s: float = 30.0, **fields: Any) -> int:
+def add(env: StoreEnv, operation: str = "test", *, expires_in_s: float = 30.0, **fields: Any) -> int:
     """Add a task on the first connection."""
-    return ground.store.run(
+    return env.store.run(
         tasks.add,
         company_id="acme",
         operation=operation,
-        connection_id=ground.connection,
+        connection_id=env.connection,
         expires_in_s=expires_in_s,
         **fields,
     )
 
 
-def take(ground: Ground, incarnation: str = "meta-0.a", *, most: int = 10) -> list[Task]:
+def take(env: StoreEnv, incarnation: str = "meta-0.a", *, most: int = 10) -> list[Task]:
     """Take tasks of kind meta."""
-    return ground.store.run(tasks.take, kind="meta", incarnation=incarnation, operations=["test"], most=most)
+    return env.store.run(tasks.take, kind="meta", incarnation=incarnation, operations=["test"], most=most)
 
 
-def look(ground: Ground, task_id: int) -> Mapping[str, Any]:
+def look(env: StoreEnv, task_id: int) -> Mapping[str, Any]:
     """Return a task as the API sees it."""
-    row = ground.store.run(tasks.by_id, company_id="acme", task_id=task_id)
+    row = env.store.run(tasks.by_id, company_id="acme", task_id=task_id)
     assert row is not None
     return row
 
 
-def row(ground: Ground, task_id: int) -> Mapping[str, Any]:
+def row(env: StoreEnv, task_id: int) -> Mapping[str, Any]:
     """Return a task as it is stored."""
-    return query(ground.url, "SELECT * FROM tasks WHERE id = %(id)s", id=task_id)[0]
+    return query(env.url, "SELECT * FROM tasks WHERE id = %(id)s", id=task_id)[0]
 
 
 class Process:
@@ -101,11 +101,11 @@ class Process:
         assert not self.errors
 
 
-async def ended(ground: Ground, task_id: int) -> Mapping[str, Any]:
+async def ended(env: StoreEnv, task_id: int) -> Mapping[str, Any]:
     """Wait until a task has ended."""
 
     async def asked() -> Mapping[str, Any] | None:
-        found = await ground.store.call(tasks.by_id, company_id="acme", task_id=task_id)
+        found = await env.store.call(tasks.by_id, company_id="acme", task_id=task_id)
         return found if found and found["state"] in ("done", "failed") else None
 
     found = await eventually_async(asked, 15.0, "the task ends")
@@ -113,76 +113,76 @@ async def ended(ground: Ground, task_id: int) -> Mapping[str, Any]:
     return found
 
 
-def test_two_processes_never_take_the_same(ground: Ground) -> None:
-    ids = {add(ground) for _ in range(40)}
+def test_two_processes_never_take_the_same(env: StoreEnv) -> None:
+    ids = {add(env) for _ in range(40)}
     taken = side_by_side(
-        *((lambda name=name: take(ground, name, most=40)) for name in ("meta-0.a", "meta-1.a", "meta-0.b"))
+        *((lambda name=name: take(env, name, most=40)) for name in ("meta-0.a", "meta-1.a", "meta-0.b"))
     )
     assert sorted(task.id for some in taken for task in some) == sorted(ids)
 
 
-def test_only_its_owner_ends_a_task_and_only_once(ground: Ground) -> None:
-    task_id = add(ground)
-    take(ground)
-    write = ground.store.run
+def test_only_its_owner_ends_a_task_and_only_once(env: StoreEnv) -> None:
+    task_id = add(env)
+    take(env)
+    write = env.store.run
     assert not write(tasks.finish, task_id=task_id, incarnation="meta-1.x", result={})
     assert write(tasks.finish, task_id=task_id, incarnation="meta-0.a", result={"a": "b\0c"})
     assert not write(tasks.fail, task_id=task_id, incarnation="meta-0.a", code="refused", problem="late")
-    assert (look(ground, task_id)["state"], look(ground, task_id)["result"]) == (
+    assert (look(env, task_id)["state"], look(env, task_id)["result"]) == (
         "done",
         {"a": "b\N{REPLACEMENT CHARACTER}c"},
     )
 
 
-def test_another_company_sees_nothing_of_it(ground: Ground) -> None:
-    assert ground.store.run(tasks.by_id, company_id="other", task_id=add(ground)) is None
+def test_another_company_sees_nothing_of_it(env: StoreEnv) -> None:
+    assert env.store.run(tasks.by_id, company_id="other", task_id=add(env)) is None
 
 
-def test_what_a_dead_incarnation_had_is_queued_again_or_failed(ground: Ground) -> None:
-    again, never = add(ground, repeatable=True), add(ground, sealed="something")
-    assert len(take(ground, "meta-0.dead")) == 2
-    kept = add(ground)
-    take(ground, "meta-1.alive")
-    moved = ground.store.run(tasks.reclaim, dead="meta-0.dead")
+def test_what_a_dead_incarnation_had_is_queued_again_or_failed(env: StoreEnv) -> None:
+    again, never = add(env, repeatable=True), add(env, sealed="something")
+    assert len(take(env, "meta-0.dead")) == 2
+    kept = add(env)
+    take(env, "meta-1.alive")
+    moved = env.store.run(tasks.reclaim, dead="meta-0.dead")
     assert {one["id"]: one["state"] for one in moved} == {again: "queued", never: "failed"}
-    assert (look(ground, never)["problem_code"], row(ground, never)["sealed"]) == ("interrupted", "")
-    assert look(ground, kept)["state"] == "running"
-    assert ground.store.run(tasks.reclaim, dead="meta-0.dead") == []
+    assert (look(env, never)["problem_code"], row(env, never)["sealed"]) == ("interrupted", "")
+    assert look(env, kept)["state"] == "running"
+    assert env.store.run(tasks.reclaim, dead="meta-0.dead") == []
 
 
-def test_a_task_that_kills_its_process_is_not_begun_for_ever(ground: Ground) -> None:
-    task_id = add(ground, repeatable=True)
+def test_a_task_that_kills_its_process_is_not_begun_for_ever(env: StoreEnv) -> None:
+    task_id = add(env, repeatable=True)
     for life in range(tasks.MOST_ATTEMPTS):
-        assert [task.attempt for task in take(ground, f"meta-0.{life}")] == [life + 1]
-        ground.store.run(tasks.reclaim_earlier_lives, slot="meta-0", living="meta-0.next")
-    assert (look(ground, task_id)["state"], look(ground, task_id)["problem_code"]) == ("failed", "interrupted")
+        assert [task.attempt for task in take(env, f"meta-0.{life}")] == [life + 1]
+        env.store.run(tasks.reclaim_earlier_lives, slot="meta-0", living="meta-0.next")
+    assert (look(env, task_id)["state"], look(env, task_id)["problem_code"]) == ("failed", "interrupted")
 
 
-def test_one_that_nobody_finishes_counts_as_failed(ground: Ground) -> None:
-    task_id = add(ground)
-    query(ground.url, "UPDATE tasks SET expires_at = now() - interval '3 seconds'")
-    assert take(ground) == []
-    assert (look(ground, task_id)["state"], look(ground, task_id)["problem_code"]) == ("failed", "expired")
-    assert ground.store.run(tasks.expire, kind="meta") == 1
-    assert row(ground, task_id)["state"] == "failed"
-    query(ground.url, "UPDATE tasks SET finished_at = now() - interval '8 days'")
-    assert ground.store.run(tasks.forget, older_s=7 * 86400.0) == 1
+def test_one_that_nobody_finishes_counts_as_failed(env: StoreEnv) -> None:
+    task_id = add(env)
+    query(env.url, "UPDATE tasks SET expires_at = now() - interval '3 seconds'")
+    assert take(env) == []
+    assert (look(env, task_id)["state"], look(env, task_id)["problem_code"]) == ("failed", "expired")
+    assert env.store.run(tasks.expire, kind="meta") == 1
+    assert row(env, task_id)["state"] == "failed"
+    query(env.url, "UPDATE tasks SET finished_at = now() - interval '8 days'")
+    assert env.store.run(tasks.forget, older_s=7 * 86400.0) == 1
 
 
-def test_secrets_open_only_in_a_task_of_the_same_company_and_operation(ground: Ground) -> None:
+def test_secrets_open_only_in_a_task_of_the_same_company_and_operation(env: StoreEnv) -> None:
     vault = Vault("k1", os.urandom(32))
     sealed = tasks.seal_secrets(vault, "acme", "test", {"pin": "123456"})
     assert "123456" not in sealed
     assert base64.b64encode(b"123456").decode() not in sealed
-    add(ground, sealed=sealed)
-    (task,) = take(ground)
+    add(env, sealed=sealed)
+    (task,) = take(env)
     assert tasks.open_secrets(vault, task) == {"pin": "123456"}
     assert "sealed" not in repr(task)
     with pytest.raises(SecretUnreadable):
         vault.open(Sealed.from_text(sealed), context="tasks/other/test")
 
 
-def test_a_runner_does_what_is_asked_and_tells_how_it_went(ground: Ground) -> None:
+def test_a_runner_does_what_is_asked_and_tells_how_it_went(env: StoreEnv) -> None:
     async def good(task: Task) -> Mapping[str, Any]:
         return {"got": task.arguments["n"]}
 
@@ -197,12 +197,12 @@ def test_a_runner_does_what_is_asked_and_tells_how_it_went(ground: Ground) -> No
         return {}
 
     async def scenario() -> None:
-        async with Process(ground.store, {"good": good, "bad": bad, "broken": broken, "slow": slow}) as process:
+        async with Process(env.store, {"good": good, "bad": bad, "broken": broken, "slow": slow}) as process:
             ids = {
-                name: add(ground, name, arguments={"n": 7}, expires_in_s=2.0 if name == "slow" else 30.0)
+                name: add(env, name, arguments={"n": 7}, expires_in_s=2.0 if name == "slow" else 30.0)
                 for name in ("good", "bad", "broken", "slow")
             }
-            rows = {name: await ended(ground, task_id) for name, task_id in ids.items()}
+            rows = {name: await ended(env, task_id) for name, task_id in ids.items()}
             assert (rows["good"]["state"], rows["good"]["result"]) == ("done", {"got": 7})
             assert (rows["bad"]["problem_code"], rows["bad"]["result"]) == ("refused", {"step": "register"})
             assert "1234567" not in rows["bad"]["problem"]
@@ -213,7 +213,7 @@ def test_a_runner_does_what_is_asked_and_tells_how_it_went(ground: Ground) -> No
     run(scenario())
 
 
-def test_a_runner_leaves_other_operations_and_takes_no_more_than_it_has_room_for(ground: Ground) -> None:
+def test_a_runner_leaves_other_operations_and_takes_no_more_than_it_has_room_for(env: StoreEnv) -> None:
     inside = most = 0
     go = asyncio.Event()
 
@@ -226,20 +226,20 @@ def test_a_runner_leaves_other_operations_and_takes_no_more_than_it_has_room_for
         return {}
 
     async def scenario() -> None:
-        ids = [add(ground) for _ in range(5)]
-        other = add(ground, "unknown")
-        async with Process(ground.store, {"test": counted}, at_once=2):
+        ids = [add(env) for _ in range(5)]
+        other = add(env, "unknown")
+        async with Process(env.store, {"test": counted}, at_once=2):
             await soon(lambda: inside == 2, "two run")
             go.set()
             for task_id in ids:
-                await ended(ground, task_id)
+                await ended(env, task_id)
         assert most == 2
-        assert look(ground, other)["state"] == "queued"
+        assert look(env, other)["state"] == "queued"
 
     run(scenario())
 
 
-def test_a_drain_finishes_what_is_in_hand_and_a_close_leaves_it_to_the_next_life(ground: Ground) -> None:
+def test_a_drain_finishes_what_is_in_hand_and_a_close_leaves_it_to_the_next_life(env: StoreEnv) -> None:
     begun, go = asyncio.Event(), asyncio.Event()
 
     async def waits(_: Task) -> Mapping[str, Any]:
@@ -248,22 +248,22 @@ def test_a_drain_finishes_what_is_in_hand_and_a_close_leaves_it_to_the_next_life
         return {}
 
     async def scenario() -> None:
-        finished = add(ground)
-        async with Process(ground.store, {"test": waits}) as process:
+        finished = add(env)
+        async with Process(env.store, {"test": waits}) as process:
             await begun.wait()
             asyncio.get_running_loop().call_later(0.1, go.set)
             assert await process.runner.drain(asyncio.get_running_loop().time() + 10)
-        assert look(ground, finished)["state"] == "done"
+        assert look(env, finished)["state"] == "done"
         begun.clear()
         go.clear()
-        cut = add(ground, repeatable=True)
-        async with Process(ground.store, {"test": waits}, "meta-0.c") as process:
+        cut = add(env, repeatable=True)
+        async with Process(env.store, {"test": waits}, "meta-0.c") as process:
             await begun.wait()
             assert not await process.runner.drain(0.0)
-        assert look(ground, cut)["state"] == "running"
+        assert look(env, cut)["state"] == "running"
         go.set()
-        async with Process(ground.store, {"test": waits}, "meta-0.d"):
-            assert (await ended(ground, cut))["attempt"] == 2
+        async with Process(env.store, {"test": waits}, "meta-0.d"):
+            assert (await ended(env, cut))["attempt"] == 2
 
     run(scenario())
 
@@ -271,7 +271,7 @@ def test_a_drain_finishes_what_is_in_hand_and_a_close_leaves_it_to_the_next_life
 KILLED = """
 import asyncio, os, sys
 from tests.process.test_tasks import Process
-from tests.store.rig import open_store
+from tests.store.env import open_store
 
 async def hangs(task):
     print("begun", flush=True)
@@ -285,10 +285,10 @@ asyncio.run(main())
 """
 
 
-def test_a_killed_process_loses_no_task(ground: Ground) -> None:
-    task_id = add(ground, repeatable=True)
+def test_a_killed_process_loses_no_task(env: StoreEnv) -> None:
+    task_id = add(env, repeatable=True)
     with subprocess.Popen(
-        [sys.executable, "-c", KILLED, ground.url],
+        [sys.executable, "-c", KILLED, env.url],
         cwd=environment.REPOSITORY,
         env=environment.clean(),
         stdout=subprocess.PIPE,
@@ -298,14 +298,14 @@ def test_a_killed_process_loses_no_task(ground: Ground) -> None:
         assert process.stdout.readline() == "begun\n"
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-    assert look(ground, task_id)["state"] == "running"
+    assert look(env, task_id)["state"] == "running"
 
     async def done(_: Task) -> Mapping[str, Any]:
         return {"by": "the next life"}
 
     async def scenario() -> None:
-        async with Process(ground.store, {"test": done}, "meta-0.next"):
-            assert (await ended(ground, task_id))["result"] == {"by": "the next life"}
+        async with Process(env.store, {"test": done}, "meta-0.next"):
+            assert (await ended(env, task_id))["result"] == {"by": "the next life"}
 
     run(scenario())
 

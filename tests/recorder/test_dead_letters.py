@@ -12,14 +12,14 @@ import pytest
 
 from shared.process.exit_codes import ExitCode
 from shared.states import MessageState
-from tests.store.rig import Ground
+from tests.store.env import StoreEnv
 from tests.support import environment
 
 
 @pytest.fixture
-def ground(database_url: str) -> Iterator[Ground]:
+def env(database_url: str) -> Iterator[StoreEnv]:
     """A company with one connection."""
-    made = Ground(database_url)
+    made = StoreEnv(database_url)
     yield made
     made.close()
 
@@ -37,36 +37,36 @@ def command(home: Path, database_url: str, *words: str) -> subprocess.CompletedP
     )
 
 
-def fail(ground: Ground, chat: str, code: str) -> int:
+def fail(env: StoreEnv, chat: str, code: str) -> int:
     """Return a message that failed."""
-    (row_id,) = ground.accept(chat)
-    ground.claim([row_id])
-    assert ground.settle(row_id, MessageState.FAILED, code=code)
+    (row_id,) = env.accept(chat)
+    env.claim([row_id])
+    assert env.settle(row_id, MessageState.FAILED, code=code)
     return row_id
 
 
-def test_what_failed_is_listed_and_queued_again(ground: Ground, home: Path) -> None:
+def test_what_failed_is_listed_and_queued_again(env: StoreEnv, home: Path) -> None:
     first, second, third = (
-        fail(ground, f"chat-{number}", code) for number, code in enumerate(("131026", "131049", "131026"))
+        fail(env, f"chat-{number}", code) for number, code in enumerate(("131026", "131049", "131026"))
     )
 
-    listed = command(home, ground.url, "list", "--json")
+    listed = command(home, env.url, "list", "--json")
     assert listed.returncode == ExitCode.OK, listed.stderr
     assert [json.loads(line)["id"] for line in listed.stdout.splitlines()] == [third, second, first]
-    table = command(home, ground.url, "list", "--company", "acme", "--code", "131049").stdout.splitlines()
+    table = command(home, env.url, "list", "--company", "acme", "--code", "131049").stdout.splitlines()
     assert [line.split()[0] for line in table] == ["id", str(second)]
     assert "chat-1" not in "".join(table), "chat ids stay out of terminals and their logs"
 
     assert json.loads(
-        command(home, ground.url, "redrive", "--company", "acme", "--code", "131026", "--limit", "1", "--json").stdout
+        command(home, env.url, "redrive", "--company", "acme", "--code", "131026", "--limit", "1", "--json").stdout
     ) == {
         "redriven": 1,
         "more": True,
     }
-    assert [ground.state(row_id) for row_id in (first, second, third)] == ["queued", "failed", "failed"]
-    assert command(home, ground.url, "redrive", "--company", "acme", "--id", str(third)).stdout == "queued again: 1\n"
-    assert [ground.state(row_id) for row_id in (second, third)] == ["failed", "queued"]
-    assert command(home, ground.url, "list", "--phone-index", "1").stdout == "there are no dead letters\n"
+    assert [env.state(row_id) for row_id in (first, second, third)] == ["queued", "failed", "failed"]
+    assert command(home, env.url, "redrive", "--company", "acme", "--id", str(third)).stdout == "queued again: 1\n"
+    assert [env.state(row_id) for row_id in (second, third)] == ["failed", "queued"]
+    assert command(home, env.url, "list", "--phone-index", "1").stdout == "there are no dead letters\n"
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_what_failed_is_listed_and_queued_again(ground: Ground, home: Path) -> N
         (["bury"], "invalid choice"),
     ],
 )
-def test_what_cannot_be_done_is_said(ground: Ground, home: Path, words: list[str], sentence: str) -> None:
-    row_id = fail(ground, "a", "131026")
-    answer = command(home, ground.url, *words)
+def test_what_cannot_be_done_is_said(env: StoreEnv, home: Path, words: list[str], sentence: str) -> None:
+    row_id = fail(env, "a", "131026")
+    answer = command(home, env.url, *words)
     assert answer.returncode == ExitCode.USAGE
     assert sentence in answer.stderr
-    assert ground.state(row_id) == "failed"
+    assert env.state(row_id) == "failed"
 
 
 def test_a_database_that_is_away_is_said(home: Path) -> None:

@@ -16,7 +16,7 @@ from shared.media.errors import MediaUnknown, StorageUnavailable
 from shared.media.local import LocalStorage
 from shared.process.metrics import Metrics
 from shared.store import media
-from tests.store.rig import Ground, query
+from tests.store.env import StoreEnv, query
 
 COMPANY = "acme"
 
@@ -28,13 +28,13 @@ async def pieces(content: bytes) -> AsyncIterator[bytes]:
 class Shelf:
     """Files of one company, each put and noted as the API does."""
 
-    def __init__(self, ground: Ground, url: str, home: Path) -> None:
-        self.ground, self.url, self.home, self.storage = ground, url, home, LocalStorage(home)
+    def __init__(self, env: StoreEnv, url: str, home: Path) -> None:
+        self.env, self.url, self.home, self.storage = env, url, home, LocalStorage(home)
 
     def keep(self, content: bytes, *, days: float) -> str:
         """Keep a file that was put, and asked for last, so many days ago. Returns its digest."""
         stored = asyncio.run(self.storage.put(COMPANY, pieces(content), most=1000))
-        self.ground.store.run(
+        self.env.store.run(
             media.remember, COMPANY, stored.sha256, size=stored.size, mimetype="text/plain", filename="a.txt"
         )
         query(
@@ -59,15 +59,15 @@ class Shelf:
     def prune(self, *, days: float, storage: LocalStorage | None = None) -> float:
         """Let one round run. Returns how many files it deleted."""
         metrics = Metrics()
-        asyncio.run(OldFiles(self.ground.store, storage or self.storage, metrics, days=days).prune())
+        asyncio.run(OldFiles(self.env.store, storage or self.storage, metrics, days=days).prune())
         return float(metrics.snapshot()["deleted_files_total"])
 
 
 @pytest.fixture
 def shelf(database_url: str, home: Path) -> Iterator[Shelf]:
-    ground = Ground(database_url)
-    yield Shelf(ground, database_url, home)
-    ground.close()
+    env = StoreEnv(database_url)
+    yield Shelf(env, database_url, home)
+    env.close()
 
 
 def test_old_files_go_and_young_ones_stay(shelf: Shelf) -> None:
@@ -80,7 +80,7 @@ def test_old_files_go_and_young_ones_stay(shelf: Shelf) -> None:
 
 def test_whoever_asks_for_a_file_keeps_it(shelf: Shelf) -> None:
     asked = shelf.keep(b"asked", days=31)
-    found = shelf.ground.store.run(media.find, COMPANY, asked)
+    found = shelf.env.store.run(media.find, COMPANY, asked)
     assert found is not None
     assert (found.size, found.mimetype, found.filename) == (5, "text/plain", "a.txt")
     assert shelf.prune(days=30) == 0
@@ -92,7 +92,7 @@ def test_whoever_asks_for_a_file_keeps_it(shelf: Shelf) -> None:
 )
 def test_what_an_open_message_needs_stays(shelf: Shelf, content: str) -> None:
     needed = shelf.keep(b"needed", days=31)
-    (row,) = shelf.ground.accept("a")
+    (row,) = shelf.env.accept("a")
     query(shelf.url, "UPDATE messages SET content = %(content)s WHERE id = %(id)s", content=content % needed, id=row)
     assert shelf.prune(days=30) == 0
     assert shelf.has(needed)

@@ -32,7 +32,7 @@ from shared.secrets import Sealed, SecretUnreadable, Vault
 from shared.settings import Settings
 from shared.store import connections
 from tests.delivery.rig import run
-from tests.store.rig import Ground, away, open_store, open_transaction, query
+from tests.store.env import StoreEnv, away, open_store, open_transaction, query
 from tests.support import environment, ports
 from tests.support.entry import Entry
 from tests.support.servers import Servers
@@ -115,9 +115,9 @@ def new_env(home: Path, database_url: str) -> Iterator[Callable[..., RecorderEnv
 
 
 @pytest.fixture
-def ground(database_url: str) -> Iterator[Ground]:
+def env(database_url: str) -> Iterator[StoreEnv]:
     """Messages in the recorder's database."""
-    made = Ground(database_url)
+    made = StoreEnv(database_url)
     yield made
     made.close()
 
@@ -173,9 +173,9 @@ class TestJournal:
 
     @pytest.mark.parametrize("point", ["journal.followed", "journal.forgotten", "reclaim.written"])
     def test_killed_in_between_it_writes_everything_once(
-        self, new_env: Callable[..., RecorderEnv], ground: Ground, point: str
+        self, new_env: Callable[..., RecorderEnv], env: StoreEnv, point: str
     ) -> None:
-        row_id = claimed(ground)
+        row_id = claimed(env)
         recorder = new_env(chaos="on", crash_points=f"recorder:{point}=kill@1").start()
         recorder.journal.write(E.EXITED, slot="meta-0", kind="meta", incarnation="meta-0.a", signal=9)
         recorder.journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
@@ -186,8 +186,8 @@ class TestJournal:
         recorder.start()
         recorder.until_seen(1, 2)
         eventually(lambda: recorder.position() == 2, 10)
-        eventually(lambda: ground.state(row_id) == "in_doubt", 10)
-        assert ground.history(row_id) == ["queued", "sending", "in_doubt"]
+        eventually(lambda: env.state(row_id) == "in_doubt", 10)
+        assert env.history(row_id) == ["queued", "sending", "in_doubt"]
         assert recorder.entry.stop() == ExitCode.OK
 
     def test_an_outage_is_waited_out(
@@ -201,18 +201,18 @@ class TestJournal:
         recorder.until_seen(1)
         assert recorder.entry.stop() == ExitCode.OK
 
-    def test_a_batch_that_failed_is_not_passed_over_by_one_read_beside_it(self, home: Path, ground: Ground) -> None:
+    def test_a_batch_that_failed_is_not_passed_over_by_one_read_beside_it(self, home: Path, env: StoreEnv) -> None:
         """A drain catches up while the loop does: what the loop could not write must not be lost behind the position of
         what the drain could.
         """
-        row_id = claimed(ground)
+        row_id = claimed(env)
         journal = JournalWriter(home, "boot-1")
         journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
 
         async def scenario() -> None:
-            store = open_store(ground.url, query_s=0.6)
+            store = open_store(env.url, query_s=0.6)
             follower = JournalFollower(store, home, Metrics())
-            with open_transaction(ground.url, "SELECT FROM messages WHERE id = %(id)s FOR UPDATE", id=row_id):
+            with open_transaction(env.url, "SELECT FROM messages WHERE id = %(id)s FOR UPDATE", id=row_id):
                 first = asyncio.create_task(follower.catch_up())
                 await asyncio.sleep(0.1)
                 journal.write(E.STALL, late_s=1.0)
@@ -227,29 +227,29 @@ class TestJournal:
 
         run(scenario())
         journal.close()
-        assert ground.state(row_id) == "in_doubt"
+        assert env.state(row_id) == "in_doubt"
 
 
-def claimed(ground: Ground, incarnation: str = "meta-0.a", chat: str = "a") -> int:
+def claimed(env: StoreEnv, incarnation: str = "meta-0.a", chat: str = "a") -> int:
     """Return a row that an incarnation holds."""
-    (row_id,) = ground.accept(chat)
-    ground.claim([row_id], incarnation=incarnation)
+    (row_id,) = env.accept(chat)
+    env.claim([row_id], incarnation=incarnation)
     return row_id
 
 
 class TestReclaim:
     def test_a_free_slot_gives_back_what_it_held_and_no_other(
-        self, new_env: Callable[..., RecorderEnv], ground: Ground
+        self, new_env: Callable[..., RecorderEnv], env: StoreEnv
     ) -> None:
-        dead, alive = claimed(ground), claimed(ground, "meta-1.b", "b")
+        dead, alive = claimed(env), claimed(env, "meta-1.b", "b")
         recorder = new_env().start()
         recorder.journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
         recorder.notify()
-        eventually(lambda: ground.state(dead) == "in_doubt", 5)
-        assert ground.state(alive) == "sending"
+        eventually(lambda: env.state(dead) == "in_doubt", 5)
+        assert env.state(alive) == "sending"
 
-    def test_by_the_flight_record(self, new_env: Callable[..., RecorderEnv], ground: Ground, home: Path) -> None:
-        sent, unsent = claimed(ground), claimed(ground, chat="b")
+    def test_by_the_flight_record(self, new_env: Callable[..., RecorderEnv], env: StoreEnv, home: Path) -> None:
+        sent, unsent = claimed(env), claimed(env, chat="b")
         path = path_of(runtime.run_dir(home), "meta-0.a")
         record = InFlightJournal(path, 4).open()
         for row_id in (sent, unsent):
@@ -259,20 +259,20 @@ class TestReclaim:
         recorder = new_env().start()
         recorder.journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
         recorder.notify()
-        eventually(lambda: ground.state(sent) == "sent", 5)
-        assert (ground.row(sent)["provider_id"], ground.state(unsent)) == ("wamid.1", "queued")
+        eventually(lambda: env.state(sent) == "sent", 5)
+        assert (env.row(sent)["provider_id"], env.state(unsent)) == ("wamid.1", "queued")
         eventually(lambda: not path.exists(), 5, "the record is removed")
 
     def test_a_claim_that_came_through_after_the_death_is_given_back_too(
-        self, new_env: Callable[..., RecorderEnv], ground: Ground
+        self, new_env: Callable[..., RecorderEnv], env: StoreEnv
     ) -> None:
         """The server may still be committing what the dead process asked for last."""
         recorder = new_env().start()
         recorder.journal.write(E.SLOT_FREE, slot="meta-0", kind="meta", incarnation="meta-0.a")
         recorder.notify()
         recorder.until_seen(1)
-        row_id = claimed(ground)
-        eventually(lambda: ground.state(row_id) == "in_doubt", 5)
+        row_id = claimed(env)
+        eventually(lambda: env.state(row_id) == "in_doubt", 5)
 
     def test_silence_must_last(self) -> None:
         now = [0.0]
@@ -308,11 +308,11 @@ class TestSchema:
             empty_database_url, "SELECT connection_type FROM connection_types WHERE process_name = 'webdriver'"
         ) == [{"connection_type": "wwebjs"}]
         recorder.entry.wait_said("X_DESIRED", "")
-        ground = Ground(empty_database_url)
+        env = StoreEnv(empty_database_url)
         recorder.entry.wait_said("X_DESIRED", "meta")
-        ground.connect(phone_index=1, connection_type="wwebjs")
+        env.connect(phone_index=1, connection_type="wwebjs")
         recorder.entry.wait_said("X_DESIRED", "meta,webdriver")
-        ground.close()
+        env.close()
         health = recorder.get("/health").json()
         assert (health["schema"], health["wantedKinds"]) == ("up to date", ["meta", "webdriver"])
 

@@ -14,7 +14,7 @@ from shared.settings import Settings
 from shared.store import retention
 from shared.store.store import Store
 from tests.recorder.test_recorder import RecorderEnv
-from tests.store.rig import Ground, open_store, query
+from tests.store.env import StoreEnv, open_store, query
 from tests.support.waiting import eventually
 
 DAY = "now() - interval '1 day' * "
@@ -110,10 +110,10 @@ def test_zero_days_keep_everything(database_url: str) -> None:
 
 
 def test_finished_messages_go_when_the_setting_asks_for_it_and_open_ones_stay(database_url: str) -> None:
-    ground = Ground(database_url)
-    old, open_one, young = ground.accept("a", "b", "c")
+    env = StoreEnv(database_url)
+    old, open_one, young = env.accept("a", "b", "c")
     for row_id, state, days in ((old, "delivered", 40), (open_one, "in_doubt", 40), (young, "sent", 3)):
-        ground.set(row_id, f"state = '{state}', created_at = {DAY}{days}")
+        env.set(row_id, f"state = '{state}', created_at = {DAY}{days}")
     for days in (40, 3):
         query(
             database_url,
@@ -134,7 +134,7 @@ def test_finished_messages_go_when_the_setting_asks_for_it_and_open_ones_stay(da
         assert len(query(database_url, "SELECT id FROM events WHERE subject = 'message'")) == 3, "of today"
     finally:
         store.close()
-        ground.close()
+        env.close()
 
 
 def test_what_is_young_is_not_even_read(database_url: str) -> None:
@@ -148,7 +148,7 @@ def test_what_is_young_is_not_even_read(database_url: str) -> None:
 
 
 def test_a_message_outlives_the_raw_event_that_it_was_read_from(database_url: str) -> None:
-    Ground(database_url).close()  # makes a company with a connection
+    StoreEnv(database_url).close()  # makes a company with a connection
     query(
         database_url,
         f"INSERT INTO inbound_journal (process_name, source, received_at, body, processed_at) VALUES ('meta', 'meta', "

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.store.rig import Ground, query
+from tests.store.env import StoreEnv, query
 from tests.support.servers import Servers
 
 
@@ -21,23 +21,23 @@ def kept_database_url(servers: Servers) -> Iterator[str]:
 
 
 @pytest.fixture
-def ground(kept_database_url: str) -> Iterator[Ground]:
+def env(kept_database_url: str) -> Iterator[StoreEnv]:
     """A company with one connection, and nothing else in the database."""
     query(
         kept_database_url,
         "DELETE FROM companies; DELETE FROM process_health; DELETE FROM events; DELETE FROM event_positions; DELETE "
         "FROM event_names; DELETE FROM process_metrics",
     )
-    made = Ground(kept_database_url)
+    made = StoreEnv(kept_database_url)
     yield made
     made.close()
 
 
 @pytest.fixture
-def own_ground(servers: Servers) -> Iterator[Ground]:
+def own_env(servers: Servers) -> Iterator[StoreEnv]:
     """A company in a database of its own, which a test may change or fill as it likes."""
     name, url = servers.new_database()
-    made = Ground(url)
+    made = StoreEnv(url)
     yield made
     made.close()
     servers.drop_database(name)

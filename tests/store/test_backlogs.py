@@ -11,7 +11,7 @@ import pytest
 from shared.clock import monotonic
 from shared.store import messages
 from shared.store.pool import Pool, Transaction
-from tests.store.rig import Ground, query
+from tests.store.env import StoreEnv, query
 
 FEW_PAGES = 20_000
 """Pages of 8 kB that one look may read; the backlogs below have more rows than that, each of which used to cost
@@ -20,14 +20,14 @@ several.
 
 
 @pytest.fixture
-def fill(own_ground: Ground) -> Callable[..., None]:
+def fill(own_env: StoreEnv) -> Callable[..., None]:
     """Queue rows: how many, at which connection, the chat of row `g` as SQL, and columns as SQL."""
 
     def insert(rows: int, connection_id: int, chat: str, **columns: str) -> None:
         names = "".join(f", {name}" for name in columns)
         values = "".join(f", {value}" for value in columns.values())
         query(
-            own_ground.url,
+            own_env.url,
             f"""INSERT INTO messages (company_id, connection_id, process_name, chat_id, type, content,
                                       created_at{names})
                 SELECT 'acme', {connection_id}, 'meta', {chat}, 'text', '{{}}', now() - interval '1 hour'{values}
@@ -37,9 +37,9 @@ def fill(own_ground: Ground) -> Callable[..., None]:
     return insert
 
 
-def look(ground: Ground, most: int = 200) -> tuple[list[int], int]:
+def look(env: StoreEnv, most: int = 200) -> tuple[list[int], int]:
     """Return what one look finds, and how many pages it read."""
-    pool = Pool(ground.url, limit=1, application_name="look", idle_s=30.0, connect_s=5.0)
+    pool = Pool(env.url, limit=1, application_name="look", idle_s=30.0, connect_s=5.0)
 
     def pages(transaction: Transaction) -> int:
         transaction._cursor.execute(
@@ -56,52 +56,52 @@ def look(ground: Ground, most: int = 200) -> tuple[list[int], int]:
     return found, read
 
 
-def chats(ground: Ground, ids: list[int]) -> set[str]:
-    rows = query(ground.url, "SELECT chat_id FROM messages WHERE id = ANY(%(ids)s)", ids=ids)
+def chats(env: StoreEnv, ids: list[int]) -> set[str]:
+    rows = query(env.url, "SELECT chat_id FROM messages WHERE id = ANY(%(ids)s)", ids=ids)
     return {row["chat_id"] for row in rows}
 
 
-def test_the_heads_of_a_few_chats_with_very_many_rows(own_ground: Ground, fill: Callable[..., None]) -> None:
-    fill(60_000, own_ground.connection, "'chat-' || g / 3000")
-    found, read = look(own_ground)
-    assert chats(own_ground, found) == {f"chat-{number}" for number in range(20)}
+def test_the_heads_of_a_few_chats_with_very_many_rows(own_env: StoreEnv, fill: Callable[..., None]) -> None:
+    fill(60_000, own_env.connection, "'chat-' || g / 3000")
+    found, read = look(own_env)
+    assert chats(own_env, found) == {f"chat-{number}" for number in range(20)}
     assert len(found) == 20
     assert read < FEW_PAGES
 
 
-def test_the_backlog_of_one_number_hides_no_row_of_another(own_ground: Ground, fill: Callable[..., None]) -> None:
-    other = own_ground.connect("globex")
-    fill(30_000, own_ground.connection, "'chat-' || g")
+def test_the_backlog_of_one_number_hides_no_row_of_another(own_env: StoreEnv, fill: Callable[..., None]) -> None:
+    other = own_env.connect("globex")
+    fill(30_000, own_env.connection, "'chat-' || g")
     fill(50, other, "'other-' || g")
-    found, _ = look(own_ground, most=100)
+    found, _ = look(own_env, most=100)
     assert len(found) == 100
-    assert sum(chat.startswith("other-") for chat in chats(own_ground, found)) == 50
+    assert sum(chat.startswith("other-") for chat in chats(own_env, found)) == 50
 
 
 def test_rows_that_wait_for_their_retry_hide_none_whose_wait_is_over(
-    own_ground: Ground, fill: Callable[..., None]
+    own_env: StoreEnv, fill: Callable[..., None]
 ) -> None:
-    fill(30_000, own_ground.connection, "'chat-' || g", not_before="now() + interval '1 hour'", attempt="1")
-    fill(30_000, own_ground.connection, "'chat-' || g")
-    fill(3, own_ground.connection, "'over-' || g", not_before="now() - interval '1 second'", attempt="1")
-    fill(2, own_ground.connection, "'lost-' || g")
-    found, read = look(own_ground)
-    assert chats(own_ground, found) == {"over-0", "over-1", "over-2", "lost-0", "lost-1"}
+    fill(30_000, own_env.connection, "'chat-' || g", not_before="now() + interval '1 hour'", attempt="1")
+    fill(30_000, own_env.connection, "'chat-' || g")
+    fill(3, own_env.connection, "'over-' || g", not_before="now() - interval '1 second'", attempt="1")
+    fill(2, own_env.connection, "'lost-' || g")
+    found, read = look(own_env)
+    assert chats(own_env, found) == {"over-0", "over-1", "over-2", "lost-0", "lost-1"}
     assert read < FEW_PAGES
 
 
-def test_scheduled_rows_of_one_chat_hide_no_other_chat(own_ground: Ground, fill: Callable[..., None]) -> None:
-    fill(20_000, own_ground.connection, "'one'", scheduled_for="now() - interval '1 minute'")
-    fill(3, own_ground.connection, "'z' || g", scheduled_for="now() - interval '1 second'")
-    fill(20_000, own_ground.connection, "'later-' || g", scheduled_for="now() + interval '1 day'")
-    found, read = look(own_ground)
-    assert "one" in chats(own_ground, found)
+def test_scheduled_rows_of_one_chat_hide_no_other_chat(own_env: StoreEnv, fill: Callable[..., None]) -> None:
+    fill(20_000, own_env.connection, "'one'", scheduled_for="now() - interval '1 minute'")
+    fill(3, own_env.connection, "'z' || g", scheduled_for="now() - interval '1 second'")
+    fill(20_000, own_env.connection, "'later-' || g", scheduled_for="now() + interval '1 day'")
+    found, read = look(own_env)
+    assert "one" in chats(own_env, found)
     assert read < 3 * FEW_PAGES
 
 
-def test_attempts_count_beyond_a_small_integer(ground: Ground) -> None:
-    (row_id,) = ground.accept("a")
-    query(ground.url, "UPDATE messages SET attempt = 40000, forgiven = 39999 WHERE id = %(id)s", id=row_id)
-    (claimed,) = ground.claim([row_id])
+def test_attempts_count_beyond_a_small_integer(env: StoreEnv) -> None:
+    (row_id,) = env.accept("a")
+    query(env.url, "UPDATE messages SET attempt = 40000, forgiven = 39999 WHERE id = %(id)s", id=row_id)
+    (claimed,) = env.claim([row_id])
     assert claimed.attempt == 40001
     assert f":{row_id}:40001:" in claimed.token

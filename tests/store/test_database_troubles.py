@@ -22,7 +22,7 @@ from shared.store import messages
 from shared.store.pool import Pool, Transaction
 from shared.store.sqlstates import Trouble, trouble
 from shared.store.store import Store, ping
-from tests.store.rig import Ground, open_store, query
+from tests.store.env import StoreEnv, open_store, query
 from tests.support.waiting import eventually
 
 
@@ -65,8 +65,8 @@ def _greeting(answer: bytes) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("state", ["22P02", "23505", "23503", "42601", "42804", "21000", "54001", "P0001", "25P02"])
-def test_what_speaks_of_a_row_or_a_statement_is_raised_as_it_is(ground: Ground, state: str) -> None:
-    store = open_store(ground.url)
+def test_what_speaks_of_a_row_or_a_statement_is_raised_as_it_is(env: StoreEnv, state: str) -> None:
+    store = open_store(env.url)
     with pytest.raises(psycopg2.Error) as raised:
         store.run(_raise, state)
     assert raised.value.pgcode == state
@@ -78,8 +78,8 @@ def test_what_speaks_of_a_row_or_a_statement_is_raised_as_it_is(ground: Ground, 
     "state",
     ["25006", "42501", "08006", "53100", "53200", "55006", "57014", "57P01", "58030", "XX000", "F0000", "72000"],
 )
-def test_what_speaks_of_the_database_means_that_it_cannot_serve_now(ground: Ground, state: str) -> None:
-    store = open_store(ground.url)
+def test_what_speaks_of_the_database_means_that_it_cannot_serve_now(env: StoreEnv, state: str) -> None:
+    store = open_store(env.url)
     with pytest.raises(StoreUnavailable, match="provoked"):
         store.run(_raise, state)
     assert (store.stats.idle, store.stats.in_use) == (0, 0), "after a failover its server stays read-only for good"
@@ -97,19 +97,19 @@ def test_a_connection_that_broke_is_the_databases(error: psycopg2.Error) -> None
     assert trouble(error) is Trouble.DATABASE
 
 
-def test_a_database_that_became_read_only_is_away_until_it_is_writable_again(own_ground: Ground) -> None:
-    store = open_store(own_ground.url)
-    own_ground.accept("a")
-    _alter(own_ground.url, "ALTER DATABASE {database} SET default_transaction_read_only = on")
+def test_a_database_that_became_read_only_is_away_until_it_is_writable_again(own_env: StoreEnv) -> None:
+    store = open_store(own_env.url)
+    own_env.accept("a")
+    _alter(own_env.url, "ALTER DATABASE {database} SET default_transaction_read_only = on")
     store.close()
-    store = open_store(own_ground.url)
+    store = open_store(own_env.url)
     with pytest.raises(StoreUnavailable, match="read-only"):
         store.run(lambda transaction: transaction.execute("ensure_company", id="new", name=""))
-    with closing(psycopg2.connect(own_ground.url)) as connection, connection.cursor() as cursor:
+    with closing(psycopg2.connect(own_env.url)) as connection, connection.cursor() as cursor:
         cursor.execute("SET transaction_read_only = off")
         cursor.execute(
             sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(
-                sql.Identifier(urlsplit(own_ground.url).path.lstrip("/"))
+                sql.Identifier(urlsplit(own_env.url).path.lstrip("/"))
             )
         )
         connection.commit()
@@ -117,20 +117,20 @@ def test_a_database_that_became_read_only_is_away_until_it_is_writable_again(own
     store.close()
 
 
-def test_a_privilege_that_was_revoked_is_the_databases_trouble(own_ground: Ground) -> None:
-    query(own_ground.url, "REVOKE INSERT, UPDATE ON companies FROM CURRENT_USER")
-    store = open_store(own_ground.url)
+def test_a_privilege_that_was_revoked_is_the_databases_trouble(own_env: StoreEnv) -> None:
+    query(own_env.url, "REVOKE INSERT, UPDATE ON companies FROM CURRENT_USER")
+    store = open_store(own_env.url)
     with pytest.raises(StoreUnavailable, match="permission denied"):
         store.run(lambda transaction: transaction.execute("ensure_company", id="new", name=""))
-    query(own_ground.url, "GRANT INSERT, UPDATE ON companies TO CURRENT_USER")
+    query(own_env.url, "GRANT INSERT, UPDATE ON companies TO CURRENT_USER")
     store.run(lambda transaction: transaction.execute("ensure_company", id="new", name=""))
     store.close()
 
 
-def test_a_table_that_is_altered_under_a_prepared_statement_costs_nobody_an_error(own_ground: Ground) -> None:
+def test_a_table_that_is_altered_under_a_prepared_statement_costs_nobody_an_error(own_env: StoreEnv) -> None:
     """PostgreSQL answers "cached plan must not change result type", once for each connection that had prepared it."""
-    store = open_store(own_ground.url, limit=3)
-    own_ground.accept("a")
+    store = open_store(own_env.url, limit=3)
+    own_env.accept("a")
 
     def claim(transaction: Transaction) -> None:
         messages.claim(transaction, kind="meta", incarnation="i", ids=[1], most=1, token_at_claim=True)
@@ -140,18 +140,18 @@ def test_a_table_that_is_altered_under_a_prepared_statement_costs_nobody_an_erro
         store.run(claim)
 
     store.run(claim_on_two_connections)
-    query(own_ground.url, "ALTER TABLE messages ALTER COLUMN chat_id TYPE varchar(500)")
+    query(own_env.url, "ALTER TABLE messages ALTER COLUMN chat_id TYPE varchar(500)")
     store.run(claim)
     assert store.stats.discarded == 2, "the other connection had prepared it as well"
     store.close()
 
 
 @pytest.mark.parametrize("prepared", [True, False])
-def test_statements_that_a_pooler_lost_are_run_unprepared(ground: Ground, prepared: bool) -> None:
+def test_statements_that_a_pooler_lost_are_run_unprepared(env: StoreEnv, prepared: bool) -> None:
     """In transaction mode each transaction may meet another server process: one without the statement, or one that has
     it from another client.
     """
-    store = Store(Pool(ground.url, limit=1, application_name="pooled", idle_s=30.0, connect_s=5.0), query_s=5.0)
+    store = Store(Pool(env.url, limit=1, application_name="pooled", idle_s=30.0, connect_s=5.0), query_s=5.0)
 
     def run(transaction: Transaction, statement: str) -> None:
         transaction._cursor.execute(statement)
@@ -178,19 +178,19 @@ def test_a_pooler_that_refuses_session_settings_is_named_in_one_sentence() -> No
         store.close()
 
 
-def test_a_statement_that_nobody_waits_for_any_more_ends_in_the_server(ground: Ground) -> None:
-    pool = Pool(ground.url, limit=1, application_name="abandons", idle_s=30.0, connect_s=5.0, statement_s=1.0)
+def test_a_statement_that_nobody_waits_for_any_more_ends_in_the_server(env: StoreEnv) -> None:
+    pool = Pool(env.url, limit=1, application_name="abandons", idle_s=30.0, connect_s=5.0, statement_s=1.0)
     with pytest.raises(StoreUnavailable), pool.transaction(monotonic() + 0.2) as transaction:
         transaction._cursor.execute("SELECT pg_sleep(600)")
     running = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'abandons' AND state = 'active'"
-    eventually(lambda: not query(ground.url, running), 5, "the server has ended it")
+    eventually(lambda: not query(env.url, running), 5, "the server has ended it")
     pool.close()
 
 
-def test_every_store_limits_its_statements(ground: Ground, settings: Any) -> None:
+def test_every_store_limits_its_statements(env: StoreEnv, settings: Any) -> None:
     identity = ChildEnvironment(process_name="meta", process_instance=1, process_incarnation="meta-1.abc")
     for query_s, shown in ((5.0, "20s"), (30.0, "1min")):
-        store = Store.open(settings(database_url=ground.url, database_query_s=query_s), identity, limit=1)
+        store = Store.open(settings(database_url=env.url, database_query_s=query_s), identity, limit=1)
 
         def limit(transaction: Transaction) -> object:
             transaction._cursor.execute("SHOW statement_timeout")
@@ -200,8 +200,8 @@ def test_every_store_limits_its_statements(ground: Ground, settings: Any) -> Non
         store.close()
 
 
-def test_the_classes_are_those_of_psycopg2(ground: Ground) -> None:
+def test_the_classes_are_those_of_psycopg2(env: StoreEnv) -> None:
     """An error that psycopg2 built from the server's answer carries its code."""
     with pytest.raises(errors.DivisionByZero) as raised:
-        query(ground.url, "SELECT 1/0")
+        query(env.url, "SELECT 1/0")
     assert trouble(raised.value) is Trouble.ROW

@@ -7,7 +7,7 @@ from __future__ import annotations
 from shared.store import events, messages
 from shared.store.statements import statements
 from shared.store.store import Store
-from tests.store.rig import Ground, open_store, query, side_by_side
+from tests.store.env import StoreEnv, open_store, query, side_by_side
 
 PARTITIONS = """SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                 WHERE i.inhparent IN ('events_messages'::regclass, 'events_others'::regclass) ORDER BY 1"""
@@ -81,26 +81,26 @@ def test_old_days_are_dropped_and_each_part_is_kept_for_its_own_time(database_ur
     store.close()
 
 
-def test_a_writer_is_not_failed_by_the_making_of_partitions(ground: Ground) -> None:
-    store = open_store(ground.url)
+def test_a_writer_is_not_failed_by_the_making_of_partitions(env: StoreEnv) -> None:
+    store = open_store(env.url)
 
     def write_some(other: Store = store) -> int:
         for number in range(20):
-            ground.accept(f"chat-{number}")
+            env.accept(f"chat-{number}")
         return 0
 
     side_by_side(write_some, lambda: store.run(events.make_partitions, ahead=9))
-    assert len(query(ground.url, "SELECT id FROM messages")) == 20
+    assert len(query(env.url, "SELECT id FROM messages")) == 20
     store.close()
 
 
-def test_the_days_before_a_message_are_not_searched_for_its_history(ground: Ground) -> None:
+def test_the_days_before_a_message_are_not_searched_for_its_history(env: StoreEnv) -> None:
     """Partitions of earlier days are left out while the statement runs: however long events are kept, a receipt costs
     the same.
     """
-    (message_id,) = ground.accept("a")
+    (message_id,) = env.accept("a")
     plan = query(
-        ground.url,
+        env.url,
         "EXPLAIN (ANALYZE, FORMAT TEXT) " + statements()["message_history"],
         id=message_id,
     )
@@ -108,4 +108,4 @@ def test_the_days_before_a_message_are_not_searched_for_its_history(ground: Grou
     scans = [line for line in text.splitlines() if " on events_messages_" in line]
     assert any("_before_" in line for line in scans), text
     assert sum("never executed" not in line for line in scans) <= 2, text
-    assert [row["state"] for row in ground.store.run(messages.history, message_id)] == ["queued"]
+    assert [row["state"] for row in env.store.run(messages.history, message_id)] == ["queued"]

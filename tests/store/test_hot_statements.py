@@ -14,7 +14,7 @@ from shared.states import MessageState
 from shared.store import messages
 from shared.store.pool import Pool, Transaction
 from shared.store.statements import HOT, prepared, statements
-from tests.store.rig import Ground, query
+from tests.store.env import StoreEnv, query
 
 BACKLOG = 12_000
 FEW_PAGES = 300
@@ -45,11 +45,11 @@ def pages_read(transaction: Transaction) -> int:
 
 
 @pytest.fixture
-def waiting(ground: Ground) -> Ground:
+def waiting(env: StoreEnv) -> StoreEnv:
     """Many open rows that statistics know nothing of, as when a provider's outage begins."""
-    query(ground.url, "VACUUM ANALYZE messages")
-    ground.accept(*(f"chat-{number}" for number in range(BACKLOG)))
-    return ground
+    query(env.url, "VACUUM ANALYZE messages")
+    env.accept(*(f"chat-{number}" for number in range(BACKLOG)))
+    return env
 
 
 class TestPrepared:
@@ -59,9 +59,9 @@ class TestPrepared:
             assert "%(" not in prepare
             assert statements()[name].count("%(") >= execute_.count("%(") > 0
 
-    def test_a_connection_prepares_a_statement_once_and_keeps_it_through_a_rollback(self, ground: Ground) -> None:
-        pool = Pool(ground.url, limit=1, application_name="prepared", idle_s=30.0, connect_s=5.0)
-        ids = ground.accept("a", "b")
+    def test_a_connection_prepares_a_statement_once_and_keeps_it_through_a_rollback(self, env: StoreEnv) -> None:
+        pool = Pool(env.url, limit=1, application_name="prepared", idle_s=30.0, connect_s=5.0)
+        ids = env.accept("a", "b")
 
         with pytest.raises(ZeroDivisionError), pool.transaction(monotonic() + 5) as transaction:
             messages.claim(transaction, kind="meta", incarnation="meta-0.a", ids=ids, most=10, token_at_claim=True)
@@ -75,8 +75,8 @@ class TestPrepared:
 
         assert [(message.id, message.incarnation) for message in claimed] == [(row_id, "meta-0.b") for row_id in ids]
 
-    def test_a_statement_that_could_not_be_prepared_is_prepared_later(self, ground: Ground) -> None:
-        pool = Pool(ground.url, limit=1, application_name="prepared", idle_s=30.0, connect_s=5.0)
+    def test_a_statement_that_could_not_be_prepared_is_prepared_later(self, env: StoreEnv) -> None:
+        pool = Pool(env.url, limit=1, application_name="prepared", idle_s=30.0, connect_s=5.0)
         with pytest.raises(psycopg2.Error), pool.transaction(monotonic() + 5) as transaction:
             transaction._cursor.execute("SET LOCAL search_path TO nowhere")
             try:
@@ -87,9 +87,9 @@ class TestPrepared:
             assert messages.settle(transaction, incarnation="x", settlements=[]) == set()
         pool.close()
 
-    def test_plans_are_made_anew_as_tables_grow(self, ground: Ground) -> None:
+    def test_plans_are_made_anew_as_tables_grow(self, env: StoreEnv) -> None:
         at = [now()]
-        pool = Pool(ground.url, limit=1, application_name="prepared", idle_s=30.0, connect_s=60.0, clock=lambda: at[0])
+        pool = Pool(env.url, limit=1, application_name="prepared", idle_s=30.0, connect_s=60.0, clock=lambda: at[0])
 
         def plans_made() -> object:
             with pool.transaction(monotonic() + 60) as transaction:
@@ -106,7 +106,7 @@ class TestPrepared:
 
 
 class TestCost:
-    def test_a_claim_and_its_settlement_cost_what_they_take_not_what_waits(self, waiting: Ground) -> None:
+    def test_a_claim_and_its_settlement_cost_what_they_take_not_what_waits(self, waiting: StoreEnv) -> None:
         ids = [
             int(row["id"])
             for row in query(waiting.url, "SELECT id FROM messages WHERE state = 'queued' ORDER BY id LIMIT 5")
@@ -139,9 +139,9 @@ class TestCost:
 
 
 class TestEachStatementByItself:
-    def test_what_was_written_before_an_error_stays_and_the_connection_serves_on(self, ground: Ground) -> None:
-        pool = Pool(ground.url, limit=1, application_name="each", idle_s=30.0, connect_s=5.0)
-        first, second = ground.accept("a", "b")
+    def test_what_was_written_before_an_error_stays_and_the_connection_serves_on(self, env: StoreEnv) -> None:
+        pool = Pool(env.url, limit=1, application_name="each", idle_s=30.0, connect_s=5.0)
+        first, second = env.accept("a", "b")
 
         with pytest.raises(ZeroDivisionError), pool.statements(monotonic() + 5) as each:
             messages.claim(each, kind="meta", incarnation="meta-0.a", ids=[first], most=10, token_at_claim=True)
@@ -150,25 +150,25 @@ class TestEachStatementByItself:
             messages.claim(transaction, kind="meta", incarnation="meta-0.a", ids=[second], most=10, token_at_claim=True)
             raise ZeroDivisionError
 
-        assert (ground.state(first), ground.state(second)) == ("sending", "queued")
+        assert (env.state(first), env.state(second)) == ("sending", "queued")
         assert (pool.stats.opened, pool.stats.discarded) == (1, 0)
         pool.close()
 
-    def test_a_statement_whose_answer_is_lost_may_be_done(self, ground: Ground) -> None:
-        pool = Pool(ground.url, limit=1, application_name="each", idle_s=30.0, connect_s=5.0)
+    def test_a_statement_whose_answer_is_lost_may_be_done(self, env: StoreEnv) -> None:
+        pool = Pool(env.url, limit=1, application_name="each", idle_s=30.0, connect_s=5.0)
         with pytest.raises(StoreUnavailable) as raised, pool.statements(monotonic() + 0.3) as each:
             execute(each, "SELECT pg_sleep(20)")
         assert raised.value.may_be_done
         pool.close()
 
-    def test_from_the_event_loop(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
+    def test_from_the_event_loop(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
         claimed = asyncio.run(
-            ground.store.call_each(
+            env.store.call_each(
                 messages.claim, kind="meta", incarnation="meta-0.a", ids=[row_id], most=10, token_at_claim=True
             ),
         )
         assert [message.id for message in claimed] == [row_id]
-        ground.store.close()
+        env.store.close()
         with pytest.raises(StoreUnavailable):
-            asyncio.run(ground.store.call_each(messages.queue_depth))
+            asyncio.run(env.store.call_each(messages.queue_depth))

@@ -11,7 +11,7 @@ from shared.messages import Receipt
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
 from shared.store import connections, interventions, messages
 from shared.store.interventions import RESOLUTIONS, Resolution
-from tests.store.rig import Ground, open_store, query, side_by_side
+from tests.store.env import StoreEnv, open_store, query, side_by_side
 
 FAILED, SENT, IN_DOUBT, QUEUED, DELIVERED = (
     MessageState.FAILED,
@@ -22,80 +22,80 @@ FAILED, SENT, IN_DOUBT, QUEUED, DELIVERED = (
 )
 
 
-def fail(ground: Ground, chat: str = "a", code: str = "131026", **fields: Any) -> int:
+def fail(env: StoreEnv, chat: str = "a", code: str = "131026", **fields: Any) -> int:
     """Return a message that failed."""
-    (row_id,) = ground.accept(chat, **fields)
-    assert ground.claim([row_id])
-    assert ground.settle(row_id, FAILED, code=code, detail="no")
+    (row_id,) = env.accept(chat, **fields)
+    assert env.claim([row_id])
+    assert env.settle(row_id, FAILED, code=code, detail="no")
     return row_id
 
 
-def hold(ground: Ground, chat: str = "a") -> int:
+def hold(env: StoreEnv, chat: str = "a") -> int:
     """Return a message in doubt that was left to a human."""
-    (row_id,) = ground.accept(chat)
-    assert ground.claim([row_id])
-    assert ground.settle(row_id, IN_DOUBT, code="no_answer")
-    assert ground.store.run(messages.hold, message_id=row_id, attempt=1, code="no_evidence", incarnation="x")
+    (row_id,) = env.accept(chat)
+    assert env.claim([row_id])
+    assert env.settle(row_id, IN_DOUBT, code="no_answer")
+    assert env.store.run(messages.hold, message_id=row_id, attempt=1, code="no_evidence", incarnation="x")
     return row_id
 
 
-def cancel(ground: Ground, row_id: int, chat: str = "a", company: str = "acme") -> bool:
-    return ground.store.run(interventions.cancel, company_id=company, chat_id=chat, message_id=row_id)
+def cancel(env: StoreEnv, row_id: int, chat: str = "a", company: str = "acme") -> bool:
+    return env.store.run(interventions.cancel, company_id=company, chat_id=chat, message_id=row_id)
 
 
-def redrive(ground: Ground, **named: Any) -> list[int]:
-    return ground.store.run(interventions.redrive, **({"company_id": "acme"} | named))
+def redrive(env: StoreEnv, **named: Any) -> list[int]:
+    return env.store.run(interventions.redrive, **({"company_id": "acme"} | named))
 
 
-def resolve(ground: Ground, row_id: int, resolution: Resolution, chat: str = "a") -> bool:
-    return ground.store.run(
+def resolve(env: StoreEnv, row_id: int, resolution: Resolution, chat: str = "a") -> bool:
+    return env.store.run(
         interventions.resolve, company_id="acme", chat_id=chat, message_id=row_id, resolution=resolution
     )
 
 
 class TestCancel:
-    def test_a_queued_message_is_taken_back_and_the_next_one_goes_on(self, ground: Ground) -> None:
-        first, second = ground.accept("a", "a")
-        assert cancel(ground, first)
-        assert not cancel(ground, first)
-        row = ground.row(first)
-        assert (row["state"], row["error_code"], ground.history(first)) == (
+    def test_a_queued_message_is_taken_back_and_the_next_one_goes_on(self, env: StoreEnv) -> None:
+        first, second = env.accept("a", "a")
+        assert cancel(env, first)
+        assert not cancel(env, first)
+        row = env.row(first)
+        assert (row["state"], row["error_code"], env.history(first)) == (
             "deleted",
             "cancelled",
             ["queued", "deleted"],
         )
-        assert ground.claimed_ids([first, second]) == [second]
-        assert ground.store.run(interventions.last_word, first) == "cancelled"
+        assert env.claimed_ids([first, second]) == [second]
+        assert env.store.run(interventions.last_word, first) == "cancelled"
 
-    def test_a_scheduled_one_and_one_that_waits_for_a_retry_too(self, ground: Ground) -> None:
-        (scheduled,) = ground.accept("a", scheduled_for=datetime.now(UTC) + timedelta(days=1))
-        (retried,) = ground.accept("b")
-        ground.claim([retried])
-        ground.settle(retried, QUEUED, after_s=3600.0, code="later")
-        assert cancel(ground, scheduled)
-        assert cancel(ground, retried, "b")
+    def test_a_scheduled_one_and_one_that_waits_for_a_retry_too(self, env: StoreEnv) -> None:
+        (scheduled,) = env.accept("a", scheduled_for=datetime.now(UTC) + timedelta(days=1))
+        (retried,) = env.accept("b")
+        env.claim([retried])
+        env.settle(retried, QUEUED, after_s=3600.0, code="later")
+        assert cancel(env, scheduled)
+        assert cancel(env, retried, "b")
 
-    def test_only_of_this_company_and_chat(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
-        ground.connect("globex")
-        assert not cancel(ground, row_id, company="globex")
-        assert not cancel(ground, row_id, chat="b")
-        assert ground.state(row_id) == "queued"
+    def test_only_of_this_company_and_chat(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
+        env.connect("globex")
+        assert not cancel(env, row_id, company="globex")
+        assert not cancel(env, row_id, chat="b")
+        assert env.state(row_id) == "queued"
 
     @pytest.mark.parametrize("state", [SENT, FAILED, IN_DOUBT, None])
-    def test_what_is_on_its_way_is_not(self, ground: Ground, state: MessageState | None) -> None:
-        (row_id,) = ground.accept("a")
-        ground.claim([row_id])
+    def test_what_is_on_its_way_is_not(self, env: StoreEnv, state: MessageState | None) -> None:
+        (row_id,) = env.accept("a")
+        env.claim([row_id])
         if state:
-            ground.settle(row_id, state)
-        assert not cancel(ground, row_id)
-        assert ground.state(row_id) == (state or "sending")
+            env.settle(row_id, state)
+        assert not cancel(env, row_id)
+        assert env.state(row_id) == (state or "sending")
 
-    def test_cancelled_or_claimed_and_never_both(self, ground: Ground) -> None:
-        rivals = [open_store(ground.url), open_store(ground.url)]
+    def test_cancelled_or_claimed_and_never_both(self, env: StoreEnv) -> None:
+        rivals = [open_store(env.url), open_store(env.url)]
         won = []
         for round_ in range(25):
-            (row_id,) = ground.accept(f"chat-{round_}")
+            (row_id,) = env.accept(f"chat-{round_}")
             named: dict[str, Any] = {
                 "kind": "meta",
                 "incarnation": "meta-0.a",
@@ -113,110 +113,110 @@ class TestCancel:
 
             taken_back, claimed = side_by_side(take_back, claim)
             assert not (taken_back and claimed)
-            assert ground.state(row_id) == ("deleted" if taken_back else "sending" if claimed else "queued")
+            assert env.state(row_id) == ("deleted" if taken_back else "sending" if claimed else "queued")
             won.append(taken_back)
         assert any(won)
         for rival in rivals:
             rival.close()
 
-    def test_a_proof_that_it_had_left_all_the_same_is_believed(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
-        ground.claim([row_id])
-        ground.settle(row_id, IN_DOUBT, code="no_answer")
-        ground.store.run(
+    def test_a_proof_that_it_had_left_all_the_same_is_believed(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
+        env.claim([row_id])
+        env.settle(row_id, IN_DOUBT, code="no_answer")
+        env.store.run(
             messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="policy_resend", incarnation="x"
         )
-        assert cancel(ground, row_id)
+        assert cancel(env, row_id)
         receipt = Receipt(
-            connection_id=ground.connection,
+            connection_id=env.connection,
             state=DELIVERED,
             at=datetime.now(UTC),
-            token=ground.token(row_id),
+            token=env.token(row_id),
             provider_id="wamid.1",
         )
-        assert ground.receipts(receipt) == [True]
-        assert ground.state(row_id) == "delivered"
+        assert env.receipts(receipt) == [True]
+        assert env.state(row_id) == "delivered"
 
-    def test_what_was_sent_and_then_deleted_stays_so(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
-        ground.claim([row_id])
-        ground.settle(row_id, SENT, provider_id="wamid.1")
-        ground.set(row_id, "state = 'deleted'")
-        ground.receipts(
-            Receipt(connection_id=ground.connection, state=DELIVERED, at=datetime.now(UTC), provider_id="wamid.1")
+    def test_what_was_sent_and_then_deleted_stays_so(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
+        env.claim([row_id])
+        env.settle(row_id, SENT, provider_id="wamid.1")
+        env.set(row_id, "state = 'deleted'")
+        env.receipts(
+            Receipt(connection_id=env.connection, state=DELIVERED, at=datetime.now(UTC), provider_id="wamid.1")
         )
-        assert ground.state(row_id) == "deleted"
+        assert env.state(row_id) == "deleted"
 
 
 class TestRedrive:
-    def test_it_has_another_full_set_of_attempts_and_keeps_its_history(self, ground: Ground) -> None:
-        row_id = fail(ground)
-        assert redrive(ground, message_id=row_id, chat_id="a") == [row_id]
-        assert redrive(ground, message_id=row_id, chat_id="a") == []
-        row = ground.row(row_id)
+    def test_it_has_another_full_set_of_attempts_and_keeps_its_history(self, env: StoreEnv) -> None:
+        row_id = fail(env)
+        assert redrive(env, message_id=row_id, chat_id="a") == [row_id]
+        assert redrive(env, message_id=row_id, chat_id="a") == []
+        row = env.row(row_id)
         assert (row["state"], row["error_code"], row["forgiven"], row["deaths"]) == ("queued", "", 1, 0)
-        assert ground.history(row_id) == ["queued", "sending", "failed", "queued"]
-        (message,) = ground.claim([row_id])
+        assert env.history(row_id) == ["queued", "sending", "failed", "queued"]
+        (message,) = env.claim([row_id])
         # the number goes on, since it names the send at the provider; what is charged begins anew
-        assert (message.attempt, message.attempts_used, message.token) == (2, 1, ground.token(row_id, 2))
+        assert (message.attempt, message.attempts_used, message.token) == (2, 1, env.token(row_id, 2))
 
-    def test_a_late_word_about_an_attempt_before_says_nothing_about_this_one(self, ground: Ground) -> None:
-        row_id = fail(ground)
-        redrive(ground, message_id=row_id)
-        ground.claim([row_id])
+    def test_a_late_word_about_an_attempt_before_says_nothing_about_this_one(self, env: StoreEnv) -> None:
+        row_id = fail(env)
+        redrive(env, message_id=row_id)
+        env.claim([row_id])
         late = Receipt(
-            connection_id=ground.connection,
+            connection_id=env.connection,
             state=FAILED,
             at=datetime.now(UTC),
-            token=ground.token(row_id),
+            token=env.token(row_id),
             code="131026",
         )
-        assert ground.receipts(late) == [True]
-        assert ground.state(row_id) == "sending"
+        assert env.receipts(late) == [True]
+        assert env.state(row_id) == "sending"
 
-    def test_poison_has_another_chance_too(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
+    def test_poison_has_another_chance_too(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
         for life in range(2):
-            ground.claim([row_id], incarnation=f"meta-0.{life}")
-            ground.store.run(messages.reclaim, incarnation=f"meta-0.{life}", recorded=True, active_row=row_id)
-        assert ground.row(row_id)["error_code"] == "poison"
-        assert redrive(ground) == [row_id]
-        ground.claim([row_id], incarnation="meta-0.3")
-        ground.store.run(messages.reclaim, incarnation="meta-0.3", recorded=True, active_row=row_id)
-        assert ground.state(row_id) == "queued"
+            env.claim([row_id], incarnation=f"meta-0.{life}")
+            env.store.run(messages.reclaim, incarnation=f"meta-0.{life}", recorded=True, active_row=row_id)
+        assert env.row(row_id)["error_code"] == "poison"
+        assert redrive(env) == [row_id]
+        env.claim([row_id], incarnation="meta-0.3")
+        env.store.run(messages.reclaim, incarnation="meta-0.3", recorded=True, active_row=row_id)
+        assert env.state(row_id) == "queued"
 
-    def test_none_at_a_connection_that_was_removed(self, ground: Ground) -> None:
-        other = ground.connect(phone_index=1)
-        row_id, kept = fail(ground, "a", connection_id=other), fail(ground, "b")
-        ground.store.run(connections.remove, other, "removed by an operator")
-        assert redrive(ground, message_id=row_id) == []
-        assert redrive(ground) == [kept]
-        assert ground.state(row_id) == "failed"
+    def test_none_at_a_connection_that_was_removed(self, env: StoreEnv) -> None:
+        other = env.connect(phone_index=1)
+        row_id, kept = fail(env, "a", connection_id=other), fail(env, "b")
+        env.store.run(connections.remove, other, "removed by an operator")
+        assert redrive(env, message_id=row_id) == []
+        assert redrive(env) == [kept]
+        assert env.state(row_id) == "failed"
 
-    def test_many_by_code_connection_and_time_the_oldest_first(self, ground: Ground) -> None:
-        other = ground.connect(phone_index=1)
-        ids = [fail(ground, f"chat-{number}") for number in range(4)]
-        coded = fail(ground, "b", code="131049")
-        elsewhere = fail(ground, "c", connection_id=other)
-        ground.set(ids[0], "updated_at = now() - interval '2 days'")
+    def test_many_by_code_connection_and_time_the_oldest_first(self, env: StoreEnv) -> None:
+        other = env.connect(phone_index=1)
+        ids = [fail(env, f"chat-{number}") for number in range(4)]
+        coded = fail(env, "b", code="131049")
+        elsewhere = fail(env, "c", connection_id=other)
+        env.set(ids[0], "updated_at = now() - interval '2 days'")
         day = datetime.now(UTC) - timedelta(days=1)
 
-        assert redrive(ground, code="131049") == [coded]
-        assert redrive(ground, phone_index=1) == [elsewhere]
-        assert redrive(ground, failed_before=day) == [ids[0]]
-        assert redrive(ground, failed_after=day, most=2) == ids[1:3]
-        assert redrive(ground) == ids[3:]
-        assert redrive(ground) == []
+        assert redrive(env, code="131049") == [coded]
+        assert redrive(env, phone_index=1) == [elsewhere]
+        assert redrive(env, failed_before=day) == [ids[0]]
+        assert redrive(env, failed_after=day, most=2) == ids[1:3]
+        assert redrive(env) == ids[3:]
+        assert redrive(env) == []
 
-    def test_nothing_but_what_failed_and_only_of_this_company(self, ground: Ground) -> None:
-        theirs = ground.connect("globex")
-        other = fail(ground, company_id="globex", connection_id=theirs)
-        held = hold(ground, "h")
-        (queued,) = ground.accept("q")
-        (taken_back,) = ground.accept("t")
-        cancel(ground, taken_back, "t")
-        assert redrive(ground) == []
-        assert [ground.state(row_id) for row_id in (other, held, queued, taken_back)] == [
+    def test_nothing_but_what_failed_and_only_of_this_company(self, env: StoreEnv) -> None:
+        theirs = env.connect("globex")
+        other = fail(env, company_id="globex", connection_id=theirs)
+        held = hold(env, "h")
+        (queued,) = env.accept("q")
+        (taken_back,) = env.accept("t")
+        cancel(env, taken_back, "t")
+        assert redrive(env) == []
+        assert [env.state(row_id) for row_id in (other, held, queued, taken_back)] == [
             "failed",
             "in_doubt",
             "queued",
@@ -226,77 +226,77 @@ class TestRedrive:
 
 class TestResolve:
     @pytest.mark.parametrize("resolution", RESOLUTIONS)
-    def test_a_held_message_is_what_a_human_says(self, ground: Ground, resolution: Resolution) -> None:
-        row_id = hold(ground)
-        assert resolve(ground, row_id, resolution)
-        assert not resolve(ground, row_id, resolution)
+    def test_a_held_message_is_what_a_human_says(self, env: StoreEnv, resolution: Resolution) -> None:
+        row_id = hold(env)
+        assert resolve(env, row_id, resolution)
+        assert not resolve(env, row_id, resolution)
         state, code = RESOLUTIONS[resolution]
-        row = ground.row(row_id)
+        row = env.row(row_id)
         assert (row["state"], row["held_at"], row["in_doubt_at"], row["sent_at"] is not None) == (
             state,
             None,
             None,
             resolution == "sent",
         )
-        assert ground.history(row_id)[-1] == state
-        assert ground.store.run(interventions.last_word, row_id) == code
+        assert env.history(row_id)[-1] == state
+        assert env.store.run(interventions.last_word, row_id) == code
 
-    def test_one_that_is_sent_again_has_a_full_set_of_attempts(self, ground: Ground) -> None:
-        row_id = hold(ground)
-        resolve(ground, row_id, "resend")
-        (message,) = ground.claim([row_id])
+    def test_one_that_is_sent_again_has_a_full_set_of_attempts(self, env: StoreEnv) -> None:
+        row_id = hold(env)
+        resolve(env, row_id, "resend")
+        (message,) = env.claim([row_id])
         assert (message.attempt, message.attempts_used) == (2, 1)
 
-    def test_what_is_still_being_found_out_is_not_a_humans(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
-        ground.claim([row_id])
-        ground.settle(row_id, IN_DOUBT, code="no_answer")
-        assert not resolve(ground, row_id, "resend")
-        assert ground.state(row_id) == "in_doubt"
+    def test_what_is_still_being_found_out_is_not_a_humans(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
+        env.claim([row_id])
+        env.settle(row_id, IN_DOUBT, code="no_answer")
+        assert not resolve(env, row_id, "resend")
+        assert env.state(row_id) == "in_doubt"
 
-    def test_a_webhook_wins_over_a_human_who_comes_later(self, ground: Ground) -> None:
-        row_id = hold(ground)
-        ground.receipts(
+    def test_a_webhook_wins_over_a_human_who_comes_later(self, env: StoreEnv) -> None:
+        row_id = hold(env)
+        env.receipts(
             Receipt(
-                connection_id=ground.connection,
+                connection_id=env.connection,
                 state=SENT,
                 at=datetime.now(UTC),
-                token=ground.token(row_id),
+                token=env.token(row_id),
                 provider_id="wamid.1",
             )
         )
-        assert not resolve(ground, row_id, "resend")
-        assert ground.state(row_id) == "sent"
+        assert not resolve(env, row_id, "resend")
+        assert env.state(row_id) == "sent"
 
 
 class TestListing:
-    def listed(self, ground: Ground, **named: Any) -> list[int]:
+    def listed(self, env: StoreEnv, **named: Any) -> list[int]:
         where: dict[str, Any] = {"company_id": "acme", "most": 10}
-        return [row["id"] for row in ground.store.run(interventions.for_humans, **(where | named))]
+        return [row["id"] for row in env.store.run(interventions.for_humans, **(where | named))]
 
-    def test_what_waits_for_a_human_newest_first(self, ground: Ground) -> None:
-        other = ground.connect(phone_index=1)
-        theirs = ground.connect("globex")
-        failed, held = fail(ground, "a"), hold(ground, "b")
-        elsewhere = fail(ground, "c", code="131049", connection_id=other)
-        foreign = fail(ground, "d", company_id="globex", connection_id=theirs)
-        (sent,) = ground.accept("s")
-        ground.claim([sent])
-        ground.settle(sent, SENT)
-        assert self.listed(ground) == [elsewhere, held, failed]
-        assert self.listed(ground, code="131049") == [elsewhere]
-        assert self.listed(ground, phone_index=0) == [held, failed]
-        assert self.listed(ground, before=elsewhere, most=1) == [held]
-        assert self.listed(ground, company_id=None) == [foreign, elsewhere, held, failed]
+    def test_what_waits_for_a_human_newest_first(self, env: StoreEnv) -> None:
+        other = env.connect(phone_index=1)
+        theirs = env.connect("globex")
+        failed, held = fail(env, "a"), hold(env, "b")
+        elsewhere = fail(env, "c", code="131049", connection_id=other)
+        foreign = fail(env, "d", company_id="globex", connection_id=theirs)
+        (sent,) = env.accept("s")
+        env.claim([sent])
+        env.settle(sent, SENT)
+        assert self.listed(env) == [elsewhere, held, failed]
+        assert self.listed(env, code="131049") == [elsewhere]
+        assert self.listed(env, phone_index=0) == [held, failed]
+        assert self.listed(env, before=elsewhere, most=1) == [held]
+        assert self.listed(env, company_id=None) == [foreign, elsewhere, held, failed]
 
 
-def test_a_messages_policy_wins_over_its_companys(ground: Ground) -> None:
+def test_a_messages_policy_wins_over_its_companys(env: StoreEnv) -> None:
     for policy, expected in ((None, None), ("resend", "resend")):
-        (row_id,) = ground.accept(f"chat-{policy}", in_doubt_policy=policy)
-        ground.claim([row_id])
-        ground.settle(row_id, IN_DOUBT, code="no_answer")
+        (row_id,) = env.accept(f"chat-{policy}", in_doubt_policy=policy)
+        env.claim([row_id])
+        env.settle(row_id, IN_DOUBT, code="no_answer")
         (doubt,) = (
-            doubt for doubt in ground.store.run(messages.in_doubt, kind="meta", most=10) if doubt.message.id == row_id
+            doubt for doubt in env.store.run(messages.in_doubt, kind="meta", most=10) if doubt.message.id == row_id
         )
         assert doubt.policy == expected
 
@@ -307,14 +307,14 @@ def test_every_word_of_a_human_leads_where_the_table_allows() -> None:
 
 
 class TestRedriveOfStrangers:
-    def test_a_removed_connection_redrives_nothing(self, ground: Ground) -> None:
-        row_id = fail(ground)
-        query(ground.url, "UPDATE phone_configs SET status = 'removed' WHERE id = %(id)s", id=ground.connection)
-        assert redrive(ground, message_id=row_id) == []
-        assert ground.state(row_id) == "failed"
+    def test_a_removed_connection_redrives_nothing(self, env: StoreEnv) -> None:
+        row_id = fail(env)
+        query(env.url, "UPDATE phone_configs SET status = 'removed' WHERE id = %(id)s", id=env.connection)
+        assert redrive(env, message_id=row_id) == []
+        assert env.state(row_id) == "failed"
 
-    def test_what_was_accepted_for_the_other_world_is_not_redriven(self, ground: Ground) -> None:
-        row_id = fail(ground)
-        ground.set(row_id, "world = 'sandbox'")
-        assert redrive(ground, message_id=row_id, worlds={"meta_direct": "live"}) == []
-        assert redrive(ground, message_id=row_id, worlds={"meta_direct": "sandbox"}) == [row_id]
+    def test_what_was_accepted_for_the_other_world_is_not_redriven(self, env: StoreEnv) -> None:
+        row_id = fail(env)
+        env.set(row_id, "world = 'sandbox'")
+        assert redrive(env, message_id=row_id, worlds={"meta_direct": "live"}) == []
+        assert redrive(env, message_id=row_id, worlds={"meta_direct": "sandbox"}) == [row_id]

@@ -14,7 +14,7 @@ from shared.store import connections, messages
 from shared.store.messages import Settlement, settlement
 from shared.store.pool import Transaction
 from shared.store.statements import statements
-from tests.store.rig import Ground, open_store, open_transaction, query, side_by_side
+from tests.store.env import StoreEnv, open_store, open_transaction, query, side_by_side
 from tests.support.waiting import eventually
 
 QUEUED, SENDING, IN_DOUBT, SENT, FAILED = (
@@ -28,177 +28,175 @@ HOUR = timedelta(hours=1)
 
 
 class TestHistory:
-    def test_a_claim_that_began_before_the_acceptance_stands_in_it(self, ground: Ground) -> None:
+    def test_a_claim_that_began_before_the_acceptance_stands_in_it(self, env: StoreEnv) -> None:
         def accept_and_claim(earlier: Transaction) -> int:
             # the transaction's clock is that of its first statement
             earlier.rows("queue_depth")
-            (row_id,) = ground.accept("a")
+            (row_id,) = env.accept("a")
             messages.claim(earlier, kind="meta", incarnation="i", ids=[row_id], most=1, token_at_claim=False)
             return row_id
 
-        assert ground.history(ground.store.run(accept_and_claim)) == ["queued", "sending"]
+        assert env.history(env.store.run(accept_and_claim)) == ["queued", "sending"]
 
 
 class TestAccept:
-    def test_a_batch_keeps_its_order_and_its_history_begins(self, ground: Ground) -> None:
-        ids = ground.accept("b", "a", "b", "c")
+    def test_a_batch_keeps_its_order_and_its_history_begins(self, env: StoreEnv) -> None:
+        ids = env.accept("b", "a", "b", "c")
 
         assert ids == sorted(ids)
-        assert [ground.row(row_id)["chat_id"] for row_id in ids] == ["b", "a", "b", "c"]
-        assert {ground.state(row_id) for row_id in ids} == {"queued"}
-        assert [ground.history(row_id) for row_id in ids] == [["queued"]] * 4
+        assert [env.row(row_id)["chat_id"] for row_id in ids] == ["b", "a", "b", "c"]
+        assert {env.state(row_id) for row_id in ids} == {"queued"}
+        assert [env.history(row_id) for row_id in ids] == [["queued"]] * 4
 
-    def test_a_used_key_answers_with_the_earlier_row(self, ground: Ground) -> None:
-        (first,) = ground.accepted([ground.message(idempotency_key="k", fingerprint="f")])
-        ground.claim([first.id])
+    def test_a_used_key_answers_with_the_earlier_row(self, env: StoreEnv) -> None:
+        (first,) = env.accepted([env.message(idempotency_key="k", fingerprint="f")])
+        env.claim([first.id])
 
-        (again,) = ground.accepted([ground.message(idempotency_key="k", fingerprint="f")])
+        (again,) = env.accepted([env.message(idempotency_key="k", fingerprint="f")])
 
         assert (again.id, again.replayed, again.conflict, again.state) == (first.id, True, False, SENDING)
         assert again.created_at == first.created_at
-        assert len(query(ground.url, "SELECT id FROM messages")) == 1
+        assert len(query(env.url, "SELECT id FROM messages")) == 1
 
-    def test_a_used_key_for_something_else_is_a_conflict(self, ground: Ground) -> None:
-        (first,) = ground.accepted([ground.message(idempotency_key="k", fingerprint="f")])
-        (other,) = ground.accepted([ground.message("z", idempotency_key="k", fingerprint="g")])
+    def test_a_used_key_for_something_else_is_a_conflict(self, env: StoreEnv) -> None:
+        (first,) = env.accepted([env.message(idempotency_key="k", fingerprint="f")])
+        (other,) = env.accepted([env.message("z", idempotency_key="k", fingerprint="g")])
 
         assert (other.id, other.replayed, other.conflict) == (first.id, True, True)
-        assert [row["chat_id"] for row in query(ground.url, "SELECT chat_id FROM messages")] == ["a"]
+        assert [row["chat_id"] for row in query(env.url, "SELECT chat_id FROM messages")] == ["a"]
 
-    def test_the_same_key_twice_in_one_batch_is_one_row(self, ground: Ground) -> None:
-        keyed = ground.message(idempotency_key="k", fingerprint="f")
-        other = ground.message(idempotency_key="k", fingerprint="g")
+    def test_the_same_key_twice_in_one_batch_is_one_row(self, env: StoreEnv) -> None:
+        keyed = env.message(idempotency_key="k", fingerprint="f")
+        other = env.message(idempotency_key="k", fingerprint="g")
 
-        first, plain, again, conflict = ground.accepted([keyed, ground.message("b"), keyed, other])
+        first, plain, again, conflict = env.accepted([keyed, env.message("b"), keyed, other])
 
         assert (first.replayed, again.replayed, again.conflict, conflict.conflict) == (False, True, False, True)
         assert first.id == again.id == conflict.id != plain.id
-        assert len(query(ground.url, "SELECT id FROM messages")) == 2
+        assert len(query(env.url, "SELECT id FROM messages")) == 2
 
-    def test_companies_do_not_share_keys(self, ground: Ground) -> None:
-        other = ground.connect("globex")
-        first, second = ground.accepted(
+    def test_companies_do_not_share_keys(self, env: StoreEnv) -> None:
+        other = env.connect("globex")
+        first, second = env.accepted(
             [
-                ground.message(idempotency_key="k"),
-                ground.message(company_id="globex", connection_id=other, idempotency_key="k"),
+                env.message(idempotency_key="k"),
+                env.message(company_id="globex", connection_id=other, idempotency_key="k"),
             ],
         )
         assert first.id != second.id
         assert not second.replayed
 
-    def test_two_connections_racing_with_one_key_make_one_row(self, ground: Ground) -> None:
+    def test_two_connections_racing_with_one_key_make_one_row(self, env: StoreEnv) -> None:
         """The second waits for the first to commit, so that it can answer with its row."""
-        rivals = [open_store(ground.url), open_store(ground.url)]
+        rivals = [open_store(env.url), open_store(env.url)]
         for round_ in range(20):
-            keyed = ground.message(f"chat-{round_}", idempotency_key=f"k{round_}", fingerprint="f")
+            keyed = env.message(f"chat-{round_}", idempotency_key=f"k{round_}", fingerprint="f")
             one, two = side_by_side(
                 *(lambda rival=rival, keyed=keyed: rival.run(messages.accept, [keyed])[0] for rival in rivals)
             )
             assert one.id == two.id
             assert {one.replayed, two.replayed} == {False, True}
-        assert len(query(ground.url, "SELECT id FROM messages")) == 20
+        assert len(query(env.url, "SELECT id FROM messages")) == 20
         for rival in rivals:
             rival.close()
 
-    def test_batches_that_lock_keys_in_opposite_order_both_succeed(self, ground: Ground) -> None:
+    def test_batches_that_lock_keys_in_opposite_order_both_succeed(self, env: StoreEnv) -> None:
         """PostgreSQL ends one of them as a deadlock; the store runs it again."""
         names = [f"k{number}" for number in range(50)]
-        there = [ground.message(idempotency_key=name, fingerprint="f") for name in names]
-        rivals = [open_store(ground.url), open_store(ground.url)]
+        there = [env.message(idempotency_key=name, fingerprint="f") for name in names]
+        rivals = [open_store(env.url), open_store(env.url)]
         one, two = side_by_side(
             lambda: rivals[0].run(messages.accept, there), lambda: rivals[1].run(messages.accept, there[::-1])
         )
         assert [accepted.id for accepted in one] == [accepted.id for accepted in two[::-1]]
-        assert len(query(ground.url, "SELECT id FROM messages")) == 50
+        assert len(query(env.url, "SELECT id FROM messages")) == 50
         for rival in rivals:
             rival.close()
 
-    def test_a_lost_commit_can_be_looked_up(self, ground: Ground) -> None:
-        (first,) = ground.accepted([ground.message(idempotency_key="k", fingerprint="f")])
-        found = ground.store.run(messages.find_by_key, "acme", "k")
+    def test_a_lost_commit_can_be_looked_up(self, env: StoreEnv) -> None:
+        (first,) = env.accepted([env.message(idempotency_key="k", fingerprint="f")])
+        found = env.store.run(messages.find_by_key, "acme", "k")
         assert found is not None
         assert (found["id"], found["fingerprint"], found["state"]) == (first.id, "f", "queued")
-        assert ground.store.run(messages.find_by_key, "globex", "k") is None
+        assert env.store.run(messages.find_by_key, "globex", "k") is None
 
 
 class TestClaim:
-    def test_only_the_head_of_a_chat(self, ground: Ground) -> None:
-        first, second, other = ground.accept("a", "a", "b")
+    def test_only_the_head_of_a_chat(self, env: StoreEnv) -> None:
+        first, second, other = env.accept("a", "a", "b")
 
-        assert ground.claimed_ids([second]) == []
-        assert ground.claimed_ids([first, second, other]) == [first, other]
-        assert ground.claimed_ids([second]) == [], "while the first is being sent"
-        assert ground.settle(first, IN_DOUBT)
-        assert ground.claimed_ids([second]) == [], "while the first is in doubt"
-        assert ground.store.run(
-            messages.resolve, message_id=first, attempt=1, state=SENT, code="proved", incarnation="x"
-        )
-        assert ground.claimed_ids([second]) == [second]
+        assert env.claimed_ids([second]) == []
+        assert env.claimed_ids([first, second, other]) == [first, other]
+        assert env.claimed_ids([second]) == [], "while the first is being sent"
+        assert env.settle(first, IN_DOUBT)
+        assert env.claimed_ids([second]) == [], "while the first is in doubt"
+        assert env.store.run(messages.resolve, message_id=first, attempt=1, state=SENT, code="proved", incarnation="x")
+        assert env.claimed_ids([second]) == [second]
 
-    def test_a_waiting_retry_holds_its_chat_and_no_other(self, ground: Ground) -> None:
-        first, second, other = ground.accept("a", "a", "b")
-        ground.claim([first])
-        assert ground.settle(first, QUEUED, after_s=3600.0, code="later")
+    def test_a_waiting_retry_holds_its_chat_and_no_other(self, env: StoreEnv) -> None:
+        first, second, other = env.accept("a", "a", "b")
+        env.claim([first])
+        assert env.settle(first, QUEUED, after_s=3600.0, code="later")
 
-        assert ground.claimed_ids([first, second, other]) == [other]
+        assert env.claimed_ids([first, second, other]) == [other]
 
-    def test_not_before_its_time(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
-        ground.set(row_id, "not_before = now() + interval '1 hour'")
-        assert ground.claimed_ids([row_id]) == []
-        ground.set(row_id, "not_before = now() - interval '1 second'")
-        assert ground.claimed_ids([row_id]) == [row_id]
+    def test_not_before_its_time(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
+        env.set(row_id, "not_before = now() + interval '1 hour'")
+        assert env.claimed_ids([row_id]) == []
+        env.set(row_id, "not_before = now() - interval '1 second'")
+        assert env.claimed_ids([row_id]) == [row_id]
 
-    def test_the_same_chat_on_another_connection_is_another_chat(self, ground: Ground) -> None:
-        other = ground.connect(phone_index=1)
-        (first,) = ground.accept("a")
-        (second,) = ground.accept("a", connection_id=other)
-        assert ground.claimed_ids([first, second]) == [first, second]
+    def test_the_same_chat_on_another_connection_is_another_chat(self, env: StoreEnv) -> None:
+        other = env.connect(phone_index=1)
+        (first,) = env.accept("a")
+        (second,) = env.accept("a", connection_id=other)
+        assert env.claimed_ids([first, second]) == [first, second]
 
-    def test_a_paused_connection_holds_its_messages(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
-        assert ground.store.run(connections.pause, ground.connection, "asked to")
-        assert ground.claimed_ids([row_id], chats=[(ground.connection, "a")]) == []
-        assert ground.store.run(messages.due, kind="meta", grace_s=0.0, most=10) == []
-        assert ground.store.run(connections.resume, ground.connection)
-        assert ground.claimed_ids([row_id]) == [row_id]
+    def test_a_paused_connection_holds_its_messages(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
+        assert env.store.run(connections.pause, env.connection, "asked to")
+        assert env.claimed_ids([row_id], chats=[(env.connection, "a")]) == []
+        assert env.store.run(messages.due, kind="meta", grace_s=0.0, most=10) == []
+        assert env.store.run(connections.resume, env.connection)
+        assert env.claimed_ids([row_id]) == [row_id]
 
-    def test_another_kinds_row_is_left_alone(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
-        assert ground.claimed_ids([row_id], kind="webdriver") == []
+    def test_another_kinds_row_is_left_alone(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
+        assert env.claimed_ids([row_id], kind="webdriver") == []
 
-    def test_the_head_of_a_chat_is_found_by_the_chat(self, ground: Ground) -> None:
-        first, second, _ = ground.accept("a", "a", "b")
-        assert ground.claimed_ids([], chats=[(ground.connection, "a")]) == [first]
-        assert ground.settle(first, SENT)
-        assert ground.claimed_ids([second], chats=[(ground.connection, "a")]) == [second]
+    def test_the_head_of_a_chat_is_found_by_the_chat(self, env: StoreEnv) -> None:
+        first, second, _ = env.accept("a", "a", "b")
+        assert env.claimed_ids([], chats=[(env.connection, "a")]) == [first]
+        assert env.settle(first, SENT)
+        assert env.claimed_ids([second], chats=[(env.connection, "a")]) == [second]
 
-    def test_a_claim_says_all_that_a_channel_needs(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("49170", content={"body": "hi", "quoted": None})
-        assert ground.claim([row_id]) == [
+    def test_a_claim_says_all_that_a_channel_needs(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("49170", content={"body": "hi", "quoted": None})
+        assert env.claim([row_id]) == [
             OutboundMessage(
                 id=row_id,
                 company_id="acme",
-                connection_id=ground.connection,
+                connection_id=env.connection,
                 connection_type="meta_direct",
                 chat_id="49170",
                 type="text",
                 content={"body": "hi", "quoted": None},
                 attempt=1,
-                token=ground.token(row_id),
+                token=env.token(row_id),
                 incarnation="meta-0.a",
             )
         ]
-        assert ground.history(row_id) == ["queued", "sending"]
+        assert env.history(row_id) == ["queued", "sending"]
 
-    def test_no_more_than_asked_for_and_the_oldest_first(self, ground: Ground) -> None:
-        ids = ground.accept(*"abcdef")
-        assert ground.claimed_ids(ids[::-1], most=2) == ids[:2]
+    def test_no_more_than_asked_for_and_the_oldest_first(self, env: StoreEnv) -> None:
+        ids = env.accept(*"abcdef")
+        assert env.claimed_ids(ids[::-1], most=2) == ids[:2]
 
-    def test_two_racing_claimers_get_disjoint_rows(self, ground: Ground) -> None:
-        rivals = [open_store(ground.url), open_store(ground.url)]
+    def test_two_racing_claimers_get_disjoint_rows(self, env: StoreEnv) -> None:
+        rivals = [open_store(env.url), open_store(env.url)]
         for round_ in range(25):
-            ids = ground.accept(*(f"{round_}-{number}" for number in range(12)))
+            ids = env.accept(*(f"{round_}-{number}" for number in range(12)))
 
             def claim(number: int, ids: list[int] = ids) -> list[int]:
                 order = ids if number else ids[::-1]
@@ -209,26 +207,26 @@ class TestClaim:
 
             one, two = side_by_side(lambda: claim(0), lambda: claim(1))
             assert not set(one) & set(two)
-            left = ground.claimed_ids(ids, incarnation="meta-2")
+            left = env.claimed_ids(ids, incarnation="meta-2")
             assert sorted(one + two + left) == ids
-            rows = query(ground.url, "SELECT id, incarnation, attempt FROM messages WHERE id = ANY(%(ids)s)", ids=ids)
+            rows = query(env.url, "SELECT id, incarnation, attempt FROM messages WHERE id = ANY(%(ids)s)", ids=ids)
             assert {row["id"] for row in rows if row["incarnation"] == "meta-0"} == set(one)
             assert {row["attempt"] for row in rows} == {1}
         for rival in rivals:
             rival.close()
 
-    def test_a_claim_does_not_wait_for_a_row_that_somebody_else_has_locked(self, ground: Ground) -> None:
-        first, second = ground.accept("a", "b")
-        with open_transaction(ground.url, "SELECT FROM messages WHERE id = %(id)s FOR UPDATE", id=first):
-            assert ground.claimed_ids([first, second]) == [second]
-        assert ground.claimed_ids([first]) == [first]
+    def test_a_claim_does_not_wait_for_a_row_that_somebody_else_has_locked(self, env: StoreEnv) -> None:
+        first, second = env.accept("a", "b")
+        with open_transaction(env.url, "SELECT FROM messages WHERE id = %(id)s FOR UPDATE", id=first):
+            assert env.claimed_ids([first, second]) == [second]
+        assert env.claimed_ids([first]) == [first]
 
-    def test_a_claim_looks_again_at_a_row_that_changed_under_it(self, ground: Ground) -> None:
+    def test_a_claim_looks_again_at_a_row_that_changed_under_it(self, env: StoreEnv) -> None:
         """Committed between the claim's snapshot and its lock: the row was taken and put back for later."""
-        (row_id,) = ground.accept("a")
+        (row_id,) = env.accept("a")
         seen = threading.Event()
         query(
-            ground.url,
+            env.url,
             # makes the claim's snapshot old before it locks: the function waits for the lock that the test holds
             """CREATE FUNCTION wait_here(state text) RETURNS text LANGUAGE plpgsql AS
                $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN state; END $$;
@@ -239,23 +237,23 @@ class TestClaim:
         claimed: list[int] = []
 
         def claim() -> None:
-            store = open_store(ground.url, name="slow claimer")
+            store = open_store(env.url, name="slow claimer")
             claimed.extend(store.run(slow_claim, ids=[row_id]))
             seen.set()
             store.close()
 
-        with open_transaction(ground.url, "SELECT pg_advisory_xact_lock(7)"):
+        with open_transaction(env.url, "SELECT pg_advisory_xact_lock(7)"):
             thread = threading.Thread(target=claim)
             thread.start()
             waits = (
                 "SELECT pid FROM pg_stat_activity WHERE application_name = 'slow claimer' AND wait_event = 'advisory'"
             )
-            eventually(lambda: query(ground.url, waits), 10, "the claimer waits inside its statement")
-            ground.set(row_id, "attempt = 1, not_before = now() + interval '1 hour'")
+            eventually(lambda: query(env.url, waits), 10, "the claimer waits inside its statement")
+            env.set(row_id, "attempt = 1, not_before = now() + interval '1 hour'")
         thread.join(10)
         assert seen.is_set()
         assert claimed == []
-        assert ground.state(row_id) == "queued"
+        assert env.state(row_id) == "queued"
 
 
 def claim_with_old_snapshot() -> Callable[..., list[int]]:
@@ -285,53 +283,53 @@ def claim_with_old_snapshot() -> Callable[..., list[int]]:
 
 
 class TestFence:
-    def test_a_late_outcome_of_another_incarnation_changes_nothing(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
-        ground.claim([row_id], incarnation="meta-0.dead")
-        ground.store.run(messages.reclaim, incarnation="meta-0.dead")
-        ground.store.run(messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="unsent", incarnation="x")
-        ground.claim([row_id], incarnation="meta-1.alive")
-        before = ground.row(row_id)
+    def test_a_late_outcome_of_another_incarnation_changes_nothing(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
+        env.claim([row_id], incarnation="meta-0.dead")
+        env.store.run(messages.reclaim, incarnation="meta-0.dead")
+        env.store.run(messages.resolve, message_id=row_id, attempt=1, state=QUEUED, code="unsent", incarnation="x")
+        env.claim([row_id], incarnation="meta-1.alive")
+        before = env.row(row_id)
 
         for state in (SENT, QUEUED, FAILED, IN_DOUBT):
-            assert not ground.settle(row_id, state, incarnation="meta-0.dead", provider_id="wamid.1")
+            assert not env.settle(row_id, state, incarnation="meta-0.dead", provider_id="wamid.1")
 
-        assert ground.row(row_id) == before
-        assert ground.history(row_id) == ["queued", "sending", "in_doubt", "queued", "sending"]
+        assert env.row(row_id) == before
+        assert env.history(row_id) == ["queued", "sending", "in_doubt", "queued", "sending"]
 
-    def test_a_late_token_of_another_incarnation_is_refused(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
-        ground.claim([row_id], token_at_claim=False)
-        assert not ground.store.run(messages.record_token, message_id=row_id, incarnation="meta-0.dead", token="late")
-        assert ground.row(row_id)["token"] == ""
-        assert ground.store.run(messages.record_token, message_id=row_id, incarnation="meta-0.a", token="mine")
-        assert ground.row(row_id)["token"] == "mine"
+    def test_a_late_token_of_another_incarnation_is_refused(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
+        env.claim([row_id], token_at_claim=False)
+        assert not env.store.run(messages.record_token, message_id=row_id, incarnation="meta-0.dead", token="late")
+        assert env.row(row_id)["token"] == ""
+        assert env.store.run(messages.record_token, message_id=row_id, incarnation="meta-0.a", token="mine")
+        assert env.row(row_id)["token"] == "mine"
 
-    def test_a_token_is_refused_once_the_row_was_reclaimed(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
-        ground.claim([row_id], token_at_claim=False)
-        ground.store.run(messages.reclaim, incarnation="meta-0.a")
-        assert not ground.store.run(messages.record_token, message_id=row_id, incarnation="meta-0.a", token="mine")
+    def test_a_token_is_refused_once_the_row_was_reclaimed(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
+        env.claim([row_id], token_at_claim=False)
+        env.store.run(messages.reclaim, incarnation="meta-0.a")
+        assert not env.store.run(messages.record_token, message_id=row_id, incarnation="meta-0.a", token="mine")
 
-    def test_an_outcome_is_written_once(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
-        ground.claim([row_id])
-        assert ground.settle(row_id, SENT, provider_id="wamid.1")
-        assert not ground.settle(row_id, SENT, provider_id="wamid.2")
-        assert ground.row(row_id)["provider_id"] == "wamid.1"
-        assert ground.history(row_id) == ["queued", "sending", "sent"]
+    def test_an_outcome_is_written_once(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
+        env.claim([row_id])
+        assert env.settle(row_id, SENT, provider_id="wamid.1")
+        assert not env.settle(row_id, SENT, provider_id="wamid.2")
+        assert env.row(row_id)["provider_id"] == "wamid.1"
+        assert env.history(row_id) == ["queued", "sending", "sent"]
 
-    def test_one_lost_row_does_not_disturb_its_batch(self, ground: Ground) -> None:
-        first, second = ground.accept("a", "b")
-        ground.claim([first, second])
-        ground.set(first, "incarnation = 'somebody else'")
-        written = ground.store.run(
+    def test_one_lost_row_does_not_disturb_its_batch(self, env: StoreEnv) -> None:
+        first, second = env.accept("a", "b")
+        env.claim([first, second])
+        env.set(first, "incarnation = 'somebody else'")
+        written = env.store.run(
             messages.settle,
             incarnation="meta-0.a",
             settlements=[Settlement(id=row, state=SENT) for row in (first, second)],
         )
         assert written == {second}
-        assert (ground.state(first), ground.state(second)) == ("sending", "sent")
+        assert (env.state(first), env.state(second)) == ("sending", "sent")
 
 
 class TestSettle:
@@ -366,18 +364,18 @@ class TestSettle:
     def test_what_an_outcome_comes_to(self, outcome: Outcome, attempt: int, expected: Settlement) -> None:
         assert settlement(self.message(attempt), outcome, attempts=3, wait_s=4.0) == expected
 
-    def test_an_uncounted_attempt_is_given_back(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
+    def test_an_uncounted_attempt_is_given_back(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
         for _ in range(5):
-            ground.claim([row_id])
-            assert ground.settle(row_id, QUEUED, counts=False, code="not_ready")
-        assert ground.row(row_id)["attempt"] == 0
+            env.claim([row_id])
+            assert env.settle(row_id, QUEUED, counts=False, code="not_ready")
+        assert env.row(row_id)["attempt"] == 0
 
-    def test_a_failure_keeps_its_reason(self, ground: Ground) -> None:
-        (row_id,) = ground.accept("a")
-        ground.claim([row_id])
-        assert ground.settle(row_id, FAILED, code="131026", detail="undeliverable")
-        row = ground.row(row_id)
+    def test_a_failure_keeps_its_reason(self, env: StoreEnv) -> None:
+        (row_id,) = env.accept("a")
+        env.claim([row_id])
+        assert env.settle(row_id, FAILED, code="131026", detail="undeliverable")
+        row = env.row(row_id)
         assert (row["state"], row["error_code"], row["error_detail"], row["sent_at"]) == (
             "failed",
             "131026",
@@ -385,10 +383,10 @@ class TestSettle:
             None,
         )
 
-    def test_a_reason_that_the_database_cannot_hold_is_written_all_the_same(self, ground: Ground) -> None:
+    def test_a_reason_that_the_database_cannot_hold_is_written_all_the_same(self, env: StoreEnv) -> None:
         """A provider's answer may hold anything; an outcome that could not be written would take the process down."""
-        (row_id,) = ground.accept("a")
-        ground.claim([row_id])
-        assert ground.settle(row_id, FAILED, code="odd\0", detail="nul \0, half a pair \ud83d, \U0001f600")
-        row = ground.row(row_id)
+        (row_id,) = env.accept("a")
+        env.claim([row_id])
+        assert env.settle(row_id, FAILED, code="odd\0", detail="nul \0, half a pair \ud83d, \U0001f600")
+        row = env.row(row_id)
         assert (row["error_code"], row["error_detail"]) == ("odd\ufffd", "nul \ufffd, half a pair \ufffd, \U0001f600")

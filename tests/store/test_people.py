@@ -13,7 +13,7 @@ from shared.messages import InboundMessage, Receipt, Sent
 from shared.states import MessageState
 from shared.store import inbound, marks, messages, targets, windows
 from shared.store.people import may_be_one_person
-from tests.store.rig import LONG_AGO, Ground, query, side_by_side
+from tests.store.env import LONG_AGO, StoreEnv, query, side_by_side
 
 BRAZIL = ("5531985168200", "553185168200")
 MEXICO = ("5215535574468", "525535574468")
@@ -24,28 +24,28 @@ SCOPED = "wamid.HBgVRUcuMTQ0MjczODIzMDk5NzEzOTU0FRQAEhggMDNDODJDNjMwRkZCNEE5MkEw
 """Two spellings of one id: by the customer's number, and by the business-scoped user id."""
 
 
-def came(ground: Ground, chat: str, provider_id: str, **fields: Any) -> InboundMessage:
+def came(env: StoreEnv, chat: str, provider_id: str, **fields: Any) -> InboundMessage:
     defaults: dict[str, Any] = {"content": {"body": "hello"}, "at": LONG_AGO, "sender": chat, "type": "text"}
-    return InboundMessage(connection_id=ground.connection, provider_id=provider_id, chat_id=chat, **(defaults | fields))
+    return InboundMessage(connection_id=env.connection, provider_id=provider_id, chat_id=chat, **(defaults | fields))
 
 
-def receive(ground: Ground, *arrived: InboundMessage) -> None:
-    ground.store.run(inbound.insert, [(message, None) for message in arrived])
+def receive(env: StoreEnv, *arrived: InboundMessage) -> None:
+    env.store.run(inbound.insert, [(message, None) for message in arrived])
 
 
-def sent(ground: Ground, chat: str, provider_id: str) -> int:
-    (row_id,) = ground.accept(chat)
-    ground.claim([row_id])
-    ground.settle(row_id, MessageState.SENT, provider_id=provider_id)
+def sent(env: StoreEnv, chat: str, provider_id: str) -> int:
+    (row_id,) = env.accept(chat)
+    env.claim([row_id])
+    env.settle(row_id, MessageState.SENT, provider_id=provider_id)
     return row_id
 
 
-def page(ground: Ground, chat: str, most: int = 10) -> list[Any]:
-    return ground.store.run(messages.chat_page, company_id="acme", chat_id=chat, before=NEWEST, most=most)
+def page(env: StoreEnv, chat: str, most: int = 10) -> list[Any]:
+    return env.store.run(messages.chat_page, company_id="acme", chat_id=chat, before=NEWEST, most=most)
 
 
-def shown(ground: Ground, chat: str) -> list[str]:
-    return [row["provider_id"] for row in page(ground, chat)]
+def shown(env: StoreEnv, chat: str) -> list[str]:
+    return [row["provider_id"] for row in page(env, chat)]
 
 
 @pytest.mark.parametrize(
@@ -74,106 +74,106 @@ def test_who_can_be_one_person(first: str, second: str, may: bool) -> None:
 
 @pytest.mark.parametrize(("ours", "theirs"), [BRAZIL, MEXICO, (NUMBER, LID), (NUMBER, BSUID)])
 def test_an_answer_from_another_spelling_stands_in_the_chat_that_we_wrote_to(
-    ground: Ground, ours: str, theirs: str
+    env: StoreEnv, ours: str, theirs: str
 ) -> None:
-    sent(ground, ours, "wamid.ours")
-    receive(ground, came(ground, theirs, "in.1", content={"body": "yes", "quoted": "wamid.ours"}))
+    sent(env, ours, "wamid.ours")
+    receive(env, came(env, theirs, "in.1", content={"body": "yes", "quoted": "wamid.ours"}))
     for name in (ours, theirs):
-        assert set(shown(ground, name)) == {"wamid.ours", "in.1"}
-        assert {row["chat_id"] for row in page(ground, name)} == {name}
-        (target,) = ground.store.run(targets.find, "acme", "in.1")
+        assert set(shown(env, name)) == {"wamid.ours", "in.1"}
+        assert {row["chat_id"] for row in page(env, name)} == {name}
+        (target,) = env.store.run(targets.find, "acme", "in.1")
         assert name in target.chat_ids
-        heard = ground.store.run(windows.last_heard, company_id="acme", connection_id=ground.connection, chat_id=name)
+        heard = env.store.run(windows.last_heard, company_id="acme", connection_id=env.connection, chat_id=name)
         assert heard == LONG_AGO
 
 
-def test_a_status_and_the_answer_of_a_send_name_the_number_otherwise(ground: Ground) -> None:
-    row_id = sent(ground, BRAZIL[0], "wamid.1")
-    receive(ground, came(ground, BRAZIL[1], "in.1"))
-    assert shown(ground, BRAZIL[0]) == ["wamid.1"], "nothing joins them yet"
-    ground.receipts(
+def test_a_status_and_the_answer_of_a_send_name_the_number_otherwise(env: StoreEnv) -> None:
+    row_id = sent(env, BRAZIL[0], "wamid.1")
+    receive(env, came(env, BRAZIL[1], "in.1"))
+    assert shown(env, BRAZIL[0]) == ["wamid.1"], "nothing joins them yet"
+    env.receipts(
         Receipt(
-            connection_id=ground.connection,
+            connection_id=env.connection,
             state=MessageState.DELIVERED,
             at=LONG_AGO,
             provider_id="wamid.1",
             recipient=BRAZIL[1],
         )
     )
-    assert shown(ground, BRAZIL[0]) == ["wamid.1", "in.1"] == shown(ground, BRAZIL[1])
-    assert ground.state(row_id) == "delivered"
+    assert shown(env, BRAZIL[0]) == ["wamid.1", "in.1"] == shown(env, BRAZIL[1])
+    assert env.state(row_id) == "delivered"
 
-    (row_id,) = ground.accept(MEXICO[0])
-    (message,) = ground.claim([row_id])
+    (row_id,) = env.accept(MEXICO[0])
+    (message,) = env.claim([row_id])
     outcome = messages.settlement(message, Sent(provider_id="w", recipient=MEXICO[1]), attempts=5, wait_s=1.0)
-    ground.store.run(messages.settle, incarnation=message.incarnation, settlements=[outcome])
-    receive(ground, came(ground, MEXICO[1], "in.2"))
-    assert shown(ground, MEXICO[0]) == ["w", "in.2"]
+    env.store.run(messages.settle, incarnation=message.incarnation, settlements=[outcome])
+    receive(env, came(env, MEXICO[1], "in.2"))
+    assert shown(env, MEXICO[0]) == ["w", "in.2"]
 
 
-def test_a_user_id_first_and_the_number_later_are_one_chat(ground: Ground) -> None:
-    receive(ground, came(ground, BSUID, "in.1"))
-    sent(ground, NUMBER, "wamid.1")
-    both = Contact(connection_id=ground.connection, user_id=BSUID, phone=NUMBER, at=LONG_AGO)
+def test_a_user_id_first_and_the_number_later_are_one_chat(env: StoreEnv) -> None:
+    receive(env, came(env, BSUID, "in.1"))
+    sent(env, NUMBER, "wamid.1")
+    both = Contact(connection_id=env.connection, user_id=BSUID, phone=NUMBER, at=LONG_AGO)
     for _ in range(2):
-        ground.store.run(inbound.see, [both])
-    assert shown(ground, BSUID) == shown(ground, NUMBER) == ["wamid.1", "in.1"]
+        env.store.run(inbound.see, [both])
+    assert shown(env, BSUID) == shown(env, NUMBER) == ["wamid.1", "in.1"]
     # and the next user id of the same person
-    ground.store.run(
-        inbound.see, [], [ContactMove(connection_id=ground.connection, former=BSUID, user_id="CO.7", at=LONG_AGO)]
+    env.store.run(
+        inbound.see, [], [ContactMove(connection_id=env.connection, former=BSUID, user_id="CO.7", at=LONG_AGO)]
     )
-    assert shown(ground, "CO.7") == shown(ground, NUMBER)
+    assert shown(env, "CO.7") == shown(env, NUMBER)
 
 
-def test_a_number_that_was_given_up_is_not_its_owners_any_more(ground: Ground) -> None:
-    receive(ground, came(ground, "15555689284", "in.old"))
-    move = ContactMove(connection_id=ground.connection, former="15555689284", phone="15555732184", at=LONG_AGO)
-    ground.store.run(inbound.see, [], [move])
-    receive(ground, came(ground, "15555732184", "in.new"))
-    assert (shown(ground, "15555689284"), shown(ground, "15555732184")) == (["in.old"], ["in.new"])
+def test_a_number_that_was_given_up_is_not_its_owners_any_more(env: StoreEnv) -> None:
+    receive(env, came(env, "15555689284", "in.old"))
+    move = ContactMove(connection_id=env.connection, former="15555689284", phone="15555732184", at=LONG_AGO)
+    env.store.run(inbound.see, [], [move])
+    receive(env, came(env, "15555732184", "in.new"))
+    assert (shown(env, "15555689284"), shown(env, "15555732184")) == (["in.old"], ["in.new"])
 
 
-def test_no_chat_is_joined_with_a_groups_or_another_companys(ground: Ground) -> None:
-    sent(ground, "120363040000000000@g.us", "wamid.group")
-    receive(ground, came(ground, NUMBER, "in.1", content={"body": "privately", "quoted": "wamid.group"}))
-    assert shown(ground, NUMBER) == ["in.1"]
-    other = ground.connect("globex")
-    sent(ground, BRAZIL[0], "wamid.1")
-    theirs = replace(came(ground, BRAZIL[1], "in.2", content={"body": "x", "quoted": "wamid.1"}), connection_id=other)
-    receive(ground, theirs)
-    assert shown(ground, BRAZIL[0]) == ["wamid.1"]
+def test_no_chat_is_joined_with_a_groups_or_another_companys(env: StoreEnv) -> None:
+    sent(env, "120363040000000000@g.us", "wamid.group")
+    receive(env, came(env, NUMBER, "in.1", content={"body": "privately", "quoted": "wamid.group"}))
+    assert shown(env, NUMBER) == ["in.1"]
+    other = env.connect("globex")
+    sent(env, BRAZIL[0], "wamid.1")
+    theirs = replace(came(env, BRAZIL[1], "in.2", content={"body": "x", "quoted": "wamid.1"}), connection_id=other)
+    receive(env, theirs)
+    assert shown(env, BRAZIL[0]) == ["wamid.1"]
 
 
-def test_links_that_are_made_at_once_make_one_person(ground: Ground) -> None:
+def test_links_that_are_made_at_once_make_one_person(env: StoreEnv) -> None:
     pairs = [(BSUID, NUMBER), (NUMBER, LID), (LID, "CO.7"), ("CO.7", "CO.8")]
     side_by_side(
         *[
             lambda pair=pair: query(
-                ground.url, "SELECT link_aliases('acme', %(first)s, %(second)s)", first=pair[0], second=pair[1]
+                env.url, "SELECT link_aliases('acme', %(first)s, %(second)s)", first=pair[0], second=pair[1]
             )
             for pair in pairs
         ]
     )
-    assert len(query(ground.url, "SELECT DISTINCT person_id FROM contact_aliases")) == 1
-    assert len(query(ground.url, "SELECT alias FROM contact_aliases")) == 5
+    assert len(query(env.url, "SELECT DISTINCT person_id FROM contact_aliases")) == 1
+    assert len(query(env.url, "SELECT alias FROM contact_aliases")) == 5
 
 
-def test_a_scoped_spelling_of_an_id_names_the_message_under_the_id_that_is_shown(ground: Ground) -> None:
-    sent(ground, NUMBER, STORED)
-    ground.store.run(inbound.see, [Contact(connection_id=ground.connection, user_id=BSUID, phone=NUMBER, at=LONG_AGO)])
+def test_a_scoped_spelling_of_an_id_names_the_message_under_the_id_that_is_shown(env: StoreEnv) -> None:
+    sent(env, NUMBER, STORED)
+    env.store.run(inbound.see, [Contact(connection_id=env.connection, user_id=BSUID, phone=NUMBER, at=LONG_AGO)])
     receive(
-        ground,
-        came(ground, BSUID, "in.1", content={"body": "yes", "quoted": SCOPED}),
-        came(ground, BSUID, "in.2", type="reaction", content={"target": SCOPED, "emoji": "👍"}),
-        came(ground, "15550100999", "in.3", content={"body": "another chat", "quoted": SCOPED}),
-        came(ground, BSUID, "in.4", content={"body": "unknown", "quoted": "wamid.nonsense"}),
+        env,
+        came(env, BSUID, "in.1", content={"body": "yes", "quoted": SCOPED}),
+        came(env, BSUID, "in.2", type="reaction", content={"target": SCOPED, "emoji": "👍"}),
+        came(env, "15550100999", "in.3", content={"body": "another chat", "quoted": SCOPED}),
+        came(env, BSUID, "in.4", content={"body": "unknown", "quoted": "wamid.nonsense"}),
     )
     named = {
         row["provider_id"]: row["content"].get("quoted", row["content"].get("target"))
-        for row in query(ground.url, "SELECT provider_id, content FROM inbound_messages")
+        for row in query(env.url, "SELECT provider_id, content FROM inbound_messages")
     }
     assert named == {"in.1": STORED, "in.2": STORED, "in.3": SCOPED, "in.4": "wamid.nonsense"}
-    assert [target.provider_id for target in ground.store.run(targets.find, "acme", STORED)] == [STORED]
+    assert [target.provider_id for target in env.store.run(targets.find, "acme", STORED)] == [STORED]
 
 
 @pytest.mark.parametrize(
@@ -188,49 +188,47 @@ def test_a_scoped_spelling_of_an_id_names_the_message_under_the_id_that_is_shown
         ("m_75458c8c84454fb29d4a2cd42a062be0", None),
     ],
 )
-def test_the_token_inside_an_id(ground: Ground, provider_id: str, token: str | None) -> None:
-    assert query(ground.url, "SELECT wamid_token(%(id)s) AS token", id=provider_id) == [{"token": token}]
+def test_the_token_inside_an_id(env: StoreEnv, provider_id: str, token: str | None) -> None:
+    assert query(env.url, "SELECT wamid_token(%(id)s) AS token", id=provider_id) == [{"token": token}]
 
 
 class TestTime:
-    def test_a_chat_is_in_the_order_of_the_providers_time(self, ground: Ground) -> None:
-        receive(ground, came(ground, "1", "live", at=datetime.now(UTC) - timedelta(minutes=1)))
+    def test_a_chat_is_in_the_order_of_the_providers_time(self, env: StoreEnv) -> None:
+        receive(env, came(env, "1", "live", at=datetime.now(UTC) - timedelta(minutes=1)))
         for number in (2, 0, 1):
-            receive(ground, came(ground, "1", f"past {number}", at=LONG_AGO + timedelta(seconds=number)))
-        assert shown(ground, "1") == ["live", "past 2", "past 1", "past 0"]
-        rows = page(ground, "1", most=2)
+            receive(env, came(env, "1", f"past {number}", at=LONG_AGO + timedelta(seconds=number)))
+        assert shown(env, "1") == ["live", "past 2", "past 1", "past 0"]
+        rows = page(env, "1", most=2)
         assert rows[1]["at"] == LONG_AGO + timedelta(seconds=2)
-        following = ground.store.run(
+        following = env.store.run(
             messages.chat_page, company_id="acme", chat_id="1", before=(rows[1]["at"], rows[1]["id"]), most=2
         )
         assert [row["provider_id"] for row in following] == ["past 1", "past 0"]
-        newest = ground.store.run(
-            targets.newest_received, company_id="acme", connection_id=ground.connection, chat_id="1"
-        )
+        newest = env.store.run(targets.newest_received, company_id="acme", connection_id=env.connection, chat_id="1")
         assert newest is not None
         assert newest[1] == "live"
 
-    def test_the_newest_reaction_by_the_providers_time_counts(self, ground: Ground) -> None:
+    def test_the_newest_reaction_by_the_providers_time_counts(self, env: StoreEnv) -> None:
         def reaction(name: str, emoji: str, second: int) -> InboundMessage:
             at = LONG_AGO + timedelta(seconds=second)
-            return came(ground, "1", name, type="reaction", content={"target": "t", "emoji": emoji}, at=at)
+            return came(env, "1", name, type="reaction", content={"target": "t", "emoji": emoji}, at=at)
 
-        receive(ground, reaction("removed", "", 30))
-        receive(ground, reaction("given", "👍", 0))
-        assert ground.store.run(marks.reactions, "acme", ["t"]) == {}
-        receive(ground, reaction("again", "❤️", 31))
-        assert ground.store.run(marks.reactions, "acme", ["t"]) == {"t": [("1", "❤️")]}
+        receive(env, reaction("removed", "", 30))
+        receive(env, reaction("given", "👍", 0))
+        assert env.store.run(marks.reactions, "acme", ["t"]) == {}
+        receive(env, reaction("again", "❤️", 31))
+        assert env.store.run(marks.reactions, "acme", ["t"]) == {"t": [("1", "❤️")]}
 
-    def test_an_edit_by_hand_finds_a_message_of_ours_and_the_newest_counts(self, ground: Ground) -> None:
-        row_id = sent(ground, "1", "wamid.1")
+    def test_an_edit_by_hand_finds_a_message_of_ours_and_the_newest_counts(self, env: StoreEnv) -> None:
+        row_id = sent(env, "1", "wamid.1")
 
         def edit(name: str, words: str, second: int) -> InboundMessage:
             content = {"target": "wamid.1", "body": words}
             at = LONG_AGO + timedelta(seconds=second)
-            return came(ground, "1", name, type="edit", content=content, from_me=True, at=at)
+            return came(env, "1", name, type="edit", content=content, from_me=True, at=at)
 
-        receive(ground, edit("e2", "newest", 20))
-        receive(ground, edit("e1", "older", 10))
-        assert ground.row(row_id)["content"]["body"] == "newest"
-        codes = [row["code"] for row in ground.store.run(messages.history, row_id)]
+        receive(env, edit("e2", "newest", 20))
+        receive(env, edit("e1", "older", 10))
+        assert env.row(row_id)["content"]["body"] == "newest"
+        codes = [row["code"] for row in env.store.run(messages.history, row_id)]
         assert codes.count("edited_by_hand") == 1

@@ -26,7 +26,7 @@ from shared.store import pool as pool_module
 from shared.store.pool import Pool, Transaction
 from shared.store.store import Store, ping
 from tests.delivery.rig import run, soon
-from tests.store.rig import Ground, away, backends, cut, open_store, query, side_by_side
+from tests.store.env import StoreEnv, away, backends, cut, open_store, query, side_by_side
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
 
@@ -93,15 +93,15 @@ class Silent:
 
 
 class TestLimit:
-    def test_connections_are_used_again(self, ground: Ground) -> None:
-        pool = make_pool(ground.url)
+    def test_connections_are_used_again(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url)
         for _ in range(20):
             work(pool)
         assert (pool.stats.opened, pool.stats.idle, pool.stats.in_use) == (1, 1, 0)
         pool.close()
 
-    def test_exhausted_it_waits_and_then_says_so_by_the_deadline(self, ground: Ground) -> None:
-        pool = make_pool(ground.url, limit=1)
+    def test_exhausted_it_waits_and_then_says_so_by_the_deadline(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url, limit=1)
         with pool.transaction(monotonic() + 30):
             with (
                 lasting(0.3),
@@ -114,15 +114,15 @@ class TestLimit:
         work(pool)
         pool.close()
 
-    def test_the_wait_for_a_connection_has_a_limit_of_its_own(self, ground: Ground) -> None:
-        pool = make_pool(ground.url, limit=1, connect_s=0.2)
+    def test_the_wait_for_a_connection_has_a_limit_of_its_own(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url, limit=1, connect_s=0.2)
         with pool.transaction(monotonic() + 30):  # noqa: SIM117 - the outer one holds the only connection
             with lasting(0.2), pytest.raises(StoreUnavailable), pool.transaction(monotonic() + 30):
                 pass
         pool.close()
 
-    def test_who_waits_gets_what_comes_free(self, ground: Ground) -> None:
-        pool = make_pool(ground.url, limit=1)
+    def test_who_waits_gets_what_comes_free(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url, limit=1)
         done = threading.Event()
 
         def wait_for_it() -> None:
@@ -139,8 +139,8 @@ class TestLimit:
         assert pool.stats.opened == 1
         pool.close()
 
-    def test_never_more_connections_than_the_limit(self, ground: Ground) -> None:
-        pool = make_pool(ground.url, limit=3, application_name="limited")
+    def test_never_more_connections_than_the_limit(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url, limit=3, application_name="limited")
         most: list[int] = []
 
         def hammer() -> None:
@@ -153,11 +153,11 @@ class TestLimit:
         side_by_side(*([hammer] * 8))
         assert max(most) <= 3
         assert pool.stats.opened <= 3
-        assert len(backends(ground.url, "limited")) <= 3
+        assert len(backends(env.url, "limited")) <= 3
         pool.close()
 
-    def test_a_thousand_failing_transactions_leak_nothing(self, ground: Ground) -> None:
-        pool = make_pool(ground.url, application_name="leaky")
+    def test_a_thousand_failing_transactions_leak_nothing(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url, application_name="leaky")
         faults: tuple[Callable[[Transaction], object], ...] = (
             lambda transaction: transaction.rows("no_such_statement"),
             lambda transaction: execute(transaction, "SELECT 1/0"),
@@ -169,12 +169,12 @@ class TestLimit:
             with pytest.raises(Exception), pool.transaction(monotonic() + 5) as transaction:  # noqa: B017
                 faults[number % 4](transaction)
         assert (pool.stats.in_use, pool.stats.idle, pool.stats.opened) == (0, 1, 1)
-        assert len(backends(ground.url, "leaky")) == 1
+        assert len(backends(env.url, "leaky")) == 1
         work(pool)
         pool.close()
 
-    def test_what_failed_left_nothing_behind(self, ground: Ground) -> None:
-        pool = make_pool(ground.url)
+    def test_what_failed_left_nothing_behind(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url)
         with pytest.raises(ZeroDivisionError), pool.transaction(monotonic() + 5) as transaction:
             transaction.execute("ensure_company", id="half", name="")
             raise ZeroDivisionError
@@ -184,32 +184,32 @@ class TestLimit:
 
 
 class TestDeadConnections:
-    def test_one_that_the_server_ended_is_never_handed_out_again(self, ground: Ground) -> None:
-        pool = make_pool(ground.url, application_name="mortal")
+    def test_one_that_the_server_ended_is_never_handed_out_again(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url, application_name="mortal")
         for _ in range(5):
             work(pool)
-            assert cut(ground.url, "mortal") == 1
-            eventually(lambda: not backends(ground.url, "mortal"), 5)
+            assert cut(env.url, "mortal") == 1
+            eventually(lambda: not backends(env.url, "mortal"), 5)
             work(pool)
         assert pool.stats.discarded == 5
         pool.close()
 
-    def test_one_that_is_lost_in_use_is_said_and_thrown_away(self, ground: Ground) -> None:
-        pool = make_pool(ground.url, application_name="mortal")
+    def test_one_that_is_lost_in_use_is_said_and_thrown_away(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url, application_name="mortal")
         with pytest.raises(StoreUnavailable) as lost, pool.transaction(monotonic() + 5) as transaction:
             ping(transaction)
-            cut(ground.url, "mortal")
+            cut(env.url, "mortal")
             ping(transaction)
         assert not lost.value.may_be_done
         assert (pool.stats.in_use, pool.stats.idle, pool.stats.discarded) == (0, 0, 1)
         work(pool)
         pool.close()
 
-    def test_also_in_a_process_with_very_many_open_files(self, ground: Ground) -> None:
+    def test_also_in_a_process_with_very_many_open_files(self, env: StoreEnv) -> None:
         """`select` cannot look at descriptors from 1024 up, and an API process with many clients gets there."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
-        pool = make_pool(ground.url)
+        pool = make_pool(env.url)
         try:
             with ExitStack() as files:
                 for _ in range(1100):
@@ -221,9 +221,9 @@ class TestDeadConnections:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             pool.close()
 
-    def test_idle_ones_are_pruned(self, ground: Ground) -> None:
+    def test_idle_ones_are_pruned(self, env: StoreEnv) -> None:
         now = [monotonic()]
-        pool = make_pool(ground.url, idle_s=10.0, clock=lambda: now[0])
+        pool = make_pool(env.url, idle_s=10.0, clock=lambda: now[0])
         with pool.transaction(now[0] + 50):
             work(pool, 50)
         assert pool.stats.idle == 2
@@ -239,10 +239,10 @@ class TestDeadConnections:
         assert (pool.stats.idle, pool.stats.discarded) == (0, 2)
         pool.close()
 
-    def test_it_recovers_when_the_server_is_back(self, ground: Ground, servers: Servers) -> None:
-        pool = make_pool(ground.url)
+    def test_it_recovers_when_the_server_is_back(self, env: StoreEnv, servers: Servers) -> None:
+        pool = make_pool(env.url)
         work(pool)
-        with away(servers.database_server_url, ground.url):
+        with away(servers.database_server_url, env.url):
             for _ in range(3):
                 with pytest.raises(StoreUnavailable):
                     work(pool)
@@ -258,8 +258,8 @@ class TestDeadConnections:
 
 
 class TestDeadlines:
-    def test_a_statement_that_takes_too_long_is_given_up(self, ground: Ground) -> None:
-        pool = make_pool(ground.url)
+    def test_a_statement_that_takes_too_long_is_given_up(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url)
         with (
             lasting(0.3),
             pytest.raises(StoreUnavailable, match="did not answer in time") as late,
@@ -271,11 +271,11 @@ class TestDeadlines:
         work(pool)
         pool.close()
 
-    def test_a_frozen_server_is_given_up(self, ground: Ground) -> None:
-        pool = make_pool(ground.url, application_name="frozen")
+    def test_a_frozen_server_is_given_up(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url, application_name="frozen")
         work(pool)
         with (
-            Frozen(ground.url, "frozen"),
+            Frozen(env.url, "frozen"),
             lasting(0.4),
             pytest.raises(StoreUnavailable, match="did not answer in time"),
         ):
@@ -292,9 +292,9 @@ class TestDeadlines:
                 work(pool, 0.2)
             assert (pool.stats.in_use, pool.stats.deadlines_passed) == (0, 2)
 
-    def test_a_commit_that_gets_no_answer_may_be_done(self, ground: Ground) -> None:
-        pool = make_pool(ground.url)
-        with ground.slow_commits("queued") as slow:
+    def test_a_commit_that_gets_no_answer_may_be_done(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url)
+        with env.slow_commits("queued") as slow:
             with slow:
                 with (
                     lasting(0.4),
@@ -304,23 +304,23 @@ class TestDeadlines:
                     execute(
                         transaction,
                         "INSERT INTO messages (company_id, connection_id, process_name, chat_id, type, content) "
-                        f"VALUES ('acme', {ground.connection}, 'meta', 'a', 'text', '{{}}')",
+                        f"VALUES ('acme', {env.connection}, 'meta', 'a', 'text', '{{}}')",
                     )
                 assert unknown.value.may_be_done
-                assert query(ground.url, "SELECT id FROM messages") == []
-            eventually(lambda: query(ground.url, "SELECT id FROM messages"), 5, "it was done after all")
+                assert query(env.url, "SELECT id FROM messages") == []
+            eventually(lambda: query(env.url, "SELECT id FROM messages"), 5, "it was done after all")
         assert pool.stats.in_use == 0
         pool.close()
 
-    def test_a_deadline_does_not_outlive_its_transaction(self, ground: Ground) -> None:
-        pool = make_pool(ground.url)
+    def test_a_deadline_does_not_outlive_its_transaction(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url)
         with pytest.raises(StoreUnavailable), pool.transaction(monotonic() + 0.1) as transaction:
             execute(transaction, "SELECT pg_sleep(30)")
-        assert query(ground.url, "SELECT 1 AS one FROM pg_sleep(0.2)") == [{"one": 1}]
+        assert query(env.url, "SELECT 1 AS one FROM pg_sleep(0.2)") == [{"one": 1}]
         pool.close()
 
-    def test_closed_it_says_so_also_to_those_who_wait(self, ground: Ground) -> None:
-        pool = make_pool(ground.url, limit=1)
+    def test_closed_it_says_so_also_to_those_who_wait(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url, limit=1)
         refused: list[StoreUnavailable] = []
 
         def wait_for_it() -> None:
@@ -339,15 +339,15 @@ class TestDeadlines:
 
 
 class TestIdentity:
-    def test_the_server_sees_whose_connection_it_is(self, ground: Ground, settings: Callable[..., Any]) -> None:
+    def test_the_server_sees_whose_connection_it_is(self, env: StoreEnv, settings: Callable[..., Any]) -> None:
         identity = ChildEnvironment(process_name="meta", process_instance=1, process_incarnation="meta-1.abc")
-        store = Store.open(settings(database_url=ground.url), identity, limit=1)
+        store = Store.open(settings(database_url=env.url), identity, limit=1)
         store.run(ping)
-        assert len(backends(ground.url, "bulkhead/meta-1/meta-1.abc")) == 1
+        assert len(backends(env.url, "bulkhead/meta-1/meta-1.abc")) == 1
         store.close()
 
-    def test_the_session_ends_what_a_lost_client_left(self, ground: Ground) -> None:
-        pool = make_pool(ground.url)
+    def test_the_session_ends_what_a_lost_client_left(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url)
         with pool.transaction(monotonic() + 5) as transaction:
             execute(transaction, "SHOW idle_in_transaction_session_timeout")
             assert transaction._cursor.fetchone() == ("30s",)
@@ -357,9 +357,9 @@ class TestIdentity:
 
 
 class TestStore:
-    def test_a_deadlock_is_run_again(self, ground: Ground) -> None:
-        one, two = ground.accept("a", "b")
-        store = open_store(ground.url, query_s=20.0)
+    def test_a_deadlock_is_run_again(self, env: StoreEnv) -> None:
+        one, two = env.accept("a", "b")
+        store = open_store(env.url, query_s=20.0)
         barrier = threading.Barrier(2)
         tries: list[int] = []
 
@@ -373,12 +373,12 @@ class TestStore:
 
         side_by_side(lambda: store.run(lock, one, two), lambda: store.run(lock, two, one))
         assert len(tries) == 3, "one of the two was run again, and found nobody in its way"
-        assert [ground.row(row_id)["deaths"] for row_id in (one, two)] == [2, 2]
+        assert [env.row(row_id)["deaths"] for row_id in (one, two)] == [2, 2]
         assert store.stats.in_use == 0
         store.close()
 
-    def test_always_losing_ends_as_unavailable(self, ground: Ground) -> None:
-        store = open_store(ground.url)
+    def test_always_losing_ends_as_unavailable(self, env: StoreEnv) -> None:
+        store = open_store(env.url)
         tries: list[int] = []
 
         def lose(transaction: Transaction) -> None:
@@ -401,9 +401,9 @@ class TestStore:
         assert (store.stats.in_use, store.stats.idle) == (0, 1)
         store.close()
 
-    def test_from_the_event_loop_the_time_limit_counts_from_the_call(self, ground: Ground) -> None:
+    def test_from_the_event_loop_the_time_limit_counts_from_the_call(self, env: StoreEnv) -> None:
         async def scenario() -> None:
-            store = open_store(ground.url, limit=1, query_s=0.5)
+            store = open_store(env.url, limit=1, query_s=0.5)
             sleeping = store.call(lambda transaction: execute(transaction, "SELECT pg_sleep(30)"))
             waiting = store.call(ping)
             started = monotonic()
@@ -415,9 +415,9 @@ class TestStore:
 
         run(scenario())
 
-    def test_closing_it_ends_calls_with_the_error_that_everybody_expects(self, ground: Ground) -> None:
+    def test_closing_it_ends_calls_with_the_error_that_everybody_expects(self, env: StoreEnv) -> None:
         async def scenario() -> None:
-            store = open_store(ground.url, limit=1, query_s=1.0)
+            store = open_store(env.url, limit=1, query_s=1.0)
             running = asyncio.create_task(store.call(lambda transaction: execute(transaction, "SELECT pg_sleep(0.3)")))
             await soon(lambda: store.stats.in_use == 1, "it runs")
             waiting = [asyncio.create_task(store.call(ping)) for _ in range(3)]
@@ -434,11 +434,11 @@ class TestStore:
         run(scenario())
 
 
-def test_a_password_does_not_stand_in_errors(ground: Ground) -> None:
+def test_a_password_does_not_stand_in_errors(env: StoreEnv) -> None:
     url = (
-        ground.url.replace("postgresql://bulkhead:", f"postgresql://nobody:{quote('s3cret')}", 1)
-        if "bulkhead:" in ground.url
-        else ground.url
+        env.url.replace("postgresql://bulkhead:", f"postgresql://nobody:{quote('s3cret')}", 1)
+        if "bulkhead:" in env.url
+        else env.url
     )
     pool = make_pool(url)
     with pytest.raises(StoreUnavailable) as refused:

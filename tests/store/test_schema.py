@@ -15,7 +15,7 @@ import yoyo
 
 from shared.errors import MigrationRefused, StoreUnavailable
 from shared.store import connections, migrate
-from tests.store.rig import Ground, open_store, query
+from tests.store.env import StoreEnv, open_store, query
 from tests.support import environment
 
 NAMES = sorted(
@@ -67,7 +67,7 @@ class TestApply:
     def test_twice_is_once(self, empty_database_url: str) -> None:
         assert migrate.pending(empty_database_url) == NAMES
         assert migrate.apply(empty_database_url) == NAMES
-        Ground(empty_database_url).close()
+        StoreEnv(empty_database_url).close()
         before = query(empty_database_url, OURS)
         assert migrate.pending(empty_database_url) == []
         assert migrate.apply(empty_database_url) == []
@@ -116,7 +116,7 @@ class TestApply:
         )
         assert died.returncode == -signal.SIGKILL
         assert migrate.apply(empty_database_url) == (NAMES[1:] if where == "after the first migration" else NAMES)
-        Ground(empty_database_url).close()
+        StoreEnv(empty_database_url).close()
 
     def test_a_statement_that_fails_leaves_nothing_half_done(
         self, empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -149,34 +149,34 @@ class TestApply:
 
 
 class TestWords:
-    def test_process_name_follows_from_the_connection_type(self, ground: Ground) -> None:
+    def test_process_name_follows_from_the_connection_type(self, env: StoreEnv) -> None:
         def names() -> list[tuple[str, str]]:
-            rows = query(ground.url, "SELECT connection_type, process_name FROM phone_configs ORDER BY id")
+            rows = query(env.url, "SELECT connection_type, process_name FROM phone_configs ORDER BY id")
             return [(row["connection_type"], row["process_name"]) for row in rows]
 
-        ground.connect(phone_index=1, connection_type="wwebjs")
+        env.connect(phone_index=1, connection_type="wwebjs")
         assert names() == [("meta_direct", "meta"), ("wwebjs", "webdriver")]
-        query(ground.url, "UPDATE phone_configs SET connection_type = '360dialog' WHERE phone_index = 1")
+        query(env.url, "UPDATE phone_configs SET connection_type = '360dialog' WHERE phone_index = 1")
         assert names()[1] == ("360dialog", "meta")
-        query(ground.url, "UPDATE phone_configs SET process_name = 'somebody'")
+        query(env.url, "UPDATE phone_configs SET process_name = 'somebody'")
         assert [name for _, name in names()] == ["meta", "meta"], "nobody can set it by hand"
 
-    def test_so_does_that_of_the_observed_status(self, ground: Ground) -> None:
-        ground.store.run(connections.observe, connection_id=ground.connection, status="ready", incarnation="x")
-        assert query(ground.url, "SELECT process_name, status FROM phone_status") == [
+    def test_so_does_that_of_the_observed_status(self, env: StoreEnv) -> None:
+        env.store.run(connections.observe, connection_id=env.connection, status="ready", incarnation="x")
+        assert query(env.url, "SELECT process_name, status FROM phone_status") == [
             {"process_name": "meta", "status": "ready"}
         ]
 
-    def test_a_connection_type_that_nobody_serves_is_refused(self, ground: Ground) -> None:
+    def test_a_connection_type_that_nobody_serves_is_refused(self, env: StoreEnv) -> None:
         with pytest.raises(psycopg2.IntegrityError):
-            ground.connect(phone_index=1, connection_type="pigeon")
+            env.connect(phone_index=1, connection_type="pigeon")
 
     @pytest.mark.parametrize("table", ["phone_configs", "phone_status", "process_health"])
-    def test_the_index_that_was_asked_for(self, ground: Ground, table: str) -> None:
-        found = query(ground.url, "SELECT indexdef FROM pg_indexes WHERE tablename = %(table)s", table=table)
+    def test_the_index_that_was_asked_for(self, env: StoreEnv, table: str) -> None:
+        found = query(env.url, "SELECT indexdef FROM pg_indexes WHERE tablename = %(table)s", table=table)
         assert any("(process_name, status)" in row["indexdef"] for row in found)
 
-    def test_the_columns_that_were_asked_for(self, ground: Ground) -> None:
+    def test_the_columns_that_were_asked_for(self, env: StoreEnv) -> None:
         wanted = {
             "process_name",
             "status",
@@ -186,12 +186,10 @@ class TestWords:
             "memory_usage_mb",
             "active_connections",
         }
-        rows = query(
-            ground.url, "SELECT column_name FROM information_schema.columns WHERE table_name = 'process_health'"
-        )
+        rows = query(env.url, "SELECT column_name FROM information_schema.columns WHERE table_name = 'process_health'")
         assert wanted <= {row["column_name"] for row in rows}
 
-    def test_a_heartbeats_age_decides(self, ground: Ground) -> None:
+    def test_a_heartbeats_age_decides(self, env: StoreEnv) -> None:
         for seconds, expected in (
             (0, "healthy"),
             (29, "healthy"),
@@ -201,19 +199,19 @@ class TestWords:
             (10**6, "down"),
         ):
             (row,) = query(
-                ground.url, "SELECT heartbeat_status(now() - make_interval(secs => %(age)s)) AS status", age=seconds
+                env.url, "SELECT heartbeat_status(now() - make_interval(secs => %(age)s)) AS status", age=seconds
             )
             assert row["status"] == expected
-        assert query(ground.url, "SELECT heartbeat_status(NULL) AS status") == [{"status": "down"}], (
+        assert query(env.url, "SELECT heartbeat_status(NULL) AS status") == [{"status": "down"}], (
             "one that never started"
         )
 
-    def test_every_view_answers(self, ground: Ground) -> None:
-        ids = ground.accept("a", "b")
-        ground.claim(ids[:1])
+    def test_every_view_answers(self, env: StoreEnv) -> None:
+        ids = env.accept("a", "b")
+        env.claim(ids[:1])
         views = [
             row["viewname"]
-            for row in query(ground.url, "SELECT viewname FROM pg_views WHERE schemaname = 'public' ORDER BY 1")
+            for row in query(env.url, "SELECT viewname FROM pg_views WHERE schemaname = 'public' ORDER BY 1")
         ]
         assert {
             "connection_overview",
@@ -222,7 +220,7 @@ class TestWords:
             "queue_depth",
             "recent_process_events",
         } <= set(views)
-        rows = {view: query(ground.url, f"SELECT * FROM {view}") for view in views}
+        rows = {view: query(env.url, f"SELECT * FROM {view}") for view in views}
         assert {(row["state"], row["messages"]) for row in rows["queue_depth"]} == {("queued", 1), ("sending", 1)}
         assert sum(row["messages"] for row in rows["messages_per_minute"]) == 2
         assert [(row["company_id"], row["configured"], row["observed"]) for row in rows["connection_overview"]] == [
@@ -230,20 +228,20 @@ class TestWords:
         ]
 
     @pytest.mark.parametrize("company", ["", "a b", "ä", "x" * 65, "a;b"])
-    def test_a_company_has_a_plain_id(self, ground: Ground, company: str) -> None:
+    def test_a_company_has_a_plain_id(self, env: StoreEnv, company: str) -> None:
         with pytest.raises(psycopg2.IntegrityError):
-            ground.store.run(connections.ensure_company, company)
+            env.store.run(connections.ensure_company, company)
 
-    def test_a_company_takes_everything_of_its_own_with_it(self, ground: Ground) -> None:
-        other = ground.connect("globex")
-        mine, theirs = ground.accept("a")[0], ground.accept("a", company_id="globex", connection_id=other)[0]
-        query(ground.url, "DELETE FROM companies WHERE id = 'acme'")
-        assert [row["id"] for row in query(ground.url, "SELECT id FROM messages")] == [theirs]
-        assert query(ground.url, "SELECT id FROM messages WHERE id = %(id)s", id=mine) == []
+    def test_a_company_takes_everything_of_its_own_with_it(self, env: StoreEnv) -> None:
+        other = env.connect("globex")
+        mine, theirs = env.accept("a")[0], env.accept("a", company_id="globex", connection_id=other)[0]
+        query(env.url, "DELETE FROM companies WHERE id = 'acme'")
+        assert [row["id"] for row in query(env.url, "SELECT id FROM messages")] == [theirs]
+        assert query(env.url, "SELECT id FROM messages WHERE id = %(id)s", id=mine) == []
 
-    def test_two_schemas_in_one_server_do_not_meet(self, empty_database_url: str, ground: Ground) -> None:
+    def test_two_schemas_in_one_server_do_not_meet(self, empty_database_url: str, env: StoreEnv) -> None:
         """The lock that keeps migrations apart belongs to one database."""
-        with psycopg2.connect(ground.url) as held, held.cursor() as cursor:
+        with psycopg2.connect(env.url) as held, held.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(%s)", [migrate._ADVISORY_LOCK])
             assert migrate.apply(empty_database_url) == NAMES
         held.close()

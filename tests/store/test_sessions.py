@@ -9,19 +9,19 @@ import pytest
 
 from shared.states import SessionState
 from shared.store import connections, sessions
-from tests.store.rig import Ground, query
+from tests.store.env import StoreEnv, query
 
 S = SessionState
 
 
 @pytest.fixture
-def session(ground: Ground) -> int:
+def session(env: StoreEnv) -> int:
     """A connection with a browser session beside the one without."""
-    return ground.connect(phone_index=1, connection_type="wwebjs")
+    return env.connect(phone_index=1, connection_type="wwebjs")
 
 
 def observed(
-    ground: Ground,
+    env: StoreEnv,
     connection_id: int,
     status: SessionState,
     *,
@@ -30,14 +30,14 @@ def observed(
     **fields: Any,
 ) -> Any:
     """Write an observation of so many seconds ago, and return what is shown of it."""
-    ground.store.run(
+    env.store.run(
         connections.observe, connection_id=connection_id, status=status, incarnation="w", proved_s=proved_s, **fields
     )
     # the trigger writes the present into updated_at
-    query(ground.url, "ALTER TABLE phone_status DISABLE TRIGGER USER")
-    query(ground.url, f"UPDATE phone_status SET updated_at = now() - make_interval(secs => {seen_s})")
-    query(ground.url, "ALTER TABLE phone_status ENABLE TRIGGER USER")
-    return ground.store.run(sessions.of_company, "acme")[1]
+    query(env.url, "ALTER TABLE phone_status DISABLE TRIGGER USER")
+    query(env.url, f"UPDATE phone_status SET updated_at = now() - make_interval(secs => {seen_s})")
+    query(env.url, "ALTER TABLE phone_status ENABLE TRIGGER USER")
+    return env.store.run(sessions.of_company, "acme")[1]
 
 
 @pytest.mark.parametrize(
@@ -58,97 +58,97 @@ def observed(
     ],
 )
 def test_what_nobody_proves_any_more_is_not_shown(
-    ground: Ground, session: int, status: SessionState, ages: tuple[float | None, float], shown: SessionState
+    env: StoreEnv, session: int, status: SessionState, ages: tuple[float | None, float], shown: SessionState
 ) -> None:
-    row = observed(ground, session, status, proved_s=ages[0], seen_s=ages[1], detail="why")
+    row = observed(env, session, status, proved_s=ages[0], seen_s=ages[1], detail="why")
     assert row["observed"] == shown
     assert row["detail"] == (
         "why" if shown == status else f"last seen as {status.replace('_', ' ')}; not confirmed since"
     )
-    assert ground.store.run(connections.of_company, "acme")[1]["observed"] == shown
-    assert ground.store.run(connections.overview, most=10)[1]["observed"] == shown
-    assert ground.store.run(sessions.states) == [{"desired_state": "linked", "observed": shown, "sessions": 1}]
+    assert env.store.run(connections.of_company, "acme")[1]["observed"] == shown
+    assert env.store.run(connections.overview, most=10)[1]["observed"] == shown
+    assert env.store.run(sessions.states) == [{"desired_state": "linked", "observed": shown, "sessions": 1}]
 
 
-def test_a_proof_is_dated_by_the_servers_clock(ground: Ground, session: int) -> None:
+def test_a_proof_is_dated_by_the_servers_clock(env: StoreEnv, session: int) -> None:
     """The host's clock may be a minute off: it hands over how old the proof is, and never an instant."""
-    assert observed(ground, session, S.READY, proved_s=16.0)["observed"] == "degraded"
-    ground.store.run(connections.observe, connection_id=session, status="ready", incarnation="w", proved_s=5.0)
+    assert observed(env, session, S.READY, proved_s=16.0)["observed"] == "degraded"
+    env.store.run(connections.observe, connection_id=session, status="ready", incarnation="w", proved_s=5.0)
     (found,) = query(
-        ground.url,
+        env.url,
         f"SELECT extract(epoch FROM updated_at - proved_at) AS age_s FROM phone_status WHERE connection_id = {session}",
     )
     assert float(found["age_s"]) == pytest.approx(5.0)
 
 
-def test_an_observation_keeps_the_last_proof_and_replaces_the_figures(ground: Ground, session: int) -> None:
-    first = observed(ground, session, S.READY, proved_s=1, figures={"pssMb": 140.5}, qr="2@x")
+def test_an_observation_keeps_the_last_proof_and_replaces_the_figures(env: StoreEnv, session: int) -> None:
+    first = observed(env, session, S.READY, proved_s=1, figures={"pssMb": 140.5}, qr="2@x")
     assert (first["figures"], first["qr"]) == ({"pssMb": 140.5}, "2@x")
-    second = observed(ground, session, S.BACKING_OFF, detail="the page said \0 nothing", figures={})
+    second = observed(env, session, S.BACKING_OFF, detail="the page said \0 nothing", figures={})
     assert (second["figures"], second["qr"], second["proved_at"]) == ({}, "", first["proved_at"])
     assert second["detail"] == "the page said � nothing"
 
 
-def test_a_link_keeps_its_time_and_its_account_outlives_it(ground: Ground, session: int) -> None:
+def test_a_link_keeps_its_time_and_its_account_outlives_it(env: StoreEnv, session: int) -> None:
     """What was sent before a link began is not known to its page."""
 
     def since(link: str) -> Any:
-        return ground.store.run(sessions.linked_at, connection_id=session, link=link)
+        return env.store.run(sessions.linked_at, connection_id=session, link=link)
 
     first, second = "60111222333:5@c.us", "60111222333:6@c.us"
-    assert observed(ground, session, S.STARTING)["account"] == ""
-    assert observed(ground, session, S.READY, proved_s=0, link=first)["account"] == "60111222333"
+    assert observed(env, session, S.STARTING)["account"] == ""
+    assert observed(env, session, S.READY, proved_s=0, link=first)["account"] == "60111222333"
     began_at = since(first)
-    observed(ground, session, S.DEGRADED)
-    observed(ground, session, S.READY, proved_s=0, link=first)
+    observed(env, session, S.DEGRADED)
+    observed(env, session, S.READY, proved_s=0, link=first)
     assert since(first) == began_at is not None
     assert since(second) is None
-    assert observed(ground, session, S.LOGGED_OUT, link="")["account"] == "60111222333"
+    assert observed(env, session, S.LOGGED_OUT, link="")["account"] == "60111222333"
     assert (since(first), since("")) == (None, None)
-    observed(ground, session, S.READY, proved_s=0, link=first)
+    observed(env, session, S.READY, proved_s=0, link=first)
     assert since(first) > began_at, "the same device, and another link"
-    observed(ground, session, S.READY, proved_s=0, link=second)
+    observed(env, session, S.READY, proved_s=0, link=second)
     assert (since(first), since(second) > began_at) == (None, True)
-    assert observed(ground, session, S.READY, proved_s=0, link="49170123:1@c.us")["account"] == "49170123"
+    assert observed(env, session, S.READY, proved_s=0, link="49170123:1@c.us")["account"] == "49170123"
 
 
-def test_what_was_accepted_for_another_account_is_not_claimed(ground: Ground, session: int) -> None:
+def test_what_was_accepted_for_another_account_is_not_claimed(env: StoreEnv, session: int) -> None:
     def claimed(row_id: int) -> list[int]:
-        return ground.claimed_ids([row_id], kind="webdriver", token_at_claim=False)
+        return env.claimed_ids([row_id], kind="webdriver", token_at_claim=False)
 
     fields: dict[str, Any] = {"connection_id": session, "process_name": "webdriver"}
-    (before_any,) = ground.accept("before", **fields)
-    observed(ground, session, S.READY, proved_s=0, link="60111222333:5@c.us")
+    (before_any,) = env.accept("before", **fields)
+    observed(env, session, S.READY, proved_s=0, link="60111222333:5@c.us")
     assert claimed(before_any) == [before_any]
-    (first,) = ground.accept("a", **fields)
-    observed(ground, session, S.LOGGED_OUT, link="")
-    (unlinked,) = ground.accept("b", **fields)
+    (first,) = env.accept("a", **fields)
+    observed(env, session, S.LOGGED_OUT, link="")
+    (unlinked,) = env.accept("b", **fields)
     # another device of the same number is the same account
-    observed(ground, session, S.READY, proved_s=0, link="60111222333:6@c.us")
+    observed(env, session, S.READY, proved_s=0, link="60111222333:6@c.us")
     assert claimed(first) == [first]
-    observed(ground, session, S.READY, proved_s=0, link="60999888777:1@c.us")
+    observed(env, session, S.READY, proved_s=0, link="60999888777:1@c.us")
     assert claimed(unlinked) == []
-    assert ground.row(unlinked)["error_code"] == "other_account"
+    assert env.row(unlinked)["error_code"] == "other_account"
     # the environment that is applied again names no account of a browser session
-    ground.connect(phone_index=1, connection_type="wwebjs")
-    (last,) = ground.accept("c", **fields)
+    env.connect(phone_index=1, connection_type="wwebjs")
+    (last,) = env.accept("c", **fields)
     assert claimed(last) == [last]
 
 
-def test_a_wish_is_noted_when_it_is_news(ground: Ground, session: int) -> None:
+def test_a_wish_is_noted_when_it_is_news(env: StoreEnv, session: int) -> None:
     for desired in ("linked", "paused", "paused", "logged_out"):
-        assert ground.store.run(sessions.want, company_id="acme", phone_index=1, desired_state=desired)
-    assert not ground.store.run(sessions.want, company_id="acme", phone_index=9, desired_state="paused")
-    assert not ground.store.run(sessions.want, company_id="globex", phone_index=1, desired_state="paused")
-    found = ground.store.run(sessions.events, session, most=10)
+        assert env.store.run(sessions.want, company_id="acme", phone_index=1, desired_state=desired)
+    assert not env.store.run(sessions.want, company_id="acme", phone_index=9, desired_state="paused")
+    assert not env.store.run(sessions.want, company_id="globex", phone_index=1, desired_state="paused")
+    found = env.store.run(sessions.events, session, most=10)
     assert [(row["event"], row["detail"]) for row in found] == [("wanted", "logged_out"), ("wanted", "paused")]
-    assert ground.store.run(sessions.of_company, "acme")[1]["desired_state"] == "logged_out"
+    assert env.store.run(sessions.of_company, "acme")[1]["desired_state"] == "logged_out"
 
 
-def test_events_are_paged(ground: Ground, session: int) -> None:
+def test_events_are_paged(env: StoreEnv, session: int) -> None:
     now = datetime.now(UTC)
     for days, event in ((40, "linked"), (2, "recycled"), (1, "restarted")):
-        ground.store.run(
+        env.store.run(
             sessions.note,
             connection_id=session,
             event=event,
@@ -156,8 +156,8 @@ def test_events_are_paged(ground: Ground, session: int) -> None:
             state="ready",
             incarnation="w",
         )
-    ground.store.run(sessions.note, connection_id=0, event="linked", at=now)
-    newest, second = ground.store.run(sessions.events, session, most=2)
+    env.store.run(sessions.note, connection_id=0, event="linked", at=now)
+    newest, second = env.store.run(sessions.events, session, most=2)
     assert (newest["event"], second["event"], newest["state"]) == ("restarted", "recycled", "ready")
-    (oldest,) = ground.store.run(sessions.events, session, most=2, before=second["id"])
+    (oldest,) = env.store.run(sessions.events, session, most=2, before=second["id"])
     assert oldest["event"] == "linked"

@@ -12,7 +12,7 @@ from shared.clock import monotonic
 from shared.kinds import KINDS
 from shared.store.pool import storable
 from shared.store.statements import parse, statements
-from tests.store.rig import Ground
+from tests.store.env import StoreEnv
 from tests.support import environment
 
 SQL = "-- one --\n-- Says one.\nSELECT 1;\n\n-- two --\n-- Says two,\n-- at length.\nSELECT 2\n-- aside\nFROM t;\n"
@@ -77,9 +77,9 @@ def test_every_name_that_is_used_is_there_and_every_statement_is_used() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(statements()))
-def test_the_server_understands_it(ground: Ground, name: str) -> None:
+def test_the_server_understands_it(env: StoreEnv, name: str) -> None:
     """Planned, not run, so that names of tables and columns are checked also for what no other test runs."""
-    with ground.store._pool.transaction(monotonic() + 5) as transaction:
+    with env.store._pool.transaction(monotonic() + 5) as transaction:
         sql = re.sub(r"%\(\w+\)s", "NULL", statements()[name]).replace("%%", "%")
         transaction._cursor.execute(sql if sql.startswith("SET ") else f"EXPLAIN {sql}")
 

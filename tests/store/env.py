@@ -136,7 +136,7 @@ SLOW_COMMIT = """
 
 class SlowCommits:
     """While the block runs, certain commits wait at the server; then they go through, the process that has given up
-    meanwhile. See `Ground.slow_commits`.
+    meanwhile. See `StoreEnv.slow_commits`.
     """
 
     def __init__(self, url: str) -> None:
@@ -160,7 +160,7 @@ class SlowCommits:
         self._lock.close()
 
 
-class Ground:
+class StoreEnv:
     """One database, one store, and what tests do with them all the time.
 
     Attributes:
