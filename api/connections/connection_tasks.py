@@ -114,6 +114,7 @@ class ConnectionTaskOperations:
                 "webhook",
                 "Meta's webhooks are set once for the whole app; only 360dialog's are set for each number.",
             )
+        # repeatable, as `ask` presumes: the same address is set once more
         return await self.ask(request, connection, "set_webhook")
 
     async def show_profile(self, request: Request) -> Response:
@@ -174,6 +175,7 @@ class ConnectionTaskOperations:
 
 
 def _offers(connection: Connection, operation: str) -> bool:
+    # data of the channel, so that a new connection type needs no change here
     return operation in channel_named(connection.connection_type).provider_tasks
 
 

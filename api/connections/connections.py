@@ -163,6 +163,7 @@ class ConnectionOperations:
         """Create a connection; its process is started by the orchestrator if it is the first of its kind."""
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
+        # after the company: a body for an unknown company is not worth reading
         given = checked(await read_json(request, limit=BODY_LIMIT), CREATE)
         connection_type = given["connectionType"]
         require_whole(connection_type, given)
@@ -303,6 +304,7 @@ def _remove(transaction: Transaction, connection: Connection, *, force: bool) ->
     waiting = connections.open_messages(transaction, connection.id)
     if waiting and not force:
         raise Problem("messages_open", f"{waiting} messages of this connection are not finished.", messages=waiting)
+    # None: another request removed it since it was read
     failed = connections.remove(transaction, connection.id, "removed by an operator")
     if failed is None:
         raise phone_index_unknown()

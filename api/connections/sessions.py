@@ -225,6 +225,7 @@ class SessionOperations:
 
     async def show_code(self, request: Request) -> Response:
         """Answer with the code to scan as a picture."""
+        # before the row is read: a refusal for the query needs no database
         chosen = request.query_params.get("format", "png")
         if chosen not in _PICTURES:
             raise Problem("query_invalid", f"format must be one of {', '.join(_PICTURES)}.", parameter="format")
@@ -251,6 +252,7 @@ class SessionOperations:
     async def row(self, request: Request) -> Row:
         """Return the session that a path names. Raises `Problem` when there is none."""
         company_id, phone_index = request.path_params["companyId"], read_phone_index(request.path_params["phoneIndex"])
+        # a company has a few connections: one statement serves this and the list
         row = next((row for row in await self._rows(company_id) if row["phone_index"] == phone_index), None)
         if row is None:
             raise phone_index_unknown()

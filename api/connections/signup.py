@@ -94,6 +94,7 @@ class SignupOperations:
         errors = [
             (f"/{name}", "must be digits")
             for name in ("wabaId", "phoneNumberId", "businessId", "pin")
+            # ids become parts of request paths at Meta, where nothing but digits may get
             if given[name] and not _digits(given[name])
         ]
         if errors:

@@ -141,6 +141,7 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="Connection was removed",
         remedy="Send the message again through another connection.",
     ),
+    # `task_…`: found by the process that carried the task out, and shown to the client that waited for it
     "task_conflict": ProblemType(
         status=409,
         title="Conflict with the current state",
@@ -260,6 +261,7 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="File storage unavailable",
         remedy="Nothing was accepted. Send the request again after `Retry-After` seconds.",
     ),
+    # unlike the 503s above: after this one the message may exist
     "acceptance_unknown": ProblemType(
         status=503,
         title="Database connection lost during the commit",

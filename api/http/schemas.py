@@ -113,6 +113,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                 f"{', '.join(PROBLEM_TYPES)}. Types may be added.",
             },
             "title": _TEXT,
+            # the HTTP status once more: a problem that is logged or passed on keeps it (RFC 9457 3.1.2)
             "status": {"type": "integer"},
             "detail": _TEXT,
             "instance": {
@@ -281,6 +282,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "provedAt": _AT_OR_NULL,
             "lastEventAt": _AT_OR_NULL,
             "observedAt": _AT_OR_NULL,
+            # by name of an operation or message type; those that the channel lacks are listed too, with the reason
             "capabilities": {
                 "type": "object",
                 "additionalProperties": _object(
@@ -361,6 +363,8 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                 "description": "What its browser uses, as last measured; null while none runs.",
                 "properties": {
                     "rssMb": {**_NUMBER, "description": "Memory in megabytes, shared pages counted for each process."},
+                    # memory that processes share counts in RSS once for each of them, so RSS of a browser is far
+                    # above what it costs
                     "pssMb": {
                         **_NUMBER,
                         "description": "Shared pages divided among those who share them: what to plan with.",

@@ -26,7 +26,9 @@ from shared.store import interventions, targets
 from shared.store.store import Store
 from shared.store.targets import Target
 
+# the path of the message itself: PUT and DELETE act on what GET shows
 _ONE_PATH: Final = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
+# WhatsApp's two ways to delete: for both sides, or only on the company's own devices; the first is the default
 _WHOM: Final = ("everyone", "me")
 _ONE_PROBLEMS: Final = (
     "company_unknown",
@@ -148,6 +150,7 @@ class AmendmentOperations:
         # cancelled just now, or deleted before: a repeated request gets the same answer
         if target.state == MessageState.DELETED:
             return JSONResponse(await self._shown.one(company_id, chat_id, message_id))
+        # being sent, in doubt or failed: the provider knows no message that could be deleted
         if not target.is_there:
             raise Problem("message_not_queued", f"The message is {target.state}.", state=target.state)
         accepted = await self._composer.delete(company_id, target, whom, read_key(request.headers))
@@ -173,6 +176,8 @@ class AmendmentOperations:
         `acting`) only one about another.
         """
         company_id, chat_id, message_id = named(request)
+        # the id is looked up by company alone: the chat of the path must match too, or a guessed id would reach
+        # another chat
         for target in await self._store.call(targets.find, company_id, str(message_id), acting=acting):
             if target.id == message_id and target.chat_id == chat_id:
                 return target

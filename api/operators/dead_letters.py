@@ -218,6 +218,7 @@ def _letter(row: Row) -> Mapping[str, Any]:
         "attempt": row["attempt"],
         "error": {"code": row["error_code"], "detail": row["error_detail"]},
         "reason": _reason(row),
+        # a message in doubt cannot be redriven (it may have been sent), and a failed one has nothing to resolve
         "choices": list(get_args(Resolution)) if row["held_at"] else ["redrive"],
         "heldForHumanAt": iso(row["held_at"]),
         "createdAt": iso(row["created_at"]),

@@ -16,11 +16,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from shared.process.beats import Beats
 from shared.process.metrics import CONTENT_TYPE, Metrics
 
+# `/livez` and `/readyz` as Kubernetes names its own, `/metrics` as Prometheus expects it.
 PATHS: Final = ("/livez", "/readyz", "/health", "/metrics")
 NUMBER: Final = "number"
 """Convertor of path parameters that are whole numbers: `{index:number}`. Starlette's own `int` takes any number of
-digits, and Python refuses
-to convert more than 4,300, which would be an internal error."""
+digits, and Python refuses to convert more than 4,300, which would be an internal error.
+"""
 
 
 class _Number(Convertor[int]):
@@ -33,6 +34,7 @@ class _Number(Convertor[int]):
         return str(value)
 
 
+# Starlette knows convertors by name, in one table for the process: this runs on import, before any route is made.
 register_url_convertor(NUMBER, _Number())
 
 
@@ -43,18 +45,21 @@ def process_routes(
 
     Args:
         beats: the process's work loops. missing: what readiness lacks, by name; empty means ready. health: facts for
-        people.
+            people.
     """
 
     async def livez(_: Request) -> Response:
         stale = beats.stale()
+        # 503 makes a prober restart the process; the orchestrator notices a stale loop by the missing WATCHDOG.
         return JSONResponse({"live": not stale, "stalled": stale}, status_code=503 if stale else 200)
 
     async def readyz(_: Request) -> Response:
         lacks = missing()
+        # 503 takes the process out of a load balancer without a restart: what is missing may return.
         return JSONResponse({"ready": not lacks, "missing": lacks}, status_code=503 if lacks else 200)
 
     async def show_health(_: Request) -> Response:
+        # Always 200: facts for people, not a probe.
         return JSONResponse(health())
 
     async def show_metrics(_: Request) -> Response:

@@ -2,8 +2,7 @@
 keeps the answer.
 
 Every connection is in one phase at a time and has one deadline (`due_at`); `shared.process.server` sweeps them once a
-second, which costs
-less than a timer for each request.
+second, which costs less than a timer for each request.
 """
 
 from __future__ import annotations
@@ -30,9 +29,8 @@ _HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 
 OPEN, IDLE, HEAD, BODY, ANSWER, LINGER = range(6)
 """Phases. OPEN: nothing was received yet. IDLE: kept alive between two requests. HEAD: a request's head is arriving.
-BODY: its body is.
-ANSWER: the request is complete and the application works. LINGER: the last answer was sent, what still arrives is
-discarded.
+BODY: its body is arriving. ANSWER: the request is complete and the application works. LINGER: the last answer was
+sent, what still arrives is discarded. Their order matters: up to IDLE no request is under way.
 """
 
 
@@ -43,15 +41,14 @@ class HttpLimits:
     Attributes:
         head_bytes, headers, head_s: of one request's head, beyond which it is refused (431, 408).
         body_pause_s: longest pause in a body that the application waits for (408). The application limits size and
-        total time itself.
+            total time itself.
         write_stall_s: how long a client may not read its answer. idle_s: how long a connection is kept between
-        requests.
+            requests.
         linger_bytes, linger_s: how much of a request is discarded after its answer, so that the client can read the
-        answer.
+            answer.
         pipelined: requests that may wait behind one under way. connections: most at a time.
         drain_idle_s: during a drain, how long a recently used connection is kept for one more request, which is
-        answered with
-            `Connection: close`.
+            answered with `Connection: close`.
     """
 
     # Sizes: more than common proxies let through, and bounded memory before the application is asked. Times: generous
@@ -81,6 +78,7 @@ class ConnectionState(ServerState):
         self.on_lost: Callable[[], None] = lambda: None
 
 
+# httptools turns it into a `HttpParserError`, which `data_received` handles.
 class _Refusal(Exception):
     """Raised inside a callback of the parser to stop it; `HttpConnection._status` holds the answer."""
 
@@ -89,8 +87,7 @@ class _Transport:
     """What a request's cycle may do with its connection.
 
     An answer's head waits for its body until the event loop's next iteration, so that both leave in one packet. `close`
-    goes through the
-    protocol, which may have to linger.
+    goes through the protocol, which may have to linger.
     """
 
     __slots__ = ("_head", "_loop", "_write", "abort", "close", "is_closing")
@@ -130,7 +127,7 @@ class HttpConnection(HttpToolsProtocol):
 
     Attributes:
         phase: one of the constants above. due_at: when `expire` is to be called, on the event loop's clock. since: when
-        the phase began.
+            the phase began.
     """
 
     def __init__(self, config: uvicorn.Config, server_state: ConnectionState) -> None:
@@ -139,7 +136,10 @@ class HttpConnection(HttpToolsProtocol):
         self.phase, self.due_at, self.since = OPEN, inf, 0.0
         self._raw: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made
         self._running: RequestResponseCycle | None = None
+        # The answer to what the parser refuses; a callback that knows better sets it before it raises.
         self._status = 400
+        # In bytes: the piece being parsed; the head so far; what was received since the last body byte; what was
+        # discarded. `_hosts` counts the Host fields of a head.
         self._chunk = self._head_bytes = self._stray_bytes = self._discarded = self._hosts = 0
         self._is_trailing = self._is_upgrading = self._is_refused = False
 
@@ -173,6 +173,8 @@ class HttpConnection(HttpToolsProtocol):
         if self.phase in (OPEN, IDLE):
             self.close_idle()
         elif self.phase == HEAD:
+            # An idle connection gets no 408: the client could take it for the answer to a request that it sends just
+            # then.
             self._refuse(408)
         elif self.phase == BODY:
             # The client waits for us, not we for the client: reading is paused, or 100 Continue was not sent yet.
@@ -249,6 +251,7 @@ class HttpConnection(HttpToolsProtocol):
             if self._discarded > self._limits.linger_bytes:
                 self._raw.abort()
             return
+        # The head's time counts from its first byte: a connection may be idle for longer than a head may take.
         if phase <= IDLE:
             self._enter(HEAD, self._limits.head_s)
         # How much of a chunk belongs to which request is known only afterwards: the bytes are counted on both sides of
@@ -266,6 +269,7 @@ class HttpConnection(HttpToolsProtocol):
             if self._head_bytes > self._limits.head_bytes:
                 self._refuse(431)
         elif self.phase == BODY:
+            # Each piece restarts the pause. The total time is the application's limit.
             self.due_at = self.loop.time() + self._limits.body_pause_s
             if self._stray_bytes > self._limits.head_bytes + self._chunk:
                 # trailers or chunk extensions without end: the parser keeps a header's value until it is complete
@@ -282,8 +286,7 @@ class HttpConnection(HttpToolsProtocol):
         """Parse a request that asks for another protocol as if it did not (RFC 9110 7.8), body included.
 
         httptools ends such a request at its head and takes the body for something else, which drops the body or reads
-        it as a request of
-        its own. So a new parser gets the same head without the field `Upgrade`.
+        it as a request of its own. So a new parser gets the same head without the field `Upgrade`.
         """
         version, method = self.parser.get_http_version(), self.parser.get_method()
         lines = [b"%b %b HTTP/%b" % (method, self.url, version.encode())]
@@ -321,6 +324,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        # Many small requests fit one chunk, and all of them are parsed before reading is paused.
         if self.phase == ANSWER and len(self.pipeline) >= self._limits.pipelined:
             raise _Refusal
         if self.phase == HEAD:
@@ -345,6 +349,7 @@ class HttpConnection(HttpToolsProtocol):
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
+        # Many small fields cost far more memory than their bytes, which are limited too.
         if len(self.headers) > self._limits.headers:
             self._status = 431
             raise _Refusal
@@ -361,6 +366,7 @@ class HttpConnection(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 self._status = 405
                 raise _Refusal
+            # The parser raises `HttpParserUpgrade` behind this head; until then nothing is started.
             self._is_upgrading = True
             return
         # RFC 9112 3.2: exactly one Host in HTTP/1.1; two would let a proxy and us see different targets.
@@ -377,6 +383,7 @@ class HttpConnection(HttpToolsProtocol):
             self._enter(BODY, limits.body_pause_s)
 
     def _head_size(self) -> int:
+        # 4: the colon, the space and the line end of each field.
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def on_body(self, body: bytes) -> None:
@@ -415,6 +422,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         # uvicorn pauses reading while requests wait in the pipeline or a body is not consumed.
         self.flow.resume_reading()
+        # Answers leave in the order of their requests (RFC 9112 9.3.2), so one application runs at a time.
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self.phase == ANSWER:
@@ -444,6 +452,7 @@ def refusal(status: int) -> bytes:
     body = json.dumps({"type": "about:blank", "title": title, "status": status}).encode()
     head = (
         f"HTTP/1.1 {status} {title}\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n"
+        # 503: there is no connection free, which changes within a second.
         + ("Retry-After: 1\r\n" if status == 503 else "")
         + "Connection: close\r\n\r\n"
     )

@@ -18,6 +18,7 @@ PROCESS_BYTES: Final = 256 * 1024 * 1024
 """Most bytes of bodies in memory: a part of what a process may use before its soft memory ceiling drains it."""
 OWNER_BYTES: Final = 128 * 1024 * 1024
 """Half of the process's: one company that sends without end leaves room for the others."""
+# Name of a request's share in the state of its ASGI scope, by which `read_body` finds it.
 _SHARE: Final = "body_share"
 _COUNTED_AT_ONCE: Final = 64 * 1024
 """Bytes that are counted in one step. Bodies below are not counted: how many of them there are is bounded by the number
@@ -50,6 +51,7 @@ class BodyBudget:
     def __init__(self, process_bytes: int = PROCESS_BYTES, owner_bytes: int = OWNER_BYTES) -> None:
         self._process_bytes, self._owner_bytes = process_bytes, owner_bytes
         self.held = 0
+        # No lock: all of it runs in the event loop, and nothing awaits between check and count.
         self._by_owner: defaultdict[str, int] = defaultdict(int)
 
     def acquire(self, owner: str, size: int) -> None:
@@ -64,6 +66,7 @@ class BodyBudget:
         self.held -= size
         self._by_owner[owner] -= size
         if not self._by_owner[owner]:
+            # Owners come from request paths: invented company ids must not stay in memory.
             del self._by_owner[owner]
 
 
@@ -74,6 +77,7 @@ class BodyShare:
 
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
+        # (owner, bytes): the company is known only when the body is read.
         self._held: list[tuple[str, int]] = []
 
     def acquire(self, owner: str, size: int) -> None:
@@ -97,6 +101,7 @@ def with_budget(app: ASGIApp, budget: BodyBudget) -> ASGIApp:
         try:
             await app(scope, receive, send)
         finally:
+            # Also on a disconnect or a cancellation: bytes that are not given back are lost until a restart.
             share.release()
 
     return accounted
@@ -128,5 +133,6 @@ async def read_body(request: Request, *, limit: int, wait_s: float, owner: str =
                     share.acquire(owner, len(body) - counted)
                     counted = len(body)
     except TimeoutError as error:
+        # The limit of the whole body: the server itself limits only the pause between two pieces.
         raise BodyLate(f"the body did not arrive within {wait_s:g} s") from error
     return bytes(body)

@@ -69,6 +69,7 @@ class _Acceptor:
     ) -> None:
         self._listener, self._protocol, self._admit, self._refused = listener, protocol, admit, refused
         self._loop = asyncio.get_running_loop()
+        # Kept here, since the event loop holds its tasks by weak references only.
         self.opening: set[asyncio.Task[object]] = set()
         self._again: asyncio.TimerHandle | None = None
         listener.setblocking(False)
@@ -129,7 +130,7 @@ class HttpServer:
 
     Args:
         app: the application. sockets: listening sockets; closed when the server stops. name: for log lines. limits: of
-        its connections.
+            its connections.
     """
 
     def __init__(
@@ -161,6 +162,7 @@ class HttpServer:
         self._config.load()
         self._most = min(self._limits.connections, _descriptors_for_clients())
         self._loop = asyncio.get_running_loop()
+        # Before the first connection: answers need the `Date` header that the sweep sets.
         self._sweep()
         protocol = partial(HttpConnection, self._config, self._state)
         self._acceptors = [
@@ -171,9 +173,8 @@ class HttpServer:
         """Accept no more, finish requests that are under way until the monotonic instant `by`. Returns whether all were
         finished.
 
-        Kept-alive connections are not cut while a request may be on its way: each answer from now on says `Connection:
-        close`, and a
-        connection that was used a moment ago gets the time for one more request.
+        Kept-alive connections are not cut while a request may be on its way: each answer from now on has `Connection:
+        close`, and a connection that was used a moment ago gets the time for one more request.
         """
         if self._sweeping is None:
             return True
@@ -186,6 +187,7 @@ class HttpServer:
         lingering_by = None
         while self._busy() and monotonic() < by:
             await asyncio.sleep(_DRAIN_TICK_S)
+            # The sweep is too coarse for the short deadlines of a drain.
             self._expire()
             if all(connection.phase == LINGER for connection in self._connections()) and not self._opening():
                 # Every answer is sent. Clients have a moment to read it before the kernel may reset the connection.
@@ -212,6 +214,7 @@ class HttpServer:
         return [connection for connection in self._state.connections if isinstance(connection, HttpConnection)]
 
     def _sweep(self) -> None:
+        # uvicorn's own server sets it in its main loop, which does not run here.
         self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         self._expire()
         self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
@@ -232,6 +235,7 @@ class HttpServer:
         idle = (one for one in self._connections() if one.phase in (OPEN, IDLE))
         # Longest idle first: a client that sends requests keeps its connection.
         oldest = nsmallest(_EVICTED_AT_ONCE, idle, key=lambda one: one.since)
+        # Closed connections give their descriptors back in the next iteration only.
         if sum(one.close_idle() for one in oldest) or opening:
             return Admission.LATER
         now = self._loop.time()
@@ -259,4 +263,5 @@ def _descriptors_for_clients() -> int:
     # A limit of the kernel's still applies (fs.nr_open, 2^20 by default).
     if hard == resource.RLIM_INFINITY:
         return 1 << 20
+    # With a small limit half of it is for clients; 16 keep the process reachable for health checks.
     return max(16, hard - min(_OTHER_DESCRIPTORS, hard // 2))
