@@ -74,7 +74,7 @@ def credentials_of(connection_type: str, given: Mapping[str, Any]) -> dict[str, 
     """Return the credentials among the fields of a body, named as they are kept.
 
     Raises:
-        Problem: one of them is not this connection type's, or cannot be sent in a header.
+        FieldsInvalid: one of them is not this connection type's, or cannot be sent in a header.
     """
     takes, errors = channel_named(connection_type).credentials, []
     found: dict[str, str] = {}
@@ -98,7 +98,7 @@ def credentials_of(connection_type: str, given: Mapping[str, Any]) -> dict[str, 
 
 
 def require_whole(connection_type: str, given: Mapping[str, Any]) -> None:
-    """Raise `Problem` unless everything is there that a new connection of this type needs."""
+    """Raise `FieldsInvalid` unless the body has everything that a new connection of this type needs."""
     errors = []
     channel = channel_named(connection_type)
     # the first of a type's credentials is the one that it sends with; the others serve single operations
@@ -111,7 +111,9 @@ def require_whole(connection_type: str, given: Mapping[str, Any]) -> None:
 
 
 def require_ids(connection_type: str, given: Mapping[str, Any]) -> None:
-    """Raise `Problem` unless the provider's ids are digits, and there where this connection type has them."""
+    """Raise `FieldsInvalid` unless the provider's ids are digits, and ids and options are ones of this connection
+    type.
+    """
     channel = channel_named(connection_type)
     errors = [
         (f"/{name}", "must be digits")

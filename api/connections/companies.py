@@ -1,5 +1,5 @@
-"""Companies: the tenants. A company is created explicitly before its first connection, so that a typing error creates
-none.
+"""Companies: the tenants. A company is created explicitly before its first connection, so that a misspelled id
+creates none.
 """
 
 from __future__ import annotations

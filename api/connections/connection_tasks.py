@@ -48,7 +48,7 @@ _PROFILE_FIELDS: Final = (
 
 
 class ConnectionTaskOperations:
-    """The operations that ask a provider."""
+    """The operations that send a request to a provider."""
 
     def __init__(self, connections: ConnectionOperations, store: Store, asked: TaskOperations, vault: Vault) -> None:
         self._connections, self._store, self._asked, self._vault = connections, store, asked, vault
@@ -78,7 +78,7 @@ class ConnectionTaskOperations:
         ]
 
     async def test(self, request: Request) -> Response:
-        """Look at the connection."""
+        """Test the connection at its provider."""
         connection = await self._connections.connection(request)
         if not _offers(connection, "test"):
             raise unsupported(
@@ -101,7 +101,7 @@ class ConnectionTaskOperations:
         return await self.ask(request, connection, "register", secrets={"pin": pin} if pin else None, repeatable=False)
 
     async def deregister(self, request: Request) -> Response:
-        """Take the number off."""
+        """Deregister the number."""
         # not repeatable, as for a registration: whether it was carried out is seen by a test of the connection
         return await self.ask(request, await self._whatsapp(request, "deregister"), "deregister", repeatable=False)
 
@@ -180,7 +180,7 @@ def _offers(connection: Connection, operation: str) -> bool:
 
 
 def unsupported(connection: Connection, operation: str, sentence: str) -> Problem:
-    """Return the refusal of what a connection's type has not."""
+    """Return the refusal of an operation that a connection's type does not have."""
     return Problem(
         "unsupported_operation",
         sentence,

@@ -176,12 +176,12 @@ class SessionOperations:
         return JSONResponse(_session(await self.row(request)), headers=_NOT_KEPT)
 
     async def want(self, request: Request) -> Response:
-        """Note what a session should be."""
+        """Set the desired state of a session."""
         row = await self.row(request)
         return await self._want(row, checked(await read_json(request, limit=_BODY_LIMIT), _DESIRED_FIELDS)["desired"])
 
     async def log_out(self, request: Request) -> Response:
-        """Note that a session should be logged out."""
+        """Set the desired state to logged out."""
         return await self._want(await self.row(request), DesiredSession.LOGGED_OUT)
 
     async def pair(self, request: Request) -> Response:

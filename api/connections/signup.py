@@ -65,7 +65,7 @@ _FIELDS: Final = (
 
 
 class SignupOperations:
-    """The operation."""
+    """The operation of embedded signup."""
 
     def __init__(self, directory: Directory, store: Store, asked: TaskOperations, vault: Vault) -> None:
         self._directory, self._store, self._asked, self._vault = directory, store, asked, vault

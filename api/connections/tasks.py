@@ -81,8 +81,8 @@ class TaskOperations:
         return JSONResponse(_task(row))
 
     async def answer(self, request: Request, company_id: str, task_id: int) -> Response:
-        """Wait for a task that was just added, as long as the client would, and answer: 200 with its result, or 202
-        when it is not finished.
+        """Wait for a task that was just added, for as long as the client requests, and answer: 200 with its result, or
+        202 when it is not finished.
 
         Raises:
             Problem: it failed.

@@ -124,7 +124,7 @@ class TemplateOperations:
         ]
 
     async def show(self, request: Request) -> Response:
-        """Answer with what is known."""
+        """Answer with the templates that are known."""
         connection = await self._connection(request)
         query = request.query_params
         name, _, language = query.get("cursor", "").partition(" ")
@@ -155,7 +155,7 @@ class TemplateOperations:
         return await self._tasks.ask(request, await self._connection(request), "sync_templates")
 
     async def create(self, request: Request) -> Response:
-        """Hand a template in."""
+        """Submit a template for review."""
         connection = await self._connection(request)
         given = checked(await read_json(request, limit=_BODY_LIMIT), _FIELDS)
         errors = []

@@ -145,7 +145,7 @@ def too_large(limit: int) -> Problem:
 
 
 def late(wait_s: float) -> Problem:
-    """Return the refusal of a body that did not come."""
+    """Return the refusal of a body that did not arrive in time."""
     # its rest may still come, and must not be taken for the next request
     return Problem("body_late", f"The body did not arrive within {wait_s:g} s.", headers={"Connection": "close"})
 

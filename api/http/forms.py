@@ -119,7 +119,7 @@ _FROM_TEXT: Final[Mapping[type, Callable[[str], Any]]] = {int: _integer, bool: _
 
 
 async def arriving(request: Request, most: int) -> AsyncIterator[bytes]:
-    """Give a body as it arrives.
+    """Yield a body as it arrives.
 
     Args:
         most: bytes.

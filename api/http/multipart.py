@@ -1,5 +1,5 @@
-"""Reading `multipart/form-data` as it arrives, so that a file goes from the line into storage without lying anywhere
-between. The only door to python_multipart.
+"""Reading `multipart/form-data` as it arrives, so that a file goes into storage without a copy in between. The only
+door to python_multipart.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Part:
 
 
 async def parts(content_type: str, stream: AsyncIterator[bytes]) -> AsyncIterator[Part]:
-    """Give each part of a form in turn.
+    """Yield each part of a form in turn.
 
     Args:
         content_type: the request's header. stream: its body; what it raises is raised here.
@@ -73,7 +73,7 @@ async def parts(content_type: str, stream: AsyncIterator[bytes]) -> AsyncIterato
 
 
 class _Form:
-    """Turns the parser's calls into things to wait for."""
+    """Turns the parser's callbacks into events that can be awaited."""
 
     def __init__(self, content_type: str, stream: AsyncIterator[bytes]) -> None:
         _, options = parse_options_header(content_type)
@@ -114,7 +114,7 @@ class _Form:
         return dict(value)
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Give what the part holds."""
+        """Yield the content of the part."""
         while True:
             kind, value = await self._next()
             if kind != "data":

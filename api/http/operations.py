@@ -32,7 +32,7 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One thing that a client can ask.
+    """One operation that a client can request.
 
     Attributes:
         path: template with `{name}` for each path parameter. handler: None when every process answers it itself

@@ -40,7 +40,7 @@ _ONE_PROBLEMS: Final = (
 
 
 class AmendmentOperations:
-    """The operations on messages that are there."""
+    """The operations on existing messages."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class AmendmentOperations:
         self._sending, self._shown = sending, shown
 
     def operations(self) -> list[Operation]:
-        """Return the operations on messages that are there."""
+        """Return the operations on existing messages."""
         return [
             Operation(
                 method="PUT",
@@ -135,7 +135,7 @@ class AmendmentOperations:
         return await self._sending.answer(accepted, read_wait_s(request.headers))
 
     async def delete(self, request: Request) -> Response:
-        """Cancel what is still queued; accept the deletion of what is there."""
+        """Cancel a message that is still queued; accept the deletion of one that was sent or received."""
         company_id, chat_id, message_id = named(request)
         whom = request.query_params.get("for", _WHOM[0])
         if whom not in _WHOM:

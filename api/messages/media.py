@@ -96,7 +96,7 @@ class MediaOperations:
         ]
 
     async def upload(self, request: Request) -> Response:
-        """Keep a file."""
+        """Store a file that is uploaded."""
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
         if form := Form.of(request):

@@ -46,5 +46,5 @@ def named(request: Request) -> tuple[str, str, int]:
 
 
 def message_unknown() -> Problem:
-    """Return the refusal of a message that the chat has not."""
+    """Return the refusal of a message that is not in the chat."""
     return Problem("message_unknown", "The chat has no such message.")

@@ -18,7 +18,7 @@ from shared.store.pool import Row, Transaction
 from shared.store.store import Store
 
 RECEIVED: Final = "received"
-"""What a message that came in is called beside the states of those that go out."""
+"""Status of a message that came in; those that go out have the states of `MessageState`."""
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 JsonObject = Mapping[str, Any]
@@ -49,7 +49,7 @@ class MessageSerializer:
 
 
 class RelatedRows:
-    """What stands beside messages."""
+    """Reactions and files that belong to messages."""
 
     def __init__(self, transaction: Transaction, company_id: str, rows: Sequence[Row]) -> None:
         # in the transaction of the rows, so that both are of one instant; one query for a whole page
@@ -166,7 +166,7 @@ def described(row: Row, company_id: str, related: RelatedRows) -> JsonObject:
 
 
 def file_place(company_id: str, sha256: str) -> str:
-    """Return where a file of a company is to be had."""
+    """Return the path from which a file of a company is downloaded."""
     return f"/api/v2/media/{company_id}/{sha256}"
 
 

@@ -1,6 +1,6 @@
 """`Prefer: wait=N`: answer when the message has left, or after N seconds, whichever comes first.
 
-However many clients wait, their messages are looked at together: one query each interval, in each process.
+However many clients wait, one query each interval reads the states of all their messages, in each process.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def read_wait_s(headers: Headers) -> int:
 
 
 class Waiters:
-    """Those who wait for messages to leave.
+    """Requests that wait until their messages have left.
 
     Args:
         stopping: set when the process drains; all waits end then.

@@ -1,1 +1,1 @@
-"""Operations for those who run Bulkhead: health, dead letters, the dashboard."""
+"""Operations for operators: health, dead letters, the dashboard."""

@@ -41,7 +41,7 @@ class Seen:
 
 
 class Dependencies:
-    """Asks PostgreSQL and Redis for a sign of life.
+    """Checks that PostgreSQL and Redis respond.
 
     Attributes:
         redis: the last check of Redis.
@@ -53,12 +53,12 @@ class Dependencies:
         self.redis = Seen(reachable=False, at=utc_now(), reason="not asked yet")
 
     async def ask_database(self) -> Seen:
-        """Look at PostgreSQL; ends within `ANSWER_S` even when every connection is stuck."""
+        """Check PostgreSQL; ends within `ANSWER_S` even when every connection is stuck."""
         # the store's own deadline too, since its thread could not be ended from here
         return await self._ask(self._store.call_by(monotonic() + ANSWER_S, ping))
 
     async def ask_redis(self) -> Seen:
-        """Look at Redis; ends within `ANSWER_S`."""
+        """Check Redis; ends within `ANSWER_S`."""
         before = self.redis
         # the client blocks. After the timeout its thread stays until the client's own limit (`REDIS_TIMEOUT_S`)
         self.redis = await self._ask(asyncio.to_thread(self._hints.ping))
@@ -70,7 +70,7 @@ class Dependencies:
         return self.redis
 
     async def watch_redis(self) -> None:
-        """Keep `redis` fresh, for ever."""
+        """Check Redis at an interval, without end."""
         while True:
             await self.ask_redis()
             await asyncio.sleep(_INTERVAL_S)

@@ -27,7 +27,7 @@ _BY_STATE: Final[Mapping[str, str]] = {
 _SICK: Final = frozenset({S.DEGRADED, S.OFFLINE, S.CONFLICT, S.BACKING_OFF, S.QUARANTINED})
 """States of a session that is desired to be linked in which it cannot send, and no operator action is pending."""
 _NOT_WHOLE: Final = frozenset({"starting", "unready", "draining", "stopping"})
-"""Words of a heartbeat that mean: alive, but takes no work."""
+"""States that a heartbeat reports of a process that is alive but takes no work."""
 _FACTS: Final = (
     "state",
     "reason",
@@ -61,7 +61,7 @@ def merge(
         snapshot: the orchestrator's snapshot; while fresh, it lists the slots of this host.
         heartbeats: rows of `process_status`; None when the database did not answer.
         desired: kinds that some connection needs. host: this machine's name. answering: slot of the process that
-        answers.
+            answers.
     """
     rows = {f"{row['process_name']}-{row['instance']}": row for row in heartbeats or ()}
     # the orchestrator sees its processes directly, so its view comes first; a heartbeat adds what only the process
@@ -109,7 +109,7 @@ def sessions(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def are_whole(rows: Sequence[Row]) -> bool:
-    """Return whether every session that should be linked either is, or is on its way there, or waits for a human's
+    """Return whether every session that should be linked either is, or is on its way there, or waits for a person's
     phone.
     """
     return all(row["observed"] not in _SICK for row in rows if row["desired_state"] == DesiredSession.LINKED)

@@ -27,7 +27,7 @@ class Snapshot:
 
     @property
     def fresh(self) -> bool:
-        """Whether the slots can be believed."""
+        """Whether the slots are the present ones."""
         return self.state in ("running", "stopping")
 
     def as_json(self) -> dict[str, Any]:
