@@ -14,6 +14,7 @@ from shared.states import SlotState
 from supervision.decisions.model import WAITING, Slot, State
 from supervision.environment import ChildConfig
 
+# A number from the range that the North American numbering plan reserves for examples (555-0100 to 555-0199).
 _DEMO_CHAT: Final = "15550100200"
 
 
@@ -51,6 +52,7 @@ class Announcer:
             f"(see logs/{slot.name}.err.log)",
             SlotState.STOPPED: "stopped",
         }
+        # Slots that are created stopped and are not needed would only add lines.
         if not (slot.state is SlotState.STOPPED and not slot.incarnation):
             self.note(f"  {slot.name:<12} {words[slot.state]}")
 
@@ -60,17 +62,21 @@ class Announcer:
         if self._all_up or self._config is None or state.stopping or not state.configured:
             return False
         conditional = {row.name for row in state.rows if need_of(row).reported and state.counts.get(row.name)}
+        # The recorder has not reported yet: which kinds are needed is not known.
         if conditional and state.desired is None:
             return False
         expected = [
             slot for slot in state.slots.values() if slot.kind not in conditional or slot.kind in (state.desired or ())
         ]
+        # Quarantined and misconfigured slots do not hold up the summary, which lists them; one in backoff is still
+        # trying.
         if not expected or any(
             slot.state is not SlotState.READY and slot.state not in WAITING - {SlotState.BACKOFF} and not slot.held
             for slot in expected
         ):
             return False
         self._all_up = True
+        # Only to a person at a terminal: output in a file or a service manager's log would keep the key.
         shows_key = self._stream is not None and self._stream.isatty()
         for line in summary(
             self._config, [slot for slot in expected if slot.state is not SlotState.READY], shows_key=shows_key
@@ -112,6 +118,7 @@ def summary(config: ChildConfig, sick: list[Slot], *, shows_key: bool) -> list[s
     instead of the key."""
     settings = config.settings
     place = _key_file(settings)
+    # A command line that reads the key from its file works when copied, without showing it.
     key = settings.api_key if shows_key else f"$(cat {shlex.quote(str(place))})" if place else "$API_KEY"
     lines = [f"Up, except {slot.name}: {slot.state.value} (see logs/{slot.name}.err.log)" for slot in sick] or [
         "Everything is up."

@@ -13,6 +13,7 @@ def read(path: Path) -> frozenset[str] | None:
     """Return the saved set; None when there is none or it cannot be parsed: the recorder then has to report first."""
     try:
         kinds = json.loads(path.read_text(encoding="utf-8"))
+    # Unknown is safe: kinds that depend on rows then wait for the recorder's first report.
     except (FileNotFoundError, ValueError):
         return None
     return frozenset(map(str, kinds)) if isinstance(kinds, list) else None

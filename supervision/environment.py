@@ -29,7 +29,9 @@ from shared.settings import (
 )
 from supervision.decisions.plan import desired_slots
 
+# In the home and not beside the code: an update leaves it, and each installation has its own.
 SETTINGS_FILE: Final = "settings.env"
+# Real providers: used only where the sandbox does not run, so that a trial can never reach them.
 _REAL: Final = {
     "graph_base_url": "https://graph.facebook.com",
     "d360_base_url": "https://waba-v2.360dialog.io",
@@ -81,6 +83,7 @@ MACHINE: Final = frozenset(
 )
 """Variables of the machine that children receive; whatever else the operator's shell exports (other programs' secrets,
 `PG*`) stays here."""
+# Locale categories and desktop directories; Chromium reads both.
 _MACHINE_PREFIXES: Final = ("LC_", "XDG_")
 
 
@@ -88,6 +91,7 @@ def _token() -> str:
     return secrets.token_urlsafe(32)
 
 
+# 32 bytes: AES-256.
 def _key() -> str:
     return base64.b64encode(secrets.token_bytes(32)).decode()
 
@@ -144,6 +148,8 @@ def read_settings(environ: Mapping[str, str], rows: Sequence[ProcessKind], only:
     """
     home = Path(environ.get("BULKHEAD_HOME", "").strip() or default_home(environ)).expanduser().absolute()
     variables = {
+        # The environment takes precedence (ADR 16): service managers and containers set it, and the file holds what
+        # they leave open. An empty variable counts as absent.
         **read_file(home / SETTINGS_FILE, rows),
         **{name: value for name, value in environ.items() if value.strip()},
     }
@@ -161,6 +167,7 @@ def read_file(path: Path, rows: Sequence[ProcessKind] = KINDS) -> dict[str, str]
         return {}
     except (OSError, UnicodeDecodeError) as problem:
         raise SettingsInvalid([f"{path} cannot be read: {problem}"]) from None
+    # BULKHEAD_HOME decides which file is read, so it cannot stand in it.
     known = {*settings_table.variables(rows), *settings_table.aliases(rows)} - {"BULKHEAD_HOME"}
     found: dict[str, str] = {}
     problems: list[str] = []
@@ -170,6 +177,7 @@ def read_file(path: Path, rows: Sequence[ProcessKind] = KINDS) -> dict[str, str]
             continue
         name, is_pair, value = text.partition("=")
         name = name.strip()
+        # A typing mistake would otherwise leave a default in force without notice.
         if not is_pair or name not in known:
             problems.append(
                 f"{path}:{number}: {name!r} is not a setting; lines are NAME=value, names as in docs/settings.md"
@@ -192,14 +200,17 @@ def prepare(operator: Settings, embedded: EmbeddedAddresses) -> ChildConfig:
     uses_sandbox = needs_sandbox(operator)
     counts = desired_slots(operator.kinds, operator)
     try:
+        # Before secrets are written into it: its mode protects them.
         _make_home(home)
         complete = replace(
             operator, **_kept(operator, uses_sandbox=uses_sandbox), **_addresses(operator, uses_sandbox=uses_sandbox)
         )
+        # Addresses of embedded servers are needed before these run: their sockets have fixed places.
         if not operator.database_url:
             complete = replace(complete, database_url=embedded.database_url(operator))
         if not operator.redis_url:
             complete = replace(complete, redis_url=embedded.redis_url(operator))
+    # Reported as a wrong setting (exit code 78): a retry would fail in the same way.
     except (OSError, runtime.RuntimeDirectoryUnsafe) as problem:
         raise SettingsInvalid([f"BULKHEAD_HOME={home} cannot be used: {problem}"]) from None
     return ChildConfig(
@@ -240,8 +251,9 @@ def child_environ(
     machine = {
         name: value for name, value in inherited.items() if name in MACHINE or name.startswith(_MACHINE_PREFIXES)
     }
-    # from the first instruction on: a traceback when it is aborted, and no line held back when it is killed
+    # From the first instruction on: a traceback when it is aborted, and no line held back when it is killed.
     machine |= {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
+    # In this order: nothing of the operator's shell can replace a setting or the identity of a child.
     return machine | environ_for(config.settings, row) | child_to_environ(identity)
 
 
@@ -254,6 +266,8 @@ def changed_for(settings: Settings, old: Mapping[str, str]) -> frozenset[str]:
     return frozenset(
         row.name
         for row in settings.kinds
+        # A variable that is missing in `old` counts as unchanged: an adopted child of an older version does not have
+        # settings that came later.
         if any(old.get(name, value) != value for name, value in restart_relevant(settings, row).items())
     )
 
@@ -261,6 +275,7 @@ def changed_for(settings: Settings, old: Mapping[str, str]) -> frozenset[str]:
 def _make_home(home: Path) -> None:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = home.stat()
+    # Another user's home: children could read its secrets as root, and would leave files that their owner cannot write.
     if facts.st_uid != os.geteuid():
         raise SettingsInvalid(
             [
@@ -269,12 +284,12 @@ def _make_home(home: Path) -> None:
             ]
         )
     if facts.st_mode & 0o066:
-        # search permission that was granted stays: as root, the embedded PostgreSQL runs under another user
+        # Search permission that was granted stays: as root, the embedded PostgreSQL runs under another user.
         home.chmod(facts.st_mode & 0o711)
     (home / "logs").mkdir(mode=0o700, exist_ok=True)
     settings_file = home / SETTINGS_FILE
     if settings_file.exists() and settings_file.stat().st_mode & 0o077:
-        # an editor created it with the operator's umask; it may hold secrets
+        # An editor created it with the operator's umask; it may hold secrets.
         settings_file.chmod(0o600)
     runtime.run_dir(home)
     runtime.runtime_dir(home)
@@ -292,16 +307,19 @@ def _keep(path: Path, make: Callable[[], str]) -> str:
     """Return the secret in `path`, made and written at once when there is none: two starters agree on the one that came
     first."""
     if not path.exists():
+        # Complete before it has its name: a reader never sees half a secret.
         fresh = path.with_name(f"{path.name}.{os.getpid()}")
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
             file.write(make() + "\n")
         try:
+            # link fails where rename would replace: a secret that another process has read already stays.
             os.link(fresh, path)
         except FileExistsError:
             pass
         finally:
             fresh.unlink()
     secret = _read_secret(path)
+    # Put there by an operator with another umask.
     if path.stat().st_mode & 0o077:
         path.chmod(0o600)
     return secret
@@ -316,6 +334,7 @@ def _read_secret(path: Path) -> str:
 
 def _addresses(operator: Settings, *, uses_sandbox: bool) -> dict[str, Any]:
     # compared, not bound
+    # A wildcard is no address to connect to; an IPv6 address needs brackets in a URL.
     host = "127.0.0.1" if operator.bind_address in ("0.0.0.0", "::", "") else operator.bind_address  # noqa: S104
     sandbox = f"http://{f'[{host}]' if ':' in host else host}:{operator.port('sandbox')}"
     own = {
@@ -328,5 +347,6 @@ def _addresses(operator: Settings, *, uses_sandbox: bool) -> dict[str, Any]:
             setting: getattr(operator, setting) or (sandbox + path if uses_sandbox else _REAL[setting])
             for setting, path in _SANDBOX_PATHS.items()
         },
+        # With a real provider both have to come from the operator: nothing here could guess them.
         **{setting: value for setting, value in own.items() if uses_sandbox and not getattr(operator, setting)},
     }

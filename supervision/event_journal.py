@@ -17,6 +17,8 @@ from shared.process.journal import JournalWriter, SupervisionEvent
 log = logger(__name__)
 
 _KEPT: Final = 100_000
+"""Most entries kept in memory while the disk refuses them; beyond that the oldest are dropped."""
+# The log's own lines would be repeated in the log.
 _NOT_LOGGED: Final = frozenset({"log_tail"})
 
 
@@ -50,11 +52,13 @@ class EventJournal:
         self, event: SupervisionEvent, slot: str = "", incarnation: str = "", details: Mapping[str, Any] | None = None
     ) -> None:
         """Write one event; never raises for the disk's sake."""
+        # The instant is taken now: an entry that is written later still has its time.
         entry = _Entry(event, slot, incarnation, details or {}, utc_now())
         says = {
             name: value for name, value in entry.details.items() if name not in _NOT_LOGGED and value not in (None, "")
         }
         log.info("supervision_event_written", happened=event.value, **({"slot": slot} if slot else {}), **says)
+        # Behind those that wait: order in the journal is the order of events.
         self._waiting.append(entry)
         self.catch_up()
 
@@ -74,11 +78,13 @@ class EventJournal:
                     **entry.details,
                 )
             except OSError as problem:
+                # Once for each phase: the log's disk is probably the same one.
                 if not self._refused:
                     log.error("journal_not_written", waiting=len(self._waiting), problem=str(problem))
                 self._refused = True
                 return
             self._refused = False
+            # Only after the write: what the disk refused stays at the head.
             self._waiting.popleft()
 
     def close(self) -> None:

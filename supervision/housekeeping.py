@@ -49,6 +49,8 @@ class Housekeeping:
         now = monotonic()
         for job in self._jobs:
             if job.due_at <= now:
+                # From now and not from the last instant: after a stall each job runs once, not once for every interval
+                # missed.
                 job.due_at = now + job.every_s
                 job.do()
 
@@ -83,7 +85,8 @@ class SocketUpkeep:
         try:
             if self._notify in lost:
                 self._bind_notify_again()
-                # children beat at least once in each of these intervals
+                # Since the last check that found the file; and children beat at least once in each of these intervals,
+                # so that one more passes before the next beat arrives.
                 self._unreachable(now - self._reachable_at + LONGEST_BEAT_S)
             if self._control in lost:
                 self._control.bind_again(runtime.control_socket(self._home))
@@ -95,6 +98,7 @@ class SocketUpkeep:
             log.warning("sockets_bound_again", count=len(lost), directory=str(runtime.runtime_dir(self._home)))
 
     def _bind_notify_again(self) -> None:
+        # Its descriptor changes; the selector must forget the old one before it is closed.
         self._selector.unregister(self._notify)
         try:
             self._notify.bind_again(runtime.notify_socket(self._home))

@@ -29,6 +29,8 @@ def of_state(
         ports: gives a slot's admin port and public port (0: none).
         usage: last measurement of each slot.
     """
+    # Instants are monotonic inside and wall clock outside; both are read once, so that all values of one snapshot
+    # agree.
     wall = utc_now()
 
     def at(instant: float | None) -> str | None:
@@ -36,6 +38,7 @@ def of_state(
 
     slots = {}
     for name, slot in state.slots.items():
+        # The last measurement of a dead process is not the slot's use now.
         measured = usage.get(name) if slot.is_alive else None
         admin, public = ports(slot)
         slots[name] = {

@@ -57,6 +57,7 @@ class StatusPublisher:
         """Write the file if something has changed. A disk that refuses it is logged; the next call tries again."""
         if not self._changed:
             return
+        # Before the write: a disk that refuses it is not asked again in each iteration, but at the next mark.
         self._changed = False
         try:
             snapshot.write(self._path, self.snapshot(state, journal_seq=journal_seq, dashboard=dashboard))

@@ -102,6 +102,7 @@ class Supervisor:
         use_cgroups: bool = True,
     ) -> None:
         rows = config.settings.kinds
+        # A registry that contradicts itself must fail here and not at the first start of some kind.
         plan.check(rows)
         self._rows = {row.name: row for row in rows}
         self._config = config
@@ -139,6 +140,8 @@ class Supervisor:
             SlotTaken: another orchestrator runs over this home.
             PortUnusable: a port that is needed at once is taken, and nothing was started.
         """
+        # Two orchestrators over one home would both adopt, kill and restart the same processes. Held until the end, and
+        # freed by the kernel if we die.
         lock = SlotLock.take(runtime.orchestrator_lock_file(self._home))
         lock.write(holder_of_this_process(self._boot))
         try:
@@ -153,6 +156,7 @@ class Supervisor:
     def _sources(self) -> Iterator[None]:
         """Everything that the loop listens to, opened and closed. When we leave on purpose nothing of us stays; else
         our children do."""
+        # Before the first child: its orphans must become ours and not init's, or they could not be found by parentage.
         become_subreaper()
         self._selector = selectors.DefaultSelector()
         self._trees = Trees(self._home, use_cgroups=self._use_cgroups)
@@ -202,6 +206,7 @@ class Supervisor:
             ]
         )
         try:
+            # Signals are caught last, when all that a signal leads to exists.
             with wake_up.catching(self._logs.path("orchestrator", "err")):
                 yield
         finally:
@@ -212,11 +217,14 @@ class Supervisor:
             self._listeners.close_all()
             self._event_journal.close()
             self._sd_notify.close()
+            # After a crash of ours the children go on, and the next orchestrator needs their cgroups and sockets.
             if self._leaving:
                 self._trees.close()
                 runtime.sweep(self._home)
 
     def _begin(self, *, only_stop: bool) -> None:
+        # Before anything is started: what lives is adopted and what is left of the dead is killed, so no slot gets a
+        # second process.
         found = survey(self._home, self._trees, self._rows.keys())
         self._event_journal.write(
             SupervisionEvent.ORCHESTRATOR_STARTED, details={"pid": os.getpid(), "kill_method": self._trees.kill_method}
@@ -225,21 +233,27 @@ class Supervisor:
             "orchestrator_started", kill_method=self._trees.kill_method, home=str(self._home), adopted=len(found.living)
         )
         for slot, incarnation in found.dead:
+            # Incarnations that died while no orchestrator ran: the recorder reclaims their rows. It may come twice,
+            # which is harmless.
             self._children.report_dead(slot, incarnation)
+        # Before the ports: an adopted process listens on its port, and its socket is requested from it instead.
         changed = self._adopt(found)
         if not only_stop:
             self._open_ports_needed_now(found)
         kept = desired_kinds.read(runtime.desired_kinds_file(self._home))
+        # Before `Configured`, so that an outage of the database at a restart of the orchestrator stops no kind.
         if kept is not None:
             self.take(model.DesiredKindsKnown(kept))
         counts = dict.fromkeys(self._rows, 0) if only_stop else self._config.counts
         self._announcer.begin(self._config, counts)
+        # Before `Configured` as well: nothing is started in between.
         if only_stop:
             self.take(model.StopRequested())
         self.take(model.Configured(counts, changed))
+        # At once, and then periodically until each child has answered.
         self._ask_for_listeners()
         self._tell()
-        # ready means that we supervise: an unavailable database must not make the service manager end us
+        # Ready means that we supervise: an unavailable database must not make the service manager end us.
         self._sd_notify.ready()
 
     def _adopt(self, found: Survey) -> frozenset[str]:
@@ -257,6 +271,7 @@ class Supervisor:
     def _open_ports_needed_now(self, found: Survey) -> None:
         """Bind the ports of kinds that start immediately, so that a port that is taken is reported before anything
         runs."""
+        # Their ports are in use by the adopted processes, which hand over their sockets.
         adopted = {living.slot.rsplit("-", 1)[0] for living in found.living}
         for row in self._rows.values():
             if row.port and self._config.counts[row.name] and not need_of(row).reported and row.name not in adopted:
@@ -265,19 +280,24 @@ class Supervisor:
     def _turn_until_left(self) -> None:
         turned_at, suspended_before = monotonic(), suspended_s()
         while not self._leaving:
+            # Computed before the select: what select exceeds it by is our own lateness.
             wait_s = self._wait_s()
             ready = self._selector.select(wait_s)
             now, suspended = monotonic(), suspended_s()
             late_s = now - turned_at - wait_s
+            # Deadlines are moved before any of them is judged: our lateness is no silence of a child.
             if late_s > _LATE_S:
                 self.take(model.Stalled(late_s, suspended - suspended_before))
             turned_at, suspended_before = now, suspended
+            # Exits first: a death is detected and answered before anything else that may take time.
             for key, _ in sorted(ready, key=lambda shown: not self._children.watches(shown[0].fd)):
                 key.data()
             self._children.poll()
             self._allow_for_starvation()
+            # After all that was readable: only now may silence be judged.
             self.take(model.Tick())
             self._do_what_is_due()
+            # Once per iteration: many events then cost one wake-up of the recorder and one snapshot.
             self._tell()
 
     def _allow_for_starvation(self) -> None:
@@ -292,11 +312,14 @@ class Supervisor:
             if self._starvation.is_starved(slot.pid):
                 log.debug("child_starved", slot=slot.name)
                 self.take(model.Starved(slot.name, PROBE_S))
+        # Its beat may have arrived while the samples were taken.
         if silent:
             self._receive()
 
     def _wait_s(self) -> float:
+        # The next instant of each source; select waits for the earliest.
         times = (self._housekeeping.next_at(), self._children.poll_at(), next_by(self._state, monotonic()))
+        # While a round of measuring runs, one more process is measured at each short pause.
         longest_s = _LONGEST_WAIT_S if self._sampler.is_idle else _SAMPLE_APART_S
         return min(longest_s, max(0.0, min(at for at in times if at is not None) - monotonic()))
 
@@ -313,8 +336,10 @@ class Supervisor:
     def take(self, event: model.Event) -> None:
         """Handle an event: run the actions that `decide` returns, and the events that follow from them."""
         self._events.append(event)
+        # Actions produce events while `decide`'s result is still being applied: nested calls would decide on half a
+        # state.
         if len(self._events) > 1:
-            return  # we are called from within the loop below, which will come to it
+            return  # called from within the loop below, which will handle it
         try:
             while self._events:
                 before = self._state
@@ -325,8 +350,8 @@ class Supervisor:
                     self._show_changes(before)
                 self._events.popleft()
         except BulkheadError as defect:
-            # a decision that contradicts its own tables is a defect of ours and no answer to an operator: end, the
-            # children go on
+            # A decision that contradicts its own tables is a defect of ours and no answer to an operator. We end, and
+            # the children go on.
             raise RuntimeError(f"cannot go on after {self._events[0]}: {defect}") from defect
 
     def _do(self, action: model.Action) -> None:
@@ -343,7 +368,7 @@ class Supervisor:
                 try:
                     desired_kinds.write(runtime.desired_kinds_file(self._home), kinds)
                 except OSError as problem:
-                    # the recorder reports them again to the next orchestrator
+                    # The recorder reports them again to the next orchestrator.
                     log.warning("desired_kinds_not_saved", problem=str(problem))
             case model.CloseListener(kind):
                 self._listeners.close(kind)
@@ -356,6 +381,7 @@ class Supervisor:
         try:
             if not row.port:
                 listen_fd = -1
+            # Binding the port would fail, since the adopted process holds it: its descriptor has to arrive first.
             elif not self._listeners.holds(row.name) and self._adopted_sibling_serves(slot, public):
                 return model.SpawnFailed(
                     slot.name, "the kind's listening socket is still asked for from its other process", occupied=True
@@ -386,9 +412,12 @@ class Supervisor:
         for datagram in self._notify.receive():
             name = self._children.slot_of(datagram.pid)
             slot = self._state.slots.get(name) if name else None
+            # Helpers of a child inherit NOTIFY_SOCKET too: only the main process, known to the kernel by pid, may
+            # report.
             if slot is None or datagram.fields.get("X_INCARNATION", slot.incarnation) != slot.incarnation:
                 log.debug("notify_sender_rejected", pid=datagram.pid)
                 for descriptor in datagram.descriptors:
+                    # The kernel gave us these descriptors with the datagram; unclosed they would leak.
                     os.close(descriptor)
                 continue
             if datagram.descriptors:
@@ -399,6 +428,7 @@ class Supervisor:
         for number in wake_up.received():
             if number in (signal.SIGTERM, signal.SIGINT):
                 self.request_stop(number.name)
+            # Nothing else reads the outcome here, and the settings of before stay in force.
             elif number is signal.SIGHUP:
                 with suppress(BulkheadError):  # reported already
                     self.reload_settings()
@@ -410,6 +440,7 @@ class Supervisor:
         self._stop_requests += 1
         log.info("stop_requested", by=by, request=self._stop_requests)
         self._announcer.stopping(self._stop_requests)
+        # The longest that the stop may take, kind after kind: systemd must not kill us before.
         self._sd_notify.stopping(sum(row.drain_s + self._state.policy.leave_s for row in self._rows.values()))
         self.take(model.StopRequested(now=self._stop_requests == 2, at_once=self._stop_requests > 2))
 
@@ -421,9 +452,12 @@ class Supervisor:
             log.error("reload_refused", problem=str(problem))
             self._announcer.note(f"settings not reloaded: {problem}")
             raise
+        # Replaced at once: a child that is started from here on gets the new settings.
         before, self._config = self._config.settings, config
+        # By kind: a process whose settings are the same is not disturbed.
         changed = changed_for(config.settings, to_environ(before))
         for row in config.settings.kinds:
+            # Closed here and bound anew at the kind's next start, which its changed settings cause.
             if (row.port, config.settings.bind_address) != (self._rows[row.name].port, before.bind_address):
                 self._listeners.close(row.name)
         self._rows = {row.name: row for row in config.settings.kinds}
@@ -436,6 +470,7 @@ class Supervisor:
     def _ask_for_listeners(self) -> None:
         """Ask adopted children for the listening sockets that the orchestrator before us handed down."""
         for slot in self._state.slots.values():
+            # Without their sockets, a port would be refused for the time between the child's death and a new bind.
             if self._rows[slot.kind].port and slot.adopted and slot.is_alive and not self._listeners.holds(slot.kind):
                 self._notify.ask(runtime.slot_socket(self._home, slot.name), ask_descriptors())
 
@@ -451,6 +486,7 @@ class Supervisor:
 
     def _tell(self) -> None:
         """End an iteration: notify readers of the journal, and publish the state if it changed."""
+        # Only a hint: the recorder also looks by itself, so a lost datagram delays it and loses nothing.
         if self._event_journal.seq != self._told_seq:
             self._told_seq = self._event_journal.seq
             for slot in self._state.slots.values():
@@ -471,6 +507,7 @@ class Supervisor:
     def _show_changes(self, before: State) -> None:
         for name, slot in self._state.slots.items():
             old = before.slots.get(name)
+            # Other fields (beats, memory) change all the time; they are shown with the next periodic snapshot.
             if old is None or old.state is not slot.state:
                 self._status.mark_changed()
                 self._announcer.slot_changed(slot, monotonic())
@@ -489,4 +526,5 @@ class Supervisor:
 
     def _sample(self) -> None:
         self._status.begin_measuring(self._state.slots)
+        # Processes that drain or die are not measured: ceilings no longer matter to them.
         self._sampler.begin([name for name, slot in self._state.slots.items() if slot.state in SERVING])

@@ -12,6 +12,7 @@ from supervision.commands.context import is_running
 from supervision.ipc.control import NoOrchestrator
 
 _ANSWER_S: Final = 75.0
+"""Seconds to wait for a response: the API itself waits up to 60 s for a task (`Prefer: wait=60` below)."""
 
 
 class Unanswered(Exception):
@@ -42,6 +43,8 @@ def ask(settings: Settings, method: str, path: str, body: Mapping[str, Any] | No
         answer = line.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
+        # Most often nothing runs at all, which has an exit code of its own; asked only now, since an API may answer
+        # without an orchestrator.
         if not is_running(settings.bulkhead_home):
             raise NoOrchestrator(f"Nothing runs over {settings.bulkhead_home}.") from None
         raise Unanswered(

@@ -22,4 +22,5 @@ def run(context: Context, given: Namespace) -> int:
     """Become `python -m chaos`, found beside our entry files whatever the working directory holds."""
     environ = {**context.environ, "PYTHONPATH": str(context.entries)}
     # the program beside ours
+    # -P: the working directory is not searched, where a package of the same name may lie.
     os.execve(sys.executable, [sys.executable, "-P", "-m", "chaos", *given.words], environ)  # noqa: S606

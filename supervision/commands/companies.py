@@ -61,6 +61,7 @@ def run(context: Context, given: Namespace) -> int:
 def _all(settings: Settings) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     after: str | None = ""
+    # The API returns pages; an operator's list is complete.
     while after is not None:
         page = call(settings, "GET", f"/api/v2/companies?after={quote(after, safe='')}")
         found += page["companies"]

@@ -25,6 +25,7 @@ from supervision.commands.context import Answer, Context
 from supervision.commands.recorder_process import become_recorder
 
 HELP = "list connections, add one, change, test, pause, resume or remove it; seal credentials anew"
+# Characters read of a file with secrets: the largest credential has some thousand.
 _SECRETS_MOST: Final = 65_536
 _NEEDS_INDEX: Final = ("update", "test", "pause", "resume", "remove")
 
@@ -66,10 +67,12 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(context: Context, given: Namespace) -> int:
     """Do what was asked and return an exit code."""
+    # Works on the database itself: the API's processes may not be able to read the secrets any more.
     if given.action == "reseal":
         become_recorder(context, "--reseal")
     settings = context.known()
     place = f"/api/v2/connections/{quote(given.company or settings.company_id, safe='')}"
+    # argparse has no positional argument that only some values of another one require.
     if given.action in _NEEDS_INDEX and given.index is None:
         sys.stderr.write(f"{given.action} needs a PHONE_INDEX; `bulkhead connections list` shows them\n")
         return ExitCode.USAGE
@@ -94,6 +97,7 @@ def _do(settings: Settings, place: str, given: Namespace) -> int:
         return _say(shown, f"Made: connection {shown['phoneIndex']}, {shown['connectionType']}.", given)
     one = f"{place}/{given.index}"
     if given.action == "update":
+        # The type decides what a bare secret is called; only the API knows it.
         shown = call(settings, "PATCH", one, _changes(given, call(settings, "GET", one)["connectionType"]))
         return _say(shown, f"Changed; it is {_status(shown)}.", given)
     if given.action == "test":
@@ -166,10 +170,12 @@ def _changes(given: Namespace, connection_type: str) -> dict[str, Any]:
 def _secrets(source: str, connection_type: str) -> dict[str, Any]:
     try:
         if source == "-":
+            # At a terminal without echo, so that the secret does not stay on the screen.
             told = getpass.getpass("Secret: ") if sys.stdin.isatty() else sys.stdin.read(_SECRETS_MOST)
         else:
             with Path(source).open(encoding="utf-8") as file:
                 told = file.read(_SECRETS_MOST)
+    # Only the class of the error: its text could quote the file's content.
     except (OSError, UnicodeDecodeError) as problem:
         raise _Wrong(f"--secrets: {source} cannot be read ({type(problem).__name__})") from None
     told = told.strip()
@@ -179,6 +185,7 @@ def _secrets(source: str, connection_type: str) -> dict[str, Any]:
         return _object(told, "--secrets")
     if not (credentials := channel_named(connection_type).credentials):
         raise _Wrong(f"--secrets: a connection of type {connection_type} has none")
+    # The first one listed is the one that a connection of this type requires.
     return {credentials[0]: told}
 
 
@@ -186,7 +193,7 @@ def _object(text: str, what: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError:
-        # the parser's words may repeat a secret
+        # The parser's message may repeat a secret.
         raise _Wrong(f"{what} is not JSON") from None
     if not isinstance(found, dict):
         raise _Wrong(f"{what} is not a JSON object")

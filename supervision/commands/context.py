@@ -28,10 +28,13 @@ class Answer(IntEnum):
 
 def is_running(home: Path) -> bool:
     """Whether an orchestrator runs over a home. Creates nothing."""
+    # `runtime` would create the directory: a command that only asks leaves no traces in a home with a misspelt path.
     if not (home / "run").is_dir():
         return False
     path = runtime.orchestrator_lock_file(home)
     holder = read_holder(path)
+    # Both are needed: a held lock may be a child's inherited descriptor, and a living pid may belong to an orchestrator
+    # that is exiting.
     return holder is not None and holder.is_running() and not is_free(path)
 
 

@@ -12,6 +12,7 @@ from shared.states import SlotState
 from supervision.commands.context import Answer, Context
 
 HELP = "finish the work in hand and stay stopped until restart"
+# Seconds between two requests for the status, which cost the orchestrator next to nothing.
 _LOOK_EACH_S = 0.1
 
 
@@ -34,6 +35,7 @@ def run(context: Context, given: Namespace) -> int:
     waiting = set(slots)
     while waiting and left(by):
         states = {name: slot["state"] for name, slot in context.ask({"command": "status"})["status"]["slots"].items()}
+        # A slot that is gone (fewer instances after a reload) is stopped too.
         for name in [name for name in waiting if states.get(name, SlotState.STOPPED) == SlotState.STOPPED]:
             print(f"{name} stopped")
             waiting.discard(name)

@@ -71,7 +71,7 @@ def main(argv: Sequence[str], context: Context) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # a terminal or a file that takes ASCII alone is no reason to fail
+            # A terminal or a file that takes ASCII alone is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
     name, words = _command_of(argv)
     given = _given(name, words)
@@ -79,11 +79,13 @@ def main(argv: Sequence[str], context: Context) -> int:
         return int(COMMANDS[name].run(context, given))
     except tuple(_ANSWERS) as problem:
         print(*(problem.problems if isinstance(problem, SettingsInvalid) else [problem]), sep="\n", file=sys.stderr)
+        # Exact classes: each error that an operator can cause has its row in the table.
         return _ANSWERS[type(problem)]
+    # Ctrl-C ends a command that follows or waits; the orchestrator itself handles SIGINT as a stop.
     except KeyboardInterrupt:
         return ExitCode.OK
     except BrokenPipeError:
-        # the reader of our output has seen enough
+        # The reader of our output (head, less) has closed it. The interpreter would fail again when it flushes at exit.
         sys.stderr.close()
         return ExitCode.OK
 
@@ -93,6 +95,7 @@ def _command_of(argv: Sequence[str]) -> tuple[str, list[str]]:
     words = list(argv)
     if words and not words[0].startswith("-"):
         return words[0], words[1:]
+    # Options may precede the command, so the first word that is one counts.
     place = next((place for place, word in enumerate(words) if word in COMMANDS), None)
     if place is not None:
         return words[place], words[:place] + words[place + 1 :]
@@ -103,11 +106,12 @@ def _given(name: str, words: Sequence[str]) -> Namespace:
     """Parse a command's words; options and positional arguments may stand in any order. Leaves with `USAGE` when they
     are wrong."""
     if name not in COMMANDS:
-        # prints the help or the list of commands, and leaves
+        # Prints the help or the list of commands, and exits.
         _overview().parse_args([name, *words] if name else words)
     module = COMMANDS[name]
     parser = _Parser(prog=f"bulkhead {name}", description=_described(module))
     module.arguments(parser)
+    # parse_intermixed_args refuses REMAINDER: such a command's words are parsed by the program that gets them.
     passes_on = any(action.nargs == REMAINDER for action in parser._actions)
     return parser.parse_args(words) if passes_on else parser.parse_intermixed_args(words)
 

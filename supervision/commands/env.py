@@ -26,6 +26,7 @@ def run(context: Context, given: Namespace) -> int:
             return ExitCode.USAGE
         print(told[given.name.upper()])
         return ExitCode.OK
+    # Whether a secret is set is shown, its value is not: lists end up in tickets and on screens.
     hidden = {variable.name for variable in variables(context.rows).values() if variable.secret}
     for name, value in told.items():
         print(f"{name}={'(secret)' if name in hidden and value else value}")

@@ -15,6 +15,7 @@ from supervision.commands.context import Context
 from supervision.decisions.plan import KindUnknown
 
 HELP = "show supervision events"
+# Seconds between two reads of the journal while following it.
 _LOOK_EACH_S = 0.5
 
 
@@ -35,6 +36,7 @@ def run(context: Context, given: Namespace) -> int:
     is_used = (home / "run").is_dir()
     for entry in entries_in(home) if is_used else ():
         last = entry.seq
+        # Also kinds that the registry no longer has: their events can still be read.
         known |= {entry.kind, entry.slot}
         if _is_about(entry, given.target):
             shown.append(entry)
@@ -43,7 +45,7 @@ def run(context: Context, given: Namespace) -> int:
     _print(shown, as_json=given.json)
     if not given.follow or not is_used:
         return ExitCode.OK
-    # from where the journal ended: nothing is read twice, however long it is
+    # From where the journal ended: nothing is read twice, however long it is.
     reader = JournalReader(home, after=last)
     while True:
         _print((entry for entry in reader.read() if _is_about(entry, given.target)), as_json=given.json)

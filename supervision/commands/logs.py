@@ -12,6 +12,7 @@ from supervision.commands.context import Answer, Context
 from supervision.decisions.plan import KindUnknown
 
 HELP = "show the end of a kind's logs"
+# Seconds between two looks at the files while following them.
 _LOOK_EACH_S = 0.2
 
 
@@ -33,6 +34,7 @@ def run(context: Context, given: Namespace) -> int:
         )
     directory = settings.path("logs")
     streams = ("err",) if given.err else ("out", "err")
+    # A slot has a file of exactly its name, a kind has those of its slots.
     several = not (directory / f"{given.target}.err.log").exists()
     names = (
         sorted({path.name.split(".")[0] for path in directory.glob(f"{given.target}-*.log")})

@@ -27,6 +27,7 @@ def run(context: Context, given: Namespace) -> int:
     if not status["slots"] and not given.json:
         print(f"Nothing runs over {home}.")
         return Answer.NOT_RUNNING
+    # By walk: probing for cgroups makes directories, which a command that only shows must not do.
     trees = Trees(home, use_cgroups=False)
     found = []
     for name, slot in status["slots"].items():

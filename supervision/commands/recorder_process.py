@@ -28,7 +28,7 @@ def become_recorder(context: Context, *words: str) -> NoReturn:
         )
     config = context.child_config()
     row = config.settings.kind(_KIND)
-    # the incarnation names a child: rules over several settings are checked here, not there
+    # The incarnation names a child: rules over several settings are checked here, not there.
     identity = ChildEnvironment(process_name=_KIND, process_incarnation=f"{_KIND}.command")
     environ = child_environ(config, row, identity, context.environ)
     # the entry file beside ours

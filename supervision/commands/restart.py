@@ -13,6 +13,7 @@ from shared.states import SlotState
 from supervision.commands.context import Answer, Context
 
 HELP = "replace the processes of a kind, one after the other"
+# Seconds between two requests for the status.
 _LOOK_EACH_S = 0.1
 
 
@@ -43,9 +44,12 @@ def run(context: Context, given: Namespace) -> int:
             elif slot["state"] == SlotState.STOPPED:
                 print(f"{name} is not needed now")
                 del waiting[name]
+            # Readiness alone is not enough: the old process is ready too until its turn comes.
             elif slot["state"] == SlotState.READY and slot["incarnation"] != old[name]:
                 print(f"{name} ready, process {slot['pid']}")
                 del waiting[name]
+            # It will not become ready soon, and the other slots of the kind are not replaced before: waiting would show
+            # nothing.
             elif slot["state"] in (SlotState.QUARANTINED, SlotState.MISCONFIGURED) and slot["incarnation"] != old[name]:
                 print(f"{name} {slot['state']}: {slot['reason']}", file=sys.stderr)
                 return Answer.UNWELL

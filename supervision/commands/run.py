@@ -33,6 +33,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(context: Context, given: Namespace) -> int:
     """Supervise until stopped."""
+    # Only a hint, and no refusal: a variable that resembles a setting may belong to another program.
     for name, meant in misspelt(context.environ, context.rows).items():
         print(f"{name} is no setting; do you mean {meant}?", file=sys.stderr)
     config = context.child_config(given.only)
@@ -51,6 +52,7 @@ def supervise(context: Context, config: ChildConfig, *, only: str = "", only_sto
     os.umask(0o077)  # for this process and every child: their files are private to this user
     home = config.settings.bulkhead_home
     fail_points.arm(
+        # A stop must not meet the fail points of a test that left processes behind.
         "" if only_stop else config.settings.crash_points,
         fail_points.ORCHESTRATOR,
         runtime.run_dir(home),
@@ -73,15 +75,17 @@ def supervise(context: Context, config: ChildConfig, *, only: str = "", only_sto
         log = logs.logger(__name__)
         try:
             return supervisor.run(only_stop=only_stop)
+        # Nothing was changed: the orchestrator that runs is left alone.
         except SlotTaken:
             holder = read_holder(runtime.orchestrator_lock_file(home))
             who = f"process {holder.pid}" if holder else "another process"
             print(f"An orchestrator ({who}) already runs over {home}; nothing was started.", file=sys.stderr)
             return ExitCode.SLOT_TAKEN
+        # Before anything was started; a service manager may try again (70).
         except PortUnusable as problem:
             print(f"{problem}.", file=sys.stderr)
             return ExitCode.BOOT
         except Exception as error:
-            # its children go on; the next orchestrator adopts them
+            # Its children go on, and the next orchestrator adopts them.
             log.error("orchestrator_crashed", exc_info=error)
             raise

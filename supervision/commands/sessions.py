@@ -18,9 +18,11 @@ from supervision.commands.asking import Unanswered, ask, call
 from supervision.commands.context import Answer, Context
 
 HELP = "list browser sessions, link one, restart it, log it out, wipe it"
+# Seconds between two requests for a session's state; WhatsApp replaces the code some times a minute.
 _LOOK_EACH_S: Final = 1.0
 _DEEDS: Final = {"restart": "It runs anew.", "logout": "It will be logged out.", "wipe": "Its profile is gone."}
 _HOW: Final = "On the phone: WhatsApp, Linked devices, Link a device. The code changes by itself."
+# Cursor home and clear the screen (ECMA-48), so that the newest code stands in the place of the one before.
 _CLEAR: Final = "\033[H\033[J"
 
 
@@ -119,8 +121,10 @@ def _link(settings: Settings, place: str, within_s: float) -> int:
         if session["state"] in ("syncing", "ready"):
             print(f"Linked: the session is {session['state']}.")
             return ExitCode.OK
+        # Drawn only when it changed: a picture that flickers cannot be scanned.
         if session["qr"] and session["qr"] != drawn:
             status, picture = ask(settings, "GET", f"{place}/qr?format=txt")
+            # Otherwise the code was replaced or scanned in between: the next round sees which.
             if status == http.client.OK:
                 drawn = session["qr"]
                 print(f"{_CLEAR if sys.stdout.isatty() else ''}{picture.decode()}\n{_HOW}", flush=True)

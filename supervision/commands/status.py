@@ -53,11 +53,13 @@ def without_orchestrator(home: Path) -> dict[str, Any]:
     last = found.values if found else {}
     known: dict[str, Any] = last.get("slots", {})
     slots: dict[str, Any] = {}
+    # A lock that is held means that some process of the slot lives, whatever the last snapshot shows.
     for path in sorted(runtime.run_dir(home).glob("*-*.lock")):
         holder, slot = read_holder(path), path.stem
         if holder is None or is_free(path):
             continue
         kind, _, instance = slot.rpartition("-")
+        # The snapshot's facts only where it is about this same incarnation.
         facts = known.get(slot, {}) if known.get(slot, {}).get("incarnation") == holder.incarnation else {}
         slots[slot] = {"kind": kind, "instance": int(instance), "state": "unsupervised"} | {
             name: facts.get(name)

@@ -34,14 +34,15 @@ def run(context: Context, given: Namespace) -> int:
     try:
         pid = context.ask({"command": "stop"})["pid"]
     except control.NoOrchestrator:
-        # it may live without a socket (an older version does not bind it again): the lock names it, and TERM says the
-        # same
+        # It may live without a socket (an older version does not bind it again). The lock names it, and SIGTERM
+        # requests the same.
         if is_running(home) and (holder := read_holder(runtime.orchestrator_lock_file(home))):
             os.kill(holder.pid, signal.SIGTERM)
             return _wait(context, holder.pid, given)
         if not without_orchestrator(home)["slots"]:
             print(f"Nothing runs over {home}.")
             return Answer.NOT_RUNNING
+        # No orchestrator, but its children live: adopting and draining them is the only orderly way to stop them.
         return supervise(context, context.child_config(), only_stop=True)
     return _wait(context, pid, given)
 
@@ -49,12 +50,14 @@ def run(context: Context, given: Namespace) -> int:
 def _wait(context: Context, pid: int, given: Namespace) -> int:
     try:
         orchestrator = os.pidfd_open(pid)
+    # It has exited since it answered, which is what was requested.
     except ProcessLookupError:
         return ExitCode.OK
     try:
         if given.now:
             with suppress(control.NoOrchestrator):  # it has left already
                 context.ask({"command": "stop"})
+        # A pidfd becomes readable at the exit: no polling, and no confusion with a later process of the same pid.
         left_in_time, _, _ = select.select([orchestrator], [], [], given.within)
     finally:
         os.close(orchestrator)

@@ -34,6 +34,7 @@ class Cause(Enum):
     @property
     def requested(self) -> bool:
         """Whether we requested the exit, whatever its code."""
+        # A tree killed for the hard ceiling counts as a crash, although we caused it: it is no orderly exit.
         return self not in (Cause.NONE, Cause.HUNG, Cause.MEMORY_HARD)
 
     @property
@@ -46,6 +47,8 @@ class Cause(Enum):
 class Escalation(IntEnum):
     """Escalation levels of ending a process."""
 
+    # In order, since decisions compare levels. A hung process gets TERM, ABORT (traceback) and KILL; one that drains
+    # gets TERM and its whole time first.
     NONE = 0
     TERM = 1
     ABORT = 2
@@ -114,6 +117,8 @@ class Slot:
         return self.state in ALIVE
 
 
+# Derived sets, so that decisions name a meaning and not a list of states. KILLING counts as alive until the slot is
+# proved free.
 ALIVE = frozenset({SlotState.STARTING, SlotState.READY, SlotState.UNREADY, SlotState.DRAINING, SlotState.KILLING})
 SERVING = frozenset({SlotState.STARTING, SlotState.READY, SlotState.UNREADY})
 WAITING = frozenset({SlotState.BACKOFF, SlotState.QUARANTINED, SlotState.MISCONFIGURED})

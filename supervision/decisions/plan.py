@@ -34,6 +34,7 @@ def check(rows: Sequence[ProcessKind]) -> None:
     for row in rows:
         for instance in range(row.instances_most):
             slot = f"{row.name}-{instance}"
+            # Compared without the base port, which moves all of them alike.
             if (twin := ports.setdefault(admin_port(0, row, instance), slot)) != slot:
                 raise RegistryInvalid(
                     f"{slot} has the admin port of {twin}; give {row.name} an admin_offset of its own"
@@ -42,6 +43,7 @@ def check(rows: Sequence[ProcessKind]) -> None:
             visible_fields(row)
         except ValueError as problem:
             raise RegistryInvalid(str(problem)) from None
+    # Raises for a circle, which would never start.
     start_order(rows)
 
 
@@ -50,6 +52,7 @@ def start_order(rows: Sequence[ProcessKind]) -> tuple[str, ...]:
     placed: list[str] = []
     waiting = list(rows)
     while waiting:
+        # Kahn's algorithm, by whole layers; within a layer the registry's order holds.
         able = [row for row in waiting if all(before in placed for before in row.after)]
         if not able:
             raise RegistryInvalid(f"these wait for each other: {', '.join(row.name for row in waiting)}")
@@ -64,6 +67,7 @@ def followers(rows: Sequence[ProcessKind], kind: str) -> frozenset[str]:
     new = {kind}
     while new:
         new = {row.name for row in rows if new & set(row.after)} - found
+        # Closed under "is started after", since a predecessor's predecessor is needed as well.
         found |= new
     return frozenset(found)
 
@@ -97,6 +101,7 @@ def desired_slots(rows: Sequence[ProcessKind], settings: Settings) -> dict[str, 
             f"ONLY={settings.only} names unknown kinds: {', '.join(sorted(unknown))}; known: "
             f"{', '.join(row.name for row in rows)}"
         )
+    # ONLY without the predecessors would start a kind that waits for what never comes.
     allowed = only | predecessors_of(rows, only) if only else {row.name for row in rows}
     return {row.name: row.instances if row.name in allowed and need_of(row).allowed(settings) else 0 for row in rows}
 
@@ -110,6 +115,7 @@ def select(slots: Iterable[str], target: str, counts: Mapping[str, int]) -> tupl
     known = tuple(slots)
     if not target:
         return known
+    # The kind's name may contain hyphens, the number after the last one does not.
     chosen = tuple(slot for slot in known if target in (slot, slot.rsplit("-", 1)[0]))
     if not chosen:
         raise KindUnknown(f"no kind or slot {target!r}; kinds: {', '.join(counts)}; slots: {', '.join(known)}")

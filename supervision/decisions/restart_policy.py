@@ -92,20 +92,27 @@ def after_death(
         healthy_s: seconds between having become ready and the death; 0 when it never became ready.
         uniform: source of jitter.
     """
+    # A short life forgives nothing; a long one halves earlier failures each half-life.
     decay = 1.0 if healthy_s < row.min_uptime_s else 0.5 ** (healthy_s / policy.half_life_s)
     failures = history.failures * decay + 1.0
+    # A sliding window: only restarts of the last period count.
     restarts = (*(at for at in history.restarts if at > now - row.period_s), now)
+    # Three ways in: a failed probe, too many restarts in the period, or a row of failures that backoff spread over more
+    # than the period (ADR 11).
     if history.failed_probes or len(restarts) > row.intensity or failures > row.intensity:
         failed = history.failed_probes + 1
         ceiling = BackoffPolicy(base_s=policy.probe_first_s, cap_s=policy.probe_cap_s).wait_s(failed)
-        # half of it is certain: a probe is meant to be slow
+        # Half of the wait is certain and the rest jitter: a probe is meant to be slow, and slots that failed together
+        # must not be probed together.
         return RestartDecision(
             history=RestartHistory(failures=failures, restarts=restarts, failed_probes=failed),
             delay_s=uniform(ceiling / 2, ceiling),
             quarantined=True,
         )
+    # Decayed failures are fractions: the delay shrinks by whole steps only.
     attempt = int(failures)
     backoff = BackoffPolicy(base_s=row.restart_base_s, cap_s=policy.cap_s)
+    # Jitter from the second restart on, since it would only delay the first one: most crashes are single.
     delay_s = row.first_restart_s if attempt < 2 else backoff.jittered_s(attempt - 1, uniform)
     return RestartDecision(
         history=replace(history, failures=failures, restarts=restarts),

@@ -62,6 +62,7 @@ class Transition:
             cause=cause,
             escalation=Escalation.TERM,
             silent_by=None,
+            # From here on time for the drain counts, not the watchdog: a process may be silent while it closes.
             step_by=self.now + self.drain_s(slot),
         )
         self.send(slot, signal.SIGTERM)
@@ -75,6 +76,7 @@ class Transition:
             incarnation="",
             adopted=False,
             started_at=self.now,
+            # Everything that belonged to the process before is reset; `history` and `last_exit` belong to the slot.
             ready_at=None,
             silent_by=self.now + self.row(slot).startup_s,
             starved_s=0.0,
@@ -95,6 +97,7 @@ class Transition:
         decision = after_death(
             slot.history, self.row(slot), self.state.policy, now=self.now, healthy_s=healthy_s, uniform=self._uniform
         )
+        # Before the history is replaced: it distinguishes a failed probe from the entry into quarantine.
         probed = slot.history.failed_probes > 0
         slot = self.put(replace(slot, history=decision.history, restarts=slot.restarts + 1))
         if decision.quarantined:
@@ -120,6 +123,7 @@ class Transition:
 
     def release(self, kind: str) -> None:
         """Record that the kind was started: from now on it waits for no predecessor."""
+        # The first start counts: the older entry wins in the union.
         self.state = replace(self.state, released={kind: self.now} | dict(self.state.released))
 
     def send(self, slot: Slot, which: signal.Signals) -> None:
@@ -131,6 +135,7 @@ class Transition:
         if slot.state is not SlotState.KILLING:
             slot = self.move(slot, SlotState.KILLING)
         self.put(
+            # The kill is repeated at each interval: a process that is just being forked may escape one round.
             replace(slot, escalation=Escalation.KILL, silent_by=None, step_by=self.now + self.state.policy.kill_again_s)
         )
         self.actions.append(KillTree(slot.name))
@@ -148,6 +153,7 @@ class Transition:
     def gate_is_open(self, kind: str) -> bool:
         """Whether predecessors are ready, or have used up their startup time, before a kind's first start; later starts
         never wait."""
+        # Only a first start waits. A later restart of one kind must not depend on the health of another.
         if kind in self.state.released:
             return True
         for before in self._rows[kind].after:
@@ -155,6 +161,7 @@ class Transition:
             if all(slot.state is SlotState.READY for slot in slots):
                 continue
             begun = self.state.released.get(before)
+            # Not for ever: a predecessor that does not become ready must not keep the others from running.
             if begun is None or self.now < begun + self._rows[before].startup_s:
                 return False
         return True
@@ -166,6 +173,7 @@ class Transition:
     def beat_by(self, slot: Slot) -> float:
         """Return until when the slot may now be silent."""
         by = self.now + self.row(slot).watchdog_s
+        # The longer of both: an ordinary beat within a declared section does not shorten it.
         return by if slot.extended_by is None else max(by, slot.extended_by)
 
     def row(self, slot: Slot) -> ProcessKind:
@@ -188,9 +196,11 @@ class Transition:
     def move(self, slot: Slot, state: SlotState, **changes: Any) -> Slot:
         """Change the slot's state if the transition is listed; the port of a kind whose last slot has stopped is
         closed."""
+        # A transition that is not listed is a defect of ours; it ends the orchestrator, not the children.
         require_transition(SLOT_TRANSITIONS, slot.state, state)
         slot = self.put(replace(slot, state=state, since=self.now, **changes))
         siblings = (other for other in self.state.slots.values() if other.kind == slot.kind)
+        # While one slot of the kind lives or will be restarted, connections wait in the socket's queue.
         if self.row(slot).port and all(other.state is SlotState.STOPPED for other in siblings):
             self.actions.append(CloseListener(slot.kind))
         return slot

@@ -21,9 +21,13 @@ from shared.process.socket_file import SocketFile
 Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 _LONGEST_REQUEST: Final = 64 * 1024
+"""Bytes; a request is one short line."""
 _PATIENCE_S: Final = 5.0
+"""Seconds after which a silent client is dropped, and a command stops waiting for an orchestrator."""
 _MOST_CLIENTS: Final = 64
+"""Connections at once: operators have a few, and each one costs the orchestrator a descriptor."""
 _ASK_AGAIN_S: Final = 0.1
+"""Seconds between two attempts to reach an orchestrator whose socket is missing."""
 
 
 class NoOrchestrator(BulkheadError):
@@ -78,6 +82,7 @@ class ControlServer:
         self._file.remove()
 
     def _accept(self) -> None:
+        # The client gave up between select and accept.
         with suppress(BlockingIOError, ConnectionError):
             client, _ = self._listener.accept()
             if len(self._clients) >= _MOST_CLIENTS:
@@ -94,6 +99,7 @@ class ControlServer:
         except BlockingIOError:
             return
         except OSError:
+            # A reset connection: as if the client had closed it.
             chunk = b""
         buffer += chunk
         if b"\n" in buffer:
@@ -105,12 +111,15 @@ class ControlServer:
         try:
             answer = self._handler(_parse(line))
         except BulkheadError as refusal:
+            # What an operator got wrong; any other error is a defect, and is not caught.
             answer = {"ok": False, "error": str(refusal)}
+        # The client is gone, or does not read: the loop must not wait for it.
         with suppress(OSError):
             client.sendall(json.dumps(answer, default=str).encode() + b"\n")
 
     def _drop(self, client: socket.socket) -> None:
         self._clients.pop(client, None)
+        # Dropped already by the other of read and timeout.
         with suppress(KeyError, ValueError):
             self._selector.unregister(client)
         client.close()
@@ -138,6 +147,8 @@ def ask_running(
             return ask(path, request, within_s=within_s)
         except NoOrchestrator:
             holder = read_holder(lock_file)
+            # A socket that exists and does not answer will not be bound again, and without an orchestrator nothing will
+            # come.
             if path.exists() or holder is None or not holder.is_running() or monotonic() >= by:
                 raise
         time.sleep(_ASK_AGAIN_S)
@@ -156,6 +167,7 @@ def ask(path: Path, request: Mapping[str, Any], *, within_s: float = _PATIENCE_S
             line.connect(str(path))
             line.sendall(json.dumps(request).encode() + b"\n")
             answer = json.loads(line.makefile("rb").readline() or b"null")
+    # Refused, timed out, or half an answer from an orchestrator that died.
     except (OSError, ValueError) as problem:
         raise NoOrchestrator(f"no orchestrator answers at {path}: {problem}") from None
     if not isinstance(answer, dict):

@@ -61,6 +61,7 @@ class ControlHandler:
         state = self._supervision.state
         slots = plan.select(state.slots, target, state.counts)
         log.info("operator_asked", command=command, slots=list(slots))
+        # Read before the request is handled: the command waits for other incarnations than these.
         before = {name: state.slots[name].incarnation for name in slots}
         self._supervision.take(model.RestartRequested(slots) if command == "restart" else model.DrainRequested(slots))
         return before

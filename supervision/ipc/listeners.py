@@ -31,6 +31,7 @@ class Listeners:
             try:
                 held = self._sockets[row.name] = bind_listener(settings.bind_address, row.port)
             except OSError as refusal:
+                # errno is translated into the setting to change: an operator sees this text alone.
                 raise PortUnusable(_explain(_setting_of(row), row.port, settings.bind_address, refusal)) from None
         return held
 
@@ -48,6 +49,7 @@ class Listeners:
             if kind not in self._sockets and _listens_on(descriptor, port):
                 self._sockets[kind] = socket.socket(fileno=descriptor)
             else:
+                # Also of an equal one that arrives twice: each datagram brings its own descriptors.
                 os.close(descriptor)
         return kind in self._sockets
 
@@ -64,6 +66,7 @@ class Listeners:
 
 
 def _listens_on(descriptor: int, port: int) -> bool:
+    # A duplicate, since closing the socket object would close the descriptor that may be kept.
     candidate = socket.socket(fileno=os.dup(descriptor))
     try:
         return (

@@ -16,10 +16,14 @@ from typing import Final
 from shared.process import notify
 from shared.process.socket_file import SocketFile
 
+# struct ucred (unix(7)): pid, uid, gid.
 _CREDENTIALS: Final = struct.Struct("iii")
 _AT_ONCE: Final = 512
+"""Datagrams read in one call, so that a flood from one child does not keep the loop from exits and signals."""
 _DESCRIPTORS: Final = 8
+"""Descriptors accepted with one datagram; a child has one listening socket."""
 _BUFFER: Final = 1024 * 1024
+"""Bytes of the receive buffer, for the beats of all children while the loop is late."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class NotifySocket:
     def _bind(self, path: Path) -> None:
         fresh = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         fresh.setblocking(False)
+        # The kernel adds the sender's pid and uid to each datagram: no unprivileged process can claim to be another.
         fresh.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         fresh.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         self._file = SocketFile.bind(fresh, path)
@@ -74,7 +79,9 @@ class NotifySocket:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
                     pid, uid, _ = _CREDENTIALS.unpack(data[: _CREDENTIALS.size])
                 elif level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    # A truncated control message may end in the middle of a descriptor.
                     descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+            # Other users cannot open the socket file, but a descriptor of it may have been inherited.
             if uid not in (0, os.geteuid()):
                 for descriptor in descriptors:
                     os.close(descriptor)

@@ -22,6 +22,8 @@ class SdNotify:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
         microseconds = environ.get("WATCHDOG_USEC", "")
+        # sd_watchdog_enabled(3): with another pid the watchdog is meant for another process that passed its environment
+        # on.
         meant_for = environ.get("WATCHDOG_PID", "")
         is_ours = bool(self._address) and microseconds.isdecimal() and meant_for in ("", str(os.getpid()))
         self.interval_s = int(microseconds) / 1e6 * _SAYS_AT_MOST if is_ours else 0.0

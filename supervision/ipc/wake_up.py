@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+# SIGINT and SIGTERM stop, SIGHUP reloads, SIGCHLD reaps.
 _HEARD: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -35,10 +36,14 @@ class WakeUp:
     def catching(self, stacks: Path) -> Iterator[None]:
         """Catch our signals for the length of a `with` block; SIGUSR1 writes the stacks of all threads to the file
         `stacks`."""
+        # The C handler writes the number into a socket: Python code never runs in the middle of a decision. A full
+        # buffer already wakes the loop, so no warning is needed.
         before = signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         handlers = {number: signal.signal(number, lambda *_: None) for number in _HEARD}
+        # An operator's pipe that is closed must not end the orchestrator.
         handlers[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         with stacks.open("a", encoding="utf-8") as file:
+            # The orchestrator has one thread, so its frames do not move while C code walks them.
             faulthandler.register(signal.SIGUSR1, file=file, all_threads=True)
             try:
                 yield

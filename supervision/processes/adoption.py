@@ -18,6 +18,8 @@ from supervision.processes.trees import Trees
 log = logger(__name__)
 
 _CLEARING_S: Final = 5.0
+"""Seconds, for all held slots together, to kill what holds them: a start must not wait for an unkillable process (in
+uninterruptible sleep)."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,21 @@ def survey(home: Path, trees: Trees, kinds: Collection[str]) -> Survey:
     held: list[tuple[str, Path, Holder | None]] = []
     for path in sorted(runtime.run_dir(home).glob("*-*.lock")):
         slot, holder = path.stem, read_holder(path)
+        # The kernel's lock decides. The record only names the incarnation, for the recorder's reclaim.
         if is_free(path):
             if holder is not None:
                 result.dead.append((slot, holder.incarnation))
         elif slot.rsplit("-", 1)[0] not in kinds:
+            # Of a later or an earlier version: not ours to kill, and without a row it cannot be supervised.
             log.warning("slot_of_unknown_kind_found", slot=slot)
             result.occupied.append(slot)
         elif (living := _main_process(home, slot, holder)) is not None:
             result.living.append(living)
+            # Before the leftovers below are killed, which must not include this tree.
             trees.adopt(living.incarnation, living.pid)
         else:
             held.append((slot, path, holder))
+    # Everything with the marker of this home that belongs to no adopted incarnation is left of a dead one.
     adopted = {living.incarnation for living in result.living}
     for incarnation in trees.leftovers(adopted):
         log.warning("orphan_process_killed", of=incarnation, processes=len(trees.kill(incarnation)))
@@ -85,6 +91,7 @@ def _clear(trees: Trees, held: list[tuple[str, Path, Holder | None]], result: Su
     for slot, path, holder in held:
         incarnation = holder.incarnation if holder else ""
         while not is_free(path) and left(by):
+            # Killed again and again, since processes may fork in between.
             if not trees.kill(incarnation, lock=path):
                 break  # the holder is invisible: another pid namespace, or another user
         if is_free(path):
@@ -96,11 +103,12 @@ def _clear(trees: Trees, held: list[tuple[str, Path, Holder | None]], result: Su
 
 def _main_process(home: Path, slot: str, holder: Holder | None) -> Living | None:
     """Return the main process that holds `slot`, or None when it has exited."""
+    # A pid of an earlier boot may belong to any process now.
     if holder is None or holder.boot_id != boot_id():
         return None
     pid, started = holder.pid, holder.started
     if pid == 0:
-        # its orchestrator died between fork and writing the pid: find the session leader that carries the marker
+        # Its orchestrator died between fork and writing the pid: find the session leader that carries the marker.
         processes = scan()
         leaders = [
             pid
@@ -110,6 +118,7 @@ def _main_process(home: Path, slot: str, holder: Holder | None) -> Living | None
         if not leaders:
             return None
         pid, started = leaders[0], processes[leaders[0]].started
+    # The pid was reused.
     if process_start(pid) != started:
         return None
     return Living(

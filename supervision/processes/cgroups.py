@@ -19,6 +19,7 @@ from shared.logs import logger
 log = logger(__name__)
 
 _YOUNG_S: Final = 60.0
+"""Seconds for which an empty group of another home is left alone: its orchestrator may just be starting."""
 
 
 class Cgroups:
@@ -34,17 +35,20 @@ class Cgroups:
         mount, own = _mount_point(), _own_group()
         if mount is None or own is None:
             return None
-        # an orchestrator that was itself started inside such a group (by a supervised shell) still uses the common
-        # place above
+        # An orchestrator that was itself started inside such a group (by a supervised shell) still uses the common
+        # place above, or groups would nest and die with each other.
         inside = mount / own.lstrip("/")
         above = next(
             (folder.parent for folder in (inside, *inside.parents) if folder.name.startswith("bulkhead-")), inside
         )
         _sweep(above)
+        # A directory name of fixed length for a path of any length.
         base = above / f"bulkhead-{hashlib.blake2s(os.fsencode(home), digest_size=6).hexdigest()}"
         trial = base / "trial"
         try:
             base.mkdir(exist_ok=True)
+            # Tried and not deduced: delegation, read-only mounts and old kernels without cgroup.kill (before 5.14) all
+            # show here.
             trial.mkdir(exist_ok=True)
             usable = os.access(trial / "cgroup.kill", os.W_OK) and os.access(trial / "cgroup.procs", os.W_OK)
             trial.rmdir()
@@ -62,7 +66,9 @@ class Cgroups:
         path = self._base / incarnation
         try:
             path.mkdir(parents=True, exist_ok=True)
+            # Right after the start: what the process forks from now on is born in the group.
             (path / "cgroup.procs").write_text(str(pid), encoding="ascii")
+        # Without a group this incarnation is walked like on a machine without cgroups.
         except OSError as refusal:
             log.warning("cgroup_not_entered", of=incarnation, problem=str(refusal))
             return False
@@ -72,6 +78,7 @@ class Cgroups:
     def adopt(self, incarnation: str, pid: int) -> None:
         """Remember the group that an earlier orchestrator made for `pid`, wherever it is."""
         mount, own = _mount_point(), _own_group(pid)
+        # The group may lie elsewhere: the earlier orchestrator may have run in another unit.
         if mount is not None and own is not None and own.endswith(f"/{incarnation}"):
             self._paths[incarnation] = mount / own.lstrip("/")
 
@@ -84,6 +91,7 @@ class Cgroups:
         path = self._paths.get(incarnation)
         if path is not None:
             with suppress(OSError):
+                # The kernel also kills what is being forked at that moment, which no loop over pids can.
                 (path / "cgroup.kill").write_text("1", encoding="ascii")
 
     def members(self, incarnation: str) -> set[int]:
@@ -102,6 +110,7 @@ class Cgroups:
         """Return the incarnations of this home whose group still has processes and that are not in `living`; empty
         groups are removed."""
         found: set[str] = set()
+        # Groups outlive their orchestrator, so that what is left of its children can still be named.
         for path in self._base.iterdir() if self._base.is_dir() else ():
             if not path.is_dir() or path.name in living:
                 continue
@@ -132,12 +141,14 @@ def _sweep(above: Path) -> None:
         with suppress(PermissionError):  # another user's
             for group in (*(path for path in base.iterdir() if path.is_dir()), base):
                 with suppress(OSError):  # busy: a process is in it
+                    # A group with a process in it cannot be removed; the kernel refuses.
                     if group.stat().st_mtime < old:
                         group.rmdir()
 
 
 def _mount_point() -> Path | None:
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        # The optional fields before the hyphen vary in number (proc(5), mountinfo); the mount point is the fifth.
         before, _, after = line.partition(" - ")
         if after.startswith("cgroup2 "):
             return Path(before.split()[4])
@@ -147,6 +158,7 @@ def _mount_point() -> Path | None:
 def _own_group(pid: int | str = "self") -> str | None:
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines():
+            # Hierarchy 0 is cgroup v2; other lines belong to v1.
             if line.startswith("0::"):
                 return line[3:]
     return None

@@ -29,7 +29,9 @@ from supervision.processes.spawn import Started, spawn
 from supervision.processes.trees import Trees
 
 _LOOK_FIRST_S: Final = 0.002
+"""Seconds before the first look whether a killed tree is gone: the kernel usually needs about as long."""
 _LOOK_LATER_S: Final = 0.05
+"""Longest pause between two looks, in seconds; each one may scan /proc."""
 
 
 @dataclass
@@ -89,6 +91,7 @@ class Children:
         self._found_dead = found_dead
         self._here: dict[str, _Child] = {}
         self._by_pid: dict[int, _Child] = {}
+        # The incarnation that was last proved dead, by slot: it must be reported once, also if we never watched it.
         self._reaped: dict[str, str] = {}
 
     def start(
@@ -110,15 +113,20 @@ class Children:
         """
         path = runtime.slot_lock_file(self._home, slot)
         try:
+            # Taken here and inherited by the child: no instant exists in which the child runs without it.
             lock = SlotLock.take(path)
         except SlotTaken as taken:
             return SpawnFailed(slot, str(taken), occupied=True)
         try:
             before = lock.read()
+            # The lock is free, so its last holder is dead. It was started by hand, or died unnoticed: its rows are
+            # reclaimed before the slot has a new one.
             if before is not None and before.incarnation != self._reaped.get(slot):
                 self.report_dead(slot, before.incarnation)
             incarnation = new_incarnation(slot)
             holder = Holder(
+                # The pid is not known before the fork. If we die in between, the next orchestrator finds the process by
+                # its marker.
                 pid=0,
                 started=0,
                 boot_id=boot_id(),
@@ -142,6 +150,7 @@ class Children:
                     err_from=self._logs.mark(slot, "err"),
                 )
             hit("spawn.started")
+            # Right after the fork: what the child forks before it is in its group would escape a kill by cgroup.
             self._trees.watch(incarnation, process.pid)
             self._watch(_Child(slot, incarnation, process, identity.port))
             with suppress(
@@ -149,8 +158,10 @@ class Children:
             ):  # a full disk: the record says pid 0, and an orchestrator that adopts finds the process by its marker
                 lock.write(replace(holder, pid=process.pid, started=process_start(process.pid) or 0))
         except OSError as problem:
+            # Fork or exec refused, or no disk for the logs: the restart policy decides when to try again.
             return SpawnFailed(slot, f"{row.entry} could not be started: {problem}")
         finally:
+            # Our descriptor only: the child's keeps the lock.
             lock.close()
         return Spawned(slot, process.pid, incarnation)
 
@@ -179,7 +190,8 @@ class Children:
         """Kill the slot's whole tree, and poll until it has exited."""
         child = self._here.get(slot)
         if child is not None:
-            # scanning every fd on the host is slow: only on the second kill
+            # Scanning every descriptor of the machine is slow: only from the second kill after the main process's end
+            # on.
             self._trees.kill(child.incarnation, lock=runtime.slot_lock_file(self._home, slot) if child.killed else None)
             child.killed = child.gone
             child.poll_at, child.pause_s = monotonic(), _LOOK_FIRST_S
@@ -192,6 +204,7 @@ class Children:
                 continue
             if (
                 child.gone
+                # The cheap proof first: the walk over /proc is only made when the lock is free.
                 and is_free(runtime.slot_lock_file(self._home, child.slot))
                 and not self._trees.living(child.incarnation)
             ):
@@ -226,6 +239,8 @@ class Children:
         """Reap every dead child: those of slots through their pidfd, and orphans that came to us as subreaper."""
         while True:
             try:
+                # WNOWAIT: only looks. The status of a slot's process is taken through its pidfd, which cannot meet
+                # another's pid.
                 status = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
@@ -236,6 +251,7 @@ class Children:
                 self._ended(child)
             else:
                 with suppress(ChildProcessError):
+                    # An orphan that came to us as subreaper: unreaped zombies would keep pids and cgroups occupied.
                     os.waitpid(status.si_pid, os.WNOHANG)
 
     def close(self) -> None:
@@ -263,8 +279,10 @@ class Children:
 
     def _exit_of(self, child: _Child) -> Exit | None:
         holder = read_holder(runtime.slot_lock_file(self._home, child.slot))
+        # The record may still be an earlier holder's if the disk refused ours.
         said = holder if holder is not None and holder.incarnation == child.incarnation else None
         words = said.exit_reason if said else ""
+        # Only a parent can wait for a status: for an adopted process there is only what it recorded itself.
         if not child.process.is_child:
             return Exit(code=said.exit_code if said else None, last_words=words)
         status = os.waitid(os.P_PIDFD, child.process.pidfd, os.WEXITED | os.WNOHANG)
@@ -275,10 +293,12 @@ class Children:
         return Exit(signal=status.si_status, last_words=words)
 
     def _reap_slot(self, child: _Child) -> None:
+        # A fail point for tests: death between the proof and its report.
         hit("death.proved")
         del self._here[child.slot]
         self._reaped[child.slot] = child.incarnation
         self._trees.forget(child.incarnation)
         child.process.close()
+        # A killed process leaves its socket file. The slot is free, so it belongs to nothing alive.
         runtime.slot_socket(self._home, child.slot).unlink(missing_ok=True)
         self._happened(Freed(child.slot, child.incarnation))

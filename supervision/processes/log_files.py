@@ -17,7 +17,9 @@ from typing import Final
 from shared.logs import scrub
 
 _CHUNK: Final = 1024 * 1024
+"""Bytes copied in one step."""
 _CATCH_UPS: Final = 8
+"""Rounds of copying what was written meanwhile, before the file is truncated anyway."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class LogFiles:
         """Yield descriptors of the two files, for appending; they are closed on leaving. Makes the directory again if
         it was removed."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # O_APPEND, so that the child continues at the new end after the file was truncated.
         out = _append(self.path(slot, "out"))
         try:
             err = _append(self.path(slot, "err"))
@@ -76,6 +79,7 @@ class LogFiles:
     def tail(self, slot: str, stream: str, *, since: Mark, lines: int = 20, max_bytes: int = 4096) -> str:
         """Return the last lines written after `since`, without what looks like a phone number or a credential."""
         path = self.path(slot, stream)
+        # After a rotation the size at the start has no meaning any more: the tail may be in the rotated file.
         rotated = self._rotations.get(path, 0) > since.rotations
         text = _end_of(path, 0 if rotated else since.size, max_bytes)
         if rotated and len(text) < max_bytes:
@@ -90,6 +94,7 @@ class LogFiles:
         return full
 
     def _rotate(self, path: Path) -> None:
+        # Oldest first, so that none replaces one that has not moved yet.
         for generation in range(self._keep, 1, -1):
             with suppress(FileNotFoundError):
                 path.with_name(f"{path.name}.{generation - 1}").replace(path.with_name(f"{path.name}.{generation}"))
@@ -104,6 +109,7 @@ class LogFiles:
                         break  # a writer that is faster than we copy: losing the rest is better than filling the disk
                 if not copied or copy.tell() > 2 * self._max_bytes:
                     break
+            # The file stays the same one: the child writes to it by its descriptor.
             source.truncate(0)
         self._rotations[path] = self._rotations.get(path, 0) + 1
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 _PROC: Final = Path("/proc")
+# A process that exits while it is read, or another user's, is no finding.
 _GONE: Final = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
@@ -48,6 +49,8 @@ def descendants(processes: Mapping[int, Process], roots: Iterable[int]) -> set[i
     other."""
     children: dict[int, list[int]] = {}
     for process in processes.values():
+        # One pass over the snapshot, then a walk downwards; asking the kernel for each process again would see another
+        # state.
         children.setdefault(process.parent, []).append(process.pid)
     found: set[int] = set()
     waiting = list(roots)
@@ -76,6 +79,7 @@ def marked(processes: Iterable[int], home: Path) -> dict[int, str]:
             pairs = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
             if needle in pairs:
                 for pair in pairs:
+                    # 20 is the length of the name with its equals sign: an empty value marks nothing.
                     if pair.startswith(b"PROCESS_INCARNATION=") and len(pair) > 20:
                         found[pid] = pair[20:].decode(errors="replace")
     return found
@@ -94,6 +98,7 @@ def holders(path: Path) -> set[int]:
             with suppress(*_GONE):
                 for descriptor in (_PROC / name / "fd").iterdir():
                     with suppress(*_GONE):
+                        # The link alone is not enough: a program that only reads the file must not be killed.
                         if descriptor.readlink() == target and _inherited_lock(
                             _PROC / name / "fdinfo" / descriptor.name, name
                         ):
@@ -104,6 +109,7 @@ def holders(path: Path) -> set[int]:
 
 def _inherited_lock(fdinfo: Path, pid: str) -> bool:
     """Whether the descriptor holds a lock that another process took: the kernel keeps the taker's pid."""
+    # fdinfo (proc(5)): `lock: 1: FLOCK ADVISORY WRITE <pid> …`.
     locks = (
         line.split()
         for line in fdinfo.read_text(encoding="ascii", errors="replace").splitlines()
@@ -116,6 +122,8 @@ def _read(name: str) -> Process | None:
     # read for every process of the machine, so without a Path
     with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
         stat = file.read()
+    # The name in brackets may contain anything, so fields are counted from the last bracket: state, parent, group,
+    # session; start time is field 22.
     values = stat[stat.rindex(b")") + 2 :].split()
     if values[0] in (b"Z", b"X"):
         return None

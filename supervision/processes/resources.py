@@ -36,10 +36,12 @@ def measure(tree: Iterable[int]) -> Iterator[Usage | None]:
         try:
             process = psutil.Process(pid)
             with process.oneshot():
+                # smaps is expensive to read, and a single process shares pages with no other of its tree.
                 memory += (_proportional(process) if len(pids) > 1 else process.memory_info().rss) / _MIB
                 threads += process.num_threads()
                 files += process.num_fds()
             processes += 1
+        # Exited meanwhile, or not ours to read: it does not count.
         except psutil.Error:
             continue
         yield None
@@ -99,6 +101,8 @@ class Sampler:
 
     def begin(self, slots: Iterable[str]) -> None:
         """Measure these slots next, if the last round is over."""
+        # A round that takes longer than the interval is finished, not started anew: the last slots would never be
+        # measured.
         if self.is_idle:
             self._waiting = list(slots)
 

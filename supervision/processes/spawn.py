@@ -20,6 +20,7 @@ from supervision.processes.log_files import Mark
 log = logger(__name__)
 
 _PRECEDENCE: Final = 5
+"""Steps of niceness by which the orchestrator precedes its children where real-time scheduling is refused."""
 
 
 @dataclass(frozen=True)
@@ -81,19 +82,21 @@ def spawn(
         stdout=streams[0],
         stderr=streams[1],
         pass_fds=tuple(keep),
+        # A session of its own: Ctrl-C in a terminal reaches the orchestrator alone, which then drains in order.
         start_new_session=True,
     )
     pid = process.pid
-    # the status is waited for by pidfd; without this, Popen would wait for it too when it is collected
+    # The status is waited for by pidfd. Without this, Popen would wait for it too when it is collected.
     process.returncode = 0
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
-        # it could not be watched: no process is better than an unsupervised one
+        # It could not be watched: no process is better than an unsupervised one.
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
     with suppress(ProcessLookupError):
+        # A core file holds secrets and message texts, and a crashing Chromium would fill the disk with them.
         resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
     _adjust(pid, niceness, oom_score_adj)
     return Started(pid=pid, pidfd=pidfd, is_child=True, err_from=err_from)
@@ -108,26 +111,32 @@ def claim_priority() -> int:
     runs before every process with an ordinary policy (children get the ordinary one back); else a better niceness has
     to do.
     """
+    # Of before our own change: the children's niceness counts from what the operator started us with.
     before = os.getpriority(os.PRIO_PROCESS, 0)
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, before - _PRECEDENCE)
     with suppress(OSError):
         os.sched_setscheduler(
-            0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(os.sched_get_priority_min(os.SCHED_RR))
+            # The lowest real-time priority is above every ordinary process; RESET_ON_FORK keeps children out of it
+            # (sched(7)).
+            0,
+            os.SCHED_RR | os.SCHED_RESET_ON_FORK,
+            os.sched_param(os.sched_get_priority_min(os.SCHED_RR)),
         )
     return before
 
 
 def _adjust(pid: int, niceness: int, oom_score_adj: int) -> None:
     try:
+        # Raising a priority needs rights, lowering it does not: no call is made where nothing changes.
         if niceness != os.getpriority(os.PRIO_PROCESS, 0):
             os.setpriority(os.PRIO_PROCESS, pid, niceness)
         _adjust_session(pid, niceness)
         if oom_score_adj:
             Path(f"/proc/{pid}/oom_score_adj").write_text(str(oom_score_adj), encoding="ascii")
     except (PermissionError, ProcessLookupError, FileNotFoundError, BlockingIOError) as refusal:
-        # below zero needs rights that most installations do not have, and are not required to; a session is weighed ten
-        # times a second at most
+        # Below zero needs rights that most installations do not have and do not need. The kernel accepts a change of a
+        # session's weight ten times a second at most (EAGAIN).
         log.debug("priority_not_set", pid=pid, niceness=niceness, oom_score_adj=oom_score_adj, problem=str(refusal))
 
 

@@ -18,8 +18,11 @@ PROBE_S: Final = 0.25
 _ENOUGH: Final = 0.5
 """Share of one CPU during a sample with which a process could have sent its beat."""
 _FORGOTTEN_S: Final = 4 * PROBE_S
+"""Age in seconds at which a sample is no baseline any more: the process sent a beat in between."""
 _TICK_S: Final = 0.01
+"""Seconds of a clock tick in /proc/PID/stat: USER_HZ is 100 on every architecture that Bulkhead runs on."""
 _PROC: Final = Path("/proc")
+# States of /proc/PID/stat: R is running or on a run queue, D waits for a disk (proc(5)).
 _WANTS: Final = frozenset("RD")
 
 
@@ -33,6 +36,7 @@ class Starvation:
     def is_starved(self, pid: int) -> bool:
         """Whether the process waits for a CPU (or a disk) and got too little since the last sample. The first sample
         has no baseline and counts as starved."""
+        # Removed first: a process that sleeps starts anew the next time, without an old baseline.
         before = self._looks.pop(pid, None)
         if not self._wants_to_run(pid):
             return False
@@ -57,6 +61,7 @@ class Starvation:
     def _used_s(self, pid: int) -> float:
         with suppress(OSError):
             fields = _fields(self._proc / str(pid) / "stat")
+            # utime and stime, fields 14 and 15, of all threads together.
             return (int(fields[11]) + int(fields[12])) * _TICK_S
         return 0.0
 

@@ -21,6 +21,7 @@ from shared.process.slot_lock import is_free, process_start
 from supervision.processes.cgroups import Cgroups
 from supervision.processes.markers import Process, descendants, holders, marked, scan
 
+# From linux/prctl.h.
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
 
@@ -42,6 +43,7 @@ class Trees:
         self._home = home
         self._cgroups = Cgroups.probe(home) if use_cgroups else None
         self.kill_method: Literal["cgroup", "walk"] = "cgroup" if self._cgroups else "walk"
+        # The main process of each incarnation with its start time, which distinguishes a reused pid.
         self._mains: dict[str, tuple[int, int]] = {}
 
     def watch(self, incarnation: str, pid: int) -> None:
@@ -58,10 +60,12 @@ class Trees:
 
     def living(self, incarnation: str) -> set[int]:
         """Return the pids of every process that belongs to `incarnation`, its main process included."""
+        # The kernel's own list is complete; a walk could only find less.
         if self._cgroups and self._cgroups.has(incarnation):
             return self._cgroups.members(incarnation)
         processes = scan()
         seeds = self._seeds(incarnation, processes)
+        # Never ourselves: started from a shell below a supervised child, we would carry its marker too.
         return (seeds | descendants(processes, seeds)) - {os.getpid()}
 
     def kill(self, incarnation: str, *, lock: Path | None = None) -> set[int]:
@@ -77,6 +81,7 @@ class Trees:
         found = self.living(incarnation)
         if not found and lock is not None and not is_free(lock):
             found = holders(lock)
+        # By pid as well: on the rung "walk" it is the only way.
         kill(found)
         return found
 
@@ -89,6 +94,7 @@ class Trees:
     def leftovers(self, living: set[str]) -> set[str]:
         """Return the incarnations of this home that have processes but are not in `living`: remains of an
         orchestrator's sudden death."""
+        # By marker on both rungs: an earlier orchestrator may have had no cgroups.
         found = set(marked(scan(), self._home).values())
         if self._cgroups:
             found |= self._cgroups.leftovers(living)
@@ -104,8 +110,8 @@ class Trees:
         seeds = {pid for pid, name in marked(processes, self._home).items() if name == incarnation}
         there = processes.get(main)
         if main and (there is None or there.started == started):
-            # a session or group number is not reused while a member lives; another process with our main's pid would
-            # show here
+            # A session or group number is not reused while a member lives; a later process with our main's pid would
+            # show by its start time.
             seeds |= {
                 process.pid for process in processes.values() if main in (process.pid, process.session, process.group)
             }
