@@ -254,9 +254,9 @@ class HttpConnection(HttpToolsProtocol):
         # The head's time counts from its first byte: a connection may be idle for longer than a head may take.
         if phase <= IDLE:
             self._enter(HEAD, self._limits.head_s)
+        self._chunk = len(data)
         # How much of a chunk belongs to which request is known only afterwards: the bytes are counted on both sides of
         # the parser's callbacks.
-        self._chunk = len(data)
         self._stray_bytes += self._chunk
         try:
             self._feed(data)

@@ -130,7 +130,7 @@ class _Decision(Reports):
             return
         for name in self.state.slots:
             self._end_quarantine(name)
-        # Stops before starts: a slot that is freed by a replacement is seen by the steps below in the same call.
+        # What should not run is decided first: replacements and starts below then see that state.
         self._stop_what_should_not_run()
         self._advance_replacements()
         for name in self.state.slots:

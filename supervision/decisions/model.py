@@ -47,7 +47,7 @@ class Cause(Enum):
 class Escalation(IntEnum):
     """Escalation levels of ending a process."""
 
-    # In order, since decisions compare levels. A hung process gets TERM, ABORT (traceback) and KILL; one that drains
+    # In order of severity. A hung process gets TERM, ABORT (traceback) and KILL; one that drains
     # gets TERM and its whole time first.
     NONE = 0
     TERM = 1

@@ -67,7 +67,7 @@ def followers(rows: Sequence[ProcessKind], kind: str) -> frozenset[str]:
     new = {kind}
     while new:
         new = {row.name for row in rows if new & set(row.after)} - found
-        # Closed under "is started after", since a predecessor's predecessor is needed as well.
+        # Transitive: what was started after a follower is stopped before it as well.
         found |= new
     return frozenset(found)
 

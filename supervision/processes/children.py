@@ -202,9 +202,9 @@ class Children:
         for child in list(self._here.values()):
             if child.poll_at is None or child.poll_at > now:
                 continue
+            # The cheap proof first: the walk over /proc is only made when the lock is free.
             if (
                 child.gone
-                # The cheap proof first: the walk over /proc is only made when the lock is free.
                 and is_free(runtime.slot_lock_file(self._home, child.slot))
                 and not self._trees.living(child.incarnation)
             ):
