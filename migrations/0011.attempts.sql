@@ -1,7 +1,7 @@
 -- Counts of attempts without an end at 32,767, and indexes for finding what is due among very many open rows.
 
--- A row that a provider's limit holds back for weeks can come to more than 32,767 attempts; then a smallint makes every
--- claim of it fail.
+-- Nothing bounds the attempts of a message that is sent again and redriven again and again: past 32,767 each claim of
+-- it would fail, and with it the other rows of that claim.
 ALTER TABLE messages ALTER COLUMN attempt TYPE integer, ALTER COLUMN forgiven TYPE integer, ALTER COLUMN deaths TYPE integer;
 ALTER TABLE tasks ALTER COLUMN attempt TYPE integer;
 ALTER TABLE inbound_journal ALTER COLUMN attempts TYPE integer;

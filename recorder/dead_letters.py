@@ -19,6 +19,7 @@ from shared.store.pool import Row, Transaction
 from shared.table import lines
 
 _COLUMNS: Final = ("id", "company_id", "phone_index", "connection_type", "state", "attempt", "error_code", "updated_at")
+"""Neither the chat nor the text: what is printed here ends up in tickets and in the history of terminals."""
 
 
 def dead_letters(argv: Sequence[str]) -> int:
@@ -86,6 +87,7 @@ def _redrive(transaction: Transaction, given: Namespace) -> int:
     # Without worlds: this command does not know to which one each connection sends, so nothing is left out here; the
     # claim parks a message of the other world again.
     ids = interventions.redrive(transaction, company_id=given.company, message_id=given.id or None, **_filter(given))
+    # An id that moves nothing is the operator's mistake; a filter that matches nothing is an answer.
     if given.id and not ids:
         sys.stderr.write(f"company {given.company} has no dead letter {given.id}\n")
         return ExitCode.USAGE

@@ -46,6 +46,7 @@ def first_connections(settings: Settings) -> list[FirstConnection]:
             )
         )
     if settings.sandbox_access_token:
+        # A real number wins over the sandbox's at the same index: its credentials were set on purpose.
         taken = {connection.phone_index for connection in wanted}
         wanted += [
             FirstConnection(
@@ -116,6 +117,7 @@ def _decide(
     # A connection from before there were seeds: nothing is known of the values that made it.
     if seed is None and row is not None:
         return SeedOutcome.ADOPTED
+    # Made again at each start, it would undo the removal.
     if row is None and seeds.was_removed(transaction, company_id, wanted.phone_index):
         return SeedOutcome.REMOVED_BY_OPERATOR
     # The row is not as the seed left it: an operator's change wins over the environment.

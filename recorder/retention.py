@@ -91,6 +91,7 @@ class Retention:
 
     async def _prune_rows(self, retention: KindRetention, age_s: float) -> None:
         deleted, batch = 0, self._most
+        # A full batch: more rows may be old enough.
         while batch == self._most:
             batch = await self._store.call(prune_rows, statement=retention.statement, age_s=age_s, most=self._most)
             deleted += batch

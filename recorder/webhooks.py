@@ -39,7 +39,9 @@ _BAR: Final = 30
 _COLUMNS: Final = ("id", "source", "received_at", "processed_at", "attempts", "size", "outcome")
 _FILE_COLUMNS: Final = ("message_id", "company_id", "connection_id", "state", "attempts", "updated_at", "reason")
 _AGO: Final = re.compile(r"(\d{1,6})([smhd])")
+"""A time before now: a whole number and a unit."""
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+"""Seconds of each unit."""
 
 
 def webhooks(argv: Sequence[str]) -> int:
@@ -107,6 +109,7 @@ def _parser() -> ArgumentParser:
 
 def _number(text: str) -> int:
     number = int(text)
+    # Within `bigint`, the type of ids: a larger number would fail in the database and not as a wrong argument.
     if not 0 < number < 2**62:
         raise ValueError
     return number
@@ -200,6 +203,7 @@ def _replay(store: Store, given: Namespace) -> int:
     ids = _all_ids(store, given)
     if (
         given.ids
+        # An id that the other options leave out is no mistake; one that does not exist is.
         and len(ids) < len(set(given.ids))
         and not (given.failed or given.named or given.words or given.since or given.until)
     ):
@@ -212,6 +216,7 @@ def _all_ids(store: Store, given: Namespace) -> list[int]:
     """Return what is chosen, oldest first; pages of it are read apart, so that no transaction is long."""
     found: list[int] = []
     choice = _choice(given, given.ids)
+    # From the newest down, since that is the statement's order; returned the other way round.
     while page := store.run(inbound_journal.rows, KIND, choice, below=found[-1] if found else None, most=1000):
         found += [row["id"] for row in page]
     return found[::-1]
@@ -233,6 +238,7 @@ def _files_done(transaction: Transaction, ids: Sequence[int]) -> dict[int, str]:
     return {
         one: "" if row["state"] == "stored" else row["reason"]
         for one, row in rows.items()
+        # A pending file without a reason has not been tried since it was marked; with one, its next try is set already.
         if row["state"] != "pending" or row["reason"]
     }
 
@@ -242,6 +248,7 @@ class _Run:
 
     def __init__(self, given: Namespace, what: str) -> None:
         self._given, self._what = given, what
+        # No bar in a log file or a pipe.
         self._shows = sys.stderr.isatty()
 
     def over(self, store: Store, ids: Sequence[int], mark: Any, done: Any) -> int:
@@ -252,6 +259,7 @@ class _Run:
             part = ids[first : first + _AT_ONCE]
             store.run(mark, part)
             by = monotonic() + self._given.wait
+            # No notification comes from the other process, so its rows are looked at again and again.
             while True:
                 now = store.run(done, part)
                 if len(now) > sum(one in ended for one in part):

@@ -46,6 +46,7 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
 def subject(event_type: str) -> str:
     """Return the first part of a type. Raises `ValueError` when it is not one of `SUBJECTS`."""
     first, dot, rest = event_type.partition(".")
+    # The subject chooses the partition: a wrong one would be kept for the wrong time.
     if first not in SUBJECTS or not dot or not rest:
         raise ValueError(f"{event_type!r} is no type of an event")
     return first

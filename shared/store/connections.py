@@ -11,7 +11,9 @@ from shared.states import MESSAGE_TRANSITIONS, MessageState, require_transition
 from shared.store.pool import Row, Transaction, json, storable
 
 CREDENTIAL_CODES: Final = ("0", "104", "190", "http_401", "360dialog_401")
-"""Codes before the colon of a pause's reason that mean: the provider did not take the credentials."""
+"""Codes before the colon of a pause's reason that mean: the provider did not accept the credentials. 0, 104 and 190 are
+error codes of Meta's Graph API for an access token that is missing or not valid; the others name an HTTP status.
+"""
 REMOVED: Final = "connection_removed"
 """Code of messages that failed because their connection was removed."""
 
@@ -37,6 +39,7 @@ class Connection:
     status_reason: str
     desired_state: str
     account_id: str
+    # Sealed, and still in no log and no traceback.
     credentials: str = field(repr=False)
     options: Mapping[str, Any]
     waba_id: str = ""
@@ -320,6 +323,8 @@ def remove(transaction: Transaction, connection_id: int, reason: str) -> int | N
     Returns:
         How many messages failed, None when the connection was gone already.
     """
+    # The state first: from here on no claim takes a row of it, and what is accepted in this instant `fail_leftovers`
+    # finds.
     if transaction.row("remove_connection", id=connection_id, reason=reason) is None:
         return None
     return _fail_messages(transaction, connection_id)

@@ -35,6 +35,7 @@ class TakenMedia:
 
 def media_pending(transaction: Transaction, sources: Sequence[tuple[int, MediaSource]]) -> None:
     """Let files be fetched, each with the row of its message; those that are known already are left alone."""
+    # The sender chose the file's name, and it becomes part of headers and paths: cleaned before it is stored.
     rows = [{"message_id": message_id, "source": with_clean_names(source.stored())} for message_id, source in sources]
     transaction.execute("add_inbound_media", rows=records(rows))
 
@@ -101,11 +102,13 @@ def _finish(
         "finish_inbound_media",
         message_id=taken.message_id,
         incarnation=incarnation,
+        # Part of the fence: this process may have taken the file again since its lease ended.
         attempts=taken.attempts,
         state=state,
         sha256=sha256,
         mimetype=mimetype,
         size=size,
+        # It may quote a server's answer, with any character in it.
         reason=storable(reason)[:_REASON_MOST],
         after_s=after_s,
     )
@@ -116,6 +119,7 @@ def release_earlier_lives(transaction: Transaction, kind: str, *, slot: str, liv
     """Give back at once what earlier lives of a slot were fetching; the slot's lock proves that they are dead. Returns
     how many.
     """
+    # An incarnation is `<slot>.<rest>`; the dot keeps `meta-1` apart from `meta-10`.
     return len(transaction.rows("release_inbound_media", process_name=kind, earlier=f"{slot}.%", living=living))
 
 

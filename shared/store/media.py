@@ -50,6 +50,7 @@ def remember(
         sha256=sha256,
         size=size,
         mimetype=mimetype,
+        # From a client or a provider, with any character in it.
         filename=storable(filename)[:_FILENAME_MOST],
     )
 

@@ -15,6 +15,7 @@ from shared.store import people
 from shared.store.pool import Row, Transaction, json, records
 
 _ROW_FIELDS: Final = tuple(row.name for row in fields(OutboundMessage))
+"""Columns that make an `OutboundMessage`: claims and doubts return them under the names of its fields."""
 TARGETING_TYPES: Final = frozenset({"edit", "delete"})
 """Messages that change another one once they have gone out; see `apply_to_targets`."""
 
@@ -251,6 +252,7 @@ def claim_within_limits(
         chat_connections=[connection_id for connection_id, _ in request.chats],
         chat_ids=[chat_id for _, chat_id in request.chats],
         capacity=request.capacity,
+        # Two arrays in one order: there is no parameter for a mapping, and the text of a prepared statement is fixed.
         limited=list(request.capacities),
         capacities=list(request.capacities.values()),
         most=request.limit,
@@ -341,6 +343,7 @@ def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wai
         case Retry() if outcome.counts and message.attempts_used >= attempts:
             return Settlement(id=message.id, state=MessageState.FAILED, code=outcome.code, detail=outcome.detail)
         case Retry():
+            # The provider's own wait replaces that of the policy, also if it is shorter: it knows its limit.
             after_s = wait_s if outcome.after_s is None else outcome.after_s
             return Settlement(
                 id=message.id,
@@ -410,6 +413,7 @@ def reclaim(
     rows = transaction.rows(
         "reclaim_messages", incarnation=incarnation, flights=records(flights), recorded=recorded, active_row=active_row
     )
+    # Reclaim settles what the dead process could not: an edit that its journal proves as sent takes effect too.
     apply_to_targets(
         transaction, [row["id"] for row in rows if row["type"] in TARGETING_TYPES and row["state"] == MessageState.SENT]
     )
@@ -471,6 +475,8 @@ def resolve(
         False when something else (a webhook, another process, a human) did so first, also if the row is in doubt about
         a later attempt by now.
     """
+    # A state that the table of transitions does not allow is a bug of the caller, and is refused before the row is
+    # touched.
     require_transition(MESSAGE_TRANSITIONS, MessageState.IN_DOUBT, state)
     row = transaction.row(
         "resolve_in_doubt",

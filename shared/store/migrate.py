@@ -72,6 +72,7 @@ def _backend(database_url: str) -> Iterator[Any]:
 
 def _apply_one(backend: Any, migration: Any) -> None:
     try:
+        # Steps and mark in one transaction, in place of yoyo's two: a kill between them would apply the file twice.
         with backend.transaction():
             migration.process_steps(backend, "apply")
             backend.mark_one(migration, log=False)
@@ -80,6 +81,7 @@ def _apply_one(backend: Any, migration: Any) -> None:
         if trouble(error) in (Trouble.DATABASE, Trouble.SESSION):
             raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
+        # The two causes need different steps of an operator: another database, or a repair of this one.
         hint = _FOREIGN if error.pgcode in _ALREADY_THERE else "the database was changed by hand, or is not Bulkhead's"
         raise MigrationRefused(f"migration {migration.id} cannot be applied: {lines[0]}: {hint}") from error
 

@@ -13,6 +13,7 @@ from typing import Any
 from shared.channels.pacing import Limits
 from shared.store.pool import Transaction, json
 
+# The columns of `pacing` have the names of these fields.
 _LIMITS = tuple(field.name for field in fields(Limits))
 
 

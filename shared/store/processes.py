@@ -45,6 +45,7 @@ def write_heartbeat(transaction: Transaction, beat: Heartbeat) -> None:
         incarnation=beat.incarnation,
         detail=json(dict(beat.detail)),
     )
+    # In the heartbeat's transaction, for one commit each interval; a process without figures writes no row.
     if beat.metrics:
         transaction.execute(
             "write_metrics", process_name=beat.process_name, instance=beat.instance, metrics=json(dict(beat.metrics))

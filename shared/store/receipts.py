@@ -68,5 +68,6 @@ def apply(transaction: Transaction, receipts: Sequence[Receipt]) -> list[bool]:
             )
     # After the states are written: an edit takes hold once it counts as sent, in this same transaction.
     apply_to_targets(transaction, [match["id"] for match in matches if match["acts"]])
+    # Also those of closed attempts: the message is ours, and the receipt must not count as one that has no owner.
     found = {row["position"] for row in locked}
     return [position in found for position in range(len(receipts))]

@@ -48,6 +48,7 @@ def trouble(error: psycopg2.Error) -> Trouble:
     """
     state = error.pgcode
     if state is None:
+        # psycopg2 raises these by itself for a wrong call, for example a parameter that is missing.
         ours = (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.NotSupportedError)
         return Trouble.ROW if isinstance(error, ours) else Trouble.DATABASE
     # Before the classes: these codes are of class 42, which counts as a bug of ours otherwise.

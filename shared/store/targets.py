@@ -45,6 +45,7 @@ class Target:
     @property
     def is_there(self) -> bool:
         """Whether the provider knows the message, so that something can be done about it."""
+        # Both: a message may be sent and its id not yet known, and one that failed keeps the id of its last attempt.
         return bool(self.provider_id) and (self.state == "received" or self.state in _GONE_OUT)
 
 

@@ -45,6 +45,7 @@ class TaskFailed(BulkheadError):
     """
 
     def __init__(self, code: str, detail: str, **facts: Any) -> None:
+        # API clients rely on the codes: a new one belongs into the table, with its meaning, first.
         if code not in FAILURES:
             raise ValueError(f"{code} is no way in which a task fails")
         self.code, self.detail, self.facts = code, detail, facts

@@ -79,6 +79,7 @@ class Found:
 def find_template(transaction: Transaction, *, connection_id: int, name: str, language: str) -> Found:
     """Return what is known about a template of a connection."""
     row = transaction.row("find_template", connection_id=connection_id, name=name, language=language)
+    # The connection itself is gone: nothing is known, and the caller reports that in its own way.
     if row is None:
         return Found(synced_at=None, template=None)
     return Found(synced_at=row["templates_synced_at"], template=None if row["id"] is None else _template(row))
