@@ -48,8 +48,7 @@ class Claimant:
     Attributes:
         kind, incarnation: of the process. token_at_claim: write the token that the kind's channel uses
             (`bulkhead:<installation>:<id>:<attempt>:<accepted>`) with the claim. worlds: to which world each connection
-            type sends; what was
-            accepted for the other one becomes a dead letter.
+            type sends; what was accepted for the other one becomes a dead letter.
     """
 
     kind: str
@@ -64,8 +63,8 @@ class ClaimRequest:
 
     Attributes:
         ids: offered rows. chats: (connection id, chat id) whose head is asked for. connections: those whose due rows
-            are asked for, as many as their
-            limits let through, and as `ids` and `chats` leave of `limit`. limit: most rows.
+            are asked for, as many as their limits let through, and as `ids` and `chats` leave of `limit`. limit: most
+            rows.
         capacity: most rows of one connection (None: no limit). capacities: the same for single connections.
     """
 
@@ -83,8 +82,7 @@ class Claimed:
 
     Attributes:
         messages: the rows that are ours now, in the order of their ids. waits: connections whose limits hold due rows
-            back, and for how long at
-            least (seconds; infinite: until one of their own in flight ends).
+            back, and for how long at least (seconds; infinite: until one of their own in flight ends).
     """
 
     messages: list[OutboundMessage]
@@ -97,8 +95,7 @@ class Accepted:
 
     Attributes:
         id: its row. replayed: the row was there already, from an earlier request with the same key. conflict: that
-            request asked for
-            something else; `id` is then the earlier row. state: the row's state.
+            request asked for something else; `id` is then the earlier row. state: the row's state.
     """
 
     id: int
@@ -114,8 +111,8 @@ class Settlement:
 
     Attributes:
         after_s: seconds until the next attempt. counts: the attempt is charged. acts: it is an edit or a deletion that
-            has gone out, so that another
-            message changes with it, in the same transaction. aliases: (connection id, chat, the provider's id of it).
+            has gone out, so that another message changes with it, in the same transaction. aliases: (connection id,
+            chat, the provider's id of it).
     """
 
     id: int
@@ -231,8 +228,7 @@ def claim_within_limits(
 
     Args:
         in_flight: rows that are left alone, also if they are offered: the claimant holds them, and the end of an
-            earlier claim of its own may stand in the
-            table without its knowledge.
+            earlier claim of its own may stand in the table without its knowledge.
     Returns:
         What was claimed and which connections have to wait; rows that are not due, not first or not ours are silently
         left out.
@@ -404,9 +400,8 @@ def reclaim(
 
     Args:
         flights: what its in-flight journal says (id, stage, text). recorded: whether there was a record at all: a row
-            that it does not name was
-            then surely not sent. active_row: the row that its code was working on when it died; parked as poison the
-            second time.
+            that it does not name was then surely not sent. active_row: the row that its code was working on when it
+            died; parked as poison the second time.
     Returns:
         (id, state, process_name, code, type) of each row that moved.
     """
