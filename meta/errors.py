@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
-from meta.graph import Answer
+from meta.graph import GraphAnswer
 from shared.backoff import BackoffPolicy
 from shared.clock import utc_now
 from shared.logs import scrub
@@ -37,7 +37,7 @@ class ErrorAction(StrEnum):
     """Trying again cannot help."""
 
 
-class Scope(StrEnum):
+class ThrottleScope(StrEnum):
     """What a throttle concerns."""
 
     CHAT = "chat"
@@ -48,11 +48,11 @@ class Scope(StrEnum):
 class ThrottlePolicy(BackoffPolicy):
     """How long to wait after refusals in a row, and what waits."""
 
-    scope: Scope = Scope.CONNECTION
+    scope: ThrottleScope = ThrottleScope.CONNECTION
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ErrorRule:
     """One row of the table.
 
     Attributes:
@@ -74,27 +74,27 @@ _CALLS: Final = ThrottlePolicy(base_s=60, growth=2, cap_s=_HOUR_S)
 """Graph's call limits are counted by the hour, in a sliding window: shorter waits would be refused again and again."""
 _MAINTENANCE: Final = ThrottlePolicy(base_s=15, growth=2, cap_s=60)
 """A number in maintenance (a change of its throughput) is back within about a minute."""
-_PAIR: Final = ThrottlePolicy(base_s=1, growth=4, cap_s=300, scope=Scope.CHAT)
+_PAIR: Final = ThrottlePolicy(base_s=1, growth=4, cap_s=300, scope=ThrottleScope.CHAT)
 """Meta's own rule for a pair of number and customer: retry after 4^x seconds, x beginning at 0."""
 
 
-def _retry(meaning: str, after_s: float | None = None) -> Rule:
-    return Rule(ErrorAction.RETRY, meaning, after_s=after_s)
+def _retry(meaning: str, after_s: float | None = None) -> ErrorRule:
+    return ErrorRule(ErrorAction.RETRY, meaning, after_s=after_s)
 
 
-def _throttle(meaning: str, wait: ThrottlePolicy) -> Rule:
-    return Rule(ErrorAction.THROTTLE, meaning, wait=wait)
+def _throttle(meaning: str, wait: ThrottlePolicy) -> ErrorRule:
+    return ErrorRule(ErrorAction.THROTTLE, meaning, wait=wait)
 
 
-def _pause(meaning: str, for_s: float | None = None) -> Rule:
-    return Rule(ErrorAction.PAUSE, meaning, pause_s=for_s)
+def _pause(meaning: str, for_s: float | None = None) -> ErrorRule:
+    return ErrorRule(ErrorAction.PAUSE, meaning, pause_s=for_s)
 
 
-def _dead(meaning: str) -> Rule:
-    return Rule(ErrorAction.DEAD, meaning)
+def _dead(meaning: str) -> ErrorRule:
+    return ErrorRule(ErrorAction.DEAD, meaning)
 
 
-RULES: Final[Mapping[int, Rule]] = {
+RULES: Final[Mapping[int, ErrorRule]] = {
     0: _pause("the access token could not be authenticated"),
     1: _retry("unknown method or server error"),
     2: _retry("temporary trouble of the API"),
@@ -181,7 +181,7 @@ RULES: Final[Mapping[int, Rule]] = {
 to decide by the code, since titles may change.
 """
 
-RULE_RANGES: Final[tuple[tuple[range, Rule], ...]] = (
+RULE_RANGES: Final[tuple[tuple[range, ErrorRule], ...]] = (
     (range(200, 300), _dead("permission")),
     (range(131200, 131300), _dead("groups")),
     (range(138000, 139000), _dead("calling")),
@@ -203,7 +203,7 @@ TOKEN_SUBCODES: Final[Mapping[int, str]] = {
 }
 """What a subcode of 190 says about the token."""
 
-STATUS_RULES: Final[Mapping[int, Rule]] = {
+STATUS_RULES: Final[Mapping[int, ErrorRule]] = {
     401: _pause("the key or token was not accepted"),
     408: _retry("the request did not arrive in time"),
     425: _retry("too early"),
@@ -211,7 +211,7 @@ STATUS_RULES: Final[Mapping[int, Rule]] = {
 }
 """Refusals without a code of Meta's, by HTTP status; other 4xx are dead."""
 
-D360_STATUS_RULES: Final[Mapping[int, Rule]] = {**STATUS_RULES, 403: _pause("blocked by 360dialog")}
+D360_STATUS_RULES: Final[Mapping[int, ErrorRule]] = {**STATUS_RULES, 403: _pause("blocked by 360dialog")}
 """Refusals in 360dialog's own error format, by their `http_code`."""
 
 _UNKNOWN_DEAD: Final = _dead("unknown code, refused")
@@ -232,7 +232,7 @@ FORGOTTEN: Final = frozenset({"100", "131009", "131052", "131053"})
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class ProviderAcceptance:
     """The provider accepted the message.
 
     Attributes:
@@ -255,7 +255,7 @@ class Refusal:
     """
 
     code: str
-    rule: Rule
+    rule: ErrorRule
     detail: str
     requested_wait_s: float | None = None
 
@@ -268,7 +268,9 @@ class Unclear:
     detail: str = ""
 
 
-def read(answer: Answer, named: Callable[[Mapping[str, Any]], str] | None = None) -> Accepted | Refusal | Unclear:
+def read(
+    answer: GraphAnswer, named: Callable[[Mapping[str, Any]], str] | None = None
+) -> ProviderAcceptance | Refusal | Unclear:
     """Return what an HTTP answer says.
 
     Args:
@@ -284,7 +286,7 @@ def read(answer: Answer, named: Callable[[Mapping[str, Any]], str] | None = None
     if 200 <= answer.status < 300:
         provider_id = (named or _message_id)(body)
         return (
-            Accepted(provider_id, "" if named else _message_status(body), _recipient(body))
+            ProviderAcceptance(provider_id, "" if named else _message_status(body), _recipient(body))
             if provider_id
             else Unclear("answer_unreadable", f"HTTP {answer.status} without a message id")
         )
@@ -302,7 +304,7 @@ def read(answer: Answer, named: Callable[[Mapping[str, Any]], str] | None = None
     return Refusal(f"http_{answer.status}", rule, "", _requested_wait_s(answer.headers))
 
 
-def rule_of(code: int, *, status: int = 400, transient: bool = False) -> Rule:
+def rule_of(code: int, *, status: int = 400, transient: bool = False) -> ErrorRule:
     """Return the rule for one code; unknown ones by HTTP status and by what Meta says about them passing."""
     if rule := RULES.get(code):
         return rule
@@ -313,7 +315,7 @@ def rule_of(code: int, *, status: int = 400, transient: bool = False) -> Rule:
     return _UNKNOWN_RETRY if transient or status >= 500 else _UNKNOWN_DEAD
 
 
-def _of_error(answer: Answer, error: Mapping[str, Any]) -> Refusal | Unclear:
+def _of_error(answer: GraphAnswer, error: Mapping[str, Any]) -> Refusal | Unclear:
     code = whole_number(error.get("code"))
     data = error.get("error_data")
     words = data.get("details") if isinstance(data, Mapping) else None
@@ -433,4 +435,4 @@ def _http_date(value: str) -> datetime | None:
 PROVIDER_ID_MOST: Final = 255
 """Longest provider id that is accepted, in characters; Meta's have about 60."""
 
-Reading: TypeAlias = Accepted | Refusal | Unclear
+Reading: TypeAlias = ProviderAcceptance | Refusal | Unclear

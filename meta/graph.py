@@ -41,7 +41,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GraphAnswer:
     """A whole HTTP response, without the secrets of its request; `body` is empty when it was longer than any of a
     provider's.
     """
@@ -52,20 +52,20 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Unwritten:
+class RequestUnwritten:
     """No whole request left: there was no connection to write it to, or it broke before."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
+class RequestUnanswered:
     """The request may have been written, and no whole answer came."""
 
     reason: str
 
 
-Reply: TypeAlias = Answer | Unwritten | Unanswered
+GraphReply: TypeAlias = GraphAnswer | RequestUnwritten | RequestUnanswered
 
 
 class _Progress:
@@ -108,7 +108,7 @@ async def _body(_session: aiohttp.ClientSession, context: Any, _parameters: Any)
     await context.trace_request_ctx.body()
 
 
-class Graph:
+class GraphClient:
     """One pool of connections, reused for every send of this process. Needs a running event loop.
 
     Args:
@@ -133,7 +133,9 @@ class Graph:
             trust_env=False,
         )
 
-    async def post(self, endpoint: Endpoint, body: bytes, by: float, writing: Callable[[], Awaitable[None]]) -> Reply:
+    async def post(
+        self, endpoint: Endpoint, body: bytes, by: float, writing: Callable[[], Awaitable[None]]
+    ) -> GraphReply:
         """POST one JSON body. Never raises for what the network does.
 
         Args:
@@ -152,13 +154,13 @@ class Graph:
                 return await _answer(response, secrets_of(endpoint.headers, _NONE))
         except UnicodeError as error:
             # a host name that no resolver takes; what is wrong stands in the settings
-            return Unwritten(type(error).__name__)
+            return RequestUnwritten(type(error).__name__)
         except TRANSPORT_FAILURES as error:
             if progress.refusal is not None:
                 raise progress.refusal from None
             # the error's text may hold the address; its class says what happened
             reason = type(error).__name__
-            return Unanswered(reason) if progress.may_be_written else Unwritten(reason)
+            return RequestUnanswered(reason) if progress.may_be_written else RequestUnwritten(reason)
 
     async def call(
         self,
@@ -169,7 +171,7 @@ class Graph:
         *,
         data: bytes | AsyncIterable[bytes] | None = None,
         params: Mapping[str, str] = _NONE,
-    ) -> Reply:
+    ) -> GraphReply:
         """Make any other call: one that sends no message. Never raises for what the network does.
 
         Args:
@@ -192,18 +194,18 @@ class Graph:
             ):
                 return await _answer(response, secrets_of(headers, params))
         except UnicodeError as error:
-            return Unwritten(type(error).__name__)
+            return RequestUnwritten(type(error).__name__)
         except TRANSPORT_FAILURES as error:
             reason = type(error).__name__
-            return Unanswered(reason) if progress.may_be_written else Unwritten(reason)
+            return RequestUnanswered(reason) if progress.may_be_written else RequestUnwritten(reason)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
 
 
-async def _answer(response: aiohttp.ClientResponse, secrets: tuple[str, ...]) -> Answer:
-    return Answer(response.status, redacted(await _read(response), secrets), response.headers)
+async def _answer(response: aiohttp.ClientResponse, secrets: tuple[str, ...]) -> GraphAnswer:
+    return GraphAnswer(response.status, redacted(await _read(response), secrets), response.headers)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

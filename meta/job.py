@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from meta.accounts.registry import Accounts
-from meta.graph import Graph
+from meta.accounts.registry import AccountRegistry
+from meta.graph import GraphClient
 from meta.sending.channel import MetaChannel
-from meta.sending.uploads import Uploads
+from meta.sending.uploads import UploadCache
 from shared.delivery.retry_policy import retry_policy
 from shared.kinds import kind_named
 from shared.media.storage import open_storage
@@ -31,10 +31,10 @@ def deliver(row_id: int) -> None:
 async def _open_channel(
     store: Store, settings: Settings, metrics: Metrics, incarnation: str
 ) -> AsyncIterator[MetaChannel]:
-    graph, storage = Graph(connections=1), open_storage(settings)
-    uploads = Uploads(store, storage, graph, metrics)
+    graph, storage = GraphClient(connections=1), open_storage(settings)
+    uploads = UploadCache(store, storage, graph, metrics)
     try:
-        accounts = Accounts(store, Vault.from_settings(settings), settings, KIND, incarnation=incarnation)
+        accounts = AccountRegistry(store, Vault.from_settings(settings), settings, KIND, incarnation=incarnation)
         yield MetaChannel(store, accounts, graph, uploads, metrics, kind=KIND.name, window_s=settings.in_doubt_window_s)
     finally:
         await uploads.close()

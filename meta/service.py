@@ -11,17 +11,17 @@ from typing import Any, Final
 from starlette.types import ASGIApp
 
 from meta.accounts.calls import CALL_S
-from meta.accounts.proofs import Proofs
-from meta.accounts.registry import Accounts
+from meta.accounts.proofs import AccountProofs
+from meta.accounts.registry import AccountRegistry
 from meta.accounts.tasks import handlers
-from meta.graph import Graph
-from meta.inbound.journal import Journal
-from meta.inbound.media_fetcher import Fetcher
-from meta.inbound.processor import Processor
+from meta.graph import GraphClient
+from meta.inbound.journal import WebhookJournal
+from meta.inbound.media_fetcher import MediaFetcher
+from meta.inbound.processor import WebhookProcessor
 from meta.inbound.webhooks import Webhooks
 from meta.sending.channel import MetaChannel
 from meta.sending.pauses import resume_when_due
-from meta.sending.uploads import Uploads
+from meta.sending.uploads import UploadCache
 from meta.severity import classify
 from shared.clock import left
 from shared.delivery import webhook_outages
@@ -56,10 +56,12 @@ class MetaService:
 
     def __init__(self, child: Child, vault: Vault) -> None:
         self._child, settings, kind = child, child.settings, child.kind
-        self._accounts = Accounts(child.store, vault, settings, kind, incarnation=child.identity.process_incarnation)
-        self._graph = Graph(connections=settings.kind("meta").in_flight)
+        self._accounts = AccountRegistry(
+            child.store, vault, settings, kind, incarnation=child.identity.process_incarnation
+        )
+        self._graph = GraphClient(connections=settings.kind("meta").in_flight)
         self._storage = open_storage(settings)
-        self._uploads = Uploads(child.store, self._storage, self._graph, child.metrics)
+        self._uploads = UploadCache(child.store, self._storage, self._graph, child.metrics)
         self._channel = MetaChannel(
             child.store,
             self._accounts,
@@ -79,12 +81,12 @@ class MetaService:
             retry_base_s=settings.kind("meta").retry_base_s,
             webhook_outages=outages,
         )
-        self._fetcher = Fetcher(child, self._accounts, self._graph, self._storage)
+        self._fetcher = MediaFetcher(child, self._accounts, self._graph, self._storage)
         # a wake-up saves the interval of polling; a lost one costs that interval only, since each loop polls too
-        self._processor = Processor(
+        self._processor = WebhookProcessor(
             child.store, self._accounts, child.metrics, kind=kind.name, files_came=self._fetcher.wake
         )
-        self._journal = Journal(child.store, kind.name, self._processor.wake, outages.record_outage)
+        self._journal = WebhookJournal(child.store, kind.name, self._processor.wake, outages.record_outage)
         done_here, self._account_health = handlers(
             child.store, self._accounts, self._graph, vault=vault, settings=settings, kind=kind.name
         )
@@ -125,7 +127,7 @@ class MetaService:
         self._fetcher.start()
         self._consumer.start()
         self._tasks.start()
-        proofs = Proofs(self._child.store, self._accounts, self._account_health, replayed=self._processor.wake)
+        proofs = AccountProofs(self._child.store, self._accounts, self._account_health, replayed=self._processor.wake)
         self._child.spawn(proofs.run(self._child.beats.loop("proofs", _PROOFS_BEAT_S)), "proofs")
         if self._child.settings.connection_check_s > 0:
             self._child.spawn(self._account_health.run(self._child.beats.loop("checks", _ACCOUNTS_BEAT_S)), "checks")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from meta import errors
 from meta.errors import Refusal, describe
-from meta.graph import Answer, Graph, Unwritten
+from meta.graph import GraphAnswer, GraphClient, RequestUnwritten
 from shared.clock import monotonic
 from shared.store.tasks import TaskFailed
 
@@ -35,10 +35,10 @@ class ProviderRefused(TaskFailed):
         super().__init__("refused", f"{what}: {refusal.code}, {refusal.rule.meaning}{words}", providerCode=refusal.code)
 
 
-class Calls:
+class ProviderCalls:
     """Makes them, each with its own deadline."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: GraphClient) -> None:
         self._graph = graph
 
     async def get(self, what: str, url: str, headers: Mapping[str, str], **query: str) -> Mapping[str, Any]:
@@ -75,10 +75,10 @@ class Calls:
             data=None if body is None else json.dumps(body).encode(),
             params=query or {},
         )
-        if not isinstance(reply, Answer):
+        if not isinstance(reply, GraphAnswer):
             # a GET changes nothing, so that a missing answer is never unclear
             raise TaskFailed(
-                "unreachable" if isinstance(reply, Unwritten) or method == "GET" else "unclear",
+                "unreachable" if isinstance(reply, RequestUnwritten) or method == "GET" else "unclear",
                 f"{what}: no answer ({reply.reason})",
             )
         # not `errors.read` alone: these answers name no message, and Graph reports some failures as 200 with `success:

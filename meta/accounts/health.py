@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from meta.accounts.calls import Calls, ProviderRefused, text
-from meta.accounts.registry import D360, PAGES, Account, Accounts, Unusable
+from meta.accounts.calls import ProviderCalls, ProviderRefused, text
+from meta.accounts.registry import D360, PAGES, Account, AccountRegistry, UnusableAccount
 from meta.errors import ErrorAction
 from meta.inbound.webhooks import D360_GUARD
 from shared.clock import utc_now
@@ -49,7 +49,7 @@ _BAD_QUALITY: Final = "RED"
 
 
 @dataclass(slots=True)
-class Finding:
+class HealthFinding:
     """The result of one look at a connection.
 
     Attributes:
@@ -69,10 +69,12 @@ class Finding:
         return "; ".join(self.warnings)
 
 
-class Health:
+class ConnectionHealth:
     """Looks at connections."""
 
-    def __init__(self, store: Store, accounts: Accounts, calls: Calls, settings: Settings, *, kind: str) -> None:
+    def __init__(
+        self, store: Store, accounts: AccountRegistry, calls: ProviderCalls, settings: Settings, *, kind: str
+    ) -> None:
         self._store, self._accounts, self._calls, self._settings, self._kind = store, accounts, calls, settings, kind
 
     async def run(self, beat: LoopBeat) -> None:
@@ -127,11 +129,11 @@ class Health:
         known = await self._accounts.find(task.connection_id)
         if known is None:
             raise TaskFailed("conflict", "the connection was removed")
-        if isinstance(known, Unusable):
+        if isinstance(known, UnusableAccount):
             raise TaskFailed("invalid", known.problem)
         return known
 
-    async def look(self, account: Account, finding: Finding | None = None) -> Finding:
+    async def look(self, account: Account, finding: HealthFinding | None = None) -> HealthFinding:
         """Ask the provider about a connection.
 
         Args:
@@ -139,7 +141,7 @@ class Health:
         Raises:
             TaskFailed: the provider does not answer, or refuses.
         """
-        finding = Finding() if finding is None else finding
+        finding = HealthFinding() if finding is None else finding
         try:
             if account.connection.connection_type == D360:
                 await self._d360(account, finding)
@@ -156,7 +158,7 @@ class Health:
             finding.dead = finding.dead or f"{refused.provider_code}: {refused.rule.meaning}"
         return finding
 
-    async def _number(self, account: Account, finding: Finding) -> None:
+    async def _number(self, account: Account, finding: HealthFinding) -> None:
         if finding.dead:
             return
         found = await self._calls.get(
@@ -185,7 +187,7 @@ class Health:
         if account.connection.waba_id:
             await self._subscribed(account, account.connection.waba_id, finding)
 
-    async def _page(self, account: Account, finding: Finding) -> None:
+    async def _page(self, account: Account, finding: HealthFinding) -> None:
         if finding.dead:
             return
         own_login = account.connection.options.get("login") == "instagram"
@@ -200,7 +202,7 @@ class Health:
         await self._subscribed(account, page, finding)
         await self._other_names(account, finding)
 
-    async def _other_names(self, account: Account, finding: Finding) -> None:
+    async def _other_names(self, account: Account, finding: HealthFinding) -> None:
         """Prove the other ids that an Instagram connection's events may name."""
         page_id, instagram_id = (account.connection.options.get(name) for name in ("page_id", "instagram_id"))
         if isinstance(page_id, str) and page_id:
@@ -216,7 +218,7 @@ class Health:
             if isinstance(linked, Mapping) and text(linked, "id") == instagram_id:
                 finding.proved.add(instagram_id)
 
-    async def _subscribed(self, account: Account, owner: str, finding: Finding) -> None:
+    async def _subscribed(self, account: Account, owner: str, finding: HealthFinding) -> None:
         found = await self._calls.get(
             "looking at the subscribed apps", f"{account.base}/{owner}/subscribed_apps", account.endpoint.headers
         )
@@ -231,7 +233,7 @@ class Health:
         if not subscribed:
             finding.warnings.append("the app is not subscribed to the account: no webhook comes")
 
-    async def _token(self, account: Account, finding: Finding) -> None:
+    async def _token(self, account: Account, finding: HealthFinding) -> None:
         app_id, secret = self._settings.meta_app_id, self._settings.meta_app_secret
         # `debug_token` needs the app's own token; the other calls still show whether the token works
         if not (app_id and secret):
@@ -271,7 +273,7 @@ class Health:
             raise TaskFailed("unclear", "looking at the token: the answer says nothing about it")
         return data
 
-    async def _d360(self, account: Account, finding: Finding) -> None:
+    async def _d360(self, account: Account, finding: HealthFinding) -> None:
         found = await self._calls.get(
             "looking at the key", f"{account.base}/v1/configs/webhook", account.endpoint.headers
         )
@@ -282,7 +284,7 @@ class Health:
         if self._settings.public_url and not ours:
             finding.warnings.append("360dialog posts its webhooks to another address: set it with POST …/webhook")
 
-    def write(self, transaction: Transaction, account: Account, finding: Finding) -> None:
+    def write(self, transaction: Transaction, account: Account, finding: HealthFinding) -> None:
         """Keep what a look found."""
         connection = account.connection
         # fenced by the credentials that were looked at, as the pause below: they may have been replaced during the

@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from meta.accounts.health import Finding, Health
-from meta.accounts.registry import D360, PAGES, Account, Accounts
+from meta.accounts.health import ConnectionHealth, HealthFinding
+from meta.accounts.registry import D360, PAGES, Account, AccountRegistry
 from meta.events.parsed import OWNERLESS
 from shared.backoff import BackoffPolicy
 from shared.clock import Monotonic, monotonic
@@ -38,7 +38,7 @@ some later, and lasts at most 20 s.
 """
 
 
-class Proofs:
+class AccountProofs:
     """Proves one process's connections.
 
     Args:
@@ -48,8 +48,8 @@ class Proofs:
     def __init__(
         self,
         store: Store,
-        accounts: Accounts,
-        health: Health,
+        accounts: AccountRegistry,
+        health: ConnectionHealth,
         *,
         replayed: Callable[[], None],
         clock: Monotonic = monotonic,
@@ -92,7 +92,7 @@ class Proofs:
             await self._prove(account, missing)
 
     async def _prove(self, account: Account, missing: tuple[str, ...]) -> None:
-        finding, reason = Finding(), ""
+        finding, reason = HealthFinding(), ""
         try:
             await self._health.look(account, finding)
         # what was proved before the failure counts: the ids are proved one by one, and a later call may be down

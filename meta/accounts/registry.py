@@ -67,14 +67,14 @@ class Account:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Unusable:
+class UnusableAccount:
     """One connection that cannot send, and why; the sentence names no secret."""
 
     connection: Connection
     problem: str
 
 
-Known: TypeAlias = Account | Unusable
+KnownAccount: TypeAlias = Account | UnusableAccount
 
 META_SOURCE: Final = "meta"
 """Source of every webhook that our app's secret signed, in the journal."""
@@ -89,7 +89,7 @@ class CredentialsUnusable(BulkheadError):
     """Raised when a connection's credentials do not open or lack something; the sentence names no secret."""
 
 
-class Accounts:
+class AccountRegistry:
     """What is known about this kind's connections.
 
     Args:
@@ -111,8 +111,8 @@ class Accounts:
         self._instagram = f"{(settings.instagram_base_url or _INSTAGRAM).rstrip('/')}/{settings.graph_version}"
         self._d360 = (settings.d360_base_url or _D360).rstrip("/")
         self._worlds = worlds(settings)
-        self._known: Mapping[int, Known] = {}
-        self._by_index: Mapping[tuple[str, int], Known] = {}
+        self._known: Mapping[int, KnownAccount] = {}
+        self._by_index: Mapping[tuple[str, int], KnownAccount] = {}
         self._observed: dict[int, str] = {}
         # one refresh at a time: two that overlap could put an older read in place of a newer one, and write what is
         # observed twice. Senders read the mappings without it: each is replaced as a whole
@@ -136,13 +136,13 @@ class Accounts:
         """Return every connection that has usable credentials, as it was last read."""
         return [known for known in self._known.values() if isinstance(known, Account)]
 
-    async def find(self, connection_id: int) -> Known | None:
+    async def find(self, connection_id: int) -> KnownAccount | None:
         """Return a connection, read anew if it is not known. Raises `StoreUnavailable`."""
         if connection_id not in self._known:
             await self._refresh_for_miss()
         return self._known.get(connection_id)
 
-    async def find_by_index(self, company_id: str, phone_index: int) -> Known | None:
+    async def find_by_index(self, company_id: str, phone_index: int) -> KnownAccount | None:
         """Return a company's connection, read anew if it is not known. Raises `StoreUnavailable`."""
         if (company_id, phone_index) not in self._by_index:
             await self._refresh_for_miss()
@@ -193,14 +193,14 @@ class Accounts:
         if self._refreshed_at is None or self._clock() - self._refreshed_at >= _MISS_PAUSE_S:
             await self.refresh()
 
-    def _tell(self, known: Known) -> None:
+    def _tell(self, known: KnownAccount) -> None:
         before, problem = self._observed.get(known.connection.id), _problem(known)
         if problem:
             log.warning("credentials_unusable", connection_id=known.connection.id, problem=problem)
         elif before:
             log.info("credentials_usable_again", connection_id=known.connection.id)
 
-    def _same_or_opened(self, row: Connection) -> Known:
+    def _same_or_opened(self, row: Connection) -> KnownAccount:
         known = self._known.get(row.id)
         # opening costs a decryption; an unchanged row has the same credentials
         if known is not None and known.connection == row:
@@ -208,7 +208,7 @@ class Accounts:
         try:
             return self._opened(row)
         except CredentialsUnusable as error:
-            return Unusable(connection=row, problem=str(error))
+            return UnusableAccount(connection=row, problem=str(error))
 
     def _opened(self, row: Connection) -> Account:
         credentials = self._credentials(row)
@@ -280,11 +280,11 @@ def _header(credentials: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _problem(known: Known) -> str:
-    return known.problem if isinstance(known, Unusable) else ""
+def _problem(known: KnownAccount) -> str:
+    return known.problem if isinstance(known, UnusableAccount) else ""
 
 
-def _observe(transaction: Transaction, changed: Iterable[Known], incarnation: str) -> None:
+def _observe(transaction: Transaction, changed: Iterable[KnownAccount], incarnation: str) -> None:
     # sorted: instances that observe the same connections lock them in one order
     for known in sorted(changed, key=lambda one: one.connection.id):
         problem = _problem(known)

@@ -8,9 +8,9 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
-from meta.accounts.calls import Calls
-from meta.accounts.health import Health, webhook_address
-from meta.accounts.registry import D360, Account, Accounts
+from meta.accounts.calls import ProviderCalls
+from meta.accounts.health import ConnectionHealth, webhook_address
+from meta.accounts.registry import D360, Account, AccountRegistry
 from meta.inbound.webhooks import D360_GUARD
 from shared.settings import Settings
 from shared.store import connections
@@ -20,10 +20,17 @@ from shared.store.tasks import Task, TaskFailed
 PROFILE: Final = ("about", "address", "description", "email", "profile_picture_url", "websites", "vertical")
 
 
-class Setup:
+class ConnectionSetup:
     """Handlers of tasks that set something up."""
 
-    def __init__(self, store: Store, accounts: Accounts, calls: Calls, health: Health, settings: Settings) -> None:
+    def __init__(
+        self,
+        store: Store,
+        accounts: AccountRegistry,
+        calls: ProviderCalls,
+        health: ConnectionHealth,
+        settings: Settings,
+    ) -> None:
         self._store, self._accounts, self._calls, self._health, self._settings = (
             store,
             accounts,

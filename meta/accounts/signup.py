@@ -11,9 +11,9 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
-from meta.accounts.calls import Calls, text
-from meta.accounts.health import NUMBER_FIELDS, Health
-from meta.accounts.registry import Account, Accounts, CredentialsUnusable, Unusable
+from meta.accounts.calls import ProviderCalls, text
+from meta.accounts.health import NUMBER_FIELDS, ConnectionHealth
+from meta.accounts.registry import Account, AccountRegistry, CredentialsUnusable, UnusableAccount
 from shared.logs import logger
 from shared.secrets import Vault
 from shared.settings import Settings
@@ -34,11 +34,18 @@ _CONNECTED: Final = "CONNECTED"
 """A number's status when it is registered."""
 
 
-class Signup:
+class EmbeddedSignup:
     """Handlers of tasks that sign numbers up."""
 
     def __init__(
-        self, store: Store, accounts: Accounts, calls: Calls, health: Health, *, vault: Vault, settings: Settings
+        self,
+        store: Store,
+        accounts: AccountRegistry,
+        calls: ProviderCalls,
+        health: ConnectionHealth,
+        *,
+        vault: Vault,
+        settings: Settings,
     ) -> None:
         self._store, self._accounts, self._calls, self._health, self._vault, self._settings = (
             store,
@@ -201,7 +208,8 @@ class Signup:
         known = await self._accounts.find(connection_id)
         if not isinstance(known, Account):
             raise TaskFailed(
-                "internal", known.problem if isinstance(known, Unusable) else "the connection was removed meanwhile"
+                "internal",
+                known.problem if isinstance(known, UnusableAccount) else "the connection was removed meanwhile",
             )
         return known
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from meta.accounts.calls import Calls
-from meta.accounts.health import OPERATION, Health
-from meta.accounts.registry import Accounts
-from meta.accounts.setup import Setup
-from meta.accounts.signup import Signup
-from meta.accounts.templates import Templates
-from meta.graph import Graph
+from meta.accounts.calls import ProviderCalls
+from meta.accounts.health import OPERATION, ConnectionHealth
+from meta.accounts.registry import AccountRegistry
+from meta.accounts.setup import ConnectionSetup
+from meta.accounts.signup import EmbeddedSignup
+from meta.accounts.templates import TemplateTasks
+from meta.graph import GraphClient
 from shared.process.tasks import Handler
 from shared.secrets import Vault
 from shared.settings import Settings
@@ -20,14 +20,14 @@ from shared.store.store import Store
 
 
 def handlers(
-    store: Store, accounts: Accounts, graph: Graph, *, vault: Vault, settings: Settings, kind: str
-) -> tuple[Mapping[str, Handler], Health]:
+    store: Store, accounts: AccountRegistry, graph: GraphClient, *, vault: Vault, settings: Settings, kind: str
+) -> tuple[Mapping[str, Handler], ConnectionHealth]:
     """Return the handlers, and what looks at connections by itself."""
-    calls = Calls(graph)
-    health = Health(store, accounts, calls, settings, kind=kind)
-    signup = Signup(store, accounts, calls, health, vault=vault, settings=settings)
-    setup = Setup(store, accounts, calls, health, settings)
-    listed = Templates(store, calls, health)
+    calls = ProviderCalls(graph)
+    health = ConnectionHealth(store, accounts, calls, settings, kind=kind)
+    signup = EmbeddedSignup(store, accounts, calls, health, vault=vault, settings=settings)
+    setup = ConnectionSetup(store, accounts, calls, health, settings)
+    listed = TemplateTasks(store, calls, health)
     return {
         OPERATION: health.test,
         "signup": signup.sign_up,

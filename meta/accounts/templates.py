@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from meta.accounts.calls import Calls, ProviderRefused, text
-from meta.accounts.health import Health
+from meta.accounts.calls import ProviderCalls, ProviderRefused, text
+from meta.accounts.health import ConnectionHealth
 from meta.accounts.registry import D360, Account
 from shared.clock import utc_now
 from shared.store import templates
@@ -23,10 +23,10 @@ _MOST_PAGES: Final = 100
 _FIELDS: Final = "id,name,language,status,category,components,rejected_reason,quality_score"
 
 
-class Templates:
+class TemplateTasks:
     """Handlers of tasks about templates."""
 
-    def __init__(self, store: Store, calls: Calls, health: Health) -> None:
+    def __init__(self, store: Store, calls: ProviderCalls, health: ConnectionHealth) -> None:
         self._store, self._calls, self._health = store, calls, health
 
     async def sync(self, task: Task) -> Mapping[str, Any]:

@@ -72,7 +72,7 @@ _BY_CUSTOMER: Final = frozenset({"optin", "referral"})
 _ENVELOPE: Final = frozenset({"sender", "recipient", "timestamp", "id", "time", "is_echo", "hop_context", "is_standby"})
 
 
-class Page(NamedTuple):
+class PageEntry(NamedTuple):
     """The account whose chats an entry's items are about, and its connections."""
 
     webhook: WebhookContext
@@ -100,7 +100,7 @@ class ChatItem:
 def read_entry(webhook: WebhookContext, path: str, entry: Mapping[str, Any]) -> ParsedEvents:
     """Read every item of one entry."""
     account = name(entry.get("id"))
-    page = Page(webhook, account, webhook.owners.of_account(webhook.object, account))
+    page = PageEntry(webhook, account, webhook.owners.of_account(webhook.object, account))
     ownerless = 0
 
     def item(where: str, part: Mapping[str, Any], *, is_standby: bool = False) -> ParsedEvents:
@@ -133,7 +133,7 @@ def read_entry(webhook: WebhookContext, path: str, entry: Mapping[str, Any]) -> 
     return found
 
 
-def _chat_item(page: Page, path: str, part: Mapping[str, Any], *, is_standby: bool) -> ChatItem:
+def _chat_item(page: PageEntry, path: str, part: Mapping[str, Any], *, is_standby: bool) -> ChatItem:
     """Return what an item's parts share. Raises `Unreadable` when it names no chat."""
     sender, recipient = name(mapping(part.get("sender")).get("id")), name(mapping(part.get("recipient")).get("id"))
     # a person who is known by a reference only, until they write

@@ -41,7 +41,7 @@ class _Post(NamedTuple):
     since: float
 
 
-class Journal:
+class WebhookJournal:
     """Writes raw events.
 
     Args:

@@ -15,9 +15,9 @@ from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from meta import errors
-from meta.accounts.registry import D360, Account, Accounts
-from meta.errors import Accepted, ErrorAction, Refusal
-from meta.graph import Answer, Graph
+from meta.accounts.registry import D360, Account, AccountRegistry
+from meta.errors import ErrorAction, ProviderAcceptance, Refusal
+from meta.graph import GraphAnswer, GraphClient
 from shared.backoff import BackoffPolicy
 from shared.clock import monotonic
 from shared.content import AUDIO, IMAGE, STICKER, VIDEO
@@ -85,7 +85,7 @@ _FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class FileKept:
     """The file is in storage. `reason`: what is strange about it, empty when nothing is."""
 
     sha256: str
@@ -95,27 +95,27 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
+class FileDelayed:
     """Not now; trying again may help."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class FileGivenUp:
     """Trying again cannot help. `state` is `failed` or `refused`."""
 
     state: str
     reason: str
 
 
-Outcome: TypeAlias = Kept | Later | Ended
+FetchOutcome: TypeAlias = FileKept | FileDelayed | FileGivenUp
 
 
-class Fetcher:
+class MediaFetcher:
     """Fetches the files of one process kind's messages, beside other instances that do the same."""
 
-    def __init__(self, child: Child, accounts: Accounts, graph: Graph, storage: Storage) -> None:
+    def __init__(self, child: Child, accounts: AccountRegistry, graph: GraphClient, storage: Storage) -> None:
         settings = child.settings
         self._child, self._store, self._accounts, self._graph, self._storage = (
             child,
@@ -185,51 +185,51 @@ class Fetcher:
             # the end of the lease gives it back
             log.info("inbound_file_not_written", message_id=file.message_id, reason=str(error))
 
-    async def _safe_outcome(self, file: TakenMedia) -> Outcome:
+    async def _safe_outcome(self, file: TakenMedia) -> FetchOutcome:
         # counted at the take, so that a file which ends the process at each attempt is not taken for ever
         if file.attempts > ATTEMPTS:
-            return Ended("failed", "whoever fetched it died too often")
+            return FileGivenUp("failed", "whoever fetched it died too often")
         try:
             return await self._outcome(file, monotonic() + self._within_s)
         except StoreUnavailable:
             raise
         except Exception as error:  # whatever it is, it is this file's, and the others go on
             log.error("inbound_file_broke", exc_info=error, message_id=file.message_id)
-            return Ended("failed", f"failed: {type(error).__name__}")
+            return FileGivenUp("failed", f"failed: {type(error).__name__}")
 
-    async def _outcome(self, file: TakenMedia, by: float) -> Outcome:
+    async def _outcome(self, file: TakenMedia, by: float) -> FetchOutcome:
         # looked up for each attempt: a token that was replaced meanwhile is used
         account = await self._accounts.find(file.connection_id)
         if not isinstance(account, Account):
-            return Later("the connection's credentials cannot be used")
+            return FileDelayed("the connection's credentials cannot be used")
         address, media_id = str(file.source.get("url", "")), str(file.source.get("id", ""))
         # the address that came with the webhook saves a call; the id is the fallback once it has expired
         if address:
             outcome = await self._from_address(file, account, address, by)
-            if not (isinstance(outcome, Ended) and outcome.reason in _MOVED and media_id):
+            if not (isinstance(outcome, FileGivenUp) and outcome.reason in _MOVED and media_id):
                 return outcome
         found = await self._address_of(account, media_id, by)
         return (
             found if not isinstance(found, str) else await self._from_address(file, account, found, by, is_fresh=True)
         )
 
-    async def _address_of(self, account: Account, media_id: str, by: float) -> str | Outcome:
+    async def _address_of(self, account: Account, media_id: str, by: float) -> str | FetchOutcome:
         """Ask the provider where a file is."""
         url, params = _of_id(account, media_id)
         reply = await self._graph.call("GET", url, account.endpoint.headers, by, params=params)
-        if not isinstance(reply, Answer):
-            return Later(f"asking for its address: {reply.reason}")
+        if not isinstance(reply, GraphAnswer):
+            return FileDelayed(f"asking for its address: {reply.reason}")
         reading = errors.read(reply, _address_in)
-        if isinstance(reading, Accepted):
+        if isinstance(reading, ProviderAcceptance):
             return reading.provider_id
         # Meta keeps inbound files for 7 days; a dead token in contrast is corrected, and the file is still there
         if isinstance(reading, Refusal) and reading.rule.action is ErrorAction.DEAD:
-            return Ended("failed", f"gone: {reading.code}")
-        return Later(f"asking for its address: {reading.code}")
+            return FileGivenUp("failed", f"gone: {reading.code}")
+        return FileDelayed(f"asking for its address: {reading.code}")
 
     async def _from_address(
         self, file: TakenMedia, account: Account, address: str, by: float, *, is_fresh: bool = False
-    ) -> Outcome:
+    ) -> FetchOutcome:
         # no token to hosts that are not the provider's: the address is content of a webhook, which others may have
         # caused
         here = _through_d360(account, address)
@@ -243,15 +243,15 @@ class Fetcher:
                 here, self._storage, file.company_id, most=self._most, by=by, reach=self._reach, headers=headers
             )
         except MediaTooLarge:
-            return Ended("refused", f"larger than {self._most} bytes")
+            return FileGivenUp("refused", f"larger than {self._most} bytes")
         except StorageUnavailable:
-            return Later("the storage is away")
+            return FileDelayed("the storage is away")
         except FetchFailed as failed:
             # an address that was given just now may not have reached every server
             return (
-                Later(failed.code)
+                FileDelayed(failed.code)
                 if failed.passing or (is_fresh and failed.code in _MOVED)
-                else Ended("failed", failed.code)
+                else FileGivenUp("failed", failed.code)
             )
         # in storage and not noted: a death here repeats the fetch, which stores the same bytes under the same name
         hit("media.fetched")
@@ -268,21 +268,25 @@ class Fetcher:
             parts.scheme == "https" and f".{parts.hostname or ''}".endswith(_OWN_HOSTS + _D360_HOSTS)
         )
 
-    async def _write(self, file: TakenMedia, outcome: Outcome) -> None:
+    async def _write(self, file: TakenMedia, outcome: FetchOutcome) -> None:
         # the last attempt: no later one would be taken
-        if isinstance(outcome, Later) and file.attempts >= ATTEMPTS:
-            outcome = Ended("failed", outcome.reason)
+        if isinstance(outcome, FileDelayed) and file.attempts >= ATTEMPTS:
+            outcome = FileGivenUp("failed", outcome.reason)
         # fenced by the incarnation: when the lease ended meanwhile, the row belongs to another instance, and `mine` is
         # false
         mine = await self._store.call(
             _note, file, outcome, self._incarnation, _wait_s(file, await self._accounts.find(file.connection_id))
         )
-        if isinstance(outcome, Kept):
+        if isinstance(outcome, FileKept):
             hit("media.noted")
         self._files.labels(
-            "stored" if isinstance(outcome, Kept) else "later" if isinstance(outcome, Later) else outcome.state
+            "stored"
+            if isinstance(outcome, FileKept)
+            else "later"
+            if isinstance(outcome, FileDelayed)
+            else outcome.state
         ).inc()
-        if isinstance(outcome, Kept):
+        if isinstance(outcome, FileKept):
             log.info(
                 "inbound_file_stored",
                 message_id=file.message_id,
@@ -291,14 +295,14 @@ class Fetcher:
                 reason=outcome.reason,
                 mine=mine,
             )
-        elif isinstance(outcome, Later):
+        elif isinstance(outcome, FileDelayed):
             log.info("inbound_file_delayed", message_id=file.message_id, attempt=file.attempts, reason=outcome.reason)
         else:
             log.warning("inbound_file_given_up", message_id=file.message_id, state=outcome.state, reason=outcome.reason)
 
 
-def _note(transaction: Transaction, file: TakenMedia, outcome: Outcome, incarnation: str, wait_s: float) -> bool:
-    if isinstance(outcome, Kept):
+def _note(transaction: Transaction, file: TakenMedia, outcome: FetchOutcome, incarnation: str, wait_s: float) -> bool:
+    if isinstance(outcome, FileKept):
         # noted in any case: the bytes are in storage, and a file without a row would never be deleted
         media.remember_received(
             transaction, file.company_id, outcome.sha256, size=outcome.size, mimetype=outcome.mimetype
@@ -312,7 +316,7 @@ def _note(transaction: Transaction, file: TakenMedia, outcome: Outcome, incarnat
             size=outcome.size,
             reason=outcome.reason,
         )
-    if isinstance(outcome, Later):
+    if isinstance(outcome, FileDelayed):
         return inbound_media.media_failed(
             transaction, file, incarnation=incarnation, reason=outcome.reason, state="pending", after_s=wait_s
         )
@@ -326,18 +330,18 @@ def _wait_s(file: TakenMedia, account: object) -> float:
     return BackoffPolicy(base_s=_D360_BASE_S if is_d360 else _BASE_S, cap_s=_CAP_S).wait_s(file.attempts)
 
 
-def _judged(file: TakenMedia, fetched: Fetched) -> Outcome:
+def _judged(file: TakenMedia, fetched: Fetched) -> FetchOutcome:
     """Return whether what was fetched is what the message says."""
     families = _FAMILIES.get(file.type)
     if families and fetched.mimetype != kinds.UNKNOWN and not fetched.mimetype.startswith(families):
-        return Ended("refused", f"not {file.type} but {fetched.mimetype}")
+        return FileGivenUp("refused", f"not {file.type} but {fetched.mimetype}")
     # a file whose digest differs is kept, with that reason: to lose a customer's file would be worse
     announced = _hex(str(file.source.get("sha256", "")))
     reason = "digest_differs" if announced and announced != fetched.stored.sha256 else ""
     mimetype = fetched.mimetype
     if mimetype == kinds.UNKNOWN and families is None:
         mimetype = kinds.plain(str(file.source.get("mimetype", ""))) or mimetype
-    return Kept(fetched.stored.sha256, mimetype, fetched.stored.size, reason)
+    return FileKept(fetched.stored.sha256, mimetype, fetched.stored.size, reason)
 
 
 def _hex(digest: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from meta.accounts.registry import Accounts
+from meta.accounts.registry import AccountRegistry
 from meta.events import reading
 from meta.events.parsed import ConnectionPause, ParsedEvents, merged
 from meta.inbound import account_events
@@ -61,7 +61,7 @@ class _ParsedRow(NamedTuple):
     events: ParsedEvents
 
 
-class Processor:
+class WebhookProcessor:
     """Processes one kind's webhooks, next to other instances that do the same.
 
     Args:
@@ -71,7 +71,7 @@ class Processor:
     def __init__(
         self,
         store: Store,
-        accounts: Accounts,
+        accounts: AccountRegistry,
         metrics: Metrics,
         *,
         kind: str,

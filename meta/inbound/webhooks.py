@@ -12,9 +12,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from meta.accounts.registry import D360, META_SOURCE, Account, Accounts, Known
+from meta.accounts.registry import D360, META_SOURCE, Account, AccountRegistry, KnownAccount
 from meta.events import reading
-from meta.inbound.journal import Journal
+from meta.inbound.journal import WebhookJournal
 from meta.inbound.signatures import SHA1, SHA256, is_signed, is_weakly_signed
 from shared.errors import BulkheadError, StoreUnavailable
 from shared.logs import logger
@@ -47,7 +47,7 @@ _OLD_OBJECTS: Final = frozenset({"page", "instagram"})
 _NO_CACHE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-class Refused(BulkheadError):
+class WebhookRefused(BulkheadError):
     """Raised where a post is refused.
 
     Attributes:
@@ -70,8 +70,8 @@ class Webhooks:
 
     def __init__(
         self,
-        accounts: Accounts,
-        journal: Journal,
+        accounts: AccountRegistry,
+        journal: WebhookJournal,
         metrics: Metrics,
         *,
         app_secret: str,
@@ -113,7 +113,7 @@ class Webhooks:
         async def admit() -> None:
             # without a signature nothing of the body is read
             if not (SHA256 in request.headers or (self._allows_sha1 and SHA1 in request.headers)):
-                raise Refused(401, "bad_signature")
+                raise WebhookRefused(401, "bad_signature")
 
         async def guarded(body: bytes) -> RawEvent:
             # over the raw bytes: a body that was decoded and encoded again has other escapes, and another signature
@@ -122,7 +122,7 @@ class Webhooks:
                 # only objects whose old apps sign so: a WhatsApp event must not be accepted under the weaker algorithm
                 is_believed = reading.object_of(body) in _OLD_OBJECTS
             if not is_believed:
-                raise Refused(401, "bad_signature")
+                raise WebhookRefused(401, "bad_signature")
             return RawEvent(source=META_SOURCE, body=body)
 
         return await self._answer(request, "meta", admit, guarded)
@@ -137,7 +137,7 @@ class Webhooks:
             given = request.headers.get(D360_GUARD, "").encode()
             # an unknown connection is answered like a wrong secret, so that answers do not show which exist
             if not hmac.compare_digest(given, _secret(known)) or not given or not isinstance(known, Account):
-                raise Refused(401, "bad_signature")
+                raise WebhookRefused(401, "bad_signature")
             return known
 
         async def guarded(body: bytes) -> RawEvent:
@@ -166,7 +166,7 @@ class Webhooks:
             await _beside(event.body, reading.require_json, event.body)
             # returns after the commit: a 200 before it would promise what a crash could break
             await self._journal.keep(event)
-        except Refused as refused:
+        except WebhookRefused as refused:
             answer, response = refused.answer, _bare(refused.status)
         except reading.NotJson:
             answer, response = "bad_json", _bare(400)
@@ -191,7 +191,7 @@ async def _beside(body: bytes, function: Callable[_P, _T], *arguments: _P.args, 
     return await asyncio.to_thread(function, *arguments, **named)
 
 
-def _secret(known: Known | None) -> bytes:
+def _secret(known: KnownAccount | None) -> bytes:
     return known.webhook_secret if isinstance(known, Account) and known.connection.connection_type == D360 else b""
 
 
@@ -202,16 +202,18 @@ def _bare(status: int) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    """Return the raw body. Raises `Refused` when it is too long, too slow, cut, or too much together with others."""
+    """Return the raw body. Raises `WebhookRefused` when it is too long, too slow, cut, or too much together with
+    others.
+    """
     try:
         return await read_body(
             request, limit=BODY_MOST, wait_s=_BODY_S, owner=request.path_params.get("company_id", "")
         )
     except BodyTooLarge:
-        raise Refused(413, "too_long") from None
+        raise WebhookRefused(413, "too_long") from None
     except BodyLate:
-        raise Refused(408, "too_slow") from None
+        raise WebhookRefused(408, "too_slow") from None
     except BodyBudgetExhausted:
-        raise Refused(503, "busy") from None
+        raise WebhookRefused(503, "busy") from None
     except ClientDisconnect:
-        raise Refused(400, "disconnected") from None
+        raise WebhookRefused(400, "disconnected") from None

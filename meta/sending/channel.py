@@ -8,14 +8,14 @@ from functools import partial
 from typing import Any, Final
 
 from meta import errors
-from meta.accounts.registry import D360, PAGES, Account, Accounts, Unusable
-from meta.errors import Accepted, ErrorAction, Reading, Refusal, Scope, ThrottlePolicy, Unclear
-from meta.graph import Answer, Graph, Unwritten
+from meta.accounts.registry import D360, PAGES, Account, AccountRegistry, UnusableAccount
+from meta.errors import ErrorAction, ProviderAcceptance, Reading, Refusal, ThrottlePolicy, ThrottleScope, Unclear
+from meta.graph import GraphAnswer, GraphClient, RequestUnwritten
 from meta.sending import absence_evidence, messenger, payloads
 from meta.sending import uploads as uploading
 from meta.sending.absence_evidence import AbsenceEvidence
 from meta.sending.throttle import Throttle
-from meta.sending.uploads import Uploaded, Uploads
+from meta.sending.uploads import UploadCache, Uploaded
 from shared import content
 from shared.clock import monotonic, utc_now
 from shared.delivery.channel import RecordToken
@@ -66,9 +66,9 @@ class MetaChannel:
     def __init__(
         self,
         store: Store,
-        accounts: Accounts,
-        graph: Graph,
-        uploads: Uploads,
+        accounts: AccountRegistry,
+        graph: GraphClient,
+        uploads: UploadCache,
         metrics: Metrics,
         *,
         kind: str,
@@ -143,12 +143,12 @@ class MetaChannel:
         # earlier would put every refused connection in doubt, later would miss requests of a killed process
         started = monotonic()
         reply = await self._graph.post(account.endpoint, prepared.body, by, partial(record_token, message.token))
-        if isinstance(reply, Answer):
+        if isinstance(reply, GraphAnswer):
             self._call_seconds.labels(message.connection_type, message.type).observe(monotonic() - started)
             reading = _read(reply, message)
             return await self._of_reading(account, message, reading, prepared.uploads)
-        # only `Unwritten` proves that nothing left; anything else may have been carried out (ADR 30)
-        if isinstance(reply, Unwritten):
+        # only `RequestUnwritten` proves that nothing left; anything else may have been carried out (ADR 30)
+        if isinstance(reply, RequestUnwritten):
             return self._unreachable(message, reply.reason)
         return self._unknown(message, "no_answer", reply.reason)
 
@@ -201,7 +201,7 @@ class MetaChannel:
     async def _of_reading(
         self, account: Account, message: OutboundMessage, reading: Reading, uploads: Mapping[str, Uploaded]
     ) -> Outcome:
-        if isinstance(reading, Accepted):
+        if isinstance(reading, ProviderAcceptance):
             self._throttle.passed(*_keys(message))
             await self._prove(account)
             # the answer names no message: `_done` stands in for an id only to show success
@@ -232,15 +232,15 @@ class MetaChannel:
             log.info("connections_not_proved", reason=str(error))
 
     async def _not_uploaded(
-        self, account: Account, message: OutboundMessage, result: uploading.Refused | Retry | Dead
+        self, account: Account, message: OutboundMessage, result: uploading.UploadRefused | Retry | Dead
     ) -> Outcome:
         """Return what it means for a message that its file has no id. Nothing of the message has left."""
         match result:
             # a refused upload means the same as a refused send: a dead token pauses the connection in both
-            case uploading.Refused(reading=Refusal() as refusal):
+            case uploading.UploadRefused(reading=Refusal() as refusal):
                 return await self._refused(account, message, refusal)
             # an unclear answer to an upload is retried, not in doubt: uploading twice is harmless (ADR 34)
-            case uploading.Refused(reading=reading):
+            case uploading.UploadRefused(reading=reading):
                 code, detail = (
                     (reading.code, reading.detail) if isinstance(reading, Unclear) else ("answer_unreadable", "")
                 )
@@ -290,7 +290,7 @@ class MetaChannel:
             case ErrorAction.THROTTLE:
                 chat, connection = _keys(message)
                 wait_s = self._throttle.refused(
-                    chat if rule.wait.scope is Scope.CHAT else connection, rule.wait, refusal.requested_wait_s
+                    chat if rule.wait.scope is ThrottleScope.CHAT else connection, rule.wait, refusal.requested_wait_s
                 )
                 return Retry(code=code, detail=detail, after_s=wait_s, counts=False)
             # the pause is written before the outcome: a message that became due first would be claimed and refused
@@ -335,7 +335,7 @@ class MetaChannel:
         return outcome
 
 
-def _read(reply: Answer, message: OutboundMessage) -> Reading:
+def _read(reply: GraphAnswer, message: OutboundMessage) -> Reading:
     if message.connection_type in PAGES:
         return messenger.read(reply, message.type)
     return errors.read(reply, _done if message.type in content.HARMLESS_TWICE else None)
@@ -351,7 +351,7 @@ def _keys(message: OutboundMessage) -> tuple[tuple[int, str], int]:
     return (message.connection_id, message.chat_id), message.connection_id
 
 
-def _unusable(account: Unusable | None) -> Retry:
+def _unusable(account: UnusableAccount | None) -> Retry:
     if account is None:
         return Retry(code="connection_unknown", detail="the connection was not found", after_s=UNUSABLE_S, counts=False)
     return Retry(code="credentials_unusable", detail=account.problem, after_s=UNUSABLE_S, counts=False)

@@ -14,10 +14,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from meta import errors
-from meta.errors import Accepted, ErrorAction, Reading, Refusal, Rule
+from meta.errors import ErrorAction, ErrorRule, ProviderAcceptance, Reading, Refusal
 from meta.events.values import whole_id
-from meta.graph import Answer
-from meta.sending.payloads import File, PayloadRefused, encoding
+from meta.graph import GraphAnswer
+from meta.sending.payloads import PayloadFile, PayloadRefused, encoding
 from shared import content
 from shared.channels.chat_ids import ChatInvalid, Form
 from shared.channels.registry import channel_named
@@ -40,11 +40,11 @@ _SIDE_EFFECTS: Final = frozenset({content.READ, content.TYPING, content.REACTION
 """Types that are no message: they have neither a window nor an id."""
 
 
-def _dead(meaning: str) -> Rule:
-    return Rule(ErrorAction.DEAD, meaning)
+def _dead(meaning: str) -> ErrorRule:
+    return ErrorRule(ErrorAction.DEAD, meaning)
 
 
-_BY_SUBCODE: Final[Mapping[tuple[int, int], tuple[str, Rule]]] = {
+_BY_SUBCODE: Final[Mapping[tuple[int, int], tuple[str, ErrorRule]]] = {
     # code 10 is "permission missing" in WhatsApp's table; the Send API uses it for its windows too, distinguished by
     # subcode
     (10, 2018278): (OUTSIDE, _dead("more than 24 hours since the person wrote")),
@@ -57,16 +57,16 @@ _BY_SUBCODE: Final[Mapping[tuple[int, int], tuple[str, Rule]]] = {
     (551, 1545041): ("551", _dead("the person is not available")),
 }
 """What a code means together with its subcode: our code for the history, and the rule."""
-_BY_CODE: Final[Mapping[int, Rule]] = {
-    -1: Rule(ErrorAction.RETRY, "temporary trouble of the API"),
+_BY_CODE: Final[Mapping[int, ErrorRule]] = {
+    -1: ErrorRule(ErrorAction.RETRY, "temporary trouble of the API"),
     194: _dead("a list in the body is too short"),
     551: _dead("the person is not available"),
-    1200: Rule(ErrorAction.RETRY, "temporary trouble with sending"),
+    1200: ErrorRule(ErrorAction.RETRY, "temporary trouble with sending"),
 }
 """Codes of the Send API that the table of WhatsApp's has not."""
 
 
-def files(message: OutboundMessage) -> list[File]:
+def files(message: OutboundMessage) -> list[PayloadFile]:
     """Return the file that a message carries from our storage. Raises `PayloadRefused`."""
     media = message.content.get("media")
     if (
@@ -76,7 +76,7 @@ def files(message: OutboundMessage) -> list[File]:
     ):
         return []
     mimetype = media.get("mimetype")
-    return [File(message.type, sha256, mimetype if isinstance(mimetype, str) else "")]
+    return [PayloadFile(message.type, sha256, mimetype if isinstance(mimetype, str) else "")]
 
 
 def build(message: OutboundMessage, ids: Mapping[str, str]) -> bytes:
@@ -178,16 +178,16 @@ def too_late(message: OutboundMessage, last_heard: datetime | None, now: datetim
     return f"more than {length_s / 3600:g} hours since the person wrote" if is_over else ""
 
 
-def read(answer: Answer, message_type: str) -> Reading:
+def read(answer: GraphAnswer, message_type: str) -> Reading:
     """Return what an answer of the Send API says. What is no message has no id: its provider id is empty."""
     # an answer to a sender action names the recipient only
     reading = errors.read(answer, _recipient if message_type in _SIDE_EFFECTS else _message_id)
-    if isinstance(reading, Accepted):
-        return Accepted("") if message_type in _SIDE_EFFECTS else reading
+    if isinstance(reading, ProviderAcceptance):
+        return ProviderAcceptance("") if message_type in _SIDE_EFFECTS else reading
     return _refined(answer, reading) if isinstance(reading, Refusal) else reading
 
 
-def _refined(answer: Answer, refusal: Refusal) -> Refusal:
+def _refined(answer: GraphAnswer, refusal: Refusal) -> Refusal:
     """Return a refusal with the rule of its subcode, or of the Send API's own codes."""
     try:
         error = json.loads(answer.body).get("error")

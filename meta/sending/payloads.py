@@ -39,7 +39,7 @@ class PayloadRefused(BulkheadError):
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class PayloadFile:
     """A file in our storage that a message carries, to be uploaded first.
 
     Attributes:
@@ -52,7 +52,7 @@ class File:
     filename: str = ""
 
 
-def files(message: OutboundMessage) -> list[File]:
+def files(message: OutboundMessage) -> list[PayloadFile]:
     """Return the files that a message carries from our storage, also in headers and parameters. Raises
     `PayloadRefused`.
     """
@@ -118,7 +118,7 @@ def _addressed(message: OutboundMessage) -> Mapping[str, str]:
             return {"recipient_type": "group", "to": chat.id}
 
 
-def _files(node: Any, type: str, depth: int, sent_as: str) -> Iterator[File]:
+def _files(node: Any, type: str, depth: int, sent_as: str) -> Iterator[PayloadFile]:
     """Find objects that name a file of ours; `type` is the name under which they stand, `sent_as` the message's own
     type.
     """
@@ -128,7 +128,7 @@ def _files(node: Any, type: str, depth: int, sent_as: str) -> Iterator[File]:
         # by name and not by key alone: a `sha256` in free parameters of a template is text
         if type in _FILED and isinstance(sha256 := node.get("sha256"), str):
             mimetype, filename = node.get("mimetype"), node.get("filename")
-            yield File(
+            yield PayloadFile(
                 sent_as if type == "media" else type,
                 sha256,
                 mimetype if isinstance(mimetype, str) else "",

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from meta import errors
 from meta.accounts.registry import PAGES, Account
-from meta.errors import Accepted, Reading
-from meta.graph import Answer, Graph, Unwritten
+from meta.errors import ProviderAcceptance, Reading
+from meta.graph import GraphAnswer, GraphClient, RequestUnwritten
 from meta.sending import messenger
-from meta.sending.payloads import File
+from meta.sending.payloads import PayloadFile
 from shared.channels import files as file_limits
 from shared.channels.files import MediaRefused
 from shared.clock import left, monotonic
@@ -58,19 +58,19 @@ class Uploaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class UploadRefused:
     """The provider's answer to an upload, when it was no."""
 
     reading: Reading
 
 
-_Result = Uploaded | Refused | Retry | Dead
+_Result = Uploaded | UploadRefused | Retry | Dead
 
 
-class Uploads:
+class UploadCache:
     """Files of this process's sends."""
 
-    def __init__(self, store: Store, storage: Storage, graph: Graph, metrics: Metrics) -> None:
+    def __init__(self, store: Store, storage: Storage, graph: GraphClient, metrics: Metrics) -> None:
         self._store, self._storage, self._graph = store, storage, graph
         # one task for each file in use, shared by all messages that wait for it: without it a broadcast with one file
         # would upload it once for each recipient. Only the event loop touches it, so it needs no lock
@@ -80,8 +80,8 @@ class Uploads:
         )
 
     async def ids(
-        self, account: Account, message: OutboundMessage, files: Sequence[File], by: float
-    ) -> Mapping[str, Uploaded] | Refused | Retry | Dead:
+        self, account: Account, message: OutboundMessage, files: Sequence[PayloadFile], by: float
+    ) -> Mapping[str, Uploaded] | UploadRefused | Retry | Dead:
         """Return the provider's ids of files by digest, uploading those that it does not have.
 
         Args:
@@ -116,7 +116,7 @@ class Uploads:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _id(self, account: Account, message: OutboundMessage, file: File, by: float) -> _Result:
+    async def _id(self, account: Account, message: OutboundMessage, file: PayloadFile, by: float) -> _Result:
         # a redriven dead letter may have failed because of its file, which a provider reports by webhook only
         key = (account.connection.id, file.sha256, file.type, message.attempts_before_redrive > 0)
         task = self._under_way.get(key)
@@ -136,7 +136,7 @@ class Uploads:
             )
         return task.result()
 
-    async def _found_or_uploaded(self, account: Account, file: File, *, anew: bool) -> _Result:
+    async def _found_or_uploaded(self, account: Account, file: PayloadFile, *, anew: bool) -> _Result:
         """Look the file up and upload it if need be: one task for both, so that a second caller finds one or the
         other.
         """
@@ -177,15 +177,15 @@ class Uploads:
         # before the reply: the upload was cut because of the storage, and the transport's error would hide that
         if body.problem is not None:
             return body.problem
-        if not isinstance(reply, Answer):
+        if not isinstance(reply, GraphAnswer):
             # an upload without an answer is made again, and counts as an attempt: nothing of the message has left (ADR
             # 34)
-            code = "connection_failed" if isinstance(reply, Unwritten) else "upload_unanswered"
-            return Retry(code=code, detail=reply.reason, counts=not isinstance(reply, Unwritten))
+            code = "connection_failed" if isinstance(reply, RequestUnwritten) else "upload_unanswered"
+            return Retry(code=code, detail=reply.reason, counts=not isinstance(reply, RequestUnwritten))
         self._seconds.labels(connection.connection_type).observe(monotonic() - started)
         reading = errors.read(reply, messenger.attachment_id if connection.connection_type in PAGES else _media_id)
-        if not isinstance(reading, Accepted):
-            return Refused(reading)
+        if not isinstance(reading, ProviderAcceptance):
+            return UploadRefused(reading)
         # after the answer, in a transaction of its own: if the process dies in between, the file is uploaded again
         await self._store.call(media.remember_upload, connection.id, file.sha256, file.mimetype, reading.provider_id)
         log.info("media_uploaded", connection_id=connection.id, size=file.size, mimetype=file.mimetype)
@@ -236,7 +236,7 @@ def _around(boundary: str, mimetype: str, *, pages: bool) -> tuple[bytes, bytes]
 
 
 def _known(
-    transaction: Transaction, company_id: str, connection_id: int, file: File
+    transaction: Transaction, company_id: str, connection_id: int, file: PayloadFile
 ) -> tuple[media.StoredFile, media.Upload | None] | None:
     # the stored file first: an upload of a file that retention has deleted must not be used by a message
     stored = media.find(transaction, company_id, file.sha256)

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from meta.accounts.registry import Accounts
-from meta.graph import Graph
-from meta.inbound.processor import Processor
+from meta.accounts.registry import AccountRegistry
+from meta.graph import GraphClient
+from meta.inbound.processor import WebhookProcessor
 from meta.sending.channel import MetaChannel
-from meta.sending.uploads import Uploads
+from meta.sending.uploads import UploadCache
 from shared.clock import monotonic
 from shared.errors import Fenced
 from shared.kinds import kind_named
@@ -59,10 +59,10 @@ class ChannelEnv:
         self.vault = Vault.from_settings(settings)
         self.ids: Mapping[int, int] = self.store.run(seed, self.vault)
         self.metrics = Metrics()
-        self.accounts = Accounts(self.store, self.vault, settings, KIND, incarnation="test")
-        self.graph = Graph(connections=50)
+        self.accounts = AccountRegistry(self.store, self.vault, settings, KIND, incarnation="test")
+        self.graph = GraphClient(connections=50)
         self.storage = open_storage(settings)
-        self.uploads = Uploads(self.store, self.storage, self.graph, self.metrics)
+        self.uploads = UploadCache(self.store, self.storage, self.graph, self.metrics)
         self.channel = MetaChannel(
             self.store,
             self.accounts,
@@ -72,7 +72,7 @@ class ChannelEnv:
             kind=KIND.name,
             window_s=settings.in_doubt_window_s,
         )
-        self.processor = Processor(self.store, self.accounts, self.metrics, kind=KIND.name)
+        self.processor = WebhookProcessor(self.store, self.accounts, self.metrics, kind=KIND.name)
 
     def message(
         self, row_id: int = 1, *, phone_index: int = DIRECT, chat: str = "15550100200", **fields: Any

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from meta.inbound.processor import Processor
+from meta.inbound.processor import WebhookProcessor
 from meta.sending import absence_evidence
 from meta.sending.absence_evidence import AbsenceEvidence
 from shared.process.metrics import Metrics
@@ -130,7 +130,7 @@ def test_evidence_is_kept_for_an_hour(portless: MakeSettings) -> None:
         await read_all(own.processor)
         own.store.run(grow_old)
         journal(own, webhook({"statuses": [status("sent", at=at(5))]}, number=NUMBER_OF[EMBEDDED]))
-        await read_all(Processor(own.store, own.accounts, Metrics(), kind=KIND.name))
+        await read_all(WebhookProcessor(own.store, own.accounts, Metrics(), kind=KIND.name))
         assert own.store.run(seconds_kept) == 1, "a later event of any connection lets it be deleted"
 
     scenario(portless, play)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from meta.errors import RULES, Accepted, ErrorAction, Reading, Refusal, Scope, Unclear, read, rule_of
-from meta.graph import Answer
+from meta.errors import RULES, ErrorAction, ProviderAcceptance, Reading, Refusal, ThrottleScope, Unclear, read, rule_of
+from meta.graph import GraphAnswer
 from tests.support.environment import REPOSITORY
 
 RETRY = {1, 2, 131000, 131016, 133004, 133015}
@@ -20,7 +20,7 @@ PAUSE = {0, 104, 190, 368, 131031, 131042, 131048}
 
 def answer(status: int, body: Any, **headers: str) -> Reading:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read(Answer(status, raw, {name.replace("_", "-"): value for name, value in headers.items()}))
+    return read(GraphAnswer(status, raw, {name.replace("_", "-"): value for name, value in headers.items()}))
 
 
 def error(code: object, status: int = 400, **more: Any) -> Refusal:
@@ -51,8 +51,12 @@ def test_the_sets_name_no_code_that_is_not_in_the_table() -> None:
 
 
 def test_waits_of_throttles() -> None:
-    assert (RULES[131056].wait.base_s, RULES[131056].wait.growth, RULES[131056].wait.scope) == (1, 4, Scope.CHAT)
-    assert RULES[130429].wait.scope is Scope.CONNECTION
+    assert (RULES[131056].wait.base_s, RULES[131056].wait.growth, RULES[131056].wait.scope) == (
+        1,
+        4,
+        ThrottleScope.CHAT,
+    )
+    assert RULES[130429].wait.scope is ThrottleScope.CONNECTION
     assert {code: rule.pause_s for code, rule in RULES.items() if rule.pause_s} == {131048: 4 * 3600}, (
         "the others wait for somebody"
     )
@@ -129,7 +133,9 @@ def test_refusals_without_any_body_go_by_status(status: int, kind: ErrorAction) 
 
 
 def test_taken() -> None:
-    assert answer(200, {"messaging_product": "whatsapp", "messages": [{"id": "wamid.A"}]}) == Accepted("wamid.A")
+    assert answer(200, {"messaging_product": "whatsapp", "messages": [{"id": "wamid.A"}]}) == ProviderAcceptance(
+        "wamid.A"
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,7 +151,7 @@ def test_taken() -> None:
 )
 def test_a_template_message_that_is_not_sent_at_once(given: Any, status: str) -> None:
     message = {"id": "wamid.A", "message_status": given}
-    assert answer(200, {"messages": [message]}) == Accepted("wamid.A", status)
+    assert answer(200, {"messages": [message]}) == ProviderAcceptance("wamid.A", status)
 
 
 @pytest.mark.parametrize(
@@ -221,8 +227,8 @@ def test_a_dead_token_says_why(subcode: int, word: str) -> None:
 @pytest.mark.parametrize("body", [{"success": True}, {"success": False}, {"success": "yes"}, {}, b""])
 def test_an_answer_to_what_is_no_message(body: Any) -> None:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    reading = read(Answer(200, raw, {}), lambda parsed: "done" if parsed.get("success") is True else "")
-    assert isinstance(reading, Accepted if body == {"success": True} else Unclear)
+    reading = read(GraphAnswer(200, raw, {}), lambda parsed: "done" if parsed.get("success") is True else "")
+    assert isinstance(reading, ProviderAcceptance if body == {"success": True} else Unclear)
 
 
 def test_the_document_says_what_the_table_says() -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from meta.inbound.media_fetcher import ATTEMPTS, _hex, _judged, _wait_s
-from meta.inbound.media_fetcher import Ended as EndedFetch
-from meta.inbound.media_fetcher import Kept as KeptFetch
+from meta.inbound.media_fetcher import FileGivenUp as EndedFetch
+from meta.inbound.media_fetcher import FileKept as KeptFetch
 from shared.media.fetch import Fetched
 from shared.media.storage import Stored
 from shared.secrets import Vault

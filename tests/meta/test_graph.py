@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 import uvloop
 
-from meta.graph import Answer, Endpoint, Graph, Reply, Unanswered, Unwritten
+from meta.graph import Endpoint, GraphAnswer, GraphClient, GraphReply, RequestUnanswered, RequestUnwritten
 from shared.clock import monotonic
 from shared.errors import Fenced
 
@@ -41,7 +41,7 @@ def _endpoint(listener: socket.socket) -> Endpoint:
 
 def test_what_is_noted_leaves_in_the_same_turn_of_the_loop(listener: socket.socket) -> None:
     async def scenario() -> bool:
-        graph, noted = Graph(connections=1), asyncio.Event()
+        graph, noted = GraphClient(connections=1), asyncio.Event()
 
         async def note() -> None:
             noted.set()
@@ -79,7 +79,7 @@ def uvloop_runner() -> asyncio.Runner:
 @pytest.mark.parametrize("refusal", [Fenced("not ours"), RuntimeError("a bug")])
 def test_a_refusal_to_write_is_raised_as_it_is_and_nothing_leaves(listener: socket.socket, refusal: Exception) -> None:
     async def scenario() -> bytes:
-        graph = Graph(connections=1)
+        graph = GraphClient(connections=1)
 
         async def refuse() -> None:
             raise refusal
@@ -101,12 +101,12 @@ def test_a_call_without_a_body_may_have_been_heard(listener: socket.socket) -> N
     """Its headers are the whole request: cut off after them, its outcome is unknown."""
 
     async def scenario() -> None:
-        graph = Graph(connections=1)
+        graph = GraphClient(connections=1)
         called = asyncio.create_task(graph.call("GET", _endpoint(listener).url, {}, monotonic() + 0.5))
         peer = await _connection(listener)
-        assert isinstance(await called, Unanswered)
+        assert isinstance(await called, RequestUnanswered)
         peer.close()
-        assert isinstance(await graph.call("GET", _endpoint_of_nobody(), {}, monotonic() + 5), Unwritten)
+        assert isinstance(await graph.call("GET", _endpoint_of_nobody(), {}, monotonic() + 5), RequestUnwritten)
         await graph.close()
 
     with uvloop_runner() as runner:
@@ -127,10 +127,12 @@ def _answer(status: str, body: bytes, *headers: str) -> bytes:
     return "\r\n".join(head).encode() + body
 
 
-async def _served(listener: socket.socket, answer: bytes, ask: Callable[[Graph], Awaitable[Reply]]) -> Reply:
+async def _served(
+    listener: socket.socket, answer: bytes, ask: Callable[[GraphClient], Awaitable[GraphReply]]
+) -> GraphReply:
     """Return what the client makes of an answer; the server answers one connection, and no other comes."""
     loop = asyncio.get_running_loop()
-    graph = Graph(connections=1)
+    graph = GraphClient(connections=1)
     asked = asyncio.ensure_future(ask(graph))
     peer = await _connection(listener)
     await asyncio.wait_for(loop.sock_recv(peer, 65_536), 5)
@@ -149,13 +151,13 @@ def test_a_redirect_of_a_send_is_an_answer_and_is_not_followed(listener: socket.
     elsewhere = f"http://127.0.0.1:{listener.getsockname()[1]}/elsewhere"
     answer = _answer(status, b"{}", f"Location: {elsewhere}", "Connection: close")
 
-    async def scenario() -> Reply:
+    async def scenario() -> GraphReply:
         endpoint = Endpoint(_endpoint(listener).url, {"Authorization": f"Bearer {TOKEN}"})
         return await _served(listener, answer, lambda graph: graph.post(endpoint, b"{}", monotonic() + 3, _nothing))
 
     with uvloop_runner() as runner:
         reply = runner.run(scenario())
-    assert isinstance(reply, Answer)
+    assert isinstance(reply, GraphAnswer)
     assert reply.status == int(status[:3])
     with pytest.raises(BlockingIOError):
         listener.accept()
@@ -180,7 +182,7 @@ def test_a_response_does_not_repeat_the_secrets_of_its_request(listener: socket.
     params = {"input_token": TOKEN} if place == "parameter" else {}
     body = f'{{"error":{{"message":"{words}","code":190,"app_id":"300000000000001"}}}}'.encode()
 
-    async def scenario() -> Reply:
+    async def scenario() -> GraphReply:
         url = _endpoint(listener).url
         return await _served(
             listener,
@@ -190,7 +192,7 @@ def test_a_response_does_not_repeat_the_secrets_of_its_request(listener: socket.
 
     with uvloop_runner() as runner:
         reply = runner.run(scenario())
-    assert isinstance(reply, Answer)
+    assert isinstance(reply, GraphAnswer)
     said = json.loads(reply.body)["error"]
     assert TOKEN[:14] not in said["message"]
     assert (said["code"], said["app_id"]) == (190, "300000000000001")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from meta.inbound.processor import Processor
+from meta.inbound.processor import WebhookProcessor
 from shared.process.metrics import Metrics
 from shared.settings import Settings
 from shared.states import MessageState
@@ -515,7 +515,7 @@ def test_processing_again_changes_nothing_and_stops_nothing(portless: MakeSettin
         before = everything()
         assert own.store.run(inbound_journal.replay, ids) == ids
         assert own.store.run(inbound_journal.replay, ids) == []
-        again = Processor(own.store, own.accounts, Metrics(), kind=KIND.name)
+        again = WebhookProcessor(own.store, own.accounts, Metrics(), kind=KIND.name)
         await read_all(again, own.processor)
         assert everything() == before
         rows = own.store.run(inbound_journal.rows, KIND.name, inbound_journal.Choice(named=True), most=10)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from meta.inbound import journal as journals
-from meta.inbound.journal import Journal
+from meta.inbound.journal import WebhookJournal
 from shared.errors import StoreUnavailable
 from shared.store.inbound import RawEvent
 
@@ -48,7 +48,7 @@ def test_what_is_reported_as_an_outage(
     unheard: list[float] = []
 
     async def scenario() -> bool:
-        journal = Journal(Shelf(commit), "meta", lambda: None, unheard.append)  # type: ignore[arg-type]  # all that it asks of a store
+        journal = WebhookJournal(Shelf(commit), "meta", lambda: None, unheard.append)  # type: ignore[arg-type]  # all that it asks of a store
         journal.start()
         try:
             await journal.keep(EVENT)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from meta.errors import Accepted, ErrorAction, Refusal, Unclear
-from meta.graph import Answer
+from meta.errors import ErrorAction, ProviderAcceptance, Refusal, Unclear
+from meta.graph import GraphAnswer
 from meta.sending import messenger
 from meta.sending.payloads import PayloadRefused
 from shared.messages import OutboundMessage
@@ -127,8 +127,8 @@ def test_windows(ago: timedelta | None, tag: str, late: bool) -> None:
     assert bool(messenger.too_late(message(body="Hi", tag=tag), None if ago is None else NOW - ago, NOW)) is late
 
 
-def answered(status: int, **found: Any) -> Answer:
-    return Answer(status, json.dumps(found).encode(), {})
+def answered(status: int, **found: Any) -> GraphAnswer:
+    return GraphAnswer(status, json.dumps(found).encode(), {})
 
 
 @pytest.mark.parametrize(
@@ -158,8 +158,8 @@ def test_refusals(code: int, subcode: int, name: str, kind: ErrorAction) -> None
 
 
 def test_answers() -> None:
-    assert messenger.read(answered(200, recipient_id=PERSON, message_id="m_1"), "text") == Accepted("m_1")
-    assert messenger.read(answered(200, recipient_id=PERSON), "typing") == Accepted("")
+    assert messenger.read(answered(200, recipient_id=PERSON, message_id="m_1"), "text") == ProviderAcceptance("m_1")
+    assert messenger.read(answered(200, recipient_id=PERSON), "typing") == ProviderAcceptance("")
     assert isinstance(messenger.read(answered(200, recipient_id=PERSON), "text"), Unclear)
-    assert isinstance(messenger.read(Answer(502, b"", {}), "text"), Unclear)
-    assert isinstance(messenger.read(Answer(400, b'{"error": []}', {}), "text"), Refusal)
+    assert isinstance(messenger.read(GraphAnswer(502, b"", {}), "text"), Unclear)
+    assert isinstance(messenger.read(GraphAnswer(400, b'{"error": []}', {}), "text"), Refusal)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from meta.events import reading as events
 from meta.events.parsed import ParsedEvents
-from meta.inbound.processor import Processor
+from meta.inbound.processor import WebhookProcessor
 from shared.errors import StoreUnavailable
 from shared.inbound.pipeline import BATCH_MOST
 from shared.process.beats import LoopBeat
@@ -43,7 +43,7 @@ def journal(own: ChannelEnv, *payloads: Any, connection_id: int | None = None) -
     )
 
 
-async def read_all(*readers: Processor) -> None:
+async def read_all(*readers: WebhookProcessor) -> None:
     """Process until nothing is left."""
     while any(await asyncio.gather(*(reader.process() for reader in readers))):
         pass
@@ -173,7 +173,7 @@ def test_two_instances_read_one_journal_once(portless: MakeSettings) -> None:
                 )
             )
         journal(own, *payloads)
-        beside = Processor(own.store, own.accounts, Metrics(), kind=KIND.name)
+        beside = WebhookProcessor(own.store, own.accounts, Metrics(), kind=KIND.name)
         await read_all(own.processor, beside)
         assert ask(own, "SELECT count(*), count(DISTINCT provider_id) FROM inbound_messages") == [(150, 150)]
         assert own.processor.received + beside.received == 150

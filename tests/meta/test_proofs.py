@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import pytest
 
-from meta.accounts.calls import Calls
-from meta.accounts.health import Health
-from meta.accounts.proofs import Proofs, unproved
+from meta.accounts.calls import ProviderCalls
+from meta.accounts.health import ConnectionHealth
+from meta.accounts.proofs import AccountProofs, unproved
 from sandbox.config import META_DIRECT_ID, META_EMBEDDED_ID
 from shared.clock import utc_now
 from shared.settings import Settings
@@ -57,9 +57,9 @@ def claim(
     return own.store.run(make)
 
 
-def proofs_of(own: ChannelEnv) -> Proofs:
-    health = Health(own.store, own.accounts, Calls(own.graph), own.settings, kind=KIND.name)
-    return Proofs(own.store, own.accounts, health, replayed=own.processor.wake)
+def proofs_of(own: ChannelEnv) -> AccountProofs:
+    health = ConnectionHealth(own.store, own.accounts, ProviderCalls(own.graph), own.settings, kind=KIND.name)
+    return AccountProofs(own.store, own.accounts, health, replayed=own.processor.wake)
 
 
 def received(own: ChannelEnv) -> list[tuple[int, str]]:

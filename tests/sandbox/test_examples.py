@@ -16,9 +16,9 @@ from typing import Any, Final
 import pytest
 
 from meta import errors
-from meta.accounts.calls import Calls
-from meta.errors import Accepted, ErrorAction, Refusal
-from meta.graph import Answer, Graph, Reply
+from meta.accounts.calls import ProviderCalls
+from meta.errors import ErrorAction, ProviderAcceptance, Refusal
+from meta.graph import GraphAnswer, GraphClient, GraphReply
 from meta.sending.payloads import PayloadRefused, build
 from sandbox.config import META_DIRECT_ID
 from shared.messages import OutboundMessage
@@ -156,19 +156,19 @@ def spelled(body: Mapping[str, Any]) -> Any:
     return given
 
 
-class One(Graph):
+class One(GraphClient):
     """A provider that has one answer."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: GraphAnswer) -> None:
         self._answer = answer
 
-    async def call(self, *_: Any, **__: Any) -> Reply:
+    async def call(self, *_: Any, **__: Any) -> GraphReply:
         return self._answer
 
 
 def of_answer(example: Example) -> str:
     """Return what Bulkhead makes of an example of an answer; fail when it makes nothing of it."""
-    answer = Answer(example.status, json.dumps(example.value).encode(), {})
+    answer = GraphAnswer(example.status, json.dumps(example.value).encode(), {})
     if example.status >= 400:
         refusal = errors.read(answer)
         assert isinstance(refusal, Refusal), example.title
@@ -181,9 +181,9 @@ def of_answer(example: Example) -> str:
         }
         return f"read: code {refusal.code}, {words[refusal.rule.action]}"
     if example.call == "messages" and "success" not in example.value:
-        assert isinstance(errors.read(answer), Accepted), example.title
+        assert isinstance(errors.read(answer), ProviderAcceptance), example.title
         return "read: taken, with its wamid"
-    found = asyncio.run(Calls(One(answer)).get("this", "", {}))
+    found = asyncio.run(ProviderCalls(One(answer)).get("this", "", {}))
     assert found == example.value, example.title
     if example.call == "media_upload":
         assert example.value["id"], example.title
