@@ -290,7 +290,7 @@ class Load:
             answer = await self._installation.api(method, path, body=body, key=key, within_s=_ASK_S)
             if answer is not None and answer.status in accepts:
                 return answer, tries
-            # 4xx says that the request itself is wrong; it is not, so the installation is (429 is back-pressure and
+            # 4xx means that the request itself is wrong; it is not, so the installation is (429 is back-pressure and
             # passes)
             if answer is not None and answer.status < 500 and answer.status != 429:
                 raise ClientWronged(f"{text}: the API answered {answer.status}: {answer.body}")

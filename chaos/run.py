@@ -278,5 +278,5 @@ def crash_points_of(installation: Installation) -> dict[str, int]:
 
 
 def new_mark() -> str:
-    """Return a word for one run that no other run has: texts and keys begin with it."""
+    """Return a name that no other run has: texts and keys begin with it."""
     return f"chaos-{time.time_ns():x}"

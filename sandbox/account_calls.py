@@ -164,14 +164,14 @@ class AccountCalls:
         return JSONResponse({"access_token": token, "token_type": "bearer"})
 
     async def debug(self, request: Request) -> Response:
-        """Say what is known about a token."""
+        """Show what is known about a token."""
         await self._accounts.require_app(request)
         if not (token := request.query_params.get("input_token", "")):
             raise GraphError(100, message="(#100) The parameter input_token is required.")
         return JSONResponse({"data": self._accounts.about(token)})
 
     def node(self, number: Number) -> Serve:
-        """Say what is known about a number."""
+        """Show what is known about a number."""
 
         async def serve(request: Request) -> Response:
             default = "id,display_phone_number,verified_name,quality_rating"

@@ -178,7 +178,7 @@ class Accounts:
         """Return what is kept about a number; what is changed in it is kept by `save`."""
         configured = next(number for number in self._config.numbers if number.phone_number_id == phone_number_id)
         kept: dict[str, Any] = self._kept["numbers"].setdefault(phone_number_id, {})
-        # after `fresh` has cleared it, a number is again what the configuration says
+        # after `fresh` has cleared it, a number is again as it is configured
         kept.setdefault("registered", configured.registered)
         return kept
 
@@ -215,7 +215,7 @@ class Accounts:
 
 
 def chosen(everything: Mapping[str, Any], fields: str) -> dict[str, Any]:
-    """Return the fields that a call asked for, and the id, as the Graph API does; without a word all of them."""
+    """Return the fields that a call asked for, and the id, as the Graph API does; all of them when it names none."""
     # `fields=owner{id,name}` asks for parts of a field; the whole field is given then
     names = [name.partition("{")[0].strip() for name in fields.split(",") if name.strip()]
     return (

@@ -27,7 +27,7 @@ class Cut(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Close the connection."""
-        # ASGI has no word for this; uvicorn's `receive` belongs to the object that holds the connection
+        # ASGI has no message that cuts a connection; uvicorn's `receive` belongs to the object that holds it
         _abort(receive)
         while (await receive())["type"] != "http.disconnect":
             pass

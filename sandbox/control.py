@@ -365,7 +365,7 @@ class Control:
             "latency_ms": number,
         }
         body = await _body(request, allowed, ("fault",))
-        # the API's words differ: `name` and `left` are those of `Fault`
+        # the API's names differ from those of `Fault`, `name` and `left`
         name, left = body.pop("fault"), body.pop("count", 1)
         if name not in FAULTS:
             raise ControlRefused(f"fault: one of {', '.join(FAULTS)}")

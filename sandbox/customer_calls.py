@@ -1,5 +1,5 @@
 """The control calls that let customers act, and those that post whatever a tester likes: `sandbox/customers.py` has
-what they can say.
+their messages.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class Knobs:
         retry_base_ms, retry_cap_ms: the first retry comes at once, the next after the base, doubled each time up to the
             cap.
         wa_ids: numbers that WhatsApp knows otherwise than they are dialled (Brazil's ninth digit, Mexico's 1): answers,
-            statuses and ids say the second.
+            statuses and ids hold the second.
         user_ids: 1: business-scoped user ids stand in every webhook, as since April 2026; 0: the older, shorter form.
         retry_for_s: an update that was not taken for so long is given up (Meta: 7 days).
     """

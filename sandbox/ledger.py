@@ -31,7 +31,7 @@ class LedgerEntry(NamedTuple):
 
     Attributes:
         seq: 1, 2, 3 … without gaps, also across restarts. at: seconds since 1970. channel: `graph`, `d360`, `web`,
-            `webhook` or `control`. event: what happened, in that channel's words. fields: the rest.
+            `webhook` or `control`. event: what happened, by that channel's name for it. fields: the rest.
     """
 
     seq: int

@@ -184,7 +184,7 @@ class Outbox:
         into the ledger.
 
         Args:
-            verify_token: what to say as `hub.verify_token`.
+            verify_token: value of `hub.verify_token`.
         """
         challenge = str(secrets.randbelow(9 * 10**9) + 10**9)
         query = {"hub.mode": "subscribe", "hub.challenge": challenge, "hub.verify_token": verify_token}

@@ -97,7 +97,7 @@ def _tellable(name: str, value: Any) -> Any:
 
 
 def fingerprint(private: str) -> str:
-    """Return a short stable name for a chat or phone, so that lines about it can be found without saying who it is."""
+    """Return a short stable name for a chat or phone, so that lines about it can be found without its number."""
     # five bytes are enough to follow one chat through a log; no protection against trying every number
     return hashlib.blake2s(private.encode(), digest_size=5, person=b"bulkhead").hexdigest()
 

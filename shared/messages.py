@@ -67,8 +67,8 @@ class Retry:
     """Surely not sent, and trying again may help.
 
     Attributes:
-        after_s: the provider's own wait; None leaves it to the retry law. counts: False when the attempt should not be
-            charged
+        after_s: the provider's own wait; None leaves it to the retry policy. counts: False when the attempt should not
+            be charged
             (a drain, a session that is not ready). code, detail: for the history; never message text or phone numbers.
     """
 
@@ -102,7 +102,7 @@ Policy: TypeAlias = Literal["auto", "resend", "hold"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """What the provider says has become of a message: matched by `token` or by (`connection_id`, `provider_id`).
+    """What the provider reports about a message: matched by `token` or by (`connection_id`, `provider_id`).
 
     Attributes:
         state: SENT, DELIVERED, READ or FAILED. at: the provider's instant. code, detail: on FAILED. recipient: the

@@ -11,7 +11,7 @@ from shared.settings import Settings
 
 
 def uses_sandbox(settings: Settings) -> bool:
-    """Whether the stand-ins for the providers run: SANDBOX says so, or there are no real credentials."""
+    """Whether the stand-ins for the providers run: SANDBOX is on, or there are no real credentials."""
     return settings.sandbox == "on" or (settings.sandbox == "auto" and not settings.meta_access_token)
 
 
@@ -63,5 +63,5 @@ def runs(row: ProcessKind, desired: Collection[str] | None) -> bool:
 
 
 def always_runs(row: ProcessKind) -> bool:
-    """Whether a kind runs whatever settings and rows say."""
+    """Whether a kind runs independently of settings and rows."""
     return need_of(row) is NEEDS["always"]

@@ -72,7 +72,7 @@ MESSAGE_TRANSITIONS: Final[Mapping[MessageState, frozenset[MessageState]]] = {
     M.QUEUED: frozenset({M.SENDING, M.FAILED, M.SENT, M.DELIVERED, M.READ, M.DELETED}),
     # sending -> queued: known unsent (retry, drain, reclaim); -> delivered, read: the webhook overtook the answer
     M.SENDING: frozenset({M.QUEUED, M.IN_DOUBT, M.SENT, M.DELIVERED, M.READ, M.FAILED}),
-    # in_doubt -> queued: evidence that it was not sent, or the policy says resend
+    # in_doubt -> queued: evidence that it was not sent, or the policy is `resend`
     M.IN_DOUBT: frozenset({M.QUEUED, M.SENT, M.DELIVERED, M.READ, M.FAILED}),
     # sent -> failed: Meta accepts a message first, and reports by a status that it could not be delivered
     M.SENT: frozenset({M.DELIVERED, M.READ, M.FAILED, M.DELETED}),
@@ -89,7 +89,7 @@ OPEN_MESSAGE_STATES: Final = (M.QUEUED, M.SENDING, M.IN_DOUBT)
 """States in which a message blocks the later ones of its chat."""
 
 SLOT_TRANSITIONS: Final[Mapping[SlotState, frozenset[SlotState]]] = {
-    # stopped -> unready: adopted, its orchestrator died and it did not; its next beat says whether it is ready
+    # stopped -> unready: adopted, its orchestrator died and it did not; its next beat reports whether it is ready
     S.STOPPED: frozenset({S.STARTING, S.UNREADY}),
     # starting -> backoff, quarantined: no process came to be
     S.STARTING: frozenset({S.READY, S.DRAINING, S.KILLING, S.BACKOFF, S.QUARANTINED}),

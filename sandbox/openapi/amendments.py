@@ -1,6 +1,6 @@
-"""Where Meta's document cannot be taken at its word: each place, what stands there instead, and how we know.
+"""Where Meta's document is wrong or incomplete: each place, what stands there instead, and how we know.
 
-Evidence is Meta's own examples in the same document, or what Meta's pages say where the document is silent.
+Evidence is Meta's own examples in the same document, or Meta's pages where the document has no rule.
 `tests/sandbox/test_openapi.py` shows that each amendment is needed: without it one of Meta's own examples, or a
 documented limit, would go the wrong way.
 """

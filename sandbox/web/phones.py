@@ -58,7 +58,7 @@ _SIGNALS: Final[Mapping[str, str]] = {
 """What the page signals, and the entry that it makes in the ledger."""
 
 _TOLD: Final = ("caption", "lat", "lng", "loc", "vcardFormattedName", "vcardList", "forwarded", "target", "media")
-"""Fields of what arrived that stand in the ledger when they say something."""
+"""Fields of what arrived that stand in the ledger when they are not empty."""
 
 
 class Phones:

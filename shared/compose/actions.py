@@ -21,7 +21,7 @@ def require_there(target: Target) -> None:
 
 
 def require_message(target: Target, operation: str) -> None:
-    """Raise `Refused` for a line of a chat that is no message, for example a call: the provider knows nothing to act
+    """Raise `Refused` for a line of a chat that is no message, for example a call: the provider has nothing to act
     on."""
     if target.type in content.LINES:
         raise unsupported(

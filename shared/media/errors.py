@@ -22,7 +22,7 @@ class MediaUnknown(BulkheadError):
 
 
 class MediaRefused(BulkheadError):
-    """Raised when a channel does not take a file of this type, kind or size; the text says why and what would be
+    """Raised when a channel does not take a file of this type, kind or size; the text has the reason and what would be
     taken.
     """
 

@@ -26,7 +26,7 @@ _SAME: Final = {
 """Spellings of one kind, and the one that providers use."""
 _MEDIA: Final = ("image/", "audio/", "video/")
 _CONTAINERS: Final = {"application/zip", "application/x-ole-storage", "application/x-msi"}
-"""Kinds that say only how a file is packed: what is said about it is more exact."""
+"""Kinds that show only how a file is packed: what is declared about it is more exact."""
 _WORDY: Final = (b"%PDF-", b"{\\rtf", b"%!PS")
 """Beginnings of kinds other than text that may look like text."""
 _CONTROLS: Final = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")
@@ -44,7 +44,7 @@ def mimetype_of(head: bytes, declared: str = "", filename: str = "") -> str:
     Args:
         head: its first bytes (`Stored.head`). declared: mimetype that the sender names. filename: for its ending.
     Returns:
-        What the bytes show; where they show nothing, what is declared, else what the name's ending says, else
+        What the bytes show; where they show nothing, what is declared, else what the name's ending shows, else
         `application/octet-stream`. Declared names of media (`image/…`, `audio/…`, `video/…`) whose bytes show no such
         thing are not believed.
     """
@@ -70,7 +70,7 @@ def mimetype_of(head: bytes, declared: str = "", filename: str = "") -> str:
 
 def _sniffed(head: bytes) -> str:
     if not head or _is_text(head):
-        # short signatures would take a word at the beginning for a picture ("BM")
+        # short signatures would take a text that begins like one for a picture ("BM")
         return ""
     if head[4:11] == b"ftyp3gp":
         # the library looks at the compatible brands, where mp4 stands too

@@ -166,7 +166,7 @@ async def _there(work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs
 
 
 async def _thread(work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
-    """Run file work in a thread. Raises `FileNotFoundError`, which says something about the file; `StorageUnavailable`
+    """Run file work in a thread. Raises `FileNotFoundError`, which is a fact about the file; `StorageUnavailable`
     for all else.
     """
     try:

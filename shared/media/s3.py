@@ -1,4 +1,4 @@
-"""Files in a bucket of Amazon S3 or of a service that speaks like it. The only door to obstore; loaded only with
+"""Files in a bucket of Amazon S3 or of a service with the same protocol. The only door to obstore; loaded only with
 MEDIA_STORAGE.
 """
 
@@ -149,5 +149,5 @@ def _unknown() -> MediaUnknown:
 
 
 def _unavailable(error: Exception) -> StorageUnavailable:
-    # the error's text holds addresses and request ids; its class says what happened
+    # the error's text holds addresses and request ids; its class shows what happened
     return StorageUnavailable(f"the bucket for files: {type(error).__name__}")
