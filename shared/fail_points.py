@@ -6,11 +6,9 @@ from the setting CRASH_POINTS:
     meta:claim.committed=kill@0.02, api:accept.committed=kill@3, *:settle.committed=stop@1
 
 that is `KIND:POINT=ACTION@WHEN`, separated by commas. A kind of `*` means every kind of child but not `orchestrator`,
-which must be named because nothing
-here restarts it. `kill/SLOT` kills another slot's process tree instead: `api:accept.committed=kill/redis-0@3`. WHEN
-with a decimal point is the probability
-of each visit; without one it is the number of the visit in this process's life, and such a point fires once per home.
-Every firing is first appended to
+which must be named because nothing here restarts it. `kill/SLOT` kills another slot's process tree instead:
+`api:accept.committed=kill/redis-0@3`. WHEN with a decimal point is the probability of each visit; without one it is the
+number of the visit in this process's life, and such a point fires once per home. Every firing is first appended to
 `BULKHEAD_HOME/run/crash-points.log`. Settings refuse CRASH_POINTS unless CHAOS=on.
 
 This file imports only the standard library and `shared.errors`.

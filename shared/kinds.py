@@ -36,8 +36,7 @@ class Retention:
 
     Attributes:
         table: its name, for log and metrics. statement: named statement that deletes at most `most` rows older than
-            `age_s`
-            seconds and returns one row for each.
+            `age_s` seconds and returns one row for each.
     """
 
     table: str
@@ -76,8 +75,8 @@ class ProcessKind:
     """Public port, whose listening socket the orchestrator holds and hands down to every instance; 0: none."""
     admin_offset: int = 0
     """Distance of slot 0's loopback port from ADMIN_PORT; the next `instances_most` ports are the kind's. Never
-    changed, so
-    that no port moves when a row is added; `next_admin_offset()` is free."""
+    changed, so that no port moves when a row is added; `next_admin_offset()` is free.
+    """
     pool_size: int = 0
     """Database connections of one process; 0: the kind has no database."""
     in_flight: int = 0

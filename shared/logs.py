@@ -2,8 +2,7 @@
 numbers.
 
 Lines below warning go to standard output, the others to standard error: the orchestrator keeps a file of each per slot.
-Event names are
-a closed list, docs/log-events.md, and a test compares it with the code.
+Event names are a closed list, docs/log-events.md, and a test compares it with the code.
 """
 
 from __future__ import annotations

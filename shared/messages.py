@@ -20,12 +20,10 @@ class OutboundMessage:
             chat id).
         type: `text`, later others. content: by type; for text `{"body": str, "quoted": provider id or None}`.
         token: what identifies this message at the provider while its answer is unknown: on Meta the callback data, in a
-            browser
-            session the WhatsApp message id. Empty until a channel chose one; kept for every later attempt in a browser
-            session.
+            browser session the WhatsApp message id. Empty until a channel chose one; kept for every later attempt in a
+            browser session.
         attempts_before_redrive: they do not count any more. account: the provider's account, or the linked number, that
-            it was accepted for; empty:
-            not known. created_at: when it was accepted.
+            it was accepted for; empty: not known. created_at: when it was accepted.
     """
 
     id: int
@@ -68,8 +66,8 @@ class Retry:
 
     Attributes:
         after_s: the provider's own wait; None leaves it to the retry policy. counts: False when the attempt should not
-            be charged
-            (a drain, a session that is not ready). code, detail: for the history; never message text or phone numbers.
+            be charged (a drain, a session that is not ready). code, detail: for the history; never message text or
+            phone numbers.
     """
 
     code: str
@@ -106,8 +104,7 @@ class Receipt:
 
     Attributes:
         state: SENT, DELIVERED, READ or FAILED. at: the provider's instant. code, detail: on FAILED. recipient: the
-            provider's own id of whom it was
-            sent to; empty when it reported none.
+            provider's own id of whom it was sent to; empty when it reported none.
         extra: what else is worth keeping in the history (pricing, trace ids).
     """
 
@@ -130,10 +127,8 @@ class InboundMessage:
         provider_id: unique within its connection; the database refuses a second one. sender: the channel's user id or
             phone.
         content: by type; for text `{"body": str}`. context: what it replies to or was forwarded from. from_me: written
-            on the phone by
-            the company itself. at: the provider's instant. may_trigger: whether automations may act on it; never on
-            what the company wrote
-            itself, on history, and on lines without an author.
+            on the phone by the company itself. at: the provider's instant. may_trigger: whether automations may act on
+            it; never on what the company wrote itself, on history, and on lines without an author.
     """
 
     connection_id: int

@@ -2,8 +2,7 @@
 they are used.
 
 The only door to `cryptography`. Every ciphertext is bound to its context (which column of which row), so that one
-copied to another row does
-not open there.
+copied to another row does not open there.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Every setting (name, default, help), and the only reader of the process environment.
 
 `Settings` holds what an operator sets; `ChildEnvironment` holds what the orchestrator sets for one child. A field's
-environment
-variable is its name in capitals. Settings of the kinds are made from the rows of `shared.kinds`. Nothing is read at
-import: call
-`load` once, in the entry file, and pass the result on.
+environment variable is its name in capitals. Settings of the kinds are made from the rows of `shared.kinds`. Nothing is
+read at import: call `load` once, in the entry file, and pass the result on.
 """
 
 from __future__ import annotations
