@@ -13,8 +13,8 @@ from typing import Any, Final, Self
 import aiohttp
 
 _NETWORK: Final = (aiohttp.ClientError, ConnectionError, TimeoutError)
-"""What the network does to a call. `TimeoutError` is the time limit of `call`; aiohttp does not wrap
-every reset connection in an error of its own.
+"""What the network does to a call. `TimeoutError` is the time limit of `call`; aiohttp does not wrap every reset
+connection in an error of its own.
 """
 
 

@@ -107,6 +107,8 @@ def account_routes(sandbox: Sandbox) -> list[BaseRoute]:
     ]
     for number in sandbox.config.numbers:
         if number.channel == "graph":
+            # routes with the ids spelt out: they come before the general ones of messages and do not take other
+            # objects' calls
             node = f"/graph/{{version}}/{number.phone_number_id}"
             routes += [
                 Route(node, gate(sandbox, "number", calls.node(number)), methods=["GET"]),
@@ -193,6 +195,7 @@ class AccountCalls:
                 "message_template_namespace": f"sandbox_{waba_id}",
                 "account_review_status": "APPROVED",
             }
+            # the fields that Meta shows when a call names none
             default = "id,name,currency,timezone_id,message_template_namespace"
             return JSONResponse(chosen(account, request.query_params.get("fields", default)))
 
@@ -230,6 +233,7 @@ class AccountCalls:
             if kept.get("pin") not in (None, body["pin"]):
                 self._accounts.save()
                 raise GraphError(133005)
+            # saved before the answer, so that a killed sandbox still knows what a client was promised
             kept |= {"registered": True, "pin": body["pin"]}
             self._accounts.save()
             self._sandbox.ledger.append("account", "registered", phone_number_id=number.phone_number_id)
@@ -256,6 +260,7 @@ class AccountCalls:
         async def serve(request: Request) -> Response:
             kept, app = self._accounts.waba(owner), self._sandbox.config.app_id
             if request.method == "GET":
+                # the same edge has two shapes: a Page lists apps with their fields, a business account wraps each app
                 if any(page.id == owner for page in self._sandbox.config.pages):
                     return JSONResponse(
                         {
@@ -296,6 +301,7 @@ class AccountCalls:
                 self._accounts.save()
                 self._sandbox.ledger.append("account", "profile_changed", phone_number_id=number.phone_number_id)
                 return JSONResponse({"success": True})
+            # without `fields` Meta shows nothing of a profile but the product
             asked = request.query_params.get("fields", "").split(",")
             return JSONResponse(
                 {

@@ -47,8 +47,8 @@ class ControlRefused(Exception):
 
 
 class LoopbackOnly:
-    """Lets calls under `prefix` through only from this machine, and not from a foreign web page that is open
-    in a browser here.
+    """Lets calls under `prefix` through only from this machine, and not from a foreign web page that is open in a
+    browser here.
     """
 
     def __init__(self, app: ASGIApp, prefix: str = "/control") -> None:
@@ -232,6 +232,7 @@ class Control:
         number = self._number(body["phone_number_id"])
         sender = "".join(filter(str.isdecimal, body["from"]))
         content = body.get("message") or {"type": "text", "text": {"body": body.get("text", "")}}
+        # after the digits are taken out of any spelling
         if not sender:
             raise ControlRefused("from: digits")
         if not isinstance(content.get("type"), str) or not (body.get("message") or body.get("text")):
@@ -329,6 +330,7 @@ class Control:
 
     async def turn(self, request: Request) -> Any:
         """Turn knobs; all of them or none."""
+        # types roughly here, values exactly in `turn`, which knows each knob
         changes = await _body(request, dict.fromkeys(asdict(self._sandbox.knobs), (int, float, list, dict)))
         try:
             self._sandbox.knobs.turn(changes)
@@ -371,6 +373,7 @@ class Control:
             raise ControlRefused(f"fault: one of {', '.join(FAULTS)}")
         if body.get("call", "messages") not in (calls := ("messages", "media", "read", *CALLS)):
             raise ControlRefused(f"call: one of {', '.join(calls)}")
+        # null is endless: such a fault ends by DELETE alone
         if left is not None and left < 1:
             raise ControlRefused("count: 1 or more, or null for as long as it is armed")
         if not 0 < body.get("probability", 1) <= 1:
@@ -407,10 +410,12 @@ class Control:
     async def verify(self, request: Request) -> Any:
         """Verify the product's webhook as Meta does; `verify_token` in place of the right one."""
         body = await _body(request, {"verify_token": str})
+        # a wrong token is part of what is tested: the product must refuse it
         return await self._sandbox.outbox.verify(body.get("verify_token", self._sandbox.config.verify_token))
 
     async def reset(self, request: Request) -> Any:
         """Put knobs, limits and faults back; the ledger stays. Returns its newest number, to read on from."""
         body = await _body(request, {"seed": int})
+        # the ledger stays: it is the evidence, and numbers in it must never be used twice
         self._sandbox.reset(body.get("seed"))
         return {"seq": self._sandbox.ledger.append("control", "reset", **body).seq}

@@ -150,8 +150,10 @@ class CustomerCalls:
         )
 
     async def _file(self, number: Number, kind: str, body: Mapping[str, Any]) -> Media | None:
+        # a kind without a file: text, location, reaction and the like
         if kind not in _FILES:
             return None
+        # a real beginning of its kind, since the product looks at the bytes and not at the declared type
         mime_type, content = _FILES[kind]
         if "data" in body:
             try:
@@ -184,6 +186,7 @@ class CustomerCalls:
                 "timestamp": int(time.time() * 1000),
                 **PEOPLE[kind](wish),
             }
+            # only these two have an id of their own; a reaction or a read mark names another message
             content = event.get("message") or event.get("postback") or {}
             made.append(
                 self._sandbox.ledger.append(
@@ -202,6 +205,7 @@ class CustomerCalls:
 
     def _begin(self, made: list[LedgerEntry], body: Mapping[str, Any]) -> dict[str, Any]:
         delay_s = float(body.get("delay_ms", 0)) / 1000
+        # an hour: what is due later than a test runs is a mistake in milliseconds
         if not 0 <= delay_s < 3600:
             raise ValueError("delay_ms: from 0 to an hour")
         # all entries stand in the ledger before the first is due, so that `count` messages can share one POST
@@ -216,6 +220,7 @@ class CustomerCalls:
     async def post(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Post a body as it is to Meta's webhook, once, signed rightly or not. Returns the answers."""
         given = [name for name in ("body", "base64", "json") if name in body]
+        # bytes that are no JSON, or no UTF-8, are wanted too: `body` and `base64` are taken as they are
         if len(given) != 1:
             raise ValueError("one of body, base64 and json")
         signature = body.get("signature", "right")

@@ -1,5 +1,5 @@
-"""What customers do, each by one name: messages of every type on WhatsApp, what happens around them, and
-people on Messenger and Instagram.
+"""What customers do, each by one name: messages of every type on WhatsApp, what happens around them, and people on
+Messenger and Instagram.
 
 Pure: each row of the tables makes what stands in a webhook. Ids and instants are new each time.
 """
@@ -177,6 +177,7 @@ def _history(number: Number, wish: Wish) -> tuple[str, dict[str, Any]]:
         for sender, body in ((number.display_phone_number, "Then"), (wish.sender, wish.text or "Long ago"))
     ]
     chunk = {
+        # one chunk that is the whole history: Meta sends several, each with its progress
         "metadata": {"phase": 0, "chunk_order": 1, "progress": 100},
         "threads": [{"id": wish.sender, "messages": past}],
     }
@@ -191,6 +192,7 @@ def _call(number: Number, wish: Wish) -> tuple[str, dict[str, Any]]:
         "to": number.display_phone_number,
         "direction": "USER_INITIATED",
     }
+    # both events in one webhook: a reader must keep their order
     end = {"event": "terminate", "status": "COMPLETED", "duration": 8}
     return "calls", {"calls": [call | {"event": "connect", "timestamp": _now()}, call | end | {"timestamp": _now()}]}
 
@@ -200,6 +202,7 @@ AROUND: Final[Mapping[str, Callable[[Number, Wish], tuple[str, dict[str, Any]]]]
     "history": _history,
     "call": _call,
     "address_book": lambda _, wish: (
+        # the address book of a coexistence number, which the WhatsApp Business app shares
         "smb_app_state_sync",
         {
             "state_sync": [
@@ -253,6 +256,7 @@ PEOPLE: Final[Mapping[str, Callable[[Wish], dict[str, Any]]]] = {
     },
     "attachment": lambda wish: {"message": {"mid": _mid(), "attachments": [_attachment(wish)]}},
     "reply": lambda wish: {"message": {"mid": _mid(), "text": wish.text or "Yes", "reply_to": {"mid": _target(wish)}}},
+    # an unsent message keeps its id and loses its content
     "unsend": lambda wish: {"message": {"mid": _target(wish), "is_deleted": True}},
     "edit": lambda wish: {"message_edit": {"mid": _target(wish), "text": wish.text or "Better", "num_edit": 1}},
     "postback": lambda wish: {"postback": {"mid": _mid(), "title": wish.text or "Start", "payload": "START"}},

@@ -68,6 +68,7 @@ def graph_routes(sandbox: Sandbox) -> list[BaseRoute]:
             raise _unsupported(request.method, object_id)
         serve = _EDGES.get((request.method, name))
         if serve is None:
+            # the number exists and the token works: only the edge is wrong
             raise GraphError(2500, message=f"Unknown path components: /{name}")
         return await serve(GraphCall(sandbox, request, number))
 
@@ -108,6 +109,7 @@ def _answered(serve: Callable[[Request], Awaitable[Response]]) -> Callable[[Requ
         try:
             answer = await serve(request)
         except GraphError as error:
+            # errors are answers of Meta's own form, whatever call they come from
             answer = messages.error_response(error)
         return _with_headers(answer, request.path_params.get("version", ""))
 

@@ -135,6 +135,7 @@ class GraphError(BulkheadError):
         self.code = code
         self.details = details or DETAILS.get(code, "")
         self.message = message or (f"(#{code}) {row.title}" if code not in {104, 190} else row.title)
+        # what a call or a fault names goes before the table
         self.http_status = http_status or row.http_status
         self.type = type or row.type
         self.subcode = subcode or row.subcode

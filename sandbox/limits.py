@@ -39,6 +39,7 @@ class Pace:
         """Count an event of `key` that happens at `now`."""
         if len(self._free_at) >= _SWEEP:
             self._free_at = {key: at for key, at in self._free_at.items() if at > now}
+        # the theoretical arrival time of the algorithm: each event moves it by one period, from now at the earliest
         self._free_at[key] = max(self._free_at.get(key, now), now) + self.period_s
 
 
@@ -80,6 +81,7 @@ class Limits:
 
     def passed(self, phone_number_id: str, to: str) -> int | None:
         """Count a message and return None, or return the error code of the limit that it passes and count nothing."""
+        # the usual case: a load test measures the product and not these dictionaries
         if self._number is None and self._pair is None:
             return None
         now = self._monotonic()

@@ -82,9 +82,7 @@ def refusal(violation: Violation) -> GraphError:
 
 
 def _recipient(body: Mapping[str, Any], number: Number) -> str:
-    """Return the recipient: digits, a group's id, or a business-scoped user id. Raises `GraphError` when it
-    is none.
-    """
+    """Return the recipient: digits, a group's id, or a business-scoped user id. Raises `GraphError` when it is none."""
     to = body.get("to")
     if to is None:
         # `recipient` names a business-scoped user id in place of `to`

@@ -126,6 +126,7 @@ def messenger_routes(sandbox: Sandbox) -> list[BaseRoute]:
 
 def _page_routes(sandbox: Sandbox, page: Page, node: str, validator: SchemaValidator) -> list[BaseRoute]:
     return [
+        # before the general routes of numbers, see `app.py`
         Route(node, gate(sandbox, "page", _node(page)), methods=["GET"]),
         # its faults are those of messages, not of account calls
         Route(f"{node}/message_attachments", gate(sandbox, "attachments", _store(sandbox, page)), methods=["POST"]),
@@ -158,6 +159,7 @@ def _store(sandbox: Sandbox, page: Page) -> Serve:
             file, message = form.get("filedata"), form.get("message")
             if not isinstance(file, UploadFile) or not isinstance(message, str):
                 raise GraphError(100, message="(#100) Param message and filedata are required")
+            # only digest and size are kept: no call hands such a file out again
             content = await file.read()
         try:
             kind = json.loads(message)["attachment"]["type"]
@@ -250,6 +252,7 @@ async def _take(sandbox: Sandbox, body: Mapping[str, Any], about: Mapping[str, s
         plan=["echo", *(status for status in sandbox.knobs.statuses if status in ("delivered", "read"))],
         fault=fault.name if fault else "",
     )
+    # as for WhatsApp: the webhooks count from when the answer goes out
     latency_s = (sandbox.knobs.latency_ms + (fault.latency_ms if fault and fault.name == "slow" else 0.0)) / 1000
     sandbox.outbox.schedule(entry, after_s=latency_s)
     if fault and fault.name in ("cut_after", "hang_after"):
@@ -269,6 +272,7 @@ def _check(body: Mapping[str, Any], page: Page, validator: SchemaValidator) -> N
             message=f"(#100) Param {'.'.join(map(str, violation.path)) or 'root'} is not valid ({violation.keyword})",
         )
     message, action = body.get("message"), body.get("sender_action")
+    # a body has one of the two; each has rules of its own
     if (message is None) == (action is None):
         raise GraphError(100, subcode=2018015, message="(#100) Either a message or a sender action is needed")
     if action in ("react", "unreact") and "payload" not in body:
@@ -297,6 +301,7 @@ def _require_attachment(sandbox: Sandbox, body: Mapping[str, Any], page: Page) -
     attachment = (body.get("message") or {}).get("attachment") or {}
     given = attachment.get("payload", {}).get("attachment_id")
     known = sandbox.accounts.waba(page.id).get("attachments", {})
+    # an id is good for the kind that it was uploaded as
     if given is not None and (given not in known or known[given]["type"] != attachment["type"]):
         raise GraphError(100, subcode=2018074, message="(#100) Invalid fallback: the attachment id is not known")
 

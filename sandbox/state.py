@@ -79,6 +79,7 @@ class Sandbox:
         self.knobs.restore(Knobs(latency_ms=self.config.latency_s * 1000))
         self.limits.set(LimitValues())
         self.faults.disarm()
+        # without a seed the dice go on: two resets in a row need not give the same faults
         if seed is not None:
             self.faults.seed(seed)
         self.released.set()
@@ -86,6 +87,7 @@ class Sandbox:
 
     def set_d360_webhook(self, url: str, headers: dict[str, str]) -> None:
         """Take over where 360dialog's webhooks go, also for the sandbox's next life."""
+        # changed in place: the lane that posts keeps its reference
         target = self.outbox.target("d360")
         target.url, target.headers = url, headers
         file = self._d360_file()

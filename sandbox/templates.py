@@ -93,10 +93,12 @@ class Shop:
         found = next((one for one in self.listed if one["name"] == name and one["language"] == language), None)
         if found is None:
             return None
+        # Meta writes NONE where there is no reason
         found |= {"status": status, "rejected_reason": reason or "NONE"}
         self._sandbox.accounts.save()
         return {
             "event": status,
+            # a number in the webhook, a text in the list: that is how Meta spells it
             "message_template_id": int(found["id"]),
             "message_template_name": name,
             "message_template_language": language,

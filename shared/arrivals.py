@@ -41,6 +41,7 @@ class ContactMove:
     """
 
     connection_id: int
+    # private fields are left out of `repr`, which ends up in logs and tracebacks
     former: str = field(repr=False)
     user_id: str = field(default="", repr=False)
     phone: str = field(default="", repr=False)

@@ -403,6 +403,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         memory_hard_mb=1024,
     ),
     ProcessKind(
+        # one instance: it is the only writer of the journal's events, and needs no port
         name="recorder",
         entry="proc_recorder.py",
         after=("postgres",),

@@ -38,6 +38,7 @@ class OutboundMessage:
     incarnation: str
     attempts_before_redrive: int = 0
     account: str = field(default="", repr=False)
+    # not compared: two views of a row are equal when what is sent is equal
     created_at: datetime = field(default_factory=utc_now, compare=False)
 
     @property
@@ -92,6 +93,7 @@ class InDoubt:
     detail: str = ""
 
 
+# the difference that delivery depends on: `Retry` and `Dead` are surely unsent, `InDoubt` may have been sent
 Outcome: TypeAlias = Sent | Retry | Dead | InDoubt
 
 Policy: TypeAlias = Literal["auto", "resend", "hold"]

@@ -304,6 +304,7 @@ class Settings:
         """Return these settings without what processes of a kind may not see: reading that raises `AttributeError`."""
         # a copy whose fields are removed, not emptied: a default in place of a secret would go unnoticed
         seen = copy.copy(self)
+        # frozen dataclass: only `object` itself may remove a field
         for name in _FIELDS.keys() - visible_fields(row):
             object.__delattr__(seen, name)
         return seen
@@ -383,6 +384,7 @@ def load(environ: Mapping[str, str] | None = None, rows: Sequence[ProcessKind] =
     """
     environ = os.environ if environ is None else environ
     reader = VariableReader(environ)
+    # everything is read before anything is refused, so that one start reports every mistake
     values = reader.fields(_FIELDS)
     home = Path(values.pop("bulkhead_home")) if "bulkhead_home" in values else default_home(environ)
     kinds = tuple(reader.row(row) for row in rows)
@@ -422,6 +424,7 @@ def _rules(settings: Settings) -> list[str]:
         problems.append(f"API_KEY is shorter than {_API_KEY_LEAST} characters; leave it empty to have one made")
     if bool(settings.meta_access_token) != bool(settings.meta_phone_number_id):
         problems.append("META_ACCESS_TOKEN and META_PHONE_NUMBER_ID are set together or not at all")
+    # the orchestrator makes a secret for the sandbox, but Meta's own cannot be made
     if settings.meta_access_token and not settings.meta_app_secret:
         problems.append("META_APP_SECRET is missing: without it no webhook of the real number could be trusted")
     if bool(settings.media_s3_key_id) != bool(settings.media_s3_secret):

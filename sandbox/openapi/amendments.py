@@ -115,6 +115,7 @@ AMENDMENTS: Final = (
         "order_details and order_status stand in Meta's examples, the others on its pages",
     ),
     Amendment(
+        # Meta's document ends at alternative 5; what follows adds the kinds that only its pages describe
         ("ActionObject", "oneOf", 6),
         {
             "type": "object",

@@ -105,6 +105,7 @@ def _page_routes(phones: Phones) -> list[BaseRoute]:
         # a name with a slash does not match the route; one that is not listed is not read
         if name not in _ASSETS:
             return Response(status_code=404)
+        # no-store: a browser profile that outlives an update must not run an older page
         return FileResponse(_PAGE / name, media_type=_ASSETS[name], headers={"Cache-Control": "no-store"})
 
     async def qr(request: Request) -> Response:
@@ -113,6 +114,7 @@ def _page_routes(phones: Phones) -> list[BaseRoute]:
         )
 
     async def stream(request: Request) -> Response:
+        # before the response starts: from here on nothing that is pushed is lost
         device, line = phones.connect(request.query_params["device"], request.query_params.get("credential", ""))
         return StreamingResponse(
             _events(phones, device, line), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
@@ -187,6 +189,7 @@ async def _events(phones: Phones, device: Device, line: Line) -> AsyncIterator[s
             # a device that is unlinked later shows a new code at once
             if device.mode != "QR":
                 new_code_at = 0.0
+            # a code is pushed while the page shows one, and replaced before it is too old to be scanned
             elif now >= new_code_at:
                 new_code_at = now + phones.code_life_s
                 yield f"data: {json.dumps({'type': 'ref', 'ref': phones.next_code(device)})}\n\n"
@@ -229,6 +232,7 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
         body = await _body(request, "from")
         device, kind = named(request), str(body.get("type", "chat"))
         if kind == "chat":
+            # only a text needs one; a file or a location may be without
             await _body(request, "body")
         more: dict[str, Any] = {name: body[name] for name in _WRITTEN if name in body}
         if "data" in body:
@@ -248,6 +252,7 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
 
     async def change(request: Request) -> Any:
         device, body = named(request), await _body(request, "target", "what")
+        # the page knows no others
         if body["what"] not in ("edit", "revoke", "reaction"):
             raise Refused(400, "unknown_change", "known are edit, revoke, reaction")
         return {

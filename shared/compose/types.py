@@ -39,6 +39,7 @@ SENDING: Final = (
         choices=get_args(Policy),
     ),
 )
+# 300 characters: longer than any id of a provider that is known; a bound, and no rule of theirs
 QUOTED: Final = Field(
     name="quotedMessageId",
     kind=str,
@@ -187,6 +188,7 @@ TYPES: Final[Mapping[str, MessageType]] = {
             name=content.LOCATION,
             summary="Send a location",
             fields=(
+                # the range is that of coordinates: providers show a place beyond it nowhere
                 Field(name="latitude", kind=float, purpose="Degrees north.", required=True, low=-90, high=90),
                 Field(name="longitude", kind=float, purpose="Degrees east.", required=True, low=-180, high=180),
                 Field(name="name", kind=str, purpose="What is there.", longest=1000),
@@ -322,5 +324,6 @@ TYPES: Final[Mapping[str, MessageType]] = {
 }
 """Every type that a draft can have."""
 
+# of SENDING only the policy: an edit or a reaction acts at once, through the connection of its message
 EDIT_FIELDS: Final = (Field(name="message", kind=str, purpose="The new text.", required=True), SENDING[-1])
 REACT_FIELDS: Final = (TYPES[content.REACTION].fields[1], SENDING[-1])

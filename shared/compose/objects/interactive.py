@@ -196,6 +196,7 @@ def _wrong(given: Mapping[str, Any], at: str) -> Wrong:
     # an unknown field may be new at Meta and passes; one of another kind is surely a mistake
     for name in sorted(given["action"].keys() & (_NAMES - {field.name for field in kind.action})):
         yield f"{at}/action/{name}", "belongs to another kind of interactive message"
+    # body and header are independent of the action: all that is wrong is reported at once
     yield from _wrong_body(given, kind, at)
     yield from _wrong_header(given, kind, at)
     if not wrong:
@@ -247,6 +248,7 @@ def _wrong_sections(action: Mapping[str, Any], kind: Kind, at: str) -> Wrong:
 def _wrong_repetitions(action: Mapping[str, Any], kind: Kind, at: str) -> Wrong:
     for name, path in kind.distinct:
         in_sections = kind.items is not None and kind.items[0] == name
+        # ids must differ across sections: the answer names the id alone
         found = [item for section in action["sections"] for item in section[name]] if in_sections else action[name]
         seen: set[str] = set()
         for item in found:
