@@ -72,6 +72,7 @@ def main(words: list[str]) -> int:
     if given.quick:
         module.quick(given)
     kept, picture = given.json, given.plot
+    # where the figures go is no parameter of the measurement, and `vars(given)` is printed with it
     del given.json, given.plot
     figures = module.run(given)
     table = show(figures)
@@ -104,6 +105,7 @@ def _all(given: argparse.Namespace) -> int:
             code = 1
         print(f"{name}: {'done' if code == 0 else 'FAILED'} in {time.monotonic() - began:.0f} s\n", flush=True)
         codes.append(code)
+    # every failure shows in the exit code, also of a command in the middle
     return max(codes)
 
 

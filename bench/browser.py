@@ -26,6 +26,7 @@ from webdriver.session.policy import SessionPolicy
 
 _FEATURES: Final = "--disable-features="
 _READY_S: Final = 240.0
+"""Seconds for one session to come up, while many others start beside it."""
 
 
 def _without(*words: str) -> tuple[str, ...]:
@@ -43,6 +44,7 @@ def _few_features(flags: Sequence[str]) -> tuple[str, ...]:
 
 
 VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
+    # each row adds one flag to the row before, so that the difference of two rows is what the flag saves
     "none of those below": _few_features(
         _without("NetworkServiceInProcess", "software-rasterizer", "breakpad", "crashpad")
     ),
@@ -91,14 +93,23 @@ async def _measure(count: int, flags: Sequence[str], given: argparse.Namespace) 
     """Link so many sessions, start them anew on their profiles as after a restart of the process, and look at what they
     use."""
     home = Path(tempfile.mkdtemp(prefix="bhb-"))
+    # in threads: starting and stopping the stand-in blocks, and the sessions run in this event loop
     web = await asyncio.to_thread(Web, home / "sandbox")
     context: dict[str, Any] = {"flags": flags, "starts": asyncio.Semaphore(given.starts)}
     policy = SessionPolicy(
-        start_s=60.0, longest={SessionState.STARTING: 180.0}, silent_s=60.0, probe_within_s=30.0, cpu_most=0.0
+        # wide limits and no CPU limit: with ten browsers on a small machine, a restart would be measured as a start
+        start_s=60.0,
+        longest={SessionState.STARTING: 180.0},
+        silent_s=60.0,
+        probe_within_s=30.0,
+        cpu_most=0.0,
     )
     try:
+        # linked first, in an environment of its own: a restart on a linked profile is the usual start, and the dearer
+        # one
         async with session_env(home, web, policy, **context) as first:
             await asyncio.gather(*(_link(first, number) for number in range(1, count + 1)))
+        # a new one: the closed environment may have left places of the old one taken
         context["starts"] = asyncio.Semaphore(given.starts)
         async with session_env(home, web, replace(policy), **context) as here:
             began_at = monotonic()
@@ -106,6 +117,7 @@ async def _measure(count: int, flags: Sequence[str], given: argparse.Namespace) 
                 here.store.want(number)
             here.sessions.notify()
             ready_after = await asyncio.gather(*(_ready(here, number, began_at) for number in range(1, count + 1)))
+            # a page goes on loading for a moment after it is ready
             await asyncio.sleep(given.settle)
             each = sorted(session.browser_stats()["readyAfterSeconds"] for session in here.sessions.all())
             return {**await asyncio.to_thread(_memory, here), **_times(sorted(ready_after), each)}
@@ -133,6 +145,7 @@ async def _ready(here: SessionEnv, number: int, began_at: float) -> float:
 
 def _memory(here: SessionEnv) -> dict[str, Any]:
     pids = [processes.pids_of_session(session.pid) for session in here.sessions.all() if session.pid]
+    # PSS is the figure that adds up: pages of the program are shared by all browsers, and RSS counts them for each
     used = [processes.memory(one) for one in pids]
     count = len(used)
     pss = sum(one.pss for one in used) / count
@@ -157,5 +170,6 @@ def _foreign_browsers() -> int:
     """Return how many browsers of others run: they share pages with ours, so that ours look smaller."""
     count = 0
     for process in psutil.process_iter(["name", "cmdline"]):
+        # a process with `--type=` is a helper of one that is counted already
         count += "chrom" in (process.info["name"] or "") and "--type=" not in " ".join(process.info["cmdline"] or ())
     return count

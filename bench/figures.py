@@ -46,6 +46,7 @@ def spread_ms(seconds: Sequence[float]) -> dict[str, float]:
 
 def machine() -> dict[str, Any]:
     """Return what the figures were measured on, with how busy it was just now."""
+    # on ARM there is no such line
     model = next(
         (
             line.partition(":")[2].strip()
@@ -82,6 +83,7 @@ def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
             rows.append(
                 (
                     f"{before}{name}",
+                    # bool is a subclass of int
                     f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value),
                 )
             )
@@ -102,6 +104,7 @@ def draw(figures: Figures, path: Path) -> bool:
         return False
     import matplotlib  # noqa: PLC0415 - not installed everywhere
 
+    # draws into memory: there is no display on a server
     matplotlib.use("agg")
     from matplotlib import pyplot  # noqa: PLC0415 - as above
 
@@ -117,5 +120,6 @@ def draw(figures: Figures, path: Path) -> bool:
         axes.legend(loc="upper left")
     axes.grid(visible=True, alpha=0.3)
     drawn.savefig(path, dpi=120, bbox_inches="tight")
+    # pyplot keeps every figure until it is closed
     pyplot.close(drawn)
     return True

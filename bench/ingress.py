@@ -21,8 +21,11 @@ from tests.support.waiting import eventually
 _SECRET: Final = "bench-app-secret"  # a stand-in's; the copy that it belongs to lives for this run
 _NUMBER: Final = "100000000000001"
 _ANSWER_S: Final = 30.0
+"""Seconds for which the last answers are awaited."""
 _LINES: Final = 64
+"""Connections: more than answers are ever outstanding at these rates, so that posting never waits for one."""
 _BATCH: Final = 1000
+"""Events of one body: the most that Meta puts into one (Graph API, webhooks)."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +46,7 @@ def run(given: argparse.Namespace) -> Figures:
     """Measure."""
     figures = Figures(command="ingress", parameters=vars(given), axes=("seconds", "milliseconds from due to answer"))
     with running(meta_instances=given.meta, meta_app_secret=_SECRET) as installation:
+        # connections, prepared statements and imports of the first events are not what is measured
         warm = [_body(f"warm{number}", 1) for number in range(100)]
         _post(installation, warm, rate=100.0)
         _wait_read(installation, len(warm))
@@ -62,6 +66,7 @@ def _body(name: str, events: int) -> bytes:
         "messaging_product": "whatsapp",
         "metadata": {"display_phone_number": "15550783001", "phone_number_id": _NUMBER},
     }
+    # spread over 50,000 customers, the same ones in every run: a contact that exists is cheaper than a new one
     people = [str(15_560_000_000 + (crc32(f"{name}.{event}".encode()) % 50_000)) for event in range(events)]
     value = {
         **head,
@@ -117,6 +122,7 @@ def _kept(installation: Installation) -> int:
 def _wait_read(installation: Installation, expected: int) -> None:
     """Wait until so many messages are kept and no raw event waits."""
     waiting = "SELECT count(*) FROM inbound_journal WHERE processed_at IS NULL"
+    # an empty journal alone proves nothing before the first event is in it: the rows are counted too
     eventually(
         lambda: installation.rows(waiting)[0][0] == 0,
         180.0,
@@ -140,6 +146,7 @@ def _post(installation: Installation, bodies: Sequence[bytes], rate: float) -> l
 
 
 def _request(port: int, body: bytes) -> bytes:
+    # Meta signs the raw body with the app's secret (Graph API, webhooks: X-Hub-Signature-256)
     signature = hmac.digest(_SECRET.encode(), body, "sha256").hex()
     head = f"POST /api/meta/webhook HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
     return f"{head}X-Hub-Signature-256: sha256={signature}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
@@ -164,6 +171,7 @@ class _Poster:
             self._idle.append(line)
         self._began = loop.time()
         for number, request in enumerate(self._requests):
+            # the latency counts from here, also for a body that waits for a connection (coordinated omission)
             due_at = self._began + number / self._rate
             if (wait_s := due_at - loop.time()) > 0:
                 await asyncio.sleep(wait_s)
@@ -189,6 +197,7 @@ class _Poster:
 
     def _lost(self, line: Line) -> None:
         if line.busy:
+            # one that was lost while idle has cost no answer
             self._note(line, 0)
 
     def _note(self, line: Line, status: int) -> None:

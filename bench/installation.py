@@ -34,6 +34,7 @@ from tests.support.bulkhead import Bulkhead
 from tests.support.waiting import eventually
 
 WITHOUT_BROWSERS: Final = "api,meta,recorder,sandbox,postgres,redis"
+"""Kinds of a copy whose browsers are not measured: Chromium would take memory and CPU from what is."""
 
 
 class TenderBulkhead(Bulkhead):
@@ -41,6 +42,7 @@ class TenderBulkhead(Bulkhead):
 
     def start(self) -> Self:
         """Start the orchestrator of `bench/supervision_rig.py`."""
+        # appended: several orchestrators of one copy may follow each other in it
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "bench/supervision_rig.py"],
@@ -71,6 +73,7 @@ class Installation:
 
     def rows(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Ask PostgreSQL, on a connection of our own."""
+        # a new one for each query: a run may kill PostgreSQL, and a kept connection would be dead then
         connection = psycopg2.connect(self.url)
         try:
             with connection, connection.cursor() as cursor:
@@ -117,10 +120,12 @@ class Installation:
         )
         try:
             yield process
+            # beyond the load: 30 s for outstanding answers, and the start of an interpreter on a busy machine
             code = process.wait(spec.seconds + 90)
             if code:
                 raise RuntimeError(f"the load generator left with {code}")
         finally:
+            # the block failed: the generator must not load the machine during what follows
             if process.poll() is None:
                 process.kill()
                 process.wait()
@@ -158,10 +163,13 @@ class Installation:
         found = []
         with (self.copy.home / "sandbox" / "ledger.jsonl").open("rb") as ledger:
             for line in ledger:
+                # before JSON is parsed: a long run has hundreds of thousands of lines, most of them about other events
                 if b'"event":"accepted"' not in line[:120]:
                     continue
                 entry = json.loads(line)
                 word, _, row_id, attempt, _ = entry["callback"].split(":")
+                # other programs' callback data is possible in a sandbox, and what arrived before this load is not its
+                # own
                 if entry["at"] >= since and word == "bulkhead":
                     found.append(Arrival(row_id=int(row_id), attempt=int(attempt), at=entry["at"]))
         return found
@@ -173,7 +181,9 @@ class Installation:
         for slot, pid in self.slot_pids().items():
             try:
                 process = psutil.Process(pid)
+                # Chromium and PostgreSQL's servers are children of the slot's process: their cost is the kind's
                 found.setdefault(slot.rsplit("-", 1)[0], []).extend([process, *process.children(recursive=True)])
+            # it ended between the look at its lock and this line, as processes do here
             except psutil.NoSuchProcess:
                 continue
         return found
@@ -185,6 +195,8 @@ class Installation:
             for instance in self.copy.slots(row.name):
                 path = runtime.slot_lock_file(self.copy.home, f"{row.name}-{instance}")
                 holder = read_holder(path)
+                # the file outlives its process; only the held lock shows that its pid is the slot's and was not given
+                # out again
                 if holder is not None and not is_free(path):
                     held[f"{row.name}-{instance}"] = holder.pid
         return held
@@ -231,6 +243,7 @@ def warm(installation: Installation, seconds: float) -> None:
 
 def outcome(installation: Installation, result: LoadResult) -> dict[str, int]:
     """Compare what was accepted with what arrived: the ledger alone decides."""
+    # by row id, not by text: each acceptance is a row, and each arrival names it in its token
     counts = Counter(arrival.row_id for arrival in installation.arrived(result.began_at))
     accepted = set(result.ids)
     return {
@@ -247,7 +260,9 @@ def running(
     kind_of_copy: type[Bulkhead] = Bulkhead, *, only: str = WITHOUT_BROWSERS, **variables: object
 ) -> Iterator[Installation]:
     """Start a copy with its own home, ports and keys, wait until it is ready, and stop it afterwards."""
+    # short: a UNIX socket's path has at most 107 bytes (unix(7)), and the home is its beginning
     home = Path(tempfile.mkdtemp(prefix="bhb-"))
+    # 100 admin ports and the four public ones behind them
     first = ports.free_port_block(104)
     names = ("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT")
     given = {
@@ -256,6 +271,7 @@ def running(
         **{name: str(first + 100 + offset) for offset, name in enumerate(names)},
         "API_KEY": "bench-" + os.urandom(8).hex(),
         "SECRET_ENCRYPTION_KEY": base64.b64encode(os.urandom(32)).decode(),
+        # the provider's rate limit would be measured, not Bulkhead
         "META_MESSAGES_PER_SECOND": "0",
         "ONLY": only,
         **environment.as_environ(variables),
@@ -264,6 +280,7 @@ def running(
     try:
         copy.start()
         kinds = [kind for kind in only.split(",") if kind] or ["recorder", "api", "meta", "webdriver"]
+        # the other kinds start only after the embedded servers (`after` in shared/kinds.py)
         copy.wait_ready(*[kind for kind in kinds if kind not in ("postgres", "redis")])
         yield Installation(copy)
     finally:

@@ -52,6 +52,7 @@ def run(given: argparse.Namespace) -> Figures:
     }
     answered: dict[str, list[float]] = {name: [] for name in troubles}
     arrived: dict[str, list[float]] = {name: [] for name in troubles}
+    # the restart policy would quarantine the kind that is killed in a loop, and end the trouble
     with running(TenderBulkhead, only="api,meta,recorder,sandbox,postgres,redis,webdriver") as installation:
         installation.provider(latency_ms=given.latency_ms, statuses=given.statuses)
         warm(installation, 1.0)
@@ -69,6 +70,7 @@ def run(given: argparse.Namespace) -> Figures:
                     if word in ("accepted", "lost", "duplicated")
                 }
     for measure, found in (("p99 due to 202, ms", answered), ("p99 due to provider, ms", arrived)):
+        # the median of the rounds: one disturbed round does not decide
         middle = {name: statistics.median(values) for name, values in found.items()}
         figures.values[measure] = {name: round(value * 1000, 2) for name, value in middle.items()}
         figures.values[f"{measure.partition(',')[0]}, ratio to calm"] = {
@@ -94,6 +96,7 @@ def _killed(installation: Installation) -> Iterator[None]:
     over = threading.Event()
 
     def kill() -> None:
+        # 20 times a second: it dies while it starts, at every stage of a start
         while not over.wait(0.05):
             if pid := installation.slot_pids().get("webdriver-0"):
                 with suppress(ProcessLookupError):
@@ -124,6 +127,7 @@ def _burnt(burners: int, nice: int) -> Iterator[None]:
     """Burn CPU as a browser that runs wild would."""
     command = [sys.executable, "-c", _BUSY, str(nice), str(os.getpid())]
     busy = [
+        # a session of its own: where the kernel shares CPU by session (autogroup), the burners must not count as ours
         subprocess.Popen(command, cwd=environment.REPOSITORY, stdin=subprocess.DEVNULL, start_new_session=True)
         for _ in range(burners)
     ]

@@ -27,7 +27,9 @@ from typing import Any, Final
 import uvloop
 
 _ANSWER_S: Final = 30.0
+"""Seconds for which outstanding answers are awaited after the load; what comes later counts as broken."""
 _POLL_S: Final = 0.1
+"""Seconds between looks at the counters of what was sent: short against the time in which a backlog empties."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +94,19 @@ class Line(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Gather one answer: head, Content-Length, body."""
+        # almost always one read is one answer: no copy then
         self._buffer = buffer = self._buffer + data if self._buffer else data
         end = buffer.find(b"\r\n\r\n")
         if end < 0:
             return
+        # header names are case-insensitive (RFC 9110, 5.1)
         at = buffer.lower().find(b"content-length:", 0, end)
         length = int(buffer[at + 15 : buffer.index(b"\r\n", at)]) if at >= 0 else 0
         if len(buffer) < end + 4 + length:
             return
         body, self._buffer = buffer[end + 4 : end + 4 + length], buffer[end + 4 + length :]
         self.busy = False
+        # the status stands behind `HTTP/1.1 `
         self._answered(self, int(buffer[9:12]), body)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -126,20 +131,25 @@ class Load:
             f"Host: 127.0.0.1:{spec.api_port}\r\nAuthorization: Bearer "
             f"{spec.api_key}\r\nContent-Type: application/json\r\nContent-Length: "
         )
+        # made once: the generator must cost less than what it measures
         self._head = head.encode()
 
     async def run(self) -> LoadResult:
         """Post until the time is over and every answer has come."""
         watch = asyncio.create_task(self._watch_sent()) if self._spec.meta_ports else None
+        # an open loop begins with few and opens more as answers lag, as clients do; a closed one is its connections
         for _ in range(self._spec.connections if not self._spec.rate else min(8, self._spec.connections)):
             self._idle.append(await self._connect())
+        # after connecting, which is not part of the load
         self.result.began_at = time.time()
         await (self._open_loop() if self._spec.rate else self._closed_loop())
         self._over = True
         by = time.monotonic() + _ANSWER_S
         while (self._outstanding or self._due) and time.monotonic() < by:
+            # polled each 0.2 s as well: an answer between the test and the clear would otherwise be missed
             self._ended.clear()
             await asyncio.wait([asyncio.ensure_future(self._ended.wait())], timeout=0.2)
+        # what is not answered by now counts against Bulkhead
         self.result.broken += self._outstanding
         self.result.ended_at = time.time()
         if watch is not None:
@@ -160,6 +170,7 @@ class Load:
         self._made += 1
         self._outstanding += 1
         line.busy, line.due_at = True, due_at
+        # in turn, so that the order within a chat limits nothing as long as there are more chats than sends in flight
         chat = self._spec.first_chat + number % self._spec.chats
         body = b'{"message":"bench %d","phoneIndex":%d}' % (number, self._spec.phone_index)
         line.transport.write(
@@ -172,6 +183,7 @@ class Load:
         if status == 202:
             at = body.index(b'"id":"') + 6
             self.result.ids.append(int(body[at : body.index(b'"', at)]))
+            # not the instant of the write: the wait for a free connection is part of the latency
             self.result.due_at.append(line.due_at)
             self.result.answered_at.append(time.time())
         else:
@@ -179,6 +191,7 @@ class Load:
         self._next(line)
 
     def _next(self, line: Line) -> None:
+        # what is overdue goes first, on the connection that has just become free
         if self._due:
             self._post(line, self._due.popleft())
         elif not self._spec.rate and not self._over and self._may_post():
@@ -204,22 +217,27 @@ class Load:
         while time.monotonic() < by:
             while self._idle and self._may_post():
                 self._post(self._idle.popleft(), time.time())
+            # replaces connections that the server has closed
             if self._open < self._spec.connections:
                 self._idle.append(await self._connect())
+            # the answers post the next messages; this only looks whether the backlog leaves room again
             await asyncio.sleep(0.005)
 
     async def _open_loop(self) -> None:
+        # due instants are kept by the wall clock, to be compared with the ledger's; the pace follows the monotonic one
         began, wall, number = time.monotonic(), time.time(), 0
         total = round(self._spec.seconds * self._spec.rate)
         while number < total:
             now = time.monotonic() - began
             while number < total and number / self._spec.rate <= now:
+                # by number, not by adding intervals: rounding and late wake-ups do not sum up
                 self._due.append(wall + number / self._spec.rate)
                 number += 1
             while self._due and self._idle:
                 self._post(self._idle.popleft(), self._due.popleft())
             if self._due and self._open < self._spec.connections:
                 self._idle.append(await self._connect())
+                # at once: connecting took time, and more may be due
                 continue
             await asyncio.sleep(max(0.0, number / self._spec.rate - (time.monotonic() - began)))
 
@@ -237,6 +255,7 @@ class Load:
                 )
                 transport.write(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
                 counts[port] = json.loads(await reported)["messagesSent"]
+            # the counters include what was sent before this load
             first = sum(counts.values()) if first is None else first
             self._sent = sum(counts.values()) - first
             await asyncio.sleep(_POLL_S)

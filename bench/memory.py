@@ -32,6 +32,7 @@ def run(given: argparse.Namespace) -> Figures:
         spec = installation.spec(seconds=given.minutes * 60, rate=given.rate)
         began = time.monotonic()
         with installation.load(spec) as load:
+            # looked at from outside: a process that reports its own memory would need some for it
             while load.poll() is None:
                 minute = (time.monotonic() - began) / 60
                 for slot, size_mb in installation.pss_mb().items():
@@ -56,6 +57,7 @@ def slope(points: list[tuple[float, float]]) -> float:
     """Return the slope of the straight line that fits best (least squares); 0 for fewer than two points."""
     if len(points) < 2:
         return 0.0
+    # centred first: with instants as large as hours, sums of squares would lose digits
     middle_x = sum(x for x, _ in points) / len(points)
     middle_y = sum(y for _, y in points) / len(points)
     spread = sum((x - middle_x) ** 2 for x, _ in points)

@@ -48,6 +48,7 @@ def run(given: argparse.Namespace) -> Figures:
         installation.provider(latency_ms=given.latency_ms, statuses=given.statuses)
         warm(installation, 1.0)
         spec = installation.spec(seconds=given.every * (given.kills + 1), rate=given.rate)
+        # sorted, and in turn: each slot has time to be back before it is killed again
         slots = sorted(slot for slot in installation.slot_pids() if slot.startswith("meta-"))
         kills = []
         with installation.load(spec):
@@ -55,6 +56,7 @@ def run(given: argparse.Namespace) -> Figures:
                 time.sleep(given.every)
                 kills.append(_kill(installation, slots[number % len(slots)]))
         result = installation.load_result(spec)
+        # webhooks and reconciliation resolve the rest; only then is a missing message lost
         installation.wait_idle()
         _judge(installation, figures, kills)
         figures.values["outcome in the ledger"] = outcome(installation, result)
@@ -65,6 +67,7 @@ def _kill(installation: Installation, slot: str) -> Kill:
     """Stop a process, note what it has in hand, and kill it: what it had is then known, not guessed."""
     eventually(lambda: slot in installation.slot_pids(), 60.0, lambda: f"{slot} is back")
     pid = installation.slot_pids()[slot]
+    # not killed at once: between a query and a kill the process would go on sending
     os.kill(pid, signal.SIGSTOP)
     rows = installation.rows("SELECT id FROM messages WHERE state = 'sending' AND incarnation LIKE %s", f"{slot}.%")
     at = time.time()
@@ -82,6 +85,7 @@ def _judge(installation: Installation, figures: Figures, kills: list[Kill]) -> N
         held += sum(is_held for _, is_held in found)
         after = [sent_at - kill.at for sent_at, _ in found if sent_at is not None]
         each += after
+        # a kill counts as resolved with its last message
         last.append(max(after, default=0.0))
     figures.values |= {
         "kills": len(kills),

@@ -28,9 +28,13 @@ from tests.support.waiting import NeverHappened, eventually
 from webdriver.chromium import profile
 
 _LINK_S: Final = 300.0
+"""Seconds for linking all sessions; their browsers start a few at a time."""
 _BACK_S: Final = 600.0
+"""Seconds for a session's recovery, back-offs of several restarts included."""
 _SENT_S: Final = 180.0
+"""Seconds for what was accepted to be sent: sessions send a few messages a second at most."""
 _LEAK_MB: Final = 200
+"""Megabytes that the page allocates each second: over both limits below within seconds."""
 _LIMITS: Final = {"SESSION_MEMORY_SOFT_MB": 500, "SESSION_MEMORY_HARD_MB": 700, "SESSION_CONNECTS_PER_HOUR": 8}
 """Small enough that the sick session meets them within the phase."""
 
@@ -59,6 +63,7 @@ def run(given: argparse.Namespace) -> Figures:
     )
     limits: dict[str, Any] = {**_LIMITS, "META_PAIR_LIMIT": "off"}
     with running(only="api,meta,recorder,sandbox,postgres,redis,webdriver", **limits) as installation:
+        # the provider of meta's messages; the browser sessions talk to the stand-in for WhatsApp Web
         installation.provider(latency_ms=100.0, statuses="sent,delivered")
         show = Show(installation, given)
         figures.values["link all sessions, s"] = show.link()
@@ -69,6 +74,7 @@ def run(given: argparse.Namespace) -> Figures:
             "crash loop": show.kill_always,
         }
         for name, trouble in troubles.items():
+            # before each trouble anew: the machine and the sessions change in the course of the run
             calm = show.phase(f"calm before {name}", lambda: None)
             sick = show.phase(name, trouble)
             figures.values[name] = {**show.recovery(), **_reported(sick, calm)}
@@ -112,7 +118,9 @@ class Show:
 
     def __init__(self, installation: Installation, given: argparse.Namespace) -> None:
         self._installation, self._given = installation, given
+        # apart from the small indexes of the connections that exist already
         self._first = 100
+        # a phone of its own for each session: one number is one account
         self._phones = {self._first + number: f"6011{number:07d}" for number in range(given.sessions)}
         self._bodies: dict[str, int] = {}
         self._client = requests.Session()
@@ -141,6 +149,8 @@ class Show:
             shown = {row["phoneIndex"]: row for row in self._sessions()}
             for index in set(self._phones) - scanned:
                 code = shown[index]["qr"]
+                # the code may have changed since it was listed: then the scan is refused, and repeated with the next
+                # one
                 if (
                     code
                     and self._installation.copy.sandbox(
@@ -185,6 +195,7 @@ class Show:
     def kill_browser(self) -> None:
         """Kill the sick session's Chromium."""
         if pid := self._sick_pid():
+            # it may have died of its trouble, or by our last signal
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -193,6 +204,7 @@ class Show:
         self._over.clear()
 
         def kill() -> None:
+            # faster than a browser starts, so that no life becomes ready
             while not self._over.wait(0.3):
                 self.kill_browser()
 
@@ -202,6 +214,7 @@ class Show:
     def kill_process(self) -> dict[str, Any]:
         """Kill the browser process while many sends are in hand; say what came back, and what was left behind."""
         home = self._installation.copy.home
+        # found by profile, not by pid: also a browser that outlives its owner is seen
         before = set(profile.living(home))
         phase = Phase()
         for number in range(self._given.burst):
@@ -211,6 +224,7 @@ class Show:
         eventually(
             lambda: self._count_sent(phase) >= self._given.burst // 10, _SENT_S, "some of the burst is sent", poll_s=0.1
         )
+        # before the signal: the kernel's part counts
         killed_at = time.monotonic()
         os.kill(self._installation.slot_pids()["webdriver-0"], signal.SIGKILL)
         eventually(
@@ -224,7 +238,9 @@ class Show:
 
         def back() -> bool:
             shown = [row for row in self._sessions() if row["phoneIndex"] in self.others]
+            # a session that asks for a new code has lost its link, which a restart must never cost
             codes.update(row["phoneIndex"] for row in shown if row["state"] == SessionState.NEEDS_LINK)
+            # the rows still show the life before until the new one writes: younger than the kill proves a new browser
             restarted = all(
                 row["browser"] and row["browser"]["ageSeconds"] < time.monotonic() - killed_at for row in shown
             )
@@ -270,19 +286,23 @@ class Show:
             total = int(given.seconds * given.rate)
             began_at = time.monotonic()
             for number in range(total):
+                # fixed instants: a slow answer must not thin out what follows it
                 time.sleep(max(0.0, began_at + number / given.rate - time.monotonic()))
                 index = self._first + number % given.sessions
                 phase.sent.setdefault(index, []).append(self._post(index, f"{name} {number}"))
         result = installation.load_result(spec)
         healthy = [one for index in self.others for one in phase.sent.get(index, ())]
         eventually(lambda: self._are_sent(healthy), _SENT_S, f"{name}: every message of the others is sent", poll_s=0.2)
+        # in trouble the sick session's messages wait for it, and the phase is not about them
         installation.wait_idle() if name.startswith("calm") else None
         self._measure(phase)
         phase.meta = self._meta(result)
         return phase
 
     def _post(self, index: int, body: str) -> int:
+        # unique: the phones' ledger knows texts, not our ids
         text = f"{body} of {index}"
+        # a chat for each message: none waits for another of its chat
         place = f"/api/v2/messages/text/demo/6012{len(self._bodies):07d}"
         answer = self._installation.copy.api("POST", place, json={"message": text, "phoneIndex": index})
         answer.raise_for_status()
@@ -304,6 +324,7 @@ class Show:
         phase.waits = {int(row_id): float(wait) for row_id, wait in rows}
 
     def _meta(self, result: LoadResult) -> dict[str, float]:
+        # reversed, so that the first arrival of a row is the one that stays
         first = {arrival.row_id: arrival.at for arrival in reversed(self._installation.arrived(result.began_at))}
         answered = sorted(answer - due for due, answer in zip(result.due_at, result.answered_at, strict=True))
         arrived = sorted(
@@ -323,6 +344,7 @@ class Show:
         def settled() -> str:
             seen = self._states()
             was_sick = any(one != SessionState.READY for _, one in seen)
+            # the events may lag behind the state or the reverse: only when both agree has it settled
             ended = (
                 was_sick
                 and seen[-1][1] in (SessionState.READY, SessionState.QUARANTINED)
@@ -336,6 +358,7 @@ class Show:
             self._killing.join()
             self._killing = None
         seen = self._states()
+        # from the trouble to the first state that is not ready: for so long the API showed a sick session as well
         noticed = next(at for at, one in seen if one != SessionState.READY)
         reported: dict[str, Any] = {"sick session": state, "shown as ready for, s": round(noticed - self._since, 2)}
         if state == SessionState.READY:

@@ -74,12 +74,15 @@ class Clients:
     @staticmethod
     def _once(port: int) -> str:
         try:
+            # a connection for each request: a kept one would not show that new ones are refused
             with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
                 line.sendall(b"GET /livez HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
                 return "answered" if line.recv(12).startswith(b"HTTP/1.1 200") else "broken"
         except ConnectionRefusedError:
+            # no process holds the listening socket: what passing it down to each life must prevent
             return "refused"
         except TimeoutError:
+            # the socket is held, but no process answers
             return "late"
         except OSError:
             return "broken"
@@ -110,10 +113,12 @@ def detection(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
         slot, before = slots[number % len(slots)], copy.last()
         pid = copy.pid(slot)
         resident.append(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
+        # opened before the kill: a pid may be given out again, a pidfd names this process alone (pidfd_open(2))
         pidfd = os.pidfd_open(pid)
         with first_in_line():
             killed_at = time.time()
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            # readable when the process has ended, whether or not it is reaped
             select.select([pidfd], [], [])
             word_at = time.time()
         os.close(pidfd)
@@ -125,6 +130,7 @@ def detection(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
         ready = copy.wait(Happened.READY, slot, after=exited.seq)
         back.setdefault(kind_of(slot), []).append(instant(ready) - killed_at)
         progress(number + 1, given.n, copy.begun_at)
+        # at random, so that kills do not keep step with the orchestrator's timers
         time.sleep(random.uniform(0.0, 0.3))
     starts = {kind: copy.starts(kind) for kind in back}
     return {
@@ -155,6 +161,7 @@ def first_in_line() -> Iterator[None]:
     try:
         yield
     finally:
+        # always back, or the client would go on running before the program that it measures
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
@@ -184,13 +191,17 @@ def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
         try:
             for number in range(given.n):
                 if number % len(victims) == 0:
+                    # a new order in each round: every slot is killed equally often, and no pair of slots always in the
+                    # same order
                     order = random.sample(victims, len(victims))
                 victim = order[number % len(victims)]
                 others = [slot for slot in slots if slot != victim]
+                # before the kill: what differs afterwards was caused by it
                 pids, backends = {slot: copy.pid(slot) for slot in others}, copy.backends(others)
                 before, killed_at = copy.last(), time.monotonic()
                 os.kill(copy.pid(victim), signal.SIGKILL)
                 exited = copy.wait(Happened.EXITED, victim, after=before)
+                # by incarnation: a second exit of the same slot is one that was not asked for
                 expected.add((victim, exited.incarnation))
                 copy.wait(Happened.READY, victim, after=exited.seq, within_s=120)
                 if kind_of(victim) == "postgres":
@@ -210,6 +221,7 @@ def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
                 ]
                 per_kind[kind_of(victim)] += 1
                 progress(number + 1, given.n, begun)
+        # reported with the figures so far, which show what went wrong
         except (TimeoutError, LookupError, OSError) as reason:
             stopped_by = f"{type(reason).__name__}: {reason}"
     exits = [entry for entry in copy.events() if entry.seq > first and entry.event is Happened.EXITED]
@@ -221,6 +233,7 @@ def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
 
     def foreign(failure: Failure, name: str) -> bool:
         return not any(
+            # until a second after it was ready again: a request that began before may still fail with it
             fits(victim, name) and failure.ended_at >= since and failure.began_at <= until + 1.0
             for victim, since, until in away
         )
@@ -262,6 +275,7 @@ def fits(victim: str, name: str) -> bool:
 def progress(done: int, of: int, begun: float) -> None:
     """Show how far it is: a bar that is drawn anew at a terminal, a line now and then elsewhere."""
     at_terminal = sys.stderr.isatty()
+    # a log gets a line for each fifty kills, not a bar that is drawn over
     if not at_terminal and done % 50 and done != of:
         return
     left_s = (time.monotonic() - begun) / done * (of - done)
@@ -282,12 +296,14 @@ def orchestrator(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
     with Clients({name: copy.ports[name] for name in ("API_PORT", "META_PORT")}) as clients:
         for _ in range(given.n):
             copy.process.kill()
+            # reaped before the next one starts, as a service manager would do
             copy.process.wait()
             before, begun_at = copy.last(), time.time()
             copy.start()
             for slot in slots:
                 copy.wait(Happened.ADOPTED, slot, after=before)
             entries = [entry for entry in copy.events() if entry.seq > before]
+            # the slowest child counts: until then a part of the program is not supervised
             last = max(instant(entry) for entry in entries if entry.event is Happened.ADOPTED)
             from_start.append(last - begun_at)
             within.append(
@@ -313,6 +329,7 @@ def hang(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
         stopped_at = time.time()
         os.kill(copy.pid(slot), signal.SIGSTOP)
         exited = copy.wait(Happened.EXITED, slot, after=before)
+        # the threshold is the kind's own; measured is what the orchestrator adds to it
         beyond.append(instant(exited) - stopped_at - kind_named(slot.rsplit("-", 1)[0]).watchdog_s)
         copy.wait(Happened.READY, slot, after=exited.seq)
     return {"SIGSTOP to death, beyond the threshold": spread(beyond)}
@@ -347,6 +364,7 @@ def calm(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
     def paused(kind: str) -> Callable[[], None]:
         def pause() -> None:
             wrapper = copy.pid(f"{kind}-0")
+            # the servers, not their wrapper: a frozen dependency is no hang of the process that is supervised
             servers = descendants(scan(), [wrapper])
             for pid in servers:
                 os.kill(pid, signal.SIGSTOP)
@@ -357,6 +375,7 @@ def calm(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
         return pause
 
     def everything() -> None:
+        # all at once, as when a virtual machine is suspended: no process reports, and the clock of each goes on
         tree = [copy.process.pid, *descendants(scan(), [copy.process.pid])]
         for pid in tree:
             os.kill(pid, signal.SIGSTOP)

@@ -1,8 +1,8 @@
 """A copy of Bulkhead for the supervision benchmarks, and the same program with a restart policy that does not
 quarantine.
 
-Run as a script it is that program: thousands of kills in an hour are not what the law is for, and it would rightly slow
-them down.
+Run as a script it is that program: thousands of kills in an hour are not what the restart policy is for, and it would
+rightly slow them down.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Copy:
         self.home = Path(tempfile.mkdtemp(prefix="bench-supervision-"))
         names = ("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT")
         self.ports = {name: ports + 100 + offset for offset, name in enumerate(names)}
+        # the first 100 are admin ports, one for each slot; the public ones follow
         self.admin = ports
         # connections stay open while unused: one that ends was ended by something
         self.variables = {
@@ -102,17 +103,20 @@ class Copy:
         while not (value := condition()):
             if time.monotonic() > by:
                 raise TimeoutError(f"not within {within_s} s: {what}\n{(self.home / 'output').read_text()[-3000:]}")
+            # 5 ms: far below what is measured, and seldom enough not to take the CPU from it
             time.sleep(0.005)
         return value
 
     def slots(self) -> dict[str, Any]:
         """The orchestrator's snapshot of its slots."""
+        # between the death of one orchestrator and the start of the next there are no slots to show
         with suppress(control.NoOrchestrator):
             return dict(control.ask(runtime.control_socket(self.home), {"command": "status"})["status"]["slots"])
         return {}
 
     def all_ready(self) -> list[str]:
         """Wait until the slots that should run are ready, and return their names."""
+        # what the operator reads: slots alone may be ready before the orchestrator has checked them
         self.until(lambda: "Everything is up" in (self.home / "output").read_text(), "everything is up", 180.0)
         return [name for name, slot in self.slots().items() if slot["state"] == "ready"]
 
@@ -136,6 +140,7 @@ class Copy:
                     "SELECT pid, split_part(application_name, '/', 2) FROM pg_stat_activity WHERE "
                     "application_name LIKE 'bulkhead/%/%'"
                 )
+                # `bulkhead/<slot>/<incarnation>` is the name that every connection of a slot carries
                 return {pid: slot for pid, slot in cursor.fetchall() if slot in slots}
         finally:
             connection.close()
@@ -143,6 +148,7 @@ class Copy:
     def pid(self, slot: str) -> int:
         """The main process in a slot."""
         holder = read_holder(runtime.slot_lock_file(self.home, slot))
+        # the lock is taken before the process has written its pid
         if holder is None or holder.pid <= 0:
             raise LookupError(f"{slot} is just being started")
         return holder.pid
@@ -157,6 +163,7 @@ class Copy:
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(90)
+            # the figures are measured by now; a copy left behind would disturb the next run
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self._journal.close()

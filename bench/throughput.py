@@ -55,8 +55,10 @@ def _measure(
         meta_ports=installation.admin_ports("meta"),
         chats=20_000,
     )
+    # after warming up: imports and first connections are no message's cost
     before = installation.cpu_s()
     result = installation.run_load(spec)
+    # CPU of the backlog that is still sent after the load belongs to its messages
     installation.wait_idle()
     after = installation.cpu_s()
     per_second = sent_per_second(installation, result, given.seconds)
@@ -85,4 +87,5 @@ def sent_per_second(installation: Installation, result: LoadResult, seconds: flo
         result.began_at + seconds,
     )
     counted = {int(second): int(count) for second, count in found}
+    # seconds without a row are not in the answer, and they are the slowest ones
     return [(float(second), float(counted.get(second, 0))) for second in range(int(seconds))]

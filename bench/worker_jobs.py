@@ -15,6 +15,7 @@ from rq.serializers import JSONSerializer
 
 QUEUE = "bench"
 THREADS = 8
+"""Dramatiq's default number of threads for each process."""
 
 
 def nothing(row_id: int) -> None:
@@ -42,6 +43,7 @@ def _dramatiq(url: str) -> int:
     import dramatiq  # noqa: PLC0415 - not installed everywhere
     from dramatiq.brokers.redis import RedisBroker  # noqa: PLC0415 - as above
 
+    # a log line for each job would cost more than the job
     logging.disable(logging.WARNING)
     broker = RedisBroker(url=url)
     dramatiq.set_broker(broker)
@@ -50,6 +52,7 @@ def _dramatiq(url: str) -> int:
     print("ready", flush=True)
     sys.stdin.readline()
     worker.start()
+    # a Dramatiq worker does not end with its queue: the benchmark closes this pipe
     sys.stdin.read()
     worker.stop()
     return 0

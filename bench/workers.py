@@ -30,6 +30,7 @@ from tests.support import environment
 from tests.support.servers import Servers
 
 _EMPTY_S = 300.0
+"""Seconds within which every worker must have emptied its queue; only a broken one needs more."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +65,7 @@ def run(given: argparse.Namespace) -> Figures:
         else:
             rows.append((f"dramatiq, {THREADS} threads", given.jobs // 10, _dramatiq))
         for name, jobs, measure in rows:
+            # emptied: keys of the worker before would be read and expired at this one's cost
             servers.new_redis()
             figures.values[name] = measure(url, jobs, given.batch)
             figures.bars[name] = figures.values[name]["jobs a second"]
@@ -83,11 +85,13 @@ class _Reads:
 
     def _now(self) -> tuple[int, int]:
         reported = self._client.info("stats")
+        # INFO stats of Redis: a read is one read(2) from a client's socket, however many commands it carries
         return int(reported["total_reads_processed"]), int(reported["total_commands_processed"])
 
     def a_job(self, jobs: int) -> dict[str, float]:
         """Return round trips and commands for each job since the last look."""
         now, before = self._now(), self._before
+        # asked anew, so that our own INFO is not counted as the job's
         self._before = self._now()
         return {
             "round trips a job": round((now[0] - before[0] - 1) / jobs, 3),
@@ -97,6 +101,7 @@ class _Reads:
 
 def _ours(url: str, jobs: int, batch: int) -> dict[str, object]:
     hints, kind, reads = Hints(url, 2.0), replace(kind_named("meta"), name=QUEUE), _Reads(url)
+    # of this process alone: what Redis spends is in its commands and reads
     cpu = time.process_time()
     for start in range(0, jobs, batch):
         # rows are numbered from 1
@@ -116,6 +121,7 @@ def _ours(url: str, jobs: int, batch: int) -> dict[str, object]:
     thread = threading.Thread(target=worker.work)
     cpu, began = time.process_time(), time.perf_counter()
     thread.start()
+    # set in the worker's thread, so the time ends with the last job and not with a poll
     if not over.wait(_EMPTY_S):
         raise TimeoutError(f"{taken} of {jobs} jobs were taken")
     took, taken_cpu = time.perf_counter() - began, time.process_time() - cpu
@@ -149,6 +155,7 @@ def _stock(kind: str, url: str, jobs: int, batch: int) -> dict[str, object]:
         assert process.stdin is not None
         reads.a_job(jobs)
         used, began = _children_cpu_s(), time.perf_counter()
+        # the worker has imported everything and waits for this line: its start is not measured
         process.stdin.write(b"\n")
         process.stdin.close()
         process.wait(_EMPTY_S)
@@ -182,6 +189,7 @@ def _dramatiq(url: str, jobs: int, _batch: int) -> dict[str, object]:
         used, began = _children_cpu_s(), time.perf_counter()
         process.stdin.write(b"\n")
         process.stdin.flush()
+        # polls Redis itself, which adds a few reads to the worker's
         broker.join(QUEUE, timeout=int(_EMPTY_S * 1000))
         took = time.perf_counter() - began
         figures = reads.a_job(jobs)

@@ -72,6 +72,7 @@ def visible_table() -> str:
 
 def exit_code_table() -> str:
     """Return the table of all exit codes, each with the sentence below its name in the code."""
+    # the sentence below a member is no attribute at run time: only the source has it
     tree = ast.parse(Path(exit_codes.__file__).read_text(encoding="utf-8"))
     (table,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "ExitCode"]
     meanings: dict[str, str] = {}
@@ -104,6 +105,7 @@ def message_states() -> str:
 def session_states() -> str:
     """Return the life of a browser session as a diagram (Mermaid). Transitions from every state are left out; the table
     next to it lists them."""
+    # drawn from every state, their arrows would hide the others
     anywhere = ("absent", "backing_off", "logged_out")
     edges = [
         f"    {old} --> {new}"
@@ -122,6 +124,7 @@ def session_states() -> str:
 def media_limits() -> str:
     """Return the table of what each connection type takes as each message type."""
     rows = ["| type | connection types | at most | kinds |", "|---|---|---|---|"]
+    # connection types with the same limit share a row
     found: dict[tuple[str, FileLimit], list[str]] = {}
     for channel in CHANNELS:
         for name, limit in channel.files.items():
@@ -157,6 +160,7 @@ def main(arguments: list[str]) -> int:
     for document in sorted((REPOSITORY / "docs").rglob("*.md")):
         text = document.read_text(encoding="utf-8")
         fresh = written_anew(text)
+        # a file that is up to date keeps its modification time
         if fresh != text:
             stale.append(document.relative_to(REPOSITORY))
             if "--check" not in arguments:

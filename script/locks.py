@@ -88,6 +88,7 @@ def _report(requirements: Iterable[str], *options: str) -> list[dict[str, Any]]:
         ]
         done = subprocess.run(
             [*command, *options, "-r", str(file)],
+            # os.devnull makes pip load no configuration file (pip documentation, Configuration)
             env={**os.environ, "PIP_CONFIG_FILE": os.devnull},
             check=False,
             capture_output=True,
@@ -140,8 +141,11 @@ def hashes(versions: Mapping[str, str]) -> dict[str, set[str]]:
         return {}
     found: defaultdict[str, set[str]] = defaultdict(set)
     without_wheel: set[str] = set()
+    # a wheel with compiled code has a file, and so a hash, for each of them
     for python, machine in itertools.product(PYTHONS, MACHINES):
         platforms = [word for tag in _GLIBC for word in ("--platform", f"{tag}_{machine}")]
+        # pip accepts another platform or Python only with --target and --only-binary; nothing is written there
+        # (--dry-run)
         target = ("--no-deps", "--only-binary", ":all:", "--target", "unused", "--python-version", python, *platforms)
         pins = {name: f"{name}=={version}" for name, version in versions.items()}
         while pins:
@@ -149,7 +153,9 @@ def hashes(versions: Mapping[str, str]) -> dict[str, set[str]]:
                 report = _report(pins.values(), *target)
                 break
             except PipFailed as failure:
+                # pip stops at the first package without a wheel: it is left out, and the others are tried again
                 missing = re.search(r"No matching distribution found for ([\w.-]+)==", str(failure))
+                # any other failure, such as an index that does not answer, must not look like a missing wheel
                 if missing is None:
                     raise
                 name = canonicalize_name(missing[1])
@@ -196,6 +202,7 @@ def text_of(versions: Mapping[str, str], known: Mapping[str, set[str]]) -> str:
 def main() -> None:
     """Write both files."""
     development = resolve(of_development())
+    # one version in both files: what is tested is what runs
     program = {name: development[name] for name in resolve(of_program())}
     before = known_hashes(REPOSITORY / "requirements-dev.lock")
     pins = {name: f"{name}=={version}" for name, version in development.items()}

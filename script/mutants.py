@@ -20,6 +20,7 @@ from typing import Final
 
 REPOSITORY: Final = Path(__file__).parents[1]
 LONGEST_S: Final = 180.0
+"""Seconds for one file of tests; a mutant may hang where the rule would have ended a wait."""
 _TESTS_FAILED: Final = 1
 """pytest's exit code for: all were run, some failed."""
 
@@ -853,6 +854,7 @@ def main(argv: Sequence[str]) -> int:
     tests = sorted({mutation.test for mutation in chosen.values()})
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bh-mutants-") as place:
+        # a test that fails anyway would seem to notice every mutation
         sound = run_tests(copied(Path(place) / "sound"), tests)
         if sound.returncode != 0:
             print(f"red without any mutation:\n{sound.stdout}", file=sys.stderr)
@@ -870,6 +872,7 @@ def is_noticed(name: str, mutation: Mutation, place: Path) -> bool:
     tree = copied(place)
     for edit in mutation.edits:
         apply(tree, edit)
+    # not any failure: a mutant that cannot be imported proves nothing about the rule
     noticed = run_tests(tree, [mutation.test]).returncode == _TESTS_FAILED
     shutil.rmtree(place)
     print(
@@ -882,6 +885,7 @@ def is_noticed(name: str, mutation: Mutation, place: Path) -> bool:
 
 def copied(place: Path) -> Path:
     """Copy the files that git tracks, as they are now, and return where."""
+    # the tracked files as they stand, so that changes that are not committed are tried too
     names = subprocess.run(
         ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     ).stdout.split("\0")

@@ -85,7 +85,6 @@ class Backlog:
         # offers, however many, leave half to the connections that have waited
         most = limit - max(1, limit // 2) if connections else max(0, limit)
         chats = [chat for chat in self._chats if chat not in busy][:most]
-        # freed chats first: their next message is known to wait, an offered row may be claimed elsewhere by now
         ids = list(self._offered)[: most - len(chats)]
         if not (ids or chats or connections):
             return None
