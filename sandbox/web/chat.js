@@ -1,8 +1,10 @@
-// `WPP.chat` of this page: what a gateway calls of wa-js 4.6.0 to send, change and read messages, with the same names, arguments and results.
+// `WPP.chat` of this page: what a gateway calls of wa-js 4.6.0 to send, change and read messages, with the same names,
+// arguments and results.
 
 import { ACK, ChatModel, MsgKey, MsgModel, SendMsgResult, WPPError, assertWid } from "./shapes.js";
 
 const DEFAULTS = { detectMentioned: true, linkPreview: true, markIsRead: true, waitForAck: true, delay: 0 };
+// bytes: the largest document that the product sends through a page
 const UPLOAD_LIMIT = 100 * 2 ** 20;
 const EDITABLE = new Set(["chat", "image", "video", "document"]);
 
@@ -55,6 +57,7 @@ export function createChat(page) {
       id: String(key), chat: String(target.id), body: "", t: now(), from: String(page.me()), to: String(target.id), fromMe: true, ack: ACK.CLOCK, isNewMsg: true, quoted,
       ...content,
     };
+    // kept before it is sent: a page that is closed in between sends it after its next start
     remember(row);
     await store.keepMessages([row]);
     later("chat.new_message", new MsgModel(row));
@@ -64,6 +67,7 @@ export function createChat(page) {
       return { id: row.id, ack: row.ack, from: row.from, to: row.to, sendMsgResult: null };
     }
     const messageSendResult = await result;
+    // a code that a tester ordered: wa-js throws it, and the message does not stay in the chat
     if (!(messageSendResult in SendMsgResult)) {
       target.rows.delete(row.id);
       await store.dropMessage(row.id);
@@ -76,9 +80,11 @@ export function createChat(page) {
     return { id: row.id, ack: row.ack, from: row.from, to: row.to, sendMsgResult: { messageSendResult, t: row.t } };
   }
 
-  // Carries out an edit, a revoke or a reaction: kept together with its effect, then handed to the phone; taken back when that fails for good.
+  // Carries out an edit, a revoke or a reaction: kept together with its effect, then handed to the phone; taken back
+  // when that fails for good.
   async function operate(target, key, operation, apply) {
     const row = { id: String(key), chat: target.chat, t: now(), fromMe: true, ack: ACK.CLOCK, from: String(page.me()), target: target.id, body: "", ...operation };
+    // for taking the effect back when the phone refuses
     const before = structuredClone(target);
     apply(target, row);
     chatOf(target.chat).operations.set(row.id, row);
@@ -188,6 +194,7 @@ export function createChat(page) {
     },
     async editMessage(id, text, options = {}) {
       const target = rowOf(String(id));
+      // WhatsApp takes edits for 15 minutes
       if (!target.fromMe || !EDITABLE.has(target.type) || target.t < now() - 900) throw new WPPError("edit_message_error", "Cannot edit this message");
       const key = await keyFor(chatOf(target.chat), options.messageId);
       const part = target.type === "chat" ? "body" : "caption";
@@ -205,6 +212,7 @@ export function createChat(page) {
       for (const row of [ids].flat().map(rowOf)) {
         let sendMsgResult = SendMsgResult.OK;
         let isRevoked = false;
+        // revoking twice is an error, and the message counts as revoked
         if (row.type === "revoked" && revoke) {
           [sendMsgResult, isRevoked] = [SendMsgResult.ERROR_UNKNOWN, true];
         } else if (revoke && row.fromMe) {

@@ -40,6 +40,7 @@ function draw() {
   part("messages").scrollTop = part("messages").scrollHeight;
 }
 
+// bursts of events are drawn once, 150 ms later: drawing each would hold up the page under load
 let drawing = false;
 function redraw() {
   if (drawing) return;

@@ -1,4 +1,5 @@
-// The line to the phone: pushes come as server-sent events, calls go as POST. A call that the phone cannot take now waits until it can.
+// The line to the phone: pushes come as server-sent events, calls go as POST. A call that the phone cannot take now
+// waits until it can.
 
 export class Phone {
   constructor(device, credential) {
@@ -14,7 +15,8 @@ export class Phone {
     this.source.onmessage = (event) => this.onpush(JSON.parse(event.data));
     this.source.onerror = () => {
       this.onlost();
-      // the credential may have changed since the line was opened: open anew instead of letting the old address be tried again
+      // the credential may have changed since the line was opened: open anew instead of letting the old address be
+      // tried again
       this.source.close();
       setTimeout(() => this.open(), 500);
     };
@@ -63,6 +65,7 @@ export class Phone {
   }
 
   async #told(answer) {
+    // the phone is away: the call may be repeated
     if (answer.status === 503) return null;
     const told = await answer.json();
     if (!answer.ok) throw new Error(`${told.code}: ${told.detail}`);

@@ -1,4 +1,5 @@
-// The shapes of wa-js 4.6.0 that a gateway meets: Wid, MsgKey, ChatModel, MsgModel, WPPError, the emitter, the enumerations.
+// The shapes of wa-js 4.6.0 that a gateway meets: Wid, MsgKey, ChatModel, MsgModel, WPPError, the emitter, the
+// enumerations.
 
 export class WPPError extends Error {
   constructor(code, message, extra = {}) {
@@ -54,6 +55,7 @@ export class MsgKey {
   }
   static async newId() {
     const bytes = crypto.getRandomValues(new Uint8Array(9));
+    // the prefix of ids that WhatsApp Web makes
     return "3EB0" + Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("").toUpperCase();
   }
   equals(other) {

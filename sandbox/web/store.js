@@ -1,5 +1,7 @@
-// What a browser profile keeps: who it is, what it is linked to, and the messages. IndexedDB, written through before anything is told.
+// What a browser profile keeps: who it is, what it is linked to, and the messages. IndexedDB, written through before
+// any event is emitted.
 
+// a transaction completes only when its data is on disk: browsers are killed here on purpose
 const STRICT = { durability: "strict" };
 
 function settled(request) {
@@ -11,6 +13,7 @@ function settled(request) {
 
 function completed(transaction) {
   return new Promise((resolve, reject) => {
+    // the request's success is not enough: the transaction may still be aborted
     transaction.oncomplete = () => resolve();
     transaction.onabort = transaction.onerror = () => reject(transaction.error);
   });
@@ -19,6 +22,7 @@ function completed(transaction) {
 export async function openStore() {
   const opening = indexedDB.open("web-sandbox", 2);
   opening.onupgradeneeded = () => {
+    // profiles of earlier versions have some of the tables already
     const have = opening.result.objectStoreNames;
     if (!have.contains("profile")) opening.result.createObjectStore("profile");
     if (!have.contains("messages")) opening.result.createObjectStore("messages", { keyPath: "id" });

@@ -1,4 +1,5 @@
-// The object `WPP` of this page: the functions and events of wa-js 4.6.0 that a gateway uses, with the same names, arguments and results.
+// The object `WPP` of this page: the functions and events of wa-js 4.6.0 that a gateway uses, with the same names,
+// arguments and results.
 // A contract test compares it with the published type declarations.
 
 import { createChat } from "./chat.js";
@@ -32,6 +33,7 @@ export async function createWPP() {
   const myLid = () => (link ? new Wid(`${link.lid}@lid`) : undefined);
   // each link of a number is another device of it
   const device = () => (link ? new Wid(`${link.phone}:${[...link.credential].reduce((sum, one) => (sum * 31 + one.charCodeAt(0)) % 9973, 1)}@c.us`) : undefined);
+  // after the current step: a listener that calls `WPP` again must find the state complete
   const later = (event, ...details) => queueMicrotask(() => events.emit(event, ...details));
 
   async function lidFor(wid) {
@@ -83,13 +85,15 @@ export async function createWPP() {
     if (mode === StreamMode.MAIN) for (const wake of waiting) wake();
   }
 
-  // Before the page counts as synchronised it knows what the phone has got of what it had not heard about.
+  // Before the page counts as synchronised it asks the phone which of the unacknowledged messages have arrived.
   async function catchUp() {
     const own = [...chats.values()].flatMap((chat) => [...chat.rows.values(), ...chat.operations.values()]).filter((row) => row.fromMe);
+    // a message that was never taken, and those whose further acks may have been missed
     const open = own.filter((row) => row.ack >= ACK.CLOCK && row.ack < ACK.READ);
     const told = await phone.ask("sync", { pending: open.map((row) => row.id) });
     for (const row of open) {
       if (told?.acks[row.id]) await (isOperation(row) ? settle(row) : acknowledge(row.id, row.chat, told.acks[row.id]));
+      // kept before it was sent, and the page was closed before the phone took it: sent now under the same id
       else if (row.ack === ACK.CLOCK && !delivering.has(row.id)) deliver(row).catch((error) => console.error("send", error));
     }
   }
@@ -103,15 +107,18 @@ export async function createWPP() {
   async function acknowledge(id, chat, ack) {
     const row = chatOf(chat).rows.get(id);
     if (!row || ack <= row.ack) return;
+    // acks only grow: an older one may come after a newer
     row.ack = ack;
     await store.keepMessages([row]);
     later("chat.msg_ack_change", { ack, chat: new Wid(chat), ids: [MsgKey.fromString(id)], ...(chatOf(chat).isGroup && ack > 1 ? { sender: new Wid(chat) } : {}) });
   }
 
-  // Hands a message to the phone, waiting while it is away, and resolves with one of wa-js's SendMsgResult, or with a code that a tester ordered.
+  // Hands a message to the phone, waiting while it is away, and resolves with one of wa-js's SendMsgResult, or with a
+  // code that a tester ordered.
   async function deliver(row) {
     delivering.add(row.id);
     try {
+      // for ever: WhatsApp Web too keeps a message until the phone can be reached
       for (let again = false; ; again = true) {
         const told = (again && (await arrivedBefore(row))) || (reachable() && (await uploaded(row)) && (await phone.ask("send", row)));
         if (told) {
@@ -147,6 +154,7 @@ export async function createWPP() {
         waiting.delete(wake);
         resolve();
       };
+      // also without a change of mode: a single call may have failed
       const timer = setTimeout(wake, 1000);
       waiting.add(wake);
     });
@@ -158,23 +166,27 @@ export async function createWPP() {
       if (isOperation(row)) await change(row, tell);
       else await receiveMessage(row, twice, tell);
     }
+    // confirmed only when everything is kept: what is lost before that comes again
     if (rows.length) await phone.ask("sync", { received: rows.map((row) => row.id) });
   }
 
   async function receiveMessage(row, twice, tell) {
+    // the phone repeats what was not confirmed, so that a message may come twice
     if (chatOf(row.chat).rows.has(row.id)) return;
     const side = row.fromMe ? { from: String(me()), to: row.chat, ack: ACK.SENT } : { from: row.chat, to: String(me()), ack: ACK.RECEIVED };
     const kept = { ...row, ...side, isNewMsg: true };
     remember(kept);
+    // before the event: a listener may read the message from a page that is loaded again
     await store.keepMessages([kept]);
     if (twice) tell("chat.new_message", new MsgModel({ ...kept, type: "ciphertext", body: undefined, media: undefined, caption: undefined }));
     tell("chat.new_message", new MsgModel(kept));
   }
 
-  // Somebody else edited, revoked, or reacted to a message that is here.
+  // Another party edited, revoked, or reacted to a message that is here.
   async function change(row, tell) {
     const target = chatOf(row.chat).rows.get(row.target);
     if (!target) return;
+    // an operation may come twice as well
     const known = [target.edit?.id, target.revokedBy, ...Object.values(target.reactions ?? {}).map((made) => made.id)].includes(row.id);
     if (known) return;
     if (row.type === "reaction") {
@@ -187,7 +199,7 @@ export async function createWPP() {
       await store.keepMessages([target]);
       tell("chat.msg_edited", { chat: new Wid(target.to), id: target.id, msg: new MsgModel(target) });
     } else {
-      // wa-js tells before the message is changed
+      // wa-js emits the event before the message is changed
       const author = row.author ? new Wid(row.author) : undefined;
       tell("chat.msg_revoke", { author, from: new Wid(target.from), id: MsgKey.fromString(row.id), refId: MsgKey.fromString(target.id), to: new Wid(target.to), type: "revoke" });
       revoke(target, row);
@@ -196,6 +208,7 @@ export async function createWPP() {
   }
 
   async function leave(reason) {
+    // before the page is left: a link that is kept would be tried again with the next page
     await store.forgetLink();
     link = undefined;
     phone.close();
@@ -207,6 +220,7 @@ export async function createWPP() {
   const faults = {
     hang(amount) {
       const end = performance.now() + amount * 1000;
+      // the page's only thread is held: no timer, no event and no call of a gateway gets through
       while (performance.now() < end);
     },
     burn(amount) {
@@ -240,6 +254,7 @@ export async function createWPP() {
       later("conn.authenticated");
     },
     async stream(event) {
+      // before the mode is shown: a gateway that sends at MAIN must not overtake what still waits
       if (event.mode === StreamMode.MAIN) await catchUp();
       setMode(event.mode, event.info, event.progress);
       if (event.mode === StreamMode.QR) later("conn.require_auth");
