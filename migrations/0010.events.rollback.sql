@@ -74,8 +74,8 @@ DROP TABLE event_positions, event_names, events;
 DROP FUNCTION make_event_partitions(integer);
 DROP FUNCTION drop_event_partitions(text, double precision);
 
--- An edit or a deletion that went out changes the message that it is about, in the transaction that says so, whoever
--- says it: the sender, a receipt, reclaim, reconciliation or a human.
+-- An edit or a deletion that went out changes the message that it is about, in the transaction in which it goes out,
+-- whatever the cause: the sender, a receipt, reclaim, reconciliation or a human.
 CREATE FUNCTION apply_to_target() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     target   bigint := CASE WHEN NEW.content ->> 'target_id' ~ '^[0-9]{1,18}$' THEN (NEW.content ->> 'target_id')::bigint END;

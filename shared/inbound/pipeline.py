@@ -222,7 +222,9 @@ class JournalPipeline(Generic[T]):
         return len(rows), lag_s, processed
 
     async def _is_stuck(self, journal_id: int) -> bool:
-        """Count an attempt of this row alone that got no answer. Whether it is the row: the database answers others."""
+        """Count an attempt of this row alone that got no answer. Return whether the row is at fault: the database
+        answers others.
+        """
         row, times = self._timeouts
         self._timeouts = (journal_id, times + 1 if row == journal_id else 1)
         if self._timeouts[1] < _TIMEOUTS_MOST:

@@ -16,7 +16,7 @@ from shared.store.messages import TARGETING_TYPES, apply_to_targets
 from shared.store.pool import Row, Transaction
 
 Resolution: TypeAlias = Literal["sent", "resend", "failed"]
-"""What a human can say about a message in doubt."""
+"""What a human can decide about a message in doubt."""
 
 CANCELLED: Final = "cancelled"
 """Code in the history of a message that was taken back."""
@@ -27,7 +27,7 @@ RESOLUTIONS: Final[Mapping[Resolution, tuple[MessageState, str]]] = {
     "resend": (MessageState.QUEUED, "resolved_as_unsent"),
     "failed": (MessageState.FAILED, "resolved_as_failed"),
 }
-"""The state that each word leads to, and its code in the history."""
+"""The state that each decision leads to, and its code in the history."""
 MOST_AT_ONCE: Final = 1000
 """Most messages that one redrive moves: they are locked and written in one transaction, which must end within the limit
 of a query (5 s).

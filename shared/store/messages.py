@@ -233,7 +233,7 @@ def claim_within_limits(
         What was claimed and which connections have to wait; rows that are not due, not first or not ours are silently
         left out.
     """
-    # Rows that were offered come first: their senders wait, and what a look finds is found again.
+    # Rows that were offered come first: their clients wait, and what a look finds is found again.
     rest = request.limit - len(request.ids) - len(request.chats)
     found = (
         due(transaction, kind=claimant.kind, grace_s=0.0, most=rest, numbers=request.connections)

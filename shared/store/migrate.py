@@ -109,7 +109,7 @@ def apply(database_url: str) -> list[str]:
         for migration in migrations:
             _apply_one(backend, migration)
         # After every migration, also when none was applied: a release may add a type without a change of the schema.
-        # Triggers and views read the kind of a type from this copy.
+        # A foreign key and a trigger of the schema use this copy.
         rows = [(channel.name, channel.kind) for channel in CHANNELS]
         with backend.connection.cursor() as cursor:
             parameters = {"connection_types": [row[0] for row in rows], "process_names": [row[1] for row in rows]}

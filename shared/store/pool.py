@@ -298,8 +298,7 @@ class Pool:
                     raise self._unavailable(error, may_be_done=committing) from error
         except _DeadlinePassed as error:
             raise self._unavailable(error, may_be_done=committing) from error
-        # A bug of the caller's function, or a cancelled thread: not the database's state, so roll back and keep the
-        # connection.
+        # A bug of the caller's function, or an interrupt: the connection is sound, and is kept once it is rolled back.
         except BaseException:
             healthy = self._roll_back(connection)
             raise
@@ -326,6 +325,7 @@ class Pool:
         # A caller with a long deadline still learns early that there is no connection.
         by = min(by, self._clock() + self._connect_s)
         with self._free:
+            # For the metrics: callers that wait are the sign of a pool that is too small.
             self._waiting += 1
             try:
                 if not self._free.wait_for(
@@ -372,9 +372,9 @@ class Pool:
                 keepalives_count=3,
                 tcp_user_timeout=5000,
                 # 30 s: longer than any transaction's deadline, so that it ends only those whose client is gone while
-                # they hold locks. UTC: times do not depend on the server's place. Generic plans: a prepared statement's
-                # parameters are arrays of any length, and a plan made anew for each length costs more than the
-                # statement.
+                # they hold locks. UTC: times do not depend on the server's place. Generic plans: by default PostgreSQL
+                # plans the first executions of a prepared statement anew, and perhaps all, for their parameters, which
+                # costs more than these statements themselves.
                 options="-c idle_in_transaction_session_timeout=30s -c timezone=UTC -c "
                 "plan_cache_mode=force_generic_plan"
                 f" -c statement_timeout={round(self._statement_s * 1000)}ms",
@@ -420,6 +420,7 @@ class Pool:
                 self._idle.append((connection, self._clock()))
             else:
                 self._discard(connection)
+            # One connection came free: one caller can go on.
             self._free.notify()
 
     def _discard(self, connection: Any) -> None:
@@ -438,6 +439,7 @@ class Pool:
             self._prepares = False
             log.warning("statements_not_prepared", reason=_sentence(error))
         with self._free:
+            # They were opened under the same schema or the same server: the next caller would meet the same error.
             while self._idle:
                 self._discard(self._idle.pop()[0])
         return StaleSession(f"PostgreSQL: {_sentence(error)}")

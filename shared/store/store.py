@@ -100,6 +100,8 @@ class Store:
         self, by: float, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
         """Like `call`, with the deadline `by` (monotonic) in place of the store's own limit."""
+        # Refused here: the executor would raise RuntimeError after its shutdown, which is not an error that callers
+        # expect.
         if self._closed:
             raise StoreUnavailable("the store is closed")
         return await asyncio.get_running_loop().run_in_executor(

@@ -149,7 +149,7 @@ def apply_status(
     quality: str | None = None,
     category: str | None = None,
 ) -> int:
-    """Write what a template event of the provider says (`message_template_status_update`, `…_quality_update`,
+    """Write what a template event of the provider reports (`message_template_status_update`, `…_quality_update`,
     `template_category_update`).
 
     Args:

@@ -301,6 +301,9 @@ WITH numbers AS MATERIALIZED (
         -- Heads of chats by a skip scan, for when a few chats hold most of the rows: from one chat to the next by the
         -- index, at most 100 on either side of a chat that is drawn at random, so that none is left out for ever.
         (WITH RECURSIVE drawn AS (
+             -- By a random id between the first and the last and not by OFFSET, which would read all rows before it. A
+             -- chat with many rows is drawn more often, and its neighbours with it; over the looks every chat has its
+             -- turn.
              SELECT coalesce(
                  (SELECT m.chat_id
                   FROM (SELECT min(id) AS low, max(id) AS high FROM messages
@@ -424,7 +427,7 @@ SELECT id FROM moved;
 SELECT id FROM messages WHERE state = 'sending' AND incarnation = %(incarnation)s;
 
 -- reclaim_messages --
--- Give back what a dead incarnation had in hand. Its in-flight journal says the outcome of each row; without a record,
+-- Give back what a dead incarnation had in hand. Its in-flight journal has the outcome of each row; without a record,
 -- rows without a token were surely not sent and the others are in doubt. The row that it was working on when it died is
 -- parked the second time.
 WITH flights AS (
