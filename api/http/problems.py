@@ -151,7 +151,7 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "media_type_unsupported": ProblemType(
         status=415,
         title="Unsupported media type of the body",
-        remedy="Stay within `limit` bytes.",
+        remedy="Send JSON with `Content-Type: application/json`, or a form where the operation takes a file.",
     ),
     "range_invalid": ProblemType(status=416, title="Range not satisfiable", remedy="Stay within `size` bytes."),
     "body_invalid": ProblemType(
