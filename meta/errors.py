@@ -23,7 +23,7 @@ from shared.logs import scrub
 
 
 class ErrorAction(StrEnum):
-    """What a code asks for."""
+    """What a code requires."""
 
     RETRY = "retry"
     """Not accepted; the retry policy decides when again, and the attempt counts."""
@@ -201,7 +201,7 @@ TOKEN_SUBCODES: Final[Mapping[int, str]] = {
     467: "the token was made invalid",
     492: "the user lost the role on the account",
 }
-"""What a subcode of 190 says about the token."""
+"""Why the token is invalid, by the subcode of 190."""
 
 STATUS_RULES: Final[Mapping[int, ErrorRule]] = {
     401: _pause("the key or token was not accepted"),
@@ -247,7 +247,7 @@ class ProviderAcceptance:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The provider says that it did not take the message.
+    """The provider did not accept the message.
 
     Attributes:
         code: Meta's, or `http_<status>`, or `360dialog_<status>`. detail: its words and trace id. requested_wait_s:
@@ -271,7 +271,7 @@ class Unclear:
 def read(
     answer: GraphAnswer, named: Callable[[Mapping[str, Any]], str] | None = None
 ) -> ProviderAcceptance | Refusal | Unclear:
-    """Return what an HTTP answer says.
+    """Return the meaning of an HTTP answer.
 
     Args:
         named: finds the provider's id in the body of an answer that says yes, "" when there is none; None: the id of a
@@ -280,7 +280,7 @@ def read(
     body = _parsed(answer.body)
     # Graph's error object is `error`; 360dialog's own, with `http_code` and `developer_message`, is `meta`
     error, own = body.get("error"), body.get("meta")
-    # before the status: Graph's code says more than any HTTP status
+    # before the status: Graph's code is more precise than any HTTP status
     if isinstance(error, Mapping):
         return _of_error(answer, error)
     if 200 <= answer.status < 300:
@@ -305,7 +305,7 @@ def read(
 
 
 def rule_of(code: int, *, status: int = 400, transient: bool = False) -> ErrorRule:
-    """Return the rule for one code; unknown ones by HTTP status and by what Meta says about them passing."""
+    """Return the rule for one code; unknown ones by HTTP status and by Meta's flag `is_transient`."""
     if rule := RULES.get(code):
         return rule
     for family, rule in RULE_RANGES:
@@ -384,7 +384,7 @@ def _message_id(body: Mapping[str, Any]) -> str:
 
 
 def _message_status(body: Mapping[str, Any]) -> str:
-    """Return what Meta says that it does with a template message before it sends it; empty when it only accepted it."""
+    """Return the status of a template message that Meta holds before it sends it; empty when it only accepted it."""
     status = body["messages"][0].get("message_status")
     return status if isinstance(status, str) and _WORD.fullmatch(status) and status != _ACCEPTED else ""
 

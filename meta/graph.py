@@ -158,7 +158,7 @@ class GraphClient:
         except TRANSPORT_FAILURES as error:
             if progress.refusal is not None:
                 raise progress.refusal from None
-            # the error's text may hold the address; its class says what happened
+            # the error's text may hold the address; its class is the reason
             reason = type(error).__name__
             return RequestUnanswered(reason) if progress.may_be_written else RequestUnwritten(reason)
 

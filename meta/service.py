@@ -167,7 +167,7 @@ class MetaService:
         return {**missing, **self._consumer.readiness()}
 
     def health(self) -> Mapping[str, Any]:
-        """Return what the user wants to see of Meta's bots."""
+        """Return the facts for `GET /health`; the names of the first ones are part of the API."""
         return {
             "botsActive": self._accounts.usable(),
             "messagesReceived": self._processor.received,

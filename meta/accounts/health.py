@@ -253,16 +253,18 @@ class ConnectionHealth:
             "dataAccessExpiresAt": _iso(access_ends_at),
         }
         error = data.get("error")
-        # an expired token counts as dead whatever `is_valid` says
+        # an expired token counts as dead whatever `is_valid` is
         if not valid or (expires_at is not None and expires_at <= utc_now()):
-            # the reason begins with a code of credentials, by which `resume_mended` knows the pause
+            # the reason begins with a code of credentials, by which `resume_mended` finds the pause
             code = error.get("code") if isinstance(error, Mapping) else None
             finding.dead = f"{code if isinstance(code, int) else 190}: the access token is no longer valid"
         elif expires_at is not None and expires_at <= utc_now() + timedelta(days=self._settings.expiry_warning_days):
             finding.warnings.append(f"the access token expires at {_iso(expires_at)}")
 
     async def inspect(self, token: str) -> Mapping[str, Any]:
-        """Return what Meta says about a token (`debug_token`), asked as the app. Raises `TaskFailed`."""
+        """Return what Meta reports about a token (`debug_token`), called with the app's own token. Raises
+        `TaskFailed`.
+        """
         # an app's own token is its id, a bar and its secret; in a header, since addresses end in access logs
         headers = {"Authorization": f"Bearer {self._settings.meta_app_id}|{self._settings.meta_app_secret}"}
         found = await self._calls.get(

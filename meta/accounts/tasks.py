@@ -1,5 +1,5 @@
-"""Every task that this kind does, by name. Which of them may be begun again after a death is said where they are asked
-for (`api`).
+"""Every task that this kind does, by name. Whether one may be begun again after the death of its process is set where
+it is requested (`api`).
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def _target(own: Mapping[str, Any], key: str) -> str:
 
 def _interactive(message: Mapping[str, Any], own: object) -> ParsedContent:
     reply = _own(message, own)
-    # some payloads lack `type`; the name of the object says the same
+    # some payloads lack `type`; the name of the object is the same
     kind = text(reply.get("type"))[:_TYPE_MOST] or next((key for key in reply if key.endswith("_reply")), "")
     answer = mapping(reply.get(kind))
     content = present(

@@ -206,7 +206,7 @@ def _message(item: ChatItem, message: Mapping[str, Any]) -> ParsedEvents:
         _line(
             item,
             ParsedContent(parsed.type, parsed.content | quoted, parsed.file),
-            # Messenger knows several files as one message; each is a line here, and only the first has the context
+            # to Messenger several files are one message; each is a line here, and only the first has the context
             provider_id=part_id(mid, number),
             context=context if number == 1 else {},
         )

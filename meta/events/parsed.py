@@ -93,7 +93,7 @@ class ParsedEvents:
         self.problems += other.problems
 
     def outcome(self) -> str:
-        """Return what the journal says about it: empty when everything was read."""
+        """Return the outcome for the journal: empty when everything was read."""
         more = len(self.problems) - _PROBLEMS_MOST
         return "; ".join(self.problems[:_PROBLEMS_MOST]) + (f"; and {more} more" if more > 0 else "")
 

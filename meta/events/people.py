@@ -17,7 +17,7 @@ _ID_CHANGES: Final = frozenset({"user_changed_user_id", *_NUMBER_CHANGES})
 
 
 def contact(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
-    """Read who a person is: their ids belong together."""
+    """Read the ids of one person, which belong together."""
     user_id, number = name(part.get("user_id")), name(part.get("wa_id"))
     if not (user_id or number):
         return ParsedEvents()
@@ -41,7 +41,7 @@ def seen(
 
 
 def changed(change: Change, system: Mapping[str, Any], sender: str, at: datetime) -> list[ContactMove]:
-    """Return that a person has another number or another id, if a system message says so."""
+    """Return that a person has another number or another id, if a system message announces it."""
     if text(system.get("type")) not in _ID_CHANGES:
         return []
     number = name(system.get("wa_id")) or name(system.get("new_wa_id"))

@@ -28,7 +28,7 @@ def require_json(body: bytes) -> None:
 
 
 def object_of(body: bytes) -> str:
-    """Return what a webhook says it is about; empty when it does not say. Raises `NotJson`."""
+    """Return the `object` that a webhook names; empty when it names none. Raises `NotJson`."""
     try:
         return word(mapping(decoded(body)).get("object"))
     except RecursionError:
@@ -36,7 +36,7 @@ def object_of(body: bytes) -> str:
 
 
 def decoded(body: bytes) -> Any:
-    """Return what JSON says. Raises `NotJson`, and `RecursionError` when it is nested too deeply for us."""
+    """Return the value of a JSON body. Raises `NotJson`, and `RecursionError` when it is nested too deeply for us."""
     try:
         # JSON may be UTF-16 or UTF-32 (RFC 4627); lone surrogates are cleaned where texts are read
         words = body.decode(json.detect_encoding(body), "surrogatepass")

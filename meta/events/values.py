@@ -77,7 +77,7 @@ def number(value: object) -> float | None:
 
 
 def present(**fields: Any) -> dict[str, Any]:
-    """Return those fields that say something: not None, not the empty text."""
+    """Return those fields that have a value: not None, not the empty text."""
     return {key: value for key, value in fields.items() if value is not None and value != ""}
 
 

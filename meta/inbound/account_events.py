@@ -40,7 +40,7 @@ def _template(
     quality: str | None = None,
     category: str | None = None,
 ) -> None:
-    """Write what an event says about the template that it names."""
+    """Write an event's changes of the template that it names."""
     # a number in Meta's JSON; as a text where 360dialog hands it through
     number = event.value.get("message_template_id")
     # `at` fences: an event that is older than what the row knows changes nothing

@@ -331,7 +331,7 @@ def _wait_s(file: TakenMedia, account: object) -> float:
 
 
 def _judged(file: TakenMedia, fetched: Fetched) -> FetchOutcome:
-    """Return whether what was fetched is what the message says."""
+    """Return the outcome of a fetch, by whether the file is of the type that the message announced."""
     families = _FAMILIES.get(file.type)
     if families and fetched.mimetype != kinds.UNKNOWN and not fetched.mimetype.startswith(families):
         return FileGivenUp("refused", f"not {file.type} but {fetched.mimetype}")
@@ -361,7 +361,7 @@ def _address_in(body: Mapping[str, object]) -> str:
 
 
 def _of_id(account: Account, media_id: str) -> tuple[str, Mapping[str, str]]:
-    """Return where the provider says where a file is."""
+    """Return the address and parameters of the call that returns a file's own address."""
     if account.connection.connection_type == D360:
         return f"{account.endpoint.url.removesuffix('/messages')}/{media_id}", {}
     # the number's id makes Meta check that the file came to this very number
@@ -369,7 +369,7 @@ def _of_id(account: Account, media_id: str) -> tuple[str, Mapping[str, str]]:
 
 
 def _through_d360(account: Account, address: str) -> str:
-    """Return an address as 360dialog wants it fetched: Meta's path, at its own host."""
+    """Return an address as 360dialog serves it: Meta's path, at its own host."""
     if account.connection.connection_type != D360:
         return address
     base = account.endpoint.url.removesuffix("/messages")

@@ -28,6 +28,6 @@ def is_signed(header: str, body: bytes, app_secret: bytes, algorithm: str = "sha
 
 
 def is_weakly_signed(headers: Mapping[str, str], body: bytes, app_secret: bytes) -> bool:
-    """Whether a body carries SHA-1 alone, and rightly. What it says decides whether that is enough."""
+    """Whether a body carries SHA-1 alone, and a right one. Its content decides whether that is enough."""
     # a post with both headers is judged by the strong one, also when that one is wrong
     return SHA256 not in headers and is_signed(headers.get(SHA1, ""), body, app_secret, "sha1")

@@ -87,8 +87,7 @@ class Webhooks:
 
     def app(self) -> Starlette:
         """Return the application for the public port."""
-        # four addresses for one application: operators have configured each of them at Meta, and the body names its
-        # object
+        # all addresses are equal: the body itself names its object, and operators may register any of them at Meta
         routes = [Route(path, self.verify, methods=["GET"]) for path in META_PATHS]
         routes += [Route(path, self.take_meta, methods=["POST"]) for path in META_PATHS]
         return Starlette(routes=[*routes, Route(D360_PATH, self.take_d360, methods=["POST"])])
@@ -161,8 +160,7 @@ class Webhooks:
         try:
             await admit()
             event = await guarded(await _body(request))
-            # JSON that cannot be parsed would be a journal row that never can be processed; a 400 makes the provider
-            # repeat it
+            # before it is stored: a body that is no JSON would be a row that can never be processed
             await _beside(event.body, reading.require_json, event.body)
             # returns after the commit: a 200 before it would promise what a crash could break
             await self._journal.keep(event)

@@ -50,7 +50,7 @@ def weigh(
         transaction,
         kind=kind,
         connection_id=connection_id,
-        # both clocks have a say: the provider's (when it happened) rules out old events of a lagging queue, ours (when
+        # both clocks count: the provider's (when it happened) rules out old events of a lagging queue, ours (when
         # it came) rules out what was here before the claim
         happened_since=since - _TRUNCATED,
         received_since=since,

@@ -59,8 +59,8 @@ class MetaChannel:
             not sent.
     """
 
-    # the token is written with the claim and not by a transaction of its own: a status webhook that overtakes the HTTP
-    # response finds the row by its token
+    # the token consists of values that the claim knows (installation, row, attempt, instant of acceptance), so that the
+    # claim writes it: no transaction of its own before each send
     token_at_claim = True
 
     def __init__(
@@ -342,7 +342,7 @@ def _read(reply: GraphAnswer, message: OutboundMessage) -> Reading:
 
 
 def _done(body: Mapping[str, Any]) -> str:
-    """Return whether an answer that names no message says yes."""
+    """Return a stand-in for an id when an answer that names no message reports success; empty when it does not."""
     return "done" if body.get("success") is True else ""
 
 
