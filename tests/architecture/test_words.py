@@ -50,7 +50,6 @@ NAMES_NOT_YET: tuple[str, ...] = (
     "tests/chaos/test_judge.py",
     "tests/chaos/test_judge_reports.py",
     "tests/chaos/test_program.py",
-    "tests/delivery/postman.py",
     "tests/delivery/test_dispatcher.py",
     "tests/delivery/test_pacing.py",
     "tests/delivery/test_reconcile.py",

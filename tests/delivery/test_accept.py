@@ -15,7 +15,7 @@ from shared.process.metrics import Metrics
 from shared.queues.hints import Hints
 from shared.store.messages import Accepted
 from shared.store.store import Store
-from tests.delivery.rig import run, soon
+from tests.delivery.env import run, soon
 from tests.queues.rig import Redis
 from tests.store.env import StoreEnv, away, open_store, query
 from tests.support.servers import Servers

@@ -45,7 +45,7 @@ class Post:
             "webhook_repeat_s": 0.2,
             "ledger": self.book,
         }
-        self.entry = Entry("meta", home, module="tests.delivery.postman", **(given | variables))
+        self.entry = Entry("meta", home, module="tests.delivery.ledger_service", **(given | variables))
         self.hints = Hints(redis_url, 1.0)
 
     def start(self) -> Post:

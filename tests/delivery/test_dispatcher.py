@@ -12,7 +12,7 @@ from shared.clock import monotonic
 from shared.delivery.channel import RecordToken
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.store import messages
-from tests.delivery.rig import Answers, Gate, Process, Script, answering, cancelled, run, soon, takes
+from tests.delivery.env import Answers, Gate, Process, Script, answering, cancelled, run, soon, takes
 from tests.store.env import StoreEnv, away
 from tests.support.servers import Servers
 

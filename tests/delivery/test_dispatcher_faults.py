@@ -12,7 +12,7 @@ import pytest
 from shared.clock import monotonic
 from shared.delivery.channel import RecordToken
 from shared.messages import OutboundMessage, Outcome, Retry, Sent
-from tests.delivery.rig import Gate, Process, Script, answering, cancelled, run, soon
+from tests.delivery.env import Gate, Process, Script, answering, cancelled, run, soon
 from tests.store.env import StoreEnv, away, open_store, query
 from tests.support.servers import Servers
 from tests.support.waiting import eventually_async

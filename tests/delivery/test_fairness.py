@@ -10,7 +10,7 @@ from shared.delivery import fairness
 from shared.delivery.channel import RecordToken
 from shared.delivery.fairness import Capacities, capacities
 from shared.messages import OutboundMessage, Outcome
-from tests.delivery.rig import Gate, Process, Script, cancelled, run, soon, takes
+from tests.delivery.env import Gate, Process, Script, cancelled, run, soon, takes
 from tests.store.env import StoreEnv
 
 

@@ -21,7 +21,7 @@ from shared.delivery.in_flight_journal import (
 )
 from shared.delivery.reclaim import forget, leftovers
 from shared.process.slot_lock import boot_id
-from tests.delivery.rig import run
+from tests.delivery.env import run
 from tests.support.full_disk import files_limited_to
 
 

@@ -21,7 +21,7 @@ from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.settings import Settings
 from shared.states import MessageState
 from shared.store import messages, pacing
-from tests.delivery.rig import Process, Script, run, soon
+from tests.delivery.env import Process, Script, run, soon
 from tests.store.env import StoreEnv, open_store, open_transaction, query, side_by_side
 
 SECOND = timedelta(seconds=1)

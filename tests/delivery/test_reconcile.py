@@ -21,7 +21,7 @@ from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.states import MessageState
 from shared.store import interventions
 from shared.store.messages import Doubt
-from tests.delivery.rig import Process, Script, cancelled, run, soon
+from tests.delivery.env import Process, Script, cancelled, run, soon
 from tests.store.env import StoreEnv, away, query
 from tests.support.servers import Servers
 
@@ -330,5 +330,5 @@ class TestReconciler:
 
 
 def test_a_message_of_the_script_has_what_a_row_has() -> None:
-    """The scripted channel is typed by the real protocol; this keeps the rig honest when fields change."""
+    """The scripted channel is typed by the real protocol; this keeps this env honest when fields change."""
     assert set(OutboundMessage.__slots__) >= {"id", "chat_id", "attempt", "token", "incarnation"}

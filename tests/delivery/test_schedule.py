@@ -10,7 +10,7 @@ from shared.delivery.channel import RecordToken
 from shared.messages import OutboundMessage, Outcome, Retry, Sent
 from shared.states import MessageState
 from shared.store import messages
-from tests.delivery.rig import Process, Script, cancelled, run
+from tests.delivery.env import Process, Script, cancelled, run
 from tests.store.env import StoreEnv, query
 
 SENT, QUEUED, IN_DOUBT = MessageState.SENT, MessageState.QUEUED, MessageState.IN_DOUBT

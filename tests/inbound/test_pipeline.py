@@ -17,7 +17,7 @@ from shared.process.metrics import Metrics
 from shared.store import inbound
 from shared.store.inbound import RawEvent
 from shared.store.pool import Transaction
-from tests.delivery.rig import soon
+from tests.delivery.env import soon
 from tests.store.env import StoreEnv, open_store, query
 
 KIND = "webdriver"

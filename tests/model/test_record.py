@@ -17,7 +17,7 @@ from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.store import messages
 from shared.store.pool import Pool
 from shared.store.store import Store
-from tests.delivery.rig import Process, Script, run, soon
+from tests.delivery.env import Process, Script, run, soon
 from tests.store.env import StoreEnv
 
 Send = Callable[[asyncio.Event, OutboundMessage, RecordToken], Awaitable[Outcome]]

@@ -25,7 +25,7 @@ from shared.settings import ChildEnvironment, Settings
 from shared.store import tasks
 from shared.store.store import Store
 from shared.store.tasks import Task, TaskFailed
-from tests.delivery.rig import run, soon
+from tests.delivery.env import run, soon
 from tests.store.env import StoreEnv, query, side_by_side
 from tests.support import environment
 from tests.support.waiting import eventually_async

@@ -31,7 +31,7 @@ from shared.process.metrics import Metrics
 from shared.secrets import Sealed, SecretUnreadable, Vault
 from shared.settings import Settings
 from shared.store import connections
-from tests.delivery.rig import run
+from tests.delivery.env import run
 from tests.store.env import StoreEnv, away, open_store, open_transaction, query
 from tests.support import environment, ports
 from tests.support.entry import Entry

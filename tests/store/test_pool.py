@@ -25,7 +25,7 @@ from shared.settings import ChildEnvironment
 from shared.store import pool as pool_module
 from shared.store.pool import Pool, Transaction
 from shared.store.store import Store, ping
-from tests.delivery.rig import run, soon
+from tests.delivery.env import run, soon
 from tests.store.env import StoreEnv, away, backends, cut, open_store, query, side_by_side
 from tests.support.servers import Servers
 from tests.support.waiting import eventually

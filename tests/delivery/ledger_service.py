@@ -26,7 +26,7 @@ LEDGER = Path(os.environ["LEDGER"])
 SLOWNESS_S = float(os.environ.get("SLOWNESS_S", "0.01"))
 
 
-class BookChannel:
+class LedgerChannel:
     """Writes into the book, and looks there when asked."""
 
     token_at_claim = True
@@ -46,13 +46,13 @@ class BookChannel:
         return Sent(provider_id=f"p-{doubt.message.id}") if taken else Retry(code="not_in_the_book")
 
 
-class PostService:
+class LedgerService:
     """A consumer and nothing else."""
 
     app: ASGIApp | None = None
 
     def __init__(self, child: Child) -> None:
-        self._consumer = Consumer(child, BookChannel(), in_flight=20, send_s=5.0, retry_base_s=0.1)
+        self._consumer = Consumer(child, LedgerChannel(), in_flight=20, send_s=5.0, retry_base_s=0.1)
 
     async def start(self) -> None:
         """Begin to deliver."""
@@ -81,7 +81,7 @@ class PostService:
 
 async def open_service(child: Child) -> Service:
     """Open the post office."""
-    return PostService(child)
+    return LedgerService(child)
 
 
 if __name__ == "__main__":
