@@ -48,7 +48,7 @@ def run(home: Path) -> Iterator[Run]:
             if ready:
                 (home / "ready").touch()
             entry = opened.enter_context(
-                Entry("redis", home, module="tests.embedded.rig", arguments=(program, *limits))
+                Entry("redis", home, module="tests.embedded.wrapped_server", arguments=(program, *limits))
             )
             return entry.start()
 

@@ -1,5 +1,5 @@
-"""Runs a bad server under the real wrapper, with limits short enough for a test: `python -m tests.embedded.rig PROGRAM
-[LIMIT=SECONDS …]`.
+"""Runs a bad server under the real wrapper, with limits short enough for a test: `python -m
+tests.embedded.wrapped_server PROGRAM [LIMIT=SECONDS …]`.
 
 The server is ready when the file `ready` is in BULKHEAD_HOME, not ready yet while `not_yet` is there, else silent.
 """
