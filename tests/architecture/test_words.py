@@ -46,7 +46,6 @@ NAMES_NOT_YET: tuple[str, ...] = (
     "supervision/commands/sessions.py",
     "supervision/commands/status.py",
     "supervision/supervisor.py",
-    "tests/chaos/env.py",
     "tests/chaos/test_judge.py",
     "tests/chaos/test_judge_reports.py",
     "tests/chaos/test_program.py",

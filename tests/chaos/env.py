@@ -85,7 +85,7 @@ class ChaosEnv(Bulkhead):
 
 
 @contextmanager
-def open_arena(**variables: object) -> Iterator[ChaosEnv]:
+def open_env(**variables: object) -> Iterator[ChaosEnv]:
     """A installation, started, ready and registered as one that outlives a test."""
     home = Path(tempfile.mkdtemp(prefix="bh-"))
     env = ChaosEnv(home, settings_variables(home) | environment.as_environ({**OWN_INSTALLATION, **variables}))

@@ -16,7 +16,7 @@ from chaos.report import table
 from chaos.run import Run, crash_points_of
 from shared.clock import left, monotonic
 from shared.fail_points import FAIL_POINTS
-from tests.chaos.env import ChaosEnv, open_arena
+from tests.chaos.env import ChaosEnv, open_env
 from tests.supervision.test_adoption import OF_ORCHESTRATOR
 from tests.support.waiting import eventually_async
 
@@ -92,7 +92,7 @@ def test_the_table_has_every_point() -> None:
 
 
 def test_every_crash_point_once() -> None:
-    with open_arena(crash_points=armed()) as env:
+    with open_env(crash_points=armed()) as env:
         env.link()
 
         async def provoke(installation: Installation, run: Run, load: Load) -> None:

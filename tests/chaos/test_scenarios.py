@@ -12,14 +12,14 @@ from chaos.installation import Installation
 from chaos.load import Load
 from chaos.pages import wait_session
 from chaos.run import Run
-from tests.chaos.env import ChaosEnv, do, more_accepted, open_arena, replaced, require_clean
+from tests.chaos.env import ChaosEnv, do, more_accepted, open_env, replaced, require_clean
 
 pytestmark = [pytest.mark.serial, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
 def env() -> Iterator[ChaosEnv]:
-    with open_arena() as opened:
+    with open_env() as opened:
         opened.link()
         yield opened
 
