@@ -87,6 +87,8 @@ class FieldsInvalid(Refused):
         super().__init__("body_invalid", f"{sentences}.", errors=errors)
 
 
+# a table of our own and no library: a refusal names every wrong place and no value, which may be a phone number or a
+# text (docs/adr/0040-one-language-for-the-fields-of-objects.md)
 def checked(value: Any, fields: Sequence[Field]) -> dict[str, Any]:
     """Return the fields of an object, with defaults for those that are not given; null is as good as absent.
 

@@ -298,6 +298,8 @@ _WORLDS: Final = ("instagram_base_url", "sandbox_url")
 """With the other providers' addresses: whether a connection type sends to the sandbox."""
 _DELIVERY: Final = ("send_attempts", "in_doubt_policy", "in_doubt_window_s", *_PACING, *_WORLDS)
 
+# memory limits are for the process tree: by resident size of a single process, by proportional set size of several
+# (docs/adr/0013-memory-by-proportional-set.md)
 KINDS: Final[tuple[ProcessKind, ...]] = (
     ProcessKind(
         name="api",

@@ -165,6 +165,7 @@ class Settings:
     webdriver_session_in_flight: int = _setting(
         2, "Sends in flight at once of one browser session: one in its page, the next ones ready.", low=1, high=500
     )
+    # 80: what Meta grants a number from the start; a number with the higher throughput has it in its options
     meta_messages_per_second: float = _setting(80.0, "Rate limit for one number; 0: no limit.", low=0)
     meta_pair_limit: str = _setting(
         "on", "Whether one number sends one user at most 1 message each 6 s, 45 at once.", choices=("on", "off")
@@ -184,10 +185,12 @@ class Settings:
     webdriver_breaker: int = _setting(
         10, "Failed sends in a row after which a browser session's connection is paused; 0: never.", low=0
     )
+    # `auto` by default: the one policy that neither repeats a message without evidence nor leaves all to a human
     in_doubt_policy: str = _setting(
         "auto", "What to do with a message that may have been sent.", choices=("auto", "resend", "hold")
     )
     in_doubt_window_s: float = _setting(10.0, "How long reconciliation waits before the policy decides.", low=0)
+    # 70 s: Meta repeats a POST whose connection broke within a minute (docs/adr/0035-whose-webhooks-prove-what.md)
     webhook_repeat_s: float = _setting(
         70.0,
         "How long after a process's death a provider may still repeat a webhook that the process had in hand.",
@@ -209,6 +212,7 @@ class Settings:
         "off", "Whether files may be fetched from addresses in private networks.", choices=("off", "on")
     )
 
+    # six hours: often enough to warn of a token's end days before it (`EXPIRY_WARNING_DAYS`)
     connection_check_s: float = _setting(
         21600.0, "Interval at which each connection's number and token are looked at; 0: never by itself.", low=0
     )
@@ -220,6 +224,10 @@ class Settings:
     session_starts: int = _setting(
         0, "Browser sessions that start at the same time; 0: one for each processor, 2 to 8.", low=0, high=50
     )
+    # proportional set size: the plain sum counts the pages that Chromium's processes share several times
+    # (docs/adr/0013-memory-by-proportional-set.md). A fresh browser has some 200 MB; two limits, so that most are
+    # replaced at a quiet moment and few in the middle of a send
+    # (docs/adr/0023-browsers-are-replaced-before-they-burst.md)
     session_memory_soft_mb: float = _setting(
         800.0, "Memory (PSS) of one browser above which it is replaced at a quiet moment; 0: no limit.", low=0
     )
@@ -232,6 +240,7 @@ class Settings:
     session_cpu_most: float = _setting(
         0.8, "Processors that one browser may use for a minute before it is replaced; 0: no limit.", low=0
     )
+    # every replacement of a browser is a connect, and an account that connects all the time is banned
     session_connects_per_hour: int = _setting(
         20, "Connects of one session within an hour after which it is quarantined: ban protection.", low=2
     )

@@ -85,6 +85,7 @@ MESSAGE_TRANSITIONS: Final[Mapping[MessageState, frozenset[MessageState]]] = {
     M.DELETED: frozenset({M.SENT, M.DELIVERED, M.READ}),
 }
 
+# a message in doubt is open too: a later one that overtook it could arrive before its repetition
 OPEN_MESSAGE_STATES: Final = (M.QUEUED, M.SENDING, M.IN_DOUBT)
 """States in which a message blocks the later ones of its chat."""
 
@@ -97,6 +98,7 @@ SLOT_TRANSITIONS: Final[Mapping[SlotState, frozenset[SlotState]]] = {
     S.UNREADY: frozenset({S.READY, S.DRAINING, S.KILLING}),
     # every death passes through killing: what follows is decided when the slot is proved to be free
     S.DRAINING: frozenset({S.KILLING}),
+    # -> misconfigured: it left with the exit code for wrong settings, and a restart with the same ones would end alike
     S.KILLING: frozenset({S.STOPPED, S.STARTING, S.BACKOFF, S.QUARANTINED, S.MISCONFIGURED}),
     S.BACKOFF: frozenset({S.STARTING, S.STOPPED}),
     S.QUARANTINED: frozenset({S.STARTING, S.STOPPED}),

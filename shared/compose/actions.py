@@ -66,6 +66,7 @@ def deletion_content(target: Target, *, everyone: bool) -> Content:
         )
     require_message(target, content.DELETE)
     require(target.connection_type, content.DELETE)
+    # channels revoke only what the company itself wrote
     if everyone and target.direction != "out":
         raise unsupported(
             target.connection_type,

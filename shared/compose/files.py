@@ -74,6 +74,7 @@ class Files:
 
 
 def _remembered(transaction: Transaction, company_id: str, stored: Stored, mimetype: str, filename: str) -> StoredFile:
+    # the row and the look at it in one transaction: retention must not delete the file between the two
     media.remember(transaction, company_id, stored.sha256, size=stored.size, mimetype=mimetype, filename=filename)
     found = media.find(transaction, company_id, stored.sha256)
     if found is None:

@@ -16,6 +16,7 @@ def require(connection_type: str, operation: str) -> Capability:
 
 def unsupported(connection_type: str, operation: str, reason: Reason, sentence: str = "") -> Refused:
     """Return the refusal of an operation. `sentence`: when it is not the operation as such that cannot be done."""
+    # a client can wait for what Bulkhead cannot do yet, and not for what the channel lacks
     why = "the channel has no such operation" if reason == "channel" else "Bulkhead cannot do it yet"
     return Refused(
         "unsupported_operation",
@@ -28,6 +29,7 @@ def unsupported(connection_type: str, operation: str, reason: Reason, sentence: 
 
 def file_too_large(field: str, limit: int, size: int | None = None) -> Refused:
     """Return the refusal of a file with more than `limit` bytes."""
+    # of a stream that was cut at the limit the size is not known
     known = {} if size is None else {"size": size}
     return Refused(
         "media_too_large", f"The file in {field} has more than {limit} bytes.", field=field, limit=limit, **known

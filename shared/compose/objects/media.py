@@ -16,6 +16,7 @@ def media_field(name: str, *, required: bool = False) -> Field:
         kind=dict,
         required=required,
         open=True,
+        # exactly one: with two of them it would be undecided which file the customer gets
         one_of=("id", "link", "sha256"),
         fields=(
             Field(name="id", kind=str, shortest=1, longest=255),

@@ -143,6 +143,7 @@ def _wrong_parameters(component: Mapping[str, Any], kind: str, at: str) -> Wrong
         text = parameter.get("text")
         if type_ != "text" or not isinstance(text, str):
             continue
+        # the limit of a header is lower than the general one, which the table has checked
         if kind == "header" and len(text) > _HEADER_TEXT_MOST:
             yield f"{place}/text", f"has {len(text)} characters; at most {_HEADER_TEXT_MOST} are allowed in a header"
         if _UNPLAIN.search(text):
