@@ -152,7 +152,6 @@ class MetaService:
         # forgetting a loop that never began is harmless: `close` is called after a failed start too
         for loop in ("accounts", "checks", "journal", "proofs"):
             self._child.beats.forget(loop)
-        # users before what they use: the HTTP pool and the storage are closed when nothing calls them any more
         await self._tasks.close()
         await self._journal.close()
         await self._fetcher.close()

@@ -98,7 +98,6 @@ class MetaChannel:
             StoreUnavailable: the connection cannot be read; nothing was sent. Also whatever `record_token` raises,
                 likewise.
         """
-        # credentials first: without them every later step is useless, and none of these checks sends anything
         account = await self._accounts.find(message.connection_id)
         if not isinstance(account, Account):
             return _unusable(account)
@@ -177,7 +176,6 @@ class MetaChannel:
         )
         if evidence is AbsenceEvidence.UNREAD:
             return InDoubt(code="webhooks_unread", detail="webhooks that wait to be processed may hold the proof")
-        # no later event: the number may be quiet or not subscribed. The in-doubt policy decides after its window
         if evidence is AbsenceEvidence.NONE:
             return None
         return Retry(
@@ -204,7 +202,6 @@ class MetaChannel:
         if isinstance(reading, ProviderAcceptance):
             self._throttle.passed(*_keys(message))
             await self._prove(account)
-            # the answer names no message: `_done` stands in for an id only to show success
             if message.type in content.HARMLESS_TWICE:
                 return Sent(provider_id="")
             return Sent(provider_id=reading.provider_id, code=reading.status, recipient=reading.recipient)
@@ -221,7 +218,6 @@ class MetaChannel:
     async def _prove(self, account: Account) -> None:
         """Note that the token reaches the account: the provider took a message for it, by the account's own address."""
         connection = account.connection
-        # a 360dialog number is proved by the secret of its own webhook address
         if connection.connection_type == D360 or connection.is_proved(connection.account_id):
             return
         try:

@@ -172,7 +172,6 @@ def too_late(message: OutboundMessage, last_heard: datetime | None, now: datetim
     window = channel_named(message.connection_type).window
     if window is None:
         return ""
-    # a tag (HUMAN_AGENT) lengthens the window; an unknown tag does not
     length_s = window.tagged_s.get(message.content.get("tag", ""), window.length_s)
     is_over = (now - last_heard).total_seconds() > length_s
     return f"more than {length_s / 3600:g} hours since the person wrote" if is_over else ""
@@ -195,7 +194,6 @@ def _refined(answer: GraphAnswer, refusal: Refusal) -> Refusal:
     # `errors.read` made a refusal of it by the HTTP status, so a body without a readable error keeps that rule
     except (ValueError, RecursionError, AttributeError):
         return refusal
-    # the pair before the code alone: the code's rule is the general case
     if found := _BY_SUBCODE.get((code, subcode)) if code is not None and subcode is not None else None:
         return replace(refusal, code=found[0], rule=found[1])
     if code is not None and (rule := _BY_CODE.get(code)):
@@ -224,5 +222,4 @@ def upload_fields(mimetype: str) -> Mapping[str, str]:
     """Return the form fields beside the file (`filedata`) in an upload to `/message_attachments`."""
     family = mimetype.partition("/")[0]
     kind = family if family in ("image", "video", "audio") else "file"
-    # reusable: the id is remembered by digest and used for later messages with the same file
     return {"message": json.dumps({"attachment": {"type": kind, "payload": {"is_reusable": True}}})}

@@ -137,7 +137,6 @@ def _files(node: Any, type: str, depth: int, sent_as: str) -> Iterator[PayloadFi
             return
         for name, value in node.items():
             yield from _files(value, name, depth + 1, sent_as)
-    # a list is transparent: its objects stand under the list's name
     elif isinstance(node, list):
         for value in node:
             yield from _files(value, type, depth + 1, sent_as)
@@ -200,7 +199,6 @@ def _reaction(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _interactive(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    # `quoted` is our field; it is sent as `context` beside the object
     return {name: value for name, value in given.items() if name != "quoted"}
 
 

@@ -39,7 +39,6 @@ class Throttle:
         if not self._refusals:
             return 0.0
         now = self._clock()
-        # two zeros: `max` needs two arguments when no key is known
         return max(0.0, *(refusal.until - now for key in keys if (refusal := self._refusals.get(key))), 0.0)
 
     def refused(self, key: Hashable, policy: ThrottlePolicy, requested_s: float | None = None) -> float:

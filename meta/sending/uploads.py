@@ -155,7 +155,6 @@ class UploadCache:
         return await self._upload(account, stored, mimetype)
 
     def _ended(self, key: _Key, task: asyncio.Task[_Result]) -> None:
-        # also after a failure: the next message begins anew. The id itself is found in PostgreSQL from now on
         del self._under_way[key]
         if not task.cancelled() and (error := task.exception()) is not None:
             # a caller that still waits gets the error too
@@ -238,7 +237,6 @@ def _around(boundary: str, mimetype: str, *, pages: bool) -> tuple[bytes, bytes]
 def _known(
     transaction: Transaction, company_id: str, connection_id: int, file: PayloadFile
 ) -> tuple[media.StoredFile, media.Upload | None] | None:
-    # the stored file first: an upload of a file that retention has deleted must not be used by a message
     stored = media.find(transaction, company_id, file.sha256)
     if stored is None:
         return None
