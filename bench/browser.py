@@ -71,7 +71,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def quick(given: argparse.Namespace) -> None:
-    """Make a run of seconds of it."""
+    """Reduce it to a run of seconds."""
     given.sessions, given.compare, given.settle = "1", 0, 0.5
 
 

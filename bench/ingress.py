@@ -38,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def quick(given: argparse.Namespace) -> None:
-    """Make a run of seconds of it."""
+    """Reduce it to a run of seconds."""
     given.seconds, given.rate, given.batches = 1.0, 50.0, 2
 
 

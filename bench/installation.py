@@ -65,14 +65,14 @@ class Arrival:
 
 
 class Installation:
-    """A running copy, and what can be asked about it."""
+    """A running copy, and queries about it."""
 
     def __init__(self, copy: Bulkhead) -> None:
         self.copy = copy
         self.url = addresses.database_url(copy.settings)
 
     def rows(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
-        """Ask PostgreSQL, on a connection of our own."""
+        """Query PostgreSQL, on a connection of our own."""
         # a new one for each query: a run may kill PostgreSQL, and a kept connection would be dead then
         connection = psycopg2.connect(self.url)
         try:
@@ -83,12 +83,12 @@ class Installation:
             connection.close()
 
     def turn(self, **knobs: Any) -> None:
-        """Turn the sandbox's knobs."""
+        """Change the sandbox's settings."""
         answer = self.copy.sandbox("POST", "/control/settings", json=knobs)
         answer.raise_for_status()
 
     def provider(self, *, latency_ms: float, statuses: str) -> None:
-        """Say how the provider answers: after how long, and which webhooks follow ("" for none)."""
+        """Set how the provider answers: after how long, and which webhooks follow ("" for none)."""
         self.turn(latency_ms=latency_ms, statuses=[word for word in statuses.split(",") if word])
 
     def admin_ports(self, kind: str) -> list[int]:

@@ -38,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def quick(given: argparse.Namespace) -> None:
-    """Make a run of seconds of it."""
+    """Reduce it to a run of seconds."""
     given.seconds, given.rounds, given.rate, given.burners = 1.0, 1, 40.0, 1
 
 

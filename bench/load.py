@@ -93,7 +93,7 @@ class Line(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]  # a stream's transport is always an `asyncio.Transport`
 
     def data_received(self, data: bytes) -> None:
-        """Gather one answer: head, Content-Length, body."""
+        """Collect one answer: head, Content-Length, body."""
         # almost always one read is one answer: no copy then
         self._buffer = buffer = self._buffer + data if self._buffer else data
         end = buffer.find(b"\r\n\r\n")
@@ -110,7 +110,7 @@ class Line(asyncio.Protocol):
         self._answered(self, int(buffer[9:12]), body)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Hand the response to the counter."""
+        """Report the loss to the counter."""
         self._lost(self)
 
 
@@ -276,7 +276,7 @@ class _Asking(asyncio.Protocol):
 
 
 def main(words: list[str]) -> int:
-    """Run what the one word says."""
+    """Run the load that the one argument describes."""
     raw: dict[str, Any] = json.loads(words[0])
     spec = LoadSpec(**raw)
     Path(spec.result).write_text(json.dumps(asdict(uvloop.run(Load(spec).run()))))

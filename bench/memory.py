@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def quick(given: argparse.Namespace) -> None:
-    """Make a run of seconds of it."""
+    """Reduce it to a run of seconds."""
     given.minutes, given.rate, given.every = 0.02, 50.0, 0.3
 
 

@@ -1,5 +1,5 @@
-"""`recovery`: kill -9 a meta process under load: how long until every message that it had in hand is resolved, and what
-was lost or sent twice."""
+"""`recovery`: kill -9 a meta process under load: how long until every message that it had in flight is resolved, and
+what was lost or sent twice."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def quick(given: argparse.Namespace) -> None:
-    """Make a run of seconds of it."""
+    """Reduce it to a run of seconds."""
     given.kills, given.rate, given.every = 1, 50.0, 1.0
 
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill: when (seconds since 1970), and the rows that the process had in hand."""
+    """One kill: when (seconds since 1970), and the rows that the process had in flight."""
 
     at: float
     rows: list[int]
@@ -64,7 +64,7 @@ def run(given: argparse.Namespace) -> Figures:
 
 
 def _kill(installation: Installation, slot: str) -> Kill:
-    """Stop a process, note what it has in hand, and kill it: what it had is then known, not guessed."""
+    """Stop a process, record what it has in flight, and kill it: what it had is then known, not guessed."""
     eventually(lambda: slot in installation.slot_pids(), 60.0, lambda: f"{slot} is back")
     pid = installation.slot_pids()[slot]
     # not killed at once: between a query and a kill the process would go on sending

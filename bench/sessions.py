@@ -51,7 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def quick(given: argparse.Namespace) -> None:
-    """Make a run of a minute of it."""
+    """Reduce it to a run of a minute."""
     given.sessions, given.seconds, given.rate, given.meta_rate, given.burst = 3, 4.0, 3.0, 10.0, 30
 
 
@@ -187,7 +187,7 @@ class Show:
     # the troubles
 
     def order(self, what: str, amount: float) -> None:
-        """Have the sick session's page misbehave."""
+        """Make the sick session's page misbehave."""
         self._installation.copy.sandbox(
             "POST", f"/control/web/devices/{self._phones[self.sick]}/{what}", json={"amount": amount}
         ).raise_for_status()
@@ -212,7 +212,7 @@ class Show:
         self._killing.start()
 
     def kill_process(self) -> dict[str, Any]:
-        """Kill the browser process while many sends are in hand; say what came back, and what was left behind."""
+        """Kill the browser process while many sends are in flight; report what came back, and what was left behind."""
         home = self._installation.copy.home
         # found by profile, not by pid: also a browser that outlives its owner is seen
         before = set(profile.living(home))
@@ -339,7 +339,7 @@ class Show:
         }
 
     def recovery(self) -> dict[str, Any]:
-        """Wait until the sick session is ready again or quarantined, and say how it went."""
+        """Wait until the sick session is ready again or quarantined, and report how it went."""
 
         def settled() -> str:
             seen = self._states()

@@ -38,7 +38,7 @@ from supervision.processes.markers import descendants, scan
 
 @dataclass(frozen=True)
 class Failure:
-    """One question that was not answered: who was asked, when the asking began and ended (monotonic), and how it
+    """One request that failed: the name of the port, when the asking began and ended (monotonic), and how it
     failed."""
 
     name: str
@@ -48,10 +48,11 @@ class Failure:
 
 
 class Clients:
-    """Ask ports without pause, each from a thread of its own, and count answers, refusals and broken requests.
+    """Send requests to ports without pause, each from a thread of its own, and count answers, refusals and broken
+    requests.
 
     Args:
-        ports: what to ask, by name. pause_s: between two questions.
+        ports: by name. pause_s: seconds between two requests.
     """
 
     def __init__(self, ports: dict[str, int], pause_s: float = 0.01) -> None:
@@ -169,7 +170,7 @@ PUBLIC = {"API_PORT": "api", "META_PORT": "meta", "WEBDRIVER_PORT": "webdriver",
 
 
 def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
-    """Kill one slot after the other, in rounds of random order, and look at all others after each."""
+    """Kill one slot after the other, in rounds of random order, and check all others after each."""
     kinds = given.kinds.split(",")
     slots = copy.all_ready()
     victims = [slot for slot in slots if kind_of(slot) in kinds]
@@ -336,7 +337,7 @@ def hang(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def calm(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
-    """Trouble that no process has caused: count which were killed for it."""
+    """Make trouble that no process has caused, and count the processes that were killed for it."""
     copy.all_ready()
 
     def harm(what: Callable[[], None]) -> dict[str, int]:

@@ -41,9 +41,7 @@ class Copy:
     """One running copy in a temporary home.
 
     Attributes:
-        home: BULKHEAD_HOME.
-        variables: what it is started with.
-        process: the orchestrator of this moment.
+        home: BULKHEAD_HOME. variables: its environment. process: the present orchestrator.
     """
 
     def __init__(self, ports: int, *, only: str = "", **variables: str) -> None:
@@ -66,7 +64,7 @@ class Copy:
         self.process: subprocess.Popen[bytes]
 
     def start(self) -> Copy:
-        """Start an orchestrator."""
+        """Start an orchestrator; another one may have run in this home before."""
         with (self.home / "output").open("ab") as output:
             command = [sys.executable, str(Path(__file__).resolve())]
             # as an installation is: compiled once, not at each start

@@ -1,6 +1,6 @@
 """The job of the queue benchmark, which does nothing, and stock workers in a process of their own.
 
-`python -m bench.worker_jobs KIND URL` says `ready`, waits for a line on its standard input, and then works: `rq` (a
+`python -m bench.worker_jobs KIND URL` prints `ready`, waits for a line on its standard input, and then works: `rq` (a
 fork for each job) and `simple` until the queue is empty, `dramatiq` until its standard input ends.
 """
 
@@ -23,7 +23,7 @@ def nothing(row_id: int) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Work as `words` say."""
+    """Run the worker that `words` name: kind and Redis address."""
     kind, url = words
     if kind == "dramatiq":
         return _dramatiq(url)

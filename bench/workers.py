@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def quick(given: argparse.Namespace) -> None:
-    """Make a run of seconds of it."""
+    """Reduce it to a run of seconds."""
     given.jobs = 1000
 
 

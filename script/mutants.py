@@ -867,7 +867,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def is_noticed(name: str, mutation: Mutation, place: Path) -> bool:
-    """Whether the mutation's test fails without the rule; says so."""
+    """Whether the mutation's test fails without the rule; prints the result."""
     began = time.monotonic()
     tree = copied(place)
     for edit in mutation.edits:

@@ -2,7 +2,6 @@
 reconcile after a death.
 
 May import: `shared.queues`, `shared.store`, `shared.process` and the leaves. Promises: accepted means committed; one
-incarnation sends a row;
-a later write of another one is refused; an outcome that is not known is in doubt until it is found out or a policy
-decides.
+incarnation sends a row; a later write of another one is refused; an outcome that is not known is in doubt until it is
+found out or a policy decides.
 """

@@ -37,8 +37,7 @@ class Acceptor:
 
     Args:
         store, hints: this process's own. metrics: gets `accept_batch_size` and `hints_lost`. worlds: to which world
-            each connection type
-            sends, kept with each message.
+            each connection type sends, kept with each message.
     """
 
     def __init__(

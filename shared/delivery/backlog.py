@@ -2,8 +2,7 @@
 time is an argument.
 
 Rows stay here only while they may be claimed soon. Those of a connection that has to wait are forgotten and found again
-by the connection, so that one
-connection's backlog never fills the memory that others need.
+by the connection, so that one connection's backlog never fills the memory that others need.
 """
 
 from __future__ import annotations
@@ -71,8 +70,7 @@ class Backlog:
 
         Args:
             free: how many more sends may be in flight. now: monotonic. busy: chats with a message in flight. They are
-                left out: a settlement that is
-                being written must meet the attempt that it belongs to.
+                left out: a settlement that is being written must meet the attempt that it belongs to.
         Returns:
             None when there is nothing to claim, or no capacity for it.
         """

@@ -12,8 +12,7 @@ RecordToken: TypeAlias = Callable[[str], Awaitable[None]]
 """Stores the id that a message will have at the provider, and notes that from now on the provider may have it.
 
 Called once, right before the request can leave; until then a death proves that nothing was sent. Raises `Fenced` when
-the row is no longer
-ours, and `StoreUnavailable` when the id could not be stored: then nothing may be sent.
+the row is no longer ours, and `StoreUnavailable` when the id could not be stored: then nothing may be sent.
 """
 
 
@@ -22,8 +21,8 @@ class Channel(Protocol):
 
     Attributes:
         token_at_claim: the message's token is written with the claim (`bulkhead:<installation>:<row
-            id>:<attempt>:<instant of acceptance>`), and `record_token` is called with that very
-            token; otherwise the channel chooses one.
+            id>:<attempt>:<instant of acceptance>`), and `record_token` is called with that very token; otherwise the
+            channel chooses one.
     """
 
     token_at_claim: bool
@@ -43,7 +42,6 @@ class Channel(Protocol):
 
         Returns:
             `Sent` or `Dead` with proof, `Retry` with evidence that it was not sent, None as long as nothing can be
-            said; `InDoubt` while
-            there is nothing to query (a browser session that is not back yet): the window of the policy does not count
-            then.
+            said; `InDoubt` while there is nothing to query (a browser session that is not back yet): the window of the
+            policy does not count then.
         """

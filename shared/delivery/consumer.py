@@ -46,10 +46,9 @@ class Consumer:
 
     Args:
         child: the process. channel: how to send. in_flight, each: sends at once, of all and of one connection (0: no
-            limit). send_s: time for one
-            send. retry_base_s: first wait between attempts. breaker_most: failed sends in a row that pause a
-            connection; 0: never. webhook_outages: of the kind,
-            where proof comes by webhooks, so that their absence is evidence.
+            limit). send_s: time for one send. retry_base_s: first wait between attempts. breaker_most: failed sends in
+            a row that pause a connection; 0: never. webhook_outages: of the kind, where proof comes by webhooks, so
+            that their absence is evidence.
     """
 
     def __init__(
@@ -156,7 +155,7 @@ class Consumer:
         self._thread.start()
 
     async def _reclaim_leftovers(self) -> None:
-        """Give back what earlier lives of this slot had in hand; the recorder does so first if it lives."""
+        """Reclaim the rows of earlier incarnations of this slot; usually the recorder has done so already."""
         slot, living = self._child.identity.slot, self._child.identity.process_incarnation
         for incarnation in reclaiming.leftovers(self._run_dir, slot, living):
             while True:
@@ -174,7 +173,7 @@ class Consumer:
                 break
 
     async def drain(self, by: float) -> bool:
-        """Take nothing new, finish what is in hand until the monotonic instant `by`. Returns whether nothing is
+        """Accept nothing new, finish what is in flight until the monotonic instant `by`. Returns whether nothing is
         left."""
         if self._worker is None or self._thread is None:
             return True
@@ -187,7 +186,7 @@ class Consumer:
         return drained
 
     async def close(self) -> None:
-        """Stop at once; rows that are still in hand are given back by the reader of the in-flight journal."""
+        """Stop at once; rows that are still in flight are reclaimed by the reader of the in-flight journal."""
         if self._worker is not None:
             self._worker.stop()
             self._child.beats.forget("hints")

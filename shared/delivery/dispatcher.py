@@ -61,8 +61,8 @@ class Dispatcher:
         kind, incarnation: the claiming process. channel: how to send. journal: where what is in flight is recorded for
             the reader after a death.
         in_flight: sends at once. each: sends at once of one connection; 0: no limit but that a slow one leaves places
-            to others. send_s: time for one
-            send. attempts: counted attempts before a dead letter. retry_base_s: first wait between attempts.
+            to others. send_s: time for one send. attempts: counted attempts before a dead letter. retry_base_s: first
+            wait between attempts.
         breaker: pauses connections whose sends fail one after the other. worlds: to which world each connection type
             sends.
     """
@@ -151,8 +151,8 @@ class Dispatcher:
         ]
 
     async def drain(self, by: float) -> bool:
-        """Claim nothing more, and wait until everything in hand is sent and written, or the monotonic instant `by` has
-        come."""
+        """Claim nothing more, and wait until everything in flight is sent and written, or the monotonic instant `by`
+        has come."""
         self._draining = True
         self._work.set()
         # a claim under way may still bring rows
@@ -166,7 +166,7 @@ class Dispatcher:
         return claiming.done()
 
     async def close(self) -> None:
-        """Stop at once; rows in hand stay claimed until they are reclaimed."""
+        """Stop at once; rows in flight stay claimed until they are reclaimed."""
         self._draining = True
         tasks = [*self._loops, *self._sends]
         for task in tasks:

@@ -1,9 +1,8 @@
 """How many more sends in flight a connection may have, so that a slow one never takes the places of all others. Pure.
 
 Two limits: a fixed one for connections that can do only so much at once (browser sessions), and one for a connection
-that is slow just now: it holds at
-most three times as many places as are free. A slow one alone gets three quarters of all, two of them three sevenths
-each; the next one finds some free.
+that is slow just now: it holds at most three times as many places as are free. A slow one alone gets three quarters of
+all, two of them three sevenths each; the next one finds some free.
 """
 
 from __future__ import annotations
@@ -31,9 +30,8 @@ def capacities(held: Mapping[int, int], slow: Collection[int], *, places: int, e
     """Return how many more sends connections may have.
 
     Args:
-        held: sends in hand by connection. slow: connections that are slow just now. places: sends in hand at once, of
-            all. each: most of one connection;
-            0: no limit of its own.
+        held: sends in flight by connection. slow: connections that are slow just now. places: sends in flight at once,
+            of all. each: most of one connection; 0: no limit of its own.
     """
     free = places - sum(held.values())
     of: dict[int, int] = {}

@@ -1,18 +1,15 @@
-"""The in-flight journal: what one incarnation has in hand, in a memory-mapped file that outlives kill -9 without a
+"""The in-flight journal: what one incarnation has in flight, in a memory-mapped file that outlives kill -9 without a
 system call per step.
 
 A dead incarnation's journal records for each of its rows whether the request was never written (surely unsent),
-answered (the answer is in the
-journal), or written without an answer (in doubt). It also names the row whose code ran at the instant of death: the
-same row at two deaths is poison.
+answered (the answer is in the journal), or written without an answer (in doubt). It also names the row whose code ran
+at the instant of death: the same row at two deaths is poison.
 
 The file outlives processes, not the machine: it is never fsynced, so after a power loss it may hold an earlier state.
-It therefore names the boot, and
-one of another boot is no journal.
+It therefore names the boot, and one of another boot is no journal.
 
 Layout, little endian: a header of 64 bytes (magic, capacity, active row, boot id), then `capacity` entries of 256 bytes
-(row id, stage, text). An
-entry's stage is written last, so that a half-written entry still has its old stage.
+(row id, stage, text). An entry's stage is written last, so that a half-written entry still has its old stage.
 """
 
 from __future__ import annotations
@@ -192,7 +189,7 @@ class InFlightJournal:
         _ACTIVE.pack_into(self._map, _ACTIVE_AT, row_id)
 
     def close(self, *, remove: bool) -> None:
-        """Close the journal; `remove` it when nothing is in hand any more."""
+        """Close the journal; `remove` it when nothing is in flight any more."""
         if self.is_open:
             self._map.close()
         if remove:
@@ -234,7 +231,8 @@ def read(path: Path) -> FoundJournal | None:
     """Read a dead incarnation's journal.
 
     Returns:
-        Its content, None when there is no such file (the incarnation kept none, or had nothing in hand when it exited).
+        Its content, None when there is no such file (the incarnation kept none, or had nothing in flight when it
+        exited).
     Raises:
         InFlightJournalInvalid: the file is something else, damaged, or of another boot.
     """

@@ -1,7 +1,7 @@
 """Writes the rate limits of connections, as settings and options define them, and moves queued rows to the kind that
 serves their connection.
 
-Every process of a kind does so, and they agree.
+Every process of a kind does so, with the same result.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from shared.store.store import Store
 log = logger(__name__)
 
 INTERVAL_S: Final = 2.0
-"""A new connection's limits, and changed options, hold within this time."""
+"""A new connection's limits, and changed options, apply within this time, in seconds."""
 _FOLLOW_S: Final = 10.0
-"""How often a kind takes over what waits at connections whose type was changed."""
+"""Seconds between transfers of queued rows whose connection has changed to a type of this kind."""
 _FORGET_S: Final = 60.0
 """Seconds between removals of pair limits that have run full again; a row for each chat would grow without end."""
 _FORGET_MOST: Final = 20_000
@@ -31,14 +31,14 @@ _FORGET_MOST: Final = 20_000
 
 
 class Pacer:
-    """Writes the limits of one kind's numbers, for ever."""
+    """Writes the limits of one kind's connections."""
 
     def __init__(self, store: Store, settings: Settings, *, kind: str, clock: Monotonic = monotonic) -> None:
         self._store, self._settings, self._kind, self._clock = store, settings, kind, clock
         self._follow_at, self._forget_at = clock(), clock() + _FORGET_S
 
     async def run(self) -> None:
-        """Look every two seconds; never ends by itself."""
+        """Write every two seconds; never returns."""
         while True:
             try:
                 await self.look()

@@ -1,9 +1,8 @@
-"""Gives back what a dead incarnation had in hand, by its in-flight journal. The process that calls it must have proof
+"""Reclaims what a dead incarnation had in flight, by its in-flight journal. The process that calls it must have proof
 of the death; calling it twice changes nothing.
 
-Three lead here: the orchestrator's proof of death (through the recorder), the next life of the slot (it holds the
-lock), and the heartbeat table
-for other hosts.
+Proof comes from three sources: the orchestrator's proof of death (through the recorder), the next life of the slot (it
+holds the lock), and the heartbeat table for other hosts.
 """
 
 from __future__ import annotations

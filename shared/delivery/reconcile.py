@@ -1,11 +1,9 @@
-"""Finds out the outcome of messages in doubt, and lets the policy decide about those that stay unknown.
+"""Determines the outcome of messages in doubt, and lets the policy decide about those that stay unknown.
 
 `auto` sends again only with evidence that the message was not sent, and holds it for a human when there is none within
-the window;
-`resend` sends again when the window has passed without proof; `hold` always asks a human. Every decision stands in the
-message's history.
-What is held for lack of evidence is looked at again and again: proof or evidence that comes later moves it, as a human
-would.
+the window; `resend` sends again when the window has passed without proof; `hold` always asks a human. Every decision
+stands in the message's history. What is held for lack of evidence is checked again periodically: proof or evidence that
+comes later moves it, as an operator would.
 """
 
 from __future__ import annotations
@@ -35,9 +33,9 @@ INTERVAL_S: Final = 0.5
 """Seconds between polls. Also what absence is measured by: `webhook_outages.OUTAGE_S` allows for several missed
 ones."""
 LOOK_UP_S: Final = 10.0
-"""Longest time for finding out about one message."""
+"""Longest look-up of one message, in seconds."""
 HELD_INTERVAL_S: Final = 5.0
-"""How often rows are looked at that were held for lack of evidence."""
+"""Seconds between checks of rows that are held for lack of evidence."""
 _MOST: Final = 500
 """Rows of one page: bounds memory when an outage leaves thousands in doubt."""
 _AT_ONCE: Final = 20
@@ -96,7 +94,7 @@ def decide(
 
 
 class Reconciler:
-    """Looks at one kind's rows in doubt, for ever.
+    """Polls one kind's rows in doubt.
 
     Args:
         policy: for companies that have none of their own. window_s: see `decide`. attempts: attempts of a message
@@ -125,7 +123,7 @@ class Reconciler:
         self._decided = metrics.counter("in_doubt_decisions", "Messages that left doubt, by how.", ("code",))
 
     async def run(self) -> None:
-        """Look twice a second; never ends by itself."""
+        """Poll twice a second; never returns."""
         look_at_held = monotonic()
         while True:
             try:
@@ -140,7 +138,7 @@ class Reconciler:
             await asyncio.sleep(INTERVAL_S)
 
     async def look(self, *, held: bool = False) -> None:
-        """Look at every row in doubt once, or at those that are held for lack of evidence. Raises
+        """Process every row in doubt once, or those that are held for lack of evidence. Raises
         `StoreUnavailable`."""
         after = 0
         while True:

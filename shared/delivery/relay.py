@@ -1,7 +1,7 @@
 """Finds rows without a hint: it was lost, Redis is away, or a retry's process died. Needs no Redis itself.
 
-What it finds is offered to this process's own dispatcher, not to Redis: a way round a broken Redis must not lead
-through it (ADR 0002).
+What it finds is offered to this process's own dispatcher, not to Redis: a fallback for a broken Redis must not depend
+on it (ADR 0002).
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ log = logger(__name__)
 INTERVAL_S: Final = 0.5
 """Seconds between polls: the delay that a lost hint costs, for one indexed query by each process."""
 GRACE_S: Final = 1.0
-"""How old a row must be before its hint counts as lost."""
+"""Seconds after acceptance before a row's hint counts as lost."""
 
 
 class Relay:
-    """Looks for due rows of one kind, for ever."""
+    """Polls for due rows of one kind."""
 
     def __init__(self, store: Store, dispatcher: Dispatcher, metrics: Metrics, *, kind: str) -> None:
         self._store, self._dispatcher, self._kind = store, dispatcher, kind
         self._found = metrics.counter("relayed_messages", "Rows that were found without a hint.")
 
     async def run(self) -> None:
-        """Look twice a second while there is capacity; never ends by itself."""
+        """Poll twice a second while there is capacity; never returns."""
         while True:
             await self.look()
             await asyncio.sleep(INTERVAL_S)
 
     async def look(self) -> int:
-        """Look once. Returns how many rows were offered; none when the store is away."""
+        """Poll once. Returns how many rows were offered; none when the store is away."""
         capacity = self._dispatcher.capacity
         if capacity <= 0:
             return 0

@@ -2,17 +2,14 @@
 listening.
 
 A process that polls its in-doubt rows twice a second thereby proves that it ran and that PostgreSQL answered, so that
-webhooks could be accepted and
-kept. A longer time without such a poll, by any process of the kind, is an outage; so is the time for which a POST
-waited that was refused or answered
-late, and the death of a process, which may have had a POST in hand. The provider repeats what it could not deliver at
-its own pace. One that doubles its
-waits repeats it at the latest after as long again as the outage lasted; only absence beyond that counts.
+webhooks could be accepted and kept. A longer time without such a poll, by any process of the kind, is an outage; so is
+the time for which a POST waited that was refused or answered late, and the death of a process, which may have had a
+POST in hand. The provider repeats what it could not deliver at its own pace. One that doubles its waits repeats it at
+the latest after as long again as the outage lasted; only absence beyond that counts.
 
 One small file per kind and home, shared by its processes and kept over restarts: its first line names the boot, its
-modification time is the last poll,
-the other lines are the outages (begin and end, seconds since 1970, and whether it was a death). The file is never
-fsynced, so one of another boot may lack the last outages; it counts as missing.
+modification time is the last poll, the other lines are the outages (begin and end, seconds since 1970, and whether it
+was a death). The file is never fsynced, so one of another boot may lack the last outages; it counts as missing.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Hints:
         return ids
 
     def ping(self) -> None:
-        """Ask for a sign of life. Raises `QueueUnavailable`."""
+        """Check that Redis answers. Raises `QueueUnavailable`."""
         with redis_errors():
             self.client.ping()
 

@@ -63,7 +63,7 @@ redis.call('RPUSH', KEYS[1], unpack(ids))
 return #ids
 """
 
-# Takes up to ARGV[1] jobs off the queue in one round trip and deletes them: the row, not the job, is what survives.
+# Removes up to ARGV[1] jobs from the queue in one round trip and deletes them: the row, not the job, is what survives.
 # pcall, and no data that is longer than
 # ARGV[2]: others may write to this Redis, and what they put under our keys must not cost the other jobs of the batch.
 _TAKE: Final = """
@@ -158,7 +158,7 @@ def _row_id(data: bytes) -> int | None:
 REGISTER_S: Final = 10.0
 """Interval between registrations."""
 _FORGOTTEN_AFTER: Final = 6
-"""Registrations missed before `rq info` stops to show this worker."""
+"""Registrations missed before `rq info` stops showing this worker."""
 
 
 class RegisteredWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
@@ -181,7 +181,7 @@ class RegisteredWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
         return 0
 
     def _register(self) -> None:
-        """Show up in `rq info`, and go on doing so, also after everything in Redis was deleted."""
+        """Register for `rq info`, and again periodically, since Redis may have been emptied."""
         now = self._clock()
         if self._registered_at is not None and now - self._registered_at < REGISTER_S:
             return

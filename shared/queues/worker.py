@@ -1,8 +1,8 @@
 """Our RQ worker: in-process, never forks, takes hints in batches, and shows up in `rq info` like any other.
 
 Stock workers need 18 round trips a job and wait minutes for a dead worker's job (RQ 2.12.0, measured). Neither matters
-here: a hint is consumed as
-it is taken, the row claim decides who sends, and rows whose hint was lost are found by the relay.
+here: a hint is consumed as it is taken, the row claim decides who sends, and rows whose hint was lost are found by the
+relay.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from shared.queues.stock_rq import RegisteredWorker
 log = logger(__name__)
 
 WAIT_S: Final = 1.0
-"""How long the queue is listened to at a time; never more than half of the Redis time limit, beyond which silence is a
+"""Longest blocking wait for a hint, in seconds; never more than half of the Redis time limit, beyond which silence is a
 fault."""
 _TAKES_APART_S: Final = 0.008
-"""A take waits so long after one that left nothing: a first hint waits for nothing, and under load each round trip
-brings many."""
+"""Seconds between a take that emptied the queue and the next: the first hint is immediate, and under load each round
+trip brings many."""
 _RETRY_S: Final = 0.25
 """Seconds between attempts to reach Redis; meanwhile the relay finds the rows."""
 
@@ -37,8 +37,8 @@ class HintWorker(RegisteredWorker):
 
     Args:
         hints, kind: where from. name: shown in `rq info`; unique for each incarnation. capacity: how many hints may be
-            taken now; asked before
-            each batch. offer: called with row ids, from this worker's thread. beat: this loop's pulse.
+            taken now; asked before each batch. offer: called with row ids, from this worker's thread. beat: this loop's
+            pulse.
     """
 
     def __init__(
@@ -111,5 +111,5 @@ class HintWorker(RegisteredWorker):
         if not self._loss_told:
             log.warning("redis_disconnected", reason=str(error))
         self.is_connected, self._loss_told = False, True
-        # Redis may come back empty: be born again then
+        # Redis may come back empty: register anew then
         self._registered_at = None
