@@ -16,6 +16,7 @@ from shared.errors import SettingsInvalid
 from shared.process.runtime import redis_socket, runtime_dir
 from shared.settings import Settings
 
+# One role for all kinds: it owns the database, and the superuser has no way in.
 DATABASE: Final = "bulkhead"
 ROLE: Final = "bulkhead"
 

@@ -38,6 +38,7 @@ _REAL: Final = {
     "instagram_base_url": "https://graph.instagram.com",
     "whatsapp_web_url": "https://web.whatsapp.com/",
 }
+# Where the sandbox serves each provider below its one port.
 _SANDBOX_PATHS: Final = {
     "graph_base_url": "/graph",
     "d360_base_url": "/d360",
@@ -333,8 +334,7 @@ def _read_secret(path: Path) -> str:
 
 
 def _addresses(operator: Settings, *, uses_sandbox: bool) -> dict[str, Any]:
-    # compared, not bound
-    # A wildcard is no address to connect to; an IPv6 address needs brackets in a URL.
+    # Compared, not bound. A wildcard is no address to connect to; an IPv6 address needs brackets in a URL.
     host = "127.0.0.1" if operator.bind_address in ("0.0.0.0", "::", "") else operator.bind_address  # noqa: S104
     sandbox = f"http://{f'[{host}]' if ':' in host else host}:{operator.port('sandbox')}"
     own = {

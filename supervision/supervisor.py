@@ -60,19 +60,25 @@ from supervision.status_publisher import Published, StatusPublisher
 log = logger(__name__)
 
 _LONGEST_WAIT_S: Final = 0.25
-"""The loop turns at least this often: it is how our own lateness is seen."""
+"""Longest wait of the loop, in seconds: it turns at least this often, which shows its own lateness."""
 _LATE_S: Final = 0.05
-"""A turn that comes later than it should by less than this is on time."""
+"""Seconds by which a turn may be late and still count as on time: ordinary scheduling on a busy machine."""
 _SNAPSHOT_EVERY_S: Final = 1.0
+"""Seconds between two snapshots without a change: readers take one of more than 5 s (`status_file.FRESH_S`) for old."""
 _SAMPLE_EVERY_S: Final = 3.0
+"""Seconds between two rounds of measuring, each of which reads /proc for every process."""
 _SAMPLE_APART_S: Final = 0.005
 """Pause between measuring two processes, so that measuring many of them delays no event."""
 _ROTATE_EVERY_S: Final = 2.0
+"""Seconds between two looks at the sizes of log files: by what is written meanwhile a file may exceed its limit."""
 _ASK_LISTENERS_EVERY_S: Final = 0.5
+"""Seconds between two requests to adopted children for their listening sockets, which a busy child may answer late."""
 _DROP_SILENT_EVERY_S: Final = 1.0
+"""Seconds between two looks for silent clients of the control socket."""
 _BIND_AGAIN_EVERY_S: Final = 0.2
 """Interval of looking whether our sockets can still be reached: well below the shortest watchdog."""
 _CATCH_UP_EVERY_S: Final = 1.0
+"""Seconds between two attempts to write journal entries that a full disk refused."""
 
 
 class Supervisor:

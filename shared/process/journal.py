@@ -34,6 +34,7 @@ SEGMENT_BYTES: Final = 4 * 1024 * 1024
 """Bytes after which a segment is renamed; some ten thousand entries."""
 KEEP_SEGMENTS: Final = 32
 """Most full segments: 128 MiB in all."""
+# 16 digits, so that names sort as numbers do.
 _SEGMENT: Final = re.compile(r"events\.(\d{16})\.jsonl")
 
 

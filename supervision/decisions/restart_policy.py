@@ -19,7 +19,7 @@ from shared.kinds import ProcessKind
 Uniform = Callable[[float, float], float]
 
 CAP_S: Final = 30.0
-"""Longest delay before a restart."""
+"""Longest delay before a restart, in seconds: by that much the end of an outage may be noticed late."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class Policy:
     probe_first_s: float = 30.0
     """Wait before the first probe of a quarantined slot; doubles with each that fails."""
     probe_cap_s: float = 300.0
+    """Longest wait between two probes: a removed cause is noticed within five minutes, and a lasting one costs little."""
     term_s: float = 0.3
     """Time between SIGTERM and SIGABRT for a hung process, whose loop can hardly use more."""
     starved_most_s: float = 60.0
@@ -43,7 +44,7 @@ class Policy:
     kill_again_s: float = 0.5
     """Interval of killing again what is left of a killed tree."""
     stop_now_s: float = 2.0
-    """Time for everything to stop after a second request."""
+    """Time for each process to stop after a second request: enough to settle what was answered, too little to finish work."""
     longest_section_s: float = 300.0
     """Longest blocking section that a child can declare."""
     occupied_s: float = 1.0

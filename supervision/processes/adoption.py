@@ -40,7 +40,7 @@ class Survey:
     Attributes:
         living: to adopt.
         dead: slots that are free, with the incarnation that held them last.
-        occupied: slots that are held by a process who cannot be seen or must not be touched.
+        occupied: slots that are held by a process that cannot be seen or must not be touched.
     """
 
     living: list[Living] = field(default_factory=list)

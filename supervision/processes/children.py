@@ -41,7 +41,7 @@ class _Child:
     Attributes:
         gone: its main process has ended and that was said.
         killed: its tree was killed once already since then.
-        poll_at: when to look again whether its tree is gone; None while no process wants it to be.
+        poll_at: when to look again whether its tree is gone; None while it was neither killed nor has exited.
         pause_s: time between two looks; grows.
     """
 
@@ -279,7 +279,7 @@ class Children:
 
     def _exit_of(self, child: _Child) -> Exit | None:
         holder = read_holder(runtime.slot_lock_file(self._home, child.slot))
-        # The record may still be an earlier holder's if the disk refused ours.
+        # A record of another incarnation shows nothing about the exit of this one.
         said = holder if holder is not None and holder.incarnation == child.incarnation else None
         words = said.exit_reason if said else ""
         # Only a parent can wait for a status: for an adopted process there is only what it recorded itself.
