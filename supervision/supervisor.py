@@ -59,26 +59,18 @@ from supervision.status_publisher import Published, StatusPublisher
 
 log = logger(__name__)
 
-_LONGEST_WAIT_S: Final = 0.25
-"""Longest wait of the loop, in seconds: it turns at least this often, which shows its own lateness."""
-_LATE_S: Final = 0.05
-"""Seconds by which a turn may be late and still count as on time: ordinary scheduling on a busy machine."""
-_SNAPSHOT_EVERY_S: Final = 1.0
-"""Seconds between two snapshots without a change: readers take one of more than 5 s (`status_file.FRESH_S`) for old."""
-_SAMPLE_EVERY_S: Final = 3.0
-"""Seconds between two rounds of measuring, each of which reads /proc for every process."""
-_SAMPLE_APART_S: Final = 0.005
-"""Pause between measuring two processes, so that measuring many of them delays no event."""
-_ROTATE_EVERY_S: Final = 2.0
-"""Seconds between two looks at the sizes of log files: by what is written meanwhile a file may exceed its limit."""
-_ASK_LISTENERS_EVERY_S: Final = 0.5
-"""Seconds between two requests to adopted children for their listening sockets, which a busy child may answer late."""
-_DROP_SILENT_EVERY_S: Final = 1.0
-"""Seconds between two looks for silent clients of the control socket."""
-_BIND_AGAIN_EVERY_S: Final = 0.2
-"""Interval of looking whether our sockets can still be reached: well below the shortest watchdog."""
-_CATCH_UP_EVERY_S: Final = 1.0
-"""Seconds between two attempts to write journal entries that a full disk refused."""
+# Of the loop, in seconds.
+_LONGEST_WAIT_S: Final = 0.25  # it turns at least this often, which shows its own lateness
+_LATE_S: Final = 0.05  # a turn that is later than this is late: less is ordinary scheduling on a busy machine
+# Between two runs of a job, in seconds.
+_SNAPSHOT_EVERY_S: Final = 1.0  # without a change; readers take one of more than 5 s (`status_file.FRESH_S`) for old
+_SAMPLE_EVERY_S: Final = 3.0  # each round reads /proc for every process
+_SAMPLE_APART_S: Final = 0.005  # pause between measuring two processes, so that measuring many of them delays no event
+_ROTATE_EVERY_S: Final = 2.0  # by what is written meanwhile a log file may exceed its limit
+_ASK_LISTENERS_EVERY_S: Final = 0.5  # a busy child may answer late
+_DROP_SILENT_EVERY_S: Final = 1.0  # well below the time that a client has for its request
+_BIND_AGAIN_EVERY_S: Final = 0.2  # well below the shortest watchdog, since beats are lost meanwhile
+_CATCH_UP_EVERY_S: Final = 1.0  # entries that a full disk refused
 
 
 class Supervisor:
@@ -108,8 +100,7 @@ class Supervisor:
         use_cgroups: bool = True,
     ) -> None:
         rows = config.settings.kinds
-        # A registry that contradicts itself must fail here and not at the first start of some kind.
-        plan.check(rows)
+        plan.check(rows)  # fails here and not at the first start of some kind
         self._rows = {row.name: row for row in rows}
         self._config = config
         self._home = config.settings.bulkhead_home
@@ -134,8 +125,6 @@ class Supervisor:
     def state(self) -> State:
         """The present state."""
         return self._state
-
-    # life
 
     def run(self, *, only_stop: bool = False) -> ExitCode:
         """Supervise until stopped, and return the exit code.
@@ -212,8 +201,7 @@ class Supervisor:
             ]
         )
         try:
-            # Signals are caught last, when all that a signal leads to exists.
-            with wake_up.catching(self._logs.path("orchestrator", "err")):
+            with wake_up.catching(self._logs.path("orchestrator", "err")):  # last: all that a signal leads to exists
                 yield
         finally:
             self._control.close()
@@ -229,8 +217,7 @@ class Supervisor:
                 runtime.sweep(self._home)
 
     def _begin(self, *, only_stop: bool) -> None:
-        # Before anything is started: what lives is adopted and what is left of the dead is killed, so no slot gets a
-        # second process.
+        # Before anything is started, so that no slot gets a second process.
         found = survey(self._home, self._trees, self._rows.keys())
         self._event_journal.write(
             SupervisionEvent.ORCHESTRATOR_STARTED, details={"pid": os.getpid(), "kill_method": self._trees.kill_method}
@@ -239,8 +226,7 @@ class Supervisor:
             "orchestrator_started", kill_method=self._trees.kill_method, home=str(self._home), adopted=len(found.living)
         )
         for slot, incarnation in found.dead:
-            # Incarnations that died while no orchestrator ran: the recorder reclaims their rows. It may come twice,
-            # which is harmless.
+            # Died while no orchestrator ran: the recorder reclaims their rows. A second report is harmless.
             self._children.report_dead(slot, incarnation)
         # Before the ports: an adopted process listens on its port, and its socket is requested from it instead.
         changed = self._adopt(found)
@@ -252,12 +238,10 @@ class Supervisor:
             self.take(model.DesiredKindsKnown(kept))
         counts = dict.fromkeys(self._rows, 0) if only_stop else self._config.counts
         self._announcer.begin(self._config, counts)
-        # Before `Configured` as well: nothing is started in between.
         if only_stop:
-            self.take(model.StopRequested())
+            self.take(model.StopRequested())  # also before `Configured`: nothing starts in between
         self.take(model.Configured(counts, changed))
-        # At once, and then periodically until each child has answered.
-        self._ask_for_listeners()
+        self._ask_for_listeners()  # at once, then periodically until each child has answered
         self._tell()
         # Ready means that we supervise: an unavailable database must not make the service manager end us.
         self._sd_notify.ready()
@@ -277,7 +261,6 @@ class Supervisor:
     def _open_ports_needed_now(self, found: Survey) -> None:
         """Bind the ports of kinds that start immediately, so that a port that is taken is reported before anything
         runs."""
-        # Their ports are in use by the adopted processes, which hand over their sockets.
         adopted = {living.slot.rsplit("-", 1)[0] for living in found.living}
         for row in self._rows.values():
             if row.port and self._config.counts[row.name] and not need_of(row).reported and row.name not in adopted:
@@ -286,8 +269,7 @@ class Supervisor:
     def _turn_until_left(self) -> None:
         turned_at, suspended_before = monotonic(), suspended_s()
         while not self._leaving:
-            # Computed before the select: what select exceeds it by is our own lateness.
-            wait_s = self._wait_s()
+            wait_s = self._wait_s()  # what select exceeds it by is our own lateness
             ready = self._selector.select(wait_s)
             now, suspended = monotonic(), suspended_s()
             late_s = now - turned_at - wait_s
@@ -300,10 +282,8 @@ class Supervisor:
                 key.data()
             self._children.poll()
             self._allow_for_starvation()
-            # After all that was readable: only now may silence be judged.
-            self.take(model.Tick())
+            self.take(model.Tick())  # after all that was readable: only now may silence be judged
             self._do_what_is_due()
-            # Once per iteration: many events then cost one wake-up of the recorder and one snapshot.
             self._tell()
 
     def _allow_for_starvation(self) -> None:
@@ -318,12 +298,10 @@ class Supervisor:
             if self._starvation.is_starved(slot.pid):
                 log.debug("child_starved", slot=slot.name)
                 self.take(model.Starved(slot.name, PROBE_S))
-        # Its beat may have arrived while the samples were taken.
-        if silent:
+        if silent:  # their beats may have arrived while the samples were taken
             self._receive()
 
     def _wait_s(self) -> float:
-        # The next instant of each source; select waits for the earliest.
         times = (self._housekeeping.next_at(), self._children.poll_at(), next_by(self._state, monotonic()))
         # While a round of measuring runs, one more process is measured at each short pause.
         longest_s = _LONGEST_WAIT_S if self._sampler.is_idle else _SAMPLE_APART_S
@@ -337,13 +315,10 @@ class Supervisor:
             self._status.measured(slot, usage)
             self.take(model.Measured(slot, usage.memory_mb))
 
-    # deciding and doing
-
     def take(self, event: model.Event) -> None:
         """Handle an event: run the actions that `decide` returns, and the events that follow from them."""
         self._events.append(event)
-        # Actions produce events while `decide`'s result is still being applied: nested calls would decide on half a
-        # state.
+        # Actions produce events while `decide`'s result is being applied: nested calls would decide on half a state.
         if len(self._events) > 1:
             return  # called from within the loop below, which will handle it
         try:
@@ -356,8 +331,7 @@ class Supervisor:
                     self._show_changes(before)
                 self._events.popleft()
         except BulkheadError as defect:
-            # A decision that contradicts its own tables is a defect of ours and no answer to an operator. We end, and
-            # the children go on.
+            # A decision that contradicts its own tables is a defect and no answer to an operator; the children go on.
             raise RuntimeError(f"cannot go on after {self._events[0]}: {defect}") from defect
 
     def _do(self, action: model.Action) -> None:
@@ -412,18 +386,14 @@ class Supervisor:
             lambda complete: child_environ(self._config, row, complete, self._inherited),
         )
 
-    # hearing
-
     def _receive(self) -> None:
         for datagram in self._notify.receive():
             name = self._children.slot_of(datagram.pid)
             slot = self._state.slots.get(name) if name else None
-            # Helpers of a child inherit NOTIFY_SOCKET too: only the main process, known to the kernel by pid, may
-            # report.
+            # Helpers of a child inherit NOTIFY_SOCKET too: only the main process may report.
             if slot is None or datagram.fields.get("X_INCARNATION", slot.incarnation) != slot.incarnation:
                 log.debug("notify_sender_rejected", pid=datagram.pid)
                 for descriptor in datagram.descriptors:
-                    # The kernel gave us these descriptors with the datagram; unclosed they would leak.
                     os.close(descriptor)
                 continue
             if datagram.descriptors:
@@ -434,8 +404,7 @@ class Supervisor:
         for number in wake_up.received():
             if number in (signal.SIGTERM, signal.SIGINT):
                 self.request_stop(number.name)
-            # Nothing else reads the outcome here, and the settings of before stay in force.
-            elif number is signal.SIGHUP:
+            elif number is signal.SIGHUP:  # invalid settings leave those of before in force
                 with suppress(BulkheadError):  # reported already
                     self.reload_settings()
             elif number is signal.SIGCHLD:
@@ -458,9 +427,7 @@ class Supervisor:
             log.error("reload_refused", problem=str(problem))
             self._announcer.note(f"settings not reloaded: {problem}")
             raise
-        # Replaced at once: a child that is started from here on gets the new settings.
-        before, self._config = self._config.settings, config
-        # By kind: a process whose settings are the same is not disturbed.
+        before, self._config = self._config.settings, config  # children that start from here on get the new ones
         changed = changed_for(config.settings, to_environ(before))
         for row in config.settings.kinds:
             # Closed here and bound anew at the kind's next start, which its changed settings cause.
@@ -470,8 +437,6 @@ class Supervisor:
         log.info("settings_reloaded", changed=sorted(changed))
         self.take(model.Configured(config.counts, changed, config.settings.kinds))
         return changed
-
-    # asking
 
     def _ask_for_listeners(self) -> None:
         """Ask adopted children for the listening sockets that the orchestrator before us handed down."""
@@ -487,8 +452,6 @@ class Supervisor:
             other for other in self._state.slots.values() if other.kind == slot.kind and other.name != slot.name
         )
         return any(other.adopted and other.is_alive and self._children.serves(other.name, port) for other in siblings)
-
-    # reporting
 
     def _tell(self) -> None:
         """End an iteration: notify readers of the journal, and publish the state if it changed."""
@@ -527,8 +490,6 @@ class Supervisor:
         """The slot's admin port, and its kind's public port or 0."""
         row = self._rows[slot.kind]
         return admin_port(self._config.settings.admin_port, row, slot.instance), row.port
-
-    # jobs
 
     def _sample(self) -> None:
         self._status.begin_measuring(self._state.slots)

@@ -32,7 +32,7 @@ class Policy:
     probe_first_s: float = 30.0
     """Wait before the first probe of a quarantined slot; doubles with each that fails."""
     probe_cap_s: float = 300.0
-    """Longest wait between two probes: a removed cause is noticed within five minutes, and a lasting one costs little."""
+    """Longest wait between two probes: a removed cause is noticed within five minutes."""
     term_s: float = 0.3
     """Time between SIGTERM and SIGABRT for a hung process, whose loop can hardly use more."""
     starved_most_s: float = 60.0
@@ -44,7 +44,7 @@ class Policy:
     kill_again_s: float = 0.5
     """Interval of killing again what is left of a killed tree."""
     stop_now_s: float = 2.0
-    """Time for each process to stop after a second request: enough to settle what was answered, too little to finish work."""
+    """Time for each process to stop after a second request: enough to write outcomes, not to finish work."""
     longest_section_s: float = 300.0
     """Longest blocking section that a child can declare."""
     occupied_s: float = 1.0
