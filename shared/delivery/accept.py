@@ -28,8 +28,8 @@ MOST_AT_ONCE: Final = 200
 """Messages of one transaction at most: its locks, and the wait of its first caller, last as long as the whole batch."""
 _COMMIT_INTERVAL_S: Final = 0.006
 _HINT_INTERVAL_S: Final = 0.01
-"""Minimum intervals between commits (hint batches): the first message is immediate, and under load each round trip
-carries many."""
+"""Minimum seconds between commits (hint batches): the first message is immediate, and under load each round trip
+carries many (measured: docs/benchmarks.md)."""
 
 
 class Acceptor:

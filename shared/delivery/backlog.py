@@ -17,12 +17,12 @@ ChatKey: TypeAlias = tuple[int, str]
 """Connection id and chat id."""
 
 CLAIM_AT_ONCE: Final = 200
-"""Most rows of one claim: its locks are held for as long as its slowest row."""
+"""Rows of one claim at most: its locks are held for as long as its slowest row takes."""
 GATHER_S: Final = 0.02
-"""Shortest wait for a connection's tokens, so that one claim takes several; connections whose wait ends within it are
-polled together."""
+"""Shortest wait in seconds for a connection's tokens, so that one claim takes several; connections whose wait ends
+within half of it are polled together."""
 LONGEST_WAIT_S: Final = 30.0
-"""A limit may be lifted meanwhile; this bounds how long that goes unnoticed."""
+"""Seconds after which a waiting connection is polled in any case: its limit may have been lifted meanwhile."""
 
 
 class Backlog:

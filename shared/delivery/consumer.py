@@ -34,11 +34,12 @@ log = logger(__name__)
 _STORE_AWAY_S: Final = 0.25
 """Seconds between attempts to give back leftovers while PostgreSQL is away."""
 _DISK_FULL_S: Final = 1.0
-"""Interval between attempts to make the in-flight journal on a full disk."""
+"""Seconds between attempts to make the in-flight journal on a full disk."""
 _HINTS_END_S: Final = 1.5
-"""Longest wait for the hint loop's end, which is one wait for hints when all is well."""
+"""Longest wait in seconds for the hint loop's end: one blocking wait (`WAIT_S` of the hint worker), and some room."""
 _HINT_LOOP_LIMIT_S: Final = 6.0
-"""Longest silence of the hint loop: one wait and one Redis time limit, with room for a busy machine."""
+"""Longest time in seconds between two beats of the hint loop: one blocking wait and one Redis time limit, with room for
+a busy machine. Beyond it the process counts as hung."""
 
 
 class Consumer:

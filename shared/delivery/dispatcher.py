@@ -38,20 +38,22 @@ log = logs.logger(__name__)
 _STORE_AWAY_S: Final = 0.25
 """Seconds between attempts while PostgreSQL is away: short, because messages wait; long enough not to spin."""
 _UNKNOWN_S: Final = 2.0
-"""Interval for finding rows whose claim committed after we gave up on it."""
+"""Seconds between searches for rows whose claim committed after we gave up on it: rare, so its query should be too."""
 _CLAIM_INTERVAL_S: Final = 0.02
 _SETTLE_INTERVAL_S: Final = 0.04
-"""Minimum intervals between claims (settlements) at `_MANY` in flight; scaled down below that. A first message is
-immediate, and under load, when waiting costs least, each transaction carries many."""
+"""Minimum seconds between claims (settlements) at `_MANY` in flight; below that in proportion, for settlements at least
+half. A first message is immediate, and under load, when waiting costs least, each transaction carries many: small ones
+took twice the CPU for each message (docs/benchmarks.md)."""
 _FEW: Final = 8
 """Messages in flight up to which claims have no minimum interval: latency counts then, and round trips are cheap."""
 _MANY: Final = 48
 """Messages in flight from which the intervals above apply in full: each transaction then finds many to carry."""
 _CHATS_S: Final = 0.02
-"""Above `_FEW` in flight, wait this long before looking up next messages, so that chats share a claim."""
+"""Seconds that a freed chat waits above `_FEW` in flight before its next message is looked up, so that chats share a
+claim."""
 _GRACE_S: Final = 2.0
-"""How long after a send's deadline its task may still run before it is cancelled: a channel keeps its deadline
-itself."""
+"""Seconds after a send's deadline until its task is cancelled. A channel keeps the deadline itself and knows more about
+the outcome; this is for one that hangs."""
 
 
 class Dispatcher:

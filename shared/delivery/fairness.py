@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 SLOW_S: Final = 1.0
-"""A connection with a send that is older than this is slow."""
+"""Seconds; a connection with an older send in flight is slow. A provider that is well answers in less."""
 _TIMES_FREE: Final = 3
 """Places that a slow connection may hold for each free one: what is left free shrinks, but never to nothing."""
 

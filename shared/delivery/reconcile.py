@@ -33,9 +33,11 @@ INTERVAL_S: Final = 0.5
 """Seconds between polls. Also what absence is measured by: `webhook_outages.OUTAGE_S` allows for several missed
 ones."""
 LOOK_UP_S: Final = 10.0
-"""Longest look-up of one message, in seconds."""
+"""Longest look-up of one message, in seconds: after it the channel counts as unable to answer, and the other rows go
+on."""
 HELD_INTERVAL_S: Final = 5.0
-"""Seconds between checks of rows that are held for lack of evidence."""
+"""Seconds between checks of rows that are held for lack of evidence: ten times rarer than of the others, since they
+wait for a human and may be many."""
 _MOST: Final = 500
 """Rows of one page: bounds memory when an outage leaves thousands in doubt."""
 _AT_ONCE: Final = 20

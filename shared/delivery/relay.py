@@ -22,7 +22,7 @@ log = logger(__name__)
 INTERVAL_S: Final = 0.5
 """Seconds between polls: the delay that a lost hint costs, for one indexed query by each process."""
 GRACE_S: Final = 1.0
-"""Seconds after acceptance before a row's hint counts as lost."""
+"""Seconds after acceptance before a row's hint counts as lost. Earlier, each row would be offered twice under load."""
 
 
 class Relay:

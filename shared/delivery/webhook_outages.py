@@ -34,7 +34,8 @@ from shared.store.messages import Doubt
 log = logger(__name__)
 
 OUTAGE_S: Final = 3.0
-"""A longer time between two polls is an outage."""
+"""Seconds between two polls from which the time between them is an outage: six missed polls, so that a busy machine is
+none."""
 _MAX_KEPT: Final = 200
 """Outages kept when the file is rewritten. Only those after a row's claim matter, so the last ones are enough."""
 _MAX_BYTES: Final = 65_536

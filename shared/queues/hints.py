@@ -15,7 +15,8 @@ from shared.queues.stock_rq import Jobs
 log = logger(__name__)
 
 GIVE_AT_ONCE: Final = 500
-"""Jobs of one script call: Redis does nothing else meanwhile."""
+"""Jobs of one script call. Redis runs nothing else meanwhile, and Lua's `unpack` has a limit of some thousand
+values."""
 
 
 class Hints:
@@ -54,6 +55,7 @@ class Hints:
             taken = self._jobs.take(kind, most)
         ids = [row_id for row_id in taken if row_id is not None]
         if len(ids) < len(taken):
+            # not put back: they would be taken again, for ever
             log.warning("hints_invalid", queue=kind.name, jobs=len(taken) - len(ids))
         return ids
 

@@ -39,14 +39,15 @@ log = logs.logger(__name__)
 # The format of jobs
 
 JOB_TIMEOUT_S: Final = 60
-"""After this long a stock worker ends a job. Ours ignores it."""
+"""Seconds after which a stock worker ends a job; `_Delivery` begins no send that could not end within them. Ours
+ignores it."""
 HINT_TTL_S: Final = 24 * 3600
-"""A hint that was not taken for a day is dropped; its row is found by the relay."""
+"""Seconds after which Redis drops a hint that was not taken, so that jobs of a queue without workers do not
+stay for ever; the row is found by the relay."""
 
-# Writes jobs that differ only in id, data and description, and puts them at the queue's end; ARGV: ttl, number of
-# shared fields, the shared fields and
-# their values, then row ids each with its data. RQ's own enqueue_many writes the same, but spends 90 µs of Python on
-# each job.
+# Writes jobs that differ only in id, data and description, and puts them at the queue's end. ARGV: ttl, number of
+# shared fields, the shared fields and their values, then row ids, each with its data. RQ's own enqueue_many writes the
+# same, but spends 90 µs of Python on each job.
 _GIVE: Final = """
 local shared = {}
 for i = 3, 2 + ARGV[2] * 2 do shared[#shared + 1] = ARGV[i] end
@@ -64,8 +65,8 @@ return #ids
 """
 
 # Removes up to ARGV[1] jobs from the queue in one round trip and deletes them: the row, not the job, is what survives.
-# pcall, and no data that is longer than
-# ARGV[2]: others may write to this Redis, and what they put under our keys must not cost the other jobs of the batch.
+# pcall, and no data that is longer than ARGV[2]: others may write to this Redis, and what they put under our keys must
+# not cost the other jobs of the batch.
 _TAKE: Final = """
 local ids = redis.call('LPOP', KEYS[1], ARGV[1])
 if not ids then return {} end
@@ -81,6 +82,7 @@ return taken
 _MAX_DATA_BYTES: Final = 4096
 """Of one job's data, also when it is decompressed; a hint has about 60."""
 _MAX_ROW_ID: Final = (1 << 63) - 1
+"""Of PostgreSQL's bigint; a larger number would make a whole claim fail."""
 
 
 class Jobs:
@@ -156,7 +158,7 @@ def _row_id(data: bytes) -> int | None:
 # Our worker, as RQ's own tools see it
 
 REGISTER_S: Final = 10.0
-"""Interval between registrations."""
+"""Seconds between registrations, and so the longest time for which `rq info` shows nothing after Redis was emptied."""
 _FORGOTTEN_AFTER: Final = 6
 """Registrations missed before `rq info` stops showing this worker."""
 
@@ -194,6 +196,7 @@ class RegisteredWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
                     # another client of this Redis made a living worker of our name in between
                     raise QueueUnavailable(f"Redis: {error}") from error
                 self.set_state(WorkerStatus.IDLE)
+            # the key expires by itself after a kill -9, so that no dead worker stays in `rq info`
             self.heartbeat(int(REGISTER_S * _FORGOTTEN_AFTER) or 1)
         self._registered_at = now
 
@@ -202,6 +205,7 @@ class RegisteredWorker(SimpleWorker):  # type: ignore[misc]  # RQ ships no types
             with redis_errors():
                 self.register_death()
         except QueueUnavailable as error:
+            # the registration expires by itself
             log.warning("redis_disconnected", reason=str(error))
 
 
@@ -214,7 +218,7 @@ it silent.
 _SETTLE_S: Final = 10.0
 """Of a job's time, what is kept for writing the outcome of its last send."""
 _STORE_AWAY_S: Final = 0.25
-"""Interval between attempts to write an outcome while PostgreSQL is away."""
+"""Seconds between attempts to write an outcome while PostgreSQL is away, for `_SETTLE_S` in all."""
 
 
 class StockChannel(Protocol):
