@@ -54,7 +54,7 @@ def test_everything_that_happened_is_an_event_and_answers_stay_as_they_were(old_
     for message_id in {row["message_id"] for row in before[HISTORY]}:
         expected = [dict(row) for row in before[HISTORY] if row["message_id"] == message_id]
         history = [dict(row) for row in store.run(messages.history, message_id)]
-        assert all(step.pop("written_at") == step["at"] for step in history), "the only instant that was kept"
+        assert all(step.pop("written_at") >= step["at"] for step in history), "never before it happened"
         assert [{"message_id": message_id, **row} for row in history] == expected
     shown = store.run(sessions.events, connection, most=10)
     assert [(row["event"], row["at"], row["state"], row["detail"], row["incarnation"]) for row in reversed(shown)] == [
