@@ -7,7 +7,7 @@ import base64
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +32,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     selection.mark_fast(items)
     selection.group_by_file(items)
     items.sort(key=selection.rank)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make every report printable: a failure that shows a lone surrogate could not leave a worker of pytest-xdist."""
+    report = yield
+    report.sections = [(name, environment.printable(text)) for name, text in report.sections]
+    if report.longrepr is not None and (text := environment.printable(report.longreprtext)) != report.longreprtext:
+        report.longrepr = text
+    return report
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -43,3 +43,8 @@ def clean(**given: object) -> dict[str, str]:
 def as_environ(given: Mapping[str, object]) -> dict[str, str]:
     """Return `given` with names in capitals and values as text."""
     return {name.upper(): str(value) for name, value in given.items()}
+
+
+def printable(text: str) -> str:
+    """Return a text with what UTF-8 cannot express (lone surrogates) as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
